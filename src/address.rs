@@ -1,0 +1,482 @@
+//! Names on the wire in one canonical form: domains, local parts, addresses, inbox names.
+//!
+//! Invariant: a value of these types is well-formed and canonical, so `==` is the comparison the protocols ask for,
+//! and none of them can hold CR, LF, NUL, a space outside quotes, or `>`.
+//! RFC 5321 §4.1.2 (mailbox syntax), §4.5.3.1 (sizes), RFC 5890 (A-labels), RFC 1035 §2.3.4.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A mail domain in canonical form: IDNA A-labels, lower case, no trailing dot, at least one label, at most 253 octets.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DomainName(String);
+
+/// Why a text is no address, domain name or inbox name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// The domain is empty or has an empty label.
+    #[error("a domain name needs labels between its dots")]
+    EmptyLabel,
+    /// A label is over 63 octets or the name over 253.
+    #[error("a domain name has at most 253 octets, a label at most 63")]
+    TooLong,
+    /// A label has a character that a host name cannot have.
+    #[error("a domain name is made of letters, digits and inner hyphens")]
+    BadDomainCharacter,
+    /// An IP address, with or without brackets.
+    #[error("an IP address is not a domain name")]
+    IpLiteral,
+    /// There is no `@`, or nothing before it.
+    #[error("an address is written local-part@domain")]
+    NoAtSign,
+    /// The local part is empty, over 64 octets, or has a character it cannot have.
+    #[error(
+        "the local part of an address has 1 to 64 printable ASCII characters; others than letters, digits, dots and !#$%&'*+-/=?^_`{{|}}~ need quotes"
+    )]
+    BadLocalPart,
+    /// The whole path is over 254 octets (RFC 5321 §4.5.3.1.3 less the brackets).
+    #[error("an address has at most 254 octets")]
+    AddressTooLong,
+}
+
+impl DomainName {
+    /// Reads a domain name in any of its spellings: mixed case, U-labels, one trailing dot.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let text = text.strip_suffix('.').unwrap_or(text);
+        if text.is_empty() {
+            return Err(AddressError::EmptyLabel);
+        }
+        if text.starts_with('[') || text.contains(':') || text.parse::<std::net::IpAddr>().is_ok() {
+            return Err(AddressError::IpLiteral);
+        }
+        // Longer than any name whose A-labels fit; spares the IDNA tables hostile input.
+        if text.len() > 1024 {
+            return Err(AddressError::TooLong);
+        }
+        let ascii = idna::domain_to_ascii_cow(text.as_bytes(), idna::AsciiDenyList::STD3)
+            .map_err(|_| AddressError::BadDomainCharacter)?
+            .into_owned();
+        if ascii.len() > 253 {
+            return Err(AddressError::TooLong);
+        }
+        for label in ascii.split('.') {
+            if label.is_empty() {
+                return Err(AddressError::EmptyLabel);
+            }
+            if label.len() > 63 {
+                return Err(AddressError::TooLong);
+            }
+            let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            if !label.bytes().all(good) || label.starts_with('-') || label.ends_with('-') {
+                return Err(AddressError::BadDomainCharacter);
+            }
+        }
+        // IDNA maps full-width digits and the like; what comes out may be an address only then.
+        if ascii.parse::<std::net::IpAddr>().is_ok() {
+            return Err(AddressError::IpLiteral);
+        }
+        Ok(Self(ascii))
+    }
+
+    /// The canonical text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// True for the name itself and every name below it.
+    pub fn is_within(&self, ancestor: &DomainName) -> bool {
+        self.0 == ancestor.0 || self.0.strip_suffix(ancestor.as_str()).is_some_and(|rest| rest.ends_with('.'))
+    }
+
+    /// How many labels it has.
+    pub fn label_count(&self) -> usize {
+        self.0.split('.').count()
+    }
+}
+
+/// The part before the `@`, without quotes; shown with them where RFC 5321 needs them.
+///
+/// Compared without regard to ASCII case: every mailbox here is, and RFC 5321 §2.4 leaves it to the receiver. The
+/// spelling is kept, since for foreign addresses the receiver alone decides.
+#[derive(Clone)]
+pub struct LocalPart(String);
+
+impl LocalPart {
+    /// Reads a local part, quoted (`"a b"`) or not.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let inner = match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
+            Some(quoted) => unquote(quoted)?,
+            None if is_dot_string(text) => text.to_owned(),
+            None => return Err(AddressError::BadLocalPart),
+        };
+        Self::from_unquoted(inner)
+    }
+
+    /// Takes a local part whose quotes a parser has already taken off.
+    pub fn from_unquoted(text: impl Into<String>) -> Result<Self, AddressError> {
+        let text = text.into();
+        let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
+        if text.is_empty() || text.len() > 64 || !printable {
+            return Err(AddressError::BadLocalPart);
+        }
+        Ok(Self(text))
+    }
+
+    /// The text without quotes.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The text before the first `+`, in lower case: what names an inbox or alias. `a+b` is `a`; `+b` stays whole.
+    pub fn base(&self) -> String {
+        let lower = self.0.to_ascii_lowercase();
+        match lower.split_once('+') {
+            Some((base, _)) if !base.is_empty() => base.to_owned(),
+            _ => lower,
+        }
+    }
+}
+
+impl PartialEq for LocalPart {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.eq_ignore_ascii_case(&other.0)
+    }
+}
+
+impl Eq for LocalPart {}
+
+impl std::hash::Hash for LocalPart {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.0.to_ascii_lowercase().hash(state);
+    }
+}
+
+impl fmt::Display for LocalPart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if is_dot_string(&self.0) {
+            return f.write_str(&self.0);
+        }
+        f.write_str("\"")?;
+        for c in self.0.chars() {
+            if matches!(c, '"' | '\\') {
+                f.write_str("\\")?;
+            }
+            write!(f, "{c}")?;
+        }
+        f.write_str("\"")
+    }
+}
+
+fn is_dot_string(text: &str) -> bool {
+    let atext = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
+    !text.is_empty() && text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(atext))
+}
+
+fn unquote(quoted: &str) -> Result<String, AddressError> {
+    let mut inner = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '"' => return Err(AddressError::BadLocalPart),
+            '\\' => inner.push(chars.next().ok_or(AddressError::BadLocalPart)?),
+            _ => inner.push(c),
+        }
+    }
+    Ok(inner)
+}
+
+/// A mail address, `local-part@domain`.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Address {
+    /// The part before the `@`.
+    pub local: LocalPart,
+    /// The domain after it.
+    pub domain: DomainName,
+}
+
+impl Address {
+    /// Puts the two halves together; an error when the whole is over 254 octets.
+    pub fn new(local: LocalPart, domain: DomainName) -> Result<Self, AddressError> {
+        let address = Self { local, domain };
+        if address.to_string().len() > 254 {
+            return Err(AddressError::AddressTooLong);
+        }
+        Ok(address)
+    }
+
+    /// Reads `local@domain`, split at the last `@`.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAtSign)?;
+        if local.is_empty() {
+            return Err(AddressError::NoAtSign);
+        }
+        Self::new(LocalPart::parse(local)?, DomainName::parse(domain)?)
+    }
+}
+
+/// Where bounces go: nowhere (`<>`), or to a mailbox. RFC 5321 §4.1.2.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum ReversePath {
+    /// `<>`: no bounce must ever answer this message.
+    Null,
+    /// An address that wants to know.
+    Mailbox(Address),
+}
+
+impl ReversePath {
+    /// The address, unless it is null.
+    pub fn address(&self) -> Option<&Address> {
+        match self {
+            Self::Null => None,
+            Self::Mailbox(address) => Some(address),
+        }
+    }
+
+    /// Reads the text between the angle brackets; the empty text is null.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        if text.is_empty() { Ok(Self::Null) } else { Address::parse(text).map(Self::Mailbox) }
+    }
+}
+
+/// Shown without angle brackets; null is the empty text.
+impl fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => Ok(()),
+            Self::Mailbox(address) => address.fmt(f),
+        }
+    }
+}
+
+/// The name of an inbox: `[a-z0-9]([a-z0-9._-]{0,62}[a-z0-9])?`. Its platform address is `name@` the platform domain.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InboxName(String);
+
+/// Why a text is no inbox name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum InboxNameError {
+    /// The text does not match the pattern.
+    #[error(
+        "an inbox name has 1 to 64 lower-case letters, digits, dots, hyphens or underscores, and begins and ends with a letter or digit"
+    )]
+    Malformed,
+    /// A role name (RFC 2142) or one that certificate authorities and operators use.
+    #[error("this name is reserved for the operator of the platform")]
+    Reserved,
+}
+
+/// RFC 2142 §3 to §6, the names certificate authorities accept for validation (CA/Browser Forum §3.2.2.4.4), and names
+/// mail systems speak under.
+const RESERVED: &[&str] = &[
+    "abuse",
+    "admin",
+    "administrator",
+    "autoconfig",
+    "autodiscover",
+    "bounce",
+    "bounces",
+    "dmarc",
+    "ftp",
+    "help",
+    "hostmaster",
+    "info",
+    "list",
+    "list-request",
+    "mail",
+    "mailer-daemon",
+    "marketing",
+    "news",
+    "no-reply",
+    "nobody",
+    "noc",
+    "noreply",
+    "operator",
+    "postmaster",
+    "root",
+    "sales",
+    "security",
+    "ssladmin",
+    "ssladministrator",
+    "sslwebmaster",
+    "support",
+    "sysadmin",
+    "tls",
+    "tlsrpt",
+    "usenet",
+    "uucp",
+    "webmaster",
+    "www",
+];
+
+impl InboxName {
+    /// Reads a name that an account may take: well-formed and not reserved.
+    pub fn claim(text: &str) -> Result<Self, InboxNameError> {
+        let name = Self::parse(text)?;
+        if RESERVED.contains(&text) { Err(InboxNameError::Reserved) } else { Ok(name) }
+    }
+
+    /// The inbox that the platform itself owns, for the mail RFC 5321 §4.5.1 says it must take.
+    pub fn postmaster() -> Self {
+        Self("postmaster".to_owned())
+    }
+
+    /// Reads a name that exists, or might.
+    pub fn parse(text: &str) -> Result<Self, InboxNameError> {
+        let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+        let inner = |b: u8| edge(b) || matches!(b, b'.' | b'_' | b'-');
+        let bytes = text.as_bytes();
+        let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
+            return Err(InboxNameError::Malformed);
+        };
+        // Two dots in a row would make no valid dot-string.
+        if bytes.len() > 64 || !edge(*first) || !edge(*last) || !bytes.iter().all(|b| inner(*b)) || text.contains("..")
+        {
+            return Err(InboxNameError::Malformed);
+        }
+        Ok(Self(text.to_owned()))
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The inbox's address at a domain.
+    pub fn at(&self, domain: &DomainName) -> Address {
+        Address { local: LocalPart(self.0.clone()), domain: domain.clone() }
+    }
+}
+
+macro_rules! text_type {
+    ($($name:ident $error:ty;)*) => {$(
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = $error;
+
+            fn from_str(text: &str) -> Result<Self, $error> {
+                Self::parse(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let text = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                Self::parse(&text).map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+
+text_type! {
+    DomainName AddressError;
+    LocalPart AddressError;
+    Address AddressError;
+    InboxName InboxNameError;
+}
+
+impl fmt::Display for DomainName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.local, self.domain)
+    }
+}
+
+impl fmt::Display for InboxName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn domain_names_have_one_form() {
+        for spelling in ["bücher.example", "BÜCHER.example.", "xn--bcher-kva.Example"] {
+            assert_eq!(DomainName::parse(spelling).unwrap().as_str(), "xn--bcher-kva.example");
+        }
+        for (bad, why) in [
+            ("", AddressError::EmptyLabel),
+            (".", AddressError::EmptyLabel),
+            ("a..b", AddressError::EmptyLabel),
+            ("192.0.2.1", AddressError::IpLiteral),
+            ("[192.0.2.1]", AddressError::IpLiteral),
+            ("2001:db8::1", AddressError::IpLiteral),
+            ("a b.example", AddressError::BadDomainCharacter),
+            ("-a.example", AddressError::BadDomainCharacter),
+            ("a_b.example", AddressError::BadDomainCharacter),
+            ("a\r\nb.example", AddressError::BadDomainCharacter),
+        ] {
+            assert_eq!(DomainName::parse(bad), Err(why), "{bad:?}");
+        }
+        assert!(DomainName::parse(&"a.".repeat(200)).is_err());
+    }
+
+    #[test]
+    fn a_name_is_within_itself_and_its_ancestors_only() {
+        let [parent, child, other] =
+            ["acme.com", "mail.acme.com", "notacme.com"].map(|n| DomainName::parse(n).unwrap());
+        assert!(parent.is_within(&parent) && child.is_within(&parent));
+        assert!(!other.is_within(&parent) && !parent.is_within(&child));
+    }
+
+    #[test]
+    fn addresses_split_at_the_last_at_and_quote_what_needs_it() {
+        let quoted = Address::parse("\"a@b c\"@Example.COM").unwrap();
+        assert_eq!(quoted.local.as_str(), "a@b c");
+        assert_eq!(quoted.to_string(), "\"a@b c\"@example.com");
+        assert_eq!(Address::parse("Ann@x.org").unwrap(), Address::parse("ann@X.org").unwrap());
+        for bad in ["", "a", "@x.org", "a@", "a b@x.org", "a@x.org>", "a\r\n@x.org", ".a@x.org", "\"a@x.org", "é@x.org"]
+        {
+            assert!(Address::parse(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_base_of_a_local_part_is_what_stands_before_the_tag() {
+        for (local, base) in [("Ann+news", "ann"), ("ann", "ann"), ("+x", "+x"), ("a+b+c", "a")] {
+            assert_eq!(LocalPart::parse(local).unwrap().base(), base);
+        }
+    }
+
+    #[test]
+    fn inbox_names_follow_the_pattern() {
+        for good in ["a", "a1", "a-b.c_d", &"a".repeat(64)] {
+            assert!(InboxName::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a+b", "a..b", &"a".repeat(65)] {
+            assert_eq!(InboxName::parse(bad), Err(InboxNameError::Malformed), "{bad}");
+        }
+        assert_eq!(InboxName::claim("postmaster"), Err(InboxNameError::Reserved));
+        assert!(InboxName::parse("postmaster").is_ok());
+    }
+
+    proptest! {
+        #[test]
+        fn what_parses_prints_and_parses_to_itself(text in "\\PC{0,40}@\\PC{0,40}") {
+            if let Ok(address) = Address::parse(&text) {
+                let shown = address.to_string();
+                prop_assert!(shown.bytes().all(|b| matches!(b, b' '..=b'~')));
+                prop_assert_eq!(Address::parse(&shown), Ok(address));
+            }
+        }
+    }
+}

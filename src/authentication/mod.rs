@@ -1,0 +1,5 @@
+//! Who is speaking: API tokens over HTTP, SMTP and IMAP; and who a message is from: DKIM signing.
+
+pub mod dkim;
+pub mod login;
+pub mod token;

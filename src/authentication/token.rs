@@ -1,0 +1,1 @@
+//! API tokens. (stub: owner http)

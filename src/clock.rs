@@ -1,0 +1,132 @@
+//! Time as the daemon's timers and statuses see it.
+//!
+//! Invariant: every timer, window and status reads a [`Clock`]; what is written into messages (Date, Received,
+//! signatures, INTERNALDATE) reads real time through [`Timestamp::real`]. So the sandbox can move the one without
+//! forging the other.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// A moment: milliseconds since the Unix epoch, UTC. Shown as RFC 3339.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// From milliseconds since the Unix epoch.
+    pub const fn from_millis(millis: i64) -> Self {
+        Self(millis)
+    }
+
+    /// Milliseconds since the Unix epoch.
+    pub const fn millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the Unix epoch.
+    pub const fn seconds(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// The real time now, which no sandbox moves.
+    pub fn real() -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// This moment plus `span`, saturating.
+    pub fn after(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long from `earlier` to this moment; zero when `earlier` is later.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The same as jiff's type, for formatting.
+    pub fn to_jiff(self) -> jiff::Timestamp {
+        jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
+    }
+
+    /// The moment in the form of RFC 5322 §3.3, in UTC: `Tue, 24 Nov 2026 05:31:07 +0000`.
+    pub fn to_rfc5322(self) -> String {
+        self.to_jiff().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.to_jiff().strftime("%Y-%m-%dT%H:%M:%S%.3fZ"))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl serde::Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// Where timers read the time.
+#[derive(Clone, Debug)]
+pub enum Clock {
+    /// Real time.
+    System,
+    /// Real time plus what the sandbox has advanced it by.
+    Manual(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// A clock that [`Clock::advance_to`] can move; it starts at real time.
+    pub fn manual() -> Self {
+        Self::Manual(Arc::new(AtomicI64::new(0)))
+    }
+
+    /// The time now on this clock.
+    pub fn now(&self) -> Timestamp {
+        let real = Timestamp::real();
+        match self {
+            Self::System => real,
+            Self::Manual(offset) => Timestamp(real.0.saturating_add(offset.load(Ordering::SeqCst))),
+        }
+    }
+
+    /// Moves a manual clock forward to `target`; never backward. A system clock stays as it is.
+    pub fn advance_to(&self, target: Timestamp) {
+        if let Self::Manual(offset) = self {
+            let gap = target.0.saturating_sub(self.now().0);
+            if gap > 0 {
+                offset.fetch_add(gap, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_are_shown_as_the_rfcs_have_it() {
+        let t = Timestamp::from_millis(1_795_498_267_042);
+        assert_eq!(t.to_string(), "2026-11-24T05:31:07.042Z");
+        assert_eq!(t.to_rfc5322(), "Tue, 24 Nov 2026 05:31:07 +0000");
+    }
+
+    #[test]
+    fn a_manual_clock_moves_forward_only() {
+        let clock = Clock::manual();
+        let before = clock.now();
+        clock.advance_to(before.after(Duration::from_secs(3600)));
+        assert!(clock.now().since(before) >= Duration::from_secs(3600));
+        clock.advance_to(before);
+        assert!(clock.now().since(before) >= Duration::from_secs(3600));
+    }
+}

@@ -1,0 +1,451 @@
+//! The configuration: one TOML file, environment overrides, checked as a whole before anything starts.
+//!
+//! Invariant: a [`Config`] is complete and consistent; an unknown key or a bad value is an error that names its line.
+
+use crate::address::DomainName;
+use crate::secret::Secret;
+use serde::Deserialize;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The whole configuration. Each section has defaults, so an empty file is one.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// Where the store, keys and locks live.
+    pub data_dir: DataDir,
+    /// Who we are.
+    pub platform: Platform,
+    /// Certificates for SMTP, IMAP and (if asked) HTTP.
+    pub tls: Tls,
+    /// The REST API.
+    pub http: Http,
+    /// MX and submission.
+    pub smtp: Smtp,
+    /// IMAP.
+    pub imap: Imap,
+    /// The resolvers and what may be asked.
+    pub dns: Dns,
+    /// What customers have to publish.
+    pub records: Records,
+    /// Signing keys and their zone.
+    pub dkim: Dkim,
+    /// Windows and pauses of verification.
+    pub verification: Verification,
+    /// Outbound mail.
+    pub queue: Queue,
+    /// What one account or address may use up.
+    pub limits: Limits,
+    /// How and what is logged.
+    pub log: Log,
+}
+
+/// `[platform]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Platform {
+    /// Every inbox has an address here: `name@` this domain.
+    pub domain: DomainName,
+    /// The name this host gives in greetings, EHLO, Received and Message-ID; its MX name.
+    pub hostname: DomainName,
+    /// Let accounts claim names under these special-use top-level domains (RFC 6761); the sandbox sets `["test"]`.
+    pub allow_special_use: Vec<String>,
+    /// Write the client's address into the Received field of submitted mail.
+    pub received_shows_client: bool,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Tls {
+    /// PEM: the chain, leaf first. Read again when the file changes.
+    pub certificate: Option<PathBuf>,
+    /// PEM: its key.
+    pub private_key: Option<PathBuf>,
+}
+
+/// `[http]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Http {
+    /// Where the API listens.
+    pub listen: SocketAddr,
+    /// Speak TLS here, with the certificate of `[tls]`. Off: put a proxy in front, or stay on loopback.
+    pub tls: bool,
+}
+
+/// `[smtp]`. A listener that is `None` does not run.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Smtp {
+    /// Port 25: mail from outside.
+    pub mx: Option<SocketAddr>,
+    /// Port 587: submission with STARTTLS.
+    pub submission: Option<SocketAddr>,
+    /// Port 465: submission with TLS from the first octet (RFC 8314).
+    pub submissions: Option<SocketAddr>,
+}
+
+/// `[imap]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Imap {
+    /// Port 143, with STARTTLS.
+    pub imap: Option<SocketAddr>,
+    /// Port 993, TLS from the first octet.
+    pub imaps: Option<SocketAddr>,
+}
+
+/// `[dns]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dns {
+    /// Recursive resolvers; empty: those of the system.
+    pub resolvers: Vec<SocketAddr>,
+    /// The port name servers found by delegation are asked at. 53, but in tests and the sandbox.
+    pub authoritative_port: u16,
+    /// Wait for one answer.
+    pub timeout: HumanDuration,
+}
+
+/// `[records]`: what a customer publishes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Records {
+    /// Target of the MX record.
+    pub mx_host: DomainName,
+    /// Its priority.
+    pub mx_priority: u16,
+    /// The TXT record at the domain.
+    pub spf: String,
+    /// The TXT record at `_dmarc.`
+    pub dmarc: String,
+    /// What must be right for `verified`: `dkim` always, and any of `mx`, `spf`, `dmarc`.
+    pub required: Vec<Required>,
+}
+
+/// A group of records that verification can require.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Required {
+    /// All three DKIM CNAMEs.
+    Dkim,
+    /// The MX record.
+    Mx,
+    /// The SPF record.
+    Spf,
+    /// The DMARC record.
+    Dmarc,
+}
+
+/// `[dkim]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Dkim {
+    /// Customers' CNAMEs point at `<token>.<zone>`.
+    pub zone: DomainName,
+    /// Where the daemon serves that zone, UDP and TCP. None: print it with `inboxlayer domain zone`, publish it yourself.
+    pub listen: Option<SocketAddr>,
+    /// The name of the server in the zone's NS and SOA records.
+    pub name_server: DomainName,
+    /// The selector the platform domain signs with.
+    pub platform_selector: String,
+}
+
+/// `[verification]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Verification {
+    /// How long a claim may stay pending.
+    pub window: HumanDuration,
+    /// How long the faults of a verified domain must last before it fails.
+    pub grace: HumanDuration,
+    /// How often a verified domain is checked again.
+    pub recheck: HumanDuration,
+    /// The first pause between checks of a pending domain; it doubles.
+    pub first_pause: HumanDuration,
+    /// The longest pause.
+    pub longest_pause: HumanDuration,
+    /// Checks at once, over all domains.
+    pub concurrency: usize,
+}
+
+/// `[queue]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Queue {
+    /// Send everything through this relay instead of the recipients' MX.
+    pub relay: Option<Relay>,
+    /// The port MX hosts are dialled at. 25, but in tests and the sandbox.
+    pub smtp_port: u16,
+    /// Addresses outside the public ranges that may be dialled all the same, as CIDR: `["127.0.0.0/8"]`.
+    pub allow_networks: Vec<String>,
+    /// Trust these roots beside the system's: PEM.
+    pub extra_roots: Option<PathBuf>,
+    /// Give up and bounce after.
+    pub expire_after: HumanDuration,
+    /// Pauses between tries; the last one repeats.
+    pub retry_pauses: Vec<HumanDuration>,
+    /// Deliveries at once.
+    pub concurrency: usize,
+    /// Received fields a message may have before it is taken for a loop (RFC 5321 §6.3).
+    pub hop_limit: usize,
+}
+
+/// `[queue.relay]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Relay {
+    /// Its host name, which its certificate must carry.
+    pub host: String,
+    /// Its port: 465 means TLS at once, others STARTTLS.
+    pub port: u16,
+    /// User name, with `password`.
+    pub username: Option<String>,
+    /// Sent only over TLS that verifies.
+    pub password: Option<Secret>,
+}
+
+/// `[limits]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Octets of one message.
+    pub message_size: usize,
+    /// Recipients of one message.
+    pub recipients: usize,
+    /// Connections at once from one address, per door.
+    pub connections_per_address: usize,
+    /// Connections at once, per door.
+    pub connections: usize,
+    /// Log-ins that may fail in ten minutes, per address and per account.
+    pub failed_logins: u32,
+    /// Messages an account may submit in an hour.
+    pub messages_per_hour: u32,
+    /// Recipients an account may submit to in an hour.
+    pub recipients_per_hour: u32,
+    /// Inboxes of one account.
+    pub inboxes: u32,
+    /// Custom domains of one account.
+    pub domains: u32,
+    /// Octets stored for one inbox.
+    pub inbox_size: u64,
+    /// Idle SMTP sessions end after (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+    pub smtp_timeout: HumanDuration,
+    /// Idle IMAP sessions end after (RFC 3501 §5.4: at least 30 minutes).
+    pub imap_timeout: HumanDuration,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Log {
+    /// A tracing filter: `info`, `inboxlayer::smtp=debug,info`.
+    pub filter: String,
+    /// `text` or `json`.
+    pub format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines.
+    Json,
+}
+
+/// A span of time written as `90s`, `10m`, `72h`, `5d`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HumanDuration(pub Duration);
+
+impl HumanDuration {
+    /// Whole seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+
+    /// Whole hours.
+    pub const fn hours(hours: u64) -> Self {
+        Self(Duration::from_secs(hours * 3600))
+    }
+}
+
+impl std::str::FromStr for HumanDuration {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let bad = || format!("{text:?} is no span of time: write a whole number and s, m, h or d, like \"72h\"");
+        let unit = text.chars().last().ok_or_else(bad)?;
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            'h' => 3600,
+            'd' => 86_400,
+            _ => return Err(bad()),
+        };
+        let count: u64 = text.strip_suffix(unit).and_then(|n| n.parse().ok()).ok_or_else(bad)?;
+        Ok(Self::seconds(count.checked_mul(seconds).ok_or_else(bad)?))
+    }
+}
+
+impl<'de> Deserialize<'de> for HumanDuration {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// The data directory; `/var/lib/inboxlayer` unless told otherwise.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(transparent)]
+pub struct DataDir(pub PathBuf);
+
+impl Default for DataDir {
+    fn default() -> Self {
+        Self("/var/lib/inboxlayer".into())
+    }
+}
+
+/// A name written in this file, so well-formed.
+fn name(text: &str) -> DomainName {
+    #[expect(clippy::expect_used, reason = "a literal of this file; a test reads every default")]
+    DomainName::parse(text).expect("a literal domain name")
+}
+
+fn everywhere(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+impl Default for Platform {
+    fn default() -> Self {
+        Self {
+            domain: name("inboxlayer.dev"),
+            hostname: name("smtp.inboxlayer.dev"),
+            allow_special_use: Vec::new(),
+            received_shows_client: false,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8080).into(), tls: false }
+    }
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self { mx: Some(everywhere(25)), submission: Some(everywhere(587)), submissions: Some(everywhere(465)) }
+    }
+}
+
+impl Default for Imap {
+    fn default() -> Self {
+        Self { imap: Some(everywhere(143)), imaps: Some(everywhere(993)) }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { resolvers: Vec::new(), authoritative_port: 53, timeout: HumanDuration::seconds(5) }
+    }
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            mx_host: name("smtp.inboxlayer.dev"),
+            mx_priority: 10,
+            spf: "v=spf1 include:amazonses.com ~all".into(),
+            dmarc: "v=DMARC1; p=none;".into(),
+            required: vec![Required::Dkim],
+        }
+    }
+}
+
+impl Default for Dkim {
+    fn default() -> Self {
+        Self {
+            zone: name("dkim.inboxlayer.dev"),
+            listen: None,
+            name_server: name("ns.inboxlayer.dev"),
+            platform_selector: "inboxlayer".into(),
+        }
+    }
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self {
+            window: HumanDuration::hours(72),
+            grace: HumanDuration::hours(72),
+            recheck: HumanDuration::hours(24),
+            first_pause: HumanDuration::seconds(30),
+            longest_pause: HumanDuration::hours(1),
+            concurrency: 32,
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            relay: None,
+            smtp_port: 25,
+            allow_networks: Vec::new(),
+            extra_roots: None,
+            expire_after: HumanDuration::hours(5 * 24),
+            // RFC 5321 §4.5.4.1: soon at first, then at least half an hour apart.
+            retry_pauses: [300, 900, 1800, 3600, 7200, 14_400].map(HumanDuration::seconds).to_vec(),
+            concurrency: 64,
+            hop_limit: 50,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: 25 * 1024 * 1024,
+            recipients: 100,
+            connections_per_address: 50,
+            connections: 2000,
+            failed_logins: 20,
+            messages_per_hour: 1000,
+            recipients_per_hour: 5000,
+            inboxes: 1000,
+            domains: 100,
+            inbox_size: 2 * 1024 * 1024 * 1024,
+            smtp_timeout: HumanDuration::seconds(300),
+            imap_timeout: HumanDuration::seconds(1800),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_default_is_well_formed() {
+        let config = Config::default();
+        assert_eq!(config.records.mx_host.as_str(), "smtp.inboxlayer.dev");
+        assert_eq!(config.verification.window.0, Duration::from_secs(72 * 3600));
+    }
+
+    #[test]
+    fn spans_are_written_with_a_unit() {
+        assert_eq!("72h".parse(), Ok(HumanDuration::hours(72)));
+        for bad in ["", "72", "h", "-1h", "1 h", "99999999999999999999d"] {
+            assert!(bad.parse::<HumanDuration>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Inboxlayer: mailboxes on your own domain, over REST, SMTP and IMAP, in one daemon.
+//!
+//! This page is the map. Modules lie on floors; imports only go down, and the doors never import one another.
+//!
+//! | floor | modules | may know |
+//! | --- | --- | --- |
+//! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
+//! | 1 rules | [`domain`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
+//! | 2 outside world | [`config`], [`store`], [`dns`], [`authentication`], [`net`] | files, sockets, SQL |
+//! | 3 services | [`events`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`] | floors 0 to 2 |
+//! | 4 doors | [`smtp`], [`imap`], [`http`], [`sandbox`] | a protocol each, and the services |
+//! | top | [`app`], [`cli`] | all of it: opens, binds, starts, stops |
+
+// Floor 0: words.
+pub mod address;
+pub mod clock;
+pub mod envelope;
+pub mod id;
+pub mod secret;
+
+// Floor 1: rules.
+pub mod domain;
+pub mod identity;
+pub mod message;
+
+// Floor 2: the outside world.
+pub mod authentication;
+pub mod config;
+pub mod dns;
+pub mod net;
+pub mod store;
+
+// Floor 3: services.
+pub mod events;
+pub mod inbound;
+pub mod queue;
+pub mod registry;
+pub mod submission;
+pub mod verifier;
+
+// Floor 4: doors.
+pub mod http;
+pub mod imap;
+pub mod sandbox;
+pub mod smtp;
+
+// Top: what puts it together.
+pub mod app;
+pub mod cli;

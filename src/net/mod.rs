@@ -1,0 +1,7 @@
+//! Listening: sockets, TLS, and how many may knock.
+//!
+//! Invariant: a connection is counted from accept to end, per door and per address, and no door serves one that is over
+//! its limit; when the daemon stops, no new connection is taken and those that are open are told.
+
+pub mod listener;
+pub mod tls;

@@ -1,0 +1,1 @@
+//! Custom domains as the API knows them. (stub: owner verification)

@@ -1,0 +1,36 @@
+//! How the words of floor 0 stand in columns: ids and names as their text, times as milliseconds.
+
+use crate::address::{Address, DomainName, InboxName};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, AliasId, DeliveryId, DomainId, InboxId, MessageId, SubmissionId, TokenId};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.millis().into())
+    }
+}
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        i64::column_result(value).map(Self::from_millis)
+    }
+}
+
+macro_rules! as_text {
+    ($($name:ident)*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.to_string().into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_str()?.parse().map_err(|e| FromSqlError::Other(Box::new(e)))
+            }
+        }
+    )*};
+}
+
+as_text!(AccountId AliasId DeliveryId DomainId InboxId MessageId SubmissionId TokenId Address DomainName InboxName);
