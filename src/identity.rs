@@ -1,7 +1,7 @@
-//! Under which address a message leaves. (stub: owner outbound)
+//! Under which address a message leaves: the outbound From.
 //!
 //! Invariant: a [`SendIdentity`] is at the platform's domain or at one that was `verified` when it was chosen; there is
-//! no other way to make one.
+//! no other way to make one. RFC 5322 §3.6.2 (From), RFC 7489 §3.1 (alignment asks for the same domain in `d=`).
 
 use crate::address::{Address, DomainName, InboxName};
 use crate::domain::status::{OnUnverified, VerifiedStatus};
@@ -99,8 +99,8 @@ pub struct Choice {
     pub fallback: Option<Fallback>,
 }
 
-/// Chooses the identity. `login_domain` is the claim the log-in address is at (none: the platform's domain);
-/// `default_domain` the inbox's default domain, or else the account's.
+/// Chooses the identity. `login_domain` is the claim the log-in address is at (none: the platform's domain, or a claim that
+/// has been deleted); `default_domain` the inbox's default domain, or else the account's.
 pub fn choose(
     inbox: &InboxName,
     platform: &DomainName,
@@ -108,6 +108,100 @@ pub fn choose(
     login_domain: Option<&Claim>,
     default_domain: Option<&Claim>,
 ) -> Choice {
-    let _ = (inbox, platform, login, login_domain, default_domain);
-    todo!("owner: outbound")
+    let on_platform = SendIdentity::Platform { address: inbox.at(platform) };
+    if login.domain == *platform {
+        let identity = match default_domain.and_then(VerifiedDomain::of) {
+            Some(domain) => SendIdentity::Custom { local: inbox.at(platform).local, domain },
+            None => on_platform,
+        };
+        return Choice { identity, fallback: None };
+    }
+    // A claim to another name says nothing about this address.
+    let claim = login_domain.filter(|claim| claim.name == login.domain);
+    if let Some(domain) = claim.and_then(VerifiedDomain::of) {
+        let identity = SendIdentity::Custom { local: login.local.clone(), domain };
+        return Choice { identity, fallback: None };
+    }
+    let fallback = Fallback {
+        from: login.clone(),
+        // A deleted claim is one that failed for good.
+        reason: claim.map_or(VerifiedStatus::Failed, |claim| claim.status),
+        on_unverified: claim.map_or(OnUnverified::Fallback, |claim| claim.on_unverified),
+    };
+    Choice { identity: on_platform, fallback: Some(fallback) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLATFORM: &str = "inboxlayer.dev";
+
+    fn domain(name: &str) -> DomainName {
+        name.parse().unwrap()
+    }
+
+    fn claim(name: &str, status: &str) -> Claim {
+        let (name, status) = (domain(name), status.parse().unwrap());
+        Claim { id: DomainId::new(), name, status, on_unverified: OnUnverified::Fallback }
+    }
+
+    /// The choice as one line: the identity, and `from=…; reason=…` of a fallback.
+    fn line(login: &str, login_domain: Option<&Claim>, default_domain: Option<&Claim>) -> String {
+        let inbox = "hello".parse().unwrap();
+        let choice = choose(&inbox, &domain(PLATFORM), &login.parse().unwrap(), login_domain, default_domain);
+        let fallback = choice.fallback.map(|f| format!(" from={}; reason={}", f.from, f.reason)).unwrap_or_default();
+        format!("{}{fallback}", choice.identity.address())
+    }
+
+    /// Every log-in × status of its domain × status of the default domain.
+    #[test]
+    fn the_whole_table() {
+        let defaults = [None, Some("pending"), Some("verified"), Some("failed")];
+        for status in ["pending", "verified", "failed"] {
+            for default in defaults {
+                let (acme, default) = (claim("acme.com", status), default.map(|s| claim("other.org", s)));
+                for login in ["hello@acme.com", "support@acme.com", "hello+tag@acme.com"] {
+                    let expected = match status {
+                        "verified" => login.to_owned(),
+                        _ => format!("hello@inboxlayer.dev from={login}; reason={status}"),
+                    };
+                    assert_eq!(line(login, Some(&acme), default.as_ref()), expected);
+                }
+            }
+        }
+        for default in defaults {
+            let expected = match default {
+                Some("verified") => "hello@other.org",
+                _ => "hello@inboxlayer.dev",
+            };
+            let default = default.map(|s| claim("other.org", s));
+            assert_eq!(line("hello@inboxlayer.dev", None, default.as_ref()), expected);
+            // The tag of the log-in is no part of the default identity.
+            assert_eq!(line("hello+tag@inboxlayer.dev", None, default.as_ref()), expected);
+        }
+    }
+
+    #[test]
+    fn a_deleted_claim_or_one_to_another_name_is_never_left_under() {
+        let (other, default) = (claim("other.org", "verified"), claim("acme.com", "verified"));
+        let expected = "hello@inboxlayer.dev from=hello@acme.com; reason=failed";
+        assert_eq!(line("hello@acme.com", None, Some(&default)), expected);
+        assert_eq!(line("hello@acme.com", Some(&other), Some(&default)), expected);
+    }
+
+    #[test]
+    fn only_a_verified_claim_makes_a_verified_domain() {
+        let of = |status| VerifiedDomain::of(&claim("acme.com", status)).is_some();
+        assert_eq!([of("pending"), of("verified"), of("failed")], [false, true, false]);
+    }
+
+    #[test]
+    fn the_owners_wish_goes_with_the_fallback() {
+        let acme = Claim { on_unverified: OnUnverified::Reject, ..claim("acme.com", "pending") };
+        let login = "hello@acme.com".parse().unwrap();
+        let choice = choose(&"hello".parse().unwrap(), &domain(PLATFORM), &login, Some(&acme), None);
+        assert_eq!(choice.fallback.unwrap().on_unverified, OnUnverified::Reject);
+        assert_eq!(choice.identity.custom_domain(), None);
+    }
 }
