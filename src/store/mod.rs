@@ -8,8 +8,12 @@
 
 mod content;
 pub mod deliver;
+pub mod mailboxes;
+pub mod messages;
 mod migrations;
 pub mod routing;
+#[cfg(test)]
+pub(crate) mod testing;
 mod values;
 
 pub use content::StoredMessage;

@@ -153,19 +153,23 @@ CREATE TABLE mailbox (
     UNIQUE (inbox_id, name)
 ) STRICT;
 
+-- Clustered by mailbox and UID: a FETCH of flags reads neighbours.
 CREATE TABLE message (
-    id            TEXT PRIMARY KEY,
     mailbox_id    INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE,
     uid           INTEGER NOT NULL,
-    content_id    INTEGER NOT NULL REFERENCES content,
     flags         INTEGER NOT NULL DEFAULT 0,  -- 1 \Seen, 2 \Answered, 4 \Flagged, 8 \Deleted, 16 \Draft
     keywords      TEXT NOT NULL DEFAULT '',    -- space between
-    internal_date INTEGER NOT NULL,
     modseq        INTEGER NOT NULL,
+    content_id    INTEGER NOT NULL REFERENCES content,
+    internal_date INTEGER NOT NULL,
+    id            TEXT NOT NULL,               -- stays when the message moves to another mailbox of its inbox
+    inbox_id      TEXT NOT NULL REFERENCES inbox ON DELETE CASCADE, -- the mailbox's
     mail_from     TEXT NOT NULL DEFAULT '',    -- envelope, where it came by SMTP
     rcpt_to       TEXT NOT NULL DEFAULT '',
-    UNIQUE (mailbox_id, uid)
+    PRIMARY KEY (mailbox_id, uid),
+    UNIQUE (inbox_id, id)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX message_by_modseq ON message (mailbox_id, modseq);
 CREATE INDEX message_by_content ON message (content_id);
 
 -- What went out of a mailbox, for sessions that have it open.

@@ -1,0 +1,192 @@
+//! Messages as the API shows them: newest first, one by one, as bytes.
+//!
+//! Invariant: every verb asks for the inbox; a message of another inbox is no message.
+
+use super::{Store, StoreError, StoredMessage, content};
+use crate::clock::Timestamp;
+use crate::id::{InboxId, MessageId};
+use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// The header octets a summary holds at most: enough for From and Subject, whatever came before them.
+const SUMMARY_HEADER: i64 = 64 * 1024;
+
+/// The system flags of a message (RFC 3501 §2.3.2), but `\Recent`, which is a session's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Flags(u8);
+
+impl Flags {
+    /// `\Seen`
+    pub const SEEN: Self = Self(1);
+    /// `\Answered`
+    pub const ANSWERED: Self = Self(2);
+    /// `\Flagged`
+    pub const FLAGGED: Self = Self(4);
+    /// `\Deleted`
+    pub const DELETED: Self = Self(8);
+    /// `\Draft`
+    pub const DRAFT: Self = Self(16);
+    /// Each with its name.
+    pub const NAMED: [(Self, &'static str); 5] = [
+        (Self::SEEN, "\\Seen"),
+        (Self::ANSWERED, "\\Answered"),
+        (Self::FLAGGED, "\\Flagged"),
+        (Self::DELETED, "\\Deleted"),
+        (Self::DRAFT, "\\Draft"),
+    ];
+
+    /// True when all of `other` are set.
+    pub fn contains(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Both.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// These but those of `other`.
+    #[must_use]
+    pub fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    /// The names of those that are set.
+    pub fn names(self) -> impl Iterator<Item = &'static str> {
+        Self::NAMED.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
+    }
+}
+
+impl ToSql for Flags {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(i64::from(self.0).into())
+    }
+}
+
+impl FromSql for Flags {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        u8::column_result(value).map(Self)
+    }
+}
+
+/// A message without its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageSummary {
+    /// Its id; it stays when the message moves to another mailbox.
+    pub id: MessageId,
+    /// The mailbox it stands in.
+    pub mailbox: String,
+    /// Its UID there.
+    pub uid: u32,
+    /// Its system flags.
+    pub flags: Flags,
+    /// Its keywords, space between.
+    pub keywords: String,
+    /// INTERNALDATE.
+    pub internal_date: Timestamp,
+    /// Octets, header and body.
+    pub size: u64,
+    /// Envelope sender; empty for `<>` and for what did not come by SMTP.
+    pub mail_from: String,
+    /// The envelope recipient it came for, where it came by SMTP.
+    pub rcpt_to: String,
+    /// The beginning of the header block: all of it but for absurd ones.
+    pub header: Vec<u8>,
+}
+
+const SUMMARY: &str =
+    "SELECT m.id, b.name, m.uid, m.flags, m.keywords, m.internal_date, c.size, m.mail_from, m.rcpt_to,
+        substr(c.header, 1, ?3)
+    FROM message m JOIN mailbox b ON b.id = m.mailbox_id JOIN content c ON c.id = m.content_id";
+
+fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
+    Ok(MessageSummary {
+        id: row.get(0)?,
+        mailbox: row.get(1)?,
+        uid: row.get(2)?,
+        flags: row.get(3)?,
+        keywords: row.get(4)?,
+        internal_date: row.get(5)?,
+        size: row.get::<_, i64>(6)?.unsigned_abs(),
+        mail_from: row.get(7)?,
+        rcpt_to: row.get(8)?,
+        header: row.get(9)?,
+    })
+}
+
+fn content_of(connection: &Connection, inbox: &InboxId, id: &MessageId) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT content_id FROM message WHERE inbox_id = ?1 AND id = ?2";
+    Ok(connection.prepare_cached(sql)?.query_row(params![inbox, id], |row| row.get(0)).optional()?)
+}
+
+impl Store {
+    /// Messages of an inbox over all its mailboxes, newest first; `before` is the last id of the page before.
+    pub async fn messages(
+        &self,
+        inbox: &InboxId,
+        before: Option<&MessageId>,
+        limit: u32,
+    ) -> Result<Vec<MessageSummary>, StoreError> {
+        // `~` sorts after every id.
+        let (inbox, before) = (inbox.clone(), before.map_or("~".to_owned(), ToString::to_string));
+        self.read(move |connection| {
+            let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?4");
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![inbox, before, SUMMARY_HEADER, limit], summary)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// One message of an inbox.
+    pub async fn message(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
+        let (inbox, id) = (inbox.clone(), id.clone());
+        self.read(move |connection| {
+            let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id = ?2");
+            Ok(connection.prepare_cached(&sql)?.query_row(params![inbox, id, SUMMARY_HEADER], summary).optional()?)
+        })
+        .await
+    }
+
+    /// The bytes of one message of an inbox.
+    pub async fn message_raw(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
+        let (inbox, id) = (inbox.clone(), id.clone());
+        self.read(move |connection| {
+            let found = content_of(connection, &inbox, &id)?;
+            found.map(|content_id| content::load(connection, content_id)).transpose()
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::store::testing::{inbox, put, store_with_account};
+
+    #[tokio::test]
+    async fn newest_first_page_by_page_and_never_another_inbox() {
+        let (_dir, store, account) = store_with_account().await;
+        let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
+        let mut ids = Vec::new();
+        for n in 0..5 {
+            ids.push(put(&store, &account, &ours, format!("Subject: {n}\r\n\r\nbody {n}\r\n").as_bytes()).await.id);
+            // Ids of one millisecond have no order among each other.
+            tokio::time::sleep(std::time::Duration::from_millis(2)).await;
+        }
+        ids.reverse();
+        let first = store.messages(&ours, None, 3).await.unwrap();
+        let rest = store.messages(&ours, first.last().map(|m| &m.id), 3).await.unwrap();
+        let listed: Vec<_> = first.iter().chain(&rest).map(|m| m.id.clone()).collect();
+        assert_eq!(listed, ids);
+        assert_eq!(first[0].header, b"Subject: 4\r\n\r\n");
+        assert_eq!((first[0].mailbox.as_str(), first[0].uid, first[0].size), ("INBOX", 5, 22));
+
+        assert_eq!(store.message(&ours, &ids[0]).await.unwrap().as_ref(), first.first());
+        let raw = store.message_raw(&ours, &ids[0]).await.unwrap().unwrap().into_bytes();
+        assert_eq!(raw, b"Subject: 4\r\n\r\nbody 4\r\n");
+        assert!(store.messages(&theirs, None, 3).await.unwrap().is_empty());
+        assert!(store.message(&theirs, &ids[0]).await.unwrap().is_none());
+        assert!(store.message_raw(&theirs, &ids[0]).await.unwrap().is_none());
+    }
+}

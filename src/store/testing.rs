@@ -1,0 +1,69 @@
+//! A store with something in it, for tests. Only what the tests of several modules need.
+
+use super::deliver::{Place, Placed, place};
+use super::{Store, StoreError, content};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, InboxId};
+use rusqlite::params;
+use tempfile::TempDir;
+
+/// A fresh store with one account. The folder goes when it is dropped.
+pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let account = account(&store).await;
+    (dir, store, account)
+}
+
+/// One more account.
+pub(crate) async fn account(store: &Store) -> AccountId {
+    let id = AccountId::new();
+    let made = id.clone();
+    store
+        .write(move |c| {
+            c.execute("INSERT INTO account VALUES (?1, 'test', 0)", [made])?;
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    id
+}
+
+/// An inbox without mailboxes, as one that has just been made.
+pub(crate) async fn inbox(store: &Store, account: &AccountId, name: &str) -> InboxId {
+    let id = InboxId::new();
+    let (made, account, name) = (id.clone(), account.clone(), name.to_owned());
+    store
+        .write(move |c| {
+            let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, ?3, 0, 0)";
+            c.execute(sql, params![made, account, name])?;
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    id
+}
+
+/// Puts a message into INBOX.
+pub(crate) async fn put(store: &Store, account: &AccountId, inbox: &InboxId, raw: &[u8]) -> Placed {
+    let (account, inbox) = (account.clone(), inbox.clone());
+    let end = raw.windows(4).position(|w| w == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
+    let (header, body) = (raw[..end].to_vec(), raw[end..].to_vec());
+    store
+        .write(move |c| {
+            let body_id = content::insert_body(c, &body)?;
+            let content_id = content::insert_content(c, &header, body_id, body.len())?;
+            let to = Place {
+                account: &account,
+                inbox: &inbox,
+                mailbox: "INBOX",
+                flags: 0,
+                mail_from: "",
+                rcpt_to: "",
+                internal_date: Timestamp::real(),
+            };
+            place(c, content_id, &to)
+        })
+        .await
+        .unwrap()
+}
