@@ -1,16 +1,25 @@
 //! The configuration: one TOML file, environment overrides, checked as a whole before anything starts.
 //!
-//! Invariant: a [`Config`] is complete and consistent; an unknown key or a bad value is an error that names its line.
+//! Invariant: a [`Config`] that [`Config::load`] gives is complete and consistent; an unknown key or a bad value is an
+//! error that names its line. The words stand here, their values in `defaults`, reading them in `load`, and what must
+//! hold between them in `check`. `config/inboxlayer.toml` documents every key; a test keeps it equal to the defaults.
+
+mod check;
+mod defaults;
+mod load;
+
+pub use check::{Network, Problem};
+pub use load::ConfigError;
 
 use crate::address::DomainName;
 use crate::secret::Secret;
 use serde::Deserialize;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 /// The whole configuration. Each section has defaults, so an empty file is one.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
     /// Where the store, keys and locks live.
@@ -42,7 +51,7 @@ pub struct Config {
 }
 
 /// `[platform]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Platform {
     /// Every inbox has an address here: `name@` this domain.
@@ -56,7 +65,7 @@ pub struct Platform {
 }
 
 /// `[tls]`
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
     /// PEM: the chain, leaf first. Read again when the file changes.
@@ -66,7 +75,7 @@ pub struct Tls {
 }
 
 /// `[http]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
     /// Where the API listens.
@@ -75,30 +84,35 @@ pub struct Http {
     pub tls: bool,
 }
 
-/// `[smtp]`. A listener that is `None` does not run.
-#[derive(Clone, Debug, Deserialize)]
+/// `[smtp]`. A listener that is `None` (written `"off"`) does not run.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Smtp {
     /// Port 25: mail from outside.
+    #[serde(deserialize_with = "listener")]
     pub mx: Option<SocketAddr>,
     /// Port 587: submission with STARTTLS.
+    #[serde(deserialize_with = "listener")]
     pub submission: Option<SocketAddr>,
     /// Port 465: submission with TLS from the first octet (RFC 8314).
+    #[serde(deserialize_with = "listener")]
     pub submissions: Option<SocketAddr>,
 }
 
 /// `[imap]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Imap {
     /// Port 143, with STARTTLS.
+    #[serde(deserialize_with = "listener")]
     pub imap: Option<SocketAddr>,
     /// Port 993, TLS from the first octet.
+    #[serde(deserialize_with = "listener")]
     pub imaps: Option<SocketAddr>,
 }
 
 /// `[dns]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
     /// Recursive resolvers; empty: those of the system.
@@ -110,7 +124,7 @@ pub struct Dns {
 }
 
 /// `[records]`: what a customer publishes.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Records {
     /// Target of the MX record.
@@ -140,12 +154,13 @@ pub enum Required {
 }
 
 /// `[dkim]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dkim {
     /// Customers' CNAMEs point at `<token>.<zone>`.
     pub zone: DomainName,
     /// Where the daemon serves that zone, UDP and TCP. None: print it with `inboxlayer domain zone`, publish it yourself.
+    #[serde(deserialize_with = "listener")]
     pub listen: Option<SocketAddr>,
     /// The name of the server in the zone's NS and SOA records.
     pub name_server: DomainName,
@@ -154,7 +169,7 @@ pub struct Dkim {
 }
 
 /// `[verification]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Verification {
     /// How long a claim may stay pending.
@@ -172,7 +187,7 @@ pub struct Verification {
 }
 
 /// `[queue]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Queue {
     /// Send everything through this relay instead of the recipients' MX.
@@ -194,7 +209,7 @@ pub struct Queue {
 }
 
 /// `[queue.relay]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Relay {
     /// Its host name, which its certificate must carry.
@@ -208,7 +223,7 @@ pub struct Relay {
 }
 
 /// `[limits]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Octets of one message.
@@ -238,7 +253,7 @@ pub struct Limits {
 }
 
 /// `[log]`
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A tracing filter: `info`, `inboxlayer::smtp=debug,info`.
@@ -297,138 +312,22 @@ impl<'de> Deserialize<'de> for HumanDuration {
     }
 }
 
+/// A listener's address, or `"off"`.
+fn listener<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "off" => Ok(None),
+        text => text.parse().map(Some).map_err(|_| {
+            serde::de::Error::custom(format!(
+                "{text:?} is no address to listen at: write IP:port, like \"0.0.0.0:25\" or \"[::]:25\", or \"off\""
+            ))
+        }),
+    }
+}
+
 /// The data directory; `/var/lib/inboxlayer` unless told otherwise.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct DataDir(pub PathBuf);
-
-impl Default for DataDir {
-    fn default() -> Self {
-        Self("/var/lib/inboxlayer".into())
-    }
-}
-
-/// A name written in this file, so well-formed.
-fn name(text: &str) -> DomainName {
-    #[expect(clippy::expect_used, reason = "a literal of this file; a test reads every default")]
-    DomainName::parse(text).expect("a literal domain name")
-}
-
-fn everywhere(port: u16) -> SocketAddr {
-    (Ipv4Addr::UNSPECIFIED, port).into()
-}
-
-impl Default for Platform {
-    fn default() -> Self {
-        Self {
-            domain: name("inboxlayer.dev"),
-            hostname: name("smtp.inboxlayer.dev"),
-            allow_special_use: Vec::new(),
-            received_shows_client: false,
-        }
-    }
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 8080).into(), tls: false }
-    }
-}
-
-impl Default for Smtp {
-    fn default() -> Self {
-        Self { mx: Some(everywhere(25)), submission: Some(everywhere(587)), submissions: Some(everywhere(465)) }
-    }
-}
-
-impl Default for Imap {
-    fn default() -> Self {
-        Self { imap: Some(everywhere(143)), imaps: Some(everywhere(993)) }
-    }
-}
-
-impl Default for Dns {
-    fn default() -> Self {
-        Self { resolvers: Vec::new(), authoritative_port: 53, timeout: HumanDuration::seconds(5) }
-    }
-}
-
-impl Default for Records {
-    fn default() -> Self {
-        Self {
-            mx_host: name("smtp.inboxlayer.dev"),
-            mx_priority: 10,
-            spf: "v=spf1 include:amazonses.com ~all".into(),
-            dmarc: "v=DMARC1; p=none;".into(),
-            required: vec![Required::Dkim],
-        }
-    }
-}
-
-impl Default for Dkim {
-    fn default() -> Self {
-        Self {
-            zone: name("dkim.inboxlayer.dev"),
-            listen: None,
-            name_server: name("ns.inboxlayer.dev"),
-            platform_selector: "inboxlayer".into(),
-        }
-    }
-}
-
-impl Default for Verification {
-    fn default() -> Self {
-        Self {
-            window: HumanDuration::hours(72),
-            grace: HumanDuration::hours(72),
-            recheck: HumanDuration::hours(24),
-            first_pause: HumanDuration::seconds(30),
-            longest_pause: HumanDuration::hours(1),
-            concurrency: 32,
-        }
-    }
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            relay: None,
-            smtp_port: 25,
-            allow_networks: Vec::new(),
-            extra_roots: None,
-            expire_after: HumanDuration::hours(5 * 24),
-            // RFC 5321 §4.5.4.1: soon at first, then at least half an hour apart.
-            retry_pauses: [300, 900, 1800, 3600, 7200, 14_400].map(HumanDuration::seconds).to_vec(),
-            concurrency: 64,
-            hop_limit: 50,
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_size: 25 * 1024 * 1024,
-            recipients: 100,
-            connections_per_address: 50,
-            connections: 2000,
-            failed_logins: 20,
-            messages_per_hour: 1000,
-            recipients_per_hour: 5000,
-            inboxes: 1000,
-            domains: 100,
-            inbox_size: 2 * 1024 * 1024 * 1024,
-            smtp_timeout: HumanDuration::seconds(300),
-            imap_timeout: HumanDuration::seconds(1800),
-        }
-    }
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Text }
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,0 +1,212 @@
+//! What must hold between the values of a configuration, beyond each being well-formed.
+//!
+//! Invariant: every problem names its key, what is wrong and what to write instead.
+
+use super::{Config, Required};
+use crate::address::DomainName;
+use std::net::IpAddr;
+
+/// A value that cannot be used, or that does not go with another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Its key, with its section: `records.required`.
+    pub key: &'static str,
+    /// What is wrong, and what to do.
+    pub message: String,
+}
+
+/// A network in CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Reads `127.0.0.0/8` or `fd00::/8`; an address alone is a network of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let address: IpAddr = address.parse().ok()?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            Some(digits) => digits.parse().ok().filter(|p| *p <= longest)?,
+            None => longest,
+        };
+        Some(Self { address, prefix })
+    }
+
+    /// True when the address is in the network; an IPv4-mapped address is its IPv4 one.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let prefix = u32::from(self.prefix);
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(net), IpAddr::V4(ip)) => {
+                prefix_of(net.to_bits().into(), 32, prefix) == prefix_of(ip.to_bits().into(), 32, prefix)
+            }
+            (IpAddr::V6(net), IpAddr::V6(ip)) => {
+                prefix_of(net.to_bits(), 128, prefix) == prefix_of(ip.to_bits(), 128, prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+fn prefix_of(bits: u128, width: u32, prefix: u32) -> u128 {
+    bits.checked_shr(width - prefix).unwrap_or(0)
+}
+
+impl Config {
+    /// What does not go together, in any mode.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        let mut say = |bad: bool, key, message: &str| {
+            if bad {
+                found.push(Problem { key, message: message.to_owned() });
+            }
+        };
+        say(
+            !self.records.required.contains(&Required::Dkim),
+            "records.required",
+            "must contain \"dkim\": a domain whose keys are not published cannot be signed for",
+        );
+        say(!self.records.spf.starts_with("v=spf1"), "records.spf", "must begin with v=spf1 (RFC 7208 §4.5)");
+        say(!self.records.dmarc.starts_with("v=DMARC1"), "records.dmarc", "must begin with v=DMARC1 (RFC 7489 §6.3)");
+        say(
+            self.tls.certificate.is_some() != self.tls.private_key.is_some(),
+            if self.tls.certificate.is_some() { "tls.private_key" } else { "tls.certificate" },
+            "certificate and private_key go together: set both, or neither",
+        );
+        let selector = &self.dkim.platform_selector;
+        say(
+            DomainName::parse(selector).is_err(),
+            "dkim.platform_selector",
+            "must be a label of a domain name, like \"inboxlayer\" (RFC 6376 §3.1)",
+        );
+        say(
+            self.verification.first_pause.0 > self.verification.longest_pause.0,
+            "verification.first_pause",
+            "must not be longer than longest_pause",
+        );
+        say(self.queue.retry_pauses.is_empty(), "queue.retry_pauses", "must name at least one pause, like [\"5m\"]");
+        for text in &self.queue.allow_networks {
+            say(
+                Network::parse(text).is_none(),
+                "queue.allow_networks",
+                &format!("{text:?} is no network: write CIDR, like \"127.0.0.0/8\" or \"fd00::/8\""),
+            );
+        }
+        if let Some(relay) = &self.queue.relay {
+            say(
+                relay.username.is_some() != relay.password.is_some(),
+                "queue.relay",
+                "username and password go together: set both, or neither",
+            );
+        }
+        for (key, zero) in self.zeros() {
+            say(zero, key, "must not be 0");
+        }
+        say(
+            self.limits.smtp_timeout.0.as_secs() < 1 || self.limits.imap_timeout.0.as_secs() < 1,
+            "limits.smtp_timeout",
+            "time-outs must not be 0",
+        );
+        found
+    }
+
+    /// What stands in the way of `serve`, which faces the real world: the sandbox brings its own certificate and zone.
+    pub fn problems_for_serve(&self) -> Vec<Problem> {
+        let mut found = Vec::new();
+        if let Some(user) = self.first_that_needs_tls()
+            && self.tls.certificate.is_none()
+        {
+            found.push(Problem {
+                key: "tls.certificate",
+                message: format!(
+                    "{user} needs a certificate: set [tls] certificate and private_key to PEM files, or {user} = {}",
+                    if user == "http.tls" { "false" } else { "\"off\"" }
+                ),
+            });
+        }
+        // Amazon alone can publish keys there: every signature would be worthless.
+        if let Ok(amazon) = DomainName::parse("amazonses.com")
+            && self.dkim.zone.is_within(&amazon)
+        {
+            found.push(Problem {
+                key: "dkim.zone",
+                message: format!(
+                    "{} belongs to Amazon, and keys made here can never be published there: name a zone of your own, like dkim.{}",
+                    self.dkim.zone, self.platform.domain
+                ),
+            });
+        }
+        found
+    }
+
+    fn first_that_needs_tls(&self) -> Option<&'static str> {
+        [
+            ("smtp.submission", self.smtp.submission.is_some()),
+            ("smtp.submissions", self.smtp.submissions.is_some()),
+            ("imap.imap", self.imap.imap.is_some()),
+            ("imap.imaps", self.imap.imaps.is_some()),
+            ("http.tls", self.http.tls),
+        ]
+        .into_iter()
+        .find_map(|(key, on)| on.then_some(key))
+    }
+
+    fn zeros(&self) -> [(&'static str, bool); 13] {
+        let limits = &self.limits;
+        [
+            ("dns.timeout", self.dns.timeout.0.is_zero()),
+            ("dns.authoritative_port", self.dns.authoritative_port == 0),
+            ("verification.window", self.verification.window.0.is_zero()),
+            ("verification.recheck", self.verification.recheck.0.is_zero()),
+            ("verification.first_pause", self.verification.first_pause.0.is_zero()),
+            ("verification.concurrency", self.verification.concurrency == 0),
+            ("queue.smtp_port", self.queue.smtp_port == 0),
+            ("queue.concurrency", self.queue.concurrency == 0),
+            ("queue.hop_limit", self.queue.hop_limit == 0),
+            ("queue.retry_pauses", self.queue.retry_pauses.iter().any(|pause| pause.0.is_zero())),
+            ("limits.message_size", limits.message_size == 0),
+            ("limits.recipients", limits.recipients == 0),
+            ("limits.connections", limits.connections == 0 || limits.connections_per_address == 0),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_have_no_problem_but_the_missing_certificate() {
+        let config = Config::default();
+        assert_eq!(config.problems(), []);
+        let keys: Vec<_> = config.problems_for_serve().into_iter().map(|p| p.key).collect();
+        assert_eq!(keys, ["tls.certificate"]);
+    }
+
+    #[test]
+    fn amazons_zone_is_refused_for_serve_only() {
+        let mut config = Config::default();
+        config.tls.certificate = Some("cert.pem".into());
+        config.dkim.zone = DomainName::parse("dkim.amazonses.com").unwrap();
+        assert_eq!(config.problems_for_serve().first().map(|p| p.key), Some("dkim.zone"));
+        config.dkim.zone = DomainName::parse("dkim.notamazonses.com").unwrap();
+        assert_eq!(config.problems_for_serve(), []);
+    }
+
+    #[test]
+    fn a_network_holds_its_addresses() {
+        let holds = |net: &str, ip: &str| Network::parse(net).unwrap().contains(ip.parse().unwrap());
+        assert!(holds("127.0.0.0/8", "127.9.9.9") && !holds("127.0.0.0/8", "128.0.0.1"));
+        assert!(holds("127.0.0.0/8", "::ffff:127.0.0.1"));
+        assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("fd00::/8", "fd12::1") && holds("::1", "::1") && !holds("::1", "::2"));
+        for bad in ["", "127.0.0.0/33", "127.0.0.0/-1", "localhost", "::/129", "1.2.3.4/"] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+    }
+}

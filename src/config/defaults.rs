@@ -1,0 +1,136 @@
+//! The defaults of every key: the values of the public documentation, and what the RFCs ask for.
+
+use super::{
+    DataDir, Dkim, Dns, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Queue, Records, Required, Smtp,
+    Verification,
+};
+use crate::address::DomainName;
+use std::net::{Ipv4Addr, SocketAddr};
+
+impl Default for DataDir {
+    fn default() -> Self {
+        Self("/var/lib/inboxlayer".into())
+    }
+}
+
+/// A name written in this file, so well-formed.
+fn name(text: &str) -> DomainName {
+    #[expect(clippy::expect_used, reason = "a literal of this file; a test reads every default")]
+    DomainName::parse(text).expect("a literal domain name")
+}
+
+fn everywhere(port: u16) -> SocketAddr {
+    (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+impl Default for Platform {
+    fn default() -> Self {
+        Self {
+            domain: name("inboxlayer.dev"),
+            hostname: name("smtp.inboxlayer.dev"),
+            allow_special_use: Vec::new(),
+            received_shows_client: false,
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self { listen: (Ipv4Addr::LOCALHOST, 8080).into(), tls: false }
+    }
+}
+
+impl Default for Smtp {
+    fn default() -> Self {
+        Self { mx: Some(everywhere(25)), submission: Some(everywhere(587)), submissions: Some(everywhere(465)) }
+    }
+}
+
+impl Default for Imap {
+    fn default() -> Self {
+        Self { imap: Some(everywhere(143)), imaps: Some(everywhere(993)) }
+    }
+}
+
+impl Default for Dns {
+    fn default() -> Self {
+        Self { resolvers: Vec::new(), authoritative_port: 53, timeout: HumanDuration::seconds(5) }
+    }
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            mx_host: name("smtp.inboxlayer.dev"),
+            mx_priority: 10,
+            spf: "v=spf1 include:amazonses.com ~all".into(),
+            dmarc: "v=DMARC1; p=none;".into(),
+            required: vec![Required::Dkim],
+        }
+    }
+}
+
+impl Default for Dkim {
+    fn default() -> Self {
+        Self {
+            zone: name("dkim.inboxlayer.dev"),
+            listen: None,
+            name_server: name("ns.inboxlayer.dev"),
+            platform_selector: "inboxlayer".into(),
+        }
+    }
+}
+
+impl Default for Verification {
+    fn default() -> Self {
+        Self {
+            window: HumanDuration::hours(72),
+            grace: HumanDuration::hours(72),
+            recheck: HumanDuration::hours(24),
+            first_pause: HumanDuration::seconds(30),
+            longest_pause: HumanDuration::hours(1),
+            concurrency: 32,
+        }
+    }
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self {
+            relay: None,
+            smtp_port: 25,
+            allow_networks: Vec::new(),
+            extra_roots: None,
+            expire_after: HumanDuration::hours(5 * 24),
+            // RFC 5321 §4.5.4.1: soon at first, then at least half an hour apart.
+            retry_pauses: [300, 900, 1800, 3600, 7200, 14_400].map(HumanDuration::seconds).to_vec(),
+            concurrency: 64,
+            hop_limit: 50,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            message_size: 25 * 1024 * 1024,
+            recipients: 100,
+            connections_per_address: 50,
+            connections: 2000,
+            failed_logins: 20,
+            messages_per_hour: 1000,
+            recipients_per_hour: 5000,
+            inboxes: 1000,
+            domains: 100,
+            inbox_size: 2 * 1024 * 1024 * 1024,
+            smtp_timeout: HumanDuration::seconds(300),
+            imap_timeout: HumanDuration::seconds(1800),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { filter: "info".into(), format: LogFormat::Text }
+    }
+}
