@@ -8,6 +8,7 @@
 
 mod content;
 pub mod deliver;
+pub mod keys;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;

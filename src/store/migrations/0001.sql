@@ -117,7 +117,7 @@ CREATE INDEX alias_by_inbox ON alias (inbox_id);
 CREATE TABLE dkim_key (
     token      TEXT PRIMARY KEY,            -- the selector
     domain_id  TEXT REFERENCES custom_domain ON DELETE CASCADE, -- NULL: the platform domain's
-    sealed     BLOB NOT NULL,               -- PKCS #8, sealed
+    sealed     BLOB NOT NULL,               -- RSAPrivateKey (RFC 8017 A.1.2), sealed
     public     TEXT NOT NULL,               -- the TXT record, v=DKIM1; …
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;

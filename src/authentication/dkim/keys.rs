@@ -1,0 +1,177 @@
+//! Keys: made in the background, sealed, and there again after a restart.
+
+use super::seal::{Seal, SealError};
+use super::signer::{Platform, Signer};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::id::DomainId;
+use crate::store::{Store, StoreError};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mail_auth::dkim::generate::DkimKeyPair;
+use ring::rand::{SecureRandom, SystemRandom};
+use ring::signature::RsaKeyPair;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// RFC 8301 §3.2: signers use at least 2048.
+const BITS: usize = 2048;
+/// Octets of a token, as many as Amazon's have.
+const TOKEN_LEN: usize = 32;
+/// Before a key that could not be stored is tried again.
+const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// RFC 5280 §4.1.2.7: what makes a SubjectPublicKeyInfo of the RSAPublicKey of 2048 bits that follows it. Verifiers
+/// expect this form in `p=`, whatever RFC 6376 §3.6.1 says.
+const SPKI_PREFIX: [u8; 24] = [
+    0x30, 0x82, 0x01, 0x22, 0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00,
+    0x03, 0x82, 0x01, 0x0f, 0x00,
+];
+/// The length that prefix speaks of.
+const PUBLIC_LEN: usize = 270;
+
+/// Why the keys could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum KeysError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The sealing key is missing, wrong, or not the one the store's keys were sealed under.
+    #[error(transparent)]
+    Seal(#[from] SealError),
+    /// No key pair could be made.
+    #[error("making a signing key failed: {0}")]
+    Generate(String),
+}
+
+/// The keys; clones share them.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    store: Store,
+    seal: Seal,
+    signer: Signer,
+    platform_record: Arc<(String, String)>,
+    /// One key pair at a time: making one takes a core for a while.
+    turn: Arc<Semaphore>,
+}
+
+impl Keys {
+    /// Opens the sealing key, makes the platform's own key if there is none, and begins to make what other keys are
+    /// missing.
+    pub async fn open(store: Store, data_dir: &Path, config: &Config) -> Result<Self, KeysError> {
+        let seal = Seal::open(data_dir)?;
+        let selector = config.dkim.platform_selector.clone();
+        let (sealed, public) = match (store.dkim_sealed(&selector).await?, store.dkim_public(&selector).await?) {
+            (Some(sealed), Some(public)) => (sealed, public),
+            _ => {
+                let (sealed, public) = make(seal.clone(), selector.clone()).await?;
+                store.dkim_put(selector.clone(), None, sealed.clone(), public.clone(), Timestamp::real()).await?;
+                (sealed, public)
+            }
+        };
+        // A wrong sealing key shows here, before anything listens.
+        seal.open_sealed(&selector, &sealed)?;
+        let name = format!("{selector}._domainkey.{}", config.platform.domain);
+        let platform = Platform { domain: config.platform.domain.clone(), selector };
+        let keys = Self {
+            signer: Signer::new(store.clone(), seal.clone(), platform),
+            store,
+            seal,
+            platform_record: Arc::new((name, public)),
+            turn: Arc::new(Semaphore::new(1)),
+        };
+        let missing = keys.store.dkim_missing().await?;
+        if !missing.is_empty() {
+            tracing::info!(keys = missing.len(), "making signing keys that are missing");
+            keys.make_in_background(missing);
+        }
+        Ok(keys)
+    }
+
+    /// Three fresh tokens for a claim.
+    pub fn tokens(&self) -> Result<[String; 3], KeysError> {
+        Ok([token()?, token()?, token()?])
+    }
+
+    /// Begins to make the keys of a new claim. Call it when the claim is stored; a crash before the keys are there is
+    /// made up for at the next start.
+    pub fn provision(&self, domain: DomainId, tokens: [String; 3]) {
+        self.make_in_background(tokens.into_iter().map(|token| (domain.clone(), token)).collect());
+    }
+
+    /// Name and text of the TXT record that the platform domain needs for its own signatures.
+    pub fn platform_record(&self) -> (String, String) {
+        (*self.platform_record).clone()
+    }
+
+    /// What signs with these keys.
+    pub fn signer(&self) -> Signer {
+        self.signer.clone()
+    }
+
+    fn make_in_background(&self, wanted: Vec<(DomainId, String)>) {
+        let keys = self.clone();
+        tokio::spawn(async move {
+            for (domain, token) in wanted {
+                // The semaphore is never closed.
+                let Ok(_turn) = keys.turn.acquire().await else { return };
+                if !keys.make_one(&domain, &token).await {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Makes one key and tries until it is stored. False when the store has been closed.
+    async fn make_one(&self, domain: &DomainId, token: &str) -> bool {
+        loop {
+            match self.make_and_put(domain, token).await {
+                Ok(()) => return true,
+                Err(KeysError::Store(StoreError::Closed)) => return false,
+                Err(error) => tracing::error!(%domain, %error, "a signing key could not be made; trying again"),
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn make_and_put(&self, domain: &DomainId, token: &str) -> Result<(), KeysError> {
+        let (sealed, public) = make(self.seal.clone(), token.to_owned()).await?;
+        self.store.dkim_put(token.to_owned(), Some(domain.clone()), sealed, public, Timestamp::real()).await?;
+        Ok(())
+    }
+}
+
+/// A token of lower-case letters and digits, each as likely as the others.
+fn token() -> Result<String, KeysError> {
+    const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
+    let random = SystemRandom::new();
+    let mut token = String::with_capacity(TOKEN_LEN);
+    while token.len() < TOKEN_LEN {
+        let mut bytes = [0; TOKEN_LEN];
+        random.fill(&mut bytes).map_err(|_| KeysError::Generate("no random numbers".into()))?;
+        // 252 is a multiple of 36: what lies above would favour the first letters.
+        let fair = bytes.iter().filter(|b| **b < 252).filter_map(|b| ALPHABET.get(usize::from(*b) % ALPHABET.len()));
+        token.extend(fair.take(TOKEN_LEN - token.len()).map(|b| char::from(*b)));
+    }
+    Ok(token)
+}
+
+/// A new key pair off the async threads: the private key sealed for `token`, and the TXT record.
+async fn make(seal: Seal, token: String) -> Result<(Vec<u8>, String), KeysError> {
+    tokio::task::spawn_blocking(move || {
+        let pair = DkimKeyPair::generate_rsa(BITS).map_err(|e| KeysError::Generate(e.to_string()))?;
+        let (private, public) = pair.into_inner();
+        let private = Zeroizing::new(private);
+        // What does not sign must not be published.
+        RsaKeyPair::from_der(&private).map_err(|e| KeysError::Generate(e.to_string()))?;
+        if public.len() != PUBLIC_LEN {
+            return Err(KeysError::Generate("a public key of unexpected size".into()));
+        }
+        let spki = STANDARD.encode([SPKI_PREFIX.as_slice(), &public].concat());
+        Ok((seal.seal(&token, &private)?, format!("v=DKIM1; k=rsa; p={spki}")))
+    })
+    .await
+    .map_err(|e| KeysError::Generate(e.to_string()))?
+}

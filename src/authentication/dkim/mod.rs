@@ -1,0 +1,15 @@
+//! DKIM: the keys customers' CNAMEs lead to, the platform's own key, and signing with them.
+//!
+//! Invariant: a private key exists in the clear only in memory; what the store holds is sealed ([`seal`]). A token once
+//! given to a claim gets its key sooner or later, whatever crashes between: the start makes what is missing.
+//!
+//! RFC 6376; key size RFC 8301 §3.2.
+
+mod canonical;
+mod keys;
+mod seal;
+mod signer;
+
+pub use keys::{Keys, KeysError};
+pub use seal::SealError;
+pub use signer::{SignError, Signer};

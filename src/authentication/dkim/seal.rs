@@ -1,0 +1,173 @@
+//! The key that private keys are sealed with before they enter the store.
+//!
+//! Invariant: a copy of the database alone signs nothing. AES-256-GCM (NIST SP 800-38D) under a random nonce; the token
+//! is bound in as associated data, so a sealed key moved to another row does not open.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::rand::{SecureRandom, SystemRandom};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// The environment variable that stands in for the key file: 32 octets in base64.
+const VARIABLE: &str = "INBOXLAYER_SECRET_KEY";
+const FILE: &str = "secret.key";
+const KEY_LEN: usize = 32;
+/// The first octet of everything sealed: the form of what follows.
+const VERSION: u8 = 1;
+
+/// Why the sealing key cannot be had, or does not open what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum SealError {
+    /// The key file could not be read or made.
+    #[error("{path}: {source}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file or the variable holds something else.
+    #[error("{0} does not hold a key of 32 octets")]
+    NotAKey(String),
+    /// Sealed under another key, for another token, or changed since.
+    #[error(
+        "a sealed private key does not open: it was sealed under another key than the one in secret.key or INBOXLAYER_SECRET_KEY, or it was changed"
+    )]
+    DoesNotOpen,
+    /// The system gave no random numbers, or the cipher refused.
+    #[error("sealing failed")]
+    Cipher,
+}
+
+/// Seals and opens private keys; clones share the key.
+#[derive(Clone)]
+pub(super) struct Seal(Arc<LessSafeKey>);
+
+impl std::fmt::Debug for Seal {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Seal(***)")
+    }
+}
+
+impl Seal {
+    /// The key from the environment, or else from the data directory, where it is made when it is missing.
+    pub(super) fn open(data_dir: &Path) -> Result<Self, SealError> {
+        match std::env::var(VARIABLE) {
+            Ok(text) => Self::from_base64(&Zeroizing::new(text)),
+            Err(std::env::VarError::NotPresent) => Self::from_file(&data_dir.join(FILE)),
+            Err(std::env::VarError::NotUnicode(_)) => Err(SealError::NotAKey(VARIABLE.into())),
+        }
+    }
+
+    fn from_base64(text: &str) -> Result<Self, SealError> {
+        let bad = || SealError::NotAKey(VARIABLE.into());
+        let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| bad())?);
+        Self::from_bytes(&bytes).ok_or_else(bad)
+    }
+
+    fn from_file(path: &Path) -> Result<Self, SealError> {
+        let io = |source| SealError::Io { path: path.to_owned(), source };
+        if !path.try_exists().map_err(io)? {
+            make_key_file(path)?;
+        }
+        let bytes = Zeroizing::new(std::fs::read(path).map_err(io)?);
+        Self::from_bytes(&bytes).ok_or_else(|| SealError::NotAKey(path.display().to_string()))
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        UnboundKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(Arc::new(LessSafeKey::new(key))))
+    }
+
+    /// Seals `plain` for `token`.
+    pub(super) fn seal(&self, token: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
+        let mut nonce = [0; NONCE_LEN];
+        SystemRandom::new().fill(&mut nonce).map_err(|_| SealError::Cipher)?;
+        let mut work = Zeroizing::new(plain.to_vec());
+        let tag = self
+            .0
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(token), &mut work)
+            .map_err(|_| SealError::Cipher)?;
+        Ok([&[VERSION], nonce.as_slice(), &work, tag.as_ref()].concat())
+    }
+
+    /// Opens what [`Seal::seal`] made for the same token.
+    pub(super) fn open_sealed(&self, token: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let rest = sealed.strip_prefix(&[VERSION]).ok_or(SealError::DoesNotOpen)?;
+        let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::DoesNotOpen)?;
+        let mut work = Zeroizing::new(rest.to_vec());
+        let length = self
+            .0
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(token), &mut work)
+            .map_err(|_| SealError::DoesNotOpen)?
+            .len();
+        work.truncate(length);
+        Ok(work)
+    }
+}
+
+/// Makes the file whole or not at all, and never over another: a key lost is every sealed key lost.
+fn make_key_file(path: &Path) -> Result<(), SealError> {
+    let io = |source| SealError::Io { path: path.to_owned(), source };
+    let mut key = Zeroizing::new([0; KEY_LEN]);
+    SystemRandom::new().fill(key.as_mut_slice()).map_err(|_| SealError::Cipher)?;
+    let draft = path.with_extension("key.new");
+    // Of a start that was cut off; the store's lock keeps any other daemon away.
+    let _ = std::fs::remove_file(&draft);
+    let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
+    file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(io)?;
+    // A link fails where the name exists; a rename would replace.
+    std::fs::hard_link(&draft, path).map_err(io)?;
+    std::fs::remove_file(&draft).map_err(io)?;
+    match path.parent() {
+        Some(dir) => std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn the_key_file_is_private_and_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        let sealed = Seal::from_file(&path).unwrap().seal("t1", b"private").unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+        assert_eq!(*Seal::from_file(&path).unwrap().open_sealed("t1", &sealed).unwrap(), b"private");
+    }
+
+    #[test]
+    fn nothing_opens_under_another_key_for_another_token_or_when_changed() {
+        let seal = Seal::from_bytes(&[7; 32]).unwrap();
+        let sealed = seal.seal("t1", b"private").unwrap();
+        assert!(!sealed.windows(7).any(|w| w == b"private"));
+        assert!(Seal::from_bytes(&[8; 32]).unwrap().open_sealed("t1", &sealed).is_err());
+        assert!(seal.open_sealed("t2", &sealed).is_err());
+        for i in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[i] ^= 1;
+            assert!(seal.open_sealed("t1", &changed).is_err(), "octet {i}");
+            assert!(seal.open_sealed("t1", &sealed[..i]).is_err(), "cut at {i}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_key_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(FILE);
+        std::fs::write(&path, [1; 31]).unwrap();
+        assert!(matches!(Seal::from_file(&path), Err(SealError::NotAKey(_))));
+        for bad in ["", "AAAA", "not base64!"] {
+            assert!(matches!(Seal::from_base64(bad), Err(SealError::NotAKey(_))), "{bad:?}");
+        }
+        assert!(Seal::from_base64(&STANDARD.encode([1; 32])).is_ok());
+    }
+}

@@ -1,0 +1,219 @@
+//! Signatures, read by mail-auth's verifier: another implementation than the one that made them.
+
+use crate::address::{Address, DomainName};
+use crate::authentication::dkim::{Keys, KeysError, SealError, SignError};
+use crate::config::Config;
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::id::DomainId;
+use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use crate::store::{Store, StoreError};
+use mail_auth::common::parse::TxtRecordParser;
+use mail_auth::common::verify::DomainKey;
+use mail_auth::hickory_resolver::config::{ResolverConfig, ResolverOpts};
+use mail_auth::{AuthenticatedMessage, DkimResult, MessageAuthenticator, Parameters, ResolverCache, Txt};
+use std::borrow::Borrow;
+use std::hash::Hash;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// One TXT record under every name.
+struct OneKey(String);
+
+impl ResolverCache<Box<str>, Txt> for OneKey {
+    fn get<Q: Hash + Eq + ?Sized>(&self, _: &Q) -> Option<Txt>
+    where
+        Box<str>: Borrow<Q>,
+    {
+        Some(DomainKey::parse(self.0.as_bytes()).into())
+    }
+
+    fn remove<Q: Hash + Eq + ?Sized>(&self, _: &Q) -> Option<Txt>
+    where
+        Box<str>: Borrow<Q>,
+    {
+        None
+    }
+
+    fn insert(&self, _: Box<str>, _: Txt, _: Instant) {}
+}
+
+async fn verify(message: &[u8], record: &str) -> DkimResult {
+    let nobody = ResolverConfig::from_parts(None, vec![], vec![]);
+    let authenticator = MessageAuthenticator::new(nobody, ResolverOpts::default()).unwrap();
+    let parsed = AuthenticatedMessage::parse(message).unwrap();
+    let cache = OneKey(record.to_owned());
+    let results = authenticator.verify_dkim(Parameters::new(&parsed).with_txt_cache(&cache)).await;
+    assert_eq!(results.len(), 1);
+    results[0].result().clone()
+}
+
+async fn open(dir: &Path) -> (Store, Keys) {
+    let store = Store::open(dir).unwrap();
+    let keys = Keys::open(store.clone(), dir, &Config::default()).await.unwrap();
+    (store, keys)
+}
+
+fn platform() -> SendIdentity {
+    SendIdentity::Platform { address: Address::parse("demo@inboxlayer.dev").unwrap() }
+}
+
+const HEADER: &str = "From: Demo <demo@inboxlayer.dev>\r\nTo: a@example.org\r\nSubject:  =?utf-8?q?gr=C3=BC=C3=9Fe?=\r\n\t and a   fold\r\nDate: Tue, 24 Nov 2026 05:31:07 +0000\r\nMessage-ID: <x@inboxlayer.dev>\r\nX-Mine: 1\r\nMIME-Version: 1.0\r\n\r\n";
+
+#[tokio::test]
+async fn bodies_with_odd_ends_verify() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, keys) = open(dir.path()).await;
+    let (name, record) = keys.platform_record();
+    assert_eq!(name, "inboxlayer._domainkey.inboxlayer.dev");
+    let long = format!("{}\r\n", "x".repeat(3000)).repeat(50);
+    for body in [
+        "",
+        "\r\n",
+        "\r\n\r\n\r\n",
+        "hello\r\n",
+        "hello",
+        "hello \t\r\n\r\n\r\n",
+        " \r\n",
+        "hello\r\n \t\r\n",
+        "hello\r\n\r\n   \r\n\r\n",
+        "\r\nhello\r\n\t\r\n  indented   text\r\n.\r\n..\r\n",
+        "From: not@a.field\r\nSubject: in the body\r\n\r\nb\r\n",
+        &long,
+    ] {
+        let field = keys.signer().sign(&platform(), HEADER.as_bytes(), body.as_bytes()).await.unwrap();
+        let field = String::from_utf8(field).unwrap();
+        assert!(field.ends_with("\r\n") && field.split("\r\n").all(|line| line.len() <= 78), "{field}");
+        let message = format!("{field}{HEADER}{body}");
+        assert_eq!(verify(message.as_bytes(), &record).await, DkimResult::Pass, "{body:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_field_added_or_changed_later_breaks_the_signature() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, keys) = open(dir.path()).await;
+    let (_, record) = keys.platform_record();
+    let field = keys.signer().sign(&platform(), HEADER.as_bytes(), b"hello\r\n").await.unwrap();
+    let field = String::from_utf8(field).unwrap();
+    for (change, passes) in [
+        ("X-Relay: seen\r\n", true),
+        ("List-Id: <a.list>\r\n", true),
+        ("From: Eve <eve@example.net>\r\n", false),
+        ("Subject: another\r\n", false),
+        ("Cc: c@example.org\r\n", false),
+        ("Reply-To: eve@example.net\r\n", false),
+    ] {
+        let message = format!("{change}{field}{HEADER}hello\r\n");
+        assert_eq!(verify(message.as_bytes(), &record).await == DkimResult::Pass, passes, "{change:?}");
+    }
+    let changed = format!("{field}{HEADER}hullo\r\n");
+    assert_ne!(verify(changed.as_bytes(), &record).await, DkimResult::Pass);
+}
+
+async fn claim(store: &Store, tokens: &[String; 3]) -> DomainId {
+    let (id, tokens) = (DomainId::new(), tokens.join(" "));
+    let row = id.clone();
+    store
+        .write(move |c| {
+            c.execute("INSERT OR IGNORE INTO account VALUES ('acc_1', 'x', 0)", [])?;
+            c.execute(
+                "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
+                 VALUES (?1, 'acc_1', 'acme.test', 'verified', ?2, 0, 0)",
+                rusqlite::params![row, tokens],
+            )?;
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    id
+}
+
+async fn set_status(store: &Store, domain: &DomainId, statuses: [&'static str; 3]) {
+    let domain = domain.clone();
+    store
+        .write(move |c| {
+            for (position, status) in statuses.iter().enumerate() {
+                c.execute(
+                    "INSERT OR REPLACE INTO domain_record (domain_id, position, status, observed, checked_at) VALUES (?1, ?2, ?3, '[]', 0)",
+                    rusqlite::params![domain, position as i64, status],
+                )?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+}
+
+fn acme(id: &DomainId) -> SendIdentity {
+    let claim = Claim {
+        id: id.clone(),
+        name: DomainName::parse("acme.test").unwrap(),
+        status: VerifiedStatus::Verified,
+        on_unverified: OnUnverified::Fallback,
+    };
+    let local = Address::parse("demo@acme.test").unwrap().local;
+    SendIdentity::Custom { local, domain: VerifiedDomain::of(&claim).unwrap() }
+}
+
+async fn until_made(store: &Store, tokens: &[String; 3]) {
+    for token in tokens {
+        while store.dkim_public(token).await.unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_custom_domain_signs_with_a_selector_that_is_published_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, keys) = open(dir.path()).await;
+    let tokens = keys.tokens().unwrap();
+    assert!(tokens.iter().all(|t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())));
+    // A crash between the claim and its keys: nobody asked for them yet.
+    let id = claim(&store, &tokens).await;
+    assert!(matches!(keys.signer().sign(&acme(&id), HEADER.as_bytes(), b"").await, Err(SignError::NoKey(_))));
+    store.close().await;
+    drop((store, keys));
+
+    let (store, keys) = open(dir.path()).await;
+    until_made(&store, &tokens).await;
+    for (statuses, selector) in [
+        (["unknown"; 3], 0),
+        (["valid"; 3], 0),
+        (["missing", "valid", "valid"], 1),
+        (["mismatch", "unknown", "valid"], 2),
+    ] {
+        set_status(&store, &id, statuses).await;
+        let field = keys.signer().sign(&acme(&id), HEADER.as_bytes(), b"hello\r\n").await.unwrap();
+        let message = [&field, HEADER.as_bytes(), b"hello\r\n"].concat();
+        let field = String::from_utf8(field).unwrap();
+        assert!(field.contains("d=acme.test;") && field.contains(&format!("s={};", tokens[selector])), "{field}");
+        let record = store.dkim_public(&tokens[selector]).await.unwrap().unwrap();
+        assert_eq!(verify(&message, &record).await, DkimResult::Pass);
+    }
+}
+
+#[tokio::test]
+async fn keys_come_in_the_background_and_not_for_a_claim_that_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, keys) = open(dir.path()).await;
+    let [gone, kept] = [keys.tokens().unwrap(), keys.tokens().unwrap()];
+    let id = claim(&store, &kept).await;
+    keys.provision(DomainId::new(), gone.clone());
+    keys.provision(id, kept.clone());
+    until_made(&store, &kept).await;
+    for token in &gone {
+        assert_eq!(store.dkim_public(token).await.unwrap(), None);
+    }
+    assert!(store.dkim_missing().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_store_whose_sealing_key_is_lost_is_refused_at_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, keys) = open(dir.path()).await;
+    drop(keys);
+    std::fs::remove_file(dir.path().join("secret.key")).unwrap();
+    let refused = Keys::open(store, dir.path(), &Config::default()).await.unwrap_err();
+    assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
+}

@@ -1,0 +1,109 @@
+//! DKIM keys: the sealed private half, and the public half as its TXT record.
+
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::DomainId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// One of a claim's three selectors.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    /// The token: the selector's name.
+    pub token: String,
+    /// Its CNAME was right when last seen.
+    pub published: bool,
+    /// Its key has been made.
+    pub has_key: bool,
+}
+
+impl Store {
+    /// The TXT record of a token's public key.
+    pub async fn dkim_public(&self, token: &str) -> Result<Option<String>, StoreError> {
+        let token = token.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT public FROM dkim_key WHERE token = ?1";
+            Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    /// The sealed private key of a token.
+    pub async fn dkim_sealed(&self, token: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        let token = token.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT sealed FROM dkim_key WHERE token = ?1";
+            Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    /// Keeps a new key. The first one of a token stays; for a domain that is gone nothing is kept.
+    pub async fn dkim_put(
+        &self,
+        token: String,
+        domain: Option<DomainId>,
+        sealed: Vec<u8>,
+        public: String,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let sql = "INSERT INTO dkim_key (token, domain_id, sealed, public, created_at) SELECT ?1, ?2, ?3, ?4, ?5
+                       WHERE ?2 IS NULL OR EXISTS (SELECT 1 FROM custom_domain WHERE id = ?2)
+                       ON CONFLICT (token) DO NOTHING";
+            connection.prepare_cached(sql)?.execute(params![token, domain, sealed, public, now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Every token that waits for its key.
+    pub async fn dkim_missing(&self) -> Result<Vec<(DomainId, String)>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT d.id, d.dkim_tokens FROM custom_domain d
+                       WHERE (SELECT count(*) FROM dkim_key k WHERE k.domain_id = d.id) < 3 ORDER BY d.id";
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get::<_, DomainId>(0)?, row.get::<_, String>(1)?)))?;
+            let mut missing = Vec::new();
+            for row in rows {
+                let (domain, tokens) = row?;
+                for token in tokens.split_ascii_whitespace() {
+                    if !has_key(connection, token)? {
+                        missing.push((domain.clone(), token.to_owned()));
+                    }
+                }
+            }
+            Ok(missing)
+        })
+        .await
+    }
+
+    /// The selectors of a claim, in the order of its tokens; empty when the claim is gone. The DKIM records of a claim
+    /// stand at the positions of its tokens.
+    pub async fn dkim_selectors(&self, domain: &DomainId) -> Result<Vec<Selector>, StoreError> {
+        let domain = domain.clone();
+        self.read(move |connection| {
+            let sql = "SELECT dkim_tokens FROM custom_domain WHERE id = ?1";
+            let tokens: Option<String> =
+                connection.prepare_cached(sql)?.query_row([&domain], |row| row.get(0)).optional()?;
+            let sql = "SELECT EXISTS (SELECT 1 FROM domain_record
+                       WHERE domain_id = ?1 AND position = ?2 AND status = 'valid')";
+            let mut published = connection.prepare_cached(sql)?;
+            (0_i64..)
+                .zip(tokens.unwrap_or_default().split_ascii_whitespace())
+                .map(|(position, token)| {
+                    Ok(Selector {
+                        token: token.to_owned(),
+                        published: published.query_row(params![domain, position], |row| row.get(0))?,
+                        has_key: has_key(connection, token)?,
+                    })
+                })
+                .collect()
+        })
+        .await
+    }
+}
+
+fn has_key(connection: &Connection, token: &str) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM dkim_key WHERE token = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+}
