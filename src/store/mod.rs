@@ -6,15 +6,21 @@
 //!
 //! This file is the engine; the verbs stand in one file per noun.
 
+pub mod accounts;
+pub mod aliases;
 mod content;
 pub mod deliver;
+pub mod inboxes;
 pub mod keys;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;
+mod migrations;
+pub mod routing;
 pub mod routing;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod tokens;
 mod values;
 
 pub use content::StoredMessage;
@@ -238,6 +244,11 @@ impl Drop for Lent {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What the mutexes here guard is whole at every moment.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// True when the query has a row.
+fn exists(connection: &Connection, sql: &str, with: impl rusqlite::Params) -> Result<bool, StoreError> {
+    Ok(connection.prepare_cached(sql)?.exists(with)?)
 }
 
 fn make_private_dir(path: &Path) -> std::io::Result<()> {

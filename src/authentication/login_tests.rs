@@ -1,0 +1,207 @@
+//! Who gets in, who does not, and that nobody can tell why.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::store::aliases::AliasName;
+use crate::store::inboxes::NewInbox;
+use crate::store::tokens::NewToken;
+use rusqlite::params;
+
+const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+struct World {
+    store: Store,
+    clock: Clock,
+    door: Authenticator,
+    _dir: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let clock = Clock::manual();
+        let platform = DomainName::parse("inboxlayer.dev").unwrap();
+        let door = Authenticator::new(store.clone(), clock.clone(), platform, 1000);
+        Self { store, clock, door, _dir: dir }
+    }
+
+    async fn account(&self) -> AccountId {
+        self.store.account_create("x".into(), self.clock.now()).await.unwrap().id
+    }
+
+    async fn inbox(&self, account: &AccountId, name: &str) -> InboxId {
+        let new = NewInbox { account: account.clone(), name: InboxName::claim(name).unwrap(), default_domain: None };
+        self.store.inbox_create(new, 10, self.clock.now()).await.unwrap().id
+    }
+
+    async fn domain(
+        &self,
+        account: &AccountId,
+        name: &str,
+        status: &'static str,
+        catch_all: Option<&InboxId>,
+    ) -> DomainId {
+        let id = DomainId::new();
+        let (row, account, name, catch_all) = (id.clone(), account.clone(), name.to_owned(), catch_all.cloned());
+        self.store
+            .write(move |c| {
+                let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, catch_all_inbox_id, created_at, updated_at)
+                           VALUES (?1, ?2, ?3, ?4, 'a b c', ?5, 0, 0)";
+                c.execute(sql, params![row, account, name, status, catch_all])?;
+                Ok::<_, StoreError>(())
+            })
+            .await
+            .unwrap();
+        id
+    }
+
+    async fn token(&self, scope: Scope, expires_at: Option<Timestamp>) -> (Secret, TokenId) {
+        let token = Token::generate().unwrap();
+        let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
+        let record = self.store.token_create(new, self.clock.now()).await.unwrap();
+        (token.secret().clone(), record.id)
+    }
+
+    async fn opens(&self, user: &str, password: &Secret) -> Option<Login> {
+        match self.door.log_in(PEER, user, password).await {
+            Ok(login) => Some(login),
+            Err(LoginError::Refused) => None,
+            Err(other) => panic!("{other}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_address_of_an_inbox_opens_it_whatever_the_status_of_its_domain() {
+    let world = World::new();
+    let account = world.account().await;
+    let ann = world.inbox(&account, "ann").await;
+    let (token, id) = world.token(Scope::Account(account.clone()), None).await;
+    for (name, status) in [("pending.org", "pending"), ("verified.org", "verified"), ("failed.org", "failed")] {
+        let domain = world.domain(&account, name, status, None).await;
+        let alias = AliasName::parse("Support").unwrap();
+        world.store.alias_create(&account, &ann, &domain, alias, world.clock.now()).await.unwrap();
+        for user in ["ann", "ANN", "ann+tag", "support", "Support+a+b"] {
+            let login = world.opens(&format!("{user}@{}", name.to_uppercase()), &token).await.unwrap();
+            assert_eq!((&login.inbox, &login.token, &login.domain), (&ann, &id, &Some(domain.clone())));
+            assert_eq!(login.address.to_string(), format!("{}@{name}", user.to_lowercase()));
+            assert!(world.door.still_holds(&login).await.unwrap());
+        }
+    }
+    for user in ["ann", "ann@inboxlayer.dev", "Ann+x@InboxLayer.dev.", "ann+x"] {
+        let login = world.opens(user, &token).await.unwrap();
+        assert_eq!((login.inbox, login.domain), (ann.clone(), None));
+        assert_eq!(login.address.domain.as_str(), "inboxlayer.dev");
+    }
+}
+
+#[tokio::test]
+async fn every_refusal_is_the_same() {
+    let world = World::new();
+    let (ours, theirs) = (world.account().await, world.account().await);
+    let ann = world.inbox(&ours, "ann").await;
+    let ben = world.inbox(&ours, "ben").await;
+    world.inbox(&theirs, "zoe").await;
+    world.domain(&ours, "ours.org", "verified", Some(&ann)).await;
+    world.domain(&theirs, "theirs.org", "verified", None).await;
+    let now = world.clock.now();
+    let (good, _) = world.token(Scope::Account(ours.clone()), None).await;
+    let (expired, _) = world.token(Scope::Account(ours.clone()), Some(now)).await;
+    let (revoked, id) = world.token(Scope::Account(ours.clone()), None).await;
+    world.store.token_revoke(Some(&ours), &id, now).await.unwrap().unwrap();
+    let (only_ben, _) = world.token(Scope::Inboxes(ours.clone(), vec![ben]), None).await;
+    let (operator, _) = world.token(Scope::Operator, None).await;
+    let unknown = Token::generate().unwrap().secret().clone();
+
+    assert!(world.opens("ann@ours.org", &good).await.is_some());
+    assert!(world.opens("ben@ours.org", &only_ben).await.is_some());
+    for (user, password) in [
+        ("nobody@inboxlayer.dev", &good),
+        ("zoe@inboxlayer.dev", &good),
+        ("ann@theirs.org", &good),
+        ("zoe@theirs.org", &good),
+        ("ann@nowhere.org", &good),
+        ("anything@ours.org", &good), // the catch-all only receives
+        ("@ours.org", &good),
+        ("ann@", &good),
+        ("", &good),
+        ("ann@ours.org\r\n", &good),
+        ("ann\0@ours.org", &good),
+        ("ann@ours.org", &unknown),
+        ("ann@ours.org", &expired),
+        ("ann@ours.org", &revoked),
+        ("ann@ours.org", &only_ben),
+        ("ann@ours.org", &operator),
+        ("ann@ours.org", &Secret::new("")),
+        ("ann@ours.org", &Secret::new("ann@ours.org")),
+    ] {
+        let refusal = world.door.log_in(PEER, user, password).await.unwrap_err();
+        assert!(matches!(refusal, LoginError::Refused), "{user:?}: {refusal}");
+        assert_eq!(refusal.to_string(), "the user name or the API token is wrong", "{user:?}");
+    }
+    for token in [&unknown, &expired, &revoked] {
+        assert!(matches!(world.door.bearer(PEER, token).await, Err(LoginError::Refused)));
+    }
+    assert_eq!(world.door.bearer(PEER, &operator).await.unwrap().scope, Scope::Operator);
+}
+
+#[tokio::test]
+async fn a_session_holds_until_its_token_its_domain_or_its_inbox_goes() {
+    let world = World::new();
+    let account = world.account().await;
+    let ann = world.inbox(&account, "ann").await;
+    let domain = world.domain(&account, "ours.org", "pending", None).await;
+    let (token, _) = world.token(Scope::Account(account.clone()), None).await;
+    let (other, id) = world.token(Scope::Account(account.clone()), None).await;
+    let custom = world.opens("ann@ours.org", &token).await.unwrap();
+    let platform = world.opens("ann", &token).await.unwrap();
+    let second = world.opens("ann", &other).await.unwrap();
+    let holds = async |login: &Login| world.door.still_holds(login).await.unwrap();
+
+    world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap();
+    assert!(!holds(&second).await && holds(&custom).await && holds(&platform).await);
+    let gone = domain.clone();
+    let delete = move |c: &rusqlite::Connection| Ok(c.execute("DELETE FROM custom_domain WHERE id = ?1", [gone])?);
+    world.store.write::<_, StoreError, _>(delete).await.unwrap();
+    assert!(!holds(&custom).await && holds(&platform).await);
+    assert!(world.store.inbox_delete(&account, &ann).await.unwrap());
+    assert!(!holds(&platform).await);
+}
+
+#[tokio::test]
+async fn guessing_is_slowed_and_the_owner_gets_in_from_elsewhere() {
+    let world = World::new();
+    let account = world.account().await;
+    world.inbox(&account, "ann").await;
+    let (token, _) = world.token(Scope::Account(account), None).await;
+    let door =
+        Authenticator::new(world.store.clone(), world.clock.clone(), DomainName::parse("inboxlayer.dev").unwrap(), 5);
+    let wrong = Secret::new("guess");
+    for _ in 0..5 {
+        assert!(matches!(door.log_in(PEER, "ann", &wrong).await, Err(LoginError::Refused)));
+    }
+    assert!(matches!(door.log_in(PEER, "ann", &wrong).await, Err(LoginError::RateLimited { .. })));
+    assert!(matches!(door.log_in(PEER, "nobody", &wrong).await, Err(LoginError::RateLimited { .. })));
+    let home: IpAddr = [198, 51, 100, 1].into();
+    assert!(door.log_in(home, "ann", &token).await.is_ok());
+}
+
+#[tokio::test]
+async fn the_last_use_is_noted_at_most_once_a_minute() {
+    let world = World::new();
+    let account = world.account().await;
+    let (token, id) = world.token(Scope::Account(account), None).await;
+    world.door.bearer(PEER, &token).await.unwrap();
+    let first = loop {
+        if let Some(at) = world.store.token_get(None, &id).await.unwrap().unwrap().last_used_at {
+            break at;
+        }
+        tokio::task::yield_now().await;
+    };
+    world.store.token_used(&id, first.after(Duration::from_secs(59)), USE_NOTED_EVERY).await.unwrap();
+    assert_eq!(world.store.token_get(None, &id).await.unwrap().unwrap().last_used_at, Some(first));
+    let later = first.after(USE_NOTED_EVERY);
+    world.store.token_used(&id, later, USE_NOTED_EVERY).await.unwrap();
+    assert_eq!(world.store.token_get(None, &id).await.unwrap().unwrap().last_used_at, Some(later));
+}

@@ -1,0 +1,99 @@
+//! Accounts: the tenants.
+//!
+//! Invariant: the platform's own account exists from the first start on, and owns the inbox `postmaster`.
+
+use super::{Store, StoreError};
+use crate::address::InboxName;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, InboxId};
+use rusqlite::{OptionalExtension, Row, params};
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// What the operator calls it.
+    pub name: String,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+    Ok(Account { id: row.get(0)?, name: row.get(1)?, created_at: row.get(2)? })
+}
+
+impl Store {
+    /// Makes an account. Names need not differ: the id tells accounts apart.
+    pub async fn account_create(&self, name: String, now: Timestamp) -> Result<Account, StoreError> {
+        self.write(move |c| {
+            let made = Account { id: AccountId::new(), name, created_at: now };
+            c.prepare_cached("INSERT INTO account (id, name, created_at) VALUES (?1, ?2, ?3)")?.execute(params![
+                made.id,
+                made.name,
+                made.created_at
+            ])?;
+            Ok(made)
+        })
+        .await
+    }
+
+    /// One account.
+    pub async fn account_get(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
+        let id = id.clone();
+        self.read(move |c| {
+            let sql = "SELECT id, name, created_at FROM account WHERE id = ?1";
+            Ok(c.prepare_cached(sql)?.query_row([id], account).optional()?)
+        })
+        .await
+    }
+
+    /// Accounts in the order they were made, from the one after `after` on.
+    pub async fn account_list(&self, after: Option<&AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
+        let after = after.map_or(String::new(), ToString::to_string);
+        self.read(move |c| {
+            let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 ORDER BY id LIMIT ?2";
+            let list = c.prepare_cached(sql)?.query_map(params![after, limit], account)?.collect::<Result<_, _>>()?;
+            Ok(list)
+        })
+        .await
+    }
+
+    /// The platform's own account, made with its inbox `postmaster` when it is missing: the mail that RFC 5321 §4.5.1
+    /// says must be taken lands there.
+    pub async fn ensure_platform_account(&self, now: Timestamp) -> Result<AccountId, StoreError> {
+        self.write(move |c| {
+            let name = InboxName::postmaster();
+            let sql = "SELECT account_id FROM inbox WHERE name = ?1";
+            if let Some(found) = c.prepare_cached(sql)?.query_row([&name], |row| row.get(0)).optional()? {
+                return Ok(found);
+            }
+            let account = AccountId::new();
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'platform', ?2)", params![account, now])?;
+            c.execute("INSERT INTO inbox_name (name, account_id) VALUES (?1, ?2)", params![name, account])?;
+            let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)";
+            c.execute(sql, params![InboxId::new(), account, name, now])?;
+            Ok(account)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_platform_account_is_made_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let now = Timestamp::real();
+        let account = store.ensure_platform_account(now).await.unwrap();
+        assert_eq!(store.ensure_platform_account(now).await.unwrap(), account);
+        let all = store.account_list(None, 10).await.unwrap();
+        assert_eq!(all.len(), 1);
+        assert_eq!(store.account_get(&account).await.unwrap().as_ref(), all.first());
+        let inboxes = store.inbox_list(&account, None, None, 10).await.unwrap();
+        assert_eq!(inboxes[0].name, InboxName::postmaster());
+    }
+}

@@ -1,0 +1,223 @@
+//! Aliases: other local parts for an inbox, at one custom domain.
+//!
+//! Invariant: within an account no alias has the local part of an inbox's name, so an address means one inbox at most.
+
+use super::{Store, StoreError};
+use crate::address::{Address, DomainName, LocalPart};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, AliasId, DomainId, InboxId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// Another address of an inbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alias {
+    /// Its id.
+    pub id: AliasId,
+    /// The inbox it opens and feeds.
+    pub inbox: InboxId,
+    /// The custom domain it is at.
+    pub domain: DomainId,
+    /// The whole address.
+    pub address: Address,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The local part of an alias: lower case, no quotes, no tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasName(LocalPart);
+
+impl AliasName {
+    /// Reads one; `None` when it would need quotes or has a tag.
+    pub fn parse(text: &str) -> Option<Self> {
+        let plain = !text.starts_with('"') && !text.contains('+');
+        LocalPart::parse(&text.to_ascii_lowercase()).ok().filter(|_| plain).map(Self)
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        self.0.as_str()
+    }
+}
+
+/// Why no alias was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateAliasError {
+    /// The account has no such inbox.
+    #[error("the account has no such inbox")]
+    UnknownInbox,
+    /// The account has no such domain.
+    #[error("the account has no such domain")]
+    UnknownDomain,
+    /// There is this alias.
+    #[error("the domain has this alias")]
+    Exists(AliasId),
+    /// An inbox of the account has this name.
+    #[error("an inbox of the account has this name")]
+    InboxHasName(InboxId),
+    /// The address would be too long.
+    #[error("an address has at most 254 octets")]
+    TooLong,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for CreateAliasError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+fn create(
+    c: &Connection,
+    account: &AccountId,
+    inbox: &InboxId,
+    domain: &DomainId,
+    name: &AliasName,
+    now: Timestamp,
+) -> Result<Alias, CreateAliasError> {
+    if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])? {
+        return Err(CreateAliasError::UnknownInbox);
+    }
+    let sql = "SELECT name FROM custom_domain WHERE id = ?1 AND account_id = ?2";
+    let at: Option<DomainName> =
+        c.prepare_cached(sql)?.query_row(params![domain, account], |row| row.get(0)).optional()?;
+    let at = at.ok_or(CreateAliasError::UnknownDomain)?;
+    let sql = "SELECT id FROM alias WHERE domain_id = ?1 AND local_part = ?2";
+    if let Some(id) = c.prepare_cached(sql)?.query_row(params![domain, name.as_str()], |row| row.get(0)).optional()? {
+        return Err(CreateAliasError::Exists(id));
+    }
+    let sql = "SELECT id FROM inbox WHERE account_id = ?1 AND name = ?2";
+    if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name.as_str()], |row| row.get(0)).optional()? {
+        return Err(CreateAliasError::InboxHasName(id));
+    }
+    let address = Address::new(name.0.clone(), at).map_err(|_| CreateAliasError::TooLong)?;
+    let made = Alias { id: AliasId::new(), inbox: inbox.clone(), domain: domain.clone(), address, created_at: now };
+    c.prepare_cached(
+        "INSERT INTO alias (id, domain_id, local_part, inbox_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![made.id, made.domain, name.as_str(), made.inbox, made.created_at])?;
+    Ok(made)
+}
+
+fn alias(row: &Row<'_>) -> rusqlite::Result<Alias> {
+    let unreadable = |e: crate::address::AddressError| {
+        rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(e))
+    };
+    let local = LocalPart::from_unquoted(row.get::<_, String>(3)?).map_err(unreadable)?;
+    let address = Address { local, domain: row.get(4)? };
+    Ok(Alias { id: row.get(0)?, inbox: row.get(1)?, domain: row.get(2)?, address, created_at: row.get(5)? })
+}
+
+impl Store {
+    /// Makes an alias of an inbox at a custom domain of the same account, whatever the domain's status.
+    pub async fn alias_create(
+        &self,
+        account: &AccountId,
+        inbox: &InboxId,
+        domain: &DomainId,
+        name: AliasName,
+        now: Timestamp,
+    ) -> Result<Alias, CreateAliasError> {
+        let (account, inbox, domain) = (account.clone(), inbox.clone(), domain.clone());
+        self.write(move |c| create(c, &account, &inbox, &domain, &name, now)).await
+    }
+
+    /// The aliases of an inbox of the account, in the order they were made, from the one after `after` on.
+    pub async fn alias_list(
+        &self,
+        account: &AccountId,
+        inbox: &InboxId,
+        after: Option<&AliasId>,
+        limit: u32,
+    ) -> Result<Vec<Alias>, StoreError> {
+        let (account, inbox) = (account.clone(), inbox.clone());
+        let after = after.map_or(String::new(), ToString::to_string);
+        self.read(move |c| {
+            let sql = "SELECT a.id, a.inbox_id, a.domain_id, a.local_part, d.name, a.created_at
+                       FROM alias a JOIN custom_domain d ON d.id = a.domain_id
+                       WHERE a.inbox_id = ?1 AND d.account_id = ?2 AND a.id > ?3 ORDER BY a.id LIMIT ?4";
+            let mut statement = c.prepare_cached(sql)?;
+            let rows = statement.query_map(params![inbox, account, after, limit], alias)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Deletes an alias of an inbox of the account. False: there is none of this id.
+    pub async fn alias_delete(&self, account: &AccountId, inbox: &InboxId, id: &AliasId) -> Result<bool, StoreError> {
+        let (account, inbox, id) = (account.clone(), inbox.clone(), id.clone());
+        self.write(move |c| {
+            let sql = "DELETE FROM alias WHERE id = ?1 AND inbox_id = ?2
+                       AND EXISTS (SELECT 1 FROM inbox WHERE id = ?2 AND account_id = ?3)";
+            Ok(c.prepare_cached(sql)?.execute(params![id, inbox, account])? > 0)
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::address::InboxName;
+    use crate::store::inboxes::{CreateInboxError, NewInbox};
+
+    #[tokio::test]
+    async fn names_and_aliases_of_an_account_never_meet_and_another_account_sees_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let now = Timestamp::real();
+        let ours = store.account_create("ours".into(), now).await.unwrap().id;
+        let theirs = store.account_create("theirs".into(), now).await.unwrap().id;
+        let new = |account: &AccountId, name: &str| NewInbox {
+            account: account.clone(),
+            name: InboxName::claim(name).unwrap(),
+            default_domain: None,
+        };
+        let ann = store.inbox_create(new(&ours, "ann"), 2, now).await.unwrap();
+        let domain = DomainId::new();
+        let (id, account) = (domain.clone(), ours.clone());
+        let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
+                   VALUES (?1, ?2, 'ours.org', 'pending', 'a b c', 0, 0)";
+        store.write::<_, StoreError, _>(move |c| Ok(c.execute(sql, params![id, account])?)).await.unwrap();
+        let sales = AliasName::parse("Sales").unwrap();
+        let made = store.alias_create(&ours, &ann.id, &domain, sales.clone(), now).await.unwrap();
+        assert_eq!(made.address.to_string(), "sales@ours.org");
+        assert_eq!(store.alias_list(&ours, &ann.id, None, 10).await.unwrap(), std::slice::from_ref(&made));
+
+        use CreateAliasError as A;
+        let again = store.alias_create(&ours, &ann.id, &domain, sales.clone(), now).await;
+        assert!(matches!(again, Err(A::Exists(id)) if id == made.id));
+        let own_name = store.alias_create(&ours, &ann.id, &domain, AliasName::parse("ann").unwrap(), now).await;
+        assert!(matches!(own_name, Err(A::InboxHasName(id)) if id == ann.id));
+        let foreign = store.alias_create(&theirs, &ann.id, &domain, sales, now).await;
+        assert!(matches!(foreign, Err(A::UnknownInbox)));
+        assert!(store.alias_list(&theirs, &ann.id, None, 10).await.unwrap().is_empty());
+        assert!(!store.alias_delete(&theirs, &ann.id, &made.id).await.unwrap());
+
+        let other = AliasName::parse("team").unwrap();
+        store.alias_create(&ours, &ann.id, &domain, other, now).await.unwrap();
+        use CreateInboxError as I;
+        assert!(matches!(store.inbox_create(new(&ours, "team"), 2, now).await, Err(I::AliasHasName(_))));
+        assert!(matches!(store.inbox_create(new(&ours, "ann"), 2, now).await, Err(I::Exists(id)) if id == ann.id));
+        assert!(matches!(store.inbox_create(new(&theirs, "ann"), 2, now).await, Err(I::NameTaken)));
+        store.inbox_create(new(&ours, "ben"), 2, now).await.unwrap();
+        assert!(matches!(store.inbox_create(new(&ours, "cyd"), 2, now).await, Err(I::LimitReached(2))));
+
+        // The name stays with its account after the inbox has gone, and its aliases go with it.
+        assert!(!store.inbox_delete(&theirs, &ann.id).await.unwrap());
+        assert!(store.inbox_delete(&ours, &ann.id).await.unwrap());
+        assert!(matches!(store.inbox_create(new(&theirs, "ann"), 2, now).await, Err(I::NameTaken)));
+        let back = store.inbox_create(new(&ours, "ann"), 2, now).await.unwrap();
+        assert!(store.alias_list(&ours, &back.id, None, 10).await.unwrap().is_empty());
+    }
+
+    #[test]
+    fn the_local_part_of_an_alias_has_no_tag_and_no_quotes() {
+        assert_eq!(AliasName::parse("Post.Master").unwrap().as_str(), "post.master");
+        for bad in ["", "a+b", "\"a b\"", "a b", "a@b", ".a", "é", "a\r\n"] {
+            assert_eq!(AliasName::parse(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Inboxes, and which inbox of an account an address opens.
+//!
+//! Invariant: a name, once taken, stays with its account for good; within an account no inbox has the name of an alias.
+
+use super::{Store, StoreError};
+use crate::address::{Address, DomainName, InboxName};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, AliasId, DomainId, InboxId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// A message store with a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inbox {
+    /// Its id.
+    pub id: InboxId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// Its name, unique over all accounts.
+    pub name: InboxName,
+    /// The custom domain its mail leaves under when it logs in at the platform's.
+    pub default_domain: Option<DomainId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+/// Why no inbox was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateInboxError {
+    /// The account has an inbox of this name.
+    #[error("the account has an inbox of this name")]
+    Exists(InboxId),
+    /// Another account has it, or had.
+    #[error("the name is taken")]
+    NameTaken,
+    /// An alias of the account has this local part.
+    #[error("an alias of the account has this local part")]
+    AliasHasName(AliasId),
+    /// The account has as many inboxes as it may.
+    #[error("the account has {0} inboxes, as many as it may")]
+    LimitReached(u32),
+    /// There is no such account.
+    #[error("there is no such account")]
+    UnknownAccount,
+    /// The default domain is none of the account's.
+    #[error("the account has no such domain")]
+    UnknownDomain,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for CreateInboxError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// An inbox that is to be.
+#[derive(Clone, Debug)]
+pub struct NewInbox {
+    /// Whose.
+    pub account: AccountId,
+    /// Its name: one that may be claimed.
+    pub name: InboxName,
+    /// Its default domain.
+    pub default_domain: Option<DomainId>,
+}
+
+const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at";
+
+fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
+    Ok(Inbox {
+        id: row.get(0)?,
+        account: row.get(1)?,
+        name: row.get(2)?,
+        default_domain: row.get(3)?,
+        created_at: row.get(4)?,
+        updated_at: row.get(5)?,
+    })
+}
+
+fn create(c: &Connection, new: NewInbox, most: u32, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+    if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![new.account])? {
+        return Err(CreateInboxError::UnknownAccount);
+    }
+    let owner = c
+        .prepare_cached("SELECT account_id FROM inbox_name WHERE name = ?1")?
+        .query_row([&new.name], |row| row.get::<_, AccountId>(0))
+        .optional()?;
+    if owner.is_some_and(|owner| owner != new.account) {
+        return Err(CreateInboxError::NameTaken);
+    }
+    let there = c
+        .prepare_cached("SELECT id FROM inbox WHERE name = ?1")?
+        .query_row([&new.name], |row| row.get(0))
+        .optional()?;
+    if let Some(id) = there {
+        return Err(CreateInboxError::Exists(id));
+    }
+    let sql = "SELECT a.id FROM alias a JOIN custom_domain d ON d.id = a.domain_id
+               WHERE d.account_id = ?1 AND a.local_part = ?2 LIMIT 1";
+    let alias = c.prepare_cached(sql)?.query_row(params![new.account, new.name], |row| row.get(0)).optional()?;
+    if let Some(id) = alias {
+        return Err(CreateInboxError::AliasHasName(id));
+    }
+    let count: u32 = c
+        .prepare_cached("SELECT count(*) FROM inbox WHERE account_id = ?1")?
+        .query_row([&new.account], |row| row.get(0))?;
+    if count >= most {
+        return Err(CreateInboxError::LimitReached(most));
+    }
+    if let Some(domain) = &new.default_domain
+        && !has_domain(c, &new.account, domain)?
+    {
+        return Err(CreateInboxError::UnknownDomain);
+    }
+    c.prepare_cached("INSERT OR IGNORE INTO inbox_name (name, account_id) VALUES (?1, ?2)")?
+        .execute(params![new.name, new.account])?;
+    let made = Inbox {
+        id: InboxId::new(),
+        account: new.account,
+        name: new.name,
+        default_domain: new.default_domain,
+        created_at: now,
+        updated_at: now,
+    };
+    c.prepare_cached(&format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5)"))?.execute(params![
+        made.id,
+        made.account,
+        made.name,
+        made.default_domain,
+        now
+    ])?;
+    Ok(made)
+}
+
+/// True when the claim is the account's.
+pub(super) fn has_domain(c: &Connection, account: &AccountId, domain: &DomainId) -> Result<bool, StoreError> {
+    super::exists(c, "SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", params![domain, account])
+}
+
+/// What an address opens in an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The inbox.
+    pub inbox: InboxId,
+    /// Its name.
+    pub name: InboxName,
+    /// The custom domain the address is at; none: the platform's.
+    pub domain: Option<DomainId>,
+}
+
+/// Which inbox of the account `address` is an address of: its name or an alias, with any tag, at the platform's domain or
+/// at one the account claims, verified or not. Catch-all addresses are nobody's. The work is the same whatever is found.
+pub(super) fn opened_by(
+    c: &Connection,
+    account: &AccountId,
+    platform: &DomainName,
+    address: &Address,
+) -> Result<Option<Opened>, StoreError> {
+    let base = address.local.base();
+    let domain: Option<DomainId> = c
+        .prepare_cached("SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2")?
+        .query_row(params![account, address.domain], |row| row.get(0))
+        .optional()?;
+    let at_platform = address.domain == *platform;
+    let domain_key = domain.as_ref().map_or("", DomainId::as_str);
+    let sql = "SELECT id, name FROM inbox WHERE account_id = ?1 AND name = ?2
+               UNION ALL SELECT i.id, i.name FROM alias a JOIN inbox i ON i.id = a.inbox_id
+                         WHERE a.domain_id = ?3 AND a.local_part = ?2 AND i.account_id = ?1 LIMIT 1";
+    let found: Option<(InboxId, InboxName)> = c
+        .prepare_cached(sql)?
+        .query_row(params![account, base, domain_key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let domain = if at_platform { None } else { domain };
+    Ok(found.filter(|_| at_platform || domain.is_some()).map(|(inbox, name)| Opened { inbox, name, domain }))
+}
+
+impl Store {
+    /// Makes an inbox, unless the account has `most` of them.
+    pub async fn inbox_create(&self, new: NewInbox, most: u32, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+        self.write(move |c| create(c, new, most, now)).await
+    }
+
+    /// One inbox of the account.
+    pub async fn inbox_get(&self, account: &AccountId, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.read(move |c| {
+            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id = ?2");
+            Ok(c.prepare_cached(&sql)?.query_row(params![id, account], inbox).optional()?)
+        })
+        .await
+    }
+
+    /// One inbox, whose account the caller may not know: for operators.
+    pub async fn inbox_of_any_account(&self, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
+        let id = id.clone();
+        self.read(move |c| {
+            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1");
+            Ok(c.prepare_cached(&sql)?.query_row([id], inbox).optional()?)
+        })
+        .await
+    }
+
+    /// The account's inboxes in the order they were made, from the one after `after` on; only those in `within`, if given.
+    pub async fn inbox_list(
+        &self,
+        account: &AccountId,
+        within: Option<&[InboxId]>,
+        after: Option<&InboxId>,
+        limit: u32,
+    ) -> Result<Vec<Inbox>, StoreError> {
+        let (account, within) = (account.clone(), within.map(<[_]>::to_vec));
+        let after = after.map_or(String::new(), ToString::to_string);
+        self.read(move |c| {
+            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND id > ?2 ORDER BY id");
+            let mut statement = c.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![account, after], inbox)?;
+            let allowed = |row: &rusqlite::Result<Inbox>| match (&within, row) {
+                (Some(within), Ok(inbox)) => within.contains(&inbox.id),
+                _ => true,
+            };
+            Ok(rows.filter(allowed).take(limit as usize).collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Sets the default domain. `Ok(None)`: the account has no such inbox.
+    pub async fn inbox_set_default_domain(
+        &self,
+        account: &AccountId,
+        id: &InboxId,
+        domain: Option<DomainId>,
+        now: Timestamp,
+    ) -> Result<Option<Inbox>, CreateInboxError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |c| {
+            if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![id, account])? {
+                return Ok(None);
+            }
+            if let Some(domain) = &domain
+                && !has_domain(c, &account, domain)?
+            {
+                return Err(CreateInboxError::UnknownDomain);
+            }
+            let sql =
+                format!("UPDATE inbox SET default_domain_id = ?2, updated_at = ?3 WHERE id = ?1 RETURNING {COLUMNS}");
+            Ok(Some(c.prepare_cached(&sql)?.query_row(params![id, domain, now], inbox)?))
+        })
+        .await
+    }
+
+    /// Deletes an inbox with all its mail and aliases. False: the account has none of this id.
+    pub async fn inbox_delete(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |c| {
+            let sql = "DELETE FROM inbox WHERE id = ?1 AND account_id = ?2";
+            Ok(c.prepare_cached(sql)?.execute(params![id, account])? > 0)
+        })
+        .await
+    }
+
+    /// Which inbox of the account `address` is an address of; none for catch-all addresses, which only receive.
+    pub async fn inbox_opened_by(
+        &self,
+        account: &AccountId,
+        platform: &DomainName,
+        address: &Address,
+    ) -> Result<Option<Opened>, StoreError> {
+        let (account, platform, address) = (account.clone(), platform.clone(), address.clone());
+        self.read(move |c| opened_by(c, &account, &platform, &address)).await
+    }
+}

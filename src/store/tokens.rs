@@ -1,0 +1,278 @@
+//! API tokens, by their hash.
+//!
+//! Invariant: no token's text is ever stored; the inboxes of a token are inboxes of its own account.
+
+use super::inboxes::{Opened, opened_by};
+use super::{Store, StoreError};
+use crate::address::{Address, DomainName};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, InboxId, TokenId};
+use rusqlite::{Connection, Row, params};
+use std::time::Duration;
+
+/// What a token may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Accounts, and everything of every account.
+    Operator,
+    /// Everything of one account.
+    Account(AccountId),
+    /// Only these inboxes of one account.
+    Inboxes(AccountId, Vec<InboxId>),
+}
+
+impl Scope {
+    /// The account it is bound to.
+    pub fn account(&self) -> Option<&AccountId> {
+        match self {
+            Self::Operator => None,
+            Self::Account(account) | Self::Inboxes(account, _) => Some(account),
+        }
+    }
+
+    /// The word for it, in JSON and in the store.
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::Operator => "operator",
+            Self::Account(_) => "account",
+            Self::Inboxes(..) => "inboxes",
+        }
+    }
+}
+
+/// What is kept of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenRecord {
+    /// Its id.
+    pub id: TokenId,
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// From when on it opens nothing.
+    pub expires_at: Option<Timestamp>,
+    /// Its last use, to the minute.
+    pub last_used_at: Option<Timestamp>,
+    /// Since when it opens nothing.
+    pub revoked_at: Option<Timestamp>,
+}
+
+impl TokenRecord {
+    /// True while it is neither revoked nor expired.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+    }
+}
+
+/// A token that is to be.
+#[derive(Clone, Debug)]
+pub struct NewToken {
+    /// What its owner calls it.
+    pub name: String,
+    /// What it may do.
+    pub scope: Scope,
+    /// Until when.
+    pub expires_at: Option<Timestamp>,
+    /// The hash of its text.
+    pub hash: [u8; 32],
+}
+
+/// Why no token was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateTokenError {
+    /// There is no such account.
+    #[error("there is no such account")]
+    UnknownAccount,
+    /// The account has no such inbox.
+    #[error("the account has no inbox {0}")]
+    UnknownInbox(InboxId),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for CreateTokenError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+const COLUMNS: &str = "id, account_id, name, scope, created_at, expires_at, last_used_at, revoked_at";
+
+fn record(c: &Connection, row: &Row<'_>) -> Result<TokenRecord, StoreError> {
+    let id: TokenId = row.get(0)?;
+    let account: Option<AccountId> = row.get(1)?;
+    let word: String = row.get(3)?;
+    let scope = match (word.as_str(), account) {
+        ("operator", None) => Scope::Operator,
+        ("account", Some(account)) => Scope::Account(account),
+        ("inboxes", Some(account)) => {
+            let sql = "SELECT inbox_id FROM token_inbox WHERE token_id = ?1 ORDER BY inbox_id";
+            let inboxes = c.prepare_cached(sql)?.query_map([&id], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            Scope::Inboxes(account, inboxes)
+        }
+        _ => return Err(StoreError::Corrupt(format!("token {id} has scope {word}"))),
+    };
+    Ok(TokenRecord {
+        id,
+        name: row.get(2)?,
+        scope,
+        created_at: row.get(4)?,
+        expires_at: row.get(5)?,
+        last_used_at: row.get(6)?,
+        revoked_at: row.get(7)?,
+    })
+}
+
+fn by_hash(c: &Connection, hash: &[u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
+    let mut statement = c.prepare_cached(&format!("SELECT {COLUMNS} FROM token WHERE hash = ?1"))?;
+    let mut rows = statement.query([hash.as_slice()])?;
+    rows.next()?.map(|row| record(c, row)).transpose()
+}
+
+fn by_id(c: &Connection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
+    let mut statement = c.prepare_cached(&format!("SELECT {COLUMNS} FROM token WHERE id = ?1"))?;
+    let mut rows = statement.query([id])?;
+    rows.next()?.map(|row| record(c, row)).transpose()
+}
+
+fn create(c: &Connection, new: NewToken, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
+    if let Some(account) = new.scope.account()
+        && !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![account])?
+    {
+        return Err(CreateTokenError::UnknownAccount);
+    }
+    let id = TokenId::new();
+    c.prepare_cached(
+        "INSERT INTO token (id, account_id, name, hash, scope, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute(params![id, new.scope.account(), new.name, new.hash.as_slice(), new.scope.word(), now, new.expires_at])?;
+    if let Scope::Inboxes(account, inboxes) = &new.scope {
+        for inbox in inboxes {
+            let sql = "INSERT OR IGNORE INTO token_inbox (token_id, inbox_id)
+                       SELECT ?1, id FROM inbox WHERE id = ?2 AND account_id = ?3";
+            c.prepare_cached(sql)?.execute(params![id, inbox, account])?;
+            if !super::exists(c, "SELECT 1 FROM token_inbox WHERE token_id = ?1 AND inbox_id = ?2", params![id, inbox])?
+            {
+                return Err(CreateTokenError::UnknownInbox(inbox.clone()));
+            }
+        }
+    }
+    by_id(c, &id)?.ok_or_else(|| StoreError::Corrupt("a token just made is missing".into()).into())
+}
+
+impl Store {
+    /// Keeps a new token.
+    pub async fn token_create(&self, new: NewToken, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
+        self.write(move |c| create(c, new, now)).await
+    }
+
+    /// The token of this hash, live or not.
+    pub async fn token_by_hash(&self, hash: [u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
+        self.read(move |c| by_hash(c, &hash)).await
+    }
+
+    /// The token of this hash, and what `address` opens in its account. All of the work is done in every case: without a
+    /// token, it is done for an account that does not exist.
+    pub async fn token_and_inbox(
+        &self,
+        hash: [u8; 32],
+        platform: &DomainName,
+        address: &Address,
+    ) -> Result<(Option<TokenRecord>, Option<Opened>), StoreError> {
+        let (platform, address) = (platform.clone(), address.clone());
+        self.read(move |c| {
+            let token = by_hash(c, &hash)?;
+            let account = token.as_ref().and_then(|token| token.scope.account()).cloned();
+            let opened = opened_by(c, &account.unwrap_or_else(AccountId::new), &platform, &address)?;
+            Ok((token, opened))
+        })
+        .await
+    }
+
+    /// One token, by its id; and what `address` opens in its account.
+    pub async fn token_still_opens(
+        &self,
+        id: &TokenId,
+        platform: &DomainName,
+        address: &Address,
+    ) -> Result<Option<(TokenRecord, Option<Opened>)>, StoreError> {
+        let (id, platform, address) = (id.clone(), platform.clone(), address.clone());
+        self.read(move |c| {
+            let Some(token) = by_id(c, &id)? else { return Ok(None) };
+            let opened = match token.scope.account() {
+                Some(account) => opened_by(c, account, &platform, &address)?,
+                None => None,
+            };
+            Ok(Some((token, opened)))
+        })
+        .await
+    }
+
+    /// One token: of the account, or (`None`) of anybody.
+    pub async fn token_get(
+        &self,
+        account: Option<&AccountId>,
+        id: &TokenId,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        let (account, id) = (account.cloned(), id.clone());
+        self.read(move |c| {
+            let found = by_id(c, &id)?;
+            Ok(found.filter(|token| account.is_none() || token.scope.account() == account.as_ref()))
+        })
+        .await
+    }
+
+    /// Tokens in the order they were made, from the one after `after` on: of the account, or (`None`) of the operators.
+    pub async fn token_list(
+        &self,
+        account: Option<&AccountId>,
+        after: Option<&TokenId>,
+        limit: u32,
+    ) -> Result<Vec<TokenRecord>, StoreError> {
+        let account = account.cloned();
+        let after = after.map_or(String::new(), ToString::to_string);
+        self.read(move |c| {
+            let sql = format!("SELECT {COLUMNS} FROM token WHERE account_id IS ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+            let mut statement = c.prepare_cached(&sql)?;
+            let mut rows = statement.query(params![account, after, limit])?;
+            let mut list = Vec::new();
+            while let Some(row) = rows.next()? {
+                list.push(record(c, row)?);
+            }
+            Ok(list)
+        })
+        .await
+    }
+
+    /// Revokes a token of the account, or (`None`) of anybody; again is no error. `None`: there is none of this id.
+    pub async fn token_revoke(
+        &self,
+        account: Option<&AccountId>,
+        id: &TokenId,
+        now: Timestamp,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        let (account, id) = (account.cloned(), id.clone());
+        self.write(move |c| {
+            let sql = "UPDATE token SET revoked_at = coalesce(revoked_at, ?3)
+                       WHERE id = ?1 AND (?2 IS NULL OR account_id = ?2)";
+            let changed = c.prepare_cached(sql)?.execute(params![id, account, now])?;
+            if changed == 0 { Ok(None) } else { by_id(c, &id) }
+        })
+        .await
+    }
+
+    /// Notes a use, unless one was noted within `pause`.
+    pub async fn token_used(&self, id: &TokenId, now: Timestamp, pause: Duration) -> Result<(), StoreError> {
+        let id = id.clone();
+        let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
+        self.write(move |c| {
+            let sql = "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND coalesce(last_used_at, 0) <= ?2 - ?3";
+            c.prepare_cached(sql)?.execute(params![id, now, pause])?;
+            Ok(())
+        })
+        .await
+    }
+}
