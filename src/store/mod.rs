@@ -15,8 +15,6 @@ pub mod keys;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;
-mod migrations;
-pub mod routing;
 pub mod routing;
 #[cfg(test)]
 pub(crate) mod testing;
