@@ -4,7 +4,6 @@
 
 use super::{Config, Required};
 use crate::address::DomainName;
-use std::net::IpAddr;
 
 /// A value that cannot be used, or that does not go with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,48 +12,6 @@ pub struct Problem {
     pub key: &'static str,
     /// What is wrong, and what to do.
     pub message: String,
-}
-
-/// A network in CIDR notation (RFC 4632 §3.1, RFC 4291 §2.3).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Network {
-    address: IpAddr,
-    prefix: u8,
-}
-
-impl Network {
-    /// Reads `127.0.0.0/8` or `fd00::/8`; an address alone is a network of one.
-    pub fn parse(text: &str) -> Option<Self> {
-        let (address, prefix) = match text.split_once('/') {
-            Some((address, prefix)) => (address, Some(prefix)),
-            None => (text, None),
-        };
-        let address: IpAddr = address.parse().ok()?;
-        let longest = if address.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            Some(digits) => digits.parse().ok().filter(|p| *p <= longest)?,
-            None => longest,
-        };
-        Some(Self { address, prefix })
-    }
-
-    /// True when the address is in the network; an IPv4-mapped address is its IPv4 one.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        let prefix = u32::from(self.prefix);
-        match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(ip)) => {
-                prefix_of(net.to_bits().into(), 32, prefix) == prefix_of(ip.to_bits().into(), 32, prefix)
-            }
-            (IpAddr::V6(net), IpAddr::V6(ip)) => {
-                prefix_of(net.to_bits(), 128, prefix) == prefix_of(ip.to_bits(), 128, prefix)
-            }
-            _ => false,
-        }
-    }
-}
-
-fn prefix_of(bits: u128, width: u32, prefix: u32) -> u128 {
-    bits.checked_shr(width - prefix).unwrap_or(0)
 }
 
 impl Config {
@@ -90,13 +47,6 @@ impl Config {
             "must not be longer than longest_pause",
         );
         say(self.queue.retry_pauses.is_empty(), "queue.retry_pauses", "must name at least one pause, like [\"5m\"]");
-        for text in &self.queue.allow_networks {
-            say(
-                Network::parse(text).is_none(),
-                "queue.allow_networks",
-                &format!("{text:?} is no network: write CIDR, like \"127.0.0.0/8\" or \"fd00::/8\""),
-            );
-        }
         if let Some(relay) = &self.queue.relay {
             say(
                 relay.username.is_some() != relay.password.is_some(),
@@ -196,17 +146,5 @@ mod tests {
         assert_eq!(config.problems_for_serve().first().map(|p| p.key), Some("dkim.zone"));
         config.dkim.zone = DomainName::parse("dkim.notamazonses.com").unwrap();
         assert_eq!(config.problems_for_serve(), []);
-    }
-
-    #[test]
-    fn a_network_holds_its_addresses() {
-        let holds = |net: &str, ip: &str| Network::parse(net).unwrap().contains(ip.parse().unwrap());
-        assert!(holds("127.0.0.0/8", "127.9.9.9") && !holds("127.0.0.0/8", "128.0.0.1"));
-        assert!(holds("127.0.0.0/8", "::ffff:127.0.0.1"));
-        assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "::1"));
-        assert!(holds("fd00::/8", "fd12::1") && holds("::1", "::1") && !holds("::1", "::2"));
-        for bad in ["", "127.0.0.0/33", "127.0.0.0/-1", "localhost", "::/129", "1.2.3.4/"] {
-            assert_eq!(Network::parse(bad), None, "{bad}");
-        }
     }
 }

@@ -5,6 +5,7 @@ use super::{
     Verification,
 };
 use crate::address::DomainName;
+use crate::net::ranges::AllowedNetworks;
 use std::net::{Ipv4Addr, SocketAddr};
 
 impl Default for DataDir {
@@ -54,7 +55,12 @@ impl Default for Imap {
 
 impl Default for Dns {
     fn default() -> Self {
-        Self { resolvers: Vec::new(), authoritative_port: 53, timeout: HumanDuration::seconds(5) }
+        Self {
+            resolvers: Vec::new(),
+            authoritative_port: 53,
+            allow_networks: AllowedNetworks::default(),
+            timeout: HumanDuration::seconds(5),
+        }
     }
 }
 
@@ -99,7 +105,7 @@ impl Default for Queue {
         Self {
             relay: None,
             smtp_port: 25,
-            allow_networks: Vec::new(),
+            allow_networks: AllowedNetworks::default(),
             extra_roots: None,
             expire_after: HumanDuration::hours(5 * 24),
             // RFC 5321 §4.5.4.1: soon at first, then at least half an hour apart.

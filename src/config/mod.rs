@@ -8,10 +8,11 @@ mod check;
 mod defaults;
 mod load;
 
-pub use check::{Network, Problem};
+pub use check::Problem;
 pub use load::ConfigError;
 
 use crate::address::DomainName;
+use crate::net::ranges::AllowedNetworks;
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::net::SocketAddr;
@@ -119,6 +120,8 @@ pub struct Dns {
     pub resolvers: Vec<SocketAddr>,
     /// The port name servers found by delegation are asked at. 53, but in tests and the sandbox.
     pub authoritative_port: u16,
+    /// Name servers outside the public ranges that may be asked all the same, as CIDR: `["127.0.0.0/8"]`.
+    pub allow_networks: AllowedNetworks,
     /// Wait for one answer.
     pub timeout: HumanDuration,
 }
@@ -195,7 +198,7 @@ pub struct Queue {
     /// The port MX hosts are dialled at. 25, but in tests and the sandbox.
     pub smtp_port: u16,
     /// Addresses outside the public ranges that may be dialled all the same, as CIDR: `["127.0.0.0/8"]`.
-    pub allow_networks: Vec<String>,
+    pub allow_networks: AllowedNetworks,
     /// Trust these roots beside the system's: PEM.
     pub extra_roots: Option<PathBuf>,
     /// Give up and bounce after.

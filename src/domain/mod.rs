@@ -2,4 +2,5 @@
 //!
 //! Invariant: nothing here does I/O; only definite answers can change a status.
 
+pub mod observed;
 pub mod status;

@@ -1,0 +1,179 @@
+//! One question to one server: over UDP, and over TCP when the answer is truncated.
+//!
+//! Invariant: only an answer that is definite by the protocol's own rules becomes `Found` or `NoRecord`: NOERROR or
+//! NXDOMAIN, and from an authoritative server with the AA bit. A referral is no answer.
+//! RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals told apart); RFC 6891 §7 (servers without EDNS).
+
+use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::tcp::TcpClientStream;
+use hickory_resolver::net::udp::UdpClientStream;
+use hickory_resolver::net::xfer::{DnsHandle as _, DnsRequestSender as _, FirstAnswer as _};
+use hickory_resolver::net::{DnsError, NetError};
+use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
+use hickory_resolver::proto::rr::{self, Name, RData};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What kind of server is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// One that finds out for us (RD set).
+    Recursive,
+    /// One that is responsible for the name (RD clear, AA wanted).
+    Authoritative,
+}
+
+/// Asks `server` for the records of `record_type` at `name`.
+pub(super) async fn ask(
+    server: SocketAddr,
+    role: Role,
+    name: &str,
+    record_type: RecordType,
+    timeout: Duration,
+) -> Answer {
+    // The dot keeps any search list out.
+    let Ok(name) = Name::from_ascii(format!("{}.", name.trim_end_matches('.'))) else {
+        return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
+    };
+    let response = match exchange(server, role, &name, record_type, timeout, true).await {
+        // An old server that does not know EDNS says so in this way.
+        Ok(response) if matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
+            exchange(server, role, &name, record_type, timeout, false).await
+        }
+        other => other,
+    };
+    match response {
+        Ok(response) => read(&response, server, role, &name, record_type),
+        Err(error) => Answer::indefinite(reason(&error), Some(server)),
+    }
+}
+
+async fn exchange(
+    server: SocketAddr,
+    role: Role,
+    name: &Name,
+    record_type: RecordType,
+    timeout: Duration,
+    edns: bool,
+) -> Result<DnsResponse, NetError> {
+    let mut options = DnsRequestOptions::default();
+    options.use_edns = edns;
+    options.recursion_desired = role == Role::Recursive;
+    // A lost packet is asked for again twice before the time is over.
+    options.retry_interval = timeout / 3;
+    let request = DnsRequest::from_query(Query::query(name.clone(), wire_type(record_type)), options);
+    let provider = TokioRuntimeProvider::new();
+    // A stream of its own for each question: a fresh port, which is half of what a forger has to guess.
+    let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(timeout)).build();
+    let response = udp.send_message(request.clone()).first_answer().await?;
+    if !response.truncation {
+        return Ok(response);
+    }
+    let over_tcp = async {
+        let tcp = TcpClientStream::exchange(server, None, timeout, None, provider).await?;
+        tcp.send(request).first_answer().await
+    };
+    tokio::time::timeout(timeout, over_tcp).await.unwrap_or(Err(NetError::Timeout))
+}
+
+/// What a response means.
+fn read(response: &DnsResponse, server: SocketAddr, role: Role, name: &Name, record_type: RecordType) -> Answer {
+    let indefinite = |reason| Answer::indefinite(reason, Some(server));
+    match response.response_code {
+        ResponseCode::NoError | ResponseCode::NXDomain => {}
+        ResponseCode::ServFail => return indefinite(Indefinite::ServFail),
+        ResponseCode::Refused => return indefinite(Indefinite::Refused),
+        other => return indefinite(Indefinite::ResponseCode(other.to_str().to_owned())),
+    }
+    if role == Role::Authoritative && !response.authoritative {
+        return indefinite(Indefinite::Lame);
+    }
+    let (records, aliases, ttl) = follow(&response.answers, name, record_type);
+    if !records.is_empty() {
+        let ttl = Duration::from_secs(ttl.into());
+        return Answer::Found { records, aliases, ttl, server, authenticated: response.authentic_data };
+    }
+    let nxdomain = response.response_code == ResponseCode::NXDomain;
+    let negative_ttl = response.negative_ttl().map(|seconds| Duration::from_secs(seconds.into()));
+    // NOERROR without an SOA but with NS records points elsewhere (RFC 2308 §2.2); and an authoritative server knows
+    // nothing of the end of a chain that leaves its zones.
+    let referral = negative_ttl.is_none() && response.authorities.iter().any(|r| r.record_type() == rr::RecordType::NS);
+    let left_the_zone = role == Role::Authoritative && !aliases.is_empty() && negative_ttl.is_none();
+    if !nxdomain && (referral || left_the_zone) {
+        return indefinite(Indefinite::Lame);
+    }
+    Answer::NoRecord { nxdomain, aliases, negative_ttl, server }
+}
+
+/// The records at the end of the chain of aliases that begins at `name`, the chain, and the lowest TTL on the way.
+fn follow(answers: &[rr::Record], name: &Name, record_type: RecordType) -> (Vec<RecordData>, Vec<String>, u32) {
+    let wanted = wire_type(record_type);
+    let mut at = name.clone();
+    let mut aliases = Vec::new();
+    let mut lowest = u32::MAX;
+    loop {
+        let here: Vec<_> = answers.iter().filter(|r| r.name == at && r.record_type() == wanted).collect();
+        if !here.is_empty() {
+            lowest = here.iter().map(|r| r.ttl).fold(lowest, u32::min);
+            return (here.into_iter().map(|r| data(&r.data)).collect(), aliases, lowest);
+        }
+        let next = answers.iter().find_map(|r| match &r.data {
+            RData::CNAME(target) if r.name == at => Some((target.0.clone(), r.ttl)),
+            _ => None,
+        });
+        match next {
+            // A chain longer than the answer has records goes in a circle.
+            Some((target, ttl)) if aliases.len() < answers.len() => {
+                aliases.push(text(&target));
+                lowest = lowest.min(ttl);
+                at = target;
+            }
+            _ => return (Vec::new(), aliases, lowest),
+        }
+    }
+}
+
+fn wire_type(record_type: RecordType) -> rr::RecordType {
+    match record_type {
+        RecordType::Cname => rr::RecordType::CNAME,
+        RecordType::Mx => rr::RecordType::MX,
+        RecordType::Txt => rr::RecordType::TXT,
+        RecordType::A => rr::RecordType::A,
+        RecordType::Aaaa => rr::RecordType::AAAA,
+        RecordType::Ns => rr::RecordType::NS,
+    }
+}
+
+fn data(data: &RData) -> RecordData {
+    match data {
+        RData::CNAME(target) => RecordData::Cname(text(&target.0)),
+        RData::MX(mx) => RecordData::Mx { preference: mx.preference, exchange: text(&mx.exchange) },
+        RData::TXT(txt) => {
+            let octets: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
+            RecordData::Txt(String::from_utf8_lossy(&octets).into_owned())
+        }
+        RData::A(a) => RecordData::A(a.0),
+        RData::AAAA(aaaa) => RecordData::Aaaa(aaaa.0),
+        RData::NS(server) => RecordData::Ns(text(&server.0)),
+        other => RecordData::Other { record_type: other.record_type().to_string(), text: other.to_string() },
+    }
+}
+
+/// A name in the form of [`crate::domain::observed`].
+fn text(name: &Name) -> String {
+    let text = name.to_ascii().to_ascii_lowercase();
+    match text.strip_suffix('.') {
+        Some("") | None => text,
+        Some(rest) => rest.to_owned(),
+    }
+}
+
+fn reason(error: &NetError) -> Indefinite {
+    match error {
+        NetError::Timeout => Indefinite::Timeout,
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::ServFail)) => Indefinite::ServFail,
+        NetError::Dns(DnsError::ResponseCode(ResponseCode::Refused)) => Indefinite::Refused,
+        other => Indefinite::Broken(other.to_string()),
+    }
+}
