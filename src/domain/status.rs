@@ -46,7 +46,8 @@ impl FromStr for VerifiedStatus {
 }
 
 /// `on_unverified` of a custom domain: what happens to mail that should leave under it while it is not verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OnUnverified {
     /// It leaves under the platform domain.
     #[default]
@@ -55,6 +56,36 @@ pub enum OnUnverified {
     Reject,
     /// It is kept until the domain is verified.
     Hold,
+}
+
+impl OnUnverified {
+    /// As it stands in JSON and in the store.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fallback => "fallback",
+            Self::Reject => "reject",
+            Self::Hold => "hold",
+        }
+    }
+}
+
+impl fmt::Display for OnUnverified {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for OnUnverified {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        match text {
+            "fallback" => Ok(Self::Fallback),
+            "reject" => Ok(Self::Reject),
+            "hold" => Ok(Self::Hold),
+            _ => Err(UnknownWord(text.to_owned())),
+        }
+    }
 }
 
 /// A word that is none of those expected.

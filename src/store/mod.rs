@@ -10,6 +10,7 @@ pub mod accounts;
 pub mod aliases;
 mod content;
 pub mod deliver;
+pub mod domains;
 pub mod inboxes;
 pub mod keys;
 pub mod mailboxes;
