@@ -16,7 +16,9 @@ pub mod keys;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;
+pub mod queue;
 pub mod routing;
+pub mod senders;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;

@@ -59,6 +59,17 @@ impl Store {
         let (platform, address) = (platform.clone(), address.clone());
         self.read(move |connection| route(connection, &platform, &address, now)).await
     }
+
+    /// True when outbound mail for `domain` is delivered here, whoever its recipient: at the platform's domain, or at a
+    /// verified one whose MX leads here. Otherwise it goes by the domain's MX, like any other's.
+    pub async fn delivers(&self, platform: &DomainName, domain: &DomainName) -> Result<bool, StoreError> {
+        if platform == domain {
+            return Ok(true);
+        }
+        let domain = domain.clone();
+        self.read(move |connection| Ok(claim_that_receives(connection, &domain)?.is_some_and(|claim| claim.receiving)))
+            .await
+    }
 }
 
 struct Claim {

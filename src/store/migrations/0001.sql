@@ -189,18 +189,22 @@ INSERT INTO uid_validity VALUES (0);
 
 CREATE TABLE submission (
     id            TEXT PRIMARY KEY,
-    account_id    TEXT REFERENCES account ON DELETE CASCADE,  -- NULL: the platform's own (bounces)
+    account_id    TEXT REFERENCES account ON DELETE CASCADE,  -- NULL: the platform's own
     inbox_id      TEXT REFERENCES inbox ON DELETE SET NULL,   -- bounces go here
+    inbox_name    TEXT NOT NULL,   -- outlives the inbox: the fallback address is made of it
     token_id      TEXT,
-    login_address TEXT,            -- what the sender logged in as; the identity is read from it again
-    domain_id     TEXT,            -- the custom domain of the identity wished for; NULL: the platform's
+    login_address TEXT,            -- what the sender logged in as
+    domain_id     TEXT,            -- the custom domain it leaves under; NULL: the platform's
     state         TEXT NOT NULL CHECK (state IN ('queued', 'held')),
-    mail_from     TEXT NOT NULL,   -- the identity, '' for <>
+    mail_from     TEXT NOT NULL,   -- the final From, '' for <>
     fallback      TEXT,            -- 'pending' | 'failed' where it fell back
     original_id   INTEGER NOT NULL REFERENCES content, -- header as the client gave it
     outgoing_id   INTEGER NOT NULL REFERENCES content, -- header as it leaves, signed
     is_8bit       INTEGER NOT NULL DEFAULT 0,
-    created_at    INTEGER NOT NULL,
+    protocol      TEXT NOT NULL,   -- for Received, should the header be made anew
+    client        TEXT,            -- the same
+    arrived_at    INTEGER NOT NULL, -- real time, for what is written into messages
+    created_at    INTEGER NOT NULL, -- by the clock, as expires_at
     expires_at    INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX submission_by_account ON submission (account_id, id);
@@ -213,6 +217,7 @@ CREATE TABLE delivery (
     id              TEXT PRIMARY KEY,
     submission_id   TEXT NOT NULL REFERENCES submission ON DELETE CASCADE,
     rcpt_to         TEXT NOT NULL,
+    domain          TEXT NOT NULL,  -- of rcpt_to: recipients at one domain share a transaction
     attempts        INTEGER NOT NULL DEFAULT 0,
     next_attempt_at INTEGER,       -- NULL: held
     lease_until     INTEGER,       -- an attempt runs; a crash lets it lapse

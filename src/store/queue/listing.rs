@@ -1,0 +1,145 @@
+//! The queue as people look at it: list, show, retry, drop.
+
+use super::super::{Store, StoreError};
+use crate::address::Address;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId};
+use rusqlite::{Connection, Row, params};
+use serde::Serialize;
+
+/// A message in the queue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueuedMessage {
+    /// The queue id.
+    pub id: SubmissionId,
+    /// Whose; none: the platform's own.
+    #[serde(rename = "account_id")]
+    pub account: Option<AccountId>,
+    /// Which inbox sends it.
+    #[serde(rename = "inbox_id")]
+    pub inbox: Option<InboxId>,
+    /// The envelope sender: the identity it leaves under.
+    pub mail_from: String,
+    /// `pending` or `failed`, where that is a fallback.
+    pub fallback: Option<String>,
+    /// Octets as it leaves.
+    pub size: i64,
+    /// When it was accepted.
+    pub created_at: Timestamp,
+    /// When it will be given up and bounce.
+    pub expires_at: Timestamp,
+    /// Those who have not got it yet.
+    pub deliveries: Vec<QueuedDelivery>,
+}
+
+/// One recipient who has not got it yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QueuedDelivery {
+    /// Its id.
+    pub id: DeliveryId,
+    /// Who.
+    pub rcpt_to: Address,
+    /// Attempts made.
+    pub attempts: u32,
+    /// When the next one is due.
+    pub next_attempt_at: Option<Timestamp>,
+    /// An attempt runs now.
+    pub in_progress: bool,
+    /// When the last one was.
+    pub last_attempt_at: Option<Timestamp>,
+    /// What was said then.
+    pub last_reply: Option<String>,
+    /// By which host.
+    pub last_mx: Option<String>,
+}
+
+impl Store {
+    /// The queue, oldest first, from after `after`: all of it, or one account's.
+    pub async fn queue_list(
+        &self,
+        account: Option<AccountId>,
+        after: Option<SubmissionId>,
+        limit: usize,
+    ) -> Result<Vec<QueuedMessage>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(move |connection| {
+            let after = after.map(|id| id.to_string()).unwrap_or_default();
+            let sql = format!(
+                "{MESSAGE} WHERE s.id > ?1 AND {} ORDER BY s.id LIMIT ?3",
+                if account.is_some() { "s.account_id = ?2" } else { "?2 IS NULL" }
+            );
+            let found: Vec<_> = connection
+                .prepare_cached(&sql)?
+                .query_map(params![after, account, limit], read_message)?
+                .collect::<Result<_, _>>()?;
+            found.into_iter().map(|message| with_deliveries(connection, message)).collect()
+        })
+        .await
+    }
+
+    /// One message in the queue.
+    pub async fn queue_show(&self, id: SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
+        self.read(move |connection| {
+            let sql = format!("{MESSAGE} WHERE s.id = ?1");
+            let found = connection.prepare_cached(&sql)?.query_map([id], read_message)?.next().transpose()?;
+            found.map(|message| with_deliveries(connection, message)).transpose()
+        })
+        .await
+    }
+
+    /// Makes a message due now; wake the queue afterwards. False when there is none of this id.
+    pub async fn queue_retry(&self, id: SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE submission_id = ?1";
+            Ok(connection.prepare_cached(sql)?.execute(params![id, now])? > 0)
+        })
+        .await
+    }
+
+    /// Takes a message out of the queue without a bounce. False when there is none of this id. An attempt that runs goes
+    /// on.
+    pub async fn queue_drop(&self, id: SubmissionId) -> Result<bool, StoreError> {
+        self.write(move |connection| {
+            Ok(connection.prepare_cached("DELETE FROM submission WHERE id = ?1")?.execute([id])? > 0)
+        })
+        .await
+    }
+}
+
+const MESSAGE: &str =
+    "SELECT s.id, s.account_id, s.inbox_id, s.mail_from, s.fallback, c.size, s.created_at, s.expires_at
+                       FROM submission s JOIN content c ON c.id = s.outgoing_id";
+
+fn read_message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
+    Ok(QueuedMessage {
+        id: row.get(0)?,
+        account: row.get(1)?,
+        inbox: row.get(2)?,
+        mail_from: row.get(3)?,
+        fallback: row.get(4)?,
+        size: row.get(5)?,
+        created_at: row.get(6)?,
+        expires_at: row.get(7)?,
+        deliveries: Vec::new(),
+    })
+}
+
+fn with_deliveries(connection: &Connection, mut message: QueuedMessage) -> Result<QueuedMessage, StoreError> {
+    let sql =
+        "SELECT id, rcpt_to, attempts, next_attempt_at, lease_until IS NOT NULL, last_attempt_at, last_reply, last_mx
+               FROM delivery WHERE submission_id = ?1 ORDER BY id";
+    let read = |row: &Row<'_>| {
+        Ok(QueuedDelivery {
+            id: row.get(0)?,
+            rcpt_to: row.get(1)?,
+            attempts: row.get(2)?,
+            next_attempt_at: row.get(3)?,
+            in_progress: row.get(4)?,
+            last_attempt_at: row.get(5)?,
+            last_reply: row.get(6)?,
+            last_mx: row.get(7)?,
+        })
+    };
+    message.deliveries = connection.prepare_cached(sql)?.query_map([&message.id], read)?.collect::<Result<_, _>>()?;
+    Ok(message)
+}

@@ -1,0 +1,98 @@
+//! What the outbound From is decided on: a sender's domains, their statuses now, and the addresses of its inbox.
+//!
+//! Invariant: all of it is one snapshot of the store.
+
+use super::{Store, StoreError};
+use crate::address::{Address, DomainName, InboxName};
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::id::{AccountId, DomainId, InboxId};
+use crate::identity::{Choice, Claim, choose};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// A sender as the store has it now.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// The custom domains of its account.
+    claims: Vec<Claim>,
+    /// The inbox's default domain, or else the account's.
+    default_domain: Option<DomainId>,
+    /// The local parts of the inbox's aliases, each with its domain.
+    aliases: Vec<(DomainId, String)>,
+}
+
+impl Sender {
+    /// The claim of this id, if the account has it (still).
+    pub fn claim(&self, id: &DomainId) -> Option<&Claim> {
+        self.claims.iter().find(|claim| claim.id == *id)
+    }
+
+    /// The identity for mail of `inbox`, logged in as `login`.
+    pub fn choose(
+        &self,
+        inbox: &InboxName,
+        platform: &DomainName,
+        login: &Address,
+        login_domain: Option<&DomainId>,
+    ) -> Choice {
+        let claim = |id: Option<&DomainId>| id.and_then(|id| self.claim(id));
+        choose(inbox, platform, login, claim(login_domain), claim(self.default_domain.as_ref()))
+    }
+
+    /// The local parts of the inbox's aliases at a custom domain.
+    pub fn aliases_at(&self, domain: Option<&DomainId>) -> Vec<String> {
+        self.aliases.iter().filter(|(id, _)| Some(id) == domain).map(|(_, local)| local.clone()).collect()
+    }
+
+    /// The custom domains of the account and the platform's.
+    pub fn own_domains(&self, platform: &DomainName) -> Vec<DomainName> {
+        std::iter::once(platform).chain(self.claims.iter().map(|claim| &claim.name)).cloned().collect()
+    }
+}
+
+impl Store {
+    /// What is known of a sender now. Without an inbox (it was deleted), the account's domains alone.
+    pub async fn sender(&self, account: AccountId, inbox: Option<InboxId>) -> Result<Sender, StoreError> {
+        self.read(move |connection| {
+            // One snapshot for all three questions.
+            let snapshot = connection.unchecked_transaction()?;
+            let sender = sender(&snapshot, &account, inbox.as_ref())?;
+            snapshot.commit()?;
+            Ok(sender)
+        })
+        .await
+    }
+}
+
+fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>) -> Result<Sender, StoreError> {
+    let claims = connection
+        .prepare_cached("SELECT id, name, status, on_unverified FROM custom_domain WHERE account_id = ?1 ORDER BY id")?
+        .query_map([account], read_claim)?
+        .collect::<Result<_, _>>()?;
+    let default_domain = connection
+        .prepare_cached(
+            "SELECT coalesce((SELECT default_domain_id FROM inbox WHERE id = ?2),
+                             (SELECT id FROM custom_domain WHERE account_id = ?1 AND is_default))",
+        )?
+        .query_row(params![account, inbox], |row| row.get(0))
+        .optional()?
+        .flatten();
+    let aliases = connection
+        .prepare_cached("SELECT domain_id, local_part FROM alias WHERE inbox_id = ?1")?
+        .query_map([inbox], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(Sender { claims, default_domain, aliases })
+}
+
+fn read_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
+    let status: String = row.get(2)?;
+    let status: VerifiedStatus =
+        status.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(e)))?;
+    let on_unverified: String = row.get(3)?;
+    let on_unverified = match on_unverified.as_str() {
+        "reject" => OnUnverified::Reject,
+        "hold" => OnUnverified::Hold,
+        _ => OnUnverified::Fallback,
+    };
+    Ok(Claim { id: row.get(0)?, name: row.get(1)?, status, on_unverified })
+}
