@@ -1,0 +1,66 @@
+//! `inboxlayer account …`: tenants. Operators only.
+
+use super::failure::Failure;
+use super::rest::{Rest, RestArgs, encoded, print_json};
+use super::table::{Table, cell};
+use clap::Subcommand;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+
+const PATH: &str = "/api/v1/accounts";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum AccountCommand {
+    /// Make an account.
+    #[command(after_help = "Example:\n  inboxlayer account create acme")]
+    Create {
+        /// What you call it.
+        name: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// All accounts.
+    #[command(after_help = "Example:\n  inboxlayer account list")]
+    List {
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// One account.
+    #[command(after_help = "Example:\n  inboxlayer account show acc_…")]
+    Show {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+}
+
+pub(super) async fn run(command: AccountCommand) -> Result<ExitCode, Failure> {
+    match command {
+        AccountCommand::Create { name, rest } => {
+            let made = Rest::new(&rest)?.post(PATH, json!({"name": name})).await?.body;
+            if rest.json {
+                print_json(&made);
+            } else {
+                let id = cell(&made, "id");
+                println!("{id}  {}\n\nIts first token:  inboxlayer token create --account {id}", cell(&made, "name"));
+            }
+        }
+        AccountCommand::List { rest } => {
+            let accounts = Rest::new(&rest)?.list(PATH).await?;
+            if rest.json {
+                print_json(&Value::Array(accounts));
+            } else {
+                let mut table = Table::new(&["id", "name", "created"]);
+                for account in &accounts {
+                    table.row(["id", "name", "created_at"].map(|f| cell(account, f)).to_vec());
+                }
+                table.print();
+            }
+        }
+        AccountCommand::Show { id, rest } => {
+            print_json(&Rest::new(&rest)?.get(&format!("{PATH}/{}", encoded(&id))).await?.body);
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,305 @@
+//! `inboxlayer domain …`: custom domains.
+
+use super::failure::Failure;
+use super::rest::{Rest, RestArgs, encoded, print_json};
+use super::table::{Table, cell, colour, painted};
+use clap::{Subcommand, ValueEnum};
+use serde_json::{Map, Value, json};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+const PATH: &str = "/api/v1/custom_domains";
+/// The longest the daemon waits for a check in one request.
+const LONGEST_WAIT: u64 = 30;
+/// The status to leave with while a domain is not verified.
+const NOT_VERIFIED: u8 = 3;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum DomainCommand {
+    /// Claim a domain, and print the records to publish.
+    #[command(after_help = "Example:\n  inboxlayer domain add acme.com")]
+    Add {
+        /// Its name.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// All custom domains of the account.
+    #[command(after_help = "Example:\n  inboxlayer domain list")]
+    List {
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// The records of a domain, each with its status and how to mend it.
+    #[command(after_help = "Example:\n  inboxlayer domain show acme.com")]
+    Show {
+        /// Its name or id.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// Check a domain's records now.
+    #[command(after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n\nExit code 3: it is not verified (yet).")]
+    Verify {
+        /// Its name or id.
+        domain: String,
+        /// Wait until it is verified, at most this many seconds.
+        #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
+        wait: Option<u64>,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// Change what a domain does.
+    #[command(after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none")]
+    Set {
+        /// Its name or id.
+        domain: String,
+        /// Mail from the account's inboxes leaves under this domain unless they log in under another.
+        #[arg(long, value_name = "BOOL")]
+        default: Option<bool>,
+        /// The id of the inbox that takes mail for names nobody has; `none` for no inbox.
+        #[arg(long, value_name = "INBOX")]
+        catch_all: Option<String>,
+        /// What happens to mail under this domain while it is not verified.
+        #[arg(long, value_enum)]
+        on_unverified: Option<OnUnverifiedArg>,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// Give a domain up: at once, for sending, receiving and open sessions. Messages stay in their inboxes.
+    #[command(after_help = "Example:\n  inboxlayer domain delete acme.com")]
+    Delete {
+        /// Its name or id.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// The zone with the DKIM keys, for your own name server. Needs an operator's token; not needed with `[dkim] listen`.
+    #[command(after_help = "Example:\n  inboxlayer domain zone > dkim.zone")]
+    Zone {
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OnUnverifiedArg {
+    /// It leaves under the platform's domain.
+    Fallback,
+    /// It is refused.
+    Reject,
+    /// It is kept until the domain is verified.
+    Hold,
+}
+
+pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
+    match command {
+        DomainCommand::Add { domain, rest } => {
+            let made = Rest::new(&rest)?.post(PATH, json!({"domain": domain})).await?.body;
+            show(&made, &rest);
+            if !rest.json {
+                println!("\nPublish these, then:  inboxlayer domain verify {} --wait", cell(&made, "domain"));
+            }
+        }
+        DomainCommand::List { rest } => list(&rest).await?,
+        DomainCommand::Show { domain, rest } => {
+            let found = find(&Rest::new(&rest)?, &domain).await?;
+            show(&found, &rest);
+        }
+        DomainCommand::Verify { domain, wait, rest } => return verify(&domain, wait, &rest).await,
+        DomainCommand::Set { domain, default, catch_all, on_unverified, rest } => {
+            let mut body = Map::new();
+            if let Some(default) = default {
+                body.insert("is_default".into(), default.into());
+            }
+            if let Some(inbox) = catch_all {
+                body.insert("catch_all_inbox_id".into(), if inbox == "none" { Value::Null } else { inbox.into() });
+            }
+            if let Some(word) = on_unverified.and_then(|w| w.to_possible_value()) {
+                body.insert("on_unverified".into(), word.get_name().into());
+            }
+            if body.is_empty() {
+                return Err(Failure::usage("nothing to change", "give --default, --catch-all or --on-unverified"));
+            }
+            let client = Rest::new(&rest)?;
+            let path = path_of(&client, &domain).await?;
+            show(&client.patch(&path, Value::Object(body)).await?.body, &rest);
+        }
+        DomainCommand::Delete { domain, rest } => {
+            let client = Rest::new(&rest)?;
+            client.delete(&path_of(&client, &domain).await?).await?;
+            println!("{domain} is no longer yours here; take its MX, DKIM and SPF records out of your DNS");
+        }
+        DomainCommand::Zone { rest } => {
+            let zone = Rest::new(&rest)?.get("/api/v1/dkim_zone").await?.body;
+            if rest.json {
+                print_json(&zone);
+            } else {
+                print!("{}", zone.get("zone_file").and_then(Value::as_str).unwrap_or_default());
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(rest: &RestArgs) -> Result<(), Failure> {
+    let domains = Rest::new(rest)?.list(PATH).await?;
+    if rest.json {
+        print_json(&Value::Array(domains));
+        return Ok(());
+    }
+    if domains.is_empty() {
+        println!("no custom domains yet; add one with `inboxlayer domain add acme.com`");
+        return Ok(());
+    }
+    let mut table = Table::new(&["domain", "status", "sends", "receives", "id"]);
+    for domain in &domains {
+        let can = |what: &str| yes_no(domain.pointer(&format!("/capabilities/{what}")));
+        table.row(vec![
+            cell(domain, "domain"),
+            cell(domain, "verified_status"),
+            can("sending"),
+            can("receiving"),
+            cell(domain, "id"),
+        ]);
+    }
+    table.print();
+    Ok(())
+}
+
+async fn verify(domain: &str, wait: Option<u64>, rest: &RestArgs) -> Result<ExitCode, Failure> {
+    let client = Rest::new(rest)?;
+    let path = path_of(&client, domain).await?;
+    let verify = format!("{path}/verify");
+    let Some(seconds) = wait else {
+        let answer = client.post_and_wait(&verify, 0).await?.body;
+        show(&answer, rest);
+        return Ok(code_of(&answer));
+    };
+    let until = Instant::now() + Duration::from_secs(seconds);
+    let mut now = client.post_and_wait(&verify, seconds.min(LONGEST_WAIT)).await?.body;
+    // The daemon goes on checking by itself; looking costs it little.
+    while cell(&now, "verified_status") == "pending" && Instant::now() < until {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        now = client.get(&path).await?.body;
+    }
+    show(&now, rest);
+    Ok(code_of(&now))
+}
+
+fn code_of(domain: &Value) -> ExitCode {
+    if cell(domain, "verified_status") == "verified" { ExitCode::SUCCESS } else { ExitCode::from(NOT_VERIFIED) }
+}
+
+/// A domain by id or by name, in any spelling that the daemon takes.
+async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
+    if name.starts_with("dom_") {
+        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?.body);
+    }
+    let canonical = crate::address::DomainName::parse(name)
+        .map_err(|e| Failure::usage(format!("{name}: {e}"), "write a domain's name, like acme.com, or its id"))?;
+    let all = client.list(PATH).await?;
+    all.into_iter().find(|d| cell(d, "domain") == canonical.as_str()).ok_or_else(|| {
+        Failure::new(
+            format!("this account has no custom domain {canonical}"),
+            format!("add it with `inboxlayer domain add {canonical}`, or see `inboxlayer domain list`"),
+        )
+    })
+}
+
+async fn path_of(client: &Rest, name: &str) -> Result<String, Failure> {
+    Ok(format!("{PATH}/{}", encoded(&cell(&find(client, name).await?, "id"))))
+}
+
+fn show(domain: &Value, rest: &RestArgs) {
+    if rest.json {
+        print_json(domain);
+    } else {
+        print!("{}", page(domain, colour()));
+    }
+}
+
+/// One domain for people: its status, its verdict, its records, and what to mend.
+fn page(domain: &Value, colour: bool) -> String {
+    let paint = |text: String| if colour { painted(&text) } else { text };
+    let mut text = format!("{}  {}\n", cell(domain, "domain"), paint(cell(domain, "verified_status")));
+    let verdict = cell(domain, "verdict");
+    if !verdict.is_empty() {
+        text.push_str(&format!("{verdict}\n"));
+    }
+    for (field, label) in [
+        ("degraded_since", "faulty since"),
+        ("last_checked_at", "last checked"),
+        ("next_check_at", "next check"),
+        ("window_ends_at", "window ends"),
+    ] {
+        let value = cell(domain, field);
+        if !value.is_empty() {
+            text.push_str(&format!("  {label:<13} {value}\n"));
+        }
+    }
+    text.push('\n');
+    let records = domain.get("records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let mut table = Table::new(&["for", "type", "name", "value", "status"]);
+    for record in records {
+        let priority = cell(record, "priority");
+        let value = if priority.is_empty() { cell(record, "value") } else { format!("{priority} {}", cell(record, "value")) };
+        let required = record.get("required").and_then(Value::as_bool) == Some(true);
+        let purpose = cell(record, "purpose");
+        table.row(vec![
+            if required { format!("{purpose} *") } else { purpose },
+            cell(record, "type"),
+            cell(record, "name"),
+            value,
+            cell(record, "status"),
+        ]);
+    }
+    text.push_str(&table.render(colour));
+    text.push_str("* required\n");
+    for record in records {
+        let Some(error) = record.get("error").filter(|e| e.is_object()) else { continue };
+        text.push_str(&format!("\n{} {}: {}\n", cell(record, "type"), cell(record, "name"), cell(error, "message")));
+        let observed = cell(record, "observed");
+        if !observed.is_empty() {
+            text.push_str(&format!("  found: {observed}\n"));
+        }
+        text.push_str(&format!("  fix: {}\n", cell(error, "fix")));
+    }
+    text
+}
+
+fn yes_no(value: Option<&Value>) -> String {
+    if value.and_then(Value::as_bool) == Some(true) { "yes" } else { "no" }.to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_shows_each_record_and_how_to_mend_it() {
+        let domain = json!({"domain": "acme.com", "verified_status": "pending", "verdict": "One record is missing.",
+            "next_check_at": "2026-11-24T05:31:07.042Z", "degraded_since": null,
+            "records": [
+                {"purpose": "mx", "type": "MX", "name": "acme.com", "value": "smtp.inboxlayer.dev", "priority": 10,
+                 "required": false, "status": "valid", "observed": ["10 smtp.inboxlayer.dev"], "error": null},
+                {"purpose": "dkim", "type": "CNAME", "name": "t._domainkey.acme.com", "value": "t.dkim.amazonses.com",
+                 "priority": null, "required": true, "status": "mismatch", "observed": ["x.example"],
+                 "error": {"code": "c", "message": "It leads elsewhere.", "fix": "Change its value."}}]});
+        let expected = "\
+acme.com  pending
+One record is missing.
+  next check    2026-11-24T05:31:07.042Z
+
+FOR     TYPE   NAME                   VALUE                   STATUS
+mx      MX     acme.com               10 smtp.inboxlayer.dev  valid
+dkim *  CNAME  t._domainkey.acme.com  t.dkim.amazonses.com    mismatch
+* required
+
+CNAME t._domainkey.acme.com: It leads elsewhere.
+  found: x.example
+  fix: Change its value.
+";
+        assert_eq!(page(&domain, false), expected);
+    }
+}

@@ -1,0 +1,196 @@
+//! The daemon's REST API as the commands use it.
+//!
+//! Invariant: the token goes into the Authorization header and nowhere else. Errors are RFC 9457 problems.
+
+use super::failure::Failure;
+use super::table::printable;
+use crate::secret::Secret;
+use clap::Args;
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use std::time::Duration;
+
+/// Which daemon, and as whom.
+#[derive(Debug, Args)]
+pub(super) struct RestArgs {
+    /// The daemon's address.
+    #[arg(long, env = "INBOXLAYER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL", help_heading = "Daemon")]
+    url: String,
+    /// The API token. Better given as INBOXLAYER_TOKEN: command lines are seen by others.
+    #[arg(long, env = "INBOXLAYER_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret, help_heading = "Daemon")]
+    token: Option<Secret>,
+    /// Print the daemon's JSON as it is.
+    #[arg(long, help_heading = "Daemon")]
+    pub(super) json: bool,
+}
+
+fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
+    Ok(Secret::new(text))
+}
+
+/// A connection to the daemon.
+pub(super) struct Rest {
+    client: reqwest::Client,
+    base: String,
+    token: Secret,
+}
+
+/// An answer that was no error.
+pub(super) struct Answer {
+    /// Its status.
+    pub(super) status: StatusCode,
+    /// Its JSON; null when it has none (204).
+    pub(super) body: Value,
+}
+
+impl Rest {
+    pub(super) fn new(args: &RestArgs) -> Result<Self, Failure> {
+        let Some(token) = args.token.clone() else {
+            return Err(Failure::usage(
+                "no API token was given",
+                "set INBOXLAYER_TOKEN; the first one is made with `inboxlayer token create --operator` while the daemon is stopped",
+            ));
+        };
+        let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(60));
+        if args.url.starts_with("http://") {
+            // No certificate is looked at, so a machine without any roots will do.
+            builder = builder.tls_certs_only([]);
+        }
+        let client = builder.build().map_err(|e| Failure::new(chain(&e), "check --url and the system's certificates"))?;
+        Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token })
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+        self.call(Method::GET, path, None, None).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: Value) -> Result<Answer, Failure> {
+        self.call(Method::POST, path, Some(body), None).await
+    }
+
+    pub(super) async fn patch(&self, path: &str, body: Value) -> Result<Answer, Failure> {
+        self.call(Method::PATCH, path, Some(body), None).await
+    }
+
+    pub(super) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
+        self.call(Method::DELETE, path, None, None).await
+    }
+
+    /// A POST that may wait for its outcome (RFC 7240 §4.3).
+    pub(super) async fn post_and_wait(&self, path: &str, seconds: u64) -> Result<Answer, Failure> {
+        self.call(Method::POST, path, None, Some(format!("wait={seconds}"))).await
+    }
+
+    /// All pages of a list.
+    pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        let mut all = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let joint = if path.contains('?') { '&' } else { '?' };
+            let page = match &cursor {
+                None => format!("{path}{joint}limit=100"),
+                Some(cursor) => format!("{path}{joint}limit=100&cursor={}", encoded(cursor)),
+            };
+            let mut body = self.get(&page).await?.body;
+            if let Some(Value::Array(data)) = body.get_mut("data").map(Value::take) {
+                all.extend(data);
+            }
+            match body.get("next_cursor").and_then(Value::as_str) {
+                Some(next) if cursor.as_deref() != Some(next) => cursor = Some(next.to_owned()),
+                _ => return Ok(all),
+            }
+        }
+    }
+
+    async fn call(&self, method: Method, path: &str, body: Option<Value>, prefer: Option<String>) -> Result<Answer, Failure> {
+        let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        if let Some(prefer) = prefer {
+            request = request.header("Prefer", prefer);
+        }
+        let response = request.send().await.map_err(|error| {
+            let fix = "start it with `inboxlayer serve`, or name another with --url or INBOXLAYER_URL";
+            if error.is_connect() {
+                Failure::new(format!("no daemon answers at {}", self.base), fix)
+            } else {
+                Failure::new(chain(&error), fix)
+            }
+        })?;
+        let status = response.status();
+        let text = response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?;
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        if status.is_success() {
+            if body.is_null() && !text.is_empty() {
+                return Err(Failure::new(
+                    format!("{} does not speak Inboxlayer's API", self.base),
+                    "check --url or INBOXLAYER_URL",
+                ));
+            }
+            return Ok(Answer { status, body });
+        }
+        Err(problem(status, &body))
+    }
+}
+
+/// A problem document as a failure.
+fn problem(status: StatusCode, body: &Value) -> Failure {
+    let text = |field: &str| body.get(field).and_then(Value::as_str).map(printable).filter(|t| !t.is_empty());
+    let mut what = text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("the daemon answered {status}"));
+    for error in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
+        let part = |names: [&str; 2]| {
+            names.into_iter().find_map(|n| error.get(n).and_then(Value::as_str)).map(printable).unwrap_or_default()
+        };
+        what.push_str(&format!("; {}: {}", part(["field", "pointer"]), part(["message", "detail"])));
+    }
+    Failure::new(what, text("fix").unwrap_or_default())
+}
+
+/// An error with its causes, which reqwest keeps apart.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text.push_str(&format!(": {inner}"));
+        cause = inner.source();
+    }
+    text
+}
+
+/// A text as part of a query or path (RFC 3986 §2.1).
+pub(super) fn encoded(text: &str) -> String {
+    text.bytes()
+        .map(|b| match b {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(b).to_string(),
+            _ => format!("%{b:02X}"),
+        })
+        .collect()
+}
+
+/// Prints a value as JSON, indented.
+pub(super) fn print_json(value: &Value) {
+    // Writing JSON that serde_json has read cannot fail.
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_problem_becomes_what_and_fix() {
+        let body = json!({"title": "Unprocessable", "detail": "the body is wrong", "fix": "leave it out",
+            "errors": [{"field": "domian", "message": "unknown field"}]});
+        let failure = problem(StatusCode::UNPROCESSABLE_ENTITY, &body);
+        assert_eq!(failure.to_string(), "error: the body is wrong; domian: unknown field\n  fix: leave it out");
+        let failure = problem(StatusCode::BAD_GATEWAY, &Value::Null);
+        assert_eq!(failure.to_string(), "error: the daemon answered 502 Bad Gateway");
+    }
+
+    #[test]
+    fn a_query_cannot_be_broken_out_of() {
+        assert_eq!(encoded("a&b=c/é"), "a%26b%3Dc%2F%C3%A9");
+    }
+}

@@ -1,0 +1,99 @@
+//! Tables for people: columns that line up, colour on a terminal only.
+
+use serde_json::Value;
+use std::io::IsTerminal;
+
+/// Rows under a heading.
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new(heading: &[&str]) -> Self {
+        Self { rows: vec![heading.iter().map(|h| (*h).to_uppercase()).collect()] }
+    }
+
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// The table as text, a line break at the end.
+    pub(super) fn render(&self, colour: bool) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns)
+            .map(|column| self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+            .collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                let padding = " ".repeat(width.saturating_sub(cell.chars().count()) + 2);
+                line.push_str(&if colour { painted(cell) } else { cell.clone() });
+                line.push_str(&padding);
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(super) fn print(&self) {
+        print!("{}", self.render(colour()));
+    }
+}
+
+/// True where colour helps: on a terminal, unless NO_COLOR is set.
+pub(super) fn colour() -> bool {
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
+/// A status word in its colour; any other text as it is.
+pub(super) fn painted(text: &str) -> String {
+    let code = match text {
+        "valid" | "verified" => "32",
+        "pending" | "unknown" | "not_checked" | "held" => "33",
+        "missing" | "mismatch" | "failed" => "31",
+        _ => return text.to_owned(),
+    };
+    format!("\x1b[{code}m{text}\x1b[0m")
+}
+
+/// A field of a JSON object as one cell: empty for null and for one that is not there. Control characters, which could
+/// move the cursor, are shown as `?`: what a name server or a remote host says is not ours.
+pub(super) fn cell(object: &Value, field: &str) -> String {
+    let text = match object.get(field) {
+        None | Some(Value::Null) => String::new(),
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => {
+            list.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
+        }
+        Some(other) => other.to_string(),
+    };
+    printable(&text)
+}
+
+/// The text without control characters.
+pub(super) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn columns_line_up_and_colour_does_not_move_them() {
+        let mut table = Table::new(&["a", "status"]);
+        table.row(vec!["long cell".into(), "valid".into()]);
+        assert_eq!(table.render(false), "A          STATUS\nlong cell  valid\n");
+        assert_eq!(table.render(true), "A          STATUS\nlong cell  \x1b[32mvalid\x1b[0m\n");
+    }
+
+    #[test]
+    fn what_others_wrote_cannot_move_the_cursor() {
+        let object = json!({"observed": ["a\u{1b}[2J", "b"], "none": null, "n": 3});
+        assert_eq!(cell(&object, "observed"), "a?[2J, b");
+        assert_eq!((cell(&object, "none"), cell(&object, "n"), cell(&object, "x")), ("".into(), "3".into(), "".into()));
+    }
+}
