@@ -1,1 +1,185 @@
-//! TODO
+//! What puts the daemon together: opens the store, builds the services, binds the doors, and ends all in order.
+//!
+//! Invariant: [`App::start`] answers when every listener is bound, so whoever connects after it is served; [`App::stop`]
+//! closes the doors first, then ends the queue and the verifier, then the store, so that nothing is accepted that could
+//! not be stored. The sandbox is this same app with its own configuration, a clock it can move, and routes of its own.
+
+mod notify;
+
+use crate::authentication::dkim::{Keys, KeysError};
+use crate::authentication::login::Authenticator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::events::Events;
+use crate::net::listener::Shutdown;
+use crate::net::tls::{ServerTls, TlsError};
+use crate::store::{OpenError, Store, StoreError};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+
+/// How often the certificate's files are looked at.
+const CERTIFICATE_PAUSE: Duration = Duration::from_secs(30);
+/// How long open sessions have to end after they were told.
+const DOORS_PATIENCE: Duration = Duration::from_secs(15);
+/// How long deliveries and checks under way have to end. What is cut off is tried again after the next start.
+const SERVICES_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Why the daemon did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The store.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The first reads and writes of the store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The signing keys.
+    #[error("the signing keys: {0}")]
+    Keys(#[from] KeysError),
+    /// The certificate.
+    #[error("[tls]: {0}")]
+    Tls(#[from] TlsError),
+    /// A listener.
+    #[error("{key}: cannot listen at {address}: {source}")]
+    Bind {
+        /// The key of the configuration.
+        key: &'static str,
+        /// The address in it.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+}
+
+/// Every service, built and not yet running. Clones share them.
+#[derive(Clone, Debug)]
+pub struct Services {
+    /// What all of them were built with.
+    pub config: Arc<Config>,
+    /// The clock of timers and statuses.
+    pub clock: Clock,
+    /// The store.
+    pub store: Store,
+    /// What happened in an account, for open sessions.
+    pub events: Events,
+    /// DKIM keys.
+    pub keys: Keys,
+    /// The door-keeper.
+    pub authenticator: Authenticator,
+}
+
+impl Services {
+    /// Opens the store and builds the services on it.
+    pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let store = Store::open(&config.data_dir.0)?;
+        let events = Events::new();
+        let keys = Keys::open(store.clone(), &config.data_dir.0, &config).await?;
+        let authenticator = Authenticator::new(
+            store.clone(),
+            clock.clone(),
+            config.platform.domain.clone(),
+            config.limits.failed_logins,
+        );
+        Ok(Self { config, clock, store, events, keys, authenticator })
+    }
+}
+
+/// Where the doors really listen: a configured port 0 has become a free one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The REST API.
+    pub http: Option<SocketAddr>,
+    /// Mail from outside.
+    pub mx: Option<SocketAddr>,
+    /// Submission with STARTTLS.
+    pub submission: Option<SocketAddr>,
+    /// Submission with TLS at once.
+    pub submissions: Option<SocketAddr>,
+    /// IMAP with STARTTLS.
+    pub imap: Option<SocketAddr>,
+    /// IMAP with TLS at once.
+    pub imaps: Option<SocketAddr>,
+    /// The DKIM zone.
+    pub dns: Option<SocketAddr>,
+}
+
+/// A running daemon.
+#[derive(Debug)]
+pub struct App {
+    services: Services,
+    addresses: Addresses,
+    doors: Shutdown,
+    background: Shutdown,
+}
+
+impl App {
+    /// Binds every listener, then starts everything. `routes` are added to the REST API's.
+    pub async fn start(services: Services, routes: axum::Router) -> Result<Self, StartError> {
+        let config = Arc::clone(&services.config);
+        let tls = match (&config.tls.certificate, &config.tls.private_key) {
+            (Some(certificate), Some(key)) => Some(ServerTls::load(certificate, key)?),
+            _ => None,
+        };
+        let (doors, background) = (Shutdown::new(), Shutdown::new());
+        let mut addresses = Addresses::default();
+        let http = bind("http.listen", config.http.listen).await?;
+        addresses.http = http.local_addr().ok();
+        let _ = (routes, http);
+        if let Some(tls) = tls {
+            let ending = background.clone();
+            background.spawn(async move {
+                tokio::select! {
+                    () = tls.reload_forever(CERTIFICATE_PAUSE) => {}
+                    () = ending.requested() => {}
+                }
+            });
+        }
+        Ok(Self { services, addresses, doors, background })
+    }
+
+    /// The services, for those who compose the app.
+    pub fn services(&self) -> &Services {
+        &self.services
+    }
+
+    /// Where the doors listen.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// Tells the service manager that all is up, waits for SIGTERM or SIGINT, and stops.
+    pub async fn run_until_signal(self) -> std::io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        notify::service_manager("READY=1");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        notify::service_manager("STOPPING=1");
+        tracing::info!("stopping: no new connections; open sessions are told");
+        self.stop().await;
+        tracing::info!("stopped");
+        Ok(())
+    }
+
+    /// Ends everything in order.
+    pub async fn stop(self) {
+        self.doors.request();
+        if !self.doors.finished(DOORS_PATIENCE).await {
+            tracing::warn!("some sessions did not end in time and are cut off");
+        }
+        self.background.request();
+        if !self.background.finished(SERVICES_PATIENCE).await {
+            tracing::warn!("some deliveries or checks did not end in time: they are done again after the next start");
+        }
+        self.services.store.close().await;
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+}

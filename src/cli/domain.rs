@@ -39,7 +39,9 @@ pub(super) enum DomainCommand {
         rest: RestArgs,
     },
     /// Check a domain's records now.
-    #[command(after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n\nExit code 3: it is not verified (yet).")]
+    #[command(
+        after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n\nExit code 3: it is not verified (yet)."
+    )]
     Verify {
         /// Its name or id.
         domain: String,
@@ -50,7 +52,9 @@ pub(super) enum DomainCommand {
         rest: RestArgs,
     },
     /// Change what a domain does.
-    #[command(after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none")]
+    #[command(
+        after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none"
+    )]
     Set {
         /// Its name or id.
         domain: String,
@@ -243,7 +247,8 @@ fn page(domain: &Value, colour: bool) -> String {
     let mut table = Table::new(&["for", "type", "name", "value", "status"]);
     for record in records {
         let priority = cell(record, "priority");
-        let value = if priority.is_empty() { cell(record, "value") } else { format!("{priority} {}", cell(record, "value")) };
+        let value =
+            if priority.is_empty() { cell(record, "value") } else { format!("{priority} {}", cell(record, "value")) };
         let required = record.get("required").and_then(Value::as_bool) == Some(true);
         let purpose = cell(record, "purpose");
         table.row(vec![

@@ -9,7 +9,10 @@ use tracing_subscriber::EnvFilter;
 pub(super) fn start(log: &Log) -> Result<(), Failure> {
     let text = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| log.filter.clone());
     let filter = EnvFilter::try_new(&text).map_err(|error| {
-        Failure::usage(format!("log.filter: {text:?}: {error}"), "write a level, like \"info\", or \"inboxlayer::smtp=debug,info\"")
+        Failure::usage(
+            format!("log.filter: {text:?}: {error}"),
+            "write a level, like \"info\", or \"inboxlayer::smtp=debug,info\"",
+        )
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {

