@@ -38,7 +38,7 @@ pub(super) enum AccountCommand {
 pub(super) async fn run(command: AccountCommand) -> Result<ExitCode, Failure> {
     match command {
         AccountCommand::Create { name, rest } => {
-            let made = Rest::new(&rest)?.post(PATH, json!({"name": name})).await?.body;
+            let made = Rest::new(&rest)?.post(PATH, json!({"name": name})).await?;
             if rest.json {
                 print_json(&made);
             } else {
@@ -59,7 +59,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<ExitCode, Failure> {
             }
         }
         AccountCommand::Show { id, rest } => {
-            print_json(&Rest::new(&rest)?.get(&format!("{PATH}/{}", encoded(&id))).await?.body);
+            print_json(&Rest::new(&rest)?.get(&format!("{PATH}/{}", encoded(&id))).await?);
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -99,7 +99,7 @@ pub(super) enum OnUnverifiedArg {
 pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
     match command {
         DomainCommand::Add { domain, rest } => {
-            let made = Rest::new(&rest)?.post(PATH, json!({"domain": domain})).await?.body;
+            let made = Rest::new(&rest)?.post(PATH, json!({"domain": domain})).await?;
             show(&made, &rest);
             if !rest.json {
                 println!("\nPublish these, then:  inboxlayer domain verify {} --wait", cell(&made, "domain"));
@@ -127,7 +127,7 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             }
             let client = Rest::new(&rest)?;
             let path = path_of(&client, &domain).await?;
-            show(&client.patch(&path, Value::Object(body)).await?.body, &rest);
+            show(&client.patch(&path, Value::Object(body)).await?, &rest);
         }
         DomainCommand::Delete { domain, rest } => {
             let client = Rest::new(&rest)?;
@@ -135,7 +135,7 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             println!("{domain} is no longer yours here; take its MX, DKIM and SPF records out of your DNS");
         }
         DomainCommand::Zone { rest } => {
-            let zone = Rest::new(&rest)?.get("/api/v1/dkim_zone").await?.body;
+            let zone = Rest::new(&rest)?.get("/api/v1/dkim_zone").await?;
             if rest.json {
                 print_json(&zone);
             } else {
@@ -176,16 +176,16 @@ async fn verify(domain: &str, wait: Option<u64>, rest: &RestArgs) -> Result<Exit
     let path = path_of(&client, domain).await?;
     let verify = format!("{path}/verify");
     let Some(seconds) = wait else {
-        let answer = client.post_and_wait(&verify, 0).await?.body;
+        let answer = client.post_and_wait(&verify, 0).await?;
         show(&answer, rest);
         return Ok(code_of(&answer));
     };
     let until = Instant::now() + Duration::from_secs(seconds);
-    let mut now = client.post_and_wait(&verify, seconds.min(LONGEST_WAIT)).await?.body;
+    let mut now = client.post_and_wait(&verify, seconds.min(LONGEST_WAIT)).await?;
     // The daemon goes on checking by itself; looking costs it little.
     while cell(&now, "verified_status") == "pending" && Instant::now() < until {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        now = client.get(&path).await?.body;
+        now = client.get(&path).await?;
     }
     show(&now, rest);
     Ok(code_of(&now))
@@ -198,7 +198,7 @@ fn code_of(domain: &Value) -> ExitCode {
 /// A domain by id or by name, in any spelling that the daemon takes.
 async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     if name.starts_with("dom_") {
-        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?.body);
+        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?);
     }
     let canonical = crate::address::DomainName::parse(name)
         .map_err(|e| Failure::usage(format!("{name}: {e}"), "write a domain's name, like acme.com, or its id"))?;

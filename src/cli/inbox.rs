@@ -74,7 +74,7 @@ pub(super) enum InboxCommand {
 pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
     match command {
         InboxCommand::Create { name, rest } => {
-            let made = Rest::new(&rest)?.post(PATH, json!({"name": name})).await?.body;
+            let made = Rest::new(&rest)?.post(PATH, json!({"name": name})).await?;
             if rest.json {
                 print_json(&made);
             } else {
@@ -94,7 +94,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
         InboxCommand::Alias { inbox, address, rest } => {
             let client = Rest::new(&rest)?;
             let path = format!("{}/aliases", path_of(&client, &inbox).await?);
-            let made = client.post(&path, json!({"address": address})).await?.body;
+            let made = client.post(&path, json!({"address": address})).await?;
             if rest.json {
                 print_json(&made);
             } else {
@@ -137,7 +137,7 @@ fn table(rows: Vec<Value>, fields: &[&str], rest: &RestArgs) {
 
 async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     if name.starts_with("inb_") {
-        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?.body);
+        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?);
     }
     let all = client.list(PATH).await?;
     all.into_iter().find(|i| cell(i, "name").eq_ignore_ascii_case(name)).ok_or_else(|| {

@@ -55,7 +55,7 @@ pub(super) async fn run(command: QueueCommand) -> Result<ExitCode, Failure> {
                 print!("{}", table(&waiting));
             }
         }
-        QueueCommand::Show { id, rest } => print_json(&Rest::new(&rest)?.get(&path(&id)).await?.body),
+        QueueCommand::Show { id, rest } => print_json(&Rest::new(&rest)?.get(&path(&id)).await?),
         QueueCommand::Retry { id, rest } => {
             Rest::new(&rest)?.post(&format!("{}/retry", path(&id)), json!({})).await?;
             println!("{id} is tried now; see `inboxlayer queue show {id}`");

@@ -41,14 +41,6 @@ pub(super) struct Rest {
     token: Secret,
 }
 
-/// An answer that was no error.
-pub(super) struct Answer {
-    /// Its status.
-    pub(super) status: StatusCode,
-    /// Its JSON; null when it has none (204).
-    pub(super) body: Value,
-}
-
 impl Rest {
     pub(super) fn new(args: &RestArgs) -> Result<Self, Failure> {
         let Some(token) = args.token.clone() else {
@@ -67,24 +59,25 @@ impl Rest {
         Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token })
     }
 
-    pub(super) async fn get(&self, path: &str) -> Result<Answer, Failure> {
+    /// An answer that was no error; null when it has no body (204).
+    pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None, None).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: Value) -> Result<Answer, Failure> {
+    pub(super) async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(body), None).await
     }
 
-    pub(super) async fn patch(&self, path: &str, body: Value) -> Result<Answer, Failure> {
+    pub(super) async fn patch(&self, path: &str, body: Value) -> Result<Value, Failure> {
         self.call(Method::PATCH, path, Some(body), None).await
     }
 
-    pub(super) async fn delete(&self, path: &str) -> Result<Answer, Failure> {
+    pub(super) async fn delete(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::DELETE, path, None, None).await
     }
 
     /// A POST that may wait for its outcome (RFC 7240 §4.3).
-    pub(super) async fn post_and_wait(&self, path: &str, seconds: u64) -> Result<Answer, Failure> {
+    pub(super) async fn post_and_wait(&self, path: &str, seconds: u64) -> Result<Value, Failure> {
         self.call(Method::POST, path, None, Some(format!("wait={seconds}"))).await
     }
 
@@ -98,7 +91,7 @@ impl Rest {
                 None => format!("{path}{joint}limit=100"),
                 Some(cursor) => format!("{path}{joint}limit=100&cursor={}", encoded(cursor)),
             };
-            let mut body = self.get(&page).await?.body;
+            let mut body = self.get(&page).await?;
             if let Some(Value::Array(data)) = body.get_mut("data").map(Value::take) {
                 all.extend(data);
             }
@@ -115,7 +108,7 @@ impl Rest {
         path: &str,
         body: Option<Value>,
         prefer: Option<String>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<Value, Failure> {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
         if let Some(body) = body {
             request = request.json(&body);
@@ -141,7 +134,7 @@ impl Rest {
                     "check --url or INBOXLAYER_URL",
                 ));
             }
-            return Ok(Answer { status, body });
+            return Ok(body);
         }
         Err(problem(status, &body))
     }
