@@ -1,0 +1,341 @@
+//! Bounces: what failed, in words for people and in fields for programs.
+//!
+//! Invariant: a bounce is 7-bit with lines of at most 998 octets whatever remote servers said and whatever stood in the
+//! message that failed. RFC 3464 (delivery status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
+//! RFC 2045 §6.7 (quoted-printable).
+
+use super::headers::Fields;
+use super::received::host_text;
+use crate::address::{Address, DomainName};
+use crate::clock::Timestamp;
+use crate::envelope::EnhancedCode;
+
+/// More of a reply than anybody reads.
+const LONGEST_DIAGNOSTIC: usize = 2000;
+/// More of a header block than anybody needs back.
+const LONGEST_HEADER: usize = 65_536;
+/// Where text is wrapped.
+const LINE: usize = 76;
+/// The longest line that may be sent, without its end (RFC 5321 §4.5.3.1.6).
+const LONGEST_LINE: usize = 998;
+/// The longest word that is not cut.
+const LONGEST_WORD: usize = 900;
+/// How prose is indented: not at all, and under an address.
+const PROSE: [&str; 2] = ["", ""];
+const UNDER: [&str; 2] = ["    ", "    "];
+
+/// One recipient of a bounce.
+#[derive(Debug)]
+pub struct FailedRecipient<'a> {
+    /// Who.
+    pub address: &'a Address,
+    /// `Status:`; 5.x.x, or 4.4.7 when it expired.
+    pub status: EnhancedCode,
+    /// `Diagnostic-Code: smtp; …`: what the remote server said, or we ourselves.
+    pub diagnostic: &'a str,
+    /// `Remote-MTA: dns; …`.
+    pub remote_mta: Option<&'a str>,
+    /// When last tried.
+    pub last_attempt: Timestamp,
+}
+
+/// A bounce (RFC 3461 §6, RFC 3464).
+#[derive(Debug)]
+pub struct Bounce<'a> {
+    /// Whom it tells.
+    pub to: &'a Address,
+    /// Our name: From is `mailer-daemon@` the platform's domain.
+    pub platform: &'a DomainName,
+    /// `Reporting-MTA: dns; …`.
+    pub hostname: &'a DomainName,
+    /// The id of the message that bounced.
+    pub queue_id: &'a str,
+    /// When it was accepted.
+    pub arrived_at: Timestamp,
+    /// At least one.
+    pub failed: &'a [FailedRecipient<'a>],
+    /// The header block of the message, returned as text/rfc822-headers.
+    pub original_header: &'a [u8],
+    /// Real time.
+    pub now: Timestamp,
+    /// Unique local part for its Message-ID.
+    pub message_id: &'a str,
+}
+
+/// The whole message: multipart/report with its three parts, CRLF lines, 7-bit.
+pub fn bounce(with: &Bounce<'_>) -> Vec<u8> {
+    let boundary = boundary(with.message_id);
+    let mut out = head(with, &boundary);
+    out += &format!("--{boundary}\r\nContent-Type: text/plain; charset=us-ascii\r\n\r\n");
+    out += &words(with);
+    out += &format!("\r\n--{boundary}\r\nContent-Type: message/delivery-status\r\n\r\n");
+    out += &status(with);
+    out += &format!("\r\n--{boundary}\r\nContent-Type: text/rfc822-headers\r\n");
+    let header = original(with.original_header);
+    if travels_as_is(header) {
+        out += "\r\n";
+        out += &String::from_utf8_lossy(header);
+    } else {
+        out += "Content-Transfer-Encoding: quoted-printable\r\n\r\n";
+        quoted_printable(&mut out, header);
+    }
+    out += &format!("\r\n--{boundary}--\r\n");
+    out.into_bytes()
+}
+
+/// The delimiter. Its `=_` cannot stand in quoted-printable text; in the other parts no line begins with two hyphens.
+fn boundary(message_id: &str) -> String {
+    let unique: String = message_id.chars().filter(char::is_ascii_alphanumeric).take(56).collect();
+    format!("=_report_{unique}")
+}
+
+fn head(with: &Bounce<'_>, boundary: &str) -> String {
+    let mut head = format!(
+        "From: Mail Delivery System <mailer-daemon@{platform}>\r\n\
+         To: <{to}>\r\n\
+         Subject: Your message could not be delivered\r\n\
+         Date: {date}\r\n\
+         Message-ID: <{id}@{platform}>\r\n\
+         Auto-Submitted: auto-replied\r\n",
+        platform = with.platform,
+        to = with.to,
+        date = with.now.to_rfc5322(),
+        id = with.message_id,
+    );
+    if let Some(id) = original_message_id(with.original_header) {
+        head += &format!("In-Reply-To: {id}\r\nReferences: {id}\r\n");
+    }
+    head + &format!(
+        "MIME-Version: 1.0\r\n\
+         Content-Type: multipart/report; report-type=delivery-status;\r\n\
+         \tboundary=\"{boundary}\"\r\n\
+         \r\n\
+         This report is in three parts; a mail program shows them one by one.\r\n\
+         \r\n"
+    )
+}
+
+/// The id of the message that failed, where it is one that can be repeated: it puts the bounce into its thread.
+fn original_message_id(header: &[u8]) -> Option<&str> {
+    let field = Fields::new(header).find(|field| field.is("Message-ID"))?;
+    let id = std::str::from_utf8(field.value).ok()?.trim();
+    let inner = id.strip_prefix('<')?.strip_suffix('>')?;
+    let safe = !inner.is_empty()
+        && inner.len() <= 400
+        && inner.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>' | b'('));
+    safe.then_some(id)
+}
+
+/// The part for people.
+fn words(with: &Bounce<'_>) -> String {
+    let hostname = with.hostname;
+    let mut out = format!("This is the mail server {hostname}.\r\n\r\n");
+    let count = with.failed.len();
+    let whom = if count == 1 { "this address".to_owned() } else { format!("these {count} addresses") };
+    wrap(
+        &mut out,
+        PROSE,
+        &format!("Your message of {} could not be delivered to {whom}:", with.arrived_at.to_rfc5322()),
+    );
+    for failed in with.failed {
+        let (happened, next) = explain(failed.status);
+        out += &format!("\r\n  {}\r\n", failed.address);
+        wrap(&mut out, UNDER, &format!("What happened: {happened}"));
+        wrap(&mut out, UNDER, &format!("What to do: {next}"));
+        let speaker = failed
+            .remote_mta
+            .map_or_else(|| "The reason noted".to_owned(), |mta| format!("The server {} said", host_text(mta)));
+        wrap(&mut out, UNDER, &format!("{speaker}: {}", plain(failed.diagnostic)));
+    }
+    out += "\r\n";
+    wrap(
+        &mut out,
+        PROSE,
+        &format!(
+            "Nothing more will be tried for {whom}. The header of your message is attached; its id here was {}.",
+            with.queue_id
+        ),
+    );
+    out
+}
+
+/// What an enhanced status code means (RFC 3463, RFC 7505, RFC 7372), and what a sender can do about it.
+fn explain(status: EnhancedCode) -> (&'static str, &'static str) {
+    let EnhancedCode(_, subject, detail) = status;
+    match (subject, detail) {
+        (1, 2) => (
+            "The domain of this address does not exist, or has no mail server.",
+            "Check the part after the @ for a typing error.",
+        ),
+        (1, 10) => ("The domain of this address takes no mail at all.", "Ask the recipient for another address."),
+        (1, 7 | 8) => (
+            "The recipient's server does not accept the address you sent from.",
+            "Check the domain of your sender address, and the records it needs.",
+        ),
+        (1, _) => (
+            "The recipient's server does not know this address.",
+            "Check it for a typing error, or ask the recipient for the right one.",
+        ),
+        (2, 1) => {
+            ("The mailbox exists but takes no mail now.", "Reach the recipient in another way, and ask when it will.")
+        }
+        (2, 2) => {
+            ("The recipient's mailbox is full.", "Send the message again later, or ask the recipient to make room.")
+        }
+        (2 | 3, 3 | 4) => (
+            "The message is larger than the recipient's server allows.",
+            "Send it again with smaller attachments, or with a link to them.",
+        ),
+        (4, 6) => (
+            "The message went round in circles between servers.",
+            "Tell the recipient's postmaster: the mail routing of that domain is wrong.",
+        ),
+        (4, 7) => (
+            "It was tried again and again, and the time allowed for that is over.",
+            "Send the message again later. If that fails too, the recipient's server has a fault.",
+        ),
+        (4, _) => (
+            "The recipient's server could not be reached.",
+            "Check the part after the @, and send the message again later.",
+        ),
+        (6, 3 | 7) => (
+            "The message has 8-bit characters, and the recipient's server cannot take them.",
+            "Send it again with a program that encodes them (quoted-printable or base64).",
+        ),
+        (6, _) => (
+            "The recipient's server cannot take the format of the message.",
+            "Send it again as plain text, without unusual attachments.",
+        ),
+        (7, 20..=27) => (
+            "The recipient's server could not tell that the message is really from your domain.",
+            "Check the records of your sending domain (DKIM, SPF and DMARC).",
+        ),
+        (7, _) => (
+            "The recipient's server refused the message by its rules.",
+            "Read its reason below; if it is about spam or reputation, write to the recipient in another way, and check \
+             the records of your sending domain.",
+        ),
+        _ => (
+            "The recipient's server refused the message.",
+            "Read its reason below; the postmaster of that domain can explain it.",
+        ),
+    }
+}
+
+/// The part for programs (RFC 3464 §2).
+fn status(with: &Bounce<'_>) -> String {
+    let mut out = format!(
+        "Reporting-MTA: dns; {}\r\nX-Inboxlayer-Queue-ID: {}\r\nArrival-Date: {}\r\n",
+        with.hostname,
+        with.queue_id,
+        with.arrived_at.to_rfc5322()
+    );
+    for failed in with.failed {
+        out += &format!(
+            "\r\nFinal-Recipient: rfc822; {}\r\nAction: failed\r\nStatus: {}\r\n",
+            failed.address, failed.status
+        );
+        if let Some(mta) = failed.remote_mta {
+            out += &format!("Remote-MTA: dns; {}\r\n", host_text(mta));
+        }
+        wrap(&mut out, ["", " "], &format!("Diagnostic-Code: smtp; {}", plain(failed.diagnostic)));
+        out += &format!("Last-Attempt-Date: {}\r\n", failed.last_attempt.to_rfc5322());
+    }
+    out
+}
+
+/// A remote server's text as printable ASCII on one line, no longer than anybody reads.
+fn plain(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len().min(LONGEST_DIAGNOSTIC));
+    for word in text.split(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()).filter(|word| !word.is_empty()) {
+        let room = LONGEST_DIAGNOSTIC.saturating_sub(shown.len());
+        if room == 0 {
+            break;
+        }
+        if !shown.is_empty() {
+            shown.push(' ');
+        }
+        shown.extend(word.chars().take(room).map(|c| if c.is_ascii_graphic() { c } else { '?' }));
+    }
+    if shown.is_empty() { "no reason was given".to_owned() } else { shown }
+}
+
+/// Writes `text` (ASCII) in lines: the first begins with `first`, the others with `next`. A word that no line can hold is
+/// cut.
+fn wrap(out: &mut String, [first, next]: [&str; 2], text: &str) {
+    out.push_str(first);
+    let (mut column, mut empty) = (first.len(), true);
+    for word in text.split(' ') {
+        let mut rest = word;
+        while !rest.is_empty() {
+            let (piece, after) = rest.split_at_checked(LONGEST_WORD).unwrap_or((rest, ""));
+            if !empty && column + piece.len() >= LINE {
+                out.push_str("\r\n");
+                out.push_str(next);
+                (column, empty) = (next.len(), true);
+            }
+            if !empty {
+                out.push(' ');
+                column += 1;
+            }
+            out.push_str(piece);
+            (column, empty) = (column + piece.len(), false);
+            rest = after;
+        }
+    }
+    out.push_str("\r\n");
+}
+
+/// The header block cut at a field, and without the empty line.
+fn original(header: &[u8]) -> &[u8] {
+    let mut length = 0;
+    for field in Fields::new(header) {
+        if length + field.raw.len() > LONGEST_HEADER {
+            break;
+        }
+        length += field.raw.len();
+    }
+    header.get(..length).unwrap_or_default()
+}
+
+/// Whether the block needs no encoding: ASCII in CRLF lines of lawful length, none of which looks like a delimiter.
+fn travels_as_is(header: &[u8]) -> bool {
+    header.split_inclusive(|b| *b == b'\n').all(|line| {
+        line.strip_suffix(b"\r\n").is_some_and(|text| {
+            text.len() <= LONGEST_LINE
+                && !text.starts_with(b"--")
+                && text.iter().all(|b| matches!(b, b'\t' | b' '..=b'~'))
+        })
+    })
+}
+
+/// Writes text in quoted-printable. A hyphen that begins a line is encoded too, so that no line looks like a delimiter.
+fn quoted_printable(out: &mut String, text: &[u8]) {
+    for line in text.split_inclusive(|b| *b == b'\n') {
+        let ended = line.strip_suffix(b"\r\n");
+        let text = ended.unwrap_or(line);
+        let mut column = 0;
+        for (at, b) in text.iter().enumerate() {
+            let last = at + 1 == text.len();
+            let as_is = match b {
+                b' ' | b'\t' => !last,
+                b'-' => column != 0,
+                b => b.is_ascii_graphic() && *b != b'=',
+            };
+            if column + if as_is { 1 } else { 3 } >= LINE {
+                out.push_str("=\r\n");
+                column = 0;
+            }
+            if as_is && !(column == 0 && *b == b'-') {
+                out.push(char::from(*b));
+                column += 1;
+            } else {
+                out.push_str(&format!("={b:02X}"));
+                column += 3;
+            }
+        }
+        if ended.is_some() {
+            out.push_str("\r\n");
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! Trace fields: Return-Path, Received, and whose an Authentication-Results field claims to be.
+//!
+//! Invariant: no text of a client can end a line or add a field. RFC 5321 §4.4 (trace), §4.1.3 (address literals),
+//! RFC 3848 (protocols), RFC 8601 §2.2 (authserv-id).
+
+use super::rewrite::Outgoing;
+use crate::address::{Address, DomainName, ReversePath};
+use crate::clock::Timestamp;
+use std::net::IpAddr;
+
+/// The longest domain there is: what a client says in EHLO is cut there.
+const LONGEST_HELO: usize = 255;
+
+/// The fields put before a message that arrives at the MX (Return-Path and Received), or that is delivered from inbox to
+/// inbox.
+#[derive(Debug)]
+pub struct Trace<'a> {
+    /// The envelope sender, for Return-Path; `None` leaves that field out.
+    pub return_path: Option<&'a ReversePath>,
+    /// What the client said in EHLO. Untrusted text.
+    pub helo: &'a str,
+    /// Its address.
+    pub client: IpAddr,
+    /// Our name.
+    pub hostname: &'a DomainName,
+    /// `ESMTP`, `ESMTPS`, `SMTP`.
+    pub protocol: &'a str,
+    /// An id for the log.
+    pub id: &'a str,
+    /// The recipient, when there is only one.
+    pub for_address: Option<&'a Address>,
+    /// Real time.
+    pub now: Timestamp,
+}
+
+/// Those fields as bytes, CRLF at the end. Never contains a line break from `helo`.
+pub fn trace(with: &Trace<'_>) -> Vec<u8> {
+    let mut out = String::new();
+    if let Some(path) = with.return_path {
+        out += &format!("Return-Path: <{path}>\r\n");
+    }
+    let (helo, client) = (host_text(with.helo), literal(with.client));
+    let (hostname, protocol, id) = (with.hostname, with.protocol, with.id);
+    out += &format!("Received: from {helo} ({client})\r\n\tby {hostname} with {protocol} id {id}");
+    if let Some(address) = with.for_address {
+        out += &format!("\r\n\tfor <{address}>");
+    }
+    out += &format!(";\r\n\t{}\r\n", with.now.to_rfc5322());
+    out.into_bytes()
+}
+
+/// The Received field of a message that a client handed in. Says nothing of the client unless told to.
+pub(super) fn outgoing(out: &mut Vec<u8>, with: &Outgoing<'_>) {
+    let from = with.client.map(|ip| format!("from {}\r\n\t", literal(ip))).unwrap_or_default();
+    let (hostname, protocol, id) = (with.hostname, with.protocol, with.queue_id);
+    let date = with.now.to_rfc5322();
+    out.extend_from_slice(format!("Received: {from}by {hostname} with {protocol} id {id};\r\n\t{date}\r\n").as_bytes());
+}
+
+/// An IP address as SMTP writes it: `[192.0.2.1]`, `[IPv6:2001:db8::1]`. One mapped into version 6 is of version 4.
+fn literal(ip: IpAddr) -> String {
+    match ip.to_canonical() {
+        IpAddr::V4(v4) => format!("[{v4}]"),
+        IpAddr::V6(v6) => format!("[IPv6:{v6}]"),
+    }
+}
+
+/// The text with every character that no host name or address literal has shown as `?`.
+pub(super) fn host_text(text: &str) -> String {
+    let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
+    let shown: String = text.chars().take(LONGEST_HELO).map(|c| if safe(c) { c } else { '?' }).collect();
+    if shown.is_empty() { "unknown".to_owned() } else { shown }
+}
+
+/// Who an Authentication-Results field claims to be by: its first word, comments and quotes aside.
+pub(super) fn authserv_id(value: &[u8]) -> Option<String> {
+    let word = super::mailbox::first_word(value)?;
+    let text = std::str::from_utf8(word).ok()?;
+    let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
+    Some(bare.replace('\\', ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(helo: &str, client: &str) -> String {
+        let hostname = DomainName::parse("smtp.inboxlayer.dev").unwrap();
+        let path = ReversePath::parse("ann@x.org").unwrap();
+        let to = Address::parse("me@inboxlayer.dev").unwrap();
+        let trace = trace(&Trace {
+            return_path: Some(&path),
+            helo,
+            client: client.parse().unwrap(),
+            hostname: &hostname,
+            protocol: "ESMTPS",
+            id: "in_1",
+            for_address: Some(&to),
+            now: Timestamp::from_millis(1_795_498_267_042),
+        });
+        String::from_utf8(trace).unwrap()
+    }
+
+    #[test]
+    fn a_stamp_says_whence_where_how_and_when() {
+        assert_eq!(
+            stamp("mail.x.org", "192.0.2.1"),
+            "Return-Path: <ann@x.org>\r\n\
+             Received: from mail.x.org ([192.0.2.1])\r\n\
+             \tby smtp.inboxlayer.dev with ESMTPS id in_1\r\n\
+             \tfor <me@inboxlayer.dev>;\r\n\
+             \tTue, 24 Nov 2026 05:31:07 +0000\r\n"
+        );
+    }
+
+    #[test]
+    fn what_the_client_says_cannot_leave_its_place() {
+        let stamped = stamp("x\r\nFrom: ceo@bank.example (\"", "::ffff:192.0.2.1");
+        assert!(stamped.contains("from x??From:?ceo?bank.example??? ([192.0.2.1])\r\n"), "{stamped}");
+        assert!(stamp("", "2001:db8::1").contains("from unknown ([IPv6:2001:db8::1])"));
+        assert!(stamp(&"a".repeat(70_000), "192.0.2.1").len() < 600);
+    }
+
+    #[test]
+    fn the_authserv_id_is_the_first_word() {
+        for (value, id) in [
+            (" mx.x.org; spf=pass", Some("mx.x.org")),
+            ("\r\n (note) mx.x.org 1;none", Some("mx.x.org")),
+            (" \"mx.x.org\" ; none", Some("mx.x.org")),
+            ("mx.x.org", Some("mx.x.org")),
+            (" ;", None),
+            ("", None),
+        ] {
+            assert_eq!(authserv_id(value.as_bytes()).as_deref(), id, "{value:?}");
+        }
+    }
+}

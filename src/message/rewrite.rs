@@ -1,0 +1,217 @@
+//! The header block of a message that leaves: its From made to fit the identity, its private fields taken out, what is
+//! missing added.
+//!
+//! Invariant: exactly one From field with exactly one mailbox leaves, and it is the address given back; every octet that
+//! the rules do not name leaves as it came. RFC 5322 §3.6, RFC 6409 §8 (what a submission server may change), RFC 8601 §5.
+
+use super::headers::{Field, Fields, after_empty_line, write_field};
+use super::mailbox::{Mailbox, Mailboxes, encoded_words_are_closed};
+use super::received;
+use crate::address::{Address, DomainName, InboxName, LocalPart};
+use crate::clock::Timestamp;
+use crate::identity::Choice;
+use mail_parser::MessageParser;
+use std::net::IpAddr;
+
+/// The field that tells that a message left under a fallback identity.
+const FALLBACK: &str = "Inboxlayer-Fallback";
+/// A From field over this is written anew, not looked into by the second parser.
+const LONGEST_KEPT_FROM: usize = 4096;
+
+/// What an outgoing header block is made with.
+#[derive(Debug)]
+pub struct Outgoing<'a> {
+    /// Under which address it leaves, and whether that is a fallback.
+    pub choice: &'a Choice,
+    /// The sender's inbox: with `aliases`, decides which addresses are its own.
+    pub inbox: &'a InboxName,
+    /// The local parts of the inbox's aliases at the identity's own domain (lower case).
+    pub aliases: &'a [String],
+    /// Every custom domain of the account and the platform's: for "an address of I" in Sender and Resent-From.
+    pub own_domains: &'a [DomainName],
+    /// The platform's domain: with `hostname`, the names we sign Authentication-Results with.
+    pub platform: &'a DomainName,
+    /// Our name, for Received and Authentication-Results.
+    pub hostname: &'a DomainName,
+    /// The queue id, in Received.
+    pub queue_id: &'a str,
+    /// `ESMTPSA`, `HTTP`.
+    pub protocol: &'static str,
+    /// The client's address, only where the configuration wants it shown.
+    pub client: Option<IpAddr>,
+    /// Real time, for Date and Received.
+    pub now: Timestamp,
+    /// Unique local part for a missing Message-ID, which stands at the identity's domain.
+    pub message_id: &'a str,
+}
+
+/// The header block that leaves: ends with the empty line. Also the final From, which is the envelope sender too.
+///
+/// `header` is what [`split`](super::split) gives. Should there be more after its end, that follows the empty line as it is.
+pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
+    let identity = identity_address(with);
+    let own = Own { inbox: with.inbox, aliases: with.aliases, identity: &identity };
+    let mut out = Vec::with_capacity(header.len() + 1024);
+    received::outgoing(&mut out, with);
+
+    let mut froms: Vec<Field<'_>> = Vec::new();
+    let (mut from_at, mut has_date, mut has_message_id) = (None, false, false);
+    let mut fields = Fields::new(header);
+    for field in fields.by_ref() {
+        if field.is("From") {
+            from_at.get_or_insert(out.len());
+            froms.push(field);
+        } else if leaves(&field, &own, with) {
+            has_date |= field.is("Date");
+            has_message_id |= field.is("Message-ID");
+            write_field(&mut out, field.raw);
+        }
+    }
+
+    let (author, address) = author(&froms, &own);
+    let at = from_at.unwrap_or(out.len());
+    out.splice(at..at, author);
+    let mut add = |name: &str, value: String| out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
+    if !has_date {
+        add("Date", with.now.to_rfc5322());
+    }
+    if !has_message_id {
+        add("Message-ID", format!("<{}@{}>", with.message_id, identity.domain));
+    }
+    if let Some(fallback) = &with.choice.fallback {
+        add(FALLBACK, format!("from={}; reason={}", fallback.from, fallback.reason));
+    }
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(after_empty_line(fields.rest()));
+    (out, address)
+}
+
+/// The identity's address. One that only quotes can hold (a tag with odd characters) leaves without its tag: too many
+/// readers take quoted local parts for something else.
+fn identity_address(with: &Outgoing<'_>) -> Address {
+    let address = with.choice.identity.address();
+    match LocalPart::parse(&address.local.base()) {
+        Ok(local) if is_quoted(&address) => Address { local, domain: address.domain },
+        _ => address,
+    }
+}
+
+fn is_quoted(address: &Address) -> bool {
+    address.to_string().starts_with('"')
+}
+
+/// Which addresses are the sender's own.
+struct Own<'a> {
+    inbox: &'a InboxName,
+    aliases: &'a [String],
+    identity: &'a Address,
+}
+
+impl Own<'_> {
+    /// At the identity's domain: the inbox's name or an alias, with any tag.
+    fn at_identity(&self, address: &Address) -> bool {
+        let base = address.local.base();
+        let named = base == self.inbox.as_str()
+            || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(&base))
+            || address.local == self.identity.local;
+        named && address.domain == self.identity.domain
+    }
+
+    /// At any domain of the account. Aliases are known at the identity's only.
+    fn anywhere(&self, address: &Address, domains: &[DomainName]) -> bool {
+        self.at_identity(address) || (address.local.base() == self.inbox.as_str() && domains.contains(&address.domain))
+    }
+}
+
+/// Whether a field that is no From stays.
+fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
+    if ["Bcc", "Resent-Bcc", "Return-Path", FALLBACK].iter().any(|name| field.is(name)) {
+        return false;
+    }
+    if field.is("Sender") || field.is("Resent-From") {
+        let mut some = false;
+        let all = Mailboxes::of(field.value).all(|mailbox| {
+            some = true;
+            mailbox.is_some_and(|m| own.anywhere(&m.address, with.own_domains))
+        });
+        return some && all;
+    }
+    !bears_name(field, &[with.hostname, with.platform])
+}
+
+/// Whether a field is an Authentication-Results one that claims to be by one of `names` (RFC 8601 §2.2).
+fn bears_name(field: &Field<'_>, names: &[&DomainName]) -> bool {
+    field.is("Authentication-Results")
+        && received::authserv_id(field.value)
+            .and_then(|id| DomainName::parse(&id).ok())
+            .is_some_and(|id| names.contains(&&id))
+}
+
+/// The header block without Authentication-Results that claim to be by one of `names`: what a border server takes out
+/// of mail from outside (RFC 8601 §5). All else stays as it is.
+pub fn without_results_of(header: &[u8], names: &[&DomainName]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(header.len());
+    let mut fields = Fields::new(header);
+    for field in fields.by_ref().filter(|field| !bears_name(field, names)) {
+        out.extend_from_slice(field.raw);
+    }
+    out.extend_from_slice(fields.rest());
+    out
+}
+
+/// The From field that leaves, and its address: the client's own field where it is one mailbox of the sender's at the
+/// identity's domain, else the identity under the display name of the first mailbox that can be read.
+fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
+    if let [only] = froms
+        && let Some((mailbox, plain)) = sole_mailbox(only)
+        && own.at_identity(&mailbox.address)
+        && !is_quoted(&mailbox.address)
+    {
+        if plain && reads_as(only, &mailbox.address) {
+            let mut kept = Vec::with_capacity(only.raw.len() + 2);
+            write_field(&mut kept, only.raw);
+            return (kept, mailbox.address);
+        }
+        return (written(Some(&mailbox), &mailbox.address), mailbox.address);
+    }
+    let named = froms.iter().find_map(|field| Mailboxes::of(field.value).flatten().next());
+    (written(named.as_ref(), own.identity), own.identity.clone())
+}
+
+/// The one mailbox of a field, and whether nothing but it stands there; none when there are more, or other things.
+fn sole_mailbox<'a>(field: &Field<'a>) -> Option<(Mailbox<'a>, bool)> {
+    let mut mailboxes = Mailboxes::of(field.value);
+    let first = mailboxes.next()??;
+    let alone = mailboxes.next().is_none() && !mailboxes.grouped;
+    alone.then_some((first, mailboxes.plain))
+}
+
+/// A From field written anew.
+fn written(named: Option<&Mailbox<'_>>, address: &Address) -> Vec<u8> {
+    let mut field = b"From: ".to_vec();
+    match named {
+        Some(mailbox) => mailbox.write(&mut field, "From: ".len(), address),
+        None => field.extend_from_slice(format!("<{address}>").as_bytes()),
+    }
+    field.extend_from_slice(b"\r\n");
+    field
+}
+
+/// Whether another parser too reads this one address in the field, spelled plainly, so that it may stay as it is.
+fn reads_as(field: &Field<'_>, address: &Address) -> bool {
+    if field.raw.len() > LONGEST_KEPT_FROM
+        || field.raw.iter().any(|b| matches!(b, 0..=8 | 11 | 12 | 14..=31 | 127))
+        || !encoded_words_are_closed(field.raw)
+    {
+        return false;
+    }
+    let block = [b"From:", field.value, b"\r\n\r\n"].concat();
+    let Some(message) = MessageParser::new().parse_headers(&block) else { return false };
+    match message.from() {
+        Some(mail_parser::Address::List(list)) => match list.as_slice() {
+            [one] => one.address().is_some_and(|text| text.eq_ignore_ascii_case(&address.to_string())),
+            _ => false,
+        },
+        _ => false,
+    }
+}

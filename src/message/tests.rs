@@ -1,0 +1,152 @@
+//! What holds for whole messages: golden files and properties.
+//!
+//! Invariant: an independent parser sees what we say it will. RFC 5322, RFC 3464.
+
+use super::*;
+use crate::address::{Address, DomainName, InboxName};
+use crate::clock::Timestamp;
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::envelope::EnhancedCode;
+use crate::id::DomainId;
+use crate::identity::{Choice, Claim, Fallback, SendIdentity, VerifiedDomain};
+use mail_parser::{Message, MessageParser, MimeHeaders};
+use proptest::prelude::*;
+
+/// A sender: inbox `acme-support` with the alias `support` at acme.com.
+struct Sender {
+    choice: Choice,
+    inbox: InboxName,
+    aliases: Vec<String>,
+    domains: Vec<DomainName>,
+    platform: DomainName,
+    hostname: DomainName,
+}
+
+fn domain(name: &str) -> DomainName {
+    DomainName::parse(name).unwrap()
+}
+
+fn sender(identity: SendIdentity, fallback: Option<Fallback>) -> Sender {
+    let aliases = if identity.custom_domain().is_some() { vec!["support".to_owned()] } else { vec![] };
+    Sender {
+        choice: Choice { identity, fallback },
+        inbox: InboxName::parse("acme-support").unwrap(),
+        aliases,
+        domains: vec![domain("inboxlayer.dev"), domain("acme.com"), domain("acme.org")],
+        platform: domain("inboxlayer.dev"),
+        hostname: domain("smtp.inboxlayer.dev"),
+    }
+}
+
+/// Logged in as `acme-support@acme.com`, which is verified.
+fn verified() -> Sender {
+    let claim = Claim {
+        id: DomainId::new(),
+        name: domain("acme.com"),
+        status: VerifiedStatus::Verified,
+        on_unverified: OnUnverified::Fallback,
+    };
+    let local = Address::parse("acme-support@acme.com").unwrap().local;
+    sender(SendIdentity::Custom { local, domain: VerifiedDomain::of(&claim).unwrap() }, None)
+}
+
+/// Logged in as `acme-support@acme.com`, which is pending.
+fn pending() -> Sender {
+    let fallback = Fallback {
+        from: Address::parse("acme-support@acme.com").unwrap(),
+        reason: VerifiedStatus::Pending,
+        on_unverified: OnUnverified::Fallback,
+    };
+    let address = Address::parse("acme-support@inboxlayer.dev").unwrap();
+    sender(SendIdentity::Platform { address }, Some(fallback))
+}
+
+fn send(header: &[u8], sender: &Sender) -> (Vec<u8>, Address) {
+    outgoing(
+        header,
+        &Outgoing {
+            choice: &sender.choice,
+            inbox: &sender.inbox,
+            aliases: &sender.aliases,
+            own_domains: &sender.domains,
+            platform: &sender.platform,
+            hostname: &sender.hostname,
+            queue_id: "sub_1",
+            protocol: "ESMTPSA",
+            client: None,
+            now: Timestamp::from_millis(1_795_498_267_042),
+            message_id: "unique",
+        },
+    )
+}
+
+const RECEIVED: &str =
+    "Received: by smtp.inboxlayer.dev with ESMTPSA id sub_1;\r\n\tTue, 24 Nov 2026 05:31:07 +0000\r\n";
+const DATE: &str = "Date: Tue, 24 Nov 2026 05:31:07 +0000\r\n";
+
+/// The From field that leaves, without the lines after it, and the address given back.
+fn from_of(header: &str, sender: &Sender) -> (String, String) {
+    let (out, address) = send(format!("{header}X-After: 1\r\n").as_bytes(), sender);
+    let text = String::from_utf8(out).unwrap();
+    let text = text.strip_prefix(RECEIVED).unwrap();
+    (text.split_once("X-After").unwrap().0.to_owned(), address.to_string())
+}
+
+#[test]
+fn a_from_of_the_sender_at_the_identitys_domain_stays_byte_for_byte() {
+    for from in [
+        "From: acme-support@acme.com\r\n",
+        "FROM:Ann <ACME-Support+news@Acme.COM>\r\n",
+        "From :\r\n \"Ann, Lee\"\r\n\t<support@acme.com> (help)\r\n",
+        "From: =?utf-8?Q?J=C3=A4n?= <support+a+b@acme.com>\r\n",
+    ] {
+        let (out, address) = from_of(from, &verified());
+        assert_eq!(out, from);
+        assert!(out.to_ascii_lowercase().contains(&address.to_ascii_lowercase()), "{address}");
+    }
+}
+
+#[test]
+fn any_other_from_becomes_the_identity_under_the_name_given() {
+    for (from, name) in [
+        ("From: ann@x.org\r\n", ""),
+        ("From: Ann <acme-support@acme.org>\r\n", "Ann "),
+        ("From: \"Ann, Lee\" <support@inboxlayer.dev>\r\n", "\"Ann, Lee\" "),
+        ("From: Ann <ann@x.org>, Bob <acme-support+x@acme.com>\r\n", "Ann "),
+        ("From: Team: Ann <acme-support+x@acme.com>;\r\n", "Ann "),
+        ("From: Ann <acme-support+x@acme.com>\r\nFrom: Ann <acme-support+x@acme.com>\r\n", "Ann "),
+        ("From: broken\r\nFROM : Bob <b@x.org>\r\n", "Bob "),
+        ("From: broken <\r\n", ""),
+        ("From:\r\n", ""),
+        ("From: undisclosed:;\r\n", ""),
+        ("From: Ann <acme-support@acme.com.evil.example>\r\n", "Ann "),
+        ("From: Ann <acme-support-x@acme.com>\r\n", "Ann "),
+    ] {
+        let (out, address) = from_of(from, &verified());
+        assert_eq!(out, format!("From: {name}<acme-support@acme.com>\r\n"), "{from:?}");
+        assert_eq!(address, "acme-support@acme.com");
+    }
+}
+
+#[test]
+fn an_own_address_oddly_spelled_is_spelled_plainly() {
+    for (from, out) in [
+        ("From: , Ann <support+x@acme.com>\r\n", "From: Ann <support+x@acme.com>\r\n"),
+        ("From: \"support\"@acme.com\r\n", "From: <support@acme.com>\r\n"),
+        ("From: support@acme.com.\r\n", "From: <support@acme.com>\r\n"),
+        ("From: =?utf-8?Q?Ann <support@acme.com>\r\n", "From: <support@acme.com>\r\n"),
+    ] {
+        assert_eq!(from_of(from, &verified()).0, out, "{from:?}");
+    }
+}
+
+#[test]
+fn a_missing_from_is_added_and_a_fallback_is_told() {
+    let (out, address) = send(b"Subject: hi\r\n\r\n", &pending());
+    assert_eq!(address.to_string(), "acme-support@inboxlayer.dev");
+    let expected = format!(
+        "{RECEIVED}Subject: hi\r\nFrom: <acme-support@inboxlayer.dev>\r\n{DATE}Message-ID: <unique@inboxlayer.dev>\r\n\
+         Inboxlayer-Fallback: from=acme-support@acme.com; reason=pending\r\n\r\n"
+    );
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
