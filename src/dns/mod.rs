@@ -4,6 +4,7 @@
 //! public ranges is asked only where the configuration names it or its network.
 //! RFC 1035 §4.2 (UDP and TCP), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
+pub mod authority;
 mod exchange;
 mod resolver;
 

@@ -1,0 +1,146 @@
+//! From a question to an answer.
+
+use super::play::Fault;
+use super::{UDP_PAYLOAD, Zones};
+use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
+use hickory_proto::rr::rdata::SOA;
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+
+/// CNAMEs followed before a chain is taken for a loop.
+const CHAIN: usize = 8;
+
+/// What one name has of one type.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// These.
+    Records(Vec<Record>),
+    /// A CNAME instead.
+    Alias(Record, Name),
+    /// The name exists, without that type. The zone's SOA.
+    NoData(Record),
+    /// The name does not exist. The zone's SOA.
+    NoName(Record),
+    /// The sandbox wants it broken.
+    Broken(Fault),
+    /// No zone of ours holds it.
+    NotOurs,
+}
+
+/// The answer; none for a question that is to time out.
+pub(super) async fn answer(zones: &Zones, request: &Message) -> Option<Message> {
+    let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
+    response.metadata = hickory_proto::op::Metadata::response_from_request(&request.metadata);
+    response.queries.clone_from(&request.queries);
+    if request.edns.is_some() {
+        let mut edns = Edns::new();
+        edns.set_max_payload(UDP_PAYLOAD).set_version(0);
+        response.set_edns(edns);
+    }
+    response.metadata.response_code = match question(request) {
+        Ok((name, kind)) => {
+            let recursive = zones.0.play.is_some() && request.metadata.recursion_desired;
+            response.metadata.recursion_available = recursive;
+            response.metadata.authoritative = !recursive;
+            fill(zones, &mut response, name, kind, recursive).await?
+        }
+        Err(code) => code,
+    };
+    if matches!(response.metadata.response_code, ResponseCode::Refused | ResponseCode::ServFail) {
+        response.metadata.authoritative = false;
+    }
+    Some(response)
+}
+
+fn question(request: &Message) -> Result<(&Name, RecordType), ResponseCode> {
+    if request.version() > 0 {
+        return Err(ResponseCode::BADVERS);
+    }
+    if request.metadata.op_code != OpCode::Query {
+        return Err(ResponseCode::NotImp);
+    }
+    let [query] = request.queries.as_slice() else { return Err(ResponseCode::FormErr) };
+    match (query.query_class(), query.query_type()) {
+        // No zone leaves as a whole.
+        (_, RecordType::AXFR | RecordType::IXFR) => Err(ResponseCode::Refused),
+        (DNSClass::IN | DNSClass::ANY, kind) => Ok((query.name(), kind)),
+        _ => Err(ResponseCode::Refused),
+    }
+}
+
+/// Fills the sections; none for a question that is to time out. A CNAME is followed in its own zone, and everywhere for
+/// one who wants recursion (RFC 1034 §4.3.2, RFC 2308 §2.1 and §2.2 for the end of a chain).
+async fn fill(
+    zones: &Zones,
+    response: &mut Message,
+    name: &Name,
+    kind: RecordType,
+    recursive: bool,
+) -> Option<ResponseCode> {
+    let mut name = name.clone();
+    for _ in 0..CHAIN {
+        match find(zones, &name, kind).await {
+            Ok(Finding::Records(records)) => {
+                response.answers.extend(records);
+                return Some(ResponseCode::NoError);
+            }
+            Ok(Finding::Alias(record, target)) => {
+                response.answers.push(record);
+                if !recursive && !zones.same_zone(&name, &target) {
+                    return Some(ResponseCode::NoError);
+                }
+                name = target;
+            }
+            Ok(Finding::NoData(soa)) => {
+                response.authorities.push(soa);
+                return Some(ResponseCode::NoError);
+            }
+            Ok(Finding::NoName(soa)) => {
+                response.authorities.push(soa);
+                return Some(ResponseCode::NXDomain);
+            }
+            Ok(Finding::Broken(Fault::Timeout)) => return None,
+            Ok(Finding::Broken(Fault::Servfail)) => return Some(failed(response, ResponseCode::ServFail)),
+            Ok(Finding::Broken(Fault::Refused)) => return Some(failed(response, ResponseCode::Refused)),
+            Ok(Finding::NotOurs) if response.answers.is_empty() => return Some(ResponseCode::Refused),
+            Ok(Finding::NotOurs) => return Some(ResponseCode::NoError),
+            Err(error) => {
+                tracing::error!(%error, "a DNS question could not be answered from the store");
+                return Some(failed(response, ResponseCode::ServFail));
+            }
+        }
+    }
+    Some(failed(response, ResponseCode::ServFail))
+}
+
+fn failed(response: &mut Message, code: ResponseCode) -> ResponseCode {
+    response.answers.clear();
+    code
+}
+
+async fn find(zones: &Zones, name: &Name, kind: RecordType) -> Result<Finding, crate::store::StoreError> {
+    if let Some(fault) = zones.0.play.as_ref().and_then(|play| play.fault_at(name)) {
+        return Ok(Finding::Broken(fault));
+    }
+    match (zones.0.keys.get(), &zones.0.play) {
+        (Some(keys), _) if keys.holds(name) => keys.find(name, kind).await,
+        (_, Some(play)) => Ok(play.find(name, kind)),
+        (_, None) => Ok(Finding::NotOurs),
+    }
+}
+
+impl Zones {
+    fn same_zone(&self, name: &Name, target: &Name) -> bool {
+        let in_keys = |name| self.0.keys.get().is_some_and(|keys| keys.holds(name));
+        match &self.0.play {
+            Some(play) => in_keys(name) == in_keys(target) && play.apex_of(name) == play.apex_of(target),
+            None => in_keys(target),
+        }
+    }
+}
+
+/// A zone's SOA (RFC 2308 §5: its TTL is how long an absence may be remembered).
+pub(super) fn soa(apex: &Name, name_server: &Name, negative_ttl: u32) -> Record {
+    let contact = Name::from_ascii("hostmaster").and_then(|n| n.append_domain(apex)).unwrap_or_else(|_| apex.clone());
+    let soa = SOA::new(name_server.clone(), contact, 1, 7200, 900, 1_209_600, negative_ttl);
+    Record::from_rdata(apex.clone(), negative_ttl, RData::SOA(soa))
+}

@@ -1,0 +1,294 @@
+//! The names of a play internet, in memory: what the sandbox and tests set, and what every name has of itself.
+//!
+//! Each registrable domain is a zone with one name server, which is this one. Every host name exists and has the one
+//! address of the outside world, so mail for any domain arrives somewhere (RFC 5321 §5.1, the implicit MX); names with
+//! an underscore exist only when they are set, and names under `invalid` and `arpa` not at all.
+
+use super::answer::{Finding, soa};
+use super::keys_zone::txt;
+use hickory_proto::rr::rdata::name::{CNAME, NS, PTR};
+use hickory_proto::rr::rdata::{A, AAAA, MX};
+use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::collections::{BTreeMap, HashMap};
+use std::net::Ipv4Addr;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// The name server of every zone here.
+const NAME_SERVER: &str = "ns.play.test.";
+/// Of what every name has, and of absences: play-time is short.
+const TTL: u32 = 5;
+/// Record sets and faults held at most, values of a set, octets of a value: a loop in somebody's test must not eat the
+/// memory.
+const SETS: usize = 100_000;
+const VALUES: usize = 100;
+const VALUE_LEN: usize = 8192;
+
+/// How a name is broken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Fault {
+    /// SERVFAIL.
+    Servfail,
+    /// No answer.
+    Timeout,
+    /// REFUSED.
+    Refused,
+}
+
+/// Why a record set was not taken.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PlayError {
+    /// The name.
+    #[error("{0:?} is no domain name")]
+    Name(String),
+    /// The type.
+    #[error("{0:?} is no record type played here: A, AAAA, CNAME, MX, NS, PTR and TXT are")]
+    Type(String),
+    /// A value.
+    #[error("{value:?} is no value of a record of type {kind}{}", .kind.hint())]
+    Value {
+        /// As given.
+        value: String,
+        /// The type it should be of.
+        kind: Kind,
+    },
+    /// None, or too many, or too long.
+    #[error("a record set has 1 to {VALUES} values of at most {VALUE_LEN} octets; a CNAME has one")]
+    Size,
+    /// Too much is held already.
+    #[error("the play internet is full")]
+    Full,
+}
+
+/// The record types that can be set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "they are the names of DNS")]
+pub enum Kind {
+    A,
+    Aaaa,
+    Cname,
+    Mx,
+    Ns,
+    Ptr,
+    Txt,
+}
+
+impl Kind {
+    const ALL: [(&'static str, Self, RecordType); 7] = [
+        ("A", Self::A, RecordType::A),
+        ("AAAA", Self::Aaaa, RecordType::AAAA),
+        ("CNAME", Self::Cname, RecordType::CNAME),
+        ("MX", Self::Mx, RecordType::MX),
+        ("NS", Self::Ns, RecordType::NS),
+        ("PTR", Self::Ptr, RecordType::PTR),
+        ("TXT", Self::Txt, RecordType::TXT),
+    ];
+
+    /// Reads a type's name, in any case.
+    pub fn parse(text: &str) -> Result<Self, PlayError> {
+        let found = Self::ALL.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text));
+        found.map(|(_, kind, _)| *kind).ok_or_else(|| PlayError::Type(text.chars().take(20).collect()))
+    }
+
+    fn record_type(self) -> RecordType {
+        Self::ALL.iter().find(|(_, kind, _)| *kind == self).map_or(RecordType::ZERO, |(.., kind)| *kind)
+    }
+
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Mx => ": write a priority and a host, like \"10 mail.example.org.\"",
+            Self::A => ": write an IPv4 address",
+            Self::Aaaa => ": write an IPv6 address",
+            Self::Cname | Self::Ns | Self::Ptr => ": write a domain name",
+            Self::Txt => "",
+        }
+    }
+
+    fn value(self, text: &str) -> Result<RData, PlayError> {
+        let bad = || PlayError::Value { value: text.chars().take(100).collect(), kind: self };
+        let host = |text: &str| name(text).map_err(|_| bad());
+        Ok(match self {
+            Self::A => RData::A(A(text.trim().parse().map_err(|_| bad())?)),
+            Self::Aaaa => RData::AAAA(AAAA(text.trim().parse().map_err(|_| bad())?)),
+            Self::Cname => RData::CNAME(CNAME(host(text)?)),
+            Self::Ns => RData::NS(NS(host(text)?)),
+            Self::Ptr => RData::PTR(PTR(host(text)?)),
+            Self::Txt => RData::TXT(txt(text)),
+            Self::Mx => {
+                let (priority, exchange) = text.trim().split_once(' ').ok_or_else(bad)?;
+                let exchange = match exchange.trim() {
+                    // RFC 7505: no mail is taken.
+                    "." => Name::root(),
+                    exchange => host(exchange)?,
+                };
+                RData::MX(MX::new(priority.parse().map_err(|_| bad())?, exchange))
+            }
+        })
+    }
+}
+
+impl std::fmt::Display for Kind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.record_type().fmt(f)
+    }
+}
+
+#[derive(Debug, Default)]
+struct Names {
+    /// By name, lower case, absolute.
+    sets: BTreeMap<String, Vec<Set>>,
+    faults: HashMap<String, Fault>,
+}
+
+#[derive(Debug)]
+struct Set {
+    kind: RecordType,
+    ttl: u32,
+    values: Vec<RData>,
+}
+
+/// A play internet; clones share it.
+#[derive(Clone, Debug)]
+pub struct Play {
+    names: Arc<RwLock<Names>>,
+    outside: Ipv4Addr,
+    name_server: Name,
+}
+
+impl Play {
+    /// An empty one; `outside` is the address of every host that is not set.
+    pub fn new(outside: Ipv4Addr) -> Self {
+        let name_server = Name::from_ascii(NAME_SERVER).unwrap_or_default();
+        Self { names: Arc::default(), outside, name_server }
+    }
+
+    /// Sets a record set, in place of what the name had of that type.
+    pub fn set(&self, owner: &str, kind: Kind, values: &[String], ttl: u32) -> Result<(), PlayError> {
+        let most = if kind == Kind::Cname { 1 } else { VALUES };
+        if values.is_empty() || values.len() > most || values.iter().any(|v| v.len() > VALUE_LEN) {
+            return Err(PlayError::Size);
+        }
+        let owner = key(&name(owner)?);
+        let values = values.iter().map(|text| kind.value(text)).collect::<Result<_, _>>()?;
+        let mut names = self.write();
+        if names.sets.len() >= SETS && !names.sets.contains_key(&owner) {
+            return Err(PlayError::Full);
+        }
+        let sets = names.sets.entry(owner).or_default();
+        sets.retain(|set| set.kind != kind.record_type());
+        sets.push(Set { kind: kind.record_type(), ttl, values });
+        Ok(())
+    }
+
+    /// Removes a record set. False when there was none.
+    pub fn remove(&self, owner: &str, kind: Kind) -> Result<bool, PlayError> {
+        let owner = key(&name(owner)?);
+        let mut names = self.write();
+        let Some(sets) = names.sets.get_mut(&owner) else { return Ok(false) };
+        let before = sets.len();
+        sets.retain(|set| set.kind != kind.record_type());
+        let removed = sets.len() < before;
+        if sets.is_empty() {
+            names.sets.remove(&owner);
+        }
+        Ok(removed)
+    }
+
+    /// Breaks a name and all below it, or mends it.
+    pub fn set_fault(&self, owner: &str, fault: Option<Fault>) -> Result<(), PlayError> {
+        let owner = key(&name(owner)?);
+        let mut names = self.write();
+        match fault {
+            Some(_) if names.faults.len() >= SETS => return Err(PlayError::Full),
+            Some(fault) => names.faults.insert(owner, fault),
+            None => names.faults.remove(&owner),
+        };
+        Ok(())
+    }
+
+    pub(super) fn fault_at(&self, name: &Name) -> Option<Fault> {
+        let names = self.read();
+        let mut name = name.to_lowercase();
+        loop {
+            if let Some(fault) = names.faults.get(&key(&name)) {
+                return Some(*fault);
+            }
+            if name.is_root() {
+                return None;
+            }
+            name = name.base_name();
+        }
+    }
+
+    pub(super) fn find(&self, name: &Name, kind: RecordType) -> Finding {
+        let names = self.read();
+        let owner = key(name);
+        let sets = names.sets.get(&owner).map(Vec::as_slice).unwrap_or_default();
+        let record = |ttl, data: &RData| Record::from_rdata(name.clone(), ttl, data.clone());
+        let of = |kind| sets.iter().find(|set: &&Set| set.kind == kind || kind == RecordType::ANY);
+        if let Some(set) = of(kind) {
+            return Finding::Records(set.values.iter().map(|data| record(set.ttl, data)).collect());
+        }
+        if let Some(set) = of(RecordType::CNAME)
+            && let Some(RData::CNAME(CNAME(target))) = set.values.first()
+        {
+            return Finding::Alias(record(set.ttl, &RData::CNAME(CNAME(target.clone()))), target.clone());
+        }
+        let apex = self.apex_of(name);
+        let soa = soa(&apex, &self.name_server, TTL);
+        let is_apex = key(&apex) == owner;
+        match kind {
+            RecordType::SOA if is_apex => return Finding::Records(vec![soa]),
+            RecordType::NS if is_apex => {
+                return Finding::Records(vec![record(TTL, &RData::NS(NS(self.name_server.clone())))]);
+            }
+            RecordType::A if is_host(&owner) => return Finding::Records(vec![record(TTL, &RData::A(A(self.outside)))]),
+            _ => {}
+        }
+        let below = || format!(".{owner}");
+        let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.sets.keys().any(|n| n.ends_with(&below()));
+        if exists { Finding::NoData(soa) } else { Finding::NoName(soa) }
+    }
+
+    /// The apex of the zone a name is in: its registrable domain, or the public suffix itself, or the root.
+    pub(super) fn apex_of(&self, name: &Name) -> Name {
+        let text = key(name);
+        let text = text.strip_suffix('.').unwrap_or(&text);
+        // What stands under an underscore is no domain that anybody registers.
+        let text = text.rsplit_once('_').map_or(text, |(_, rest)| rest.split_once('.').map_or("", |(_, rest)| rest));
+        let apex = psl::domain_str(text).or_else(|| psl::suffix_str(text)).unwrap_or_default();
+        Name::from_ascii(format!("{apex}.")).unwrap_or_default()
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Names> {
+        self.names.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Names> {
+        self.names.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name(text: &str) -> Result<Name, PlayError> {
+    let bad = || PlayError::Name(text.chars().take(100).collect());
+    let text = text.trim();
+    // An empty text would be the root, a space a name nobody can mean.
+    if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+        return Err(bad());
+    }
+    let mut name = Name::from_str_relaxed(text).map_err(|_| bad())?;
+    name.set_fqdn(true);
+    Ok(name)
+}
+
+fn key(name: &Name) -> String {
+    let mut name = name.to_lowercase();
+    name.set_fqdn(true);
+    name.to_ascii()
+}
+
+fn is_host(owner: &str) -> bool {
+    let under = |top: &str| owner == format!("{top}.") || owner.ends_with(&format!(".{top}."));
+    let labels = owner.trim_end_matches('.').split('.').count();
+    labels > 1 && !owner.contains('_') && !under("invalid") && !under("arpa")
+}
