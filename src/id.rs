@@ -81,6 +81,8 @@ ids! {
     DomainId "dom_";
     /// A message in a mailbox.
     MessageId "msg_";
+    /// A message taken at the MX: what its Received field names.
+    ArrivalId "arr_";
     /// A message accepted for sending: what the queue id in an SMTP reply names.
     SubmissionId "sub_";
     /// One recipient of a submission.

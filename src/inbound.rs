@@ -1,1 +1,146 @@
-//! A message comes in: recipients resolved, stamped, delivered, 250. (stub: owner smtp)
+//! A message comes in: recipients resolved, stamped, delivered, told.
+//!
+//! Invariant: what [`Inbound::receive`] answers `Ok` is on disk for every recipient, in one transaction; otherwise it is
+//! for none. RFC 5321 §4.4 (trace fields), §6.3 (loops).
+
+use crate::address::{Address, ReversePath};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::envelope::Recipients;
+use crate::events::{Event, Events};
+use crate::id::ArrivalId;
+use crate::message::{self, Trace};
+use crate::store::deliver::{Arrival, Placed};
+use crate::store::routing::{LocalRecipient, Route};
+use crate::store::{Store, StoreError};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// Where a message came from, as the SMTP session had it.
+#[derive(Clone, Debug)]
+pub struct Origin {
+    /// `MAIL FROM`.
+    pub mail_from: ReversePath,
+    /// What the client said in EHLO. Untrusted text.
+    pub helo: String,
+    /// Its address.
+    pub client: IpAddr,
+    /// `ESMTP`, `ESMTPS`, `SMTP` (RFC 3848).
+    pub protocol: &'static str,
+}
+
+/// Why a message was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// Too many Received fields: 554 5.4.6.
+    #[error("this message has passed through too many servers: a mail loop")]
+    Loop,
+    /// The store failed: 451 4.3.0.
+    #[error("the message could not be stored now")]
+    Temporary(#[from] StoreError),
+}
+
+/// The service; clones share it.
+#[derive(Clone, Debug)]
+pub struct Inbound {
+    config: Arc<Config>,
+    store: Store,
+    clock: Clock,
+    events: Events,
+}
+
+impl Inbound {
+    /// The service, on its store.
+    pub fn new(config: Arc<Config>, store: Store, clock: Clock, events: Events) -> Self {
+        Self { config, store, clock, events }
+    }
+
+    /// Where mail for an address goes now.
+    pub async fn route(&self, address: &Address) -> Result<Route, StoreError> {
+        self.store.route(&self.config.platform.domain, address, self.clock.now()).await
+    }
+
+    /// Takes a message in for inboxes here. `raw` has CRLF lines only.
+    pub async fn receive(
+        &self,
+        origin: Origin,
+        recipients: Recipients<LocalRecipient>,
+        raw: Vec<u8>,
+    ) -> Result<ArrivalId, Rejection> {
+        let id = ArrivalId::new();
+        let rcpt = recipients.as_slice().iter().map(|r| r.address().to_string()).collect::<Vec<_>>().join(",");
+        let size = raw.len();
+        let result = self.deliver(&id, &origin, recipients, &raw).await;
+        let Origin { mail_from, client, protocol, .. } = &origin;
+        match result {
+            Ok(placed) => {
+                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "delivered", "mail in");
+                for Placed { account, inbox, mailbox, .. } in placed {
+                    self.events.publish(&account, Event::MailboxChanged { inbox, mailbox });
+                }
+                Ok(id)
+            }
+            Err(error @ Rejection::Loop) => {
+                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "loop", "mail refused");
+                Err(error)
+            }
+            Err(Rejection::Temporary(error)) => {
+                tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not stored");
+                Err(Rejection::Temporary(error))
+            }
+        }
+    }
+
+    async fn deliver(
+        &self,
+        id: &ArrivalId,
+        origin: &Origin,
+        recipients: Recipients<LocalRecipient>,
+        raw: &[u8],
+    ) -> Result<Vec<Placed>, Rejection> {
+        let (header, body) = message::split(raw);
+        if message::hop_count(header) > self.config.queue.hop_limit {
+            return Err(Rejection::Loop);
+        }
+        let now = Timestamp::real();
+        let header = self.stamp(id, origin, &recipients, header, now);
+        let arrival =
+            Arrival { mail_from: origin.mail_from.clone(), recipients, header, body: body.to_vec(), received_at: now };
+        Ok(self.store.deliver(arrival).await?)
+    }
+
+    /// The header block as it is stored: our trace fields, then the sender's fields untouched, then the empty line.
+    ///
+    /// Whatever is found out about the sender (SPF, DKIM, DMARC) belongs here: it is known once header and body are, and
+    /// an Authentication-Results field (RFC 8601) stands above the Received field added here.
+    fn stamp(
+        &self,
+        id: &ArrivalId,
+        origin: &Origin,
+        recipients: &Recipients<LocalRecipient>,
+        header: &[u8],
+        now: Timestamp,
+    ) -> Vec<u8> {
+        // With several recipients, each would read of the others, blind copies too (RFC 5321 §7.2).
+        let for_address = match recipients.as_slice() {
+            [only] => Some(only.address()),
+            _ => None,
+        };
+        let mut stamped = message::trace(&Trace {
+            return_path: Some(&origin.mail_from),
+            helo: &origin.helo,
+            client: origin.client,
+            hostname: &self.config.platform.hostname,
+            protocol: origin.protocol,
+            id: id.as_str(),
+            for_address,
+            now,
+        });
+        stamped.extend_from_slice(header);
+        // A message that is nothing but fields lacks the empty line.
+        if !(header == b"\r\n" || header.ends_with(b"\r\n\r\n")) {
+            stamped.extend_from_slice(b"\r\n");
+        }
+        stamped
+    }
+}

@@ -1,1 +1,34 @@
-//! TODO
+//! SMTP: the submission door (587 and 465) and the MX door (25).
+//!
+//! Invariant: a session is a machine without I/O ([`state`]); [`connection`] alone reads, writes and waits. What the two
+//! doors let in differs by type: see [`state::Door`].
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`listener`] | the accept loops; what a door is given |
+//! | [`connection`] | one client: TLS, buffers, time-outs, the end of log-ins and of the daemon |
+//! | [`line`], [`request`], [`sasl`], [`data`] | octets to lines, lines to commands, AUTH, messages |
+//! | [`state`] | which command may come when, and what it does |
+//! | [`reply`] | every fixed reply |
+//! | [`submission`], [`mx`] | the doors |
+//!
+//! RFC 5321, RFC 6409 (submission), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 1870 (SIZE), RFC 2920 (PIPELINING),
+//! RFC 6152 (8BITMIME), RFC 2034 (ENHANCEDSTATUSCODES), RFC 8314 (465). SMTPUTF8 (RFC 6531), DSN (RFC 3461) and CHUNKING
+//! (RFC 3030) are not offered.
+
+mod connection;
+mod data;
+mod line;
+mod listener;
+mod mx;
+mod reply;
+mod request;
+mod sasl;
+mod state;
+mod submission;
+#[cfg(test)]
+mod tests;
+
+pub use listener::{mx, submission};
+pub use mx::MxDoor;
+pub use submission::SubmissionDoor;

@@ -1,0 +1,340 @@
+//! One client on its socket: the only place of this door that reads, writes and waits.
+//!
+//! Invariant: octets that came before TLS are never read as commands after it; replies leave in the order of their
+//! commands, all that are due in one write; every wait has an end. RFC 2920 (pipelining), RFC 3207, RFC 5321 §4.5.3.2
+//! (time-outs).
+//!
+//! A client that is slow on purpose: a command must be there, to its last octet, within the time-out; between two reads
+//! of a message there may be as long, but the whole of it must come within twelve times that (an hour by default).
+
+use super::data::{Outcome, Receiver};
+use super::line::Lines;
+use super::reply;
+use super::state::{Action, Door, Input, Rules, Session};
+use crate::envelope::Reply;
+use crate::net::listener::Shutdown;
+use crate::net::tls::ServerTls;
+use bytes::BytesMut;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// What an idle connection holds for input.
+const COMMAND_BUFFER: usize = 1024;
+/// What one read of a message takes.
+const DATA_BUFFER: usize = 32 * 1024;
+/// Replies that wait for the end of a pipelined batch.
+const OUTPUT_BUFFER: usize = 16 * 1024;
+/// How many time-outs a whole message may take.
+const DATA_PATIENCE: u32 = 12;
+/// How long a TLS handshake may take at most.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// How long the last words may take to leave.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What all connections of a door share.
+pub(super) struct Setting {
+    pub rules: Arc<Rules>,
+    pub tls: ServerTls,
+    pub implicit_tls: bool,
+    /// How long a client may be silent.
+    pub patience: Duration,
+    pub shutdown: Shutdown,
+}
+
+/// Why a session ended, other than by the client's QUIT.
+#[derive(Debug)]
+enum End {
+    /// The client went away.
+    Gone,
+    /// It was silent or slow for too long.
+    TimedOut,
+    /// What it logged in with holds no more.
+    Revoked,
+    /// The daemon stops.
+    Stopping,
+    /// The socket failed.
+    Broken(io::Error),
+}
+
+impl From<io::Error> for End {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => Self::Gone,
+            _ => Self::Broken(error),
+        }
+    }
+}
+
+impl End {
+    /// What the client is told, if it can still hear.
+    fn farewell(&self) -> Option<Reply> {
+        match self {
+            Self::Gone | Self::Broken(_) => None,
+            Self::TimedOut => Some(reply::timed_out()),
+            Self::Revoked => Some(reply::log_in_ended()),
+            Self::Stopping => Some(reply::stopping()),
+        }
+    }
+}
+
+/// Serves one client to its end.
+pub(super) async fn serve<D: Door>(door: Arc<D>, setting: Arc<Setting>, stream: TcpStream, peer: SocketAddr) {
+    if setting.implicit_tls {
+        secure(&*door, &setting, stream, peer, true).await;
+        return;
+    }
+    let mut wire = Wire::new(stream, &setting, peer);
+    let session = Session::<D>::new(Arc::clone(&setting.rules), false);
+    let greeting = session.greeting();
+    wire.say::<D>(&greeting);
+    let wants_tls = converse(&*door, &mut wire, session).await;
+    if wants_tls {
+        if !wire.input.is_empty() {
+            // RFC 3207 §5: somebody between client and server may have put it there.
+            tracing::warn!(%peer, door = D::NAME, octets = wire.input.len(), "plaintext behind STARTTLS was dropped");
+        }
+        secure(&*door, &setting, wire.stream, peer, false).await;
+    }
+}
+
+/// The handshake, and a session that knows nothing of what was said before.
+async fn secure<D: Door>(door: &D, setting: &Setting, stream: TcpStream, peer: SocketAddr, greet: bool) {
+    let handshake = timeout(setting.patience.min(HANDSHAKE), Box::pin(setting.tls.accept(stream)));
+    let stream = match handshake.await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => {
+            tracing::info!(%peer, door = D::NAME, %error, "the TLS handshake failed");
+            return;
+        }
+        Err(_) => {
+            tracing::info!(%peer, door = D::NAME, "the TLS handshake took too long");
+            return;
+        }
+    };
+    let mut wire = Wire::new(Box::new(stream), setting, peer);
+    let session = Session::<D>::new(Arc::clone(&setting.rules), true);
+    if greet {
+        let greeting = session.greeting();
+        wire.say::<D>(&greeting);
+    }
+    converse(door, &mut wire, session).await;
+}
+
+/// A session to its end. True when it ended in STARTTLS.
+async fn converse<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, session: Session<D>) -> bool {
+    let end = match run(door, wire, session).await {
+        Ok(Finish::StartTls) => return true,
+        Ok(Finish::Closed) => None,
+        Err(end) => Some(end),
+    };
+    if let Some(end) = &end {
+        let peer = wire.peer;
+        match end {
+            End::Gone => tracing::debug!(%peer, door = D::NAME, "the client went away"),
+            End::Broken(error) => tracing::info!(%peer, door = D::NAME, %error, "the connection broke"),
+            End::TimedOut | End::Revoked | End::Stopping => {}
+        }
+        if let Some(reply) = end.farewell() {
+            wire.say::<D>(&reply);
+        }
+    }
+    // The session is over: a client that does not read must not keep it.
+    let _ = timeout(FAREWELL, async {
+        wire.stream.write_all(&wire.output).await?;
+        wire.stream.shutdown().await
+    })
+    .await;
+    false
+}
+
+/// How a session ended in good order.
+enum Finish {
+    StartTls,
+    Closed,
+}
+
+/// What one line led to.
+enum Next<D: Door> {
+    Go(Session<D>),
+    Finish(Finish),
+}
+
+async fn run<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, mut session: Session<D>) -> Result<Finish, End> {
+    let mut deadline = Instant::now() + wire.patience;
+    loop {
+        wire.interrupted(&mut session).await?;
+        let Some(line) = wire.lines.next(&mut wire.input, session.in_exchange()) else {
+            wire.flush().await?;
+            wire.fill(&mut session, deadline, COMMAND_BUFFER).await?;
+            continue;
+        };
+        match obey(door, wire, session, Input::Line(line)).await? {
+            Next::Go(next) => session = next,
+            Next::Finish(finish) => return Ok(finish),
+        }
+        deadline = Instant::now() + wire.patience;
+    }
+}
+
+/// Steps from one line to the reply to it.
+async fn obey<S: Socket, D: Door>(
+    door: &D,
+    wire: &mut Wire<S>,
+    mut session: Session<D>,
+    mut input: Input<D>,
+) -> Result<Next<D>, End> {
+    loop {
+        let (next, action) = session.step(input);
+        session = next;
+        // The services' futures are big and rare: boxed, so that an idle session is small.
+        input = match action {
+            Action::Reply(reply) => {
+                wire.say::<D>(&reply);
+                break;
+            }
+            Action::Hello(lines) => {
+                reply::write_lines(&mut wire.output, 250, &lines);
+                break;
+            }
+            Action::LogIn(credentials) => Input::LoggedIn(Box::pin(door.log_in(wire.peer, credentials)).await),
+            Action::Resolve(address) => Input::Resolved(Box::pin(door.recipient(address)).await),
+            Action::Receive(reply) => {
+                wire.say::<D>(&reply);
+                Input::Received(Box::pin(wire.receive(&mut session)).await?)
+            }
+            Action::Store(client, mail) => {
+                let reply = Box::pin(door.store(wire.peer, &client, *mail)).await;
+                Input::Stored(client, reply)
+            }
+            Action::StartTls(reply) => {
+                wire.say::<D>(&reply);
+                wire.flush().await?;
+                return Ok(Next::Finish(Finish::StartTls));
+            }
+            Action::Close(reply) => {
+                wire.say::<D>(&reply);
+                return Ok(Next::Finish(Finish::Closed));
+            }
+        };
+    }
+    if wire.output.len() > OUTPUT_BUFFER {
+        wire.flush().await?;
+    }
+    Ok(Next::Go(session))
+}
+
+trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Socket for S {}
+
+/// The socket and its buffers.
+struct Wire<S> {
+    stream: S,
+    peer: SocketAddr,
+    input: BytesMut,
+    output: Vec<u8>,
+    lines: Lines,
+    patience: Duration,
+    message_size: usize,
+    shutdown: Shutdown,
+}
+
+impl<S: Socket> Wire<S> {
+    fn new(stream: S, setting: &Setting, peer: SocketAddr) -> Self {
+        Self {
+            stream,
+            peer,
+            input: BytesMut::new(),
+            output: Vec::new(),
+            lines: Lines::default(),
+            patience: setting.patience,
+            message_size: setting.rules.message_size,
+            shutdown: setting.shutdown.clone(),
+        }
+    }
+
+    /// Puts a reply into the batch; every refusal is a line of the log.
+    fn say<D: Door>(&mut self, reply: &Reply) {
+        if reply.code >= 400 {
+            tracing::info!(peer = %self.peer, door = D::NAME, %reply, "refused");
+        }
+        reply::write(&mut self.output, reply);
+    }
+
+    async fn flush(&mut self) -> Result<(), End> {
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let written = async {
+            self.stream.write_all(&self.output).await?;
+            self.stream.flush().await
+        };
+        timeout(self.patience, written).await.map_err(|_| End::TimedOut)??;
+        if self.output.capacity() > COMMAND_BUFFER {
+            self.output = Vec::new();
+        }
+        self.output.clear();
+        Ok(())
+    }
+
+    /// An error when the session must end before anything else is done.
+    async fn interrupted<D: Door>(&self, session: &mut Session<D>) -> Result<(), End> {
+        if self.shutdown.is_requested() && !session.in_transaction() {
+            return Err(End::Stopping);
+        }
+        tokio::select! {
+            biased;
+            () = log_in_ended(session) => Err(End::Revoked),
+            () = std::future::ready(()) => Ok(()),
+        }
+    }
+
+    /// Reads what there is, at least one octet.
+    async fn fill<D: Door>(&mut self, session: &mut Session<D>, deadline: Instant, room: usize) -> Result<(), End> {
+        let stoppable = !session.in_transaction();
+        if self.input.is_empty() && self.input.capacity() > room.max(COMMAND_BUFFER) {
+            self.input = BytesMut::new();
+        }
+        self.input.reserve(room);
+        tokio::select! {
+            biased;
+            () = log_in_ended(session) => Err(End::Revoked),
+            () = self.shutdown.requested(), if stoppable => Err(End::Stopping),
+            read = timeout_at(deadline, self.stream.read_buf(&mut self.input)) => match read {
+                Err(_) => Err(End::TimedOut),
+                Ok(Ok(0)) => Err(End::Gone),
+                Ok(Ok(_)) => Ok(()),
+                Ok(Err(error)) => Err(error.into()),
+            },
+        }
+    }
+
+    /// Reads a message to its true end.
+    async fn receive<D: Door>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
+        self.flush().await?;
+        let mut receiver = Receiver::new(self.message_size);
+        let last = Instant::now() + self.patience.saturating_mul(DATA_PATIENCE);
+        loop {
+            if let Some(end) = receiver.feed(&self.input) {
+                // What follows was pipelined behind the message.
+                let _ = self.input.split_to(end);
+                // Before it is stored: the sender may have lost its log-in meanwhile.
+                self.interrupted(session).await?;
+                return Ok(receiver.finish());
+            }
+            self.input.clear();
+            self.fill(session, last.min(Instant::now() + self.patience), DATA_BUFFER).await?;
+        }
+    }
+}
+
+async fn log_in_ended<D: Door>(session: &mut Session<D>) {
+    match session.client_mut() {
+        Some(client) => D::ended(client).await,
+        None => std::future::pending().await,
+    }
+}

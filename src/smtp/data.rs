@@ -1,0 +1,252 @@
+//! The DATA receiver: message bytes out of a stream, and where they end.
+//!
+//! Invariant: the data ends at `CRLF . CRLF` (the first CRLF may be that of the DATA command) and nowhere else, however
+//! the bytes are cut into reads. A CR or LF that is not half of a CRLF ends nothing: the receiver reads on to the true
+//! end, and the message is refused as a whole, so that no server further on can see two messages where this one saw one
+//! ("SMTP smuggling"). RFC 5321 §4.1.1.4, §4.5.2 (transparency), §2.3.8 (only CRLF ends a line).
+//!
+//! Lines may be longer than the 1000 octets of §4.5.3.1.6: senders do write such lines, and refusing them loses mail. What
+//! bounds a line is the size of the message.
+
+/// What came of one DATA command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The message, dots unstuffed, every line ended by CRLF.
+    Message(Vec<u8>),
+    /// It had a CR or LF on its own: 550 5.5.2.
+    BareLineEnd,
+    /// It was over the limit: 552 5.3.4.
+    TooBig,
+}
+
+/// Where in a line the next octet stands.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    /// Right after CRLF, or at the very beginning.
+    LineStart,
+    /// Somewhere in a line.
+    Text,
+    /// After a CR that is not written yet.
+    Cr,
+    /// After a dot that began the line.
+    Dot,
+    /// After a dot that began the line, and a CR.
+    DotCr,
+}
+
+/// Takes the octets as they come; keeps one copy of them, and none once the message is lost.
+#[derive(Debug)]
+pub(super) struct Receiver {
+    place: Place,
+    message: Vec<u8>,
+    limit: usize,
+    fault: Option<Outcome>,
+}
+
+impl Receiver {
+    /// A receiver for a message of at most `limit` octets.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { place: Place::LineStart, message: Vec::new(), limit, fault: None }
+    }
+
+    /// Takes octets in. `Some(n)`: the data ended after the first `n` of them, and the rest are commands.
+    pub(super) fn feed(&mut self, input: &[u8]) -> Option<usize> {
+        let mut rest = input;
+        while let Some((&octet, tail)) = rest.split_first() {
+            self.place = match (self.place, octet) {
+                (Place::DotCr, b'\n') => return Some(input.len() - tail.len()),
+                (Place::LineStart, b'.') => Place::Dot,
+                (Place::Dot, b'\r') => Place::DotCr,
+                (Place::Cr, b'\n') => {
+                    self.keep(b"\r\n");
+                    Place::LineStart
+                }
+                (Place::Cr | Place::DotCr, _) => {
+                    // That CR was on its own. This octet stands in the middle of a line.
+                    self.lose(Outcome::BareLineEnd);
+                    self.place = Place::Text;
+                    continue;
+                }
+                (_, b'\r') => Place::Cr,
+                (_, b'\n') => {
+                    self.lose(Outcome::BareLineEnd);
+                    Place::Text
+                }
+                _ => {
+                    let run = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
+                    let (text, after) = rest.split_at(run);
+                    self.keep(text);
+                    self.place = Place::Text;
+                    rest = after;
+                    continue;
+                }
+            };
+            rest = tail;
+        }
+        None
+    }
+
+    /// What came of it, once [`Receiver::feed`] has found the end.
+    pub(super) fn finish(self) -> Outcome {
+        self.fault.unwrap_or(Outcome::Message(self.message))
+    }
+
+    fn keep(&mut self, octets: &[u8]) {
+        if self.fault.is_some() {
+            return;
+        }
+        if octets.len() > self.limit.saturating_sub(self.message.len()) {
+            self.lose(Outcome::TooBig);
+        } else {
+            self.message.extend_from_slice(octets);
+        }
+    }
+
+    /// The message will be refused: what was kept of it is given back at once.
+    fn lose(&mut self, why: Outcome) {
+        self.message = Vec::new();
+        self.fault.get_or_insert(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const LIMIT: usize = 1 << 20;
+
+    /// What the RFC says, in the plainest way: everything before the first CRLF.CRLF, counted from the command's CRLF.
+    fn naive(input: &[u8], limit: usize) -> Option<(Outcome, usize)> {
+        let whole = [b"\r\n", input].concat();
+        let end = whole.windows(5).position(|w| w == b"\r\n.\r\n")?;
+        let data = &whole[2..(end + 2).max(2)];
+        let consumed = end + 5 - 2;
+        let mut bare = false;
+        let mut message = Vec::new();
+        for (i, &octet) in data.iter().enumerate() {
+            let before = i.checked_sub(1).map(|j| data[j]);
+            bare |= octet == b'\n' && before != Some(b'\r');
+            bare |= octet == b'\r' && data.get(i + 1) != Some(&b'\n');
+            let line_start = i == 0 || (i >= 2 && data[i - 2..i] == *b"\r\n");
+            if !(octet == b'.' && line_start) {
+                message.push(octet);
+            }
+        }
+        let outcome = match (bare, message.len() > limit) {
+            (true, _) => Outcome::BareLineEnd,
+            (false, true) => Outcome::TooBig,
+            (false, false) => Outcome::Message(message),
+        };
+        Some((outcome, consumed))
+    }
+
+    fn in_one_read(input: &[u8]) -> Option<(Outcome, usize)> {
+        let mut receiver = Receiver::new(LIMIT);
+        receiver.feed(input).map(|end| (receiver.finish(), end))
+    }
+
+    fn message(text: &str) -> Outcome {
+        Outcome::Message(text.as_bytes().to_vec())
+    }
+
+    #[test]
+    fn dots_are_unstuffed_and_an_empty_message_is_one() {
+        for (input, kept) in [
+            ("a\r\n.\r\n", "a\r\n"),
+            (".\r\n", ""),
+            ("..\r\n.\r\n", ".\r\n"),
+            ("...\r\n.\r\n", "..\r\n"),
+            (".a\r\n.\r\n", "a\r\n"),
+            ("\r\n.\r\n", "\r\n"),
+            ("a.\r\n.\r\n", "a.\r\n"),
+        ] {
+            assert_eq!(in_one_read(input.as_bytes()), Some((message(kept), input.len())), "{input:?}");
+        }
+    }
+
+    #[test]
+    fn no_smuggling_ending_ends_the_data() {
+        for ending in [
+            "\n.\n",
+            "\r.\r",
+            "\r\n.\n",
+            "\r\n.\r",
+            "\n.\r\n",
+            "\r.\r\n",
+            "\r\n.\r\r\n",
+            "\r\n\0.\r\n",
+            "\r\n.\0\r\n",
+            "\r\r\n.\n",
+            "\r\n.\n\r\n",
+            "\n.\r",
+            "\r.\n",
+            "\r\n\n.\r\n",
+            "\r\n.\r\0\n",
+            "\n\r\n.\r",
+            "\r\n. \r\n",
+            "\r\n.\u{b}\r\n",
+            "\r\n\u{b}.\r\n",
+            "\u{85}.\u{85}",
+            "\u{2028}.\u{2028}",
+        ] {
+            let smuggled = format!("a{ending}MAIL FROM:<evil@x.org>\r\nDATA\r\nb\r\n");
+            assert_eq!(in_one_read(smuggled.as_bytes()), None, "{ending:?}");
+            let whole = format!("{smuggled}.\r\nQUIT\r\n");
+            let (outcome, end) = in_one_read(whole.as_bytes()).unwrap();
+            assert_eq!(end, whole.len() - "QUIT\r\n".len(), "{ending:?}");
+            // What holds a bare CR or LF is refused; the rest is a message like any other, in one piece.
+            match outcome {
+                Outcome::Message(kept) => assert!(kept.ends_with(b"DATA\r\nb\r\n"), "{ending:?}"),
+                refused => assert_eq!(refused, Outcome::BareLineEnd, "{ending:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_big_is_read_to_its_end_and_not_kept() {
+        let mut receiver = Receiver::new(10);
+        assert_eq!(receiver.feed(b"1234567890"), None);
+        assert_eq!(receiver.feed(&b"x".repeat(100_000)), None);
+        assert_eq!(receiver.message.capacity(), 0);
+        assert_eq!(receiver.feed(b"\r\n.\r\nQUIT\r\n"), Some(5));
+        assert_eq!(receiver.finish(), Outcome::TooBig);
+        let mut exact = Receiver::new(3);
+        assert_eq!(exact.feed(b"1\r\n.\r\n"), Some(6));
+        assert_eq!(exact.finish(), message("1\r\n"));
+    }
+
+    /// Octets that make endings likely.
+    fn octets() -> impl Strategy<Value = Vec<u8>> {
+        let piece = prop_oneof![
+            4 => Just(b"\r\n".to_vec()), 3 => Just(b".".to_vec()), 1 => Just(b"\r".to_vec()), 1 => Just(b"\n".to_vec()),
+            2 => Just(b"\r\n.\r\n".to_vec()), 3 => proptest::collection::vec(any::<u8>(), 0..8),
+        ];
+        proptest::collection::vec(piece, 0..24).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn any_cut_into_reads_gives_what_the_rfc_says(
+            input in octets(),
+            cuts in proptest::collection::vec(1usize..9, 1..64),
+            limit in 0usize..64,
+        ) {
+            let mut receiver = Receiver::new(limit);
+            let (mut at, mut end, mut cuts) = (0, None, cuts.iter().cycle());
+            while at < input.len() && end.is_none() {
+                let next = (at + cuts.next().unwrap()).min(input.len());
+                end = receiver.feed(&input[at..next]).map(|n| at + n);
+                at = next;
+            }
+            let found = end.map(|n| (receiver.finish(), n));
+            let expected = naive(&input, limit);
+            prop_assert_eq!(found.as_ref().map(|f| f.1), expected.as_ref().map(|e| e.1));
+            // Of two faults the first is named: which that is depends on the order, which the naive reading ignores.
+            match (&found, &expected) {
+                (Some((Outcome::TooBig, _)), Some((Outcome::BareLineEnd, _))) => {}
+                _ => prop_assert_eq!(found, expected),
+            }
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! The accept loops of the two doors.
+//!
+//! Invariant: each door counts its connections by itself; one door's crowd closes no other.
+
+use super::connection;
+use super::mx::MxDoor;
+use super::state::Rules;
+use super::submission::SubmissionDoor;
+use crate::config::Config;
+use crate::net::listener::{self, Capacity, Shutdown};
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+const FULL: &[u8] = b"421 4.7.0 too many connections; try again later\r\n";
+
+/// Submission, until the shutdown: 587 with STARTTLS, or 465 with `implicit_tls`.
+pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implicit_tls: bool, shutdown: Shutdown) {
+    let setting = setting(&door.config, door.tls.clone(), implicit_tls, &shutdown);
+    let name = if implicit_tls { "submissions" } else { "submission" };
+    listener::serve(name, listener, capacity(&door.config), FULL, shutdown, move |stream, peer| {
+        connection::serve(Arc::clone(&door), setting.clone(), stream, peer)
+    })
+    .await;
+}
+
+/// The MX, until the shutdown.
+pub async fn mx(listener: TcpListener, door: Arc<MxDoor>, shutdown: Shutdown) {
+    let setting = setting(&door.config, door.tls.clone(), false, &shutdown);
+    listener::serve("mx", listener, capacity(&door.config), FULL, shutdown, move |stream, peer| {
+        connection::serve(Arc::clone(&door), setting.clone(), stream, peer)
+    })
+    .await;
+}
+
+fn setting(
+    config: &Config,
+    tls: crate::net::tls::ServerTls,
+    implicit_tls: bool,
+    shutdown: &Shutdown,
+) -> Arc<connection::Setting> {
+    Arc::new(connection::Setting {
+        rules: Arc::new(Rules {
+            hostname: config.platform.hostname.clone(),
+            platform: config.platform.domain.clone(),
+            message_size: config.limits.message_size,
+            recipients: config.limits.recipients,
+        }),
+        tls,
+        implicit_tls,
+        patience: config.limits.smtp_timeout.0,
+        shutdown: shutdown.clone(),
+    })
+}
+
+fn capacity(config: &Config) -> Capacity {
+    Capacity { total: config.limits.connections, per_address: config.limits.connections_per_address }
+}

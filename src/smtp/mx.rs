@@ -1,0 +1,91 @@
+//! The MX door: anybody sends, to inboxes here. RFC 5321; the codes of refused recipients are RFC 3463's.
+//!
+//! Invariant: a recipient of this door is a [`LocalRecipient`], which the store alone makes: there is no way from here to
+//! the queue, so this door is no open relay.
+
+use super::reply;
+use super::sasl::Credentials;
+use super::state::{Door, Mail};
+use crate::address::{Address, AddressError, ReversePath};
+use crate::config::Config;
+use crate::envelope::{EnhancedCode, Reply};
+use crate::inbound::{Inbound, Origin, Rejection};
+use crate::net::tls::ServerTls;
+use crate::store::routing::{LocalRecipient, Route};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What the MX door needs.
+#[derive(Clone, Debug)]
+pub struct MxDoor {
+    /// Names, limits, time-outs.
+    pub config: Arc<Config>,
+    /// The certificate.
+    pub tls: ServerTls,
+    /// Where messages go.
+    pub inbound: Inbound,
+}
+
+/// Whoever connects.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stranger;
+
+impl Door for MxDoor {
+    type Client = Stranger;
+    type Recipient = LocalRecipient;
+    const NAME: &'static str = "mx";
+    const OFFERS_AUTH: bool = false;
+
+    fn stranger() -> Option<Stranger> {
+        Some(Stranger)
+    }
+
+    fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply> {
+        from.map_err(|_| reply::bad_sender())
+    }
+
+    async fn log_in(&self, _: SocketAddr, _: Credentials) -> Result<Stranger, Reply> {
+        Err(reply::not_implemented())
+    }
+
+    async fn recipient(&self, address: Address) -> Result<LocalRecipient, Reply> {
+        match self.inbound.route(&address).await {
+            Ok(Route::Inbox(recipient)) => Ok(recipient),
+            Ok(Route::NoSuchUser) => {
+                Err(Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here")))
+            }
+            Ok(Route::PendingDomain) => Err(Reply::new(
+                451,
+                EnhancedCode(4, 7, 1),
+                format!("{} is waiting for its DNS records; try again later", address.domain),
+            )),
+            Ok(Route::NotHosted) => Err(Reply::new(
+                554,
+                EnhancedCode(5, 7, 1),
+                format!("this server takes no mail for {}: relaying denied", address.domain),
+            )),
+            Err(error) => {
+                tracing::error!(%error, rcpt = %address, "could not look for a recipient");
+                Err(reply::try_later())
+            }
+        }
+    }
+
+    async fn store(&self, peer: SocketAddr, _: &Stranger, mail: Mail<LocalRecipient>) -> Reply {
+        let origin = Origin {
+            mail_from: mail.mail_from,
+            helo: mail.helo,
+            client: peer.ip().to_canonical(),
+            protocol: mail.protocol,
+        };
+        match self.inbound.receive(origin, mail.recipients, mail.message).await {
+            Ok(id) => Reply::new(250, EnhancedCode(2, 0, 0), format!("received as {id}")),
+            Err(rejection @ Rejection::Loop) => Reply::new(554, EnhancedCode(5, 4, 6), rejection.to_string()),
+            Err(Rejection::Temporary(_)) => reply::try_later(),
+        }
+    }
+
+    async fn ended(_: &mut Stranger) {
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,401 @@
+//! A session as a machine of owned states, without I/O: [`Session::step`] takes what happened and says what to do.
+//!
+//! Invariant: a message is stored only for a client the door knows and for recipients the door made; a state that
+//! lacks either cannot say [`Action::Store`]. TLS begins a session anew: nothing said in plaintext is known after it.
+//! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
+
+use super::data::Outcome;
+use super::line::Line;
+use super::reply;
+use super::request::{self, Command, Path};
+use super::sasl::{self, Credentials, Exchange, Turn};
+use crate::address::{Address, AddressError, DomainName, ReversePath};
+use crate::envelope::{Recipients, Reply};
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// What a client may do before it is sent away. A message that is taken fills it up again.
+const CREDIT: u32 = 100;
+/// What a command that is wrong costs: 20 of them.
+const WRONG: u32 = 5;
+/// What a wrong password costs: 5 of them.
+const WRONG_PASSWORD: u32 = 20;
+/// What a recipient that is refused, and a command that brings no message nearer, costs.
+const IDLE: u32 = 1;
+
+/// One of the two doors. What differs between them is who may send, and to whom.
+pub(super) trait Door: Send + Sync + Sized + 'static {
+    /// Who may send: the submission door makes one from a log-in only.
+    type Client: Send + Sync;
+    /// To whom: the MX door makes one for an inbox here only.
+    type Recipient: Send;
+    /// Its name in the log.
+    const NAME: &'static str;
+    /// It lets clients log in.
+    const OFFERS_AUTH: bool;
+
+    /// Who a client is that has not logged in, if that may send.
+    fn stranger() -> Option<Self::Client>;
+
+    /// The envelope sender, where the door has use for it.
+    fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply>;
+
+    /// Checks credentials.
+    fn log_in(
+        &self,
+        peer: SocketAddr,
+        credentials: Credentials,
+    ) -> impl Future<Output = Result<Self::Client, Reply>> + Send;
+
+    /// Makes a recipient of an address.
+    fn recipient(&self, address: Address) -> impl Future<Output = Result<Self::Recipient, Reply>> + Send;
+
+    /// Takes a message: when the reply is positive, it is on disk.
+    fn store(
+        &self,
+        peer: SocketAddr,
+        client: &Self::Client,
+        mail: Mail<Self::Recipient>,
+    ) -> impl Future<Output = Reply> + Send;
+
+    /// Resolves when what the client logged in with holds no more. Cancel safe.
+    fn ended(client: &mut Self::Client) -> impl Future<Output = ()> + Send;
+}
+
+/// What a session must know of the configuration.
+#[derive(Debug)]
+pub(super) struct Rules {
+    /// Our name.
+    pub hostname: DomainName,
+    /// Where `<postmaster>` is.
+    pub platform: DomainName,
+    /// Octets of one message.
+    pub message_size: usize,
+    /// Recipients of one message.
+    pub recipients: usize,
+}
+
+/// What the client said it is.
+#[derive(Clone, Debug)]
+struct Hello {
+    name: String,
+    extended: bool,
+}
+
+/// MAIL has been said.
+struct Transaction<D: Door> {
+    client: D::Client,
+    mail_from: ReversePath,
+    recipients: Vec<D::Recipient>,
+}
+
+/// DATA has been said: there are recipients.
+struct Envelope<D: Door> {
+    client: D::Client,
+    mail_from: ReversePath,
+    recipients: Recipients<D::Recipient>,
+}
+
+/// A whole message with its envelope.
+pub(super) struct Mail<R> {
+    pub mail_from: ReversePath,
+    pub recipients: Recipients<R>,
+    pub message: Vec<u8>,
+    /// What the client calls itself.
+    pub helo: String,
+    /// RFC 3848.
+    pub protocol: &'static str,
+}
+
+enum Phase<D: Door> {
+    /// No client yet: before EHLO, or before the log-in.
+    Unknown,
+    /// In an AUTH exchange.
+    Exchanging(Exchange),
+    /// The door checks credentials.
+    LoggingIn,
+    /// Between messages.
+    Ready(D::Client),
+    /// After MAIL.
+    Open(Transaction<D>),
+    /// The door looks for a recipient.
+    Resolving(Transaction<D>),
+    /// The message comes in.
+    Receiving(Envelope<D>),
+    /// The door stores the message.
+    Storing,
+    /// Nothing more is said, or TLS begins.
+    Over,
+}
+
+/// What happened.
+pub(super) enum Input<D: Door> {
+    /// The client sent a line.
+    Line(Line),
+    /// After [`Action::LogIn`].
+    LoggedIn(Result<D::Client, Reply>),
+    /// After [`Action::Resolve`].
+    Resolved(Result<D::Recipient, Reply>),
+    /// After [`Action::Receive`].
+    Received(Outcome),
+    /// After [`Action::Store`].
+    Stored(D::Client, Reply),
+}
+
+/// What to do.
+pub(super) enum Action<D: Door> {
+    /// Send this.
+    Reply(Reply),
+    /// Send these lines with code 250.
+    Hello(Vec<String>),
+    /// Send this, drop what came in behind the command, begin TLS, and go on with [`Session::new`].
+    StartTls(Reply),
+    /// Check these.
+    LogIn(Credentials),
+    /// Find a recipient.
+    Resolve(Address),
+    /// Send this, then read a message.
+    Receive(Reply),
+    /// Store a message of this client.
+    Store(D::Client, Box<Mail<D::Recipient>>),
+    /// Send this and close.
+    Close(Reply),
+}
+
+/// A session with one client.
+pub(super) struct Session<D: Door> {
+    rules: Arc<Rules>,
+    tls: bool,
+    hello: Option<Hello>,
+    credit: u32,
+    phase: Phase<D>,
+}
+
+impl<D: Door> Session<D> {
+    /// A session at its beginning.
+    pub(super) fn new(rules: Arc<Rules>, tls: bool) -> Self {
+        Self { rules, tls, hello: None, credit: CREDIT, phase: Phase::Unknown }
+    }
+
+    /// The greeting (RFC 5321 §4.2: no enhanced code).
+    pub(super) fn greeting(&self) -> Reply {
+        Reply::plain(220, format!("{} ESMTP Inboxlayer", self.rules.hostname))
+    }
+
+    /// True between MAIL and the reply to its end: what a stopping server waits for.
+    pub(super) fn in_transaction(&self) -> bool {
+        matches!(self.phase, Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Storing)
+    }
+
+    /// True while lines belong to an AUTH exchange.
+    pub(super) fn in_exchange(&self) -> bool {
+        matches!(self.phase, Phase::Exchanging(_))
+    }
+
+    /// The client, where there is one.
+    pub(super) fn client_mut(&mut self) -> Option<&mut D::Client> {
+        match &mut self.phase {
+            Phase::Ready(client) => Some(client),
+            Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&mut transaction.client),
+            Phase::Receiving(envelope) => Some(&mut envelope.client),
+            _ => None,
+        }
+    }
+
+    /// Takes what happened; says what to do.
+    pub(super) fn step(mut self, input: Input<D>) -> (Self, Action<D>) {
+        let phase = std::mem::replace(&mut self.phase, Phase::Over);
+        let action = match (phase, input) {
+            (Phase::Exchanging(exchange), Input::Line(Line::Text(line))) => self.turn(exchange.respond(&line)),
+            // An exchange ends with whatever is no line of it.
+            (Phase::Exchanging(_), Input::Line(line)) => self.line(Phase::Unknown, line),
+            (phase @ (Phase::Unknown | Phase::Ready(_) | Phase::Open(_)), Input::Line(line)) => self.line(phase, line),
+            (Phase::LoggingIn, Input::LoggedIn(Ok(client))) => {
+                self.go(Phase::Ready(client), Action::Reply(reply::authenticated()))
+            }
+            (Phase::LoggingIn, Input::LoggedIn(Err(reply))) => self.charge(Phase::Unknown, WRONG_PASSWORD, reply),
+            (Phase::Resolving(mut transaction), Input::Resolved(Ok(recipient))) => {
+                transaction.recipients.push(recipient);
+                self.go(Phase::Open(transaction), Action::Reply(reply::recipient_ok()))
+            }
+            (Phase::Resolving(transaction), Input::Resolved(Err(reply))) => {
+                self.charge(Phase::Open(transaction), IDLE, reply)
+            }
+            (Phase::Receiving(envelope), Input::Received(outcome)) => self.received(envelope, outcome),
+            (Phase::Storing, Input::Stored(client, reply)) => {
+                if reply.is_positive() {
+                    self.credit = CREDIT;
+                    self.go(Phase::Ready(client), Action::Reply(reply))
+                } else {
+                    self.charge(Phase::Ready(client), IDLE, reply)
+                }
+            }
+            // Only an error in the connection's loop leads here.
+            _ => Action::Close(reply::lost_thread()),
+        };
+        (self, action)
+    }
+
+    fn go(&mut self, phase: Phase<D>, action: Action<D>) -> Action<D> {
+        self.phase = phase;
+        action
+    }
+
+    /// Replies, and takes the cost; a client whose credit is used up is sent away.
+    fn charge(&mut self, phase: Phase<D>, cost: u32, reply: Reply) -> Action<D> {
+        self.credit = self.credit.saturating_sub(cost);
+        if self.credit == 0 {
+            return Action::Close(reply::too_many_errors());
+        }
+        self.go(phase, Action::Reply(reply))
+    }
+
+    fn line(&mut self, phase: Phase<D>, line: Line) -> Action<D> {
+        let text = match line {
+            Line::Text(text) => text,
+            Line::TooLong => return self.charge(phase, WRONG, reply::line_too_long()),
+            Line::BareLineFeed => return self.charge(phase, WRONG, reply::bare_line_feed()),
+        };
+        if request::is_http(&text) {
+            return Action::Close(reply::not_http());
+        }
+        match request::parse(&text) {
+            Ok(command) => self.command(phase, command),
+            Err(reply) => self.charge(phase, WRONG, reply),
+        }
+    }
+
+    fn command(&mut self, phase: Phase<D>, command: Command) -> Action<D> {
+        match (command, phase) {
+            (Command::Quit, _) => Action::Close(reply::bye()),
+            (Command::Hello { name, extended }, phase) => self.hello(phase, Hello { name, extended }),
+            (Command::Noop, phase) => self.charge(phase, IDLE, reply::ok()),
+            (Command::Vrfy, phase) => self.charge(phase, IDLE, reply::cannot_verify()),
+            (Command::Help, phase) => self.charge(phase, IDLE, reply::help()),
+            (Command::Rset, Phase::Open(transaction)) => {
+                self.charge(Phase::Ready(transaction.client), IDLE, reply::ok())
+            }
+            (Command::Rset, phase) => self.charge(phase, IDLE, reply::ok()),
+            (Command::StartTls, phase) => self.start_tls(phase),
+            (Command::Auth { .. }, phase) if !D::OFFERS_AUTH => self.charge(phase, WRONG, reply::not_implemented()),
+            (Command::Auth { .. }, phase) if !self.tls => self.charge(phase, WRONG, reply::auth_needs_tls()),
+            (Command::Auth { .. }, phase) if self.hello.is_none() => self.charge(phase, WRONG, reply::hello_first()),
+            (Command::Auth { mechanism, initial }, Phase::Unknown) => {
+                self.turn(sasl::begin(mechanism, initial.as_deref()))
+            }
+            (Command::Auth { .. }, phase) => self.charge(phase, WRONG, reply::log_in_twice()),
+            (_, Phase::Unknown) if D::OFFERS_AUTH && !self.tls => {
+                self.charge(Phase::Unknown, WRONG, reply::tls_first())
+            }
+            (_, Phase::Unknown) if self.hello.is_none() => self.charge(Phase::Unknown, WRONG, reply::hello_first()),
+            (_, Phase::Unknown) => self.charge(Phase::Unknown, WRONG, reply::log_in_first()),
+            (Command::Mail { from, size }, Phase::Ready(client)) => self.mail(client, from, size),
+            (Command::Mail { .. }, phase) => self.charge(phase, WRONG, reply::nested_mail()),
+            (Command::Rcpt { to }, Phase::Open(transaction)) => self.rcpt(transaction, to),
+            (Command::Rcpt { .. }, phase) => self.charge(phase, WRONG, reply::mail_first()),
+            (Command::Data, Phase::Open(transaction)) => self.data(transaction),
+            (Command::Data, phase) => self.charge(phase, WRONG, reply::mail_first()),
+        }
+    }
+
+    /// EHLO and HELO also end a message that was begun (RFC 5321 §4.1.4).
+    fn hello(&mut self, phase: Phase<D>, hello: Hello) -> Action<D> {
+        self.credit = self.credit.saturating_sub(IDLE);
+        if self.credit == 0 {
+            return Action::Close(reply::too_many_errors());
+        }
+        let mut lines = vec![self.rules.hostname.to_string()];
+        if hello.extended {
+            lines.extend(["PIPELINING".into(), format!("SIZE {}", self.rules.message_size)]);
+            if !self.tls {
+                lines.push("STARTTLS".into());
+            }
+            if D::OFFERS_AUTH && self.tls {
+                lines.push("AUTH PLAIN LOGIN".into());
+            }
+            lines.extend(["8BITMIME".into(), "ENHANCEDSTATUSCODES".into(), "HELP".into()]);
+        }
+        self.hello = Some(hello);
+        let phase = match phase {
+            Phase::Ready(client) | Phase::Open(Transaction { client, .. }) => Phase::Ready(client),
+            _ => D::stranger().map_or(Phase::Unknown, Phase::Ready),
+        };
+        self.go(phase, Action::Hello(lines))
+    }
+
+    fn start_tls(&mut self, phase: Phase<D>) -> Action<D> {
+        if self.tls {
+            return self.charge(phase, WRONG, reply::tls_twice());
+        }
+        match phase {
+            Phase::Open(_) => self.charge(phase, WRONG, reply::not_now()),
+            _ => Action::StartTls(reply::go_ahead_tls()),
+        }
+    }
+
+    fn turn(&mut self, turn: Turn) -> Action<D> {
+        match turn {
+            Turn::Ask(exchange, reply) => self.go(Phase::Exchanging(exchange), Action::Reply(reply)),
+            Turn::Done(credentials) => self.go(Phase::LoggingIn, Action::LogIn(credentials)),
+            Turn::Refuse(reply) => self.charge(Phase::Unknown, WRONG, reply),
+        }
+    }
+
+    fn mail(&mut self, client: D::Client, from: Result<ReversePath, AddressError>, size: usize) -> Action<D> {
+        if size > self.rules.message_size {
+            return self.charge(Phase::Ready(client), IDLE, reply::too_big());
+        }
+        match D::sender(from) {
+            Ok(mail_from) => {
+                let transaction = Transaction { client, mail_from, recipients: Vec::new() };
+                self.go(Phase::Open(transaction), Action::Reply(reply::sender_ok()))
+            }
+            Err(reply) => self.charge(Phase::Ready(client), WRONG, reply),
+        }
+    }
+
+    fn rcpt(&mut self, transaction: Transaction<D>, to: Path) -> Action<D> {
+        if transaction.recipients.len() >= self.rules.recipients {
+            return self.charge(Phase::Open(transaction), IDLE, reply::too_many_recipients());
+        }
+        let address = to.address(&self.rules.platform);
+        self.go(Phase::Resolving(transaction), Action::Resolve(address))
+    }
+
+    fn data(&mut self, transaction: Transaction<D>) -> Action<D> {
+        let Transaction { client, mail_from, recipients } = transaction;
+        match Recipients::new(recipients) {
+            Some(recipients) => self
+                .go(Phase::Receiving(Envelope { client, mail_from, recipients }), Action::Receive(reply::send_data())),
+            None => {
+                let still_open = Transaction { client, mail_from, recipients: Vec::new() };
+                self.charge(Phase::Open(still_open), WRONG, reply::recipient_first())
+            }
+        }
+    }
+
+    fn received(&mut self, envelope: Envelope<D>, outcome: Outcome) -> Action<D> {
+        let Envelope { client, mail_from, recipients } = envelope;
+        let message = match outcome {
+            Outcome::Message(message) => message,
+            Outcome::BareLineEnd => return self.charge(Phase::Ready(client), WRONG, reply::bare_line_end()),
+            Outcome::TooBig => return self.charge(Phase::Ready(client), WRONG, reply::too_big()),
+        };
+        let helo = self.hello.as_ref().map(|h| h.name.clone()).unwrap_or_default();
+        let mail = Mail { mail_from, recipients, message, helo, protocol: self.protocol() };
+        self.go(Phase::Storing, Action::Store(client, Box::new(mail)))
+    }
+
+    /// RFC 3848.
+    fn protocol(&self) -> &'static str {
+        let extended = self.hello.as_ref().is_some_and(|h| h.extended);
+        match (D::OFFERS_AUTH, extended, self.tls) {
+            // Behind this door everybody has logged in, and under TLS.
+            (true, ..) => "ESMTPSA",
+            (false, true, true) => "ESMTPS",
+            (false, true, false) => "ESMTP",
+            (false, false, _) => "SMTP",
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The submission door (MSA): who logs in sends, to anybody. RFC 6409; RFC 8314 (465, TLS from the first octet).
+//!
+//! Invariant: a [`Sender`] exists only where the authenticator has answered with a [`Login`] that still held afterwards.
+//!
+//! `MAIL FROM` may name any address, well-formed or not: the message leaves under the log-in's identity, which also
+//! becomes the envelope sender. Refusing the others would break the clients that send what the user typed in years ago.
+
+use super::reply;
+use super::sasl::Credentials;
+use super::state::{Door, Mail};
+use crate::address::{Address, AddressError, ReversePath};
+use crate::authentication::login::{Authenticator, Login, LoginError};
+use crate::config::Config;
+use crate::envelope::{EnhancedCode, Recipients, Reply};
+use crate::events::{Event, Events};
+use crate::net::tls::ServerTls;
+use crate::submission::{Accepted, Draft, Refusal, Submission};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+/// What the submission door needs.
+#[derive(Clone, Debug)]
+pub struct SubmissionDoor {
+    /// Names, limits, time-outs.
+    pub config: Arc<Config>,
+    /// The certificate.
+    pub tls: ServerTls,
+    /// Where ends of log-ins are heard.
+    pub events: Events,
+    /// Who may log in.
+    pub authenticator: Authenticator,
+    /// Where messages go.
+    pub submission: Submission,
+}
+
+/// A client that has logged in.
+#[derive(Debug)]
+pub(super) struct Sender {
+    login: Login,
+    events: broadcast::Receiver<Event>,
+    authenticator: Authenticator,
+}
+
+impl Sender {
+    fn is_ended_by(&self, event: &Event) -> bool {
+        match event {
+            Event::TokenRevoked(token) => *token == self.login.token,
+            Event::DomainDeleted(domain) => self.login.domain.as_ref() == Some(domain),
+            Event::InboxDeleted(inbox) => *inbox == self.login.inbox,
+            Event::MailboxChanged { .. } => false,
+        }
+    }
+}
+
+impl Door for SubmissionDoor {
+    type Client = Sender;
+    type Recipient = Address;
+    const NAME: &'static str = "submission";
+    const OFFERS_AUTH: bool = true;
+
+    fn stranger() -> Option<Sender> {
+        None
+    }
+
+    fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply> {
+        Ok(from.unwrap_or(ReversePath::Null))
+    }
+
+    async fn log_in(&self, peer: SocketAddr, credentials: Credentials) -> Result<Sender, Reply> {
+        let Credentials { user, password } = credentials;
+        let login =
+            self.authenticator.log_in(peer.ip(), &user, &password).await.map_err(|e| refused_login(peer, &e))?;
+        // Listen first, then look again: a revocation between log-in and listening is not missed.
+        let events = self.events.subscribe(&login.account);
+        match self.authenticator.still_holds(&login).await {
+            Ok(true) => {}
+            Ok(false) => return Err(reply::auth_wrong()),
+            Err(error) => return Err(refused_login(peer, &LoginError::Unavailable(error))),
+        }
+        tracing::info!(%peer, account = %login.account, inbox = %login.inbox_name, address = %login.address, "logged in");
+        Ok(Sender { login, events, authenticator: self.authenticator.clone() })
+    }
+
+    async fn recipient(&self, address: Address) -> Result<Address, Reply> {
+        Ok(address)
+    }
+
+    async fn store(&self, peer: SocketAddr, client: &Sender, mail: Mail<Address>) -> Reply {
+        let draft = Draft {
+            rcpt_to: once_each(mail.recipients),
+            raw: mail.message,
+            protocol: mail.protocol,
+            client: Some(peer.ip()),
+        };
+        match self.submission.accept(&client.login, draft).await {
+            Ok(accepted) => queued(&accepted),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    async fn ended(client: &mut Sender) {
+        loop {
+            match client.events.recv().await {
+                Ok(event) if client.is_ended_by(&event) => return,
+                Ok(_) => {}
+                // Too many events to have seen all: ask.
+                Err(RecvError::Lagged(_)) => match client.authenticator.still_holds(&client.login).await {
+                    Ok(true) => {}
+                    Ok(false) => return,
+                    Err(error) => {
+                        tracing::error!(%error, "could not check a log-in again; the session ends");
+                        return;
+                    }
+                },
+                // The hub has gone: the daemon stops, and says so by other means.
+                Err(RecvError::Closed) => std::future::pending().await,
+            }
+        }
+    }
+}
+
+/// A recipient named twice gets one message. Only the same spelling is the same: in other people's domains `Ann` and
+/// `ann` may be two.
+fn once_each(recipients: Recipients) -> Recipients {
+    let mut seen = std::collections::HashSet::new();
+    let unique = recipients.as_slice().iter().filter(|address| seen.insert(address.to_string())).cloned().collect();
+    Recipients::new(unique).unwrap_or(recipients)
+}
+
+fn refused_login(peer: SocketAddr, error: &LoginError) -> Reply {
+    match error {
+        LoginError::Refused => {
+            tracing::info!(%peer, "a log-in failed");
+            reply::auth_wrong()
+        }
+        LoginError::RateLimited { .. } => {
+            tracing::info!(%peer, "a log-in was not tried: too many have failed");
+            Reply::new(454, EnhancedCode(4, 7, 0), error.to_string())
+        }
+        LoginError::Unavailable(cause) => {
+            tracing::error!(%peer, error = %cause, "a log-in could not be checked");
+            reply::log_in_unavailable()
+        }
+    }
+}
+
+/// The reply names the identity, and a fallback's reason, so that nobody is surprised by the From that arrives.
+fn queued(accepted: &Accepted) -> Reply {
+    let verb = if accepted.held { "held" } else { "queued" };
+    let mut text = format!("{verb} as {} from {}", accepted.id, accepted.from);
+    if let Some(fallback) = &accepted.fallback {
+        text.push_str(&format!(" (fallback: {} is {})", fallback.from.domain, fallback.reason));
+    }
+    Reply::new(250, EnhancedCode(2, 0, 0), text)
+}
+
+fn refused(refusal: &Refusal) -> Reply {
+    let (code, enhanced) = match refusal {
+        Refusal::Unverified { .. } => (550, EnhancedCode(5, 7, 1)),
+        Refusal::Malformed(_) => (550, EnhancedCode(5, 6, 0)),
+        Refusal::Loop => (554, EnhancedCode(5, 4, 6)),
+        Refusal::RateLimited { .. } => (452, EnhancedCode(4, 7, 1)),
+        Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
+    };
+    Reply::new(code, enhanced, refusal.to_string())
+}
