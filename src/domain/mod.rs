@@ -2,5 +2,8 @@
 //!
 //! Invariant: nothing here does I/O; only definite answers can change a status.
 
+pub mod judge;
 pub mod observed;
+pub mod reconcile;
+pub mod records;
 pub mod status;

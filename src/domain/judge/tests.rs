@@ -1,0 +1,219 @@
+//! One line a fault: what was seen, and the code that names it.
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::domain::records::Template;
+use crate::domain::status::{Policy, State, VerifiedStatus};
+
+const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 53)), 53);
+
+fn expected() -> Vec<Expected> {
+    let template = Template {
+        dkim_zone: "dkim.amazonses.com".parse().unwrap(),
+        mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
+        mx_priority: 10,
+        spf: "v=spf1 include:amazonses.com ~all".into(),
+        dmarc: "v=DMARC1; p=none;".into(),
+        required: vec![Purpose::Dkim],
+    };
+    template.records(&"acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), Some("s3cret"))
+}
+
+fn found(records: Vec<RecordData>) -> Sight {
+    let answer =
+        Answer::Found { records, aliases: vec![], ttl: Duration::from_secs(60), server: SERVER, authenticated: false };
+    Sight { answer, instead: vec![] }
+}
+
+fn nothing(instead: Vec<RecordData>) -> Sight {
+    let negative_ttl = Some(Duration::from_secs(300));
+    Sight { answer: Answer::NoRecord { nxdomain: false, aliases: vec![], negative_ttl, server: SERVER }, instead }
+}
+
+fn silent(reason: Indefinite) -> Sight {
+    Sight { answer: Answer::indefinite(reason, Some(SERVER)), instead: vec![] }
+}
+
+/// `status` or `status:code`.
+fn short(position: usize, sight: &Sight) -> String {
+    let all = expected();
+    let evidence = judge(&all[position], &all, sight);
+    match evidence.error {
+        Some(error) => format!("{}:{}", evidence.status, error.code),
+        None => evidence.status.to_string(),
+    }
+}
+
+fn fix(position: usize, sight: &Sight) -> String {
+    let all = expected();
+    judge(&all[position], &all, sight).error.unwrap().fix
+}
+
+fn txt(texts: &[&str]) -> Sight {
+    found(texts.iter().map(|text| RecordData::Txt((*text).into())).collect())
+}
+
+fn mx(hosts: &[(u16, &str)]) -> Sight {
+    let mx = |(preference, host): &(u16, &str)| RecordData::Mx { preference: *preference, exchange: (*host).into() };
+    found(hosts.iter().map(mx).collect())
+}
+
+#[test]
+fn dkim() {
+    let to = |target: &str| found(vec![RecordData::Cname(target.into())]);
+    assert_eq!(short(0, &to("t1.dkim.amazonses.com")), "valid");
+    assert_eq!(short(0, &to("T1.DKIM.amazonses.com")), "valid");
+    assert_eq!(short(0, &to("t2.dkim.amazonses.com")), "mismatch:swapped");
+    assert_eq!(short(0, &to("t1.dkim.amazonses.com.acme.com")), "mismatch:target_suffixed");
+    assert_eq!(short(0, &to("elsewhere.example")), "mismatch:wrong_value");
+    let both = vec![RecordData::Cname("t1.dkim.amazonses.com".into()), RecordData::Cname("x.example".into())];
+    assert_eq!(short(0, &found(both)), "mismatch:wrong_value");
+    assert_eq!(short(0, &nothing(vec![])), "missing:missing");
+    assert_eq!(short(0, &nothing(vec![RecordData::Txt("t1.dkim.amazonses.com".into())])), "mismatch:wrong_type");
+    assert_eq!(short(0, &nothing(vec![RecordData::A([192, 0, 2, 1].into())])), "mismatch:proxied");
+    assert_eq!(short(0, &silent(Indefinite::ServFail)), "unknown:resolver_failed");
+    assert_eq!(short(0, &silent(Indefinite::Disagreement(vec![]))), "unknown:servers_disagree");
+    assert_eq!(
+        fix(0, &nothing(vec![])),
+        "Create a CNAME record, host t1._domainkey (full name t1._domainkey.acme.com), with the value t1.dkim.amazonses.com."
+    );
+}
+
+#[test]
+fn mx_records() {
+    assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.dev")])), "valid");
+    assert_eq!(short(3, &mx(&[(5, "smtp.inboxlayer.dev"), (10, "backup.example")])), "valid:mx_other_hosts");
+    assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.dev"), (10, "beside.example")])), "valid:mx_other_hosts");
+    assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.dev"), (1, "aspmx.example")])), "mismatch:mx_outranked");
+    assert_eq!(short(3, &mx(&[(1, "aspmx.example")])), "mismatch:mx_other_hosts");
+    assert_eq!(short(3, &mx(&[(0, ".")])), "mismatch:null_mx");
+    assert_eq!(short(3, &nothing(vec![])), "missing:missing");
+    assert!(
+        fix(3, &nothing(vec![]))
+            .ends_with("host @ (full name acme.com), with the value smtp.inboxlayer.dev and priority 10.")
+    );
+}
+
+#[test]
+fn spf() {
+    for good in [
+        "v=spf1 include:amazonses.com ~all",
+        "v=spf1 include:amazonses.com -all",
+        "V=SPF1 mx +include:AmazonSES.com ip4:192.0.2.0/24 ?all",
+        "v=spf1 include:amazonses.com",
+    ] {
+        assert_eq!(short(4, &txt(&["google-site-verification=1", good])), "valid", "{good}");
+    }
+    for bad in ["v=spf1 ~all", "v=spf1 -all include:amazonses.com", "v=spf1 -include:amazonses.com ~all", "v=spf1"] {
+        assert_eq!(short(4, &txt(&[bad])), "mismatch:spf_missing_include", "{bad}");
+    }
+    let merged = |texts: &[&str]| fix(4, &txt(texts)).rsplit(": ").next().unwrap().to_owned();
+    assert_eq!(
+        merged(&["v=spf1 mx include:_spf.google.com -all"]),
+        "v=spf1 mx include:_spf.google.com include:amazonses.com -all"
+    );
+    assert_eq!(merged(&["v=spf1 redirect=x.example"]), "v=spf1 include:amazonses.com redirect=x.example");
+    assert_eq!(merged(&["v=spf1 mx ~all", "v=spf1 a mx -all"]), "v=spf1 mx a include:amazonses.com ~all");
+    assert_eq!(short(4, &txt(&["v=spf1 mx ~all", "v=spf1 include:amazonses.com ~all"])), "mismatch:spf_multiple");
+    assert_eq!(short(4, &txt(&["\"v=spf1 include:amazonses.com ~all\""])), "mismatch:quoted_twice");
+    assert_eq!(short(4, &txt(&["v=spf10 include:amazonses.com", "hello"])), "missing:missing");
+    assert_eq!(short(4, &nothing(vec![])), "missing:missing");
+}
+
+#[test]
+fn dmarc_and_ownership() {
+    for good in ["v=DMARC1; p=none;", "v=DMARC1;p=reject", "v = DMARC1 ; sp=none; P=Quarantine; rua=mailto:a@b.c"] {
+        assert_eq!(short(5, &txt(&[good])), "valid", "{good}");
+    }
+    assert_eq!(short(5, &txt(&["v=DMARC1; p=none", "v=DMARC1; p=reject"])), "mismatch:dmarc_multiple");
+    assert_eq!(short(5, &txt(&["v=DMARC1; p=maybe"])), "mismatch:dmarc_invalid");
+    assert_eq!(short(5, &txt(&["v=DMARC1"])), "mismatch:dmarc_invalid");
+    assert_eq!(short(5, &txt(&["\"v=DMARC1; p=none;\""])), "mismatch:quoted_twice");
+    assert_eq!(short(5, &txt(&["hello"])), "missing:missing");
+    assert_eq!(short(6, &txt(&["another", "s3cret"])), "valid");
+    assert_eq!(short(6, &txt(&["another"])), "missing:missing");
+    assert_eq!(short(6, &txt(&["\"s3cret\""])), "mismatch:quoted_twice");
+}
+
+fn all_of(sights: impl Fn(usize) -> Sight) -> (Vec<Expected>, Vec<Evidence>) {
+    let all = expected();
+    let evidence = all.iter().enumerate().map(|(position, e)| judge(e, &all, &sights(position))).collect();
+    (all, evidence)
+}
+
+fn right(position: usize) -> Sight {
+    match position {
+        0..=2 => found(vec![RecordData::Cname(format!("t{}.dkim.amazonses.com", position + 1))]),
+        3 => mx(&[(10, "smtp.inboxlayer.dev")]),
+        4 => txt(&["v=spf1 include:amazonses.com ~all"]),
+        5 => txt(&["v=DMARC1; p=none;"]),
+        _ => txt(&["s3cret"]),
+    }
+}
+
+#[test]
+fn required_records_make_the_outcome() {
+    let (all, evidence) = all_of(|p| if p == 3 { nothing(vec![]) } else { right(p) });
+    let seen = outcome(&all, &evidence);
+    assert_eq!(seen.required.iter().map(|(p, _)| *p).collect::<Vec<_>>(), [0, 1, 2, 6]);
+    assert!(seen.required.iter().all(|(_, finding)| *finding == Finding::Good));
+    assert_eq!(seen.negative_ttl, None);
+    let (all, evidence) = all_of(|p| if p == 6 { nothing(vec![]) } else { right(p) });
+    let seen = outcome(&all, &evidence);
+    assert_eq!(seen.required.last(), Some(&(6, Finding::Fault)));
+    assert_eq!(seen.negative_ttl, Some(Duration::from_secs(300)));
+}
+
+#[test]
+fn a_claim_is_gone_when_all_its_dkim_records_definitely_are() {
+    let gone = |sights: &dyn Fn(usize) -> Sight| {
+        let (all, evidence) = all_of(sights);
+        is_gone(&all, &evidence)
+    };
+    assert!(gone(&|p| if p < 3 { nothing(vec![]) } else { right(p) }));
+    assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { right(p) }));
+    assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { silent(Indefinite::Timeout) }));
+}
+
+#[test]
+fn the_verdict_is_one_sentence_that_says_what_to_do() {
+    let policy = Policy {
+        window: Duration::from_secs(259_200),
+        grace: Duration::from_secs(259_200),
+        recheck: Duration::from_secs(86_400),
+        first_pause: Duration::from_secs(30),
+        longest_pause: Duration::from_secs(3600),
+    };
+    let now = Timestamp::from_millis(1_800_000_000_000);
+    let say = |state: &State, sights: &dyn Fn(usize) -> Sight| {
+        let (all, evidence) = all_of(sights);
+        verdict("acme.com", state, &policy, &all, &evidence)
+    };
+    let pending = State::created(now, &policy);
+    let fresh = verdict("acme.com", &pending, &policy, &expected(), &[]);
+    assert!(fresh.starts_with("Publish the records of acme.com"), "{fresh}");
+    let waiting = say(&pending, &|p| if p == 1 { nothing(vec![]) } else { right(p) });
+    assert!(
+        waiting.starts_with("3 of 4 required records are right: there is no CNAME record at t2._domainkey.acme.com;"),
+        "{waiting}"
+    );
+    assert!(say(&pending, &right).starts_with("All required records of acme.com are right"));
+
+    let (verified, _) = pending.checked(&outcome(&expected(), &all_of(right).1), now, &policy, 0);
+    assert_eq!(verified.status, VerifiedStatus::Verified);
+    assert_eq!(say(&verified, &right), "All is well: acme.com is verified: it sends and receives here.");
+    let no_mx = say(&verified, &|p| if p == 3 { nothing(vec![]) } else { right(p) });
+    assert_eq!(no_mx, "acme.com is verified for sending, but there is no MX record at acme.com.");
+    let broken = |p| if p == 0 { nothing(vec![]) } else { right(p) };
+    let (degraded, _) = verified.checked(&outcome(&expected(), &all_of(broken).1), now, &policy, 0);
+    assert!(
+        say(&degraded, &broken).ends_with("mend that before 2027-01-18 08:00 UTC or it fails."),
+        "{}",
+        say(&degraded, &broken)
+    );
+    let (failed, _) = degraded.displaced();
+    assert!(
+        say(&failed, &broken)
+            .contains("there is no CNAME record at t1._domainkey.acme.com; mend that and verify again")
+    );
+}

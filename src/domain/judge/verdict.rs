@@ -1,0 +1,66 @@
+//! One sentence for the whole domain: what is wrong and what to do next, or that all is well.
+
+use super::{Evidence, RecordError, RecordStatus, finding};
+use crate::clock::Timestamp;
+use crate::domain::records::{Expected, Purpose};
+use crate::domain::status::{Finding, Policy, State, VerifiedStatus};
+
+/// The sentence. `evidence` is shorter than `expected` while no check has settled.
+pub fn verdict(domain: &str, state: &State, policy: &Policy, expected: &[Expected], evidence: &[Evidence]) -> String {
+    let seen: Vec<(&Expected, &Evidence)> = expected.iter().zip(evidence).collect();
+    let next = state.next_check_at.map(|at| format!("the next check is at {}", moment(at))).unwrap_or_default();
+    match state.status {
+        VerifiedStatus::Pending if seen.is_empty() => {
+            format!("Publish the records of {domain} at your DNS provider; {next}, or when you ask for one.")
+        }
+        VerifiedStatus::Pending => pending(domain, state, &seen, &next),
+        VerifiedStatus::Verified => verified(domain, state, policy, &seen),
+        VerifiedStatus::Failed => match worst(&seen, |e| e.required) {
+            Some(error) => format!("Verification of {domain} failed: {}; mend that and verify again.", error.message),
+            None => format!("Verification of {domain} failed; its records look right now, so verify again."),
+        },
+    }
+}
+
+fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &str) -> String {
+    let required = seen.iter().filter(|(expected, _)| expected.required);
+    let (right, of) = required.fold((0, 0), |(right, of), (_, evidence)| {
+        (right + usize::from(evidence.status == RecordStatus::Valid), of + 1)
+    });
+    let Some(error) = worst(seen, |e| e.required) else {
+        // Said in the same way whoever holds the name: nobody learns of another account.
+        return format!(
+            "All required records of {domain} are right and their confirmation goes on by itself; remove DKIM records that \
+             an earlier set-up may have left, {next}."
+        );
+    };
+    let end = state.window_ends_at.map(|end| format!(", and the window ends at {}", moment(end))).unwrap_or_default();
+    format!("{right} of {of} required records are right: {}; {next}{end}.", error.message)
+}
+
+fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &Evidence)]) -> String {
+    if let (Some(deadline), Some(error)) = (state.deadline(policy), worst(seen, |e| e.required)) {
+        let message = &error.message;
+        return format!("{domain} is verified, but {message}; mend that before {} or it fails.", moment(deadline));
+    }
+    let mx = seen.iter().find(|(expected, _)| expected.purpose == Purpose::Mx);
+    let receives = mx.is_some_and(|(_, evidence)| evidence.status == RecordStatus::Valid);
+    let can = if receives { "verified: it sends and receives here" } else { "verified for sending" };
+    match seen.iter().find_map(|(_, evidence)| evidence.error.as_ref()) {
+        None => format!("All is well: {domain} is {can}."),
+        Some(error) => format!("{domain} is {can}, but {}.", error.message),
+    }
+}
+
+/// The error to speak of first: a definite fault before what nobody could say.
+fn worst<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+    let bad = |wanted| {
+        let found = seen.iter().filter(|(expected, evidence)| of(expected) && finding(evidence.status) == wanted);
+        found.filter_map(|(_, evidence)| evidence.error.as_ref()).next()
+    };
+    bad(Finding::Fault).or_else(|| bad(Finding::Indefinite))
+}
+
+fn moment(at: Timestamp) -> String {
+    at.to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

@@ -1,0 +1,115 @@
+//! One answer out of many servers'.
+//!
+//! Invariant: what comes out is definite only if the servers that are responsible for the zone (or, where none of them
+//! can be reached, the resolvers) agree, and the record can be resolved at all.
+//!
+//! - The responsible servers know better than a cache: where they agree, the cached answer of a resolver that differs is
+//!   only old.
+//! - Where they do not agree with one another, a change is under way or a server is broken. The record is not right yet,
+//!   but that is no definite fault either.
+//! - Where not one resolver gets a definite answer, receivers will not either (SERVFAIL is also what they say of bogus
+//!   DNSSEC), whatever the responsible servers hold. That is indefinite.
+
+use super::observed::{Answer, Indefinite, RecordData};
+
+/// What the servers say of one question, taken together.
+pub fn reconcile(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
+    let Some(resolved) = recursive.iter().find(|answer| answer.is_definite()) else {
+        let first = recursive.first().cloned();
+        return first.unwrap_or_else(|| Answer::indefinite(Indefinite::NoServer, None));
+    };
+    let mut answer = match agreed(authoritative) {
+        Some(answer) => answer,
+        None => agreed(recursive).unwrap_or_else(|| resolved.clone()),
+    };
+    // What caches hold decides how long they keep the negative answer.
+    if let Answer::NoRecord { negative_ttl, .. } = &mut answer {
+        *negative_ttl = recursive.iter().filter_map(Answer::negative_ttl).max().or(*negative_ttl);
+    }
+    // Only a validating resolver vouches.
+    if let Answer::Found { authenticated, .. } = &mut answer {
+        *authenticated = recursive.iter().any(|a| matches!(a, Answer::Found { authenticated: true, .. }));
+    }
+    answer
+}
+
+/// The answer that all those which are definite give, or their disagreement. `None` when none is definite.
+fn agreed(answers: &[Answer]) -> Option<Answer> {
+    let mut definite = answers.iter().filter(|answer| answer.is_definite());
+    let first = definite.next()?;
+    if definite.clone().all(|other| records(other) == records(first)) {
+        return Some(first.clone());
+    }
+    let mut said: Vec<String> = std::iter::once(first).chain(definite).map(line).collect();
+    said.sort();
+    Some(Answer::indefinite(Indefinite::Disagreement(said), first.server()))
+}
+
+fn records(answer: &Answer) -> Vec<&RecordData> {
+    let mut records: Vec<_> = answer.records().iter().collect();
+    records.sort();
+    records
+}
+
+fn line(answer: &Answer) -> String {
+    let server = answer.server().map(|server| server.ip().to_string()).unwrap_or_default();
+    let said: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
+    if said.is_empty() { format!("{server} has none") } else { format!("{server} has {}", said.join(", ")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn found(server: u8, target: &str) -> Answer {
+        Answer::Found {
+            records: vec![RecordData::Cname(target.into())],
+            aliases: vec![],
+            ttl: Duration::from_secs(u64::from(server)),
+            server: ([192, 0, 2, server], 53).into(),
+            authenticated: false,
+        }
+    }
+
+    fn none(server: u8, negative_ttl: u64) -> Answer {
+        Answer::NoRecord {
+            nxdomain: server == 1,
+            aliases: vec![],
+            negative_ttl: Some(Duration::from_secs(negative_ttl)),
+            server: ([192, 0, 2, server], 53).into(),
+        }
+    }
+
+    fn silent(reason: Indefinite) -> Answer {
+        Answer::indefinite(reason, None)
+    }
+
+    #[test]
+    fn responsible_servers_that_agree_outdo_a_cache() {
+        let (right, old) = (found(1, "a"), found(9, "b"));
+        assert_eq!(reconcile(&[right.clone(), found(2, "a")], &[old]), right);
+        assert_eq!(reconcile(&[right.clone(), silent(Indefinite::Lame)], &[none(9, 60)]), right);
+        let gone = reconcile(&[none(1, 60), none(2, 60)], &[none(8, 30), found(9, "a")]);
+        assert_eq!(gone.negative_ttl(), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn disagreement_is_not_definite_and_names_who_said_what() {
+        let seen = reconcile(&[found(1, "a"), none(2, 60), silent(Indefinite::Timeout)], &[found(9, "a")]);
+        let Answer::Indefinite { reason: Indefinite::Disagreement(said), .. } = seen else { panic!("{seen:?}") };
+        assert_eq!(said, ["192.0.2.1 has a", "192.0.2.2 has none"]);
+        assert!(!reconcile(&[], &[found(8, "a"), found(9, "b")]).is_definite());
+    }
+
+    #[test]
+    fn resolvers_alone_will_do_and_without_them_nothing_is_definite() {
+        assert_eq!(
+            reconcile(&[silent(Indefinite::Timeout)], &[silent(Indefinite::ServFail), found(9, "a")]),
+            found(9, "a")
+        );
+        let bogus = reconcile(&[found(1, "a")], &[silent(Indefinite::ServFail)]);
+        assert_eq!(bogus, silent(Indefinite::ServFail));
+        assert!(!reconcile(&[none(1, 60)], &[]).is_definite());
+    }
+}

@@ -1,0 +1,183 @@
+//! Which records a domain needs: what its owner has to publish.
+//!
+//! Invariant: a record keeps its position for the life of a claim (the store and the signer go by it): the DKIM records
+//! of the three tokens at 0, 1 and 2, then MX, SPF, DMARC and, where one is asked for, the record of ownership.
+
+use super::observed::RecordType;
+use crate::address::DomainName;
+
+/// What a record is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Purpose {
+    /// Lets receivers find the key that signs.
+    Dkim,
+    /// Leads mail here.
+    Mx,
+    /// Allows our servers to send.
+    Spf,
+    /// Tells receivers what to do with mail that is not aligned.
+    Dmarc,
+    /// Shows which account the name belongs to.
+    Ownership,
+}
+
+impl Purpose {
+    /// As it stands in JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dkim => "dkim",
+            Self::Mx => "mx",
+            Self::Spf => "spf",
+            Self::Dmarc => "dmarc",
+            Self::Ownership => "ownership",
+        }
+    }
+}
+
+/// What the configuration says of every domain's records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    /// The zone of the DKIM targets.
+    pub dkim_zone: DomainName,
+    /// Target of the MX record.
+    pub mx_host: DomainName,
+    /// Its priority.
+    pub mx_priority: u16,
+    /// The SPF record.
+    pub spf: String,
+    /// The DMARC record.
+    pub dmarc: String,
+    /// What must be right for a domain to be verified, beside the record of ownership.
+    pub required: Vec<Purpose>,
+}
+
+/// A record as its owner should publish it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// What for.
+    pub purpose: Purpose,
+    /// Its type.
+    pub record_type: RecordType,
+    /// Its full name, without a trailing dot.
+    pub name: String,
+    /// What to type where a panel asks for the host: relative to the registered domain, `@` for that itself.
+    pub host_label: String,
+    /// Its value.
+    pub value: String,
+    /// Of an MX record.
+    pub priority: Option<u16>,
+    /// The domain is not verified without it.
+    pub required: bool,
+}
+
+impl Template {
+    /// The records of one claim, in their order.
+    pub fn records(&self, domain: &DomainName, tokens: &[String; 3], ownership: Option<&str>) -> Vec<Expected> {
+        let record = |purpose, record_type, name: String, value: String| Expected {
+            purpose,
+            record_type,
+            host_label: host_label(&name, domain),
+            name,
+            value,
+            priority: (purpose == Purpose::Mx).then_some(self.mx_priority),
+            required: purpose == Purpose::Ownership || self.required.contains(&purpose),
+        };
+        let mut records: Vec<Expected> = tokens
+            .iter()
+            .map(|token| {
+                let target = format!("{token}.{}", self.dkim_zone);
+                record(Purpose::Dkim, RecordType::Cname, format!("{token}._domainkey.{domain}"), target)
+            })
+            .collect();
+        records.push(record(Purpose::Mx, RecordType::Mx, domain.to_string(), self.mx_host.to_string()));
+        records.push(record(Purpose::Spf, RecordType::Txt, domain.to_string(), self.spf.clone()));
+        records.push(record(Purpose::Dmarc, RecordType::Txt, format!("_dmarc.{domain}"), self.dmarc.clone()));
+        if let Some(secret) = ownership {
+            let name = format!("_inboxlayer.{domain}");
+            records.push(record(Purpose::Ownership, RecordType::Txt, name, secret.to_owned()));
+        }
+        records
+    }
+}
+
+/// The name relative to the domain that is registered: what panels call host. `@` is that domain itself.
+fn host_label(name: &str, domain: &DomainName) -> String {
+    // A name without a registered domain is refused when the claim is made; the whole domain then is as good.
+    let registered = registered(domain).unwrap_or(domain.as_str());
+    match name.strip_suffix(registered) {
+        Some("") => "@".to_owned(),
+        Some(rest) => rest.trim_end_matches('.').to_owned(),
+        None => name.to_owned(),
+    }
+}
+
+/// The domain that somebody registered: one label more than a public suffix. `None` for a public suffix.
+pub fn registered(domain: &DomainName) -> Option<&str> {
+    psl::domain_str(domain.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn template() -> Template {
+        Template {
+            dkim_zone: "dkim.amazonses.com".parse().unwrap(),
+            mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
+            mx_priority: 10,
+            spf: "v=spf1 include:amazonses.com ~all".into(),
+            dmarc: "v=DMARC1; p=none;".into(),
+            required: vec![Purpose::Dkim],
+        }
+    }
+
+    fn lines(domain: &str, ownership: Option<&str>) -> Vec<String> {
+        let tokens = ["t1", "t2", "t3"].map(String::from);
+        let records = template().records(&domain.parse().unwrap(), &tokens, ownership);
+        let priority = |r: &Expected| r.priority.map(|p| format!("{p} ")).unwrap_or_default();
+        records
+            .iter()
+            .map(|r| {
+                let required = if r.required { "!" } else { "" };
+                format!(
+                    "{}{required} {} {} {} {}{}",
+                    r.purpose.as_str(),
+                    r.host_label,
+                    r.name,
+                    r.record_type,
+                    priority(r),
+                    r.value
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_records_are_those_of_the_documentation() {
+        assert_eq!(
+            lines("yourdomain.com", None),
+            [
+                "dkim! t1._domainkey t1._domainkey.yourdomain.com CNAME t1.dkim.amazonses.com",
+                "dkim! t2._domainkey t2._domainkey.yourdomain.com CNAME t2.dkim.amazonses.com",
+                "dkim! t3._domainkey t3._domainkey.yourdomain.com CNAME t3.dkim.amazonses.com",
+                "mx @ yourdomain.com MX 10 smtp.inboxlayer.dev",
+                "spf @ yourdomain.com TXT v=spf1 include:amazonses.com ~all",
+                "dmarc _dmarc _dmarc.yourdomain.com TXT v=DMARC1; p=none;",
+            ]
+        );
+    }
+
+    #[test]
+    fn host_labels_are_relative_to_the_registered_domain() {
+        let of = |domain| {
+            lines(domain, Some("secret")).iter().map(|l| l.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            of("mail.acme.co.uk")[2..],
+            ["t3._domainkey.mail", "mail", "mail", "_dmarc.mail", "_inboxlayer.mail"]
+        );
+        assert_eq!(of("acme.test")[2..], ["t3._domainkey", "@", "@", "_dmarc", "_inboxlayer"]);
+        assert!(lines("acme.test", Some("secret"))[6].starts_with("ownership! "));
+    }
+}
