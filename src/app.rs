@@ -4,20 +4,26 @@
 //! closes the doors first, then ends the queue and the verifier, then the store, so that nothing is accepted that could
 //! not be stored. The sandbox is this same app with its own configuration, a clock it can move, and routes of its own.
 
+mod doors;
 mod notify;
+mod self_check;
+
+pub use doors::Addresses;
 
 use crate::authentication::dkim::{Keys, KeysError};
 use crate::authentication::login::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dns::{Resolver, ResolverError};
 use crate::events::Events;
+use crate::inbound::Inbound;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::store::{OpenError, Store, StoreError};
+use doors::Bound;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_PAUSE: Duration = Duration::from_secs(30);
@@ -38,9 +44,15 @@ pub enum StartError {
     /// The signing keys.
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
+    /// The resolvers.
+    #[error("[dns]: {0}")]
+    Resolver(#[from] ResolverError),
     /// The certificate.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
+    /// The DKIM zone.
+    #[error("[dkim]: {0}")]
+    Zone(String),
     /// A listener.
     #[error("{key}: cannot listen at {address}: {source}")]
     Bind {
@@ -64,8 +76,12 @@ pub struct Services {
     pub store: Store,
     /// What happened in an account, for open sessions.
     pub events: Events,
+    /// The recursive resolvers.
+    pub resolver: Resolver,
     /// DKIM keys.
     pub keys: Keys,
+    /// Mail that comes in.
+    pub inbound: Inbound,
     /// The door-keeper.
     pub authenticator: Authenticator,
 }
@@ -76,34 +92,17 @@ impl Services {
         let config = Arc::new(config);
         let store = Store::open(&config.data_dir.0)?;
         let events = Events::new();
+        let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config).await?;
+        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
         let authenticator = Authenticator::new(
             store.clone(),
             clock.clone(),
             config.platform.domain.clone(),
             config.limits.failed_logins,
         );
-        Ok(Self { config, clock, store, events, keys, authenticator })
+        Ok(Self { config, clock, store, events, resolver, keys, inbound, authenticator })
     }
-}
-
-/// Where the doors really listen: a configured port 0 has become a free one.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Addresses {
-    /// The REST API.
-    pub http: Option<SocketAddr>,
-    /// Mail from outside.
-    pub mx: Option<SocketAddr>,
-    /// Submission with STARTTLS.
-    pub submission: Option<SocketAddr>,
-    /// Submission with TLS at once.
-    pub submissions: Option<SocketAddr>,
-    /// IMAP with STARTTLS.
-    pub imap: Option<SocketAddr>,
-    /// IMAP with TLS at once.
-    pub imaps: Option<SocketAddr>,
-    /// The DKIM zone.
-    pub dns: Option<SocketAddr>,
 }
 
 /// A running daemon.
@@ -123,11 +122,10 @@ impl App {
             (Some(certificate), Some(key)) => Some(ServerTls::load(certificate, key)?),
             _ => None,
         };
+        let bound = Bound::bind(&config).await?;
+        let addresses = bound.addresses();
         let (doors, background) = (Shutdown::new(), Shutdown::new());
-        let mut addresses = Addresses::default();
-        let http = bind("http.listen", config.http.listen).await?;
-        addresses.http = http.local_addr().ok();
-        let _ = (routes, http);
+        bound.open(&services, tls.clone(), routes, &doors)?;
         if let Some(tls) = tls {
             let ending = background.clone();
             background.spawn(async move {
@@ -148,6 +146,17 @@ impl App {
     /// Where the doors listen.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
+    }
+
+    /// Looks at our own DNS in the background, and warns where it does not agree with the configuration.
+    pub fn check_dns(&self) {
+        let (services, ending) = (self.services.clone(), self.background.clone());
+        self.background.spawn(async move {
+            tokio::select! {
+                () = self_check::run(services) => {}
+                () = ending.requested() => {}
+            }
+        });
     }
 
     /// Tells the service manager that all is up, waits for SIGTERM or SIGINT, and stops.
@@ -178,8 +187,4 @@ impl App {
         }
         self.services.store.close().await;
     }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
 }

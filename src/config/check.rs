@@ -96,6 +96,7 @@ impl Config {
 
     fn first_that_needs_tls(&self) -> Option<&'static str> {
         [
+            ("smtp.mx", self.smtp.mx.is_some()),
             ("smtp.submission", self.smtp.submission.is_some()),
             ("smtp.submissions", self.smtp.submissions.is_some()),
             ("imap.imap", self.imap.imap.is_some()),

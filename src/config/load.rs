@@ -258,7 +258,7 @@ mod tests {
         let lines: Vec<_> = error.lines().collect();
         assert_eq!(lines.len(), 3, "{error}");
         assert!(lines[0].starts_with("/t.toml:3: records.required: must contain \"dkim\""), "{error}");
-        assert!(lines[1].starts_with("/t.toml: tls.certificate: smtp.submission needs a certificate"), "{error}");
+        assert!(lines[1].starts_with("/t.toml: tls.certificate: smtp.mx needs a certificate"), "{error}");
         assert!(lines[2].starts_with("/t.toml:5: dkim.zone: dkim.amazonses.com belongs to Amazon"), "{error}");
     }
 

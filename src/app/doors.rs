@@ -1,0 +1,114 @@
+//! Binding the doors, all of them before any is opened: a port that is taken stops the start, not half of it.
+
+use super::{Services, StartError};
+use crate::config::Config;
+use crate::dns::authority::{Authority, KeysZone, Zones};
+use crate::net::listener::Shutdown;
+use crate::net::tls::ServerTls;
+use crate::smtp::{self, MxDoor};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Where the doors really listen: a configured port 0 has become a free one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The REST API.
+    pub http: Option<SocketAddr>,
+    /// Mail from outside.
+    pub mx: Option<SocketAddr>,
+    /// Submission with STARTTLS.
+    pub submission: Option<SocketAddr>,
+    /// Submission with TLS at once.
+    pub submissions: Option<SocketAddr>,
+    /// IMAP with STARTTLS.
+    pub imap: Option<SocketAddr>,
+    /// IMAP with TLS at once.
+    pub imaps: Option<SocketAddr>,
+    /// The DKIM zone.
+    pub dns: Option<SocketAddr>,
+}
+
+/// Every listener of the configuration, bound.
+pub(super) struct Bound {
+    http: TcpListener,
+    mx: Option<TcpListener>,
+    submission: Option<TcpListener>,
+    submissions: Option<TcpListener>,
+    imap: Option<TcpListener>,
+    imaps: Option<TcpListener>,
+    dns: Option<Authority>,
+}
+
+impl Bound {
+    /// Binds them.
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let (smtp, imap) = (&config.smtp, &config.imap);
+        Ok(Self {
+            http: bind("http.listen", config.http.listen).await?,
+            mx: bind_if("smtp.mx", smtp.mx).await?,
+            submission: bind_if("smtp.submission", smtp.submission).await?,
+            submissions: bind_if("smtp.submissions", smtp.submissions).await?,
+            imap: bind_if("imap.imap", imap.imap).await?,
+            imaps: bind_if("imap.imaps", imap.imaps).await?,
+            dns: match config.dkim.listen {
+                Some(address) => Some(Authority::bind(address).await.map_err(|source| StartError::Bind {
+                    key: "dkim.listen",
+                    address,
+                    source,
+                })?),
+                None => None,
+            },
+        })
+    }
+
+    /// Where they are.
+    pub(super) fn addresses(&self) -> Addresses {
+        let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
+        Addresses {
+            http: self.http.local_addr().ok(),
+            mx: of(&self.mx),
+            submission: of(&self.submission),
+            submissions: of(&self.submissions),
+            imap: of(&self.imap),
+            imaps: of(&self.imaps),
+            dns: self.dns.as_ref().map(Authority::address),
+        }
+    }
+
+    /// Opens them all.
+    pub(super) fn open(
+        self,
+        services: &Services,
+        tls: Option<ServerTls>,
+        routes: axum::Router,
+        doors: &Shutdown,
+    ) -> Result<(), StartError> {
+        let _ = (self.http, self.imap, self.imaps, routes);
+        if let Some(authority) = self.dns {
+            let zone = KeysZone::new(&services.config.dkim, services.store.clone())
+                .map_err(|error| StartError::Zone(error.to_string()))?;
+            // The open internet reaches it.
+            doors.spawn(authority.serve(Zones::of_keys(zone), true, doors.clone()));
+        }
+        let Some(tls) = tls else { return Ok(()) };
+        if let Some(listener) = self.mx {
+            let door =
+                MxDoor { config: Arc::clone(&services.config), tls: tls.clone(), inbound: services.inbound.clone() };
+            doors.spawn(smtp::mx(listener, Arc::new(door), doors.clone()));
+        }
+        let _ = (self.submission, self.submissions);
+        Ok(())
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+}
+
+async fn bind_if(key: &'static str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => bind(key, address).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,98 @@
+//! A look at our own DNS after the start: do the platform's domain, its MX, this host's name and the DKIM zone agree?
+//!
+//! Invariant: it only warns, each line with what to publish; what the DNS could not answer is said to be unknown. The
+//! daemon runs either way: records are often set up after it.
+
+use super::Services;
+use crate::dns::Addresses;
+use crate::dns::Resolver;
+use crate::domain::observed::{Answer, RecordData, RecordType};
+
+/// Asks and warns.
+pub(super) async fn run(services: Services) {
+    let found = warnings(&services).await;
+    if found.is_empty() {
+        tracing::info!("the DNS of the platform domain, of this host and of the DKIM zone is in order");
+    }
+    for warning in found {
+        tracing::warn!("self-check: {warning}");
+    }
+}
+
+async fn warnings(services: &Services) -> Vec<String> {
+    let (dkim_name, dkim_value) = services.keys.platform_record();
+    let (config, resolver) = (&services.config, &services.resolver);
+    let (domain, hostname) = (config.platform.domain.as_str(), config.platform.hostname.as_str());
+    let mut found = Vec::new();
+    if config.records.mx_host != config.platform.hostname {
+        found.push(format!(
+            "records.mx_host is {}, platform.hostname is {hostname}: customers' MX records lead to another name than this host greets with",
+            config.records.mx_host
+        ));
+    }
+    let fix = format!("publish: {domain}. MX {} {hostname}.", config.records.mx_priority);
+    let leads_here = |data: &RecordData| matches!(data, RecordData::Mx { exchange, .. } if exchange == hostname);
+    found.extend(judge(resolver, domain, RecordType::Mx, leads_here, &fix).await);
+    match resolver.addresses(hostname).await {
+        Addresses::Found(_) => {}
+        Addresses::None { .. } => found.push(format!(
+            "{hostname} has no address, so no mail can come: publish an A record with this host's address, and its PTR record back"
+        )),
+        Addresses::Indefinite(reason) => found.push(format!("the addresses of {hostname} are unknown: {reason}")),
+    }
+    let fix = format!("publish: {dkim_name}. TXT \"{dkim_value}\"");
+    let is_key = |data: &RecordData| matches!(data, RecordData::Txt(text) if same_key(text, &dkim_value));
+    found.extend(judge(resolver, &dkim_name, RecordType::Txt, is_key, &fix).await);
+    if let Some(listen) = config.dkim.listen {
+        let (zone, server) = (config.dkim.zone.as_str(), config.dkim.name_server.as_str());
+        let fix = format!(
+            "delegate in its parent zone: {zone}. NS {server}., with an A record of {server} that leads to {listen}"
+        );
+        let delegated = |data: &RecordData| matches!(data, RecordData::Ns(name) if name == server);
+        found.extend(judge(resolver, zone, RecordType::Ns, delegated, &fix).await);
+    }
+    found
+}
+
+/// A warning, unless one of the records is as it should be.
+async fn judge(
+    resolver: &Resolver,
+    name: &str,
+    record_type: RecordType,
+    good: impl Fn(&RecordData) -> bool,
+    fix: &str,
+) -> Option<String> {
+    match resolver.lookup(name, record_type).await {
+        Answer::Found { records, .. } if records.iter().any(good) => None,
+        Answer::Found { records, .. } => {
+            let have: Vec<String> = records.iter().map(ToString::to_string).collect();
+            Some(format!("{name} {record_type} is {}; {fix}", have.join(", ")))
+        }
+        Answer::NoRecord { .. } => Some(format!("{name} has no {record_type} record; {fix}")),
+        Answer::Indefinite { reason, .. } => Some(format!("{name} {record_type} is unknown: {reason}")),
+    }
+}
+
+/// DKIM records with the same key: white space and the order of tags do not matter (RFC 6376 §3.2).
+fn same_key(one: &str, other: &str) -> bool {
+    key_of(one).is_some_and(|key| key_of(other) == Some(key))
+}
+
+fn key_of(record: &str) -> Option<String> {
+    record.split(';').find_map(|tag| {
+        let (name, value) = tag.split_once('=')?;
+        (name.trim() == "p").then(|| value.split_whitespace().collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_known_again_whatever_stands_around_it() {
+        assert!(same_key("v=DKIM1; k=rsa; p=AB CD", "k=rsa;p=ABCD;v=DKIM1"));
+        assert!(!same_key("v=DKIM1; p=ABCD", "v=DKIM1; p=ABCE"));
+        assert!(!same_key("v=spf1 -all", "v=spf1 -all"));
+    }
+}

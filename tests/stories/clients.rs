@@ -1,0 +1,76 @@
+//! Clients that no one here wrote: Python's smtplib and imaplib, swaks, curl, dkimpy. `tests/run` installs them.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// How a client ended.
+#[derive(Debug)]
+pub struct Outcome {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Outcome {
+    /// The outcome, which must be a success.
+    #[track_caller]
+    pub fn succeeded(self) -> Self {
+        assert_eq!(self.code, 0, "{}\n{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|e| panic!("no JSON ({e}): {}\n{}", self.stdout, self.stderr))
+    }
+}
+
+/// A script of `tests/stories/scripts`, with the packages of `tests/requirements.txt`.
+pub fn python(script: &str, arguments: &[&str], input: &[u8]) -> Outcome {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let interpreter = root.join("target/python/bin/python3");
+    assert!(interpreter.exists(), "{} is missing: run tests/run, which makes it", interpreter.display());
+    let script = root.join("tests/stories/scripts").join(script);
+    let mut command = Command::new(interpreter);
+    command.arg("-B").arg(script).args(arguments);
+    run(command, input)
+}
+
+/// `swaks`.
+pub fn swaks(arguments: &[&str]) -> Outcome {
+    let mut command = Command::new("swaks");
+    command.args(arguments);
+    run(command, b"")
+}
+
+/// `curl`, quiet but for errors.
+pub fn curl(arguments: &[&str]) -> Outcome {
+    let mut command = Command::new("curl");
+    command.args(["--silent", "--show-error", "--max-time", "60"]).args(arguments);
+    run(command, b"")
+}
+
+fn run(mut command: Command, input: &[u8]) -> Outcome {
+    // No proxy of the machine stands between the client and loopback.
+    for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(name);
+    }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs what is missing"));
+    let mut stdin = child.stdin.take().expect("a pipe");
+    let input = input.to_vec();
+    // From a thread of its own: a client that does not read must not stop us from reading it.
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(&input);
+    });
+    let output = child.wait_with_output().expect("the client ends");
+    writer.join().expect("the writer ends");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Outcome { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}

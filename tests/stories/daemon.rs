@@ -1,0 +1,132 @@
+//! A daemon for one test: the real program as `sandbox`, on free ports, ended by its process id.
+
+use crate::rest::Rest;
+use serde_json::Value;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a start may take on a busy machine before the test gives up: keys are made on the first one.
+const START: Duration = Duration::from_secs(120);
+
+/// A running sandbox. Dropped, it is killed, and its folder goes; when the test has failed, the end of its log is shown.
+pub struct Daemon {
+    child: Child,
+    folder: tempfile::TempDir,
+    ready: Value,
+}
+
+impl Daemon {
+    /// Starts a fresh one and waits until it listens.
+    pub fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let (child, ready) = launch(folder.path());
+        Self { child, folder, ready }
+    }
+
+    /// `kill -9`, then a start on the same data. Ports may change.
+    pub fn crash_and_restart(&mut self) {
+        self.kill();
+        let (child, ready) = launch(self.folder.path());
+        self.child = child;
+        self.ready = ready;
+    }
+
+    /// `kill -9`: nothing is written that had not been.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// A field of the ready file.
+    pub fn ready(&self, field: &str) -> &str {
+        self.ready
+            .get(field)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("ready.json has no {field}: {}", self.ready))
+    }
+
+    /// A listener as host and port.
+    pub fn address(&self, field: &str) -> (String, String) {
+        let text = self.ready(field);
+        let (host, port) = text.rsplit_once(':').unwrap_or_else(|| panic!("{field} is no host:port: {text}"));
+        (host.to_owned(), port.to_owned())
+    }
+
+    /// The REST API with the account's token.
+    pub fn api(&self) -> Rest {
+        self.api_as(self.ready("token"))
+    }
+
+    /// The REST API with another token.
+    pub fn api_as(&self, token: &str) -> Rest {
+        Rest::new(self.ready("http"), token)
+    }
+
+    /// The data directory.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// Everything it has logged, over all starts.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Runs the program's command line against this daemon; gives the exit code and both outputs.
+    pub fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_inboxlayer"))
+            .args(arguments)
+            .env("INBOXLAYER_URL", self.ready("http"))
+            .env("INBOXLAYER_TOKEN", self.ready("token"))
+            .output()
+            .expect("the program starts");
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the daemon's last lines ---\n{}", lines[lines.len().saturating_sub(80)..].join("\n"));
+        }
+    }
+}
+
+fn launch(folder: &Path) -> (Child, Value) {
+    let ready_file = folder.join("ready.json");
+    let _ = std::fs::remove_file(&ready_file);
+    let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
+    let mut child = Command::new(env!("CARGO_BIN_EXE_inboxlayer"))
+        .args(["sandbox", "--port-base", "0", "--ready-json"])
+        .arg(&ready_file)
+        .arg("--data-dir")
+        .arg(folder.join("data"))
+        .env("RUST_LOG", "inboxlayer=debug,info")
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().expect("a second handle"))
+        .stderr(log)
+        .spawn()
+        .expect("the daemon starts");
+    let began = Instant::now();
+    loop {
+        if let Some(ready) = std::fs::read(&ready_file).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()) {
+            return (child, ready);
+        }
+        if let Some(status) = child.try_wait().expect("the child can be asked") {
+            panic!(
+                "the sandbox ended with {status}: {}",
+                std::fs::read_to_string(folder.join("log")).unwrap_or_default()
+            );
+        }
+        if began.elapsed() > START {
+            let _ = child.kill();
+            panic!("the sandbox is not ready: {}", std::fs::read_to_string(folder.join("log")).unwrap_or_default());
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}

@@ -1,0 +1,17 @@
+//! The stories: the real daemon, started as a user starts it, driven by clients that no one here wrote.
+//!
+//! One binary, a module for each story. Run them with `tests/run`, which installs the clients; one that is missing is a
+//! failure. Nothing here asserts a duration: waits are bounded only so that a failure ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod clients;
+mod daemon;
+mod own_domain;
+mod rest;
+mod tidy;

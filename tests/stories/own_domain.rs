@@ -1,0 +1,1 @@
+//! The story of the documentation: send and receive under one's own domain.

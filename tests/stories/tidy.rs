@@ -1,0 +1,187 @@
+//! The house stays as it was built: floors, file lengths, what each module is for, which RFCs it cites.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The floors of `src/lib.rs`, from the bottom. A module may use those of its own floor and below; doors, not one another.
+const FLOORS: [&[&str]; 6] = [
+    &["clock", "id", "address", "envelope", "secret"],
+    &["domain", "identity", "message"],
+    &["config", "store", "dns", "authentication", "net"],
+    &["events", "registry", "verifier", "submission", "inbound", "queue"],
+    &["smtp", "imap", "http"],
+    &["app", "sandbox", "cli", "lib", "main"],
+];
+const DOORS: usize = 4;
+const LONGEST_FILE: usize = 500;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below a folder, as paths relative to the repository.
+fn files(folder: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut todo = vec![root().join(folder)];
+    while let Some(path) = todo.pop() {
+        if path.is_dir() {
+            todo.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+        } else if path.is_file() && !path.components().any(|c| c.as_os_str() == "__pycache__") {
+            found.push(path.strip_prefix(root()).unwrap().to_owned());
+        }
+    }
+    found.sort();
+    found
+}
+
+fn rust_files() -> Vec<(PathBuf, String)> {
+    let paths = ["src", "tests", "benches"].into_iter().filter(|f| root().join(f).exists()).flat_map(files);
+    paths.filter(|p| p.extension().is_some_and(|e| e == "rs")).map(|p| (p.clone(), read(&p))).collect()
+}
+
+fn read(path: &Path) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+fn floor_of(module: &str) -> Option<usize> {
+    FLOORS.iter().position(|floor| floor.contains(&module))
+}
+
+/// The first segment of a path below `src/`, without `.rs`.
+fn module_of(path: &Path) -> Option<String> {
+    let inside = path.strip_prefix("src").ok()?;
+    Some(inside.iter().next()?.to_str()?.trim_end_matches(".rs").to_owned())
+}
+
+/// Program text without its tests and comments.
+fn program(text: &str) -> String {
+    let text = text.split("\n#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The modules named by `crate::x` and by `use crate::{x, y::z}`.
+fn imports(text: &str) -> BTreeSet<String> {
+    let word = |text: &str| text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect::<String>();
+    let mut found = BTreeSet::new();
+    for after in text.split("crate::").skip(1) {
+        if let Some(group) = after.strip_prefix('{') {
+            let (mut depth, mut start) = (0, true);
+            for (at, c) in group.char_indices() {
+                match c {
+                    '{' => depth += 1,
+                    '}' if depth == 0 => break,
+                    '}' => depth -= 1,
+                    ',' if depth == 0 => start = true,
+                    c if start && !c.is_whitespace() => {
+                        found.insert(word(&group[at..]));
+                        start = false;
+                    }
+                    _ => {}
+                }
+            }
+        } else {
+            found.insert(word(after));
+        }
+    }
+    found
+}
+
+#[test]
+fn imports_only_go_down_and_doors_keep_to_themselves() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files() {
+        let Some(module) = module_of(&path) else { continue };
+        if path.file_name().is_some_and(|name| name == "tests.rs") {
+            continue;
+        }
+        let Some(floor) = floor_of(&module) else {
+            wrong.push(format!("{}: {module} is on no floor: put it on one, in src/lib.rs and here", path.display()));
+            continue;
+        };
+        for import in imports(&program(&text)) {
+            let Some(below) = floor_of(&import) else { continue };
+            if below > floor || (floor == DOORS && below == DOORS && import != module) {
+                wrong.push(format!("{}: {module} (floor {floor}) uses {import} (floor {below})", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_import_reader_reads_groups() {
+    let text =
+        "use crate::store::{Store, StoreError};\nuse crate::{address::Address, id::{A, B}, clock};\ncrate::net::x()";
+    let found: Vec<_> = imports(text).into_iter().collect();
+    assert_eq!(found, ["address", "clock", "id", "net", "store"]);
+}
+
+#[test]
+fn files_are_short_and_say_what_they_are_for() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files() {
+        let lines = text.lines().count();
+        if lines > LONGEST_FILE {
+            wrong.push(format!("{}: {lines} lines: split it by what it is about", path.display()));
+        }
+        if !text.starts_with("//! ") {
+            wrong.push(format!("{}: does not begin with //! and what it is for", path.display()));
+        }
+        if text.contains("todo!(") || text.contains("unimplemented!(") {
+            // This file names them.
+            if path != Path::new("tests/stories/tidy.rs") {
+                wrong.push(format!("{}: has a stub", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_rfc_that_the_code_cites_is_listed() {
+    let list = read(Path::new("docs/rfc.md"));
+    let mut unlisted: BTreeMap<String, PathBuf> = BTreeMap::new();
+    for (path, text) in rust_files() {
+        for after in text.split("RFC ").skip(1) {
+            let number: String = after.chars().take_while(char::is_ascii_digit).collect();
+            if !number.is_empty() && !list.contains(&format!("| {number} |")) {
+                unlisted.entry(number).or_insert_with(|| path.clone());
+            }
+        }
+    }
+    assert!(unlisted.is_empty(), "docs/rfc.md does not list these, cited here: {unlisted:?}");
+}
+
+#[test]
+fn nothing_names_the_machine_it_was_written_on() {
+    let folders = ["src", "tests", "docs", "config", "fixtures", "benches", ".ci"];
+    let mut paths: Vec<PathBuf> = folders.into_iter().filter(|f| root().join(f).exists()).flat_map(files).collect();
+    paths.extend(["README.md", "Cargo.toml"].map(PathBuf::from));
+    let forbidden = ["work", "root", "home"].map(|name| format!("/{name}/"));
+    let mut wrong = Vec::new();
+    for path in paths {
+        // Messages in fixtures need not be UTF-8.
+        let text = String::from_utf8_lossy(&std::fs::read(root().join(&path)).unwrap()).into_owned();
+        for name in &forbidden {
+            if text.contains(name.as_str()) {
+                wrong.push(format!("{}: {name}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_leads_only_to_what_is_there() {
+    for page in ["README.md", "docs/architecture.md", "docs/rfc.md", "docs/CHANGELOG.md"] {
+        let text = read(Path::new(page));
+        let folder = Path::new(page).parent().unwrap();
+        for after in text.split("](").skip(1) {
+            let target = after.split(')').next().unwrap_or_default().split('#').next().unwrap_or_default();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            assert!(root().join(folder).join(target).exists(), "{page} leads to {target}, which is not there");
+        }
+    }
+}
