@@ -47,7 +47,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<ExitCode, Failure> {
             }
         }
         AccountCommand::List { rest } => {
-            let accounts = Rest::new(&rest)?.list(PATH).await?;
+            let accounts = Rest::new(&rest)?.list_all(PATH).await?;
             if rest.json {
                 print_json(&Value::Array(accounts));
             } else {

@@ -99,7 +99,7 @@ pub(super) enum OnUnverifiedArg {
 pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
     match command {
         DomainCommand::Add { domain, rest } => {
-            let made = Rest::new(&rest)?.post(PATH, json!({"domain": domain})).await?;
+            let made = Rest::new(&rest)?.create(PATH, json!({"domain": domain})).await?;
             show(&made, &rest);
             if !rest.json {
                 println!("\nPublish these, then:  inboxlayer domain verify {} --wait", cell(&made, "domain"));

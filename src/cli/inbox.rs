@@ -74,7 +74,7 @@ pub(super) enum InboxCommand {
 pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
     match command {
         InboxCommand::Create { name, rest } => {
-            let made = Rest::new(&rest)?.post(PATH, json!({"name": name})).await?;
+            let made = Rest::new(&rest)?.create(PATH, json!({"name": name})).await?;
             if rest.json {
                 print_json(&made);
             } else {
@@ -103,13 +103,13 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
         }
         InboxCommand::Aliases { inbox, rest } => {
             let client = Rest::new(&rest)?;
-            let aliases = client.list(&format!("{}/aliases", path_of(&client, &inbox).await?)).await?;
+            let aliases = client.list_all(&format!("{}/aliases", path_of(&client, &inbox).await?)).await?;
             table(aliases, &["address", "id"], &rest);
         }
         InboxCommand::Unalias { inbox, address, rest } => {
             let client = Rest::new(&rest)?;
             let path = format!("{}/aliases", path_of(&client, &inbox).await?);
-            let aliases = client.list(&path).await?;
+            let aliases = client.list_all(&path).await?;
             let Some(found) = aliases.iter().find(|a| cell(a, "address").eq_ignore_ascii_case(&address)) else {
                 return Err(Failure::new(
                     format!("{inbox} has no alias {address}"),

@@ -74,13 +74,12 @@ fn path(id: &str) -> String {
 
 /// A line for each recipient.
 fn table(waiting: &[Value]) -> String {
-    let mut table = Table::new(&["id", "state", "from", "to", "tries", "next try", "last reply"]);
+    let mut table = Table::new(&["id", "from", "to", "tries", "next try", "last reply"]);
     for message in waiting {
         let deliveries = message.get("deliveries").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
         for delivery in deliveries {
             table.row(vec![
                 cell(message, "id"),
-                cell(message, "state"),
                 cell(message, "mail_from"),
                 cell(delivery, "rcpt_to"),
                 cell(delivery, "attempts"),

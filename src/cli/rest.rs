@@ -25,6 +25,9 @@ pub(super) struct RestArgs {
     /// The API token. Better given as INBOXLAYER_TOKEN: command lines are seen by others.
     #[arg(long, env = "INBOXLAYER_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret, help_heading = "Daemon")]
     token: Option<Secret>,
+    /// The account to act for, with an operator's token.
+    #[arg(long, value_name = "ACCOUNT", help_heading = "Daemon")]
+    account: Option<String>,
     /// Print the daemon's JSON as it is.
     #[arg(long, help_heading = "Daemon")]
     pub(super) json: bool,
@@ -39,6 +42,7 @@ pub(super) struct Rest {
     client: reqwest::Client,
     base: String,
     token: Secret,
+    account: Option<String>,
 }
 
 impl Rest {
@@ -56,7 +60,7 @@ impl Rest {
         }
         let client =
             builder.build().map_err(|e| Failure::new(chain(&e), "check --url and the system's certificates"))?;
-        Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token })
+        Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token, account: args.account.clone() })
     }
 
     /// An answer that was no error; null when it has no body (204).
@@ -66,6 +70,14 @@ impl Rest {
 
     pub(super) async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(body), None).await
+    }
+
+    /// A POST that makes something in an account; an operator's token needs to be told which.
+    pub(super) async fn create(&self, path: &str, mut body: Value) -> Result<Value, Failure> {
+        if let (Some(account), Some(fields)) = (&self.account, body.as_object_mut()) {
+            fields.insert("account_id".to_owned(), account.clone().into());
+        }
+        self.post(path, body).await
     }
 
     pub(super) async fn patch(&self, path: &str, body: Value) -> Result<Value, Failure> {
@@ -81,16 +93,26 @@ impl Rest {
         self.call(Method::POST, path, None, Some(format!("wait={seconds}"))).await
     }
 
-    /// All pages of a list.
+    /// All pages of a list of things in an account.
     pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        self.pages(path, &self.account).await
+    }
+
+    /// All pages of a list that belongs to no account, or to something named in the path.
+    pub(super) async fn list_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
+        self.pages(path, &None).await
+    }
+
+    async fn pages(&self, path: &str, account: &Option<String>) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
         let mut cursor: Option<String> = None;
         loop {
-            let joint = if path.contains('?') { '&' } else { '?' };
-            let page = match &cursor {
-                None => format!("{path}{joint}limit=100"),
-                Some(cursor) => format!("{path}{joint}limit=100&cursor={}", encoded(cursor)),
-            };
+            let mut page = format!("{path}?limit=100");
+            for (name, value) in [("cursor", &cursor), ("account_id", account)] {
+                if let Some(value) = value {
+                    page.push_str(&format!("&{name}={}", encoded(value)));
+                }
+            }
             let mut body = self.get(&page).await?;
             if let Some(Value::Array(data)) = body.get_mut("data").map(Value::take) {
                 all.extend(data);

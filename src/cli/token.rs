@@ -45,9 +45,6 @@ pub(super) struct CreateArgs {
     /// Make an operator's token, on the store of a stopped daemon: no other token is needed.
     #[arg(long, conflicts_with_all = ["account", "inbox", "expires"])]
     operator: bool,
-    /// For this account (with an operator's token).
-    #[arg(long, value_name = "ACCOUNT")]
-    account: Option<String>,
     /// Only for this inbox, by id; may be given several times.
     #[arg(long, value_name = "INBOX")]
     inbox: Vec<String>,
@@ -88,16 +85,13 @@ pub(super) async fn run(command: TokenCommand) -> Result<ExitCode, Failure> {
 async fn create(args: &CreateArgs) -> Result<(), Failure> {
     let mut body = Map::new();
     body.insert("name".into(), json!(args.name));
-    if let Some(account) = &args.account {
-        body.insert("account_id".into(), json!(account));
-    }
     if !args.inbox.is_empty() {
         body.insert("inbox_ids".into(), json!(args.inbox));
     }
     if let Some(span) = args.expires {
         body.insert("expires_at".into(), json!(Timestamp::real().after(span.0)));
     }
-    let made = Rest::new(&args.rest)?.post(PATH, Value::Object(body)).await?;
+    let made = Rest::new(&args.rest)?.create(PATH, Value::Object(body)).await?;
     if args.rest.json {
         print_json(&made);
     } else {

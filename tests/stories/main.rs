@@ -12,6 +12,7 @@
 
 mod clients;
 mod daemon;
+mod outside;
 mod own_domain;
 mod rest;
 mod tidy;
