@@ -6,6 +6,10 @@
 
 pub mod authority;
 mod exchange;
+mod observe;
 mod resolver;
+#[cfg(test)]
+mod tests;
 
+pub use observe::Question;
 pub use resolver::{Addresses, Resolver, ResolverError};

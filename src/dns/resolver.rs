@@ -70,6 +70,22 @@ impl Resolver {
         })))
     }
 
+    pub(super) fn servers(&self) -> &[SocketAddr] {
+        &self.0.servers
+    }
+
+    pub(super) fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
+    pub(super) fn authoritative_port(&self) -> u16 {
+        self.0.authoritative_port
+    }
+
+    pub(super) fn allowed(&self) -> &AllowedNetworks {
+        &self.0.allowed
+    }
+
     /// The records of a type at a name, aliases followed: the first definite answer, the resolvers asked in order.
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);

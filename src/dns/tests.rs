@@ -1,0 +1,192 @@
+//! Questions over real sockets to real servers: the play internet, and servers that misbehave.
+
+use super::authority::play::{Fault, Kind, Play};
+use super::authority::{Authority, Zones};
+use super::*;
+use crate::config;
+use crate::domain::judge::Sight;
+use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::net::listener::Shutdown;
+use crate::net::ranges::AllowedNetworks;
+use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+use tokio::net::UdpSocket;
+
+async fn play() -> (Play, SocketAddr) {
+    let play = Play::new(Ipv4Addr::LOCALHOST);
+    let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let address = authority.address();
+    tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, Shutdown::new()));
+    (play, address)
+}
+
+fn resolver(servers: &[SocketAddr], authoritative: SocketAddr) -> Resolver {
+    Resolver::new(&config::Dns {
+        resolvers: servers.to_vec(),
+        authoritative_port: authoritative.port(),
+        allow_networks: AllowedNetworks::loopback(),
+        timeout: config::HumanDuration(Duration::from_millis(400)),
+    })
+    .unwrap()
+}
+
+fn set(play: &Play, name: &str, kind: Kind, values: &[&str]) {
+    let values: Vec<String> = values.iter().map(|v| (*v).to_owned()).collect();
+    play.set(name, kind, &values, 60).unwrap();
+}
+
+fn question(name: &str, record_type: RecordType) -> Question {
+    Question { name: name.into(), record_type }
+}
+
+/// A server that answers each question as `reply` makes it.
+async fn forged(reply: impl Fn(&mut Message) + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let mut message = Message::from_vec(&buffer[..length]).unwrap();
+            message.metadata.message_type = MessageType::Response;
+            reply(&mut message);
+            socket.send_to(&message.to_vec().unwrap(), peer).await.unwrap();
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn answers_come_in_our_own_words() {
+    let (play, server) = play().await;
+    set(&play, "acme.test", Kind::Mx, &["10 MX1.acme.test.", "0 ."]);
+    set(&play, "www.acme.test", Kind::Cname, &["Acme.test."]);
+    let resolver = resolver(&[server], server);
+    let mx = resolver.lookup("ACME.test", RecordType::Mx).await;
+    let host = |preference, exchange: &str| RecordData::Mx { preference, exchange: exchange.into() };
+    assert_eq!(mx.records(), [host(10, "mx1.acme.test"), host(0, ".")]);
+    assert_eq!(mx.server(), Some(server));
+    let Answer::Found { aliases, .. } = resolver.lookup("www.acme.test", RecordType::Mx).await else { panic!() };
+    assert_eq!(aliases, ["acme.test"]);
+    let none = resolver.lookup("acme.test", RecordType::Txt).await;
+    assert!(matches!(none, Answer::NoRecord { nxdomain: false, negative_ttl: Some(_), .. }), "{none:?}");
+    let none = resolver.lookup("_x.acme.test", RecordType::Txt).await;
+    assert!(matches!(none, Answer::NoRecord { nxdomain: true, .. }), "{none:?}");
+    assert_eq!(resolver.addresses("acme.test").await, Addresses::Found(vec![Ipv4Addr::LOCALHOST.into()]));
+    assert_eq!(resolver.addresses("a.b.invalid").await, Addresses::None { nxdomain: true });
+}
+
+#[tokio::test]
+async fn what_does_not_fit_a_datagram_comes_over_tcp() {
+    let (play, server) = play().await;
+    let long: Vec<String> = (0..40).map(|i| format!("{i} {}", "x".repeat(200))).collect();
+    play.set("acme.test", Kind::Txt, &long, 60).unwrap();
+    assert_eq!(resolver(&[server], server).lookup("acme.test", RecordType::Txt).await.records().len(), 40);
+}
+
+#[tokio::test]
+async fn faults_are_indefinite_and_the_next_resolver_is_asked() {
+    let (play, server) = play().await;
+    set(&play, "acme.test", Kind::Txt, &["here"]);
+    let one = resolver(&[server], server);
+    for (fault, reason) in [
+        (Fault::Servfail, Indefinite::ServFail),
+        (Fault::Refused, Indefinite::Refused),
+        (Fault::Timeout, Indefinite::Timeout),
+    ] {
+        play.set_fault("acme.test", Some(fault)).unwrap();
+        let answer = one.lookup("acme.test", RecordType::Txt).await;
+        assert_eq!(answer, Answer::indefinite(reason, Some(server)));
+    }
+    play.set_fault("acme.test", None).unwrap();
+    let broken = forged(|message| message.metadata.response_code = ResponseCode::ServFail).await;
+    assert_eq!(resolver(&[broken, server], server).lookup("acme.test", RecordType::Txt).await.records().len(), 1);
+    let odd = forged(|message| message.metadata.response_code = ResponseCode::NotZone).await;
+    let answer = resolver(&[odd], odd).lookup("acme.test", RecordType::Txt).await;
+    assert!(matches!(answer, Answer::Indefinite { reason: Indefinite::ResponseCode(_), .. }), "{answer:?}");
+    assert!(!one.lookup(&format!("{}.test", "x".repeat(64)), RecordType::Txt).await.is_definite());
+}
+
+#[tokio::test]
+async fn forged_and_garbled_answers_say_nothing() {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let garbled = socket.local_addr().unwrap();
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            socket.send_to(&buffer[..2.min(length)], peer).await.unwrap();
+        }
+    });
+    assert!(!resolver(&[garbled], garbled).lookup("acme.test", RecordType::A).await.is_definite());
+    // NXDOMAIN for another question, under another id.
+    let other = forged(|message| {
+        message.metadata.id ^= 1;
+        message.metadata.response_code = ResponseCode::NXDomain;
+    })
+    .await;
+    assert!(!resolver(&[other], other).lookup("acme.test", RecordType::A).await.is_definite());
+}
+
+#[tokio::test]
+async fn an_observation_asks_the_zones_own_servers_and_tells_a_stale_cache() {
+    let (play, server) = play().await;
+    set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
+    set(&play, "t2._domainkey.acme.test", Kind::Txt, &["t2.dkim.example"]);
+    set(&play, "acme.test", Kind::Txt, &["v=spf1 ~all"]);
+    // The resolver knows the delegation, and remembers that the record was not there.
+    let (cache, stale) = self::play().await;
+    set(&cache, "t1._domainkey.acme.test", Kind::Txt, &["old"]);
+    let questions = [
+        question("acme.test", RecordType::Txt),
+        question("t1._domainkey.acme.test", RecordType::Cname),
+        question("t2._domainkey.acme.test", RecordType::Cname),
+        question("t3._domainkey.acme.test", RecordType::Cname),
+        question("acme.test", RecordType::Txt),
+    ];
+    let sights = resolver(&[stale], server).observe(&questions).await;
+    assert_eq!(sights[0].answer.records(), [RecordData::Txt("v=spf1 ~all".into())]);
+    assert_eq!(sights[1].answer.records(), [RecordData::Cname("t1.dkim.example".into())]);
+    assert_eq!(sights[1].answer.server(), Some(server));
+    assert!(matches!(sights[3].answer, Answer::NoRecord { nxdomain: true, .. }));
+    assert_eq!(sights[4], sights[0]);
+    let Sight { answer, instead } = resolver(&[server], server).observe(&questions[2..3]).await.remove(0);
+    assert!(matches!(answer, Answer::NoRecord { nxdomain: false, .. }));
+    assert_eq!(instead, [RecordData::Txt("t2.dkim.example".into())]);
+}
+
+#[tokio::test]
+async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_hold() {
+    let (play, server) = play().await;
+    set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
+    play.set_fault("t1._domainkey.acme.test", Some(Fault::Servfail)).unwrap();
+    let sights = resolver(&[server], server).observe(&[question("t1._domainkey.acme.test", RecordType::Cname)]).await;
+    assert_eq!(sights[0].answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
+}
+
+#[tokio::test]
+async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
+    let (play, server) = play().await;
+    set(&play, "acme.test", Kind::Txt, &["here"]);
+    // It answers, but not as one responsible for the zone.
+    let lame = forged(|message| message.metadata.response_code = ResponseCode::NXDomain).await;
+    let sights = resolver(&[server], lame).observe(&[question("acme.test", RecordType::Txt)]).await;
+    assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
+    // With the AA bit it would be believed; but its address is inside our network.
+    let liar = forged(|message| {
+        message.metadata.response_code = ResponseCode::NXDomain;
+        message.metadata.authoritative = true;
+    })
+    .await;
+    let believed = resolver(&[server], liar).observe(&[question("acme.test", RecordType::Txt)]).await;
+    assert!(matches!(believed[0].answer, Answer::NoRecord { .. }));
+    let closed = config::Dns {
+        resolvers: vec![server],
+        authoritative_port: liar.port(),
+        allow_networks: AllowedNetworks::default(),
+        timeout: config::HumanDuration(Duration::from_millis(400)),
+    };
+    let sights = Resolver::new(&closed).unwrap().observe(&[question("acme.test", RecordType::Txt)]).await;
+    assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
+}
