@@ -122,13 +122,19 @@ pub fn choose(
         let identity = SendIdentity::Custom { local: login.local.clone(), domain };
         return Choice { identity, fallback: None };
     }
+    after_loss(inbox, platform, login, claim)
+}
+
+/// The identity of a queued message whose custom domain was lost after it had been accepted: `wished` is the address it was
+/// to leave under, `claim` its domain's claim now, none when that has been deleted.
+pub fn after_loss(inbox: &InboxName, platform: &DomainName, wished: &Address, claim: Option<&Claim>) -> Choice {
     let fallback = Fallback {
-        from: login.clone(),
+        from: wished.clone(),
         // A deleted claim is one that failed for good.
         reason: claim.map_or(VerifiedStatus::Failed, |claim| claim.status),
         on_unverified: claim.map_or(OnUnverified::Fallback, |claim| claim.on_unverified),
     };
-    Choice { identity: on_platform, fallback: Some(fallback) }
+    Choice { identity: SendIdentity::Platform { address: inbox.at(platform) }, fallback: Some(fallback) }
 }
 
 #[cfg(test)]

@@ -1,11 +1,28 @@
-//! A message goes out: parse, identity, rewrite, sign, enqueue, 250. (stub: owner outbound)
+//! A message goes out: parse, identity, rewrite, sign, enqueue, 250.
+//!
+//! Invariant: `Ok` means that the message is on disk, under an identity that was allowed when its status was read, just
+//! before. Should that change before it leaves, the delivery attempt sees it. RFC 6409 §8 (what a submission server
+//! fixes), RFC 5321 §6.3 (loops).
+
+mod quota;
 
 use crate::address::Address;
+use crate::authentication::dkim::Signer;
 use crate::authentication::login::Login;
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::domain::status::OnUnverified;
 use crate::envelope::Recipients;
 use crate::id::SubmissionId;
-use crate::identity::Fallback;
+use crate::identity::{Choice, Fallback};
+use crate::message;
+use crate::queue::Queue;
+use crate::queue::letter::{self, Writing};
+use crate::store::Store;
+use crate::store::queue::NewSubmission;
+use quota::Quota;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// A message as a client handed it in.
 #[derive(Debug)]
@@ -67,12 +84,116 @@ pub enum Refusal {
 
 /// The service; clones share it.
 #[derive(Clone, Debug)]
-pub struct Submission {}
+pub struct Submission {
+    config: Arc<Config>,
+    store: Store,
+    clock: Clock,
+    signer: Signer,
+    queue: Queue,
+    quota: Arc<Quota>,
+}
 
 impl Submission {
+    /// The service, which hands to this queue.
+    pub fn new(config: Arc<Config>, store: Store, clock: Clock, signer: Signer, queue: Queue) -> Self {
+        let quota = Arc::new(Quota::new(&config.limits));
+        Self { config, store, clock, signer, queue, quota }
+    }
+
     /// Takes a message in: when this answers `Ok` it is on disk.
     pub async fn accept(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
-        let _ = (login, draft);
-        todo!("owner: outbound")
+        let (inbox, size, rcpts) = (login.inbox.clone(), draft.raw.len(), draft.rcpt_to.as_slice().len());
+        let taken = self.take_in(login, draft).await;
+        match &taken {
+            Ok(ok) => tracing::info!(
+                submission = %ok.id, %inbox, login = %login.address, identity = %ok.from,
+                fallback = ok.fallback.as_ref().map_or("-", |f| f.reason.as_str()), size, rcpts, "accepted"
+            ),
+            Err(why) => tracing::info!(%inbox, login = %login.address, size, rcpts, %why, "not accepted"),
+        }
+        taken
+    }
+
+    async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
+        let (header, body) = parse(&draft.raw, self.config.queue.hop_limit)?;
+        self.quota.charge(&login.account, draft.rcpt_to.as_slice().len(), self.clock.now())?;
+        let id = SubmissionId::new();
+        let platform = &self.config.platform;
+        let client = draft.client.filter(|_| platform.received_shows_client);
+        let arrived_at = Timestamp::real();
+
+        let sender = self.store.sender(login.account.clone(), Some(login.inbox.clone())).await.map_err(temporary)?;
+        let choice = sender.choose(&login.inbox_name, &platform.domain, &login.address, login.domain.as_ref());
+        may_fall_back(&choice)?;
+        let with = Writing {
+            choice: &choice,
+            inbox: &login.inbox_name,
+            sender: &sender,
+            id: &id,
+            protocol: draft.protocol,
+            client,
+            arrived_at,
+        };
+        let written = letter::write(&self.config, &self.signer, &with, header, &body).await;
+        let (outgoing_header, from) = written.map_err(temporary)?;
+        let now = self.clock.now();
+        let new = NewSubmission {
+            id: id.clone(),
+            account: login.account.clone(),
+            inbox: login.inbox.clone(),
+            inbox_name: login.inbox_name.clone(),
+            token: login.token.clone(),
+            login_address: login.address.clone(),
+            identity: choice.identity,
+            mail_from: from.clone(),
+            fallback: choice.fallback.as_ref().map(|fallback| fallback.reason),
+            original_header: header.to_vec(),
+            outgoing_header,
+            body,
+            rcpt_to: draft.rcpt_to,
+            protocol: draft.protocol,
+            client,
+            arrived_at,
+            now,
+            expires_at: now.after(self.config.queue.expire_after.0),
+        };
+        self.store.enqueue(new).await.map_err(temporary)?;
+        self.queue.wake();
+        Ok(Accepted { id, from, fallback: choice.fallback, held: false })
     }
 }
+
+/// Header block and body, the body with a complete last line.
+fn parse(raw: &[u8], hop_limit: usize) -> Result<(&[u8], Vec<u8>), Refusal> {
+    let bare = raw.iter().enumerate().any(|(at, octet)| match octet {
+        b'\r' => raw.get(at + 1) != Some(&b'\n'),
+        b'\n' => at == 0 || raw.get(at - 1) != Some(&b'\r'),
+        _ => false,
+    });
+    if bare {
+        return Err(Refusal::Malformed("the lines of a message end with CR LF, and neither stands alone".into()));
+    }
+    let (header, body) = message::split(raw);
+    if message::hop_count(header) > hop_limit {
+        return Err(Refusal::Loop);
+    }
+    Ok((header, [body, message::missing_line_end(body)].concat()))
+}
+
+fn may_fall_back(choice: &Choice) -> Result<(), Refusal> {
+    match &choice.fallback {
+        Some(fallback) if fallback.on_unverified == OnUnverified::Reject => {
+            Err(Refusal::Unverified { from: fallback.from.clone(), reason: fallback.reason })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Our own fault, told once in the log and never as a 5yz.
+fn temporary(error: impl std::error::Error) -> Refusal {
+    tracing::error!(%error, "a message could not be taken in");
+    Refusal::Temporary
+}
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,7 @@ pub struct Outgoing<'a> {
     /// The queue id, in Received.
     pub queue_id: &'a str,
     /// `ESMTPSA`, `HTTP`.
-    pub protocol: &'static str,
+    pub protocol: &'a str,
     /// The client's address, only where the configuration wants it shown.
     pub client: Option<IpAddr>,
     /// Real time, for Date and Received.

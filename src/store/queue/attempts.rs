@@ -8,6 +8,8 @@ use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A queued message, without its bytes.
 #[derive(Clone, Debug)]
@@ -63,12 +65,29 @@ pub struct Due {
 }
 
 /// Attempts under way, which a claim leaves alone whatever the clock says of their leases.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct InFlight {
     /// Each message and domain.
     pub attempts: Vec<(SubmissionId, DomainName)>,
-    /// Domains that have as many attempts as they may.
-    pub full: Vec<DomainName>,
+    /// Attempts at once to one domain.
+    pub per_domain: usize,
+}
+
+impl InFlight {
+    /// The attempts as a JSON list of `submission domain`.
+    fn keys(&self) -> String {
+        let key = |(id, domain): &(SubmissionId, DomainName)| format!("{id} {domain}");
+        serde_json::json!(self.attempts.iter().map(key).collect::<Vec<_>>()).to_string()
+    }
+
+    /// Each domain's count, as a JSON object.
+    fn counts(&self) -> String {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for (_, domain) in &self.attempts {
+            *counts.entry(domain.as_str()).or_default() += 1;
+        }
+        serde_json::json!(counts).to_string()
+    }
 }
 
 /// A message to be put into an inbox by a settlement.
@@ -129,7 +148,7 @@ impl Store {
 
     /// Records how an attempt ended: recipients that are done go, the others wait again; copies and the bounce are put
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce.
-    pub async fn settle(&self, settlement: Settlement) -> Result<Vec<Placed>, StoreError> {
+    pub async fn settle(&self, settlement: Arc<Settlement>) -> Result<Vec<Placed>, StoreError> {
         self.write(move |connection| settle(connection, &settlement)).await
     }
 
@@ -164,6 +183,25 @@ impl Store {
     }
 }
 
+/// Recipients that one claim looks at: its work does not grow with the queue.
+const LOOK: i64 = 1000;
+
+/// Messages and domains that are due, the longest waiting first, at most so many of a domain.
+const CLAIMABLE: &str = "
+    WITH head AS (
+        SELECT submission_id, domain, next_attempt_at FROM delivery
+        WHERE next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+          AND domain NOT IN (SELECT key FROM json_each(?2) WHERE value >= ?4)
+          AND submission_id || ' ' || domain NOT IN (SELECT value FROM json_each(?3))
+        ORDER BY next_attempt_at LIMIT ?6),
+    attempt AS (
+        SELECT submission_id, domain, min(next_attempt_at) AS due FROM head GROUP BY submission_id, domain),
+    ranked AS (
+        SELECT *, row_number() OVER (PARTITION BY domain ORDER BY due, submission_id) AS place FROM attempt)
+    SELECT submission_id, domain FROM ranked
+    WHERE place + coalesce((SELECT value FROM json_each(?2) WHERE key = domain), 0) <= ?4
+    ORDER BY due, submission_id LIMIT ?5";
+
 fn claim_due(
     connection: &Connection,
     now: Timestamp,
@@ -171,19 +209,13 @@ fn claim_due(
     limit: usize,
     in_flight: &InFlight,
 ) -> Result<Vec<Due>, StoreError> {
-    let key = |(id, domain): &(SubmissionId, DomainName)| format!("{id} {domain}");
-    let busy = serde_json::json!(in_flight.attempts.iter().map(key).collect::<Vec<_>>()).to_string();
-    let full = serde_json::json!(in_flight.full).to_string();
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let per_domain = i64::try_from(in_flight.per_domain).unwrap_or(i64::MAX);
     let due: Vec<(SubmissionId, DomainName)> = connection
-        .prepare_cached(
-            "SELECT submission_id, domain FROM delivery
-             WHERE next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
-               AND domain NOT IN (SELECT value FROM json_each(?2))
-               AND submission_id || ' ' || domain NOT IN (SELECT value FROM json_each(?3))
-             GROUP BY submission_id, domain ORDER BY min(next_attempt_at), submission_id LIMIT ?4",
-        )?
-        .query_map(params![now, full, busy, limit], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .prepare_cached(CLAIMABLE)?
+        .query_map(params![now, in_flight.counts(), in_flight.keys(), per_domain, limit, LOOK], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
         .collect::<Result<_, _>>()?;
     let mut claimed = Vec::with_capacity(due.len());
     for (id, domain) in due {
@@ -245,7 +277,10 @@ fn settle(connection: &Connection, settlement: &Settlement) -> Result<Vec<Placed
                 placed.push(put(connection, copy, to, settlement.received_at)?);
             }
         }
-        if let Some((header, body, to)) = &settlement.bounce {
+        // Without the sender's inbox there is nobody to tell.
+        if let Some((header, body, to)) = &settlement.bounce
+            && exists(connection, &to.inbox)?
+        {
             let body_id = content::insert_body(connection, body)?;
             let bounce = content::insert_content(connection, header, body_id, body.len())?;
             placed.push(put(connection, bounce, to, settlement.received_at)?);
@@ -263,6 +298,11 @@ fn settle(connection: &Connection, settlement: &Settlement) -> Result<Vec<Placed
         update.execute(params![id, next, settlement.at, reply, mx])?;
     }
     Ok(placed)
+}
+
+fn exists(connection: &Connection, inbox: &InboxId) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";
+    Ok(connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?)
 }
 
 fn put(connection: &Connection, content: i64, to: &ForInbox, received_at: Timestamp) -> Result<Placed, StoreError> {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::address::{DomainName, ReversePath};
+use crate::address::ReversePath;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
 use crate::store::testing::{inbox, store_with_account};
 use std::time::Duration;
@@ -57,8 +57,12 @@ impl Post {
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Due> {
-        self.store.claim_due(now, now.after(HOUR), 100, InFlight::default()).await.unwrap()
+        self.store.claim_due(now, now.after(HOUR), 100, none_in_flight()).await.unwrap()
     }
+}
+
+fn none_in_flight() -> InFlight {
+    InFlight { attempts: Vec::new(), per_domain: 4 }
 }
 
 fn settlement(due: &Due) -> Settlement {
@@ -87,7 +91,7 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
     assert_eq!(due.len(), 3, "one attempt a domain");
     for due in due {
         assert_eq!(post.count("body").await, 1);
-        post.store.settle(settlement(&due)).await.unwrap();
+        post.store.settle(settlement(&due).into()).await.unwrap();
     }
     for table in ["submission", "delivery", "content", "body"] {
         assert_eq!(post.count(table).await, 0, "{table}");
@@ -103,10 +107,8 @@ async fn what_is_claimed_stays_claimed_until_its_lease_lapses_or_a_restart() {
     assert!(post.claim(at(0)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(0).after(HOUR)));
     // An attempt that is known to run is left alone, whatever the clock says.
-    let busy = InFlight { attempts: vec![(first[0].letter.id.clone(), first[0].domain.clone())], full: Vec::new() };
+    let busy = InFlight { attempts: vec![(first[0].letter.id.clone(), first[0].domain.clone())], per_domain: 4 };
     assert!(post.store.claim_due(at(7200), at(9000), 9, busy).await.unwrap().is_empty());
-    let full = InFlight { attempts: Vec::new(), full: vec![DomainName::parse("example.org").unwrap()] };
-    assert!(post.store.claim_due(at(7200), at(9000), 9, full).await.unwrap().is_empty());
     assert_eq!(post.claim(at(7200)).await.len(), 1, "lapsed");
     assert_eq!(post.store.release_leases().await.unwrap(), 1);
     assert_eq!(post.claim(at(7200)).await.len(), 1, "released at start");
@@ -127,7 +129,7 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
     let local = vec![to(&friend, due.letter.mail_from.clone())];
     let placed = post
         .store
-        .settle(Settlement {
+        .settle(std::sync::Arc::new(Settlement {
             local: Some((b"Received: z\r\nSubject: x\r\n\r\n".to_vec(), local)),
             bounce: Some((
                 b"Subject: failed\r\n\r\n".to_vec(),
@@ -135,7 +137,7 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
                 to(&post.inbox, ReversePath::Null),
             )),
             ..settlement(&due)
-        })
+        }))
         .await
         .unwrap();
     assert_eq!(placed.iter().map(|p| p.inbox.clone()).collect::<Vec<_>>(), [friend, post.inbox.clone()]);
@@ -152,7 +154,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     let due = post.claim(at(0)).await.pop().unwrap();
     let said = (due.deliveries[0].id.clone(), at(300), "451 4.3.0 later".to_owned(), Some("mx.example.org".to_owned()));
     let deferred = Settlement { done: Vec::new(), deferred: vec![said], ..settlement(&due) };
-    post.store.settle(deferred).await.unwrap();
+    post.store.settle(deferred.into()).await.unwrap();
 
     assert!(post.claim(at(299)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(300)));
@@ -170,7 +172,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     assert!(!post.store.queue_retry(id, at(10)).await.unwrap());
     assert_eq!([post.count("delivery").await, post.count("body").await], [0, 0]);
     // The attempt that ran meanwhile ends without harm.
-    assert_eq!(post.store.settle(settlement(&due)).await.unwrap(), []);
+    assert_eq!(post.store.settle(settlement(&due).into()).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -194,4 +196,25 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
     assert_eq!((due.letter.domain, due.letter.mail_from.to_string().as_str()), (None, "hello@inboxlayer.dev"));
     assert_eq!(post.store.content(due.letter.outgoing).await.unwrap().header, header);
     assert_eq!([post.count("content").await, post.count("body").await], [2, 1], "the old one is gone");
+}
+
+#[tokio::test]
+async fn one_domain_never_takes_all_the_places() {
+    let post = Post::open().await;
+    for _ in 0..6 {
+        post.store.enqueue(post.message(&["a@big.example", "a@small.example"])).await.unwrap();
+    }
+    let domains = |due: &[Due]| due.iter().map(|d| d.domain.to_string()).collect::<Vec<_>>();
+    let claim = async |limit, attempts: Vec<_>| {
+        post.store.claim_due(at(0), at(3600), limit, InFlight { attempts, per_domain: 2 }).await.unwrap()
+    };
+    let first = claim(100, Vec::new()).await;
+    assert_eq!(domains(&first).iter().filter(|d| *d == "big.example").count(), 2);
+    assert_eq!(first.len(), 4);
+    let running: Vec<_> = first.iter().map(|d| (d.letter.id.clone(), d.domain.clone())).collect();
+    assert!(claim(100, running.clone()).await.is_empty());
+    let (big, _): (Vec<_>, Vec<_>) = running.into_iter().partition(|(_, d)| d.as_str() == "big.example");
+    assert_eq!(domains(&claim(1, big.clone()).await), ["small.example"]);
+    let one_big = big.into_iter().take(1).collect();
+    assert_eq!(claim(100, one_big).await.len(), 3, "one more to the big one, two to the small");
 }

@@ -1,0 +1,424 @@
+//! One conversation with one mail server: greeting, TLS, envelope, data.
+//!
+//! Invariant: what follows DATA ends where the message ends, whatever the message holds; credentials are sent only over TLS
+//! that verified; a recipient is delivered only when the server has answered 250 to the end of data.
+//! RFC 5321 §3.3, §4.5.2 (transparency), §4.5.3.2 (time-outs); RFC 1870 (SIZE), RFC 3207 (STARTTLS), RFC 4954 (AUTH),
+//! RFC 6152 (8BITMIME).
+
+use super::outcome::{Outcome, Protection, of_error, of_reply, reply};
+use crate::address::{Address, ReversePath};
+use crate::config::Relay;
+use crate::envelope::EnhancedCode;
+use crate::net::client_tls::ClientTls;
+use mail_send::smtp::AssertReply;
+use mail_send::{Credentials, Error, SmtpClient};
+use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse, Response};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// Octets of a message between two looks at the time.
+const BLOCK: usize = 64 * 1024;
+
+/// How long to wait for what.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// A connection; less than the system's minutes, since other addresses may answer.
+    pub connect: Duration,
+    /// The greeting and the reply to a command.
+    pub command: Duration,
+    /// One block of the message to be taken.
+    pub block: Duration,
+    /// The reply to the end of data.
+    pub end_of_data: Duration,
+}
+
+/// RFC 5321 §4.5.3.2.
+pub(super) const PATIENCE: Patience = Patience {
+    connect: Duration::from_secs(30),
+    command: Duration::from_secs(300),
+    block: Duration::from_secs(180),
+    end_of_data: Duration::from_secs(600),
+};
+
+/// A server to talk to.
+#[derive(Clone, Debug)]
+pub(super) struct Hop<'a> {
+    /// Its name, which TLS asks for.
+    pub host: &'a str,
+    /// Where it is.
+    pub socket: SocketAddr,
+    /// How it is trusted.
+    pub trust: Trust<'a>,
+}
+
+/// How a server is trusted.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Trust<'a> {
+    /// An MX: TLS when it offers that, with any certificate.
+    Opportunistic,
+    /// An MX whose TLS is broken: in plaintext (RFC 7435 §3).
+    Plaintext,
+    /// A relay: TLS that verifies, or nothing.
+    Relay(&'a Relay),
+}
+
+/// What is to be handed over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Parcel<'a> {
+    pub mail_from: &'a ReversePath,
+    pub rcpt_to: &'a [Address],
+    pub header: &'a [u8],
+    pub body: &'a [u8],
+    pub is_8bit: bool,
+}
+
+/// Why a server was left before any recipient was named: another may be tried.
+#[derive(Debug)]
+pub(super) enum Turned {
+    /// The TLS handshake failed.
+    TlsBroken(Outcome),
+    /// Anything else.
+    Away(Outcome),
+}
+
+type Visit = Result<Vec<Outcome>, Turned>;
+
+/// Whom the conversation is led as, and with what.
+#[derive(Clone, Debug)]
+pub(super) struct Voice {
+    /// Our name, for EHLO.
+    pub hostname: String,
+    pub tls: ClientTls,
+    pub patience: Patience,
+}
+
+impl Voice {
+    /// Hands a parcel over: an outcome for each recipient, in order.
+    pub async fn hand_over(&self, hop: &Hop<'_>, parcel: &Parcel<'_>) -> Visit {
+        let mut client = match SmtpClient::connect(hop.socket, self.patience.connect).await {
+            Ok(client) => client,
+            Err(error) => {
+                let text = format!("no connection to {} ({}): {error}", hop.host, hop.socket);
+                return Err(Turned::Away(Outcome::deferred(EnhancedCode(4, 4, 1), text)));
+            }
+        };
+        client.timeout = self.patience.command;
+        match hop.trust {
+            Trust::Relay(relay) => self.through_relay(client, hop, relay, parcel).await,
+            Trust::Opportunistic => self.at_mx(client, hop, parcel, true).await,
+            Trust::Plaintext => self.at_mx(client, hop, parcel, false).await,
+        }
+    }
+
+    async fn at_mx(&self, mut client: SmtpClient<TcpStream>, hop: &Hop<'_>, parcel: &Parcel<'_>, tls: bool) -> Visit {
+        let away = |error: Error, protection| Turned::Away(of_error(&error).by(hop.host, protection));
+        let none = |error| away(error, Protection::None);
+        let offers = self.greet(&mut client, true).await.map_err(none)?;
+        let start = tls && offers.has_capability(EXT_START_TLS);
+        if !start || !client.cmd("STARTTLS\r\n").await.map_err(none)?.is_positive_completion() {
+            return self.transact(client, &offers, hop, Protection::None, parcel).await;
+        }
+        let mut client = secure(client, self.tls.opportunistic(), hop).await?;
+        let proven = self.tls.proves(client.tls_connection(), hop.host);
+        let protection = if proven { Protection::Verified } else { Protection::Unverified };
+        let offers = self.greet(&mut client, false).await.map_err(|error| away(error, protection))?;
+        self.transact(client, &offers, hop, protection, parcel).await
+    }
+
+    async fn through_relay(
+        &self,
+        mut client: SmtpClient<TcpStream>,
+        hop: &Hop<'_>,
+        relay: &Relay,
+        parcel: &Parcel<'_>,
+    ) -> Visit {
+        let away = |error: Error| Turned::Away(of_error(&error).by(hop.host, Protection::Verified));
+        let implicit = relay.port == 465;
+        if !implicit {
+            let offers = self.greet(&mut client, true).await.map_err(away)?;
+            if !offers.has_capability(EXT_START_TLS) {
+                return Err(Turned::Away(no_tls(hop)));
+            }
+            client.cmd("STARTTLS\r\n").await.and_then(Response::into_positive_completion).map_err(away)?;
+        }
+        let mut client = secure(client, self.tls.verifying(), hop).await?;
+        let mut offers = self.greet(&mut client, implicit).await.map_err(away)?;
+        if let (Some(user), Some(password)) = (&relay.username, &relay.password) {
+            // The others of the library's mechanisms add nothing inside TLS.
+            offers.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
+            let credentials = Credentials::new(user.as_str(), password.reveal());
+            if let Err(error) = client.authenticate(&Lent(credentials), &Lent(&offers)).await {
+                return Err(Turned::Away(not_let_in(hop, &error)));
+            }
+        }
+        self.transact(client, &offers, hop, Protection::Verified, parcel).await
+    }
+
+    /// The greeting, where there is one to come, and EHLO; HELO for a server that does not know it.
+    async fn greet<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: &mut SmtpClient<S>,
+        greeting: bool,
+    ) -> Result<EhloResponse<String>, Error> {
+        if greeting {
+            let first = tokio::time::timeout(client.timeout, client.read()).await.map_err(|_| Error::Timeout)??;
+            first.assert_code(220)?;
+        }
+        match client.ehlo(&self.hostname).await {
+            Err(Error::UnexpectedReply(no)) if matches!(no.code, 500..=504) => {
+                client.cmd(format!("HELO {}\r\n", self.hostname)).await?.assert_positive_completion()?;
+                Ok(EhloResponse::default())
+            }
+            other => other,
+        }
+    }
+
+    async fn transact<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut client: SmtpClient<S>,
+        offers: &EhloResponse<String>,
+        hop: &Hop<'_>,
+        protection: Protection,
+        parcel: &Parcel<'_>,
+    ) -> Visit {
+        let all = |outcome: Outcome| Ok(vec![outcome.by(hop.host, protection); parcel.rcpt_to.len()]);
+        let mail = match mail_command(offers, parcel) {
+            Ok(mail) => mail,
+            Err(outcome) => return all(outcome),
+        };
+        match client.cmd(&mail).await.map(|response| reply(&response)) {
+            Ok(said) if said.code / 100 == 2 => {}
+            Ok(said) if said.is_permanent() => return all(of_reply(&said)),
+            Ok(said) => return Err(Turned::Away(of_reply(&said).by(hop.host, protection))),
+            Err(error) => return Err(Turned::Away(of_error(&error).by(hop.host, protection))),
+        }
+        let mut outcomes = name_recipients(&mut client, parcel.rcpt_to).await;
+        if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered(_))) {
+            let end = match self.data(&mut client, parcel).await {
+                Ok(response) => of_reply(&reply(&response)),
+                Err(error) => of_error(&error),
+            };
+            for outcome in outcomes.iter_mut().filter(|outcome| matches!(outcome, Outcome::Delivered(_))) {
+                *outcome = end.clone();
+            }
+        }
+        // Politeness only: whatever comes, all is settled.
+        client.timeout = client.timeout.min(Duration::from_secs(5));
+        let _ = client.quit().await;
+        Ok(outcomes.into_iter().map(|outcome| outcome.by(hop.host, protection)).collect())
+    }
+
+    /// DATA, written here and not by the library: that does not stuff a dot at the very first octet, and adds a line end to
+    /// a message that has one.
+    async fn data<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: &mut SmtpClient<S>,
+        parcel: &Parcel<'_>,
+    ) -> Result<Response<String>, Error> {
+        let go = client.cmd("DATA\r\n").await?;
+        if go.code != 354 {
+            // A 2yz here would pass for an accepted message.
+            let refused =
+                if go.is_positive_completion() { Error::UnparseableReply } else { Error::UnexpectedReply(go) };
+            return Err(refused);
+        }
+        let mut stuffing = Stuffing::default();
+        let mut block = Vec::with_capacity(BLOCK + BLOCK / 64);
+        for part in parcel.header.chunks(BLOCK).chain(parcel.body.chunks(BLOCK)) {
+            block.clear();
+            stuffing.push(part, &mut block);
+            write(client, &block, self.patience.block).await?;
+        }
+        write(client, stuffing.end(), self.patience.block).await?;
+        tokio::time::timeout(self.patience.end_of_data, client.read()).await.map_err(|_| Error::Timeout)?
+    }
+}
+
+/// RCPT for each: a taken one counts as delivered until the end of data. When the conversation breaks off, those refused for
+/// good stay so, and all others wait.
+async fn name_recipients<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut SmtpClient<S>,
+    rcpt_to: &[Address],
+) -> Vec<Outcome> {
+    let mut outcomes = Vec::with_capacity(rcpt_to.len());
+    for rcpt in rcpt_to {
+        let broken = match client.cmd(format!("RCPT TO:<{rcpt}>\r\n")).await {
+            Ok(closing) if closing.code == 421 => of_reply(&reply(&closing)),
+            Ok(response) => {
+                outcomes.push(of_reply(&reply(&response)));
+                continue;
+            }
+            Err(error) => of_error(&error),
+        };
+        outcomes.resize(rcpt_to.len(), broken.clone());
+        for outcome in outcomes.iter_mut().filter(|outcome| !matches!(outcome, Outcome::Bounced(_))) {
+            *outcome = broken.clone();
+        }
+        break;
+    }
+    outcomes
+}
+
+async fn secure(
+    client: SmtpClient<TcpStream>,
+    connector: &TlsConnector,
+    hop: &Hop<'_>,
+) -> Result<SmtpClient<TlsStream<TcpStream>>, Turned> {
+    client.into_tls(connector, hop.host).await.map_err(|error| {
+        let text = format!("no TLS with {}: {error}", hop.host);
+        Turned::TlsBroken(Outcome::deferred(EnhancedCode(4, 7, 5), text).by(hop.host, Protection::None))
+    })
+}
+
+async fn write<S: AsyncWrite + AsyncRead + Unpin>(
+    client: &mut SmtpClient<S>,
+    block: &[u8],
+    patience: Duration,
+) -> Result<(), Error> {
+    let write = async {
+        client.stream.write_all(block).await?;
+        client.stream.flush().await
+    };
+    Ok(tokio::time::timeout(patience, write).await.map_err(|_| Error::Timeout)??)
+}
+
+fn no_tls(hop: &Hop<'_>) -> Outcome {
+    let text = format!("the relay {} does not offer STARTTLS, and nothing goes there in plaintext", hop.host);
+    Outcome::deferred(EnhancedCode(4, 7, 4), text).by(hop.host, Protection::None)
+}
+
+/// The operator's fault, not the message's: it waits.
+fn not_let_in(hop: &Hop<'_>, error: &Error) -> Outcome {
+    tracing::error!(relay = hop.host, %error, "the relay does not take our credentials");
+    let text = format!("the relay {} does not take our credentials", hop.host);
+    Outcome::deferred(EnhancedCode(4, 7, 8), text).by(hop.host, Protection::Verified)
+}
+
+/// MAIL with what the server offers; or why it cannot take this message at all.
+fn mail_command(offers: &EhloResponse<String>, parcel: &Parcel<'_>) -> Result<String, Outcome> {
+    use std::fmt::Write;
+    let size = parcel.header.len() + parcel.body.len();
+    let mut mail = format!("MAIL FROM:<{}>", parcel.mail_from);
+    if offers.has_capability(EXT_SIZE) {
+        // Zero means that there is no fixed limit (RFC 1870 §4).
+        if offers.size > 0 && size > offers.size {
+            let text = format!("the message has {size} octets, and the server takes {} at most", offers.size);
+            return Err(Outcome::bounced(EnhancedCode(5, 3, 4), text));
+        }
+        // Writing to a string cannot fail.
+        let _ = write!(mail, " SIZE={size}");
+    }
+    if parcel.is_8bit {
+        if !offers.has_capability(EXT_8BIT_MIME) {
+            let text = "the message has octets beyond ASCII, and the server does not offer 8BITMIME";
+            return Err(Outcome::bounced(EnhancedCode(5, 6, 3), text));
+        }
+        mail.push_str(" BODY=8BITMIME");
+    }
+    mail.push_str("\r\n");
+    Ok(mail)
+}
+
+/// What the client library wants its arguments wrapped in.
+struct Lent<T>(T);
+
+impl<'a> AsRef<Credentials<&'a str>> for Lent<Credentials<&'a str>> {
+    fn as_ref(&self) -> &Credentials<&'a str> {
+        &self.0
+    }
+}
+
+impl AsRef<EhloResponse<String>> for Lent<&EhloResponse<String>> {
+    fn as_ref(&self) -> &EhloResponse<String> {
+        self.0
+    }
+}
+
+/// The transparency procedure, over the parts of a message.
+#[derive(Debug)]
+struct Stuffing {
+    last: [u8; 2],
+}
+
+impl Default for Stuffing {
+    fn default() -> Self {
+        // The first line begins like any other.
+        Self { last: *b"\r\n" }
+    }
+}
+
+impl Stuffing {
+    fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
+        for octet in part {
+            // After a bare LF too: the message should have none, but a lenient server would see a line there.
+            if *octet == b'.' && matches!(self.last, [_, b'\n' | b'\r']) {
+                out.push(b'.');
+            }
+            out.push(*octet);
+            self.last = [self.last[1], *octet];
+        }
+    }
+
+    /// The end of data, and the line end that the message may lack before it.
+    fn end(&self) -> &'static [u8] {
+        if self.last == *b"\r\n" { b".\r\n" } else { b"\r\n.\r\n" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn stuffed(parts: &[&[u8]]) -> Vec<u8> {
+        let (mut stuffing, mut out) = (Stuffing::default(), Vec::new());
+        for part in parts {
+            stuffing.push(part, &mut out);
+        }
+        out.extend_from_slice(stuffing.end());
+        out
+    }
+
+    #[test]
+    fn a_dot_at_the_very_beginning_is_stuffed_and_no_line_end_is_added_to_one() {
+        assert_eq!(stuffed(&[b".\r\nMAIL FROM:<x>\r\n"]), b"..\r\nMAIL FROM:<x>\r\n.\r\n");
+        assert_eq!(stuffed(&[b"a\r\n"]), b"a\r\n.\r\n");
+        assert_eq!(stuffed(&[b"a"]), b"a\r\n.\r\n");
+        assert_eq!(stuffed(&[]), b".\r\n");
+    }
+
+    proptest! {
+        /// A server that reads by the RFC gets the message back, wherever it was cut.
+        #[test]
+        fn what_was_stuffed_reads_back(lines in proptest::collection::vec("[.a]{0,3}", 0..8), cut in 0usize..40) {
+            let message: Vec<u8> = lines.iter().flat_map(|l| [l.as_bytes(), b"\r\n"].concat()).collect();
+            let (one, two) = message.split_at(cut.min(message.len()));
+            let wire = stuffed(&[one, two]);
+            let mut read = Vec::new();
+            let mut rest = &wire[..];
+            loop {
+                let end = rest.windows(2).position(|w| w == b"\r\n").unwrap() + 2;
+                let (line, after) = rest.split_at(end);
+                rest = after;
+                if line == b".\r\n" { break; }
+                read.extend_from_slice(line.strip_prefix(b".").unwrap_or(line));
+            }
+            prop_assert!(rest.is_empty());
+            prop_assert_eq!(read, message);
+        }
+
+        /// No bare CR or LF makes an early end for a server that takes either for a line end.
+        #[test]
+        fn nothing_ends_the_data_early(message in proptest::collection::vec(proptest::sample::select(b".\r\na".to_vec()), 0..24)) {
+            let wire = stuffed(&[&message]);
+            for end in [&b"\r\n.\r\n"[..], b"\n.\n", b"\n.\r\n", b"\r.\r", b"\r\n.\r\r\n"] {
+                let early = wire.windows(end.len()).position(|w| w == end).is_some_and(|at| at + end.len() < wire.len());
+                prop_assert!(!early, "{:?} in {:?}", end, String::from_utf8_lossy(&wire));
+            }
+        }
+    }
+}

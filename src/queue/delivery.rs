@@ -1,0 +1,363 @@
+//! One attempt: a message and its due recipients at one domain.
+//!
+//! Invariant: the identity is read again before every attempt, so nothing leaves under a domain that is not verified now; an
+//! attempt ends in exactly one settlement. RFC 5321 §5.1, §6.1 (bounces), §4.4 (Return-Path at final delivery).
+
+use super::conversation::{Hop, Parcel, Trust, Turned, Voice};
+use super::letter::{self, Writing};
+use super::mx;
+use super::outcome::{Outcome, pause};
+use crate::address::{Address, ReversePath};
+use crate::authentication::dkim::Signer;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, Relay};
+use crate::dns::{Addresses, Resolver};
+use crate::domain::status::OnUnverified;
+use crate::envelope::EnhancedCode;
+use crate::identity::{VerifiedDomain, after_loss};
+use crate::message::{self, Bounce, FailedRecipient, Trace};
+use crate::store::queue::{Due, ForInbox, Letter, Settlement};
+use crate::store::routing::Route;
+use crate::store::{Store, StoreError, StoredMessage};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The longest an attempt may take over all hosts; less than the lease.
+const ATTEMPT: Duration = Duration::from_secs(25 * 60);
+
+/// Carries mail; clones share everything.
+#[derive(Clone, Debug)]
+pub(super) struct Courier {
+    pub config: Arc<Config>,
+    pub store: Store,
+    pub clock: Clock,
+    pub signer: Signer,
+    pub resolver: Resolver,
+    pub voice: Voice,
+}
+
+/// What an attempt came to: an outcome for each recipient, and copies for inboxes here.
+struct Done {
+    outcomes: Vec<Outcome>,
+    local: Option<(Vec<u8>, Vec<ForInbox>)>,
+}
+
+impl Courier {
+    /// Tries, and says how it ended.
+    pub async fn attempt(&self, mut due: Due) -> Settlement {
+        let (header, done) = match self.store.content(due.letter.outgoing).await {
+            Ok(message) => self.carry(&mut due, message).await,
+            Err(error) => (Vec::new(), self.all(&due, ours(&error))),
+        };
+        self.conclude(&due, done, &header)
+    }
+
+    /// The end of an attempt that a bug of ours cut off.
+    pub fn broken_off(&self, due: &Due, error: &dyn std::error::Error) -> Settlement {
+        self.conclude(due, self.all(due, ours(error)), b"")
+    }
+
+    /// Also gives the header block that left, or was to, for a bounce.
+    async fn carry(&self, due: &mut Due, message: StoredMessage) -> (Vec<u8>, Done) {
+        let message = match self.renew_identity(&mut due.letter, &message).await {
+            Ok(Some(renewed)) => renewed,
+            Ok(None) => message,
+            Err(outcome) => return (message.header, self.all(due, outcome)),
+        };
+        let done = match self.store.delivers(&self.config.platform.domain, &due.domain).await {
+            Ok(true) => self.deliver_here(due, &message).await.unwrap_or_else(|error| self.all(due, ours(&error))),
+            Ok(false) => {
+                let rcpt_to: Vec<Address> = due.deliveries.iter().map(|d| d.rcpt_to.clone()).collect();
+                let parcel = Parcel {
+                    mail_from: &due.letter.mail_from,
+                    rcpt_to: &rcpt_to,
+                    header: &message.header,
+                    body: &message.body,
+                    is_8bit: due.letter.is_8bit,
+                };
+                let outcomes = match tokio::time::timeout(ATTEMPT, self.send(&due.domain, &parcel)).await {
+                    Ok(Ok(outcomes)) => outcomes,
+                    Ok(Err(outcome)) => vec![outcome; rcpt_to.len()],
+                    Err(_) => {
+                        vec![Outcome::deferred(EnhancedCode(4, 4, 7), "the attempt took too long"); rcpt_to.len()]
+                    }
+                };
+                Done { outcomes, local: None }
+            }
+            Err(error) => self.all(due, ours(&error)),
+        };
+        (message.header, done)
+    }
+
+    /// Reads the status of the message's domain. Lost: the message is written and signed anew under the fallback identity,
+    /// in the store too.
+    async fn renew_identity(
+        &self,
+        letter: &mut Letter,
+        message: &StoredMessage,
+    ) -> Result<Option<StoredMessage>, Outcome> {
+        let (Some(domain), Some(account), Some(wished)) = (&letter.domain, &letter.account, letter.mail_from.address())
+        else {
+            return Ok(None);
+        };
+        let sender = self.store.sender(account.clone(), letter.inbox.clone()).await.map_err(|e| ours(&e))?;
+        let claim = sender.claim(domain);
+        if claim.and_then(VerifiedDomain::of).is_some() {
+            return Ok(None);
+        }
+        if claim.is_some_and(|claim| claim.on_unverified == OnUnverified::Reject) {
+            let text = format!("{wished} cannot be used any more: its domain is not verified");
+            return Err(Outcome::bounced(EnhancedCode(5, 7, 1), text));
+        }
+        let choice = after_loss(&letter.inbox_name, &self.config.platform.domain, wished, claim);
+        let reason = choice.fallback.as_ref().map_or(crate::domain::status::VerifiedStatus::Failed, |f| f.reason);
+        tracing::info!(submission = %letter.id, %wished, %reason, "the domain was lost: the message falls back");
+        let original = self.store.content(letter.original).await.map_err(|e| ours(&e))?;
+        let with = Writing {
+            choice: &choice,
+            inbox: &letter.inbox_name,
+            sender: &sender,
+            id: &letter.id,
+            protocol: &letter.protocol,
+            client: letter.client,
+            arrived_at: letter.arrived_at,
+        };
+        let written = letter::write(&self.config, &self.signer, &with, &original.header, &message.body).await;
+        let (header, from) = written.map_err(|e| ours(&e))?;
+        let replaced = self.store.replace_outgoing(letter.id.clone(), from.clone(), reason, header.clone()).await;
+        replaced.map_err(|e| ours(&e))?;
+        letter.domain = None;
+        letter.mail_from = ReversePath::Mailbox(from);
+        letter.is_8bit = !header.is_ascii() || !message.body.is_ascii();
+        Ok(Some(StoredMessage { header, body: original.body }))
+    }
+
+    /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.
+    async fn deliver_here(&self, due: &Due, message: &StoredMessage) -> Result<Done, StoreError> {
+        let mut outcomes = Vec::with_capacity(due.deliveries.len());
+        let mut copies: Vec<ForInbox> = Vec::new();
+        for delivery in &due.deliveries {
+            let route = self.store.route(&self.config.platform.domain, &delivery.rcpt_to, self.clock.now()).await?;
+            let (status, text) = match route {
+                Route::Inbox(recipient) => {
+                    // Two addresses of one inbox get one copy.
+                    if !copies.iter().any(|copy| copy.inbox == *recipient.inbox()) {
+                        copies.push(ForInbox::recipient(&recipient, &due.letter.mail_from));
+                    }
+                    (EnhancedCode(2, 1, 5), "delivered to an inbox here")
+                }
+                Route::NoSuchUser => (EnhancedCode(5, 1, 1), "there is no inbox of this address"),
+                // The domain was lost between two questions to the store.
+                Route::PendingDomain | Route::NotHosted => (EnhancedCode(4, 3, 0), "the domain has just changed"),
+            };
+            let said = super::outcome::Said::ours(status, text);
+            outcomes.push(match status.0 {
+                2 => Outcome::Delivered(said),
+                5 => Outcome::Bounced(said),
+                _ => Outcome::Deferred(said),
+            });
+        }
+        let only = match copies.as_slice() {
+            [one] => Some(&one.rcpt_to),
+            _ => None,
+        };
+        let mut header = message::trace(&Trace {
+            return_path: Some(&due.letter.mail_from),
+            helo: self.config.platform.hostname.as_str(),
+            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            hostname: &self.config.platform.hostname,
+            protocol: "LMTP",
+            id: due.letter.id.as_str(),
+            for_address: only,
+            now: Timestamp::real(),
+        });
+        header.extend_from_slice(&message.header);
+        Ok(Done { outcomes, local: (!copies.is_empty()).then_some((header, copies)) })
+    }
+
+    /// To other servers: the relay, or the hosts of the domain's MX in order until one takes the message or refuses it.
+    async fn send(&self, domain: &crate::address::DomainName, parcel: &Parcel<'_>) -> Result<Vec<Outcome>, Outcome> {
+        if let Some(relay) = &self.config.queue.relay {
+            let sockets = self.relay_addresses(relay).await?;
+            return self.try_each(&relay.host, &sockets, Trust::Relay(relay), parcel).await;
+        }
+        let hosts = mx::hosts(&self.resolver, &self.config, domain.as_str()).await?;
+        let mut last: Option<Outcome> = None;
+        for host in &hosts {
+            let tried = match mx::addresses(&self.resolver, &self.config, host).await {
+                Ok(sockets) => self.try_each(host, &sockets, Trust::Opportunistic, parcel).await,
+                Err(outcome) => Err(outcome),
+            };
+            match tried {
+                Ok(outcomes) => return Ok(outcomes),
+                // The host is this one by another name: those after it are no better.
+                Err(loops) if loops.said().mx.is_none() && loops.said().status == EnhancedCode(4, 4, 6) => {
+                    return Err(last.unwrap_or(loops));
+                }
+                // As long as one host may take it later, the message waits.
+                Err(outcome) => last = Some(softer(last, outcome)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Outcome::deferred(EnhancedCode(4, 4, 4), format!("{domain} names no MX host"))))
+    }
+
+    async fn try_each(
+        &self,
+        host: &str,
+        sockets: &[SocketAddr],
+        trust: Trust<'_>,
+        parcel: &Parcel<'_>,
+    ) -> Result<Vec<Outcome>, Outcome> {
+        let mut last = None;
+        for socket in sockets {
+            let hop = Hop { host, socket: *socket, trust };
+            let mut visit = self.voice.hand_over(&hop, parcel).await;
+            if let (Err(Turned::TlsBroken(outcome)), Trust::Opportunistic) = (&visit, trust) {
+                tracing::info!(host, %socket, reason = outcome.said().text, "TLS is broken there: plaintext");
+                visit = self.voice.hand_over(&Hop { trust: Trust::Plaintext, ..hop }, parcel).await;
+            }
+            match visit {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(Turned::TlsBroken(outcome) | Turned::Away(outcome)) => last = Some(softer(last, outcome)),
+            }
+        }
+        Err(last.unwrap_or_else(|| Outcome::deferred(EnhancedCode(4, 4, 4), format!("{host} has no address"))))
+    }
+
+    /// The operator names the relay, so its address may be anywhere.
+    async fn relay_addresses(&self, relay: &Relay) -> Result<Vec<SocketAddr>, Outcome> {
+        let found = match relay.host.parse::<IpAddr>() {
+            Ok(address) => Addresses::Found(vec![address]),
+            Err(_) if relay.host == "localhost" => Addresses::Found(vec![Ipv4Addr::LOCALHOST.into()]),
+            Err(_) => self.resolver.addresses(&relay.host).await,
+        };
+        match found {
+            Addresses::Found(found) => Ok(found.into_iter().map(|ip| SocketAddr::new(ip, relay.port)).collect()),
+            // A fault of the configuration bounces nobody's mail.
+            Addresses::None { .. } | Addresses::Indefinite(_) => {
+                let text = format!("the relay {} has no address", relay.host);
+                Err(Outcome::deferred(EnhancedCode(4, 4, 3), text))
+            }
+        }
+    }
+
+    fn all(&self, due: &Due, outcome: Outcome) -> Done {
+        Done { outcomes: vec![outcome; due.deliveries.len()], local: None }
+    }
+
+    /// The settlement: who is done, who waits until when, and the bounce for those who failed.
+    fn conclude(&self, due: &Due, done: Done, header: &[u8]) -> Settlement {
+        let (now, real) = (self.clock.now(), Timestamp::real());
+        let letter = &due.letter;
+        let mut settlement = Settlement {
+            submission: letter.id.clone(),
+            done: Vec::new(),
+            deferred: Vec::new(),
+            local: done.local,
+            bounce: None,
+            at: now,
+            received_at: real,
+        };
+        let mut failed = Vec::new();
+        for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
+            let outcome = if now >= letter.expires_at { outcome.expired() } else { outcome };
+            log(due, &delivery.rcpt_to, &outcome);
+            match outcome {
+                Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
+                Outcome::Bounced(said) => {
+                    settlement.done.push(delivery.id.clone());
+                    failed.push((&delivery.rcpt_to, said));
+                }
+                Outcome::Deferred(said) => {
+                    let seed = format!("{} {}", letter.id, due.domain);
+                    let next = now.after(pause(&self.config.queue.retry_pauses, delivery.attempts, &seed));
+                    // One last try at the end of its time.
+                    let next = next.min(letter.expires_at);
+                    settlement.deferred.push((delivery.id.clone(), next, said.text, said.mx));
+                }
+            }
+        }
+        let failed: Vec<FailedRecipient<'_>> = failed
+            .iter()
+            .map(|(address, said)| FailedRecipient {
+                address,
+                status: said.status,
+                diagnostic: &said.text,
+                remote_mta: said.mx.as_deref(),
+                last_attempt: real,
+            })
+            .collect();
+        settlement.bounce = self.bounce(letter, &failed, header, real);
+        settlement
+    }
+
+    /// The bounce, for the sender's own INBOX. A bounce is never bounced.
+    fn bounce(
+        &self,
+        letter: &Letter,
+        failed: &[FailedRecipient<'_>],
+        header: &[u8],
+        now: Timestamp,
+    ) -> Option<(Vec<u8>, Vec<u8>, ForInbox)> {
+        if failed.is_empty() {
+            return None;
+        }
+        let (Some(account), Some(inbox), ReversePath::Mailbox(to)) =
+            (&letter.account, &letter.inbox, &letter.mail_from)
+        else {
+            tracing::warn!(submission = %letter.id, "nobody is left to tell of the failure");
+            return None;
+        };
+        let bounce = message::bounce(&Bounce {
+            to,
+            platform: &self.config.platform.domain,
+            hostname: &self.config.platform.hostname,
+            queue_id: letter.id.as_str(),
+            arrived_at: letter.arrived_at,
+            failed,
+            original_header: header,
+            now,
+            message_id: &format!("bounce.{}", crate::id::MessageId::new()),
+        });
+        let (header, body) = message::split(&bounce);
+        let mut stored = b"Return-Path: <>\r\n".to_vec();
+        stored.extend_from_slice(header);
+        let place = ForInbox {
+            account: account.clone(),
+            inbox: inbox.clone(),
+            mail_from: ReversePath::Null,
+            rcpt_to: to.clone(),
+        };
+        Some((stored, body.to_vec(), place))
+    }
+}
+
+fn softer(last: Option<Outcome>, next: Outcome) -> Outcome {
+    match last {
+        Some(last @ Outcome::Deferred(_)) if matches!(next, Outcome::Bounced(_)) => last,
+        _ => next,
+    }
+}
+
+/// Our own fault: it is tried again, and the cause is in the log.
+fn ours(error: &dyn std::error::Error) -> Outcome {
+    tracing::error!(%error, "a delivery could not be tried");
+    Outcome::deferred(EnhancedCode(4, 3, 0), "a fault of this system; the message is kept")
+}
+
+/// One line for each recipient of each attempt.
+fn log(due: &Due, rcpt: &Address, outcome: &Outcome) {
+    let said = outcome.said();
+    tracing::info!(
+        submission = %due.letter.id,
+        %rcpt,
+        outcome = outcome.word(),
+        status = %said.status,
+        mx = said.mx.as_deref().unwrap_or("-"),
+        tls = said.tls.as_str(),
+        reply = said.text,
+        identity = %due.letter.mail_from,
+        "delivery"
+    );
+}

@@ -1,0 +1,61 @@
+//! The header block a message leaves with: rewritten for its identity and signed as it.
+//!
+//! Invariant: what leaves was made for one identity, and signed by that identity's domain. Taking a message in and a later
+//! loss of its domain go through the same function.
+
+use crate::address::{Address, InboxName};
+use crate::authentication::dkim::{SignError, Signer};
+use crate::clock::Timestamp;
+use crate::config::Config;
+use crate::id::SubmissionId;
+use crate::identity::Choice;
+use crate::message::{self, Outgoing};
+use crate::store::senders::Sender;
+use std::net::IpAddr;
+
+/// What a header block is made with.
+#[derive(Debug)]
+pub(crate) struct Writing<'a> {
+    /// Under which address.
+    pub choice: &'a Choice,
+    /// The sender's inbox.
+    pub inbox: &'a InboxName,
+    /// Its aliases and domains.
+    pub sender: &'a Sender,
+    /// The queue id.
+    pub id: &'a SubmissionId,
+    /// How the message came.
+    pub protocol: &'a str,
+    /// From where, if Received is to show it.
+    pub client: Option<IpAddr>,
+    /// When: real time.
+    pub arrived_at: Timestamp,
+}
+
+/// The signed header block for the message, and its final From.
+pub(crate) async fn write(
+    config: &Config,
+    signer: &Signer,
+    with: &Writing<'_>,
+    header: &[u8],
+    body: &[u8],
+) -> Result<(Vec<u8>, Address), SignError> {
+    let identity = &with.choice.identity;
+    let outgoing = Outgoing {
+        choice: with.choice,
+        inbox: with.inbox,
+        aliases: &with.sender.aliases_at(identity.custom_domain()),
+        own_domains: &with.sender.own_domains(&config.platform.domain),
+        platform: &config.platform.domain,
+        hostname: &config.platform.hostname,
+        queue_id: with.id.as_str(),
+        protocol: with.protocol,
+        client: with.client,
+        now: with.arrived_at,
+        message_id: with.id.as_str(),
+    };
+    let (header, from) = message::outgoing(header, &outgoing);
+    let mut signed = signer.sign(identity, &header, body).await?;
+    signed.extend_from_slice(&header);
+    Ok((signed, from))
+}

@@ -1,0 +1,180 @@
+//! When what is tried: attempts that are due are claimed, run side by side, and settled.
+//!
+//! Invariant: at most `queue.concurrency` attempts run, at most [`PER_DOMAIN`] of them to one domain, and never two of one
+//! message to one domain. A lease outlives its attempt, unless the process dies; then the next start releases it.
+//! RFC 5321 §4.5.4.1.
+
+use super::Queue;
+use crate::address::DomainName;
+use crate::clock::Timestamp;
+use crate::events::Event;
+use crate::id::SubmissionId;
+use crate::net::listener::Shutdown;
+use crate::store::queue::{Due, InFlight, Settlement};
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// Attempts at once to one domain: a large host sees us as a polite one.
+const PER_DOMAIN: usize = 4;
+/// How long an attempt is its owner's.
+const LEASE: Duration = Duration::from_secs(30 * 60);
+/// The longest sleep. Whoever moves the clock wakes the queue, so this only bounds a mistake.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Pauses between tries to write an outcome down: a message that was delivered must not be sent again.
+const SETTLE_PAUSES: [Duration; 4] =
+    [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
+
+/// The attempts that run now.
+#[derive(Debug, Default)]
+pub(super) struct Running(Mutex<HashSet<(SubmissionId, DomainName)>>);
+
+impl Running {
+    fn snapshot(&self) -> InFlight {
+        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        InFlight { attempts: running.iter().cloned().collect(), per_domain: PER_DOMAIN }
+    }
+
+    fn count(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    fn begin(&self, due: &Due) {
+        let key = (due.letter.id.clone(), due.domain.clone());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    fn end(&self, id: &SubmissionId, domain: &DomainName) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id.clone(), domain.clone()));
+    }
+}
+
+impl Queue {
+    /// Runs the queue until the shutdown; then waits for the attempts under way.
+    pub async fn run(self, shutdown: Shutdown) {
+        match self.inner.courier.store.release_leases().await {
+            Ok(0) => {}
+            Ok(released) => tracing::info!(released, "attempts that a crash cut off are due again"),
+            Err(error) => tracing::error!(%error, "the queue could not be looked at"),
+        }
+        while !shutdown.is_requested() {
+            // Before the look, so that what happens during it is not missed.
+            let woken = self.inner.bell.notified();
+            let sleep = self.dispatch_and_rest().await;
+            tokio::select! {
+                () = shutdown.requested() => {}
+                () = woken => {}
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+        self.idle().await;
+    }
+
+    /// Resolves when no attempt runs.
+    async fn idle(&self) {
+        loop {
+            let ended = self.inner.ended.notified();
+            tokio::pin!(ended);
+            // Listens before it looks, so that no end is missed.
+            ended.as_mut().enable();
+            if self.inner.running.count() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Begins what is due, and says how long nothing else will be.
+    async fn dispatch_and_rest(&self) -> Duration {
+        // With the store in trouble, or every place taken, a short rest; the end of an attempt wakes anyway.
+        let short = Duration::from_secs(1);
+        match self.dispatch(self.now()).await {
+            Ok(0) => match self.next_due().await {
+                Some(next) => next.since(self.now()).clamp(short / 100, LONGEST_SLEEP).max(self.rest_when_full(short)),
+                None => LONGEST_SLEEP,
+            },
+            Ok(_) => Duration::ZERO,
+            Err(()) => short,
+        }
+    }
+
+    fn rest_when_full(&self, short: Duration) -> Duration {
+        if self.inner.running.count() > 0 { short } else { Duration::ZERO }
+    }
+
+    /// Tries everything that is due now, and answers when no attempt runs any more.
+    pub async fn settle(&self) {
+        let until = self.now();
+        loop {
+            let begun = self.dispatch(until).await.unwrap_or(0);
+            self.idle().await;
+            if begun == 0 {
+                return;
+            }
+        }
+    }
+
+    /// When the next attempt is due; none when the queue is empty.
+    pub async fn next_due(&self) -> Option<Timestamp> {
+        let next = self.inner.courier.store.next_attempt_due().await;
+        next.inspect_err(|error| tracing::error!(%error, "the queue could not be looked at")).ok().flatten()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.inner.courier.clock.now()
+    }
+
+    /// Claims what is due at `now`, as much as there is room for, and begins it. How many attempts that were.
+    async fn dispatch(&self, now: Timestamp) -> Result<usize, ()> {
+        let inner = &self.inner;
+        // One at a time: the room is counted before it is taken.
+        let _turn = inner.dispatching.lock().await;
+        let in_flight = inner.running.snapshot();
+        let room = inner.courier.config.queue.concurrency.saturating_sub(in_flight.attempts.len());
+        if room == 0 {
+            return Ok(0);
+        }
+        let lease = self.now().after(LEASE);
+        let claimed = inner.courier.store.claim_due(now, lease, room, in_flight).await;
+        let claimed = claimed.map_err(|error| tracing::error!(%error, "no mail could be taken from the queue"))?;
+        let begun = claimed.len();
+        for due in claimed {
+            inner.running.begin(&due);
+            tokio::spawn(self.clone().carry(due));
+        }
+        Ok(begun)
+    }
+
+    async fn carry(self, due: Due) {
+        let (courier, carried) = (self.inner.courier.clone(), due.clone());
+        // A task of its own, so that a bug in it ends neither the place nor the message.
+        let settlement = match tokio::spawn(async move { courier.attempt(carried).await }).await {
+            Ok(settlement) => settlement,
+            Err(error) => self.inner.courier.broken_off(&due, &error),
+        };
+        self.write_down(settlement).await;
+        self.inner.running.end(&due.letter.id, &due.domain);
+        self.inner.ended.notify_waiters();
+        self.inner.bell.notify_one();
+    }
+
+    async fn write_down(&self, settlement: Settlement) {
+        let id = settlement.submission.clone();
+        let settlement = std::sync::Arc::new(settlement);
+        for pause in SETTLE_PAUSES.map(Some).into_iter().chain([None]) {
+            match self.inner.courier.store.settle(std::sync::Arc::clone(&settlement)).await {
+                Ok(placed) => {
+                    for placed in placed {
+                        let event = Event::MailboxChanged { inbox: placed.inbox, mailbox: placed.mailbox };
+                        self.inner.events.publish(&placed.account, event);
+                    }
+                    return;
+                }
+                Err(error) => tracing::error!(submission = %id, %error, "an outcome could not be written down"),
+            }
+            if let Some(pause) = pause {
+                tokio::time::sleep(pause).await;
+            }
+        }
+    }
+}
