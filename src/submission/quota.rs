@@ -36,7 +36,7 @@ impl Quota {
         let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
         let mut spent = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |spent: &Spent| now.since(spent.since) >= HOUR;
-        if !spent.get(account).is_some_and(|spent| !over(spent)) {
+        if spent.get(account).is_none_or(over) {
             // Whoever begins an hour clears up after those whose hour is over.
             spent.retain(|_, spent| !over(spent));
             spent.insert(account.clone(), Spent { since: now, messages: 0, recipients: 0 });
