@@ -27,12 +27,12 @@ impl Outcome {
     }
 }
 
-/// A script of `tests/stories/scripts`, with the packages of `tests/requirements.txt`.
+/// A script of `tests/stories/python`, with the packages of `tests/requirements.txt`.
 pub fn python(script: &str, arguments: &[&str], input: &[u8]) -> Outcome {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/python/bin/python3");
     assert!(interpreter.exists(), "{} is missing: run tests/run, which makes it", interpreter.display());
-    let script = root.join("tests/stories/scripts").join(script);
+    let script = root.join("tests/stories/python").join(script);
     let mut command = Command::new(interpreter);
     command.arg("-B").arg(script).args(arguments);
     run(command, input)
