@@ -19,7 +19,9 @@ use crate::events::Events;
 use crate::inbound::Inbound;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
+use crate::queue::Queue;
 use crate::store::{OpenError, Store, StoreError};
+use crate::submission::Submission;
 use doors::Bound;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -44,6 +46,9 @@ pub enum StartError {
     /// The signing keys.
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
+    /// The roots that outbound TLS trusts.
+    #[error("queue.extra_roots: {0}")]
+    Roots(TlsError),
     /// The resolvers.
     #[error("[dns]: {0}")]
     Resolver(#[from] ResolverError),
@@ -80,6 +85,10 @@ pub struct Services {
     pub resolver: Resolver,
     /// DKIM keys.
     pub keys: Keys,
+    /// Mail on its way out.
+    pub queue: Queue,
+    /// Mail that is handed in.
+    pub submission: Submission,
     /// Mail that comes in.
     pub inbound: Inbound,
     /// The door-keeper.
@@ -91,9 +100,22 @@ impl Services {
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let store = Store::open(&config.data_dir.0)?;
+        // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
+        store.ensure_platform_account(clock.now()).await?;
         let events = Events::new();
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config).await?;
+        let queue = Queue::new(
+            Arc::clone(&config),
+            store.clone(),
+            clock.clone(),
+            events.clone(),
+            keys.signer(),
+            resolver.clone(),
+        )
+        .map_err(StartError::Roots)?;
+        let submission =
+            Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
         let authenticator = Authenticator::new(
             store.clone(),
@@ -101,7 +123,7 @@ impl Services {
             config.platform.domain.clone(),
             config.limits.failed_logins,
         );
-        Ok(Self { config, clock, store, events, resolver, keys, inbound, authenticator })
+        Ok(Self { config, clock, store, events, resolver, keys, queue, submission, inbound, authenticator })
     }
 }
 
@@ -126,6 +148,9 @@ impl App {
         let addresses = bound.addresses();
         let (doors, background) = (Shutdown::new(), Shutdown::new());
         bound.open(&services, tls.clone(), routes, &doors)?;
+        let queue = services.queue.clone();
+        let ending = background.clone();
+        background.spawn(queue.run(ending));
         if let Some(tls) = tls {
             let ending = background.clone();
             background.spawn(async move {

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
-use crate::smtp::{self, MxDoor};
+use crate::smtp::{self, MxDoor, SubmissionDoor};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -97,7 +97,18 @@ impl Bound {
                 MxDoor { config: Arc::clone(&services.config), tls: tls.clone(), inbound: services.inbound.clone() };
             doors.spawn(smtp::mx(listener, Arc::new(door), doors.clone()));
         }
-        let _ = (self.submission, self.submissions);
+        let door = Arc::new(SubmissionDoor {
+            config: Arc::clone(&services.config),
+            tls,
+            events: services.events.clone(),
+            authenticator: services.authenticator.clone(),
+            submission: services.submission.clone(),
+        });
+        for (listener, implicit_tls) in [(self.submission, false), (self.submissions, true)] {
+            if let Some(listener) = listener {
+                doors.spawn(smtp::submission(listener, Arc::clone(&door), implicit_tls, doors.clone()));
+            }
+        }
         Ok(())
     }
 }
