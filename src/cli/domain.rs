@@ -198,7 +198,7 @@ fn code_of(domain: &Value) -> ExitCode {
 /// A domain by id or by name, in any spelling that the daemon takes.
 async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     if name.starts_with("dom_") {
-        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?);
+        return client.get(&format!("{PATH}/{}", encoded(name))).await;
     }
     let canonical = crate::address::DomainName::parse(name)
         .map_err(|e| Failure::usage(format!("{name}: {e}"), "write a domain's name, like acme.com, or its id"))?;

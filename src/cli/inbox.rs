@@ -137,7 +137,7 @@ fn table(rows: Vec<Value>, fields: &[&str], rest: &RestArgs) {
 
 async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     if name.starts_with("inb_") {
-        return Ok(client.get(&format!("{PATH}/{}", encoded(name))).await?);
+        return client.get(&format!("{PATH}/{}", encoded(name))).await;
     }
     let all = client.list(PATH).await?;
     all.into_iter().find(|i| cell(i, "name").eq_ignore_ascii_case(name)).ok_or_else(|| {

@@ -1,8 +1,9 @@
 //! A daemon for one test: the real program as `sandbox`, on free ports, ended by its process id.
 
+use crate::clients::{Outcome, run};
 use crate::rest::Rest;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,26 +64,16 @@ impl Daemon {
         Rest::new(self.ready("http"), token)
     }
 
-    /// The data directory.
-    pub fn data_dir(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
     /// Everything it has logged, over all starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
     }
 
-    /// Runs the program's command line against this daemon; gives the exit code and both outputs.
-    pub fn cli(&self, arguments: &[&str]) -> (i32, String, String) {
-        let output = Command::new(env!("CARGO_BIN_EXE_inboxlayer"))
-            .args(arguments)
-            .env("INBOXLAYER_URL", self.ready("http"))
-            .env("INBOXLAYER_TOKEN", self.ready("token"))
-            .output()
-            .expect("the program starts");
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        (output.status.code().unwrap_or(-1), text(&output.stdout), text(&output.stderr))
+    /// Runs the program's command line against this daemon, with a token.
+    pub fn cli(&self, token: &str, arguments: &[&str]) -> Outcome {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
+        command.args(arguments).env("INBOXLAYER_URL", self.ready("http")).env("INBOXLAYER_TOKEN", token);
+        run(command, b"")
     }
 }
 

@@ -11,8 +11,11 @@
 )]
 
 mod clients;
+mod command_line;
 mod daemon;
+mod isolation;
 mod outside;
 mod own_domain;
+mod refusals;
 mod rest;
 mod tidy;

@@ -1,0 +1,88 @@
+//! The command line against a running daemon: every noun, and how it fails.
+
+use crate::daemon::Daemon;
+use serde_json::Value;
+
+#[test]
+fn from_an_operators_token_to_a_verified_domain() {
+    let daemon = Daemon::start();
+    let operator = daemon.ready("operator_token").to_owned();
+    let json = |token: &str, arguments: &[&str]| -> Value {
+        let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
+        daemon.cli(token, &arguments).succeeded().json()
+    };
+
+    let account = json(&operator, &["account", "create", "acme"]);
+    let id = account["id"].as_str().unwrap();
+    assert!(daemon.cli(&operator, &["account", "list"]).succeeded().stdout.contains(id));
+    let made = daemon.cli(&operator, &["token", "create", "--account", id]).succeeded();
+    let token = made.stdout.trim();
+    assert!(token.starts_with("ilt_") && !made.stderr.contains(token), "{made:?}");
+    assert!(daemon.cli(token, &["token", "list"]).succeeded().stdout.contains("account"));
+
+    let inbox = json(token, &["inbox", "create", "helpdesk"]);
+    assert_eq!(inbox["name"], "helpdesk");
+    assert!(daemon.cli(&operator, &["inbox", "list", "--account", id]).succeeded().stdout.contains("helpdesk"));
+
+    let added = daemon.cli(token, &["domain", "add", "Acme-Corp.TEST."]).succeeded().stdout;
+    assert!(added.contains("acme-corp.test  pending") && added.contains("dkim.amazonses.com"), "{added}");
+    assert!(!added.contains('\u{1b}'), "no colour unless it is a terminal: {added:?}");
+    daemon.cli(token, &["inbox", "alias", "helpdesk", "support@acme-corp.test"]).succeeded();
+    assert!(daemon.cli(token, &["inbox", "aliases", "helpdesk"]).succeeded().stdout.contains("support@acme-corp.test"));
+
+    let shown = daemon.cli(token, &["domain", "verify", "acme-corp.test", "--wait=1"]);
+    assert_eq!(shown.code, 3, "{shown:?}");
+    assert!(shown.stdout.contains("missing") && shown.stdout.contains("  fix: "), "{}", shown.stdout);
+    let domain = json(token, &["domain", "show", "acme-corp.test"])["id"].as_str().unwrap().to_owned();
+    let publish = format!("/sandbox/domains/{domain}/publish");
+    daemon.api().call(reqwest::Method::POST, &publish, None, &[]).expect(200);
+    daemon.api().post("/sandbox/clock", serde_json::json!({"advance_seconds": 7200})).expect(200);
+    let shown = daemon.cli(token, &["domain", "show", "acme-corp.test"]).succeeded().stdout;
+    assert!(shown.contains("acme-corp.test  verified"), "{shown}");
+    let listed = daemon.cli(token, &["domain", "list"]).succeeded().stdout;
+    assert!(listed.lines().any(|l| l.starts_with("acme-corp.test  verified  yes    yes")), "{listed}");
+    daemon.cli(token, &["domain", "set", "acme-corp.test", "--default", "true"]).succeeded();
+    assert_eq!(json(token, &["domain", "show", &domain])["is_default"], true);
+
+    assert_eq!(daemon.cli(token, &["queue", "list"]).succeeded().stdout, "the queue is empty\n");
+    daemon.cli(token, &["domain", "delete", "acme-corp.test"]).succeeded();
+    daemon.cli(token, &["inbox", "delete", "helpdesk"]).succeeded();
+}
+
+#[test]
+fn a_message_that_waits_is_listed_tried_and_dropped() {
+    let daemon = Daemon::start();
+    let (api, token) = (daemon.api(), daemon.ready("token"));
+    api.post("/sandbox/dns/faults", serde_json::json!({"name": "silent.test", "fault": "servfail"})).expect(200);
+    let draft = serde_json::json!({"to": "x@silent.test", "subject": "waits", "text": "Hello."});
+    let sent = api.post(&format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id")), draft).expect(202);
+    let id = sent.at("/id");
+    api.poll(&format!("/api/v1/queue/{id}"), |a| a.body["deliveries"][0]["last_reply"].is_string());
+    let listed = daemon.cli(token, &["queue", "list"]).succeeded().stdout;
+    assert!(listed.contains(id) && listed.contains("x@silent.test"), "{listed}");
+    daemon.cli(token, &["queue", "retry", id]).succeeded();
+    daemon.cli(token, &["queue", "drop", id]).succeeded();
+    let gone = daemon.cli(token, &["queue", "show", id]);
+    assert_eq!(gone.code, 1, "{gone:?}");
+}
+
+#[test]
+fn failures_say_what_and_what_to_do() {
+    let daemon = Daemon::start();
+    let token = daemon.ready("token");
+    for (token, arguments, code, says) in [
+        ("ilt_wrong", vec!["inbox", "list"], 1, "error: "),
+        (token, vec!["domain", "add", "co.uk"], 1, "  fix: "),
+        (token, vec!["domain", "show", "nobody.test"], 1, "inboxlayer domain add nobody.test"),
+        (token, vec!["account", "create", "x"], 1, "error: "),
+        (token, vec!["inbox", "create", "postmaster"], 1, "  fix: "),
+        (token, vec!["inbox", "create"], 2, "Usage: "),
+    ] {
+        let outcome = daemon.cli(token, &arguments);
+        assert_eq!(outcome.code, code, "{arguments:?}: {outcome:?}");
+        assert!(outcome.stderr.contains(says), "{arguments:?}: {outcome:?}");
+        assert!(outcome.stdout.is_empty(), "{arguments:?}: {outcome:?}");
+    }
+    let nobody = daemon.cli(token, &["inbox", "list", "--url", "http://127.0.0.1:1"]);
+    assert!(nobody.code == 1 && nobody.stderr.contains("no daemon answers at http://127.0.0.1:1"), "{nobody:?}");
+}
