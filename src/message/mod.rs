@@ -18,4 +18,6 @@ pub use received::{Trace, trace};
 pub use rewrite::{Outgoing, outgoing, without_results_of};
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;

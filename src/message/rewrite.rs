@@ -56,16 +56,26 @@ pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
 
     let mut froms: Vec<Field<'_>> = Vec::new();
     let (mut from_at, mut has_date, mut has_message_id) = (None, false, false);
+    let mut last = Last::Ours;
     let mut fields = Fields::new(header);
     for field in fields.by_ref() {
         if field.is("From") {
-            from_at.get_or_insert(out.len());
+            if froms.is_empty() {
+                last.fence(&mut out, with.queue_id, Next::Field);
+                from_at = Some(out.len());
+            }
             froms.push(field);
         } else if leaves(&field, &own, with) {
             has_date |= field.is("Date");
             has_message_id |= field.is("Message-ID");
             write_field(&mut out, field.raw);
+            last = last.then(field);
         }
+    }
+    if froms.is_empty() {
+        last.fence(&mut out, with.queue_id, Next::Field);
+    } else if has_date && has_message_id && with.choice.fallback.is_none() {
+        last.fence(&mut out, with.queue_id, Next::Body);
     }
 
     let (author, address) = author(&froms, &own);
@@ -84,6 +94,46 @@ pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(after_empty_line(fields.rest()));
     (out, address)
+}
+
+/// What is to follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Field,
+    Body,
+}
+
+/// What stands last in the block that is being written.
+///
+/// Some readers, mail-parser among them, run on past the end of two kinds of fields: a date whose zone is one letter
+/// takes the next line with it, and so on from line to line; an unclosed encoded word in base64 reaches over the empty
+/// line. They would miss our From, or take the first lines of the body for fields and find another one there.
+#[derive(Clone, Copy)]
+enum Last<'a> {
+    /// A field of ours: it ends where it ends.
+    Ours,
+    /// One of the client's; `in_date` where a reader may still be in a date.
+    Clients { field: Field<'a>, in_date: bool },
+}
+
+impl<'a> Last<'a> {
+    /// The client's `field` follows.
+    fn then(self, field: Field<'a>) -> Self {
+        let lone_letter = |b: &[u8]| matches!(b, [.., a, z] if !a.is_ascii_alphabetic() && z.is_ascii_alphabetic());
+        let dated = matches!(self, Self::Clients { in_date: true, .. }) || field.is("Date") || field.is("Resent-Date");
+        Self::Clients { field, in_date: dated && lone_letter(field.raw.trim_ascii_end()) }
+    }
+
+    /// Writes a field that may be run over, where one could be.
+    fn fence(&mut self, out: &mut Vec<u8>, queue_id: &str, next: Next) {
+        // No encoded word reaches over a field of ours, since its colon is no base64.
+        if let Self::Clients { field, in_date } = self
+            && (*in_date || (next == Next::Body && !encoded_words_are_closed(field.value)))
+        {
+            out.extend_from_slice(format!("X-Inboxlayer-Queue-ID: {queue_id}\r\n").as_bytes());
+        }
+        *self = Self::Ours;
+    }
 }
 
 /// The identity's address. One that only quotes can hold (a tag with odd characters) leaves without its tag: too many

@@ -1,4 +1,4 @@
-//! What holds for whole messages: golden files and properties.
+//! What holds for whole messages, rule by rule and by golden files.
 //!
 //! Invariant: an independent parser sees what we say it will. RFC 5322, RFC 3464.
 
@@ -6,14 +6,11 @@ use super::*;
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
-use crate::envelope::EnhancedCode;
 use crate::id::DomainId;
 use crate::identity::{Choice, Claim, Fallback, SendIdentity, VerifiedDomain};
-use mail_parser::{Message, MessageParser, MimeHeaders};
-use proptest::prelude::*;
 
 /// A sender: inbox `acme-support` with the alias `support` at acme.com.
-struct Sender {
+pub(super) struct Sender {
     choice: Choice,
     inbox: InboxName,
     aliases: Vec<String>,
@@ -22,7 +19,7 @@ struct Sender {
     hostname: DomainName,
 }
 
-fn domain(name: &str) -> DomainName {
+pub(super) fn domain(name: &str) -> DomainName {
     DomainName::parse(name).unwrap()
 }
 
@@ -39,7 +36,7 @@ fn sender(identity: SendIdentity, fallback: Option<Fallback>) -> Sender {
 }
 
 /// Logged in as `acme-support@acme.com`, which is verified.
-fn verified() -> Sender {
+pub(super) fn verified() -> Sender {
     let claim = Claim {
         id: DomainId::new(),
         name: domain("acme.com"),
@@ -51,7 +48,7 @@ fn verified() -> Sender {
 }
 
 /// Logged in as `acme-support@acme.com`, which is pending.
-fn pending() -> Sender {
+pub(super) fn pending() -> Sender {
     let fallback = Fallback {
         from: Address::parse("acme-support@acme.com").unwrap(),
         reason: VerifiedStatus::Pending,
@@ -61,7 +58,7 @@ fn pending() -> Sender {
     sender(SendIdentity::Platform { address }, Some(fallback))
 }
 
-fn send(header: &[u8], sender: &Sender) -> (Vec<u8>, Address) {
+pub(super) fn send(header: &[u8], sender: &Sender) -> (Vec<u8>, Address) {
     outgoing(
         header,
         &Outgoing {
@@ -80,9 +77,9 @@ fn send(header: &[u8], sender: &Sender) -> (Vec<u8>, Address) {
     )
 }
 
-const RECEIVED: &str =
+pub(super) const RECEIVED: &str =
     "Received: by smtp.inboxlayer.dev with ESMTPSA id sub_1;\r\n\tTue, 24 Nov 2026 05:31:07 +0000\r\n";
-const DATE: &str = "Date: Tue, 24 Nov 2026 05:31:07 +0000\r\n";
+pub(super) const DATE: &str = "Date: Tue, 24 Nov 2026 05:31:07 +0000\r\n";
 
 /// The From field that leaves, without the lines after it, and the address given back.
 fn from_of(header: &str, sender: &Sender) -> (String, String) {
@@ -149,4 +146,66 @@ fn a_missing_from_is_added_and_a_fallback_is_told() {
          Inboxlayer-Fallback: from=acme-support@acme.com; reason=pending\r\n\r\n"
     );
     assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn private_and_forged_fields_go_and_the_sender_must_be_ones_own() {
+    let stays = "Reply-To: Boss <boss@x.org>\r\nSender: acme-support@acme.org\r\nresent-from: support@acme.com\r\n\
+                 Authentication-Results: mx.x.org; spf=pass\r\nDate : yesterday\r\nMessage-id: <1@x.org>\r\n";
+    let goes = "BCC: a@x.org,\r\n b@x.org\r\nResent-Bcc : c@x.org\r\nReturn-Path: <d@x.org>\r\n\
+                Authentication-Results: (x)\r\n SMTP.inboxlayer.dev; dkim=pass\r\n\
+                authentication-results: inboxlayer.dev 1; dkim=pass\r\n\
+                Inboxlayer-Fallback: from=x\r\nSender: ann@x.org\r\nSender:\r\n\
+                Resent-From: acme-support@acme.com, ann@x.org\r\nSender: support@acme.org\r\n";
+    let (out, _) = send(format!("{goes}{stays}\r\n").as_bytes(), &verified());
+    let expected = format!("{RECEIVED}{stays}From: <acme-support@acme.com>\r\n\r\n");
+    assert_eq!(String::from_utf8(out).unwrap(), expected);
+}
+
+#[test]
+fn a_tag_that_needs_quotes_is_left_out_of_the_identity() {
+    let mut sender = pending();
+    let address = Address::parse("\"acme-support+a b>\"@inboxlayer.dev").unwrap();
+    sender.choice.identity = SendIdentity::Platform { address };
+    assert_eq!(send(b"\r\n", &sender).1.to_string(), "acme-support@inboxlayer.dev");
+}
+
+#[test]
+fn a_reader_that_runs_on_meets_a_fence() {
+    let fence = "X-Inboxlayer-Queue-ID: sub_1\r\n";
+    let date = "Date: Tue, 24 Nov 2026 05:31:07 Z\r\n";
+    let from = "From: acme-support@acme.com\r\n";
+    let id = "Message-ID: <1@x.org>\r\n";
+    let word = "Subject: =?utf-8?B?ab\r\n";
+    for (header, expected) in [
+        ([date, from, id].concat(), [date, fence, from, id].concat()),
+        ([from, id, date].concat(), [from, id, date, fence].concat()),
+        ([date, id, from, word].concat(), [date, id, from, word, fence].concat()),
+        ([date, word, id, from].concat(), [date, word, id, from].concat()),
+    ] {
+        let (out, _) = send(header.as_bytes(), &verified());
+        assert_eq!(String::from_utf8(out).unwrap(), format!("{RECEIVED}{expected}\r\n"));
+    }
+}
+
+/// Every `fixtures/messages/X.eml` leaves as `X.sent.eml`; those named `fallback-…` from the pending sender.
+#[test]
+fn golden_messages() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/messages");
+    let mut count = 0;
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Some(stem) = name.strip_suffix(".eml").filter(|stem| !stem.contains('.')) else { continue };
+        let raw = std::fs::read(&path).unwrap();
+        let sender = if stem.starts_with("fallback-") { pending() } else { verified() };
+        let (header, body) = split(&raw);
+        let sent = [send(header, &sender).0.as_slice(), body, missing_line_end(body)].concat();
+        let golden = folder.join(format!("{stem}.sent.eml"));
+        let expected = std::fs::read(&golden).unwrap_or_default();
+        assert_eq!(String::from_utf8_lossy(&sent), String::from_utf8_lossy(&expected), "{stem}");
+        assert!(sent == expected, "{stem}");
+        count += 1;
+    }
+    assert!(count >= 6);
 }
