@@ -1,1 +1,240 @@
-//! TODO
+//! The sandbox: the whole daemon on loopback, with an internet to play with. For people who build on it, and for tests.
+//!
+//! Invariant: it is the app that `serve` runs, with another configuration, a clock that can be moved and a few routes
+//! more; nothing it does reaches beyond this machine.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`ports`], [`certificates`], [`first`], [`ready`] | what is there before the first request, and how one hears of it |
+//! | [`outside`] | the mail server of every foreign domain |
+//! | [`verbs`], [`publish`], [`inbound`], [`time`] | the HTTP verbs under `/sandbox` |
+//! | [`world`], [`state`] | what they work on, and what of it is kept |
+//!
+//! Its DNS is [`crate::dns::authority::play`].
+
+mod certificates;
+mod first;
+mod inbound;
+mod outside;
+mod ports;
+mod problem;
+mod publish;
+mod ready;
+mod state;
+mod time;
+mod verbs;
+mod world;
+
+pub use ports::DEFAULT_BASE;
+
+use crate::app::{App, Services, StartError};
+use crate::clock::Clock;
+use crate::config::{Config, DataDir, HumanDuration};
+use crate::dns::authority::play::Play;
+use crate::dns::authority::{Authority, KeysZone, Zones};
+use crate::net::listener::Shutdown;
+use crate::net::ranges::AllowedNetworks;
+use crate::net::tls::{ServerTls, TlsError};
+use crate::store::StoreError;
+use certificates::Certificates;
+use outside::Outside;
+use ports::Ports;
+use ready::Ready;
+use state::State;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use world::World;
+
+/// How long the play internet's connections have to end.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How the sandbox is started.
+#[derive(Clone, Debug, Default)]
+pub struct SandboxOptions {
+    /// Added to every standard port; 0 takes free ones; none: [`DEFAULT_BASE`].
+    pub port_base: Option<u16>,
+    /// Where the data stays. Without it, a temporary folder that goes with the end.
+    pub data_dir: Option<PathBuf>,
+    /// Where to write addresses, tokens and ids.
+    pub ready_json: Option<PathBuf>,
+}
+
+/// Why the sandbox did not start, or a verb of it failed.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// The base leaves no room for the standard ports.
+    #[error("--port-base {0}: with the standard ports added, up to 993, it must stay under 65536")]
+    PortBase(u16),
+    /// A listener of the play internet.
+    #[error("cannot listen at {0}: {1}")]
+    Bind(SocketAddr, std::io::Error),
+    /// A file.
+    #[error("{0}: {1}")]
+    File(PathBuf, std::io::Error),
+    /// The certificates.
+    #[error("the certificates could not be made: {0}")]
+    Certificate(#[from] rcgen::Error),
+    /// Loading them.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The daemon.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The first account or the platform's records.
+    #[error("the first account and records could not be made: {0}")]
+    First(String),
+}
+
+/// A running sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    app: App,
+    internet: Shutdown,
+    ready: Ready,
+    /// A folder of our own making.
+    temporary: Option<PathBuf>,
+}
+
+/// Runs the sandbox until SIGTERM or SIGINT.
+pub async fn run(options: SandboxOptions) -> anyhow::Result<()> {
+    let ready_json = options.ready_json.clone();
+    let sandbox = Sandbox::start(options).await?;
+    if let Some(path) = ready_json {
+        sandbox.ready.write(&path)?;
+    }
+    println!("{}", sandbox.ready.page());
+    sandbox.run_until_signal().await
+}
+
+/// All but the daemon's own doors: the play internet answers, the store is open.
+struct Prepared {
+    world: World,
+    internet: Shutdown,
+    dns: SocketAddr,
+    certificates: Certificates,
+    dir: PathBuf,
+    temporary: Option<PathBuf>,
+}
+
+impl Prepared {
+    async fn new(options: SandboxOptions) -> Result<Self, SandboxError> {
+        let ports = Ports::new(options.port_base.unwrap_or(DEFAULT_BASE))?;
+        let bind = |e| SandboxError::Bind(ports.outside, e);
+        let outside_listener = TcpListener::bind(ports.outside).await.map_err(bind)?;
+        let smtp_port = outside_listener.local_addr().map_err(bind)?.port();
+        let authority = Authority::bind(ports.dns).await.map_err(|e| SandboxError::Bind(ports.dns, e))?;
+        let dns = authority.address();
+        let (dir, temporary) = data_dir(options.data_dir)?;
+
+        // The DNS answers before the daemon starts: it may ask at once.
+        let (play, internet) = (Play::new(Ipv4Addr::LOCALHOST), Shutdown::new());
+        let zones = Zones::of_play(play.clone());
+        internet.spawn(authority.serve(zones.clone(), false, internet.clone()));
+
+        let certificates = Certificates::in_dir(&dir);
+        let config = configuration(&ports, dns, smtp_port, &dir, &certificates)?;
+        let clock = Clock::manual();
+        // The store is opened first: its lock keeps a second daemon from touching the other files.
+        let services = Services::open(config, clock.clone()).await?;
+        let state = State::open(dir.join("sandbox.json"))?;
+        clock.advance_to(clock.now().after(Duration::from_secs(state.clock_ahead_seconds())));
+        let config = &services.config;
+        certificates.make(&config.platform.domain, &config.platform.hostname)?;
+        let zone =
+            KeysZone::new(&config.dkim, services.store.clone()).map_err(|e| SandboxError::First(e.to_string()))?;
+        zones.add_keys(zone);
+        let outside = Outside::open(dir.join("outside"))?;
+        let tls = ServerTls::load(&certificates.certificate, &certificates.private_key)?;
+        internet.spawn(outside.clone().serve(outside_listener, tls, internet.clone()));
+
+        let world = World::new(services, play, outside, state);
+        world.publish_platform()?;
+        Ok(Self { world, internet, dns, certificates, dir, temporary })
+    }
+}
+
+impl Sandbox {
+    /// Starts everything. When it answers, all listens.
+    pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
+        let Prepared { world, internet, dns, certificates, dir, temporary } = Prepared::new(options).await?;
+        let app = App::start(world.services.clone(), verbs::router(world.clone())).await?;
+        if let Some(mx) = app.addresses().mx {
+            let _ = world.mx.set(mx);
+        }
+        let first = first::account(&world.services, &world.state).await?;
+        let ready = Ready::new(app.addresses(), dns, certificates.ca, dir, first);
+        Ok(Self { app, internet, ready, temporary })
+    }
+
+    async fn run_until_signal(self) -> anyhow::Result<()> {
+        let ended = self.app.run_until_signal().await;
+        self.internet.request();
+        self.internet.finished(PATIENCE).await;
+        if let Some(dir) = self.temporary {
+            tokio::fs::remove_dir_all(dir).await?;
+        }
+        Ok(ended?)
+    }
+}
+
+fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), SandboxError> {
+    let (dir, temporary) = match wanted {
+        Some(dir) => (dir, false),
+        None => {
+            let name = format!("inboxlayer-sandbox-{}", ulid::Ulid::new().to_string().to_ascii_lowercase());
+            (std::env::temp_dir().join(name), true)
+        }
+    };
+    let file = |e| SandboxError::File(dir.clone(), e);
+    std::os::unix::fs::DirBuilderExt::mode(&mut std::fs::DirBuilder::new(), 0o700)
+        .recursive(true)
+        .create(&dir)
+        .map_err(file)?;
+    // The ready file names it, for programs that run elsewhere.
+    let dir = dir.canonicalize().map_err(file)?;
+    let temporary = temporary.then(|| dir.clone());
+    Ok((dir, temporary))
+}
+
+/// The documentation's own names and values; what differs from `serve` is where things are, and that loopback is the
+/// whole world.
+fn configuration(
+    ports: &Ports,
+    dns: SocketAddr,
+    smtp_port: u16,
+    dir: &Path,
+    certificates: &Certificates,
+) -> Result<Config, SandboxError> {
+    let first = |e: &dyn std::fmt::Display| SandboxError::First(e.to_string());
+    let mut config = Config { data_dir: DataDir(dir.to_owned()), ..Config::default() };
+    config.platform.allow_special_use = vec!["test".into()];
+    config.tls.certificate = Some(certificates.certificate.clone());
+    config.tls.private_key = Some(certificates.private_key.clone());
+    config.http.listen = ports.http;
+    config.smtp.mx = Some(ports.mx);
+    config.smtp.submission = Some(ports.submission);
+    config.smtp.submissions = Some(ports.submissions);
+    config.imap.imap = Some(ports.imap);
+    config.imap.imaps = Some(ports.imaps);
+    config.dns.resolvers = vec![dns];
+    config.dns.authoritative_port = dns.port();
+    config.dns.allow_networks = AllowedNetworks::loopback();
+    // A name that was told to time out must not hold up a test for long.
+    config.dns.timeout = HumanDuration::seconds(2);
+    config.dkim.zone = "dkim.amazonses.com".parse().map_err(|e| first(&e))?;
+    config.dkim.name_server = "ns.play.test".parse().map_err(|e| first(&e))?;
+    config.queue.smtp_port = smtp_port;
+    config.queue.allow_networks = AllowedNetworks::loopback();
+    config.queue.extra_roots = Some(certificates.ca.clone());
+    // All clients come from one address here.
+    config.limits.connections_per_address = config.limits.connections;
+    Ok(config)
+}
+
+#[cfg(test)]
+mod tests;

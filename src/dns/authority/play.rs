@@ -24,7 +24,7 @@ const VALUES: usize = 100;
 const VALUE_LEN: usize = 8192;
 
 /// How a name is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
     /// SERVFAIL.

@@ -1,0 +1,68 @@
+//! The first account: with an inbox, its token and an operator's, so that nobody needs to make them before a first try.
+
+use super::SandboxError;
+use super::state::{First, State};
+use crate::address::InboxName;
+use crate::app::Services;
+use crate::authentication::token::{Token, hash_of};
+use crate::clock::Timestamp;
+use crate::store::inboxes::NewInbox;
+use crate::store::routing::Route;
+use crate::store::tokens::{NewToken, Scope};
+
+/// What the first account and its inbox are called.
+const NAME: &str = "demo";
+
+/// The first account of this data directory; made, or made anew where somebody has deleted a part of it.
+pub(super) async fn account(services: &Services, state: &State) -> Result<First, SandboxError> {
+    if let Some(first) = state.first()
+        && still_opens(services, &first).await?
+    {
+        return Ok(first);
+    }
+    let first = make(services).await?;
+    state.set_first(first.clone()).await?;
+    Ok(first)
+}
+
+async fn still_opens(services: &Services, first: &First) -> Result<bool, SandboxError> {
+    let now = services.clock.now();
+    for token in [&first.token, &first.operator_token] {
+        if !services.store.token_by_hash(hash_of(token)).await?.is_some_and(|record| record.is_live(now)) {
+            return Ok(false);
+        }
+    }
+    let (Ok(account), Ok(inbox)) = (first.account_id.parse(), first.inbox_id.parse()) else { return Ok(false) };
+    Ok(services.store.inbox_get(&account, &inbox).await?.is_some())
+}
+
+async fn make(services: &Services) -> Result<First, SandboxError> {
+    let now = services.clock.now();
+    let account = services.store.account_create(NAME.into(), now).await?;
+    let mut name = InboxName::claim(NAME).map_err(|e| SandboxError::First(e.to_string()))?;
+    let platform = &services.config.platform.domain;
+    if services.store.route(platform, &name.at(platform), now).await? != Route::NoSuchUser {
+        let suffix = Timestamp::real().seconds();
+        name = InboxName::claim(&format!("{NAME}-{suffix}")).map_err(|e| SandboxError::First(e.to_string()))?;
+    }
+    let new = NewInbox { account: account.id.clone(), name: name.clone(), default_domain: None };
+    let inbox = services
+        .store
+        .inbox_create(new, services.config.limits.inboxes, now)
+        .await
+        .map_err(|e| SandboxError::First(e.to_string()))?;
+    Ok(First {
+        token: token(services, Scope::Account(account.id.clone()), now).await?,
+        operator_token: token(services, Scope::Operator, now).await?,
+        account_id: account.id.to_string(),
+        inbox: name.at(platform).to_string(),
+        inbox_id: inbox.id.to_string(),
+    })
+}
+
+async fn token(services: &Services, scope: Scope, now: Timestamp) -> Result<String, SandboxError> {
+    let token = Token::generate().map_err(|e| SandboxError::First(e.to_string()))?;
+    let new = NewToken { name: "sandbox".into(), scope, expires_at: None, hash: token.hash() };
+    services.store.token_create(new, now).await.map_err(|e| SandboxError::First(e.to_string()))?;
+    Ok(token.secret().reveal().to_owned())
+}

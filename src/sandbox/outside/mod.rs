@@ -1,0 +1,153 @@
+//! The outside world's mailbox: every message that left for a foreign domain.
+//!
+//! Invariant: a message is on disk before the outside world has answered 250, so a test that kills the daemon can count
+//! what had left; the number kept is bounded, and the oldest goes first.
+
+mod session;
+
+use super::SandboxError;
+use crate::clock::Timestamp;
+use crate::net::listener::{self, Capacity, Shutdown};
+use crate::net::tls::ServerTls;
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::net::TcpListener;
+
+/// Messages kept.
+const MOST: usize = 10_000;
+/// Octets of one message.
+const MESSAGE_SIZE: usize = 64 * 1024 * 1024;
+const CAPACITY: Capacity = Capacity { total: 200, per_address: 200 };
+
+/// What is shown of a message.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Letter {
+    pub(super) id: String,
+    pub(super) mail_from: String,
+    pub(super) rcpt_to: Vec<String>,
+    pub(super) from: String,
+    pub(super) subject: String,
+    pub(super) size: usize,
+    /// RFC 3339.
+    pub(super) received_at: String,
+}
+
+/// The mailbox; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Outside {
+    dir: PathBuf,
+    letters: Arc<Mutex<BTreeMap<String, Letter>>>,
+}
+
+impl Outside {
+    /// Opens the mailbox in a folder, with what is there.
+    pub(super) fn open(dir: PathBuf) -> Result<Self, SandboxError> {
+        let file = |e| SandboxError::File(dir.clone(), e);
+        std::fs::create_dir_all(&dir).map_err(file)?;
+        let mut letters = BTreeMap::new();
+        for entry in std::fs::read_dir(&dir).map_err(file)? {
+            let path = entry.map_err(file)?.path();
+            // The description is written after the message: without it the message was never answered for.
+            if path.extension().is_some_and(|e| e == "json")
+                && let Ok(letter) = serde_json::from_slice::<Letter>(&std::fs::read(&path).map_err(file)?)
+            {
+                letters.insert(letter.id.clone(), letter);
+            }
+        }
+        Ok(Self { dir, letters: Arc::new(Mutex::new(letters)) })
+    }
+
+    /// All messages, the oldest first.
+    pub(super) fn list(&self) -> Vec<Letter> {
+        self.letters().values().cloned().collect()
+    }
+
+    /// A message's octets, as they came.
+    pub(super) async fn raw(&self, id: &str) -> Option<Vec<u8>> {
+        let known = self.letters().contains_key(id);
+        // Only an id of ours becomes a path.
+        if known { tokio::fs::read(self.dir.join(format!("{id}.eml"))).await.ok() } else { None }
+    }
+
+    /// Forgets all messages.
+    pub(super) async fn clear(&self) {
+        let gone: Vec<String> = std::mem::take(&mut *self.letters()).into_keys().collect();
+        for id in gone {
+            self.erase(&id).await;
+        }
+    }
+
+    /// Takes a message in.
+    pub(super) async fn keep(&self, mail_from: String, rcpt_to: Vec<String>, raw: Vec<u8>) -> std::io::Result<()> {
+        let letter = describe(mail_from, rcpt_to, &raw);
+        let (dir, written) = (self.dir.clone(), letter.clone());
+        tokio::task::spawn_blocking(move || {
+            write_synced(&dir.join(format!("{}.eml", written.id)), &raw)?;
+            let description = serde_json::to_vec(&written).map_err(std::io::Error::other)?;
+            write_synced(&dir.join(format!("{}.json", written.id)), &description)?;
+            std::fs::File::open(&dir)?.sync_all()
+        })
+        .await
+        .map_err(std::io::Error::other)??;
+        let oldest = {
+            let mut letters = self.letters();
+            letters.insert(letter.id.clone(), letter);
+            if letters.len() > MOST { letters.pop_first().map(|(id, _)| id) } else { None }
+        };
+        if let Some(oldest) = oldest {
+            self.erase(&oldest).await;
+        }
+        Ok(())
+    }
+
+    async fn erase(&self, id: &str) {
+        for extension in ["json", "eml"] {
+            let path = self.dir.join(format!("{id}.{extension}"));
+            if let Err(error) = tokio::fs::remove_file(&path).await {
+                tracing::warn!(path = %path.display(), %error, "a message of the outside world could not be removed");
+            }
+        }
+    }
+
+    fn letters(&self) -> MutexGuard<'_, BTreeMap<String, Letter>> {
+        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes mail in until the shutdown, as the mail server of every foreign domain.
+    pub(super) async fn serve(self, listener: TcpListener, tls: ServerTls, shutdown: Shutdown) {
+        let refuse = b"421 4.3.2 outside.test: too many connections\r\n";
+        listener::serve("outside", listener, CAPACITY, refuse, shutdown, move |stream, _| {
+            session::run(stream, tls.clone(), self.clone())
+        })
+        .await;
+    }
+}
+
+fn describe(mail_from: String, rcpt_to: Vec<String>, raw: &[u8]) -> Letter {
+    let parsed = mail_parser::MessageParser::new().parse_headers(raw);
+    let from = parsed.as_ref().and_then(|m| m.from()).and_then(|list| list.first()).map(|from| {
+        let address = from.address().unwrap_or_default();
+        from.name().map_or_else(|| address.to_owned(), |name| format!("{name} <{address}>"))
+    });
+    let subject = parsed.as_ref().and_then(|m| m.subject()).map(str::to_owned);
+    Letter {
+        id: format!("out_{}", ulid::Ulid::new().to_string().to_ascii_lowercase()),
+        mail_from,
+        rcpt_to,
+        from: from.unwrap_or_default(),
+        subject: subject.unwrap_or_default(),
+        size: raw.len(),
+        received_at: Timestamp::real().to_string(),
+    }
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = std::fs::File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,148 @@
+//! What the sandbox keeps beside the store: the first account's tokens, the play records, how far the clock is ahead.
+//!
+//! Invariant: with `--data-dir`, a sandbox that is killed and started again finds the internet as it was. The file is
+//! written whole or not at all, for this user alone: it holds tokens.
+
+use super::SandboxError;
+use super::certificates::write_private;
+use crate::dns::authority::play::{Fault, Kind, Play};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The first account, as the ready file shows it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct First {
+    /// The account's token.
+    pub(super) token: String,
+    /// An operator's token.
+    pub(super) operator_token: String,
+    pub(super) account_id: String,
+    /// The inbox's platform address.
+    pub(super) inbox: String,
+    pub(super) inbox_id: String,
+}
+
+/// A record set that somebody has set.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct RecordSet {
+    pub(super) values: Vec<String>,
+    pub(super) ttl: u32,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+struct Kept {
+    first: Option<First>,
+    clock_ahead_seconds: u64,
+    /// By name and type, space between.
+    records: BTreeMap<String, RecordSet>,
+    faults: BTreeMap<String, Fault>,
+}
+
+/// The file and what is in it; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct State {
+    path: PathBuf,
+    kept: Arc<Mutex<Kept>>,
+}
+
+impl State {
+    /// Reads the file, if there is one.
+    pub(super) fn open(path: PathBuf) -> Result<Self, SandboxError> {
+        let kept = match std::fs::read(&path) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map_err(|e| SandboxError::File(path.clone(), std::io::Error::other(e)))?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Kept::default(),
+            Err(error) => return Err(SandboxError::File(path, error)),
+        };
+        Ok(Self { path, kept: Arc::new(Mutex::new(kept)) })
+    }
+
+    /// Sets again what had been set in the play internet.
+    pub(super) fn restore(&self, play: &Play) {
+        let kept = self.kept();
+        for (key, set) in &kept.records {
+            let Some((name, kind)) = key.split_once(' ') else { continue };
+            let restored = Kind::parse(kind).and_then(|kind| play.set(name, kind, &set.values, set.ttl));
+            if let Err(error) = restored {
+                tracing::warn!(%name, %kind, %error, "a play record could not be set again");
+            }
+        }
+        for (name, fault) in &kept.faults {
+            if let Err(error) = play.set_fault(name, Some(*fault)) {
+                tracing::warn!(%name, %error, "a fault could not be set again");
+            }
+        }
+    }
+
+    pub(super) fn first(&self) -> Option<First> {
+        self.kept().first.clone()
+    }
+
+    pub(super) async fn set_first(&self, first: First) -> Result<(), SandboxError> {
+        self.change(|kept| kept.first = Some(first)).await
+    }
+
+    pub(super) fn clock_ahead_seconds(&self) -> u64 {
+        self.kept().clock_ahead_seconds
+    }
+
+    pub(super) async fn set_clock_ahead(&self, seconds: u64) -> Result<(), SandboxError> {
+        self.change(|kept| kept.clock_ahead_seconds = seconds).await
+    }
+
+    /// Notes record sets; `None` for one that was removed.
+    pub(super) async fn note_records(
+        &self,
+        sets: impl IntoIterator<Item = (String, Kind, Option<RecordSet>)>,
+    ) -> Result<(), SandboxError> {
+        self.change(|kept| {
+            for (name, kind, set) in sets {
+                let key = format!("{} {kind}", plain(&name));
+                match set {
+                    Some(set) => drop(kept.records.insert(key, set)),
+                    None => drop(kept.records.remove(&key)),
+                }
+            }
+        })
+        .await
+    }
+
+    /// The values somebody has set.
+    pub(super) fn values(&self, name: &str, kind: Kind) -> Vec<String> {
+        let key = format!("{} {kind}", plain(name));
+        self.kept().records.get(&key).map(|set| set.values.clone()).unwrap_or_default()
+    }
+
+    pub(super) async fn note_fault(&self, name: &str, fault: Option<Fault>) -> Result<(), SandboxError> {
+        let name = plain(name);
+        self.change(|kept| match fault {
+            Some(fault) => drop(kept.faults.insert(name, fault)),
+            None => drop(kept.faults.remove(&name)),
+        })
+        .await
+    }
+
+    async fn change(&self, change: impl FnOnce(&mut Kept)) -> Result<(), SandboxError> {
+        change(&mut self.kept());
+        let state = self.clone();
+        let written = tokio::task::spawn_blocking(move || {
+            // Under the lock, so that an older state never goes over a newer one.
+            let kept = state.kept();
+            let bytes = serde_json::to_vec_pretty(&*kept).map_err(std::io::Error::other);
+            bytes.map_err(|e| SandboxError::File(state.path.clone(), e)).and_then(|b| write_private(&state.path, &b))
+        });
+        written.await.map_err(|e| SandboxError::File(self.path.clone(), std::io::Error::other(e)))?
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One spelling for each name.
+fn plain(name: &str) -> String {
+    name.trim().trim_end_matches('.').to_ascii_lowercase()
+}

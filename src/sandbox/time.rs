@@ -1,0 +1,35 @@
+//! `POST /sandbox/clock`: time goes on as fast as the work in it allows.
+//!
+//! Invariant: what falls due on the way is done in the order of its time, at its time; so a window of three days passes
+//! as it would, check by check. Only the clock of timers and statuses moves: messages and certificates read real time.
+
+use super::problem::{Body, Problem};
+use super::world::World;
+use axum::Json;
+use axum::extract::State;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Ten years: what is longer is a mistake.
+const MOST: u64 = 10 * 366 * 24 * 3600;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Advance {
+    advance_seconds: u64,
+}
+
+pub(super) async fn advance(State(world): State<World>, Body(asked): Body<Advance>) -> Result<Json<Value>, Problem> {
+    if asked.advance_seconds > MOST {
+        let fix = "advance by at most ten years at once";
+        return Err(Problem::invalid(format!("advance_seconds: {} is too far", asked.advance_seconds), fix));
+    }
+    let _moving = world.moving.lock().await;
+    let clock = &world.services.clock;
+    let target = clock.now().after(Duration::from_secs(asked.advance_seconds));
+    clock.advance_to(target);
+    let ahead = world.state.clock_ahead_seconds().saturating_add(asked.advance_seconds);
+    world.state.set_clock_ahead(ahead).await?;
+    Ok(Json(json!({"now": clock.now()})))
+}

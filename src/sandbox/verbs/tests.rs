@@ -1,0 +1,178 @@
+//! The verbs over real HTTP.
+
+use super::super::{Prepared, SandboxOptions};
+use super::*;
+use crate::domain::observed::{Answer, RecordType};
+use crate::id::{AccountId, DomainId};
+use crate::store::StoreError;
+use reqwest::Method;
+use tokio::net::TcpListener;
+
+struct Running {
+    world: World,
+    base: String,
+    client: reqwest::Client,
+    _dir: tempfile::TempDir,
+}
+
+async fn start() -> Running {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    let options = SandboxOptions { port_base: Some(0), data_dir: Some(dir.path().into()), ready_json: None };
+    let world = Prepared::new(options).await.unwrap().world;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    let app = router(world.clone());
+    tokio::spawn(async move { axum::serve(listener, app).await });
+    let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+    Running { world, base, client, _dir: dir }
+}
+
+impl Running {
+    async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let request = self.client.request(method, format!("{}/sandbox{path}", self.base));
+        let request = match body {
+            Some(body) => request.json(&body),
+            None => request,
+        };
+        let response = request.send().await.unwrap();
+        let (status, text) = (response.status().as_u16(), response.text().await.unwrap());
+        (status, serde_json::from_str(&text).unwrap_or(Value::Null))
+    }
+
+    async fn lookup(&self, name: &str, kind: RecordType) -> Answer {
+        self.world.services.resolver.lookup(name, kind).await
+    }
+}
+
+#[tokio::test]
+async fn records_and_faults_are_seen_by_the_daemons_own_resolver() {
+    let sandbox = start().await;
+    let set = json!({"name": "Acme.test.", "type": "mx", "values": ["10 mail.acme.test."]});
+    assert_eq!(sandbox.call(Method::PUT, "/dns/records", Some(set)).await.0, 200);
+    let found = sandbox.lookup("acme.test", RecordType::Mx).await;
+    assert_eq!(found.records()[0].to_string(), "10 mail.acme.test");
+
+    let fault = |fault: &str| Some(json!({"name": "acme.test", "fault": fault}));
+    assert_eq!(sandbox.call(Method::POST, "/dns/faults", fault("servfail")).await.0, 204);
+    assert!(!sandbox.lookup("acme.test", RecordType::Mx).await.is_definite());
+    assert_eq!(sandbox.call(Method::POST, "/dns/faults", fault("none")).await.0, 204);
+    assert!(sandbox.lookup("acme.test", RecordType::Mx).await.is_definite());
+
+    assert_eq!(sandbox.call(Method::DELETE, "/dns/records?name=acme.test&type=MX", None).await.0, 204);
+    assert!(matches!(sandbox.lookup("acme.test", RecordType::Mx).await, Answer::NoRecord { .. }));
+    assert_eq!(sandbox.call(Method::DELETE, "/dns/records?name=acme.test&type=MX", None).await.0, 404);
+    // What the platform's operator would have published is there.
+    let (name, value) = sandbox.world.services.keys.platform_record();
+    assert_eq!(sandbox.lookup(&name, RecordType::Txt).await.records()[0].to_string(), value);
+}
+
+#[tokio::test]
+async fn bad_requests_say_what_is_wrong() {
+    let sandbox = start().await;
+    let records = "/dns/records";
+    for (method, path, body, status, word) in [
+        (Method::PUT, records, json!({"name": "a.test", "type": "SPF", "values": ["x"]}), 422, "SPF"),
+        (Method::PUT, records, json!({"name": "a.test", "type": "MX", "values": ["x"]}), 422, "10 mail"),
+        (Method::PUT, records, json!({"name": "a..test", "type": "TXT", "values": ["x"]}), 422, "a..test"),
+        (Method::PUT, records, json!({"name": "a.test", "type": "TXT", "values": []}), 422, "values"),
+        (Method::PUT, records, json!({"name": "a.test", "type": "TXT", "values": ["x"], "tll": 5}), 422, "tll"),
+        (Method::PUT, records, json!({"name": "a.test", "type": "TXT", "values": ["x"], "ttl": -1}), 422, "-1"),
+        (Method::POST, "/dns/faults", json!({"name": "a.test", "fault": "flood"}), 422, "flood"),
+        (Method::POST, "/inbound", json!({"mail_from": "x", "rcpt_to": "a@b.test", "raw": ""}), 422, "mail_from"),
+        (Method::POST, "/inbound", json!({"mail_from": "", "rcpt_to": [], "raw": ""}), 422, "rcpt_to"),
+        (Method::POST, "/inbound", json!({"mail_from": "", "rcpt_to": "a@b>\r\nDATA", "raw": ""}), 422, "rcpt_to"),
+        (Method::POST, "/clock", json!({"advance_seconds": -1}), 422, "-1"),
+        (Method::POST, "/clock", json!({"advance_seconds": u64::MAX}), 422, "advance_seconds"),
+        (Method::POST, "/clock", json!({}), 422, "advance_seconds"),
+        (Method::POST, "/domains/dom_x/publish", json!({}), 404, "domain"),
+    ] {
+        let (answered, problem) = sandbox.call(method, path, Some(body)).await;
+        assert_eq!(answered, status, "{path}: {problem}");
+        assert!(problem["detail"].as_str().unwrap().contains(word), "{word}: {problem}");
+        assert!(problem["code"].is_string());
+    }
+    assert_eq!(sandbox.call(Method::GET, "/mail/..%2Fsandbox.json/raw", None).await.0, 404);
+    assert_eq!(sandbox.call(Method::DELETE, "/dns/records?name=a.test", None).await.0, 422);
+    let url = format!("{}/sandbox/clock", sandbox.base);
+    let broken = sandbox.client.post(&url).header("content-type", "application/json").body("{").send().await.unwrap();
+    assert_eq!(broken.status(), 400);
+    assert_eq!(broken.headers()["content-type"], "application/problem+json");
+    let form = sandbox.client.post(&url).body("{\"advance_seconds\": 1}").send().await.unwrap();
+    assert_eq!(form.status(), 415);
+}
+
+#[tokio::test]
+async fn only_this_machine_is_answered() {
+    let sandbox = start().await;
+    let url = format!("{}/sandbox/mail", sandbox.base);
+    for (header, value, status) in [
+        ("host", "localhost:80", 200),
+        ("host", "[::1]:80", 200),
+        ("host", "127.0.0.1", 200),
+        ("host", "rebound.example.org", 403),
+        ("host", "localhost.example.org", 403),
+        ("host", "127.0.0.1.example.org:80", 403),
+        ("origin", "http://localhost:3000", 200),
+        ("origin", "https://example.org", 403),
+        ("origin", "null", 403),
+    ] {
+        let answer = sandbox.client.get(&url).header(header, value).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
+    }
+}
+
+async fn claim(world: &World) -> DomainId {
+    let (id, account) = (DomainId::new(), AccountId::new());
+    let made = id.clone();
+    world
+        .services
+        .store
+        .write(move |c| {
+            c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [&account])?;
+            c.execute(
+                "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, created_at, updated_at)
+                 VALUES (?1, ?2, 'acme.test', 'pending', 't1 t2 t3', 'secret', 0, 0)",
+                rusqlite::params![made, account],
+            )?;
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    id
+}
+
+#[tokio::test]
+async fn publishing_sets_all_records_and_keeps_other_texts() {
+    let sandbox = start().await;
+    let id = claim(&sandbox.world).await;
+    let old = json!({"name": "acme.test", "type": "TXT", "values": ["v=spf1 -all", "site-verification=1"]});
+    sandbox.call(Method::PUT, "/dns/records", Some(old)).await;
+    for _ in 0..2 {
+        let (status, shown) = sandbox.call(Method::POST, &format!("/domains/{id}/publish"), None).await;
+        assert_eq!((status, shown["published"].as_array().unwrap().len()), (200, 7));
+    }
+    for (name, kind, values) in [
+        ("t1._domainkey.acme.test", RecordType::Cname, vec!["t1.dkim.amazonses.com"]),
+        ("t3._domainkey.acme.test", RecordType::Cname, vec!["t3.dkim.amazonses.com"]),
+        ("acme.test", RecordType::Mx, vec!["10 smtp.inboxlayer.dev"]),
+        ("acme.test", RecordType::Txt, vec!["v=spf1 include:amazonses.com ~all", "site-verification=1"]),
+        ("_dmarc.acme.test", RecordType::Txt, vec!["v=DMARC1; p=none;"]),
+        ("_inboxlayer.acme.test", RecordType::Txt, vec!["secret"]),
+    ] {
+        let found = sandbox.lookup(name, kind).await;
+        let found: Vec<String> = found.records().iter().map(ToString::to_string).collect();
+        assert_eq!(found, values, "{name}");
+    }
+    // The keys behind the CNAMEs come from the store.
+    let made = sandbox.world.services.store.dkim_put(
+        "t1".into(),
+        None,
+        vec![],
+        "v=DKIM1; p=x".into(),
+        crate::clock::Timestamp::real(),
+    );
+    made.await.unwrap();
+    let key = sandbox.lookup("t1._domainkey.acme.test", RecordType::Txt).await;
+    assert_eq!(key.records()[0].to_string(), "v=DKIM1; p=x");
+}
