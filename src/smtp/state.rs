@@ -223,6 +223,8 @@ impl<D: Door> Session<D> {
                 self.charge(Phase::Open(transaction), IDLE, reply)
             }
             (Phase::Receiving(envelope), Input::Received(outcome)) => self.received(envelope, outcome),
+            // Where the log-in held no more, no message was stored and none will be.
+            (Phase::Storing, Input::Stored(_, reply)) if reply.code == 421 => Action::Close(reply),
             (Phase::Storing, Input::Stored(client, reply)) => {
                 if reply.is_positive() {
                     self.credit = CREDIT;

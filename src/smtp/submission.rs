@@ -88,6 +88,15 @@ impl Door for SubmissionDoor {
     }
 
     async fn store(&self, peer: SocketAddr, client: &Sender, mail: Mail<Address>) -> Reply {
+        // A token may have expired in the middle of a session, which no event tells.
+        match self.authenticator.still_holds(&client.login).await {
+            Ok(true) => {}
+            Ok(false) => return reply::log_in_ended(),
+            Err(error) => {
+                tracing::error!(%peer, %error, "a log-in could not be checked again");
+                return reply::try_later();
+            }
+        }
         let draft = Draft {
             rcpt_to: once_each(mail.recipients),
             raw: mail.message,
@@ -131,14 +140,8 @@ fn once_each(recipients: Recipients) -> Recipients {
 
 fn refused_login(peer: SocketAddr, error: &LoginError) -> Reply {
     match error {
-        LoginError::Refused => {
-            tracing::info!(%peer, "a log-in failed");
-            reply::auth_wrong()
-        }
-        LoginError::RateLimited { .. } => {
-            tracing::info!(%peer, "a log-in was not tried: too many have failed");
-            Reply::new(454, EnhancedCode(4, 7, 0), error.to_string())
-        }
+        LoginError::Refused => reply::auth_wrong(),
+        LoginError::RateLimited { .. } => Reply::new(454, EnhancedCode(4, 7, 0), error.to_string()),
         LoginError::Unavailable(cause) => {
             tracing::error!(%peer, error = %cause, "a log-in could not be checked");
             reply::log_in_unavailable()

@@ -1,0 +1,169 @@
+//! The machine without sockets: any octets, cut in any way.
+
+use crate::address::{Address, AddressError, ReversePath};
+use crate::envelope::{EnhancedCode, Reply};
+use crate::smtp::data::Receiver;
+use crate::smtp::line::Lines;
+use crate::smtp::sasl::Credentials;
+use crate::smtp::state::{Action, Door, Input, Mail, Rules, Session};
+use bytes::BytesMut;
+use proptest::prelude::*;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+/// A door for the machine alone: the driver below plays its services.
+struct Bench;
+
+impl Door for Bench {
+    type Client = ();
+    type Recipient = Address;
+    const NAME: &'static str = "bench";
+    const OFFERS_AUTH: bool = false;
+
+    fn stranger() -> Option<()> {
+        Some(())
+    }
+    fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply> {
+        Ok(from.unwrap_or(ReversePath::Null))
+    }
+    async fn log_in(&self, _: SocketAddr, _: Credentials) -> Result<(), Reply> {
+        unreachable!("this door has no AUTH")
+    }
+    async fn recipient(&self, address: Address) -> Result<Address, Reply> {
+        Ok(address)
+    }
+    async fn store(&self, _: SocketAddr, (): &(), _: Mail<Address>) -> Reply {
+        unreachable!("the driver stores")
+    }
+    async fn ended((): &mut ()) {
+        std::future::pending().await
+    }
+}
+
+/// What a session said and stored.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Record {
+    codes: Vec<u16>,
+    stored: Vec<(usize, Vec<u8>)>,
+}
+
+/// The connection's loop, on octets that come in the given cuts.
+fn drive(input: &[u8], cuts: &[usize]) -> Record {
+    let rules = Rules {
+        hostname: "mx.example".parse().unwrap(),
+        platform: "example".parse().unwrap(),
+        message_size: 4096,
+        recipients: 3,
+    };
+    let mut session = Session::<Bench>::new(Arc::new(rules), true);
+    let (mut lines, mut buffer, mut record) = (Lines::default(), BytesMut::new(), Record::default());
+    let mut receiver: Option<Receiver> = None;
+    let (mut rest, mut cuts) = (input, cuts.iter().cycle());
+    loop {
+        let happened = match receiver.take() {
+            Some(mut open) => match open.feed(&buffer) {
+                Some(end) => {
+                    let _ = buffer.split_to(end);
+                    Some(Input::Received(open.finish()))
+                }
+                None => {
+                    buffer.clear();
+                    receiver = Some(open);
+                    None
+                }
+            },
+            None => lines.next(&mut buffer, session.in_exchange()).map(Input::Line),
+        };
+        let Some(mut happened) = happened else {
+            if rest.is_empty() {
+                return record;
+            }
+            let (now, later) = rest.split_at((*cuts.next().unwrap()).min(rest.len()));
+            buffer.extend_from_slice(now);
+            rest = later;
+            continue;
+        };
+        loop {
+            let (next, action) = session.step(happened);
+            session = next;
+            happened = match action {
+                Action::Reply(reply) => {
+                    record.codes.push(reply.code);
+                    break;
+                }
+                Action::Hello(_) => {
+                    record.codes.push(250);
+                    break;
+                }
+                Action::Receive(reply) => {
+                    record.codes.push(reply.code);
+                    receiver = Some(Receiver::new(4096));
+                    break;
+                }
+                Action::Resolve(address) => Input::Resolved(Ok(address)),
+                Action::Store((), mail) => {
+                    record.stored.push((mail.recipients.as_slice().len(), mail.message));
+                    Input::Stored((), Reply::new(250, EnhancedCode(2, 0, 0), "stored"))
+                }
+                Action::LogIn(_) | Action::StartTls(_) => unreachable!(),
+                Action::Close(reply) => {
+                    record.codes.push(reply.code);
+                    return record;
+                }
+            };
+        }
+    }
+}
+
+const BEFORE: &str = "EHLO c\r\nMAIL FROM:<a@x.org>\r\nRCPT TO:<b@x.org>\r\nDATA\r\n";
+
+/// Message data that likes to look like its own end, and like commands.
+fn data() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        3 => Just(b"\r\n".to_vec()), 3 => Just(b".".to_vec()), 1 => Just(b"\r".to_vec()), 1 => Just(b"\n".to_vec()),
+        2 => Just(b"\r\nRSET\r\nMAIL FROM:<evil@x.org>\r\nRCPT TO:<c@x.org>\r\nDATA\r\n".to_vec()),
+        1 => Just(b"\n.\r\nQUIT\r\n".to_vec()), 1 => Just(b"\r\n.\r\r\nQUIT\r\n".to_vec()),
+        3 => proptest::collection::vec(any::<u8>(), 0..12),
+    ];
+    proptest::collection::vec(piece, 0..20).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #[test]
+    fn no_octet_of_the_data_is_a_command(data in data(), cuts in proptest::collection::vec(1usize..40, 1..20)) {
+        let framed = [b"\r\n".as_slice(), &data, b"\r\n.\r\n"].concat();
+        let first_end = framed.windows(5).position(|w| w == b"\r\n.\r\n").unwrap();
+        // Only data whose end is the one appended here.
+        prop_assume!(first_end == framed.len() - 5);
+        let session = [BEFORE.as_bytes(), &data, b"\r\n.\r\nQUIT\r\n"].concat();
+        let record = drive(&session, &cuts);
+        prop_assert_eq!(record.codes.len(), 6, "{:?}", record);
+        prop_assert_eq!(&record.codes[..4], &[250, 250, 250, 354]);
+        prop_assert!(matches!(record.codes[4], 250 | 550), "{:?}", record);
+        prop_assert_eq!(record.codes[5], 221);
+        let bare = |message: &[u8]| {
+            let text: String = message.iter().map(|b| char::from(*b)).collect();
+            text.replace("\r\n", "").contains(['\r', '\n'])
+        };
+        prop_assert_eq!(record.stored.len(), usize::from(record.codes[4] == 250));
+        prop_assert!(record.stored.iter().all(|(_, message)| !bare(message)));
+    }
+
+    #[test]
+    fn any_octets_are_answered_and_the_cuts_change_nothing(
+        junk in proptest::collection::vec(any::<u8>(), 0..200), more in data(),
+        cuts in proptest::collection::vec(1usize..40, 1..20), at_start in any::<bool>(),
+    ) {
+        let start = if at_start { BEFORE.as_bytes() } else { b"" };
+        let session = [start, &junk, b"\r\n", &more, b"\r\n.\r\nNOOP\r\n"].concat();
+        prop_assert_eq!(drive(&session, &cuts), drive(&session, &[usize::MAX]));
+    }
+}
+
+#[test]
+fn a_message_is_stored_for_the_recipients_that_were_taken() {
+    let session = format!("{BEFORE}Subject: x\r\n\r\n..\r\n.\r\nQUIT\r\n");
+    let record = drive(session.as_bytes(), &[3]);
+    assert_eq!(record.codes, [250, 250, 250, 354, 250, 221]);
+    assert_eq!(record.stored, [(1, b"Subject: x\r\n\r\n.\r\n".to_vec())]);
+}
