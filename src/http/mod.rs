@@ -1,1 +1,60 @@
-//! TODO
+//! The REST API: JSON over HTTP, one file per noun, all of its paths in [`router`](mod@router).
+//!
+//! Rules for every route: problems are `application/problem+json` with a stable code (RFC 9457); what another account
+//! owns is answered like what does not exist; unknown fields and parameters are errors with their name; nothing is cached;
+//! times are RFC 3339 in UTC; lists come in pages. Invariant: a request that was answered 2xx has done, on disk, what it
+//! says. RFC 9110.
+
+mod accounts;
+mod aliases;
+mod caller;
+mod compose;
+mod fields;
+mod health;
+mod inboxes;
+mod messages;
+mod problem;
+mod query;
+mod queue;
+mod reply;
+mod router;
+mod send;
+mod serve;
+mod tokens;
+
+pub use problem::{FieldError, Problem};
+pub use router::router;
+pub use serve::serve;
+
+use crate::authentication::login::Authenticator;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::events::Events;
+use crate::queue::Queue;
+use crate::store::Store;
+use crate::submission::Submission;
+use std::sync::Arc;
+
+/// The services the routes call.
+#[derive(Clone, Debug)]
+pub struct HttpContext {
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// The store.
+    pub store: Store,
+    /// The clock of timers and statuses.
+    pub clock: Clock,
+    /// Who must hear of revocations and deletions.
+    pub events: Events,
+    /// Who is calling.
+    pub authenticator: Authenticator,
+    /// Where messages go out.
+    pub submission: Submission,
+    /// Where they wait.
+    pub queue: Queue,
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

@@ -5,7 +5,7 @@
 use super::{Store, StoreError};
 use crate::address::InboxName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, InboxId};
+use crate::id::{AccountId, DomainId, InboxId};
 use rusqlite::{OptionalExtension, Row, params};
 
 /// A tenant.
@@ -55,6 +55,16 @@ impl Store {
             let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 ORDER BY id LIMIT ?2";
             let list = c.prepare_cached(sql)?.query_map(params![after, limit], account)?.collect::<Result<_, _>>()?;
             Ok(list)
+        })
+        .await
+    }
+
+    /// Whose claim a domain's id means: for operators.
+    pub async fn account_of_domain(&self, id: &DomainId) -> Result<Option<AccountId>, StoreError> {
+        let id = id.clone();
+        self.read(move |c| {
+            let sql = "SELECT account_id FROM custom_domain WHERE id = ?1";
+            Ok(c.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
         })
         .await
     }

@@ -124,6 +124,20 @@ impl Store {
         self.write(move |c| create(c, &account, &inbox, &domain, &name, now)).await
     }
 
+    /// The account's claim to a domain name.
+    pub async fn domain_of_account(
+        &self,
+        account: &AccountId,
+        name: &DomainName,
+    ) -> Result<Option<DomainId>, StoreError> {
+        let (account, name) = (account.clone(), name.clone());
+        self.read(move |c| {
+            let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
+            Ok(c.prepare_cached(sql)?.query_row(params![account, name], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
     /// The aliases of an inbox of the account, in the order they were made, from the one after `after` on.
     pub async fn alias_list(
         &self,

@@ -1,0 +1,129 @@
+//! `/api/v1/inboxes/{id}/aliases`.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::fields::{Fields, SMALL};
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use super::reply::Created;
+use crate::address::{Address, DomainName};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, AliasId, DomainId, InboxId};
+use crate::store::aliases::{Alias, AliasName, CreateAliasError};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+/// An alias, as it is shown.
+#[derive(Serialize)]
+pub(super) struct AliasJson {
+    id: AliasId,
+    address: Address,
+    inbox_id: InboxId,
+    custom_domain_id: DomainId,
+    created_at: Timestamp,
+}
+
+impl From<Alias> for AliasJson {
+    fn from(alias: Alias) -> Self {
+        Self {
+            id: alias.id,
+            address: alias.address,
+            inbox_id: alias.inbox,
+            custom_domain_id: alias.domain,
+            created_at: alias.created_at,
+        }
+    }
+}
+
+fn problem(error: CreateAliasError) -> Problem {
+    match error {
+        CreateAliasError::UnknownInbox => Problem::not_found(),
+        CreateAliasError::UnknownDomain => {
+            Problem::invalid_field("address", "the account has not claimed this domain").with_code("unknown_domain")
+        }
+        CreateAliasError::Exists(id) => Problem::conflict(
+            "alias_exists",
+            "There is an alias of this address.",
+            "Use the alias that `existing_id` names, or delete it first.",
+            Some(id.as_str()),
+        ),
+        CreateAliasError::InboxHasName(id) => Problem::conflict(
+            "inbox_has_name",
+            "An inbox of the account has this name, so the address is that inbox's already.",
+            "Choose another local part.",
+            Some(id.as_str()),
+        ),
+        CreateAliasError::TooLong => Problem::invalid_field("address", "has over 254 octets"),
+        CreateAliasError::Store(error) => error.into(),
+    }
+}
+
+fn name_and_domain(text: &str) -> Result<(AliasName, DomainName), String> {
+    let (local, domain) = text.rsplit_once('@').ok_or("must be local-part@domain")?;
+    let name = AliasName::parse(local).ok_or("must have a local part that needs no quotes and has no `+`")?;
+    Ok((name, DomainName::parse(domain).map_err(|error| error.to_string())?))
+}
+
+/// `POST`: `{"address"}`, at a custom domain of the account.
+pub(super) async fn create(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Created<AliasJson>, Problem> {
+    caller.whole_account()?;
+    let inbox = caller.inbox(&context, &id).await?;
+    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let address = fields
+        .required_text("address")
+        .and_then(|text| name_and_domain(&text).map_err(|message| fields.fault("address", message)).ok());
+    fields.finish()?;
+    let Some((name, domain)) = address else { return Err(Problem::invalid_field("address", "is required")) };
+    let domain = domain_id(&context, &inbox.account, &domain).await?;
+    let alias = context
+        .store
+        .alias_create(&inbox.account, &inbox.id, &domain, name, context.clock.now())
+        .await
+        .map_err(problem)?;
+    let location = format!("/api/v1/inboxes/{}/aliases/{}", alias.inbox, alias.id);
+    Ok(Created { location, body: alias.into() })
+}
+
+async fn domain_id(context: &HttpContext, account: &AccountId, name: &DomainName) -> Result<DomainId, Problem> {
+    let found = context.store.domain_of_account(account, name).await?;
+    found.ok_or_else(|| problem(CreateAliasError::UnknownDomain))
+}
+
+/// `GET`
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    mut parameters: Parameters,
+) -> Result<Json<List<AliasJson>>, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    let page = parameters.page::<AliasId>();
+    parameters.finish()?;
+    let rows = context.store.alias_list(&inbox.account, &inbox.id, page.after.as_ref(), page.rows()).await?;
+    Ok(Json(page.list(rows, |alias| alias.id.to_string(), AliasJson::from)))
+}
+
+/// `DELETE …/{alias_id}`
+pub(super) async fn delete(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path((id, alias)): Path<(String, String)>,
+) -> Result<StatusCode, Problem> {
+    caller.whole_account()?;
+    let inbox = caller.inbox(&context, &id).await?;
+    let alias: AliasId = alias.parse().map_err(|_| Problem::not_found())?;
+    if context.store.alias_delete(&inbox.account, &inbox.id, &alias).await? {
+        Ok(StatusCode::NO_CONTENT)
+    } else {
+        Err(Problem::not_found())
+    }
+}

@@ -1,0 +1,140 @@
+//! Who a request is from, and for which account it acts.
+//!
+//! A token of scope `account` acts for its account. One of scope `inboxes` reaches its inboxes only: any other inbox is
+//! not found, and what concerns the whole account is 403, said before anything is looked up. An operator's token acts for
+//! the account that owns the id in the path, or that `account_id` names.
+//! Invariant: what a caller may not see is answered like what does not exist.
+
+use super::HttpContext;
+use super::problem::Problem;
+use super::serve::Peer;
+use crate::authentication::login::{LoginError, Principal, Scope};
+use crate::id::{AccountId, DomainId, InboxId};
+use crate::secret::Secret;
+use crate::store::inboxes::Inbox;
+use axum::extract::FromRequestParts;
+use axum::http::header::AUTHORIZATION;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// A request's sender, let in.
+#[derive(Clone, Debug)]
+pub(super) struct Caller {
+    /// The token, and what it may do.
+    pub(super) principal: Principal,
+    /// From where.
+    pub(super) client: IpAddr,
+}
+
+impl FromRequestParts<HttpContext> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, context: &HttpContext) -> Result<Self, Problem> {
+        let peer = parts.extensions.get::<Peer>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.0.ip());
+        let client = client_behind(peer, &parts.headers);
+        let token = bearer(&parts.headers).ok_or_else(|| Problem::unauthorized("The request has no bearer token."))?;
+        match context.authenticator.bearer(client, &token).await {
+            Ok(principal) => Ok(Self { principal, client }),
+            Err(LoginError::Refused) => Err(Problem::unauthorized("The API token opens nothing.")),
+            Err(LoginError::RateLimited { retry_after }) => {
+                Err(Problem::too_many("Too many tokens from this address were wrong.", retry_after))
+            }
+            Err(LoginError::Unavailable(error)) => Err(error.into()),
+        }
+    }
+}
+
+/// RFC 6750 §2.1; the scheme in any case (RFC 9110 §11.1).
+fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim_matches(' ')))
+}
+
+/// A peer on this host is the proxy in front: the last address it wrote into `X-Forwarded-For` is the client's. Without
+/// this, one client's wrong tokens would count against all.
+fn client_behind(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    if !peer.to_canonical().is_loopback() {
+        return peer;
+    }
+    let last = headers.get_all(HeaderName::from_static("x-forwarded-for")).iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()).and_then(|list| list.rsplit(',').next());
+    last.and_then(|address| address.trim().parse().ok()).unwrap_or(peer)
+}
+
+impl Caller {
+    /// 403 unless the token is an operator's.
+    pub(super) fn operator(&self) -> Result<(), Problem> {
+        if self.principal.scope == Scope::Operator { Ok(()) } else { Err(Problem::forbidden("operator")) }
+    }
+
+    /// The account whose token this is, 403 where it reaches only some inboxes; `None`: an operator's.
+    pub(super) fn whole_account(&self) -> Result<Option<&AccountId>, Problem> {
+        match &self.principal.scope {
+            Scope::Operator => Ok(None),
+            Scope::Account(account) => Ok(Some(account)),
+            Scope::Inboxes(..) => Err(Problem::forbidden("account")),
+        }
+    }
+
+    /// The account a request about a whole account is for. An operator names it; others may only name their own.
+    pub(super) fn account(&self, asked: Option<AccountId>) -> Result<AccountId, Problem> {
+        match (self.whole_account()?, asked) {
+            (None, Some(asked)) => Ok(asked),
+            (None, None) => Err(Problem::invalid_field("account_id", "is required with an operator's token")),
+            (Some(own), Some(asked)) if *own != asked => Err(Problem::not_found()),
+            (Some(own), _) => Ok(own.clone()),
+        }
+    }
+
+    /// The account whose domain an id means. Whether the id exists shows in what is done with it.
+    pub(super) async fn account_of_domain(&self, context: &HttpContext, id: &DomainId) -> Result<AccountId, Problem> {
+        match self.whole_account()? {
+            Some(own) => Ok(own.clone()),
+            None => context.store.account_of_domain(id).await?.ok_or_else(Problem::not_found),
+        }
+    }
+
+    /// The inbox an id in a path means, if the caller may see it.
+    pub(super) async fn inbox(&self, context: &HttpContext, id: &str) -> Result<Inbox, Problem> {
+        let id: InboxId = id.parse().map_err(|_| Problem::not_found())?;
+        let found = match &self.principal.scope {
+            Scope::Operator => context.store.inbox_of_any_account(&id).await?,
+            Scope::Account(account) => context.store.inbox_get(account, &id).await?,
+            Scope::Inboxes(account, inboxes) => {
+                context.store.inbox_get(account, &id).await?.filter(|inbox| inboxes.contains(&inbox.id))
+            }
+        };
+        found.ok_or_else(Problem::not_found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proxy_on_this_host_may_name_the_client() {
+        let mut headers = HeaderMap::new();
+        headers.append("x-forwarded-for", "203.0.113.9".parse().unwrap());
+        headers.append("x-forwarded-for", "203.0.113.9, 192.0.2.1".parse().unwrap());
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(client_behind(ip("127.0.0.1"), &headers), ip("192.0.2.1"));
+        assert_eq!(client_behind(ip("198.51.100.1"), &headers), ip("198.51.100.1"));
+        assert_eq!(client_behind(ip("::1"), &HeaderMap::new()), ip("::1"));
+        headers.append("x-forwarded-for", "garbage".parse().unwrap());
+        assert_eq!(client_behind(ip("127.0.0.1"), &headers), ip("127.0.0.1"));
+    }
+
+    #[test]
+    fn the_scheme_is_read_in_any_case() {
+        let read = |value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(AUTHORIZATION, value.parse().unwrap());
+            bearer(&headers).map(|secret| secret.reveal().to_owned())
+        };
+        assert_eq!(read("bearer abc"), Some("abc".into()));
+        assert_eq!(read("Basic abc"), None);
+        assert_eq!(read("abc"), None);
+    }
+}

@@ -1,0 +1,262 @@
+//! A message made of JSON: its fields read and checked, its MIME written.
+//!
+//! Invariant: no value can add a header field or a line; all that is written is 7-bit. Date and Message-ID are left to
+//! the submission, which adds them as for any client. RFC 5322, RFC 2045 to 2047.
+
+use super::fields::Fields;
+use crate::address::Address;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use mail_builder::MessageBuilder;
+use mail_builder::headers::address::Address as MimeAddress;
+use mail_builder::headers::text::Text;
+use mail_builder::headers::{Header, HeaderType};
+use mail_builder::mime::{BodyPart, MimePart};
+use serde_json::Value;
+
+/// Attachments of one message at most.
+const MOST_ATTACHMENTS: usize = 100;
+/// Octets of a header value at most (RFC 5322 §2.1.1 caps a line, folding does the rest).
+const HEADER_VALUE: usize = 8000;
+/// Fields that the message's own JSON fields or the server write.
+const NOT_BY_HAND: &[&str] = &[
+    "from",
+    "sender",
+    "reply-to",
+    "to",
+    "cc",
+    "bcc",
+    "subject",
+    "date",
+    "message-id",
+    "mime-version",
+    "received",
+    "return-path",
+    "dkim-signature",
+    "authentication-results",
+    "inboxlayer-fallback",
+];
+
+/// An address with the name shown before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mailbox {
+    name: Option<String>,
+    /// The address.
+    pub(super) address: Address,
+}
+
+impl Mailbox {
+    /// Reads `ann@example.org`, `Ann <ann@example.org>` or `"Ann, at home" <ann@example.org>`.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.chars().any(char::is_control) {
+            return Err("must be one line".into());
+        }
+        let Some((name, rest)) = text.strip_suffix('>').and_then(|t| t.rsplit_once('<')) else {
+            return Ok(Self { name: None, address: Address::parse(text).map_err(|e| e.to_string())? });
+        };
+        let name = name.trim();
+        let name = match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
+            Some(quoted) => unescape(quoted),
+            None => name.to_owned(),
+        };
+        let address = Address::parse(rest.trim()).map_err(|e| e.to_string())?;
+        Ok(Self { name: Some(name).filter(|name| !name.is_empty()), address })
+    }
+
+    /// An address without a name.
+    pub(super) fn of(address: Address) -> Self {
+        Self { name: None, address }
+    }
+
+    fn mime(&self) -> MimeAddress<'_> {
+        MimeAddress::new_address(self.name.as_deref(), self.address.to_string())
+    }
+}
+
+fn unescape(quoted: &str) -> String {
+    let mut out = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    while let Some(c) = chars.next() {
+        out.extend(if c == '\\' { chars.next() } else { Some(c) });
+    }
+    out
+}
+
+/// A list of mailboxes, or one as a string.
+pub(super) fn mailboxes(fields: &mut Fields, field: &str) -> Vec<Mailbox> {
+    let mut list = Vec::new();
+    for (at, value) in fields.list(field, true).into_iter().enumerate() {
+        match value.as_str().map(Mailbox::parse) {
+            Some(Ok(mailbox)) => list.push(mailbox),
+            Some(Err(message)) => fields.fault(&format!("{field}[{at}]"), message),
+            None => fields.fault(&format!("{field}[{at}]"), "must be an address as a string"),
+        }
+    }
+    list
+}
+
+/// One mailbox; absent is nothing.
+pub(super) fn mailbox(fields: &mut Fields, field: &str) -> Option<Mailbox> {
+    let text = fields.text(field)?;
+    Mailbox::parse(&text).map_err(|message| fields.fault(field, message)).ok()
+}
+
+#[derive(Debug)]
+struct Attachment {
+    filename: String,
+    content_type: String,
+    content: Vec<u8>,
+    content_id: Option<String>,
+}
+
+/// What a message is made of, but for its From and its recipients.
+#[derive(Debug)]
+pub(super) struct Content {
+    reply_to: Vec<Mailbox>,
+    subject: Option<String>,
+    text: Option<String>,
+    html: Option<String>,
+    headers: Vec<(String, String)>,
+    attachments: Vec<Attachment>,
+}
+
+impl Content {
+    /// Reads `reply_to`, `subject`, `text`, `html`, `headers` and `attachments`.
+    pub(super) fn read(fields: &mut Fields) -> Self {
+        let reply_to = mailboxes(fields, "reply_to");
+        let subject = fields.text("subject");
+        if subject.as_deref().is_some_and(|s| s.chars().any(char::is_control) || s.len() > HEADER_VALUE) {
+            fields.fault("subject", format!("must be one line of at most {HEADER_VALUE} octets"));
+        }
+        let (text, html) = (fields.text("text"), fields.text("html"));
+        let headers = headers(fields);
+        let attachments = attachments(fields);
+        if text.is_none() && html.is_none() && attachments.is_empty() {
+            fields.fault("text", "is required, or html, or attachments");
+        }
+        Self { reply_to, subject, text, html, headers, attachments }
+    }
+
+    /// The message. `bcc` has no field in it.
+    pub(super) fn write(self, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox]) -> Vec<u8> {
+        let mut out = Vec::new();
+        let addresses = |list: &[Mailbox]| MimeAddress::new_list(list.iter().map(|m| own(m.mime())).collect());
+        write(&mut out, "From", &own(from.mime()).into());
+        for (name, list) in [("To", to), ("Cc", cc), ("Reply-To", &self.reply_to)] {
+            if !list.is_empty() {
+                write(&mut out, name, &addresses(list).into());
+            }
+        }
+        if let Some(subject) = &self.subject {
+            write(&mut out, "Subject", &Text::new(subject.as_str()).into());
+        }
+        for (name, value) in &self.headers {
+            write(&mut out, name, &Text::new(value.as_str()).into());
+        }
+        out.extend_from_slice(b"MIME-Version: 1.0\r\n");
+        let mut body = MessageBuilder::new();
+        body.text_body = self.text.map(|text| MimePart::new("text/plain", BodyPart::Text(text.into())));
+        body.html_body = self.html.map(|html| MimePart::new("text/html", BodyPart::Text(html.into())));
+        let parts: Vec<_> = self.attachments.into_iter().map(part).collect();
+        body.attachments = (!parts.is_empty()).then_some(parts);
+        body.serialize_body(&mut out);
+        out
+    }
+}
+
+fn own(address: MimeAddress<'_>) -> MimeAddress<'static> {
+    match address {
+        MimeAddress::Address(a) => MimeAddress::new_address(a.name.map(|n| n.into_owned()), a.email.into_owned()),
+        // Only single addresses are made here.
+        MimeAddress::Group(_) | MimeAddress::List(_) => MimeAddress::new_list(Vec::new()),
+    }
+}
+
+fn write(out: &mut Vec<u8>, name: &str, value: &HeaderType<'_>) {
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b": ");
+    value.write_header(out, name.len() + 2);
+}
+
+fn part(attachment: Attachment) -> MimePart<'static> {
+    let part = MimePart::new(attachment.content_type, BodyPart::Binary(attachment.content.into()))
+        // Without a hint the builder guesses by type, and an attached text would have its line ends changed.
+        .attachment(attachment.filename);
+    match attachment.content_id {
+        Some(id) => part.cid(id),
+        None => part,
+    }
+}
+
+fn headers(fields: &mut Fields) -> Vec<(String, String)> {
+    let mut list = Vec::new();
+    for (name, value) in fields.object("headers") {
+        let shown: String = name.chars().take(100).collect();
+        let at = format!("headers.{shown}");
+        let lower = name.to_ascii_lowercase();
+        let well_formed = (1..=76).contains(&name.len())
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        match value {
+            _ if !well_formed => fields.fault(&at, "is no name of a header field"),
+            _ if NOT_BY_HAND.contains(&lower.as_str())
+                || lower.starts_with("content-")
+                || lower.starts_with("resent-") =>
+            {
+                fields.fault(&at, "is written from the message's other fields");
+            }
+            Value::String(value) if !value.chars().any(char::is_control) && value.len() <= HEADER_VALUE => {
+                list.push((name, value));
+            }
+            _ => fields.fault(&at, format!("must be a string of one line and at most {HEADER_VALUE} octets")),
+        }
+    }
+    list
+}
+
+fn attachments(fields: &mut Fields) -> Vec<Attachment> {
+    let values = fields.list("attachments", false);
+    if values.len() > MOST_ATTACHMENTS {
+        fields.fault("attachments", format!("must be at most {MOST_ATTACHMENTS}"));
+        return Vec::new();
+    }
+    let read = |(at, value)| fields.within(&format!("attachments[{at}]"), value, attachment);
+    values.into_iter().enumerate().filter_map(read).collect()
+}
+
+fn attachment(fields: &mut Fields) -> Option<Attachment> {
+    let one_line = |text: &str| !text.chars().any(char::is_control) && (1..=255).contains(&text.len());
+    let filename = fields.required_text("filename");
+    if filename.as_deref().is_some_and(|name| !one_line(name)) {
+        fields.fault("filename", "must be one line of 1 to 255 octets");
+    }
+    let content_type = fields.text("content_type").unwrap_or_else(|| "application/octet-stream".to_owned());
+    if !is_media_type(&content_type) {
+        fields.fault("content_type", "must be a media type without parameters, like image/png");
+    }
+    let content = fields.required_text("content");
+    let content = content.map(|text| STANDARD.decode(text.as_bytes()));
+    if matches!(content, Some(Err(_))) {
+        fields.fault("content", "must be base64 with padding (RFC 4648 §4), without line breaks");
+    }
+    let content_id = fields.text("content_id");
+    let id = |id: &str| one_line(id) && id.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>'));
+    if content_id.as_deref().is_some_and(|text| !id(text)) {
+        fields.fault("content_id", "must be printable ASCII without spaces and angle brackets");
+    }
+    Some(Attachment { filename: filename?, content_type, content: content?.ok()?, content_id })
+}
+
+/// RFC 6838 §4.2, and no type that a part cannot have by itself.
+fn is_media_type(text: &str) -> bool {
+    let name = |part: &str| {
+        (1..=127).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
+    };
+    text.split_once('/').is_some_and(|(kind, sub)| {
+        name(kind) && name(sub) && !kind.eq_ignore_ascii_case("multipart") && !kind.eq_ignore_ascii_case("message")
+    })
+}
+
+#[cfg(test)]
+#[path = "compose_tests.rs"]
+mod tests;

@@ -1,0 +1,79 @@
+//! Messages made of JSON, read back by another parser.
+
+use super::*;
+use axum::body::Body;
+use axum::http::HeaderMap;
+use mail_parser::{MessageParser, MimeHeaders};
+use serde_json::json;
+
+async fn fields(value: Value) -> Fields {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", "application/json".parse().unwrap());
+    Fields::read(&headers, Body::from(value.to_string()), 1 << 20).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_is_written_reads_back() {
+    let mut fields = fields(json!({
+        "reply_to": "Desk <desk@example.org>", "subject": "Grüße, 世界", "text": "Hällo\nthere\n", "html": "<p>Hi</p>",
+        "headers": {"X-Order": "42 – ok", "In-Reply-To": "<a@b>"},
+        "attachments": [{"filename": "naïve.txt", "content_type": "text/plain", "content": "YQpiDQo="},
+                        {"filename": "x.bin", "content": "AAEC", "content_id": "logo@x"}],
+    }))
+    .await;
+    let content = Content::read(&mut fields);
+    fields.finish().unwrap();
+    let from = Mailbox::parse("Änn, \"the\" boss <ann@example.org>").unwrap();
+    let to = [Mailbox::parse("\"Quoted, \\\"Name\\\"\" <\"a b\"@example.net>").unwrap()];
+    let raw = content.write(&from, &to, &[]);
+    assert!(raw.iter().all(|b| b.is_ascii()), "7-bit");
+    let text = String::from_utf8(raw.clone()).unwrap();
+    assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "lines end in CRLF");
+    assert!(text.lines().all(|line| line.len() <= 998));
+    let message = MessageParser::default().parse(&raw).unwrap();
+    assert_eq!(message.subject(), Some("Grüße, 世界"));
+    let sender = message.from().unwrap().first().unwrap();
+    assert_eq!((sender.name(), sender.address()), (Some("Änn, \"the\" boss"), Some("ann@example.org")));
+    assert_eq!(message.to().unwrap().first().unwrap().name(), Some("Quoted, \"Name\""));
+    assert_eq!(message.body_text(0).unwrap().trim_end(), "Hällo\nthere".replace('\n', "\r\n").trim_end());
+    assert_eq!(message.body_html(0).unwrap().trim_end(), "<p>Hi</p>");
+    let parts: Vec<_> = message.attachments().collect();
+    assert_eq!(parts.len(), 2);
+    assert_eq!(parts[0].attachment_name(), Some("naïve.txt"));
+    assert_eq!(parts[0].contents(), b"a\nb\r\n");
+    assert_eq!((parts[1].contents(), parts[1].content_id()), (&[0_u8, 1, 2][..], Some("logo@x")));
+    assert_eq!(message.header_raw("X-Order").map(|h| h.contains("=?utf-8?")), Some(true));
+    assert!(message.message_id().is_none() && message.date().is_none());
+}
+
+#[tokio::test]
+async fn nothing_can_add_a_field_or_a_line() {
+    for (body, field) in [
+        (json!({"subject": "a\r\nBcc: x@y.org", "text": ""}), "subject"),
+        (json!({"reply_to": "a\r\nX: <a@b.org>", "text": ""}), "reply_to[0]"),
+        (json!({"reply_to": ["a <a@b.org>\n"], "text": "", "headers": {"X-A": "1\n2"}}), "headers.X-A"),
+        (json!({"headers": {"X: y\r\nZ": "1"}, "text": ""}), "headers.X: y"),
+        (json!({"headers": {"From": "x@y.org"}, "text": ""}), "headers.From"),
+        (json!({"headers": {"Content-Type": "text/html"}, "text": ""}), "headers.Content-Type"),
+        (json!({"headers": {"X-A": 1}, "text": ""}), "headers.X-A"),
+        (json!({"attachments": [{"filename": "a\r\nb", "content": ""}]}), "attachments[0].filename"),
+        (
+            json!({"attachments": [{"filename": "a", "content": "", "content_type": "a/b; c"}]}),
+            "attachments[0].content_type",
+        ),
+        (json!({"attachments": [{"filename": "a", "content": "", "content_type": "multipart/mixed"}]}), "content_type"),
+        (json!({"attachments": [{"filename": "a", "content": "", "content_id": "a>b"}]}), "attachments[0].content_id"),
+        (json!({"attachments": [{"filename": "a", "content": "%"}]}), "attachments[0].content"),
+        (json!({"attachments": [{"content": ""}]}), "attachments[0].filename"),
+        (json!({"attachments": [5]}), "attachments[0]"),
+        (json!({}), "text"),
+    ] {
+        let mut fields = fields(body.clone()).await;
+        Content::read(&mut fields);
+        let problem = format!("{:?}", fields.finish().expect_err(&body.to_string()));
+        assert!(problem.contains(field), "{field} in {problem}");
+    }
+    for bad in ["", "ann", "<>", "Ann <ann>", "a@b, c@d", "Ann <a@b>\u{0}x", "a@b>"] {
+        assert!(Mailbox::parse(bad).is_err(), "{bad:?}");
+    }
+}

@@ -1,0 +1,233 @@
+//! Reading JSON bodies field by field, so that an answer names every field that is wrong, not only the first.
+//!
+//! Invariant: a field nobody asked for is an error with its name. RFC 8259; content types by RFC 9110 §8.3.
+
+use super::problem::{FieldError, Problem};
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, header};
+use bytes::Bytes;
+use serde_json::{Map, Value};
+use std::fmt::Display;
+use std::str::FromStr;
+use std::time::Duration;
+
+/// Octets of a body that holds no message.
+pub(super) const SMALL: usize = 64 * 1024;
+/// A body that takes longer is not waited for.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// The body, up to `limit` octets.
+pub(super) async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
+    match tokio::time::timeout(PATIENCE, to_bytes(body, limit)).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_over_limit(&error) => Err(Problem::too_large(limit)),
+        Ok(Err(_)) => Err(Problem::malformed("The body broke off.")),
+        Err(_) => Err(Problem::malformed("The body did not arrive in time.")),
+    }
+}
+
+fn is_over_limit(error: &axum::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.to_string().contains("length limit exceeded") {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+/// The media type of the body, lower case, without parameters; empty when none is named.
+pub(super) fn media_type(headers: &HeaderMap) -> String {
+    let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A JSON object whose fields are taken out one by one; [`Fields::finish`] tells what was wrong with them.
+#[derive(Debug)]
+pub(super) struct Fields {
+    prefix: String,
+    map: Map<String, Value>,
+    errors: Vec<FieldError>,
+}
+
+impl Fields {
+    /// Reads a body of type `application/json` that is one object.
+    pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
+        let media_type = media_type(headers);
+        if media_type != "application/json" && !media_type.ends_with("+json") {
+            return Err(Problem::unsupported_media_type("application/json"));
+        }
+        Self::parse(&read_body(body, limit).await?)
+    }
+
+    /// The same for a body that may be left out: no octets are an empty object.
+    pub(super) async fn read_optional(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
+        if headers.contains_key(header::CONTENT_TYPE) {
+            return Self::read(headers, body, limit).await;
+        }
+        let bytes = read_body(body, limit).await?;
+        if bytes.is_empty() {
+            Ok(Self::of(Map::new()))
+        } else {
+            Err(Problem::unsupported_media_type("application/json"))
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        match serde_json::from_slice(bytes) {
+            Ok(Value::Object(map)) => Ok(Self::of(map)),
+            Ok(_) => Err(Problem::malformed("The body must be a JSON object.")),
+            Err(error) => Err(Problem::malformed(format!("The body is not JSON: {error}."))),
+        }
+    }
+
+    fn of(map: Map<String, Value>) -> Self {
+        Self { prefix: String::new(), map, errors: Vec::new() }
+    }
+
+    /// Says that a field is wrong.
+    pub(super) fn fault(&mut self, field: &str, message: impl Display) {
+        self.errors.push(FieldError { field: format!("{}{field}", self.prefix), message: message.to_string() });
+    }
+
+    /// True when the body has the field, be it null.
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.map.contains_key(field)
+    }
+
+    /// A text; absent and null are nothing.
+    pub(super) fn text(&mut self, field: &str) -> Option<String> {
+        match self.map.remove(field)? {
+            Value::Null => None,
+            Value::String(text) => Some(text),
+            _ => {
+                self.fault(field, "must be a string");
+                None
+            }
+        }
+    }
+
+    /// A text that must be there.
+    pub(super) fn required_text(&mut self, field: &str) -> Option<String> {
+        let there = self.map.get(field).is_some_and(|value| !value.is_null());
+        if !there {
+            self.map.remove(field);
+            self.fault(field, "is required");
+        }
+        self.text(field)
+    }
+
+    /// A text read as something; absent and null are nothing.
+    pub(super) fn parsed<T: FromStr>(&mut self, field: &str) -> Option<T>
+    where
+        T::Err: Display,
+    {
+        let text = self.text(field)?;
+        text.parse().map_err(|error: T::Err| self.fault(field, error)).ok()
+    }
+
+    /// For PATCH: absent is `None`, null is `Some(None)`.
+    pub(super) fn change<T: FromStr>(&mut self, field: &str) -> Option<Option<T>>
+    where
+        T::Err: Display,
+    {
+        match self.map.get(field)? {
+            Value::Null => self.map.remove(field).map(|_| None),
+            _ => self.parsed(field).map(Some),
+        }
+    }
+
+    /// True or false; absent is nothing.
+    pub(super) fn flag(&mut self, field: &str) -> Option<bool> {
+        let value = self.map.remove(field)?;
+        value.as_bool().or_else(|| {
+            self.fault(field, "must be true or false");
+            None
+        })
+    }
+
+    /// A list; absent and null are nothing. `one` stands for a list of one where it is allowed.
+    pub(super) fn list(&mut self, field: &str, one: bool) -> Vec<Value> {
+        match self.map.remove(field) {
+            None | Some(Value::Null) => Vec::new(),
+            Some(Value::Array(list)) => list,
+            Some(value) if one => vec![value],
+            Some(_) => {
+                self.fault(field, "must be an array");
+                Vec::new()
+            }
+        }
+    }
+
+    /// An object inside; absent and null are an empty one.
+    pub(super) fn object(&mut self, field: &str) -> Map<String, Value> {
+        match self.map.remove(field) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(map)) => map,
+            Some(_) => {
+                self.fault(field, "must be an object");
+                Map::new()
+            }
+        }
+    }
+
+    /// Reads an object that stands in a list, with `read`; its errors carry `at` before their field.
+    pub(super) fn within<T>(&mut self, at: &str, value: Value, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
+        let Value::Object(map) = value else {
+            self.fault(at, "must be an object");
+            return None;
+        };
+        let mut inner = Self { prefix: format!("{}{at}.", self.prefix), map, errors: Vec::new() };
+        let found = read(&mut inner);
+        inner.refuse_rest();
+        self.errors.append(&mut inner.errors);
+        found
+    }
+
+    fn refuse_rest(&mut self) {
+        let rest: Vec<_> = std::mem::take(&mut self.map).into_iter().map(|(name, _)| name).collect();
+        for name in rest {
+            // Untrusted, and part of the answer.
+            let shown: String = name.chars().take(100).collect();
+            self.fault(&shown, "is unknown");
+        }
+    }
+
+    /// All that was wrong, unknown fields included.
+    pub(super) fn finish(mut self) -> Result<(), Problem> {
+        self.refuse_rest();
+        if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_wrong_field_is_named_at_once() {
+        let body = br#"{"name": 5, "flag": "yes", "extra": {}, "list": [{"a": 1, "b": 2}], "when": null}"#;
+        let mut fields = Fields::parse(body).unwrap();
+        assert_eq!(fields.required_text("name"), None);
+        assert_eq!(fields.required_text("missing"), None);
+        assert_eq!(fields.flag("flag"), None);
+        assert_eq!(fields.change::<String>("when"), Some(None));
+        let list = fields.list("list", false);
+        fields.within("list[0]", list[0].clone(), |inner| inner.text("a"));
+        let problem = fields.finish().unwrap_err();
+        let named = format!("{problem:?}");
+        for field in ["\"name\"", "\"missing\"", "\"flag\"", "\"extra\"", "\"list[0].a\"", "\"list[0].b\""] {
+            assert!(named.contains(field), "{field} in {named}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_malformed() {
+        for body in ["", "[]", "nul", "{\"a\":", "{\"a\": \"\u{1}\"}", "\"text\""] {
+            let problem = format!("{:?}", Fields::parse(body.as_bytes()).unwrap_err());
+            assert!(problem.contains("malformed_request"), "{body}");
+        }
+        assert!(Fields::parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+}

@@ -1,0 +1,178 @@
+//! `/api/v1/inboxes`.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::fields::{Fields, SMALL};
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use super::reply::Created;
+use crate::address::{DomainName, InboxName};
+use crate::authentication::login::Scope;
+use crate::clock::Timestamp;
+use crate::events::Event;
+use crate::id::{AccountId, DomainId, InboxId};
+use crate::store::inboxes::{CreateInboxError, Inbox, NewInbox};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+/// An inbox, as it is shown.
+#[derive(Serialize)]
+pub(super) struct InboxJson {
+    id: InboxId,
+    account_id: AccountId,
+    name: InboxName,
+    address: String,
+    default_domain_id: Option<DomainId>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+}
+
+fn json(inbox: Inbox, platform: &DomainName) -> InboxJson {
+    InboxJson {
+        address: inbox.name.at(platform).to_string(),
+        id: inbox.id,
+        account_id: inbox.account,
+        name: inbox.name,
+        default_domain_id: inbox.default_domain,
+        created_at: inbox.created_at,
+        updated_at: inbox.updated_at,
+    }
+}
+
+fn problem(error: CreateInboxError) -> Problem {
+    match error {
+        CreateInboxError::Exists(id) => Problem::conflict(
+            "inbox_exists",
+            "The account has an inbox of this name.",
+            "Use the inbox that `existing_id` names, or choose another name.",
+            Some(id.as_str()),
+        ),
+        CreateInboxError::NameTaken => Problem::conflict(
+            "inbox_name_taken",
+            "This name is not free: names are unique over all accounts, and never given to another account again.",
+            "Choose another name. Local parts at your own domain are free: make an alias there.",
+            None,
+        ),
+        CreateInboxError::AliasHasName(id) => Problem::conflict(
+            "alias_has_name",
+            "An alias of the account has this local part, so the address would mean two inboxes.",
+            "Choose another name, or delete the alias that `existing_id` names first.",
+            Some(id.as_str()),
+        ),
+        CreateInboxError::LimitReached(most) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "The limit is reached",
+            format!("The account has {most} inboxes, as many as it may have."),
+            "Delete an inbox, or ask the operator for a higher limit.",
+        ),
+        CreateInboxError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
+        CreateInboxError::UnknownDomain => {
+            Problem::invalid_field("default_domain_id", "the account has no custom domain of this id")
+        }
+        CreateInboxError::Store(error) => error.into(),
+    }
+}
+
+/// `POST`: `{"name", "default_domain_id"?, "account_id"?}`.
+pub(super) async fn create(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Created<InboxJson>, Problem> {
+    caller.whole_account()?;
+    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let account = fields.parsed("account_id");
+    let default_domain = fields.parsed("default_domain_id");
+    let name = fields
+        .required_text("name")
+        .and_then(|text| InboxName::claim(&text).map_err(|error| fields.fault("name", error)).ok());
+    fields.finish()?;
+    let account = caller.account(account)?;
+    // A name that did not read was answered by `finish`.
+    let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
+    let new = NewInbox { account, name, default_domain };
+    let most = context.config.limits.inboxes;
+    let inbox = context.store.inbox_create(new, most, context.clock.now()).await.map_err(problem)?;
+    tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "an inbox was made");
+    Ok(Created {
+        location: format!("/api/v1/inboxes/{}", inbox.id),
+        body: json(inbox, &context.config.platform.domain),
+    })
+}
+
+/// `GET`: those the token reaches.
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Json<List<InboxJson>>, Problem> {
+    let asked = parameters.take::<AccountId>("account_id");
+    let page = parameters.page::<InboxId>();
+    parameters.finish()?;
+    let (account, within) = match &caller.principal.scope {
+        Scope::Inboxes(account, _) if asked.as_ref().is_some_and(|asked| asked != account) => {
+            return Err(Problem::not_found());
+        }
+        Scope::Inboxes(account, inboxes) => (account.clone(), Some(inboxes.as_slice())),
+        _ => (caller.account(asked)?, None),
+    };
+    let rows = context.store.inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
+    let show = |inbox| json(inbox, &context.config.platform.domain);
+    Ok(Json(page.list(rows, |inbox| inbox.id.to_string(), show)))
+}
+
+/// `GET …/{id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<InboxJson>, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    Ok(Json(json(inbox, &context.config.platform.domain)))
+}
+
+/// `PATCH …/{id}`: `{"default_domain_id"}`, null to have none.
+pub(super) async fn change(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<InboxJson>, Problem> {
+    caller.whole_account()?;
+    let inbox = caller.inbox(&context, &id).await?;
+    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let domain = fields.change::<DomainId>("default_domain_id");
+    fields.finish()?;
+    let changed = match domain {
+        None => Some(inbox),
+        Some(domain) => {
+            let now = context.clock.now();
+            let set = context.store.inbox_set_default_domain(&inbox.account, &inbox.id, domain, now);
+            set.await.map_err(problem)?
+        }
+    };
+    let changed = changed.ok_or_else(Problem::not_found)?;
+    Ok(Json(json(changed, &context.config.platform.domain)))
+}
+
+/// `DELETE …/{id}`: with its mail; its sessions end.
+pub(super) async fn delete(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    caller.whole_account()?;
+    let inbox = caller.inbox(&context, &id).await?;
+    if !context.store.inbox_delete(&inbox.account, &inbox.id).await? {
+        return Err(Problem::not_found());
+    }
+    context.events.publish(&inbox.account, Event::InboxDeleted(inbox.id.clone()));
+    tracing::info!(account = %inbox.account, inbox = %inbox.id, "an inbox was deleted");
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,188 @@
+//! `GET …/inboxes/{id}/messages`: what an inbox holds, newest first; one message read; its bytes.
+//!
+//! What is shown of a message is what its sender wrote: untrusted text, decoded, never interpreted.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use crate::clock::Timestamp;
+use crate::id::MessageId;
+use crate::store::messages::MessageSummary;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders};
+use serde::Serialize;
+
+/// A mailbox as a header field has it.
+#[derive(Serialize)]
+struct MailboxJson {
+    name: Option<String>,
+    address: Option<String>,
+}
+
+/// A message without its content.
+#[derive(Serialize)]
+pub(super) struct SummaryJson {
+    id: MessageId,
+    mailbox: String,
+    flags: Vec<String>,
+    from: Vec<MailboxJson>,
+    to: Vec<MailboxJson>,
+    cc: Vec<MailboxJson>,
+    reply_to: Vec<MailboxJson>,
+    subject: Option<String>,
+    date: Option<Timestamp>,
+    message_id: Option<String>,
+    in_reply_to: Vec<String>,
+    references: Vec<String>,
+    mail_from: Option<String>,
+    rcpt_to: Option<String>,
+    received_at: Timestamp,
+    size: u64,
+}
+
+/// A message with its content.
+#[derive(Serialize)]
+pub(super) struct MessageJson {
+    #[serde(flatten)]
+    summary: SummaryJson,
+    text: Option<String>,
+    html: Option<String>,
+    attachments: Vec<AttachmentJson>,
+}
+
+#[derive(Serialize)]
+struct AttachmentJson {
+    filename: Option<String>,
+    content_type: String,
+    size: usize,
+    content_id: Option<String>,
+}
+
+fn mailboxes(field: Option<&Address<'_>>) -> Vec<MailboxJson> {
+    let show = |address: &mail_parser::Addr<'_>| MailboxJson {
+        name: address.name().map(str::to_owned),
+        address: address.address().map(str::to_owned),
+    };
+    field.map(|field| field.iter().map(show).collect()).unwrap_or_default()
+}
+
+fn ids(field: &HeaderValue<'_>) -> Vec<String> {
+    match field {
+        HeaderValue::Text(id) => vec![id.to_string()],
+        HeaderValue::TextList(ids) => ids.iter().map(ToString::to_string).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn summary(stored: MessageSummary) -> SummaryJson {
+    let header = MessageParser::default().parse_headers(&stored.header).unwrap_or_default();
+    let some = |text: String| (!text.is_empty()).then_some(text);
+    let keywords = stored.keywords.split_ascii_whitespace();
+    SummaryJson {
+        id: stored.id,
+        flags: stored.flags.names().map(str::to_owned).chain(keywords.map(str::to_owned)).collect(),
+        from: mailboxes(header.from()),
+        to: mailboxes(header.to()),
+        cc: mailboxes(header.cc()),
+        reply_to: mailboxes(header.reply_to()),
+        subject: header.subject().map(str::to_owned),
+        date: header.date().map(|date| Timestamp::from_millis(date.to_timestamp().saturating_mul(1000))),
+        message_id: header.message_id().map(str::to_owned),
+        in_reply_to: ids(header.in_reply_to()),
+        references: ids(header.references()),
+        mailbox: stored.mailbox,
+        mail_from: some(stored.mail_from),
+        rcpt_to: some(stored.rcpt_to),
+        received_at: stored.internal_date,
+        size: stored.size,
+    }
+}
+
+fn attachment(part: &mail_parser::MessagePart<'_>) -> AttachmentJson {
+    let content_type = part.content_type().map_or_else(
+        || "application/octet-stream".to_owned(),
+        |t| format!("{}/{}", t.ctype(), t.subtype().unwrap_or("octet-stream")).to_ascii_lowercase(),
+    );
+    AttachmentJson {
+        filename: part.attachment_name().map(str::to_owned),
+        content_type,
+        size: part.contents().len(),
+        content_id: part.content_id().map(str::to_owned),
+    }
+}
+
+/// The bodies a reader would be shown; none made up from the other kind.
+fn content(summary: SummaryJson, message: &Message<'_>) -> MessageJson {
+    let text = message.text_body.iter().find_map(|id| {
+        let part = message.part(*id)?;
+        part.is_text().then(|| part.text_contents()).flatten().filter(|_| !part.is_text_html())
+    });
+    let html = message.html_body.iter().find_map(|id| {
+        let part = message.part(*id)?;
+        part.is_text_html().then(|| part.text_contents()).flatten()
+    });
+    MessageJson {
+        summary,
+        text: text.map(str::to_owned),
+        html: html.map(str::to_owned),
+        attachments: message.attachments().map(attachment).collect(),
+    }
+}
+
+/// `GET`
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    mut parameters: Parameters,
+) -> Result<Json<List<SummaryJson>>, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    let page = parameters.page::<MessageId>();
+    parameters.finish()?;
+    let rows = context.store.messages(&inbox.id, page.after.as_ref(), page.rows()).await?;
+    Ok(Json(page.list(rows, |message| message.id.to_string(), summary)))
+}
+
+/// `GET …/{message_id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path((id, message)): Path<(String, String)>,
+) -> Result<Json<MessageJson>, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
+    let stored = context.store.message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let raw = context.store.message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    // A large message takes a while to decode.
+    let shown = tokio::task::spawn_blocking(move || {
+        let raw = raw.into_bytes();
+        let message = MessageParser::default().parse(&raw).unwrap_or_default();
+        content(summary(stored), &message)
+    });
+    let shown = shown.await.map_err(|error| {
+        tracing::error!(door = "http", inbox = %inbox.id, %message, %error, "a message could not be shown");
+        Problem::unavailable()
+    })?;
+    Ok(Json(shown))
+}
+
+/// `GET …/{message_id}/raw`: as it is stored.
+pub(super) async fn raw(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path((id, message)): Path<(String, String)>,
+) -> Result<impl IntoResponse, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
+    let raw = context.store.message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let headers = [
+        (header::CONTENT_TYPE, "message/rfc822"),
+        // A browser must not run what a stranger wrote.
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\""),
+    ];
+    Ok((headers, raw.into_bytes()))
+}

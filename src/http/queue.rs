@@ -1,0 +1,73 @@
+//! `/api/v1/queue`: what has not been delivered yet. An account sees its own; an operator all, or `account_id`'s.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use crate::id::{AccountId, SubmissionId};
+use crate::store::queue::QueuedMessage;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+
+/// `GET`
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Json<List<QueuedMessage>>, Problem> {
+    let asked = parameters.take::<AccountId>("account_id");
+    let page = parameters.page::<SubmissionId>();
+    parameters.finish()?;
+    let account = match (caller.whole_account()?, asked) {
+        (None, None) => None,
+        (_, asked) => Some(caller.account(asked)?),
+    };
+    let rows = context.store.queue_list(account, page.after.clone(), page.rows() as usize).await?;
+    Ok(Json(page.list(rows, |message| message.id.to_string(), |message| message)))
+}
+
+async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<QueuedMessage, Problem> {
+    let own = caller.whole_account()?;
+    let id: SubmissionId = id.parse().map_err(|_| Problem::not_found())?;
+    let message = context.store.queue_show(id).await?;
+    message.filter(|message| own.is_none() || message.account.as_ref() == own).ok_or_else(Problem::not_found)
+}
+
+/// `GET …/{id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<QueuedMessage>, Problem> {
+    found(&caller, &context, &id).await.map(Json)
+}
+
+/// `POST …/{id}/retry`: every delivery of it is due now.
+pub(super) async fn retry(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<(StatusCode, Json<QueuedMessage>), Problem> {
+    let message = found(&caller, &context, &id).await?;
+    if !context.store.queue_retry(message.id.clone(), context.clock.now()).await? {
+        return Err(Problem::not_found());
+    }
+    context.queue.wake();
+    let message = found(&caller, &context, &id).await?;
+    Ok((StatusCode::ACCEPTED, Json(message)))
+}
+
+/// `DELETE …/{id}`: taken out without a bounce.
+pub(super) async fn drop(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let message = found(&caller, &context, &id).await?;
+    if !context.store.queue_drop(message.id.clone()).await? {
+        return Err(Problem::not_found());
+    }
+    tracing::info!(submission = %message.id, by = %caller.principal.token, "a message was taken out of the queue");
+    Ok(StatusCode::NO_CONTENT)
+}

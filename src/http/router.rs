@@ -1,0 +1,75 @@
+//! The whole API in one table.
+
+use super::problem::Problem;
+use super::{HttpContext, accounts, aliases, health, inboxes, messages, queue, send, tokens};
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{Next, from_fn};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{delete, get, post};
+
+/// Every path and method there is.
+pub fn router(context: HttpContext) -> Router {
+    Router::new()
+        .route("/healthz", get(health::show))
+        .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
+        .route("/api/v1/accounts/{id}", get(accounts::show))
+        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
+        .route("/api/v1/tokens/{id}", get(tokens::show).delete(tokens::revoke))
+        .route("/api/v1/inboxes", get(inboxes::list).post(inboxes::create))
+        .route("/api/v1/inboxes/{id}", get(inboxes::show).patch(inboxes::change).delete(inboxes::delete))
+        .route("/api/v1/inboxes/{id}/aliases", get(aliases::list).post(aliases::create))
+        .route("/api/v1/inboxes/{id}/aliases/{alias}", delete(aliases::delete))
+        .route("/api/v1/inboxes/{id}/messages", get(messages::list).post(send::send))
+        .route("/api/v1/inboxes/{id}/messages/{message}", get(messages::show))
+        .route("/api/v1/inboxes/{id}/messages/{message}/raw", get(messages::raw))
+        .route("/api/v1/queue", get(queue::list))
+        .route("/api/v1/queue/{id}", get(queue::show).delete(queue::drop))
+        .route("/api/v1/queue/{id}/retry", post(queue::retry))
+        .fallback(async || Problem::not_found())
+        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn(never_cached))
+        .layer(from_fn(to_its_end))
+        .with_state(context)
+}
+
+/// Answers hold mail and addresses: no cache may keep them (RFC 9111 §5.2.2.5).
+async fn never_cached(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    response
+}
+
+/// Runs a request in a task of its own. A client that hangs up does not cut it in two, between a commit and the telling
+/// of those who must hear of it; and a bug of ours that panics is a temporary fault of this request alone.
+async fn to_its_end(request: Request, next: Next) -> Response {
+    let what = format!("{} {}", request.method(), request.uri().path());
+    match tokio::spawn(next.run(request)).await {
+        Ok(response) => response,
+        Err(error) => {
+            tracing::error!(door = "http", %what, %error, "a request failed by a bug of ours");
+            Problem::unavailable().into_response()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::http::testing::World;
+
+    #[tokio::test]
+    async fn a_panic_is_a_temporary_fault() {
+        async fn buggy() -> Problem {
+            panic!("a bug")
+        }
+        let router = Router::new().route("/buggy", get(buggy)).layer(from_fn(to_its_end));
+        let world = World::serving(|_| router).await;
+        let answer = world.get("", "/buggy").await;
+        assert_eq!((answer.status, answer.code()), (503, "unavailable"));
+        assert!(answer.header("retry-after").is_some());
+    }
+}

@@ -1,0 +1,247 @@
+//! `POST …/inboxes/{id}/messages`: a message goes out, as if it had been submitted over SMTP by the inbox.
+//!
+//! Three forms: JSON with the message's parts; JSON with `raw`, a whole message; or the message itself as
+//! `message/rfc822`. Invariant: 202 means that it is on disk.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::compose::{Content, Mailbox, mailbox, mailboxes};
+use super::fields::{Fields, media_type, read_body};
+use super::problem::Problem;
+use crate::address::Address;
+use crate::authentication::login::Login;
+use crate::envelope::Recipients;
+use crate::id::SubmissionId;
+use crate::store::inboxes::Inbox;
+use crate::submission::{Accepted, Draft, Refusal};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use mail_parser::MessageParser;
+use serde::Serialize;
+use std::time::Duration;
+
+/// What JSON adds around a message: escapes, base64, names.
+const JSON_FACTOR: usize = 2;
+
+/// The answer.
+#[derive(Serialize)]
+pub(super) struct Sent {
+    id: SubmissionId,
+    from: Address,
+    fallback: Option<FallbackJson>,
+    held: bool,
+    rcpt_to: Vec<Address>,
+}
+
+#[derive(Serialize)]
+struct FallbackJson {
+    from: Address,
+    reason: &'static str,
+}
+
+/// What a request asks to send.
+struct Wish {
+    /// Named in the request: must be an address of the inbox.
+    from: Option<Address>,
+    rcpt_to: Vec<Address>,
+    message: Message,
+}
+
+enum Message {
+    Raw(Vec<u8>),
+    Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, content: Box<Content> },
+}
+
+/// The verb.
+pub(super) async fn send(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<(StatusCode, Json<Sent>), Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    let limits = &context.config.limits;
+    let wish = match media_type(&headers).as_str() {
+        "message/rfc822" => raw_wish(read_body(body, limits.message_size).await?.to_vec())?,
+        _ => {
+            let most = limits.message_size.saturating_mul(JSON_FACTOR);
+            json_wish(Fields::read(&headers, body, most).await?)?
+        }
+    };
+    if wish.rcpt_to.len() > limits.recipients {
+        return Err(Problem::invalid_field("to", format!("a message has at most {} recipients", limits.recipients)));
+    }
+    let login = login(&context, &caller, &inbox, &wish).await?;
+    let raw = match wish.message {
+        Message::Raw(raw) => raw,
+        Message::Parts { from, to, cc, content } => {
+            let from = from.unwrap_or_else(|| Mailbox::of(login.address.clone()));
+            content.write(&from, &to, &cc)
+        }
+    };
+    if raw.len() > limits.message_size {
+        return Err(Problem::too_large(limits.message_size));
+    }
+    let rcpt_to = Recipients::new(wish.rcpt_to).ok_or_else(no_recipient)?;
+    let listed = rcpt_to.as_slice().to_vec();
+    let draft = Draft { rcpt_to, raw, protocol: "HTTP", client: Some(caller.client) };
+    let accepted = context.submission.accept(&login, draft).await.map_err(problem)?;
+    Ok((StatusCode::ACCEPTED, Json(sent(accepted, listed))))
+}
+
+fn sent(accepted: Accepted, rcpt_to: Vec<Address>) -> Sent {
+    let fallback = accepted.fallback.map(|f| FallbackJson { from: f.from, reason: f.reason.as_str() });
+    Sent { id: accepted.id, from: accepted.from, fallback, held: accepted.held, rcpt_to }
+}
+
+fn no_recipient() -> Problem {
+    Problem::invalid_field("to", "a message needs at least one recipient in to, cc or bcc")
+}
+
+fn problem(refusal: Refusal) -> Problem {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::Unverified { .. } => Problem::new(
+            StatusCode::FORBIDDEN,
+            "domain_not_verified",
+            "The domain is not verified",
+            text,
+            "Publish the domain's records and verify it, or set its on_unverified to fallback.",
+        ),
+        Refusal::Malformed(_) | Refusal::Loop => Problem::invalid_field("raw", text).with_code("malformed_message"),
+        Refusal::RateLimited { .. } => Problem::too_many(text, Duration::from_secs(60)),
+        Refusal::Temporary => Problem::unavailable(),
+    }
+}
+
+/// The session this would be over SMTP: logged in at the `from` named, else at the inbox's platform address. The From of
+/// a raw message counts as named where it is the inbox's; otherwise it is rewritten, as over SMTP.
+async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, wish: &Wish) -> Result<Login, Problem> {
+    let platform = &context.config.platform.domain;
+    let usual = inbox.name.at(platform);
+    let (wanted, must) = match (&wish.from, &wish.message) {
+        (Some(from), _) => (Some(from.clone()), true),
+        (None, Message::Raw(raw)) => (from_of(raw), false),
+        (None, Message::Parts { .. }) => (None, false),
+    };
+    let mut login = Login {
+        account: inbox.account.clone(),
+        token: caller.principal.token.clone(),
+        inbox: inbox.id.clone(),
+        inbox_name: inbox.name.clone(),
+        address: usual,
+        domain: None,
+    };
+    let Some(wanted) = wanted else { return Ok(login) };
+    let opened = context.store.inbox_opened_by(&inbox.account, platform, &wanted).await?;
+    match opened.filter(|opened| opened.inbox == inbox.id) {
+        Some(opened) => {
+            login.address = wanted;
+            login.domain = opened.domain;
+            Ok(login)
+        }
+        None if must => Err(Problem::invalid_field(
+            "from",
+            "must be an address of this inbox: its name or one of its aliases, at the platform's domain or at a custom domain of the account",
+        )),
+        None => Ok(login),
+    }
+}
+
+fn from_of(raw: &[u8]) -> Option<Address> {
+    let message = MessageParser::default().parse_headers(raw)?;
+    Address::parse(message.from()?.first()?.address()?).ok()
+}
+
+fn json_wish(mut fields: Fields) -> Result<Wish, Problem> {
+    let from = mailbox(&mut fields, "from");
+    let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(&mut fields, field));
+    let mut rcpt_to = Vec::new();
+    for mailbox in to.iter().chain(&cc).chain(&bcc) {
+        if !rcpt_to.contains(&mailbox.address) {
+            rcpt_to.push(mailbox.address.clone());
+        }
+    }
+    let address = from.as_ref().map(|mailbox| mailbox.address.clone());
+    if fields.has("raw") {
+        let raw = fields.required_text("raw");
+        fields.finish()?;
+        let mut wish = raw_wish(raw.unwrap_or_default().into_bytes())?;
+        if !rcpt_to.is_empty() {
+            wish.rcpt_to = rcpt_to;
+        }
+        return Ok(Wish { from: address, ..wish });
+    }
+    let content = Box::new(Content::read(&mut fields));
+    fields.finish()?;
+    if rcpt_to.is_empty() {
+        return Err(no_recipient());
+    }
+    Ok(Wish { from: address, rcpt_to, message: Message::Parts { from, to, cc, content } })
+}
+
+/// A whole message; its To, Cc and Bcc are its recipients.
+fn raw_wish(raw: Vec<u8>) -> Result<Wish, Problem> {
+    if raw.contains(&0) {
+        return Err(Problem::invalid_field("raw", "must not contain NUL octets"));
+    }
+    let raw = with_crlf(&raw);
+    let message = MessageParser::default().parse_headers(&raw);
+    let message = message.ok_or_else(|| Problem::invalid_field("raw", "must be a message with header fields"))?;
+    let mut rcpt_to = Vec::new();
+    for list in [message.to(), message.cc(), message.bcc()].into_iter().flatten() {
+        for address in list.iter() {
+            let text = address.address().unwrap_or_default();
+            let address = Address::parse(text).map_err(|error| {
+                let shown: String = text.chars().take(100).collect();
+                Problem::invalid_field("raw", format!("names a recipient {shown:?} that is no address: {error}"))
+            })?;
+            if !rcpt_to.contains(&address) {
+                rcpt_to.push(address);
+            }
+        }
+    }
+    drop(message);
+    Ok(Wish { from: None, rcpt_to, message: Message::Raw(raw) })
+}
+
+/// Lines of whatever ends become lines that end in CRLF: over HTTP there is no sender whose dots and line ends would have
+/// to be told from the message's own.
+fn with_crlf(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
+    let mut bytes = raw.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if_eq(&b'\n');
+                out.extend_from_slice(b"\r\n");
+            }
+            b'\n' => out.extend_from_slice(b"\r\n"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_line_end_becomes_crlf() {
+        assert_eq!(with_crlf(b"a\nb\rc\r\nd\r\r\n\n"), b"a\r\nb\r\nc\r\nd\r\n\r\n\r\n");
+    }
+
+    #[test]
+    fn the_recipients_of_a_raw_message_are_those_its_fields_name() {
+        let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: b@X.org\nBcc: d@x.org\n\nhi\n";
+        let wish = raw_wish(raw.to_vec()).unwrap();
+        let all: Vec<_> = wish.rcpt_to.iter().map(ToString::to_string).collect();
+        assert_eq!(all, ["b@x.org", "c@x.org", "d@x.org"]);
+        assert!(raw_wish(b"To: not an address\r\n\r\n".to_vec()).is_err());
+        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0".to_vec()).is_err());
+    }
+}

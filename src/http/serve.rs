@@ -1,0 +1,84 @@
+//! HTTP/1.1 over TCP or TLS, with limits on connections and on the patience for slow ones. RFC 9112.
+//!
+//! Invariant: a client that stalls in the handshake or in a request head, or stays idle, loses its connection.
+
+use crate::net::listener::{self, Capacity, Shutdown};
+use crate::net::tls::ServerTls;
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tower_service::Service;
+
+/// For the TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// For the head of a request, also the wait for the next one on a kept connection.
+const HEAD: Duration = Duration::from_secs(60);
+/// A request head has at most so many octets; more is 431.
+const HEAD_OCTETS: usize = 32 * 1024;
+/// What one over the limit of connections is told.
+const TOO_MANY: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
+
+/// Who is at the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Peer(pub(super) SocketAddr);
+
+/// Serves the router until the shutdown; requests under way are finished.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<ServerTls>,
+    capacity: Capacity,
+    shutdown: Shutdown,
+) {
+    let ending = shutdown.clone();
+    listener::serve("http", listener, capacity, TOO_MANY, shutdown, move |stream, peer| {
+        let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
+        async move {
+            let Some(tls) = tls else {
+                return connection(stream, peer, router, ending).await;
+            };
+            match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
+                Ok(Ok(stream)) => connection(stream, peer, router, ending).await,
+                Ok(Err(error)) => tracing::debug!(door = "http", %peer, %error, "the TLS handshake failed"),
+                Err(_) => tracing::debug!(door = "http", %peer, "the TLS handshake took too long"),
+            }
+        }
+    })
+    .await;
+}
+
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, shutdown: Shutdown)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    // Requests carry who sent them.
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let mut router = router.clone();
+        async move { router.call(request.map(Body::new)).await }
+    });
+    let served = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_header_size(HEAD_OCTETS)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = shutdown.requested() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(door = "http", %peer, %error, "a connection broke");
+    }
+}

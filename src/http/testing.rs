@@ -1,0 +1,156 @@
+//! A real server on loopback with two accounts, and a client that speaks JSON to it.
+
+use super::{HttpContext, router, serve};
+use crate::authentication::dkim::Keys;
+use crate::authentication::login::{Authenticator, Scope};
+use crate::authentication::token::Token;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::dns::Resolver;
+use crate::events::Events;
+use crate::id::AccountId;
+use crate::net::listener::{Capacity, Shutdown};
+use crate::queue::Queue;
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::store::tokens::NewToken;
+use crate::submission::Submission;
+use axum::Router;
+use serde_json::Value;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+pub(super) struct Tenant {
+    pub(super) account: AccountId,
+    pub(super) token: String,
+}
+
+pub(super) struct World {
+    pub(super) context: HttpContext,
+    pub(super) address: SocketAddr,
+    pub(super) ours: Tenant,
+    pub(super) theirs: Tenant,
+    pub(super) operator: String,
+    pub(super) shutdown: Shutdown,
+    client: reqwest::Client,
+    _dir: tempfile::TempDir,
+}
+
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: reqwest::header::HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl Answer {
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    pub(super) fn code(&self) -> &'static str {
+        self.json()["code"].as_str().unwrap_or_default().to_owned().leak()
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    /// The names in `errors`.
+    pub(super) fn fields(&self) -> Vec<String> {
+        let json = self.json();
+        let errors = json["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|error| error["field"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    pub(super) fn text(&self, field: &str) -> String {
+        self.json()[field].as_str().unwrap_or_else(|| panic!("{field} in {}", self.json())).to_owned()
+    }
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        Self::serving(router).await
+    }
+
+    pub(super) async fn serving(router: impl FnOnce(HttpContext) -> Router) -> Self {
+        Self::serving_with(Config::default(), router).await
+    }
+
+    pub(super) async fn serving_with(config: Config, router: impl FnOnce(HttpContext) -> Router) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let clock = Clock::manual();
+        let context = context(config, dir.path(), store.clone(), clock.clone()).await;
+        let ours = tenant(&store, &clock).await;
+        let theirs = tenant(&store, &clock).await;
+        let operator = token(&store, &clock, Scope::Operator).await;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::new();
+        let capacity = Capacity { total: 100, per_address: 100 };
+        tokio::spawn(serve(listener, router(context.clone()), None, capacity, shutdown.clone()));
+        // The clients of other tests may have put it in place.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        Self { context, address, ours, theirs, operator, shutdown, client: reqwest::Client::new(), _dir: dir }
+    }
+
+    pub(super) async fn token(&self, scope: Scope) -> String {
+        token(&self.context.store, &self.context.clock, scope).await
+    }
+
+    pub(super) fn request(&self, method: &str, token: &str, path: &str) -> reqwest::RequestBuilder {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
+        let request = self.client.request(method, format!("http://{}{path}", self.address));
+        if token.is_empty() { request } else { request.bearer_auth(token) }
+    }
+
+    pub(super) async fn send(request: reqwest::RequestBuilder) -> Answer {
+        let response = request.send().await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Answer { status, headers, body: response.bytes().await.unwrap().to_vec() }
+    }
+
+    pub(super) async fn get(&self, token: &str, path: &str) -> Answer {
+        Self::send(self.request("GET", token, path)).await
+    }
+
+    pub(super) async fn delete(&self, token: &str, path: &str) -> Answer {
+        Self::send(self.request("DELETE", token, path)).await
+    }
+
+    pub(super) async fn post(&self, token: &str, path: &str, body: Value) -> Answer {
+        Self::send(self.request("POST", token, path).json(&body)).await
+    }
+
+    pub(super) async fn patch(&self, token: &str, path: &str, body: Value) -> Answer {
+        Self::send(self.request("PATCH", token, path).json(&body)).await
+    }
+}
+
+async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> HttpContext {
+    let config = Arc::new(config);
+    let events = Events::new();
+    let authenticator = Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), 1000);
+    let keys = Keys::open(store.clone(), dir, &config).await.unwrap();
+    let resolver = Resolver::new(&config.dns).unwrap();
+    let (signer, queue_events) = (keys.signer(), events.clone());
+    let queue =
+        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), queue_events, signer, resolver.clone()).unwrap();
+    let submission = Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
+    HttpContext { config, store, clock, events, authenticator, submission, queue }
+}
+
+async fn tenant(store: &Store, clock: &Clock) -> Tenant {
+    let account = store.account_create("tenant".into(), clock.now()).await.unwrap().id;
+    let token = token(store, clock, Scope::Account(account.clone())).await;
+    Tenant { account, token }
+}
+
+async fn token(store: &Store, clock: &Clock, scope: Scope) -> String {
+    let token = Token::generate().unwrap();
+    let new = NewToken { name: "test".into(), scope, expires_at: None, hash: token.hash() };
+    store.token_create(new, clock.now()).await.unwrap();
+    Secret::reveal(token.secret()).to_owned()
+}

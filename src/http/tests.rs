@@ -1,0 +1,229 @@
+//! The API from outside, over real sockets.
+
+use super::testing::World;
+use crate::authentication::login::Scope;
+use crate::events::Event;
+use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+#[tokio::test]
+async fn health_needs_no_token_and_tells_when_the_store_is_gone() {
+    let world = World::new().await;
+    let answer = world.get("", "/healthz").await;
+    assert_eq!((answer.status, answer.text("status").as_str()), (200, "ok"));
+    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    world.context.store.close().await;
+    let answer = world.get("", "/healthz").await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable"));
+    assert!(answer.header("retry-after").is_some());
+    assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+}
+
+#[tokio::test]
+async fn without_a_good_token_nothing_opens() {
+    let world = World::new().await;
+    for token in ["", "ilt_x", &format!("{}x", world.ours.token)] {
+        for path in ["/api/v1/inboxes", "/api/v1/accounts", "/api/v1/queue/x"] {
+            let answer = world.get(token, path).await;
+            assert_eq!((answer.status, answer.code()), (401, "unauthorized"), "{token} {path}");
+            assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn unknown_paths_and_methods_are_problems() {
+    let world = World::new().await;
+    let answer = world.get(&world.ours.token, "/api/v1/nothing").await;
+    assert_eq!((answer.status, answer.code()), (404, "not_found"));
+    let answer = world.delete(&world.ours.token, "/api/v1/inboxes").await;
+    assert_eq!((answer.status, answer.code()), (405, "method_not_allowed"));
+    let allowed = answer.header("allow").unwrap();
+    assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
+}
+
+#[tokio::test]
+async fn bodies_are_read_strictly() {
+    let world = World::new().await;
+    let post = |content_type: &'static str, body: Vec<u8>| {
+        let request = world.request("POST", &world.ours.token, "/api/v1/inboxes");
+        World::send(request.header("content-type", content_type).body(body))
+    };
+    for (content_type, body, status, code) in [
+        ("text/plain", "{}", 415, "unsupported_media_type"),
+        ("application/json", "{", 400, "malformed_request"),
+        ("application/json", "[]", 400, "malformed_request"),
+        ("application/json; charset=utf-8", "\u{fffd}", 400, "malformed_request"),
+        ("application/json", "{}", 422, "invalid_request"),
+    ] {
+        let answer = post(content_type, body.into()).await;
+        assert_eq!((answer.status, answer.code()), (status, code), "{content_type} {body}");
+    }
+    assert_eq!(post("application/json", vec![0xff, 0xfe]).await.status, 400);
+    let answer = post("application/json", vec![b' '; 70_000]).await;
+    assert_eq!((answer.status, answer.code()), (413, "too_large"));
+    let answer = world.post(&world.ours.token, "/api/v1/inboxes", json!({"nmae": "x", "name": 5})).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.fields(), ["name", "nmae"]);
+    let answer = world.get(&world.ours.token, "/api/v1/inboxes?limit=0&cursor=x&page=2").await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.fields(), ["limit", "cursor", "page"]);
+}
+
+#[tokio::test]
+async fn inboxes_are_made_listed_changed_and_deleted() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let made = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await;
+    assert_eq!(made.status, 201);
+    let path = format!("/api/v1/inboxes/{}", made.text("id"));
+    assert_eq!(made.header("location"), Some(path.as_str()));
+    assert_eq!(made.text("address"), "ann@inboxlayer.dev");
+    assert_eq!(made.json()["default_domain_id"], json!(null));
+    assert!(made.text("created_at").ends_with('Z'));
+    assert_eq!(world.get(token, &path).await.json(), made.json());
+
+    let again = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await;
+    assert_eq!((again.status, again.code()), (409, "inbox_exists"));
+    assert_eq!(again.text("existing_id"), made.text("id"));
+    let foreign = world.post(&world.theirs.token, "/api/v1/inboxes", json!({"name": "ann"})).await;
+    assert_eq!((foreign.status, foreign.code()), (409, "inbox_name_taken"));
+    assert_eq!(foreign.json().get("existing_id"), None);
+    for bad in ["", "Ann", "a b", "postmaster", "admin", "-a", "a@b"] {
+        let answer = world.post(token, "/api/v1/inboxes", json!({"name": bad})).await;
+        assert_eq!((answer.status, answer.fields()), (422, vec!["name".to_owned()]), "{bad}");
+    }
+    for name in ["ben", "cyd", "dan"] {
+        assert_eq!(world.post(token, "/api/v1/inboxes", json!({"name": name})).await.status, 201);
+    }
+    let first = world.get(token, "/api/v1/inboxes?limit=3").await.json();
+    let cursor = first["next_cursor"].as_str().unwrap();
+    let rest = world.get(token, &format!("/api/v1/inboxes?limit=3&cursor={cursor}")).await.json();
+    assert_eq!((first["data"].as_array().unwrap().len(), rest["data"].as_array().unwrap().len()), (3, 1));
+    assert_eq!(rest["next_cursor"], json!(null));
+
+    let answer = world.patch(token, &path, json!({"default_domain_id": "dom_01jdczz0000000000000000000"})).await;
+    assert_eq!((answer.status, answer.fields()), (422, vec!["default_domain_id".to_owned()]));
+    assert_eq!(world.patch(token, &path, json!({"default_domain_id": null})).await.status, 200);
+    assert_eq!(world.patch(token, &path, json!({"name": "x"})).await.fields(), ["name"]);
+
+    let mut heard = world.context.events.subscribe(&world.ours.account);
+    assert_eq!(world.delete(token, &path).await.status, 204);
+    assert!(matches!(heard.recv().await, Ok(Event::InboxDeleted(id)) if id.as_str() == made.text("id")));
+    assert_eq!(world.delete(token, &path).await.status, 404);
+    assert_eq!(world.get(token, &path).await.status, 404);
+}
+
+#[tokio::test]
+async fn tokens_are_shown_once_and_open_what_they_should_until_revoked() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await.text("id");
+    let other = world.post(token, "/api/v1/inboxes", json!({"name": "ben"})).await.text("id");
+    let made = world.post(token, "/api/v1/tokens", json!({"name": "bot", "inbox_ids": [inbox]})).await;
+    assert_eq!((made.status, made.text("scope").as_str()), (201, "inboxes"));
+    let (id, secret) = (made.text("id"), made.text("token"));
+    assert!(secret.len() < 60);
+    let shown = world.get(token, &format!("/api/v1/tokens/{id}")).await;
+    assert_eq!(shown.json().get("token"), None);
+    assert!(!String::from_utf8(world.get(token, "/api/v1/tokens").await.body).unwrap().contains(&secret));
+
+    // It reaches its inbox, finds no other, and may do nothing for the whole account.
+    assert_eq!(world.get(&secret, &format!("/api/v1/inboxes/{inbox}")).await.status, 200);
+    assert_eq!(world.get(&secret, "/api/v1/inboxes").await.json()["data"].as_array().unwrap().len(), 1);
+    let missing = world.get(&secret, "/api/v1/inboxes/inb_01jdczz0000000000000000000").await;
+    let hidden = world.get(&secret, &format!("/api/v1/inboxes/{other}")).await;
+    assert_eq!((hidden.status, hidden.body), (404, missing.body));
+    for (method, path) in [
+        ("POST", "/api/v1/inboxes".to_owned()),
+        ("DELETE", format!("/api/v1/inboxes/{inbox}")),
+        ("POST", format!("/api/v1/inboxes/{inbox}/aliases")),
+        ("GET", "/api/v1/tokens".into()),
+        ("POST", "/api/v1/tokens".into()),
+        ("GET", "/api/v1/queue".into()),
+        ("GET", "/api/v1/accounts".into()),
+    ] {
+        let answer = World::send(world.request(method, &secret, &path).json(&json!({}))).await;
+        assert_eq!((answer.status, answer.code()), (403, "insufficient_scope"), "{method} {path}");
+    }
+
+    let mut heard = world.context.events.subscribe(&world.ours.account);
+    let path = format!("/api/v1/tokens/{id}");
+    assert_eq!(world.delete(token, &path).await.status, 204);
+    assert!(matches!(heard.recv().await, Ok(Event::TokenRevoked(revoked)) if revoked.as_str() == id));
+    assert_eq!(world.get(&secret, &format!("/api/v1/inboxes/{inbox}")).await.status, 401);
+    assert!(world.get(token, &path).await.json()["revoked_at"].is_string());
+
+    for (body, field) in [
+        (json!({"scope": "root"}), "scope"),
+        (json!({"scope": "inboxes"}), "inbox_ids"),
+        (json!({"inbox_ids": ["x"]}), "inbox_ids[0]"),
+        (json!({"inbox_ids": "x"}), "inbox_ids"),
+        (json!({"name": "a\nb"}), "name"),
+        (json!({"expires_at": "tomorrow"}), "expires_at"),
+        (json!({"expires_at": "2001-01-01T00:00:00Z"}), "expires_at"),
+        (json!({"account_id": "x"}), "account_id"),
+    ] {
+        let answer = world.post(token, "/api/v1/tokens", body.clone()).await;
+        assert_eq!((answer.status, answer.fields()), (422, vec![field.to_owned()]), "{body}");
+    }
+    let answer = world.post(&world.theirs.token, "/api/v1/tokens", json!({"inbox_ids": [inbox]})).await;
+    assert_eq!(answer.fields(), ["inbox_ids"]);
+    let answer = world.post(token, "/api/v1/tokens", json!({"scope": "operator"})).await;
+    assert_eq!((answer.status, answer.code()), (403, "insufficient_scope"));
+}
+
+#[tokio::test]
+async fn operators_make_accounts_and_act_for_them_by_name() {
+    let world = World::new().await;
+    let made = world.post(&world.operator, "/api/v1/accounts", json!({"name": "Acme"})).await;
+    assert_eq!(made.status, 201);
+    let account = made.text("id");
+    let key = world.post(&world.operator, "/api/v1/tokens", json!({"account_id": account})).await.text("token");
+    assert_eq!(world.get(&key, &format!("/api/v1/accounts/{account}")).await.text("name"), "Acme");
+    let inbox =
+        world.post(&world.operator, "/api/v1/inboxes", json!({"name": "ann", "account_id": account})).await.text("id");
+    assert_eq!(world.get(&key, &format!("/api/v1/inboxes/{inbox}")).await.status, 200);
+    assert_eq!(world.get(&world.operator, &format!("/api/v1/inboxes/{inbox}")).await.status, 200);
+    let listed = world.get(&world.operator, &format!("/api/v1/inboxes?account_id={account}")).await.json();
+    assert_eq!(listed["data"].as_array().unwrap().len(), 1);
+    for path in ["/api/v1/inboxes"] {
+        let answer = world.get(&world.operator, path).await;
+        assert_eq!((answer.status, answer.fields()), (422, vec!["account_id".to_owned()]), "{path}");
+    }
+    let unknown = json!({"name": "ben", "account_id": "acc_01jdczz0000000000000000000"});
+    assert_eq!(world.post(&world.operator, "/api/v1/inboxes", unknown).await.fields(), ["account_id"]);
+    assert_eq!(world.get(&world.operator, "/api/v1/accounts").await.json()["data"].as_array().unwrap().len(), 3);
+    assert_eq!(world.post(&world.operator, "/api/v1/tokens", json!({"scope": "operator"})).await.status, 201);
+
+    let own = format!("/api/v1/accounts/{}", world.ours.account);
+    assert_eq!(world.get(&world.ours.token, &own).await.status, 200);
+    for (method, path) in [("GET", "/api/v1/accounts"), ("POST", "/api/v1/accounts")] {
+        let answer = World::send(world.request(method, &world.ours.token, path).json(&json!({"name": "x"}))).await;
+        assert_eq!((answer.status, answer.code()), (403, "insufficient_scope"));
+    }
+    for bad in [json!({}), json!({"name": ""}), json!({"name": "a\u{7}"})] {
+        assert_eq!(world.post(&world.operator, "/api/v1/accounts", bad).await.fields(), ["name"]);
+    }
+}
+
+#[tokio::test]
+async fn a_tangled_client_gets_an_answer_and_the_server_goes_on() {
+    let world = World::new().await;
+    for (bytes, begins) in [
+        ("GARBAGE\r\n\r\n".to_owned(), "HTTP/1.1 400"),
+        (format!("GET / HTTP/1.1\r\nHost: x\r\nX: {}\r\n\r\n", "y".repeat(40_000)), "HTTP/1.1 431"),
+        ("GET /healthz HTTP/1.0\r\n\r\n".to_owned(), "HTTP/1.0 200"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(world.address).await.unwrap();
+        stream.write_all(bytes.as_bytes()).await.unwrap();
+        let mut answer = vec![0; begins.len()];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(String::from_utf8_lossy(&answer), begins);
+    }
+    assert_eq!(world.get("", "/healthz").await.status, 200);
+    world.shutdown.request();
+    assert!(world.shutdown.finished(std::time::Duration::from_secs(10)).await);
+    assert!(tokio::net::TcpStream::connect(world.address).await.is_err());
+    drop(world.token(Scope::Operator).await);
+}

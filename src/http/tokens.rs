@@ -1,0 +1,196 @@
+//! `/api/v1/tokens`. The text of a token is in the answer to its making, and nowhere else.
+
+use super::HttpContext;
+use super::accounts::display_name;
+use super::caller::Caller;
+use super::fields::{Fields, SMALL};
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use super::reply::Created;
+use crate::authentication::login::Scope;
+use crate::authentication::token::Token;
+use crate::clock::Timestamp;
+use crate::events::Event;
+use crate::id::{AccountId, InboxId, TokenId};
+use crate::store::tokens::{CreateTokenError, NewToken, TokenRecord};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+/// A token, as it is shown.
+#[derive(Serialize)]
+pub(super) struct TokenJson {
+    id: TokenId,
+    name: String,
+    scope: &'static str,
+    account_id: Option<AccountId>,
+    inbox_ids: Option<Vec<InboxId>>,
+    created_at: Timestamp,
+    expires_at: Option<Timestamp>,
+    last_used_at: Option<Timestamp>,
+    revoked_at: Option<Timestamp>,
+}
+
+impl From<TokenRecord> for TokenJson {
+    fn from(token: TokenRecord) -> Self {
+        let scope = token.scope.word();
+        let (account_id, inbox_ids) = match token.scope {
+            Scope::Operator => (None, None),
+            Scope::Account(account) => (Some(account), None),
+            Scope::Inboxes(account, inboxes) => (Some(account), Some(inboxes)),
+        };
+        Self {
+            id: token.id,
+            name: token.name,
+            scope,
+            account_id,
+            inbox_ids,
+            created_at: token.created_at,
+            expires_at: token.expires_at,
+            last_used_at: token.last_used_at,
+            revoked_at: token.revoked_at,
+        }
+    }
+}
+
+/// A new token with its text.
+#[derive(Serialize)]
+pub(super) struct NewTokenJson {
+    #[serde(flatten)]
+    record: TokenJson,
+    token: String,
+}
+
+/// RFC 3339, as the API itself writes times.
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    text.parse::<jiff::Timestamp>()
+        .map(|at| Timestamp::from_millis(at.as_millisecond()))
+        .map_err(|_| "must be a time as RFC 3339 has it, like 2030-01-31T00:00:00Z")
+}
+
+/// What a body asks for.
+struct Wish {
+    name: Option<String>,
+    scope: Option<String>,
+    account: Option<AccountId>,
+    inboxes: Vec<InboxId>,
+    expires_at: Option<Timestamp>,
+}
+
+fn wish(fields: &mut Fields, now: Timestamp) -> Wish {
+    let name = fields.text("name");
+    let name = display_name(fields, name);
+    let scope = fields.text("scope");
+    let account = fields.parsed("account_id");
+    let mut inboxes = Vec::new();
+    for (at, value) in fields.list("inbox_ids", false).into_iter().enumerate() {
+        match value.as_str().and_then(|text| text.parse().ok()) {
+            Some(id) => inboxes.push(id),
+            None => fields.fault(&format!("inbox_ids[{at}]"), "must be the id of an inbox"),
+        }
+    }
+    let expires_at = fields.text("expires_at").and_then(|text| match moment(&text) {
+        Ok(at) if at > now => Some(at),
+        Ok(_) => {
+            fields.fault("expires_at", "must be in the future");
+            None
+        }
+        Err(message) => {
+            fields.fault("expires_at", message);
+            None
+        }
+    });
+    match (scope.as_deref(), inboxes.is_empty()) {
+        (None | Some("inboxes"), false) | (None | Some("operator" | "account"), true) => {}
+        (Some("inboxes"), true) => fields.fault("inbox_ids", "must name at least one inbox for scope inboxes"),
+        (Some("operator" | "account"), false) => fields.fault("inbox_ids", "goes with scope inboxes only"),
+        (Some(_), _) => fields.fault("scope", "must be operator, account or inboxes"),
+    }
+    if scope.as_deref() == Some("operator") && account.is_some() {
+        fields.fault("account_id", "does not go with scope operator");
+    }
+    Wish { name, scope, account, inboxes, expires_at }
+}
+
+/// `POST`: `{"name"?, "scope"?, "inbox_ids"?, "account_id"?, "expires_at"?}`.
+pub(super) async fn create(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Created<NewTokenJson>, Problem> {
+    caller.whole_account()?;
+    let now = context.clock.now();
+    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let wish = wish(&mut fields, now);
+    fields.finish()?;
+    let scope = if wish.scope.as_deref() == Some("operator") {
+        caller.operator()?;
+        Scope::Operator
+    } else {
+        let account = caller.account(wish.account)?;
+        if wish.inboxes.is_empty() { Scope::Account(account) } else { Scope::Inboxes(account, wish.inboxes) }
+    };
+    let token = Token::generate().map_err(|error| {
+        tracing::error!(door = "http", %error, "no token could be made");
+        Problem::unavailable()
+    })?;
+    let name = wish.name.unwrap_or_else(|| "API token".to_owned());
+    let new = NewToken { name, scope, expires_at: wish.expires_at, hash: token.hash() };
+    let record = context.store.token_create(new, now).await.map_err(|error| match error {
+        CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
+        CreateTokenError::UnknownInbox(_) => Problem::invalid_field("inbox_ids", error.to_string()),
+        CreateTokenError::Store(error) => error.into(),
+    })?;
+    tracing::info!(token = %record.id, scope = record.scope.word(), by = %caller.principal.token, "a token was made");
+    let location = format!("/api/v1/tokens/{}", record.id);
+    Ok(Created { location, body: NewTokenJson { record: record.into(), token: token.secret().reveal().to_owned() } })
+}
+
+/// `GET`: the account's; an operator's token sees the operators', or those of `account_id`.
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Json<List<TokenJson>>, Problem> {
+    let asked = parameters.take::<AccountId>("account_id");
+    let page = parameters.page::<TokenId>();
+    parameters.finish()?;
+    let account = match (caller.whole_account()?, asked) {
+        (None, None) => None,
+        (_, asked) => Some(caller.account(asked)?),
+    };
+    let rows = context.store.token_list(account.as_ref(), page.after.as_ref(), page.rows()).await?;
+    Ok(Json(page.list(rows, |token| token.id.to_string(), TokenJson::from)))
+}
+
+/// `GET …/{id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<TokenJson>, Problem> {
+    let account = caller.whole_account()?;
+    let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
+    let found = context.store.token_get(account, &id).await?;
+    found.map(|token| Json(token.into())).ok_or_else(Problem::not_found)
+}
+
+/// `DELETE …/{id}`: revokes it; its sessions end.
+pub(super) async fn revoke(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let account = caller.whole_account()?;
+    let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
+    let revoked = context.store.token_revoke(account, &id, context.clock.now()).await?;
+    let token = revoked.ok_or_else(Problem::not_found)?;
+    if let Some(account) = token.scope.account() {
+        context.events.publish(account, Event::TokenRevoked(token.id.clone()));
+    }
+    tracing::info!(token = %token.id, by = %caller.principal.token, "a token was revoked");
+    Ok(StatusCode::NO_CONTENT)
+}
