@@ -194,6 +194,3 @@ fn temporary(error: impl std::error::Error) -> Refusal {
     tracing::error!(%error, "a message could not be taken in");
     Refusal::Temporary
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,171 @@
+//! How often, when, and what becomes of it.
+
+use super::server::Script;
+use super::*;
+use crate::dns::authority::play::Fault;
+
+#[tokio::test]
+async fn a_message_arrives_signed_and_intact_with_one_transaction_for_one_domain() {
+    let world = World::open().await;
+    let raw = b"Subject: dots\r\n\r\n.\r\nMAIL FROM:<evil@example.org>\r\n..\r\n.x\r\nno end";
+    let rcpt_to: Vec<String> = (0..10).map(|i| format!("r{i}@example.org")).collect();
+    let rcpt_to: Vec<&str> = rcpt_to.iter().map(String::as_str).collect();
+    let accepted = world.submit(&rcpt_to, raw).await.unwrap();
+    assert_eq!([world.count("body").await, world.count("content").await, world.count("delivery").await], [1, 2, 10]);
+    world.queue.settle().await;
+
+    let heard = world.mx.only_message();
+    assert_eq!(world.mx.heard().len(), 1);
+    assert_eq!(heard.commands.iter().filter(|c| c.starts_with("RCPT TO:")).count(), 10);
+    assert_eq!(heard.commands[1], "MAIL FROM:<hello@inboxlayer.dev>");
+    let (header, body) = heard.text().split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
+    assert_eq!(body, ".\r\nMAIL FROM:<evil@example.org>\r\n..\r\n.x\r\nno end\r\n");
+    assert!(header.starts_with("DKIM-Signature:") && header.contains("d=inboxlayer.dev"), "{header}");
+    assert!(header.contains("\r\nFrom: ") && header.contains(&format!("id {}", accepted.id)), "{header}");
+    assert!(world.queued().await.is_empty());
+    assert_eq!([world.count("body").await, world.count("content").await], [0, 0]);
+}
+
+#[tokio::test]
+async fn each_recipient_has_an_outcome_of_its_own() {
+    let world = World::open().await;
+    world.mx.now(Script {
+        rules: vec![("RCPT TO:<no@", "550 5.1.1 no such user"), ("RCPT TO:<later@", "451 4.3.0 not now")],
+        ..Script::default()
+    });
+    world.send(&["yes@example.org", "no@example.org", "later@example.org"]).await;
+    world.queue.settle().await;
+
+    assert!(world.mx.only_message().text().contains("body"));
+    assert_eq!(world.waiting().await, "451 4.3.0 not now");
+    let bounce = world.bounce().await;
+    assert!(bounce.contains("Final-Recipient: rfc822; no@example.org"), "{bounce}");
+    assert!(bounce.contains("Status: 5.1.1") && !bounce.contains("later@example.org"), "{bounce}");
+    assert!(bounce.starts_with("Return-Path: <>\r\n"), "{bounce}");
+
+    world.mx.now(Script::default());
+    world.next_try().await;
+    assert!(world.queued().await.is_empty());
+    assert_eq!(world.inbox("hello").await.len(), 1);
+}
+
+#[tokio::test]
+async fn pauses_grow_and_at_the_end_there_is_a_bounce() {
+    let world = World::open().await;
+    world.mx.now(Script { rules: vec![("MAIL", "421 4.3.2 busy")], ..Script::default() });
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    let mut pauses = Vec::new();
+    while world.inbox("hello").await.is_empty() {
+        pauses.push(world.queue.next_due().await.unwrap().since(world.clock.now()).as_secs());
+        assert_eq!(world.waiting().await, "421 4.3.2 busy");
+        world.next_try().await;
+    }
+    for (pause, configured) in pauses.iter().zip([300, 900, 1800, 3600, 7200, 14_400, 14_400]) {
+        assert!((configured - 5..=configured + configured / 10).contains(pause), "{pauses:?}");
+    }
+    let bounce = world.bounce().await;
+    assert!(bounce.contains("Status: 4.4.7") && bounce.contains("421 4.3.2 busy"), "{bounce}");
+    assert_eq!(world.count("body").await, 1, "the bounce's own");
+}
+
+#[tokio::test]
+async fn a_dropped_connection_is_no_answer() {
+    let world = World::open().await;
+    for rule in [("HELLO", "!"), ("EHLO", "!"), ("MAIL", "!"), ("RCPT", "!"), ("DATA", "!"), ("END", "!")] {
+        world.mx.now(Script { rules: vec![rule], ..Script::default() });
+        let accepted = world.send(&["a@example.org"]).await;
+        world.queue.settle().await;
+        assert!(world.waiting().await.contains("closed the connection"), "{rule:?}: {}", world.waiting().await);
+        assert!(world.store.queue_drop(accepted.id).await.unwrap());
+    }
+    world.mx.now(Script { rules: vec![("DATA", "250 what?")], ..Script::default() });
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    assert_eq!(world.queued().await.len(), 1, "a 250 before the message has not taken it");
+    assert!(world.inbox("hello").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_lookup_that_fails_is_tried_again_and_one_that_says_no_is_final() {
+    let world = World::open().await;
+    world.play.set_fault("example.org", Some(Fault::Servfail)).unwrap();
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    assert!(world.waiting().await.contains("SERVFAIL"));
+    world.play.set_fault("example.org", None).unwrap();
+    world.next_try().await;
+    assert!(world.queued().await.is_empty() && world.inbox("hello").await.is_empty());
+
+    world.set("silent.example", Kind::Mx, &["0 ."]);
+    world.send(&["a@silent.example"]).await;
+    world.send(&["a@no.where.invalid"]).await;
+    world.queue.settle().await;
+    let bounces = world.inbox("hello").await.join("");
+    assert!(bounces.contains("Status: 5.1.10") && bounces.contains("Status: 5.1.2"), "{bounces}");
+    assert!(world.queued().await.is_empty());
+}
+
+#[tokio::test]
+async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_start() {
+    let world = World::open().await;
+    world.send(&["a@example.org"]).await;
+    let now = world.clock.now();
+    let in_flight = crate::store::queue::InFlight { attempts: Vec::new(), per_domain: 4 };
+    let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), 10, in_flight).await.unwrap();
+    assert_eq!(claimed.len(), 1);
+    // The one who claimed it is gone. Until the lease lapses nobody else takes it.
+    world.queue.settle().await;
+    assert!(world.mx.heard().is_empty());
+
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(world.queue.clone().run(shutdown.clone()));
+    while !world.queued().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    world.mx.only_message();
+    // A running queue takes what comes, and ends when asked.
+    world.send(&["b@example.org"]).await;
+    while !world.queued().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    shutdown.request();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn mail_for_an_inbox_here_never_leaves_the_house() {
+    let world = World::open().await;
+    world.send(&["friend@inboxlayer.dev", "Friend+tag@inboxlayer.dev", "nobody@inboxlayer.dev"]).await;
+    world.queue.settle().await;
+    assert!(world.mx.heard().is_empty() && world.queued().await.is_empty());
+    let friend = world.inbox("friend").await;
+    assert_eq!(friend.len(), 1, "two addresses of one inbox");
+    assert!(friend[0].starts_with("Return-Path: <hello@inboxlayer.dev>\r\nReceived: "), "{}", friend[0]);
+    assert!(friend[0].ends_with("\r\n\r\nbody\r\n"));
+    let bounce = world.bounce().await;
+    assert!(bounce.contains("Status: 5.1.1") && bounce.contains("nobody@inboxlayer.dev"), "{bounce}");
+}
+
+#[tokio::test]
+async fn a_verified_domain_is_delivered_here_only_while_its_mx_leads_here() {
+    let world = World::open().await;
+    world.send(&["friend@acme.com", "unknown@acme.com"]).await;
+    world.queue.settle().await;
+    assert_eq!(world.mx.only_message().commands.iter().filter(|c| c.starts_with("RCPT")).count(), 2);
+    world.execute("UPDATE custom_domain SET receiving = 1").await;
+    world.send(&["friend@acme.com", "unknown@acme.com"]).await;
+    world.queue.settle().await;
+    assert_eq!((world.mx.heard().len(), world.inbox("friend").await.len()), (1, 1));
+    assert!(world.bounce().await.contains("unknown@acme.com"));
+}
+
+#[tokio::test]
+async fn a_sender_without_an_inbox_gets_no_bounce_and_keeps_nothing_in_the_queue() {
+    let world = World::open().await;
+    world.send(&["nobody@inboxlayer.dev"]).await;
+    world.execute("DELETE FROM inbox WHERE name = 'hello'").await;
+    world.queue.settle().await;
+    assert!(world.queued().await.is_empty());
+    assert_eq!([world.count("message").await, world.count("body").await], [0, 0]);
+}

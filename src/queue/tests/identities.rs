@@ -1,0 +1,101 @@
+//! Under which address mail leaves, from taking it in to its last attempt.
+
+use super::*;
+
+async fn lose_acme(world: &World) {
+    world.execute("UPDATE custom_domain SET status = 'failed'").await;
+}
+
+#[tokio::test]
+async fn mail_of_a_verified_domain_leaves_under_it_and_is_signed_by_it() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    let accepted = world.send(&["a@example.org"]).await;
+    assert_eq!((accepted.from.to_string().as_str(), accepted.fallback.is_none()), ("hello@acme.com", true));
+    world.queue.settle().await;
+    let heard = world.mx.only_message();
+    assert_eq!(heard.commands[1], "MAIL FROM:<hello@acme.com>");
+    assert!(heard.text().contains("d=acme.com") && heard.text().contains("\r\nFrom: Me <hello@acme.com>\r\n"));
+}
+
+#[tokio::test]
+async fn a_domain_lost_between_acceptance_and_delivery_is_not_left_under() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.mx.now(Script { rules: vec![("RCPT", "451 later")], ..Script::default() });
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    lose_acme(&world).await;
+    world.mx.now(Script::default());
+    world.next_try().await;
+    let heard = world.mx.only_message();
+    let text = heard.text();
+    assert_eq!(heard.commands[1], "MAIL FROM:<hello@inboxlayer.dev>");
+    assert!(text.contains("d=inboxlayer.dev") && !text.contains("d=acme.com"), "{text}");
+    assert!(text.contains("\r\nFrom: Me <hello@inboxlayer.dev>\r\n"), "{text}");
+    assert!(text.contains("Inboxlayer-Fallback: from=hello@acme.com; reason=failed"), "{text}");
+    assert_eq!(text.matches("DKIM-Signature:").count(), 1, "{text}");
+    assert!(text.ends_with("\r\n\r\nbody\r\n"));
+    assert!(world.queued().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_deleted_domain_is_not_left_under_and_a_default_one_neither() {
+    let world = World::open().await;
+    world.execute("UPDATE custom_domain SET is_default = 1").await;
+    let accepted = world.send(&["a@example.org"]).await;
+    assert_eq!(accepted.from.to_string(), "hello@acme.com");
+    world.execute("DELETE FROM custom_domain").await;
+    world.queue.settle().await;
+    let heard = world.mx.only_message();
+    assert_eq!(heard.commands[1], "MAIL FROM:<hello@inboxlayer.dev>");
+    assert!(heard.text().contains("Inboxlayer-Fallback: from=hello@acme.com; reason=failed"), "{}", heard.text());
+}
+
+#[tokio::test]
+async fn a_fallback_that_was_promised_stays_one() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.execute("UPDATE custom_domain SET status = 'pending'").await;
+    let accepted = world.send(&["a@example.org"]).await;
+    let fallback = accepted.fallback.unwrap();
+    assert_eq!(accepted.from.to_string(), "hello@inboxlayer.dev");
+    assert_eq!((fallback.from.to_string().as_str(), fallback.reason.as_str()), ("hello@acme.com", "pending"));
+    world.execute("UPDATE custom_domain SET status = 'verified'").await;
+    world.queue.settle().await;
+    let text = world.mx.only_message().text();
+    assert!(text.contains("Inboxlayer-Fallback: from=hello@acme.com; reason=pending"), "{text}");
+    assert!(text.contains("d=inboxlayer.dev"), "{text}");
+}
+
+#[tokio::test]
+async fn an_owner_who_wants_no_fallback_gets_none() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.execute("UPDATE custom_domain SET on_unverified = 'reject'").await;
+    world.send(&["a@example.org"]).await;
+    lose_acme(&world).await;
+    world.queue.settle().await;
+    assert!(world.mx.heard().is_empty());
+    assert!(world.bounce().await.contains("Status: 5.7.1"));
+    let refused = world.submit(&["a@example.org"], MESSAGE).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Unverified { .. }), "{refused}");
+    assert!(world.queued().await.is_empty());
+}
+
+#[tokio::test]
+async fn what_is_no_message_or_goes_in_circles_is_refused_and_leaves_nothing() {
+    let world = World::configured(|config| config.limits.messages_per_hour = 1).await;
+    for bad in [&b"Subject: x\r\n\r\na\nb\r\n"[..], b"\n", b"Subject: x\r\n\r\na\rb\r\n", b"x\r"] {
+        let refused = world.submit(&["a@example.org"], bad).await.unwrap_err();
+        assert!(matches!(refused, Refusal::Malformed(_)), "{refused}");
+    }
+    let circles = [b"Received: x\r\n".repeat(51), b"\r\nbody\r\n".to_vec()].concat();
+    assert!(matches!(world.submit(&["a@example.org"], &circles).await, Err(Refusal::Loop)));
+    world.send(&["a@example.org"]).await;
+    let refused = world.submit(&["a@example.org"], MESSAGE).await.unwrap_err();
+    assert!(matches!(refused, Refusal::RateLimited { what: "messages", limit: 1 }), "{refused}");
+    assert_eq!([world.count("submission").await, world.count("body").await], [1, 1]);
+    world.clock.advance_to(world.clock.now().after(Duration::from_secs(3600)));
+    world.send(&["a@example.org"]).await;
+}

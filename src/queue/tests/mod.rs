@@ -1,0 +1,219 @@
+//! Real sockets, real DNS: a queue among mail servers that are told what to say.
+
+mod attempts;
+mod hops;
+mod identities;
+mod server;
+
+use super::*;
+use crate::authentication::dkim::Keys;
+use crate::authentication::login::Login;
+use crate::dns::authority::play::{Kind, Play};
+use crate::dns::authority::{Authority, Zones};
+use crate::envelope::Recipients;
+use crate::id::{AccountId, DomainId, InboxId, TokenId};
+use crate::net::listener::Shutdown;
+use crate::net::ranges::AllowedNetworks;
+use crate::store::StoreError;
+use crate::store::queue::QueuedMessage;
+use crate::store::testing;
+use crate::submission::{Accepted, Draft, Refusal, Submission};
+use rusqlite::params;
+use server::{Script, Server};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+use tempfile::TempDir;
+use tokio::sync::OnceCell;
+
+pub const MESSAGE: &[u8] = b"From: Me <x@y.example>\r\nSubject: hi\r\n\r\nbody\r\n";
+
+const SHORT: Patience = Patience {
+    connect: Duration::from_secs(2),
+    command: Duration::from_secs(5),
+    block: Duration::from_secs(5),
+    end_of_data: Duration::from_secs(5),
+};
+
+/// A data directory with an account, inboxes `hello` and `friend`, a verified `acme.com`, and all keys: those take long.
+static TEMPLATE: OnceCell<Template> = OnceCell::const_new();
+
+struct Template {
+    dir: TempDir,
+    account: AccountId,
+    hello: InboxId,
+    acme: DomainId,
+}
+
+async fn template() -> Template {
+    let (dir, store, account) = testing::store_with_account().await;
+    let hello = testing::inbox(&store, &account, "hello").await;
+    testing::inbox(&store, &account, "friend").await;
+    let acme = DomainId::new();
+    let (id, owner) = (acme.clone(), account.clone());
+    let sql =
+        "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ever_verified, created_at, updated_at)
+               VALUES (?1, ?2, 'acme.com', 'verified', 'tokenone tokentwo tokenthree', 1, 0, 0)";
+    store.write(move |c| Ok::<_, StoreError>(c.execute(sql, params![id, owner])?)).await.unwrap();
+    Keys::open(store.clone(), dir.path(), &Config::default()).await.unwrap();
+    while !store.dkim_missing().await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    store.close().await;
+    Template { dir, account, hello, acme }
+}
+
+pub struct World {
+    _dir: TempDir,
+    pub config: Arc<Config>,
+    pub store: Store,
+    pub clock: Clock,
+    pub queue: Queue,
+    pub submission: Submission,
+    pub login: Login,
+    pub acme: DomainId,
+    pub play: Play,
+    /// The MX at 127.0.0.1; the others share its port.
+    pub mx: Server,
+    dns: Shutdown,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.dns.request();
+    }
+}
+
+impl World {
+    pub async fn open() -> Self {
+        Self::configured(|_| {}).await
+    }
+
+    /// `example.org` has its MX at 127.0.0.1, as every name that is not set.
+    pub async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
+        let template = TEMPLATE.get_or_init(template).await;
+        let dir = tempfile::tempdir().unwrap();
+        copy(template.dir.path(), dir.path());
+        let mx = Server::start((Ipv4Addr::LOCALHOST, 0).into(), Script::default()).await;
+
+        let play = Play::new(Ipv4Addr::LOCALHOST);
+        let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let mut config = Config::default();
+        config.dns.resolvers = vec![authority.address()];
+        config.queue.smtp_port = mx.address.port();
+        config.queue.allow_networks = AllowedNetworks::loopback();
+        adjust(&mut config);
+        let dns = Shutdown::new();
+        tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, dns.clone()));
+
+        let config = Arc::new(config);
+        let store = Store::open(dir.path()).unwrap();
+        let keys = Keys::open(store.clone(), dir.path(), &config).await.unwrap();
+        let (clock, events) = (Clock::manual(), Events::new());
+        let resolver = Resolver::new(&config.dns).unwrap();
+        let queue = Queue::with_patience(
+            Arc::clone(&config),
+            store.clone(),
+            clock.clone(),
+            events,
+            keys.signer(),
+            resolver,
+            SHORT,
+        );
+        let queue = queue.unwrap();
+        let submission =
+            Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
+        let login = Login {
+            account: template.account.clone(),
+            token: TokenId::new(),
+            inbox: template.hello.clone(),
+            inbox_name: "hello".parse().unwrap(),
+            address: "hello@inboxlayer.dev".parse().unwrap(),
+            domain: None,
+        };
+        let acme = template.acme.clone();
+        Self { _dir: dir, config, store, clock, queue, submission, login, acme, play, mx, dns }
+    }
+
+    /// Logged in at the custom domain.
+    pub fn log_in_at_acme(&mut self) {
+        self.login.address = "hello@acme.com".parse().unwrap();
+        self.login.domain = Some(self.acme.clone());
+    }
+
+    /// Another mail server, at another address and the same port.
+    pub async fn server(&self, ip: [u8; 4], script: Script) -> Server {
+        Server::start(SocketAddr::new(IpAddr::from(ip), self.config.queue.smtp_port), script).await
+    }
+
+    pub fn set(&self, owner: &str, kind: Kind, values: &[&str]) {
+        let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+        self.play.set(owner, kind, &values, 60).unwrap();
+    }
+
+    pub async fn send(&self, rcpt_to: &[&str]) -> Accepted {
+        self.submit(rcpt_to, MESSAGE).await.unwrap()
+    }
+
+    pub async fn submit(&self, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
+        let rcpt_to = Recipients::new(rcpt_to.iter().map(|r| r.parse().unwrap()).collect()).unwrap();
+        let draft = Draft { rcpt_to, raw: raw.to_vec(), protocol: "ESMTPSA", client: None };
+        self.submission.accept(&self.login, draft).await
+    }
+
+    /// Moves the clock to the next attempt, and makes it.
+    pub async fn next_try(&self) {
+        let due = self.queue.next_due().await.expect("something to try");
+        self.clock.advance_to(due);
+        self.queue.settle().await;
+    }
+
+    pub async fn queued(&self) -> Vec<QueuedMessage> {
+        self.store.queue_list(None, None, 100).await.unwrap()
+    }
+
+    /// What was said last about the only recipient in the queue.
+    pub async fn waiting(&self) -> String {
+        let queued = self.queued().await;
+        assert_eq!(queued.len(), 1, "{queued:?}");
+        assert_eq!(queued[0].deliveries.len(), 1, "{queued:?}");
+        queued[0].deliveries[0].last_reply.clone().unwrap_or_default()
+    }
+
+    /// The messages in the INBOX of an inbox.
+    pub async fn inbox(&self, name: &'static str) -> Vec<String> {
+        let read = move |c: &rusqlite::Connection| {
+            let sql = "SELECT CAST(c.header || b.data AS BLOB) FROM message m JOIN content c ON c.id = m.content_id
+                       JOIN body b ON b.id = c.body_id JOIN inbox i ON i.id = m.inbox_id WHERE i.name = ?1 ORDER BY m.uid";
+            let mut statement = c.prepare(sql)?;
+            let rows = statement.query_map([name], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, StoreError>(rows)
+        };
+        let rows = self.store.read(read).await.unwrap();
+        rows.into_iter().map(|row| String::from_utf8(row).unwrap()).collect()
+    }
+
+    /// The only bounce in the sender's INBOX.
+    pub async fn bounce(&self) -> String {
+        let mut inbox = self.inbox("hello").await;
+        assert_eq!(inbox.len(), 1, "{inbox:?}");
+        inbox.pop().unwrap()
+    }
+
+    pub async fn execute(&self, sql: &'static str) {
+        self.store.write(move |c| Ok::<_, StoreError>(c.execute_batch(sql)?)).await.unwrap();
+    }
+
+    pub async fn count(&self, table: &'static str) -> i64 {
+        let sql = format!("SELECT count(*) FROM {table}");
+        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, [], |r| r.get(0))?)).await.unwrap()
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        assert!(entry.file_type().unwrap().is_file());
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
