@@ -1,1 +1,223 @@
-//! Custom domains as the API knows them. (stub: owner verification)
+//! Custom domains as the API knows them: claimed, shown, changed, deleted, and checked on demand.
+//!
+//! Invariant: every verb is for one account, and another account's domain is not found; no answer tells that somebody else
+//! claims a name. A name is canonical and one that can be somebody's: RFC 5890, RFC 6761 and the public suffix list.
+
+mod refusal;
+#[cfg(test)]
+mod tests;
+mod view;
+
+pub use refusal::Refused;
+pub use view::{Capabilities, CustomDomain, DomainRecord};
+
+use crate::address::DomainName;
+use crate::authentication::dkim::{Keys, KeysError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::domain::status::{OnUnverified, State, TooSoon};
+use crate::events::{Event, Events};
+use crate::id::{AccountId, DomainId};
+use crate::store::checks::AskError;
+use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
+use crate::store::{Store, StoreError};
+use crate::verifier::Verifier;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// The longest a client may wait for a check (`Prefer: wait`, RFC 7240 §4.3).
+pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Why no domain was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateError {
+    /// The name cannot be claimed: 422, with [`Refused::code`].
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The account has claimed it already: 409.
+    #[error("this account has this domain already")]
+    Exists(DomainId),
+    /// The account has as many as it may.
+    #[error("this account has reached its limit of {limit} domains")]
+    Full {
+        /// The limit.
+        limit: u32,
+    },
+    /// The signing keys failed: temporary.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why a domain was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchError {
+    /// The account has no such domain: 404.
+    #[error("there is no such domain")]
+    NotFound,
+    /// `catch_all_inbox_id` is no inbox of the account: 422.
+    #[error("the account has no such inbox")]
+    UnknownInbox,
+    /// `on_unverified` can only be `fallback` yet: 422.
+    #[error("on_unverified {0} is not available yet; fallback is")]
+    NotAvailable(OnUnverified),
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why no check was begun.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The account has no such domain: 404.
+    #[error("there is no such domain")]
+    NotFound,
+    /// Too soon after the last check: 429.
+    #[error("a domain is checked at most once in 10 s; try again in {} s", .retry_after.as_secs().max(1))]
+    RateLimited {
+        /// When to ask again.
+        retry_after: Duration,
+    },
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// The service; clones share it.
+#[derive(Clone, Debug)]
+pub struct Registry {
+    config: Arc<Config>,
+    store: Store,
+    clock: Clock,
+    events: Events,
+    keys: Keys,
+    verifier: Verifier,
+}
+
+impl Registry {
+    /// A registry of the claims in a store.
+    pub fn new(
+        config: Arc<Config>,
+        store: Store,
+        clock: Clock,
+        events: Events,
+        keys: Keys,
+        verifier: Verifier,
+    ) -> Self {
+        Self { config, store, clock, events, keys, verifier }
+    }
+
+    /// Claims a name for an account. The signing keys are made in the background; the first check comes by itself.
+    pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
+        let name: DomainName = refusal::claimable(name, &self.config.platform)?;
+        let now = self.clock.now();
+        let (tokens, most) = (self.keys.tokens()?, self.config.limits.domains);
+        let new = NewDomain {
+            account: account.clone(),
+            name,
+            tokens: tokens.clone(),
+            // Tokens of the local provider differ between claims, which is proof enough whose records they are.
+            ownership_secret: None,
+            state: State::created(now, &self.verifier.rules().policy),
+        };
+        let row = self.store.domain_create(new, most, now).await.map_err(|error| match error {
+            CreateDomainError::Exists(id) => CreateError::Exists(id),
+            CreateDomainError::Full => CreateError::Full { limit: most },
+            CreateDomainError::Store(error) => error.into(),
+        })?;
+        self.keys.provision(row.id.clone(), tokens);
+        self.verifier.wake();
+        tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");
+        Ok(self.view(&row))
+    }
+
+    /// A domain of the account.
+    pub async fn get(&self, account: &AccountId, id: &DomainId) -> Result<Option<CustomDomain>, StoreError> {
+        Ok(self.store.domain_get(account, id).await?.map(|row| self.view(&row)))
+    }
+
+    /// The account's domains, in the order they were made, from the one after `after` on.
+    pub async fn list(
+        &self,
+        account: &AccountId,
+        after: Option<&DomainId>,
+        limit: u32,
+    ) -> Result<Vec<CustomDomain>, StoreError> {
+        let rows = self.store.domain_list(account, after, limit).await?;
+        Ok(rows.iter().map(|row| self.view(row)).collect())
+    }
+
+    /// Changes a domain of the account.
+    pub async fn patch(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        change: DomainPatch,
+    ) -> Result<CustomDomain, PatchError> {
+        if let Some(other @ (OnUnverified::Reject | OnUnverified::Hold)) = change.on_unverified {
+            return Err(PatchError::NotAvailable(other));
+        }
+        let row =
+            self.store.domain_patch(account, id, change, self.clock.now()).await.map_err(|error| match error {
+                PatchDomainError::NotFound => PatchError::NotFound,
+                PatchDomainError::UnknownInbox => PatchError::UnknownInbox,
+                PatchDomainError::Store(error) => error.into(),
+            })?;
+        Ok(self.view(&row))
+    }
+
+    /// Ends a claim, at once and everywhere. False when the account has no such domain.
+    pub async fn delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
+        let deleted = self.store.domain_delete(account, id).await?;
+        if deleted {
+            tracing::info!(%id, %account, "a domain was deleted");
+            self.events.publish(account, Event::DomainDeleted(id.clone()));
+            self.verifier.changed(id);
+        }
+        Ok(deleted)
+    }
+
+    /// Checks a domain now. With `wait` it answers when the check has settled, or after that time; the flag says whether
+    /// it has.
+    pub async fn verify(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        wait: Option<Duration>,
+    ) -> Result<(CustomDomain, bool), VerifyError> {
+        // Listening begins before the check can end.
+        let mut settled = self.verifier.settled();
+        let asked = self.store.domain_ask(account, id, self.verifier.rules().policy, self.clock.now()).await;
+        let (row, change) = asked.map_err(|error| match error {
+            AskError::NotFound => VerifyError::NotFound,
+            AskError::TooSoon(TooSoon { retry_after }) => VerifyError::RateLimited { retry_after },
+            AskError::Store(error) => error.into(),
+        })?;
+        if change.is_some() {
+            self.verifier.changed(id);
+        }
+        self.verifier.wake();
+        let Some(wait) = wait.map(|wait| wait.min(LONGEST_WAIT)) else { return Ok((self.view(&row), false)) };
+        let in_time = tokio::time::timeout(wait, settles(&mut settled, id)).await.is_ok();
+        let row = self.store.domain_get(account, id).await?.ok_or(VerifyError::NotFound)?;
+        Ok((self.view(&row), in_time))
+    }
+
+    fn view(&self, row: &DomainRow) -> CustomDomain {
+        view::of(row, self.verifier.rules())
+    }
+}
+
+/// Ends when a check of this domain has.
+async fn settles(settled: &mut broadcast::Receiver<DomainId>, id: &DomainId) {
+    loop {
+        match settled.recv().await {
+            Ok(other) if other != *id => {}
+            // After a backlog it may have been among what was missed: better to answer early than never.
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed) => return,
+        }
+    }
+}

@@ -1,1 +1,302 @@
-//! The verifier. (stub: owner verification)
+//! The verifier: checks claims when they are due, and when their owners ask.
+//!
+//! A claim is checked in one straight path: claim due -> expected records -> observe -> judge -> record (which asks the
+//! status machine). Invariant: a claim is checked once at a time (a lease in the store says so, and a restart goes on
+//! with what was cut off), and never more at once than configured.
+
+#[cfg(test)]
+mod tests;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, Required};
+use crate::dns::{Question, Resolver};
+use crate::domain::judge::{Evidence, judge, outcome};
+use crate::domain::records::{Expected, Purpose, Template};
+use crate::domain::status::{Finding, Policy, VerifiedStatus};
+use crate::id::DomainId;
+use crate::net::listener::Shutdown;
+use crate::store::checks::{Recorded, Report};
+use crate::store::domains::DomainRow;
+use crate::store::{Store, StoreError};
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Looks at the store at least this often, whatever it was told.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Before the store is tried again when it failed.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// What a listener may fall behind before it must look for itself.
+const BACKLOG: usize = 256;
+
+/// What the configuration says of records and pauses.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// The records that every claim needs.
+    pub template: Template,
+    /// The spans of the status machine.
+    pub policy: Policy,
+}
+
+impl Rules {
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        let purpose = |required: &Required| match required {
+            Required::Dkim => Purpose::Dkim,
+            Required::Mx => Purpose::Mx,
+            Required::Spf => Purpose::Spf,
+            Required::Dmarc => Purpose::Dmarc,
+        };
+        let (records, verification) = (&config.records, &config.verification);
+        Self {
+            template: Template {
+                dkim_zone: config.dkim.zone.clone(),
+                mx_host: records.mx_host.clone(),
+                mx_priority: records.mx_priority,
+                spf: records.spf.clone(),
+                dmarc: records.dmarc.clone(),
+                required: records.required.iter().map(purpose).collect(),
+            },
+            policy: Policy {
+                window: verification.window.0,
+                grace: verification.grace.0,
+                recheck: verification.recheck.0,
+                first_pause: verification.first_pause.0,
+                longest_pause: verification.longest_pause.0,
+            },
+        }
+    }
+
+    /// The records of a claim.
+    pub fn expected(&self, row: &DomainRow) -> Vec<Expected> {
+        self.template.records(&row.name, &row.tokens, row.ownership_secret.as_deref())
+    }
+}
+
+/// The service; clones share it.
+#[derive(Clone, Debug)]
+pub struct Verifier(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    rules: Rules,
+    lease: Duration,
+    store: Store,
+    clock: Clock,
+    resolver: Resolver,
+    permits: Arc<Semaphore>,
+    wake: Notify,
+    running: watch::Sender<usize>,
+    settled: broadcast::Sender<DomainId>,
+    changes: broadcast::Sender<DomainId>,
+    end: CancellationToken,
+}
+
+impl Verifier {
+    /// A verifier that is not running yet.
+    pub fn new(config: Arc<Config>, store: Store, clock: Clock, resolver: Resolver) -> Self {
+        Self(Arc::new(Inner {
+            rules: Rules::of(&config),
+            // Two observations of four answers each, and some time to write.
+            lease: config.dns.timeout.0.saturating_mul(8) + Duration::from_secs(60),
+            store,
+            clock,
+            resolver,
+            permits: Arc::new(Semaphore::new(config.verification.concurrency.max(1))),
+            wake: Notify::new(),
+            running: watch::Sender::new(0),
+            settled: broadcast::Sender::new(BACKLOG),
+            changes: broadcast::Sender::new(BACKLOG),
+            end: CancellationToken::new(),
+        }))
+    }
+
+    /// Checks what is due until the shutdown; a check under way is then cut off, and done again after the next start.
+    pub async fn run(self, shutdown: Shutdown) {
+        // This store is ours alone: what is leased was cut off by the end of the last daemon.
+        if let Err(error) = self.0.store.domain_release_leases().await {
+            tracing::error!(%error, "checks that were cut off wait for their lease to lapse");
+        }
+        loop {
+            let pause = match self.start_due().await {
+                Ok(_) => self.until_next().await,
+                Err(error) => {
+                    tracing::error!(%error, "the claims that are due could not be read");
+                    STORE_PAUSE
+                }
+            };
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = self.0.wake.notified() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+        self.0.end.cancel();
+        self.idle().await;
+    }
+
+    /// Looks for due checks now.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    /// Checks everything that is due now, and waits until no check is under way.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        loop {
+            let started = self.start_due().await?;
+            self.idle().await;
+            if started == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    /// When the next check is due.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.0.store.domain_next_due().await
+    }
+
+    /// Hears of every claim whose status has changed or that has been deleted: mail that waits for it can be looked at.
+    pub fn changes(&self) -> broadcast::Receiver<DomainId> {
+        self.0.changes.subscribe()
+    }
+
+    /// Hears of every check that has settled, also of one that could not be recorded.
+    pub fn settled(&self) -> broadcast::Receiver<DomainId> {
+        self.0.settled.subscribe()
+    }
+
+    /// Tells those who listen that a claim has changed by other means than a check.
+    pub(crate) fn changed(&self, id: &DomainId) {
+        // Without a listener there is nobody to tell.
+        let _ = self.0.changes.send(id.clone());
+    }
+
+    /// The rules claims are held to.
+    pub(crate) fn rules(&self) -> &Rules {
+        &self.0.rules
+    }
+
+    async fn idle(&self) {
+        // The sender lives as long as this handle.
+        let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
+    }
+
+    async fn until_next(&self) -> Duration {
+        if self.0.permits.available_permits() == 0 {
+            // The end of a check wakes the loop.
+            return LONGEST_SLEEP;
+        }
+        match self.next_due().await {
+            Ok(Some(due)) => due.since(self.0.clock.now()).min(LONGEST_SLEEP),
+            Ok(None) => LONGEST_SLEEP,
+            Err(error) => {
+                tracing::error!(%error, "the next check could not be read");
+                STORE_PAUSE
+            }
+        }
+    }
+
+    /// Starts as many of the due checks as may run; how many.
+    async fn start_due(&self) -> Result<usize, StoreError> {
+        let mut permits: Vec<OwnedSemaphorePermit> = Vec::new();
+        while let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
+            permits.push(permit);
+        }
+        if permits.is_empty() || self.0.end.is_cancelled() {
+            return Ok(0);
+        }
+        let now = self.0.clock.now();
+        let due = self.0.store.domain_claim_due(now, now.after(self.0.lease), permits.len()).await?;
+        let started = due.len();
+        for (row, permit) in due.into_iter().zip(permits) {
+            let under_way = UnderWay::new(self.clone(), row.id.clone(), permit);
+            tokio::spawn(async move {
+                tokio::select! {
+                    () = under_way.verifier.0.end.cancelled() => {}
+                    () = under_way.verifier.check(&row) => {}
+                }
+            });
+        }
+        Ok(started)
+    }
+
+    /// One check, from the claim to its record.
+    async fn check(&self, row: &DomainRow) {
+        let recorded = self.check_and_record(row).await;
+        match recorded {
+            Ok(Some(recorded)) => {
+                if let Some(change) = recorded.change {
+                    let (from, to) = (change.from, change.to);
+                    tracing::info!(domain = %row.name, id = %row.id, %from, %to, cause = ?change.cause, "a domain's status changed");
+                    self.changed(&row.id);
+                }
+                if let Some((_, id)) = recorded.displaced {
+                    tracing::info!(domain = %row.name, %id, "a domain failed: its records are gone");
+                    self.changed(&id);
+                }
+            }
+            Ok(None) => tracing::debug!(domain = %row.name, id = %row.id, "deleted while it was checked"),
+            Err(error) => tracing::error!(domain = %row.name, id = %row.id, %error, "a check could not be recorded"),
+        }
+    }
+
+    async fn check_and_record(&self, row: &DomainRow) -> Result<Option<Recorded>, StoreError> {
+        let report = self.report(row).await;
+        let found = outcome(&report.expected, &report.evidence);
+        let right = found.required.iter().all(|(_, finding)| *finding == Finding::Good);
+        // A verified claim to the same name has to yield first, and does on fresh evidence only.
+        let rival = match right && row.state.status == VerifiedStatus::Pending {
+            true => self.0.store.domain_rival(row).await?,
+            false => None,
+        };
+        let rival = match &rival {
+            Some(rival) => Some(self.report(rival).await),
+            None => None,
+        };
+        let (now, policy) = (self.0.clock.now(), self.0.rules.policy);
+        self.0.store.domain_record_check(report, rival, policy, now, spread()).await
+    }
+
+    async fn report(&self, row: &DomainRow) -> Report {
+        let expected = self.0.rules.expected(row);
+        let question = |e: &Expected| Question { name: e.name.clone(), record_type: e.record_type };
+        let sights = self.0.resolver.observe(&expected.iter().map(question).collect::<Vec<_>>()).await;
+        let evidence: Vec<Evidence> =
+            expected.iter().zip(&sights).map(|(record, sight)| judge(record, &expected, sight)).collect();
+        Report { domain: row.id.clone(), expected, evidence }
+    }
+}
+
+/// A check under way. However it ends, its place is free again and those who wait for it are told.
+struct UnderWay {
+    verifier: Verifier,
+    id: DomainId,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl UnderWay {
+    fn new(verifier: Verifier, id: DomainId, permit: OwnedSemaphorePermit) -> Self {
+        verifier.0.running.send_modify(|running| *running += 1);
+        Self { verifier, id, permit: Some(permit) }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        let inner = &self.verifier.0;
+        inner.running.send_modify(|running| *running = running.saturating_sub(1));
+        let _ = inner.settled.send(self.id.clone());
+        // The loop may have waited for a free place, or for this claim's next check.
+        inner.wake.notify_one();
+    }
+}
+
+/// A random number below 1000, which keeps the checks of many claims apart.
+fn spread() -> u32 {
+    let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
+    u32::try_from(random % 1000).unwrap_or(0)
+}

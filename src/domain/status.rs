@@ -253,6 +253,8 @@ impl State {
             }
         }
         let mut next = self.clone();
+        // The check counts from now on, also before it is taken up.
+        next.check_started_at = Some(now);
         next.next_check_at = Some(now);
         if self.status != VerifiedStatus::Failed {
             return Ok((next, None));

@@ -1,20 +1,329 @@
 //! Custom domains: claims of accounts to names.
 //!
-//! Invariant: at most one verified claim per name (an index of the schema holds it too); a status changes together with
-//! its event and its evidence, or not at all.
+//! Invariant: an account claims a name once; its default domain is one; a catch-all inbox is the account's own.
+//! What checks do to a claim stands in [`super::checks`].
 
 use super::{Store, StoreError};
-use crate::id::{DomainId, InboxId};
+use crate::address::DomainName;
+use crate::clock::Timestamp;
+use crate::domain::judge::{Evidence, RecordStatus};
+use crate::domain::status::{FaultRun, OnUnverified, State};
+use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::Claim;
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+/// A claim as the store has it.
+#[derive(Clone, Debug)]
+pub struct DomainRow {
+    /// Its id.
+    pub id: DomainId,
+    /// Whose it is.
+    pub account: AccountId,
+    /// The name.
+    pub name: DomainName,
+    /// What the machine keeps.
+    pub state: State,
+    /// Its MX leads here, as last seen.
+    pub receiving: bool,
+    /// The three DKIM tokens.
+    pub tokens: [String; 3],
+    /// The value asked for at `_inboxlayer.<domain>`, where one is.
+    pub ownership_secret: Option<String>,
+    /// Takes mail for local parts that are nobody's.
+    pub catch_all: Option<InboxId>,
+    /// The account's default domain.
+    pub is_default: bool,
+    /// What happens to mail while it is not verified.
+    pub on_unverified: OnUnverified,
+    /// When the last check settled.
+    pub last_checked_at: Option<Timestamp>,
+    /// When it was claimed.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// The newest evidence, by position, and when it was found.
+    pub evidence: Vec<(usize, Evidence, Timestamp)>,
+}
+
+/// A claim to make.
+#[derive(Clone, Debug)]
+pub struct NewDomain {
+    /// Whose.
+    pub account: AccountId,
+    /// The name.
+    pub name: DomainName,
+    /// Its tokens.
+    pub tokens: [String; 3],
+    /// The secret of its record of ownership, where one is asked for.
+    pub ownership_secret: Option<String>,
+    /// Where the machine begins.
+    pub state: State,
+}
+
+/// Why no claim was made.
+#[derive(Debug, thiserror::Error)]
+pub enum CreateDomainError {
+    /// The account claims this name already.
+    #[error("the account claims this name already")]
+    Exists(DomainId),
+    /// The account has as many as it may.
+    #[error("the account has as many domains as it may")]
+    Full,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What to change. `None` leaves a field as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DomainPatch {
+    /// The catch-all inbox, or that there be none.
+    pub catch_all: Option<Option<InboxId>>,
+    /// Make it the account's default domain, or no longer.
+    pub is_default: Option<bool>,
+    /// What happens to mail while it is not verified.
+    pub on_unverified: Option<OnUnverified>,
+}
+
+/// Why nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum PatchDomainError {
+    /// The account has no such domain.
+    #[error("the account has no such domain")]
+    NotFound,
+    /// The account has no such inbox.
+    #[error("the account has no such inbox")]
+    UnknownInbox,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for CreateDomainError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<rusqlite::Error> for PatchDomainError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
 
 const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
+
+const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens, ownership_secret, catch_all_inbox_id, is_default,
+    on_unverified, verified_at, window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at,
+    updated_at";
 
 fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
 }
 
+fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
+    let tokens: String = row.get(5)?;
+    let mut tokens = tokens.split_ascii_whitespace().map(str::to_owned);
+    let mut token = || tokens.next().unwrap_or_default();
+    Ok(DomainRow {
+        id: row.get(0)?,
+        account: row.get(1)?,
+        name: row.get(2)?,
+        state: State {
+            status: row.get(3)?,
+            verified_at: row.get(10)?,
+            window_ends_at: row.get(11)?,
+            checks: row.get(12)?,
+            faults: std::collections::BTreeMap::new(),
+            check_started_at: row.get(13)?,
+            next_check_at: row.get(14)?,
+        },
+        receiving: row.get(4)?,
+        tokens: [token(), token(), token()],
+        ownership_secret: row.get(6)?,
+        catch_all: row.get(7)?,
+        is_default: row.get(8)?,
+        on_unverified: row.get(9)?,
+        last_checked_at: row.get(15)?,
+        created_at: row.get(16)?,
+        updated_at: row.get(17)?,
+        evidence: Vec::new(),
+    })
+}
+
+/// One claim that `condition` picks, with its evidence.
+pub(super) fn find(
+    c: &Connection,
+    condition: &str,
+    with: impl rusqlite::Params,
+) -> Result<Option<DomainRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM custom_domain WHERE {condition}");
+    let found = c.prepare_cached(&sql)?.query_row(with, domain).optional()?;
+    found.map(|row| with_evidence(c, row)).transpose()
+}
+
+/// The claims that `condition` picks, with their evidence.
+pub(super) fn find_all(
+    c: &Connection,
+    condition: &str,
+    with: impl rusqlite::Params,
+) -> Result<Vec<DomainRow>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM custom_domain WHERE {condition}");
+    let found: Vec<DomainRow> = c.prepare_cached(&sql)?.query_map(with, domain)?.collect::<Result<_, _>>()?;
+    found.into_iter().map(|row| with_evidence(c, row)).collect()
+}
+
+fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, StoreError> {
+    let sql =
+        "SELECT position, status, observed, error, server, checked_at, fault_since, fault_count FROM domain_record
+               WHERE domain_id = ?1 ORDER BY position";
+    let mut statement = c.prepare_cached(sql)?;
+    let mut rows = statement.query([&domain.id])?;
+    while let Some(row) = rows.next()? {
+        let position = usize::from(row.get::<_, u8>(0)?);
+        let since: Option<Timestamp> = row.get(6)?;
+        let count: u32 = row.get(7)?;
+        if let (Some(since), 1..) = (since, count) {
+            domain.state.faults.insert(position, FaultRun { since, count });
+        }
+        let (observed, error): (String, Option<String>) = (row.get(2)?, row.get(3)?);
+        let server: Option<String> = row.get(4)?;
+        let evidence = Evidence {
+            status: row.get::<_, RecordStatus>(1)?,
+            observed: serde_json::from_str(&observed).map_err(corrupt)?,
+            error: error.map(|error| serde_json::from_str(&error)).transpose().map_err(corrupt)?,
+            server: server.and_then(|server| server.parse().ok()),
+            negative_ttl: None,
+        };
+        domain.evidence.push((position, evidence, row.get(5)?));
+    }
+    Ok(domain)
+}
+
+fn corrupt(error: serde_json::Error) -> StoreError {
+    StoreError::Corrupt(format!("evidence of a record: {error}"))
+}
+
+fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
+    let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
+    let with = params![new.account, new.name];
+    if let Some(id) = c.prepare_cached(sql)?.query_row(with, |row| row.get(0)).optional()? {
+        return Err(CreateDomainError::Exists(id));
+    }
+    let sql = "SELECT count(*) FROM custom_domain WHERE account_id = ?1";
+    let count: u32 = c.prepare_cached(sql)?.query_row([&new.account], |row| row.get(0))?;
+    if count >= most {
+        return Err(CreateDomainError::Full);
+    }
+    let id = DomainId::new();
+    let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
+                   next_check_at, created_at, updated_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)";
+    c.prepare_cached(sql)?.execute(params![
+        id,
+        new.account,
+        new.name,
+        new.state.status,
+        new.tokens.join(" "),
+        new.ownership_secret,
+        new.state.window_ends_at,
+        new.state.next_check_at,
+        now
+    ])?;
+    let sql = "INSERT INTO domain_event (domain_id, at, from_status, to_status, cause) VALUES (?1, ?2, NULL, ?3, ?4)";
+    c.prepare_cached(sql)?.execute(params![id, now, new.state.status, r#"{"cause":"created"}"#])?;
+    find(c, "id = ?1", [&id])?.ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
+}
+
+fn patch(
+    c: &Connection,
+    account: &AccountId,
+    id: &DomainId,
+    patch: &DomainPatch,
+    now: Timestamp,
+) -> Result<DomainRow, PatchDomainError> {
+    let of_account = params![id, account];
+    if !super::exists(c, "SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", of_account)? {
+        return Err(PatchDomainError::NotFound);
+    }
+    if let Some(inbox) = &patch.catch_all {
+        if let Some(inbox) = inbox
+            && !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])?
+        {
+            return Err(PatchDomainError::UnknownInbox);
+        }
+        let sql = "UPDATE custom_domain SET catch_all_inbox_id = ?2 WHERE id = ?1";
+        c.prepare_cached(sql)?.execute(params![id, inbox])?;
+    }
+    if let Some(is_default) = patch.is_default {
+        if is_default {
+            // It moves here: an index of the schema holds that there is one.
+            let sql = "UPDATE custom_domain SET is_default = 0, updated_at = ?2
+                       WHERE account_id = ?1 AND is_default = 1 AND id <> ?3";
+            c.prepare_cached(sql)?.execute(params![account, now, id])?;
+        }
+        let sql = "UPDATE custom_domain SET is_default = ?2 WHERE id = ?1";
+        c.prepare_cached(sql)?.execute(params![id, is_default])?;
+    }
+    if let Some(on_unverified) = patch.on_unverified {
+        let sql = "UPDATE custom_domain SET on_unverified = ?2 WHERE id = ?1";
+        c.prepare_cached(sql)?.execute(params![id, on_unverified])?;
+    }
+    c.prepare_cached("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
+    find(c, "id = ?1", [id])?.ok_or(PatchDomainError::NotFound)
+}
+
 impl Store {
+    /// Makes a claim, unless the account has it already, or `most` others.
+    pub async fn domain_create(
+        &self,
+        new: NewDomain,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<DomainRow, CreateDomainError> {
+        self.write(move |c| create(c, &new, most, now)).await
+    }
+
+    /// A claim of the account.
+    pub async fn domain_get(&self, account: &AccountId, id: &DomainId) -> Result<Option<DomainRow>, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.read(move |c| find(c, "id = ?1 AND account_id = ?2", params![id, account])).await
+    }
+
+    /// The claims of the account in the order they were made, from the one after `after` on.
+    pub async fn domain_list(
+        &self,
+        account: &AccountId,
+        after: Option<&DomainId>,
+        limit: u32,
+    ) -> Result<Vec<DomainRow>, StoreError> {
+        let (account, after) = (account.clone(), after.map(ToString::to_string).unwrap_or_default());
+        let condition = "account_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+        self.read(move |c| find_all(c, condition, params![account, after, limit])).await
+    }
+
+    /// Changes a claim of the account.
+    pub async fn domain_patch(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        change: DomainPatch,
+        now: Timestamp,
+    ) -> Result<DomainRow, PatchDomainError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |c| patch(c, &account, &id, &change, now)).await
+    }
+
+    /// Ends a claim of the account, with its aliases and keys. False when there was none.
+    pub async fn domain_delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |c| {
+            let sql = "DELETE FROM custom_domain WHERE id = ?1 AND account_id = ?2";
+            Ok(c.prepare_cached(sql)?.execute(params![id, account])? == 1)
+        })
+        .await
+    }
+
     /// What the outbound From needs to know of a claim, read now. `None` when it has been deleted.
     pub async fn claim_for_identity(&self, id: &DomainId) -> Result<Option<Claim>, StoreError> {
         let id = id.clone();

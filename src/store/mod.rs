@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod aliases;
+pub mod checks;
 mod content;
 pub mod deliver;
 pub mod domains;

@@ -125,7 +125,12 @@ fn verify_checks_now_keeps_a_running_window_and_opens_a_new_one_after_failure() 
     assert_eq!((asked.next_check_at, asked.window_ends_at, change), (Some(now), pending.window_ends_at, None));
 
     let (asked, change) = verified().asked(now, &POLICY).unwrap();
-    assert_eq!(State { next_check_at: verified().next_check_at, ..asked }, verified());
+    assert_eq!((asked.next_check_at, asked.check_started_at), (Some(now), Some(now)));
+    let before = verified();
+    assert_eq!(
+        State { next_check_at: before.next_check_at, check_started_at: before.check_started_at, ..asked },
+        before
+    );
     assert_eq!(change, None);
 
     let (failed, _) = verified().displaced();
@@ -139,7 +144,8 @@ fn one_check_in_ten_seconds() {
     let state = State { check_started_at: Some(START), ..State::created(START, &POLICY) };
     let refused = state.asked(START.after(Duration::from_secs(4)), &POLICY).unwrap_err();
     assert_eq!(refused.retry_after, Duration::from_secs(6));
-    assert!(state.asked(START.after(CHECK_INTERVAL), &POLICY).is_ok());
+    let (asked, _) = state.asked(START.after(CHECK_INTERVAL), &POLICY).unwrap();
+    assert!(asked.asked(START.after(CHECK_INTERVAL), &POLICY).is_err());
 }
 
 #[derive(Clone, Debug)]

@@ -62,14 +62,12 @@ CREATE TABLE custom_domain (
     on_unverified      TEXT NOT NULL DEFAULT 'fallback' CHECK (on_unverified IN ('fallback', 'reject', 'hold')),
     ever_verified      INTEGER NOT NULL DEFAULT 0,
     verified_at        INTEGER,
-    degraded_since     INTEGER,                     -- the first of the definite faults in a row
-    fault_count        INTEGER NOT NULL DEFAULT 0,  -- definite faults in a row
     window_ends_at     INTEGER,                     -- while pending
     check_count        INTEGER NOT NULL DEFAULT 0,  -- checks in this window: sets the pause
+    check_started_at   INTEGER,                     -- at most one check in ten seconds
     last_checked_at    INTEGER,
     next_check_at      INTEGER,                     -- NULL: no check is due (failed)
     lease_until        INTEGER,                     -- a check runs; a crash lets it lapse
-    verdict            TEXT NOT NULL DEFAULT '',
     created_at         INTEGER NOT NULL,
     updated_at         INTEGER NOT NULL,
     UNIQUE (account_id, name)
@@ -79,16 +77,20 @@ CREATE UNIQUE INDEX one_verified_claim ON custom_domain (name) WHERE status = 'v
 CREATE UNIQUE INDEX one_default_domain ON custom_domain (account_id) WHERE is_default = 1;
 CREATE INDEX custom_domain_by_name ON custom_domain (name);
 CREATE INDEX custom_domain_due ON custom_domain (next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX custom_domain_leased ON custom_domain (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX custom_domain_by_catch_all ON custom_domain (catch_all_inbox_id) WHERE catch_all_inbox_id IS NOT NULL;
 
 -- The newest evidence for each record of a domain.
 CREATE TABLE domain_record (
-    domain_id  TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
-    position   INTEGER NOT NULL,
-    status     TEXT NOT NULL CHECK (status IN ('valid', 'missing', 'mismatch', 'unknown')),
-    observed   TEXT NOT NULL,  -- JSON array of texts
-    error      TEXT,           -- JSON {code, message, fix}
-    checked_at INTEGER NOT NULL,
+    domain_id   TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
+    position    INTEGER NOT NULL,                   -- the DKIM records of the tokens first
+    status      TEXT NOT NULL CHECK (status IN ('valid', 'missing', 'mismatch', 'unknown')),
+    observed    TEXT NOT NULL,                      -- JSON array of texts
+    error       TEXT,                               -- JSON {code, message, fix}
+    server      TEXT,                               -- the name server this rests on
+    checked_at  INTEGER NOT NULL,
+    fault_since INTEGER,                            -- the first of the definite faults in a row, while verified
+    fault_count INTEGER NOT NULL DEFAULT 0,         -- how many in a row
     PRIMARY KEY (domain_id, position)
 ) STRICT, WITHOUT ROWID;
 
@@ -99,7 +101,7 @@ CREATE TABLE domain_event (
     at          INTEGER NOT NULL,
     from_status TEXT,           -- NULL: created
     to_status   TEXT NOT NULL,
-    cause       TEXT NOT NULL   -- JSON: record, expected, found, server
+    cause       TEXT NOT NULL   -- JSON: cause, record, expected, found, server
 ) STRICT;
 CREATE INDEX domain_event_by_domain ON domain_event (domain_id, id);
 

@@ -1,0 +1,149 @@
+//! A custom domain as it is shown: all fields of its JSON, in every state.
+
+use crate::address::DomainName;
+use crate::clock::Timestamp;
+use crate::domain::judge::{Evidence, RecordError, RecordStatus, verdict};
+use crate::domain::observed::RecordType;
+use crate::domain::records::{Expected, Purpose};
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::id::{DomainId, InboxId};
+use crate::store::domains::DomainRow;
+use crate::verifier::Rules;
+use serde::{Serialize, Serializer};
+
+/// A custom domain; its `Serialize` is its JSON.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CustomDomain {
+    /// Its id.
+    pub id: DomainId,
+    /// The name.
+    #[serde(serialize_with = "as_text")]
+    pub domain: DomainName,
+    /// The status.
+    pub verified_status: VerifiedStatus,
+    /// What it can be used for now.
+    pub capabilities: Capabilities,
+    /// One sentence: what is wrong and what to do next, or that all is well.
+    pub verdict: String,
+    /// What its owner publishes, and how each record stands.
+    pub records: Vec<DomainRecord>,
+    /// The three DKIM tokens.
+    pub dkim_tokens: [String; 3],
+    /// Takes mail for local parts that are nobody's.
+    pub catch_all_inbox_id: Option<InboxId>,
+    /// Mail of the account leaves under it when its senders log in at the platform's domain.
+    pub is_default: bool,
+    /// What happens to mail while it is not verified.
+    pub on_unverified: OnUnverified,
+    /// The first of the faults that will fail a verified domain.
+    pub degraded_since: Option<Timestamp>,
+    /// When it was claimed.
+    pub created_at: Timestamp,
+    /// When it changed last.
+    pub updated_at: Timestamp,
+    /// When it became verified last.
+    pub verified_at: Option<Timestamp>,
+    /// When the last check settled.
+    pub last_checked_at: Option<Timestamp>,
+    /// When the next check is due; none while failed.
+    pub next_check_at: Option<Timestamp>,
+    /// When the window ends, while pending.
+    pub window_ends_at: Option<Timestamp>,
+}
+
+/// What a domain can be used for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    /// Mail can leave under it: it is verified.
+    pub sending: bool,
+    /// Mail to it comes here: it is verified and its MX leads here.
+    pub receiving: bool,
+}
+
+/// A record that the owner publishes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DomainRecord {
+    /// What for.
+    pub purpose: Purpose,
+    /// Its type.
+    #[serde(rename = "type", serialize_with = "as_text")]
+    pub record_type: RecordType,
+    /// Its full name.
+    pub name: String,
+    /// What to type where a panel asks for the host.
+    pub host_label: String,
+    /// Its value.
+    pub value: String,
+    /// Of an MX record.
+    pub priority: Option<u16>,
+    /// The domain is not verified without it.
+    pub required: bool,
+    /// How it stands.
+    pub status: RecordStatus,
+    /// The values that were seen.
+    pub observed: Vec<String>,
+    /// What is wrong with it.
+    pub error: Option<RecordError>,
+    /// When that was found.
+    pub checked_at: Option<Timestamp>,
+}
+
+fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+/// What a row of the store shows as.
+pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
+    let expected = rules.expected(row);
+    let found = |position: usize| row.evidence.iter().find(|(at, ..)| *at == position);
+    let evidence: Vec<Evidence> = match row.evidence.is_empty() {
+        true => Vec::new(),
+        false => (0..expected.len()).map(|p| found(p).map_or_else(not_checked, |(_, e, _)| e.clone())).collect(),
+    };
+    let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &expected, &evidence);
+    let verified = row.state.status == VerifiedStatus::Verified;
+    let records = expected.into_iter().enumerate().map(|(position, expected)| record(expected, found(position)));
+    CustomDomain {
+        id: row.id.clone(),
+        domain: row.name.clone(),
+        verified_status: row.state.status,
+        capabilities: Capabilities { sending: verified, receiving: verified && row.receiving },
+        verdict,
+        records: records.collect(),
+        dkim_tokens: row.tokens.clone(),
+        catch_all_inbox_id: row.catch_all.clone(),
+        is_default: row.is_default,
+        on_unverified: row.on_unverified,
+        degraded_since: row.state.degraded_since(),
+        created_at: row.created_at,
+        updated_at: row.updated_at,
+        verified_at: row.state.verified_at,
+        last_checked_at: row.last_checked_at,
+        next_check_at: row.state.next_check_at,
+        window_ends_at: row.state.window_ends_at,
+    }
+}
+
+fn record(expected: Expected, found: Option<&(usize, Evidence, Timestamp)>) -> DomainRecord {
+    let (evidence, checked_at) = match found {
+        Some((_, evidence, at)) => (evidence.clone(), Some(*at)),
+        None => (not_checked(), None),
+    };
+    DomainRecord {
+        purpose: expected.purpose,
+        record_type: expected.record_type,
+        name: expected.name,
+        host_label: expected.host_label,
+        value: expected.value,
+        priority: expected.priority,
+        required: expected.required,
+        status: evidence.status,
+        observed: evidence.observed,
+        error: evidence.error,
+        checked_at,
+    }
+}
+
+fn not_checked() -> Evidence {
+    Evidence { status: RecordStatus::NotChecked, observed: Vec::new(), error: None, server: None, negative_ttl: None }
+}

@@ -1,0 +1,270 @@
+//! Checks of custom domains: which are due, and what they found.
+//!
+//! Invariant: a check's evidence, the status that follows from it and the event of a change are one transaction, in which
+//! the status is read anew. At most one claim per name is verified: another becomes verified only together with the first
+//! one's failure, on the evidence that the first one's own records are gone.
+
+use super::domains::{DomainRow, find, find_all};
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::judge::{Evidence, RecordStatus, is_gone, outcome};
+use crate::domain::records::{Expected, Purpose};
+use crate::domain::status::{Cause, Change, Policy, State, TooSoon, VerifiedStatus};
+use crate::id::{AccountId, DomainId};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde_json::{Value, json};
+
+/// What a check found of a claim.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The claim.
+    pub domain: DomainId,
+    /// Its records.
+    pub expected: Vec<Expected>,
+    /// What was found of each.
+    pub evidence: Vec<Evidence>,
+}
+
+/// What came of recording a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The change of the claim's status, if any.
+    pub change: Option<Change>,
+    /// The claim that failed because this one took its name over.
+    pub displaced: Option<(AccountId, DomainId)>,
+}
+
+/// Why a check was not asked for.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The account has no such domain.
+    #[error("the account has no such domain")]
+    NotFound,
+    /// Too soon after the last one.
+    #[error(transparent)]
+    TooSoon(#[from] TooSoon),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Store {
+    /// Takes at most `limit` claims whose check is due, the one that waits longest first, and leases them until
+    /// `lease_until`.
+    pub async fn domain_claim_due(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DomainRow>, StoreError> {
+        self.write(move |c| {
+            let condition = "next_check_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
+                             ORDER BY next_check_at LIMIT ?2";
+            let mut due = find_all(c, condition, params![now, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+            let mut lease =
+                c.prepare_cached("UPDATE custom_domain SET lease_until = ?2, check_started_at = ?3 WHERE id = ?1")?;
+            for row in &mut due {
+                lease.execute(params![row.id, lease_until, now])?;
+                row.state.check_started_at = Some(now);
+            }
+            Ok(due)
+        })
+        .await
+    }
+
+    /// Gives every lease back: for the start, when no check of this store can be running.
+    pub async fn domain_release_leases(&self) -> Result<(), StoreError> {
+        self.write(|c| {
+            c.prepare_cached("UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL")?
+                .execute([])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// When the next check is due, those that run left out unless their lease lapses.
+    pub async fn domain_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|c| {
+            let sql = "SELECT next_check_at FROM custom_domain WHERE next_check_at IS NOT NULL AND lease_until IS NULL
+                       ORDER BY next_check_at LIMIT 1";
+            let waiting: Option<Timestamp> = c.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+            let sql = "SELECT min(lease_until) FROM custom_domain WHERE lease_until IS NOT NULL";
+            let leased: Option<Timestamp> = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(waiting.into_iter().chain(leased).min())
+        })
+        .await
+    }
+
+    /// The owner asks for a check of a claim of the account.
+    pub async fn domain_ask(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<(DomainRow, Option<Change>), AskError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |c| {
+            let found = find(c, "id = ?1 AND account_id = ?2", params![id, account])?;
+            let mut row = found.ok_or(AskError::NotFound)?;
+            let (state, change) = row.state.asked(now, &policy)?;
+            write_state(c, &row.id, &state, now, change.is_some())?;
+            if let Some(change) = change {
+                write_event(c, &row.id, change, now, &[], &[])?;
+                row.updated_at = now;
+            }
+            row.state = state;
+            Ok((row, change))
+        })
+        .await
+    }
+
+    /// The verified claim to the same name that is not this one.
+    pub async fn domain_rival(&self, row: &DomainRow) -> Result<Option<DomainRow>, StoreError> {
+        let (name, id) = (row.name.clone(), row.id.clone());
+        self.read(move |c| find(c, RIVAL, params![name, id])).await
+    }
+
+    /// Records what a check found, and of the `rival` that stood in its way. `None` when the claim has been deleted.
+    pub async fn domain_record_check(
+        &self,
+        report: Report,
+        rival: Option<Report>,
+        policy: Policy,
+        now: Timestamp,
+        spread: u32,
+    ) -> Result<Option<Recorded>, StoreError> {
+        self.write(move |c| record(c, &report, rival.as_ref(), &policy, now, spread)).await
+    }
+}
+
+const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
+
+fn record(
+    c: &Connection,
+    report: &Report,
+    rival: Option<&Report>,
+    policy: &Policy,
+    now: Timestamp,
+    spread: u32,
+) -> Result<Option<Recorded>, StoreError> {
+    let Some(row) = find(c, "id = ?1", [&report.domain])? else { return Ok(None) };
+    let mut found = outcome(&report.expected, &report.evidence);
+    let standing = match row.state.status {
+        VerifiedStatus::Pending => find(c, RIVAL, params![row.name, row.id])?,
+        VerifiedStatus::Verified | VerifiedStatus::Failed => None,
+    };
+    // Without fresh evidence that the verified claim's own records are gone, this one waits.
+    let gone = |standing: &DomainRow| rival.filter(|r| r.domain == standing.id && is_gone(&r.expected, &r.evidence));
+    let yielding = standing.as_ref().and_then(|standing| gone(standing).map(|evidence| (standing, evidence)));
+    found.held_back = standing.is_some() && yielding.is_none();
+    let (state, change) = row.state.checked(&found, now, policy, spread);
+    let mut displaced = None;
+    if let (VerifiedStatus::Verified, Some((standing, report))) = (state.status, yielding) {
+        let (state, change) = standing.state.displaced();
+        write_evidence(c, report, &state, now)?;
+        write_state(c, &standing.id, &state, now, true)?;
+        if let Some(change) = change {
+            write_event(c, &standing.id, change, now, &report.expected, &report.evidence)?;
+        }
+        displaced = Some((standing.account.clone(), standing.id.clone()));
+    }
+    write_evidence(c, report, &state, now)?;
+    write_state(c, &row.id, &state, now, change.is_some())?;
+    let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL WHERE id = ?1";
+    c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
+    if let Some(change) = change {
+        write_event(c, &row.id, change, now, &report.expected, &report.evidence)?;
+    }
+    Ok(Some(Recorded { change, displaced }))
+}
+
+/// Whether the MX leads here; as before when nobody could say.
+fn receiving(report: &Report, before: bool) -> bool {
+    let mx = report.expected.iter().zip(&report.evidence).find(|(expected, _)| expected.purpose == Purpose::Mx);
+    match mx.map(|(_, evidence)| evidence.status) {
+        Some(RecordStatus::Valid) => true,
+        Some(RecordStatus::Missing | RecordStatus::Mismatch) => false,
+        Some(RecordStatus::Unknown | RecordStatus::NotChecked) | None => before,
+    }
+}
+
+fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, changed: bool) -> Result<(), StoreError> {
+    let sql = "UPDATE custom_domain SET status = ?2, verified_at = ?3, window_ends_at = ?4, check_count = ?5,
+                   check_started_at = ?6, next_check_at = ?7, ever_verified = ever_verified OR ?2 = 'verified',
+                   updated_at = CASE WHEN ?8 THEN ?9 ELSE updated_at END
+               WHERE id = ?1";
+    c.prepare_cached(sql)?.execute(params![
+        id,
+        state.status,
+        state.verified_at,
+        state.window_ends_at,
+        state.checks,
+        state.check_started_at,
+        state.next_check_at,
+        changed,
+        now
+    ])?;
+    Ok(())
+}
+
+fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
+    let mut insert = c.prepare_cached(
+        "INSERT OR REPLACE INTO domain_record
+             (domain_id, position, status, observed, error, server, checked_at, fault_since, fault_count)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    for ((column, position), evidence) in (0_i64..).zip(0_usize..).zip(&report.evidence) {
+        let run = state.faults.get(&position);
+        insert.execute(params![
+            report.domain,
+            column,
+            evidence.status,
+            json!(evidence.observed).to_string(),
+            evidence.error.as_ref().map(|error| json!(error).to_string()),
+            evidence.server.map(|server| server.to_string()),
+            now,
+            run.map(|run| run.since),
+            run.map_or(0, |run| run.count)
+        ])?;
+    }
+    // A record that is no longer asked for leaves no evidence behind.
+    let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2";
+    c.prepare_cached(sql)?.execute(params![report.domain, i64::try_from(report.evidence.len()).unwrap_or(i64::MAX)])?;
+    Ok(())
+}
+
+fn write_event(
+    c: &Connection,
+    id: &DomainId,
+    change: Change,
+    now: Timestamp,
+    expected: &[Expected],
+    evidence: &[Evidence],
+) -> Result<(), StoreError> {
+    let seen = |position: usize| -> Value {
+        let (Some(expected), Some(evidence)) = (expected.get(position), evidence.get(position)) else {
+            return Value::Null;
+        };
+        json!({
+            "record": format!("{} {}", expected.name, expected.record_type),
+            "expected": expected.value,
+            "found": evidence.observed,
+            "error": evidence.error,
+            "server": evidence.server.map(|server| server.to_string()),
+        })
+    };
+    let required = || (0..expected.len()).filter(|p| expected.get(*p).is_some_and(|e| e.required)).map(seen);
+    let (word, records) = match change.cause {
+        Cause::AllRight => ("all_right", required().collect()),
+        Cause::WindowOver(position) => ("window_over", vec![seen(position)]),
+        Cause::GraceOver(position) => ("grace_over", vec![seen(position)]),
+        Cause::Asked => ("asked", Vec::new()),
+        // Nobody learns of another account's claim: what its owner sees is that the records are gone.
+        Cause::Displaced => ("records_gone", required().collect::<Vec<Value>>()),
+    };
+    let cause = json!({ "cause": word, "records": records }).to_string();
+    let sql = "INSERT INTO domain_event (domain_id, at, from_status, to_status, cause) VALUES (?1, ?2, ?3, ?4, ?5)";
+    c.prepare_cached(sql)?.execute(params![id, now, change.from, change.to, cause])?;
+    Ok(())
+}
