@@ -3,7 +3,8 @@
 use super::{Services, StartError};
 use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
-use crate::net::listener::Shutdown;
+use crate::http::{self, HttpContext};
+use crate::net::listener::{Capacity, Shutdown};
 use crate::net::tls::ServerTls;
 use crate::smtp::{self, MxDoor, SubmissionDoor};
 use std::net::SocketAddr;
@@ -84,7 +85,26 @@ impl Bound {
         routes: axum::Router,
         doors: &Shutdown,
     ) -> Result<(), StartError> {
-        let _ = (self.http, self.imap, self.imaps, routes);
+        let _ = (self.imap, self.imaps);
+        let config = &services.config;
+        let context = HttpContext {
+            config: Arc::clone(config),
+            store: services.store.clone(),
+            clock: services.clock.clone(),
+            events: services.events.clone(),
+            authenticator: services.authenticator.clone(),
+            submission: services.submission.clone(),
+            queue: services.queue.clone(),
+        };
+        let capacity =
+            Capacity { total: config.limits.connections, per_address: config.limits.connections_per_address };
+        doors.spawn(http::serve(
+            self.http,
+            http::router(context).merge(routes),
+            tls.clone().filter(|_| config.http.tls),
+            capacity,
+            doors.clone(),
+        ));
         if let Some(authority) = self.dns {
             let zone = KeysZone::new(&services.config.dkim, services.store.clone())
                 .map_err(|error| StartError::Zone(error.to_string()))?;

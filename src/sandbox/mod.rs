@@ -139,14 +139,14 @@ impl Prepared {
         let certificates = Certificates::in_dir(&dir);
         let config = configuration(&ports, dns, smtp_port, &dir, &certificates)?;
         let clock = Clock::manual();
-        // The store is opened first: its lock keeps a second daemon from touching the other files.
+        // The queue reads the authority's certificate when it is built. A second sandbox on this folder, which the store's
+        // lock stops next, only renews the server's certificate under the same authority.
+        certificates.make(&config.platform.domain, &config.platform.hostname)?;
         let services = Services::open(config, clock.clone()).await?;
         let state = State::open(dir.join("sandbox.json"))?;
         clock.advance_to(clock.now().after(Duration::from_secs(state.clock_ahead_seconds())));
-        let config = &services.config;
-        certificates.make(&config.platform.domain, &config.platform.hostname)?;
-        let zone =
-            KeysZone::new(&config.dkim, services.store.clone()).map_err(|e| SandboxError::First(e.to_string()))?;
+        let zone = KeysZone::new(&services.config.dkim, services.store.clone())
+            .map_err(|e| SandboxError::First(e.to_string()))?;
         zones.add_keys(zone);
         let outside = Outside::open(dir.join("outside"))?;
         let tls = ServerTls::load(&certificates.certificate, &certificates.private_key)?;
