@@ -230,3 +230,38 @@ fn a_bounce_reads_as_the_golden_file_has_it() {
     let expected = std::fs::read(golden).unwrap_or_default();
     assert_eq!(String::from_utf8(bounce).unwrap(), String::from_utf8(expected).unwrap());
 }
+
+/// A hostile header takes no longer than its length: were any of these quadratic, the test would seem to hang.
+#[test]
+fn hostile_headers_are_read_once() {
+    let many = 1 << 18;
+    let of = |head: &str, piece: &str| format!("{head}{}\r\n", piece.repeat(many / piece.len()));
+    for header in [
+        of("", "a:\r\n"),
+        of("X:", "\r\n "),
+        of("no colon ", "x"),
+        of("", "From: a\r\n"),
+        of("", "From: acme-support@acme.com\r\n"),
+        of("From: ", "("),
+        of("From: ", "\""),
+        of("From: \"", "\\"),
+        of("From: ", "<"),
+        of("From: ", "a "),
+        of("From: ", "a,"),
+        of("From: ", "a:"),
+        of("From: acme-support@acme.com ", "=?"),
+        of("From: ", "=?a?q?a?= "),
+        of("Sender: ", "acme-support@acme.com,"),
+        of("Subject: ", "=?utf-8?B?"),
+        of("", "Date: Z\r\n"),
+        of("Authentication-Results: ", "("),
+        of("", "\r"),
+    ] {
+        let (block, body) = split(header.as_bytes());
+        let (out, address) = send(block, &verified());
+        assert_eq!(address.to_string(), "acme-support@acme.com");
+        assert!(out.len() + body.len() < 2 * many);
+        hop_count(block);
+        report(&["5".repeat(many)], Some(&header), header.as_bytes(), EnhancedCode(5, 0, 0));
+    }
+}
