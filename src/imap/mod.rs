@@ -1,1 +1,37 @@
-//! TODO
+//! The IMAP door: IMAP4rev1 on 143 with STARTTLS and on 993.
+//!
+//! Invariant: nobody logs in without TLS; commands of one session run one after the other; a session is told of changes only
+//! where the protocol allows it, and ends at once when what it logged in with does.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | [`listener`] | the accept loop; what the door is given |
+//! | [`connection`] | one client from greeting to BYE: TLS, time-outs, the end of log-ins and of the daemon |
+//! | [`wire`], [`stream`] | octets to commands, responses to octets |
+//! | [`guest`] | before log-in |
+//! | [`session`] | after it: what may come when, and telling what changed |
+//! | [`view`] | which sequence number is which message |
+//! | [`commands`] | a file for each family of commands |
+//! | [`content`] | what is shown of a message's octets: structure, envelope, sections |
+//! | [`names`] | mailbox names and patterns |
+//!
+//! RFC 3501 (IMAP4rev1); RFC 2087 is not offered; RFC 2177 (IDLE), RFC 2342 (NAMESPACE), RFC 2971 (ID), RFC 3348 (CHILDREN),
+//! RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4959 (SASL-IR), RFC 5530 (response codes), RFC 6154 (SPECIAL-USE), RFC 6851
+//! (MOVE), RFC 7888 (LITERAL+).
+
+mod commands;
+mod connection;
+mod content;
+mod guest;
+mod listener;
+mod names;
+mod response;
+mod session;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod view;
+mod watch;
+mod wire;
+
+pub use listener::{ImapDoor, serve};

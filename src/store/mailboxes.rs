@@ -12,6 +12,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The name of the mailbox that mail arrives in.
 pub const INBOX: &str = "INBOX";
 
+/// Mailboxes of one inbox at most: each costs every LIST.
+const MAILBOXES: u32 = 1000;
+
 /// What every inbox has from the start, with the special uses of RFC 6154.
 const STANDARD: &[(&str, Option<&str>)] = &[
     (INBOX, None),
@@ -36,6 +39,8 @@ pub fn ensure_standard(connection: &Connection, inbox: &InboxId) -> Result<(), S
     }
     for (name, special_use) in STANDARD {
         insert(connection, inbox, name, *special_use)?;
+        let sql = "INSERT OR IGNORE INTO subscription (inbox_id, name) VALUES (?1, ?2)";
+        connection.prepare_cached(sql)?.execute(params![inbox, name])?;
     }
     Ok(())
 }
@@ -83,10 +88,224 @@ pub(super) fn next_uids(connection: &Connection, mailbox: i64, count: u32) -> Re
     Ok(connection.prepare_cached(sql)?.query_row(params![mailbox, count], row)?)
 }
 
+/// A mailbox, as LIST shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailboxName {
+    /// Its whole name, `/` between levels.
+    pub name: String,
+    /// Its special use, with the backslash.
+    pub special_use: Option<String>,
+}
+
+/// What STATUS tells of a mailbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MailboxStatus {
+    /// Messages.
+    pub messages: u32,
+    /// Messages that the next session will see as `\Recent`.
+    pub recent: u32,
+    /// Messages without `\Seen`.
+    pub unseen: u32,
+    /// The next UID.
+    pub uid_next: u32,
+    /// UIDVALIDITY.
+    pub uid_validity: u32,
+    /// The last change.
+    pub highest_modseq: i64,
+}
+
+/// Why a mailbox was not made, renamed or deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum MailboxError {
+    /// The name is taken.
+    #[error("a mailbox of this name exists")]
+    Exists,
+    /// There is no such mailbox.
+    #[error("there is no mailbox of this name")]
+    Missing,
+    /// It has as many as an inbox may have.
+    #[error("this inbox has as many mailboxes as one may have")]
+    TooMany,
+    /// Mail arrives there.
+    #[error("INBOX stays")]
+    IsInbox,
+    /// A mailbox cannot be put below itself.
+    #[error("a mailbox cannot be moved below itself")]
+    BelowItself,
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for MailboxError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// The range of names below `name`: `/` is followed by `0`.
+fn below(name: &str) -> (String, String) {
+    (format!("{name}/"), format!("{name}0"))
+}
+
 impl Store {
     /// Makes the standard mailboxes of an inbox that has none yet.
     pub async fn ensure_mailboxes(&self, inbox: &InboxId) -> Result<(), StoreError> {
+        let known = {
+            let inbox = inbox.clone();
+            self.read(move |connection| Ok::<_, StoreError>(find(connection, &inbox, INBOX)?.is_some())).await?
+        };
+        if known {
+            return Ok(());
+        }
         let inbox = inbox.clone();
         self.write(move |connection| ensure_standard(connection, &inbox)).await
     }
+
+    /// The mailboxes of an inbox, by name.
+    pub async fn mailboxes(&self, inbox: &InboxId) -> Result<Vec<MailboxName>, StoreError> {
+        let inbox = inbox.clone();
+        self.read(move |connection| {
+            let sql = "SELECT name, special_use FROM mailbox WHERE inbox_id = ?1 ORDER BY name";
+            let row = |row: &rusqlite::Row<'_>| Ok(MailboxName { name: row.get(0)?, special_use: row.get(1)? });
+            Ok(connection.prepare_cached(sql)?.query_map([inbox], row)?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The names an inbox has subscribed to, whether there is a mailbox of that name or not (RFC 3501 §6.3.6).
+    pub async fn subscriptions(&self, inbox: &InboxId) -> Result<Vec<String>, StoreError> {
+        let inbox = inbox.clone();
+        self.read(move |connection| {
+            let sql = "SELECT name FROM subscription WHERE inbox_id = ?1 ORDER BY name";
+            Ok(connection.prepare_cached(sql)?.query_map([inbox], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Subscribes to a mailbox that exists, or ends a subscription.
+    pub async fn subscribe(&self, inbox: &InboxId, name: &str, wanted: bool) -> Result<(), MailboxError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.write(move |connection| {
+            if !wanted {
+                let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
+                connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+                return Ok(());
+            }
+            if find(connection, &inbox, &name)?.is_none() {
+                return Err(MailboxError::Missing);
+            }
+            let sql = "INSERT OR IGNORE INTO subscription (inbox_id, name) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a mailbox.
+    pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.write(move |connection| {
+            if find(connection, &inbox, &name)?.is_some() {
+                return Err(MailboxError::Exists);
+            }
+            make_room(connection, &inbox)?;
+            insert(connection, &inbox, &name, None)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a mailbox with its messages. Those below it stay (RFC 3501 §6.3.4). Answers its number.
+    pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.write(move |connection| {
+            if name == INBOX {
+                return Err(MailboxError::IsInbox);
+            }
+            let id = find(connection, &inbox, &name)?.ok_or(MailboxError::Missing)?;
+            connection.prepare_cached("DELETE FROM mailbox WHERE id = ?1")?.execute([id])?;
+            Ok(id)
+        })
+        .await
+    }
+
+    /// Renames a mailbox and those below it. INBOX is another matter: its messages go to the new mailbox, and it stays,
+    /// empty, with what is below it (RFC 3501 §6.3.5). Answers the number of the mailbox that changed.
+    pub async fn mailbox_rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<i64, MailboxError> {
+        let (inbox, from, to) = (inbox.clone(), from.to_owned(), to.to_owned());
+        self.write(move |connection| {
+            if find(connection, &inbox, &to)?.is_some() {
+                return Err(MailboxError::Exists);
+            }
+            let id = find(connection, &inbox, &from)?;
+            if from == INBOX {
+                let id = id.ok_or(MailboxError::Missing)?;
+                make_room(connection, &inbox)?;
+                empty_into(connection, id, insert(connection, &inbox, &to, None)?)?;
+                return Ok(id);
+            }
+            let (first, end) = below(&from);
+            if to.starts_with(&first) {
+                return Err(MailboxError::BelowItself);
+            }
+            // The names are checked before: no half of them moves.
+            let length = i64::try_from(from.chars().count()).unwrap_or(i64::MAX);
+            let sql = "SELECT EXISTS (SELECT 1 FROM mailbox a JOIN mailbox b
+                           ON b.inbox_id = a.inbox_id AND b.name = ?4 || substr(a.name, ?5 + 1)
+                       WHERE a.inbox_id = ?1 AND a.name >= ?2 AND a.name < ?3)";
+            if connection.prepare_cached(sql)?.query_row(params![inbox, first, end, to, length], |row| row.get(0))? {
+                return Err(MailboxError::Exists);
+            }
+            let sql = "UPDATE mailbox SET name = ?4 || substr(name, ?5 + 1)
+                       WHERE inbox_id = ?1 AND (name = ?6 OR (name >= ?2 AND name < ?3))";
+            let renamed = connection.prepare_cached(sql)?.execute(params![inbox, first, end, to, length, from])?;
+            if renamed == 0 { Err(MailboxError::Missing) } else { Ok(id.unwrap_or_default()) }
+        })
+        .await
+    }
+
+    /// What STATUS tells.
+    pub async fn mailbox_status(&self, inbox: &InboxId, name: &str) -> Result<Option<MailboxStatus>, StoreError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.read(move |connection| {
+            let sql = "SELECT count(m.uid), count(m.uid) FILTER (WHERE m.uid >= b.recent_from),
+                           count(m.uid) FILTER (WHERE m.flags & 1 = 0), b.uid_next, b.uid_validity, b.highest_modseq
+                       FROM mailbox b LEFT JOIN message m ON m.mailbox_id = b.id
+                       WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id";
+            let row = |row: &rusqlite::Row<'_>| {
+                Ok(MailboxStatus {
+                    messages: row.get(0)?,
+                    recent: row.get(1)?,
+                    unseen: row.get(2)?,
+                    uid_next: row.get(3)?,
+                    uid_validity: row.get(4)?,
+                    highest_modseq: row.get(5)?,
+                })
+            };
+            Ok(connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?)
+        })
+        .await
+    }
+}
+
+fn make_room(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
+    let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1";
+    let count: u32 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
+    if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }
+}
+
+/// Moves every message of a mailbox into a new, empty one. They keep their UIDs.
+fn empty_into(connection: &Connection, from: i64, to: i64) -> Result<(), StoreError> {
+    let modseq = next_uids(connection, from, 0)?.modseq;
+    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq)
+               SELECT mailbox_id, uid, ?2 FROM message WHERE mailbox_id = ?1";
+    connection.prepare_cached(sql)?.execute([from, modseq])?;
+    connection
+        .prepare_cached("UPDATE message SET mailbox_id = ?2, modseq = 1 WHERE mailbox_id = ?1")?
+        .execute([from, to])?;
+    let sql = "UPDATE mailbox SET uid_next = f.uid_next, recent_from = f.recent_from
+               FROM (SELECT uid_next, recent_from FROM mailbox WHERE id = ?1) f WHERE id = ?2";
+    connection.prepare_cached(sql)?.execute([from, to])?;
+    Ok(())
 }

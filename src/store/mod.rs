@@ -18,6 +18,7 @@ pub mod mailboxes;
 pub mod messages;
 mod migrations;
 pub mod queue;
+pub mod open_mailbox;
 pub mod routing;
 pub mod senders;
 #[cfg(test)]

@@ -147,13 +147,19 @@ CREATE TABLE mailbox (
     inbox_id       TEXT NOT NULL REFERENCES inbox ON DELETE CASCADE,
     name           TEXT NOT NULL,              -- '/' between levels; INBOX in capitals
     special_use    TEXT,                       -- RFC 6154, with the backslash
-    subscribed     INTEGER NOT NULL DEFAULT 1,
     uid_validity   INTEGER NOT NULL,
     uid_next       INTEGER NOT NULL DEFAULT 1,
     recent_from    INTEGER NOT NULL DEFAULT 1, -- UIDs from here on are \Recent to the next session that selects it
     highest_modseq INTEGER NOT NULL DEFAULT 1,
     UNIQUE (inbox_id, name)
 ) STRICT;
+
+-- Subscriptions outlive the mailbox (RFC 3501 §6.3.6).
+CREATE TABLE subscription (
+    inbox_id TEXT NOT NULL REFERENCES inbox ON DELETE CASCADE,
+    name     TEXT NOT NULL,
+    PRIMARY KEY (inbox_id, name)
+) STRICT, WITHOUT ROWID;
 
 -- Clustered by mailbox and UID: a FETCH of flags reads neighbours.
 CREATE TABLE message (

@@ -1,0 +1,56 @@
+//! APPEND. RFC 3501 §6.3.11, RFC 4315 §3.
+
+use super::store::{TooManyKeywords, UnknownFlag, read_flags};
+use super::{BAD_NAME, Fault};
+use crate::clock::Timestamp;
+use crate::imap::content::fields::header_end;
+use crate::imap::names;
+use crate::imap::response::{Answer, other};
+use crate::imap::session::Session;
+use crate::store::open_mailbox::Append;
+use imap_codec::imap_types::datetime::DateTime;
+use imap_codec::imap_types::flag::Flag;
+use imap_codec::imap_types::mailbox::Mailbox;
+use imap_codec::imap_types::response::Code;
+use std::num::NonZeroU32;
+
+impl Session<'_> {
+    /// APPEND.
+    pub async fn append(
+        &mut self,
+        mailbox: &Mailbox<'_>,
+        flags: &[Flag<'_>],
+        date: Option<&DateTime>,
+        message: Option<Vec<u8>>,
+    ) -> Result<Answer, Fault> {
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        let Some(mut header) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
+        let (flags, keywords) = match read_flags(flags) {
+            Ok(read) => read,
+            Err(UnknownFlag::System) => return Ok(Answer::bad("there is no such flag")),
+            Err(UnknownFlag::Keywords(TooManyKeywords)) => {
+                return Ok(Answer::no("too many keywords").code(other("LIMIT")));
+            }
+        };
+        // RFC 3501 §9: a literal has no NUL; no client could fetch it.
+        if header.contains(&0) {
+            return Ok(Answer::no("a message has no NUL octets").code(other("CANNOT")));
+        }
+        let body = header.split_off(header_end(&header));
+        let internal_date = match date {
+            Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),
+            None => Timestamp::real(),
+        };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
+        let Some(done) = self.door.store.message_append(&self.login.inbox, &name, append).await? else {
+            return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate));
+        };
+        self.publish(done.mailbox);
+        let answer = Answer::ok("appended");
+        Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
+            (Some(uid_validity), Some(uid)) => answer.code(Code::AppendUid { uid_validity, uid }),
+            _ => answer,
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! COPY, MOVE, EXPUNGE. RFC 3501 §6.4.3 and §6.4.7, RFC 4315, RFC 6851.
+
+use super::{BAD_NAME, Fault, NO_SUCH_MESSAGE, READ_ONLY};
+use crate::imap::names;
+use crate::imap::response::{Answer, other, untagged_ok};
+use crate::imap::session::Session;
+use crate::imap::wire::Wire;
+use crate::store::open_mailbox::Copied;
+use imap_codec::imap_types::core::Vec1;
+use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
+use imap_codec::imap_types::mailbox::Mailbox;
+use imap_codec::imap_types::response::Code;
+use imap_codec::imap_types::sequence::SequenceSet;
+use std::num::NonZeroU32;
+
+impl Session<'_> {
+    /// COPY, MOVE, and both by UID. All of the messages or none.
+    pub async fn copy(
+        &mut self,
+        wire: &mut Wire,
+        set: &SequenceSet,
+        mailbox: &Mailbox<'_>,
+        by_uid: bool,
+        and_remove: bool,
+    ) -> Result<Answer, Fault> {
+        let Some(view) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        if and_remove && view.read_only {
+            return Ok(Answer::no(READ_ONLY));
+        }
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        let (from, count) = (view.mailbox, uids.len());
+        let copied = self.door.store.messages_copy(&self.login.inbox, from, uids, &name, and_remove).await?;
+        let Some(copied) = copied else {
+            return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate));
+        };
+        if !copied.uids.is_empty() {
+            self.publish(copied.mailbox);
+            if and_remove {
+                self.publish(from);
+            }
+        }
+        let missing = copied.uids.len() < count && !by_uid;
+        let code = copy_uid(&copied);
+        if and_remove {
+            // RFC 6851 §4.3: before the EXPUNGE responses.
+            if code.is_some() {
+                wire.push(&untagged_ok(code, "moved"));
+            }
+            return Ok(if missing { gone() } else { Answer::ok("done") });
+        }
+        Ok(match code {
+            _ if missing => gone(),
+            Some(code) => Answer::ok("copied").code(code),
+            None => Answer::ok("nothing to copy"),
+        })
+    }
+
+    /// EXPUNGE, and UID EXPUNGE of some.
+    pub async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Answer, Fault> {
+        let Some(view) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        if view.read_only {
+            return Ok(Answer::no(READ_ONLY));
+        }
+        let uids = match set.map(|set| view.select(set, true)).transpose() {
+            Ok(uids) => uids,
+            Err(_) => return Ok(Answer::bad(NO_SUCH_MESSAGE)),
+        };
+        let mailbox = view.mailbox;
+        if !self.door.store.messages_expunge(&self.login.inbox, mailbox, uids).await?.is_empty() {
+            self.publish(mailbox);
+        }
+        Ok(Answer::ok("done"))
+    }
+}
+
+fn gone() -> Answer {
+    Answer::no("some of these messages are gone").code(other("EXPUNGEISSUED"))
+}
+
+/// `COPYUID`, both sets in the same order.
+fn copy_uid(copied: &Copied) -> Option<Code<'static>> {
+    Some(Code::CopyUid {
+        uid_validity: NonZeroU32::new(copied.uid_validity)?,
+        source: uid_set(copied.uids.iter().map(|(from, _)| *from))?,
+        destination: uid_set(copied.uids.iter().map(|(_, to)| *to))?,
+    })
+}
+
+/// Rising UIDs as ranges.
+fn uid_set(uids: impl Iterator<Item = u32>) -> Option<UidSet> {
+    let mut ranges: Vec<(u32, u32)> = Vec::new();
+    for uid in uids {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(uid) => *last = uid,
+            _ => ranges.push((uid, uid)),
+        }
+    }
+    let element = |(first, last): (u32, u32)| {
+        let (first, last) = (NonZeroU32::new(first)?, NonZeroU32::new(last)?);
+        Some(if first == last { UidElement::Single(first) } else { UidElement::Range(first, last) })
+    };
+    Vec1::try_from(ranges.into_iter().filter_map(element).collect::<Vec<_>>()).ok().map(UidSet)
+}

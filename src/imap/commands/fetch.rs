@@ -1,0 +1,253 @@
+//! FETCH. RFC 3501 §6.4.5, §7.4.2.
+//!
+//! Invariant: no more than a batch of messages, or one large one, is in memory at a time; what is not asked for is not read;
+//! a body's octets go from the store's buffer to the client without a copy.
+
+use super::{Fault, NO_SUCH_MESSAGE};
+use crate::clock::Timestamp;
+use crate::imap::content::envelope::envelope;
+use crate::imap::content::mime::Tree;
+use crate::imap::content::section::{Reach, reach, section};
+use crate::imap::content::structure::structure;
+use crate::imap::response::{Answer, other};
+use crate::imap::session::Session;
+use crate::imap::view::View;
+use crate::imap::wire::Wire;
+use crate::store::messages::Flags;
+use crate::store::open_mailbox::{Depth, Fetched, FlagChange, Marks};
+use imap_codec::ResponseCodec;
+use imap_codec::encode::Encoder;
+use imap_codec::imap_types::IntoStatic;
+use imap_codec::imap_types::core::NString;
+use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, MessageDataItemName, Section};
+use imap_codec::imap_types::response::{Data, Response};
+use imap_codec::imap_types::sequence::SequenceSet;
+use std::fmt::Write;
+
+/// Messages read at once.
+const MESSAGES: usize = 1000;
+/// Octets read at once, but for a message that alone has more.
+const OCTETS: usize = 1024 * 1024;
+
+type Name = MessageDataItemName<'static>;
+
+/// How much of a message an item needs.
+fn depth(name: &Name) -> Depth {
+    match name {
+        Name::Flags | Name::Uid | Name::InternalDate => Depth::Flags,
+        Name::Rfc822Size => Depth::Size,
+        Name::Envelope | Name::Rfc822Header => Depth::Header,
+        Name::BodyExt { section, .. } if reach(section.as_ref()) == Reach::Header => Depth::Header,
+        _ => Depth::Body,
+    }
+}
+
+/// Whether an item needs the structure of the message.
+fn needs_structure(name: &Name) -> bool {
+    match name {
+        Name::Body | Name::BodyStructure => true,
+        Name::BodyExt { section, .. } => reach(section.as_ref()) == Reach::Structure,
+        _ => false,
+    }
+}
+
+/// Whether an item sets `\Seen`.
+fn marks_seen(name: &Name) -> bool {
+    matches!(name, Name::BodyExt { peek: false, .. } | Name::Rfc822 | Name::Rfc822Text)
+}
+
+/// `* n FETCH (UID u FLAGS (…))`, to tell of changed flags.
+pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &View, sequence: u32, marks: &Marks) {
+    let mut line = format!("* {sequence} FETCH (UID {} ", marks.uid);
+    write_flags(&mut line, view, marks);
+    line.push_str(")\r\n");
+    wire.push_bytes(line.as_bytes());
+}
+
+fn write_flags(line: &mut String, view: &View, marks: &Marks) {
+    let recent = view.is_recent(marks.uid).then_some("\\Recent");
+    let system = marks.flags.names().map(|name| -> &str { name });
+    let names: Vec<&str> = system.chain(recent).chain(marks.keywords.split_ascii_whitespace()).collect();
+    let _ = write!(line, "FLAGS ({})", names.join(" "));
+}
+
+fn write_date(line: &mut String, date: Timestamp) {
+    let _ = write!(line, "INTERNALDATE \"{}\"", date.to_jiff().strftime("%d-%b-%Y %H:%M:%S +0000"));
+}
+
+impl Session<'_> {
+    /// FETCH and UID FETCH.
+    pub async fn fetch(
+        &mut self,
+        wire: &mut Wire,
+        set: &SequenceSet,
+        names: MacroOrMessageDataItemNames<'static>,
+        by_uid: bool,
+    ) -> Result<Answer, Fault> {
+        let mut names = match names {
+            MacroOrMessageDataItemNames::Macro(name) => {
+                name.expand().into_iter().map(IntoStatic::into_static).collect()
+            }
+            MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
+        };
+        if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
+            return Ok(Answer::bad("this is not offered here"));
+        }
+        if by_uid && !names.contains(&Name::Uid) {
+            names.insert(0, Name::Uid);
+        }
+        let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        let depth = names.iter().map(depth).max().unwrap_or(Depth::Flags);
+        let sets_seen = !view.read_only && names.iter().any(marks_seen);
+        let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
+
+        let (mut rest, mut told, mut has_set_seen) = (uids.as_slice(), 0, false);
+        while !rest.is_empty() {
+            let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
+            let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+            rest = rest.get(looked_for.max(1)..).unwrap_or_default();
+            told += messages.len();
+            let mut newly_seen = Vec::new();
+            if sets_seen {
+                let unseen = messages.iter().filter(|m| !m.marks.flags.contains(Flags::SEEN));
+                newly_seen.extend(unseen.map(|message| message.marks.uid));
+            }
+            if !newly_seen.is_empty() {
+                has_set_seen = true;
+                let add = FlagChange::Add;
+                let after =
+                    store.messages_flag(inbox, mailbox, newly_seen.clone(), add, Flags::SEEN, Vec::new()).await?;
+                for marks in after {
+                    if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
+                        messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = marks.clone());
+                    }
+                }
+            }
+            for message in messages {
+                let show_flags = newly_seen.binary_search(&message.marks.uid).is_ok();
+                show(wire, view, &names, &message, show_flags).await?;
+            }
+        }
+        if has_set_seen {
+            self.publish(mailbox);
+        }
+        // RFC 2180 §4.1.2: those that are still there have been shown.
+        if told < uids.len() && !by_uid {
+            return Ok(Answer::no("some of these messages are gone").code(other("EXPUNGEISSUED")));
+        }
+        Ok(Answer::ok("done"))
+    }
+}
+
+/// One FETCH response.
+async fn show(
+    wire: &mut Wire,
+    view: &mut View,
+    names: &[Name],
+    message: &Fetched,
+    show_flags: bool,
+) -> std::io::Result<()> {
+    let Some(sequence) = view.sequence_number(message.marks.uid) else { return Ok(()) };
+    let tree = names.iter().any(needs_structure).then(|| Tree::parse(&message.header, &message.body));
+    let mut line = format!("* {sequence} FETCH (");
+    let mut is_first = true;
+    let mut has_flags = false;
+    for name in names {
+        if !std::mem::take(&mut is_first) {
+            line.push(' ');
+        }
+        match name {
+            Name::Uid => {
+                let _ = write!(line, "UID {}", message.marks.uid);
+            }
+            Name::Flags => {
+                has_flags = true;
+                write_flags(&mut line, view, &message.marks);
+            }
+            Name::InternalDate => write_date(&mut line, message.internal_date),
+            Name::Rfc822Size => {
+                let _ = write!(line, "RFC822.SIZE {}", message.size);
+            }
+            _ => {
+                wire.push_bytes(line.as_bytes());
+                line.clear();
+                show_content(wire, name, message, tree.as_ref()).await?;
+            }
+        }
+    }
+    if show_flags && !has_flags {
+        line.push(' ');
+        write_flags(&mut line, view, &message.marks);
+        has_flags = true;
+    }
+    if has_flags {
+        view.note(&message.marks);
+    }
+    line.push_str(")\r\n");
+    wire.push_bytes(line.as_bytes());
+    wire.flush_batch().await
+}
+
+/// An item made of the message's octets.
+async fn show_content(wire: &mut Wire, name: &Name, message: &Fetched, tree: Option<&Tree<'_>>) -> std::io::Result<()> {
+    let (header, body) = (&message.header, &message.body);
+    let (wanted, partial) = match name {
+        Name::Envelope => {
+            wire.push_bytes(&encoded(MessageDataItem::Envelope(envelope(header))));
+            return Ok(());
+        }
+        Name::Body | Name::BodyStructure => {
+            if let Some(tree) = tree {
+                let extended = *name == Name::BodyStructure;
+                let tree = structure(tree, extended);
+                let item = if extended { MessageDataItem::BodyStructure(tree) } else { MessageDataItem::Body(tree) };
+                wire.push_bytes(&encoded(item));
+            }
+            return Ok(());
+        }
+        Name::Rfc822Header => (Some(Section::Header(None)), None),
+        Name::Rfc822Text => (Some(Section::Text(None)), None),
+        Name::BodyExt { section, partial, .. } => (section.clone(), *partial),
+        // RFC822
+        _ => (None, None),
+    };
+    let octets = section(header, body, tree, wanted.as_ref());
+    // The codec writes the item's name, with NIL where the octets come.
+    let label = encoded(match name {
+        Name::Rfc822 => MessageDataItem::Rfc822(NString(None)),
+        Name::Rfc822Header => MessageDataItem::Rfc822Header(NString(None)),
+        Name::Rfc822Text => MessageDataItem::Rfc822Text(NString(None)),
+        _ => {
+            let origin = partial.map(|(origin, _)| origin);
+            MessageDataItem::BodyExt { section: wanted, origin, data: NString(None) }
+        }
+    });
+    let Some(octets) = octets else {
+        wire.push_bytes(&label);
+        return Ok(());
+    };
+    let pieces = match partial {
+        Some((offset, count)) => octets.partial(index(offset), index(count.get())),
+        None => octets.pieces(),
+    };
+    wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(&label));
+    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
+    wire.push_bytes(format!("{{{length}}}\r\n").as_bytes());
+    for piece in pieces {
+        wire.push_large(piece).await?;
+    }
+    Ok(())
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+/// An item as the codec writes it, without what the response has around it.
+fn encoded(item: MessageDataItem<'static>) -> Vec<u8> {
+    let Ok(data) = Data::fetch(1, vec![item]) else { return Vec::new() };
+    let bytes = ResponseCodec::new().encode(&Response::Data(data)).dump();
+    let inner = bytes.strip_prefix(b"* 1 FETCH (").and_then(|rest| rest.strip_suffix(b")\r\n"));
+    inner.unwrap_or_default().to_vec()
+}

@@ -1,0 +1,168 @@
+//! LIST, LSUB, NAMESPACE, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE. RFC 3501 §6.3; RFC 2342, RFC 3348, RFC 6154.
+//!
+//! A level that has no mailbox of its own and some below it is shown as `\Noselect`.
+
+use super::{BAD_NAME, Fault};
+use crate::imap::names::{self, DELIMITER, Pattern};
+use crate::imap::response::{Answer, other};
+use crate::imap::session::Session;
+use crate::imap::wire::Wire;
+use crate::store::mailboxes::{MailboxError, MailboxName};
+use imap_codec::imap_types::core::{Atom, IString, QuotedChar};
+use imap_codec::imap_types::extensions::namespace::Namespace;
+use imap_codec::imap_types::flag::FlagNameAttribute;
+use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
+use imap_codec::imap_types::response::{Code, Data, Response};
+use std::collections::{BTreeMap, HashSet};
+
+fn attribute(name: &'static str) -> Option<FlagNameAttribute<'static>> {
+    Atom::try_from(name.strip_prefix('\\').unwrap_or(name)).ok().map(FlagNameAttribute::from)
+}
+
+fn delimiter() -> Option<QuotedChar> {
+    QuotedChar::try_from(DELIMITER).ok()
+}
+
+/// Mailboxes and the levels above them, each with its special use; `None` for a level without a mailbox.
+fn tree(mailboxes: Vec<MailboxName>) -> BTreeMap<String, Option<MailboxName>> {
+    let mut tree = BTreeMap::new();
+    for mailbox in mailboxes {
+        for parent in names::parents(&mailbox.name) {
+            tree.entry(parent.to_owned()).or_insert(None);
+        }
+        tree.insert(mailbox.name.clone(), Some(mailbox));
+    }
+    tree
+}
+
+/// The attribute of a special use: only those of RFC 6154.
+fn special_use(mailbox: &MailboxName) -> Option<FlagNameAttribute<'static>> {
+    const USES: [&str; 5] = ["\\Archive", "\\Drafts", "\\Junk", "\\Sent", "\\Trash"];
+    let used = mailbox.special_use.as_deref()?;
+    USES.into_iter().find(|known| *known == used).and_then(attribute)
+}
+
+/// NAMESPACE: all that is here is one's own.
+pub(super) fn namespace(wire: &mut Wire) -> Answer {
+    let personal = IString::try_from("").ok().map(|prefix| Namespace::new(prefix, delimiter()));
+    let personal = personal.into_iter().collect();
+    wire.push(&Response::Data(Data::Namespace { personal, other: Vec::new(), shared: Vec::new() }));
+    Answer::ok("done")
+}
+
+impl Session<'_> {
+    /// LIST.
+    pub async fn list(
+        &mut self,
+        wire: &mut Wire,
+        reference: &Mailbox<'_>,
+        pattern: &ListMailbox<'_>,
+    ) -> Result<Answer, Fault> {
+        if names::is_empty_pattern(pattern) {
+            let items = vec![FlagNameAttribute::Noselect];
+            let mailbox = Mailbox::try_from("").unwrap_or(Mailbox::Inbox);
+            wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
+            return Ok(Answer::ok("done"));
+        }
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::no("no name matches this")) };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        let tree = tree(self.door.store.mailboxes(&self.login.inbox).await?);
+        let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
+        for (name, mailbox) in tree.iter().filter(|(name, _)| pattern.matches(name)) {
+            let has = with_children.contains(name.as_str());
+            let mut items: Vec<_> =
+                attribute(if has { "\\HasChildren" } else { "\\HasNoChildren" }).into_iter().collect();
+            match mailbox {
+                Some(mailbox) => items.extend(special_use(mailbox)),
+                None => items.push(FlagNameAttribute::Noselect),
+            }
+            wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox: names::write(name) }));
+            wire.flush_batch().await?;
+        }
+        Ok(Answer::ok("done"))
+    }
+
+    /// LSUB. A level that is not subscribed to but some below it is, where the pattern stops there, is `\Noselect`.
+    pub async fn lsub(
+        &mut self,
+        wire: &mut Wire,
+        reference: &Mailbox<'_>,
+        pattern: &ListMailbox<'_>,
+    ) -> Result<Answer, Fault> {
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::no("no name matches this")) };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        let mut told = BTreeMap::new();
+        for name in self.door.store.subscriptions(&self.login.inbox).await? {
+            if !pattern.matches(&name) {
+                for parent in names::parents(&name).filter(|parent| pattern.matches(parent)) {
+                    told.entry(parent.to_owned()).or_insert(false);
+                }
+            } else {
+                told.insert(name, true);
+            }
+        }
+        for (name, is_subscribed) in told {
+            let items = if is_subscribed { Vec::new() } else { vec![FlagNameAttribute::Noselect] };
+            wire.push(&Response::Data(Data::Lsub { items, delimiter: delimiter(), mailbox: names::write(&name) }));
+        }
+        Ok(Answer::ok("done"))
+    }
+
+    /// CREATE. Levels above need no mailbox of their own.
+    pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        answer(self.door.store.mailbox_create(&self.login.inbox, &name).await, "created").map(|(answer, ())| answer)
+    }
+
+    /// DELETE.
+    pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        let (answer, id) = answer(self.door.store.mailbox_delete(&self.login.inbox, &name).await, "deleted")?;
+        if id != 0 {
+            if self.selected.as_ref().is_some_and(|view| view.mailbox == id) {
+                self.unselect();
+            }
+            self.publish(id);
+        }
+        Ok(answer)
+    }
+
+    /// RENAME.
+    pub async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Answer, Fault> {
+        let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
+            return Ok(Answer::no(BAD_NAME).code(other("CANNOT")));
+        };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        let (answer, id) = answer(self.door.store.mailbox_rename(&self.login.inbox, &from, &to).await, "renamed")?;
+        if id != 0 {
+            // INBOX has been emptied.
+            self.publish(id);
+        }
+        Ok(answer)
+    }
+
+    /// SUBSCRIBE and UNSUBSCRIBE.
+    pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, Fault> {
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        answer(self.door.store.subscribe(&self.login.inbox, &name, wanted).await, "done").map(|(answer, ())| answer)
+    }
+}
+
+fn answer<T: Default>(done: Result<T, MailboxError>, words: &'static str) -> Result<(Answer, T), Fault> {
+    let code = match &done {
+        Err(MailboxError::Store(_)) => None,
+        Err(MailboxError::Exists) => Some(other("ALREADYEXISTS")),
+        Err(MailboxError::Missing) => Some(other("NONEXISTENT")),
+        Err(MailboxError::TooMany) => Some(Code::OverQuota),
+        Err(MailboxError::IsInbox | MailboxError::BelowItself) => Some(other("CANNOT")),
+        Ok(_) => None,
+    };
+    match (done, code) {
+        (Ok(value), _) => Ok((Answer::ok(words), value)),
+        (Err(MailboxError::Store(error)), _) => Err(Fault::Store(error)),
+        (Err(error), Some(code)) => Ok((Answer::no(error.to_string()).code(code), T::default())),
+        (Err(error), None) => Ok((Answer::no(error.to_string()), T::default())),
+    }
+}

@@ -1,0 +1,108 @@
+//! SELECT, EXAMINE, CLOSE, UNSELECT, STATUS. RFC 3501 §6.3.1, §6.3.2, §6.3.10, §6.4.2; RFC 3691.
+
+use super::{BAD_NAME, Fault};
+use crate::imap::names;
+use crate::imap::response::{Answer, other, untagged_ok};
+use crate::imap::session::Session;
+use crate::imap::view::View;
+use crate::imap::wire::Wire;
+use crate::store::messages::Flags;
+use imap_codec::imap_types::IntoStatic;
+use imap_codec::imap_types::flag::{Flag, FlagPerm};
+use imap_codec::imap_types::mailbox::Mailbox;
+use imap_codec::imap_types::response::{Code, Data, Response};
+use imap_codec::imap_types::status::{StatusDataItem, StatusDataItemName};
+use std::num::NonZeroU32;
+
+impl Session<'_> {
+    /// SELECT, or EXAMINE.
+    pub async fn select(&mut self, wire: &mut Wire, mailbox: &Mailbox<'_>, read_only: bool) -> Result<Answer, Fault> {
+        // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
+        self.unselect();
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        let inbox = &self.login.inbox;
+        self.door.store.ensure_mailboxes(inbox).await?;
+        let Some(open) = self.door.store.mailbox_open(inbox, &name, !read_only).await? else {
+            return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
+        };
+        let (uid_validity, uid_next) = (open.uid_validity, open.uid_next);
+        // Events from now on; what came since the view was read is told with the next command.
+        self.changed.watch(open.id);
+        let view = View::new(open, read_only);
+        let flags: Vec<Flag<'static>> = Flags::NAMED
+            .iter()
+            .map(|(_, name)| *name)
+            .chain(view.all_keywords())
+            .filter_map(|name| Flag::try_from(name).ok().map(IntoStatic::into_static))
+            .collect();
+        wire.push(&Response::Data(Data::Flags(flags.clone())));
+        wire.push(&Response::Data(Data::Exists(view.exists())));
+        wire.push(&Response::Data(Data::Recent(view.recent())));
+        if let Some(unseen) = view.first_unseen().and_then(NonZeroU32::new) {
+            wire.push(&untagged_ok(Some(Code::Unseen(unseen)), "the first that is unseen"));
+        }
+        let mut permanent = Vec::new();
+        if !read_only {
+            permanent.extend(flags.into_iter().map(FlagPerm::Flag));
+            permanent.push(FlagPerm::Asterisk);
+        }
+        wire.push(&untagged_ok(Some(Code::PermanentFlags(permanent)), "flags that stay"));
+        wire.push(&untagged_ok(NonZeroU32::new(uid_next).map(Code::UidNext), "the next UID"));
+        wire.push(&untagged_ok(NonZeroU32::new(uid_validity).map(Code::UidValidity), "UIDs are valid"));
+        self.selected = Some(view);
+        Ok(Answer::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
+    }
+
+    /// UNSELECT: nothing is expunged.
+    pub fn unselect(&mut self) -> Answer {
+        self.changed.watch(0);
+        self.selected = None;
+        Answer::ok("nothing is selected")
+    }
+
+    /// CLOSE: expunges without telling of it.
+    pub async fn close(&mut self) -> Result<Answer, Fault> {
+        if let Some(view) = &self.selected
+            && !view.read_only
+        {
+            let mailbox = view.mailbox;
+            let gone = self.door.store.messages_expunge(&self.login.inbox, mailbox, None).await?;
+            self.unselect();
+            if !gone.is_empty() {
+                self.publish(mailbox);
+            }
+        }
+        Ok(self.unselect())
+    }
+
+    /// STATUS.
+    pub async fn status(
+        &mut self,
+        wire: &mut Wire,
+        mailbox: &Mailbox<'_>,
+        items: &[StatusDataItemName],
+    ) -> Result<Answer, Fault> {
+        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
+        let Some(status) = self.door.store.mailbox_status(&self.login.inbox, &name).await? else {
+            return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
+        };
+        let mut told = Vec::with_capacity(items.len());
+        for item in items {
+            told.push(match item {
+                StatusDataItemName::Messages => StatusDataItem::Messages(status.messages),
+                StatusDataItemName::Recent => StatusDataItem::Recent(status.recent),
+                StatusDataItemName::Unseen => StatusDataItem::Unseen(status.unseen),
+                StatusDataItemName::UidNext => {
+                    StatusDataItem::UidNext(NonZeroU32::new(status.uid_next).unwrap_or(NonZeroU32::MIN))
+                }
+                StatusDataItemName::UidValidity => {
+                    StatusDataItem::UidValidity(NonZeroU32::new(status.uid_validity).unwrap_or(NonZeroU32::MIN))
+                }
+                _ => return Ok(Answer::bad("STATUS knows MESSAGES, RECENT, UIDNEXT, UIDVALIDITY and UNSEEN")),
+            });
+        }
+        wire.push(&Response::Data(Data::Status { mailbox: names::write(&name), items: told.into() }));
+        Ok(Answer::ok("done"))
+    }
+}

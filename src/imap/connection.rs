@@ -1,0 +1,126 @@
+//! One client, from greeting to BYE.
+//!
+//! Invariant: STARTTLS starts over with nothing kept of what came before; whatever a session waits for, it ends when the
+//! daemon does, when its log-in does, or when its client is silent for too long (RFC 3501 §5.4).
+
+use super::guest::{self, Step};
+use super::listener::ImapDoor;
+use super::response::{Phase, bye, capabilities, untagged_ok};
+use super::session::{End, Session};
+use super::stream::Stream;
+use super::watch::{Changed, until_end};
+use super::wire::{Limits, Wire};
+use crate::authentication::login::Login;
+use crate::net::listener::Shutdown;
+use imap_codec::imap_types::response::Code;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// From connection to log-in.
+const LOGIN_TIMEOUT: Duration = Duration::from_secs(180);
+/// For a TLS handshake.
+const TLS_TIMEOUT: Duration = Duration::from_secs(30);
+/// Before log-in: enough for a user name and a token as literals.
+const GUEST: Limits = Limits { command: 8 * 1024, message: None };
+/// After it: long enough for the UID sets that clients send.
+const USER_COMMAND: u32 = 256 * 1024;
+
+const CLOSING: &str = "the server is closing";
+
+/// Serves one client.
+pub(super) async fn run(door: Arc<ImapDoor>, tcp: TcpStream, peer: IpAddr, implicit_tls: bool, shutdown: Shutdown) {
+    let stream = if implicit_tls {
+        match encrypt(&door, tcp, peer, &shutdown).await {
+            Some(stream) => stream,
+            None => return,
+        }
+    } else {
+        Stream::Plain(tcp)
+    };
+    let deadline = Instant::now() + LOGIN_TIMEOUT.min(door.config.limits.imap_timeout.0);
+    // A guest's state is small and gone once it is a user.
+    let Some((mut wire, login)) = Box::pin(welcome(&door, stream, peer, implicit_tls, deadline, &shutdown)).await
+    else {
+        return;
+    };
+    wire.set_limits(Limits { command: USER_COMMAND, message: Some(door.config.limits.message_size) });
+    tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
+
+    let changed = Changed::default();
+    let events = door.events.subscribe(&login.account);
+    let mut session = Session::new(&door, &login, &changed);
+    let end = tokio::select! {
+        biased;
+        () = shutdown.requested() => End::Bye(CLOSING),
+        words = until_end(&door, &login, events, &changed) => End::Bye(words),
+        end = session.serve(&mut wire) => end,
+    };
+    finish(wire, &end).await;
+}
+
+/// Greets and waits for a log-in.
+async fn welcome(
+    door: &ImapDoor,
+    stream: Stream,
+    peer: IpAddr,
+    mut is_tls: bool,
+    deadline: Instant,
+    shutdown: &Shutdown,
+) -> Option<(Wire, Login)> {
+    let mut wire = Wire::new(stream, GUEST);
+    let phase = if is_tls { Phase::Guest } else { Phase::Clear };
+    let code = capabilities(phase).try_into().ok().map(Code::Capability);
+    wire.push(&untagged_ok(code, "Inboxlayer is ready"));
+    let mut mistakes = 0;
+    loop {
+        let step = tokio::select! {
+            biased;
+            () = shutdown.requested() => Step::End(End::Bye(CLOSING)),
+            step = timeout_at(deadline, guest::step(door, &mut wire, peer, is_tls, &mut mistakes)) => {
+                step.unwrap_or(Step::End(End::Bye("too slow to log in")))
+            }
+        };
+        match step {
+            Step::Stay => {}
+            Step::LoggedIn(login) => return Some((wire, login)),
+            Step::StartTls => {
+                let Stream::Plain(tcp) = wire.into_stream() else { return None };
+                wire = Wire::new(encrypt(door, tcp, peer, shutdown).await?, GUEST);
+                is_tls = true;
+            }
+            Step::End(end) => {
+                finish(wire, &end).await;
+                return None;
+            }
+        }
+    }
+}
+
+async fn encrypt(door: &ImapDoor, tcp: TcpStream, peer: IpAddr, shutdown: &Shutdown) -> Option<Stream> {
+    let accepted = tokio::select! {
+        () = shutdown.requested() => return None,
+        accepted = timeout(TLS_TIMEOUT, door.tls.accept(tcp)) => accepted,
+    };
+    match accepted {
+        Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
+        Ok(Err(error)) => {
+            tracing::info!(%peer, %error, "IMAP: no TLS came about");
+            None
+        }
+        Err(_) => {
+            tracing::info!(%peer, "IMAP: the client stalled in the TLS handshake");
+            None
+        }
+    }
+}
+
+async fn finish(wire: Wire, end: &End) {
+    match end {
+        End::Bye(words) => wire.close(&bye(words)).await,
+        End::LoggedOut => wire.close_flushed().await,
+        End::Gone => {}
+    }
+}

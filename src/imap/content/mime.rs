@@ -1,0 +1,279 @@
+//! The tree of a message's parts, as ranges of its octets. RFC 2046 §5.1, RFC 2045 §5.2.
+//!
+//! Invariant: every range lies inside the body, a child's inside its parent's. Work is bounded: by the body's length times
+//! a fixed depth, and a fixed number of parts; what lies deeper or later is one part as it stands.
+
+use super::fields::{Token, chomp, find, header_end, line_end, slice, tokens};
+use std::ops::Range;
+
+const MAX_DEPTH: usize = 20;
+const MAX_PARTS: usize = 2000;
+
+/// A media type with its parameters, in lower case but for the values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::imap) struct ContentType {
+    pub kind: Vec<u8>,
+    pub subtype: Vec<u8>,
+    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// What a part is made of.
+#[derive(Clone, Debug)]
+pub(in crate::imap) enum Kind {
+    /// Nothing that IMAP looks into.
+    Leaf,
+    /// At least one part.
+    Multipart(Vec<Part>),
+    /// A message with a header block of its own.
+    Message(Box<Part>),
+}
+
+/// A part: where its header block and its body stand, in the body of the whole message.
+#[derive(Clone, Debug)]
+pub(in crate::imap) struct Part {
+    /// Header block with its empty line. Of the whole message it stands elsewhere: see [`Tree`].
+    pub header: Range<usize>,
+    /// What follows it.
+    pub body: Range<usize>,
+    /// Its media type, guessed where the header does not tell.
+    pub content_type: ContentType,
+    /// What is inside.
+    pub kind: Kind,
+}
+
+/// A message and its parts.
+#[derive(Clone, Debug)]
+pub(in crate::imap) struct Tree<'a> {
+    pub header: &'a [u8],
+    pub body: &'a [u8],
+    /// Its own `header` range is empty: the header block is `self.header`.
+    pub root: Part,
+}
+
+impl ContentType {
+    fn new(kind: &str, subtype: &str) -> Self {
+        Self { kind: kind.into(), subtype: subtype.into(), parameters: Vec::new() }
+    }
+
+    fn plain() -> Self {
+        Self { parameters: vec![(b"charset".to_vec(), b"us-ascii".to_vec())], ..Self::new("text", "plain") }
+    }
+
+    fn of(header: &[u8], in_digest: bool) -> Self {
+        let Some(value) = find(header, "Content-Type") else {
+            return if in_digest { Self::new("message", "rfc822") } else { Self::plain() };
+        };
+        let (words, parameters) = parameterized(value);
+        let mut words = words.into_iter();
+        match (words.next(), words.next()) {
+            (Some(kind), Some(subtype)) => Self { kind, subtype, parameters },
+            // RFC 2045 §5.2: what cannot be read is plain text.
+            _ => Self::plain(),
+        }
+    }
+
+    /// The value of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<&[u8]> {
+        self.parameters.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, value)| value.as_slice())
+    }
+
+    /// True for this type, both in lower case.
+    pub fn is(&self, kind: &str, subtype: &str) -> bool {
+        self.kind == kind.as_bytes() && self.subtype == subtype.as_bytes()
+    }
+}
+
+/// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
+pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+    let mut words = Vec::new();
+    let mut parameters = Vec::new();
+    let all = tokens(value, b"/;=");
+    let mut pieces = all.split(|token| *token == Token::Special(b';'));
+    for token in pieces.next().unwrap_or_default() {
+        if let Token::Word(word) = token {
+            words.push(word.to_ascii_lowercase());
+        }
+    }
+    for piece in pieces {
+        let mut piece = piece.iter().filter(|token| !matches!(token, Token::Comment(_)));
+        let (Some(Token::Word(name)), Some(Token::Special(b'='))) = (piece.next(), piece.next()) else { continue };
+        // Unquoted values with `/` or spaces in them are wrong and common.
+        let mut value = Vec::new();
+        for token in piece {
+            match token {
+                Token::Word(word) => value.extend_from_slice(word),
+                Token::Special(special) => value.push(*special),
+                Token::Comment(_) => {}
+            }
+        }
+        parameters.push((name.to_ascii_lowercase(), value));
+    }
+    (words, parameters)
+}
+
+impl<'a> Tree<'a> {
+    /// Reads the structure of a message.
+    pub fn parse(header: &'a [u8], body: &'a [u8]) -> Self {
+        let mut parts_left = MAX_PARTS;
+        let root = Scan { body, parts_left: &mut parts_left }.entity(header, 0..0, 0..body.len(), false, 0);
+        Self { header, body, root }
+    }
+
+    /// The octets of a part's header block.
+    pub fn header_of(&self, part: &Part) -> &'a [u8] {
+        if std::ptr::eq(part, &raw const self.root) { self.header } else { slice(self.body, part.header.clone()) }
+    }
+
+    /// The octets of a part's body.
+    pub fn body_of(&self, part: &Part) -> &'a [u8] {
+        slice(self.body, part.body.clone())
+    }
+}
+
+struct Scan<'a> {
+    body: &'a [u8],
+    parts_left: &'a mut usize,
+}
+
+impl Scan<'_> {
+    /// A part whose header block and body have been found.
+    fn entity(
+        &mut self,
+        header: &[u8],
+        header_range: Range<usize>,
+        body: Range<usize>,
+        in_digest: bool,
+        depth: usize,
+    ) -> Part {
+        let content_type = ContentType::of(header, in_digest);
+        let deeper = depth < MAX_DEPTH;
+        let kind = if deeper && content_type.kind == b"multipart" {
+            match content_type.parameter("boundary") {
+                Some(boundary) if !boundary.is_empty() => {
+                    self.multipart(boundary, body.clone(), content_type.subtype == b"digest", depth)
+                }
+                _ => Kind::Leaf,
+            }
+        } else if deeper && (content_type.is("message", "rfc822") || content_type.is("message", "global")) {
+            Kind::Message(Box::new(self.part(body.clone(), false, depth + 1)))
+        } else {
+            Kind::Leaf
+        };
+        Part { header: header_range, body, content_type, kind }
+    }
+
+    /// A part that begins with its header block.
+    fn part(&mut self, range: Range<usize>, in_digest: bool, depth: usize) -> Part {
+        let bytes = slice(self.body, range.clone());
+        let split = header_end(bytes);
+        let middle = range.start + split;
+        self.entity(slice(bytes, 0..split), range.start..middle, middle..range.end, in_digest, depth)
+    }
+
+    fn multipart(&mut self, boundary: &[u8], range: Range<usize>, is_digest: bool, depth: usize) -> Kind {
+        let mut children = Vec::new();
+        // Where the part under way begins; none in the preamble.
+        let mut open: Option<usize> = None;
+        let mut at = range.start;
+        let mut closed = false;
+        while at < range.end {
+            let end = line_end(slice(self.body, 0..range.end), at);
+            if let Some(is_last) = delimiter(slice(self.body, at..end), boundary) {
+                if let Some(start) = open {
+                    self.child(&mut children, start..self.before_line_break(start, at), is_digest, depth);
+                }
+                open = Some(end);
+                if is_last || *self.parts_left == 0 {
+                    closed = is_last;
+                    break;
+                }
+            }
+            at = end;
+        }
+        // Cut off before its last delimiter: what is there is shown.
+        if let (Some(start), false) = (open, closed) {
+            self.child(&mut children, start..range.end, is_digest, depth);
+        }
+        if children.is_empty() {
+            // The grammar wants one; an empty one at the end.
+            let nothing = range.end..range.end;
+            children.push(Part {
+                header: nothing.clone(),
+                body: nothing,
+                content_type: ContentType::plain(),
+                kind: Kind::Leaf,
+            });
+        }
+        Kind::Multipart(children)
+    }
+
+    fn child(&mut self, children: &mut Vec<Part>, range: Range<usize>, in_digest: bool, depth: usize) {
+        *self.parts_left = self.parts_left.saturating_sub(1);
+        children.push(self.part(range, in_digest, depth + 1));
+    }
+
+    /// The line break before a delimiter is the delimiter's.
+    fn before_line_break(&self, start: usize, at: usize) -> usize {
+        start + chomp(slice(self.body, start..at)).len()
+    }
+}
+
+/// Whether a line is a delimiter of `boundary`, and whether the last.
+fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
+    let rest = chomp(line).strip_prefix(b"--")?.strip_prefix(boundary)?.trim_ascii_end();
+    match rest {
+        b"" => Some(false),
+        b"--" => Some(true),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text<'a>(tree: &Tree<'a>, part: &Part) -> (&'a str, &'a str) {
+        (std::str::from_utf8(tree.header_of(part)).unwrap(), std::str::from_utf8(tree.body_of(part)).unwrap())
+    }
+
+    #[test]
+    fn parts_are_what_stands_between_the_delimiters() {
+        let body = b"preamble\r\n--b\r\n\r\none\r\n--b \r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ntwo\r\n\r\n--bb\r\n--b--\r\nepilogue\r\n";
+        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n", body);
+        let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
+        assert_eq!(text(&tree, &parts[0]), ("\r\n", "one"));
+        let Kind::Message(inner) = &parts[1].kind else { panic!() };
+        assert_eq!(text(&tree, inner), ("Subject: in\r\n\r\n", "two\r\n\r\n--bb"));
+        assert_eq!(parts.len(), 2);
+    }
+
+    #[test]
+    fn what_is_cut_off_or_empty_still_has_a_part() {
+        let header = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+        for (body, expected) in [(&b"--b\r\n\r\ncut"[..], "cut"), (b"", ""), (b"--b--\r\n", ""), (b"--b", "")] {
+            let tree = Tree::parse(header, body);
+            let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
+            assert_eq!((parts.len(), text(&tree, &parts[0]).1), (1, expected), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn depth_and_number_are_bounded() {
+        let mut deep = Vec::new();
+        for n in 0..500 {
+            deep.extend_from_slice(
+                format!("--b{n}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", n + 1).as_bytes(),
+            );
+        }
+        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n", &deep);
+        let (mut depth, mut part) = (0, &tree.root);
+        while let Kind::Multipart(parts) = &part.kind {
+            (depth, part) = (depth + 1, &parts[0]);
+        }
+        assert_eq!(depth, MAX_DEPTH);
+        let wide = b"--b\r\n\r\n".repeat(MAX_PARTS * 2);
+        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", &wide);
+        let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
+        assert!(parts.len() <= MAX_PARTS + 1);
+    }
+}

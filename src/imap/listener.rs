@@ -1,0 +1,39 @@
+//! The accept loop of the IMAP door.
+
+use super::connection;
+use crate::authentication::login::Authenticator;
+use crate::config::Config;
+use crate::events::Events;
+use crate::net::listener::{Capacity, Shutdown};
+use crate::net::tls::ServerTls;
+use crate::store::Store;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// What the door works with. Each session shares it.
+#[derive(Debug)]
+pub struct ImapDoor {
+    /// Limits and names.
+    pub config: Arc<Config>,
+    /// The mailboxes.
+    pub store: Store,
+    /// What sessions must hear of.
+    pub events: Events,
+    /// Who may come in.
+    pub authenticator: Authenticator,
+    /// For STARTTLS and for the port with TLS at once.
+    pub tls: ServerTls,
+}
+
+/// Serves clients until the shutdown. `implicit_tls`: TLS from the first octet (993); else STARTTLS (143).
+pub async fn serve(listener: TcpListener, door: Arc<ImapDoor>, implicit_tls: bool, shutdown: Shutdown) {
+    let limits = &door.config.limits;
+    let capacity = Capacity { total: limits.connections, per_address: limits.connections_per_address };
+    let name = if implicit_tls { "imaps" } else { "imap" };
+    let refuse = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n";
+    let ending = shutdown.clone();
+    crate::net::listener::serve(name, listener, capacity, refuse, shutdown, move |stream, peer| {
+        connection::run(Arc::clone(&door), stream, peer.ip(), implicit_tls, ending.clone())
+    })
+    .await;
+}

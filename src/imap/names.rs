@@ -1,0 +1,220 @@
+//! Mailbox names: modified UTF-7 on the wire, UTF-8 in the store; and the patterns of LIST.
+//!
+//! Invariant: a name that leaves here has levels between single `/`s, none of them empty, and no control character; INBOX is
+//! in capitals. RFC 3501 §5.1 and §6.3.8.
+
+use crate::store::mailboxes::INBOX;
+use base64::Engine;
+use base64::alphabet::IMAP_MUTF7;
+use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
+use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
+
+/// Between the levels of a name.
+pub(super) const DELIMITER: char = '/';
+
+const MAX_NAME: usize = 1000;
+const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
+
+/// A name from the wire; `None` when it is no name that a mailbox can have.
+pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
+    let bytes = match mailbox {
+        Mailbox::Inbox => return Some(INBOX.into()),
+        Mailbox::Other(other) => other.as_ref(),
+    };
+    let name = decode(bytes)?;
+    // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
+    let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
+    let good = |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || matches!(c, '%' | '*'));
+    if name.len() > MAX_NAME || !name.split(DELIMITER).all(good) {
+        return None;
+    }
+    Some(with_inbox_in_capitals(name))
+}
+
+/// A name for the wire.
+pub(super) fn write(name: &str) -> Mailbox<'static> {
+    Mailbox::try_from(encode(name)).unwrap_or(Mailbox::Inbox)
+}
+
+/// The levels above a name, the nearest last.
+pub(super) fn parents(name: &str) -> impl Iterator<Item = &str> {
+    name.match_indices(DELIMITER).filter_map(|(at, _)| name.get(..at))
+}
+
+fn with_inbox_in_capitals(name: &str) -> String {
+    let (first, rest) = name.split_at(name.find(DELIMITER).unwrap_or(name.len()));
+    if first.eq_ignore_ascii_case(INBOX) { format!("{INBOX}{rest}") } else { name.to_owned() }
+}
+
+/// Modified UTF-7 to UTF-8.
+fn decode(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
+    let mut name = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((plain, shifted)) = rest.split_once('&') {
+        name.push_str(plain);
+        let (coded, after) = shifted.split_once('-')?;
+        if coded.is_empty() {
+            name.push('&');
+        } else {
+            let units = BASE64.decode(coded).ok()?;
+            let units: Vec<u16> =
+                units.chunks(2).map(|pair| pair.iter().fold(0, |n, b| n << 8 | u16::from(*b))).collect();
+            name.push_str(&String::from_utf16(&units).ok()?);
+        }
+        rest = after;
+    }
+    name.push_str(rest);
+    Some(name)
+}
+
+/// UTF-8 to modified UTF-7.
+fn encode(name: &str) -> String {
+    let mut text = String::with_capacity(name.len());
+    let mut units: Vec<u8> = Vec::new();
+    let flush = |units: &mut Vec<u8>, text: &mut String| {
+        if !units.is_empty() {
+            text.push('&');
+            text.push_str(&BASE64.encode(&units));
+            text.push('-');
+            units.clear();
+        }
+    };
+    for c in name.chars() {
+        if matches!(c, ' '..='~') {
+            flush(&mut units, &mut text);
+            text.push(c);
+            if c == '&' {
+                text.push('-');
+            }
+        } else {
+            units.extend(c.encode_utf16(&mut [0; 2]).iter().flat_map(|unit| unit.to_be_bytes()));
+        }
+    }
+    flush(&mut units, &mut text);
+    text
+}
+
+/// The pattern of a LIST or LSUB: `*` for anything, `%` for anything within a level.
+#[derive(Debug)]
+pub(super) struct Pattern(Vec<char>);
+
+impl Pattern {
+    /// Reference and pattern put together; `None` when they are no modified UTF-7 or longer than any name.
+    pub fn read(reference: &Mailbox<'_>, pattern: &ListMailbox<'_>) -> Option<Self> {
+        let mut bytes = match reference {
+            Mailbox::Inbox => INBOX.as_bytes().to_vec(),
+            Mailbox::Other(other) => other.as_ref().to_vec(),
+        };
+        bytes.extend_from_slice(pattern_bytes(pattern));
+        let text = decode(&bytes).filter(|text| text.len() <= MAX_NAME)?;
+        let mut pattern: Vec<char> = Vec::new();
+        for c in with_inbox_in_capitals(&text).chars() {
+            // A run of wildcards is one: `*` where there is one among them.
+            match (pattern.last_mut(), c) {
+                (Some(last @ ('*' | '%')), '*' | '%') => *last = if *last == '*' { '*' } else { c },
+                _ => pattern.push(c),
+            }
+        }
+        Some(Self(pattern))
+    }
+
+    /// Whether a name matches. The set of places in the pattern moves on with each character, so no pattern takes longer
+    /// than its length times the name's.
+    pub fn matches(&self, name: &str) -> bool {
+        let skip = |places: &mut [bool]| {
+            // A wildcard may stand for nothing.
+            for at in 0..self.0.len() {
+                if matches!(self.0.get(at), Some('*' | '%')) && places.get(at) == Some(&true) {
+                    places.iter_mut().skip(at + 1).take(1).for_each(|place| *place = true);
+                }
+            }
+        };
+        let mut places = vec![false; self.0.len() + 1];
+        places.iter_mut().take(1).for_each(|place| *place = true);
+        skip(&mut places);
+        for c in name.chars() {
+            let mut next = vec![false; places.len()];
+            for (at, wanted) in self.0.iter().enumerate().filter(|(at, _)| places.get(*at) == Some(&true)) {
+                let to = match wanted {
+                    '*' => at,
+                    '%' if c != DELIMITER => at,
+                    _ if *wanted == c => at + 1,
+                    _ => continue,
+                };
+                next.iter_mut().skip(to).take(1).for_each(|place| *place = true);
+            }
+            skip(&mut next);
+            places = next;
+        }
+        places.last() == Some(&true)
+    }
+}
+
+/// True for `LIST "" ""`, which only asks for the delimiter.
+pub(super) fn is_empty_pattern(pattern: &ListMailbox<'_>) -> bool {
+    pattern_bytes(pattern).is_empty()
+}
+
+fn pattern_bytes<'a>(pattern: &'a ListMailbox<'_>) -> &'a [u8] {
+    match pattern {
+        ListMailbox::Token(token) => token.as_ref(),
+        ListMailbox::String(string) => string.as_ref(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn name(text: &str) -> Option<String> {
+        read(&Mailbox::try_from(text).unwrap())
+    }
+
+    fn matches(pattern: &str, name: &str) -> bool {
+        let reference = Mailbox::try_from("").unwrap();
+        Pattern::read(&reference, &ListMailbox::try_from(pattern).unwrap()).unwrap().matches(name)
+    }
+
+    #[test]
+    fn names_are_read_as_rfc_3501_writes_them() {
+        assert_eq!(name("~peter/mail/&U,BTFw-/&ZeVnLIqe-").as_deref(), Some("~peter/mail/台北/日本語"));
+        assert_eq!(name("R&-D").as_deref(), Some("R&D"));
+        assert_eq!(name("iNbOx").as_deref(), Some("INBOX"));
+        assert_eq!(name("inbox/a").as_deref(), Some("INBOX/a"));
+        assert_eq!(name("a/").as_deref(), Some("a"));
+        for bad in ["", "/a", "a//b", "/", "R&D", "&AAAA", "a&AAo-b", "&2AA-", "a*", "a%b", "ü"] {
+            assert_eq!(name(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn patterns_match_within_and_across_levels() {
+        for (pattern, name, expected) in [
+            ("*", "a/b", true),
+            ("%", "a/b", false),
+            ("%", "a", true),
+            ("%/%", "a/b", true),
+            ("a*b", "a/x/b", true),
+            ("a%b", "a/b", false),
+            ("inbox", "INBOX", true),
+            ("INB%", "INBOX", true),
+            ("%*%", "a/b/c", true),
+            ("a", "ab", false),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
+        }
+        let hostile = "*a".repeat(400);
+        assert!(!matches(&hostile, &"a".repeat(399)));
+    }
+
+    proptest! {
+        #[test]
+        fn every_name_comes_back(text in "[^/%*\\pC]{1,30}(/[^/%*\\pC]{1,10}){0,3}") {
+            prop_assume!(!text.to_ascii_lowercase().starts_with("inbox"));
+            prop_assert_eq!(read(&write(&text)), Some(text));
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A session's own view of its mailbox: which sequence number is which message.
+//!
+//! Invariant: a sequence number changes only by what has been told to the client. Messages that are gone keep their number
+//! until [`View::take_expunged`]; new ones have none until they were told as EXISTS. RFC 3501 §2.3.1.2, §5.5, §7.4.1.
+
+use crate::store::messages::Flags;
+use crate::store::open_mailbox::{Changes, Marks, OpenMailbox};
+use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
+use std::collections::{HashMap, HashSet};
+
+/// What the client has been told of the open mailbox: some 5 octets a message.
+#[derive(Debug)]
+pub(super) struct View {
+    /// The mailbox's number in the store.
+    pub mailbox: i64,
+    /// Opened by EXAMINE.
+    pub read_only: bool,
+    /// The last change the view knows.
+    pub modseq: i64,
+    /// UIDs, rising: the sequence number is the place, counted from 1.
+    uids: Vec<u32>,
+    /// The flags told, at the same place.
+    flags: Vec<Flags>,
+    /// The keywords told, where there are any.
+    keywords: HashMap<u32, Box<str>>,
+    /// Gone, and not told yet.
+    gone: Vec<u32>,
+    /// `\Recent` here.
+    recent: HashSet<u32>,
+}
+
+/// What is to be told of changes.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// EXISTS and RECENT.
+    pub exists: Option<(u32, u32)>,
+    /// FETCH with FLAGS.
+    pub changed: Vec<(u32, Marks)>,
+}
+
+/// A sequence number beyond the last message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NoSuchMessage;
+
+impl View {
+    pub fn new(open: OpenMailbox, read_only: bool) -> Self {
+        let mut view = Self {
+            mailbox: open.id,
+            read_only,
+            modseq: open.modseq,
+            uids: Vec::with_capacity(open.messages.len()),
+            flags: Vec::with_capacity(open.messages.len()),
+            keywords: HashMap::new(),
+            gone: Vec::new(),
+            recent: HashSet::new(),
+        };
+        for marks in open.messages {
+            if marks.uid >= open.recent_from {
+                view.recent.insert(marks.uid);
+            }
+            view.push(marks);
+        }
+        view
+    }
+
+    fn push(&mut self, marks: Marks) {
+        self.uids.push(marks.uid);
+        self.flags.push(marks.flags);
+        if !marks.keywords.is_empty() {
+            self.keywords.insert(marks.uid, marks.keywords);
+        }
+    }
+
+    /// How many messages there are, by what the client knows.
+    pub fn exists(&self) -> u32 {
+        number(self.uids.len())
+    }
+
+    /// How many of them are `\Recent`.
+    pub fn recent(&self) -> u32 {
+        number(self.recent.len())
+    }
+
+    /// Whether one is.
+    pub fn is_recent(&self, uid: u32) -> bool {
+        self.recent.contains(&uid)
+    }
+
+    /// The first sequence number without `\Seen`.
+    pub fn first_unseen(&self) -> Option<u32> {
+        self.flags.iter().position(|flags| !flags.contains(Flags::SEEN)).map(|at| number(at + 1))
+    }
+
+    /// The sequence number of a message.
+    pub fn sequence_number(&self, uid: u32) -> Option<u32> {
+        self.uids.binary_search(&uid).ok().map(|at| number(at + 1))
+    }
+
+    /// The flags of a message as the client knows them.
+    pub fn marks(&self, uid: u32) -> Option<Marks> {
+        let at = self.uids.binary_search(&uid).ok()?;
+        let keywords = self.keywords.get(&uid).cloned().unwrap_or_default();
+        Some(Marks { uid, flags: *self.flags.get(at)?, keywords })
+    }
+
+    /// Every keyword in use, for FLAGS.
+    pub fn all_keywords(&self) -> Vec<&str> {
+        let mut all: Vec<&str> = self.keywords.values().flat_map(|k| k.split_ascii_whitespace()).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    /// All UIDs, rising.
+    pub fn uids(&self) -> &[u32] {
+        &self.uids
+    }
+
+    /// The UIDs of a set, rising, each once. UIDs that are not there are left out; a sequence number that is not there is an
+    /// error (RFC 3501 §6.4.8, §9).
+    pub fn select(&self, set: &SequenceSet, by_uid: bool) -> Result<Vec<u32>, NoSuchMessage> {
+        let last = if by_uid { self.uids.last().copied().unwrap_or(0) } else { self.exists() };
+        let place = |value: &SeqOrUid| match value {
+            SeqOrUid::Value(value) => value.get(),
+            SeqOrUid::Asterisk => last,
+        };
+        let mut ranges = Vec::with_capacity(set.0.as_ref().len());
+        for sequence in set.0.as_ref() {
+            let (a, b) = match sequence {
+                Sequence::Single(one) => (place(one), place(one)),
+                Sequence::Range(a, b) => (place(a), place(b)),
+            };
+            let (low, high) = (a.min(b), a.max(b));
+            if !by_uid && (high > last || low == 0) {
+                return Err(NoSuchMessage);
+            }
+            let (from, to) = if by_uid {
+                (self.uids.partition_point(|uid| *uid < low), self.uids.partition_point(|uid| *uid <= high))
+            } else {
+                (index(low).saturating_sub(1), index(high))
+            };
+            ranges.push((from, to));
+        }
+        ranges.sort_unstable();
+        let (mut chosen, mut done) = (Vec::new(), 0);
+        for (from, to) in ranges {
+            let from = from.max(done);
+            if from < to {
+                chosen.extend_from_slice(self.uids.get(from..to).unwrap_or_default());
+                done = to;
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// Notes flags that the client is told, or knows itself; answers whether they are news to it.
+    pub fn note(&mut self, marks: &Marks) -> bool {
+        let Ok(at) = self.uids.binary_search(&marks.uid) else { return false };
+        let known = self.keywords.get(&marks.uid).map_or("", |k| k);
+        let is_news = self.flags.get(at) != Some(&marks.flags) || *known != *marks.keywords;
+        if is_news {
+            self.flags.iter_mut().skip(at).take(1).for_each(|flags| *flags = marks.flags);
+            if marks.keywords.is_empty() {
+                self.keywords.remove(&marks.uid);
+            } else {
+                self.keywords.insert(marks.uid, marks.keywords.clone());
+            }
+        }
+        is_news
+    }
+
+    /// True when new messages are among the changes.
+    pub fn has_arrivals(&self, changes: &Changes) -> bool {
+        changes.changed.last().is_some_and(|marks| self.uids.last().is_none_or(|last| marks.uid > *last))
+    }
+
+    /// Takes changes in. New messages from `recent_from` on are `\Recent`.
+    pub fn update(&mut self, changes: Changes, recent_from: u32) -> News {
+        self.modseq = changes.modseq;
+        let before = self.uids.len();
+        let mut news = News::default();
+        for marks in changes.changed {
+            if self.uids.last().is_none_or(|last| marks.uid > *last) {
+                if marks.uid >= recent_from {
+                    self.recent.insert(marks.uid);
+                }
+                self.push(marks);
+            } else if self.note(&marks)
+                && let Some(sequence) = self.sequence_number(marks.uid)
+            {
+                news.changed.push((sequence, marks));
+            }
+        }
+        if self.uids.len() > before {
+            news.exists = Some((self.exists(), self.recent()));
+        }
+        // What came and went unseen was never there.
+        self.gone.extend(changes.expunged.into_iter().filter(|uid| self.uids.binary_search(uid).is_ok()));
+        news
+    }
+
+    /// Removes what is gone, and answers the sequence numbers to tell: from the last to the first, so that none shifts another.
+    pub fn take_expunged(&mut self) -> Vec<u32> {
+        if self.gone.is_empty() {
+            return Vec::new();
+        }
+        let mut gone = std::mem::take(&mut self.gone);
+        gone.sort_unstable();
+        gone.dedup();
+        let mut told: Vec<u32> = gone.iter().filter_map(|uid| self.sequence_number(*uid)).collect();
+        told.reverse();
+        let is_gone: Vec<bool> = self.uids.iter().map(|uid| gone.binary_search(uid).is_ok()).collect();
+        let mut left = is_gone.iter();
+        self.uids.retain(|_| left.next() == Some(&false));
+        let mut left = is_gone.iter();
+        self.flags.retain(|_| left.next() == Some(&false));
+        for uid in &gone {
+            self.keywords.remove(uid);
+            self.recent.remove(uid);
+        }
+        told
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX)
+}
+
+fn index(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn marks(uid: u32, flags: Flags) -> Marks {
+        Marks { uid, flags, keywords: "".into() }
+    }
+
+    fn view(uids: &[u32]) -> View {
+        let messages = uids.iter().map(|uid| marks(*uid, Flags::default())).collect();
+        let open = OpenMailbox { id: 1, uid_validity: 1, uid_next: 100, recent_from: 100, modseq: 1, messages };
+        View::new(open, false)
+    }
+
+    #[test]
+    fn sets_are_cut_to_what_is_there() {
+        let view = view(&[2, 4, 6, 8]);
+        let uid = |set: &str| view.select(&set.parse().unwrap(), true).unwrap();
+        assert_eq!(uid("1:5,4,7:8,8"), [2, 4, 8]);
+        assert_eq!(uid("559:*"), [8]);
+        assert_eq!(uid("4294967295"), [0; 0]);
+        assert_eq!(uid("4294967295:1"), [2, 4, 6, 8]);
+        let sequence = |set: &str| view.select(&set.parse().unwrap(), false);
+        assert_eq!(sequence("*,1").unwrap(), [2, 8]);
+        assert_eq!(sequence("2:*").unwrap(), [4, 6, 8]);
+        assert_eq!(sequence("5"), Err(NoSuchMessage));
+        assert_eq!(super::tests::view(&[]).select(&"*".parse().unwrap(), false), Err(NoSuchMessage));
+        assert!(super::tests::view(&[]).select(&"1:*".parse().unwrap(), true).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_is_gone_keeps_its_number_until_it_is_told() {
+        let mut view = view(&[2, 4, 6, 8]);
+        let changed = vec![marks(6, Flags::SEEN), marks(9, Flags::default())];
+        let news = view.update(Changes { modseq: 2, changed, expunged: vec![4, 8, 77] }, 9);
+        assert_eq!(news.exists, Some((5, 1)));
+        assert_eq!(news.changed, [(3, marks(6, Flags::SEEN))]);
+        assert_eq!(view.sequence_number(8), Some(4));
+        assert_eq!(view.take_expunged(), [4, 2]);
+        assert_eq!(view.uids(), [2, 6, 9]);
+        assert!(view.take_expunged().is_empty());
+        assert_eq!(view.marks(6), Some(marks(6, Flags::SEEN)));
+    }
+
+    #[test]
+    fn what_the_client_did_itself_is_no_news() {
+        let mut view = view(&[2]);
+        assert!(view.note(&marks(2, Flags::SEEN)));
+        let changes = Changes { modseq: 2, changed: vec![marks(2, Flags::SEEN)], expunged: vec![] };
+        assert!(view.update(changes, 9).changed.is_empty());
+    }
+}

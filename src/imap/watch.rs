@@ -1,0 +1,85 @@
+//! What happens outside a session while it lives: other people's changes, and the end of its log-in.
+
+use super::listener::ImapDoor;
+use crate::authentication::login::Login;
+use crate::events::Event;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use tokio::sync::Notify;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Tells a session that its open mailbox has changed.
+#[derive(Debug, Default)]
+pub(super) struct Changed {
+    mailbox: AtomicI64,
+    is_set: AtomicBool,
+    wake: Notify,
+}
+
+impl Changed {
+    /// Which mailbox it is about; 0 for none.
+    pub fn watch(&self, mailbox: i64) {
+        self.mailbox.store(mailbox, Ordering::Relaxed);
+        self.is_set.store(false, Ordering::Relaxed);
+    }
+
+    /// Something changed, or may have.
+    pub fn set(&self) {
+        self.is_set.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Whether something has, and forgets it.
+    pub fn take(&self) -> bool {
+        self.is_set.swap(false, Ordering::Relaxed)
+    }
+
+    /// Waits until something has. Cancel safe.
+    pub async fn wait(&self) {
+        while !self.is_set.load(Ordering::Relaxed) {
+            self.wake.notified().await;
+        }
+    }
+}
+
+/// Passes events on to `changed`; answers once the session has to end, with the words of its BYE.
+pub(super) async fn until_end(
+    door: &ImapDoor,
+    login: &Login,
+    mut events: Receiver<Event>,
+    changed: &Changed,
+) -> &'static str {
+    // What happened between the log-in and the subscription.
+    let mut look = true;
+    loop {
+        if std::mem::take(&mut look) {
+            match door.authenticator.still_holds(login).await {
+                Ok(true) => {}
+                Ok(false) => return "this log-in is no longer valid",
+                Err(error) => {
+                    tracing::error!(%error, inbox = %login.inbox, "a log-in could not be checked");
+                    return "temporary failure, try again later";
+                }
+            }
+        }
+        match events.recv().await {
+            Ok(Event::MailboxChanged { inbox, mailbox }) => {
+                if inbox == login.inbox && mailbox == changed.mailbox.load(Ordering::Relaxed) {
+                    changed.set();
+                }
+            }
+            Ok(Event::TokenRevoked(token)) if token == login.token => return "this API token has been revoked",
+            Ok(Event::DomainDeleted(domain)) if login.domain.as_ref() == Some(&domain) => {
+                return "this domain has been deleted";
+            }
+            Ok(Event::InboxDeleted(inbox)) if inbox == login.inbox => return "this inbox has been deleted",
+            Ok(_) => {}
+            Err(RecvError::Lagged(_)) => {
+                look = true;
+                changed.set();
+            }
+            // The hub lives as long as the door does.
+            Err(RecvError::Closed) => return "the server is closing",
+        }
+    }
+}

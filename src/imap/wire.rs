@@ -1,0 +1,371 @@
+//! Octets in, commands out; responses in, octets out.
+//!
+//! Invariant: what is kept of a command is bounded by [`Limits`] whatever the client announces; octets of a literal are never
+//! read as a command. A message to APPEND is taken off beside the command, which the codec sees with an empty literal.
+//! RFC 3501 §2.2.1, §4.3; RFC 7888 (non-synchronising literals).
+
+use super::stream::Stream;
+use imap_codec::encode::Encoder;
+use imap_codec::fragmentizer::{DecodeMessageError, FragmentInfo, Fragmentizer, LineEnding, LiteralAnnouncement};
+use imap_codec::imap_types::IntoStatic;
+use imap_codec::imap_types::command::Command;
+use imap_codec::imap_types::core::{LiteralMode, Tag};
+use imap_codec::imap_types::response::Response;
+use imap_codec::{CommandCodec, ResponseCodec};
+use std::io;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A client that takes nothing for this long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Responses are gathered up to this size before they are written.
+pub(super) const BATCH: usize = 64 * 1024;
+/// What an idle connection keeps for reading.
+const READ_AT_ONCE: usize = 1024;
+
+/// How much a client may send.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// Octets of a command without the message of an APPEND.
+    pub command: u32,
+    /// Octets of that message; none before log-in.
+    pub message: Option<usize>,
+}
+
+/// What came.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// A command, and the message of an APPEND.
+    Command(Box<Command<'static>>, Option<Vec<u8>>),
+    /// A whole command that the codec cannot read.
+    Unreadable(Option<Tag<'static>>, Vec<u8>),
+    /// A command that is not looked at, and why.
+    Refused(Option<Tag<'static>>, Refusal),
+    /// The client's octets can no longer be told apart: the connection ends.
+    Lost(&'static str),
+    /// The client has gone.
+    End,
+}
+
+/// Why a command is not looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The command is over its limit.
+    CommandTooLong,
+    /// The message is over its limit.
+    MessageTooLong,
+    /// Its line does not end in CRLF.
+    BareLineFeed,
+}
+
+/// The message of an APPEND on its way in.
+#[derive(Debug)]
+struct Incoming {
+    left: usize,
+    /// None: too long, read and thrown away.
+    kept: Option<Vec<u8>>,
+}
+
+/// One connection's two directions.
+#[derive(Debug)]
+pub(super) struct Wire {
+    stream: Stream,
+    input: Vec<u8>,
+    fragments: Fragmentizer,
+    limits: Limits,
+    /// Octets of an ordinary literal that are still to come.
+    literal_left: usize,
+    incoming: Option<Incoming>,
+    /// Octets of this command so far, kept or not.
+    taken: usize,
+    bare_line_feed: bool,
+    output: Vec<u8>,
+    /// False while the client has half a response.
+    at_line_start: bool,
+}
+
+impl Wire {
+    pub fn new(stream: Stream, limits: Limits) -> Self {
+        Self {
+            stream,
+            input: Vec::new(),
+            fragments: Fragmentizer::new(limits.command),
+            limits,
+            literal_left: 0,
+            incoming: None,
+            taken: 0,
+            bare_line_feed: false,
+            output: Vec::new(),
+            at_line_start: true,
+        }
+    }
+
+    /// Other limits, from the next command on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.limits = limits;
+        self.fragments = Fragmentizer::new(limits.command);
+    }
+
+    /// The bare stream, for TLS. What the client sent ahead is dropped: it was not protected (RFC 3501 §6.2.1).
+    pub fn into_stream(self) -> Stream {
+        self.stream
+    }
+
+    /// The next command. Cancel safe: nothing read is lost.
+    pub async fn command(&mut self) -> io::Result<Input> {
+        loop {
+            if let Some(incoming) = &mut self.incoming
+                && incoming.left > 0
+            {
+                let count = incoming.left.min(self.input.len());
+                if count == 0 {
+                    let room = incoming.left.min(BATCH);
+                    if !self.fill(room).await? {
+                        return Ok(Input::End);
+                    }
+                    continue;
+                }
+                incoming.left -= count;
+                let octets = self.input.drain(..count);
+                if let Some(kept) = &mut incoming.kept {
+                    kept.extend(octets);
+                }
+                continue;
+            }
+            match self.fragments.progress() {
+                Some(FragmentInfo::Line { announcement: None, ending, .. }) => {
+                    self.bare_line_feed |= ending == LineEnding::Lf;
+                    return Ok(self.complete());
+                }
+                Some(FragmentInfo::Line { announcement: Some(literal), .. }) => {
+                    if let Some(refused) = self.announced(literal) {
+                        return Ok(refused);
+                    }
+                    self.flush().await?;
+                }
+                Some(FragmentInfo::Literal { .. }) => {}
+                None => {
+                    if let Some(lost) = self.feed().await? {
+                        return Ok(lost);
+                    }
+                }
+            }
+        }
+    }
+
+    /// One line that is no command: `DONE`, or an answer in an AUTHENTICATE. `None` when it is too long. Cancel safe.
+    pub async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let limit = usize::try_from(self.limits.command).unwrap_or(usize::MAX);
+        loop {
+            if let Some(at) = self.input.iter().position(|b| *b == b'\n') {
+                return Ok(Some(self.input.drain(..=at).collect()));
+            }
+            if self.input.len() > limit {
+                return Ok(None);
+            }
+            if !self.fill(READ_AT_ONCE).await? {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    /// Gives the fragmentizer what belongs to this command: never what lies behind its end.
+    async fn feed(&mut self) -> io::Result<Option<Input>> {
+        if self.input.is_empty() && !self.fill(self.literal_left.clamp(READ_AT_ONCE, BATCH)).await? {
+            return Ok(Some(Input::End));
+        }
+        let count = if self.literal_left > 0 {
+            self.literal_left.min(self.input.len())
+        } else {
+            self.input.iter().position(|b| *b == b'\n').map_or(self.input.len(), |at| at + 1)
+        };
+        self.literal_left = self.literal_left.saturating_sub(count);
+        self.taken += count;
+        // What is over the limit is not kept, but somebody who never stops is not listened to for ever.
+        if self.taken / 16 > usize::try_from(self.limits.command).unwrap_or(usize::MAX) {
+            return Ok(Some(Input::Lost("the command is too long")));
+        }
+        let octets: Vec<u8> = self.input.drain(..count).collect();
+        self.fragments.enqueue_bytes(&octets);
+        Ok(None)
+    }
+
+    /// A literal was announced: asks for it, or refuses.
+    fn announced(&mut self, literal: LiteralAnnouncement) -> Option<Input> {
+        if self.incoming.is_some() {
+            // The empty literal that stands for the message.
+            return match (literal.length, self.incoming.as_ref().map(|incoming| incoming.left)) {
+                (0, Some(0)) => None,
+                _ => Some(Input::Lost("one message at a time")),
+            };
+        }
+        let length = usize::try_from(literal.length).unwrap_or(usize::MAX);
+        let asked = literal.mode == LiteralMode::Sync;
+        let (limit, refusal) = match self.limits.message {
+            Some(limit) if is_message_of_append(self.fragments.message_bytes()) => (limit, Refusal::MessageTooLong),
+            _ => {
+                let limit = usize::try_from(self.limits.command).unwrap_or(usize::MAX);
+                (limit.saturating_sub(self.fragments.message_bytes().len()), Refusal::CommandTooLong)
+            }
+        };
+        if length > limit {
+            if asked {
+                let tag = self.fragments.decode_tag().map(IntoStatic::into_static);
+                self.fragments.skip_message();
+                self.start_over();
+                return Some(Input::Refused(tag, refusal));
+            }
+            // It comes in any case. Reading it all is the only way to find the next command.
+            if length / 8 > limit.max(BATCH) {
+                return Some(Input::Lost("the literal is too long"));
+            }
+        }
+        if refusal == Refusal::MessageTooLong {
+            let kept = (length <= limit).then(Vec::new);
+            self.incoming = Some(Incoming { left: length, kept });
+            let mut start = self.fragments.message_bytes().to_vec();
+            start.truncate(start.iter().rposition(|b| *b == b'{').unwrap_or(0));
+            start.extend_from_slice(b"{0}\r\n");
+            self.fragments.skip_message();
+            self.fragments.enqueue_bytes(&start);
+        } else {
+            self.literal_left = length;
+        }
+        if asked {
+            self.output.extend_from_slice(b"+ go ahead\r\n");
+        }
+        None
+    }
+
+    fn complete(&mut self) -> Input {
+        let tag = self.fragments.decode_tag().map(IntoStatic::into_static);
+        let bare_line_feed = self.bare_line_feed;
+        let incoming = self.incoming.take();
+        self.start_over();
+        if bare_line_feed {
+            return Input::Refused(tag, Refusal::BareLineFeed);
+        }
+        let decoded = match self.fragments.decode_message(&CommandCodec::new()) {
+            Ok(command) => Ok(command.into_static()),
+            Err(DecodeMessageError::MessageTooLong { .. }) => Err(Input::Refused(tag, Refusal::CommandTooLong)),
+            Err(_) => Err(Input::Unreadable(tag, self.fragments.message_bytes().to_vec())),
+        };
+        match (decoded, incoming) {
+            // What announces a literal that the framing could not read (`{99999999999+}`) leaves its octets unmarked.
+            (Err(Input::Unreadable(_, bytes)), _) if bytes.trim_ascii_end().ends_with(b"}") => {
+                Input::Lost("the literal cannot be read")
+            }
+            (Err(input), _) => input,
+            (Ok(command), Some(Incoming { kept: None, .. })) => {
+                Input::Refused(Some(command.tag), Refusal::MessageTooLong)
+            }
+            (Ok(command), Some(Incoming { kept: Some(message), .. })) => {
+                Input::Command(Box::new(command), Some(message))
+            }
+            (Ok(command), None) => Input::Command(Box::new(command), None),
+        }
+    }
+
+    fn start_over(&mut self) {
+        self.taken = 0;
+        self.literal_left = 0;
+        self.bare_line_feed = false;
+        self.incoming = None;
+        if self.input.is_empty() && self.input.capacity() > READ_AT_ONCE {
+            self.input = Vec::new();
+        }
+    }
+
+    /// Reads some octets; false at the end of the stream.
+    async fn fill(&mut self, room: usize) -> io::Result<bool> {
+        self.input.reserve(room);
+        Ok(self.stream.read_buf(&mut self.input).await? > 0)
+    }
+
+    /// Adds a response to what is to be written.
+    pub fn push(&mut self, response: &Response<'_>) {
+        for fragment in ResponseCodec::new().encode(response) {
+            use imap_codec::encode::Fragment::{Line, Literal};
+            let (Line { data } | Literal { data, .. }) = fragment;
+            self.output.extend_from_slice(&data);
+        }
+    }
+
+    /// Adds octets as they are.
+    pub fn push_bytes(&mut self, bytes: &[u8]) {
+        self.output.extend_from_slice(bytes);
+    }
+
+    /// Adds octets, writing when there are many: a large body is not copied.
+    pub async fn push_large(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.output.len() + bytes.len() <= BATCH {
+            self.output.extend_from_slice(bytes);
+            return Ok(());
+        }
+        self.at_line_start = false;
+        self.write_out().await?;
+        self.write(bytes).await
+    }
+
+    /// Writes what has been gathered once it is a batch. Between responses only.
+    pub async fn flush_batch(&mut self) -> io::Result<()> {
+        if self.output.len() >= BATCH { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what has been gathered. Between responses only.
+    pub async fn flush(&mut self) -> io::Result<()> {
+        if !self.output.is_empty() {
+            self.at_line_start = false;
+            self.write_out().await?;
+        }
+        tokio::time::timeout(WRITE_TIMEOUT, self.stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.at_line_start = true;
+        if self.output.capacity() > BATCH {
+            self.output = Vec::new();
+        }
+        Ok(())
+    }
+
+    async fn write_out(&mut self) -> io::Result<()> {
+        let output = std::mem::take(&mut self.output);
+        self.write(&output).await?;
+        self.output = output;
+        self.output.clear();
+        Ok(())
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        // Piece by piece: a slow client that goes on reading is no dead one.
+        for piece in bytes.chunks(BATCH) {
+            tokio::time::timeout(WRITE_TIMEOUT, self.stream.write_all(piece))
+                .await
+                .map_err(|_| io::ErrorKind::TimedOut)??;
+        }
+        Ok(())
+    }
+
+    /// Writes what is left, and closes.
+    pub async fn close_flushed(mut self) {
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.flush()).await;
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.stream.shutdown()).await;
+    }
+
+    /// Says a last word, if the client can still read it as one, and closes.
+    pub async fn close(mut self, last: &Response<'_>) {
+        if self.at_line_start {
+            self.output.clear();
+            self.push(last);
+            let _ = tokio::time::timeout(Duration::from_secs(2), self.flush()).await;
+        }
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.stream.shutdown()).await;
+    }
+}
+
+/// Whether the literal announced at the end of `command` is the message of an APPEND, not its mailbox's name.
+fn is_message_of_append(command: &[u8]) -> bool {
+    let Some(space) = command.iter().position(|b| *b == b' ') else { return false };
+    let rest = command.get(space + 1..).unwrap_or_default();
+    let Some((verb, rest)) = rest.split_at_checked(7) else { return false };
+    verb.eq_ignore_ascii_case(b"APPEND ") && !rest.starts_with(b"{")
+        || verb.eq_ignore_ascii_case(b"APPEND ") && rest.iter().filter(|b| **b == b'\n').count() > 1
+}
