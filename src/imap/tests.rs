@@ -1,1 +1,210 @@
-//! tests
+//! The door over real sockets, with a real store and real TLS.
+
+mod bad_input;
+mod dialogues;
+mod sessions;
+
+use super::{ImapDoor, serve};
+use crate::address::{DomainName, InboxName};
+use crate::authentication::login::{Authenticator, Scope};
+use crate::authentication::token::Token;
+use crate::clock::Clock;
+use crate::config::{Config, HumanDuration};
+use crate::events::{Event, Events};
+use crate::id::{AccountId, InboxId, TokenId};
+use crate::net::listener::Shutdown;
+use crate::net::tls::ServerTls;
+use crate::secret::Secret;
+use crate::store::Store;
+use crate::store::inboxes::NewInbox;
+use crate::store::testing::put;
+use crate::store::tokens::NewToken;
+use rustls_pki_types::pem::PemObject;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tempfile::TempDir;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
+use tokio::net::{TcpListener, TcpStream};
+
+/// A door on port 0, with the inbox `anna` in it.
+struct World {
+    dir: TempDir,
+    store: Store,
+    events: Events,
+    account: AccountId,
+    inbox: InboxId,
+    token: Secret,
+    token_id: TokenId,
+    clear: SocketAddr,
+    tls: SocketAddr,
+    shutdown: Shutdown,
+}
+
+trait Both: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Both for T {}
+
+/// A client that reads and writes lines.
+struct Client {
+    stream: BufStream<Box<dyn Both>>,
+    tag: u32,
+}
+
+impl World {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut Config)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&dir.path().join("data")).unwrap();
+        let clock = Clock::System;
+        let account = store.account_create("x".into(), clock.now()).await.unwrap().id;
+        let new = NewInbox { account: account.clone(), name: InboxName::claim("anna").unwrap(), default_domain: None };
+        let inbox = store.inbox_create(new, 10, clock.now()).await.unwrap().id;
+        let token = Token::generate().unwrap();
+        let scope = Scope::Account(account.clone());
+        let new = NewToken { name: "t".into(), scope, expires_at: None, hash: token.hash() };
+        let token_id = store.token_create(new, clock.now()).await.unwrap().id;
+
+        let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let (pem, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));
+        std::fs::write(&pem, certified.cert.pem()).unwrap();
+        std::fs::write(&key, certified.signing_key.serialize_pem()).unwrap();
+
+        let mut config = Config::default();
+        change(&mut config);
+        let events = Events::new();
+        let platform = DomainName::parse("inboxlayer.dev").unwrap();
+        let door = Arc::new(ImapDoor {
+            authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
+            config: Arc::new(config),
+            store: store.clone(),
+            events: events.clone(),
+            tls: ServerTls::load(&pem, &key).unwrap(),
+        });
+        let shutdown = Shutdown::new();
+        let mut addresses = Vec::new();
+        for implicit_tls in [false, true] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            addresses.push(listener.local_addr().unwrap());
+            let (door, ending) = (Arc::clone(&door), shutdown.clone());
+            shutdown.spawn(serve(listener, door, implicit_tls, ending));
+        }
+        let token = token.secret().clone();
+        let (clear, tls) = (addresses[0], addresses[1]);
+        Self { dir, store, events, account, inbox, token, token_id, clear, tls, shutdown }
+    }
+
+    async fn encrypt(&self, stream: impl Both + 'static) -> Box<dyn Both> {
+        let mut roots = rustls::RootCertStore::empty();
+        let pem = rustls_pki_types::CertificateDer::from_pem_file(self.dir.path().join("cert.pem")).unwrap();
+        roots.add(pem).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+        Box::new(connector.connect("localhost".try_into().unwrap(), stream).await.unwrap())
+    }
+
+    /// Connects without TLS and reads the greeting.
+    async fn in_the_clear(&self) -> Client {
+        let stream = TcpStream::connect(self.clear).await.unwrap();
+        let mut client = Client::over(Box::new(stream));
+        assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4REV1 "));
+        client
+    }
+
+    /// Connects over TLS and reads the greeting.
+    async fn guest(&self) -> Client {
+        let stream = TcpStream::connect(self.tls).await.unwrap();
+        let mut client = Client::over(self.encrypt(stream).await);
+        assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4REV1 "));
+        client
+    }
+
+    /// Logs in.
+    async fn user(&self) -> Client {
+        let mut client = self.guest().await;
+        let answer = client.ask(&format!("LOGIN anna@inboxlayer.dev {}", self.token.reveal())).await;
+        assert!(answer.last().unwrap().contains("OK [CAPABILITY"), "{answer:?}");
+        client
+    }
+
+    /// A message arrives in INBOX, as the inbound service does it.
+    async fn arrives(&self, raw: &str) {
+        let placed = put(&self.store, &self.account, &self.inbox, raw.as_bytes()).await;
+        let event = Event::MailboxChanged { inbox: placed.inbox, mailbox: placed.mailbox };
+        self.events.publish(&self.account, event);
+    }
+}
+
+impl Client {
+    fn over(stream: Box<dyn Both>) -> Self {
+        Self { stream: BufStream::new(stream), tag: 0 }
+    }
+
+    async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream.write_all(bytes.as_ref()).await.unwrap();
+        self.stream.flush().await.unwrap();
+    }
+
+    /// One response, literals included, without its last CRLF; empty at the end of the connection.
+    async fn response(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        loop {
+            let start = bytes.len();
+            loop {
+                match self.stream.read_u8().await {
+                    Ok(byte) => bytes.push(byte),
+                    Err(_) => return bytes,
+                }
+                if bytes.ends_with(b"\r\n") {
+                    break;
+                }
+            }
+            bytes.truncate(bytes.len() - 2);
+            let line = String::from_utf8_lossy(&bytes[start..]).into_owned();
+            let literal = line.strip_suffix('}').and_then(|l| l.rsplit_once('{')).and_then(|(_, n)| n.parse().ok());
+            let Some(length) = literal else { return bytes };
+            bytes.extend_from_slice(b"\r\n");
+            let mut literal = vec![0; length];
+            self.stream.read_exact(&mut literal).await.unwrap();
+            bytes.extend_from_slice(&literal);
+        }
+    }
+
+    async fn line(&mut self) -> String {
+        let response = tokio::time::timeout(std::time::Duration::from_secs(20), self.response()).await;
+        String::from_utf8_lossy(&response.expect("an answer")).into_owned()
+    }
+
+    /// Sends a command and reads up to its tagged response.
+    async fn ask(&mut self, command: &str) -> Vec<String> {
+        self.tag += 1;
+        let tag = format!("t{}", self.tag);
+        self.send(format!("{tag} {command}\r\n")).await;
+        self.answer(&tag).await
+    }
+
+    async fn answer(&mut self, tag: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line().await;
+            let done = line.is_empty() || line.starts_with(&format!("{tag} ")) || line.starts_with("* BYE");
+            lines.push(line);
+            if done {
+                return lines;
+            }
+        }
+    }
+
+    /// Sends a command that must be answered OK; the untagged responses.
+    async fn ok(&mut self, command: &str) -> Vec<String> {
+        let mut lines = self.ask(command).await;
+        let last = lines.pop().unwrap();
+        assert!(last.split(' ').nth(1) == Some("OK"), "{command}: {last}");
+        lines
+    }
+}
+
+fn short_timeouts(config: &mut Config) {
+    config.limits.imap_timeout = HumanDuration::seconds(1);
+}

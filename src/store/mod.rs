@@ -17,8 +17,8 @@ pub mod keys;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;
-pub mod queue;
 pub mod open_mailbox;
+pub mod queue;
 pub mod routing;
 pub mod senders;
 #[cfg(test)]

@@ -1,0 +1,117 @@
+//! What no client should send.
+
+use super::*;
+use proptest::prelude::*;
+
+#[tokio::test]
+async fn nobody_logs_in_before_tls_and_starttls_forgets_what_came_ahead() {
+    let world = World::new().await;
+    let mut client = world.in_the_clear().await;
+    let capability = client.ok("CAPABILITY").await.join(" ");
+    assert!(capability.contains("STARTTLS") && capability.contains("LOGINDISABLED") && !capability.contains("AUTH="));
+    let login = format!("LOGIN anna@inboxlayer.dev {}", world.token.reveal());
+    assert!(client.ask(&login).await[0].contains("NO [PRIVACYREQUIRED]"));
+    assert!(client.ask("AUTHENTICATE PLAIN AGEAYg==").await[0].contains("NO [PRIVACYREQUIRED]"));
+    assert!(client.ask("SELECT INBOX").await[0].contains("BAD"));
+
+    // A command sent in the clear behind STARTTLS must not run once TLS is on.
+    client.send(format!("s STARTTLS\r\nx {login}\r\n")).await;
+    assert!(client.line().await.starts_with("s OK "));
+    let mut client = Client::over(world.encrypt(client.stream.into_inner()).await);
+    assert!(client.ask("SELECT INBOX").await[0].starts_with("t1 BAD"));
+    assert!(client.ask("STARTTLS").await[0].contains("BAD"));
+    client.ok(&login).await;
+}
+
+#[tokio::test]
+async fn guests_cannot_make_us_keep_much() {
+    let world = World::new().await;
+    let mut client = world.guest().await;
+    assert!(client.ask("LOGIN anna {100000}").await[0].contains("BAD [TOOBIG]"));
+    assert!(client.ask("LOGIN anna {99999999999}").await[0].starts_with("* BYE"));
+
+    let mut client = world.guest().await;
+    assert!(client.ask("LOGIN anna {4294967295+}").await[0].starts_with("* BYE"));
+
+    let mut client = world.guest().await;
+    assert!(client.ask(&format!("LOGIN {} b", "a".repeat(20_000))).await[0].contains("BAD [TOOBIG]"));
+    client.ok("NOOP").await;
+    // The octets of a literal that is too long are no commands.
+    client.send(format!("a LOGIN {{20000+}}\r\n{} x\r\n", "n NOOP\r\n".repeat(2500))).await;
+    assert!(client.line().await.contains("a BAD [TOOBIG]"));
+    client.ok("NOOP").await;
+
+    let mut client = world.guest().await;
+    let _ = client.stream.write_all(&vec![b'a'; 300_000]).await;
+    let _ = client.stream.flush().await;
+    assert!(client.line().await.starts_with("* BYE"));
+}
+
+#[tokio::test]
+async fn odd_octets_are_answered_bad() {
+    let world = World::new().await;
+    let mut client = world.user().await;
+    for odd in [&b"x NO\0OP\r\n"[..], b"x NOOP \xff\r\n", b"x NOOP\n", b"\r\n", b"x\r\n", b"* NOOP\r\n", b"x FETCH\r\n"]
+    {
+        client.send(odd).await;
+        let answer = client.line().await;
+        assert!(answer.contains(" BAD "), "{odd:?}: {answer}");
+    }
+    for command in ["STARTTLS", "LOGIN a b", "FETCH 1 FLAGS", "ENABLE CONDSTORE", "GETQUOTA \"\"", "CREATE \"a\\\"\""] {
+        let answer = client.ask(command).await;
+        assert!(
+            answer.last().unwrap().contains("BAD") || answer.last().unwrap().contains("OK"),
+            "{command}: {answer:?}"
+        );
+    }
+    client.ok("NOOP").await;
+    for _ in 0..60 {
+        client.send("x NONSENSE\r\n").await;
+        let line = client.line().await;
+        if line.starts_with("* BYE") {
+            return;
+        }
+    }
+    panic!("never sent away");
+}
+
+#[tokio::test]
+async fn a_message_over_the_limit_is_refused_and_leaves_nothing() {
+    let world = World::with(|config| config.limits.message_size = 1000).await;
+    let mut client = world.user().await;
+    assert!(client.ask("APPEND INBOX {1001}").await[0].contains("NO [TOOBIG]"));
+    let answer = client.ask(&format!("APPEND INBOX {{1001+}}\r\n{}", "x".repeat(1001))).await;
+    assert!(answer[0].contains("NO [TOOBIG]"), "{answer:?}");
+    assert!(client.ask("APPEND INBOX {99999999+}").await[0].starts_with("* BYE"));
+    let mut client = world.user().await;
+    let answer = client.ask("APPEND INBOX {3+}\r\na\0b").await;
+    assert!(answer[0].contains("NO"), "{answer:?}");
+    assert!(client.ok("SELECT INBOX").await.contains(&"* 0 EXISTS".to_owned()));
+    client.ok(&format!("APPEND INBOX {{1000+}}\r\n{}", "x".repeat(1000))).await;
+}
+
+#[tokio::test]
+async fn failed_log_ins_are_counted() {
+    let world = World::with(|config| config.limits.failed_logins = 3).await;
+    let mut client = world.guest().await;
+    for _ in 0..3 {
+        assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [AUTHENTICATIONFAILED]"));
+    }
+    assert!(client.ask("LOGIN anna@inboxlayer.dev wronger").await[0].contains("NO [UNAVAILABLE]"));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn no_octets_stop_the_door(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let world = World::new().await;
+            let mut client = world.user().await;
+            let _ = client.stream.write_all(&octets).await;
+            let _ = client.stream.flush().await;
+            drop(client);
+            world.user().await.ok("NOOP").await;
+        });
+    }
+}

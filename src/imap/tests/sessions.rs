@@ -1,0 +1,114 @@
+//! Several sessions on one mailbox, and sessions that end from outside.
+
+use super::*;
+
+const MESSAGE: &str = "From: a@b\r\nSubject: s\r\n\r\nbody\r\n";
+
+#[tokio::test]
+async fn sequence_numbers_stay_until_the_client_hears_of_an_expunge() {
+    let world = World::new().await;
+    for _ in 0..4 {
+        world.arrives(MESSAGE).await;
+    }
+    let (mut one, mut two) = (world.user().await, world.user().await);
+    let selected = one.ok("SELECT INBOX").await;
+    assert!(selected.contains(&"* 4 EXISTS".to_owned()) && selected.contains(&"* 4 RECENT".to_owned()), "{selected:?}");
+    let selected = two.ok("SELECT INBOX").await;
+    assert!(selected.contains(&"* 0 RECENT".to_owned()), "{selected:?}");
+
+    one.ok("STORE 2:3 +FLAGS.SILENT (\\Deleted)").await;
+    assert_eq!(one.ok("EXPUNGE").await, ["* 3 EXPUNGE", "* 2 EXPUNGE"]);
+    // The other still counts four, and a FETCH must not tell it.
+    let lines = two.ask("FETCH 1:4 (UID)").await;
+    assert_eq!(lines[..2], ["* 1 FETCH (UID 1)", "* 4 FETCH (UID 4)"]);
+    assert!(lines.last().unwrap().contains("NO [EXPUNGEISSUED]"), "{lines:?}");
+    assert!(!lines.iter().any(|line| line.ends_with("EXPUNGE")), "{lines:?}");
+    assert_eq!(two.ok("UID FETCH 4 (UID)").await, ["* 4 FETCH (UID 4)", "* 3 EXPUNGE", "* 2 EXPUNGE"]);
+    assert_eq!(two.ok("FETCH 2 (UID)").await, ["* 2 FETCH (UID 4)"]);
+
+    // Flags and arrivals go to both.
+    one.ok("STORE 1 +FLAGS (\\Flagged $Work)").await;
+    world.arrives(MESSAGE).await;
+    let news = two.ok("NOOP").await;
+    assert_eq!(news[0], "* 1 FETCH (UID 1 FLAGS (\\Flagged $Work))");
+    assert!(news[1] == "* 3 EXISTS" && news[2].ends_with(" RECENT"), "{news:?}");
+    assert_eq!(one.ok("NOOP").await[0], "* 3 EXISTS");
+}
+
+#[tokio::test]
+async fn idle_tells_at_once() {
+    let world = World::new().await;
+    let (mut one, mut two) = (world.user().await, world.user().await);
+    one.ok("SELECT INBOX").await;
+    two.ok("SELECT INBOX").await;
+    one.send("i IDLE\r\n").await;
+    assert_eq!(one.line().await, "+ idling");
+    world.arrives(MESSAGE).await;
+    assert_eq!(one.line().await, "* 1 EXISTS");
+    assert_eq!(one.line().await, "* 1 RECENT");
+    two.ok("NOOP").await;
+    two.ok("STORE 1 FLAGS (\\Seen \\Deleted)").await;
+    assert_eq!(one.line().await, "* 1 FETCH (UID 1 FLAGS (\\Seen \\Deleted \\Recent))");
+    two.ok("EXPUNGE").await;
+    assert_eq!(one.line().await, "* 1 EXPUNGE");
+    one.send("DONE\r\n").await;
+    assert_eq!(one.line().await, "i OK done");
+}
+
+#[tokio::test]
+async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
+    let world = World::new().await;
+    let (mut idle, mut busy) = (world.user().await, world.user().await);
+    idle.send("i IDLE\r\n").await;
+    assert_eq!(idle.line().await, "+ idling");
+    world.events.publish(&world.account, Event::TokenRevoked(TokenId::new()));
+    busy.ok("NOOP").await;
+    world.events.publish(&world.account, Event::TokenRevoked(world.token_id.clone()));
+    for client in [&mut idle, &mut busy] {
+        assert_eq!(client.line().await, "* BYE this API token has been revoked");
+        assert_eq!(client.line().await, "");
+    }
+    let (mut guest, mut user) = (world.guest().await, world.user().await);
+    user.ok("SELECT INBOX").await;
+    world.shutdown.request();
+    for client in [&mut guest, &mut user] {
+        assert_eq!(client.line().await, "* BYE the server is closing");
+    }
+    assert!(world.shutdown.finished(std::time::Duration::from_secs(20)).await);
+}
+
+#[tokio::test]
+async fn the_silent_are_sent_away() {
+    let world = World::with(short_timeouts).await;
+    let (mut idle, mut user, mut guest) = (world.user().await, world.user().await, world.guest().await);
+    idle.send("i IDLE\r\n").await;
+    assert_eq!(idle.line().await, "+ idling");
+    assert_eq!(idle.line().await, "* BYE idle for too long");
+    assert_eq!(user.line().await, "* BYE idle for too long");
+    assert_eq!(guest.line().await, "* BYE too slow to log in");
+}
+
+#[tokio::test]
+async fn another_account_sees_nothing() {
+    let world = World::new().await;
+    world.arrives(MESSAGE).await;
+    let stranger = crate::store::testing::account(&world.store).await;
+    let theirs = crate::store::testing::inbox(&world.store, &stranger, "bob").await;
+    let mailbox = world.store.mailbox_open(&world.inbox, "INBOX", false).await.unwrap().unwrap().id;
+    let store = &world.store;
+    assert!(store.mailbox_changes(&theirs, mailbox, 0).await.unwrap().is_none());
+    let depth = crate::store::open_mailbox::Depth::Body;
+    assert!(store.messages_fetch(&theirs, mailbox, vec![1], depth, 100).await.unwrap().0.is_empty());
+    let (change, flags) = (crate::store::open_mailbox::FlagChange::Add, crate::store::messages::Flags::DELETED);
+    assert!(store.messages_flag(&theirs, mailbox, vec![1], change, flags, vec![]).await.unwrap().is_empty());
+    store.messages_flag(&world.inbox, mailbox, vec![1], change, flags, vec![]).await.unwrap();
+    assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
+    store.ensure_mailboxes(&theirs).await.unwrap();
+    let copied = store.messages_copy(&theirs, mailbox, vec![1], "INBOX", true).await.unwrap().unwrap();
+    assert!(copied.uids.is_empty());
+    let mut client = world.guest().await;
+    let answer = client.ask(&format!("LOGIN bob@inboxlayer.dev {}", world.token.reveal())).await;
+    assert!(answer[0].contains("NO [AUTHENTICATIONFAILED]"), "{answer:?}");
+    let same = client.ask(&format!("LOGIN nobody@inboxlayer.dev {}", world.token.reveal())).await;
+    assert_eq!(answer[0].replace("t1", ""), same[0].replace("t2", ""));
+}
