@@ -6,7 +6,7 @@
 use super::conversation::{Hop, Parcel, Trust, Turned, Voice};
 use super::letter::{self, Writing};
 use super::mx;
-use super::outcome::{Outcome, pause};
+use super::outcome::Outcome;
 use crate::address::{Address, ReversePath};
 use crate::authentication::dkim::Signer;
 use crate::clock::{Clock, Timestamp};
@@ -15,7 +15,7 @@ use crate::dns::{Addresses, Resolver};
 use crate::domain::status::OnUnverified;
 use crate::envelope::EnhancedCode;
 use crate::identity::{VerifiedDomain, after_loss};
-use crate::message::{self, Bounce, FailedRecipient, Trace};
+use crate::message::{self, Trace};
 use crate::store::queue::{Due, ForInbox, Letter, Settlement};
 use crate::store::routing::Route;
 use crate::store::{Store, StoreError, StoredMessage};
@@ -38,9 +38,9 @@ pub(super) struct Courier {
 }
 
 /// What an attempt came to: an outcome for each recipient, and copies for inboxes here.
-struct Done {
-    outcomes: Vec<Outcome>,
-    local: Option<(Vec<u8>, Vec<ForInbox>)>,
+pub(super) struct Done {
+    pub outcomes: Vec<Outcome>,
+    pub local: Option<(Vec<u8>, Vec<ForInbox>)>,
 }
 
 impl Courier {
@@ -245,92 +245,6 @@ impl Courier {
     fn all(&self, due: &Due, outcome: Outcome) -> Done {
         Done { outcomes: vec![outcome; due.deliveries.len()], local: None }
     }
-
-    /// The settlement: who is done, who waits until when, and the bounce for those who failed.
-    fn conclude(&self, due: &Due, done: Done, header: &[u8]) -> Settlement {
-        let (now, real) = (self.clock.now(), Timestamp::real());
-        let letter = &due.letter;
-        let mut settlement = Settlement {
-            submission: letter.id.clone(),
-            done: Vec::new(),
-            deferred: Vec::new(),
-            local: done.local,
-            bounce: None,
-            at: now,
-            received_at: real,
-        };
-        let mut failed = Vec::new();
-        for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
-            let outcome = if now >= letter.expires_at { outcome.expired() } else { outcome };
-            log(due, &delivery.rcpt_to, &outcome);
-            match outcome {
-                Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
-                Outcome::Bounced(said) => {
-                    settlement.done.push(delivery.id.clone());
-                    failed.push((&delivery.rcpt_to, said));
-                }
-                Outcome::Deferred(said) => {
-                    let seed = format!("{} {}", letter.id, due.domain);
-                    let next = now.after(pause(&self.config.queue.retry_pauses, delivery.attempts, &seed));
-                    // One last try at the end of its time.
-                    let next = next.min(letter.expires_at);
-                    settlement.deferred.push((delivery.id.clone(), next, said.text, said.mx));
-                }
-            }
-        }
-        let failed: Vec<FailedRecipient<'_>> = failed
-            .iter()
-            .map(|(address, said)| FailedRecipient {
-                address,
-                status: said.status,
-                diagnostic: &said.text,
-                remote_mta: said.mx.as_deref(),
-                last_attempt: real,
-            })
-            .collect();
-        settlement.bounce = self.bounce(letter, &failed, header, real);
-        settlement
-    }
-
-    /// The bounce, for the sender's own INBOX. A bounce is never bounced.
-    fn bounce(
-        &self,
-        letter: &Letter,
-        failed: &[FailedRecipient<'_>],
-        header: &[u8],
-        now: Timestamp,
-    ) -> Option<(Vec<u8>, Vec<u8>, ForInbox)> {
-        if failed.is_empty() {
-            return None;
-        }
-        let (Some(account), Some(inbox), ReversePath::Mailbox(to)) =
-            (&letter.account, &letter.inbox, &letter.mail_from)
-        else {
-            tracing::warn!(submission = %letter.id, "nobody is left to tell of the failure");
-            return None;
-        };
-        let bounce = message::bounce(&Bounce {
-            to,
-            platform: &self.config.platform.domain,
-            hostname: &self.config.platform.hostname,
-            queue_id: letter.id.as_str(),
-            arrived_at: letter.arrived_at,
-            failed,
-            original_header: header,
-            now,
-            message_id: &format!("bounce.{}", crate::id::MessageId::new()),
-        });
-        let (header, body) = message::split(&bounce);
-        let mut stored = b"Return-Path: <>\r\n".to_vec();
-        stored.extend_from_slice(header);
-        let place = ForInbox {
-            account: account.clone(),
-            inbox: inbox.clone(),
-            mail_from: ReversePath::Null,
-            rcpt_to: to.clone(),
-        };
-        Some((stored, body.to_vec(), place))
-    }
 }
 
 fn softer(last: Option<Outcome>, next: Outcome) -> Outcome {
@@ -344,20 +258,4 @@ fn softer(last: Option<Outcome>, next: Outcome) -> Outcome {
 fn ours(error: &dyn std::error::Error) -> Outcome {
     tracing::error!(%error, "a delivery could not be tried");
     Outcome::deferred(EnhancedCode(4, 3, 0), "a fault of this system; the message is kept")
-}
-
-/// One line for each recipient of each attempt.
-fn log(due: &Due, rcpt: &Address, outcome: &Outcome) {
-    let said = outcome.said();
-    tracing::info!(
-        submission = %due.letter.id,
-        %rcpt,
-        outcome = outcome.word(),
-        status = %said.status,
-        mx = said.mx.as_deref().unwrap_or("-"),
-        tls = said.tls.as_str(),
-        reply = said.text,
-        identity = %due.letter.mail_from,
-        "delivery"
-    );
 }

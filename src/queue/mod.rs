@@ -4,8 +4,9 @@
 //! nothing leaves under a domain that is not verified at that moment. RFC 5321 §4.5.4, RFC 3464.
 //!
 //! The way of an attempt: [`scheduler`] claims it, [`delivery`] carries it ([`mx`] says where to, [`conversation`] speaks
-//! SMTP), [`outcome`] says what the answer means, and the store settles it.
+//! SMTP), [`outcome`] says what the answer means, [`conclusion`] what follows from it, and the store settles it.
 
+mod conclusion;
 mod conversation;
 mod delivery;
 pub(crate) mod letter;
@@ -14,6 +15,7 @@ mod outcome;
 mod scheduler;
 #[cfg(test)]
 mod tests;
+mod transparency;
 
 use crate::authentication::dkim::Signer;
 use crate::clock::Clock;

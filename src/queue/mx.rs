@@ -29,6 +29,7 @@ fn plan(answer: &Answer, domain: &str, ourselves: &[&str]) -> Result<Vec<String>
         Answer::NoRecord { nxdomain: true, .. } => {
             return Err(Outcome::bounced(EnhancedCode(5, 1, 2), format!("the domain {domain} does not exist")));
         }
+        Answer::NoRecord { nxdomain: false, .. } if ourselves.contains(&domain) => return Err(loops_back(domain)),
         Answer::NoRecord { nxdomain: false, .. } => return Ok(vec![domain.to_owned()]),
         Answer::Indefinite { reason, .. } => {
             let text = format!("the DNS could not say which hosts take mail for {domain}: {reason}");
@@ -151,6 +152,7 @@ mod tests {
     fn nobody_no_better_than_ourselves_is_tried() {
         assert_eq!(planned(&found(&[(10, "smtp.inboxlayer.dev")])), "deferred 4.4.6");
         assert_eq!(planned(&found(&[(10, "smtp.inboxlayer.dev"), (10, "b"), (20, "c")])), "deferred 4.4.6");
+        assert!(plan(&none(false), "smtp.inboxlayer.dev", &["smtp.inboxlayer.dev"]).is_err(), "implicit MX");
         assert_eq!(planned(&found(&[(5, "a"), (10, "smtp.inboxlayer.dev"), (20, "c")])), "a");
     }
 

@@ -1,0 +1,115 @@
+//! The end of an attempt: who is done, who waits until when, and the bounce for those who failed.
+//!
+//! Invariant: every recipient of an attempt is settled by it in one way; a bounce is never bounced.
+//! RFC 5321 §4.5.5 (null reverse path), §6.1, RFC 3464.
+
+use super::delivery::{Courier, Done};
+use super::outcome::{Outcome, pause};
+use crate::address::{Address, ReversePath};
+use crate::clock::Timestamp;
+use crate::message::{self, Bounce, FailedRecipient};
+use crate::store::queue::{Due, ForInbox, Letter, Settlement};
+
+impl Courier {
+    /// The settlement: who is done, who waits until when, and the bounce for those who failed.
+    pub(super) fn conclude(&self, due: &Due, done: Done, header: &[u8]) -> Settlement {
+        let (now, real) = (self.clock.now(), Timestamp::real());
+        let letter = &due.letter;
+        let mut settlement = Settlement {
+            submission: letter.id.clone(),
+            done: Vec::new(),
+            deferred: Vec::new(),
+            local: done.local,
+            bounce: None,
+            at: now,
+            received_at: real,
+        };
+        let mut failed = Vec::new();
+        for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
+            let outcome = if now >= letter.expires_at { outcome.expired() } else { outcome };
+            log(due, &delivery.rcpt_to, &outcome);
+            match outcome {
+                Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
+                Outcome::Bounced(said) => {
+                    settlement.done.push(delivery.id.clone());
+                    failed.push((&delivery.rcpt_to, said));
+                }
+                Outcome::Deferred(said) => {
+                    let seed = format!("{} {}", letter.id, due.domain);
+                    let next = now.after(pause(&self.config.queue.retry_pauses, delivery.attempts, &seed));
+                    // One last try at the end of its time.
+                    let next = next.min(letter.expires_at);
+                    settlement.deferred.push((delivery.id.clone(), next, said.text, said.mx));
+                }
+            }
+        }
+        let failed: Vec<FailedRecipient<'_>> = failed
+            .iter()
+            .map(|(address, said)| FailedRecipient {
+                address,
+                status: said.status,
+                diagnostic: &said.text,
+                remote_mta: said.mx.as_deref(),
+                last_attempt: real,
+            })
+            .collect();
+        settlement.bounce = self.bounce(letter, &failed, header, real);
+        settlement
+    }
+
+    /// The bounce, for the sender's own INBOX. A bounce is never bounced.
+    fn bounce(
+        &self,
+        letter: &Letter,
+        failed: &[FailedRecipient<'_>],
+        header: &[u8],
+        now: Timestamp,
+    ) -> Option<(Vec<u8>, Vec<u8>, ForInbox)> {
+        if failed.is_empty() {
+            return None;
+        }
+        let (Some(account), Some(inbox), ReversePath::Mailbox(to)) =
+            (&letter.account, &letter.inbox, &letter.mail_from)
+        else {
+            tracing::warn!(submission = %letter.id, "nobody is left to tell of the failure");
+            return None;
+        };
+        let bounce = message::bounce(&Bounce {
+            to,
+            platform: &self.config.platform.domain,
+            hostname: &self.config.platform.hostname,
+            queue_id: letter.id.as_str(),
+            arrived_at: letter.arrived_at,
+            failed,
+            original_header: header,
+            now,
+            message_id: &format!("bounce.{}", crate::id::MessageId::new()),
+        });
+        let (header, body) = message::split(&bounce);
+        let mut stored = b"Return-Path: <>\r\n".to_vec();
+        stored.extend_from_slice(header);
+        let place = ForInbox {
+            account: account.clone(),
+            inbox: inbox.clone(),
+            mail_from: ReversePath::Null,
+            rcpt_to: to.clone(),
+        };
+        Some((stored, body.to_vec(), place))
+    }
+}
+
+/// One line for each recipient of each attempt.
+fn log(due: &Due, rcpt: &Address, outcome: &Outcome) {
+    let said = outcome.said();
+    tracing::info!(
+        submission = %due.letter.id,
+        %rcpt,
+        outcome = outcome.word(),
+        status = %said.status,
+        mx = said.mx.as_deref().unwrap_or("-"),
+        tls = said.tls.as_str(),
+        reply = said.text,
+        identity = %due.letter.mail_from,
+        "delivery"
+    );
+}
