@@ -84,6 +84,8 @@ impl End {
 
 /// Serves one client to its end.
 pub(super) async fn serve<D: Door>(door: Arc<D>, setting: Arc<Setting>, stream: TcpStream, peer: SocketAddr) {
+    // A version 4 client of a dual-stack socket is what it is.
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if setting.implicit_tls {
         secure(&*door, &setting, stream, peer, true).await;
         return;
@@ -205,7 +207,12 @@ async fn obey<S: Socket, D: Door>(
             Action::Resolve(address) => Input::Resolved(Box::pin(door.recipient(address)).await),
             Action::Receive(reply) => {
                 wire.say::<D>(&reply);
-                Input::Received(Box::pin(wire.receive(&mut session)).await?)
+                let outcome = Box::pin(wire.receive(&mut session)).await?;
+                if !matches!(outcome, Outcome::Message(_)) {
+                    let mail_from = session.mail_from().map(ToString::to_string).unwrap_or_default();
+                    tracing::info!(peer = %wire.peer, door = D::NAME, %mail_from, ?outcome, "a message was refused");
+                }
+                Input::Received(outcome)
             }
             Action::Store(client, mail) => {
                 let reply = Box::pin(door.store(wire.peer, &client, *mail)).await;

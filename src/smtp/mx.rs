@@ -72,12 +72,7 @@ impl Door for MxDoor {
     }
 
     async fn store(&self, peer: SocketAddr, _: &Stranger, mail: Mail<LocalRecipient>) -> Reply {
-        let origin = Origin {
-            mail_from: mail.mail_from,
-            helo: mail.helo,
-            client: peer.ip().to_canonical(),
-            protocol: mail.protocol,
-        };
+        let origin = Origin { mail_from: mail.mail_from, helo: mail.helo, client: peer.ip(), protocol: mail.protocol };
         match self.inbound.receive(origin, mail.recipients, mail.message).await {
             Ok(id) => Reply::new(250, EnhancedCode(2, 0, 0), format!("received as {id}")),
             Err(rejection @ Rejection::Loop) => Reply::new(554, EnhancedCode(5, 4, 6), rejection.to_string()),

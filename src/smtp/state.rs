@@ -203,6 +203,15 @@ impl<D: Door> Session<D> {
         }
     }
 
+    /// The envelope sender of the message under way.
+    pub(super) fn mail_from(&self) -> Option<&ReversePath> {
+        match &self.phase {
+            Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.mail_from),
+            Phase::Receiving(envelope) => Some(&envelope.mail_from),
+            _ => None,
+        }
+    }
+
     /// Takes what happened; says what to do.
     pub(super) fn step(mut self, input: Input<D>) -> (Self, Action<D>) {
         let phase = std::mem::replace(&mut self.phase, Phase::Over);

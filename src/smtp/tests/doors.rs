@@ -1,9 +1,12 @@
 //! What the doors store, and how sessions end.
 
 use super::{Client, Knock, World};
+use crate::authentication::login::Scope;
+use crate::authentication::token::Token;
 use crate::config::HumanDuration;
 use crate::events::Event;
 use crate::id::{DomainId, InboxId, TokenId};
+use crate::store::tokens::NewToken;
 use std::time::Duration;
 
 const MESSAGE: &str =
@@ -151,6 +154,25 @@ async fn submission_says_under_which_address_the_message_leaves() {
     }
     assert_eq!(world.count("submission").await, 4);
     assert_eq!(world.count("delivery").await, 8);
+}
+
+#[tokio::test]
+async fn another_accounts_token_is_refused_like_a_name_nobody_has() {
+    let world = World::new().await;
+    let stranger = crate::store::testing::account(&world.store).await;
+    let token = Token::generate().unwrap();
+    let new = NewToken { name: "t".into(), scope: Scope::Account(stranger), expires_at: None, hash: token.hash() };
+    world.store.token_create(new, crate::clock::Timestamp::real()).await.unwrap();
+    let mut client = world.knock(Knock::Submissions).await;
+    client.expect("220 ").await;
+    client.say("EHLO client.example", "250").await;
+    let mut answers = Vec::new();
+    for user in ["ann", "ann@acme.test", "nobody", "nobody@nowhere.test"] {
+        let response = super::base64(&format!("\0{user}\0{}", token.secret().reveal()));
+        answers.extend(client.say(&format!("AUTH PLAIN {response}"), "535 5.7.8").await);
+    }
+    answers.dedup();
+    assert_eq!(answers.len(), 1, "{answers:?}");
 }
 
 #[tokio::test]
