@@ -21,7 +21,7 @@ use crate::store::{Store, StoreError};
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 
 /// Looks at the store at least this often, whatever it was told.
@@ -87,6 +87,9 @@ struct Inner {
     clock: Clock,
     resolver: Resolver,
     permits: Arc<Semaphore>,
+    /// Held while free places are matched with due claims, so that nobody takes a place that is only being looked at for
+    /// one that is taken.
+    turn: Mutex<()>,
     wake: Notify,
     running: watch::Sender<usize>,
     settled: broadcast::Sender<DomainId>,
@@ -105,6 +108,7 @@ impl Verifier {
             clock,
             resolver,
             permits: Arc::new(Semaphore::new(config.verification.concurrency.max(1))),
+            turn: Mutex::new(()),
             wake: Notify::new(),
             running: watch::Sender::new(0),
             settled: broadcast::Sender::new(BACKLOG),
@@ -147,7 +151,7 @@ impl Verifier {
         loop {
             let started = self.start_due().await?;
             self.idle().await;
-            if started == 0 {
+            if started == Started::AllDue(0) {
                 return Ok(());
             }
         }
@@ -199,17 +203,22 @@ impl Verifier {
         }
     }
 
-    /// Starts as many of the due checks as may run; how many.
-    async fn start_due(&self) -> Result<usize, StoreError> {
+    /// Starts as many of the due checks as may run.
+    async fn start_due(&self) -> Result<Started, StoreError> {
+        let _turn = self.0.turn.lock().await;
         let mut permits: Vec<OwnedSemaphorePermit> = Vec::new();
         while let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
             permits.push(permit);
         }
-        if permits.is_empty() || self.0.end.is_cancelled() {
-            return Ok(0);
+        if self.0.end.is_cancelled() {
+            return Ok(Started::AllDue(0));
+        }
+        let places = permits.len();
+        if places == 0 {
+            return Ok(Started::NoPlace);
         }
         let now = self.0.clock.now();
-        let due = self.0.store.domain_claim_due(now, now.after(self.0.lease), permits.len()).await?;
+        let due = self.0.store.domain_claim_due(now, now.after(self.0.lease), places).await?;
         let started = due.len();
         for (row, permit) in due.into_iter().zip(permits) {
             let under_way = UnderWay::new(self.clone(), row.id.clone(), permit);
@@ -220,7 +229,7 @@ impl Verifier {
                 }
             });
         }
-        Ok(started)
+        Ok(if started == places { Started::NoPlace } else { Started::AllDue(started) })
     }
 
     /// One check, from the claim to its record.
@@ -268,6 +277,15 @@ impl Verifier {
             expected.iter().zip(&sights).map(|(record, sight)| judge(record, &expected, sight)).collect();
         Report { domain: row.id.clone(), expected, evidence }
     }
+}
+
+/// How many due checks could be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Started {
+    /// All of them, so many.
+    AllDue(usize),
+    /// Every place is taken: more may be due.
+    NoPlace,
 }
 
 /// A check under way. However it ends, its place is free again and those who wait for it are told.

@@ -1,1 +1,301 @@
-//! The verifier against real DNS servers.
+//! The verifier against real DNS servers, under a clock that is moved.
+
+use super::*;
+use crate::config::HumanDuration;
+use crate::dns::authority::play::{Fault, Kind, Play};
+use crate::dns::authority::{Authority, Zones};
+use crate::domain::judge::RecordStatus;
+use crate::domain::status::State;
+use crate::id::AccountId;
+use crate::net::ranges::AllowedNetworks;
+use crate::store::domains::NewDomain;
+use crate::store::testing::{account, store_with_account};
+use VerifiedStatus::{Failed, Pending, Verified};
+use std::net::Ipv4Addr;
+use tempfile::TempDir;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const TOKENS: [&str; 3] = ["t1", "t2", "t3"];
+
+struct World {
+    dir: TempDir,
+    store: Store,
+    account: AccountId,
+    clock: Clock,
+    play: Play,
+    config: Arc<Config>,
+    verifier: Verifier,
+}
+
+async fn world() -> World {
+    let (dir, store, account) = store_with_account().await;
+    let play = Play::new(Ipv4Addr::LOCALHOST);
+    let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let server = authority.address();
+    tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, Shutdown::new()));
+    let mut config = Config::default();
+    config.dns.resolvers = vec![server];
+    config.dns.authoritative_port = server.port();
+    config.dns.allow_networks = AllowedNetworks::loopback();
+    config.dns.timeout = HumanDuration(Duration::from_millis(300));
+    config.verification.concurrency = 4;
+    let (config, clock) = (Arc::new(config), Clock::manual());
+    let resolver = Resolver::new(&config.dns).unwrap();
+    let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
+    World { dir, store, account, clock, play, config, verifier }
+}
+
+impl World {
+    async fn claim(&self, account: &AccountId, name: &str, tokens: [&str; 3]) -> DomainRow {
+        let now = self.clock.now();
+        let new = NewDomain {
+            account: account.clone(),
+            name: name.parse().unwrap(),
+            tokens: tokens.map(String::from),
+            ownership_secret: None,
+            state: State::created(now, &self.verifier.rules().policy),
+        };
+        self.store.domain_create(new, 100, now).await.unwrap()
+    }
+
+    fn publish(&self, row: &DomainRow) {
+        for record in self.verifier.rules().expected(row) {
+            let kind = Kind::parse(record.record_type.as_str()).unwrap();
+            let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
+            self.play.set(&record.name, kind, &[value], 60).unwrap();
+        }
+    }
+
+    fn unpublish(&self, token: &str) {
+        assert!(self.play.remove(&format!("{token}._domainkey.acme.test"), Kind::Cname).unwrap());
+    }
+
+    async fn row(&self, row: &DomainRow) -> DomainRow {
+        self.store.domain_get(&row.account, &row.id).await.unwrap().unwrap()
+    }
+
+    async fn status(&self, row: &DomainRow) -> VerifiedStatus {
+        self.row(row).await.state.status
+    }
+
+    /// Moves the clock forward, check by check.
+    async fn pass(&self, span: Duration) {
+        let end = self.clock.now().after(span);
+        while let Some(due) = self.verifier.next_due().await.unwrap().filter(|due| *due <= end) {
+            self.clock.advance_to(due);
+            self.verifier.settle().await.unwrap();
+        }
+        self.clock.advance_to(end);
+    }
+
+    async fn events(&self, row: &DomainRow) -> Vec<(String, serde_json::Value)> {
+        let id = row.id.clone();
+        let read = self.store.read(move |c| {
+            let mut statement =
+                c.prepare("SELECT to_status, cause FROM domain_event WHERE domain_id = ?1 ORDER BY id")?;
+            let rows = statement.query_map([id], |r| Ok((r.get(0)?, r.get::<_, String>(1)?)))?;
+            Ok::<Vec<(String, String)>, StoreError>(rows.collect::<Result<_, _>>()?)
+        });
+        read.await.unwrap().into_iter().map(|(to, cause)| (to, serde_json::from_str(&cause).unwrap())).collect()
+    }
+}
+
+#[tokio::test]
+async fn records_appear_one_by_one_until_the_domain_is_verified() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    let mut changes = world.verifier.changes();
+    world.pass(HOUR).await;
+    let before = world.row(&row).await;
+    assert_eq!((before.state.status, before.evidence.len()), (Pending, 6));
+    assert!(before.evidence.iter().all(|(_, e, _)| e.status == RecordStatus::Missing), "{:?}", before.evidence);
+    assert!(changes.try_recv().is_err());
+
+    world.publish(&row);
+    world.unpublish("t2");
+    world.pass(2 * HOUR).await;
+    assert_eq!(world.status(&row).await, Pending);
+    world.publish(&row);
+    world.pass(2 * HOUR).await;
+    let after = world.row(&row).await;
+    assert_eq!((after.state.status, after.receiving), (Verified, true));
+    assert_eq!(after.state.window_ends_at, None);
+    assert!(after.evidence.iter().all(|(_, e, _)| e.status == RecordStatus::Valid && e.error.is_none()));
+    assert_eq!(changes.try_recv(), Ok(row.id.clone()));
+    let events = world.events(&row).await;
+    assert_eq!(events.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), ["pending", "verified"]);
+    assert_eq!(events[1].1["cause"], "all_right");
+    assert_eq!(events[1].1["records"][0]["found"][0], "t1.dkim.inboxlayer.dev");
+}
+
+#[tokio::test]
+async fn a_window_that_ends_on_missing_records_fails_and_says_which() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    world.publish(&row);
+    world.unpublish("t3");
+    world.pass(71 * HOUR).await;
+    assert_eq!(world.status(&row).await, Pending);
+    world.pass(HOUR).await;
+    assert_eq!(world.status(&row).await, Failed);
+    assert_eq!(world.verifier.next_due().await.unwrap(), None);
+    let (to, cause) = world.events(&row).await.pop().unwrap();
+    assert_eq!((to.as_str(), &cause["cause"]), ("failed", &"window_over".into()));
+    assert_eq!(cause["records"][0]["record"], "t3._domainkey.acme.test CNAME");
+    assert_eq!(cause["records"][0]["expected"], "t3.dkim.inboxlayer.dev");
+    assert_eq!(cause["records"][0]["server"], world.config.dns.resolvers[0].to_string());
+}
+
+#[tokio::test]
+async fn a_broken_record_fails_a_verified_domain_after_the_grace_and_a_mended_one_in_time_does_not() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    world.publish(&row);
+    world.pass(HOUR).await;
+    world.unpublish("t1");
+    world.pass(60 * HOUR).await;
+    let degraded = world.row(&row).await;
+    assert_eq!(degraded.state.status, Verified);
+    assert!(degraded.state.degraded_since().is_some());
+    world.publish(&row);
+    world.pass(24 * HOUR).await;
+    assert_eq!(world.row(&row).await.state.degraded_since(), None);
+
+    world.unpublish("t1");
+    world.pass(70 * HOUR).await;
+    assert_eq!(world.status(&row).await, Verified);
+    world.pass(30 * HOUR).await;
+    assert_eq!(world.status(&row).await, Failed);
+    assert_eq!(world.events(&row).await.pop().unwrap().1["cause"], "grace_over");
+}
+
+#[tokio::test]
+async fn servers_that_do_not_answer_change_nothing_however_long() {
+    let world = world().await;
+    let verified = world.claim(&world.account, "acme.test", TOKENS).await;
+    world.publish(&verified);
+    world.pass(HOUR).await;
+    let pending = world.claim(&world.account, "other.test", TOKENS).await;
+    for (fault, days) in [(Fault::Servfail, 12), (Fault::Refused, 12), (Fault::Timeout, 4)] {
+        for name in ["acme.test", "other.test"] {
+            world.play.set_fault(name, Some(fault)).unwrap();
+        }
+        // The pauses of a pending claim are short; a few checks of each will do.
+        for _ in 0..days {
+            world.clock.advance_to(world.clock.now().after(24 * HOUR));
+            world.verifier.settle().await.unwrap();
+        }
+        let row = world.row(&verified).await;
+        assert_eq!((row.state.status, row.receiving, row.state.degraded_since()), (Verified, true, None), "{fault:?}");
+        assert!(row.evidence.iter().all(|(_, e, _)| e.status == RecordStatus::Unknown), "{fault:?}");
+        assert_eq!(world.status(&pending).await, Pending, "{fault:?}");
+    }
+    assert_eq!(world.events(&verified).await.len(), 2);
+    // The first definite answer after the window ends it.
+    world.play.set_fault("other.test", None).unwrap();
+    world.pass(2 * HOUR).await;
+    assert_eq!(world.status(&pending).await, Failed);
+}
+
+#[tokio::test]
+async fn a_second_claim_wins_only_when_the_first_ones_records_are_gone_and_then_at_once() {
+    let world = world().await;
+    let first = world.claim(&world.account, "acme.test", TOKENS).await;
+    let second = world.claim(&account(&world.store).await, "acme.test", ["u1", "u2", "u3"]).await;
+    world.publish(&first);
+    world.pass(HOUR).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Verified, Pending));
+
+    world.publish(&second);
+    world.pass(80 * HOUR).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Verified, Pending));
+
+    for token in TOKENS {
+        // Indefinite is not gone.
+        world.play.set_fault(&format!("{token}._domainkey.acme.test"), Some(Fault::Servfail)).unwrap();
+        world.unpublish(token);
+    }
+    world.pass(2 * HOUR).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Verified, Pending));
+    for token in TOKENS {
+        world.play.set_fault(&format!("{token}._domainkey.acme.test"), None).unwrap();
+    }
+    let mut changes = world.verifier.changes();
+    world.pass(2 * HOUR).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Failed, Verified));
+    let mut told = [changes.recv().await.unwrap(), changes.recv().await.unwrap()];
+    told.sort();
+    assert_eq!(told, [first.id.clone(), second.id.clone()]);
+    let (_, cause) = world.events(&first).await.pop().unwrap();
+    assert_eq!(cause["cause"], "records_gone");
+    assert!(!cause.to_string().contains("u1"), "{cause}");
+}
+
+#[tokio::test]
+async fn mail_comes_here_only_while_the_mx_leads_here() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    world.publish(&row);
+    world.pass(HOUR).await;
+    assert!(world.row(&row).await.receiving);
+    world.play.set("acme.test", Kind::Mx, &["1 elsewhere.test.".into(), "10 smtp.inboxlayer.dev.".into()], 60).unwrap();
+    world.pass(24 * HOUR).await;
+    let now = world.row(&row).await;
+    assert_eq!((now.state.status, now.receiving), (Verified, false));
+}
+
+#[tokio::test]
+async fn a_restart_goes_on_with_a_check_that_was_cut_off() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    let window = row.state.window_ends_at;
+    world.publish(&row);
+    world.clock.advance_to(world.clock.now().after(HOUR));
+    // A check has begun and its daemon dies.
+    let now = world.clock.now();
+    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4).await.unwrap().len(), 1);
+    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4).await.unwrap().len(), 0);
+    world.store.close().await;
+    let World { dir, clock, config, account, .. } = world;
+    drop((world.store, world.verifier));
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.domain_get(&account, &row.id).await.unwrap().unwrap().state.window_ends_at, window);
+    let resolver = Resolver::new(&config.dns).unwrap();
+    let verifier = Verifier::new(config, store.clone(), clock, resolver);
+    let (mut settled, shutdown) = (verifier.settled(), Shutdown::new());
+    shutdown.spawn(verifier.run(shutdown.clone()));
+    assert_eq!(settled.recv().await, Ok(row.id.clone()));
+    assert_eq!(store.domain_get(&account, &row.id).await.unwrap().unwrap().state.status, Verified);
+    shutdown.request();
+    assert!(shutdown.finished(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn many_due_claims_are_all_checked_though_few_at_once() {
+    let world = world().await;
+    let mut rows = Vec::new();
+    for i in 0..20 {
+        let row = world.claim(&world.account, &format!("d{i}.test"), TOKENS).await;
+        world.publish(&row);
+        rows.push(row);
+    }
+    world.clock.advance_to(world.clock.now().after(HOUR));
+    world.verifier.settle().await.unwrap();
+    for row in &rows {
+        assert_eq!(world.status(row).await, Verified);
+    }
+    let due: std::collections::BTreeSet<_> = futures_util::future::join_all(rows.iter().map(|r| world.row(r)))
+        .await
+        .into_iter()
+        .map(|r| r.state.next_check_at)
+        .collect();
+    assert!(due.len() > 10, "the next checks are spread");
+}
+
+#[tokio::test]
+async fn a_claim_deleted_while_it_is_checked_is_no_error() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    assert!(world.store.domain_delete(&world.account, &row.id).await.unwrap());
+    assert_eq!(world.verifier.check_and_record(&row).await.unwrap(), None);
+}
