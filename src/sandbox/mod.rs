@@ -96,8 +96,8 @@ pub struct Sandbox {
     app: App,
     internet: Shutdown,
     ready: Ready,
-    /// A folder of our own making.
-    temporary: Option<PathBuf>,
+    /// Kept until the end.
+    temporary: Option<Temporary>,
 }
 
 /// Runs the sandbox until SIGTERM or SIGINT.
@@ -118,7 +118,7 @@ struct Prepared {
     dns: SocketAddr,
     certificates: Certificates,
     dir: PathBuf,
-    temporary: Option<PathBuf>,
+    temporary: Option<Temporary>,
 }
 
 impl Prepared {
@@ -175,14 +175,24 @@ impl Sandbox {
         let ended = self.app.run_until_signal().await;
         self.internet.request();
         self.internet.finished(PATIENCE).await;
-        if let Some(dir) = self.temporary {
-            tokio::fs::remove_dir_all(dir).await?;
-        }
+        drop(self.temporary);
         Ok(ended?)
     }
 }
 
-fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), SandboxError> {
+/// A folder of our own making, gone with the sandbox.
+#[derive(Debug)]
+struct Temporary(PathBuf);
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(folder = %self.0.display(), %error, "the temporary data could not be removed");
+        }
+    }
+}
+
+fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<Temporary>), SandboxError> {
     let (dir, temporary) = match wanted {
         Some(dir) => (dir, false),
         None => {
@@ -197,7 +207,7 @@ fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<PathBuf>), Sandb
         .map_err(file)?;
     // The ready file names it, for programs that run elsewhere.
     let dir = dir.canonicalize().map_err(file)?;
-    let temporary = temporary.then(|| dir.clone());
+    let temporary = temporary.then(|| Temporary(dir.clone()));
     Ok((dir, temporary))
 }
 

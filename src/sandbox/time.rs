@@ -5,6 +5,7 @@
 
 use super::problem::{Body, Problem};
 use super::world::World;
+use crate::clock::Timestamp;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -13,6 +14,9 @@ use std::time::Duration;
 
 /// Ten years: what is longer is a mistake.
 const MOST: u64 = 10 * 366 * 24 * 3600;
+
+/// Past what is due and does not get done.
+const FIRST_STEP: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,10 +30,45 @@ pub(super) async fn advance(State(world): State<World>, Body(asked): Body<Advanc
         return Err(Problem::invalid(format!("advance_seconds: {} is too far", asked.advance_seconds), fix));
     }
     let _moving = world.moving.lock().await;
-    let clock = &world.services.clock;
-    let target = clock.now().after(Duration::from_secs(asked.advance_seconds));
-    clock.advance_to(target);
+    // Before the work: after a crash in the midst of it, time does not run backward.
     let ahead = world.state.clock_ahead_seconds().saturating_add(asked.advance_seconds);
     world.state.set_clock_ahead(ahead).await?;
+    let clock = &world.services.clock;
+    let target = clock.now().after(Duration::from_secs(asked.advance_seconds));
+    pass(&world, target).await;
     Ok(Json(json!({"now": clock.now()})))
+}
+
+/// Lets time pass up to `target`.
+async fn pass(world: &World, target: Timestamp) {
+    let clock = &world.services.clock;
+    let mut step = FIRST_STEP;
+    loop {
+        settle(world).await;
+        let Some(due) = next_due(world).await else { break };
+        let now = clock.now();
+        let next = if due > now {
+            step = FIRST_STEP;
+            due
+        } else {
+            // Due and yet not done: somebody holds it. Time goes on all the same, faster and faster.
+            step = step.saturating_mul(2);
+            now.after(step)
+        };
+        if next > target {
+            break;
+        }
+        clock.advance_to(next);
+    }
+    clock.advance_to(target);
+    settle(world).await;
+}
+
+/// Everything that is due is done, and what follows from it.
+async fn settle(world: &World) {
+    world.services.queue.settle().await;
+}
+
+async fn next_due(world: &World) -> Option<Timestamp> {
+    world.services.queue.next_due().await
 }
