@@ -20,8 +20,10 @@ use crate::inbound::Inbound;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
+use crate::registry::Registry;
 use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
+use crate::verifier::Verifier;
 use doors::Bound;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -85,6 +87,10 @@ pub struct Services {
     pub resolver: Resolver,
     /// DKIM keys.
     pub keys: Keys,
+    /// Checks of custom domains.
+    pub verifier: Verifier,
+    /// Custom domains.
+    pub registry: Registry,
     /// Mail on its way out.
     pub queue: Queue,
     /// Mail that is handed in.
@@ -116,6 +122,15 @@ impl Services {
         .map_err(StartError::Roots)?;
         let submission =
             Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
+        let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver.clone());
+        let registry = Registry::new(
+            Arc::clone(&config),
+            store.clone(),
+            clock.clone(),
+            events.clone(),
+            keys.clone(),
+            verifier.clone(),
+        );
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
         let authenticator = Authenticator::new(
             store.clone(),
@@ -123,7 +138,20 @@ impl Services {
             config.platform.domain.clone(),
             config.limits.failed_logins,
         );
-        Ok(Self { config, clock, store, events, resolver, keys, queue, submission, inbound, authenticator })
+        Ok(Self {
+            config,
+            clock,
+            store,
+            events,
+            resolver,
+            keys,
+            verifier,
+            registry,
+            queue,
+            submission,
+            inbound,
+            authenticator,
+        })
     }
 }
 
@@ -151,6 +179,8 @@ impl App {
         let queue = services.queue.clone();
         let ending = background.clone();
         background.spawn(queue.run(ending));
+        let (verifier, ending) = (services.verifier.clone(), background.clone());
+        background.spawn(verifier.run(ending));
         if let Some(tls) = tls {
             let ending = background.clone();
             background.spawn(async move {

@@ -93,6 +93,7 @@ impl Bound {
             clock: services.clock.clone(),
             events: services.events.clone(),
             authenticator: services.authenticator.clone(),
+            registry: services.registry.clone(),
             submission: services.submission.clone(),
             queue: services.queue.clone(),
         };

@@ -9,6 +9,8 @@ mod accounts;
 mod aliases;
 mod caller;
 mod compose;
+mod custom_domains;
+mod dkim_zone;
 mod fields;
 mod health;
 mod inboxes;
@@ -31,6 +33,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::events::Events;
 use crate::queue::Queue;
+use crate::registry::Registry;
 use crate::store::Store;
 use crate::submission::Submission;
 use std::sync::Arc;
@@ -48,6 +51,8 @@ pub struct HttpContext {
     pub events: Events,
     /// Who is calling.
     pub authenticator: Authenticator,
+    /// Custom domains.
+    pub registry: Registry,
     /// Where messages go out.
     pub submission: Submission,
     /// Where they wait.

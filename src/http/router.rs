@@ -1,7 +1,9 @@
 //! The whole API in one table.
 
 use super::problem::Problem;
-use super::{HttpContext, accounts, aliases, health, inboxes, messages, queue, send, tokens};
+use super::{
+    HttpContext, accounts, aliases, custom_domains, dkim_zone, health, inboxes, messages, queue, send, tokens,
+};
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
@@ -13,6 +15,12 @@ use axum::routing::{delete, get, post};
 pub fn router(context: HttpContext) -> Router {
     Router::new()
         .route("/healthz", get(health::show))
+        .route("/api/v1/custom_domains", get(custom_domains::list).post(custom_domains::create))
+        .route(
+            "/api/v1/custom_domains/{id}",
+            get(custom_domains::show).patch(custom_domains::change).delete(custom_domains::delete),
+        )
+        .route("/api/v1/custom_domains/{id}/verify", post(custom_domains::verify))
         .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
         .route("/api/v1/accounts/{id}", get(accounts::show))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
@@ -27,6 +35,7 @@ pub fn router(context: HttpContext) -> Router {
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/{id}", get(queue::show).delete(queue::drop))
         .route("/api/v1/queue/{id}/retry", post(queue::retry))
+        .route("/api/v1/dkim_zone", get(dkim_zone::show))
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn(never_cached))

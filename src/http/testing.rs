@@ -11,10 +11,12 @@ use crate::events::Events;
 use crate::id::AccountId;
 use crate::net::listener::{Capacity, Shutdown};
 use crate::queue::Queue;
+use crate::registry::Registry;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::tokens::NewToken;
 use crate::submission::Submission;
+use crate::verifier::Verifier;
 use axum::Router;
 use serde_json::Value;
 use std::net::SocketAddr;
@@ -139,7 +141,9 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let queue =
         Queue::new(Arc::clone(&config), store.clone(), clock.clone(), queue_events, signer, resolver.clone()).unwrap();
     let submission = Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
-    HttpContext { config, store, clock, events, authenticator, submission, queue }
+    let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
+    let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
+    HttpContext { config, store, clock, events, authenticator, registry, submission, queue }
 }
 
 async fn tenant(store: &Store, clock: &Clock) -> Tenant {

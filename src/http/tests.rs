@@ -1,5 +1,9 @@
 //! The API from outside, over real sockets.
 
+mod domains;
+mod isolation;
+mod messages;
+
 use super::testing::World;
 use crate::authentication::login::Scope;
 use crate::events::Event;

@@ -56,6 +56,17 @@ impl Store {
         .await
     }
 
+    /// The tokens of all claims with the TXT records of their public keys: what the zone holds.
+    pub async fn dkim_zone(&self) -> Result<Vec<(String, String)>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT token, public FROM dkim_key WHERE domain_id IS NOT NULL ORDER BY token";
+            let mut statement = connection.prepare_cached(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
     /// The sealed private key of a token.
     pub async fn dkim_sealed(&self, token: &str) -> Result<Option<Vec<u8>>, StoreError> {
         let token = token.to_owned();

@@ -1,0 +1,207 @@
+//! `/api/v1/custom_domains`: the six documented endpoints.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::fields::{Fields, SMALL};
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use super::reply::{Created, put};
+use crate::id::{AccountId, DomainId};
+use crate::registry::{CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
+use crate::store::domains::DomainPatch;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::response::{IntoResponse, Response};
+use std::time::Duration;
+
+/// RFC 7240 §2 and §3.
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
+
+fn not_created(error: CreateError) -> Problem {
+    match error {
+        CreateError::Refused(why) => Problem::invalid_field("domain", why.to_string())
+            .with_code(why.code())
+            .with_fix("Claim a domain that you have registered yourself, or a name under it."),
+        CreateError::Exists(id) => Problem::conflict(
+            "domain_exists",
+            "The account has claimed this domain already.",
+            "Use the custom domain that `existing_id` names.",
+            Some(id.as_str()),
+        ),
+        CreateError::Full { limit } => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "The limit is reached",
+            format!("The account has {limit} custom domains, as many as it may have."),
+            "Delete a custom domain, or ask the operator for a higher limit.",
+        ),
+        CreateError::Keys(error) => {
+            tracing::error!(door = "http", %error, "a domain could not be claimed");
+            Problem::unavailable()
+        }
+        CreateError::Store(error) => error.into(),
+    }
+}
+
+/// `POST`: `{"domain", "account_id"?}`.
+pub(super) async fn create(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Created<CustomDomain>, Problem> {
+    caller.whole_account()?;
+    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let account = fields.parsed("account_id");
+    let domain = fields.required_text("domain");
+    fields.finish()?;
+    let account = caller.account(account)?;
+    if caller.operator().is_ok() && context.store.account_get(&account).await?.is_none() {
+        return Err(Problem::invalid_field("account_id", "there is no such account"));
+    }
+    let made = context.registry.create(&account, &domain.unwrap_or_default()).await.map_err(not_created)?;
+    Ok(Created { location: format!("/api/v1/custom_domains/{}", made.id), body: made })
+}
+
+/// `GET`
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Json<List<CustomDomain>>, Problem> {
+    let asked = parameters.take::<AccountId>("account_id");
+    let page = parameters.page::<DomainId>();
+    parameters.finish()?;
+    let account = caller.account(asked)?;
+    let rows = context.registry.list(&account, page.after.as_ref(), page.rows()).await?;
+    Ok(Json(page.list(rows, |domain| domain.id.to_string(), |domain| domain)))
+}
+
+/// The id in a path, and whose claim it is if the caller may see it.
+async fn claim(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, DomainId), Problem> {
+    caller.whole_account()?;
+    let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;
+    Ok((caller.account_of_domain(context, &id).await?, id))
+}
+
+/// `GET …/{id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<CustomDomain>, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    context.registry.get(&account, &id).await?.map(Json).ok_or_else(Problem::not_found)
+}
+
+/// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified"}`, each only if it is to change.
+pub(super) async fn change(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<CustomDomain>, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    if context.registry.get(&account, &id).await?.is_none() {
+        return Err(Problem::not_found());
+    }
+    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let catch_all = fields.change("catch_all_inbox_id");
+    let is_default = fields.flag("is_default");
+    let on_unverified = fields.parsed("on_unverified");
+    fields.finish()?;
+    let patch = DomainPatch { catch_all, is_default, on_unverified };
+    let changed = context.registry.patch(&account, &id, patch).await.map_err(|error| match error {
+        PatchError::NotFound => Problem::not_found(),
+        PatchError::UnknownInbox => Problem::invalid_field("catch_all_inbox_id", "the account has no inbox of this id"),
+        PatchError::NotAvailable(_) => Problem::invalid_field("on_unverified", error.to_string()),
+        PatchError::Store(error) => error.into(),
+    })?;
+    Ok(Json(changed))
+}
+
+/// `DELETE …/{id}`
+pub(super) async fn delete(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    if context.registry.delete(&account, &id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
+}
+
+/// `POST …/{id}/verify`: 202 at once; with `Prefer: wait=N`, 200 as soon as the check has settled, or 202 after N seconds.
+pub(super) async fn verify(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    if context.registry.get(&account, &id).await?.is_none() {
+        return Err(Problem::not_found());
+    }
+    Fields::read_optional(&headers, body, SMALL).await?.finish()?;
+    let wait = preferred_wait(&headers);
+    let asked = context.registry.verify(&account, &id, wait).await.map_err(|error| match error {
+        VerifyError::NotFound => Problem::not_found(),
+        VerifyError::RateLimited { retry_after } => Problem::too_many(
+            "This domain was checked a moment ago; at most one check in 10 seconds is made.",
+            retry_after,
+        ),
+        VerifyError::Store(error) => error.into(),
+    });
+    let (domain, settled) = asked?;
+    let status = if settled { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let mut response = (status, Json(domain)).into_response();
+    if let Some(wait) = wait {
+        put(&mut response, PREFERENCE_APPLIED, &format!("wait={}", wait.as_secs()));
+    }
+    Ok(response)
+}
+
+/// `wait` of RFC 7240 §4.3, cut to the longest there is; a preference that does not read is left out of account (§2).
+fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
+    let preferences = lines.flat_map(|line| line.split(','));
+    let mut waits = preferences.filter_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        let seconds = value.trim().trim_matches('"').parse().ok()?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| Duration::from_secs(seconds).min(LONGEST_WAIT))
+    });
+    // The first one counts (§2).
+    waits.next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_preferred_is_read_as_rfc_7240_has_it() {
+        let read = |lines: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for line in lines {
+                headers.append(PREFER, line.parse().unwrap());
+            }
+            preferred_wait(&headers).map(|wait| wait.as_secs())
+        };
+        for (lines, seconds) in [
+            (&["wait=5"][..], Some(5)),
+            (&["respond-async, Wait = \"7\"; x=y"], Some(7)),
+            (&["respond-async", "wait=9, wait=1"], Some(9)),
+            (&["wait=3600"], Some(30)),
+            (&["wait=soon"], None),
+            (&["wait=-1"], None),
+            (&["wait"], None),
+            (&[], None),
+        ] {
+            assert_eq!(read(lines), seconds, "{lines:?}");
+        }
+    }
+}

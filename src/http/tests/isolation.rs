@@ -1,0 +1,212 @@
+//! Every route with another account's token: what is ours is, to them, what does not exist.
+
+use crate::http::testing::{Answer, World};
+use crate::store::testing::put;
+use serde_json::{Value, json};
+
+/// Every path of the router with each of its methods; `{…}` stands for an id.
+const ROUTES: &[(&str, &str)] = &[
+    ("GET", "/healthz"),
+    ("GET", "/api/v1/custom_domains"),
+    ("POST", "/api/v1/custom_domains"),
+    ("GET", "/api/v1/custom_domains/{domain}"),
+    ("PATCH", "/api/v1/custom_domains/{domain}"),
+    ("DELETE", "/api/v1/custom_domains/{domain}"),
+    ("POST", "/api/v1/custom_domains/{domain}/verify"),
+    ("GET", "/api/v1/accounts"),
+    ("POST", "/api/v1/accounts"),
+    ("GET", "/api/v1/accounts/{account}"),
+    ("GET", "/api/v1/tokens"),
+    ("POST", "/api/v1/tokens"),
+    ("GET", "/api/v1/tokens/{token}"),
+    ("DELETE", "/api/v1/tokens/{token}"),
+    ("GET", "/api/v1/inboxes"),
+    ("POST", "/api/v1/inboxes"),
+    ("GET", "/api/v1/inboxes/{inbox}"),
+    ("PATCH", "/api/v1/inboxes/{inbox}"),
+    ("DELETE", "/api/v1/inboxes/{inbox}"),
+    ("GET", "/api/v1/inboxes/{inbox}/aliases"),
+    ("POST", "/api/v1/inboxes/{inbox}/aliases"),
+    ("DELETE", "/api/v1/inboxes/{inbox}/aliases/{alias}"),
+    ("GET", "/api/v1/inboxes/{inbox}/messages"),
+    ("POST", "/api/v1/inboxes/{inbox}/messages"),
+    ("GET", "/api/v1/inboxes/{inbox}/messages/{message}"),
+    ("GET", "/api/v1/inboxes/{inbox}/messages/{message}/raw"),
+    ("GET", "/api/v1/queue"),
+    ("GET", "/api/v1/queue/{submission}"),
+    ("DELETE", "/api/v1/queue/{submission}"),
+    ("POST", "/api/v1/queue/{submission}/retry"),
+    ("GET", "/api/v1/dkim_zone"),
+];
+
+/// An id of each kind.
+struct Ids(Vec<(&'static str, String)>);
+
+impl Ids {
+    fn path(&self, template: &str) -> String {
+        self.0.iter().fold(template.to_owned(), |path, (kind, id)| path.replace(&format!("{{{kind}}}"), id))
+    }
+
+    fn with(&self, kind: &'static str, id: &str) -> Self {
+        Self(self.0.iter().map(|(k, old)| (*k, if *k == kind { id.to_owned() } else { old.clone() })).collect())
+    }
+
+    fn get(&self, kind: &str) -> &str {
+        &self.0.iter().find(|(k, _)| *k == kind).unwrap().1
+    }
+}
+
+fn nobodys() -> Ids {
+    let id = |prefix: &str| format!("{prefix}_01jdczz0000000000000000000");
+    Ids(vec![
+        ("domain", id("dom")),
+        ("account", id("acc")),
+        ("token", id("tok")),
+        ("inbox", id("inb")),
+        ("alias", id("ali")),
+        ("message", id("msg")),
+        ("submission", id("sub")),
+    ])
+}
+
+/// One of everything, for the account of `token`.
+async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, name: &str) -> Ids {
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": name})).await.text("id");
+    let host = format!("{name}-mail.com");
+    let domain = world.post(token, "/api/v1/custom_domains", json!({"domain": host})).await.text("id");
+    let alias = json!({"address": format!("help@{host}")});
+    let alias = world.post(token, &format!("/api/v1/inboxes/{inbox}/aliases"), alias).await.text("id");
+    let key = world.post(token, "/api/v1/tokens", json!({"name": "second"})).await.text("id");
+    let letter = json!({"to": ["a@elsewhere.org"], "text": "secret"});
+    let submission = world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), letter).await.text("id");
+    let message = put(&world.context.store, account, &inbox.parse().unwrap(), b"Subject: secret\r\n\r\nx\r\n").await;
+    Ids(vec![
+        ("domain", domain),
+        ("account", account.to_string()),
+        ("token", key),
+        ("inbox", inbox),
+        ("alias", alias),
+        ("message", message.id.to_string()),
+        ("submission", submission),
+    ])
+}
+
+/// A body that would be right for the route.
+fn body(method: &str, template: &str) -> Value {
+    match (method, template) {
+        ("PATCH", "/api/v1/custom_domains/{domain}") => json!({"is_default": true}),
+        ("PATCH", _) => json!({"default_domain_id": null}),
+        (_, "/api/v1/inboxes/{inbox}/aliases") => json!({"address": "new@ours-mail.com"}),
+        (_, "/api/v1/inboxes/{inbox}/messages") => json!({"to": ["a@elsewhere.org"], "text": "x"}),
+        _ => json!({}),
+    }
+}
+
+async fn ask(world: &World, token: &str, method: &str, path: &str, body: &Value) -> Answer {
+    World::send(world.request(method, token, path).json(body)).await
+}
+
+/// What can be seen of an answer, but for the date.
+fn seen(answer: &Answer) -> (u16, Vec<(String, Vec<u8>)>, Vec<u8>) {
+    let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+    let headers = headers.map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+    (answer.status, headers, answer.body.clone())
+}
+
+#[test]
+fn the_table_has_every_path_of_the_router() {
+    let shape =
+        |path: &str| path.split('/').map(|s| if s.starts_with('{') { "{}" } else { s }).collect::<Vec<_>>().join("/");
+    let source = include_str!("../router.rs").split("#[cfg(test)]").next().unwrap();
+    let paths: Vec<_> =
+        source.split('"').filter(|text| text.starts_with("/api/") || text.starts_with("/health")).collect();
+    assert!(paths.len() > 10);
+    for path in paths {
+        assert!(ROUTES.iter().any(|(_, template)| shape(template) == shape(path)), "{path} is not in the table");
+    }
+}
+
+#[tokio::test]
+async fn another_accounts_things_are_answered_like_what_does_not_exist() {
+    let world = World::new().await;
+    let token = world.theirs.token.clone();
+    let ours = belongings(&world, &world.ours.account, &world.ours.token, "ours").await;
+    let theirs = belongings(&world, &world.theirs.account, &token, "theirs").await;
+    let nobodys = nobodys();
+    let before = everything(&world, &ours).await;
+
+    for (method, template) in ROUTES.iter().filter(|(_, template)| template.contains('{')) {
+        let body = body(method, template);
+        let missing = ask(&world, &token, method, &nobodys.path(template), &body).await;
+        assert_eq!((missing.status, missing.code()), (404, "not_found"), "{method} {template}");
+        let hidden = ask(&world, &token, method, &ours.path(template), &body).await;
+        assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
+        // Our message or alias by way of their own inbox.
+        for inner in ["alias", "message"] {
+            if template.contains(&format!("{{{inner}}}")) {
+                let through = theirs.with(inner, ours.get(inner)).path(template);
+                let hidden = ask(&world, &token, method, &through, &body).await;
+                assert_eq!(seen(&hidden), seen(&missing), "{method} {template} through their inbox");
+            }
+        }
+    }
+    for (method, template) in ROUTES.iter().filter(|(_, template)| !template.contains('{')) {
+        let answer = ask(&world, &token, method, template, &json!({})).await;
+        let text = String::from_utf8(answer.body).unwrap();
+        assert!(ours.0.iter().all(|(_, id)| !text.contains(id)), "{method} {template}: {text}");
+    }
+    assert_eq!(everything(&world, &ours).await, before, "nothing of ours has changed");
+}
+
+#[tokio::test]
+async fn ids_of_another_account_inside_a_request_are_unknown_ids() {
+    let world = World::new().await;
+    let token = world.theirs.token.clone();
+    let ours = belongings(&world, &world.ours.account, &world.ours.token, "ours").await;
+    let theirs = belongings(&world, &world.theirs.account, &token, "theirs").await;
+    let nobodys = nobodys();
+    for (method, template, field, kind) in [
+        ("PATCH", "/api/v1/custom_domains/{domain}", "catch_all_inbox_id", "inbox"),
+        ("PATCH", "/api/v1/inboxes/{inbox}", "default_domain_id", "domain"),
+        ("POST", "/api/v1/custom_domains", "account_id", "account"),
+        ("POST", "/api/v1/inboxes", "account_id", "account"),
+        ("POST", "/api/v1/tokens", "account_id", "account"),
+    ] {
+        let with = |ids: &Ids| {
+            let mut body = json!({field: ids.get(kind)});
+            match template {
+                "/api/v1/custom_domains" => body["domain"] = "new-mail.com".into(),
+                "/api/v1/inboxes" => body["name"] = "new".into(),
+                _ => {}
+            }
+            body
+        };
+        let path = theirs.path(template);
+        let missing = ask(&world, &token, method, &path, &with(&nobodys)).await;
+        let hidden = ask(&world, &token, method, &path, &with(&ours)).await;
+        assert!(matches!(missing.status, 404 | 422), "{method} {template}: {}", missing.status);
+        assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
+    }
+    for path in ["custom_domains", "inboxes", "tokens", "queue"] {
+        let of = |account: &str| format!("/api/v1/{path}?account_id={account}");
+        let missing = world.get(&token, &of(nobodys.get("account"))).await;
+        let hidden = world.get(&token, &of(ours.get("account"))).await;
+        assert_eq!((hidden.status, seen(&hidden)), (404, seen(&missing)), "{path}");
+    }
+    // A domain that somebody else claims can be claimed; nothing tells.
+    let again = world.post(&token, "/api/v1/custom_domains", json!({"domain": "ours-mail.com"})).await;
+    assert_eq!((again.status, again.text("verified_status").as_str()), (201, "pending"));
+}
+
+/// All that our own token sees of our things.
+async fn everything(world: &World, ours: &Ids) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    for (method, template) in ROUTES.iter().filter(|(method, _)| *method == "GET") {
+        let answer = ask(world, &world.ours.token, method, &ours.path(template), &json!({})).await;
+        assert!(matches!(answer.status, 200 | 403), "{template}: {}", answer.status);
+        all.push(answer.body);
+    }
+    // The use of a token is noted when it suits.
+    all.retain(|body| !String::from_utf8_lossy(body).contains("last_used_at"));
+    all
+}
