@@ -28,6 +28,7 @@ use doors::Bound;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::error::RecvError;
 
 /// How often the certificate's files are looked at.
 const CERTIFICATE_PAUSE: Duration = Duration::from_secs(30);
@@ -181,6 +182,20 @@ impl App {
         background.spawn(queue.run(ending));
         let (verifier, ending) = (services.verifier.clone(), background.clone());
         background.spawn(verifier.run(ending));
+        // Mail that is held for a domain, or waits under a fallback, is looked at again when its status changes.
+        let (queue, ending, mut changes) = (services.queue.clone(), background.clone(), services.verifier.changes());
+        background.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = ending.requested() => return,
+                    change = changes.recv() => match change {
+                        Err(RecvError::Closed) => return,
+                        // Whatever was missed, the queue looks at all that is due.
+                        Ok(_) | Err(RecvError::Lagged(_)) => queue.wake(),
+                    },
+                }
+            }
+        });
         if let Some(tls) = tls {
             let ending = background.clone();
             background.spawn(async move {

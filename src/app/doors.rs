@@ -4,6 +4,7 @@ use super::{Services, StartError};
 use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::http::{self, HttpContext};
+use crate::imap::{self, ImapDoor};
 use crate::net::listener::{Capacity, Shutdown};
 use crate::net::tls::ServerTls;
 use crate::smtp::{self, MxDoor, SubmissionDoor};
@@ -85,52 +86,79 @@ impl Bound {
         routes: axum::Router,
         doors: &Shutdown,
     ) -> Result<(), StartError> {
-        let _ = (self.imap, self.imaps);
-        let config = &services.config;
-        let context = HttpContext {
-            config: Arc::clone(config),
-            store: services.store.clone(),
-            clock: services.clock.clone(),
-            events: services.events.clone(),
-            authenticator: services.authenticator.clone(),
-            registry: services.registry.clone(),
-            submission: services.submission.clone(),
-            queue: services.queue.clone(),
-        };
-        let capacity =
-            Capacity { total: config.limits.connections, per_address: config.limits.connections_per_address };
-        doors.spawn(http::serve(
-            self.http,
-            http::router(context).merge(routes),
-            tls.clone().filter(|_| config.http.tls),
-            capacity,
-            doors.clone(),
-        ));
         if let Some(authority) = self.dns {
             let zone = KeysZone::new(&services.config.dkim, services.store.clone())
                 .map_err(|error| StartError::Zone(error.to_string()))?;
             // The open internet reaches it.
             doors.spawn(authority.serve(Zones::of_keys(zone), true, doors.clone()));
         }
+        open_http(self.http, services, tls.clone(), routes, doors);
         let Some(tls) = tls else { return Ok(()) };
         if let Some(listener) = self.mx {
-            let door =
-                MxDoor { config: Arc::clone(&services.config), tls: tls.clone(), inbound: services.inbound.clone() };
-            doors.spawn(smtp::mx(listener, Arc::new(door), doors.clone()));
+            let (config, inbound) = (Arc::clone(&services.config), services.inbound.clone());
+            let door = Arc::new(MxDoor { config, tls: tls.clone(), inbound });
+            doors.spawn(smtp::mx(listener, door, doors.clone()));
         }
-        let door = Arc::new(SubmissionDoor {
-            config: Arc::clone(&services.config),
-            tls,
-            events: services.events.clone(),
-            authenticator: services.authenticator.clone(),
-            submission: services.submission.clone(),
-        });
-        for (listener, implicit_tls) in [(self.submission, false), (self.submissions, true)] {
-            if let Some(listener) = listener {
-                doors.spawn(smtp::submission(listener, Arc::clone(&door), implicit_tls, doors.clone()));
-            }
-        }
+        open_submission([(self.submission, false), (self.submissions, true)], services, tls.clone(), doors);
+        open_imap([(self.imap, false), (self.imaps, true)], services, tls, doors);
         Ok(())
+    }
+}
+
+fn open_http(
+    listener: TcpListener,
+    services: &Services,
+    tls: Option<ServerTls>,
+    routes: axum::Router,
+    doors: &Shutdown,
+) {
+    let (config, limits) = (&services.config, &services.config.limits);
+    let context = HttpContext {
+        config: Arc::clone(config),
+        store: services.store.clone(),
+        clock: services.clock.clone(),
+        events: services.events.clone(),
+        authenticator: services.authenticator.clone(),
+        registry: services.registry.clone(),
+        submission: services.submission.clone(),
+        queue: services.queue.clone(),
+    };
+    let router = http::router(context).merge(routes);
+    let capacity = Capacity { total: limits.connections, per_address: limits.connections_per_address };
+    let tls = tls.filter(|_| config.http.tls);
+    doors.spawn(http::serve(listener, router, tls, capacity, doors.clone()));
+}
+
+/// Each listener with whether TLS comes first on it.
+type Listeners = [(Option<TcpListener>, bool); 2];
+
+fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, doors: &Shutdown) {
+    let door = Arc::new(SubmissionDoor {
+        config: Arc::clone(&services.config),
+        tls,
+        events: services.events.clone(),
+        authenticator: services.authenticator.clone(),
+        submission: services.submission.clone(),
+    });
+    for (listener, implicit_tls) in listeners {
+        if let Some(listener) = listener {
+            doors.spawn(smtp::submission(listener, Arc::clone(&door), implicit_tls, doors.clone()));
+        }
+    }
+}
+
+fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, doors: &Shutdown) {
+    let door = Arc::new(ImapDoor {
+        config: Arc::clone(&services.config),
+        store: services.store.clone(),
+        events: services.events.clone(),
+        authenticator: services.authenticator.clone(),
+        tls,
+    });
+    for (listener, implicit_tls) in listeners {
+        if let Some(listener) = listener {
+            doors.spawn(imap::serve(listener, Arc::clone(&door), implicit_tls, doors.clone()));
+        }
     }
 }
 

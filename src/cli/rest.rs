@@ -170,7 +170,11 @@ fn problem(status: StatusCode, body: &Value) -> Failure {
         let part = |names: [&str; 2]| {
             names.into_iter().find_map(|n| error.get(n).and_then(Value::as_str)).map(printable).unwrap_or_default()
         };
-        what.push_str(&format!("; {}: {}", part(["field", "pointer"]), part(["message", "detail"])));
+        let message = part(["message", "detail"]);
+        // The detail often says the first one already.
+        if !what.contains(&message) {
+            what.push_str(&format!("; {}: {message}", part(["field", "pointer"])));
+        }
     }
     Failure::new(what, text("fix").unwrap_or_default())
 }

@@ -10,7 +10,9 @@ pub(super) struct Table {
 
 impl Table {
     pub(super) fn new(heading: &[&str]) -> Self {
-        Self { rows: vec![heading.iter().map(|h| (*h).to_uppercase()).collect()] }
+        Self {
+            rows: vec![heading.iter().map(|h| h.trim_end_matches("_at").replace('_', " ").to_uppercase()).collect()],
+        }
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {

@@ -99,7 +99,8 @@ fn launch(folder: &Path) -> (Child, Value) {
         .arg(folder.join("data"))
         .env("RUST_LOG", "inboxlayer=debug,info")
         .stdin(Stdio::null())
-        .stdout(log.try_clone().expect("a second handle"))
+        // The page for people.
+        .stdout(Stdio::null())
         .stderr(log)
         .spawn()
         .expect("the daemon starts");
