@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use mail_send::SmtpClient;
+use smtp_proto::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::SocketAddr;
@@ -81,7 +82,7 @@ async fn converse(
 ) -> Result<Value, mail_send::Error> {
     let mut client = SmtpClient::connect(mx, PATIENCE).await?;
     let greeting = tokio::time::timeout(PATIENCE, client.read()).await.map_err(|_| mail_send::Error::Timeout)??;
-    let mut last = reply(greeting.code, &greeting.message);
+    let mut last = reply(&greeting);
     let mut each = Vec::new();
     if last.is_positive() {
         last = command(&mut client, "EHLO outside.test\r\n".into()).await?;
@@ -113,7 +114,7 @@ async fn converse(
 
 async fn command(client: &mut SmtpClient<TcpStream>, line: String) -> Result<Reply, mail_send::Error> {
     let said = client.cmd(line).await?;
-    Ok(reply(said.code, &said.message))
+    Ok(reply(&said))
 }
 
 /// Sends the message with its dots stuffed (RFC 5321 §4.5.2), also one at the very first octet.
@@ -132,7 +133,7 @@ async fn data(client: &mut SmtpClient<TcpStream>, raw: &[u8]) -> Result<Reply, m
         // A server that refuses early may close before all is sent: its reply counts, not the broken pipe.
         let sent = client.stream.write_all(&stuffed).await;
         match (client.read().await, sent) {
-            (Ok(said), _) => Ok(reply(said.code, &said.message)),
+            (Ok(said), _) => Ok(reply(&said)),
             (Err(_), Err(error)) => Err(mail_send::Error::Io(error)),
             (Err(error), Ok(())) => Err(error),
         }
@@ -140,14 +141,13 @@ async fn data(client: &mut SmtpClient<TcpStream>, raw: &[u8]) -> Result<Reply, m
     tokio::time::timeout(PATIENCE, exchange).await.map_err(|_| mail_send::Error::Timeout)?
 }
 
-fn reply(code: u16, message: &str) -> Reply {
-    let text = message.trim_end();
-    match EnhancedCode::parse_prefix(text) {
-        Some(enhanced) => {
-            let rest = text.split_once(' ').map_or("", |(_, rest)| rest);
-            Reply { code, enhanced: Some(enhanced), text: rest.to_owned() }
+fn reply(said: &Response<String>) -> Reply {
+    let text = said.message.trim_end().to_owned();
+    match said.esc {
+        [0, ..] => Reply::plain(said.code, text),
+        [class, subject, detail] => {
+            Reply::new(said.code, EnhancedCode(class, subject.into(), detail.into()), text)
         }
-        None => Reply::plain(code, text),
     }
 }
 
@@ -170,9 +170,9 @@ mod tests {
     }
 
     #[test]
-    fn replies_are_taken_apart() {
-        let said = reply(550, "5.1.1 nobody here");
-        assert_eq!((said.to_string().as_str(), said.text.as_str()), ("550 5.1.1 nobody here", "nobody here"));
-        assert_eq!(reply(220, "hello").enhanced, None);
+    fn replies_keep_their_enhanced_code() {
+        let said = |esc| Response { code: 550, esc, message: "nobody here\r\n".to_owned() };
+        assert_eq!(reply(&said([5, 1, 1])).to_string(), "550 5.1.1 nobody here");
+        assert_eq!(reply(&said([0, 0, 0])).to_string(), "550 nobody here");
     }
 }
