@@ -46,54 +46,27 @@ impl Ready {
         write_private(path, &json)
     }
 
-    /// The page.
+    /// The page, for people.
     pub(super) fn page(&self) -> String {
-        let Self { http, submission, submissions, mx, imap, imaps, dns, ca, data_dir, first } = self;
-        let First { token, operator_token, inbox, inbox_id, .. } = first;
-        let (ca, data_dir) = (ca.display(), data_dir.display());
-        let name = inbox.split('@').next().unwrap_or_default();
-        format!(
-            "\
-The sandbox is up: the whole daemon, and an internet to play with. Nothing leaves this machine.
-
-  REST         {http}/api/v1
-  submission   {submission} (STARTTLS)   {submissions} (TLS)
-  IMAP         {imap} (STARTTLS)   {imaps} (TLS)
-  MX           {mx}
-  DNS          {dns}
-  CA           {ca}
-  data         {data_dir}
-
-  inbox            {inbox}
-  API token        {token}   (also the password over SMTP and IMAP)
-  operator token   {operator_token}
-
-Paste this into another terminal, step by step:
-
-  export API={http}/api/v1 SANDBOX={http}/sandbox CA={ca}
-  export INBOXLAYER_URL={http} INBOXLAYER_TOKEN={token}
-  auth() {{ curl -sS -H "Authorization: Bearer $INBOXLAYER_TOKEN" "$@"; echo; }}
-  mail() {{ printf 'From: {name}@acme.test\r\nTo: ann@example.org\r\nSubject: %s\r\n\r\nHello!\r\n' "$1" | curl -sS --ssl-reqd --cacert "$CA" --url smtp://{submission} --user {name}@acme.test:$INBOXLAYER_TOKEN --mail-from {name}@acme.test --mail-rcpt ann@example.org -T -; }}
-
-  # 1. A domain of your own: it is pending, and shows the records to publish.
-  DOMAIN=$(auth --json '{{"domain": "acme.test"}}' $API/custom_domains | tee /dev/stderr | grep -o 'dom_[0-9a-z]*' | head -1)
-
-  # 2. Send under it, and look at what arrived in the outside world: for now it comes from {inbox}.
-  mail before; sleep 1; curl -sS $SANDBOX/mail; echo
-
-  # 3. Publish the records, here with one call in the play DNS, and verify.
-  curl -sS -X POST $SANDBOX/domains/$DOMAIN/publish; echo
-  auth -X POST -H 'Prefer: wait=30' $API/custom_domains/$DOMAIN/verify
-
-  # 4. Send again, the same way: now it comes from {name}@acme.test, signed with acme.test's key.
-  mail after; sleep 1; curl -sS $SANDBOX/mail; echo
-
-  # 5. Somebody answers; read it over the API, or over IMAP with the same name and password.
-  curl -sS --json '{{"mail_from": "ann@example.org", "rcpt_to": "{name}@acme.test", "raw": "From: ann@example.org\nSubject: re\n\nHi!\n"}}' $SANDBOX/inbound; echo
-  auth $API/inboxes/{inbox_id}/messages
-
-Ctrl-C ends it.
-"
-        )
+        let name = self.first.inbox.split('@').next().unwrap_or_default();
+        let (ca, data_dir) = (self.ca.display().to_string(), self.data_dir.display().to_string());
+        [
+            ("@http@", self.http.as_str()),
+            ("@submission@", &self.submission),
+            ("@submissions@", &self.submissions),
+            ("@mx@", &self.mx),
+            ("@imap@", &self.imap),
+            ("@imaps@", &self.imaps),
+            ("@dns@", &self.dns),
+            ("@ca@", &ca),
+            ("@data_dir@", &data_dir),
+            ("@token@", &self.first.token),
+            ("@operator_token@", &self.first.operator_token),
+            ("@inbox@", &self.first.inbox),
+            ("@inbox_id@", &self.first.inbox_id),
+            ("@name@", name),
+        ]
+        .into_iter()
+        .fold(include_str!("page.txt").to_owned(), |page, (place, text)| page.replace(place, text))
     }
 }
