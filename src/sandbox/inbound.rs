@@ -8,9 +8,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use mail_send::SmtpClient;
-use smtp_proto::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use smtp_proto::Response;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
@@ -145,9 +145,7 @@ fn reply(said: &Response<String>) -> Reply {
     let text = said.message.trim_end().to_owned();
     match said.esc {
         [0, ..] => Reply::plain(said.code, text),
-        [class, subject, detail] => {
-            Reply::new(said.code, EnhancedCode(class, subject.into(), detail.into()), text)
-        }
+        [class, subject, detail] => Reply::new(said.code, EnhancedCode(class, subject.into(), detail.into()), text),
     }
 }
 

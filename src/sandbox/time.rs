@@ -64,11 +64,16 @@ async fn pass(world: &World, target: Timestamp) {
     settle(world).await;
 }
 
-/// Everything that is due is done, and what follows from it.
+/// Everything that is due is done, and what follows from it: a domain that is verified lets mail go.
 async fn settle(world: &World) {
+    if let Err(error) = world.services.verifier.settle().await {
+        tracing::error!(%error, "the checks that are due could not be run");
+    }
     world.services.queue.settle().await;
 }
 
 async fn next_due(world: &World) -> Option<Timestamp> {
-    world.services.queue.next_due().await
+    let check = world.services.verifier.next_due().await;
+    let check = check.inspect_err(|error| tracing::error!(%error, "the verifier could not be asked")).ok().flatten();
+    [check, world.services.queue.next_due().await].into_iter().flatten().min()
 }
