@@ -90,7 +90,7 @@ impl Queue {
         let short = Duration::from_secs(1);
         match self.dispatch(self.now()).await {
             Ok(0) => match self.next_due().await {
-                Some(next) => next.since(self.now()).clamp(short / 100, LONGEST_SLEEP).max(self.rest_when_full(short)),
+                Some(next) => next.since(self.now()).clamp(self.shortest_rest(short), LONGEST_SLEEP),
                 None => LONGEST_SLEEP,
             },
             Ok(_) => Duration::ZERO,
@@ -98,17 +98,19 @@ impl Queue {
         }
     }
 
-    fn rest_when_full(&self, short: Duration) -> Duration {
-        if self.inner.running.count() > 0 { short } else { Duration::ZERO }
+    /// What is overdue waits for a place while attempts run: looking for it more often helps nobody.
+    fn shortest_rest(&self, short: Duration) -> Duration {
+        if self.inner.running.count() > 0 { short } else { short / 100 }
     }
 
     /// Tries everything that is due now, and answers when no attempt runs any more.
     pub async fn settle(&self) {
         let until = self.now();
         loop {
-            let begun = self.dispatch(until).await.unwrap_or(0);
             self.idle().await;
-            if begun == 0 {
+            let begun = self.dispatch(until).await.unwrap_or(0);
+            // What the running queue has begun meanwhile may keep places that something due needs.
+            if begun == 0 && self.inner.running.count() == 0 {
                 return;
             }
         }

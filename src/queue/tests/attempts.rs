@@ -169,3 +169,23 @@ async fn a_sender_without_an_inbox_gets_no_bounce_and_keeps_nothing_in_the_queue
     assert!(world.queued().await.is_empty());
     assert_eq!([world.count("message").await, world.count("body").await], [0, 0]);
 }
+
+#[tokio::test]
+async fn settling_waits_for_all_that_is_due_beside_a_running_queue() {
+    let world = World::open().await;
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(world.queue.clone().run(shutdown.clone()));
+    for i in 0..40 {
+        world.send(&[format!("r{i}@example.org").as_str(), format!("r{i}@other.example").as_str()]).await;
+    }
+    world.queue.settle().await;
+    assert!(world.queued().await.is_empty());
+    let mut arrived: Vec<_> =
+        world.mx.heard().into_iter().flat_map(|h| h.commands).filter(|c| c.starts_with("RCPT")).collect();
+    arrived.sort();
+    assert_eq!(arrived.len(), 80);
+    arrived.dedup();
+    assert_eq!(arrived.len(), 80, "none twice");
+    shutdown.request();
+    running.await.unwrap();
+}
