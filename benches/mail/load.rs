@@ -1,0 +1,248 @@
+//! The load: SMTP submissions and IMAP fetches over TLS, from clients that do nothing else. The same for every server.
+
+use anyhow::{Context, Result, bail};
+use base64::Engine;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+/// What a server is asked under.
+#[derive(Clone)]
+pub struct Target {
+    pub name: &'static str,
+    pub submissions: SocketAddr,
+    pub imaps: SocketAddr,
+    pub user: String,
+    pub password: String,
+    pub roots: Arc<rustls::ClientConfig>,
+    /// The server's processes: for its memory.
+    pub pids: Vec<u32>,
+}
+
+/// One connection; reads lines and counted octets.
+pub struct Client {
+    stream: BufReader<TlsStream<TcpStream>>,
+    line: Vec<u8>,
+}
+
+impl Client {
+    pub async fn connect(target: &Target, address: SocketAddr) -> Result<Self> {
+        let tcp = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+        tcp.set_nodelay(true)?;
+        let name = rustls_pki_types::ServerName::try_from("localhost")?;
+        let tls = TlsConnector::from(Arc::clone(&target.roots)).connect(name, tcp).await?;
+        Ok(Self { stream: BufReader::with_capacity(16 * 1024, tls), line: Vec::new() })
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        self.stream.get_mut().write_all(bytes).await?;
+        self.stream.get_mut().flush().await?;
+        Ok(())
+    }
+
+    async fn read_line(&mut self) -> Result<&[u8]> {
+        self.line.clear();
+        if self.stream.read_until(b'\n', &mut self.line).await? == 0 {
+            bail!("the server closed the connection");
+        }
+        Ok(&self.line)
+    }
+
+    /// The last line of an SMTP reply, which must begin with `code`.
+    async fn expect(&mut self, code: &str) -> Result<()> {
+        loop {
+            let line = self.read_line().await?;
+            if !line.starts_with(code.as_bytes()) {
+                bail!("expected {code}, got {}", String::from_utf8_lossy(line));
+            }
+            if line.get(3) != Some(&b'-') {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends an IMAP command and reads to its tagged OK; literals are read and dropped. Returns the octets read.
+    async fn imap(&mut self, command: &str) -> Result<usize> {
+        self.send(format!("a {command}\r\n").as_bytes()).await?;
+        let mut octets = 0;
+        let mut sink = vec![0; 64 * 1024];
+        loop {
+            let line = self.read_line().await?;
+            octets += line.len();
+            if line.starts_with(b"a ") {
+                if !line.starts_with(b"a OK") {
+                    bail!("{command}: {}", String::from_utf8_lossy(line));
+                }
+                return Ok(octets);
+            }
+            if let Some(mut left) = literal(line) {
+                octets += left;
+                while left > 0 {
+                    let some = left.min(sink.len());
+                    self.stream.read_exact(&mut sink[..some]).await?;
+                    left -= some;
+                }
+            }
+        }
+    }
+}
+
+fn literal(line: &[u8]) -> Option<usize> {
+    let inner = line.strip_suffix(b"}\r\n")?;
+    let open = inner.iter().rposition(|b| *b == b'{')?;
+    std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()
+}
+
+/// A message of about `size` octets.
+pub fn message(from: &str, size: usize) -> Vec<u8> {
+    let mut text = format!(
+        "From: Bench <{from}>\r\nTo: outside@elsewhere.test\r\nSubject: a message of the benchmark\r\nMIME-Version: 1.0\r\n\
+         Content-Type: text/plain; charset=us-ascii\r\nDate: Tue, 24 Nov 2026 05:31:07 +0000\r\n\r\n"
+    );
+    while text.len() < size {
+        text.push_str("The quick brown fox jumps over the lazy dog and goes on to the next line.\r\n");
+    }
+    text.into_bytes()
+}
+
+/// Accepted submissions per second: `connections` log in once each, then send until the time is over.
+pub async fn submissions(target: &Target, connections: usize, size: usize, span: Duration) -> Result<f64> {
+    let mut payload = message(&target.user, size);
+    payload.extend_from_slice(b".\r\n");
+    let payload: Arc<[u8]> = payload.into();
+    let ready = Arc::new(tokio::sync::Barrier::new(connections));
+    let mut senders = tokio::task::JoinSet::new();
+    for _ in 0..connections {
+        let (target, payload, ready) = (target.clone(), Arc::clone(&payload), Arc::clone(&ready));
+        senders.spawn(async move {
+            let mut client = Client::connect(&target, target.submissions).await?;
+            client.expect("220").await?;
+            client.send(b"EHLO bench.test\r\n").await?;
+            client.expect("250").await?;
+            let plain = format!("\0{}\0{}", target.user, target.password);
+            let plain = base64::engine::general_purpose::STANDARD.encode(plain);
+            client.send(format!("AUTH PLAIN {plain}\r\n").as_bytes()).await?;
+            client.expect("235").await?;
+            let mail = format!("MAIL FROM:<{}>\r\nRCPT TO:<outside@elsewhere.test>\r\nDATA\r\n", target.user);
+            ready.wait().await;
+            let begin = Instant::now();
+            let mut accepted = 0_u64;
+            while begin.elapsed() < span {
+                client.send(mail.as_bytes()).await?;
+                client.expect("250").await?;
+                client.expect("250").await?;
+                client.expect("354").await?;
+                client.send(&payload).await?;
+                client.expect("250").await?;
+                accepted += 1;
+            }
+            Ok::<_, anyhow::Error>((accepted, begin.elapsed()))
+        });
+    }
+    let mut rate = 0.0;
+    while let Some(done) = senders.join_next().await {
+        let (accepted, took) = done??;
+        rate += accepted as f64 / took.as_secs_f64();
+    }
+    Ok(rate)
+}
+
+/// Fills INBOX with `count` messages by APPEND.
+pub async fn fill(target: &Target, count: usize, size: usize) -> Result<()> {
+    let mut client = logged_in(target).await?;
+    let text = message(&target.user, size);
+    for _ in 0..count {
+        client.send(format!("a APPEND INBOX {{{}}}\r\n", text.len()).as_bytes()).await?;
+        let line = client.read_line().await?;
+        if !line.starts_with(b"+") {
+            bail!("APPEND: {}", String::from_utf8_lossy(line));
+        }
+        client.send(&text).await?;
+        client.imap_rest().await?;
+    }
+    Ok(())
+}
+
+impl Client {
+    /// Ends an APPEND's literal and reads to its tagged OK.
+    async fn imap_rest(&mut self) -> Result<()> {
+        self.send(b"\r\n").await?;
+        loop {
+            let line = self.read_line().await?;
+            if line.starts_with(b"a OK") {
+                return Ok(());
+            }
+            if line.starts_with(b"a ") {
+                bail!("APPEND: {}", String::from_utf8_lossy(line));
+            }
+        }
+    }
+}
+
+/// A connection that has logged in over IMAP.
+pub async fn logged_in(target: &Target) -> Result<Client> {
+    let mut client = Client::connect(target, target.imaps).await?;
+    client.read_line().await?;
+    client.imap(&format!("LOGIN {} {}", target.user, target.password)).await?;
+    Ok(client)
+}
+
+/// Whole messages fetched per second: `connections` sessions on INBOX, one message a FETCH, in turn.
+pub async fn fetches(target: &Target, connections: usize, count: usize, span: Duration) -> Result<f64> {
+    let ready = Arc::new(tokio::sync::Barrier::new(connections));
+    let mut readers = tokio::task::JoinSet::new();
+    for first in 0..connections {
+        let (target, ready) = (target.clone(), Arc::clone(&ready));
+        readers.spawn(async move {
+            let mut client = logged_in(&target).await?;
+            client.imap("SELECT INBOX").await?;
+            ready.wait().await;
+            let begin = Instant::now();
+            let mut done = 0_usize;
+            while begin.elapsed() < span {
+                let number = (first * 37 + done) % count + 1;
+                client.imap(&format!("FETCH {number} (UID FLAGS BODY.PEEK[])")).await?;
+                done += 1;
+            }
+            Ok::<_, anyhow::Error>(done as f64 / begin.elapsed().as_secs_f64())
+        });
+    }
+    let mut rate = 0.0;
+    while let Some(done) = readers.join_next().await {
+        rate += done??;
+    }
+    Ok(rate)
+}
+
+/// Messages listed per second, as a client does that opens a folder: flags, envelope and size of all of them.
+pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<f64> {
+    let mut client = logged_in(target).await?;
+    client.imap("SELECT INBOX").await?;
+    let begin = Instant::now();
+    let mut rounds = 0_usize;
+    while begin.elapsed() < span {
+        client.imap("FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)").await?;
+        rounds += 1;
+    }
+    Ok((rounds * count) as f64 / begin.elapsed().as_secs_f64())
+}
+
+/// Connections that have selected INBOX and wait in IDLE.
+pub async fn idle(target: &Target, connections: usize) -> Result<Vec<Client>> {
+    let mut waiting = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let mut client = logged_in(target).await?;
+        client.imap("SELECT INBOX").await?;
+        client.send(b"a IDLE\r\n").await?;
+        let line = client.read_line().await?;
+        if !line.starts_with(b"+") {
+            bail!("IDLE: {}", String::from_utf8_lossy(line));
+        }
+        waiting.push(client);
+    }
+    Ok(waiting)
+}

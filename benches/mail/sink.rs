@@ -1,0 +1,66 @@
+//! Where all outbound mail goes: an SMTP server that takes everything and keeps nothing.
+
+use anyhow::Result;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+pub struct Sink {
+    pub address: SocketAddr,
+    count: Arc<AtomicU64>,
+}
+
+impl Sink {
+    pub async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let counted = Arc::clone(&counted);
+                // A client that goes away in the middle is its own business.
+                tokio::spawn(async move { drop(session(stream, &counted).await) });
+            }
+        });
+        Ok(Self { address, count })
+    }
+
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+async fn session(stream: TcpStream, count: &AtomicU64) -> Result<()> {
+    let mut stream = BufReader::new(stream);
+    stream.get_mut().write_all(b"220 sink ESMTP\r\n").await?;
+    let mut line = Vec::new();
+    let mut in_data = false;
+    loop {
+        line.clear();
+        if stream.read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        let reply: &[u8] = if in_data {
+            if line != b".\r\n" {
+                continue;
+            }
+            in_data = false;
+            count.fetch_add(1, Ordering::Relaxed);
+            b"250 2.0.0 taken\r\n"
+        } else if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"EHLO") {
+            b"250-sink\r\n250-PIPELINING\r\n250 8BITMIME\r\n"
+        } else if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"DATA") {
+            in_data = true;
+            b"354 go on\r\n"
+        } else if line.len() >= 4 && line[..4].eq_ignore_ascii_case(b"QUIT") {
+            stream.get_mut().write_all(b"221 bye\r\n").await?;
+            return Ok(());
+        } else {
+            b"250 2.0.0 ok\r\n"
+        };
+        stream.get_mut().write_all(reply).await?;
+    }
+}
