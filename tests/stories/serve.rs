@@ -1,0 +1,230 @@
+//! The daemon as an operator runs it: `serve`, a configuration file, a certificate, and a relay for what leaves.
+
+use crate::rest::Rest;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
+
+/// A daemon on fixed ports, so that it comes back where it was.
+pub struct Serve {
+    child: Option<Child>,
+    folder: tempfile::TempDir,
+    pub http: SocketAddr,
+    pub submissions: SocketAddr,
+    pub mx: SocketAddr,
+    pub imaps: SocketAddr,
+    pub operator: String,
+}
+
+impl Serve {
+    /// Makes folder, certificate, configuration and the operator's token, and starts. `more` is added to the file.
+    pub fn start(relay: SocketAddr, more: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        certificate(folder.path());
+        let [http, submissions, mx, imaps] = std::array::from_fn(|_| free_address());
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let text = format!(
+            r#"
+data_dir = "{data}"
+[tls]
+certificate = "{certificate}"
+private_key = "{key}"
+[http]
+listen = "{http}"
+[smtp]
+mx = "{mx}"
+submission = "127.0.0.1:0"
+submissions = "{submissions}"
+[imap]
+imap = "127.0.0.1:0"
+imaps = "{imaps}"
+[dns]
+resolvers = ["127.0.0.1:9"]
+[queue]
+allow_networks = ["127.0.0.0/8"]
+retry_pauses = ["1s"]
+[queue.relay]
+host = "127.0.0.1"
+port = {relay}
+{more}
+"#,
+            data = at("data"),
+            certificate = at("cert.pem"),
+            key = at("key.pem"),
+            relay = relay.port(),
+        );
+        std::fs::write(folder.path().join("inboxlayer.toml"), text).unwrap();
+        let mut serve =
+            Self { child: None, folder, http, submissions, mx, imaps, operator: String::new() };
+        let made = Command::new(PROGRAM).args(["token", "create", "--operator", "--config"]).arg(serve.config()).output();
+        let made = made.unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        let words = String::from_utf8(made.stdout).unwrap();
+        serve.operator = words.split_ascii_whitespace().find(|w| w.starts_with("ilt_")).expect("a token").to_owned();
+        serve.launch();
+        serve
+    }
+
+    /// Starts the program again on the same data and ports, and waits until it is healthy.
+    pub fn launch(&mut self) {
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
+        let child = Command::new(PROGRAM)
+            .args(["serve", "--config"])
+            .arg(self.config())
+            .env("RUST_LOG", "inboxlayer=info,warn")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.child = Some(child);
+        let began = Instant::now();
+        while TcpStream::connect(self.imaps).is_err() || TcpStream::connect(self.http).is_err() {
+            let ended = self.child.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none() && began.elapsed() < Duration::from_secs(120), "{ended:?}\n{}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// SIGTERM, and waits for the end. True when it ended as a success.
+    pub fn terminate(&mut self) -> bool {
+        let mut child = self.child.take().expect("it runs");
+        let told = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(told.success());
+        child.wait().unwrap().success()
+    }
+
+    /// The REST API, as the operator.
+    pub fn api(&self) -> Rest {
+        Rest::new(&format!("http://{}", self.http), &self.operator)
+    }
+
+    /// A new account with one inbox: its id, the inbox's id, and a token.
+    pub fn account(&self, inbox: &str) -> (String, String, String) {
+        let api = self.api();
+        let account = api.post("/api/v1/accounts", json!({"name": inbox})).expect(201).at("/id").to_owned();
+        let inbox = api.post("/api/v1/inboxes", json!({"name": inbox, "account_id": account})).expect(201);
+        let token = api.post("/api/v1/tokens", json!({"name": "test", "account_id": account})).expect(201);
+        (account, inbox.at("/id").to_owned(), token.at("/token").to_owned())
+    }
+
+    /// The PEM file that clients trust.
+    pub fn ca(&self) -> PathBuf {
+        self.folder.path().join("cert.pem")
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.folder.path().join("inboxlayer.toml")
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Serve {
+    fn drop(&mut self) {
+        self.kill();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the daemon's last lines ---\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
+        }
+    }
+}
+
+/// Writes a fresh self-signed pair, `cert.pem` and `key.pem`.
+pub fn certificate(folder: &Path) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(folder.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+}
+
+fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+}
+
+/// A relay that takes everything and remembers each subject with how often it came.
+pub struct Relay {
+    pub address: SocketAddr,
+    subjects: Arc<Mutex<BTreeMap<String, u32>>>,
+}
+
+impl Relay {
+    pub fn start() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let subjects = Arc::new(Mutex::new(BTreeMap::new()));
+        let kept = Arc::clone(&subjects);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                let kept = Arc::clone(&kept);
+                // A client that was killed in the middle is what these tests are about.
+                std::thread::spawn(move || drop(take_mail(stream, &kept)));
+            }
+        });
+        Self { address, subjects }
+    }
+
+    pub fn subjects(&self) -> BTreeMap<String, u32> {
+        self.subjects.lock().unwrap().clone()
+    }
+}
+
+fn take_mail(stream: TcpStream, kept: &Mutex<BTreeMap<String, u32>>) -> std::io::Result<()> {
+    let mut out = stream.try_clone()?;
+    out.write_all(b"220 relay ESMTP\r\n")?;
+    let mut subject = None;
+    let mut in_data = false;
+    for line in BufReader::new(stream).split(b'\n') {
+        let line = line?;
+        let line = String::from_utf8_lossy(&line).trim_end().to_owned();
+        if in_data {
+            if let Some(text) = line.strip_prefix("Subject: ") {
+                subject.get_or_insert(text.to_owned());
+            }
+            if line == "." {
+                in_data = false;
+                // First kept, then answered: what was answered has arrived.
+                *kept.lock().unwrap().entry(subject.take().unwrap_or_default()).or_insert(0) += 1;
+                out.write_all(b"250 2.0.0 taken\r\n")?;
+            }
+            continue;
+        }
+        let reply: &[u8] = match line.get(..4).unwrap_or_default().to_ascii_uppercase().as_str() {
+            "EHLO" => b"250-relay\r\n250-PIPELINING\r\n250 8BITMIME\r\n",
+            "DATA" => {
+                in_data = true;
+                b"354 go on\r\n"
+            }
+            "QUIT" => return out.write_all(b"221 bye\r\n"),
+            _ => b"250 2.0.0 ok\r\n",
+        };
+        out.write_all(reply)?;
+    }
+    Ok(())
+}
+
+/// The rows of a list answer.
+pub fn rows(body: &Value) -> &[Value] {
+    body["data"].as_array().map(Vec::as_slice).unwrap_or_default()
+}
