@@ -211,11 +211,12 @@ pub struct Queue {
     pub hop_limit: usize,
 }
 
-/// `[queue.relay]`
+/// `[queue.relay]`. With a password, or at port 465, nothing goes there but over TLS that verifies; without, TLS is used
+/// where it is offered.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Relay {
-    /// Its host name, which its certificate must carry.
+    /// Its host name, which its certificate must carry where it has to verify.
     pub host: String,
     /// Its port: 465 means TLS at once, others STARTTLS.
     pub port: u16,

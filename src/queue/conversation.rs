@@ -63,7 +63,7 @@ pub(super) enum Trust<'a> {
     Opportunistic,
     /// An MX whose TLS is broken: in plaintext (RFC 7435 §3).
     Plaintext,
-    /// A relay: TLS that verifies, or nothing.
+    /// A relay with credentials: TLS that verifies, or nothing.
     Relay(&'a Relay),
 }
 

@@ -180,7 +180,10 @@ impl Courier {
     async fn send(&self, domain: &crate::address::DomainName, parcel: &Parcel<'_>) -> Result<Vec<Outcome>, Outcome> {
         if let Some(relay) = &self.config.queue.relay {
             let sockets = self.relay_addresses(relay).await?;
-            return self.try_each(&relay.host, &sockets, Trust::Relay(relay), parcel).await;
+            // Without credentials and without TLS from the first octet, a relay is spoken to like any other host.
+            let guarded = relay.password.is_some() || relay.port == 465;
+            let trust = if guarded { Trust::Relay(relay) } else { Trust::Opportunistic };
+            return self.try_each(&relay.host, &sockets, trust, parcel).await;
         }
         let hosts = mx::hosts(&self.resolver, &self.config, domain.as_str()).await?;
         let mut last: Option<Outcome> = None;

@@ -27,15 +27,21 @@ impl Outcome {
     }
 }
 
-/// A script of `tests/stories/python`, with the packages of `tests/requirements.txt`.
+/// A script of `tests/stories/python`, run to its end.
 pub fn python(script: &str, arguments: &[&str], input: &[u8]) -> Outcome {
+    let mut command = python_command(script);
+    command.args(arguments);
+    run(command, input)
+}
+
+/// A script of `tests/stories/python`, with the packages of `tests/requirements.txt`, to be run.
+pub fn python_command(script: &str) -> Command {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let interpreter = root.join("target/python/bin/python3");
     assert!(interpreter.exists(), "{} is missing: run tests/run, which makes it", interpreter.display());
-    let script = root.join("tests/stories/python").join(script);
     let mut command = Command::new(interpreter);
-    command.arg("-B").arg(script).args(arguments);
-    run(command, input)
+    command.arg("-B").arg(root.join("tests/stories/python").join(script));
+    command
 }
 
 /// `swaks`.

@@ -12,10 +12,12 @@
 
 mod clients;
 mod command_line;
+mod crash_keeps_mail;
 mod daemon;
 mod isolation;
 mod outside;
 mod own_domain;
 mod refusals;
 mod rest;
+mod serve;
 mod tidy;

@@ -61,9 +61,9 @@ port = {relay}
             relay = relay.port(),
         );
         std::fs::write(folder.path().join("inboxlayer.toml"), text).unwrap();
-        let mut serve =
-            Self { child: None, folder, http, submissions, mx, imaps, operator: String::new() };
-        let made = Command::new(PROGRAM).args(["token", "create", "--operator", "--config"]).arg(serve.config()).output();
+        let mut serve = Self { child: None, folder, http, submissions, mx, imaps, operator: String::new() };
+        let made =
+            Command::new(PROGRAM).args(["token", "create", "--operator", "--config"]).arg(serve.config()).output();
         let made = made.unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let words = String::from_utf8(made.stdout).unwrap();
