@@ -1,1 +1,244 @@
-//! The registry.
+//! The registry over a real store, real keys and real DNS servers.
+
+use super::*;
+use crate::config::HumanDuration;
+use crate::dns::Resolver;
+use crate::dns::authority::play::{Fault, Kind, Play};
+use crate::dns::authority::{Authority, Zones};
+use crate::domain::judge::RecordStatus;
+use crate::domain::status::VerifiedStatus;
+use crate::id::InboxId;
+use crate::net::listener::Shutdown;
+use crate::net::ranges::AllowedNetworks;
+use crate::store::testing::{account, inbox, store_with_account};
+use std::net::Ipv4Addr;
+use tempfile::TempDir;
+
+struct World {
+    _dir: TempDir,
+    store: Store,
+    account: AccountId,
+    clock: Clock,
+    events: Events,
+    play: Play,
+    registry: Registry,
+    shutdown: Shutdown,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.shutdown.request();
+    }
+}
+
+async fn world() -> World {
+    let (dir, store, account) = store_with_account().await;
+    let play = Play::new(Ipv4Addr::LOCALHOST);
+    let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+    let server = authority.address();
+    let shutdown = Shutdown::new();
+    tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, shutdown.clone()));
+    let mut config = Config::default();
+    config.platform.allow_special_use = vec!["test".into()];
+    config.limits.domains = 5;
+    config.dns.resolvers = vec![server];
+    config.dns.authoritative_port = server.port();
+    config.dns.allow_networks = AllowedNetworks::loopback();
+    config.dns.timeout = HumanDuration(Duration::from_millis(300));
+    let (clock, events) = (Clock::manual(), Events::new());
+    let keys = Keys::open(store.clone(), dir.path(), &config).await.unwrap();
+    let (config, resolver) = (Arc::new(config.clone()), Resolver::new(&config.dns).unwrap());
+    let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
+    tokio::spawn(verifier.clone().run(shutdown.clone()));
+    let registry = Registry::new(config, store.clone(), clock.clone(), events.clone(), keys, verifier);
+    World { _dir: dir, store, account, clock, events, play, registry, shutdown }
+}
+
+impl World {
+    async fn create(&self, name: &str) -> CustomDomain {
+        self.registry.create(&self.account, name).await.unwrap()
+    }
+
+    fn publish(&self, domain: &CustomDomain) {
+        for record in &domain.records {
+            let kind = Kind::parse(record.record_type.as_str()).unwrap();
+            let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
+            self.play.set(&record.name, kind, &[value], 60).unwrap();
+        }
+    }
+
+    fn pass(&self, seconds: u64) {
+        self.clock.advance_to(self.clock.now().after(Duration::from_secs(seconds)));
+    }
+
+    async fn verify(&self, id: &DomainId) -> (CustomDomain, bool) {
+        self.registry.verify(&self.account, id, Some(LONGEST_WAIT)).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn the_object_has_the_documented_shape() {
+    let world = world().await;
+    let domain = world.create("YourDomain.com").await;
+    let json = serde_json::to_value(&domain).unwrap();
+    let mut names: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        [
+            "capabilities",
+            "catch_all_inbox_id",
+            "created_at",
+            "degraded_since",
+            "dkim_tokens",
+            "domain",
+            "id",
+            "is_default",
+            "last_checked_at",
+            "next_check_at",
+            "on_unverified",
+            "records",
+            "updated_at",
+            "verdict",
+            "verified_at",
+            "verified_status",
+            "window_ends_at",
+        ]
+    );
+    assert_eq!((&json["domain"], &json["verified_status"]), (&"yourdomain.com".into(), &"pending".into()));
+    assert_eq!(json["capabilities"], serde_json::json!({"sending": false, "receiving": false}));
+    assert_eq!(json["on_unverified"], "fallback");
+    let token = domain.dkim_tokens[0].as_str();
+    assert_eq!(
+        json["records"][0],
+        serde_json::json!({
+            "purpose": "dkim", "type": "CNAME", "name": format!("{token}._domainkey.yourdomain.com"),
+            "host_label": format!("{token}._domainkey"), "value": format!("{token}.dkim.inboxlayer.dev"),
+            "priority": null, "required": true, "status": "not_checked", "observed": [], "error": null,
+            "checked_at": null,
+        })
+    );
+    assert_eq!((&json["records"][3]["type"], &json["records"][3]["priority"]), (&"MX".into(), &10.into()));
+}
+
+#[tokio::test]
+async fn a_name_is_claimed_once_by_an_account_and_freely_by_another() {
+    let world = world().await;
+    let first = world.create("acme.test").await;
+    let again = world.registry.create(&world.account, "ACME.test.").await;
+    assert!(matches!(again, Err(CreateError::Exists(id)) if id == first.id));
+    let stranger = account(&world.store).await;
+    let second = world.registry.create(&stranger, "acme.test").await.unwrap();
+    assert!(first.dkim_tokens.iter().all(|token| !second.dkim_tokens.contains(token)));
+    assert!(matches!(world.registry.create(&world.account, "co.uk").await, Err(CreateError::Refused(_))));
+    for i in 1..5 {
+        world.create(&format!("d{i}.test")).await;
+    }
+    let full = world.registry.create(&world.account, "d5.test").await;
+    assert!(matches!(full, Err(CreateError::Full { limit: 5 })));
+    let page = world.registry.list(&world.account, None, 2).await.unwrap();
+    let rest = world.registry.list(&world.account, Some(&page[1].id), 10).await.unwrap();
+    assert_eq!((page[0].id.clone(), page.len(), rest.len()), (first.id, 2, 3));
+}
+
+#[tokio::test]
+async fn another_accounts_domain_is_not_there() {
+    let world = world().await;
+    let domain = world.create("acme.test").await;
+    let (stranger, registry) = (account(&world.store).await, &world.registry);
+    assert_eq!(registry.get(&stranger, &domain.id).await.unwrap(), None);
+    assert!(registry.list(&stranger, None, 10).await.unwrap().is_empty());
+    let patched = registry.patch(&stranger, &domain.id, DomainPatch::default()).await;
+    assert!(matches!(patched, Err(PatchError::NotFound)));
+    assert!(matches!(registry.verify(&stranger, &domain.id, None).await, Err(VerifyError::NotFound)));
+    assert!(!registry.delete(&stranger, &domain.id).await.unwrap());
+    assert_eq!(registry.get(&world.account, &domain.id).await.unwrap(), Some(domain));
+}
+
+#[tokio::test]
+async fn a_patch_changes_what_it_names_and_the_default_moves() {
+    let world = world().await;
+    let (one, two) = (world.create("one.test").await, world.create("two.test").await);
+    let mine = inbox(&world.store, &world.account, "mine").await;
+    let theirs = inbox(&world.store, &account(&world.store).await, "theirs").await;
+    let patch = async |id: &DomainId, change: DomainPatch| world.registry.patch(&world.account, id, change).await;
+    let catch_all = |inbox: Option<&InboxId>| DomainPatch { catch_all: Some(inbox.cloned()), ..DomainPatch::default() };
+    let default = |on| DomainPatch { is_default: Some(on), ..DomainPatch::default() };
+
+    assert!(matches!(patch(&one.id, catch_all(Some(&theirs))).await, Err(PatchError::UnknownInbox)));
+    assert_eq!(patch(&one.id, catch_all(Some(&mine))).await.unwrap().catch_all_inbox_id, Some(mine.clone()));
+    assert!(patch(&one.id, default(true)).await.unwrap().is_default);
+    let moved = patch(&two.id, default(true)).await.unwrap();
+    let left = world.registry.get(&world.account, &one.id).await.unwrap().unwrap();
+    assert_eq!((moved.is_default, left.is_default, left.catch_all_inbox_id), (true, false, Some(mine.clone())));
+    assert_eq!(world.store.default_claim(&mine).await.unwrap().unwrap().id, two.id);
+    assert!(!patch(&two.id, default(false)).await.unwrap().is_default);
+    assert_eq!(patch(&one.id, catch_all(None)).await.unwrap().catch_all_inbox_id, None);
+    let hold =
+        DomainPatch { on_unverified: Some(OnUnverified::Hold), is_default: Some(true), ..DomainPatch::default() };
+    assert!(matches!(patch(&one.id, hold).await, Err(PatchError::NotAvailable(OnUnverified::Hold))));
+    assert!(!world.registry.get(&world.account, &one.id).await.unwrap().unwrap().is_default);
+}
+
+#[tokio::test]
+async fn verify_checks_now_waits_and_is_limited() {
+    let world = world().await;
+    let domain = world.create("acme.test").await;
+    let (checked, settled) = world.verify(&domain.id).await;
+    assert!(settled);
+    assert_eq!(checked.verified_status, VerifiedStatus::Pending);
+    assert!(checked.records.iter().all(|r| r.status == RecordStatus::Missing && r.error.is_some()));
+    assert_eq!(checked.window_ends_at, domain.window_ends_at);
+    let again = world.registry.verify(&world.account, &domain.id, None).await;
+    let Err(VerifyError::RateLimited { retry_after }) = again else { panic!("{again:?}") };
+    assert!(retry_after <= Duration::from_secs(10) && retry_after > Duration::from_secs(5));
+
+    world.pass(10);
+    world.publish(&domain);
+    let (verified, _) = world.verify(&domain.id).await;
+    assert_eq!(verified.verified_status, VerifiedStatus::Verified);
+    assert_eq!(verified.capabilities, Capabilities { sending: true, receiving: true });
+    assert_eq!(verified.verdict, "All is well: acme.test is verified: it sends and receives here.");
+    assert!(verified.verified_at.is_some() && verified.window_ends_at.is_none());
+
+    // On a verified domain nothing else changes.
+    world.pass(10);
+    let (again, _) = world.verify(&domain.id).await;
+    assert_eq!((again.verified_at, again.updated_at), (verified.verified_at, verified.updated_at));
+
+    // Without waiting the answer comes at once.
+    world.pass(10);
+    let (asked, settled) = world.registry.verify(&world.account, &domain.id, None).await.unwrap();
+    assert!(!settled);
+    assert_eq!(asked.verified_status, VerifiedStatus::Verified);
+}
+
+#[tokio::test]
+async fn a_failed_domain_that_is_verified_again_has_a_new_window() {
+    let world = world().await;
+    let domain = world.create("acme.test").await;
+    world.pass(80 * 3600);
+    let (failed, _) = world.verify(&domain.id).await;
+    assert_eq!((failed.verified_status, failed.next_check_at), (VerifiedStatus::Failed, None));
+    assert_eq!(failed.records.len(), 6);
+    world.pass(10);
+    world.play.set_fault("acme.test", Some(Fault::Servfail)).unwrap();
+    let now = world.clock.now();
+    let (again, _) = world.verify(&domain.id).await;
+    assert_eq!(again.verified_status, VerifiedStatus::Pending);
+    assert!(again.window_ends_at.unwrap().since(now) >= Duration::from_secs(72 * 3600));
+    assert_eq!(again.dkim_tokens, domain.dkim_tokens);
+}
+
+#[tokio::test]
+async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_hear_of_it() {
+    let world = world().await;
+    let domain = world.create("acme.test").await;
+    let mut heard = world.events.subscribe(&world.account);
+    assert!(world.registry.delete(&world.account, &domain.id).await.unwrap());
+    assert_eq!(heard.recv().await, Ok(Event::DomainDeleted(domain.id.clone())));
+    assert!(!world.registry.delete(&world.account, &domain.id).await.unwrap());
+    assert_eq!(world.store.claim_for_identity(&domain.id).await.unwrap(), None);
+    let fresh = world.create("acme.test").await;
+    assert_ne!(fresh.dkim_tokens, domain.dkim_tokens);
+}
