@@ -185,11 +185,14 @@ fn missing(expected: &Expected) -> RecordError {
 }
 
 fn texts(sight: &Sight) -> Vec<&str> {
-    let text = |record| match record {
-        &RecordData::Txt(ref text) => Some(text.as_str()),
+    sight.answer.records().iter().filter_map(text_of).collect()
+}
+
+fn text_of(record: &RecordData) -> Option<&str> {
+    match record {
+        RecordData::Txt(text) => Some(text),
         _ => None,
-    };
-    sight.answer.records().iter().filter_map(text).collect()
+    }
 }
 
 fn unanswered(expected: &Expected, reason: &Indefinite) -> RecordError {
