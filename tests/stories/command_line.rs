@@ -53,7 +53,7 @@ fn from_an_operators_token_to_a_verified_domain() {
 fn a_message_that_waits_is_listed_tried_and_dropped() {
     let daemon = Daemon::start();
     let (api, token) = (daemon.api(), daemon.ready("token"));
-    api.post("/sandbox/dns/faults", serde_json::json!({"name": "silent.test", "fault": "servfail"})).expect(200);
+    api.post("/sandbox/dns/faults", serde_json::json!({"name": "silent.test", "fault": "servfail"})).expect(204);
     let draft = serde_json::json!({"to": "x@silent.test", "subject": "waits", "text": "Hello."});
     let sent = api.post(&format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id")), draft).expect(202);
     let id = sent.at("/id");

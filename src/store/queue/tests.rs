@@ -1,3 +1,5 @@
+//! The verbs of the queue on a real store.
+
 use super::*;
 use crate::address::ReversePath;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};

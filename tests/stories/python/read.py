@@ -25,7 +25,8 @@ except imaplib.IMAP4.error as error:
 _, boxes = imap.list()
 status, _ = imap.select("INBOX")
 assert status == "OK", status
-_, found = imap.uid("SEARCH", "SUBJECT", f'"{subject}"')
+status, found = imap.uid("SEARCH", "SUBJECT", f'"{subject}"')
+assert status == "OK", found
 messages = []
 for uid in found[0].split():
     _, parts = imap.uid("FETCH", uid, "(FLAGS BODY.PEEK[])")
