@@ -119,6 +119,19 @@ impl View {
     /// The UIDs of a set, rising, each once. UIDs that are not there are left out; a sequence number that is not there is an
     /// error (RFC 3501 §6.4.8, §9).
     pub fn select(&self, set: &SequenceSet, by_uid: bool) -> Result<Vec<u32>, NoSuchMessage> {
+        let exists = |value: &SeqOrUid| match value {
+            SeqOrUid::Value(value) => value.get() <= self.exists(),
+            SeqOrUid::Asterisk => !self.uids.is_empty(),
+        };
+        let exist = |sequence: &Sequence| match sequence {
+            Sequence::Single(one) => exists(one),
+            Sequence::Range(a, b) => exists(a) && exists(b),
+        };
+        if by_uid || set.0.as_ref().iter().all(exist) { Ok(self.clip(set, by_uid)) } else { Err(NoSuchMessage) }
+    }
+
+    /// The same, and sequence numbers that are not there are left out too.
+    pub fn clip(&self, set: &SequenceSet, by_uid: bool) -> Vec<u32> {
         let last = if by_uid { self.uids.last().copied().unwrap_or(0) } else { self.exists() };
         let place = |value: &SeqOrUid| match value {
             SeqOrUid::Value(value) => value.get(),
@@ -131,15 +144,11 @@ impl View {
                 Sequence::Range(a, b) => (place(a), place(b)),
             };
             let (low, high) = (a.min(b), a.max(b));
-            if !by_uid && (high > last || low == 0) {
-                return Err(NoSuchMessage);
-            }
-            let (from, to) = if by_uid {
+            ranges.push(if by_uid {
                 (self.uids.partition_point(|uid| *uid < low), self.uids.partition_point(|uid| *uid <= high))
             } else {
-                (index(low).saturating_sub(1), index(high))
-            };
-            ranges.push((from, to));
+                (index(low).saturating_sub(1), index(high).min(self.uids.len()))
+            });
         }
         ranges.sort_unstable();
         let (mut chosen, mut done) = (Vec::new(), 0);
@@ -150,7 +159,7 @@ impl View {
                 done = to;
             }
         }
-        Ok(chosen)
+        chosen
     }
 
     /// Notes flags that the client is told, or knows itself; answers whether they are news to it.

@@ -252,7 +252,7 @@ impl Wire {
         };
         match (decoded, incoming) {
             // What announces a literal that the framing could not read (`{99999999999+}`) leaves its octets unmarked.
-            (Err(Input::Unreadable(_, bytes)), _) if bytes.trim_ascii_end().ends_with(b"}") => {
+            (Err(Input::Unreadable(_, bytes)), _) if announces_literal(&bytes) => {
                 Input::Lost("the literal cannot be read")
             }
             (Err(input), _) => input,
@@ -359,6 +359,14 @@ impl Wire {
         }
         let _ = tokio::time::timeout(Duration::from_secs(2), self.stream.shutdown()).await;
     }
+}
+
+/// Whether a whole command ends as if a literal followed.
+fn announces_literal(command: &[u8]) -> bool {
+    let line = command.strip_suffix(b"\n").unwrap_or(command);
+    let Some(line) = line.strip_suffix(b"\r").unwrap_or(line).strip_suffix(b"}") else { return false };
+    let digits = line.rsplit(|octet| *octet == b'{').next().unwrap_or_default();
+    digits.len() < line.len() && digits.iter().all(|octet| octet.is_ascii_digit() || *octet == b'+')
 }
 
 /// Whether the literal announced at the end of `command` is the message of an APPEND, not its mailbox's name.

@@ -9,12 +9,15 @@ use std::ops::Range;
 const MAX_DEPTH: usize = 20;
 const MAX_PARTS: usize = 2000;
 
+/// `name=value`, names in lower case.
+pub(super) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// A media type with its parameters, in lower case but for the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::imap) struct ContentType {
     pub kind: Vec<u8>,
     pub subtype: Vec<u8>,
-    pub parameters: Vec<(Vec<u8>, Vec<u8>)>,
+    pub parameters: Parameters,
 }
 
 /// What a part is made of.
@@ -84,7 +87,7 @@ impl ContentType {
 }
 
 /// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
-pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Vec<(Vec<u8>, Vec<u8>)>) {
+pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
     let mut words = Vec::new();
     let mut parameters = Vec::new();
     let all = tokens(value, b"/;=");

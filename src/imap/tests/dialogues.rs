@@ -63,6 +63,11 @@ async fn messages() {
 }
 
 #[tokio::test]
+async fn search() {
+    play(&World::new().await, "search").await;
+}
+
+#[tokio::test]
 async fn octets_come_back_as_they_were_delivered() {
     let world = World::new().await;
     let mut body = String::from("\r\n.\r\n");

@@ -1,0 +1,167 @@
+//! A search as a tree of conditions, made ready for comparing: sets are UIDs, texts are in lower case.
+
+use super::matching::{Candidate, Text};
+use crate::imap::view::View;
+use crate::store::messages::Flags;
+use imap_codec::imap_types::core::AString;
+use imap_codec::imap_types::datetime::NaiveDate;
+use imap_codec::imap_types::search::SearchKey;
+
+/// What a message must be.
+#[derive(Debug)]
+pub(super) enum Query {
+    /// All of these.
+    All(Vec<Query>),
+    /// One of these.
+    Any(Vec<Query>),
+    /// Not this.
+    Not(Box<Query>),
+    /// One of these UIDs, rising.
+    Uids(Vec<u32>),
+    /// All of these flags set.
+    Flags(Flags),
+    /// This keyword, in lower case.
+    Keyword(String),
+    /// `\Recent`
+    Recent,
+    /// INTERNALDATE, in days.
+    Arrived(Span),
+    /// The Date field, in days.
+    Sent(Span),
+    /// More octets.
+    Larger(u32),
+    /// Fewer octets.
+    Smaller(u32),
+    /// A field of this name that contains the text.
+    Header(String, Text),
+    /// The decoded body contains it.
+    Body(Text),
+    /// The header or the body does.
+    Anywhere(Text),
+}
+
+/// Days since 1970-01-01, from the first to before the second.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Span(pub i64, pub i64);
+
+impl Span {
+    fn before(date: &NaiveDate) -> Self {
+        Self(i64::MIN, days(date))
+    }
+
+    fn since(date: &NaiveDate) -> Self {
+        Self(days(date), i64::MAX)
+    }
+
+    fn on(date: &NaiveDate) -> Self {
+        Self(days(date), days(date) + 1)
+    }
+
+    pub fn contains(self, day: i64) -> bool {
+        self.0 <= day && day < self.1
+    }
+}
+
+fn days(date: &NaiveDate) -> i64 {
+    // The default of chrono's date is 1970-01-01.
+    date.as_ref().signed_duration_since(Default::default()).num_days()
+}
+
+fn text(text: &AString<'_>) -> Text {
+    Text::new(text.as_ref())
+}
+
+impl Query {
+    /// All of `keys`, for the messages of `view`; `None` when a key is not known here.
+    pub fn new(keys: &[SearchKey<'_>], view: &View) -> Option<Self> {
+        keys.iter().map(|key| Self::of(key, view)).collect::<Option<_>>().map(Self::All)
+    }
+
+    fn of(key: &SearchKey<'_>, view: &View) -> Option<Self> {
+        use SearchKey as K;
+        let not = |query| Self::Not(Box::new(query));
+        let flag = Self::Flags;
+        let header = |name: &str, wanted| Self::Header(name.to_owned(), text(wanted));
+        Some(match key {
+            K::All => Self::All(Vec::new()),
+            K::And(keys) => Self::new(keys.as_ref(), view)?,
+            K::Or(a, b) => Self::Any(vec![Self::of(a, view)?, Self::of(b, view)?]),
+            K::Not(key) => not(Self::of(key, view)?),
+            K::SequenceSet(set) => Self::Uids(view.clip(set, false)),
+            K::Uid(set) => Self::Uids(view.clip(set, true)),
+
+            K::Answered => flag(Flags::ANSWERED),
+            K::Deleted => flag(Flags::DELETED),
+            K::Draft => flag(Flags::DRAFT),
+            K::Flagged => flag(Flags::FLAGGED),
+            K::Seen => flag(Flags::SEEN),
+            K::Unanswered => not(flag(Flags::ANSWERED)),
+            K::Undeleted => not(flag(Flags::DELETED)),
+            K::Undraft => not(flag(Flags::DRAFT)),
+            K::Unflagged => not(flag(Flags::FLAGGED)),
+            K::Unseen => not(flag(Flags::SEEN)),
+            K::Keyword(keyword) => Self::Keyword(keyword.inner().to_lowercase()),
+            K::Unkeyword(keyword) => not(Self::Keyword(keyword.inner().to_lowercase())),
+            K::Recent => Self::Recent,
+            K::Old => not(Self::Recent),
+            K::New => Self::All(vec![Self::Recent, not(flag(Flags::SEEN))]),
+
+            K::Before(date) => Self::Arrived(Span::before(date)),
+            K::On(date) => Self::Arrived(Span::on(date)),
+            K::Since(date) => Self::Arrived(Span::since(date)),
+            K::SentBefore(date) => Self::Sent(Span::before(date)),
+            K::SentOn(date) => Self::Sent(Span::on(date)),
+            K::SentSince(date) => Self::Sent(Span::since(date)),
+            K::Larger(size) => Self::Larger(*size),
+            K::Smaller(size) => Self::Smaller(*size),
+
+            K::Bcc(wanted) => header("Bcc", wanted),
+            K::Cc(wanted) => header("Cc", wanted),
+            K::From(wanted) => header("From", wanted),
+            K::Subject(wanted) => header("Subject", wanted),
+            K::To(wanted) => header("To", wanted),
+            K::Header(name, wanted) => header(std::str::from_utf8(name.as_ref()).ok()?, wanted),
+            K::Body(wanted) => Self::Body(text(wanted)),
+            K::Text(wanted) => Self::Anywhere(text(wanted)),
+            _ => return None,
+        })
+    }
+
+    /// Whether a message matches; `None` when more of it has to be read to tell.
+    pub fn matches(&self, candidate: &Candidate) -> Option<bool> {
+        match self {
+            Self::All(queries) => together(queries, candidate, false),
+            Self::Any(queries) => together(queries, candidate, true),
+            Self::Not(query) => query.matches(candidate).map(|verdict| !verdict),
+            Self::Uids(uids) => Some(uids.binary_search(&candidate.uid()).is_ok()),
+            Self::Flags(flags) => Some(candidate.marks.flags.contains(*flags)),
+            Self::Keyword(keyword) => {
+                Some(candidate.marks.keywords.split_ascii_whitespace().any(|k| k.eq_ignore_ascii_case(keyword)))
+            }
+            Self::Recent => Some(candidate.is_recent),
+            Self::Arrived(span) => candidate.day_of_arrival().map(|day| span.contains(day)),
+            Self::Larger(size) => candidate.size().map(|octets| octets > *size),
+            Self::Smaller(size) => candidate.size().map(|octets| octets < *size),
+            Self::Sent(span) => candidate.day_sent().map(|day| day.is_some_and(|day| span.contains(day))),
+            Self::Header(name, text) => candidate.header_contains(name, text),
+            Self::Body(text) => candidate.body_contains(text),
+            Self::Anywhere(text) => match candidate.any_field_contains(text) {
+                Some(false) => candidate.body_contains(text),
+                verdict => verdict,
+            },
+        }
+    }
+}
+
+/// Conditions taken together: `decisive` from one of them decides, whatever the others are.
+fn together(queries: &[Query], candidate: &Candidate, decisive: bool) -> Option<bool> {
+    let mut all_known = true;
+    for query in queries {
+        match query.matches(candidate) {
+            Some(verdict) if verdict == decisive => return Some(decisive),
+            Some(_) => {}
+            None => all_known = false,
+        }
+    }
+    all_known.then_some(!decisive)
+}
