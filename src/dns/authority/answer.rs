@@ -26,8 +26,8 @@ pub(super) enum Finding {
     NotOurs,
 }
 
-/// The answer; none for a question that is to time out.
-pub(super) async fn answer(zones: &Zones, request: &Message) -> Option<Message> {
+/// An answer with nothing in it yet: the question, and EDNS if it came with that (RFC 6891 §6.1.1).
+pub(super) fn begin(request: &Message) -> Message {
     let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata = hickory_proto::op::Metadata::response_from_request(&request.metadata);
     response.queries.clone_from(&request.queries);
@@ -36,6 +36,12 @@ pub(super) async fn answer(zones: &Zones, request: &Message) -> Option<Message> 
         edns.set_max_payload(UDP_PAYLOAD).set_version(0);
         response.set_edns(edns);
     }
+    response
+}
+
+/// The answer; none for a question that is to time out.
+pub(super) async fn answer(zones: &Zones, request: &Message) -> Option<Message> {
+    let mut response = begin(request);
     response.metadata.response_code = match question(request) {
         Ok((name, kind)) => {
             let recursive = zones.0.play.is_some() && request.metadata.recursion_desired;

@@ -15,7 +15,7 @@ pub mod play;
 pub use keys_zone::KeysZone;
 
 use crate::net::listener::{self, Capacity, Shutdown};
-use hickory_proto::op::{Message, MessageType, Metadata, OpCode, ResponseCode};
+use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use limit::{Limiter, Ruling};
 use play::Play;
@@ -185,15 +185,25 @@ async fn reply(zones: &Zones, question: &[u8], at_most: Option<u16>) -> Option<V
     }
     let response = answer::answer(zones, &request).await?;
     let size = at_most.map_or(u16::MAX, |most| request.max_payload().min(most));
-    encode(&response, size)
+    match encode(&response) {
+        Some(whole) if whole.len() <= usize::from(size) => Some(whole),
+        _ => encode(&emptied(response)),
+    }
 }
 
-fn encode(message: &Message, size: u16) -> Option<Vec<u8>> {
+fn encode(message: &Message) -> Option<Vec<u8>> {
     let mut octets = Vec::with_capacity(512);
-    let mut encoder = BinEncoder::new(&mut octets);
-    encoder.set_max_size(size);
-    message.emit(&mut encoder).ok()?;
+    message.emit(&mut BinEncoder::new(&mut octets)).ok()?;
     Some(octets)
+}
+
+/// With TC, and no records at all: a part of a set is of use to nobody (RFC 2181 §9), and an encoder that is stopped
+/// half-way leaves half a record behind.
+fn emptied(mut response: Message) -> Message {
+    response.metadata.truncation = true;
+    response.answers.clear();
+    response.authorities.clear();
+    response
 }
 
 /// FORMERR, if there is a header to take the id from.
@@ -203,7 +213,7 @@ fn unreadable(question: &[u8]) -> Option<Vec<u8>> {
         return None;
     }
     let id = u16::from_be_bytes([*high, *low]);
-    encode(&Message::error_msg(id, OpCode::Query, ResponseCode::FormErr), UDP_PAYLOAD)
+    encode(&Message::error_msg(id, OpCode::Query, ResponseCode::FormErr))
 }
 
 /// Nothing but the question and TC: whoever really is there asks again over TCP.
@@ -212,11 +222,7 @@ fn truncated(question: &[u8]) -> Option<Vec<u8>> {
     if request.metadata.message_type != MessageType::Query {
         return None;
     }
-    let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
-    response.metadata = Metadata::response_from_request(&request.metadata);
-    response.metadata.truncation = true;
-    response.queries = request.queries;
-    encode(&response, UDP_PAYLOAD)
+    encode(&emptied(answer::begin(&request)))
 }
 
 #[cfg(test)]
