@@ -35,15 +35,10 @@ impl Resolver {
     pub async fn observe(&self, questions: &[Question]) -> Vec<Sight> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
         let once: Vec<Question> = questions.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let (responsible, recursive) = tokio::join!(
-            self.responsible(&once, deadline),
+        let (authoritative, recursive) = tokio::join!(
+            self.ask_responsible(&once, deadline),
             join_all(once.iter().map(|question| self.ask_resolvers(question, deadline)))
         );
-        let asked = once.iter().zip(&responsible).map(|(question, servers)| {
-            let ask = |server: &SocketAddr| self.ask_by(*server, Role::Authoritative, question.clone(), deadline);
-            join_all(servers.iter().map(ask).collect::<Vec<_>>())
-        });
-        let authoritative = join_all(asked.collect::<Vec<_>>()).await;
         let answers: Vec<Answer> =
             authoritative.iter().zip(&recursive).map(|(theirs, cached)| reconcile(theirs, cached)).collect();
         let instead = join_all(once.iter().zip(&answers).map(|(q, answer)| self.instead(q, answer, deadline))).await;
@@ -54,6 +49,16 @@ impl Resolver {
             .collect();
         let unasked = || Sight { answer: Answer::indefinite(Indefinite::NoServer, None), instead: Vec::new() };
         questions.iter().map(|question| sights.get(question).cloned().unwrap_or_else(unasked)).collect()
+    }
+
+    /// The answers of the servers of each question's zone.
+    async fn ask_responsible(&self, questions: &[Question], deadline: Instant) -> Vec<Vec<Answer>> {
+        let responsible = self.responsible(questions, deadline).await;
+        let asked = questions.iter().zip(&responsible).map(|(question, servers)| {
+            let ask = |server: &SocketAddr| self.ask_by(*server, Role::Authoritative, question.clone(), deadline);
+            join_all(servers.iter().map(ask).collect::<Vec<_>>())
+        });
+        join_all(asked.collect::<Vec<_>>()).await
     }
 
     async fn ask_by(&self, server: SocketAddr, role: Role, question: Question, deadline: Instant) -> Answer {

@@ -235,7 +235,7 @@ fn configuration(
     config.dns.authoritative_port = dns.port();
     config.dns.allow_networks = AllowedNetworks::loopback();
     // A name that was told to time out must not hold up a test for long.
-    config.dns.timeout = HumanDuration::seconds(2);
+    config.dns.timeout = HumanDuration::seconds(1);
     config.dkim.zone = "dkim.amazonses.com".parse().map_err(|e| first(&e))?;
     config.dkim.name_server = "ns.play.test".parse().map_err(|e| first(&e))?;
     config.queue.smtp_port = smtp_port;
