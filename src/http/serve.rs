@@ -16,10 +16,16 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tower_service::Service;
 
-/// For the TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(10);
-/// For the head of a request, also the wait for the next one on a kept connection.
-const HEAD: Duration = Duration::from_secs(60);
+/// How long a client may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Patience {
+    /// For the TLS handshake.
+    pub(super) handshake: Duration,
+    /// For the head of a request, also the wait for the next one on a kept connection.
+    pub(super) head: Duration,
+}
+
+const PATIENCE: Patience = Patience { handshake: Duration::from_secs(10), head: Duration::from_secs(60) };
 /// A request head has at most so many octets; more is 431.
 const HEAD_OCTETS: usize = 32 * 1024;
 /// What one over the limit of connections is told.
@@ -38,15 +44,26 @@ pub async fn serve(
     capacity: Capacity,
     shutdown: Shutdown,
 ) {
+    serve_with(PATIENCE, listener, router, tls, capacity, shutdown).await;
+}
+
+pub(super) async fn serve_with(
+    patience: Patience,
+    listener: TcpListener,
+    router: Router,
+    tls: Option<ServerTls>,
+    capacity: Capacity,
+    shutdown: Shutdown,
+) {
     let ending = shutdown.clone();
     listener::serve("http", listener, capacity, TOO_MANY, shutdown, move |stream, peer| {
         let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
         async move {
             let Some(tls) = tls else {
-                return connection(stream, peer, router, ending).await;
+                return connection(stream, peer, router, patience, ending).await;
             };
-            match tokio::time::timeout(HANDSHAKE, tls.accept(stream)).await {
-                Ok(Ok(stream)) => connection(stream, peer, router, ending).await,
+            match tokio::time::timeout(patience.handshake, tls.accept(stream)).await {
+                Ok(Ok(stream)) => connection(stream, peer, router, patience, ending).await,
                 Ok(Err(error)) => tracing::debug!(door = "http", %peer, %error, "the TLS handshake failed"),
                 Err(_) => tracing::debug!(door = "http", %peer, "the TLS handshake took too long"),
             }
@@ -55,7 +72,7 @@ pub async fn serve(
     .await;
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, router: Router, shutdown: Shutdown)
+async fn connection<S>(stream: S, peer: SocketAddr, router: Router, patience: Patience, shutdown: Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -67,7 +84,7 @@ where
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(patience.head)
         .max_header_size(HEAD_OCTETS)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);

@@ -134,7 +134,8 @@ impl World {
 async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> HttpContext {
     let config = Arc::new(config);
     let events = Events::new();
-    let authenticator = Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), 1000);
+    let platform = config.platform.domain.clone();
+    let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, config.limits.failed_logins);
     let keys = Keys::open(store.clone(), dir, &config).await.unwrap();
     let resolver = Resolver::new(&config.dns).unwrap();
     let (signer, queue_events) = (keys.signer(), events.clone());

@@ -1,11 +1,13 @@
 //! The API from outside, over real sockets.
 
+mod connections;
 mod domains;
 mod isolation;
 mod messages;
 
 use super::testing::World;
 use crate::authentication::login::Scope;
+use crate::config::Config;
 use crate::events::Event;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -33,6 +35,21 @@ async fn without_a_good_token_nothing_opens() {
             assert!(answer.header("www-authenticate").unwrap().starts_with("Bearer"));
         }
     }
+}
+
+#[tokio::test]
+async fn guessing_tokens_is_slowed_and_a_known_token_still_opens() {
+    let mut config = Config::default();
+    config.limits.failed_logins = 3;
+    let world = World::serving_with(config, super::router).await;
+    assert_eq!(world.get(&world.ours.token, "/api/v1/inboxes").await.status, 200);
+    for _ in 0..3 {
+        assert_eq!(world.get("guess", "/api/v1/inboxes").await.status, 401);
+    }
+    let slowed = world.get("guess", "/api/v1/inboxes").await;
+    assert_eq!((slowed.status, slowed.code()), (429, "too_many_requests"));
+    assert!(slowed.header("retry-after").unwrap().parse::<u64>().unwrap() <= 600);
+    assert_eq!(world.get(&world.ours.token, "/api/v1/inboxes").await.status, 200);
 }
 
 #[tokio::test]

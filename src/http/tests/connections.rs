@@ -1,0 +1,83 @@
+//! Connections: TLS, clients that stall, too many at once.
+
+use crate::http::serve::{Patience, serve_with};
+use crate::net::listener::{Capacity, Shutdown};
+use crate::net::tls::ServerTls;
+use axum::Router;
+use axum::routing::get;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Serves one path; the shutdown ends it.
+async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (SocketAddr, Shutdown) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
+    let router = Router::new().route("/", get(async || "hello"));
+    let patience = Patience { handshake: patience, head: patience };
+    let capacity = Capacity { total: most, per_address: most };
+    tokio::spawn(serve_with(patience, listener, router, tls, capacity, shutdown.clone()));
+    (address, shutdown)
+}
+
+const LONG: Duration = Duration::from_secs(60);
+const SHORT: Duration = Duration::from_millis(100);
+
+#[tokio::test]
+async fn tls_where_it_is_asked_for_and_nothing_in_the_clear_there() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let (chain, key) = (dir.path().join("chain.pem"), dir.path().join("key.pem"));
+    std::fs::write(&chain, made.cert.pem()).unwrap();
+    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let (address, _shutdown) = serving(Some(ServerTls::load(&chain, &key).unwrap()), LONG, 10).await;
+
+    let root = reqwest::Certificate::from_pem(made.cert.pem().as_bytes()).unwrap();
+    let client = reqwest::Client::builder().tls_certs_only([root]).resolve("localhost", address).build().unwrap();
+    let url = format!("https://localhost:{}/", address.port());
+    assert_eq!(client.get(url).send().await.unwrap().text().await.unwrap(), "hello");
+
+    let mut plain = TcpStream::connect(address).await.unwrap();
+    plain.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(!answer.windows(5).any(|w| w == b"hello"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_stalls_loses_its_connection() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (address, _shutdown) = serving(None, SHORT, 10).await;
+    for beginning in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(beginning.as_bytes()).await.unwrap();
+        // Ends only because the server closes, also after an answered request.
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer).await;
+        assert_eq!(answer.contains("hello"), beginning.ends_with("\r\n\r\n"), "{beginning:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn one_over_the_limit_is_told_and_a_place_is_given_back() {
+    let (address, shutdown) = serving(None, LONG, 1).await;
+    let first = TcpStream::connect(address).await.unwrap();
+    let mut second = TcpStream::connect(address).await.unwrap();
+    let mut answer = String::new();
+    let _ = second.read_to_string(&mut answer).await;
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("Retry-After"), "{answer}");
+    drop(first);
+    loop {
+        let mut third = TcpStream::connect(address).await.unwrap();
+        let asked = third.write_all(b"GET / HTTP/1.0\r\n\r\n").await;
+        let mut answer = String::new();
+        if asked.is_ok() && third.read_to_string(&mut answer).await.is_ok() && answer.contains("hello") {
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+    shutdown.request();
+    assert!(shutdown.finished(LONG).await);
+}
