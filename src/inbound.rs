@@ -136,7 +136,9 @@ impl Inbound {
             for_address,
             now,
         });
-        stamped.extend_from_slice(header);
+        // Results under our name that are not ours would be believed (RFC 8601 §5).
+        let platform = &self.config.platform;
+        stamped.extend(message::without_results_of(header, &[&platform.hostname, &platform.domain]));
         // A message that is nothing but fields lacks the empty line.
         if !(header == b"\r\n" || header.ends_with(b"\r\n\r\n")) {
             stamped.extend_from_slice(b"\r\n");

@@ -27,7 +27,7 @@ pub struct Outgoing<'a> {
     pub inbox: &'a InboxName,
     /// The local parts of the inbox's aliases at the identity's own domain (lower case).
     pub aliases: &'a [String],
-    /// Every custom domain of the account and the platform's: for "an address of I" in Sender and Resent-From.
+    /// The account's verified domains and the platform's: for "an address of I" in Sender and Resent-From.
     pub own_domains: &'a [DomainName],
     /// The platform's domain: with `hostname`, the names we sign Authentication-Results with.
     pub platform: &'a DomainName,

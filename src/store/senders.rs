@@ -44,9 +44,10 @@ impl Sender {
         self.aliases.iter().filter(|(id, _)| Some(id) == domain).map(|(_, local)| local.clone()).collect()
     }
 
-    /// The custom domains of the account and the platform's.
+    /// The platform's domain and the account's verified ones: no field names another as the sender's own.
     pub fn own_domains(&self, platform: &DomainName) -> Vec<DomainName> {
-        std::iter::once(platform).chain(self.claims.iter().map(|claim| &claim.name)).cloned().collect()
+        let verified = self.claims.iter().filter(|claim| claim.status == VerifiedStatus::Verified);
+        std::iter::once(platform).chain(verified.map(|claim| &claim.name)).cloned().collect()
     }
 }
 

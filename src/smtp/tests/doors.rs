@@ -46,6 +46,20 @@ async fn a_message_for_one_is_stamped_and_otherwise_as_it_came() {
 }
 
 #[tokio::test]
+async fn results_under_our_name_that_are_not_ours_do_not_come_in() {
+    let world = World::new().await;
+    let mut client = greeted(&world).await;
+    envelope(&mut client, &["ann@inboxlayer.dev"]).await;
+    let forged = "Authentication-Results: inboxlayer.dev; dkim=pass\r\n";
+    let theirs = "Authentication-Results: x.example; spf=pass\r\n";
+    client.send(format!("{forged}{theirs}Subject: s\r\n\r\nhello\r\n.\r\n").as_bytes()).await;
+    client.expect("250 2.0.0").await;
+    let [stored] = world.mail(&world.ann).await.try_into().unwrap();
+    assert!(stored.ends_with(&format!("\r\n{theirs}Subject: s\r\n\r\nhello\r\n")), "{stored}");
+    assert!(!stored.contains("dkim=pass"), "{stored}");
+}
+
+#[tokio::test]
 async fn a_message_for_several_is_stored_once_and_names_none_of_them() {
     let world = World::new().await;
     let mut client = world.knock(Knock::Mx).await;
