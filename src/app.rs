@@ -31,7 +31,7 @@ use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 
 /// How often the certificate's files are looked at.
-const CERTIFICATE_PAUSE: Duration = Duration::from_secs(30);
+const CERTIFICATE_PAUSE: Duration = Duration::from_secs(5);
 /// How long open sessions have to end after they were told.
 const DOORS_PATIENCE: Duration = Duration::from_secs(15);
 /// How long deliveries and checks under way have to end. What is cut off is tried again after the next start.

@@ -3,7 +3,7 @@
 use crate::clients::{Outcome, run};
 use crate::rest::Rest;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -62,6 +62,11 @@ impl Daemon {
     /// The REST API with another token.
     pub fn api_as(&self, token: &str) -> Rest {
         Rest::new(self.ready("http"), token)
+    }
+
+    /// The ready file.
+    pub fn ready_file(&self) -> PathBuf {
+        self.folder.path().join("ready.json")
     }
 
     /// Everything it has logged, over all starts.

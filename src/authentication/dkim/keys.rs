@@ -139,6 +139,7 @@ impl Keys {
     async fn make_and_put(&self, domain: &DomainId, token: &str) -> Result<(), KeysError> {
         let (sealed, public) = make(self.seal.clone(), token.to_owned()).await?;
         self.store.dkim_put(token.to_owned(), Some(domain.clone()), sealed, public, Timestamp::real()).await?;
+        self.signer.key_made();
         Ok(())
     }
 }

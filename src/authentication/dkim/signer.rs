@@ -18,9 +18,14 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
 
 /// Parsed keys kept in memory: some 2 KiB each.
 const CACHED_KEYS: usize = 1024;
+/// How long a key that is being made is waited for.
+const KEY_PATIENCE: Duration = Duration::from_secs(10);
 /// Octets of a line before it is folded.
 const LINE: usize = 74;
 
@@ -52,6 +57,8 @@ pub struct Signer {
     seal: Seal,
     platform: Arc<Platform>,
     cache: Arc<Mutex<Cache>>,
+    // Some key has been made.
+    made: watch::Sender<()>,
 }
 
 impl std::fmt::Debug for Signer {
@@ -62,22 +69,13 @@ impl std::fmt::Debug for Signer {
 
 impl Signer {
     pub(super) fn new(store: Store, seal: Seal, platform: Platform) -> Self {
-        Self { store, seal, platform: Arc::new(platform), cache: Arc::default() }
+        Self { store, seal, platform: Arc::new(platform), cache: Arc::default(), made: watch::Sender::new(()) }
     }
 
     /// The `DKIM-Signature` field for a message, with its CRLF, to stand before the header block. `header` ends with the
     /// empty line. Runs off the async threads.
     pub async fn sign(&self, identity: &SendIdentity, header: &[u8], body: &[u8]) -> Result<Vec<u8>, SignError> {
-        let (domain, selector) = match identity {
-            SendIdentity::Platform { .. } => (self.platform.domain.clone(), self.platform.selector.clone()),
-            SendIdentity::Custom { domain, .. } => {
-                let selectors = self.store.dkim_selectors(domain.id()).await?;
-                // A claim whose records were never seen has none published: then any key that is there.
-                let published = selectors.iter().any(|s| s.published);
-                let chosen = selectors.into_iter().find(|s| s.has_key && (s.published || !published));
-                (domain.name().clone(), chosen.ok_or_else(|| SignError::NoKey(domain.name().to_string()))?.token)
-            }
-        };
+        let (domain, selector) = self.choose_and_wait(identity).await?;
         let key = self.key(&selector, &domain).await?;
         // The header is hashed as its signed fields alone, which are made here; the body may be large.
         let (names, fields) = canonical::fields(header);
@@ -85,6 +83,42 @@ impl Signer {
         tokio::task::spawn_blocking(move || field(&key, &domain, &selector, &names, fields, &body, Timestamp::real()))
             .await
             .map_err(|e| SignError::Crypto(e.to_string()))?
+    }
+
+    /// Says that a key has been made, to those who wait for one.
+    pub(super) fn key_made(&self) {
+        self.made.send_replace(());
+    }
+
+    /// The domain and the selector to sign with. A domain can be verified faster than its first key is made: that key
+    /// is waited for, rather than telling the client to come again.
+    async fn choose_and_wait(&self, identity: &SendIdentity) -> Result<(DomainName, String), SignError> {
+        let mut made = self.made.subscribe();
+        let end = Instant::now() + KEY_PATIENCE;
+        loop {
+            match self.choose(identity).await {
+                Err(SignError::NoKey(domain)) => {
+                    if !matches!(timeout_at(end, made.changed()).await, Ok(Ok(()))) {
+                        return Err(SignError::NoKey(domain));
+                    }
+                }
+                chosen => return chosen,
+            }
+        }
+    }
+
+    async fn choose(&self, identity: &SendIdentity) -> Result<(DomainName, String), SignError> {
+        match identity {
+            SendIdentity::Platform { .. } => Ok((self.platform.domain.clone(), self.platform.selector.clone())),
+            SendIdentity::Custom { domain, .. } => {
+                let selectors = self.store.dkim_selectors(domain.id()).await?;
+                // A claim whose records were never seen has none published: then any key that is there.
+                let published = selectors.iter().any(|s| s.published);
+                let chosen = selectors.into_iter().find(|s| s.has_key && (s.published || !published));
+                let chosen = chosen.ok_or_else(|| SignError::NoKey(domain.name().to_string()))?;
+                Ok((domain.name().clone(), chosen.token))
+            }
+        }
     }
 
     async fn key(&self, selector: &str, domain: &DomainName) -> Result<Arc<RsaKeyPair>, SignError> {

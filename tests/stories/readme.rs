@@ -1,0 +1,30 @@
+//! The README tells the truth: its ten lines of shell do what they say.
+
+use crate::clients::run;
+use crate::daemon::Daemon;
+use std::path::Path;
+use std::process::Command;
+
+#[test]
+fn the_ten_lines_of_the_readme_work_when_pasted() {
+    let daemon = Daemon::start();
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let block = readme.split("```sh\n").nth(2).unwrap().split("```").next().unwrap();
+    assert!(block.lines().count() <= 10 && block.starts_with("ready()"), "{block}");
+    // As pasted, but for where the sandbox wrote its file and where the program was built.
+    let program = Path::new(env!("CARGO_BIN_EXE_inboxlayer")).parent().unwrap();
+    let script = block
+        .replace("target/sandbox.json", daemon.ready_file().to_str().unwrap())
+        .replace("$PWD/target/debug", program.to_str().unwrap());
+    let mut command = Command::new("bash");
+    command.arg("-eu");
+    let outcome = run(command, script.as_bytes()).succeeded();
+    assert!(outcome.stderr.is_empty(), "{outcome:?}");
+    let platform = daemon.ready("inbox");
+    let custom = format!("{}@acme.test", platform.split('@').next().unwrap());
+    for (subject, from) in [("while pending", platform), ("once verified", &*custom)] {
+        let line = outcome.stdout.lines().find(|line| line.contains(&format!("\"subject\":\"{subject}\"")));
+        let line = line.unwrap_or_else(|| panic!("{subject}: {}", outcome.stdout));
+        assert!(line.contains(&format!("\"mail_from\":\"{from}\"")), "{line}");
+    }
+}

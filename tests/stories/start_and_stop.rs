@@ -1,0 +1,117 @@
+//! Starting and stopping: what is wrong is said before anything runs, the service manager is told, open sessions are told,
+//! and a new certificate needs no restart.
+
+use crate::clients::run;
+use crate::serve::{Serve, certificate};
+use std::io::{BufRead, BufReader};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixDatagram;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A relay that nobody asks in these stories.
+fn nobody() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 9).into()
+}
+
+#[test]
+fn a_wrong_configuration_starts_nothing_and_names_its_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, data) = (folder.path().join("wrong.toml"), folder.path().join("data"));
+    let text = format!("data_dir = \"{}\"\n\n[http]\nlisten = \"127.0.0.1:0\"\nport = 80\n", data.display());
+    std::fs::write(&file, text).unwrap();
+    for verb in
+        [["serve", "--config"].as_slice(), &["config", "check", "--config"], &["token", "create", "--operator", "-c"]]
+    {
+        let mut command = Command::new(PROGRAM);
+        command.args(verb).arg(&file);
+        let outcome = run(command, b"");
+        assert_eq!(outcome.code, 2, "{outcome:?}");
+        let says = format!("error: {}:5: unknown field `port`, expected `listen` or `tls`\n  fix: ", file.display());
+        assert!(outcome.stderr.starts_with(&says), "{outcome:?}");
+    }
+    assert!(!data.exists());
+}
+
+#[test]
+fn a_port_that_is_taken_is_named() {
+    let serve = Serve::start(nobody(), "");
+    let mut command = Command::new(PROGRAM);
+    let other = tempfile::tempdir().unwrap();
+    command.args(["serve", "--config"]).arg(serve.config()).env("INBOXLAYER_DATA_DIR", other.path());
+    let outcome = run(command, b"");
+    assert_eq!(outcome.code, 1, "{outcome:?}");
+    assert!(
+        outcome.stderr.contains("http.listen: cannot listen at ") && outcome.stderr.contains("\n  fix: "),
+        "{outcome:?}"
+    );
+    // The same data twice is refused as well.
+    let mut command = Command::new(PROGRAM);
+    command.args(["token", "create", "--operator", "--config"]).arg(serve.config());
+    let outcome = run(command, b"");
+    assert!(outcome.code == 1 && outcome.stderr.contains("is in use") && outcome.stdout.is_empty(), "{outcome:?}");
+}
+
+#[test]
+fn open_sessions_are_told_and_the_end_is_a_success() {
+    let mut serve = Serve::start(nobody(), "");
+    let stream = TcpStream::connect(serve.mx).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut lines = BufReader::new(stream).lines();
+    assert!(lines.next().unwrap().unwrap().starts_with("220 "));
+    assert!(serve.terminate(), "{}", serve.log());
+    assert!(lines.next().unwrap().unwrap().starts_with("421 "));
+    assert!(lines.next().is_none());
+    assert!(serve.log().contains("stopped"), "{}", serve.log());
+    // What it leaves opens clean.
+    serve.launch();
+    serve.api().get("/healthz").expect(200);
+}
+
+#[test]
+fn the_service_manager_hears_of_start_and_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let word = || {
+        let mut octets = [0; 64];
+        let length = socket.recv(&mut octets).expect("a word");
+        String::from_utf8(octets[..length].to_vec()).unwrap()
+    };
+    let mut child = Command::new(PROGRAM)
+        .args(["sandbox", "--port-base", "0", "--data-dir"])
+        .arg(folder.path().join("data"))
+        .env("NOTIFY_SOCKET", &path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    assert_eq!(word(), "READY=1");
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    assert_eq!(word(), "STOPPING=1");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_new_certificate_is_taken_in_use_without_a_restart() {
+    let serve = Serve::start(nobody(), "");
+    let shown = || {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &serve.submissions.to_string()]);
+        run(command, b"").stdout
+    };
+    let old = std::fs::read_to_string(serve.ca()).unwrap().replace("\r\n", "\n");
+    assert!(shown().contains(old.trim()), "{}", shown());
+    certificate(serve.ca().parent().unwrap());
+    let new = std::fs::read_to_string(serve.ca()).unwrap().replace("\r\n", "\n");
+    let began = Instant::now();
+    while !shown().contains(new.trim()) {
+        assert!(began.elapsed() < PATIENCE, "{}", serve.log());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
