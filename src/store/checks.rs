@@ -4,6 +4,10 @@
 //! the status is read anew. At most one claim per name is verified: another becomes verified only together with the first
 //! one's failure, on the evidence that the first one's own records are gone.
 
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;
+
 use super::domains::{DomainRow, find, find_all};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
