@@ -8,8 +8,8 @@
 //! | 1 rules | [`domain`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`dns`], [`authentication`], [`net`] | files, sockets, SQL |
 //! | 3 services | [`events`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`] | floors 0 to 2 |
-//! | 4 doors | [`smtp`], [`imap`], [`http`], [`sandbox`] | a protocol each, and the services |
-//! | top | [`app`], [`cli`] | all of it: opens, binds, starts, stops |
+//! | 4 doors | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
+//! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
 // Floor 0: words.
 pub mod address;
@@ -41,9 +41,9 @@ pub mod verifier;
 // Floor 4: doors.
 pub mod http;
 pub mod imap;
-pub mod sandbox;
 pub mod smtp;
 
 // Top: what puts it together.
 pub mod app;
 pub mod cli;
+pub mod sandbox;

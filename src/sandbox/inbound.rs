@@ -1,12 +1,12 @@
 //! `POST /sandbox/inbound`: a message from outside, through the MX door, over a real connection.
 
-use super::problem::{Body, Problem};
+use super::body::Body;
 use super::world::World;
 use crate::address::{Address, ReversePath};
 use crate::envelope::{EnhancedCode, Reply};
+use crate::http::Problem;
 use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
 use mail_send::SmtpClient;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -18,7 +18,6 @@ use tokio::net::TcpStream;
 
 /// A reply is waited for no longer: the daemon is on this machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-const ADDRESS_FIX: &str = "write addresses like a@example.org; mail_from may be empty, for a bounce";
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,21 +37,23 @@ enum OneOrMore {
 /// Answers 200 with what the MX said, whatever that was: the last reply, and one for each recipient.
 pub(super) async fn deliver(State(world): State<World>, Body(asked): Body<Inbound>) -> Result<Json<Value>, Problem> {
     let mail_from =
-        ReversePath::parse(&asked.mail_from).map_err(|e| Problem::invalid(format!("mail_from: {e}"), ADDRESS_FIX))?;
+        ReversePath::parse(&asked.mail_from).map_err(|e| Problem::invalid_field("mail_from", e.to_string()))?;
     let recipients = match asked.rcpt_to {
         OneOrMore::One(one) => vec![one],
         OneOrMore::More(more) => more,
     };
     if recipients.is_empty() {
-        return Err(Problem::invalid("rcpt_to: there is no recipient", ADDRESS_FIX));
+        return Err(Problem::invalid_field("rcpt_to", "there is no recipient"));
     }
     let recipients = recipients.iter().map(|text| recipient(text)).collect::<Result<Vec<_>, _>>()?;
-    let mx = *world.mx.get().ok_or_else(|| {
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "starting", "the MX does not listen yet", "try again")
-    })?;
+    // It is bound before the first request can come.
+    let mx = *world.mx.get().ok_or_else(Problem::unavailable)?;
     let raw = with_crlf(asked.raw);
     let said = converse(mx, &mail_from, &recipients, &raw).await;
-    said.map(Json).map_err(|error| Problem::unavailable(&error))
+    said.map(Json).map_err(|error| {
+        tracing::error!(%error, "the MX door could not be talked to");
+        Problem::unavailable()
+    })
 }
 
 fn recipient(text: &str) -> Result<String, Problem> {
@@ -60,7 +61,7 @@ fn recipient(text: &str) -> Result<String, Problem> {
     if text.eq_ignore_ascii_case("postmaster") {
         return Ok(text.to_owned());
     }
-    let address = Address::parse(text).map_err(|e| Problem::invalid(format!("rcpt_to: {e}"), ADDRESS_FIX))?;
+    let address = Address::parse(text).map_err(|e| Problem::invalid_field("rcpt_to", e.to_string()))?;
     Ok(address.to_string())
 }
 

@@ -12,12 +12,12 @@
 //!
 //! Its DNS is [`crate::dns::authority::play`].
 
+mod body;
 mod certificates;
 mod first;
 mod inbound;
 mod outside;
 mod ports;
-mod problem;
 mod publish;
 mod ready;
 mod state;

@@ -71,3 +71,74 @@ async fn a_restart_on_kept_data_finds_the_world_as_it_was() {
     // One sandbox at a time.
     assert!(matches!(Prepared::new(options(dir.path())).await, Err(SandboxError::Start(_))));
 }
+
+struct Caller {
+    client: reqwest::Client,
+    base: String,
+    token: String,
+}
+
+impl Caller {
+    fn of(sandbox: &Sandbox) -> Self {
+        let ready = serde_json::to_value(&sandbox.ready).unwrap();
+        let text = |key: &str| ready[key].as_str().unwrap().to_owned();
+        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        Self { client, base: text("http"), token: text("token") }
+    }
+
+    async fn post(&self, path: &str, body: serde_json::Value) -> serde_json::Value {
+        let request = self.client.post(format!("{}{path}", self.base)).bearer_auth(&self.token).json(&body);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+
+    async fn get(&self, path: &str) -> serde_json::Value {
+        let request = self.client.get(format!("{}{path}", self.base)).bearer_auth(&self.token);
+        request.send().await.unwrap().json().await.unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mail_from_outside_comes_in_through_the_mx_door_octet_by_octet() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(options(dir.path())).await.unwrap();
+    let caller = Caller::of(&sandbox);
+    let inbound = |to: &str, raw: &str| serde_json::json!({"mail_from": "ann@example.org", "rcpt_to": to, "raw": raw});
+    for (to, raw, code) in [
+        ("demo@inboxlayer.dev", "Subject: plain\n\nhello\n", 250),
+        // A dot at the very first octet is no end of the message.
+        ("demo@inboxlayer.dev", ".\r\nMAIL FROM:<eve@example.net>\r\n", 250),
+        ("demo@inboxlayer.dev", "Subject: dots\r\n\r\n.\r\n..\r\n", 250),
+        ("demo@inboxlayer.dev", "Subject: smuggled\r\n\r\na\n.\r\nb\r\n", 550),
+        ("nobody@inboxlayer.dev", "Subject: x\n\n", 550),
+        ("a@elsewhere.example", "Subject: x\n\n", 554),
+    ] {
+        let said = caller.post("/sandbox/inbound", inbound(to, raw)).await;
+        assert_eq!(said["code"], code, "{raw:?}: {said}");
+        assert!(said["reply"].as_str().unwrap().starts_with(&code.to_string()) && said["enhanced_code"].is_string());
+    }
+    let ready = serde_json::to_value(&sandbox.ready).unwrap();
+    let messages = caller.get(&format!("/api/v1/inboxes/{}/messages", ready["inbox_id"].as_str().unwrap())).await;
+    assert_eq!(messages["data"].as_array().unwrap().len(), 3, "{messages}");
+    stop(sandbox).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clock_lets_a_window_pass_check_by_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let sandbox = Sandbox::start(options(dir.path())).await.unwrap();
+    let caller = Caller::of(&sandbox);
+    let domain = caller.post("/api/v1/custom_domains", serde_json::json!({"domain": "acme.test"})).await;
+    let path = format!("/api/v1/custom_domains/{}", domain["id"].as_str().unwrap());
+    let advance = |hours: u64| serde_json::json!({"advance_seconds": hours * 3600});
+    caller.post("/sandbox/clock", advance(71)).await;
+    let pending = caller.get(&path).await;
+    assert_eq!(pending["verified_status"], "pending");
+    // It was looked at on the way, not only at the end.
+    assert_ne!(pending["last_checked_at"], serde_json::Value::Null);
+    caller.post("/sandbox/clock", advance(2)).await;
+    assert_eq!(caller.get(&path).await["verified_status"], "failed");
+    let checks = dir.path().join("sandbox.json");
+    let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(checks).unwrap()).unwrap();
+    assert_eq!(kept["clock_ahead_seconds"], 73 * 3600);
+    stop(sandbox).await;
+}

@@ -3,9 +3,11 @@
 //! Invariant: what falls due on the way is done in the order of its time, at its time; so a window of three days passes
 //! as it would, check by check. Only the clock of timers and statuses moves: messages and certificates read real time.
 
-use super::problem::{Body, Problem};
+use super::body::Body;
+use super::verbs::failed;
 use super::world::World;
 use crate::clock::Timestamp;
+use crate::http::Problem;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
@@ -26,13 +28,13 @@ pub(super) struct Advance {
 
 pub(super) async fn advance(State(world): State<World>, Body(asked): Body<Advance>) -> Result<Json<Value>, Problem> {
     if asked.advance_seconds > MOST {
-        let fix = "advance by at most ten years at once";
-        return Err(Problem::invalid(format!("advance_seconds: {} is too far", asked.advance_seconds), fix));
+        let message = format!("{} is over ten years: advance in smaller steps", asked.advance_seconds);
+        return Err(Problem::invalid_field("advance_seconds", message));
     }
     let _moving = world.moving.lock().await;
     // Before the work: after a crash in the midst of it, time does not run backward.
     let ahead = world.state.clock_ahead_seconds().saturating_add(asked.advance_seconds);
-    world.state.set_clock_ahead(ahead).await?;
+    world.state.set_clock_ahead(ahead).await.map_err(failed)?;
     let clock = &world.services.clock;
     let target = clock.now().after(Duration::from_secs(asked.advance_seconds));
     pass(&world, target).await;

@@ -3,11 +3,12 @@
 //! Invariant: they answer a browser only when its page is from this machine: a name that somebody points at 127.0.0.1,
 //! or a form on another site, gets 403.
 
-use super::problem::{Body, Problem};
+use super::body::{Body, LIMIT};
 use super::state::RecordSet;
 use super::world::World;
 use super::{inbound, publish, time};
 use crate::dns::authority::play::{Fault, Kind, PlayError};
+use crate::http::Problem;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::{HeaderMap, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
@@ -17,8 +18,6 @@ use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-/// Octets of a request: a message in JSON, with its escapes.
-const BODY: usize = 96 * 1024 * 1024;
 /// Of a record set that does not say.
 const TTL: u32 = 5;
 
@@ -32,7 +31,7 @@ pub(super) fn router(world: World) -> Router {
         .route("/sandbox/mail/{id}/raw", get(raw_mail))
         .route("/sandbox/inbound", post(inbound::deliver))
         .route("/sandbox/clock", post(time::advance))
-        .layer(axum::extract::DefaultBodyLimit::max(BODY))
+        .layer(axum::extract::DefaultBodyLimit::max(LIMIT))
         .layer(from_fn(from_this_machine))
         .with_state(world)
 }
@@ -41,8 +40,9 @@ async fn from_this_machine(request: Request, next: Next) -> Response {
     let headers = request.headers();
     let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(request.uri().host());
     if !host.is_some_and(is_loopback) || !origin_is_loopback(headers) {
-        let fix = "ask for http://127.0.0.1 or http://localhost, and not from another site's page";
-        return Problem::new(StatusCode::FORBIDDEN, "not_loopback", "the sandbox answers this machine only", fix)
+        let fix = "Ask for http://127.0.0.1 or http://localhost, and not from another site's page.";
+        let detail = "The sandbox's own verbs answer this machine only.";
+        return Problem::new(StatusCode::FORBIDDEN, "not_loopback", "Not from this machine", detail, fix)
             .into_response();
     }
     next.run(request).await
@@ -68,19 +68,20 @@ fn origin_is_loopback(headers: &HeaderMap) -> bool {
     }
 }
 
-impl From<PlayError> for Problem {
-    fn from(error: PlayError) -> Self {
-        Self::invalid(
-            error.to_string(),
-            "for example {\"name\": \"acme.test\", \"type\": \"MX\", \"values\": [\"10 mail.acme.test.\"]}",
-        )
-    }
+/// What the play internet would not take.
+pub(super) fn refused(error: PlayError) -> Problem {
+    let field = match error {
+        PlayError::Name(_) => "name",
+        PlayError::Type(_) => "type",
+        PlayError::Value { .. } | PlayError::Size | PlayError::Full => "values",
+    };
+    Problem::invalid_field(field, error.to_string())
 }
 
-impl From<super::SandboxError> for Problem {
-    fn from(error: super::SandboxError) -> Self {
-        Self::unavailable(&error)
-    }
+/// The sandbox's own file could not be written.
+pub(super) fn failed(error: super::SandboxError) -> Problem {
+    tracing::error!(%error, "a request to the sandbox failed");
+    Problem::unavailable()
 }
 
 #[derive(Deserialize)]
@@ -94,11 +95,11 @@ struct Records {
 }
 
 async fn set_records(State(world): State<World>, Body(asked): Body<Records>) -> Result<Json<Value>, Problem> {
-    let kind = Kind::parse(&asked.kind)?;
+    let kind = Kind::parse(&asked.kind).map_err(refused)?;
     let set = RecordSet { values: asked.values, ttl: asked.ttl.unwrap_or(TTL) };
-    world.play.set(&asked.name, kind, &set.values, set.ttl)?;
+    world.play.set(&asked.name, kind, &set.values, set.ttl).map_err(refused)?;
     let shown = json!({"name": asked.name, "type": kind.to_string(), "values": set.values, "ttl": set.ttl});
-    world.state.note_records([(asked.name, kind, Some(set))]).await?;
+    world.state.note_records([(asked.name, kind, Some(set))]).await.map_err(failed)?;
     Ok(Json(shown))
 }
 
@@ -114,12 +115,13 @@ async fn remove_records(
     State(world): State<World>,
     which: Result<Query<Which>, axum::extract::rejection::QueryRejection>,
 ) -> Result<StatusCode, Problem> {
-    let Query(which) = which.map_err(|e| Problem::invalid(e.body_text(), "write ?name=acme.test&type=MX"))?;
-    let kind = Kind::parse(&which.kind)?;
-    if !world.play.remove(&which.name, kind)? {
-        return Err(Problem::not_found("record set"));
+    let Query(which) =
+        which.map_err(|e| Problem::malformed(e.body_text()).with_fix("Write ?name=acme.test&type=MX."))?;
+    let kind = Kind::parse(&which.kind).map_err(refused)?;
+    if !world.play.remove(&which.name, kind).map_err(refused)? {
+        return Err(Problem::not_found());
     }
-    world.state.note_records([(which.name, kind, None)]).await?;
+    world.state.note_records([(which.name, kind, None)]).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -146,8 +148,8 @@ async fn set_fault(State(world): State<World>, Body(asked): Body<Break>) -> Resu
         Choice::Refused => Some(Fault::Refused),
         Choice::None => None,
     };
-    world.play.set_fault(&asked.name, fault)?;
-    world.state.note_fault(&asked.name, fault).await?;
+    world.play.set_fault(&asked.name, fault).map_err(refused)?;
+    world.state.note_fault(&asked.name, fault).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -156,7 +158,7 @@ async fn list_mail(State(world): State<World>) -> Json<Value> {
 }
 
 async fn raw_mail(State(world): State<World>, Path(id): Path<String>) -> Result<Response, Problem> {
-    let raw = world.outside.raw(&id).await.ok_or_else(|| Problem::not_found("message"))?;
+    let raw = world.outside.raw(&id).await.ok_or_else(Problem::not_found)?;
     Ok(([(header::CONTENT_TYPE, "message/rfc822")], raw).into_response())
 }
 
