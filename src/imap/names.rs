@@ -3,7 +3,7 @@
 //! Invariant: a name that leaves here has levels between single `/`s, none of them empty, and no control character; INBOX is
 //! in capitals. RFC 3501 §5.1 and §6.3.8.
 
-use crate::store::mailboxes::INBOX;
+use crate::store::mailboxes::{INBOX, NAME_OCTETS};
 use base64::Engine;
 use base64::alphabet::IMAP_MUTF7;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
@@ -12,7 +12,6 @@ use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 /// Between the levels of a name.
 pub(super) const DELIMITER: char = '/';
 
-const MAX_NAME: usize = 1000;
 const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
 
 /// A name from the wire; `None` when it is no name that a mailbox can have.
@@ -25,7 +24,7 @@ pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
     // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
     let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
     let good = |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || matches!(c, '%' | '*'));
-    if name.len() > MAX_NAME || !name.split(DELIMITER).all(good) {
+    if name.len() > NAME_OCTETS || !name.split(DELIMITER).all(good) {
         return None;
     }
     Some(with_inbox_in_capitals(name))
@@ -107,7 +106,7 @@ impl Pattern {
             Mailbox::Other(other) => other.as_ref().to_vec(),
         };
         bytes.extend_from_slice(pattern_bytes(pattern));
-        let text = decode(&bytes).filter(|text| text.len() <= MAX_NAME)?;
+        let text = decode(&bytes).filter(|text| text.len() <= NAME_OCTETS)?;
         let mut pattern: Vec<char> = Vec::new();
         for c in with_inbox_in_capitals(&text).chars() {
             // A run of wildcards is one: `*` where there is one among them.

@@ -3,10 +3,16 @@
 //! Invariant: a sequence number changes only by what has been told to the client. Messages that are gone keep their number
 //! until [`View::take_expunged`]; new ones have none until they were told as EXISTS. RFC 3501 §2.3.1.2, §5.5, §7.4.1.
 
+use crate::imap::content::mime::Part;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Changes, Marks, OpenMailbox};
+use imap_codec::imap_types::IntoStatic;
+use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
 use std::collections::{HashMap, HashSet};
+
+/// Keywords that FLAGS names at most: looking through them costs every message that has one.
+const KEYWORDS: usize = 200;
 
 /// What the client has been told of the open mailbox: some 5 octets a message.
 #[derive(Debug)]
@@ -27,6 +33,10 @@ pub(super) struct View {
     gone: Vec<u32>,
     /// `\Recent` here.
     recent: HashSet<u32>,
+    /// Keywords that FLAGS has named.
+    named: Vec<Box<str>>,
+    /// The structure of the message whose parts were last asked for in pieces.
+    pub structure: Option<(u32, Part)>,
 }
 
 /// What is to be told of changes.
@@ -53,11 +63,14 @@ impl View {
             keywords: HashMap::new(),
             gone: Vec::new(),
             recent: HashSet::new(),
+            named: Vec::new(),
+            structure: None,
         };
         for marks in open.messages {
             if marks.uid >= open.recent_from {
                 view.recent.insert(marks.uid);
             }
+            view.learn_keywords(&marks);
             view.push(marks);
         }
         view
@@ -103,12 +116,21 @@ impl View {
         Some(Marks { uid, flags: *self.flags.get(at)?, keywords })
     }
 
-    /// Every keyword in use, for FLAGS.
-    pub fn all_keywords(&self) -> Vec<&str> {
-        let mut all: Vec<&str> = self.keywords.values().flat_map(|k| k.split_ascii_whitespace()).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+    /// Notes keywords as named; answers whether there was a new one.
+    pub fn learn_keywords(&mut self, marks: &Marks) -> bool {
+        let before = self.named.len();
+        for keyword in marks.keywords.split_ascii_whitespace() {
+            if self.named.len() < KEYWORDS && !self.named.iter().any(|named| named.eq_ignore_ascii_case(keyword)) {
+                self.named.push(keyword.into());
+            }
+        }
+        self.named.len() > before
+    }
+
+    /// The flags there are here, for FLAGS: the system's, and the keywords that have been seen.
+    pub fn all_flags(&self) -> Vec<Flag<'static>> {
+        let named = Flags::NAMED.iter().map(|(_, name)| *name).chain(self.named.iter().map(|name| &**name));
+        named.filter_map(|name| Flag::try_from(name).ok().map(IntoStatic::into_static)).collect()
     }
 
     /// All UIDs, rising.

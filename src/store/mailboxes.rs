@@ -12,6 +12,9 @@ use rusqlite::{Connection, OptionalExtension, params};
 /// The name of the mailbox that mail arrives in.
 pub const INBOX: &str = "INBOX";
 
+/// Octets of a name at most, in UTF-8.
+pub const NAME_OCTETS: usize = 1000;
+
 /// Mailboxes of one inbox at most: each costs every LIST.
 const MAILBOXES: u32 = 1000;
 
@@ -129,6 +132,9 @@ pub enum MailboxError {
     /// Mail arrives there.
     #[error("INBOX stays")]
     IsInbox,
+    /// The name of one below it would be too long.
+    #[error("the names of the mailboxes below it would be too long")]
+    TooLong,
     /// A mailbox cannot be put below itself.
     #[error("a mailbox cannot be moved below itself")]
     BelowItself,
@@ -256,6 +262,17 @@ impl Store {
                        WHERE a.inbox_id = ?1 AND a.name >= ?2 AND a.name < ?3)";
             if connection.prepare_cached(sql)?.query_row(params![inbox, first, end, to, length], |row| row.get(0))? {
                 return Err(MailboxError::Exists);
+            }
+            let sql = "SELECT coalesce(max(octet_length(name)), 0) FROM mailbox
+                       WHERE inbox_id = ?1 AND name >= ?2 AND name < ?3";
+            let longest: usize = connection
+                .prepare_cached(sql)?
+                .query_row(params![inbox, first, end], |row| row.get::<_, i64>(0))?
+                .unsigned_abs()
+                .try_into()
+                .unwrap_or(usize::MAX);
+            if longest.saturating_sub(from.len()).saturating_add(to.len()) > NAME_OCTETS {
+                return Err(MailboxError::TooLong);
             }
             let sql = "UPDATE mailbox SET name = ?4 || substr(name, ?5 + 1)
                        WHERE inbox_id = ?1 AND (name = ?6 OR (name >= ?2 AND name < ?3))";

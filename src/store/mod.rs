@@ -14,6 +14,7 @@ pub mod deliver;
 pub mod domains;
 pub mod inboxes;
 pub mod keys;
+pub mod mailbox_changes;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;

@@ -4,10 +4,11 @@
 //! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
 
 use super::messages::Flags;
-use super::{Store, StoreError, mailboxes};
+use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::id::{InboxId, MessageId};
+use crate::id::InboxId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::ops::Range;
 
 /// Flags of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,102 +77,13 @@ pub struct Fetched {
     pub body: Vec<u8>,
 }
 
-/// What STORE does with flags.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FlagChange {
-    /// `FLAGS`
-    Replace,
-    /// `+FLAGS`
-    Add,
-    /// `-FLAGS`
-    Remove,
-}
-
-impl FlagChange {
-    /// What becomes of flags and keywords.
-    pub fn apply(self, to: &Marks, flags: Flags, keywords: &[String]) -> Marks {
-        let mut kept: Vec<&str> = to.keywords.split_ascii_whitespace().collect();
-        let named = |keyword: &str| keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword));
-        let flags = match self {
-            Self::Replace => {
-                kept.clear();
-                flags
-            }
-            Self::Add => to.flags.with(flags),
-            Self::Remove => to.flags.without(flags),
-        };
-        // A keyword that is there keeps its spelling.
-        kept.retain(|keyword| !(self == Self::Remove && named(keyword)));
-        if self != Self::Remove {
-            for keyword in keywords {
-                if !kept.iter().any(|k| k.eq_ignore_ascii_case(keyword)) {
-                    kept.push(keyword);
-                }
-            }
-        }
-        Marks { uid: to.uid, flags, keywords: kept.join(" ").into() }
-    }
-}
-
-/// Messages that now stand in another mailbox too, or instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copied {
-    /// The other mailbox's number.
-    pub mailbox: i64,
-    /// Its UIDVALIDITY.
-    pub uid_validity: u32,
-    /// UID here and UID there, rising.
-    pub uids: Vec<(u32, u32)>,
-}
-
-/// A message that a client puts into a mailbox.
-#[derive(Debug)]
-pub struct Append {
-    /// Its system flags.
-    pub flags: Flags,
-    /// Its keywords, space between.
-    pub keywords: String,
-    /// INTERNALDATE.
-    pub internal_date: Timestamp,
-    /// Header block with its empty line.
-    pub header: Vec<u8>,
-    /// The rest.
-    pub body: Vec<u8>,
-}
-
-/// Where it stands now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Appended {
-    /// The mailbox's number.
-    pub mailbox: i64,
-    /// Its UIDVALIDITY.
-    pub uid_validity: u32,
-    /// The message's UID.
-    pub uid: u32,
-}
-
-fn marks(row: &Row<'_>) -> rusqlite::Result<Marks> {
+pub(super) fn marks(row: &Row<'_>) -> rusqlite::Result<Marks> {
     Ok(Marks { uid: row.get(0)?, flags: row.get(1)?, keywords: row.get_ref(2)?.as_str()?.into() })
 }
 
-fn is_of(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<bool, StoreError> {
+pub(super) fn is_of(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM mailbox WHERE id = ?1 AND inbox_id = ?2)";
     Ok(connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0))?)
-}
-
-fn next_modseq(connection: &Connection, mailbox: i64) -> Result<i64, StoreError> {
-    Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
-}
-
-/// Leaves a note of messages that are gone, for sessions that have the mailbox open.
-fn note_expunged(connection: &Connection, mailbox: i64, uids: impl Iterator<Item = u32>) -> Result<(), StoreError> {
-    let modseq = next_modseq(connection, mailbox)?;
-    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)";
-    let mut statement = connection.prepare_cached(sql)?;
-    for uid in uids {
-        statement.execute(params![mailbox, uid, modseq])?;
-    }
-    Ok(())
 }
 
 impl Store {
@@ -260,8 +172,8 @@ impl Store {
         .await
     }
 
-    /// Reads messages, in the order of `uids`, until about `budget` octets are read; answers how many of the UIDs have been
-    /// looked for. Those that are gone are left out.
+    /// Reads messages, `uids` rising, until about `budget` octets are read; answers how many of the UIDs have been looked for.
+    /// Those that are gone are left out.
     pub async fn messages_fetch(
         &self,
         inbox: &InboxId,
@@ -273,205 +185,93 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
-            let (mut fetched, mut octets, mut looked_for) = (Vec::new(), 0_usize, 0);
+            let (mut fetched, mut octets) = (Vec::new(), 0_usize);
             if !is_of(&snapshot, &inbox, mailbox)? {
                 return Ok((fetched, uids.len()));
             }
-            let mut statement = snapshot.prepare_cached(match depth {
-                Depth::Flags => "SELECT uid, flags, keywords, internal_date FROM message WHERE mailbox_id = ?1 AND uid = ?2",
-                Depth::Size => {
-                    "SELECT uid, flags, keywords, internal_date, c.size FROM message m JOIN content c ON c.id = m.content_id
-                     WHERE mailbox_id = ?1 AND uid = ?2"
-                }
-                Depth::Header => {
-                    "SELECT uid, flags, keywords, internal_date, c.size, c.header
-                     FROM message m JOIN content c ON c.id = m.content_id WHERE mailbox_id = ?1 AND uid = ?2"
-                }
-                Depth::Body => {
-                    "SELECT uid, flags, keywords, internal_date, c.size, c.header, b.data
-                     FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
-                     WHERE mailbox_id = ?1 AND uid = ?2"
-                }
-            })?;
-            for uid in uids {
-                looked_for += 1;
-                let row = |row: &Row<'_>| {
-                    Ok(Fetched {
-                        marks: marks(row)?,
-                        internal_date: row.get(3)?,
-                        size: if depth >= Depth::Size { row.get(4)? } else { 0 },
-                        header: if depth >= Depth::Header { row.get(5)? } else { Vec::new() },
-                        body: if depth >= Depth::Body { row.get(6)? } else { Vec::new() },
-                    })
-                };
-                if let Some(message) = statement.query_row(params![mailbox, uid], row).optional()? {
+            let mut statement = snapshot.prepare_cached(depth.sql())?;
+            for run in uids.chunk_by(|a, b| b.saturating_sub(*a) <= GAP) {
+                let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
+                let mut rows = statement.query(params![mailbox, first, last])?;
+                while let Some(row) = rows.next()? {
+                    let uid = row.get(0)?;
+                    let Ok(at) = uids.binary_search(&uid) else { continue };
+                    let message = depth.read(row)?;
                     octets = octets.saturating_add(100 + message.header.len() + message.body.len());
                     fetched.push(message);
-                }
-                if octets >= budget {
-                    break;
+                    if octets >= budget {
+                        return Ok((fetched, at + 1));
+                    }
                 }
             }
-            Ok((fetched, looked_for))
+            Ok((fetched, uids.len()))
         })
         .await
     }
 
-    /// Changes flags; answers the flags of those of the messages that are still there.
-    pub async fn messages_flag(
+    /// Some octets of a message's body; fewer at its end, `None` when the message is gone. The rest of the body is not
+    /// brought into memory.
+    pub async fn body_range(
         &self,
         inbox: &InboxId,
         mailbox: i64,
-        uids: Vec<u32>,
-        change: FlagChange,
-        flags: Flags,
-        keywords: Vec<String>,
-    ) -> Result<Vec<Marks>, StoreError> {
+        uid: u32,
+        range: Range<usize>,
+    ) -> Result<Option<Vec<u8>>, StoreError> {
         let inbox = inbox.clone();
-        self.write(move |connection| {
-            let mut after = Vec::with_capacity(uids.len());
-            if !is_of(connection, &inbox, mailbox)? {
-                return Ok(after);
-            }
-            let mut modseq = None;
-            for uid in uids {
-                let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-                let found = connection.prepare_cached(sql)?.query_row(params![mailbox, uid], marks).optional()?;
-                let Some(before) = found else { continue };
-                let now = change.apply(&before, flags, &keywords);
-                if now != before {
-                    let modseq = match modseq {
-                        Some(modseq) => modseq,
-                        None => *modseq.insert(next_modseq(connection, mailbox)?),
-                    };
-                    let sql =
-                        "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.prepare_cached(sql)?.execute(params![mailbox, uid, now.flags, now.keywords, modseq])?;
-                }
-                after.push(now);
-            }
-            Ok(after)
+        self.read(move |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let sql = "SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
+                       WHERE m.mailbox_id = ?1 AND m.uid = ?2 AND m.inbox_id = ?3";
+            let found =
+                snapshot.prepare_cached(sql)?.query_row(params![mailbox, uid, inbox], |row| row.get(0)).optional()?;
+            let Some(body) = found else { return Ok(None) };
+            let blob = snapshot.blob_open(rusqlite::MAIN_DB, "body", "data", body, true)?;
+            let end = range.end.min(blob.len());
+            let start = range.start.min(end);
+            let mut octets = vec![0; end - start];
+            blob.read_at_exact(&mut octets, start)?;
+            Ok(Some(octets))
         })
         .await
     }
+}
 
-    /// Removes messages that are marked `\Deleted`; only those of `uids`, where they are given. Answers which.
-    pub async fn messages_expunge(
-        &self,
-        inbox: &InboxId,
-        mailbox: i64,
-        uids: Option<Vec<u32>>,
-    ) -> Result<Vec<u32>, StoreError> {
-        let inbox = inbox.clone();
-        self.write(move |connection| {
-            if !is_of(connection, &inbox, mailbox)? {
-                return Ok(Vec::new());
+/// UIDs that lie no further apart are read in one go: passing by a few rows is cheaper than looking for the next.
+const GAP: u32 = 8;
+
+impl Depth {
+    /// Reads the messages of a range of UIDs.
+    fn sql(self) -> &'static str {
+        match self {
+            Self::Flags => {
+                "SELECT uid, flags, keywords, internal_date FROM message
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
-            let sql = "SELECT uid FROM message WHERE mailbox_id = ?1 AND flags & ?2 <> 0 ORDER BY uid";
-            let mut gone: Vec<u32> = connection
-                .prepare_cached(sql)?
-                .query_map(params![mailbox, Flags::DELETED], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            if let Some(wanted) = uids {
-                gone.retain(|uid| wanted.binary_search(uid).is_ok());
+            Self::Size => {
+                "SELECT uid, flags, keywords, internal_date, c.size FROM message m JOIN content c ON c.id = m.content_id
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
-            if !gone.is_empty() {
-                let mut statement =
-                    connection.prepare_cached("DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2")?;
-                for uid in &gone {
-                    statement.execute(params![mailbox, uid])?;
-                }
-                note_expunged(connection, mailbox, gone.iter().copied())?;
+            Self::Header => {
+                "SELECT uid, flags, keywords, internal_date, c.size, c.header
+                 FROM message m JOIN content c ON c.id = m.content_id
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
-            Ok(gone)
-        })
-        .await
+            Self::Body => {
+                "SELECT uid, flags, keywords, internal_date, c.size, c.header, b.data
+                 FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
+            }
+        }
     }
 
-    /// Copies messages into another mailbox of the inbox, or moves them; all or none (RFC 3501 §6.4.7, RFC 6851). `None`
-    /// when there is no such mailbox.
-    pub async fn messages_copy(
-        &self,
-        inbox: &InboxId,
-        mailbox: i64,
-        uids: Vec<u32>,
-        to: &str,
-        and_remove: bool,
-    ) -> Result<Option<Copied>, StoreError> {
-        let (inbox, to) = (inbox.clone(), to.to_owned());
-        self.write(move |connection| {
-            let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found = connection.prepare_cached(sql)?.query_row(params![inbox, to], row).optional()?;
-            let Some((target, uid_validity)) = found else { return Ok(None) };
-            let mut copied = Copied { mailbox: target, uid_validity, uids: Vec::new() };
-            if !is_of(connection, &inbox, mailbox)? {
-                return Ok(Some(copied));
-            }
-            let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE mailbox_id = ?1 AND uid = ?2)";
-            let mut there = Vec::with_capacity(uids.len());
-            for uid in uids {
-                if connection.prepare_cached(sql)?.query_row(params![mailbox, uid], |row| row.get(0))? {
-                    there.push(uid);
-                }
-            }
-            if there.is_empty() {
-                return Ok(Some(copied));
-            }
-            let next = mailboxes::next_uids(connection, target, u32::try_from(there.len()).unwrap_or(u32::MAX))?;
-            for (uid, new_uid) in there.into_iter().zip(next.first_uid..) {
-                if and_remove {
-                    let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.prepare_cached(sql)?.execute(params![mailbox, uid, target, new_uid, next.modseq])?;
-                } else {
-                    let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
-                                   inbox_id, mail_from, rcpt_to)
-                               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
-                               FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-                    let id = MessageId::new();
-                    connection.prepare_cached(sql)?.execute(params![mailbox, uid, target, new_uid, next.modseq, id])?;
-                }
-                copied.uids.push((uid, new_uid));
-            }
-            if and_remove {
-                note_expunged(connection, mailbox, copied.uids.iter().map(|(uid, _)| *uid))?;
-            }
-            Ok(Some(copied))
+    fn read(self, row: &Row<'_>) -> rusqlite::Result<Fetched> {
+        Ok(Fetched {
+            marks: marks(row)?,
+            internal_date: row.get(3)?,
+            size: if self >= Self::Size { row.get(4)? } else { 0 },
+            header: if self >= Self::Header { row.get(5)? } else { Vec::new() },
+            body: if self >= Self::Body { row.get(6)? } else { Vec::new() },
         })
-        .await
-    }
-
-    /// Puts a message into a mailbox; `None` when there is no such mailbox.
-    pub async fn message_append(
-        &self,
-        inbox: &InboxId,
-        name: &str,
-        append: Append,
-    ) -> Result<Option<Appended>, StoreError> {
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |connection| {
-            let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found = connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?;
-            let Some((mailbox, uid_validity)) = found else { return Ok(None) };
-            let body_id = super::content::insert_body(connection, &append.body)?;
-            let content_id = super::content::insert_content(connection, &append.header, body_id, append.body.len())?;
-            let next = mailboxes::next_uids(connection, mailbox, 1)?;
-            let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id, inbox_id)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-            connection.prepare_cached(sql)?.execute(params![
-                mailbox,
-                next.first_uid,
-                append.flags,
-                append.keywords,
-                next.modseq,
-                content_id,
-                append.internal_date,
-                MessageId::new(),
-                inbox
-            ])?;
-            Ok(Some(Appended { mailbox, uid_validity, uid: next.first_uid }))
-        })
-        .await
     }
 }

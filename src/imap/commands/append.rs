@@ -7,7 +7,7 @@ use crate::imap::content::fields::header_end;
 use crate::imap::names;
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
-use crate::store::open_mailbox::Append;
+use crate::store::mailbox_changes::Append;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::mailbox::Mailbox;

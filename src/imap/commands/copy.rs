@@ -5,7 +5,7 @@ use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::open_mailbox::Copied;
+use crate::store::mailbox_changes::Copied;
 use imap_codec::imap_types::core::Vec1;
 use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
 use imap_codec::imap_types::mailbox::Mailbox;

@@ -156,7 +156,7 @@ fn answer<T: Default>(done: Result<T, MailboxError>, words: &'static str) -> Res
         Err(MailboxError::Exists) => Some(other("ALREADYEXISTS")),
         Err(MailboxError::Missing) => Some(other("NONEXISTENT")),
         Err(MailboxError::TooMany) => Some(Code::OverQuota),
-        Err(MailboxError::IsInbox | MailboxError::BelowItself) => Some(other("CANNOT")),
+        Err(MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong) => Some(other("CANNOT")),
         Ok(_) => None,
     };
     match (done, code) {

@@ -79,8 +79,8 @@ pub(super) async fn obey(
         C::Status { mailbox, item_names } => session.status(wire, &mailbox, &item_names).await,
         C::Append { mailbox, flags, date, .. } => session.append(&mailbox, &flags, date.as_ref(), message).await,
 
-        C::Select { mailbox, .. } => session.select(wire, &mailbox, false).await,
-        C::Examine { mailbox, .. } => session.select(wire, &mailbox, true).await,
+        C::Select { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, false).await,
+        C::Examine { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, true).await,
         C::Idle => session.idle(wire).await,
 
         C::Check

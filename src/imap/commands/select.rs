@@ -6,9 +6,7 @@ use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
 use crate::imap::view::View;
 use crate::imap::wire::Wire;
-use crate::store::messages::Flags;
-use imap_codec::imap_types::IntoStatic;
-use imap_codec::imap_types::flag::{Flag, FlagPerm};
+use imap_codec::imap_types::flag::FlagPerm;
 use imap_codec::imap_types::mailbox::Mailbox;
 use imap_codec::imap_types::response::{Code, Data, Response};
 use imap_codec::imap_types::status::{StatusDataItem, StatusDataItemName};
@@ -29,12 +27,7 @@ impl Session<'_> {
         // Events from now on; what came since the view was read is told with the next command.
         self.changed.watch(open.id);
         let view = View::new(open, read_only);
-        let flags: Vec<Flag<'static>> = Flags::NAMED
-            .iter()
-            .map(|(_, name)| *name)
-            .chain(view.all_keywords())
-            .filter_map(|name| Flag::try_from(name).ok().map(IntoStatic::into_static))
-            .collect();
+        let flags = view.all_flags();
         wire.push(&Response::Data(Data::Flags(flags.clone())));
         wire.push(&Response::Data(Data::Exists(view.exists())));
         wire.push(&Response::Data(Data::Recent(view.recent())));

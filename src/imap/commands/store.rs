@@ -5,8 +5,8 @@ use super::{Fault, NO_SUCH_MESSAGE, READ_ONLY};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
+use crate::store::mailbox_changes::FlagChange;
 use crate::store::messages::Flags;
-use crate::store::open_mailbox::FlagChange;
 use imap_codec::imap_types::flag::{Flag, StoreResponse, StoreType};
 use imap_codec::imap_types::sequence::SequenceSet;
 

@@ -78,17 +78,17 @@ pub(in crate::imap) fn section<'a>(
         Some(Section::HeaderFields(path, names)) => inner(path).map(|header| some_fields(header, names, true)),
         Some(Section::HeaderFieldsNot(path, names)) => inner(path).map(|header| some_fields(header, names, false)),
         Some(Section::Part(path)) => {
-            tree.and_then(|tree| part_at(tree, path).map(|part| Octets::one(tree.body_of(part))))
+            tree.and_then(|tree| part_at(&tree.root, path).map(|part| Octets::one(tree.body_of(part))))
         }
         Some(Section::Mime(path)) => {
-            tree.and_then(|tree| part_at(tree, path).map(|part| Octets::one(tree.header_of(part))))
+            tree.and_then(|tree| part_at(&tree.root, path).map(|part| Octets::one(tree.header_of(part))))
         }
     }
 }
 
 /// The part a path names. In a message that is no multipart, 1 is its body.
-fn part_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
-    let mut at = &tree.root;
+pub(in crate::imap) fn part_at<'t>(root: &'t Part, path: &Path) -> Option<&'t Part> {
+    let mut at = root;
     let mut is_message = true;
     for number in path.0.as_ref() {
         let inside = if is_message {
@@ -113,7 +113,7 @@ fn part_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
 
 /// The message inside the message/rfc822 part that a path names.
 fn message_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
-    match &part_at(tree, path)?.kind {
+    match &part_at(&tree.root, path)?.kind {
         Kind::Message(inner) => Some(inner),
         _ => None,
     }

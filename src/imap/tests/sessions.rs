@@ -30,8 +30,9 @@ async fn sequence_numbers_stay_until_the_client_hears_of_an_expunge() {
     one.ok("STORE 1 +FLAGS (\\Flagged $Work)").await;
     world.arrives(MESSAGE).await;
     let news = two.ok("NOOP").await;
-    assert_eq!(news[0], "* 1 FETCH (UID 1 FLAGS (\\Flagged $Work))");
-    assert!(news[1] == "* 3 EXISTS" && news[2].ends_with(" RECENT"), "{news:?}");
+    assert_eq!(news[0], "* FLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft $Work)");
+    assert_eq!(news[1], "* 1 FETCH (UID 1 FLAGS (\\Flagged $Work))");
+    assert!(news[2] == "* 3 EXISTS" && news[3].ends_with(" RECENT"), "{news:?}");
     assert_eq!(one.ok("NOOP").await[0], "* 3 EXISTS");
 }
 
@@ -99,7 +100,7 @@ async fn another_account_sees_nothing() {
     assert!(store.mailbox_changes(&theirs, mailbox, 0).await.unwrap().is_none());
     let depth = crate::store::open_mailbox::Depth::Body;
     assert!(store.messages_fetch(&theirs, mailbox, vec![1], depth, 100).await.unwrap().0.is_empty());
-    let (change, flags) = (crate::store::open_mailbox::FlagChange::Add, crate::store::messages::Flags::DELETED);
+    let (change, flags) = (crate::store::mailbox_changes::FlagChange::Add, crate::store::messages::Flags::DELETED);
     assert!(store.messages_flag(&theirs, mailbox, vec![1], change, flags, vec![]).await.unwrap().is_empty());
     store.messages_flag(&world.inbox, mailbox, vec![1], change, flags, vec![]).await.unwrap();
     assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());

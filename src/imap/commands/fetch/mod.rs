@@ -3,9 +3,13 @@
 //! Invariant: no more than a batch of messages, or one large one, is in memory at a time; what is not asked for is not read;
 //! a body's octets go from the store's buffer to the client without a copy.
 
+mod pieces;
+
+use self::pieces::{Source, wants_pieces};
 use super::{Fault, NO_SUCH_MESSAGE};
 use crate::clock::Timestamp;
 use crate::imap::content::envelope::envelope;
+use crate::imap::content::fields::slice;
 use crate::imap::content::mime::Tree;
 use crate::imap::content::section::{Reach, reach, section};
 use crate::imap::content::structure::structure;
@@ -13,8 +17,9 @@ use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::view::View;
 use crate::imap::wire::Wire;
+use crate::store::mailbox_changes::FlagChange;
 use crate::store::messages::Flags;
-use crate::store::open_mailbox::{Depth, Fetched, FlagChange, Marks};
+use crate::store::open_mailbox::{Depth, Fetched, Marks};
 use imap_codec::ResponseCodec;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::IntoStatic;
@@ -57,11 +62,19 @@ fn marks_seen(name: &Name) -> bool {
 }
 
 /// `* n FETCH (UID u FLAGS (…))`, to tell of changed flags.
-pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &View, sequence: u32, marks: &Marks) {
+pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &mut View, sequence: u32, marks: &Marks) {
+    push_new_keywords(wire, view, marks);
     let mut line = format!("* {sequence} FETCH (UID {} ", marks.uid);
     write_flags(&mut line, view, marks);
     line.push_str(")\r\n");
     wire.push_bytes(line.as_bytes());
+}
+
+/// A keyword that no FLAGS response has named is named in one first (RFC 3501 §7.2.6).
+fn push_new_keywords(wire: &mut Wire, view: &mut View, marks: &Marks) {
+    if view.learn_keywords(marks) {
+        wire.push(&Response::Data(Data::Flags(view.all_flags())));
+    }
 }
 
 fn write_flags(line: &mut String, view: &View, marks: &Marks) {
@@ -98,10 +111,13 @@ impl Session<'_> {
         }
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
-        let depth = names.iter().map(depth).max().unwrap_or(Depth::Flags);
+        let in_pieces = wants_pieces(&names);
+        let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
+        let depth = if in_pieces { Depth::Header } else { deepest };
         let sets_seen = !view.read_only && names.iter().any(marks_seen);
         let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
 
+        let source = in_pieces.then_some(Source { store, inbox });
         let (mut rest, mut told, mut has_set_seen) = (uids.as_slice(), 0, false);
         while !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
@@ -126,7 +142,7 @@ impl Session<'_> {
             }
             for message in messages {
                 let show_flags = newly_seen.binary_search(&message.marks.uid).is_ok();
-                show(wire, view, &names, &message, show_flags).await?;
+                show(wire, view, &names, &message, show_flags, source).await?;
             }
         }
         if has_set_seen {
@@ -147,9 +163,12 @@ async fn show(
     names: &[Name],
     message: &Fetched,
     show_flags: bool,
-) -> std::io::Result<()> {
+    source: Option<Source<'_>>,
+) -> Result<(), Fault> {
     let Some(sequence) = view.sequence_number(message.marks.uid) else { return Ok(()) };
-    let tree = names.iter().any(needs_structure).then(|| Tree::parse(&message.header, &message.body));
+    push_new_keywords(wire, view, &message.marks);
+    let tree =
+        (source.is_none() && names.iter().any(needs_structure)).then(|| Tree::parse(&message.header, &message.body));
     let mut line = format!("* {sequence} FETCH (");
     let mut is_first = true;
     let mut has_flags = false;
@@ -172,7 +191,20 @@ async fn show(
             _ => {
                 wire.push_bytes(line.as_bytes());
                 line.clear();
-                show_content(wire, name, message, tree.as_ref()).await?;
+                match (name, source) {
+                    (Name::BodyExt { section, partial: Some((offset, count)), .. }, Some(source))
+                        if depth(name) == Depth::Body =>
+                    {
+                        let (start, count) = (index(*offset), index(count.get()));
+                        let range = start..start.saturating_add(count);
+                        let piece = source.piece(view, message, section.as_ref(), range).await?;
+                        let pieces = piece.as_ref().map(|(of_header, of_body)| {
+                            [slice(&message.header, of_header.clone()), of_body.as_slice()]
+                        });
+                        push_octets(wire, &label(name), pieces).await?;
+                    }
+                    _ => show_content(wire, name, message, tree.as_ref()).await?,
+                }
             }
         }
     }
@@ -186,7 +218,7 @@ async fn show(
     }
     line.push_str(")\r\n");
     wire.push_bytes(line.as_bytes());
-    wire.flush_batch().await
+    Ok(wire.flush_batch().await?)
 }
 
 /// An item made of the message's octets.
@@ -213,25 +245,35 @@ async fn show_content(wire: &mut Wire, name: &Name, message: &Fetched, tree: Opt
         _ => (None, None),
     };
     let octets = section(header, body, tree, wanted.as_ref());
-    // The codec writes the item's name, with NIL where the octets come.
-    let label = encoded(match name {
+    let pieces = octets.as_ref().map(|octets| match partial {
+        Some((offset, count)) => octets.partial(index(offset), index(count.get())),
+        None => octets.pieces(),
+    });
+    push_octets(wire, &label(name), pieces).await
+}
+
+/// The name of an item of octets, as the codec writes it; with NIL where the octets come.
+fn label(name: &Name) -> Vec<u8> {
+    encoded(match name {
         Name::Rfc822 => MessageDataItem::Rfc822(NString(None)),
         Name::Rfc822Header => MessageDataItem::Rfc822Header(NString(None)),
         Name::Rfc822Text => MessageDataItem::Rfc822Text(NString(None)),
-        _ => {
-            let origin = partial.map(|(origin, _)| origin);
-            MessageDataItem::BodyExt { section: wanted, origin, data: NString(None) }
-        }
-    });
-    let Some(octets) = octets else {
-        wire.push_bytes(&label);
+        Name::BodyExt { section, partial, .. } => MessageDataItem::BodyExt {
+            section: section.clone(),
+            origin: partial.map(|(origin, _)| origin),
+            data: NString(None),
+        },
+        _ => return Vec::new(),
+    })
+}
+
+/// An item with its octets, or with NIL.
+async fn push_octets(wire: &mut Wire, label: &[u8], pieces: Option<[&[u8]; 2]>) -> std::io::Result<()> {
+    let Some(pieces) = pieces else {
+        wire.push_bytes(label);
         return Ok(());
     };
-    let pieces = match partial {
-        Some((offset, count)) => octets.partial(index(offset), index(count.get())),
-        None => octets.pieces(),
-    };
-    wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(&label));
+    wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(label));
     let length: usize = pieces.iter().map(|piece| piece.len()).sum();
     wire.push_bytes(format!("{{{length}}}\r\n").as_bytes());
     for piece in pieces {
