@@ -78,6 +78,7 @@ fn what_another_account_owns_does_not_exist() {
     // The same name may be claimed, and nothing tells that another account has.
     let claim = theirs.post("/api/v1/custom_domains", json!({"domain": "acme.test"})).expect(201);
     assert_eq!(claim.at("/verified_status"), "pending");
+    assert_eq!(claim.headers["location"], format!("/api/v1/custom_domains/{}", claim.at("/id")));
     // All is as it was.
     ours.get(&format!("/api/v1/custom_domains/{domain}")).expect(200);
     ours.get(&format!("/api/v1/inboxes/{inbox}/messages/{message}")).expect(200);
