@@ -55,6 +55,8 @@ async fn a_restart_on_kept_data_finds_the_world_as_it_was() {
         .unwrap();
     let real = crate::clock::Timestamp::real();
     before.internet.request();
+    // The DNS reads the store, and the store's lock goes with the last who does.
+    assert!(before.internet.finished(PATIENCE).await);
     before.world.services.store.close().await;
     drop(before);
 
