@@ -24,8 +24,9 @@ impl Session<'_> {
             return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
         };
         let (uid_validity, uid_next) = (open.uid_validity, open.uid_next);
-        // Events from now on; what came since the view was read is told with the next command.
+        // Events from now on. What came since the view was read is told before the OK.
         self.changed.watch(open.id);
+        self.changed.set();
         let view = View::new(open, read_only);
         let flags = view.all_flags();
         wire.push(&Response::Data(Data::Flags(flags.clone())));

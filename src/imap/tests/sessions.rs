@@ -113,3 +113,19 @@ async fn another_account_sees_nothing() {
     let same = client.ask(&format!("LOGIN nobody@inboxlayer.dev {}", world.token.reveal())).await;
     assert_eq!(answer[0].replace("t1", ""), same[0].replace("t2", ""));
 }
+
+#[tokio::test]
+async fn who_has_a_deleted_mailbox_open_is_told_and_let_go() {
+    let world = World::new().await;
+    let (mut one, mut two) = (world.user().await, world.user().await);
+    two.ok("SELECT Junk").await;
+    two.send("i IDLE\r\n").await;
+    assert_eq!(two.line().await, "+ idling");
+    one.ok("SELECT Junk").await;
+    one.ok("DELETE Junk").await;
+    assert_eq!(two.line().await, "* BYE the mailbox has been deleted");
+    assert!(one.ask("FETCH 1 FLAGS").await[0].contains("BAD"));
+    // The name comes back, and none of its UIDs.
+    one.ok("CREATE Junk").await;
+    one.ok("SELECT Junk").await;
+}
