@@ -1,7 +1,7 @@
 //! What open sessions must hear of at once: new mail, and the end of what they logged in with.
 //!
 //! Invariant: an event is published after the commit that made it true. Channels are one per account, made with its first
-//! session and gone with its last; an idle session costs a receiver.
+//! session and cleared away some time after its last; an idle session costs a receiver.
 
 use crate::id::{AccountId, DomainId, InboxId, TokenId};
 use std::collections::HashMap;
@@ -31,7 +31,14 @@ pub enum Event {
 
 /// The hub; clones share it.
 #[derive(Clone, Debug, Default)]
-pub struct Events(Arc<Mutex<HashMap<AccountId, broadcast::Sender<Event>>>>);
+pub struct Events(Arc<Mutex<Hub>>);
+
+#[derive(Debug, Default)]
+struct Hub {
+    channels: HashMap<AccountId, broadcast::Sender<Event>>,
+    /// How many channels there may be before those without listeners are cleared away.
+    clear_at: usize,
+}
 
 impl Events {
     /// A hub without listeners.
@@ -42,15 +49,18 @@ impl Events {
     /// Listens to an account. A `Lagged` error means: look at the store, and check the log-in again.
     pub fn subscribe(&self, account: &AccountId) -> broadcast::Receiver<Event> {
         let mut hub = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever comes clears up after those who left.
-        hub.retain(|_, sender| sender.receiver_count() > 0);
-        hub.entry(account.clone()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
+        // Whoever comes clears up after those who left, but only when it pays.
+        if hub.channels.len() >= hub.clear_at {
+            hub.channels.retain(|_, sender| sender.receiver_count() > 0);
+            hub.clear_at = 64.max(2 * hub.channels.len());
+        }
+        hub.channels.entry(account.clone()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
     }
 
     /// Tells the account's open sessions.
     pub fn publish(&self, account: &AccountId, event: Event) {
         let hub = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(sender) = hub.get(account) {
+        if let Some(sender) = hub.channels.get(account) {
             // Without a listener there is nobody to tell.
             let _ = sender.send(event);
         }
@@ -70,5 +80,18 @@ mod tests {
         events.publish(&ours, Event::TokenRevoked(token.clone()));
         assert_eq!(receiver.recv().await, Ok(Event::TokenRevoked(token)));
         assert!(receiver.try_recv().is_err());
+    }
+
+    #[tokio::test]
+    async fn channels_without_listeners_do_not_pile_up() {
+        let events = Events::new();
+        let stays = AccountId::new();
+        let mut receiver = events.subscribe(&stays);
+        for _ in 0..1000 {
+            drop(events.subscribe(&AccountId::new()));
+        }
+        assert!(events.0.lock().unwrap().channels.len() <= 64);
+        events.publish(&stays, Event::InboxDeleted(InboxId::new()));
+        assert!(receiver.recv().await.is_ok());
     }
 }
