@@ -3,19 +3,22 @@
 //! Invariant: every verb is for one account, and another account's domain is not found; no answer tells that somebody else
 //! claims a name. A name is canonical and one that can be somebody's: RFC 5890, RFC 6761 and the public suffix list.
 
+mod history;
 mod refusal;
 #[cfg(test)]
 mod tests;
 mod view;
 
+pub use history::{DomainCheck, DomainEvent};
 pub use refusal::Refused;
-pub use view::{Capabilities, CustomDomain, DomainRecord};
+pub use view::{Capabilities, CustomDomain};
 
 use crate::address::DomainName;
 use crate::authentication::dkim::{Keys, KeysError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::status::{OnUnverified, State, TooSoon};
+use crate::domain::zone_file::zone_file;
 use crate::events::{Event, Events};
 use crate::id::{AccountId, DomainId};
 use crate::store::checks::AskError;
@@ -148,6 +151,40 @@ impl Registry {
     ) -> Result<Vec<CustomDomain>, StoreError> {
         let rows = self.store.domain_list(account, after, limit).await?;
         Ok(rows.iter().map(|row| self.view(row)).collect())
+    }
+
+    /// The records of a domain of the account as a zone file.
+    pub async fn zone_file(&self, account: &AccountId, id: &DomainId) -> Result<Option<String>, StoreError> {
+        let row = self.store.domain_get(account, id).await?;
+        Ok(row.map(|row| zone_file(&row.name, &self.verifier.rules().expected(&row))))
+    }
+
+    /// The checks of a domain of the account, the newest first, from the one before `before` on. `None`: it has no such
+    /// domain.
+    pub async fn checks(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Option<Vec<DomainCheck>>, StoreError> {
+        let rows = self.store.domain_checks(account, id, before, limit).await?;
+        // Without a check it may be new, or not there.
+        let known = !rows.is_empty() || self.store.domain_get(account, id).await?.is_some();
+        Ok(known.then(|| rows.into_iter().map(DomainCheck::from).collect()))
+    }
+
+    /// The changes of its status, likewise.
+    pub async fn events(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Option<Vec<DomainEvent>>, StoreError> {
+        let rows = self.store.domain_events(account, id, before, limit).await?;
+        let known = !rows.is_empty() || self.store.domain_get(account, id).await?.is_some();
+        Ok(known.then(|| rows.into_iter().map(DomainEvent::from).collect()))
     }
 
     /// Changes a domain of the account.

@@ -6,4 +6,6 @@ pub mod judge;
 pub mod observed;
 pub mod reconcile;
 pub mod records;
+pub mod report;
 pub mod status;
+pub mod zone_file;

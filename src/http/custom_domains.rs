@@ -1,4 +1,4 @@
-//! `/api/v1/custom_domains`: the six documented endpoints.
+//! `/api/v1/custom_domains`: the six documented endpoints. History stands in [`super::domain_history`].
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -12,7 +12,7 @@ use crate::store::domains::DomainPatch;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use std::time::Duration;
 
@@ -81,7 +81,7 @@ pub(super) async fn list(
 }
 
 /// The id in a path, and whose claim it is if the caller may see it.
-async fn claim(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, DomainId), Problem> {
+pub(super) async fn claim(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, DomainId), Problem> {
     caller.whole_account()?;
     let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;
     Ok((caller.account_of_domain(context, &id).await?, id))
@@ -95,6 +95,17 @@ pub(super) async fn show(
 ) -> Result<Json<CustomDomain>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     context.registry.get(&account, &id).await?.map(Json).ok_or_else(Problem::not_found)
+}
+
+/// `GET …/{id}/zone_file`: the records as a zone file, for people and providers that import one.
+pub(super) async fn zone_file(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Response, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    let file = context.registry.zone_file(&account, &id).await?.ok_or_else(Problem::not_found)?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], file).into_response())
 }
 
 /// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified"}`, each only if it is to change.

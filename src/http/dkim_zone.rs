@@ -4,6 +4,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::address::DomainName;
+use crate::domain::zone_file::quoted;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
@@ -11,8 +12,6 @@ use std::fmt::Write;
 
 /// Keys never change under a token.
 const TTL: u32 = 3600;
-/// Octets of one string of a TXT record (RFC 1035 §3.3).
-const STRING: usize = 255;
 
 /// The zone.
 #[derive(Serialize)]
@@ -34,10 +33,8 @@ pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> 
 fn zone_file(zone: &DomainName, keys: &[(String, String)]) -> String {
     let mut file = format!("$ORIGIN {zone}.\n$TTL {TTL}\n");
     for (token, text) in keys {
-        let strings: Vec<_> =
-            text.as_bytes().chunks(STRING).map(|part| format!("\"{}\"", part.escape_ascii())).collect();
         // Writing to a string does not fail.
-        let _ = writeln!(file, "{token} IN TXT {}", strings.join(" "));
+        let _ = writeln!(file, "{token} IN TXT {}", quoted(text));
     }
     file
 }

@@ -11,6 +11,7 @@ mod caller;
 mod compose;
 mod custom_domains;
 mod dkim_zone;
+mod domain_history;
 mod fields;
 mod health;
 mod inboxes;

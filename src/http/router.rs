@@ -2,7 +2,8 @@
 
 use super::problem::Problem;
 use super::{
-    HttpContext, accounts, aliases, custom_domains, dkim_zone, health, inboxes, messages, queue, send, tokens,
+    HttpContext, accounts, aliases, custom_domains, dkim_zone, domain_history, health, inboxes, messages, queue, send,
+    tokens,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -21,6 +22,9 @@ pub fn router(context: HttpContext) -> Router {
             get(custom_domains::show).patch(custom_domains::change).delete(custom_domains::delete),
         )
         .route("/api/v1/custom_domains/{id}/verify", post(custom_domains::verify))
+        .route("/api/v1/custom_domains/{id}/zone_file", get(custom_domains::zone_file))
+        .route("/api/v1/custom_domains/{id}/checks", get(domain_history::checks))
+        .route("/api/v1/custom_domains/{id}/events", get(domain_history::events))
         .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
         .route("/api/v1/accounts/{id}", get(accounts::show))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))

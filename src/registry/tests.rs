@@ -242,3 +242,53 @@ async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_hear_of_it() {
     let fresh = world.create("acme.test").await;
     assert_ne!(fresh.dkim_tokens, domain.dkim_tokens);
 }
+
+#[tokio::test]
+async fn every_check_and_every_change_stays_in_the_history_with_what_was_found() {
+    let world = world().await;
+    let (registry, account, domain) = (&world.registry, &world.account, world.create("acme.test").await);
+    assert_eq!(registry.checks(account, &domain.id, None, 10).await.unwrap(), Some(Vec::new()));
+    let (first, _) = world.verify(&domain.id).await;
+    world.pass(10);
+    world.publish(&domain);
+    let (second, _) = world.verify(&domain.id).await;
+    let checks = registry.checks(account, &domain.id, None, 10).await.unwrap().unwrap();
+    let shown: Vec<_> = checks.iter().map(|c| (c.number, c.verified_status, Some(c.checked_at))).collect();
+    let (pending, verified) = (VerifiedStatus::Pending, VerifiedStatus::Verified);
+    assert_eq!(shown, [(2, verified, second.last_checked_at), (1, pending, first.last_checked_at)]);
+    // The same objects as in the domain.
+    assert_eq!(checks[0].records, serde_json::to_value(&second.records).unwrap());
+    assert_eq!(checks[1].records, serde_json::to_value(&first.records).unwrap());
+    assert_eq!(registry.checks(account, &domain.id, Some(2), 10).await.unwrap().unwrap(), checks[1..]);
+    assert_eq!(registry.checks(account, &domain.id, None, 1).await.unwrap().unwrap(), checks[..1]);
+
+    world.play.remove(&domain.records[0].name, Kind::Cname).unwrap();
+    for _ in 0..4 {
+        world.pass(30 * 3600);
+        world.verify(&domain.id).await;
+    }
+    world.pass(10);
+    world.verify(&domain.id).await;
+    let events = registry.events(account, &domain.id, None, 10).await.unwrap().unwrap();
+    let words: Vec<_> = events.iter().rev().map(|e| (e.number, e.from, e.cause.as_str())).collect();
+    let failed = VerifiedStatus::Failed;
+    assert_eq!(
+        words,
+        [
+            (1, None, "created"),
+            (2, Some(pending), "all_right"),
+            (3, Some(verified), "grace_over"),
+            (4, Some(failed), "asked")
+        ]
+    );
+    let fault = &events[1];
+    assert_eq!((fault.to, fault.records[0]["expected"].as_str()), (failed, Some(domain.records[0].value.as_str())));
+    assert!(fault.message.starts_with("The time of grace was over, and still there is no CNAME record"), "{fault:?}");
+
+    let stranger = crate::store::testing::account(&world.store).await;
+    assert_eq!(registry.checks(&stranger, &domain.id, None, 10).await.unwrap(), None);
+    assert_eq!(registry.events(&stranger, &domain.id, None, 10).await.unwrap(), None);
+    assert_eq!(registry.zone_file(&stranger, &domain.id).await.unwrap(), None);
+    assert!(registry.delete(account, &domain.id).await.unwrap());
+    assert_eq!(registry.checks(account, &domain.id, None, 10).await.unwrap(), None);
+}

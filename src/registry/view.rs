@@ -2,9 +2,8 @@
 
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, RecordError, RecordStatus, verdict};
-use crate::domain::observed::RecordType;
-use crate::domain::records::{Expected, Purpose};
+use crate::domain::judge::{Evidence, RecordStatus, verdict};
+use crate::domain::report::DomainRecord;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{DomainId, InboxId};
 use crate::store::domains::DomainRow;
@@ -60,34 +59,6 @@ pub struct Capabilities {
     pub receiving: bool,
 }
 
-/// A record that the owner publishes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct DomainRecord {
-    /// What for.
-    pub purpose: Purpose,
-    /// Its type.
-    #[serde(rename = "type", serialize_with = "as_text")]
-    pub record_type: RecordType,
-    /// Its full name.
-    pub name: String,
-    /// What to type where a panel asks for the host.
-    pub host_label: String,
-    /// Its value.
-    pub value: String,
-    /// Of an MX record.
-    pub priority: Option<u16>,
-    /// The domain is not verified without it.
-    pub required: bool,
-    /// How it stands.
-    pub status: RecordStatus,
-    /// The values that were seen.
-    pub observed: Vec<String>,
-    /// What is wrong with it.
-    pub error: Option<RecordError>,
-    /// When that was found.
-    pub checked_at: Option<Timestamp>,
-}
-
 fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
@@ -102,7 +73,9 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     };
     let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &expected, &evidence);
     let verified = row.state.status == VerifiedStatus::Verified;
-    let records = expected.into_iter().enumerate().map(|(position, expected)| record(expected, found(position)));
+    let records = expected.iter().enumerate().map(|(position, expected)| {
+        DomainRecord::of(expected, found(position).map(|(_, evidence, at)| (evidence, *at)))
+    });
     CustomDomain {
         id: row.id.clone(),
         domain: row.name.clone(),
@@ -121,26 +94,6 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         last_checked_at: row.last_checked_at,
         next_check_at: row.state.next_check_at,
         window_ends_at: row.state.window_ends_at,
-    }
-}
-
-fn record(expected: Expected, found: Option<&(usize, Evidence, Timestamp)>) -> DomainRecord {
-    let (evidence, checked_at) = match found {
-        Some((_, evidence, at)) => (evidence.clone(), Some(*at)),
-        None => (not_checked(), None),
-    };
-    DomainRecord {
-        purpose: expected.purpose,
-        record_type: expected.record_type,
-        name: expected.name,
-        host_label: expected.host_label,
-        value: expected.value,
-        priority: expected.priority,
-        required: expected.required,
-        status: evidence.status,
-        observed: evidence.observed,
-        error: evidence.error,
-        checked_at,
     }
 }
 

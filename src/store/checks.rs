@@ -9,14 +9,15 @@
 mod tests;
 
 use super::domains::{DomainRow, find, find_all};
+use super::history::{write_change, write_check};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::judge::{Evidence, RecordStatus, is_gone, outcome};
 use crate::domain::records::{Expected, Purpose};
-use crate::domain::status::{Cause, Change, Policy, State, TooSoon, VerifiedStatus};
+use crate::domain::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use crate::id::{AccountId, DomainId};
 use rusqlite::{Connection, OptionalExtension, params};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// What a check found of a claim.
 #[derive(Clone, Debug)]
@@ -114,7 +115,7 @@ impl Store {
             let (state, change) = row.state.asked(now, &policy)?;
             write_state(c, &row.id, &state, now, change.is_some())?;
             if let Some(change) = change {
-                write_event(c, &row.id, change, now, &[], &[])?;
+                write_change(c, &row.id, change, now, &[], &[])?;
                 row.updated_at = now;
             }
             row.state = state;
@@ -167,18 +168,20 @@ fn record(
     if let (VerifiedStatus::Verified, Some((standing, report))) = (state.status, yielding) {
         let (state, change) = standing.state.displaced();
         write_evidence(c, report, &state, now)?;
+        write_check(c, report, state.status, now)?;
         write_state(c, &standing.id, &state, now, true)?;
         if let Some(change) = change {
-            write_event(c, &standing.id, change, now, &report.expected, &report.evidence)?;
+            write_change(c, &standing.id, change, now, &report.expected, &report.evidence)?;
         }
         displaced = Some((standing.account.clone(), standing.id.clone()));
     }
     write_evidence(c, report, &state, now)?;
+    write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
     let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
     if let Some(change) = change {
-        write_event(c, &row.id, change, now, &report.expected, &report.evidence)?;
+        write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
     }
     Ok(Some(Recorded { change, displaced }))
 }
@@ -235,40 +238,5 @@ fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp
     // A record that is no longer asked for leaves no evidence behind.
     let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2";
     c.prepare_cached(sql)?.execute(params![report.domain, i64::try_from(report.evidence.len()).unwrap_or(i64::MAX)])?;
-    Ok(())
-}
-
-fn write_event(
-    c: &Connection,
-    id: &DomainId,
-    change: Change,
-    now: Timestamp,
-    expected: &[Expected],
-    evidence: &[Evidence],
-) -> Result<(), StoreError> {
-    let seen = |position: usize| -> Value {
-        let (Some(expected), Some(evidence)) = (expected.get(position), evidence.get(position)) else {
-            return Value::Null;
-        };
-        json!({
-            "record": format!("{} {}", expected.name, expected.record_type),
-            "expected": expected.value,
-            "found": evidence.observed,
-            "error": evidence.error,
-            "server": evidence.server.map(|server| server.to_string()),
-        })
-    };
-    let required = || (0..expected.len()).filter(|p| expected.get(*p).is_some_and(|e| e.required)).map(seen);
-    let (word, records) = match change.cause {
-        Cause::AllRight => ("all_right", required().collect()),
-        Cause::WindowOver(position) => ("window_over", vec![seen(position)]),
-        Cause::GraceOver(position) => ("grace_over", vec![seen(position)]),
-        Cause::Asked => ("asked", Vec::new()),
-        // Nobody learns of another account's claim: what its owner sees is that the records are gone.
-        Cause::Displaced => ("records_gone", required().collect::<Vec<Value>>()),
-    };
-    let cause = json!({ "cause": word, "records": records }).to_string();
-    let sql = "INSERT INTO domain_event (domain_id, at, from_status, to_status, cause) VALUES (?1, ?2, ?3, ?4, ?5)";
-    c.prepare_cached(sql)?.execute(params![id, now, change.from, change.to, cause])?;
     Ok(())
 }

@@ -230,8 +230,7 @@ fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<
         new.state.next_check_at,
         now
     ])?;
-    let sql = "INSERT INTO domain_event (domain_id, at, from_status, to_status, cause) VALUES (?1, ?2, NULL, ?3, ?4)";
-    c.prepare_cached(sql)?.execute(params![id, now, new.state.status, r#"{"cause":"created"}"#])?;
+    super::history::write_created(c, &id, new.state.status, now)?;
     find(c, "id = ?1", [&id])?.ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
 }
 

@@ -12,6 +12,7 @@ pub mod checks;
 mod content;
 pub mod deliver;
 pub mod domains;
+pub mod history;
 pub mod inboxes;
 pub mod keys;
 pub mod mailbox_changes;

@@ -92,7 +92,7 @@ impl World {
         let id = row.id.clone();
         let read = self.store.read(move |c| {
             let mut statement =
-                c.prepare("SELECT to_status, cause FROM domain_event WHERE domain_id = ?1 ORDER BY id")?;
+                c.prepare("SELECT to_status, cause FROM domain_event WHERE domain_id = ?1 ORDER BY number")?;
             let rows = statement.query_map([id], |r| Ok((r.get(0)?, r.get::<_, String>(1)?)))?;
             Ok::<Vec<(String, String)>, StoreError>(rows.collect::<Result<_, _>>()?)
         });

@@ -14,6 +14,7 @@ mod clients;
 mod command_line;
 mod crash_keeps_mail;
 mod daemon;
+mod domain_history;
 mod isolation;
 mod outside;
 mod own_domain;

@@ -117,3 +117,32 @@ async fn an_operator_acts_for_the_account_it_names() {
     assert_eq!(world.post(&world.operator, PATH, unknown).await.fields(), ["account_id"]);
     assert_eq!(world.delete(&world.operator, &path).await.status, 204);
 }
+
+#[tokio::test]
+async fn the_history_comes_in_pages_and_the_records_as_a_zone_file() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let path = format!("{PATH}/{}", world.post(token, PATH, json!({"domain": "acme.com"})).await.text("id"));
+    let checks = world.get(token, &format!("{path}/checks")).await;
+    assert_eq!((checks.status, checks.json()), (200, json!({"data": [], "next_cursor": null})));
+    let events = world.get(token, &format!("{path}/events?limit=1")).await.json();
+    let created = &events["data"][0];
+    assert_eq!(
+        (&created["from"], &created["to"], &created["cause"]),
+        (&json!(null), &json!("pending"), &json!("created"))
+    );
+    assert_eq!(
+        (&created["number"], &created["records"], &events["next_cursor"]),
+        (&json!(1), &json!([]), &json!(null))
+    );
+    assert!(created["at"].is_string() && created["message"].is_string());
+    for (query, field) in [("cursor=x", "cursor"), ("limit=0", "limit"), ("since=1", "since")] {
+        let wrong = world.get(token, &format!("{path}/events?{query}")).await;
+        assert_eq!((wrong.status, wrong.fields()), (422, vec![field.to_owned()]));
+    }
+
+    let file = world.get(token, &format!("{path}/zone_file")).await;
+    assert_eq!((file.status, file.header("content-type")), (200, Some("text/plain; charset=utf-8")));
+    let text = String::from_utf8(file.body).unwrap();
+    assert!(text.contains("\n$ORIGIN acme.com.\n") && text.contains("\n@ IN MX 10 smtp.inboxlayer.dev.\n"), "{text}");
+}

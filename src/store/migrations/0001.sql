@@ -94,16 +94,26 @@ CREATE TABLE domain_record (
     PRIMARY KEY (domain_id, position)
 ) STRICT, WITHOUT ROWID;
 
+-- The checks of a domain, the newest of them, each with its evidence.
+CREATE TABLE domain_check (
+    domain_id TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
+    number    INTEGER NOT NULL,         -- counts the domain's own
+    at        INTEGER NOT NULL,
+    status    TEXT NOT NULL,            -- of the domain, after it
+    records   TEXT NOT NULL,            -- JSON array of the records as the API shows them
+    PRIMARY KEY (domain_id, number)
+) STRICT;
+
 -- Every change of status, with its cause.
 CREATE TABLE domain_event (
-    id          INTEGER PRIMARY KEY,
     domain_id   TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
+    number      INTEGER NOT NULL,       -- counts the domain's own
     at          INTEGER NOT NULL,
-    from_status TEXT,           -- NULL: created
+    from_status TEXT,                   -- NULL: created
     to_status   TEXT NOT NULL,
-    cause       TEXT NOT NULL   -- JSON: cause, record, expected, found, server
+    cause       TEXT NOT NULL,          -- JSON {cause, records: [{record, expected, found, error, server}]}
+    PRIMARY KEY (domain_id, number)
 ) STRICT;
-CREATE INDEX domain_event_by_domain ON domain_event (domain_id, id);
 
 CREATE TABLE alias (
     id         TEXT PRIMARY KEY,

@@ -1,0 +1,40 @@
+//! `/api/v1/custom_domains/{id}/checks` and `…/events`: what happened to a custom domain, the newest first.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::custom_domains::claim;
+use super::problem::Problem;
+use super::query::{List, Parameters};
+use crate::registry::{DomainCheck, DomainEvent};
+use axum::Json;
+use axum::extract::{Path, State};
+
+/// `GET …/checks`: the last checks, each with its evidence.
+pub(super) async fn checks(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    mut parameters: Parameters,
+) -> Result<Json<List<DomainCheck>>, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    let page = parameters.page::<u32>();
+    let checks = context.registry.checks(&account, &id, page.after, page.rows()).await?;
+    let checks = checks.ok_or_else(Problem::not_found)?;
+    parameters.finish()?;
+    Ok(Json(page.list(checks, |check| check.number.to_string(), |check| check)))
+}
+
+/// `GET …/events`: the changes of status, each with its cause.
+pub(super) async fn events(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    mut parameters: Parameters,
+) -> Result<Json<List<DomainEvent>>, Problem> {
+    let (account, id) = claim(&caller, &context, &id).await?;
+    let page = parameters.page::<u32>();
+    let events = context.registry.events(&account, &id, page.after, page.rows()).await?;
+    let events = events.ok_or_else(Problem::not_found)?;
+    parameters.finish()?;
+    Ok(Json(page.list(events, |event| event.number.to_string(), |event| event)))
+}

@@ -1,0 +1,268 @@
+//! What happened to custom domains: their checks with the evidence, and the changes of their status with the cause.
+//!
+//! Invariant: what a check found stands here by the same transaction that draws its consequences; the history of a domain
+//! is bounded, and its newest entry is always there. Entries are numbered per domain: no number tells of another account.
+
+use super::checks::Report;
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::judge::Evidence;
+use crate::domain::records::Expected;
+use crate::domain::report::DomainRecord;
+use crate::domain::status::{Cause, Change, VerifiedStatus};
+use crate::id::{AccountId, DomainId};
+use rusqlite::{Connection, params};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+/// Checks of a domain that are kept.
+const CHECKS: i64 = 50;
+/// For how long, but for the newest.
+const CHECKS_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Changes of status that are kept: at least years of them.
+const EVENTS: i64 = 500;
+
+/// A check of a domain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CheckRow {
+    /// Its number among the checks of the domain.
+    pub number: u32,
+    /// When it settled.
+    pub at: Timestamp,
+    /// The status of the domain after it.
+    pub status: VerifiedStatus,
+    /// The records as they were shown then, a JSON array.
+    pub records: Value,
+}
+
+/// A change of a domain's status.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EventRow {
+    /// Its number among the changes of the domain.
+    pub number: u32,
+    /// When.
+    pub at: Timestamp,
+    /// The status before; none for the claim itself.
+    pub from: Option<VerifiedStatus>,
+    /// The status after.
+    pub to: VerifiedStatus,
+    /// A word for the cause.
+    pub cause: String,
+    /// The records it rests on, a JSON array: what was expected, what was found, and at which server.
+    pub records: Value,
+}
+
+impl Store {
+    /// The checks of a domain of the account, the newest first, from the one before `before` on.
+    pub async fn domain_checks(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<CheckRow>, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.read(move |c| {
+            let sql = "SELECT h.number, h.at, h.status, h.records FROM domain_check h
+                       JOIN custom_domain d ON d.id = h.domain_id AND d.account_id = ?1
+                       WHERE h.domain_id = ?2 AND h.number < ?3 ORDER BY h.number DESC LIMIT ?4";
+            let mut statement = c.prepare_cached(sql)?;
+            let mut rows = statement.query(params![account, id, before.unwrap_or(u32::MAX), limit])?;
+            let mut checks = Vec::new();
+            while let Some(row) = rows.next()? {
+                let records: String = row.get(3)?;
+                checks.push(CheckRow {
+                    number: row.get(0)?,
+                    at: row.get(1)?,
+                    status: row.get(2)?,
+                    records: serde_json::from_str(&records).map_err(corrupt)?,
+                });
+            }
+            Ok(checks)
+        })
+        .await
+    }
+
+    /// The changes of status of a domain of the account, the newest first, from the one before `before` on.
+    pub async fn domain_events(
+        &self,
+        account: &AccountId,
+        id: &DomainId,
+        before: Option<u32>,
+        limit: u32,
+    ) -> Result<Vec<EventRow>, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.read(move |c| {
+            let sql = "SELECT h.number, h.at, h.from_status, h.to_status, h.cause FROM domain_event h
+                       JOIN custom_domain d ON d.id = h.domain_id AND d.account_id = ?1
+                       WHERE h.domain_id = ?2 AND h.number < ?3 ORDER BY h.number DESC LIMIT ?4";
+            let mut statement = c.prepare_cached(sql)?;
+            let mut rows = statement.query(params![account, id, before.unwrap_or(u32::MAX), limit])?;
+            let mut events = Vec::new();
+            while let Some(row) = rows.next()? {
+                let cause: String = row.get(4)?;
+                let mut cause: Value = serde_json::from_str(&cause).map_err(corrupt)?;
+                events.push(EventRow {
+                    number: row.get(0)?,
+                    at: row.get(1)?,
+                    from: row.get(2)?,
+                    to: row.get(3)?,
+                    cause: cause.get("cause").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    records: cause.get_mut("records").map_or_else(|| json!([]), Value::take),
+                });
+            }
+            Ok(events)
+        })
+        .await
+    }
+}
+
+fn corrupt(error: serde_json::Error) -> StoreError {
+    StoreError::Corrupt(format!("history of a domain: {error}"))
+}
+
+/// Keeps a check, and lets those go that are too many or too old.
+pub(super) fn write_check(
+    c: &Connection,
+    report: &Report,
+    status: VerifiedStatus,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let seen = report.expected.iter().zip(&report.evidence);
+    let records: Vec<DomainRecord> =
+        seen.map(|(expected, evidence)| DomainRecord::of(expected, Some((evidence, now)))).collect();
+    let sql = "INSERT INTO domain_check (domain_id, number, at, status, records)
+               SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4 FROM domain_check WHERE domain_id = ?1";
+    c.prepare_cached(sql)?.execute(params![report.domain, now, status, json!(records).to_string()])?;
+    let sql = "WITH newest AS (SELECT max(number) AS number FROM domain_check WHERE domain_id = ?1)
+               DELETE FROM domain_check WHERE domain_id = ?1 AND number < (SELECT number FROM newest)
+                   AND (number <= (SELECT number FROM newest) - ?2 OR at < ?3)";
+    let oldest = Timestamp::from_millis(now.millis().saturating_sub(millis(CHECKS_FOR)));
+    c.prepare_cached(sql)?.execute(params![report.domain, CHECKS, oldest])?;
+    Ok(())
+}
+
+fn millis(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The first event of a claim: that it was made.
+pub(super) fn write_created(
+    c: &Connection,
+    id: &DomainId,
+    status: VerifiedStatus,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    write(c, id, None, status, &json!({"cause": "created", "records": []}), now)
+}
+
+/// A change of status, and the evidence it rests on.
+pub(super) fn write_change(
+    c: &Connection,
+    id: &DomainId,
+    change: Change,
+    now: Timestamp,
+    expected: &[Expected],
+    evidence: &[Evidence],
+) -> Result<(), StoreError> {
+    let seen = |position: usize| -> Value {
+        let (Some(expected), Some(evidence)) = (expected.get(position), evidence.get(position)) else {
+            return Value::Null;
+        };
+        json!({
+            "record": format!("{} {}", expected.name, expected.record_type),
+            "expected": expected.value,
+            "found": evidence.observed,
+            "error": evidence.error,
+            "server": evidence.server.map(|server| server.to_string()),
+        })
+    };
+    let required = || (0..expected.len()).filter(|p| expected.get(*p).is_some_and(|e| e.required)).map(seen);
+    let (word, records) = match change.cause {
+        Cause::AllRight => ("all_right", required().collect()),
+        Cause::WindowOver(position) => ("window_over", vec![seen(position)]),
+        Cause::GraceOver(position) => ("grace_over", vec![seen(position)]),
+        Cause::Asked => ("asked", Vec::new()),
+        // Nobody learns of another account's claim: what its owner sees is that the records are gone.
+        Cause::Displaced => ("records_gone", required().collect::<Vec<Value>>()),
+    };
+    write(c, id, Some(change.from), change.to, &json!({"cause": word, "records": records}), now)
+}
+
+fn write(
+    c: &Connection,
+    id: &DomainId,
+    from: Option<VerifiedStatus>,
+    to: VerifiedStatus,
+    cause: &Value,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO domain_event (domain_id, number, at, from_status, to_status, cause)
+               SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM domain_event WHERE domain_id = ?1";
+    c.prepare_cached(sql)?.execute(params![id, now, from, to, cause.to_string()])?;
+    let sql = "DELETE FROM domain_event WHERE domain_id = ?1
+                   AND number <= (SELECT max(number) FROM domain_event WHERE domain_id = ?1) - ?2";
+    c.prepare_cached(sql)?.execute(params![id, EVENTS])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::status::{Policy, State};
+    use crate::store::domains::{DomainRow, NewDomain};
+    use crate::store::testing::{account, store_with_account};
+    use std::iter::repeat_n;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+    const POLICY: Policy = Policy { window: DAY, grace: DAY, recheck: DAY, first_pause: DAY, longest_pause: DAY };
+
+    async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
+        let new = NewDomain {
+            account: account.clone(),
+            name: "acme.com".parse().unwrap(),
+            tokens: ["t1", "t2", "t3"].map(String::from),
+            ownership_secret: None,
+            state: State::created(at, &POLICY),
+        };
+        store.domain_create(new, 10, at).await.unwrap()
+    }
+
+    async fn check(store: &Store, row: &DomainRow, at: Timestamp) {
+        let report = Report { domain: row.id.clone(), expected: Vec::new(), evidence: Vec::new() };
+        store.domain_record_check(report, None, POLICY, at, 0).await.unwrap().unwrap();
+    }
+
+    #[tokio::test]
+    async fn the_history_is_bounded_in_number_and_in_time_and_counted_per_domain() {
+        let (_dir, store, ours) = store_with_account().await;
+        let begin = Timestamp::from_millis(1_700_000_000_000);
+        let row = claim(&store, &ours, begin).await;
+        for hour in 1..=60 {
+            check(&store, &row, begin.after(Duration::from_secs(hour * 3600))).await;
+        }
+        let kept = async |row: &DomainRow| store.domain_checks(&row.account, &row.id, None, 1000).await.unwrap();
+        let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
+        assert_eq!(numbers, (11..=60).rev().collect::<Vec<_>>());
+        check(&store, &row, begin.after(DAY * 95)).await;
+        let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
+        assert_eq!(numbers, [61]);
+        // However late the next: the newest is there.
+        let other = claim(&store, &account(&store).await, begin).await;
+        check(&store, &other, begin.after(DAY * 400)).await;
+        assert_eq!(kept(&other).await.iter().map(|check| check.number).collect::<Vec<_>>(), [1]);
+    }
+
+    #[tokio::test]
+    async fn changes_are_bounded_too() {
+        let (_dir, store, ours) = store_with_account().await;
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let row = claim(&store, &ours, now).await;
+        let id = row.id.clone();
+        let status = VerifiedStatus::Pending;
+        let write = store.write(move |c| repeat_n((), 600).try_for_each(|()| write_created(c, &id, status, now)));
+        write.await.unwrap();
+        let events = store.domain_events(&ours, &row.id, None, 1000).await.unwrap();
+        assert_eq!((events.len(), events[0].number, events[499].number), (500, 601, 102));
+    }
+}
