@@ -45,9 +45,9 @@ impl Resolver {
         let sights: BTreeMap<&Question, Sight> = once
             .iter()
             .zip(answers.into_iter().zip(instead))
-            .map(|(question, (answer, instead))| (question, Sight { answer, instead }))
+            .map(|(question, (answer, instead))| (question, Sight { instead, ..Sight::of(answer) }))
             .collect();
-        let unasked = || Sight { answer: Answer::indefinite(Indefinite::NoServer, None), instead: Vec::new() };
+        let unasked = || Sight::of(Answer::indefinite(Indefinite::NoServer, None));
         questions.iter().map(|question| sights.get(question).cloned().unwrap_or_else(unasked)).collect()
     }
 

@@ -151,7 +151,7 @@ async fn an_observation_asks_the_zones_own_servers_and_tells_a_stale_cache() {
     assert_eq!(sights[1].answer.server(), Some(server));
     assert!(matches!(sights[3].answer, Answer::NoRecord { nxdomain: true, .. }));
     assert_eq!(sights[4], sights[0]);
-    let Sight { answer, instead } = resolver(&[server], server).observe(&questions[2..3]).await.remove(0);
+    let Sight { answer, instead, .. } = resolver(&[server], server).observe(&questions[2..3]).await.remove(0);
     assert!(matches!(answer, Answer::NoRecord { nxdomain: false, .. }));
     assert_eq!(instead, [RecordData::Txt("t2.dkim.example".into())]);
 }

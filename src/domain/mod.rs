@@ -4,8 +4,10 @@
 
 pub mod judge;
 pub mod observed;
+pub mod provider;
 pub mod reconcile;
 pub mod records;
 pub mod report;
+pub mod spf;
 pub mod status;
 pub mod zone_file;

@@ -68,7 +68,7 @@ fn report(row: &DomainRow, dns: Dns) -> Report {
                 authenticated: false,
             },
         };
-        judge(record, &expected, &Sight { answer, instead: vec![] })
+        judge(record, &expected, &Sight::of(answer))
     };
     let evidence = expected.iter().enumerate().map(sight).collect();
     Report { domain: row.id.clone(), expected, evidence }

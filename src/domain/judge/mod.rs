@@ -3,13 +3,17 @@
 //! Invariant: `valid`, `missing` and `mismatch` come from definite answers only, and whatever is not valid has an error
 //! with a stable code and the exact thing to type. A valid record may carry an error too: a warning.
 
+mod code;
 mod dkim;
 mod mx;
+mod sight;
 #[cfg(test)]
 mod tests;
 mod text;
 mod verdict;
 
+pub use code::{Code, RecordError};
+pub use sight::{MxTarget, ServerSaid, Sight};
 pub use verdict::verdict;
 
 use super::observed::{Answer, Indefinite, RecordData};
@@ -19,15 +23,6 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
-
-/// What a check saw for one expected record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
-    /// The answer to the question for its type.
-    pub answer: Answer,
-    /// What stands at the name with other types, where there is nothing of the type asked for.
-    pub instead: Vec<RecordData>,
-}
 
 /// The status of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
@@ -76,23 +71,6 @@ impl FromStr for RecordStatus {
             "unknown" => Ok(Self::Unknown),
             _ => Err(UnknownWord(text.to_owned())),
         }
-    }
-}
-
-/// What is wrong with a record.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct RecordError {
-    /// A stable word for programs.
-    pub code: String,
-    /// What is wrong, for people.
-    pub message: String,
-    /// The exact thing to do.
-    pub fix: String,
-}
-
-impl RecordError {
-    fn new(code: &str, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), message: message.into(), fix: fix.into() }
     }
 }
 
@@ -181,7 +159,7 @@ fn publish(expected: &Expected) -> String {
 
 fn missing(expected: &Expected) -> RecordError {
     let Expected { record_type, name, .. } = expected;
-    RecordError::new("missing", format!("there is no {record_type} record at {name}"), publish(expected))
+    RecordError::new(Code::Missing, format!("there is no {record_type} record at {name}"), publish(expected))
 }
 
 fn texts(sight: &Sight) -> Vec<&str> {
@@ -199,12 +177,12 @@ fn unanswered(expected: &Expected, reason: &Indefinite) -> RecordError {
     let name = &expected.name;
     match reason {
         Indefinite::Disagreement(_) => RecordError::new(
-            "servers_disagree",
+            Code::ServersDisagree,
             format!("about {name}, {reason}"),
             "Wait until the change has reached every name server of your zone; if it does not, tell your DNS provider.",
         ),
         _ => RecordError::new(
-            "resolver_failed",
+            Code::ResolverFailed,
             format!("the DNS gave no definite answer for {name}: {reason}"),
             "Nothing to do if this passes. If it stays, see whether your zone's name servers answer, and its DNSSEC.",
         ),

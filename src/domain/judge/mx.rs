@@ -1,6 +1,6 @@
 //! The MX records: does mail for the domain come here? RFC 5321 §5.1 (preference), RFC 7505 (null MX).
 
-use super::{Judgement, RecordError, missing, publish};
+use super::{Code, Judgement, RecordError, missing, publish};
 use crate::domain::observed::RecordData;
 use crate::domain::records::Expected;
 
@@ -17,12 +17,12 @@ pub(super) fn judge(expected: &Expected, records: &[RecordData]) -> Judgement {
     match ours {
         Some(preference) if preference == best && others.is_empty() => Judgement::Valid,
         Some(preference) if preference == best => Judgement::Warning(RecordError::new(
-            "mx_other_hosts",
+            Code::MxOtherHosts,
             format!("other hosts take mail for {name} too: {listed}; what they take does not come here"),
             format!("Delete the MX records of {name} that lead to {listed}, unless they hand the mail on to us."),
         )),
         Some(preference) => Judgement::Mismatch(RecordError::new(
-            "mx_outranked",
+            Code::MxOutranked,
             format!("mail for {name} goes to {listed}, tried before {} at priority {preference}", expected.value),
             format!(
                 "Give {} the lowest priority number, below {best}, or delete the other MX records.",
@@ -30,12 +30,12 @@ pub(super) fn judge(expected: &Expected, records: &[RecordData]) -> Judgement {
             ),
         )),
         None if hosts.iter().all(|(_, host)| *host == ".") => Judgement::Mismatch(RecordError::new(
-            "null_mx",
+            Code::NullMx,
             format!("{name} says that it takes no mail at all (a null MX record)"),
             format!("Delete the MX record with the value \".\". {}", publish(expected)),
         )),
         None => Judgement::Mismatch(RecordError::new(
-            "mx_other_hosts",
+            Code::MxOtherHosts,
             format!("mail for {name} goes to {listed}, not here"),
             format!("To receive here, delete the MX records to {listed}. {}", publish(expected)),
         )),

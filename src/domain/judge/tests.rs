@@ -22,16 +22,17 @@ fn expected() -> Vec<Expected> {
 fn found(records: Vec<RecordData>) -> Sight {
     let answer =
         Answer::Found { records, aliases: vec![], ttl: Duration::from_secs(60), server: SERVER, authenticated: false };
-    Sight { answer, instead: vec![] }
+    Sight::of(answer)
 }
 
 fn nothing(instead: Vec<RecordData>) -> Sight {
     let negative_ttl = Some(Duration::from_secs(300));
-    Sight { answer: Answer::NoRecord { nxdomain: false, aliases: vec![], negative_ttl, server: SERVER }, instead }
+    let answer = Answer::NoRecord { nxdomain: false, aliases: vec![], negative_ttl, server: SERVER };
+    Sight { instead, ..Sight::of(answer) }
 }
 
 fn silent(reason: Indefinite) -> Sight {
-    Sight { answer: Answer::indefinite(reason, Some(SERVER)), instead: vec![] }
+    Sight::of(Answer::indefinite(reason, Some(SERVER)))
 }
 
 /// `status` or `status:code`.
@@ -95,7 +96,7 @@ fn mx_records() {
 }
 
 #[test]
-fn spf() {
+fn spf_records() {
     for good in [
         "v=spf1 include:amazonses.com ~all",
         "v=spf1 include:amazonses.com -all",

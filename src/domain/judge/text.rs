@@ -3,7 +3,7 @@
 //! RFC 7208 §3.2 (one SPF record), §4.5 (which TXT is one), §4.6.1 and §5.1 (terms, and that none counts after `all`);
 //! RFC 7489 §6.3 (DMARC tags), §6.6.3 (one DMARC record).
 
-use super::{Judgement, RecordError, missing, publish};
+use super::{Code, Judgement, RecordError, missing, publish};
 use crate::domain::records::Expected;
 
 /// An SPF record will do when it lets all those send that the expected one lets, in any order and beside others.
@@ -21,7 +21,7 @@ pub(super) fn spf(expected: &Expected, texts: &[&str]) -> Judgement {
             let merged = merge(&merged, &expected.value);
             let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
             let fix = format!("Replace them by this one TXT record: {merged}");
-            return Judgement::Mismatch(RecordError::new("spf_multiple", message, fix));
+            return Judgement::Mismatch(RecordError::new(Code::SpfMultiple, message, fix));
         }
     };
     let present = effective_terms(record);
@@ -34,7 +34,7 @@ pub(super) fn spf(expected: &Expected, texts: &[&str]) -> Judgement {
     }
     let message = format!("the SPF record of {name} does not allow our servers: {} is not in it", lacking.join(" "));
     let fix = format!("Change the TXT record, keeping it one, to: {}", merge(record, &expected.value));
-    Judgement::Mismatch(RecordError::new("spf_missing_include", message, fix))
+    Judgement::Mismatch(RecordError::new(Code::SpfMissingInclude, message, fix))
 }
 
 /// A DMARC record will do when there is one and its policy is as strict as the one expected, or stricter.
@@ -47,20 +47,20 @@ pub(super) fn dmarc(expected: &Expected, texts: &[&str]) -> Judgement {
         _ => {
             let message = format!("{name} has {} DMARC records; receivers then use none of them", found.len());
             let fix = format!("Keep one TXT record that begins with v=DMARC1 at {name} and delete the others.");
-            return Judgement::Mismatch(RecordError::new("dmarc_multiple", message, fix));
+            return Judgement::Mismatch(RecordError::new(Code::DmarcMultiple, message, fix));
         }
     };
     let Some(policy) = strictness(record) else {
         let message = format!("the DMARC record of {name} has no policy that receivers know: {record}");
         let fix = format!("Write p=none, p=quarantine or p=reject into it, as in: {}", expected.value);
-        return Judgement::Mismatch(RecordError::new("dmarc_invalid", message, fix));
+        return Judgement::Mismatch(RecordError::new(Code::DmarcInvalid, message, fix));
     };
     if Some(policy) >= strictness(&expected.value) {
         return Judgement::Valid;
     }
     let message = format!("the DMARC policy of {name} is weaker than asked for: {record}");
     Judgement::Mismatch(RecordError::new(
-        "wrong_value",
+        Code::DmarcWeaker,
         message,
         format!("Change the TXT record to: {}", expected.value),
     ))
@@ -85,7 +85,7 @@ fn absent(expected: &Expected, texts: &[&str], would_do: impl Fn(&str) -> bool) 
             let bare = text.trim().trim_matches('"').trim();
             let message = format!("the TXT record at {} has quotation marks inside its value", expected.name);
             let fix = format!("Type the value without quotation marks; your DNS provider adds them itself: {bare}");
-            Judgement::Mismatch(RecordError::new("quoted_twice", message, fix))
+            Judgement::Mismatch(RecordError::new(Code::QuotedTwice, message, fix))
         }
         None if expected.record_type == crate::domain::observed::RecordType::Txt && !texts.is_empty() => {
             let mut error = missing(expected);

@@ -1,0 +1,120 @@
+//! What a check saw for one expected record: the answer, and what was asked beside it to explain the answer.
+//!
+//! Invariant: only `answer` decides whether a record is right; the rest explains why it is not, and may be empty.
+
+use crate::domain::observed::{Answer, RecordData};
+use crate::domain::spf;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// What a check saw for one expected record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sight {
+    /// The answer to the question for its type, all servers taken together.
+    pub answer: Answer,
+    /// What stands at the name with other types, where there is nothing of the type asked for.
+    pub instead: Vec<RecordData>,
+    /// What each server said, the zone's own and the resolvers.
+    pub servers: Vec<ServerSaid>,
+    /// The same question at `name.domain`, where there is nothing of the type asked for: did a panel append the domain to
+    /// a name that had it already?
+    pub doubled: Option<Answer>,
+    /// TXT at the target that a DKIM record should have, where the record is right.
+    pub target: Option<Answer>,
+    /// For an MX record: what the hosts are that it leads to.
+    pub mx_targets: Vec<MxTarget>,
+    /// For an SPF record: what became of its evaluation, where there is exactly one.
+    pub spf: Option<spf::Report>,
+    /// Every resolver said SERVFAIL, and answered the same question when told not to validate (the CD bit).
+    pub bogus: bool,
+}
+
+/// What one server said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServerSaid {
+    /// Where it was asked.
+    pub server: SocketAddr,
+    /// The host's name, where it is known: a name server's from the delegation.
+    pub name: Option<String>,
+    /// It is one of the zone's own, as the delegation has it.
+    pub authoritative: bool,
+    /// Its answer. Its TTL, or negative TTL, is what is left of it in the cache of a resolver.
+    pub answer: Answer,
+}
+
+impl ServerSaid {
+    /// The name and the address, as people may look for either.
+    pub(super) fn who(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{name} ({})", self.server.ip()),
+            None => self.server.ip().to_string(),
+        }
+    }
+}
+
+/// A host that an MX record leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MxTarget {
+    /// The host.
+    pub host: String,
+    /// Where a CNAME record at the host leads, if there is one.
+    pub cname: Option<String>,
+}
+
+/// What a resolver still holds of the time before a change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Cached<'a> {
+    /// The resolver, and what it holds.
+    pub(super) said: &'a ServerSaid,
+    /// For how long yet.
+    pub(super) remaining: Duration,
+}
+
+impl Sight {
+    /// A sight of which there is nothing more to say than the answer.
+    pub fn of(answer: Answer) -> Self {
+        Self {
+            answer,
+            instead: Vec::new(),
+            servers: Vec::new(),
+            doubled: None,
+            target: None,
+            mx_targets: Vec::new(),
+            spf: None,
+            bogus: false,
+        }
+    }
+
+    /// The zone's own servers, and what each said.
+    pub(super) fn authoritative(&self) -> impl Iterator<Item = &ServerSaid> {
+        self.servers.iter().filter(|said| said.authoritative)
+    }
+
+    /// The resolver that holds, longest, something else than what the zone's servers say, where those say something.
+    pub(super) fn still_cached(&self) -> Option<Cached<'_>> {
+        let source = self.authoritative().any(|said| said.answer.is_definite()) && self.answer.is_definite();
+        let differs = |said: &&ServerSaid| {
+            source && !said.authoritative && said.answer.is_definite() && !same(&said.answer, &self.answer)
+        };
+        let cached =
+            self.servers.iter().filter(differs).map(|said| Cached { said, remaining: remaining(&said.answer) });
+        cached.max_by_key(|cached| cached.remaining)
+    }
+}
+
+fn same(one: &Answer, other: &Answer) -> bool {
+    let sorted = |answer: &Answer| {
+        let mut records = answer.records().to_vec();
+        records.sort();
+        records
+    };
+    sorted(one) == sorted(other)
+}
+
+fn remaining(answer: &Answer) -> Duration {
+    match answer {
+        Answer::Found { ttl, .. } => *ttl,
+        Answer::NoRecord { negative_ttl, .. } => negative_ttl.unwrap_or_default(),
+        Answer::Indefinite { .. } => Duration::ZERO,
+    }
+}

@@ -1,0 +1,19 @@
+//! SPF: what a domain's record allows, what it costs a receiver to find out, and how to put ours into it.
+//!
+//! Invariant: pure. An [`Evaluation`] says which questions it has; whoever feeds it the answers gets the [`Report`].
+//! RFC 7208 §4.6 (the record), §4.6.4 (limits), §5 (mechanisms), §6 (modifiers).
+
+mod evaluation;
+mod merge;
+mod record;
+#[cfg(test)]
+mod tests;
+
+pub use evaluation::{Evaluation, Fault, IncludeFault, LOOKUP_LIMIT, Report, Step, VOID_LIMIT};
+pub use merge::{merge, strings};
+pub use record::{Kind, Mechanism, Qualifier, Record, SyntaxError, Term};
+
+/// True for a TXT record that receivers take for an SPF record: `v=spf1` and then a space or the end (RFC 7208 §4.5).
+pub fn is_spf(text: &str) -> bool {
+    text.split(' ').next().is_some_and(|version| version.eq_ignore_ascii_case("v=spf1"))
+}

@@ -1,0 +1,330 @@
+//! An SPF record, read as RFC 7208 §4.6.1 and §12 have it: directives and modifiers, macros accepted and not expanded.
+//!
+//! Invariant: a term keeps its text and where it stood, so that an error can point at it; what does not fit the grammar
+//! is an error, since receivers then use nothing of the record.
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// What a match means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qualifier {
+    /// `+`, or none.
+    Pass,
+    /// `-`
+    Fail,
+    /// `~`
+    SoftFail,
+    /// `?`
+    Neutral,
+}
+
+/// A mechanism. A domain is `None` where the record's own is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// Everybody.
+    All,
+    /// Those whom the record of another domain lets pass.
+    Include(String),
+    /// The addresses of a name.
+    A(Option<String>),
+    /// The addresses of a domain's mail exchangers.
+    Mx(Option<String>),
+    /// Reverse names; not to be used (RFC 7208 §5.5).
+    Ptr(Option<String>),
+    /// A network.
+    Ip4,
+    /// A network.
+    Ip6,
+    /// Whether a name exists.
+    Exists(String),
+}
+
+/// What a term is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A mechanism with its qualifier.
+    Directive(Qualifier, Mechanism),
+    /// Where no mechanism matches, another domain's record.
+    Redirect(String),
+    /// An explanation for those who fail.
+    Exp,
+    /// A modifier that nobody knows: passed over.
+    Unknown,
+}
+
+/// One term of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Term {
+    /// As it is written.
+    pub text: String,
+    /// What it is.
+    pub kind: Kind,
+}
+
+impl Term {
+    /// Without the qualifier it has anyway and in lower case, so that equal terms look equal.
+    pub fn normal(&self) -> String {
+        let text = self.text.strip_prefix('+').unwrap_or(&self.text);
+        text.trim_end_matches('.').to_ascii_lowercase()
+    }
+}
+
+/// A record that can be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its terms, in order, without the version.
+    pub terms: Vec<Term>,
+}
+
+/// Where a record cannot be read, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SyntaxError {
+    /// Of the term's first character in the record, counted from 1.
+    pub position: usize,
+    /// The term.
+    pub term: String,
+    /// What is wrong with it.
+    pub reason: String,
+    /// What was probably meant, where that can be guessed.
+    pub instead: Option<String>,
+}
+
+impl fmt::Display for SyntaxError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, term, reason, .. } = self;
+        write!(f, "\"{term}\" at character {position}: {reason}")
+    }
+}
+
+impl std::error::Error for SyntaxError {}
+
+impl Record {
+    /// Reads a record.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let mut terms: Vec<Term> = Vec::new();
+        for (position, text) in words(text).skip(1) {
+            let wrong = |(reason, instead): Wrong| SyntaxError { position, term: text.to_owned(), reason, instead };
+            let kind = term(text).map_err(wrong)?;
+            let again = match kind {
+                Kind::Redirect(_) => terms.iter().any(|t| matches!(t.kind, Kind::Redirect(_))),
+                Kind::Exp => terms.iter().any(|t| t.kind == Kind::Exp),
+                _ => false,
+            };
+            if again {
+                return Err(wrong(("it may be there only once".into(), None)));
+            }
+            terms.push(Term { text: text.to_owned(), kind });
+        }
+        match words(text).next() {
+            Some((1, version)) if version.eq_ignore_ascii_case("v=spf1") => Ok(Self { terms }),
+            _ => Err(SyntaxError {
+                position: 1,
+                term: words(text).next().map(|(_, word)| word.to_owned()).unwrap_or_default(),
+                reason: "the record does not begin with v=spf1 and a space".into(),
+                instead: None,
+            }),
+        }
+    }
+
+    /// The directives that are ever looked at: all up to `all`, with their terms.
+    pub fn directives(&self) -> impl Iterator<Item = (&Term, Qualifier, &Mechanism)> {
+        let all = |term: &&Term| matches!(term.kind, Kind::Directive(_, Mechanism::All));
+        self.terms.iter().take_while(move |term| !all(term)).filter_map(|term| match &term.kind {
+            Kind::Directive(qualifier, mechanism) => Some((term, *qualifier, mechanism)),
+            _ => None,
+        })
+    }
+
+    /// What happens to those whom nothing has matched: the qualifier of `all`.
+    pub fn all(&self) -> Option<Qualifier> {
+        self.terms.iter().find_map(|term| match term.kind {
+            Kind::Directive(qualifier, Mechanism::All) => Some(qualifier),
+            _ => None,
+        })
+    }
+
+    /// Where those are sent on to, unless there is an `all`.
+    pub fn redirect(&self) -> Option<(&Term, &str)> {
+        let found = self.terms.iter().find_map(|term| match &term.kind {
+            Kind::Redirect(domain) => Some((term, domain.as_str())),
+            _ => None,
+        });
+        found.filter(|_| self.all().is_none())
+    }
+}
+
+/// The words between spaces, each with its position, counted from 1. Only the space separates (RFC 7208 §4.6.1).
+fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut position = 1;
+    text.split(' ').filter_map(move |word| {
+        let at = position;
+        position += word.chars().count() + 1;
+        (!word.is_empty()).then_some((at, word))
+    })
+}
+
+/// A reason, and what was probably meant.
+type Wrong = (String, Option<String>);
+
+fn term(text: &str) -> Result<Kind, Wrong> {
+    if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
+        return Err((format!("the character {odd:?} cannot stand in an SPF record"), None));
+    }
+    if let Some((name, value)) = modifier(text) {
+        return match name.to_ascii_lowercase().as_str() {
+            "redirect" => domain_spec(value).map(|domain| Kind::Redirect(domain.to_owned())),
+            "exp" => domain_spec(value).map(|_| Kind::Exp),
+            _ => macro_string(value).map(|()| Kind::Unknown),
+        };
+    }
+    let (qualifier, rest) = match text.split_at_checked(1) {
+        Some(("+", rest)) => (Qualifier::Pass, rest),
+        Some(("-", rest)) => (Qualifier::Fail, rest),
+        Some(("~", rest)) => (Qualifier::SoftFail, rest),
+        Some(("?", rest)) => (Qualifier::Neutral, rest),
+        _ => (Qualifier::Pass, text),
+    };
+    let name_end = rest.find([':', '/']).unwrap_or(rest.len());
+    let (name, argument) = rest.split_at_checked(name_end).unwrap_or((rest, ""));
+    let value = argument.strip_prefix(':');
+    let needed = || match value {
+        Some("") | None => Err((format!("a value must follow \"{name}:\", without a space"), None)),
+        Some(value) => Ok(value),
+    };
+    let mechanism = match name.to_ascii_lowercase().as_str() {
+        "all" if argument.is_empty() => Mechanism::All,
+        "all" => return Err(("\"all\" takes no value".into(), None)),
+        "include" => Mechanism::Include(domain_spec(needed()?)?.to_owned()),
+        "exists" => Mechanism::Exists(domain_spec(needed()?)?.to_owned()),
+        "a" => Mechanism::A(domain_and_lengths(argument)?),
+        "mx" => Mechanism::Mx(domain_and_lengths(argument)?),
+        "ptr" if argument.is_empty() => Mechanism::Ptr(None),
+        "ptr" => Mechanism::Ptr(Some(domain_spec(needed()?)?.to_owned())),
+        "ip4" => network::<Ipv4Addr>(needed()?, 32).map(|()| Mechanism::Ip4)?,
+        "ip6" => network::<Ipv6Addr>(needed()?, 128).map(|()| Mechanism::Ip6)?,
+        _ => return Err(unknown(name, argument)),
+    };
+    Ok(Kind::Directive(qualifier, mechanism))
+}
+
+/// What people write instead of the mechanism they mean.
+fn unknown(name: &str, argument: &str) -> Wrong {
+    let meant = match name.to_ascii_lowercase().as_str() {
+        "ipv4" | "ip" if argument.contains('.') => Some(format!("ip4{argument}")),
+        "ipv6" | "ip" if argument.contains("::") => Some(format!("ip6{argument}")),
+        "includes" | "inlcude" | "incude" | "inclide" | "incluce" => Some(format!("include{argument}")),
+        word if word.parse::<Ipv4Addr>().is_ok() => Some(format!("ip4:{name}{argument}")),
+        word if argument.is_empty() && word.contains('.') && domain_spec(word).is_ok() => {
+            Some(format!("include:{name}"))
+        }
+        _ => None,
+    };
+    ("SPF has no such mechanism".into(), meant)
+}
+
+/// `name=value`, where the name is one (RFC 7208 §6).
+fn modifier(text: &str) -> Option<(&str, &str)> {
+    let (name, value) = text.split_once('=')?;
+    let mut letters = name.chars();
+    let first = letters.next()?.is_ascii_alphabetic();
+    let rest = letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    (first && rest).then_some((name, value))
+}
+
+/// `[ ":" domain-spec ] [ "/" length ] [ "//" length ]`
+fn domain_and_lengths(argument: &str) -> Result<Option<String>, Wrong> {
+    let (rest, six) = match argument.rsplit_once("//") {
+        Some((rest, length)) => (rest, Some(length)),
+        None => (argument, None),
+    };
+    // A slash may stand inside a macro too.
+    let (domain, four) = match rest.rsplit_once('/') {
+        Some((domain, length)) if !length.contains('}') => (domain, Some(length)),
+        _ => (rest, None),
+    };
+    four.map_or(Ok(()), |length| prefix(length, 32))?;
+    six.map_or(Ok(()), |length| prefix(length, 128))?;
+    match domain.strip_prefix(':') {
+        None if domain.is_empty() => Ok(None),
+        None => Err((format!("\"{domain}\" is not what may follow here"), None)),
+        Some(domain) => match domain.parse::<Ipv4Addr>() {
+            Ok(_) => {
+                let length = four.map(|length| format!("/{length}")).unwrap_or_default();
+                Err(("an address stands where a name belongs".into(), Some(format!("ip4:{domain}{length}"))))
+            }
+            Err(_) => domain_spec(domain).map(|domain| Some(domain.to_owned())),
+        },
+    }
+}
+
+fn prefix(text: &str, most: u8) -> Result<(), Wrong> {
+    let canonical = text == "0" || !text.starts_with('0');
+    let digits = !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
+    match text.parse::<u8>() {
+        Ok(length) if canonical && digits && length <= most => Ok(()),
+        _ => Err((format!("\"/{text}\" is not a prefix length between 0 and {most}"), None)),
+    }
+}
+
+fn network<A: std::str::FromStr>(value: &str, most: u8) -> Result<(), Wrong> {
+    let (address, length) = match value.split_once('/') {
+        Some((address, length)) => (address, Some(length)),
+        None => (value, None),
+    };
+    length.map_or(Ok(()), |length| prefix(length, most))?;
+    if address.parse::<A>().is_ok() {
+        return Ok(());
+    }
+    let version = if most == 32 { "IPv4" } else { "IPv6" };
+    let meant = match (most, value.parse::<Ipv4Addr>(), value.parse::<Ipv6Addr>()) {
+        (32, _, Ok(_)) => Some(format!("ip6:{value}")),
+        (128, Ok(_), _) => Some(format!("ip4:{value}")),
+        _ => None,
+    };
+    Err((format!("\"{address}\" is not an {version} address"), meant))
+}
+
+/// A name with or without macros that ends in a top label or a macro (RFC 7208 §7.1).
+fn domain_spec(text: &str) -> Result<&str, Wrong> {
+    macro_string(text)?;
+    if text.ends_with('}') || text.ends_with("%%") || text.ends_with("%_") || text.ends_with("%-") {
+        return Ok(text);
+    }
+    let name = text.strip_suffix('.').unwrap_or(text);
+    let top = name.rsplit_once('.').map(|(_, top)| top);
+    let is_top = |top: &str| {
+        let inner = top.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        let digits = top.chars().all(|c| c.is_ascii_digit());
+        inner && !digits && !top.is_empty() && !top.starts_with('-') && !top.ends_with('-')
+    };
+    match top {
+        Some(top) if is_top(top) => Ok(text),
+        _ => Err((format!("\"{text}\" is not a full domain name"), None)),
+    }
+}
+
+/// Printable characters, with `%` only where a macro begins (RFC 7208 §7.1).
+fn macro_string(text: &str) -> Result<(), Wrong> {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('%') {
+        rest = match after.split_at_checked(1) {
+            Some(("%" | "_" | "-", rest)) => rest,
+            Some(("{", inside)) => match inside.split_once('}') {
+                Some((expansion, rest)) if is_expansion(expansion) => rest,
+                _ => return Err(("a macro in it cannot be read".into(), None)),
+            },
+            _ => return Err(("a \"%\" must be written \"%%\"".into(), None)),
+        };
+    }
+    Ok(())
+}
+
+/// A macro letter, digits, `r`, delimiters.
+fn is_expansion(text: &str) -> bool {
+    let mut letters = text.chars();
+    let letter = letters.next().is_some_and(|c| "slodiphcrtv".contains(c.to_ascii_lowercase()));
+    let after = letters.as_str().trim_start_matches(|c: char| c.is_ascii_digit());
+    let after = after.strip_prefix(['r', 'R']).unwrap_or(after);
+    letter && after.chars().all(|c| ".-+,/_=".contains(c))
+}

@@ -1,0 +1,1 @@
+//! SPF records read, counted and merged.
