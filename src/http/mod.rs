@@ -14,6 +14,7 @@ mod dkim_zone;
 mod domain_history;
 mod fields;
 mod health;
+mod impatient;
 mod inboxes;
 mod messages;
 mod problem;

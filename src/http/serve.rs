@@ -1,7 +1,9 @@
 //! HTTP/1.1 over TCP or TLS, with limits on connections and on the patience for slow ones. RFC 9112.
 //!
-//! Invariant: a client that stalls in the handshake or in a request head, or stays idle, loses its connection.
+//! Invariant: a client that stalls in the handshake or in a request head, stays idle, or does not take its answer, loses
+//! its connection.
 
+use super::impatient::Impatient;
 use crate::net::listener::{self, Capacity, Shutdown};
 use crate::net::tls::ServerTls;
 use axum::Router;
@@ -23,9 +25,12 @@ pub(super) struct Patience {
     pub(super) handshake: Duration,
     /// For the head of a request, also the wait for the next one on a kept connection.
     pub(super) head: Duration,
+    /// For a write that makes no progress.
+    pub(super) answer: Duration,
 }
 
-const PATIENCE: Patience = Patience { handshake: Duration::from_secs(10), head: Duration::from_secs(60) };
+const PATIENCE: Patience =
+    Patience { handshake: Duration::from_secs(10), head: Duration::from_secs(60), answer: Duration::from_secs(60) };
 /// A request head has at most so many octets; more is 431.
 const HEAD_OCTETS: usize = 32 * 1024;
 /// What one over the limit of connections is told.
@@ -86,7 +91,7 @@ where
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_header_size(HEAD_OCTETS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(Impatient::new(stream, patience.answer)), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,

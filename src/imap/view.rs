@@ -10,6 +10,7 @@ use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 
 /// Keywords that FLAGS names at most: looking through them costs every message that has one.
 const KEYWORDS: usize = 200;
@@ -154,6 +155,21 @@ impl View {
 
     /// The same, and sequence numbers that are not there are left out too.
     pub fn clip(&self, set: &SequenceSet, by_uid: bool) -> Vec<u32> {
+        let spans = self.spans(set, by_uid);
+        spans.into_iter().flat_map(|span| self.uids.get(span).unwrap_or_default()).copied().collect()
+    }
+
+    /// The same as runs of UIDs, first and last: a set costs its own length, however many messages it names.
+    pub fn clip_to_runs(&self, set: &SequenceSet, by_uid: bool) -> Vec<(u32, u32)> {
+        let run = |span: Range<usize>| {
+            let uids = self.uids.get(span)?;
+            Some((*uids.first()?, *uids.last()?))
+        };
+        self.spans(set, by_uid).into_iter().filter_map(run).collect()
+    }
+
+    /// Where the messages of a set stand: in order, none empty, none meets another.
+    fn spans(&self, set: &SequenceSet, by_uid: bool) -> Vec<Range<usize>> {
         let last = if by_uid { self.uids.last().copied().unwrap_or(0) } else { self.exists() };
         let place = |value: &SeqOrUid| match value {
             SeqOrUid::Value(value) => value.get(),
@@ -173,15 +189,15 @@ impl View {
             });
         }
         ranges.sort_unstable();
-        let (mut chosen, mut done) = (Vec::new(), 0);
+        let mut spans: Vec<Range<usize>> = Vec::new();
         for (from, to) in ranges {
-            let from = from.max(done);
-            if from < to {
-                chosen.extend_from_slice(self.uids.get(from..to).unwrap_or_default());
-                done = to;
+            match spans.last_mut() {
+                Some(last) if from <= last.end => last.end = last.end.max(to),
+                _ if from < to => spans.push(from..to),
+                _ => {}
             }
         }
-        chosen
+        spans
     }
 
     /// Notes flags that the client is told, or knows itself; answers whether they are news to it.
@@ -283,6 +299,8 @@ mod tests {
         assert_eq!(uid("559:*"), [8]);
         assert_eq!(uid("4294967295"), [0; 0]);
         assert_eq!(uid("4294967295:1"), [2, 4, 6, 8]);
+        assert_eq!(view.clip_to_runs(&"1,8,2:4,3:5,9".parse().unwrap(), true), [(2, 4), (8, 8)]);
+        assert_eq!(view.clip_to_runs(&"1:*,1:*,2".parse().unwrap(), false), [(2, 8)]);
         let sequence = |set: &str| view.select(&set.parse().unwrap(), false);
         assert_eq!(sequence("*,1").unwrap(), [2, 8]);
         assert_eq!(sequence("2:*").unwrap(), [4, 6, 8]);

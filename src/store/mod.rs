@@ -295,7 +295,10 @@ fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
         let committed = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
             finishes.extend(first(&transaction));
             let mut taken = 1;
+            // A full disk takes the whole transaction back, not one savepoint: what came after would be kept by itself
+            // and be told that it was not.
             while taken < GROUP
+                && !transaction.is_autocommit()
                 && let Ok(job) = queue.try_recv()
             {
                 finishes.extend(job(&transaction));
@@ -363,6 +366,35 @@ mod tests {
         }
         assert_eq!(kept, 20);
         assert_eq!(count(&store).await, 20);
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let most = |store: &Store, pages: &'static str| {
+            let set = move |c: &Connection| Ok::<_, StoreError>(c.execute_batch(pages)?);
+            let store = store.clone();
+            async move { store.write(set).await.unwrap() }
+        };
+        most(&store, "PRAGMA max_page_count = 1").await; // As many as there are.
+        // All are in one group: the first waits for the others.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let first = store.write(move |c| {
+            let _ = wait.recv();
+            account(c, "acc_1")
+        });
+        let large =
+            store.write(|c| Ok::<_, StoreError>(c.execute("INSERT INTO body (data) VALUES (zeroblob(9999999))", [])?));
+        let after = store.write(|c| account(c, "acc_3"));
+        let release = async move { go.send(()).unwrap() };
+        let (first, large, after, ()) = tokio::join!(first, large, after, release);
+        assert!(large.is_err());
+        let answered = i64::from(first.is_ok()) + i64::from(after.is_ok());
+        assert_eq!(count(&store).await, answered, "{first:?} {after:?}");
+        most(&store, "PRAGMA max_page_count = 1000000").await;
+        store.write(|c| account(c, "acc_4")).await.unwrap();
+        assert_eq!(count(&store).await, answered + 1);
     }
 
     #[tokio::test]

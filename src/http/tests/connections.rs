@@ -15,7 +15,7 @@ async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (So
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(async || "hello"));
-    let patience = Patience { handshake: patience, head: patience };
+    let patience = Patience { handshake: patience, head: patience, answer: patience };
     let capacity = Capacity { total: most, per_address: most };
     tokio::spawn(serve_with(patience, listener, router, tls, capacity, shutdown.clone()));
     (address, shutdown)
@@ -58,6 +58,16 @@ async fn a_client_that_stalls_loses_its_connection() {
         let _ = stream.read_to_string(&mut answer).await;
         assert_eq!(answer.contains("hello"), beginning.ends_with("\r\n\r\n"), "{beginning:?}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_does_not_read_loses_its_connection() {
+    let (address, _shutdown) = serving(None, SHORT, 10).await;
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let questions = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
+    // Once no answer fits on its way any more no question is read, and writing waits until the server closes.
+    let refused = async { while stream.write_all(&questions).await.is_ok() {} };
+    assert!(tokio::time::timeout(LONG, refused).await.is_ok());
 }
 
 #[tokio::test]

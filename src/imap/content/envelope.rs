@@ -6,6 +6,9 @@ use super::fields::{Token, find, tokens, unfold};
 use imap_codec::imap_types::core::{IString, NString};
 use imap_codec::imap_types::envelope::{Address, Envelope};
 
+/// Addresses of one field that are shown: a stranger's header must not become a thousand times its size.
+const ADDRESSES: usize = 1000;
+
 /// A text as a string of the protocol: quoted where that is possible, a literal where not.
 pub(super) fn istring(mut text: Vec<u8>) -> IString<'static> {
     text.retain(|octet| *octet != 0);
@@ -84,6 +87,9 @@ fn addresses(value: &[u8]) -> Vec<Address<'static>> {
     let mut pending = Pending::default();
     let mut in_group = false;
     for token in tokens(value, b"<>@,;:") {
+        if list.len() >= ADDRESSES {
+            return list;
+        }
         match token {
             Token::Word(_) if pending.closed => {}
             Token::Word(word) => pending.words.push(word),
@@ -163,5 +169,6 @@ mod tests {
         assert_eq!(read("nobody"), ["NIL|NIL|nobody|"]);
         assert_eq!(read("<>"), ["NIL|NIL||"]);
         assert!(read(" , ,").is_empty());
+        assert_eq!(read(&"a@b,".repeat(1_000_000)).len(), ADDRESSES);
     }
 }

@@ -5,6 +5,9 @@
 
 use std::ops::Range;
 
+/// Octets of a structured field that are taken apart; each costs a hundred times its size in memory.
+const TAKEN_APART: usize = 64 * 1024;
+
 /// One field.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::imap) struct Field<'a> {
@@ -96,7 +99,7 @@ pub(super) enum Token {
 
 /// Cuts a structured value into pieces at `specials`.
 pub(super) fn tokens(value: &[u8], specials: &[u8]) -> Vec<Token> {
-    let value = unfold(value);
+    let value = unfold(slice(value, 0..TAKEN_APART));
     let mut tokens = Vec::new();
     let mut octets = value.iter().copied().peekable();
     while let Some(octet) = octets.next() {

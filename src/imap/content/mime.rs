@@ -8,6 +8,8 @@ use std::ops::Range;
 
 const MAX_DEPTH: usize = 20;
 const MAX_PARTS: usize = 2000;
+/// Messages inside the message that are looked into: each is shown with an envelope of its own.
+const MAX_MESSAGES: usize = 100;
 
 /// `name=value`, names in lower case.
 pub(super) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
@@ -117,8 +119,13 @@ pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
 impl<'a> Tree<'a> {
     /// Reads the structure of a message.
     pub fn parse(header: &'a [u8], body: &'a [u8]) -> Self {
-        let mut parts_left = MAX_PARTS;
-        let root = Scan { body, parts_left: &mut parts_left }.entity(header, 0..0, 0..body.len(), false, 0);
+        let root = Scan { body, parts_left: MAX_PARTS, messages_left: MAX_MESSAGES }.entity(
+            header,
+            0..0,
+            0..body.len(),
+            false,
+            0,
+        );
         Self { header, body, root }
     }
 
@@ -135,7 +142,8 @@ impl<'a> Tree<'a> {
 
 struct Scan<'a> {
     body: &'a [u8],
-    parts_left: &'a mut usize,
+    parts_left: usize,
+    messages_left: usize,
 }
 
 impl Scan<'_> {
@@ -157,7 +165,11 @@ impl Scan<'_> {
                 }
                 _ => Kind::Leaf,
             }
-        } else if deeper && (content_type.is("message", "rfc822") || content_type.is("message", "global")) {
+        } else if deeper
+            && self.messages_left > 0
+            && (content_type.is("message", "rfc822") || content_type.is("message", "global"))
+        {
+            self.messages_left -= 1;
             Kind::Message(Box::new(self.part(body.clone(), false, depth + 1)))
         } else {
             Kind::Leaf
@@ -186,7 +198,7 @@ impl Scan<'_> {
                     self.child(&mut children, start..self.before_line_break(start, at), is_digest, depth);
                 }
                 open = Some(end);
-                if is_last || *self.parts_left == 0 {
+                if is_last || self.parts_left == 0 {
                     closed = is_last;
                     break;
                 }
@@ -211,7 +223,7 @@ impl Scan<'_> {
     }
 
     fn child(&mut self, children: &mut Vec<Part>, range: Range<usize>, in_digest: bool, depth: usize) {
-        *self.parts_left = self.parts_left.saturating_sub(1);
+        self.parts_left = self.parts_left.saturating_sub(1);
         children.push(self.part(range, in_digest, depth + 1));
     }
 
@@ -278,5 +290,10 @@ mod tests {
         let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", &wide);
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
         assert!(parts.len() <= MAX_PARTS + 1);
+        let mail = b"--b\r\nContent-Type: message/rfc822\r\n\r\nTo: a@b\r\n\r\n".repeat(MAX_MESSAGES * 2);
+        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", &mail);
+        let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
+        assert_eq!(parts.len(), MAX_MESSAGES * 2);
+        assert_eq!(parts.iter().filter(|part| matches!(part.kind, Kind::Message(_))).count(), MAX_MESSAGES);
     }
 }

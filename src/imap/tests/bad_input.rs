@@ -115,3 +115,27 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn the_work_of_one_command_is_bounded() {
+    let world = World::new().await;
+    let text = "abcdefgh\r\n".repeat(100_000);
+    world.arrives(&format!("To: {}\r\nSubject: x\r\n\r\n{text}", "a@b,".repeat(100_000))).await;
+    let mut client = world.user().await;
+    client.ok("SELECT INBOX").await;
+
+    // The same item many times, and a header of a hundred thousand addresses.
+    let answer = client.ok(&format!("FETCH 1 ({})", "ENVELOPE ".repeat(5000).trim_end())).await.join("");
+    assert_eq!(answer.matches("ENVELOPE").count(), 1);
+    assert!(answer.len() < 100_000, "{}", answer.len());
+    let pieces: Vec<_> = (0..300).map(|n| format!("BODY.PEEK[]<{n}.1>")).collect();
+    let answer = client.ask(&format!("FETCH 1 ({})", pieces.join(" "))).await;
+    assert!(answer.last().unwrap().contains("NO [LIMIT]"), "{answer:?}");
+
+    let keys = |count: usize| (0..count).map(|n| format!(" NOT BODY zq{n}")).collect::<String>();
+    assert_eq!(client.ok(&format!("SEARCH{}", keys(10))).await, ["* SEARCH 1"]);
+    let answer = client.ask(&format!("SEARCH{}", keys(200))).await;
+    assert!(answer.last().unwrap().contains("NO [LIMIT]"), "{answer:?}");
+    // Sets cost their own length.
+    assert_eq!(client.ok(&format!("SEARCH{}", " 1:*".repeat(20_000))).await, ["* SEARCH 1"]);
+}

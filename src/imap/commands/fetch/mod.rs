@@ -29,6 +29,8 @@ use imap_codec::imap_types::response::{Data, Response};
 use imap_codec::imap_types::sequence::SequenceSet;
 use std::fmt::Write;
 
+/// Different items of one FETCH.
+const ITEMS: usize = 256;
 /// Messages read at once.
 const MESSAGES: usize = 1000;
 /// Octets read at once, but for a message that alone has more.
@@ -109,6 +111,17 @@ impl Session<'_> {
         if by_uid && !names.contains(&Name::Uid) {
             names.insert(0, Name::Uid);
         }
+        // Asked for twice, an item is told once: otherwise a line of ENVELOPEs makes work and answers without end.
+        let mut once: Vec<Name> = Vec::new();
+        for name in names {
+            if once.len() >= ITEMS {
+                return Ok(Answer::no("too many items in one FETCH").code(other("LIMIT")));
+            }
+            if !once.contains(&name) {
+                once.push(name);
+            }
+        }
+        let names = once;
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
@@ -205,6 +218,8 @@ async fn show(
                     }
                     _ => show_content(wire, name, message, tree.as_ref()).await?,
                 }
+                // A large header takes a while to read: others have their turn.
+                tokio::task::yield_now().await;
             }
         }
     }
@@ -226,15 +241,14 @@ async fn show_content(wire: &mut Wire, name: &Name, message: &Fetched, tree: Opt
     let (header, body) = (&message.header, &message.body);
     let (wanted, partial) = match name {
         Name::Envelope => {
-            wire.push_bytes(&encoded(MessageDataItem::Envelope(envelope(header))));
-            return Ok(());
+            return wire.push_large(&encoded(MessageDataItem::Envelope(envelope(header)))).await;
         }
         Name::Body | Name::BodyStructure => {
             if let Some(tree) = tree {
                 let extended = *name == Name::BodyStructure;
                 let tree = structure(tree, extended);
                 let item = if extended { MessageDataItem::BodyStructure(tree) } else { MessageDataItem::Body(tree) };
-                wire.push_bytes(&encoded(item));
+                wire.push_large(&encoded(item)).await?;
             }
             return Ok(());
         }

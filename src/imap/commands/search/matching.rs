@@ -71,6 +71,16 @@ impl Candidate {
         self.marks.uid
     }
 
+    /// Octets of its header, as far as it is known.
+    pub fn header_size(&self) -> usize {
+        self.header.len()
+    }
+
+    /// Octets of all that is known of it.
+    pub fn whole_size(&self) -> usize {
+        self.header.len().saturating_add(self.body.len())
+    }
+
     fn at(&self, depth: Depth) -> Option<&Self> {
         (self.depth >= depth).then_some(self)
     }

@@ -4,15 +4,17 @@
 //! when they do not, its body last; and never more than a batch of them is in memory.
 
 mod by_hand;
+mod effort;
 mod matching;
 mod query;
 
 pub(in crate::imap) use by_hand::by_hand;
 
+use self::effort::{Effort, Leash};
 use self::matching::Candidate;
 use self::query::Query;
 use super::Fault;
-use crate::imap::response::Answer;
+use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
 use crate::store::StoreError;
@@ -30,6 +32,40 @@ const OCTETS: usize = 4 * 1024 * 1024;
 /// UTF-8, of which US-ASCII is a part, is all that clients send.
 fn is_known(charset: &Charset<'_>) -> bool {
     ["UTF-8", "US-ASCII"].iter().any(|known| charset.as_ref().eq_ignore_ascii_case(known))
+}
+
+/// What is searched for, and how much work that may be.
+struct Work {
+    query: Arc<Query>,
+    effort: Arc<Effort>,
+}
+
+impl Work {
+    /// Sorts messages into those that match and those of which too little is known.
+    async fn judge(
+        &self,
+        candidates: Vec<Candidate>,
+        found: &mut Vec<u32>,
+        undecided: &mut Vec<u32>,
+    ) -> Result<(), Fault> {
+        let closed = |error: tokio::sync::AcquireError| StoreError::Corrupt(format!("a search failed: {error}"));
+        // The place is kept until the thread is done, also when nobody waits for it any more.
+        let place = effort::AT_ONCE.acquire().await.map_err(closed)?;
+        let (query, effort) = (Arc::clone(&self.query), Arc::clone(&self.effort));
+        // Decoding and comparing is work for a thread of its own.
+        let judged = tokio::task::spawn_blocking(move || {
+            let _place = place;
+            candidates.iter().map(|c| (c.uid(), query.matches(c, &effort))).collect::<Vec<_>>()
+        });
+        for (uid, verdict) in judged.await.map_err(|e| StoreError::Corrupt(format!("a search failed: {e}")))? {
+            match verdict {
+                Some(true) => found.push(uid),
+                Some(false) => {}
+                None => undecided.push(uid),
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Session<'_> {
@@ -53,41 +89,29 @@ impl Session<'_> {
         let Some(query) = Query::new(criteria.as_ref(), view) else {
             return Ok(Answer::bad("a key of this search is not offered here"));
         };
-        let query = Arc::new(query);
+        let work = Work { query: Arc::new(query), effort: Effort::new(effort::OCTETS) };
+        let _leash = Leash(Arc::clone(&work.effort));
         let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
 
-        let (mut found, mut undecided) = (Vec::new(), Vec::new());
-        for uid in view.uids() {
-            let known = view.marks(*uid).map(|marks| Candidate::of_view(marks, view.is_recent(*uid)));
-            match known.and_then(|candidate| query.matches(&candidate)) {
-                Some(true) => found.push(*uid),
-                Some(false) => {}
-                None => undecided.push(*uid),
-            }
+        let marked = |uid: &u32| Some(Candidate::of_view(view.marks(*uid)?, view.is_recent(*uid)));
+        let mut found = Vec::new();
+        let mut undecided = Vec::new();
+        for batch in view.uids().chunks(MESSAGES) {
+            work.judge(batch.iter().filter_map(marked).collect(), &mut found, &mut undecided).await?;
         }
         for depth in [Depth::Size, Depth::Header, Depth::Body] {
             let uids = std::mem::take(&mut undecided);
             let mut rest = uids.as_slice();
-            while !rest.is_empty() {
+            while !rest.is_empty() && !work.effort.is_spent() {
                 let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
                 let (messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
                 rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-                let candidates: Vec<Candidate> =
-                    messages.into_iter().map(|m| Candidate::of_store(m, depth, view)).collect();
-                let query = Arc::clone(&query);
-                // Decoding and comparing bodies is work for a thread of its own.
-                let judged = tokio::task::spawn_blocking(move || {
-                    candidates.iter().map(|c| (c.uid(), query.matches(c))).collect::<Vec<_>>()
-                });
-                let judged = judged.await.map_err(|error| StoreError::Corrupt(format!("a search failed: {error}")))?;
-                for (uid, verdict) in judged {
-                    match verdict {
-                        Some(true) => found.push(uid),
-                        Some(false) => {}
-                        None => undecided.push(uid),
-                    }
-                }
+                let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, view)).collect();
+                work.judge(candidates, &mut found, &mut undecided).await?;
             }
+        }
+        if work.effort.is_spent() {
+            return Ok(Answer::no("this search is too much work: use fewer keys").code(other("LIMIT")));
         }
         found.sort_unstable();
         let number = |uid: u32| if by_uid { Some(uid) } else { view.sequence_number(uid) };

@@ -1,5 +1,6 @@
 //! A search as a tree of conditions, made ready for comparing: sets are UIDs, texts are in lower case.
 
+use super::effort::Effort;
 use super::matching::{Candidate, Text};
 use crate::imap::view::View;
 use crate::store::messages::Flags;
@@ -17,7 +18,7 @@ pub(super) enum Query {
     /// Not this.
     Not(Box<Query>),
     /// One of these UIDs, rising.
-    Uids(Vec<u32>),
+    Uids(Vec<(u32, u32)>),
     /// All of these flags set.
     Flags(Flags),
     /// This keyword, in lower case.
@@ -87,8 +88,8 @@ impl Query {
             K::And(keys) => Self::new(keys.as_ref(), view)?,
             K::Or(a, b) => Self::Any(vec![Self::of(a, view)?, Self::of(b, view)?]),
             K::Not(key) => not(Self::of(key, view)?),
-            K::SequenceSet(set) => Self::Uids(view.clip(set, false)),
-            K::Uid(set) => Self::Uids(view.clip(set, true)),
+            K::SequenceSet(set) => Self::Uids(view.clip_to_runs(set, false)),
+            K::Uid(set) => Self::Uids(view.clip_to_runs(set, true)),
 
             K::Answered => flag(Flags::ANSWERED),
             K::Deleted => flag(Flags::DELETED),
@@ -128,12 +129,19 @@ impl Query {
     }
 
     /// Whether a message matches; `None` when more of it has to be read to tell.
-    pub fn matches(&self, candidate: &Candidate) -> Option<bool> {
+    pub fn matches(&self, candidate: &Candidate, effort: &Effort) -> Option<bool> {
+        if !effort.spend(self.octets(candidate)) {
+            return None;
+        }
         match self {
-            Self::All(queries) => together(queries, candidate, false),
-            Self::Any(queries) => together(queries, candidate, true),
-            Self::Not(query) => query.matches(candidate).map(|verdict| !verdict),
-            Self::Uids(uids) => Some(uids.binary_search(&candidate.uid()).is_ok()),
+            Self::All(queries) => together(queries, candidate, effort, false),
+            Self::Any(queries) => together(queries, candidate, effort, true),
+            Self::Not(query) => query.matches(candidate, effort).map(|verdict| !verdict),
+            Self::Uids(runs) => {
+                let uid = candidate.uid();
+                let after = runs.partition_point(|(_, last)| *last < uid);
+                Some(runs.get(after).is_some_and(|(first, _)| *first <= uid))
+            }
             Self::Flags(flags) => Some(candidate.marks.flags.contains(*flags)),
             Self::Keyword(keyword) => {
                 Some(candidate.marks.keywords.split_ascii_whitespace().any(|k| k.eq_ignore_ascii_case(keyword)))
@@ -151,13 +159,27 @@ impl Query {
             },
         }
     }
+
+    /// What comparing it with the candidate goes through.
+    fn octets(&self, candidate: &Candidate) -> usize {
+        match self {
+            Self::Sent(_) | Self::Header(..) => candidate.header_size(),
+            Self::Body(_) => candidate.whole_size(),
+            // Each field twice, one time decoded.
+            Self::Anywhere(_) => candidate.header_size().saturating_mul(4).saturating_add(candidate.whole_size()),
+            _ => 0,
+        }
+    }
 }
 
 /// Conditions taken together: `decisive` from one of them decides, whatever the others are.
-fn together(queries: &[Query], candidate: &Candidate, decisive: bool) -> Option<bool> {
+fn together(queries: &[Query], candidate: &Candidate, effort: &Effort, decisive: bool) -> Option<bool> {
     let mut all_known = true;
     for query in queries {
-        match query.matches(candidate) {
+        if effort.is_spent() {
+            return None;
+        }
+        match query.matches(candidate, effort) {
             Some(verdict) if verdict == decisive => return Some(decisive),
             Some(_) => {}
             None => all_known = false,
