@@ -238,23 +238,28 @@ impl Registry {
         }
         self.verifier.wake();
         let Some(wait) = wait.map(|wait| wait.min(LONGEST_WAIT)) else { return Ok((self.view(&row), false)) };
-        let in_time = tokio::time::timeout(wait, settles(&mut settled, id)).await.is_ok();
+        let in_time = tokio::time::timeout(wait, self.settles(&mut settled, account, id)).await.is_ok();
         let row = self.store.domain_get(account, id).await?.ok_or(VerifyError::NotFound)?;
         Ok((self.view(&row), in_time))
     }
 
+    /// Ends when the check that was asked for has. One that ran already may end before it begins, and knows less.
+    async fn settles(&self, settled: &mut broadcast::Receiver<DomainId>, account: &AccountId, id: &DomainId) {
+        loop {
+            match settled.recv().await {
+                Ok(other) if other != *id => continue,
+                // After a backlog it may have been among what was missed: better to answer early than never.
+                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
+                Err(broadcast::error::RecvError::Closed) => return,
+            }
+            match self.store.domain_get(account, id).await {
+                Ok(Some(row)) if row.asked => {}
+                _ => return,
+            }
+        }
+    }
+
     fn view(&self, row: &DomainRow) -> CustomDomain {
         view::of(row, self.verifier.rules())
-    }
-}
-
-/// Ends when a check of this domain has.
-async fn settles(settled: &mut broadcast::Receiver<DomainId>, id: &DomainId) {
-    loop {
-        match settled.recv().await {
-            Ok(other) if other != *id => {}
-            // After a backlog it may have been among what was missed: better to answer early than never.
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed) => return,
-        }
     }
 }

@@ -2,26 +2,30 @@
 //!
 //! A claim is checked in one straight path: claim due -> expected records -> observe -> judge -> record (which asks the
 //! status machine). Invariant: a claim is checked once at a time (a lease in the store says so, and a restart goes on
-//! with what was cut off), and never more at once than configured.
+//! with what was cut off), and never more at once nor more in a second than configured. Within one check nothing is asked
+//! twice, also where two claims to one name are looked at.
 
+mod pace;
 #[cfg(test)]
 mod tests;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Required};
 use crate::dns::{Question, Resolver};
-use crate::domain::judge::{Evidence, judge, outcome};
+use crate::domain::judge::judge;
 use crate::domain::records::{Expected, Purpose, Template};
-use crate::domain::status::{Finding, Policy, VerifiedStatus};
+use crate::domain::status::{Policy, VerifiedStatus};
 use crate::id::DomainId;
 use crate::net::listener::Shutdown;
 use crate::store::checks::{Recorded, Report};
 use crate::store::domains::DomainRow;
 use crate::store::{Store, StoreError};
+use pace::Pace;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OwnedSemaphorePermit, Semaphore, broadcast, watch};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// Looks at the store at least this often, whatever it was told.
@@ -83,6 +87,7 @@ pub struct Verifier(Arc<Inner>);
 struct Inner {
     rules: Rules,
     lease: Duration,
+    per_second: u32,
     store: Store,
     clock: Clock,
     resolver: Resolver,
@@ -102,8 +107,9 @@ impl Verifier {
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, resolver: Resolver) -> Self {
         Self(Arc::new(Inner {
             rules: Rules::of(&config),
-            // Two observations of four answers each, and some time to write.
+            // An observation of four answers one after the other, twice over, and some time to write.
             lease: config.dns.timeout.0.saturating_mul(8) + Duration::from_secs(60),
+            per_second: config.verification.checks_per_second.max(1),
             store,
             clock,
             resolver,
@@ -119,13 +125,14 @@ impl Verifier {
 
     /// Checks what is due until the shutdown; a check under way is then cut off, and done again after the next start.
     pub async fn run(self, shutdown: Shutdown) {
-        // This store is ours alone: what is leased was cut off by the end of the last daemon.
-        if let Err(error) = self.0.store.domain_release_leases().await {
-            tracing::error!(%error, "checks that were cut off wait for their lease to lapse");
-        }
+        self.take_over().await;
+        let mut pace = Pace::new(self.0.per_second, Instant::now());
         loop {
-            let pause = match self.start_due().await {
-                Ok(_) => self.until_next().await,
+            let pause = match self.start_due(pace.free(Instant::now())).await {
+                Ok(Started { begun, .. }) => {
+                    pace.take(begun);
+                    self.until_next(&pace).await
+                }
                 Err(error) => {
                     tracing::error!(%error, "the claims that are due could not be read");
                     STORE_PAUSE
@@ -141,6 +148,20 @@ impl Verifier {
         self.idle().await;
     }
 
+    /// Goes on where the last daemon ended.
+    async fn take_over(&self) {
+        let store = &self.0.store;
+        match store.domain_spread_overdue(self.0.clock.now(), self.0.per_second).await {
+            Ok(0) => {}
+            Ok(spread) => tracing::info!(spread, "checks that are overdue are spread"),
+            Err(error) => tracing::error!(%error, "checks that are overdue could not be spread"),
+        }
+        // This store is ours alone: what is leased was cut off by the end of the last daemon.
+        if let Err(error) = store.domain_release_leases().await {
+            tracing::error!(%error, "checks that were cut off wait for their lease to lapse");
+        }
+    }
+
     /// Looks for due checks now.
     pub fn wake(&self) {
         self.0.wake.notify_one();
@@ -149,9 +170,9 @@ impl Verifier {
     /// Checks everything that is due now, and waits until no check is under way.
     pub async fn settle(&self) -> Result<(), StoreError> {
         loop {
-            let started = self.start_due().await?;
+            let started = self.start_due(usize::MAX).await?;
             self.idle().await;
-            if started == Started::AllDue(0) {
+            if started == (Started { begun: 0, full: false }) {
                 return Ok(());
             }
         }
@@ -188,13 +209,13 @@ impl Verifier {
         let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
     }
 
-    async fn until_next(&self) -> Duration {
+    async fn until_next(&self, pace: &Pace) -> Duration {
         if self.0.permits.available_permits() == 0 {
             // The end of a check wakes the loop.
             return LONGEST_SLEEP;
         }
         match self.next_due().await {
-            Ok(Some(due)) => due.since(self.0.clock.now()).min(LONGEST_SLEEP),
+            Ok(Some(due)) => due.since(self.0.clock.now()).max(pace.until_next()).min(LONGEST_SLEEP),
             Ok(None) => LONGEST_SLEEP,
             Err(error) => {
                 tracing::error!(%error, "the next check could not be read");
@@ -203,23 +224,20 @@ impl Verifier {
         }
     }
 
-    /// Starts as many of the due checks as may run.
-    async fn start_due(&self) -> Result<Started, StoreError> {
+    /// Starts as many of the due checks as may run, of those that nobody asked for at most `scheduled`.
+    async fn start_due(&self, scheduled: usize) -> Result<Started, StoreError> {
         let _turn = self.0.turn.lock().await;
         let mut permits: Vec<OwnedSemaphorePermit> = Vec::new();
         while let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
             permits.push(permit);
         }
-        if self.0.end.is_cancelled() {
-            return Ok(Started::AllDue(0));
-        }
         let places = permits.len();
-        if places == 0 {
-            return Ok(Started::NoPlace);
+        if self.0.end.is_cancelled() || places == 0 {
+            return Ok(Started { begun: 0, full: places == 0 });
         }
         let now = self.0.clock.now();
-        let due = self.0.store.domain_claim_due(now, now.after(self.0.lease), places).await?;
-        let started = due.len();
+        let due = self.0.store.domain_claim_due(now, now.after(self.0.lease), places, scheduled).await?;
+        let begun = due.len();
         for (row, permit) in due.into_iter().zip(permits) {
             let under_way = UnderWay::new(self.clone(), row.id.clone(), permit);
             tokio::spawn(async move {
@@ -229,7 +247,7 @@ impl Verifier {
                 }
             });
         }
-        Ok(if started == places { Started::NoPlace } else { Started::AllDue(started) })
+        Ok(Started { begun, full: begun == places })
     }
 
     /// One check, from the claim to its record.
@@ -253,39 +271,39 @@ impl Verifier {
     }
 
     async fn check_and_record(&self, row: &DomainRow) -> Result<Option<Recorded>, StoreError> {
-        let report = self.report(row).await;
-        let found = outcome(&report.expected, &report.evidence);
-        let right = found.required.iter().all(|(_, finding)| *finding == Finding::Good);
         // A verified claim to the same name has to yield first, and does on fresh evidence only.
-        let rival = match right && row.state.status == VerifiedStatus::Pending {
-            true => self.0.store.domain_rival(row).await?,
-            false => None,
+        let rival = match row.state.status {
+            VerifiedStatus::Pending => self.0.store.domain_rival(row).await?,
+            VerifiedStatus::Verified | VerifiedStatus::Failed => None,
         };
-        let rival = match &rival {
-            Some(rival) => Some(self.report(rival).await),
-            None => None,
-        };
+        let mut reports = self.reports(&[Some(row), rival.as_ref()]).await.into_iter();
+        let (report, rival) = (reports.next().flatten(), reports.next().flatten());
         let (now, policy) = (self.0.clock.now(), self.0.rules.policy);
+        let Some(report) = report else { return Ok(None) };
         self.0.store.domain_record_check(report, rival, policy, now, spread()).await
     }
 
-    async fn report(&self, row: &DomainRow) -> Report {
-        let expected = self.0.rules.expected(row);
+    /// What the DNS holds of each claim, by one observation: what several need is asked once.
+    async fn reports(&self, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
+        let expected: Vec<_> = rows.iter().map(|row| row.map(|row| (row, self.0.rules.expected(row)))).collect();
         let question = |e: &Expected| Question { name: e.name.clone(), record_type: e.record_type };
-        let sights = self.0.resolver.observe(&expected.iter().map(question).collect::<Vec<_>>()).await;
-        let evidence: Vec<Evidence> =
-            expected.iter().zip(&sights).map(|(record, sight)| judge(record, &expected, sight)).collect();
-        Report { domain: row.id.clone(), expected, evidence }
+        let questions: Vec<Question> = expected.iter().flatten().flat_map(|(_, all)| all).map(question).collect();
+        let mut sights = self.0.resolver.observe(&questions).await.into_iter();
+        let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
+            let evidence = expected.iter().zip(&mut sights).map(|(record, sight)| judge(record, &expected, &sight));
+            Report { domain: row.id.clone(), evidence: evidence.collect(), expected }
+        };
+        expected.into_iter().map(|claim| claim.map(&mut report)).collect()
     }
 }
 
 /// How many due checks could be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Started {
-    /// All of them, so many.
-    AllDue(usize),
+struct Started {
+    /// So many.
+    begun: usize,
     /// Every place is taken: more may be due.
-    NoPlace,
+    full: bool,
 }
 
 /// A check under way. However it ends, its place is free again and those who wait for it are told.

@@ -107,7 +107,7 @@ impl Config {
         .find_map(|(key, on)| on.then_some(key))
     }
 
-    fn zeros(&self) -> [(&'static str, bool); 13] {
+    fn zeros(&self) -> [(&'static str, bool); 14] {
         let limits = &self.limits;
         [
             ("dns.timeout", self.dns.timeout.0.is_zero()),
@@ -116,6 +116,7 @@ impl Config {
             ("verification.recheck", self.verification.recheck.0.is_zero()),
             ("verification.first_pause", self.verification.first_pause.0.is_zero()),
             ("verification.concurrency", self.verification.concurrency == 0),
+            ("verification.checks_per_second", self.verification.checks_per_second == 0),
             ("queue.smtp_port", self.queue.smtp_port == 0),
             ("queue.concurrency", self.queue.concurrency == 0),
             ("queue.hop_limit", self.queue.hop_limit == 0),

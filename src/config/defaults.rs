@@ -96,6 +96,7 @@ impl Default for Verification {
             first_pause: HumanDuration::seconds(30),
             longest_pause: HumanDuration::hours(1),
             concurrency: 32,
+            checks_per_second: 50,
         }
     }
 }

@@ -187,6 +187,8 @@ pub struct Verification {
     pub longest_pause: HumanDuration,
     /// Checks at once, over all domains.
     pub concurrency: usize,
+    /// Checks that begin in a second, over all domains; those that somebody asks for come first.
+    pub checks_per_second: u32,
 }
 
 /// `[queue]`

@@ -4,6 +4,7 @@
 //! NXDOMAIN, and from an authoritative server with the AA bit. A referral is no answer.
 //! RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals told apart); RFC 6891 §7 (servers without EDNS).
 
+use super::politeness::Politeness;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::tcp::TcpClientStream;
@@ -16,7 +17,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// What kind of server is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Role {
     /// One that finds out for us (RD set).
     Recursive,
@@ -24,8 +25,9 @@ pub(super) enum Role {
     Authoritative,
 }
 
-/// Asks `server` for the records of `record_type` at `name`.
+/// Asks `server` for the records of `record_type` at `name`, when it is its turn.
 pub(super) async fn ask(
+    politeness: &Politeness,
     server: SocketAddr,
     role: Role,
     name: &str,
@@ -36,6 +38,7 @@ pub(super) async fn ask(
     let Ok(name) = Name::from_ascii(format!("{}.", name.trim_end_matches('.'))) else {
         return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
     };
+    let _turn = politeness.turn(server.ip(), role).await;
     let response = match exchange(server, role, &name, record_type, timeout, true).await {
         // An old server that does not know EDNS says so in this way.
         Ok(response) if matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {

@@ -7,6 +7,7 @@
 pub mod authority;
 mod exchange;
 mod observe;
+mod politeness;
 mod resolver;
 #[cfg(test)]
 mod tests;

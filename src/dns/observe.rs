@@ -62,7 +62,7 @@ impl Resolver {
     }
 
     async fn ask_by(&self, server: SocketAddr, role: Role, question: Question, deadline: Instant) -> Answer {
-        let answer = ask(server, role, &question.name, question.record_type, self.timeout());
+        let answer = ask(self.politeness(), server, role, &question.name, question.record_type, self.timeout());
         let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
         timeout_at(deadline, answer).await.unwrap_or_else(late)
     }

@@ -3,6 +3,7 @@
 //! Invariant: caches nothing; a resolver that gives no definite answer is passed over for the next one.
 
 use super::exchange::{Role, ask};
+use super::politeness::Politeness;
 use crate::config;
 use crate::domain::observed::{Answer, Indefinite, RecordType};
 use crate::net::ranges::AllowedNetworks;
@@ -32,6 +33,7 @@ struct Inner {
     timeout: Duration,
     authoritative_port: u16,
     allowed: AllowedNetworks,
+    politeness: Politeness,
 }
 
 /// The addresses of a host.
@@ -67,6 +69,7 @@ impl Resolver {
             timeout: config.timeout.0,
             authoritative_port: config.authoritative_port,
             allowed: config.allow_networks.clone(),
+            politeness: Politeness::default(),
         })))
     }
 
@@ -82,6 +85,10 @@ impl Resolver {
         self.0.authoritative_port
     }
 
+    pub(super) fn politeness(&self) -> &Politeness {
+        &self.0.politeness
+    }
+
     pub(super) fn allowed(&self) -> &AllowedNetworks {
         &self.0.allowed
     }
@@ -90,7 +97,7 @@ impl Resolver {
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);
         for server in &self.0.servers {
-            last = ask(*server, Role::Recursive, name, record_type, self.0.timeout).await;
+            last = ask(&self.0.politeness, *server, Role::Recursive, name, record_type, self.0.timeout).await;
             if last.is_definite() {
                 break;
             }

@@ -5,6 +5,8 @@
 //! required record span the grace with no good answer between. Indefinite answers neither count nor reset.
 
 #[cfg(test)]
+pub(crate) mod model;
+#[cfg(test)]
 mod tests;
 
 use crate::clock::Timestamp;
@@ -246,7 +248,8 @@ impl State {
 
     /// The owner asks for a check: it is due now, on a failed claim in a new window.
     pub fn asked(&self, now: Timestamp, policy: &Policy) -> Result<(Self, Option<Change>), TooSoon> {
-        if let Some(started) = self.check_started_at {
+        // A clock that was set back says nothing of how long ago that was.
+        if let Some(started) = self.check_started_at.filter(|started| *started <= now) {
             let since = now.since(started);
             if since < CHECK_INTERVAL {
                 return Err(TooSoon { retry_after: CHECK_INTERVAL.saturating_sub(since) });

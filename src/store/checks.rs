@@ -5,8 +5,11 @@
 //! one's failure, on the evidence that the first one's own records are gone.
 
 #[cfg(test)]
-#[path = "checks_tests.rs"]
-mod tests;
+#[path = "checks_model.rs"]
+mod model;
+#[cfg(test)]
+#[path = "checks_plans.rs"]
+mod plans;
 
 use super::domains::{DomainRow, find, find_all};
 use super::history::{write_change, write_check};
@@ -54,25 +57,38 @@ pub enum AskError {
 }
 
 impl Store {
-    /// Takes at most `limit` claims whose check is due, the one that waits longest first, and leases them until
-    /// `lease_until`.
+    /// Takes at most `limit` claims whose check is due and leases them until `lease_until`: first those whose owners ask,
+    /// then at most `scheduled` of the others, the one that waits longest first.
     pub async fn domain_claim_due(
         &self,
         now: Timestamp,
         lease_until: Timestamp,
         limit: usize,
+        scheduled: usize,
     ) -> Result<Vec<DomainRow>, StoreError> {
         self.write(move |c| {
-            let condition = "next_check_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
-                             ORDER BY next_check_at LIMIT ?2";
-            let mut due = find_all(c, condition, params![now, i64::try_from(limit).unwrap_or(i64::MAX)])?;
-            let mut lease =
-                c.prepare_cached("UPDATE custom_domain SET lease_until = ?2, check_started_at = ?3 WHERE id = ?1")?;
+            let mut due = find_all(c, ASKED, params![now, count(limit)])?;
+            let places = scheduled.min(limit.saturating_sub(due.len()));
+            due.extend(find_all(c, DUE, params![now, count(places)])?);
+            let sql = "UPDATE custom_domain SET lease_until = ?2, check_started_at = ?3, asked_at = NULL WHERE id = ?1";
+            let mut lease = c.prepare_cached(sql)?;
             for row in &mut due {
                 lease.execute(params![row.id, lease_until, now])?;
                 row.state.check_started_at = Some(now);
             }
             Ok(due)
+        })
+        .await
+    }
+
+    /// Spreads verified claims whose check is overdue evenly over the time that so many checks per second take: for the
+    /// start after a pause, when a whole fleet may be due. Checks that were cut off or asked for keep their place, and so
+    /// do pending claims: somebody waits for them. Answers how many were moved.
+    pub async fn domain_spread_overdue(&self, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
+        self.write(move |c| {
+            let overdue: i64 = c.prepare_cached(OVERDUE)?.query_row([now], |row| row.get(0))?;
+            let span = overdue.saturating_mul(1000) / i64::from(per_second.max(1));
+            Ok(c.prepare_cached(SPREAD)?.execute(params![now, span.max(1)])?)
         })
         .await
     }
@@ -90,11 +106,8 @@ impl Store {
     /// When the next check is due, those that run left out unless their lease lapses.
     pub async fn domain_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|c| {
-            let sql = "SELECT next_check_at FROM custom_domain WHERE next_check_at IS NOT NULL AND lease_until IS NULL
-                       ORDER BY next_check_at LIMIT 1";
-            let waiting: Option<Timestamp> = c.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
-            let sql = "SELECT min(lease_until) FROM custom_domain WHERE lease_until IS NOT NULL";
-            let leased: Option<Timestamp> = c.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            let waiting: Option<Timestamp> = c.prepare_cached(WAITING)?.query_row([], |row| row.get(0)).optional()?;
+            let leased: Option<Timestamp> = c.prepare_cached(LEASED)?.query_row([], |row| row.get(0))?;
             Ok(waiting.into_iter().chain(leased).min())
         })
         .await
@@ -114,10 +127,12 @@ impl Store {
             let mut row = found.ok_or(AskError::NotFound)?;
             let (state, change) = row.state.asked(now, &policy)?;
             write_state(c, &row.id, &state, now, change.is_some())?;
+            mark_asked(c, &row.id, now)?;
             if let Some(change) = change {
                 write_change(c, &row.id, change, now, &[], &[])?;
                 row.updated_at = now;
             }
+            row.asked = true;
             row.state = state;
             Ok((row, change))
         })
@@ -144,6 +159,22 @@ impl Store {
 }
 
 const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
+const ASKED: &str = "asked_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?1) ORDER BY asked_at LIMIT ?2";
+const DUE: &str = "next_check_at <= ?1 AND asked_at IS NULL AND (lease_until IS NULL OR lease_until <= ?1)
+                   ORDER BY next_check_at LIMIT ?2";
+const WAITING: &str = "SELECT next_check_at FROM custom_domain WHERE next_check_at IS NOT NULL AND lease_until IS NULL
+                       ORDER BY next_check_at LIMIT 1";
+/// A claim that failed while it was checked is not due when its lease lapses.
+const LEASED: &str =
+    "SELECT min(lease_until) FROM custom_domain WHERE lease_until IS NOT NULL AND next_check_at IS NOT NULL";
+const OVERDUE: &str = "SELECT count(*) FROM custom_domain WHERE next_check_at < ?1 AND status = 'verified'
+                       AND asked_at IS NULL AND lease_until IS NULL";
+const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + abs(random() % ?2)
+                      WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL";
+
+fn count(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
 
 fn record(
     c: &Connection,
@@ -178,7 +209,9 @@ fn record(
     write_evidence(c, report, &state, now)?;
     write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
-    let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL WHERE id = ?1";
+    // Asked for while this check ran, another one follows: this one may have looked before the records were mended.
+    let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL,
+                   next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
     if let Some(change) = change {
         write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
@@ -196,9 +229,15 @@ fn receiving(report: &Report, before: bool) -> bool {
     }
 }
 
+fn mark_asked(c: &Connection, id: &DomainId, now: Timestamp) -> Result<(), StoreError> {
+    c.prepare_cached("UPDATE custom_domain SET asked_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
+    Ok(())
+}
+
 fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, changed: bool) -> Result<(), StoreError> {
     let sql = "UPDATE custom_domain SET status = ?2, verified_at = ?3, window_ends_at = ?4, check_count = ?5,
-                   check_started_at = ?6, next_check_at = ?7, ever_verified = ever_verified OR ?2 = 'verified',
+                   check_started_at = ?6, next_check_at = ?7, asked_at = CASE WHEN ?7 IS NOT NULL THEN asked_at END,
+                   ever_verified = ever_verified OR ?2 = 'verified',
                    updated_at = CASE WHEN ?8 THEN ?9 ELSE updated_at END
                WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![

@@ -29,6 +29,8 @@ pub struct DomainRow {
     pub tokens: [String; 3],
     /// The value asked for at `_inboxlayer.<domain>`, where one is.
     pub ownership_secret: Option<String>,
+    /// Its owner has asked for a check that has not begun yet.
+    pub asked: bool,
     /// Takes mail for local parts that are nobody's.
     pub catch_all: Option<InboxId>,
     /// The account's default domain.
@@ -54,7 +56,8 @@ pub struct NewDomain {
     pub name: DomainName,
     /// Its tokens.
     pub tokens: [String; 3],
-    /// The secret of its record of ownership, where one is asked for.
+    /// The secret of its record of ownership. It is asked for when another account claims the name or ever has; none
+    /// where the tokens of every claim are its own, which is proof enough whose records they are.
     pub ownership_secret: Option<String>,
     /// Where the machine begins.
     pub state: State,
@@ -113,9 +116,10 @@ impl From<rusqlite::Error> for PatchDomainError {
 
 const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 
-const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens, ownership_secret, catch_all_inbox_id, is_default,
-    on_unverified, verified_at, window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at,
-    updated_at";
+const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
+    CASE WHEN is_contested THEN ownership_secret END, catch_all_inbox_id, is_default, on_unverified, verified_at,
+    window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
+    asked_at IS NOT NULL";
 
 fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
@@ -141,6 +145,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         receiving: row.get(4)?,
         tokens: [token(), token(), token()],
         ownership_secret: row.get(6)?,
+        asked: row.get(18)?,
         catch_all: row.get(7)?,
         is_default: row.get(8)?,
         on_unverified: row.get(9)?,
@@ -151,14 +156,18 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
     })
 }
 
+/// The query for the claims that `condition` picks.
+pub(super) fn selected(condition: &str) -> String {
+    format!("SELECT {COLUMNS} FROM custom_domain WHERE {condition}")
+}
+
 /// One claim that `condition` picks, with its evidence.
 pub(super) fn find(
     c: &Connection,
     condition: &str,
     with: impl rusqlite::Params,
 ) -> Result<Option<DomainRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM custom_domain WHERE {condition}");
-    let found = c.prepare_cached(&sql)?.query_row(with, domain).optional()?;
+    let found = c.prepare_cached(&selected(condition))?.query_row(with, domain).optional()?;
     found.map(|row| with_evidence(c, row)).transpose()
 }
 
@@ -168,8 +177,7 @@ pub(super) fn find_all(
     condition: &str,
     with: impl rusqlite::Params,
 ) -> Result<Vec<DomainRow>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM custom_domain WHERE {condition}");
-    let found: Vec<DomainRow> = c.prepare_cached(&sql)?.query_map(with, domain)?.collect::<Result<_, _>>()?;
+    let found: Vec<DomainRow> = c.prepare_cached(&selected(condition))?.query_map(with, domain)?.collect::<Result<_, _>>()?;
     found.into_iter().map(|row| with_evidence(c, row)).collect()
 }
 
@@ -215,10 +223,11 @@ fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<
     if count >= most {
         return Err(CreateDomainError::Full);
     }
+    let contested = contest(c, new, now)?;
     let id = DomainId::new();
     let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
-                   next_check_at, created_at, updated_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)";
+                   next_check_at, created_at, updated_at, is_contested)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
     c.prepare_cached(sql)?.execute(params![
         id,
         new.account,
@@ -228,10 +237,27 @@ fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<
         new.ownership_secret,
         new.state.window_ends_at,
         new.state.next_check_at,
-        now
+        now,
+        contested
     ])?;
     super::history::write_created(c, &id, new.state.status, now)?;
     find(c, "id = ?1", [&id])?.ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
+}
+
+/// Notes that the account claims the name. Where another one does or ever has, every claim to it is contested from now
+/// on: true.
+fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "INSERT OR IGNORE INTO claimed_name (name, account_id) VALUES (?1, ?2)";
+    c.prepare_cached(sql)?.execute(params![new.name, new.account])?;
+    let sql = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2";
+    let contested = super::exists(c, sql, params![new.name, new.account])?;
+    if contested {
+        let sql = "UPDATE custom_domain SET is_contested = 1,
+                       updated_at = CASE WHEN ownership_secret IS NULL THEN updated_at ELSE ?2 END
+                   WHERE name = ?1 AND is_contested = 0";
+        c.prepare_cached(sql)?.execute(params![new.name, now])?;
+    }
+    Ok(contested)
 }
 
 fn patch(

@@ -11,8 +11,10 @@ use crate::net::ranges::AllowedNetworks;
 use crate::store::domains::NewDomain;
 use crate::store::testing::{account, store_with_account};
 use VerifiedStatus::{Failed, Pending, Verified};
-use std::net::Ipv4Addr;
+use hickory_proto::op::Message;
+use std::net::{Ipv4Addr, SocketAddr};
 use tempfile::TempDir;
+use tokio::net::UdpSocket;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const TOKENS: [&str; 3] = ["t1", "t2", "t3"];
@@ -253,8 +255,8 @@ async fn a_restart_goes_on_with_a_check_that_was_cut_off() {
     world.clock.advance_to(world.clock.now().after(HOUR));
     // A check has begun and its daemon dies.
     let now = world.clock.now();
-    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4).await.unwrap().len(), 1);
-    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4).await.unwrap().len(), 0);
+    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4, 4).await.unwrap().len(), 1);
+    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4, 4).await.unwrap().len(), 0);
     world.store.close().await;
     let World { dir, clock, config, account, .. } = world;
     drop((world.store, world.verifier));
@@ -298,4 +300,107 @@ async fn a_claim_deleted_while_it_is_checked_is_no_error() {
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
     assert!(world.store.domain_delete(&world.account, &row.id).await.unwrap());
     assert_eq!(world.verifier.check_and_record(&row).await.unwrap(), None);
+}
+
+/// A server that passes every question on to `server`, and keeps a list of them.
+async fn tapped(server: SocketAddr) -> (SocketAddr, Arc<std::sync::Mutex<Vec<String>>>) {
+    let socket = Arc::new(UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap());
+    let (address, heard) = (socket.local_addr().unwrap(), Arc::<std::sync::Mutex<Vec<String>>>::default());
+    let list = Arc::clone(&heard);
+    tokio::spawn(async move {
+        let mut buffer = [0; 4096];
+        loop {
+            let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
+            let (question, socket) = (buffer[..length].to_vec(), Arc::clone(&socket));
+            let message = Message::from_vec(&question).unwrap();
+            let (asked, flags) = (message.queries.first().unwrap().to_string(), &message.metadata);
+            list.lock().unwrap().push(format!("{asked} rd={} cd={}", flags.recursion_desired, flags.checking_disabled));
+            tokio::spawn(async move {
+                let onward = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+                onward.send_to(&question, server).await.unwrap();
+                let mut answer = [0; 4096];
+                let length = onward.recv(&mut answer).await.unwrap();
+                socket.send_to(&answer[..length], peer).await.unwrap();
+            });
+        }
+    });
+    (address, heard)
+}
+
+#[tokio::test]
+async fn within_one_check_nothing_is_asked_twice_also_where_two_claims_are_looked_at() {
+    let world = world().await;
+    let (server, heard) = tapped(world.config.dns.resolvers[0]).await;
+    let mut config = (*world.config).clone();
+    config.dns.resolvers = vec![server];
+    config.dns.authoritative_port = server.port();
+    // A question that is lost is asked again after a third of this; nothing is lost here.
+    config.dns.timeout = HumanDuration(Duration::from_secs(20));
+    let resolver = Resolver::new(&config.dns).unwrap();
+    let verifier = Verifier::new(Arc::new(config), world.store.clone(), world.clock.clone(), resolver);
+    let first = world.claim(&world.account, "acme.test", TOKENS).await;
+    let second = world.claim(&account(&world.store).await, "acme.test", ["u1", "u2", "u3"]).await;
+    world.publish(&first);
+    world.pass(HOUR).await;
+    assert_eq!(world.status(&first).await, Verified);
+    for (published, displaced) in [(false, false), (true, false), (true, true)] {
+        if published {
+            world.publish(&second);
+        }
+        if displaced {
+            TOKENS.iter().for_each(|token| world.unpublish(token));
+        }
+        heard.lock().unwrap().clear();
+        let recorded = verifier.check_and_record(&second).await.unwrap().unwrap();
+        assert_eq!(recorded.displaced.is_some(), displaced);
+        let asked = heard.lock().unwrap().clone();
+        let once: std::collections::BTreeSet<_> = asked.iter().collect();
+        assert!(once.len() == asked.len() && asked.len() > 15, "{asked:#?}");
+    }
+}
+
+#[tokio::test]
+async fn a_check_that_is_asked_for_comes_before_those_that_wait() {
+    let world = world().await;
+    let mut rows = Vec::new();
+    for i in 0..8 {
+        rows.push(world.claim(&world.account, &format!("d{i}.test"), TOKENS).await);
+        world.clock.advance_to(world.clock.now().after(Duration::from_secs(1)));
+    }
+    world.clock.advance_to(world.clock.now().after(HOUR));
+    let now = world.clock.now();
+    let policy = world.verifier.rules().policy;
+    world.store.domain_ask(&world.account, &rows[5].id, policy, now).await.unwrap();
+    let begun = world.store.domain_claim_due(now, now.after(HOUR), 3, 1).await.unwrap();
+    assert_eq!(begun.iter().map(|row| &row.id).collect::<Vec<_>>(), [&rows[5].id, &rows[0].id]);
+}
+
+#[tokio::test]
+async fn after_a_pause_overdue_domains_are_spread_over_the_time_their_checks_take() {
+    let world = world().await;
+    let policy = world.verifier.rules().policy;
+    let now = world.clock.now();
+    let verified = State { status: Verified, window_ends_at: None, ..State::created(now, &policy) };
+    for i in 0..600 {
+        let new = NewDomain {
+            account: world.account.clone(),
+            name: format!("d{i}.test").parse().unwrap(),
+            tokens: TOKENS.map(String::from),
+            ownership_secret: None,
+            state: verified.clone(),
+        };
+        world.store.domain_create(new, 1000, now).await.unwrap();
+    }
+    let pending = world.claim(&world.account, "new.test", TOKENS).await;
+    let later = now.after(24 * HOUR);
+    assert_eq!(world.store.domain_spread_overdue(later, 10).await.unwrap(), 600);
+    let rows = world.store.domain_list(&world.account, None, 1000).await.unwrap();
+    let mut per_second = [0_usize; 60];
+    for row in rows.iter().filter(|row| row.id != pending.id) {
+        per_second[usize::try_from(row.state.next_check_at.unwrap().since(later).as_secs()).unwrap()] += 1;
+    }
+    // Ten in the mean; thirty in one second are as unlikely as a broken processor.
+    assert!(per_second.iter().all(|due| *due < 30), "{per_second:?}");
+    assert_eq!(world.row(&pending).await.state.next_check_at, pending.state.next_check_at);
+    assert_eq!(world.store.domain_spread_overdue(later, 10).await.unwrap(), 0);
 }

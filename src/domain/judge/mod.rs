@@ -143,10 +143,13 @@ fn finding(status: RecordStatus) -> Finding {
     }
 }
 
-/// True when the records that are a claim's own, and nobody else's, are definitely gone: every one of its DKIM records.
+/// True when the records that are a claim's own, and nobody else's, are definitely gone: every one of its DKIM records,
+/// or the record of ownership, which is asked for where claims share their tokens.
 /// (MX, SPF and DMARC are the same for every claim to a name.)
 pub fn is_gone(expected: &[Expected], evidence: &[Evidence]) -> bool {
-    let mut own = expected.iter().zip(evidence).filter(|(e, _)| e.purpose == Purpose::Dkim).peekable();
+    let shared = expected.iter().any(|e| e.purpose == Purpose::Ownership);
+    let own = if shared { Purpose::Ownership } else { Purpose::Dkim };
+    let mut own = expected.iter().zip(evidence).filter(|(e, _)| e.purpose == own).peekable();
     own.peek().is_some() && own.all(|(_, evidence)| finding(evidence.status) == Finding::Fault)
 }
 

@@ -56,7 +56,8 @@ CREATE TABLE custom_domain (
     status             TEXT NOT NULL CHECK (status IN ('pending', 'verified', 'failed')),
     receiving          INTEGER NOT NULL DEFAULT 0,  -- its MX leads here, as last seen
     dkim_tokens        TEXT NOT NULL,               -- three, space between
-    ownership_secret   TEXT,                        -- the value asked for at _inboxlayer.<domain>, where one is asked for
+    ownership_secret   TEXT,                        -- the value at _inboxlayer.<domain>, asked for where contested
+    is_contested       INTEGER NOT NULL DEFAULT 0,  -- another account claims the name, or ever has
     catch_all_inbox_id TEXT REFERENCES inbox ON DELETE SET NULL,
     is_default         INTEGER NOT NULL DEFAULT 0,
     on_unverified      TEXT NOT NULL DEFAULT 'fallback' CHECK (on_unverified IN ('fallback', 'reject', 'hold')),
@@ -67,6 +68,7 @@ CREATE TABLE custom_domain (
     check_started_at   INTEGER,                     -- at most one check in ten seconds
     last_checked_at    INTEGER,
     next_check_at      INTEGER,                     -- NULL: no check is due (failed)
+    asked_at           INTEGER,                     -- the owner asks for a check, and none has begun since
     lease_until        INTEGER,                     -- a check runs; a crash lets it lapse
     created_at         INTEGER NOT NULL,
     updated_at         INTEGER NOT NULL,
@@ -77,8 +79,16 @@ CREATE UNIQUE INDEX one_verified_claim ON custom_domain (name) WHERE status = 'v
 CREATE UNIQUE INDEX one_default_domain ON custom_domain (account_id) WHERE is_default = 1;
 CREATE INDEX custom_domain_by_name ON custom_domain (name);
 CREATE INDEX custom_domain_due ON custom_domain (next_check_at) WHERE next_check_at IS NOT NULL;
+CREATE INDEX custom_domain_asked ON custom_domain (asked_at) WHERE asked_at IS NOT NULL;
 CREATE INDEX custom_domain_leased ON custom_domain (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX custom_domain_by_catch_all ON custom_domain (catch_all_inbox_id) WHERE catch_all_inbox_id IS NOT NULL;
+
+-- Which accounts have ever claimed a name; it outlives claim and account.
+CREATE TABLE claimed_name (
+    name       TEXT NOT NULL,
+    account_id TEXT NOT NULL,
+    PRIMARY KEY (name, account_id)
+) STRICT, WITHOUT ROWID;
 
 -- The newest evidence for each record of a domain.
 CREATE TABLE domain_record (

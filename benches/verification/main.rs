@@ -1,0 +1,75 @@
+//! What verification costs: checks per second against a DNS server on this machine, the cost of a check with 10² to 10⁵
+//! domains in the store, the memory that 10⁵ domains take, and how a fleet of 10⁵ overdue domains comes back.
+//!
+//! `cargo bench --bench verification` · `cargo bench --bench verification -- --quick`
+//!
+//! The verifier, the store and the DNS server (`dns::authority`, over real sockets) share one process and its cores. All
+//! of it is on loopback and ends by itself.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod fleet;
+
+use anyhow::Result;
+use fleet::Fleet;
+use std::time::Duration;
+
+/// Checks in a round, where there are so many domains.
+const CHECKS: usize = 400;
+
+fn main() -> Result<()> {
+    // `cargo bench` hands over options of the standard harness.
+    let quick = std::env::args().any(|option| option == "--quick");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let (rounds, sizes): (usize, &[usize]) =
+            if quick { (1, &[100, 1000]) } else { (5, &[100, 1000, 10_000, 100_000]) };
+        let mut fleet = Fleet::new().await?;
+        let empty = resident();
+        println!("{:<12}{:>12}{:>16}{:>16}", "domains", "checks/s", "CPU ms/check", "RSS MiB");
+        for size in sizes {
+            let per_round = CHECKS.min((size - fleet.size()) / rounds);
+            fleet.grow(*size, rounds, per_round).await?;
+            let mut figures = Vec::new();
+            for _ in 0..rounds {
+                let cpu = cpu();
+                let span = fleet.check_round(per_round).await?;
+                let checks = per_round as f64;
+                figures.push((checks / span.as_secs_f64(), (self::cpu() - cpu) * 1000.0 / checks));
+            }
+            let median = |of: fn(&(f64, f64)) -> f64| {
+                let mut column: Vec<f64> = figures.iter().map(of).collect();
+                column.sort_by(f64::total_cmp);
+                column[column.len() / 2]
+            };
+            println!("{size:<12}{:>12.0}{:>16.2}{:>16.1}", median(|f| f.0), median(|f| f.1), resident());
+        }
+        println!("memory: {empty:.1} MiB with an empty store; {:.1} MiB with {} domains", resident(), fleet.size());
+
+        let span = Duration::from_secs(if quick { 5 } else { 30 });
+        let back = fleet.come_back(span).await?;
+        println!("restart with {} overdue domains, at most {} checks/s:", back.overdue, back.most_per_second);
+        println!("  spread over the next hours in {:.0} ms", back.spread_ms);
+        println!("  checks in each second: {:?}", back.per_second);
+        println!("  memory then: {:.1} MiB", resident());
+        let highest = back.per_second.iter().max().copied().unwrap_or_default();
+        anyhow::ensure!(highest <= back.most_per_second as usize * 11 / 10 + 1, "a burst: {highest} in one second");
+        Ok(())
+    })
+}
+
+/// Resident set size of this process, in MiB.
+fn resident() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap_or_default();
+    line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+}
+
+/// Seconds of processor time that this process has had; a tick is a hundredth.
+fn cpu() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let after_name = stat.rsplit(") ").next().unwrap_or_default();
+    let field =
+        |at: usize| after_name.split(' ').nth(at).and_then(|ticks| ticks.parse::<f64>().ok()).unwrap_or_default();
+    (field(11) + field(12)) / 100.0
+}

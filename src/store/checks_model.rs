@@ -1,0 +1,499 @@
+//! The claims of two accounts to two names, under random histories in a real store, against the model of
+//! [`crate::domain::status::model`]: checks that overlap, are lost or are cut off by a restart, owners who ask, claims that
+//! are deleted and made again, and a DNS that says anything.
+
+use super::*;
+use crate::domain::judge::{Sight, judge, verdict};
+use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::domain::records::Template;
+use crate::domain::status::Finding;
+use crate::domain::status::model::{Findings, Naive, cases};
+use crate::store::domains::NewDomain;
+use crate::store::testing::account;
+use VerifiedStatus::{Failed, Verified};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+use tempfile::TempDir;
+
+const POLICY: Policy = Policy {
+    window: Duration::from_secs(3600),
+    grace: Duration::from_secs(3600),
+    recheck: Duration::from_secs(2400),
+    first_pause: Duration::from_secs(30),
+    longest_pause: Duration::from_secs(600),
+};
+const LEASE: Duration = Duration::from_secs(100);
+const TEN: Duration = Duration::from_secs(10);
+const NAMES: [&str; 2] = ["acme.com", "shop.example.net"];
+/// An account's claim to a name, by position: claims 0 and 1 are to the first name, by either account.
+const SLOTS: usize = 4;
+/// Required of a claim: its DKIM records and, where one is asked for, the record of ownership.
+const RECORDS: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Create(usize),
+    Delete(usize),
+    Ask(usize),
+    /// The owner publishes everything that is asked for.
+    Publish(usize),
+    Unpublish(usize),
+    /// Something else stands there, or nothing.
+    Spoil(usize, usize, bool),
+    /// Nobody answers for a record, in one of the ways that is.
+    Silence(usize, usize, u8),
+    AllSpeak,
+    Wait(u64),
+    /// Checks begin: at most so many, and so many of those that nobody asked for.
+    Begin(usize, usize),
+    Finish(usize, u32),
+    /// A check that could not be recorded.
+    Lose(usize),
+    Restart,
+    /// The clock moves to the next check that is due, and all that is due is done.
+    Due,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let (slot, record) = (0..SLOTS, 0..RECORDS);
+    // The first name sees most of it.
+    let slot = prop_oneof![3 => 0..2_usize, 1 => slot];
+    let step = prop_oneof![
+        3 => slot.clone().prop_map(Step::Create),
+        1 => slot.clone().prop_map(Step::Delete),
+        4 => slot.clone().prop_map(Step::Ask),
+        6 => slot.clone().prop_map(Step::Publish),
+        3 => slot.clone().prop_map(Step::Unpublish),
+        2 => (slot.clone(), record.clone(), any::<bool>()).prop_map(|(slot, record, else_)| Step::Spoil(slot, record, else_)),
+        2 => (slot, record, any::<u8>()).prop_map(|(slot, record, how)| Step::Silence(slot, record, how)),
+        2 => Just(Step::AllSpeak),
+        4 => (0..20_u64).prop_map(Step::Wait),
+        2 => (20..6000_u64).prop_map(Step::Wait),
+        4 => (1..5_usize, 0..5_usize).prop_map(|(most, scheduled)| Step::Begin(most, scheduled)),
+        4 => (any::<usize>(), 0..1000_u32).prop_map(|(which, spread)| Step::Finish(which, spread)),
+        1 => any::<usize>().prop_map(Step::Lose),
+        1 => Just(Step::Restart),
+        14 => Just(Step::Due),
+    ];
+    prop::collection::vec(step, 1..70)
+}
+
+/// A claim that lives.
+struct Claim {
+    row: DomainRow,
+    secret: String,
+    model: Naive,
+    asked: bool,
+    /// It is being checked, as the store believes.
+    leased_until: Option<Timestamp>,
+    begun: Option<Timestamp>,
+}
+
+/// A check under way, with what it saw when it began.
+struct Flight {
+    slot: usize,
+    report: Report,
+    findings: Findings,
+    rival: Option<(Report, bool)>,
+    until: Timestamp,
+}
+
+struct World {
+    dir: TempDir,
+    /// Always there but for the moment of a restart.
+    store: Option<Store>,
+    accounts: Vec<AccountId>,
+    /// The signing provider keeps one identity for a name: claims share tokens, and a secret tells them apart.
+    shared: bool,
+    now: Timestamp,
+    claims: Vec<Option<Claim>>,
+    flights: Vec<Flight>,
+    /// Who has ever claimed which name.
+    ever: BTreeSet<(usize, usize)>,
+    records: BTreeMap<String, BTreeSet<String>>,
+    silent: BTreeMap<String, u8>,
+    made: usize,
+}
+
+impl World {
+    async fn new(shared: bool) -> Self {
+        // In memory where that can be had: what is tested is not the disk.
+        let memory = std::path::Path::new("/dev/shm");
+        let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let accounts = vec![account(&store).await, account(&store).await];
+        Self {
+            dir,
+            store: Some(store),
+            accounts,
+            shared,
+            now: Timestamp::from_millis(1_800_000_000_000),
+            claims: (0..SLOTS).map(|_| None).collect(),
+            flights: Vec::new(),
+            ever: BTreeSet::new(),
+            records: BTreeMap::new(),
+            silent: BTreeMap::new(),
+            made: 0,
+        }
+    }
+
+    fn store(&self) -> Store {
+        self.store.clone().unwrap()
+    }
+
+    fn claim(&mut self, slot: usize) -> &mut Claim {
+        self.claims[slot].as_mut().unwrap()
+    }
+
+    /// "A name that another account claims or has ever claimed needs, for each of its claims, one more record."
+    fn contested(&self, slot: usize) -> bool {
+        self.shared && self.ever.contains(&(slot / 2, 1 - slot % 2))
+    }
+
+    fn rival(&self, slot: usize) -> Option<&Claim> {
+        self.claims[slot ^ 1].as_ref().filter(|claim| claim.model.status == Verified)
+    }
+
+    /// What the owner of a claim has to publish, as the documentation says it.
+    fn wanted(&self, slot: usize) -> Vec<(String, String)> {
+        let (name, Some(claim)) = (NAMES[slot / 2], &self.claims[slot]) else { return Vec::new() };
+        let dkim = |token: &String| (format!("{token}._domainkey.{name}"), format!("{token}.dkim.example"));
+        let mut wanted: Vec<_> = claim.row.tokens.iter().map(dkim).collect();
+        if self.contested(slot) {
+            wanted.push((format!("_inboxlayer.{name}"), claim.secret.clone()));
+        }
+        wanted
+    }
+
+    /// What is true of its required records now.
+    fn truth(&self, slot: usize) -> Findings {
+        let of = |(name, value): &(String, String)| match (self.silent.get(name), self.records.get(name)) {
+            (Some(_), _) => Finding::Indefinite,
+            (None, Some(values)) if values.contains(value) => Finding::Good,
+            (None, _) => Finding::Fault,
+        };
+        // Ownership stands after MX, SPF and DMARC.
+        let position = |at: usize| if at == 3 { 6 } else { at };
+        self.wanted(slot).iter().enumerate().map(|(at, wanted)| (position(at), of(wanted))).collect()
+    }
+
+    fn report(&self, row: &DomainRow) -> Report {
+        let template = Template {
+            dkim_zone: "dkim.example".parse().unwrap(),
+            mx_host: "mx.example".parse().unwrap(),
+            mx_priority: 10,
+            spf: "v=spf1 ~all".into(),
+            dmarc: "v=DMARC1; p=none".into(),
+            required: vec![Purpose::Dkim],
+        };
+        let expected = template.records(&row.name, &row.tokens, row.ownership_secret.as_deref());
+        let evidence = expected.iter().map(|record| judge(record, &expected, &sight(self.answer(record)))).collect();
+        Report { domain: row.id.clone(), expected, evidence }
+    }
+
+    fn answer(&self, record: &Expected) -> Answer {
+        let server = ([192, 0, 2, 1], 53).into();
+        if let Some(how) = self.silent.get(&record.name) {
+            let reasons = [
+                Indefinite::Timeout,
+                Indefinite::ServFail,
+                Indefinite::Refused,
+                Indefinite::Lame,
+                Indefinite::NoServer,
+                Indefinite::Disagreement(vec!["192.0.2.1 has none".into(), "192.0.2.2 has x".into()]),
+                Indefinite::Broken("half an answer".into()),
+            ];
+            return Answer::indefinite(reasons[usize::from(*how) % reasons.len()].clone(), Some(server));
+        }
+        let negative_ttl = Some(Duration::from_secs(5));
+        let Some(values) = self.records.get(&record.name).filter(|values| !values.is_empty()) else {
+            return Answer::NoRecord { nxdomain: true, aliases: vec![], negative_ttl, server };
+        };
+        let data = |value: &String| match record.record_type {
+            RecordType::Cname => RecordData::Cname(value.clone()),
+            _ => RecordData::Txt(value.clone()),
+        };
+        let (records, ttl) = (values.iter().map(data).collect(), Duration::from_secs(60));
+        Answer::Found { records, aliases: vec![], ttl, server, authenticated: false }
+    }
+
+    async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
+        match step {
+            Step::Create(slot) => self.create(slot).await?,
+            Step::Delete(slot) if self.claims[slot].is_some() => {
+                let claim = self.claims[slot].take().unwrap();
+                let account = &self.accounts[slot % 2];
+                prop_assert!(self.store().domain_delete(account, &claim.row.id).await.unwrap());
+                prop_assert!(!self.store().domain_delete(account, &claim.row.id).await.unwrap());
+                prop_assert!(self.store().domain_get(account, &claim.row.id).await.unwrap().is_none());
+                prop_assert!(self.store().claim_for_identity(&claim.row.id).await.unwrap().is_none());
+            }
+            Step::Ask(slot) if self.claims[slot].is_some() => self.ask(slot).await?,
+            Step::Publish(slot) => {
+                for (name, value) in self.wanted(slot) {
+                    let values = self.records.entry(name.clone()).or_default();
+                    if !name.starts_with("_inboxlayer") {
+                        values.clear();
+                    }
+                    values.insert(value);
+                }
+            }
+            Step::Unpublish(slot) => {
+                for (name, value) in self.wanted(slot) {
+                    self.records.entry(name).or_default().remove(&value);
+                }
+            }
+            Step::Spoil(slot, record, other) => {
+                if let Some((name, value)) = self.wanted(slot).get(record) {
+                    let values = self.records.entry(name.clone()).or_default();
+                    values.remove(value);
+                    if other && values.is_empty() {
+                        values.insert("something.else.example".into());
+                    }
+                }
+            }
+            Step::Silence(slot, record, how) => {
+                if let Some((name, _)) = self.wanted(slot).get(record) {
+                    self.silent.insert(name.clone(), how);
+                }
+            }
+            Step::AllSpeak => self.silent.clear(),
+            Step::Wait(seconds) => self.pass(Duration::from_secs(seconds)),
+            Step::Begin(most, scheduled) => self.begin(most, scheduled).await?,
+            Step::Finish(which, spread) if !self.flights.is_empty() => {
+                let flight = self.flights.swap_remove(which % self.flights.len());
+                self.finish(flight, spread).await?;
+            }
+            Step::Lose(which) if !self.flights.is_empty() => {
+                self.flights.swap_remove(which % self.flights.len());
+            }
+            Step::Restart => self.restart().await,
+            Step::Due => self.due().await?,
+            Step::Delete(_) | Step::Ask(_) | Step::Finish(..) | Step::Lose(_) => {}
+        }
+        Ok(())
+    }
+
+    async fn create(&mut self, slot: usize) -> Result<(), TestCaseError> {
+        self.made += 1;
+        let (account, made) = (self.accounts[slot % 2].clone(), self.made);
+        let secret = format!("secret-{made}");
+        let tokens = match self.shared {
+            true => [0, 1, 2].map(|i| format!("n{}t{i}", slot / 2)),
+            false => [0, 1, 2].map(|i| format!("c{made}t{i}")),
+        };
+        let new = NewDomain {
+            account,
+            name: NAMES[slot / 2].parse().unwrap(),
+            tokens,
+            ownership_secret: self.shared.then(|| secret.clone()),
+            state: State::created(self.now, &POLICY),
+        };
+        let made = self.store().domain_create(new, 10, self.now).await;
+        if self.claims[slot].is_some() {
+            prop_assert!(made.is_err(), "an account claims a name once");
+            return Ok(());
+        }
+        self.ever.insert((slot / 2, slot % 2));
+        let (row, model) = (made.unwrap(), Naive::created(self.now, POLICY));
+        self.claims[slot] = Some(Claim { row, secret, model, asked: false, leased_until: None, begun: None });
+        Ok(())
+    }
+
+    async fn ask(&mut self, slot: usize) -> Result<(), TestCaseError> {
+        let (account, now) = (self.accounts[slot % 2].clone(), self.now);
+        let id = self.claim(slot).row.id.clone();
+        let stranger = self.accounts[1 - slot % 2].clone();
+        let theirs = self.store().domain_ask(&stranger, &id, POLICY, now).await;
+        prop_assert!(matches!(theirs, Err(AskError::NotFound)), "a stranger asked");
+        let answer = self.store().domain_ask(&account, &id, POLICY, now).await;
+        let claim = self.claim(slot);
+        match (claim.model.ask(now), answer) {
+            (Ok(()), Ok((row, _))) => {
+                prop_assert_eq!(row.state.next_check_at, Some(now));
+                claim.asked = true;
+            }
+            (Err(wanted), Err(AskError::TooSoon(TooSoon { retry_after }))) => prop_assert_eq!(retry_after, wanted),
+            (wanted, got) => prop_assert!(false, "asked: {got:?} and not {wanted:?}"),
+        }
+        Ok(())
+    }
+
+    /// Checks under way end before their lease does: they have a deadline of their own.
+    fn pass(&mut self, span: Duration) {
+        self.now = self.now.after(span);
+        let now = self.now;
+        self.flights.retain(|flight| flight.until > now);
+    }
+
+    async fn begin(&mut self, most: usize, scheduled: usize) -> Result<(), TestCaseError> {
+        let now = self.now;
+        let until = now.after(LEASE);
+        let idle = |claim: &&Claim| claim.leased_until.is_none_or(|until| until <= now);
+        let asked = self.claims.iter().flatten().filter(idle).filter(|claim| claim.asked).count();
+        let is_due = |claim: &&Claim| claim.row.state.next_check_at.is_some_and(|due| due <= now);
+        let others = self.claims.iter().flatten().filter(idle).filter(|c| !c.asked).filter(is_due).count();
+        let rows = self.store().domain_claim_due(now, until, most, scheduled).await.unwrap();
+        let wanted = asked.min(most);
+        prop_assert_eq!(rows.len(), wanted + others.min(scheduled).min(most - wanted), "what is due is begun");
+        for (place, row) in rows.into_iter().enumerate() {
+            let slot = self.claims.iter().position(|c| c.as_ref().is_some_and(|c| c.row.id == row.id));
+            let Some(slot) = slot else { return Err(TestCaseError::fail("a check of a claim that is gone")) };
+            let findings = self.truth(slot);
+            let claim = self.claim(slot);
+            prop_assert_eq!(claim.asked, place < wanted, "those who ask come first");
+            prop_assert!(idle(&&*claim), "two checks of one domain at a time");
+            prop_assert!(claim.model.status != Failed, "a check that nobody asked for");
+            prop_assert!(claim.begun.is_none_or(|begun| now >= begun.after(TEN)), "two checks within ten seconds");
+            (claim.asked, claim.leased_until, claim.begun) = (false, Some(until), Some(now));
+            claim.model.begun = Some(now);
+            let rival = self.store().domain_rival(&row).await.unwrap();
+            prop_assert_eq!(rival.as_ref().map(|row| &row.id), self.rival(slot).map(|claim| &claim.row.id));
+            // "The first's own required records": its DKIM records, or what tells it apart where those are shared.
+            let own: fn(&usize) -> bool = if self.contested(slot) { |at| *at == 6 } else { |at| *at < 3 };
+            let gone = self.truth(slot ^ 1).iter().filter(|(at, _)| own(at)).all(|(_, f)| *f == Finding::Fault);
+            let rival = rival.map(|row| (self.report(&row), gone));
+            self.flights.push(Flight { slot, report: self.report(&row), findings, rival, until });
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, flight: Flight, spread: u32) -> Result<(), TestCaseError> {
+        let (slot, id, now) = (flight.slot, flight.report.domain.clone(), self.now);
+        let standing = self.rival(slot).map(|claim| claim.row.id.clone());
+        let gone = flight.rival.as_ref().filter(|(_, gone)| *gone).map(|(report, _)| report.domain.clone());
+        let free = standing.is_none() || standing == gone;
+        let rival = flight.rival.map(|(report, _)| report);
+        let recorded = self.store().domain_record_check(flight.report, rival, POLICY, now, spread).await.unwrap();
+        if self.claims[slot].as_ref().is_none_or(|claim| claim.row.id != id) {
+            prop_assert_eq!(recorded, None, "a check of a claim that was deleted");
+            return Ok(());
+        }
+        let claim = self.claim(slot);
+        let before = claim.model.events.len();
+        claim.model.settled(&flight.findings, free, now);
+        claim.leased_until = None;
+        let changed = claim.model.events.len() > before;
+        let displaced = if changed && claim.model.status == Verified { standing } else { None };
+        claim.asked &= claim.model.status != Failed;
+        if displaced.is_some() {
+            let other = self.claim(slot ^ 1);
+            other.model.displaced();
+            other.asked = false;
+        }
+        let Some(recorded) = recorded else { return Err(TestCaseError::fail("a check was not recorded")) };
+        prop_assert_eq!(recorded.change.is_some(), changed);
+        prop_assert_eq!(recorded.displaced.map(|(_, id)| id), displaced);
+        Ok(())
+    }
+
+    async fn restart(&mut self) {
+        self.flights.clear();
+        self.store().close().await;
+        // The lock on the folder goes with the last handle.
+        self.store = None;
+        self.store = Some(Store::open(self.dir.path()).unwrap());
+        self.store().domain_spread_overdue(self.now, 1).await.unwrap();
+        self.store().domain_release_leases().await.unwrap();
+        for claim in self.claims.iter_mut().flatten() {
+            (claim.leased_until, claim.begun) = (None, None);
+        }
+    }
+
+    async fn due(&mut self) -> Result<(), TestCaseError> {
+        let Some(due) = self.store().domain_next_due().await.unwrap() else { return Ok(()) };
+        self.pass(due.since(self.now));
+        self.begin(10, 10).await?;
+        prop_assert!(!self.flights.is_empty(), "something was due, and nothing could begin");
+        while let Some(flight) = self.flights.pop() {
+            self.finish(flight, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// The store and the model agree, and hold what is promised.
+    async fn compare(&mut self) -> Result<(), TestCaseError> {
+        let (store, mut next) = (self.store(), Vec::new());
+        for slot in 0..SLOTS {
+            let contested = self.contested(slot);
+            let Some(claim) = &self.claims[slot] else { continue };
+            let (account, id) = (&self.accounts[slot % 2], claim.row.id.clone());
+            let Some(row) = self.store().domain_get(account, &id).await.unwrap() else {
+                return Err(TestCaseError::fail("a claim is gone"));
+            };
+            let (state, model) = (&row.state, &claim.model);
+            prop_assert_eq!(state.status, model.status);
+            prop_assert_eq!(state.window_ends_at, model.window_end);
+            prop_assert_eq!(state.verified_at, model.verified_at);
+            prop_assert_eq!(state.degraded_since(), model.degraded_since());
+            prop_assert_eq!(&row.tokens, &claim.row.tokens, "tokens never change");
+            prop_assert_eq!(row.ownership_secret.as_deref(), contested.then_some(claim.secret.as_str()));
+            prop_assert_eq!(state.next_check_at.is_none(), model.status == Failed);
+            prop_assert_eq!(row.asked, claim.asked);
+            if claim.asked {
+                prop_assert!(state.next_check_at <= Some(self.now), "a check that was asked for is put off");
+            }
+            if let Some(since) = model.degraded_since() {
+                let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
+                let expected = self.report(&row).expected;
+                let evidence: Vec<_> = row.evidence.iter().map(|(_, evidence, _)| evidence.clone()).collect();
+                let said = verdict("acme.com", state, &POLICY, &expected, &evidence);
+                // Nobody could say just now: then the sentence is about that.
+                let known = evidence.iter().any(|e| matches!(e.status, RecordStatus::Missing | RecordStatus::Mismatch));
+                prop_assert!(!known || said.contains(&deadline), "{} does not show {}", said, deadline);
+            }
+            let events = events(&store, &id).await;
+            let wanted: Vec<_> = model.events.iter().map(|(to, cause)| (to.to_string(), (*cause).to_owned())).collect();
+            prop_assert_eq!(events, wanted);
+            next.extend(state.next_check_at.map(|due| claim.leased_until.unwrap_or(due)));
+            self.claim(slot).row = row;
+        }
+        prop_assert_eq!(self.store().domain_next_due().await.unwrap(), next.into_iter().min());
+        for pair in self.claims.chunks(2) {
+            let verified = pair.iter().flatten().filter(|claim| claim.row.state.status == Verified).count();
+            prop_assert!(verified <= 1, "two verified claims to one name");
+            if let (false, [Some(one), Some(two)]) = (self.shared, pair) {
+                prop_assert!(one.row.tokens.iter().all(|token| !two.row.tokens.contains(token)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn sight(answer: Answer) -> Sight {
+    Sight { answer, instead: vec![] }
+}
+
+async fn events(store: &Store, id: &DomainId) -> Vec<(String, String)> {
+    let id = id.clone();
+    let read = store.read(move |c| {
+        let sql = "SELECT to_status, cause ->> 'cause' FROM domain_event WHERE domain_id = ?1 ORDER BY rowid";
+        let mut statement = c.prepare_cached(sql)?;
+        let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok::<_, StoreError>(rows.collect::<Result<Vec<_>, _>>()?)
+    });
+    read.await.unwrap()
+}
+
+async fn history(shared: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let mut world = World::new(shared).await;
+    for slot in 0..2 {
+        world.create(slot).await?;
+    }
+    for step in steps {
+        world.take(step).await?;
+        world.compare().await?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(cases(256))]
+
+    #[test]
+    fn two_accounts_claims_keep_every_promise(shared in any::<bool>(), steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(history(shared, steps))?;
+    }
+}

@@ -1,0 +1,62 @@
+//! What the verifier asks of the store costs the same however many claims there are: each statement goes by an index.
+
+use super::super::domains::selected;
+use super::super::testing::store_with_account;
+use super::*;
+
+/// How SQLite goes about a statement.
+async fn plan(store: &Store, sql: String) -> Vec<String> {
+    let read = store.read(move |c| {
+        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        // Values play no part in the plan; every parameter stays unbound, which is NULL.
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next()? {
+            steps.push(row.get::<_, String>("detail")?);
+        }
+        Ok::<_, StoreError>(steps)
+    });
+    read.await.unwrap()
+}
+
+#[tokio::test]
+async fn every_statement_of_a_check_goes_by_an_index() {
+    let (_dir, store, _) = store_with_account().await;
+    let by = |index: &str, rest: &str| vec![format!("SEARCH custom_domain USING {index} {rest}")];
+    let due = "INDEX custom_domain_due";
+    for (sql, wanted) in [
+        (selected(DUE), by(due, "(next_check_at<?)")),
+        // Only claims that were asked for stand in the index, in the order they were.
+        (selected(ASKED), by("INDEX custom_domain_asked", "(asked_at>?)")),
+        (selected(RIVAL), by("INDEX one_verified_claim", "(name=?)")),
+        (selected("id = ?1"), by("PRIMARY KEY", "(id=?)")),
+        (selected("id = ?1 AND account_id = ?2"), by("PRIMARY KEY", "(id=?)")),
+        (WAITING.to_owned(), by(due, "(next_check_at>?)")),
+        // Only claims that are being checked stand in the index.
+        (LEASED.to_owned(), by("INDEX custom_domain_leased", "(lease_until>?)")),
+        (OVERDUE.to_owned(), by(due, "(next_check_at<?)")),
+        (SPREAD.to_owned(), by(due, "(next_check_at<?)")),
+    ] {
+        assert_eq!(plan(&store, sql.clone()).await, wanted, "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn no_statement_of_a_check_reads_a_whole_table() {
+    let (_dir, store, _) = store_with_account().await;
+    for sql in [
+        "UPDATE custom_domain SET lease_until = ?2 WHERE id = ?1",
+        "SELECT position FROM domain_record WHERE domain_id = ?1 ORDER BY position",
+        "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2",
+        "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2",
+        "UPDATE custom_domain SET is_contested = 1 WHERE name = ?1 AND is_contested = 0",
+        "UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL",
+        "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
+    ] {
+        let steps = plan(&store, sql.to_owned()).await;
+        assert!(
+            steps.iter().all(|step| !step.starts_with("SCAN") && !step.contains("TEMP B-TREE")),
+            "{sql}: {steps:?}"
+        );
+    }
+}
