@@ -5,10 +5,8 @@
 //! one's failure, on the evidence that the first one's own records are gone.
 
 #[cfg(test)]
-#[path = "checks_model.rs"]
 mod model;
 #[cfg(test)]
-#[path = "checks_plans.rs"]
 mod plans;
 
 use super::domains::{DomainRow, find, find_all};

@@ -380,6 +380,7 @@ async fn after_a_pause_overdue_domains_are_spread_over_the_time_their_checks_tak
     let world = world().await;
     let policy = world.verifier.rules().policy;
     let now = world.clock.now();
+    let pending = world.claim(&world.account, "new.test", TOKENS).await;
     let verified = State { status: Verified, window_ends_at: None, ..State::created(now, &policy) };
     for i in 0..600 {
         let new = NewDomain {
@@ -391,7 +392,6 @@ async fn after_a_pause_overdue_domains_are_spread_over_the_time_their_checks_tak
         };
         world.store.domain_create(new, 1000, now).await.unwrap();
     }
-    let pending = world.claim(&world.account, "new.test", TOKENS).await;
     let later = now.after(24 * HOUR);
     assert_eq!(world.store.domain_spread_overdue(later, 10).await.unwrap(), 600);
     let rows = world.store.domain_list(&world.account, None, 1000).await.unwrap();

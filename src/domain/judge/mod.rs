@@ -147,10 +147,11 @@ fn finding(status: RecordStatus) -> Finding {
 /// or the record of ownership, which is asked for where claims share their tokens.
 /// (MX, SPF and DMARC are the same for every claim to a name.)
 pub fn is_gone(expected: &[Expected], evidence: &[Evidence]) -> bool {
-    let shared = expected.iter().any(|e| e.purpose == Purpose::Ownership);
-    let own = if shared { Purpose::Ownership } else { Purpose::Dkim };
-    let mut own = expected.iter().zip(evidence).filter(|(e, _)| e.purpose == own).peekable();
-    own.peek().is_some() && own.all(|(_, evidence)| finding(evidence.status) == Finding::Fault)
+    let gone = |purpose| {
+        let mut own = expected.iter().zip(evidence).filter(|(e, _)| e.purpose == purpose).peekable();
+        own.peek().is_some() && own.all(|(_, evidence)| finding(evidence.status) == Finding::Fault)
+    };
+    gone(Purpose::Dkim) || gone(Purpose::Ownership)
 }
 
 /// What to type into a panel to make the record.

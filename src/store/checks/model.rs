@@ -2,9 +2,10 @@
 //! [`crate::domain::status::model`]: checks that overlap, are lost or are cut off by a restart, owners who ask, claims that
 //! are deleted and made again, and a DNS that says anything.
 
+mod zone;
+
 use super::*;
-use crate::domain::judge::{Sight, judge, verdict};
-use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::domain::judge::{judge, verdict};
 use crate::domain::records::Template;
 use crate::domain::status::Finding;
 use crate::domain::status::model::{Findings, Naive, cases};
@@ -12,9 +13,10 @@ use crate::store::domains::NewDomain;
 use crate::store::testing::account;
 use VerifiedStatus::{Failed, Verified};
 use proptest::prelude::*;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 use tempfile::TempDir;
+use zone::Zone;
 
 const POLICY: Policy = Policy {
     window: Duration::from_secs(3600),
@@ -111,8 +113,7 @@ struct World {
     flights: Vec<Flight>,
     /// Who has ever claimed which name.
     ever: BTreeSet<(usize, usize)>,
-    records: BTreeMap<String, BTreeSet<String>>,
-    silent: BTreeMap<String, u8>,
+    zone: Zone,
     made: usize,
 }
 
@@ -132,8 +133,7 @@ impl World {
             claims: (0..SLOTS).map(|_| None).collect(),
             flights: Vec::new(),
             ever: BTreeSet::new(),
-            records: BTreeMap::new(),
-            silent: BTreeMap::new(),
+            zone: Zone::default(),
             made: 0,
         }
     }
@@ -168,14 +168,9 @@ impl World {
 
     /// What is true of its required records now.
     fn truth(&self, slot: usize) -> Findings {
-        let of = |(name, value): &(String, String)| match (self.silent.get(name), self.records.get(name)) {
-            (Some(_), _) => Finding::Indefinite,
-            (None, Some(values)) if values.contains(value) => Finding::Good,
-            (None, _) => Finding::Fault,
-        };
         // Ownership stands after MX, SPF and DMARC.
         let position = |at: usize| if at == 3 { 6 } else { at };
-        self.wanted(slot).iter().enumerate().map(|(at, wanted)| (position(at), of(wanted))).collect()
+        self.wanted(slot).iter().enumerate().map(|(at, wanted)| (position(at), self.zone.finding(wanted))).collect()
     }
 
     fn report(&self, row: &DomainRow) -> Report {
@@ -188,34 +183,8 @@ impl World {
             required: vec![Purpose::Dkim],
         };
         let expected = template.records(&row.name, &row.tokens, row.ownership_secret.as_deref());
-        let evidence = expected.iter().map(|record| judge(record, &expected, &sight(self.answer(record)))).collect();
+        let evidence = expected.iter().map(|record| judge(record, &expected, &self.zone.sight(record))).collect();
         Report { domain: row.id.clone(), expected, evidence }
-    }
-
-    fn answer(&self, record: &Expected) -> Answer {
-        let server = ([192, 0, 2, 1], 53).into();
-        if let Some(how) = self.silent.get(&record.name) {
-            let reasons = [
-                Indefinite::Timeout,
-                Indefinite::ServFail,
-                Indefinite::Refused,
-                Indefinite::Lame,
-                Indefinite::NoServer,
-                Indefinite::Disagreement(vec!["192.0.2.1 has none".into(), "192.0.2.2 has x".into()]),
-                Indefinite::Broken("half an answer".into()),
-            ];
-            return Answer::indefinite(reasons[usize::from(*how) % reasons.len()].clone(), Some(server));
-        }
-        let negative_ttl = Some(Duration::from_secs(5));
-        let Some(values) = self.records.get(&record.name).filter(|values| !values.is_empty()) else {
-            return Answer::NoRecord { nxdomain: true, aliases: vec![], negative_ttl, server };
-        };
-        let data = |value: &String| match record.record_type {
-            RecordType::Cname => RecordData::Cname(value.clone()),
-            _ => RecordData::Txt(value.clone()),
-        };
-        let (records, ttl) = (values.iter().map(data).collect(), Duration::from_secs(60));
-        Answer::Found { records, aliases: vec![], ttl, server, authenticated: false }
     }
 
     async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {
@@ -230,35 +199,19 @@ impl World {
                 prop_assert!(self.store().claim_for_identity(&claim.row.id).await.unwrap().is_none());
             }
             Step::Ask(slot) if self.claims[slot].is_some() => self.ask(slot).await?,
-            Step::Publish(slot) => {
-                for (name, value) in self.wanted(slot) {
-                    let values = self.records.entry(name.clone()).or_default();
-                    if !name.starts_with("_inboxlayer") {
-                        values.clear();
-                    }
-                    values.insert(value);
-                }
-            }
-            Step::Unpublish(slot) => {
-                for (name, value) in self.wanted(slot) {
-                    self.records.entry(name).or_default().remove(&value);
-                }
-            }
+            Step::Publish(slot) => self.wanted(slot).into_iter().for_each(|record| self.zone.publish(record)),
+            Step::Unpublish(slot) => self.wanted(slot).iter().for_each(|record| self.zone.spoil(record, false)),
             Step::Spoil(slot, record, other) => {
-                if let Some((name, value)) = self.wanted(slot).get(record) {
-                    let values = self.records.entry(name.clone()).or_default();
-                    values.remove(value);
-                    if other && values.is_empty() {
-                        values.insert("something.else.example".into());
-                    }
+                if let Some(record) = self.wanted(slot).get(record) {
+                    self.zone.spoil(record, other);
                 }
             }
             Step::Silence(slot, record, how) => {
                 if let Some((name, _)) = self.wanted(slot).get(record) {
-                    self.silent.insert(name.clone(), how);
+                    self.zone.silence(name, how);
                 }
             }
-            Step::AllSpeak => self.silent.clear(),
+            Step::AllSpeak => self.zone.speak(),
             Step::Wait(seconds) => self.pass(Duration::from_secs(seconds)),
             Step::Begin(most, scheduled) => self.begin(most, scheduled).await?,
             Step::Finish(which, spread) if !self.flights.is_empty() => {
@@ -459,10 +412,6 @@ impl World {
         }
         Ok(())
     }
-}
-
-fn sight(answer: Answer) -> Sight {
-    Sight { answer, instead: vec![] }
 }
 
 async fn events(store: &Store, id: &DomainId) -> Vec<(String, String)> {

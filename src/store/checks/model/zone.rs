@@ -1,0 +1,83 @@
+//! What the DNS holds for the model: record sets by name, and names that nobody answers for.
+
+use crate::domain::judge::Sight;
+use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::domain::records::Expected;
+use crate::domain::status::Finding;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+#[derive(Default)]
+pub(super) struct Zone {
+    records: BTreeMap<String, BTreeSet<String>>,
+    silent: BTreeMap<String, u8>,
+}
+
+impl Zone {
+    /// A CNAME stands alone; texts stand beside one another.
+    pub(super) fn publish(&mut self, (name, value): (String, String)) {
+        let values = self.records.entry(name.clone()).or_default();
+        if !name.starts_with("_inboxlayer") {
+            values.clear();
+        }
+        values.insert(value);
+    }
+
+    /// Takes a record away; `other`: something else stands there then.
+    pub(super) fn spoil(&mut self, (name, value): &(String, String), other: bool) {
+        let values = self.records.entry(name.clone()).or_default();
+        values.remove(value);
+        if other && values.is_empty() {
+            values.insert("something.else.example".into());
+        }
+    }
+
+    /// Nobody answers for the name, in one of the ways that is.
+    pub(super) fn silence(&mut self, name: &str, how: u8) {
+        self.silent.insert(name.to_owned(), how);
+    }
+
+    pub(super) fn speak(&mut self) {
+        self.silent.clear();
+    }
+
+    /// What is true of a record now.
+    pub(super) fn finding(&self, (name, value): &(String, String)) -> Finding {
+        match (self.silent.get(name), self.records.get(name)) {
+            (Some(_), _) => Finding::Indefinite,
+            (None, Some(values)) if values.contains(value) => Finding::Good,
+            (None, _) => Finding::Fault,
+        }
+    }
+
+    /// What an observation of it sees.
+    pub(super) fn sight(&self, record: &Expected) -> Sight {
+        Sight { answer: self.answer(record), instead: vec![] }
+    }
+
+    fn answer(&self, record: &Expected) -> Answer {
+        let server = ([192, 0, 2, 1], 53).into();
+        if let Some(how) = self.silent.get(&record.name) {
+            let reasons = [
+                Indefinite::Timeout,
+                Indefinite::ServFail,
+                Indefinite::Refused,
+                Indefinite::Lame,
+                Indefinite::NoServer,
+                Indefinite::Disagreement(vec!["192.0.2.1 has none".into(), "192.0.2.2 has x".into()]),
+                Indefinite::Broken("half an answer".into()),
+            ];
+            return Answer::indefinite(reasons[usize::from(*how) % reasons.len()].clone(), Some(server));
+        }
+        let negative_ttl = Some(Duration::from_secs(5));
+        let Some(values) = self.records.get(&record.name).filter(|values| !values.is_empty()) else {
+            return Answer::NoRecord { nxdomain: true, aliases: vec![], negative_ttl, server };
+        };
+        let data = |value: &String| match record.record_type {
+            RecordType::Cname => RecordData::Cname(value.clone()),
+            _ => RecordData::Txt(value.clone()),
+        };
+        let (records, ttl) = (values.iter().map(data).collect(), Duration::from_secs(60));
+        Answer::Found { records, aliases: vec![], ttl, server, authenticated: false }
+    }
+}
