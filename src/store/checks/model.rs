@@ -55,6 +55,10 @@ enum Step {
     Restart,
     /// The clock moves to the next check that is due, and all that is due is done.
     Due,
+    /// The clock moves so far beyond it, and all that is due then begins.
+    DueBegins(u64),
+    /// The name passes to this claim's account: its records take the place of the other's.
+    Passes(usize),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -68,7 +72,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         6 => slot.clone().prop_map(Step::Publish),
         3 => slot.clone().prop_map(Step::Unpublish),
         2 => (slot.clone(), record.clone(), any::<bool>()).prop_map(|(slot, record, else_)| Step::Spoil(slot, record, else_)),
-        2 => (slot, record, any::<u8>()).prop_map(|(slot, record, how)| Step::Silence(slot, record, how)),
+        2 => (slot.clone(), record, any::<u8>()).prop_map(|(slot, record, how)| Step::Silence(slot, record, how)),
         2 => Just(Step::AllSpeak),
         4 => (0..20_u64).prop_map(Step::Wait),
         2 => (20..6000_u64).prop_map(Step::Wait),
@@ -77,6 +81,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Lose),
         1 => Just(Step::Restart),
         14 => Just(Step::Due),
+        5 => (0..2500_u64).prop_map(Step::DueBegins),
+        3 => slot.clone().prop_map(Step::Passes),
     ];
     prop::collection::vec(step, 1..70)
 }
@@ -223,6 +229,15 @@ impl World {
             }
             Step::Restart => self.restart().await,
             Step::Due => self.due().await?,
+            Step::DueBegins(seconds) => {
+                let due = self.store().domain_next_due().await.unwrap();
+                self.pass(due.map(|due| due.since(self.now)).unwrap_or_default() + Duration::from_secs(seconds));
+                self.begin(10, 10).await?;
+            }
+            Step::Passes(slot) => {
+                self.wanted(slot ^ 1).iter().for_each(|record| self.zone.spoil(record, false));
+                self.wanted(slot).into_iter().for_each(|record| self.zone.publish(record));
+            }
             Step::Delete(_) | Step::Ask(_) | Step::Finish(..) | Step::Lose(_) => {}
         }
         Ok(())
@@ -442,7 +457,26 @@ proptest! {
 
     #[test]
     fn two_accounts_claims_keep_every_promise(shared in any::<bool>(), steps in steps()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(history(shared, steps))?;
+        run(shared, steps)?;
     }
+}
+
+fn run(shared: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(history(shared, steps))
+}
+
+#[test]
+fn a_claim_that_fails_while_it_is_checked_is_not_due_when_that_check_is_lost() {
+    use Step::{Ask, Begin, Due, Finish, Lose, Passes, Publish, Wait};
+    let verified = vec![Publish(0), Due, Wait(15), Ask(0), Begin(4, 0)];
+    let passed = vec![Passes(1), Wait(15), Ask(1), Begin(4, 0), Finish(1, 0), Lose(0), Wait(200), Due];
+    run(false, [verified, passed].concat()).unwrap();
+}
+
+#[test]
+fn a_check_that_is_asked_for_while_another_runs_follows_it() {
+    use Step::{Ask, Begin, Due, Finish, Publish, Wait};
+    run(false, vec![Wait(40), Begin(1, 1), Publish(0), Publish(1), Wait(15), Ask(0), Ask(1), Finish(0, 0), Due])
+        .unwrap();
 }
