@@ -52,6 +52,8 @@ async fn no_statement_of_a_check_reads_a_whole_table() {
         "UPDATE custom_domain SET is_contested = 1 WHERE name = ?1 AND is_contested = 0",
         "UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL",
         "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
+        "SELECT coalesce(max(number), 0) + 1 FROM domain_check WHERE domain_id = ?1",
+        "DELETE FROM domain_check WHERE domain_id = ?1 AND number < ?2 AND (number <= ?3 OR at < ?4)",
     ] {
         let steps = plan(&store, sql.to_owned()).await;
         assert!(

@@ -52,7 +52,7 @@ impl Zone {
 
     /// What an observation of it sees.
     pub(super) fn sight(&self, record: &Expected) -> Sight {
-        Sight { answer: self.answer(record), instead: vec![] }
+        Sight::of(self.answer(record))
     }
 
     fn answer(&self, record: &Expected) -> Answer {
