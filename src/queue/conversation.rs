@@ -5,6 +5,7 @@
 //! RFC 5321 §3.3, §4.5.2 (transparency), §4.5.3.2 (time-outs); RFC 1870 (SIZE), RFC 3207 (STARTTLS), RFC 4954 (AUTH),
 //! RFC 6152 (8BITMIME).
 
+use super::metered::Metered;
 use super::outcome::{Outcome, Protection, of_error, of_reply, reply};
 use super::transparency::Stuffing;
 use crate::address::{Address, ReversePath};
@@ -13,6 +14,7 @@ use crate::envelope::EnhancedCode;
 use crate::net::client_tls::ClientTls;
 use mail_send::smtp::AssertReply;
 use mail_send::{Credentials, Error, SmtpClient};
+use rustls_pki_types::ServerName;
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse, Response};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -100,14 +102,14 @@ pub(super) struct Voice {
 impl Voice {
     /// Hands a parcel over: an outcome for each recipient, in order.
     pub async fn hand_over(&self, hop: &Hop<'_>, parcel: &Parcel<'_>) -> Visit {
-        let mut client = match SmtpClient::connect(hop.socket, self.patience.connect).await {
-            Ok(client) => client,
+        let connection = tokio::time::timeout(self.patience.connect, TcpStream::connect(hop.socket)).await;
+        let client = match connection.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())) {
+            Ok(stream) => SmtpClient { stream: Metered::new(stream), timeout: self.patience.command },
             Err(error) => {
                 let text = format!("no connection to {} ({}): {error}", hop.host, hop.socket);
                 return Err(Turned::Away(Outcome::deferred(EnhancedCode(4, 4, 1), text)));
             }
         };
-        client.timeout = self.patience.command;
         match hop.trust {
             Trust::Relay(relay) => self.through_relay(client, hop, relay, parcel).await,
             Trust::Opportunistic => self.at_mx(client, hop, parcel, true).await,
@@ -115,7 +117,13 @@ impl Voice {
         }
     }
 
-    async fn at_mx(&self, mut client: SmtpClient<TcpStream>, hop: &Hop<'_>, parcel: &Parcel<'_>, tls: bool) -> Visit {
+    async fn at_mx(
+        &self,
+        mut client: SmtpClient<Metered<TcpStream>>,
+        hop: &Hop<'_>,
+        parcel: &Parcel<'_>,
+        tls: bool,
+    ) -> Visit {
         let away = |error: Error, protection| Turned::Away(of_error(&error).by(hop.host, protection));
         let none = |error| away(error, Protection::None);
         let offers = self.greet(&mut client, true).await.map_err(none)?;
@@ -124,7 +132,7 @@ impl Voice {
             return self.transact(client, &offers, hop, Protection::None, parcel).await;
         }
         let mut client = secure(client, self.tls.opportunistic(), hop).await?;
-        let proven = self.tls.proves(client.tls_connection(), hop.host);
+        let proven = self.tls.proves(client.stream.get_ref().1, hop.host);
         let protection = if proven { Protection::Verified } else { Protection::Unverified };
         let offers = self.greet(&mut client, false).await.map_err(|error| away(error, protection))?;
         self.transact(client, &offers, hop, protection, parcel).await
@@ -132,7 +140,7 @@ impl Voice {
 
     async fn through_relay(
         &self,
-        mut client: SmtpClient<TcpStream>,
+        mut client: SmtpClient<Metered<TcpStream>>,
         hop: &Hop<'_>,
         relay: &Relay,
         parcel: &Parcel<'_>,
@@ -265,14 +273,21 @@ async fn name_recipients<S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 async fn secure(
-    client: SmtpClient<TcpStream>,
+    client: SmtpClient<Metered<TcpStream>>,
     connector: &TlsConnector,
     hop: &Hop<'_>,
-) -> Result<SmtpClient<TlsStream<TcpStream>>, Turned> {
-    client.into_tls(connector, hop.host).await.map_err(|error| {
-        let text = format!("no TLS with {}: {error}", hop.host);
+) -> Result<SmtpClient<TlsStream<Metered<TcpStream>>>, Turned> {
+    let SmtpClient { stream, timeout } = client;
+    let broken = |why: String| {
+        let text = format!("no TLS with {}: {why}", hop.host);
         Turned::TlsBroken(Outcome::deferred(EnhancedCode(4, 7, 5), text).by(hop.host, Protection::None))
-    })
+    };
+    let name = ServerName::try_from(hop.host.to_owned()).map_err(|error| broken(error.to_string()))?;
+    match tokio::time::timeout(timeout, connector.connect(name, stream)).await {
+        Ok(Ok(stream)) => Ok(SmtpClient { stream, timeout }),
+        Ok(Err(error)) => Err(broken(error.to_string())),
+        Err(_) => Err(broken("the handshake took too long".into())),
+    }
 }
 
 async fn write<S: AsyncWrite + AsyncRead + Unpin>(

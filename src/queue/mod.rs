@@ -10,6 +10,7 @@ mod conclusion;
 mod conversation;
 mod delivery;
 pub(crate) mod letter;
+mod metered;
 mod mx;
 mod outcome;
 mod scheduler;

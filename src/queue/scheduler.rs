@@ -1,7 +1,7 @@
 //! When what is tried: attempts that are due are claimed, run side by side, and settled.
 //!
-//! Invariant: at most `queue.concurrency` attempts run, at most [`PER_DOMAIN`] of them to one domain, and never two of one
-//! message to one domain. A lease outlives its attempt, unless the process dies; then the next start releases it.
+//! Invariant: at most `queue.concurrency` attempts run, at most [`PER_DOMAIN`] of them to one domain, at most half of them
+//! of one account, and never two of one message to one domain. A lease outlives its attempt, unless the process dies; then the next start releases it.
 //! RFC 5321 §4.5.4.1.
 
 use super::Queue;
@@ -30,9 +30,11 @@ const SETTLE_PAUSES: [Duration; 4] =
 pub(super) struct Running(Mutex<HashSet<(SubmissionId, DomainName)>>);
 
 impl Running {
-    fn snapshot(&self) -> InFlight {
+    /// Servers that answer slowly on purpose may hold an account's places, and not everybody's: it has half of `places`.
+    fn snapshot(&self, places: usize) -> InFlight {
         let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        InFlight { attempts: running.iter().cloned().collect(), per_domain: PER_DOMAIN }
+        let per_account = places.div_ceil(2);
+        InFlight { attempts: running.iter().cloned().collect(), per_domain: PER_DOMAIN, per_account }
     }
 
     fn count(&self) -> usize {
@@ -131,8 +133,9 @@ impl Queue {
         let inner = &self.inner;
         // One at a time: the room is counted before it is taken.
         let _turn = inner.dispatching.lock().await;
-        let in_flight = inner.running.snapshot();
-        let room = inner.courier.config.queue.concurrency.saturating_sub(in_flight.attempts.len());
+        let places = inner.courier.config.queue.concurrency;
+        let in_flight = inner.running.snapshot(places);
+        let room = places.saturating_sub(in_flight.attempts.len());
         if room == 0 {
             return Ok(0);
         }

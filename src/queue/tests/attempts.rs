@@ -111,7 +111,7 @@ async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_start() {
     let world = World::open().await;
     world.send(&["a@example.org"]).await;
     let now = world.clock.now();
-    let in_flight = crate::store::queue::InFlight { attempts: Vec::new(), per_domain: 4 };
+    let in_flight = crate::store::queue::InFlight { attempts: Vec::new(), per_domain: 4, per_account: 100 };
     let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), 10, in_flight).await.unwrap();
     assert_eq!(claimed.len(), 1);
     // The one who claimed it is gone. Until the lease lapses nobody else takes it.

@@ -170,3 +170,14 @@ async fn a_relay_gets_our_credentials_only_once_it_has_proven_its_name() {
     trusting.next_try().await;
     assert!(trusting.waiting().await.contains("credentials"));
 }
+
+#[tokio::test]
+async fn an_answer_without_end_is_not_listened_to() {
+    let world = World::open().await;
+    // Empty lines that are never the last one, and far more than is read.
+    let endless: &'static str = Box::leak("250-\r\n".repeat(4_000_000).into_boxed_str());
+    world.mx.now(Script { rules: vec![("MAIL", endless)], ..Script::default() });
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    assert!(world.waiting().await.contains("no end"), "{}", world.waiting().await);
+}

@@ -71,6 +71,8 @@ pub struct InFlight {
     pub attempts: Vec<(SubmissionId, DomainName)>,
     /// Attempts at once to one domain.
     pub per_domain: usize,
+    /// Attempts at once of one account.
+    pub per_account: usize,
 }
 
 impl InFlight {
@@ -186,20 +188,27 @@ impl Store {
 /// Recipients that one claim looks at: its work does not grow with the queue.
 const LOOK: i64 = 1000;
 
-/// Messages and domains that are due, the longest waiting first, at most so many of a domain.
+/// Messages and domains that are due, the longest waiting first, at most so many of a domain and of an account.
 const CLAIMABLE: &str = "
-    WITH head AS (
-        SELECT submission_id, domain, next_attempt_at FROM delivery
+    WITH busy AS MATERIALIZED (
+        SELECT s.account_id AS account, count(*) AS attempts FROM json_each(?3) j
+        JOIN submission s ON s.id = substr(j.value, 1, instr(j.value, ' ') - 1) GROUP BY s.account_id),
+    head AS (
+        SELECT submission_id, domain, next_attempt_at, account_id FROM delivery d
+        CROSS JOIN submission s ON s.id = d.submission_id
         WHERE next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
           AND domain NOT IN (SELECT key FROM json_each(?2) WHERE value >= ?4)
           AND submission_id || ' ' || domain NOT IN (SELECT value FROM json_each(?3))
+          AND NOT EXISTS (SELECT 1 FROM busy WHERE account = account_id AND busy.attempts >= ?7)
         ORDER BY next_attempt_at LIMIT ?6),
     attempt AS (
-        SELECT submission_id, domain, min(next_attempt_at) AS due FROM head GROUP BY submission_id, domain),
+        SELECT submission_id, domain, account_id, min(next_attempt_at) AS due FROM head GROUP BY submission_id, domain),
     ranked AS (
-        SELECT *, row_number() OVER (PARTITION BY domain ORDER BY due, submission_id) AS place FROM attempt)
+        SELECT *, row_number() OVER (PARTITION BY domain ORDER BY due, submission_id) AS place,
+            row_number() OVER (PARTITION BY account_id ORDER BY due, submission_id) AS turn FROM attempt)
     SELECT submission_id, domain FROM ranked
     WHERE place + coalesce((SELECT value FROM json_each(?2) WHERE key = domain), 0) <= ?4
+      AND turn + coalesce((SELECT attempts FROM busy WHERE account = account_id), 0) <= ?7
     ORDER BY due, submission_id LIMIT ?5";
 
 fn claim_due(
@@ -211,9 +220,10 @@ fn claim_due(
 ) -> Result<Vec<Due>, StoreError> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let per_domain = i64::try_from(in_flight.per_domain).unwrap_or(i64::MAX);
+    let per_account = i64::try_from(in_flight.per_account).unwrap_or(i64::MAX);
     let due: Vec<(SubmissionId, DomainName)> = connection
         .prepare_cached(CLAIMABLE)?
-        .query_map(params![now, in_flight.counts(), in_flight.keys(), per_domain, limit, LOOK], |row| {
+        .query_map(params![now, in_flight.counts(), in_flight.keys(), per_domain, limit, LOOK, per_account], |row| {
             Ok((row.get(0)?, row.get(1)?))
         })?
         .collect::<Result<_, _>>()?;

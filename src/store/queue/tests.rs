@@ -64,7 +64,7 @@ impl Post {
 }
 
 fn none_in_flight() -> InFlight {
-    InFlight { attempts: Vec::new(), per_domain: 4 }
+    InFlight { attempts: Vec::new(), per_domain: 4, per_account: 100 }
 }
 
 fn settlement(due: &Due) -> Settlement {
@@ -109,7 +109,11 @@ async fn what_is_claimed_stays_claimed_until_its_lease_lapses_or_a_restart() {
     assert!(post.claim(at(0)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(0).after(HOUR)));
     // An attempt that is known to run is left alone, whatever the clock says.
-    let busy = InFlight { attempts: vec![(first[0].letter.id.clone(), first[0].domain.clone())], per_domain: 4 };
+    let busy = InFlight {
+        attempts: vec![(first[0].letter.id.clone(), first[0].domain.clone())],
+        per_domain: 4,
+        per_account: 100,
+    };
     assert!(post.store.claim_due(at(7200), at(9000), 9, busy).await.unwrap().is_empty());
     assert_eq!(post.claim(at(7200)).await.len(), 1, "lapsed");
     assert_eq!(post.store.release_leases().await.unwrap(), 1);
@@ -211,7 +215,10 @@ async fn one_domain_never_takes_all_the_places() {
     }
     let domains = |due: &[Due]| due.iter().map(|d| d.domain.to_string()).collect::<Vec<_>>();
     let claim = async |limit, attempts: Vec<_>| {
-        post.store.claim_due(at(0), at(3600), limit, InFlight { attempts, per_domain: 2 }).await.unwrap()
+        post.store
+            .claim_due(at(0), at(3600), limit, InFlight { attempts, per_domain: 2, per_account: 100 })
+            .await
+            .unwrap()
     };
     let first = claim(100, Vec::new()).await;
     assert_eq!(domains(&first).iter().filter(|d| *d == "big.example").count(), 2);
@@ -222,4 +229,30 @@ async fn one_domain_never_takes_all_the_places() {
     assert_eq!(domains(&claim(1, big.clone()).await), ["small.example"]);
     let one_big = big.into_iter().take(1).collect();
     assert_eq!(claim(100, one_big).await.len(), 3, "one more to the big one, two to the small");
+}
+
+#[tokio::test]
+async fn one_account_cannot_take_every_place() {
+    let (mut post, others) = (Post::open().await, AccountId::new());
+    for i in 0..9 {
+        post.store.enqueue(post.message(&[&format!("a@slow{i}.example")])).await.unwrap();
+    }
+    let theirs = others.clone();
+    let make = move |c: &Connection| c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [theirs]).map_err(Into::into);
+    post.store.write::<_, StoreError, _>(make).await.unwrap();
+    post.account = others.clone();
+    post.inbox = inbox(&post.store, &others, "other").await;
+    post.store.enqueue(post.message(&["b@example.org"])).await.unwrap();
+
+    let mut attempts = Vec::new();
+    let mut claimed = Vec::new();
+    // Every place is asked for, time and again, as attempts end that never do.
+    for _ in 0..3 {
+        let in_flight = InFlight { attempts: attempts.clone(), per_domain: 4, per_account: 3 };
+        let due = post.store.claim_due(at(0), at(3600), 6, in_flight).await.unwrap();
+        attempts.extend(due.iter().map(|due| (due.letter.id.clone(), due.domain.clone())));
+        claimed.extend(due.into_iter().map(|due| due.letter.account));
+    }
+    assert_eq!(claimed.len(), 4);
+    assert_eq!(claimed.iter().filter(|account| **account == Some(others.clone())).count(), 1);
 }
