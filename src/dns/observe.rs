@@ -123,7 +123,7 @@ impl Resolver {
         if question.record_type != RecordType::Cname {
             return Vec::new();
         }
-        let types = [RecordType::A, RecordType::Txt];
+        let types = [RecordType::A, RecordType::Aaaa, RecordType::Txt];
         let answers = join_all(types.map(|t| self.lookup_by(&question.name, t, deadline))).await;
         answers.iter().flat_map(|a| a.records()).cloned().collect()
     }

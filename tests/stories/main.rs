@@ -15,6 +15,7 @@ mod command_line;
 mod crash_keeps_mail;
 mod daemon;
 mod domain_history;
+mod faults;
 mod isolation;
 mod outside;
 mod own_domain;

@@ -24,8 +24,14 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Makes folder, certificate, configuration and the operator's token, and starts. `more` is added to the file.
+    /// Makes folder, certificate, configuration and the operator's token, and starts. `more` is added to the file. There is
+    /// no DNS.
     pub fn start(relay: SocketAddr, more: &str) -> Self {
+        Self::start_with_dns(relay, "resolvers = [\"127.0.0.1:9\"]", more)
+    }
+
+    /// The same, with what `[dns]` shall say.
+    pub fn start_with_dns(relay: SocketAddr, dns: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path());
         let [http, submissions, mx, imaps] = std::array::from_fn(|_| free_address());
@@ -46,7 +52,7 @@ submissions = "{submissions}"
 imap = "127.0.0.1:0"
 imaps = "{imaps}"
 [dns]
-resolvers = ["127.0.0.1:9"]
+{dns}
 [queue]
 allow_networks = ["127.0.0.0/8"]
 retry_pauses = ["1s"]
@@ -99,6 +105,11 @@ port = {relay}
             let _ = child.kill();
             let _ = child.wait();
         }
+    }
+
+    /// The process, while it runs.
+    pub fn process(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
     }
 
     /// SIGTERM, and waits for the end. True when it ended as a success.

@@ -1,0 +1,69 @@
+//! What goes wrong with the CNAME records of the DKIM tokens.
+
+use super::dns::Dns;
+use super::world::Claim;
+
+#[test]
+fn missing() {
+    let claim = Claim::new("missing.test");
+    let seen = claim.check_with(&claim.zone().without(&claim.dkim(1), "CNAME"));
+    assert_eq!(seen.status(), "pending");
+    assert!(seen.verdict().starts_with("2 of 3 required records are right: "), "{}", seen.verdict());
+    let records: Vec<_> = seen.records("dkim").collect();
+    records[0].is_right();
+    let host = format!("host {}._domainkey", claim.tokens[1]);
+    records[1].is("missing", "missing").observed(&[]).fix(&host).fix(claim.target(1).trim_end_matches('.'));
+    records[2].is_right();
+}
+
+#[test]
+fn wrong_type() {
+    let claim = Claim::new("wrong-type.test");
+    let target = claim.target(0);
+    let zone = claim.zone().without(&claim.dkim(0), "CNAME").with_text(&claim.dkim(0), &target);
+    claim
+        .check_with(&zone)
+        .record("dkim")
+        .is("mismatch", "wrong_type")
+        .observed(&[&target])
+        .fix("Delete the TXT record");
+}
+
+#[test]
+fn proxied() {
+    let claim = Claim::new("proxied.test");
+    let name = claim.dkim(0);
+    let zone = claim.zone().without(&name, "CNAME").with(&name, "A", "192.0.2.7").with(&name, "AAAA", "2001:db8::7");
+    let seen = claim.check_with(&zone);
+    seen.record("dkim").is("mismatch", "proxied").observed(&["192.0.2.7", "2001:db8::7"]).fix("proxy off");
+}
+
+#[test]
+fn swapped() {
+    let claim = Claim::new("swapped.test");
+    let zone = (0..2).fold(claim.zone(), |zone, n| {
+        zone.without(&claim.dkim(n), "CNAME").with(&claim.dkim(n), "CNAME", &claim.target(1 - n))
+    });
+    let seen = claim.check_with(&zone);
+    let records: Vec<_> = seen.records("dkim").collect();
+    for (n, record) in records.iter().enumerate().take(2) {
+        record.is("mismatch", "swapped").fix(claim.target(n).trim_end_matches('.'));
+    }
+    records[2].is_right();
+}
+
+#[test]
+fn each_name_is_followed_to_the_servers_it_is_delegated_to() {
+    let claim = Claim::new("handed-on.test");
+    // `_domainkey` is at another provider, and there the records stand.
+    let inner = format!("_domainkey.{}", claim.name);
+    let records = claim.zone().0;
+    let (keys, mut outer): (Vec<_>, Vec<_>) = records.into_iter().partition(|(name, ..)| name.ends_with(&inner));
+    let address = claim.dns().host(Dns::ELSEWHERE).to_string();
+    outer.push((inner.clone(), "NS".into(), format!("ns4.{inner}.")));
+    outer.push((format!("ns4.{inner}"), "A".into(), address.clone()));
+    claim.publish(&super::dns::Zone(outer));
+    claim.dns().serve(&inner, &[Dns::ELSEWHERE], &super::dns::Zone(keys));
+    let seen = claim.check();
+    assert_eq!(seen.status(), "verified", "{:#}", seen.0);
+}

@@ -1,0 +1,22 @@
+//! Every fault that a check can find, made in real zones on real name servers and read through the API. A test bears the
+//! code it is about; `docs/verification.md` has them all.
+
+mod dkim;
+mod dns;
+mod mail;
+mod servers;
+mod world;
+
+use world::Claim;
+
+#[test]
+fn where_nothing_is_wrong_nothing_is_said() {
+    let claim = Claim::new("all-well.test");
+    let seen = claim.check_with(&claim.zone());
+    assert_eq!(seen.status(), "verified", "{:#}", seen.0);
+    for purpose in ["dkim", "mx", "spf", "dmarc"] {
+        seen.records(purpose).for_each(|record| {
+            record.is_right();
+        });
+    }
+}
