@@ -143,10 +143,14 @@ impl Knot {
 
     /// Serves a zone from now on, or its new content.
     fn serve(&mut self, zone: &str, records: String) {
-        self.zones.insert(format!("{}.", zone.trim_end_matches('.')), records);
+        let zone = format!("{}.", zone.trim_end_matches('.'));
+        self.zones.insert(zone.clone(), records);
         self.write();
         let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        assert!(self.control(&["reload"]).is_some(), "knot does not reload:\n{}", log());
+        // Only the second of them waits until the zone is there, and signed.
+        for command in [&["reload"][..], &["zone-reload", &zone]] {
+            assert!(self.control(command).is_some(), "knot does not {command:?}:\n{}", log());
+        }
     }
 
     /// The digest of the key that signs a zone, as its parent publishes it.
