@@ -18,8 +18,9 @@ use crate::identity::{Choice, Fallback};
 use crate::message;
 use crate::queue::Queue;
 use crate::queue::letter::{self, Writing};
-use crate::store::Store;
 use crate::store::queue::NewSubmission;
+use crate::store::senders::Sender;
+use crate::store::{Store, StoreError};
 use quota::Quota;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -114,6 +115,14 @@ impl Submission {
         taken
     }
 
+    /// Under which address a message of this session leaves if it is taken in now, and what that was decided on.
+    pub async fn identity(&self, login: &Login) -> Result<(Sender, Choice), StoreError> {
+        let sender = self.store.sender(login.account.clone(), Some(login.inbox.clone())).await?;
+        let platform = &self.config.platform.domain;
+        let choice = sender.choose(&login.inbox_name, platform, &login.address, login.domain.as_ref());
+        Ok((sender, choice))
+    }
+
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let (header, body) = parse(&draft.raw, self.config.queue.hop_limit)?;
         self.quota.charge(&login.account, draft.rcpt_to.as_slice().len(), self.clock.now())?;
@@ -122,8 +131,7 @@ impl Submission {
         let client = draft.client.filter(|_| platform.received_shows_client);
         let arrived_at = Timestamp::real();
 
-        let sender = self.store.sender(login.account.clone(), Some(login.inbox.clone())).await.map_err(temporary)?;
-        let choice = sender.choose(&login.inbox_name, &platform.domain, &login.address, login.domain.as_ref());
+        let (sender, choice) = self.identity(login).await.map_err(temporary)?;
         may_fall_back(&choice)?;
         let with = Writing {
             choice: &choice,

@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here does I/O; only definite answers can change a status.
 
+pub mod alignment;
 pub mod judge;
 pub mod observed;
 pub mod provider;

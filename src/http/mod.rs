@@ -23,6 +23,7 @@ mod queue;
 mod reply;
 mod router;
 mod send;
+mod sending_identity;
 mod serve;
 mod tokens;
 

@@ -3,7 +3,7 @@
 use super::problem::Problem;
 use super::{
     HttpContext, accounts, aliases, custom_domains, dkim_zone, domain_history, health, inboxes, messages, queue, send,
-    tokens,
+    sending_identity, tokens,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -36,6 +36,7 @@ pub fn router(context: HttpContext) -> Router {
         .route("/api/v1/inboxes/{id}/messages", get(messages::list).post(send::send))
         .route("/api/v1/inboxes/{id}/messages/{message}", get(messages::show))
         .route("/api/v1/inboxes/{id}/messages/{message}/raw", get(messages::raw))
+        .route("/api/v1/inboxes/{id}/sending_identity", get(sending_identity::show))
         .route("/api/v1/queue", get(queue::list))
         .route("/api/v1/queue/{id}", get(queue::show).delete(queue::drop))
         .route("/api/v1/queue/{id}/retry", post(queue::retry))

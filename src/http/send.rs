@@ -8,6 +8,7 @@ use super::caller::Caller;
 use super::compose::{Content, Mailbox, mailbox, mailboxes};
 use super::fields::{Fields, media_type, read_body};
 use super::problem::Problem;
+use super::sending_identity::not_of_the_inbox;
 use crate::address::Address;
 use crate::authentication::login::Login;
 use crate::envelope::Recipients;
@@ -120,34 +121,41 @@ fn problem(refusal: Refusal) -> Problem {
 /// The session this would be over SMTP: logged in at the `from` named, else at the inbox's platform address. The From of
 /// a raw message counts as named where it is the inbox's; otherwise it is rewritten, as over SMTP.
 async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, wish: &Wish) -> Result<Login, Problem> {
-    let platform = &context.config.platform.domain;
-    let usual = inbox.name.at(platform);
     let (wanted, must) = match (&wish.from, &wish.message) {
         (Some(from), _) => (Some(from.clone()), true),
         (None, Message::Raw(raw)) => (from_of(raw), false),
         (None, Message::Parts { .. }) => (None, false),
     };
-    let mut login = Login {
+    match session(context, caller, inbox, wanted).await? {
+        Some(login) => Ok(login),
+        None if must => Err(not_of_the_inbox("from")),
+        None => Ok(login_at(caller, inbox, inbox.name.at(&context.config.platform.domain))),
+    }
+}
+
+/// The session of one who has logged in as `address`, or else as the inbox's platform address. `None`: it is no address
+/// of this inbox.
+pub(super) async fn session(
+    context: &HttpContext,
+    caller: &Caller,
+    inbox: &Inbox,
+    address: Option<Address>,
+) -> Result<Option<Login>, Problem> {
+    let platform = &context.config.platform.domain;
+    let Some(address) = address else { return Ok(Some(login_at(caller, inbox, inbox.name.at(platform)))) };
+    let opened = context.store.inbox_opened_by(&inbox.account, platform, &address).await?;
+    let opened = opened.filter(|opened| opened.inbox == inbox.id);
+    Ok(opened.map(|opened| Login { domain: opened.domain, ..login_at(caller, inbox, address) }))
+}
+
+fn login_at(caller: &Caller, inbox: &Inbox, address: Address) -> Login {
+    Login {
         account: inbox.account.clone(),
         token: caller.principal.token.clone(),
         inbox: inbox.id.clone(),
         inbox_name: inbox.name.clone(),
-        address: usual,
+        address,
         domain: None,
-    };
-    let Some(wanted) = wanted else { return Ok(login) };
-    let opened = context.store.inbox_opened_by(&inbox.account, platform, &wanted).await?;
-    match opened.filter(|opened| opened.inbox == inbox.id) {
-        Some(opened) => {
-            login.address = wanted;
-            login.domain = opened.domain;
-            Ok(login)
-        }
-        None if must => Err(Problem::invalid_field(
-            "from",
-            "must be an address of this inbox: its name or one of its aliases, at the platform's domain or at a custom domain of the account",
-        )),
-        None => Ok(login),
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod connections;
 mod domains;
+mod identities;
 mod isolation;
 mod messages;
 

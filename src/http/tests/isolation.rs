@@ -35,6 +35,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/inboxes/{inbox}/messages"),
     ("GET", "/api/v1/inboxes/{inbox}/messages/{message}"),
     ("GET", "/api/v1/inboxes/{inbox}/messages/{message}/raw"),
+    ("GET", "/api/v1/inboxes/{inbox}/sending_identity"),
     ("GET", "/api/v1/queue"),
     ("GET", "/api/v1/queue/{submission}"),
     ("DELETE", "/api/v1/queue/{submission}"),

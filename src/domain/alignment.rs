@@ -1,0 +1,190 @@
+//! What a receiver will make of a message: do SPF, DKIM and DMARC speak for the domain of its From?
+//!
+//! Invariant: pure, and without a promise that nobody can give: what was not seen in the DNS is `None`. RFC 7489 §3.1
+//! (identifier alignment), §3.2 (organizational domain), §6.3 (`adkim`, `aspf`), §4.2 (one aligned pass will do).
+
+use super::judge::RecordStatus;
+use super::records::registered;
+use crate::address::DomainName;
+use serde::Serialize;
+
+/// How exactly two domains must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Their organizational domains are the same.
+    Relaxed,
+    /// They are the same.
+    Strict,
+}
+
+/// The prospect of SPF or of DKIM.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mechanism {
+    /// The domain it speaks for: of the envelope sender, or `d=` of the signature.
+    pub domain: DomainName,
+    /// How exactly that must agree with the domain of From.
+    pub mode: Mode,
+    /// It does.
+    pub aligned: bool,
+    /// How its records stood at the last check; none where they are the operator's own.
+    pub record: Option<RecordStatus>,
+    /// It will pass, as far as the DNS was seen.
+    pub passes: Option<bool>,
+}
+
+/// The prospect of DMARC.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Dmarc {
+    /// The domain of From, which it protects.
+    pub domain: DomainName,
+    /// `p=` of the record at that domain, where one was seen.
+    pub policy: Option<String>,
+    /// SPF or DKIM is aligned.
+    pub aligned: bool,
+    /// One that is aligned will pass.
+    pub passes: Option<bool>,
+}
+
+/// All three.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Prospect {
+    /// RFC 7208.
+    pub spf: Mechanism,
+    /// RFC 6376.
+    pub dkim: Mechanism,
+    /// RFC 7489.
+    pub dmarc: Dmarc,
+}
+
+/// How the records of the domain stood when they were last looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// The SPF record of the envelope sender's domain.
+    pub spf: Option<RecordStatus>,
+    /// The DKIM records: one that is right will do.
+    pub dkim: Vec<RecordStatus>,
+    /// The DMARC record of From's domain.
+    pub dmarc: Option<String>,
+}
+
+/// The organizational domain: what somebody registered.
+pub fn organizational(domain: &DomainName) -> &str {
+    registered(domain).unwrap_or(domain.as_str())
+}
+
+/// True where the two agree.
+pub fn aligned(mode: Mode, from: &DomainName, other: &DomainName) -> bool {
+    match mode {
+        Mode::Strict => from == other,
+        Mode::Relaxed => organizational(from) == organizational(other),
+    }
+}
+
+/// The prospect of a message with this domain in From, in the envelope sender, and in `d=` of its signature.
+pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, seen: &Seen) -> Prospect {
+    let tag = |name: &str| seen.dmarc.as_deref().and_then(|record| tag(record, name));
+    let mode = |name| if tag(name).is_some_and(|v| v.eq_ignore_ascii_case("s")) { Mode::Strict } else { Mode::Relaxed };
+    let mechanism = |domain: &DomainName, mode, record: Option<RecordStatus>| Mechanism {
+        domain: domain.clone(),
+        mode,
+        aligned: aligned(mode, from, domain),
+        record,
+        passes: record.and_then(right),
+    };
+    let spf = mechanism(envelope, mode("aspf"), seen.spf);
+    let dkim = mechanism(signing, mode("adkim"), best(&seen.dkim));
+    let aligned: Vec<&Mechanism> = [&spf, &dkim].into_iter().filter(|mechanism| mechanism.aligned).collect();
+    let passes = match aligned.as_slice() {
+        one if one.iter().any(|m| m.passes == Some(true)) => Some(true),
+        all if all.iter().all(|m| m.passes == Some(false)) => Some(false),
+        _ => None,
+    };
+    let policy = tag("p").map(|policy| policy.to_ascii_lowercase());
+    let dmarc = Dmarc { domain: from.clone(), policy, aligned: !aligned.is_empty(), passes };
+    Prospect { spf, dkim, dmarc }
+}
+
+fn right(status: RecordStatus) -> Option<bool> {
+    match status {
+        RecordStatus::Valid => Some(true),
+        RecordStatus::Missing | RecordStatus::Mismatch => Some(false),
+        RecordStatus::Unknown | RecordStatus::NotChecked => None,
+    }
+}
+
+/// The signer uses a selector whose record is right; where none is, what nobody could say comes before a fault.
+fn best(all: &[RecordStatus]) -> Option<RecordStatus> {
+    let found = |wanted: Option<bool>| all.iter().find(|status| right(**status) == wanted).copied();
+    found(Some(true)).or_else(|| found(None)).or_else(|| found(Some(false)))
+}
+
+/// A tag of a DMARC record.
+fn tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
+    let mut tags = record.split(';').filter_map(|tag| tag.split_once('='));
+    tags.find(|(tag, _)| tag.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use RecordStatus::{Mismatch, Missing, NotChecked, Unknown, Valid};
+
+    fn domain(name: &str) -> DomainName {
+        name.parse().unwrap()
+    }
+
+    /// `from envelope signing` and the DMARC record; what is aligned.
+    fn line(domains: [&str; 3], dmarc: &str) -> String {
+        let [from, envelope, signing] = domains.map(domain);
+        let seen = Seen { dmarc: Some(dmarc.into()), ..Seen::default() };
+        let Prospect { spf, dkim, dmarc } = prospect(&from, &envelope, &signing, &seen);
+        format!("{} {} {} {}", spf.aligned, dkim.aligned, dmarc.aligned, dmarc.policy.unwrap_or_default())
+    }
+
+    #[test]
+    fn relaxed_means_the_same_organizational_domain() {
+        let relaxed = "v=DMARC1; p=none;";
+        for (domains, expected) in [
+            (["acme.com", "acme.com", "acme.com"], "true true true none"),
+            (["acme.com", "bounce.acme.com", "mail.acme.com"], "true true true none"),
+            (["mail.acme.com", "acme.com", "bounce.acme.com"], "true true true none"),
+            (["acme.co.uk", "other.co.uk", "co.uk"], "false false false none"),
+            (["acme.com", "acme.com.evil.org", "notacme.com"], "false false false none"),
+            // On the public suffix list's private part: two customers of one host.
+            (["ann.github.io", "bob.github.io", "github.io"], "false false false none"),
+            (["acme.com", "amazonses.com", "acme.com"], "false true true none"),
+        ] {
+            assert_eq!(line(domains, relaxed), expected, "{domains:?}");
+        }
+    }
+
+    #[test]
+    fn strict_means_the_same_domain() {
+        let domains = ["acme.com", "bounce.acme.com", "acme.com"];
+        assert_eq!(line(domains, "v=DMARC1; p=Reject; aspf=s"), "false true true reject");
+        assert_eq!(line(domains, "v=DMARC1;p=quarantine ; ASPF = S ; adkim=s"), "false true true quarantine");
+        assert_eq!(
+            line(["acme.com", "acme.com", "mail.acme.com"], "v=DMARC1; p=none; adkim=s"),
+            "true false true none"
+        );
+        assert_eq!(line(domains, "nonsense"), "true true true ");
+    }
+
+    #[test]
+    fn one_aligned_pass_will_do_and_what_was_not_seen_is_not_promised() {
+        let pass = |spf, dkim: &[RecordStatus], envelope: &str| {
+            let (acme, seen) = (domain("acme.com"), Seen { spf, dkim: dkim.to_vec(), dmarc: None });
+            let found = prospect(&acme, &domain(envelope), &acme, &seen);
+            (found.spf.passes, found.dkim.passes, found.dmarc.passes)
+        };
+        let (yes, no) = (Some(true), Some(false));
+        assert_eq!(pass(Some(Valid), &[Valid; 3], "acme.com"), (yes, yes, yes));
+        assert_eq!(pass(Some(Missing), &[Mismatch, Valid, Missing], "acme.com"), (no, yes, yes));
+        assert_eq!(pass(Some(Valid), &[Missing; 3], "acme.com"), (yes, no, yes));
+        // SPF passes for another domain than From's.
+        assert_eq!(pass(Some(Valid), &[Missing; 3], "amazonses.com"), (yes, no, no));
+        assert_eq!(pass(Some(Missing), &[Missing, Unknown, Missing], "acme.com"), (no, None, None));
+        assert_eq!(pass(Some(NotChecked), &[], "acme.com"), (None, None, None));
+    }
+}

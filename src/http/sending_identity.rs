@@ -1,0 +1,132 @@
+//! `GET …/inboxes/{id}/sending_identity`: under which address a message sent now would leave, and what its receiver would
+//! make of it. A dry run: nothing is sent, and the choice is the very one that sending makes.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::query::Parameters;
+use super::send::session;
+use crate::address::{Address, DomainName};
+use crate::domain::alignment::{Prospect, Seen, prospect};
+use crate::domain::records::Purpose;
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::id::DomainId;
+use crate::identity::{Choice, Fallback};
+use crate::registry::CustomDomain;
+use axum::Json;
+use axum::extract::{Path, State};
+use serde::Serialize;
+
+/// What would happen.
+#[derive(Serialize)]
+pub(super) struct IdentityJson {
+    login: Address,
+    from: Address,
+    mail_from: Address,
+    custom_domain_id: Option<DomainId>,
+    reason: &'static str,
+    explanation: String,
+    fallback: Option<FallbackJson>,
+    #[serde(flatten)]
+    prospect: Prospect,
+}
+
+#[derive(Serialize)]
+struct FallbackJson {
+    from: Address,
+    reason: VerifiedStatus,
+    on_unverified: OnUnverified,
+}
+
+/// The verb; `login` is an address of the inbox, its platform address when left out.
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    mut parameters: Parameters,
+) -> Result<Json<IdentityJson>, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    let platform = &context.config.platform.domain;
+    let wanted = parameters.take::<String>("login");
+    parameters.finish()?;
+    let wanted = wanted.map(|text| login_address(&text, platform)).transpose()?;
+    let login = session(&context, &caller, &inbox, wanted).await?.ok_or_else(|| not_of_the_inbox("login"))?;
+    let (_, choice) = context.submission.identity(&login).await?;
+
+    let id = choice.identity.custom_domain();
+    let domain = match id {
+        Some(id) => context.registry.get(&login.account, id).await?,
+        None => None,
+    };
+    let (from, mail_from) = (choice.identity.address(), choice.identity.address());
+    let seen = domain.as_ref().map(seen).unwrap_or_default();
+    let (reason, explanation) = why(&choice, &login.address, platform);
+    Ok(Json(IdentityJson {
+        prospect: prospect(&from.domain, &mail_from.domain, &from.domain, &seen),
+        login: login.address,
+        custom_domain_id: id.cloned(),
+        from,
+        mail_from,
+        reason,
+        explanation,
+        fallback: choice.fallback.map(|Fallback { from, reason, on_unverified }| FallbackJson {
+            from,
+            reason,
+            on_unverified,
+        }),
+    }))
+}
+
+/// What an address that is not the inbox's is answered.
+pub(super) fn not_of_the_inbox(field: &str) -> Problem {
+    Problem::invalid_field(
+        field,
+        "must be an address of this inbox: its name or one of its aliases, at the platform's domain or at a custom domain of the account",
+    )
+}
+
+/// As at the SMTP door: a bare name is the platform's.
+fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> {
+    let whole = if text.contains('@') { text.to_owned() } else { format!("{text}@{platform}") };
+    Address::parse(&whole.to_ascii_lowercase()).map_err(|error| Problem::invalid_field("login", error.to_string()))
+}
+
+/// The records of the domain that a receiver will look at.
+fn seen(domain: &CustomDomain) -> Seen {
+    let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
+    Seen {
+        spf: of(Purpose::Spf).map(|record| record.status).next(),
+        dkim: of(Purpose::Dkim).map(|record| record.status).collect(),
+        dmarc: of(Purpose::Dmarc)
+            .flat_map(|record| &record.observed)
+            .find(|text| text.starts_with("v=DMARC1"))
+            .cloned(),
+    }
+}
+
+/// A word for programs, and a sentence for people.
+fn why(choice: &Choice, login: &Address, platform: &DomainName) -> (&'static str, String) {
+    let from = choice.identity.address();
+    let Some(Fallback { reason, on_unverified, .. }) = &choice.fallback else {
+        return match (choice.identity.custom_domain(), login.domain == *platform) {
+            (Some(_), false) => {
+                ("login_domain_verified", format!("{} is verified, so mail leaves as {from}.", login.domain))
+            }
+            (Some(_), true) => (
+                "default_domain_verified",
+                format!("{} is the default domain and verified, so mail leaves as {from}.", from.domain),
+            ),
+            (None, _) => ("platform", format!("No default domain is verified, so mail leaves as {from}.")),
+        };
+    };
+    let word = match reason {
+        VerifiedStatus::Pending => "login_domain_pending",
+        VerifiedStatus::Verified | VerifiedStatus::Failed => "login_domain_failed",
+    };
+    let consequence = match on_unverified {
+        OnUnverified::Fallback => format!("mail leaves as {from}"),
+        OnUnverified::Reject => "mail is refused (on_unverified is reject)".to_owned(),
+        OnUnverified::Hold => "mail is kept until it is verified (on_unverified is hold)".to_owned(),
+    };
+    (word, format!("{} is {reason} and not verified, so {consequence}.", login.domain))
+}

@@ -1,0 +1,88 @@
+//! The dry run of sending: which From, why, and what a receiver would make of it.
+
+use crate::domain::judge::{Evidence, RecordStatus};
+use crate::domain::status::Policy;
+use crate::http::testing::World;
+use crate::store::checks::Report;
+use crate::store::domains::DomainRow;
+use crate::verifier::Rules;
+use serde_json::{Value, json};
+
+/// Records a check of a domain that found these statuses, by position.
+async fn checked(world: &World, domain: &str, statuses: [RecordStatus; 6], observed: &str) {
+    let (id, account) = (domain.parse().unwrap(), &world.ours.account);
+    let row: DomainRow = world.context.store.domain_get(account, &id).await.unwrap().unwrap();
+    let rules = Rules::of(&world.context.config);
+    let one = |status| Evidence {
+        status,
+        observed: vec![observed.to_owned()],
+        error: None,
+        server: None,
+        negative_ttl: None,
+    };
+    let report =
+        Report { domain: id, expected: rules.expected(&row), evidence: statuses.into_iter().map(one).collect() };
+    let policy: Policy = rules.policy;
+    world.context.store.domain_record_check(report, None, policy, world.context.clock.now(), 0).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_it() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "hello"})).await.text("id");
+    let path = format!("/api/v1/inboxes/{inbox}/sending_identity");
+    let ask = async |query: &str| -> Value {
+        let answer = world.get(token, &format!("{path}{query}")).await;
+        assert_eq!(answer.status, 200, "{}", answer.json());
+        answer.json()
+    };
+    let brief = |json: &Value| {
+        let text = |field: &str| json[field].as_str().unwrap().to_owned();
+        (text("from"), text("reason"), json["fallback"]["reason"].clone())
+    };
+    let platform = ask("").await;
+    assert_eq!(brief(&platform), ("hello@inboxlayer.dev".into(), "platform".into(), json!(null)));
+    assert_eq!((&platform["login"], &platform["custom_domain_id"]), (&json!("hello@inboxlayer.dev"), &json!(null)));
+    assert_eq!(platform["dkim"]["domain"], "inboxlayer.dev");
+    assert_eq!((&platform["dmarc"]["aligned"], &platform["dmarc"]["passes"]), (&json!(true), &json!(null)));
+
+    let made = world.post(token, "/api/v1/custom_domains", json!({"domain": "acme.com"})).await;
+    let domain = made.text("id");
+    let of_domain = format!("/api/v1/custom_domains/{domain}");
+    let pending = ask("?login=hello%2Btag@Acme.com").await;
+    let expected = ("hello@inboxlayer.dev".into(), "login_domain_pending".into(), json!("pending"));
+    assert_eq!((brief(&pending), &pending["fallback"]["from"]), (expected, &json!("hello+tag@acme.com")));
+    assert_eq!(pending["fallback"]["on_unverified"], "fallback");
+    assert!(pending["explanation"].as_str().unwrap().contains("acme.com is pending"), "{pending}");
+
+    use RecordStatus::{Missing, Valid};
+    checked(&world, &domain, [Valid, Valid, Valid, Valid, Missing, Valid], "v=DMARC1; p=reject; adkim=s").await;
+    let verified = ask("?login=hello%2Btag@acme.com").await;
+    assert_eq!(brief(&verified), ("hello+tag@acme.com".into(), "login_domain_verified".into(), json!(null)));
+    assert_eq!(verified["custom_domain_id"], json!(domain));
+    let spf = json!({"domain": "acme.com", "mode": "relaxed", "aligned": true, "record": "missing", "passes": false});
+    let dkim = json!({"domain": "acme.com", "mode": "strict", "aligned": true, "record": "valid", "passes": true});
+    let dmarc = json!({"domain": "acme.com", "policy": "reject", "aligned": true, "passes": true});
+    assert_eq!((&verified["spf"], &verified["dkim"], &verified["dmarc"]), (&spf, &dkim, &dmarc));
+
+    world.patch(token, &of_domain, json!({"is_default": true})).await;
+    assert_eq!(brief(&ask("?login=hello").await).0, "hello@acme.com");
+    assert_eq!(brief(&ask("").await).1, "default_domain_verified");
+    // What is said is what is done.
+    let letter = json!({"to": ["a@elsewhere.org"], "text": "x"});
+    assert_eq!(
+        world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), letter).await.text("from"),
+        "hello@acme.com"
+    );
+
+    for (query, field) in [
+        ("login=other@acme.com", "login"),
+        ("login=hello@nobody.org", "login"),
+        ("login=@", "login"),
+        ("user=x", "user"),
+    ] {
+        let wrong = world.get(token, &format!("{path}?{query}")).await;
+        assert_eq!((wrong.status, wrong.fields()), (422, vec![field.to_owned()]), "{query}");
+    }
+}
