@@ -11,7 +11,7 @@ mod view;
 
 pub use history::{DomainCheck, DomainEvent};
 pub use refusal::Refused;
-pub use view::{Capabilities, CustomDomain};
+pub use view::{Capabilities, CustomDomain, Warning};
 
 use crate::address::DomainName;
 use crate::authentication::dkim::{Keys, KeysError};

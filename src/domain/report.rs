@@ -2,7 +2,7 @@
 //!
 //! Invariant: the records of a domain now and those of its past checks are the same objects.
 
-use super::judge::{Evidence, RecordError, RecordStatus};
+use super::judge::{Evidence, RecordError, RecordStatus, Said};
 use super::observed::RecordType;
 use super::records::{Expected, Purpose};
 use crate::clock::Timestamp;
@@ -30,6 +30,8 @@ pub struct DomainRecord {
     pub status: RecordStatus,
     /// The values that were seen.
     pub observed: Vec<String>,
+    /// Who said so.
+    pub evidence: Vec<Said>,
     /// What is wrong with it.
     pub error: Option<RecordError>,
     /// When that was found.
@@ -50,6 +52,7 @@ impl DomainRecord {
             required: expected.required,
             status: evidence.map_or(RecordStatus::NotChecked, |evidence| evidence.status),
             observed: evidence.map(|evidence| evidence.observed.clone()).unwrap_or_default(),
+            evidence: evidence.map(|evidence| evidence.said.clone()).unwrap_or_default(),
             error: evidence.and_then(|evidence| evidence.error.clone()),
             checked_at: found.map(|(_, at)| at),
         }

@@ -102,6 +102,7 @@ async fn the_object_has_the_documented_shape() {
             "verdict",
             "verified_at",
             "verified_status",
+            "warnings",
             "window_ends_at",
         ]
     );
@@ -114,7 +115,7 @@ async fn the_object_has_the_documented_shape() {
         serde_json::json!({
             "purpose": "dkim", "type": "CNAME", "name": format!("{token}._domainkey.yourdomain.com"),
             "host_label": format!("{token}._domainkey"), "value": format!("{token}.dkim.inboxlayer.dev"),
-            "priority": null, "required": true, "status": "not_checked", "observed": [], "error": null,
+            "priority": null, "required": true, "status": "not_checked", "observed": [], "evidence": [], "error": null,
             "checked_at": null,
         })
     );
@@ -291,4 +292,25 @@ async fn every_check_and_every_change_stays_in_the_history_with_what_was_found()
     assert_eq!(registry.zone_file(&stranger, &domain.id).await.unwrap(), None);
     assert!(registry.delete(account, &domain.id).await.unwrap());
     assert_eq!(registry.checks(account, &domain.id, None, 10).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_mail_service_that_is_there_is_named_before_its_mx_is_changed() {
+    let world = world().await;
+    let domain = world.create("acme.test").await;
+    assert_eq!(domain.warnings, []);
+    let mx = ["1 aspmx.l.google.com", "5 alt1.aspmx.l.google.com"].map(String::from);
+    world.play.set("acme.test", Kind::Mx, &mx, 60).unwrap();
+    let (seen, _) = world.verify(&domain.id).await;
+    let [warning] = seen.warnings.as_slice() else { panic!("{:?}", seen.warnings) };
+    assert_eq!((warning.code, warning.provider, warning.hosts.len()), ("existing_mail", Some("Google Workspace"), 2));
+    assert!(warning.message.contains("claim mail.acme.test instead"), "{}", warning.message);
+    let shown = serde_json::to_value(warning).unwrap();
+    assert_eq!((&shown["subdomain"], &shown["hosts"][0]), (&"mail.acme.test".into(), &"aspmx.l.google.com".into()));
+    // Who said so stands with the record.
+    let said = &seen.records[3].evidence;
+    assert!(said.iter().any(|s| s.value.as_deref() == Some("1 aspmx.l.google.com") && s.ttl == Some(60)), "{said:?}");
+    world.publish(&domain);
+    world.pass(10);
+    assert_eq!(world.verify(&domain.id).await.0.warnings, []);
 }

@@ -2,7 +2,9 @@
 
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, RecordStatus, verdict};
+use crate::domain::judge::{Evidence, verdict};
+use crate::domain::provider::Existing;
+use crate::domain::records::{Expected, Purpose};
 use crate::domain::report::DomainRecord;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{DomainId, InboxId};
@@ -24,6 +26,8 @@ pub struct CustomDomain {
     pub capabilities: Capabilities,
     /// One sentence: what is wrong and what to do next, or that all is well.
     pub verdict: String,
+    /// What to know before the records are published.
+    pub warnings: Vec<Warning>,
     /// What its owner publishes, and how each record stands.
     pub records: Vec<DomainRecord>,
     /// The three DKIM tokens.
@@ -50,6 +54,21 @@ pub struct CustomDomain {
     pub window_ends_at: Option<Timestamp>,
 }
 
+/// Something to know that is no fault.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Warning {
+    /// A stable word for programs: `existing_mail`.
+    pub code: &'static str,
+    /// What will happen, and what to do instead.
+    pub message: String,
+    /// Who runs the mail that is there, where it is recognised.
+    pub provider: Option<&'static str>,
+    /// The hosts that take it.
+    pub hosts: Vec<String>,
+    /// A name to claim instead, which leaves that mail as it is.
+    pub subdomain: String,
+}
+
 /// What a domain can be used for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Capabilities {
@@ -69,7 +88,7 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     let found = |position: usize| row.evidence.iter().find(|(at, ..)| *at == position);
     let evidence: Vec<Evidence> = match row.evidence.is_empty() {
         true => Vec::new(),
-        false => (0..expected.len()).map(|p| found(p).map_or_else(not_checked, |(_, e, _)| e.clone())).collect(),
+        false => (0..expected.len()).map(|p| found(p).map(|(_, e, _)| e.clone()).unwrap_or_default()).collect(),
     };
     let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &expected, &evidence);
     let verified = row.state.status == VerifiedStatus::Verified;
@@ -82,6 +101,7 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         verified_status: row.state.status,
         capabilities: Capabilities { sending: verified, receiving: verified && row.receiving },
         verdict,
+        warnings: existing(row, &expected, &evidence).into_iter().collect(),
         records: records.collect(),
         dkim_tokens: row.tokens.clone(),
         catch_all_inbox_id: row.catch_all.clone(),
@@ -97,6 +117,16 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     }
 }
 
-fn not_checked() -> Evidence {
-    Evidence { status: RecordStatus::NotChecked, observed: Vec::new(), error: None, server: None, negative_ttl: None }
+/// Who takes the domain's mail as the last check saw it, if that is somebody else.
+fn existing(row: &DomainRow, expected: &[Expected], evidence: &[Evidence]) -> Option<Warning> {
+    let seen = |purpose| {
+        let of = expected.iter().zip(evidence).filter(move |(expected, _)| expected.purpose == purpose);
+        of.flat_map(|(_, evidence)| &evidence.observed).map(String::as_str)
+    };
+    let mx = expected.iter().find(|expected| expected.purpose == Purpose::Mx)?;
+    // As it is shown: the preference and the host.
+    let hosts: Vec<&str> = seen(Purpose::Mx).filter_map(|value| value.split_once(' ')).map(|(_, host)| host).collect();
+    let spf = seen(Purpose::Spf).find(|text| text.to_ascii_lowercase().starts_with("v=spf1"));
+    let Existing { provider, hosts, warning, subdomain } = Existing::of(row.name.as_str(), &mx.value, &hosts, spf)?;
+    Some(Warning { code: "existing_mail", message: warning, provider, hosts, subdomain })
 }

@@ -183,7 +183,7 @@ pub(super) fn find_all(
 
 fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, StoreError> {
     let sql =
-        "SELECT position, status, observed, error, server, checked_at, fault_since, fault_count FROM domain_record
+        "SELECT position, status, observed, error, server, checked_at, fault_since, fault_count, said FROM domain_record
                WHERE domain_id = ?1 ORDER BY position";
     let mut statement = c.prepare_cached(sql)?;
     let mut rows = statement.query([&domain.id])?;
@@ -195,13 +195,14 @@ fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, Sto
             domain.state.faults.insert(position, FaultRun { since, count });
         }
         let (observed, error): (String, Option<String>) = (row.get(2)?, row.get(3)?);
-        let server: Option<String> = row.get(4)?;
+        let (server, said): (Option<String>, String) = (row.get(4)?, row.get(8)?);
         let evidence = Evidence {
             status: row.get::<_, RecordStatus>(1)?,
             observed: serde_json::from_str(&observed).map_err(corrupt)?,
             error: error.map(|error| serde_json::from_str(&error)).transpose().map_err(corrupt)?,
             server: server.and_then(|server| server.parse().ok()),
             negative_ttl: None,
+            said: serde_json::from_str(&said).map_err(corrupt)?,
         };
         domain.evidence.push((position, evidence, row.get(5)?));
     }

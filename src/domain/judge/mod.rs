@@ -6,6 +6,7 @@
 mod code;
 mod dkim;
 mod mx;
+mod said;
 mod sight;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ mod text;
 mod verdict;
 
 pub use code::{Code, RecordError};
+pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight};
 pub use verdict::verdict;
 
@@ -25,10 +27,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// The status of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
     /// No check has settled yet.
+    #[default]
     NotChecked,
     /// It is right.
     Valid,
@@ -74,8 +77,8 @@ impl FromStr for RecordStatus {
     }
 }
 
-/// What a check found of one record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a check found of one record; by default, that none has been made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// The record's status.
     pub status: RecordStatus,
@@ -87,6 +90,8 @@ pub struct Evidence {
     pub server: Option<SocketAddr>,
     /// How long caches keep that the record is not there.
     pub negative_ttl: Option<Duration>,
+    /// What each server said.
+    pub said: Vec<Said>,
 }
 
 /// A judgement on definite records: whether they will do, and what to say.
@@ -106,6 +111,7 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Evidence {
         error,
         server: sight.answer.server(),
         negative_ttl: sight.answer.negative_ttl(),
+        said: said::of(sight),
     };
     if let Answer::Indefinite { reason, .. } = &sight.answer {
         return evidence(RecordStatus::Unknown, Some(unanswered(expected, reason)));

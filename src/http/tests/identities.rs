@@ -13,13 +13,7 @@ async fn checked(world: &World, domain: &str, statuses: [RecordStatus; 6], obser
     let (id, account) = (domain.parse().unwrap(), &world.ours.account);
     let row: DomainRow = world.context.store.domain_get(account, &id).await.unwrap().unwrap();
     let rules = Rules::of(&world.context.config);
-    let one = |status| Evidence {
-        status,
-        observed: vec![observed.to_owned()],
-        error: None,
-        server: None,
-        negative_ttl: None,
-    };
+    let one = |status| Evidence { status, observed: vec![observed.to_owned()], ..Evidence::default() };
     let report =
         Report { domain: id, expected: rules.expected(&row), evidence: statuses.into_iter().map(one).collect() };
     let policy: Policy = rules.policy;

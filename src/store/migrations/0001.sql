@@ -96,8 +96,9 @@ CREATE TABLE domain_record (
     position    INTEGER NOT NULL,                   -- the DKIM records of the tokens first
     status      TEXT NOT NULL CHECK (status IN ('valid', 'missing', 'mismatch', 'unknown')),
     observed    TEXT NOT NULL,                      -- JSON array of texts
-    error       TEXT,                               -- JSON {code, message, fix}
+    error       TEXT,                               -- JSON {code, message, fix, expected_visible_at}
     server      TEXT,                               -- the name server this rests on
+    said        TEXT NOT NULL,                      -- JSON array: what each server said
     checked_at  INTEGER NOT NULL,
     fault_since INTEGER,                            -- the first of the definite faults in a row, while verified
     fault_count INTEGER NOT NULL DEFAULT 0,         -- how many in a row

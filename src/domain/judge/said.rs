@@ -1,0 +1,145 @@
+//! Who said what of a record: the evidence as it is shown and kept.
+//!
+//! Invariant: every server that was asked stands there, one that could not say with its reason; the number is bounded.
+
+use super::sight::Sight;
+use crate::domain::observed::Answer;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Entries of one record: servers times values. More would only fill the store.
+const MOST: usize = 32;
+
+/// What one server said of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// A value; none where the server has no record, or could not say.
+    pub value: Option<String>,
+    /// The server; none where there was nobody to ask.
+    pub server: Option<SocketAddr>,
+    /// Its name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Seconds the value may be kept; those left in the cache of a resolver.
+    pub ttl: Option<u64>,
+    /// A validating resolver vouches for it (the AD bit).
+    pub ad: bool,
+    /// The server is one of the zone's own.
+    pub authoritative: bool,
+    /// `found`, `no record`, `no such name`, or why it could not say.
+    pub answer: String,
+}
+
+/// All that was said, by the zone's own servers first.
+pub(super) fn of(sight: &Sight) -> Vec<Said> {
+    let mut all: Vec<Said> = Vec::new();
+    for wanted in [true, false] {
+        for said in sight.servers.iter().filter(|said| said.authoritative == wanted) {
+            all.extend(entries(&said.answer, Some(said.server), said.name.as_deref(), wanted));
+        }
+    }
+    if all.is_empty() {
+        all = entries(&sight.answer, sight.answer.server(), None, false);
+    }
+    all.truncate(MOST);
+    all
+}
+
+fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, authoritative: bool) -> Vec<Said> {
+    let entry = |value: Option<String>, ttl: Option<Duration>, ad, answer: &str| Said {
+        value,
+        server,
+        name: name.map(str::to_owned),
+        ttl: ttl.map(|ttl| ttl.as_secs()),
+        ad,
+        authoritative,
+        answer: answer.to_owned(),
+    };
+    match answer {
+        Answer::Found { records, ttl, authenticated, .. } => {
+            records.iter().map(|record| entry(Some(record.to_string()), Some(*ttl), *authenticated, "found")).collect()
+        }
+        Answer::NoRecord { nxdomain, negative_ttl, .. } => {
+            vec![entry(None, *negative_ttl, false, if *nxdomain { "no such name" } else { "no record" })]
+        }
+        Answer::Indefinite { reason, .. } => vec![entry(None, None, false, &reason.to_string())],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::judge::ServerSaid;
+    use crate::domain::observed::{Indefinite, RecordData};
+
+    fn server(last: u8) -> SocketAddr {
+        ([192, 0, 2, last], 53).into()
+    }
+
+    fn found(last: u8, values: &[&str], authenticated: bool) -> Answer {
+        Answer::Found {
+            records: values.iter().map(|value| RecordData::Txt((*value).to_owned())).collect(),
+            aliases: Vec::new(),
+            ttl: Duration::from_secs(300),
+            server: server(last),
+            authenticated,
+        }
+    }
+
+    fn line(said: &Said) -> String {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
+        let ttl = said.ttl.map_or_else(|| "-".into(), |ttl| ttl.to_string());
+        let server = said.server.map_or_else(|| "-".into(), |server| server.to_string());
+        let (ad, own) = (said.ad, said.authoritative);
+        format!("{} {server} {} {ttl} {ad} {own} {}", text(&said.value), text(&said.name), said.answer)
+    }
+
+    #[test]
+    fn every_server_stands_there_the_zones_own_first() {
+        let mut sight = Sight::of(found(1, &["a"], false));
+        let said = |last, name: Option<&str>, authoritative, answer| ServerSaid {
+            server: server(last),
+            name: name.map(str::to_owned),
+            authoritative,
+            answer,
+        };
+        let gone = Answer::NoRecord {
+            nxdomain: true,
+            aliases: Vec::new(),
+            negative_ttl: Some(Duration::from_secs(60)),
+            server: server(9),
+        };
+        sight.servers = vec![
+            said(9, None, false, gone),
+            said(1, Some("ns1.acme.com"), true, found(1, &["a", "b"], false)),
+            said(2, None, true, Answer::indefinite(Indefinite::Timeout, Some(server(2)))),
+            said(8, None, false, found(8, &["a"], true)),
+        ];
+        let lines: Vec<String> = of(&sight).iter().map(line).collect();
+        assert_eq!(
+            lines,
+            [
+                "a 192.0.2.1:53 ns1.acme.com 300 false true found",
+                "b 192.0.2.1:53 ns1.acme.com 300 false true found",
+                "- 192.0.2.2:53 - - false true no answer in time",
+                "- 192.0.2.9:53 - 60 false false no such name",
+                "a 192.0.2.8:53 - 300 true false found",
+            ]
+        );
+        let one = serde_json::to_value(&of(&sight)[4]).unwrap();
+        let shown = serde_json::json!({"value": "a", "server": "192.0.2.8:53", "ttl": 300, "ad": true,
+            "authoritative": false, "answer": "found"});
+        assert_eq!(one, shown);
+        assert_eq!(serde_json::from_value::<Said>(one).unwrap(), of(&sight)[4]);
+    }
+
+    #[test]
+    fn without_servers_the_answer_speaks_and_there_are_never_too_many() {
+        let lines: Vec<String> = of(&Sight::of(found(1, &["a"], true))).iter().map(line).collect();
+        assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
+        let nobody = Sight::of(Answer::indefinite(Indefinite::NoServer, None));
+        assert_eq!(line(&of(&nobody)[0]), "- - - - false false there is no name server that may be asked");
+        assert_eq!(of(&Sight::of(found(1, &["x"; 500], false))).len(), MOST);
+    }
+}
