@@ -21,6 +21,7 @@ use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::rotation::Rotation;
 use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
@@ -88,6 +89,8 @@ pub struct Services {
     pub resolver: Resolver,
     /// DKIM keys.
     pub keys: Keys,
+    /// Which of them sign.
+    pub rotation: Rotation,
     /// Checks of custom domains.
     pub verifier: Verifier,
     /// Custom domains.
@@ -111,7 +114,8 @@ impl Services {
         store.ensure_platform_account(clock.now()).await?;
         let events = Events::new();
         let resolver = Resolver::new(&config.dns)?;
-        let keys = Keys::open(store.clone(), &config.data_dir.0, &config).await?;
+        let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;
+        let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());
         let queue = Queue::new(
             Arc::clone(&config),
             store.clone(),
@@ -146,6 +150,7 @@ impl Services {
             events,
             resolver,
             keys,
+            rotation,
             verifier,
             registry,
             queue,
@@ -182,6 +187,8 @@ impl App {
         background.spawn(queue.run(ending));
         let (verifier, ending) = (services.verifier.clone(), background.clone());
         background.spawn(verifier.run(ending));
+        let (rotation, ending) = (services.rotation.clone(), background.clone());
+        background.spawn(rotation.run(ending));
         // Mail that is held for a domain, or waits under a fallback, is looked at again when its status changes.
         let (queue, ending, mut changes) = (services.queue.clone(), background.clone(), services.verifier.changes());
         background.spawn(async move {

@@ -35,6 +35,7 @@ pub mod events;
 pub mod inbound;
 pub mod queue;
 pub mod registry;
+pub mod rotation;
 pub mod submission;
 pub mod verifier;
 

@@ -120,6 +120,7 @@ fn open_http(
         events: services.events.clone(),
         authenticator: services.authenticator.clone(),
         registry: services.registry.clone(),
+        rotation: services.rotation.clone(),
         submission: services.submission.clone(),
         queue: services.queue.clone(),
     };

@@ -7,6 +7,7 @@ use super::Services;
 use crate::dns::Addresses;
 use crate::dns::Resolver;
 use crate::domain::observed::{Answer, RecordData, RecordType};
+use crate::domain::rotation::same_key;
 
 /// Asks and warns.
 pub(super) async fn run(services: Services) {
@@ -50,6 +51,11 @@ async fn warnings(services: &Services) -> Vec<String> {
         );
         let delegated = |data: &RecordData| matches!(data, RecordData::Ns(name) if name == server);
         found.extend(judge(resolver, zone, RecordType::Ns, delegated, &fix).await);
+        if config.dkim.name_server.is_within(&config.dkim.zone) && config.dkim.name_server_addresses.is_empty() {
+            found.push(format!(
+                "{server} lies inside {zone} and has no address there: set dkim.name_server_addresses, to what its glue record in the parent zone says"
+            ));
+        }
     }
     found
 }
@@ -70,29 +76,5 @@ async fn judge(
         }
         Answer::NoRecord { .. } => Some(format!("{name} has no {record_type} record; {fix}")),
         Answer::Indefinite { reason, .. } => Some(format!("{name} {record_type} is unknown: {reason}")),
-    }
-}
-
-/// DKIM records with the same key: white space and the order of tags do not matter (RFC 6376 §3.2).
-fn same_key(one: &str, other: &str) -> bool {
-    key_of(one).is_some_and(|key| key_of(other) == Some(key))
-}
-
-fn key_of(record: &str) -> Option<String> {
-    record.split(';').find_map(|tag| {
-        let (name, value) = tag.split_once('=')?;
-        (name.trim() == "p").then(|| value.split_whitespace().collect())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_is_known_again_whatever_stands_around_it() {
-        assert!(same_key("v=DKIM1; k=rsa; p=AB CD", "k=rsa;p=ABCD;v=DKIM1"));
-        assert!(!same_key("v=DKIM1; p=ABCD", "v=DKIM1; p=ABCE"));
-        assert!(!same_key("v=spf1 -all", "v=spf1 -all"));
     }
 }

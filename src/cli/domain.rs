@@ -78,6 +78,22 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
+    /// The three DKIM keys of a domain: which one signs, which is ready, which retires.
+    #[command(after_help = "Example:\n  inboxlayer domain keys acme.com")]
+    Keys {
+        /// Its name or id.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// Let the next of a domain's DKIM keys sign. Its DNS records stay as they are.
+    #[command(after_help = "Example:\n  inboxlayer domain rotate-key acme.com")]
+    RotateKey {
+        /// Its name or id.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
     /// The zone with the DKIM keys, for your own name server. Needs an operator's token; not needed with `[dkim] listen`.
     #[command(after_help = "Example:\n  inboxlayer domain zone > dkim.zone")]
     Zone {
@@ -133,6 +149,16 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             let client = Rest::new(&rest)?;
             client.delete(&path_of(&client, &domain).await?).await?;
             println!("{domain} is no longer yours here; take its MX, DKIM and SPF records out of your DNS");
+        }
+        DomainCommand::Keys { domain, rest } => {
+            let client = Rest::new(&rest)?;
+            let path = path_of(&client, &domain).await?;
+            show_keys(&client.get(&format!("{path}/dkim_keys")).await?, &rest);
+        }
+        DomainCommand::RotateKey { domain, rest } => {
+            let client = Rest::new(&rest)?;
+            let path = path_of(&client, &domain).await?;
+            show_keys(&client.post(&format!("{path}/rotate_key"), json!({})).await?, &rest);
         }
         DomainCommand::Zone { rest } => {
             let zone = Rest::new(&rest)?.get("/api/v1/dkim_zone").await?;
@@ -271,6 +297,18 @@ fn page(domain: &Value, colour: bool) -> String {
         text.push_str(&format!("  fix: {}\n", cell(error, "fix")));
     }
     text
+}
+
+fn show_keys(keys: &Value, rest: &RestArgs) {
+    if rest.json {
+        print_json(keys);
+        return;
+    }
+    let mut table = Table::new(&["token", "role", "since", "seen_at", "cname"]);
+    for key in keys.get("data").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default() {
+        table.row(["token", "role", "since", "seen_at", "cname"].map(|field| cell(key, field)).to_vec());
+    }
+    table.print();
 }
 
 fn yes_no(value: Option<&Value>) -> String {

@@ -4,6 +4,10 @@
 
 use super::{Config, Required};
 use crate::address::DomainName;
+use crate::domain::rotation::KEY_TTL;
+use std::time::Duration;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A value that cannot be used, or that does not go with another.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +44,23 @@ impl Config {
             DomainName::parse(selector).is_err(),
             "dkim.platform_selector",
             "must be a label of a domain name, like \"inboxlayer\" (RFC 6376 §3.1)",
+        );
+        say(
+            self.dkim.publish_before.0 < KEY_TTL,
+            "dkim.publish_before",
+            "must be at least \"1h\", the TTL of a key: until then verifiers may remember the one before it",
+        );
+        say(
+            self.dkim.retire_after.0 < self.queue.expire_after.0.saturating_add(DAY),
+            "dkim.retire_after",
+            "must be at least a day longer than queue.expire_after: mail may leave so late, and is verified after that",
+        );
+        say(
+            self.dkim
+                .rotate_every
+                .is_some_and(|every| every.0 < self.dkim.retire_after.0.saturating_add(self.dkim.publish_before.0)),
+            "dkim.rotate_every",
+            "must be at least retire_after and publish_before together, so that a key is ready each time; or \"off\"",
         );
         say(
             self.verification.first_pause.0 > self.verification.longest_pause.0,
@@ -131,6 +152,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::HumanDuration;
 
     #[test]
     fn the_defaults_have_no_problem_but_the_missing_certificate() {
@@ -138,6 +160,20 @@ mod tests {
         assert_eq!(config.problems(), []);
         let keys: Vec<_> = config.problems_for_serve().into_iter().map(|p| p.key).collect();
         assert_eq!(keys, ["tls.certificate"]);
+    }
+
+    #[test]
+    fn keys_are_given_the_time_that_mail_needs() {
+        let problems = |change: fn(&mut Config)| {
+            let mut config = Config::default();
+            change(&mut config);
+            config.problems().into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        let none: Vec<&str> = Vec::new();
+        assert_eq!(problems(|c| c.dkim.rotate_every = None), none);
+        assert_eq!(problems(|c| c.dkim.publish_before = HumanDuration::seconds(3599)), ["dkim.publish_before"]);
+        assert_eq!(problems(|c| c.queue.expire_after = HumanDuration::hours(6 * 24 + 1)), ["dkim.retire_after"]);
+        assert_eq!(problems(|c| c.dkim.rotate_every = Some(HumanDuration::hours(7 * 24))), ["dkim.rotate_every"]);
     }
 
     #[test]

@@ -82,7 +82,12 @@ impl Default for Dkim {
             zone: name("dkim.inboxlayer.dev"),
             listen: None,
             name_server: name("ns.inboxlayer.dev"),
+            name_server_addresses: Vec::new(),
             platform_selector: "inboxlayer".into(),
+            rotate_every: Some(HumanDuration::hours(90 * 24)),
+            publish_before: HumanDuration::hours(24),
+            // The queue's five days, and two for those who verify late.
+            retire_after: HumanDuration::hours(7 * 24),
         }
     }
 }

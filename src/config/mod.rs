@@ -15,7 +15,7 @@ use crate::address::DomainName;
 use crate::net::ranges::AllowedNetworks;
 use crate::secret::Secret;
 use serde::Deserialize;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -167,8 +167,17 @@ pub struct Dkim {
     pub listen: Option<SocketAddr>,
     /// The name of the server in the zone's NS and SOA records.
     pub name_server: DomainName,
+    /// Its addresses, served with the zone where its name lies inside it.
+    pub name_server_addresses: Vec<IpAddr>,
     /// The selector the platform domain signs with.
     pub platform_selector: String,
+    /// How long one of a domain's three keys signs before the next does. None: until somebody asks for it.
+    #[serde(deserialize_with = "span_or_off")]
+    pub rotate_every: Option<HumanDuration>,
+    /// How long a fresh key behind a used token is seen in the DNS before it signs.
+    pub publish_before: HumanDuration,
+    /// How long a key that has signed stays in the DNS.
+    pub retire_after: HumanDuration,
 }
 
 /// `[verification]`
@@ -327,6 +336,14 @@ fn listener<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<
                 "{text:?} is no address to listen at: write IP:port, like \"0.0.0.0:25\" or \"[::]:25\", or \"off\""
             ))
         }),
+    }
+}
+
+/// A span of time, or `"off"`.
+fn span_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<HumanDuration>, D::Error> {
+    match String::deserialize(deserializer)?.as_str() {
+        "off" => Ok(None),
+        text => text.parse().map(Some).map_err(|e| serde::de::Error::custom(format!("{e}, or \"off\""))),
     }
 }
 

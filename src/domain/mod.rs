@@ -9,6 +9,7 @@ pub mod provider;
 pub mod reconcile;
 pub mod records;
 pub mod report;
+pub mod rotation;
 pub mod spf;
 pub mod status;
 pub mod zone_file;

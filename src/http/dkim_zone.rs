@@ -4,14 +4,15 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::problem::Problem;
 use crate::address::DomainName;
+use crate::config::Dkim;
+use crate::domain::rotation::KEY_TTL;
 use crate::domain::zone_file::quoted;
+use crate::store::keys::ZoneOfKeys;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
 use std::fmt::Write;
-
-/// Keys never change under a token.
-const TTL: u32 = 3600;
+use std::net::IpAddr;
 
 /// The zone.
 #[derive(Serialize)]
@@ -23,17 +24,24 @@ pub(super) struct ZoneJson {
 /// `GET`
 pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> Result<Json<ZoneJson>, Problem> {
     caller.operator()?;
-    let zone = context.config.dkim.zone.clone();
-    let keys = context.store.dkim_zone().await?;
-    let zone_file = zone_file(&zone, &keys);
-    Ok(Json(ZoneJson { zone, zone_file }))
+    let zone_file = zone_file(&context.config.dkim, &context.store.dkim_zone().await?);
+    Ok(Json(ZoneJson { zone: context.config.dkim.zone.clone(), zone_file }))
 }
 
-/// Its records as a zone file has them (RFC 1035 §5); SOA and NS are the operator's own.
-fn zone_file(zone: &DomainName, keys: &[(String, String)]) -> String {
-    let mut file = format!("$ORIGIN {zone}.\n$TTL {TTL}\n");
-    for (token, text) in keys {
-        // Writing to a string does not fail.
+/// The zone as a file (RFC 1035 §5), which a name server loads as it is.
+fn zone_file(dkim: &Dkim, found: &ZoneOfKeys) -> String {
+    let (zone, server, ttl) = (&dkim.zone, &dkim.name_server, KEY_TTL.as_secs());
+    // Grows with every change of a key, and never goes back (RFC 1982).
+    let serial = u32::try_from(found.changed_at.seconds()).unwrap_or(u32::MAX).max(1);
+    let mut file = format!(
+        "$ORIGIN {zone}.\n$TTL {ttl}\n@ IN SOA {server}. hostmaster.{zone}. {serial} 7200 900 1209600 60\n@ IN NS {server}.\n"
+    );
+    // Writing to a string does not fail.
+    for address in dkim.name_server_addresses.iter().filter(|_| server.is_within(zone)) {
+        let kind = if matches!(address, IpAddr::V4(_)) { "A" } else { "AAAA" };
+        let _ = writeln!(file, "{server}. IN {kind} {address}");
+    }
+    for (token, text) in &found.keys {
         let _ = writeln!(file, "{token} IN TXT {}", quoted(text));
     }
     file
@@ -42,14 +50,25 @@ fn zone_file(zone: &DomainName, keys: &[(String, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
 
     #[test]
-    fn long_texts_stand_in_several_strings() {
-        let zone = DomainName::parse("dkim.example.net").unwrap();
-        let file = zone_file(&zone, &[("abc".into(), format!("v=DKIM1; p={}", "A".repeat(300)))]);
-        let line = file.lines().last().unwrap();
-        assert_eq!(file.lines().next(), Some("$ORIGIN dkim.example.net."));
+    fn the_file_is_a_whole_zone_with_long_texts_in_several_strings() {
+        let name = |text| DomainName::parse(text).unwrap();
+        let mut dkim = Dkim { zone: name("dkim.example.net"), name_server: name("ns.example.net"), ..Dkim::default() };
+        dkim.name_server_addresses = vec!["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()];
+        let keys = vec![("abc".into(), format!("v=DKIM1; p={}", "A".repeat(300)))];
+        let found = ZoneOfKeys { changed_at: Timestamp::from_millis(7_000_999), keys };
+        let file = zone_file(&dkim, &found);
+        let lines: Vec<&str> = file.lines().collect();
+        assert_eq!(lines[0], "$ORIGIN dkim.example.net.");
+        assert_eq!(lines[2], "@ IN SOA ns.example.net. hostmaster.dkim.example.net. 7000 7200 900 1209600 60");
+        assert_eq!(lines[3], "@ IN NS ns.example.net.");
+        let line = lines[4];
         assert!(line.starts_with("abc IN TXT \"v=DKIM1; p=AAA") && line.ends_with("AAA\""));
         assert_eq!(line.matches('"').count(), 4);
+        dkim.name_server = name("ns.dkim.example.net");
+        let file = zone_file(&dkim, &found);
+        assert!(file.contains("\nns.dkim.example.net. IN A 192.0.2.53\nns.dkim.example.net. IN AAAA 2001:db8::53\n"));
     }
 }

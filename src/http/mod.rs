@@ -10,6 +10,7 @@ mod aliases;
 mod caller;
 mod compose;
 mod custom_domains;
+mod dkim_keys;
 mod dkim_zone;
 mod domain_history;
 mod fields;
@@ -37,6 +38,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::submission::Submission;
 use std::sync::Arc;
@@ -56,6 +58,8 @@ pub struct HttpContext {
     pub authenticator: Authenticator,
     /// Custom domains.
     pub registry: Registry,
+    /// Whose key signs.
+    pub rotation: Rotation,
     /// Where messages go out.
     pub submission: Submission,
     /// Where they wait.

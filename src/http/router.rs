@@ -2,8 +2,8 @@
 
 use super::problem::Problem;
 use super::{
-    HttpContext, accounts, aliases, custom_domains, dkim_zone, domain_history, health, inboxes, messages, queue, send,
-    sending_identity, tokens,
+    HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, health, inboxes, messages,
+    queue, send, sending_identity, tokens,
 };
 use axum::Router;
 use axum::extract::Request;
@@ -25,6 +25,8 @@ pub fn router(context: HttpContext) -> Router {
         .route("/api/v1/custom_domains/{id}/zone_file", get(custom_domains::zone_file))
         .route("/api/v1/custom_domains/{id}/checks", get(domain_history::checks))
         .route("/api/v1/custom_domains/{id}/events", get(domain_history::events))
+        .route("/api/v1/custom_domains/{id}/dkim_keys", get(dkim_keys::list))
+        .route("/api/v1/custom_domains/{id}/rotate_key", post(dkim_keys::rotate))
         .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
         .route("/api/v1/accounts/{id}", get(accounts::show))
         .route("/api/v1/tokens", get(tokens::list).post(tokens::create))

@@ -12,6 +12,7 @@ use crate::id::AccountId;
 use crate::net::listener::{Capacity, Shutdown};
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::rotation::Rotation;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::tokens::NewToken;
@@ -136,15 +137,16 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let events = Events::new();
     let platform = config.platform.domain.clone();
     let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, config.limits.failed_logins);
-    let keys = Keys::open(store.clone(), dir, &config).await.unwrap();
+    let keys = Keys::open(store.clone(), dir, &config, clock.clone()).await.unwrap();
     let resolver = Resolver::new(&config.dns).unwrap();
+    let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());
     let (signer, queue_events) = (keys.signer(), events.clone());
     let queue =
         Queue::new(Arc::clone(&config), store.clone(), clock.clone(), queue_events, signer, resolver.clone()).unwrap();
     let submission = Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
-    HttpContext { config, store, clock, events, authenticator, registry, submission, queue }
+    HttpContext { config, store, clock, events, authenticator, registry, rotation, submission, queue }
 }
 
 async fn tenant(store: &Store, clock: &Clock) -> Tenant {

@@ -46,7 +46,7 @@ async fn world() -> World {
     config.dns.allow_networks = AllowedNetworks::loopback();
     config.dns.timeout = HumanDuration(Duration::from_millis(300));
     let (clock, events) = (Clock::manual(), Events::new());
-    let keys = Keys::open(store.clone(), dir.path(), &config).await.unwrap();
+    let keys = Keys::open(store.clone(), dir.path(), &config, clock.clone()).await.unwrap();
     let (config, resolver) = (Arc::new(config.clone()), Resolver::new(&config.dns).unwrap());
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     tokio::spawn(verifier.clone().run(shutdown.clone()));

@@ -71,11 +71,16 @@ async fn settle(world: &World) {
     if let Err(error) = world.services.verifier.settle().await {
         tracing::error!(%error, "the checks that are due could not be run");
     }
+    if let Err(error) = world.services.rotation.settle().await {
+        tracing::error!(%error, "the keys that are due could not be looked at");
+    }
     world.services.queue.settle().await;
 }
 
 async fn next_due(world: &World) -> Option<Timestamp> {
     let check = world.services.verifier.next_due().await;
     let check = check.inspect_err(|error| tracing::error!(%error, "the verifier could not be asked")).ok().flatten();
-    [check, world.services.queue.next_due().await].into_iter().flatten().min()
+    let keys = world.services.rotation.next_due().await;
+    let keys = keys.inspect_err(|error| tracing::error!(%error, "the keys could not be asked for")).ok().flatten();
+    [check, keys, world.services.queue.next_due().await].into_iter().flatten().min()
 }

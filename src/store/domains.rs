@@ -177,7 +177,8 @@ pub(super) fn find_all(
     condition: &str,
     with: impl rusqlite::Params,
 ) -> Result<Vec<DomainRow>, StoreError> {
-    let found: Vec<DomainRow> = c.prepare_cached(&selected(condition))?.query_map(with, domain)?.collect::<Result<_, _>>()?;
+    let found: Vec<DomainRow> =
+        c.prepare_cached(&selected(condition))?.query_map(with, domain)?.collect::<Result<_, _>>()?;
     found.into_iter().map(|row| with_evidence(c, row)).collect()
 }
 

@@ -6,17 +6,6 @@ use crate::clock::Timestamp;
 use crate::id::DomainId;
 use rusqlite::{Connection, OptionalExtension, params};
 
-/// One of a claim's three selectors.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Selector {
-    /// The token: the selector's name.
-    pub token: String,
-    /// Its CNAME was right when last seen.
-    pub published: bool,
-    /// Its key has been made.
-    pub has_key: bool,
-}
-
 /// What the records of a claim are made of.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClaimToPublish {
@@ -26,6 +15,15 @@ pub struct ClaimToPublish {
     pub tokens: [String; 3],
     /// The secret asked for at `_inboxlayer.`, where one is.
     pub ownership: Option<String>,
+}
+
+/// All keys that customers' CNAMEs lead to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneOfKeys {
+    /// The last change of any key.
+    pub changed_at: Timestamp,
+    /// The tokens with the TXT records of their keys.
+    pub keys: Vec<(String, String)>,
 }
 
 impl Store {
@@ -57,27 +55,34 @@ impl Store {
     }
 
     /// The tokens of all claims with the TXT records of their public keys: what the zone holds.
-    pub async fn dkim_zone(&self) -> Result<Vec<(String, String)>, StoreError> {
+    pub async fn dkim_zone(&self) -> Result<ZoneOfKeys, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT token, public FROM dkim_key WHERE domain_id IS NOT NULL ORDER BY token";
+            let sql = "SELECT token, public, role_since FROM dkim_key WHERE domain_id IS NOT NULL ORDER BY token";
             let mut statement = connection.prepare_cached(sql)?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            let mut zone = ZoneOfKeys { changed_at: Timestamp::from_millis(0), keys: Vec::new() };
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                zone.keys.push((row.get(0)?, row.get(1)?));
+                zone.changed_at = zone.changed_at.max(row.get(2)?);
+            }
+            Ok(zone)
         })
         .await
     }
 
-    /// The sealed private key of a token.
-    pub async fn dkim_sealed(&self, token: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    /// The sealed private key of a token, the one of this generation.
+    pub async fn dkim_sealed(&self, token: &str, generation: u32) -> Result<Option<Vec<u8>>, StoreError> {
         let token = token.to_owned();
         self.read(move |connection| {
-            let sql = "SELECT sealed FROM dkim_key WHERE token = ?1";
-            Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?)
+            let sql = "SELECT sealed FROM dkim_key WHERE token = ?1 AND generation = ?2";
+            let key = params![token, generation];
+            Ok(connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?)
         })
         .await
     }
 
-    /// Keeps a new key. The first one of a token stays; for a domain that is gone nothing is kept.
+    /// Keeps the first key of a token. Another one stays; for a domain that is gone nothing is kept. The first key of a
+    /// domain signs, and the rotation hears of each.
     pub async fn dkim_put(
         &self,
         token: String,
@@ -87,10 +92,17 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
-            let sql = "INSERT INTO dkim_key (token, domain_id, sealed, public, created_at) SELECT ?1, ?2, ?3, ?4, ?5
+            let sql = "INSERT INTO dkim_key (token, domain_id, role, role_since, sealed, public, created_at)
+                       SELECT ?1, ?2, iif(EXISTS (SELECT 1 FROM dkim_key WHERE domain_id = ?2 AND role = 'signing'),
+                                          'ready', 'signing'), ?5, ?3, ?4, ?5
                        WHERE ?2 IS NULL OR EXISTS (SELECT 1 FROM custom_domain WHERE id = ?2)
                        ON CONFLICT (token) DO NOTHING";
-            connection.prepare_cached(sql)?.execute(params![token, domain, sealed, public, now])?;
+            let kept = connection.prepare_cached(sql)?.execute(params![token, domain, sealed, public, now])?;
+            if let (Some(domain), 1..) = (domain, kept) {
+                let sql = "INSERT INTO dkim_rotation VALUES (?1, ?2)
+                           ON CONFLICT (domain_id) DO UPDATE SET due_at = min(due_at, excluded.due_at)";
+                connection.prepare_cached(sql)?.execute(params![domain, now])?;
+            }
             Ok(())
         })
         .await
@@ -113,31 +125,6 @@ impl Store {
                 }
             }
             Ok(missing)
-        })
-        .await
-    }
-
-    /// The selectors of a claim, in the order of its tokens; empty when the claim is gone. The DKIM records of a claim
-    /// stand at the positions of its tokens.
-    pub async fn dkim_selectors(&self, domain: &DomainId) -> Result<Vec<Selector>, StoreError> {
-        let domain = domain.clone();
-        self.read(move |connection| {
-            let sql = "SELECT dkim_tokens FROM custom_domain WHERE id = ?1";
-            let tokens: Option<String> =
-                connection.prepare_cached(sql)?.query_row([&domain], |row| row.get(0)).optional()?;
-            let sql = "SELECT EXISTS (SELECT 1 FROM domain_record
-                       WHERE domain_id = ?1 AND position = ?2 AND status = 'valid')";
-            let mut published = connection.prepare_cached(sql)?;
-            (0_i64..)
-                .zip(tokens.unwrap_or_default().split_ascii_whitespace())
-                .map(|(position, token)| {
-                    Ok(Selector {
-                        token: token.to_owned(),
-                        published: published.query_row(params![domain, position], |row| row.get(0))?,
-                        has_key: has_key(connection, token)?,
-                    })
-                })
-                .collect()
         })
         .await
     }

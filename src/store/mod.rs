@@ -21,6 +21,7 @@ pub mod messages;
 mod migrations;
 pub mod open_mailbox;
 pub mod queue;
+pub mod rotation;
 pub mod routing;
 pub mod senders;
 #[cfg(test)]

@@ -2,9 +2,11 @@
 
 use super::seal::{Seal, SealError};
 use super::signer::{Platform, Signer};
-use crate::clock::Timestamp;
+use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::rotation::Plan;
 use crate::id::DomainId;
+use crate::store::rotation::FreshKey;
 use crate::store::{Store, StoreError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -51,6 +53,8 @@ pub enum KeysError {
 pub struct Keys {
     store: Store,
     seal: Seal,
+    clock: Clock,
+    plan: Plan,
     signer: Signer,
     platform_record: Arc<(String, String)>,
     /// One key pair at a time: making one takes a core for a while.
@@ -60,14 +64,14 @@ pub struct Keys {
 impl Keys {
     /// Opens the sealing key, makes the platform's own key if there is none, and begins to make what other keys are
     /// missing.
-    pub async fn open(store: Store, data_dir: &Path, config: &Config) -> Result<Self, KeysError> {
+    pub async fn open(store: Store, data_dir: &Path, config: &Config, clock: Clock) -> Result<Self, KeysError> {
         let seal = Seal::open(data_dir)?;
         let selector = config.dkim.platform_selector.clone();
-        let (sealed, public) = match (store.dkim_sealed(&selector).await?, store.dkim_public(&selector).await?) {
+        let (sealed, public) = match (store.dkim_sealed(&selector, 0).await?, store.dkim_public(&selector).await?) {
             (Some(sealed), Some(public)) => (sealed, public),
             _ => {
                 let (sealed, public) = make(seal.clone(), selector.clone()).await?;
-                store.dkim_put(selector.clone(), None, sealed.clone(), public.clone(), Timestamp::real()).await?;
+                store.dkim_put(selector.clone(), None, sealed.clone(), public.clone(), clock.now()).await?;
                 (sealed, public)
             }
         };
@@ -75,10 +79,18 @@ impl Keys {
         seal.open_sealed(&selector, &sealed)?;
         let name = format!("{selector}._domainkey.{}", config.platform.domain);
         let platform = Platform { domain: config.platform.domain.clone(), selector };
+        let (dkim, spans) = (&config.dkim, |span: crate::config::HumanDuration| span.0);
+        let plan = Plan {
+            rotate_every: dkim.rotate_every.map(spans),
+            publish_before: dkim.publish_before.0,
+            retire_after: dkim.retire_after.0,
+        };
         let keys = Self {
-            signer: Signer::new(store.clone(), seal.clone(), platform),
+            signer: Signer::new(store.clone(), seal.clone(), platform, clock.clone(), plan),
             store,
             seal,
+            clock,
+            plan,
             platform_record: Arc::new((name, public)),
             turn: Arc::new(Semaphore::new(1)),
         };
@@ -111,6 +123,20 @@ impl Keys {
         self.signer.clone()
     }
 
+    /// The spans of time in a key's life.
+    pub fn plan(&self) -> Plan {
+        self.plan
+    }
+
+    /// A fresh key for a token, in place of its key of generation `replaces`. False when that one may not go (any more).
+    pub async fn renew(&self, domain: &DomainId, token: &str, replaces: u32) -> Result<bool, KeysError> {
+        // The semaphore is never closed.
+        let _turn = self.turn.acquire().await.map_err(|e| KeysError::Generate(e.to_string()))?;
+        let (sealed, public) = make(self.seal.clone(), token.to_owned()).await?;
+        let fresh = FreshKey { token: token.to_owned(), replaces, sealed, public };
+        Ok(self.store.key_replace(domain, fresh, self.plan, self.clock.now()).await?)
+    }
+
     fn make_in_background(&self, wanted: Vec<(DomainId, String)>) {
         let keys = self.clone();
         tokio::spawn(async move {
@@ -138,7 +164,7 @@ impl Keys {
 
     async fn make_and_put(&self, domain: &DomainId, token: &str) -> Result<(), KeysError> {
         let (sealed, public) = make(self.seal.clone(), token.to_owned()).await?;
-        self.store.dkim_put(token.to_owned(), Some(domain.clone()), sealed, public, Timestamp::real()).await?;
+        self.store.dkim_put(token.to_owned(), Some(domain.clone()), sealed, public, self.clock.now()).await?;
         self.signer.key_made();
         Ok(())
     }

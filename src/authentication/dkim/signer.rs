@@ -1,14 +1,15 @@
 //! Signing by identity.
 //!
-//! Invariant: `d=` is the identity's domain, so that DMARC sees it aligned with From; and a custom domain signs with a
-//! selector whose CNAME was right when last seen, as long as there is one.
+//! Invariant: `d=` is the identity's domain, so that DMARC sees it aligned with From; and a custom domain signs with the
+//! one key whose turn it is ([`crate::domain::rotation`]), or, where the CNAME of that one has broken, with another.
 //!
 //! RFC 6376 §3.5 (the field), §3.7 (what is hashed).
 
 use super::canonical::{self, BodyForm};
 use super::seal::Seal;
 use crate::address::DomainName;
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
+use crate::domain::rotation::{self, Plan};
 use crate::identity::SendIdentity;
 use crate::store::{Store, StoreError};
 use base64::Engine;
@@ -56,6 +57,8 @@ pub struct Signer {
     store: Store,
     seal: Seal,
     platform: Arc<Platform>,
+    clock: Clock,
+    plan: Plan,
     cache: Arc<Mutex<Cache>>,
     // Some key has been made.
     made: watch::Sender<()>,
@@ -68,15 +71,17 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    pub(super) fn new(store: Store, seal: Seal, platform: Platform) -> Self {
-        Self { store, seal, platform: Arc::new(platform), cache: Arc::default(), made: watch::Sender::new(()) }
+    pub(super) fn new(store: Store, seal: Seal, platform: Platform, clock: Clock, plan: Plan) -> Self {
+        let (platform, made) = (Arc::new(platform), watch::Sender::new(()));
+        Self { store, seal, platform, clock, plan, cache: Arc::default(), made }
     }
 
     /// The `DKIM-Signature` field for a message, with its CRLF, to stand before the header block. `header` ends with the
     /// empty line. Runs off the async threads.
     pub async fn sign(&self, identity: &SendIdentity, header: &[u8], body: &[u8]) -> Result<Vec<u8>, SignError> {
-        let (domain, selector) = self.choose_and_wait(identity).await?;
-        let key = self.key(&selector, &domain).await?;
+        let (domain, chosen) = self.choose_and_wait(identity).await?;
+        let key = self.key(&chosen, &domain).await?;
+        let selector = chosen.selector;
         // The header is hashed as its signed fields alone, which are made here; the body may be large.
         let (names, fields) = canonical::fields(header);
         let body = body.to_vec();
@@ -92,7 +97,7 @@ impl Signer {
 
     /// The domain and the selector to sign with. A domain can be verified faster than its first key is made: that key
     /// is waited for, rather than telling the client to come again.
-    async fn choose_and_wait(&self, identity: &SendIdentity) -> Result<(DomainName, String), SignError> {
+    async fn choose_and_wait(&self, identity: &SendIdentity) -> Result<(DomainName, Chosen), SignError> {
         let mut made = self.made.subscribe();
         let end = Instant::now() + KEY_PATIENCE;
         loop {
@@ -107,52 +112,68 @@ impl Signer {
         }
     }
 
-    async fn choose(&self, identity: &SendIdentity) -> Result<(DomainName, String), SignError> {
-        match identity {
-            SendIdentity::Platform { .. } => Ok((self.platform.domain.clone(), self.platform.selector.clone())),
-            SendIdentity::Custom { domain, .. } => {
-                let selectors = self.store.dkim_selectors(domain.id()).await?;
-                // A claim whose records were never seen has none published: then any key that is there.
-                let published = selectors.iter().any(|s| s.published);
-                let chosen = selectors.into_iter().find(|s| s.has_key && (s.published || !published));
-                let chosen = chosen.ok_or_else(|| SignError::NoKey(domain.name().to_string()))?;
-                Ok((domain.name().clone(), chosen.token))
+    async fn choose(&self, identity: &SendIdentity) -> Result<(DomainName, Chosen), SignError> {
+        let domain = match identity {
+            SendIdentity::Platform { .. } => {
+                let chosen = Chosen { selector: self.platform.selector.clone(), generation: 0 };
+                return Ok((self.platform.domain.clone(), chosen));
             }
+            SendIdentity::Custom { domain, .. } => domain,
+        };
+        let no_key = || SignError::NoKey(domain.name().to_string());
+        let now = self.clock.now();
+        let mut ring = self.store.key_ring(domain.id()).await?.ok_or_else(no_key)?;
+        // First the roles change, then the other signs: one that signs is not replaced.
+        if rotation::stand_in(&ring.trio(), &self.plan, now).is_some()
+            && self.store.rotation_stand_in(domain.id(), self.plan, now).await?
+        {
+            tracing::warn!(domain = %domain.name(), "the CNAME of the key that signs has broken: another key signs");
+            ring = self.store.key_ring(domain.id()).await?.ok_or_else(no_key)?;
         }
+        let row = ring.signing().ok_or_else(no_key)?;
+        Ok((domain.name().clone(), Chosen { selector: row.token.clone(), generation: row.generation }))
     }
 
-    async fn key(&self, selector: &str, domain: &DomainName) -> Result<Arc<RsaKeyPair>, SignError> {
-        if let Some(key) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(selector) {
+    async fn key(&self, chosen: &Chosen, domain: &DomainName) -> Result<Arc<RsaKeyPair>, SignError> {
+        if let Some(key) = self.cache.lock().unwrap_or_else(PoisonError::into_inner).get(chosen) {
             return Ok(key);
         }
-        let sealed = self.store.dkim_sealed(selector).await?.ok_or_else(|| SignError::NoKey(domain.to_string()))?;
-        let (seal, token) = (self.seal.clone(), selector.to_owned());
+        let sealed = self.store.dkim_sealed(&chosen.selector, chosen.generation).await?;
+        let sealed = sealed.ok_or_else(|| SignError::NoKey(domain.to_string()))?;
+        let (seal, token) = (self.seal.clone(), chosen.selector.clone());
         let key = tokio::task::spawn_blocking(move || {
             let private = seal.open_sealed(&token, &sealed).map_err(|e| SignError::Crypto(e.to_string()))?;
             RsaKeyPair::from_der(&private).map(Arc::new).map_err(|e| SignError::Crypto(e.to_string()))
         })
         .await
         .map_err(|e| SignError::Crypto(e.to_string()))??;
-        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(selector, &key);
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner).put(chosen, &key);
         Ok(key)
     }
+}
+
+/// A selector, and which of the keys that stood behind it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Chosen {
+    selector: String,
+    generation: u32,
 }
 
 /// Keys in the order they came; the oldest leaves first. A key in use comes back at the price of one read.
 #[derive(Default)]
 struct Cache {
-    keys: HashMap<String, Arc<RsaKeyPair>>,
-    order: VecDeque<String>,
+    keys: HashMap<Chosen, Arc<RsaKeyPair>>,
+    order: VecDeque<Chosen>,
 }
 
 impl Cache {
-    fn get(&self, selector: &str) -> Option<Arc<RsaKeyPair>> {
-        self.keys.get(selector).cloned()
+    fn get(&self, chosen: &Chosen) -> Option<Arc<RsaKeyPair>> {
+        self.keys.get(chosen).cloned()
     }
 
-    fn put(&mut self, selector: &str, key: &Arc<RsaKeyPair>) {
-        if self.keys.insert(selector.to_owned(), Arc::clone(key)).is_none() {
-            self.order.push_back(selector.to_owned());
+    fn put(&mut self, chosen: &Chosen, key: &Arc<RsaKeyPair>) {
+        if self.keys.insert(chosen.clone(), Arc::clone(key)).is_none() {
+            self.order.push_back(chosen.clone());
         }
         while self.order.len() > CACHED_KEYS
             && let Some(oldest) = self.order.pop_front()

@@ -2,14 +2,16 @@
 
 use super::answer::{Finding, soa};
 use crate::config::Dkim;
+use crate::domain::rotation::KEY_TTL;
 use crate::store::{Store, StoreError};
 use hickory_proto::ProtoError;
-use hickory_proto::rr::rdata::TXT;
 use hickory_proto::rr::rdata::name::NS;
+use hickory_proto::rr::rdata::{A, AAAA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
+use std::net::IpAddr;
 
-/// Keys never change under a token, so they may be kept for long.
-const TTL: u32 = 3600;
+/// A fresh key is seen here at least so long before it signs.
+const TTL: u32 = KEY_TTL.as_secs() as u32;
 /// A key in the making is there in seconds: its absence must not be remembered for long.
 const NEGATIVE_TTL: u32 = 60;
 
@@ -18,6 +20,7 @@ const NEGATIVE_TTL: u32 = 60;
 pub struct KeysZone {
     apex: Name,
     name_server: Name,
+    addresses: Vec<IpAddr>,
     store: Store,
 }
 
@@ -25,7 +28,12 @@ impl KeysZone {
     /// The zone that the configuration names, with the keys of a store.
     pub fn new(config: &Dkim, store: Store) -> Result<Self, ProtoError> {
         let absolute = |text: &str| Name::from_ascii(format!("{text}."));
-        Ok(Self { apex: absolute(config.zone.as_str())?, name_server: absolute(config.name_server.as_str())?, store })
+        Ok(Self {
+            apex: absolute(config.zone.as_str())?,
+            name_server: absolute(config.name_server.as_str())?,
+            addresses: config.name_server_addresses.clone(),
+            store,
+        })
     }
 
     pub(super) fn holds(&self, name: &Name) -> bool {
@@ -35,18 +43,29 @@ impl KeysZone {
     pub(super) async fn find(&self, name: &Name, kind: RecordType) -> Result<Finding, StoreError> {
         let soa = soa(&self.apex, &self.name_server, NEGATIVE_TTL);
         let labels = name.num_labels().saturating_sub(self.apex.num_labels());
-        let present = match labels {
+        let mut present = match labels {
             0 => vec![soa.clone(), Record::from_rdata(self.apex.clone(), TTL, RData::NS(NS(self.name_server.clone())))],
-            1 => match self.key(name).await? {
-                Some(record) => vec![record],
-                None => return Ok(Finding::NoName(soa)),
-            },
-            _ => return Ok(Finding::NoName(soa)),
+            1 => self.key(name).await?.into_iter().collect(),
+            _ => Vec::new(),
         };
+        if *name == self.name_server {
+            present.extend(self.addresses.iter().map(|address| {
+                let data = match address {
+                    IpAddr::V4(v4) => RData::A(A(*v4)),
+                    IpAddr::V6(v6) => RData::AAAA(AAAA(*v6)),
+                };
+                Record::from_rdata(name.clone(), TTL, data)
+            }));
+        }
+        if present.is_empty() {
+            // RFC 8020 §2: a name above another one exists.
+            let above = !self.addresses.is_empty() && name.zone_of(&self.name_server);
+            return Ok(if above { Finding::NoData(soa) } else { Finding::NoName(soa) });
+        }
         // RFC 8482 §4.1: ANY is answered with one set.
-        let wanted: Vec<Record> =
-            present.into_iter().filter(|r| r.record_type() == kind || kind == RecordType::ANY).take(1).collect();
-        Ok(if wanted.is_empty() { Finding::NoData(soa) } else { Finding::Records(wanted) })
+        let kind = if kind == RecordType::ANY { present.first().map_or(kind, Record::record_type) } else { kind };
+        present.retain(|record| record.record_type() == kind);
+        Ok(if present.is_empty() { Finding::NoData(soa) } else { Finding::Records(present) })
     }
 
     async fn key(&self, name: &Name) -> Result<Option<Record>, StoreError> {

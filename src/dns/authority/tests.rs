@@ -115,6 +115,27 @@ async fn the_zone_of_keys_is_served_with_authority() {
 }
 
 #[tokio::test]
+async fn a_name_server_inside_the_zone_has_its_addresses_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = Dkim {
+        name_server: crate::address::DomainName::parse("a.ns.dkim.inboxlayer.dev").unwrap(),
+        name_server_addresses: ["192.0.2.1", "192.0.2.2", "2001:db8::1"].map(|a| a.parse().unwrap()).to_vec(),
+        ..Dkim::default()
+    };
+    let zone = KeysZone::new(&config, Store::open(dir.path()).unwrap()).unwrap();
+    let (server, _) = start(Zones::of_keys(zone), false).await;
+    for (kind, count) in [(RecordType::A, 2), (RecordType::AAAA, 1), (RecordType::ANY, 2), (RecordType::TXT, 0)] {
+        let found = ask(server, &question("A.ns.dkim.inboxlayer.dev.", kind)).await;
+        assert_eq!((found.metadata.response_code, found.answers.len()), (ResponseCode::NoError, count), "{kind}");
+        assert_eq!(found.authorities.len(), usize::from(count == 0));
+    }
+    for (name, code) in [("ns", ResponseCode::NoError), ("b.ns", ResponseCode::NXDomain)] {
+        let name = format!("{name}.dkim.inboxlayer.dev.");
+        assert_eq!(ask(server, &question(&name, RecordType::A)).await.metadata.response_code, code, "{name}");
+    }
+}
+
+#[tokio::test]
 async fn what_does_not_fit_is_cut_and_tcp_has_it_whole() {
     let (_dir, server) = keys_server().await;
     let long = question("token1.dkim.inboxlayer.dev.", RecordType::TXT);

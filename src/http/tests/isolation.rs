@@ -16,6 +16,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/custom_domains/{domain}/zone_file"),
     ("GET", "/api/v1/custom_domains/{domain}/checks"),
     ("GET", "/api/v1/custom_domains/{domain}/events"),
+    ("GET", "/api/v1/custom_domains/{domain}/dkim_keys"),
+    ("POST", "/api/v1/custom_domains/{domain}/rotate_key"),
     ("GET", "/api/v1/accounts"),
     ("POST", "/api/v1/accounts"),
     ("GET", "/api/v1/accounts/{account}"),
@@ -205,7 +207,9 @@ async fn ids_of_another_account_inside_a_request_are_unknown_ids() {
 /// All that our own token sees of our things.
 async fn everything(world: &World, ours: &Ids) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    for (method, template) in ROUTES.iter().filter(|(method, _)| *method == "GET") {
+    // Keys are made in the background, whoever looks.
+    let asked = |(method, path): &&(&str, &str)| *method == "GET" && !path.ends_with("/dkim_keys");
+    for (method, template) in ROUTES.iter().filter(asked) {
         let answer = ask(world, &world.ours.token, method, &ours.path(template), &json!({})).await;
         assert!(matches!(answer.status, 200 | 403), "{template}: {}", answer.status);
         all.push(answer.body);

@@ -55,7 +55,7 @@ async fn template() -> Template {
         "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ever_verified, created_at, updated_at)
                VALUES (?1, ?2, 'acme.com', 'verified', 'tokenone tokentwo tokenthree', 1, 0, 0)";
     store.write(move |c| Ok::<_, StoreError>(c.execute(sql, params![id, owner])?)).await.unwrap();
-    Keys::open(store.clone(), dir.path(), &Config::default()).await.unwrap();
+    Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();
     while !store.dkim_missing().await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -108,7 +108,7 @@ impl World {
 
         let config = Arc::new(config);
         let store = Store::open(dir.path()).unwrap();
-        let keys = Keys::open(store.clone(), dir.path(), &config).await.unwrap();
+        let keys = Keys::open(store.clone(), dir.path(), &config, Clock::System).await.unwrap();
         let (clock, events) = (Clock::manual(), Events::new());
         let resolver = Resolver::new(&config.dns).unwrap();
         let queue = Queue::with_patience(

@@ -216,8 +216,8 @@ async fn template() -> &'static (tempfile::TempDir, Vec<u8>, String) {
         .get_or_init(async || {
             let dir = tempfile::tempdir().unwrap();
             let store = Store::open(dir.path()).unwrap();
-            Keys::open(store.clone(), dir.path(), &Config::default()).await.unwrap();
-            let sealed = store.dkim_sealed(SELECTOR).await.unwrap().unwrap();
+            Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();
+            let sealed = store.dkim_sealed(SELECTOR, 0).await.unwrap().unwrap();
             let public = store.dkim_public(SELECTOR).await.unwrap().unwrap();
             (dir, sealed, public)
         })
@@ -230,7 +230,7 @@ async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, events: &E
     std::fs::copy(dir.path().join("secret.key"), config.data_dir.0.join("secret.key")).unwrap();
     let now = crate::clock::Timestamp::real();
     store.dkim_put(SELECTOR.into(), None, sealed.clone(), public.clone(), now).await.unwrap();
-    let keys = Keys::open(store.clone(), &config.data_dir.0, config).await.unwrap();
+    let keys = Keys::open(store.clone(), &config.data_dir.0, config, Clock::System).await.unwrap();
     let (config, store, clock, events) = (Arc::clone(config), store.clone(), clock.clone(), events.clone());
     let (resolver, signer) = (Resolver::new(&config.dns).unwrap(), keys.signer());
     let queue =

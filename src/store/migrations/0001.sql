@@ -140,11 +140,24 @@ CREATE INDEX alias_by_inbox ON alias (inbox_id);
 CREATE TABLE dkim_key (
     token      TEXT PRIMARY KEY,            -- the selector
     domain_id  TEXT REFERENCES custom_domain ON DELETE CASCADE, -- NULL: the platform domain's
+    generation INTEGER NOT NULL DEFAULT 0,  -- how many keys stood behind this token before
+    role       TEXT NOT NULL CHECK (role IN ('signing', 'ready', 'retiring')),
+    role_since INTEGER NOT NULL,
+    seen_at    INTEGER,                     -- when this key was first seen in the DNS
     sealed     BLOB NOT NULL,               -- RSAPrivateKey (RFC 8017 A.1.2), sealed
     public     TEXT NOT NULL,               -- the TXT record, v=DKIM1; …
     created_at INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX dkim_key_by_domain ON dkim_key (domain_id);
+-- Of a claim's keys exactly one signs.
+CREATE UNIQUE INDEX one_signing_key ON dkim_key (domain_id) WHERE role = 'signing';
+
+-- When a claim's keys are looked at next.
+CREATE TABLE dkim_rotation (
+    domain_id TEXT PRIMARY KEY REFERENCES custom_domain ON DELETE CASCADE,
+    due_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dkim_rotation_due ON dkim_rotation (due_at);
 
 -- Mail ---------------------------------------------------------------------------------------------------------------
 
@@ -239,6 +252,7 @@ CREATE TABLE submission (
 CREATE INDEX submission_by_account ON submission (account_id, id);
 CREATE INDEX submission_by_original ON submission (original_id);
 CREATE INDEX submission_by_outgoing ON submission (outgoing_id);
+CREATE INDEX submission_by_domain ON submission (domain_id, created_at) WHERE domain_id IS NOT NULL;
 CREATE INDEX submission_held ON submission (domain_id) WHERE state = 'held';
 
 -- A row a recipient, gone when it is settled.

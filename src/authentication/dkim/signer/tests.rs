@@ -2,6 +2,7 @@
 
 use crate::address::{Address, DomainName};
 use crate::authentication::dkim::{Keys, KeysError, SealError, SignError};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::DomainId;
@@ -49,7 +50,7 @@ async fn verify(message: &[u8], record: &str) -> DkimResult {
 
 async fn open(dir: &Path) -> (Store, Keys) {
     let store = Store::open(dir).unwrap();
-    let keys = Keys::open(store.clone(), dir, &Config::default()).await.unwrap();
+    let keys = Keys::open(store.clone(), dir, &Config::default(), Clock::System).await.unwrap();
     (store, keys)
 }
 
@@ -181,6 +182,8 @@ async fn a_custom_domain_signs_with_a_selector_that_is_published_also_after_a_re
         (["unknown"; 3], 0),
         (["valid"; 3], 0),
         (["missing", "valid", "valid"], 1),
+        (["valid", "unknown", "valid"], 1),
+        (["valid", "missing", "mismatch"], 0),
         (["mismatch", "unknown", "valid"], 2),
     ] {
         set_status(&store, &id, statuses).await;
@@ -214,6 +217,6 @@ async fn a_store_whose_sealing_key_is_lost_is_refused_at_the_start() {
     let (store, keys) = open(dir.path()).await;
     drop(keys);
     std::fs::remove_file(dir.path().join("secret.key")).unwrap();
-    let refused = Keys::open(store, dir.path(), &Config::default()).await.unwrap_err();
+    let refused = Keys::open(store, dir.path(), &Config::default(), Clock::System).await.unwrap_err();
     assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
 }

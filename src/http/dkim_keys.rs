@@ -1,0 +1,62 @@
+//! `/api/v1/custom_domains/{id}/dkim_keys` and `…/rotate_key`: the three keys of a domain, and their turns.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::fields::{Fields, SMALL};
+use super::problem::Problem;
+use crate::id::DomainId;
+use crate::rotation::{RotateError, ShownKey};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use serde::Serialize;
+
+/// The keys, in the order of the domain's tokens.
+#[derive(Serialize)]
+pub(super) struct KeysJson {
+    data: Vec<ShownKey>,
+}
+
+/// `GET …/dkim_keys`
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<KeysJson>, Problem> {
+    let id = own(&caller, &context, &id).await?;
+    shown(&context, &id).await
+}
+
+/// `POST …/rotate_key`: the next key signs from now on. Answers the keys.
+pub(super) async fn rotate(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<KeysJson>, Problem> {
+    let id = own(&caller, &context, &id).await?;
+    Fields::read_optional(&headers, body, SMALL).await?.finish()?;
+    context.rotation.rotate(&id).await.map_err(|error| match error {
+        RotateError::NotFound => Problem::not_found(),
+        RotateError::NotYet { message, fix } => {
+            Problem::new(StatusCode::CONFLICT, "no_key_ready", "No other key can sign now", message, fix)
+        }
+        RotateError::Store(error) => error.into(),
+    })?;
+    shown(&context, &id).await
+}
+
+/// The domain that an id in a path means, if the caller may see it.
+async fn own(caller: &Caller, context: &HttpContext, id: &str) -> Result<DomainId, Problem> {
+    caller.whole_account()?;
+    let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;
+    let account = caller.account_of_domain(context, &id).await?;
+    context.registry.get(&account, &id).await?.map(|domain| domain.id).ok_or_else(Problem::not_found)
+}
+
+async fn shown(context: &HttpContext, id: &DomainId) -> Result<Json<KeysJson>, Problem> {
+    let data = context.rotation.show(id).await?.ok_or_else(Problem::not_found)?;
+    Ok(Json(KeysJson { data }))
+}

@@ -1,0 +1,261 @@
+//! Keys take turns: the service that does what [`crate::domain::rotation`] says is due.
+//!
+//! Invariant: whatever is cut off is due again, since a claim's next look is noted before it begins; and what changes is
+//! decided in the store, in the transaction that changes it. A key is seen in the DNS by the configured resolvers, as the
+//! world sees it, so a zone that is printed and published by hand is held to the same rules as one that is served here.
+
+#[cfg(test)]
+mod tests;
+
+use crate::authentication::dkim::{Keys, KeysError};
+use crate::clock::{Clock, Timestamp};
+use crate::config::Config;
+use crate::dns::Resolver;
+use crate::domain::observed::{Answer, RecordData, RecordType};
+use crate::domain::rotation::{Cname, NotYet, Role, Step, same_key};
+use crate::id::DomainId;
+use crate::net::listener::Shutdown;
+use crate::store::rotation::{KeyRing, KeyRow};
+use crate::store::{Store, StoreError};
+use futures_util::StreamExt;
+use serde::Serialize;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Looks at the store at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+/// Before the store is tried again when it failed.
+const STORE_PAUSE: Duration = Duration::from_secs(5);
+/// When a claim whose step was cut off is due again.
+const AGAIN: Duration = Duration::from_secs(300);
+/// Claims at work at once: each waits for the DNS, or for its turn to make a key.
+const CONCURRENCY: usize = 8;
+/// Steps in a row for one claim; there are never so many.
+const STEPS: usize = 12;
+
+/// Why the next key does not sign.
+#[derive(Debug, thiserror::Error)]
+pub enum RotateError {
+    /// The claim is gone: 404.
+    #[error("there is no such domain")]
+    NotFound,
+    /// The rules say no; the token of the key that it is about, and when to come again, where that is known.
+    #[error("{message}")]
+    NotYet {
+        /// What stands in the way.
+        message: String,
+        /// What to do.
+        fix: String,
+    },
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A key as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct ShownKey {
+    /// Its token: the selector.
+    pub token: String,
+    /// `signing`, `ready` or `retiring`; none while it is being made.
+    pub role: Option<Role>,
+    /// Since when.
+    pub since: Option<Timestamp>,
+    /// When it was first seen in the DNS.
+    pub seen_at: Option<Timestamp>,
+    /// The customer's CNAME, as last seen.
+    pub cname: Option<Cname>,
+    /// Its TXT record.
+    pub public: Option<String>,
+}
+
+/// The service; clones share it.
+#[derive(Clone, Debug)]
+pub struct Rotation(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    zone: String,
+    store: Store,
+    clock: Clock,
+    resolver: Resolver,
+    keys: Keys,
+}
+
+impl Rotation {
+    /// The service, not running yet.
+    pub fn new(config: &Config, store: Store, clock: Clock, resolver: Resolver, keys: Keys) -> Self {
+        Self(Arc::new(Inner { zone: config.dkim.zone.to_string(), store, clock, resolver, keys }))
+    }
+
+    /// Does what is due until the shutdown.
+    pub async fn run(self, shutdown: Shutdown) {
+        loop {
+            let pause = tokio::select! {
+                // What is cut off is due again.
+                () = shutdown.requested() => return,
+                done = self.settle() => match done {
+                    Ok(()) => self.until_next().await,
+                    Err(error) => {
+                        tracing::error!(%error, "the keys that are due could not be looked at");
+                        STORE_PAUSE
+                    }
+                },
+            };
+            tokio::select! {
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
+    /// Does everything that is due now.
+    pub async fn settle(&self) -> Result<(), StoreError> {
+        loop {
+            let now = self.0.clock.now();
+            let due = self.0.store.rotation_claim(now, now.after(AGAIN), CONCURRENCY * 8).await?;
+            if due.is_empty() {
+                return Ok(());
+            }
+            futures_util::stream::iter(due)
+                .for_each_concurrent(CONCURRENCY, |domain| async move {
+                    if let Err(error) = self.work(&domain).await {
+                        tracing::error!(%domain, %error, "a domain's keys could not be looked after; it is tried again");
+                    }
+                })
+                .await;
+        }
+    }
+
+    /// When something is due next.
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.0.store.rotation_next_due().await
+    }
+
+    /// A claim's keys, in the order of its tokens. None when the claim is gone.
+    pub async fn show(&self, domain: &DomainId) -> Result<Option<Vec<ShownKey>>, StoreError> {
+        let Some(ring) = self.0.store.key_ring(domain).await? else { return Ok(None) };
+        let shown = ring.tokens.iter().zip(&ring.rows).map(|(token, row)| ShownKey {
+            token: token.clone(),
+            role: row.as_ref().map(|row| row.key.role),
+            since: row.as_ref().map(|row| row.key.since),
+            seen_at: row.as_ref().and_then(|row| row.key.seen_at),
+            cname: row.as_ref().map(|row| row.key.cname),
+            public: row.as_ref().map(|row| row.public.clone()),
+        });
+        Ok(Some(shown.collect()))
+    }
+
+    /// Lets a claim's next key sign, now or not at all.
+    pub async fn rotate(&self, domain: &DomainId) -> Result<(), RotateError> {
+        let Some(ring) = self.0.store.key_ring(domain).await? else { return Err(RotateError::NotFound) };
+        // It may have got there since it was last looked for.
+        for row in ring.rows.iter().flatten().filter(|row| row.key.seen_at.is_none()) {
+            self.look(row).await?;
+        }
+        let (plan, now) = (self.0.keys.plan(), self.0.clock.now());
+        match self.0.store.rotation_now(domain, plan, now).await? {
+            None => Err(RotateError::NotFound),
+            Some(Ok(())) => {
+                tracing::info!(%domain, cause = "asked", "the next key signs");
+                Ok(())
+            }
+            Some(Err(why)) => Err(self.explain(why, &ring)),
+        }
+    }
+
+    async fn until_next(&self) -> Duration {
+        match self.next_due().await {
+            Ok(Some(due)) => due.since(self.0.clock.now()).min(LONGEST_SLEEP),
+            Ok(None) => LONGEST_SLEEP,
+            Err(error) => {
+                tracing::error!(%error, "the next turn of a key could not be read");
+                STORE_PAUSE
+            }
+        }
+    }
+
+    /// Step for step, until there is rest.
+    async fn work(&self, domain: &DomainId) -> Result<(), KeysError> {
+        let mut looked = false;
+        for _ in 0..STEPS {
+            let (plan, now) = (self.0.keys.plan(), self.0.clock.now());
+            let Some((step, ring)) = self.0.store.rotation_step(domain, plan, now, looked).await? else {
+                return Ok(());
+            };
+            match step {
+                Step::Rest(_) => return Ok(()),
+                Step::Look(positions) => {
+                    looked = true;
+                    for row in positions.into_iter().filter_map(|position| ring.at(position)) {
+                        self.look(row).await?;
+                    }
+                }
+                Step::Rotate { to, .. } => {
+                    let selector = ring.at(to).map_or("", |row| &row.token);
+                    tracing::info!(%domain, selector, cause = "schedule", "the next key signs");
+                }
+                Step::Renew(position) => {
+                    let Some(row) = ring.at(position) else { return Ok(()) };
+                    if self.0.keys.renew(domain, &row.token, row.generation).await? {
+                        tracing::info!(%domain, selector = %row.token, "a key that had signed was replaced");
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks for a key in the DNS, and notes that it was seen.
+    async fn look(&self, row: &KeyRow) -> Result<(), StoreError> {
+        let name = format!("{}.{}", row.token, self.0.zone);
+        let is_it = |data: &RecordData| matches!(data, RecordData::Txt(text) if same_key(text, &row.public));
+        match self.0.resolver.lookup(&name, RecordType::Txt).await {
+            Answer::Found { records, .. } if records.iter().any(is_it) => {
+                self.0.store.key_seen(&row.token, row.generation, self.0.clock.now()).await
+            }
+            Answer::Indefinite { reason, .. } => {
+                tracing::info!(%name, %reason, "whether a key is in the DNS is not known");
+                Ok(())
+            }
+            Answer::Found { .. } | Answer::NoRecord { .. } => {
+                tracing::warn!(
+                    %name,
+                    "a key is not in the DNS yet, so it does not take its turn: check the zone's delegation to [dkim] listen, or publish what `inboxlayer domain zone` prints"
+                );
+                Ok(())
+            }
+        }
+    }
+
+    fn explain(&self, why: NotYet, ring: &KeyRing) -> RotateError {
+        let zone = &self.0.zone;
+        let token = |position: usize| ring.tokens.get(position).map(String::as_str).unwrap_or_default();
+        let (message, fix) = match why {
+            NotYet::Making => ("The keys are still being made.".into(), "Try again in a minute.".into()),
+            NotYet::Retiring(at) => (
+                format!("Both other keys have signed not long ago; the first of them is replaced at {at}, or later."),
+                "Wait for that: mail that they signed is still being verified.".into(),
+            ),
+            NotYet::Cname(position) => {
+                let token = token(position);
+                (
+                    format!("The next key's CNAME {token}._domainkey is not right, as last seen."),
+                    format!("Publish it with the value {token}.{zone}, verify the domain, and try again."),
+                )
+            }
+            NotYet::Unseen(position) => {
+                let name = format!("{}.{zone}", token(position));
+                (
+                    format!("The next key is not in the DNS at {name}."),
+                    "The operator publishes the zone of keys; try again when it is there.".into(),
+                )
+            }
+            NotYet::Fresh(position, at) => (
+                format!("The key behind {} is fresh: others may remember the one before it.", token(position)),
+                format!("Try again at {at}; the schedule does it by itself."),
+            ),
+        };
+        RotateError::NotYet { message, fix }
+    }
+}

@@ -1,0 +1,251 @@
+//! Turns of real keys, looked for in a real DNS.
+
+use super::*;
+use crate::address::{Address, DomainName};
+use crate::dns::authority::play::{Fault, Play};
+use crate::dns::authority::{Authority, KeysZone, Zones};
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use std::net::Ipv4Addr;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+struct World {
+    dir: tempfile::TempDir,
+    config: Config,
+    play: Play,
+    clock: Clock,
+    store: Store,
+    keys: Keys,
+    rotation: Rotation,
+    domain: DomainId,
+    tokens: [String; 3],
+    internet: Shutdown,
+}
+
+impl World {
+    /// A verified claim with its three keys, in a DNS that serves them.
+    async fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, clock) = (Store::open(dir.path()).unwrap(), Clock::manual());
+        let (play, internet) = (Play::new(Ipv4Addr::LOCALHOST), Shutdown::new());
+        let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
+        let mut config = Config::default();
+        config.dns.resolvers = vec![authority.address()];
+        config.dns.timeout = crate::config::HumanDuration::seconds(1);
+        let zones = Zones::of_play(play.clone());
+        zones.add_keys(KeysZone::new(&config.dkim, store.clone()).unwrap());
+        internet.spawn(authority.serve(zones, false, internet.clone()));
+        let keys = Keys::open(store.clone(), dir.path(), &config, clock.clone()).await.unwrap();
+        let resolver = Resolver::new(&config.dns).unwrap();
+        let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver, keys.clone());
+        let (domain, tokens) = (DomainId::new(), keys.tokens().unwrap());
+        let world = Self { dir, config, play, clock, store, keys, rotation, domain, tokens, internet };
+        world.claim().await;
+        world.keys.provision(world.domain.clone(), world.tokens.clone());
+        while !world.store.dkim_missing().await.unwrap().is_empty() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        world
+    }
+
+    async fn claim(&self) {
+        let (id, tokens) = (self.domain.clone(), self.tokens.join(" "));
+        self.write(move |c| {
+            c.execute("INSERT INTO account VALUES ('acc_1', 'x', 0)", [])?;
+            c.execute(
+                "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
+                 VALUES (?1, 'acc_1', 'acme.test', 'verified', ?2, 0, 0)",
+                rusqlite::params![id, tokens],
+            )
+        })
+        .await;
+        self.cnames(["valid"; 3]).await;
+    }
+
+    async fn cnames(&self, statuses: [&'static str; 3]) {
+        let id = self.domain.clone();
+        self.write(move |c| {
+            for (position, status) in (0_i64..).zip(statuses) {
+                c.execute(
+                    "INSERT OR REPLACE INTO domain_record (domain_id, position, status, observed, checked_at)
+                     VALUES (?1, ?2, ?3, '[]', 0)",
+                    rusqlite::params![id, position, status],
+                )?;
+            }
+            Ok(0)
+        })
+        .await;
+    }
+
+    /// A message under the domain waits in the queue from now on.
+    async fn queue(&self) {
+        let (id, now) = (self.domain.clone(), self.clock.now());
+        self.write(move |c| {
+            c.execute("INSERT INTO body VALUES (1, x'')", [])?;
+            c.execute("INSERT INTO content VALUES (1, x'', 1, 0)", [])?;
+            c.execute(
+                "INSERT INTO submission (id, inbox_name, domain_id, state, mail_from, original_id, outgoing_id, protocol,
+                     arrived_at, created_at, expires_at)
+                 VALUES ('sub_1', 'demo', ?1, 'queued', 'demo@acme.test', 1, 1, 'ESMTPSA', 0, ?2, 0)",
+                rusqlite::params![id, now],
+            )
+        })
+        .await;
+    }
+
+    async fn write(&self, work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<usize> + Send + 'static) {
+        self.store.write(move |c| work(c).map_err(StoreError::from)).await.unwrap();
+    }
+
+    async fn pass(&self, span: Duration) {
+        self.clock.advance_to(self.clock.now().after(span));
+        self.rotation.settle().await.unwrap();
+    }
+
+    async fn roles(&self) -> [Role; 3] {
+        let ring = self.store.key_ring(&self.domain).await.unwrap().unwrap();
+        ring.rows.map(|row| row.unwrap().key.role)
+    }
+
+    async fn public(&self, position: usize) -> String {
+        self.store.dkim_public(&self.tokens[position]).await.unwrap().unwrap()
+    }
+
+    /// The selector that a message is signed with now.
+    async fn selector(&self) -> String {
+        let claim = Claim {
+            id: self.domain.clone(),
+            name: DomainName::parse("acme.test").unwrap(),
+            status: VerifiedStatus::Verified,
+            on_unverified: OnUnverified::Fallback,
+        };
+        let local = Address::parse("demo@acme.test").unwrap().local;
+        let identity = SendIdentity::Custom { local, domain: VerifiedDomain::of(&claim).unwrap() };
+        let field = self.keys.signer().sign(&identity, b"From: demo@acme.test\r\n\r\n", b"").await.unwrap();
+        let field = String::from_utf8(field).unwrap();
+        field.split("s=").nth(1).unwrap().split(';').next().unwrap().to_owned()
+    }
+}
+
+use Role::{Ready, Retiring, Signing};
+
+#[tokio::test]
+async fn keys_take_turns_by_the_clock_and_none_goes_before_its_mail() {
+    let world = World::new().await;
+    assert_eq!(world.roles().await, [Signing, Ready, Ready]);
+    world.pass(Duration::ZERO).await;
+    let shown = world.rotation.show(&world.domain).await.unwrap().unwrap();
+    assert!(shown.iter().all(|key| key.seen_at.is_some() && key.cname == Some(Cname::Right)), "{shown:?}");
+    world.pass(DAY * 89).await;
+    assert_eq!(world.roles().await, [Signing, Ready, Ready]);
+    assert_eq!(world.selector().await, world.tokens[0]);
+    world.queue().await;
+    world.pass(DAY).await;
+    assert_eq!(world.roles().await, [Retiring, Signing, Ready]);
+    assert_eq!(world.selector().await, world.tokens[1]);
+
+    // The mail of the old key waits longer than anybody thought: the key stays.
+    let old = world.public(0).await;
+    world.pass(DAY * 8).await;
+    assert_eq!((world.roles().await, world.public(0).await), ([Retiring, Signing, Ready], old.clone()));
+    // It is not even given away to who says that it may go.
+    assert!(!world.keys.renew(&world.domain, &world.tokens[0], 0).await.unwrap());
+    world.write(|c| c.execute("DELETE FROM submission", [])).await;
+    world.pass(DAY).await;
+    assert_eq!(world.roles().await, [Ready, Signing, Ready]);
+    assert_ne!(world.public(0).await, old);
+
+    // Round once more, back to the first token: its fresh key signs, not the one that was cached.
+    world.pass(DAY * 90).await;
+    assert_eq!(world.roles().await, [Ready, Retiring, Signing]);
+    world.pass(DAY * 90).await;
+    assert_eq!(world.roles().await, [Signing, Ready, Retiring]);
+    assert_eq!(world.selector().await, world.tokens[0]);
+    let ring = world.store.key_ring(&world.domain).await.unwrap().unwrap();
+    assert_eq!(ring.rows.each_ref().map(|row| row.as_ref().unwrap().generation), [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn what_was_cut_off_goes_on_after_a_restart() {
+    let world = World::new().await;
+    world.pass(Duration::ZERO).await;
+    world.pass(DAY * 90).await;
+    let now = world.clock.now().after(DAY * 7);
+    world.clock.advance_to(now);
+    // Claimed, and then the process died, before the fresh key was stored.
+    let claimed = world.store.rotation_claim(world.clock.now(), world.clock.now().after(AGAIN), 10).await.unwrap();
+    assert_eq!(claimed, std::slice::from_ref(&world.domain));
+    world.pass(Duration::ZERO).await;
+    assert_eq!(world.roles().await, [Retiring, Signing, Ready]);
+    // The next start, on the same data.
+    let keys = Keys::open(world.store.clone(), world.dir.path(), &world.config, world.clock.clone()).await.unwrap();
+    let (store, resolver) = (world.store.clone(), Resolver::new(&world.config.dns).unwrap());
+    let rotation = Rotation::new(&world.config, store, world.clock.clone(), resolver, keys);
+    assert_eq!(world.selector().await, world.tokens[1]);
+    world.clock.advance_to(world.clock.now().after(AGAIN));
+    rotation.settle().await.unwrap();
+    assert_eq!(world.roles().await, [Ready, Signing, Ready]);
+}
+
+#[tokio::test]
+async fn who_asks_gets_the_next_key_or_the_reason() {
+    let world = World::new().await;
+    let refused = |world: &World| {
+        let (rotation, domain) = (world.rotation.clone(), world.domain.clone());
+        async move { rotation.rotate(&domain).await.unwrap_err().to_string() }
+    };
+    // Nobody has seen the keys, and the DNS is down.
+    world.play.set_fault("dkim.inboxlayer.dev", Some(Fault::Servfail)).unwrap();
+    assert!(refused(&world).await.starts_with("The next key is not in the DNS"));
+    world.play.set_fault("dkim.inboxlayer.dev", None).unwrap();
+    world.cnames(["valid", "missing", "unknown"]).await;
+    let text = refused(&world).await;
+    assert!(text.contains(&format!("{}._domainkey is not right", world.tokens[1])), "{text}");
+    world.cnames(["valid"; 3]).await;
+    for roles in [[Retiring, Signing, Ready], [Retiring, Retiring, Signing]] {
+        world.rotation.rotate(&world.domain).await.unwrap();
+        assert_eq!(world.roles().await, roles);
+    }
+    assert!(refused(&world).await.starts_with("Both other keys have signed not long ago"));
+    // When both are renewed, the first may sign only after others have forgotten the key before it.
+    world.pass(DAY * 7).await;
+    assert_eq!(world.roles().await, [Ready, Ready, Signing]);
+    assert!(refused(&world).await.contains("is fresh"));
+    world.pass(DAY).await;
+    world.rotation.rotate(&world.domain).await.unwrap();
+    assert_eq!(world.roles().await, [Signing, Ready, Retiring]);
+
+    world.write(|c| c.execute("DELETE FROM custom_domain", [])).await;
+    assert!(matches!(world.rotation.rotate(&world.domain).await, Err(RotateError::NotFound)));
+    assert_eq!(world.rotation.next_due().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_broken_cname_hands_over_at_the_next_message() {
+    let world = World::new().await;
+    world.pass(Duration::ZERO).await;
+    world.cnames(["mismatch", "missing", "valid"]).await;
+    assert_eq!(world.selector().await, world.tokens[2]);
+    assert_eq!(world.roles().await, [Retiring, Ready, Signing]);
+    // Mended: the key that took over goes on.
+    world.cnames(["valid"; 3]).await;
+    assert_eq!(world.selector().await, world.tokens[2]);
+    // None is right: a definite fault everywhere changes nothing.
+    world.cnames(["missing"; 3]).await;
+    assert_eq!(world.selector().await, world.tokens[2]);
+    world.internet.request();
+}
+
+#[tokio::test]
+async fn many_at_once_ask_and_one_rotation_happens_at_a_time() {
+    let world = World::new().await;
+    world.pass(Duration::ZERO).await;
+    let asked = (0..8).map(|_| {
+        let (rotation, domain) = (world.rotation.clone(), world.domain.clone());
+        tokio::spawn(async move { rotation.rotate(&domain).await.is_ok() })
+    });
+    let done = futures_util::future::join_all(asked).await;
+    assert_eq!(done.into_iter().filter(|done| *done.as_ref().unwrap()).count(), 2);
+    assert_eq!(world.roles().await, [Retiring, Retiring, Signing]);
+}

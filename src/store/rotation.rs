@@ -1,0 +1,255 @@
+//! The keys of a claim in their roles, and what changes those.
+//!
+//! Invariant: a change is made in the transaction that read what it rests on, by the rules of [`crate::domain::rotation`];
+//! so a crash, a check of the records or a message that is queued at the same time comes before it or after it.
+
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::domain::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
+use crate::id::DomainId;
+use rusqlite::{Connection, OptionalExtension, params};
+
+/// One of a claim's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Its token: the selector.
+    pub token: String,
+    /// How many keys stood behind the token before.
+    pub generation: u32,
+    /// Its TXT record.
+    pub public: String,
+    /// What the rules look at.
+    pub key: Key,
+}
+
+/// A claim's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyRing {
+    /// The tokens, in their order.
+    pub tokens: [String; 3],
+    /// Their keys; none where it is still being made.
+    pub rows: [Option<KeyRow>; 3],
+    /// The oldest message under the claim's domain that has not left.
+    pub queued: Option<Timestamp>,
+}
+
+impl KeyRing {
+    /// What the rules look at.
+    pub fn trio(&self) -> Trio {
+        self.rows.each_ref().map(|row| row.as_ref().map(|row| row.key))
+    }
+
+    /// The key at a position.
+    pub fn at(&self, position: usize) -> Option<&KeyRow> {
+        self.rows.get(position)?.as_ref()
+    }
+
+    /// The key that signs.
+    pub fn signing(&self) -> Option<&KeyRow> {
+        self.at(rotation::signing(&self.trio())?)
+    }
+}
+
+/// A fresh key for a token.
+#[derive(Clone, Debug)]
+pub struct FreshKey {
+    /// The token.
+    pub token: String,
+    /// The generation of the key that it replaces.
+    pub replaces: u32,
+    /// The private half, sealed.
+    pub sealed: Vec<u8>,
+    /// The TXT record.
+    pub public: String,
+}
+
+impl Store {
+    /// A claim's keys; none when the claim is gone.
+    pub async fn key_ring(&self, domain: &DomainId) -> Result<Option<KeyRing>, StoreError> {
+        let domain = domain.clone();
+        self.read(move |connection| read(connection, &domain)).await
+    }
+
+    /// Claims whose keys are due, none of them again before `again_at` unless a step says so.
+    pub async fn rotation_claim(
+        &self,
+        now: Timestamp,
+        again_at: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<DomainId>, StoreError> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.write(move |connection| {
+            let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id IN
+                           (SELECT domain_id FROM dkim_rotation WHERE due_at <= ?1 ORDER BY due_at LIMIT ?3)
+                       RETURNING domain_id";
+            let mut statement = connection.prepare_cached(sql)?;
+            let due = statement.query_map(params![now, again_at, limit], |row| row.get(0))?;
+            Ok(due.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// When keys are due next.
+    pub async fn rotation_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT min(due_at) FROM dkim_rotation";
+            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// The step that is due for a claim: a change of roles is made at once, a rest is noted; what remains to be done is
+    /// answered, with the keys as they then are. None when the claim is gone.
+    pub async fn rotation_step(
+        &self,
+        domain: &DomainId,
+        plan: Plan,
+        now: Timestamp,
+        looked: bool,
+    ) -> Result<Option<(Step, KeyRing)>, StoreError> {
+        let domain = domain.clone();
+        self.write(move |connection| {
+            let Some(ring) = read(connection, &domain)? else { return Ok(None) };
+            let step = rotation::step(&ring.trio(), &plan, ring.queued, now, looked);
+            match step {
+                Step::Rotate { from, to } => rotate(connection, &ring, from, to, now)?,
+                Step::Rest(until) => {
+                    let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id = ?1";
+                    connection.prepare_cached(sql)?.execute(params![domain, until])?;
+                }
+                Step::Look(_) | Step::Renew(_) => {}
+            }
+            Ok(Some((step, ring)))
+        })
+        .await
+    }
+
+    /// Lets the next key sign, if one can. None when the claim is gone.
+    pub async fn rotation_now(
+        &self,
+        domain: &DomainId,
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<Option<Result<(), NotYet>>, StoreError> {
+        let domain = domain.clone();
+        self.write(move |connection| {
+            let Some(ring) = read(connection, &domain)? else { return Ok(None) };
+            let trio = ring.trio();
+            let Some(from) = rotation::signing(&trio) else { return Ok(Some(Err(NotYet::Making))) };
+            match rotation::successor(&trio, &plan, now) {
+                Err(why) => Ok(Some(Err(why))),
+                Ok(to) => {
+                    rotate(connection, &ring, from, to, now)?;
+                    touch(connection, &domain, now)?;
+                    Ok(Some(Ok(())))
+                }
+            }
+        })
+        .await
+    }
+
+    /// Lets another key sign if the CNAME of the one that does is broken. True when it was so.
+    pub async fn rotation_stand_in(&self, domain: &DomainId, plan: Plan, now: Timestamp) -> Result<bool, StoreError> {
+        let domain = domain.clone();
+        self.write(move |connection| {
+            let Some(ring) = read(connection, &domain)? else { return Ok(false) };
+            let trio = ring.trio();
+            let (Some(from), Some(to)) = (rotation::signing(&trio), rotation::stand_in(&trio, &plan, now)) else {
+                return Ok(false);
+            };
+            rotate(connection, &ring, from, to, now)?;
+            touch(connection, &domain, now)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Notes that a key was seen in the DNS.
+    pub async fn key_seen(&self, token: &str, generation: u32, now: Timestamp) -> Result<(), StoreError> {
+        let token = token.to_owned();
+        self.write(move |connection| {
+            let sql = "UPDATE dkim_key SET seen_at = ?3 WHERE token = ?1 AND generation = ?2 AND seen_at IS NULL";
+            connection.prepare_cached(sql)?.execute(params![token, generation, now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Puts a fresh key in the place of one that may go. False when that one may not (any more), or is gone.
+    pub async fn key_replace(
+        &self,
+        domain: &DomainId,
+        fresh: FreshKey,
+        plan: Plan,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let domain = domain.clone();
+        self.write(move |connection| {
+            let Some(ring) = read(connection, &domain)? else { return Ok(false) };
+            let old = ring.rows.iter().flatten().find(|row| row.token == fresh.token);
+            let may = old.is_some_and(|row| {
+                row.generation == fresh.replaces && rotation::may_be_replaced(&row.key, &plan, ring.queued, now)
+            });
+            if may {
+                let sql = "UPDATE dkim_key SET generation = generation + 1, role = 'ready', role_since = ?4,
+                               seen_at = NULL, sealed = ?2, public = ?3, created_at = ?4 WHERE token = ?1";
+                let row = params![fresh.token, fresh.sealed, fresh.public, now];
+                connection.prepare_cached(sql)?.execute(row)?;
+                touch(connection, &domain, now)?;
+            }
+            Ok(may)
+        })
+        .await
+    }
+}
+
+/// The claim's keys are due now.
+fn touch(connection: &Connection, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE dkim_rotation SET due_at = min(due_at, ?2) WHERE domain_id = ?1";
+    connection.prepare_cached(sql)?.execute(params![domain, now])?;
+    Ok(())
+}
+
+/// First the one retires, then the other signs: at no moment would the index see two.
+fn rotate(connection: &Connection, ring: &KeyRing, from: usize, to: usize, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE dkim_key SET role = ?2, role_since = ?3 WHERE token = ?1";
+    let mut change = connection.prepare_cached(sql)?;
+    for (position, role) in [(from, Role::Retiring), (to, Role::Signing)] {
+        if let Some(row) = ring.at(position) {
+            change.execute(params![row.token, role, now])?;
+        }
+    }
+    Ok(())
+}
+
+fn read(connection: &Connection, domain: &DomainId) -> Result<Option<KeyRing>, StoreError> {
+    let sql = "SELECT dkim_tokens, (SELECT min(created_at) FROM submission WHERE domain_id = ?1)
+               FROM custom_domain WHERE id = ?1";
+    let claim = connection.prepare_cached(sql)?.query_row([domain], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
+    let Some((tokens, queued)) = claim.optional()? else { return Ok(None) };
+    let tokens: Vec<String> = tokens.split_ascii_whitespace().map(str::to_owned).collect();
+    let tokens: [String; 3] =
+        tokens.try_into().map_err(|_| StoreError::Corrupt("a claim without three tokens".into()))?;
+    // The DKIM records of a claim stand at the positions of its tokens.
+    let sql = "SELECT k.token, k.generation, k.public, k.role, k.role_since, k.seen_at, r.status
+               FROM dkim_key k LEFT JOIN domain_record r ON r.domain_id = ?2 AND r.position = ?3
+               WHERE k.token = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = [None, None, None];
+    for ((position, token), place) in (0_i64..).zip(&tokens).zip(&mut rows) {
+        *place = statement.query_row(params![token, domain, position], read_key).optional()?;
+    }
+    Ok(Some(KeyRing { tokens, rows, queued }))
+}
+
+fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
+    let generation = row.get(1)?;
+    let status: Option<String> = row.get(6)?;
+    let cname = match status.as_deref() {
+        Some("valid") => Cname::Right,
+        Some("missing" | "mismatch") => Cname::Wrong,
+        _ => Cname::Unknown,
+    };
+    let key = Key { role: row.get(3)?, since: row.get(4)?, seen_at: row.get(5)?, first: generation == 0, cname };
+    Ok(KeyRow { token: row.get(0)?, generation, public: row.get(2)?, key })
+}
