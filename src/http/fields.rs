@@ -15,6 +15,10 @@ use std::time::Duration;
 pub(super) const SMALL: usize = 64 * 1024;
 /// A body that takes longer is not waited for.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// Values of a body at most, whatever its size: the parts of a message are few, though they may be large.
+const MOST_VALUES: usize = 10_000;
+/// Errors that an answer names.
+const MOST_ERRORS: usize = 100;
 
 /// The body, up to `limit` octets.
 pub(super) async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
@@ -75,6 +79,9 @@ impl Fields {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+        if values(bytes) > MOST_VALUES {
+            return Err(Problem::malformed(format!("The body has more than {MOST_VALUES} values.")));
+        }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) => Ok(Self::of(map)),
             Ok(_) => Err(Problem::malformed("The body must be a JSON object.")),
@@ -88,7 +95,9 @@ impl Fields {
 
     /// Says that a field is wrong.
     pub(super) fn fault(&mut self, field: &str, message: impl Display) {
-        self.errors.push(FieldError { field: format!("{}{field}", self.prefix), message: message.to_string() });
+        if self.errors.len() < MOST_ERRORS {
+            self.errors.push(FieldError { field: format!("{}{field}", self.prefix), message: message.to_string() });
+        }
     }
 
     /// True when the body has the field, be it null.
@@ -201,9 +210,36 @@ impl Fields {
     }
 }
 
+/// How many values a body has at most: an octet of one can cost a hundred in memory, and be a hundred of the answer.
+fn values(json: &[u8]) -> usize {
+    let (mut count, mut in_text, mut escaped) = (0, false, false);
+    for octet in json {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if in_text => escaped = true,
+            b'"' => in_text = !in_text,
+            b',' | b':' | b'[' | b'{' if !in_text => count += 1,
+            _ => {}
+        }
+    }
+    count
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_of_very_many_values_is_not_read() {
+        let list = |count: usize| format!("{{\"to\": [{}1]}}", "1,".repeat(count)).into_bytes();
+        assert!(Fields::parse(&list(MOST_VALUES)).is_err());
+        let mut fields = Fields::parse(&list(MOST_VALUES / 2)).unwrap();
+        for at in 0..fields.list("to", false).len() {
+            fields.fault(&format!("to[{at}]"), "is wrong");
+        }
+        assert_eq!(fields.errors.len(), MOST_ERRORS);
+        assert_eq!(values(br#"{"text": "a,b:[{ \" , \\", "n": 1}"#), 4);
+    }
 
     #[test]
     fn every_wrong_field_is_named_at_once() {

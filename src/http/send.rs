@@ -13,6 +13,7 @@ use crate::address::Address;
 use crate::authentication::login::Login;
 use crate::envelope::Recipients;
 use crate::id::SubmissionId;
+use crate::message;
 use crate::store::inboxes::Inbox;
 use crate::submission::{Accepted, Draft, Refusal};
 use axum::Json;
@@ -25,6 +26,8 @@ use std::time::Duration;
 
 /// What JSON adds around a message: escapes, base64, names.
 const JSON_FACTOR: usize = 2;
+/// Octets of the header of a message that is given whole.
+const LONGEST_HEADER: usize = 1024 * 1024;
 
 /// The answer.
 #[derive(Serialize)]
@@ -66,14 +69,14 @@ pub(super) async fn send(
     let inbox = caller.inbox(&context, &id).await?;
     let limits = &context.config.limits;
     let wish = match media_type(&headers).as_str() {
-        "message/rfc822" => raw_wish(read_body(body, limits.message_size).await?.to_vec())?,
+        "message/rfc822" => raw_wish(read_body(body, limits.message_size).await?.to_vec(), limits.recipients)?,
         _ => {
             let most = limits.message_size.saturating_mul(JSON_FACTOR);
-            json_wish(Fields::read(&headers, body, most).await?)?
+            json_wish(Fields::read(&headers, body, most).await?, limits.recipients)?
         }
     };
     if wish.rcpt_to.len() > limits.recipients {
-        return Err(Problem::invalid_field("to", format!("a message has at most {} recipients", limits.recipients)));
+        return Err(too_many_recipients(limits.recipients));
     }
     let login = login(&context, &caller, &inbox, &wish).await?;
     let raw = match wish.message {
@@ -96,6 +99,10 @@ pub(super) async fn send(
 fn sent(accepted: Accepted, rcpt_to: Vec<Address>) -> Sent {
     let fallback = accepted.fallback.map(|f| FallbackJson { from: f.from, reason: f.reason.as_str() });
     Sent { id: accepted.id, from: accepted.from, fallback, held: accepted.held, rcpt_to }
+}
+
+fn too_many_recipients(most: usize) -> Problem {
+    Problem::invalid_field("to", format!("a message has at most {most} recipients"))
 }
 
 fn no_recipient() -> Problem {
@@ -164,7 +171,7 @@ fn from_of(raw: &[u8]) -> Option<Address> {
     Address::parse(message.from()?.first()?.address()?).ok()
 }
 
-fn json_wish(mut fields: Fields) -> Result<Wish, Problem> {
+fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
     let from = mailbox(&mut fields, "from");
     let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(&mut fields, field));
     let mut rcpt_to = Vec::new();
@@ -177,7 +184,7 @@ fn json_wish(mut fields: Fields) -> Result<Wish, Problem> {
     if fields.has("raw") {
         let raw = fields.required_text("raw");
         fields.finish()?;
-        let mut wish = raw_wish(raw.unwrap_or_default().into_bytes())?;
+        let mut wish = raw_wish(raw.unwrap_or_default().into_bytes(), most)?;
         if !rcpt_to.is_empty() {
             wish.rcpt_to = rcpt_to;
         }
@@ -191,12 +198,17 @@ fn json_wish(mut fields: Fields) -> Result<Wish, Problem> {
     Ok(Wish { from: address, rcpt_to, message: Message::Parts { from, to, cc, content } })
 }
 
-/// A whole message; its To, Cc and Bcc are its recipients.
-fn raw_wish(raw: Vec<u8>) -> Result<Wish, Problem> {
+/// A whole message; its To, Cc and Bcc are its recipients, `most` at most.
+fn raw_wish(raw: Vec<u8>, most: usize) -> Result<Wish, Problem> {
     if raw.contains(&0) {
         return Err(Problem::invalid_field("raw", "must not contain NUL octets"));
     }
     let raw = with_crlf(&raw);
+    // What stands there is read field by field, and costs a hundred times its size.
+    if message::split(&raw).0.len() > LONGEST_HEADER {
+        let text = format!("has more than {LONGEST_HEADER} octets of header fields");
+        return Err(Problem::invalid_field("raw", text));
+    }
     let message = MessageParser::default().parse_headers(&raw);
     let message = message.ok_or_else(|| Problem::invalid_field("raw", "must be a message with header fields"))?;
     let mut rcpt_to = Vec::new();
@@ -208,6 +220,9 @@ fn raw_wish(raw: Vec<u8>) -> Result<Wish, Problem> {
                 Problem::invalid_field("raw", format!("names a recipient {shown:?} that is no address: {error}"))
             })?;
             if !rcpt_to.contains(&address) {
+                if rcpt_to.len() >= most {
+                    return Err(too_many_recipients(most));
+                }
                 rcpt_to.push(address);
             }
         }
@@ -246,10 +261,13 @@ mod tests {
     #[test]
     fn the_recipients_of_a_raw_message_are_those_its_fields_name() {
         let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: b@X.org\nBcc: d@x.org\n\nhi\n";
-        let wish = raw_wish(raw.to_vec()).unwrap();
+        let wish = raw_wish(raw.to_vec(), 9).unwrap();
         let all: Vec<_> = wish.rcpt_to.iter().map(ToString::to_string).collect();
         assert_eq!(all, ["b@x.org", "c@x.org", "d@x.org"]);
-        assert!(raw_wish(b"To: not an address\r\n\r\n".to_vec()).is_err());
-        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0".to_vec()).is_err());
+        assert!(raw_wish(b"To: not an address\r\n\r\n".to_vec(), 9).is_err());
+        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0".to_vec(), 9).is_err());
+        assert!(raw_wish(raw.to_vec(), 2).is_err());
+        let long = format!("To: b@x.org{}\n\nhi", ", b@x.org".repeat(200_000));
+        assert!(raw_wish(long.into_bytes(), 9).is_err());
     }
 }

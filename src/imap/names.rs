@@ -11,6 +11,8 @@ use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 
 /// Between the levels of a name.
 pub(super) const DELIMITER: char = '/';
+/// Levels of a name: LIST shows each of them, be there a mailbox or not.
+const LEVELS: usize = 50;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
 
@@ -24,7 +26,7 @@ pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
     // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
     let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
     let good = |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || matches!(c, '%' | '*'));
-    if name.len() > NAME_OCTETS || !name.split(DELIMITER).all(good) {
+    if name.len() > NAME_OCTETS || name.split(DELIMITER).count() > LEVELS || !name.split(DELIMITER).all(good) {
         return None;
     }
     Some(with_inbox_in_capitals(name))
@@ -183,6 +185,8 @@ mod tests {
         assert_eq!(name("iNbOx").as_deref(), Some("INBOX"));
         assert_eq!(name("inbox/a").as_deref(), Some("INBOX/a"));
         assert_eq!(name("a/").as_deref(), Some("a"));
+        assert_eq!(name(&format!("a{}", "/a".repeat(49))).map(|name| name.len()), Some(99));
+        assert_eq!(name(&format!("a{}", "/a".repeat(50))), None);
         for bad in ["", "/a", "a//b", "/", "R&D", "&AAAA", "a&AAo-b", "&2AA-", "a*", "a%b", "ü"] {
             assert_eq!(name(bad), None, "{bad}");
         }

@@ -4,9 +4,13 @@ use super::listener::ImapDoor;
 use crate::authentication::login::Login;
 use crate::events::Event;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
+
+/// How long a token that has run out may be used by a session that is open.
+const LOOK_AGAIN: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(300) };
 
 /// Tells a session that its open mailbox has changed.
 #[derive(Debug, Default)]
@@ -62,7 +66,12 @@ pub(super) async fn until_end(
                 }
             }
         }
-        match events.recv().await {
+        // A token that runs out tells nobody.
+        let Ok(event) = tokio::time::timeout(LOOK_AGAIN, events.recv()).await else {
+            look = true;
+            continue;
+        };
+        match event {
             Ok(Event::MailboxChanged { inbox, mailbox }) => {
                 if inbox == login.inbox && mailbox == changed.mailbox.load(Ordering::Relaxed) {
                     changed.set();

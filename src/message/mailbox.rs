@@ -240,6 +240,11 @@ fn address(words: &[Word<'_>]) -> Option<Address> {
 }
 
 impl Mailbox<'_> {
+    /// Whether an at sign stands in its display name without quotes: some readers take that for an address.
+    pub fn shows_another_address(&self) -> bool {
+        self.phrase.iter().any(|word| !word.octets.starts_with(b"\"") && word.octets.contains(&b'@'))
+    }
+
     /// Writes `name <address>` with `address` for its own, folded where a line would be long. `written` octets already
     /// stand on the line. A name that could do harm, or is beyond all measure, is left out.
     pub fn write(&self, out: &mut Vec<u8>, written: usize, address: &Address) {

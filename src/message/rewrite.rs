@@ -217,7 +217,7 @@ fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
         && own.at_identity(&mailbox.address)
         && !is_quoted(&mailbox.address)
     {
-        if plain && reads_as(only, &mailbox.address) {
+        if plain && !mailbox.shows_another_address() && reads_as(only, &mailbox.address) {
             let mut kept = Vec::with_capacity(only.raw.len() + 2);
             write_field(&mut kept, only.raw);
             return (kept, mailbox.address);

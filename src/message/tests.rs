@@ -132,6 +132,7 @@ fn an_own_address_oddly_spelled_is_spelled_plainly() {
         ("From: \"support\"@acme.com\r\n", "From: <support@acme.com>\r\n"),
         ("From: support@acme.com.\r\n", "From: <support@acme.com>\r\n"),
         ("From: =?utf-8?Q?Ann <support@acme.com>\r\n", "From: <support@acme.com>\r\n"),
+        ("From: ceo@bank.example <support@acme.com>\r\n", "From: \"ceo@bank.example\" <support@acme.com>\r\n"),
     ] {
         assert_eq!(from_of(from, &verified()).0, out, "{from:?}");
     }

@@ -201,6 +201,12 @@ impl Store {
             if find(connection, &inbox, &name)?.is_none() {
                 return Err(MailboxError::Missing);
             }
+            // They outlive their mailboxes, so that the limit of those does not limit them.
+            let sql = "SELECT count(*) FROM subscription WHERE inbox_id = ?1";
+            let count: u32 = connection.prepare_cached(sql)?.query_row([&inbox], |row| row.get(0))?;
+            if count >= 2 * MAILBOXES {
+                return Err(MailboxError::TooMany);
+            }
             let sql = "INSERT OR IGNORE INTO subscription (inbox_id, name) VALUES (?1, ?2)";
             connection.prepare_cached(sql)?.execute(params![inbox, name])?;
             Ok(())

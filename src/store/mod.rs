@@ -128,7 +128,7 @@ impl Store {
         };
         make_private_dir(data_dir).map_err(io(data_dir))?;
         let lock_path = data_dir.join("lock");
-        let lock = std::fs::File::create(&lock_path).map_err(io(&lock_path))?;
+        let lock = private_file(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { path: lock_path }),
@@ -136,6 +136,8 @@ impl Store {
         }
 
         let path = data_dir.join("inboxlayer.db");
+        // What SQLite puts beside it gets the same mode.
+        private_file(&path).map_err(io(&path))?;
         let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
         let mut writer = Connection::open(&path).map_err(sqlite)?;
         prepare(&writer).map_err(sqlite)?;
@@ -262,6 +264,12 @@ fn make_private_dir(path: &Path) -> std::io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
+/// Opens a file, made for this user alone: the folder may have been there before, open to others.
+fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}
+
 fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -367,6 +375,21 @@ mod tests {
         }
         assert_eq!(kept, 20);
         assert_eq!(count(&store).await, 20);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_reads_the_files_wherever_they_are() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        store.write(|c| account(c, "acc_1")).await.unwrap();
+        let modes = std::fs::read_dir(dir.path()).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            (entry.file_name(), entry.metadata().unwrap().permissions().mode() & 0o077)
+        });
+        let modes: Vec<_> = modes.collect();
+        assert!(modes.len() >= 4 && modes.iter().all(|(_, mode)| *mode == 0), "{modes:?}");
     }
 
     #[tokio::test]

@@ -68,7 +68,12 @@ impl Session<'_> {
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let tree = tree(self.door.store.mailboxes(&self.login.inbox).await?);
         let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
-        for (name, mailbox) in tree.iter().filter(|(name, _)| pattern.matches(name)) {
+        for (name, mailbox) in &tree {
+            // A pattern may take its time: others have their turn.
+            tokio::task::yield_now().await;
+            if !pattern.matches(name) {
+                continue;
+            }
             let has = with_children.contains(name.as_str());
             let mut items: Vec<_> =
                 attribute(if has { "\\HasChildren" } else { "\\HasNoChildren" }).into_iter().collect();
@@ -93,6 +98,7 @@ impl Session<'_> {
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let mut told = BTreeMap::new();
         for name in self.door.store.subscriptions(&self.login.inbox).await? {
+            tokio::task::yield_now().await;
             if !pattern.matches(&name) {
                 for parent in names::parents(&name).filter(|parent| pattern.matches(parent)) {
                     told.entry(parent.to_owned()).or_insert(false);

@@ -139,3 +139,17 @@ async fn the_work_of_one_command_is_bounded() {
     // Sets cost their own length.
     assert_eq!(client.ok(&format!("SEARCH{}", " 1:*".repeat(20_000))).await, ["* SEARCH 1"]);
 }
+
+#[tokio::test]
+async fn a_session_ends_when_its_token_runs_out() {
+    let world = World::new().await;
+    let token = Token::generate().unwrap();
+    let clock = Clock::System;
+    let expires_at = Some(clock.now().after(std::time::Duration::from_secs(2)));
+    let scope = Scope::Account(world.account.clone());
+    let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
+    world.store.token_create(new, clock.now()).await.unwrap();
+    let mut client = world.guest().await;
+    client.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;
+    assert!(client.line().await.starts_with("* BYE"));
+}
