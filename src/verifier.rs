@@ -289,9 +289,10 @@ impl Verifier {
         let question = |e: &Expected| Question { name: e.name.clone(), record_type: e.record_type };
         let questions: Vec<Question> = expected.iter().flatten().flat_map(|(_, all)| all).map(question).collect();
         let mut sights = self.0.resolver.observe(&questions).await.into_iter();
+        let now = self.0.clock.now();
         let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
-            let evidence = expected.iter().zip(&mut sights).map(|(record, sight)| judge(record, &expected, &sight));
-            Report { domain: row.id.clone(), evidence: evidence.collect(), expected }
+            let judged = expected.iter().zip(&mut sights).map(|(record, sight)| judge(record, &expected, &sight, now));
+            Report { domain: row.id.clone(), evidence: judged.collect(), expected }
         };
         expected.into_iter().map(|claim| claim.map(&mut report)).collect()
     }

@@ -196,6 +196,14 @@ impl Answer {
         }
     }
 
+    /// The names that were gone through on the way to the records.
+    pub fn aliases(&self) -> &[String] {
+        match self {
+            Self::Found { aliases, .. } | Self::NoRecord { aliases, .. } => aliases,
+            Self::Indefinite { .. } => &[],
+        }
+    }
+
     /// True for `Found` and `NoRecord`.
     pub fn is_definite(&self) -> bool {
         !matches!(self, Self::Indefinite { .. })

@@ -1,17 +1,17 @@
-//! The CNAME of a DKIM token: it leads to exactly its target, or it does not. RFC 1034 §3.6.2.
+//! The CNAME of a DKIM token: it leads to exactly its target, or it does not. RFC 1034 §3.6.2; RFC 6376 §3.6.1 (the key
+//! behind it).
 
-use super::{Code, Judgement, RecordError, Sight, missing, publish};
+use super::nearness::difference;
+use super::{Code, Judgement, RecordError, Sight, nothing};
 use crate::domain::observed::{Answer, RecordData};
 use crate::domain::records::{Expected, Purpose};
 
 pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
     let name = &expected.name;
-    if let Answer::NoRecord { .. } = sight.answer {
-        return nothing(expected, sight);
-    }
     let targets: Vec<&str> = sight.answer.records().iter().filter_map(target).collect();
     let wrong = match targets.as_slice() {
-        [target] if is_target(target, expected) => return Judgement::Valid,
+        [] => return nothing(expected, sight),
+        [target] if is_target(target, expected) => return keyed(expected, sight),
         [target] => *target,
         _ => {
             let message = format!("there are {} CNAME records at {name}; a name can have only one", targets.len());
@@ -19,34 +19,57 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Jud
             return Judgement::Mismatch(RecordError::new(Code::WrongValue, message, fix));
         }
     };
-    let other = all.iter().find(|other| other.purpose == Purpose::Dkim && is_target(wrong, other));
-    if other.is_some() {
-        let message = format!("{name} leads to {wrong}, the target of another of your three records");
-        return Judgement::Mismatch(RecordError::new(Code::Swapped, message, change(expected)));
-    }
-    if wrong.strip_prefix(expected.value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
-        let message = format!("{name} leads to {wrong}: your DNS provider has put your own domain behind the value");
-        let fix = format!("Write the value with a dot at its end: {}.", expected.value);
-        return Judgement::Mismatch(RecordError::new(Code::TargetSuffixed, message, fix));
-    }
-    let message = format!("{name} leads to {wrong} instead of {}", expected.value);
-    Judgement::Mismatch(RecordError::new(Code::WrongValue, message, change(expected)))
+    let (code, message, fix) = mistake(expected, all, wrong);
+    Judgement::Mismatch(RecordError::new(code, message, fix))
 }
 
-fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
+/// What a wrong target shows of how it came about.
+fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String, String) {
     let Expected { name, value, .. } = expected;
-    let is_address = |record: &RecordData| record.address().is_some();
-    if sight.instead.iter().any(is_address) {
-        let message = format!("{name} has an address where its CNAME record belongs: it is proxied or flattened");
-        let fix = format!("Switch the proxy off for {name} (DNS only), so that a CNAME record to {value} is answered.");
-        return Judgement::Mismatch(RecordError::new(Code::Proxied, message, fix));
+    let change = format!("Change the value of the CNAME record at {name} to {value}.");
+    let bare = wrong.replace(['"', '\\'], "");
+    if all.iter().any(|other| other.purpose == Purpose::Dkim && is_target(wrong, other)) {
+        let message = format!("{name} leads to {wrong}, the target of another of your three records");
+        let fix = format!("{change} Each of the three records leads to the target that begins with its own token.");
+        return (Code::Swapped, message, fix);
     }
-    if let Some(other) = sight.instead.first() {
-        let message = format!("{name} has a {} record where a CNAME record belongs", other.type_name());
-        let fix = format!("Delete the {} record at {name}. {}", other.type_name(), publish(expected));
-        return Judgement::Mismatch(RecordError::new(Code::WrongType, message, fix));
+    if wrong.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
+        let message = format!("{name} leads to {wrong}: your DNS provider has put your own domain behind the value");
+        return (Code::TargetSuffixed, message, format!("Write the value with a dot at its end: {value}."));
     }
-    Judgement::Missing(missing(expected))
+    if bare.len() < wrong.len() && is_target(bare.trim(), expected) {
+        let message = format!("the CNAME record at {name} has quotation marks inside its value: {wrong}");
+        return (Code::QuotedTwice, message, format!("Type the value without quotation marks: {value}"));
+    }
+    if let Some(difference) = difference(wrong, value) {
+        let message = format!("{name} leads to {wrong}, which is almost {value}: {difference}");
+        return (Code::NearMiss, message, format!("{change} Copy it rather than typing it."));
+    }
+    (Code::WrongValue, format!("{name} leads to {wrong} instead of {value}"), change)
+}
+
+/// The record is right. Whether there is a key behind it is no matter of its owner's.
+fn keyed(expected: &Expected, sight: &Sight) -> Judgement {
+    let is_key = |record: &RecordData| matches!(record, RecordData::Txt(text) if has_key(text));
+    let lacks = match &sight.target {
+        Some(Answer::NoRecord { .. }) => true,
+        Some(Answer::Found { records, .. }) => !records.iter().any(is_key),
+        Some(Answer::Indefinite { .. }) | None => false,
+    };
+    if !lacks {
+        return Judgement::Valid;
+    }
+    let message =
+        format!("{} is right, but there is no key at {} yet: that is ours to mend", expected.name, expected.value);
+    let fix =
+        "There is nothing for you to do: the record stays as it is, and mail is signed with another of your keys.";
+    Judgement::Warning(RecordError::new(Code::TargetWithoutKey, message, fix))
+}
+
+/// A `p=` with something in it: an empty one says that the key is revoked.
+fn has_key(text: &str) -> bool {
+    let mut tags = text.split(';').filter_map(|tag| tag.split_once('='));
+    tags.any(|(name, value)| name.trim() == "p" && !value.trim().is_empty())
 }
 
 fn target(record: &RecordData) -> Option<&str> {
@@ -58,8 +81,4 @@ fn target(record: &RecordData) -> Option<&str> {
 
 fn is_target(target: &str, expected: &Expected) -> bool {
     target.eq_ignore_ascii_case(&expected.value)
-}
-
-fn change(expected: &Expected) -> String {
-    format!("Change the value of the CNAME record at {} to {}.", expected.name, expected.value)
 }

@@ -5,9 +5,13 @@
 
 mod code;
 mod dkim;
+mod dmarc;
 mod mx;
+mod nearness;
 mod said;
+mod servers;
 mod sight;
+mod spf;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -18,9 +22,10 @@ pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight};
 pub use verdict::verdict;
 
-use super::observed::{Answer, Indefinite, RecordData};
+use super::observed::{Answer, RecordData, RecordType};
 use super::records::{Expected, Purpose};
 use super::status::{Finding, Outcome, UnknownWord};
+use crate::clock::Timestamp;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -103,7 +108,7 @@ enum Judgement {
 }
 
 /// Judges one record. `all` are the records of its claim.
-pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Evidence {
+pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestamp) -> Evidence {
     let values: Vec<String> = sight.answer.records().iter().chain(&sight.instead).map(ToString::to_string).collect();
     let evidence = |status, error| Evidence {
         status,
@@ -114,20 +119,27 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Evidence {
         said: said::of(sight),
     };
     if let Answer::Indefinite { reason, .. } = &sight.answer {
-        return evidence(RecordStatus::Unknown, Some(unanswered(expected, reason)));
+        return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, sight, reason)));
     }
-    let judgement = match expected.purpose {
-        Purpose::Dkim => dkim::judge(expected, all, sight),
-        Purpose::Mx => mx::judge(expected, sight.answer.records()),
-        Purpose::Spf => text::spf(expected, &texts(sight)),
-        Purpose::Dmarc => text::dmarc(expected, &texts(sight)),
-        Purpose::Ownership => text::ownership(expected, &texts(sight)),
+    let is_right = |answer: &Answer| {
+        let judgement = by_purpose(expected, all, &Sight::of(answer.clone()));
+        matches!(judgement, Judgement::Valid | Judgement::Warning(_))
     };
-    match judgement {
-        Judgement::Valid => evidence(RecordStatus::Valid, None),
+    match by_purpose(expected, all, sight) {
+        Judgement::Valid => evidence(RecordStatus::Valid, servers::reservation(expected, sight, is_right, now)),
         Judgement::Warning(error) => evidence(RecordStatus::Valid, Some(error)),
         Judgement::Missing(error) => evidence(RecordStatus::Missing, Some(error)),
         Judgement::Mismatch(error) => evidence(RecordStatus::Mismatch, Some(error)),
+    }
+}
+
+fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
+    match expected.purpose {
+        Purpose::Dkim => dkim::judge(expected, all, sight),
+        Purpose::Mx => mx::judge(expected, sight),
+        Purpose::Spf => spf::judge(expected, sight),
+        Purpose::Dmarc => dmarc::judge(expected, sight),
+        Purpose::Ownership => text::ownership(expected, sight),
     }
 }
 
@@ -172,6 +184,62 @@ fn missing(expected: &Expected) -> RecordError {
     RecordError::new(Code::Missing, format!("there is no {record_type} record at {name}"), publish(expected))
 }
 
+/// Nothing of the type is there: what is there instead, or elsewhere, shows how that came about.
+fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
+    let Expected { record_type, name, value, .. } = expected;
+    if let Some(there) = sight.doubled.as_ref().and_then(|answer| doubled(expected, answer)) {
+        let message = format!(
+            "the {record_type} record stands at {there}: your DNS provider has put your domain behind a name that had it \
+             already"
+        );
+        let fix =
+            format!("Change the host of that record to {}, without the domain; the value stays.", expected.host_label);
+        return Judgement::Missing(RecordError::new(Code::SuffixDoubled, message, fix));
+    }
+    if let Some(alias) = sight.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
+        let message = format!("{name} is an alias (CNAME) of {alias}, and an alias has no records of its own");
+        let fix = format!("Delete the CNAME record at {name}. {}", publish(expected));
+        return Judgement::Missing(RecordError::new(Code::CnameAtApex, message, fix));
+    }
+    if *record_type == RecordType::Cname && sight.instead.iter().any(|record| record.address().is_some()) {
+        let message = format!("{name} has an address where its CNAME record belongs: it is proxied or flattened");
+        let fix = format!("Switch the proxy off for {name} (DNS only), so that a CNAME record to {value} is answered.");
+        return Judgement::Mismatch(RecordError::new(Code::Proxied, message, fix));
+    }
+    if let Some(other) = sight.instead.first() {
+        let other = other.type_name();
+        let message = format!("{name} has a {other} record where a {record_type} record belongs");
+        let fix = format!("Delete the {other} record at {name}. {}", publish(expected));
+        return Judgement::Mismatch(RecordError::new(Code::WrongType, message, fix));
+    }
+    Judgement::Missing(missing(expected))
+}
+
+/// The name with the domain twice, where the record stands there. Only as it should be: where a name of every kind has
+/// records, that says nothing.
+fn doubled(expected: &Expected, answer: &Answer) -> Option<String> {
+    let same = |record: &RecordData| match record {
+        RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
+        RecordData::Mx { exchange, .. } => exchange.eq_ignore_ascii_case(&expected.value),
+        RecordData::Txt(text) => {
+            let begins = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
+            text.trim() == expected.value
+                || (expected.purpose != Purpose::Ownership && begins(text) == begins(&expected.value))
+        }
+        _ => false,
+    };
+    let there = answer.records().iter().any(same) && answer.aliases().is_empty();
+    there.then(|| format!("{}.{}", expected.name, domain_of(expected)))
+}
+
+/// The domain that panels put behind a host.
+fn domain_of(expected: &Expected) -> &str {
+    match expected.host_label.as_str() {
+        "@" => &expected.name,
+        host => expected.name.strip_prefix(host).map_or(&expected.name, |rest| rest.trim_start_matches('.')),
+    }
+}
+
 fn texts(sight: &Sight) -> Vec<&str> {
     sight.answer.records().iter().filter_map(text_of).collect()
 }
@@ -180,21 +248,5 @@ fn text_of(record: &RecordData) -> Option<&str> {
     match record {
         RecordData::Txt(text) => Some(text),
         _ => None,
-    }
-}
-
-fn unanswered(expected: &Expected, reason: &Indefinite) -> RecordError {
-    let name = &expected.name;
-    match reason {
-        Indefinite::Disagreement(_) => RecordError::new(
-            Code::ServersDisagree,
-            format!("about {name}, {reason}"),
-            "Wait until the change has reached every name server of your zone; if it does not, tell your DNS provider.",
-        ),
-        _ => RecordError::new(
-            Code::ResolverFailed,
-            format!("the DNS gave no definite answer for {name}: {reason}"),
-            "Nothing to do if this passes. If it stays, see whether your zone's name servers answer, and its DNSSEC.",
-        ),
     }
 }

@@ -1,45 +1,131 @@
-//! The MX records: does mail for the domain come here? RFC 5321 §5.1 (preference), RFC 7505 (null MX).
+//! The MX records: does mail for the domain come here, and where does it go instead?
+//!
+//! RFC 5321 §5.1 (preference; without MX records a domain's own address), RFC 7505 (null MX), RFC 2181 §10.3 (an MX
+//! record must not lead to an alias).
 
-use super::{Code, Judgement, RecordError, missing, publish};
+use super::nearness::difference;
+use super::{Code, Judgement, RecordError, Sight, nothing, publish};
 use crate::domain::observed::RecordData;
 use crate::domain::records::Expected;
 
-pub(super) fn judge(expected: &Expected, records: &[RecordData]) -> Judgement {
-    let hosts: Vec<(u16, &str)> = records.iter().filter_map(exchanger).collect();
+pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
+    let hosts: Vec<(u16, &str)> = sight.answer.records().iter().filter_map(exchanger).collect();
+    if let Some(alias) = sight.answer.aliases().first() {
+        return Judgement::Mismatch(hidden(expected, alias, &hosts));
+    }
     let Some(best) = hosts.iter().map(|(preference, _)| *preference).min() else {
-        return Judgement::Missing(missing(expected));
+        return nothing(expected, sight);
     };
     let is_ours = |host: &str| host.eq_ignore_ascii_case(&expected.value);
     let name = &expected.name;
     let others: Vec<&str> = hosts.iter().map(|(_, host)| *host).filter(|host| !is_ours(host)).collect();
     let listed = others.join(", ");
     let ours = hosts.iter().filter(|(_, host)| is_ours(host)).map(|(preference, _)| *preference).min();
-    match ours {
-        Some(preference) if preference == best && others.is_empty() => Judgement::Valid,
-        Some(preference) if preference == best => Judgement::Warning(RecordError::new(
-            Code::MxOtherHosts,
-            format!("other hosts take mail for {name} too: {listed}; what they take does not come here"),
-            format!("Delete the MX records of {name} that lead to {listed}, unless they hand the mail on to us."),
-        )),
-        Some(preference) => Judgement::Mismatch(RecordError::new(
-            Code::MxOutranked,
-            format!("mail for {name} goes to {listed}, tried before {} at priority {preference}", expected.value),
-            format!(
-                "Give {} the lowest priority number, below {best}, or delete the other MX records.",
-                expected.value
-            ),
-        )),
-        None if hosts.iter().all(|(_, host)| *host == ".") => Judgement::Mismatch(RecordError::new(
-            Code::NullMx,
-            format!("{name} says that it takes no mail at all (a null MX record)"),
-            format!("Delete the MX record with the value \".\". {}", publish(expected)),
-        )),
-        None => Judgement::Mismatch(RecordError::new(
-            Code::MxOtherHosts,
-            format!("mail for {name} goes to {listed}, not here"),
-            format!("To receive here, delete the MX records to {listed}. {}", publish(expected)),
-        )),
+    let Some(preference) = ours else { return Judgement::Mismatch(elsewhere(expected, sight, &hosts)) };
+    if preference > best {
+        let first: Vec<&str> = hosts.iter().filter(|(p, _)| *p < preference).map(|(_, host)| *host).collect();
+        let first = first.join(", ");
+        let message = format!(
+            "mail for {name} goes to {first}: lower numbers are tried first, and {} has {preference}, so that mail comes \
+             here only while the others are down",
+            expected.value
+        );
+        let fix = match best {
+            0 => format!("Delete the MX records to {first}, or give them a number above {preference}."),
+            best => {
+                format!("Give {} a priority number below {best}, or delete the MX records to {first}.", expected.value)
+            }
+        };
+        return Judgement::Mismatch(RecordError::new(Code::MxOutranked, message, fix));
     }
+    if !others.is_empty() {
+        let beside = hosts.iter().any(|(p, host)| *p == best && !is_ours(host));
+        let share = match beside {
+            true => "senders choose among them and us at random, and what they take does not come here",
+            false => "senders turn to them when they cannot reach us, and what they take does not come here",
+        };
+        let message = format!("{name} has other mail hosts beside ours: {listed}; {share}");
+        let fix = format!("Delete the MX records of {name} that lead to {listed}, unless they hand the mail on to us.");
+        return Judgement::Warning(RecordError::new(Code::MxOtherHosts, message, fix));
+    }
+    aliased(expected, sight)
+}
+
+/// Only our host takes the mail. It should not be an alias; that would be ours to mend.
+fn aliased(expected: &Expected, sight: &Sight) -> Judgement {
+    let alias = sight.mx_targets.iter().find(|target| target.host.eq_ignore_ascii_case(&expected.value));
+    let Some(target) = alias.and_then(|target| target.cname.as_deref()) else { return Judgement::Valid };
+    let message =
+        format!("{} is itself an alias of {target}, which some senders refuse: that is ours to mend", expected.value);
+    let fix = "There is nothing for you to do: the record stays as it is.";
+    Judgement::Warning(RecordError::new(Code::MxTargetIsCname, message, fix))
+}
+
+/// A CNAME record at the name hides its other records.
+fn hidden(expected: &Expected, alias: &str, hosts: &[(u16, &str)]) -> RecordError {
+    let name = &expected.name;
+    let fate = match hosts {
+        [] => format!("{alias} has no mail host, so that mail for {name} is sent to a web server and comes back"),
+        [(_, host)] => format!("mail for {name} goes to {host}, the mail host of {alias}"),
+        [(_, host), ..] => format!("mail for {name} goes to {host} and others, the mail hosts of {alias}"),
+    };
+    let message = format!("{name} is an alias (CNAME) of {alias}, and an alias has no records of its own: {fate}");
+    let fix = format!(
+        "Delete the CNAME record at {name}; for the web site use A and AAAA records, or what your DNS provider calls ALIAS, \
+         ANAME or CNAME flattening. Then: {}",
+        publish(expected)
+    );
+    RecordError::new(Code::CnameAtApex, message, fix)
+}
+
+/// Mail goes to hosts that are not ours.
+fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    if hosts.iter().all(|(_, host)| *host == ".") {
+        let message = format!("{name} says that it takes no mail at all (a null MX record): senders give up at once");
+        let fix = format!("Delete the MX record with the value \".\" at {name}. {}", publish(expected));
+        return RecordError::new(Code::NullMx, message, fix);
+    }
+    let leads_here =
+        |target: &&super::MxTarget| target.cname.as_deref().is_some_and(|to| to.eq_ignore_ascii_case(value));
+    let listed = hosts.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
+    if let Some(target) = sight.mx_targets.iter().find(leads_here) {
+        let host = &target.host;
+        let message = format!(
+            "the MX record of {name} leads to {host}, which is only an alias (CNAME) of {value}: some senders follow that, \
+             others refuse to deliver"
+        );
+        let fix = format!("Change the value of the MX record at {name} from {host} to {value}.");
+        return RecordError::new(Code::MxTargetIsCname, message, fix);
+    }
+    let change = format!("Change the value of the MX record at {name} to {value}.");
+    for (_, host) in hosts {
+        if host.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
+            let message = format!(
+                "the MX record of {name} leads to {host}, where no mail host is: your DNS provider has put your own domain \
+                 behind the value, and mail comes back"
+            );
+            let fix = format!("Write the value with a dot at its end: {value}.");
+            return RecordError::new(Code::TargetSuffixed, message, fix);
+        }
+        if let Some(difference) = difference(host, value) {
+            let message = format!(
+                "the MX record of {name} leads to {host}, which is almost {value}: {difference}; mail for {name} does not \
+                 come here"
+            );
+            return RecordError::new(Code::NearMiss, message, change);
+        }
+    }
+    if let Some((host, to)) = sight.mx_targets.iter().find_map(|t| t.cname.as_deref().map(|to| (&t.host, to))) {
+        let message = format!(
+            "mail for {name} goes to {listed}, not here; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
+        );
+        let fix = format!("To receive here, delete the MX records to {listed}. {}", publish(expected));
+        return RecordError::new(Code::MxTargetIsCname, message, fix);
+    }
+    let message = format!("mail for {name} goes to {listed}, not here");
+    let fix = format!("To receive here, delete the MX records to {listed}. {}", publish(expected));
+    RecordError::new(Code::MxOtherHosts, message, fix)
 }
 
 fn exchanger(record: &RecordData) -> Option<(u16, &str)> {

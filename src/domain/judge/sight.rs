@@ -5,7 +5,6 @@
 use crate::domain::observed::{Answer, RecordData};
 use crate::domain::spf;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// What a check saw for one expected record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,15 +60,6 @@ pub struct MxTarget {
     pub cname: Option<String>,
 }
 
-/// What a resolver still holds of the time before a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Cached<'a> {
-    /// The resolver, and what it holds.
-    pub(super) said: &'a ServerSaid,
-    /// For how long yet.
-    pub(super) remaining: Duration,
-}
-
 impl Sight {
     /// A sight of which there is nothing more to say than the answer.
     pub fn of(answer: Answer) -> Self {
@@ -88,33 +78,5 @@ impl Sight {
     /// The zone's own servers, and what each said.
     pub(super) fn authoritative(&self) -> impl Iterator<Item = &ServerSaid> {
         self.servers.iter().filter(|said| said.authoritative)
-    }
-
-    /// The resolver that holds, longest, something else than what the zone's servers say, where those say something.
-    pub(super) fn still_cached(&self) -> Option<Cached<'_>> {
-        let source = self.authoritative().any(|said| said.answer.is_definite()) && self.answer.is_definite();
-        let differs = |said: &&ServerSaid| {
-            source && !said.authoritative && said.answer.is_definite() && !same(&said.answer, &self.answer)
-        };
-        let cached =
-            self.servers.iter().filter(differs).map(|said| Cached { said, remaining: remaining(&said.answer) });
-        cached.max_by_key(|cached| cached.remaining)
-    }
-}
-
-fn same(one: &Answer, other: &Answer) -> bool {
-    let sorted = |answer: &Answer| {
-        let mut records = answer.records().to_vec();
-        records.sort();
-        records
-    };
-    sorted(one) == sorted(other)
-}
-
-fn remaining(answer: &Answer) -> Duration {
-    match answer {
-        Answer::Found { ttl, .. } => *ttl,
-        Answer::NoRecord { negative_ttl, .. } => negative_ttl.unwrap_or_default(),
-        Answer::Indefinite { .. } => Duration::ZERO,
     }
 }

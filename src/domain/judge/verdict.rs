@@ -1,6 +1,9 @@
 //! One sentence for the whole domain: what is wrong and what to do next, or that all is well.
+//!
+//! Invariant: of several faults the one is told whose mending helps most: required records before others, what is
+//! definite before what nobody could say, a fault that is explained before one that is only seen.
 
-use super::{Evidence, RecordError, RecordStatus, finding};
+use super::{Code, Evidence, RecordError, RecordStatus, finding};
 use crate::clock::Timestamp;
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::status::{Finding, Policy, State, VerifiedStatus};
@@ -16,7 +19,11 @@ pub fn verdict(domain: &str, state: &State, policy: &Policy, expected: &[Expecte
         VerifiedStatus::Pending => pending(domain, state, &seen, &next),
         VerifiedStatus::Verified => verified(domain, state, policy, &seen),
         VerifiedStatus::Failed => match worst(&seen, |e| e.required) {
-            Some(error) => format!("Verification of {domain} failed: {}; mend that and verify again.", error.message),
+            Some(error) => format!(
+                "Verification of {domain} failed: {}; mend that and verify again: {}.",
+                error.message,
+                step(error)
+            ),
             None => format!("Verification of {domain} failed; its records look right now, so verify again."),
         },
     }
@@ -35,20 +42,21 @@ fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &
         );
     };
     let end = state.window_ends_at.map(|end| format!(", and the window ends at {}", moment(end))).unwrap_or_default();
-    format!("{right} of {of} required records are right: {}; {next}{end}.", error.message)
+    format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, step(error))
 }
 
 fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &Evidence)]) -> String {
     if let (Some(deadline), Some(error)) = (state.deadline(policy), worst(seen, |e| e.required)) {
-        let message = &error.message;
-        return format!("{domain} is verified, but {message}; mend that before {} or it fails.", moment(deadline));
+        let (message, step) = (&error.message, step(error));
+        return format!("{domain} is verified, but {message}; {step}, before {} or it fails.", moment(deadline));
     }
     let mx = seen.iter().find(|(expected, _)| expected.purpose == Purpose::Mx);
     let receives = mx.is_some_and(|(_, evidence)| evidence.status == RecordStatus::Valid);
     let can = if receives { "verified: it sends and receives here" } else { "verified for sending" };
-    match seen.iter().find_map(|(_, evidence)| evidence.error.as_ref()) {
+    let error = worst(seen, |_| true).or_else(|| warning(seen));
+    match error {
         None => format!("All is well: {domain} is {can}."),
-        Some(error) => format!("{domain} is {can}, but {}.", error.message),
+        Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, step(error)),
     }
 }
 
@@ -56,9 +64,35 @@ fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &E
 fn worst<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
     let bad = |wanted| {
         let found = seen.iter().filter(|(expected, evidence)| of(expected) && finding(evidence.status) == wanted);
-        found.filter_map(|(_, evidence)| evidence.error.as_ref()).next()
+        found.filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
     };
     bad(Finding::Fault).or_else(|| bad(Finding::Indefinite))
+}
+
+fn warning<'a>(seen: &[(&Expected, &'a Evidence)]) -> Option<&'a RecordError> {
+    seen.iter().filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+}
+
+/// What explains other faults too comes first, what needs nobody to do anything last.
+fn rank(code: Code) -> u8 {
+    match code {
+        Code::DnssecBogus | Code::LameDelegation | Code::CnameAtApex | Code::SuffixDoubled => 0,
+        Code::TargetWithoutKey | Code::StillCached => 5,
+        Code::ResolverFailed => 4,
+        Code::Missing => 3,
+        Code::WrongValue => 2,
+        _ => 1,
+    }
+}
+
+/// The first thing to do, as a part of a sentence.
+fn step(error: &RecordError) -> String {
+    let first = error.fix.split(". ").next().unwrap_or_default().trim_end_matches('.');
+    let mut letters = first.chars();
+    match letters.next() {
+        Some(letter) => format!("{}{}", letter.to_lowercase(), letters.as_str()),
+        None => String::new(),
+    }
 }
 
 fn moment(at: Timestamp) -> String {

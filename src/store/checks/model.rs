@@ -189,7 +189,8 @@ impl World {
             required: vec![Purpose::Dkim],
         };
         let expected = template.records(&row.name, &row.tokens, row.ownership_secret.as_deref());
-        let evidence = expected.iter().map(|record| judge(record, &expected, &self.zone.sight(record))).collect();
+        let evidence =
+            expected.iter().map(|record| judge(record, &expected, &self.zone.sight(record), row.created_at)).collect();
         Report { domain: row.id.clone(), expected, evidence }
     }
 

@@ -1,0 +1,159 @@
+//! The DMARC record: one, with a policy that receivers know, and as strict as asked for or stricter.
+//!
+//! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record); RFC 9989 keeps these rules.
+
+use super::text::{absent, unquoted};
+use super::{Code, Judgement, RecordError, Sight, texts};
+use crate::domain::records::Expected;
+
+/// The policies, from the mildest to the strictest.
+const POLICIES: [&str; 3] = ["none", "quarantine", "reject"];
+
+pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
+    let texts = texts(sight);
+    let name = &expected.name;
+    let found: Vec<&str> = texts.iter().copied().filter(|text| is_dmarc(text)).collect();
+    let record = match found.as_slice() {
+        [record] => *record,
+        [] => match texts.iter().find(|text| is_meant(text)) {
+            Some(text) => return Judgement::Mismatch(unreadable(expected, text)),
+            None => return absent(expected, sight, &texts, is_dmarc),
+        },
+        _ => {
+            let strictest = found.iter().max_by_key(|record| strictness(record)).copied().unwrap_or_default();
+            let message = format!("{name} has {} DMARC records; receivers then use none of them", found.len());
+            let fix =
+                format!("Keep this TXT record at {name} and delete the others that begin with v=DMARC1: {strictest}");
+            return Judgement::Mismatch(RecordError::new(Code::DmarcMultiple, message, fix));
+        }
+    };
+    if let Some(why) = fault(record) {
+        if cut(record, &expected.value) {
+            let message =
+                format!("the DMARC record of {name} ends in the middle, after {} characters: {record}", record.len());
+            let fix = format!("Change the TXT record at {name} to the whole value: {}", expected.value);
+            return Judgement::Mismatch(RecordError::new(Code::TxtTruncated, message, fix));
+        }
+        let fix = format!("Change the TXT record at {name} to: {}", mended(record, &expected.value));
+        let message = format!("the DMARC record of {name} is not valid: {why}");
+        return Judgement::Mismatch(RecordError::new(Code::DmarcInvalid, message, fix));
+    }
+    if strictness(record) < strictness(&expected.value) {
+        let message = format!("the DMARC policy of {name} is weaker than asked for: {record}");
+        let fix = format!("Change the TXT record at {name} to: {}", with_policy(record, policy(&expected.value)));
+        return Judgement::Mismatch(RecordError::new(Code::DmarcWeaker, message, fix));
+    }
+    match passed_over(record) {
+        None => Judgement::Valid,
+        Some(why) => {
+            let message = format!("the DMARC record of {name} holds, but a part of it does not count: {why}");
+            let fix = format!("Correct that tag in the TXT record at {name}, or take it out.");
+            Judgement::Warning(RecordError::new(Code::DmarcInvalid, message, fix))
+        }
+    }
+}
+
+/// A record that receivers take for one: `v=DMARC1` comes first, in just these letters.
+fn is_dmarc(text: &str) -> bool {
+    let tag = text.split(';').next().unwrap_or_default();
+    tag.split_once('=').is_some_and(|(name, value)| name.trim() == "v" && value.trim() == "DMARC1")
+}
+
+/// A record that somebody meant to be one.
+fn is_meant(text: &str) -> bool {
+    let small = text.trim().to_ascii_lowercase();
+    unquoted(text).is_none()
+        && (small.contains("dmarc") && small.contains(['=', ';'])
+            || tags(&small).any(|(n, v)| n == "p" && POLICIES.contains(&v)))
+}
+
+fn unreadable(expected: &Expected, text: &str) -> RecordError {
+    let name = &expected.name;
+    let version = tags(text).find(|(tag, _)| tag.eq_ignore_ascii_case("v"));
+    let why = match version {
+        None => "it does not begin with v=DMARC1;".to_owned(),
+        Some(("v", "DMARC1")) => "v=DMARC1 is not the first tag".to_owned(),
+        Some((tag, value)) => format!("it must begin with v=DMARC1; in just these letters, and has {tag}={value}"),
+    };
+    let message = format!("the DMARC record of {name} is not read by receivers: {why}");
+    let fix = format!("Change the TXT record at {name} to: {}", mended(text, &expected.value));
+    RecordError::new(Code::DmarcInvalid, message, fix)
+}
+
+/// Why receivers take no policy from a record.
+fn fault(record: &str) -> Option<String> {
+    let mut policies = tags(record).filter(|(tag, _)| tag.eq_ignore_ascii_case("p"));
+    let known = |value: &str| POLICIES.iter().any(|policy| policy.eq_ignore_ascii_case(value));
+    match (policies.next(), policies.next()) {
+        (None, _) => Some("it has no policy (p=)".to_owned()),
+        (Some((_, "")), _) => Some("its policy (p=) is empty".to_owned()),
+        (Some((_, value)), _) if !known(value) => {
+            Some(format!("\"{value}\" is no policy that receivers know; they know none, quarantine and reject"))
+        }
+        (Some(_), Some(_)) => Some("it has more than one policy (p=)".to_owned()),
+        (Some(_), None) => {
+            let sub = tags(record).find(|(tag, value)| tag.eq_ignore_ascii_case("sp") && !known(value));
+            sub.map(|(_, value)| format!("\"{value}\" is no policy for subdomains (sp=) that receivers know"))
+        }
+    }
+}
+
+/// What receivers pass over in a record that holds.
+fn passed_over(record: &str) -> Option<String> {
+    let shapeless = record.split(';').map(str::trim).find(|part| !part.is_empty() && !part.contains('='));
+    if let Some(part) = shapeless {
+        return Some(format!("\"{part}\" is no tag=value"));
+    }
+    tags(record).find_map(|(tag, value)| {
+        let good = match tag.to_ascii_lowercase().as_str() {
+            "adkim" | "aspf" => ["r", "s"].iter().any(|mode| mode.eq_ignore_ascii_case(value)),
+            "pct" => value.parse::<u8>().is_ok_and(|percent| percent <= 100),
+            "rua" | "ruf" => value.split(',').all(|uri| uri.trim().to_ascii_lowercase().starts_with("mailto:")),
+            _ => true,
+        };
+        (!good).then(|| format!("{tag}={value}"))
+    })
+}
+
+/// The record with what is wrong put right, and the rest kept.
+fn mended(record: &str, wanted: &str) -> String {
+    let known = |value: &str| POLICIES.iter().any(|policy| policy.eq_ignore_ascii_case(value));
+    let policy = tags(record).find(|(tag, value)| tag.eq_ignore_ascii_case("p") && known(value));
+    let policy = policy.map_or_else(|| policy_of(wanted), |(_, value)| value.to_ascii_lowercase());
+    with_policy(record, &policy)
+}
+
+/// `v` first, then the policy, then what else can be read.
+fn with_policy(record: &str, policy: &str) -> String {
+    let known = |value: &str| POLICIES.iter().any(|policy| policy.eq_ignore_ascii_case(value));
+    let keep = |(tag, value): &(&str, &str)| match tag.to_ascii_lowercase().as_str() {
+        "v" | "p" | "" => false,
+        "sp" | "np" => known(value),
+        _ => !value.is_empty(),
+    };
+    let mut all = vec!["v=DMARC1".to_owned(), format!("p={policy}")];
+    all.extend(tags(record).filter(keep).map(|(tag, value)| format!("{tag}={value}")));
+    format!("{};", all.join("; "))
+}
+
+fn policy(record: &str) -> &str {
+    tags(record).find(|(tag, _)| tag.eq_ignore_ascii_case("p")).map_or("none", |(_, value)| value)
+}
+
+fn policy_of(record: &str) -> String {
+    policy(record).to_ascii_lowercase()
+}
+
+fn strictness(record: &str) -> Option<usize> {
+    POLICIES.iter().position(|known| known.eq_ignore_ascii_case(policy(record)))
+}
+
+fn tags(record: &str) -> impl Iterator<Item = (&str, &str)> {
+    record.split(';').filter_map(|tag| tag.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+}
+
+/// Cut inside a word of the value that was asked for, or at the length of one string.
+fn cut(record: &str, wanted: &str) -> bool {
+    let inside = wanted.strip_prefix(record).is_some_and(|rest| !rest.is_empty() && !rest.starts_with([';', ' ']));
+    (inside && !record.ends_with(['=', ' '])) || record.len() == 255
+}

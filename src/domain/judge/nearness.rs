@@ -1,0 +1,101 @@
+//! How near a value is to the one that belongs there: typing errors, and where they are.
+//!
+//! Invariant: a difference shown is the whole difference; values that differ in more than a few characters are not near.
+
+/// Edits between two texts that are still a typing error.
+const MOST_EDITS: usize = 3;
+
+/// Where `found` differs from `wanted`, said in words, if they are near one another but not equal. Case does not count.
+pub(super) fn difference(found: &str, wanted: &str) -> Option<String> {
+    let fold = |text: &str| text.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<char>>();
+    let (a, b) = (fold(found), fold(wanted));
+    // In a short value a few edits are another value.
+    let most = MOST_EDITS.min(b.len() / 6);
+    if a == b || a.len().abs_diff(b.len()) > most || distance(&a, &b) > most {
+        return None;
+    }
+    let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
+    let tail = |text: &[char]| text.iter().skip(start).copied().collect::<Vec<char>>();
+    let (a_tail, b_tail) = (tail(&a), tail(&b));
+    let end = a_tail.iter().rev().zip(b_tail.iter().rev()).take_while(|(x, y)| x == y).count();
+    let middle = |text: &str, length: usize| {
+        text.chars().skip(start).take(length.saturating_sub(start + end)).collect::<String>()
+    };
+    let (has, lacks) = (middle(found, a.len()), middle(wanted, b.len()));
+    let before: String = wanted.chars().take(start).collect();
+    let place = match before.chars().count() {
+        0 => "at the beginning".to_owned(),
+        length => format!("after \"{}\"", before.chars().skip(length.saturating_sub(12)).collect::<String>()),
+    };
+    Some(match (has.is_empty(), lacks.is_empty()) {
+        (true, _) => format!("{} is lacking {place}", shown(&lacks)),
+        (_, true) => format!("{} is too much {place}", shown(&has)),
+        _ => format!("{} stands where {} belongs, {place}", shown(&has), shown(&lacks)),
+    })
+}
+
+fn shown(text: &str) -> String {
+    match text {
+        " " => "a space".to_owned(),
+        _ => format!("\"{text}\""),
+    }
+}
+
+/// The least number of insertions, deletions, replacements and swaps of neighbours (optimal string alignment).
+fn distance(a: &[char], b: &[char]) -> usize {
+    let mut before: Vec<usize> = Vec::new();
+    let mut last: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut row = vec![i + 1];
+        for (j, y) in b.iter().enumerate() {
+            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
+            let mut least = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
+            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
+            if swapped {
+                least = least.min(at(&before, j - 1) + 1);
+            }
+            row.push(least);
+        }
+        before = std::mem::replace(&mut last, row);
+    }
+    last.last().copied().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_difference_is_shown() {
+        let wanted = "t1.dkim.amazonses.com";
+        let said = |found: &str| difference(found, wanted).unwrap();
+        assert_eq!(said("t1.dkim.amazonses.co"), "\"m\" is lacking after \"amazonses.co\"");
+        assert_eq!(said("t1.dkim.amazonsess.com"), "\"s\" is too much after \"im.amazonses\"");
+        assert_eq!(
+            said("t1.dkim.amazonzes.com"),
+            "\"z\" stands where \"s\" belongs, after \"dkim.amazon\"".replace("dkim.amazon", ".dkim.amazon")
+        );
+        assert_eq!(said("t1.dkim.amaoznses.com"), "\"oz\" stands where \"zo\" belongs, after \"t1.dkim.ama\"");
+        assert_eq!(said("1.dkim.amazonses.com"), "\"t\" is lacking at the beginning");
+        assert_eq!(difference("T1.dkim.AMAZONSES.com", wanted), None);
+        assert_eq!(difference("elsewhere.example", wanted), None);
+        assert_eq!(difference("b", "a"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn one_edit_is_near_and_distance_is_symmetric(at in 0usize..21, other in "[a-z.]{0,30}", letter in "[A-Z_]") {
+            let wanted = "t1.dkim.amazonses.com";
+            let mut typed: Vec<char> = wanted.chars().collect();
+            typed.remove(at);
+            let lacking: String = typed.iter().collect();
+            prop_assert!(difference(&lacking, wanted).is_some());
+            typed.insert(at, letter.chars().next().unwrap());
+            let wrong: String = typed.iter().collect();
+            prop_assert_eq!(difference(&wrong, wanted).is_none(), wrong.eq_ignore_ascii_case(wanted));
+            let chars = |text: &str| text.chars().collect::<Vec<_>>();
+            prop_assert_eq!(distance(&chars(&other), &chars(wanted)), distance(&chars(wanted), &chars(&other)));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! What the name servers have to do with it: they disagree, are not responsible, are silent, or remember.
+//!
+//! Invariant: nothing here makes a record right or wrong; it explains why nobody could say, or warns of a right one that
+//! not everybody sees yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
+
+use super::{Code, RecordError, ServerSaid, Sight};
+use crate::clock::Timestamp;
+use crate::domain::observed::{Answer, Indefinite};
+use crate::domain::records::Expected;
+use std::time::Duration;
+
+/// Why there is no definite answer.
+pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite) -> RecordError {
+    let name = &expected.name;
+    if sight.bogus {
+        return RecordError::new(
+            Code::DnssecBogus,
+            format!(
+                "the DNSSEC signatures of {name} do not hold, so that everybody who checks them sees nothing of the zone at all"
+            ),
+            "At your registrar, delete the DS record of the domain, or replace it by the one that your DNS provider shows now; \
+             this often happens after a change of DNS provider.",
+        );
+    }
+    if let Indefinite::Disagreement(lines) = reason {
+        let said: Vec<String> = match sight.authoritative().filter(|said| said.answer.is_definite()).count() {
+            0 | 1 => lines.clone(),
+            _ => sight.authoritative().filter(|said| said.answer.is_definite()).map(line).collect(),
+        };
+        return RecordError::new(
+            Code::ServersDisagree,
+            format!("the name servers do not agree about {name}: {}", said.join("; ")),
+            "Wait until the change has reached every name server of your zone; if they still differ after an hour, tell your \
+             DNS provider, and see at your registrar whether the domain is delegated to an old provider too.",
+        );
+    }
+    if let Some(error) = lame(expected, sight) {
+        return error;
+    }
+    let silent: Vec<String> = sight.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
+    let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
+    RecordError::new(
+        Code::ResolverFailed,
+        format!("the DNS gave no definite answer for {name}: {reason}{who}"),
+        "Nothing to do if this passes: the check is repeated. If it stays, see whether the name servers of your zone answer, \
+         and whether its DNSSEC is in order.",
+    )
+}
+
+/// A warning about a record that is right: `None` when there is nothing to warn of.
+pub(super) fn reservation(
+    expected: &Expected,
+    sight: &Sight,
+    is_right: impl Fn(&Answer) -> bool,
+    now: Timestamp,
+) -> Option<RecordError> {
+    let remembers = |said: &&ServerSaid| !said.authoritative && said.answer.is_definite() && !is_right(&said.answer);
+    let source = sight.authoritative().any(|said| said.answer.is_definite());
+    let held = sight.servers.iter().filter(remembers).max_by_key(|said| remaining(&said.answer));
+    if let Some(held) = held.filter(|_| source) {
+        let left = remaining(&held.answer);
+        let who = held.who();
+        let old = match held.answer.records().first() {
+            Some(record) => format!("still has what was there before, {record}"),
+            None => "still holds that there is nothing".to_owned(),
+        };
+        let seconds = left.as_secs();
+        let message = format!(
+            "{} is right at the source, but the resolver {who} {old}, for {seconds} seconds yet",
+            expected.name
+        );
+        let fix = "Nothing to do: caches forget it by themselves, and then everybody sees the change.";
+        let error = RecordError::new(Code::StillCached, message, fix);
+        return Some(RecordError { expected_visible_at: Some(now.after(left)), ..error });
+    }
+    lame(expected, sight)
+}
+
+/// A server that the zone is delegated to says that it is not responsible.
+fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+    // A server knows nothing of the end of an alias that leaves its zones, and is not to blame for it.
+    if !sight.answer.aliases().is_empty() {
+        return None;
+    }
+    let is_lame = |said: &&ServerSaid| {
+        matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame | Indefinite::Refused, .. })
+    };
+    let lame: Vec<String> = sight.authoritative().filter(is_lame).map(ServerSaid::who).collect();
+    if lame.is_empty() {
+        return None;
+    }
+    let all = lame.len() == sight.authoritative().count();
+    let listed = lame.join(", ");
+    let fate = if all { "nobody can look anything up there" } else { "look-ups that meet them fail or take long" };
+    let message = format!(
+        "the zone of {} is delegated to {listed}, and these say that they are not responsible: {fate}",
+        expected.name
+    );
+    let fix = format!(
+        "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there. They must be \
+         the ones that your DNS provider shows for this zone."
+    );
+    Some(RecordError::new(Code::LameDelegation, message, fix))
+}
+
+fn remaining(answer: &Answer) -> Duration {
+    match answer {
+        Answer::Found { ttl, .. } => *ttl,
+        Answer::NoRecord { negative_ttl, .. } => negative_ttl.unwrap_or_default(),
+        Answer::Indefinite { .. } => Duration::ZERO,
+    }
+}
+
+fn line(said: &ServerSaid) -> String {
+    let who = said.who();
+    match &said.answer {
+        Answer::Indefinite { reason, .. } => format!("{who}: {reason}"),
+        answer => {
+            let records: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
+            if records.is_empty() { format!("{who} has none") } else { format!("{who} has {}", records.join(", ")) }
+        }
+    }
+}

@@ -1,0 +1,229 @@
+//! The SPF record: does it let our servers send, and can receivers use it at all?
+//!
+//! Invariant: there is never more than one record to publish; what is offered can be read, and keeps what was there.
+//! RFC 7208 §3.2 (one record), §4.5 (which TXT is one), §4.6.4 (limits), §5.1 (nothing counts after `all`).
+
+use super::text::absent;
+use super::{Code, Judgement, RecordError, Sight, texts};
+use crate::domain::records::Expected;
+use crate::domain::spf::{
+    Fault, IncludeFault, LOOKUP_LIMIT, Record, Report, Step, SyntaxError, VOID_LIMIT, is_spf, merge, strings,
+};
+use std::collections::BTreeSet;
+
+/// The longest value that stands in one string of a TXT record.
+const ONE_STRING: usize = 255;
+
+/// An SPF record will do when it lets all those send that the expected one lets, in any order, beside others or by way
+/// of others, and receivers can evaluate it.
+pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
+    let texts = texts(sight);
+    let found: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
+    let error = match found.as_slice() {
+        [] => return absent(expected, sight, &texts, is_spf),
+        [record] => one(expected, record, sight.spf.as_ref()),
+        _ => Some(several(expected, &found)),
+    };
+    error.map_or(Judgement::Valid, Judgement::Mismatch)
+}
+
+fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
+    let name = &expected.name;
+    let parsed = match Record::parse(record) {
+        Ok(parsed) => parsed,
+        Err(error) if cut(record, &expected.value) => return Some(truncated(expected, record, Some(&error))),
+        Err(error) => return Some(syntax(expected, record, &error)),
+    };
+    let lacking = lacking(expected, &parsed, report);
+    if !lacking.is_empty() {
+        if cut(record, &expected.value) {
+            return Some(truncated(expected, record, None));
+        }
+        return Some(missing_include(expected, record, &lacking, report));
+    }
+    let report = report?;
+    if let Some(Fault::Include { path, domain, why }) = &report.fault {
+        return Some(broken_include(expected, path, domain, why));
+    }
+    if report.lookups > LOOKUP_LIMIT {
+        let message = format!(
+            "the SPF record of {name} makes receivers look up {} names, and they stop after {LOOKUP_LIMIT}: none of it then \
+             counts; most is spent by {}",
+            count(report),
+            steps(&report.costliest_chain, " → ")
+        );
+        let fix = format!(
+            "Remove from the record what no longer sends for you, or have its provider give you a shorter one. This is what \
+             each term costs: {}. Bring the sum down to {LOOKUP_LIMIT}.",
+            steps(&report.costs, ", ")
+        );
+        return Some(RecordError::new(Code::SpfLookupLimit, message, fix));
+    }
+    if report.void_lookups.len() > VOID_LIMIT {
+        let names = report.void_lookups.join(", ");
+        let message = format!(
+            "the SPF record of {name} makes receivers look up {} names that do not exist, and they put up with {VOID_LIMIT}: \
+             none of the record then counts",
+            report.void_lookups.len()
+        );
+        let fix = format!("Remove the terms that lead to these names, which have no records: {names}.");
+        return Some(RecordError::new(Code::SpfVoidLookups, message, fix));
+    }
+    None
+}
+
+/// The terms of the expected record that let nobody pass here, nor by way of an include.
+fn lacking(expected: &Expected, parsed: &Record, report: Option<&Report>) -> Vec<String> {
+    let own: BTreeSet<String> = parsed.directives().map(|(term, ..)| term.normal()).collect();
+    let wanted = Record::parse(&expected.value).map(|record| record.directives().map(|(t, ..)| t.normal()).collect());
+    let wanted: Vec<String> = wanted.unwrap_or_default();
+    let there = |term: &String| own.contains(term) || report.is_some_and(|report| report.passes.contains(term));
+    wanted.into_iter().filter(|term| !there(term)).collect()
+}
+
+fn missing_include(expected: &Expected, record: &str, lacking: &[String], report: Option<&Report>) -> RecordError {
+    let name = &expected.name;
+    let lacking = lacking.join(" ");
+    let after_all = record.to_ascii_lowercase().contains(&lacking);
+    let message = match after_all {
+        true => {
+            format!("the SPF record of {name} does not allow our servers: {lacking} stands where it does not count")
+        }
+        false => format!("the SPF record of {name} does not allow our servers: {lacking} is not in it"),
+    };
+    // An `include=` is a modifier that nobody knows, and passed over.
+    let equals: Vec<&str> = record.split(' ').filter(|t| t.to_ascii_lowercase().starts_with("include=")).collect();
+    let note = match (equals.as_slice(), report) {
+        ([wrong, ..], _) => format!("\"{wrong}\" must be written with a colon. "),
+        (_, Some(report)) if report.lookups >= LOOKUP_LIMIT => format!(
+            "It already costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out what no longer sends for you. ",
+            count(report)
+        ),
+        _ => String::new(),
+    };
+    let kept: Vec<&str> = record.split(' ').filter(|term| !equals.contains(term)).collect();
+    let respelt: Vec<String> = equals.iter().map(|term| term.replacen('=', ":", 1)).collect();
+    let respelt = format!("v=spf1 {}", respelt.join(" "));
+    let mut records = vec![kept.join(" ")];
+    if Record::parse(&respelt).is_ok() {
+        records.push(respelt);
+    }
+    let records: Vec<&str> = records.iter().map(String::as_str).collect();
+    let fix = format!(
+        "{note}Change the TXT record at {name}, keeping it one, to: {}",
+        value(&merge(&records, &expected.value))
+    );
+    RecordError::new(Code::SpfMissingInclude, message, fix)
+}
+
+fn several(expected: &Expected, found: &[&str]) -> RecordError {
+    let name = &expected.name;
+    let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
+    let readable: Vec<&str> = found.iter().copied().filter(|record| Record::parse(record).is_ok()).collect();
+    let merged = value(&merge(&readable, &expected.value));
+    let lost: Vec<&str> = found.iter().copied().filter(|record| !readable.contains(record)).collect();
+    let note = match lost.as_slice() {
+        [] => String::new(),
+        lost => format!(" (what could not be read is left out: {})", lost.join("; ")),
+    };
+    RecordError::new(
+        Code::SpfMultiple,
+        message,
+        format!("Delete all of them and publish this one TXT record at {name} instead{note}: {merged}"),
+    )
+}
+
+fn syntax(expected: &Expected, record: &str, error: &SyntaxError) -> RecordError {
+    let name = &expected.name;
+    let message = format!("the SPF record of {name} cannot be read, and receivers use nothing of it: {error}");
+    // Term by term, until what is left can be read.
+    let mut text = record.to_owned();
+    let mut error = Some(error.clone());
+    for _ in 0..record.split(' ').count() {
+        let Some(SyntaxError { position, term, instead, .. }) = &error else { break };
+        let before: String = text.chars().take(position - 1).collect();
+        let after: String = text.chars().skip(position - 1 + term.chars().count()).collect();
+        let instead = instead.as_deref().unwrap_or_default();
+        // A space after the colon cuts a value off.
+        let (instead, after) = match (term.ends_with(':'), after.trim_start().split(' ').next()) {
+            (true, Some(cut)) if !cut.is_empty() && Record::parse(&format!("v=spf1 {term}{cut}")).is_ok() => {
+                (format!("{term}{cut}"), after.trim_start().chars().skip(cut.chars().count()).collect())
+            }
+            _ => (instead.to_owned(), after),
+        };
+        text = format!("{before}{instead}{after}");
+        error = Record::parse(&text).err();
+    }
+    let mended = match error {
+        None => merge(&[&text], &expected.value),
+        Some(_) => expected.value.clone(),
+    };
+    let fix = format!("Change the TXT record at {name}, keeping it one, to: {}", value(&mended));
+    RecordError::new(Code::SpfSyntax, message, fix)
+}
+
+fn broken_include(expected: &Expected, path: &[String], domain: &str, why: &IncludeFault) -> RecordError {
+    let name = &expected.name;
+    let what = match why {
+        IncludeFault::NoRecord => format!("{domain} has no SPF record"),
+        IncludeFault::Several => format!("{domain} has more than one SPF record"),
+        IncludeFault::Syntax(error) => format!("the SPF record of {domain} cannot be read: {error}"),
+        IncludeFault::Loop => format!("{domain} leads back to itself"),
+    };
+    let way = path.join(" → ");
+    let first = path.first().map(String::as_str).unwrap_or_default();
+    let message = format!(
+        "the SPF record of {name} leads to one that cannot be used, and then none of it counts: {what} ({way})"
+    );
+    let fix = format!(
+        "Take \"{first}\" out of the TXT record at {name} if it no longer sends for you; otherwise tell its provider."
+    );
+    RecordError::new(Code::SpfBrokenInclude, message, fix)
+}
+
+fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> RecordError {
+    let name = &expected.name;
+    let length = record.len();
+    let message = format!("the SPF record of {name} ends in the middle, after {length} characters: it was cut off");
+    let readable = match error {
+        // The last word is what was cut.
+        Some(_) => record.rsplit_once(' ').map_or(record, |(whole, _)| whole),
+        None => record,
+    };
+    let merged = match Record::parse(readable) {
+        Ok(_) => merge(&[readable], &expected.value),
+        Err(_) => expected.value.clone(),
+    };
+    let fix = format!(
+        "Publish the whole value at {name}: one string holds {ONE_STRING} characters, a longer one goes into several strings of \
+         the same record. What is known of it, with our part: {}",
+        value(&merged)
+    );
+    RecordError::new(Code::TxtTruncated, message, fix)
+}
+
+/// Cut at the length of one string, or somewhere inside a word of the value that was asked for.
+fn cut(record: &str, wanted: &str) -> bool {
+    let ended = Record::parse(record).is_ok_and(|r| r.all().is_some() || r.redirect().is_some());
+    let inside = wanted.strip_prefix(record).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(' '));
+    (record.len() == ONE_STRING && !ended) || inside
+}
+
+/// A value as it is typed; in strings where it is too long for one.
+fn value(text: &str) -> String {
+    if text.len() <= ONE_STRING {
+        return text.to_owned();
+    }
+    let parts: Vec<String> = strings(text).into_iter().map(|part| format!("\"{part}\"")).collect();
+    format!("{} (one record; in several strings, since one holds only {ONE_STRING} characters)", parts.join(" "))
+}
+
+fn count(report: &Report) -> String {
+    // The count of an endless tree stops somewhere.
+    let more = if report.lookups >= 40 { "more than " } else { "" };
+    format!("{more}{}", report.lookups)
+}
+
+fn steps(steps: &[Step], between: &str) -> String {
+    steps.iter().map(|step| format!("{} ({})", step.term, step.lookups)).collect::<Vec<_>>().join(between)
+}

@@ -1,0 +1,180 @@
+//! Faults that are explained by more than the answer: what was asked beside it, and who said what.
+
+use super::*;
+
+const SECOND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 54)), 53);
+
+fn error(position: usize, sight: &Sight) -> RecordError {
+    let all = expected();
+    judge(&all[position], &all, sight, NOW).error.unwrap()
+}
+
+fn cname(target: &str) -> Sight {
+    found(vec![RecordData::Cname(target.into())])
+}
+
+fn said(server: SocketAddr, authoritative: bool, answer: Answer) -> ServerSaid {
+    let name = authoritative.then(|| format!("ns{}.dns.example", server.ip().to_string().split_at(8).1));
+    ServerSaid { server, name, authoritative, answer }
+}
+
+#[test]
+fn a_typing_error_is_shown() {
+    let near = cname("t1.dkim.amazonse.com");
+    assert_eq!(short(0, &near), "mismatch:near_miss");
+    assert!(
+        error(0, &near).message.ends_with("\"s\" is lacking after \"kim.amazonse\""),
+        "{}",
+        error(0, &near).message
+    );
+    assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.de")])), "mismatch:near_miss");
+    assert_eq!(short(0, &cname("\"t1.dkim.amazonses.com\"")), "mismatch:quoted_twice");
+    assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.dev.acme.com")])), "mismatch:target_suffixed");
+}
+
+#[test]
+fn the_domain_appended_twice_is_looked_for() {
+    let doubled = |answer: Sight| Sight { doubled: Some(answer.answer), ..nothing(vec![]) };
+    let seen = doubled(cname("t1.dkim.amazonses.com"));
+    assert_eq!(short(0, &seen), "missing:suffix_doubled");
+    let error = error(0, &seen);
+    assert!(error.message.contains("stands at t1._domainkey.acme.com.acme.com:"), "{}", error.message);
+    assert!(error.fix.contains("to t1._domainkey, without the domain"), "{}", error.fix);
+    // A wildcard that answers anything explains nothing.
+    assert_eq!(short(0, &doubled(cname("parking.example"))), "missing:missing");
+    assert_eq!(short(3, &doubled(mx(&[(10, "smtp.inboxlayer.dev")]))), "missing:suffix_doubled");
+    assert_eq!(short(4, &doubled(txt(&["v=spf1 -all"]))), "missing:suffix_doubled");
+    assert_eq!(short(5, &doubled(txt(&["v=DMARC1; p=none"]))), "missing:suffix_doubled");
+    assert_eq!(short(6, &doubled(txt(&["s3cret"]))), "missing:suffix_doubled");
+    assert_eq!(short(6, &doubled(txt(&["other"]))), "missing:missing");
+}
+
+#[test]
+fn a_key_that_is_missing_is_ours_to_mend() {
+    let with = |target: Sight| Sight { target: Some(target.answer), ..cname("t1.dkim.amazonses.com") };
+    assert_eq!(short(0, &with(txt(&["v=DKIM1; k=rsa; p=MIIB"]))), "valid");
+    assert_eq!(short(0, &with(nothing(vec![]))), "valid:target_without_key");
+    assert_eq!(short(0, &with(txt(&["v=DKIM1; p="]))), "valid:target_without_key");
+    assert_eq!(short(0, &with(silent(Indefinite::Timeout))), "valid");
+    assert!(fix(0, &with(nothing(vec![]))).starts_with("There is nothing for you to do"));
+}
+
+#[test]
+fn values_cut_off_are_told_from_wrong_ones() {
+    assert_eq!(short(4, &txt(&["v=spf1 include:amazonses.c"])), "mismatch:txt_truncated");
+    assert_eq!(short(5, &txt(&["v=DMARC1; p=no"])), "mismatch:txt_truncated");
+    for end in ["include:ab", "ip4:192.0."] {
+        let cut = format!("v=spf1 {}{end}", "ip4:192.0.2.1 ".repeat(17));
+        assert_eq!((cut.len(), short(4, &txt(&[&cut])).as_str()), (255, "mismatch:txt_truncated"));
+        assert!(fix(4, &txt(&[&cut])).contains("include:amazonses.com"), "{}", fix(4, &txt(&[&cut])));
+    }
+    assert_eq!(short(6, &txt(&["s3cre"])), "missing:missing");
+}
+
+#[test]
+fn what_stands_before_an_mx_record() {
+    let alias = |sight: Sight| match sight.answer {
+        Answer::Found { records, ttl, server, authenticated, .. } => {
+            Sight::of(Answer::Found { records, aliases: vec!["host.example".into()], ttl, server, authenticated })
+        }
+        Answer::NoRecord { nxdomain, negative_ttl, server, .. } => {
+            Sight::of(Answer::NoRecord { nxdomain, aliases: vec!["host.example".into()], negative_ttl, server })
+        }
+        answer => Sight::of(answer),
+    };
+    assert_eq!(short(3, &alias(nothing(vec![]))), "mismatch:cname_at_apex");
+    assert!(error(3, &alias(nothing(vec![]))).message.contains("is sent to a web server and comes back"));
+    let theirs = alias(mx(&[(10, "mx.host.example")]));
+    assert_eq!(short(3, &theirs), "mismatch:cname_at_apex");
+    assert!(error(3, &theirs).message.contains("mail for acme.com goes to mx.host.example"));
+    assert_eq!(short(4, &alias(nothing(vec![]))), "missing:cname_at_apex");
+
+    let target = |host: &str, to: &str| MxTarget { host: host.into(), cname: Some(to.into()) };
+    let by_name = |to: &str| Sight { mx_targets: vec![target("mail.acme.com", to)], ..mx(&[(10, "mail.acme.com")]) };
+    assert_eq!(short(3, &by_name("smtp.inboxlayer.dev")), "mismatch:mx_target_is_cname");
+    assert!(fix(3, &by_name("smtp.inboxlayer.dev")).contains("from mail.acme.com to smtp.inboxlayer.dev"));
+    assert_eq!(short(3, &by_name("elsewhere.example")), "mismatch:mx_target_is_cname");
+    let ours = "smtp.inboxlayer.dev";
+    let aliased = Sight { mx_targets: vec![target(ours, "lb.example")], ..mx(&[(10, ours)]) };
+    assert_eq!(short(3, &aliased), "valid:mx_target_is_cname");
+}
+
+#[test]
+fn dmarc_records_that_nobody_reads() {
+    for bad in [
+        "p=none; v=DMARC1",
+        "v=dmarc1; p=none",
+        "v=DMARC; p=reject",
+        "DMARC1; p=none",
+        "v=DMARC1; p=",
+        "v=DMARC1; p=none; p=reject",
+        "v=DMARC1; p=none; sp=all",
+        "v=DMARC1 p=none",
+    ] {
+        assert_eq!(short(5, &txt(&[bad])), "mismatch:dmarc_invalid", "{bad}");
+        let mended = fix(5, &txt(&[bad])).split_once(" to: ").unwrap().1.to_owned();
+        assert_eq!(short(5, &txt(&[&mended])), "valid", "{bad} {mended}");
+    }
+    assert!(
+        fix(5, &txt(&["v=dmarc1; p=reject; rua=mailto:a@acme.com"]))
+            .ends_with("v=DMARC1; p=reject; rua=mailto:a@acme.com;")
+    );
+    assert!(fix(5, &txt(&["v=DMARC1; p=none", "v=DMARC1; p=reject"])).ends_with(": v=DMARC1; p=reject"));
+}
+
+#[test]
+fn nobody_can_say_and_why() {
+    let bogus = Sight { bogus: true, ..silent(Indefinite::ServFail) };
+    assert_eq!(short(0, &bogus), "unknown:dnssec_bogus");
+    let disagree = Sight {
+        servers: vec![
+            said(SERVER, true, cname("t1.dkim.amazonses.com").answer),
+            said(SECOND, true, nothing(vec![]).answer),
+        ],
+        ..silent(Indefinite::Disagreement(vec!["a has b".into()]))
+    };
+    assert_eq!(short(0, &disagree), "unknown:servers_disagree");
+    assert!(
+        error(0, &disagree).message.ends_with(
+            "ns53.dns.example (192.0.2.53) has t1.dkim.amazonses.com; ns54.dns.example (192.0.2.54) has none"
+        ),
+        "{}",
+        error(0, &disagree).message
+    );
+    let refused = Answer::indefinite(Indefinite::Refused, Some(SECOND));
+    let lame = Sight { servers: vec![said(SECOND, true, refused.clone())], ..silent(Indefinite::ServFail) };
+    assert_eq!(short(0, &lame), "unknown:lame_delegation");
+    let timeout = Answer::indefinite(Indefinite::Timeout, Some(SECOND));
+    let late = Sight { servers: vec![said(SECOND, true, timeout)], ..silent(Indefinite::ServFail) };
+    assert_eq!(short(0, &late), "unknown:resolver_failed");
+    assert!(error(0, &late).message.contains("SERVFAIL (ns54.dns.example (192.0.2.54): no answer in time)"));
+    // One of two: what is right stays right.
+    let servers = vec![said(SERVER, true, right(0).answer), said(SECOND, true, refused)];
+    assert_eq!(short(0, &Sight { servers, ..right(0) }), "valid:lame_delegation");
+}
+
+#[test]
+fn a_change_that_is_still_cached_says_until_when() {
+    let resolver = |answer: Answer| said(SECOND, false, answer);
+    let with = |cached: Sight| Sight {
+        servers: vec![said(SERVER, true, right(0).answer), resolver(cached.answer)],
+        ..right(0)
+    };
+    assert_eq!(short(0, &with(right(0))), "valid");
+    let negative = error(0, &with(nothing(vec![])));
+    assert_eq!(negative.code, Code::StillCached);
+    assert_eq!(negative.expected_visible_at, Some(NOW.after(Duration::from_secs(300))));
+    assert!(negative.message.contains("for 300 seconds yet"), "{}", negative.message);
+    let old = error(0, &with(cname("old.example")));
+    assert_eq!(old.expected_visible_at, Some(NOW.after(Duration::from_secs(60))));
+    assert!(old.message.contains("192.0.2.54 still has what was there before, old.example"), "{}", old.message);
+    // Other texts beside it may come and go.
+    let other = Sight {
+        servers: vec![
+            said(SERVER, true, right(4).answer),
+            resolver(txt(&["x", "v=spf1 include:amazonses.com ~all"]).answer),
+        ],
+        ..right(4)
+    };
+    assert_eq!(short(4, &other), "valid");
+}

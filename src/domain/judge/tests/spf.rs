@@ -1,0 +1,160 @@
+//! SPF: what is judged, and that what is offered can be read and holds.
+
+use super::*;
+use crate::domain::spf::{Evaluation, Record};
+use proptest::prelude::*;
+
+/// An SPF record with the records that it leads to, each `name text`; what is not there does not exist.
+fn evaluated(record: &str, others: &[(&str, &str)]) -> Sight {
+    let mut evaluation = Evaluation::new("acme.com", record);
+    loop {
+        let questions = evaluation.questions();
+        if questions.is_empty() {
+            return Sight { spf: Some(evaluation.report()), ..txt(&[record]) };
+        }
+        for (name, record_type) in questions {
+            let text = others.iter().find(|(other, _)| *other == name);
+            let answer = text.map_or_else(|| nothing(vec![]).answer, |(_, text)| txt(&[text]).answer);
+            evaluation.feed(&name, record_type, answer);
+        }
+    }
+}
+
+fn offered(sight: &Sight) -> String {
+    fix(4, sight).rsplit(": ").next().unwrap().to_owned()
+}
+
+const SES: (&str, &str) = ("amazonses.com", "v=spf1 ip4:199.255.192.0/22 -all");
+
+#[test]
+fn records_that_will_do_and_that_will_not() {
+    for good in [
+        "v=spf1 include:amazonses.com ~all",
+        "v=spf1 include:amazonses.com -all",
+        "V=SPF1 mx +include:AmazonSES.com ip4:192.0.2.0/24 ?all",
+        "v=spf1 include:amazonses.com",
+    ] {
+        assert_eq!(short(4, &txt(&["google-site-verification=1", good])), "valid", "{good}");
+        assert_eq!(short(4, &evaluated(good, &[SES])), "valid", "{good}");
+    }
+    for bad in ["v=spf1 ~all", "v=spf1 -all include:amazonses.com", "v=spf1 -include:amazonses.com ~all", "v=spf1"] {
+        assert_eq!(short(4, &txt(&[bad])), "mismatch:spf_missing_include", "{bad}");
+        assert_eq!(short(4, &txt(&[&offered(&txt(&[bad]))])), "valid", "{bad}");
+    }
+    assert_eq!(
+        offered(&txt(&["v=spf1 mx include:_spf.google.com -all"])),
+        "v=spf1 mx include:_spf.google.com include:amazonses.com -all"
+    );
+    assert_eq!(offered(&txt(&["v=spf1 redirect=x.example"])), "v=spf1 include:amazonses.com redirect=x.example");
+    assert_eq!(offered(&txt(&["v=spf1 include=amazonses.com mx ~all"])), "v=spf1 mx include:amazonses.com ~all");
+    assert_eq!(offered(&txt(&["v=spf1 mx ~all", "v=spf1 a mx -all"])), "v=spf1 mx a include:amazonses.com ~all");
+    assert_eq!(short(4, &txt(&["v=spf1 mx ~all", "v=spf1 include:amazonses.com ~all"])), "mismatch:spf_multiple");
+    assert_eq!(short(4, &txt(&["\"v=spf1 include:amazonses.com ~all\""])), "mismatch:quoted_twice");
+    assert_eq!(short(4, &txt(&["v=spf10 include:amazonses.com", "hello"])), "missing:missing");
+    assert_eq!(short(4, &nothing(vec![])), "missing:missing");
+}
+
+#[test]
+fn ours_may_be_included_by_way_of_another_record() {
+    let by_way = ("_spf.acme.com", "v=spf1 include:amazonses.com ~all");
+    assert_eq!(short(4, &evaluated("v=spf1 include:_spf.acme.com -all", &[by_way, SES])), "valid");
+    assert_eq!(short(4, &evaluated("v=spf1 redirect=_spf.acme.com", &[by_way, SES])), "valid");
+    // A match there is no pass here.
+    assert_eq!(
+        short(4, &evaluated("v=spf1 ?include:_spf.acme.com -all", &[by_way, SES])),
+        "mismatch:spf_missing_include"
+    );
+}
+
+#[test]
+fn syntax_errors_have_a_position_and_are_mended() {
+    for (bad, position, mended) in [
+        ("v=spf1 include:amazonses.com ipv4:192.0.2.1 ~all", 30, "v=spf1 include:amazonses.com ip4:192.0.2.1 ~all"),
+        ("v=spf1 include: amazonses.com ~all", 8, "v=spf1 include:amazonses.com ~all"),
+        ("v=spf1 ip4:192.0.2.300 ~all", 8, "v=spf1 include:amazonses.com ~all"),
+        ("v=spf1 a:192.0.2.1/24 mx -all", 8, "v=spf1 ip4:192.0.2.1/24 mx include:amazonses.com -all"),
+        ("v=spf1  all: include:amazonses.com", 9, "v=spf1 include:amazonses.com"),
+        ("v=spf1 bogus include:amazonses.com oops ~all", 8, "v=spf1 include:amazonses.com ~all"),
+    ] {
+        let sight = txt(&[bad]);
+        assert_eq!(short(4, &sight), "mismatch:spf_syntax", "{bad}");
+        let all = expected();
+        let message = judge(&all[4], &all, &sight, NOW).error.unwrap().message;
+        assert!(message.contains(&format!("at character {position}:")), "{message}");
+        assert_eq!(offered(&sight), mended, "{bad}");
+    }
+}
+
+#[test]
+fn too_many_look_ups_name_the_chain_that_costs_most() {
+    let record = "v=spf1 a mx include:big.example include:amazonses.com ~all";
+    let big = ("big.example", "v=spf1 include:one.example include:two.example a:h.example -all");
+    let two = ("two.example", "v=spf1 mx a exists:%{i}.x.example ptr a:h.example -all");
+    let sight =
+        evaluated(record, &[big, ("one.example", "v=spf1 -all"), two, SES, ("acme.com", "x"), ("h.example", "x")]);
+    assert_eq!(short(4, &sight), "mismatch:spf_lookup_limit");
+    let all = expected();
+    let error = judge(&all[4], &all, &sight, NOW).error.unwrap();
+    assert!(error.message.contains("look up 12 names"), "{}", error.message);
+    assert!(error.message.contains("include:big.example (9) → include:two.example (6) → mx (1)"), "{}", error.message);
+    assert!(error.fix.contains("include:big.example (9), a (1)"), "{}", error.fix);
+}
+
+#[test]
+fn names_without_records_are_counted() {
+    let sight = |record| evaluated(record, &[SES]);
+    assert_eq!(short(4, &sight("v=spf1 a:a.example mx:b.example include:amazonses.com -all")), "valid");
+    let three = sight("v=spf1 a:a.example mx:b.example a:c.example include:amazonses.com -all");
+    assert_eq!(short(4, &three), "mismatch:spf_void_lookups");
+    assert!(fix(4, &three).contains("a.example, b.example, c.example"), "{}", fix(4, &three));
+    let gone = sight("v=spf1 include:gone.example include:amazonses.com -all");
+    assert_eq!(short(4, &gone), "mismatch:spf_broken_include");
+    assert!(fix(4, &gone).contains("\"include:gone.example\""), "{}", fix(4, &gone));
+}
+
+#[test]
+fn what_is_too_long_for_one_string_is_offered_in_several() {
+    let long = format!("v=spf1 {}-all", (0..20).map(|n| format!("ip4:192.0.{n}.0/24 ")).collect::<String>());
+    let fix = fix(4, &txt(&[&long]));
+    let strings: Vec<&str> = fix.split('"').skip(1).step_by(2).collect();
+    assert_eq!(strings.len(), 2, "{fix}");
+    assert!(strings.iter().all(|part| part.len() <= 255));
+    assert_eq!(short(4, &txt(&[&strings.concat()])), "valid");
+}
+
+fn term() -> impl Strategy<Value = String> {
+    let mechanism = prop_oneof![
+        Just("mx".to_owned()),
+        Just("all".to_owned()),
+        Just("ip4:192.0.2.0/24".to_owned()),
+        Just("ip6:2001:db8::/32".to_owned()),
+        Just("include:amazonses.com".to_owned()),
+        "[a-z]{1,5}".prop_map(|name| format!("include:{name}.example")),
+        "[a-z]{1,5}".prop_map(|name| format!("a:{name}.example/24")),
+    ];
+    let modifier = prop_oneof![
+        Just("redirect=r.example".to_owned()),
+        Just("x-y=%{i}".to_owned()),
+        Just("exp=e.example".to_owned())
+    ];
+    prop_oneof![9 => ("[-+~?]?", mechanism).prop_map(|(qualifier, m)| format!("{qualifier}{m}")), 1 => modifier]
+}
+
+proptest! {
+    /// Whatever stands there, publishing what is offered makes it right.
+    #[test]
+    fn what_is_offered_holds(records in prop::collection::vec(prop::collection::vec(term(), 0..9), 1..4)) {
+        let records: Vec<String> = records.iter().map(|terms| format!("v=spf1 {}", terms.join(" "))).collect();
+        let texts: Vec<&str> = records.iter().map(String::as_str).collect();
+        let sight = txt(&texts);
+        let all = expected();
+        let Some(error) = judge(&all[4], &all, &sight, NOW).error else { return Ok(()) };
+        let offered = match error.fix.contains('"') && error.fix.contains("several strings") {
+            true => error.fix.split('"').skip(1).step_by(2).collect::<Vec<_>>().concat(),
+            false => error.fix.rsplit(": ").next().unwrap().to_owned(),
+        };
+        let parsed = Record::parse(&offered);
+        prop_assert!(parsed.is_ok(), "{offered}: {parsed:?}");
+        prop_assert_eq!(short(4, &txt(&[&offered])), "valid", "{}", offered);
+    }
+}
