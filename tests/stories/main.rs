@@ -11,6 +11,7 @@
 )]
 
 mod clients;
+mod codes;
 mod command_line;
 mod crash_keeps_mail;
 mod daemon;

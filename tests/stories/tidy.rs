@@ -173,7 +173,7 @@ fn nothing_names_the_machine_it_was_written_on() {
 
 #[test]
 fn the_readme_leads_only_to_what_is_there() {
-    for page in ["README.md", "docs/architecture.md", "docs/rfc.md", "docs/CHANGELOG.md"] {
+    for page in ["README.md", "docs/verification.md", "docs/architecture.md", "docs/rfc.md", "docs/CHANGELOG.md"] {
         let text = read(Path::new(page));
         let folder = Path::new(page).parent().unwrap();
         for after in text.split("](").skip(1) {

@@ -178,3 +178,13 @@ fn a_change_that_is_still_cached_says_until_when() {
     };
     assert_eq!(short(4, &other), "valid");
 }
+
+#[test]
+fn a_policy_weaker_than_asked_for() {
+    let mut asked = expected()[5].clone();
+    asked.value = "v=DMARC1; p=quarantine".into();
+    let error = judge(&asked, &[], &txt(&["v=DMARC1; p=none; rua=mailto:a@acme.com"]), NOW).error.unwrap();
+    assert_eq!(error.code, Code::DmarcWeaker);
+    assert!(error.fix.ends_with(" to: v=DMARC1; p=quarantine; rua=mailto:a@acme.com;"), "{}", error.fix);
+    assert_eq!(judge(&asked, &[], &txt(&["v=DMARC1; p=reject"]), NOW).error, None);
+}
