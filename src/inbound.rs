@@ -8,9 +8,10 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::envelope::Recipients;
 use crate::events::{Event, Events};
-use crate::id::ArrivalId;
+use crate::id::{ArrivalId, InboxId};
 use crate::message::{self, Trace};
 use crate::store::deliver::{Arrival, Placed};
+use crate::store::room::NotStored;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError};
 use std::net::IpAddr;
@@ -35,9 +36,21 @@ pub enum Rejection {
     /// Too many Received fields: 554 5.4.6.
     #[error("this message has passed through too many servers: a mail loop")]
     Loop,
+    /// An inbox has no room for it: 452 4.2.2.
+    #[error("the inbox is full")]
+    Full(Vec<InboxId>),
     /// The store failed: 451 4.3.0.
     #[error("the message could not be stored now")]
     Temporary(#[from] StoreError),
+}
+
+impl From<NotStored> for Rejection {
+    fn from(error: NotStored) -> Self {
+        match error {
+            NotStored::Full(inboxes) => Self::Full(inboxes),
+            NotStored::Store(error) => Self::Temporary(error),
+        }
+    }
 }
 
 /// The service; clones share it.
@@ -58,6 +71,13 @@ impl Inbound {
     /// Where mail for an address goes now.
     pub async fn route(&self, address: &Address) -> Result<Route, StoreError> {
         self.store.route(&self.config.platform.domain, address, self.clock.now()).await
+    }
+
+    /// Whether a recipient's inbox takes a message of so many octets now; a full one takes none, not even of 0.
+    /// [`Inbound::receive`] has the last word.
+    pub async fn has_room(&self, recipient: &LocalRecipient, size: usize) -> Result<bool, StoreError> {
+        let size = u64::try_from(size.max(1)).unwrap_or(u64::MAX);
+        self.store.inbox_has_room(recipient.inbox(), size, self.config.limits.inbox_size).await
     }
 
     /// Takes a message in for inboxes here. `raw` has CRLF lines only.
@@ -84,6 +104,11 @@ impl Inbound {
                 tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "loop", "mail refused");
                 Err(error)
             }
+            Err(Rejection::Full(inboxes)) => {
+                let full = inboxes.iter().map(InboxId::as_str).collect::<Vec<_>>().join(",");
+                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, %full, result = "full", "mail refused");
+                Err(Rejection::Full(inboxes))
+            }
             Err(Rejection::Temporary(error)) => {
                 tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not stored");
                 Err(Rejection::Temporary(error))
@@ -106,7 +131,7 @@ impl Inbound {
         let header = self.stamp(id, origin, &recipients, header, now);
         let arrival =
             Arrival { mail_from: origin.mail_from.clone(), recipients, header, body: body.to_vec(), received_at: now };
-        Ok(self.store.deliver(arrival).await?)
+        Ok(self.store.deliver(arrival, self.config.limits.inbox_size).await?)
     }
 
     /// The header block as it is stored: our trace fields, then the sender's fields untouched, then the empty line.

@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::http::{self, HttpContext};
 use crate::imap::{self, ImapDoor};
-use crate::net::listener::{Capacity, Shutdown};
+use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::smtp::{self, MxDoor, SubmissionDoor};
 use std::net::SocketAddr;
@@ -112,7 +112,7 @@ fn open_http(
     routes: axum::Router,
     doors: &Shutdown,
 ) {
-    let (config, limits) = (&services.config, &services.config.limits);
+    let config = &services.config;
     let context = HttpContext {
         config: Arc::clone(config),
         store: services.store.clone(),
@@ -125,9 +125,8 @@ fn open_http(
         queue: services.queue.clone(),
     };
     let router = http::router(context).merge(routes);
-    let capacity = Capacity { total: limits.connections, per_address: limits.connections_per_address };
-    let tls = tls.filter(|_| config.http.tls);
-    doors.spawn(http::serve(listener, router, tls, capacity, doors.clone()));
+    let (tls, limits, ending) = (tls.filter(|_| config.http.tls), config.limits.clone(), doors.clone());
+    doors.spawn(async move { http::serve(listener, router, tls, &limits, ending).await });
 }
 
 /// Each listener with whether TLS comes first on it.

@@ -78,8 +78,9 @@ impl Config {
         for (key, zero) in self.zeros() {
             say(zero, key, "must not be 0");
         }
+        let limits = &self.limits;
         say(
-            self.limits.smtp_timeout.0.as_secs() < 1 || self.limits.imap_timeout.0.as_secs() < 1,
+            [&limits.smtp_timeout, &limits.imap_timeout, &limits.http_timeout].iter().any(|t| t.0.as_secs() < 1),
             "limits.smtp_timeout",
             "time-outs must not be 0",
         );

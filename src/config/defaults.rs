@@ -137,6 +137,7 @@ impl Default for Limits {
             inbox_size: 2 * 1024 * 1024 * 1024,
             smtp_timeout: HumanDuration::seconds(300),
             imap_timeout: HumanDuration::seconds(1800),
+            http_timeout: HumanDuration::seconds(60),
         }
     }
 }

@@ -265,6 +265,8 @@ pub struct Limits {
     pub smtp_timeout: HumanDuration,
     /// Idle IMAP sessions end after (RFC 3501 §5.4: at least 30 minutes).
     pub imap_timeout: HumanDuration,
+    /// An HTTP client may be silent for so long, between requests and within one.
+    pub http_timeout: HumanDuration,
 }
 
 /// `[log]`

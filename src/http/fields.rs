@@ -24,16 +24,21 @@ const MOST_ERRORS: usize = 100;
 pub(super) async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
     match tokio::time::timeout(PATIENCE, to_bytes(body, limit)).await {
         Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_over_limit(&error) => Err(Problem::too_large(limit)),
-        Ok(Err(_)) => Err(Problem::malformed("The body broke off.")),
-        Err(_) => Err(Problem::malformed("The body did not arrive in time.")),
+        Ok(Err(error)) if is_by(&error, |cause| cause.to_string().contains("length limit exceeded")) => {
+            Err(Problem::too_large(limit))
+        }
+        Ok(Err(error)) if !is_by(&error, |cause| cause.is::<tower_http::timeout::TimeoutError>()) => {
+            Err(Problem::malformed("The body broke off."))
+        }
+        _ => Err(Problem::too_slow()),
     }
 }
 
-fn is_over_limit(error: &axum::Error) -> bool {
+/// Whether an error, or one behind it, is what is looked for.
+fn is_by(error: &axum::Error, sought: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.to_string().contains("length limit exceeded") {
+        if sought(error) {
             return true;
         }
         cause = error.source();

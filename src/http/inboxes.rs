@@ -26,6 +26,8 @@ pub(super) struct InboxJson {
     name: InboxName,
     address: String,
     default_domain_id: Option<DomainId>,
+    /// Octets of its messages; `limits.inbox_size` is the most.
+    size: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
 }
@@ -37,6 +39,7 @@ fn json(inbox: Inbox, platform: &DomainName) -> InboxJson {
         account_id: inbox.account,
         name: inbox.name,
         default_domain_id: inbox.default_domain,
+        size: inbox.size,
         created_at: inbox.created_at,
         updated_at: inbox.updated_at,
     }

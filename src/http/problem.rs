@@ -25,6 +25,10 @@ pub struct FieldError {
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Inner>);
 
+/// The code of a problem, beside the response it became: for the log.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ProblemCode(pub(super) &'static str);
+
 #[derive(Clone, Debug)]
 struct Inner {
     status: StatusCode,
@@ -104,6 +108,14 @@ impl Problem {
         let detail = "This path does not know this method.";
         let fix = "Use one of the methods in the header `Allow`.";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail, fix)
+    }
+
+    /// 408: the connection closes with it (RFC 9110 §15.5.9).
+    pub fn too_slow() -> Self {
+        let detail = "The body did not arrive in time.";
+        let fix = "Send the request again, without pauses in its body.";
+        Self::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", "The request took too long", detail, fix)
+            .header(header::CONNECTION, "close")
     }
 
     /// 409: there is one already. `existing` only when it is the caller's own.
@@ -218,6 +230,7 @@ impl IntoResponse for Problem {
         let content_type = HeaderValue::from_static("application/problem+json");
         response.headers_mut().insert(header::CONTENT_TYPE, content_type);
         response.headers_mut().extend(problem.headers);
+        response.extensions_mut().insert(ProblemCode(problem.code));
         response
     }
 }

@@ -1,6 +1,7 @@
 //! The whole API in one table.
 
-use super::problem::Problem;
+use super::problem::{Problem, ProblemCode};
+use super::serve::Peer;
 use super::{
     HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, health, inboxes, messages,
     queue, send, sending_identity, tokens,
@@ -60,11 +61,18 @@ async fn never_cached(request: Request, next: Next) -> Response {
 }
 
 /// Runs a request in a task of its own. A client that hangs up does not cut it in two, between a commit and the telling
-/// of those who must hear of it; and a bug of ours that panics is a temporary fault of this request alone.
+/// of those who must hear of it; and a bug of ours that panics is a temporary fault of this request alone. Every refusal is a line of the log.
 async fn to_its_end(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
+    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.to_string()).unwrap_or_default();
     match tokio::spawn(next.run(request)).await {
-        Ok(response) => response,
+        Ok(response) => {
+            if response.status().is_client_error() {
+                let code = response.extensions().get::<ProblemCode>().map_or("-", |ProblemCode(code)| code);
+                tracing::info!(door = "http", peer, what, status = response.status().as_u16(), code, "refused");
+            }
+            response
+        }
         Err(error) => {
             tracing::error!(door = "http", %what, %error, "a request failed by a bug of ours");
             Problem::unavailable().into_response()

@@ -1,9 +1,10 @@
 //! HTTP/1.1 over TCP or TLS, with limits on connections and on the patience for slow ones. RFC 9112.
 //!
-//! Invariant: a client that stalls in the handshake or in a request head, stays idle, or does not take its answer, loses
-//! its connection.
+//! Invariant: a client that stalls in the handshake, in a request's head or body, stays idle, or does not take its answer,
+//! loses its connection.
 
 use super::impatient::Impatient;
+use crate::config::Limits;
 use crate::net::listener::{self, Capacity, Shutdown};
 use crate::net::tls::ServerTls;
 use axum::Router;
@@ -16,6 +17,7 @@ use std::pin::pin;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
+use tower_http::timeout::TimeoutBody;
 use tower_service::Service;
 
 /// How long a client may take.
@@ -25,12 +27,14 @@ pub(super) struct Patience {
     pub(super) handshake: Duration,
     /// For the head of a request, also the wait for the next one on a kept connection.
     pub(super) head: Duration,
+    /// Between two pieces of a body.
+    pub(super) body: Duration,
     /// For a write that makes no progress.
     pub(super) answer: Duration,
 }
 
-const PATIENCE: Patience =
-    Patience { handshake: Duration::from_secs(10), head: Duration::from_secs(60), answer: Duration::from_secs(60) };
+/// For the TLS handshake at most.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A request head has at most so many octets; more is 431.
 const HEAD_OCTETS: usize = 32 * 1024;
 /// What one over the limit of connections is told.
@@ -42,14 +46,11 @@ const TOO_MANY: &[u8] =
 pub(super) struct Peer(pub(super) SocketAddr);
 
 /// Serves the router until the shutdown; requests under way are finished.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    tls: Option<ServerTls>,
-    capacity: Capacity,
-    shutdown: Shutdown,
-) {
-    serve_with(PATIENCE, listener, router, tls, capacity, shutdown).await;
+pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, limits: &Limits, shutdown: Shutdown) {
+    let silence = limits.http_timeout.0;
+    let patience = Patience { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer: silence };
+    let capacity = Capacity { total: limits.connections, per_address: limits.connections_per_address };
+    serve_with(patience, listener, router, tls, capacity, shutdown).await;
 }
 
 pub(super) async fn serve_with(
@@ -69,8 +70,8 @@ pub(super) async fn serve_with(
             };
             match tokio::time::timeout(patience.handshake, tls.accept(stream)).await {
                 Ok(Ok(stream)) => connection(stream, peer, router, patience, ending).await,
-                Ok(Err(error)) => tracing::debug!(door = "http", %peer, %error, "the TLS handshake failed"),
-                Err(_) => tracing::debug!(door = "http", %peer, "the TLS handshake took too long"),
+                Ok(Err(error)) => tracing::info!(door = "http", %peer, %error, "the TLS handshake failed"),
+                Err(_) => tracing::info!(door = "http", %peer, "the TLS handshake took too long"),
             }
         }
     })
@@ -85,7 +86,7 @@ where
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let mut router = router.clone();
-        async move { router.call(request.map(Body::new)).await }
+        async move { router.call(request.map(|body| Body::new(TimeoutBody::new(patience.body, body)))).await }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -100,7 +101,10 @@ where
             served.await
         }
     };
-    if let Err(error) = ended {
-        tracing::debug!(door = "http", %peer, %error, "a connection broke");
+    match ended {
+        Ok(()) => {}
+        Err(error) if error.is_timeout() => tracing::info!(door = "http", %peer, "a client that stalled was sent away"),
+        Err(error) if error.is_parse() => tracing::info!(door = "http", %peer, %error, "refused: this is no request"),
+        Err(error) => tracing::debug!(door = "http", %peer, %error, "a connection broke"),
     }
 }

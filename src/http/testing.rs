@@ -5,11 +5,11 @@ use crate::authentication::dkim::Keys;
 use crate::authentication::login::{Authenticator, Scope};
 use crate::authentication::token::Token;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::dns::Resolver;
 use crate::events::Events;
 use crate::id::AccountId;
-use crate::net::listener::{Capacity, Shutdown};
+use crate::net::listener::Shutdown;
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::rotation::Rotation;
@@ -92,8 +92,9 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
-        let capacity = Capacity { total: 100, per_address: 100 };
-        tokio::spawn(serve(listener, router(context.clone()), None, capacity, shutdown.clone()));
+        let limits = Limits { connections: 100, connections_per_address: 100, ..context.config.limits.clone() };
+        let (router, ending) = (router(context.clone()), shutdown.clone());
+        tokio::spawn(async move { serve(listener, router, None, &limits, ending).await });
         // The clients of other tests may have put it in place.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { context, address, ours, theirs, operator, shutdown, client: reqwest::Client::new(), _dir: dir }

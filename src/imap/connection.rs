@@ -58,7 +58,7 @@ pub(super) async fn run(door: Arc<ImapDoor>, tcp: TcpStream, peer: IpAddr, impli
         words = until_end(&door, &login, events, &changed) => End::Bye(words),
         end = session.serve(&mut wire) => end,
     };
-    finish(wire, &end).await;
+    finish(wire, &end, peer).await;
 }
 
 /// Greets and waits for a log-in.
@@ -87,12 +87,16 @@ async fn welcome(
             Step::Stay => {}
             Step::LoggedIn(login) => return Some((wire, login)),
             Step::StartTls => {
-                let Stream::Plain(tcp) = wire.into_stream() else { return None };
+                let (stream, ahead) = wire.into_stream();
+                if ahead > 0 {
+                    tracing::warn!(door = "imap", %peer, octets = ahead, "plaintext behind STARTTLS was dropped");
+                }
+                let Stream::Plain(tcp) = stream else { return None };
                 wire = Wire::new(encrypt(door, tcp, peer, shutdown).await?, GUEST);
                 is_tls = true;
             }
             Step::End(end) => {
-                finish(wire, &end).await;
+                finish(wire, &end, peer).await;
                 return None;
             }
         }
@@ -117,9 +121,12 @@ async fn encrypt(door: &ImapDoor, tcp: TcpStream, peer: IpAddr, shutdown: &Shutd
     }
 }
 
-async fn finish(wire: Wire, end: &End) {
+async fn finish(wire: Wire, end: &End, peer: IpAddr) {
     match end {
-        End::Bye(words) => wire.close(&bye(words)).await,
+        End::Bye(words) => {
+            tracing::info!(door = "imap", %peer, reply = format!("BYE {words}"), "a session was ended");
+            wire.close(&bye(words)).await;
+        }
         End::LoggedOut => wire.close_flushed().await,
         End::Gone => {}
     }

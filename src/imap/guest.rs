@@ -59,10 +59,12 @@ async fn try_step(
         Input::Lost(words) => return Ok(Step::End(End::Bye(words))),
         Input::End => return Ok(Step::End(End::Gone)),
     };
+    if let Some(reply) = answer.refusal() {
+        tracing::info!(door = "imap", %peer, reply, "refused");
+    }
     if answer.is_bad() {
         *mistakes += 1;
         if *mistakes >= MISTAKES {
-            tracing::info!(%peer, "IMAP: a client that makes no sense was sent away");
             return Ok(Step::End(End::Bye("too many errors")));
         }
     }

@@ -37,6 +37,16 @@ impl Answer {
         self.kind == StatusKind::Bad
     }
 
+    /// What a refusal says, for the log.
+    pub fn refusal(&self) -> Option<String> {
+        let kind = match self.kind {
+            StatusKind::Ok => return None,
+            StatusKind::No => "NO",
+            StatusKind::Bad => "BAD",
+        };
+        Some(format!("{kind} {}", self.text))
+    }
+
     /// The response; untagged where no tag could be read.
     pub fn tagged(self, tag: Option<Tag<'_>>) -> Response<'_> {
         let body = StatusBody { kind: self.kind, code: self.code, text: text(self.text) };

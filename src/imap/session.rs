@@ -116,6 +116,9 @@ impl<'a> Session<'a> {
         answer: Answer,
         mistakes: &mut u32,
     ) -> std::io::Result<Option<End>> {
+        if let Some(reply) = answer.refusal() {
+            tracing::info!(door = "imap", inbox = %self.login.inbox, reply, "refused");
+        }
         *mistakes = if answer.is_bad() { *mistakes + 1 } else { 0 };
         wire.push(&answer.tagged(tag));
         wire.flush().await?;

@@ -226,6 +226,10 @@ impl View {
         self.modseq = changes.modseq;
         let before = self.uids.len();
         let mut news = News::default();
+        if changes.is_whole {
+            let is_there = |uid: &u32| changes.changed.binary_search_by_key(uid, |marks| marks.uid).is_ok();
+            self.gone.extend(self.uids.iter().filter(|uid| !is_there(uid)));
+        }
         for marks in changes.changed {
             if self.uids.last().is_none_or(|last| marks.uid > *last) {
                 if marks.uid >= recent_from {
@@ -313,7 +317,7 @@ mod tests {
     fn what_is_gone_keeps_its_number_until_it_is_told() {
         let mut view = view(&[2, 4, 6, 8]);
         let changed = vec![marks(6, Flags::SEEN), marks(9, Flags::default())];
-        let news = view.update(Changes { modseq: 2, changed, expunged: vec![4, 8, 77] }, 9);
+        let news = view.update(Changes { modseq: 2, changed, expunged: vec![4, 8, 77], is_whole: false }, 9);
         assert_eq!(news.exists, Some((5, 1)));
         assert_eq!(news.changed, [(3, marks(6, Flags::SEEN))]);
         assert_eq!(view.sequence_number(8), Some(4));
@@ -324,10 +328,20 @@ mod tests {
     }
 
     #[test]
+    fn a_whole_mailbox_tells_what_is_gone_by_leaving_it_out() {
+        let mut view = view(&[2, 4, 6, 8]);
+        let changed = vec![marks(2, Flags::default()), marks(6, Flags::SEEN), marks(9, Flags::default())];
+        let news = view.update(Changes { modseq: 9, changed, expunged: vec![], is_whole: true }, 9);
+        assert_eq!((news.exists, news.changed), (Some((5, 1)), vec![(3, marks(6, Flags::SEEN))]));
+        assert_eq!(view.take_expunged(), [4, 2]);
+        assert_eq!(view.uids(), [2, 6, 9]);
+    }
+
+    #[test]
     fn what_the_client_did_itself_is_no_news() {
         let mut view = view(&[2]);
         assert!(view.note(&marks(2, Flags::SEEN)));
-        let changes = Changes { modseq: 2, changed: vec![marks(2, Flags::SEEN)], expunged: vec![] };
+        let changes = Changes { modseq: 2, changed: vec![marks(2, Flags::SEEN)], ..Changes::default() };
         assert!(view.update(changes, 9).changed.is_empty());
     }
 }

@@ -106,9 +106,10 @@ impl Wire {
         self.fragments = Fragmentizer::new(limits.command);
     }
 
-    /// The bare stream, for TLS. What the client sent ahead is dropped: it was not protected (RFC 3501 §6.2.1).
-    pub fn into_stream(self) -> Stream {
-        self.stream
+    /// The bare stream, for TLS, and how many octets the client sent ahead. They are dropped: they were not protected (RFC
+    /// 3501 §6.2.1).
+    pub fn into_stream(self) -> (Stream, usize) {
+        (self.stream, self.input.len())
     }
 
     /// The next command. Cancel safe: nothing read is lost.

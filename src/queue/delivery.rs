@@ -14,6 +14,7 @@ use crate::config::{Config, Relay};
 use crate::dns::{Addresses, Resolver};
 use crate::domain::status::OnUnverified;
 use crate::envelope::EnhancedCode;
+use crate::id::InboxId;
 use crate::identity::{VerifiedDomain, after_loss};
 use crate::message::{self, Trace};
 use crate::store::queue::{Due, ForInbox, Letter, Settlement};
@@ -44,10 +45,10 @@ pub(super) struct Done {
 }
 
 impl Courier {
-    /// Tries, and says how it ended.
-    pub async fn attempt(&self, mut due: Due) -> Settlement {
+    /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
+    pub async fn attempt(&self, mut due: Due, full: &[InboxId]) -> Settlement {
         let (header, done) = match self.store.content(due.letter.outgoing).await {
-            Ok(message) => self.carry(&mut due, message).await,
+            Ok(message) => self.carry(&mut due, message, full).await,
             Err(error) => (Vec::new(), self.all(&due, ours(&error))),
         };
         self.conclude(&due, done, &header)
@@ -59,14 +60,16 @@ impl Courier {
     }
 
     /// Also gives the header block that left, or was to, for a bounce.
-    async fn carry(&self, due: &mut Due, message: StoredMessage) -> (Vec<u8>, Done) {
+    async fn carry(&self, due: &mut Due, message: StoredMessage, full: &[InboxId]) -> (Vec<u8>, Done) {
         let message = match self.renew_identity(&mut due.letter, &message).await {
             Ok(Some(renewed)) => renewed,
             Ok(None) => message,
             Err(outcome) => return (message.header, self.all(due, outcome)),
         };
         let done = match self.store.delivers(&self.config.platform.domain, &due.domain).await {
-            Ok(true) => self.deliver_here(due, &message).await.unwrap_or_else(|error| self.all(due, ours(&error))),
+            Ok(true) => {
+                self.deliver_here(due, &message, full).await.unwrap_or_else(|error| self.all(due, ours(&error)))
+            }
             Ok(false) => {
                 let rcpt_to: Vec<Address> = due.deliveries.iter().map(|d| d.rcpt_to.clone()).collect();
                 let parcel = Parcel {
@@ -134,12 +137,16 @@ impl Courier {
     }
 
     /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.
-    async fn deliver_here(&self, due: &Due, message: &StoredMessage) -> Result<Done, StoreError> {
+    async fn deliver_here(&self, due: &Due, message: &StoredMessage, full: &[InboxId]) -> Result<Done, StoreError> {
         let mut outcomes = Vec::with_capacity(due.deliveries.len());
         let mut copies: Vec<ForInbox> = Vec::new();
         for delivery in &due.deliveries {
             let route = self.store.route(&self.config.platform.domain, &delivery.rcpt_to, self.clock.now()).await?;
             let (status, text) = match route {
+                // The settlement has the last word; asking first keeps the log straight.
+                Route::Inbox(to) if full.contains(to.inbox()) || !self.has_room(to.inbox(), message).await? => {
+                    (EnhancedCode(4, 2, 2), "the inbox is full")
+                }
                 Route::Inbox(recipient) => {
                     // Two addresses of one inbox get one copy.
                     if !copies.iter().any(|copy| copy.inbox == *recipient.inbox()) {
@@ -174,6 +181,11 @@ impl Courier {
         });
         header.extend_from_slice(&message.header);
         Ok(Done { outcomes, local: (!copies.is_empty()).then_some((header, copies)) })
+    }
+
+    async fn has_room(&self, inbox: &InboxId, message: &StoredMessage) -> Result<bool, StoreError> {
+        let size = u64::try_from(message.header.len() + message.body.len()).unwrap_or(u64::MAX);
+        self.store.inbox_has_room(inbox, size, self.config.limits.inbox_size).await
     }
 
     /// To other servers: the relay, or the hosts of the domain's MX in order until one takes the message or refuses it.

@@ -8,9 +8,10 @@ use super::Queue;
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::events::Event;
-use crate::id::SubmissionId;
+use crate::id::{InboxId, SubmissionId};
 use crate::net::listener::Shutdown;
 use crate::store::queue::{Due, InFlight, Settlement};
+use crate::store::room::NotStored;
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -151,35 +152,48 @@ impl Queue {
     }
 
     async fn carry(self, due: Due) {
-        let (courier, carried) = (self.inner.courier.clone(), due.clone());
-        // A task of its own, so that a bug in it ends neither the place nor the message.
-        let settlement = match tokio::spawn(async move { courier.attempt(carried).await }).await {
-            Ok(settlement) => settlement,
-            Err(error) => self.inner.courier.broken_off(&due, &error),
-        };
-        self.write_down(settlement).await;
+        let mut full = Vec::new();
+        loop {
+            let (courier, carried, known) = (self.inner.courier.clone(), due.clone(), full.clone());
+            // A task of its own, so that a bug in it ends neither the place nor the message.
+            let settlement = match tokio::spawn(async move { courier.attempt(carried, &known).await }).await {
+                Ok(settlement) => settlement,
+                Err(error) => self.inner.courier.broken_off(&due, &error),
+            };
+            // Only copies for inboxes here find no room, so nothing has left yet. Each turn knows one more that is full.
+            match self.write_down(settlement).await {
+                more if more.is_empty() => break,
+                more => full.extend(more),
+            }
+        }
         self.inner.running.end(&due.letter.id, &due.domain);
         self.inner.ended.notify_waiters();
         self.inner.bell.notify_one();
     }
 
-    async fn write_down(&self, settlement: Settlement) {
+    /// Records an outcome. The inboxes that have no room for their copy: then nothing was recorded.
+    async fn write_down(&self, settlement: Settlement) -> Vec<InboxId> {
         let id = settlement.submission.clone();
         let settlement = std::sync::Arc::new(settlement);
+        let (store, most) = (&self.inner.courier.store, self.inner.courier.config.limits.inbox_size);
         for pause in SETTLE_PAUSES.map(Some).into_iter().chain([None]) {
-            match self.inner.courier.store.settle(std::sync::Arc::clone(&settlement)).await {
+            match store.settle(std::sync::Arc::clone(&settlement), most).await {
                 Ok(placed) => {
                     for placed in placed {
                         let event = Event::MailboxChanged { inbox: placed.inbox, mailbox: placed.mailbox };
                         self.inner.events.publish(&placed.account, event);
                     }
-                    return;
+                    return Vec::new();
                 }
-                Err(error) => tracing::error!(submission = %id, %error, "an outcome could not be written down"),
+                Err(NotStored::Full(inboxes)) => return inboxes,
+                Err(NotStored::Store(error)) => {
+                    tracing::error!(submission = %id, %error, "an outcome could not be written down")
+                }
             }
             if let Some(pause) = pause {
                 tokio::time::sleep(pause).await;
             }
         }
+        Vec::new()
     }
 }

@@ -204,7 +204,7 @@ async fn obey<S: Socket, D: Door>(
                 break;
             }
             Action::LogIn(credentials) => Input::LoggedIn(Box::pin(door.log_in(wire.peer, credentials)).await),
-            Action::Resolve(address) => Input::Resolved(Box::pin(door.recipient(address)).await),
+            Action::Resolve(address, size) => Input::Resolved(Box::pin(door.recipient(address, size)).await),
             Action::Receive(reply) => {
                 wire.say::<D>(&reply);
                 let outcome = Box::pin(wire.receive(&mut session)).await?;

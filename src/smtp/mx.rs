@@ -48,9 +48,17 @@ impl Door for MxDoor {
         Err(reply::not_implemented())
     }
 
-    async fn recipient(&self, address: Address) -> Result<LocalRecipient, Reply> {
+    async fn recipient(&self, address: Address, size: usize) -> Result<LocalRecipient, Reply> {
         match self.inbound.route(&address).await {
-            Ok(Route::Inbox(recipient)) => Ok(recipient),
+            // Asked here for what the client announced: one full inbox must not keep the message from the others.
+            Ok(Route::Inbox(recipient)) => match self.inbound.has_room(&recipient, size).await {
+                Ok(true) => Ok(recipient),
+                Ok(false) => Err(reply::inbox_full()),
+                Err(error) => {
+                    tracing::error!(%error, rcpt = %address, "could not look into an inbox");
+                    Err(reply::try_later())
+                }
+            },
             Ok(Route::NoSuchUser) => {
                 Err(Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here")))
             }
@@ -76,6 +84,7 @@ impl Door for MxDoor {
         match self.inbound.receive(origin, mail.recipients, mail.message).await {
             Ok(id) => Reply::new(250, EnhancedCode(2, 0, 0), format!("received as {id}")),
             Err(rejection @ Rejection::Loop) => Reply::new(554, EnhancedCode(5, 4, 6), rejection.to_string()),
+            Err(Rejection::Full(_)) => reply::inbox_full(),
             Err(Rejection::Temporary(_)) => reply::try_later(),
         }
     }

@@ -48,8 +48,8 @@ pub(super) trait Door: Send + Sync + Sized + 'static {
         credentials: Credentials,
     ) -> impl Future<Output = Result<Self::Client, Reply>> + Send;
 
-    /// Makes a recipient of an address.
-    fn recipient(&self, address: Address) -> impl Future<Output = Result<Self::Recipient, Reply>> + Send;
+    /// Makes a recipient of an address, for a message that is to have `size` octets; 0 where the client did not say.
+    fn recipient(&self, address: Address, size: usize) -> impl Future<Output = Result<Self::Recipient, Reply>> + Send;
 
     /// Takes a message: when the reply is positive, it is on disk.
     fn store(
@@ -87,6 +87,8 @@ struct Hello {
 struct Transaction<D: Door> {
     client: D::Client,
     mail_from: ReversePath,
+    /// As announced (RFC 1870); 0: not.
+    size: usize,
     recipients: Vec<D::Recipient>,
 }
 
@@ -153,8 +155,8 @@ pub(super) enum Action<D: Door> {
     StartTls(Reply),
     /// Check these.
     LogIn(Credentials),
-    /// Find a recipient.
-    Resolve(Address),
+    /// Find a recipient for a message of this announced size.
+    Resolve(Address, usize),
     /// Send this, then read a message.
     Receive(Reply),
     /// Store a message of this client.
@@ -359,7 +361,7 @@ impl<D: Door> Session<D> {
         }
         match D::sender(from) {
             Ok(mail_from) => {
-                let transaction = Transaction { client, mail_from, recipients: Vec::new() };
+                let transaction = Transaction { client, mail_from, size, recipients: Vec::new() };
                 self.go(Phase::Open(transaction), Action::Reply(reply::sender_ok()))
             }
             Err(reply) => self.charge(Phase::Ready(client), WRONG, reply),
@@ -371,16 +373,17 @@ impl<D: Door> Session<D> {
             return self.charge(Phase::Open(transaction), IDLE, reply::too_many_recipients());
         }
         let address = to.address(&self.rules.platform);
-        self.go(Phase::Resolving(transaction), Action::Resolve(address))
+        let size = transaction.size;
+        self.go(Phase::Resolving(transaction), Action::Resolve(address, size))
     }
 
     fn data(&mut self, transaction: Transaction<D>) -> Action<D> {
-        let Transaction { client, mail_from, recipients } = transaction;
+        let Transaction { client, mail_from, size, recipients } = transaction;
         match Recipients::new(recipients) {
             Some(recipients) => self
                 .go(Phase::Receiving(Envelope { client, mail_from, recipients }), Action::Receive(reply::send_data())),
             None => {
-                let still_open = Transaction { client, mail_from, recipients: Vec::new() };
+                let still_open = Transaction { client, mail_from, size, recipients: Vec::new() };
                 self.charge(Phase::Open(still_open), WRONG, reply::recipient_first())
             }
         }

@@ -83,7 +83,7 @@ impl Door for SubmissionDoor {
         Ok(Sender { login, events, authenticator: self.authenticator.clone() })
     }
 
-    async fn recipient(&self, address: Address) -> Result<Address, Reply> {
+    async fn recipient(&self, address: Address, _: usize) -> Result<Address, Reply> {
         Ok(address)
     }
 

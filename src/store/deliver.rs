@@ -3,6 +3,7 @@
 //! Invariant: the bytes are stored once, however many inboxes get the message; a UID is given out once and only upward
 //! (RFC 3501 §2.3.1.1).
 
+use super::room::{self, NotStored};
 use super::routing::LocalRecipient;
 use super::{Store, StoreError, content, mailboxes};
 use crate::address::ReversePath;
@@ -85,9 +86,11 @@ impl Store {
     /// Delivers to INBOX of each recipient, in one transaction.
     ///
     /// An inbox that was deleted since its address was resolved fails the whole arrival: the client tries again and is
-    /// told then.
-    pub async fn deliver(&self, arrival: Arrival) -> Result<Vec<Placed>, StoreError> {
+    /// told then. So does one that has no room within `most` octets: all of them get the message, or none.
+    pub async fn deliver(&self, arrival: Arrival, most: u64) -> Result<Vec<Placed>, NotStored> {
         self.write(move |connection| {
+            let size = room::octets(&arrival.header, &arrival.body);
+            room::check(connection, arrival.recipients.as_slice().iter().map(LocalRecipient::inbox), size, most)?;
             let body_id = content::insert_body(connection, &arrival.body)?;
             let content_id = content::insert_content(connection, &arrival.header, body_id, arrival.body.len())?;
             let mail_from = arrival.mail_from.to_string();
@@ -136,13 +139,16 @@ mod tests {
         }
         for uid in 1..=2 {
             let placed = store
-                .deliver(Arrival {
-                    mail_from: ReversePath::Null,
-                    recipients: Recipients::new(recipients.clone()).unwrap(),
-                    header: b"Subject: x\r\n\r\n".to_vec(),
-                    body: b"hello\r\n".to_vec(),
-                    received_at: Timestamp::real(),
-                })
+                .deliver(
+                    Arrival {
+                        mail_from: ReversePath::Null,
+                        recipients: Recipients::new(recipients.clone()).unwrap(),
+                        header: b"Subject: x\r\n\r\n".to_vec(),
+                        body: b"hello\r\n".to_vec(),
+                        received_at: Timestamp::real(),
+                    },
+                    1000,
+                )
                 .await
                 .unwrap();
             assert_eq!(placed.iter().map(|p| &p.inbox).collect::<Vec<_>>(), [&one, &two]);

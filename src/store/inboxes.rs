@@ -19,6 +19,8 @@ pub struct Inbox {
     pub name: InboxName,
     /// The custom domain its mail leaves under when it logs in at the platform's.
     pub default_domain: Option<DomainId>,
+    /// Octets of its messages.
+    pub size: u64,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -68,7 +70,7 @@ pub struct NewInbox {
     pub default_domain: Option<DomainId>,
 }
 
-const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at";
+const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size";
 
 fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
     Ok(Inbox {
@@ -78,6 +80,7 @@ fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
         default_domain: row.get(3)?,
         created_at: row.get(4)?,
         updated_at: row.get(5)?,
+        size: row.get::<_, i64>(6)?.unsigned_abs(),
     })
 }
 
@@ -123,16 +126,12 @@ fn create(c: &Connection, new: NewInbox, most: u32, now: Timestamp) -> Result<In
         account: new.account,
         name: new.name,
         default_domain: new.default_domain,
+        size: 0,
         created_at: now,
         updated_at: now,
     };
-    c.prepare_cached(&format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5)"))?.execute(params![
-        made.id,
-        made.account,
-        made.name,
-        made.default_domain,
-        now
-    ])?;
+    c.prepare_cached(&format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0)"))?
+        .execute(params![made.id, made.account, made.name, made.default_domain, now])?;
     Ok(made)
 }
 

@@ -5,7 +5,8 @@
 
 use super::messages::Flags;
 use super::open_mailbox::{Marks, is_of, marks};
-use super::{Store, StoreError, content, mailboxes};
+use super::room::{self, NotStored};
+use super::{Store, StoreError, content, expunged, mailboxes};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -88,15 +89,19 @@ fn next_modseq(connection: &Connection, mailbox: i64) -> Result<i64, StoreError>
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
 
-/// Leaves a note of messages that are gone, for sessions that have the mailbox open.
-fn note_expunged(connection: &Connection, mailbox: i64, uids: impl Iterator<Item = u32>) -> Result<(), StoreError> {
-    let modseq = next_modseq(connection, mailbox)?;
-    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)";
+/// Those of the messages that are there, and their octets together.
+fn sizes(connection: &Connection, mailbox: i64, uids: Vec<u32>) -> Result<(Vec<u32>, u64), StoreError> {
+    let sql =
+        "SELECT c.size FROM message m JOIN content c ON c.id = m.content_id WHERE m.mailbox_id = ?1 AND m.uid = ?2";
     let mut statement = connection.prepare_cached(sql)?;
+    let (mut there, mut octets) = (Vec::with_capacity(uids.len()), 0_u64);
     for uid in uids {
-        statement.execute(params![mailbox, uid, modseq])?;
+        if let Some(size) = statement.query_row(params![mailbox, uid], |row| row.get::<_, i64>(0)).optional()? {
+            there.push(uid);
+            octets = octets.saturating_add(size.unsigned_abs());
+        }
     }
-    Ok(())
+    Ok((there, octets))
 }
 
 impl Store {
@@ -164,7 +169,7 @@ impl Store {
                 for uid in &gone {
                     statement.execute(params![mailbox, uid])?;
                 }
-                note_expunged(connection, mailbox, gone.iter().copied())?;
+                expunged::note(connection, mailbox, gone.iter().copied())?;
             }
             Ok(gone)
         })
@@ -172,15 +177,16 @@ impl Store {
     }
 
     /// Copies messages into another mailbox of the inbox, or moves them; all or none (RFC 3501 §6.4.7, RFC 6851). `None`
-    /// when there is no such mailbox.
+    /// when there is no such mailbox. Copies must have room within `most` octets; none given: the messages move.
     pub async fn messages_copy(
         &self,
         inbox: &InboxId,
         mailbox: i64,
         uids: Vec<u32>,
         to: &str,
-        and_remove: bool,
-    ) -> Result<Option<Copied>, StoreError> {
+        most: Option<u64>,
+    ) -> Result<Option<Copied>, NotStored> {
+        let and_remove = most.is_none();
         let (inbox, to) = (inbox.clone(), to.to_owned());
         self.write(move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
@@ -191,15 +197,12 @@ impl Store {
             if !is_of(connection, &inbox, mailbox)? {
                 return Ok(Some(copied));
             }
-            let sql = "SELECT EXISTS (SELECT 1 FROM message WHERE mailbox_id = ?1 AND uid = ?2)";
-            let mut there = Vec::with_capacity(uids.len());
-            for uid in uids {
-                if connection.prepare_cached(sql)?.query_row(params![mailbox, uid], |row| row.get(0))? {
-                    there.push(uid);
-                }
-            }
+            let (there, size) = sizes(connection, mailbox, uids)?;
             if there.is_empty() {
                 return Ok(Some(copied));
+            }
+            if let Some(most) = most {
+                room::check(connection, std::iter::once(&inbox), size, most)?;
             }
             let next = mailboxes::next_uids(connection, target, u32::try_from(there.len()).unwrap_or(u32::MAX))?;
             for (uid, new_uid) in there.into_iter().zip(next.first_uid..) {
@@ -217,26 +220,28 @@ impl Store {
                 copied.uids.push((uid, new_uid));
             }
             if and_remove {
-                note_expunged(connection, mailbox, copied.uids.iter().map(|(uid, _)| *uid))?;
+                expunged::note(connection, mailbox, copied.uids.iter().map(|(uid, _)| *uid))?;
             }
             Ok(Some(copied))
         })
         .await
     }
 
-    /// Puts a message into a mailbox; `None` when there is no such mailbox.
+    /// Puts a message into a mailbox, if the inbox has room for it within `most` octets; `None` when there is no such mailbox.
     pub async fn message_append(
         &self,
         inbox: &InboxId,
         name: &str,
         append: Append,
-    ) -> Result<Option<Appended>, StoreError> {
+        most: u64,
+    ) -> Result<Option<Appended>, NotStored> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.write(move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let found = connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?;
             let Some((mailbox, uid_validity)) = found else { return Ok(None) };
+            room::check(connection, std::iter::once(&inbox), room::octets(&append.header, &append.body), most)?;
             let body_id = content::insert_body(connection, &append.body)?;
             let content_id = content::insert_content(connection, &append.header, body_id, append.body.len())?;
             let next = mailboxes::next_uids(connection, mailbox, 1)?;

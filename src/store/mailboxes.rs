@@ -4,7 +4,7 @@
 //! back (RFC 3501 §2.3.1.1); every verb asks for the inbox and touches nothing of another's. Names are UTF-8, `/` between
 //! levels; special uses are RFC 6154's.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, expunged};
 use crate::clock::Timestamp;
 use crate::id::InboxId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -320,10 +320,7 @@ fn make_room(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxErro
 
 /// Moves every message of a mailbox into a new, empty one. They keep their UIDs.
 fn empty_into(connection: &Connection, from: i64, to: i64) -> Result<(), StoreError> {
-    let modseq = next_uids(connection, from, 0)?.modseq;
-    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq)
-               SELECT mailbox_id, uid, ?2 FROM message WHERE mailbox_id = ?1";
-    connection.prepare_cached(sql)?.execute([from, modseq])?;
+    expunged::note_all(connection, from)?;
     connection
         .prepare_cached("UPDATE message SET mailbox_id = ?2, modseq = 1 WHERE mailbox_id = ?1")?
         .execute([from, to])?;

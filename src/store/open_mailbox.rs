@@ -4,7 +4,7 @@
 //! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
 
 use super::messages::Flags;
-use super::{Store, StoreError};
+use super::{Store, StoreError, expunged};
 use crate::clock::Timestamp;
 use crate::id::InboxId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -47,6 +47,8 @@ pub struct Changes {
     pub changed: Vec<Marks>,
     /// UIDs that are gone, rising.
     pub expunged: Vec<u32>,
+    /// What has gone is not known any more: `changed` has every message there is, and `expunged` none.
+    pub is_whole: bool,
 }
 
 /// What is to be read of a message.
@@ -158,14 +160,18 @@ impl Store {
             let Some(modseq) = found else { return Ok(None) };
             let mut changes = Changes { modseq, ..Changes::default() };
             if modseq > since {
+                changes.is_whole = since < expunged::forgotten(&snapshot, mailbox)?;
+                let since = if changes.is_whole { -1 } else { since };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 changes.changed =
                     snapshot.prepare_cached(sql)?.query_map([mailbox, since], marks)?.collect::<Result<_, _>>()?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
-                changes.expunged = snapshot
-                    .prepare_cached(sql)?
-                    .query_map([mailbox, since], |row| row.get(0))?
-                    .collect::<Result<_, _>>()?;
+                if !changes.is_whole {
+                    changes.expunged = snapshot
+                        .prepare_cached(sql)?
+                        .query_map([mailbox, since], |row| row.get(0))?
+                        .collect::<Result<_, _>>()?;
+                }
             }
             Ok(Some(changes))
         })

@@ -15,7 +15,7 @@ async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (So
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(async || "hello"));
-    let patience = Patience { handshake: patience, head: patience, answer: patience };
+    let patience = Patience { handshake: patience, head: patience, body: patience, answer: patience };
     let capacity = Capacity { total: most, per_address: most };
     tokio::spawn(serve_with(patience, listener, router, tls, capacity, shutdown.clone()));
     (address, shutdown)

@@ -1,13 +1,14 @@
-//! APPEND. RFC 3501 §6.3.11, RFC 4315 §3.
+//! APPEND. RFC 3501 §6.3.11, RFC 4315 §3, RFC 5530 (OVERQUOTA).
 
 use super::store::{TooManyKeywords, UnknownFlag, read_flags};
-use super::{BAD_NAME, Fault};
+use super::{BAD_NAME, Fault, over_quota};
 use crate::clock::Timestamp;
 use crate::imap::content::fields::header_end;
 use crate::imap::names;
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::store::mailbox_changes::Append;
+use crate::store::room::NotStored;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -43,8 +44,12 @@ impl Session<'_> {
         };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
-        let Some(done) = self.door.store.message_append(&self.login.inbox, &name, append).await? else {
-            return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate));
+        let most = self.door.config.limits.inbox_size;
+        let done = match self.door.store.message_append(&self.login.inbox, &name, append, most).await {
+            Ok(Some(done)) => done,
+            Ok(None) => return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate)),
+            Err(NotStored::Full(_)) => return Ok(over_quota()),
+            Err(NotStored::Store(error)) => return Err(error.into()),
         };
         self.publish(done.mailbox);
         let answer = Answer::ok("appended");

@@ -1,11 +1,12 @@
 //! COPY, MOVE, EXPUNGE. RFC 3501 §6.4.3 and §6.4.7, RFC 4315, RFC 6851.
 
-use super::{BAD_NAME, Fault, NO_SUCH_MESSAGE, READ_ONLY};
+use super::{BAD_NAME, Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
 use crate::store::mailbox_changes::Copied;
+use crate::store::room::NotStored;
 use imap_codec::imap_types::core::Vec1;
 use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -30,7 +31,12 @@ impl Session<'_> {
         }
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, count) = (view.mailbox, uids.len());
-        let copied = self.door.store.messages_copy(&self.login.inbox, from, uids, &name, and_remove).await?;
+        let most = (!and_remove).then_some(self.door.config.limits.inbox_size);
+        let copied = match self.door.store.messages_copy(&self.login.inbox, from, uids, &name, most).await {
+            Ok(copied) => copied,
+            Err(NotStored::Full(_)) => return Ok(over_quota()),
+            Err(NotStored::Store(error)) => return Err(error.into()),
+        };
         let Some(copied) = copied else {
             return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate));
         };

@@ -12,7 +12,7 @@ mod select;
 mod store;
 
 use super::guest::id;
-use super::response::{Answer, Phase, capabilities, capability};
+use super::response::{Answer, Phase, capabilities, capability, other};
 use super::session::Session;
 use super::wire::Wire;
 use crate::store::StoreError;
@@ -47,6 +47,11 @@ const NOTHING_SELECTED: &str = "select a mailbox first";
 const NO_SUCH_MESSAGE: &str = "there is no message of this number";
 const READ_ONLY: &str = "this mailbox was opened read-only";
 const BAD_NAME: &str = "this is no name a mailbox can have";
+
+/// The inbox has no room for it (RFC 5530).
+fn over_quota() -> Answer {
+    Answer::no("the inbox is full").code(other("OVERQUOTA"))
+}
 
 /// Does a command. LOGOUT is the session's own.
 pub(super) async fn obey(

@@ -105,7 +105,7 @@ async fn another_account_sees_nothing() {
     store.messages_flag(&world.inbox, mailbox, vec![1], change, flags, vec![]).await.unwrap();
     assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
     store.ensure_mailboxes(&theirs).await.unwrap();
-    let copied = store.messages_copy(&theirs, mailbox, vec![1], "INBOX", true).await.unwrap().unwrap();
+    let copied = store.messages_copy(&theirs, mailbox, vec![1], "INBOX", None).await.unwrap().unwrap();
     assert!(copied.uids.is_empty());
     let mut client = world.guest().await;
     let answer = client.ask(&format!("LOGIN bob@inboxlayer.dev {}", world.token.reveal())).await;
@@ -128,4 +128,41 @@ async fn who_has_a_deleted_mailbox_open_is_told_and_let_go() {
     // The name comes back, and none of its UIDs.
     one.ok("CREATE Junk").await;
     one.ok("SELECT Junk").await;
+}
+
+#[tokio::test]
+async fn a_session_that_slept_through_more_than_is_remembered_sees_the_mailbox_as_it_is() {
+    let world = World::new().await;
+    for _ in 0..4 {
+        world.arrives(MESSAGE).await;
+    }
+    let (mut one, mut two) = (world.user().await, world.user().await);
+    one.ok("SELECT INBOX").await;
+    two.ok("SELECT INBOX").await;
+    one.ok("STORE 2,4 +FLAGS.SILENT (\\Deleted)").await;
+    one.ok("EXPUNGE").await;
+    one.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await;
+    let forget = "DELETE FROM expunged; UPDATE mailbox SET forgotten = highest_modseq - 1, note_count = 0";
+    world.store.write(move |c| Ok::<_, crate::store::StoreError>(c.execute_batch(forget)?)).await.unwrap();
+    let told = two.ok("NOOP").await;
+    assert_eq!(told, ["* 1 FETCH (UID 1 FLAGS (\\Seen))", "* 4 EXPUNGE", "* 2 EXPUNGE"]);
+    assert_eq!(two.ok("UID SEARCH ALL").await, ["* SEARCH 1 3"]);
+}
+
+#[tokio::test]
+async fn a_full_inbox_takes_no_append_and_no_copy_but_moves_and_empties() {
+    let world = World::with(|config| config.limits.inbox_size = 1000).await;
+    let mut client = world.user().await;
+    client.ok(&format!("APPEND INBOX {{600+}}\r\n{}", "x".repeat(600))).await;
+    client.ok("SELECT INBOX").await;
+    for command in [format!("APPEND Junk {{401+}}\r\n{}", "x".repeat(401)), "COPY 1 Junk".into()] {
+        let answer = client.ask(&command).await;
+        assert!(answer.last().unwrap().contains("NO [OVERQUOTA]"), "{answer:?}");
+    }
+    client.ok(&format!("APPEND Junk {{400+}}\r\n{}", "x".repeat(400))).await;
+    client.ok("MOVE 1 Archive").await;
+    client.ok("SELECT Archive").await;
+    client.ok("STORE 1 +FLAGS (\\Deleted)").await;
+    client.ok("EXPUNGE").await;
+    client.ok(&format!("APPEND INBOX {{600+}}\r\n{}", "x".repeat(600))).await;
 }

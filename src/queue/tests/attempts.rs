@@ -189,3 +189,39 @@ async fn settling_waits_for_all_that_is_due_beside_a_running_queue() {
     shutdown.request();
     running.await.unwrap();
 }
+
+#[tokio::test]
+async fn mail_for_a_full_inbox_here_waits_and_bounces_in_the_end_even_into_a_full_one() {
+    let world = World::configured(|config| config.limits.inbox_size = 100).await;
+    world.send(&["friend@inboxlayer.dev", "hello@inboxlayer.dev"]).await;
+    world.queue.settle().await;
+    let queued = world.queued().await;
+    let waiting: Vec<_> = queued[0].deliveries.iter().map(|d| d.last_reply.clone().unwrap()).collect();
+    assert_eq!(waiting, ["the inbox is full", "the inbox is full"]);
+    assert!(world.inbox("friend").await.is_empty());
+    while !world.queued().await.is_empty() {
+        world.next_try().await;
+    }
+    let bounce = world.bounce().await;
+    let words = bounce.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(words.contains("Status: 4.4.7") && words.contains("the inbox is full"), "{bounce}");
+    assert_eq!((world.count("message").await, world.count("body").await), (1, 1));
+}
+
+#[tokio::test]
+async fn an_inbox_that_fills_up_during_the_attempt_defers_its_recipient_alone() {
+    let world = World::open().await;
+    // Full when the outcome is written down, and not when it was asked before: the header that is added is what is too much.
+    let sent = world.send(&["friend@inboxlayer.dev", "hello@inboxlayer.dev"]).await;
+    let size = world.store.read(|c| {
+        let sql = "SELECT c.size FROM submission s JOIN content c ON c.id = s.outgoing_id";
+        Ok::<_, StoreError>(c.query_row(sql, [], |row| row.get::<_, i64>(0))?)
+    });
+    let held = i64::try_from(world.config.limits.inbox_size).unwrap() - size.await.unwrap();
+    let fill = move |c: &rusqlite::Connection| c.execute("UPDATE inbox SET size = ?1 WHERE name = 'friend'", [held]);
+    world.store.write(move |c| Ok::<_, StoreError>(fill(c)?)).await.unwrap();
+    world.queue.settle().await;
+    assert_eq!(world.waiting().await, "the inbox is full");
+    assert_eq!(world.queued().await[0].id, sent.id);
+    assert_eq!((world.inbox("friend").await.len(), world.inbox("hello").await.len()), (0, 1));
+}

@@ -322,3 +322,28 @@ async fn one_over_the_limit_of_connections_is_told_so() {
     first.say("QUIT", "221").await;
     first.expect_end().await;
 }
+
+#[tokio::test]
+async fn a_full_inbox_is_told_at_rcpt_and_at_the_end_of_data_and_keeps_no_mail_from_others() {
+    let world = World::with(|config| config.limits.inbox_size = 3000).await;
+    let mut client = greeted(&world).await;
+    // It fits neither: announced, and not.
+    client.say("MAIL FROM:<zoe@x.example> SIZE=3001", "250").await;
+    client.say("RCPT TO:<ann@inboxlayer.dev>", "452 4.2.2").await;
+    client.say("RSET", "250").await;
+    let big = format!("Subject: big\r\n\r\n{}.\r\n", "0123456789\r\n".repeat(200));
+    envelope(&mut client, &["ann@inboxlayer.dev", "ben@inboxlayer.dev"]).await;
+    client.send(big.as_bytes()).await;
+    client.expect("250 2.0.0").await;
+    envelope(&mut client, &["ann@inboxlayer.dev", "postmaster"]).await;
+    client.send(big.as_bytes()).await;
+    client.expect("452 4.2.2").await;
+    assert_eq!((world.count("message").await, world.count("body").await), (2, 1));
+    // With its size said before, the others get it.
+    client.say("MAIL FROM:<zoe@x.example> SIZE=2500", "250").await;
+    client.say("RCPT TO:<ann@inboxlayer.dev>", "452 4.2.2").await;
+    client.say("RCPT TO:<postmaster>", "250").await;
+    client.say("DATA", "354").await;
+    client.send(big.as_bytes()).await;
+    client.expect("250 2.0.0").await;
+}

@@ -29,7 +29,7 @@ impl Door for Bench {
     async fn log_in(&self, _: SocketAddr, _: Credentials) -> Result<(), Reply> {
         unreachable!("this door has no AUTH")
     }
-    async fn recipient(&self, address: Address) -> Result<Address, Reply> {
+    async fn recipient(&self, address: Address, _: usize) -> Result<Address, Reply> {
         Ok(address)
     }
     async fn store(&self, _: SocketAddr, (): &(), _: Mail<Address>) -> Reply {
@@ -100,7 +100,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                     receiver = Some(Receiver::new(4096));
                     break;
                 }
-                Action::Resolve(address) => Input::Resolved(Ok(address)),
+                Action::Resolve(address, _) => Input::Resolved(Ok(address)),
                 Action::Store((), mail) => {
                     record.stored.push((mail.recipients.as_slice().len(), mail.message));
                     Input::Stored((), Reply::new(250, EnhancedCode(2, 0, 0), "stored"))

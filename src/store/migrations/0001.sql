@@ -41,6 +41,7 @@ CREATE TABLE inbox (
     account_id        TEXT NOT NULL REFERENCES account ON DELETE CASCADE,
     name              TEXT NOT NULL UNIQUE,
     default_domain_id TEXT REFERENCES custom_domain ON DELETE SET NULL,
+    size              INTEGER NOT NULL DEFAULT 0, -- octets of its messages, kept by triggers
     created_at        INTEGER NOT NULL,
     updated_at        INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
@@ -167,12 +168,13 @@ CREATE TABLE body (
     data BLOB NOT NULL
 ) STRICT;
 
--- A message as it is stored: its header block (with the empty line that ends it) before a body.
+-- A message as it is stored: its header block (with the empty line that ends it) before a body. The header stands last, so
+-- that reading the size does not pass through it.
 CREATE TABLE content (
     id      INTEGER PRIMARY KEY,
-    header  BLOB NOT NULL,
     body_id INTEGER NOT NULL REFERENCES body,
-    size    INTEGER NOT NULL    -- octets, header and body
+    size    INTEGER NOT NULL,   -- octets, header and body
+    header  BLOB NOT NULL
 ) STRICT;
 CREATE INDEX content_by_body ON content (body_id);
 
@@ -185,6 +187,8 @@ CREATE TABLE mailbox (
     uid_next       INTEGER NOT NULL DEFAULT 1,
     recent_from    INTEGER NOT NULL DEFAULT 1, -- UIDs from here on are \Recent to the next session that selects it
     highest_modseq INTEGER NOT NULL DEFAULT 1,
+    note_count     INTEGER NOT NULL DEFAULT 0, -- rows in expunged
+    forgotten      INTEGER NOT NULL DEFAULT 0, -- rows of expunged up to this modseq have been dropped
     UNIQUE (inbox_id, name)
 ) STRICT;
 
@@ -214,7 +218,7 @@ CREATE TABLE message (
 CREATE INDEX message_by_modseq ON message (mailbox_id, modseq);
 CREATE INDEX message_by_content ON message (content_id);
 
--- What went out of a mailbox, for sessions that have it open.
+-- What went out of a mailbox, for sessions that have it open. Only the newest are kept.
 CREATE TABLE expunged (
     mailbox_id INTEGER NOT NULL REFERENCES mailbox ON DELETE CASCADE,
     uid        INTEGER NOT NULL,
@@ -271,9 +275,17 @@ CREATE TABLE delivery (
 CREATE INDEX delivery_by_submission ON delivery (submission_id);
 CREATE INDEX delivery_due ON delivery (next_attempt_at) WHERE next_attempt_at IS NOT NULL;
 
+-- The size of an inbox is counted with every message that comes, goes or is copied: never by adding all of them up. A
+-- message that moves stays in its inbox ------------------------------------------------------------------------------
+
+CREATE TRIGGER message_counted AFTER INSERT ON message BEGIN
+    UPDATE inbox SET size = size + (SELECT size FROM content WHERE id = NEW.content_id) WHERE id = NEW.inbox_id;
+END;
+
 -- What nothing refers to any more goes with the last reference, in the same transaction -------------------------------
 
 CREATE TRIGGER message_leaves AFTER DELETE ON message BEGIN
+    UPDATE inbox SET size = size - (SELECT size FROM content WHERE id = OLD.content_id) WHERE id = OLD.inbox_id;
     DELETE FROM content WHERE id = OLD.content_id
         AND NOT EXISTS (SELECT 1 FROM message WHERE content_id = OLD.content_id)
         AND NOT EXISTS (SELECT 1 FROM submission WHERE original_id = OLD.content_id OR outgoing_id = OLD.content_id);

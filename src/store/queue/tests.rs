@@ -93,7 +93,7 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
     assert_eq!(due.len(), 3, "one attempt a domain");
     for due in due {
         assert_eq!(post.count("body").await, 1);
-        post.store.settle(settlement(&due).into()).await.unwrap();
+        post.store.settle(settlement(&due).into(), u64::MAX).await.unwrap();
     }
     for table in ["submission", "delivery", "content", "body"] {
         assert_eq!(post.count(table).await, 0, "{table}");
@@ -135,15 +135,18 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
     let local = vec![to(&friend, due.letter.mail_from.clone())];
     let placed = post
         .store
-        .settle(std::sync::Arc::new(Settlement {
-            local: Some((b"Received: z\r\nSubject: x\r\n\r\n".to_vec(), local)),
-            bounce: Some((
-                b"Subject: failed\r\n\r\n".to_vec(),
-                b"sorry\r\n".to_vec(),
-                to(&post.inbox, ReversePath::Null),
-            )),
-            ..settlement(&due)
-        }))
+        .settle(
+            std::sync::Arc::new(Settlement {
+                local: Some((b"Received: z\r\nSubject: x\r\n\r\n".to_vec(), local)),
+                bounce: Some((
+                    b"Subject: failed\r\n\r\n".to_vec(),
+                    b"sorry\r\n".to_vec(),
+                    to(&post.inbox, ReversePath::Null),
+                )),
+                ..settlement(&due)
+            }),
+            u64::MAX,
+        )
         .await
         .unwrap();
     assert_eq!(placed.iter().map(|p| p.inbox.clone()).collect::<Vec<_>>(), [friend, post.inbox.clone()]);
@@ -160,7 +163,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     let due = post.claim(at(0)).await.pop().unwrap();
     let said = (due.deliveries[0].id.clone(), at(300), "451 4.3.0 later".to_owned(), Some("mx.example.org".to_owned()));
     let deferred = Settlement { done: Vec::new(), deferred: vec![said], ..settlement(&due) };
-    post.store.settle(deferred.into()).await.unwrap();
+    post.store.settle(deferred.into(), u64::MAX).await.unwrap();
 
     assert!(post.claim(at(299)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(300)));
@@ -181,7 +184,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     assert!(!post.store.queue_retry(id, at(10)).await.unwrap());
     assert_eq!([post.count("delivery").await, post.count("body").await], [0, 0]);
     // The attempt that ran meanwhile ends without harm.
-    assert_eq!(post.store.settle(settlement(&due).into()).await.unwrap(), []);
+    assert_eq!(post.store.settle(settlement(&due).into(), u64::MAX).await.unwrap(), []);
 }
 
 #[tokio::test]

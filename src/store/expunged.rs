@@ -1,0 +1,128 @@
+//! Notes of what went out of a mailbox, for the sessions that have it open.
+//!
+//! Invariant: a mailbox has at most twice [`KEPT`] notes. What is older is forgotten, and the mailbox remembers up to which
+//! change: whoever has seen less than that must read the whole mailbox ([`forgotten`]).
+
+use super::{StoreError, mailboxes};
+use rusqlite::{Connection, params};
+
+/// Notes that a mailbox keeps at least, if it ever had as many: some hundred KiB.
+const KEPT: u32 = 10_000;
+
+/// Leaves a note of messages that are gone.
+pub(super) fn note(connection: &Connection, mailbox: i64, uids: impl Iterator<Item = u32>) -> Result<(), StoreError> {
+    let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
+    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut added = 0_u32;
+    for uid in uids {
+        statement.execute(params![mailbox, uid, modseq])?;
+        added = added.saturating_add(1);
+    }
+    count(connection, mailbox, added)
+}
+
+/// Leaves a note of every message of a mailbox, before they all go.
+pub(super) fn note_all(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
+    let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
+    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq)
+               SELECT mailbox_id, uid, ?2 FROM message WHERE mailbox_id = ?1";
+    let added = connection.prepare_cached(sql)?.execute([mailbox, modseq])?;
+    count(connection, mailbox, u32::try_from(added).unwrap_or(u32::MAX))
+}
+
+/// Up to which change the notes of a mailbox are forgotten.
+pub(super) fn forgotten(connection: &Connection, mailbox: i64) -> Result<i64, StoreError> {
+    let sql = "SELECT forgotten FROM mailbox WHERE id = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([mailbox], |row| row.get(0))?)
+}
+
+/// Counts; once there are twice as many as are kept, half of them go: a note costs little on the average.
+fn count(connection: &Connection, mailbox: i64, added: u32) -> Result<(), StoreError> {
+    let sql = "UPDATE mailbox SET note_count = note_count + ?2 WHERE id = ?1 RETURNING note_count";
+    let notes: u32 = connection.prepare_cached(sql)?.query_row(params![mailbox, added], |row| row.get(0))?;
+    if notes <= KEPT * 2 { Ok(()) } else { forget(connection, mailbox) }
+}
+
+/// Drops all but the newest. Notes of one change go together, so there may be fewer left than were to be kept.
+fn forget(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
+    let sql = "UPDATE mailbox SET forgotten = coalesce(
+                   (SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2), forgotten)
+               WHERE id = ?1 RETURNING forgotten";
+    let upto: i64 = connection.prepare_cached(sql)?.query_row(params![mailbox, KEPT], |row| row.get(0))?;
+    let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND modseq <= ?2";
+    connection.prepare_cached(sql)?.execute([mailbox, upto])?;
+    let sql = "UPDATE mailbox SET note_count = (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute([mailbox])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::InboxId;
+    use crate::store::Store;
+    use crate::store::mailbox_changes::FlagChange;
+    use crate::store::messages::Flags;
+    use crate::store::open_mailbox::Changes;
+    use crate::store::testing::{inbox, put, store_with_account};
+
+    async fn counts(store: &Store, mailbox: i64) -> (u32, u32) {
+        let sql = "SELECT note_count, (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) FROM mailbox WHERE id = ?1";
+        let row = move |c: &Connection| c.query_row(sql, [mailbox], |row| Ok((row.get(0)?, row.get(1)?)));
+        store.read(move |c| Ok::<_, StoreError>(row(c)?)).await.unwrap()
+    }
+
+    async fn notes(store: &Store, mailbox: i64, from: u32, to: u32) {
+        store.write(move |c| note(c, mailbox, from..to)).await.unwrap();
+    }
+
+    async fn since(store: &Store, inbox: &InboxId, mailbox: i64, modseq: i64) -> Changes {
+        store.mailbox_changes(inbox, mailbox, modseq).await.unwrap().unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_notes_are_bounded_and_whoever_has_seen_less_reads_it_all() {
+        let (_dir, store, account) = store_with_account().await;
+        let inbox = inbox(&store, &account, "one").await;
+        let mailbox = put(&store, &account, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
+        let start = since(&store, &inbox, mailbox, 0).await.modseq;
+        notes(&store, mailbox, 100, 100 + KEPT).await;
+        let middle = since(&store, &inbox, mailbox, start).await;
+        assert!(!middle.is_whole && middle.changed.is_empty() && middle.expunged.len() == KEPT as usize);
+        notes(&store, mailbox, 100_000, 100_000 + KEPT).await;
+        assert_eq!(counts(&store, mailbox).await, (2 * KEPT, 2 * KEPT));
+        notes(&store, mailbox, 7, 8).await;
+        // The last note alone, since those of one change go together.
+        assert_eq!(counts(&store, mailbox).await, (1, 1));
+        for seen in [start, middle.modseq] {
+            let news = since(&store, &inbox, mailbox, seen).await;
+            assert!(news.is_whole && news.expunged.is_empty());
+            assert_eq!(news.changed.iter().map(|m| m.uid).collect::<Vec<_>>(), [1]);
+        }
+        let last = since(&store, &inbox, mailbox, middle.modseq + 1).await;
+        assert!(!last.is_whole && last.changed.is_empty());
+        assert_eq!(last.expunged, [7]);
+        assert!(!since(&store, &inbox, mailbox, last.modseq).await.is_whole);
+        // One change with more than are kept at all.
+        notes(&store, mailbox, 200_000, 200_000 + 2 * KEPT).await;
+        assert_eq!(counts(&store, mailbox).await, (0, 0));
+        assert!(since(&store, &inbox, mailbox, last.modseq).await.is_whole);
+    }
+
+    #[tokio::test]
+    async fn every_way_out_of_a_mailbox_is_counted() {
+        let (_dir, store, account) = store_with_account().await;
+        let inbox = inbox(&store, &account, "one").await;
+        let mut mailbox = 0;
+        for _ in 0..4 {
+            mailbox = put(&store, &account, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
+        }
+        store.messages_flag(&inbox, mailbox, vec![1], FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
+        store.messages_expunge(&inbox, mailbox, None).await.unwrap();
+        store.messages_copy(&inbox, mailbox, vec![2], "Trash", None).await.unwrap();
+        assert_eq!(counts(&store, mailbox).await, (2, 2));
+        store.mailbox_rename(&inbox, "INBOX", "Old").await.unwrap();
+        assert_eq!(counts(&store, mailbox).await, (4, 4));
+    }
+}

@@ -1,0 +1,149 @@
+use super::*;
+use crate::address::{Address, DomainName, ReversePath};
+use crate::clock::Timestamp;
+use crate::envelope::Recipients;
+use crate::id::AccountId;
+use crate::store::deliver::{Arrival, Placed};
+use crate::store::mailbox_changes::{Append, FlagChange};
+use crate::store::messages::Flags;
+use crate::store::routing::Route;
+use crate::store::testing::{inbox, put, store_with_account};
+
+const HEADER: &[u8] = b"Subject: x\r\n\r\n";
+
+async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<Vec<Placed>, NotStored> {
+    let platform = DomainName::parse("inboxlayer.dev").unwrap();
+    let mut recipients = Vec::new();
+    for name in to {
+        let address = Address::parse(&format!("{name}@inboxlayer.dev")).unwrap();
+        match store.route(&platform, &address, Timestamp::real()).await.unwrap() {
+            Route::Inbox(recipient) => recipients.push(recipient),
+            other => panic!("{other:?}"),
+        }
+    }
+    let arrival = Arrival {
+        mail_from: ReversePath::Null,
+        recipients: Recipients::new(recipients).unwrap(),
+        header: HEADER.to_vec(),
+        body: vec![b'x'; body],
+        received_at: Timestamp::real(),
+    };
+    store.deliver(arrival, most).await
+}
+
+async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, most: u64) -> Result<(), NotStored> {
+    let append = Append {
+        flags: Flags::default(),
+        keywords: String::new(),
+        internal_date: Timestamp::real(),
+        header: Vec::new(),
+        body: vec![b'x'; octets],
+    };
+    store.message_append(inbox, mailbox, append, most).await.map(|done| assert!(done.is_some()))
+}
+
+/// What the count says, which must be what there is.
+async fn size(store: &Store, inbox: &InboxId) -> u64 {
+    let inbox = inbox.clone();
+    let (count, sum): (i64, i64) = store
+        .read(move |c| {
+            let sql = "SELECT size, (SELECT coalesce(sum(length(c.header) + length(b.data)), 0) FROM message m
+                           JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id WHERE m.inbox_id = i.id)
+                       FROM inbox i WHERE id = ?1";
+            Ok::<_, StoreError>(c.query_row(sql, [inbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .await
+        .unwrap();
+    assert_eq!(count, sum);
+    count.unsigned_abs()
+}
+
+async fn mailbox(store: &Store, inbox: &InboxId, name: &str) -> i64 {
+    store.mailbox_open(inbox, name, false).await.unwrap().unwrap().id
+}
+
+#[tokio::test]
+async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
+    let (_dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    assert_eq!(size(&store, &one).await, 0);
+    let raw = [HEADER, &[b'x'; 86]].concat();
+    for _ in 0..3 {
+        put(&store, &account, &one, &raw).await;
+    }
+    append(&store, &one, "Junk", 50, u64::MAX).await.unwrap();
+    assert_eq!(size(&store, &one).await, 350);
+    let (from, junk) = (mailbox(&store, &one, "INBOX").await, mailbox(&store, &one, "Junk").await);
+    store.messages_copy(&one, from, vec![1, 2], "Archive", Some(u64::MAX)).await.unwrap();
+    assert_eq!(size(&store, &one).await, 550);
+    store.messages_copy(&one, from, vec![1, 2, 9], "Trash", None).await.unwrap();
+    assert_eq!(size(&store, &one).await, 550);
+    store.messages_flag(&one, junk, vec![1], FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
+    store.messages_expunge(&one, junk, None).await.unwrap();
+    assert_eq!(size(&store, &one).await, 500);
+    store.mailbox_delete(&one, "Trash").await.unwrap();
+    assert_eq!(size(&store, &one).await, 300);
+    store.mailbox_rename(&one, "INBOX", "Old").await.unwrap();
+    assert_eq!(size(&store, &one).await, 300);
+    // An inbox that goes takes its count with it.
+    assert!(store.inbox_delete(&account, &one).await.unwrap());
+    let left: i64 =
+        store.read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM body", [], |r| r.get(0))?)).await.unwrap();
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn a_message_that_does_not_fit_one_is_stored_for_none() {
+    let (_dir, store, account) = store_with_account().await;
+    let (one, two) = (inbox(&store, &account, "one").await, inbox(&store, &account, "two").await);
+    let whole = HEADER.len() as u64 + 100;
+    deliver(&store, &["one"], 100, whole).await.unwrap();
+    assert!(
+        !store.inbox_has_room(&one, 1, whole).await.unwrap() && store.inbox_has_room(&one, 0, whole).await.unwrap()
+    );
+    match deliver(&store, &["two", "one", "one"], 1, whole).await {
+        Err(NotStored::Full(inboxes)) => assert_eq!(inboxes, std::slice::from_ref(&one)),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!((size(&store, &one).await, size(&store, &two).await), (whole, 0));
+    // Two addresses of an inbox are one copy.
+    deliver(&store, &["two", "two"], 100, whole).await.unwrap();
+    assert_eq!(size(&store, &two).await, whole);
+    assert!(matches!(append(&store, &one, "INBOX", 1, whole).await, Err(NotStored::Full(_))));
+    let from = mailbox(&store, &one, "INBOX").await;
+    let copy = store.messages_copy(&one, from, vec![1], "Junk", Some(2 * whole - 1)).await;
+    assert!(matches!(copy, Err(NotStored::Full(_))));
+    store.messages_copy(&one, from, vec![1], "Junk", None).await.unwrap();
+    assert_eq!(size(&store, &one).await, whole);
+}
+
+#[tokio::test]
+async fn no_race_overfills_an_inbox() {
+    let (_dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    store.ensure_mailboxes(&one).await.unwrap();
+    let most = 5 * (HEADER.len() as u64 + 86) + 99;
+    let tries = (0..40).map(|n| {
+        let (store, one) = (store.clone(), one.clone());
+        tokio::spawn(async move {
+            match n % 2 {
+                0 => deliver(&store, &["one"], 86, most).await.is_ok(),
+                _ => append(&store, &one, "INBOX", 100, most).await.is_ok(),
+            }
+        })
+    });
+    let mut kept = 0;
+    for one in tries.collect::<Vec<_>>() {
+        kept += u64::from(one.await.unwrap());
+    }
+    assert_eq!((kept, size(&store, &one).await), (5, 500));
+}
+
+#[tokio::test]
+async fn another_accounts_mail_does_not_count() {
+    let (_dir, store, account): (_, _, AccountId) = store_with_account().await;
+    let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
+    deliver(&store, &["ours", "theirs"], 86, 100).await.unwrap();
+    assert!(store.inbox_delete(&account, &ours).await.unwrap());
+    assert_eq!(size(&store, &theirs).await, 100);
+}
