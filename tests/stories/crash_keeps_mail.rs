@@ -60,7 +60,7 @@ fn what_was_answered_250_outlives_kill_9() {
 }
 
 /// The database opens clean, and no bytes are left that nothing refers to.
-fn check_store(daemon: &Serve) {
+pub fn check_store(daemon: &Serve) {
     let database = rusqlite::Connection::open(daemon.data_dir().join("inboxlayer.db")).unwrap();
     let ask = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
     assert_eq!(ask("PRAGMA integrity_check"), "ok");

@@ -17,8 +17,10 @@ pub struct Serve {
     child: Option<Child>,
     folder: tempfile::TempDir,
     pub http: SocketAddr,
+    pub submission: SocketAddr,
     pub submissions: SocketAddr,
     pub mx: SocketAddr,
+    pub imap: SocketAddr,
     pub imaps: SocketAddr,
     pub operator: String,
 }
@@ -34,7 +36,7 @@ impl Serve {
     pub fn start_with_dns(relay: SocketAddr, dns: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path());
-        let [http, submissions, mx, imaps] = std::array::from_fn(|_| free_address());
+        let [http, submission, submissions, mx, imap, imaps] = std::array::from_fn(|_| free_address());
         let at = |name: &str| folder.path().join(name).display().to_string();
         let text = format!(
             r#"
@@ -46,10 +48,10 @@ private_key = "{key}"
 listen = "{http}"
 [smtp]
 mx = "{mx}"
-submission = "127.0.0.1:0"
+submission = "{submission}"
 submissions = "{submissions}"
 [imap]
-imap = "127.0.0.1:0"
+imap = "{imap}"
 imaps = "{imaps}"
 [dns]
 {dns}
@@ -67,7 +69,8 @@ port = {relay}
             relay = relay.port(),
         );
         std::fs::write(folder.path().join("inboxlayer.toml"), text).unwrap();
-        let mut serve = Self { child: None, folder, http, submissions, mx, imaps, operator: String::new() };
+        let operator = String::new();
+        let mut serve = Self { child: None, folder, http, submission, submissions, mx, imap, imaps, operator };
         let made =
             Command::new(PROGRAM).args(["token", "create", "--operator", "--config"]).arg(serve.config()).output();
         let made = made.unwrap();

@@ -2,6 +2,7 @@
 //! and a new certificate needs no restart.
 
 use crate::clients::run;
+use crate::rude::Rude;
 use crate::serve::{Serve, certificate};
 use std::io::{BufRead, BufReader};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -98,20 +99,48 @@ fn the_service_manager_hears_of_start_and_stop() {
 }
 
 #[test]
-fn a_new_certificate_is_taken_in_use_without_a_restart() {
+fn a_new_certificate_is_taken_in_use_without_a_restart_and_a_broken_one_is_not() {
     let serve = Serve::start(nobody(), "");
+    let folder = serve.ca().parent().unwrap().to_owned();
     let shown = || {
         let mut command = Command::new("openssl");
         command.args(["s_client", "-connect", &serve.submissions.to_string()]);
         run(command, b"").stdout
     };
-    let old = std::fs::read_to_string(serve.ca()).unwrap().replace("\r\n", "\n");
-    assert!(shown().contains(old.trim()), "{}", shown());
-    certificate(serve.ca().parent().unwrap());
-    let new = std::fs::read_to_string(serve.ca()).unwrap().replace("\r\n", "\n");
-    let began = Instant::now();
-    while !shown().contains(new.trim()) {
-        assert!(began.elapsed() < PATIENCE, "{}", serve.log());
-        std::thread::sleep(Duration::from_millis(200));
+    let pem = || std::fs::read_to_string(serve.ca()).unwrap().replace("\r\n", "\n").trim().to_owned();
+    let wait_for = |done: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !done() {
+            assert!(began.elapsed() < PATIENCE, "{}", serve.log());
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    };
+    let first = pem();
+    assert!(shown().contains(&first), "{}", shown());
+    let mut open = Rude::secure(serve.submissions, &serve.ca());
+    open.reply("220 ");
+
+    certificate(&folder);
+    let second = pem();
+    wait_for(&|| shown().contains(&second));
+    // Who is there already stays.
+    open.say("NOOP", "250");
+
+    // A key that is none, and one of another certificate: the old pair stays, and the log says why.
+    for key in ["no key".to_owned(), other_key()] {
+        let refused = || serve.log().matches("the new certificate is not used").count();
+        let before = refused();
+        std::fs::write(folder.join("key.pem"), key).unwrap();
+        wait_for(&|| refused() > before);
+        assert!(shown().contains(&second), "{}", serve.log());
     }
+    certificate(&folder);
+    wait_for(&|| shown().contains(&pem()));
+}
+
+/// A private key that belongs to nothing here.
+fn other_key() -> String {
+    let other = tempfile::tempdir().unwrap();
+    certificate(other.path());
+    std::fs::read_to_string(other.path().join("key.pem")).unwrap()
 }

@@ -1,3 +1,5 @@
+//! The count, the limit, and races for the last room.
+
 use super::*;
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;

@@ -1,0 +1,223 @@
+//! The limits of the configuration, each tried at the doors of the real daemon.
+
+use super::{READER, Scene, plain};
+use crate::rude::Rude;
+use serde_json::json;
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// A message with so many octets of text.
+fn message(octets: usize) -> String {
+    format!("Subject: sized\r\n\r\n{}\r\n.\r\n", "x".repeat(octets))
+}
+
+#[test]
+fn messages_and_recipients_of_an_account() {
+    let scene = Scene::with("recipients = 3\nmessages_per_hour = 4\nrecipients_per_hour = 5");
+    let mut sender = scene.sender();
+    let envelope = |sender: &mut Rude, recipients: usize| {
+        sender.say(&format!("MAIL FROM:<{READER}>"), "250");
+        for n in 0..recipients {
+            sender.say(&format!("RCPT TO:<r{n}@elsewhere.example>"), "250");
+        }
+    };
+    envelope(&mut sender, 3);
+    sender.say("RCPT TO:<one-more@elsewhere.example>", "452 4.5.3");
+    sender.say("DATA", "354");
+    sender.send(message(10));
+    sender.reply("250 2.0.0");
+    envelope(&mut sender, 3);
+    sender.say("DATA", "354");
+    sender.send(message(10));
+    // 3 and 3 are more than 5 in an hour.
+    sender.reply("452 4.7.1");
+    scene.logged(&["refused", "submission", "452 4.7.1", "5 recipients"]);
+    for _ in 0..2 {
+        envelope(&mut sender, 1);
+        sender.say("DATA", "354");
+        sender.send(message(10));
+        sender.reply("250 2.0.0");
+    }
+    // Another account is not touched; this one's API neither helps nor is a way around.
+    let (_, other, token) = scene.daemon.account("second");
+    let api = |token: &str| crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), token);
+    let draft = json!({"to": "x@elsewhere.example", "subject": "by the API", "text": "t"});
+    let sent = api(&scene.token).post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft.clone());
+    assert_eq!(sent.expect(429).at("/code"), "too_many_requests");
+    let many = json!({"to": ["a@x.example", "b@x.example", "c@x.example", "d@x.example"], "subject": "s", "text": "t"});
+    api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), many).expect(422);
+    for _ in 0..4 {
+        api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), draft.clone()).expect(202);
+    }
+    let fifth = api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), draft).expect(429);
+    assert!(fifth.at("/detail").contains("4 messages"), "{}", fifth.text);
+    scene.daemon.api().poll("/api/v1/queue", |answer| crate::serve::rows(&answer.body).is_empty());
+    assert_eq!(scene.relay.subjects().into_keys().collect::<Vec<_>>(), ["by the API", "sized"]);
+    scene.ends_with(0);
+}
+
+#[test]
+fn inboxes_and_domains_of_an_account() {
+    let scene = Scene::with("inboxes = 2\ndomains = 1");
+    let api = scene.daemon.api();
+    let inbox = |name: &str| api.post("/api/v1/inboxes", json!({"name": name, "account_id": scene.account}));
+    inbox("second").expect(201);
+    assert_eq!(inbox("third").expect(403).at("/code"), "limit_reached");
+    let claim =
+        |domain: &str| api.post("/api/v1/custom_domains", json!({"domain": domain, "account_id": scene.account}));
+    claim("acme-mail.com").expect(201);
+    assert_eq!(claim("acme-post.com").expect(403).at("/code"), "limit_reached");
+    scene.logged(&["refused", "http", "status=403", "limit_reached"]);
+    scene.ends_with(0);
+}
+
+#[test]
+fn connections_of_an_address() {
+    let scene = Scene::with("connections_per_address = 2");
+    let full = |address: SocketAddr, begin: &str, ends: &str| {
+        let admitted = || loop {
+            let mut client = Rude::connect(address);
+            client.send(begin);
+            // Who has just left may still be counted.
+            if !client.line().unwrap_or_else(|| ends.to_owned()).contains(ends) {
+                break client;
+            }
+        };
+        let taken = [admitted(), admitted()];
+        let said = Rude::connect(address).rest();
+        assert!(said.contains(ends), "{said}");
+        taken.into_iter().for_each(Rude::hang_up);
+    };
+    full(scene.daemon.mx, "", "421 4.7.0");
+    full(scene.daemon.submission, "", "421 4.7.0");
+    full(scene.daemon.imap, "", "* BYE [UNAVAILABLE]");
+    full(scene.daemon.http, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ");
+    for door in ["mx", "submission", "imap", "http"] {
+        scene.logged(&["refused: too many connections", door]);
+    }
+    scene.ends_with(0);
+}
+
+#[test]
+fn connections_in_all() {
+    let scene = Scene::with("connections = 2");
+    let mut taken: Vec<Rude> = (0..2).map(|_| Rude::connect(scene.daemon.mx)).collect();
+    taken.iter_mut().for_each(|client| drop(client.reply("220 ")));
+    let said = Rude::connect(scene.daemon.mx).rest();
+    assert!(said.starts_with("421 4.7.0"), "{said}");
+    // A place that is given back is free.
+    taken.pop().unwrap().say("QUIT", "221");
+    let mut next = loop {
+        let mut client = Rude::connect(scene.daemon.mx);
+        if client.line().unwrap_or_default().starts_with("220 ") {
+            break client;
+        }
+    };
+    next.say("NOOP", "250");
+    scene.ends_with(0);
+}
+
+#[test]
+fn failed_log_ins_are_counted_over_all_doors_and_the_owner_stays_in() {
+    let scene = Scene::with("failed_logins = 3");
+    // Whoever has just been let in from here stays welcome.
+    let mut user = scene.user();
+    let mut guest = scene.guest();
+    guest.ask(&format!("LOGIN {READER} ilt_wrong"), "NO [AUTHENTICATIONFAILED]");
+    let mut client = Rude::secure(scene.daemon.submissions, &scene.daemon.ca());
+    client.reply("220 ");
+    client.say("EHLO client.example", "250");
+    client.say(&format!("AUTH PLAIN {}", plain(READER, "ilt_wrong")), "535 5.7.8");
+    crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), "ilt_wrong").get("/api/v1/inboxes").expect(401);
+    // Now nobody is heard from this network, whatever they say.
+    guest.ask("LOGIN nobody@inboxlayer.dev ilt_wrong", "NO [UNAVAILABLE]");
+    client.say(&format!("AUTH PLAIN {}", plain(READER, "ilt_wrong")), "454 4.7.0");
+    let refused = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), "ilt_wrong").get("/api/v1/inboxes");
+    assert!(refused.expect(429).headers.contains_key("retry-after"));
+    scene.logged(&["refused", "imap", "too many failed log-ins"]);
+    scene.logged(&["refused", "submission", "454 4.7.0"]);
+    scene.logged(&["refused", "http", "status=429"]);
+    user.ask("NOOP", "OK");
+    scene.user().ask("NOOP", "OK");
+    scene.ends_with(0);
+}
+
+#[test]
+fn a_full_inbox_puts_mail_off_and_takes_it_once_there_is_room() {
+    let scene = Scene::with("inbox_size = 20000");
+    let api = scene.daemon.api();
+    let path = format!("/api/v1/inboxes/{}", scene.inbox);
+    let size = || api.get(&path).expect(200).body["size"].as_u64().unwrap();
+    assert_eq!(size(), 0);
+    let mut client = scene.mx();
+    client.envelope(READER);
+    client.send(message(15_000));
+    client.reply("250 2.0.0");
+    let held = size();
+    assert!((15_000..16_000).contains(&held), "{held}");
+    client.say("MAIL FROM:<a@outside.example> SIZE=6000", "250");
+    client.say(&format!("RCPT TO:<{READER}>"), "452 4.2.2");
+    client.say("RSET", "250");
+    client.envelope(READER);
+    client.send(message(6000));
+    client.reply("452 4.2.2");
+    scene.logged(&["mail refused", "result=\"full\"", &scene.inbox]);
+    scene.logged(&["refused", "mx", "452 4.2.2"]);
+    assert_eq!(size(), held);
+    let mut user = scene.user();
+    user.ask(&format!("APPEND INBOX {{6000+}}\r\n{}", "x".repeat(6000)), "NO [OVERQUOTA]");
+    user.ask("SELECT INBOX", "OK");
+    user.ask("COPY 1 Archive", "NO [OVERQUOTA]");
+    scene.logged(&["refused", "imap", "NO the inbox is full"]);
+
+    // Mail from here waits in the queue, and comes in once the owner has made room.
+    let mut sender = scene.sender();
+    sender.envelope(READER);
+    sender.send(message(6000));
+    sender.reply("250 2.0.0");
+    let waits = |answer: &crate::rest::Answer| answer.text.contains("the inbox is full");
+    api.poll("/api/v1/queue", waits);
+    scene.logged(&["delivery", "outcome=\"deferred\"", "4.2.2", "the inbox is full"]);
+    user.ask("MOVE 1 Trash", "OK");
+    user.ask("SELECT Trash", "OK");
+    user.ask("STORE 1 +FLAGS (\\Deleted)", "OK");
+    user.ask("EXPUNGE", "OK");
+    api.poll("/api/v1/queue", |answer| crate::serve::rows(&answer.body).is_empty());
+    assert!((6000..9000).contains(&size()), "{}", size());
+    scene.ends_with(1);
+}
+
+#[test]
+fn every_limit_is_read_by_the_daemon_and_tried_by_a_story() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("config/inboxlayer.toml")).unwrap();
+    let section = text.split("\n[limits]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    let keys: Vec<&str> = section.lines().filter_map(|line| Some(line.split_once(" = ")?.0)).collect();
+    assert!(keys.len() >= 13 && !keys.iter().any(|key| key.starts_with('#')), "{keys:?}");
+    let read = |folder: &str, skip: &str| -> String {
+        let mut todo = vec![root.join(folder)];
+        let mut all = String::new();
+        while let Some(path) = todo.pop() {
+            if path.is_dir() {
+                todo.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
+            } else if path.extension().is_some_and(|e| e == "rs") && !path.ends_with(skip) {
+                all += &std::fs::read_to_string(path).unwrap();
+            }
+        }
+        all
+    };
+    let stories = read("tests/stories/refusals", "no.rs");
+    let program: String = std::fs::read_dir(root.join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name != "config" && !name.starts_with("config."))
+        .map(|name| match name.strip_suffix(".rs") {
+            Some(_) => std::fs::read_to_string(root.join("src").join(name)).unwrap(),
+            None => read(&format!("src/{name}"), "tests.rs"),
+        })
+        .collect();
+    for key in keys {
+        assert!(program.contains(&format!("limits.{key}")), "nobody reads limits.{key}");
+        assert!(stories.contains(&format!("{key} = ")), "no story tries limits.{key}");
+    }
+}

@@ -1,0 +1,146 @@
+//! A client that speaks by hand, for what no decent client would say: over TCP, or TLS on top of it.
+
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A wait that is over by then has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+trait Both: Read + Write {}
+impl<S: Read + Write> Both for S {}
+
+/// The client.
+pub struct Rude {
+    stream: Option<Box<dyn Both>>,
+    socket: TcpStream,
+    input: Vec<u8>,
+}
+
+impl Rude {
+    /// Over TCP alone.
+    pub fn connect(address: SocketAddr) -> Self {
+        let socket = TcpStream::connect(address).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.set_write_timeout(Some(PATIENCE)).unwrap();
+        let stream: Box<dyn Both> = Box::new(socket.try_clone().unwrap());
+        Self { stream: Some(stream), socket, input: Vec::new() }
+    }
+
+    /// With TLS from the first octet.
+    pub fn secure(address: SocketAddr, ca: &Path) -> Self {
+        let mut client = Self::connect(address);
+        client.start_tls(ca);
+        client
+    }
+
+    /// TLS from here on.
+    pub fn start_tls(&mut self, ca: &Path) {
+        assert!(self.input.is_empty(), "octets before TLS: {:?}", String::from_utf8_lossy(&self.input));
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca).unwrap()).unwrap();
+        let config = rustls::ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+        let name = ServerName::try_from("localhost").unwrap();
+        let tls = rustls::ClientConnection::new(Arc::new(config), name).unwrap();
+        let mut stream = rustls::StreamOwned::new(tls, self.stream.take().unwrap());
+        stream.conn.complete_io(&mut stream.sock).expect("a TLS handshake");
+        self.stream = Some(Box::new(stream));
+    }
+
+    /// Sends octets as they are. The server may have closed meanwhile: what it said shows.
+    pub fn send(&mut self, octets: impl AsRef<[u8]>) {
+        let stream = self.stream.as_mut().unwrap();
+        let _ = stream.write_all(octets.as_ref()).and_then(|()| stream.flush());
+    }
+
+    /// One line, without its line end; `None` when the server has closed.
+    pub fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(end) = self.input.iter().position(|octet| *octet == b'\n') {
+                let line: Vec<u8> = self.input.drain(..=end).collect();
+                return Some(String::from_utf8_lossy(&line).trim_end().to_owned());
+            }
+            let mut piece = [0; 4096];
+            match self.stream.as_mut().unwrap().read(&mut piece) {
+                Ok(0) => return None,
+                Ok(count) => self.input.extend_from_slice(&piece[..count]),
+                Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                    panic!("no answer; before: {:?}", String::from_utf8_lossy(&self.input))
+                }
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Everything up to the end of the connection.
+    pub fn rest(&mut self) -> String {
+        let mut all = String::new();
+        while let Some(line) = self.line() {
+            all.push_str(&line);
+            all.push('\n');
+        }
+        // A last line that does not end.
+        all.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.input)));
+        all
+    }
+
+    /// The rest of what was to be sent will never come.
+    pub fn hang_up(self) {
+        let _ = self.socket.shutdown(std::net::Shutdown::Both);
+    }
+
+    /// An SMTP reply, which must begin so.
+    #[track_caller]
+    pub fn reply(&mut self, expect: &str) -> String {
+        loop {
+            let line = self.line().unwrap_or_else(|| panic!("closed, not {expect:?}"));
+            if line.as_bytes().get(3) != Some(&b'-') {
+                assert!(line.starts_with(expect), "{line:?}, not {expect:?}");
+                return line;
+            }
+        }
+    }
+
+    /// An SMTP command, and its reply.
+    #[track_caller]
+    pub fn say(&mut self, command: &str, expect: &str) -> String {
+        self.send(format!("{command}\r\n"));
+        self.reply(expect)
+    }
+
+    /// An SMTP envelope, up to the go-ahead for the message.
+    #[track_caller]
+    pub fn envelope(&mut self, to: &str) {
+        self.say("MAIL FROM:<a@outside.example>", "250");
+        self.say(&format!("RCPT TO:<{to}>"), "250");
+        self.say("DATA", "354");
+    }
+
+    /// An IMAP command, and its answer up to the tagged line (or BYE), which must have this in it.
+    #[track_caller]
+    pub fn ask(&mut self, command: &str, expect: &str) -> Vec<String> {
+        self.send(format!("x {command}\r\n"));
+        self.answer("x", expect)
+    }
+
+    /// An IMAP answer up to the tagged line (or BYE), which must have this in it.
+    #[track_caller]
+    pub fn answer(&mut self, tag: &str, expect: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        loop {
+            let line = self.line().unwrap_or_else(|| panic!("closed, not {expect:?}; before: {lines:?}"));
+            let is_last = line.starts_with(&format!("{tag} ")) || line.starts_with("* BYE");
+            lines.push(line);
+            if is_last {
+                let last = lines.last().unwrap();
+                assert!(last.contains(expect), "{last:?}, not {expect:?}; before: {lines:?}");
+                return lines;
+            }
+        }
+    }
+}
