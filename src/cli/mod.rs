@@ -12,6 +12,7 @@ mod logging;
 mod queue;
 mod rest;
 mod sandbox;
+mod seal;
 mod serve;
 mod table;
 mod token;
@@ -70,6 +71,9 @@ enum Command {
     /// Mail that has not left yet.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
+    /// The key that the DKIM keys are sealed with.
+    #[command(subcommand)]
+    Seal(seal::SealCommand),
 }
 
 /// Where the configuration is.
@@ -124,6 +128,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Inbox(command) => small_runtime()?.block_on(inbox::run(command)),
         Command::Domain(command) => small_runtime()?.block_on(domain::run(command)),
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),
+        Command::Seal(command) => small_runtime()?.block_on(seal::run(command)),
     }
 }
 

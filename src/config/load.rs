@@ -10,8 +10,8 @@ use toml::de::{DeTable, DeValue};
 /// `INBOXLAYER_HTTP__LISTEN=…` sets `[http] listen`.
 const PREFIX: &str = "INBOXLAYER_";
 /// Variables of the command line, which are no configuration.
-const NOT_CONFIGURATION: [&str; 4] =
-    ["INBOXLAYER_CONFIG", "INBOXLAYER_URL", "INBOXLAYER_TOKEN", "INBOXLAYER_SECRET_KEY"];
+const NOT_CONFIGURATION: [&str; 5] =
+    ["INBOXLAYER_CONFIG", "INBOXLAYER_URL", "INBOXLAYER_TOKEN", "INBOXLAYER_SECRET_KEY", "INBOXLAYER_NEXT_SECRET_KEY"];
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ use crate::dns::authority::play::{Fault, Play};
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use crate::store::testing::dkim_records;
 use std::net::Ipv4Addr;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -64,18 +65,7 @@ impl World {
     }
 
     async fn cnames(&self, statuses: [&'static str; 3]) {
-        let id = self.domain.clone();
-        self.write(move |c| {
-            for (position, status) in (0_i64..).zip(statuses) {
-                c.execute(
-                    "INSERT OR REPLACE INTO domain_record (domain_id, position, status, observed, checked_at)
-                     VALUES (?1, ?2, ?3, '[]', 0)",
-                    rusqlite::params![id, position, status],
-                )?;
-            }
-            Ok(0)
-        })
-        .await;
+        dkim_records(&self.store, &self.domain, statuses).await;
     }
 
     /// A message under the domain waits in the queue from now on.

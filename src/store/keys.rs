@@ -81,6 +81,32 @@ impl Store {
         .await
     }
 
+    /// Any token with its sealed key.
+    pub async fn dkim_sample(&self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
+        self.read(|connection| {
+            let sql = "SELECT token, sealed FROM dkim_key LIMIT 1";
+            Ok(connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+        })
+        .await
+    }
+
+    /// Puts what `seal` makes of each sealed key, and its token, in its place: all or none. How many.
+    pub async fn dkim_reseal<E, F>(&self, seal: F) -> Result<usize, E>
+    where
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&str, &[u8]) -> Result<Vec<u8>, E> + Send + 'static,
+    {
+        self.write(move |connection| {
+            let tokens = all_tokens(connection)?;
+            for token in &tokens {
+                let sealed = sealed(connection, token)?;
+                put_sealed(connection, token, &seal(token, &sealed)?)?;
+            }
+            Ok(tokens.len())
+        })
+        .await
+    }
+
     /// Keeps the first key of a token. Another one stays; for a domain that is gone nothing is kept. The first key of a
     /// domain signs, and the rotation hears of each.
     pub async fn dkim_put(
@@ -128,6 +154,23 @@ impl Store {
         })
         .await
     }
+}
+
+fn all_tokens(connection: &Connection) -> Result<Vec<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT token FROM dkim_key ORDER BY token")?;
+    let tokens = statement.query_map([], |row| row.get(0))?;
+    Ok(tokens.collect::<Result<_, _>>()?)
+}
+
+fn sealed(connection: &Connection, token: &str) -> Result<Vec<u8>, StoreError> {
+    let sql = "SELECT sealed FROM dkim_key WHERE token = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+}
+
+fn put_sealed(connection: &Connection, token: &str, sealed: &[u8]) -> Result<(), StoreError> {
+    let sql = "UPDATE dkim_key SET sealed = ?2 WHERE token = ?1";
+    connection.prepare_cached(sql)?.execute(params![token, sealed])?;
+    Ok(())
 }
 
 fn has_key(connection: &Connection, token: &str) -> Result<bool, StoreError> {

@@ -3,7 +3,7 @@
 use super::deliver::{Place, Placed, place};
 use super::{Store, StoreError, content};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, InboxId};
+use crate::id::{AccountId, DomainId, InboxId};
 use rusqlite::params;
 use tempfile::TempDir;
 
@@ -66,4 +66,22 @@ pub(crate) async fn put(store: &Store, account: &AccountId, inbox: &InboxId, raw
         })
         .await
         .unwrap()
+}
+
+/// What was last seen of a claim's three DKIM records.
+pub(crate) async fn dkim_records(store: &Store, domain: &DomainId, statuses: [&'static str; 3]) {
+    let domain = domain.clone();
+    store
+        .write(move |c| {
+            for (position, status) in (0_i64..).zip(statuses) {
+                c.execute(
+                    "INSERT OR REPLACE INTO domain_record (domain_id, position, status, observed, said, checked_at)
+                     VALUES (?1, ?2, ?3, '[]', '[]', 0)",
+                    params![domain, position, status],
+                )?;
+            }
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
 }

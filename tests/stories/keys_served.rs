@@ -231,7 +231,7 @@ fn a_validating_resolver_follows_the_customers_cnames() {
 }
 
 #[test]
-fn the_printed_zone_is_one_that_bind_takes() {
+fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
     let mut served = Served::start();
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
@@ -260,8 +260,19 @@ fn the_printed_zone_is_one_that_bind_takes() {
     let refused = start(&served.serve, Some("not base64"));
     assert!(refused.code == 1 && refused.stderr.contains("INBOXLAYER_SECRET_KEY does not hold a key"), "{refused:?}");
     assert!(!refused.stderr.contains("not base64"), "a secret is shown: {refused:?}");
-    std::fs::write(&key, right).unwrap();
+    std::fs::write(&key, &right).unwrap();
+
+    // The operator changes the sealing key while the daemon is stopped, and then not while it runs.
+    let change = |serve: &Serve| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
+        command.args(["seal", "change", "--config"]).arg(serve.config());
+        run(command, b"")
+    };
+    assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys are sealed anew"));
+    assert_ne!(std::fs::read(&key).unwrap(), right);
     served.serve.launch();
+    let refused = change(&served.serve);
+    assert!(refused.code == 1 && refused.stderr.contains("stop the daemon first"), "{refused:?}");
     let (token, public) = &served.keys[2];
     assert_eq!(served.dig(&["+norecurse", &format!("{token}.{ZONE}"), "TXT"]).txt(), *public);
 }

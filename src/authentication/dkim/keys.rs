@@ -65,7 +65,7 @@ impl Keys {
     /// Opens the sealing key, makes the platform's own key if there is none, and begins to make what other keys are
     /// missing.
     pub async fn open(store: Store, data_dir: &Path, config: &Config, clock: Clock) -> Result<Self, KeysError> {
-        let seal = Seal::open(data_dir)?;
+        let seal = open_seal(&store, data_dir).await?;
         let selector = config.dkim.platform_selector.clone();
         let (sealed, public) = match (store.dkim_sealed(&selector, 0).await?, store.dkim_public(&selector).await?) {
             (Some(sealed), Some(public)) => (sealed, public),
@@ -75,7 +75,6 @@ impl Keys {
                 (sealed, public)
             }
         };
-        // A wrong sealing key shows here, before anything listens.
         seal.open_sealed(&selector, &sealed)?;
         let name = format!("{selector}._domainkey.{}", config.platform.domain);
         let platform = Platform { domain: config.platform.domain.clone(), selector };
@@ -100,6 +99,20 @@ impl Keys {
             keys.make_in_background(missing);
         }
         Ok(keys)
+    }
+
+    /// Seals every private key of a store that no daemon uses under a fresh sealing key, which takes the place of the
+    /// present one. How many. Cut off, it was done or it was not: it can be run again, and the next start finds its way.
+    pub async fn reseal(store: &Store, data_dir: &Path) -> Result<usize, KeysError> {
+        let present = open_seal(store, data_dir).await?;
+        let next = Seal::next(data_dir)?;
+        let count = store
+            .dkim_reseal(move |token, sealed| {
+                Ok::<_, KeysError>(next.seal(token, &present.open_sealed(token, sealed)?)?)
+            })
+            .await?;
+        Seal::adopt_next(data_dir)?;
+        Ok(count)
     }
 
     /// Three fresh tokens for a claim.
@@ -167,6 +180,23 @@ impl Keys {
         self.store.dkim_put(token.to_owned(), Some(domain.clone()), sealed, public, self.clock.now()).await?;
         self.signer.key_made();
         Ok(())
+    }
+}
+
+/// The sealing key, which opens what the store holds: a wrong one shows here, before anything listens.
+async fn open_seal(store: &Store, data_dir: &Path) -> Result<Seal, KeysError> {
+    let seal = Seal::open(data_dir)?;
+    let Some((token, sealed)) = store.dkim_sample().await? else { return Ok(seal) };
+    match seal.open_sealed(&token, &sealed) {
+        Ok(_) => Ok(seal),
+        Err(wrong) => match Seal::left_over(data_dir)?.filter(|next| next.open_sealed(&token, &sealed).is_ok()) {
+            Some(next) => {
+                Seal::adopt_next(data_dir)?;
+                tracing::info!("the change of the sealing key, which had been cut off, is complete");
+                Ok(next)
+            }
+            None => Err(wrong.into()),
+        },
     }
 }
 

@@ -16,6 +16,9 @@ use zeroize::Zeroizing;
 /// The environment variable that stands in for the key file: 32 octets in base64.
 const VARIABLE: &str = "INBOXLAYER_SECRET_KEY";
 const FILE: &str = "secret.key";
+/// The same for the key that is to take its place.
+const NEXT_VARIABLE: &str = "INBOXLAYER_NEXT_SECRET_KEY";
+const NEXT_FILE: &str = "secret.key.next";
 const KEY_LEN: usize = 32;
 /// The first octet of everything sealed: the form of what follows.
 const VERSION: u8 = 1;
@@ -39,6 +42,11 @@ pub enum SealError {
         "a sealed private key does not open: it was sealed under another key than the one in secret.key or INBOXLAYER_SECRET_KEY, or it was changed"
     )]
     DoesNotOpen,
+    /// The present key is in the environment, the next one is not.
+    #[error(
+        "the sealing key comes from INBOXLAYER_SECRET_KEY: give the new one as INBOXLAYER_NEXT_SECRET_KEY, 32 octets in base64"
+    )]
+    NoNextKey,
     /// The system gave no random numbers, or the cipher refused.
     #[error("sealing failed")]
     Cipher,
@@ -57,15 +65,42 @@ impl std::fmt::Debug for Seal {
 impl Seal {
     /// The key from the environment, or else from the data directory, where it is made when it is missing.
     pub(super) fn open(data_dir: &Path) -> Result<Self, SealError> {
-        match std::env::var(VARIABLE) {
-            Ok(text) => Self::from_base64(&Zeroizing::new(text)),
-            Err(std::env::VarError::NotPresent) => Self::from_file(&data_dir.join(FILE)),
-            Err(std::env::VarError::NotUnicode(_)) => Err(SealError::NotAKey(VARIABLE.into())),
+        match from_variable(VARIABLE)? {
+            Some(seal) => Ok(seal),
+            None => Self::from_file(&data_dir.join(FILE)),
         }
     }
 
-    fn from_base64(text: &str) -> Result<Self, SealError> {
-        let bad = || SealError::NotAKey(VARIABLE.into());
+    /// The key that is to take the place of the present one: from where that is, and of a change that was cut off, the
+    /// same again.
+    pub(super) fn next(data_dir: &Path) -> Result<Self, SealError> {
+        match (from_variable(VARIABLE)?, from_variable(NEXT_VARIABLE)?) {
+            (Some(_), Some(next)) => Ok(next),
+            (Some(_), None) => Err(SealError::NoNextKey),
+            (None, _) => Self::from_file(&data_dir.join(NEXT_FILE)),
+        }
+    }
+
+    /// The key of a change that was cut off when all was sealed, and before its file had taken its place.
+    pub(super) fn left_over(data_dir: &Path) -> Result<Option<Self>, SealError> {
+        let path = data_dir.join(NEXT_FILE);
+        match from_variable(VARIABLE)?.is_none() && path.exists() {
+            true => Self::from_file(&path).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    /// Puts the next key's file, if there is one, in the place of the present one's.
+    pub(super) fn adopt_next(data_dir: &Path) -> Result<(), SealError> {
+        let (next, path) = (data_dir.join(NEXT_FILE), data_dir.join(FILE));
+        match std::fs::rename(&next, &path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+            renamed => renamed.and_then(|()| sync(data_dir)).map_err(|source| SealError::Io { path, source }),
+        }
+    }
+
+    fn from_base64(variable: &str, text: &str) -> Result<Self, SealError> {
+        let bad = || SealError::NotAKey(variable.into());
         let bytes = Zeroizing::new(STANDARD.decode(text.trim()).map_err(|_| bad())?);
         Self::from_bytes(&bytes).ok_or_else(bad)
     }
@@ -110,12 +145,20 @@ impl Seal {
     }
 }
 
+fn from_variable(name: &str) -> Result<Option<Seal>, SealError> {
+    match std::env::var(name) {
+        Ok(text) => Seal::from_base64(name, &Zeroizing::new(text)).map(Some),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => Err(SealError::NotAKey(name.into())),
+    }
+}
+
 /// Makes the file whole or not at all, and never over another: a key lost is every sealed key lost.
 fn make_key_file(path: &Path) -> Result<(), SealError> {
     let io = |source| SealError::Io { path: path.to_owned(), source };
     let mut key = Zeroizing::new([0; KEY_LEN]);
     SystemRandom::new().fill(key.as_mut_slice()).map_err(|_| SealError::Cipher)?;
-    let draft = path.with_extension("key.new");
+    let draft = path.with_extension("draft");
     // Of a start that was cut off; the store's lock keeps any other daemon away.
     let _ = std::fs::remove_file(&draft);
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
@@ -124,9 +167,13 @@ fn make_key_file(path: &Path) -> Result<(), SealError> {
     std::fs::hard_link(&draft, path).map_err(io)?;
     std::fs::remove_file(&draft).map_err(io)?;
     match path.parent() {
-        Some(dir) => std::fs::File::open(dir).and_then(|dir| dir.sync_all()).map_err(io),
+        Some(dir) => sync(dir).map_err(io),
         None => Ok(()),
     }
+}
+
+fn sync(dir: &Path) -> std::io::Result<()> {
+    std::fs::File::open(dir)?.sync_all()
 }
 
 #[cfg(test)]
@@ -166,8 +213,8 @@ mod tests {
         std::fs::write(&path, [1; 31]).unwrap();
         assert!(matches!(Seal::from_file(&path), Err(SealError::NotAKey(_))));
         for bad in ["", "AAAA", "not base64!"] {
-            assert!(matches!(Seal::from_base64(bad), Err(SealError::NotAKey(_))), "{bad:?}");
+            assert!(matches!(Seal::from_base64(VARIABLE, bad), Err(SealError::NotAKey(_))), "{bad:?}");
         }
-        assert!(Seal::from_base64(&STANDARD.encode([1; 32])).is_ok());
+        assert!(Seal::from_base64(VARIABLE, &STANDARD.encode([1; 32])).is_ok());
     }
 }

@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::DomainId;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use crate::store::testing::dkim_records;
 use crate::store::{Store, StoreError};
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;
@@ -129,22 +130,6 @@ async fn claim(store: &Store, tokens: &[String; 3]) -> DomainId {
     id
 }
 
-async fn set_status(store: &Store, domain: &DomainId, statuses: [&'static str; 3]) {
-    let domain = domain.clone();
-    store
-        .write(move |c| {
-            for (position, status) in statuses.iter().enumerate() {
-                c.execute(
-                    "INSERT OR REPLACE INTO domain_record (domain_id, position, status, observed, checked_at) VALUES (?1, ?2, ?3, '[]', 0)",
-                    rusqlite::params![domain, position as i64, status],
-                )?;
-            }
-            Ok::<_, StoreError>(())
-        })
-        .await
-        .unwrap();
-}
-
 fn acme(id: &DomainId) -> SendIdentity {
     let claim = Claim {
         id: id.clone(),
@@ -186,7 +171,7 @@ async fn a_custom_domain_signs_with_a_selector_that_is_published_also_after_a_re
         (["valid", "missing", "mismatch"], 0),
         (["mismatch", "unknown", "valid"], 2),
     ] {
-        set_status(&store, &id, statuses).await;
+        dkim_records(&store, &id, statuses).await;
         let field = keys.signer().sign(&acme(&id), HEADER.as_bytes(), b"hello\r\n").await.unwrap();
         let message = [&field, HEADER.as_bytes(), b"hello\r\n"].concat();
         let field = String::from_utf8(field).unwrap();
@@ -219,4 +204,39 @@ async fn a_store_whose_sealing_key_is_lost_is_refused_at_the_start() {
     std::fs::remove_file(dir.path().join("secret.key")).unwrap();
     let refused = Keys::open(store, dir.path(), &Config::default(), Clock::System).await.unwrap_err();
     assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
+}
+
+#[tokio::test]
+async fn the_sealing_key_can_be_changed_and_a_change_that_was_cut_off_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, keys) = open(dir.path()).await;
+    let record = keys.platform_record();
+    drop(keys);
+    let (present, next) = (dir.path().join("secret.key"), dir.path().join("secret.key.next"));
+    let first = std::fs::read(&present).unwrap();
+    assert_eq!(Keys::reseal(&store, dir.path()).await.unwrap(), 1);
+    let second = std::fs::read(&present).unwrap();
+    assert!(first != second && !next.exists());
+
+    // Cut off after all was sealed: the next key's file has not taken its place.
+    Keys::reseal(&store, dir.path()).await.unwrap();
+    std::fs::rename(&present, &next).unwrap();
+    std::fs::write(&present, &second).unwrap();
+    let again = Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();
+    assert!(again.platform_record() == record && !next.exists());
+    assert!(again.signer().sign(&platform(), HEADER.as_bytes(), b"x\r\n").await.is_ok());
+
+    // Cut off before: a key's file that nothing is sealed under is taken up again.
+    std::fs::write(&next, [9; 32]).unwrap();
+    Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();
+    Keys::reseal(&store, dir.path()).await.unwrap();
+    assert_eq!(std::fs::read(&present).unwrap(), [9; 32]);
+
+    // The old key opens nothing any more, also where the platform's key would be a new one.
+    std::fs::write(&present, &first).unwrap();
+    let mut config = Config::default();
+    config.dkim.platform_selector = "other".into();
+    let refused = Keys::open(store.clone(), dir.path(), &config, Clock::System).await.unwrap_err();
+    assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
+    assert!(Keys::reseal(&store, dir.path()).await.is_err());
 }
