@@ -1,20 +1,20 @@
-//! Many domains in one store, a DNS that holds the records of those that are checked, and a clock that is moved.
+//! Many verified domains in one store, and a clock that is moved.
 
+use crate::dns;
 use anyhow::{Context, Result};
 use futures_util::future::try_join_all;
-use inboxlayer::clock::{Clock, Timestamp};
+use inboxlayer::clock::Clock;
 use inboxlayer::config::{Config, HumanDuration};
 use inboxlayer::dns::Resolver;
-use inboxlayer::dns::authority::play::{Kind, Play};
-use inboxlayer::dns::authority::{Authority, Zones};
 use inboxlayer::domain::status::{State, VerifiedStatus};
+use inboxlayer::id::{AccountId, DomainId};
 use inboxlayer::net::listener::Shutdown;
 use inboxlayer::net::ranges::AllowedNetworks;
 use inboxlayer::store::Store;
 use inboxlayer::store::domains::NewDomain;
 use inboxlayer::verifier::{Rules, Verifier};
-use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::broadcast::error::RecvError;
@@ -26,11 +26,9 @@ pub struct Fleet {
     _dir: TempDir,
     store: Store,
     clock: Clock,
-    play: Play,
     config: Config,
-    size: usize,
-    /// When the next round is due.
-    due: Timestamp,
+    questions: Arc<AtomicUsize>,
+    domains: Vec<(AccountId, DomainId)>,
 }
 
 /// How a fleet came back.
@@ -45,76 +43,62 @@ impl Fleet {
     pub async fn new() -> Result<Self> {
         let dir = tempfile::tempdir()?;
         let store = Store::open(dir.path())?;
-        let play = Play::new(Ipv4Addr::LOCALHOST);
-        let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
-        let server = authority.address();
-        tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, Shutdown::new()));
         let mut config = Config::default();
+        let (server, questions) = dns::serve(&config).await?;
         config.dns.resolvers = vec![server];
         config.dns.authoritative_port = server.port();
         config.dns.allow_networks = AllowedNetworks::loopback();
         config.dns.timeout = HumanDuration(Duration::from_secs(2));
-        let clock = Clock::manual();
-        let due = clock.now().after(HOUR);
-        Ok(Self { _dir: dir, store, clock, play, config, size: 0, due })
+        Ok(Self { _dir: dir, store, clock: Clock::manual(), config, questions, domains: Vec::new() })
     }
 
     pub fn size(&self) -> usize {
-        self.size
+        self.domains.len()
     }
 
-    /// Adds verified domains up to `size`. Of the new ones `per_round` are due in each of the coming rounds, and their
-    /// records are there; the others are due much later.
-    pub async fn grow(&mut self, size: usize, rounds: usize, per_round: usize) -> Result<()> {
-        let rules = Rules::of(&self.config);
-        let (first, now) = (self.size, self.clock.now());
-        let mut account = None;
-        while self.size < size {
-            if account.is_none() || self.size.is_multiple_of(PER_ACCOUNT) {
-                account = Some(self.store.account_create(format!("a{}", self.size), now).await?.id);
-            }
-            let owner = account.as_ref().context("an account")?;
-            let end = size.min(self.size + PER_ACCOUNT - self.size % PER_ACCOUNT);
-            let news = (self.size..end).map(|i| {
-                let due = match (i - first).checked_div(per_round) {
-                    Some(round) if round < rounds => self.due.after(HOUR * u32::try_from(round).unwrap_or(0)),
-                    _ => now.after(HOUR * 20),
-                };
-                let state = State {
-                    status: VerifiedStatus::Verified,
-                    window_ends_at: None,
-                    next_check_at: Some(due),
-                    ..State::created(now, &rules.policy)
-                };
-                let tokens = [1, 2, 3].map(|t| format!("d{i}t{t}"));
-                let name = format!("d{i}.test").parse();
-                (i, name.map(|name| NewDomain { account: owner.clone(), name, tokens, ownership_secret: None, state }))
-            });
-            let (fleet, rules) = (&*self, &rules);
-            let made = news.map(|(i, new)| async move {
-                let row = fleet.store.domain_create(new.context("a name")?, u32::MAX, now).await?;
-                if i - first < rounds * per_round {
-                    for record in rules.expected(&row) {
-                        let kind = Kind::parse(record.record_type.as_str())?;
-                        let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
-                        fleet.play.set(&record.name, kind, &[value], 60)?;
-                    }
+    /// Questions that the DNS has had.
+    pub fn questions(&self) -> usize {
+        self.questions.load(Ordering::Relaxed)
+    }
+
+    /// Adds verified domains up to `size`, none of which is due for a long time.
+    pub async fn grow(&mut self, size: usize) -> Result<()> {
+        let (policy, now) = (Rules::of(&self.config).policy, self.clock.now());
+        let state = State {
+            status: VerifiedStatus::Verified,
+            window_ends_at: None,
+            next_check_at: Some(now.after(24 * HOUR)),
+            ..State::created(now, &policy)
+        };
+        while self.size() < size {
+            let first = self.size();
+            let owner = self.store.account_create(format!("a{first}"), now).await?.id;
+            let made = (first..size.min(first + PER_ACCOUNT)).map(|i| {
+                let (account, state, store) = (owner.clone(), state.clone(), &self.store);
+                async move {
+                    let name = format!("d{i}.test").parse().ok().context("a name")?;
+                    let tokens = [1, 2, 3].map(|t| format!("d{i}t{t}"));
+                    let new = NewDomain { account, name, tokens, ownership_secret: None, state };
+                    let row = store.domain_create(new, u32::MAX, now).await?;
+                    anyhow::Ok((row.account, row.id))
                 }
-                anyhow::Ok(())
             });
-            try_join_all(made).await?;
-            self.size = end;
+            let made = try_join_all(made).await?;
+            self.domains.extend(made);
         }
         Ok(())
     }
 
-    /// Runs the verifier, as fast as it can, until so many checks have settled.
-    pub async fn check_round(&mut self, checks: usize) -> Result<Duration> {
-        self.clock.advance_to(self.due);
-        self.due = self.due.after(HOUR);
-        let mut config = self.config.clone();
-        config.verification.checks_per_second = u32::MAX;
-        let verifier = self.verifier(config)?;
+    /// Checks so many domains, that stand evenly through the store, as fast as it goes: each round takes others, as far as
+    /// there are any.
+    pub async fn check(&mut self, round: usize, checks: usize) -> Result<Duration> {
+        self.clock.advance_to(self.clock.now().after(Duration::from_secs(60)));
+        let (now, step) = (self.clock.now(), (self.size() / checks).max(1));
+        for i in 0..checks {
+            let (account, id) = &self.domains[(i * step + round) % self.size()];
+            self.store.domain_ask(account, id, Rules::of(&self.config).policy, now).await?;
+        }
+        let verifier = self.verifier()?;
         let (mut settled, shutdown) = (verifier.settled(), Shutdown::new());
         let start = Instant::now();
         shutdown.spawn(verifier.run(shutdown.clone()));
@@ -132,14 +116,14 @@ impl Fleet {
         Ok(span)
     }
 
-    /// A day later the daemon starts again, with its own configuration: everything is overdue.
+    /// Two days later the daemon starts again: everything is overdue.
     pub async fn come_back(&mut self, span: Duration) -> Result<Back> {
-        self.clock.advance_to(self.clock.now().after(HOUR * 48));
+        self.clock.advance_to(self.clock.now().after(48 * HOUR));
         let most_per_second = self.config.verification.checks_per_second;
         let start = Instant::now();
         let overdue = self.store.domain_spread_overdue(self.clock.now(), most_per_second).await?;
         let spread_ms = start.elapsed().as_secs_f64() * 1000.0;
-        let verifier = self.verifier(self.config.clone())?;
+        let verifier = self.verifier()?;
         let (mut settled, shutdown) = (verifier.settled(), Shutdown::new());
         shutdown.spawn(verifier.run(shutdown.clone()));
         let start = Instant::now();
@@ -159,8 +143,8 @@ impl Fleet {
         Ok(Back { overdue, most_per_second, spread_ms, per_second })
     }
 
-    fn verifier(&self, config: Config) -> Result<Verifier> {
-        let resolver = Resolver::new(&config.dns)?;
-        Ok(Verifier::new(Arc::new(config), self.store.clone(), self.clock.clone(), resolver))
+    fn verifier(&self) -> Result<Verifier> {
+        let resolver = Resolver::new(&self.config.dns)?;
+        Ok(Verifier::new(Arc::new(self.config.clone()), self.store.clone(), self.clock.clone(), resolver))
     }
 }

@@ -245,8 +245,8 @@ impl Play {
             RecordType::A if is_host(&owner) => return Finding::Records(vec![record(TTL, &RData::A(A(self.outside)))]),
             _ => {}
         }
-        let below = || format!(".{owner}");
-        let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.sets.keys().any(|n| n.ends_with(&below()));
+        let below = format!(".{owner}");
+        let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.sets.keys().any(|n| n.ends_with(&below));
         if exists { Finding::NoData(soa) } else { Finding::NoName(soa) }
     }
 
