@@ -10,6 +10,7 @@
 use super::data::{Outcome, Receiver};
 use super::line::Lines;
 use super::reply;
+use super::room::Room;
 use super::state::{Action, Door, Input, Rules, Session};
 use crate::envelope::Reply;
 use crate::net::listener::Shutdown;
@@ -43,6 +44,8 @@ pub(super) struct Setting {
     pub implicit_tls: bool,
     /// How long a client may be silent.
     pub patience: Duration,
+    /// For messages under way.
+    pub room: Arc<Room>,
     pub shutdown: Shutdown,
 }
 
@@ -247,6 +250,7 @@ struct Wire<S> {
     lines: Lines,
     patience: Duration,
     message_size: usize,
+    room: Arc<Room>,
     shutdown: Shutdown,
 }
 
@@ -260,6 +264,7 @@ impl<S: Socket> Wire<S> {
             lines: Lines::default(),
             patience: setting.patience,
             message_size: setting.rules.message_size,
+            room: Arc::clone(&setting.room),
             shutdown: setting.shutdown.clone(),
         }
     }
@@ -323,7 +328,7 @@ impl<S: Socket> Wire<S> {
     /// Reads a message to its true end.
     async fn receive<D: Door>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
         self.flush().await?;
-        let mut receiver = Receiver::new(self.message_size);
+        let mut receiver = Receiver::new(self.message_size, self.room.share());
         let last = Instant::now() + self.patience.saturating_mul(DATA_PATIENCE);
         loop {
             if let Some(end) = receiver.feed(&self.input) {

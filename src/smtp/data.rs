@@ -8,6 +8,8 @@
 //! Lines may be longer than the 1000 octets of §4.5.3.1.6: senders do write such lines, and refusing them loses mail. What
 //! bounds a line is the size of the message.
 
+use super::room::Share;
+
 /// What came of one DATA command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
@@ -17,6 +19,8 @@ pub(super) enum Outcome {
     BareLineEnd,
     /// It was over the limit: 552 5.3.4.
     TooBig,
+    /// Too many large messages are under way: 452 4.3.1.
+    NoRoom,
 }
 
 /// Where in a line the next octet stands.
@@ -40,13 +44,14 @@ pub(super) struct Receiver {
     place: Place,
     message: Vec<u8>,
     limit: usize,
+    share: Share,
     fault: Option<Outcome>,
 }
 
 impl Receiver {
     /// A receiver for a message of at most `limit` octets.
-    pub(super) fn new(limit: usize) -> Self {
-        Self { place: Place::LineStart, message: Vec::new(), limit, fault: None }
+    pub(super) fn new(limit: usize, share: Share) -> Self {
+        Self { place: Place::LineStart, message: Vec::new(), limit, share, fault: None }
     }
 
     /// Takes octets in. `Some(n)`: the data ended after the first `n` of them, and the rest are commands.
@@ -97,6 +102,8 @@ impl Receiver {
         }
         if octets.len() > self.limit.saturating_sub(self.message.len()) {
             self.lose(Outcome::TooBig);
+        } else if !self.share.grow(self.message.len().saturating_add(octets.len())) {
+            self.lose(Outcome::NoRoom);
         } else {
             self.message.extend_from_slice(octets);
         }
@@ -111,10 +118,15 @@ impl Receiver {
 
 #[cfg(test)]
 mod tests {
+    use super::super::room::Room;
     use super::*;
     use proptest::prelude::*;
 
     const LIMIT: usize = 1 << 20;
+
+    fn share() -> Share {
+        Room::for_messages_of(LIMIT).share()
+    }
 
     /// What the RFC says, in the plainest way: everything before the first CRLF.CRLF, counted from the command's CRLF.
     fn naive(input: &[u8], limit: usize) -> Option<(Outcome, usize)> {
@@ -142,7 +154,7 @@ mod tests {
     }
 
     fn in_one_read(input: &[u8]) -> Option<(Outcome, usize)> {
-        let mut receiver = Receiver::new(LIMIT);
+        let mut receiver = Receiver::new(LIMIT, share());
         receiver.feed(input).map(|end| (receiver.finish(), end))
     }
 
@@ -205,13 +217,13 @@ mod tests {
 
     #[test]
     fn what_is_too_big_is_read_to_its_end_and_not_kept() {
-        let mut receiver = Receiver::new(10);
+        let mut receiver = Receiver::new(10, share());
         assert_eq!(receiver.feed(b"1234567890"), None);
         assert_eq!(receiver.feed(&b"x".repeat(100_000)), None);
         assert_eq!(receiver.message.capacity(), 0);
         assert_eq!(receiver.feed(b"\r\n.\r\nQUIT\r\n"), Some(5));
         assert_eq!(receiver.finish(), Outcome::TooBig);
-        let mut exact = Receiver::new(3);
+        let mut exact = Receiver::new(3, share());
         assert_eq!(exact.feed(b"1\r\n.\r\n"), Some(6));
         assert_eq!(exact.finish(), message("1\r\n"));
     }
@@ -232,7 +244,7 @@ mod tests {
             cuts in proptest::collection::vec(1usize..9, 1..64),
             limit in 0usize..64,
         ) {
-            let mut receiver = Receiver::new(limit);
+            let mut receiver = Receiver::new(limit, share());
             let (mut at, mut end, mut cuts) = (0, None, cuts.iter().cycle());
             while at < input.len() && end.is_none() {
                 let next = (at + cuts.next().unwrap()).min(input.len());

@@ -4,6 +4,7 @@
 
 use super::connection;
 use super::mx::MxDoor;
+use super::room::Room;
 use super::state::Rules;
 use super::submission::SubmissionDoor;
 use crate::config::Config;
@@ -48,6 +49,7 @@ fn setting(
         tls,
         implicit_tls,
         patience: config.limits.smtp_timeout.0,
+        room: Room::for_messages_of(config.limits.message_size),
         shutdown: shutdown.clone(),
     })
 }

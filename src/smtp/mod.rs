@@ -23,6 +23,7 @@ mod listener;
 mod mx;
 mod reply;
 mod request;
+mod room;
 mod sasl;
 mod state;
 mod submission;

@@ -30,6 +30,7 @@ replies! {
     not_http 421 (4, 7, 0) "this is a mail server and speaks SMTP only";
     lost_thread 421 (4, 3, 0) "an error of ours; try again later";
     try_later 451 (4, 3, 0) "an error of ours; try again later";
+    no_room 452 (4, 3, 1) "too many large messages are under way; try again later";
     too_many_recipients 452 (4, 5, 3) "no more recipients in this message; send it to the others in another one";
     inbox_full 452 (4, 2, 2) "the inbox is full; try again later";
     log_in_unavailable 454 (4, 7, 0) "log-in is not possible now; try again later";

@@ -395,6 +395,7 @@ impl<D: Door> Session<D> {
             Outcome::Message(message) => message,
             Outcome::BareLineEnd => return self.charge(Phase::Ready(client), WRONG, reply::bare_line_end()),
             Outcome::TooBig => return self.charge(Phase::Ready(client), WRONG, reply::too_big()),
+            Outcome::NoRoom => return self.charge(Phase::Ready(client), WRONG, reply::no_room()),
         };
         let helo = self.hello.as_ref().map(|h| h.name.clone()).unwrap_or_default();
         let mail = Mail { mail_from, recipients, message, helo, protocol: self.protocol() };

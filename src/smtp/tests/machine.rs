@@ -4,6 +4,7 @@ use crate::address::{Address, AddressError, ReversePath};
 use crate::envelope::{EnhancedCode, Reply};
 use crate::smtp::data::Receiver;
 use crate::smtp::line::Lines;
+use crate::smtp::room::Room;
 use crate::smtp::sasl::Credentials;
 use crate::smtp::state::{Action, Door, Input, Mail, Rules, Session};
 use bytes::BytesMut;
@@ -97,7 +98,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                 }
                 Action::Receive(reply) => {
                     record.codes.push(reply.code);
-                    receiver = Some(Receiver::new(4096));
+                    receiver = Some(Receiver::new(4096, Room::for_messages_of(4096).share()));
                     break;
                 }
                 Action::Resolve(address, _) => Input::Resolved(Ok(address)),
