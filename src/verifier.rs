@@ -11,7 +11,7 @@ mod tests;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Required};
-use crate::dns::{Question, Resolver};
+use crate::dns::Resolver;
 use crate::domain::judge::judge;
 use crate::domain::records::{Expected, Purpose, Template};
 use crate::domain::status::{Policy, VerifiedStatus};
@@ -286,9 +286,8 @@ impl Verifier {
     /// What the DNS holds of each claim, by one observation: what several need is asked once.
     async fn reports(&self, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
         let expected: Vec<_> = rows.iter().map(|row| row.map(|row| (row, self.0.rules.expected(row)))).collect();
-        let question = |e: &Expected| Question { name: e.name.clone(), record_type: e.record_type };
-        let questions: Vec<Question> = expected.iter().flatten().flat_map(|(_, all)| all).map(question).collect();
-        let mut sights = self.0.resolver.observe(&questions).await.into_iter();
+        let wanted: Vec<&Expected> = expected.iter().flatten().flat_map(|(_, all)| all).collect();
+        let mut sights = self.0.resolver.observe(&wanted).await.into_iter();
         let now = self.0.clock.now();
         let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
             let judged = expected.iter().zip(&mut sights).map(|(record, sight)| judge(record, &expected, &sight, now));

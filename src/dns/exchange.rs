@@ -13,7 +13,7 @@ use hickory_resolver::net::xfer::{DnsHandle as _, DnsRequestSender as _, FirstAn
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{self, Name, RData};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 /// What kind of server is asked.
@@ -21,8 +21,19 @@ use std::time::Duration;
 pub(super) enum Role {
     /// One that finds out for us (RD set).
     Recursive,
+    /// The same, told to answer whatever the signatures are worth (CD set, RFC 4035 §3.2.2).
+    Unvalidated,
     /// One that is responsible for the name (RD clear, AA wanted).
     Authoritative,
+}
+
+/// A name server that a zone is delegated to, as the zone above has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Referral {
+    /// The host.
+    pub(super) host: String,
+    /// Its addresses, where they came along.
+    pub(super) glue: Vec<IpAddr>,
 }
 
 /// Asks `server` for the records of `record_type` at `name`, when it is its turn.
@@ -39,16 +50,45 @@ pub(super) async fn ask(
         return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
     };
     let _turn = politeness.turn(server.ip(), role).await;
-    let response = match exchange(server, role, &name, record_type, timeout, true).await {
-        // An old server that does not know EDNS says so in this way.
-        Ok(response) if matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
-            exchange(server, role, &name, record_type, timeout, false).await
-        }
-        other => other,
-    };
-    match response {
+    match with_or_without_edns(server, role, &name, record_type, timeout).await {
         Ok(response) => read(&response, server, role, &name, record_type),
         Err(error) => Answer::indefinite(reason(&error), Some(server)),
+    }
+}
+
+/// Asks a server of the zone above where `zone` is delegated to. Nothing, when it is not, or no answer came.
+pub(super) async fn refer(politeness: &Politeness, server: SocketAddr, zone: &str, timeout: Duration) -> Vec<Referral> {
+    let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Vec::new() };
+    let role = Role::Authoritative;
+    let _turn = politeness.turn(server.ip(), role).await;
+    let Ok(response) = with_or_without_edns(server, role, &name, RecordType::Ns, timeout).await else {
+        return Vec::new();
+    };
+    // A server that has both zones answers with the lower one's records, and there is no referral to read.
+    let delegated = response.authorities.iter().filter(|r| r.name == name).filter_map(|r| match &r.data {
+        RData::NS(host) => Some(&host.0),
+        _ => None,
+    });
+    let glue = |host: &Name| {
+        let of_host = response.additionals.iter().filter(|r| r.name == *host);
+        of_host.filter_map(|r| data(&r.data).address()).collect()
+    };
+    delegated.map(|host| Referral { host: text(host), glue: glue(host) }).collect()
+}
+
+async fn with_or_without_edns(
+    server: SocketAddr,
+    role: Role,
+    name: &Name,
+    record_type: RecordType,
+    timeout: Duration,
+) -> Result<DnsResponse, NetError> {
+    match exchange(server, role, name, record_type, timeout, true).await {
+        // An old server that does not know EDNS says so in this way.
+        Ok(response) if matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
+            exchange(server, role, name, record_type, timeout, false).await
+        }
+        other => other,
     }
 }
 
@@ -62,10 +102,13 @@ async fn exchange(
 ) -> Result<DnsResponse, NetError> {
     let mut options = DnsRequestOptions::default();
     options.use_edns = edns;
-    options.recursion_desired = role == Role::Recursive;
+    options.recursion_desired = role != Role::Authoritative;
     // A lost packet is asked for again twice before the time is over.
     options.retry_interval = timeout / 3;
-    let request = DnsRequest::from_query(Query::query(name.clone(), wire_type(record_type)), options);
+    let mut request = DnsRequest::from_query(Query::query(name.clone(), wire_type(record_type)), options);
+    // Asks to be told whether the answer is authentic (RFC 6840 §5.7).
+    request.metadata.authentic_data = role == Role::Recursive;
+    request.metadata.checking_disabled = role == Role::Unvalidated;
     let provider = TokioRuntimeProvider::new();
     // A stream of its own for each question: a fresh port, which is half of what a forger has to guess.
     let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(timeout)).build();

@@ -4,7 +4,9 @@
 //! public ranges is asked only where the configuration names it or its network.
 //! RFC 1035 §4.2 (UDP and TCP), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
+mod asked;
 pub mod authority;
+mod delegation;
 mod exchange;
 mod observe;
 mod politeness;
@@ -12,5 +14,4 @@ mod resolver;
 #[cfg(test)]
 mod tests;
 
-pub use observe::Question;
 pub use resolver::{Addresses, Resolver, ResolverError};

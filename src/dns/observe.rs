@@ -1,154 +1,159 @@
-//! What the DNS holds for a set of names, as its own servers and the resolvers see it.
+//! What the DNS holds of the records of a claim, as its own servers and the resolvers see it, and what explains that.
 //!
 //! Invariant: each name is asked for at the servers of the zone it is in, found by following the delegation for that
 //! name (`_domainkey` may be delegated elsewhere), and at every resolver, all in parallel and under one deadline; within
-//! one observation nothing is asked twice of a server. RFC 1034 §4.2 (zone cuts), §4.3.1.
+//! one observation nothing is asked twice of a server. RFC 1034 §4.2 (zone cuts), §4.3.1; RFC 4035 §3.2.2 (the CD bit).
 
 use super::Resolver;
-use super::exchange::{Role, ask};
-use crate::domain::judge::Sight;
+use super::asked::Asked;
+use super::exchange::Role;
+use crate::domain::judge::{MxTarget, ServerSaid, Sight};
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::reconcile::reconcile;
+use crate::domain::records::{Expected, Purpose};
+use crate::domain::spf;
 use futures_util::future::join_all;
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-/// Name servers of one zone that are asked; more are rare, and add nothing.
-const SERVERS: usize = 8;
-/// Of each, addresses: one or two per family.
-const ADDRESSES: usize = 4;
-/// The steps of an observation that wait for answers: delegation, addresses, records, what stands there instead.
+/// The steps of an observation that wait for answers: delegation, addresses, records, what explains them.
 const STEPS: u32 = 4;
-
-/// The records of a type at a name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Question {
-    /// The name, without a trailing dot.
-    pub name: String,
-    /// The type.
-    pub record_type: RecordType,
-}
+/// Mail hosts of a domain that are looked at.
+const MAIL_HOSTS: usize = 10;
 
 impl Resolver {
-    /// Observes all of them; the sights come in the order of the questions.
-    pub async fn observe(&self, questions: &[Question]) -> Vec<Sight> {
+    /// Observes all of them; the sights come in the same order.
+    pub async fn observe(&self, expected: &[&Expected]) -> Vec<Sight> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
-        let once: Vec<Question> = questions.iter().cloned().collect::<BTreeSet<_>>().into_iter().collect();
-        let (authoritative, recursive) = tokio::join!(
-            self.ask_responsible(&once, deadline),
-            join_all(once.iter().map(|question| self.ask_resolvers(question, deadline)))
+        let asked = Asked::new(self, deadline);
+        join_all(expected.iter().map(|expected| asked.sight(expected))).await
+    }
+}
+
+impl Asked<'_> {
+    async fn sight(&self, expected: &Expected) -> Sight {
+        let Expected { name, record_type, .. } = expected;
+        let (servers, answer) = self.all(name, *record_type, expected.registered()).await;
+        let (instead, doubled, target, mx_targets, spf, bogus) = tokio::join!(
+            self.instead(expected, &answer),
+            self.doubled(expected, &answer),
+            self.target(expected, &answer),
+            self.mx_targets(&answer),
+            self.spf(expected, &answer),
+            self.bogus(expected, &servers),
         );
-        let answers: Vec<Answer> =
-            authoritative.iter().zip(&recursive).map(|(theirs, cached)| reconcile(theirs, cached)).collect();
-        let instead = join_all(once.iter().zip(&answers).map(|(q, answer)| self.instead(q, answer, deadline))).await;
-        let sights: BTreeMap<&Question, Sight> = once
-            .iter()
-            .zip(answers.into_iter().zip(instead))
-            .map(|(question, (answer, instead))| (question, Sight { instead, ..Sight::of(answer) }))
-            .collect();
-        let unasked = || Sight::of(Answer::indefinite(Indefinite::NoServer, None));
-        questions.iter().map(|question| sights.get(question).cloned().unwrap_or_else(unasked)).collect()
+        Sight { answer, instead, servers, doubled, target, mx_targets, spf, bogus }
     }
 
-    /// The answers of the servers of each question's zone.
-    async fn ask_responsible(&self, questions: &[Question], deadline: Instant) -> Vec<Vec<Answer>> {
-        let responsible = self.responsible(questions, deadline).await;
-        let asked = questions.iter().zip(&responsible).map(|(question, servers)| {
-            let ask = |server: &SocketAddr| self.ask_by(*server, Role::Authoritative, question.clone(), deadline);
-            join_all(servers.iter().map(ask).collect::<Vec<_>>())
-        });
-        join_all(asked.collect::<Vec<_>>()).await
-    }
-
-    async fn ask_by(&self, server: SocketAddr, role: Role, question: Question, deadline: Instant) -> Answer {
-        let answer = ask(self.politeness(), server, role, &question.name, question.record_type, self.timeout());
-        let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
-        timeout_at(deadline, answer).await.unwrap_or_else(late)
-    }
-
-    async fn ask_resolvers(&self, question: &Question, deadline: Instant) -> Vec<Answer> {
-        join_all(self.servers().iter().map(|s| self.ask_by(*s, Role::Recursive, question.clone(), deadline))).await
-    }
-
-    async fn lookup_by(&self, name: &str, record_type: RecordType, deadline: Instant) -> Answer {
-        let late = |_| Answer::indefinite(Indefinite::Timeout, None);
-        timeout_at(deadline, self.lookup(name, record_type)).await.unwrap_or_else(late)
-    }
-
-    /// For each question the servers of its zone. None where the delegation cannot be followed: the resolvers' word has
-    /// to do then.
-    async fn responsible(&self, questions: &[Question], deadline: Instant) -> Vec<Vec<SocketAddr>> {
-        let candidates: BTreeSet<&str> = questions.iter().flat_map(zone_candidates).collect();
-        let found = join_all(candidates.iter().map(|zone| async move {
-            let answer = self.lookup_by(zone, RecordType::Ns, deadline).await;
-            (*zone, name_servers(&answer))
-        }))
-        .await;
-        let zones: BTreeMap<&str, Vec<String>> = found.into_iter().filter(|(_, hosts)| !hosts.is_empty()).collect();
-        let cuts: Vec<Option<&str>> =
-            questions.iter().map(|question| zone_candidates(question).find(|zone| zones.contains_key(zone))).collect();
-        let hosts: BTreeSet<&str> =
-            cuts.iter().flatten().filter_map(|cut| zones.get(cut)).flatten().map(String::as_str).collect();
-        let addresses: BTreeMap<&str, Vec<SocketAddr>> =
-            join_all(hosts.iter().map(|host| async move { (*host, self.addresses_by(host, deadline).await) }))
-                .await
-                .into_iter()
-                .collect();
-        let of_zone = |cut: &str| -> Vec<SocketAddr> {
-            let hosts = zones.get(cut).into_iter().flatten();
-            let all = hosts.filter_map(|host| addresses.get(host.as_str())).flatten().copied();
-            all.collect::<BTreeSet<_>>().into_iter().collect()
+    /// What every server says of a name, and what that is taken together.
+    async fn all(&self, name: &str, record_type: RecordType, registered: &str) -> (Vec<ServerSaid>, Answer) {
+        let authoritative = async {
+            let responsible = self.responsible(name, record_type, registered).await;
+            join_all(responsible.into_iter().map(|one| async move {
+                let answer = self.ask(one.server, Role::Authoritative, name, record_type).await;
+                ServerSaid { server: one.server, name: Some(one.name), authoritative: true, answer }
+            }))
+            .await
         };
-        cuts.into_iter().map(|cut| cut.map(of_zone).unwrap_or_default()).collect()
-    }
-
-    /// Where a name server may be asked: tenants choose theirs, so only at addresses that are public or allowed.
-    async fn addresses_by(&self, host: &str, deadline: Instant) -> Vec<SocketAddr> {
-        let (v4, v6) = tokio::join!(
-            self.lookup_by(host, RecordType::A, deadline),
-            self.lookup_by(host, RecordType::Aaaa, deadline)
-        );
-        let found = [&v4, &v6].into_iter().flat_map(|a| a.records()).filter_map(RecordData::address);
-        let (allowed, inside): (Vec<_>, Vec<_>) = found.take(ADDRESSES).partition(|ip| self.allowed().allows(*ip));
-        if !inside.is_empty() {
-            tracing::debug!(host, ?inside, "a name server is not asked: its address is not public");
-        }
-        allowed.into_iter().map(|ip| SocketAddr::new(ip, self.authoritative_port())).collect()
+        let recursive = join_all(self.resolver.servers().iter().map(|server| async move {
+            let answer = self.ask(*server, Role::Recursive, name, record_type).await;
+            ServerSaid { server: *server, name: None, authoritative: false, answer }
+        }));
+        let (mut said, recursive) = tokio::join!(authoritative, recursive);
+        let answers = |said: &[ServerSaid]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
+        let answer = reconcile(&answers(&said), &answers(&recursive));
+        said.extend(recursive);
+        (said, answer)
     }
 
     /// What stands where a CNAME record was looked for and not found.
-    async fn instead(&self, question: &Question, answer: &Answer, deadline: Instant) -> Vec<RecordData> {
+    async fn instead(&self, expected: &Expected, answer: &Answer) -> Vec<RecordData> {
         let Answer::NoRecord { nxdomain: false, .. } = answer else { return Vec::new() };
-        if question.record_type != RecordType::Cname {
+        if expected.record_type != RecordType::Cname {
             return Vec::new();
         }
         let types = [RecordType::A, RecordType::Aaaa, RecordType::Txt];
-        let answers = join_all(types.map(|t| self.lookup_by(&question.name, t, deadline))).await;
-        answers.iter().flat_map(|a| a.records()).cloned().collect()
+        let found = join_all(types.map(|t| self.all(&expected.name, t, expected.registered()))).await;
+        found.iter().flat_map(|(_, answer)| answer.records()).cloned().collect()
     }
-}
 
-/// The names at which the zone of a question may begin, the longest first; never a top-level domain, whose servers hold
-/// nothing of what we ask.
-fn zone_candidates(question: &Question) -> impl Iterator<Item = &str> {
-    // A CNAME cannot stand where a zone begins (RFC 1034 §3.6.2).
-    let first = usize::from(question.record_type == RecordType::Cname);
-    let name = question.name.as_str();
-    let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
-    starts.skip(first).filter_map(|at| name.get(at..)).filter(|zone| zone.contains('.'))
-}
-
-/// The name servers of a zone that begins at exactly the name asked for.
-fn name_servers(answer: &Answer) -> Vec<String> {
-    match answer {
-        Answer::Found { records, aliases, .. } if aliases.is_empty() => {
-            let host = |record: &RecordData| match record {
-                RecordData::Ns(host) => Some(host.clone()),
-                _ => None,
-            };
-            records.iter().filter_map(host).take(SERVERS).collect()
+    /// The record at its name with the domain once more behind it, as panels make it of a full name.
+    async fn doubled(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
+        if !answer.is_definite() || is_there(expected, answer) {
+            return None;
         }
-        _ => Vec::new(),
+        let name = format!("{}.{}", expected.name, expected.registered());
+        Some(self.all(&name, expected.record_type, expected.registered()).await.1)
     }
+
+    /// The key behind a DKIM record that is right.
+    async fn target(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
+        let right = |record: &RecordData| matches!(record, RecordData::Cname(to) if *to == expected.value);
+        if expected.purpose != Purpose::Dkim || !answer.records().iter().any(right) {
+            return None;
+        }
+        // Our own zone, which stands somewhere else.
+        Some(self.all(&expected.value, RecordType::Txt, "").await.1)
+    }
+
+    /// What the mail hosts are.
+    async fn mx_targets(&self, answer: &Answer) -> Vec<MxTarget> {
+        let host = |record: &RecordData| match record {
+            RecordData::Mx { exchange, .. } if exchange != "." => Some(exchange.clone()),
+            _ => None,
+        };
+        let hosts = answer.records().iter().filter_map(host).take(MAIL_HOSTS);
+        join_all(hosts.map(|host| async move {
+            let found = self.look_up(&host, RecordType::Cname).await;
+            let cname = found.records().iter().find_map(|record| match record {
+                RecordData::Cname(to) => Some(to.clone()),
+                _ => None,
+            });
+            MxTarget { host, cname }
+        }))
+        .await
+    }
+
+    /// What receivers find who evaluate the SPF record, where there is exactly one.
+    async fn spf(&self, expected: &Expected, answer: &Answer) -> Option<spf::Report> {
+        if expected.purpose != Purpose::Spf {
+            return None;
+        }
+        let mut texts = answer.records().iter().filter_map(|record| match record {
+            RecordData::Txt(text) if spf::is_spf(text) => Some(text),
+            _ => None,
+        });
+        let (Some(record), None) = (texts.next(), texts.next()) else { return None };
+        let mut evaluation = spf::Evaluation::new(&expected.name, record);
+        loop {
+            let questions = evaluation.questions();
+            if questions.is_empty() {
+                return Some(evaluation.report());
+            }
+            let answers = join_all(questions.iter().map(|(name, of)| self.look_up(name, *of))).await;
+            for ((name, of), answer) in questions.iter().zip(answers) {
+                evaluation.feed(name, *of, answer);
+            }
+        }
+    }
+
+    /// The resolvers fail, and know the answer all the same when they need not check signatures.
+    async fn bogus(&self, expected: &Expected, said: &[ServerSaid]) -> bool {
+        let failed = |said: &ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
+        let resolvers: Vec<&ServerSaid> = said.iter().filter(|said| !said.authoritative).collect();
+        if resolvers.is_empty() || !resolvers.iter().all(|said| failed(said)) {
+            return false;
+        }
+        let unvalidated =
+            resolvers.iter().map(|said| self.ask(said.server, Role::Unvalidated, &expected.name, expected.record_type));
+        join_all(unvalidated).await.iter().any(Answer::is_definite)
+    }
+}
+
+/// True when the record that was looked for is there, right or wrong; other texts may stand beside it.
+fn is_there(expected: &Expected, answer: &Answer) -> bool {
+    let begins = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
+    answer.records().iter().any(|record| match record {
+        RecordData::Txt(text) => begins(text) == begins(&expected.value),
+        _ => true,
+    })
 }

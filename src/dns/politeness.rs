@@ -37,7 +37,7 @@ impl Politeness {
         }
         let most = match role {
             Role::Authoritative => AUTHORITATIVE,
-            Role::Recursive => RECURSIVE,
+            Role::Recursive | Role::Unvalidated => RECURSIVE,
         };
         Arc::clone(turns.entry((server, role)).or_insert_with(|| Arc::new(Semaphore::new(most))))
     }

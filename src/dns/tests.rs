@@ -6,6 +6,7 @@ use super::*;
 use crate::config;
 use crate::domain::judge::Sight;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::domain::records::{Expected, Purpose};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
@@ -36,8 +37,16 @@ fn set(play: &Play, name: &str, kind: Kind, values: &[&str]) {
     play.set(name, kind, &values, 60).unwrap();
 }
 
-fn question(name: &str, record_type: RecordType) -> Question {
-    Question { name: name.into(), record_type }
+/// A record that is looked for; its value is none that is ever found.
+fn question(name: &str, record_type: RecordType) -> Expected {
+    let purpose = match record_type {
+        RecordType::Cname => Purpose::Dkim,
+        RecordType::Mx => Purpose::Mx,
+        _ => Purpose::Ownership,
+    };
+    let host_label = name.strip_suffix(".acme.test").unwrap_or("@").to_owned();
+    let (name, value) = (name.to_owned(), "wanted".to_owned());
+    Expected { purpose, record_type, name, host_label, value, priority: None, required: true }
 }
 
 /// A server that answers each question as `reply` makes it.
@@ -145,13 +154,13 @@ async fn an_observation_asks_the_zones_own_servers_and_tells_a_stale_cache() {
         question("t3._domainkey.acme.test", RecordType::Cname),
         question("acme.test", RecordType::Txt),
     ];
-    let sights = resolver(&[stale], server).observe(&questions).await;
+    let sights = resolver(&[stale], server).observe(&questions.each_ref()).await;
     assert_eq!(sights[0].answer.records(), [RecordData::Txt("v=spf1 ~all".into())]);
     assert_eq!(sights[1].answer.records(), [RecordData::Cname("t1.dkim.example".into())]);
     assert_eq!(sights[1].answer.server(), Some(server));
     assert!(matches!(sights[3].answer, Answer::NoRecord { nxdomain: true, .. }));
     assert_eq!(sights[4], sights[0]);
-    let Sight { answer, instead, .. } = resolver(&[server], server).observe(&questions[2..3]).await.remove(0);
+    let Sight { answer, instead, .. } = resolver(&[server], server).observe(&[&questions[2]]).await.remove(0);
     assert!(matches!(answer, Answer::NoRecord { nxdomain: false, .. }));
     assert_eq!(instead, [RecordData::Txt("t2.dkim.example".into())]);
 }
@@ -161,7 +170,7 @@ async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_hold(
     let (play, server) = play().await;
     set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
     play.set_fault("t1._domainkey.acme.test", Some(Fault::Servfail)).unwrap();
-    let sights = resolver(&[server], server).observe(&[question("t1._domainkey.acme.test", RecordType::Cname)]).await;
+    let sights = resolver(&[server], server).observe(&[&question("t1._domainkey.acme.test", RecordType::Cname)]).await;
     assert_eq!(sights[0].answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
 }
 
@@ -171,7 +180,7 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
     set(&play, "acme.test", Kind::Txt, &["here"]);
     // It answers, but not as one responsible for the zone.
     let lame = forged(|message| message.metadata.response_code = ResponseCode::NXDomain).await;
-    let sights = resolver(&[server], lame).observe(&[question("acme.test", RecordType::Txt)]).await;
+    let sights = resolver(&[server], lame).observe(&[&question("acme.test", RecordType::Txt)]).await;
     assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
     // With the AA bit it would be believed; but its address is inside our network.
     let liar = forged(|message| {
@@ -179,7 +188,7 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
         message.metadata.authoritative = true;
     })
     .await;
-    let believed = resolver(&[server], liar).observe(&[question("acme.test", RecordType::Txt)]).await;
+    let believed = resolver(&[server], liar).observe(&[&question("acme.test", RecordType::Txt)]).await;
     assert!(matches!(believed[0].answer, Answer::NoRecord { .. }));
     let closed = config::Dns {
         resolvers: vec![server],
@@ -187,6 +196,6 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
         allow_networks: AllowedNetworks::default(),
         timeout: config::HumanDuration(Duration::from_millis(400)),
     };
-    let sights = Resolver::new(&closed).unwrap().observe(&[question("acme.test", RecordType::Txt)]).await;
+    let sights = Resolver::new(&closed).unwrap().observe(&[&question("acme.test", RecordType::Txt)]).await;
     assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
 }

@@ -71,6 +71,16 @@ pub struct Expected {
     pub required: bool,
 }
 
+impl Expected {
+    /// The domain that panels put behind a host label: the one that is registered.
+    pub fn registered(&self) -> &str {
+        match self.name.strip_prefix(self.host_label.as_str()).and_then(|rest| rest.strip_prefix('.')) {
+            Some(registered) if !registered.is_empty() => registered,
+            _ => &self.name,
+        }
+    }
+}
+
 impl Template {
     /// The records of one claim, in their order.
     pub fn records(&self, domain: &DomainName, tokens: &[String; 3], ownership: Option<&str>) -> Vec<Expected> {

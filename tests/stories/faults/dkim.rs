@@ -67,3 +67,43 @@ fn each_name_is_followed_to_the_servers_it_is_delegated_to() {
     let seen = claim.check();
     assert_eq!(seen.status(), "verified", "{:#}", seen.0);
 }
+
+#[test]
+fn near_miss() {
+    let claim = Claim::new("near-miss.test");
+    let name = claim.dkim(2);
+    // A letter too much.
+    let typed = claim.target(2).replace(".inboxlayer.dev.", ".inboxlayers.dev.");
+    let seen = claim.check_with(&claim.zone().without(&name, "CNAME").with(&name, "CNAME", &typed));
+    let record = seen.records("dkim").nth(2).unwrap();
+    record
+        .is("mismatch", "near_miss")
+        .observed(&[typed.trim_end_matches('.')])
+        .fix(claim.target(2).trim_end_matches('.'));
+    record.says("\"s\"");
+}
+
+#[test]
+fn suffix_doubled() {
+    let claim = Claim::new("suffix-doubled.test");
+    // The panel put the domain behind names that had it already.
+    let (name, domain) = (claim.dkim(0), &claim.name);
+    let zone = claim.zone().without(&name, "CNAME").with(&format!("{name}.{domain}"), "CNAME", &claim.target(0));
+    let dmarc = format!("_dmarc.{domain}");
+    let zone = zone.without(&dmarc, "TXT").with_text(&format!("{dmarc}.{domain}"), "v=DMARC1; p=none;");
+    let seen = claim.check_with(&zone);
+    let host = format!("{}._domainkey", claim.tokens[0]);
+    seen.record("dkim").is("missing", "suffix_doubled").says(&format!("{name}.{domain}")).fix(&host);
+    seen.record("dmarc").is("missing", "suffix_doubled").says(&format!("_dmarc.{domain}.{domain}")).fix("_dmarc");
+}
+
+#[test]
+fn target_without_key() {
+    let claim = Claim::without_keys("target-without-key.test");
+    let seen = claim.check_with(&claim.zone());
+    // Ours to mend: it fails no claim.
+    for record in seen.records("dkim") {
+        record.is("valid", "target_without_key");
+    }
+    assert_eq!(seen.status(), "verified");
+}

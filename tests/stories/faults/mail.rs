@@ -1,5 +1,6 @@
 //! What goes wrong with MX records.
 
+use super::dns::Dns;
 use super::world::{Claim, MX};
 
 #[test]
@@ -27,4 +28,32 @@ fn null_mx() {
     let claim = Claim::new("null-mx.test");
     let zone = claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", "0 .");
     claim.check_with(&zone).record("mx").is("mismatch", "null_mx").observed(&["0 ."]).fix(MX);
+}
+
+#[test]
+fn mx_target_is_cname() {
+    let claim = Claim::new("mx-target-is-cname.test");
+    let host = format!("mail.{}", claim.name);
+    let zone = claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", &format!("10 {host}."));
+    let seen = claim.check_with(&zone.with(&host, "CNAME", &format!("{MX}.")));
+    seen.record("mx").is("mismatch", "mx_target_is_cname").says(&host).fix(MX);
+    assert_eq!(seen.0["capabilities"]["receiving"], false);
+}
+
+#[test]
+fn cname_at_apex() {
+    // The claim is to a name that its owner's zone makes an alias of a web host.
+    let (domain, servers) = ("cname-at-apex.test", [Dns::FIRST, Dns::SECOND]);
+    let claim = Claim::new(&format!("shop.{domain}"));
+    let zone = claim.zone().without(&claim.name, "MX").without(&claim.name, "TXT");
+    let zone =
+        zone.with(&claim.name, "CNAME", &format!("web.{domain}.")).with(&format!("web.{domain}"), "A", "192.0.2.7");
+    {
+        let mut dns = claim.dns();
+        dns.serve(domain, &servers, &zone);
+        dns.delegate(domain, &servers, None);
+    }
+    let seen = claim.check();
+    seen.record("mx").is("mismatch", "cname_at_apex").says(&format!("web.{domain}")).fix("Delete the CNAME record");
+    assert_eq!(seen.0["capabilities"]["receiving"], false);
 }

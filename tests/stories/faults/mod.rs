@@ -5,6 +5,7 @@ mod dkim;
 mod dns;
 mod mail;
 mod servers;
+mod text;
 mod world;
 
 use world::Claim;

@@ -49,3 +49,72 @@ fn a_signed_zone_is_right_too() {
     }
     assert_eq!(claim.check().status(), "verified");
 }
+
+#[test]
+fn lame_delegation() {
+    let claim = Claim::new("lame-delegation.test");
+    // The registrar still names the provider that the domain was with before.
+    let second = claim.host(Dns::SECOND);
+    {
+        let mut dns = claim.dns();
+        dns.serve(&claim.name, &[Dns::FIRST], &claim.zone());
+        dns.delegate(&claim.name, &[Dns::FIRST, Dns::SECOND], None);
+    }
+    let seen = claim.check();
+    // Enough of them answer: a warning.
+    for record in seen.records("dkim") {
+        record.is("valid", "lame_delegation").says(&second).says(&format!("ns3.{}", claim.name)).fix("registrar");
+    }
+    assert_eq!(seen.status(), "verified");
+}
+
+#[test]
+fn lame_delegation_to_all_servers() {
+    let claim = Claim::new("all-lame.test");
+    claim.dns().delegate(&claim.name, &[Dns::FIRST, Dns::SECOND], None);
+    let seen = claim.check();
+    let [first, second] = [Dns::FIRST, Dns::SECOND].map(|host| claim.host(host));
+    seen.record("dkim").is("unknown", "lame_delegation").says(&first).says(&second);
+    assert_eq!(seen.status(), "pending");
+}
+
+#[test]
+fn still_cached() {
+    let claim = Claim::new("still-cached.test");
+    let name = claim.dkim(0);
+    claim.publish(&claim.zone().without(&name, "CNAME"));
+    assert_eq!(claim.dns().remember(&name, "CNAME"), "");
+    let seen = claim.check_with(&claim.zone());
+    let record = seen.record("dkim");
+    // It is right where it counts; when everybody sees that can be told.
+    record.is("valid", "still_cached").says("seconds").fix("Nothing to do");
+    let visible = record.0["error"]["expected_visible_at"].as_str().expect("a time");
+    assert!(visible > record.0["checked_at"].as_str().unwrap(), "{visible}");
+    assert_eq!(seen.status(), "verified");
+}
+
+#[test]
+fn dnssec_bogus() {
+    let claim = Claim::new("dnssec-bogus.test");
+    let servers = [Dns::FIRST, Dns::SECOND];
+    {
+        let mut dns = claim.dns();
+        dns.serve(&claim.name, &servers, &claim.zone());
+        // What a change of provider leaves behind at the registrar: the digest of a key that is gone.
+        dns.delegate(&claim.name, &servers, Some(format!("12345 13 2 {}", "ab".repeat(32))));
+    }
+    let seen = claim.check();
+    for purpose in ["dkim", "mx", "spf", "dmarc"] {
+        seen.record(purpose).is("unknown", "dnssec_bogus").fix("DS record");
+    }
+    assert_eq!(seen.status(), "pending");
+}
+
+#[test]
+fn what_does_not_fit_a_datagram_is_read_over_tcp() {
+    let claim = Claim::new("long-answers.test");
+    let zone = (0..40).fold(claim.zone(), |zone, n| zone.with_text(&claim.name, &format!("{n} {}", "x".repeat(200))));
+    let seen = claim.check_with(&zone);
+    seen.record("spf").is_right();
+    assert_eq!(seen.record("spf").0["observed"].as_array().unwrap().len(), 41);
+}

@@ -1,0 +1,86 @@
+//! The questions of one observation: each is put to a server once, whoever needs the answer.
+//!
+//! Invariant: a question is a server, how it is asked, a name and a type; the answer to it does not change within an
+//! observation, and comes before the deadline or is that there was none in time.
+
+use super::Resolver;
+use super::exchange::{Referral, Role, ask, refer};
+use crate::domain::observed::{Answer, Indefinite, RecordType};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+
+/// Answers by question: those that are there, and those that are on their way.
+type Once<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<A>>>>;
+
+/// What has been asked since an observation began.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub(super) resolver: &'a Resolver,
+    deadline: Instant,
+    answers: Once<(SocketAddr, Role, String, RecordType), Answer>,
+    referrals: Once<(SocketAddr, String), Vec<Referral>>,
+}
+
+impl<'a> Asked<'a> {
+    /// Nothing yet.
+    pub(super) fn new(resolver: &'a Resolver, deadline: Instant) -> Self {
+        Self { resolver, deadline, answers: Mutex::default(), referrals: Mutex::default() }
+    }
+
+    /// The answer of one server.
+    pub(super) async fn ask(&self, server: SocketAddr, role: Role, name: &str, record_type: RecordType) -> Answer {
+        let name = name.to_ascii_lowercase();
+        let cell = of(&self.answers, (server, role, name.clone(), record_type));
+        let answer = cell.get_or_init(|| async {
+            let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
+            let answer = ask(politeness, server, role, &name, record_type, timeout);
+            let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
+            timeout_at(self.deadline, answer).await.unwrap_or_else(late)
+        });
+        answer.await.clone()
+    }
+
+    /// Where a server of the zone above sends those who ask for a zone; nowhere, when it does not say.
+    pub(super) async fn refer(&self, server: SocketAddr, zone: &str) -> Vec<Referral> {
+        let cell = of(&self.referrals, (server, zone.to_owned()));
+        let referrals = cell.get_or_init(|| async {
+            let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
+            timeout_at(self.deadline, refer(politeness, server, zone, timeout)).await.unwrap_or_default()
+        });
+        referrals.await.clone()
+    }
+
+    /// What the resolvers say: the first definite answer, asked in order.
+    pub(super) async fn look_up(&self, name: &str, record_type: RecordType) -> Answer {
+        self.look_up_as(Role::Recursive, name, record_type).await
+    }
+
+    /// The same; and where they cannot say, without the check of signatures. It finds out whom to ask, and decides nothing.
+    pub(super) async fn find_out(&self, name: &str, record_type: RecordType) -> Answer {
+        match self.look_up(name, record_type).await {
+            Answer::Indefinite { reason: Indefinite::ServFail, .. } => {
+                self.look_up_as(Role::Unvalidated, name, record_type).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn look_up_as(&self, role: Role, name: &str, record_type: RecordType) -> Answer {
+        let mut last = Answer::indefinite(Indefinite::NoServer, None);
+        for server in self.resolver.servers() {
+            last = self.ask(*server, role, name, record_type).await;
+            if last.is_definite() {
+                break;
+            }
+        }
+        last
+    }
+}
+
+fn of<Q: Eq + Hash, A>(all: &Once<Q, A>, question: Q) -> Arc<OnceCell<A>> {
+    Arc::clone(all.lock().unwrap_or_else(PoisonError::into_inner).entry(question).or_default())
+}

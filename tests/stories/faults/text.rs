@@ -1,0 +1,97 @@
+//! What goes wrong with SPF and DMARC records.
+
+use super::world::{Claim, SPF};
+
+/// The claim with these SPF records instead of the right one.
+fn with_spf(name: &str, records: &[&str]) -> (Claim, super::world::Seen) {
+    let claim = Claim::new(name);
+    let bare = claim.zone().without(&claim.name, "TXT");
+    let zone = records.iter().fold(bare, |zone, record| zone.with_text(&claim.name, record));
+    let seen = claim.check_with(&zone);
+    (claim, seen)
+}
+
+/// The claim with these DMARC records instead of the right one.
+fn with_dmarc(name: &str, records: &[&str]) -> super::world::Seen {
+    let claim = Claim::new(name);
+    let at = format!("_dmarc.{name}");
+    let bare = claim.zone().without(&at, "TXT");
+    claim.check_with(&records.iter().fold(bare, |zone, record| zone.with_text(&at, record)))
+}
+
+#[test]
+fn quoted_twice() {
+    let quoted = format!("\"{SPF}\"");
+    let (_, seen) = with_spf("quoted-twice.test", &[&quoted]);
+    seen.record("spf").is("mismatch", "quoted_twice").observed(&[&quoted]).fix(SPF);
+    // SPF is only recommended.
+    assert_eq!(seen.status(), "verified");
+}
+
+#[test]
+fn txt_truncated() {
+    let long = (0..20).fold("v=spf1".to_owned(), |text, n| format!("{text} ip4:192.0.2.{n}"));
+    let cut = &format!("{long} {}", &SPF[7..])[..255];
+    let (_, seen) = with_spf("txt-truncated.test", &[cut]);
+    seen.record("spf").is("mismatch", "txt_truncated").observed(&[cut]).fix("include:spf.inboxlayer.dev");
+}
+
+#[test]
+fn spf_missing_include() {
+    let (_, seen) = with_spf("spf-missing-include.test", &["v=spf1 mx -all"]);
+    let spf = seen.record("spf");
+    spf.is("mismatch", "spf_missing_include").fix("v=spf1 mx include:spf.inboxlayer.dev -all");
+}
+
+#[test]
+fn spf_multiple() {
+    let (_, seen) = with_spf("spf-multiple.test", &[SPF, "v=spf1 ip4:192.0.2.9 ~all"]);
+    let spf = seen.record("spf");
+    spf.is("mismatch", "spf_multiple").fix("ip4:192.0.2.9").fix("include:spf.inboxlayer.dev");
+}
+
+#[test]
+fn spf_lookup_limit() {
+    let name = "spf-lookup-limit.test";
+    let claim = Claim::new(name);
+    // One include leads to ten more.
+    let inner = (0..10).fold("v=spf1".to_owned(), |text, n| format!("{text} include:n{n}.{name}")) + " -all";
+    let own = format!("v=spf1 include:spf.inboxlayer.dev include:many.{name} ~all");
+    let zone = claim.zone().without(name, "TXT").with_text(name, &own).with_text(&format!("many.{name}"), &inner);
+    let zone = (0..10).fold(zone, |zone, n| zone.with_text(&format!("n{n}.{name}"), "v=spf1 ip4:192.0.2.1 -all"));
+    let seen = claim.check_with(&zone);
+    // The chain that costs most: ten and itself, of twelve.
+    let spf = seen.record("spf");
+    spf.is("mismatch", "spf_lookup_limit").says("12").says(&format!("include:many.{name} (11)"));
+}
+
+#[test]
+fn spf_void_lookups() {
+    let name = "spf-void-lookups.test";
+    let record = format!("v=spf1 a:x.{name} a:y.{name} a:z.{name} include:spf.inboxlayer.dev ~all");
+    let (_, seen) = with_spf(name, &[&record]);
+    seen.record("spf").is("mismatch", "spf_void_lookups").says("3").fix(&format!("y.{name}"));
+}
+
+#[test]
+fn spf_syntax() {
+    let (_, seen) = with_spf("spf-syntax.test", &["v=spf1 include:spf.inboxlayer.dev ip4:192.0.2.300 ~all"]);
+    seen.record("spf").is("mismatch", "spf_syntax").says("ip4:192.0.2.300").fix(SPF);
+}
+
+#[test]
+fn dmarc_multiple() {
+    let seen = with_dmarc("dmarc-multiple.test", &["v=DMARC1; p=none;", "v=DMARC1; p=reject;"]);
+    seen.record("dmarc").is("mismatch", "dmarc_multiple");
+}
+
+#[test]
+fn dmarc_invalid() {
+    let seen = with_dmarc("dmarc-invalid.test", &["v=DMARC1; p=nothing;"]);
+    seen.record("dmarc").is("mismatch", "dmarc_invalid").says("nothing");
+}
+
+#[test]
+fn a_stricter_dmarc_policy_than_asked_for_is_right() {
+    with_dmarc("dmarc-strict.test", &["v=DMARC1; p=reject; sp=reject"]).record("dmarc").is_right();
+}
