@@ -28,3 +28,21 @@ fn the_ten_lines_of_the_readme_work_when_pasted() {
         assert!(line.contains(&format!("\"mail_from\":\"{from}\"")), "{line}");
     }
 }
+
+#[test]
+fn the_record_of_the_readme_is_explained_as_it_says() {
+    let daemon = Daemon::start();
+    let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let (_, section) = readme.split_once("## When a record is wrong").unwrap();
+    let block = |language: &str| {
+        section.split_once(&format!("```{language}\n")).and_then(|(_, after)| after.split_once("```")).unwrap().0
+    };
+    let program = Path::new(env!("CARGO_BIN_EXE_inboxlayer")).parent().unwrap();
+    let mut command = Command::new("bash");
+    command
+        .env("INBOXLAYER_URL", daemon.ready("http"))
+        .env("INBOXLAYER_TOKEN", daemon.ready("token"))
+        .env("PATH", format!("{}:{}", program.display(), std::env::var("PATH").unwrap()));
+    let outcome = run(command, block("sh").as_bytes());
+    assert!(outcome.stdout.contains(block("text")), "{outcome:?}");
+}

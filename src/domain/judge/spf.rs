@@ -24,7 +24,30 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         [record] => one(expected, record, sight.spf.as_ref()),
         _ => Some(several(expected, &found)),
     };
-    error.map_or(Judgement::Valid, Judgement::Mismatch)
+    match (error, sight.spf.as_ref().and_then(|report| ours_broken(expected, report))) {
+        (Some(error), _) => Judgement::Mismatch(error),
+        (None, Some(warning)) => Judgement::Warning(warning),
+        (None, None) => Judgement::Valid,
+    }
+}
+
+/// The names that the expected record itself leads to: they are ours to keep in order.
+fn ours(expected: &Expected) -> Vec<String> {
+    let terms = Record::parse(&expected.value).map(|record| record.directives().map(|(t, ..)| t.normal()).collect());
+    terms.unwrap_or_default()
+}
+
+/// What ours leads to cannot be used: no fault of the owner's.
+fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
+    let Some(Fault::Include { path, domain, .. }) = &report.fault else { return None };
+    let at = path.iter().position(|term| ours(expected).contains(&term.to_ascii_lowercase()))?;
+    let term = path.get(at).map(String::as_str).unwrap_or_default();
+    let message = format!(
+        "the SPF record of {} is right, but what {term} leads to ({domain}) cannot be used now: that is ours to mend",
+        expected.name
+    );
+    let fix = "There is nothing for you to do: the record stays as it is.";
+    Some(RecordError::new(Code::SpfBrokenInclude, message, fix))
 }
 
 fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
@@ -42,7 +65,9 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
         return Some(missing_include(expected, record, &lacking, report));
     }
     let report = report?;
-    if let Some(Fault::Include { path, domain, why }) = &report.fault {
+    if let Some(Fault::Include { path, domain, why }) = &report.fault
+        && ours_broken(expected, report).is_none()
+    {
         return Some(broken_include(expected, path, domain, why));
     }
     if report.lookups > LOOKUP_LIMIT {
@@ -59,12 +84,15 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
         );
         return Some(RecordError::new(Code::SpfLookupLimit, message, fix));
     }
-    if report.void_lookups.len() > VOID_LIMIT {
-        let names = report.void_lookups.join(", ");
+    let ours = ours(expected);
+    let is_theirs = |name: &&String| !ours.iter().any(|term| term.split(':').nth(1) == Some(name.as_str()));
+    let void: Vec<&str> = report.void_lookups.iter().filter(is_theirs).map(String::as_str).collect();
+    if void.len() > VOID_LIMIT {
+        let names = void.join(", ");
         let message = format!(
             "the SPF record of {name} makes receivers look up {} names that do not exist, and they put up with {VOID_LIMIT}: \
              none of the record then counts",
-            report.void_lookups.len()
+            void.len()
         );
         let fix = format!("Remove the terms that lead to these names, which have no records: {names}.");
         return Some(RecordError::new(Code::SpfVoidLookups, message, fix));
@@ -75,10 +103,8 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
 /// The terms of the expected record that let nobody pass here, nor by way of an include.
 fn lacking(expected: &Expected, parsed: &Record, report: Option<&Report>) -> Vec<String> {
     let own: BTreeSet<String> = parsed.directives().map(|(term, ..)| term.normal()).collect();
-    let wanted = Record::parse(&expected.value).map(|record| record.directives().map(|(t, ..)| t.normal()).collect());
-    let wanted: Vec<String> = wanted.unwrap_or_default();
     let there = |term: &String| own.contains(term) || report.is_some_and(|report| report.passes.contains(term));
-    wanted.into_iter().filter(|term| !there(term)).collect()
+    ours(expected).into_iter().filter(|term| !there(term)).collect()
 }
 
 fn missing_include(expected: &Expected, record: &str, lacking: &[String], report: Option<&Report>) -> RecordError {
