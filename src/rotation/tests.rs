@@ -73,7 +73,7 @@ impl World {
         let (id, now) = (self.domain.clone(), self.clock.now());
         self.write(move |c| {
             c.execute("INSERT INTO body VALUES (1, x'')", [])?;
-            c.execute("INSERT INTO content VALUES (1, x'', 1, 0)", [])?;
+            c.execute("INSERT INTO content (id, header, body_id, size) VALUES (1, x'', 1, 0)", [])?;
             c.execute(
                 "INSERT INTO submission (id, inbox_name, domain_id, state, mail_from, original_id, outgoing_id, protocol,
                      arrived_at, created_at, expires_at)
