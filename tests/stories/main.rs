@@ -29,3 +29,4 @@ mod serve;
 mod start_and_stop;
 mod tidy;
 mod verifiers;
+mod watching;
