@@ -87,7 +87,7 @@ pub(super) enum DomainCommand {
     },
     /// Change what a domain does.
     #[command(
-        after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none"
+        after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none\n  inboxlayer domain set acme.com --return-path bounce"
     )]
     Set {
         /// Its name or id.
@@ -101,6 +101,9 @@ pub(super) enum DomainCommand {
         /// What happens to mail under this domain while it is not verified.
         #[arg(long, value_enum)]
         on_unverified: Option<OnUnverifiedArg>,
+        /// The label of a subdomain that bounces come back to, with records of its own; `none` for no such subdomain.
+        #[arg(long, value_name = "LABEL")]
+        return_path: Option<String>,
         #[command(flatten)]
         rest: RestArgs,
     },
@@ -177,7 +180,7 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             let file = client.get_text(&format!("{}/zone_file", path_of(&client, &domain).await?)).await?;
             if rest.json { print_json(&Value::String(file)) } else { print!("{file}") }
         }
-        DomainCommand::Set { domain, default, catch_all, on_unverified, rest } => {
+        DomainCommand::Set { domain, default, catch_all, on_unverified, return_path, rest } => {
             let mut body = Map::new();
             if let Some(default) = default {
                 body.insert("is_default".into(), default.into());
@@ -188,8 +191,14 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             if let Some(word) = on_unverified.and_then(|w| w.to_possible_value()) {
                 body.insert("on_unverified".into(), word.get_name().into());
             }
+            if let Some(label) = return_path {
+                body.insert("return_path".into(), if label == "none" { Value::Null } else { label.into() });
+            }
             if body.is_empty() {
-                return Err(Failure::usage("nothing to change", "give --default, --catch-all or --on-unverified"));
+                return Err(Failure::usage(
+                    "nothing to change",
+                    "give --default, --catch-all, --on-unverified or --return-path",
+                ));
             }
             let client = Rest::new(&rest)?;
             let path = path_of(&client, &domain).await?;

@@ -25,6 +25,7 @@ mod own_domain;
 mod readme;
 mod refusals;
 mod rest;
+mod return_path;
 mod serve;
 mod start_and_stop;
 mod tidy;
