@@ -67,6 +67,9 @@ pub enum PatchError {
     /// `on_unverified` can only be `fallback` yet: 422.
     #[error("on_unverified {0} is not available yet; fallback is")]
     NotAvailable(OnUnverified),
+    /// `return_path` makes a name that is too long: 422.
+    #[error("{0} is no domain name")]
+    ReturnPath(String),
     /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -196,6 +199,12 @@ impl Registry {
     ) -> Result<CustomDomain, PatchError> {
         if let Some(other @ (OnUnverified::Reject | OnUnverified::Hold)) = change.on_unverified {
             return Err(PatchError::NotAvailable(other));
+        }
+        if let Some(Some(label)) = &change.return_path
+            && let Some(row) = self.store.domain_get(account, id).await?
+        {
+            let name = format!("{label}.{}", row.name);
+            DomainName::parse(&name).map_err(|_| PatchError::ReturnPath(name))?;
         }
         let row =
             self.store.domain_patch(account, id, change, self.clock.now()).await.map_err(|error| match error {

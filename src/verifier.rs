@@ -75,7 +75,10 @@ impl Rules {
 
     /// The records of a claim.
     pub fn expected(&self, row: &DomainRow) -> Vec<Expected> {
-        self.template.records(&row.name, &row.tokens, row.ownership_secret.as_deref())
+        let mut records = self.template.records(&row.name, &row.tokens, row.ownership_secret.as_deref());
+        let return_path = row.return_path.as_deref();
+        records.extend(return_path.into_iter().flat_map(|label| self.template.return_path(&row.name, label)));
+        records
     }
 }
 

@@ -1,8 +1,12 @@
 //! `inboxlayer domain …`: custom domains.
 
+mod history;
+mod page;
+mod watch;
+
 use super::failure::Failure;
 use super::rest::{Rest, RestArgs, encoded, print_json};
-use super::table::{Table, cell, colour, painted};
+use super::table::{Table, cell, colour, width};
 use clap::{Subcommand, ValueEnum};
 use serde_json::{Map, Value, json};
 use std::process::ExitCode;
@@ -40,7 +44,7 @@ pub(super) enum DomainCommand {
     },
     /// Check a domain's records now.
     #[command(
-        after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n\nExit code 3: it is not verified (yet)."
+        after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n  inboxlayer domain verify acme.com --watch\n\nExit code 3: it is not verified (yet). With --watch 0: it is verified; 1: it has failed, or the time is over."
     )]
     Verify {
         /// Its name or id.
@@ -48,12 +52,42 @@ pub(super) enum DomainCommand {
         /// Wait until it is verified, at most this many seconds.
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
         wait: Option<u64>,
+        /// Look on until it is verified or has failed, checking again and again: a table that turns green.
+        #[arg(long, conflicts_with = "wait")]
+        watch: bool,
+        /// Watch at most this many seconds.
+        #[arg(long, value_name = "SECONDS", requires = "watch")]
+        timeout: Option<u64>,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// The last checks of a domain, and what was not right.
+    #[command(after_help = "Example:\n  inboxlayer domain checks acme.com")]
+    Checks {
+        /// Its name or id.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// The changes of a domain's status, each with its cause.
+    #[command(after_help = "Example:\n  inboxlayer domain events acme.com")]
+    Events {
+        /// Its name or id.
+        domain: String,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// The records of a domain as a zone file, to be imported at your DNS provider.
+    #[command(after_help = "Example:\n  inboxlayer domain zone-file acme.com > acme.com.zone")]
+    ZoneFile {
+        /// Its name or id.
+        domain: String,
         #[command(flatten)]
         rest: RestArgs,
     },
     /// Change what a domain does.
     #[command(
-        after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none"
+        after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_… --on-unverified hold\n  inboxlayer domain set acme.com --catch-all none\n  inboxlayer domain set acme.com --return-path bounce"
     )]
     Set {
         /// Its name or id.
@@ -67,6 +101,9 @@ pub(super) enum DomainCommand {
         /// What happens to mail under this domain while it is not verified.
         #[arg(long, value_enum)]
         on_unverified: Option<OnUnverifiedArg>,
+        /// The label of a subdomain that bounces come back to, with records of its own; `none` for no such subdomain.
+        #[arg(long, value_name = "LABEL")]
+        return_path: Option<String>,
         #[command(flatten)]
         rest: RestArgs,
     },
@@ -126,8 +163,24 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             let found = find(&Rest::new(&rest)?, &domain).await?;
             show(&found, &rest);
         }
-        DomainCommand::Verify { domain, wait, rest } => return verify(&domain, wait, &rest).await,
-        DomainCommand::Set { domain, default, catch_all, on_unverified, rest } => {
+        DomainCommand::Verify { domain, watch: true, timeout, rest, .. } => {
+            return watched(&domain, timeout, &rest).await;
+        }
+        DomainCommand::Verify { domain, wait, rest, .. } => return verify(&domain, wait, &rest).await,
+        DomainCommand::Checks { domain, rest } => {
+            let client = Rest::new(&rest)?;
+            history::checks(&client, &path_of(&client, &domain).await?, &rest).await?;
+        }
+        DomainCommand::Events { domain, rest } => {
+            let client = Rest::new(&rest)?;
+            history::events(&client, &path_of(&client, &domain).await?, &rest).await?;
+        }
+        DomainCommand::ZoneFile { domain, rest } => {
+            let client = Rest::new(&rest)?;
+            let file = client.get_text(&format!("{}/zone_file", path_of(&client, &domain).await?)).await?;
+            if rest.json { print_json(&Value::String(file)) } else { print!("{file}") }
+        }
+        DomainCommand::Set { domain, default, catch_all, on_unverified, return_path, rest } => {
             let mut body = Map::new();
             if let Some(default) = default {
                 body.insert("is_default".into(), default.into());
@@ -138,8 +191,14 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             if let Some(word) = on_unverified.and_then(|w| w.to_possible_value()) {
                 body.insert("on_unverified".into(), word.get_name().into());
             }
+            if let Some(label) = return_path {
+                body.insert("return_path".into(), if label == "none" { Value::Null } else { label.into() });
+            }
             if body.is_empty() {
-                return Err(Failure::usage("nothing to change", "give --default, --catch-all or --on-unverified"));
+                return Err(Failure::usage(
+                    "nothing to change",
+                    "give --default, --catch-all, --on-unverified or --return-path",
+                ));
             }
             let client = Rest::new(&rest)?;
             let path = path_of(&client, &domain).await?;
@@ -217,6 +276,27 @@ async fn verify(domain: &str, wait: Option<u64>, rest: &RestArgs) -> Result<Exit
     Ok(code_of(&now))
 }
 
+async fn watched(domain: &str, timeout: Option<u64>, rest: &RestArgs) -> Result<ExitCode, Failure> {
+    let client = Rest::new(rest)?;
+    let path = path_of(&client, domain).await?;
+    let end = watch::watch(&client, &path, timeout.map(Duration::from_secs), rest.json).await?;
+    if rest.json {
+        print_json(&end);
+    }
+    let name = cell(&end, "domain");
+    match cell(&end, "verified_status").as_str() {
+        "verified" => Ok(ExitCode::SUCCESS),
+        "failed" => Err(Failure::new(
+            format!("{name} has failed"),
+            format!("mend what `inboxlayer domain show {name}` names, then verify again"),
+        )),
+        _ => Err(Failure::new(
+            format!("{name} is not verified yet"),
+            "watch on, or leave it: the daemon goes on checking by itself",
+        )),
+    }
+}
+
 fn code_of(domain: &Value) -> ExitCode {
     if cell(domain, "verified_status") == "verified" { ExitCode::SUCCESS } else { ExitCode::from(NOT_VERIFIED) }
 }
@@ -245,58 +325,8 @@ fn show(domain: &Value, rest: &RestArgs) {
     if rest.json {
         print_json(domain);
     } else {
-        print!("{}", page(domain, colour()));
+        print!("{}", page::page(domain, colour(), width()));
     }
-}
-
-/// One domain for people: its status, its verdict, its records, and what to mend.
-fn page(domain: &Value, colour: bool) -> String {
-    let paint = |text: String| if colour { painted(&text) } else { text };
-    let mut text = format!("{}  {}\n", cell(domain, "domain"), paint(cell(domain, "verified_status")));
-    let verdict = cell(domain, "verdict");
-    if !verdict.is_empty() {
-        text.push_str(&format!("{verdict}\n"));
-    }
-    for (field, label) in [
-        ("degraded_since", "faulty since"),
-        ("last_checked_at", "last checked"),
-        ("next_check_at", "next check"),
-        ("window_ends_at", "window ends"),
-    ] {
-        let value = cell(domain, field);
-        if !value.is_empty() {
-            text.push_str(&format!("  {label:<13} {value}\n"));
-        }
-    }
-    text.push('\n');
-    let records = domain.get("records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let mut table = Table::new(&["for", "type", "name", "value", "status"]);
-    for record in records {
-        let priority = cell(record, "priority");
-        let value =
-            if priority.is_empty() { cell(record, "value") } else { format!("{priority} {}", cell(record, "value")) };
-        let required = record.get("required").and_then(Value::as_bool) == Some(true);
-        let purpose = cell(record, "purpose");
-        table.row(vec![
-            if required { format!("{purpose} *") } else { purpose },
-            cell(record, "type"),
-            cell(record, "name"),
-            value,
-            cell(record, "status"),
-        ]);
-    }
-    text.push_str(&table.render(colour));
-    text.push_str("* required\n");
-    for record in records {
-        let Some(error) = record.get("error").filter(|e| e.is_object()) else { continue };
-        text.push_str(&format!("\n{} {}: {}\n", cell(record, "type"), cell(record, "name"), cell(error, "message")));
-        let observed = cell(record, "observed");
-        if !observed.is_empty() {
-            text.push_str(&format!("  found: {observed}\n"));
-        }
-        text.push_str(&format!("  fix: {}\n", cell(error, "fix")));
-    }
-    text
 }
 
 fn show_keys(keys: &Value, rest: &RestArgs) {
@@ -313,36 +343,4 @@ fn show_keys(keys: &Value, rest: &RestArgs) {
 
 fn yes_no(value: Option<&Value>) -> String {
     if value.and_then(Value::as_bool) == Some(true) { "yes" } else { "no" }.to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_page_shows_each_record_and_how_to_mend_it() {
-        let domain = json!({"domain": "acme.com", "verified_status": "pending", "verdict": "One record is missing.",
-            "next_check_at": "2026-11-24T05:31:07.042Z", "degraded_since": null,
-            "records": [
-                {"purpose": "mx", "type": "MX", "name": "acme.com", "value": "smtp.inboxlayer.dev", "priority": 10,
-                 "required": false, "status": "valid", "observed": ["10 smtp.inboxlayer.dev"], "error": null},
-                {"purpose": "dkim", "type": "CNAME", "name": "t._domainkey.acme.com", "value": "t.dkim.amazonses.com",
-                 "priority": null, "required": true, "status": "mismatch", "observed": ["x.example"],
-                 "error": {"code": "c", "message": "It leads elsewhere.", "fix": "Change its value."}}]});
-        let expected = "\
-acme.com  pending
-One record is missing.
-  next check    2026-11-24T05:31:07.042Z
-
-FOR     TYPE   NAME                   VALUE                   STATUS
-mx      MX     acme.com               10 smtp.inboxlayer.dev  valid
-dkim *  CNAME  t._domainkey.acme.com  t.dkim.amazonses.com    mismatch
-* required
-
-CNAME t._domainkey.acme.com: It leads elsewhere.
-  found: x.example
-  fix: Change its value.
-";
-        assert_eq!(page(&domain, false), expected);
-    }
 }

@@ -33,6 +33,19 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
+    /// Under which address mail sent now would leave, why, and how it would fare with SPF, DKIM and DMARC.
+    #[command(
+        after_help = "Examples:\n  inboxlayer inbox identity support\n  inboxlayer inbox identity support --login support@acme.com"
+    )]
+    Identity {
+        /// Its name or id.
+        inbox: String,
+        /// The address logged in as; the platform's when left out.
+        #[arg(long, value_name = "ADDRESS")]
+        login: Option<String>,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
     /// Delete an inbox with all its messages. Its name stays with the account.
     #[command(after_help = "Example:\n  inboxlayer inbox delete support")]
     Delete {
@@ -86,6 +99,13 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
             table(inboxes, &["name", "address", "id"], &rest);
         }
         InboxCommand::Show { inbox, rest } => print_json(&find(&Rest::new(&rest)?, &inbox).await?),
+        InboxCommand::Identity { inbox, login, rest } => {
+            let client = Rest::new(&rest)?;
+            let query = login.map(|login| format!("?login={}", encoded(&login))).unwrap_or_default();
+            let path = format!("{}/sending_identity{query}", path_of(&client, &inbox).await?);
+            let identity = client.get(&path).await?;
+            if rest.json { print_json(&identity) } else { print!("{}", prospect(&identity)) }
+        }
         InboxCommand::Delete { inbox, rest } => {
             let client = Rest::new(&rest)?;
             client.delete(&path_of(&client, &inbox).await?).await?;
@@ -150,4 +170,37 @@ async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
 
 async fn path_of(client: &Rest, name: &str) -> Result<String, Failure> {
     Ok(format!("{PATH}/{}", encoded(&cell(&find(client, name).await?, "id"))))
+}
+
+/// The dry run for people.
+fn prospect(identity: &Value) -> String {
+    let mut text = format!("{}\n{}\n", cell(identity, "from"), cell(identity, "explanation"));
+    for name in ["spf", "dkim", "dmarc"] {
+        let Some(mechanism) = identity.get(name) else { continue };
+        let aligned =
+            if mechanism.get("aligned").and_then(Value::as_bool) == Some(true) { "aligned" } else { "not aligned" };
+        let passes = match mechanism.get("passes").and_then(Value::as_bool) {
+            Some(true) => "passes",
+            Some(false) => "does not pass",
+            None => "not seen",
+        };
+        let domain = cell(mechanism, "domain");
+        text.push_str(&format!("  {:<6} {domain}: {aligned}, {passes}\n", name.to_uppercase()));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_dry_run_says_who_speaks_for_what() {
+        let identity = json!({"from": "a@acme.com", "explanation": "Because.",
+            "spf": {"domain": "acme.com", "aligned": true, "passes": false},
+            "dkim": {"domain": "acme.com", "aligned": true, "passes": true},
+            "dmarc": {"domain": "acme.com", "aligned": true, "passes": null}});
+        let expected = "a@acme.com\nBecause.\n  SPF    acme.com: aligned, does not pass\n  DKIM   acme.com: aligned, passes\n  DMARC  acme.com: aligned, not seen\n";
+        assert_eq!(prospect(&identity), expected);
+    }
 }

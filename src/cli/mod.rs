@@ -2,6 +2,7 @@
 //!
 //! Invariant: an error is two lines, what is wrong and what to do; a secret is printed only where it is made. Exit codes:
 //! 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the domain is not verified (`domain verify --wait`).
+//! `domain verify --watch` leaves with 1 when the domain has failed or the time is over.
 
 mod account;
 mod config;
@@ -37,7 +38,7 @@ Then, with that token in INBOXLAYER_TOKEN:
 and with the account's token:
   inboxlayer inbox create support
   inboxlayer domain add acme.com
-  inboxlayer domain verify acme.com --wait";
+  inboxlayer domain verify acme.com --watch";
 
 /// Mailboxes on your own domain, over REST, SMTP and IMAP, in one daemon.
 #[derive(Debug, Parser)]

@@ -68,6 +68,15 @@ impl Rest {
         self.call(Method::GET, path, None, None).await
     }
 
+    /// An answer that is a text.
+    pub(super) async fn get_text(&self, path: &str) -> Result<String, Failure> {
+        let (status, text) = self.send(Method::GET, path, None, None).await?;
+        if status.is_success() {
+            return Ok(text);
+        }
+        Err(problem(status, &serde_json::from_str(&text).unwrap_or(Value::Null)))
+    }
+
     pub(super) async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
         self.call(Method::POST, path, Some(body), None).await
     }
@@ -131,6 +140,27 @@ impl Rest {
         body: Option<Value>,
         prefer: Option<String>,
     ) -> Result<Value, Failure> {
+        let (status, text) = self.send(method, path, body, prefer).await?;
+        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        if status.is_success() {
+            if body.is_null() && !text.is_empty() {
+                return Err(Failure::new(
+                    format!("{} does not speak Inboxlayer's API", self.base),
+                    "check --url or INBOXLAYER_URL",
+                ));
+            }
+            return Ok(body);
+        }
+        Err(problem(status, &body))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+        prefer: Option<String>,
+    ) -> Result<(StatusCode, String), Failure> {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
         if let Some(body) = body {
             request = request.json(&body);
@@ -147,18 +177,7 @@ impl Rest {
             }
         })?;
         let status = response.status();
-        let text = response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?;
-        let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status.is_success() {
-            if body.is_null() && !text.is_empty() {
-                return Err(Failure::new(
-                    format!("{} does not speak Inboxlayer's API", self.base),
-                    "check --url or INBOXLAYER_URL",
-                ));
-            }
-            return Ok(body);
-        }
-        Err(problem(status, &body))
+        Ok((status, response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?))
     }
 }
 

@@ -51,6 +51,42 @@ pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
+/// Columns of the terminal; elsewhere lines are never broken.
+pub(super) fn width() -> usize {
+    let terminal = Some(()).filter(|()| std::io::stdout().is_terminal()).and_then(|()| terminal_size::terminal_size());
+    terminal.map_or(usize::MAX, |(width, _)| usize::from(width.0).max(20))
+}
+
+/// A text as lines shorter than `width`, broken between words, each after `indent`; a word that is too long is cut.
+pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let room = width.saturating_sub(indent.chars().count() + 1).max(8);
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    let mut used = 0;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let mut rest: Vec<char> = word.chars().collect();
+        if used > 0 && used + 1 + rest.len() > room {
+            lines.push(std::mem::take(&mut line));
+            used = 0;
+        }
+        while rest.len() > room {
+            let tail = rest.split_off(room);
+            lines.push(rest.into_iter().collect());
+            rest = tail;
+        }
+        if used > 0 {
+            line.push(' ');
+            used += 1;
+        }
+        used += rest.len();
+        line.extend(rest);
+    }
+    if !line.is_empty() {
+        lines.push(line);
+    }
+    lines.into_iter().map(|line| format!("{indent}{line}")).collect()
+}
+
 /// A status word in its colour; any other text as it is.
 pub(super) fn painted(text: &str) -> String {
     let code = match text {
@@ -92,6 +128,17 @@ mod tests {
         table.row(vec!["long cell".into(), "valid".into()]);
         assert_eq!(table.render(false), "A          STATUS\nlong cell  valid\n");
         assert_eq!(table.render(true), "A          STATUS\nlong cell  \x1b[32mvalid\x1b[0m\n");
+    }
+
+    #[test]
+    fn long_texts_are_broken_between_words_and_long_words_anywhere() {
+        assert_eq!(wrapped("one two three four", 12, "  "), ["  one two", "  three", "  four"]);
+        assert_eq!(
+            wrapped("v=spf1 include:abcdefghijklmnop ~all", 13, " "),
+            [" v=spf1", " include:abc", " defghijklmn", " op ~all"]
+        );
+        assert_eq!(wrapped("as it is, however long", usize::MAX, ""), ["as it is, however long"]);
+        assert!(wrapped("", 80, "  ").is_empty());
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Which records a domain needs: what its owner has to publish.
 //!
 //! Invariant: a record keeps its position for the life of a claim (the store and the signer go by it): the DKIM records
-//! of the three tokens at 0, 1 and 2, then MX, SPF, DMARC and, where one is asked for, the record of ownership.
+//! of the three tokens at 0, 1 and 2, then MX, SPF, DMARC and, where one is asked for, the record of ownership; those of the
+//! return path, which comes and goes, are last.
 
 use super::observed::RecordType;
 use crate::address::DomainName;
@@ -20,6 +21,9 @@ pub enum Purpose {
     Dmarc,
     /// Shows which account the name belongs to.
     Ownership,
+    /// Lets bounces come back to a subdomain, and SPF speak for it.
+    #[serde(rename = "return_path")]
+    ReturnPath,
 }
 
 impl Purpose {
@@ -31,7 +35,34 @@ impl Purpose {
             Self::Spf => "spf",
             Self::Dmarc => "dmarc",
             Self::Ownership => "ownership",
+            Self::ReturnPath => "return_path",
         }
+    }
+}
+
+/// A label that makes a subdomain: letters, digits and hyphens (RFC 1035 §2.3.1), in lower case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostLabel(String);
+
+/// The text is no label of a host name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("must be one label of a host name, like bounce: letters, digits and hyphens, at most 63")]
+pub struct NotALabel;
+
+impl HostLabel {
+    /// The label.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::str::FromStr for HostLabel {
+    type Err = NotALabel;
+
+    fn from_str(text: &str) -> Result<Self, NotALabel> {
+        let fits = text.len() <= 63 && !text.is_empty() && !text.starts_with('-') && !text.ends_with('-');
+        let host = text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        if fits && host { Ok(Self(text.to_ascii_lowercase())) } else { Err(NotALabel) }
     }
 }
 
@@ -109,6 +140,24 @@ impl Template {
         }
         records
     }
+
+    /// The records of the return path `label.domain`, never required: mail to it comes here, and mail from it may leave here.
+    pub fn return_path(&self, domain: &DomainName, label: &str) -> Vec<Expected> {
+        let name = format!("{label}.{domain}");
+        let record = |record_type, value: String, priority| Expected {
+            purpose: Purpose::ReturnPath,
+            record_type,
+            name: name.clone(),
+            host_label: host_label(&name, domain),
+            value,
+            priority,
+            required: false,
+        };
+        vec![
+            record(RecordType::Mx, self.mx_host.to_string(), Some(self.mx_priority)),
+            record(RecordType::Txt, self.spf.clone(), None),
+        ]
+    }
 }
 
 /// The name relative to the domain that is registered: what panels call host. `@` is that domain itself.
@@ -176,6 +225,29 @@ mod tests {
                 "dmarc _dmarc _dmarc.yourdomain.com TXT v=DMARC1; p=none;",
             ]
         );
+    }
+
+    #[test]
+    fn a_return_path_is_one_label_with_its_own_mx_and_spf() {
+        let lines: Vec<String> = template()
+            .return_path(&"mail.acme.com".parse().unwrap(), "bounce")
+            .iter()
+            .map(|r| {
+                format!("{} {} {} {:?} {} {}", r.host_label, r.name, r.record_type, r.priority, r.value, r.required)
+            })
+            .collect();
+        assert_eq!(
+            lines,
+            [
+                "bounce.mail bounce.mail.acme.com MX Some(10) smtp.inboxlayer.dev false",
+                "bounce.mail bounce.mail.acme.com TXT None v=spf1 include:amazonses.com ~all false",
+            ]
+        );
+        let label = |text: &str| text.parse::<HostLabel>().map(|label| label.as_str().to_owned());
+        assert_eq!(label("Bounce-1"), Ok("bounce-1".into()));
+        for wrong in ["", "a.b", "_domainkey", "-a", "a-", "a b", "é", &"a".repeat(64)] {
+            assert_eq!(label(wrong), Err(NotALabel), "{wrong}");
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn title(purpose: Purpose) -> &'static str {
         Purpose::Spf => "SPF, lets our servers send",
         Purpose::Dmarc => "DMARC, what receivers do with forgeries",
         Purpose::Ownership => "Ownership, shows whose the name is",
+        Purpose::ReturnPath => "Return path, where bounces come back to",
     }
 }
 
@@ -55,7 +56,7 @@ fn advice(purpose: Purpose) -> Option<&'static str> {
         Purpose::Mx => Some("Delete the MX records of another mail service at this name, or leave this one out."),
         Purpose::Spf => Some("Never two SPF records at a name: if there is one, add what this one includes to it."),
         Purpose::Dmarc => Some("If there is a DMARC record already, keep that."),
-        Purpose::Dkim | Purpose::Ownership => None,
+        Purpose::Dkim | Purpose::Ownership | Purpose::ReturnPath => None,
     }
 }
 

@@ -6,6 +6,7 @@ use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::query::{List, Parameters};
 use super::reply::{Created, put};
+use crate::domain::records::HostLabel;
 use crate::id::{AccountId, DomainId};
 use crate::registry::{CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
 use crate::store::domains::DomainPatch;
@@ -108,7 +109,7 @@ pub(super) async fn zone_file(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], file).into_response())
 }
 
-/// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified"}`, each only if it is to change.
+/// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified", "return_path"}`, each only if it is to change.
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -124,11 +125,14 @@ pub(super) async fn change(
     let catch_all = fields.change("catch_all_inbox_id");
     let is_default = fields.flag("is_default");
     let on_unverified = fields.parsed("on_unverified");
+    let return_path = fields.change::<HostLabel>("return_path");
     fields.finish()?;
-    let patch = DomainPatch { catch_all, is_default, on_unverified };
+    let return_path = return_path.map(|label| label.map(|label| label.as_str().to_owned()));
+    let patch = DomainPatch { catch_all, is_default, on_unverified, return_path };
     let changed = context.registry.patch(&account, &id, patch).await.map_err(|error| match error {
         PatchError::NotFound => Problem::not_found(),
         PatchError::UnknownInbox => Problem::invalid_field("catch_all_inbox_id", "the account has no inbox of this id"),
+        PatchError::ReturnPath(_) => Problem::invalid_field("return_path", error.to_string()),
         PatchError::NotAvailable(_) => Problem::invalid_field("on_unverified", error.to_string()),
         PatchError::Store(error) => error.into(),
     })?;

@@ -8,6 +8,7 @@ use super::query::Parameters;
 use super::send::session;
 use crate::address::{Address, DomainName};
 use crate::domain::alignment::{Prospect, Seen, prospect};
+use crate::domain::observed::RecordType;
 use crate::domain::records::Purpose;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::DomainId;
@@ -51,15 +52,16 @@ pub(super) async fn show(
     parameters.finish()?;
     let wanted = wanted.map(|text| login_address(&text, platform)).transpose()?;
     let login = session(&context, &caller, &inbox, wanted).await?.ok_or_else(|| not_of_the_inbox("login"))?;
-    let (_, choice) = context.submission.identity(&login).await?;
+    let (sender, choice) = context.submission.identity(&login).await?;
 
     let id = choice.identity.custom_domain();
     let domain = match id {
         Some(id) => context.registry.get(&login.account, id).await?,
         None => None,
     };
-    let (from, mail_from) = (choice.identity.address(), choice.identity.address());
-    let seen = domain.as_ref().map(seen).unwrap_or_default();
+    let from = choice.identity.address();
+    let mail_from = sender.envelope(id, &from);
+    let seen = domain.as_ref().map(|domain| seen(domain, &mail_from.domain)).unwrap_or_default();
     let (reason, explanation) = why(&choice, &login.address, platform);
     Ok(Json(IdentityJson {
         prospect: prospect(&from.domain, &mail_from.domain, &from.domain, &seen),
@@ -92,10 +94,12 @@ fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> 
 }
 
 /// The records of the domain that a receiver will look at.
-fn seen(domain: &CustomDomain) -> Seen {
+fn seen(domain: &CustomDomain, envelope: &DomainName) -> Seen {
     let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
+    let mut texts = domain.records.iter().filter(|r| r.record_type == RecordType::Txt && r.name == envelope.as_str());
+    let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPath));
     Seen {
-        spf: of(Purpose::Spf).map(|record| record.status).next(),
+        spf: spf.map(|record| record.status),
         dkim: of(Purpose::Dkim).map(|record| record.status).collect(),
         dmarc: of(Purpose::Dmarc)
             .flat_map(|record| &record.observed)

@@ -61,9 +61,8 @@ impl Courier {
 
     /// Also gives the header block that left, or was to, for a bounce.
     async fn carry(&self, due: &mut Due, message: StoredMessage, full: &[InboxId]) -> (Vec<u8>, Done) {
-        let message = match self.renew_identity(&mut due.letter, &message).await {
-            Ok(Some(renewed)) => renewed,
-            Ok(None) => message,
+        let (message, mail_from) = match self.renew_identity(&mut due.letter, &message).await {
+            Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) => return (message.header, self.all(due, outcome)),
         };
         let done = match self.store.delivers(&self.config.platform.domain, &due.domain).await {
@@ -73,7 +72,7 @@ impl Courier {
             Ok(false) => {
                 let rcpt_to: Vec<Address> = due.deliveries.iter().map(|d| d.rcpt_to.clone()).collect();
                 let parcel = Parcel {
-                    mail_from: &due.letter.mail_from,
+                    mail_from: &mail_from,
                     rcpt_to: &rcpt_to,
                     header: &message.header,
                     body: &message.body,
@@ -93,21 +92,21 @@ impl Courier {
         (message.header, done)
     }
 
-    /// Reads the status of the message's domain. Lost: the message is written and signed anew under the fallback identity,
-    /// in the store too.
+    /// Reads the status of the message's domain, and gives the envelope sender: From, or the same at the domain's return
+    /// path. Lost: the message is written and signed anew under the fallback identity, in the store too.
     async fn renew_identity(
         &self,
         letter: &mut Letter,
         message: &StoredMessage,
-    ) -> Result<Option<StoredMessage>, Outcome> {
+    ) -> Result<(Option<StoredMessage>, ReversePath), Outcome> {
         let (Some(domain), Some(account), Some(wished)) = (&letter.domain, &letter.account, letter.mail_from.address())
         else {
-            return Ok(None);
+            return Ok((None, letter.mail_from.clone()));
         };
         let sender = self.store.sender(account.clone(), letter.inbox.clone()).await.map_err(|e| ours(&e))?;
         let claim = sender.claim(domain);
         if claim.and_then(VerifiedDomain::of).is_some() {
-            return Ok(None);
+            return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), wished))));
         }
         if claim.is_some_and(|claim| claim.on_unverified == OnUnverified::Reject) {
             let text = format!("{wished} cannot be used any more: its domain is not verified");
@@ -132,8 +131,9 @@ impl Courier {
         replaced.map_err(|e| ours(&e))?;
         letter.domain = None;
         letter.mail_from = ReversePath::Mailbox(from);
+        let mail_from = letter.mail_from.clone();
         letter.is_8bit = !header.is_ascii() || !message.body.is_ascii();
-        Ok(Some(StoredMessage { header, body: original.body }))
+        Ok((Some(StoredMessage { header, body: original.body }), mail_from))
     }
 
     /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.

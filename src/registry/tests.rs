@@ -98,6 +98,7 @@ async fn the_object_has_the_documented_shape() {
             "next_check_at",
             "on_unverified",
             "records",
+            "return_path",
             "updated_at",
             "verdict",
             "verified_at",

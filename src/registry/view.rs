@@ -34,6 +34,8 @@ pub struct CustomDomain {
     pub dkim_tokens: [String; 3],
     /// Takes mail for local parts that are nobody's.
     pub catch_all_inbox_id: Option<InboxId>,
+    /// The label of the subdomain that bounces come back to.
+    pub return_path: Option<String>,
     /// Mail of the account leaves under it when its senders log in at the platform's domain.
     pub is_default: bool,
     /// What happens to mail while it is not verified.
@@ -105,6 +107,7 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         records: records.collect(),
         dkim_tokens: row.tokens.clone(),
         catch_all_inbox_id: row.catch_all.clone(),
+        return_path: row.return_path.clone(),
         is_default: row.is_default,
         on_unverified: row.on_unverified,
         degraded_since: row.state.degraded_since(),

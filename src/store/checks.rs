@@ -211,6 +211,11 @@ fn record(
     let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL,
                    next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
+    if let Some(right) = return_path(report) {
+        let sql = "UPDATE custom_domain SET return_path_ok = ?2 AND return_path IS ?3 WHERE id = ?1";
+        let label = row.return_path.as_deref();
+        c.prepare_cached(sql)?.execute(params![row.id, right, label])?;
+    }
     if let Some(change) = change {
         write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
     }
@@ -230,6 +235,19 @@ fn receiving(report: &Report, before: bool) -> bool {
 fn mark_asked(c: &Connection, id: &DomainId, now: Timestamp) -> Result<(), StoreError> {
     c.prepare_cached("UPDATE custom_domain SET asked_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
     Ok(())
+}
+
+/// Whether the return path leads here, SPF and all; nothing where there is none, or nobody could say.
+fn return_path(report: &Report) -> Option<bool> {
+    let of = report.expected.iter().zip(&report.evidence).filter(|(e, _)| e.purpose == Purpose::ReturnPath);
+    let statuses: Vec<RecordStatus> = of.map(|(_, evidence)| evidence.status).collect();
+    let unknown = |status: &RecordStatus| matches!(status, RecordStatus::Unknown | RecordStatus::NotChecked);
+    match statuses.as_slice() {
+        [] => None,
+        all if all.iter().all(|status| *status == RecordStatus::Valid) => Some(true),
+        all if all.iter().any(|status| !unknown(status) && *status != RecordStatus::Valid) => Some(false),
+        _ => None,
+    }
 }
 
 fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, changed: bool) -> Result<(), StoreError> {

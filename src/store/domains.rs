@@ -31,6 +31,8 @@ pub struct DomainRow {
     pub ownership_secret: Option<String>,
     /// Its owner has asked for a check that has not begun yet.
     pub asked: bool,
+    /// The label of the subdomain that bounces come back to.
+    pub return_path: Option<String>,
     /// Takes mail for local parts that are nobody's.
     pub catch_all: Option<InboxId>,
     /// The account's default domain.
@@ -86,6 +88,8 @@ pub struct DomainPatch {
     pub is_default: Option<bool>,
     /// What happens to mail while it is not verified.
     pub on_unverified: Option<OnUnverified>,
+    /// The label of the return path, or that there be none.
+    pub return_path: Option<Option<String>>,
 }
 
 /// Why nothing was changed.
@@ -114,12 +118,15 @@ impl From<rusqlite::Error> for PatchDomainError {
     }
 }
 
+/// Records that every claim has.
+const RECORDS: i64 = 6;
+
 const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 
 const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
     CASE WHEN is_contested THEN ownership_secret END, catch_all_inbox_id, is_default, on_unverified, verified_at,
     window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
-    asked_at IS NOT NULL";
+    asked_at IS NOT NULL, return_path";
 
 fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
@@ -145,6 +152,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         receiving: row.get(4)?,
         tokens: [token(), token(), token()],
         ownership_secret: row.get(6)?,
+        return_path: row.get(19)?,
         asked: row.get(18)?,
         catch_all: row.get(7)?,
         is_default: row.get(8)?,
@@ -254,6 +262,10 @@ fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result<bool, Stor
     let sql = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2";
     let contested = super::exists(c, sql, params![new.name, new.account])?;
     if contested {
+        // The record of ownership takes the place of those that come after it.
+        let sql = "DELETE FROM domain_record WHERE position >= ?2
+                       AND domain_id IN (SELECT id FROM custom_domain WHERE name = ?1 AND is_contested = 0)";
+        c.prepare_cached(sql)?.execute(params![new.name, RECORDS])?;
         let sql = "UPDATE custom_domain SET is_contested = 1,
                        updated_at = CASE WHEN ownership_secret IS NULL THEN updated_at ELSE ?2 END
                    WHERE name = ?1 AND is_contested = 0";
@@ -296,8 +308,24 @@ fn patch(
         let sql = "UPDATE custom_domain SET on_unverified = ?2 WHERE id = ?1";
         c.prepare_cached(sql)?.execute(params![id, on_unverified])?;
     }
+    if let Some(return_path) = &patch.return_path {
+        set_return_path(c, id, return_path.as_deref())?;
+    }
     c.prepare_cached("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
     find(c, "id = ?1", [id])?.ok_or(PatchDomainError::NotFound)
+}
+
+/// Another return path has to be seen in the DNS before it is used; what was seen of the one before says nothing of it.
+fn set_return_path(c: &Connection, id: &DomainId, label: Option<&str>) -> Result<(), StoreError> {
+    let sql = "UPDATE custom_domain SET return_path = ?2, return_path_ok = 0 WHERE id = ?1 AND return_path IS NOT ?2";
+    if c.prepare_cached(sql)?.execute(params![id, label])? == 0 {
+        return Ok(());
+    }
+    // Its records come after those that every claim has, and the record of ownership.
+    let sql = "DELETE FROM domain_record WHERE domain_id = ?1
+                   AND position >= ?2 + (SELECT is_contested AND ownership_secret IS NOT NULL FROM custom_domain WHERE id = ?1)";
+    c.prepare_cached(sql)?.execute(params![id, RECORDS])?;
+    Ok(())
 }
 
 impl Store {

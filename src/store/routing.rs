@@ -67,8 +67,14 @@ impl Store {
             return Ok(true);
         }
         let domain = domain.clone();
-        self.read(move |connection| Ok(claim_that_receives(connection, &domain)?.is_some_and(|claim| claim.receiving)))
-            .await
+        self.read(move |connection| {
+            let claim = match claim_that_receives(connection, &domain)? {
+                Some(claim) => Some(claim),
+                None => claim_of_return_path(connection, &domain)?,
+            };
+            Ok(claim.is_some_and(|claim| claim.receiving))
+        })
+        .await
     }
 }
 
@@ -95,7 +101,11 @@ fn route(
             connection.prepare_cached(sql)?.query_row([&base], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         return Ok(found.map_or(Route::NoSuchUser, |(inbox, account)| to(inbox, account, true)));
     }
-    let Some(claim) = claim_that_receives(connection, &address.domain)? else {
+    let claim = match claim_that_receives(connection, &address.domain)? {
+        Some(claim) => Some(claim),
+        None => claim_of_return_path(connection, &address.domain)?,
+    };
+    let Some(claim) = claim else {
         let sql = "SELECT EXISTS (SELECT 1 FROM custom_domain WHERE name = ?1 AND status = 'pending' AND window_ends_at > ?2)";
         let pending = connection.prepare_cached(sql)?.query_row(params![address.domain, now], |row| row.get(0))?;
         return Ok(if pending { Route::PendingDomain } else { Route::NotHosted });
@@ -119,6 +129,18 @@ fn claim_that_receives(connection: &Connection, domain: &DomainName) -> Result<O
         Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: row.get(3)? })
     };
     Ok(connection.prepare_cached(sql)?.query_row([domain], row).optional()?)
+}
+
+/// The claim whose return path the domain is: bounces of its inboxes' mail come back there.
+fn claim_of_return_path(connection: &Connection, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
+    let Some((label, parent)) = domain.as_str().split_once('.') else { return Ok(None) };
+    let sql = "SELECT id, account_id, status = 'verified' AND return_path_ok FROM custom_domain
+               WHERE name = ?1 AND return_path = ?2 AND (status = 'verified' OR ever_verified)
+               ORDER BY status = 'verified' DESC, verified_at DESC, id LIMIT 1";
+    let row = |row: &rusqlite::Row<'_>| {
+        Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: None })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([parent, label], row).optional()?)
 }
 
 fn inbox_of_claim(connection: &Connection, claim: &Claim, base: &str) -> Result<Option<InboxId>, StoreError> {

@@ -19,6 +19,8 @@ pub struct Sender {
     default_domain: Option<DomainId>,
     /// The local parts of the inbox's aliases, each with its domain.
     aliases: Vec<(DomainId, String)>,
+    /// The return paths that are in use, each with its domain.
+    return_paths: Vec<(DomainId, DomainName)>,
 }
 
 impl Sender {
@@ -39,6 +41,15 @@ impl Sender {
         choose(inbox, platform, login, claim(login_domain), claim(self.default_domain.as_ref()))
     }
 
+    /// The envelope sender of mail with this From under a custom domain: at the domain's return path, where one is set and
+    /// its records and the domain's own are right; else From itself.
+    pub fn envelope(&self, domain: Option<&DomainId>, from: &Address) -> Address {
+        let return_path = self.return_paths.iter().find(|(id, _)| Some(id) == domain).map(|(_, name)| name.clone());
+        // A local part that fits before its own domain may not fit before a longer one.
+        let at = |domain| Address::new(from.local.clone(), domain).ok();
+        return_path.and_then(at).unwrap_or_else(|| from.clone())
+    }
+
     /// The local parts of the inbox's aliases at a custom domain.
     pub fn aliases_at(&self, domain: Option<&DomainId>) -> Vec<String> {
         self.aliases.iter().filter(|(id, _)| Some(id) == domain).map(|(_, local)| local.clone()).collect()
@@ -55,7 +66,7 @@ impl Store {
     /// What is known of a sender now. Without an inbox (it was deleted), the account's domains alone.
     pub async fn sender(&self, account: AccountId, inbox: Option<InboxId>) -> Result<Sender, StoreError> {
         self.read(move |connection| {
-            // One snapshot for all three questions.
+            // One snapshot for all questions.
             let snapshot = connection.unchecked_transaction()?;
             let sender = sender(&snapshot, &account, inbox.as_ref())?;
             snapshot.commit()?;
@@ -82,7 +93,14 @@ fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>)
         .prepare_cached("SELECT domain_id, local_part FROM alias WHERE inbox_id = ?1")?
         .query_map([inbox], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    Ok(Sender { claims, default_domain, aliases })
+    let return_paths = connection
+        .prepare_cached(
+            "SELECT id, return_path || '.' || name FROM custom_domain
+             WHERE account_id = ?1 AND status = 'verified' AND return_path IS NOT NULL AND return_path_ok",
+        )?
+        .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(Sender { claims, default_domain, aliases, return_paths })
 }
 
 fn read_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {

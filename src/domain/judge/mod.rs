@@ -140,6 +140,8 @@ fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement
         Purpose::Spf => spf::judge(expected, sight),
         Purpose::Dmarc => dmarc::judge(expected, sight),
         Purpose::Ownership => text::ownership(expected, sight),
+        Purpose::ReturnPath if expected.record_type == RecordType::Mx => mx::judge(expected, sight),
+        Purpose::ReturnPath => spf::judge(expected, sight),
     }
 }
 

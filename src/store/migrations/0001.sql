@@ -59,6 +59,8 @@ CREATE TABLE custom_domain (
     dkim_tokens        TEXT NOT NULL,               -- three, space between
     ownership_secret   TEXT,                        -- the value at _inboxlayer.<domain>, asked for where contested
     is_contested       INTEGER NOT NULL DEFAULT 0,  -- another account claims the name, or ever has
+    return_path        TEXT,                        -- label of the subdomain that bounces come back to
+    return_path_ok     INTEGER NOT NULL DEFAULT 0,  -- its MX and SPF lead here, as last seen
     catch_all_inbox_id TEXT REFERENCES inbox ON DELETE SET NULL,
     is_default         INTEGER NOT NULL DEFAULT 0,
     on_unverified      TEXT NOT NULL DEFAULT 'fallback' CHECK (on_unverified IN ('fallback', 'reject', 'hold')),

@@ -1,0 +1,259 @@
+//! `domain verify --watch`: a domain's records, looked at until they are right.
+//!
+//! Invariant: on a terminal one table is drawn over again in place, never taller or wider than the terminal; elsewhere only
+//! what changes is printed, a line each.
+
+use crate::cli::failure::Failure;
+use crate::cli::rest::Rest;
+use crate::cli::table::{cell, colour, wrapped};
+use serde_json::Value;
+use std::io::{IsTerminal, Write};
+use std::time::{Duration, Instant};
+
+/// Between looks.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Between checks that are asked for; the daemon makes one in ten seconds at most.
+const ASK_EVERY: Duration = Duration::from_secs(15);
+/// Looks in a row that may fail before the watch does: a daemon that restarts is waited for.
+const FAILURES: u32 = 15;
+/// Of a terminal that does not tell.
+const SIZE: (usize, usize) = (80, 24);
+
+/// Watches until the domain is verified, has failed, or the time is over; what it was then.
+pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, quiet: bool) -> Result<Value, Failure> {
+    let began = Instant::now();
+    let mut now = client.get(path).await?;
+    let mut screen = Screen::new(quiet);
+    let (mut asked, mut failures) = (None::<Instant>, 0);
+    loop {
+        screen.show(&now, began.elapsed());
+        let over = timeout.is_some_and(|timeout| began.elapsed() >= timeout);
+        // A domain that was verified or had failed before is checked anew first.
+        let settled = asked.is_some() && cell(&now, "verified_status") != "pending";
+        if settled || over {
+            return Ok(now);
+        }
+        let looked = if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+            let first = asked.is_none();
+            asked = Some(Instant::now());
+            match client.post_and_wait(&format!("{path}/verify"), if first { 5 } else { 0 }).await {
+                Ok(domain) => Ok(domain),
+                // Somebody else has just asked: their check will do.
+                Err(_) => client.get(path).await,
+            }
+        } else {
+            tokio::time::sleep(PAUSE).await;
+            client.get(path).await
+        };
+        match looked {
+            Ok(domain) => {
+                failures = 0;
+                now = domain;
+            }
+            Err(failure) => {
+                failures += 1;
+                if failures >= FAILURES {
+                    return Err(failure);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Where it is shown.
+struct Screen {
+    quiet: bool,
+    terminal: bool,
+    colour: bool,
+    /// Lines of the frame that stands there.
+    drawn: usize,
+    before: Option<Value>,
+}
+
+impl Screen {
+    fn new(quiet: bool) -> Self {
+        Self { quiet, terminal: std::io::stdout().is_terminal(), colour: colour(), drawn: 0, before: None }
+    }
+
+    fn show(&mut self, domain: &Value, elapsed: Duration) {
+        if self.quiet {
+            return;
+        }
+        let mut text = String::new();
+        if self.terminal {
+            let size = terminal_size::terminal_size()
+                .map_or(SIZE, |(w, h)| (usize::from(w.0).max(20), usize::from(h.0).max(4)));
+            if self.drawn > 0 {
+                // Up to the first line of the frame, and away with all below.
+                text.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
+            }
+            let lines = frame(domain, elapsed, size, self.colour);
+            self.drawn = lines.len();
+            lines.iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        } else {
+            changes(self.before.as_ref(), domain).iter().for_each(|line| text.push_str(&format!("{line}\n")));
+        }
+        self.before = Some(domain.clone());
+        // A terminal that has gone away sees nothing; the outcome still counts.
+        let mut out = std::io::stdout().lock();
+        let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    }
+}
+
+fn records(domain: &Value) -> &[Value] {
+    domain.get("records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// One picture of the domain, as lines that fit.
+fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), colour: bool) -> Vec<String> {
+    let (all, status) = (records(domain), cell(domain, "verified_status"));
+    let right = all.iter().filter(|record| cell(record, "status") == "valid").count();
+    let head = format!(
+        "{}  {status}  {right} of {} records right, watching for {} s",
+        cell(domain, "domain"),
+        all.len(),
+        elapsed.as_secs()
+    );
+    let widest = |field: &str| all.iter().map(|r| cell(r, field).chars().count()).max().unwrap_or(0);
+    let (kind, host) = (widest("type"), widest("host_label"));
+    let mut lines = vec![painted(&clipped(&head, width), &status, colour), String::new()];
+    for record in all {
+        let status = cell(record, "status");
+        let mark = match status.as_str() {
+            "valid" => '\u{2713}',
+            "missing" | "mismatch" => '\u{2717}',
+            _ => '?',
+        };
+        let required = if record.get("required").and_then(Value::as_bool) == Some(true) { "*" } else { " " };
+        let line = format!(
+            "  {mark} {status:<11} {:<11}{required} {:<kind$} {:<host$} {}",
+            cell(record, "purpose"),
+            cell(record, "type"),
+            cell(record, "host_label"),
+            cell(record, "value")
+        );
+        lines.push(painted(clipped(&line, width).trim_end(), &status, colour));
+    }
+    lines.push(String::new());
+    let faults: Vec<&Value> = all.iter().filter(|record| record.get("error").is_some_and(Value::is_object)).collect();
+    for (position, record) in faults.iter().enumerate() {
+        let Some(error) = record.get("error") else { continue };
+        let mut text = wrapped(&cell(error, "message"), width, "  ");
+        text.extend(wrapped(&format!("fix: {}", cell(error, "fix")), width, "    "));
+        // The last line is for the cursor, the one before it for what does not fit.
+        if lines.len() + text.len() + 2 > height {
+            let left = faults.len() - position;
+            lines.push(clipped(
+                &format!("  \u{2026} {left} more: inboxlayer domain show {}", cell(domain, "domain")),
+                width,
+            ));
+            break;
+        }
+        lines.extend(text);
+    }
+    lines.truncate(height.saturating_sub(1));
+    lines
+}
+
+/// What has changed, in words; without a picture before, all there is.
+fn changes(before: Option<&Value>, now: &Value) -> Vec<String> {
+    let (name, status) = (cell(now, "domain"), cell(now, "verified_status"));
+    let old = |pointer: &str| before.and_then(|b| b.pointer(pointer)).and_then(Value::as_str).map(str::to_owned);
+    let mut lines = Vec::new();
+    for (position, record) in records(now).iter().enumerate() {
+        let now = cell(record, "status");
+        let old = old(&format!("/records/{position}/status"));
+        let what = format!("{} {}", cell(record, "type"), cell(record, "name"));
+        match old {
+            Some(old) if old == now => {}
+            Some(old) => lines.push(format!("{what}: {old} -> {now}")),
+            None => lines.push(format!("{what}: {now}")),
+        }
+    }
+    match old("/verified_status") {
+        Some(old) if old == status => {}
+        Some(old) => lines.push(format!("{name}: {old} -> {status}")),
+        None => lines.push(format!("{name}: {status}")),
+    }
+    lines
+}
+
+/// The line cut to the width, less one: some terminals wrap on the last column.
+fn clipped(line: &str, width: usize) -> String {
+    line.chars().take(width.saturating_sub(1)).collect()
+}
+
+/// A line in the colour of a status.
+fn painted(line: &str, status: &str, colour: bool) -> String {
+    let code = match status {
+        "valid" | "verified" => "32",
+        "missing" | "mismatch" | "failed" => "31",
+        _ => "33",
+    };
+    if colour { format!("\x1b[{code}m{line}\x1b[0m") } else { line.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn domain(status: &str, dkim: &str, fix: &str) -> Value {
+        let error = if dkim == "valid" { Value::Null } else { json!({"message": "it is not there", "fix": fix}) };
+        json!({"domain": "acme.com", "verified_status": status, "records": [
+            {"purpose": "dkim", "type": "CNAME", "name": "t._domainkey.acme.com", "host_label": "t._domainkey",
+             "value": "t.dkim.amazonses.com", "required": true, "status": dkim, "error": error},
+            {"purpose": "mx", "type": "MX", "name": "acme.com", "host_label": "@", "value": "smtp.inboxlayer.dev",
+             "required": false, "status": "valid", "error": null}]})
+    }
+
+    #[test]
+    fn a_frame_shows_every_record_and_how_to_mend_it() {
+        let lines = frame(&domain("pending", "missing", "Create it."), Duration::from_secs(3), (80, 24), false);
+        assert_eq!(
+            lines,
+            [
+                "acme.com  pending  1 of 2 records right, watching for 3 s",
+                "",
+                "  \u{2717} missing     dkim       * CNAME t._domainkey t.dkim.amazonses.com",
+                "  \u{2713} valid       mx           MX    @            smtp.inboxlayer.dev",
+                "",
+                "  it is not there",
+                "    fix: Create it.",
+            ]
+        );
+        let green = frame(&domain("verified", "valid", ""), Duration::ZERO, (80, 24), true);
+        assert!(
+            green[0].starts_with("\x1b[32macme.com")
+                && green[2].starts_with("\x1b[32m")
+                && green[2].ends_with("\x1b[0m")
+        );
+    }
+
+    #[test]
+    fn a_frame_fits_whatever_stands_in_it() {
+        let long = domain("pending", "missing", &"type this word by word ".repeat(40));
+        for size in [(20, 4), (40, 10), (80, 24), (200, 60)] {
+            let lines = frame(&long, Duration::from_secs(1), size, false);
+            assert!(lines.len() < size.1, "{size:?}: {lines:?}");
+            assert!(lines.iter().all(|line| line.chars().count() < size.0), "{size:?}: {lines:?}");
+        }
+        let small = frame(&long, Duration::ZERO, (80, 9), false).join("\n");
+        assert!(small.contains("1 more: inboxlayer domain show acme.com"), "{small}");
+    }
+
+    #[test]
+    fn without_a_terminal_only_changes_are_said() {
+        let (before, after) = (domain("pending", "missing", "x"), domain("verified", "valid", ""));
+        assert_eq!(
+            changes(None, &before),
+            ["CNAME t._domainkey.acme.com: missing", "MX acme.com: valid", "acme.com: pending"]
+        );
+        assert!(changes(Some(&before), &before).is_empty());
+        assert_eq!(
+            changes(Some(&before), &after),
+            ["CNAME t._domainkey.acme.com: missing -> valid", "acme.com: pending -> verified"]
+        );
+    }
+}
