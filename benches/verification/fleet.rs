@@ -12,6 +12,7 @@ use inboxlayer::net::listener::Shutdown;
 use inboxlayer::net::ranges::AllowedNetworks;
 use inboxlayer::store::Store;
 use inboxlayer::store::domains::NewDomain;
+use inboxlayer::store::ownership::Ownership;
 use inboxlayer::verifier::{Rules, Verifier};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -88,7 +89,16 @@ impl Fleet {
                 };
                 let tokens = [1, 2, 3].map(|t| format!("d{i}t{t}"));
                 let name = format!("d{i}.test").parse();
-                (i, name.map(|name| NewDomain { account: owner.clone(), name, tokens, ownership_secret: None, state }))
+                (
+                    i,
+                    name.map(|name| NewDomain {
+                        account: owner.clone(),
+                        name,
+                        tokens,
+                        ownership: Ownership::ByTokens,
+                        state,
+                    }),
+                )
             });
             let (fleet, rules) = (&*self, &rules);
             let made = news.map(|(i, new)| async move {

@@ -220,3 +220,13 @@ async fn a_store_whose_sealing_key_is_lost_is_refused_at_the_start() {
     let refused = Keys::open(store, dir.path(), &Config::default(), Clock::System).await.unwrap_err();
     assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
 }
+
+#[tokio::test]
+async fn where_another_provider_signs_nothing_is_signed_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut config = Config::default();
+    config.dkim.provider = crate::config::Provider::Ses;
+    let keys = Keys::open(store, dir.path(), &config, Clock::System).await.unwrap();
+    assert!(keys.signer().sign(&platform(), HEADER.as_bytes(), b"x\r\n").await.unwrap().is_empty());
+}
