@@ -233,15 +233,7 @@ fn doubled(expected: &Expected, answer: &Answer) -> Option<String> {
         _ => false,
     };
     let there = answer.records().iter().any(same) && answer.aliases().is_empty();
-    there.then(|| format!("{}.{}", expected.name, domain_of(expected)))
-}
-
-/// The domain that panels put behind a host.
-fn domain_of(expected: &Expected) -> &str {
-    match expected.host_label.as_str() {
-        "@" => &expected.name,
-        host => expected.name.strip_prefix(host).map_or(&expected.name, |rest| rest.trim_start_matches('.')),
-    }
+    there.then(|| format!("{}.{}", expected.name, expected.registered()))
 }
 
 fn texts(sight: &Sight) -> Vec<&str> {

@@ -61,6 +61,8 @@ pub fn strings(value: &str) -> Vec<&str> {
         while !rest.is_char_boundary(at) {
             at -= 1;
         }
+        // After a space, so that no word is torn apart.
+        let at = rest.get(..at).and_then(|part| part.rfind(' ')).map_or(at, |space| space + 1);
         let Some((part, more)) = rest.split_at_checked(at) else { break };
         parts.push(part);
         rest = more;
