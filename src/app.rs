@@ -6,11 +6,12 @@
 
 mod doors;
 mod notify;
+mod provider;
 mod self_check;
 
 pub use doors::Addresses;
 
-use crate::authentication::dkim::{Keys, KeysError};
+use crate::authentication::dkim::{Keys, KeysError, Provider};
 use crate::authentication::login::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -59,6 +60,9 @@ pub enum StartError {
     /// The certificate.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
+    /// The signing provider.
+    #[error("[dkim] provider: {0}")]
+    Provider(String),
     /// The DKIM zone.
     #[error("[dkim]: {0}")]
     Zone(String),
@@ -91,6 +95,8 @@ pub struct Services {
     pub keys: Keys,
     /// Which of them sign.
     pub rotation: Rotation,
+    /// Who gives out tokens and signs with their keys.
+    pub provider: Provider,
     /// Checks of custom domains.
     pub verifier: Verifier,
     /// Custom domains.
@@ -108,13 +114,15 @@ pub struct Services {
 impl Services {
     /// Opens the store and builds the services on it.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let config = Arc::new(config);
+        let mut config = config;
         let store = Store::open(&config.data_dir.0)?;
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
         let events = Events::new();
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;
+        let provider = provider::choose(&mut config, &keys, &store, &clock).await?;
+        let config = Arc::new(config);
         let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());
         let queue = Queue::new(
             Arc::clone(&config),
@@ -127,13 +135,19 @@ impl Services {
         .map_err(StartError::Roots)?;
         let submission =
             Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
-        let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver.clone());
+        let verifier = Verifier::confirmed_by(
+            provider.is_elsewhere().then(|| provider.clone()),
+            Arc::clone(&config),
+            store.clone(),
+            clock.clone(),
+            resolver.clone(),
+        );
         let registry = Registry::new(
             Arc::clone(&config),
             store.clone(),
             clock.clone(),
             events.clone(),
-            keys.clone(),
+            provider.clone(),
             verifier.clone(),
         );
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
@@ -151,6 +165,7 @@ impl Services {
             resolver,
             keys,
             rotation,
+            provider,
             verifier,
             registry,
             queue,
@@ -185,10 +200,15 @@ impl App {
         let queue = services.queue.clone();
         let ending = background.clone();
         background.spawn(queue.run(ending));
+        let (provider, ending) = (services.provider.clone(), background.clone());
+        background.spawn(provider.run(ending));
         let (verifier, ending) = (services.verifier.clone(), background.clone());
         background.spawn(verifier.run(ending));
         let (rotation, ending) = (services.rotation.clone(), background.clone());
-        background.spawn(rotation.run(ending));
+        // Keys that are elsewhere take turns there.
+        if !services.provider.is_elsewhere() {
+            background.spawn(rotation.run(ending));
+        }
         // Mail that is held for a domain, or waits under a fallback, is looked at again when its status changes.
         let (queue, ending, mut changes) = (services.queue.clone(), background.clone(), services.verifier.changes());
         background.spawn(async move {

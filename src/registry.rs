@@ -5,6 +5,8 @@
 
 mod history;
 mod refusal;
+#[cfg(all(test, feature = "ses"))]
+mod ses_tests;
 #[cfg(test)]
 mod tests;
 mod view;
@@ -14,7 +16,7 @@ pub use refusal::Refused;
 pub use view::{Capabilities, CustomDomain, Warning};
 
 use crate::address::DomainName;
-use crate::authentication::dkim::{Keys, KeysError};
+use crate::authentication::dkim::{Fresh, Provider, ProviderError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::status::{OnUnverified, State, TooSoon};
@@ -47,9 +49,9 @@ pub enum CreateError {
         /// The limit.
         limit: u32,
     },
-    /// The signing keys failed: temporary.
+    /// The signing provider gave no tokens: temporary.
     #[error(transparent)]
-    Keys(#[from] KeysError),
+    Provider(#[from] ProviderError),
     /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -99,7 +101,7 @@ pub struct Registry {
     store: Store,
     clock: Clock,
     events: Events,
-    keys: Keys,
+    provider: Provider,
     verifier: Verifier,
 }
 
@@ -110,31 +112,34 @@ impl Registry {
         store: Store,
         clock: Clock,
         events: Events,
-        keys: Keys,
+        provider: impl Into<Provider>,
         verifier: Verifier,
     ) -> Self {
-        Self { config, store, clock, events, keys, verifier }
+        Self { config, store, clock, events, provider: provider.into(), verifier }
     }
 
     /// Claims a name for an account. The signing keys are made in the background; the first check comes by itself.
     pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
         let name: DomainName = refusal::claimable(name, &self.config.platform)?;
         let now = self.clock.now();
-        let (tokens, most) = (self.keys.tokens()?, self.config.limits.domains);
+        let most = self.config.limits.domains;
+        let refused = |error| match error {
+            CreateDomainError::Exists(id) => CreateError::Exists(id),
+            CreateDomainError::Full => CreateError::Full { limit: most },
+            CreateDomainError::Store(error) => error.into(),
+        };
+        // Nobody else is asked for what would be refused anyway.
+        self.store.domain_may_create(account, &name, most).await.map_err(refused)?;
+        let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
             account: account.clone(),
             name,
             tokens: tokens.clone(),
-            // Tokens of the local provider differ between claims, which is proof enough whose records they are.
-            ownership_secret: None,
+            ownership: ownership.clone(),
             state: State::created(now, &self.verifier.rules().policy),
         };
-        let row = self.store.domain_create(new, most, now).await.map_err(|error| match error {
-            CreateDomainError::Exists(id) => CreateError::Exists(id),
-            CreateDomainError::Full => CreateError::Full { limit: most },
-            CreateDomainError::Store(error) => error.into(),
-        })?;
-        self.keys.provision(row.id.clone(), tokens);
+        let row = self.store.domain_create(new, most, now).await.map_err(refused)?;
+        self.provider.claimed(&row.id, tokens);
         self.verifier.wake();
         tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");
         Ok(self.view(&row))
@@ -222,6 +227,7 @@ impl Registry {
             tracing::info!(%id, %account, "a domain was deleted");
             self.events.publish(account, Event::DomainDeleted(id.clone()));
             self.verifier.changed(id);
+            self.provider.dropped();
         }
         Ok(deleted)
     }

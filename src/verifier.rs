@@ -9,12 +9,13 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
+use crate::authentication::dkim::Provider;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Required};
 use crate::dns::Resolver;
-use crate::domain::judge::judge;
+use crate::domain::judge::{judge, outcome, unconfirmed};
 use crate::domain::records::{Expected, Purpose, Template};
-use crate::domain::status::{Policy, VerifiedStatus};
+use crate::domain::status::{Finding, Policy, VerifiedStatus};
 use crate::id::DomainId;
 use crate::net::listener::Shutdown;
 use crate::store::checks::{Recorded, Report};
@@ -94,6 +95,8 @@ struct Inner {
     store: Store,
     clock: Clock,
     resolver: Resolver,
+    /// Who has to confirm what the DNS shows; none: nobody.
+    provider: Option<Provider>,
     permits: Arc<Semaphore>,
     /// Held while free places are matched with due claims, so that nobody takes a place that is only being looked at for
     /// one that is taken.
@@ -108,6 +111,17 @@ struct Inner {
 impl Verifier {
     /// A verifier that is not running yet.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, resolver: Resolver) -> Self {
+        Self::confirmed_by(None, config, store, clock, resolver)
+    }
+
+    /// The same, where a provider that signs elsewhere has to see the records too.
+    pub fn confirmed_by(
+        provider: Option<Provider>,
+        config: Arc<Config>,
+        store: Store,
+        clock: Clock,
+        resolver: Resolver,
+    ) -> Self {
         Self(Arc::new(Inner {
             rules: Rules::of(&config),
             // An observation of four answers one after the other, twice over, and some time to write.
@@ -116,6 +130,7 @@ impl Verifier {
             store,
             clock,
             resolver,
+            provider,
             permits: Arc::new(Semaphore::new(config.verification.concurrency.max(1))),
             turn: Mutex::new(()),
             wake: Notify::new(),
@@ -282,8 +297,19 @@ impl Verifier {
         let mut reports = self.reports(&[Some(row), rival.as_ref()]).await.into_iter();
         let (report, rival) = (reports.next().flatten(), reports.next().flatten());
         let (now, policy) = (self.0.clock.now(), self.0.rules.policy);
-        let Some(report) = report else { return Ok(None) };
+        let Some(mut report) = report else { return Ok(None) };
+        self.confirm(row, &mut report).await;
         self.0.store.domain_record_check(report, rival, policy, now, spread()).await
+    }
+
+    /// Where another provider signs, it has to see what is right in the DNS as well.
+    async fn confirm(&self, row: &DomainRow, report: &mut Report) {
+        let Some(provider) = &self.0.provider else { return };
+        let found = outcome(&report.expected, &report.evidence);
+        let right = found.required.iter().all(|(_, finding)| *finding == Finding::Good);
+        if right && !provider.confirms(&row.name).await {
+            unconfirmed(&report.expected, &mut report.evidence, row.state.status == VerifiedStatus::Verified);
+        }
     }
 
     /// What the DNS holds of each claim, by one observation: what several need is asked once.

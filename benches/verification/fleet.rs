@@ -12,6 +12,7 @@ use inboxlayer::net::listener::Shutdown;
 use inboxlayer::net::ranges::AllowedNetworks;
 use inboxlayer::store::Store;
 use inboxlayer::store::domains::NewDomain;
+use inboxlayer::store::ownership::Ownership;
 use inboxlayer::verifier::{Rules, Verifier};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -78,7 +79,7 @@ impl Fleet {
                 async move {
                     let name = format!("d{i}.test").parse().ok().context("a name")?;
                     let tokens = [1, 2, 3].map(|t| format!("d{i}t{t}"));
-                    let new = NewDomain { account, name, tokens, ownership_secret: None, state };
+                    let new = NewDomain { account, name, tokens, ownership: Ownership::ByTokens, state };
                     let row = store.domain_create(new, u32::MAX, now).await?;
                     anyhow::Ok((row.account, row.id))
                 }

@@ -41,6 +41,14 @@ async fn warnings(services: &Services) -> Vec<String> {
         )),
         Addresses::Indefinite(reason) => found.push(format!("the addresses of {hostname} are unknown: {reason}")),
     }
+    if services.provider.is_elsewhere() {
+        if !services.provider.confirms(&config.platform.domain).await {
+            found.push(format!(
+                "Amazon SES does not send for {domain}, so it refuses what falls back to that domain: make it an identity there, with Easy DKIM, and publish its records"
+            ));
+        }
+        return found;
+    }
     let fix = format!("publish: {dkim_name}. TXT \"{dkim_value}\"");
     let is_key = |data: &RecordData| matches!(data, RecordData::Txt(text) if same_key(text, &dkim_value));
     found.extend(judge(resolver, &dkim_name, RecordType::Txt, is_key, &fix).await);

@@ -2,7 +2,7 @@
 //!
 //! Invariant: every problem names its key, what is wrong and what to write instead.
 
-use super::{Config, Required};
+use super::{Config, Provider, Required};
 use crate::address::DomainName;
 use crate::domain::rotation::KEY_TTL;
 use std::time::Duration;
@@ -78,6 +78,9 @@ impl Config {
         for (key, zero) in self.zeros() {
             say(zero, key, "must not be 0");
         }
+        if self.dkim.provider == Provider::Ses {
+            self.say_of_ses(&mut say);
+        }
         let limits = &self.limits;
         say(
             [&limits.smtp_timeout, &limits.imap_timeout, &limits.http_timeout].iter().any(|t| t.0.as_secs() < 1),
@@ -102,9 +105,7 @@ impl Config {
             });
         }
         // Amazon alone can publish keys there: every signature would be worthless.
-        if let Ok(amazon) = DomainName::parse("amazonses.com")
-            && self.dkim.zone.is_within(&amazon)
-        {
+        if self.dkim.provider == Provider::Local && self.zone_is_amazons() {
             found.push(Problem {
                 key: "dkim.zone",
                 message: format!(
@@ -114,6 +115,33 @@ impl Config {
             });
         }
         found
+    }
+
+    fn zone_is_amazons(&self) -> bool {
+        DomainName::parse("amazonses.com").is_ok_and(|amazon| self.dkim.zone.is_within(&amazon))
+    }
+
+    fn say_of_ses(&self, say: &mut impl FnMut(bool, &'static str, &str)) {
+        say(
+            !cfg!(feature = "ses"),
+            "dkim.provider",
+            "\"ses\" is not in this build: build with `cargo build --release --features ses`, or write \"local\"",
+        );
+        say(
+            self.ses.region.is_none(),
+            "ses.region",
+            "must name the region of Amazon SES, like \"eu-west-1\", with provider = \"ses\"",
+        );
+        say(
+            !self.zone_is_amazons(),
+            "dkim.zone",
+            "must be Amazon's with provider = \"ses\": \"dkim.amazonses.com\", in the regions that have one zone for all",
+        );
+        say(
+            self.dkim.listen.is_some(),
+            "dkim.listen",
+            "must be \"off\" with provider = \"ses\": Amazon serves the keys",
+        );
     }
 
     fn first_that_needs_tls(&self) -> Option<&'static str> {
@@ -185,5 +213,25 @@ mod tests {
         assert_eq!(config.problems_for_serve().first().map(|p| p.key), Some("dkim.zone"));
         config.dkim.zone = DomainName::parse("dkim.notamazonses.com").unwrap();
         assert_eq!(config.problems_for_serve(), []);
+    }
+
+    #[test]
+    fn ses_asks_for_a_region_amazons_zone_and_a_build_that_has_it() {
+        let mut config = Config::default();
+        config.tls.certificate = Some("cert.pem".into());
+        config.tls.private_key = Some("key.pem".into());
+        config.dkim.provider = Provider::Ses;
+        config.dkim.listen = Some(([127, 0, 0, 1], 53).into());
+        let keys = |config: &Config| -> Vec<&str> {
+            let problems = config.problems().into_iter().chain(config.problems_for_serve());
+            problems.map(|p| p.key).filter(|key| *key != "dkim.provider").collect()
+        };
+        assert_eq!(keys(&config), ["ses.region", "dkim.zone", "dkim.listen"]);
+        config.dkim.listen = None;
+        config.ses.region = Some("eu-west-1".into());
+        config.dkim.zone = DomainName::parse("dkim.amazonses.com").unwrap();
+        assert_eq!(keys(&config), [""; 0]);
+        let built = config.problems().iter().all(|p| p.key != "dkim.provider");
+        assert_eq!(built, cfg!(feature = "ses"));
     }
 }

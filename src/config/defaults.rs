@@ -1,8 +1,8 @@
 //! The defaults of every key: the values of the public documentation, and what the RFCs ask for.
 
 use super::{
-    DataDir, Dkim, Dns, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Queue, Records, Required, Smtp,
-    Verification,
+    DataDir, Dkim, Dns, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Provider, Queue, Records,
+    Required, Smtp, Verification,
 };
 use crate::address::DomainName;
 use crate::net::ranges::AllowedNetworks;
@@ -79,6 +79,7 @@ impl Default for Records {
 impl Default for Dkim {
     fn default() -> Self {
         Self {
+            provider: Provider::Local,
             zone: name("dkim.inboxlayer.dev"),
             listen: None,
             name_server: name("ns.inboxlayer.dev"),

@@ -39,8 +39,10 @@ pub struct Config {
     pub dns: Dns,
     /// What customers have to publish.
     pub records: Records,
-    /// Signing keys and their zone.
+    /// Who signs; the keys and their zone.
     pub dkim: Dkim,
+    /// Amazon SES, where that signs.
+    pub ses: Ses,
     /// Windows and pauses of verification.
     pub verification: Verification,
     /// Outbound mail.
@@ -160,6 +162,8 @@ pub enum Required {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dkim {
+    /// Who gives out tokens and signs with their keys.
+    pub provider: Provider,
     /// Customers' CNAMEs point at `<token>.<zone>`.
     pub zone: DomainName,
     /// Where the daemon serves that zone, UDP and TCP. None: print it with `inboxlayer domain zone`, publish it yourself.
@@ -178,6 +182,26 @@ pub struct Dkim {
     pub publish_before: HumanDuration,
     /// How long a key that has signed stays in the DNS.
     pub retire_after: HumanDuration,
+}
+
+/// A signing provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Provider {
+    /// This daemon: keys of its own, in a zone of its own.
+    Local,
+    /// Amazon SES: it has the keys, and signs what is relayed through it.
+    Ses,
+}
+
+/// `[ses]`. Credentials come from where AWS's own tools take them: the environment, `~/.aws`, the host's role.
+#[derive(Clone, Debug, PartialEq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Ses {
+    /// AWS's name of the region.
+    pub region: Option<String>,
+    /// Where the API is instead of the region's own place: for tests.
+    pub endpoint: Option<String>,
 }
 
 /// `[verification]`

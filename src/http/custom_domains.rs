@@ -39,9 +39,9 @@ fn not_created(error: CreateError) -> Problem {
             format!("The account has {limit} custom domains, as many as it may have."),
             "Delete a custom domain, or ask the operator for a higher limit.",
         ),
-        CreateError::Keys(error) => {
+        CreateError::Provider(error) => {
             tracing::error!(door = "http", %error, "a domain could not be claimed");
-            Problem::unavailable()
+            Problem::unavailable().with_code("signing_provider_unavailable")
         }
         CreateError::Store(error) => error.into(),
     }
@@ -196,6 +196,7 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::authentication::dkim::{KeysError, ProviderError};
 
     #[test]
     fn the_wait_preferred_is_read_as_rfc_7240_has_it() {
@@ -218,5 +219,13 @@ mod tests {
         ] {
             assert_eq!(read(lines), seconds, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn a_provider_that_gives_no_tokens_is_a_temporary_fault() {
+        let error = CreateError::Provider(ProviderError::Keys(KeysError::Generate("of the test".into())));
+        let response = not_created(error).into_response();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(response.headers().contains_key("retry-after"));
     }
 }

@@ -1,6 +1,7 @@
 //! The registry over a real store, real keys and real DNS servers.
 
 use super::*;
+use crate::authentication::dkim::Keys;
 use crate::config::HumanDuration;
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Fault, Kind, Play};

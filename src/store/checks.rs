@@ -11,9 +11,10 @@ mod plans;
 
 use super::domains::{DomainRow, find, find_all};
 use super::history::{write_change, write_check};
+use super::ownership::outcome_for;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, RecordStatus, is_gone, outcome};
+use crate::domain::judge::{Evidence, RecordStatus, is_gone};
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use crate::id::{AccountId, DomainId};
@@ -183,7 +184,7 @@ fn record(
     spread: u32,
 ) -> Result<Option<Recorded>, StoreError> {
     let Some(row) = find(c, "id = ?1", [&report.domain])? else { return Ok(None) };
-    let mut found = outcome(&report.expected, &report.evidence);
+    let mut found = outcome_for(&row, report);
     let standing = match row.state.status {
         VerifiedStatus::Pending => find(c, RIVAL, params![row.name, row.id])?,
         VerifiedStatus::Verified | VerifiedStatus::Failed => None,

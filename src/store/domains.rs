@@ -3,6 +3,7 @@
 //! Invariant: an account claims a name once; its default domain is one; a catch-all inbox is the account's own.
 //! What checks do to a claim stands in [`super::checks`].
 
+use super::ownership::{Ownership, contest};
 use super::{Store, StoreError};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -29,6 +30,8 @@ pub struct DomainRow {
     pub tokens: [String; 3],
     /// The value asked for at `_inboxlayer.<domain>`, where one is.
     pub ownership_secret: Option<String>,
+    /// Since when another account has claimed the name too, or it has to show whose it is for another reason.
+    pub contested_at: Option<Timestamp>,
     /// Its owner has asked for a check that has not begun yet.
     pub asked: bool,
     /// The label of the subdomain that bounces come back to.
@@ -58,9 +61,8 @@ pub struct NewDomain {
     pub name: DomainName,
     /// Its tokens.
     pub tokens: [String; 3],
-    /// The secret of its record of ownership. It is asked for when another account claims the name or ever has; none
-    /// where the tokens of every claim are its own, which is proof enough whose records they are.
-    pub ownership_secret: Option<String>,
+    /// When its record of ownership is asked for.
+    pub ownership: Ownership,
     /// Where the machine begins.
     pub state: State,
 }
@@ -119,14 +121,14 @@ impl From<rusqlite::Error> for PatchDomainError {
 }
 
 /// Records that every claim has.
-const RECORDS: i64 = 6;
+pub(super) const RECORDS: i64 = 6;
 
 const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 
 const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
-    CASE WHEN is_contested THEN ownership_secret END, catch_all_inbox_id, is_default, on_unverified, verified_at,
+    CASE WHEN contested_at IS NOT NULL THEN ownership_secret END, catch_all_inbox_id, is_default, on_unverified, verified_at,
     window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
-    asked_at IS NOT NULL, return_path";
+    asked_at IS NOT NULL, return_path, contested_at";
 
 fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
@@ -154,6 +156,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         ownership_secret: row.get(6)?,
         return_path: row.get(19)?,
         asked: row.get(18)?,
+        contested_at: row.get(20)?,
         catch_all: row.get(7)?,
         is_default: row.get(8)?,
         on_unverified: row.get(9)?,
@@ -222,21 +225,26 @@ fn corrupt(error: serde_json::Error) -> StoreError {
     StoreError::Corrupt(format!("evidence of a record: {error}"))
 }
 
-fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
+/// Whether the account may claim this name now.
+fn may_create(c: &Connection, account: &AccountId, name: &DomainName, most: u32) -> Result<(), CreateDomainError> {
     let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
-    let with = params![new.account, new.name];
-    if let Some(id) = c.prepare_cached(sql)?.query_row(with, |row| row.get(0)).optional()? {
+    if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name], |row| row.get(0)).optional()? {
         return Err(CreateDomainError::Exists(id));
     }
     let sql = "SELECT count(*) FROM custom_domain WHERE account_id = ?1";
-    let count: u32 = c.prepare_cached(sql)?.query_row([&new.account], |row| row.get(0))?;
+    let count: u32 = c.prepare_cached(sql)?.query_row([account], |row| row.get(0))?;
     if count >= most {
         return Err(CreateDomainError::Full);
     }
+    Ok(())
+}
+
+fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
+    may_create(c, &new.account, &new.name, most)?;
     let contested = contest(c, new, now)?;
     let id = DomainId::new();
     let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
-                   next_check_at, created_at, updated_at, is_contested)
+                   next_check_at, created_at, updated_at, contested_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
     c.prepare_cached(sql)?.execute(params![
         id,
@@ -244,7 +252,7 @@ fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<
         new.name,
         new.state.status,
         new.tokens.join(" "),
-        new.ownership_secret,
+        new.ownership.secret(),
         new.state.window_ends_at,
         new.state.next_check_at,
         now,
@@ -252,26 +260,6 @@ fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<
     ])?;
     super::history::write_created(c, &id, new.state.status, now)?;
     find(c, "id = ?1", [&id])?.ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
-}
-
-/// Notes that the account claims the name. Where another one does or ever has, every claim to it is contested from now
-/// on: true.
-fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "INSERT OR IGNORE INTO claimed_name (name, account_id) VALUES (?1, ?2)";
-    c.prepare_cached(sql)?.execute(params![new.name, new.account])?;
-    let sql = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2";
-    let contested = super::exists(c, sql, params![new.name, new.account])?;
-    if contested {
-        // The record of ownership takes the place of those that come after it.
-        let sql = "DELETE FROM domain_record WHERE position >= ?2
-                       AND domain_id IN (SELECT id FROM custom_domain WHERE name = ?1 AND is_contested = 0)";
-        c.prepare_cached(sql)?.execute(params![new.name, RECORDS])?;
-        let sql = "UPDATE custom_domain SET is_contested = 1,
-                       updated_at = CASE WHEN ownership_secret IS NULL THEN updated_at ELSE ?2 END
-                   WHERE name = ?1 AND is_contested = 0";
-        c.prepare_cached(sql)?.execute(params![new.name, now])?;
-    }
-    Ok(contested)
 }
 
 fn patch(
@@ -323,12 +311,23 @@ fn set_return_path(c: &Connection, id: &DomainId, label: Option<&str>) -> Result
     }
     // Its records come after those that every claim has, and the record of ownership.
     let sql = "DELETE FROM domain_record WHERE domain_id = ?1
-                   AND position >= ?2 + (SELECT is_contested AND ownership_secret IS NOT NULL FROM custom_domain WHERE id = ?1)";
+                   AND position >= ?2 + (SELECT contested_at IS NOT NULL AND ownership_secret IS NOT NULL FROM custom_domain WHERE id = ?1)";
     c.prepare_cached(sql)?.execute(params![id, RECORDS])?;
     Ok(())
 }
 
 impl Store {
+    /// Whether [`Store::domain_create`] would make this claim: to ask before something is spent on it.
+    pub async fn domain_may_create(
+        &self,
+        account: &AccountId,
+        name: &DomainName,
+        most: u32,
+    ) -> Result<(), CreateDomainError> {
+        let (account, name) = (account.clone(), name.clone());
+        self.read(move |c| may_create(c, &account, &name, most)).await
+    }
+
     /// Makes a claim, unless the account has it already, or `most` others.
     pub async fn domain_create(
         &self,

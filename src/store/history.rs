@@ -222,7 +222,7 @@ mod tests {
             account: account.clone(),
             name: "acme.com".parse().unwrap(),
             tokens: ["t1", "t2", "t3"].map(String::from),
-            ownership_secret: None,
+            ownership: crate::store::ownership::Ownership::ByTokens,
             state: State::created(at, &POLICY),
         };
         store.domain_create(new, 10, at).await.unwrap()

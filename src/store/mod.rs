@@ -21,11 +21,13 @@ pub mod mailboxes;
 pub mod messages;
 mod migrations;
 pub mod open_mailbox;
+pub mod ownership;
 pub mod queue;
 pub mod room;
 pub mod rotation;
 pub mod routing;
 pub mod senders;
+pub mod ses;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;

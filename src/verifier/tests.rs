@@ -1,5 +1,7 @@
 //! The verifier against real DNS servers, under a clock that is moved.
 
+mod ownership;
+
 use super::*;
 use crate::config::HumanDuration;
 use crate::dns::authority::play::{Fault, Kind, Play};
@@ -9,6 +11,7 @@ use crate::domain::status::State;
 use crate::id::AccountId;
 use crate::net::ranges::AllowedNetworks;
 use crate::store::domains::NewDomain;
+use crate::store::ownership::Ownership;
 use crate::store::testing::{account, store_with_account};
 use VerifiedStatus::{Failed, Pending, Verified};
 use hickory_proto::op::Message;
@@ -49,12 +52,22 @@ async fn world() -> World {
 
 impl World {
     async fn claim(&self, account: &AccountId, name: &str, tokens: [&str; 3]) -> DomainRow {
+        self.claim_asking(account, name, tokens, Ownership::ByTokens).await
+    }
+
+    async fn claim_asking(
+        &self,
+        account: &AccountId,
+        name: &str,
+        tokens: [&str; 3],
+        ownership: Ownership,
+    ) -> DomainRow {
         let now = self.clock.now();
         let new = NewDomain {
             account: account.clone(),
             name: name.parse().unwrap(),
             tokens: tokens.map(String::from),
-            ownership_secret: None,
+            ownership,
             state: State::created(now, &self.verifier.rules().policy),
         };
         self.store.domain_create(new, 100, now).await.unwrap()
@@ -387,7 +400,7 @@ async fn after_a_pause_overdue_domains_are_spread_over_the_time_their_checks_tak
             account: world.account.clone(),
             name: format!("d{i}.test").parse().unwrap(),
             tokens: TOKENS.map(String::from),
-            ownership_secret: None,
+            ownership: Ownership::ByTokens,
             state: verified.clone(),
         };
         world.store.domain_create(new, 1000, now).await.unwrap();

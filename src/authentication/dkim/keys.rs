@@ -3,7 +3,7 @@
 use super::seal::{Seal, SealError};
 use super::signer::{Platform, Signer};
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Provider};
 use crate::domain::rotation::Plan;
 use crate::id::DomainId;
 use crate::store::rotation::FreshKey;
@@ -76,6 +76,8 @@ impl Keys {
             }
         };
         seal.open_sealed(&selector, &sealed)?;
+        // Elsewhere signed mail gets no signature here: what relays it may change fields that one would cover.
+        let signs = config.dkim.provider == Provider::Local;
         let name = format!("{selector}._domainkey.{}", config.platform.domain);
         let platform = Platform { domain: config.platform.domain.clone(), selector };
         let (dkim, spans) = (&config.dkim, |span: crate::config::HumanDuration| span.0);
@@ -85,7 +87,7 @@ impl Keys {
             retire_after: dkim.retire_after.0,
         };
         let keys = Self {
-            signer: Signer::new(store.clone(), seal.clone(), platform, clock.clone(), plan),
+            signer: Signer::new(store.clone(), seal.clone(), platform, clock.clone(), plan, signs),
             store,
             seal,
             clock,
@@ -93,6 +95,9 @@ impl Keys {
             platform_record: Arc::new((name, public)),
             turn: Arc::new(Semaphore::new(1)),
         };
+        if !signs {
+            return Ok(keys);
+        }
         let missing = keys.store.dkim_missing().await?;
         if !missing.is_empty() {
             tracing::info!(keys = missing.len(), "making signing keys that are missing");
@@ -201,7 +206,7 @@ async fn open_seal(store: &Store, data_dir: &Path) -> Result<Seal, KeysError> {
 }
 
 /// A token of lower-case letters and digits, each as likely as the others.
-fn token() -> Result<String, KeysError> {
+pub(super) fn token() -> Result<String, KeysError> {
     const ALPHABET: &[u8; 36] = b"abcdefghijklmnopqrstuvwxyz0123456789";
     let random = SystemRandom::new();
     let mut token = String::with_capacity(TOKEN_LEN);

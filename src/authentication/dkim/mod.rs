@@ -7,9 +7,13 @@
 
 mod canonical;
 mod keys;
+mod provider;
 mod seal;
+#[cfg(feature = "ses")]
+pub mod ses;
 mod signer;
 
 pub use keys::{Keys, KeysError};
+pub use provider::{Fresh, Provider, ProviderError};
 pub use seal::SealError;
 pub use signer::{SignError, Signer};

@@ -60,6 +60,8 @@ pub struct Signer {
     clock: Clock,
     plan: Plan,
     cache: Arc<Mutex<Cache>>,
+    /// Off where another provider signs.
+    signs: bool,
     // Some key has been made.
     made: watch::Sender<()>,
 }
@@ -71,14 +73,17 @@ impl std::fmt::Debug for Signer {
 }
 
 impl Signer {
-    pub(super) fn new(store: Store, seal: Seal, platform: Platform, clock: Clock, plan: Plan) -> Self {
+    pub(super) fn new(store: Store, seal: Seal, platform: Platform, clock: Clock, plan: Plan, signs: bool) -> Self {
         let (platform, made) = (Arc::new(platform), watch::Sender::new(()));
-        Self { store, seal, platform, clock, plan, cache: Arc::default(), made }
+        Self { store, seal, platform, clock, plan, cache: Arc::default(), signs, made }
     }
 
     /// The `DKIM-Signature` field for a message, with its CRLF, to stand before the header block. `header` ends with the
-    /// empty line. Runs off the async threads.
+    /// empty line. Nothing where another provider signs. Runs off the async threads.
     pub async fn sign(&self, identity: &SendIdentity, header: &[u8], body: &[u8]) -> Result<Vec<u8>, SignError> {
+        if !self.signs {
+            return Ok(Vec::new());
+        }
         let (domain, chosen) = self.choose_and_wait(identity).await?;
         let key = self.key(&chosen, &domain).await?;
         let selector = chosen.selector;

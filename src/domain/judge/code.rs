@@ -69,11 +69,13 @@ pub enum Code {
     DnssecBogus,
     /// Nobody gave a definite answer.
     ResolverFailed,
+    /// Right in the DNS; the provider that signs elsewhere has not confirmed it yet.
+    AwaitingProvider,
 }
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::Missing,
         Self::WrongType,
         Self::WrongValue,
@@ -104,6 +106,7 @@ impl Code {
         Self::StillCached,
         Self::DnssecBogus,
         Self::ResolverFailed,
+        Self::AwaitingProvider,
     ];
 
     /// As it stands in JSON and in the store.
@@ -139,6 +142,7 @@ impl Code {
             Self::StillCached => "still_cached",
             Self::DnssecBogus => "dnssec_bogus",
             Self::ResolverFailed => "resolver_failed",
+            Self::AwaitingProvider => "awaiting_provider",
         }
     }
 }

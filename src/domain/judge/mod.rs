@@ -4,6 +4,7 @@
 //! with a stable code and the exact thing to type. A valid record may carry an error too: a warning.
 
 mod code;
+mod confirmation;
 mod dkim;
 mod dmarc;
 mod mx;
@@ -18,6 +19,7 @@ mod text;
 mod verdict;
 
 pub use code::{Code, RecordError};
+pub use confirmation::unconfirmed;
 pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight};
 pub use verdict::verdict;

@@ -154,6 +154,20 @@ fn a_claim_is_gone_when_all_its_dkim_records_definitely_are() {
     assert!(gone(&|p| if p < 3 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { silent(Indefinite::Timeout) }));
+    // The DKIM records may be another claim's as well: then the record of ownership tells.
+    assert!(gone(&|p| if p == 6 { nothing(vec![]) } else { right(p) }));
+    assert!(!gone(&|p| if p == 6 { silent(Indefinite::Timeout) } else { right(p) }));
+}
+
+#[test]
+fn records_that_the_provider_has_not_confirmed_are_indefinite_until_the_domain_is_verified() {
+    let (all, mut evidence) = all_of(right);
+    unconfirmed(&all, &mut evidence, true);
+    assert!(evidence.iter().take(3).all(|e| e.status == RecordStatus::Valid && e.error.is_some()));
+    unconfirmed(&all, &mut evidence, false);
+    let seen = outcome(&all, &evidence).required;
+    assert_eq!(seen.iter().filter(|(_, finding)| *finding == Finding::Indefinite).count(), 3);
+    assert!(evidence.iter().skip(3).all(|e| e.status == RecordStatus::Valid && e.error.is_none()));
 }
 
 #[test]

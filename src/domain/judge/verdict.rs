@@ -41,6 +41,9 @@ fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &
              an earlier set-up may have left, {next}."
         );
     };
+    if error.code == super::Code::AwaitingProvider {
+        return format!("Nothing to do for {domain}: {}; {next}.", error.message);
+    }
     let end = state.window_ends_at.map(|end| format!(", and the window ends at {}", moment(end))).unwrap_or_default();
     format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, step(error))
 }

@@ -10,6 +10,7 @@ use crate::domain::records::Template;
 use crate::domain::status::Finding;
 use crate::domain::status::model::{Findings, Naive, cases};
 use crate::store::domains::NewDomain;
+use crate::store::ownership::Ownership;
 use crate::store::testing::account;
 use VerifiedStatus::{Failed, Verified};
 use proptest::prelude::*;
@@ -96,6 +97,7 @@ struct Claim {
     /// It is being checked, as the store believes.
     leased_until: Option<Timestamp>,
     begun: Option<Timestamp>,
+    contested_at: Option<Timestamp>,
 }
 
 /// A check under way, with what it saw when it began.
@@ -256,7 +258,10 @@ impl World {
             account,
             name: NAMES[slot / 2].parse().unwrap(),
             tokens,
-            ownership_secret: self.shared.then(|| secret.clone()),
+            ownership: match self.shared {
+                true => Ownership::WhenContested(secret.clone()),
+                false => Ownership::ByTokens,
+            },
             state: State::created(self.now, &POLICY),
         };
         let made = self.store().domain_create(new, 10, self.now).await;
@@ -266,7 +271,14 @@ impl World {
         }
         self.ever.insert((slot / 2, slot % 2));
         let (row, model) = (made.unwrap(), Naive::created(self.now, POLICY));
-        self.claims[slot] = Some(Claim { row, secret, model, asked: false, leased_until: None, begun: None });
+        self.claims[slot] =
+            Some(Claim { row, secret, model, asked: false, leased_until: None, begun: None, contested_at: None });
+        if self.contested(slot) {
+            let now = self.now;
+            for claim in self.claims.iter_mut().skip(slot & !1).take(2).flatten() {
+                claim.contested_at.get_or_insert(now);
+            }
+        }
         Ok(())
     }
 
@@ -341,7 +353,12 @@ impl World {
         }
         let claim = self.claim(slot);
         let before = claim.model.events.len();
-        claim.model.settled(&flight.findings, free, now);
+        let mut findings = flight.findings;
+        // Who was verified before the name was contested does not lose that for want of the record.
+        if claim.model.status == Verified && claim.contested_at >= claim.model.verified_at {
+            findings.remove(&6);
+        }
+        claim.model.settled(&findings, free, now);
         claim.leased_until = None;
         let changed = claim.model.events.len() > before;
         let displaced = if changed && claim.model.status == Verified { standing } else { None };

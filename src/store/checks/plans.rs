@@ -49,7 +49,7 @@ async fn no_statement_of_a_check_reads_a_whole_table() {
         "SELECT position FROM domain_record WHERE domain_id = ?1 ORDER BY position",
         "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2",
         "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2",
-        "UPDATE custom_domain SET is_contested = 1 WHERE name = ?1 AND is_contested = 0",
+        "UPDATE custom_domain SET contested_at = 1 WHERE name = ?1 AND contested_at IS NULL",
         "UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL",
         "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
         "SELECT coalesce(max(number), 0) + 1 FROM domain_check WHERE domain_id = ?1",

@@ -58,7 +58,7 @@ CREATE TABLE custom_domain (
     receiving          INTEGER NOT NULL DEFAULT 0,  -- its MX leads here, as last seen
     dkim_tokens        TEXT NOT NULL,               -- three, space between
     ownership_secret   TEXT,                        -- the value at _inboxlayer.<domain>, asked for where contested
-    is_contested       INTEGER NOT NULL DEFAULT 0,  -- another account claims the name, or ever has
+    contested_at       INTEGER,                     -- since when another account claims the name, or ever has
     return_path        TEXT,                        -- label of the subdomain that bounces come back to
     return_path_ok     INTEGER NOT NULL DEFAULT 0,  -- its MX and SPF lead here, as last seen
     catch_all_inbox_id TEXT REFERENCES inbox ON DELETE SET NULL,
@@ -93,6 +93,26 @@ CREATE TABLE claimed_name (
     PRIMARY KEY (name, account_id)
 ) STRICT, WITHOUT ROWID;
 
+-- Identities at Amazon SES. A row is written before the first call for its name, so that nothing made there is forgotten.
+CREATE TABLE ses_identity (
+    name        TEXT PRIMARY KEY,
+    mark        TEXT NOT NULL,              -- the tag it is made with: shows later that it is ours
+    is_ours     INTEGER NOT NULL DEFAULT 0, -- 0: not known yet, or it was there before; such a one is never deleted
+    tokens      TEXT,                       -- three, space between; NULL: SES has not said yet
+    dkim_status TEXT,                       -- as SES said last
+    sending     INTEGER NOT NULL DEFAULT 0, -- SES sends for it, as it said last
+    tries       INTEGER NOT NULL DEFAULT 0, -- that failed, in a row
+    next_try_at INTEGER,                    -- when it is looked at again; NULL: nothing to mend
+    created_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX ses_identity_due ON ses_identity (next_try_at) WHERE next_try_at IS NOT NULL;
+
+-- With the last claim to its name, however it ends, the identity goes too.
+CREATE TRIGGER claim_leaves_ses AFTER DELETE ON custom_domain BEGIN
+    UPDATE ses_identity SET next_try_at = 0, tries = 0
+        WHERE name = OLD.name AND NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = OLD.name);
+END;
+
 -- The newest evidence for each record of a domain.
 CREATE TABLE domain_record (
     domain_id   TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
@@ -101,7 +121,7 @@ CREATE TABLE domain_record (
     observed    TEXT NOT NULL,                      -- JSON array of texts
     error       TEXT,                               -- JSON {code, message, fix, expected_visible_at}
     server      TEXT,                               -- the name server this rests on
-    said        TEXT NOT NULL,                      -- JSON array: what each server said
+    said        TEXT NOT NULL DEFAULT '[]',         -- JSON array: what each server said
     checked_at  INTEGER NOT NULL,
     fault_since INTEGER,                            -- the first of the definite faults in a row, while verified
     fault_count INTEGER NOT NULL DEFAULT 0,         -- how many in a row

@@ -240,3 +240,13 @@ async fn the_sealing_key_can_be_changed_and_a_change_that_was_cut_off_goes_on() 
     assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
     assert!(Keys::reseal(&store, dir.path()).await.is_err());
 }
+
+#[tokio::test]
+async fn where_another_provider_signs_nothing_is_signed_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut config = Config::default();
+    config.dkim.provider = crate::config::Provider::Ses;
+    let keys = Keys::open(store, dir.path(), &config, Clock::System).await.unwrap();
+    assert!(keys.signer().sign(&platform(), HEADER.as_bytes(), b"x\r\n").await.unwrap().is_empty());
+}

@@ -1,0 +1,205 @@
+//! The calls to Amazon SES (API v2), each with what it means here. <https://docs.aws.amazon.com/ses/latest/APIReference-V2/>
+//!
+//! Invariant: no call lasts longer than its patience, the SDK's own second try included; and every failure is one of
+//! [`SesError`], so that nobody else has to know the SDK's.
+
+use crate::address::DomainName;
+use crate::config;
+use crate::secret::Secret;
+use crate::store::ses::SesSaid;
+use aws_config::BehaviorVersion;
+use aws_sdk_sesv2::config::retry::RetryConfig;
+use aws_sdk_sesv2::config::timeout::TimeoutConfig;
+use aws_sdk_sesv2::config::{HttpClient, ProvideCredentials, Region, SharedCredentialsProvider};
+use aws_sdk_sesv2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_sesv2::types::{
+    DkimAttributes, DkimSigningAttributes, DkimSigningAttributesOrigin, DkimSigningKeyLength, Tag,
+};
+use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
+use std::time::Duration;
+
+/// The tag of an identity that this program has made.
+const TAG: &str = "inboxlayer";
+
+/// Why SES did not do it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SesError {
+    /// There is no such identity.
+    #[error("Amazon SES has no such identity")]
+    NotFound,
+    /// There is one already.
+    #[error("Amazon SES has this identity already")]
+    AlreadyExists,
+    /// Too many calls: 429.
+    #[error("Amazon SES is asked too often")]
+    Throttled,
+    /// The credentials are missing, wrong, or not allowed to do this.
+    #[error("Amazon SES refuses our credentials: {0}")]
+    Denied(String),
+    /// The account may have no more identities.
+    #[error("the limit of this AWS account is reached: {0}")]
+    Limit(String),
+    /// No answer in time.
+    #[error("Amazon SES did not answer in time")]
+    TimedOut,
+    /// The identity cannot be used here.
+    #[error("the identity at Amazon SES cannot be used: {0}")]
+    Unusable(String),
+    /// Anything else; the next try may go better.
+    #[error("Amazon SES failed: {0}")]
+    Failed(String),
+}
+
+/// The client; clones share it.
+#[derive(Clone, Debug)]
+pub(super) struct Client {
+    sdk: aws_sdk_sesv2::Client,
+    credentials: Option<SharedCredentialsProvider>,
+    region: String,
+}
+
+impl Client {
+    /// With the credentials that AWS's own tools would find. They are read at the first call.
+    pub(super) async fn open(config: &config::Ses, patience: Duration) -> Self {
+        let loader = aws_config::defaults(BehaviorVersion::latest());
+        Self::load(config, patience, loader).await
+    }
+
+    /// With credentials for tests.
+    #[cfg(test)]
+    pub(super) async fn for_tests(config: &config::Ses, patience: Duration) -> Self {
+        let credentials = aws_credential_types::Credentials::new("AKIDTEST", "secret", None, None, "tests");
+        let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
+        Self::load(config, patience, loader).await
+    }
+
+    async fn load(config: &config::Ses, patience: Duration, loader: aws_config::ConfigLoader) -> Self {
+        let region = config.region.clone().unwrap_or_default();
+        // One second try, and each of them bounded, so that both fit into the patience.
+        let attempt = patience * 2 / 5;
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(attempt)
+            .operation_attempt_timeout(attempt)
+            .operation_timeout(patience)
+            .build();
+        let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(patience / 10);
+        let mut loader = loader
+            .http_client(https())
+            .region(Region::new(region.clone()))
+            .timeout_config(timeouts)
+            .retry_config(retries);
+        if let Some(endpoint) = &config.endpoint {
+            loader = loader.endpoint_url(endpoint);
+        }
+        let loaded = loader.load().await;
+        Self { sdk: aws_sdk_sesv2::Client::new(&loaded), credentials: loaded.credentials_provider(), region }
+    }
+
+    /// `CreateEmailIdentity`: Easy DKIM with RSA-2048, tagged with `mark`.
+    pub(super) async fn create(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
+        let tag = Tag::builder().key(TAG).value(mark).build().map_err(|e| SesError::Failed(e.to_string()))?;
+        let call = self.sdk.create_email_identity().email_identity(name.as_str()).tags(tag);
+        let made = call.dkim_signing_attributes(easy_dkim()).send().await.map_err(classified)?;
+        said(name, made.dkim_attributes(), made.verified_for_sending_status(), true)
+    }
+
+    /// `GetEmailIdentity`; ours where it bears `mark`.
+    pub(super) async fn get(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
+        let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
+        said(name, found.dkim_attributes(), found.verified_for_sending_status(), bears(found.tags(), mark))
+    }
+
+    /// `GetEmailIdentity`: whether it bears `mark`, whatever else it is.
+    pub(super) async fn is_marked(&self, name: &DomainName, mark: &str) -> Result<bool, SesError> {
+        let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
+        Ok(bears(found.tags(), mark))
+    }
+
+    /// `DeleteEmailIdentity`. One that is not there is deleted.
+    pub(super) async fn delete(&self, name: &DomainName) -> Result<(), SesError> {
+        match self.sdk.delete_email_identity().email_identity(name.as_str()).send().await.map_err(classified) {
+            Ok(_) | Err(SesError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// `PutEmailIdentityDkimSigningAttributes`: Easy DKIM again, which makes SES look for the records anew after it has
+    /// given up.
+    pub(super) async fn look_anew(&self, name: &DomainName) -> Result<(), SesError> {
+        let call = self.sdk.put_email_identity_dkim_signing_attributes().email_identity(name.as_str());
+        let call = call.signing_attributes_origin(DkimSigningAttributesOrigin::AwsSes);
+        call.signing_attributes(easy_dkim()).send().await.map_err(classified)?;
+        Ok(())
+    }
+
+    /// User name and password for the region's relay, made from the access key.
+    pub(super) async fn relay_login(&self) -> Result<(String, Secret), SesError> {
+        let none = || SesError::Denied("there are no credentials".into());
+        let provider = self.credentials.as_ref().ok_or_else(none)?;
+        let found = provider.provide_credentials().await;
+        let found = found.map_err(|error| SesError::Denied(DisplayErrorContext(error).to_string()))?;
+        if found.session_token().is_some() {
+            let text =
+                "temporary credentials cannot log in at the relay: give [queue.relay] with SMTP credentials of SES";
+            return Err(SesError::Denied(text.into()));
+        }
+        let password = super::smtp_password::of(found.secret_access_key(), &self.region);
+        Ok((found.access_key_id().to_owned(), password))
+    }
+}
+
+/// HTTPS by rustls with ring, the one TLS provider of this program.
+fn https() -> impl HttpClient + 'static {
+    aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
+}
+
+fn bears(tags: &[Tag], mark: &str) -> bool {
+    tags.iter().any(|tag| tag.key() == TAG && tag.value() == mark)
+}
+
+fn easy_dkim() -> DkimSigningAttributes {
+    DkimSigningAttributes::builder().next_signing_key_length(DkimSigningKeyLength::Rsa2048Bit).build()
+}
+
+/// What an answer says, if the identity is one that can be used: three tokens of Easy DKIM.
+fn said(name: &DomainName, dkim: Option<&DkimAttributes>, sending: bool, is_ours: bool) -> Result<SesSaid, SesError> {
+    let dkim = dkim.ok_or_else(|| SesError::Unusable(format!("{name} has no DKIM attributes")))?;
+    if dkim.signing_attributes_origin() == Some(&DkimSigningAttributesOrigin::External) {
+        return Err(SesError::Unusable(format!("{name} signs with a key of its own there (BYODKIM)")));
+    }
+    let tokens: [String; 3] = dkim.tokens().to_vec().try_into().map_err(|given: Vec<String>| {
+        SesError::Unusable(format!("{name} has {} DKIM tokens, not three", given.len()))
+    })?;
+    // They become names in the DNS, and stand in the store with spaces between.
+    let fits = |token: &String| DomainName::parse(token).is_ok_and(|name| name.label_count() == 1);
+    if !tokens.iter().all(fits) {
+        return Err(SesError::Unusable(format!("the DKIM tokens of {name} are no labels")));
+    }
+    let dkim_status = dkim.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
+    Ok(SesSaid { is_ours, tokens, dkim_status, sending })
+}
+
+type Response = aws_sdk_sesv2::config::http::HttpResponse;
+
+fn classified<E>(error: SdkError<E, Response>) -> SesError
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    if matches!(error, SdkError::TimeoutError(_)) {
+        return SesError::TimedOut;
+    }
+    let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
+    let status = error.raw_response().map_or(0, |response| response.status().as_u16());
+    // Older answers say it with a BadRequestException.
+    let exists = code == "AlreadyExistsException"
+        || (code == "BadRequestException" && message.to_ascii_lowercase().contains("already exist"));
+    match (code, status) {
+        _ if exists => SesError::AlreadyExists,
+        ("NotFoundException", _) => SesError::NotFound,
+        ("LimitExceededException", _) => SesError::Limit(message.to_owned()),
+        ("TooManyRequestsException" | "ThrottlingException" | "Throttling", _) | (_, 429) => SesError::Throttled,
+        (_, 401 | 403) => SesError::Denied(format!("{code}: {message}")),
+        _ if !code.is_empty() => SesError::Failed(format!("{status} {code}: {message}")),
+        _ => SesError::Failed(DisplayErrorContext(error).to_string()),
+    }
+}

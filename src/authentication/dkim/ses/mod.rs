@@ -1,0 +1,181 @@
+//! Amazon SES as the signing provider: it gives the tokens, has the keys, and signs what is relayed through it.
+//!
+//! Invariant: what is made at SES stands in the store before the call ([`crate::store::ses`]), and only what bears our mark
+//! is ever deleted there. Whatever goes wrong between (a crash, a lost answer, 429, 403, 5xx) is mended by [`Ses::run`]:
+//! an identity without a claim goes, one that is missing is made again, one that SES has given up on is looked at anew.
+//!
+//! SES keeps one identity per name, so claims to one name have its tokens in common: [`crate::store::ownership`].
+
+mod client;
+mod mend;
+mod smtp_password;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+pub use client::SesError;
+
+use crate::address::DomainName;
+use crate::clock::Clock;
+use crate::config::{Config, Relay};
+use crate::store::ses::SesSaid;
+use crate::store::{Store, StoreError};
+use client::Client;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+
+/// How long the answer to a client may take because of SES.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A new identity is looked at again after this: whether its claim was made, and what SES says of it.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Names that hash alike wait for one another.
+const TURNS: usize = 64;
+/// SES's word for having given up on finding the DKIM records.
+const GIVEN_UP: &str = "FAILED";
+
+/// Why there are no tokens.
+#[derive(Debug, thiserror::Error)]
+pub enum ReserveError {
+    /// SES said no.
+    #[error(transparent)]
+    Ses(#[from] SesError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Tokens for a claim that is about to be stored. As long as this lives, nothing is deleted at SES under the name.
+#[derive(Debug)]
+pub struct Reserved {
+    /// The tokens.
+    pub tokens: [String; 3],
+    /// The identity was made for our claims. Otherwise its records may have been in the DNS before them.
+    pub is_ours: bool,
+    _turn: OwnedMutexGuard<()>,
+}
+
+/// The service; clones share it.
+#[derive(Clone, Debug)]
+pub struct Ses(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    client: Client,
+    store: Store,
+    clock: Clock,
+    patience: Duration,
+    platform: DomainName,
+    turns: Vec<Arc<Mutex<()>>>,
+    wake: Notify,
+}
+
+impl Ses {
+    /// SES as the configuration has it. Nothing is called yet.
+    pub async fn open(config: &Config, store: Store, clock: Clock) -> Self {
+        let client = Client::open(&config.ses, PATIENCE).await;
+        Self::with(client, config, store, clock, PATIENCE)
+    }
+
+    fn with(client: Client, config: &Config, store: Store, clock: Clock, patience: Duration) -> Self {
+        let turns = (0..TURNS).map(|_| Arc::default()).collect();
+        let platform = config.platform.domain.clone();
+        Self(Arc::new(Inner { client, store, clock, patience, platform, turns, wake: Notify::new() }))
+    }
+
+    /// The relay of the region, with credentials made from the access key.
+    pub async fn relay(&self, config: &Config) -> Result<Relay, SesError> {
+        let (username, password) = self.0.client.relay_login().await?;
+        let host = format!("email-smtp.{}.amazonaws.com", config.ses.region.as_deref().unwrap_or_default());
+        Ok(Relay { host, port: 587, username: Some(username), password: Some(password) })
+    }
+
+    /// The tokens for a claim to a name: makes the identity at SES, or takes the one that is there.
+    pub async fn reserve(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
+        let in_time = tokio::time::timeout(self.0.patience, self.reserve_at_ease(name)).await;
+        in_time.unwrap_or(Err(SesError::TimedOut.into()))
+    }
+
+    async fn reserve_at_ease(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
+        let turn = self.turn(name).await;
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        let again = now.after(LOOK_AGAIN);
+        let row = store.ses_intend(name, self.fresh_mark(), now, again).await?;
+        if let Some(tokens) = row.claimed_tokens {
+            return Ok(Reserved { tokens, is_ours: row.is_ours, _turn: turn });
+        }
+        let said = self.make_or_adopt(name, &row.mark).await?;
+        let (tokens, is_ours) = (said.tokens.clone(), said.is_ours);
+        store.ses_said(name, said, Some(again)).await?;
+        Ok(Reserved { tokens, is_ours, _turn: turn })
+    }
+
+    async fn make_or_adopt(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
+        match self.0.client.create(name, mark).await {
+            Err(SesError::AlreadyExists) => self.0.client.get(name, mark).await,
+            made => made,
+        }
+    }
+
+    /// Whether SES sends for a name now. What it says is kept; what it lacks is mended in the background.
+    pub async fn confirms(&self, name: &DomainName) -> bool {
+        let in_time = tokio::time::timeout(self.0.patience, self.look(name)).await;
+        match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
+            Ok(sending) => sending,
+            Err(error) => {
+                tracing::warn!(domain = %name, %error, "Amazon SES did not say whether it sends for a domain");
+                false
+            }
+        }
+    }
+
+    async fn look(&self, name: &DomainName) -> Result<bool, ReserveError> {
+        let (store, now) = (&self.0.store, self.0.clock.now());
+        let Some(row) = store.ses_identity(name).await? else {
+            // The platform's own domain, which the operator has made there.
+            return Ok(self.0.client.get(name, "").await?.sending);
+        };
+        match self.0.client.get(name, &row.mark).await {
+            Ok(said) if said.dkim_status == GIVEN_UP => {
+                store.ses_said(name, said, Some(now)).await?;
+                self.wake();
+                Ok(false)
+            }
+            Ok(said) => {
+                let right = row.claimed_tokens.is_none_or(|claimed| claimed == said.tokens);
+                let sending = said.sending && right;
+                if !right {
+                    tracing::error!(domain = %name, "Amazon SES signs with other tokens than the claims have: delete and claim anew");
+                }
+                store.ses_said(name, said, None).await?;
+                Ok(sending)
+            }
+            Err(SesError::NotFound) => {
+                store.ses_look_at(name, now).await?;
+                self.wake();
+                Ok(false)
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Looks for what has to be mended now: after the end of a claim.
+    pub fn wake(&self) {
+        self.0.wake.notify_one();
+    }
+
+    async fn turn(&self, name: &DomainName) -> OwnedMutexGuard<()> {
+        let mut hasher = DefaultHasher::new();
+        name.hash(&mut hasher);
+        let at = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or(0);
+        let turn = self.0.turns.get(at).map(Arc::clone).unwrap_or_default();
+        turn.lock_owned().await
+    }
+
+    /// A tag's value that no other identity has.
+    fn fresh_mark(&self) -> String {
+        format!("{}/{}", self.0.platform, ulid::Ulid::new())
+    }
+}

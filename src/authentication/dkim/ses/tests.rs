@@ -1,0 +1,306 @@
+//! The service over a real store, against the SES of [`super::testing`] and against moto.
+
+use super::testing::{FakeSes, Fault, identity, service};
+use super::*;
+use crate::address::DomainName;
+use crate::clock::Clock;
+use crate::config;
+use crate::domain::status::{Policy, State};
+use crate::id::{AccountId, DomainId};
+use crate::store::domains::NewDomain;
+use crate::store::ownership::Ownership;
+use crate::store::testing::store_with_account;
+use serde_json::json;
+use tempfile::TempDir;
+
+/// Long enough for a loaded machine to answer in, short enough to wait for in vain.
+const SHORT: Duration = Duration::from_secs(2);
+
+struct World {
+    _dir: TempDir,
+    store: Store,
+    account: AccountId,
+    clock: Clock,
+    fake: FakeSes,
+    ses: Ses,
+}
+
+async fn world() -> World {
+    let (dir, store, account) = store_with_account().await;
+    let (clock, fake) = (Clock::manual(), FakeSes::start().await);
+    let ses = fake.service(&store, &clock).await;
+    World { _dir: dir, store, account, clock, fake, ses }
+}
+
+fn acme() -> DomainName {
+    "acme.test".parse().unwrap()
+}
+
+impl World {
+    /// What the registry does with the tokens.
+    async fn claim(&self) -> Result<DomainId, ReserveError> {
+        let reserved = self.ses.reserve(&acme()).await?;
+        let hour = Duration::from_secs(3600);
+        let policy = Policy { window: hour, grace: hour, recheck: hour, first_pause: hour, longest_pause: hour };
+        let new = NewDomain {
+            account: self.account.clone(),
+            name: acme(),
+            tokens: reserved.tokens.clone(),
+            ownership: Ownership::WhenContested("secret".into()),
+            state: State::created(self.clock.now(), &policy),
+        };
+        Ok(self.store.domain_create(new, 9, self.clock.now()).await.unwrap().id)
+    }
+
+    async fn pass(&self, seconds: u64) {
+        self.clock.advance_to(self.clock.now().after(Duration::from_secs(seconds)));
+        self.ses.settle().await.unwrap();
+    }
+
+    async fn next_due_in(&self) -> Option<Duration> {
+        self.store.ses_next_due().await.unwrap().map(|due| due.since(self.clock.now()))
+    }
+}
+
+#[tokio::test]
+async fn an_identity_is_made_followed_and_deleted_with_its_claim() {
+    let world = world().await;
+    let id = world.claim().await.unwrap();
+    let calls = world.fake.calls();
+    assert_eq!(calls.iter().map(|call| call.verb.as_str()).collect::<Vec<_>>(), ["POST /v2/email/identities"]);
+    let body = &calls[0].body;
+    let mark = body["Tags"][0]["Value"].as_str().unwrap();
+    assert!(mark.starts_with("inboxlayer.dev/"), "{mark}");
+    assert_eq!(
+        *body,
+        json!({
+            "EmailIdentity": "acme.test", "Tags": [{"Key": "inboxlayer", "Value": mark}],
+            "DkimSigningAttributes": {"NextSigningKeyLength": "RSA_2048_BIT"}
+        })
+    );
+    let authorization = &calls[0].authorization;
+    assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDTEST/"), "{authorization}");
+    assert!(authorization.contains("/eu-west-1/ses/aws4_request"), "{authorization}");
+
+    assert!(!world.ses.confirms(&acme()).await);
+    world.fake.says("acme.test", "SUCCESS", true);
+    assert!(world.ses.confirms(&acme()).await);
+    assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test"; 2]);
+    assert!(world.store.ses_identity(&acme()).await.unwrap().unwrap().sending);
+
+    assert!(world.store.domain_delete(&world.account, &id).await.unwrap());
+    world.pass(0).await;
+    assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test", "DELETE /v2/email/identities/acme.test"]);
+    assert!(world.fake.names().is_empty());
+    assert_eq!((world.store.ses_identity(&acme()).await.unwrap(), world.next_due_in().await), (None, None));
+}
+
+#[tokio::test]
+async fn an_identity_that_was_there_before_is_adopted_and_never_deleted() {
+    let world = world().await;
+    world.fake.put("acme.test", identity(["a1", "b2", "c3"], &json!([{"Key": "inboxlayer", "Value": "another/1"}])));
+    let reserved = world.ses.reserve(&acme()).await.unwrap();
+    assert_eq!((reserved.tokens.join(" ").as_str(), reserved.is_ours), ("a1 b2 c3", false));
+    drop(reserved);
+    // No claim came of it.
+    world.pass(60).await;
+    assert_eq!((world.fake.names().len(), world.store.ses_identity(&acme()).await.unwrap()), (1, None));
+    assert!(!world.fake.verbs().iter().any(|verb| verb.starts_with("DELETE")));
+}
+
+#[tokio::test]
+async fn what_cannot_sign_with_three_tokens_is_refused() {
+    let world = world().await;
+    let mut other = identity(["a1", "b2", "c3"], &json!([]));
+    other["DkimAttributes"]["SigningAttributesOrigin"] = "EXTERNAL".into();
+    let two =
+        json!({"DkimAttributes": {"SigningEnabled": true, "Tokens": ["a", "b"]}, "VerifiedForSendingStatus": true});
+    let odd = identity(["a b", "c", "d"], &json!([]));
+    for unusable in [other, two, odd, json!({})] {
+        world.fake.put("acme.test", unusable);
+        let refused = world.ses.reserve(&acme()).await.unwrap_err();
+        assert!(matches!(refused, ReserveError::Ses(SesError::Unusable(_))), "{refused}");
+    }
+}
+
+#[tokio::test]
+async fn refusals_are_told_apart_leave_nothing_half_done_and_are_tried_again_later() {
+    for (fault, calls) in [
+        // What may pass by itself has a second try at once.
+        (Fault::Error(429, "TooManyRequestsException"), 2),
+        (Fault::Error(500, "InternalFailure"), 2),
+        (Fault::Error(503, "ServiceUnavailable"), 2),
+        (Fault::Error(400, "LimitExceededException"), 2),
+        (Fault::Error(403, "AccessDeniedException"), 1),
+    ] {
+        let world = world().await;
+        world.fake.fault(fault);
+        let refused = world.claim().await.unwrap_err();
+        let ReserveError::Ses(error) = &refused else { panic!("{refused}") };
+        let told = match error {
+            SesError::Throttled => 429,
+            SesError::Failed(text) => text.get(..3).unwrap().parse().unwrap(),
+            SesError::Denied(_) => 403,
+            SesError::Limit(_) => 400,
+            other => panic!("{other}"),
+        };
+        assert!(matches!(fault, Fault::Error(status, _) if status == told), "{fault:?}: {error:?}");
+        assert_eq!(world.fake.verbs().len(), calls, "{fault:?}");
+
+        // The pauses grow as long as it goes on.
+        world.pass(60).await;
+        let first = world.next_due_in().await.unwrap();
+        world.pass(first.as_secs() + 1).await;
+        let second = world.next_due_in().await.unwrap();
+        // The clock goes on by itself as well.
+        assert!((20..=30).contains(&first.as_secs()) && (50..=60).contains(&second.as_secs()), "{first:?} {second:?}");
+        for _ in 0..10 {
+            world.pass(3600).await;
+        }
+        assert!((3500..=3600).contains(&world.next_due_in().await.unwrap().as_secs()));
+        world.fake.fault(None);
+        world.pass(3600).await;
+        assert_eq!((world.store.ses_identity(&acme()).await.unwrap(), world.next_due_in().await), (None, None));
+        assert!(world.claim().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn silence_ends_in_time_and_nothing_stays() {
+    let mut world = world().await;
+    world.ses = world.fake.service_with(&world.store, &world.clock, SHORT).await;
+    world.fake.fault(Fault::Silence);
+    let refused = world.claim().await.unwrap_err();
+    assert!(matches!(refused, ReserveError::Ses(SesError::TimedOut)), "{refused}");
+    assert!(!world.ses.confirms(&acme()).await);
+    world.fake.fault(None);
+    world.pass(60).await;
+    assert_eq!((world.fake.names().len(), world.store.ses_identity(&acme()).await.unwrap()), (0, None));
+}
+
+#[tokio::test]
+async fn an_identity_whose_answer_was_lost_is_ours_when_asked_for_again_and_goes_when_not() {
+    for again in [true, false] {
+        let mut world = world().await;
+        let patient = world.ses.clone();
+        world.ses = world.fake.service_with(&world.store, &world.clock, SHORT).await;
+        world.fake.fault(Fault::LostAnswer);
+        assert!(matches!(world.claim().await, Err(ReserveError::Ses(SesError::TimedOut))));
+        assert_eq!(world.fake.names(), ["acme.test"]);
+        world.fake.fault(None);
+        world.ses = patient;
+        if again {
+            let reserved = world.ses.reserve(&acme()).await.unwrap();
+            assert!(reserved.is_ours);
+            drop(reserved);
+            world.claim().await.unwrap();
+        }
+        world.pass(60).await;
+        assert_eq!(world.fake.names().len(), usize::from(again));
+        assert_eq!(world.store.ses_identity(&acme()).await.unwrap().is_some(), again);
+    }
+}
+
+#[tokio::test]
+async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
+    let world = world().await;
+    world.claim().await.unwrap();
+    world.pass(60).await;
+    assert_eq!(world.next_due_in().await, None);
+
+    // SES has stopped looking for the records: it is told to look anew.
+    world.fake.says("acme.test", "FAILED", false);
+    assert!(!world.ses.confirms(&acme()).await);
+    world.fake.calls();
+    world.pass(0).await;
+    let calls = world.fake.calls();
+    assert_eq!(calls[1].verb, "PUT /v2/email/identities/acme.test/dkim/signing");
+    assert_eq!(
+        calls[1].body,
+        json!({"SigningAttributesOrigin": "AWS_SES", "SigningAttributes": {"NextSigningKeyLength": "RSA_2048_BIT"}})
+    );
+    assert_eq!(world.next_due_in().await, None);
+    world.fake.says("acme.test", "SUCCESS", true);
+    assert!(world.ses.confirms(&acme()).await);
+
+    // Somebody has deleted it. Made again, its tokens are others here, and no claim is confirmed with them.
+    world.fake.remove("acme.test");
+    assert!(!world.ses.confirms(&acme()).await);
+    world.pass(0).await;
+    assert_eq!(world.fake.names(), ["acme.test"]);
+    world.fake.says("acme.test", "SUCCESS", true);
+    assert!(!world.ses.confirms(&acme()).await);
+}
+
+#[tokio::test]
+async fn it_runs_in_the_background_until_the_shutdown() {
+    let world = world().await;
+    let id = world.claim().await.unwrap();
+    let shutdown = crate::net::listener::Shutdown::new();
+    let running = tokio::spawn(world.ses.clone().run(shutdown.clone()));
+    world.store.domain_delete(&world.account, &id).await.unwrap();
+    world.ses.wake();
+    while !world.fake.names().is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    shutdown.request();
+    running.await.unwrap();
+}
+
+#[tokio::test]
+async fn the_relay_is_the_regions_with_credentials_of_the_access_key() {
+    let world = world().await;
+    let ses = config::Ses { region: Some("eu-west-1".into()), endpoint: None };
+    let relay = world.ses.relay(&Config { ses, ..Config::default() }).await.unwrap();
+    assert_eq!((relay.host.as_str(), relay.port), ("email-smtp.eu-west-1.amazonaws.com", 587));
+    assert_eq!(relay.username.as_deref(), Some("AKIDTEST"));
+    assert_eq!(relay.password.unwrap().reveal().len(), 44);
+}
+
+/// moto reads requests as AWS does. Its answers have no tokens, and a time in a form that AWS's API does not use, so no
+/// claim can come of what it makes: what it has understood is read from it without the SDK.
+#[tokio::test]
+async fn moto_understands_our_requests() {
+    use tokio::io::{AsyncBufReadExt, BufReader};
+    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/moto_server");
+    let mut moto = tokio::process::Command::new(program)
+        .args(["-H", "127.0.0.1", "-p", "0"])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|e| panic!("{program}: {e}; `tests/run` installs it"));
+    let mut lines = BufReader::new(moto.stderr.take().unwrap()).lines();
+    let endpoint = loop {
+        let line = lines.next_line().await.unwrap().expect("moto_server says where it runs");
+        if let Some((_, address)) = line.split_once("Running on ") {
+            break address.trim().to_owned();
+        }
+    };
+    // It must not wait for somebody to read what it says.
+    tokio::spawn(async move { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} });
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let found = async || -> serde_json::Value {
+        let url = format!("{endpoint}/v2/email/identities/acme.test");
+        let signed =
+            "AWS4-HMAC-SHA256 Credential=AKIDTEST/20261124/eu-west-1/ses/aws4_request, SignedHeaders=host, Signature=0";
+        let answer = reqwest::Client::new().get(url).header("authorization", signed).send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+
+    let world = world().await;
+    let client = service(&endpoint, &world.store, &world.clock, Duration::from_secs(60)).await.0.client.clone();
+    assert_eq!(client.get(&acme(), "mark").await, Err(SesError::NotFound));
+    // It is made; the answer is not AWS's.
+    assert!(matches!(client.create(&acme(), "mark").await, Err(SesError::Failed(_) | SesError::Unusable(_))));
+    let made = found().await;
+    assert_eq!(
+        (&made["IdentityType"], &made["Tags"]),
+        (&json!("DOMAIN"), &json!([{"Key": "inboxlayer", "Value": "mark"}]))
+    );
+    assert_eq!(made["DkimAttributes"]["NextSigningKeyLength"], "RSA_2048_BIT");
+    assert_eq!(made["DkimAttributes"]["SigningAttributesOrigin"], "AWS_SES");
+    assert_eq!(client.delete(&acme()).await, Ok(()));
+    assert_eq!(found().await["message"], "acme.test");
+    assert_eq!(client.delete(&acme()).await, Ok(()));
+}

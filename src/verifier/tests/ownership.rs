@@ -1,0 +1,112 @@
+//! Two claims to one name whose tokens are the same: their records of ownership decide.
+
+use super::*;
+use crate::domain::records::Purpose;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// As where claims share their tokens: with a secret of its own.
+fn contested() -> Ownership {
+    Ownership::WhenContested(ulid::Ulid::new().to_string())
+}
+
+impl World {
+    /// The secrets of these claims stand in the DNS, and no other.
+    fn show_ownership(&self, rows: &[&DomainRow]) {
+        let secrets: Vec<String> = rows.iter().filter_map(|row| row.ownership_secret.clone()).collect();
+        self.play.set("_inboxlayer.acme.test", Kind::Txt, &secrets, 60).unwrap();
+    }
+}
+
+fn asks(world: &World, row: &DomainRow) -> bool {
+    let expected = world.verifier.rules().expected(row);
+    expected.iter().any(|e| e.purpose == Purpose::Ownership && e.required && e.name == "_inboxlayer.acme.test")
+}
+
+#[tokio::test]
+async fn a_name_that_two_accounts_claim_asks_each_of_them_for_a_secret_of_its_own() {
+    let world = world().await;
+    let stranger = account(&world.store).await;
+    let first = world.claim_asking(&world.account, "acme.test", TOKENS, contested()).await;
+    assert!(!asks(&world, &first));
+    world.publish(&first);
+    let second = world.claim_asking(&stranger, "acme.test", TOKENS, contested()).await;
+    let first = world.row(&first).await;
+    assert!(asks(&world, &first) && asks(&world, &second));
+    assert_ne!(first.ownership_secret, second.ownership_secret);
+
+    // The shared records alone verify neither; the secret decides.
+    world.pass(HOUR).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Pending, Pending));
+    world.show_ownership(&[&second]);
+    world.pass(HOUR * 2).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Pending, Verified));
+    // Both secrets: who has the name keeps it.
+    world.show_ownership(&[&second, &first]);
+    world.pass(HOUR * 2).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Pending, Verified));
+    world.show_ownership(&[&first]);
+    world.pass(HOUR * 2).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Verified, Failed));
+}
+
+#[tokio::test]
+async fn who_has_ever_claimed_a_name_is_not_forgotten() {
+    let world = world().await;
+    let stranger = account(&world.store).await;
+    let first = world.claim_asking(&stranger, "acme.test", TOKENS, contested()).await;
+    world.publish(&first);
+    world.pass(HOUR).await;
+    assert_eq!(world.status(&first).await, Verified);
+    assert!(world.store.domain_delete(&stranger, &first.id).await.unwrap());
+
+    // The records of the claim that is gone still stand, and prove nothing for another account.
+    let second = world.claim_asking(&world.account, "acme.test", TOKENS, contested()).await;
+    assert!(asks(&world, &second));
+    world.pass(HOUR).await;
+    assert_eq!(world.status(&second).await, Pending);
+    world.show_ownership(&[&second]);
+    world.pass(HOUR * 2).await;
+    assert_eq!(world.status(&second).await, Verified);
+
+    // One account, again and again, contests nothing; nor do claims with tokens of their own.
+    for _ in 0..2 {
+        let row = world.claim_asking(&stranger, "other.test", TOKENS, contested()).await;
+        assert_eq!(row.ownership_secret, None);
+        assert!(world.store.domain_delete(&stranger, &row.id).await.unwrap());
+    }
+    let own = world.claim(&world.account, "other.test", ["d", "e", "f"]).await;
+    assert_eq!(own.ownership_secret, None);
+}
+
+#[tokio::test]
+async fn a_newcomer_costs_a_verified_claim_nothing_until_its_own_secret_stands() {
+    let world = world().await;
+    let stranger = account(&world.store).await;
+    let first = world.claim_asking(&world.account, "acme.test", TOKENS, contested()).await;
+    world.publish(&first);
+    world.pass(HOUR).await;
+    let second = world.claim_asking(&stranger, "acme.test", TOKENS, contested()).await;
+    // Many times the grace: the missing secret fails nobody who was verified before it was asked for.
+    world.pass(DAY * 14).await;
+    let row = world.row(&first).await;
+    assert!(asks(&world, &row));
+    assert_eq!((row.state.status, row.state.degraded_since()), (Verified, None));
+    assert_eq!(world.status(&second).await, Failed);
+
+    // Whoever can write into the zone has the name.
+    world.store.domain_ask(&stranger, &second.id, world.verifier.rules().policy, world.clock.now()).await.unwrap();
+    world.show_ownership(&[&second]);
+    world.pass(HOUR).await;
+    assert_eq!((world.status(&first).await, world.status(&second).await), (Failed, Verified));
+}
+
+#[tokio::test]
+async fn tokens_that_may_be_older_than_the_claim_are_never_enough() {
+    let world = world().await;
+    let row = world.claim_asking(&world.account, "acme.test", TOKENS, Ownership::Always("s3cret".into())).await;
+    assert!(asks(&world, &row));
+    world.publish(&row);
+    world.pass(HOUR).await;
+    assert_eq!(world.status(&row).await, Verified);
+}
