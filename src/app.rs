@@ -30,6 +30,7 @@ use doors::Bound;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
 /// How often the certificate's files are looked at.
@@ -66,6 +67,9 @@ pub enum StartError {
     /// The DKIM zone.
     #[error("[dkim]: {0}")]
     Zone(String),
+    /// The system's signals.
+    #[error("SIGTERM and SIGINT cannot be listened for: {0}")]
+    Signals(std::io::Error),
     /// A listener.
     #[error("{key}: cannot listen at {address}: {source}")]
     Bind {
@@ -183,6 +187,28 @@ pub struct App {
     addresses: Addresses,
     doors: Shutdown,
     background: Shutdown,
+    signals: Signals,
+}
+
+/// What asks the daemon to end.
+#[derive(Debug)]
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From here on SIGTERM and SIGINT kill no more, but are heard.
+    fn listen() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn heard(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }
 
 impl App {
@@ -194,6 +220,8 @@ impl App {
             _ => None,
         };
         let bound = Bound::bind(&config).await?;
+        // Before the doors open: whoever sees the daemon up may ask it to end.
+        let signals = Signals::listen().map_err(StartError::Signals)?;
         let addresses = bound.addresses();
         let (doors, background) = (Shutdown::new(), Shutdown::new());
         bound.open(&services, tls.clone(), routes, &doors)?;
@@ -232,7 +260,7 @@ impl App {
                 }
             });
         }
-        Ok(Self { services, addresses, doors, background })
+        Ok(Self { services, addresses, doors, background, signals })
     }
 
     /// The services, for those who compose the app.
@@ -257,19 +285,13 @@ impl App {
     }
 
     /// Tells the service manager that all is up, waits for SIGTERM or SIGINT, and stops.
-    pub async fn run_until_signal(self) -> std::io::Result<()> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    pub async fn run_until_signal(mut self) {
         notify::service_manager("READY=1");
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
+        self.signals.heard().await;
         notify::service_manager("STOPPING=1");
         tracing::info!("stopping: no new connections; open sessions are told");
         self.stop().await;
         tracing::info!("stopped");
-        Ok(())
     }
 
     /// Ends everything in order.

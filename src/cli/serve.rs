@@ -24,7 +24,7 @@ pub(super) fn run(args: &ServeArgs) -> Result<ExitCode, Failure> {
         let app = App::start(services, axum::Router::new()).await?;
         tracing::info!(addresses = ?app.addresses(), "listening");
         app.check_dns();
-        app.run_until_signal().await?;
+        app.run_until_signal().await;
         Ok(ExitCode::SUCCESS)
     })
 }

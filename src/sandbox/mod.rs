@@ -108,7 +108,8 @@ pub async fn run(options: SandboxOptions) -> anyhow::Result<()> {
         sandbox.ready.write(&path)?;
     }
     println!("{}", sandbox.ready.page());
-    sandbox.run_until_signal().await
+    sandbox.run_until_signal().await;
+    Ok(())
 }
 
 /// All but the daemon's own doors: the play internet answers, the store is open.
@@ -171,12 +172,11 @@ impl Sandbox {
         Ok(Self { app, internet, ready, temporary })
     }
 
-    async fn run_until_signal(self) -> anyhow::Result<()> {
-        let ended = self.app.run_until_signal().await;
+    async fn run_until_signal(self) {
+        self.app.run_until_signal().await;
         self.internet.request();
         self.internet.finished(PATIENCE).await;
         drop(self.temporary);
-        Ok(ended?)
     }
 }
 
