@@ -35,6 +35,8 @@ struct World {
 async fn world() -> World {
     let (dir, store, account) = store_with_account().await;
     let play = Play::new(Ipv4Addr::LOCALHOST);
+    // What the SPF record's include leads to.
+    play.set("amazonses.com", Kind::Txt, &["v=spf1 ip4:192.0.2.0/24 -all".into()], 60).unwrap();
     let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let server = authority.address();
     tokio::spawn(authority.serve(Zones::of_play(play.clone()), false, Shutdown::new()));
