@@ -5,7 +5,8 @@
 
 mod history;
 mod refusal;
-#[cfg(all(test, feature = "ses"))]
+#[cfg(test)]
+#[cfg(feature = "ses")]
 mod ses_tests;
 #[cfg(test)]
 mod tests;
