@@ -52,6 +52,12 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
+fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+    let media_type = media_type(headers);
+    let good = media_type == "application/json" || media_type.ends_with("+json");
+    if good { Ok(()) } else { Err(Problem::unsupported_media_type("application/json")) }
+}
+
 /// A JSON object whose fields are taken out one by one; [`Fields::finish`] tells what was wrong with them.
 #[derive(Debug)]
 pub(super) struct Fields {
@@ -63,24 +69,19 @@ pub(super) struct Fields {
 impl Fields {
     /// Reads a body of type `application/json` that is one object.
     pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
-        let media_type = media_type(headers);
-        if media_type != "application/json" && !media_type.ends_with("+json") {
-            return Err(Problem::unsupported_media_type("application/json"));
-        }
+        is_json(headers)?;
         Self::parse(&read_body(body, limit).await?)
     }
 
-    /// The same for a body that may be left out: no octets are an empty object.
+    /// The same for a body that may be left out: no octets are an empty object, whatever type is named. Many clients name
+    /// one in every request.
     pub(super) async fn read_optional(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
-        if headers.contains_key(header::CONTENT_TYPE) {
-            return Self::read(headers, body, limit).await;
-        }
         let bytes = read_body(body, limit).await?;
         if bytes.is_empty() {
-            Ok(Self::of(Map::new()))
-        } else {
-            Err(Problem::unsupported_media_type("application/json"))
+            return Ok(Self::of(Map::new()));
         }
+        is_json(headers)?;
+        Self::parse(&bytes)
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, Problem> {
@@ -260,6 +261,17 @@ mod tests {
         let named = format!("{problem:?}");
         for field in ["\"name\"", "\"missing\"", "\"flag\"", "\"extra\"", "\"list[0].a\"", "\"list[0].b\""] {
             assert!(named.contains(field), "{field} in {named}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_body_that_may_be_left_out_may_be_whatever_type_is_named() {
+        for media_type in [None, Some("application/json"), Some("text/plain")] {
+            let headers = || media_type.map(|t| (header::CONTENT_TYPE, t.parse().unwrap())).into_iter().collect();
+            let fields = Fields::read_optional(&headers(), Body::empty(), 100).await;
+            assert!(fields.is_ok_and(|fields| fields.finish().is_ok()), "{media_type:?}");
+            let fields = Fields::read_optional(&headers(), Body::from("{\"a\": 1}"), 100).await;
+            assert_eq!(fields.is_ok(), media_type == Some("application/json"), "{media_type:?}");
         }
     }
 
