@@ -46,15 +46,17 @@ impl Events {
         Self::default()
     }
 
-    /// Listens to an account. A `Lagged` error means: look at the store, and check the log-in again.
-    pub fn subscribe(&self, account: &AccountId) -> broadcast::Receiver<Event> {
+    /// Listens to an account, as each of its sessions does for as long as it lives; `None` where `most` do already. A
+    /// `Lagged` error means: look at the store, and check the log-in again.
+    pub fn subscribe(&self, account: &AccountId, most: usize) -> Option<broadcast::Receiver<Event>> {
         let mut hub = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Whoever comes clears up after those who left, but only when it pays.
         if hub.channels.len() >= hub.clear_at {
             hub.channels.retain(|_, sender| sender.receiver_count() > 0);
             hub.clear_at = 64.max(2 * hub.channels.len());
         }
-        hub.channels.entry(account.clone()).or_insert_with(|| broadcast::channel(BACKLOG).0).subscribe()
+        let channel = hub.channels.entry(account.clone()).or_insert_with(|| broadcast::channel(BACKLOG).0);
+        (channel.receiver_count() < most).then(|| channel.subscribe())
     }
 
     /// Tells the account's open sessions.
@@ -74,7 +76,7 @@ mod tests {
     #[tokio::test]
     async fn an_account_hears_its_own_events_only() {
         let (events, ours, theirs) = (Events::new(), AccountId::new(), AccountId::new());
-        let mut receiver = events.subscribe(&ours);
+        let mut receiver = events.subscribe(&ours, usize::MAX).unwrap();
         let token = TokenId::new();
         events.publish(&theirs, Event::TokenRevoked(TokenId::new()));
         events.publish(&ours, Event::TokenRevoked(token.clone()));
@@ -86,9 +88,9 @@ mod tests {
     async fn channels_without_listeners_do_not_pile_up() {
         let events = Events::new();
         let stays = AccountId::new();
-        let mut receiver = events.subscribe(&stays);
+        let mut receiver = events.subscribe(&stays, usize::MAX).unwrap();
         for _ in 0..1000 {
-            drop(events.subscribe(&AccountId::new()));
+            drop(events.subscribe(&AccountId::new(), usize::MAX).unwrap());
         }
         assert!(events.0.lock().unwrap().channels.len() <= 64);
         events.publish(&stays, Event::InboxDeleted(InboxId::new()));

@@ -10,6 +10,8 @@ use crate::envelope::Recipients;
 use crate::events::{Event, Events};
 use crate::id::{ArrivalId, InboxId};
 use crate::message::{self, Trace};
+use crate::net::hourly::{Exceeded, Hourly};
+use crate::net::listener::network_of;
 use crate::store::deliver::{Arrival, Placed};
 use crate::store::room::NotStored;
 use crate::store::routing::{LocalRecipient, Route};
@@ -39,6 +41,9 @@ pub enum Rejection {
     /// An inbox has no room for it: 452 4.2.2.
     #[error("the inbox is full")]
     Full(Vec<InboxId>),
+    /// Its sender's address has handed in too much in the hour: 450 4.7.1.
+    #[error("{0} by your address; try again later")]
+    RateLimited(#[from] Exceeded),
     /// The store failed: 451 4.3.0.
     #[error("the message could not be stored now")]
     Temporary(#[from] StoreError),
@@ -60,12 +65,15 @@ pub struct Inbound {
     store: Store,
     clock: Clock,
     events: Events,
+    handed_in: Arc<Hourly<IpAddr>>,
 }
 
 impl Inbound {
     /// The service, on its store.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, events: Events) -> Self {
-        Self { config, store, clock, events }
+        let limits = &config.limits;
+        let handed_in = Arc::new(Hourly::new(limits.mx_messages_per_hour, limits.mx_recipients_per_hour));
+        Self { config, store, clock, events, handed_in }
     }
 
     /// Where mail for an address goes now.
@@ -104,6 +112,11 @@ impl Inbound {
                 tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "loop", "mail refused");
                 Err(error)
             }
+            Err(Rejection::RateLimited(exceeded)) => {
+                let Exceeded { what, .. } = exceeded;
+                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, what, result = "limited", "mail refused");
+                Err(Rejection::RateLimited(exceeded))
+            }
             Err(Rejection::Full(inboxes)) => {
                 let full = inboxes.iter().map(InboxId::as_str).collect::<Vec<_>>().join(",");
                 tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, %full, result = "full", "mail refused");
@@ -127,6 +140,7 @@ impl Inbound {
         if message::hop_count(header) > self.config.queue.hop_limit {
             return Err(Rejection::Loop);
         }
+        self.handed_in.charge(network_of(origin.client), recipients.as_slice().len(), self.clock.now())?;
         let now = Timestamp::real();
         let header = self.stamp(id, origin, &recipients, header, now);
         let arrival =

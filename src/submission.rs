@@ -4,8 +4,6 @@
 //! before. Should that change before it leaves, the delivery attempt sees it. RFC 6409 §8 (what a submission server
 //! fixes), RFC 5321 §6.3 (loops).
 
-mod quota;
-
 use crate::address::Address;
 use crate::authentication::dkim::Signer;
 use crate::authentication::login::Login;
@@ -13,15 +11,15 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::domain::status::OnUnverified;
 use crate::envelope::Recipients;
-use crate::id::SubmissionId;
+use crate::id::{AccountId, SubmissionId};
 use crate::identity::{Choice, Fallback};
 use crate::message;
+use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
 use crate::queue::letter::{self, Writing};
 use crate::store::queue::NewSubmission;
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError};
-use quota::Quota;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -91,14 +89,15 @@ pub struct Submission {
     clock: Clock,
     signer: Signer,
     queue: Queue,
-    quota: Arc<Quota>,
+    handed_in: Arc<Hourly<AccountId>>,
 }
 
 impl Submission {
     /// The service, which hands to this queue.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, signer: Signer, queue: Queue) -> Self {
-        let quota = Arc::new(Quota::new(&config.limits));
-        Self { config, store, clock, signer, queue, quota }
+        let limits = &config.limits;
+        let handed_in = Arc::new(Hourly::new(limits.messages_per_hour, limits.recipients_per_hour));
+        Self { config, store, clock, signer, queue, handed_in }
     }
 
     /// Takes a message in: when this answers `Ok` it is on disk.
@@ -125,7 +124,9 @@ impl Submission {
 
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let (header, body) = parse(&draft.raw, self.config.queue.hop_limit)?;
-        self.quota.charge(&login.account, draft.rcpt_to.as_slice().len(), self.clock.now())?;
+        self.handed_in
+            .charge(login.account.clone(), draft.rcpt_to.as_slice().len(), self.clock.now())
+            .map_err(|Exceeded { what, limit }| Refusal::RateLimited { what, limit })?;
         let id = SubmissionId::new();
         let platform = &self.config.platform;
         let client = draft.client.filter(|_| platform.received_shows_client);

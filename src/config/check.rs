@@ -157,7 +157,7 @@ impl Config {
         .find_map(|(key, on)| on.then_some(key))
     }
 
-    fn zeros(&self) -> [(&'static str, bool); 14] {
+    fn zeros(&self) -> [(&'static str, bool); 16] {
         let limits = &self.limits;
         [
             ("dns.timeout", self.dns.timeout.0.is_zero()),
@@ -174,6 +174,8 @@ impl Config {
             ("limits.message_size", limits.message_size == 0),
             ("limits.recipients", limits.recipients == 0),
             ("limits.connections", limits.connections == 0 || limits.connections_per_address == 0),
+            ("limits.connections_per_account", limits.connections_per_account == 0),
+            ("limits.mx_messages_per_hour", limits.mx_messages_per_hour == 0 || limits.mx_recipients_per_hour == 0),
         ]
     }
 }

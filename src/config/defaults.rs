@@ -130,9 +130,13 @@ impl Default for Limits {
             recipients: 100,
             connections_per_address: 50,
             connections: 2000,
+            connections_per_account: 1000,
             failed_logins: 20,
             messages_per_hour: 1000,
             recipients_per_hour: 5000,
+            // Big providers send from few addresses.
+            mx_messages_per_hour: 20_000,
+            mx_recipients_per_hour: 100_000,
             inboxes: 1000,
             domains: 100,
             inbox_size: 2 * 1024 * 1024 * 1024,

@@ -273,12 +273,18 @@ pub struct Limits {
     pub connections_per_address: usize,
     /// Connections at once, per door.
     pub connections: usize,
+    /// Sessions at once that are logged in to one account, over SMTP and IMAP together.
+    pub connections_per_account: usize,
     /// Log-ins that may fail in ten minutes, per address and per account.
     pub failed_logins: u32,
     /// Messages an account may submit in an hour.
     pub messages_per_hour: u32,
     /// Recipients an account may submit to in an hour.
     pub recipients_per_hour: u32,
+    /// Messages one address (an IPv6 /64) may hand in at the MX in an hour.
+    pub mx_messages_per_hour: u32,
+    /// Recipients of those messages.
+    pub mx_recipients_per_hour: u32,
     /// Inboxes of one account.
     pub inboxes: u32,
     /// Custom domains of one account.

@@ -129,7 +129,7 @@ async fn inboxes_are_made_listed_changed_and_deleted() {
     assert_eq!(world.patch(token, &path, json!({"default_domain_id": null})).await.status, 200);
     assert_eq!(world.patch(token, &path, json!({"name": "x"})).await.fields(), ["name"]);
 
-    let mut heard = world.context.events.subscribe(&world.ours.account);
+    let mut heard = world.context.events.subscribe(&world.ours.account, usize::MAX).unwrap();
     assert_eq!(world.delete(token, &path).await.status, 204);
     assert!(matches!(heard.recv().await, Ok(Event::InboxDeleted(id)) if id.as_str() == made.text("id")));
     assert_eq!(world.delete(token, &path).await.status, 404);
@@ -169,7 +169,7 @@ async fn tokens_are_shown_once_and_open_what_they_should_until_revoked() {
         assert_eq!((answer.status, answer.code()), (403, "insufficient_scope"), "{method} {path}");
     }
 
-    let mut heard = world.context.events.subscribe(&world.ours.account);
+    let mut heard = world.context.events.subscribe(&world.ours.account, usize::MAX).unwrap();
     let path = format!("/api/v1/tokens/{id}");
     assert_eq!(world.delete(token, &path).await.status, 204);
     assert!(matches!(heard.recv().await, Ok(Event::TokenRevoked(revoked)) if revoked.as_str() == id));

@@ -11,12 +11,14 @@ use super::stream::Stream;
 use super::watch::{Changed, until_end};
 use super::wire::{Limits, Wire};
 use crate::authentication::login::Login;
+use crate::events::Event;
 use crate::net::listener::Shutdown;
 use imap_codec::imap_types::response::Code;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
+use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// From connection to log-in.
@@ -42,7 +44,8 @@ pub(super) async fn run(door: Arc<ImapDoor>, tcp: TcpStream, peer: IpAddr, impli
     };
     let deadline = Instant::now() + LOGIN_TIMEOUT.min(door.config.limits.imap_timeout.0);
     // A guest's state is small and gone once it is a user.
-    let Some((mut wire, login)) = Box::pin(welcome(&door, stream, peer, implicit_tls, deadline, &shutdown)).await
+    let Some((mut wire, login, events)) =
+        Box::pin(welcome(&door, stream, peer, implicit_tls, deadline, &shutdown)).await
     else {
         return;
     };
@@ -50,7 +53,6 @@ pub(super) async fn run(door: Arc<ImapDoor>, tcp: TcpStream, peer: IpAddr, impli
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
     let changed = Changed::default();
-    let events = door.events.subscribe(&login.account);
     let mut session = Session::new(&door, &login, &changed);
     let end = tokio::select! {
         biased;
@@ -69,7 +71,7 @@ async fn welcome(
     mut is_tls: bool,
     deadline: Instant,
     shutdown: &Shutdown,
-) -> Option<(Wire, Login)> {
+) -> Option<(Wire, Login, Receiver<Event>)> {
     let mut wire = Wire::new(stream, GUEST);
     let phase = if is_tls { Phase::Guest } else { Phase::Clear };
     let code = capabilities(phase).try_into().ok().map(Code::Capability);
@@ -85,7 +87,7 @@ async fn welcome(
         };
         match step {
             Step::Stay => {}
-            Step::LoggedIn(login) => return Some((wire, login)),
+            Step::LoggedIn(login, events) => return Some((wire, login, events)),
             Step::StartTls => {
                 let (stream, ahead) = wire.into_stream();
                 if ahead > 0 {

@@ -7,6 +7,7 @@ use super::response::{Answer, Phase, bye, capabilities, capability, other};
 use super::session::{End, refused};
 use super::wire::{Input, Wire};
 use crate::authentication::login::{Login, LoginError};
+use crate::events::Event;
 use crate::secret::Secret;
 use imap_codec::AuthenticateDataCodec;
 use imap_codec::decode::Decoder;
@@ -15,6 +16,7 @@ use imap_codec::imap_types::command::{Command, CommandBody};
 use imap_codec::imap_types::response::{Code, CommandContinuationRequest, Data, Response};
 use std::io;
 use std::net::IpAddr;
+use tokio::sync::broadcast::Receiver;
 
 /// Commands that make no sense, before a guest is sent away.
 const MISTAKES: u32 = 10;
@@ -26,8 +28,8 @@ pub(super) enum Step {
     Stay,
     /// Over to TLS: the OK has been said.
     StartTls,
-    /// In.
-    LoggedIn(Login),
+    /// In, hearing what happens in the account.
+    LoggedIn(Login, Receiver<Event>),
     /// Out.
     End(End),
 }
@@ -126,12 +128,18 @@ async fn log_in(door: &ImapDoor, peer: IpAddr, user: &[u8], password: &[u8]) -> 
     let password = Secret::new(lossy(password));
     match door.authenticator.log_in(peer, &lossy(user), &password).await {
         Ok(login) => {
+            let most = door.config.limits.connections_per_account;
+            let Some(events) = door.events.subscribe(&login.account, most) else {
+                tracing::info!(%peer, account = %login.account, "refused: too many sessions of the account");
+                let words = format!("this account has {most} sessions open already: close one");
+                return Ok((Answer::no(words).code(other("LIMIT")), Step::Stay));
+            };
             let answer = Answer::ok("logged in");
             let answer = match capabilities(Phase::User).try_into() {
                 Ok(list) => answer.code(Code::Capability(list)),
                 Err(_) => answer,
             };
-            Ok((answer, Step::LoggedIn(login)))
+            Ok((answer, Step::LoggedIn(login, events)))
         }
         Err(error @ LoginError::Refused) => {
             Ok((Answer::no(error.to_string()).code(other("AUTHENTICATIONFAILED")), Step::Stay))

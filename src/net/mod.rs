@@ -4,6 +4,7 @@
 //! its limit; when the daemon stops, no new connection is taken and those that are open are told.
 
 pub mod client_tls;
+pub mod hourly;
 pub mod listener;
 pub mod ranges;
 pub mod tls;

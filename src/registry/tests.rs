@@ -243,7 +243,7 @@ async fn a_failed_domain_that_is_verified_again_has_a_new_window() {
 async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_hear_of_it() {
     let world = world().await;
     let domain = world.create("acme.test").await;
-    let mut heard = world.events.subscribe(&world.account);
+    let mut heard = world.events.subscribe(&world.account, usize::MAX).unwrap();
     assert!(world.registry.delete(&world.account, &domain.id).await.unwrap());
     assert_eq!(heard.recv().await, Ok(Event::DomainDeleted(domain.id.clone())));
     assert!(!world.registry.delete(&world.account, &domain.id).await.unwrap());

@@ -73,7 +73,15 @@ impl Door for SubmissionDoor {
         let login =
             self.authenticator.log_in(peer.ip(), &user, &password).await.map_err(|e| refused_login(peer, &e))?;
         // Listen first, then look again: a revocation between log-in and listening is not missed.
-        let events = self.events.subscribe(&login.account);
+        let most = self.config.limits.connections_per_account;
+        let Some(events) = self.events.subscribe(&login.account, most) else {
+            tracing::info!(%peer, account = %login.account, "refused: too many sessions of the account");
+            return Err(Reply::new(
+                454,
+                EnhancedCode(4, 7, 0),
+                format!("this account has {most} sessions open already"),
+            ));
+        };
         match self.authenticator.still_holds(&login).await {
             Ok(true) => {}
             Ok(false) => return Err(reply::auth_wrong()),

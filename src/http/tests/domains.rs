@@ -63,7 +63,7 @@ async fn a_domain_is_claimed_shown_listed_changed_and_deleted() {
     let of_inbox = format!("/api/v1/inboxes/{inbox}");
     let default = world.patch(token, &of_inbox, json!({"default_domain_id": made.text("id")})).await;
     assert_eq!(default.text("default_domain_id"), made.text("id"));
-    let mut heard = world.context.events.subscribe(&world.ours.account);
+    let mut heard = world.context.events.subscribe(&world.ours.account, usize::MAX).unwrap();
     assert_eq!(world.delete(token, &path).await.status, 204);
     assert!(matches!(heard.recv().await, Ok(Event::DomainDeleted(id)) if id.as_str() == made.text("id")));
     assert_eq!(world.get(token, &path).await.status, 404);

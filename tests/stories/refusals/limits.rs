@@ -118,6 +118,51 @@ fn connections_in_all() {
 }
 
 #[test]
+fn sessions_of_an_account() {
+    let scene = Scene::with("connections_per_account = 2");
+    let (_one, two) = (scene.user(), scene.sender());
+    let mut guest = scene.guest();
+    let log_in = format!("LOGIN {READER} {}", scene.token);
+    guest.ask(&log_in, "NO [LIMIT]");
+    let mut client = Rude::secure(scene.daemon.submissions, &scene.daemon.ca());
+    client.reply("220 ");
+    client.say("EHLO client.example", "250");
+    client.say(&format!("AUTH PLAIN {}", plain(READER, &scene.token)), "454 4.7.0");
+    scene.logged(&["refused: too many sessions of the account", &scene.account]);
+    // Another account is not touched, and a place that is given back is free.
+    let (_, _, token) = scene.daemon.account("second");
+    scene.guest().ask(&format!("LOGIN second {token}"), "OK");
+    two.hang_up();
+    // Who has just left may still be counted.
+    while !scene.guest().ask(&log_in, "x ").last().unwrap().starts_with("x OK") {}
+    scene.ends_with(0);
+}
+
+#[test]
+fn messages_and_recipients_that_an_address_hands_in_at_the_mx() {
+    let scene = Scene::with("mx_messages_per_hour = 2\nmx_recipients_per_hour = 3");
+    let mut client = Rude::connect(scene.daemon.mx);
+    client.reply("220 ");
+    client.say("EHLO client.example", "250");
+    let mut hand_in = |recipients: usize, reply: &str| {
+        client.say("MAIL FROM:<zoe@elsewhere.example>", "250");
+        for n in 0..recipients {
+            client.say(&format!("RCPT TO:<reader+{n}@inboxlayer.dev>"), "250");
+        }
+        client.say("DATA", "354");
+        client.send(message(10));
+        client.reply(reply);
+    };
+    hand_in(2, "250 2.0.0");
+    hand_in(2, "450 4.7.1");
+    hand_in(1, "250 2.0.0");
+    hand_in(1, "450 4.7.1");
+    scene.logged(&["mail refused", "limited", "recipients"]);
+    scene.logged(&["refused", "mx", "450 4.7.1", "2 messages"]);
+    scene.ends_with(2);
+}
+
+#[test]
 fn failed_log_ins_are_counted_over_all_doors_and_the_owner_stays_in() {
     let scene = Scene::with("failed_logins = 3");
     // Whoever has just been let in from here stays welcome.
