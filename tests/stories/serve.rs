@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -173,9 +174,22 @@ pub fn certificate(folder: &Path) {
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
 }
 
-/// An address where nobody listens.
+/// An address where nobody listens, and that no other story gets. Below the ports that the system gives to connections going
+/// out, so that none of those takes it before the daemon does, or while it is down.
 pub fn free_address() -> SocketAddr {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap()
+    const FIRST: u32 = 10_000;
+    const MANY: u32 = 10_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Another run at the same time begins elsewhere.
+    let start = std::process::id().wrapping_mul(500);
+    for _ in 0..MANY {
+        let next = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % MANY;
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(FIRST + next).unwrap()));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
+    panic!("no port is free between {FIRST} and {}", FIRST + MANY);
 }
 
 /// A relay that takes everything and remembers each subject with how often it came.
