@@ -1,7 +1,7 @@
 //! What goes wrong with the CNAME records of the DKIM tokens.
 
 use super::dns::Dns;
-use super::world::Claim;
+use super::world::{Claim, MX};
 
 #[test]
 fn missing() {
@@ -36,6 +36,35 @@ fn proxied() {
     let zone = claim.zone().without(&name, "CNAME").with(&name, "A", "192.0.2.7").with(&name, "AAAA", "2001:db8::7");
     let seen = claim.check_with(&zone);
     seen.record("dkim").is("mismatch", "proxied").observed(&["192.0.2.7", "2001:db8::7"]).fix("proxy off");
+}
+
+#[test]
+fn wrong_value() {
+    let claim = Claim::new("wrong-value.test");
+    let name = claim.dkim(0);
+    // What another mail service had asked for.
+    let zone = claim.zone().without(&name, "CNAME").with(&name, "CNAME", "s1.domainkey.elsewhere.test.");
+    let seen = claim.check_with(&zone);
+    let record = seen.record("dkim");
+    record.is("mismatch", "wrong_value").observed(&["s1.domainkey.elsewhere.test"]);
+    let value = claim.target(0);
+    let change = format!("Change the value of the CNAME record at {name} to {}.", value.trim_end_matches('.'));
+    record.says("s1.domainkey.elsewhere.test").fix(&change);
+}
+
+#[test]
+fn target_suffixed() {
+    let claim = Claim::new("target-suffixed.test");
+    let name = claim.dkim(0);
+    // The value was typed without the dot at its end, and the panel took it for a name inside the zone.
+    let host = format!("{MX}.{}", claim.name);
+    let inside = format!("{}{}", claim.target(0), claim.name);
+    let zone = claim.zone().without(&name, "CNAME").with(&name, "CNAME", &format!("{inside}."));
+    let zone = zone.without(&claim.name, "MX").with(&claim.name, "MX", &format!("10 {host}."));
+    let seen = claim.check_with(&zone);
+    let record = seen.record("dkim");
+    record.is("mismatch", "target_suffixed").observed(&[&inside]).says(&inside).fix(&claim.target(0));
+    seen.record("mx").is("mismatch", "target_suffixed").observed(&[&format!("10 {host}")]).fix(&format!("{MX}."));
 }
 
 #[test]

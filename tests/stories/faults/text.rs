@@ -80,6 +80,29 @@ fn spf_syntax() {
 }
 
 #[test]
+fn spf_broken_include() {
+    // What is wrong with the record that is included, and how that is said.
+    let faults: [(&str, &[&str], &str); 5] = [
+        ("nothing", &[], "has no SPF record"),
+        ("other", &["not SPF"], "has no SPF record"),
+        ("two", &[SPF, "v=spf1 -all"], "more than one SPF record"),
+        ("odd", &["v=spf1 ip4:192.0.2.300 -all"], "ip4:192.0.2.300"),
+        ("ring", &["v=spf1 include:inner.spf-ring.test -all"], "leads back to itself"),
+    ];
+    for (label, included, what) in faults {
+        let name = format!("spf-{label}.test");
+        let claim = Claim::new(&name);
+        let (inner, term) = (format!("inner.{name}"), format!("include:inner.{name}"));
+        let own = format!("v=spf1 include:spf.inboxlayer.dev {term} ~all");
+        let zone = claim.zone().without(&name, "TXT").with_text(&name, &own);
+        let seen = claim.check_with(&included.iter().fold(zone, |zone, text| zone.with_text(&inner, text)));
+        let spf = seen.record("spf");
+        spf.is("mismatch", "spf_broken_include").observed(&[&own]).says(what).says(&term);
+        spf.fix(&format!("Take \"{term}\" out of the TXT record at {name}"));
+    }
+}
+
+#[test]
 fn dmarc_multiple() {
     let seen = with_dmarc("dmarc-multiple.test", &["v=DMARC1; p=none;", "v=DMARC1; p=reject;"]);
     seen.record("dmarc").is("mismatch", "dmarc_multiple");
@@ -94,4 +117,15 @@ fn dmarc_invalid() {
 #[test]
 fn a_stricter_dmarc_policy_than_asked_for_is_right() {
     with_dmarc("dmarc-strict.test", &["v=DMARC1; p=reject; sp=reject"]).record("dmarc").is_right();
+}
+
+#[test]
+fn dmarc_weaker() {
+    let weak = "v=DMARC1; p=none; rua=mailto:reports@outside.test";
+    let seen = with_dmarc("dmarc-weaker.test", &[weak]);
+    // The rest of the record stays.
+    let fix = "to: v=DMARC1; p=quarantine; rua=mailto:reports@outside.test;";
+    seen.record("dmarc").is("mismatch", "dmarc_weaker").observed(&[weak]).says("weaker").fix(fix);
+    // DMARC is only recommended.
+    assert_eq!(seen.status(), "verified");
 }

@@ -12,6 +12,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The customers' SPF record, whose include is served here.
 pub const SPF: &str = "v=spf1 include:spf.inboxlayer.dev ~all";
+/// The DMARC record that is asked for: a policy that another can be weaker than, and stricter.
+pub const DMARC: &str = "v=DMARC1; p=quarantine;";
 /// Where mail should go.
 pub const MX: &str = "smtp.inboxlayer.dev";
 
@@ -33,7 +35,7 @@ fn world() -> &'static World {
             format!("resolvers = [\"{}\"]\nallow_networks = [\"127.0.0.0/8\"]\ntimeout = \"3s\"", dns.resolver());
         // The only checks are those that the tests ask for.
         let more = format!(
-            "[platform]\nallow_special_use = [\"test\"]\n[dkim]\nzone = \"{KEYS}\"\n[records]\nspf = \"{SPF}\"\n\
+            "[platform]\nallow_special_use = [\"test\"]\n[dkim]\nzone = \"{KEYS}\"\n[records]\nspf = \"{SPF}\"\ndmarc = \"{DMARC}\"\n\
              [verification]\nfirst_pause = \"1h\"\nlongest_pause = \"1h\"\n"
         );
         let nobody = (std::net::Ipv4Addr::LOCALHOST, 9).into();
@@ -106,7 +108,7 @@ impl Claim {
         let zone = (0..3).fold(Zone::default(), |zone, n| zone.with(&self.dkim(n), "CNAME", &self.target(n)));
         zone.with(&self.name, "MX", &format!("10 {MX}."))
             .with_text(&self.name, SPF)
-            .with_text(&format!("_dmarc.{}", self.name), "v=DMARC1; p=none;")
+            .with_text(&format!("_dmarc.{}", self.name), DMARC)
     }
 
     /// Serves the zone from both name servers, and delegates it to them.
