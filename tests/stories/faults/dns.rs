@@ -4,12 +4,14 @@
 //!
 //! Delegations carry no port, so all of them listen at port 53: as root, or where the system lets everybody.
 
-use std::collections::{BTreeMap, BTreeSet};
+use super::knot::{Knot, until};
+use super::relay::{Asked, Log, stand_before};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
 
 /// The zone of the DKIM keys, kept as an operator would who prints it for his own name servers.
 pub const KEYS: &str = "dkim.inboxlayer.dev";
@@ -38,6 +40,25 @@ impl Network {
 
     fn host(&self, host: u8) -> Ipv4Addr {
         Ipv4Addr::new(127, 53, self.third, host)
+    }
+
+    /// The addresses that a server has in the DNS.
+    fn addresses(&self, host: u8) -> Vec<IpAddr> {
+        match host {
+            Dns::SIX => vec![Ipv6Addr::LOCALHOST.into()],
+            Dns::BOTH => vec![self.host(Dns::FIRST).into(), Ipv6Addr::LOCALHOST.into()],
+            host => vec![self.host(host).into()],
+        }
+    }
+
+    /// The NS record of a server of a zone, and the records of its addresses.
+    fn name_server(&self, zone: &str, host: u8) -> String {
+        let mut text = format!("{zone}. NS ns{host}.{zone}.\n");
+        for address in self.addresses(host) {
+            let record_type = if address.is_ipv4() { "A" } else { "AAAA" };
+            writeln!(text, "ns{host}.{zone}. {record_type} {address}").unwrap();
+        }
+        text
     }
 }
 
@@ -83,83 +104,16 @@ pub struct Delegation {
     pub ds: Option<String>,
 }
 
-/// One knot.
-struct Knot {
-    address: Ipv4Addr,
-    folder: PathBuf,
-    zones: BTreeMap<String, String>,
-    signed: BTreeSet<String>,
-    child: Option<Child>,
-}
-
-impl Knot {
-    fn new(folder: &Path, address: Ipv4Addr) -> Self {
-        let folder = folder.join(format!("knot-{}", address.octets()[3]));
-        for part in ["run", "db", "zones"] {
-            std::fs::create_dir_all(folder.join(part)).unwrap();
-        }
-        Self { address, folder, zones: BTreeMap::new(), signed: BTreeSet::new(), child: None }
-    }
-
-    fn write(&self) {
-        let folder = self.folder.display();
-        let mut text = format!(
-            "server:\n  rundir: {folder}/run\n  listen: {}@53\n  udp-workers: 1\n  tcp-workers: 1\n  background-workers: 1\n\
-             log:\n- target: stderr\n  any: info\n\
-             database:\n  storage: {folder}/db\n\
-             policy:\n- id: signed\n  single-type-signing: on\n\
-             template:\n- id: default\n  storage: {folder}/zones\n  zonefile-sync: -1\n  \
-             zonefile-load: difference-no-serial\n  journal-content: all\n  serial-policy: unixtime\nzone:\n",
-            self.address
-        );
-        for (zone, records) in &self.zones {
-            let file = format!("{}zone", if zone == "." { "root." } else { zone });
-            std::fs::write(self.folder.join("zones").join(&file), records).unwrap();
-            writeln!(text, "- domain: {zone}\n  file: {file}").unwrap();
-            if self.signed.contains(zone) {
-                text += "  dnssec-signing: on\n  dnssec-policy: signed\n";
-            }
-        }
-        std::fs::write(self.config(), text).unwrap();
-    }
-
-    fn config(&self) -> PathBuf {
-        self.folder.join("knot.conf")
-    }
-
-    fn start(&mut self) {
-        self.write();
-        let log = std::fs::File::create(self.folder.join("log")).unwrap();
-        let mut command = Command::new("knotd");
-        command.arg("-c").arg(self.config()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-        self.child = Some(command.spawn().unwrap_or_else(|e| panic!("knotd: {e}; tests/run installs it")));
-        until("knotd takes commands", &self.folder.join("log"), || self.control(&["status"]).is_some());
-    }
-
-    fn control(&self, arguments: &[&str]) -> Option<String> {
-        let output = Command::new("knotc").arg("-c").arg(self.config()).arg("-b").args(arguments).output().unwrap();
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
-
-    /// Serves a zone from now on, or its new content.
-    fn serve(&mut self, zone: &str, records: String) {
-        let zone = format!("{}.", zone.trim_end_matches('.'));
-        self.zones.insert(zone.clone(), records);
-        self.write();
-        let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        // Only the second of them waits until the zone is there, and signed.
-        for command in [&["reload"][..], &["zone-reload", &zone]] {
-            assert!(self.control(command).is_some(), "knot does not {command:?}:\n{}", log());
-        }
-    }
-
-    /// The digest of the key that signs a zone, as its parent publishes it.
-    fn ds(&self, zone: &str) -> String {
-        let output = Command::new("keymgr").arg("-c").arg(self.config()).args([zone, "ds"]).output().unwrap();
-        let text = String::from_utf8(output.stdout).unwrap();
-        let line = text.lines().next().unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&output.stderr)));
-        line.split_once(" DS ").expect("a DS record").1.to_owned()
-    }
+/// How the servers are reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paths {
+    /// By IPv4.
+    Plain,
+    /// By IPv4, with a relay before each of them, which sees all that is asked.
+    Relayed,
+    /// By IPv4; the resolver and one server more by IPv6, at the one address that the loopback has. Runs of these tests
+    /// take turns there.
+    Six,
 }
 
 /// All of them, running.
@@ -168,8 +122,12 @@ pub struct Dns {
     parent: Knot,
     customers: Vec<Knot>,
     resolver: Child,
+    resolver_at: SocketAddr,
     delegations: BTreeMap<String, Delegation>,
     keys: BTreeMap<String, String>,
+    log: Option<Log>,
+    /// Held while the IPv6 address is ours.
+    _turn: Option<File>,
 }
 
 impl Dns {
@@ -181,30 +139,57 @@ impl Dns {
     pub const SECOND: u8 = 3;
     /// Another provider's, where single names are delegated to.
     pub const ELSEWHERE: u8 = 4;
-    /// Nobody listens there.
+    /// A server that has an IPv6 address and no other.
+    pub const SIX: u8 = 6;
+    /// A name server that is [`Dns::FIRST`] by IPv4 and [`Dns::SIX`] by IPv6.
+    pub const BOTH: u8 = 46;
+    /// Nobody listens there, unless a test does.
     pub const NOBODY: u8 = 99;
     const RESOLVER: u8 = 53;
 
     /// Starts everything in a folder.
-    pub fn start(folder: &Path) -> Self {
+    pub fn start(folder: &Path, paths: Paths) -> Self {
         let network = Network::take();
-        let mut parent = Knot::new(folder, network.host(Self::PARENT));
+        let port = if paths == Paths::Relayed { 5300 } else { 53 };
+        let at = |host: u8| SocketAddr::from((network.host(host), port));
+        let hosts = [Self::PARENT, Self::FIRST, Self::SECOND, Self::ELSEWHERE, Self::RESOLVER];
+        let log = (paths == Paths::Relayed).then(Log::default);
+        if let Some(log) = &log {
+            hosts.iter().for_each(|host| stand_before(at(*host), (network.host(*host), 53).into(), true, log));
+        }
+        let mut parent = Knot::new(folder, at(Self::PARENT));
         let mut customers: Vec<Knot> =
-            [Self::FIRST, Self::SECOND, Self::ELSEWHERE].map(|host| Knot::new(folder, network.host(host))).into();
+            [Self::FIRST, Self::SECOND, Self::ELSEWHERE].map(|host| Knot::new(folder, at(host))).into();
+        let turn = (paths == Paths::Six).then(turn_at_six);
+        if turn.is_some() {
+            customers.push(Knot::new(folder, (Ipv6Addr::LOCALHOST, 53).into()));
+        }
         customers.iter_mut().for_each(Knot::start);
         parent.signed.insert("test.".into());
         for (zone, text) in parent_zones(&network, &BTreeMap::new(), &BTreeMap::new()) {
             parent.zones.insert(zone, text);
         }
         parent.start();
-        let resolver = resolver(folder, &network, &parent.ds("test."));
+        let resolver_at = match paths {
+            Paths::Plain | Paths::Relayed => (network.host(Self::RESOLVER), 53).into(),
+            Paths::Six => (Ipv6Addr::LOCALHOST, free_port_at_six()).into(),
+        };
+        let listen = if paths == Paths::Relayed { at(Self::RESOLVER) } else { resolver_at };
+        let resolver = resolver(folder, &network, listen, &parent.ds("test."));
         let (delegations, keys) = (BTreeMap::new(), BTreeMap::new());
-        Self { network, parent, customers, resolver, delegations, keys }
+        Self { network, parent, customers, resolver, resolver_at, delegations, keys, log, _turn: turn }
     }
 
     /// The validating resolver.
     pub fn resolver(&self) -> SocketAddr {
-        (self.network.host(Self::RESOLVER), 53).into()
+        self.resolver_at
+    }
+
+    /// What others than the resolver have asked, of it and of all servers, where relays stand before them.
+    pub fn asked(&self) -> Vec<Asked> {
+        let resolver = IpAddr::from(self.host(Self::RESOLVER));
+        let log = self.log.as_ref().expect("relays").lock().unwrap();
+        log.iter().filter(|asked| asked.by != resolver).cloned().collect()
     }
 
     /// The address of a server here.
@@ -214,8 +199,8 @@ impl Dns {
 
     /// The processes, which must end with the tests.
     pub fn processes(&self) -> Vec<u32> {
-        let knots = self.customers.iter().chain([&self.parent]).filter_map(|knot| knot.child.as_ref());
-        knots.chain([&self.resolver]).map(Child::id).collect()
+        let knots = self.customers.iter().chain([&self.parent]).filter_map(Knot::process);
+        knots.chain([self.resolver.id()]).collect()
     }
 
     /// Serves a zone from the servers named.
@@ -259,8 +244,8 @@ impl Dns {
 
     /// Asks the resolver, so that it keeps the answer.
     pub fn remember(&self, name: &str, record_type: &str) -> String {
-        let server = format!("@{}", self.network.host(Self::RESOLVER));
-        let output = Command::new("dig").args([&server, "+short", name, record_type]).output().unwrap();
+        let (server, port) = (format!("@{}", self.resolver_at.ip()), self.resolver_at.port().to_string());
+        let output = Command::new("dig").args([&server, "-p", &port, "+short", name, record_type]).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     }
@@ -274,16 +259,15 @@ impl Dns {
     }
 
     fn knot(&mut self, host: u8) -> &mut Knot {
-        let address = self.network.host(host);
-        self.customers.iter_mut().find(|knot| knot.address == address).expect("a server of customers")
+        let addresses = self.network.addresses(host);
+        self.customers.iter_mut().find(|knot| addresses == [knot.address.ip()]).expect("a server of customers")
     }
 
     fn text(&self, name: &str, servers: &[u8], zone: &Zone) -> String {
         let mut text =
             format!("$TTL 300\n{name}. SOA ns{}.{name}. hostmaster.{name}. 1 3600 600 86400 60\n", servers[0]);
         for host in servers {
-            let address = self.network.host(*host);
-            writeln!(text, "{name}. NS ns{host}.{name}.\nns{host}.{name}. A {address}").unwrap();
+            text += &self.network.name_server(name, *host);
         }
         for (owner, record_type, data) in &zone.0 {
             writeln!(text, "{owner}. {record_type} {data}").unwrap();
@@ -307,8 +291,7 @@ fn parent_zones(
     let mut test = head("test.") + &glue;
     for (name, Delegation { servers, ds }) in delegations {
         for host in servers {
-            let address = network.host(*host);
-            writeln!(test, "{name}. NS ns{host}.{name}.\nns{host}.{name}. A {address}").unwrap();
+            test += &network.name_server(name, *host);
         }
         if let Some(ds) = ds {
             writeln!(test, "{name}. DS {ds}").unwrap();
@@ -322,15 +305,34 @@ fn parent_zones(
     [(".".into(), root), ("test.".into(), test), ("inboxlayer.dev.".into(), ours)]
 }
 
-fn resolver(folder: &Path, network: &Network, anchor: &str) -> Child {
+/// Waits until no other run of these tests has the IPv6 address, and takes it.
+fn turn_at_six() -> File {
+    let path = std::env::temp_dir().join("inboxlayer-stories-at-six");
+    let turn = File::options().create(true).append(true).open(&path).unwrap();
+    turn.lock().unwrap();
+    // A run that was killed may not have tidied up yet.
+    until("::1 can be used at port 53: the loopback needs IPv6, and nothing else may listen there", &path, || {
+        UdpSocket::bind((Ipv6Addr::LOCALHOST, 53)).is_ok()
+    });
+    turn
+}
+
+fn free_port_at_six() -> u16 {
+    UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn resolver(folder: &Path, network: &Network, listen: SocketAddr, anchor: &str) -> Child {
     let (parent, address) = (network.host(Dns::PARENT), network.host(Dns::RESOLVER));
+    let (at, port) = (listen.ip(), listen.port());
+    let six = if at.is_ipv6() { "do-ip6: yes\n  outgoing-interface: ::1" } else { "do-ip6: no" };
     let hints = folder.join("hints");
     std::fs::write(&hints, format!(". 3600 NS ns.nic.test.\nns.nic.test. 3600 A {parent}\n")).unwrap();
     // A zone that has just been made must not be denied on the strength of an older proof; and `test` is not served
     // here (RFC 6761 §6.2) but asked for.
     let text = format!(
         "server:\n  directory: \"{folder}\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  use-syslog: no\n  \
-         verbosity: 1\n  num-threads: 1\n  interface: {address}\n  access-control: 127.0.0.0/8 allow\n  do-ip6: no\n  \
+         verbosity: 1\n  num-threads: 1\n  interface: {at}@{port}\n  outgoing-interface: {address}\n  {six}\n  \
+         access-control: 127.0.0.0/8 allow\n  access-control: ::1/128 allow\n  \
          do-not-query-localhost: no\n  root-hints: \"{hints}\"\n  module-config: \"validator iterator\"\n  \
          trust-anchor: \"test. DS {anchor}\"\n  aggressive-nsec: no\n  local-zone: \"test.\" nodefault\n\
          remote-control:\n  control-enable: no\n",
@@ -345,18 +347,10 @@ fn resolver(folder: &Path, network: &Network, anchor: &str) -> Child {
     command.arg("-d").arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
     let child = command.spawn().unwrap_or_else(|e| panic!("unbound: {e}; tests/run installs it"));
     until("unbound answers", &log_file, || {
-        let server = format!("@{}", IpAddr::from(address));
-        let output = Command::new("dig").args([&server, "+short", "+time=1", "+tries=1", "test.", "SOA"]).output();
+        let (server, port) = (format!("@{at}"), port.to_string());
+        let output =
+            Command::new("dig").args([&server, "-p", &port, "+short", "+time=1", "+tries=1", "test.", "SOA"]).output();
         output.unwrap_or_else(|e| panic!("dig: {e}; tests/run installs it")).stdout.starts_with(b"ns.nic.test.")
     });
     child
-}
-
-fn until(what: &str, log: &Path, done: impl Fn() -> bool) {
-    let began = Instant::now();
-    while !done() {
-        let log = || std::fs::read_to_string(log).unwrap_or_default();
-        assert!(began.elapsed() < Duration::from_secs(60), "{what}: not yet\n{}", log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }

@@ -3,7 +3,10 @@
 
 mod dkim;
 mod dns;
+mod knot;
 mod mail;
+mod paths;
+mod relay;
 mod servers;
 mod text;
 mod world;

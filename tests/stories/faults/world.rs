@@ -1,6 +1,6 @@
 //! One DNS and one daemon for all fault tests of a run, and a claim for each of them.
 
-use super::dns::{Dns, KEYS, Zone};
+use super::dns::{Dns, KEYS, Paths, Zone};
 use crate::rest::Rest;
 use crate::serve::Serve;
 use reqwest::Method;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use std::io::PipeWriter;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The customers' SPF record, whose include is served here.
 pub const SPF: &str = "v=spf1 include:spf.inboxlayer.dev ~all";
@@ -17,45 +17,73 @@ pub const DMARC: &str = "v=DMARC1; p=quarantine;";
 /// Where mail should go.
 pub const MX: &str = "smtp.inboxlayer.dev";
 
-struct World {
+/// A DNS, and a daemon that looks at it.
+pub struct World {
+    /// Goes before the DNS does: a server must have ended before its address is another's.
+    _guard: Guard,
     dns: Mutex<Dns>,
     http: String,
     token: String,
-    /// The end of this pipe is what the processes outlive us by.
-    _guard: (PipeWriter, Child),
-    _daemon: Serve,
+    daemon: Serve,
 }
 
-fn world() -> &'static World {
-    static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| {
+/// The one that most tests share: starting it takes longer than all their checks.
+fn world() -> Arc<World> {
+    static WORLD: OnceLock<Arc<World>> = OnceLock::new();
+    Arc::clone(WORLD.get_or_init(|| Arc::new(World::start(Paths::Plain, "timeout = \"3s\""))))
+}
+
+impl World {
+    /// Starts a DNS, and a daemon with this beside under `[dns]`.
+    pub fn start(paths: Paths, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
-        let dns = Dns::start(&folder);
-        let resolvers =
-            format!("resolvers = [\"{}\"]\nallow_networks = [\"127.0.0.0/8\"]\ntimeout = \"3s\"", dns.resolver());
+        let dns = Dns::start(&folder, paths);
+        let config =
+            format!("resolvers = [\"{}\"]\nallow_networks = [\"127.0.0.0/8\", \"::1/128\"]\n{more}", dns.resolver());
         // The only checks are those that the tests ask for.
-        let more = format!(
-            "[platform]\nallow_special_use = [\"test\"]\n[dkim]\nzone = \"{KEYS}\"\n[records]\nspf = \"{SPF}\"\ndmarc = \"{DMARC}\"\n\
+        let records = format!(
+            "[platform]\nallow_special_use = [\"test\"]\n[dkim]\nzone = \"{KEYS}\"\n\
+             [records]\nspf = \"{SPF}\"\ndmarc = \"{DMARC}\"\n\
              [verification]\nfirst_pause = \"1h\"\nlongest_pause = \"1h\"\n"
         );
         let nobody = (std::net::Ipv4Addr::LOCALHOST, 9).into();
-        let daemon = Serve::start_with_dns(nobody, &resolvers, &more);
+        let daemon = Serve::start_with_dns(nobody, &config, &records);
         let (_, _, token) = daemon.account("faults");
         let processes = dns.processes().into_iter().chain(daemon.process()).collect::<Vec<_>>();
-        let guard = end_with_us(&processes, &[&folder, daemon.config().parent().unwrap()]);
+        let guard = Guard::new(&processes, &[&folder, daemon.config().parent().unwrap()]);
         let http = format!("http://{}", daemon.http);
-        World { dns: Mutex::new(dns), http, token, _guard: guard, _daemon: daemon }
-    })
+        World { _guard: guard, dns: Mutex::new(dns), http, token, daemon }
+    }
+
+    /// What the daemon has logged.
+    pub fn log(&self) -> String {
+        self.daemon.log()
+    }
 }
 
-/// What a static holds is never dropped: a shell waits for the end of this process, however it comes, and tidies up.
-fn end_with_us(processes: &[u32], folders: &[&Path]) -> (PipeWriter, Child) {
-    let (reader, writer) = std::io::pipe().unwrap();
-    let pids = processes.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-    let mut shell = Command::new("sh");
-    shell.arg("-c").arg(format!("cat >/dev/null; kill -9 {pids}; rm -rf \"$@\"")).arg("sh").args(folders);
-    let shell = shell.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    (writer, shell)
+/// Ends processes and removes folders when it goes, or with the process that has it: what a static holds is never
+/// dropped, so that a shell waits for the end of a pipe, however it comes, and tidies up.
+struct Guard {
+    pipe: Option<PipeWriter>,
+    shell: Child,
+}
+
+impl Guard {
+    fn new(processes: &[u32], folders: &[&Path]) -> Self {
+        let (reader, writer) = std::io::pipe().unwrap();
+        let pids = processes.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+        let mut shell = Command::new("sh");
+        shell.arg("-c").arg(format!("cat >/dev/null; kill -9 {pids}; rm -rf \"$@\"")).arg("sh").args(folders);
+        let shell = shell.stdin(reader).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        Self { pipe: Some(writer), shell }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.pipe.take());
+        let _ = self.shell.wait();
+    }
 }
 
 /// A claim of a domain under `test`, and the zone its owner has made for it.
@@ -64,28 +92,38 @@ pub struct Claim {
     pub id: String,
     pub tokens: Vec<String>,
     api: Rest,
+    world: Arc<World>,
 }
 
 impl Claim {
     /// Claims a name. Nothing is published yet but our keys.
     pub fn new(name: &str) -> Self {
-        let claim = Self::without_keys(name);
+        Self::within(&world(), name)
+    }
+
+    /// The same, in a world of a test's own.
+    pub fn within(world: &Arc<World>, name: &str) -> Self {
+        let claim = Self::bare(world, name);
         claim.dns().publish_keys(&claim.tokens);
         claim
     }
 
     /// Claims a name, and there are no keys for it.
     pub fn without_keys(name: &str) -> Self {
-        let api = Rest::new(&world().http, &world().token);
+        Self::bare(&world(), name)
+    }
+
+    fn bare(world: &Arc<World>, name: &str) -> Self {
+        let (api, world) = (Rest::new(&world.http, &world.token), Arc::clone(world));
         let made = api.post("/api/v1/custom_domains", json!({"domain": name})).expect(201);
         let tokens = made.body["dkim_tokens"].as_array().unwrap().iter().map(|t| t.as_str().unwrap().to_owned());
-        Self { name: name.to_owned(), id: made.at("/id").to_owned(), tokens: tokens.collect(), api }
+        Self { name: name.to_owned(), id: made.at("/id").to_owned(), tokens: tokens.collect(), api, world }
     }
 
     /// The DNS, while no other test changes it.
-    pub fn dns(&self) -> MutexGuard<'static, Dns> {
+    pub fn dns(&self) -> MutexGuard<'_, Dns> {
         // A test that failed has not broken it.
-        world().dns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.world.dns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The address of a server.
@@ -109,6 +147,12 @@ impl Claim {
         zone.with(&self.name, "MX", &format!("10 {MX}."))
             .with_text(&self.name, SPF)
             .with_text(&format!("_dmarc.{}", self.name), DMARC)
+    }
+
+    /// Changes it.
+    pub fn patch(&self, change: Value) -> Seen {
+        let path = format!("/api/v1/custom_domains/{}", self.id);
+        Seen(self.api.call(Method::PATCH, &path, Some(change), &[]).expect(200).body)
     }
 
     /// Serves the zone from both name servers, and delegates it to them.
@@ -165,7 +209,7 @@ impl Seen {
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a>(pub &'a Value);
 
-impl Record<'_> {
+impl<'a> Record<'a> {
     /// It has this status and this fault; for what else must be so.
     #[track_caller]
     pub fn is(&self, status: &str, code: &str) -> &Self {
@@ -206,5 +250,12 @@ impl Record<'_> {
         wanted.sort_unstable();
         assert_eq!(seen, wanted, "{:#}", self.0);
         self
+    }
+
+    /// Who said what of it: the server, its name where it is one of the zone's, and the kind of answer.
+    pub fn who_said(&self) -> Vec<(&'a str, &'a str, &'a str)> {
+        let text = |said: &'a Value, field: &str| said[field].as_str().unwrap_or_default();
+        let evidence = self.0["evidence"].as_array().unwrap().iter();
+        evidence.map(|said| (text(said, "server"), text(said, "name"), text(said, "answer"))).collect()
     }
 }

@@ -1,0 +1,99 @@
+//! By which ways the servers are asked: IPv4 and IPv6, UDP and TCP, and nothing twice.
+
+use super::dns::{Dns, KEYS, Paths, Zone};
+use super::knot::until;
+use super::relay::Asked;
+use super::world::{Claim, MX, SPF, World};
+use serde_json::json;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+#[test]
+fn by_ipv6_servers_are_asked_as_well() {
+    let world = Arc::new(World::start(Paths::Six, ""));
+    // A zone whose only name server has no IPv4 address; and the one resolver is at an IPv6 address too.
+    let claim = Claim::within(&world, "only-six.test");
+    let resolver = claim.dns().resolver().to_string();
+    assert!(resolver.starts_with("[::1]:"), "{resolver}");
+    {
+        let mut dns = claim.dns();
+        dns.serve(&claim.name, &[Dns::SIX], &claim.zone());
+        dns.delegate(&claim.name, &[Dns::SIX], None);
+    }
+    let seen = claim.check();
+    assert_eq!(seen.status(), "verified", "{:#}", seen.0);
+    let record = seen.record("mx");
+    record.is_right();
+    assert_eq!(record.who_said(), [("[::1]:53", "ns6.only-six.test", "found"), (&*resolver, "", "found")]);
+
+    // A name server with addresses of both families is asked at both, and they may differ.
+    let claim = Claim::within(&world, "both-families.test");
+    let four = format!("{}:53", claim.host(Dns::FIRST));
+    {
+        let (mut dns, old) = (claim.dns(), claim.zone().without(&claim.dkim(0), "CNAME"));
+        dns.serve_alone(&claim.name, Dns::FIRST, &[Dns::BOTH], &claim.zone());
+        dns.serve_alone(&claim.name, Dns::SIX, &[Dns::BOTH], &old);
+        dns.delegate(&claim.name, &[Dns::BOTH], None);
+    }
+    let seen = claim.check();
+    let name = "ns46.both-families.test";
+    assert_eq!(seen.record("mx").who_said()[..2], [(&*four, name, "found"), ("[::1]:53", name, "found")]);
+    let record = seen.record("dkim");
+    record.is("unknown", "servers_disagree").says(&format!("{name} (::1) has none"));
+    assert_eq!(seen.status(), "pending");
+}
+
+#[test]
+fn nothing_is_asked_twice_in_a_check() {
+    // Not so short that a packet would be sent again.
+    let world = Arc::new(World::start(Paths::Relayed, "timeout = \"20s\""));
+    // The daemon's look at its own records is over.
+    until("the self-check", Path::new(""), || world.log().contains("self-check: "));
+    let claim = Claim::within(&world, "asked-once.test");
+    let name = &claim.name;
+    claim.patch(json!({"return_path": "bounce"}));
+    // A record that is missing and one that is an address, to be explained; SPF with look-ups of every kind; keys that are
+    // delegated elsewhere; and a return path.
+    let spf = format!("v=spf1 a mx a:nowhere.{name} include:more.{name} include:spf.inboxlayer.dev ~all");
+    let zone = claim.zone().without(&claim.dkim(0), "CNAME").without(&claim.dkim(1), "CNAME");
+    let zone = zone.with(&claim.dkim(1), "A", "192.0.2.7").without(name, "TXT").with_text(name, &spf);
+    let zone = zone.with_text(&format!("more.{name}"), "v=spf1 mx include:spf.inboxlayer.dev -all");
+    let bounce = format!("bounce.{name}");
+    let zone = zone.with(&bounce, "MX", &format!("10 {MX}.")).with_text(&bounce, SPF);
+    let inner = format!("_domainkey.{name}");
+    let (keys, mut outer): (Vec<_>, Vec<_>) = zone.0.into_iter().partition(|(name, ..)| name.ends_with(&inner));
+    outer.push((inner.clone(), "NS".into(), format!("ns4.{inner}.")));
+    outer.push((format!("ns4.{inner}"), "A".into(), claim.host(Dns::ELSEWHERE)));
+    claim.publish(&Zone(outer));
+    claim.dns().serve(&inner, &[Dns::ELSEWHERE], &Zone(keys));
+
+    let before = claim.dns().asked().len();
+    let seen = claim.check();
+    assert_eq!(seen.records("return_path").filter(|record| record.0["status"] == "valid").count(), 2, "{:#}", seen.0);
+    seen.records("dkim").nth(2).unwrap().is_right();
+    let asked = claim.dns().asked().split_off(before);
+    // A packet that is sent once more is no other question.
+    let mut ids: BTreeMap<Question, BTreeSet<u16>> = BTreeMap::new();
+    let resolver = claim.dns().resolver();
+    for Asked { server, tcp, name, record_type, flags, id, .. } in asked {
+        // There the rotation looks for keys too, whenever it likes.
+        if server == resolver && name.ends_with(&format!("{KEYS}.")) {
+            continue;
+        }
+        ids.entry((server, tcp, name, record_type, flags)).or_default().insert(id);
+    }
+    let twice: Vec<_> = ids.iter().filter(|(_, ids)| ids.len() > 1).collect();
+    assert!(twice.is_empty(), "{twice:#?}");
+    // All servers were asked, and the questions are those of a whole check.
+    let servers: BTreeSet<SocketAddr> = ids.keys().map(|(server, ..)| *server).collect();
+    assert_eq!(servers.len(), 5, "{servers:?}");
+    for (name, record_type) in [(&bounce, "MX"), (&bounce, "TXT"), (&claim.dkim(0), "CNAME"), (&claim.dkim(1), "AAAA")]
+    {
+        let found = ids.keys().filter(|(_, _, n, t, _)| (n.trim_end_matches('.'), &**t) == (name, record_type));
+        assert!(found.count() >= 2, "{name} {record_type} of {ids:#?}");
+    }
+}
+
+type Question = (SocketAddr, bool, String, String, Vec<&'static str>);
