@@ -1,47 +1,94 @@
 //! `POST /sandbox/domains/{id}/publish`: what the owner of a custom domain would do at a DNS provider.
+//!
+//! Invariant: afterwards every record of the claim is right, and publishing again changes nothing. What is right already
+//! stays, there is one SPF record, and nothing stands beside a CNAME (RFC 1034 §3.6.2, RFC 7208 §3.2).
 
 use super::state::RecordSet;
 use super::verbs::{failed, refused};
 use super::world::World;
+use crate::clock::Timestamp;
 use crate::dns::authority::play::Kind;
+use crate::domain::judge::{RecordStatus, Sight, judge};
+use crate::domain::observed::{Answer, RecordData, RecordType};
+use crate::domain::records::{Expected, Purpose};
+use crate::domain::spf::{Record, is_spf, merge};
 use crate::http::Problem;
 use crate::id::DomainId;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde_json::{Value, json};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 /// Of what is published here, in seconds.
 const TTL: u32 = 5;
 
-/// Publishes all records of the claim, in place of what stood there; other texts beside SPF stay.
+/// Publishes all records of the claim, in place of what stands in their way.
 pub(super) async fn publish(State(world): State<World>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;
-    let claim = world.services.store.claim_to_publish(&id).await?.ok_or_else(Problem::not_found)?;
-    let template = world.template();
-    let mut sets = Vec::new();
-    for record in template.records(&claim.domain, &claim.tokens, claim.ownership.as_deref()) {
+    let claim = world.services.store.domain_of_anyone(&id).await?.ok_or_else(Problem::not_found)?;
+    let (mut changes, mut shown) = (Vec::new(), Vec::new());
+    for record in world.services.verifier.rules().expected(&claim) {
         let kind = Kind::parse(record.record_type.as_str()).map_err(refused)?;
-        let value = match record.priority {
-            Some(priority) => format!("{priority} {}", record.value),
-            None => record.value,
-        };
-        let mut values = vec![value];
-        if kind == Kind::Txt {
-            let tag = |text: &str| text.split([' ', ';']).next().unwrap_or_default().to_ascii_lowercase();
-            let new = values.first().map(|v| tag(v)).unwrap_or_default();
-            values.extend(world.state.values(&record.name, kind).into_iter().filter(|old| tag(old) != new));
+        let values = wanted(&record, world.state.values(&record.name, kind));
+        for other in Kind::ALL.into_iter().filter(|other| *other != kind && [kind, *other].contains(&Kind::Cname)) {
+            if world.play.remove(&record.name, other).map_err(refused)? {
+                changes.push((record.name.clone(), other, None));
+            }
         }
         world.play.set(&record.name, kind, &values, TTL).map_err(refused)?;
-        sets.push((record.name, kind, RecordSet { values, ttl: TTL }));
+        shown.push(json!({"name": record.name, "type": kind.to_string(), "values": values, "ttl": TTL}));
+        changes.push((record.name, kind, Some(RecordSet { values, ttl: TTL })));
     }
-    let shown: Vec<Value> = sets
-        .iter()
-        .map(|(name, kind, set)| json!({"name": name, "type": kind.to_string(), "values": set.values, "ttl": set.ttl}))
-        .collect();
-    world
-        .state
-        .note_records(sets.into_iter().map(|(name, kind, set)| (name, kind, Some(set))))
-        .await
-        .map_err(failed)?;
+    world.state.note_records(changes).await.map_err(failed)?;
     Ok(Json(json!({"published": shown})))
 }
+
+/// The values that a record set should have, of which the name has `old` now.
+fn wanted(record: &Expected, old: Vec<String>) -> Vec<String> {
+    let value = match record.priority {
+        Some(priority) => format!("{priority} {}", record.value),
+        None => record.value.clone(),
+    };
+    let (same, mut kept) = match record.record_type {
+        RecordType::Txt if is_right(record, &old) => return old,
+        RecordType::Txt => old.into_iter().partition::<Vec<_>, _>(|text| is_for_the_same(record, text)),
+        _ => return vec![value],
+    };
+    let readable: Vec<&str> = same.iter().map(String::as_str).filter(|text| Record::parse(text).is_ok()).collect();
+    let value = match record.purpose {
+        Purpose::Spf | Purpose::ReturnPath if !readable.is_empty() => merge(&readable, &value),
+        _ => value,
+    };
+    kept.insert(0, value);
+    kept
+}
+
+/// Nothing is to be said against what stands there.
+fn is_right(record: &Expected, texts: &[String]) -> bool {
+    if texts.is_empty() {
+        return false;
+    }
+    let answer = Answer::Found {
+        records: texts.iter().cloned().map(RecordData::Txt).collect(),
+        aliases: Vec::new(),
+        ttl: Duration::from_secs(TTL.into()),
+        server: SocketAddr::from((Ipv4Addr::LOCALHOST, 53)),
+        authenticated: false,
+    };
+    let evidence = judge(record, std::slice::from_ref(record), &Sight::of(answer), Timestamp::real());
+    evidence.status == RecordStatus::Valid && evidence.error.is_none()
+}
+
+/// A text that there is only one of, and this record is to be it.
+fn is_for_the_same(record: &Expected, text: &str) -> bool {
+    let tag = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match record.purpose {
+        Purpose::Dmarc => tag(text) == tag(&record.value),
+        Purpose::Spf | Purpose::ReturnPath => is_spf(text),
+        Purpose::Dkim | Purpose::Mx | Purpose::Ownership => false,
+    }
+}
+
+#[cfg(test)]
+mod tests;

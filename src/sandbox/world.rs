@@ -5,7 +5,6 @@ use super::outside::Outside;
 use super::state::State;
 use crate::app::Services;
 use crate::dns::authority::play::{Kind, Play, PlayError};
-use crate::domain::records::Template;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
@@ -66,20 +65,5 @@ impl World {
         }
         self.state.restore(&self.play);
         Ok(())
-    }
-}
-
-impl Inner {
-    /// What every custom domain has to publish here.
-    pub(super) fn template(&self) -> Template {
-        let config = &self.services.config;
-        Template {
-            dkim_zone: config.dkim.zone.clone(),
-            mx_host: config.records.mx_host.clone(),
-            mx_priority: config.records.mx_priority,
-            spf: config.records.spf.clone(),
-            dmarc: config.records.dmarc.clone(),
-            required: Vec::new(),
-        }
     }
 }

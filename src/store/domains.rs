@@ -344,6 +344,12 @@ impl Store {
         self.read(move |c| find(c, "id = ?1 AND account_id = ?2", params![id, account])).await
     }
 
+    /// A claim, whosever it is.
+    pub async fn domain_of_anyone(&self, id: &DomainId) -> Result<Option<DomainRow>, StoreError> {
+        let id = id.clone();
+        self.read(move |c| find(c, "id = ?1", [id])).await
+    }
+
     /// The claims of the account in the order they were made, from the one after `after` on.
     pub async fn domain_list(
         &self,

@@ -1,21 +1,9 @@
 //! DKIM keys: the sealed private half, and the public half as its TXT record.
 
 use super::{Store, StoreError};
-use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::DomainId;
 use rusqlite::{Connection, OptionalExtension, params};
-
-/// What the records of a claim are made of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ClaimToPublish {
-    /// The name claimed.
-    pub domain: DomainName,
-    /// Its three tokens.
-    pub tokens: [String; 3],
-    /// The secret asked for at `_inboxlayer.`, where one is.
-    pub ownership: Option<String>,
-}
 
 /// All keys that customers' CNAMEs lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,23 +15,6 @@ pub struct ZoneOfKeys {
 }
 
 impl Store {
-    /// What the owner of a claim has to publish, whosever it is.
-    pub async fn claim_to_publish(&self, domain: &DomainId) -> Result<Option<ClaimToPublish>, StoreError> {
-        let id = domain.clone();
-        self.read(move |connection| {
-            let sql = "SELECT name, dkim_tokens, ownership_secret FROM custom_domain WHERE id = ?1";
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get::<_, String>(1)?, row.get(2)?));
-            let Some((domain, tokens, ownership)) = connection.prepare_cached(sql)?.query_row([id], row).optional()?
-            else {
-                return Ok(None);
-            };
-            let tokens: Vec<String> = tokens.split_ascii_whitespace().map(str::to_owned).collect();
-            let tokens = tokens.try_into().map_err(|_| StoreError::Corrupt("a claim without three tokens".into()))?;
-            Ok(Some(ClaimToPublish { domain, tokens, ownership }))
-        })
-        .await
-    }
-
     /// The TXT record of a token's public key.
     pub async fn dkim_public(&self, token: &str) -> Result<Option<String>, StoreError> {
         let token = token.to_owned();

@@ -74,7 +74,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [(&'static str, Self, RecordType); 7] = [
+    /// All of them.
+    pub const ALL: [Self; 7] = [Self::A, Self::Aaaa, Self::Cname, Self::Mx, Self::Ns, Self::Ptr, Self::Txt];
+
+    const NAMES: [(&'static str, Self, RecordType); 7] = [
         ("A", Self::A, RecordType::A),
         ("AAAA", Self::Aaaa, RecordType::AAAA),
         ("CNAME", Self::Cname, RecordType::CNAME),
@@ -86,12 +89,12 @@ impl Kind {
 
     /// Reads a type's name, in any case.
     pub fn parse(text: &str) -> Result<Self, PlayError> {
-        let found = Self::ALL.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text));
+        let found = Self::NAMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text));
         found.map(|(_, kind, _)| *kind).ok_or_else(|| PlayError::Type(text.chars().take(20).collect()))
     }
 
     fn record_type(self) -> RecordType {
-        Self::ALL.iter().find(|(_, kind, _)| *kind == self).map_or(RecordType::ZERO, |(.., kind)| *kind)
+        Self::NAMES.iter().find(|(_, kind, _)| *kind == self).map_or(RecordType::ZERO, |(.., kind)| *kind)
     }
 
     fn hint(self) -> &'static str {

@@ -3,8 +3,6 @@
 use super::super::{Prepared, SandboxOptions};
 use super::*;
 use crate::domain::observed::{Answer, RecordType};
-use crate::id::{AccountId, DomainId};
-use crate::store::StoreError;
 use reqwest::Method;
 use tokio::net::TcpListener;
 
@@ -120,59 +118,4 @@ async fn only_this_machine_is_answered() {
         let answer = sandbox.client.get(&url).header(header, value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
     }
-}
-
-async fn claim(world: &World) -> DomainId {
-    let (id, account) = (DomainId::new(), AccountId::new());
-    let made = id.clone();
-    world
-        .services
-        .store
-        .write(move |c| {
-            c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [&account])?;
-            c.execute(
-                "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, created_at, updated_at)
-                 VALUES (?1, ?2, 'acme.test', 'pending', 't1 t2 t3', 'secret', 0, 0)",
-                rusqlite::params![made, account],
-            )?;
-            Ok::<_, StoreError>(())
-        })
-        .await
-        .unwrap();
-    id
-}
-
-#[tokio::test]
-async fn publishing_sets_all_records_and_keeps_other_texts() {
-    let sandbox = start().await;
-    let id = claim(&sandbox.world).await;
-    let old = json!({"name": "acme.test", "type": "TXT", "values": ["v=spf1 -all", "site-verification=1"]});
-    sandbox.call(Method::PUT, "/dns/records", Some(old)).await;
-    for _ in 0..2 {
-        let (status, shown) = sandbox.call(Method::POST, &format!("/domains/{id}/publish"), None).await;
-        assert_eq!((status, shown["published"].as_array().unwrap().len()), (200, 7));
-    }
-    for (name, kind, values) in [
-        ("t1._domainkey.acme.test", RecordType::Cname, vec!["t1.dkim.amazonses.com"]),
-        ("t3._domainkey.acme.test", RecordType::Cname, vec!["t3.dkim.amazonses.com"]),
-        ("acme.test", RecordType::Mx, vec!["10 smtp.inboxlayer.dev"]),
-        ("acme.test", RecordType::Txt, vec!["v=spf1 include:amazonses.com ~all", "site-verification=1"]),
-        ("_dmarc.acme.test", RecordType::Txt, vec!["v=DMARC1; p=none;"]),
-        ("_inboxlayer.acme.test", RecordType::Txt, vec!["secret"]),
-    ] {
-        let found = sandbox.lookup(name, kind).await;
-        let found: Vec<String> = found.records().iter().map(ToString::to_string).collect();
-        assert_eq!(found, values, "{name}");
-    }
-    // The keys behind the CNAMEs come from the store.
-    let made = sandbox.world.services.store.dkim_put(
-        "t1".into(),
-        None,
-        vec![],
-        "v=DKIM1; p=x".into(),
-        crate::clock::Timestamp::real(),
-    );
-    made.await.unwrap();
-    let key = sandbox.lookup("t1._domainkey.acme.test", RecordType::Txt).await;
-    assert_eq!(key.records()[0].to_string(), "v=DKIM1; p=x");
 }
