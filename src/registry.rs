@@ -206,6 +206,7 @@ impl Registry {
         if let Some(other @ (OnUnverified::Reject | OnUnverified::Hold)) = change.on_unverified {
             return Err(PatchError::NotAvailable(other));
         }
+        let is_led = change.return_path.is_some();
         if let Some(Some(label)) = &change.return_path
             && let Some(row) = self.store.domain_get(account, id).await?
         {
@@ -218,6 +219,9 @@ impl Registry {
                 PatchDomainError::UnknownInbox => PatchError::UnknownInbox,
                 PatchDomainError::Store(error) => error.into(),
             })?;
+        if is_led {
+            self.provider.changed();
+        }
         Ok(self.view(&row))
     }
 
@@ -228,7 +232,7 @@ impl Registry {
             tracing::info!(%id, %account, "a domain was deleted");
             self.events.publish(account, Event::DomainDeleted(id.clone()));
             self.verifier.changed(id);
-            self.provider.dropped();
+            self.provider.changed();
         }
         Ok(deleted)
     }

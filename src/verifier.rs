@@ -11,10 +11,10 @@ mod tests;
 
 use crate::authentication::dkim::Provider;
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Required};
+use crate::config::{self, Config, Required};
 use crate::dns::Resolver;
-use crate::domain::judge::{judge, outcome, unconfirmed};
-use crate::domain::records::{Expected, Purpose, Template};
+use crate::domain::judge::{judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed};
+use crate::domain::records::{Bounces, Expected, Purpose, Template};
 use crate::domain::status::{Finding, Policy, VerifiedStatus};
 use crate::id::DomainId;
 use crate::net::listener::Shutdown;
@@ -41,6 +41,8 @@ const BACKLOG: usize = 256;
 pub struct Rules {
     /// The records that every claim needs.
     pub template: Template,
+    /// Who takes what comes back to a return path, and sends from there.
+    pub bounces: Bounces,
     /// The spans of the status machine.
     pub policy: Policy,
 }
@@ -64,6 +66,7 @@ impl Rules {
                 dmarc: records.dmarc.clone(),
                 required: records.required.iter().map(purpose).collect(),
             },
+            bounces: bounces(config),
             policy: Policy {
                 window: verification.window.0,
                 grace: verification.grace.0,
@@ -78,8 +81,23 @@ impl Rules {
     pub fn expected(&self, row: &DomainRow) -> Vec<Expected> {
         let mut records = self.template.records(&row.name, &row.tokens, row.ownership_secret.as_deref());
         let return_path = row.return_path.as_deref();
-        records.extend(return_path.into_iter().flat_map(|label| self.template.return_path(&row.name, label)));
+        records.extend(return_path.into_iter().flat_map(|label| self.bounces.records(&row.name, label)));
         records
+    }
+}
+
+/// Us; or Amazon SES, where that sends, which wants it exactly so.
+fn bounces(config: &Config) -> Bounces {
+    let records = &config.records;
+    let elsewhere = match config.dkim.provider {
+        config::Provider::Local => None,
+        config::Provider::Ses => config.ses.feedback_host(),
+    };
+    match elsewhere {
+        Some(mx_host) => Bounces { mx_host, mx_priority: 10, spf: "v=spf1 include:amazonses.com ~all".into() },
+        None => {
+            Bounces { mx_host: records.mx_host.clone(), mx_priority: records.mx_priority, spf: records.spf.clone() }
+        }
     }
 }
 
@@ -277,6 +295,10 @@ impl Verifier {
                     let (from, to) = (change.from, change.to);
                     tracing::info!(domain = %row.name, id = %row.id, %from, %to, cause = ?change.cause, "a domain's status changed");
                     self.changed(&row.id);
+                    // What it does for the name follows the claim that is verified.
+                    if let Some(provider) = &self.0.provider {
+                        provider.changed();
+                    }
                 }
                 if let Some((_, id)) = recorded.displaced {
                     tracing::info!(domain = %row.name, %id, "a domain failed: its records are gone");
@@ -305,10 +327,18 @@ impl Verifier {
     /// Where another provider signs, it has to see what is right in the DNS as well.
     async fn confirm(&self, row: &DomainRow, report: &mut Report) {
         let Some(provider) = &self.0.provider else { return };
-        let found = outcome(&report.expected, &report.evidence);
-        let right = found.required.iter().all(|(_, finding)| *finding == Finding::Good);
-        if right && !provider.confirms(&row.name).await {
+        let required = outcome(&report.expected, &report.evidence).required;
+        let right = required.iter().all(|(_, finding)| *finding == Finding::Good);
+        let return_path = right_return_path(&report.expected, &report.evidence);
+        if !right && return_path.is_none() {
+            return;
+        }
+        let confirmed = provider.confirms(&row.name).await;
+        if right && !confirmed.sends {
             unconfirmed(&report.expected, &mut report.evidence, row.state.status == VerifiedStatus::Verified);
+        }
+        if return_path.is_some_and(|name| confirmed.mail_from.is_none_or(|used| used.as_str() != name)) {
+            return_path_unconfirmed(&report.expected, &mut report.evidence);
         }
     }
 

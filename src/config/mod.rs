@@ -204,6 +204,22 @@ pub struct Ses {
     pub endpoint: Option<String>,
 }
 
+impl Ses {
+    /// The mail host of the region that takes what comes back to a MAIL FROM domain.
+    pub fn feedback_host(&self) -> Option<DomainName> {
+        DomainName::parse(&format!("feedback-smtp.{}.amazonses.com", self.region.as_deref()?)).ok()
+    }
+
+    /// The domain of the envelope sender of mail from a domain that has no MAIL FROM domain there.
+    pub fn mail_from(&self) -> Option<DomainName> {
+        match self.region.as_deref()? {
+            // The oldest region.
+            "us-east-1" => DomainName::parse("amazonses.com").ok(),
+            region => DomainName::parse(&format!("{region}.amazonses.com")).ok(),
+        }
+    }
+}
+
 /// `[verification]`
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]

@@ -83,6 +83,17 @@ pub struct Template {
     pub required: Vec<Purpose>,
 }
 
+/// The host that takes what comes back to a return path, and those who send from there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bounces {
+    /// Target of its MX record.
+    pub mx_host: DomainName,
+    /// The priority of that.
+    pub mx_priority: u16,
+    /// Its SPF record.
+    pub spf: String,
+}
+
 /// A record as its owner should publish it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
@@ -140,9 +151,11 @@ impl Template {
         }
         records
     }
+}
 
-    /// The records of the return path `label.domain`, never required: mail to it comes here, and mail from it may leave here.
-    pub fn return_path(&self, domain: &DomainName, label: &str) -> Vec<Expected> {
+impl Bounces {
+    /// The records of the return path `label.domain`, never required: what comes back, and who may send from there.
+    pub fn records(&self, domain: &DomainName, label: &str) -> Vec<Expected> {
         let name = format!("{label}.{domain}");
         let record = |record_type, value: String, priority| Expected {
             purpose: Purpose::ReturnPath,
@@ -229,8 +242,13 @@ mod tests {
 
     #[test]
     fn a_return_path_is_one_label_with_its_own_mx_and_spf() {
-        let lines: Vec<String> = template()
-            .return_path(&"mail.acme.com".parse().unwrap(), "bounce")
+        let bounces = Bounces {
+            mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
+            mx_priority: 20,
+            spf: "v=spf1 include:amazonses.com ~all".into(),
+        };
+        let lines: Vec<String> = bounces
+            .records(&"mail.acme.com".parse().unwrap(), "bounce")
             .iter()
             .map(|r| {
                 format!("{} {} {} {:?} {} {}", r.host_label, r.name, r.record_type, r.priority, r.value, r.required)
@@ -239,7 +257,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "bounce.mail bounce.mail.acme.com MX Some(10) smtp.inboxlayer.dev false",
+                "bounce.mail bounce.mail.acme.com MX Some(20) smtp.inboxlayer.dev false",
                 "bounce.mail bounce.mail.acme.com TXT None v=spf1 include:amazonses.com ~all false",
             ]
         );

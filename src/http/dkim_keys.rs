@@ -1,9 +1,12 @@
 //! `/api/v1/custom_domains/{id}/dkim_keys` and `…/rotate_key`: the three keys of a domain, and their turns.
+//!
+//! Where Amazon SES signs there are no keys here to show or to turn, and the answer says so.
 
 use super::HttpContext;
 use super::caller::Caller;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
+use crate::config::{Config, Provider};
 use crate::id::DomainId;
 use crate::rotation::{RotateError, ShownKey};
 use axum::Json;
@@ -25,6 +28,7 @@ pub(super) async fn list(
     Path(id): Path<String>,
 ) -> Result<Json<KeysJson>, Problem> {
     let id = own(&caller, &context, &id).await?;
+    keys_are_here(&context.config)?;
     shown(&context, &id).await
 }
 
@@ -38,6 +42,7 @@ pub(super) async fn rotate(
 ) -> Result<Json<KeysJson>, Problem> {
     let id = own(&caller, &context, &id).await?;
     Fields::read_optional(&headers, body, SMALL).await?.finish()?;
+    keys_are_here(&context.config)?;
     context.rotation.rotate(&id).await.map_err(|error| match error {
         RotateError::NotFound => Problem::not_found(),
         RotateError::NotYet { message, fix } => {
@@ -46,6 +51,20 @@ pub(super) async fn rotate(
         RotateError::Store(error) => error.into(),
     })?;
     shown(&context, &id).await
+}
+
+/// 409 where somebody else has the keys.
+pub(super) fn keys_are_here(config: &Config) -> Result<(), Problem> {
+    match config.dkim.provider {
+        Provider::Local => Ok(()),
+        Provider::Ses => Err(Problem::new(
+            StatusCode::CONFLICT,
+            "keys_at_provider",
+            "Amazon SES has the keys",
+            "Amazon SES signs this daemon's mail with keys of its own, which it rotates by itself.",
+            "There is nothing to do: the three CNAME records of a domain stay as they are.",
+        )),
+    }
 }
 
 /// The domain that an id in a path means, if the caller may see it.

@@ -2,6 +2,7 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::dkim_keys::keys_are_here;
 use super::problem::Problem;
 use crate::address::DomainName;
 use crate::config::Dkim;
@@ -24,6 +25,7 @@ pub(super) struct ZoneJson {
 /// `GET`
 pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> Result<Json<ZoneJson>, Problem> {
     caller.operator()?;
+    keys_are_here(&context.config)?;
     let zone_file = zone_file(&context.config.dkim, &context.store.dkim_zone().await?);
     Ok(Json(ZoneJson { zone: context.config.dkim.zone.clone(), zone_file }))
 }

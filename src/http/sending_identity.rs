@@ -7,6 +7,7 @@ use super::problem::Problem;
 use super::query::Parameters;
 use super::send::session;
 use crate::address::{Address, DomainName};
+use crate::config::Provider;
 use crate::domain::alignment::{Prospect, Seen, prospect};
 use crate::domain::observed::RecordType;
 use crate::domain::records::Purpose;
@@ -61,10 +62,16 @@ pub(super) async fn show(
     };
     let from = choice.identity.address();
     let mail_from = sender.envelope(id, &from);
-    let seen = domain.as_ref().map(|domain| seen(domain, &mail_from.domain)).unwrap_or_default();
+    // What receivers look at: Amazon SES writes an envelope sender of its own.
+    let amazons = match context.config.dkim.provider {
+        Provider::Local => None,
+        Provider::Ses => context.config.ses.mail_from(),
+    };
+    let envelope = amazons.as_ref().map_or(&mail_from.domain, |default| sender.mail_from(id, default));
+    let seen = domain.as_ref().map(|domain| seen(domain, envelope)).unwrap_or_default();
     let (reason, explanation) = why(&choice, &login.address, platform);
     Ok(Json(IdentityJson {
-        prospect: prospect(&from.domain, &mail_from.domain, &from.domain, &seen),
+        prospect: prospect(&from.domain, envelope, &from.domain, &seen),
         login: login.address,
         custom_domain_id: id.cloned(),
         from,

@@ -1,9 +1,11 @@
 //! The registry with Amazon SES as its signing provider: real store, real DNS, and the SES of the tests.
 
+mod return_path;
+
 use super::*;
 use crate::authentication::dkim::ses::testing::{FakeSes, Fault, identity};
 use crate::authentication::dkim::{Provider, ses::Ses};
-use crate::config::HumanDuration;
+use crate::config::{self, HumanDuration};
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Kind, Play};
 use crate::dns::authority::{Authority, Zones};
@@ -35,6 +37,11 @@ impl Drop for World {
 }
 
 async fn world() -> World {
+    world_with(None).await
+}
+
+/// With a patience of its own for SES.
+async fn world_with(patience: Option<Duration>) -> World {
     let (dir, store, account) = store_with_account().await;
     let play = Play::new(Ipv4Addr::LOCALHOST);
     let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
@@ -44,12 +51,17 @@ async fn world() -> World {
     let mut config = Config::default();
     config.platform.allow_special_use = vec!["test".into()];
     config.dkim.zone = "dkim.amazonses.com".parse().unwrap();
+    config.dkim.provider = config::Provider::Ses;
+    config.ses.region = Some("eu-west-1".into());
     config.dns.resolvers = vec![server];
     config.dns.authoritative_port = server.port();
     config.dns.allow_networks = AllowedNetworks::loopback();
     config.dns.timeout = HumanDuration(Duration::from_millis(500));
     let (config, clock, fake) = (Arc::new(config), Clock::manual(), FakeSes::start().await);
-    let ses = fake.service(&store, &clock).await;
+    let ses = match patience {
+        Some(patience) => fake.service_with(&store, &clock, patience).await,
+        None => fake.service(&store, &clock).await,
+    };
     let (provider, resolver) = (Provider::Ses(ses.clone()), Resolver::new(&config.dns).unwrap());
     let verifier =
         Verifier::confirmed_by(Some(provider.clone()), Arc::clone(&config), store.clone(), clock.clone(), resolver);

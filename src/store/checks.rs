@@ -213,7 +213,9 @@ fn record(
                    next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
     if let Some(right) = return_path(report) {
-        let sql = "UPDATE custom_domain SET return_path_ok = ?2 AND return_path IS ?3 WHERE id = ?1";
+        // Where Amazon SES has it, bounces come back to SES.
+        let sql = "UPDATE custom_domain SET return_path_ok = ?2 AND return_path IS ?3
+                       AND NOT EXISTS (SELECT 1 FROM ses_identity s WHERE s.name = custom_domain.name) WHERE id = ?1";
         let label = row.return_path.as_deref();
         c.prepare_cached(sql)?.execute(params![row.id, right, label])?;
     }

@@ -21,6 +21,8 @@ pub struct Sender {
     aliases: Vec<(DomainId, String)>,
     /// The return paths that are in use, each with its domain.
     return_paths: Vec<(DomainId, DomainName)>,
+    /// Those that Amazon SES uses.
+    mail_froms: Vec<(DomainId, DomainName)>,
 }
 
 impl Sender {
@@ -42,12 +44,18 @@ impl Sender {
     }
 
     /// The envelope sender of mail with this From under a custom domain: at the domain's return path, where one is set and
-    /// its records and the domain's own are right; else From itself.
+    /// its records and the domain's own are right; else From itself. Amazon SES forwards bounces to it, and writes one of
+    /// its own.
     pub fn envelope(&self, domain: Option<&DomainId>, from: &Address) -> Address {
         let return_path = self.return_paths.iter().find(|(id, _)| Some(id) == domain).map(|(_, name)| name.clone());
         // A local part that fits before its own domain may not fit before a longer one.
         let at = |domain| Address::new(from.local.clone(), domain).ok();
         return_path.and_then(at).unwrap_or_else(|| from.clone())
+    }
+
+    /// The domain of the envelope sender that Amazon SES writes, whose own is `default`.
+    pub fn mail_from<'a>(&'a self, domain: Option<&DomainId>, default: &'a DomainName) -> &'a DomainName {
+        self.mail_froms.iter().find(|(id, _)| Some(id) == domain).map_or(default, |(_, name)| name)
     }
 
     /// The local parts of the inbox's aliases at a custom domain.
@@ -100,7 +108,14 @@ fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>)
         )?
         .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    Ok(Sender { claims, default_domain, aliases, return_paths })
+    let mail_froms = connection
+        .prepare_cached(
+            "SELECT d.id, s.mail_from FROM custom_domain d JOIN ses_identity s ON s.name = d.name
+             WHERE d.account_id = ?1 AND d.status = 'verified' AND s.mail_from IS NOT NULL",
+        )?
+        .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<Result<_, _>>()?;
+    Ok(Sender { claims, default_domain, aliases, return_paths, mail_froms })
 }
 
 fn read_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {

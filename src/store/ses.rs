@@ -21,10 +21,18 @@ pub struct SesIdentity {
     pub tokens: Option<[String; 3]>,
     /// SES sends for it, as it said last.
     pub sending: bool,
+    /// The MAIL FROM domain of it that SES uses, as it said last.
+    pub mail_from: Option<DomainName>,
+    /// We have set its MAIL FROM domain.
+    pub led: bool,
     /// Tries that failed, in a row.
     pub tries: u32,
+    /// Counts the changes of its claims that it has to follow.
+    pub changes: u32,
     /// The tokens that claims to the name have got; none without a claim.
     pub claimed_tokens: Option<[String; 3]>,
+    /// The return path of the verified claim.
+    pub return_path: Option<DomainName>,
 }
 
 /// What SES says of an identity.
@@ -38,10 +46,37 @@ pub struct SesSaid {
     pub dkim_status: String,
     /// SES sends for it.
     pub sending: bool,
+    /// Its MAIL FROM domain, where it has one.
+    pub mail_from: Option<MailFrom>,
 }
 
-const SELECT: &str = "SELECT name, mark, is_ours, tokens, sending, tries,
-    (SELECT dkim_tokens FROM custom_domain d WHERE d.name = s.name LIMIT 1) FROM ses_identity s";
+/// A MAIL FROM domain as SES has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MailFrom {
+    /// The domain.
+    pub domain: DomainName,
+    /// SES has found its MX record, and uses it.
+    pub in_use: bool,
+    /// SES no longer looks for that.
+    pub given_up: bool,
+}
+
+impl SesSaid {
+    /// Its MAIL FROM domain is this, or will be.
+    pub fn leads_to(&self, wanted: &DomainName) -> bool {
+        self.mail_from.as_ref().is_some_and(|mail_from| mail_from.domain == *wanted && !mail_from.given_up)
+    }
+
+    /// The MAIL FROM domain of mail that leaves now; none: SES's own.
+    pub fn mail_from_in_use(&self) -> Option<&DomainName> {
+        self.mail_from.as_ref().filter(|mail_from| mail_from.in_use).map(|mail_from| &mail_from.domain)
+    }
+}
+
+const SELECT: &str = "SELECT name, mark, is_ours, tokens, sending, mail_from, led, tries, changes,
+    (SELECT dkim_tokens FROM custom_domain d WHERE d.name = s.name LIMIT 1),
+    (SELECT d.return_path || '.' || d.name FROM custom_domain d WHERE d.name = s.name AND d.status = 'verified')
+    FROM ses_identity s";
 
 fn three(tokens: Option<String>) -> Option<[String; 3]> {
     let tokens: Vec<String> = tokens?.split_ascii_whitespace().map(str::to_owned).collect();
@@ -55,8 +90,12 @@ fn identity(row: &Row<'_>) -> rusqlite::Result<SesIdentity> {
         is_ours: row.get(2)?,
         tokens: three(row.get(3)?),
         sending: row.get(4)?,
-        tries: row.get(5)?,
-        claimed_tokens: three(row.get(6)?),
+        mail_from: row.get(5)?,
+        led: row.get(6)?,
+        tries: row.get(7)?,
+        changes: row.get(8)?,
+        claimed_tokens: three(row.get(9)?),
+        return_path: row.get(10)?,
     })
 }
 
@@ -91,25 +130,21 @@ impl Store {
         self.read(move |c| find(c, &name)).await
     }
 
-    /// What SES says of a name, and when to look at it again if at all.
-    pub async fn ses_said(
-        &self,
-        name: &DomainName,
-        said: SesSaid,
-        look_again: Option<Timestamp>,
-    ) -> Result<(), StoreError> {
+    /// What SES says of a name.
+    pub async fn ses_said(&self, name: &DomainName, said: SesSaid) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            let sql = "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, tries = 0,
-                           next_try_at = ?6 WHERE name = ?1";
-            let tokens = said.tokens.join(" ");
+            let sql =
+                "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, mail_from = ?6
+                       WHERE name = ?1";
+            let (tokens, mail_from) = (said.tokens.join(" "), said.mail_from_in_use());
             c.prepare_cached(sql)?.execute(params![
                 name,
                 said.is_ours,
                 tokens,
                 said.dkim_status,
                 said.sending,
-                look_again
+                mail_from
             ])?;
             Ok(())
         })
@@ -120,8 +155,40 @@ impl Store {
     pub async fn ses_look_at(&self, name: &DomainName, at: Timestamp) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            let sql = "UPDATE ses_identity SET next_try_at = ?2, sending = 0 WHERE name = ?1";
+            let sql = "UPDATE ses_identity SET next_try_at = ?2 WHERE name = ?1";
             c.prepare_cached(sql)?.execute(params![name, at])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// SES has no such identity any more: it is looked at then.
+    pub async fn ses_gone(&self, name: &DomainName, look_again: Timestamp) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write(move |c| {
+            let sql = "UPDATE ses_identity SET next_try_at = ?2, sending = 0, mail_from = NULL WHERE name = ?1";
+            c.prepare_cached(sql)?.execute(params![name, look_again])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Before its MAIL FROM domain is set, and after it was taken away: whether it is for us to take away.
+    pub async fn ses_led(&self, name: &DomainName, led: bool) -> Result<(), StoreError> {
+        let name = name.clone();
+        self.write(move |c| {
+            c.prepare_cached("UPDATE ses_identity SET led = ?2 WHERE name = ?1")?.execute(params![name, led])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Nothing is left to mend of what stood in `row`; what has changed since is due.
+    pub async fn ses_settled(&self, row: &SesIdentity) -> Result<(), StoreError> {
+        let (name, changes) = (row.name.clone(), row.changes);
+        self.write(move |c| {
+            let sql = "UPDATE ses_identity SET next_try_at = NULL, tries = 0 WHERE name = ?1 AND changes = ?2";
+            c.prepare_cached(sql)?.execute(params![name, changes])?;
             Ok(())
         })
         .await

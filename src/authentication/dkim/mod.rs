@@ -14,6 +14,6 @@ pub mod ses;
 mod signer;
 
 pub use keys::{Keys, KeysError};
-pub use provider::{Fresh, Provider, ProviderError};
+pub use provider::{Confirmed, Fresh, Provider, ProviderError};
 pub use seal::SealError;
 pub use signer::{SignError, Signer};

@@ -49,6 +49,15 @@ pub struct Fresh {
     _reserved: Option<Reserved>,
 }
 
+/// What the provider does for a name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confirmed {
+    /// It sends and signs for it.
+    pub sends: bool,
+    /// The domain of its mail's envelope sender, where it is not one of the provider's own.
+    pub mail_from: Option<DomainName>,
+}
+
 impl Provider {
     /// Three tokens for a claim to a name.
     #[cfg_attr(not(feature = "ses"), expect(unused_variables, reason = "tokens made here do not depend on the name"))]
@@ -85,21 +94,21 @@ impl Provider {
         }
     }
 
-    /// A claim has ended.
-    pub fn dropped(&self) {
+    /// A claim has ended, or has another status or return path. The store knows what is to be done.
+    pub fn changed(&self) {
         match self {
-            // Its keys went with it.
+            // Keys go with their claim.
             Self::Local(_) => {}
             #[cfg(feature = "ses")]
             Self::Ses(ses) => ses.wake(),
         }
     }
 
-    /// Whether it signs for a name whose records are right.
+    /// What it does for a name whose records are right.
     #[cfg_attr(not(feature = "ses"), expect(unused_variables, reason = "tokens made here do not depend on the name"))]
-    pub async fn confirms(&self, name: &DomainName) -> bool {
+    pub async fn confirms(&self, name: &DomainName) -> Confirmed {
         match self {
-            Self::Local(_) => true,
+            Self::Local(_) => Confirmed { sends: true, mail_from: None },
             #[cfg(feature = "ses")]
             Self::Ses(ses) => ses.confirms(name).await,
         }

@@ -1,4 +1,4 @@
-//! DKIM records that are right, and that the provider who signs elsewhere has not confirmed (yet).
+//! Records that are right, and that the provider who signs elsewhere has not confirmed (yet).
 
 use super::{Code, Evidence, RecordError, RecordStatus};
 use crate::domain::records::{Expected, Purpose};
@@ -17,5 +17,31 @@ pub fn unconfirmed(expected: &[Expected], evidence: &mut [Evidence], is_verified
         let fix =
             "Nothing to do: it looks for them by itself, which may take some hours. Leave the records as they are.";
         seen.error = Some(RecordError::new(Code::AwaitingProvider, message, fix));
+    }
+}
+
+/// The name of the return path whose records are all right.
+pub fn right_return_path(expected: &[Expected], evidence: &[Evidence]) -> Option<String> {
+    let mut of = expected.iter().zip(evidence).filter(|(record, _)| record.purpose == Purpose::ReturnPath).peekable();
+    let name = of.peek().map(|(record, _)| record.name.clone())?;
+    of.all(|(_, seen)| seen.status == RecordStatus::Valid).then_some(name)
+}
+
+/// Marks the records of a return path: whether it is used nobody can say yet. What was said of them already (that
+/// others stand beside them, or that caches lag behind) may be the reason.
+pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence]) {
+    for (record, seen) in expected.iter().zip(evidence) {
+        if record.purpose != Purpose::ReturnPath {
+            continue;
+        }
+        seen.status = RecordStatus::Unknown;
+        let message = format!(
+            "the records of {} are right, and Amazon SES, which sends, has not confirmed them yet: until then its mail has \
+             an envelope sender at a domain of Amazon's",
+            record.name
+        );
+        let fix =
+            "Nothing to do: it looks for them by itself, which may take some hours. Leave the records as they are.";
+        seen.error.get_or_insert_with(|| RecordError::new(Code::AwaitingProvider, message, fix));
     }
 }

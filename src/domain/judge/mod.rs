@@ -19,7 +19,7 @@ mod text;
 mod verdict;
 
 pub use code::{Code, RecordError};
-pub use confirmation::unconfirmed;
+pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed};
 pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight};
 pub use verdict::verdict;

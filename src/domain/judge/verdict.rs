@@ -80,7 +80,7 @@ fn warning<'a>(seen: &[(&Expected, &'a Evidence)]) -> Option<&'a RecordError> {
 fn rank(code: Code) -> u8 {
     match code {
         Code::DnssecBogus | Code::LameDelegation | Code::CnameAtApex | Code::SuffixDoubled => 0,
-        Code::TargetWithoutKey | Code::StillCached => 5,
+        Code::TargetWithoutKey | Code::StillCached | Code::AwaitingProvider => 5,
         Code::ResolverFailed => 4,
         Code::Missing => 3,
         Code::WrongValue => 2,

@@ -1,6 +1,8 @@
 //! The six documented endpoints. How verification goes is told where it lives.
 
+use crate::config::{Config, Provider};
 use crate::events::Event;
+use crate::http::router;
 use crate::http::testing::World;
 use serde_json::json;
 
@@ -145,4 +147,27 @@ async fn the_history_comes_in_pages_and_the_records_as_a_zone_file() {
     assert_eq!((file.status, file.header("content-type")), (200, Some("text/plain; charset=utf-8")));
     let text = String::from_utf8(file.body).unwrap();
     assert!(text.contains("\n$ORIGIN acme.com.\n") && text.contains("\n@ IN MX 10 smtp.inboxlayer.dev.\n"), "{text}");
+}
+
+#[tokio::test]
+async fn where_amazon_ses_signs_there_are_no_keys_to_show_or_to_turn() {
+    let mut config = Config::default();
+    config.dkim.provider = Provider::Ses;
+    let world = World::serving_with(config, router).await;
+    let path =
+        format!("{PATH}/{}", world.post(&world.ours.token, PATH, json!({"domain": "acme.com"})).await.text("id"));
+    let (keys, rotate) = (format!("{path}/dkim_keys"), format!("{path}/rotate_key"));
+    for answer in [
+        world.post(&world.ours.token, &rotate, json!({})).await,
+        world.get(&world.ours.token, &keys).await,
+        world.get(&world.operator, "/api/v1/dkim_zone").await,
+    ] {
+        assert_eq!((answer.status, answer.code()), (409, "keys_at_provider"), "{}", answer.json());
+        assert!(answer.text("detail").contains("which it rotates by itself"), "{}", answer.json());
+        assert!(answer.text("fix").starts_with("There is nothing to do"), "{}", answer.json());
+    }
+    // Others learn nothing of it.
+    assert_eq!(world.post(&world.theirs.token, &rotate, json!({})).await.status, 404);
+    assert_eq!(world.get(&world.theirs.token, &keys).await.status, 404);
+    assert_eq!(world.get(&world.ours.token, "/api/v1/dkim_zone").await.status, 403);
 }

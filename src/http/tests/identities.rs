@@ -1,10 +1,13 @@
 //! The dry run of sending: which From, why, and what a receiver would make of it.
 
+use crate::config::{Config, Provider};
 use crate::domain::judge::{Evidence, RecordStatus};
 use crate::domain::status::Policy;
+use crate::http::router;
 use crate::http::testing::World;
 use crate::store::checks::Report;
 use crate::store::domains::DomainRow;
+use crate::store::ses::{MailFrom, SesSaid};
 use crate::verifier::Rules;
 use serde_json::{Value, json};
 
@@ -79,4 +82,40 @@ async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_i
         let wrong = world.get(token, &format!("{path}?{query}")).await;
         assert_eq!((wrong.status, wrong.fields()), (422, vec![field.to_owned()]), "{query}");
     }
+}
+
+#[tokio::test]
+async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_path_it_uses() {
+    let mut config = Config::default();
+    config.dkim.provider = Provider::Ses;
+    config.ses.region = Some("eu-west-1".into());
+    let world = World::serving_with(config, router).await;
+    let (token, store, now) = (&world.ours.token, &world.context.store, world.context.clock.now());
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "hello"})).await.text("id");
+    let domain = world.post(token, "/api/v1/custom_domains", json!({"domain": "acme.com"})).await.text("id");
+    let name = "acme.com".parse().unwrap();
+    let row = store.ses_intend(&name, "mark".into(), now, now).await.unwrap();
+    use RecordStatus::Valid;
+    checked(&world, &domain, [Valid; 6], "v=DMARC1; p=reject").await;
+    let ask = async || -> Value {
+        let path = format!("/api/v1/inboxes/{inbox}/sending_identity?login=hello@acme.com");
+        world.get(token, &path).await.json()
+    };
+    let says = async |in_use: bool| {
+        let mail_from = Some(MailFrom { domain: "bounce.acme.com".parse().unwrap(), in_use, given_up: false });
+        let tokens = row.claimed_tokens.clone().unwrap();
+        let said = SesSaid { is_ours: true, tokens, dkim_status: "SUCCESS".into(), sending: true, mail_from };
+        store.ses_said(&name, said).await.unwrap();
+    };
+
+    // SPF speaks for a domain of Amazon's, so that DMARC rests on DKIM alone. Bounces are forwarded to From.
+    says(false).await;
+    let theirs = ask().await;
+    let spf = json!({"domain": "eu-west-1.amazonses.com", "mode": "relaxed", "aligned": false, "record": null, "passes": null});
+    assert_eq!((&theirs["spf"], &theirs["mail_from"]), (&spf, &json!("hello@acme.com")));
+    assert_eq!((&theirs["dkim"]["aligned"], &theirs["dmarc"]["passes"]), (&json!(true), &json!(true)));
+    says(true).await;
+    let ours = ask().await;
+    assert_eq!((&ours["spf"]["domain"], &ours["spf"]["aligned"]), (&json!("bounce.acme.com"), &json!(true)));
+    assert_eq!(ours["mail_from"], "hello@acme.com");
 }

@@ -60,7 +60,7 @@ CREATE TABLE custom_domain (
     ownership_secret   TEXT,                        -- the value at _inboxlayer.<domain>, asked for where contested
     contested_at       INTEGER,                     -- since when another account claims the name, or ever has
     return_path        TEXT,                        -- label of the subdomain that bounces come back to
-    return_path_ok     INTEGER NOT NULL DEFAULT 0,  -- its MX and SPF lead here, as last seen
+    return_path_ok     INTEGER NOT NULL DEFAULT 0,  -- its MX and SPF lead here, as last seen; never where SES has it
     catch_all_inbox_id TEXT REFERENCES inbox ON DELETE SET NULL,
     is_default         INTEGER NOT NULL DEFAULT 0,
     on_unverified      TEXT NOT NULL DEFAULT 'fallback' CHECK (on_unverified IN ('fallback', 'reject', 'hold')),
@@ -101,16 +101,25 @@ CREATE TABLE ses_identity (
     tokens      TEXT,                       -- three, space between; NULL: SES has not said yet
     dkim_status TEXT,                       -- as SES said last
     sending     INTEGER NOT NULL DEFAULT 0, -- SES sends for it, as it said last
+    mail_from   TEXT,                       -- its MAIL FROM domain that SES uses, as it said last; NULL: SES's own
+    led         INTEGER NOT NULL DEFAULT 0, -- we have set its MAIL FROM domain, so we take it away
     tries       INTEGER NOT NULL DEFAULT 0, -- that failed, in a row
     next_try_at INTEGER,                    -- when it is looked at again; NULL: nothing to mend
+    changes     INTEGER NOT NULL DEFAULT 0, -- of its claims: what was mended before one of them is not all
     created_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ses_identity_due ON ses_identity (next_try_at) WHERE next_try_at IS NOT NULL;
 
--- With the last claim to its name, however it ends, the identity goes too.
+-- With the last claim to its name, however it ends, the identity goes too; and its MAIL FROM domain is the verified claim's
+-- return path.
 CREATE TRIGGER claim_leaves_ses AFTER DELETE ON custom_domain BEGIN
-    UPDATE ses_identity SET next_try_at = 0, tries = 0
-        WHERE name = OLD.name AND NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = OLD.name);
+    UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1
+        WHERE name = OLD.name AND (OLD.return_path IS NOT NULL
+            OR NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = OLD.name));
+END;
+CREATE TRIGGER claim_leads_ses AFTER UPDATE OF return_path, status ON custom_domain
+    WHEN OLD.return_path IS NOT NEW.return_path OR (NEW.return_path IS NOT NULL AND OLD.status <> NEW.status) BEGIN
+    UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1 WHERE name = NEW.name;
 END;
 
 -- The newest evidence for each record of a domain.

@@ -6,14 +6,15 @@
 use crate::address::DomainName;
 use crate::config;
 use crate::secret::Secret;
-use crate::store::ses::SesSaid;
+use crate::store::ses::{MailFrom, SesSaid};
 use aws_config::BehaviorVersion;
 use aws_sdk_sesv2::config::retry::RetryConfig;
 use aws_sdk_sesv2::config::timeout::TimeoutConfig;
 use aws_sdk_sesv2::config::{HttpClient, ProvideCredentials, Region, SharedCredentialsProvider};
 use aws_sdk_sesv2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::types::{
-    DkimAttributes, DkimSigningAttributes, DkimSigningAttributesOrigin, DkimSigningKeyLength, Tag,
+    BehaviorOnMxFailure, DkimAttributes, DkimSigningAttributes, DkimSigningAttributesOrigin, DkimSigningKeyLength,
+    MailFromAttributes, MailFromDomainStatus, Tag,
 };
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use std::time::Duration;
@@ -106,7 +107,8 @@ impl Client {
     /// `GetEmailIdentity`; ours where it bears `mark`.
     pub(super) async fn get(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
         let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
-        said(name, found.dkim_attributes(), found.verified_for_sending_status(), bears(found.tags(), mark))
+        let said = said(name, found.dkim_attributes(), found.verified_for_sending_status(), bears(found.tags(), mark))?;
+        Ok(SesSaid { mail_from: found.mail_from_attributes().and_then(mail_from), ..said })
     }
 
     /// `GetEmailIdentity`: whether it bears `mark`, whatever else it is.
@@ -129,6 +131,16 @@ impl Client {
         let call = self.sdk.put_email_identity_dkim_signing_attributes().email_identity(name.as_str());
         let call = call.signing_attributes_origin(DkimSigningAttributesOrigin::AwsSes);
         call.signing_attributes(easy_dkim()).send().await.map_err(classified)?;
+        Ok(())
+    }
+
+    /// `PutEmailIdentityMailFromAttributes`: the identity's mail has its envelope sender there once SES has found the MX
+    /// record of it, and otherwise at a domain of SES's own. None: always.
+    pub(super) async fn lead_mail_from(&self, name: &DomainName, to: Option<&DomainName>) -> Result<(), SesError> {
+        let call = self.sdk.put_email_identity_mail_from_attributes().email_identity(name.as_str());
+        let call = call.set_mail_from_domain(to.map(ToString::to_string));
+        let call = call.behavior_on_mx_failure(BehaviorOnMxFailure::UseDefaultValue);
+        call.send().await.map_err(classified)?;
         Ok(())
     }
 
@@ -176,7 +188,15 @@ fn said(name: &DomainName, dkim: Option<&DkimAttributes>, sending: bool, is_ours
         return Err(SesError::Unusable(format!("the DKIM tokens of {name} are no labels")));
     }
     let dkim_status = dkim.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
-    Ok(SesSaid { is_ours, tokens, dkim_status, sending })
+    Ok(SesSaid { is_ours, tokens, dkim_status, sending, mail_from: None })
+}
+
+/// The MAIL FROM domain of an identity. Without one, its attributes have none but what happens without an MX record.
+fn mail_from(attributes: &MailFromAttributes) -> Option<MailFrom> {
+    let domain = DomainName::parse(attributes.mail_from_domain()).ok()?;
+    let status = attributes.mail_from_domain_status();
+    let (in_use, given_up) = (*status == MailFromDomainStatus::Success, *status == MailFromDomainStatus::Failed);
+    Some(MailFrom { domain, in_use, given_up })
 }
 
 type Response = aws_sdk_sesv2::config::http::HttpResponse;

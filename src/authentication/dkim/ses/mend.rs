@@ -7,7 +7,7 @@ use super::{GIVEN_UP, ReserveError, Ses, SesError};
 use crate::address::DomainName;
 use crate::net::listener::Shutdown;
 use crate::store::StoreError;
-use crate::store::ses::SesIdentity;
+use crate::store::ses::{SesIdentity, SesSaid};
 use std::time::Duration;
 
 /// Looks at the store at least this often, whatever it was told.
@@ -89,6 +89,7 @@ impl Ses {
                 self.0.client.delete(&row.name).await?;
                 tracing::info!(domain = %row.name, "its identity at Amazon SES was deleted");
             }
+            Ok(false) if row.led => self.0.client.lead_mail_from(&row.name, None).await?,
             Ok(false) | Err(SesError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -111,6 +112,29 @@ impl Ses {
         if row.claimed_tokens.as_ref().is_some_and(|claimed| *claimed != said.tokens) {
             tracing::error!(domain = %name, "Amazon SES gave other tokens than the claims have: they must be deleted and made anew");
         }
-        Ok(self.0.store.ses_said(name, said, None).await?)
+        self.lead_mail_from(row, &said).await?;
+        self.0.store.ses_said(name, said).await?;
+        Ok(self.0.store.ses_settled(row).await?)
+    }
+
+    /// The MAIL FROM domain follows the return path of the verified claim. What others have set stays while there is none.
+    async fn lead_mail_from(&self, row: &SesIdentity, said: &SesSaid) -> Result<(), ReserveError> {
+        let (name, store) = (&row.name, &self.0.store);
+        match (row.return_path.as_ref(), row.led) {
+            (Some(wanted), _) if !said.leads_to(wanted) => {
+                // Noted first: an answer that is lost must not leave there what nobody knows of.
+                store.ses_led(name, true).await?;
+                self.0.client.lead_mail_from(name, Some(wanted)).await?;
+                tracing::info!(domain = %name, mail_from = %wanted, "Amazon SES looks for its MAIL FROM domain");
+            }
+            (None, true) => {
+                if said.mail_from.is_some() {
+                    self.0.client.lead_mail_from(name, None).await?;
+                }
+                store.ses_led(name, false).await?;
+            }
+            (Some(_), _) | (None, false) => {}
+        }
+        Ok(())
     }
 }

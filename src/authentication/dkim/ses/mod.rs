@@ -16,6 +16,7 @@ mod tests;
 
 pub use client::SesError;
 
+use super::provider::Confirmed;
 use crate::address::DomainName;
 use crate::clock::Clock;
 use crate::config::{Config, Relay};
@@ -108,7 +109,7 @@ impl Ses {
         }
         let said = self.make_or_adopt(name, &row.mark).await?;
         let (tokens, is_ours) = (said.tokens.clone(), said.is_ours);
-        store.ses_said(name, said, Some(again)).await?;
+        store.ses_said(name, said).await?;
         Ok(Reserved { tokens, is_ours, _turn: turn })
     }
 
@@ -119,49 +120,50 @@ impl Ses {
         }
     }
 
-    /// Whether SES sends for a name now. What it says is kept; what it lacks is mended in the background.
-    pub async fn confirms(&self, name: &DomainName) -> bool {
+    /// What SES does for a name now: nothing, as long as it does not say. What it says is kept; what it lacks is mended in
+    /// the background.
+    pub async fn confirms(&self, name: &DomainName) -> Confirmed {
         let in_time = tokio::time::timeout(self.0.patience, self.look(name)).await;
         match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
-            Ok(sending) => sending,
+            Ok(confirmed) => confirmed,
             Err(error) => {
                 tracing::warn!(domain = %name, %error, "Amazon SES did not say whether it sends for a domain");
-                false
+                Confirmed::default()
             }
         }
     }
 
-    async fn look(&self, name: &DomainName) -> Result<bool, ReserveError> {
+    async fn look(&self, name: &DomainName) -> Result<Confirmed, ReserveError> {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let Some(row) = store.ses_identity(name).await? else {
             // The platform's own domain, which the operator has made there.
-            return Ok(self.0.client.get(name, "").await?.sending);
+            let said = self.0.client.get(name, "").await?;
+            return Ok(Confirmed { sends: said.sending, mail_from: said.mail_from_in_use().cloned() });
         };
-        match self.0.client.get(name, &row.mark).await {
-            Ok(said) if said.dkim_status == GIVEN_UP => {
-                store.ses_said(name, said, Some(now)).await?;
-                self.wake();
-                Ok(false)
-            }
-            Ok(said) => {
-                let right = row.claimed_tokens.is_none_or(|claimed| claimed == said.tokens);
-                let sending = said.sending && right;
-                if !right {
-                    tracing::error!(domain = %name, "Amazon SES signs with other tokens than the claims have: delete and claim anew");
-                }
-                store.ses_said(name, said, None).await?;
-                Ok(sending)
-            }
+        let said = match self.0.client.get(name, &row.mark).await {
             Err(SesError::NotFound) => {
-                store.ses_look_at(name, now).await?;
+                store.ses_gone(name, now).await?;
                 self.wake();
-                Ok(false)
+                return Ok(Confirmed::default());
             }
-            Err(error) => Err(error.into()),
+            said => said?,
+        };
+        let right = row.claimed_tokens.is_none_or(|claimed| claimed == said.tokens);
+        if !right {
+            tracing::error!(domain = %name, "Amazon SES signs with other tokens than the claims have: delete and claim anew");
         }
+        let given_up = said.dkim_status == GIVEN_UP;
+        let misled = row.return_path.is_some_and(|wanted| !said.leads_to(&wanted));
+        let confirmed = Confirmed { sends: said.sending && right, mail_from: said.mail_from_in_use().cloned() };
+        store.ses_said(name, said).await?;
+        if given_up || misled {
+            store.ses_look_at(name, now).await?;
+            self.wake();
+        }
+        Ok(confirmed)
     }
 
-    /// Looks for what has to be mended now: after the end of a claim.
+    /// Looks for what has to be mended now: after a change or the end of a claim.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }

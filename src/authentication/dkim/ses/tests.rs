@@ -1,6 +1,8 @@
 //! The service over a real store, against the SES of [`super::testing`] and against moto.
 
-use super::testing::{FakeSes, Fault, identity, service};
+mod requests;
+
+use super::testing::{FakeSes, Fault, identity};
 use super::*;
 use crate::address::DomainName;
 use crate::clock::Clock;
@@ -82,9 +84,9 @@ async fn an_identity_is_made_followed_and_deleted_with_its_claim() {
     assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDTEST/"), "{authorization}");
     assert!(authorization.contains("/eu-west-1/ses/aws4_request"), "{authorization}");
 
-    assert!(!world.ses.confirms(&acme()).await);
+    assert!(!world.ses.confirms(&acme()).await.sends);
     world.fake.says("acme.test", "SUCCESS", true);
-    assert!(world.ses.confirms(&acme()).await);
+    assert!(world.ses.confirms(&acme()).await.sends);
     assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test"; 2]);
     assert!(world.store.ses_identity(&acme()).await.unwrap().unwrap().sending);
 
@@ -172,7 +174,7 @@ async fn silence_ends_in_time_and_nothing_stays() {
     world.fake.fault(Fault::Silence);
     let refused = world.claim().await.unwrap_err();
     assert!(matches!(refused, ReserveError::Ses(SesError::TimedOut)), "{refused}");
-    assert!(!world.ses.confirms(&acme()).await);
+    assert!(!world.ses.confirms(&acme()).await.sends);
     world.fake.fault(None);
     world.pass(60).await;
     assert_eq!((world.fake.names().len(), world.store.ses_identity(&acme()).await.unwrap()), (0, None));
@@ -210,7 +212,7 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
 
     // SES has stopped looking for the records: it is told to look anew.
     world.fake.says("acme.test", "FAILED", false);
-    assert!(!world.ses.confirms(&acme()).await);
+    assert!(!world.ses.confirms(&acme()).await.sends);
     world.fake.calls();
     world.pass(0).await;
     let calls = world.fake.calls();
@@ -221,15 +223,43 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
     );
     assert_eq!(world.next_due_in().await, None);
     world.fake.says("acme.test", "SUCCESS", true);
-    assert!(world.ses.confirms(&acme()).await);
+    assert!(world.ses.confirms(&acme()).await.sends);
 
     // Somebody has deleted it. Made again, its tokens are others here, and no claim is confirmed with them.
     world.fake.remove("acme.test");
-    assert!(!world.ses.confirms(&acme()).await);
+    assert!(!world.ses.confirms(&acme()).await.sends);
     world.pass(0).await;
     assert_eq!(world.fake.names(), ["acme.test"]);
     world.fake.says("acme.test", "SUCCESS", true);
-    assert!(!world.ses.confirms(&acme()).await);
+    assert!(!world.ses.confirms(&acme()).await.sends);
+}
+
+#[tokio::test]
+async fn a_claim_that_ends_while_ses_answers_leaves_nothing_behind() {
+    for mending in [false, true] {
+        let world = world().await;
+        let id = world.claim().await.unwrap();
+        world.fake.calls();
+        world.fake.fault(Fault::LateAnswer);
+        let ses = world.ses.clone();
+        if mending {
+            world.store.ses_look_at(&acme(), world.clock.now()).await.unwrap();
+        }
+        let asking = tokio::spawn(async move {
+            match mending {
+                true => ses.settle().await.unwrap(),
+                false => assert!(!ses.confirms(&acme()).await.sends),
+            }
+        });
+        while world.fake.calls().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(world.store.domain_delete(&world.account, &id).await.unwrap());
+        world.fake.fault(None);
+        asking.await.unwrap();
+        world.pass(0).await;
+        assert!(world.fake.names().is_empty(), "while mending: {mending}");
+    }
 }
 
 #[tokio::test]
@@ -255,52 +285,4 @@ async fn the_relay_is_the_regions_with_credentials_of_the_access_key() {
     assert_eq!((relay.host.as_str(), relay.port), ("email-smtp.eu-west-1.amazonaws.com", 587));
     assert_eq!(relay.username.as_deref(), Some("AKIDTEST"));
     assert_eq!(relay.password.unwrap().reveal().len(), 44);
-}
-
-/// moto reads requests as AWS does. Its answers have no tokens, and a time in a form that AWS's API does not use, so no
-/// claim can come of what it makes: what it has understood is read from it without the SDK.
-#[tokio::test]
-async fn moto_understands_our_requests() {
-    use tokio::io::{AsyncBufReadExt, BufReader};
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/moto_server");
-    let mut moto = tokio::process::Command::new(program)
-        .args(["-H", "127.0.0.1", "-p", "0"])
-        .stdout(std::process::Stdio::null())
-        .stderr(std::process::Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap_or_else(|e| panic!("{program}: {e}; `tests/run` installs it"));
-    let mut lines = BufReader::new(moto.stderr.take().unwrap()).lines();
-    let endpoint = loop {
-        let line = lines.next_line().await.unwrap().expect("moto_server says where it runs");
-        if let Some((_, address)) = line.split_once("Running on ") {
-            break address.trim().to_owned();
-        }
-    };
-    // It must not wait for somebody to read what it says.
-    tokio::spawn(async move { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} });
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let found = async || -> serde_json::Value {
-        let url = format!("{endpoint}/v2/email/identities/acme.test");
-        let signed =
-            "AWS4-HMAC-SHA256 Credential=AKIDTEST/20261124/eu-west-1/ses/aws4_request, SignedHeaders=host, Signature=0";
-        let answer = reqwest::Client::new().get(url).header("authorization", signed).send().await.unwrap();
-        answer.json().await.unwrap()
-    };
-
-    let world = world().await;
-    let client = service(&endpoint, &world.store, &world.clock, Duration::from_secs(60)).await.0.client.clone();
-    assert_eq!(client.get(&acme(), "mark").await, Err(SesError::NotFound));
-    // It is made; the answer is not AWS's.
-    assert!(matches!(client.create(&acme(), "mark").await, Err(SesError::Failed(_) | SesError::Unusable(_))));
-    let made = found().await;
-    assert_eq!(
-        (&made["IdentityType"], &made["Tags"]),
-        (&json!("DOMAIN"), &json!([{"Key": "inboxlayer", "Value": "mark"}]))
-    );
-    assert_eq!(made["DkimAttributes"]["NextSigningKeyLength"], "RSA_2048_BIT");
-    assert_eq!(made["DkimAttributes"]["SigningAttributesOrigin"], "AWS_SES");
-    assert_eq!(client.delete(&acme()).await, Ok(()));
-    assert_eq!(found().await["message"], "acme.test");
-    assert_eq!(client.delete(&acme()).await, Ok(()));
 }
