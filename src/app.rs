@@ -139,8 +139,8 @@ impl Services {
         .map_err(StartError::Roots)?;
         let submission =
             Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
-        let verifier = Verifier::confirmed_by(
-            provider.is_elsewhere().then(|| provider.clone()),
+        let verifier = Verifier::signed_by(
+            Some(provider.clone()),
             Arc::clone(&config),
             store.clone(),
             clock.clone(),

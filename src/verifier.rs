@@ -113,7 +113,7 @@ struct Inner {
     store: Store,
     clock: Clock,
     resolver: Resolver,
-    /// Who has to confirm what the DNS shows; none: nobody.
+    /// Whose keys the records lead to; none: nobody's that a check would wait for.
     provider: Option<Provider>,
     permits: Arc<Semaphore>,
     /// Held while free places are matched with due claims, so that nobody takes a place that is only being looked at for
@@ -129,11 +129,12 @@ struct Inner {
 impl Verifier {
     /// A verifier that is not running yet.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, resolver: Resolver) -> Self {
-        Self::confirmed_by(None, config, store, clock, resolver)
+        Self::signed_by(None, config, store, clock, resolver)
     }
 
-    /// The same, where a provider that signs elsewhere has to see the records too.
-    pub fn confirmed_by(
+    /// The same, with the provider that makes the keys: a check waits for those that are being made, and one that signs
+    /// elsewhere has to see the records too.
+    pub fn signed_by(
         provider: Option<Provider>,
         config: Arc<Config>,
         store: Store,
@@ -311,6 +312,10 @@ impl Verifier {
     }
 
     async fn check_and_record(&self, row: &DomainRow) -> Result<Option<Recorded>, StoreError> {
+        // What is missing because we are not done yet is not worth a warning.
+        if let Some(provider) = &self.0.provider {
+            provider.keys_made(&row.id).await;
+        }
         // A verified claim to the same name has to yield first, and does on fresh evidence only.
         let rival = match row.state.status {
             VerifiedStatus::Pending => self.0.store.domain_rival(row).await?,
@@ -326,7 +331,7 @@ impl Verifier {
 
     /// Where another provider signs, it has to see what is right in the DNS as well.
     async fn confirm(&self, row: &DomainRow, report: &mut Report) {
-        let Some(provider) = &self.0.provider else { return };
+        let Some(provider) = self.0.provider.as_ref().filter(|provider| provider.is_elsewhere()) else { return };
         let required = outcome(&report.expected, &report.evidence).required;
         let right = required.iter().all(|(_, finding)| *finding == Finding::Good);
         let return_path = right_return_path(&report.expected, &report.evidence);

@@ -64,7 +64,7 @@ async fn world_with(patience: Option<Duration>) -> World {
     };
     let (provider, resolver) = (Provider::Ses(ses.clone()), Resolver::new(&config.dns).unwrap());
     let verifier =
-        Verifier::confirmed_by(Some(provider.clone()), Arc::clone(&config), store.clone(), clock.clone(), resolver);
+        Verifier::signed_by(Some(provider.clone()), Arc::clone(&config), store.clone(), clock.clone(), resolver);
     tokio::spawn(verifier.clone().run(shutdown.clone()));
     let registry = Registry::new(config, store.clone(), clock.clone(), Events::new(), provider, verifier);
     World { _dir: dir, store, account, clock, play, fake, ses, registry, shutdown }

@@ -70,7 +70,10 @@ fn sending_and_receiving_under_ones_own_domain() {
     daemon.api().post(&format!("/sandbox/domains/{id}/publish"), json!({})).expect(200);
     daemon.api().call(reqwest::Method::POST, &format!("{DOMAINS}/{id}/verify"), None, &[]).expect(202);
     daemon.crash_and_restart();
-    daemon.api().poll(&format!("{DOMAINS}/{id}"), |a| a.status == 200 && a.at("/verified_status") == "verified");
+    let verified =
+        daemon.api().poll(&format!("{DOMAINS}/{id}"), |a| a.status == 200 && a.at("/verified_status") == "verified");
+    // Its keys were being made when the daemon died; the check has waited for them, on whichever side of the crash.
+    assert_eq!(verified.body["records"][0]["error"], Value::Null, "{}", verified.text);
 
     // The same credentials now send from inbox@custom; another client, TLS from the first octet.
     let (host, port) = daemon.address("submissions");

@@ -20,6 +20,9 @@ fn the_ten_lines_of_the_readme_work_when_pasted() {
     command.arg("-eu");
     let outcome = run(command, script.as_bytes()).succeeded();
     assert!(outcome.stderr.is_empty(), "{outcome:?}");
+    // Nothing that is ours to mend: a newcomer sees a domain that is right, with its keys.
+    assert!(outcome.stdout.contains("acme.test is verified: it sends and receives here."), "{outcome:?}");
+    assert!(!outcome.stdout.contains("no key"), "{outcome:?}");
     let platform = daemon.ready("inbox");
     let custom = format!("{}@acme.test", platform.split('@').next().unwrap());
     for (subject, from) in [("while pending", platform), ("once verified", &*custom)] {

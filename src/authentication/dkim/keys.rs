@@ -1,5 +1,6 @@
 //! Keys: made in the background, sealed, and there again after a restart.
 
+use super::making::{KEY_PATIENCE, Making};
 use super::seal::{Seal, SealError};
 use super::signer::{Platform, Signer};
 use crate::clock::Clock;
@@ -59,6 +60,7 @@ pub struct Keys {
     platform_record: Arc<(String, String)>,
     /// One key pair at a time: making one takes a core for a while.
     turn: Arc<Semaphore>,
+    making: Making,
 }
 
 impl Keys {
@@ -94,6 +96,7 @@ impl Keys {
             plan,
             platform_record: Arc::new((name, public)),
             turn: Arc::new(Semaphore::new(1)),
+            making: Making::new(KEY_PATIENCE),
         };
         if !signs {
             return Ok(keys);
@@ -131,6 +134,11 @@ impl Keys {
         self.make_in_background(tokens.into_iter().map(|token| (domain.clone(), token)).collect());
     }
 
+    /// Waits for a claim's keys while they are being made, for a time. Whether it has them now.
+    pub async fn made(&self, domain: &DomainId) -> bool {
+        self.making.made(domain).await
+    }
+
     /// Name and text of the TXT record that the platform domain needs for its own signatures.
     pub fn platform_record(&self) -> (String, String) {
         (*self.platform_record).clone()
@@ -156,6 +164,8 @@ impl Keys {
     }
 
     fn make_in_background(&self, wanted: Vec<(DomainId, String)>) {
+        // Before anybody can ask for them.
+        wanted.iter().for_each(|(domain, _)| self.making.begin(domain));
         let keys = self.clone();
         tokio::spawn(async move {
             for (domain, token) in wanted {
@@ -164,6 +174,7 @@ impl Keys {
                 if !keys.make_one(&domain, &token).await {
                     return;
                 }
+                keys.making.end(&domain);
             }
         });
     }

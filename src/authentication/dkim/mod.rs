@@ -7,6 +7,7 @@
 
 mod canonical;
 mod keys;
+mod making;
 mod provider;
 mod seal;
 #[cfg(feature = "ses")]

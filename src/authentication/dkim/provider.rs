@@ -94,6 +94,19 @@ impl Provider {
         }
     }
 
+    /// Waits for a claim's keys while they are still being made here, for a time.
+    pub async fn keys_made(&self, id: &DomainId) {
+        match self {
+            Self::Local(keys) => {
+                if !keys.made(id).await {
+                    tracing::debug!(%id, "a domain's keys are still being made");
+                }
+            }
+            #[cfg(feature = "ses")]
+            Self::Ses(_) => {}
+        }
+    }
+
     /// A claim has ended, or has another status or return path. The store knows what is to be done.
     pub fn changed(&self) {
         match self {

@@ -6,6 +6,7 @@
 //! RFC 6376 §3.5 (the field), §3.7 (what is hashed).
 
 use super::canonical::{self, BodyForm};
+use super::making::KEY_PATIENCE;
 use super::seal::Seal;
 use crate::address::DomainName;
 use crate::clock::{Clock, Timestamp};
@@ -19,14 +20,11 @@ use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 /// Parsed keys kept in memory: some 2 KiB each.
 const CACHED_KEYS: usize = 1024;
-/// How long a key that is being made is waited for.
-const KEY_PATIENCE: Duration = Duration::from_secs(10);
 /// Octets of a line before it is folded.
 const LINE: usize = 74;
 
