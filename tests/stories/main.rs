@@ -30,6 +30,8 @@ mod rest;
 mod return_path;
 mod rude;
 mod serve;
+#[cfg(feature = "ses")]
+mod ses_serve;
 mod start_and_stop;
 mod tidy;
 mod verifiers;

@@ -17,6 +17,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
 pub struct Serve {
     child: Option<Child>,
     folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
     pub http: SocketAddr,
     pub submission: SocketAddr,
     pub submissions: SocketAddr,
@@ -35,6 +36,12 @@ impl Serve {
 
     /// The same, with what `[dns]` shall say.
     pub fn start_with_dns(relay: SocketAddr, dns: &str, more: &str) -> Self {
+        let queue = format!("[queue.relay]\nhost = \"127.0.0.1\"\nport = {}", relay.port());
+        Self::start_in(&[], dns, &queue, more)
+    }
+
+    /// The same in an environment, with what `[queue]` shall say beside.
+    pub fn start_in(environment: &[(&str, &str)], dns: &str, queue: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path());
         let [http, submission, submissions, mx, imap, imaps] = std::array::from_fn(|_| free_address());
@@ -59,22 +66,21 @@ imaps = "{imaps}"
 [queue]
 allow_networks = ["127.0.0.0/8"]
 retry_pauses = ["1s"]
-[queue.relay]
-host = "127.0.0.1"
-port = {relay}
+{queue}
 {more}
 "#,
             data = at("data"),
             certificate = at("cert.pem"),
             key = at("key.pem"),
-            relay = relay.port(),
         );
         std::fs::write(folder.path().join("inboxlayer.toml"), text).unwrap();
         let operator = String::new();
-        let mut serve = Self { child: None, folder, http, submission, submissions, mx, imap, imaps, operator };
-        let made =
-            Command::new(PROGRAM).args(["token", "create", "--operator", "--config"]).arg(serve.config()).output();
-        let made = made.unwrap();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let mut serve =
+            Self { child: None, folder, environment, http, submission, submissions, mx, imap, imaps, operator };
+        let mut made = Command::new(PROGRAM);
+        made.args(["token", "create", "--operator", "--config"]).arg(serve.config());
+        let made = made.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let words = String::from_utf8(made.stdout).unwrap();
         serve.operator = words.split_ascii_whitespace().find(|w| w.starts_with("ilt_")).expect("a token").to_owned();
@@ -89,6 +95,7 @@ port = {relay}
             .args(["serve", "--config"])
             .arg(self.config())
             .env("RUST_LOG", "inboxlayer=info,warn")
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -153,6 +153,16 @@ fn every_rfc_that_the_code_cites_is_listed() {
 }
 
 #[test]
+fn there_is_one_tls_provider_in_every_build() {
+    let lock = read(Path::new("Cargo.lock"));
+    let has = |name: &str| lock.contains(&format!("\nname = \"{name}\"\n"));
+    assert!(has("ring") && has("rustls") && has("aws-sdk-sesv2"));
+    for other in ["aws-lc-rs", "aws-lc-sys", "openssl", "openssl-sys", "native-tls", "boring", "s2n-tls"] {
+        assert!(!has(other), "{other} is a TLS provider beside ring");
+    }
+}
+
+#[test]
 fn nothing_names_the_machine_it_was_written_on() {
     let folders = ["src", "tests", "docs", "config", "fixtures", "benches", ".ci"];
     let mut paths: Vec<PathBuf> = folders.into_iter().filter(|f| root().join(f).exists()).flat_map(files).collect();

@@ -227,7 +227,7 @@ impl Dns {
         knot.ds(&zone)
     }
 
-    /// Delegates a name of `test` to servers, from now on.
+    /// Delegates a name of `test`, or one at the root, to servers, from now on.
     pub fn delegate(&mut self, name: &str, servers: &[u8], ds: Option<String>) {
         self.delegations.insert(name.to_owned(), Delegation { servers: servers.to_vec(), ds });
         self.write_parent();
@@ -276,7 +276,7 @@ impl Dns {
     }
 }
 
-/// The root, `test` with the delegations, and `inboxlayer.dev` with the keys.
+/// The root and `test` with the delegations, and `inboxlayer.dev` with the keys.
 fn parent_zones(
     network: &Network,
     delegations: &BTreeMap<String, Delegation>,
@@ -287,14 +287,15 @@ fn parent_zones(
         format!("$TTL 300\n{zone} SOA ns.nic.test. hostmaster.nic.test. 1 3600 600 86400 60\n{zone} NS ns.nic.test.\n")
     };
     let glue = format!("ns.nic.test. A {address}\n");
-    let root = head(".") + "test. NS ns.nic.test.\ninboxlayer.dev. NS ns.nic.test.\n" + &glue;
+    let mut root = head(".") + "test. NS ns.nic.test.\ninboxlayer.dev. NS ns.nic.test.\n" + &glue;
     let mut test = head("test.") + &glue;
     for (name, Delegation { servers, ds }) in delegations {
+        let parent = if name.ends_with(".test") { &mut test } else { &mut root };
         for host in servers {
-            test += &network.name_server(name, *host);
+            *parent += &network.name_server(name, *host);
         }
         if let Some(ds) = ds {
-            writeln!(test, "{name}. DS {ds}").unwrap();
+            writeln!(parent, "{name}. DS {ds}").unwrap();
         }
     }
     let mut ours = head("inboxlayer.dev.");

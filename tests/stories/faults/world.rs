@@ -63,13 +63,13 @@ impl World {
 
 /// Ends processes and removes folders when it goes, or with the process that has it: what a static holds is never
 /// dropped, so that a shell waits for the end of a pipe, however it comes, and tidies up.
-struct Guard {
+pub struct Guard {
     pipe: Option<PipeWriter>,
     shell: Child,
 }
 
 impl Guard {
-    fn new(processes: &[u32], folders: &[&Path]) -> Self {
+    pub fn new(processes: &[u32], folders: &[&Path]) -> Self {
         let (reader, writer) = std::io::pipe().unwrap();
         let pids = processes.iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
         let mut shell = Command::new("sh");

@@ -109,6 +109,11 @@ impl FakeSes {
         account.identities[name]["MailFromAttributes"]["MailFromDomain"].as_str().map(str::to_owned)
     }
 
+    /// The tokens of an identity.
+    pub(crate) fn tokens(&self, name: &str) -> Value {
+        self.account.lock().unwrap().identities[name]["DkimAttributes"]["Tokens"].clone()
+    }
+
     pub(crate) fn names(&self) -> Vec<String> {
         self.account.lock().unwrap().identities.keys().cloned().collect()
     }
