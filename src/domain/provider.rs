@@ -108,6 +108,12 @@ pub fn recognise<H: AsRef<str>>(mx: &[H], spf: Option<&str>) -> Option<Provider>
     by_mx.or_else(by_spf).map(provider)
 }
 
+/// A name to receive at beside the mail that `domain` has: a subdomain of what is registered, and never itself.
+pub fn beside(domain: &str, registered: &str) -> String {
+    let label = if domain.strip_prefix("mail.") == Some(registered) { "inbox" } else { "mail" };
+    format!("{label}.{registered}")
+}
+
 impl Existing {
     /// What to tell the owner of `domain` before mail is led to `our_host`: `None` where nothing else takes its mail.
     pub fn of<H: AsRef<str>>(domain: &str, our_host: &str, mx: &[H], spf: Option<&str>) -> Option<Self> {
@@ -184,6 +190,13 @@ mod tests {
         assert_eq!(name(&[], Some("v=spf1 redirect=_spf.yandex.net")), Some("Yandex 360"));
         assert_eq!(name(&[], Some("v=spf1 include:amazonses.com ~all")), None);
         assert_eq!(name(&["mx01.mail.icloud.com"], Some("v=spf1 include:_spf.google.com ~all")), Some("iCloud Mail"));
+    }
+
+    #[test]
+    fn the_name_to_receive_at_beside_is_another_one() {
+        assert_eq!(beside("acme.co.uk", "acme.co.uk"), "mail.acme.co.uk");
+        assert_eq!(beside("shop.acme.com", "acme.com"), "mail.acme.com");
+        assert_eq!(beside("mail.acme.com", "acme.com"), "inbox.acme.com");
     }
 
     #[test]

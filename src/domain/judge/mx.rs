@@ -6,7 +6,8 @@
 use super::nearness::difference;
 use super::{Code, Judgement, RecordError, Sight, nothing, publish};
 use crate::domain::observed::RecordData;
-use crate::domain::records::Expected;
+use crate::domain::provider::beside;
+use crate::domain::records::{Expected, Purpose};
 
 pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let hosts: Vec<(u16, &str)> = sight.answer.records().iter().filter_map(exchanger).collect();
@@ -120,12 +121,26 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
         let message = format!(
             "mail for {name} goes to {listed}, not here; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
         );
-        let fix = format!("To receive here, delete the MX records to {listed}. {}", publish(expected));
+        let fix = instead(expected, &listed);
         return RecordError::new(Code::MxTargetIsCname, message, fix);
     }
     let message = format!("mail for {name} goes to {listed}, not here");
-    let fix = format!("To receive here, delete the MX records to {listed}. {}", publish(expected));
+    let fix = instead(expected, &listed);
     RecordError::new(Code::MxOtherHosts, message, fix)
+}
+
+/// How mail could come here, where others take it: beside theirs first, since without their MX records they get none.
+fn instead(expected: &Expected, listed: &str) -> String {
+    let publish = publish(expected);
+    if expected.purpose == Purpose::ReturnPath {
+        return format!("Delete the MX records to {listed}. {publish}");
+    }
+    let beside = format!("o receive here beside it claim {}", beside(&expected.name, expected.registered()));
+    let start = match expected.required {
+        true => format!("T{beside}"),
+        false => format!("Leave it to send only; t{beside}"),
+    };
+    format!("{start}; to receive here instead, delete the MX records to {listed}. {publish}")
 }
 
 fn exchanger(record: &RecordData) -> Option<(u16, &str)> {

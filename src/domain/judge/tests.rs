@@ -209,6 +209,23 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         "acme.com is verified for sending, but there is no MX record at acme.com; create a MX record, host @ (full name \
          acme.com), with the value smtp.inboxlayer.dev and priority 10."
     );
+    // Mail that stays where it is is no fault of a domain that only sends.
+    let google = |p| if p == 3 { mx(&[(1, "aspmx.l.google.com"), (5, "alt1.aspmx.l.google.com")]) } else { right(p) };
+    assert_eq!(
+        say(&verified, &google),
+        "All is well: acme.com is verified for sending; its mail stays at Google Workspace."
+    );
+    let own = |p| if p == 3 { mx(&[(1, "mx1.acme.com"), (2, "mx2.acme.com")]) } else { right(p) };
+    assert_eq!(
+        say(&verified, &own),
+        "All is well: acme.com is verified for sending; its mail stays at mx1.acme.com, mx2.acme.com."
+    );
+    // What else is wrong is told.
+    let no_spf = say(&verified, &|p| if p == 4 { nothing(vec![]) } else { google(p) });
+    assert!(
+        no_spf.starts_with("acme.com is verified for sending, but there is no TXT record at acme.com;"),
+        "{no_spf}"
+    );
     let broken = |p| if p == 0 { nothing(vec![]) } else { right(p) };
     let (degraded, _) = verified.checked(&outcome(&expected(), &all_of(broken).1), now, &policy, 0);
     assert!(

@@ -5,6 +5,7 @@
 
 use super::{Code, Evidence, RecordError, RecordStatus, finding};
 use crate::clock::Timestamp;
+use crate::domain::provider::{Provider, recognise};
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::status::{Finding, Policy, State, VerifiedStatus};
 
@@ -56,9 +57,11 @@ fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &E
     let mx = seen.iter().find(|(expected, _)| expected.purpose == Purpose::Mx);
     let receives = mx.is_some_and(|(_, evidence)| evidence.status == RecordStatus::Valid);
     let can = if receives { "verified: it sends and receives here" } else { "verified for sending" };
-    let error = worst(seen, |_| true).or_else(|| warning(seen));
+    let stays = mx.and_then(|(expected, evidence)| stays(expected, evidence));
+    let minded = |expected: &Expected| stays.is_none() || expected.purpose != Purpose::Mx;
+    let error = worst(seen, minded).or_else(|| warning(seen, minded));
     match error {
-        None => format!("All is well: {domain} is {can}."),
+        None => format!("All is well: {domain} is {can}{}.", stays.unwrap_or_default()),
         Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, step(error)),
     }
 }
@@ -72,8 +75,25 @@ fn worst<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool)
     bad(Finding::Fault).or_else(|| bad(Finding::Indefinite))
 }
 
-fn warning<'a>(seen: &[(&Expected, &'a Evidence)]) -> Option<&'a RecordError> {
-    seen.iter().filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+fn warning<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+    let found = seen.iter().filter(|(expected, _)| of(expected));
+    found.filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+}
+
+/// Where the mail of a domain stays that sends here and receives elsewhere. That is no fault: nobody asks for an MX record
+/// of those who only send.
+fn stays(expected: &Expected, evidence: &Evidence) -> Option<String> {
+    let elsewhere = evidence.error.as_ref().is_some_and(|error| error.code == Code::MxOtherHosts);
+    if expected.required || !elsewhere || evidence.status != RecordStatus::Mismatch {
+        return None;
+    }
+    // As it is shown: the preference and the host.
+    let hosts: Vec<&str> = evidence.observed.iter().filter_map(|value| value.split_once(' ')).map(|(_, h)| h).collect();
+    Some(match recognise(&hosts, None) {
+        Some(Provider { name, filter: false }) => format!("; its mail stays at {name}"),
+        Some(Provider { name, filter: true }) => format!("; its mail goes through {name} as before"),
+        None => format!("; its mail stays at {}", hosts.join(", ")),
+    })
 }
 
 /// What explains other faults too comes first, what needs nobody to do anything last.

@@ -100,6 +100,23 @@ fn what_stands_before_an_mx_record() {
 }
 
 #[test]
+fn mail_that_goes_elsewhere_may_stay_there() {
+    let google = mx(&[(1, "aspmx.l.google.com")]);
+    let fix = |asked: &Expected| judge(asked, &[], &google, NOW).error.unwrap().fix;
+    let asked = expected()[3].clone();
+    assert!(
+        fix(&asked).starts_with("Leave it to send only; to receive here beside it claim mail.acme.com; "),
+        "{}",
+        fix(&asked)
+    );
+    // Not where mail has to come here, nor for a return path.
+    let required = Expected { required: true, ..asked.clone() };
+    assert!(fix(&required).starts_with("To receive here beside it claim mail.acme.com; "), "{}", fix(&required));
+    let bounces = Expected { purpose: Purpose::ReturnPath, ..asked };
+    assert!(fix(&bounces).starts_with("Delete the MX records to aspmx.l.google.com"), "{}", fix(&bounces));
+}
+
+#[test]
 fn dmarc_records_that_nobody_reads() {
     for bad in [
         "p=none; v=DMARC1",
