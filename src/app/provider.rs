@@ -25,7 +25,7 @@ pub(super) async fn choose(
         )));
     }
     match config.dkim.provider {
-        config::Provider::Local => Ok(Provider::Local(keys.clone())),
+        config::Provider::Local => Ok(keys.clone().into()),
         #[cfg(feature = "ses")]
         config::Provider::Ses => {
             let ses = crate::authentication::dkim::ses::Ses::open(config, store.clone(), clock.clone()).await;

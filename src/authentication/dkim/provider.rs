@@ -26,7 +26,7 @@ pub enum ProviderError {
 #[derive(Clone, Debug)]
 pub enum Provider {
     /// This daemon.
-    Local(Keys),
+    Local(Box<Keys>),
     /// Amazon SES.
     #[cfg(feature = "ses")]
     Ses(Ses),
@@ -34,7 +34,7 @@ pub enum Provider {
 
 impl From<Keys> for Provider {
     fn from(keys: Keys) -> Self {
-        Self::Local(keys)
+        Self::Local(Box::new(keys))
     }
 }
 
