@@ -22,7 +22,7 @@ pub(super) struct Asked<'a> {
     pub(super) resolver: &'a Resolver,
     deadline: Instant,
     answers: Once<(SocketAddr, Role, String, RecordType), Answer>,
-    referrals: Once<(SocketAddr, String), Vec<Referral>>,
+    referrals: Once<(SocketAddr, String), Referral>,
 }
 
 impl<'a> Asked<'a> {
@@ -44,8 +44,8 @@ impl<'a> Asked<'a> {
         answer.await.clone()
     }
 
-    /// Where a server of the zone above sends those who ask for a zone; nowhere, when it does not say.
-    pub(super) async fn refer(&self, server: SocketAddr, zone: &str) -> Vec<Referral> {
+    /// Where a server sends those who ask for a zone.
+    pub(super) async fn refer(&self, server: SocketAddr, zone: &str) -> Referral {
         let cell = of(&self.referrals, (server, zone.to_owned()));
         let referrals = cell.get_or_init(|| async {
             let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());

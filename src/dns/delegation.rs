@@ -2,10 +2,12 @@
 //!
 //! Invariant: tenants choose their name servers, so only those are asked whose addresses are public or allowed. What the
 //! two sides say may differ, since an old provider is often left behind at the registrar; resolvers use either, so both
-//! are asked. RFC 1034 §4.2 (zone cuts and glue), §4.3.1; RFC 2181 §5.4.1 (what a referral is worth).
+//! are asked. Where a zone's own servers are dead, only the zone above knows of it, and it is that zone all the same.
+//! RFC 1034 §4.2 (zone cuts and glue), §4.3.1; RFC 2181 §5.4.1 (what a referral is worth).
 
 use super::asked::Asked;
-use super::exchange::Referral;
+use super::exchange::{Delegate, Referral};
+use crate::domain::judge::ZoneCut;
 use crate::domain::observed::{Answer, RecordData, RecordType};
 use futures_util::future::join_all;
 use std::collections::BTreeMap;
@@ -27,59 +29,120 @@ pub(super) struct Responsible {
     pub(super) name: String,
 }
 
+/// A zone and who is responsible for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Zone {
+    /// Where it begins and what it is handed on by; none where nobody could say.
+    pub(super) cut: Option<ZoneCut>,
+    /// Its servers, none where the delegation cannot be followed: the resolvers' word has to do then.
+    pub(super) servers: Vec<Responsible>,
+}
+
+/// The name servers that a zone names, where one begins at a name.
+enum Hosts {
+    Found(Vec<String>),
+    /// No zone begins there.
+    None,
+    /// Nobody could say: often a zone whose servers are dead.
+    Indefinite,
+}
+
 impl Asked<'_> {
-    /// The servers of the zone a name is in. None where the delegation cannot be followed: the resolvers' word has to do
-    /// then. `registered` is where that zone begins at the latest.
-    pub(super) async fn responsible(&self, name: &str, record_type: RecordType, registered: &str) -> Vec<Responsible> {
+    /// The zone a name is in, and its servers. `registered` is where that zone begins at the latest, unless there is
+    /// definitely none.
+    pub(super) async fn zone(&self, name: &str, record_type: RecordType, registered: &str) -> Zone {
         // A CNAME cannot stand where a zone begins (RFC 1034 §3.6.2). And a top-level domain's servers hold nothing of
         // what we ask.
         let first = usize::from(record_type == RecordType::Cname);
         let candidates: Vec<&str> = suffixes(name).skip(first).filter(|zone| zone.contains('.')).collect();
         let found = join_all(candidates.iter().map(|zone| async move { (*zone, self.name_servers(zone).await) })).await;
-        let cut = found.into_iter().find(|(_, hosts)| !hosts.is_empty());
-        let (zone, hosts) = cut.unwrap_or((registered, Vec::new()));
+        // Where nobody could say whether a zone begins, the walk must not go on: the zone above knows nothing of what is
+        // in it.
+        match found.into_iter().find(|(_, hosts)| !matches!(hosts, Hosts::None)) {
+            Some((zone, Hosts::Found(hosts))) => {
+                let (above, referral) = self.delegated(zone).await;
+                let referred = referral.to.into_iter().filter(|_| referral.zone == zone);
+                self.zone_of(zone.to_owned(), above, hosts, referred.collect()).await
+            }
+            Some((zone, _)) => self.handed_on(zone, registered).await,
+            None => {
+                let (above, referral) = self.delegated(registered).await;
+                let referred = referral.to.into_iter().filter(|_| referral.zone == registered);
+                self.zone_of(registered.to_owned(), above, Vec::new(), referred.collect()).await
+            }
+        }
+    }
+
+    /// The zone that a name is in whose own servers do not say: as the zone above has it.
+    async fn handed_on(&self, name: &str, registered: &str) -> Zone {
+        let (above, Referral { zone, to, within }) = self.delegated(name).await;
+        match above {
+            Some(above) if !to.is_empty() => self.zone_of(zone, Some(above), Vec::new(), to).await,
+            // It is handed on to nobody: the zone above is the one.
+            Some(above) if within && above.len() >= registered.len() && above.contains('.') => {
+                match self.name_servers(&above).await {
+                    Hosts::Found(hosts) => self.zone_of(above, None, hosts, Vec::new()).await,
+                    Hosts::None | Hosts::Indefinite => Zone::default(),
+                }
+            }
+            _ => Zone::default(),
+        }
+    }
+
+    /// Where a name has been handed on since the resolvers looked, as a server of the zone that it was in says.
+    pub(super) async fn below(&self, name: &str, zone: &Zone, server: SocketAddr) -> Option<Zone> {
+        let above = &zone.cut.as_ref()?.zone;
+        let referral = self.refer(server, name).await;
+        let lower = referral.zone.strip_suffix(above.as_str()).is_some_and(|rest| rest.ends_with('.'));
+        if !lower || referral.to.is_empty() {
+            return None;
+        }
+        Some(self.zone_of(referral.zone, Some(above.clone()), Vec::new(), referral.to).await)
+    }
+
+    /// The servers that the zone itself names, and those that the zone above names.
+    async fn zone_of(&self, zone: String, above: Option<String>, hosts: Vec<String>, to: Vec<Delegate>) -> Zone {
         let mut all: BTreeMap<String, Vec<IpAddr>> = hosts.into_iter().map(|host| (host, Vec::new())).collect();
-        for Referral { host, glue } in self.delegated(zone).await {
+        for Delegate { host, glue } in to {
             all.entry(host).or_default().extend(glue);
         }
         let servers = all.into_iter().take(SERVERS).map(|(host, glue)| self.at(host, glue));
         let mut servers: Vec<Responsible> = join_all(servers).await.into_iter().flatten().collect();
         servers.sort();
         servers.dedup_by(|a, b| a.server == b.server);
-        servers
+        Zone { cut: Some(ZoneCut { zone, above }), servers }
     }
 
     /// The hosts that the zone itself names, when a zone begins at this name.
-    async fn name_servers(&self, zone: &str) -> Vec<String> {
-        let answer = self.find_out(zone, RecordType::Ns).await;
+    async fn name_servers(&self, zone: &str) -> Hosts {
         let host = |record: &RecordData| match record {
             RecordData::Ns(host) => Some(host.clone()),
             _ => None,
         };
-        match &answer {
-            Answer::Found { records, aliases, .. } if aliases.is_empty() => records.iter().filter_map(host).collect(),
-            _ => Vec::new(),
+        match &self.find_out(zone, RecordType::Ns).await {
+            Answer::Found { records, aliases, .. } if aliases.is_empty() => {
+                Hosts::Found(records.iter().filter_map(host).collect())
+            }
+            Answer::Found { .. } | Answer::NoRecord { .. } => Hosts::None,
+            Answer::Indefinite { .. } => Hosts::Indefinite,
         }
     }
 
-    /// Where the zone above sends those who ask for a zone.
-    async fn delegated(&self, zone: &str) -> Vec<Referral> {
+    /// The next zone above that has name servers, and where these send those who ask for a zone.
+    async fn delegated(&self, zone: &str) -> (Option<String>, Referral) {
         for above in suffixes(zone).skip(1) {
-            let hosts = self.name_servers(above).await;
-            if hosts.is_empty() {
-                continue;
-            }
+            let Hosts::Found(hosts) = self.name_servers(above).await else { continue };
             for host in hosts.into_iter().take(ABOVE) {
                 for Responsible { server, .. } in self.at(host, Vec::new()).await.into_iter().take(1) {
-                    let referrals = self.refer(server, zone).await;
-                    if !referrals.is_empty() {
-                        return referrals;
+                    let referral = self.refer(server, zone).await;
+                    if referral.within || !referral.to.is_empty() {
+                        return (Some(above.to_owned()), referral);
                     }
                 }
             }
-            break;
+            return (Some(above.to_owned()), Referral::default());
         }
-        Vec::new()
+        (None, Referral::default())
     }
 
     /// A host at each of its addresses where it may be asked. Glue serves where nothing else is known.

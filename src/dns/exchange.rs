@@ -27,9 +27,20 @@ pub(super) enum Role {
     Authoritative,
 }
 
+/// Where a server sends those who ask for what it has handed on; by default, that it does not say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Referral {
+    /// The zone that is handed on: the one asked for, or one that it is in.
+    pub(super) zone: String,
+    /// The servers it is handed on to; none where it is not.
+    pub(super) to: Vec<Delegate>,
+    /// The server answers for the name itself, as one who is responsible for it.
+    pub(super) within: bool,
+}
+
 /// A name server that a zone is delegated to, as the zone above has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Referral {
+pub(super) struct Delegate {
     /// The host.
     pub(super) host: String,
     /// Its addresses, where they came along.
@@ -56,24 +67,37 @@ pub(super) async fn ask(
     }
 }
 
-/// Asks a server of the zone above where `zone` is delegated to. Nothing, when it is not, or no answer came.
-pub(super) async fn refer(politeness: &Politeness, server: SocketAddr, zone: &str, timeout: Duration) -> Vec<Referral> {
-    let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Vec::new() };
+/// Asks a server of the zone above where `zone` is delegated to.
+pub(super) async fn refer(politeness: &Politeness, server: SocketAddr, zone: &str, timeout: Duration) -> Referral {
+    let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Referral::default() };
     let role = Role::Authoritative;
     let _turn = politeness.turn(server.ip(), role).await;
     let Ok(response) = with_or_without_edns(server, role, &name, RecordType::Ns, timeout).await else {
-        return Vec::new();
+        return Referral::default();
     };
     // A server that has both zones answers with the lower one's records, and there is no referral to read.
-    let delegated = response.authorities.iter().filter(|r| r.name == name).filter_map(|r| match &r.data {
-        RData::NS(host) => Some(&host.0),
-        _ => None,
-    });
+    if response.authoritative {
+        let within = matches!(response.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
+        return Referral { within, ..Referral::default() };
+    }
+    // One that knows nothing of the zone may point upwards, to the root.
+    let is_below = |owner: &Name| owner.zone_of(&name) && !owner.is_root();
+    let delegated: Vec<(&Name, &Name)> = response
+        .authorities
+        .iter()
+        .filter(|r| is_below(&r.name))
+        .filter_map(|r| match &r.data {
+            RData::NS(host) => Some((&r.name, &host.0)),
+            _ => None,
+        })
+        .collect();
     let glue = |host: &Name| {
         let of_host = response.additionals.iter().filter(|r| r.name == *host);
         of_host.filter_map(|r| data(&r.data).address()).collect()
     };
-    delegated.map(|host| Referral { host: text(host), glue: glue(host) }).collect()
+    let zone = delegated.first().map(|(owner, _)| text(owner)).unwrap_or_default();
+    let to = delegated.iter().map(|(_, host)| Delegate { host: text(host), glue: glue(host) }).collect();
+    Referral { zone, to, within: false }
 }
 
 async fn with_or_without_edns(

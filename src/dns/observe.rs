@@ -6,8 +6,9 @@
 
 use super::Resolver;
 use super::asked::Asked;
+use super::delegation::Zone;
 use super::exchange::Role;
-use crate::domain::judge::{MxTarget, ServerSaid, Sight};
+use crate::domain::judge::{MxTarget, ServerSaid, Sight, ZoneCut};
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::reconcile::reconcile;
 use crate::domain::records::{Expected, Purpose};
@@ -29,10 +30,17 @@ impl Resolver {
     }
 }
 
+/// What every server says of a name, and what that is taken together.
+struct Seen {
+    answer: Answer,
+    servers: Vec<ServerSaid>,
+    cut: Option<ZoneCut>,
+}
+
 impl Asked<'_> {
     async fn sight(&self, expected: &Expected) -> Sight {
         let Expected { name, record_type, .. } = expected;
-        let (servers, answer) = self.all(name, *record_type, expected.registered()).await;
+        let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
         let (instead, doubled, target, mx_targets, spf, bogus) = tokio::join!(
             self.instead(expected, &answer),
             self.doubled(expected, &answer),
@@ -41,28 +49,39 @@ impl Asked<'_> {
             self.spf(expected, &answer),
             self.bogus(expected, &servers),
         );
-        Sight { answer, instead, servers, doubled, target, mx_targets, spf, bogus }
+        Sight { answer, instead, servers, cut, doubled, target, mx_targets, spf, bogus }
     }
 
     /// What every server says of a name, and what that is taken together.
-    async fn all(&self, name: &str, record_type: RecordType, registered: &str) -> (Vec<ServerSaid>, Answer) {
+    async fn all(&self, name: &str, record_type: RecordType, registered: &str) -> Seen {
         let authoritative = async {
-            let responsible = self.responsible(name, record_type, registered).await;
-            join_all(responsible.into_iter().map(|one| async move {
-                let answer = self.ask(one.server, Role::Authoritative, name, record_type).await;
-                ServerSaid { server: one.server, name: Some(one.name), authoritative: true, answer }
-            }))
-            .await
+            let zone = self.zone(name, record_type, registered).await;
+            let said = self.each(&zone, name, record_type).await;
+            let lame = |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
+            let Some(lame) = said.iter().find(lame) else { return (said, zone.cut) };
+            match self.below(name, &zone, lame.server).await {
+                Some(below) => (self.each(&below, name, record_type).await, below.cut),
+                None => (said, zone.cut),
+            }
         };
         let recursive = join_all(self.resolver.servers().iter().map(|server| async move {
             let answer = self.ask(*server, Role::Recursive, name, record_type).await;
             ServerSaid { server: *server, name: None, authoritative: false, answer }
         }));
-        let (mut said, recursive) = tokio::join!(authoritative, recursive);
+        let ((mut servers, cut), recursive) = tokio::join!(authoritative, recursive);
         let answers = |said: &[ServerSaid]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
-        let answer = reconcile(&answers(&said), &answers(&recursive));
-        said.extend(recursive);
-        (said, answer)
+        let answer = reconcile(&answers(&servers), &answers(&recursive));
+        servers.extend(recursive);
+        Seen { answer, servers, cut }
+    }
+
+    /// What each server of a zone says of a name.
+    async fn each(&self, zone: &Zone, name: &str, record_type: RecordType) -> Vec<ServerSaid> {
+        join_all(zone.servers.iter().map(|one| async move {
+            let answer = self.ask(one.server, Role::Authoritative, name, record_type).await;
+            ServerSaid { server: one.server, name: Some(one.name.clone()), authoritative: true, answer }
+        }))
+        .await
     }
 
     /// What stands where a CNAME record was looked for and not found.
@@ -73,7 +92,7 @@ impl Asked<'_> {
         }
         let types = [RecordType::A, RecordType::Aaaa, RecordType::Txt];
         let found = join_all(types.map(|t| self.all(&expected.name, t, expected.registered()))).await;
-        found.iter().flat_map(|(_, answer)| answer.records()).cloned().collect()
+        found.iter().flat_map(|seen| seen.answer.records()).cloned().collect()
     }
 
     /// The record at its name with the domain once more behind it, as panels make it of a full name.
@@ -82,7 +101,7 @@ impl Asked<'_> {
             return None;
         }
         let name = format!("{}.{}", expected.name, expected.registered());
-        Some(self.all(&name, expected.record_type, expected.registered()).await.1)
+        Some(self.all(&name, expected.record_type, expected.registered()).await.answer)
     }
 
     /// The key behind a DKIM record that is right.
@@ -92,7 +111,7 @@ impl Asked<'_> {
             return None;
         }
         // Our own zone, which stands somewhere else.
-        Some(self.all(&expected.value, RecordType::Txt, "").await.1)
+        Some(self.all(&expected.value, RecordType::Txt, "").await.answer)
     }
 
     /// What the mail hosts are.

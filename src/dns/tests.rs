@@ -175,6 +175,20 @@ async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_hold(
 }
 
 #[tokio::test]
+async fn a_dead_zone_is_not_looked_for_in_the_one_above() {
+    let (play, server) = play().await;
+    // Of the zone nobody hears anything; the registry's servers answer, and know nothing of what is in it.
+    play.set_fault("broken.co.uk", Some(Fault::Servfail)).unwrap();
+    let mut dkim = question("t1._domainkey.broken.co.uk", RecordType::Cname);
+    dkim.host_label = "t1._domainkey".into();
+    let mx = question("broken.co.uk", RecordType::Mx);
+    for sight in resolver(&[server], server).observe(&[&dkim, &mx]).await {
+        assert!(sight.servers.iter().all(|said| !said.authoritative), "{sight:?}");
+        assert_eq!(sight.answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
+    }
+}
+
+#[tokio::test]
 async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
     let (play, server) = play().await;
     set(&play, "acme.test", Kind::Txt, &["here"]);

@@ -21,7 +21,7 @@ mod verdict;
 pub use code::{Code, RecordError};
 pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed};
 pub use said::Said;
-pub use sight::{MxTarget, ServerSaid, Sight};
+pub use sight::{MxTarget, ServerSaid, Sight, ZoneCut};
 pub use verdict::verdict;
 
 use super::observed::{Answer, RecordData, RecordType};

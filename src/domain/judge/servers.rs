@@ -3,7 +3,7 @@
 //! Invariant: nothing here makes a record right or wrong; it explains why nobody could say, or warns of a right one that
 //! not everybody sees yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
 
-use super::{Code, RecordError, ServerSaid, Sight};
+use super::{Code, RecordError, ServerSaid, Sight, ZoneCut};
 use crate::clock::Timestamp;
 use crate::domain::observed::{Answer, Indefinite};
 use crate::domain::records::Expected;
@@ -39,12 +39,28 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
     }
     let silent: Vec<String> = sight.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
     let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
+    let see = match below(expected, sight).filter(|_| !silent.is_empty()) {
+        Some((zone, above)) => format!(
+            "correct the NS records of {zone} in the zone {above}, which lead to servers that do not answer; or delete them, if \
+             the records should stand in {above} itself."
+        ),
+        None => "see whether the name servers of your zone answer, and whether its DNSSEC is in order.".to_owned(),
+    };
     RecordError::new(
         Code::ResolverFailed,
         format!("the DNS gave no definite answer for {name}: {reason}{who}"),
-        "Nothing to do if this passes: the check is repeated. If it stays, see whether the name servers of your zone answer, \
-         and whether its DNSSEC is in order.",
+        format!("Nothing to do if this passes: the check is repeated. If it stays, {see}"),
     )
+}
+
+/// The zone that the name is in and the one that hands it on, where that is one of the owner's own: what stands at the
+/// registrar has nothing to do with it then.
+fn below<'a>(expected: &Expected, sight: &'a Sight) -> Option<(&'a str, &'a str)> {
+    let ZoneCut { zone, above } = sight.cut.as_ref()?;
+    let above = above.as_deref()?;
+    let registered = expected.registered();
+    let owned = above == registered || above.strip_suffix(registered).is_some_and(|rest| rest.ends_with('.'));
+    owned.then_some((zone.as_str(), above))
 }
 
 /// A warning about a record that is right: `None` when there is nothing to warn of.
@@ -92,14 +108,21 @@ fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
     let all = lame.len() == sight.authoritative().count();
     let listed = lame.join(", ");
     let fate = if all { "nobody can look anything up there" } else { "look-ups that meet them fail or take long" };
-    let message = format!(
-        "the zone of {} is delegated to {listed}, and these say that they are not responsible: {fate}",
-        expected.name
-    );
-    let fix = format!(
-        "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there. They must be \
-         the ones that your DNS provider shows for this zone."
-    );
+    let zone = sight
+        .cut
+        .as_ref()
+        .map_or_else(|| format!("the zone of {}", expected.name), |cut| format!("the zone {}", cut.zone));
+    let message = format!("{zone} is delegated to {listed}, and these say that they are not responsible: {fate}");
+    let fix = match below(expected, sight) {
+        Some((zone, above)) => format!(
+            "Correct the NS records of {zone} in the zone {above}: take out {listed}, or add the zone there. Or delete them all, \
+             if the records should stand in {above} itself."
+        ),
+        None => format!(
+            "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there. They must \
+             be the ones that your DNS provider shows for this zone."
+        ),
+    };
     Some(RecordError::new(Code::LameDelegation, message, fix))
 }
 

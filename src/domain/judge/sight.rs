@@ -15,6 +15,8 @@ pub struct Sight {
     pub instead: Vec<RecordData>,
     /// What each server said, the zone's own and the resolvers.
     pub servers: Vec<ServerSaid>,
+    /// The zone that the name is in, where it is known.
+    pub cut: Option<ZoneCut>,
     /// The same question at `name.domain`, where there is nothing of the type asked for: did a panel append the domain to
     /// a name that had it already?
     pub doubled: Option<Answer>,
@@ -26,6 +28,15 @@ pub struct Sight {
     pub spf: Option<spf::Report>,
     /// Every resolver said SERVFAIL, and answered the same question when told not to validate (the CD bit).
     pub bogus: bool,
+}
+
+/// Where a zone begins, as the delegation has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ZoneCut {
+    /// The zone.
+    pub zone: String,
+    /// The zone that hands it on, where that is known.
+    pub above: Option<String>,
 }
 
 /// What one server said.
@@ -67,6 +78,7 @@ impl Sight {
             answer,
             instead: Vec::new(),
             servers: Vec::new(),
+            cut: None,
             doubled: None,
             target: None,
             mx_targets: Vec::new(),

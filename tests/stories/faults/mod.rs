@@ -10,6 +10,7 @@ mod relay;
 mod servers;
 mod text;
 pub mod world;
+mod zones;
 
 use world::Claim;
 
