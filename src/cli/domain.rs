@@ -2,6 +2,7 @@
 
 mod history;
 mod page;
+mod visible;
 mod watch;
 
 use super::failure::Failure;

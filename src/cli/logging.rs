@@ -1,9 +1,17 @@
 //! Logs by tracing, to standard error: the journal, or a terminal.
+//!
+//! Invariant: an event is one line, whatever stands in its fields: mail servers, name servers and users wrote some of it.
 
 use super::failure::Failure;
+use super::printable::printable;
 use crate::config::{Log, LogFormat};
+use std::fmt::{self, Write};
 use std::io::IsTerminal;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::Writer;
 
 /// Begins to log. `RUST_LOG` goes over the configured filter.
 pub(super) fn start(log: &Log) -> Result<(), Failure> {
@@ -16,8 +24,84 @@ pub(super) fn start(log: &Log) -> Result<(), Failure> {
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
+        // JSON has escapes of its own for line breaks.
         LogFormat::Json => builder.json().flatten_event(true).init(),
-        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(OneLine).init(),
     }
     Ok(())
+}
+
+/// The message, then `name=value` for each field, without a character that ends the line or moves the cursor.
+struct OneLine;
+
+impl<'writer> FormatFields<'writer> for OneLine {
+    fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut line = Line::default();
+        fields.record(&mut line);
+        writer.write_str(&line.0)
+    }
+}
+
+#[derive(Default)]
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let name = field.name();
+        // What the `log` crate's events carry about themselves stands in the line already.
+        if name.starts_with("log.") {
+            return;
+        }
+        if !self.0.is_empty() {
+            self.0.push(' ');
+        }
+        if name != "message" {
+            // Writing to a String cannot fail.
+            let _ = write!(self.0, "{}=", name.trim_start_matches("r#"));
+        }
+        self.0.push_str(&printable(&format!("{value:?}")));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    #[derive(Clone, Default)]
+    struct Kept(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Kept {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_writes_a_line_of_the_log_but_we() {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_ansi(false)
+            .without_time()
+            .fmt_fields(OneLine)
+            .with_writer(move || writer.clone())
+            .finish();
+        let evil = "x\n2026-11-24T00:00:00Z ERROR forged\u{1b}[2J\u{202e}";
+        tracing::subscriber::with_default(subscriber, || {
+            let error = io::Error::other(evil);
+            let _span = tracing::error_span!("session", helo = %evil).entered();
+            tracing::error!(reason = %evil, %error, debug = ?evil, text = evil, number = 3, "said {evil}");
+        });
+        let written = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(written.lines().count(), 1, "{written}");
+        assert!(written.trim_end().chars().all(|c| !c.is_control() && c != '\u{202e}'), "{written:?}");
+        assert!(written.contains("said x\\n2026") && written.contains("number=3"), "{written}");
+    }
 }

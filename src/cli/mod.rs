@@ -10,6 +10,7 @@ mod domain;
 mod failure;
 mod inbox;
 mod logging;
+mod printable;
 mod queue;
 mod rest;
 mod sandbox;

@@ -3,7 +3,7 @@
 //! Invariant: the token goes into the Authorization header and nowhere else. Errors are RFC 9457 problems.
 
 use super::failure::Failure;
-use super::table::printable;
+use super::printable::{self, printable};
 use crate::secret::Secret;
 use clap::Args;
 use reqwest::{Method, StatusCode};
@@ -221,8 +221,7 @@ pub(super) fn encoded(text: &str) -> String {
 
 /// Prints a value as JSON, indented.
 pub(super) fn print_json(value: &Value) {
-    // Writing JSON that serde_json has read cannot fail.
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    println!("{}", printable::json(value));
 }
 
 #[cfg(test)]

@@ -1,7 +1,11 @@
 //! Tables for people: columns that line up, colour on a terminal only.
 
+use super::printable::{shortened, text_of};
 use serde_json::Value;
 use std::io::IsTerminal;
+
+/// Characters of a cell at most: longer than any name and any record of ours.
+const LONGEST_CELL: usize = 400;
 
 /// Rows under a heading.
 pub(super) struct Table {
@@ -16,17 +20,25 @@ impl Table {
     }
 
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        self.rows.push(cells.iter().map(|cell| shortened(cell, LONGEST_CELL)).collect());
+    }
+
+    /// Columns of the widest line.
+    pub(super) fn width(&self) -> usize {
+        self.widths().iter().map(|width| width + 2).sum::<usize>().saturating_sub(2)
+    }
+
+    fn widths(&self) -> Vec<usize> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let widest = |column: usize| {
+            self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        (0..columns).map(widest).collect()
     }
 
     /// The table as text, a line break at the end.
     pub(super) fn render(&self, colour: bool) -> String {
-        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..columns)
-            .map(|column| {
-                self.rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
-            })
-            .collect();
+        let widths = self.widths();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
@@ -98,23 +110,10 @@ pub(super) fn painted(text: &str) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// A field of a JSON object as one cell: empty for null and for one that is not there. Control characters, which could
-/// move the cursor, are shown as `?`: what a name server or a remote host says is not ours.
+/// A field of a JSON object as one cell: empty for null and for one that is not there, and nothing in it that a stranger
+/// could move the cursor with.
 pub(super) fn cell(object: &Value, field: &str) -> String {
-    let text = match object.get(field) {
-        None | Some(Value::Null) => String::new(),
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(list)) => {
-            list.iter().map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned)).collect::<Vec<_>>().join(", ")
-        }
-        Some(other) => other.to_string(),
-    };
-    printable(&text)
-}
-
-/// The text without control characters.
-pub(super) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    object.get(field).map(text_of).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -144,7 +143,7 @@ mod tests {
     #[test]
     fn what_others_wrote_cannot_move_the_cursor() {
         let object = json!({"observed": ["a\u{1b}[2J", "b"], "none": null, "n": 3});
-        assert_eq!(cell(&object, "observed"), "a?[2J, b");
+        assert_eq!(cell(&object, "observed"), "a\\u{1b}[2J, b");
         assert_eq!((cell(&object, "none"), cell(&object, "n"), cell(&object, "x")), ("".into(), "3".into(), "".into()));
     }
 }

@@ -32,8 +32,12 @@ fn from_an_operators_token_to_a_verified_domain() {
 
     let shown = daemon.cli(token, &["domain", "verify", "acme-corp.test", "--wait=1"]);
     assert_eq!(shown.code, 3, "{shown:?}");
-    assert!(shown.stdout.contains("missing") && shown.stdout.contains("  fix: "), "{}", shown.stdout);
     let domain = json(token, &["domain", "show", "acme-corp.test"])["id"].as_str().unwrap().to_owned();
+    // The check waits for keys that are being made.
+    let path = format!("/api/v1/custom_domains/{domain}");
+    daemon.api_as(token).poll(&path, |shown| shown.body["last_checked_at"].is_string());
+    let shown = daemon.cli(token, &["domain", "show", "acme-corp.test"]).succeeded().stdout;
+    assert!(shown.contains("missing") && shown.contains("  fix: "), "{shown}");
     let publish = format!("/sandbox/domains/{domain}/publish");
     daemon.api().call(reqwest::Method::POST, &publish, None, &[]).expect(200);
     daemon.api().post("/sandbox/clock", serde_json::json!({"advance_seconds": 7200})).expect(200);

@@ -33,6 +33,7 @@ mod serve;
 #[cfg(feature = "ses")]
 mod ses_serve;
 mod start_and_stop;
+mod strangers;
 mod tidy;
 mod verifiers;
 mod watching;

@@ -3,6 +3,7 @@
 //! Invariant: on a terminal one table is drawn over again in place, never taller or wider than the terminal; elsewhere only
 //! what changes is printed, a line each.
 
+use super::visible::{now, visible};
 use crate::cli::failure::Failure;
 use crate::cli::rest::Rest;
 use crate::cli::table::{cell, colour, wrapped};
@@ -139,8 +140,9 @@ fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), col
     let faults: Vec<&Value> = all.iter().filter(|record| record.get("error").is_some_and(Value::is_object)).collect();
     for (position, record) in faults.iter().enumerate() {
         let Some(error) = record.get("error") else { continue };
-        let mut text = wrapped(&cell(error, "message"), width, "  ");
+        let mut text = wrapped(&format!("{}: {}", cell(error, "code"), cell(error, "message")), width, "  ");
         text.extend(wrapped(&format!("fix: {}", cell(error, "fix")), width, "    "));
+        text.extend(visible(error, now(domain)).into_iter().flat_map(|visible| wrapped(&visible, width, "    ")));
         // The last line is for the cursor, the one before it for what does not fit.
         if lines.len() + text.len() + 2 > height {
             let left = faults.len() - position;
@@ -159,24 +161,31 @@ fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), col
 /// What has changed, in words; without a picture before, all there is.
 fn changes(before: Option<&Value>, now: &Value) -> Vec<String> {
     let (name, status) = (cell(now, "domain"), cell(now, "verified_status"));
-    let old = |pointer: &str| before.and_then(|b| b.pointer(pointer)).and_then(Value::as_str).map(str::to_owned);
     let mut lines = Vec::new();
     for (position, record) in records(now).iter().enumerate() {
-        let now = cell(record, "status");
-        let old = old(&format!("/records/{position}/status"));
+        let (old, new) = (before.and_then(|before| records(before).get(position)).map(state), state(record));
         let what = format!("{} {}", cell(record, "type"), cell(record, "name"));
         match old {
-            Some(old) if old == now => {}
-            Some(old) => lines.push(format!("{what}: {old} -> {now}")),
-            None => lines.push(format!("{what}: {now}")),
+            Some(old) if old == new => continue,
+            Some(old) => lines.push(format!("{what}: {old} -> {new}")),
+            None => lines.push(format!("{what}: {new}")),
         }
+        let visible = record.get("error").and_then(|error| visible(error, super::visible::now(now)));
+        lines.extend(visible.map(|visible| format!("  {visible}")));
     }
-    match old("/verified_status") {
+    match before.map(|before| cell(before, "verified_status")) {
         Some(old) if old == status => {}
         Some(old) => lines.push(format!("{name}: {old} -> {status}")),
         None => lines.push(format!("{name}: {status}")),
     }
     lines
+}
+
+/// A record's status, with the code where that says more.
+fn state(record: &Value) -> String {
+    let status = cell(record, "status");
+    let code = record.get("error").map(|error| cell(error, "code")).filter(|code| !code.is_empty() && *code != status);
+    code.map_or(status.clone(), |code| format!("{status} ({code})"))
 }
 
 /// The line cut to the width, less one: some terminals wrap on the last column.
@@ -200,7 +209,8 @@ mod tests {
     use serde_json::json;
 
     fn domain(status: &str, dkim: &str, fix: &str) -> Value {
-        let error = if dkim == "valid" { Value::Null } else { json!({"message": "it is not there", "fix": fix}) };
+        let error = json!({"code": dkim, "message": "it is not there", "fix": fix});
+        let error = if dkim == "valid" { Value::Null } else { error };
         json!({"domain": "acme.com", "verified_status": status, "records": [
             {"purpose": "dkim", "type": "CNAME", "name": "t._domainkey.acme.com", "host_label": "t._domainkey",
              "value": "t.dkim.amazonses.com", "required": true, "status": dkim, "error": error},
@@ -219,7 +229,7 @@ mod tests {
                 "  \u{2717} missing     dkim       * CNAME t._domainkey t.dkim.amazonses.com",
                 "  \u{2713} valid       mx           MX    @            smtp.inboxlayer.dev",
                 "",
-                "  it is not there",
+                "  missing: it is not there",
                 "    fix: Create it.",
             ]
         );
@@ -241,6 +251,35 @@ mod tests {
         }
         let small = frame(&long, Duration::ZERO, (80, 9), false).join("\n");
         assert!(small.contains("1 more: inboxlayer domain show acme.com"), "{small}");
+    }
+
+    #[test]
+    fn what_a_cache_still_holds_has_its_time() {
+        let mut cached = domain("verified", "valid", "");
+        cached["last_checked_at"] = json!("2126-11-24T13:53:10Z");
+        cached["records"][0]["error"] = json!({"code": "still_cached", "message": "a resolver remembers", "fix": "Wait.",
+            "expected_visible_at": "2126-11-24T14:05:00Z"});
+        let lines = frame(&cached, Duration::ZERO, (80, 24), false);
+        let fault =
+            ["  still_cached: a resolver remembers", "    fix: Wait.", "    visible by 14:05 UTC, in 12 minutes"];
+        assert_eq!(lines[5..], fault);
+        let said = changes(Some(&domain("verified", "valid", "")), &cached);
+        let line = "CNAME t._domainkey.acme.com: valid -> valid (still_cached)";
+        assert_eq!(said, [line, "  visible by 14:05 UTC, in 12 minutes"]);
+    }
+
+    #[test]
+    fn what_a_stranger_publishes_does_not_move_the_cursor() {
+        let evil = "\u{1b}[2J\r\n\u{9b}2J\u{202e}".repeat(5000);
+        let mut domain = domain("pending", "mismatch", &evil);
+        domain["records"][0]["error"]["message"] = json!(evil);
+        domain["records"][0]["value"] = json!(evil);
+        for lines in [frame(&domain, Duration::ZERO, (80, 24), false), changes(None, &domain)] {
+            assert!(
+                lines.iter().flat_map(|line| line.chars()).all(|c| !c.is_control() && c != '\u{202e}'),
+                "{lines:?}"
+            );
+        }
     }
 
     #[test]

@@ -1,0 +1,122 @@
+//! What others wrote, made fit for a terminal and a log: DNS records, replies of mail servers, names that users gave.
+//!
+//! Invariant: no text from outside reaches a terminal or a line of the log with a character in it that moves the cursor,
+//! ends the line, turns the direction of writing or is not seen; and none is longer than a page. ECMA-48 (C0, C1),
+//! Unicode TR 36 §3.2 (bidirectional text).
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// Characters of one text at most; `--json` has all of it.
+const LONGEST: usize = 2000;
+/// Of one value in a list, and values of a list.
+const LONGEST_VALUE: usize = 300;
+const VALUES: usize = 10;
+
+/// The text with what cannot be seen written out: `\n`, `\u{1b}`, `\u{202e}`.
+pub(super) fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' | '\r' | '\t' => shown.extend(c.escape_default()),
+            c if is_unseen(c) => shown.extend(c.escape_unicode()),
+            c => shown.push(c),
+        }
+    }
+    shown
+}
+
+/// The text with all that is seen of it, cut where it is longer than `most` characters.
+pub(super) fn shortened(text: &str, most: usize) -> String {
+    match text.char_indices().nth(most) {
+        None => printable(text),
+        Some((at, _)) => {
+            let start = text.get(..at).unwrap_or_default();
+            format!("{}\u{2026} ({} characters)", printable(start), text.chars().count())
+        }
+    }
+}
+
+/// A JSON value as one text for people: empty for null, a list with commas between.
+pub(super) fn text_of(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => shortened(text, LONGEST),
+        Value::Array(list) => {
+            let one = |value: &Value| match value {
+                Value::String(text) => shortened(text, LONGEST_VALUE),
+                other => shortened(&other.to_string(), LONGEST_VALUE),
+            };
+            let mut shown: Vec<String> = list.iter().take(VALUES).map(one).collect();
+            if list.len() > VALUES {
+                shown.push(format!("\u{2026} {} more", list.len() - VALUES));
+            }
+            shown.join(", ")
+        }
+        other => shortened(&other.to_string(), LONGEST),
+    }
+}
+
+/// A value as indented JSON. It is the same value: what is not seen is written as JSON's own escapes (RFC 8259 §7).
+pub(super) fn json(value: &Value) -> String {
+    // Writing JSON that serde_json has read cannot fail.
+    let text = serde_json::to_string_pretty(value).unwrap_or_default();
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        // Inside strings line breaks are escaped already: those that are left are the indentation's.
+        if c == '\n' || !is_unseen(c) {
+            shown.push(c);
+            continue;
+        }
+        for unit in c.encode_utf16(&mut [0; 2]) {
+            // Writing to a String cannot fail.
+            let _ = write!(shown, "\\u{unit:04x}");
+        }
+    }
+    shown
+}
+
+/// Control characters, and those that format text without being seen: bidirectional overrides and isolates, zero widths,
+/// line and paragraph separators, tags.
+fn is_unseen(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{feff}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const EVIL: &str = "a\u{1b}[2J\u{9b}2J\r\n\tb\u{202e}txt\u{2066}\u{200f}\u{200b}\u{2028}\u{7f}\u{e0041}\u{feff}é✓";
+
+    #[test]
+    fn what_is_not_seen_is_written_out() {
+        let shown = printable(EVIL);
+        assert_eq!(
+            shown,
+            "a\\u{1b}[2J\\u{9b}2J\\r\\n\\tb\\u{202e}txt\\u{2066}\\u{200f}\\u{200b}\\u{2028}\\u{7f}\\u{e0041}\\u{feff}é✓"
+        );
+        assert!(!shown.chars().any(is_unseen));
+    }
+
+    #[test]
+    fn json_stays_the_same_value_without_what_is_not_seen() {
+        let value = json!({"observed": [EVIL], EVIL: 1});
+        let shown = super::json(&value);
+        assert!(!shown.chars().any(|c| c != '\n' && is_unseen(c)), "{shown:?}");
+        assert_eq!(shown.lines().count(), 6, "{shown}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).unwrap(), value);
+    }
+
+    #[test]
+    fn nothing_is_longer_than_a_page() {
+        assert_eq!(shortened("abc", 3), "abc");
+        assert_eq!(shortened("ab\nd", 3), "ab\\n\u{2026} (4 characters)");
+        let long = text_of(&json!(vec!["x".repeat(65_000); 100]));
+        assert!(long.chars().count() < 4000 && long.ends_with(", \u{2026} 90 more"), "{}", long.len());
+        assert!(text_of(&json!("\n".repeat(65_000))).chars().count() < 5000);
+    }
+}
