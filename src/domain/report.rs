@@ -53,7 +53,7 @@ impl DomainRecord {
             status: evidence.map_or(RecordStatus::NotChecked, |evidence| evidence.status),
             observed: evidence.map(|evidence| evidence.observed.clone()).unwrap_or_default(),
             evidence: evidence.map(|evidence| evidence.said.clone()).unwrap_or_default(),
-            error: evidence.and_then(|evidence| evidence.error.clone()),
+            error: evidence.and_then(|evidence| evidence.error.as_ref()).map(RecordError::shown),
             checked_at: found.map(|(_, at)| at),
         }
     }

@@ -6,7 +6,7 @@
 use super::checks::Report;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::judge::Evidence;
+use crate::domain::judge::{Evidence, RecordError};
 use crate::domain::records::Expected;
 use crate::domain::report::DomainRecord;
 use crate::domain::status::{Cause, Change, VerifiedStatus};
@@ -173,7 +173,7 @@ pub(super) fn write_change(
             "record": format!("{} {}", expected.name, expected.record_type),
             "expected": expected.value,
             "found": evidence.observed,
-            "error": evidence.error,
+            "error": evidence.error.as_ref().map(RecordError::shown),
             "server": evidence.server.map(|server| server.to_string()),
         })
     };

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a word, once published, keeps its meaning: programs go by it. `docs/verification.md` has a row for each.
 
+use super::fix::Fix;
 use crate::clock::Timestamp;
 use std::fmt;
 
@@ -162,14 +163,23 @@ pub struct RecordError {
     pub message: String,
     /// The exact thing to do.
     pub fix: String,
+    /// The first step of that, as a part of a sentence: for the verdict, and not shown by itself.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) step: String,
     /// When caches will have forgotten what was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_visible_at: Option<Timestamp>,
 }
 
 impl RecordError {
-    pub(super) fn new(code: Code, message: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { code, message: message.into(), fix: fix.into(), expected_visible_at: None }
+    pub(super) fn new(code: Code, message: impl Into<String>, fix: impl Into<Fix>) -> Self {
+        let Fix { text, step } = fix.into();
+        Self { code, message: message.into(), fix: text, step, expected_visible_at: None }
+    }
+
+    /// As it is shown.
+    pub fn shown(&self) -> Self {
+        Self { step: String::new(), ..self.clone() }
     }
 }
 
@@ -185,8 +195,8 @@ mod tests {
             assert_eq!(serde_json::from_value::<Code>(code.as_str().into()).unwrap(), code);
             assert!(seen.insert(code));
         }
-        let error = RecordError::new(Code::Missing, "m", "f");
-        assert_eq!(serde_json::to_string(&error).unwrap(), r#"{"code":"missing","message":"m","fix":"f"}"#);
+        let error = RecordError::new(Code::Missing, "m", "F.");
+        assert_eq!(serde_json::to_string(&error.shown()).unwrap(), r#"{"code":"missing","message":"m","fix":"F."}"#);
         let later = RecordError { expected_visible_at: Some(Timestamp::from_millis(1_795_498_267_042)), ..error };
         let json = serde_json::to_string(&later).unwrap();
         assert!(json.ends_with(r#""expected_visible_at":"2026-11-24T05:31:07.042Z"}"#), "{json}");

@@ -1,6 +1,6 @@
 //! Records that are right, and that the provider who signs elsewhere has not confirmed (yet).
 
-use super::{Code, Evidence, RecordError, RecordStatus};
+use super::{Code, Evidence, Fix, RecordError, RecordStatus};
 use crate::domain::records::{Expected, Purpose};
 
 /// Marks them. Before a claim is verified nobody can say yet whether they will do; afterwards the DNS decides, and this is
@@ -14,8 +14,8 @@ pub fn unconfirmed(expected: &[Expected], evidence: &mut [Evidence], is_verified
             seen.status = RecordStatus::Unknown;
         }
         let message = "the DKIM records are right, and Amazon SES, which signs, has not confirmed them yet";
-        let fix =
-            "Nothing to do: it looks for them by itself, which may take some hours. Leave the records as they are.";
+        let fix = Fix::step("Nothing to do: it looks for them by itself, which may take some hours");
+        let fix = fix.then("Leave the records as they are.");
         seen.error = Some(RecordError::new(Code::AwaitingProvider, message, fix));
     }
 }
@@ -40,8 +40,8 @@ pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence])
              an envelope sender at a domain of Amazon's",
             record.name
         );
-        let fix =
-            "Nothing to do: it looks for them by itself, which may take some hours. Leave the records as they are.";
+        let fix = Fix::step("Nothing to do: it looks for them by itself, which may take some hours");
+        let fix = fix.then("Leave the records as they are.");
         seen.error.get_or_insert_with(|| RecordError::new(Code::AwaitingProvider, message, fix));
     }
 }

@@ -2,7 +2,7 @@
 //! behind it).
 
 use super::nearness::difference;
-use super::{Code, Judgement, RecordError, Sight, nothing};
+use super::{Code, Fix, Judgement, RecordError, Sight, nothing};
 use crate::domain::observed::{Answer, RecordData};
 use crate::domain::records::{Expected, Purpose};
 
@@ -15,7 +15,7 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Jud
         [target] => *target,
         _ => {
             let message = format!("there are {} CNAME records at {name}; a name can have only one", targets.len());
-            let fix = format!("Keep one CNAME record at {name}, with the value {}.", expected.value);
+            let fix = Fix::with(format!("Keep one CNAME record at {name}, with the value"), &expected.value);
             return Judgement::Mismatch(RecordError::new(Code::WrongValue, message, fix));
         }
     };
@@ -24,26 +24,27 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Jud
 }
 
 /// What a wrong target shows of how it came about.
-fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String, String) {
+fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String, Fix) {
     let Expected { name, value, .. } = expected;
-    let change = format!("Change the value of the CNAME record at {name} to {value}.");
+    let change = Fix::with(format!("Change the value of the CNAME record at {name} to"), value);
     let bare = wrong.replace(['"', '\\'], "");
     if all.iter().any(|other| other.purpose == Purpose::Dkim && is_target(wrong, other)) {
         let message = format!("{name} leads to {wrong}, the target of another of your three records");
-        let fix = format!("{change} Each of the three records leads to the target that begins with its own token.");
-        return (Code::Swapped, message, fix);
+        let why = "Each of the three records leads to the target that begins with its own token.";
+        return (Code::Swapped, message, change.after(why));
     }
     if wrong.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
         let message = format!("{name} leads to {wrong}: your DNS provider has put your own domain behind the value");
-        return (Code::TargetSuffixed, message, format!("Write the value with a dot at its end: {value}."));
+        let fix = Fix::with("Write the value with a dot at its end", format!("{value}."));
+        return (Code::TargetSuffixed, message, fix);
     }
     if bare.len() < wrong.len() && is_target(bare.trim(), expected) {
         let message = format!("the CNAME record at {name} has quotation marks inside its value: {wrong}");
-        return (Code::QuotedTwice, message, format!("Type the value without quotation marks: {value}"));
+        return (Code::QuotedTwice, message, Fix::bare("Type the value without quotation marks", value));
     }
     if let Some(difference) = difference(wrong, value) {
         let message = format!("{name} leads to {wrong}, which is almost {value}: {difference}");
-        return (Code::NearMiss, message, format!("{change} Copy it rather than typing it."));
+        return (Code::NearMiss, message, change.after("Copy the value rather than typing it."));
     }
     (Code::WrongValue, format!("{name} leads to {wrong} instead of {value}"), change)
 }

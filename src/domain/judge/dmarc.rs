@@ -3,7 +3,7 @@
 //! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record); RFC 9989 keeps these rules.
 
 use super::text::{absent, unquoted};
-use super::{Code, Judgement, RecordError, Sight, texts};
+use super::{Code, Fix, Judgement, RecordError, Sight, texts};
 use crate::domain::records::Expected;
 
 /// The policies, from the mildest to the strictest.
@@ -22,8 +22,7 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         _ => {
             let strictest = found.iter().max_by_key(|record| strictness(record)).copied().unwrap_or_default();
             let message = format!("{name} has {} DMARC records; receivers then use none of them", found.len());
-            let fix =
-                format!("Keep this TXT record at {name} and delete the others that begin with v=DMARC1: {strictest}");
+            let fix = Fix::with(format!("Delete all DMARC records at {name} but this one"), strictest);
             return Judgement::Mismatch(RecordError::new(Code::DmarcMultiple, message, fix));
         }
     };
@@ -31,16 +30,17 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         if cut(record, &expected.value) {
             let message =
                 format!("the DMARC record of {name} ends in the middle, after {} characters: {record}", record.len());
-            let fix = format!("Change the TXT record at {name} to the whole value: {}", expected.value);
+            let fix = Fix::with(format!("Change the TXT record at {name} to the whole value"), &expected.value);
             return Judgement::Mismatch(RecordError::new(Code::TxtTruncated, message, fix));
         }
-        let fix = format!("Change the TXT record at {name} to: {}", mended(record, &expected.value));
+        let fix = Fix::with(format!("Change the TXT record at {name} to"), mended(record, &expected.value));
         let message = format!("the DMARC record of {name} is not valid: {why}");
         return Judgement::Mismatch(RecordError::new(Code::DmarcInvalid, message, fix));
     }
     if strictness(record) < strictness(&expected.value) {
         let message = format!("the DMARC policy of {name} is weaker than asked for: {record}");
-        let fix = format!("Change the TXT record at {name} to: {}", with_policy(record, policy(&expected.value)));
+        let stricter = with_policy(record, policy(&expected.value));
+        let fix = Fix::with(format!("Change the TXT record at {name} to"), stricter);
         return Judgement::Mismatch(RecordError::new(Code::DmarcWeaker, message, fix));
     }
     match passed_over(record) {
@@ -76,7 +76,7 @@ fn unreadable(expected: &Expected, text: &str) -> RecordError {
         Some((tag, value)) => format!("it must begin with v=DMARC1; in just these letters, and has {tag}={value}"),
     };
     let message = format!("the DMARC record of {name} is not read by receivers: {why}");
-    let fix = format!("Change the TXT record at {name} to: {}", mended(text, &expected.value));
+    let fix = Fix::with(format!("Change the TXT record at {name} to"), mended(text, &expected.value));
     RecordError::new(Code::DmarcInvalid, message, fix)
 }
 

@@ -7,6 +7,7 @@ mod code;
 mod confirmation;
 mod dkim;
 mod dmarc;
+mod fix;
 mod mx;
 mod nearness;
 mod said;
@@ -20,6 +21,7 @@ mod verdict;
 
 pub use code::{Code, RecordError};
 pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed};
+use fix::Fix;
 pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight, ZoneCut};
 pub use verdict::verdict;
@@ -177,10 +179,20 @@ pub fn is_gone(expected: &[Expected], evidence: &[Evidence]) -> bool {
 }
 
 /// What to type into a panel to make the record.
-fn publish(expected: &Expected) -> String {
-    let Expected { record_type, name, host_label, value, .. } = expected;
-    let priority = expected.priority.map(|p| format!(" and priority {p}")).unwrap_or_default();
-    format!("Create a {record_type} record, host {host_label} (full name {name}), with the value {value}{priority}.")
+fn publish(expected: &Expected) -> Fix {
+    Fix::with(format!("Create {}", creating(expected)), &expected.value)
+}
+
+/// The same after something else, which has no full stop.
+fn publish_after(first: &str, expected: &Expected) -> Fix {
+    Fix::with(format!("{first} and create {}", creating(expected)), &expected.value)
+}
+
+fn creating(expected: &Expected) -> String {
+    let Expected { record_type, name, host_label, .. } = expected;
+    let article = if *record_type == RecordType::Mx { "an" } else { "a" };
+    let priority = expected.priority.map(|p| format!("priority {p} and ")).unwrap_or_default();
+    format!("{article} {record_type} record, host {host_label} (full name {name}), with {priority}the value")
 }
 
 fn missing(expected: &Expected) -> RecordError {
@@ -196,24 +208,28 @@ fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
             "the {record_type} record stands at {there}: your DNS provider has put your domain behind a name that had it \
              already"
         );
-        let fix =
-            format!("Change the host of that record to {}, without the domain; the value stays.", expected.host_label);
+        let fix = Fix::with(
+            "Keep the value of that record, and change its host to this, without the domain",
+            &expected.host_label,
+        );
         return Judgement::Missing(RecordError::new(Code::SuffixDoubled, message, fix));
     }
     if let Some(alias) = sight.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
         let message = format!("{name} is an alias (CNAME) of {alias}, and an alias has no records of its own");
-        let fix = format!("Delete the CNAME record at {name}. {}", publish(expected));
+        let fix = publish_after(&format!("Delete the CNAME record at {name}"), expected);
         return Judgement::Missing(RecordError::new(Code::CnameAtApex, message, fix));
     }
     if *record_type == RecordType::Cname && sight.instead.iter().any(|record| record.address().is_some()) {
         let message = format!("{name} has an address where its CNAME record belongs: it is proxied or flattened");
-        let fix = format!("Switch the proxy off for {name} (DNS only), so that a CNAME record to {value} is answered.");
+        let step =
+            format!("Switch the proxy off for {name} (DNS only), so that a CNAME record is answered with the value");
+        let fix = Fix::with(step, value);
         return Judgement::Mismatch(RecordError::new(Code::Proxied, message, fix));
     }
     if let Some(other) = sight.instead.first() {
         let other = other.type_name();
         let message = format!("{name} has a {other} record where a {record_type} record belongs");
-        let fix = format!("Delete the {other} record at {name}. {}", publish(expected));
+        let fix = publish_after(&format!("Delete the {other} record at {name}"), expected);
         return Judgement::Mismatch(RecordError::new(Code::WrongType, message, fix));
     }
     Judgement::Missing(missing(expected))

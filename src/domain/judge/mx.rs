@@ -4,7 +4,7 @@
 //! record must not lead to an alias).
 
 use super::nearness::difference;
-use super::{Code, Judgement, RecordError, Sight, nothing, publish};
+use super::{Code, Fix, Judgement, RecordError, Sight, nothing, publish_after};
 use crate::domain::observed::RecordData;
 use crate::domain::provider::beside;
 use crate::domain::records::{Expected, Purpose};
@@ -31,10 +31,11 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
              here only while the others are down",
             expected.value
         );
-        let fix = match best {
-            0 => format!("Delete the MX records to {first}, or give them a number above {preference}."),
-            best => {
-                format!("Give {} a priority number below {best}, or delete the MX records to {first}.", expected.value)
+        let delete = format!("Delete the MX records to {first}, or change");
+        let fix = match best.checked_sub(1) {
+            None => Fix::with(format!("{delete} their priority to"), preference.saturating_add(1).to_string()),
+            Some(below) => {
+                Fix::with(format!("{delete} the priority of the one to {} to", expected.value), below.to_string())
             }
         };
         return Judgement::Mismatch(RecordError::new(Code::MxOutranked, message, fix));
@@ -46,7 +47,7 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
             false => "senders turn to them when they cannot reach us, and what they take does not come here",
         };
         let message = format!("{name} has other mail hosts beside ours: {listed}; {share}");
-        let fix = format!("Delete the MX records of {name} that lead to {listed}, unless they hand the mail on to us.");
+        let fix = Fix::step(format!("Delete the MX records of {name} to {listed} unless they hand the mail on to us"));
         return Judgement::Warning(RecordError::new(Code::MxOtherHosts, message, fix));
     }
     aliased(expected, sight)
@@ -71,11 +72,11 @@ fn hidden(expected: &Expected, alias: &str, hosts: &[(u16, &str)]) -> RecordErro
         [(_, host), ..] => format!("mail for {name} goes to {host} and others, the mail hosts of {alias}"),
     };
     let message = format!("{name} is an alias (CNAME) of {alias}, and an alias has no records of its own: {fate}");
-    let fix = format!(
-        "Delete the CNAME record at {name}; for the web site use A and AAAA records, or what your DNS provider calls ALIAS, \
-         ANAME or CNAME flattening. Then: {}",
-        publish(expected)
+    let delete = format!(
+        "Delete the CNAME record at {name} (for the web site use A and AAAA records, or what your DNS provider calls ALIAS, \
+         ANAME or CNAME flattening)"
     );
+    let fix = publish_after(&delete, expected);
     RecordError::new(Code::CnameAtApex, message, fix)
 }
 
@@ -84,7 +85,7 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
     let Expected { name, value, .. } = expected;
     if hosts.iter().all(|(_, host)| *host == ".") {
         let message = format!("{name} says that it takes no mail at all (a null MX record): senders give up at once");
-        let fix = format!("Delete the MX record with the value \".\" at {name}. {}", publish(expected));
+        let fix = publish_after(&format!("Delete the MX record with the value \".\" at {name}"), expected);
         return RecordError::new(Code::NullMx, message, fix);
     }
     let leads_here =
@@ -96,17 +97,17 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
             "the MX record of {name} leads to {host}, which is only an alias (CNAME) of {value}: some senders follow that, \
              others refuse to deliver"
         );
-        let fix = format!("Change the value of the MX record at {name} from {host} to {value}.");
+        let fix = Fix::with(format!("Change the value of the MX record at {name} from {host} to"), value);
         return RecordError::new(Code::MxTargetIsCname, message, fix);
     }
-    let change = format!("Change the value of the MX record at {name} to {value}.");
+    let change = Fix::with(format!("Change the value of the MX record at {name} to"), value);
     for (_, host) in hosts {
         if host.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
             let message = format!(
                 "the MX record of {name} leads to {host}, where no mail host is: your DNS provider has put your own domain \
                  behind the value, and mail comes back"
             );
-            let fix = format!("Write the value with a dot at its end: {value}.");
+            let fix = Fix::with("Write the value with a dot at its end", format!("{value}."));
             return RecordError::new(Code::TargetSuffixed, message, fix);
         }
         if let Some(difference) = difference(host, value) {
@@ -130,17 +131,16 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
 }
 
 /// How mail could come here, where others take it: beside theirs first, since without their MX records they get none.
-fn instead(expected: &Expected, listed: &str) -> String {
-    let publish = publish(expected);
+fn instead(expected: &Expected, listed: &str) -> Fix {
     if expected.purpose == Purpose::ReturnPath {
-        return format!("Delete the MX records to {listed}. {publish}");
+        return publish_after(&format!("Delete the MX records to {listed}"), expected);
     }
     let beside = format!("o receive here beside it claim {}", beside(&expected.name, expected.registered()));
     let start = match expected.required {
         true => format!("T{beside}"),
         false => format!("Leave it to send only; t{beside}"),
     };
-    format!("{start}; to receive here instead, delete the MX records to {listed}. {publish}")
+    publish_after(&format!("{start}; to receive here instead, delete the MX records to {listed}"), expected)
 }
 
 fn exchanger(record: &RecordData) -> Option<(u16, &str)> {

@@ -3,7 +3,7 @@
 //! Invariant: nothing here makes a record right or wrong; it explains why nobody could say, or warns of a right one that
 //! not everybody sees yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
 
-use super::{Code, RecordError, ServerSaid, Sight, ZoneCut};
+use super::{Code, Fix, RecordError, ServerSaid, Sight, ZoneCut};
 use crate::clock::Timestamp;
 use crate::domain::observed::{Answer, Indefinite};
 use crate::domain::records::Expected;
@@ -49,7 +49,7 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
     RecordError::new(
         Code::ResolverFailed,
         format!("the DNS gave no definite answer for {name}: {reason}{who}"),
-        format!("Nothing to do if this passes: the check is repeated. If it stays, {see}"),
+        Fix::step("Nothing to do if this passes: the check is repeated").then(format!("If it stays, {see}")),
     )
 }
 
@@ -114,14 +114,14 @@ fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
         .map_or_else(|| format!("the zone of {}", expected.name), |cut| format!("the zone {}", cut.zone));
     let message = format!("{zone} is delegated to {listed}, and these say that they are not responsible: {fate}");
     let fix = match below(expected, sight) {
-        Some((zone, above)) => format!(
-            "Correct the NS records of {zone} in the zone {above}: take out {listed}, or add the zone there. Or delete them all, \
-             if the records should stand in {above} itself."
-        ),
-        None => format!(
-            "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there. They must \
-             be the ones that your DNS provider shows for this zone."
-        ),
+        Some((zone, above)) => Fix::step(format!(
+            "Correct the NS records of {zone} in the zone {above}: take out {listed}, or add the zone there"
+        ))
+        .then(format!("Or delete them all, if the records should stand in {above} itself.")),
+        None => Fix::step(format!(
+            "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there"
+        ))
+        .then("They must be the ones that your DNS provider shows for this zone."),
     };
     Some(RecordError::new(Code::LameDelegation, message, fix))
 }

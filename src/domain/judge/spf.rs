@@ -4,7 +4,7 @@
 //! RFC 7208 §3.2 (one record), §4.5 (which TXT is one), §4.6.4 (limits), §5.1 (nothing counts after `all`).
 
 use super::text::absent;
-use super::{Code, Judgement, RecordError, Sight, texts};
+use super::{Code, Fix, Judgement, RecordError, Sight, texts};
 use crate::domain::records::Expected;
 use crate::domain::spf::{
     Fault, IncludeFault, LOOKUP_LIMIT, Record, Report, Step, SyntaxError, VOID_LIMIT, is_spf, merge, strings,
@@ -77,11 +77,11 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
             count(report),
             steps(&report.costliest_chain, " → ")
         );
-        let fix = format!(
-            "Remove from the record what no longer sends for you, or have its provider give you a shorter one. This is what \
-             each term costs: {}. Bring the sum down to {LOOKUP_LIMIT}.",
-            steps(&report.costs, ", ")
+        let fix = Fix::step(
+            "Remove from the record what no longer sends for you, or have its provider give you a shorter one",
         );
+        let costs = steps(&report.costs, ", ");
+        let fix = fix.then(format!("This is what each term costs: {costs}. Bring the sum down to {LOOKUP_LIMIT}."));
         return Some(RecordError::new(Code::SpfLookupLimit, message, fix));
     }
     let ours = ours(expected);
@@ -94,7 +94,7 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
              none of the record then counts",
             void.len()
         );
-        let fix = format!("Remove the terms that lead to these names, which have no records: {names}.");
+        let fix = Fix::step(format!("Remove the terms that lead to {names}, where no records are"));
         return Some(RecordError::new(Code::SpfVoidLookups, message, fix));
     }
     None
@@ -120,9 +120,9 @@ fn missing_include(expected: &Expected, record: &str, lacking: &[String], report
     // An `include=` is a modifier that nobody knows, and passed over.
     let equals: Vec<&str> = record.split(' ').filter(|t| t.to_ascii_lowercase().starts_with("include=")).collect();
     let note = match (equals.as_slice(), report) {
-        ([wrong, ..], _) => format!("\"{wrong}\" must be written with a colon. "),
+        ([wrong, ..], _) => format!("\"{wrong}\" must be written with a colon."),
         (_, Some(report)) if report.lookups >= LOOKUP_LIMIT => format!(
-            "It already costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out what no longer sends for you. ",
+            "It already costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out what no longer sends for you.",
             count(report)
         ),
         _ => String::new(),
@@ -135,10 +135,8 @@ fn missing_include(expected: &Expected, record: &str, lacking: &[String], report
         records.push(respelt);
     }
     let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    let fix = format!(
-        "{note}Change the TXT record at {name}, keeping it one, to: {}",
-        value(&merge(&records, &expected.value))
-    );
+    let fix = keeping_one(name, &merge(&records, &expected.value));
+    let fix = if note.is_empty() { fix } else { fix.after(note) };
     RecordError::new(Code::SpfMissingInclude, message, fix)
 }
 
@@ -146,17 +144,14 @@ fn several(expected: &Expected, found: &[&str]) -> RecordError {
     let name = &expected.name;
     let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
     let readable: Vec<&str> = found.iter().copied().filter(|record| Record::parse(record).is_ok()).collect();
-    let merged = value(&merge(&readable, &expected.value));
-    let lost: Vec<&str> = found.iter().copied().filter(|record| !readable.contains(record)).collect();
-    let note = match lost.as_slice() {
-        [] => String::new(),
-        lost => format!(" (what could not be read is left out: {})", lost.join("; ")),
+    let merged = merge(&readable, &expected.value);
+    let fix = typed(&format!("Delete all of them and publish this one TXT record at {name} instead"), &merged);
+    let lost = found.iter().filter(|record| !readable.contains(record)).map(|record| format!("\"{record}\""));
+    let fix = match lost.collect::<Vec<_>>().as_slice() {
+        [] => fix,
+        lost => fix.after(format!("What cannot be read is left out: {}.", lost.join(", "))),
     };
-    RecordError::new(
-        Code::SpfMultiple,
-        message,
-        format!("Delete all of them and publish this one TXT record at {name} instead{note}: {merged}"),
-    )
+    RecordError::new(Code::SpfMultiple, message, fix)
 }
 
 fn syntax(expected: &Expected, record: &str, error: &SyntaxError) -> RecordError {
@@ -184,8 +179,7 @@ fn syntax(expected: &Expected, record: &str, error: &SyntaxError) -> RecordError
         None => merge(&[&text], &expected.value),
         Some(_) => expected.value.clone(),
     };
-    let fix = format!("Change the TXT record at {name}, keeping it one, to: {}", value(&mended));
-    RecordError::new(Code::SpfSyntax, message, fix)
+    RecordError::new(Code::SpfSyntax, message, keeping_one(name, &mended))
 }
 
 fn broken_include(expected: &Expected, path: &[String], domain: &str, why: &IncludeFault) -> RecordError {
@@ -201,9 +195,9 @@ fn broken_include(expected: &Expected, path: &[String], domain: &str, why: &Incl
     let message = format!(
         "the SPF record of {name} leads to one that cannot be used, and then none of it counts: {what} ({way})"
     );
-    let fix = format!(
-        "Take \"{first}\" out of the TXT record at {name} if it no longer sends for you; otherwise tell its provider."
-    );
+    let fix = Fix::step(format!(
+        "Take \"{first}\" out of the TXT record at {name} if it no longer sends for you; otherwise tell its provider"
+    ));
     RecordError::new(Code::SpfBrokenInclude, message, fix)
 }
 
@@ -220,11 +214,10 @@ fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> 
         Ok(_) => merge(&[readable], &expected.value),
         Err(_) => expected.value.clone(),
     };
-    let fix = format!(
-        "Publish the whole value at {name}: one string holds {ONE_STRING} characters, a longer one goes into several strings of \
-         the same record. What is known of it, with our part: {}",
-        value(&merged)
-    );
+    let fix = typed(&format!("Publish the whole value at {name}, of which this is known, with our part"), &merged);
+    let fix = fix.after(format!(
+        "One string holds {ONE_STRING} characters; a longer value goes into several strings of the same record."
+    ));
     RecordError::new(Code::TxtTruncated, message, fix)
 }
 
@@ -235,13 +228,20 @@ fn cut(record: &str, wanted: &str) -> bool {
     (record.len() == ONE_STRING && !ended) || inside
 }
 
-/// A value as it is typed; in strings where it is too long for one.
-fn value(text: &str) -> String {
+fn keeping_one(name: &str, text: &str) -> Fix {
+    typed(&format!("Change the TXT record at {name}, keeping it one, to"), text)
+}
+
+/// A step with the text to type; in strings where it is too long for one.
+fn typed(step: &str, text: &str) -> Fix {
     if text.len() <= ONE_STRING {
-        return text.to_owned();
+        return Fix::with(step, text);
     }
     let parts: Vec<String> = strings(text).into_iter().map(|part| format!("\"{part}\"")).collect();
-    format!("{} (one record; in several strings, since one holds only {ONE_STRING} characters)", parts.join(" "))
+    Fix::with(
+        format!("{step} (in several strings of the one record, since one holds only {ONE_STRING} characters)"),
+        parts.join(" "),
+    )
 }
 
 fn count(report: &Report) -> String {

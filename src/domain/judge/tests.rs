@@ -81,7 +81,7 @@ fn dkim() {
     assert_eq!(short(0, &silent(Indefinite::Disagreement(vec![]))), "unknown:servers_disagree");
     assert_eq!(
         fix(0, &nothing(vec![])),
-        "Create a CNAME record, host t1._domainkey (full name t1._domainkey.acme.com), with the value t1.dkim.amazonses.com."
+        "Create a CNAME record, host t1._domainkey (full name t1._domainkey.acme.com), with the value: t1.dkim.amazonses.com"
     );
 }
 
@@ -96,7 +96,7 @@ fn mx_records() {
     assert_eq!(short(3, &nothing(vec![])), "missing:missing");
     assert!(
         fix(3, &nothing(vec![]))
-            .ends_with("host @ (full name acme.com), with the value smtp.inboxlayer.dev and priority 10.")
+            .ends_with("host @ (full name acme.com), with priority 10 and the value: smtp.inboxlayer.dev")
     );
 }
 
@@ -206,8 +206,8 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     let no_mx = say(&verified, &|p| if p == 3 { nothing(vec![]) } else { right(p) });
     assert_eq!(
         no_mx,
-        "acme.com is verified for sending, but there is no MX record at acme.com; create a MX record, host @ (full name \
-         acme.com), with the value smtp.inboxlayer.dev and priority 10."
+        "acme.com is verified for sending, but there is no MX record at acme.com; create an MX record, host @ (full name \
+         acme.com), with priority 10 and the value \"smtp.inboxlayer.dev\"."
     );
     // Mail that stays where it is is no fault of a domain that only sends.
     let google = |p| if p == 3 { mx(&[(1, "aspmx.l.google.com"), (5, "alt1.aspmx.l.google.com")]) } else { right(p) };
@@ -226,6 +226,16 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         no_spf.starts_with("acme.com is verified for sending, but there is no TXT record at acme.com;"),
         "{no_spf}"
     );
+    // What is to be typed stands there whole, whatever is in it.
+    let dotted = |p| if p == 4 { txt(&["v=spf1 include:_spf.google.com. mx:mail.acme.com. -all"]) } else { right(p) };
+    let merged = "v=spf1 include:_spf.google.com. mx:mail.acme.com. include:amazonses.com -all";
+    let said = say(&verified, &dotted);
+    assert!(
+        said.ends_with(&format!("; change the TXT record at acme.com, keeping it one, to \"{merged}\".")),
+        "{said}"
+    );
+    let marks = say(&verified, &|p| if p == 5 { txt(&["\"v=DMARC1; p=none;\""]) } else { right(p) });
+    assert!(marks.ends_with("without quotation marks (your DNS provider adds them itself)."), "{marks}");
     let broken = |p| if p == 0 { nothing(vec![]) } else { right(p) };
     let (degraded, _) = verified.checked(&outcome(&expected(), &all_of(broken).1), now, &policy, 0);
     assert!(

@@ -1,7 +1,7 @@
 //! What the TXT records have in common, and the secret of ownership. RFC 1035 §3.3 (a string has at most 255 octets).
 
 use super::nearness::difference;
-use super::{Code, Judgement, RecordError, Sight, missing, nothing, publish, texts};
+use super::{Code, Fix, Judgement, RecordError, Sight, nothing, publish_after, texts};
 use crate::domain::records::Expected;
 
 /// The secret of this claim is among the texts; those of other claims may stand beside it.
@@ -15,13 +15,13 @@ pub(super) fn ownership(expected: &Expected, sight: &Sight) -> Judgement {
     if let Some(cut) = texts.iter().find(|text| text.len() >= 6 && value.starts_with(**text)) {
         let message =
             format!("the TXT record at {name} ends in the middle of its value, after {} characters", cut.len());
-        let fix = format!("Change the TXT record at {name} to the whole value: {value}");
+        let fix = Fix::with(format!("Change the TXT record at {name} to the whole value"), value);
         return Judgement::Mismatch(RecordError::new(Code::TxtTruncated, message, fix));
     }
     let near = texts.iter().find_map(|text| Some((text, difference(text.trim(), value)?)));
     if let Some((text, difference)) = near {
         let message = format!("the TXT record at {name} is {text}, which is almost {value}: {difference}");
-        let fix = format!("Change the TXT record at {name} to: {value}");
+        let fix = Fix::with(format!("Change the TXT record at {name} to"), value);
         return Judgement::Mismatch(RecordError::new(Code::NearMiss, message, fix));
     }
     absent(expected, sight, &texts, is_it)
@@ -33,16 +33,18 @@ pub(super) fn absent(expected: &Expected, sight: &Sight, texts: &[&str], would_d
     if let Some(bare) = texts.iter().find_map(|text| unquoted(text).filter(|bare| would_do(bare))) {
         let message =
             format!("the TXT record at {name} has quotation marks inside its value, and nobody reads it then");
-        let fix = format!("Type the value without quotation marks; your DNS provider adds them itself: {bare}");
+        let step = format!(
+            "Type the value of the TXT record at {name} without quotation marks (your DNS provider adds them itself)"
+        );
+        let fix = Fix::bare(step, bare);
         return Judgement::Mismatch(RecordError::new(Code::QuotedTwice, message, fix));
     }
     match nothing(expected, sight) {
         Judgement::Missing(RecordError { code: Code::Missing, .. }) if !texts.is_empty() => {
-            let mut error = missing(expected);
-            error.message =
+            let message =
                 format!("among the TXT records at {name} is none that begins as it should: {}", begins(expected));
-            error.fix = format!("{} Leave the other TXT records at that name as they are.", publish(expected));
-            Judgement::Missing(error)
+            let fix = publish_after("Leave the other TXT records at that name as they are", expected);
+            Judgement::Missing(RecordError::new(Code::Missing, message, fix))
         }
         other => other,
     }

@@ -22,8 +22,7 @@ pub fn verdict(domain: &str, state: &State, policy: &Policy, expected: &[Expecte
         VerifiedStatus::Failed => match worst(&seen, |e| e.required) {
             Some(error) => format!(
                 "Verification of {domain} failed: {}; mend that and verify again: {}.",
-                error.message,
-                step(error)
+                error.message, error.step
             ),
             None => format!("Verification of {domain} failed; its records look right now, so verify again."),
         },
@@ -46,12 +45,12 @@ fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &
         return format!("Nothing to do for {domain}: {}; {next}.", error.message);
     }
     let end = state.window_ends_at.map(|end| format!(", and the window ends at {}", moment(end))).unwrap_or_default();
-    format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, step(error))
+    format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, error.step)
 }
 
 fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &Evidence)]) -> String {
     if let (Some(deadline), Some(error)) = (state.deadline(policy), worst(seen, |e| e.required)) {
-        let (message, step) = (&error.message, step(error));
+        let (message, step) = (&error.message, &error.step);
         return format!("{domain} is verified, but {message}; {step}, before {} or it fails.", moment(deadline));
     }
     let mx = seen.iter().find(|(expected, _)| expected.purpose == Purpose::Mx);
@@ -62,7 +61,7 @@ fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &E
     let error = worst(seen, minded).or_else(|| warning(seen, minded));
     match error {
         None => format!("All is well: {domain} is {can}{}.", stays.unwrap_or_default()),
-        Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, step(error)),
+        Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, error.step),
     }
 }
 
@@ -105,16 +104,6 @@ fn rank(code: Code) -> u8 {
         Code::Missing => 3,
         Code::WrongValue => 2,
         _ => 1,
-    }
-}
-
-/// The first thing to do, as a part of a sentence.
-fn step(error: &RecordError) -> String {
-    let first = error.fix.split(". ").next().unwrap_or_default().trim_end_matches('.');
-    let mut letters = first.chars();
-    match letters.next() {
-        Some(letter) => format!("{}{}", letter.to_lowercase(), letters.as_str()),
-        None => String::new(),
     }
 }
 

@@ -48,7 +48,7 @@ fn wrong_value() {
     let record = seen.record("dkim");
     record.is("mismatch", "wrong_value").observed(&["s1.domainkey.elsewhere.test"]);
     let value = claim.target(0);
-    let change = format!("Change the value of the CNAME record at {name} to {}.", value.trim_end_matches('.'));
+    let change = format!("Change the value of the CNAME record at {name} to: {}", value.trim_end_matches('.'));
     record.says("s1.domainkey.elsewhere.test").fix(&change);
 }
 

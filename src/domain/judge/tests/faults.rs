@@ -29,7 +29,13 @@ fn a_typing_error_is_shown() {
     );
     assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.de")])), "mismatch:near_miss");
     assert_eq!(short(0, &cname("\"t1.dkim.amazonses.com\"")), "mismatch:quoted_twice");
-    assert_eq!(short(3, &mx(&[(10, "smtp.inboxlayer.dev.acme.com")])), "mismatch:target_suffixed");
+    let suffixed = mx(&[(10, "smtp.inboxlayer.dev.acme.com")]);
+    assert_eq!(short(3, &suffixed), "mismatch:target_suffixed");
+    assert!(fix(3, &suffixed).ends_with("with a dot at its end: \"smtp.inboxlayer.dev.\""), "{}", fix(3, &suffixed));
+    let behind = mx(&[(10, "smtp.inboxlayer.dev"), (5, "mx.acme.com")]);
+    assert!(fix(3, &behind).ends_with("of the one to smtp.inboxlayer.dev to: 4"), "{}", fix(3, &behind));
+    let last = mx(&[(10, "smtp.inboxlayer.dev"), (0, "mx.acme.com")]);
+    assert!(fix(3, &last).ends_with("to mx.acme.com, or change their priority to: 11"), "{}", fix(3, &last));
 }
 
 #[test]
@@ -39,7 +45,7 @@ fn the_domain_appended_twice_is_looked_for() {
     assert_eq!(short(0, &seen), "missing:suffix_doubled");
     let error = error(0, &seen);
     assert!(error.message.contains("stands at t1._domainkey.acme.com.acme.com:"), "{}", error.message);
-    assert!(error.fix.contains("to t1._domainkey, without the domain"), "{}", error.fix);
+    assert!(error.fix.ends_with(", without the domain: t1._domainkey"), "{}", error.fix);
     // A wildcard that answers anything explains nothing.
     assert_eq!(short(0, &doubled(cname("parking.example"))), "missing:missing");
     assert_eq!(short(3, &doubled(mx(&[(10, "smtp.inboxlayer.dev")]))), "missing:suffix_doubled");
@@ -92,7 +98,7 @@ fn what_stands_before_an_mx_record() {
     let target = |host: &str, to: &str| MxTarget { host: host.into(), cname: Some(to.into()) };
     let by_name = |to: &str| Sight { mx_targets: vec![target("mail.acme.com", to)], ..mx(&[(10, "mail.acme.com")]) };
     assert_eq!(short(3, &by_name("smtp.inboxlayer.dev")), "mismatch:mx_target_is_cname");
-    assert!(fix(3, &by_name("smtp.inboxlayer.dev")).contains("from mail.acme.com to smtp.inboxlayer.dev"));
+    assert!(fix(3, &by_name("smtp.inboxlayer.dev")).contains("from mail.acme.com to: smtp.inboxlayer.dev"));
     assert_eq!(short(3, &by_name("elsewhere.example")), "mismatch:mx_target_is_cname");
     let ours = "smtp.inboxlayer.dev";
     let aliased = Sight { mx_targets: vec![target(ours, "lb.example")], ..mx(&[(10, ours)]) };

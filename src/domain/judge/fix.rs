@@ -1,0 +1,93 @@
+//! What to do about a fault: the words, and apart from them the exact thing to type.
+//!
+//! Invariant: what is to be typed keeps every character. In the text it comes last with nothing attached, or stands in
+//! quotation marks; inside a sentence it always stands in them.
+
+/// What to do: as a text of its own, and its first step as a part of a sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fix {
+    pub(super) text: String,
+    pub(super) step: String,
+}
+
+impl Fix {
+    /// One step, without anything to type. It has no full stop.
+    pub(super) fn step(step: impl Into<String>) -> Self {
+        let step = step.into();
+        Self { text: format!("{step}."), step: small(&step) }
+    }
+
+    /// One step, and the value to type in it, which comes last.
+    pub(super) fn with(step: impl Into<String>, value: impl AsRef<str>) -> Self {
+        let (step, value) = (step.into(), value.as_ref());
+        Self { text: format!("{step}: {}", last(value)), step: format!("{} {}", small(&step), quoted(value)) }
+    }
+
+    /// The same where quotation marks would mislead: the sentence does without the value.
+    pub(super) fn bare(step: impl Into<String>, value: impl AsRef<str>) -> Self {
+        let step = step.into();
+        Self { text: format!("{step}: {}", last(value.as_ref())), step: small(&step) }
+    }
+
+    /// With a sentence before the step.
+    pub(super) fn after(self, sentence: impl AsRef<str>) -> Self {
+        Self { text: format!("{} {}", sentence.as_ref(), self.text), ..self }
+    }
+
+    /// With a sentence behind the step, which has nothing to type.
+    pub(super) fn then(self, sentence: impl AsRef<str>) -> Self {
+        Self { text: format!("{} {}", self.text, sentence.as_ref()), ..self }
+    }
+}
+
+/// Words only: nothing in them is to be typed.
+impl From<&str> for Fix {
+    fn from(text: &str) -> Self {
+        Self { text: text.to_owned(), step: small(text.strip_suffix('.').unwrap_or(text)) }
+    }
+}
+
+impl From<String> for Fix {
+    fn from(text: String) -> Self {
+        text.as_str().into()
+    }
+}
+
+/// A dot at its end would look like a full stop.
+fn last(value: &str) -> String {
+    if value.ends_with('.') { quoted(value) } else { value.to_owned() }
+}
+
+/// Strings of a TXT record have their own quotation marks.
+fn quoted(value: &str) -> String {
+    if value.starts_with('"') { value.to_owned() } else { format!("\"{value}\"") }
+}
+
+/// Inside a sentence.
+fn small(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map(|letter| format!("{}{}", letter.to_lowercase(), letters.as_str())).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_typed_keeps_every_character() {
+        for (value, text, step) in [
+            ("v=spf1 ~all", "Change it to: v=spf1 ~all", "change it to \"v=spf1 ~all\""),
+            ("t1.example.", "Change it to: \"t1.example.\"", "change it to \"t1.example.\""),
+            ("\"a \" \"b\"", "Change it to: \"a \" \"b\"", "change it to \"a \" \"b\""),
+        ] {
+            let fix = Fix::with("Change it to", value);
+            assert_eq!((fix.text.as_str(), fix.step.as_str()), (text, step));
+        }
+        let fix = Fix::with("Change it to", "a b").after("It is wrong.");
+        assert_eq!((fix.text.as_str(), fix.step.as_str()), ("It is wrong. Change it to: a b", "change it to \"a b\""));
+        let fix = Fix::bare("Type it without marks", "a b");
+        assert_eq!((fix.text.as_str(), fix.step.as_str()), ("Type it without marks: a b", "type it without marks"));
+        let fix = Fix::step("Wait").then("It passes.");
+        assert_eq!((fix.text.as_str(), fix.step.as_str()), ("Wait. It passes.", "wait"));
+    }
+}
