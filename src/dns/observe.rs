@@ -41,15 +41,16 @@ impl Asked<'_> {
     async fn sight(&self, expected: &Expected) -> Sight {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
-        let (instead, doubled, target, mx_targets, spf, bogus) = tokio::join!(
+        let (instead, doubled, target, mx_targets, spf, inherited, bogus) = tokio::join!(
             self.instead(expected, &answer),
             self.doubled(expected, &answer),
             self.target(expected, &answer),
             self.mx_targets(&answer),
             self.spf(expected, &answer),
+            self.inherited(expected, &answer),
             self.bogus(expected, &servers),
         );
-        Sight { answer, instead, servers, cut, doubled, target, mx_targets, spf, bogus }
+        Sight { answer, instead, servers, cut, doubled, target, mx_targets, spf, inherited, bogus }
     }
 
     /// What every server says of a name, and what that is taken together.
@@ -153,6 +154,15 @@ impl Asked<'_> {
                 evaluation.feed(name, *of, answer);
             }
         }
+    }
+
+    /// What stands where receivers look for the policy of a subdomain that has none of its own (RFC 7489 §6.6.3).
+    async fn inherited(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
+        let name = expected.inherited_from()?;
+        if !answer.is_definite() || is_there(expected, answer) {
+            return None;
+        }
+        Some(self.all(&name, RecordType::Txt, expected.registered()).await.answer)
     }
 
     /// The resolvers fail, and know the answer all the same when they need not check signatures.

@@ -5,6 +5,7 @@
 
 use super::judge::RecordStatus;
 use super::records::registered;
+use super::tag_list::{dmarc_tag, policy_below};
 use crate::address::DomainName;
 use serde::Serialize;
 
@@ -38,7 +39,7 @@ pub struct Mechanism {
 pub struct Dmarc {
     /// The domain of From, which it protects.
     pub domain: DomainName,
-    /// `p=` of the record at that domain, where one was seen.
+    /// `p=` of the record at that domain; or `sp=`, or else `p=`, of the one at its organizational domain.
     pub policy: Option<String>,
     /// SPF or DKIM is aligned.
     pub aligned: bool,
@@ -64,8 +65,10 @@ pub struct Seen {
     pub spf: Option<RecordStatus>,
     /// The DKIM records: one that is right will do.
     pub dkim: Vec<RecordStatus>,
-    /// The DMARC record of From's domain.
+    /// The DMARC record that receivers go by.
     pub dmarc: Option<String>,
+    /// It is the organizational domain's, since From's domain has none of its own.
+    pub inherited: bool,
 }
 
 /// The organizational domain: what somebody registered.
@@ -83,7 +86,7 @@ pub fn aligned(mode: Mode, from: &DomainName, other: &DomainName) -> bool {
 
 /// The prospect of a message with this domain in From, in the envelope sender, and in `d=` of its signature.
 pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, seen: &Seen) -> Prospect {
-    let tag = |name: &str| seen.dmarc.as_deref().and_then(|record| tag(record, name));
+    let tag = |name: &str| seen.dmarc.as_deref().and_then(|record| dmarc_tag(record, name));
     let mode = |name| if tag(name).is_some_and(|v| v.eq_ignore_ascii_case("s")) { Mode::Strict } else { Mode::Relaxed };
     let mechanism = |domain: &DomainName, mode, record: Option<RecordStatus>| Mechanism {
         domain: domain.clone(),
@@ -100,7 +103,11 @@ pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, 
         all if all.iter().all(|m| m.passes == Some(false)) => Some(false),
         _ => None,
     };
-    let policy = tag("p").map(|policy| policy.to_ascii_lowercase());
+    let policy = match (&seen.dmarc, seen.inherited) {
+        (Some(record), true) => Some(policy_below(record)),
+        _ => tag("p"),
+    };
+    let policy = policy.map(str::to_ascii_lowercase);
     let dmarc = Dmarc { domain: from.clone(), policy, aligned: !aligned.is_empty(), passes };
     Prospect { spf, dkim, dmarc }
 }
@@ -117,12 +124,6 @@ fn right(status: RecordStatus) -> Option<bool> {
 fn best(all: &[RecordStatus]) -> Option<RecordStatus> {
     let found = |wanted: Option<bool>| all.iter().find(|status| right(**status) == wanted).copied();
     found(Some(true)).or_else(|| found(None)).or_else(|| found(Some(false)))
-}
-
-/// A tag of a DMARC record.
-fn tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
-    let mut tags = record.split(';').filter_map(|tag| tag.split_once('='));
-    tags.find(|(tag, _)| tag.trim().eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
 }
 
 #[cfg(test)]
@@ -172,9 +173,23 @@ mod tests {
     }
 
     #[test]
+    fn a_subdomain_without_a_record_has_the_policy_and_the_modes_of_its_organizational_domain() {
+        let mail = domain("mail.acme.com");
+        let policy = |record: &str, inherited| {
+            let seen = Seen { dmarc: Some(record.into()), inherited, ..Seen::default() };
+            let found = prospect(&mail, &domain("bounce.acme.com"), &mail, &seen);
+            (found.dmarc.policy.unwrap(), found.spf.aligned)
+        };
+        let both = "v=DMARC1; p=reject; sp=quarantine; aspf=s; adkim=s";
+        assert_eq!(policy(both, true), ("quarantine".into(), false));
+        assert_eq!(policy(both, false), ("reject".into(), false));
+        assert_eq!(policy("v=DMARC1; p=reject", true), ("reject".into(), true));
+    }
+
+    #[test]
     fn one_aligned_pass_will_do_and_what_was_not_seen_is_not_promised() {
         let pass = |spf, dkim: &[RecordStatus], envelope: &str| {
-            let (acme, seen) = (domain("acme.com"), Seen { spf, dkim: dkim.to_vec(), dmarc: None });
+            let (acme, seen) = (domain("acme.com"), Seen { spf, dkim: dkim.to_vec(), ..Seen::default() });
             let found = prospect(&acme, &domain(envelope), &acme, &seen);
             (found.spf.passes, found.dkim.passes, found.dmarc.passes)
         };

@@ -12,4 +12,5 @@ pub mod report;
 pub mod rotation;
 pub mod spf;
 pub mod status;
+pub mod tag_list;
 pub mod zone_file;

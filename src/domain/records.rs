@@ -121,6 +121,13 @@ impl Expected {
             _ => &self.name,
         }
     }
+
+    /// Where receivers look for the DMARC policy of a subdomain that has no record of its own: at the organizational
+    /// domain (RFC 7489 §6.6.3). None for any other record.
+    pub fn inherited_from(&self) -> Option<String> {
+        let name = format!("_dmarc.{}", self.registered());
+        (self.purpose == Purpose::Dmarc && name != self.name).then_some(name)
+    }
 }
 
 impl Template {

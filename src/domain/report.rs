@@ -30,6 +30,9 @@ pub struct DomainRecord {
     pub status: RecordStatus,
     /// The values that were seen.
     pub observed: Vec<String>,
+    /// The name where they were seen, where that is not the record's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_name: Option<String>,
     /// Who said so.
     pub evidence: Vec<Said>,
     /// What is wrong with it.
@@ -52,6 +55,7 @@ impl DomainRecord {
             required: expected.required,
             status: evidence.map_or(RecordStatus::NotChecked, |evidence| evidence.status),
             observed: evidence.map(|evidence| evidence.observed.clone()).unwrap_or_default(),
+            observed_name: evidence.and_then(|evidence| evidence.observed_name.clone()),
             evidence: evidence.map(|evidence| evidence.said.clone()).unwrap_or_default(),
             error: evidence.and_then(|evidence| evidence.error.as_ref()).map(RecordError::shown),
             checked_at: found.map(|(_, at)| at),

@@ -10,6 +10,7 @@
 #[cfg(test)]
 mod tests;
 
+use super::tag_list::dkim_key;
 use crate::clock::Timestamp;
 use std::time::Duration;
 
@@ -223,14 +224,7 @@ pub fn may_be_replaced(key: &Key, plan: &Plan, queued: Option<Timestamp>, now: T
 
 /// Whether two DKIM records have the same key: white space and the order of tags do not matter (RFC 6376 §3.2).
 pub fn same_key(one: &str, other: &str) -> bool {
-    key_of(one).is_some_and(|key| key_of(other) == Some(key))
-}
-
-fn key_of(record: &str) -> Option<String> {
-    record.split(';').find_map(|tag| {
-        let (name, value) = tag.split_once('=')?;
-        (name.trim() == "p").then(|| value.split_whitespace().collect())
-    })
+    dkim_key(one).is_some_and(|key| dkim_key(other) == Some(key))
 }
 
 /// Seen, and for so long that no older key of its token is cached anywhere.

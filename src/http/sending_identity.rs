@@ -12,6 +12,7 @@ use crate::domain::alignment::{Prospect, Seen, prospect};
 use crate::domain::observed::RecordType;
 use crate::domain::records::Purpose;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::domain::tag_list::is_dmarc;
 use crate::id::DomainId;
 use crate::identity::{Choice, Fallback};
 use crate::registry::CustomDomain;
@@ -105,13 +106,12 @@ fn seen(domain: &CustomDomain, envelope: &DomainName) -> Seen {
     let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
     let mut texts = domain.records.iter().filter(|r| r.record_type == RecordType::Txt && r.name == envelope.as_str());
     let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPath));
+    let dmarc = of(Purpose::Dmarc).next();
     Seen {
         spf: spf.map(|record| record.status),
         dkim: of(Purpose::Dkim).map(|record| record.status).collect(),
-        dmarc: of(Purpose::Dmarc)
-            .flat_map(|record| &record.observed)
-            .find(|text| text.starts_with("v=DMARC1"))
-            .cloned(),
+        dmarc: dmarc.and_then(|record| record.observed.iter().find(|text| is_dmarc(text))).cloned(),
+        inherited: dmarc.is_some_and(|record| record.observed_name.is_some()),
     }
 }
 

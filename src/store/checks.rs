@@ -276,8 +276,8 @@ fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, cha
 fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
     let mut insert = c.prepare_cached(
         "INSERT OR REPLACE INTO domain_record
-             (domain_id, position, status, observed, error, server, checked_at, fault_since, fault_count, said)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+             (domain_id, position, status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
     for ((column, position), evidence) in (0_i64..).zip(0_usize..).zip(&report.evidence) {
         let run = state.faults.get(&position);
@@ -291,7 +291,8 @@ fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp
             now,
             run.map(|run| run.since),
             run.map_or(0, |run| run.count),
-            json!(evidence.said).to_string()
+            json!(evidence.said).to_string(),
+            evidence.observed_name
         ])?;
     }
     // A record that is no longer asked for leaves no evidence behind.

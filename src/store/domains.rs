@@ -195,7 +195,8 @@ pub(super) fn find_all(
 
 fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, StoreError> {
     let sql =
-        "SELECT position, status, observed, error, server, checked_at, fault_since, fault_count, said FROM domain_record
+        "SELECT position, status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name
+         FROM domain_record
                WHERE domain_id = ?1 ORDER BY position";
     let mut statement = c.prepare_cached(sql)?;
     let mut rows = statement.query([&domain.id])?;
@@ -211,6 +212,7 @@ fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, Sto
         let evidence = Evidence {
             status: row.get::<_, RecordStatus>(1)?,
             observed: serde_json::from_str(&observed).map_err(corrupt)?,
+            observed_name: row.get(9)?,
             error: error.map(|error| serde_json::from_str(&error)).transpose().map_err(corrupt)?,
             server: server.and_then(|server| server.parse().ok()),
             negative_ttl: None,

@@ -5,6 +5,7 @@ use super::nearness::difference;
 use super::{Code, Fix, Judgement, RecordError, Sight, nothing};
 use crate::domain::observed::{Answer, RecordData};
 use crate::domain::records::{Expected, Purpose};
+use crate::domain::tag_list::dkim_key;
 
 pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
     let name = &expected.name;
@@ -51,7 +52,7 @@ fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String,
 
 /// The record is right. Whether there is a key behind it is no matter of its owner's.
 fn keyed(expected: &Expected, sight: &Sight) -> Judgement {
-    let is_key = |record: &RecordData| matches!(record, RecordData::Txt(text) if has_key(text));
+    let is_key = |record: &RecordData| matches!(record, RecordData::Txt(text) if dkim_key(text).is_some());
     let lacks = match &sight.target {
         Some(Answer::NoRecord { .. }) => true,
         Some(Answer::Found { records, .. }) => !records.iter().any(is_key),
@@ -65,12 +66,6 @@ fn keyed(expected: &Expected, sight: &Sight) -> Judgement {
     let fix =
         "There is nothing for you to do: the record stays as it is, and mail is signed with another of your keys.";
     Judgement::Warning(RecordError::new(Code::TargetWithoutKey, message, fix))
-}
-
-/// A `p=` with something in it: an empty one says that the key is revoked.
-fn has_key(text: &str) -> bool {
-    let mut tags = text.split(';').filter_map(|tag| tag.split_once('='));
-    tags.any(|(name, value)| name.trim() == "p" && !value.trim().is_empty())
 }
 
 fn target(record: &RecordData) -> Option<&str> {

@@ -1,10 +1,15 @@
 //! The DMARC record: one, with a policy that receivers know, and as strict as asked for or stricter.
 //!
-//! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record); RFC 9989 keeps these rules.
+//! A subdomain without one inherits the organizational domain's.
+//!
+//! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record, and where it is looked for); RFC 9989 keeps
+//! these rules.
 
 use super::text::{absent, unquoted};
-use super::{Code, Fix, Judgement, RecordError, Sight, texts};
+use super::{Code, Fix, Judgement, RecordError, Sight, publish, text_of, texts};
+use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
+use crate::domain::tag_list::{dmarc_tag, is_dmarc, policy_below, tags};
 
 /// The policies, from the mildest to the strictest.
 const POLICIES: [&str; 3] = ["none", "quarantine", "reject"];
@@ -17,10 +22,10 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         [record] => *record,
         [] => match texts.iter().find(|text| is_meant(text)) {
             Some(text) => return Judgement::Mismatch(unreadable(expected, text)),
-            None => return absent(expected, sight, &texts, is_dmarc),
+            None => return inheriting(expected, sight, &texts),
         },
         _ => {
-            let strictest = found.iter().max_by_key(|record| strictness(record)).copied().unwrap_or_default();
+            let strictest = found.iter().max_by_key(|record| strictness(policy(record))).copied().unwrap_or_default();
             let message = format!("{name} has {} DMARC records; receivers then use none of them", found.len());
             let fix = Fix::with(format!("Delete all DMARC records at {name} but this one"), strictest);
             return Judgement::Mismatch(RecordError::new(Code::DmarcMultiple, message, fix));
@@ -37,7 +42,7 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         let message = format!("the DMARC record of {name} is not valid: {why}");
         return Judgement::Mismatch(RecordError::new(Code::DmarcInvalid, message, fix));
     }
-    if strictness(record) < strictness(&expected.value) {
+    if strictness(policy(record)) < strictness(policy(&expected.value)) {
         let message = format!("the DMARC policy of {name} is weaker than asked for: {record}");
         let stricter = with_policy(record, policy(&expected.value));
         let fix = Fix::with(format!("Change the TXT record at {name} to"), stricter);
@@ -53,10 +58,44 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     }
 }
 
-/// A record that receivers take for one: `v=DMARC1` comes first, in just these letters.
-fn is_dmarc(text: &str) -> bool {
-    let tag = text.split(';').next().unwrap_or_default();
-    tag.split_once('=').is_some_and(|(name, value)| name.trim() == "v" && value.trim() == "DMARC1")
+/// The record that receivers go by where a subdomain has none of its own: that of the organizational domain.
+pub(super) fn inherited(sight: &Sight) -> Option<&str> {
+    if texts(sight).iter().any(|text| is_dmarc(text) || is_meant(text)) {
+        return None;
+    }
+    let above = sight.inherited.as_ref()?.records().iter().filter_map(text_of);
+    let mut found = above.filter(|text| is_dmarc(text));
+    match (found.next(), found.next()) {
+        (Some(record), None) => Some(record),
+        _ => None,
+    }
+}
+
+/// There is no record at the name itself. One above that is strict enough will do, and must not be weakened by one here.
+fn inheriting(expected: &Expected, sight: &Sight, texts: &[&str]) -> Judgement {
+    let name = &expected.name;
+    if let (Some(Answer::Indefinite { reason, .. }), Some(above)) = (&sight.inherited, expected.inherited_from()) {
+        let message =
+            format!("there is no TXT record at {name}, and whether {above} has one for it is not known: {reason}");
+        let fix = "Nothing to do if this passes: the check is repeated.";
+        return Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix));
+    }
+    let Some(record) = inherited(sight).filter(|record| fault(record).is_none()) else {
+        return absent(expected, sight, texts, is_dmarc);
+    };
+    let wanted = policy(&expected.value);
+    if strictness(policy_below(record)) >= strictness(wanted) {
+        return Judgement::Valid;
+    }
+    let above = expected.inherited_from().unwrap_or_default();
+    let message = format!(
+        "{name} has no DMARC record of its own, and what {above} says of subdomains is weaker than asked for: {record}"
+    );
+    // Of subdomains of its own nobody has said anything.
+    let kept: Vec<&str> =
+        record.split(';').filter(|tag| dmarc_tag(tag, "sp").or(dmarc_tag(tag, "np")).is_none()).collect();
+    let own = Expected { value: with_policy(&kept.join(";"), wanted), ..expected.clone() };
+    Judgement::Mismatch(RecordError::new(Code::DmarcWeaker, message, publish(&own)))
 }
 
 /// A record that somebody meant to be one.
@@ -83,7 +122,6 @@ fn unreadable(expected: &Expected, text: &str) -> RecordError {
 /// Why receivers take no policy from a record.
 fn fault(record: &str) -> Option<String> {
     let mut policies = tags(record).filter(|(tag, _)| tag.eq_ignore_ascii_case("p"));
-    let known = |value: &str| POLICIES.iter().any(|policy| policy.eq_ignore_ascii_case(value));
     match (policies.next(), policies.next()) {
         (None, _) => Some("it has no policy (p=)".to_owned()),
         (Some((_, "")), _) => Some("its policy (p=) is empty".to_owned()),
@@ -117,7 +155,6 @@ fn passed_over(record: &str) -> Option<String> {
 
 /// The record with what is wrong put right, and the rest kept.
 fn mended(record: &str, wanted: &str) -> String {
-    let known = |value: &str| POLICIES.iter().any(|policy| policy.eq_ignore_ascii_case(value));
     let policy = tags(record).find(|(tag, value)| tag.eq_ignore_ascii_case("p") && known(value));
     let policy = policy.map_or_else(|| policy_of(wanted), |(_, value)| value.to_ascii_lowercase());
     with_policy(record, &policy)
@@ -125,7 +162,6 @@ fn mended(record: &str, wanted: &str) -> String {
 
 /// `v` first, then the policy, then what else can be read.
 fn with_policy(record: &str, policy: &str) -> String {
-    let known = |value: &str| POLICIES.iter().any(|policy| policy.eq_ignore_ascii_case(value));
     let keep = |(tag, value): &(&str, &str)| match tag.to_ascii_lowercase().as_str() {
         "v" | "p" | "" => false,
         "sp" | "np" => known(value),
@@ -137,19 +173,20 @@ fn with_policy(record: &str, policy: &str) -> String {
 }
 
 fn policy(record: &str) -> &str {
-    tags(record).find(|(tag, _)| tag.eq_ignore_ascii_case("p")).map_or("none", |(_, value)| value)
+    dmarc_tag(record, "p").unwrap_or("none")
 }
 
 fn policy_of(record: &str) -> String {
     policy(record).to_ascii_lowercase()
 }
 
-fn strictness(record: &str) -> Option<usize> {
-    POLICIES.iter().position(|known| known.eq_ignore_ascii_case(policy(record)))
+/// How strict a policy is, where it is one.
+fn strictness(policy: &str) -> Option<usize> {
+    POLICIES.iter().position(|known| known.eq_ignore_ascii_case(policy))
 }
 
-fn tags(record: &str) -> impl Iterator<Item = (&str, &str)> {
-    record.split(';').filter_map(|tag| tag.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
+fn known(policy: &str) -> bool {
+    strictness(policy).is_some()
 }
 
 /// Cut inside a word of the value that was asked for, or at the length of one string.

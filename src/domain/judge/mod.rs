@@ -93,6 +93,8 @@ pub struct Evidence {
     pub status: RecordStatus,
     /// The values that were seen.
     pub observed: Vec<String>,
+    /// The name where they were seen, where that is not the record's own.
+    pub observed_name: Option<String>,
     /// What is wrong; a warning where the status is valid.
     pub error: Option<RecordError>,
     /// The server whose answer this rests on.
@@ -109,14 +111,20 @@ enum Judgement {
     Warning(RecordError),
     Missing(RecordError),
     Mismatch(RecordError),
+    Unknown(RecordError),
 }
 
 /// Judges one record. `all` are the records of its claim.
 pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestamp) -> Evidence {
-    let values: Vec<String> = sight.answer.records().iter().chain(&sight.instead).map(ToString::to_string).collect();
+    let inherited = dmarc::inherited(sight);
+    let values: Vec<String> = match inherited {
+        Some(record) => vec![record.to_owned()],
+        None => sight.answer.records().iter().chain(&sight.instead).map(ToString::to_string).collect(),
+    };
     let evidence = |status, error| Evidence {
         status,
         observed: values.clone(),
+        observed_name: inherited.and_then(|_| expected.inherited_from()),
         error,
         server: sight.answer.server(),
         negative_ttl: sight.answer.negative_ttl(),
@@ -126,7 +134,8 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
         return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, sight, reason)));
     }
     let is_right = |answer: &Answer| {
-        let judgement = by_purpose(expected, all, &Sight::of(answer.clone()));
+        let sight = Sight { inherited: sight.inherited.clone(), ..Sight::of(answer.clone()) };
+        let judgement = by_purpose(expected, all, &sight);
         matches!(judgement, Judgement::Valid | Judgement::Warning(_))
     };
     match by_purpose(expected, all, sight) {
@@ -134,6 +143,7 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
         Judgement::Warning(error) => evidence(RecordStatus::Valid, Some(error)),
         Judgement::Missing(error) => evidence(RecordStatus::Missing, Some(error)),
         Judgement::Mismatch(error) => evidence(RecordStatus::Mismatch, Some(error)),
+        Judgement::Unknown(error) => evidence(RecordStatus::Unknown, Some(error)),
     }
 }
 

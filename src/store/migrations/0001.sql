@@ -128,6 +128,7 @@ CREATE TABLE domain_record (
     position    INTEGER NOT NULL,                   -- the DKIM records of the tokens first
     status      TEXT NOT NULL CHECK (status IN ('valid', 'missing', 'mismatch', 'unknown')),
     observed    TEXT NOT NULL,                      -- JSON array of texts
+    observed_name TEXT,                             -- where, if not at the record's own name
     error       TEXT,                               -- JSON {code, message, fix, expected_visible_at}
     server      TEXT,                               -- the name server this rests on
     said        TEXT NOT NULL DEFAULT '[]',         -- JSON array: what each server said

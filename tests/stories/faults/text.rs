@@ -1,5 +1,6 @@
 //! What goes wrong with SPF and DMARC records.
 
+use super::dns::Dns;
 use super::world::{Claim, SPF};
 
 /// The claim with these SPF records instead of the right one.
@@ -117,6 +118,33 @@ fn dmarc_invalid() {
 #[test]
 fn a_stricter_dmarc_policy_than_asked_for_is_right() {
     with_dmarc("dmarc-strict.test", &["v=DMARC1; p=reject; sp=reject"]).record("dmarc").is_right();
+}
+
+#[test]
+fn a_subdomain_goes_by_the_dmarc_record_of_its_organizational_domain() {
+    // What the organizational domain says, and how the record of the subdomain stands then.
+    for (label, above, code) in [
+        ("dmarc-above", "v=DMARC1; p=reject; sp=quarantine; aspf=s; adkim=s", None),
+        ("dmarc-above-weak", "v=DMARC1; p=reject; sp=none", Some("dmarc_weaker")),
+    ] {
+        let (domain, name) = (format!("{label}.test"), format!("mail.{label}.test"));
+        let claim = Claim::new(&name);
+        let zone = claim.zone().without(&format!("_dmarc.{name}"), "TXT").with_text(&format!("_dmarc.{domain}"), above);
+        {
+            let (mut dns, servers) = (claim.dns(), [Dns::FIRST, Dns::SECOND]);
+            dns.serve(&domain, &servers, &zone);
+            dns.delegate(&domain, &servers, None);
+        }
+        let seen = claim.check();
+        let record = seen.record("dmarc");
+        match code {
+            None => record.is_right(),
+            Some(code) => record.is("mismatch", code).fix("host _dmarc.mail "),
+        };
+        record.observed(&[above]);
+        assert_eq!(record.0["observed_name"], format!("_dmarc.{domain}"), "{:#}", record.0);
+        assert_eq!(seen.status(), "verified", "{:#}", seen.0);
+    }
 }
 
 #[test]

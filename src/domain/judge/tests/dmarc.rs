@@ -1,0 +1,52 @@
+//! DMARC: what stands at the name, and what a subdomain inherits.
+
+use super::*;
+
+/// The record of a claim to `mail.acme.com` where this policy is asked for, nothing at its own name and this above.
+fn below(wanted: &str, above: Sight) -> Evidence {
+    let template = Template {
+        dkim_zone: "dkim.amazonses.com".parse().unwrap(),
+        mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
+        mx_priority: 10,
+        spf: "v=spf1 include:amazonses.com ~all".into(),
+        dmarc: wanted.into(),
+        required: vec![Purpose::Dkim],
+    };
+    let all = template.records(&"mail.acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), None);
+    judge(&all[5], &all, &Sight { inherited: Some(above.answer), ..nothing(vec![]) }, NOW)
+}
+
+#[test]
+fn a_subdomain_without_a_record_goes_by_its_organizational_domain() {
+    let strict = "v=DMARC1; p=reject; sp=quarantine; aspf=s; adkim=s";
+    for wanted in ["v=DMARC1; p=none;", "v=DMARC1; p=quarantine;"] {
+        let seen = below(wanted, txt(&["other", strict]));
+        assert_eq!((seen.status, seen.error), (RecordStatus::Valid, None));
+        assert_eq!((seen.observed, seen.observed_name.as_deref()), (vec![strict.to_owned()], Some("_dmarc.acme.com")));
+    }
+    assert_eq!(below("v=DMARC1; p=quarantine;", txt(&["v=DMARC1; p=reject"])).status, RecordStatus::Valid);
+    // Weaker for subdomains: what is offered keeps the rest, and says nothing of subdomains of its own.
+    let weaker = below("v=DMARC1; p=reject;", txt(&[strict]));
+    let error = weaker.error.unwrap();
+    assert_eq!((weaker.status, error.code), (RecordStatus::Mismatch, Code::DmarcWeaker));
+    assert!(
+        error.fix.contains("host _dmarc.mail ") && error.fix.contains("v=DMARC1; p=reject; aspf=s; adkim=s;"),
+        "{}",
+        error.fix
+    );
+    // What receivers do not use covers nothing.
+    for unused in [txt(&["v=DMARC1; p=maybe"]), txt(&[strict, "v=DMARC1; p=none"]), txt(&["other"]), nothing(vec![])] {
+        let seen = below("v=DMARC1; p=none;", unused);
+        assert_eq!(seen.error.map(|error| error.code), Some(Code::Missing));
+    }
+    let silent = below("v=DMARC1; p=none;", silent(Indefinite::Timeout));
+    assert_eq!((silent.status, silent.error.unwrap().code), (RecordStatus::Unknown, Code::ResolverFailed));
+}
+
+#[test]
+fn a_record_at_the_name_itself_counts_alone() {
+    let with = |own: &str| Sight { inherited: Some(txt(&["v=DMARC1; p=reject"]).answer), ..txt(&[own]) };
+    assert_eq!(short(5, &with("v=DMARC1; p=none")), "valid");
+    assert_eq!(short(5, &with("v=dmarc1; p=none")), "mismatch:dmarc_invalid");
+    assert_eq!(short(5, &with("v=DMARC1; p=maybe")), "mismatch:dmarc_invalid");
+}
