@@ -13,7 +13,7 @@ use crate::authentication::dkim::Provider;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Required};
 use crate::dns::Resolver;
-use crate::domain::judge::{judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed};
+use crate::domain::judge::{judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed};
 use crate::domain::records::{Bounces, Expected, Purpose, Template};
 use crate::domain::status::{Finding, Policy, VerifiedStatus};
 use crate::id::DomainId;
@@ -338,11 +338,17 @@ impl Verifier {
         if !right && return_path.is_none() {
             return;
         }
-        let confirmed = provider.confirms(&row.name).await;
-        if right && !confirmed.sends {
-            unconfirmed(&report.expected, &mut report.evidence, row.state.status == VerifiedStatus::Verified);
+        let is_verified = row.state.status == VerifiedStatus::Verified;
+        // While it does not say, nothing that it has confirmed before is doubted.
+        let before = |purpose| is_verified && was_confirmed(purpose, &report.expected, &row.evidence);
+        let (sends, sends_from) = match provider.confirms(&row.name).await {
+            Some(confirmed) => (confirmed.sends, confirmed.mail_from.map(|name| name.to_string())),
+            None => (before(Purpose::Dkim), return_path.clone().filter(|_| before(Purpose::ReturnPath))),
+        };
+        if right && !sends {
+            unconfirmed(&report.expected, &mut report.evidence, is_verified);
         }
-        if return_path.is_some_and(|name| confirmed.mail_from.is_none_or(|used| used.as_str() != name)) {
+        if return_path.is_some() && return_path != sends_from {
             return_path_unconfirmed(&report.expected, &mut report.evidence);
         }
     }

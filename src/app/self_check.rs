@@ -42,10 +42,12 @@ async fn warnings(services: &Services) -> Vec<String> {
         Addresses::Indefinite(reason) => found.push(format!("the addresses of {hostname} are unknown: {reason}")),
     }
     if services.provider.is_elsewhere() {
-        if !services.provider.confirms(&config.platform.domain).await.sends {
-            found.push(format!(
+        match services.provider.confirms(&config.platform.domain).await {
+            Some(confirmed) if confirmed.sends => {}
+            Some(_) => found.push(format!(
                 "Amazon SES does not send for {domain}, so it refuses what falls back to that domain: make it an identity there, with Easy DKIM, and publish its records"
-            ));
+            )),
+            None => found.push(format!("whether Amazon SES sends for {domain} is unknown: it does not say")),
         }
         return found;
     }

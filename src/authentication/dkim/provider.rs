@@ -117,11 +117,11 @@ impl Provider {
         }
     }
 
-    /// What it does for a name whose records are right.
+    /// What it does for a name whose records are right; none: it does not say.
     #[cfg_attr(not(feature = "ses"), expect(unused_variables, reason = "tokens made here do not depend on the name"))]
-    pub async fn confirms(&self, name: &DomainName) -> Confirmed {
+    pub async fn confirms(&self, name: &DomainName) -> Option<Confirmed> {
         match self {
-            Self::Local(_) => Confirmed { sends: true, mail_from: None },
+            Self::Local(_) => Some(Confirmed { sends: true, mail_from: None }),
             #[cfg(feature = "ses")]
             Self::Ses(ses) => ses.confirms(name).await,
         }

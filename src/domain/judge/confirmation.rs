@@ -1,6 +1,7 @@
 //! Records that are right, and that the provider who signs elsewhere has not confirmed (yet).
 
 use super::{Code, Evidence, Fix, RecordError, RecordStatus};
+use crate::clock::Timestamp;
 use crate::domain::records::{Expected, Purpose};
 
 /// Marks them. Before a claim is verified nobody can say yet whether they will do; afterwards the DNS decides, and this is
@@ -44,4 +45,16 @@ pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence])
         let fix = fix.then("Leave the records as they are.");
         seen.error.get_or_insert_with(|| RecordError::new(Code::AwaitingProvider, message, fix));
     }
+}
+
+/// Whether the records of a purpose were right and confirmed at the check before: their evidence, by position.
+pub fn was_confirmed(purpose: Purpose, expected: &[Expected], before: &[(usize, Evidence, Timestamp)]) -> bool {
+    let confirmed = |position: usize| {
+        let seen = before.iter().find(|(at, ..)| *at == position).map(|(_, seen, _)| seen);
+        seen.is_some_and(|seen| {
+            let awaited = seen.error.as_ref().is_some_and(|error| error.code == Code::AwaitingProvider);
+            seen.status == RecordStatus::Valid && !awaited
+        })
+    };
+    expected.iter().enumerate().filter(|(_, record)| record.purpose == purpose).all(|(position, _)| confirmed(position))
 }

@@ -20,7 +20,7 @@ mod text;
 mod verdict;
 
 pub use code::{Code, RecordError};
-pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed};
+pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed};
 use fix::Fix;
 pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight, ZoneCut};

@@ -93,6 +93,21 @@ async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_th
     let from: crate::address::Address = "ann@acme.test".parse().unwrap();
     assert_eq!(sender.envelope(Some(&domain.id), &from), from);
 
+    // While it does not say anything, that stands; and for another return path nothing does.
+    world.fake.fault(Fault::Error(429, "TooManyRequestsException"));
+    assert_eq!(of_return_path(&world.verify(account, &domain.id).await), [(RecordStatus::Valid, None); 2]);
+    assert_eq!(world.sender().await.mail_from(Some(&domain.id), &default).as_str(), name);
+    world.set_return_path(account, &domain.id, Some("other")).await;
+    for (kind, value) in
+        [(Kind::Mx, "10 feedback-smtp.eu-west-1.amazonses.com"), (Kind::Txt, "v=spf1 include:amazonses.com ~all")]
+    {
+        world.play.set("other.acme.test", kind, &[value.into()], 60).unwrap();
+    }
+    assert_eq!(of_return_path(&world.verify(account, &domain.id).await), AWAITED);
+    world.set_return_path(account, &domain.id, Some("bounce")).await;
+    world.fake.fault(None);
+    assert_eq!(world.puts().await, [json!(null); 0]);
+
     // It no longer finds it, and falls back by itself; the claim has nothing to do with that.
     world.fake.says_of_mail_from("acme.test", "TEMPORARY_FAILURE");
     let doubted = world.verify(account, &domain.id).await;

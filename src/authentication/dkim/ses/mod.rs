@@ -120,15 +120,14 @@ impl Ses {
         }
     }
 
-    /// What SES does for a name now: nothing, as long as it does not say. What it says is kept; what it lacks is mended in
-    /// the background.
-    pub async fn confirms(&self, name: &DomainName) -> Confirmed {
+    /// What SES does for a name now; none: it does not say. What it says is kept; what it lacks is mended in the background.
+    pub async fn confirms(&self, name: &DomainName) -> Option<Confirmed> {
         let in_time = tokio::time::timeout(self.0.patience, self.look(name)).await;
         match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
-            Ok(confirmed) => confirmed,
+            Ok(confirmed) => Some(confirmed),
             Err(error) => {
                 tracing::warn!(domain = %name, %error, "Amazon SES did not say whether it sends for a domain");
-                Confirmed::default()
+                None
             }
         }
     }

@@ -84,9 +84,9 @@ async fn an_identity_is_made_followed_and_deleted_with_its_claim() {
     assert!(authorization.starts_with("AWS4-HMAC-SHA256 Credential=AKIDTEST/"), "{authorization}");
     assert!(authorization.contains("/eu-west-1/ses/aws4_request"), "{authorization}");
 
-    assert!(!world.ses.confirms(&acme()).await.sends);
+    assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
     world.fake.says("acme.test", "SUCCESS", true);
-    assert!(world.ses.confirms(&acme()).await.sends);
+    assert!(world.ses.confirms(&acme()).await.unwrap().sends);
     assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test"; 2]);
     assert!(world.store.ses_identity(&acme()).await.unwrap().unwrap().sending);
 
@@ -174,7 +174,7 @@ async fn silence_ends_in_time_and_nothing_stays() {
     world.fake.fault(Fault::Silence);
     let refused = world.claim().await.unwrap_err();
     assert!(matches!(refused, ReserveError::Ses(SesError::TimedOut)), "{refused}");
-    assert!(!world.ses.confirms(&acme()).await.sends);
+    assert_eq!(world.ses.confirms(&acme()).await, None);
     world.fake.fault(None);
     world.pass(60).await;
     assert_eq!((world.fake.names().len(), world.store.ses_identity(&acme()).await.unwrap()), (0, None));
@@ -212,7 +212,7 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
 
     // SES has stopped looking for the records: it is told to look anew.
     world.fake.says("acme.test", "FAILED", false);
-    assert!(!world.ses.confirms(&acme()).await.sends);
+    assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
     world.fake.calls();
     world.pass(0).await;
     let calls = world.fake.calls();
@@ -223,15 +223,15 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
     );
     assert_eq!(world.next_due_in().await, None);
     world.fake.says("acme.test", "SUCCESS", true);
-    assert!(world.ses.confirms(&acme()).await.sends);
+    assert!(world.ses.confirms(&acme()).await.unwrap().sends);
 
     // Somebody has deleted it. Made again, its tokens are others here, and no claim is confirmed with them.
     world.fake.remove("acme.test");
-    assert!(!world.ses.confirms(&acme()).await.sends);
+    assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
     world.pass(0).await;
     assert_eq!(world.fake.names(), ["acme.test"]);
     world.fake.says("acme.test", "SUCCESS", true);
-    assert!(!world.ses.confirms(&acme()).await.sends);
+    assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
 }
 
 #[tokio::test]
@@ -248,7 +248,7 @@ async fn a_claim_that_ends_while_ses_answers_leaves_nothing_behind() {
         let asking = tokio::spawn(async move {
             match mending {
                 true => ses.settle().await.unwrap(),
-                false => assert!(!ses.confirms(&acme()).await.sends),
+                false => assert!(!ses.confirms(&acme()).await.unwrap().sends),
             }
         });
         while world.fake.calls().is_empty() {
