@@ -11,6 +11,7 @@ use hickory_proto::rr::rdata::{A, AAAA, MX};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::collections::{BTreeMap, HashMap};
 use std::net::Ipv4Addr;
+use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// The name server of every zone here.
@@ -136,11 +137,21 @@ impl std::fmt::Display for Kind {
     }
 }
 
+/// A name's labels from the root down, in lower case.
+type Path = Vec<Vec<u8>>;
+
 #[derive(Debug, Default)]
 struct Names {
-    /// By name, lower case, absolute.
-    sets: BTreeMap<String, Vec<Set>>,
+    /// By name. What is below a name follows it, so that whether there is anything is seen at the next entry.
+    sets: BTreeMap<Path, Vec<Set>>,
     faults: HashMap<String, Fault>,
+}
+
+impl Names {
+    fn has_below(&self, path: &Path) -> bool {
+        let after = (Bound::Excluded(path), Bound::Unbounded);
+        self.sets.range::<Path, _>(after).next().is_some_and(|(next, _)| next.starts_with(path))
+    }
 }
 
 #[derive(Debug)]
@@ -171,7 +182,7 @@ impl Play {
         if values.is_empty() || values.len() > most || values.iter().any(|v| v.len() > VALUE_LEN) {
             return Err(PlayError::Size);
         }
-        let owner = key(&name(owner)?);
+        let owner = path(&name(owner)?);
         let values = values.iter().map(|text| kind.value(text)).collect::<Result<_, _>>()?;
         let mut names = self.write();
         if names.sets.len() >= SETS && !names.sets.contains_key(&owner) {
@@ -185,7 +196,7 @@ impl Play {
 
     /// Removes a record set. False when there was none.
     pub fn remove(&self, owner: &str, kind: Kind) -> Result<bool, PlayError> {
-        let owner = key(&name(owner)?);
+        let owner = path(&name(owner)?);
         let mut names = self.write();
         let Some(sets) = names.sets.get_mut(&owner) else { return Ok(false) };
         let before = sets.len();
@@ -226,7 +237,8 @@ impl Play {
     pub(super) fn find(&self, name: &Name, kind: RecordType) -> Finding {
         let names = self.read();
         let owner = key(name);
-        let sets = names.sets.get(&owner).map(Vec::as_slice).unwrap_or_default();
+        let path = path(name);
+        let sets = names.sets.get(&path).map(Vec::as_slice).unwrap_or_default();
         let record = |ttl, data: &RData| Record::from_rdata(name.clone(), ttl, data.clone());
         let of = |kind| sets.iter().find(|set: &&Set| set.kind == kind || kind == RecordType::ANY);
         if let Some(set) = of(kind) {
@@ -248,8 +260,8 @@ impl Play {
             RecordType::A if is_host(&owner) => return Finding::Records(vec![record(TTL, &RData::A(A(self.outside)))]),
             _ => {}
         }
-        let below = format!(".{owner}");
-        let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.sets.keys().any(|n| n.ends_with(&below));
+        // A name above another one exists too (RFC 8020 §2).
+        let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.has_below(&path);
         if exists { Finding::NoData(soa) } else { Finding::NoName(soa) }
     }
 
@@ -282,6 +294,10 @@ fn name(text: &str) -> Result<Name, PlayError> {
     let mut name = Name::from_str_relaxed(text).map_err(|_| bad())?;
     name.set_fqdn(true);
     Ok(name)
+}
+
+fn path(name: &Name) -> Path {
+    name.iter().rev().map(<[u8]>::to_ascii_lowercase).collect()
 }
 
 fn key(name: &Name) -> String {

@@ -249,6 +249,51 @@ async fn an_authoritative_walk_finds_zone_and_server() {
 }
 
 #[tokio::test]
+async fn a_name_exists_while_something_stands_at_it_or_below_it() {
+    let play = Play::new(LOOPBACK);
+    let (server, _) = start(Zones::of_play(play.clone()), false).await;
+    let exists = async |name: &str| {
+        let answer = ask(server, &question(name, RecordType::TXT)).await;
+        assert_eq!(answer.authorities.len(), usize::from(answer.answers.is_empty()), "{name}");
+        assert!(answer.authorities.iter().all(|soa| soa.record_type() == RecordType::SOA), "{name}");
+        match answer.metadata.response_code {
+            ResponseCode::NoError => true,
+            ResponseCode::NXDomain => false,
+            other => panic!("{name}: {other}"),
+        }
+    };
+    // Its neighbours in every order: shorter, longer, before and after it in the alphabet, one that only looks like it.
+    for name in ["_a._c.acme.test", "_ca.acme.test", "_c-.acme.test", "_b.acme.test", r"x\._d.acme.test", "_c.acme.tes"]
+    {
+        set(&play, name, Kind::Txt, &["neighbour"]);
+    }
+    for (name, there) in [
+        ("_c.acme.test.", true),
+        ("_C.ACME.test.", true),
+        ("_a._c.acme.test.", true),
+        ("_b._c.acme.test.", false),
+        ("_b._a._c.acme.test.", false),
+        ("c.acme.test.", true),
+        ("_.acme.test.", false),
+        ("_d.acme.test.", false),
+        ("x._d.acme.test.", false),
+        (r"x\._d.acme.test.", true),
+    ] {
+        assert_eq!(exists(name).await, there, "{name}");
+    }
+    // Deeper, and gone again: what was only above it goes as well.
+    set(&play, "_1._2._3.acme.test", Kind::Txt, &["deep"]);
+    set(&play, "_2._3.acme.test", Kind::A, &["192.0.2.1"]);
+    assert!(exists("_3.acme.test.").await && exists("_2._3.acme.test.").await);
+    assert!(play.remove("_1._2._3.acme.test", Kind::Txt).unwrap());
+    assert!(exists("_3.acme.test.").await && exists("_2._3.acme.test.").await && !exists("_1._2._3.acme.test.").await);
+    assert!(play.remove("_2._3.acme.test", Kind::A).unwrap());
+    assert!(!exists("_3.acme.test.").await && !exists("_2._3.acme.test.").await);
+    assert!(play.remove("_a._c.acme.test", Kind::Txt).unwrap());
+    assert!(!exists("_c.acme.test.").await);
+}
+
+#[tokio::test]
 async fn faults_are_what_they_are_called_and_can_be_mended() {
     let play = Play::new(LOOPBACK);
     set(&play, "acme.test", Kind::Txt, &["x"]);
