@@ -111,6 +111,7 @@ enum Judgement {
     Warning(RecordError),
     Missing(RecordError),
     Mismatch(RecordError),
+    /// What decides it is elsewhere, and nobody could say.
     Unknown(RecordError),
 }
 

@@ -19,15 +19,21 @@ const ONE_STRING: usize = 255;
 pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let texts = texts(sight);
     let found: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
-    let error = match found.as_slice() {
+    let report = sight.spf.as_ref();
+    let record = match found.as_slice() {
         [] => return absent(expected, sight, &texts, is_spf),
-        [record] => one(expected, record, sight.spf.as_ref()),
-        _ => Some(several(expected, &found)),
+        [record] => *record,
+        _ => return Judgement::Mismatch(several(expected, &found)),
     };
-    match (error, sight.spf.as_ref().and_then(|report| ours_broken(expected, report))) {
-        (Some(error), _) => Judgement::Mismatch(error),
-        (None, Some(warning)) => Judgement::Warning(warning),
-        (None, None) => Judgement::Valid,
+    if let Some(error) = one(expected, record, report) {
+        return Judgement::Mismatch(error);
+    }
+    if let Some(error) = undecided(expected, record, report) {
+        return Judgement::Unknown(error);
+    }
+    match report.and_then(|report| ours_broken(expected, report)) {
+        Some(warning) => Judgement::Warning(warning),
+        None => Judgement::Valid,
     }
 }
 
@@ -58,7 +64,7 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
         Err(error) => return Some(syntax(expected, record, &error)),
     };
     let lacking = lacking(expected, &parsed, report);
-    if !lacking.is_empty() {
+    if !lacking.is_empty() && report.is_none_or(|report| report.unanswered.is_empty()) {
         if cut(record, &expected.value) {
             return Some(truncated(expected, record, None));
         }
@@ -105,6 +111,23 @@ fn lacking(expected: &Expected, parsed: &Record, report: Option<&Report>) -> Vec
     let own: BTreeSet<String> = parsed.directives().map(|(term, ..)| term.normal()).collect();
     let there = |term: &String| own.contains(term) || report.is_some_and(|report| report.passes.contains(term));
     ours(expected).into_iter().filter(|term| !there(term)).collect()
+}
+
+/// Ours may be where nobody could look just now.
+fn undecided(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
+    let silent = report.map(|report| report.unanswered.join(", ")).filter(|silent| !silent.is_empty())?;
+    let lacking = lacking(expected, &Record::parse(record).ok()?, report);
+    if lacking.is_empty() {
+        return None;
+    }
+    let (name, lacking) = (&expected.name, lacking.join(" "));
+    let message = format!(
+        "whether the SPF record of {name} allows our servers ({lacking}) could not be seen: the DNS gave no definite answer \
+         for {silent}, which it includes"
+    );
+    let step = format!("If this stays, change the TXT record at {name}, keeping it one, to");
+    let fix = typed(&step, &merge(&[record], &expected.value)).after("The check is repeated by itself.");
+    Some(RecordError::new(Code::ResolverFailed, message, fix))
 }
 
 fn missing_include(expected: &Expected, record: &str, lacking: &[String], report: Option<&Report>) -> RecordError {

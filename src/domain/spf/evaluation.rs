@@ -69,7 +69,8 @@ pub struct Report {
     pub fault: Option<Fault>,
     /// Terms that let pass, here or in what is included: in lower case, without `+`.
     pub passes: BTreeSet<String>,
-    /// Names that nobody could say anything about: what is below them is not counted.
+    /// Names that nobody could say anything about, where a match in their records would pass: what is below them is not
+    /// counted, and may let anybody pass.
     pub unanswered: Vec<String>,
 }
 
@@ -203,7 +204,12 @@ impl<'a> Walk<'a> {
             self.broken(path, domain, IncludeFault::Loop);
             return Vec::new();
         }
-        let Some(answer) = self.look(&domain, RecordType::Txt) else { return Vec::new() };
+        let Some(answer) = self.look(&domain, RecordType::Txt) else {
+            if passes && self.answers.contains_key(&(domain.clone(), RecordType::Txt)) {
+                self.report.unanswered.push(domain);
+            }
+            return Vec::new();
+        };
         if matches!(answer, Answer::NoRecord { .. }) {
             self.report.void_lookups.push(domain.clone());
         }
@@ -252,10 +258,7 @@ impl<'a> Walk<'a> {
                 self.questions.insert(question);
                 None
             }
-            Some(Answer::Indefinite { .. }) => {
-                self.report.unanswered.push(question.0);
-                None
-            }
+            Some(Answer::Indefinite { .. }) => None,
             answer => answer,
         }
     }

@@ -14,7 +14,11 @@ fn evaluated(record: &str, others: &[(&str, &str)]) -> Sight {
         }
         for (name, record_type) in questions {
             let text = others.iter().find(|(other, _)| *other == name);
-            let answer = text.map_or_else(|| nothing(vec![]).answer, |(_, text)| txt(&[text]).answer);
+            let answer = match text {
+                Some((_, "SERVFAIL")) => silent(Indefinite::ServFail).answer,
+                Some((_, text)) => txt(&[text]).answer,
+                None => nothing(vec![]).answer,
+            };
             evaluation.feed(&name, record_type, answer);
         }
     }
@@ -64,6 +68,27 @@ fn ours_may_be_included_by_way_of_another_record() {
         short(4, &evaluated("v=spf1 ?include:_spf.acme.com -all", &[by_way, SES])),
         "mismatch:spf_missing_include"
     );
+}
+
+#[test]
+fn what_nobody_could_say_is_no_fault() {
+    let dead = ("_spf.acme.com", "SERVFAIL");
+    let by_way = evaluated("v=spf1 include:_spf.acme.com -all", &[dead, SES]);
+    assert_eq!(short(4, &by_way), "unknown:resolver_failed");
+    let all = expected();
+    let error = judge(&all[4], &all, &by_way, NOW).error.unwrap();
+    assert!(error.message.contains("_spf.acme.com"), "{}", error.message);
+    assert_eq!(offered(&by_way), "v=spf1 include:_spf.acme.com include:amazonses.com -all");
+    assert_eq!(short(4, &evaluated("v=spf1 redirect=_spf.acme.com", &[dead, SES])), "unknown:resolver_failed");
+    // Ours is there all the same, or could not be there at all.
+    assert_eq!(short(4, &evaluated("v=spf1 include:_spf.acme.com include:amazonses.com", &[dead, SES])), "valid");
+    assert_eq!(short(4, &evaluated("v=spf1 include:amazonses.com", &[("amazonses.com", "SERVFAIL")])), "valid");
+    let fails = "mismatch:spf_missing_include";
+    assert_eq!(short(4, &evaluated("v=spf1 ?include:_spf.acme.com -all", &[dead, SES])), fails);
+    assert_eq!(short(4, &evaluated("v=spf1 a:_spf.acme.com -all", &[dead, SES])), fails);
+    // What is wrong anyway is said.
+    let broken = evaluated("v=spf1 include:_spf.acme.com include:gone.example include:amazonses.com", &[dead, SES]);
+    assert_eq!(short(4, &broken), "mismatch:spf_broken_include");
 }
 
 #[test]
