@@ -66,7 +66,7 @@ impl Asked<'_> {
             }
         };
         let recursive = join_all(self.resolver.servers().iter().map(|server| async move {
-            let answer = self.ask(*server, Role::Recursive, name, record_type).await;
+            let answer = self.ask(*server, Role::Recursive, name, record_type).await.in_order();
             ServerSaid { server: *server, name: None, authoritative: false, answer }
         }));
         let ((mut servers, cut), recursive) = tokio::join!(authoritative, recursive);
@@ -79,7 +79,7 @@ impl Asked<'_> {
     /// What each server of a zone says of a name.
     async fn each(&self, zone: &Zone, name: &str, record_type: RecordType) -> Vec<ServerSaid> {
         join_all(zone.servers.iter().map(|one| async move {
-            let answer = self.ask(one.server, Role::Authoritative, name, record_type).await;
+            let answer = self.ask(one.server, Role::Authoritative, name, record_type).await.in_order();
             ServerSaid { server: one.server, name: Some(one.name.clone()), authoritative: true, answer }
         }))
         .await

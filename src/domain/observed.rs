@@ -204,6 +204,14 @@ impl Answer {
         }
     }
 
+    /// The same with its records in order: servers turn a set around from one answer to the next, and it is the same set.
+    pub fn in_order(mut self) -> Self {
+        if let Self::Found { records, .. } = &mut self {
+            records.sort();
+        }
+        self
+    }
+
     /// True for `Found` and `NoRecord`.
     pub fn is_definite(&self) -> bool {
         !matches!(self, Self::Indefinite { .. })

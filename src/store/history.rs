@@ -2,6 +2,11 @@
 //!
 //! Invariant: what a check found stands here by the same transaction that draws its consequences; the history of a domain
 //! is bounded, and its newest entry is always there. Entries are numbered per domain: no number tells of another account.
+//! What many checks of a domain found alike is kept once.
+
+mod evidence;
+#[cfg(test)]
+mod tests;
 
 use super::checks::Report;
 use super::{Store, StoreError};
@@ -11,6 +16,7 @@ use crate::domain::records::Expected;
 use crate::domain::report::DomainRecord;
 use crate::domain::status::{Cause, Change, VerifiedStatus};
 use crate::id::{AccountId, DomainId};
+use evidence::{Parts, pack, unpack, whole};
 use rusqlite::{Connection, params};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -63,20 +69,18 @@ impl Store {
     ) -> Result<Vec<CheckRow>, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.read(move |c| {
-            let sql = "SELECT h.number, h.at, h.status, h.records FROM domain_check h
+            let sql = "SELECT h.number, h.at, h.status, f.records, h.times FROM domain_check h
                        JOIN custom_domain d ON d.id = h.domain_id AND d.account_id = ?1
+                       JOIN domain_finding f ON f.domain_id = h.domain_id AND f.digest = h.finding
                        WHERE h.domain_id = ?2 AND h.number < ?3 ORDER BY h.number DESC LIMIT ?4";
             let mut statement = c.prepare_cached(sql)?;
             let mut rows = statement.query(params![account, id, before.unwrap_or(u32::MAX), limit])?;
             let mut checks = Vec::new();
             while let Some(row) = rows.next()? {
-                let records: String = row.get(3)?;
-                checks.push(CheckRow {
-                    number: row.get(0)?,
-                    at: row.get(1)?,
-                    status: row.get(2)?,
-                    records: serde_json::from_str(&records).map_err(corrupt)?,
-                });
+                let (found, times): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
+                let at = row.get(1)?;
+                let records = whole(&unpack(&found)?, &unpack(&times)?, at)?;
+                checks.push(CheckRow { number: row.get(0)?, at, status: row.get(2)?, records });
             }
             Ok(checks)
         })
@@ -131,14 +135,24 @@ pub(super) fn write_check(
     let seen = report.expected.iter().zip(&report.evidence);
     let records: Vec<DomainRecord> =
         seen.map(|(expected, evidence)| DomainRecord::of(expected, Some((evidence, now)))).collect();
-    let sql = "INSERT INTO domain_check (domain_id, number, at, status, records)
-               SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4 FROM domain_check WHERE domain_id = ?1";
-    c.prepare_cached(sql)?.execute(params![report.domain, now, status, json!(records).to_string()])?;
+    let Parts { digest, found, times } = Parts::of(&records);
+    let sql = "SELECT 1 FROM domain_finding WHERE domain_id = ?1 AND digest = ?2";
+    if !super::exists(c, sql, params![report.domain, digest])? {
+        let sql = "INSERT INTO domain_finding (domain_id, digest, records) VALUES (?1, ?2, ?3)";
+        c.prepare_cached(sql)?.execute(params![report.domain, digest, pack(&found)?])?;
+    }
+    let sql = "INSERT INTO domain_check (domain_id, number, at, status, finding, times)
+               SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM domain_check WHERE domain_id = ?1";
+    c.prepare_cached(sql)?.execute(params![report.domain, now, status, digest, pack(&times)?])?;
     let sql = "WITH newest AS (SELECT max(number) AS number FROM domain_check WHERE domain_id = ?1)
                DELETE FROM domain_check WHERE domain_id = ?1 AND number < (SELECT number FROM newest)
                    AND (number <= (SELECT number FROM newest) - ?2 OR at < ?3)";
     let oldest = Timestamp::from_millis(now.millis().saturating_sub(millis(CHECKS_FOR)));
-    c.prepare_cached(sql)?.execute(params![report.domain, CHECKS, oldest])?;
+    if c.prepare_cached(sql)?.execute(params![report.domain, CHECKS, oldest])? > 0 {
+        let sql = "DELETE FROM domain_finding WHERE domain_id = ?1
+                       AND digest NOT IN (SELECT finding FROM domain_check WHERE domain_id = ?1)";
+        c.prepare_cached(sql)?.execute([&report.domain])?;
+    }
     Ok(())
 }
 
@@ -204,65 +218,4 @@ fn write(
                    AND number <= (SELECT max(number) FROM domain_event WHERE domain_id = ?1) - ?2";
     c.prepare_cached(sql)?.execute(params![id, EVENTS])?;
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::domain::status::{Policy, State};
-    use crate::store::domains::{DomainRow, NewDomain};
-    use crate::store::testing::{account, store_with_account};
-    use std::iter::repeat_n;
-
-    const DAY: Duration = Duration::from_secs(24 * 3600);
-    const POLICY: Policy = Policy { window: DAY, grace: DAY, recheck: DAY, first_pause: DAY, longest_pause: DAY };
-
-    async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
-        let new = NewDomain {
-            account: account.clone(),
-            name: "acme.com".parse().unwrap(),
-            tokens: ["t1", "t2", "t3"].map(String::from),
-            ownership: crate::store::ownership::Ownership::ByTokens,
-            state: State::created(at, &POLICY),
-        };
-        store.domain_create(new, 10, at).await.unwrap()
-    }
-
-    async fn check(store: &Store, row: &DomainRow, at: Timestamp) {
-        let report = Report { domain: row.id.clone(), expected: Vec::new(), evidence: Vec::new() };
-        store.domain_record_check(report, None, POLICY, at, 0).await.unwrap().unwrap();
-    }
-
-    #[tokio::test]
-    async fn the_history_is_bounded_in_number_and_in_time_and_counted_per_domain() {
-        let (_dir, store, ours) = store_with_account().await;
-        let begin = Timestamp::from_millis(1_700_000_000_000);
-        let row = claim(&store, &ours, begin).await;
-        for hour in 1..=60 {
-            check(&store, &row, begin.after(Duration::from_secs(hour * 3600))).await;
-        }
-        let kept = async |row: &DomainRow| store.domain_checks(&row.account, &row.id, None, 1000).await.unwrap();
-        let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
-        assert_eq!(numbers, (11..=60).rev().collect::<Vec<_>>());
-        check(&store, &row, begin.after(DAY * 95)).await;
-        let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
-        assert_eq!(numbers, [61]);
-        // However late the next: the newest is there.
-        let other = claim(&store, &account(&store).await, begin).await;
-        check(&store, &other, begin.after(DAY * 400)).await;
-        assert_eq!(kept(&other).await.iter().map(|check| check.number).collect::<Vec<_>>(), [1]);
-    }
-
-    #[tokio::test]
-    async fn changes_are_bounded_too() {
-        let (_dir, store, ours) = store_with_account().await;
-        let now = Timestamp::from_millis(1_700_000_000_000);
-        let row = claim(&store, &ours, now).await;
-        let id = row.id.clone();
-        let status = VerifiedStatus::Pending;
-        let write = store.write(move |c| repeat_n((), 600).try_for_each(|()| write_created(c, &id, status, now)));
-        write.await.unwrap();
-        let events = store.domain_events(&ours, &row.id, None, 1000).await.unwrap();
-        assert_eq!((events.len(), events[0].number, events[499].number), (500, 601, 102));
-    }
 }

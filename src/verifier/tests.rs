@@ -314,6 +314,22 @@ async fn many_due_claims_are_all_checked_though_few_at_once() {
 }
 
 #[tokio::test]
+async fn a_set_that_servers_turn_around_is_the_same_finding() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    let mut texts = ["v=spf1 mx -all", "one=1", "two=2"].map(String::from);
+    let mut observed = Vec::new();
+    for _ in 0..3 {
+        world.play.set("acme.test", Kind::Txt, &texts, 60).unwrap();
+        texts.rotate_left(1);
+        world.pass(HOUR).await;
+        observed.extend(world.row(&row).await.evidence.into_iter().filter(|(at, ..)| *at == 4).map(|(_, e, _)| e));
+    }
+    assert_eq!(observed[0].observed, ["one=1", "two=2", "v=spf1 mx -all"]);
+    assert!(observed.iter().all(|evidence| *evidence == observed[0]), "{observed:?}");
+}
+
+#[tokio::test]
 async fn a_claim_deleted_while_it_is_checked_is_no_error() {
     let world = world().await;
     let row = world.claim(&world.account, "acme.test", TOKENS).await;

@@ -54,6 +54,9 @@ async fn no_statement_of_a_check_reads_a_whole_table() {
         "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
         "SELECT coalesce(max(number), 0) + 1 FROM domain_check WHERE domain_id = ?1",
         "DELETE FROM domain_check WHERE domain_id = ?1 AND number < ?2 AND (number <= ?3 OR at < ?4)",
+        "SELECT 1 FROM domain_finding WHERE domain_id = ?1 AND digest = ?2",
+        "DELETE FROM domain_finding WHERE domain_id = ?1
+             AND digest NOT IN (SELECT finding FROM domain_check WHERE domain_id = ?1)",
     ] {
         let steps = plan(&store, sql.to_owned()).await;
         assert!(

@@ -122,7 +122,7 @@ CREATE TRIGGER claim_leads_ses AFTER UPDATE OF return_path, status ON custom_dom
     UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1 WHERE name = NEW.name;
 END;
 
--- The newest evidence for each record of a domain.
+-- The newest evidence for each record of a domain. What servers said is long: in an index it would take a page of its own.
 CREATE TABLE domain_record (
     domain_id   TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
     position    INTEGER NOT NULL,                   -- the DKIM records of the tokens first
@@ -136,17 +136,26 @@ CREATE TABLE domain_record (
     fault_since INTEGER,                            -- the first of the definite faults in a row, while verified
     fault_count INTEGER NOT NULL DEFAULT 0,         -- how many in a row
     PRIMARY KEY (domain_id, position)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
--- The checks of a domain, the newest of them, each with its evidence.
+-- What checks of a domain found, once for all that found the same. Each is small enough for a page, and long for an index.
+CREATE TABLE domain_finding (
+    domain_id TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
+    digest    BLOB NOT NULL,            -- of the records: the first half of their SHA-256
+    records   BLOB NOT NULL,            -- JSON array of the records as the API shows them, without their times; deflated
+    PRIMARY KEY (domain_id, digest)
+) STRICT;
+
+-- The checks of a domain, the newest of them.
 CREATE TABLE domain_check (
     domain_id TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
     number    INTEGER NOT NULL,         -- counts the domain's own
     at        INTEGER NOT NULL,
     status    TEXT NOT NULL,            -- of the domain, after it
-    records   TEXT NOT NULL,            -- JSON array of the records as the API shows them
+    finding   BLOB NOT NULL,            -- digest of what it found
+    times     BLOB NOT NULL,            -- JSON array of the times that go with that; deflated
     PRIMARY KEY (domain_id, number)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- Every change of status, with its cause.
 CREATE TABLE domain_event (

@@ -1,0 +1,194 @@
+//! The history of domains: bounded, whole, and small.
+
+use super::*;
+use crate::domain::judge::{ServerSaid, Sight, judge};
+use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::domain::records::Template;
+use crate::domain::status::{Policy, State};
+use crate::store::domains::{DomainRow, NewDomain};
+use crate::store::testing::{account, store_with_account};
+use std::iter::repeat_n;
+
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const POLICY: Policy = Policy { window: DAY, grace: DAY, recheck: DAY, first_pause: DAY, longest_pause: DAY };
+
+async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
+    let new = NewDomain {
+        account: account.clone(),
+        name: "acme.com".parse().unwrap(),
+        tokens: ["t1", "t2", "t3"].map(String::from),
+        ownership: crate::store::ownership::Ownership::ByTokens,
+        state: State::created(at, &POLICY),
+    };
+    store.domain_create(new, 10, at).await.unwrap()
+}
+
+async fn check(store: &Store, row: &DomainRow, at: Timestamp) {
+    let report = Report { domain: row.id.clone(), expected: Vec::new(), evidence: Vec::new() };
+    store.domain_record_check(report, None, POLICY, at, 0).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn the_history_is_bounded_in_number_and_in_time_and_counted_per_domain() {
+    let (_dir, store, ours) = store_with_account().await;
+    let begin = Timestamp::from_millis(1_700_000_000_000);
+    let row = claim(&store, &ours, begin).await;
+    for hour in 1..=60 {
+        check(&store, &row, begin.after(Duration::from_secs(hour * 3600))).await;
+    }
+    let kept = async |row: &DomainRow| store.domain_checks(&row.account, &row.id, None, 1000).await.unwrap();
+    let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
+    assert_eq!(numbers, (11..=60).rev().collect::<Vec<_>>());
+    check(&store, &row, begin.after(DAY * 95)).await;
+    let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
+    assert_eq!(numbers, [61]);
+    // However late the next: the newest is there.
+    let other = claim(&store, &account(&store).await, begin).await;
+    check(&store, &other, begin.after(DAY * 400)).await;
+    assert_eq!(kept(&other).await.iter().map(|check| check.number).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn changes_are_bounded_too() {
+    let (_dir, store, ours) = store_with_account().await;
+    let now = Timestamp::from_millis(1_700_000_000_000);
+    let row = claim(&store, &ours, now).await;
+    let id = row.id.clone();
+    let status = VerifiedStatus::Pending;
+    let write = store.write(move |c| repeat_n((), 600).try_for_each(|()| write_created(c, &id, status, now)));
+    write.await.unwrap();
+    let events = store.domain_events(&ours, &row.id, None, 1000).await.unwrap();
+    assert_eq!((events.len(), events[0].number, events[499].number), (500, 601, 102));
+}
+
+const TEN_MINUTES: Duration = Duration::from_secs(600);
+
+/// What a check sees of a record: four name servers at two addresses each, and two resolvers whose caches run down.
+fn sight(expected: &Expected, left: u64) -> Sight {
+    let data = match expected.record_type {
+        RecordType::Cname => RecordData::Cname(expected.value.clone()),
+        RecordType::Mx => RecordData::Mx { preference: 10, exchange: expected.value.clone() },
+        _ => RecordData::Txt(expected.value.clone()),
+    };
+    let found = |server: [u8; 4], ttl: u64| Answer::Found {
+        records: vec![data.clone()],
+        aliases: Vec::new(),
+        ttl: Duration::from_secs(ttl),
+        server: (server, 53).into(),
+        authenticated: false,
+    };
+    let said = |authoritative: bool, server: [u8; 4], ttl: u64| ServerSaid {
+        server: (server, 53).into(),
+        name: authoritative.then(|| format!("ns{}.provider.example", server[2])),
+        authoritative,
+        answer: found(server, ttl),
+    };
+    let mut sight = Sight::of(found([192, 0, 1, 1], 3600));
+    for (host, address) in (1..=4).flat_map(|host| [(host, 1), (host, 2)]) {
+        sight.servers.push(said(true, [192, 0, host, address], 3600));
+    }
+    sight.servers.extend([said(false, [198, 51, 100, 1], left), said(false, [198, 51, 100, 2], left / 2)]);
+    sight
+}
+
+fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Sight)) -> Report {
+    let template = Template {
+        dkim_zone: "dkim.amazonses.com".parse().unwrap(),
+        mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
+        mx_priority: 10,
+        spf: "v=spf1 include:amazonses.com ~all".into(),
+        dmarc: "v=DMARC1; p=none;".into(),
+        required: Vec::new(),
+    };
+    let expected = template.records(&row.name, &row.tokens, None);
+    let judged = |record| {
+        let mut sight = sight(record, left);
+        change(&mut sight);
+        judge(record, &expected, &sight, at)
+    };
+    Report { domain: row.id.clone(), evidence: expected.iter().map(judged).collect(), expected }
+}
+
+/// Rows, and octets of the pages they take.
+async fn kept(store: &Store, table: &'static str) -> (i64, i64) {
+    let read = store.read(move |c| {
+        let rows = c.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        let sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = ?1)";
+        Ok::<_, StoreError>((rows, c.query_row(sql, [table], |row| row.get(0))?))
+    });
+    read.await.unwrap()
+}
+
+#[tokio::test]
+async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once() {
+    let (_dir, store, ours) = store_with_account().await;
+    let mut now = Timestamp::from_millis(1_700_000_000_000);
+    let row = claim(&store, &ours, now).await;
+    let silent = |sight: &mut Sight| {
+        let server = sight.servers[3].server;
+        sight.servers[3].answer = Answer::indefinite(Indefinite::Timeout, Some(server));
+    };
+    // A resolver that remembers that there was nothing, for seconds that are told.
+    let cached = |left: u64| {
+        move |sight: &mut Sight| {
+            let (server, negative_ttl) = (sight.servers[9].server, Some(Duration::from_secs(left)));
+            sight.servers[9].answer = Answer::NoRecord { nxdomain: true, aliases: Vec::new(), negative_ttl, server };
+        }
+    };
+    let mut shown = Vec::new();
+    for number in 1..=45_u32 {
+        now = now.after(TEN_MINUTES);
+        let left = u64::from(3600 - 60 * number);
+        let report = match number % 3 {
+            0 => report(&row, left, now, silent),
+            1 => report(&row, left, now, cached(left)),
+            _ => report(&row, left, now, |_| {}),
+        };
+        let records = report.expected.iter().zip(&report.evidence);
+        let records: Vec<_> = records.map(|(expected, found)| DomainRecord::of(expected, Some((found, now)))).collect();
+        shown.push((number, now, json!(records)));
+        store.domain_record_check(report, None, POLICY, now, 0).await.unwrap().unwrap();
+    }
+    let said = shown[0].2.to_string();
+    assert!(said.contains("for 3540 seconds yet") && said.contains("\"ttl\":3540"), "{said}");
+    let mut read = store.domain_checks(&ours, &row.id, None, 100).await.unwrap();
+    read.reverse();
+    assert_eq!(read.into_iter().map(|check| (check.number, check.at, check.records)).collect::<Vec<_>>(), shown);
+    assert_eq!(kept(&store, "domain_finding").await.0, 3);
+
+    // With the last check that found it, it goes.
+    for _ in 0..50 {
+        now = now.after(TEN_MINUTES);
+        store.domain_record_check(report(&row, 7, now, |_| {}), None, POLICY, now, 0).await.unwrap().unwrap();
+    }
+    assert_eq!(kept(&store, "domain_finding").await.0, 1);
+    assert!(store.domain_delete(&ours, &row.id).await.unwrap());
+    assert_eq!((kept(&store, "domain_finding").await.0, kept(&store, "domain_check").await.0), (0, 0));
+}
+
+#[tokio::test]
+async fn a_check_that_found_what_the_one_before_found_takes_little_room() {
+    let (_dir, store, _) = store_with_account().await;
+    let begin = Timestamp::from_millis(1_700_000_000_000);
+    let mut shown = 0;
+    for _ in 0..20 {
+        let row = claim(&store, &account(&store).await, begin).await;
+        for number in 1..=50_u32 {
+            let now = begin.after(TEN_MINUTES * number);
+            let report = report(&row, 3600 - u64::from(number * 61), now, |_| {});
+            store.domain_record_check(report, None, POLICY, now, 0).await.unwrap().unwrap();
+        }
+        let newest = store.domain_checks(&row.account, &row.id, None, 1).await.unwrap();
+        shown += newest[0].records.to_string().len();
+    }
+    let (checks, octets) = kept(&store, "domain_check").await;
+    let (findings, once) = kept(&store, "domain_finding").await;
+    let (records, newest) = kept(&store, "domain_record").await;
+    assert_eq!((checks, findings, records), (1000, 20, 120));
+    println!(
+        "shown {} octets; kept {octets} for {checks} checks, {once} for {findings} findings, {newest} newest",
+        shown / 20
+    );
+    let per_check = (octets + once) / checks;
+    assert!(per_check < 400, "{per_check} octets a check");
+}
