@@ -7,7 +7,7 @@ use super::Resolver;
 use super::exchange::{Referral, Role, ask, refer};
 use crate::domain::observed::{Answer, Indefinite, RecordType};
 use std::collections::HashMap;
-use std::hash::Hash;
+use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
@@ -21,6 +21,7 @@ type Once<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<A>>>>;
 pub(super) struct Asked<'a> {
     pub(super) resolver: &'a Resolver,
     deadline: Instant,
+    nobody: String,
     answers: Once<(SocketAddr, Role, String, RecordType), Answer>,
     referrals: Once<(SocketAddr, String), Referral>,
 }
@@ -28,7 +29,13 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Nothing yet.
     pub(super) fn new(resolver: &'a Resolver, deadline: Instant) -> Self {
-        Self { resolver, deadline, answers: Mutex::default(), referrals: Mutex::default() }
+        let nobody = format!("x{:016x}", RandomState::new().build_hasher().finish());
+        Self { resolver, deadline, nobody, answers: Mutex::default(), referrals: Mutex::default() }
+    }
+
+    /// A name beside another that nobody has made and no cache knows: what answers there is a wildcard.
+    pub(super) fn beside(&self, name: &str) -> Option<String> {
+        name.split_once('.').map(|(_, rest)| format!("{}.{rest}", self.nobody))
     }
 
     /// The answer of one server.

@@ -2,7 +2,8 @@
 //!
 //! Invariant: each name is asked for at the servers of the zone it is in, found by following the delegation for that
 //! name (`_domainkey` may be delegated elsewhere), and at every resolver, all in parallel and under one deadline; within
-//! one observation nothing is asked twice of a server. RFC 1034 §4.2 (zone cuts), §4.3.1; RFC 4035 §3.2.2 (the CD bit).
+//! one observation nothing is asked twice of a server. RFC 1034 §4.2 (zone cuts), §4.3.1; RFC 4035 §3.2.2 (the CD bit); RFC 4592
+//! (wildcards).
 
 use super::Resolver;
 use super::asked::Asked;
@@ -41,8 +42,12 @@ impl Asked<'_> {
     async fn sight(&self, expected: &Expected) -> Sight {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
-        let (instead, doubled, target, mx_targets, spf, inherited, bogus) = tokio::join!(
-            self.instead(expected, &answer),
+        let ((instead, wildcard), doubled, target, mx_targets, spf, inherited, bogus) = tokio::join!(
+            async {
+                let instead = self.instead(expected, &answer).await;
+                let wildcard = self.wildcard(expected, &answer, &instead).await;
+                (instead, wildcard)
+            },
             self.doubled(expected, &answer),
             self.target(expected, &answer),
             self.mx_targets(&answer),
@@ -50,7 +55,7 @@ impl Asked<'_> {
             self.inherited(expected, &answer),
             self.bogus(expected, &servers),
         );
-        Sight { answer, instead, servers, cut, doubled, target, mx_targets, spf, inherited, bogus }
+        Sight { answer, instead, wildcard, servers, cut, doubled, target, mx_targets, spf, inherited, bogus }
     }
 
     /// What every server says of a name, and what that is taken together.
@@ -96,13 +101,38 @@ impl Asked<'_> {
         found.iter().flat_map(|seen| seen.answer.records()).cloned().collect()
     }
 
-    /// The record at its name with the domain once more behind it, as panels make it of a full name.
+    /// What was found and is not wanted stands at any name: one that nobody has made has it too (RFC 4592).
+    async fn wildcard(&self, expected: &Expected, answer: &Answer, instead: &[RecordData]) -> bool {
+        let Expected { name, record_type, .. } = expected;
+        // Above the registered domain there are only those of others.
+        if *name == expected.registered() || is_right(expected, answer) {
+            return false;
+        }
+        let Some(beside) = self.beside(name) else { return false };
+        if !answer.records().is_empty() || !answer.aliases().is_empty() {
+            return same(answer, &self.look_up(&beside, *record_type).await);
+        }
+        let types = [RecordType::A, RecordType::Aaaa, RecordType::Txt];
+        let found = types.into_iter().filter(|t| instead.iter().any(|record| record.type_name() == t.as_str()));
+        let answers = join_all(found.map(|t| self.look_up(&beside, t))).await;
+        let there: Vec<&RecordData> = answers.iter().flat_map(|answer| answer.records()).collect();
+        // Of many addresses each answer may have others.
+        !there.is_empty() && instead.iter().any(|record| there.contains(&record))
+    }
+
+    /// The record at its name with the domain once more behind it, as panels make it of a full name. What a wildcard has
+    /// there nobody has made.
     async fn doubled(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
         if !answer.is_definite() || is_there(expected, answer) {
             return None;
         }
         let name = format!("{}.{}", expected.name, expected.registered());
-        Some(self.all(&name, expected.record_type, expected.registered()).await.answer)
+        let found = self.all(&name, expected.record_type, expected.registered()).await.answer;
+        if found.records().is_empty() {
+            return None;
+        }
+        let beside = self.look_up(&self.beside(&name)?, expected.record_type).await;
+        (!same(&found, &beside)).then_some(found)
     }
 
     /// The key behind a DKIM record that is right.
@@ -178,11 +208,34 @@ impl Asked<'_> {
     }
 }
 
-/// True when the record that was looked for is there, right or wrong; other texts may stand beside it.
+/// True when the record that was looked for is there, right or wrong; other texts may stand beside it, and a wildcard's
+/// alias in its place.
 fn is_there(expected: &Expected, answer: &Answer) -> bool {
-    let begins = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
     answer.records().iter().any(|record| match record {
-        RecordData::Txt(text) => begins(text) == begins(&expected.value),
+        RecordData::Txt(text) => expected.begins_like(text),
+        RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
         _ => true,
     })
+}
+
+/// True when the record is there as it should be, so that nothing needs to be explained.
+fn is_right(expected: &Expected, answer: &Answer) -> bool {
+    answer.aliases().is_empty()
+        && answer.records().iter().any(|record| match record {
+            RecordData::Txt(text) if expected.purpose == Purpose::Dmarc => expected.begins_like(text),
+            RecordData::Txt(text) => text.trim() == expected.value,
+            RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
+            RecordData::Mx { exchange, .. } => exchange.eq_ignore_ascii_case(&expected.value),
+            _ => false,
+        })
+}
+
+/// True for two answers with the same records by the same way.
+fn same(one: &Answer, other: &Answer) -> bool {
+    let sorted = |answer: &Answer| {
+        let mut records = answer.records().to_vec();
+        records.sort();
+        records
+    };
+    other.is_definite() && one.aliases() == other.aliases() && sorted(one) == sorted(other)
 }

@@ -114,6 +114,12 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// True for a text that begins as the value does: a record of its kind, right or wrong.
+    pub fn begins_like(&self, text: &str) -> bool {
+        let version = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
+        version(text) == version(&self.value)
+    }
+
     /// The domain that panels put behind a host label: the one that is registered.
     pub fn registered(&self) -> &str {
         match self.name.strip_prefix(self.host_label.as_str()).and_then(|rest| rest.strip_prefix('.')) {

@@ -139,7 +139,7 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
         let judgement = by_purpose(expected, all, &sight);
         matches!(judgement, Judgement::Valid | Judgement::Warning(_))
     };
-    match by_purpose(expected, all, sight) {
+    match unmade(expected, sight, by_purpose(expected, all, sight)) {
         Judgement::Valid => evidence(RecordStatus::Valid, servers::reservation(expected, sight, is_right, now)),
         Judgement::Warning(error) => evidence(RecordStatus::Valid, Some(error)),
         Judgement::Missing(error) => evidence(RecordStatus::Missing, Some(error)),
@@ -158,6 +158,29 @@ fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement
         Purpose::ReturnPath if expected.record_type == RecordType::Mx => mx::judge(expected, sight),
         Purpose::ReturnPath => spf::judge(expected, sight),
     }
+}
+
+/// What a wildcard says is no fault of a record that nobody has made: that one is missing.
+fn unmade(expected: &Expected, sight: &Sight, judgement: Judgement) -> Judgement {
+    if !sight.wildcard || !matches!(judgement, Judgement::Missing(_) | Judgement::Mismatch(_)) {
+        return judgement;
+    }
+    if let Some(error) = doubled(expected, sight) {
+        return Judgement::Missing(error);
+    }
+    let Expected { record_type, name, .. } = expected;
+    let seen =
+        sight.answer.records().iter().chain(&sight.instead).map(|record| format!("{} {record}", record.type_name()));
+    let seen: Vec<String> = match sight.answer.aliases().first() {
+        Some(alias) => vec![format!("CNAME {alias}")],
+        None => seen.collect(),
+    };
+    let message = format!(
+        "there is no {record_type} record at {name}: what answers there is a wildcard (*): {}",
+        seen.join(", ")
+    );
+    let fix = publish(expected).after("The wildcard may stay: a record of the name itself goes before it.");
+    Judgement::Missing(RecordError::new(Code::Missing, message, fix))
 }
 
 /// What a check means for the status of the claim.
@@ -214,16 +237,8 @@ fn missing(expected: &Expected) -> RecordError {
 /// Nothing of the type is there: what is there instead, or elsewhere, shows how that came about.
 fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
     let Expected { record_type, name, value, .. } = expected;
-    if let Some(there) = sight.doubled.as_ref().and_then(|answer| doubled(expected, answer)) {
-        let message = format!(
-            "the {record_type} record stands at {there}: your DNS provider has put your domain behind a name that had it \
-             already"
-        );
-        let fix = Fix::with(
-            "Keep the value of that record, and change its host to this, without the domain",
-            &expected.host_label,
-        );
-        return Judgement::Missing(RecordError::new(Code::SuffixDoubled, message, fix));
+    if let Some(error) = doubled(expected, sight) {
+        return Judgement::Missing(error);
     }
     if let Some(alias) = sight.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
         let message = format!("{name} is an alias (CNAME) of {alias}, and an alias has no records of its own");
@@ -246,21 +261,33 @@ fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
     Judgement::Missing(missing(expected))
 }
 
-/// The name with the domain twice, where the record stands there. Only as it should be: where a name of every kind has
-/// records, that says nothing.
-fn doubled(expected: &Expected, answer: &Answer) -> Option<String> {
+/// The record stands at the name with the domain twice. Only as it should be: another record there says nothing.
+fn doubled(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+    let answer = sight.doubled.as_ref().filter(|answer| answer.aliases().is_empty())?;
     let same = |record: &RecordData| match record {
         RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
         RecordData::Mx { exchange, .. } => exchange.eq_ignore_ascii_case(&expected.value),
-        RecordData::Txt(text) => {
-            let begins = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
-            text.trim() == expected.value
-                || (expected.purpose != Purpose::Ownership && begins(text) == begins(&expected.value))
-        }
+        RecordData::Txt(text) => match expected.purpose {
+            Purpose::Spf | Purpose::ReturnPath => text.trim() == expected.value || spf::has_ours(expected, text),
+            Purpose::Dmarc => expected.begins_like(text),
+            _ => text.trim() == expected.value,
+        },
         _ => false,
     };
-    let there = answer.records().iter().any(same) && answer.aliases().is_empty();
-    there.then(|| format!("{}.{}", expected.name, expected.registered()))
+    if !answer.records().iter().any(same) {
+        return None;
+    }
+    let Expected { record_type, name, .. } = expected;
+    let message = format!(
+        "the {record_type} record stands at {name}.{}: your DNS provider has put your domain behind a name that had it \
+         already",
+        expected.registered()
+    );
+    let fix = Fix::with(
+        "Keep the value of that record, and change its host to this, without the domain",
+        &expected.host_label,
+    );
+    Some(RecordError::new(Code::SuffixDoubled, message, fix))
 }
 
 fn texts(sight: &Sight) -> Vec<&str> {

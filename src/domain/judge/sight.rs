@@ -13,12 +13,14 @@ pub struct Sight {
     pub answer: Answer,
     /// What stands at the name with other types, where there is nothing of the type asked for.
     pub instead: Vec<RecordData>,
+    /// What was found and is not wanted, at the name or instead, is a wildcard's: a name that nobody has made has it too.
+    pub wildcard: bool,
     /// What each server said, the zone's own and the resolvers.
     pub servers: Vec<ServerSaid>,
     /// The zone that the name is in, where it is known.
     pub cut: Option<ZoneCut>,
     /// The same question at `name.domain`, where there is nothing of the type asked for: did a panel append the domain to
-    /// a name that had it already?
+    /// a name that had it already? None where a wildcard answers there.
     pub doubled: Option<Answer>,
     /// TXT at the target that a DKIM record should have, where the record is right.
     pub target: Option<Answer>,
@@ -79,6 +81,7 @@ impl Sight {
         Self {
             answer,
             instead: Vec::new(),
+            wildcard: false,
             servers: Vec::new(),
             cut: None,
             doubled: None,

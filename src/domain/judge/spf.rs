@@ -43,6 +43,12 @@ fn ours(expected: &Expected) -> Vec<String> {
     terms.unwrap_or_default()
 }
 
+/// True for a record with a term of ours in it.
+pub(super) fn has_ours(expected: &Expected, text: &str) -> bool {
+    let ours = ours(expected);
+    Record::parse(text).is_ok_and(|record| record.directives().any(|(term, ..)| ours.contains(&term.normal())))
+}
+
 /// What ours leads to cannot be used: no fault of the owner's.
 fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     let Some(Fault::Include { path, domain, .. }) = &report.fault else { return None };

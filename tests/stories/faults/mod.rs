@@ -9,6 +9,7 @@ mod paths;
 mod relay;
 mod servers;
 mod text;
+mod wildcards;
 pub mod world;
 mod zones;
 

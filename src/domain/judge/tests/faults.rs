@@ -49,10 +49,35 @@ fn the_domain_appended_twice_is_looked_for() {
     // A wildcard that answers anything explains nothing.
     assert_eq!(short(0, &doubled(cname("parking.example"))), "missing:missing");
     assert_eq!(short(3, &doubled(mx(&[(10, "smtp.inboxlayer.dev")]))), "missing:suffix_doubled");
-    assert_eq!(short(4, &doubled(txt(&["v=spf1 -all"]))), "missing:suffix_doubled");
+    assert_eq!(short(4, &doubled(txt(&["v=spf1 -all"]))), "missing:missing");
+    assert_eq!(short(4, &doubled(txt(&["v=spf1 mx include:amazonses.com -all"]))), "missing:suffix_doubled");
     assert_eq!(short(5, &doubled(txt(&["v=DMARC1; p=none"]))), "missing:suffix_doubled");
     assert_eq!(short(6, &doubled(txt(&["s3cret"]))), "missing:suffix_doubled");
     assert_eq!(short(6, &doubled(txt(&["other"]))), "missing:missing");
+}
+
+#[test]
+fn a_wildcard_is_nothing_that_its_owner_has_made() {
+    let wild = |sight: Sight| Sight { wildcard: true, ..sight };
+    let faults = [
+        (0, nothing(vec![RecordData::A([192, 0, 2, 1].into())])),
+        (0, nothing(vec![RecordData::Txt("v=DKIM1; p=".into())])),
+        (0, cname("web.example")),
+        (0, cname("t2.dkim.amazonses.com")),
+        (3, mx(&[(10, "elsewhere.example")])),
+        (4, txt(&["v=spf1 -all"])),
+        (5, txt(&["v=spf1 -all"])),
+    ];
+    for (position, sight) in faults {
+        let error = error(position, &wild(sight.clone()));
+        assert_eq!(short(position, &wild(sight)), "missing:missing");
+        assert!(error.message.contains("wildcard") && error.fix.contains("Create a"), "{error:?}");
+    }
+    // One that does what is asked for will do.
+    assert_eq!(short(5, &wild(txt(&["v=DMARC1; p=reject"]))), "valid");
+    // And it hides no record that stands elsewhere.
+    let doubled = Sight { doubled: Some(cname("t1.dkim.amazonses.com").answer), ..cname("web.example") };
+    assert_eq!(short(0, &wild(doubled)), "missing:suffix_doubled");
 }
 
 #[test]
