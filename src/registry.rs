@@ -11,6 +11,7 @@ mod ses_tests;
 #[cfg(test)]
 mod tests;
 mod view;
+mod waiting;
 
 pub use history::{DomainCheck, DomainEvent};
 pub use refusal::Refused;
@@ -31,6 +32,7 @@ use crate::verifier::Verifier;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
+use waiting::Waiting;
 
 /// The longest a client may wait for a check (`Prefer: wait`, RFC 7240 §4.3).
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -95,6 +97,17 @@ pub enum VerifyError {
     Store(#[from] StoreError),
 }
 
+/// How a request for a check was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answered {
+    /// At once: nobody wanted to wait, or too many of the account wait already.
+    AtOnce,
+    /// When the time to wait was over, before the check had settled.
+    InVain,
+    /// When the check had settled.
+    Settled,
+}
+
 /// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct Registry {
@@ -104,6 +117,7 @@ pub struct Registry {
     events: Events,
     provider: Provider,
     verifier: Verifier,
+    waiting: Waiting,
 }
 
 impl Registry {
@@ -116,7 +130,7 @@ impl Registry {
         provider: impl Into<Provider>,
         verifier: Verifier,
     ) -> Self {
-        Self { config, store, clock, events, provider: provider.into(), verifier }
+        Self { config, store, clock, events, provider: provider.into(), verifier, waiting: Waiting::default() }
     }
 
     /// Claims a name for an account. The signing keys are made in the background; the first check comes by itself.
@@ -237,14 +251,14 @@ impl Registry {
         Ok(deleted)
     }
 
-    /// Checks a domain now. With `wait` it answers when the check has settled, or after that time; the flag says whether
-    /// it has.
+    /// Checks a domain now. With `wait` it answers when the check has settled, or after that time; at once where too many
+    /// of the account wait already.
     pub async fn verify(
         &self,
         account: &AccountId,
         id: &DomainId,
         wait: Option<Duration>,
-    ) -> Result<(CustomDomain, bool), VerifyError> {
+    ) -> Result<(CustomDomain, Answered), VerifyError> {
         // Listening begins before the check can end.
         let mut settled = self.verifier.settled();
         let asked = self.store.domain_ask(account, id, self.verifier.rules().policy, self.clock.now()).await;
@@ -257,10 +271,13 @@ impl Registry {
             self.verifier.changed(id);
         }
         self.verifier.wake();
-        let Some(wait) = wait.map(|wait| wait.min(LONGEST_WAIT)) else { return Ok((self.view(&row), false)) };
+        let Some((wait, _seat)) = wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.seat(account)?)))
+        else {
+            return Ok((self.view(&row), Answered::AtOnce));
+        };
         let in_time = tokio::time::timeout(wait, self.settles(&mut settled, account, id)).await.is_ok();
         let row = self.store.domain_get(account, id).await?.ok_or(VerifyError::NotFound)?;
-        Ok((self.view(&row), in_time))
+        Ok((self.view(&row), if in_time { Answered::Settled } else { Answered::InVain }))
     }
 
     /// Ends when the check that was asked for has. One that ran already may end before it begins, and knows less.

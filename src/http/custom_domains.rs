@@ -8,7 +8,7 @@ use super::query::{List, Parameters};
 use super::reply::{Created, put};
 use crate::domain::records::HostLabel;
 use crate::id::{AccountId, DomainId};
-use crate::registry::{CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
+use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
 use crate::store::domains::DomainPatch;
 use axum::Json;
 use axum::body::Body;
@@ -149,7 +149,8 @@ pub(super) async fn delete(
     if context.registry.delete(&account, &id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
 }
 
-/// `POST …/{id}/verify`: 202 at once; with `Prefer: wait=N`, 200 as soon as the check has settled, or 202 after N seconds.
+/// `POST …/{id}/verify`: 202 at once; with `Prefer: wait=N`, 200 as soon as the check has settled, or 202 after N seconds,
+/// or at once and without `Preference-Applied` where the account waits for many already.
 pub(super) async fn verify(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -171,10 +172,10 @@ pub(super) async fn verify(
         ),
         VerifyError::Store(error) => error.into(),
     });
-    let (domain, settled) = asked?;
-    let status = if settled { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let (domain, answered) = asked?;
+    let status = if answered == Answered::Settled { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(domain)).into_response();
-    if let Some(wait) = wait {
+    if let Some(wait) = wait.filter(|_| answered != Answered::AtOnce) {
         put(&mut response, PREFERENCE_APPLIED, &format!("wait={}", wait.as_secs()));
     }
     Ok(response)

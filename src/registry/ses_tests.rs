@@ -90,8 +90,8 @@ impl World {
 
     async fn verify(&self, account: &AccountId, id: &DomainId) -> CustomDomain {
         self.clock.advance_to(self.clock.now().after(Duration::from_secs(10)));
-        let (domain, settled) = self.registry.verify(account, id, Some(LONGEST_WAIT)).await.unwrap();
-        assert!(settled);
+        let (domain, answered) = self.registry.verify(account, id, Some(LONGEST_WAIT)).await.unwrap();
+        assert_eq!(answered, Answered::Settled);
         domain
     }
 

@@ -79,7 +79,8 @@ impl World {
     }
 
     async fn verify(&self, id: &DomainId) -> (CustomDomain, bool) {
-        self.registry.verify(&self.account, id, Some(LONGEST_WAIT)).await.unwrap()
+        let (domain, answered) = self.registry.verify(&self.account, id, Some(LONGEST_WAIT)).await.unwrap();
+        (domain, answered == Answered::Settled)
     }
 }
 
@@ -217,9 +218,25 @@ async fn verify_checks_now_waits_and_is_limited() {
 
     // Without waiting the answer comes at once.
     world.pass(10);
-    let (asked, settled) = world.registry.verify(&world.account, &domain.id, None).await.unwrap();
-    assert!(!settled);
+    let (asked, answered) = world.registry.verify(&world.account, &domain.id, None).await.unwrap();
+    assert_eq!(answered, Answered::AtOnce);
     assert_eq!(asked.verified_status, VerifiedStatus::Verified);
+}
+
+#[tokio::test]
+async fn an_account_that_waits_for_many_checks_is_answered_at_once() {
+    let world = world().await;
+    let (ours, theirs) = (world.create("acme.test").await, AccountId::new());
+    let seats: Vec<_> = (0..waiting::SEATS).map(|_| world.registry.waiting.seat(&world.account).unwrap()).collect();
+    let verify = || world.registry.verify(&world.account, &ours.id, Some(LONGEST_WAIT));
+    assert_eq!(verify().await.unwrap().1, Answered::AtOnce);
+    assert!(world.registry.waiting.seat(&theirs).is_some());
+    drop(seats);
+    world.pass(10);
+    assert_eq!(verify().await.unwrap().1, Answered::Settled);
+    // Whoever has waited has left the seat.
+    let seats: Vec<_> = std::iter::from_fn(|| world.registry.waiting.seat(&world.account)).collect();
+    assert_eq!(seats.len(), waiting::SEATS);
 }
 
 #[tokio::test]
