@@ -71,8 +71,9 @@ impl DomainName {
                 return Err(AddressError::BadDomainCharacter);
             }
         }
-        // IDNA maps full-width digits and the like; what comes out may be an address only then.
-        if ascii.parse::<std::net::IpAddr>().is_ok() {
+        // IDNA maps full-width digits and the like; what comes out may be an address only then. Many read a name whose last
+        // label is a number as an address (`0x7f.1`), and no top-level name is one (RFC 3696 §2).
+        if ascii.rsplit('.').next().is_some_and(is_number) {
             return Err(AddressError::IpLiteral);
         }
         Ok(Self(ascii))
@@ -91,6 +92,14 @@ impl DomainName {
     /// How many labels it has.
     pub fn label_count(&self) -> usize {
         self.0.split('.').count()
+    }
+}
+
+/// True for a label that `inet_aton` reads as a number.
+fn is_number(label: &str) -> bool {
+    match label.strip_prefix("0x") {
+        Some(hex) => hex.bytes().all(|b| b.is_ascii_hexdigit()),
+        None => label.bytes().all(|b| b.is_ascii_digit()),
     }
 }
 
@@ -420,6 +429,9 @@ mod tests {
             ("192.0.2.1", AddressError::IpLiteral),
             ("[192.0.2.1]", AddressError::IpLiteral),
             ("2001:db8::1", AddressError::IpLiteral),
+            ("acme.123", AddressError::IpLiteral),
+            ("0x7f.1", AddressError::IpLiteral),
+            ("acme.0x7F.", AddressError::IpLiteral),
             ("a b.example", AddressError::BadDomainCharacter),
             ("-a.example", AddressError::BadDomainCharacter),
             ("a_b.example", AddressError::BadDomainCharacter),

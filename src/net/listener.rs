@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -114,6 +114,28 @@ pub fn network_of(address: IpAddr) -> IpAddr {
     }
 }
 
+/// Refusals are logged once in this time: whoever knocks for ever writes no log of their length.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+
+/// Which refusals are logged.
+#[derive(Debug, Default)]
+struct Refusals {
+    last: Option<Instant>,
+    unsaid: u64,
+}
+
+impl Refusals {
+    /// One more: how many were not logged since the last that was, when this one is to be.
+    fn next(&mut self, now: Instant) -> Option<u64> {
+        if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_PAUSE) {
+            self.unsaid += 1;
+            return None;
+        }
+        self.last = Some(now);
+        Some(std::mem::take(&mut self.unsaid))
+    }
+}
+
 /// Takes connections until the shutdown, each served in a task of its own. `refuse` is written to one over the limit
 /// before it is closed: the protocol's own words (`421 …`, `* BYE …`).
 pub async fn serve<F, S>(
@@ -128,6 +150,7 @@ pub async fn serve<F, S>(
     S: Future<Output = ()> + Send + 'static,
 {
     let census = Arc::new(Census { capacity, present: Mutex::default() });
+    let mut refusals = Refusals::default();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -156,7 +179,9 @@ pub async fn serve<F, S>(
                 });
             }
             None => {
-                tracing::info!(door, %peer, "refused: too many connections");
+                if let Some(unsaid) = refusals.next(Instant::now()) {
+                    tracing::info!(door, %peer, unsaid, "refused: too many connections");
+                }
                 // Never waits for the peer: what does not fit in the socket's buffer is lost.
                 let _ = stream.try_write(refuse);
             }
@@ -174,6 +199,17 @@ fn is_of_one_connection(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_refusals_is_one_line_a_second_and_none_is_lost_count_of() {
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        assert_eq!(refusals.next(start), Some(0));
+        for _ in 0..500 {
+            assert_eq!(refusals.next(start + LOG_PAUSE / 2), None);
+        }
+        assert_eq!(refusals.next(start + LOG_PAUSE), Some(500));
+        assert_eq!(refusals.next(start + LOG_PAUSE * 2), Some(0));
+    }
 
     #[test]
     fn a_place_is_given_back_and_a_v6_network_counts_as_one() {

@@ -32,8 +32,9 @@ const UDP_PAYLOAD: u16 = 1232;
 /// UDP questions at work at once; more are dropped, and asked again.
 const IN_FLIGHT: usize = 256;
 /// How long a TCP connection may be silent (RFC 7766 §6.2.3: seconds).
-const TCP_IDLE: Duration = Duration::from_secs(10);
-const TCP_CAPACITY: Capacity = Capacity { total: 512, per_address: 64 };
+const TCP_IDLE: Duration = Duration::from_secs(5);
+/// No resolver needs more than a few, and those who would take all the places need many addresses.
+const TCP_CAPACITY: Capacity = Capacity { total: 512, per_address: 16 };
 /// Tries for a port that is free for UDP and TCP both.
 const PORT_TRIES: usize = 16;
 
