@@ -19,7 +19,7 @@ pub struct SesIdentity {
     pub is_ours: bool,
     /// Its three tokens, once SES has said them.
     pub tokens: Option<[String; 3]>,
-    /// SES sends for it, as it said last.
+    /// SES sends for it, and signs, as it said last.
     pub sending: bool,
     /// The MAIL FROM domain of it that SES uses, as it said last.
     pub mail_from: Option<DomainName>,
@@ -44,7 +44,9 @@ pub struct SesSaid {
     pub tokens: [String; 3],
     /// Its DKIM status, in SES's word.
     pub dkim_status: String,
-    /// SES sends for it.
+    /// Signing is not switched off.
+    pub signs: bool,
+    /// SES sends for it, and signs.
     pub sending: bool,
     /// Its MAIL FROM domain, where it has one.
     pub mail_from: Option<MailFrom>,

@@ -104,7 +104,8 @@ async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_
     let says = async |in_use: bool| {
         let mail_from = Some(MailFrom { domain: "bounce.acme.com".parse().unwrap(), in_use, given_up: false });
         let tokens = row.claimed_tokens.clone().unwrap();
-        let said = SesSaid { is_ours: true, tokens, dkim_status: "SUCCESS".into(), sending: true, mail_from };
+        let said =
+            SesSaid { is_ours: true, tokens, dkim_status: "SUCCESS".into(), signs: true, sending: true, mail_from };
         store.ses_said(&name, said).await.unwrap();
     };
 

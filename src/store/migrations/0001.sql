@@ -100,7 +100,7 @@ CREATE TABLE ses_identity (
     is_ours     INTEGER NOT NULL DEFAULT 0, -- 0: not known yet, or it was there before; such a one is never deleted
     tokens      TEXT,                       -- three, space between; NULL: SES has not said yet
     dkim_status TEXT,                       -- as SES said last
-    sending     INTEGER NOT NULL DEFAULT 0, -- SES sends for it, as it said last
+    sending     INTEGER NOT NULL DEFAULT 0, -- SES sends for it and signs, as it said last
     mail_from   TEXT,                       -- its MAIL FROM domain that SES uses, as it said last; NULL: SES's own
     led         INTEGER NOT NULL DEFAULT 0, -- we have set its MAIL FROM domain, so we take it away
     tries       INTEGER NOT NULL DEFAULT 0, -- that failed, in a row

@@ -237,7 +237,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     let made = story.api().post(DOMAINS, json!({"domain": "acme.test"})).expect(201);
     let (id, domain) = (made.at("/id").to_owned(), made.body.clone());
     let tokens = domain["dkim_tokens"].as_array().unwrap();
-    assert_eq!(json!(tokens), story.ses.tokens("acme.test"));
+    assert_eq!(json!(tokens), story.ses.get("acme.test")["DkimAttributes"]["Tokens"]);
     for (record, token) in of(&domain, "dkim").iter().zip(tokens) {
         assert_eq!(record["value"], json!(format!("{}.dkim.amazonses.com", token.as_str().unwrap())));
     }

@@ -4,7 +4,7 @@
 //! [`SesError`], so that nobody else has to know the SDK's.
 
 use crate::address::DomainName;
-use crate::config;
+use crate::config::Config;
 use crate::secret::Secret;
 use crate::store::ses::{MailFrom, SesSaid};
 use aws_config::BehaviorVersion;
@@ -14,7 +14,7 @@ use aws_sdk_sesv2::config::{HttpClient, ProvideCredentials, Region, SharedCreden
 use aws_sdk_sesv2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_sesv2::types::{
     BehaviorOnMxFailure, DkimAttributes, DkimSigningAttributes, DkimSigningAttributesOrigin, DkimSigningKeyLength,
-    MailFromAttributes, MailFromDomainStatus, Tag,
+    DkimStatus, MailFromAttributes, MailFromDomainStatus, Tag,
 };
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use std::time::Duration;
@@ -57,25 +57,26 @@ pub(super) struct Client {
     sdk: aws_sdk_sesv2::Client,
     credentials: Option<SharedCredentialsProvider>,
     region: String,
+    zone: DomainName,
 }
 
 impl Client {
     /// With the credentials that AWS's own tools would find. They are read at the first call.
-    pub(super) async fn open(config: &config::Ses, patience: Duration) -> Self {
+    pub(super) async fn open(config: &Config, patience: Duration) -> Self {
         let loader = aws_config::defaults(BehaviorVersion::latest());
         Self::load(config, patience, loader).await
     }
 
     /// With credentials for tests.
     #[cfg(test)]
-    pub(super) async fn for_tests(config: &config::Ses, patience: Duration) -> Self {
+    pub(super) async fn for_tests(config: &Config, patience: Duration) -> Self {
         let credentials = aws_credential_types::Credentials::new("AKIDTEST", "secret", None, None, "tests");
         let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
         Self::load(config, patience, loader).await
     }
 
-    async fn load(config: &config::Ses, patience: Duration, loader: aws_config::ConfigLoader) -> Self {
-        let region = config.region.clone().unwrap_or_default();
+    async fn load(config: &Config, patience: Duration, loader: aws_config::ConfigLoader) -> Self {
+        let region = config.ses.region.clone().unwrap_or_default();
         // One second try, and each of them bounded, so that both fit into the patience.
         let attempt = patience * 2 / 5;
         let timeouts = TimeoutConfig::builder()
@@ -89,11 +90,12 @@ impl Client {
             .region(Region::new(region.clone()))
             .timeout_config(timeouts)
             .retry_config(retries);
-        if let Some(endpoint) = &config.endpoint {
+        if let Some(endpoint) = &config.ses.endpoint {
             loader = loader.endpoint_url(endpoint);
         }
         let loaded = loader.load().await;
-        Self { sdk: aws_sdk_sesv2::Client::new(&loaded), credentials: loaded.credentials_provider(), region }
+        let (sdk, credentials) = (aws_sdk_sesv2::Client::new(&loaded), loaded.credentials_provider());
+        Self { sdk, credentials, region, zone: config.dkim.zone.clone() }
     }
 
     /// `CreateEmailIdentity`: Easy DKIM with RSA-2048, tagged with `mark`.
@@ -101,13 +103,14 @@ impl Client {
         let tag = Tag::builder().key(TAG).value(mark).build().map_err(|e| SesError::Failed(e.to_string()))?;
         let call = self.sdk.create_email_identity().email_identity(name.as_str()).tags(tag);
         let made = call.dkim_signing_attributes(easy_dkim()).send().await.map_err(classified)?;
-        said(name, made.dkim_attributes(), made.verified_for_sending_status(), true)
+        self.said(name, made.dkim_attributes(), made.verified_for_sending_status(), true)
     }
 
     /// `GetEmailIdentity`; ours where it bears `mark`.
     pub(super) async fn get(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
         let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
-        let said = said(name, found.dkim_attributes(), found.verified_for_sending_status(), bears(found.tags(), mark))?;
+        let is_ours = bears(found.tags(), mark);
+        let said = self.said(name, found.dkim_attributes(), found.verified_for_sending_status(), is_ours)?;
         Ok(SesSaid { mail_from: found.mail_from_attributes().and_then(mail_from), ..said })
     }
 
@@ -131,6 +134,13 @@ impl Client {
         let call = self.sdk.put_email_identity_dkim_signing_attributes().email_identity(name.as_str());
         let call = call.signing_attributes_origin(DkimSigningAttributesOrigin::AwsSes);
         call.signing_attributes(easy_dkim()).send().await.map_err(classified)?;
+        Ok(())
+    }
+
+    /// `PutEmailIdentityDkimAttributes`: its mail is signed, after somebody has switched that off.
+    pub(super) async fn sign(&self, name: &DomainName) -> Result<(), SesError> {
+        let call = self.sdk.put_email_identity_dkim_attributes().email_identity(name.as_str());
+        call.signing_enabled(true).send().await.map_err(classified)?;
         Ok(())
     }
 
@@ -158,6 +168,36 @@ impl Client {
         let password = super::smtp_password::of(found.secret_access_key(), &self.region);
         Ok((found.access_key_id().to_owned(), password))
     }
+
+    /// What an answer says, if the identity is one that can be used: three tokens of Easy DKIM, with keys in our zone.
+    fn said(
+        &self,
+        name: &DomainName,
+        dkim: Option<&DkimAttributes>,
+        sending: bool,
+        is_ours: bool,
+    ) -> Result<SesSaid, SesError> {
+        let dkim = dkim.ok_or_else(|| SesError::Unusable(format!("{name} has no DKIM attributes")))?;
+        if dkim.signing_attributes_origin() == Some(&DkimSigningAttributesOrigin::External) {
+            return Err(SesError::Unusable(format!("{name} signs with a key of its own there (BYODKIM)")));
+        }
+        if let Some(zone) = dkim.signing_hosted_zone().filter(|zone| !zone.eq_ignore_ascii_case(self.zone.as_str())) {
+            return Err(SesError::Unusable(format!("{name} has its keys in {zone}: set dkim.zone to that")));
+        }
+        let tokens: [String; 3] = dkim.tokens().to_vec().try_into().map_err(|given: Vec<String>| {
+            SesError::Unusable(format!("{name} has {} DKIM tokens, not three", given.len()))
+        })?;
+        // They become names in the DNS, and stand in the store with spaces between.
+        let fits = |token: &String| DomainName::parse(token).is_ok_and(|name| name.label_count() == 1);
+        if !tokens.iter().all(fits) {
+            return Err(SesError::Unusable(format!("the DKIM tokens of {name} are no labels")));
+        }
+        let signs = dkim.signing_enabled();
+        // A domain may be good for sending by other means than its DKIM records; then it is not signed.
+        let sending = sending && signs && dkim.status() == Some(&DkimStatus::Success);
+        let dkim_status = dkim.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
+        Ok(SesSaid { is_ours, tokens, dkim_status, signs, sending, mail_from: None })
+    }
 }
 
 /// HTTPS by rustls with ring, the one TLS provider of this program.
@@ -171,24 +211,6 @@ fn bears(tags: &[Tag], mark: &str) -> bool {
 
 fn easy_dkim() -> DkimSigningAttributes {
     DkimSigningAttributes::builder().next_signing_key_length(DkimSigningKeyLength::Rsa2048Bit).build()
-}
-
-/// What an answer says, if the identity is one that can be used: three tokens of Easy DKIM.
-fn said(name: &DomainName, dkim: Option<&DkimAttributes>, sending: bool, is_ours: bool) -> Result<SesSaid, SesError> {
-    let dkim = dkim.ok_or_else(|| SesError::Unusable(format!("{name} has no DKIM attributes")))?;
-    if dkim.signing_attributes_origin() == Some(&DkimSigningAttributesOrigin::External) {
-        return Err(SesError::Unusable(format!("{name} signs with a key of its own there (BYODKIM)")));
-    }
-    let tokens: [String; 3] = dkim.tokens().to_vec().try_into().map_err(|given: Vec<String>| {
-        SesError::Unusable(format!("{name} has {} DKIM tokens, not three", given.len()))
-    })?;
-    // They become names in the DNS, and stand in the store with spaces between.
-    let fits = |token: &String| DomainName::parse(token).is_ok_and(|name| name.label_count() == 1);
-    if !tokens.iter().all(fits) {
-        return Err(SesError::Unusable(format!("the DKIM tokens of {name} are no labels")));
-    }
-    let dkim_status = dkim.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
-    Ok(SesSaid { is_ours, tokens, dkim_status, sending, mail_from: None })
 }
 
 /// The MAIL FROM domain of an identity. Without one, its attributes have none but what happens without an MX record.

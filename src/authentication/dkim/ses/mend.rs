@@ -109,6 +109,10 @@ impl Ses {
         if said.dkim_status == GIVEN_UP {
             self.0.client.look_anew(name).await?;
         }
+        if !said.signs {
+            tracing::warn!(domain = %name, "Amazon SES did not sign its mail: switching that on");
+            self.0.client.sign(name).await?;
+        }
         if row.claimed_tokens.as_ref().is_some_and(|claimed| *claimed != said.tokens) {
             tracing::error!(domain = %name, "Amazon SES gave other tokens than the claims have: they must be deleted and made anew");
         }

@@ -76,7 +76,7 @@ struct Inner {
 impl Ses {
     /// SES as the configuration has it. Nothing is called yet.
     pub async fn open(config: &Config, store: Store, clock: Clock) -> Self {
-        let client = Client::open(&config.ses, PATIENCE).await;
+        let client = Client::open(config, PATIENCE).await;
         Self::with(client, config, store, clock, PATIENCE)
     }
 
@@ -125,6 +125,11 @@ impl Ses {
         let in_time = tokio::time::timeout(self.0.patience, self.look(name)).await;
         match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
             Ok(confirmed) => Some(confirmed),
+            // That is an answer, and it is no.
+            Err(ReserveError::Ses(error @ (SesError::NotFound | SesError::Unusable(_)))) => {
+                tracing::error!(domain = %name, %error, "Amazon SES does not send for a domain");
+                Some(Confirmed::default())
+            }
             Err(error) => {
                 tracing::warn!(domain = %name, %error, "Amazon SES did not say whether it sends for a domain");
                 None
@@ -151,11 +156,11 @@ impl Ses {
         if !right {
             tracing::error!(domain = %name, "Amazon SES signs with other tokens than the claims have: delete and claim anew");
         }
-        let given_up = said.dkim_status == GIVEN_UP;
+        let halted = said.dkim_status == GIVEN_UP || !said.signs;
         let misled = row.return_path.is_some_and(|wanted| !said.leads_to(&wanted));
         let confirmed = Confirmed { sends: said.sending && right, mail_from: said.mail_from_in_use().cloned() };
         store.ses_said(name, said).await?;
-        if given_up || misled {
+        if halted || misled {
             store.ses_look_at(name, now).await?;
             self.wake();
         }

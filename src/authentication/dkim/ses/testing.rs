@@ -26,7 +26,8 @@ impl FakeSes {
 /// A service that speaks with an endpoint.
 pub(super) async fn service(endpoint: &str, store: &Store, clock: &Clock, patience: Duration) -> Ses {
     let ses = config::Ses { region: Some("eu-west-1".into()), endpoint: Some(endpoint.into()) };
-    let config = Config { ses, ..Config::default() };
-    let client = Client::for_tests(&config.ses, patience).await;
+    let mut config = Config { ses, ..Config::default() };
+    config.dkim.zone = "dkim.amazonses.com".parse().unwrap();
+    let client = Client::for_tests(&config, patience).await;
     Ses::with(client, &config, store.clone(), clock.clone(), patience)
 }

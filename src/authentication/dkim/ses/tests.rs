@@ -118,11 +118,26 @@ async fn what_cannot_sign_with_three_tokens_is_refused() {
     let two =
         json!({"DkimAttributes": {"SigningEnabled": true, "Tokens": ["a", "b"]}, "VerifiedForSendingStatus": true});
     let odd = identity(["a b", "c", "d"], &json!([]));
-    for unusable in [other, two, odd, json!({})] {
+    // In a region with a zone of its own, CNAMEs that lead elsewhere would find no keys.
+    let mut elsewhere = identity(["a1", "b2", "c3"], &json!([]));
+    elsewhere["DkimAttributes"]["SigningHostedZone"] = "dkim.eu-central-2.amazonses.com".into();
+    for (unusable, why) in [
+        (other, "signs with a key of its own"),
+        (two, "has 2 DKIM tokens, not three"),
+        (odd, "are no labels"),
+        (json!({}), "has no DKIM attributes"),
+        (elsewhere, "has its keys in dkim.eu-central-2.amazonses.com: set dkim.zone to that"),
+    ] {
         world.fake.put("acme.test", unusable);
         let refused = world.ses.reserve(&acme()).await.unwrap_err();
-        assert!(matches!(refused, ReserveError::Ses(SesError::Unusable(_))), "{refused}");
+        assert!(matches!(&refused, ReserveError::Ses(SesError::Unusable(said)) if said.contains(why)), "{refused}");
+        // A definite no, also where the platform's own domain is looked at.
+        let confirmed = Some(Confirmed::default());
+        assert_eq!(world.ses.confirms(&acme()).await, confirmed);
+        world.fake.put("inboxlayer.dev", world.fake.get("acme.test"));
+        assert_eq!(world.ses.confirms(&"inboxlayer.dev".parse().unwrap()).await, confirmed);
     }
+    assert_eq!(world.ses.confirms(&"nothing.test".parse().unwrap()).await, Some(Confirmed::default()));
 }
 
 #[tokio::test]
@@ -232,6 +247,28 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
     assert_eq!(world.fake.names(), ["acme.test"]);
     world.fake.says("acme.test", "SUCCESS", true);
     assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
+}
+
+#[tokio::test]
+async fn a_domain_that_ses_sends_for_and_does_not_sign_is_not_confirmed() {
+    let world = world().await;
+    world.claim().await.unwrap();
+    world.pass(60).await;
+    let sends = async || world.ses.confirms(&acme()).await.unwrap().sends;
+    // Verified there by other means, long ago.
+    world.fake.says("acme.test", "PENDING", true);
+    assert!(!sends().await);
+    world.fake.says("acme.test", "SUCCESS", true);
+    assert!(sends().await);
+    world.fake.stop_signing("acme.test");
+    assert!(!sends().await);
+    world.fake.calls();
+    world.pass(0).await;
+    let put = world.fake.calls().into_iter().find(|call| call.verb.starts_with("PUT")).unwrap();
+    let on = json!({"SigningEnabled": true});
+    assert_eq!((put.verb.as_str(), put.body), ("PUT /v2/email/identities/acme.test/dkim", on));
+    assert!(sends().await);
+    assert_eq!(world.next_due_in().await, None);
 }
 
 #[tokio::test]

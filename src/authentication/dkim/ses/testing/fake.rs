@@ -77,6 +77,10 @@ impl FakeSes {
         self.account.lock().unwrap().identities.insert(name.into(), identity);
     }
 
+    pub(crate) fn get(&self, name: &str) -> Value {
+        self.account.lock().unwrap().identities[name].clone()
+    }
+
     pub(crate) fn remove(&self, name: &str) {
         self.account.lock().unwrap().identities.remove(name).unwrap();
     }
@@ -87,6 +91,12 @@ impl FakeSes {
         let identity = account.identities.get_mut(name).unwrap();
         identity["DkimAttributes"]["Status"] = status.into();
         identity["VerifiedForSendingStatus"] = sending.into();
+    }
+
+    /// Somebody has switched signing off.
+    pub(crate) fn stop_signing(&self, name: &str) {
+        let mut account = self.account.lock().unwrap();
+        account.identities.get_mut(name).unwrap()["DkimAttributes"]["SigningEnabled"] = false.into();
     }
 
     /// SES has looked for the MX record of a MAIL FROM domain.
@@ -105,13 +115,7 @@ impl FakeSes {
 
     /// The MAIL FROM domain of an identity.
     pub(crate) fn mail_from(&self, name: &str) -> Option<String> {
-        let account = self.account.lock().unwrap();
-        account.identities[name]["MailFromAttributes"]["MailFromDomain"].as_str().map(str::to_owned)
-    }
-
-    /// The tokens of an identity.
-    pub(crate) fn tokens(&self, name: &str) -> Value {
-        self.account.lock().unwrap().identities[name]["DkimAttributes"]["Tokens"].clone()
+        self.get(name)["MailFromAttributes"]["MailFromDomain"].as_str().map(str::to_owned)
     }
 
     pub(crate) fn names(&self) -> Vec<String> {
@@ -134,6 +138,7 @@ pub(crate) fn identity(tokens: [&str; 3], tags: &Value) -> Value {
         "IdentityType": "DOMAIN", "FeedbackForwardingStatus": true, "VerifiedForSendingStatus": false,
         "DkimAttributes": {
             "SigningEnabled": true, "Status": "NOT_STARTED", "Tokens": tokens, "SigningAttributesOrigin": "AWS_SES",
+            "SigningHostedZone": "dkim.amazonses.com",
             "NextSigningKeyLength": "RSA_2048_BIT", "CurrentSigningKeyLength": "RSA_2048_BIT",
             "LastKeyGenerationTimestamp": 1_764_000_000
         },
@@ -185,6 +190,10 @@ impl Account {
             ("PUT", "dkim/signing") => {
                 identity["DkimAttributes"]["Status"] = "PENDING".into();
                 ok(&json!({"DkimStatus": "PENDING", "DkimTokens": identity["DkimAttributes"]["Tokens"]}))
+            }
+            ("PUT", "dkim") => {
+                identity["DkimAttributes"]["SigningEnabled"] = body["SigningEnabled"].clone();
+                ok(&json!({}))
             }
             ("PUT", "mail-from") => match mail_from(name, body) {
                 Ok(attributes) => {

@@ -58,6 +58,7 @@ async fn what_moto_lacks_is_asked_for_as_aws_describes_it() {
     world.fake.put("acme.test", identity(["a1", "b2", "c3"], &json!([])));
     let client = &world.ses.0.client;
     client.look_anew(&acme()).await.unwrap();
+    client.sign(&acme()).await.unwrap();
     client.lead_mail_from(&acme(), Some(&"bounce.acme.test".parse().unwrap())).await.unwrap();
     client.lead_mail_from(&acme(), None).await.unwrap();
     let program = r#"
@@ -79,6 +80,7 @@ for name in sys.argv[1:]:
     let python = concat!(env!("CARGO_MANIFEST_DIR"), "/target/python/bin/python3");
     let names = [
         "PutEmailIdentityDkimSigningAttributes",
+        "PutEmailIdentityDkimAttributes",
         "PutEmailIdentityMailFromAttributes",
         "PutEmailIdentityMailFromAttributes",
     ];
