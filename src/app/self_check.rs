@@ -1,4 +1,5 @@
-//! A look at our own DNS after the start: do the platform's domain, its MX, this host's name and the DKIM zone agree?
+//! A look at our own DNS after the start: do the resolvers validate, and do the platform's domain, its MX, this host's name
+//! and the DKIM zone agree?
 //!
 //! Invariant: it only warns, each line with what to publish; what the DNS could not answer is said to be unknown. The
 //! daemon runs either way: records are often set up after it.
@@ -8,6 +9,7 @@ use crate::dns::Addresses;
 use crate::dns::Resolver;
 use crate::domain::observed::{Answer, RecordData, RecordType};
 use crate::domain::rotation::same_key;
+use std::net::SocketAddr;
 
 /// Asks and warns.
 pub(super) async fn run(services: Services) {
@@ -25,6 +27,7 @@ async fn warnings(services: &Services) -> Vec<String> {
     let (config, resolver) = (&services.config, &services.resolver);
     let (domain, hostname) = (config.platform.domain.as_str(), config.platform.hostname.as_str());
     let mut found = Vec::new();
+    found.extend(unvalidated(&resolver.of_the_root().await));
     if config.records.mx_host != config.platform.hostname {
         found.push(format!(
             "records.mx_host is {}, platform.hostname is {hostname}: customers' MX records lead to another name than this host greets with",
@@ -68,6 +71,34 @@ async fn warnings(services: &Services) -> Vec<String> {
         }
     }
     found
+}
+
+/// A warning, unless every resolver that answers vouches for the root's records, which are signed (RFC 4035 §3.2.3).
+fn unvalidated(answers: &[(SocketAddr, Answer)]) -> Option<String> {
+    let listed = |careless: &[&(SocketAddr, Answer)]| {
+        careless.iter().map(|(server, _)| server.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let vouches = |answer: &Answer| matches!(answer, Answer::Found { authenticated: true, .. });
+    let (definite, silent): (Vec<_>, Vec<_>) = answers.iter().partition(|(_, answer)| answer.is_definite());
+    if definite.is_empty() {
+        let reason = silent.first().and_then(|(_, answer)| match answer {
+            Answer::Indefinite { reason, .. } => Some(reason.to_string()),
+            _ => None,
+        });
+        return Some(format!(
+            "whether the resolvers ({}) validate DNSSEC is unknown: {}",
+            listed(&silent),
+            reason.unwrap_or_default()
+        ));
+    }
+    let careless: Vec<_> = definite.into_iter().filter(|(_, answer)| !vouches(answer)).collect();
+    (!careless.is_empty()).then(|| {
+        format!(
+            "of the resolvers, these do not validate DNSSEC: {}. A check then takes forged and broken zones for good, and \
+             shows nothing as vouched for; name resolvers that do under [dns] resolvers, best an unbound on this host",
+            listed(&careless)
+        )
+    })
 }
 
 /// A warning, unless one of the records is as it should be.

@@ -13,6 +13,7 @@ use hickory_resolver::net::xfer::{DnsHandle as _, DnsRequestSender as _, FirstAn
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{self, Name, RData};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -63,7 +64,7 @@ pub(super) async fn ask(
     let _turn = politeness.turn(server.ip(), role).await;
     match with_or_without_edns(server, role, &name, record_type, timeout).await {
         Ok(response) => read(&response, server, role, &name, record_type),
-        Err(error) => Answer::indefinite(reason(&error), Some(server)),
+        Err(reason) => Answer::indefinite(reason, Some(server)),
     }
 }
 
@@ -106,7 +107,7 @@ async fn with_or_without_edns(
     name: &Name,
     record_type: RecordType,
     timeout: Duration,
-) -> Result<DnsResponse, NetError> {
+) -> Result<DnsResponse, Indefinite> {
     match exchange(server, role, name, record_type, timeout, true).await {
         // An old server that does not know EDNS says so in this way.
         Ok(response) if matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
@@ -123,7 +124,7 @@ async fn exchange(
     record_type: RecordType,
     timeout: Duration,
     edns: bool,
-) -> Result<DnsResponse, NetError> {
+) -> Result<DnsResponse, Indefinite> {
     let mut options = DnsRequestOptions::default();
     options.use_edns = edns;
     options.recursion_desired = role != Role::Authoritative;
@@ -136,7 +137,7 @@ async fn exchange(
     let provider = TokioRuntimeProvider::new();
     // A stream of its own for each question: a fresh port, which is half of what a forger has to guess.
     let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(timeout)).build();
-    let response = udp.send_message(request.clone()).first_answer().await?;
+    let response = udp.send_message(request.clone()).first_answer().await.map_err(|error| reason(&error))?;
     if !response.truncation {
         return Ok(response);
     }
@@ -144,7 +145,8 @@ async fn exchange(
         let tcp = TcpClientStream::exchange(server, None, timeout, None, provider).await?;
         tcp.send(request).first_answer().await
     };
-    tokio::time::timeout(timeout, over_tcp).await.unwrap_or(Err(NetError::Timeout))
+    let answer = tokio::time::timeout(timeout, over_tcp).await.unwrap_or(Err(NetError::Timeout));
+    answer.map_err(|error| Indefinite::NoTcp(failure(&error)))
 }
 
 /// What a response means.
@@ -236,6 +238,15 @@ fn text(name: &Name) -> String {
     match text.strip_suffix('.') {
         Some("") | None => text,
         Some(rest) => rest.to_owned(),
+    }
+}
+
+/// Why a connection failed, in the words of the operating system.
+fn failure(error: &NetError) -> String {
+    match error {
+        NetError::Timeout => "no answer in time".to_owned(),
+        NetError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => "the connection is refused".to_owned(),
+        other => other.to_string(),
     }
 }
 

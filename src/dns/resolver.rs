@@ -7,6 +7,7 @@ use super::politeness::Politeness;
 use crate::config;
 use crate::domain::observed::{Answer, Indefinite, RecordType};
 use crate::net::ranges::AllowedNetworks;
+use futures_util::future::join_all;
 use hickory_resolver::system_conf::read_system_conf;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -103,6 +104,18 @@ impl Resolver {
             }
         }
         last
+    }
+
+    /// What each resolver says, within the time-out, of a record that is signed: the root's name servers. One that validates
+    /// vouches for it (the AD bit), asked just as it is in a check.
+    pub async fn of_the_root(&self) -> Vec<(SocketAddr, Answer)> {
+        let Inner { servers, timeout, politeness, .. } = &*self.0;
+        join_all(servers.iter().map(|server| async move {
+            let answer = ask(politeness, *server, Role::Recursive, ".", RecordType::Ns, *timeout);
+            let late = |_| Answer::indefinite(Indefinite::Timeout, Some(*server));
+            (*server, tokio::time::timeout(*timeout, answer).await.unwrap_or_else(late))
+        }))
+        .await
     }
 
     /// The addresses of a host, IPv4 before IPv6.

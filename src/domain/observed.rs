@@ -125,6 +125,8 @@ pub enum Indefinite {
     Lame,
     /// The name servers do not agree; what each of them said.
     Disagreement(Vec<String>),
+    /// The answer is too long for UDP, and could not be had over TCP: why not.
+    NoTcp(String),
     /// There is no server to ask, or none that may be asked.
     NoServer,
     /// The answer could not be read, or the question not be put.
@@ -140,6 +142,7 @@ impl fmt::Display for Indefinite {
             Self::Timeout => f.write_str("no answer in time"),
             Self::Lame => f.write_str("the server is not responsible for the name"),
             Self::Disagreement(said) => write!(f, "the name servers do not agree: {}", said.join("; ")),
+            Self::NoTcp(why) => write!(f, "the answer is too long for UDP, and TCP fails: {why}"),
             Self::NoServer => f.write_str("there is no name server that may be asked"),
             Self::Broken(what) => f.write_str(what),
         }

@@ -129,7 +129,7 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
         error,
         server: sight.answer.server(),
         negative_ttl: sight.answer.negative_ttl(),
-        said: said::of(sight),
+        said: said::of(expected, sight),
     };
     if let Answer::Indefinite { reason, .. } = &sight.answer {
         return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, sight, reason)));

@@ -1,9 +1,11 @@
 //! Who said what of a record: the evidence as it is shown and kept.
 //!
-//! Invariant: every server that was asked stands there, one that could not say with its reason; the number is bounded.
+//! Invariant: every server that was asked stands there, one that could not say with its reason; the number is bounded. Of
+//! many values those that look like the one that is wanted come first.
 
 use super::sight::Sight;
 use crate::domain::observed::Answer;
+use crate::domain::records::Expected;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -32,17 +34,23 @@ pub struct Said {
 }
 
 /// All that was said, by the zone's own servers first.
-pub(super) fn of(sight: &Sight) -> Vec<Said> {
+pub(super) fn of(expected: &Expected, sight: &Sight) -> Vec<Said> {
+    let most = (MOST / sight.servers.len().max(1)).max(1);
     let mut all: Vec<Said> = Vec::new();
+    let mut add = |entries: Vec<Said>| {
+        let (like, unlike): (Vec<Said>, Vec<Said>) = entries
+            .into_iter()
+            .partition(|said| said.value.as_deref().is_some_and(|value| expected.begins_like(value)));
+        all.extend(like.into_iter().chain(unlike).take(most));
+    };
     for wanted in [true, false] {
         for said in sight.servers.iter().filter(|said| said.authoritative == wanted) {
-            all.extend(entries(&said.answer, Some(said.server), said.name.as_deref(), wanted));
+            add(entries(&said.answer, Some(said.server), said.name.as_deref(), wanted));
         }
     }
-    if all.is_empty() {
-        all = entries(&sight.answer, sight.answer.server(), None, false);
+    if sight.servers.is_empty() {
+        add(entries(&sight.answer, sight.answer.server(), None, false));
     }
-    all.truncate(MOST);
     all
 }
 
@@ -71,7 +79,8 @@ fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, auth
 mod tests {
     use super::*;
     use crate::domain::judge::ServerSaid;
-    use crate::domain::observed::{Indefinite, RecordData};
+    use crate::domain::observed::{Indefinite, RecordData, RecordType};
+    use crate::domain::records::Purpose;
 
     fn server(last: u8) -> SocketAddr {
         ([192, 0, 2, last], 53).into()
@@ -84,6 +93,18 @@ mod tests {
             ttl: Duration::from_secs(300),
             server: server(last),
             authenticated,
+        }
+    }
+
+    fn spf() -> Expected {
+        Expected {
+            purpose: Purpose::Spf,
+            record_type: RecordType::Txt,
+            name: "acme.com".into(),
+            host_label: "@".into(),
+            value: "v=spf1 include:amazonses.com ~all".into(),
+            priority: None,
+            required: false,
         }
     }
 
@@ -116,7 +137,7 @@ mod tests {
             said(2, None, true, Answer::indefinite(Indefinite::Timeout, Some(server(2)))),
             said(8, None, false, found(8, &["a"], true)),
         ];
-        let lines: Vec<String> = of(&sight).iter().map(line).collect();
+        let lines: Vec<String> = of(&spf(), &sight).iter().map(line).collect();
         assert_eq!(
             lines,
             [
@@ -127,19 +148,38 @@ mod tests {
                 "a 192.0.2.8:53 - 300 true false found",
             ]
         );
-        let one = serde_json::to_value(&of(&sight)[4]).unwrap();
+        let one = serde_json::to_value(&of(&spf(), &sight)[4]).unwrap();
         let shown = serde_json::json!({"value": "a", "server": "192.0.2.8:53", "ttl": 300, "ad": true,
             "authoritative": false, "answer": "found"});
         assert_eq!(one, shown);
-        assert_eq!(serde_json::from_value::<Said>(one).unwrap(), of(&sight)[4]);
+        assert_eq!(serde_json::from_value::<Said>(one).unwrap(), of(&spf(), &sight)[4]);
     }
 
     #[test]
     fn without_servers_the_answer_speaks_and_there_are_never_too_many() {
-        let lines: Vec<String> = of(&Sight::of(found(1, &["a"], true))).iter().map(line).collect();
+        let lines: Vec<String> = of(&spf(), &Sight::of(found(1, &["a"], true))).iter().map(line).collect();
         assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
         let nobody = Sight::of(Answer::indefinite(Indefinite::NoServer, None));
-        assert_eq!(line(&of(&nobody)[0]), "- - - - false false there is no name server that may be asked");
-        assert_eq!(of(&Sight::of(found(1, &["x"; 500], false))).len(), MOST);
+        assert_eq!(line(&of(&spf(), &nobody)[0]), "- - - - false false there is no name server that may be asked");
+        assert_eq!(of(&spf(), &Sight::of(found(1, &["x"; 500], false))).len(), MOST);
+    }
+
+    #[test]
+    fn many_values_of_one_server_leave_room_for_the_others_and_the_one_that_matters_stays() {
+        let mut values = vec!["site=1"; 100];
+        values.push("v=spf1 -all");
+        let servers = (1..=3).map(|last| ServerSaid {
+            server: server(last),
+            name: None,
+            authoritative: last < 3,
+            answer: found(last, &values, false),
+        });
+        let sight = Sight { servers: servers.collect(), ..Sight::of(found(1, &values, false)) };
+        let said = of(&spf(), &sight);
+        assert!(said.len() <= MOST);
+        for last in 1..=3 {
+            let first = said.iter().find(|said| said.server == Some(server(last))).unwrap();
+            assert_eq!(first.value.as_deref(), Some("v=spf1 -all"));
+        }
     }
 }

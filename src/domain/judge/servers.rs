@@ -37,6 +37,9 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
     if let Some(error) = lame(expected, sight) {
         return error;
     }
+    if let Some(error) = no_tcp(expected, sight) {
+        return error;
+    }
     let silent: Vec<String> = sight.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
     let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
     let see = match below(expected, sight).filter(|_| !silent.is_empty()) {
@@ -61,6 +64,24 @@ fn below<'a>(expected: &Expected, sight: &'a Sight) -> Option<(&'a str, &'a str)
     let registered = expected.registered();
     let owned = above == registered || above.strip_suffix(registered).is_some_and(|rest| rest.ends_with('.'));
     owned.then_some((zone.as_str(), above))
+}
+
+/// The answer needs TCP, and name servers do not have it: often a firewall that was made for UDP alone.
+fn no_tcp(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+    let fails = |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
+    let failing: Vec<&ServerSaid> = sight.authoritative().filter(fails).collect();
+    if failing.is_empty() {
+        return None;
+    }
+    let Expected { name, record_type, .. } = expected;
+    let said: Vec<String> = failing.iter().map(|said| line(said)).collect();
+    let servers: Vec<String> = failing.iter().map(|said| said.who()).collect();
+    let open =
+        format!("Let TCP port 53 through to {}, at its firewall or by way of your DNS provider", servers.join(", "));
+    let fix = Fix::step(open)
+        .then(format!("Or delete {record_type} records of {name} that nobody needs, until they fit one datagram."));
+    let message = format!("the DNS gave no definite answer for {name}: {}", said.join("; "));
+    Some(RecordError::new(Code::ResolverFailed, message, fix))
 }
 
 /// A warning about a record that is right: `None` when there is nothing to warn of.

@@ -7,7 +7,8 @@ use super::text::absent;
 use super::{Code, Fix, Judgement, RecordError, Sight, texts};
 use crate::domain::records::Expected;
 use crate::domain::spf::{
-    Fault, IncludeFault, LOOKUP_LIMIT, Record, Report, Step, SyntaxError, VOID_LIMIT, is_spf, merge, strings,
+    Crowded, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Mechanism, Record, Report, Step, SyntaxError,
+    VOID_LIMIT, is_spf, merge, strings,
 };
 use std::collections::BTreeSet;
 
@@ -80,7 +81,7 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
     if let Some(Fault::Include { path, domain, why }) = &report.fault
         && ours_broken(expected, report).is_none()
     {
-        return Some(broken_include(expected, path, domain, why));
+        return Some(broken_include(expected, record, path, domain, why));
     }
     if report.lookups > LOOKUP_LIMIT {
         let message = format!(
@@ -97,6 +98,10 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
         return Some(RecordError::new(Code::SpfLookupLimit, message, fix));
     }
     let ours = ours(expected);
+    let is_ours = |term: &String| ours.contains(&term.to_ascii_lowercase());
+    if let Some(crowded) = report.crowded.as_ref().filter(|crowded| !crowded.path.iter().any(is_ours)) {
+        return Some(too_many_hosts(expected, record, crowded));
+    }
     let is_theirs = |name: &&String| !ours.iter().any(|term| term.split(':').nth(1) == Some(name.as_str()));
     let void: Vec<&str> = report.void_lookups.iter().filter(is_theirs).map(String::as_str).collect();
     if void.len() > VOID_LIMIT {
@@ -106,10 +111,38 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
              none of the record then counts",
             void.len()
         );
-        let fix = Fix::step(format!("Remove the terms that lead to {names}, where no records are"));
+        let leads_there = |mechanism: &Mechanism| {
+            mechanism.domain().is_some_and(|d| void.contains(&d.to_ascii_lowercase().trim_end_matches('.')))
+        };
+        let terms: Vec<&str> =
+            parsed.directives().filter(|(_, _, m)| leads_there(m)).map(|(term, ..)| term.text.as_str()).collect();
+        let remove = format!("Remove the terms that lead to {names}, where no records are");
+        let fix = match terms.as_slice() {
+            // Somewhere below, where somebody else has to.
+            [] => Fix::step(remove),
+            terms => without(expected, record, terms, &format!("{remove}; the TXT record at {name} is then")),
+        };
         return Some(RecordError::new(Code::SpfVoidLookups, message, fix));
     }
     None
+}
+
+/// An `mx` costs one look-up, and one more for the addresses of each host, which have a limit of their own.
+fn too_many_hosts(expected: &Expected, record: &str, crowded: &Crowded) -> RecordError {
+    let (name, Crowded { path, domain, hosts }) = (&expected.name, crowded);
+    let (way, first) = (path.join(" → "), path.first().map(String::as_str).unwrap_or_default());
+    let message = format!(
+        "the SPF record of {name} makes receivers look up the {hosts} mail hosts of {domain}, and an mx must not lead to more \
+         than {MAIL_HOST_LIMIT}: none of the record then counts ({way})"
+    );
+    let otherwise = match path.len() {
+        1 => "give ip4: and ip6: terms with the addresses that do in its place",
+        _ => "tell its provider",
+    };
+    let step = format!(
+        "Take \"{first}\" out of the TXT record at {name} if it does not send for you, or else {otherwise}; without it the record is"
+    );
+    RecordError::new(Code::SpfLookupLimit, message, without(expected, record, &[first], &step))
 }
 
 /// The terms of the expected record that let nobody pass here, nor by way of an include.
@@ -211,7 +244,7 @@ fn syntax(expected: &Expected, record: &str, error: &SyntaxError) -> RecordError
     RecordError::new(Code::SpfSyntax, message, keeping_one(name, &mended))
 }
 
-fn broken_include(expected: &Expected, path: &[String], domain: &str, why: &IncludeFault) -> RecordError {
+fn broken_include(expected: &Expected, record: &str, path: &[String], domain: &str, why: &IncludeFault) -> RecordError {
     let name = &expected.name;
     let what = match why {
         IncludeFault::NoRecord => format!("{domain} has no SPF record"),
@@ -224,10 +257,19 @@ fn broken_include(expected: &Expected, path: &[String], domain: &str, why: &Incl
     let message = format!(
         "the SPF record of {name} leads to one that cannot be used, and then none of it counts: {what} ({way})"
     );
-    let fix = Fix::step(format!(
-        "Take \"{first}\" out of the TXT record at {name} if it no longer sends for you; otherwise tell its provider"
-    ));
+    let step = format!(
+        "Take \"{first}\" out of the TXT record at {name} if it no longer sends for you, or else tell its provider; without it \
+         the record is"
+    );
+    let fix = without(expected, record, &[first], &step);
     RecordError::new(Code::SpfBrokenInclude, message, fix)
+}
+
+/// A step that takes terms out of the record, with what is left to type.
+fn without(expected: &Expected, record: &str, terms: &[&str], step: &str) -> Fix {
+    let kept: Vec<&str> = record.split(' ').filter(|term| !terms.contains(term)).collect();
+    let left = merge(&[&kept.join(" ")], &expected.value);
+    typed(step, &left)
 }
 
 fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> RecordError {

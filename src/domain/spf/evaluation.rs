@@ -2,7 +2,8 @@
 //!
 //! Invariant: pure and bounded: whatever the tree looks like, no more than [`MOST_LOOKUPS`] terms are followed, no name is
 //! asked for twice, and a loop ends where it closes. RFC 7208 §4.6.4: `include`, `a`, `mx`, `ptr`, `exists` and `redirect`
-//! cost a look-up each, at most ten; at most two of them may find nothing.
+//! cost a look-up each, at most ten; at most two of them may find nothing; and an `mx` must not lead to more than ten hosts.
+//! Of the names behind a `ptr` the first ten count and the others are passed over: they are the sender's.
 
 use super::is_spf;
 use super::record::{Mechanism, Qualifier, Record, SyntaxError};
@@ -13,6 +14,8 @@ use std::collections::{BTreeMap, BTreeSet};
 pub const LOOKUP_LIMIT: usize = 10;
 /// Look-ups without a result that a receiver puts up with.
 pub const VOID_LIMIT: usize = 2;
+/// Mail hosts of one `mx` whose addresses a receiver looks up.
+pub const MAIL_HOST_LIMIT: usize = 10;
 /// Terms that are followed: enough to say how much too much it is.
 const MOST_LOOKUPS: usize = 40;
 
@@ -54,6 +57,17 @@ pub enum IncludeFault {
     Loop,
 }
 
+/// An `mx` that leads to more hosts than a receiver looks up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// The terms that lead there, the last of them the `mx`.
+    pub path: Vec<String>,
+    /// The domain whose mail hosts they are.
+    pub domain: String,
+    /// How many.
+    pub hosts: usize,
+}
+
 /// What an evaluation has found so far.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Report {
@@ -63,6 +77,8 @@ pub struct Report {
     pub costs: Vec<Step>,
     /// The chain that costs most: a term of the record, then a term of the record that leads to, and so on.
     pub costliest_chain: Vec<Step>,
+    /// The first `mx` that leads to too many hosts.
+    pub crowded: Option<Crowded>,
     /// The names that were looked up for nothing.
     pub void_lookups: Vec<String>,
     /// The first fault.
@@ -169,7 +185,7 @@ impl<'a> Walk<'a> {
                 _ if !self.count() => break,
                 Mechanism::Include(domain) => self.other(domain, &term.text, at, passes),
                 Mechanism::A(domain) => self.address(&named(domain)),
-                Mechanism::Mx(domain) => self.exchangers(&named(domain)),
+                Mechanism::Mx(domain) => self.exchangers(&named(domain), &term.text, at),
                 // The names of these depend on who is sending.
                 Mechanism::Ptr(_) | Mechanism::Exists(_) => Vec::new(),
             };
@@ -242,10 +258,19 @@ impl<'a> Walk<'a> {
         Vec::new()
     }
 
-    fn exchangers(&mut self, domain: &str) -> Vec<Node> {
+    fn exchangers(&mut self, domain: &str, term: &str, at: &At<'_>) -> Vec<Node> {
         let domain = canonical(domain);
-        if !domain.contains('%') && matches!(self.look(&domain, RecordType::Mx), Some(Answer::NoRecord { .. })) {
-            self.report.void_lookups.push(domain);
+        if domain.contains('%') {
+            return Vec::new();
+        }
+        match self.look(&domain, RecordType::Mx) {
+            Some(Answer::NoRecord { .. }) => self.report.void_lookups.push(domain),
+            Some(answer) if answer.records().len() > MAIL_HOST_LIMIT => {
+                let path = at.path.iter().cloned().chain([term.to_owned()]).collect();
+                let crowded = Crowded { path, domain, hosts: answer.records().len() };
+                self.report.crowded.get_or_insert(crowded);
+            }
+            _ => {}
         }
         Vec::new()
     }

@@ -9,7 +9,9 @@ mod record;
 #[cfg(test)]
 mod tests;
 
-pub use evaluation::{Evaluation, Fault, IncludeFault, LOOKUP_LIMIT, Report, Step, VOID_LIMIT};
+pub use evaluation::{
+    Crowded, Evaluation, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Report, Step, VOID_LIMIT,
+};
 pub use merge::{merge, strings};
 pub use record::{Kind, Mechanism, Qualifier, Record, SyntaxError, Term};
 

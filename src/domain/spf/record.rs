@@ -40,6 +40,17 @@ pub enum Mechanism {
     Exists(String),
 }
 
+impl Mechanism {
+    /// The domain that it names; none where it names none, or the record's own is meant.
+    pub fn domain(&self) -> Option<&str> {
+        match self {
+            Self::Include(domain) | Self::Exists(domain) => Some(domain),
+            Self::A(domain) | Self::Mx(domain) | Self::Ptr(domain) => domain.as_deref(),
+            Self::All | Self::Ip4 | Self::Ip6 => None,
+        }
+    }
+}
+
 /// What a term is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {

@@ -132,6 +132,33 @@ fn loops_end_and_broken_records_are_named() {
 }
 
 #[test]
+fn an_mx_that_leads_to_more_than_ten_hosts_is_named() {
+    let hosts = |number: u16| Answer::Found {
+        records: (0..number).map(|n| RecordData::Mx { preference: n, exchange: format!("mx{n}.example") }).collect(),
+        aliases: vec![],
+        ttl: Duration::from_secs(300),
+        server: ([192, 0, 2, 1], 53).into(),
+        authenticated: false,
+    };
+    let crowded = |record: &str, number| {
+        let mut evaluation = Evaluation::new("acme.example", record);
+        evaluation.feed("inner.example", RecordType::Txt, found("v=spf1 mx:many.example ptr -all"));
+        evaluation.feed("acme.example", RecordType::Mx, hosts(10));
+        evaluation.feed("many.example", RecordType::Mx, hosts(number));
+        assert_eq!(evaluation.questions(), []);
+        evaluation.report().crowded
+    };
+    assert_eq!(crowded("v=spf1 mx mx:many.example ptr -all", 10), None);
+    let many = |path: &[&str]| {
+        let path = path.iter().map(|term| (*term).to_owned()).collect();
+        Some(Crowded { path, domain: "many.example".into(), hosts: 11 })
+    };
+    assert_eq!(crowded("v=spf1 mx mx:Many.example/24 -all", 11), many(&["mx:Many.example/24"]));
+    assert_eq!(crowded("v=spf1 include:inner.example -all", 11), many(&["include:inner.example", "mx:many.example"]));
+    assert_eq!(crowded("v=spf1 -all mx:many.example", 11), None);
+}
+
+#[test]
 fn a_silent_server_leaves_the_rest_uncounted() {
     let mut evaluation = Evaluation::new("acme.example", "v=spf1 include:silent.example include:b.example -all");
     let silent = Answer::indefinite(crate::domain::observed::Indefinite::Timeout, None);

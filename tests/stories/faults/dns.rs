@@ -1,17 +1,18 @@
-//! The DNS of the fault tests: Debian's knot as the root, as a signed top-level domain and as the name servers of the
-//! customers, each on a loopback address of its own with real delegations between them, and unbound as the validating
+//! The DNS of the fault tests: Debian's knot as the signed root, as a signed top-level domain and as the name servers of
+//! the customers, each on a loopback address of its own with real delegations between them, and unbound as the validating
 //! resolver that starts at that root.
 //!
 //! Delegations carry no port, so all of them listen at port 53: as root, or where the system lets everybody.
 
 use super::knot::{Knot, until};
 use super::relay::{Asked, Log, stand_before};
+use super::unbound;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 
 /// The zone of the DKIM keys, kept as an operator would who prints it for his own name servers.
 pub const KEYS: &str = "dkim.inboxlayer.dev";
@@ -123,6 +124,8 @@ pub struct Dns {
     customers: Vec<Knot>,
     resolver: Child,
     resolver_at: SocketAddr,
+    /// What the root says of the key of `test`.
+    ds: String,
     delegations: BTreeMap<String, Delegation>,
     keys: BTreeMap<String, String>,
     log: Option<Log>,
@@ -143,9 +146,12 @@ impl Dns {
     pub const SIX: u8 = 6;
     /// A name server that is [`Dns::FIRST`] by IPv4 and [`Dns::SIX`] by IPv6.
     pub const BOTH: u8 = 46;
-    /// Nobody listens there, unless a test does.
+    /// Name servers that a test gives to UDP alone.
+    pub const NO_TCP: [u8; 2] = [7, 8];
+    /// Nobody listens there.
     pub const NOBODY: u8 = 99;
     const RESOLVER: u8 = 53;
+    const CARELESS: u8 = 54;
 
     /// Starts everything in a folder.
     pub fn start(folder: &Path, paths: Paths) -> Self {
@@ -165,19 +171,31 @@ impl Dns {
             customers.push(Knot::new(folder, (Ipv6Addr::LOCALHOST, 53).into()));
         }
         customers.iter_mut().for_each(Knot::start);
-        parent.signed.insert("test.".into());
-        for (zone, text) in parent_zones(&network, &BTreeMap::new(), &BTreeMap::new()) {
+        parent.signed.extend([".".into(), "test.".into()]);
+        for (zone, text) in parent_zones(&network, &BTreeMap::new(), &BTreeMap::new(), None) {
             parent.zones.insert(zone, text);
         }
+        // Its keys are made when it starts: then the root vouches for those of `test`.
         parent.start();
+        let ds = parent.ds("test.");
+        for (zone, text) in parent_zones(&network, &BTreeMap::new(), &BTreeMap::new(), Some(&ds)) {
+            parent.serve(&zone, text);
+        }
         let resolver_at = match paths {
             Paths::Plain | Paths::Relayed => (network.host(Self::RESOLVER), 53).into(),
             Paths::Six => (Ipv6Addr::LOCALHOST, free_port_at_six()).into(),
         };
         let listen = if paths == Paths::Relayed { at(Self::RESOLVER) } else { resolver_at };
-        let resolver = resolver(folder, &network, listen, &parent.ds("test."));
+        let (from, root) = (network.host(Self::RESOLVER).into(), network.host(Self::PARENT).into());
+        let resolver = unbound::start(folder, listen, from, root, Some(&parent.ds(".")));
         let (delegations, keys) = (BTreeMap::new(), BTreeMap::new());
-        Self { network, parent, customers, resolver, resolver_at, delegations, keys, log, _turn: turn }
+        Self { network, parent, customers, resolver, resolver_at, ds, delegations, keys, log, _turn: turn }
+    }
+
+    /// Starts one more resolver, which does not validate: where it is, and its process, which the caller ends.
+    pub fn careless_resolver(&self, folder: &Path) -> (SocketAddr, Child) {
+        let at = SocketAddr::from((self.host(Self::CARELESS), 53));
+        (at, unbound::start(folder, at, at.ip(), self.host(Self::PARENT).into(), None))
     }
 
     /// The validating resolver.
@@ -251,7 +269,7 @@ impl Dns {
     }
 
     fn write_parent(&mut self) {
-        for (zone, text) in parent_zones(&self.network, &self.delegations, &self.keys) {
+        for (zone, text) in parent_zones(&self.network, &self.delegations, &self.keys, Some(&self.ds)) {
             if self.parent.zones.get(&zone) != Some(&text) {
                 self.parent.serve(&zone, text);
             }
@@ -281,13 +299,15 @@ fn parent_zones(
     network: &Network,
     delegations: &BTreeMap<String, Delegation>,
     keys: &BTreeMap<String, String>,
+    ds: Option<&str>,
 ) -> [(String, String); 3] {
     let address = network.host(Dns::PARENT);
     let head = |zone: &str| {
         format!("$TTL 300\n{zone} SOA ns.nic.test. hostmaster.nic.test. 1 3600 600 86400 60\n{zone} NS ns.nic.test.\n")
     };
     let glue = format!("ns.nic.test. A {address}\n");
-    let mut root = head(".") + "test. NS ns.nic.test.\ninboxlayer.dev. NS ns.nic.test.\n" + &glue;
+    let signed = ds.map(|ds| format!("test. DS {ds}\n")).unwrap_or_default();
+    let mut root = head(".") + "test. NS ns.nic.test.\ninboxlayer.dev. NS ns.nic.test.\n" + &signed + &glue;
     let mut test = head("test.") + &glue;
     for (name, Delegation { servers, ds }) in delegations {
         let parent = if name.ends_with(".test") { &mut test } else { &mut root };
@@ -320,38 +340,4 @@ fn turn_at_six() -> File {
 
 fn free_port_at_six() -> u16 {
     UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn resolver(folder: &Path, network: &Network, listen: SocketAddr, anchor: &str) -> Child {
-    let (parent, address) = (network.host(Dns::PARENT), network.host(Dns::RESOLVER));
-    let (at, port) = (listen.ip(), listen.port());
-    let six = if at.is_ipv6() { "do-ip6: yes\n  outgoing-interface: ::1" } else { "do-ip6: no" };
-    let hints = folder.join("hints");
-    std::fs::write(&hints, format!(". 3600 NS ns.nic.test.\nns.nic.test. 3600 A {parent}\n")).unwrap();
-    // A zone that has just been made must not be denied on the strength of an older proof; and `test` is not served
-    // here (RFC 6761 §6.2) but asked for.
-    let text = format!(
-        "server:\n  directory: \"{folder}\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  use-syslog: no\n  \
-         verbosity: 1\n  num-threads: 1\n  interface: {at}@{port}\n  outgoing-interface: {address}\n  {six}\n  \
-         access-control: 127.0.0.0/8 allow\n  access-control: ::1/128 allow\n  \
-         do-not-query-localhost: no\n  root-hints: \"{hints}\"\n  module-config: \"validator iterator\"\n  \
-         trust-anchor: \"test. DS {anchor}\"\n  aggressive-nsec: no\n  local-zone: \"test.\" nodefault\n\
-         remote-control:\n  control-enable: no\n",
-        folder = folder.display(),
-        hints = hints.display(),
-    );
-    let config = folder.join("unbound.conf");
-    std::fs::write(&config, text).unwrap();
-    let log_file = folder.join("unbound.log");
-    let log = std::fs::File::create(&log_file).unwrap();
-    let mut command = Command::new("unbound");
-    command.arg("-d").arg("-c").arg(&config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
-    let child = command.spawn().unwrap_or_else(|e| panic!("unbound: {e}; tests/run installs it"));
-    until("unbound answers", &log_file, || {
-        let (server, port) = (format!("@{at}"), port.to_string());
-        let output =
-            Command::new("dig").args([&server, "-p", &port, "+short", "+time=1", "+tries=1", "test.", "SOA"]).output();
-        output.unwrap_or_else(|e| panic!("dig: {e}; tests/run installs it")).stdout.starts_with(b"ns.nic.test.")
-    });
-    child
 }

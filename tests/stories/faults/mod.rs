@@ -9,6 +9,8 @@ mod paths;
 mod relay;
 mod servers;
 mod text;
+mod unbound;
+mod validation;
 mod wildcards;
 pub mod world;
 mod zones;

@@ -2,12 +2,13 @@
 
 use super::dns::{Dns, KEYS, Paths, Zone};
 use super::knot::until;
-use super::relay::Asked;
+use super::relay::{Asked, Log, stand_before};
 use super::world::{Claim, MX, SPF, World};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 
 #[test]
@@ -43,6 +44,62 @@ fn by_ipv6_servers_are_asked_as_well() {
     let record = seen.record("dkim");
     record.is("unknown", "servers_disagree").says(&format!("{name} (::1) has none"));
     assert_eq!(seen.status(), "pending");
+}
+
+/// The texts of a site that has proved to many that it is who it is: with the SPF record too long for a datagram.
+fn with_long_texts(claim: &Claim) -> Zone {
+    (0..7).fold(claim.zone(), |zone, n| zone.with_text(&claim.name, &format!("site-{n}={}", "x".repeat(200))))
+}
+
+#[test]
+fn what_does_not_fit_a_datagram_is_read_over_tcp() {
+    let claim = Claim::new("long-answers.test");
+    let zone = with_long_texts(&claim);
+    claim.publish(&zone);
+    // The servers themselves cut it short: what a check then sees has come over TCP.
+    let servers = [Dns::FIRST, Dns::SECOND].map(|host| claim.host(host));
+    for server in &servers {
+        let arguments = [&format!("@{server}"), "+norecurse", "+ignore", "+bufsize=1232", &claim.name, "TXT"];
+        let output = Command::new("dig").args(arguments).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.lines().any(|line| line.contains("flags: qr aa tc;")), "{text}");
+    }
+    let seen = claim.check();
+    let record = seen.record("spf");
+    record.is_right();
+    assert_eq!(record.0["observed"].as_array().unwrap().len(), 8);
+    for server in servers {
+        let found = record.0["evidence"].as_array().unwrap().iter();
+        let found = found.filter(|said| said["server"] == format!("{server}:53") && said["answer"] == "found");
+        assert_eq!(found.count(), 8, "{:#}", record.0);
+    }
+}
+
+#[test]
+fn where_tcp_is_closed_a_long_answer_is_not_definite() {
+    let claim = Claim::new("no-tcp.test");
+    // A firewall before both name servers that was made for UDP alone.
+    let walls = [(Dns::FIRST, Dns::NO_TCP[0]), (Dns::SECOND, Dns::NO_TCP[1])];
+    {
+        let mut dns = claim.dns();
+        for (server, wall) in walls {
+            let at = |host: u8| SocketAddr::from((dns.host(host), 53));
+            stand_before(at(server), at(wall), false, &Log::default());
+            dns.serve_alone(&claim.name, server, &Dns::NO_TCP, &with_long_texts(&claim));
+        }
+        dns.delegate(&claim.name, &Dns::NO_TCP, None);
+    }
+    let seen = claim.check();
+    // What is short is read, what is long is not.
+    seen.records("dkim").for_each(|record| {
+        record.is_right();
+    });
+    let spf = seen.record("spf");
+    spf.is("unknown", "resolver_failed").observed(&[]).says("too long for UDP").says("the connection is refused");
+    for wall in Dns::NO_TCP {
+        spf.says(&claim.host(wall)).fix(&claim.host(wall));
+    }
+    spf.fix("TCP port 53");
 }
 
 #[test]

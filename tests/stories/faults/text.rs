@@ -67,11 +67,31 @@ fn spf_lookup_limit() {
 }
 
 #[test]
+fn spf_lookup_limit_of_mail_hosts() {
+    let name = "spf-mail-hosts.test";
+    let claim = Claim::new(name);
+    let (ten, eleven) = (format!("ten.{name}"), format!("eleven.{name}"));
+    let with_hosts = |zone, at: &str, number| {
+        (0..number).fold(zone, |zone: super::dns::Zone, n| zone.with(at, "MX", &format!("10 mx{n}.{name}.")))
+    };
+    let zone = with_hosts(with_hosts(claim.zone(), &ten, 10), &eleven, 11);
+    let own = format!("v=spf1 mx:{eleven} include:spf.inboxlayer.dev ~all");
+    let seen = claim.check_with(&zone.without(name, "TXT").with_text(name, &own));
+    let spf = seen.record("spf");
+    spf.is("mismatch", "spf_lookup_limit").says("11 mail hosts").says(&format!("mx:{eleven}"));
+    spf.fix("ip4:").fix(&format!("without it the record is: {SPF}"));
+    // Ten will do.
+    let own = format!("v=spf1 mx:{ten} include:spf.inboxlayer.dev ~all");
+    let (_, seen) = with_spf("spf-ten-mail-hosts.test", &[&own]);
+    seen.record("spf").is_right();
+}
+
+#[test]
 fn spf_void_lookups() {
     let name = "spf-void-lookups.test";
     let record = format!("v=spf1 a:x.{name} a:y.{name} a:z.{name} include:spf.inboxlayer.dev ~all");
     let (_, seen) = with_spf(name, &[&record]);
-    seen.record("spf").is("mismatch", "spf_void_lookups").says("3").fix(&format!("y.{name}"));
+    seen.record("spf").is("mismatch", "spf_void_lookups").says("3").fix(&format!("y.{name}")).fix(SPF);
 }
 
 #[test]
@@ -99,7 +119,8 @@ fn spf_broken_include() {
         let seen = claim.check_with(&included.iter().fold(zone, |zone, text| zone.with_text(&inner, text)));
         let spf = seen.record("spf");
         spf.is("mismatch", "spf_broken_include").observed(&[&own]).says(what).says(&term);
-        spf.fix(&format!("Take \"{term}\" out of the TXT record at {name}"));
+        spf.fix(&format!("Take \"{term}\" out of the TXT record at {name}"))
+            .fix(&format!("without it the record is: {SPF}"));
     }
 }
 

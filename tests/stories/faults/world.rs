@@ -258,4 +258,10 @@ impl<'a> Record<'a> {
         let evidence = self.0["evidence"].as_array().unwrap().iter();
         evidence.map(|said| (text(said, "server"), text(said, "name"), text(said, "answer"))).collect()
     }
+
+    /// Which servers said so, and whether they vouch for it (the AD bit).
+    pub fn vouched(&self) -> Vec<(&'a str, bool)> {
+        let evidence = self.0["evidence"].as_array().unwrap().iter();
+        evidence.map(|said| (said["server"].as_str().unwrap(), said["ad"].as_bool().unwrap())).collect()
+    }
 }

@@ -1,0 +1,45 @@
+//! Resolvers that validate DNSSEC and such as do not: the daemon says at its start which it has.
+
+use super::world::{Claim, Guard};
+use crate::serve::Serve;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// What a daemon with these resolvers has to say of them when it has looked.
+fn said_of(resolvers: &[SocketAddr], timeout: &str) -> Vec<String> {
+    let resolvers: Vec<String> = resolvers.iter().map(|resolver| format!("\"{resolver}\"")).collect();
+    let dns = format!("resolvers = [{}]\ntimeout = \"{timeout}\"", resolvers.join(", "));
+    let daemon = Serve::start_with_dns((Ipv4Addr::LOCALHOST, 9).into(), &dns, "");
+    let began = Instant::now();
+    // The last of what it says: there is no key of the platform's in this DNS.
+    while !daemon.log().lines().any(|line| line.contains("self-check: ") && line.contains("_domainkey.inboxlayer.dev"))
+    {
+        assert!(began.elapsed() < Duration::from_secs(60), "{}", daemon.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let log = daemon.log();
+    let lines = log.lines().filter(|line| line.contains("self-check: ") && line.contains("DNSSEC"));
+    lines.map(str::to_owned).collect()
+}
+
+#[test]
+fn the_start_says_which_resolvers_do_not_validate() {
+    let folder = tempfile::tempdir().unwrap();
+    let claim = Claim::without_keys("validation.test");
+    let (validating, (careless, mut process)) = {
+        let dns = claim.dns();
+        (dns.resolver(), dns.careless_resolver(folder.path()))
+    };
+    let guard = Guard::new(&[process.id()], &[]);
+    assert_eq!(said_of(&[validating], "10s"), [""; 0]);
+    let one = said_of(&[careless], "10s");
+    assert!(one.len() == 1 && one[0].contains(&careless.to_string()) && one[0].contains("[dns] resolvers"), "{one:?}");
+    // One that takes everything for good spoils what the other finds.
+    let both = said_of(&[validating, careless], "10s");
+    assert!(both.len() == 1 && both[0].contains(&careless.to_string()), "{both:?}");
+    assert!(!both[0].contains(&validating.to_string()), "{both:?}");
+    let nobody = said_of(&[(Ipv4Addr::LOCALHOST, 9).into()], "1s");
+    assert!(nobody.len() == 1 && nobody[0].contains("unknown"), "{nobody:?}");
+    drop(guard);
+    process.wait().unwrap();
+}
