@@ -111,6 +111,7 @@ impl Rotation {
 
     /// Does everything that is due now.
     pub async fn settle(&self) -> Result<(), StoreError> {
+        self.0.store.dkim_let_go(self.0.clock.now(), self.0.keys.plan().retire_after).await?;
         loop {
             let now = self.0.clock.now();
             let due = self.0.store.rotation_claim(now, now.after(AGAIN), CONCURRENCY * 8).await?;

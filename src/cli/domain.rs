@@ -208,7 +208,10 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
         DomainCommand::Delete { domain, rest } => {
             let client = Rest::new(&rest)?;
             client.delete(&path_of(&client, &domain).await?).await?;
-            println!("{domain} is no longer yours here; take its MX, DKIM and SPF records out of your DNS");
+            println!(
+                "{domain} is no longer yours here. Take its MX record out of your DNS, and our include out of your SPF record; \
+                 the DKIM records can go when the mail that they signed has arrived, in a week"
+            );
         }
         DomainCommand::Keys { domain, rest } => {
             let client = Rest::new(&rest)?;

@@ -6,7 +6,7 @@ use crate::dns::authority::play::{Fault, Play};
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
-use crate::store::testing::dkim_records;
+use crate::store::testing::{account, claim, dkim_records};
 use std::net::Ipv4Addr;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -51,16 +51,7 @@ impl World {
     }
 
     async fn claim(&self) {
-        let (id, tokens) = (self.domain.clone(), self.tokens.join(" "));
-        self.write(move |c| {
-            c.execute("INSERT INTO account VALUES ('acc_1', 'x', 0)", [])?;
-            c.execute(
-                "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
-                 VALUES (?1, 'acc_1', 'acme.test', 'verified', ?2, 0, 0)",
-                rusqlite::params![id, tokens],
-            )
-        })
-        .await;
+        claim(&self.store, &account(&self.store).await, &self.domain, &self.tokens.join(" ")).await;
         self.cnames(["valid"; 3]).await;
     }
 
@@ -208,6 +199,38 @@ async fn who_asks_gets_the_next_key_or_the_reason() {
 
     world.write(|c| c.execute("DELETE FROM custom_domain", [])).await;
     assert!(matches!(world.rotation.rotate(&world.domain).await, Err(RotateError::NotFound)));
+}
+
+#[tokio::test]
+async fn a_claim_that_ends_leaves_its_public_keys_until_its_mail_has_aged_out() {
+    let world = World::new().await;
+    let retire_after = world.keys.plan().retire_after;
+    let in_dns = async || {
+        let resolver = Resolver::new(&world.config.dns).unwrap();
+        let mut found = Vec::new();
+        for token in &world.tokens {
+            let name = format!("{token}.{}", world.config.dkim.zone);
+            found.extend(resolver.lookup(&name, RecordType::Txt).await.records().iter().map(ToString::to_string));
+        }
+        found
+    };
+    let publics = [world.public(0).await, world.public(1).await, world.public(2).await];
+    let mut zone = world.store.dkim_zone().await.unwrap().keys;
+    assert_eq!((zone.len(), in_dns().await), (3, publics.to_vec()));
+
+    // With the account, which takes the claim along; the private halves go at once.
+    world.write(|c| c.execute("DELETE FROM account", [])).await;
+    for token in &world.tokens {
+        assert_eq!(world.store.dkim_sealed(token, 0).await.unwrap(), None);
+    }
+    assert_eq!((world.store.dkim_zone().await.unwrap().keys, in_dns().await), (zone.clone(), publics.to_vec()));
+    world.pass(Duration::ZERO).await;
+    assert_eq!(world.rotation.next_due().await.unwrap(), Some(world.clock.now().after(retire_after)));
+    world.pass(retire_after - Duration::from_secs(1)).await;
+    assert_eq!((world.store.dkim_zone().await.unwrap().keys, in_dns().await), (zone.clone(), publics.to_vec()));
+    world.pass(Duration::from_secs(1)).await;
+    zone.clear();
+    assert_eq!((world.store.dkim_zone().await.unwrap().keys, in_dns().await), (zone, vec![]));
     assert_eq!(world.rotation.next_due().await.unwrap(), None);
 }
 

@@ -1,9 +1,13 @@
 //! DKIM keys: the sealed private half, and the public half as its TXT record.
+//!
+//! Invariant: the zone is one view of the schema, whether it is served or printed; a public half stays in it while mail
+//! that its private half signed is under way, also when the claim is gone (RFC 6376 §6.1.2).
 
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::id::DomainId;
 use rusqlite::{Connection, OptionalExtension, params};
+use std::time::Duration;
 
 /// All keys that customers' CNAMEs lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +19,29 @@ pub struct ZoneOfKeys {
 }
 
 impl Store {
-    /// The TXT record of a token's public key.
+    /// The TXT record that the zone holds for a token.
+    pub async fn dkim_in_zone(&self, token: &str) -> Result<Option<String>, StoreError> {
+        let token = token.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT public FROM dkim_zone WHERE token = ?1";
+            Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?)
+        })
+        .await
+    }
+
+    /// Lets public halves go whose claim went so long ago; for those that came since, the time
+    /// begins.
+    pub async fn dkim_let_go(&self, now: Timestamp, retire_after: Duration) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let sql = "UPDATE dkim_kept SET until = ?1 WHERE until IS NULL";
+            connection.prepare_cached(sql)?.execute([now.after(retire_after)])?;
+            connection.prepare_cached("DELETE FROM dkim_kept WHERE until <= ?1")?.execute([now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// The TXT record of a token's public key, the platform's included.
     pub async fn dkim_public(&self, token: &str) -> Result<Option<String>, StoreError> {
         let token = token.to_owned();
         self.read(move |connection| {
@@ -28,7 +54,7 @@ impl Store {
     /// The tokens of all claims with the TXT records of their public keys: what the zone holds.
     pub async fn dkim_zone(&self) -> Result<ZoneOfKeys, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT token, public, role_since FROM dkim_key WHERE domain_id IS NOT NULL ORDER BY token";
+            let sql = "SELECT token, public, 0 FROM dkim_zone ORDER BY token";
             let mut statement = connection.prepare_cached(sql)?;
             let mut zone = ZoneOfKeys { changed_at: Timestamp::from_millis(0), keys: Vec::new() };
             let mut rows = statement.query([])?;

@@ -89,10 +89,11 @@ impl Store {
         .await
     }
 
-    /// When keys are due next.
+    /// When keys are due next, to take their turn or to go.
     pub async fn rotation_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT min(due_at) FROM dkim_rotation";
+            let sql = "SELECT min(at) FROM (SELECT min(due_at) AS at FROM dkim_rotation
+                                            UNION ALL SELECT min(coalesce(until, 0)) FROM dkim_kept)";
             Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
         })
         .await

@@ -132,3 +132,20 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
     operator.post(&format!("{DOMAINS}/dom_01m8667evpw51dy1qc16des45z/rotate_key"), json!({})).expect(404);
     assert_eq!(story.published(), story.records);
 }
+
+#[test]
+fn what_was_signed_before_a_domain_is_deleted_is_verified_until_it_has_aged_out() {
+    let story = Story::begin();
+    let sent = story.send("a minute before", 0);
+    story.daemon.api().delete(&format!("{DOMAINS}/{}", story.id)).expect(204);
+    assert!(story.verifies(&sent), "greylisted or forwarded, it arrives later");
+    story.pass(6 * DAY);
+    story.daemon.crash_and_restart();
+    assert!(story.verifies(&sent));
+    // Claimed again, it has other tokens.
+    let again = story.daemon.api().post(DOMAINS, json!({"domain": DOMAIN})).expect(201);
+    let tokens = again.body["dkim_tokens"].as_array().unwrap();
+    assert!(tokens.iter().all(|token| !story.tokens.iter().any(|old| token == old)), "{tokens:?}");
+    story.pass(2 * DAY);
+    assert!(!story.verifies(&sent), "the key that signed it is gone");
+}

@@ -70,7 +70,7 @@ impl KeysZone {
 
     async fn key(&self, name: &Name) -> Result<Option<Record>, StoreError> {
         let token = name.iter().next().and_then(|label| std::str::from_utf8(label).ok()).unwrap_or_default();
-        let public = self.store.dkim_public(&token.to_ascii_lowercase()).await?;
+        let public = self.store.dkim_in_zone(&token.to_ascii_lowercase()).await?;
         Ok(public.map(|text| Record::from_rdata(name.clone(), TTL, RData::TXT(txt(&text)))))
     }
 }

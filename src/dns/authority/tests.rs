@@ -4,7 +4,9 @@ use super::play::{Fault, Kind, Play, PlayError};
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::Dkim;
+use crate::id::DomainId;
 use crate::store::Store;
+use crate::store::testing::{account, claim};
 use hickory_proto::op::{Edns, Query};
 use hickory_proto::rr::{Name, RData, RecordType};
 use hickory_proto::serialize::binary::{BinDecodable, BinDecoder};
@@ -26,7 +28,11 @@ async fn keys_server() -> (tempfile::TempDir, SocketAddr) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let text = format!("v=DKIM1; k=rsa; p={}", "A".repeat(480));
-    store.dkim_put("token1".into(), None, vec![1], text, Timestamp::real()).await.unwrap();
+    let (id, now) = (DomainId::new(), Timestamp::real());
+    claim(&store, &account(&store).await, &id, "token1 token2 token3").await;
+    store.dkim_put("token1".into(), Some(id), vec![1], text.clone(), now).await.unwrap();
+    // The platform's own key stands in the platform's domain.
+    store.dkim_put("inboxlayer".into(), None, vec![2], text, now).await.unwrap();
     let zone = KeysZone::new(&Dkim::default(), store).unwrap();
     (dir, start(Zones::of_keys(zone), false).await.0)
 }
@@ -97,6 +103,7 @@ async fn the_zone_of_keys_is_served_with_authority() {
         ("token1.dkim.inboxlayer.dev.", RecordType::A, ResponseCode::NoError),
         ("dkim.inboxlayer.dev.", RecordType::TXT, ResponseCode::NoError),
         ("token2.dkim.inboxlayer.dev.", RecordType::TXT, ResponseCode::NXDomain),
+        ("inboxlayer.dkim.inboxlayer.dev.", RecordType::TXT, ResponseCode::NXDomain),
         ("a.token1.dkim.inboxlayer.dev.", RecordType::TXT, ResponseCode::NXDomain),
     ] {
         let absent = ask(server, &question(name, kind)).await;

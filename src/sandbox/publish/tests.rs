@@ -108,7 +108,10 @@ async fn all_records_of_the_claim_are_published_and_a_second_time_changes_nothin
     assert_eq!(owner.publish().await, first);
     // The keys behind the CNAMEs come from the store.
     let store = &owner.world.services.store;
-    store.dkim_put("t1".into(), None, vec![], "v=DKIM1; p=x".into(), Timestamp::real()).await.unwrap();
+    store
+        .dkim_put("t1".into(), Some(owner.id.clone()), vec![], "v=DKIM1; p=x".into(), Timestamp::real())
+        .await
+        .unwrap();
     assert_eq!(owner.sees("t1._domainkey.acme.test", RecordType::Txt).await, ["v=DKIM1; p=x"]);
 }
 

@@ -194,6 +194,22 @@ CREATE INDEX dkim_key_by_domain ON dkim_key (domain_id);
 -- Of a claim's keys exactly one signs.
 CREATE UNIQUE INDEX one_signing_key ON dkim_key (domain_id) WHERE role = 'signing';
 
+-- The public halves of keys whose claim is gone: mail that they signed is still under way. What is private went with it.
+CREATE TABLE dkim_kept (
+    token  TEXT PRIMARY KEY,
+    public TEXT NOT NULL,
+    until  INTEGER                          -- NULL: the claim went a moment ago, and nobody has noted when
+) STRICT, WITHOUT ROWID;
+CREATE INDEX dkim_kept_until ON dkim_kept (until);
+
+CREATE TRIGGER claim_leaves_keys BEFORE DELETE ON custom_domain BEGIN
+    INSERT OR REPLACE INTO dkim_kept (token, public) SELECT token, public FROM dkim_key WHERE domain_id = OLD.id;
+END;
+
+-- What the zone of keys holds, served or printed. The platform's key stands in its own domain.
+CREATE VIEW dkim_zone AS
+    SELECT token, public FROM dkim_key WHERE domain_id IS NOT NULL UNION ALL SELECT token, public FROM dkim_kept;
+
 -- When a claim's keys are looked at next.
 CREATE TABLE dkim_rotation (
     domain_id TEXT PRIMARY KEY REFERENCES custom_domain ON DELETE CASCADE,
