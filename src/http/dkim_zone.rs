@@ -33,8 +33,7 @@ pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> 
 /// The zone as a file (RFC 1035 §5), which a name server loads as it is.
 fn zone_file(dkim: &Dkim, found: &ZoneOfKeys) -> String {
     let (zone, server, ttl) = (&dkim.zone, &dkim.name_server, KEY_TTL.as_secs());
-    // Grows with every change of a key, and never goes back (RFC 1982).
-    let serial = u32::try_from(found.changed_at.seconds()).unwrap_or(u32::MAX).max(1);
+    let serial = found.serial;
     let mut file = format!(
         "$ORIGIN {zone}.\n$TTL {ttl}\n@ IN SOA {server}. hostmaster.{zone}. {serial} 7200 900 1209600 60\n@ IN NS {server}.\n"
     );
@@ -52,7 +51,6 @@ fn zone_file(dkim: &Dkim, found: &ZoneOfKeys) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
 
     #[test]
     fn the_file_is_a_whole_zone_with_long_texts_in_several_strings() {
@@ -60,7 +58,7 @@ mod tests {
         let mut dkim = Dkim { zone: name("dkim.example.net"), name_server: name("ns.example.net"), ..Dkim::default() };
         dkim.name_server_addresses = vec!["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()];
         let keys = vec![("abc".into(), format!("v=DKIM1; p={}", "A".repeat(300)))];
-        let found = ZoneOfKeys { changed_at: Timestamp::from_millis(7_000_999), keys };
+        let found = ZoneOfKeys { serial: 7000, keys };
         let file = zone_file(&dkim, &found);
         let lines: Vec<&str> = file.lines().collect();
         assert_eq!(lines[0], "$ORIGIN dkim.example.net.");

@@ -12,8 +12,8 @@ use std::time::Duration;
 /// All keys that customers' CNAMEs lead to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneOfKeys {
-    /// The last change of any key.
-    pub changed_at: Timestamp,
+    /// Grows with every change.
+    pub serial: u32,
     /// The tokens with the TXT records of their keys.
     pub keys: Vec<(String, String)>,
 }
@@ -54,17 +54,20 @@ impl Store {
     /// The tokens of all claims with the TXT records of their public keys: what the zone holds.
     pub async fn dkim_zone(&self) -> Result<ZoneOfKeys, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT token, public, 0 FROM dkim_zone ORDER BY token";
-            let mut statement = connection.prepare_cached(sql)?;
-            let mut zone = ZoneOfKeys { changed_at: Timestamp::from_millis(0), keys: Vec::new() };
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                zone.keys.push((row.get(0)?, row.get(1)?));
-                zone.changed_at = zone.changed_at.max(row.get(2)?);
-            }
-            Ok(zone)
+            // One snapshot: the serial is that of these keys.
+            let snapshot = connection.unchecked_transaction()?;
+            let serial = serial(&snapshot)?;
+            let sql = "SELECT token, public FROM dkim_zone ORDER BY token";
+            let mut statement = snapshot.prepare_cached(sql)?;
+            let keys = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(ZoneOfKeys { serial, keys: keys.collect::<Result<_, _>>()? })
         })
         .await
+    }
+
+    /// The zone's serial.
+    pub async fn dkim_serial(&self) -> Result<u32, StoreError> {
+        self.read(|connection| serial(connection)).await
     }
 
     /// The sealed private key of a token, the one of this generation.
@@ -153,6 +156,12 @@ impl Store {
     }
 }
 
+fn serial(connection: &Connection) -> Result<u32, StoreError> {
+    let serial: i64 = connection.prepare_cached("SELECT serial FROM dkim_serial")?.query_row([], |row| row.get(0))?;
+    // Serials go round (RFC 1982 §3.1).
+    u32::try_from(serial % (1 << 32)).map_err(|_| StoreError::Corrupt("the serial of the zone of keys".into()))
+}
+
 fn all_tokens(connection: &Connection) -> Result<Vec<String>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT token FROM dkim_key ORDER BY token")?;
     let tokens = statement.query_map([], |row| row.get(0))?;
@@ -173,4 +182,54 @@ fn put_sealed(connection: &Connection, token: &str, sealed: &[u8]) -> Result<(),
 fn has_key(connection: &Connection, token: &str) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM dkim_key WHERE token = ?1)";
     Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::rotation::Plan;
+    use crate::store::rotation::FreshKey;
+    use crate::store::testing::{account, claim};
+
+    #[tokio::test]
+    async fn every_change_of_the_zone_raises_its_serial_and_nothing_puts_it_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let (id, now, week) = (DomainId::new(), Timestamp::real(), Duration::from_secs(7 * 24 * 3600));
+        claim(&store, &account(&store).await, &id, "t1 t2 t3").await;
+        let mut before = (store.dkim_serial().await.unwrap(), Vec::new());
+        let mut follows = async |changed: bool, what: &str| {
+            let zone = store.dkim_zone().await.unwrap();
+            assert_eq!(store.dkim_serial().await.unwrap(), zone.serial);
+            assert_eq!((zone.serial > before.0, zone.keys != before.1), (changed, changed), "{what}");
+            before = (zone.serial, zone.keys);
+        };
+        for token in ["t1", "t2", "t3"] {
+            store.dkim_put(token.into(), Some(id.clone()), vec![], "v=DKIM1; p=old".into(), now).await.unwrap();
+            follows(true, token).await;
+        }
+        store.dkim_put("t1".into(), Some(id.clone()), vec![], "v=DKIM1; p=again".into(), now).await.unwrap();
+        store.dkim_put("inboxlayer".into(), None, vec![], "v=DKIM1; p=platform".into(), now).await.unwrap();
+        store.dkim_reseal(|_, sealed| Ok::<_, StoreError>(sealed.to_vec())).await.unwrap();
+        follows(false, "what is not in the zone").await;
+
+        let plan = Plan { rotate_every: None, publish_before: Duration::ZERO, retire_after: Duration::ZERO };
+        store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET seen_at = 0", [])?)).await.unwrap();
+        crate::store::testing::dkim_records(&store, &id, ["valid"; 3]).await;
+        store.rotation_now(&id, plan, now).await.unwrap().unwrap().unwrap();
+        follows(false, "another signs").await;
+        let (sealed, public) = (vec![], "v=DKIM1; p=new".into());
+        let fresh = FreshKey { token: "t1".into(), replaces: 0, sealed, public };
+        assert!(store.key_replace(&id, fresh, plan, now).await.unwrap());
+        follows(true, "a fresh key").await;
+
+        // The claim that changed last goes: the serial stays, and then grows.
+        store.write(|c| Ok::<_, StoreError>(c.execute("DELETE FROM custom_domain", [])?)).await.unwrap();
+        store.dkim_let_go(now, week).await.unwrap();
+        let kept = store.dkim_serial().await.unwrap();
+        store.dkim_let_go(now.after(week), week).await.unwrap();
+        assert!(store.dkim_serial().await.unwrap() > kept);
+        assert_eq!(store.dkim_zone().await.unwrap().keys, []);
+        follows(true, "the last keys are gone").await;
+    }
 }

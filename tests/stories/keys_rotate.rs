@@ -135,7 +135,7 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
 
 #[test]
 fn what_was_signed_before_a_domain_is_deleted_is_verified_until_it_has_aged_out() {
-    let story = Story::begin();
+    let mut story = Story::begin();
     let sent = story.send("a minute before", 0);
     story.daemon.api().delete(&format!("{DOMAINS}/{}", story.id)).expect(204);
     assert!(story.verifies(&sent), "greylisted or forwarded, it arrives later");

@@ -245,6 +245,12 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
         assert_eq!(line.split('"').skip(1).step_by(2).collect::<String>(), *public);
     }
 
+    // One zone, served or printed.
+    let soa = |text: &str| {
+        text.lines().find(|line| line.contains(" SOA ")).unwrap().replace(&format!("{ZONE}. 60 IN"), "@ IN")
+    };
+    assert_eq!(soa(&served.dig(&["+norecurse", ZONE, "SOA"]).0), soa(&zone));
+
     // A store whose sealing key is another one is refused at the start, with what to do; put back, it starts.
     assert!(served.serve.terminate());
     let key = served.serve.data_dir().join("secret.key");

@@ -145,8 +145,8 @@ impl Zones {
 }
 
 /// A zone's SOA (RFC 2308 §5: its TTL is how long an absence may be remembered).
-pub(super) fn soa(apex: &Name, name_server: &Name, negative_ttl: u32) -> Record {
+pub(super) fn soa(apex: &Name, name_server: &Name, serial: u32, negative_ttl: u32) -> Record {
     let contact = Name::from_ascii("hostmaster").and_then(|n| n.append_domain(apex)).unwrap_or_else(|_| apex.clone());
-    let soa = SOA::new(name_server.clone(), contact, 1, 7200, 900, 1_209_600, negative_ttl);
+    let soa = SOA::new(name_server.clone(), contact, serial, 7200, 900, 1_209_600, negative_ttl);
     Record::from_rdata(apex.clone(), negative_ttl, RData::SOA(soa))
 }

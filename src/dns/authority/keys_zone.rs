@@ -41,7 +41,7 @@ impl KeysZone {
     }
 
     pub(super) async fn find(&self, name: &Name, kind: RecordType) -> Result<Finding, StoreError> {
-        let soa = soa(&self.apex, &self.name_server, NEGATIVE_TTL);
+        let soa = soa(&self.apex, &self.name_server, self.store.dkim_serial().await?, NEGATIVE_TTL);
         let labels = name.num_labels().saturating_sub(self.apex.num_labels());
         let mut present = match labels {
             0 => vec![soa.clone(), Record::from_rdata(self.apex.clone(), TTL, RData::NS(NS(self.name_server.clone())))],

@@ -250,7 +250,7 @@ impl Play {
             return Finding::Alias(record(set.ttl, &RData::CNAME(CNAME(target.clone()))), target.clone());
         }
         let apex = self.apex_of(name);
-        let soa = soa(&apex, &self.name_server, TTL);
+        let soa = soa(&apex, &self.name_server, 1, TTL);
         let is_apex = key(&apex) == owner;
         match kind {
             RecordType::SOA if is_apex => return Finding::Records(vec![soa]),

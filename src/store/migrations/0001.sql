@@ -210,6 +210,24 @@ END;
 CREATE VIEW dkim_zone AS
     SELECT token, public FROM dkim_key WHERE domain_id IS NOT NULL UNION ALL SELECT token, public FROM dkim_kept;
 
+-- The zone's serial: raised by every change of what the zone holds, and never put back (RFC 1982). It is the time, or one
+-- more than the last: so it also grows where a backup is restored.
+CREATE TABLE dkim_serial (serial INTEGER NOT NULL) STRICT;
+INSERT INTO dkim_serial VALUES (1);
+
+CREATE TRIGGER key_comes AFTER INSERT ON dkim_key WHEN NEW.domain_id IS NOT NULL BEGIN
+    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
+END;
+CREATE TRIGGER key_changes AFTER UPDATE OF public ON dkim_key WHEN NEW.domain_id IS NOT NULL BEGIN
+    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
+END;
+CREATE TRIGGER key_leaves AFTER DELETE ON dkim_key WHEN OLD.domain_id IS NOT NULL BEGIN
+    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
+END;
+CREATE TRIGGER kept_key_leaves AFTER DELETE ON dkim_kept BEGIN
+    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
+END;
+
 -- When a claim's keys are looked at next.
 CREATE TABLE dkim_rotation (
     domain_id TEXT PRIMARY KEY REFERENCES custom_domain ON DELETE CASCADE,
