@@ -2,7 +2,7 @@
 //!
 //! A claim is checked in one straight path: claim due -> expected records -> observe -> judge -> record (which asks the
 //! status machine). Invariant: a claim is checked once at a time (a lease in the store says so, and a restart goes on
-//! with what was cut off), and never more at once nor more in a second than configured. Within one check nothing is asked
+//! with what was cut off), and never more at once nor more in a second than configured; no account has all places. Within one check nothing is asked
 //! twice, also where two claims to one name are looked at.
 
 mod pace;
@@ -15,13 +15,15 @@ use crate::config::{self, Config, Required};
 use crate::dns::Resolver;
 use crate::domain::judge::{judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed};
 use crate::domain::records::{Bounces, Expected, Purpose, Template};
+use crate::domain::share::Places;
 use crate::domain::status::{Finding, Policy, VerifiedStatus};
-use crate::id::DomainId;
+use crate::id::{AccountId, DomainId};
 use crate::net::listener::Shutdown;
 use crate::store::checks::{Recorded, Report};
 use crate::store::domains::DomainRow;
 use crate::store::{Store, StoreError};
 use pace::Pace;
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -120,7 +122,8 @@ struct Inner {
     /// one that is taken.
     turn: Mutex<()>,
     wake: Notify,
-    running: watch::Sender<usize>,
+    /// How many checks of each account run.
+    running: watch::Sender<BTreeMap<AccountId, usize>>,
     settled: broadcast::Sender<DomainId>,
     changes: broadcast::Sender<DomainId>,
     end: CancellationToken,
@@ -153,7 +156,7 @@ impl Verifier {
             permits: Arc::new(Semaphore::new(config.verification.concurrency.max(1))),
             turn: Mutex::new(()),
             wake: Notify::new(),
-            running: watch::Sender::new(0),
+            running: watch::Sender::default(),
             settled: broadcast::Sender::new(BACKLOG),
             changes: broadcast::Sender::new(BACKLOG),
             end: CancellationToken::new(),
@@ -209,7 +212,7 @@ impl Verifier {
         loop {
             let started = self.start_due(usize::MAX).await?;
             self.idle().await;
-            if started == (Started { begun: 0, full: false }) {
+            if started == (Started { begun: 0, others: false }) {
                 return Ok(());
             }
         }
@@ -217,7 +220,7 @@ impl Verifier {
 
     /// When the next check is due.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.0.store.domain_next_due().await
+        self.0.store.domain_next_due(Places::all_free(usize::MAX)).await
     }
 
     /// Hears of every claim whose status has changed or that has been deleted: mail that waits for it can be looked at.
@@ -243,7 +246,7 @@ impl Verifier {
 
     async fn idle(&self) {
         // The sender lives as long as this handle.
-        let _ = self.0.running.subscribe().wait_for(|running| *running == 0).await;
+        let _ = self.0.running.subscribe().wait_for(BTreeMap::is_empty).await;
     }
 
     async fn until_next(&self, pace: &Pace) -> Duration {
@@ -251,7 +254,8 @@ impl Verifier {
             // The end of a check wakes the loop.
             return LONGEST_SLEEP;
         }
-        match self.next_due().await {
+        // What waits for its account's own checks to end is not looked at before one does: that wakes the loop too.
+        match self.0.store.domain_next_due(self.places(self.0.permits.available_permits())).await {
             Ok(Some(due)) => due.since(self.0.clock.now()).max(pace.until_next()).min(LONGEST_SLEEP),
             Ok(None) => LONGEST_SLEEP,
             Err(error) => {
@@ -261,6 +265,11 @@ impl Verifier {
         }
     }
 
+    /// Who has how many places, with so many free.
+    fn places(&self, free: usize) -> Places {
+        Places { free, taken: self.0.running.borrow().clone() }
+    }
+
     /// Starts as many of the due checks as may run, of those that nobody asked for at most `scheduled`.
     async fn start_due(&self, scheduled: usize) -> Result<Started, StoreError> {
         let _turn = self.0.turn.lock().await;
@@ -268,15 +277,16 @@ impl Verifier {
         while let Ok(permit) = Arc::clone(&self.0.permits).try_acquire_owned() {
             permits.push(permit);
         }
-        let places = permits.len();
-        if self.0.end.is_cancelled() || places == 0 {
-            return Ok(Started { begun: 0, full: places == 0 });
+        let places = self.places(permits.len());
+        let others = !places.taken.is_empty();
+        if self.0.end.is_cancelled() || places.free == 0 {
+            return Ok(Started { begun: 0, others });
         }
         let now = self.0.clock.now();
         let due = self.0.store.domain_claim_due(now, now.after(self.0.lease), places, scheduled).await?;
         let begun = due.len();
         for (row, permit) in due.into_iter().zip(permits) {
-            let under_way = UnderWay::new(self.clone(), row.id.clone(), permit);
+            let under_way = UnderWay::new(self.clone(), &row, permit);
             tokio::spawn(async move {
                 tokio::select! {
                     () = under_way.verifier.0.end.cancelled() => {}
@@ -284,7 +294,7 @@ impl Verifier {
                 }
             });
         }
-        Ok(Started { begun, full: begun == places })
+        Ok(Started { begun, others })
     }
 
     /// One check, from the claim to its record.
@@ -372,21 +382,22 @@ impl Verifier {
 struct Started {
     /// So many.
     begun: usize,
-    /// Every place is taken: more may be due.
-    full: bool,
+    /// Others ran already: more may be due than there were places for.
+    others: bool,
 }
 
 /// A check under way. However it ends, its place is free again and those who wait for it are told.
 struct UnderWay {
     verifier: Verifier,
     id: DomainId,
+    account: AccountId,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl UnderWay {
-    fn new(verifier: Verifier, id: DomainId, permit: OwnedSemaphorePermit) -> Self {
-        verifier.0.running.send_modify(|running| *running += 1);
-        Self { verifier, id, permit: Some(permit) }
+    fn new(verifier: Verifier, row: &DomainRow, permit: OwnedSemaphorePermit) -> Self {
+        verifier.0.running.send_modify(|running| *running.entry(row.account.clone()).or_default() += 1);
+        Self { verifier, id: row.id.clone(), account: row.account.clone(), permit: Some(permit) }
     }
 }
 
@@ -394,7 +405,12 @@ impl Drop for UnderWay {
     fn drop(&mut self) {
         drop(self.permit.take());
         let inner = &self.verifier.0;
-        inner.running.send_modify(|running| *running = running.saturating_sub(1));
+        inner.running.send_modify(|running| {
+            if let Some(count) = running.get_mut(&self.account) {
+                *count = count.saturating_sub(1);
+            }
+            running.retain(|_, count| *count > 0);
+        });
         let _ = inner.settled.send(self.id.clone());
         // The loop may have waited for a free place, or for this claim's next check.
         inner.wake.notify_one();

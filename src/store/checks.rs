@@ -9,16 +9,17 @@ mod model;
 #[cfg(test)]
 mod plans;
 
-use super::domains::{DomainRow, find, find_all};
+use super::domains::{DomainRow, find};
 use super::history::{write_change, write_check};
 use super::ownership::outcome_for;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::domain::judge::{Evidence, RecordStatus, is_gone};
 use crate::domain::records::{Expected, Purpose};
+use crate::domain::share::Places;
 use crate::domain::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use crate::id::{AccountId, DomainId};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde_json::json;
 
 /// What a check found of a claim.
@@ -56,26 +57,32 @@ pub enum AskError {
 }
 
 impl Store {
-    /// Takes at most `limit` claims whose check is due and leases them until `lease_until`: first those whose owners ask,
-    /// then at most `scheduled` of the others, the one that waits longest first.
+    /// Takes as many claims whose check is due as there are places for, and leases them until `lease_until`: first those
+    /// whose owners ask, then at most `scheduled` of the others, the one that waits longest first. An account that has its
+    /// share of the places is passed over.
     pub async fn domain_claim_due(
         &self,
         now: Timestamp,
         lease_until: Timestamp,
-        limit: usize,
+        mut places: Places,
         scheduled: usize,
     ) -> Result<Vec<DomainRow>, StoreError> {
         self.write(move |c| {
-            let mut due = find_all(c, ASKED, params![now, count(limit)])?;
-            let places = scheduled.min(limit.saturating_sub(due.len()));
-            due.extend(find_all(c, DUE, params![now, count(places)])?);
             let sql = "UPDATE custom_domain SET lease_until = ?2, check_started_at = ?3, asked_at = NULL WHERE id = ?1";
             let mut lease = c.prepare_cached(sql)?;
-            for row in &mut due {
+            let (mut begun, mut scheduled) = (Vec::new(), scheduled);
+            loop {
+                let mut next = first(c, ASKED, now, &places)?;
+                if next.is_none() && scheduled > 0 {
+                    next = first(c, DUE, now, &places)?;
+                    scheduled -= 1;
+                }
+                let Some(mut row) = next else { return Ok(begun) };
                 lease.execute(params![row.id, lease_until, now])?;
+                places.take(&row.account);
                 row.state.check_started_at = Some(now);
+                begun.push(row);
             }
-            Ok(due)
         })
         .await
     }
@@ -102,12 +109,12 @@ impl Store {
         .await
     }
 
-    /// When the next check is due, those that run left out unless their lease lapses.
-    pub async fn domain_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|c| {
-            let waiting: Option<Timestamp> = c.prepare_cached(WAITING)?.query_row([], |row| row.get(0)).optional()?;
-            let leased: Option<Timestamp> = c.prepare_cached(LEASED)?.query_row([], |row| row.get(0))?;
-            Ok(waiting.into_iter().chain(leased).min())
+    /// When the next check may begin, those that run left out unless their lease lapses, and those of accounts that have
+    /// their share of the places.
+    pub async fn domain_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |c| {
+            let of = |turns: Turns| Ok::<_, StoreError>(turn(c, turns.from_now_on, [], &places)?.map(|(_, at)| at));
+            Ok(of(ASKED)?.into_iter().chain(of(DUE)?).min())
         })
         .await
     }
@@ -158,21 +165,55 @@ impl Store {
 }
 
 const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
-const ASKED: &str = "asked_at IS NOT NULL AND (lease_until IS NULL OR lease_until <= ?1) ORDER BY asked_at LIMIT ?2";
-const DUE: &str = "next_check_at <= ?1 AND asked_at IS NULL AND (lease_until IS NULL OR lease_until <= ?1)
-                   ORDER BY next_check_at LIMIT ?2";
-const WAITING: &str = "SELECT next_check_at FROM custom_domain WHERE next_check_at IS NOT NULL AND lease_until IS NULL
-                       ORDER BY next_check_at LIMIT 1";
-/// A claim that failed while it was checked is not due when its lease lapses.
-const LEASED: &str =
-    "SELECT min(lease_until) FROM custom_domain WHERE lease_until IS NOT NULL AND next_check_at IS NOT NULL";
+
+/// Where checks of one kind wait.
+#[derive(Clone, Copy)]
+struct Turns {
+    /// The accounts with one that may begin, the one that waits longest first.
+    accounts: &'static str,
+    /// All accounts, in the same order.
+    from_now_on: &'static str,
+    /// The first claim of an account.
+    claim: &'static str,
+}
+
+const ASKED: Turns = Turns {
+    accounts: "SELECT account_id, asked_at FROM check_turn WHERE asked_at <= ?1 ORDER BY asked_at",
+    from_now_on: "SELECT account_id, asked_at FROM check_turn WHERE asked_at IS NOT NULL ORDER BY asked_at",
+    claim: "account_id = ?1 AND asked_ready_at <= ?2 ORDER BY asked_ready_at LIMIT 1",
+};
+const DUE: Turns = Turns {
+    accounts: "SELECT account_id, due_at FROM check_turn WHERE due_at <= ?1 ORDER BY due_at",
+    from_now_on: "SELECT account_id, due_at FROM check_turn WHERE due_at IS NOT NULL ORDER BY due_at",
+    claim: "account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT 1",
+};
 const OVERDUE: &str = "SELECT count(*) FROM custom_domain WHERE next_check_at < ?1 AND status = 'verified'
                        AND asked_at IS NULL AND lease_until IS NULL";
 const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + abs(random() % ?2)
                       WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL";
 
-fn count(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+/// The first account there is a place for, and since when its check may begin. Only those that have places are passed over.
+fn turn(
+    c: &Connection,
+    accounts: &str,
+    with: impl rusqlite::Params,
+    places: &Places,
+) -> Result<Option<(AccountId, Timestamp)>, StoreError> {
+    let mut statement = c.prepare_cached(accounts)?;
+    let mut rows = statement.query(with)?;
+    while let Some(row) = rows.next()? {
+        let account = row.get(0)?;
+        if places.has_for(&account) {
+            return Ok(Some((account, row.get(1)?)));
+        }
+    }
+    Ok(None)
+}
+
+/// The claim whose turn it is.
+fn first(c: &Connection, turns: Turns, now: Timestamp, places: &Places) -> Result<Option<DomainRow>, StoreError> {
+    let Some((account, _)) = turn(c, turns.accounts, [now], places)? else { return Ok(None) };
+    find(c, turns.claim, params![account, now])
 }
 
 fn record(

@@ -1,5 +1,6 @@
 //! The verifier against real DNS servers, under a clock that is moved.
 
+mod fairness;
 mod ownership;
 
 use super::*;
@@ -274,8 +275,8 @@ async fn a_restart_goes_on_with_a_check_that_was_cut_off() {
     world.clock.advance_to(world.clock.now().after(HOUR));
     // A check has begun and its daemon dies.
     let now = world.clock.now();
-    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4, 4).await.unwrap().len(), 1);
-    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), 4, 4).await.unwrap().len(), 0);
+    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), Places::all_free(4), 4).await.unwrap().len(), 1);
+    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), Places::all_free(4), 4).await.unwrap().len(), 0);
     world.store.close().await;
     let World { dir, clock, config, account, .. } = world;
     drop((world.store, world.verifier));
@@ -406,7 +407,7 @@ async fn a_check_that_is_asked_for_comes_before_those_that_wait() {
     let now = world.clock.now();
     let policy = world.verifier.rules().policy;
     world.store.domain_ask(&world.account, &rows[5].id, policy, now).await.unwrap();
-    let begun = world.store.domain_claim_due(now, now.after(HOUR), 3, 1).await.unwrap();
+    let begun = world.store.domain_claim_due(now, now.after(HOUR), Places::all_free(3), 1).await.unwrap();
     assert_eq!(begun.iter().map(|row| &row.id).collect::<Vec<_>>(), [&rows[5].id, &rows[0].id]);
 }
 

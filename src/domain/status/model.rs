@@ -5,6 +5,23 @@
 
 use super::*;
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+/// Tries a property on many histories, in several threads: where a store is part of it, one waits while another works.
+pub(crate) fn in_parallel<S: Strategy>(
+    usually: u32,
+    strategy: impl Fn() -> S + Sync,
+    holds: impl Fn(S::Value) -> Result<(), TestCaseError> + Sync,
+) {
+    let config = cases(usually);
+    let threads = 2 * std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let each = config.cases.div_ceil(u32::try_from(threads).unwrap());
+    let part = || {
+        let mut runner = TestRunner::new(ProptestConfig { cases: each, ..config.clone() });
+        runner.run(&strategy(), &holds).unwrap_or_else(|error| panic!("{error}"));
+    };
+    std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(part))));
+}
 
 /// How many histories are tried of a property.
 pub(crate) fn cases(usually: u32) -> ProptestConfig {
@@ -258,13 +275,9 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
     Ok(())
 }
 
-proptest! {
-    #![proptest_config(cases(512))]
-
-    #[test]
-    fn the_machine_does_what_is_promised(policy in policies(), steps in steps()) {
-        history(policy, steps)?;
-    }
+#[test]
+fn the_machine_does_what_is_promised() {
+    in_parallel(512, || (policies(), steps()), |(policy, steps)| history(policy, steps));
 }
 
 #[test]

@@ -24,16 +24,23 @@ async fn every_statement_of_a_check_goes_by_an_index() {
     let (_dir, store, _) = store_with_account().await;
     let by = |index: &str, rest: &str| vec![format!("SEARCH custom_domain USING {index} {rest}")];
     let due = "INDEX custom_domain_due";
+    let turns = |rest: &str| vec![format!("SEARCH check_turn USING COVERING INDEX {rest}")];
     for (sql, wanted) in [
-        (selected(DUE), by(due, "(next_check_at<?)")),
-        // Only claims that were asked for stand in the index, in the order they were.
-        (selected(ASKED), by("INDEX custom_domain_asked", "(asked_at>?)")),
+        // Of each account one row, in the order of their first checks.
+        (ASKED.accounts.to_owned(), turns("check_turn_asked (asked_at<?)")),
+        (DUE.accounts.to_owned(), turns("check_turn_due (due_at<?)")),
+        (ASKED.from_now_on.to_owned(), turns("check_turn_asked (asked_at>?)")),
+        (DUE.from_now_on.to_owned(), turns("check_turn_due (due_at>?)")),
+        (selected(ASKED.claim), by("INDEX custom_domain_asked", "(account_id=? AND asked_ready_at<?)")),
+        (selected(DUE.claim), by("INDEX custom_domain_ready", "(account_id=? AND ready_at<?)")),
+        // What the triggers do.
+        (
+            "SELECT min(ready_at) FROM custom_domain WHERE account_id = ?1 AND ready_at IS NOT NULL".to_owned(),
+            by("INDEX custom_domain_ready", "(account_id=? AND ready_at>?)"),
+        ),
         (selected(RIVAL), by("INDEX one_verified_claim", "(name=?)")),
         (selected("id = ?1"), by("PRIMARY KEY", "(id=?)")),
         (selected("id = ?1 AND account_id = ?2"), by("PRIMARY KEY", "(id=?)")),
-        (WAITING.to_owned(), by(due, "(next_check_at>?)")),
-        // Only claims that are being checked stand in the index.
-        (LEASED.to_owned(), by("INDEX custom_domain_leased", "(lease_until>?)")),
         (OVERDUE.to_owned(), by(due, "(next_check_at<?)")),
         (SPREAD.to_owned(), by(due, "(next_check_at<?)")),
     ] {

@@ -75,6 +75,9 @@ CREATE TABLE custom_domain (
     lease_until        INTEGER,                     -- a check runs; a crash lets it lapse
     created_at         INTEGER NOT NULL,
     updated_at         INTEGER NOT NULL,
+    -- When a check may begin that the owner asks for, and one that nobody asked for.
+    asked_ready_at     INTEGER AS (max(asked_at, coalesce(lease_until, asked_at))),
+    ready_at           INTEGER AS (CASE WHEN asked_at IS NULL THEN max(next_check_at, coalesce(lease_until, next_check_at)) END),
     UNIQUE (account_id, name)
 ) STRICT, WITHOUT ROWID;
 -- The contract in one line: at most one verified claim per name.
@@ -82,9 +85,41 @@ CREATE UNIQUE INDEX one_verified_claim ON custom_domain (name) WHERE status = 'v
 CREATE UNIQUE INDEX one_default_domain ON custom_domain (account_id) WHERE is_default = 1;
 CREATE INDEX custom_domain_by_name ON custom_domain (name);
 CREATE INDEX custom_domain_due ON custom_domain (next_check_at) WHERE next_check_at IS NOT NULL;
-CREATE INDEX custom_domain_asked ON custom_domain (asked_at) WHERE asked_at IS NOT NULL;
+CREATE INDEX custom_domain_asked ON custom_domain (account_id, asked_ready_at) WHERE asked_ready_at IS NOT NULL;
+CREATE INDEX custom_domain_ready ON custom_domain (account_id, ready_at) WHERE ready_at IS NOT NULL;
 CREATE INDEX custom_domain_leased ON custom_domain (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX custom_domain_by_catch_all ON custom_domain (catch_all_inbox_id) WHERE catch_all_inbox_id IS NOT NULL;
+
+-- When the first check of each account may begin: places are shared out by account, and whoever has many claims due stands
+-- in nobody's way. Triggers keep it.
+CREATE TABLE check_turn (
+    account_id TEXT PRIMARY KEY REFERENCES account ON DELETE CASCADE,
+    asked_at   INTEGER, -- of those that the owner asks for
+    due_at     INTEGER  -- of the others
+) STRICT, WITHOUT ROWID;
+CREATE INDEX check_turn_asked ON check_turn (asked_at) WHERE asked_at IS NOT NULL;
+CREATE INDEX check_turn_due ON check_turn (due_at) WHERE due_at IS NOT NULL;
+
+CREATE TRIGGER claim_waits AFTER INSERT ON custom_domain BEGIN
+    INSERT OR IGNORE INTO check_turn (account_id) VALUES (NEW.account_id);
+    UPDATE check_turn SET
+        asked_at = (SELECT min(asked_ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND asked_ready_at IS NOT NULL),
+        due_at = (SELECT min(ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND ready_at IS NOT NULL)
+    WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER claim_waits_anew AFTER UPDATE OF next_check_at, asked_at, lease_until ON custom_domain
+    WHEN OLD.ready_at IS NOT NEW.ready_at OR OLD.asked_ready_at IS NOT NEW.asked_ready_at BEGIN
+    UPDATE check_turn SET
+        asked_at = (SELECT min(asked_ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND asked_ready_at IS NOT NULL),
+        due_at = (SELECT min(ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND ready_at IS NOT NULL)
+    WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER claim_waits_no_more AFTER DELETE ON custom_domain BEGIN
+    UPDATE check_turn SET
+        asked_at = (SELECT min(asked_ready_at) FROM custom_domain WHERE account_id = OLD.account_id AND asked_ready_at IS NOT NULL),
+        due_at = (SELECT min(ready_at) FROM custom_domain WHERE account_id = OLD.account_id AND ready_at IS NOT NULL)
+    WHERE account_id = OLD.account_id;
+END;
 
 -- Which accounts have ever claimed a name; it outlives claim and account.
 CREATE TABLE claimed_name (

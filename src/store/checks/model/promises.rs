@@ -1,0 +1,90 @@
+//! What is compared after every step, and which checks may begin.
+
+use super::*;
+use crate::domain::judge::verdict;
+
+impl World {
+    /// Which checks may be the next to begin, and whether they are asked for: "those who ask come first", of them and of
+    /// the others who waits longest, of accounts that have fewer places than are free.
+    pub(super) fn turn(&self, held: [usize; 2], free: usize, scheduled: usize) -> (bool, Vec<usize>) {
+        let ready = |slot: usize, asked: bool| {
+            let claim = self.claims[slot].as_ref().filter(|claim| claim.asked == asked && held[slot % 2] < free)?;
+            let since = if asked { claim.model.begun } else { claim.row.state.next_check_at };
+            since.max(claim.leased_until.filter(|_| since.is_some())).filter(|since| *since <= self.now)
+        };
+        let first = |asked: bool| {
+            let since = (0..SLOTS).filter_map(|slot| ready(slot, asked)).min();
+            let first: Vec<usize> = (0..SLOTS).filter(|slot| since.is_some() && ready(*slot, asked) == since).collect();
+            first
+        };
+        match first(true) {
+            first_asked if !first_asked.is_empty() => (true, first_asked),
+            _ if scheduled > 0 => (false, first(false)),
+            none => (false, none),
+        }
+    }
+
+    /// The store and the model agree, and hold what is promised.
+    pub(super) async fn compare(&mut self) -> Result<(), TestCaseError> {
+        let (store, mut next) = (self.store(), Vec::new());
+        for slot in 0..SLOTS {
+            let contested = self.contested(slot);
+            let Some(claim) = &self.claims[slot] else { continue };
+            let (account, id) = (&self.accounts[slot % 2], claim.row.id.clone());
+            let Some(row) = self.store().domain_get(account, &id).await.unwrap() else {
+                return Err(TestCaseError::fail("a claim is gone"));
+            };
+            let (state, model) = (&row.state, &claim.model);
+            prop_assert_eq!(state.status, model.status);
+            prop_assert_eq!(state.window_ends_at, model.window_end);
+            prop_assert_eq!(state.verified_at, model.verified_at);
+            prop_assert_eq!(state.degraded_since(), model.degraded_since());
+            prop_assert_eq!(&row.tokens, &claim.row.tokens, "tokens never change");
+            prop_assert_eq!(row.ownership_secret.as_deref(), contested.then_some(claim.secret.as_str()));
+            prop_assert_eq!(state.next_check_at.is_none(), model.status == Failed);
+            prop_assert_eq!(row.asked, claim.asked);
+            if claim.asked {
+                prop_assert!(state.next_check_at <= Some(self.now), "a check that was asked for is put off");
+            }
+            if let Some(since) = model.degraded_since() {
+                let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
+                let expected = self.report(&row).expected;
+                let evidence: Vec<_> = row.evidence.iter().map(|(_, evidence, _)| evidence.clone()).collect();
+                let said = verdict("acme.com", state, &POLICY, &expected, &evidence);
+                // Nobody could say just now: then the sentence is about that.
+                let known = evidence.iter().any(|e| matches!(e.status, RecordStatus::Missing | RecordStatus::Mismatch));
+                prop_assert!(!known || said.contains(&deadline), "{} does not show {}", said, deadline);
+            }
+            let events = events(&store, &id).await;
+            let wanted: Vec<_> = model.events.iter().map(|(to, cause)| (to.to_string(), (*cause).to_owned())).collect();
+            prop_assert_eq!(events, wanted);
+            let ready = state.next_check_at.map(|due| claim.leased_until.map_or(due, |until| until.max(due)));
+            next.extend(ready.map(|ready| (ready, account.clone())));
+            self.claim(slot).row = row;
+        }
+        // With one place left, nothing is due of an account that has one.
+        for places in [Places::all_free(usize::MAX), self.places(1)] {
+            let wanted = next.iter().filter(|(_, account)| places.has_for(account)).map(|(ready, _)| *ready).min();
+            prop_assert_eq!(store.domain_next_due(places).await.unwrap(), wanted);
+        }
+        for pair in self.claims.chunks(2) {
+            let verified = pair.iter().flatten().filter(|claim| claim.row.state.status == Verified).count();
+            prop_assert!(verified <= 1, "two verified claims to one name");
+            if let (false, [Some(one), Some(two)]) = (self.shared, pair) {
+                prop_assert!(one.row.tokens.iter().all(|token| !two.row.tokens.contains(token)));
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn events(store: &Store, id: &DomainId) -> Vec<(String, String)> {
+    let id = id.clone();
+    let read = store.read(move |c| {
+        let sql = "SELECT to_status, cause ->> 'cause' FROM domain_event WHERE domain_id = ?1 ORDER BY rowid";
+        let mut statement = c.prepare_cached(sql)?;
+        let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        Ok::<_, StoreError>(rows.collect::<Result<Vec<_>, _>>()?)
+    });
+    read.await.unwrap()
+}
