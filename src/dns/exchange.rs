@@ -5,6 +5,7 @@
 //! RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals told apart); RFC 6891 §7 (servers without EDNS).
 
 use super::politeness::Politeness;
+use crate::domain::bounds;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::tcp::TcpClientStream;
@@ -161,7 +162,9 @@ fn read(response: &DnsResponse, server: SocketAddr, role: Role, name: &Name, rec
     if role == Role::Authoritative && !response.authoritative {
         return indefinite(Indefinite::Lame);
     }
-    let (records, aliases, ttl) = follow(&response.answers, name, record_type);
+    let Some((records, aliases, ttl)) = follow(&response.answers, name, record_type) else {
+        return indefinite(Indefinite::Broken(format!("it leads through more than {} aliases", bounds::ALIASES)));
+    };
     if !records.is_empty() {
         let ttl = Duration::from_secs(ttl.into());
         return Answer::Found { records, aliases, ttl, server, authenticated: response.authentic_data };
@@ -178,32 +181,30 @@ fn read(response: &DnsResponse, server: SocketAddr, role: Role, name: &Name, rec
     Answer::NoRecord { nxdomain, aliases, negative_ttl, server }
 }
 
-/// The records at the end of the chain of aliases that begins at `name`, the chain, and the lowest TTL on the way.
-fn follow(answers: &[rr::Record], name: &Name, record_type: RecordType) -> (Vec<RecordData>, Vec<String>, u32) {
+/// The records at the end of the chain of aliases that begins at `name`, the chain, and the lowest TTL on the way. `None`
+/// where the chain is too long, or goes in a circle.
+fn follow(answers: &[rr::Record], name: &Name, record_type: RecordType) -> Option<(Vec<RecordData>, Vec<String>, u32)> {
     let wanted = wire_type(record_type);
-    let mut at = name.clone();
+    let mut at = name;
     let mut aliases = Vec::new();
     let mut lowest = u32::MAX;
-    loop {
-        let here: Vec<_> = answers.iter().filter(|r| r.name == at && r.record_type() == wanted).collect();
+    // All that the answer holds is looked through for each of them.
+    while aliases.len() <= bounds::ALIASES {
+        let here: Vec<_> = answers.iter().filter(|r| r.name == *at && r.record_type() == wanted).collect();
         if !here.is_empty() {
             lowest = here.iter().map(|r| r.ttl).fold(lowest, u32::min);
-            return (here.into_iter().map(|r| data(&r.data)).collect(), aliases, lowest);
+            return Some((here.into_iter().map(|r| data(&r.data)).collect(), aliases, lowest));
         }
         let next = answers.iter().find_map(|r| match &r.data {
-            RData::CNAME(target) if r.name == at => Some((target.0.clone(), r.ttl)),
+            RData::CNAME(target) if r.name == *at => Some((&target.0, r.ttl)),
             _ => None,
         });
-        match next {
-            // A chain longer than the answer has records goes in a circle.
-            Some((target, ttl)) if aliases.len() < answers.len() => {
-                aliases.push(text(&target));
-                lowest = lowest.min(ttl);
-                at = target;
-            }
-            _ => return (Vec::new(), aliases, lowest),
-        }
+        let Some((target, ttl)) = next else { return Some((Vec::new(), aliases, lowest)) };
+        aliases.push(text(target));
+        lowest = lowest.min(ttl);
+        at = target;
     }
+    None
 }
 
 fn wire_type(record_type: RecordType) -> rr::RecordType {
@@ -223,7 +224,7 @@ fn data(data: &RData) -> RecordData {
         RData::MX(mx) => RecordData::Mx { preference: mx.preference, exchange: text(&mx.exchange) },
         RData::TXT(txt) => {
             let octets: Vec<u8> = txt.txt_data.iter().flat_map(|part| part.iter().copied()).collect();
-            RecordData::Txt(String::from_utf8_lossy(&octets).into_owned())
+            bounds::read(RecordData::Txt(String::from_utf8_lossy(&octets).into_owned()))
         }
         RData::A(a) => RecordData::A(a.0),
         RData::AAAA(aaaa) => RecordData::Aaaa(aaaa.0),

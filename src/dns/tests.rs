@@ -4,15 +4,19 @@ use super::authority::play::{Fault, Kind, Play};
 use super::authority::{Authority, Zones};
 use super::*;
 use crate::config;
+use crate::domain::bounds;
 use crate::domain::judge::Sight;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::records::{Expected, Purpose};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, rdata};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UdpSocket;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UdpSocket};
 
 async fn play() -> (Play, SocketAddr) {
     let play = Play::new(Ipv4Addr::LOCALHOST);
@@ -49,21 +53,53 @@ fn question(name: &str, record_type: RecordType) -> Expected {
     Expected { purpose, record_type, name, host_label, value, priority: None, required: true }
 }
 
-/// A server that answers each question as `reply` makes it.
-async fn forged(reply: impl Fn(&mut Message) + Send + 'static) -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+/// A server that answers each question as `reply` makes it; over TCP what does not fit a datagram.
+async fn forged(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> SocketAddr {
+    let (socket, listener) = loop {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        if let Ok(listener) = TcpListener::bind(socket.local_addr().unwrap()).await {
+            break (socket, listener);
+        }
+    };
     let address = socket.local_addr().unwrap();
+    let answer = Arc::new(move |question: &[u8]| {
+        let mut message = Message::from_vec(question).unwrap();
+        message.metadata.message_type = MessageType::Response;
+        reply(&mut message);
+        message
+    });
+    let over_tcp = Arc::clone(&answer);
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
         loop {
             let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
-            let mut message = Message::from_vec(&buffer[..length]).unwrap();
-            message.metadata.message_type = MessageType::Response;
-            reply(&mut message);
+            let mut message = answer(&buffer[..length]);
+            if message.to_vec().unwrap().len() > 1232 {
+                message.answers.clear();
+                message.metadata.truncation = true;
+            }
             socket.send_to(&message.to_vec().unwrap(), peer).await.unwrap();
         }
     });
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let length = stream.read_u16().await.unwrap();
+            let mut question = vec![0; usize::from(length)];
+            stream.read_exact(&mut question).await.unwrap();
+            let message = over_tcp(&question).to_vec().unwrap();
+            stream.write_u16(u16::try_from(message.len()).unwrap()).await.unwrap();
+            stream.write_all(&message).await.unwrap();
+        }
+    });
     address
+}
+
+/// A TXT record of so many octets.
+fn text(owner: Name, octets: usize) -> Record {
+    let strings =
+        "x".repeat(octets).into_bytes().chunks(255).map(|part| String::from_utf8(part.to_vec()).unwrap()).collect();
+    Record::from_rdata(owner, 60, RData::TXT(rdata::TXT::new(strings)))
 }
 
 #[tokio::test]
@@ -84,6 +120,47 @@ async fn answers_come_in_our_own_words() {
     assert!(matches!(none, Answer::NoRecord { nxdomain: true, .. }), "{none:?}");
     assert_eq!(resolver.addresses("acme.test").await, Addresses::Found(vec![Ipv4Addr::LOCALHOST.into()]));
     assert_eq!(resolver.addresses("a.b.invalid").await, Addresses::None { nxdomain: true });
+}
+
+#[tokio::test]
+async fn a_chain_of_aliases_is_followed_so_far_and_no_further() {
+    let server = forged(|message| {
+        let asked = message.queries[0].name().clone();
+        let links: usize =
+            asked.iter().next().map(|label| std::str::from_utf8(label).unwrap().parse().unwrap()).unwrap();
+        let name = |link: usize| match link {
+            0 => asked.clone(),
+            _ => Name::from_ascii(format!("a{link}.acme.test.")).unwrap(),
+        };
+        // The last link comes first, as it suits nobody who looks for the next one.
+        message.answers.push(text(name(links), 4));
+        for link in (0..links).rev() {
+            let next = RData::CNAME(rdata::CNAME(name(link + 1)));
+            message.answers.push(Record::from_rdata(name(link), 60, next));
+        }
+    })
+    .await;
+    let resolver = resolver(&[server], server);
+    let answer = resolver.lookup("16.acme.test", RecordType::Txt).await;
+    assert_eq!((answer.records().len(), answer.aliases().len()), (1, 16), "{answer:?}");
+    let answer = resolver.lookup("17.acme.test", RecordType::Txt).await;
+    let Answer::Indefinite { reason: Indefinite::Broken(why), .. } = answer else { panic!("{answer:?}") };
+    assert_eq!(why, "it leads through more than 16 aliases");
+}
+
+#[tokio::test]
+async fn a_text_is_read_up_to_a_length_at_which_nobody_uses_it() {
+    for octets in [4096, 4097, 60_000] {
+        let server = forged(move |message| {
+            let name = message.queries[0].name().clone();
+            message.answers.push(text(name, octets));
+        })
+        .await;
+        let answer = resolver(&[server], server).lookup("acme.test", RecordType::Txt).await;
+        let [RecordData::Txt(text)] = answer.records() else { panic!("{answer:?}") };
+        assert!((4096..4136).contains(&text.len()), "{} of {octets}", text.len());
+        assert_eq!(bounds::is_cut(text), octets > 4096);
+    }
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! Invariant: nothing here does I/O; only definite answers can change a status.
 
 pub mod alignment;
+pub mod bounds;
 pub mod judge;
 pub mod observed;
 pub mod provider;

@@ -5,8 +5,9 @@
 //! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record, and where it is looked for); RFC 9989 keeps
 //! these rules.
 
-use super::text::{absent, unquoted};
+use super::text::{absent, too_long, unquoted};
 use super::{Code, Fix, Judgement, RecordError, Sight, publish, text_of, texts};
+use crate::domain::bounds::is_cut;
 use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
 use crate::domain::tag_list::{dmarc_tag, is_dmarc, policy_below, tags};
@@ -19,6 +20,9 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let name = &expected.name;
     let found: Vec<&str> = texts.iter().copied().filter(|text| is_dmarc(text)).collect();
     let record = match found.as_slice() {
+        [record] if is_cut(record) => {
+            return Judgement::Mismatch(too_long(expected, "DMARC", Code::DmarcInvalid));
+        }
         [record] => *record,
         [] => match texts.iter().find(|text| is_meant(text)) {
             Some(text) => return Judgement::Mismatch(unreadable(expected, text)),

@@ -3,8 +3,9 @@
 //! Invariant: there is never more than one record to publish; what is offered can be read, and keeps what was there.
 //! RFC 7208 §3.2 (one record), §4.5 (which TXT is one), §4.6.4 (limits), §5.1 (nothing counts after `all`).
 
-use super::text::absent;
+use super::text::{absent, too_long};
 use super::{Code, Fix, Judgement, RecordError, Sight, texts};
+use crate::domain::bounds::{MENDINGS, TXT, is_cut};
 use crate::domain::records::Expected;
 use crate::domain::spf::{
     Crowded, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Mechanism, Record, Report, Step, SyntaxError,
@@ -23,6 +24,9 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let report = sight.spf.as_ref();
     let record = match found.as_slice() {
         [] => return absent(expected, sight, &texts, is_spf),
+        [record] if is_cut(record) => {
+            return Judgement::Mismatch(too_long(expected, "SPF", Code::SpfSyntax));
+        }
         [record] => *record,
         _ => return Judgement::Mismatch(several(expected, &found)),
     };
@@ -180,7 +184,8 @@ fn missing_include(expected: &Expected, record: &str, lacking: &[String], report
         false => format!("the SPF record of {name} does not allow our servers: {lacking} is not in it"),
     };
     // An `include=` is a modifier that nobody knows, and passed over.
-    let equals: Vec<&str> = record.split(' ').filter(|t| t.to_ascii_lowercase().starts_with("include=")).collect();
+    let is_one = |term: &&str| term.to_ascii_lowercase().starts_with("include=");
+    let equals: Vec<&str> = record.split(' ').filter(is_one).collect();
     let note = match (equals.as_slice(), report) {
         ([wrong, ..], _) => format!("\"{wrong}\" must be written with a colon."),
         (_, Some(report)) if report.lookups >= LOOKUP_LIMIT => format!(
@@ -189,7 +194,7 @@ fn missing_include(expected: &Expected, record: &str, lacking: &[String], report
         ),
         _ => String::new(),
     };
-    let kept: Vec<&str> = record.split(' ').filter(|term| !equals.contains(term)).collect();
+    let kept: Vec<&str> = record.split(' ').filter(|term| !is_one(term)).collect();
     let respelt: Vec<String> = equals.iter().map(|term| term.replacen('=', ":", 1)).collect();
     let respelt = format!("v=spf1 {}", respelt.join(" "));
     let mut records = vec![kept.join(" ")];
@@ -206,8 +211,19 @@ fn several(expected: &Expected, found: &[&str]) -> RecordError {
     let name = &expected.name;
     let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
     let readable: Vec<&str> = found.iter().copied().filter(|record| Record::parse(record).is_ok()).collect();
-    let merged = merge(&readable, &expected.value);
-    let fix = typed(&format!("Delete all of them and publish this one TXT record at {name} instead"), &merged);
+    let fix = match readable.iter().map(|record| record.len()).sum::<usize>() <= TXT {
+        true => {
+            let merged = merge(&readable, &expected.value);
+            typed(&format!("Delete all of them and publish this one TXT record at {name} instead"), &merged)
+        }
+        // One that is as long would not be read either.
+        false => typed(
+            &format!(
+                "Delete all of them and publish one TXT record at {name} that names who still sends for you, and us"
+            ),
+            &expected.value,
+        ),
+    };
     let lost = found.iter().filter(|record| !readable.contains(record)).map(|record| format!("\"{record}\""));
     let fix = match lost.collect::<Vec<_>>().as_slice() {
         [] => fix,
@@ -219,10 +235,10 @@ fn several(expected: &Expected, found: &[&str]) -> RecordError {
 fn syntax(expected: &Expected, record: &str, error: &SyntaxError) -> RecordError {
     let name = &expected.name;
     let message = format!("the SPF record of {name} cannot be read, and receivers use nothing of it: {error}");
-    // Term by term, until what is left can be read.
+    // Term by term, until what is left can be read or the faults are too many.
     let mut text = record.to_owned();
     let mut error = Some(error.clone());
-    for _ in 0..record.split(' ').count() {
+    for _ in 0..MENDINGS {
         let Some(SyntaxError { position, term, instead, .. }) = &error else { break };
         let before: String = text.chars().take(position - 1).collect();
         let after: String = text.chars().skip(position - 1 + term.chars().count()).collect();

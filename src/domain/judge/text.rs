@@ -2,6 +2,7 @@
 
 use super::nearness::difference;
 use super::{Code, Fix, Judgement, RecordError, Sight, nothing, publish_after, texts};
+use crate::domain::bounds::TXT;
 use crate::domain::records::Expected;
 
 /// The secret of this claim is among the texts; those of other claims may stand beside it.
@@ -25,6 +26,15 @@ pub(super) fn ownership(expected: &Expected, sight: &Sight) -> Judgement {
         return Judgement::Mismatch(RecordError::new(Code::NearMiss, message, fix));
     }
     absent(expected, sight, &texts, is_it)
+}
+
+/// Nobody's record is that long, and it is not read to its end.
+pub(super) fn too_long(expected: &Expected, kind: &str, code: Code) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    let message =
+        format!("the {kind} record of {name} has more than {TXT} octets: it is too long to be of use, and is not read");
+    let step = format!("Replace the TXT record at {name} by one with only what you need; ours is");
+    RecordError::new(code, message, Fix::with(step, value))
 }
 
 /// No text is what it should be; perhaps one would be without the quotes inside it.

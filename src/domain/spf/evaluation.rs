@@ -7,6 +7,7 @@
 
 use super::is_spf;
 use super::record::{Mechanism, Qualifier, Record, SyntaxError};
+use crate::domain::bounds::is_cut;
 use crate::domain::observed::{Answer, RecordData, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -235,6 +236,8 @@ impl<'a> Walk<'a> {
         });
         match texts.collect::<Vec<_>>().as_slice() {
             [] => self.broken(path, domain, IncludeFault::NoRecord),
+            // Nobody knows what is in the rest of it.
+            [text] if is_cut(text) => self.report.unanswered.push(domain),
             [text] => match Record::parse(text) {
                 Ok(record) => {
                     return self.record(&record, &At { domain: &domain, path: &path, above: &above, passes });

@@ -1,6 +1,7 @@
 //! SPF: what is judged, and that what is offered can be read and holds.
 
 use super::*;
+use crate::domain::bounds;
 use crate::domain::spf::{Evaluation, Record};
 use proptest::prelude::*;
 
@@ -184,4 +185,42 @@ proptest! {
         prop_assert!(parsed.is_ok(), "{offered}: {parsed:?}");
         prop_assert_eq!(short(4, &txt(&[&offered])), "valid", "{}", offered);
     }
+}
+
+#[test]
+fn a_record_is_mended_so_often_and_no_more() {
+    let bad = |terms: usize| format!("v=spf1 mx {}~all", "x ".repeat(terms));
+    assert_eq!(offered(&txt(&[&bad(10)])), "v=spf1 mx include:amazonses.com ~all");
+    assert_eq!(offered(&txt(&[&bad(11)])), "v=spf1 include:amazonses.com ~all");
+}
+
+#[test]
+fn a_record_that_nobody_can_use_for_its_length_is_called_that() {
+    let long = bounds::cut(&format!("v=spf1 {}{}", "a ".repeat(15_000), "x ".repeat(15_000)), bounds::TXT);
+    assert_eq!(short(4, &evaluated(&long, &[])), "mismatch:spf_syntax");
+    let error = judge(&expected()[4], &expected(), &txt(&[&long]), NOW).error.unwrap();
+    assert!(error.message.contains("more than 4096 octets"), "{}", error.message);
+    assert!(error.fix.ends_with("v=spf1 include:amazonses.com ~all"), "{}", error.fix);
+    // As long as it is read at all, it is judged.
+    let terms = "ip4:192.0.2.1 ".repeat((bounds::TXT - 40) / 14);
+    assert_eq!(short(4, &txt(&[&format!("v=spf1 {terms}include:amazonses.com ~all")])), "valid");
+    // What is included is too long to be known: that is no definite fault.
+    assert_eq!(
+        short(4, &evaluated("v=spf1 include:x.example include:amazonses.com -all", &[SES, ("x.example", &long)])),
+        "valid"
+    );
+}
+
+#[test]
+fn records_that_are_too_long_together_are_not_merged() {
+    let half = |first: usize| {
+        let terms: Vec<String> = (first..first + 130).map(|n| format!("ip4:10.0.{}.{}", n / 200, n % 200)).collect();
+        format!("v=spf1 {} ~all", terms.join(" "))
+    };
+    let (one, other) = (half(0), half(1000));
+    assert!(one.len() < bounds::TXT && one.len() + other.len() < bounds::TXT);
+    assert!(offered(&txt(&[&one, &other])).contains("ip4:10.0.5.129"), "merged");
+    let sight = txt(&[&one, &other, &half(2000)]);
+    assert_eq!(short(4, &sight), "mismatch:spf_multiple");
+    assert_eq!(offered(&sight), "v=spf1 include:amazonses.com ~all");
 }
