@@ -14,23 +14,40 @@ const START: Duration = Duration::from_secs(120);
 pub struct Daemon {
     child: Child,
     folder: tempfile::TempDir,
+    environment: Vec<(String, String)>,
     ready: Value,
 }
 
 impl Daemon {
     /// Starts a fresh one and waits until it listens.
     pub fn start() -> Self {
+        Self::start_in(&[])
+    }
+
+    /// The same in an environment, which later starts have too.
+    pub fn start_in(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let (child, ready) = launch(folder.path());
-        Self { child, folder, ready }
+        let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
+        let (child, ready) = launch(folder.path(), &environment);
+        Self { child, folder, environment, ready }
     }
 
     /// `kill -9`, then a start on the same data. Ports may change.
     pub fn crash_and_restart(&mut self) {
         self.kill();
-        let (child, ready) = launch(self.folder.path());
+        self.launch();
+    }
+
+    /// Starts on the same data, after an end.
+    pub fn launch(&mut self) {
+        let (child, ready) = launch(self.folder.path(), &self.environment);
         self.child = child;
         self.ready = ready;
+    }
+
+    /// What the next start has in its environment.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        self.environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     }
 
     /// `kill -9`: nothing is written that had not been.
@@ -69,6 +86,11 @@ impl Daemon {
         self.folder.path().join("ready.json")
     }
 
+    /// Where its data is.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
     /// Everything it has logged, over all starts.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -93,7 +115,7 @@ impl Drop for Daemon {
     }
 }
 
-fn launch(folder: &Path) -> (Child, Value) {
+fn launch(folder: &Path, environment: &[(String, String)]) -> (Child, Value) {
     let ready_file = folder.join("ready.json");
     let _ = std::fs::remove_file(&ready_file);
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
@@ -103,6 +125,7 @@ fn launch(folder: &Path) -> (Child, Value) {
         .arg("--data-dir")
         .arg(folder.join("data"))
         .env("RUST_LOG", "inboxlayer=debug,info")
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         // The page for people.
         .stdout(Stdio::null())

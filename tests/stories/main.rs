@@ -29,6 +29,7 @@ mod refusals;
 mod rest;
 mod return_path;
 mod rude;
+mod sealing_key;
 mod serve;
 #[cfg(feature = "ses")]
 mod ses_serve;

@@ -112,8 +112,15 @@ impl Keys {
     /// Seals every private key of a store that no daemon uses under a fresh sealing key, which takes the place of the
     /// present one. How many. Cut off, it was done or it was not: it can be run again, and the next start finds its way.
     pub async fn reseal(store: &Store, data_dir: &Path) -> Result<usize, KeysError> {
-        let present = open_seal(store, data_dir).await?;
-        let next = Seal::next(data_dir)?;
+        let (present, next) = match open_seal(store, data_dir).await {
+            Ok(present) => (present, Seal::next(data_dir)?),
+            // With both in the environment, a change that was cut off when all was done has left nothing else to see.
+            Err(KeysError::Seal(SealError::DoesNotOpen)) => {
+                let next = Seal::next(data_dir)?;
+                (next.clone(), next)
+            }
+            Err(error) => return Err(error),
+        };
         let count = store
             .dkim_reseal(move |token, sealed| {
                 Ok::<_, KeysError>(next.seal(token, &present.open_sealed(token, sealed)?)?)

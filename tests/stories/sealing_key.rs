@@ -1,0 +1,107 @@
+//! The sealing key comes from the environment, and is changed there: by the real command, on the store of a daemon that is
+//! stopped; afterwards the old key opens nothing, and the daemon signs with the same DKIM keys under the new one.
+
+use crate::clients::{Outcome, run};
+use crate::daemon::Daemon;
+use crate::outside::Outside;
+use crate::verifiers::{dkimpy, opendkim};
+use serde_json::json;
+use std::process::Command;
+
+const DOMAIN: &str = "acme.test";
+const DOMAINS: &str = "/api/v1/custom_domains";
+const PRESENT: &str = "INBOXLAYER_SECRET_KEY";
+const NEXT: &str = "INBOXLAYER_NEXT_SECRET_KEY";
+/// 32 octets each, in base64.
+const OLD: &str = "b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xkb2w=";
+const NEW: &str = "bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmV3bmU=";
+const OTHER: &str = "b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyb3Q=";
+
+/// Changes the sealing key of a daemon.
+fn change(daemon: &Daemon, environment: &[(&str, &str)]) -> Outcome {
+    let file = daemon.data_dir().with_file_name("inboxlayer.toml");
+    std::fs::write(&file, format!("data_dir = \"{}\"\n", daemon.data_dir().display())).unwrap();
+    program(&["seal", "change", "--config", file.to_str().unwrap()], environment)
+}
+
+fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
+    command.args(arguments).envs(environment.iter().copied());
+    let outcome = run(command, b"");
+    for secret in [OLD, NEW, OTHER] {
+        assert!(!outcome.stdout.contains(secret) && !outcome.stderr.contains(secret), "a secret is shown: {outcome:?}");
+    }
+    outcome
+}
+
+/// A message that leaves under the domain, as two verifiers take it.
+#[track_caller]
+fn send(daemon: &Daemon, subject: &str) -> String {
+    let name = daemon.ready("inbox").split('@').next().unwrap();
+    let letter =
+        json!({"from": format!("{name}@{DOMAIN}"), "to": "ann@outside.test", "subject": subject, "text": "Hello."});
+    daemon.api().post(&format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id")), letter).expect(202);
+    let raw = Outside::of(daemon).wait_for(subject).raw;
+    verified(daemon, &raw);
+    raw
+}
+
+#[track_caller]
+fn verified(daemon: &Daemon, raw: &str) {
+    let dns = daemon.address("dns");
+    assert_eq!(dkimpy(&dns, raw), [(DOMAIN.to_owned(), json!(true))], "{raw}");
+    assert_eq!(opendkim(&dns, raw), Ok(()));
+}
+
+#[test]
+fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
+    let mut daemon = Daemon::start_in(&[(PRESENT, OLD)]);
+    let id = daemon.api().post(DOMAINS, json!({"domain": DOMAIN})).expect(201).at("/id").to_owned();
+    daemon.api().post(&format!("/sandbox/domains/{id}/publish"), json!({})).expect(200);
+    let verify = (reqwest::Method::POST, format!("{DOMAINS}/{id}/verify"));
+    let shown = daemon.api().call(verify.0, &verify.1, None, &[("Prefer", "wait=30")]).expect(200);
+    assert_eq!(shown.at("/verified_status"), "verified");
+    let before = send(&daemon, "before");
+    let path = format!("{DOMAINS}/{id}/dkim_keys");
+    let public = |daemon: &Daemon| {
+        let keys = daemon.api().poll(&path, |keys| (0..3).all(|at| keys.body["data"][at]["public"].is_string()));
+        [0, 1, 2].map(|at| keys.at(&format!("/data/{at}/public")).to_owned())
+    };
+    let keys = public(&daemon);
+
+    let refused = change(&daemon, &[(PRESENT, OLD), (NEXT, NEW)]);
+    assert!(refused.code == 1 && refused.stderr.contains("stop the daemon first"), "{refused:?}");
+    daemon.kill();
+    assert!(!daemon.data_dir().join("secret.key").exists(), "no key lies beside the database");
+
+    // Nothing is changed without both keys, each of them one.
+    for (environment, says) in [
+        (&[(PRESENT, OLD)][..], "give the new one as INBOXLAYER_NEXT_SECRET_KEY"),
+        (&[(PRESENT, OLD), (NEXT, "c2hvcnQ=")], "INBOXLAYER_NEXT_SECRET_KEY does not hold a key of 32 octets"),
+        (&[(PRESENT, OTHER), (NEXT, NEW)], "a sealed private key does not open"),
+    ] {
+        let refused = change(&daemon, environment);
+        assert!(refused.code == 1 && refused.stderr.contains(says), "{says}: {refused:?}");
+    }
+    // Done, and done again: whoever does not know whether it was, runs it once more.
+    for _ in 0..2 {
+        let changed = change(&daemon, &[(PRESENT, OLD), (NEXT, NEW)]).succeeded().stdout;
+        let says =
+            "4 private keys are sealed anew: INBOXLAYER_NEXT_SECRET_KEY is to be INBOXLAYER_SECRET_KEY from now on\n";
+        assert_eq!(changed, says);
+    }
+    assert!(!daemon.data_dir().join("secret.key").exists() && !daemon.data_dir().join("secret.key.next").exists());
+
+    // The old one opens nothing: the daemon does not start with it, nor is it of use for another change.
+    let data = daemon.data_dir();
+    let start = ["sandbox", "--port-base", "0", "--data-dir", data.to_str().unwrap()];
+    for refused in [program(&start, &[(PRESENT, OLD)]), change(&daemon, &[(PRESENT, OLD), (NEXT, OTHER)])] {
+        assert!(refused.code == 1 && refused.stderr.contains("a sealed private key does not open"), "{refused:?}");
+    }
+
+    daemon.set_environment(&[(PRESENT, NEW)]);
+    daemon.launch();
+    assert_eq!(public(&daemon), keys, "the DKIM keys are the same");
+    verified(&daemon, &before);
+    send(&daemon, "after");
+}
