@@ -42,7 +42,7 @@ impl Asked<'_> {
     async fn sight(&self, expected: &Expected) -> Sight {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
-        let ((instead, wildcard), doubled, target, mx_targets, spf, inherited, bogus) = tokio::join!(
+        let ((instead, wildcard), doubled, target, mx_targets, (spf, spf_offered), inherited, bogus) = tokio::join!(
             async {
                 let instead = self.instead(expected, &answer).await;
                 let wildcard = self.wildcard(expected, &answer, &instead).await;
@@ -55,7 +55,20 @@ impl Asked<'_> {
             self.inherited(expected, &answer),
             self.bogus(expected, &servers),
         );
-        Sight { answer, instead, wildcard, servers, cut, doubled, target, mx_targets, spf, inherited, bogus }
+        Sight {
+            answer,
+            instead,
+            wildcard,
+            servers,
+            cut,
+            doubled,
+            target,
+            mx_targets,
+            spf,
+            spf_offered,
+            inherited,
+            bogus,
+        }
     }
 
     /// What every server says of a name, and what that is taken together.
@@ -163,21 +176,34 @@ impl Asked<'_> {
         .await
     }
 
-    /// What receivers find who evaluate the SPF record, where there is exactly one.
-    async fn spf(&self, expected: &Expected, answer: &Answer) -> Option<spf::Report> {
+    /// What receivers find who evaluate the SPF record, where there is exactly one, and what they would find of the one
+    /// that is offered instead.
+    async fn spf(&self, expected: &Expected, answer: &Answer) -> (Option<spf::Report>, Option<spf::Report>) {
         if expected.purpose != Purpose::Spf {
-            return None;
+            return (None, None);
         }
-        let mut texts = answer.records().iter().filter_map(|record| match record {
-            RecordData::Txt(text) if spf::is_spf(text) => Some(text),
+        let texts = answer.records().iter().filter_map(|record| match record {
+            RecordData::Txt(text) if spf::is_spf(text) => Some(text.as_str()),
             _ => None,
         });
-        let (Some(record), None) = (texts.next(), texts.next()) else { return None };
-        let mut evaluation = spf::Evaluation::new(&expected.name, record);
+        let texts: Vec<&str> = texts.collect();
+        let report = match texts.as_slice() {
+            [record] => Some(self.evaluate(&expected.name, record).await),
+            _ => None,
+        };
+        let offered = match spf::needed(&texts, &expected.value, report.as_ref()) {
+            Some(offer) => Some(self.evaluate(&expected.name, &offer.text).await),
+            None => None,
+        };
+        (report, offered)
+    }
+
+    async fn evaluate(&self, name: &str, record: &str) -> spf::Report {
+        let mut evaluation = spf::Evaluation::new(name, record);
         loop {
             let questions = evaluation.questions();
             if questions.is_empty() {
-                return Some(evaluation.report());
+                return evaluation.report();
             }
             let answers = join_all(questions.iter().map(|(name, of)| self.look_up(name, *of))).await;
             for ((name, of), answer) in questions.iter().zip(answers) {

@@ -28,6 +28,8 @@ pub struct Sight {
     pub mx_targets: Vec<MxTarget>,
     /// For an SPF record: what became of its evaluation, where there is exactly one.
     pub spf: Option<spf::Report>,
+    /// The same of the record that is offered in place of what stands there.
+    pub spf_offered: Option<spf::Report>,
     /// TXT at `_dmarc.` and the organizational domain, for a subdomain that has no DMARC record of its own.
     pub inherited: Option<Answer>,
     /// Every resolver said SERVFAIL, and answered the same question when told not to validate (the CD bit).
@@ -88,6 +90,7 @@ impl Sight {
             target: None,
             mx_targets: Vec::new(),
             spf: None,
+            spf_offered: None,
             inherited: None,
             bogus: false,
         }

@@ -5,13 +5,12 @@
 
 use super::text::{absent, too_long};
 use super::{Code, Fix, Judgement, RecordError, Sight, texts};
-use crate::domain::bounds::{MENDINGS, TXT, is_cut};
+use crate::domain::bounds::is_cut;
 use crate::domain::records::Expected;
 use crate::domain::spf::{
-    Crowded, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Mechanism, Record, Report, Step, SyntaxError,
-    VOID_LIMIT, is_spf, merge, strings,
+    Crowded, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Mechanism, Offer, Qualifier, Record, Report, Step,
+    SyntaxError, VOID_LIMIT, decides, is_misspelt, is_spf, lacking, merge, offer, strings, terms,
 };
-use std::collections::BTreeSet;
 
 /// The longest value that stands in one string of a TXT record.
 const ONE_STRING: usize = 255;
@@ -28,12 +27,12 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
             return Judgement::Mismatch(too_long(expected, "SPF", Code::SpfSyntax));
         }
         [record] => *record,
-        _ => return Judgement::Mismatch(several(expected, &found)),
+        _ => return Judgement::Mismatch(several(expected, &found, sight)),
     };
-    if let Some(error) = one(expected, record, report) {
+    if let Some(error) = one(expected, record, sight) {
         return Judgement::Mismatch(error);
     }
-    if let Some(error) = undecided(expected, record, report) {
+    if let Some(error) = undecided(expected, record, sight) {
         return Judgement::Unknown(error);
     }
     match report.and_then(|report| ours_broken(expected, report)) {
@@ -42,22 +41,16 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     }
 }
 
-/// The names that the expected record itself leads to: they are ours to keep in order.
-fn ours(expected: &Expected) -> Vec<String> {
-    let terms = Record::parse(&expected.value).map(|record| record.directives().map(|(t, ..)| t.normal()).collect());
-    terms.unwrap_or_default()
-}
-
 /// True for a record with a term of ours in it.
 pub(super) fn has_ours(expected: &Expected, text: &str) -> bool {
-    let ours = ours(expected);
+    let ours = terms(&expected.value);
     Record::parse(text).is_ok_and(|record| record.directives().any(|(term, ..)| ours.contains(&term.normal())))
 }
 
 /// What ours leads to cannot be used: no fault of the owner's.
 fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     let Some(Fault::Include { path, domain, .. }) = &report.fault else { return None };
-    let at = path.iter().position(|term| ours(expected).contains(&term.to_ascii_lowercase()))?;
+    let at = path.iter().position(|term| terms(&expected.value).contains(&term.to_ascii_lowercase()))?;
     let term = path.get(at).map(String::as_str).unwrap_or_default();
     let message = format!(
         "the SPF record of {} is right, but what {term} leads to ({domain}) cannot be used now: that is ours to mend",
@@ -67,19 +60,20 @@ fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     Some(RecordError::new(Code::SpfBrokenInclude, message, fix))
 }
 
-fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
-    let name = &expected.name;
+fn one(expected: &Expected, record: &str, sight: &Sight) -> Option<RecordError> {
+    let (name, report) = (&expected.name, sight.spf.as_ref());
     let parsed = match Record::parse(record) {
         Ok(parsed) => parsed,
         Err(error) if cut(record, &expected.value) => return Some(truncated(expected, record, Some(&error))),
-        Err(error) => return Some(syntax(expected, record, &error)),
+        Err(error) => return Some(syntax(expected, record, &error, sight)),
     };
-    let lacking = lacking(expected, &parsed, report);
-    if !lacking.is_empty() && report.is_none_or(|report| report.unanswered.is_empty()) {
-        if cut(record, &expected.value) {
-            return Some(truncated(expected, record, None));
-        }
-        return Some(missing_include(expected, record, &lacking, report));
+    let lacking = lacking(&expected.value, &parsed, report);
+    let seen = report.is_none_or(|report| report.unanswered.is_empty() && report.unexpanded.is_empty());
+    if !lacking.is_empty() && cut(record, &expected.value) {
+        return Some(truncated(expected, record, None));
+    }
+    if !lacking.is_empty() && (seen || lacking.iter().any(|term| decides(term, &parsed).is_some())) {
+        return Some(missing_include(expected, record, &parsed, &lacking, sight));
     }
     let report = report?;
     if let Some(Fault::Include { path, domain, why }) = &report.fault
@@ -101,7 +95,7 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
         let fix = fix.then(format!("This is what each term costs: {costs}. Bring the sum down to {LOOKUP_LIMIT}."));
         return Some(RecordError::new(Code::SpfLookupLimit, message, fix));
     }
-    let ours = ours(expected);
+    let ours = terms(&expected.value);
     let is_ours = |term: &String| ours.contains(&term.to_ascii_lowercase());
     if let Some(crowded) = report.crowded.as_ref().filter(|crowded| !crowded.path.iter().any(is_ours)) {
         return Some(too_many_hosts(expected, record, crowded));
@@ -118,13 +112,13 @@ fn one(expected: &Expected, record: &str, report: Option<&Report>) -> Option<Rec
         let leads_there = |mechanism: &Mechanism| {
             mechanism.domain().is_some_and(|d| void.contains(&d.to_ascii_lowercase().trim_end_matches('.')))
         };
-        let terms: Vec<&str> =
+        let there: Vec<&str> =
             parsed.directives().filter(|(_, _, m)| leads_there(m)).map(|(term, ..)| term.text.as_str()).collect();
         let remove = format!("Remove the terms that lead to {names}, where no records are");
-        let fix = match terms.as_slice() {
+        let fix = match there.as_slice() {
             // Somewhere below, where somebody else has to.
             [] => Fix::step(remove),
-            terms => without(expected, record, terms, &format!("{remove}; the TXT record at {name} is then")),
+            there => without(expected, record, there, &format!("{remove}; the TXT record at {name} is then")),
         };
         return Some(RecordError::new(Code::SpfVoidLookups, message, fix));
     }
@@ -149,115 +143,93 @@ fn too_many_hosts(expected: &Expected, record: &str, crowded: &Crowded) -> Recor
     RecordError::new(Code::SpfLookupLimit, message, without(expected, record, &[first], &step))
 }
 
-/// The terms of the expected record that let nobody pass here, nor by way of an include.
-fn lacking(expected: &Expected, parsed: &Record, report: Option<&Report>) -> Vec<String> {
-    let own: BTreeSet<String> = parsed.directives().map(|(term, ..)| term.normal()).collect();
-    let there = |term: &String| own.contains(term) || report.is_some_and(|report| report.passes.contains(term));
-    ours(expected).into_iter().filter(|term| !there(term)).collect()
-}
-
-/// Ours may be where nobody could look just now.
-fn undecided(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
-    let silent = report.map(|report| report.unanswered.join(", ")).filter(|silent| !silent.is_empty())?;
-    let lacking = lacking(expected, &Record::parse(record).ok()?, report);
+/// Ours may be where nobody could look: just now, or before somebody sends.
+fn undecided(expected: &Expected, record: &str, sight: &Sight) -> Option<RecordError> {
+    let report = sight.spf.as_ref()?;
+    let lacking = lacking(&expected.value, &Record::parse(record).ok()?, Some(report));
     if lacking.is_empty() {
         return None;
     }
     let (name, lacking) = (&expected.name, lacking.join(" "));
-    let message = format!(
-        "whether the SPF record of {name} allows our servers ({lacking}) could not be seen: the DNS gave no definite answer \
-         for {silent}, which it includes"
-    );
-    let step = format!("If this stays, change the TXT record at {name}, keeping it one, to");
-    let fix = typed(&step, &merge(&[record], &expected.value)).after("The check is repeated by itself.");
-    Some(RecordError::new(Code::ResolverFailed, message, fix))
+    let offer = offer(&[record], &expected.value);
+    let (code, message, step, before) = match report.unanswered.as_slice() {
+        [] => (
+            Code::SpfMissingInclude,
+            format!(
+                "whether the SPF record of {name} allows our servers ({lacking}) cannot be seen: what {} leads to depends on \
+                 who is sending",
+                report.unexpanded.join(", ")
+            ),
+            format!("Unless it lets {lacking} pass already, change the TXT record at {name}, keeping it one, to"),
+            "See at the provider of that term whom it allows.",
+        ),
+        silent => (
+            Code::ResolverFailed,
+            format!(
+                "whether the SPF record of {name} allows our servers ({lacking}) could not be seen: the DNS gave no definite \
+                 answer for {}, which it includes",
+                silent.join(", ")
+            ),
+            format!("If this stays, change the TXT record at {name}, keeping it one, to"),
+            "The check is repeated by itself.",
+        ),
+    };
+    Some(RecordError::new(code, message, offered(&step, &offer, sight).after(before)))
 }
 
-fn missing_include(expected: &Expected, record: &str, lacking: &[String], report: Option<&Report>) -> RecordError {
-    let name = &expected.name;
-    let lacking = lacking.join(" ");
-    let after_all = record.to_ascii_lowercase().contains(&lacking);
-    let message = match after_all {
-        true => {
-            format!("the SPF record of {name} does not allow our servers: {lacking} stands where it does not count")
+fn missing_include(
+    expected: &Expected,
+    record: &str,
+    parsed: &Record,
+    lacking: &[String],
+    sight: &Sight,
+) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    let behind = |term: &String| {
+        let mut words = record.split(' ').skip_while(|word| !is_all(word));
+        words.any(|word| word.trim_end_matches('.').eq_ignore_ascii_case(term))
+    };
+    let first = lacking.first().map(String::as_str).unwrap_or_default();
+    let why = match decides(first, parsed) {
+        Some((term, Qualifier::Neutral)) => format!("the \"?\" of \"{term}\" takes its meaning away"),
+        Some((term, _)) => format!("\"{term}\" says that they may not send"),
+        None if lacking.iter().any(behind) => {
+            format!("{} stands behind the \"all\", where nothing is looked at any more", lacking.join(" "))
         }
-        false => format!("the SPF record of {name} does not allow our servers: {lacking} is not in it"),
+        None => format!("{} is not in it", lacking.join(" ")),
     };
-    // An `include=` is a modifier that nobody knows, and passed over.
-    let is_one = |term: &&str| term.to_ascii_lowercase().starts_with("include=");
-    let equals: Vec<&str> = record.split(' ').filter(is_one).collect();
-    let note = match (equals.as_slice(), report) {
-        ([wrong, ..], _) => format!("\"{wrong}\" must be written with a colon."),
-        (_, Some(report)) if report.lookups >= LOOKUP_LIMIT => format!(
-            "It already costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out what no longer sends for you.",
-            count(report)
-        ),
-        _ => String::new(),
+    let message = format!("the SPF record of {name} does not allow our servers: {why}");
+    let fix = offered(&keeping_one(name), &offer(&[record], value), sight);
+    let fix = match record.split(' ').find(|term| is_misspelt(term)) {
+        Some(wrong) => fix.after(format!("\"{wrong}\" must be written with a colon.")),
+        None => fix,
     };
-    let kept: Vec<&str> = record.split(' ').filter(|term| !is_one(term)).collect();
-    let respelt: Vec<String> = equals.iter().map(|term| term.replacen('=', ":", 1)).collect();
-    let respelt = format!("v=spf1 {}", respelt.join(" "));
-    let mut records = vec![kept.join(" ")];
-    if Record::parse(&respelt).is_ok() {
-        records.push(respelt);
-    }
-    let records: Vec<&str> = records.iter().map(String::as_str).collect();
-    let fix = keeping_one(name, &merge(&records, &expected.value));
-    let fix = if note.is_empty() { fix } else { fix.after(note) };
     RecordError::new(Code::SpfMissingInclude, message, fix)
 }
 
-fn several(expected: &Expected, found: &[&str]) -> RecordError {
-    let name = &expected.name;
-    let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
-    let readable: Vec<&str> = found.iter().copied().filter(|record| Record::parse(record).is_ok()).collect();
-    let fix = match readable.iter().map(|record| record.len()).sum::<usize>() <= TXT {
-        true => {
-            let merged = merge(&readable, &expected.value);
-            typed(&format!("Delete all of them and publish this one TXT record at {name} instead"), &merged)
-        }
-        // One that is as long would not be read either.
-        false => typed(
-            &format!(
-                "Delete all of them and publish one TXT record at {name} that names who still sends for you, and us"
-            ),
-            &expected.value,
-        ),
-    };
-    let lost = found.iter().filter(|record| !readable.contains(record)).map(|record| format!("\"{record}\""));
-    let fix = match lost.collect::<Vec<_>>().as_slice() {
-        [] => fix,
-        lost => fix.after(format!("What cannot be read is left out: {}.", lost.join(", "))),
-    };
-    RecordError::new(Code::SpfMultiple, message, fix)
+fn is_all(word: &str) -> bool {
+    word.trim_start_matches(['+', '-', '~', '?']).eq_ignore_ascii_case("all")
 }
 
-fn syntax(expected: &Expected, record: &str, error: &SyntaxError) -> RecordError {
-    let name = &expected.name;
-    let message = format!("the SPF record of {name} cannot be read, and receivers use nothing of it: {error}");
-    // Term by term, until what is left can be read or the faults are too many.
-    let mut text = record.to_owned();
-    let mut error = Some(error.clone());
-    for _ in 0..MENDINGS {
-        let Some(SyntaxError { position, term, instead, .. }) = &error else { break };
-        let before: String = text.chars().take(position - 1).collect();
-        let after: String = text.chars().skip(position - 1 + term.chars().count()).collect();
-        let instead = instead.as_deref().unwrap_or_default();
-        // A space after the colon cuts a value off.
-        let (instead, after) = match (term.ends_with(':'), after.trim_start().split(' ').next()) {
-            (true, Some(cut)) if !cut.is_empty() && Record::parse(&format!("v=spf1 {term}{cut}")).is_ok() => {
-                (format!("{term}{cut}"), after.trim_start().chars().skip(cut.chars().count()).collect())
-            }
-            _ => (instead.to_owned(), after),
-        };
-        text = format!("{before}{instead}{after}");
-        error = Record::parse(&text).err();
-    }
-    let mended = match error {
-        None => merge(&[&text], &expected.value),
-        Some(_) => expected.value.clone(),
+fn several(expected: &Expected, found: &[&str], sight: &Sight) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
+    let offer = offer(found, value);
+    let one = match offer.is_ours_alone {
+        false => format!("this one TXT record at {name} instead"),
+        true => format!("one TXT record at {name} that names who still sends for you, and us"),
     };
-    RecordError::new(Code::SpfSyntax, message, keeping_one(name, &mended))
+    RecordError::new(
+        Code::SpfMultiple,
+        message,
+        offered(&format!("Delete all of them and publish {one}"), &offer, sight),
+    )
+}
+
+fn syntax(expected: &Expected, record: &str, error: &SyntaxError, sight: &Sight) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    let message = format!("the SPF record of {name} cannot be read, and receivers use nothing of it: {error}");
+    RecordError::new(Code::SpfSyntax, message, offered(&keeping_one(name), &offer(&[record], value), sight))
 }
 
 fn broken_include(expected: &Expected, record: &str, path: &[String], domain: &str, why: &IncludeFault) -> RecordError {
@@ -315,8 +287,26 @@ fn cut(record: &str, wanted: &str) -> bool {
     (record.len() == ONE_STRING && !ended) || inside
 }
 
-fn keeping_one(name: &str, text: &str) -> Fix {
-    typed(&format!("Change the TXT record at {name}, keeping it one, to"), text)
+fn keeping_one(name: &str) -> String {
+    format!("Change the TXT record at {name}, keeping it one, to")
+}
+
+/// A step with a record to publish, and what its owner has to know of that.
+fn offered(step: &str, offer: &Offer, sight: &Sight) -> Fix {
+    let fix = typed(step, &offer.text);
+    let fix = match offer.left_out.as_slice() {
+        [] => fix,
+        terms => fix.after(format!("What cannot be read is left out: \"{}\".", terms.join("\", \""))),
+    };
+    match sight.spf_offered.as_ref().filter(|report| report.lookups > LOOKUP_LIMIT) {
+        None => fix,
+        Some(report) => fix.after(format!(
+            "The record offered here costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out of it what no longer \
+             sends for you. This is what each term costs: {}.",
+            count(report),
+            steps(&report.costs, ", ")
+        )),
+    }
 }
 
 /// A step with the text to type; in strings where it is too long for one.

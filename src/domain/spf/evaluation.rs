@@ -86,6 +86,10 @@ pub struct Report {
     pub fault: Option<Fault>,
     /// Terms that let pass, here or in what is included: in lower case, without `+`.
     pub passes: BTreeSet<String>,
+    /// An `all` lets everybody pass.
+    pub everybody: bool,
+    /// Terms where a match would pass that depend on who is sending (macros): they may let anybody pass.
+    pub unexpanded: Vec<String>,
     /// Names that nobody could say anything about, where a match in their records would pass: what is below them is not
     /// counted, and may let anybody pass.
     pub unanswered: Vec<String>,
@@ -180,6 +184,9 @@ impl<'a> Walk<'a> {
             if passes && (at.path.is_empty() || term.text.contains(':')) {
                 self.report.passes.insert(term.normal());
             }
+            if passes && term.text.contains("%{") {
+                self.report.unexpanded.push(term.text.clone());
+            }
             let named = |domain: &Option<String>| domain.clone().unwrap_or_else(|| at.domain.to_owned());
             let below = match mechanism {
                 Mechanism::All | Mechanism::Ip4 | Mechanism::Ip6 => continue,
@@ -192,9 +199,13 @@ impl<'a> Walk<'a> {
             };
             nodes.push(node(&term.text, below));
         }
+        self.report.everybody |= at.passes && record.all() == Some(Qualifier::Pass);
         if let Some((term, domain)) = record.redirect()
             && self.count()
         {
+            if at.passes && domain.contains("%{") {
+                self.report.unexpanded.push(term.text.clone());
+            }
             let below = self.other(domain, &term.text, at, at.passes);
             nodes.push(node(&term.text, below));
         }

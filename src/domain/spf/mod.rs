@@ -5,6 +5,7 @@
 
 mod evaluation;
 mod merge;
+mod offer;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -13,6 +14,7 @@ pub use evaluation::{
     Crowded, Evaluation, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Report, Step, VOID_LIMIT,
 };
 pub use merge::{merge, strings};
+pub use offer::{Offer, decides, is_misspelt, lacking, needed, offer, terms};
 pub use record::{Kind, Mechanism, Qualifier, Record, SyntaxError, Term};
 
 /// True for a TXT record that receivers take for an SPF record: `v=spf1` and then a space or the end (RFC 7208 §4.5).

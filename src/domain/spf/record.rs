@@ -116,7 +116,11 @@ impl Record {
         let mut terms: Vec<Term> = Vec::new();
         for (position, text) in words(text).skip(1) {
             let wrong = |(reason, instead): Wrong| SyntaxError { position, term: text.to_owned(), reason, instead };
-            let kind = term(text).map_err(wrong)?;
+            let kind = match joined(text) {
+                Some(apart) => Err(("two terms stand together without a space".into(), Some(apart))),
+                None => term(text),
+            };
+            let kind = kind.map_err(wrong)?;
             let again = match kind {
                 Kind::Redirect(_) => terms.iter().any(|t| matches!(t.kind, Kind::Redirect(_))),
                 Kind::Exp => terms.iter().any(|t| t.kind == Kind::Exp),
@@ -173,6 +177,21 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
         position += word.chars().count() + 1;
         (!word.is_empty()).then_some((at, word))
     })
+}
+
+/// Where another term begins inside one. No name that can be looked up has these in it.
+const BEGINNINGS: [&str; 5] = ["include:", "ip4:", "ip6:", "exists:", "redirect="];
+
+/// Two terms that were put together, as strings of a record are (RFC 7208 §3.3), with the space that belongs between them.
+fn joined(text: &str) -> Option<String> {
+    let small = text.to_ascii_lowercase();
+    let inner = |begins: &str| small.match_indices(begins).map(|(at, _)| at).find(|at| *at > 1);
+    let end = ["-all", "~all", "?all", "+all"].iter().find_map(|all| small.strip_suffix(all).map(str::len));
+    let at = BEGINNINGS.iter().filter_map(|begins| inner(begins)).chain(end).filter(|at| *at > 1).min()?;
+    let (before, after) = text.split_at_checked(at)?;
+    let first = before.strip_suffix(['+', '-', '~', '?']).unwrap_or(before);
+    let sign = before.strip_prefix(first).unwrap_or_default();
+    term(first).is_ok_and(|kind| kind != Kind::Unknown).then(|| format!("{first} {sign}{after}"))
 }
 
 /// A reason, and what was probably meant.

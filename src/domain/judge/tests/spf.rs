@@ -7,11 +7,21 @@ use proptest::prelude::*;
 
 /// An SPF record with the records that it leads to, each `name text`; what is not there does not exist.
 fn evaluated(record: &str, others: &[(&str, &str)]) -> Sight {
+    Sight { spf: Some(report(record, others)), ..txt(&[record]) }
+}
+
+/// The same of several records: what is offered in their place is evaluated.
+fn all_evaluated(records: &[&str], others: &[(&str, &str)]) -> Sight {
+    let offer = crate::domain::spf::offer(records, &expected()[4].value);
+    Sight { spf_offered: Some(report(&offer.text, others)), ..txt(records) }
+}
+
+fn report(record: &str, others: &[(&str, &str)]) -> crate::domain::spf::Report {
     let mut evaluation = Evaluation::new("acme.com", record);
     loop {
         let questions = evaluation.questions();
         if questions.is_empty() {
-            return Sight { spf: Some(evaluation.report()), ..txt(&[record]) };
+            return evaluation.report();
         }
         for (name, record_type) in questions {
             let text = others.iter().find(|(other, _)| *other == name);
@@ -92,6 +102,66 @@ fn what_nobody_could_say_is_no_fault() {
     assert_eq!(short(4, &broken), "mismatch:spf_broken_include");
 }
 
+fn message(sight: &Sight) -> String {
+    let all = expected();
+    judge(&all[4], &all, sight, NOW).error.unwrap().message
+}
+
+#[test]
+fn why_ours_does_not_count_is_said_as_it_is() {
+    for (record, why) in [
+        ("v=spf1 ?include:amazonses.com -all", "the \"?\" of \"?include:amazonses.com\" takes its meaning away"),
+        ("v=spf1 -include:amazonses.com ~all", "\"-include:amazonses.com\" says that they may not send"),
+        (
+            "v=spf1 ~include:amazonses.com include:amazonses.com",
+            "\"~include:amazonses.com\" says that they may not send",
+        ),
+        ("v=spf1 mx -all include:amazonses.com", "include:amazonses.com stands behind the \"all\""),
+        ("v=spf1 include:amazonses.com.acme.com -all", "include:amazonses.com is not in it"),
+    ] {
+        assert!(message(&txt(&[record])).contains(why), "{}", message(&txt(&[record])));
+        assert_eq!(short(4, &txt(&[&offered(&txt(&[record]))])), "valid", "{record}");
+    }
+    // Everybody: so we may too.
+    for record in ["v=spf1 +all", "v=spf1 mx all", "v=spf1 include:all.acme.com -all", "v=spf1 redirect=all.acme.com"] {
+        assert_eq!(
+            short(4, &evaluated(record, &[("all.acme.com", "v=spf1 all"), ("acme.com", "x")])),
+            "valid",
+            "{record}"
+        );
+    }
+    let inner = evaluated("v=spf1 ?include:all.acme.com -all", &[("all.acme.com", "v=spf1 all")]);
+    assert_eq!(short(4, &inner), "mismatch:spf_missing_include");
+    assert_eq!(short(4, &evaluated("v=spf1 -include:amazonses.com all", &[SES])), "mismatch:spf_missing_include");
+}
+
+#[test]
+fn a_name_that_depends_on_who_sends_may_lead_to_ours() {
+    let hosted = "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com ~all";
+    let sight = evaluated(hosted, &[SES]);
+    assert_eq!(short(4, &sight), "unknown:spf_missing_include");
+    assert!(message(&sight).contains("depends on who is sending"), "{}", message(&sight));
+    assert_eq!(offered(&sight), "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com include:amazonses.com ~all");
+    let with_ours = evaluated(&offered(&sight), &[SES]);
+    assert_eq!(short(4, &with_ours), "valid");
+    let no_pass = evaluated("v=spf1 ?exists:%{i}.acme.com -all", &[SES]);
+    assert_eq!(short(4, &no_pass), "mismatch:spf_missing_include");
+}
+
+#[test]
+fn a_record_that_is_offered_is_counted_first() {
+    let ten: String = (0..10).map(|n| format!(" include:n{n}.example")).collect();
+    let ten = format!("v=spf1{ten} ~all");
+    let names: Vec<String> = (0..10).map(|n| format!("n{n}.example")).collect();
+    let others: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "v=spf1 -all")).chain([SES]).collect();
+    let both = all_evaluated(&[&ten, "v=spf1 include:amazonses.com -all"], &others);
+    assert_eq!(short(4, &both), "mismatch:spf_multiple");
+    assert!(fix(4, &both).contains("The record offered here costs 11 look-ups"), "{}", fix(4, &both));
+    assert!(offered(&both).starts_with("v=spf1 include:n0.example "), "{}", offered(&both));
+    let few = all_evaluated(&["v=spf1 mx ~all", "v=spf1 include:amazonses.com -all"], &[SES, ("acme.com", "x")]);
+    assert!(!fix(4, &few).contains("look-ups"), "{}", fix(4, &few));
+}
+
 #[test]
 fn syntax_errors_have_a_position_and_are_mended() {
     for (bad, position, mended) in [
@@ -100,12 +170,23 @@ fn syntax_errors_have_a_position_and_are_mended() {
         ("v=spf1 ip4:192.0.2.300 ~all", 8, "v=spf1 include:amazonses.com ~all"),
         ("v=spf1 a:192.0.2.1/24 mx -all", 8, "v=spf1 ip4:192.0.2.1/24 mx include:amazonses.com -all"),
         ("v=spf1  all: include:amazonses.com", 9, "v=spf1 include:amazonses.com"),
+        (
+            "v=spf1 include:_spf.google.cominclude:amazonses.com ~all",
+            8,
+            "v=spf1 include:_spf.google.com include:amazonses.com ~all",
+        ),
+        ("v=spf1 include:_spf.google.com~all", 8, "v=spf1 include:_spf.google.com include:amazonses.com ~all"),
+        ("v=spf1 mx-all", 8, "v=spf1 mx include:amazonses.com -all"),
+        (
+            "v=spf1 ip4:192.0.2.1?include:x.exampleip4:192.0.2.2",
+            8,
+            "v=spf1 ip4:192.0.2.1 ?include:x.example ip4:192.0.2.2 include:amazonses.com",
+        ),
         ("v=spf1 bogus include:amazonses.com oops ~all", 8, "v=spf1 include:amazonses.com ~all"),
     ] {
         let sight = txt(&[bad]);
         assert_eq!(short(4, &sight), "mismatch:spf_syntax", "{bad}");
-        let all = expected();
-        let message = judge(&all[4], &all, &sight, NOW).error.unwrap().message;
+        let message = message(&sight);
         assert!(message.contains(&format!("at character {position}:")), "{message}");
         assert_eq!(offered(&sight), mended, "{bad}");
     }
