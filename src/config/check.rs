@@ -41,7 +41,8 @@ impl Config {
         );
         let selector = &self.dkim.platform_selector;
         say(
-            DomainName::parse(selector).is_err(),
+            // Alone, a number would be taken for an address.
+            DomainName::parse(&format!("{selector}.{}", self.platform.domain)).is_err(),
             "dkim.platform_selector",
             "must be a label of a domain name, like \"inboxlayer\" (RFC 6376 §3.1)",
         );

@@ -188,7 +188,8 @@ impl Client {
             SesError::Unusable(format!("{name} has {} DKIM tokens, not three", given.len()))
         })?;
         // They become names in the DNS, and stand in the store with spaces between.
-        let fits = |token: &String| DomainName::parse(token).is_ok_and(|name| name.label_count() == 1);
+        let is_name = |token: &str| DomainName::parse(&format!("{token}.{}", self.zone)).is_ok();
+        let fits = |token: &String| !token.contains('.') && is_name(token);
         if !tokens.iter().all(fits) {
             return Err(SesError::Unusable(format!("the DKIM tokens of {name} are no labels")));
         }
