@@ -42,7 +42,7 @@ impl Asked<'_> {
     async fn sight(&self, expected: &Expected) -> Sight {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
-        let ((instead, wildcard), doubled, target, mx_targets, (spf, spf_offered), inherited, bogus) = tokio::join!(
+        let ((instead, wildcard), doubled, target, chain, mx_targets, (spf, spf_offered), inherited, bogus) = tokio::join!(
             async {
                 let instead = self.instead(expected, &answer).await;
                 let wildcard = self.wildcard(expected, &answer, &instead).await;
@@ -50,6 +50,7 @@ impl Asked<'_> {
             },
             self.doubled(expected, &answer),
             self.target(expected, &answer),
+            self.chain(expected, &answer),
             self.mx_targets(&answer),
             self.spf(expected, &answer),
             self.inherited(expected, &answer),
@@ -63,6 +64,7 @@ impl Asked<'_> {
             cut,
             doubled,
             target,
+            chain,
             mx_targets,
             spf,
             spf_offered,
@@ -156,6 +158,15 @@ impl Asked<'_> {
         }
         // Our own zone, which stands somewhere else.
         Some(self.all(&expected.value, RecordType::Txt, "").await.answer)
+    }
+
+    /// Where a DKIM record leads in the end that does not lead to its target.
+    async fn chain(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
+        if expected.purpose != Purpose::Dkim || is_right(expected, answer) {
+            return None;
+        }
+        let [RecordData::Cname(to)] = answer.records() else { return None };
+        Some(self.look_up(to, RecordType::Txt).await)
     }
 
     /// What the mail hosts are.

@@ -26,6 +26,8 @@ pub enum Code {
     Proxied,
     /// The target of another token.
     Swapped,
+    /// The CNAME record leads to the target by way of another one.
+    Indirect,
     /// The CNAME record is right, but there is no key behind it: ours to mend.
     TargetWithoutKey,
     /// Quotation marks inside the value.
@@ -76,7 +78,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Missing,
         Self::WrongType,
         Self::WrongValue,
@@ -85,6 +87,7 @@ impl Code {
         Self::TargetSuffixed,
         Self::Proxied,
         Self::Swapped,
+        Self::Indirect,
         Self::TargetWithoutKey,
         Self::QuotedTwice,
         Self::TxtTruncated,
@@ -121,6 +124,7 @@ impl Code {
             Self::TargetSuffixed => "target_suffixed",
             Self::Proxied => "proxied",
             Self::Swapped => "swapped",
+            Self::Indirect => "indirect",
             Self::TargetWithoutKey => "target_without_key",
             Self::QuotedTwice => "quoted_twice",
             Self::TxtTruncated => "txt_truncated",

@@ -1,5 +1,5 @@
-//! The CNAME of a DKIM token: it leads to exactly its target, or it does not. RFC 1034 §3.6.2; RFC 6376 §3.6.1 (the key
-//! behind it).
+//! The CNAME of a DKIM token: it leads to exactly its target, itself or by way of other aliases, or it does not.
+//! RFC 1034 §3.6.2; RFC 6376 §3.6.1 (the key behind it).
 
 use super::nearness::difference;
 use super::{Code, Fix, Judgement, RecordError, Sight, nothing};
@@ -20,8 +20,29 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Jud
             return Judgement::Mismatch(RecordError::new(Code::WrongValue, message, fix));
         }
     };
+    let leads_here = |answer: &Answer| answer.aliases().iter().any(|alias| is_target(alias, expected));
+    if sight.chain.as_ref().is_some_and(leads_here) {
+        return Judgement::Warning(indirect(expected, wrong));
+    }
     let (code, message, fix) = mistake(expected, all, wrong);
-    Judgement::Mismatch(RecordError::new(code, message, fix))
+    match &sight.chain {
+        // It may lead there all the same.
+        Some(Answer::Indefinite { reason, .. }) if code == Code::WrongValue => {
+            let message = format!("{message}, and the DNS gave no definite answer for where that leads: {reason}");
+            Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix))
+        }
+        _ => Judgement::Mismatch(RecordError::new(code, message, fix)),
+    }
+}
+
+/// Receivers find the key; and whoever has the name between may lead them elsewhere.
+fn indirect(expected: &Expected, hop: &str) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    let message = format!(
+        "{name} leads to {value} by way of {hop}: receivers find the key, for as long as that name is kept in order too"
+    );
+    let fix = Fix::with(format!("Change the value of the CNAME record at {name} to"), value);
+    RecordError::new(Code::Indirect, message, fix)
 }
 
 /// What a wrong target shows of how it came about.

@@ -24,6 +24,8 @@ pub struct Sight {
     pub doubled: Option<Answer>,
     /// TXT at the target that a DKIM record should have, where the record is right.
     pub target: Option<Answer>,
+    /// TXT at the name that a DKIM record leads to, where that is not its target: do the aliases from there end at it?
+    pub chain: Option<Answer>,
     /// For an MX record: what the hosts are that it leads to.
     pub mx_targets: Vec<MxTarget>,
     /// For an SPF record: what became of its evaluation, where there is exactly one.
@@ -88,6 +90,7 @@ impl Sight {
             cut: None,
             doubled: None,
             target: None,
+            chain: None,
             mx_targets: Vec::new(),
             spf: None,
             spf_offered: None,

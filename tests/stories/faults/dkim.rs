@@ -98,6 +98,17 @@ fn each_name_is_followed_to_the_servers_it_is_delegated_to() {
 }
 
 #[test]
+fn indirect() {
+    let claim = Claim::new("indirect.test");
+    let (name, between) = (claim.dkim(0), format!("key1.{}", claim.name));
+    let zone = claim.zone().without(&name, "CNAME").with(&name, "CNAME", &format!("{between}."));
+    let seen = claim.check_with(&zone.with(&between, "CNAME", &claim.target(0)));
+    let record = seen.record("dkim");
+    record.is("valid", "indirect").observed(&[&between]).says(&between).fix(claim.target(0).trim_end_matches('.'));
+    assert_eq!(seen.status(), "verified");
+}
+
+#[test]
 fn near_miss() {
     let claim = Claim::new("near-miss.test");
     let name = claim.dkim(2);

@@ -81,6 +81,28 @@ fn a_wildcard_is_nothing_that_its_owner_has_made() {
 }
 
 #[test]
+fn an_alias_of_an_alias_leads_there_too() {
+    let by_way = |chain: Answer| Sight { chain: Some(chain), ..cname("t1.dkim.agency.example") };
+    let ends_at = |aliases: &[&str]| match txt(&["v=DKIM1; p=MIIB"]).answer {
+        Answer::Found { records, ttl, server, authenticated, .. } => {
+            let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
+            Answer::Found { records, aliases, ttl, server, authenticated }
+        }
+        other => other,
+    };
+    let seen = by_way(ends_at(&["x.example", "t1.dkim.amazonses.com"]));
+    assert_eq!(short(0, &seen), "valid:indirect");
+    assert!(error(0, &seen).message.contains("by way of t1.dkim.agency.example"), "{}", error(0, &seen).message);
+    assert!(fix(0, &seen).ends_with("to: t1.dkim.amazonses.com"));
+    assert_eq!(short(0, &by_way(ends_at(&["t2.dkim.amazonses.com"]))), "mismatch:wrong_value");
+    assert_eq!(short(0, &by_way(nothing(vec![]).answer)), "mismatch:wrong_value");
+    // Where nobody could say, it may be right; a typing error is one all the same.
+    assert_eq!(short(0, &by_way(silent(Indefinite::ServFail).answer)), "unknown:resolver_failed");
+    let near = Sight { chain: Some(silent(Indefinite::ServFail).answer), ..cname("t1.dkim.amazonse.com") };
+    assert_eq!(short(0, &near), "mismatch:near_miss");
+}
+
+#[test]
 fn a_key_that_is_missing_is_ours_to_mend() {
     let with = |target: Sight| Sight { target: Some(target.answer), ..cname("t1.dkim.amazonses.com") };
     assert_eq!(short(0, &with(txt(&["v=DKIM1; k=rsa; p=MIIB"]))), "valid");
