@@ -29,6 +29,7 @@ pub use verdict::verdict;
 use super::observed::{Answer, RecordData, RecordType};
 use super::records::{Expected, Purpose};
 use super::status::{Finding, Outcome, UnknownWord};
+use super::tag_list::dkim_key;
 use crate::clock::Timestamp;
 use std::fmt;
 use std::net::SocketAddr;
@@ -241,9 +242,22 @@ fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
         return Judgement::Missing(error);
     }
     if let Some(alias) = sight.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
+        if expected.purpose == Purpose::Dmarc {
+            return Judgement::Missing(hosted(expected, alias));
+        }
         let message = format!("{name} is an alias (CNAME) of {alias}, and an alias has no records of its own");
         let fix = publish_after(&format!("Delete the CNAME record at {name}"), expected);
         return Judgement::Missing(RecordError::new(Code::CnameAtApex, message, fix));
+    }
+    // Nobody else puts a key at the name of a token of ours: it is what the CNAME leads to.
+    let key = |record: &RecordData| text_of(record).is_some_and(|text| dkim_key(text).is_some());
+    if expected.purpose == Purpose::Dkim && sight.instead.iter().any(key) {
+        let message = format!(
+            "{name} has the key itself where its CNAME record belongs: your DNS provider flattens the record, and the key \
+             stays as it is when it changes at the target"
+        );
+        let step = format!("Switch flattening off for {name}, so that a CNAME record is answered with the value");
+        return Judgement::Mismatch(RecordError::new(Code::Proxied, message, Fix::with(step, value)));
     }
     if *record_type == RecordType::Cname && sight.instead.iter().any(|record| record.address().is_some()) {
         let message = format!("{name} has an address where its CNAME record belongs: it is proxied or flattened");
@@ -259,6 +273,19 @@ fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
         return Judgement::Mismatch(RecordError::new(Code::WrongType, message, fix));
     }
     Judgement::Missing(missing(expected))
+}
+
+/// `_dmarc` is often handed to a service by an alias, which then has the record.
+fn hosted(expected: &Expected, alias: &str) -> RecordError {
+    let name = &expected.name;
+    let message = format!(
+        "{name} is an alias (CNAME) of {alias}, and the service behind the alias has no DMARC record there: receivers find none"
+    );
+    let fix = publish_after(
+        &format!("Have the service behind {alias} publish the record; or delete the CNAME record at {name}"),
+        expected,
+    );
+    RecordError::new(Code::Missing, message, fix)
 }
 
 /// The record stands at the name with the domain twice. Only as it should be: another record there says nothing.

@@ -39,6 +39,21 @@ fn proxied() {
 }
 
 #[test]
+fn flattened() {
+    let claim = Claim::new("flattened.test");
+    // The provider answers with what stands at the target.
+    let (name, key) = (claim.dkim(0), "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC");
+    let seen = claim.check_with(&claim.zone().without(&name, "CNAME").with_text(&name, key));
+    let record = seen.record("dkim");
+    record
+        .is("mismatch", "proxied")
+        .observed(&[key])
+        .fix("Switch flattening off")
+        .fix(claim.target(0).trim_end_matches('.'));
+    assert!(!record.0["error"]["fix"].as_str().unwrap().contains("Delete"), "{:#}", record.0);
+}
+
+#[test]
 fn wrong_value() {
     let claim = Claim::new("wrong-value.test");
     let name = claim.dkim(0);

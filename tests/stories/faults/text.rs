@@ -178,3 +178,16 @@ fn dmarc_weaker() {
     // DMARC is only recommended.
     assert_eq!(seen.status(), "verified");
 }
+
+#[test]
+fn dmarc_handed_to_a_service_that_has_no_record() {
+    let claim = Claim::new("dmarc-hosted.test");
+    let name = format!("_dmarc.{}", claim.name);
+    let zone = claim.zone().without(&name, "TXT").with(&name, "CNAME", "dmarc.inboxlayer.dev.");
+    let seen = claim.check_with(&zone);
+    let record = seen.record("dmarc");
+    record
+        .is("missing", "missing")
+        .says("the service behind the alias has no DMARC record")
+        .fix("dmarc.inboxlayer.dev");
+}

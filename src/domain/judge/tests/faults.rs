@@ -103,6 +103,18 @@ fn an_alias_of_an_alias_leads_there_too() {
 }
 
 #[test]
+fn a_flattened_key_is_not_the_owners_text() {
+    let flattened = nothing(vec![RecordData::Txt("v=DKIM1; k=rsa; p=MIIB".into())]);
+    assert_eq!(short(0, &flattened), "mismatch:proxied");
+    assert!(
+        fix(0, &flattened).starts_with("Switch flattening off for t1._domainkey.acme.com"),
+        "{}",
+        fix(0, &flattened)
+    );
+    assert_eq!(short(0, &nothing(vec![RecordData::Txt("v=DKIM1; p=".into())])), "mismatch:wrong_type");
+}
+
+#[test]
 fn a_key_that_is_missing_is_ours_to_mend() {
     let with = |target: Sight| Sight { target: Some(target.answer), ..cname("t1.dkim.amazonses.com") };
     assert_eq!(short(0, &with(txt(&["v=DKIM1; k=rsa; p=MIIB"]))), "valid");
@@ -141,6 +153,9 @@ fn what_stands_before_an_mx_record() {
     assert_eq!(short(3, &theirs), "mismatch:cname_at_apex");
     assert!(error(3, &theirs).message.contains("mail for acme.com goes to mx.host.example"));
     assert_eq!(short(4, &alias(nothing(vec![]))), "missing:cname_at_apex");
+    // DMARC is often handed to a service in this way.
+    assert_eq!(short(5, &alias(nothing(vec![]))), "missing:missing");
+    assert!(error(5, &alias(nothing(vec![]))).message.contains("the service behind the alias has no DMARC record"));
 
     let target = |host: &str, to: &str| MxTarget { host: host.into(), cname: Some(to.into()) };
     let by_name = |to: &str| Sight { mx_targets: vec![target("mail.acme.com", to)], ..mx(&[(10, "mail.acme.com")]) };
