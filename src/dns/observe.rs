@@ -15,6 +15,7 @@ use crate::domain::reconcile::reconcile;
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::spf;
 use futures_util::future::join_all;
+use std::net::IpAddr;
 use tokio::time::Instant;
 
 /// The steps of an observation that wait for answers: delegation, addresses, records, what explains them.
@@ -51,7 +52,7 @@ impl Asked<'_> {
             self.doubled(expected, &answer),
             self.target(expected, &answer),
             self.chain(expected, &answer),
-            self.mx_targets(&answer),
+            self.mx_targets(expected, &answer),
             self.spf(expected, &answer),
             self.inherited(expected, &answer),
             self.bogus(expected, &servers),
@@ -170,21 +171,45 @@ impl Asked<'_> {
     }
 
     /// What the mail hosts are.
-    async fn mx_targets(&self, answer: &Answer) -> Vec<MxTarget> {
+    async fn mx_targets(&self, expected: &Expected, answer: &Answer) -> Vec<MxTarget> {
+        let ours = &expected.value;
         let host = |record: &RecordData| match record {
             RecordData::Mx { exchange, .. } if exchange != "." => Some(exchange.clone()),
             _ => None,
         };
-        let hosts = answer.records().iter().filter_map(host).take(MAIL_HOSTS);
-        join_all(hosts.map(|host| async move {
-            let found = self.look_up(&host, RecordType::Cname).await;
-            let cname = found.records().iter().find_map(|record| match record {
-                RecordData::Cname(to) => Some(to.clone()),
-                _ => None,
-            });
-            MxTarget { host, cname }
+        let hosts: Vec<String> = answer.records().iter().filter_map(host).take(MAIL_HOSTS).collect();
+        let addresses = match hosts.iter().any(|host| !host.eq_ignore_ascii_case(ours)) {
+            true => self.addresses(ours).await.1,
+            false => Vec::new(),
+        };
+        join_all(hosts.into_iter().map(|host| async {
+            if host.eq_ignore_ascii_case(ours) {
+                let found = self.look_up(&host, RecordType::Cname).await;
+                let aliases = found.records().iter().filter_map(RecordData::target).map(str::to_owned).collect();
+                return MxTarget { host, aliases, is_ours: true };
+            }
+            if host.parse::<IpAddr>().is_ok() {
+                return MxTarget { host, aliases: Vec::new(), is_ours: false };
+            }
+            let (aliases, found) = self.addresses(&host).await;
+            let is_ours = found.iter().any(|ip| addresses.contains(ip));
+            MxTarget { host, aliases, is_ours }
         }))
         .await
+    }
+
+    /// The aliases of a host and its addresses. Those inside a network say nothing of who is there.
+    async fn addresses(&self, host: &str) -> (Vec<String>, Vec<IpAddr>) {
+        let (v4, v6) = tokio::join!(self.look_up(host, RecordType::A), self.look_up(host, RecordType::Aaaa));
+        let is_outside = |ip: &IpAddr| match ip {
+            IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_private() || v4.is_link_local() || v4.is_unspecified()),
+            IpAddr::V6(v6) => {
+                !(v6.is_loopback() || v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_unspecified())
+            }
+        };
+        let found = [&v4, &v6].into_iter().flat_map(|a| a.records()).filter_map(RecordData::address);
+        let aliases = if v4.aliases().is_empty() { v6.aliases() } else { v4.aliases() };
+        (aliases.to_vec(), found.filter(is_outside).collect())
     }
 
     /// What receivers find who evaluate the SPF record, where there is exactly one, and what they would find of the one

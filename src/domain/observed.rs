@@ -87,6 +87,14 @@ impl RecordData {
         }
     }
 
+    /// The target, of a CNAME record.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Cname(target) => Some(target),
+            _ => None,
+        }
+    }
+
     /// The address, of an A or AAAA record.
     pub fn address(&self) -> Option<IpAddr> {
         match self {

@@ -26,7 +26,7 @@ pub enum Code {
     Proxied,
     /// The target of another token.
     Swapped,
-    /// The CNAME record leads to the target by way of another one.
+    /// It leads to the target by another name.
     Indirect,
     /// The CNAME record is right, but there is no key behind it: ours to mend.
     TargetWithoutKey,

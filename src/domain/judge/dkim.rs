@@ -9,7 +9,7 @@ use crate::domain::tag_list::dkim_key;
 
 pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
     let name = &expected.name;
-    let targets: Vec<&str> = sight.answer.records().iter().filter_map(target).collect();
+    let targets: Vec<&str> = sight.answer.records().iter().filter_map(RecordData::target).collect();
     let wrong = match targets.as_slice() {
         [] => return nothing(expected, sight),
         [target] if is_target(target, expected) => return keyed(expected, sight),
@@ -87,13 +87,6 @@ fn keyed(expected: &Expected, sight: &Sight) -> Judgement {
     let fix =
         "There is nothing for you to do: the record stays as it is, and mail is signed with another of your keys.";
     Judgement::Warning(RecordError::new(Code::TargetWithoutKey, message, fix))
-}
-
-fn target(record: &RecordData) -> Option<&str> {
-    match record {
-        RecordData::Cname(target) => Some(target),
-        _ => None,
-    }
 }
 
 fn is_target(target: &str, expected: &Expected) -> bool {

@@ -4,10 +4,11 @@
 //! record must not lead to an alias).
 
 use super::nearness::difference;
-use super::{Code, Fix, Judgement, RecordError, Sight, nothing, publish_after};
+use super::{Code, Fix, Judgement, MxTarget, RecordError, Sight, nothing, publish_after};
 use crate::domain::observed::RecordData;
 use crate::domain::provider::beside;
 use crate::domain::records::{Expected, Purpose};
+use std::net::IpAddr;
 
 pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let hosts: Vec<(u16, &str)> = sight.answer.records().iter().filter_map(exchanger).collect();
@@ -17,26 +18,25 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let Some(best) = hosts.iter().map(|(preference, _)| *preference).min() else {
         return nothing(expected, sight);
     };
-    let is_ours = |host: &str| host.eq_ignore_ascii_case(&expected.value);
+    let is_ours = |host: &str| host.eq_ignore_ascii_case(&expected.value) || by_address(sight, host);
     let name = &expected.name;
     let others: Vec<&str> = hosts.iter().map(|(_, host)| *host).filter(|host| !is_ours(host)).collect();
     let listed = others.join(", ");
-    let ours = hosts.iter().filter(|(_, host)| is_ours(host)).map(|(preference, _)| *preference).min();
-    let Some(preference) = ours else { return Judgement::Mismatch(elsewhere(expected, sight, &hosts)) };
+    let ours = hosts.iter().filter(|(_, host)| is_ours(host)).min();
+    let Some((preference, our_host)) = ours.copied() else {
+        return Judgement::Mismatch(elsewhere(expected, sight, &hosts));
+    };
     if preference > best {
         let first: Vec<&str> = hosts.iter().filter(|(p, _)| *p < preference).map(|(_, host)| *host).collect();
         let first = first.join(", ");
         let message = format!(
-            "mail for {name} goes to {first}: lower numbers are tried first, and {} has {preference}, so that mail comes \
-             here only while the others are down",
-            expected.value
+            "mail for {name} goes to {first}: lower numbers are tried first, and {our_host} has {preference}, so that mail \
+             comes here only while the others are down"
         );
         let delete = format!("Delete the MX records to {first}, or change");
         let fix = match best.checked_sub(1) {
             None => Fix::with(format!("{delete} their priority to"), preference.saturating_add(1).to_string()),
-            Some(below) => {
-                Fix::with(format!("{delete} the priority of the one to {} to", expected.value), below.to_string())
-            }
+            Some(below) => Fix::with(format!("{delete} the priority of the one to {our_host} to"), below.to_string()),
         };
         return Judgement::Mismatch(RecordError::new(Code::MxOutranked, message, fix));
     }
@@ -50,13 +50,31 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         let fix = Fix::step(format!("Delete the MX records of {name} to {listed} unless they hand the mail on to us"));
         return Judgement::Warning(RecordError::new(Code::MxOtherHosts, message, fix));
     }
-    aliased(expected, sight)
+    match our_host.eq_ignore_ascii_case(&expected.value) {
+        true => aliased(expected, sight),
+        false => Judgement::Warning(other_name(expected, our_host)),
+    }
+}
+
+/// A host of another name with an address of ours: mail to it comes here.
+fn by_address(sight: &Sight, host: &str) -> bool {
+    let same = |target: &&MxTarget| target.host.eq_ignore_ascii_case(host);
+    sight.mx_targets.iter().find(same).is_some_and(|target| target.is_ours && target.aliases.is_empty())
+}
+
+fn other_name(expected: &Expected, host: &str) -> RecordError {
+    let Expected { name, value, .. } = expected;
+    let message = format!(
+        "the MX record of {name} leads to {host}, which has an address of {value} now: mail comes here, until that address changes"
+    );
+    let fix = Fix::with(format!("Change the value of the MX record at {name} from {host} to"), value);
+    RecordError::new(Code::Indirect, message, fix)
 }
 
 /// Only our host takes the mail. It should not be an alias; that would be ours to mend.
 fn aliased(expected: &Expected, sight: &Sight) -> Judgement {
     let alias = sight.mx_targets.iter().find(|target| target.host.eq_ignore_ascii_case(&expected.value));
-    let Some(target) = alias.and_then(|target| target.cname.as_deref()) else { return Judgement::Valid };
+    let Some(target) = alias.and_then(|target| target.aliases.first()) else { return Judgement::Valid };
     let message =
         format!("{} is itself an alias of {target}, which some senders refuse: that is ours to mend", expected.value);
     let fix = "There is nothing for you to do: the record stays as it is.";
@@ -89,12 +107,12 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
         return RecordError::new(Code::NullMx, message, fix);
     }
     let leads_here =
-        |target: &&super::MxTarget| target.cname.as_deref().is_some_and(|to| to.eq_ignore_ascii_case(value));
+        |target: &&MxTarget| target.is_ours || target.aliases.iter().any(|to| to.eq_ignore_ascii_case(value));
     let listed = hosts.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
     if let Some(target) = sight.mx_targets.iter().find(leads_here) {
         let host = &target.host;
         let message = format!(
-            "the MX record of {name} leads to {host}, which is only an alias (CNAME) of {value}: some senders follow that, \
+            "the MX record of {name} leads to {host}, which is only an alias (CNAME) that leads to {value}: some senders follow that, \
              others refuse to deliver"
         );
         let fix = Fix::with(format!("Change the value of the MX record at {name} from {host} to"), value);
@@ -102,6 +120,13 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
     }
     let change = Fix::with(format!("Change the value of the MX record at {name} to"), value);
     for (_, host) in hosts {
+        if host.parse::<IpAddr>().is_ok() {
+            let message = format!(
+                "the MX record of {name} has the address {host} where the name of a mail host belongs: senders look for a host \
+                 of that name, find none, and mail comes back"
+            );
+            return RecordError::new(Code::WrongValue, message, change);
+        }
         if host.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
             let message = format!(
                 "the MX record of {name} leads to {host}, where no mail host is: your DNS provider has put your own domain \
@@ -118,7 +143,7 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
             return RecordError::new(Code::NearMiss, message, change);
         }
     }
-    if let Some((host, to)) = sight.mx_targets.iter().find_map(|t| t.cname.as_deref().map(|to| (&t.host, to))) {
+    if let Some((host, to)) = sight.mx_targets.iter().find_map(|t| t.aliases.first().map(|to| (&t.host, to))) {
         let message = format!(
             "mail for {name} goes to {listed}, not here; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
         );

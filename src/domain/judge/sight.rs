@@ -75,8 +75,10 @@ impl ServerSaid {
 pub struct MxTarget {
     /// The host.
     pub host: String,
-    /// Where a CNAME record at the host leads, if there is one.
-    pub cname: Option<String>,
+    /// Where CNAME records lead from there, in order.
+    pub aliases: Vec<String>,
+    /// It has an address of our mail host's.
+    pub is_ours: bool,
 }
 
 impl Sight {

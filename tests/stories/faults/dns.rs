@@ -17,6 +17,9 @@ use std::process::{Child, Command};
 /// The zone of the DKIM keys, kept as an operator would who prints it for his own name servers.
 pub const KEYS: &str = "dkim.inboxlayer.dev";
 
+/// The address of our mail host. It is for documentation, and nobody is there.
+pub const MX_ADDRESS: &str = "192.0.2.25";
+
 /// A loopback network that no other run of these tests uses.
 pub struct Network {
     third: u8,
@@ -319,7 +322,8 @@ fn parent_zones(
         }
     }
     let mut ours = head("inboxlayer.dev.");
-    writeln!(ours, "smtp.inboxlayer.dev. A {address}\nspf.inboxlayer.dev. TXT \"v=spf1 ip4:192.0.2.1 -all\"").unwrap();
+    writeln!(ours, "smtp.inboxlayer.dev. A {MX_ADDRESS}\nspf.inboxlayer.dev. TXT \"v=spf1 ip4:192.0.2.1 -all\"")
+        .unwrap();
     for (name, key) in keys {
         writeln!(ours, "{name}. TXT {key}").unwrap();
     }

@@ -1,6 +1,6 @@
 //! What goes wrong with MX records.
 
-use super::dns::Dns;
+use super::dns::{Dns, MX_ADDRESS};
 use super::world::{Claim, MX};
 
 #[test]
@@ -38,6 +38,34 @@ fn mx_target_is_cname() {
     let seen = claim.check_with(&zone.with(&host, "CNAME", &format!("{MX}.")));
     seen.record("mx").is("mismatch", "mx_target_is_cname").says(&host).fix(MX);
     assert_eq!(seen.0["capabilities"]["receiving"], false);
+}
+
+#[test]
+fn an_alias_of_an_alias_of_ours() {
+    let claim = Claim::new("mx-two-hops.test");
+    let [host, between] = ["mail", "hop"].map(|label| format!("{label}.{}", claim.name));
+    let zone = claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", &format!("10 {host}."));
+    let zone = zone.with(&host, "CNAME", &format!("{between}.")).with(&between, "CNAME", &format!("{MX}."));
+    claim.check_with(&zone).record("mx").is("mismatch", "mx_target_is_cname").says(&host).fix(MX);
+}
+
+#[test]
+fn a_host_of_ones_own_with_our_address() {
+    let claim = Claim::new("mx-our-address.test");
+    let host = format!("mail.{}", claim.name);
+    let zone = claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", &format!("10 {host}."));
+    let seen = claim.check_with(&zone.with(&host, "A", MX_ADDRESS));
+    // Mail comes here.
+    seen.record("mx").is("valid", "indirect").observed(&[&format!("10 {host}")]).says(&host).fix(MX);
+    assert_eq!(seen.0["capabilities"]["receiving"], true);
+}
+
+#[test]
+fn an_address_is_no_mail_host() {
+    let claim = Claim::new("mx-address.test");
+    let zone = claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", &format!("10 {MX_ADDRESS}."));
+    let seen = claim.check_with(&zone);
+    seen.record("mx").is("mismatch", "wrong_value").observed(&[&format!("10 {MX_ADDRESS}")]).says("address").fix(MX);
 }
 
 #[test]

@@ -157,11 +157,16 @@ fn what_stands_before_an_mx_record() {
     assert_eq!(short(5, &alias(nothing(vec![]))), "missing:missing");
     assert!(error(5, &alias(nothing(vec![]))).message.contains("the service behind the alias has no DMARC record"));
 
-    let target = |host: &str, to: &str| MxTarget { host: host.into(), cname: Some(to.into()) };
+    let target = |host: &str, to: &str| MxTarget { host: host.into(), aliases: vec![to.into()], is_ours: false };
     let by_name = |to: &str| Sight { mx_targets: vec![target("mail.acme.com", to)], ..mx(&[(10, "mail.acme.com")]) };
     assert_eq!(short(3, &by_name("smtp.inboxlayer.dev")), "mismatch:mx_target_is_cname");
     assert!(fix(3, &by_name("smtp.inboxlayer.dev")).contains("from mail.acme.com to: smtp.inboxlayer.dev"));
     assert_eq!(short(3, &by_name("elsewhere.example")), "mismatch:mx_target_is_cname");
+    let twice =
+        MxTarget { aliases: vec!["a.example".into(), "smtp.inboxlayer.dev".into()], ..target("mail.acme.com", "x") };
+    let twice = Sight { mx_targets: vec![twice], ..mx(&[(10, "mail.acme.com")]) };
+    assert_eq!(short(3, &twice), "mismatch:mx_target_is_cname");
+    assert!(fix(3, &twice).ends_with("from mail.acme.com to: smtp.inboxlayer.dev"), "{}", fix(3, &twice));
     let ours = "smtp.inboxlayer.dev";
     let aliased = Sight { mx_targets: vec![target(ours, "lb.example")], ..mx(&[(10, ours)]) };
     assert_eq!(short(3, &aliased), "valid:mx_target_is_cname");
@@ -182,6 +187,23 @@ fn mail_that_goes_elsewhere_may_stay_there() {
     assert!(fix(&required).starts_with("To receive here beside it claim mail.acme.com; "), "{}", fix(&required));
     let bounces = Expected { purpose: Purpose::ReturnPath, ..asked };
     assert!(fix(&bounces).starts_with("Delete the MX records to aspmx.l.google.com"), "{}", fix(&bounces));
+}
+
+#[test]
+fn a_mail_host_by_another_name_or_by_none() {
+    let target = |is_ours| MxTarget { host: "mail.acme.com".into(), aliases: vec![], is_ours };
+    let with = |is_ours, hosts: &[(u16, &str)]| Sight { mx_targets: vec![target(is_ours)], ..mx(hosts) };
+    let ours = with(true, &[(10, "mail.acme.com")]);
+    assert_eq!(short(3, &ours), "valid:indirect");
+    assert!(fix(3, &ours).ends_with("from mail.acme.com to: smtp.inboxlayer.dev"), "{}", fix(3, &ours));
+    assert_eq!(short(3, &with(false, &[(10, "mail.acme.com")])), "mismatch:mx_other_hosts");
+    let outranked = with(true, &[(10, "mail.acme.com"), (5, "elsewhere.example")]);
+    assert_eq!(short(3, &outranked), "mismatch:mx_outranked");
+    assert!(error(3, &outranked).message.contains("mail.acme.com has 10"), "{}", error(3, &outranked).message);
+    let address = mx(&[(10, "192.0.2.25")]);
+    assert_eq!(short(3, &address), "mismatch:wrong_value");
+    assert!(error(3, &address).message.contains("the address 192.0.2.25 where the name of a mail host belongs"));
+    assert!(fix(3, &address).ends_with("to: smtp.inboxlayer.dev"), "{}", fix(3, &address));
 }
 
 #[test]
