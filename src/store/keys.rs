@@ -67,7 +67,7 @@ impl Store {
 
     /// The zone's serial.
     pub async fn dkim_serial(&self) -> Result<u32, StoreError> {
-        self.read(|connection| serial(connection)).await
+        self.read(serial).await
     }
 
     /// The sealed private key of a token, the one of this generation.
