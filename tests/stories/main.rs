@@ -24,6 +24,7 @@ mod keys_rotate;
 mod keys_served;
 mod outside;
 mod own_domain;
+mod pages;
 mod readme;
 mod refusals;
 mod rest;

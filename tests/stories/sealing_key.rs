@@ -5,6 +5,8 @@ use crate::clients::{Outcome, run};
 use crate::daemon::Daemon;
 use crate::outside::Outside;
 use crate::verifiers::{dkimpy, opendkim};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::json;
 use std::process::Command;
 
@@ -53,6 +55,21 @@ fn verified(daemon: &Daemon, raw: &str) {
     assert_eq!(opendkim(&dns, raw), Ok(()));
 }
 
+/// The key has 2048 bits, and its private half lies nowhere in the clear: that would have the modulus as it is, which the
+/// public record has in base64 only.
+#[track_caller]
+fn is_sealed(daemon: &Daemon, public: &str) {
+    let key = STANDARD.decode(public.rsplit("p=").next().unwrap()).unwrap();
+    // SubjectPublicKeyInfo (RFC 5280 §4.1.2.7): the modulus, then the exponent 65537.
+    let (modulus, exponent) = key[key.len() - 261..].split_at(256);
+    assert!(exponent == [2, 3, 1, 0, 1] && modulus[0] >= 0x80, "{public}");
+    let files: Vec<_> = std::fs::read_dir(daemon.data_dir()).unwrap().map(|file| file.unwrap().path()).collect();
+    let files: Vec<_> = files.iter().filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect();
+    let holds = |part: &[u8]| files.iter().any(|bytes| bytes.windows(part.len()).any(|window| window == part));
+    assert!(holds(public.as_bytes()), "the database is looked at");
+    assert!(!holds(&modulus[..32]) && !holds(&modulus[224..]), "a private key lies there in the clear");
+}
+
 #[test]
 fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     let mut daemon = Daemon::start_in(&[(PRESENT, OLD)]);
@@ -73,6 +90,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     assert!(refused.code == 1 && refused.stderr.contains("stop the daemon first"), "{refused:?}");
     daemon.kill();
     assert!(!daemon.data_dir().join("secret.key").exists(), "no key lies beside the database");
+    keys.iter().for_each(|public| is_sealed(&daemon, public));
 
     // Nothing is changed without both keys, each of them one.
     for (environment, says) in [
