@@ -28,9 +28,11 @@ pub use verdict::verdict;
 
 use super::observed::{Answer, RecordData, RecordType};
 use super::records::{Expected, Purpose};
+use super::spf::is_spf;
 use super::status::{Finding, Outcome, UnknownWord};
 use super::tag_list::dkim_key;
 use crate::clock::Timestamp;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::SocketAddr;
 use std::str::FromStr;
@@ -136,9 +138,9 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
         return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, sight, reason)));
     }
     let is_right = |answer: &Answer| {
-        let sight = Sight { inherited: sight.inherited.clone(), ..Sight::of(answer.clone()) };
-        let judgement = by_purpose(expected, all, &sight);
-        matches!(judgement, Judgement::Valid | Judgement::Warning(_))
+        let theirs = Sight { inherited: sight.inherited.clone(), ..Sight::of(answer.clone()) };
+        let judgement = || by_purpose(expected, all, &theirs);
+        same(expected, answer, &sight.answer) || matches!(judgement(), Judgement::Valid | Judgement::Warning(_))
     };
     match unmade(expected, sight, by_purpose(expected, all, sight)) {
         Judgement::Valid => evidence(RecordStatus::Valid, servers::reservation(expected, sight, is_right, now)),
@@ -147,6 +149,17 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
         Judgement::Mismatch(error) => evidence(RecordStatus::Mismatch, Some(error)),
         Judgement::Unknown(error) => evidence(RecordStatus::Unknown, Some(error)),
     }
+}
+
+/// The same records as far as they are judged: what was asked beside them to judge the one holds for the other too. Other
+/// texts may come and go beside an SPF record.
+fn same(expected: &Expected, one: &Answer, other: &Answer) -> bool {
+    let is_judged = |record: &&RecordData| match (expected.purpose, text_of(record)) {
+        (Purpose::Spf | Purpose::ReturnPath, Some(text)) => is_spf(text),
+        _ => true,
+    };
+    let judged = |answer: &Answer| answer.records().iter().filter(is_judged).cloned().collect::<BTreeSet<_>>();
+    !one.records().is_empty() && judged(one) == judged(other)
 }
 
 fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {

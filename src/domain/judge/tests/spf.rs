@@ -82,6 +82,22 @@ fn ours_may_be_included_by_way_of_another_record() {
 }
 
 #[test]
+fn a_resolver_that_has_the_same_record_remembers_nothing_else() {
+    let by_way =
+        evaluated("v=spf1 include:_spf.acme.com -all", &[("_spf.acme.com", "v=spf1 include:amazonses.com"), SES]);
+    let said = |authoritative, sight: &Sight| ServerSaid {
+        server: SERVER,
+        name: None,
+        authoritative,
+        answer: sight.answer.clone(),
+    };
+    let with = |held: &[&str]| Sight { servers: vec![said(true, &by_way), said(false, &txt(held))], ..by_way.clone() };
+    assert_eq!(short(4, &with(&["v=spf1 include:_spf.acme.com -all"])), "valid");
+    assert_eq!(short(4, &with(&["hello", "v=spf1 include:_spf.acme.com -all"])), "valid");
+    assert_eq!(short(4, &with(&["v=spf1 include:old.acme.com -all"])), "valid:still_cached");
+}
+
+#[test]
 fn what_nobody_could_say_is_no_fault() {
     let dead = ("_spf.acme.com", "SERVFAIL");
     let by_way = evaluated("v=spf1 include:_spf.acme.com -all", &[dead, SES]);
