@@ -215,7 +215,8 @@ impl Asked<'_> {
     /// What receivers find who evaluate the SPF record, where there is exactly one, and what they would find of the one
     /// that is offered instead.
     async fn spf(&self, expected: &Expected, answer: &Answer) -> (Option<spf::Report>, Option<spf::Report>) {
-        if expected.purpose != Purpose::Spf {
+        let is_spf = matches!(expected.purpose, Purpose::Spf | Purpose::ReturnPath);
+        if !is_spf || expected.record_type != RecordType::Txt {
             return (None, None);
         }
         let texts = answer.records().iter().filter_map(|record| match record {

@@ -1,7 +1,8 @@
 //! What goes wrong with SPF and DMARC records.
 
 use super::dns::Dns;
-use super::world::{Claim, SPF};
+use super::world::{Claim, MX, SPF};
+use serde_json::json;
 
 /// The claim with these SPF records instead of the right one.
 fn with_spf(name: &str, records: &[&str]) -> (Claim, super::world::Seen) {
@@ -42,6 +43,20 @@ fn spf_missing_include() {
     let (_, seen) = with_spf("spf-missing-include.test", &["v=spf1 mx -all"]);
     let spf = seen.record("spf");
     spf.is("mismatch", "spf_missing_include").fix("v=spf1 mx include:spf.inboxlayer.dev -all");
+}
+
+#[test]
+fn the_spf_record_of_a_return_path_is_evaluated_too() {
+    let name = "spf-return-path.test";
+    let claim = Claim::new(name);
+    let (bounce, inner) = (format!("bounce.{name}"), format!("_spf.{name}"));
+    claim.patch(json!({"return_path": "bounce"}));
+    // Ours by way of another record.
+    let zone = claim.zone().with(&bounce, "MX", &format!("10 {MX}.")).with_text(&inner, SPF);
+    let seen = claim.check_with(&zone.with_text(&bounce, &format!("v=spf1 include:{inner} -all")));
+    let records: Vec<_> = seen.records("return_path").collect();
+    assert_eq!(records.len(), 2);
+    records[1].is_right();
 }
 
 #[test]
