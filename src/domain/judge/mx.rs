@@ -11,9 +11,31 @@ use crate::domain::records::{Expected, Purpose};
 use std::net::IpAddr;
 
 pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
-    let hosts: Vec<(u16, &str)> = sight.answer.records().iter().filter_map(exchanger).collect();
+    let (null, mut hosts): (Vec<_>, Vec<_>) =
+        sight.answer.records().iter().filter_map(exchanger).partition(|(_, host)| *host == ".");
+    let beside = !null.is_empty() && !hosts.is_empty();
+    if !beside {
+        hosts.extend(null);
+    }
+    match by_hosts(expected, sight, &hosts) {
+        Judgement::Valid | Judgement::Warning(_) if beside => Judgement::Warning(null_beside(expected)),
+        judgement => judgement,
+    }
+}
+
+/// A null MX record is no host: where others are, it must not be (RFC 7505 §3).
+fn null_beside(expected: &Expected) -> RecordError {
+    let name = &expected.name;
+    let message = format!(
+        "{name} has a null MX record too, which says that it takes no mail at all: some senders go by that and give up at \
+         once"
+    );
+    RecordError::new(Code::NullMx, message, Fix::step(format!("Delete the MX record with the value \".\" at {name}")))
+}
+
+fn by_hosts(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Judgement {
     if let Some(alias) = sight.answer.aliases().first() {
-        return Judgement::Mismatch(hidden(expected, alias, &hosts));
+        return Judgement::Mismatch(hidden(expected, alias, hosts));
     }
     let Some(best) = hosts.iter().map(|(preference, _)| *preference).min() else {
         return nothing(expected, sight);
@@ -24,7 +46,7 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let listed = others.join(", ");
     let ours = hosts.iter().filter(|(_, host)| is_ours(host)).min();
     let Some((preference, our_host)) = ours.copied() else {
-        return Judgement::Mismatch(elsewhere(expected, sight, &hosts));
+        return Judgement::Mismatch(elsewhere(expected, sight, hosts));
     };
     if preference > best {
         let first: Vec<&str> = hosts.iter().filter(|(p, _)| *p < preference).map(|(_, host)| *host).collect();

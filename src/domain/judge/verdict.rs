@@ -87,7 +87,13 @@ fn stays(expected: &Expected, evidence: &Evidence) -> Option<String> {
         return None;
     }
     // As it is shown: the preference and the host.
-    let hosts: Vec<&str> = evidence.observed.iter().filter_map(|value| value.split_once(' ')).map(|(_, h)| h).collect();
+    let hosts: Vec<&str> = evidence
+        .observed
+        .iter()
+        .filter_map(|value| value.split_once(' '))
+        .map(|(_, h)| h)
+        .filter(|h| *h != ".")
+        .collect();
     Some(match recognise(&hosts, None) {
         Some(Provider { name, filter: false }) => format!("; its mail stays at {name}"),
         Some(Provider { name, filter: true }) => format!("; its mail goes through {name} as before"),

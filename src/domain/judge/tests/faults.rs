@@ -173,6 +173,25 @@ fn what_stands_before_an_mx_record() {
 }
 
 #[test]
+fn a_null_mx_beside_hosts_is_no_host() {
+    let ours = "smtp.inboxlayer.dev";
+    let beside = mx(&[(0, "."), (10, ours)]);
+    assert_eq!(short(3, &beside), "valid:null_mx");
+    assert!(
+        fix(3, &beside).starts_with("Delete the MX record with the value \".\" at acme.com"),
+        "{}",
+        fix(3, &beside)
+    );
+    assert_eq!(short(3, &mx(&[(0, "."), (10, ours), (20, "backup.example")])), "valid:null_mx");
+    let elsewhere = mx(&[(0, "."), (10, "mx.example")]);
+    assert_eq!(short(3, &elsewhere), "mismatch:mx_other_hosts");
+    assert!(error(3, &elsewhere).message.contains("goes to mx.example, not here"), "{}", error(3, &elsewhere).message);
+    let outranked = mx(&[(0, "."), (5, "mx.example"), (10, ours)]);
+    assert_eq!(short(3, &outranked), "mismatch:mx_outranked");
+    assert!(error(3, &outranked).message.contains("goes to mx.example:"), "{}", error(3, &outranked).message);
+}
+
+#[test]
 fn mail_that_goes_elsewhere_may_stay_there() {
     let google = mx(&[(1, "aspmx.l.google.com")]);
     let fix = |asked: &Expected| judge(asked, &[], &google, NOW).error.unwrap().fix;
