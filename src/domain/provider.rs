@@ -115,24 +115,44 @@ pub fn beside(domain: &str, registered: &str) -> String {
 }
 
 impl Existing {
-    /// What to tell the owner of `domain` before mail is led to `our_host`: `None` where nothing else takes its mail.
-    pub fn of<H: AsRef<str>>(domain: &str, our_host: &str, mx: &[H], spf: Option<&str>) -> Option<Self> {
-        let host = |h: &H| h.as_ref().trim_end_matches('.').to_ascii_lowercase();
-        let hosts: Vec<String> = mx.iter().map(host).filter(|h| !h.is_empty() && h != our_host).collect();
-        if hosts.is_empty() {
+    /// What to tell the owner of `domain`, under what is `registered`, before mail is led to `our_host`. `None` where that
+    /// is where it goes already, and where nothing else takes it or seems to.
+    pub fn of(domain: &str, registered: &str, our_host: &str, mx: &[(u16, &str)], spf: Option<&str>) -> Option<Self> {
+        let host = |host: &str| host.trim_end_matches('.').to_ascii_lowercase();
+        let best = mx.iter().map(|(preference, _)| *preference).min();
+        if mx.iter().any(|(preference, name)| Some(*preference) == best && host(name) == our_host) {
             return None;
         }
-        let provider = recognise(&hosts, spf);
-        let now = match provider {
-            Some(Provider { name, filter: false }) => format!("{domain} has its mailboxes at {name}"),
-            Some(Provider { name, filter: true }) => format!("mail to {domain} goes through {name}"),
-            None => format!("mail to {domain} is taken by {}", hosts.join(", ")),
+        let hosts: Vec<String> =
+            mx.iter().map(|(_, name)| host(name)).filter(|h| !h.is_empty() && h != our_host).collect();
+        let (by_mx, by_spf) = (recognise(&hosts, None), recognise::<&str>(&[], spf));
+        let (now, provider) = match (by_mx, by_spf, hosts.is_empty()) {
+            (Some(Provider { name, filter: false }), ..) => {
+                (format!("{domain} has its mailboxes at {name} now."), by_mx)
+            }
+            (Some(Provider { name, filter: true }), ..) => {
+                (format!("mail to {domain} goes through {name} now."), by_mx)
+            }
+            // SPF says who sends, and not where mailboxes are.
+            (None, Some(Provider { name, .. }), false) => (
+                format!(
+                    "mail to {domain} is taken by {} now, and {domain} seems to use {name}, which its SPF record names.",
+                    hosts.join(", ")
+                ),
+                None,
+            ),
+            (None, None, false) => (format!("mail to {domain} is taken by {} now.", hosts.join(", ")), None),
+            // A null MX record says that it takes none.
+            (None, Some(Provider { name, .. }), true) if mx.is_empty() => {
+                (format!("{domain} has no MX record now, but seems to use {name}, which its SPF record names."), by_spf)
+            }
+            (None, _, true) => return None,
         };
-        let subdomain = format!("mail.{domain}");
+        let subdomain = beside(domain, registered);
         let warning = format!(
-            "{now} now. Once its MX record leads to {our_host}, new mail comes here and no longer there: addresses that \
-             exist only there will bounce. Sending needs no MX record: leave it as it is to send only. To receive here \
-             beside the mailboxes you have, claim {subdomain} instead."
+            "{now} Once its MX record leads to {our_host}, new mail comes here and no longer there: addresses that exist only \
+             there will bounce. Sending needs no MX record: leave it as it is to send only. To receive here beside the \
+             mailboxes you have, claim {subdomain} instead."
         );
         Some(Self { provider: provider.map(|p| p.name), hosts, warning, subdomain })
     }
@@ -201,18 +221,40 @@ mod tests {
 
     #[test]
     fn the_warning_says_what_will_happen_and_offers_a_subdomain() {
-        let of = |mx: &[&str]| Existing::of("acme.com", "smtp.inboxlayer.dev", mx, None);
-        let google = of(&["aspmx.l.google.com"]).unwrap();
-        assert_eq!(google.subdomain, "mail.acme.com");
+        let ours = "smtp.inboxlayer.dev";
+        let of = |mx: &[(u16, &str)], spf| Existing::of("acme.com", "acme.com", ours, mx, spf);
+        let google = of(&[(1, "aspmx.l.google.com.")], None).unwrap();
+        assert_eq!((google.subdomain.as_str(), google.provider), ("mail.acme.com", Some("Google Workspace")));
         assert!(
             google
                 .warning
                 .starts_with("acme.com has its mailboxes at Google Workspace now. Once its MX record leads to")
         );
-        let other = of(&["mx1.acme.com", "smtp.inboxlayer.dev"]).unwrap();
+        let other = of(&[(5, "mx1.acme.com"), (10, ours)], None).unwrap();
         assert!(other.warning.starts_with("mail to acme.com is taken by mx1.acme.com now."), "{}", other.warning);
-        assert_eq!(of(&["smtp.inboxlayer.dev."]), None);
-        assert_eq!(of(&["."]), None);
-        assert_eq!(of(&[]), None);
+        assert_eq!(of(&[(10, "smtp.inboxlayer.dev.")], None), None);
+        assert_eq!(of(&[(0, ".")], None), None);
+        assert_eq!(of(&[], None), None);
+        // Who comes after us takes no mail that we do not leave to them.
+        assert_eq!(of(&[(1, ours), (5, "aspmx.l.google.com")], None), None);
+    }
+
+    #[test]
+    fn what_spf_says_is_said_with_care() {
+        let google = Some("v=spf1 include:_spf.google.com ~all");
+        let of = |mx: &[(u16, &str)]| Existing::of("shop.acme.com", "acme.com", "smtp.inboxlayer.dev", mx, google);
+        let own = of(&[(5, "mx1.acme.com")]).unwrap();
+        assert_eq!(own.provider, None);
+        assert!(
+            own.warning.starts_with(
+                "mail to shop.acme.com is taken by mx1.acme.com now, and shop.acme.com seems to use Google Workspace"
+            ),
+            "{}",
+            own.warning
+        );
+        let none = of(&[]).unwrap();
+        assert!(none.warning.starts_with("shop.acme.com has no MX record now, but seems to use"), "{}", none.warning);
+        assert_eq!((none.provider, none.subdomain.as_str()), (Some("Google Workspace"), "mail.acme.com"));
+        assert_eq!(of(&[(0, ".")]), None);
     }
 }

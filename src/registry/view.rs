@@ -2,10 +2,11 @@
 
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, verdict};
+use crate::domain::judge::{Evidence, RecordStatus, verdict};
 use crate::domain::provider::Existing;
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::report::DomainRecord;
+use crate::domain::spf::is_spf;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{DomainId, InboxId};
 use crate::store::domains::DomainRow;
@@ -126,10 +127,15 @@ fn existing(row: &DomainRow, expected: &[Expected], evidence: &[Evidence]) -> Op
         let of = expected.iter().zip(evidence).filter(move |(expected, _)| expected.purpose == purpose);
         of.flat_map(|(_, evidence)| &evidence.observed).map(String::as_str)
     };
-    let mx = expected.iter().find(|expected| expected.purpose == Purpose::Mx)?;
+    let (mx, found) = expected.iter().zip(evidence).find(|(expected, _)| expected.purpose == Purpose::Mx)?;
+    if matches!(found.status, RecordStatus::Unknown | RecordStatus::NotChecked) {
+        return None;
+    }
     // As it is shown: the preference and the host.
-    let hosts: Vec<&str> = seen(Purpose::Mx).filter_map(|value| value.split_once(' ')).map(|(_, host)| host).collect();
-    let spf = seen(Purpose::Spf).find(|text| text.to_ascii_lowercase().starts_with("v=spf1"));
-    let Existing { provider, hosts, warning, subdomain } = Existing::of(row.name.as_str(), &mx.value, &hosts, spf)?;
+    let shown = found.observed.iter().filter_map(|value| value.split_once(' '));
+    let hosts: Vec<(u16, &str)> = shown.filter_map(|(number, host)| Some((number.parse().ok()?, host))).collect();
+    let spf = seen(Purpose::Spf).find(|text| is_spf(text));
+    let existing = Existing::of(row.name.as_str(), mx.registered(), &mx.value, &hosts, spf);
+    let Existing { provider, hosts, warning, subdomain } = existing?;
     Some(Warning { code: "existing_mail", message: warning, provider, hosts, subdomain })
 }
