@@ -3,9 +3,9 @@
 //! Invariant: pure, and without a promise that nobody can give: what was not seen in the DNS is `None`. RFC 7489 §3.1
 //! (identifier alignment), §3.2 (organizational domain), §6.3 (`adkim`, `aspf`), §4.2 (one aligned pass will do).
 
-use super::judge::RecordStatus;
+use super::judge::{Code, RecordStatus};
 use super::records::registered;
-use super::tag_list::{dmarc_tag, policy_below};
+use super::tag_list::{dmarc_tag, policy_in_effect};
 use crate::address::DomainName;
 use serde::Serialize;
 
@@ -58,14 +58,23 @@ pub struct Prospect {
     pub dmarc: Dmarc,
 }
 
+/// How a record stood when it was last looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its status.
+    pub status: RecordStatus,
+    /// What is wrong with it, or warned of.
+    pub code: Option<Code>,
+}
+
 /// How the records of the domain stood when they were last looked at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The SPF record of the envelope sender's domain.
-    pub spf: Option<RecordStatus>,
-    /// The DKIM records: one that is right will do.
-    pub dkim: Vec<RecordStatus>,
-    /// The DMARC record that receivers go by.
+    pub spf: Option<Found>,
+    /// The DKIM records of the selectors that may sign: one that is right will do.
+    pub dkim: Vec<Found>,
+    /// The DMARC record that receivers go by; none where they use none.
     pub dmarc: Option<String>,
     /// It is the organizational domain's, since From's domain has none of its own.
     pub inherited: bool,
@@ -88,11 +97,11 @@ pub fn aligned(mode: Mode, from: &DomainName, other: &DomainName) -> bool {
 pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, seen: &Seen) -> Prospect {
     let tag = |name: &str| seen.dmarc.as_deref().and_then(|record| dmarc_tag(record, name));
     let mode = |name| if tag(name).is_some_and(|v| v.eq_ignore_ascii_case("s")) { Mode::Strict } else { Mode::Relaxed };
-    let mechanism = |domain: &DomainName, mode, record: Option<RecordStatus>| Mechanism {
+    let mechanism = |domain: &DomainName, mode, record: Option<Found>| Mechanism {
         domain: domain.clone(),
         mode,
         aligned: aligned(mode, from, domain),
-        record,
+        record: record.map(|record| record.status),
         passes: record.and_then(right),
     };
     let spf = mechanism(envelope, mode("aspf"), seen.spf);
@@ -103,26 +112,28 @@ pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, 
         all if all.iter().all(|m| m.passes == Some(false)) => Some(false),
         _ => None,
     };
-    let policy = match (&seen.dmarc, seen.inherited) {
-        (Some(record), true) => Some(policy_below(record)),
-        _ => tag("p"),
-    };
+    let policy = seen.dmarc.as_deref().and_then(|record| policy_in_effect(record, seen.inherited));
     let policy = policy.map(str::to_ascii_lowercase);
     let dmarc = Dmarc { domain: from.clone(), policy, aligned: !aligned.is_empty(), passes };
     Prospect { spf, dkim, dmarc }
 }
 
-fn right(status: RecordStatus) -> Option<bool> {
-    match status {
-        RecordStatus::Valid => Some(true),
+fn right(found: Found) -> Option<bool> {
+    match found.status {
+        RecordStatus::Valid => match found.code {
+            // Right, and of no use to receivers: what it leads to cannot be had.
+            Some(Code::TargetWithoutKey | Code::SpfBrokenInclude) => Some(false),
+            Some(Code::AwaitingProvider) => None,
+            _ => Some(true),
+        },
         RecordStatus::Missing | RecordStatus::Mismatch => Some(false),
         RecordStatus::Unknown | RecordStatus::NotChecked => None,
     }
 }
 
 /// The signer uses a selector whose record is right; where none is, what nobody could say comes before a fault.
-fn best(all: &[RecordStatus]) -> Option<RecordStatus> {
-    let found = |wanted: Option<bool>| all.iter().find(|status| right(**status) == wanted).copied();
+fn best(all: &[Found]) -> Option<Found> {
+    let found = |wanted: Option<bool>| all.iter().find(|found| right(**found) == wanted).copied();
     found(Some(true)).or_else(|| found(None)).or_else(|| found(Some(false)))
 }
 
@@ -188,8 +199,10 @@ mod tests {
 
     #[test]
     fn one_aligned_pass_will_do_and_what_was_not_seen_is_not_promised() {
-        let pass = |spf, dkim: &[RecordStatus], envelope: &str| {
-            let (acme, seen) = (domain("acme.com"), Seen { spf, dkim: dkim.to_vec(), ..Seen::default() });
+        let plain = |status: &RecordStatus| Found { status: *status, code: None };
+        let pass = |spf: Option<RecordStatus>, dkim: &[RecordStatus], envelope: &str| {
+            let (spf, dkim) = (spf.as_ref().map(plain), dkim.iter().map(plain).collect());
+            let (acme, seen) = (domain("acme.com"), Seen { spf, dkim, ..Seen::default() });
             let found = prospect(&acme, &domain(envelope), &acme, &seen);
             (found.spf.passes, found.dkim.passes, found.dmarc.passes)
         };
@@ -201,5 +214,20 @@ mod tests {
         assert_eq!(pass(Some(Valid), &[Missing; 3], "amazonses.com"), (yes, no, no));
         assert_eq!(pass(Some(Missing), &[Missing, Unknown, Missing], "acme.com"), (no, None, None));
         assert_eq!(pass(Some(NotChecked), &[], "acme.com"), (None, None, None));
+    }
+
+    #[test]
+    fn a_record_that_is_right_is_no_promise_where_what_it_leads_to_is_of_no_use() {
+        let acme = domain("acme.com");
+        let with = |code| Some(Found { status: Valid, code: Some(code) });
+        for (spf, dkim, passes) in [
+            (Code::SpfBrokenInclude, Code::TargetWithoutKey, (Some(false), Some(false), Some(false))),
+            (Code::SpfBrokenInclude, Code::AwaitingProvider, (Some(false), None, None)),
+            (Code::StillCached, Code::LameDelegation, (Some(true), Some(true), Some(true))),
+        ] {
+            let seen = Seen { spf: with(spf), dkim: with(dkim).into_iter().collect(), ..Seen::default() };
+            let found = prospect(&acme, &acme, &acme, &seen);
+            assert_eq!((found.spf.passes, found.dkim.passes, found.dmarc.passes), passes, "{spf} {dkim}");
+        }
     }
 }

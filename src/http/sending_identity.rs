@@ -8,9 +8,12 @@ use super::query::Parameters;
 use super::send::session;
 use crate::address::{Address, DomainName};
 use crate::config::Provider;
-use crate::domain::alignment::{Prospect, Seen, prospect};
+use crate::domain::alignment::{Found, Prospect, Seen, prospect};
+use crate::domain::judge::{Code, RecordStatus};
 use crate::domain::observed::RecordType;
 use crate::domain::records::Purpose;
+use crate::domain::report::DomainRecord;
+use crate::domain::rotation::Role;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::domain::tag_list::is_dmarc;
 use crate::id::DomainId;
@@ -69,7 +72,12 @@ pub(super) async fn show(
         Provider::Ses => context.config.ses.mail_from(),
     };
     let envelope = amazons.as_ref().map_or(&mail_from.domain, |default| sender.mail_from(id, default));
-    let seen = domain.as_ref().map(|domain| seen(domain, envelope)).unwrap_or_default();
+    let keys = match id {
+        Some(id) => context.rotation.show(id).await?.unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let signs = keys.iter().find(|key| key.role == Some(Role::Signing)).map(|key| key.token.as_str());
+    let seen = domain.as_ref().map(|domain| seen(domain, envelope, signs)).unwrap_or_default();
     let (reason, explanation) = why(&choice, &login.address, platform);
     Ok(Json(IdentityJson {
         prospect: prospect(&from.domain, envelope, &from.domain, &seen),
@@ -101,18 +109,36 @@ fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> 
     Address::parse(&whole.to_ascii_lowercase()).map_err(|error| Problem::invalid_field("login", error.to_string()))
 }
 
-/// The records of the domain that a receiver will look at.
-fn seen(domain: &CustomDomain, envelope: &DomainName) -> Seen {
+/// The records of the domain that a receiver will look at; `signs` is the selector that signs, where that is known here.
+fn seen(domain: &CustomDomain, envelope: &DomainName, signs: Option<&str>) -> Seen {
     let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
     let mut texts = domain.records.iter().filter(|r| r.record_type == RecordType::Txt && r.name == envelope.as_str());
     let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPath));
-    let dmarc = of(Purpose::Dmarc).next();
+    // One that is double, or cannot be read, is used by nobody; one that is weaker than asked for is.
+    let is_used = |record: &&DomainRecord| match record.status {
+        RecordStatus::Valid => true,
+        _ => record.error.as_ref().is_some_and(|error| error.code == Code::DmarcWeaker),
+    };
+    let dmarc = of(Purpose::Dmarc).find(is_used);
     Seen {
-        spf: spf.map(|record| record.status),
-        dkim: of(Purpose::Dkim).map(|record| record.status).collect(),
+        spf: spf.map(found),
+        dkim: selectors(of(Purpose::Dkim), signs),
         dmarc: dmarc.and_then(|record| record.observed.iter().find(|text| is_dmarc(text))).cloned(),
         inherited: dmarc.is_some_and(|record| record.observed_name.is_some()),
     }
+}
+
+/// The selector that signs; or the others, where its record is definitely not right: one of them takes over then.
+fn selectors<'a>(records: impl Iterator<Item = &'a DomainRecord>, signs: Option<&str>) -> Vec<Found> {
+    let of = |record: &&DomainRecord| signs.is_none_or(|token| record.name.split('.').next() == Some(token));
+    let (signing, others): (Vec<_>, Vec<_>) = records.partition(of);
+    let gone = |record: &&DomainRecord| matches!(record.status, RecordStatus::Missing | RecordStatus::Mismatch);
+    let able = if signing.iter().all(gone) && !others.is_empty() { others } else { signing };
+    able.into_iter().map(found).collect()
+}
+
+fn found(record: &DomainRecord) -> Found {
+    Found { status: record.status, code: record.error.as_ref().map(|error| error.code) }
 }
 
 /// A word for programs, and a sentence for people.

@@ -84,8 +84,7 @@ fn keyed(expected: &Expected, sight: &Sight) -> Judgement {
     }
     let message =
         format!("{} is right, but there is no key at {} yet: that is ours to mend", expected.name, expected.value);
-    let fix =
-        "There is nothing for you to do: the record stays as it is, and mail is signed with another of your keys.";
+    let fix = "There is nothing for you to do: the record stays as it is, and the key is ours to publish.";
     Judgement::Warning(RecordError::new(Code::TargetWithoutKey, message, fix))
 }
 

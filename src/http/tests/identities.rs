@@ -85,6 +85,62 @@ async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_i
 }
 
 #[tokio::test]
+async fn no_more_is_promised_than_receivers_will_find() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "hello"})).await.text("id");
+    let domain = world.post(token, "/api/v1/custom_domains", json!({"domain": "acme.com"})).await.text("id");
+    let ask = async || -> Value {
+        let path = format!("/api/v1/inboxes/{inbox}/sending_identity?login=hello@acme.com");
+        world.get(token, &path).await.json()
+    };
+    use RecordStatus::{Mismatch, Missing, Valid};
+    // The first key signs, when all three are made; until then nobody can say which.
+    let keys = format!("/api/v1/custom_domains/{domain}/dkim_keys");
+    while !world.get(token, &keys).await.json()["data"].as_array().unwrap().iter().all(|key| key["role"].is_string()) {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let shown = world.get(token, &keys).await.json();
+    let signs = shown["data"].as_array().unwrap().iter().position(|key| key["role"] == "signing").unwrap();
+    let with = |own: RecordStatus, others: RecordStatus, dmarc: RecordStatus| {
+        let mut all = [others, others, others, Valid, Valid, dmarc];
+        all[signs] = own;
+        all
+    };
+    // Two DMARC records, of which receivers use none.
+    checked(&world, &domain, [Valid, Valid, Valid, Valid, Valid, Mismatch], "v=DMARC1; p=reject; adkim=s").await;
+    let said = ask().await;
+    assert_eq!((&said["dmarc"]["policy"], &said["dkim"]["mode"]), (&json!(null), &json!("relaxed")));
+    assert_eq!(said["dkim"]["passes"], true);
+    // The one that signs is not right, and no other can take over; or one can.
+    for (own, others, passes) in
+        [(Missing, Missing, json!(false)), (Missing, Valid, json!(true)), (Valid, Missing, json!(true))]
+    {
+        checked(&world, &domain, with(own, others, Valid), "v=DMARC1; p=reject").await;
+        assert_eq!(
+            (&ask().await["dkim"]["passes"], &said["from"]),
+            (&passes, &json!("hello@acme.com")),
+            "{own} {others}"
+        );
+    }
+    // Right, but there is no key behind it.
+    keyless(&world, &domain, signs).await;
+    assert_eq!(ask().await["dkim"]["passes"], false);
+}
+
+/// Records a check that found all records right, and no key behind one.
+async fn keyless(world: &World, domain: &str, position: usize) {
+    let error = json!({"code": "target_without_key", "message": "m", "fix": "f", "step": ""}).to_string();
+    let (id, position) = (domain.to_owned(), i64::try_from(position).unwrap());
+    checked(world, domain, [RecordStatus::Valid; 6], "v=DMARC1; p=reject").await;
+    let write = world.context.store.write(move |c| {
+        let sql = "UPDATE domain_record SET error = ?3 WHERE domain_id = ?1 AND position = ?2";
+        Ok::<_, crate::store::StoreError>(c.execute(sql, rusqlite::params![id, position, error])?)
+    });
+    assert_eq!(write.await.unwrap(), 1);
+}
+
+#[tokio::test]
 async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_path_it_uses() {
     let mut config = Config::default();
     config.dkim.provider = Provider::Ses;
