@@ -10,9 +10,33 @@ pub fn dmarc_tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
     tags(record).find(|(tag, _)| tag.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// The policy for subdomains of the domain that the record stands at: `sp=`, or else `p=`.
-pub fn policy_below(record: &str) -> &str {
-    dmarc_tag(record, "sp").or_else(|| dmarc_tag(record, "p")).unwrap_or("none")
+/// The policies of DMARC, from the mildest to the strictest.
+const POLICIES: [&str; 3] = ["none", "quarantine", "reject"];
+
+/// How strict a policy of DMARC is, where it is one.
+pub fn strictness(policy: &str) -> Option<usize> {
+    POLICIES.iter().position(|known| known.eq_ignore_ascii_case(policy))
+}
+
+/// The policy that receivers take from a DMARC record, for the domain it stands at or for what is below. Where `p=` or
+/// `sp=` is none that they know, it is `none` if they can report, and there is none if they cannot (RFC 7489 §6.6.3).
+pub fn policy_in_effect(record: &str, below: bool) -> Option<&str> {
+    // RFC 6376 §3.2: with a tag twice none of them counts.
+    if tags(record).filter(|(tag, _)| tag.eq_ignore_ascii_case("p")).count() > 1 {
+        return None;
+    }
+    let (own, sub) = (dmarc_tag(record, "p"), dmarc_tag(record, "sp"));
+    let known = |policy: &&str| strictness(policy).is_some();
+    match (own.filter(known), sub) {
+        (Some(own), None) => Some(own),
+        (Some(own), Some(sub)) if known(&sub) => Some(if below { sub } else { own }),
+        _ => dmarc_tag(record, "rua").is_some_and(|uris| uris.split(',').any(is_mailto)).then_some("none"),
+    }
+}
+
+/// Where receivers can send reports.
+pub fn is_mailto(uri: &str) -> bool {
+    uri.trim().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:"))
 }
 
 /// A record that receivers take for a DMARC record: `v=DMARC1` comes first, in just these letters.
@@ -42,6 +66,17 @@ mod tests {
             [("v=DMARC1;", true), ("v = DMARC1; p=none", true), ("v=dmarc1;", false), ("p=none; v=DMARC1", false)]
         {
             assert_eq!(is_dmarc(text), is_one, "{text}");
+        }
+        for (record, own, below) in [
+            ("v=DMARC1; p=Reject", Some("Reject"), Some("Reject")),
+            ("v=DMARC1; p=reject; sp=none", Some("reject"), Some("none")),
+            ("v=DMARC1; rua=mailto:a@b.c", Some("none"), Some("none")),
+            ("v=DMARC1; p=maybe; rua=https://b.c, MAILTO:a@b.c", Some("none"), Some("none")),
+            ("v=DMARC1; p=reject; sp=maybe", None, None),
+            ("v=DMARC1; rua=https://b.c", None, None),
+            ("v=DMARC1; p=none; p=reject; rua=mailto:a@b.c", None, None),
+        ] {
+            assert_eq!((policy_in_effect(record, false), policy_in_effect(record, true)), (own, below), "{record}");
         }
         assert_eq!(dkim_key("v=DKIM1; p=AB \t CD").as_deref(), Some("ABCD"));
         assert_eq!((dkim_key("v=DKIM1; p= "), dkim_key("v=DKIM1")), (None, None));

@@ -3,17 +3,14 @@
 //! A subdomain without one inherits the organizational domain's.
 //!
 //! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record, and where it is looked for); RFC 9989 keeps
-//! these rules.
+//! these rules, has `np=` and `t=` besides, and no longer knows `pct=`.
 
 use super::text::{absent, too_long, unquoted};
 use super::{Code, Fix, Judgement, RecordError, Sight, publish, text_of, texts};
 use crate::domain::bounds::is_cut;
 use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
-use crate::domain::tag_list::{dmarc_tag, is_dmarc, policy_below, tags};
-
-/// The policies, from the mildest to the strictest.
-const POLICIES: [&str; 3] = ["none", "quarantine", "reject"];
+use crate::domain::tag_list::{dmarc_tag, is_dmarc, is_mailto, policy_in_effect, strictness, tags};
 
 pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let texts = texts(sight);
@@ -43,6 +40,11 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
             return Judgement::Mismatch(RecordError::new(Code::TxtTruncated, message, fix));
         }
         let fix = Fix::with(format!("Change the TXT record at {name} to"), mended(record, &expected.value));
+        if policy_in_effect(record, false).is_some() && strictness(policy(&expected.value)) == strictness("none") {
+            let message =
+                format!("receivers take the DMARC record of {name} for p=none, since it only asks for reports: {why}");
+            return Judgement::Warning(RecordError::new(Code::DmarcInvalid, message, fix));
+        }
         let message = format!("the DMARC record of {name} is not valid: {why}");
         return Judgement::Mismatch(RecordError::new(Code::DmarcInvalid, message, fix));
     }
@@ -84,11 +86,10 @@ fn inheriting(expected: &Expected, sight: &Sight, texts: &[&str]) -> Judgement {
         let fix = "Nothing to do if this passes: the check is repeated.";
         return Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix));
     }
-    let Some(record) = inherited(sight).filter(|record| fault(record).is_none()) else {
-        return absent(expected, sight, texts, is_dmarc);
-    };
+    let found = inherited(sight).and_then(|record| Some((record, policy_in_effect(record, true)?)));
+    let Some((record, theirs)) = found else { return absent(expected, sight, texts, is_dmarc) };
     let wanted = policy(&expected.value);
-    if strictness(policy_below(record)) >= strictness(wanted) {
+    if strictness(theirs) >= strictness(wanted) {
         return Judgement::Valid;
     }
     let above = expected.inherited_from().unwrap_or_default();
@@ -106,8 +107,7 @@ fn inheriting(expected: &Expected, sight: &Sight, texts: &[&str]) -> Judgement {
 fn is_meant(text: &str) -> bool {
     let small = text.trim().to_ascii_lowercase();
     unquoted(text).is_none()
-        && (small.contains("dmarc") && small.contains(['=', ';'])
-            || tags(&small).any(|(n, v)| n == "p" && POLICIES.contains(&v)))
+        && (small.contains("dmarc") && small.contains(['=', ';']) || tags(&small).any(|(n, v)| n == "p" && known(v)))
 }
 
 fn unreadable(expected: &Expected, text: &str) -> RecordError {
@@ -150,7 +150,9 @@ fn passed_over(record: &str) -> Option<String> {
         let good = match tag.to_ascii_lowercase().as_str() {
             "adkim" | "aspf" => ["r", "s"].iter().any(|mode| mode.eq_ignore_ascii_case(value)),
             "pct" => value.parse::<u8>().is_ok_and(|percent| percent <= 100),
-            "rua" | "ruf" => value.split(',').all(|uri| uri.trim().to_ascii_lowercase().starts_with("mailto:")),
+            "rua" | "ruf" => value.split(',').all(is_mailto),
+            "np" => known(value),
+            "t" => ["y", "n"].iter().any(|mode| mode.eq_ignore_ascii_case(value)),
             _ => true,
         };
         (!good).then(|| format!("{tag}={value}"))
@@ -182,11 +184,6 @@ fn policy(record: &str) -> &str {
 
 fn policy_of(record: &str) -> String {
     policy(record).to_ascii_lowercase()
-}
-
-/// How strict a policy is, where it is one.
-fn strictness(policy: &str) -> Option<usize> {
-    POLICIES.iter().position(|known| known.eq_ignore_ascii_case(policy))
 }
 
 fn known(policy: &str) -> bool {

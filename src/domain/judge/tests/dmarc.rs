@@ -50,3 +50,20 @@ fn a_record_at_the_name_itself_counts_alone() {
     assert_eq!(short(5, &with("v=dmarc1; p=none")), "mismatch:dmarc_invalid");
     assert_eq!(short(5, &with("v=DMARC1; p=maybe")), "mismatch:dmarc_invalid");
 }
+
+#[test]
+fn a_record_that_only_asks_for_reports_is_taken_for_none() {
+    assert_eq!(short(5, &txt(&["v=DMARC1; rua=mailto:a@b.c"])), "valid:dmarc_invalid");
+    assert_eq!(short(5, &txt(&["v=DMARC1; p=maybe; rua=mailto:a@b.c"])), "valid:dmarc_invalid");
+    assert!(fix(5, &txt(&["v=DMARC1; rua=mailto:a@b.c"])).ends_with("v=DMARC1; p=none; rua=mailto:a@b.c;"));
+    assert_eq!(short(5, &txt(&["v=DMARC1; rua=a@b.c"])), "mismatch:dmarc_invalid");
+    // Asked for more, that is not enough.
+    let mut all = expected();
+    all[5].value = "v=DMARC1; p=reject;".into();
+    let seen = judge(&all[5], &all, &txt(&["v=DMARC1; rua=mailto:a@b.c"]), NOW);
+    assert_eq!((seen.status, seen.error.unwrap().code), (RecordStatus::Mismatch, Code::DmarcInvalid));
+    for (tag, short_of) in [("np=foo", "valid:dmarc_invalid"), ("np=reject", "valid"), ("t=yes", "valid:dmarc_invalid")]
+    {
+        assert_eq!(short(5, &txt(&[&format!("v=DMARC1; p=none; {tag}")])), short_of, "{tag}");
+    }
+}
