@@ -4,6 +4,7 @@
 
 pub mod alignment;
 pub mod bounds;
+pub mod event;
 pub mod judge;
 pub mod observed;
 pub mod provider;

@@ -1,6 +1,7 @@
 //! What happened to a domain, as it is shown.
 
 use crate::clock::Timestamp;
+use crate::domain::event::EventCause;
 use crate::domain::status::VerifiedStatus;
 use crate::store::history::{CheckRow, EventRow};
 use serde::Serialize;
@@ -31,7 +32,7 @@ pub struct DomainEvent {
     /// The status after.
     pub to: VerifiedStatus,
     /// A stable word for the cause.
-    pub cause: String,
+    pub cause: EventCause,
     /// The cause in one sentence.
     pub message: String,
     /// What was expected of the records concerned, what was found, and at which server.
@@ -48,15 +49,52 @@ impl From<EventRow> for DomainEvent {
     fn from(row: EventRow) -> Self {
         let EventRow { number, at, from, to, cause, records } = row;
         let first = |pointer: &str| records.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let message = match cause.as_str() {
-            "created" => "The domain was claimed.".to_owned(),
-            "all_right" => "Every required record was right.".to_owned(),
-            "asked" => "Its owner asked for a new verification.".to_owned(),
-            "records_gone" => "The DKIM records of this claim are not in the DNS any more.".to_owned(),
-            "window_over" => format!("The window was over, and {}.", first("/0/error/message")),
-            "grace_over" => format!("The time of grace was over, and still {}.", first("/0/error/message")),
-            _ => String::new(),
+        let message = match cause {
+            EventCause::Created => "The domain was claimed.".to_owned(),
+            EventCause::AllRight => "Every required record was right.".to_owned(),
+            EventCause::Asked => "Its owner asked for a new verification.".to_owned(),
+            EventCause::RecordsGone => {
+                format!("Records of this claim are not in the DNS any more: {}.", faulty(&records).join(", "))
+            }
+            EventCause::WindowOver => format!("The window was over, and {}.", first("/0/error/message")),
+            EventCause::GraceOver => format!("The time of grace was over, and still {}.", first("/0/error/message")),
         };
         Self { number, at, from, to, cause, message, records }
+    }
+}
+
+/// The names and types of the records that were definitely not right.
+fn faulty(records: &Value) -> Vec<&str> {
+    let all = records.as_array().map(Vec::as_slice).unwrap_or_default().iter();
+    let gone = all.filter(|record| matches!(word(record, "status"), Some("missing" | "mismatch")));
+    gone.filter_map(|record| word(record, "record")).collect()
+}
+
+fn word<'a>(record: &'a Value, field: &str) -> Option<&'a str> {
+    record.get(field).and_then(Value::as_str)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn what_is_gone_is_named_and_nothing_else() {
+        let record = |name: &str, status: &str| json!({"record": name, "status": status, "error": {"message": "m"}});
+        let row = EventRow {
+            number: 3,
+            at: Timestamp::real(),
+            from: Some(VerifiedStatus::Verified),
+            to: VerifiedStatus::Failed,
+            cause: EventCause::RecordsGone,
+            records: json!([
+                record("t1._domainkey.acme.com CNAME", "valid"),
+                record("_inboxlayer.acme.com TXT", "missing")
+            ]),
+        };
+        let event = DomainEvent::from(row);
+        assert_eq!(event.message, "Records of this claim are not in the DNS any more: _inboxlayer.acme.com TXT.");
+        assert_eq!(serde_json::to_value(event).unwrap()["cause"], "records_gone");
     }
 }

@@ -11,6 +11,7 @@ mod tests;
 use super::checks::Report;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::domain::event::EventCause;
 use crate::domain::judge::{Evidence, RecordError};
 use crate::domain::records::Expected;
 use crate::domain::report::DomainRecord;
@@ -53,7 +54,7 @@ pub struct EventRow {
     /// The status after.
     pub to: VerifiedStatus,
     /// A word for the cause.
-    pub cause: String,
+    pub cause: EventCause,
     /// The records it rests on, a JSON array: what was expected, what was found, and at which server.
     pub records: Value,
 }
@@ -111,7 +112,8 @@ impl Store {
                     at: row.get(1)?,
                     from: row.get(2)?,
                     to: row.get(3)?,
-                    cause: cause.get("cause").and_then(Value::as_str).unwrap_or_default().to_owned(),
+                    cause: serde_json::from_value(cause.get_mut("cause").map_or(Value::Null, Value::take))
+                        .map_err(corrupt)?,
                     records: cause.get_mut("records").map_or_else(|| json!([]), Value::take),
                 });
             }
@@ -167,7 +169,7 @@ pub(super) fn write_created(
     status: VerifiedStatus,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    write(c, id, None, status, &json!({"cause": "created", "records": []}), now)
+    write(c, id, None, status, &json!({"cause": EventCause::Created, "records": []}), now)
 }
 
 /// A change of status, and the evidence it rests on.
@@ -186,21 +188,20 @@ pub(super) fn write_change(
         json!({
             "record": format!("{} {}", expected.name, expected.record_type),
             "expected": expected.value,
+            "status": evidence.status,
             "found": evidence.observed,
             "error": evidence.error.as_ref().map(RecordError::shown),
             "server": evidence.server.map(|server| server.to_string()),
         })
     };
     let required = || (0..expected.len()).filter(|p| expected.get(*p).is_some_and(|e| e.required)).map(seen);
-    let (word, records) = match change.cause {
-        Cause::AllRight => ("all_right", required().collect()),
-        Cause::WindowOver(position) => ("window_over", vec![seen(position)]),
-        Cause::GraceOver(position) => ("grace_over", vec![seen(position)]),
-        Cause::Asked => ("asked", Vec::new()),
-        // Nobody learns of another account's claim: what its owner sees is that the records are gone.
-        Cause::Displaced => ("records_gone", required().collect::<Vec<Value>>()),
+    let records: Vec<Value> = match change.cause {
+        Cause::AllRight | Cause::Displaced => required().collect(),
+        Cause::WindowOver(position) | Cause::GraceOver(position) => vec![seen(position)],
+        Cause::Asked => Vec::new(),
     };
-    write(c, id, Some(change.from), change.to, &json!({"cause": word, "records": records}), now)
+    let cause = EventCause::from(change.cause);
+    write(c, id, Some(change.from), change.to, &json!({"cause": cause, "records": records}), now)
 }
 
 fn write(
