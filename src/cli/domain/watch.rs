@@ -24,14 +24,13 @@ const SIZE: (usize, usize) = (80, 24);
 pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, quiet: bool) -> Result<Value, Failure> {
     let began = Instant::now();
     let mut now = client.get(path).await?;
+    let before = now.clone();
     let mut screen = Screen::new(quiet);
     let (mut asked, mut failures) = (None::<Instant>, 0);
     loop {
         screen.show(&now, began.elapsed());
         let over = timeout.is_some_and(|timeout| began.elapsed() >= timeout);
-        // A domain that was verified or had failed before is checked anew first.
-        let settled = asked.is_some() && cell(&now, "verified_status") != "pending";
-        if settled || over {
+        if settled(&now, &before) || over {
             return Ok(now);
         }
         let looked = if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
@@ -60,6 +59,11 @@ pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, 
             }
         }
     }
+}
+
+/// It is verified or has failed, by a check that settled since: one that was so before is checked anew first.
+fn settled(now: &Value, before: &Value) -> bool {
+    cell(now, "verified_status") != "pending" && cell(now, "last_checked_at") != cell(before, "last_checked_at")
 }
 
 /// Where it is shown.
@@ -216,6 +220,16 @@ mod tests {
              "value": "t.dkim.amazonses.com", "required": true, "status": dkim, "error": error},
             {"purpose": "mx", "type": "MX", "name": "acme.com", "host_label": "@", "value": "smtp.inboxlayer.dev",
              "required": false, "status": "valid", "error": null}]})
+    }
+
+    #[test]
+    fn the_watch_ends_with_a_check_that_settled_since_it_began() {
+        let domain = |status: &str, checked: Value| json!({"verified_status": status, "last_checked_at": checked});
+        let before = domain("verified", json!("2126-11-24T13:53:10Z"));
+        assert!(!settled(&before, &before), "the check that was asked for is still under way");
+        assert!(settled(&domain("verified", json!("2126-11-24T13:53:31Z")), &before));
+        assert!(!settled(&domain("pending", json!("2126-11-24T13:53:31Z")), &before));
+        assert!(settled(&domain("failed", json!("2126-11-24T13:53:31Z")), &domain("pending", json!(null))));
     }
 
     #[test]
