@@ -23,6 +23,9 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
         );
     }
     if let Indefinite::Disagreement(lines) = reason {
+        if !sight.authoritative().any(|said| said.answer.is_definite()) {
+            return remembered(expected, sight, lines);
+        }
         let said: Vec<String> = match sight.authoritative().filter(|said| said.answer.is_definite()).count() {
             0 | 1 => lines.clone(),
             _ => sight.authoritative().filter(|said| said.answer.is_definite()).map(line).collect(),
@@ -54,6 +57,21 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
         format!("the DNS gave no definite answer for {name}: {reason}{who}"),
         Fix::step("Nothing to do if this passes: the check is repeated").then(format!("If it stays, {see}")),
     )
+}
+
+/// Only resolvers were heard, and what they say is of different age: that shows nothing of the name servers.
+fn remembered(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordError {
+    let message = format!(
+        "resolvers do not agree about {}, and none of its zone's own name servers was heard: {}",
+        expected.name,
+        lines.join("; ")
+    );
+    let longest = sight.servers.iter().map(|said| remaining(&said.answer)).max().unwrap_or_default().as_secs();
+    let fix = Fix::step("Nothing to do if it has just been changed: the check is repeated").then(format!(
+        "Some of them remember what was there before, for {longest} seconds yet at most. If it stays, see whether the name \
+         servers of your zone can be reached from everywhere."
+    ));
+    RecordError::new(Code::ServersDisagree, message, fix)
 }
 
 /// The zone that the name is in and the one that hands it on, where that is one of the owner's own: what stands at the

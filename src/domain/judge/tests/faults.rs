@@ -267,6 +267,21 @@ fn nobody_can_say_and_why() {
         "{}",
         error(0, &disagree).message
     );
+    // Resolvers alone: they may remember what was there before, and the name servers are not to blame.
+    let silent_one = Answer::indefinite(Indefinite::Timeout, Some(SERVER));
+    let remember = Sight {
+        servers: vec![
+            said(SERVER, true, silent_one),
+            said(SECOND, false, cname("old.example").answer),
+            said(SERVER, false, nothing(vec![]).answer),
+        ],
+        ..silent(Indefinite::Disagreement(vec!["192.0.2.54 has old.example".into(), "192.0.2.53 has none".into()]))
+    };
+    let told = error(0, &remember);
+    assert_eq!((short(0, &remember).as_str(), told.code), ("unknown:servers_disagree", Code::ServersDisagree));
+    assert!(told.message.starts_with("resolvers do not agree about t1._domainkey.acme.com"), "{}", told.message);
+    assert!(told.message.ends_with("192.0.2.54 has old.example; 192.0.2.53 has none"), "{}", told.message);
+    assert!(told.fix.contains("for 300 seconds yet at most") && !told.fix.contains("registrar"), "{}", told.fix);
     let refused = Answer::indefinite(Indefinite::Refused, Some(SECOND));
     let lame = Sight { servers: vec![said(SECOND, true, refused.clone())], ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &lame), "unknown:lame_delegation");
