@@ -4,7 +4,7 @@
 //! observation, and comes before the deadline or is that there was none in time.
 
 use super::Resolver;
-use super::exchange::{Referral, Role, ask, refer};
+use super::exchange::{Manner, Referral, Role, ask, refer};
 use crate::domain::observed::{Answer, Indefinite, RecordType};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
@@ -22,15 +22,17 @@ pub(super) struct Asked<'a> {
     pub(super) resolver: &'a Resolver,
     deadline: Instant,
     nobody: String,
+    manner: Manner,
     answers: Once<(SocketAddr, Role, String, RecordType), Answer>,
     referrals: Once<(SocketAddr, String), Referral>,
 }
 
 impl<'a> Asked<'a> {
-    /// Nothing yet.
-    pub(super) fn new(resolver: &'a Resolver, deadline: Instant) -> Self {
+    /// Nothing yet. `wanted` are the values that are looked for.
+    pub(super) fn new(resolver: &'a Resolver, deadline: Instant, wanted: Vec<String>) -> Self {
+        let manner = Manner { wanted };
         let nobody = format!("x{:016x}", RandomState::new().build_hasher().finish());
-        Self { resolver, deadline, nobody, answers: Mutex::default(), referrals: Mutex::default() }
+        Self { resolver, deadline, nobody, manner, answers: Mutex::default(), referrals: Mutex::default() }
     }
 
     /// A name beside another that nobody has made and no cache knows: what answers there is a wildcard.
@@ -44,7 +46,7 @@ impl<'a> Asked<'a> {
         let cell = of(&self.answers, (server, role, name.clone(), record_type));
         let answer = cell.get_or_init(|| async {
             let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
-            let answer = ask(politeness, server, role, &name, record_type, timeout);
+            let answer = ask(politeness, server, role, &name, record_type, timeout, &self.manner);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
             timeout_at(self.deadline, answer).await.unwrap_or_else(late)
         });

@@ -49,6 +49,13 @@ pub(super) struct Delegate {
     pub(super) glue: Vec<IpAddr>,
 }
 
+/// What the questions of one observation have in common.
+#[derive(Debug, Default)]
+pub(super) struct Manner {
+    /// The values that are looked for: of too many records those that are like them are kept.
+    pub(super) wanted: Vec<String>,
+}
+
 /// Asks `server` for the records of `record_type` at `name`, when it is its turn.
 pub(super) async fn ask(
     politeness: &Politeness,
@@ -57,6 +64,7 @@ pub(super) async fn ask(
     name: &str,
     record_type: RecordType,
     timeout: Duration,
+    manner: &Manner,
 ) -> Answer {
     // The dot keeps any search list out.
     let Ok(name) = Name::from_ascii(format!("{}.", name.trim_end_matches('.'))) else {
@@ -64,7 +72,7 @@ pub(super) async fn ask(
     };
     let _turn = politeness.turn(server.ip(), role).await;
     match with_or_without_edns(server, role, &name, record_type, timeout).await {
-        Ok(response) => read(&response, server, role, &name, record_type),
+        Ok(response) => keeping(read(&response, server, role, &name, record_type), manner),
         Err(reason) => Answer::indefinite(reason, Some(server)),
     }
 }
@@ -179,6 +187,14 @@ fn read(response: &DnsResponse, server: SocketAddr, role: Role, name: &Name, rec
         return indefinite(Indefinite::Lame);
     }
     Answer::NoRecord { nxdomain, aliases, negative_ttl, server }
+}
+
+/// The answer with no more records than are kept.
+fn keeping(mut answer: Answer, manner: &Manner) -> Answer {
+    if let Answer::Found { records, .. } = &mut answer {
+        *records = bounds::few(std::mem::take(records), &manner.wanted);
+    }
+    answer
 }
 
 /// The records at the end of the chain of aliases that begins at `name`, the chain, and the lowest TTL on the way. `None`

@@ -27,7 +27,8 @@ impl Resolver {
     /// Observes all of them; the sights come in the same order.
     pub async fn observe(&self, expected: &[&Expected]) -> Vec<Sight> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
-        let asked = Asked::new(self, deadline);
+        let wanted = expected.iter().map(|expected| expected.value.clone()).collect();
+        let asked = Asked::new(self, deadline, wanted);
         join_all(expected.iter().map(|expected| asked.sight(expected))).await
     }
 }

@@ -46,7 +46,7 @@ impl Politeness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::exchange::ask;
+    use crate::dns::exchange::{Manner, ask};
     use crate::domain::observed::RecordType;
     use hickory_resolver::proto::op::{Message, MessageType};
     use std::net::Ipv4Addr;
@@ -85,7 +85,9 @@ mod tests {
         let questions = (0..40).map(|i| {
             let (politeness, timeout) = (&politeness, Duration::from_secs(30));
             let name = format!("d{i}.test");
-            async move { ask(politeness, server, Role::Authoritative, &name, RecordType::Txt, timeout).await }
+            async move {
+                ask(politeness, server, Role::Authoritative, &name, RecordType::Txt, timeout, &Manner::default()).await
+            }
         });
         let answers = futures_util::future::join_all(questions).await;
         assert!(answers.iter().all(|answer| answer.is_definite()), "{answers:?}");

@@ -2,7 +2,7 @@
 //!
 //! Invariant: caches nothing; a resolver that gives no definite answer is passed over for the next one.
 
-use super::exchange::{Role, ask};
+use super::exchange::{Manner, Role, ask};
 use super::politeness::Politeness;
 use crate::config;
 use crate::domain::observed::{Answer, Indefinite, RecordType};
@@ -98,7 +98,16 @@ impl Resolver {
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);
         for server in &self.0.servers {
-            last = ask(&self.0.politeness, *server, Role::Recursive, name, record_type, self.0.timeout).await;
+            last = ask(
+                &self.0.politeness,
+                *server,
+                Role::Recursive,
+                name,
+                record_type,
+                self.0.timeout,
+                &Manner::default(),
+            )
+            .await;
             if last.is_definite() {
                 break;
             }
@@ -111,7 +120,8 @@ impl Resolver {
     pub async fn of_the_root(&self) -> Vec<(SocketAddr, Answer)> {
         let Inner { servers, timeout, politeness, .. } = &*self.0;
         join_all(servers.iter().map(|server| async move {
-            let answer = ask(politeness, *server, Role::Recursive, ".", RecordType::Ns, *timeout);
+            let manner = Manner::default();
+            let answer = ask(politeness, *server, Role::Recursive, ".", RecordType::Ns, *timeout, &manner);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(*server));
             (*server, tokio::time::timeout(*timeout, answer).await.unwrap_or_else(late))
         }))

@@ -164,6 +164,22 @@ async fn a_text_is_read_up_to_a_length_at_which_nobody_uses_it() {
 }
 
 #[tokio::test]
+async fn of_too_many_records_the_one_that_is_looked_for_is_read() {
+    let server = forged(|message| {
+        message.metadata.authoritative = true;
+        let name = message.queries[0].name().clone();
+        let texts = (0..500).map(|n| format!("{n}")).chain(["wanted".to_owned()]);
+        let record = |text| Record::from_rdata(name.clone(), 60, RData::TXT(rdata::TXT::new(vec![text])));
+        message.answers.extend(texts.map(record));
+    })
+    .await;
+    let sights = resolver(&[server], server).observe(&[&question("acme.test", RecordType::Txt)]).await;
+    let records = sights[0].answer.records();
+    assert_eq!(records.len(), bounds::RECORDS);
+    assert!(records.contains(&RecordData::Txt("wanted".into())), "{records:?}");
+}
+
+#[tokio::test]
 async fn what_does_not_fit_a_datagram_comes_over_tcp() {
     let (play, server) = play().await;
     let long: Vec<String> = (0..40).map(|i| format!("{i} {}", "x".repeat(200))).collect();

@@ -10,6 +10,7 @@
 //! - Where not one resolver gets a definite answer, receivers will not either (SERVFAIL is also what they say of bogus
 //!   DNSSEC), whatever the responsible servers hold. That is indefinite.
 
+use super::bounds;
 use super::observed::{Answer, Indefinite, RecordData};
 
 /// What the servers say of one question, taken together.
@@ -54,7 +55,10 @@ fn records(answer: &Answer) -> Vec<&RecordData> {
 fn line(answer: &Answer) -> String {
     let server = answer.server().map(|server| server.ip().to_string()).unwrap_or_default();
     let said: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
-    if said.is_empty() { format!("{server} has none") } else { format!("{server} has {}", said.join(", ")) }
+    if said.is_empty() {
+        return format!("{server} has none");
+    }
+    bounds::brief(&format!("{server} has {}", said.join(", ")), bounds::LINE)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use super::fix::Fix;
 use crate::clock::Timestamp;
+use crate::domain::bounds;
 use std::fmt;
 
 /// What is wrong with a record, in one stable word.
@@ -178,7 +179,9 @@ pub struct RecordError {
 impl RecordError {
     pub(super) fn new(code: Code, message: impl Into<String>, fix: impl Into<Fix>) -> Self {
         let Fix { text, step } = fix.into();
-        Self { code, message: message.into(), fix: text, step, expected_visible_at: None }
+        let message = bounds::brief(&message.into(), bounds::MESSAGE);
+        let (fix, step) = (bounds::brief(&text, bounds::FIX), bounds::brief(&step, bounds::FIX));
+        Self { code, message, fix, step, expected_visible_at: None }
     }
 
     /// As it is shown.

@@ -26,6 +26,7 @@ pub use said::Said;
 pub use sight::{MxTarget, ServerSaid, Sight, ZoneCut};
 pub use verdict::verdict;
 
+use super::bounds;
 use super::observed::{Answer, RecordData, RecordType};
 use super::records::{Expected, Purpose};
 use super::spf::is_spf;
@@ -122,8 +123,10 @@ enum Judgement {
 pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestamp) -> Evidence {
     let inherited = dmarc::inherited(sight);
     let values: Vec<String> = match inherited {
-        Some(record) => vec![record.to_owned()],
-        None => sight.answer.records().iter().chain(&sight.instead).map(ToString::to_string).collect(),
+        Some(record) => vec![bounds::brief(record, bounds::TXT)],
+        None => {
+            bounds::shown(sight.answer.records().iter().chain(&sight.instead), |record| looked_for(expected, record))
+        }
     };
     let evidence = |status, error| Evidence {
         status,
@@ -160,6 +163,14 @@ fn same(expected: &Expected, one: &Answer, other: &Answer) -> bool {
     };
     let judged = |answer: &Answer| answer.records().iter().filter(is_judged).cloned().collect::<BTreeSet<_>>();
     !one.records().is_empty() && judged(one) == judged(other)
+}
+
+/// Other texts may stand beside the one that is looked for.
+fn looked_for(expected: &Expected, record: &RecordData) -> bool {
+    match record {
+        RecordData::Txt(text) => expected.begins_like(text),
+        _ => true,
+    }
 }
 
 fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {

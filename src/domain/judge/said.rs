@@ -4,6 +4,7 @@
 //! many values those that look like the one that is wanted come first.
 
 use super::sight::Sight;
+use crate::domain::bounds;
 use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
 use serde::{Deserialize, Serialize};
@@ -41,7 +42,18 @@ pub(super) fn of(expected: &Expected, sight: &Sight) -> Vec<Said> {
         let (like, unlike): (Vec<Said>, Vec<Said>) = entries
             .into_iter()
             .partition(|said| said.value.as_deref().is_some_and(|value| expected.begins_like(value)));
-        all.extend(like.into_iter().chain(unlike).take(most));
+        let mut left = bounds::SAID;
+        let entries = like.into_iter().chain(unlike).take(most);
+        // The first of them in any case, cut to what fits.
+        all.extend(entries.enumerate().map_while(|(at, said)| {
+            let value = said.value.map(|value| bounds::brief(&value, bounds::SAID));
+            left = match left.checked_sub(value.as_deref().map_or(0, bounds::octets)) {
+                Some(rest) => rest,
+                None if at == 0 => 0,
+                None => return None,
+            };
+            Some(Said { value, ..said })
+        }));
     };
     for wanted in [true, false] {
         for said in sight.servers.iter().filter(|said| said.authoritative == wanted) {
@@ -58,11 +70,11 @@ fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, auth
     let entry = |value: Option<String>, ttl: Option<Duration>, ad, answer: &str| Said {
         value,
         server,
-        name: name.map(str::to_owned),
+        name: name.map(|name| bounds::brief(name, bounds::LINE)),
         ttl: ttl.map(|ttl| ttl.as_secs()),
         ad,
         authoritative,
-        answer: answer.to_owned(),
+        answer: bounds::brief(answer, bounds::LINE),
     };
     match answer {
         Answer::Found { records, ttl, authenticated, .. } => {

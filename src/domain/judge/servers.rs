@@ -5,6 +5,7 @@
 
 use super::{Code, Fix, RecordError, ServerSaid, Sight, ZoneCut};
 use crate::clock::Timestamp;
+use crate::domain::bounds;
 use crate::domain::observed::{Answer, Indefinite};
 use crate::domain::records::Expected;
 use std::time::Duration;
@@ -116,7 +117,10 @@ pub(super) fn reservation(
         let left = remaining(&held.answer);
         let who = held.who();
         let old = match held.answer.records().first() {
-            Some(record) => format!("still has what was there before, {record}"),
+            Some(record) => {
+                let value = bounds::brief(&record.to_string(), bounds::LINE);
+                format!("still has what was there before, {value}")
+            }
             None => "still holds that there is nothing".to_owned(),
         };
         let seconds = left.as_secs();
@@ -175,11 +179,12 @@ fn remaining(answer: &Answer) -> Duration {
 
 fn line(said: &ServerSaid) -> String {
     let who = said.who();
-    match &said.answer {
+    let line = match &said.answer {
         Answer::Indefinite { reason, .. } => format!("{who}: {reason}"),
         answer => {
             let records: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
             if records.is_empty() { format!("{who} has none") } else { format!("{who} has {}", records.join(", ")) }
         }
-    }
+    };
+    bounds::brief(&line, bounds::LINE)
 }
