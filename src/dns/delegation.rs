@@ -10,7 +10,6 @@ use super::exchange::{Delegate, Referral};
 use crate::domain::judge::ZoneCut;
 use crate::domain::observed::{Answer, RecordData, RecordType};
 use futures_util::future::join_all;
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Name servers of one zone that are asked; more are rare, and add nothing.
@@ -36,6 +35,8 @@ pub(super) struct Zone {
     pub(super) cut: Option<ZoneCut>,
     /// Its servers, none where the delegation cannot be followed: the resolvers' word has to do then.
     pub(super) servers: Vec<Responsible>,
+    /// Those of its hosts that have no address where they may be asked.
+    pub(super) unheard: Vec<String>,
 }
 
 /// The name servers that a zone names, where one begins at a name.
@@ -102,15 +103,23 @@ impl Asked<'_> {
 
     /// The servers that the zone itself names, and those that the zone above names.
     async fn zone_of(&self, zone: String, above: Option<String>, hosts: Vec<String>, to: Vec<Delegate>) -> Zone {
-        let mut all: BTreeMap<String, Vec<IpAddr>> = hosts.into_iter().map(|host| (host, Vec::new())).collect();
-        for Delegate { host, glue } in to {
-            all.entry(host).or_default().extend(glue);
+        // The zone above's first: it is by them that resolvers begin.
+        let own = hosts.into_iter().map(|host| Delegate { host, glue: Vec::new() });
+        let mut all: Vec<Delegate> = Vec::new();
+        for one in to.into_iter().chain(own) {
+            match all.iter_mut().find(|known| known.host == one.host) {
+                Some(known) => known.glue.extend(one.glue),
+                None => all.push(one),
+            }
         }
-        let servers = all.into_iter().take(SERVERS).map(|(host, glue)| self.at(host, glue));
-        let mut servers: Vec<Responsible> = join_all(servers).await.into_iter().flatten().collect();
+        all.truncate(SERVERS);
+        let at = all.into_iter().map(|Delegate { host, glue }| async move { (self.at(host.clone(), glue).await, host) });
+        let at = join_all(at).await;
+        let unheard = at.iter().filter(|(found, _)| found.is_empty()).map(|(_, host)| host.clone()).collect();
+        let mut servers: Vec<Responsible> = at.into_iter().flat_map(|(found, _)| found).collect();
         servers.sort();
         servers.dedup_by(|a, b| a.server == b.server);
-        Zone { cut: Some(ZoneCut { zone, above }), servers }
+        Zone { cut: Some(ZoneCut { zone, above }), servers, unheard }
     }
 
     /// The hosts that the zone itself names, when a zone begins at this name.

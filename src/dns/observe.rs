@@ -81,21 +81,23 @@ impl Asked<'_> {
             let zone = self.zone(name, record_type, registered).await;
             let said = self.each(&zone, name, record_type).await;
             let lame = |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
-            let Some(lame) = said.iter().find(lame) else { return (said, zone.cut) };
+            let Some(lame) = said.iter().find(lame) else { return (said, zone) };
             match self.below(name, &zone, lame.server).await {
-                Some(below) => (self.each(&below, name, record_type).await, below.cut),
-                None => (said, zone.cut),
+                Some(below) => (self.each(&below, name, record_type).await, below),
+                None => (said, zone),
             }
         };
         let recursive = join_all(self.resolver.servers().iter().map(|server| async move {
             let answer = self.ask(*server, Role::Recursive, name, record_type).await.in_order();
             ServerSaid { server: *server, name: None, authoritative: false, answer }
         }));
-        let ((mut servers, cut), recursive) = tokio::join!(authoritative, recursive);
+        let ((mut servers, zone), recursive) = tokio::join!(authoritative, recursive);
         let answers = |said: &[ServerSaid]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
-        let answer = reconcile(&answers(&servers), &answers(&recursive));
+        let unheard = zone.unheard.into_iter().map(|host| Answer::indefinite(Indefinite::NoAddress(host), None));
+        let authoritative: Vec<Answer> = answers(&servers).into_iter().chain(unheard).collect();
+        let answer = reconcile(&authoritative, &answers(&recursive));
         servers.extend(recursive);
-        Seen { answer, servers, cut }
+        Seen { answer, servers, cut: zone.cut }
     }
 
     /// What each server of a zone says of a name.

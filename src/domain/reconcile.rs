@@ -5,6 +5,8 @@
 //!
 //! - The responsible servers know better than a cache: where they agree, the cached answer of a resolver that differs is
 //!   only old.
+//! - That takes all of them. Where some do not answer and a resolver says something else than those that do, the few may be
+//!   an old or a lapsed server, and the resolver may have asked the others: nobody is believed then.
 //! - Where they do not agree with one another, a change is under way or a server is broken. The record is not right yet,
 //!   but that is no definite fault either.
 //! - Where not one resolver gets a definite answer, receivers will not either (SERVFAIL is also what they say of bogus
@@ -20,6 +22,7 @@ pub fn reconcile(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
         return first.unwrap_or_else(|| Answer::indefinite(Indefinite::NoServer, None));
     };
     let mut answer = match agreed(authoritative) {
+        Some(answer) if contested(&answer, authoritative, recursive) => divided(authoritative, recursive),
         Some(answer) => answer,
         None => agreed(recursive).unwrap_or_else(|| resolved.clone()),
     };
@@ -32,6 +35,20 @@ pub fn reconcile(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
         *authenticated = recursive.iter().any(|a| matches!(a, Answer::Found { authenticated: true, .. }));
     }
     answer
+}
+
+/// True when some of the responsible servers say what a resolver does not, and others say nothing.
+fn contested(agreed: &Answer, authoritative: &[Answer], recursive: &[Answer]) -> bool {
+    let differs = |answer: &Answer| answer.is_definite() && records(answer) != records(agreed);
+    agreed.is_definite() && !authoritative.iter().all(Answer::is_definite) && recursive.iter().any(differs)
+}
+
+/// Who says what, and who says nothing.
+fn divided(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
+    let resolvers = recursive.iter().filter(|answer| answer.is_definite());
+    let said = authoritative.iter().chain(resolvers).map(line).collect();
+    let server = authoritative.iter().find(|answer| answer.is_definite()).and_then(Answer::server);
+    Answer::indefinite(Indefinite::Disagreement(said), server)
 }
 
 /// The answer that all those which are definite give, or their disagreement. `None` when none is definite.
@@ -53,7 +70,12 @@ fn records(answer: &Answer) -> Vec<&RecordData> {
 }
 
 fn line(answer: &Answer) -> String {
-    let server = answer.server().map(|server| server.ip().to_string()).unwrap_or_default();
+    let server = answer.server().map(|server| server.ip().to_string());
+    if let Answer::Indefinite { reason, .. } = answer {
+        let who = server.map(|server| format!("{server}: ")).unwrap_or_default();
+        return bounds::brief(&format!("{who}{reason}"), bounds::LINE);
+    }
+    let server = server.unwrap_or_default();
     let said: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
     if said.is_empty() {
         return format!("{server} has none");
@@ -93,9 +115,33 @@ mod tests {
     fn responsible_servers_that_agree_outdo_a_cache() {
         let (right, old) = (found(1, "a"), found(9, "b"));
         assert_eq!(reconcile(&[right.clone(), found(2, "a")], &[old]), right);
-        assert_eq!(reconcile(&[right.clone(), silent(Indefinite::Lame)], &[none(9, 60)]), right);
+        assert_eq!(reconcile(&[right.clone(), silent(Indefinite::Lame)], &[found(9, "a")]).records(), right.records());
         let gone = reconcile(&[none(1, 60), none(2, 60)], &[none(8, 30), found(9, "a")]);
         assert_eq!(gone.negative_ttl(), Some(Duration::from_secs(30)));
+    }
+
+    #[test]
+    fn some_of_the_responsible_servers_do_not_outdo_a_resolver() {
+        // Time-out, lame and refused alike: the rest may be an old server, or a stranger's.
+        for reason in
+            [Indefinite::Timeout, Indefinite::Lame, Indefinite::Refused, Indefinite::NoAddress("ns2.x".into())]
+        {
+            let server = (!matches!(reason, Indefinite::NoAddress(_))).then_some(([192, 0, 2, 2], 53).into());
+            let rest = Answer::indefinite(reason.clone(), server);
+            for (one, resolver) in
+                [(found(1, "a"), none(9, 60)), (none(1, 60), found(9, "a")), (found(1, "a"), found(9, "b"))]
+            {
+                let seen = reconcile(&[one.clone(), rest.clone()], &[silent(Indefinite::ServFail), resolver.clone()]);
+                let Answer::Indefinite { reason: Indefinite::Disagreement(said), .. } = seen else {
+                    panic!("{seen:?}")
+                };
+                let silent = server.map_or(reason.to_string(), |_| format!("192.0.2.2: {reason}"));
+                assert_eq!(said, [line(&one), silent, line(&resolver)]);
+            }
+            // Where the resolver says the same, it is so; and where all are heard, they outdo it.
+            assert_eq!(reconcile(&[none(1, 60), rest], &[none(9, 60)]).negative_ttl(), Some(Duration::from_secs(60)));
+        }
+        assert_eq!(reconcile(&[found(1, "a"), found(2, "a")], &[none(9, 60)]), found(1, "a"));
     }
 
     #[test]

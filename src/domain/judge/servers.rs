@@ -27,16 +27,7 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
         if !sight.authoritative().any(|said| said.answer.is_definite()) {
             return remembered(expected, sight, lines);
         }
-        let said: Vec<String> = match sight.authoritative().filter(|said| said.answer.is_definite()).count() {
-            0 | 1 => lines.clone(),
-            _ => sight.authoritative().filter(|said| said.answer.is_definite()).map(line).collect(),
-        };
-        return RecordError::new(
-            Code::ServersDisagree,
-            format!("the name servers do not agree about {name}: {}", said.join("; ")),
-            "Wait until the change has reached every name server of your zone; if they still differ after an hour, tell your \
-             DNS provider, and see at your registrar whether the domain is delegated to an old provider too.",
-        );
+        return disagreement(expected, sight, lines);
     }
     if let Some(error) = lame(expected, sight) {
         return error;
@@ -72,6 +63,35 @@ fn remembered(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordErr
         "Some of them remember what was there before, for {longest} seconds yet at most. If it stays, see whether the name \
          servers of your zone can be reached from everywhere."
     ));
+    RecordError::new(Code::ServersDisagree, message, fix)
+}
+
+/// Who says what, by name where it is known.
+fn disagreement(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordError {
+    let named = |line: &String| {
+        let rest_of = |said: &ServerSaid| {
+            let rest = line.strip_prefix(&said.server.ip().to_string()).filter(|rest| rest.starts_with([' ', ':']))?;
+            let who = if said.authoritative { said.who() } else { format!("the resolver {}", said.who()) };
+            Some(bounds::brief(&format!("{who}{rest}"), bounds::LINE))
+        };
+        sight.servers.iter().find_map(rest_of).unwrap_or_else(|| line.clone())
+    };
+    let said: Vec<String> = lines.iter().map(named).collect();
+    let message = format!("the name servers do not agree about {}: {}", expected.name, said.join("; "));
+    let heard = sight.authoritative().filter(|said| said.answer.is_definite()).map(|said| said.answer.records());
+    let mut heard: Vec<_> = heard.collect();
+    heard.dedup();
+    // Those that are heard agree: it is for the others, or for the resolver, to say which is right.
+    let fix = match heard.len() {
+        1 => {
+            "Wait until every name server of your zone answers and the resolvers see the change; if it stays, see at your \
+             registrar whether each of the name servers there is still yours."
+        }
+        _ => {
+            "Wait until the change has reached every name server of your zone; if they still differ after an hour, tell your \
+             DNS provider, and see at your registrar whether the domain is delegated to an old provider too."
+        }
+    };
     RecordError::new(Code::ServersDisagree, message, fix)
 }
 

@@ -257,7 +257,10 @@ fn nobody_can_say_and_why() {
             said(SERVER, true, cname("t1.dkim.amazonses.com").answer),
             said(SECOND, true, nothing(vec![]).answer),
         ],
-        ..silent(Indefinite::Disagreement(vec!["a has b".into()]))
+        ..silent(Indefinite::Disagreement(vec![
+            "192.0.2.53 has t1.dkim.amazonses.com".into(),
+            "192.0.2.54 has none".into(),
+        ]))
     };
     assert_eq!(short(0, &disagree), "unknown:servers_disagree");
     assert!(
