@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::format::Writer;
 /// Begins to log. `RUST_LOG` goes over the configured filter.
 pub(super) fn start(log: &Log) -> Result<(), Failure> {
     let text = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| log.filter.clone());
-    let filter = EnvFilter::try_new(&text).map_err(|error| {
+    let filter = EnvFilter::try_new(with_quiet(&text)).map_err(|error| {
         Failure::usage(
             format!("log.filter: {text:?}: {error}"),
             "write a level, like \"info\", or \"inboxlayer::smtp=debug,info\"",
@@ -29,6 +29,22 @@ pub(super) fn start(log: &Log) -> Result<(), Failure> {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(OneLine).init(),
     }
     Ok(())
+}
+
+/// What writes a line for each datagram that is not as it should be: anybody's name server would fill the log.
+const QUIET: [&str; 2] = ["hickory_net", "hickory_proto"];
+
+/// The operator's filter, in which those say only errors, unless it names them.
+fn with_quiet(filter: &str) -> String {
+    // No filter at all: nothing is logged.
+    if filter.trim().is_empty() {
+        return filter.to_owned();
+    }
+    let targets = || filter.split(',').map(|one| one.trim().split(['=', '[']).next().unwrap_or_default());
+    let named = |quiet: &str| targets().any(|target| !target.is_empty() && quiet.starts_with(target));
+    let quiet = QUIET.iter().filter(|quiet| !named(quiet)).map(|quiet| format!("{quiet}=error"));
+    // A directive for a part of one goes before that for the whole; of two for the same, the last.
+    quiet.chain([filter.to_owned()]).collect::<Vec<_>>().join(",")
 }
 
 /// The message, then `name=value` for each field, without a character that ends the line or moves the cursor.
@@ -81,6 +97,50 @@ mod tests {
         fn flush(&mut self) -> io::Result<()> {
             Ok(())
         }
+    }
+
+    /// Whether a warning and an error of a target are written under a filter.
+    fn written(filter: &str, target: &str) -> (bool, bool) {
+        let kept = Kept::default();
+        let writer = kept.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_env_filter(EnvFilter::try_new(with_quiet(filter)).unwrap())
+            .with_writer(move || writer.clone())
+            .finish();
+        tracing::subscriber::with_default(subscriber, || match target {
+            "net" => {
+                tracing::warn!(target: "hickory_net::udp::udp_client_stream", "a warning");
+                tracing::error!(target: "hickory_net::udp::udp_client_stream", "an error");
+            }
+            "proto" => {
+                tracing::warn!(target: "hickory_proto::op", "a warning");
+                tracing::error!(target: "hickory_proto::op", "an error");
+            }
+            _ => {
+                tracing::warn!(target: "inboxlayer::dns", "a warning");
+                tracing::error!(target: "inboxlayer::dns", "an error");
+            }
+        });
+        let written = String::from_utf8(kept.0.lock().unwrap().clone()).unwrap();
+        (written.contains("a warning"), written.contains("an error"))
+    }
+
+    #[test]
+    fn a_name_server_writes_no_line_for_each_datagram_unless_the_operator_wants_it() {
+        for filter in [crate::config::Log::default().filter.as_str(), "debug", "inboxlayer::smtp=debug,info", "3"] {
+            for target in ["net", "proto"] {
+                assert_eq!(written(filter, target), (false, true), "{filter}: {target}");
+            }
+        }
+        assert_eq!(written("", "net"), (false, false));
+        assert_eq!(written("info", "ours"), (true, true));
+        assert_eq!(written("info,hickory_net=debug", "net"), (true, true));
+        assert_eq!(written("info,hickory_net=debug", "proto"), (false, true));
+        for filter in ["info,hickory=warn", "hickory_net,hickory_proto", "hickory_net::udp=warn,hickory_proto::op=warn"]
+        {
+            assert_eq!((written(filter, "net"), written(filter, "proto")), ((true, true), (true, true)), "{filter}");
+        }
+        assert_eq!(written("off,hickory_net=off", "net"), (false, false));
     }
 
     #[test]
