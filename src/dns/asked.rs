@@ -1,14 +1,17 @@
 //! The questions of one observation: each is put to a server once, whoever needs the answer.
 //!
 //! Invariant: a question is a server, how it is asked, a name and a type; the answer to it does not change within an
-//! observation, and comes before the deadline or is that there was none in time.
+//! observation, and comes before the deadline or is that there was none in time. The number of questions is bounded: a
+//! tenant's domain must not make this daemon flood anybody.
 
 use super::Resolver;
 use super::exchange::{Manner, Referral, Role, ask, refer};
+use crate::domain::bounds;
 use crate::domain::observed::{Answer, Indefinite, RecordType};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
@@ -23,6 +26,7 @@ pub(super) struct Asked<'a> {
     deadline: Instant,
     nobody: String,
     manner: Manner,
+    left: AtomicUsize,
     answers: Once<(SocketAddr, Role, String, RecordType), Answer>,
     referrals: Once<(SocketAddr, String), Referral>,
 }
@@ -30,9 +34,10 @@ pub(super) struct Asked<'a> {
 impl<'a> Asked<'a> {
     /// Nothing yet. `wanted` are the values that are looked for.
     pub(super) fn new(resolver: &'a Resolver, deadline: Instant, wanted: Vec<String>) -> Self {
-        let manner = Manner { wanted };
+        let manner = Manner::of(wanted);
+        let left = AtomicUsize::new(bounds::QUESTIONS);
         let nobody = format!("x{:016x}", RandomState::new().build_hasher().finish());
-        Self { resolver, deadline, nobody, manner, answers: Mutex::default(), referrals: Mutex::default() }
+        Self { resolver, deadline, nobody, manner, left, answers: Mutex::default(), referrals: Mutex::default() }
     }
 
     /// A name beside another that nobody has made and no cache knows: what answers there is a wildcard.
@@ -45,6 +50,9 @@ impl<'a> Asked<'a> {
         let name = name.to_ascii_lowercase();
         let cell = of(&self.answers, (server, role, name.clone(), record_type));
         let answer = cell.get_or_init(|| async {
+            if !self.may_ask() {
+                return Answer::indefinite(Indefinite::TooMany, Some(server));
+            }
             let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
             let answer = ask(politeness, server, role, &name, record_type, timeout, &self.manner);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
@@ -53,12 +61,20 @@ impl<'a> Asked<'a> {
         answer.await.clone()
     }
 
+    /// Counts a question; false when there have been too many.
+    fn may_ask(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+    }
+
     /// Where a server sends those who ask for a zone.
     pub(super) async fn refer(&self, server: SocketAddr, zone: &str) -> Referral {
         let cell = of(&self.referrals, (server, zone.to_owned()));
         let referrals = cell.get_or_init(|| async {
+            if !self.may_ask() {
+                return Referral::default();
+            }
             let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
-            timeout_at(self.deadline, refer(politeness, server, zone, timeout)).await.unwrap_or_default()
+            timeout_at(self.deadline, refer(politeness, server, zone, timeout, &self.manner)).await.unwrap_or_default()
         });
         referrals.await.clone()
     }

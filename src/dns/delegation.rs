@@ -7,15 +7,12 @@
 
 use super::asked::Asked;
 use super::exchange::{Delegate, Referral};
+use crate::domain::bounds::{ADDRESSES, SERVERS};
 use crate::domain::judge::ZoneCut;
 use crate::domain::observed::{Answer, RecordData, RecordType};
 use futures_util::future::join_all;
 use std::net::{IpAddr, SocketAddr};
 
-/// Name servers of one zone that are asked; more are rare, and add nothing.
-const SERVERS: usize = 8;
-/// Of each, addresses: one or two per family.
-const ADDRESSES: usize = 4;
 /// Servers of the zone above that are asked for the delegation, one after another, until one says.
 const ABOVE: usize = 2;
 
@@ -113,12 +110,20 @@ impl Asked<'_> {
             }
         }
         all.truncate(SERVERS);
-        let at = all.into_iter().map(|Delegate { host, glue }| async move { (self.at(host.clone(), glue).await, host) });
+        let at =
+            all.into_iter().map(|Delegate { host, glue }| async move { (self.at(host.clone(), glue).await, host) });
         let at = join_all(at).await;
         let unheard = at.iter().filter(|(found, _)| found.is_empty()).map(|(_, host)| host.clone()).collect();
-        let mut servers: Vec<Responsible> = at.into_iter().flat_map(|(found, _)| found).collect();
+        // One address of each before a second of any, so that every host is heard.
+        let mut servers: Vec<Responsible> = Vec::new();
+        for turn in 0..ADDRESSES {
+            for one in at.iter().filter_map(|(found, _)| found.get(turn)) {
+                if servers.len() < SERVERS && !servers.iter().any(|known| known.server == one.server) {
+                    servers.push(one.clone());
+                }
+            }
+        }
         servers.sort();
-        servers.dedup_by(|a, b| a.server == b.server);
         Zone { cut: Some(ZoneCut { zone, above }), servers, unheard }
     }
 
@@ -157,19 +162,34 @@ impl Asked<'_> {
     /// A host at each of its addresses where it may be asked. Glue serves where nothing else is known.
     async fn at(&self, host: String, glue: Vec<IpAddr>) -> Vec<Responsible> {
         let (v4, v6) = tokio::join!(self.find_out(&host, RecordType::A), self.find_out(&host, RecordType::Aaaa));
-        let mut found: Vec<IpAddr> =
-            [&v4, &v6].into_iter().flat_map(|answer| answer.records()).filter_map(RecordData::address).collect();
+        let addresses = |answer: &Answer| answer.records().iter().filter_map(RecordData::address).collect::<Vec<_>>();
+        // One of each family first.
+        let mut found = in_turn(addresses(&v4), addresses(&v6));
         if found.is_empty() {
-            found = glue;
+            found = in_turn(glue.iter().copied().filter(IpAddr::is_ipv4), glue.iter().copied().filter(IpAddr::is_ipv6));
         }
         let allowed = self.resolver.allowed();
-        let (open, inside): (Vec<_>, Vec<_>) = found.into_iter().take(ADDRESSES).partition(|ip| allowed.allows(*ip));
+        let (open, inside): (Vec<_>, Vec<_>) = found.into_iter().partition(|ip| allowed.allows(*ip));
         if !inside.is_empty() {
-            tracing::debug!(host, ?inside, "a name server is not asked: its address is not public");
+            tracing::debug!(host, inside = inside.len(), "a name server is not asked: its address is not public");
         }
         let port = self.resolver.authoritative_port();
-        open.into_iter().map(|ip| Responsible { server: (ip, port).into(), name: host.clone() }).collect()
+        open.into_iter()
+            .take(ADDRESSES)
+            .map(|ip| Responsible { server: (ip, port).into(), name: host.clone() })
+            .collect()
     }
+}
+
+/// One of either by turns, and then what is left of the longer.
+fn in_turn<T>(one: impl IntoIterator<Item = T>, other: impl IntoIterator<Item = T>) -> Vec<T> {
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    std::iter::from_fn(|| match (one.next(), other.next()) {
+        (None, None) => None,
+        pair => Some([pair.0, pair.1].into_iter().flatten()),
+    })
+    .flatten()
+    .collect()
 }
 
 /// A name and all that it is in, but for the root.

@@ -14,8 +14,10 @@ use hickory_resolver::net::xfer::{DnsHandle as _, DnsRequestSender as _, FirstAn
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::{DnsRequest, DnsRequestOptions, DnsResponse, Query, ResponseCode};
 use hickory_resolver::proto::rr::{self, Name, RData};
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// What kind of server is asked.
@@ -53,7 +55,20 @@ pub(super) struct Delegate {
 #[derive(Debug, Default)]
 pub(super) struct Manner {
     /// The values that are looked for: of too many records those that are like them are kept.
-    pub(super) wanted: Vec<String>,
+    wanted: Vec<String>,
+    /// Servers that have said that they do not know EDNS.
+    without_edns: Mutex<BTreeSet<SocketAddr>>,
+}
+
+impl Manner {
+    /// For questions that look for some values.
+    pub(super) fn of(wanted: Vec<String>) -> Self {
+        Self { wanted, ..Self::default() }
+    }
+
+    fn without_edns(&self) -> MutexGuard<'_, BTreeSet<SocketAddr>> {
+        self.without_edns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Asks `server` for the records of `record_type` at `name`, when it is its turn.
@@ -71,18 +86,24 @@ pub(super) async fn ask(
         return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
     };
     let _turn = politeness.turn(server.ip(), role).await;
-    match with_or_without_edns(server, role, &name, record_type, timeout).await {
+    match with_or_without_edns(server, role, &name, record_type, timeout, manner).await {
         Ok(response) => keeping(read(&response, server, role, &name, record_type), manner),
         Err(reason) => Answer::indefinite(reason, Some(server)),
     }
 }
 
 /// Asks a server of the zone above where `zone` is delegated to.
-pub(super) async fn refer(politeness: &Politeness, server: SocketAddr, zone: &str, timeout: Duration) -> Referral {
+pub(super) async fn refer(
+    politeness: &Politeness,
+    server: SocketAddr,
+    zone: &str,
+    timeout: Duration,
+    manner: &Manner,
+) -> Referral {
     let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Referral::default() };
     let role = Role::Authoritative;
     let _turn = politeness.turn(server.ip(), role).await;
-    let Ok(response) = with_or_without_edns(server, role, &name, RecordType::Ns, timeout).await else {
+    let Ok(response) = with_or_without_edns(server, role, &name, RecordType::Ns, timeout, manner).await else {
         return Referral::default();
     };
     // A server that has both zones answers with the lower one's records, and there is no referral to read.
@@ -100,6 +121,8 @@ pub(super) async fn refer(politeness: &Politeness, server: SocketAddr, zone: &st
             RData::NS(host) => Some((&r.name, &host.0)),
             _ => None,
         })
+        // All that the answer has beside is looked through for each of them.
+        .take(2 * bounds::SERVERS)
         .collect();
     let glue = |host: &Name| {
         let of_host = response.additionals.iter().filter(|r| r.name == *host);
@@ -116,10 +139,13 @@ async fn with_or_without_edns(
     name: &Name,
     record_type: RecordType,
     timeout: Duration,
+    manner: &Manner,
 ) -> Result<DnsResponse, Indefinite> {
-    match exchange(server, role, name, record_type, timeout, true).await {
+    let edns = !manner.without_edns().contains(&server);
+    match exchange(server, role, name, record_type, timeout, edns).await {
         // An old server that does not know EDNS says so in this way.
-        Ok(response) if matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
+        Ok(response) if edns && matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
+            manner.without_edns().insert(server);
             exchange(server, role, name, record_type, timeout, false).await
         }
         other => other,

@@ -1,5 +1,7 @@
 //! Questions over real sockets to real servers: the play internet, and servers that misbehave.
 
+mod crowd;
+
 use super::authority::play::{Fault, Kind, Play};
 use super::authority::{Authority, Zones};
 use super::*;
@@ -7,7 +9,7 @@ use crate::config;
 use crate::domain::bounds;
 use crate::domain::judge::Sight;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
-use crate::domain::records::{Expected, Purpose};
+use crate::domain::records::{Expected, Purpose, Template};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};

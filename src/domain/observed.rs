@@ -137,6 +137,8 @@ pub enum Indefinite {
     NoTcp(String),
     /// There is no server to ask, or none that may be asked.
     NoServer,
+    /// It was not asked: the check had put as many questions as one may.
+    TooMany,
     /// A name server of the zone, of which no address is known that may be asked.
     NoAddress(String),
     /// The answer could not be read, or the question not be put.
@@ -153,6 +155,7 @@ impl fmt::Display for Indefinite {
             Self::Lame => f.write_str("the server is not responsible for the name"),
             Self::Disagreement(said) => write!(f, "the name servers do not agree: {}", said.join("; ")),
             Self::NoTcp(why) => write!(f, "the answer is too long for UDP, and TCP fails: {why}"),
+            Self::TooMany => f.write_str("not asked, since the domain makes this check put too many questions"),
             Self::NoAddress(host) => write!(f, "{host} has no address that may be asked"),
             Self::NoServer => f.write_str("there is no name server that may be asked"),
             Self::Broken(what) => f.write_str(what),
