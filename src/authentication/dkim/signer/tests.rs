@@ -250,3 +250,36 @@ async fn where_another_provider_signs_nothing_is_signed_here() {
     let keys = Keys::open(store, dir.path(), &config, Clock::System).await.unwrap();
     assert!(keys.signer().sign(&platform(), HEADER.as_bytes(), b"x\r\n").await.unwrap().is_empty());
 }
+
+#[test]
+fn signing_is_done_off_the_async_threads_and_a_parsed_key_is_kept() {
+    // One thread may block, and somebody has it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, keys) = open(dir.path()).await;
+        let sign = {
+            let signer = keys.signer();
+            move || {
+                let signer = signer.clone();
+                tokio::spawn(async move { signer.sign(&platform(), HEADER.as_bytes(), b"x\r\n").await })
+            }
+        };
+        sign().await.unwrap().unwrap();
+        // What the store has now opens no more: only a key in memory signs.
+        let spoilt = store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET sealed = x'00'", [])?));
+        assert_eq!(spoilt.await.unwrap(), 1);
+        let (release, wait) = std::sync::mpsc::channel::<()>();
+        let busy = tokio::task::spawn_blocking(move || wait.recv());
+        let signing = sign();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!signing.is_finished(), "it was signed on the async thread");
+        release.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        let field = signing.await.unwrap().unwrap();
+        let message = [&field, HEADER.as_bytes(), b"x\r\n"].concat();
+        assert_eq!(verify(&message, &keys.platform_record().1).await, DkimResult::Pass);
+    });
+}
