@@ -238,7 +238,7 @@ fn record(
     let mut displaced = None;
     if let (VerifiedStatus::Verified, Some((standing, report))) = (state.status, yielding) {
         let (state, change) = standing.state.displaced();
-        write_evidence(c, report, &state, now)?;
+        write_evidence(c, standing, report, &state, now)?;
         write_check(c, report, state.status, now)?;
         write_state(c, &standing.id, &state, now, true)?;
         if let Some(change) = change {
@@ -246,7 +246,7 @@ fn record(
         }
         displaced = Some((standing.account.clone(), standing.id.clone()));
     }
-    write_evidence(c, report, &state, now)?;
+    write_evidence(c, &row, report, &state, now)?;
     write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
     // Asked for while this check ran, another one follows: this one may have looked before the records were mended.
@@ -314,13 +314,20 @@ fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, cha
     Ok(())
 }
 
-fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
+fn write_evidence(
+    c: &Connection,
+    row: &DomainRow,
+    report: &Report,
+    state: &State,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let places = still_asked(row, report);
     let mut insert = c.prepare_cached(
         "INSERT OR REPLACE INTO domain_record
              (domain_id, position, status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?;
-    for ((column, position), evidence) in (0_i64..).zip(0_usize..).zip(&report.evidence) {
+    for ((column, position), evidence) in (0_i64..).zip(0_usize..).zip(report.evidence.iter().take(places)) {
         let run = state.faults.get(&position);
         insert.execute(params![
             report.domain,
@@ -336,8 +343,24 @@ fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp
             evidence.observed_name
         ])?;
     }
-    // A record that is no longer asked for leaves no evidence behind.
+    // A record that is no longer asked for leaves no evidence behind, and one that was not yet has none.
     let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2";
-    c.prepare_cached(sql)?.execute(params![report.domain, i64::try_from(report.evidence.len()).unwrap_or(i64::MAX)])?;
+    c.prepare_cached(sql)?.execute(params![report.domain, i64::try_from(places).unwrap_or(i64::MAX)])?;
     Ok(())
+}
+
+/// How many of the records that a check looked at still stand at their places: while it ran, the record of ownership may
+/// have come in between, and the return path have become another.
+fn still_asked(row: &DomainRow, report: &Report) -> usize {
+    let of = |purpose| report.expected.iter().enumerate().find(move |(_, expected)| expected.purpose == purpose);
+    let (ownership, bounces) = (of(Purpose::Ownership), of(Purpose::ReturnPath));
+    let first_of_both = ownership.or(bounces).map_or(report.expected.len(), |(at, _)| at);
+    if ownership.map(|(_, expected)| expected.value.as_str()) != row.ownership_secret.as_deref() {
+        return first_of_both;
+    }
+    let label = row.return_path.as_ref().map(|label| format!("{label}.{}", row.name));
+    match bounces {
+        Some((at, expected)) if Some(&expected.name) != label.as_ref() => at,
+        _ => report.expected.len(),
+    }
 }

@@ -8,8 +8,8 @@ use super::checks::Report;
 use super::domains::{DomainRow, NewDomain, RECORDS};
 use crate::clock::Timestamp;
 use crate::domain::judge::outcome;
-use crate::domain::records::Purpose;
-use crate::domain::status::{Outcome, State, VerifiedStatus};
+use crate::domain::records::{Expected, Purpose};
+use crate::domain::status::{Finding, Outcome, State, VerifiedStatus};
 use rusqlite::{Connection, params};
 
 /// When a claim is asked for its record of ownership, and the secret in it.
@@ -54,15 +54,20 @@ pub(super) fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result
 
 /// What a check means for a claim as it stands now. A claim that was verified before anybody else claimed its name keeps
 /// its status without the record: a newcomer must not cost it that. That the record is missing counts when the newcomer's
-/// own stands in the DNS, and when the claim has to be verified again.
+/// own stands in the DNS, and when the claim has to be verified again. What is asked for only since the check began it has
+/// not seen.
 pub(super) fn outcome_for(row: &DomainRow, report: &Report) -> Outcome {
     let mut found = outcome(&report.expected, &report.evidence);
     let State { status, verified_at, .. } = &row.state;
     let proved_before = *status == VerifiedStatus::Verified
         && row.contested_at.is_some_and(|contested| verified_at.is_some_and(|verified| verified <= contested));
+    let is_ownership = |expected: &Expected| expected.purpose == Purpose::Ownership;
+    if !proved_before && row.ownership_secret.is_some() && !report.expected.iter().any(is_ownership) {
+        found.required.extend(usize::try_from(RECORDS).map(|at| (at, Finding::Indefinite)));
+    }
     if proved_before {
         let expected = |position: usize| report.expected.get(position);
-        found.required.retain(|(at, _)| expected(*at).is_none_or(|e| e.purpose != Purpose::Ownership));
+        found.required.retain(|(at, _)| expected(*at).is_none_or(|e| !is_ownership(e)));
     }
     found
 }

@@ -7,7 +7,6 @@ mod zone;
 
 use super::*;
 use crate::domain::judge::judge;
-use crate::domain::records::Template;
 use crate::domain::status::Finding;
 use crate::domain::status::model::{Findings, Naive, in_parallel};
 use crate::store::domains::NewDomain;
@@ -183,15 +182,7 @@ impl World {
     }
 
     fn report(&self, row: &DomainRow) -> Report {
-        let template = Template {
-            dkim_zone: "dkim.example".parse().unwrap(),
-            mx_host: "mx.example".parse().unwrap(),
-            mx_priority: 10,
-            spf: "v=spf1 ~all".into(),
-            dmarc: "v=DMARC1; p=none".into(),
-            required: vec![Purpose::Dkim],
-        };
-        let expected = template.records(&row.name, &row.tokens, row.ownership_secret.as_deref());
+        let expected = zone::template().records(&row.name, &row.tokens, row.ownership_secret.as_deref());
         let evidence =
             expected.iter().map(|record| judge(record, &expected, &self.zone.sight(record), row.created_at)).collect();
         Report { domain: row.id.clone(), expected, evidence }
@@ -361,12 +352,16 @@ impl World {
             prop_assert_eq!(recorded, None, "a check of a claim that was deleted");
             return Ok(());
         }
+        let contested = self.contested(slot);
         let claim = self.claim(slot);
         let before = claim.model.events.len();
         let mut findings = flight.findings;
-        // Who was verified before the name was contested does not lose that for want of the record.
+        // Who was verified before the name was contested does not lose that for want of the record; else a check that had
+        // begun before it was asked for cannot have seen it.
         if claim.model.status == Verified && claim.contested_at >= claim.model.verified_at {
             findings.remove(&6);
+        } else if contested {
+            findings.entry(6).or_insert(Finding::Indefinite);
         }
         claim.model.settled(&findings, free, now);
         claim.leased_until = None;

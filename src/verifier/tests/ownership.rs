@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::records::Purpose;
+use crate::store::domains::DomainPatch;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -109,4 +110,66 @@ async fn tokens_that_may_be_older_than_the_claim_are_never_enough() {
     world.publish(&row);
     world.pass(HOUR).await;
     assert_eq!(world.status(&row).await, Verified);
+}
+
+/// Takes up the check of a claim that is due now and observes for it, but does not record it yet.
+async fn under_way(world: &World) -> Report {
+    let due = world.verifier.next_due().await.unwrap().unwrap();
+    world.clock.advance_to(due);
+    let row = world.store.domain_claim_due(due, due.after(HOUR), Places::all_free(1), 1).await.unwrap().remove(0);
+    world.verifier.reports(&[Some(&row)]).await.remove(0).unwrap()
+}
+
+/// What is shown of each record of a claim, by its purpose.
+async fn shown(world: &World, row: &DomainRow) -> Vec<(Purpose, RecordStatus)> {
+    let row = world.row(row).await;
+    let found = |at: usize| row.evidence.iter().find(|(position, ..)| *position == at);
+    let status = |at| found(at).map_or(RecordStatus::NotChecked, |(_, evidence, _)| evidence.status);
+    let expected = world.verifier.rules().expected(&row);
+    expected.iter().enumerate().map(|(at, expected)| (expected.purpose, status(at))).collect()
+}
+
+#[tokio::test]
+async fn a_name_that_becomes_contested_while_a_check_runs_is_not_verified_by_it() {
+    let world = world().await;
+    let first = world.claim_asking(&world.account, "acme.test", TOKENS, contested()).await;
+    set_return_path(&world, &first, Some("bounce")).await;
+    world.publish(&world.row(&first).await);
+    let report = under_way(&world).await;
+    let stranger = account(&world.store).await;
+    world.claim_asking(&stranger, "acme.test", TOKENS, contested()).await;
+    let (policy, now) = (world.verifier.rules().policy, world.clock.now());
+    world.store.domain_record_check(report, None, policy, now, 0).await.unwrap().unwrap();
+    // The check did not look for the record that is asked for now, and what it saw of others is not shown as that.
+    assert_eq!(world.status(&first).await, Pending);
+    let shown = shown(&world, &first).await;
+    assert!(shown[..6].iter().all(|(_, status)| *status == RecordStatus::Valid), "{shown:?}");
+    let not_yet = |purpose| (purpose, RecordStatus::NotChecked);
+    assert_eq!(shown[6..], [Purpose::Ownership, Purpose::ReturnPath, Purpose::ReturnPath].map(not_yet));
+    // The next one sees all of them.
+    world.show_ownership(&[&world.row(&first).await]);
+    world.pass(HOUR).await;
+    assert_eq!(world.status(&first).await, Verified);
+    assert!(self::shown(&world, &first).await.iter().all(|(_, status)| *status == RecordStatus::Valid));
+}
+
+#[tokio::test]
+async fn what_a_check_saw_of_another_return_path_is_not_shown() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    set_return_path(&world, &row, Some("bounce")).await;
+    world.publish(&world.row(&row).await);
+    let report = under_way(&world).await;
+    set_return_path(&world, &row, Some("other")).await;
+    let (policy, now) = (world.verifier.rules().policy, world.clock.now());
+    world.store.domain_record_check(report, None, policy, now, 0).await.unwrap().unwrap();
+    assert_eq!(world.status(&row).await, Verified);
+    let shown = shown(&world, &row).await;
+    assert!(shown[..6].iter().all(|(_, status)| *status == RecordStatus::Valid), "{shown:?}");
+    assert_eq!(shown[6..], [(Purpose::ReturnPath, RecordStatus::NotChecked); 2]);
+}
+
+async fn set_return_path(world: &World, row: &DomainRow, label: Option<&str>) {
+    let patch = DomainPatch { return_path: Some(label.map(str::to_owned)), ..DomainPatch::default() };
+    world.store.domain_patch(&row.account, &row.id, patch, world.clock.now()).await.unwrap();
 }

@@ -2,10 +2,22 @@
 
 use crate::domain::judge::Sight;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
-use crate::domain::records::Expected;
+use crate::domain::records::{Expected, Purpose, Template};
 use crate::domain::status::Finding;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// What every claim is asked for.
+pub(super) fn template() -> Template {
+    Template {
+        dkim_zone: "dkim.example".parse().unwrap(),
+        mx_host: "mx.example".parse().unwrap(),
+        mx_priority: 10,
+        spf: "v=spf1 ~all".into(),
+        dmarc: "v=DMARC1; p=none".into(),
+        required: vec![Purpose::Dkim],
+    }
+}
 
 #[derive(Default)]
 pub(super) struct Zone {
