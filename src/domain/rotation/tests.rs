@@ -99,6 +99,15 @@ fn a_broken_cname_hands_over_to_one_that_is_right() {
 }
 
 #[test]
+fn a_message_signed_just_before_a_key_retired_may_be_queued_just_after() {
+    let (retiring, now) = (Key { since: days(90), ..a_key(Role::Retiring) }, days(99));
+    for (minutes, goes) in [(0, false), (5, false), (10, false), (11, true)] {
+        let oldest = days(90).after(Duration::from_secs(minutes * 60));
+        assert_eq!(may_be_replaced(&retiring, &PLAN, Some(oldest), now), goes, "{minutes} minutes after");
+    }
+}
+
+#[test]
 fn a_key_is_known_again_whatever_stands_around_it() {
     assert!(same_key("v=DKIM1; k=rsa; p=AB CD", "k=rsa;p=ABCD;v=DKIM1"));
     assert!(!same_key("v=DKIM1; p=ABCD", "v=DKIM1; p=ABCE"));

@@ -56,10 +56,11 @@ enum Step {
     Restart,
     /// The clock moves to the next check that is due, and all that is due is done.
     Due,
-    /// The clock moves so far beyond it, and all that is due then begins.
-    DueBegins(u64),
-    /// The name passes to this claim's account: its records take the place of the other's.
-    Passes(usize),
+    /// The clock moves so far beyond it, and what is due then begins, at most so many.
+    DueBegins(u64, usize),
+    /// The name passes to this claim's account: its records take the place of the other's. Of one of those perhaps nobody
+    /// can say.
+    Passes(usize, Option<usize>),
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -82,8 +83,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<usize>().prop_map(Step::Lose),
         1 => Just(Step::Restart),
         14 => Just(Step::Due),
-        5 => (0..2500_u64).prop_map(Step::DueBegins),
-        3 => slot.clone().prop_map(Step::Passes),
+        5 => (0..2500_u64, 1..9_usize).prop_map(|(seconds, most)| Step::DueBegins(seconds, most)),
+        3 => (slot.clone(), prop::option::of(0..RECORDS)).prop_map(|(slot, silent)| Step::Passes(slot, silent)),
     ];
     prop::collection::vec(step, 1..70)
 }
@@ -224,13 +225,17 @@ impl World {
             }
             Step::Restart => self.restart().await,
             Step::Due => self.due().await?,
-            Step::DueBegins(seconds) => {
+            Step::DueBegins(seconds, most) => {
                 let due = self.store().domain_next_due(Places::all_free(usize::MAX)).await.unwrap();
                 self.pass(due.map(|due| due.since(self.now)).unwrap_or_default() + Duration::from_secs(seconds));
-                self.begin(10, 10).await?;
+                self.begin(most, 10).await?;
             }
-            Step::Passes(slot) => {
-                self.wanted(slot ^ 1).iter().for_each(|record| self.zone.spoil(record, false));
+            Step::Passes(slot, silent) => {
+                let theirs = self.wanted(slot ^ 1);
+                theirs.iter().for_each(|record| self.zone.spoil(record, false));
+                if let Some((name, _)) = silent.and_then(|silent| theirs.get(silent)) {
+                    self.zone.silence(name, 0);
+                }
                 self.wanted(slot).into_iter().for_each(|record| self.zone.publish(record));
             }
             Step::Delete(_) | Step::Ask(_) | Step::Finish(..) | Step::Lose(_) => {}
@@ -406,9 +411,9 @@ impl World {
     }
 }
 
-async fn history(shared: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
+async fn history(shared: bool, claims: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let mut world = World::new(shared).await;
-    for slot in 0..2 {
+    for slot in 0..claims {
         world.create(slot).await?;
     }
     for step in steps {
@@ -420,25 +425,34 @@ async fn history(shared: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
 
 #[test]
 fn two_accounts_claims_keep_every_promise() {
-    in_parallel(256, || (any::<bool>(), steps()), |(shared, steps)| run(shared, steps));
+    in_parallel(256, || (any::<bool>(), 1..SLOTS, steps()), |(shared, claims, steps)| run(shared, claims, steps));
 }
 
-fn run(shared: bool, steps: Vec<Step>) -> Result<(), TestCaseError> {
+/// A history that begins with so many claims.
+fn run(shared: bool, claims: usize, steps: Vec<Step>) -> Result<(), TestCaseError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(history(shared, steps))
+    runtime.block_on(history(shared, claims, steps))
 }
 
 #[test]
 fn a_claim_that_fails_while_it_is_checked_is_not_due_when_that_check_is_lost() {
     use Step::{Ask, Begin, Due, Finish, Lose, Passes, Publish, Wait};
     let verified = vec![Publish(0), Due, Wait(15), Ask(0), Begin(4, 0)];
-    let passed = vec![Passes(1), Wait(15), Ask(1), Begin(4, 0), Finish(1, 0), Lose(0), Wait(200), Due];
-    run(false, [verified, passed].concat()).unwrap();
+    let passed = vec![Passes(1, None), Wait(15), Ask(1), Begin(4, 0), Finish(1, 0), Lose(0), Wait(200), Due];
+    run(false, 2, [verified, passed].concat()).unwrap();
 }
 
 #[test]
 fn a_check_that_is_asked_for_while_another_runs_follows_it() {
     use Step::{Ask, Begin, Due, Finish, Publish, Wait};
-    run(false, vec![Wait(40), Begin(1, 1), Publish(0), Publish(1), Wait(15), Ask(0), Ask(1), Finish(0, 0), Due])
+    run(false, 2, vec![Wait(40), Begin(1, 1), Publish(0), Publish(1), Wait(15), Ask(0), Ask(1), Finish(0, 0), Due])
         .unwrap();
+}
+
+#[test]
+fn what_was_seen_of_a_claim_that_was_deleted_says_nothing_of_the_next() {
+    use Step::{Ask, Begin, Create, Delete, Due, Finish, Passes, Publish, Wait};
+    let seen_gone = vec![Publish(0), Due, Passes(1, None), Wait(15), Ask(1), Begin(4, 0)];
+    let verified_anew = vec![Delete(0), Create(0), Publish(0), Wait(15), Ask(0), Begin(4, 0), Finish(1, 0)];
+    run(false, 2, [seen_gone, verified_anew, vec![Finish(0, 0)]].concat()).unwrap();
 }
