@@ -7,7 +7,7 @@ use super::OpenError;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.
 pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
@@ -30,7 +30,12 @@ pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Resu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Timestamp;
+    use crate::domain::judge::RecordStatus;
+    use crate::domain::share::Places;
+    use crate::id::{AccountId, DomainId};
     use crate::store::Store;
+    use rusqlite::params;
 
     #[test]
     fn a_store_from_the_future_is_refused_with_both_versions_named() {
@@ -40,5 +45,47 @@ mod tests {
         connection.pragma_update(None, "user_version", 99).unwrap();
         let refused = Store::open(dir.path()).unwrap_err();
         assert!(matches!(refused, OpenError::TooNew { found: 99, .. }), "{refused}");
+    }
+
+    /// A store as the first version left it: a verified claim that is degraded, with its evidence, a check and a key.
+    fn first_version(path: &Path, account: &AccountId, domain: &DomainId) {
+        let connection = Connection::open(path).unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        connection.execute("INSERT INTO account VALUES (?1, 'test', 0)", [account]).unwrap();
+        let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, verified_at, next_check_at, created_at, updated_at)
+                   VALUES (?1, ?2, 'acme.com', 'verified', 'a b c', 5, 70, 0, 0)";
+        connection.execute(sql, params![domain, account]).unwrap();
+        let error = r#"{"code":"missing","message":"there is no CNAME record","fix":"Create it."}"#;
+        let sql = "INSERT INTO domain_record (domain_id, position, status, observed, error, checked_at, fault_since, fault_count)
+                   VALUES (?1, 0, 'missing', '[]', ?2, 60, 10, 2)";
+        connection.execute(sql, params![domain, error]).unwrap();
+        connection.execute("INSERT INTO domain_check VALUES (?1, 1, 60, 'verified', '[]')", [domain]).unwrap();
+        let sql = "INSERT INTO dkim_key (token, domain_id, role, role_since, sealed, public, created_at)
+                   VALUES ('a', ?1, 'signing', 0, x'00', 'v=DKIM1; p=A', 0)";
+        connection.execute(sql, [domain]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
+        let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
+        first_version(&dir.path().join("inboxlayer.db"), &account, &domain);
+        let store = Store::open(dir.path()).unwrap();
+
+        let row = store.domain_get(&account, &domain).await.unwrap().unwrap();
+        let (position, evidence, at) = &row.evidence[0];
+        assert_eq!((*position, evidence.status, *at), (0, RecordStatus::Missing, Timestamp::from_millis(60)));
+        assert_eq!(evidence.error.as_ref().unwrap().fix, "Create it.");
+        assert_eq!(row.state.degraded_since(), Some(Timestamp::from_millis(10)), "its grace goes on");
+
+        let places = || Places::all_free(9);
+        assert_eq!(store.domain_next_due(places()).await.unwrap(), Some(Timestamp::from_millis(70)));
+        let (now, until) = (Timestamp::from_millis(80), Timestamp::from_millis(90));
+        assert_eq!(store.domain_claim_due(now, until, places(), 9).await.unwrap().len(), 1);
+
+        let keys = [("a".to_owned(), "v=DKIM1; p=A".to_owned())];
+        assert_eq!(store.dkim_zone().await.unwrap().keys, keys);
+        assert!(store.domain_delete(&account, &domain).await.unwrap());
+        assert_eq!(store.dkim_zone().await.unwrap().keys, keys, "its mail is under way");
     }
 }

@@ -169,7 +169,7 @@ pub struct RecordError {
     /// The exact thing to do.
     pub fix: String,
     /// The first step of that, as a part of a sentence: for the verdict, and not shown by itself.
-    #[serde(skip_serializing_if = "String::is_empty")]
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) step: String,
     /// When caches will have forgotten what was there before.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -60,7 +60,7 @@ CREATE TABLE custom_domain (
     ownership_secret   TEXT,                        -- the value at _inboxlayer.<domain>, asked for where contested
     contested_at       INTEGER,                     -- since when another account claims the name, or ever has
     return_path        TEXT,                        -- label of the subdomain that bounces come back to
-    return_path_ok     INTEGER NOT NULL DEFAULT 0,  -- its MX and SPF lead here, as last seen; never where SES has it
+    return_path_ok     INTEGER NOT NULL DEFAULT 0,  -- its MX and SPF lead here, as last seen
     catch_all_inbox_id TEXT REFERENCES inbox ON DELETE SET NULL,
     is_default         INTEGER NOT NULL DEFAULT 0,
     on_unverified      TEXT NOT NULL DEFAULT 'fallback' CHECK (on_unverified IN ('fallback', 'reject', 'hold')),
@@ -75,9 +75,6 @@ CREATE TABLE custom_domain (
     lease_until        INTEGER,                     -- a check runs; a crash lets it lapse
     created_at         INTEGER NOT NULL,
     updated_at         INTEGER NOT NULL,
-    -- When a check may begin that the owner asks for, and one that nobody asked for.
-    asked_ready_at     INTEGER AS (max(asked_at, coalesce(lease_until, asked_at))),
-    ready_at           INTEGER AS (CASE WHEN asked_at IS NULL THEN max(next_check_at, coalesce(lease_until, next_check_at)) END),
     UNIQUE (account_id, name)
 ) STRICT, WITHOUT ROWID;
 -- The contract in one line: at most one verified claim per name.
@@ -85,41 +82,9 @@ CREATE UNIQUE INDEX one_verified_claim ON custom_domain (name) WHERE status = 'v
 CREATE UNIQUE INDEX one_default_domain ON custom_domain (account_id) WHERE is_default = 1;
 CREATE INDEX custom_domain_by_name ON custom_domain (name);
 CREATE INDEX custom_domain_due ON custom_domain (next_check_at) WHERE next_check_at IS NOT NULL;
-CREATE INDEX custom_domain_asked ON custom_domain (account_id, asked_ready_at) WHERE asked_ready_at IS NOT NULL;
-CREATE INDEX custom_domain_ready ON custom_domain (account_id, ready_at) WHERE ready_at IS NOT NULL;
+CREATE INDEX custom_domain_asked ON custom_domain (asked_at) WHERE asked_at IS NOT NULL;
 CREATE INDEX custom_domain_leased ON custom_domain (lease_until) WHERE lease_until IS NOT NULL;
 CREATE INDEX custom_domain_by_catch_all ON custom_domain (catch_all_inbox_id) WHERE catch_all_inbox_id IS NOT NULL;
-
--- When the first check of each account may begin: places are shared out by account, and whoever has many claims due stands
--- in nobody's way. Triggers keep it.
-CREATE TABLE check_turn (
-    account_id TEXT PRIMARY KEY REFERENCES account ON DELETE CASCADE,
-    asked_at   INTEGER, -- of those that the owner asks for
-    due_at     INTEGER  -- of the others
-) STRICT, WITHOUT ROWID;
-CREATE INDEX check_turn_asked ON check_turn (asked_at) WHERE asked_at IS NOT NULL;
-CREATE INDEX check_turn_due ON check_turn (due_at) WHERE due_at IS NOT NULL;
-
-CREATE TRIGGER claim_waits AFTER INSERT ON custom_domain BEGIN
-    INSERT OR IGNORE INTO check_turn (account_id) VALUES (NEW.account_id);
-    UPDATE check_turn SET
-        asked_at = (SELECT min(asked_ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND asked_ready_at IS NOT NULL),
-        due_at = (SELECT min(ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND ready_at IS NOT NULL)
-    WHERE account_id = NEW.account_id;
-END;
-CREATE TRIGGER claim_waits_anew AFTER UPDATE OF next_check_at, asked_at, lease_until ON custom_domain
-    WHEN OLD.ready_at IS NOT NEW.ready_at OR OLD.asked_ready_at IS NOT NEW.asked_ready_at BEGIN
-    UPDATE check_turn SET
-        asked_at = (SELECT min(asked_ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND asked_ready_at IS NOT NULL),
-        due_at = (SELECT min(ready_at) FROM custom_domain WHERE account_id = NEW.account_id AND ready_at IS NOT NULL)
-    WHERE account_id = NEW.account_id;
-END;
-CREATE TRIGGER claim_waits_no_more AFTER DELETE ON custom_domain BEGIN
-    UPDATE check_turn SET
-        asked_at = (SELECT min(asked_ready_at) FROM custom_domain WHERE account_id = OLD.account_id AND asked_ready_at IS NOT NULL),
-        due_at = (SELECT min(ready_at) FROM custom_domain WHERE account_id = OLD.account_id AND ready_at IS NOT NULL)
-    WHERE account_id = OLD.account_id;
-END;
 
 -- Which accounts have ever claimed a name; it outlives claim and account.
 CREATE TABLE claimed_name (
@@ -135,35 +100,25 @@ CREATE TABLE ses_identity (
     is_ours     INTEGER NOT NULL DEFAULT 0, -- 0: not known yet, or it was there before; such a one is never deleted
     tokens      TEXT,                       -- three, space between; NULL: SES has not said yet
     dkim_status TEXT,                       -- as SES said last
-    sending     INTEGER NOT NULL DEFAULT 0, -- SES sends for it and signs, as it said last
-    mail_from   TEXT,                       -- its MAIL FROM domain that SES uses, as it said last; NULL: SES's own
-    led         INTEGER NOT NULL DEFAULT 0, -- we have set its MAIL FROM domain, so we take it away
+    sending     INTEGER NOT NULL DEFAULT 0, -- SES sends for it, as it said last
     tries       INTEGER NOT NULL DEFAULT 0, -- that failed, in a row
     next_try_at INTEGER,                    -- when it is looked at again; NULL: nothing to mend
-    changes     INTEGER NOT NULL DEFAULT 0, -- of its claims: what was mended before one of them is not all
     created_at  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX ses_identity_due ON ses_identity (next_try_at) WHERE next_try_at IS NOT NULL;
 
--- With the last claim to its name, however it ends, the identity goes too; and its MAIL FROM domain is the verified claim's
--- return path.
+-- With the last claim to its name, however it ends, the identity goes too.
 CREATE TRIGGER claim_leaves_ses AFTER DELETE ON custom_domain BEGIN
-    UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1
-        WHERE name = OLD.name AND (OLD.return_path IS NOT NULL
-            OR NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = OLD.name));
-END;
-CREATE TRIGGER claim_leads_ses AFTER UPDATE OF return_path, status ON custom_domain
-    WHEN OLD.return_path IS NOT NEW.return_path OR (NEW.return_path IS NOT NULL AND OLD.status <> NEW.status) BEGIN
-    UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1 WHERE name = NEW.name;
+    UPDATE ses_identity SET next_try_at = 0, tries = 0
+        WHERE name = OLD.name AND NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = OLD.name);
 END;
 
--- The newest evidence for each record of a domain. What servers said is long: in an index it would take a page of its own.
+-- The newest evidence for each record of a domain.
 CREATE TABLE domain_record (
     domain_id   TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
     position    INTEGER NOT NULL,                   -- the DKIM records of the tokens first
     status      TEXT NOT NULL CHECK (status IN ('valid', 'missing', 'mismatch', 'unknown')),
     observed    TEXT NOT NULL,                      -- JSON array of texts
-    observed_name TEXT,                             -- where, if not at the record's own name
     error       TEXT,                               -- JSON {code, message, fix, expected_visible_at}
     server      TEXT,                               -- the name server this rests on
     said        TEXT NOT NULL DEFAULT '[]',         -- JSON array: what each server said
@@ -171,26 +126,17 @@ CREATE TABLE domain_record (
     fault_since INTEGER,                            -- the first of the definite faults in a row, while verified
     fault_count INTEGER NOT NULL DEFAULT 0,         -- how many in a row
     PRIMARY KEY (domain_id, position)
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
--- What checks of a domain found, once for all that found the same. Each is small enough for a page, and long for an index.
-CREATE TABLE domain_finding (
-    domain_id TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
-    digest    BLOB NOT NULL,            -- of the records: the first half of their SHA-256
-    records   BLOB NOT NULL,            -- JSON array of the records as the API shows them, without their times; deflated
-    PRIMARY KEY (domain_id, digest)
-) STRICT;
-
--- The checks of a domain, the newest of them.
+-- The checks of a domain, the newest of them, each with its evidence.
 CREATE TABLE domain_check (
     domain_id TEXT NOT NULL REFERENCES custom_domain ON DELETE CASCADE,
     number    INTEGER NOT NULL,         -- counts the domain's own
     at        INTEGER NOT NULL,
     status    TEXT NOT NULL,            -- of the domain, after it
-    finding   BLOB NOT NULL,            -- digest of what it found
-    times     BLOB NOT NULL,            -- JSON array of the times that go with that; deflated
+    records   TEXT NOT NULL,            -- JSON array of the records as the API shows them
     PRIMARY KEY (domain_id, number)
-) STRICT, WITHOUT ROWID;
+) STRICT;
 
 -- Every change of status, with its cause.
 CREATE TABLE domain_event (
@@ -228,40 +174,6 @@ CREATE TABLE dkim_key (
 CREATE INDEX dkim_key_by_domain ON dkim_key (domain_id);
 -- Of a claim's keys exactly one signs.
 CREATE UNIQUE INDEX one_signing_key ON dkim_key (domain_id) WHERE role = 'signing';
-
--- The public halves of keys whose claim is gone: mail that they signed is still under way. What is private went with it.
-CREATE TABLE dkim_kept (
-    token  TEXT PRIMARY KEY,
-    public TEXT NOT NULL,
-    until  INTEGER                          -- NULL: the claim went a moment ago, and nobody has noted when
-) STRICT, WITHOUT ROWID;
-CREATE INDEX dkim_kept_until ON dkim_kept (until);
-
-CREATE TRIGGER claim_leaves_keys BEFORE DELETE ON custom_domain BEGIN
-    INSERT OR REPLACE INTO dkim_kept (token, public) SELECT token, public FROM dkim_key WHERE domain_id = OLD.id;
-END;
-
--- What the zone of keys holds, served or printed. The platform's key stands in its own domain.
-CREATE VIEW dkim_zone AS
-    SELECT token, public FROM dkim_key WHERE domain_id IS NOT NULL UNION ALL SELECT token, public FROM dkim_kept;
-
--- The zone's serial: raised by every change of what the zone holds, and never put back (RFC 1982). It is the time, or one
--- more than the last: so it also grows where a backup is restored.
-CREATE TABLE dkim_serial (serial INTEGER NOT NULL) STRICT;
-INSERT INTO dkim_serial VALUES (1);
-
-CREATE TRIGGER key_comes AFTER INSERT ON dkim_key WHEN NEW.domain_id IS NOT NULL BEGIN
-    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
-END;
-CREATE TRIGGER key_changes AFTER UPDATE OF public ON dkim_key WHEN NEW.domain_id IS NOT NULL BEGIN
-    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
-END;
-CREATE TRIGGER key_leaves AFTER DELETE ON dkim_key WHEN OLD.domain_id IS NOT NULL BEGIN
-    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
-END;
-CREATE TRIGGER kept_key_leaves AFTER DELETE ON dkim_kept BEGIN
-    UPDATE dkim_serial SET serial = max(serial + 1, unixepoch());
-END;
 
 -- When a claim's keys are looked at next.
 CREATE TABLE dkim_rotation (
