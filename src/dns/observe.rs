@@ -11,7 +11,7 @@ use super::delegation::Zone;
 use super::exchange::Role;
 use crate::domain::judge::{MxTarget, ServerSaid, Sight, ZoneCut};
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
-use crate::domain::reconcile::reconcile;
+use crate::domain::reconcile::{by_host, reconcile};
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::spf;
 use futures_util::future::join_all;
@@ -94,7 +94,7 @@ impl Asked<'_> {
         let ((mut servers, zone), recursive) = tokio::join!(authoritative, recursive);
         let answers = |said: &[ServerSaid]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
         let unheard = zone.unheard.into_iter().map(|host| Answer::indefinite(Indefinite::NoAddress(host), None));
-        let authoritative: Vec<Answer> = answers(&servers).into_iter().chain(unheard).collect();
+        let authoritative: Vec<Answer> = by_host(&servers).into_iter().chain(unheard).collect();
         let answer = reconcile(&authoritative, &answers(&recursive));
         servers.extend(recursive);
         Seen { answer, servers, cut: zone.cut }

@@ -13,7 +13,16 @@
 //!   DNSSEC), whatever the responsible servers hold. That is indefinite.
 
 use super::bounds;
+use super::judge::ServerSaid;
 use super::observed::{Answer, Indefinite, RecordData};
+
+/// The answers of a zone's servers, host by host: one that gave a definite answer at one of its addresses was heard, and
+/// what its other addresses could not say is left out. Many daemons have no way to IPv6.
+pub fn by_host(servers: &[ServerSaid]) -> Vec<Answer> {
+    let heard = |host: &ServerSaid| servers.iter().any(|said| said.name == host.name && said.answer.is_definite());
+    let kept = servers.iter().filter(|said| said.answer.is_definite() || said.name.is_none() || !heard(said));
+    kept.map(|said| said.answer.clone()).collect()
+}
 
 /// What the servers say of one question, taken together.
 pub fn reconcile(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
@@ -142,6 +151,26 @@ mod tests {
             assert_eq!(reconcile(&[none(1, 60), rest], &[none(9, 60)]).negative_ttl(), Some(Duration::from_secs(60)));
         }
         assert_eq!(reconcile(&[found(1, "a"), found(2, "a")], &[none(9, 60)]), found(1, "a"));
+    }
+
+    #[test]
+    fn a_host_that_is_heard_at_one_address_is_heard() {
+        let said = |last: u8, host: &str, answer: Answer| ServerSaid {
+            server: ([192, 0, 2, last], 53).into(),
+            name: Some(host.into()),
+            authoritative: true,
+            answer,
+        };
+        let (one, two) = (said(1, "ns1", found(1, "a")), said(2, "ns1", silent(Indefinite::Timeout)));
+        let three = said(3, "ns2", silent(Indefinite::Timeout));
+        assert_eq!(by_host(&[two.clone(), one.clone()]), [found(1, "a")]);
+        assert_eq!(by_host(&[one.clone(), two, three.clone()]), [found(1, "a"), silent(Indefinite::Timeout)]);
+        let differ = [one.clone(), said(4, "ns1", none(4, 60))];
+        assert_eq!(by_host(&differ), [found(1, "a"), none(4, 60)]);
+        // So a cache is still outdone where one family of addresses cannot be reached.
+        let seen = |servers: &[ServerSaid]| reconcile(&by_host(servers), &[none(9, 60)]);
+        assert_eq!(seen(&[one.clone(), said(2, "ns1", silent(Indefinite::Timeout))]), found(1, "a"));
+        assert!(!seen(&[one, three]).is_definite());
     }
 
     #[test]

@@ -39,7 +39,6 @@ pub fn zone_file(domain: &DomainName, records: &[DomainRecord]) -> String {
 /// The lines of a record.
 fn entry(record: &DomainRecord) -> String {
     let line = |data: &str| format!("{} IN {} {data}\n", record.host_label, record.record_type);
-    let comment = |text: &str| format!("; {}\n", text.replace(char::is_control, " "));
     if record.status == RecordStatus::Valid {
         return match (&record.observed_name, standing(record)) {
             (Some(name), _) => comment(&format!("Nothing to publish: what stands at {name} holds for it.")),
@@ -63,6 +62,12 @@ fn entry(record: &DomainRecord) -> String {
             format!("{why}{fix}; {}", line(&data(record, &record.value)))
         }
     }
+}
+
+/// A line that no server reads. Strangers' texts may stand in it: nothing of them ends the line, or hides another.
+fn comment(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_graphic() || c.is_alphanumeric() || c == '\u{2026}';
+    format!("; {}\n", text.replace(|c| !is_plain(c), " "))
 }
 
 /// The data of a record with this value, as a zone file has it.
@@ -191,6 +196,15 @@ mod tests {
             serde_json::from_value(serde_json::json!({"code": code, "message": message, "fix": fix, "step": ""}))
                 .unwrap(),
         )
+    }
+
+    #[test]
+    fn what_a_stranger_wrote_ends_no_comment() {
+        let evil = "v=spf1 \r\n@ IN TXT evil\u{2028}\u{202e}\u{1b}[2J\u{9b}2J";
+        let lines =
+            found(4, Mismatch, &[evil], error(Code::SpfSyntax, &format!("{evil} is there"), &format!("Delete {evil}")));
+        assert!(lines.iter().all(|line| line.starts_with("; ")), "{lines:?}");
+        assert!(lines.concat().chars().all(|c| (' '..='~').contains(&c)), "{lines:?}");
     }
 
     #[test]
