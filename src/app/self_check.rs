@@ -94,8 +94,8 @@ fn unvalidated(answers: &[(SocketAddr, Answer)]) -> Option<String> {
     let careless: Vec<_> = definite.into_iter().filter(|(_, answer)| !vouches(answer)).collect();
     (!careless.is_empty()).then(|| {
         format!(
-            "of the resolvers, these do not validate DNSSEC: {}. A check then takes forged and broken zones for good, and \
-             shows nothing as vouched for; name resolvers that do under [dns] resolvers, best an unbound on this host",
+            "of the resolvers, these do not validate DNSSEC: {}. Where none does, a check takes forged and broken zones for \
+             good; name resolvers that do under [dns] resolvers, best an unbound on this host",
             listed(&careless)
         )
     })

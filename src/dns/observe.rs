@@ -44,7 +44,10 @@ impl Asked<'_> {
     async fn sight(&self, expected: &Expected) -> Sight {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
-        let ((instead, wildcard), doubled, target, chain, mx_targets, (spf, spf_offered), inherited, bogus) = tokio::join!(
+        let bogus = self.bogus(expected, &servers).await;
+        // Whoever validates sees nothing: one resolver that takes everything for good does not outdo one that does.
+        let answer = if bogus { Answer::indefinite(Indefinite::ServFail, answer.server()) } else { answer };
+        let ((instead, wildcard), doubled, target, chain, mx_targets, (spf, spf_offered), inherited) = tokio::join!(
             async {
                 let instead = self.instead(expected, &answer).await;
                 let wildcard = self.wildcard(expected, &answer, &instead).await;
@@ -56,7 +59,6 @@ impl Asked<'_> {
             self.mx_targets(expected, &answer),
             self.spf(expected, &answer),
             self.inherited(expected, &answer),
-            self.bogus(expected, &servers),
         );
         Sight {
             answer,
@@ -261,15 +263,13 @@ impl Asked<'_> {
         Some(self.all(&name, RecordType::Txt, expected.registered()).await.answer)
     }
 
-    /// The resolvers fail, and know the answer all the same when they need not check signatures.
+    /// A resolver fails, and knows the answer all the same when it need not check signatures.
     async fn bogus(&self, expected: &Expected, said: &[ServerSaid]) -> bool {
-        let failed = |said: &ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
-        let resolvers: Vec<&ServerSaid> = said.iter().filter(|said| !said.authoritative).collect();
-        if resolvers.is_empty() || !resolvers.iter().all(|said| failed(said)) {
-            return false;
-        }
+        let failed =
+            |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
+        let unvalidated = said.iter().filter(|said| !said.authoritative).filter(failed);
         let unvalidated =
-            resolvers.iter().map(|said| self.ask(said.server, Role::Unvalidated, &expected.name, expected.record_type));
+            unvalidated.map(|said| self.ask(said.server, Role::Unvalidated, &expected.name, expected.record_type));
         join_all(unvalidated).await.iter().any(Answer::is_definite)
     }
 }

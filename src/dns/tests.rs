@@ -308,3 +308,32 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
     let sights = Resolver::new(&closed).unwrap().observe(&[&question("acme.test", RecordType::Txt)]).await;
     assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
 }
+
+#[tokio::test]
+async fn one_resolver_that_takes_everything_for_good_does_not_outdo_one_that_validates() {
+    let there = |message: &mut Message| {
+        if message.queries[0].query_type() == hickory_resolver::proto::rr::RecordType::TXT {
+            message.answers.push(text(message.queries[0].name().clone(), 8));
+        }
+    };
+    let careless = forged(there).await;
+    let validating = forged(move |message| match message.metadata.checking_disabled {
+        true => there(message),
+        false => message.metadata.response_code = ResponseCode::ServFail,
+    })
+    .await;
+    let broken = forged(|message| message.metadata.response_code = ResponseCode::ServFail).await;
+    for (resolvers, bogus) in [
+        (vec![careless, validating], true),
+        (vec![validating, careless], true),
+        (vec![validating], true),
+        (vec![careless], false),
+        // One that fails whatever it is told is only broken.
+        (vec![broken, careless], false),
+    ] {
+        let expected = question("acme.test", RecordType::Txt);
+        let sights = resolver(&resolvers, careless).observe(&[&expected]).await;
+        assert_eq!(sights[0].bogus, bogus, "{resolvers:?}");
+        assert_eq!(sights[0].answer.is_definite(), !bogus, "{resolvers:?}: {:?}", sights[0].answer);
+    }
+}

@@ -34,7 +34,7 @@ fn the_start_says_which_resolvers_do_not_validate() {
     assert_eq!(said_of(&[validating], "10s"), [""; 0]);
     let one = said_of(&[careless], "10s");
     assert!(one.len() == 1 && one[0].contains(&careless.to_string()) && one[0].contains("[dns] resolvers"), "{one:?}");
-    // One that takes everything for good spoils what the other finds.
+    // Each is named that takes everything for good.
     let both = said_of(&[validating, careless], "10s");
     assert!(both.len() == 1 && both[0].contains(&careless.to_string()), "{both:?}");
     assert!(!both[0].contains(&validating.to_string()), "{both:?}");
