@@ -5,7 +5,7 @@
 //! to a loopback address here, and its port is 587: as root, or where the system lets everybody.
 
 #[path = "../../../src/authentication/dkim/ses/testing/fake.rs"]
-#[allow(dead_code, reason = "the library's tests use the rest of it")]
+#[expect(dead_code, reason = "the library's tests use the rest of it")]
 mod fake;
 mod relay;
 
