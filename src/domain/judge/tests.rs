@@ -201,6 +201,12 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     });
     assert!(explained.starts_with("2 of 4 required records are right: the CNAME record stands at t2."), "{explained}");
     assert!(say(&pending, &right).starts_with("All required records of acme.com are right"));
+    // A record that is asked for since the last check is not passed over.
+    let (all, mut evidence) = all_of(right);
+    let ownership = all.iter().position(|record| record.purpose == Purpose::Ownership).unwrap();
+    evidence[ownership] = Evidence::default();
+    let grown = verdict("acme.com", &pending, &policy, &all, &evidence);
+    assert!(grown.starts_with("3 of 4 required records of acme.com are right, and no check has looked"), "{grown}");
 
     let (verified, _) = pending.checked(&outcome(&expected(), &all_of(right).1), now, &policy, 0);
     assert_eq!(verified.status, VerifiedStatus::Verified);
