@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["domain", "identity", "message"],
-    &["config", "store", "dns", "authentication", "net"],
+    &["config", "store", "dns", "authentication", "net", "resources"],
     &["events", "registry", "rotation", "verifier", "submission", "inbound", "queue"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],
