@@ -1,0 +1,78 @@
+//! The connections that read.
+//!
+//! Invariant: a permit and the connection that goes with it are in one place, the work that uses them, and come back
+//! together when it ends: also when it panics, and not before, also when its caller is cancelled.
+
+use super::{StoreError, lock};
+use rusqlite::Connection;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Steps of SQLite's virtual machine between two looks at whether the caller is still there: some hundred microseconds.
+const CHECK_EVERY: i32 = 10_000;
+
+/// A pool of connections.
+pub(super) struct Readers {
+    permits: Arc<Semaphore>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Readers {
+    pub(super) fn new(connections: Vec<Connection>) -> Self {
+        Self { permits: Arc::new(Semaphore::new(connections.len())), idle: Arc::new(Mutex::new(connections)) }
+    }
+
+    /// Runs `work` on a connection, on a blocking thread.
+    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+    {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let connection = lock(&self.idle).pop();
+        let mut reader = PooledReader { connection, idle: Arc::clone(&self.idle), _permit: permit };
+        let caller = CancelOnDrop::default();
+        let cancelled = Arc::clone(&caller.0);
+        let done = tokio::task::spawn_blocking(move || {
+            // There are as many permits as connections.
+            let connection = reader.connection.as_mut().ok_or(StoreError::Closed)?;
+            let is_cancelled = move || cancelled.load(Ordering::Relaxed);
+            connection.progress_handler(CHECK_EVERY, Some(is_cancelled)).map_err(StoreError::from)?;
+            work(connection)
+        });
+        done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
+    }
+
+    /// Later reads answer [`StoreError::Closed`].
+    pub(super) fn close(&self) {
+        self.permits.close();
+    }
+}
+
+/// A connection out of the pool.
+struct PooledReader {
+    connection: Option<Connection>,
+    idle: Arc<Mutex<Vec<Connection>>>,
+    // Dropped after `drop` has put the connection back: whoever gets the permit finds one.
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for PooledReader {
+    fn drop(&mut self) {
+        if let Some(connection) = self.connection.take() {
+            lock(&self.idle).push(connection);
+        }
+    }
+}
+
+/// Sets its flag when the future that holds it is dropped.
+#[derive(Default)]
+struct CancelOnDrop(Arc<AtomicBool>);
+
+impl Drop for CancelOnDrop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,201 @@
+//! The engine: commits, readers, opening and closing.
+
+use super::*;
+use tokio::sync::oneshot;
+
+fn account(connection: &Connection, id: &str) -> Result<(), StoreError> {
+    connection.execute("INSERT INTO account VALUES (?1, 'x', 0)", [id])?;
+    Ok(())
+}
+
+async fn count(store: &Store) -> i64 {
+    store.read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account", [], |r| r.get(0))?)).await.unwrap()
+}
+
+#[tokio::test]
+async fn what_a_failed_or_panicking_verb_wrote_is_undone_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let writes = (0..40).map(|i| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            store
+                .write(move |c| {
+                    account(c, &format!("acc_{i}"))?;
+                    assert!(i % 4 != 1, "a bug");
+                    if i % 4 == 2 { Err(StoreError::Closed) } else { Ok(()) }
+                })
+                .await
+        })
+    });
+    let mut kept = 0;
+    for write in writes.collect::<Vec<_>>() {
+        kept += i64::from(write.await.unwrap().is_ok());
+    }
+    assert_eq!(kept, 20);
+    assert_eq!(count(&store).await, 20);
+}
+
+#[tokio::test]
+async fn nobody_else_reads_the_files_wherever_they_are() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.write(|c| account(c, "acc_1")).await.unwrap();
+    let modes = std::fs::read_dir(dir.path()).unwrap().map(|entry| {
+        let entry = entry.unwrap();
+        (entry.file_name(), entry.metadata().unwrap().permissions().mode() & 0o077)
+    });
+    let modes: Vec<_> = modes.collect();
+    assert!(modes.len() >= 4 && modes.iter().all(|(_, mode)| *mode == 0), "{modes:?}");
+}
+
+#[tokio::test]
+async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let most = |store: &Store, pages: &'static str| {
+        let set = move |c: &Connection| Ok::<_, StoreError>(c.execute_batch(pages)?);
+        let store = store.clone();
+        async move { store.write(set).await.unwrap() }
+    };
+    most(&store, "PRAGMA max_page_count = 1").await; // As many as there are.
+    // All are in one group: the first waits for the others.
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let first = store.write(move |c| {
+        let _ = wait.recv();
+        account(c, "acc_1")
+    });
+    let large =
+        store.write(|c| Ok::<_, StoreError>(c.execute("INSERT INTO body (data) VALUES (zeroblob(9999999))", [])?));
+    let after = store.write(|c| account(c, "acc_3"));
+    let release = async move { go.send(()).unwrap() };
+    let (first, large, after, ()) = tokio::join!(first, large, after, release);
+    assert!(large.is_err());
+    let answered = i64::from(first.is_ok()) + i64::from(after.is_ok());
+    assert_eq!(count(&store).await, answered, "{first:?} {after:?}");
+    most(&store, "PRAGMA max_page_count = 1000000").await;
+    store.write(|c| account(c, "acc_4")).await.unwrap();
+    assert_eq!(count(&store).await, answered + 1);
+}
+
+#[tokio::test]
+async fn a_store_reopens_with_what_it_answered_and_only_once_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    assert!(matches!(Store::open(dir.path()), Err(OpenError::InUse { .. })));
+    store.write(|c| account(c, "acc_1")).await.unwrap();
+    store.close().await;
+    assert!(matches!(store.write(|c| account(c, "acc_2")).await, Err(StoreError::Closed)));
+    drop(store);
+    assert_eq!(count(&Store::open(dir.path()).unwrap()).await, 1);
+}
+
+/// A read that ends when its sender is dropped, and says when it has begun.
+fn slow_read(store: &Store) -> (tokio::task::JoinHandle<()>, oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
+    let (begun, has_begun) = oneshot::channel();
+    let (end, wait) = std::sync::mpsc::channel::<()>();
+    let store = store.clone();
+    let read = tokio::spawn(async move {
+        let work = move |_: &Connection| {
+            let _ = begun.send(());
+            let _ = wait.recv();
+            Ok::<_, StoreError>(())
+        };
+        store.read(work).await.unwrap();
+    });
+    (read, has_begun, end)
+}
+
+/// As many reads at once as there are connections: each waits for the others.
+async fn every_reader_works(store: &Store) {
+    let all = Arc::new(std::sync::Barrier::new(READERS));
+    let reads = (0..READERS).map(|_| {
+        let (store, all) = (store.clone(), Arc::clone(&all));
+        tokio::spawn(async move {
+            let count = move |c: &Connection| {
+                all.wait();
+                Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account", [], |row| row.get::<_, i64>(0))?)
+            };
+            store.read(count).await.unwrap()
+        })
+    });
+    for read in reads.collect::<Vec<_>>() {
+        read.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let mut working = Vec::new();
+    for _ in 0..READERS {
+        let (read, has_begun, end) = slow_read(&store);
+        has_begun.await.unwrap();
+        read.abort();
+        assert!(read.await.unwrap_err().is_cancelled());
+        working.push(end);
+    }
+    // All connections are still at work: whoever comes waits, and is not told that the store is closed.
+    let mut waiting = std::pin::pin!(count(&store));
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        assert!(std::future::poll_fn(|c| std::task::Poll::Ready(waiting.as_mut().poll(c))).await.is_pending());
+    }
+    drop(working);
+    assert_eq!(waiting.await, 0);
+    every_reader_works(&store).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_cancelled_readers_lose_no_place_and_stop_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    for round in 0..40 {
+        let reads: Vec<_> = (0..20)
+            .map(|_| {
+                let store = store.clone();
+                tokio::spawn(async move { count(&store).await })
+            })
+            .collect();
+        for _ in 0..round % 4 {
+            tokio::task::yield_now().await;
+        }
+        reads.iter().step_by(2).for_each(tokio::task::JoinHandle::abort);
+        for (n, read) in reads.into_iter().enumerate() {
+            match read.await {
+                Ok(found) => assert_eq!(found, 0),
+                Err(error) => assert!(n % 2 == 0 && error.is_cancelled(), "{error}"),
+            }
+        }
+    }
+    every_reader_works(&store).await;
+}
+
+#[tokio::test]
+async fn the_statement_of_a_cancelled_caller_is_interrupted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (begun, has_begun) = oneshot::channel();
+    let (ended, has_ended) = oneshot::channel();
+    let read = {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let endless = move |c: &Connection| {
+                let _ = begun.send(());
+                let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+                let done = c.query_row(sql, [], |row| row.get::<_, i64>(0));
+                let _ = ended.send(done.as_ref().err().and_then(rusqlite::Error::sqlite_error_code));
+                Ok::<_, StoreError>(done?)
+            };
+            store.read(endless).await
+        })
+    };
+    has_begun.await.unwrap();
+    read.abort();
+    assert_eq!(has_ended.await.unwrap(), Some(rusqlite::ErrorCode::OperationInterrupted));
+    // The next caller's statement is its own.
+    every_reader_works(&store).await;
+}
