@@ -215,6 +215,9 @@ pub struct State {
     pub faults: BTreeMap<usize, FaultRun>,
     /// When it became verified last.
     pub verified_at: Option<Timestamp>,
+    /// Inbound mail for the name is this claim's: it is verified, or has failed by a fault of its own records since and no
+    /// other claim to the name has been verified after it.
+    pub takes_mail: bool,
     /// When the last check began.
     pub check_started_at: Option<Timestamp>,
     /// When the next check is due; none while failed.
@@ -231,6 +234,7 @@ impl State {
             checks: 0,
             faults: BTreeMap::new(),
             verified_at: None,
+            takes_mail: false,
             check_started_at: None,
             next_check_at: Some(now.after(policy.first_pause)),
         }
@@ -278,9 +282,14 @@ impl State {
         }
     }
 
-    /// Another claim to the name has become verified.
+    /// Another claim to the name has become verified: a verified claim fails, and whatever its status it takes no mail again
+    /// until it is verified anew.
     pub fn displaced(&self) -> (Self, Option<Change>) {
-        self.clone().becomes_failed(Cause::Displaced)
+        let next = Self { takes_mail: false, ..self.clone() };
+        match self.status {
+            VerifiedStatus::Verified => next.becomes_failed(Cause::Displaced),
+            VerifiedStatus::Pending | VerifiedStatus::Failed => (next, None),
+        }
     }
 
     fn pending_checked(
@@ -293,6 +302,7 @@ impl State {
         if outcome.all_good() && !outcome.held_back {
             self.window_ends_at = None;
             self.verified_at = Some(now);
+            self.takes_mail = true;
             self.next_check_at = Some(now.after(recheck_pause(policy, spread)));
             return self.becomes(VerifiedStatus::Verified, Cause::AllRight);
         }

@@ -9,7 +9,7 @@ mod model;
 #[cfg(test)]
 mod plans;
 
-use super::domains::{DomainRow, find};
+use super::domains::{DomainRow, find, find_all};
 use super::history::{write_change, write_check};
 use super::ownership::outcome_for;
 use super::{Store, StoreError};
@@ -235,17 +235,10 @@ fn record(
     let yielding = standing.as_ref().and_then(|standing| gone(standing).map(|evidence| (standing, evidence)));
     found.held_back = standing.is_some() && yielding.is_none();
     let (state, change) = row.state.checked(&found, now, policy, spread);
-    let mut displaced = None;
-    if let (VerifiedStatus::Verified, Some((standing, report))) = (state.status, yielding) {
-        let (state, change) = standing.state.displaced();
-        write_evidence(c, standing, report, &state, now)?;
-        write_check(c, report, state.status, now)?;
-        write_state(c, &standing.id, &state, now, true)?;
-        if let Some(change) = change {
-            write_change(c, &standing.id, change, now, &report.expected, &report.evidence)?;
-        }
-        displaced = Some((standing.account.clone(), standing.id.clone()));
-    }
+    let displaced = match change {
+        Some(Change { to: VerifiedStatus::Verified, .. }) => displace(c, &row, yielding, now)?,
+        _ => None,
+    };
     write_evidence(c, &row, report, &state, now)?;
     write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
@@ -264,6 +257,29 @@ fn record(
         write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
     }
     Ok(Some(Recorded { change, displaced }))
+}
+
+/// The name is now this claim's alone: the verified one that yields fails on the evidence, and whoever took the name's mail
+/// takes none. Answers the claim that failed.
+fn displace(
+    c: &Connection,
+    winner: &DomainRow,
+    yielding: Option<(&DomainRow, &Report)>,
+    now: Timestamp,
+) -> Result<Option<(AccountId, DomainId)>, StoreError> {
+    for row in find_all(c, "name = ?1 AND id <> ?2 AND takes_mail", params![winner.name, winner.id])? {
+        let (state, change) = row.state.displaced();
+        let evidence = yielding.filter(|(standing, _)| standing.id == row.id);
+        if let Some((_, report)) = evidence {
+            write_evidence(c, &row, report, &state, now)?;
+            write_check(c, report, state.status, now)?;
+        }
+        write_state(c, &row.id, &state, now, change.is_some())?;
+        if let (Some(change), Some((_, report))) = (change, evidence) {
+            write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
+        }
+    }
+    Ok(yielding.map(|(standing, _)| (standing.account.clone(), standing.id.clone())))
 }
 
 /// Whether the MX leads here; as before when nobody could say.
@@ -297,7 +313,7 @@ fn return_path(report: &Report) -> Option<bool> {
 fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, changed: bool) -> Result<(), StoreError> {
     let sql = "UPDATE custom_domain SET status = ?2, verified_at = ?3, window_ends_at = ?4, check_count = ?5,
                    check_started_at = ?6, next_check_at = ?7, asked_at = CASE WHEN ?7 IS NOT NULL THEN asked_at END,
-                   ever_verified = ever_verified OR ?2 = 'verified',
+                   takes_mail = ?10,
                    updated_at = CASE WHEN ?8 THEN ?9 ELSE updated_at END
                WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![
@@ -309,7 +325,8 @@ fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, cha
         state.check_started_at,
         state.next_check_at,
         changed,
-        now
+        now,
+        state.takes_mail
     ])?;
     Ok(())
 }

@@ -128,7 +128,7 @@ const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
     CASE WHEN contested_at IS NOT NULL THEN ownership_secret END, catch_all_inbox_id, is_default, on_unverified, verified_at,
     window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
-    asked_at IS NOT NULL, return_path, contested_at";
+    asked_at IS NOT NULL, return_path, contested_at, takes_mail";
 
 fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
@@ -145,6 +145,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         state: State {
             status: row.get(3)?,
             verified_at: row.get(10)?,
+            takes_mail: row.get(21)?,
             window_ends_at: row.get(11)?,
             checks: row.get(12)?,
             faults: std::collections::BTreeMap::new(),

@@ -7,7 +7,8 @@ use super::OpenError;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
-const MIGRATIONS: &[&str] = &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql")];
+const MIGRATIONS: &[&str] =
+    &[include_str!("migrations/0001.sql"), include_str!("migrations/0002.sql"), include_str!("migrations/0005.sql")];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.
 pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
@@ -64,6 +65,38 @@ mod tests {
         let sql = "INSERT INTO dkim_key (token, domain_id, role, role_since, sealed, public, created_at)
                    VALUES ('a', ?1, 'signing', 0, x'00', 'v=DKIM1; p=A', 0)";
         connection.execute(sql, [domain]).unwrap();
+    }
+
+    /// A claim as the first version left it, with the changes of its status.
+    fn claim(connection: &Connection, name: &str, status: &str, verified_at: i64, events: &[(&str, &str)]) {
+        let (account, domain) = (AccountId::new(), DomainId::new());
+        connection.execute("INSERT INTO account VALUES (?1, 'test', 0)", [&account]).unwrap();
+        let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ever_verified, verified_at, created_at, updated_at)
+                   VALUES (?1, ?2, ?3, ?4, 'a b c', 1, ?5, 0, 0)";
+        connection.execute(sql, params![domain, account, name, status, verified_at]).unwrap();
+        for (number, (to, cause)) in events.iter().enumerate() {
+            let sql = "INSERT INTO domain_event (domain_id, number, at, to_status, cause) VALUES (?1, ?2, 0, ?3, json_object('cause', ?4))";
+            connection.execute(sql, params![domain, i64::try_from(number).unwrap(), to, cause]).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_name_that_had_passed_on_takes_no_mail_for_the_claim_that_lost_it() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(MIGRATIONS[0]).unwrap();
+        connection.pragma_update(None, "user_version", 1).unwrap();
+        let (verified, gone, over) = (("verified", "all_right"), ("failed", "records_gone"), ("failed", "grace_over"));
+        claim(&connection, "broken.com", "failed", 1, &[verified, gone, verified, over]);
+        claim(&connection, "deleted.com", "failed", 2, &[verified, gone]);
+        claim(&connection, "asked.com", "pending", 3, &[verified, gone, ("pending", "asked")]);
+        claim(&connection, "passed.com", "failed", 4, &[verified, over]);
+        claim(&connection, "passed.com", "failed", 5, &[verified, over]);
+        claim(&connection, "stands.com", "failed", 7, &[verified, over]);
+        claim(&connection, "stands.com", "verified", 6, &[verified]);
+        bring_up_to_date(&mut connection, Path::new("test")).unwrap();
+        let sql = "SELECT group_concat(name || ' ' || verified_at, ', ' ORDER BY verified_at) FROM custom_domain WHERE takes_mail";
+        let taking: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+        assert_eq!(taking, "broken.com 1, passed.com 5, stands.com 6");
     }
 
     #[tokio::test]

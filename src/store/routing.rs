@@ -1,6 +1,7 @@
 //! Which inbox an address means.
 //!
-//! Invariant: an address leads to at most one inbox; a claim that is neither verified nor was ever verified leads nowhere.
+//! Invariant: an address leads to at most one inbox. Of the claims to a name one at most takes its mail, which an index of the
+//! schema holds: the one that was verified last, and no other when that one is deleted.
 
 use super::{Store, StoreError};
 use crate::address::{Address, DomainName, InboxName};
@@ -120,11 +121,11 @@ fn route(
     Ok(inbox.map_or(Route::NoSuchUser, |inbox| to(inbox, claim.account, claim.receiving)))
 }
 
-/// The verified claim; else the one verified last, so that a DKIM fault bounces no inbound mail.
+/// The claim that takes the name's mail: the verified one, or the one that was until its own records broke, since a DKIM
+/// fault must not bounce inbound mail ([`crate::domain::status::State::takes_mail`]).
 fn claim_that_receives(connection: &Connection, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
     let sql = "SELECT id, account_id, status = 'verified' AND receiving, catch_all_inbox_id FROM custom_domain
-               WHERE name = ?1 AND (status = 'verified' OR ever_verified)
-               ORDER BY status = 'verified' DESC, verified_at DESC, id LIMIT 1";
+               WHERE name = ?1 AND takes_mail";
     let row = |row: &rusqlite::Row<'_>| {
         Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: row.get(3)? })
     };
@@ -135,8 +136,7 @@ fn claim_that_receives(connection: &Connection, domain: &DomainName) -> Result<O
 fn claim_of_return_path(connection: &Connection, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
     let Some((label, parent)) = domain.as_str().split_once('.') else { return Ok(None) };
     let sql = "SELECT id, account_id, status = 'verified' AND return_path_ok FROM custom_domain
-               WHERE name = ?1 AND return_path = ?2 AND (status = 'verified' OR ever_verified)
-               ORDER BY status = 'verified' DESC, verified_at DESC, id LIMIT 1";
+               WHERE name = ?1 AND return_path = ?2 AND takes_mail";
     let row = |row: &rusqlite::Row<'_>| {
         Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: None })
     };

@@ -25,6 +25,7 @@ mod keys_served;
 mod outside;
 mod own_domain;
 mod pages;
+mod passed_on;
 mod readme;
 mod refusals;
 mod rest;

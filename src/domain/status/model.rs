@@ -45,6 +45,8 @@ pub(crate) struct Naive {
     pub(crate) begun: Option<Timestamp>,
     /// The checks since it became verified.
     seen: Vec<(Timestamp, Findings)>,
+    /// Whose the name became each time a claim to it was verified: true, this one's; false, another's.
+    owners: Vec<bool>,
     /// Every change: to which status, and a word for the cause.
     pub(crate) events: Vec<(VerifiedStatus, &'static str)>,
 }
@@ -54,7 +56,16 @@ impl Naive {
     pub(crate) fn created(now: Timestamp, policy: Policy) -> Self {
         let (status, window_end) = (VerifiedStatus::Pending, Some(now.after(policy.window)));
         let events = vec![(status, "created")];
-        Self { policy, status, window_end, verified_at: None, begun: None, seen: Vec::new(), events }
+        Self {
+            policy,
+            status,
+            window_end,
+            verified_at: None,
+            begun: None,
+            seen: Vec::new(),
+            owners: Vec::new(),
+            events,
+        }
     }
 
     /// "On `pending` a check runs now and a running window keeps its end; on `failed` the domain becomes `pending` with a
@@ -85,6 +96,7 @@ impl Naive {
                 let right = findings.values().all(|finding| *finding == Finding::Good);
                 if right && free {
                     (self.window_end, self.verified_at) = (None, Some(now));
+                    self.owners.push(true);
                     self.to(VerifiedStatus::Verified, "all_right");
                 } else if self.window_end.is_some_and(|end| now >= end) && !faults.is_empty() {
                     self.window_end = None;
@@ -110,9 +122,19 @@ impl Naive {
         }
     }
 
-    /// "The first turns `failed` in the same transaction."
+    /// Another claim to the name is verified: "the first turns `failed` in the same transaction."
     pub(crate) fn displaced(&mut self) {
-        self.to(VerifiedStatus::Failed, "records_gone");
+        self.owners.push(false);
+        if self.status == VerifiedStatus::Verified {
+            self.to(VerifiedStatus::Failed, "records_gone");
+        }
+    }
+
+    /// "A domain that was verified and has failed by a fault of its own records is still accepted for, unless another
+    /// account's claim has displaced it: then it takes no mail again until it verifies anew, whatever becomes of the other
+    /// claim."
+    pub(crate) fn takes_mail(&self) -> bool {
+        self.owners.last() == Some(&true)
     }
 
     /// "Until then it is verified, with `degraded_since` and a deadline shown."
@@ -229,13 +251,12 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
                 state = next;
                 change
             }
-            Step::Displace if state.status == VerifiedStatus::Verified => {
+            Step::Displace => {
                 model.displaced();
                 let (next, change) = state.displaced();
                 state = next;
                 change
             }
-            Step::Displace => continue,
             Step::Check(..) | Step::CheckAgain => {
                 if let Step::Check(findings, ttl, held_back) = step {
                     last = (findings, ttl, held_back);
@@ -261,6 +282,8 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
         prop_assert_eq!(state.status, model.status);
         prop_assert_eq!(state.window_ends_at, model.window_end);
         prop_assert_eq!(state.verified_at, model.verified_at);
+        prop_assert_eq!(state.takes_mail, model.takes_mail());
+        prop_assert!(state.takes_mail || state.status != VerifiedStatus::Verified, "a verified claim takes mail");
         prop_assert_eq!(state.degraded_since(), model.degraded_since());
         prop_assert_eq!(state.deadline(&policy), model.degraded_since().map(|since| since.after(policy.grace)));
         prop_assert_eq!(change.is_some(), before.status != state.status);

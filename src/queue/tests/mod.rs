@@ -52,7 +52,7 @@ async fn template() -> Template {
     let acme = DomainId::new();
     let (id, owner) = (acme.clone(), account.clone());
     let sql =
-        "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ever_verified, created_at, updated_at)
+        "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, takes_mail, created_at, updated_at)
                VALUES (?1, ?2, 'acme.com', 'verified', 'tokenone tokentwo tokenthree', 1, 0, 0)";
     store.write(move |c| Ok::<_, StoreError>(c.execute(sql, params![id, owner])?)).await.unwrap();
     Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();

@@ -198,7 +198,7 @@ async fn claim(store: &Store, account: &AccountId, name: &str, status: &'static 
     let (made, account, name) = (id.clone(), account.clone(), DomainName::parse(name).unwrap());
     store
         .write(move |c| {
-            let sql = "INSERT INTO custom_domain (id, account_id, name, status, receiving, dkim_tokens, ever_verified,
+            let sql = "INSERT INTO custom_domain (id, account_id, name, status, receiving, dkim_tokens, takes_mail,
                            verified_at, window_ends_at, created_at, updated_at)
                        VALUES (?1, ?2, ?3, ?4, ?5, 'inboxlayer b c', ?5, 0, 9000000000000, 0, 0)";
             c.execute(sql, params![made, account, name, status, ever])?;

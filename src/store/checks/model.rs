@@ -9,9 +9,10 @@ use super::*;
 use crate::domain::judge::judge;
 use crate::domain::status::Finding;
 use crate::domain::status::model::{Findings, Naive, in_parallel};
-use crate::store::domains::NewDomain;
+use crate::id::InboxId;
+use crate::store::domains::{DomainPatch, NewDomain};
 use crate::store::ownership::Ownership;
-use crate::store::testing::account;
+use crate::store::testing::{account, inbox};
 use VerifiedStatus::{Failed, Verified};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -115,6 +116,8 @@ struct World {
     /// Always there but for the moment of a restart.
     store: Option<Store>,
     accounts: Vec<AccountId>,
+    /// The catch-all of each account's claims.
+    inboxes: Vec<InboxId>,
     /// The signing provider keeps one identity for a name: claims share tokens, and a secret tells them apart.
     shared: bool,
     now: Timestamp,
@@ -133,10 +136,12 @@ impl World {
         let dir = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() }.unwrap();
         let store = Store::open(dir.path()).unwrap();
         let accounts = vec![account(&store).await, account(&store).await];
+        let inboxes = vec![inbox(&store, &accounts[0], "one").await, inbox(&store, &accounts[1], "two").await];
         Self {
             dir,
             store: Some(store),
             accounts,
+            inboxes,
             shared,
             now: Timestamp::from_millis(1_800_000_000_000),
             claims: (0..SLOTS).map(|_| None).collect(),
@@ -268,6 +273,8 @@ impl World {
         }
         self.ever.insert((slot / 2, slot % 2));
         let (row, model) = (made.unwrap(), Naive::created(self.now, POLICY));
+        let catch_all = DomainPatch { catch_all: Some(Some(self.inboxes[slot % 2].clone())), ..DomainPatch::default() };
+        self.store().domain_patch(&row.account, &row.id, catch_all, self.now).await.unwrap();
         self.claims[slot] =
             Some(Claim { row, secret, model, asked: false, leased_until: None, begun: None, contested_at: None });
         if self.contested(slot) {
@@ -371,12 +378,12 @@ impl World {
         claim.model.settled(&findings, free, now);
         claim.leased_until = None;
         let changed = claim.model.events.len() > before;
-        let displaced = if changed && claim.model.status == Verified { standing } else { None };
+        let verified = changed && claim.model.status == Verified;
+        let displaced = if verified { standing } else { None };
         claim.asked &= claim.model.status != Failed;
-        if displaced.is_some() {
-            let other = self.claim(slot ^ 1);
+        if let (true, Some(other)) = (verified, &mut self.claims[slot ^ 1]) {
             other.model.displaced();
-            other.asked = false;
+            other.asked &= other.model.status != Failed;
         }
         let Some(recorded) = recorded else { return Err(TestCaseError::fail("a check was not recorded")) };
         prop_assert_eq!(recorded.change.is_some(), changed);
@@ -447,6 +454,17 @@ fn a_check_that_is_asked_for_while_another_runs_follows_it() {
     use Step::{Ask, Begin, Due, Finish, Publish, Wait};
     run(false, 2, vec![Wait(40), Begin(1, 1), Publish(0), Publish(1), Wait(15), Ask(0), Ask(1), Finish(0, 0), Due])
         .unwrap();
+}
+
+#[test]
+fn a_name_that_has_passed_on_does_not_come_back_when_the_other_claim_is_deleted() {
+    use Step::{Ask, Begin, Delete, Due, Finish, Passes, Publish, Wait};
+    let passed = vec![Publish(0), Due, Passes(1, None), Wait(15), Ask(1), Begin(4, 0), Finish(0, 0)];
+    run(false, 2, [passed, vec![Delete(1)]].concat()).unwrap();
+    // Its own records had broken before: it had failed by itself, and kept the mail until the other was verified.
+    let broken =
+        vec![Publish(0), Due, Step::Unpublish(0), Wait(15), Ask(0), Due, Wait(1800), Due, Wait(2400), Due, Due];
+    run(false, 2, [broken, vec![Publish(1), Wait(15), Ask(1), Due, Delete(1)]].concat()).unwrap();
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! What is compared after every step, and which checks may begin.
 
 use super::*;
+use crate::address::Address;
 use crate::domain::judge::verdict;
+use crate::store::routing::Route;
 
 impl World {
     /// Which checks may be the next to begin, and whether they are asked for: "those who ask come first", of them and of
@@ -38,6 +40,7 @@ impl World {
             prop_assert_eq!(state.status, model.status);
             prop_assert_eq!(state.window_ends_at, model.window_end);
             prop_assert_eq!(state.verified_at, model.verified_at);
+            prop_assert_eq!(state.takes_mail, model.takes_mail());
             prop_assert_eq!(state.degraded_since(), model.degraded_since());
             prop_assert_eq!(&row.tokens, &claim.row.tokens, "tokens never change");
             prop_assert_eq!(row.ownership_secret.as_deref(), contested.then_some(claim.secret.as_str()));
@@ -67,7 +70,22 @@ impl World {
             let wanted = next.iter().filter(|(_, account)| places.has_for(account)).map(|(ready, _)| *ready).min();
             prop_assert_eq!(store.domain_next_due(places).await.unwrap(), wanted);
         }
-        for pair in self.claims.chunks(2) {
+        for (pair, name) in self.claims.chunks(2).zip(NAMES) {
+            let takers: Vec<_> = pair.iter().flatten().filter(|claim| claim.model.takes_mail()).collect();
+            prop_assert!(takers.len() <= 1, "two claims take the mail of one name");
+            let pending = |claim: &Claim| claim.model.window_end.is_some_and(|end| end > self.now);
+            let wanted = match takers.first() {
+                Some(claim) => Some(Some(&claim.row.account)),
+                None => pair.iter().flatten().any(pending).then_some(None),
+            };
+            let address = Address::parse(&format!("anyone@{name}")).unwrap();
+            let route = store.route(&"inboxlayer.dev".parse().unwrap(), &address, self.now).await.unwrap();
+            let found = match &route {
+                Route::Inbox(recipient) => Some(Some(recipient.account())),
+                Route::PendingDomain => Some(None),
+                Route::NotHosted | Route::NoSuchUser => None,
+            };
+            prop_assert_eq!(found, wanted, "mail for {}", name);
             let verified = pair.iter().flatten().filter(|claim| claim.row.state.status == Verified).count();
             prop_assert!(verified <= 1, "two verified claims to one name");
             if let (false, [Some(one), Some(two)]) = (self.shared, pair) {
