@@ -331,7 +331,7 @@ impl Verifier {
             VerifiedStatus::Pending => self.0.store.domain_rival(row).await?,
             VerifiedStatus::Verified | VerifiedStatus::Failed => None,
         };
-        let mut reports = self.reports(&[Some(row), rival.as_ref()]).await.into_iter();
+        let mut reports = self.reports(&row.account, &[Some(row), rival.as_ref()]).await.into_iter();
         let (report, rival) = (reports.next().flatten(), reports.next().flatten());
         let (now, policy) = (self.0.clock.now(), self.0.rules.policy);
         let Some(mut report) = report else { return Ok(None) };
@@ -363,11 +363,11 @@ impl Verifier {
         }
     }
 
-    /// What the DNS holds of each claim, by one observation: what several need is asked once.
-    async fn reports(&self, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
+    /// What the DNS holds of each claim, by one observation: what several need is asked once. `account` is whose check it is.
+    async fn reports(&self, account: &AccountId, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
         let expected: Vec<_> = rows.iter().map(|row| row.map(|row| (row, self.0.rules.expected(row)))).collect();
         let wanted: Vec<&Expected> = expected.iter().flatten().flat_map(|(_, all)| all).collect();
-        let mut sights = self.0.resolver.observe(&wanted).await.into_iter();
+        let mut sights = self.0.resolver.on_behalf_of(account).observe(&wanted).await.into_iter();
         let now = self.0.clock.now();
         let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
             let judged = expected.iter().zip(&mut sights).map(|(record, sight)| judge(record, &expected, &sight, now));

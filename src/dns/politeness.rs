@@ -1,45 +1,64 @@
 //! How much one name server is asked at once, whoever's domains it serves: many customers are with the same few providers.
 //!
-//! Invariant: to one address no more questions are under way than its role allows; whoever waits for a turn waits under
-//! the deadline of the observation, so that a crowded server gives no answer rather than a wrong one.
+//! Invariant: to one address no more questions are under way than its role allows, shared out by account, and one account
+//! leaves places at a resolver to others; whoever waits for a turn waits under the deadline of the observation, so that a
+//! crowded server gives no answer rather than a wrong one.
 
 use super::exchange::Role;
-use std::collections::HashMap;
+use crate::resources::Owner;
+use crate::resources::fair::Permit;
+use crate::resources::fair_map::FairSemaphores;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use std::sync::Arc;
 
 /// Questions under way to a server of somebody's zone.
 const AUTHORITATIVE: usize = 8;
 /// To a resolver, which is there for us, and which others' broken zones keep waiting.
 const RECURSIVE: usize = 256;
-/// Servers remembered before those that nobody asks are forgotten.
-const REMEMBERED: usize = 1024;
+/// Of these, those of one account.
+const RECURSIVE_PER_ACCOUNT: usize = 128;
 
-#[derive(Debug, Default)]
+/// The turns at all servers, on behalf of somebody.
+#[derive(Clone, Debug)]
 pub(super) struct Politeness {
-    turns: Mutex<HashMap<(IpAddr, Role), Arc<Semaphore>>>,
+    owner: Owner,
+    turns: Arc<Turns>,
+}
+
+#[derive(Debug)]
+struct Turns {
+    authoritative: FairSemaphores<IpAddr, Owner>,
+    recursive: FairSemaphores<IpAddr, Owner>,
+    unvalidated: FairSemaphores<IpAddr, Owner>,
+}
+
+impl Default for Politeness {
+    fn default() -> Self {
+        let recursive = || FairSemaphores::new(RECURSIVE, RECURSIVE_PER_ACCOUNT);
+        let turns = Turns {
+            authoritative: FairSemaphores::new(AUTHORITATIVE, AUTHORITATIVE),
+            recursive: recursive(),
+            unvalidated: recursive(),
+        };
+        Self { owner: Owner::System, turns: Arc::new(turns) }
+    }
 }
 
 impl Politeness {
-    /// Waits for a turn at a server; it lasts as long as what is returned.
-    pub(super) async fn turn(&self, server: IpAddr, role: Role) -> Option<OwnedSemaphorePermit> {
-        let turns = self.of(server.to_canonical(), role);
-        // Never closed.
-        turns.acquire_owned().await.ok()
+    /// The same turns, on behalf of somebody else.
+    pub(super) fn on_behalf_of(&self, owner: Owner) -> Self {
+        Self { owner, turns: Arc::clone(&self.turns) }
     }
 
-    fn of(&self, server: IpAddr, role: Role) -> Arc<Semaphore> {
-        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        if turns.len() >= REMEMBERED && !turns.contains_key(&(server, role)) {
-            // Nobody holds or waits for a turn that only this map knows of.
-            turns.retain(|_, turns| Arc::strong_count(turns) > 1);
-        }
-        let most = match role {
-            Role::Authoritative => AUTHORITATIVE,
-            Role::Recursive | Role::Unvalidated => RECURSIVE,
+    /// Waits for a turn at a server; it lasts as long as what is returned.
+    pub(super) async fn turn(&self, server: IpAddr, role: Role) -> Option<Permit<Owner>> {
+        let turns = match role {
+            Role::Authoritative => &self.turns.authoritative,
+            Role::Recursive => &self.turns.recursive,
+            Role::Unvalidated => &self.turns.unvalidated,
         };
-        Arc::clone(turns.entry((server, role)).or_insert_with(|| Arc::new(Semaphore::new(most))))
+        // Never closed.
+        turns.acquire(server.to_canonical(), self.owner.clone()).await
     }
 }
 
@@ -48,6 +67,8 @@ mod tests {
     use super::*;
     use crate::dns::exchange::{Manner, ask};
     use crate::domain::observed::RecordType;
+    use crate::id::AccountId;
+    use futures_util::FutureExt;
     use hickory_resolver::proto::op::{Message, MessageType};
     use std::net::Ipv4Addr;
     use std::time::Duration;
@@ -96,14 +117,22 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn servers_that_nobody_asks_are_forgotten() {
+    async fn an_account_whose_questions_are_not_answered_leaves_turns_at_the_resolver_to_others() {
         let politeness = Politeness::default();
-        let held = politeness.turn(Ipv4Addr::LOCALHOST.into(), Role::Authoritative).await;
-        for i in 1..5000_u32 {
-            politeness.turn(Ipv4Addr::from_bits(i).into(), Role::Authoritative).await;
+        let account = || politeness.on_behalf_of(Owner::Account(AccountId::new()));
+        let (slow, other, third) = (account(), account(), account());
+        let resolver = Ipv4Addr::LOCALHOST.into();
+        // More than there are; those beyond its share wait.
+        let mut asked: Vec<_> = (0..2 * RECURSIVE).map(|_| Box::pin(slow.turn(resolver, Role::Recursive))).collect();
+        let mut held: Vec<_> = asked.iter_mut().filter_map(|turn| turn.now_or_never()).collect();
+        assert_eq!(held.len(), RECURSIVE_PER_ACCOUNT);
+        for _ in 0..RECURSIVE - RECURSIVE_PER_ACCOUNT {
+            held.push(other.turn(resolver, Role::Recursive).now_or_never().expect("a free turn"));
         }
-        assert!(politeness.turns.lock().unwrap().len() <= REMEMBERED);
-        assert!(politeness.turns.lock().unwrap().contains_key(&(Ipv4Addr::LOCALHOST.into(), Role::Authoritative)));
-        drop(held);
+        // With all taken, the next goes to whoever has none.
+        let mut next = Box::pin(third.turn(resolver, Role::Recursive));
+        assert!((&mut next).now_or_never().is_none());
+        drop(held.pop());
+        assert!(next.now_or_never().is_some());
     }
 }

@@ -6,7 +6,9 @@ use super::exchange::{Manner, Role, ask};
 use super::politeness::Politeness;
 use crate::config;
 use crate::domain::observed::{Answer, Indefinite, RecordType};
+use crate::id::AccountId;
 use crate::net::ranges::AllowedNetworks;
+use crate::resources::Owner;
 use futures_util::future::join_all;
 use hickory_resolver::system_conf::read_system_conf;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +28,10 @@ pub enum ResolverError {
 
 /// Asks the configured resolvers; clones share them.
 #[derive(Clone, Debug)]
-pub struct Resolver(Arc<Inner>);
+pub struct Resolver {
+    inner: Arc<Inner>,
+    politeness: Politeness,
+}
 
 #[derive(Debug)]
 struct Inner {
@@ -34,7 +39,6 @@ struct Inner {
     timeout: Duration,
     authoritative_port: u16,
     allowed: AllowedNetworks,
-    politeness: Politeness,
 }
 
 /// The addresses of a host.
@@ -65,46 +69,52 @@ impl Resolver {
         if servers.is_empty() {
             return Err(ResolverError::None);
         }
-        Ok(Self(Arc::new(Inner {
+        let inner = Arc::new(Inner {
             servers,
             timeout: config.timeout.0,
             authoritative_port: config.authoritative_port,
             allowed: config.allow_networks.clone(),
-            politeness: Politeness::default(),
-        })))
+        });
+        Ok(Self { inner, politeness: Politeness::default() })
+    }
+
+    /// The same, with questions that count for an account: accounts share what each server may be asked at once.
+    pub fn on_behalf_of(&self, account: &AccountId) -> Self {
+        let politeness = self.politeness.on_behalf_of(Owner::Account(account.clone()));
+        Self { inner: Arc::clone(&self.inner), politeness }
     }
 
     pub(super) fn servers(&self) -> &[SocketAddr] {
-        &self.0.servers
+        &self.inner.servers
     }
 
     pub(super) fn timeout(&self) -> Duration {
-        self.0.timeout
+        self.inner.timeout
     }
 
     pub(super) fn authoritative_port(&self) -> u16 {
-        self.0.authoritative_port
+        self.inner.authoritative_port
     }
 
     pub(super) fn politeness(&self) -> &Politeness {
-        &self.0.politeness
+        &self.politeness
     }
 
     pub(super) fn allowed(&self) -> &AllowedNetworks {
-        &self.0.allowed
+        &self.inner.allowed
     }
 
     /// The records of a type at a name, aliases followed: the first definite answer, the resolvers asked in order.
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);
-        for server in &self.0.servers {
+        for server in &self.inner.servers {
             last = ask(
-                &self.0.politeness,
+                &self.politeness,
                 *server,
                 Role::Recursive,
                 name,
                 record_type,
-                self.0.timeout,
+                self.inner.timeout,
                 &Manner::default(),
             )
             .await;
@@ -118,7 +128,8 @@ impl Resolver {
     /// What each resolver says, within the time-out, of a record that is signed: the root's name servers. One that validates
     /// vouches for it (the AD bit), asked just as it is in a check.
     pub async fn of_the_root(&self) -> Vec<(SocketAddr, Answer)> {
-        let Inner { servers, timeout, politeness, .. } = &*self.0;
+        let Inner { servers, timeout, .. } = &*self.inner;
+        let politeness = &self.politeness;
         join_all(servers.iter().map(|server| async move {
             let manner = Manner::default();
             let answer = ask(politeness, *server, Role::Recursive, ".", RecordType::Ns, *timeout, &manner);

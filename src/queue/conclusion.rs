@@ -4,15 +4,20 @@
 //! RFC 5321 §4.5.5 (null reverse path), §6.1, RFC 3464.
 
 use super::delivery::{Courier, Done};
-use super::outcome::{Outcome, pause};
+use super::outcome::{Outcome, Said, is_over, pause};
 use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
+use crate::config::HumanDuration;
 use crate::message::{self, Bounce, FailedRecipient};
-use crate::store::queue::{Due, ForInbox, Letter, Settlement};
+use crate::store::queue::{Deferral, Due, ForInbox, Letter, Settlement};
+
+/// Before another look at a host that had as many connections as it may.
+const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
 
 impl Courier {
-    /// The settlement: who is done, who waits until when, and the bounce for those who failed.
-    pub(super) fn conclude(&self, due: &Due, done: Done, header: &[u8]) -> Settlement {
+    /// The settlement of an attempt that began at `begun`: who is done, who waits until when, and the bounce for those who
+    /// failed.
+    pub(super) fn conclude(&self, due: &Due, begun: Timestamp, done: Done, header: &[u8]) -> Settlement {
         let (now, real) = (self.clock.now(), Timestamp::real());
         let letter = &due.letter;
         let mut settlement = Settlement {
@@ -25,21 +30,25 @@ impl Courier {
             received_at: real,
         };
         let mut failed = Vec::new();
+        let seed = format!("{} {}", letter.id, due.domain);
         for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
-            let outcome = if now >= letter.expires_at { outcome.expired() } else { outcome };
+            let over = is_over(begun, delivery.due_at, letter.expires_at);
+            let outcome = if over { outcome.expired() } else { outcome };
             log(due, &delivery.rcpt_to, &outcome);
+            let mut wait = |pauses: &[HumanDuration], is_attempt, said: Said| {
+                let next = now.after(pause(pauses, delivery.attempts, &seed));
+                // One last try at the end of its time.
+                let next = if now < letter.expires_at { next.min(letter.expires_at) } else { next };
+                let delivery = delivery.id.clone();
+                settlement.deferred.push(Deferral { delivery, next, reply: said.text, mx: said.mx, is_attempt });
+            };
             match outcome {
+                Outcome::Deferred(said) => wait(&self.config.queue.retry_pauses, true, said),
+                Outcome::Postponed(said) => wait(&POSTPONED, false, said),
                 Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
                 Outcome::Bounced(said) => {
                     settlement.done.push(delivery.id.clone());
                     failed.push((&delivery.rcpt_to, said));
-                }
-                Outcome::Deferred(said) => {
-                    let seed = format!("{} {}", letter.id, due.domain);
-                    let next = now.after(pause(&self.config.queue.retry_pauses, delivery.attempts, &seed));
-                    // One last try at the end of its time.
-                    let next = next.min(letter.expires_at);
-                    settlement.deferred.push((delivery.id.clone(), next, said.text, said.mx));
                 }
             }
         }
@@ -68,9 +77,7 @@ impl Courier {
         if failed.is_empty() {
             return None;
         }
-        let (Some(account), Some(inbox), ReversePath::Mailbox(to)) =
-            (&letter.account, &letter.inbox, &letter.mail_from)
-        else {
+        let (Some(inbox), ReversePath::Mailbox(to)) = (&letter.inbox, &letter.mail_from) else {
             tracing::warn!(submission = %letter.id, "nobody is left to tell of the failure");
             return None;
         };
@@ -89,7 +96,7 @@ impl Courier {
         let mut stored = b"Return-Path: <>\r\n".to_vec();
         stored.extend_from_slice(header);
         let place = ForInbox {
-            account: account.clone(),
+            account: letter.account.clone(),
             inbox: inbox.clone(),
             mail_from: ReversePath::Null,
             rcpt_to: to.clone(),

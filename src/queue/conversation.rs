@@ -7,6 +7,7 @@
 
 use super::metered::Metered;
 use super::outcome::{Outcome, Protection, of_error, of_reply, reply};
+use super::slots::{END_OF_DATA, PER_BLOCK, PER_RECIPIENT, Slot};
 use super::transparency::Stuffing;
 use crate::address::{Address, ReversePath};
 use crate::config::Relay;
@@ -29,7 +30,7 @@ const BLOCK: usize = 64 * 1024;
 /// How long to wait for what.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// A connection; less than the system's minutes, since other addresses may answer.
+    /// A connection; less than the system's minutes, and than `slot`, since other addresses may answer.
     pub connect: Duration,
     /// The greeting and the reply to a command.
     pub command: Duration,
@@ -37,14 +38,17 @@ pub(super) struct Patience {
     pub block: Duration,
     /// The reply to the end of data.
     pub end_of_data: Duration,
+    /// The whole of an attempt up to the message, while others wait for its slot.
+    pub slot: Duration,
 }
 
 /// RFC 5321 §4.5.3.2.
 pub(super) const PATIENCE: Patience = Patience {
-    connect: Duration::from_secs(30),
+    connect: Duration::from_secs(20),
     command: Duration::from_secs(300),
     block: Duration::from_secs(180),
     end_of_data: Duration::from_secs(600),
+    slot: Duration::from_secs(60),
 };
 
 /// A server to talk to.
@@ -77,6 +81,8 @@ pub(super) struct Parcel<'a> {
     pub header: &'a [u8],
     pub body: &'a [u8],
     pub is_8bit: bool,
+    /// Which a server that is slow may lose.
+    pub slot: &'a Slot,
 }
 
 /// Why a server was left before any recipient was named: another may be tried.
@@ -205,7 +211,7 @@ impl Voice {
             Ok(said) => return Err(Turned::Away(of_reply(&said).by(hop.host, protection))),
             Err(error) => return Err(Turned::Away(of_error(&error).by(hop.host, protection))),
         }
-        let mut outcomes = name_recipients(&mut client, parcel.rcpt_to).await;
+        let mut outcomes = name_recipients(&mut client, parcel).await;
         if outcomes.iter().any(|outcome| matches!(outcome, Outcome::Delivered(_))) {
             let end = match self.data(&mut client, parcel).await {
                 Ok(response) => of_reply(&reply(&response)),
@@ -241,7 +247,9 @@ impl Voice {
             block.clear();
             stuffing.push(part, &mut block);
             write(client, &block, self.patience.block).await?;
+            parcel.slot.extend(PER_BLOCK);
         }
+        parcel.slot.at_least(END_OF_DATA);
         write(client, stuffing.end(), self.patience.block).await?;
         tokio::time::timeout(self.patience.end_of_data, client.read()).await.map_err(|_| Error::Timeout)?
     }
@@ -251,13 +259,15 @@ impl Voice {
 /// good stay so, and all others wait.
 async fn name_recipients<S: AsyncRead + AsyncWrite + Unpin>(
     client: &mut SmtpClient<S>,
-    rcpt_to: &[Address],
+    parcel: &Parcel<'_>,
 ) -> Vec<Outcome> {
+    let rcpt_to = parcel.rcpt_to;
     let mut outcomes = Vec::with_capacity(rcpt_to.len());
     for rcpt in rcpt_to {
         let broken = match client.cmd(format!("RCPT TO:<{rcpt}>\r\n")).await {
             Ok(closing) if closing.code == 421 => of_reply(&reply(&closing)),
             Ok(response) => {
+                parcel.slot.extend(PER_RECIPIENT);
                 outcomes.push(of_reply(&reply(&response)));
                 continue;
             }

@@ -3,10 +3,12 @@
 //! Invariant: the identity is read again before every attempt, so nothing leaves under a domain that is not verified now; an
 //! attempt ends in exactly one settlement. RFC 5321 §5.1, §6.1 (bounces), §4.4 (Return-Path at final delivery).
 
+use super::connections::Connections;
 use super::conversation::{Hop, Parcel, Trust, Turned, Voice};
 use super::letter::{self, Writing};
 use super::mx;
-use super::outcome::Outcome;
+use super::outcome::{Outcome, Said};
+use super::slots::Slot;
 use crate::address::{Address, ReversePath};
 use crate::authentication::dkim::Signer;
 use crate::clock::{Clock, Timestamp};
@@ -36,6 +38,7 @@ pub(super) struct Courier {
     pub signer: Signer,
     pub resolver: Resolver,
     pub voice: Voice,
+    pub connections: Arc<Connections>,
 }
 
 /// What an attempt came to: an outcome for each recipient, and copies for inboxes here.
@@ -46,21 +49,21 @@ pub(super) struct Done {
 
 impl Courier {
     /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
-    pub async fn attempt(&self, mut due: Due, full: &[InboxId]) -> Settlement {
+    pub async fn attempt(&self, mut due: Due, begun: Timestamp, slot: &Slot, full: &[InboxId]) -> Settlement {
         let (header, done) = match self.store.content(due.letter.outgoing).await {
-            Ok(message) => self.carry(&mut due, message, full).await,
+            Ok(message) => self.carry(&mut due, message, slot, full).await,
             Err(error) => (Vec::new(), self.all(&due, ours(&error))),
         };
-        self.conclude(&due, done, &header)
+        self.conclude(&due, begun, done, &header)
     }
 
     /// The end of an attempt that a bug of ours cut off.
-    pub fn broken_off(&self, due: &Due, error: &dyn std::error::Error) -> Settlement {
-        self.conclude(due, self.all(due, ours(error)), b"")
+    pub fn broken_off(&self, due: &Due, begun: Timestamp, error: &dyn std::error::Error) -> Settlement {
+        self.conclude(due, begun, self.all(due, ours(error)), b"")
     }
 
     /// Also gives the header block that left, or was to, for a bounce.
-    async fn carry(&self, due: &mut Due, message: StoredMessage, full: &[InboxId]) -> (Vec<u8>, Done) {
+    async fn carry(&self, due: &mut Due, message: StoredMessage, slot: &Slot, full: &[InboxId]) -> (Vec<u8>, Done) {
         let (message, mail_from) = match self.renew_identity(&mut due.letter, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) => return (message.header, self.all(due, outcome)),
@@ -77,14 +80,15 @@ impl Courier {
                     header: &message.header,
                     body: &message.body,
                     is_8bit: due.letter.is_8bit,
+                    slot,
                 };
-                let outcomes = match tokio::time::timeout(ATTEMPT, self.send(&due.domain, &parcel)).await {
-                    Ok(Ok(outcomes)) => outcomes,
-                    Ok(Err(outcome)) => vec![outcome; rcpt_to.len()],
-                    Err(_) => {
-                        vec![Outcome::deferred(EnhancedCode(4, 4, 7), "the attempt took too long"); rcpt_to.len()]
-                    }
+                let late = |text| Err(Outcome::deferred(EnhancedCode(4, 4, 2), text));
+                let sent = tokio::select! {
+                    sent = self.send(&due.domain, &parcel) => sent,
+                    () = tokio::time::sleep(ATTEMPT) => late("the attempt took too long"),
+                    () = slot.withdrawn() => late("the server is slow, and other mail waits"),
                 };
+                let outcomes = sent.unwrap_or_else(|outcome| vec![outcome; rcpt_to.len()]);
                 Done { outcomes, local: None }
             }
             Err(error) => self.all(due, ours(&error)),
@@ -99,11 +103,10 @@ impl Courier {
         letter: &mut Letter,
         message: &StoredMessage,
     ) -> Result<(Option<StoredMessage>, ReversePath), Outcome> {
-        let (Some(domain), Some(account), Some(wished)) = (&letter.domain, &letter.account, letter.mail_from.address())
-        else {
+        let (Some(domain), Some(wished)) = (&letter.domain, letter.mail_from.address()) else {
             return Ok((None, letter.mail_from.clone()));
         };
-        let sender = self.store.sender(account.clone(), letter.inbox.clone()).await.map_err(|e| ours(&e))?;
+        let sender = self.store.sender(letter.account.clone(), letter.inbox.clone()).await.map_err(|e| ours(&e))?;
         let claim = sender.claim(domain);
         if claim.and_then(VerifiedDomain::of).is_some() {
             return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), wished))));
@@ -158,7 +161,7 @@ impl Courier {
                 // The domain was lost between two questions to the store.
                 Route::PendingDomain | Route::NotHosted => (EnhancedCode(4, 3, 0), "the domain has just changed"),
             };
-            let said = super::outcome::Said::ours(status, text);
+            let said = Said::ours(status, text);
             outcomes.push(match status.0 {
                 2 => Outcome::Delivered(said),
                 5 => Outcome::Bounced(said),
@@ -197,10 +200,11 @@ impl Courier {
             let trust = if guarded { Trust::Relay(relay) } else { Trust::Opportunistic };
             return self.try_each(&relay.host, &sockets, trust, parcel).await;
         }
-        let hosts = mx::hosts(&self.resolver, &self.config, domain.as_str()).await?;
+        let resolver = self.resolver.on_behalf_of(parcel.slot.account());
+        let hosts = mx::hosts(&resolver, &self.config, domain.as_str()).await?;
         let mut last: Option<Outcome> = None;
         for host in &hosts {
-            let tried = match mx::addresses(&self.resolver, &self.config, host).await {
+            let tried = match mx::addresses(&resolver, &self.config, host).await {
                 Ok(sockets) => self.try_each(host, &sockets, Trust::Opportunistic, parcel).await,
                 Err(outcome) => Err(outcome),
             };
@@ -227,6 +231,17 @@ impl Courier {
         let mut last = None;
         for socket in sockets {
             let hop = Hop { host, socket: *socket, trust };
+            // The operator knows how much the relay takes.
+            let _connection = match self.config.queue.relay {
+                Some(_) => None,
+                None => match self.connections.to(socket.ip(), parcel.slot.account()).await {
+                    Some(connection) => Some(connection),
+                    None => {
+                        last = Some(softer(last, busy(host, *socket)));
+                        continue;
+                    }
+                },
+            };
             let mut visit = self.voice.hand_over(&hop, parcel).await;
             if let (Err(Turned::TlsBroken(outcome)), Trust::Opportunistic) = (&visit, trust) {
                 tracing::info!(host, %socket, reason = outcome.said().text, "TLS is broken there: plaintext");
@@ -262,11 +277,18 @@ impl Courier {
     }
 }
 
+/// The one of two outcomes that gives the message more time.
 fn softer(last: Option<Outcome>, next: Outcome) -> Outcome {
-    match last {
-        Some(last @ Outcome::Deferred(_)) if matches!(next, Outcome::Bounced(_)) => last,
-        _ => next,
+    match (last, next) {
+        (Some(last @ Outcome::Deferred(_)), Outcome::Bounced(_)) => last,
+        (Some(last @ Outcome::Postponed(_)), _) => last,
+        (_, next) => next,
     }
+}
+
+fn busy(host: &str, socket: SocketAddr) -> Outcome {
+    let text = format!("{host} ({socket}) has as many connections from here as it gets");
+    Outcome::Postponed(Said::ours(EnhancedCode(4, 4, 5), text))
 }
 
 /// Our own fault: it is tried again, and the cause is in the log.

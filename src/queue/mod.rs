@@ -3,10 +3,11 @@
 //! Invariant: a recipient stays in the queue until the next host has answered 250, or the sender has a bounce in the inbox;
 //! nothing leaves under a domain that is not verified at that moment. RFC 5321 §4.5.4, RFC 3464.
 //!
-//! The way of an attempt: [`scheduler`] claims it, [`delivery`] carries it ([`mx`] says where to, [`conversation`] speaks
+//! The way of an attempt: [`scheduler`] claims it and gives it one of the [`slots`], [`delivery`] carries it ([`mx`] says where to, [`conversation`] speaks
 //! SMTP), [`outcome`] says what the answer means, [`conclusion`] what follows from it, and the store settles it.
 
 mod conclusion;
+mod connections;
 mod conversation;
 mod delivery;
 pub(crate) mod letter;
@@ -14,6 +15,7 @@ mod metered;
 mod mx;
 mod outcome;
 mod scheduler;
+mod slots;
 #[cfg(test)]
 mod tests;
 mod transparency;
@@ -41,7 +43,7 @@ pub struct Queue {
 struct Inner {
     courier: Courier,
     events: Events,
-    running: scheduler::Running,
+    slots: slots::Slots,
     dispatching: Mutex<()>,
     // Something may be due.
     bell: Notify,
@@ -75,9 +77,9 @@ impl Queue {
         let voice = Voice { hostname: config.platform.hostname.to_string(), tls, patience };
         Ok(Self {
             inner: Arc::new(Inner {
-                courier: Courier { config, store, clock, signer, resolver, voice },
+                courier: Courier { config, store, clock, signer, resolver, voice, connections: Arc::default() },
                 events,
-                running: scheduler::Running::default(),
+                slots: slots::Slots::default(),
                 dispatching: Mutex::new(()),
                 bell: Notify::new(),
                 ended: Notify::new(),

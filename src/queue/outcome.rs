@@ -3,12 +3,16 @@
 //! Invariant: pure; only a 5yz reply or a definite answer of the DNS bounces, everything else is tried again until the
 //! message expires. RFC 5321 §4.2.1 (replies), §4.5.4.1 (retries); RFC 3463 (status codes).
 
+use crate::clock::Timestamp;
 use crate::config::HumanDuration;
 use crate::envelope::{EnhancedCode, Reply};
 use mail_send::Error;
 use smtp_proto::Response;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
+
+/// An attempt that begins so long after it was due is late.
+const LATE: Duration = Duration::from_secs(3600);
 
 /// What was said: for the bounce, the queue's listing and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +55,8 @@ pub(super) enum Outcome {
     Delivered(Said),
     /// To be tried again.
     Deferred(Said),
+    /// Not tried: the next host has as many connections of ours as it may. Soon again.
+    Postponed(Said),
     /// Never.
     Bounced(Said),
 }
@@ -76,13 +82,13 @@ impl Outcome {
     /// What was said.
     pub fn said(&self) -> &Said {
         match self {
-            Self::Delivered(said) | Self::Deferred(said) | Self::Bounced(said) => said,
+            Self::Delivered(said) | Self::Deferred(said) | Self::Postponed(said) | Self::Bounced(said) => said,
         }
     }
 
     /// With the host that said so.
     pub fn by(mut self, host: &str, protection: Protection) -> Self {
-        let (Self::Delivered(said) | Self::Deferred(said) | Self::Bounced(said)) = &mut self;
+        let (Self::Delivered(said) | Self::Deferred(said) | Self::Postponed(said) | Self::Bounced(said)) = &mut self;
         said.mx = Some(host.to_owned());
         said.tls = protection;
         self
@@ -93,6 +99,7 @@ impl Outcome {
         match self {
             Self::Delivered(_) => "delivered",
             Self::Deferred(_) => "deferred",
+            Self::Postponed(_) => "postponed",
             Self::Bounced(_) => "bounced",
         }
     }
@@ -153,6 +160,13 @@ pub(super) fn reply(response: &Response<String>) -> Reply {
         enhanced: known.then(|| EnhancedCode(class, subject.into(), detail.into())),
         text: response.message.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
     }
+}
+
+/// True when a message that one more attempt has failed for is given up: the attempt began past the end of its time, and
+/// was not late. One that is (the daemon was down, the clock jumped ahead) may have failed for the same reason, and the
+/// message gets another.
+pub(super) fn is_over(begun: Timestamp, due_at: Timestamp, expires_at: Timestamp) -> bool {
+    begun >= expires_at && begun.since(due_at) < LATE
 }
 
 /// The pause after so many tries. The last one repeats, and each is stretched by up to a tenth, so that mail that failed
@@ -222,6 +236,16 @@ mod tests {
         assert_eq!((expired.word(), expired.said().status), ("bounced", EnhancedCode(4, 4, 7)));
         assert!(expired.said().text.ends_with("451 4.3.0 later"));
         assert_eq!(line("250 ok").expired(), line("250 ok"));
+    }
+
+    #[test]
+    fn a_message_is_given_up_by_an_attempt_past_its_end_that_was_not_late() {
+        let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
+        let over = |begun, due, expires| is_over(at(begun), at(due), at(expires));
+        assert!(over(100, 100, 100) && over(3699, 100, 100) && over(200, 150, 100));
+        assert!(!over(99, 99, 100), "it may fail after the end, and began before");
+        assert!(!over(86_400, 50, 100), "the clock jumped ahead, or the daemon was down");
+        assert!(over(86_700, 86_700, 100), "the attempt after that one");
     }
 
     #[test]

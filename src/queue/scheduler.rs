@@ -1,19 +1,18 @@
 //! When what is tried: attempts that are due are claimed, run side by side, and settled.
 //!
-//! Invariant: at most `queue.concurrency` attempts run, at most [`PER_DOMAIN`] of them to one domain, at most half of them
-//! of one account, and never two of one message to one domain. A lease outlives its attempt, unless the process dies; then the next start releases it.
-//! RFC 5321 §4.5.4.1.
+//! Invariant: at most `queue.concurrency` attempts run, at most [`PER_DOMAIN`] of them to one domain, shared out by account
+//! ([`slots`](super::slots)), and never two of one message to one domain. A lease outlives its attempt, unless the process
+//! dies; then the next start releases it. RFC 5321 §4.5.4.1.
 
 use super::Queue;
-use crate::address::DomainName;
+use super::slots::{Attempt, Slot};
 use crate::clock::Timestamp;
 use crate::events::Event;
-use crate::id::{InboxId, SubmissionId};
+use crate::id::InboxId;
 use crate::net::listener::Shutdown;
 use crate::store::queue::{Due, InFlight, Settlement};
 use crate::store::room::NotStored;
-use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Attempts at once to one domain: a large host sees us as a polite one.
@@ -26,29 +25,28 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 const SETTLE_PAUSES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
-/// The attempts that run now.
-#[derive(Debug, Default)]
-pub(super) struct Running(Mutex<HashSet<(SubmissionId, DomainName)>>);
+/// An attempt under way. However it ends, its slot is free again and those who wait for it are told.
+struct UnderWay {
+    queue: Queue,
+    attempt: Attempt,
+    slot: Arc<Slot>,
+}
 
-impl Running {
-    /// Servers that answer slowly on purpose may hold an account's places, and not everybody's: it has half of `places`.
-    fn snapshot(&self, places: usize) -> InFlight {
-        let running = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let per_account = places.div_ceil(2);
-        InFlight { attempts: running.iter().cloned().collect(), per_domain: PER_DOMAIN, per_account }
+impl UnderWay {
+    fn new(queue: Queue, due: &Due) -> Self {
+        let slot = Slot::new(due.letter.account.clone(), queue.inner.courier.voice.patience.slot);
+        let (attempt, slot) = ((due.letter.id.clone(), due.domain.clone()), Arc::new(slot));
+        queue.inner.slots.take(attempt.clone(), Arc::clone(&slot));
+        Self { queue, attempt, slot }
     }
+}
 
-    fn count(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).len()
-    }
-
-    fn begin(&self, due: &Due) {
-        let key = (due.letter.id.clone(), due.domain.clone());
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
-    }
-
-    fn end(&self, id: &SubmissionId, domain: &DomainName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&(id.clone(), domain.clone()));
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let inner = &self.queue.inner;
+        inner.slots.free(&self.attempt);
+        inner.ended.notify_waiters();
+        inner.bell.notify_one();
     }
 }
 
@@ -80,7 +78,7 @@ impl Queue {
             tokio::pin!(ended);
             // Listens before it looks, so that no end is missed.
             ended.as_mut().enable();
-            if self.inner.running.count() == 0 {
+            if self.inner.slots.is_empty() {
                 return;
             }
             ended.await;
@@ -103,7 +101,7 @@ impl Queue {
 
     /// What is overdue waits for a place while attempts run: looking for it more often helps nobody.
     fn shortest_rest(&self, short: Duration) -> Duration {
-        if self.inner.running.count() > 0 { short } else { short / 100 }
+        if self.inner.slots.is_empty() { short / 100 } else { short }
     }
 
     /// Tries everything that is due now, and answers when no attempt runs any more.
@@ -113,7 +111,7 @@ impl Queue {
             self.idle().await;
             let begun = self.dispatch(until).await.unwrap_or(0);
             // What the running queue has begun meanwhile may keep places that something due needs.
-            if begun == 0 && self.inner.running.count() == 0 {
+            if begun == 0 && self.inner.slots.is_empty() {
                 return;
             }
         }
@@ -129,48 +127,59 @@ impl Queue {
         self.inner.courier.clock.now()
     }
 
-    /// Claims what is due at `now`, as much as there is room for, and begins it. How many attempts that were.
+    /// Claims what is due at `now` and has a slot, and begins it. How many attempts that were.
     async fn dispatch(&self, now: Timestamp) -> Result<usize, ()> {
-        let inner = &self.inner;
-        // One at a time: the room is counted before it is taken.
-        let _turn = inner.dispatching.lock().await;
-        let places = inner.courier.config.queue.concurrency;
-        let in_flight = inner.running.snapshot(places);
-        let room = places.saturating_sub(in_flight.attempts.len());
-        if room == 0 {
-            return Ok(0);
-        }
-        let lease = self.now().after(LEASE);
-        let claimed = inner.courier.store.claim_due(now, lease, room, in_flight).await;
-        let claimed = claimed.map_err(|error| tracing::error!(%error, "no mail could be taken from the queue"))?;
-        let begun = claimed.len();
-        for due in claimed {
-            inner.running.begin(&due);
-            tokio::spawn(self.clone().carry(due));
-        }
-        Ok(begun)
+        // A task of its own: a caller that goes away leaves nothing claimed that nobody attempts.
+        let queue = self.clone();
+        let dispatched = tokio::spawn(async move { queue.claim_and_begin(now).await });
+        dispatched.await.unwrap_or_else(|error| {
+            tracing::error!(%error, "a bug: mail could not be taken from the queue");
+            Err(())
+        })
     }
 
+    async fn claim_and_begin(&self, now: Timestamp) -> Result<usize, ()> {
+        let inner = &self.inner;
+        // One at a time: the slots are counted before they are taken.
+        let _turn = inner.dispatching.lock().await;
+        let (places, attempts) = inner.slots.snapshot(inner.courier.config.queue.concurrency);
+        let in_flight = InFlight { attempts, places, per_domain: PER_DOMAIN };
+        let lease = self.now().after(LEASE);
+        let claimed = inner.courier.store.claim_due(now, lease, in_flight).await;
+        let claimed = claimed.map_err(|error| tracing::error!(%error, "no mail could be taken from the queue"))?;
+        let begun = claimed.due.len();
+        for due in claimed.due {
+            tokio::spawn(UnderWay::new(self.clone(), &due).carry(due));
+        }
+        inner.slots.withdraw(claimed.waiting);
+        Ok(begun)
+    }
+}
+
+impl UnderWay {
     async fn carry(self, due: Due) {
+        let courier = &self.queue.inner.courier;
+        let begun = courier.clock.now();
         let mut full = Vec::new();
         loop {
-            let (courier, carried, known) = (self.inner.courier.clone(), due.clone(), full.clone());
-            // A task of its own, so that a bug in it ends neither the place nor the message.
-            let settlement = match tokio::spawn(async move { courier.attempt(carried, &known).await }).await {
+            let (courier, carried, slot) = (courier.clone(), due.clone(), Arc::clone(&self.slot));
+            let known = full.clone();
+            // A task of its own, so that a bug in it ends neither the slot nor the message.
+            let attempt = tokio::spawn(async move { courier.attempt(carried, begun, &slot, &known).await });
+            let settlement = match attempt.await {
                 Ok(settlement) => settlement,
-                Err(error) => self.inner.courier.broken_off(&due, &error),
+                Err(error) => self.queue.inner.courier.broken_off(&due, begun, &error),
             };
             // Only copies for inboxes here find no room, so nothing has left yet. Each turn knows one more that is full.
-            match self.write_down(settlement).await {
+            match self.queue.write_down(settlement).await {
                 more if more.is_empty() => break,
                 more => full.extend(more),
             }
         }
-        self.inner.running.end(&due.letter.id, &due.domain);
-        self.inner.ended.notify_waiters();
-        self.inner.bell.notify_one();
     }
+}
 
+impl Queue {
     /// Records an outcome. The inboxes that have no room for their copy: then nothing was recorded.
     async fn write_down(&self, settlement: Settlement) -> Vec<InboxId> {
         let id = settlement.submission.clone();

@@ -94,6 +94,11 @@ impl<K: Key> FairSemaphore<K> {
         drop(waiting);
     }
 
+    /// True while there is another handle: whoever holds a place or waits for one has its own.
+    pub(super) fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     fn permit(&self, key: K) -> Permit<K> {
         Permit { semaphore: self.clone(), key }
     }

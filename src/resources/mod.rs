@@ -4,6 +4,7 @@
 //! neither frees a place that is in use nor keeps one that is not.
 
 pub mod fair;
+pub mod fair_map;
 pub mod work;
 
 use crate::id::AccountId;

@@ -70,6 +70,36 @@ async fn pauses_grow_and_at_the_end_there_is_a_bounce() {
 }
 
 #[tokio::test]
+async fn a_clock_that_jumps_past_the_end_bounces_nothing_before_an_attempt_on_time_has_failed() {
+    let world = World::open().await;
+    world.mx.now(Script { rules: vec![("MAIL", "421 4.3.2 busy")], ..Script::default() });
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    // The machine slept for ten days, and the network is not up when it wakes.
+    world.clock.advance_to(world.clock.now().after(Duration::from_secs(10 * 24 * 3600)));
+    world.play.set_fault("example.org", Some(Fault::Servfail)).unwrap();
+    world.queue.settle().await;
+    assert!(world.inbox("hello").await.is_empty());
+    assert!(world.waiting().await.contains("SERVFAIL"));
+    assert!(world.queue.next_due().await.unwrap() > world.clock.now(), "it is not tried in a loop");
+    world.play.set_fault("example.org", None).unwrap();
+    world.mx.now(Script::default());
+    world.next_try().await;
+    assert!(world.mx.heard().last().unwrap().text().contains("body"));
+    assert!(world.queued().await.is_empty() && world.inbox("hello").await.is_empty());
+
+    // Where that one fails too, it is over.
+    world.mx.now(Script { rules: vec![("MAIL", "421 4.3.2 busy")], ..Script::default() });
+    world.send(&["b@example.org"]).await;
+    world.queue.settle().await;
+    world.clock.advance_to(world.clock.now().after(Duration::from_secs(10 * 24 * 3600)));
+    world.queue.settle().await;
+    assert!(world.inbox("hello").await.is_empty());
+    world.next_try().await;
+    assert!(world.bounce().await.contains("Status: 4.4.7"));
+}
+
+#[tokio::test]
 async fn a_dropped_connection_is_no_answer() {
     let world = World::open().await;
     for rule in [("HELLO", "!"), ("EHLO", "!"), ("MAIL", "!"), ("RCPT", "!"), ("DATA", "!"), ("END", "!")] {
@@ -111,8 +141,9 @@ async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_start() {
     let world = World::open().await;
     world.send(&["a@example.org"]).await;
     let now = world.clock.now();
-    let in_flight = crate::store::queue::InFlight { attempts: Vec::new(), per_domain: 4, per_account: 100 };
-    let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), 10, in_flight).await.unwrap();
+    let places = crate::domain::share::Places::all_free(10);
+    let in_flight = crate::store::queue::InFlight { attempts: Default::default(), places, per_domain: 4 };
+    let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), in_flight).await.unwrap().due;
     assert_eq!(claimed.len(), 1);
     // The one who claimed it is gone. Until the lease lapses nobody else takes it.
     world.queue.settle().await;

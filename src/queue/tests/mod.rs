@@ -1,6 +1,7 @@
 //! Real sockets, real DNS: a queue among mail servers that are told what to say.
 
 mod attempts;
+mod fairness;
 mod hops;
 mod identities;
 mod server;
@@ -33,6 +34,7 @@ const SHORT: Patience = Patience {
     command: Duration::from_secs(5),
     block: Duration::from_secs(5),
     end_of_data: Duration::from_secs(5),
+    slot: Duration::from_secs(60),
 };
 
 /// A data directory with an account, inboxes `hello` and `friend`, a verified `acme.com`, and all keys: those take long.
@@ -91,6 +93,10 @@ impl World {
 
     /// `example.org` has its MX at 127.0.0.1, as every name that is not set.
     pub async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::with_patience(SHORT, adjust).await
+    }
+
+    pub async fn with_patience(patience: Patience, adjust: impl FnOnce(&mut Config)) -> Self {
         let template = TEMPLATE.get_or_init(template).await;
         let dir = tempfile::tempdir().unwrap();
         copy(template.dir.path(), dir.path());
@@ -118,7 +124,7 @@ impl World {
             events,
             keys.signer(),
             resolver,
-            SHORT,
+            patience,
         );
         let queue = queue.unwrap();
         let submission =
@@ -141,6 +147,21 @@ impl World {
         self.login.domain = Some(self.acme.clone());
     }
 
+    /// Logged in to another account, of one inbox.
+    pub async fn other_account(&self, inbox: &str) -> Login {
+        let account = AccountId::new();
+        let id = account.clone();
+        let make = move |c: &rusqlite::Connection| c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [id]);
+        self.store.write(move |c| Ok::<_, StoreError>(make(c)?)).await.unwrap();
+        Login {
+            inbox: testing::inbox(&self.store, &account, inbox).await,
+            inbox_name: inbox.parse().unwrap(),
+            address: format!("{inbox}@inboxlayer.dev").parse().unwrap(),
+            account,
+            ..self.login.clone()
+        }
+    }
+
     /// Another mail server, at another address and the same port.
     pub async fn server(&self, ip: [u8; 4], script: Script) -> Server {
         Server::start(SocketAddr::new(IpAddr::from(ip), self.config.queue.smtp_port), script).await
@@ -156,9 +177,13 @@ impl World {
     }
 
     pub async fn submit(&self, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
+        self.submit_as(&self.login, rcpt_to, raw).await
+    }
+
+    pub async fn submit_as(&self, login: &Login, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
         let rcpt_to = Recipients::new(rcpt_to.iter().map(|r| r.parse().unwrap()).collect()).unwrap();
         let draft = Draft { rcpt_to, raw: raw.to_vec(), protocol: "ESMTPSA", client: None };
-        self.submission.accept(&self.login, draft).await
+        self.submission.accept(login, draft).await
     }
 
     /// Moves the clock to the next attempt, and makes it.

@@ -9,7 +9,6 @@ use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A queued message, without its bytes.
@@ -17,8 +16,8 @@ use std::sync::Arc;
 pub struct Letter {
     /// The queue id.
     pub id: SubmissionId,
-    /// Whose; none: the platform's own.
-    pub account: Option<AccountId>,
+    /// Whose.
+    pub account: AccountId,
     /// Where bounces go; none when the inbox is gone.
     pub inbox: Option<InboxId>,
     /// The name that inbox has, or had.
@@ -52,6 +51,8 @@ pub struct DueDelivery {
     pub rcpt_to: Address,
     /// Attempts made before.
     pub attempts: u32,
+    /// When this one was due.
+    pub due_at: Timestamp,
 }
 
 /// What one attempt is about: a message, and its due recipients at one domain.
@@ -63,34 +64,6 @@ pub struct Due {
     pub domain: DomainName,
     /// At least one.
     pub deliveries: Vec<DueDelivery>,
-}
-
-/// Attempts under way, which a claim leaves alone whatever the clock says of their leases.
-#[derive(Clone, Debug)]
-pub struct InFlight {
-    /// Each message and domain.
-    pub attempts: Vec<(SubmissionId, DomainName)>,
-    /// Attempts at once to one domain.
-    pub per_domain: usize,
-    /// Attempts at once of one account.
-    pub per_account: usize,
-}
-
-impl InFlight {
-    /// The attempts as a JSON list of `submission domain`.
-    fn keys(&self) -> String {
-        let key = |(id, domain): &(SubmissionId, DomainName)| format!("{id} {domain}");
-        serde_json::json!(self.attempts.iter().map(key).collect::<Vec<_>>()).to_string()
-    }
-
-    /// Each domain's count, as a JSON object.
-    fn counts(&self) -> String {
-        let mut counts: HashMap<&str, usize> = HashMap::new();
-        for (_, domain) in &self.attempts {
-            *counts.entry(domain.as_str()).or_default() += 1;
-        }
-        serde_json::json!(counts).to_string()
-    }
 }
 
 /// A message to be put into an inbox by a settlement.
@@ -118,6 +91,21 @@ impl ForInbox {
     }
 }
 
+/// A recipient who is to be tried again.
+#[derive(Clone, Debug)]
+pub struct Deferral {
+    /// Which.
+    pub delivery: DeliveryId,
+    /// When.
+    pub next: Timestamp,
+    /// What was said.
+    pub reply: String,
+    /// By which host; none: by ourselves.
+    pub mx: Option<String>,
+    /// The next host was asked: it counts, and the next pause is longer.
+    pub is_attempt: bool,
+}
+
 /// How an attempt ended, for all its recipients.
 #[derive(Debug)]
 pub struct Settlement {
@@ -125,8 +113,8 @@ pub struct Settlement {
     pub submission: SubmissionId,
     /// Settled: delivered, or bounced.
     pub done: Vec<DeliveryId>,
-    /// To be tried again: the recipient, when, what was said, and by whom.
-    pub deferred: Vec<(DeliveryId, Timestamp, String, Option<String>)>,
+    /// To be tried again.
+    pub deferred: Vec<Deferral>,
     /// Copies for inboxes here, with the header block they get before the message's body.
     pub local: Option<(Vec<u8>, Vec<ForInbox>)>,
     /// The bounce of those that failed: its header block and body, and the sender's inbox.
@@ -138,17 +126,6 @@ pub struct Settlement {
 }
 
 impl Store {
-    /// Takes up to `limit` attempts that are due, the longest waiting first, each with a lease until `lease_until`.
-    pub async fn claim_due(
-        &self,
-        now: Timestamp,
-        lease_until: Timestamp,
-        limit: usize,
-        in_flight: InFlight,
-    ) -> Result<Vec<Due>, StoreError> {
-        self.write(move |connection| claim_due(connection, now, lease_until, limit, &in_flight)).await
-    }
-
     /// Records how an attempt ended: recipients that are done go, the others wait again; copies and the bounce are put
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
     /// an inbox has no room for its copy within `most` octets; a bounce, which is small, always finds its place.
@@ -175,78 +152,9 @@ impl Store {
         })
         .await
     }
-
-    /// When the next attempt is due that nobody has taken.
-    pub async fn next_attempt_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| {
-            let sql =
-                "SELECT min(coalesce(lease_until, next_attempt_at)) FROM delivery WHERE next_attempt_at IS NOT NULL";
-            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
-        })
-        .await
-    }
 }
 
-/// Recipients that one claim looks at: its work does not grow with the queue.
-const LOOK: i64 = 1000;
-
-/// Messages and domains that are due, the longest waiting first, at most so many of a domain and of an account.
-const CLAIMABLE: &str = "
-    WITH busy AS MATERIALIZED (
-        SELECT s.account_id AS account, count(*) AS attempts FROM json_each(?3) j
-        JOIN submission s ON s.id = substr(j.value, 1, instr(j.value, ' ') - 1) GROUP BY s.account_id),
-    head AS (
-        SELECT submission_id, domain, next_attempt_at, account_id FROM delivery d
-        CROSS JOIN submission s ON s.id = d.submission_id
-        WHERE next_attempt_at <= ?1 AND (lease_until IS NULL OR lease_until <= ?1)
-          AND domain NOT IN (SELECT key FROM json_each(?2) WHERE value >= ?4)
-          AND submission_id || ' ' || domain NOT IN (SELECT value FROM json_each(?3))
-          AND NOT EXISTS (SELECT 1 FROM busy WHERE account = account_id AND busy.attempts >= ?7)
-        ORDER BY next_attempt_at LIMIT ?6),
-    attempt AS (
-        SELECT submission_id, domain, account_id, min(next_attempt_at) AS due FROM head GROUP BY submission_id, domain),
-    ranked AS (
-        SELECT *, row_number() OVER (PARTITION BY domain ORDER BY due, submission_id) AS place,
-            row_number() OVER (PARTITION BY account_id ORDER BY due, submission_id) AS turn FROM attempt)
-    SELECT submission_id, domain FROM ranked
-    WHERE place + coalesce((SELECT value FROM json_each(?2) WHERE key = domain), 0) <= ?4
-      AND turn + coalesce((SELECT attempts FROM busy WHERE account = account_id), 0) <= ?7
-    ORDER BY due, submission_id LIMIT ?5";
-
-fn claim_due(
-    connection: &Connection,
-    now: Timestamp,
-    lease_until: Timestamp,
-    limit: usize,
-    in_flight: &InFlight,
-) -> Result<Vec<Due>, StoreError> {
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let per_domain = i64::try_from(in_flight.per_domain).unwrap_or(i64::MAX);
-    let per_account = i64::try_from(in_flight.per_account).unwrap_or(i64::MAX);
-    let due: Vec<(SubmissionId, DomainName)> = connection
-        .prepare_cached(CLAIMABLE)?
-        .query_map(params![now, in_flight.counts(), in_flight.keys(), per_domain, limit, LOOK, per_account], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?
-        .collect::<Result<_, _>>()?;
-    let mut claimed = Vec::with_capacity(due.len());
-    for (id, domain) in due {
-        let deliveries = connection
-            .prepare_cached(
-                "UPDATE delivery SET lease_until = ?4 WHERE submission_id = ?1 AND domain = ?2 AND next_attempt_at <= ?3
-                     AND (lease_until IS NULL OR lease_until <= ?3)
-                 RETURNING id, rcpt_to, attempts",
-            )?
-            .query_map(params![id, domain, now, lease_until], |row| {
-                Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)? })
-            })?
-            .collect::<Result<_, _>>()?;
-        claimed.push(Due { letter: letter(connection, &id)?, domain, deliveries });
-    }
-    Ok(claimed)
-}
-
-fn letter(connection: &Connection, id: &SubmissionId) -> Result<Letter, StoreError> {
+pub(super) fn letter(connection: &Connection, id: &SubmissionId) -> Result<Letter, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
                    protocol, client, arrived_at, expires_at FROM submission WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([id], read_letter)?)
@@ -305,11 +213,11 @@ fn settle(connection: &Connection, settlement: &Settlement, most: u64) -> Result
         delete.execute([id])?;
     }
     let mut update = connection.prepare_cached(
-        "UPDATE delivery SET attempts = attempts + 1, next_attempt_at = ?2, lease_until = NULL, last_attempt_at = ?3,
+        "UPDATE delivery SET attempts = attempts + ?6, next_attempt_at = ?2, lease_until = NULL, last_attempt_at = ?3,
              last_reply = ?4, last_mx = ?5 WHERE id = ?1",
     )?;
-    for (id, next, reply, mx) in &settlement.deferred {
-        update.execute(params![id, next, settlement.at, reply, mx])?;
+    for Deferral { delivery, next, reply, mx, is_attempt } in &settlement.deferred {
+        update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt])?;
     }
     Ok(placed)
 }

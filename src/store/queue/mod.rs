@@ -5,11 +5,13 @@
 //! in, and one settles an attempt together with what it puts into inboxes.
 
 mod attempts;
+mod claim;
 mod listing;
 #[cfg(test)]
 mod tests;
 
-pub use attempts::{Due, DueDelivery, ForInbox, InFlight, Letter, Settlement};
+pub use attempts::{Deferral, Due, DueDelivery, ForInbox, Letter, Settlement};
+pub use claim::{Claimed, InFlight};
 pub use listing::{QueuedDelivery, QueuedMessage};
 
 use super::{Store, StoreError, content};
@@ -102,11 +104,11 @@ fn enqueue(connection: &Connection, new: &NewSubmission) -> Result<(), StoreErro
             new.expires_at,
         ])?;
     let mut insert = connection.prepare_cached(
-        "INSERT INTO delivery (id, submission_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+        "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
     let mut seen = std::collections::HashSet::new();
     for rcpt in new.rcpt_to.as_slice().iter().filter(|rcpt| seen.insert(*rcpt)) {
-        insert.execute(params![DeliveryId::new(), new.id, rcpt, rcpt.domain, new.now])?;
+        insert.execute(params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
     }
     Ok(())
 }

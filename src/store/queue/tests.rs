@@ -2,8 +2,10 @@
 
 use super::*;
 use crate::address::ReversePath;
+use crate::domain::share::Places;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
 use crate::store::testing::{inbox, store_with_account};
+use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -59,12 +61,18 @@ impl Post {
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Due> {
-        self.store.claim_due(now, now.after(HOUR), 100, none_in_flight()).await.unwrap()
+        self.store.claim_due(now, now.after(HOUR), running([], 200)).await.unwrap().due
     }
 }
 
-fn none_in_flight() -> InFlight {
-    InFlight { attempts: Vec::new(), per_domain: 4, per_account: 100 }
+/// The attempts that run, and how many more may.
+fn running<'a>(due: impl IntoIterator<Item = &'a Due>, free: usize) -> InFlight {
+    let (mut attempts, mut taken) = (HashSet::new(), BTreeMap::new());
+    for due in due {
+        attempts.insert((due.letter.id.clone(), due.domain.clone()));
+        *taken.entry(due.letter.account.clone()).or_default() += 1;
+    }
+    InFlight { attempts, places: Places { free, taken }, per_domain: 4 }
 }
 
 fn settlement(due: &Due) -> Settlement {
@@ -109,12 +117,7 @@ async fn what_is_claimed_stays_claimed_until_its_lease_lapses_or_a_restart() {
     assert!(post.claim(at(0)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(0).after(HOUR)));
     // An attempt that is known to run is left alone, whatever the clock says.
-    let busy = InFlight {
-        attempts: vec![(first[0].letter.id.clone(), first[0].domain.clone())],
-        per_domain: 4,
-        per_account: 100,
-    };
-    assert!(post.store.claim_due(at(7200), at(9000), 9, busy).await.unwrap().is_empty());
+    assert!(post.store.claim_due(at(7200), at(9000), running(&first, 9)).await.unwrap().due.is_empty());
     assert_eq!(post.claim(at(7200)).await.len(), 1, "lapsed");
     assert_eq!(post.store.release_leases().await.unwrap(), 1);
     assert_eq!(post.claim(at(7200)).await.len(), 1, "released at start");
@@ -161,7 +164,13 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     let id = message.id.clone();
     post.store.enqueue(message).await.unwrap();
     let due = post.claim(at(0)).await.pop().unwrap();
-    let said = (due.deliveries[0].id.clone(), at(300), "451 4.3.0 later".to_owned(), Some("mx.example.org".to_owned()));
+    let said = Deferral {
+        delivery: due.deliveries[0].id.clone(),
+        next: at(300),
+        reply: "451 4.3.0 later".to_owned(),
+        mx: Some("mx.example.org".to_owned()),
+        is_attempt: true,
+    };
     let deferred = Settlement { done: Vec::new(), deferred: vec![said], ..settlement(&due) };
     post.store.settle(deferred.into(), u64::MAX).await.unwrap();
 
@@ -216,46 +225,69 @@ async fn one_domain_never_takes_all_the_places() {
     for _ in 0..6 {
         post.store.enqueue(post.message(&["a@big.example", "a@small.example"])).await.unwrap();
     }
-    let domains = |due: &[Due]| due.iter().map(|d| d.domain.to_string()).collect::<Vec<_>>();
-    let claim = async |limit, attempts: Vec<_>| {
-        post.store
-            .claim_due(at(0), at(3600), limit, InFlight { attempts, per_domain: 2, per_account: 100 })
-            .await
-            .unwrap()
+    let count = |due: &[Due], domain: &str| due.iter().filter(|due| due.domain.as_str() == domain).count();
+    let claim = async |running: InFlight| {
+        let in_flight = InFlight { per_domain: 2, ..running };
+        post.store.claim_due(at(0), at(3600), in_flight).await.unwrap().due
     };
-    let first = claim(100, Vec::new()).await;
-    assert_eq!(domains(&first).iter().filter(|d| *d == "big.example").count(), 2);
-    assert_eq!(first.len(), 4);
-    let running: Vec<_> = first.iter().map(|d| (d.letter.id.clone(), d.domain.clone())).collect();
-    assert!(claim(100, running.clone()).await.is_empty());
-    let (big, _): (Vec<_>, Vec<_>) = running.into_iter().partition(|(_, d)| d.as_str() == "big.example");
-    assert_eq!(domains(&claim(1, big.clone()).await), ["small.example"]);
-    let one_big = big.into_iter().take(1).collect();
-    assert_eq!(claim(100, one_big).await.len(), 3, "one more to the big one, two to the small");
+    let mut first = claim(running([], 100)).await;
+    assert_eq!((first.len(), count(&first, "big.example"), count(&first, "small.example")), (4, 2, 2));
+    assert!(claim(running(&first, 100)).await.is_empty());
+    let ended = first.iter().position(|due| due.domain.as_str() == "small.example").unwrap();
+    first.remove(ended);
+    let next = claim(running(&first, 100)).await;
+    assert_eq!((next.len(), count(&next, "small.example")), (1, 1));
 }
 
 #[tokio::test]
-async fn one_account_cannot_take_every_place() {
-    let (mut post, others) = (Post::open().await, AccountId::new());
-    for i in 0..9 {
-        post.store.enqueue(post.message(&[&format!("a@slow{i}.example")])).await.unwrap();
+async fn however_much_of_one_account_is_due_the_others_come_next() {
+    let mut post = Post::open().await;
+    for number in 0..3 {
+        let many: Vec<String> = (0..1000).map(|i| format!("a@slow{number}-{i}.example")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        post.store.enqueue(post.message(&many)).await.unwrap();
     }
-    let theirs = others.clone();
-    let make = move |c: &Connection| c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [theirs]).map_err(Into::into);
-    post.store.write::<_, StoreError, _>(make).await.unwrap();
-    post.account = others.clone();
-    post.inbox = inbox(&post.store, &others, "other").await;
-    post.store.enqueue(post.message(&["b@example.org"])).await.unwrap();
+    let first = post.account.clone();
+    let others: Vec<AccountId> = (0..3).map(|_| AccountId::new()).collect();
+    for (number, account) in others.iter().enumerate() {
+        let id = account.clone();
+        let make = move |c: &Connection| c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [id]).map_err(Into::into);
+        post.store.write::<_, StoreError, _>(make).await.unwrap();
+        post.account = account.clone();
+        post.inbox = inbox(&post.store, account, ["one", "two", "three"][number]).await;
+        let late = NewSubmission { now: at(60), ..post.message(&["b@example.org"]) };
+        post.store.enqueue(late).await.unwrap();
+    }
+    let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.letter.account == *account).count();
+    let claim = async |in_flight| post.store.claim_due(at(60), at(3600), in_flight).await.unwrap();
 
-    let mut attempts = Vec::new();
-    let mut claimed = Vec::new();
-    // Every place is asked for, time and again, as attempts end that never do.
-    for _ in 0..3 {
-        let in_flight = InFlight { attempts: attempts.clone(), per_domain: 4, per_account: 3 };
-        let due = post.store.claim_due(at(0), at(3600), 6, in_flight).await.unwrap();
-        attempts.extend(due.iter().map(|due| (due.letter.id.clone(), due.domain.clone())));
-        claimed.extend(due.into_iter().map(|due| due.letter.account));
+    let Claimed { due, waiting } = claim(running([], 8)).await;
+    assert_eq!(others.iter().map(|other| of(&due, other)).collect::<Vec<_>>(), [1, 1, 1]);
+    assert_eq!((of(&due, &first), waiting), (3, 1), "it has no more than it leaves free");
+    // With every place taken, those who wait are counted.
+    let Claimed { due: more, waiting } = claim(running(&due, 0)).await;
+    assert_eq!((more.len(), waiting), (0, 1));
+}
+
+#[tokio::test]
+async fn a_claim_goes_by_indexes() {
+    let post = Post::open().await;
+    post.store.enqueue(post.message(&["a@example.org"])).await.unwrap();
+    let plan = |sql: &'static str| {
+        let read = move |c: &Connection| {
+            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+            let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, StoreError>(rows.join("; "))
+        };
+        let store = post.store.clone();
+        async move { store.read(read).await.unwrap() }
+    };
+    for (sql, index) in [
+        (claim::NEXT_DUE, "delivery_turn_due"),
+        (claim::TURNS, "delivery_turn_due (due_at<?)"),
+        (claim::CANDIDATES, "INDEX delivery_ready (account_id=? AND ready_at<?)"),
+    ] {
+        let plan = plan(sql).await;
+        assert!(plan.contains(index) && !plan.contains("TEMP B-TREE"), "{sql}: {plan}");
     }
-    assert_eq!(claimed.len(), 4);
-    assert_eq!(claimed.iter().filter(|account| **account == Some(others.clone())).count(), 1);
 }

@@ -117,7 +117,7 @@ async fn under_way(world: &World) -> Report {
     let due = world.verifier.next_due().await.unwrap().unwrap();
     world.clock.advance_to(due);
     let row = world.store.domain_claim_due(due, due.after(HOUR), Places::all_free(1), 1).await.unwrap().remove(0);
-    world.verifier.reports(&[Some(&row)]).await.remove(0).unwrap()
+    world.verifier.reports(&row.account, &[Some(&row)]).await.remove(0).unwrap()
 }
 
 /// What is shown of each record of a claim, by its purpose.

@@ -1,0 +1,139 @@
+//! The slots for attempts: who holds which, and when one is taken back.
+//!
+//! Invariant: a slot is free again however its attempt ends. While slots are free, an attempt keeps its own for the
+//! time-outs of RFC 5321 §4.5.3.2. While an account waits for a slot, attempts whose server has been slow are ended,
+//! those of the account with the most slots first.
+
+use crate::address::DomainName;
+use crate::domain::share::Places;
+use crate::id::{AccountId, SubmissionId};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// More time for each reply to RCPT.
+pub(super) const PER_RECIPIENT: Duration = Duration::from_secs(1);
+/// More time for each block of the message that the server takes: 64 KiB in a second.
+pub(super) const PER_BLOCK: Duration = Duration::from_secs(1);
+/// Time for the reply to the end of data. An attempt that ends before it may have delivered the message all the same.
+pub(super) const END_OF_DATA: Duration = Duration::from_secs(120);
+
+pub(super) type Attempt = (SubmissionId, DomainName);
+
+/// The slots that are taken.
+#[derive(Debug, Default)]
+pub(super) struct Slots(Mutex<HashMap<Attempt, Arc<Slot>>>);
+
+/// The slot of one attempt.
+#[derive(Debug)]
+pub(super) struct Slot {
+    account: AccountId,
+    begun: Instant,
+    /// Until then the server is not slow.
+    patience_ends: Mutex<Instant>,
+    withdrawn: CancellationToken,
+}
+
+impl Slot {
+    /// The server has `patience` from now on, and what [`Slot::extend`] adds.
+    pub fn new(account: AccountId, patience: Duration) -> Self {
+        let begun = Instant::now();
+        Self { account, begun, patience_ends: Mutex::new(begun + patience), withdrawn: CancellationToken::new() }
+    }
+
+    pub fn account(&self) -> &AccountId {
+        &self.account
+    }
+
+    /// The server has done something: it gets more time.
+    pub fn extend(&self, by: Duration) {
+        *lock(&self.patience_ends) += by;
+    }
+
+    /// The server has at least so long from now on.
+    pub fn at_least(&self, span: Duration) {
+        let mut ends = lock(&self.patience_ends);
+        *ends = (*ends).max(Instant::now() + span);
+    }
+
+    /// Resolves when the slot is taken back.
+    pub async fn withdrawn(&self) {
+        self.withdrawn.cancelled().await;
+    }
+}
+
+impl Slots {
+    /// The slots of `all` that are free, how many each account has, and the attempts that run.
+    pub fn snapshot(&self, all: usize) -> (Places, HashSet<Attempt>) {
+        let running = lock(&self.0);
+        let mut taken: BTreeMap<AccountId, usize> = BTreeMap::new();
+        for slot in running.values() {
+            *taken.entry(slot.account.clone()).or_default() += 1;
+        }
+        (Places { free: all.saturating_sub(running.len()), taken }, running.keys().cloned().collect())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        lock(&self.0).is_empty()
+    }
+
+    pub fn take(&self, attempt: Attempt, slot: Arc<Slot>) {
+        lock(&self.0).insert(attempt, slot);
+    }
+
+    pub fn free(&self, attempt: &Attempt) {
+        lock(&self.0).remove(attempt);
+    }
+
+    /// So many accounts wait: ends as many attempts whose server has been slow.
+    pub fn withdraw(&self, waiting: usize) {
+        let (running, now) = (lock(&self.0), Instant::now());
+        let (ending, mut rest): (Vec<_>, Vec<_>) = running.values().partition(|slot| slot.withdrawn.is_cancelled());
+        for _ in ending.len()..waiting {
+            let mut held: HashMap<&AccountId, usize> = HashMap::new();
+            rest.iter().for_each(|slot| *held.entry(&slot.account).or_default() += 1);
+            let slow = rest.iter().enumerate().filter(|(_, slot)| *lock(&slot.patience_ends) <= now);
+            let most = slow.max_by_key(|(_, slot)| (held.get(&slot.account), Reverse(slot.begun)));
+            let Some((at, slot)) = most else { return };
+            slot.withdrawn.cancel();
+            rest.swap_remove(at);
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn taken(slots: &Slots, account: &AccountId, patience: Duration) -> Arc<Slot> {
+        let slot = Arc::new(Slot::new(account.clone(), patience));
+        slots.take((SubmissionId::new(), "example.org".parse().unwrap()), Arc::clone(&slot));
+        slot
+    }
+
+    #[test]
+    fn the_slow_attempts_of_those_with_the_most_slots_end_first_and_no_more_than_are_waited_for() {
+        let (slots, large, small) = (Slots::default(), AccountId::new(), AccountId::new());
+        let minute = Duration::from_secs(60);
+        let of_large: Vec<_> =
+            [Duration::ZERO, minute, Duration::ZERO].into_iter().map(|p| taken(&slots, &large, p)).collect();
+        let of_small: Vec<_> = [Duration::ZERO, Duration::ZERO].into_iter().map(|p| taken(&slots, &small, p)).collect();
+        let ended = |slots: &[Arc<Slot>]| slots.iter().map(|slot| slot.withdrawn.is_cancelled()).collect::<Vec<_>>();
+        slots.withdraw(1);
+        assert_eq!((ended(&of_large), ended(&of_small)), (vec![true, false, false], vec![false, false]));
+        // Its slot comes free by itself: nobody else has to give one up.
+        slots.withdraw(1);
+        assert_eq!(ended(&of_large), [true, false, false]);
+        of_small[0].extend(minute);
+        of_small[1].at_least(minute);
+        slots.withdraw(5);
+        assert_eq!((ended(&of_large), ended(&of_small)), (vec![true, false, true], vec![false, false]));
+    }
+}
