@@ -10,8 +10,8 @@ use crate::envelope::Recipients;
 use crate::events::{Event, Events};
 use crate::id::{ArrivalId, InboxId};
 use crate::message::{self, Trace};
+use crate::net::connections::network_of;
 use crate::net::hourly::{Exceeded, Hourly};
-use crate::net::listener::network_of;
 use crate::store::deliver::{Arrival, Placed};
 use crate::store::room::NotStored;
 use crate::store::routing::{LocalRecipient, Route};
@@ -38,6 +38,9 @@ pub enum Rejection {
     /// Too many Received fields: 554 5.4.6.
     #[error("this message has passed through too many servers: a mail loop")]
     Loop,
+    /// It has NUL octets: 550 5.6.0.
+    #[error("{}", message::NUL_REFUSED)]
+    Nul,
     /// An inbox has no room for it: 452 4.2.2.
     #[error("the inbox is full")]
     Full(Vec<InboxId>),
@@ -108,8 +111,9 @@ impl Inbound {
                 }
                 Ok(id)
             }
-            Err(error @ Rejection::Loop) => {
-                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "loop", "mail refused");
+            Err(error @ (Rejection::Loop | Rejection::Nul)) => {
+                let result = if matches!(error, Rejection::Nul) { "nul" } else { "loop" };
+                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result, "mail refused");
                 Err(error)
             }
             Err(Rejection::RateLimited(exceeded)) => {
@@ -136,6 +140,9 @@ impl Inbound {
         recipients: Recipients<LocalRecipient>,
         raw: &[u8],
     ) -> Result<Vec<Placed>, Rejection> {
+        if message::has_nul(raw) {
+            return Err(Rejection::Nul);
+        }
         let (header, body) = message::split(raw);
         if message::hop_count(header) > self.config.queue.hop_limit {
             return Err(Rejection::Loop);

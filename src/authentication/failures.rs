@@ -7,7 +7,7 @@
 //! there. Invariant: memory is bounded, whatever is tried.
 
 use crate::clock::{Clock, Timestamp};
-use crate::net::listener::network_of;
+use crate::net::connections::network_of;
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::IpAddr;

@@ -174,7 +174,10 @@ impl Config {
             ("queue.retry_pauses", self.queue.retry_pauses.iter().any(|pause| pause.0.is_zero())),
             ("limits.message_size", limits.message_size == 0),
             ("limits.recipients", limits.recipients == 0),
-            ("limits.connections", limits.connections == 0 || limits.connections_per_address == 0),
+            (
+                "limits.connections",
+                [limits.connections, limits.connections_per_address, limits.connections_per_network].contains(&0),
+            ),
             ("limits.connections_per_account", limits.connections_per_account == 0),
             ("limits.mx_messages_per_hour", limits.mx_messages_per_hour == 0 || limits.mx_recipients_per_hour == 0),
         ]

@@ -129,6 +129,7 @@ impl Default for Limits {
             message_size: 25 * 1024 * 1024,
             recipients: 100,
             connections_per_address: 50,
+            connections_per_network: 250,
             connections: 2000,
             connections_per_account: 1000,
             failed_logins: 20,
@@ -143,6 +144,7 @@ impl Default for Limits {
             smtp_timeout: HumanDuration::seconds(300),
             imap_timeout: HumanDuration::seconds(1800),
             http_timeout: HumanDuration::seconds(60),
+            idle_timeout_under_load: HumanDuration::seconds(10),
         }
     }
 }

@@ -287,6 +287,8 @@ pub struct Limits {
     pub recipients: usize,
     /// Connections at once from one address, per door.
     pub connections_per_address: usize,
+    /// Connections at once from one network, per door.
+    pub connections_per_network: usize,
     /// Connections at once, per door.
     pub connections: usize,
     /// Sessions at once that are logged in to one account, over SMTP and IMAP together.
@@ -313,6 +315,8 @@ pub struct Limits {
     pub imap_timeout: HumanDuration,
     /// An HTTP client may be silent for so long, between requests and within one.
     pub http_timeout: HumanDuration,
+    /// While a listener is over three quarters full, idle connections without a log-in end after.
+    pub idle_timeout_under_load: HumanDuration,
 }
 
 /// `[log]`

@@ -3,8 +3,10 @@
 //! Invariant: a write that makes no progress for the patience ends the connection. Without it, a client that asks and
 //! never reads would keep its place, and the answer in memory, for good.
 
+use crate::net::connections::Activity;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -15,17 +17,19 @@ pub(super) struct Impatient<S> {
     stream: S,
     patience: Duration,
     stuck: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
 }
 
 impl<S> Impatient<S> {
-    /// Waits so long for a write at most.
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, patience, stuck: None }
+    /// Waits so long for a write at most. A client that takes an answer is no idle one.
+    pub(super) fn new(stream: S, patience: Duration, activity: Arc<Activity>) -> Self {
+        Self { stream, patience, stuck: None, activity }
     }
 
     fn judge<T>(&mut self, progress: Poll<io::Result<T>>, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         if progress.is_ready() {
             self.stuck = None;
+            self.activity.goes_on();
             return progress;
         }
         let patience = self.patience;

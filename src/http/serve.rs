@@ -5,7 +5,8 @@
 
 use super::impatient::Impatient;
 use crate::config::Limits;
-use crate::net::listener::{self, Capacity, Shutdown};
+use crate::net::connections::{Activity, Capacity};
+use crate::net::listener::{self, Shutdown};
 use crate::net::tls::ServerTls;
 use axum::Router;
 use axum::body::Body;
@@ -14,6 +15,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
@@ -49,8 +51,7 @@ pub(super) struct Peer(pub(super) SocketAddr);
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, limits: &Limits, shutdown: Shutdown) {
     let silence = limits.http_timeout.0;
     let patience = Patience { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer: silence };
-    let capacity = Capacity { total: limits.connections, per_address: limits.connections_per_address };
-    serve_with(patience, listener, router, tls, capacity, shutdown).await;
+    serve_with(patience, listener, router, tls, Capacity::of(limits), shutdown).await;
 }
 
 pub(super) async fn serve_with(
@@ -62,14 +63,18 @@ pub(super) async fn serve_with(
     shutdown: Shutdown,
 ) {
     let ending = shutdown.clone();
-    listener::serve("http", listener, capacity, TOO_MANY, shutdown, move |stream, peer| {
+    listener::serve("http", listener, capacity, TOO_MANY, shutdown, move |stream, peer, activity| {
         let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
         async move {
             let Some(tls) = tls else {
-                return connection(stream, peer, router, patience, ending).await;
+                return connection(stream, peer, activity, router, patience, ending).await;
             };
-            match tokio::time::timeout(patience.handshake, tls.accept(stream)).await {
-                Ok(Ok(stream)) => connection(stream, peer, router, patience, ending).await,
+            let handshake = tokio::select! {
+                handshake = tokio::time::timeout(patience.handshake, tls.accept(stream)) => handshake,
+                () = activity.has_to_close() => return,
+            };
+            match handshake {
+                Ok(Ok(stream)) => connection(stream, peer, activity, router, patience, ending).await,
                 Ok(Err(error)) => tracing::info!(door = "http", %peer, %error, "the TLS handshake failed"),
                 Err(_) => tracing::info!(door = "http", %peer, "the TLS handshake took too long"),
             }
@@ -78,25 +83,42 @@ pub(super) async fn serve_with(
     .await;
 }
 
-async fn connection<S>(stream: S, peer: SocketAddr, router: Router, patience: Patience, shutdown: Shutdown)
-where
+async fn connection<S>(
+    stream: S,
+    peer: SocketAddr,
+    activity: Arc<Activity>,
+    router: Router,
+    patience: Patience,
+    shutdown: Shutdown,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let stream = Impatient::new(stream, patience.answer, Arc::clone(&activity));
+    let serving = Arc::clone(&activity);
     // Requests carry who sent them.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
-        let mut router = router.clone();
-        async move { router.call(request.map(|body| Body::new(TimeoutBody::new(patience.body, body)))).await }
+        let (mut router, serving) = (router.clone(), Arc::clone(&serving));
+        serving.works();
+        async move {
+            let answer = router.call(request.map(|body| Body::new(TimeoutBody::new(patience.body, body)))).await;
+            serving.waits();
+            answer
+        }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_header_size(HEAD_OCTETS)
-        .serve_connection(TokioIo::new(Impatient::new(stream, patience.answer)), service);
+        .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = shutdown.requested() => {
+        () = end_asked(&activity, &shutdown) => {
+            // No request is under way: the client sends none, or takes no answer.
+            if activity.is_waiting() && !shutdown.is_requested() {
+                return;
+            }
             served.as_mut().graceful_shutdown();
             served.await
         }
@@ -106,5 +128,13 @@ where
         Err(error) if error.is_timeout() => tracing::info!(door = "http", %peer, "a client that stalled was sent away"),
         Err(error) if error.is_parse() => tracing::info!(door = "http", %peer, %error, "refused: this is no request"),
         Err(error) => tracing::debug!(door = "http", %peer, %error, "a connection broke"),
+    }
+}
+
+/// Resolves when the daemon stops, or another client needs the connection's place.
+async fn end_asked(activity: &Activity, shutdown: &Shutdown) {
+    tokio::select! {
+        () = activity.has_to_close() => {}
+        () = shutdown.requested() => {}
     }
 }

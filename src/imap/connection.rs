@@ -12,6 +12,7 @@ use super::watch::{Changed, until_end};
 use super::wire::{Limits, Wire};
 use crate::authentication::login::Login;
 use crate::events::Event;
+use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
 use imap_codec::imap_types::response::Code;
 use std::net::IpAddr;
@@ -31,11 +32,19 @@ const GUEST: Limits = Limits { command: 8 * 1024, message: None };
 const USER_COMMAND: u32 = 256 * 1024;
 
 const CLOSING: &str = "the server is closing";
+const OVERLOADED: &str = "[UNAVAILABLE] too many connections, closing this idle one; try again later";
 
 /// Serves one client.
-pub(super) async fn run(door: Arc<ImapDoor>, tcp: TcpStream, peer: IpAddr, implicit_tls: bool, shutdown: Shutdown) {
+pub(super) async fn run(
+    door: Arc<ImapDoor>,
+    tcp: TcpStream,
+    peer: IpAddr,
+    activity: Arc<Activity>,
+    implicit_tls: bool,
+    shutdown: Shutdown,
+) {
     let stream = if implicit_tls {
-        match encrypt(&door, tcp, peer, &shutdown).await {
+        match encrypt(&door, tcp, peer, &activity, &shutdown).await {
             Some(stream) => stream,
             None => return,
         }
@@ -45,10 +54,11 @@ pub(super) async fn run(door: Arc<ImapDoor>, tcp: TcpStream, peer: IpAddr, impli
     let deadline = Instant::now() + LOGIN_TIMEOUT.min(door.config.limits.imap_timeout.0);
     // A guest's state is small and gone once it is a user.
     let Some((mut wire, login, events)) =
-        Box::pin(welcome(&door, stream, peer, implicit_tls, deadline, &shutdown)).await
+        Box::pin(welcome(&door, stream, peer, &activity, implicit_tls, deadline, &shutdown)).await
     else {
         return;
     };
+    activity.works();
     wire.set_limits(Limits { command: USER_COMMAND, message: Some(door.config.limits.message_size) });
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
@@ -68,6 +78,7 @@ async fn welcome(
     door: &ImapDoor,
     stream: Stream,
     peer: IpAddr,
+    activity: &Activity,
     mut is_tls: bool,
     deadline: Instant,
     shutdown: &Shutdown,
@@ -81,6 +92,7 @@ async fn welcome(
         let step = tokio::select! {
             biased;
             () = shutdown.requested() => Step::End(End::Bye(CLOSING)),
+            () = activity.has_to_close() => Step::End(End::Bye(OVERLOADED)),
             step = timeout_at(deadline, guest::step(door, &mut wire, peer, is_tls, &mut mistakes)) => {
                 step.unwrap_or(Step::End(End::Bye("too slow to log in")))
             }
@@ -94,7 +106,7 @@ async fn welcome(
                     tracing::warn!(door = "imap", %peer, octets = ahead, "plaintext behind STARTTLS was dropped");
                 }
                 let Stream::Plain(tcp) = stream else { return None };
-                wire = Wire::new(encrypt(door, tcp, peer, shutdown).await?, GUEST);
+                wire = Wire::new(encrypt(door, tcp, peer, activity, shutdown).await?, GUEST);
                 is_tls = true;
             }
             Step::End(end) => {
@@ -105,9 +117,16 @@ async fn welcome(
     }
 }
 
-async fn encrypt(door: &ImapDoor, tcp: TcpStream, peer: IpAddr, shutdown: &Shutdown) -> Option<Stream> {
+async fn encrypt(
+    door: &ImapDoor,
+    tcp: TcpStream,
+    peer: IpAddr,
+    activity: &Activity,
+    shutdown: &Shutdown,
+) -> Option<Stream> {
     let accepted = tokio::select! {
         () = shutdown.requested() => return None,
+        () = activity.has_to_close() => return None,
         accepted = timeout(TLS_TIMEOUT, door.tls.accept(tcp)) => accepted,
     };
     match accepted {
@@ -126,6 +145,13 @@ async fn encrypt(door: &ImapDoor, tcp: TcpStream, peer: IpAddr, shutdown: &Shutd
 async fn finish(wire: Wire, end: &End, peer: IpAddr) {
     match end {
         End::Bye(words) => {
+            // Whoever fills the listener writes no line of the log for each connection.
+            if *words == OVERLOADED {
+                tracing::debug!(door = "imap", %peer, "closed: the listener is full");
+                // Another client waits for the place.
+                let _ = timeout(Duration::from_millis(100), wire.close(&bye(words))).await;
+                return;
+            }
             tracing::info!(door = "imap", %peer, reply = format!("BYE {words}"), "a session was ended");
             wire.close(&bye(words)).await;
         }

@@ -4,7 +4,8 @@ use super::connection;
 use crate::authentication::login::Authenticator;
 use crate::config::Config;
 use crate::events::Events;
-use crate::net::listener::{Capacity, Shutdown};
+use crate::net::connections::Capacity;
+use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::store::Store;
 use std::sync::Arc;
@@ -27,13 +28,12 @@ pub struct ImapDoor {
 
 /// Serves clients until the shutdown. `implicit_tls`: TLS from the first octet (993); else STARTTLS (143).
 pub async fn serve(listener: TcpListener, door: Arc<ImapDoor>, implicit_tls: bool, shutdown: Shutdown) {
-    let limits = &door.config.limits;
-    let capacity = Capacity { total: limits.connections, per_address: limits.connections_per_address };
+    let capacity = Capacity::of(&door.config.limits);
     let name = if implicit_tls { "imaps" } else { "imap" };
     let refuse = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n";
     let ending = shutdown.clone();
-    crate::net::listener::serve(name, listener, capacity, refuse, shutdown, move |stream, peer| {
-        connection::run(Arc::clone(&door), stream, peer.ip(), implicit_tls, ending.clone())
+    crate::net::listener::serve(name, listener, capacity, refuse, shutdown, move |stream, peer, activity| {
+        connection::run(Arc::clone(&door), stream, peer.ip(), activity, implicit_tls, ending.clone())
     })
     .await;
 }

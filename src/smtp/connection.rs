@@ -13,6 +13,7 @@ use super::reply;
 use super::room::Room;
 use super::state::{Action, Door, Input, Rules, Session};
 use crate::envelope::Reply;
+use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use bytes::BytesMut;
@@ -34,8 +35,10 @@ const OUTPUT_BUFFER: usize = 16 * 1024;
 const DATA_PATIENCE: u32 = 12;
 /// How long a TLS handshake may take at most.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// How long the last words may take to leave.
+/// How long the last reply may take to leave.
 const FAREWELL: Duration = Duration::from_secs(5);
+/// The same where another client waits for the place.
+const FAREWELL_UNDER_LOAD: Duration = Duration::from_millis(100);
 
 /// What all connections of a door share.
 pub(super) struct Setting {
@@ -60,6 +63,8 @@ enum End {
     Revoked,
     /// The daemon stops.
     Stopping,
+    /// Another client needs its place.
+    Overloaded,
     /// The socket failed.
     Broken(io::Error),
 }
@@ -81,19 +86,26 @@ impl End {
             Self::TimedOut => Some(reply::timed_out()),
             Self::Revoked => Some(reply::log_in_ended()),
             Self::Stopping => Some(reply::stopping()),
+            Self::Overloaded => Some(reply::overloaded()),
         }
     }
 }
 
 /// Serves one client to its end.
-pub(super) async fn serve<D: Door>(door: Arc<D>, setting: Arc<Setting>, stream: TcpStream, peer: SocketAddr) {
+pub(super) async fn serve<D: Door>(
+    door: Arc<D>,
+    setting: Arc<Setting>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    activity: Arc<Activity>,
+) {
     // A version 4 client of a dual-stack socket is what it is.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if setting.implicit_tls {
-        secure(&*door, &setting, stream, peer, true).await;
+        secure(&*door, &setting, stream, peer, activity, true).await;
         return;
     }
-    let mut wire = Wire::new(stream, &setting, peer);
+    let mut wire = Wire::new(stream, &setting, peer, activity);
     let session = Session::<D>::new(Arc::clone(&setting.rules), false);
     let greeting = session.greeting();
     wire.say::<D>(&greeting);
@@ -103,14 +115,27 @@ pub(super) async fn serve<D: Door>(door: Arc<D>, setting: Arc<Setting>, stream: 
             // RFC 3207 §5: somebody between client and server may have put it there.
             tracing::warn!(%peer, door = D::NAME, octets = wire.input.len(), "plaintext behind STARTTLS was dropped");
         }
-        secure(&*door, &setting, wire.stream, peer, false).await;
+        secure(&*door, &setting, wire.stream, peer, wire.activity, false).await;
     }
 }
 
 /// The handshake, and a session that knows nothing of what was said before.
-async fn secure<D: Door>(door: &D, setting: &Setting, stream: TcpStream, peer: SocketAddr, greet: bool) {
+async fn secure<D: Door>(
+    door: &D,
+    setting: &Setting,
+    stream: TcpStream,
+    peer: SocketAddr,
+    activity: Arc<Activity>,
+    greet: bool,
+) {
+    activity.waits();
     let handshake = timeout(setting.patience.min(HANDSHAKE), Box::pin(setting.tls.accept(stream)));
-    let stream = match handshake.await {
+    let handshake = tokio::select! {
+        handshake = handshake => handshake,
+        // Nothing that is said would be understood.
+        () = activity.has_to_close() => return,
+    };
+    let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
             tracing::info!(%peer, door = D::NAME, %error, "the TLS handshake failed");
@@ -121,7 +146,7 @@ async fn secure<D: Door>(door: &D, setting: &Setting, stream: TcpStream, peer: S
             return;
         }
     };
-    let mut wire = Wire::new(Box::new(stream), setting, peer);
+    let mut wire = Wire::new(Box::new(stream), setting, peer, activity);
     let session = Session::<D>::new(Arc::clone(&setting.rules), true);
     if greet {
         let greeting = session.greeting();
@@ -142,14 +167,19 @@ async fn converse<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, session: Ses
         match end {
             End::Gone => tracing::debug!(%peer, door = D::NAME, "the client went away"),
             End::Broken(error) => tracing::info!(%peer, door = D::NAME, %error, "the connection broke"),
+            // Whoever fills the listener writes no line of the log for each connection.
+            End::Overloaded => tracing::debug!(%peer, door = D::NAME, "closed: the listener is full"),
             End::TimedOut | End::Revoked | End::Stopping => {}
         }
-        if let Some(reply) = end.farewell() {
-            wire.say::<D>(&reply);
+        match end.farewell() {
+            Some(reply) if matches!(end, End::Overloaded) => reply::write(&mut wire.output, &reply),
+            Some(reply) => wire.say::<D>(&reply),
+            None => {}
         }
     }
     // The session is over: a client that does not read must not keep it.
-    let _ = timeout(FAREWELL, async {
+    let farewell = if matches!(end, Some(End::Overloaded)) { FAREWELL_UNDER_LOAD } else { FAREWELL };
+    let _ = timeout(farewell, async {
         wire.stream.write_all(&wire.output).await?;
         wire.stream.shutdown().await
     })
@@ -193,6 +223,7 @@ async fn obey<S: Socket, D: Door>(
     mut session: Session<D>,
     mut input: Input<D>,
 ) -> Result<Next<D>, End> {
+    wire.activity.works();
     loop {
         let (next, action) = session.step(input);
         session = next;
@@ -232,6 +263,7 @@ async fn obey<S: Socket, D: Door>(
             }
         };
     }
+    wire.waits(&session);
     if wire.output.len() > OUTPUT_BUFFER {
         wire.flush().await?;
     }
@@ -252,13 +284,15 @@ struct Wire<S> {
     message_size: usize,
     room: Arc<Room>,
     shutdown: Shutdown,
+    activity: Arc<Activity>,
 }
 
 impl<S: Socket> Wire<S> {
-    fn new(stream: S, setting: &Setting, peer: SocketAddr) -> Self {
+    fn new(stream: S, setting: &Setting, peer: SocketAddr, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             peer,
+            activity,
             input: BytesMut::new(),
             output: Vec::new(),
             lines: Lines::default(),
@@ -285,7 +319,10 @@ impl<S: Socket> Wire<S> {
             self.stream.write_all(&self.output).await?;
             self.stream.flush().await
         };
-        timeout(self.patience, written).await.map_err(|_| End::TimedOut)??;
+        tokio::select! {
+            written = timeout(self.patience, written) => written.map_err(|_| End::TimedOut)??,
+            () = self.activity.has_to_close() => return Err(End::Overloaded),
+        }
         if self.output.capacity() > COMMAND_BUFFER {
             self.output = Vec::new();
         }
@@ -305,6 +342,13 @@ impl<S: Socket> Wire<S> {
         }
     }
 
+    /// From now on the client is waited for.
+    fn waits<D: Door>(&self, session: &Session<D>) {
+        if !session.is_logged_in() {
+            self.activity.waits();
+        }
+    }
+
     /// Reads what there is, at least one octet.
     async fn fill<D: Door>(&mut self, session: &mut Session<D>, deadline: Instant, room: usize) -> Result<(), End> {
         let stoppable = !session.in_transaction();
@@ -316,6 +360,7 @@ impl<S: Socket> Wire<S> {
             biased;
             () = log_in_ended(session) => Err(End::Revoked),
             () = self.shutdown.requested(), if stoppable => Err(End::Stopping),
+            () = self.activity.has_to_close() => Err(End::Overloaded),
             read = timeout_at(deadline, self.stream.read_buf(&mut self.input)) => match read {
                 Err(_) => Err(End::TimedOut),
                 Ok(Ok(0)) => Err(End::Gone),
@@ -339,6 +384,7 @@ impl<S: Socket> Wire<S> {
                 return Ok(receiver.finish());
             }
             self.input.clear();
+            self.waits(session);
             self.fill(session, last.min(Instant::now() + self.patience), DATA_BUFFER).await?;
         }
     }

@@ -8,7 +8,8 @@ use super::room::Room;
 use super::state::Rules;
 use super::submission::SubmissionDoor;
 use crate::config::Config;
-use crate::net::listener::{self, Capacity, Shutdown};
+use crate::net::connections::Capacity;
+use crate::net::listener::{self, Shutdown};
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -18,18 +19,28 @@ const FULL: &[u8] = b"421 4.7.0 too many connections; try again later\r\n";
 pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implicit_tls: bool, shutdown: Shutdown) {
     let setting = setting(&door.config, door.tls.clone(), implicit_tls, &shutdown);
     let name = if implicit_tls { "submissions" } else { "submission" };
-    listener::serve(name, listener, capacity(&door.config), FULL, shutdown, move |stream, peer| {
-        connection::serve(Arc::clone(&door), setting.clone(), stream, peer)
-    })
+    listener::serve(
+        name,
+        listener,
+        Capacity::of(&door.config.limits),
+        FULL,
+        shutdown,
+        move |stream, peer, activity| connection::serve(Arc::clone(&door), setting.clone(), stream, peer, activity),
+    )
     .await;
 }
 
 /// The MX, until the shutdown.
 pub async fn mx(listener: TcpListener, door: Arc<MxDoor>, shutdown: Shutdown) {
     let setting = setting(&door.config, door.tls.clone(), false, &shutdown);
-    listener::serve("mx", listener, capacity(&door.config), FULL, shutdown, move |stream, peer| {
-        connection::serve(Arc::clone(&door), setting.clone(), stream, peer)
-    })
+    listener::serve(
+        "mx",
+        listener,
+        Capacity::of(&door.config.limits),
+        FULL,
+        shutdown,
+        move |stream, peer, activity| connection::serve(Arc::clone(&door), setting.clone(), stream, peer, activity),
+    )
     .await;
 }
 
@@ -52,8 +63,4 @@ fn setting(
         room: Room::for_messages_of(config.limits.message_size),
         shutdown: shutdown.clone(),
     })
-}
-
-fn capacity(config: &Config) -> Capacity {
-    Capacity { total: config.limits.connections, per_address: config.limits.connections_per_address }
 }

@@ -23,10 +23,13 @@ replies! {
     go_ahead_tls 220 (2, 0, 0) "go ahead with TLS";
     authenticated 235 (2, 7, 0) "welcome";
 
+    overloaded 421 (4, 3, 2) "too many connections, closing this idle one; try again later";
     stopping 421 (4, 3, 2) "this server is stopping; come back in a moment";
     timed_out 421 (4, 4, 2) "you said nothing for too long";
     log_in_ended 421 (4, 7, 0) "what you logged in with has just been deleted or revoked";
-    too_many_errors 421 (4, 7, 0) "too many errors; come back with fewer";
+    too_many_errors 421 (4, 7, 0) "too many errors";
+    too_many_idle_commands 421 (4, 7, 0) "more than 100 commands without a message (NOOP, RSET, VRFY, HELP, EHLO)";
+    too_many_failed_logins 421 (4, 7, 0) "5 log-ins have failed on this connection";
     not_http 421 (4, 7, 0) "this is a mail server and speaks SMTP only";
     lost_thread 421 (4, 3, 0) "an error of ours; try again later";
     try_later 451 (4, 3, 0) "an error of ours; try again later";

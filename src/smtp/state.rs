@@ -15,14 +15,54 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What a client may do before it is sent away. A message that is taken fills it up again.
-const CREDIT: u32 = 100;
-/// What a command that is wrong costs: 20 of them.
-const WRONG: u32 = 5;
-/// What a wrong password costs: 5 of them.
-const WRONG_PASSWORD: u32 = 20;
-/// What a recipient that is refused, and a command that brings no message nearer, costs.
-const IDLE: u32 = 1;
+/// What a client's errors may cost before it is sent away.
+const ERRORS: u32 = 100;
+/// Commands that bring no message nearer (NOOP, RSET, VRFY, HELP, EHLO) before a client is sent away.
+const IDLE_COMMANDS: u32 = 100;
+/// Log-ins that may fail before a client is sent away.
+const FAILED_LOGINS: u32 = 5;
+
+/// What a command counts as.
+#[derive(Clone, Copy)]
+enum Cost {
+    /// It is right, and brings no message nearer.
+    Idle,
+    /// A recipient or message that is refused, of which 100 end a session.
+    Refused,
+    /// A command that is wrong, of which 20 do.
+    Wrong,
+    /// A log-in that failed, of which 5 do.
+    FailedLogin,
+}
+
+/// How often a client has done so. A message that is taken sets errors and idle commands to 0.
+#[derive(Clone, Copy, Default)]
+struct Counts {
+    errors: u32,
+    idle: u32,
+    failed_logins: u32,
+}
+
+impl Counts {
+    /// The reply that ends the session, if this is one too many.
+    fn add(&mut self, cost: Cost) -> Result<(), Reply> {
+        match cost {
+            Cost::Idle => self.idle += 1,
+            Cost::Refused => self.errors += 1,
+            Cost::Wrong => self.errors += 5,
+            Cost::FailedLogin => self.failed_logins += 1,
+        }
+        if self.errors >= ERRORS {
+            Err(reply::too_many_errors())
+        } else if self.idle > IDLE_COMMANDS {
+            Err(reply::too_many_idle_commands())
+        } else if self.failed_logins >= FAILED_LOGINS {
+            Err(reply::too_many_failed_logins())
+        } else {
+            Ok(())
+        }
+    }
+}
 
 /// One of the two doors. What differs between them is who may send, and to whom.
 pub(super) trait Door: Send + Sync + Sized + 'static {
@@ -170,14 +210,14 @@ pub(super) struct Session<D: Door> {
     rules: Arc<Rules>,
     tls: bool,
     hello: Option<Hello>,
-    credit: u32,
+    counts: Counts,
     phase: Phase<D>,
 }
 
 impl<D: Door> Session<D> {
     /// A session at its beginning.
     pub(super) fn new(rules: Arc<Rules>, tls: bool) -> Self {
-        Self { rules, tls, hello: None, credit: CREDIT, phase: Phase::Unknown }
+        Self { rules, tls, hello: None, counts: Counts::default(), phase: Phase::Unknown }
     }
 
     /// The greeting (RFC 5321 §4.2: no enhanced code).
@@ -193,6 +233,12 @@ impl<D: Door> Session<D> {
     /// True while lines belong to an AUTH exchange.
     pub(super) fn in_exchange(&self) -> bool {
         matches!(self.phase, Phase::Exchanging(_))
+    }
+
+    /// True for a client that has logged in.
+    pub(super) fn is_logged_in(&self) -> bool {
+        D::OFFERS_AUTH
+            && matches!(self.phase, Phase::Ready(_) | Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_))
     }
 
     /// The client, where there is one.
@@ -225,23 +271,23 @@ impl<D: Door> Session<D> {
             (Phase::LoggingIn, Input::LoggedIn(Ok(client))) => {
                 self.go(Phase::Ready(client), Action::Reply(reply::authenticated()))
             }
-            (Phase::LoggingIn, Input::LoggedIn(Err(reply))) => self.charge(Phase::Unknown, WRONG_PASSWORD, reply),
+            (Phase::LoggingIn, Input::LoggedIn(Err(reply))) => self.charge(Phase::Unknown, Cost::FailedLogin, reply),
             (Phase::Resolving(mut transaction), Input::Resolved(Ok(recipient))) => {
                 transaction.recipients.push(recipient);
                 self.go(Phase::Open(transaction), Action::Reply(reply::recipient_ok()))
             }
             (Phase::Resolving(transaction), Input::Resolved(Err(reply))) => {
-                self.charge(Phase::Open(transaction), IDLE, reply)
+                self.charge(Phase::Open(transaction), Cost::Refused, reply)
             }
             (Phase::Receiving(envelope), Input::Received(outcome)) => self.received(envelope, outcome),
             // Where the log-in held no more, no message was stored and none will be.
             (Phase::Storing, Input::Stored(_, reply)) if reply.code == 421 => Action::Close(reply),
             (Phase::Storing, Input::Stored(client, reply)) => {
                 if reply.is_positive() {
-                    self.credit = CREDIT;
+                    (self.counts.errors, self.counts.idle) = (0, 0);
                     self.go(Phase::Ready(client), Action::Reply(reply))
                 } else {
-                    self.charge(Phase::Ready(client), IDLE, reply)
+                    self.charge(Phase::Ready(client), Cost::Refused, reply)
                 }
             }
             // Only an error in the connection's loop leads here.
@@ -255,27 +301,26 @@ impl<D: Door> Session<D> {
         action
     }
 
-    /// Replies, and takes the cost; a client whose credit is used up is sent away.
-    fn charge(&mut self, phase: Phase<D>, cost: u32, reply: Reply) -> Action<D> {
-        self.credit = self.credit.saturating_sub(cost);
-        if self.credit == 0 {
-            return Action::Close(reply::too_many_errors());
+    /// Replies, and counts the cost; a client that has reached a limit is sent away.
+    fn charge(&mut self, phase: Phase<D>, cost: Cost, reply: Reply) -> Action<D> {
+        match self.counts.add(cost) {
+            Ok(()) => self.go(phase, Action::Reply(reply)),
+            Err(reply) => Action::Close(reply),
         }
-        self.go(phase, Action::Reply(reply))
     }
 
     fn line(&mut self, phase: Phase<D>, line: Line) -> Action<D> {
         let text = match line {
             Line::Text(text) => text,
-            Line::TooLong => return self.charge(phase, WRONG, reply::line_too_long()),
-            Line::BareLineFeed => return self.charge(phase, WRONG, reply::bare_line_feed()),
+            Line::TooLong => return self.charge(phase, Cost::Wrong, reply::line_too_long()),
+            Line::BareLineFeed => return self.charge(phase, Cost::Wrong, reply::bare_line_feed()),
         };
         if request::is_http(&text) {
             return Action::Close(reply::not_http());
         }
         match request::parse(&text) {
             Ok(command) => self.command(phase, command),
-            Err(reply) => self.charge(phase, WRONG, reply),
+            Err(reply) => self.charge(phase, Cost::Wrong, reply),
         }
     }
 
@@ -283,40 +328,45 @@ impl<D: Door> Session<D> {
         match (command, phase) {
             (Command::Quit, _) => Action::Close(reply::bye()),
             (Command::Hello { name, extended }, phase) => self.hello(phase, Hello { name, extended }),
-            (Command::Noop, phase) => self.charge(phase, IDLE, reply::ok()),
-            (Command::Vrfy, phase) => self.charge(phase, IDLE, reply::cannot_verify()),
-            (Command::Help, phase) => self.charge(phase, IDLE, reply::help()),
+            (Command::Noop, phase) => self.charge(phase, Cost::Idle, reply::ok()),
+            (Command::Vrfy, phase) => self.charge(phase, Cost::Idle, reply::cannot_verify()),
+            (Command::Help, phase) => self.charge(phase, Cost::Idle, reply::help()),
             (Command::Rset, Phase::Open(transaction)) => {
-                self.charge(Phase::Ready(transaction.client), IDLE, reply::ok())
+                self.charge(Phase::Ready(transaction.client), Cost::Idle, reply::ok())
             }
-            (Command::Rset, phase) => self.charge(phase, IDLE, reply::ok()),
+            (Command::Rset, phase) => self.charge(phase, Cost::Idle, reply::ok()),
             (Command::StartTls, phase) => self.start_tls(phase),
-            (Command::Auth { .. }, phase) if !D::OFFERS_AUTH => self.charge(phase, WRONG, reply::not_implemented()),
-            (Command::Auth { .. }, phase) if !self.tls => self.charge(phase, WRONG, reply::auth_needs_tls()),
-            (Command::Auth { .. }, phase) if self.hello.is_none() => self.charge(phase, WRONG, reply::hello_first()),
+            (Command::Auth { .. }, phase) if !D::OFFERS_AUTH => {
+                self.charge(phase, Cost::Wrong, reply::not_implemented())
+            }
+            (Command::Auth { .. }, phase) if !self.tls => self.charge(phase, Cost::Wrong, reply::auth_needs_tls()),
+            (Command::Auth { .. }, phase) if self.hello.is_none() => {
+                self.charge(phase, Cost::Wrong, reply::hello_first())
+            }
             (Command::Auth { mechanism, initial }, Phase::Unknown) => {
                 self.turn(sasl::begin(mechanism, initial.as_deref()))
             }
-            (Command::Auth { .. }, phase) => self.charge(phase, WRONG, reply::log_in_twice()),
+            (Command::Auth { .. }, phase) => self.charge(phase, Cost::Wrong, reply::log_in_twice()),
             (_, Phase::Unknown) if D::OFFERS_AUTH && !self.tls => {
-                self.charge(Phase::Unknown, WRONG, reply::tls_first())
+                self.charge(Phase::Unknown, Cost::Wrong, reply::tls_first())
             }
-            (_, Phase::Unknown) if self.hello.is_none() => self.charge(Phase::Unknown, WRONG, reply::hello_first()),
-            (_, Phase::Unknown) => self.charge(Phase::Unknown, WRONG, reply::log_in_first()),
+            (_, Phase::Unknown) if self.hello.is_none() => {
+                self.charge(Phase::Unknown, Cost::Wrong, reply::hello_first())
+            }
+            (_, Phase::Unknown) => self.charge(Phase::Unknown, Cost::Wrong, reply::log_in_first()),
             (Command::Mail { from, size }, Phase::Ready(client)) => self.mail(client, from, size),
-            (Command::Mail { .. }, phase) => self.charge(phase, WRONG, reply::nested_mail()),
+            (Command::Mail { .. }, phase) => self.charge(phase, Cost::Wrong, reply::nested_mail()),
             (Command::Rcpt { to }, Phase::Open(transaction)) => self.rcpt(transaction, to),
-            (Command::Rcpt { .. }, phase) => self.charge(phase, WRONG, reply::mail_first()),
+            (Command::Rcpt { .. }, phase) => self.charge(phase, Cost::Wrong, reply::mail_first()),
             (Command::Data, Phase::Open(transaction)) => self.data(transaction),
-            (Command::Data, phase) => self.charge(phase, WRONG, reply::mail_first()),
+            (Command::Data, phase) => self.charge(phase, Cost::Wrong, reply::mail_first()),
         }
     }
 
     /// EHLO and HELO also end a message that was begun (RFC 5321 §4.1.4).
     fn hello(&mut self, phase: Phase<D>, hello: Hello) -> Action<D> {
-        self.credit = self.credit.saturating_sub(IDLE);
-        if self.credit == 0 {
-            return Action::Close(reply::too_many_errors());
+        if let Err(reply) = self.counts.add(Cost::Idle) {
+            return Action::Close(reply);
         }
         let mut lines = vec![self.rules.hostname.to_string()];
         if hello.extended {
@@ -339,10 +389,10 @@ impl<D: Door> Session<D> {
 
     fn start_tls(&mut self, phase: Phase<D>) -> Action<D> {
         if self.tls {
-            return self.charge(phase, WRONG, reply::tls_twice());
+            return self.charge(phase, Cost::Wrong, reply::tls_twice());
         }
         match phase {
-            Phase::Open(_) => self.charge(phase, WRONG, reply::not_now()),
+            Phase::Open(_) => self.charge(phase, Cost::Wrong, reply::not_now()),
             _ => Action::StartTls(reply::go_ahead_tls()),
         }
     }
@@ -351,26 +401,26 @@ impl<D: Door> Session<D> {
         match turn {
             Turn::Ask(exchange, reply) => self.go(Phase::Exchanging(exchange), Action::Reply(reply)),
             Turn::Done(credentials) => self.go(Phase::LoggingIn, Action::LogIn(credentials)),
-            Turn::Refuse(reply) => self.charge(Phase::Unknown, WRONG, reply),
+            Turn::Refuse(reply) => self.charge(Phase::Unknown, Cost::Wrong, reply),
         }
     }
 
     fn mail(&mut self, client: D::Client, from: Result<ReversePath, AddressError>, size: usize) -> Action<D> {
         if size > self.rules.message_size {
-            return self.charge(Phase::Ready(client), IDLE, reply::too_big());
+            return self.charge(Phase::Ready(client), Cost::Refused, reply::too_big());
         }
         match D::sender(from) {
             Ok(mail_from) => {
                 let transaction = Transaction { client, mail_from, size, recipients: Vec::new() };
                 self.go(Phase::Open(transaction), Action::Reply(reply::sender_ok()))
             }
-            Err(reply) => self.charge(Phase::Ready(client), WRONG, reply),
+            Err(reply) => self.charge(Phase::Ready(client), Cost::Wrong, reply),
         }
     }
 
     fn rcpt(&mut self, transaction: Transaction<D>, to: Path) -> Action<D> {
         if transaction.recipients.len() >= self.rules.recipients {
-            return self.charge(Phase::Open(transaction), IDLE, reply::too_many_recipients());
+            return self.charge(Phase::Open(transaction), Cost::Refused, reply::too_many_recipients());
         }
         let address = to.address(&self.rules.platform);
         let size = transaction.size;
@@ -384,7 +434,7 @@ impl<D: Door> Session<D> {
                 .go(Phase::Receiving(Envelope { client, mail_from, recipients }), Action::Receive(reply::send_data())),
             None => {
                 let still_open = Transaction { client, mail_from, size, recipients: Vec::new() };
-                self.charge(Phase::Open(still_open), WRONG, reply::recipient_first())
+                self.charge(Phase::Open(still_open), Cost::Wrong, reply::recipient_first())
             }
         }
     }
@@ -393,9 +443,9 @@ impl<D: Door> Session<D> {
         let Envelope { client, mail_from, recipients } = envelope;
         let message = match outcome {
             Outcome::Message(message) => message,
-            Outcome::BareLineEnd => return self.charge(Phase::Ready(client), WRONG, reply::bare_line_end()),
-            Outcome::TooBig => return self.charge(Phase::Ready(client), WRONG, reply::too_big()),
-            Outcome::NoRoom => return self.charge(Phase::Ready(client), WRONG, reply::no_room()),
+            Outcome::BareLineEnd => return self.charge(Phase::Ready(client), Cost::Wrong, reply::bare_line_end()),
+            Outcome::TooBig => return self.charge(Phase::Ready(client), Cost::Wrong, reply::too_big()),
+            Outcome::NoRoom => return self.charge(Phase::Ready(client), Cost::Wrong, reply::no_room()),
         };
         let helo = self.hello.as_ref().map(|h| h.name.clone()).unwrap_or_default();
         let mail = Mail { mail_from, recipients, message, helo, protocol: self.protocol() };

@@ -14,7 +14,8 @@ pub mod play;
 
 pub use keys_zone::KeysZone;
 
-use crate::net::listener::{self, Capacity, Shutdown};
+use crate::net::connections::Capacity;
+use crate::net::listener::{self, Shutdown};
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use limit::{Limiter, Ruling};
@@ -34,7 +35,8 @@ const IN_FLIGHT: usize = 256;
 /// How long a TCP connection may be silent (RFC 7766 §6.2.3: seconds).
 const TCP_IDLE: Duration = Duration::from_secs(5);
 /// No resolver needs more than a few, and those who would take all the places need many addresses.
-const TCP_CAPACITY: Capacity = Capacity { total: 512, per_address: 16 };
+const TCP_CAPACITY: Capacity =
+    Capacity { total: 512, per_address: 16, per_network: 64, idle_under_load: Duration::from_secs(2) };
 /// Tries for a port that is free for UDP and TCP both.
 const PORT_TRIES: usize = 16;
 
@@ -99,9 +101,16 @@ impl Authority {
     pub async fn serve(self, zones: Zones, limited: bool, shutdown: Shutdown) {
         let limiter = limited.then(Limiter::new);
         let tcp_zones = zones.clone();
-        let over_tcp = listener::serve("dns", self.tcp, TCP_CAPACITY, b"", shutdown.clone(), move |stream, _| {
-            serve_tcp(stream, tcp_zones.clone())
-        });
+        let over_tcp =
+            listener::serve("dns", self.tcp, TCP_CAPACITY, b"", shutdown.clone(), move |stream, _, activity| {
+                let zones = tcp_zones.clone();
+                async move {
+                    tokio::select! {
+                        () = serve_tcp(stream, zones) => {}
+                        () = activity.has_to_close() => {}
+                    }
+                }
+            });
         tokio::join!(serve_udp(self.udp, zones, limiter, shutdown), over_tcp);
     }
 }

@@ -1,7 +1,8 @@
 //! Connections: TLS, clients that stall, too many at once.
 
 use crate::http::serve::{Patience, serve_with};
-use crate::net::listener::{Capacity, Shutdown};
+use crate::net::connections::Capacity;
+use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use axum::Router;
 use axum::routing::get;
@@ -16,7 +17,7 @@ async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (So
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(async || "hello"));
     let patience = Patience { handshake: patience, head: patience, body: patience, answer: patience };
-    let capacity = Capacity { total: most, per_address: most };
+    let capacity = Capacity::of_one_address(most);
     tokio::spawn(serve_with(patience, listener, router, tls, capacity, shutdown.clone()));
     (address, shutdown)
 }

@@ -7,7 +7,8 @@ mod session;
 
 use super::SandboxError;
 use crate::clock::Timestamp;
-use crate::net::listener::{self, Capacity, Shutdown};
+use crate::net::connections::Capacity;
+use crate::net::listener::{self, Shutdown};
 use crate::net::tls::ServerTls;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,7 +20,7 @@ use tokio::net::TcpListener;
 const MOST: usize = 10_000;
 /// Octets of one message.
 const MESSAGE_SIZE: usize = 64 * 1024 * 1024;
-const CAPACITY: Capacity = Capacity { total: 200, per_address: 200 };
+const CONNECTIONS: usize = 200;
 
 /// What is shown of a message.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -118,7 +119,10 @@ impl Outside {
     /// Takes mail in until the shutdown, as the mail server of every foreign domain.
     pub(super) async fn serve(self, listener: TcpListener, tls: ServerTls, shutdown: Shutdown) {
         let refuse = b"421 4.3.2 outside.test: too many connections\r\n";
-        listener::serve("outside", listener, CAPACITY, refuse, shutdown, move |stream, _| {
+        let capacity = Capacity::of_one_address(CONNECTIONS);
+        listener::serve("outside", listener, capacity, refuse, shutdown, move |stream, _, activity| {
+            // Only our own queue comes here: nobody is closed for another.
+            activity.works();
             session::run(stream, tls.clone(), self.clone())
         })
         .await;

@@ -45,6 +45,8 @@ impl Door for Bench {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Record {
     codes: Vec<u16>,
+    /// The reply that ended the session.
+    last: Option<String>,
     stored: Vec<(usize, Vec<u8>)>,
 }
 
@@ -109,6 +111,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                 Action::LogIn(_) | Action::StartTls(_) => unreachable!(),
                 Action::Close(reply) => {
                     record.codes.push(reply.code);
+                    record.last = Some(reply.to_string());
                     return record;
                 }
             };
@@ -167,4 +170,22 @@ fn a_message_is_stored_for_the_recipients_that_were_taken() {
     let record = drive(session.as_bytes(), &[3]);
     assert_eq!(record.codes, [250, 250, 250, 354, 250, 221]);
     assert_eq!(record.stored, [(1, b"Subject: x\r\n\r\n.\r\n".to_vec())]);
+}
+
+#[test]
+fn commands_that_do_nothing_are_no_errors_and_have_a_limit_of_their_own() {
+    let idle = |count: usize| "NOOP\r\n".repeat(count);
+    let ended = |input: &str| drive(input.as_bytes(), &[usize::MAX]).last;
+    assert_eq!(ended(&format!("EHLO c\r\n{}", idle(99))), None);
+    let said = ended(&format!("EHLO c\r\n{}", idle(100))).unwrap();
+    assert!(said.starts_with("421 4.7.0 more than 100 commands without a message"), "{said}");
+    for command in ["RSET", "VRFY x", "HELP", "EHLO c"] {
+        assert_eq!(ended(&format!("{command}\r\n").repeat(101)), Some(said.clone()), "{command}");
+    }
+    // Errors are told as errors, however many idle commands stand between them.
+    let said = ended(&format!("EHLO c\r\n{}", "NOOP\r\nNOSUCH\r\n".repeat(20))).unwrap();
+    assert!(said.starts_with("421 4.7.0 too many errors"), "{said}");
+    // A message that is taken begins the count anew.
+    let message = format!("{}.\r\nRSET\r\n{}", BEFORE, idle(98));
+    assert_eq!(ended(&message.repeat(5)), None);
 }

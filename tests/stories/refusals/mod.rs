@@ -1,6 +1,7 @@
 //! Bad input at the doors of the real daemon: each gets its protocol's proper error and a line of the log; the daemon goes
 //! on, and nothing of it is stored, not even in part.
 
+mod crowds;
 mod http;
 mod imap;
 mod limits;

@@ -1,0 +1,373 @@
+//! Who is connected to one listener, and which connection is closed when others need its place.
+//!
+//! Invariant: no address and no network holds more than its share; and while a connection waits for a client that has not
+//! logged in, a new one finds a place. Of those that wait, the first to be closed is the one that has waited longest, in
+//! the network that holds the most: whoever opens many closes only their own.
+
+use crate::config::Limits;
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::Notify;
+
+/// How many connections a listener takes at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Capacity {
+    /// In all.
+    pub total: usize,
+    /// From one address: an IPv4 address, or an IPv6 /64.
+    pub per_address: usize,
+    /// From one network: an IPv4 /24, or an IPv6 /48.
+    pub per_network: usize,
+    /// While more than three quarters of `total` are taken, a connection that has waited so long for its client is closed.
+    pub idle_under_load: Duration,
+}
+
+impl Capacity {
+    /// As configured.
+    pub fn of(limits: &Limits) -> Self {
+        Self {
+            total: limits.connections,
+            per_address: limits.connections_per_address,
+            per_network: limits.connections_per_network,
+            idle_under_load: limits.idle_timeout_under_load.0,
+        }
+    }
+
+    /// The same number in all, from an address and from a network: for listeners on loopback.
+    pub fn of_one_address(total: usize) -> Self {
+        Self { total, per_address: total, per_network: total, idle_under_load: Duration::from_secs(10) }
+    }
+}
+
+/// What counts as one address: an IPv6 host has a whole /64 to itself; an IPv4-mapped address is its IPv4 one.
+pub fn network_of(address: IpAddr) -> IpAddr {
+    prefix_of(address, 32, 64)
+}
+
+/// What counts as one network: an IPv4 /24, an IPv6 /48, as they are given to one customer.
+fn subnet_of(address: IpAddr) -> IpAddr {
+    prefix_of(address, 24, 48)
+}
+
+fn prefix_of(address: IpAddr, v4: u32, v6: u32) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(ip) => Ipv4Addr::from_bits(ip.to_bits() & u32::MAX.checked_shl(32 - v4).unwrap_or(0)).into(),
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & u128::MAX.checked_shl(128 - v6).unwrap_or(0)).into(),
+    }
+}
+
+/// In [`Activity::since`]: the server works for this client, or it has logged in.
+const NOT_WAITING: u64 = u64::MAX;
+
+/// How long a new connection waits for one that is closing. Sessions that are told to close take no longer.
+const CLOSING_PAUSE: Duration = Duration::from_millis(200);
+/// Idle connections are looked for at most once in so many microseconds.
+const SWEEP_PAUSE: u64 = 1_000_000;
+
+/// Microseconds since the process first asked.
+fn now() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_micros()).unwrap_or(NOT_WAITING - 1)
+}
+
+/// What a connection is doing. Its session says so; a new one waits for its client.
+#[derive(Debug)]
+pub struct Activity {
+    /// Since when it has waited for its client.
+    since: AtomicU64,
+    /// It was told to close, and its place is another's.
+    closing: AtomicBool,
+    close: Notify,
+}
+
+impl Activity {
+    fn new() -> Self {
+        Self { since: AtomicU64::new(now()), closing: AtomicBool::new(false), close: Notify::new() }
+    }
+
+    /// From now on it waits for its client.
+    pub fn waits(&self) {
+        self.since.store(now(), Ordering::Relaxed);
+    }
+
+    /// From now on it does not: the server works, or the client has logged in.
+    pub fn works(&self) {
+        self.since.store(NOT_WAITING, Ordering::Relaxed);
+    }
+
+    /// The client took part of what is written to it: if it is waited for, the wait begins anew.
+    pub fn goes_on(&self) {
+        if self.is_waiting() {
+            self.waits();
+        }
+    }
+
+    /// True while it waits for its client.
+    pub fn is_waiting(&self) -> bool {
+        self.since.load(Ordering::Relaxed) != NOT_WAITING
+    }
+
+    /// Resolves once, when the connection has to close so that another gets its place. Cancel safe.
+    pub async fn has_to_close(&self) {
+        self.close.notified().await;
+    }
+
+    fn waiting_since(&self) -> Option<u64> {
+        let since = self.since.load(Ordering::Relaxed);
+        (since != NOT_WAITING && !self.closing.load(Ordering::Relaxed)).then_some(since)
+    }
+}
+
+/// The connections of one listener.
+#[derive(Debug)]
+pub(super) struct Connections {
+    capacity: Capacity,
+    open: Mutex<Open>,
+    /// One that was closing has gone.
+    gone: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    /// Those that hold a place; closing ones have given theirs up.
+    total: usize,
+    closing: usize,
+    /// All of them, by [`subnet_of`] their address.
+    by_network: HashMap<IpAddr, Vec<(IpAddr, Arc<Activity>)>>,
+    /// When those that had waited too long were last looked for.
+    swept: u64,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Refused {
+    /// The address holds its share.
+    #[error("too many connections of this address")]
+    AddressFull,
+    /// The network holds its share.
+    #[error("too many connections of this network")]
+    NetworkFull,
+    /// Nobody waits who could be closed.
+    #[error("too many connections")]
+    ListenerFull,
+    /// Those that were told to close have not gone yet; more sockets must not pile up beside them.
+    #[error("too many connections, of which many are closing")]
+    ManyAreClosing,
+}
+
+/// A connection's place; dropping it gives it back.
+#[derive(Debug)]
+pub(super) struct Place {
+    connections: Arc<Connections>,
+    address: IpAddr,
+    pub(super) activity: Arc<Activity>,
+}
+
+impl Connections {
+    pub(super) fn new(capacity: Capacity) -> Arc<Self> {
+        Arc::new(Self { capacity, open: Mutex::default(), gone: Notify::new() })
+    }
+
+    /// A place for a connection from `address`. Where many are closing already, waits a moment for the first to go.
+    pub(super) async fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Refused> {
+        let one_has_gone = async {
+            loop {
+                match self.try_admit(address) {
+                    Err(Refused::ManyAreClosing) => self.gone.notified().await,
+                    decided => return decided,
+                }
+            }
+        };
+        tokio::time::timeout(CLOSING_PAUSE, one_has_gone).await.unwrap_or(Err(Refused::ManyAreClosing))
+    }
+
+    fn try_admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Refused> {
+        let (address, capacity) = (address.to_canonical(), self.capacity);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let same_network = open.by_network.get(&subnet_of(address)).map_or(&[][..], Vec::as_slice);
+        let host = network_of(address);
+        let same_address = same_network.iter().filter(|(other, _)| network_of(*other) == host).count();
+        if same_address >= capacity.per_address {
+            return Err(Refused::AddressFull);
+        }
+        if same_network.len() >= capacity.per_network {
+            return Err(Refused::NetworkFull);
+        }
+        open.close_idle(&capacity);
+        if open.total >= capacity.total {
+            open.close_longest_waiting(&capacity)?;
+        }
+        open.total += 1;
+        let activity = Arc::new(Activity::new());
+        open.by_network.entry(subnet_of(address)).or_default().push((address, Arc::clone(&activity)));
+        Ok(Place { connections: Arc::clone(self), address, activity })
+    }
+}
+
+impl Open {
+    /// Under load: closes what has waited too long. Looks at most once a second.
+    fn close_idle(&mut self, capacity: &Capacity) {
+        let now = now();
+        let loaded = self.total.saturating_mul(4) > capacity.total.saturating_mul(3);
+        if !loaded || now.saturating_sub(self.swept) < SWEEP_PAUSE {
+            return;
+        }
+        self.swept = now;
+        let limit = u64::try_from(capacity.idle_under_load.as_micros()).unwrap_or(u64::MAX);
+        let idle =
+            |activity: &Activity| activity.waiting_since().is_some_and(|since| now.saturating_sub(since) >= limit);
+        let all = self.by_network.values().flatten().map(|(_, activity)| activity);
+        let idle: Vec<_> = all.filter(|activity| idle(activity)).map(Arc::clone).collect();
+        idle.iter().for_each(|activity| self.close(activity));
+    }
+
+    /// Frees one place.
+    fn close_longest_waiting(&mut self, capacity: &Capacity) -> Result<(), Refused> {
+        if self.closing > capacity.total / 8 {
+            return Err(Refused::ManyAreClosing);
+        }
+        let waiting = self.by_network.values().flat_map(|same_network| {
+            let held = same_network.len();
+            let waiting = same_network.iter().filter_map(|(_, activity)| Some((activity.waiting_since()?, activity)));
+            waiting.map(move |(since, activity)| (held, Reverse(since), activity))
+        });
+        let first = waiting.max_by_key(|(held, since, _)| (*held, *since)).map(|(.., activity)| Arc::clone(activity));
+        let first = first.ok_or(Refused::ListenerFull)?;
+        self.close(&first);
+        Ok(())
+    }
+
+    fn close(&mut self, activity: &Activity) {
+        activity.closing.store(true, Ordering::Relaxed);
+        activity.close.notify_one();
+        self.total -= 1;
+        self.closing += 1;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.connections.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.activity.closing.load(Ordering::Relaxed) {
+            open.closing = open.closing.saturating_sub(1);
+            self.connections.gone.notify_one();
+        } else {
+            open.total = open.total.saturating_sub(1);
+        }
+        let network = subnet_of(self.address);
+        let Some(same_network) = open.by_network.get_mut(&network) else { return };
+        same_network.retain(|(_, activity)| !Arc::ptr_eq(activity, &self.activity));
+        if same_network.is_empty() {
+            open.by_network.remove(&network);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    fn connections(total: usize, per_address: usize, per_network: usize, idle: Duration) -> Arc<Connections> {
+        Connections::new(Capacity { total, per_address, per_network, idle_under_load: idle })
+    }
+
+    const LONG: Duration = Duration::from_secs(3600);
+
+    fn closing(place: &Place) -> bool {
+        place.activity.closing.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn a_place_is_given_back_and_a_v6_network_counts_as_one() {
+        let connections = connections(3, 2, 3, LONG);
+        let first = connections.try_admit(ip("2001:db8::1")).unwrap();
+        let _second = connections.try_admit(ip("2001:db8::2")).unwrap();
+        assert!(connections.try_admit(ip("2001:db8::3")).is_err());
+        let other = connections.try_admit(ip("192.0.2.1")).unwrap();
+        drop(first);
+        assert!(connections.try_admit(ip("::ffff:192.0.2.1")).is_ok());
+        drop(other);
+        assert_eq!(connections.open.lock().unwrap().by_network.len(), 1);
+    }
+
+    #[test]
+    fn no_network_holds_more_than_its_share() {
+        let connections = connections(100, 100, 2, LONG);
+        for network in ["192.0.2.", "192.0.3.", "2001:db8::", "2001:db8:1::"] {
+            let _places = [1, 2].map(|host| connections.try_admit(ip(&format!("{network}{host}"))).unwrap());
+            assert!(connections.try_admit(ip(&format!("{network}3"))).is_err(), "{network}");
+        }
+        // A /48 has many /64.
+        let _places = [1, 2].map(|net| connections.try_admit(ip(&format!("2001:db8:2:{net}::1"))).unwrap());
+        assert!(connections.try_admit(ip("2001:db8:2:3::1")).is_err());
+    }
+
+    #[test]
+    fn the_longest_waiting_of_the_largest_network_goes_first() {
+        let connections = connections(5, 5, 5, LONG);
+        let alone = connections.try_admit(ip("198.51.100.1")).unwrap();
+        let mut crowd = Vec::new();
+        for host in 1..=4 {
+            std::thread::sleep(Duration::from_millis(2));
+            crowd.push(connections.try_admit(ip(&format!("192.0.2.{host}"))).unwrap());
+        }
+        // The oldest of the crowd has just said something, and the next is being worked for.
+        crowd[1].activity.works();
+        std::thread::sleep(Duration::from_millis(2));
+        crowd[0].activity.waits();
+        let _new = connections.try_admit(ip("203.0.113.1")).unwrap();
+        assert!(closing(&crowd[2]) && !closing(&alone));
+        assert_eq!(crowd.iter().filter(|place| closing(place)).count(), 1);
+        // One that is told to close is not told again, and gives no second place back.
+        crowd[2].activity.waits();
+        drop(crowd.swap_remove(2));
+        assert_eq!(connections.open.lock().unwrap().total, 5);
+    }
+
+    #[test]
+    fn who_is_served_or_has_logged_in_is_not_closed() {
+        let connections = connections(2, 2, 2, Duration::ZERO);
+        let places = ["192.0.2.1", "192.0.2.2"].map(|host| connections.try_admit(ip(host)).unwrap());
+        places.iter().for_each(|place| place.activity.works());
+        assert!(connections.try_admit(ip("203.0.113.1")).is_err());
+        places[0].activity.waits();
+        assert!(connections.try_admit(ip("203.0.113.1")).is_ok());
+        assert!(closing(&places[0]) && !closing(&places[1]));
+    }
+
+    #[test]
+    fn over_three_quarters_those_that_wait_too_long_are_closed() {
+        let connections = connections(4, 4, 4, Duration::ZERO);
+        let three = ["192.0.2.1", "192.0.3.1", "192.0.4.1"].map(|host| connections.try_admit(ip(host)).unwrap());
+        let fourth = connections.try_admit(ip("192.0.5.1")).unwrap();
+        assert!(!three.iter().any(closing));
+        connections.open.lock().unwrap().swept = 0;
+        // The test's clock begins with the process; the second look comes a second after the first.
+        while now() < SWEEP_PAUSE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        fourth.activity.works();
+        let _new = connections.try_admit(ip("203.0.113.1")).unwrap();
+        assert!(three.iter().all(closing) && !closing(&fourth));
+    }
+
+    /// Those told to close have not gone: no more than an eighth of the places are given away beside them.
+    #[test]
+    fn sockets_do_not_pile_up() {
+        let connections = connections(16, 16, 1000, LONG);
+        let mut places = Vec::new();
+        for host in 0..100 {
+            places.extend(connections.try_admit(ip(&format!("192.0.{host}.1"))));
+        }
+        assert_eq!(places.len(), 16 + 16 / 8 + 1);
+        assert_eq!(places.iter().filter(|place| closing(place)).count(), 3);
+    }
+}

@@ -1,0 +1,108 @@
+//! Crowds that connect from many networks and say nothing, or little: who else comes is served all the same.
+
+use super::Scene;
+use crate::rude::Rude;
+use std::net::{Ipv4Addr, SocketAddr};
+
+/// What a client is to one of the listeners.
+struct Listener {
+    address: SocketAddr,
+    tls: bool,
+    /// Said by the server first; nothing over HTTP.
+    greeting: &'static str,
+    ask: &'static str,
+    answer: &'static str,
+}
+
+fn listeners(scene: &Scene) -> [Listener; 6] {
+    let smtp = |address, tls| Listener { address, tls, greeting: "220 ", ask: "NOOP\r\n", answer: "250 " };
+    let imap = |address, tls| Listener { address, tls, greeting: "* OK", ask: "x NOOP\r\n", answer: "x OK" };
+    let ask = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    let http = Listener { address: scene.daemon.http, tls: false, greeting: "", ask, answer: "HTTP/1.1 200 " };
+    let daemon = &scene.daemon;
+    [
+        smtp(daemon.mx, false),
+        smtp(daemon.submission, false),
+        smtp(daemon.submissions, true),
+        imap(daemon.imap, false),
+        imap(daemon.imaps, true),
+        http,
+    ]
+}
+
+/// One more of the crowd, from one of eight networks.
+fn silent(n: u8, address: SocketAddr) -> Rude {
+    Rude::connect_from(Ipv4Addr::new(127, 1, n % 8, 1 + n / 8), address)
+}
+
+/// A client that is alone in its network: greeted.
+fn newcomer(n: u8, listener: &Listener, scene: &Scene) -> Option<Rude> {
+    let mut client = Rude::connect_from(Ipv4Addr::new(127, 2, n, 1), listener.address);
+    if listener.tls {
+        client.start_tls(&scene.daemon.ca());
+    }
+    let greeted = listener.greeting.is_empty() || client.line()?.starts_with(listener.greeting);
+    greeted.then_some(client)
+}
+
+fn is_served(client: &mut Rude, listener: &Listener) -> bool {
+    client.send(listener.ask);
+    let served = client.line().is_some_and(|line| line.starts_with(listener.answer));
+    // The rest of an answer over HTTP.
+    while served && listener.greeting.is_empty() && client.line().is_some_and(|line| !line.is_empty()) {}
+    served
+}
+
+#[test]
+fn a_crowd_of_silent_connections_keeps_nobody_out() {
+    let scene = Scene::with("connections = 40\nconnections_per_network = 10");
+    for listener in listeners(&scene) {
+        let mut crowd: Vec<Rude> = (0..80).map(|n| silent(n, listener.address)).collect();
+        let mut served = Vec::new();
+        for n in 0..20 {
+            served.extend(newcomer(n, &listener, &scene));
+            // The crowd comes again, and again.
+            crowd.extend((0..4).map(|m| silent(80 + 4 * n + m, listener.address)));
+        }
+        let to_their_end = served.iter_mut().filter_map(|client| is_served(client, &listener).then_some(())).count();
+        assert_eq!((served.len(), to_their_end), (20, 20), "{:?}", listener.ask);
+    }
+    scene.ends_with(0);
+}
+
+#[test]
+fn a_network_holds_no_more_than_its_share_and_is_told_so() {
+    let scene = Scene::with("connections_per_network = 3");
+    let client = |network, host| Rude::connect_from(Ipv4Addr::new(127, 1, network, host), scene.daemon.mx);
+    let mut taken: Vec<Rude> = (1..=3).map(|host| client(0, host)).collect();
+    taken.iter_mut().for_each(|client| drop(client.reply("220 ")));
+    client(0, 4).reply("421 4.7.0");
+    client(1, 1).reply("220 ");
+    taken.iter_mut().for_each(|client| drop(client.say("NOOP", "250")));
+    scene.logged(&["refused: too many connections", "mx"]);
+    scene.ends_with(0);
+}
+
+#[test]
+fn under_load_the_time_out_of_idle_clients_is_short_and_who_has_logged_in_keeps_the_long_one() {
+    let scene = Scene::with("connections = 8\nidle_timeout_under_load = \"1s\"");
+    let mut mx: Vec<Rude> = (0..7).map(|n| silent(n, scene.daemon.mx)).collect();
+    let mut imaps: Vec<Rude> = (0..6).map(|n| silent(n, scene.daemon.imap)).collect();
+    mx.iter_mut().for_each(|client| drop(client.reply("220 ")));
+    imaps.iter_mut().for_each(|client| assert!(client.line().unwrap().starts_with("* OK")));
+    let mut sender = scene.sender();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    // Seven of eight places are taken: the next to come finds that all have been idle for too long.
+    silent(7, scene.daemon.mx).say("NOOP", "220 ");
+    mx.iter_mut().for_each(|client| drop(client.reply("421 4.3.2")));
+    let mut seventh = silent(6, scene.daemon.imap);
+    assert!(seventh.line().unwrap().starts_with("* OK"));
+    let mut eighth = silent(7, scene.daemon.imap);
+    assert!(eighth.line().unwrap().starts_with("* OK"));
+    for client in &mut imaps {
+        assert!(client.line().unwrap().starts_with("* BYE [UNAVAILABLE]"));
+    }
+    // No load: nobody is closed.
+    sender.say("NOOP", "250");
+    scene.ends_with(0);
+}
