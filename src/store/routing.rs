@@ -97,9 +97,12 @@ fn route(
         Route::Inbox(LocalRecipient { inbox, account, address: address.clone(), receiving })
     };
     if address.domain == *platform {
+        // The platform's own account has one inbox for both roles.
+        let postmaster = InboxName::postmaster();
+        let name = if is_role(&base) { postmaster.as_str() } else { &base };
         let sql = "SELECT id, account_id FROM inbox WHERE name = ?1";
         let found =
-            connection.prepare_cached(sql)?.query_row([&base], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            connection.prepare_cached(sql)?.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         return Ok(found.map_or(Route::NoSuchUser, |(inbox, account)| to(inbox, account, true)));
     }
     let claim = match claim_that_receives(connection, &address.domain)? {
@@ -114,11 +117,15 @@ fn route(
     let inbox = match inbox_of_claim(connection, &claim, &base)? {
         Some(inbox) => Some(inbox),
         None if claim.catch_all.is_some() => claim.catch_all.clone(),
-        // RFC 5321 §4.5.1: somebody must read it.
-        None if base == InboxName::postmaster().as_str() => oldest_inbox(connection, &claim.account)?,
+        None if is_role(&base) => oldest_inbox(connection, &claim.account)?,
         None => None,
     };
     Ok(inbox.map_or(Route::NoSuchUser, |inbox| to(inbox, claim.account, claim.receiving)))
+}
+
+/// The roles that somebody must read mail for at every domain: RFC 5321 §4.5.1, RFC 2142 §4.
+fn is_role(base: &str) -> bool {
+    matches!(base, "postmaster" | "abuse")
 }
 
 /// The claim that takes the name's mail: the verified one, or the one that was until its own records broke, since a DKIM
