@@ -31,8 +31,9 @@ pub(super) fn start(log: &Log) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What writes a line for each datagram that is not as it should be: anybody's name server would fill the log.
-const QUIET: [&str; 2] = ["hickory_net", "hickory_proto"];
+/// What warns of each datagram that is not as it should be, or of each TLS client that names an address as its server:
+/// anybody could fill the log.
+const QUIET: [&str; 3] = ["hickory_net", "hickory_proto", "rustls"];
 
 /// The operator's filter, in which those say only errors, unless it names them.
 fn with_quiet(filter: &str) -> String {
@@ -112,6 +113,10 @@ mod tests {
                 tracing::warn!(target: "hickory_net::udp::udp_client_stream", "a warning");
                 tracing::error!(target: "hickory_net::udp::udp_client_stream", "an error");
             }
+            "tls" => {
+                tracing::warn!(target: "rustls::msgs::handshake", "a warning");
+                tracing::error!(target: "rustls::msgs::handshake", "an error");
+            }
             "proto" => {
                 tracing::warn!(target: "hickory_proto::op", "a warning");
                 tracing::error!(target: "hickory_proto::op", "an error");
@@ -126,9 +131,9 @@ mod tests {
     }
 
     #[test]
-    fn a_name_server_writes_no_line_for_each_datagram_unless_the_operator_wants_it() {
+    fn strangers_write_no_line_for_each_datagram_or_handshake_unless_the_operator_wants_it() {
         for filter in [crate::config::Log::default().filter.as_str(), "debug", "inboxlayer::smtp=debug,info", "3"] {
-            for target in ["net", "proto"] {
+            for target in ["net", "proto", "tls"] {
                 assert_eq!(written(filter, target), (false, true), "{filter}: {target}");
             }
         }
@@ -136,6 +141,7 @@ mod tests {
         assert_eq!(written("info", "ours"), (true, true));
         assert_eq!(written("info,hickory_net=debug", "net"), (true, true));
         assert_eq!(written("info,hickory_net=debug", "proto"), (false, true));
+        assert_eq!(written("info,rustls=debug", "tls"), (true, true));
         for filter in ["info,hickory=warn", "hickory_net,hickory_proto", "hickory_net::udp=warn,hickory_proto::op=warn"]
         {
             assert_eq!((written(filter, "net"), written(filter, "proto")), ((true, true), (true, true)), "{filter}");
