@@ -174,6 +174,9 @@ impl Submission {
 
 /// Header block and body, the body with a complete last line.
 fn parse(raw: &[u8], hop_limit: usize) -> Result<(&[u8], Vec<u8>), Refusal> {
+    if message::has_nul(raw) {
+        return Err(Refusal::Malformed(message::NUL_REFUSED.into()));
+    }
     let bare = raw.iter().enumerate().any(|(at, octet)| match octet {
         b'\r' => raw.get(at + 1) != Some(&b'\n'),
         b'\n' => at == 0 || raw.get(at - 1) != Some(&b'\r'),

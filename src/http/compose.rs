@@ -130,6 +130,11 @@ impl Content {
             fields.fault("subject", format!("must be one line of at most {HEADER_VALUE} octets"));
         }
         let (text, html) = (fields.text("text"), fields.text("html"));
+        for (field, value) in [("text", &text), ("html", &html)] {
+            if value.as_deref().is_some_and(|text| text.contains('\0')) {
+                fields.fault(field, "must not contain NUL characters");
+            }
+        }
         let headers = headers(fields);
         let attachments = attachments(fields);
         if text.is_none() && html.is_none() && attachments.is_empty() {

@@ -51,6 +51,8 @@ async fn nothing_can_add_a_field_or_a_line() {
     for (body, field) in [
         (json!({"subject": "a\r\nBcc: x@y.org", "text": ""}), "subject"),
         (json!({"reply_to": "a\r\nX: <a@b.org>", "text": ""}), "reply_to[0]"),
+        (json!({"text": "a\0b"}), "text"),
+        (json!({"html": "\0"}), "html"),
         (json!({"reply_to": ["a <a@b.org>\n"], "text": "", "headers": {"X-A": "1\n2"}}), "headers.X-A"),
         (json!({"headers": {"X: y\r\nZ": "1"}, "text": ""}), "headers.X: y"),
         (json!({"headers": {"From": "x@y.org"}, "text": ""}), "headers.From"),

@@ -200,8 +200,8 @@ fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
 
 /// A whole message; its To, Cc and Bcc are its recipients, `most` at most.
 fn raw_wish(raw: Vec<u8>, most: usize) -> Result<Wish, Problem> {
-    if raw.contains(&0) {
-        return Err(Problem::invalid_field("raw", "must not contain NUL octets"));
+    if message::has_nul(&raw) {
+        return Err(Problem::invalid_field("raw", message::NUL_REFUSED));
     }
     let raw = with_crlf(&raw);
     // What stands there is read field by field, and costs a hundred times its size.

@@ -121,6 +121,14 @@ pub fn missing_line_end(body: &[u8]) -> &'static [u8] {
     }
 }
 
+/// What is said of a message with NUL octets: IMAP could not hand it out (RFC 3501 §4.3).
+pub const NUL_REFUSED: &str = "the message contains NUL octets, which no mail may (RFC 5322 §4)";
+
+/// Whether a message has a NUL octet. RFC 5322 §4 forbids to send one.
+pub fn has_nul(raw: &[u8]) -> bool {
+    memchr::memchr(0, raw).is_some()
+}
+
 /// How many Received fields a header block has (RFC 5321 §6.3).
 pub fn hop_count(header: &[u8]) -> usize {
     Fields::new(header).filter(|field| field.is("Received")).count()

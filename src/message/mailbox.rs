@@ -1,10 +1,11 @@
 //! The mailboxes of a From, Sender or Resent-From field, and the display name kept of one.
 //!
 //! Invariant: reading is linear and never guesses: what is not well-formed is no mailbox. A display name that
-//! [`Mailbox::name`] gives back holds whole words, no line break of its own, and no unclosed encoded word, so it cannot
-//! reach beyond its field.
+//! [`Mailbox::name`] gives back holds whole words, no line break of its own, no unclosed encoded word and no control
+//! character, encoded or not, so it cannot reach beyond its field.
 //! RFC 5322 §3.4 (address specification), §4.4 (obsolete lists), §3.2.2 (comments); RFC 2047 §5 (encoded words).
 
+use super::display_name;
 use crate::address::Address;
 
 /// More words than any name has; what has more is no mailbox.
@@ -262,9 +263,22 @@ impl Mailbox<'_> {
         out.push(b'>');
     }
 
-    /// The words of the display name as they are written. An encoded word, a quoted string and 8-bit octets stay; what
-    /// an atom cannot hold is quoted.
+    /// The words of the display name as they are written: those of the client, or, where they decode to control
+    /// characters, what is left of them.
     fn name(&self) -> Option<Vec<Vec<u8>>> {
+        let words = self.words()?;
+        let value = [&words.join(&b' ')[..], b" <a@b.c>"].concat();
+        if !display_name::shows_controls(&value) {
+            return Some(words);
+        }
+        let words = display_name::without_controls(&value)?;
+        let fits = words.iter().map(Vec::len).sum::<usize>() <= LONGEST_NAME;
+        (fits && words.iter().all(|word| word.len() <= LONGEST_WORD)).then_some(words)
+    }
+
+    /// The words of the display name as the client wrote them. An encoded word, a quoted string and 8-bit octets stay;
+    /// what an atom cannot hold is quoted.
+    fn words(&self) -> Option<Vec<Vec<u8>>> {
         let mut length = 0;
         let mut words = Vec::with_capacity(self.phrase.len());
         for word in &self.phrase {
@@ -390,6 +404,7 @@ mod tests {
             (b"\"Ann\r\n Lee\" <a@x.org>", b"From: \"Ann Lee\" <me@acme.com>"),
             (b"=?utf-8?B?w4Q=?= <a@x.org>", b"From: =?utf-8?B?w4Q=?= <me@acme.com>"),
             (b"=?utf-8?B?w4Q= <a@x.org>", b"From: <me@acme.com>"),
+            (b"=?utf-8?q?Ann=0D=0AFrom=3A_x?= Lee <a@x.org>", b"From: \"AnnFrom: x Lee\" <me@acme.com>"),
             (b"Jos\xe9 <a@x.org>", b"From: Jos\xe9 <me@acme.com>"),
             (b"a@x.org <a@x.org>", b"From: \"a@x.org\" <me@acme.com>"),
             (b"Ann [X] <a@x.org>", b"From: Ann \"[X]\" <me@acme.com>"),

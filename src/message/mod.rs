@@ -6,6 +6,7 @@
 //! A message that goes out takes this way: [`split`], [`outgoing`] on the header block, then that, the body and its
 //! [`missing_line_end`]. One that comes in: [`without_results_of`] us, and [`trace`] before it. One that failed: [`bounce`].
 
+mod display_name;
 mod dsn;
 mod headers;
 mod mailbox;
@@ -13,7 +14,7 @@ mod received;
 mod rewrite;
 
 pub use dsn::{Bounce, FailedRecipient, bounce};
-pub use headers::{hop_count, missing_line_end, split};
+pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use received::{Trace, trace};
 pub use rewrite::{Outgoing, outgoing, without_results_of};
 

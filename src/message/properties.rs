@@ -22,7 +22,7 @@ fn field() -> impl Strategy<Value = (String, Vec<u8>, bool)> {
             .prop_map(str::to_owned),
         4 => prop::sample::select(vec!["From", "Bcc", "Resent-Bcc", "Return-Path", "Inboxlayer-Fallback", "bcc", "FROM"])
             .prop_map(str::to_owned),
-        1 => prop::sample::select(vec!["Sender", "Resent-From"]).prop_map(str::to_owned),
+        1 => prop::sample::select(vec!["Sender", "Resent-Sender", "Resent-From"]).prop_map(str::to_owned),
     ];
     // A value cannot end like a zone of one letter or hold an open encoded word: those are told apart elsewhere.
     let line = "[\t -<>@-~]{0,30}";
@@ -36,7 +36,16 @@ fn field() -> impl Strategy<Value = (String, Vec<u8>, bool)> {
                 raw.push(b'.');
             }
             raw.extend_from_slice(b"\r\n");
-            let private = ["From", "Bcc", "Resent-Bcc", "Return-Path", "Inboxlayer-Fallback", "Sender", "Resent-From"];
+            let private = [
+                "From",
+                "Bcc",
+                "Resent-Bcc",
+                "Return-Path",
+                "Inboxlayer-Fallback",
+                "Sender",
+                "Resent-Sender",
+                "Resent-From",
+            ];
             let leaves = !private.iter().any(|p| p.eq_ignore_ascii_case(&name));
             (name, raw, leaves)
         },
@@ -81,6 +90,13 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
         "@",
         "=?utf-8?B?",
         "=?utf-8?Q?",
+        "=?utf-8?Q?a=0D=0Ab?=",
+        "=?utf-8*en?q?=00?=",
+        "=?utf-8?B?Cg==?=",
+        "=?utf-7?Q?+AAo-?=",
+        "=?utf-8?b?4oCo?= <acme-support@acme.com>",
+        "From: =?utf-8?Q?Ann=0A?= <acme-support@acme.com>\r\n",
+        "Resent-Sender: ceo@bank.example\r\n",
         "?=",
         "=?",
         "a",
@@ -113,11 +129,18 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
 fn seen(message: &[u8]) -> Result<Address, String> {
     let parsed = MessageParser::new().parse_headers(message).ok_or("nothing parsed")?;
     let named = |name: HeaderName<'_>| parsed.headers().iter().filter(|h| h.name == name).count();
+    let strangers = parsed.headers().iter().any(|h| {
+        h.name == HeaderName::ResentSender && h.value.as_address().is_some_and(|a| a.contains("ceo@bank.example"))
+    });
+    if strangers {
+        return Err("a stranger's Resent-Sender".to_owned());
+    }
     if (named(HeaderName::From), named(HeaderName::Bcc), named(HeaderName::ResentBcc)) != (1, 0, 0) {
         return Err(format!("From or Bcc: {:?}", parsed.headers()));
     }
     let addresses: Vec<_> = parsed.from().map(|a| a.iter().collect()).unwrap_or_default();
     match addresses.as_slice() {
+        [one] if one.name().is_some_and(|name| name.contains(char::is_control)) => Err(format!("a control: {one:?}")),
         [one] => Address::parse(one.address().unwrap_or_default()).map_err(|e| format!("{e}: {one:?}")),
         other => Err(format!("{other:?}")),
     }

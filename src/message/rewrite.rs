@@ -4,6 +4,7 @@
 //! Invariant: exactly one From field with exactly one mailbox leaves, and it is the address given back; every octet that
 //! the rules do not name leaves as it came. RFC 5322 §3.6, RFC 6409 §8 (what a submission server may change), RFC 8601 §5.
 
+use super::display_name::shows_controls;
 use super::headers::{Field, Fields, after_empty_line, write_field};
 use super::mailbox::{Mailbox, Mailboxes, encoded_words_are_closed};
 use super::received;
@@ -27,7 +28,7 @@ pub struct Outgoing<'a> {
     pub inbox: &'a InboxName,
     /// The local parts of the inbox's aliases at the identity's own domain (lower case).
     pub aliases: &'a [String],
-    /// The account's verified domains and the platform's: for "an address of I" in Sender and Resent-From.
+    /// The account's verified domains and the platform's: for "an address of I" in Sender, Resent-Sender and Resent-From.
     pub own_domains: &'a [DomainName],
     /// The platform's domain: with `hostname`, the names we sign Authentication-Results with.
     pub platform: &'a DomainName,
@@ -178,7 +179,7 @@ fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
     if ["Bcc", "Resent-Bcc", "Return-Path", FALLBACK].iter().any(|name| field.is(name)) {
         return false;
     }
-    if field.is("Sender") || field.is("Resent-From") {
+    if ["Sender", "Resent-Sender", "Resent-From"].iter().any(|name| field.is(name)) {
         let mut some = false;
         let all = Mailboxes::of(field.value).all(|mailbox| {
             some = true;
@@ -247,11 +248,13 @@ fn written(named: Option<&Mailbox<'_>>, address: &Address) -> Vec<u8> {
     field
 }
 
-/// Whether another parser too reads this one address in the field, spelled plainly, so that it may stay as it is.
+/// Whether another parser too reads this one address in the field, spelled plainly, and no control character in its display
+/// name, so that it may stay as it is.
 fn reads_as(field: &Field<'_>, address: &Address) -> bool {
     if field.raw.len() > LONGEST_KEPT_FROM
         || field.raw.iter().any(|b| matches!(b, 0..=8 | 11 | 12 | 14..=31 | 127))
         || !encoded_words_are_closed(field.raw)
+        || shows_controls(field.value)
     {
         return false;
     }

@@ -85,6 +85,7 @@ impl Door for MxDoor {
             Ok(id) => Reply::new(250, EnhancedCode(2, 0, 0), format!("received as {id}")),
             Err(rejection @ Rejection::Loop) => Reply::new(554, EnhancedCode(5, 4, 6), rejection.to_string()),
             Err(rejection @ Rejection::RateLimited(_)) => Reply::new(450, EnhancedCode(4, 7, 1), rejection.to_string()),
+            Err(rejection @ Rejection::Nul) => Reply::new(550, EnhancedCode(5, 6, 0), rejection.to_string()),
             Err(Rejection::Full(_)) => reply::inbox_full(),
             Err(Rejection::Temporary(_)) => reply::try_later(),
         }

@@ -110,11 +110,12 @@ async fn smuggled_messages_are_refused_whole_and_their_commands_are_text() {
         client.send(b"Subject: good\r\n\r\n.\r\n").await;
         client.expect("250").await;
     }
-    // With NUL in it the ending is no ending, and what follows is part of the one message.
+    // With NUL in it the ending is no ending, and what follows is part of the one message, which is refused.
     envelope(&mut client, &["ann@inboxlayer.dev"]).await;
     client.send(b"Subject: a\r\n\r\nb\r\n\0.\r\nMAIL FROM:<evil@x.example>\r\nDATA\r\nc\r\n.\r\n").await;
-    client.expect("250").await;
-    assert_eq!(world.mail(&world.ann).await.len(), 1);
+    client.expect("550 5.6.0").await;
+    client.say("NOOP", "250").await;
+    assert!(world.mail(&world.ann).await.is_empty());
     assert!(world.mail(&world.ben).await.iter().all(|m| m.contains("Subject: good")));
 }
 

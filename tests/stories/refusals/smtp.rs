@@ -169,6 +169,48 @@ fn bare_line_ends_in_messages_and_commands_are_refused() {
 }
 
 #[test]
+fn nul_is_refused_at_every_listener() {
+    let scene = Scene::open();
+    for (mut client, to) in [(scene.mx(), READER), (scene.sender(), "friend@elsewhere.example")] {
+        for message in ["Subject: nul\r\n\r\na\0b\r\n.\r\n", "Subject: n\0l\r\n\r\n.\r\n", "\0.\r\n.\r\n"] {
+            client.envelope(to);
+            client.send(message);
+            client.reply("550 5.6.0");
+        }
+        client.say("NOOP", "250");
+    }
+    scene.logged(&["refused", "mx", "550 5.6.0"]);
+    scene.logged(&["refused", "submission", "550 5.6.0"]);
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    for draft in [
+        json!({"to": "x@elsewhere.example", "text": "a\0b"}),
+        json!({"to": "x@elsewhere.example", "html": "\0"}),
+        json!({"to": "x@elsewhere.example", "subject": "\0", "text": ""}),
+        json!({"raw": "To: x@elsewhere.example\r\n\r\na\0b"}),
+    ] {
+        api.post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft).expect(422);
+    }
+    assert!(scene.relay.subjects().is_empty());
+    scene.ends_with(0);
+}
+
+#[test]
+fn a_tls_client_that_names_an_address_as_the_server_writes_no_warning() {
+    let scene = Scene::open();
+    for address in [scene.daemon.imaps, scene.daemon.submissions] {
+        let mut client = std::process::Command::new("openssl");
+        client.args(["s_client", "-connect", &address.to_string(), "-servername", "192.0.2.1"]);
+        // It sends its name and, with nothing more to say, goes.
+        let said = crate::clients::run(client, b"");
+        assert!(said.stderr.contains("depth=0") || said.stderr.contains("verify"), "{said:?}");
+    }
+    scene.user().ask("NOOP", "OK");
+    let log = scene.daemon.log();
+    assert!(!log.lines().any(|line| line.contains("WARN") && line.contains("SNI")), "{log}");
+    scene.ends_with(0);
+}
+
+#[test]
 fn what_stands_behind_starttls_in_plaintext_is_dropped() {
     let scene = Scene::open();
     for (door, address) in [("submission", scene.daemon.submission), ("mx", scene.daemon.mx)] {
