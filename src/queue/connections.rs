@@ -4,7 +4,7 @@
 //! one holds a slot of the queue, so nobody waits for long.
 
 use crate::id::AccountId;
-use crate::net::listener::network_of;
+use crate::net::connections::network_of;
 use crate::resources::fair::Permit;
 use crate::resources::fair_map::FairSemaphores;
 use std::net::IpAddr;
