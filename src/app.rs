@@ -237,6 +237,16 @@ impl App {
         if !services.provider.is_elsewhere() {
             background.spawn(rotation.run(ending));
         }
+        // What a crash left of changes of many messages is finished beside everything else.
+        let (store, ending) = (services.store.clone(), background.clone());
+        background.spawn(async move {
+            tokio::select! {
+                done = store.finish_long_changes() => if let Err(error) = done {
+                    tracing::error!(%error, "changes of mailboxes that were interrupted are finished after the next start");
+                },
+                () = ending.requested() => {}
+            }
+        });
         // Mail that is held for a domain, or waits under a fallback, is looked at again when its status changes.
         let (queue, ending, mut changes) = (services.queue.clone(), background.clone(), services.verifier.changes());
         background.spawn(async move {

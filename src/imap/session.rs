@@ -130,12 +130,13 @@ impl<'a> Session<'a> {
         self.changed.take();
         let Some(view) = &mut self.selected else { return Ok(()) };
         let (store, inbox) = (&self.door.store, &self.login.inbox);
-        let changes = store.mailbox_changes(inbox, view.mailbox, view.modseq).await?.ok_or(Fault::MailboxGone)?;
-        let mut recent_from = 0;
-        if !view.read_only && view.has_arrivals(&changes) {
-            recent_from = store.claim_recent(inbox, view.mailbox).await?;
+        let changes = store.mailbox_changes(inbox, view.mailbox, view.seen).await?.ok_or(Fault::MailboxGone)?;
+        // RFC 3501 §2.3.2: what a session that only reads was shown as recent stays so for the next one.
+        let mut recent = changes.recent_from..changes.seen.uid_next;
+        if !view.read_only && !recent.is_empty() && view.has_arrivals(&changes) {
+            recent = store.claim_recent(inbox, view.mailbox, recent.end).await?;
         }
-        let news = view.update(changes, recent_from);
+        let news = view.update(changes, &recent);
         for (sequence, marks) in &news.changed {
             commands::fetch::push_flags(wire, view, *sequence, marks);
             wire.flush_batch().await?;

@@ -5,7 +5,7 @@
 
 use crate::imap::content::mime::Part;
 use crate::store::messages::Flags;
-use crate::store::open_mailbox::{Changes, Marks, OpenMailbox};
+use crate::store::open_mailbox::{Changes, Marks, OpenMailbox, Seen};
 use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
@@ -22,8 +22,8 @@ pub(super) struct View {
     pub mailbox: i64,
     /// Opened by EXAMINE.
     pub read_only: bool,
-    /// The last change the view knows.
-    pub modseq: i64,
+    /// How much of the mailbox the view knows.
+    pub seen: Seen,
     /// UIDs, rising: the sequence number is the place, counted from 1.
     uids: Vec<u32>,
     /// The flags told, at the same place.
@@ -58,7 +58,7 @@ impl View {
         let mut view = Self {
             mailbox: open.id,
             read_only,
-            modseq: open.modseq,
+            seen: open.seen,
             uids: Vec::with_capacity(open.messages.len()),
             flags: Vec::with_capacity(open.messages.len()),
             keywords: HashMap::new(),
@@ -68,7 +68,7 @@ impl View {
             structure: None,
         };
         for marks in open.messages {
-            if marks.uid >= open.recent_from {
+            if open.recent.contains(&marks.uid) {
                 view.recent.insert(marks.uid);
             }
             view.learn_keywords(&marks);
@@ -221,9 +221,9 @@ impl View {
         changes.changed.last().is_some_and(|marks| self.uids.last().is_none_or(|last| marks.uid > *last))
     }
 
-    /// Takes changes in. New messages from `recent_from` on are `\Recent`.
-    pub fn update(&mut self, changes: Changes, recent_from: u32) -> News {
-        self.modseq = changes.modseq;
+    /// Takes changes in. New messages with UIDs in `recent` are `\Recent`.
+    pub fn update(&mut self, changes: Changes, recent: &Range<u32>) -> News {
+        self.seen = changes.seen;
         let before = self.uids.len();
         let mut news = News::default();
         if changes.is_whole {
@@ -232,7 +232,7 @@ impl View {
         }
         for marks in changes.changed {
             if self.uids.last().is_none_or(|last| marks.uid > *last) {
-                if marks.uid >= recent_from {
+                if recent.contains(&marks.uid) {
                     self.recent.insert(marks.uid);
                 }
                 self.push(marks);
@@ -291,7 +291,8 @@ mod tests {
 
     fn view(uids: &[u32]) -> View {
         let messages = uids.iter().map(|uid| marks(*uid, Flags::default())).collect();
-        let open = OpenMailbox { id: 1, uid_validity: 1, uid_next: 100, recent_from: 100, modseq: 1, messages };
+        let seen = Seen { modseq: 1, uid_next: 9 };
+        let open = OpenMailbox { id: 1, uid_validity: 1, recent: 9..9, seen, messages };
         View::new(open, false)
     }
 
@@ -317,7 +318,7 @@ mod tests {
     fn what_is_gone_keeps_its_number_until_it_is_told() {
         let mut view = view(&[2, 4, 6, 8]);
         let changed = vec![marks(6, Flags::SEEN), marks(9, Flags::default())];
-        let news = view.update(Changes { modseq: 2, changed, expunged: vec![4, 8, 77], is_whole: false }, 9);
+        let news = view.update(Changes { changed, expunged: vec![4, 8, 77], ..Changes::default() }, &(9..10));
         assert_eq!(news.exists, Some((5, 1)));
         assert_eq!(news.changed, [(3, marks(6, Flags::SEEN))]);
         assert_eq!(view.sequence_number(8), Some(4));
@@ -331,7 +332,7 @@ mod tests {
     fn a_whole_mailbox_tells_what_is_gone_by_leaving_it_out() {
         let mut view = view(&[2, 4, 6, 8]);
         let changed = vec![marks(2, Flags::default()), marks(6, Flags::SEEN), marks(9, Flags::default())];
-        let news = view.update(Changes { modseq: 9, changed, expunged: vec![], is_whole: true }, 9);
+        let news = view.update(Changes { changed, is_whole: true, ..Changes::default() }, &(9..10));
         assert_eq!((news.exists, news.changed), (Some((5, 1)), vec![(3, marks(6, Flags::SEEN))]));
         assert_eq!(view.take_expunged(), [4, 2]);
         assert_eq!(view.uids(), [2, 6, 9]);
@@ -341,7 +342,7 @@ mod tests {
     fn what_the_client_did_itself_is_no_news() {
         let mut view = view(&[2]);
         assert!(view.note(&marks(2, Flags::SEEN)));
-        let changes = Changes { modseq: 2, changed: vec![marks(2, Flags::SEEN)], ..Changes::default() };
-        assert!(view.update(changes, 9).changed.is_empty());
+        let changes = Changes { changed: vec![marks(2, Flags::SEEN)], ..Changes::default() };
+        assert!(view.update(changes, &(9..9)).changed.is_empty());
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Invariant: the platform's own account exists from the first start on, and owns the inbox `postmaster`.
 
+use super::inboxes::DELETED;
 use super::{Store, StoreError};
 use crate::address::InboxName;
 use crate::clock::Timestamp;
@@ -42,8 +43,8 @@ impl Store {
     pub async fn account_get(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         let id = id.clone();
         self.read(move |c| {
-            let sql = "SELECT id, name, created_at FROM account WHERE id = ?1";
-            Ok(c.prepare_cached(sql)?.query_row([id], account).optional()?)
+            let sql = "SELECT id, name, created_at FROM account WHERE id = ?1 AND id <> ?2";
+            Ok(c.prepare_cached(sql)?.query_row(params![id, DELETED], account).optional()?)
         })
         .await
     }
@@ -52,8 +53,10 @@ impl Store {
     pub async fn account_list(&self, after: Option<&AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
-            let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 ORDER BY id LIMIT ?2";
-            let list = c.prepare_cached(sql)?.query_map(params![after, limit], account)?.collect::<Result<_, _>>()?;
+            let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
+            let list = c
+                .prepare_cached(sql)?
+                .query_map(params![after, limit, DELETED], account)?.collect::<Result<_, _>>()?;
             Ok(list)
         })
         .await

@@ -22,13 +22,11 @@ pub(super) fn note(connection: &Connection, mailbox: i64, uids: impl Iterator<It
     count(connection, mailbox, added)
 }
 
-/// Leaves a note of every message of a mailbox, before they all go.
-pub(super) fn note_all(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
+/// More are gone than are noted one by one: whoever has the mailbox open reads the whole of it.
+pub(super) fn note_many(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
-    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq)
-               SELECT mailbox_id, uid, ?2 FROM message WHERE mailbox_id = ?1";
-    let added = connection.prepare_cached(sql)?.execute([mailbox, modseq])?;
-    count(connection, mailbox, u32::try_from(added).unwrap_or(u32::MAX))
+    connection.prepare_cached("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1")?.execute([mailbox, modseq])?;
+    Ok(())
 }
 
 /// Up to which change the notes of a mailbox are forgotten.
@@ -46,8 +44,8 @@ fn count(connection: &Connection, mailbox: i64, added: u32) -> Result<(), StoreE
 
 /// Drops all but the newest. Notes of one change go together, so there may be fewer left than were to be kept.
 fn forget(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE mailbox SET forgotten = coalesce(
-                   (SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2), forgotten)
+    let sql = "UPDATE mailbox SET forgotten = max(forgotten, coalesce(
+                   (SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2), 0))
                WHERE id = ?1 RETURNING forgotten";
     let upto: i64 = connection.prepare_cached(sql)?.query_row(params![mailbox, KEPT], |row| row.get(0))?;
     let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND modseq <= ?2";
@@ -64,7 +62,7 @@ mod tests {
     use crate::store::Store;
     use crate::store::mailbox_changes::FlagChange;
     use crate::store::messages::Flags;
-    use crate::store::open_mailbox::Changes;
+    use crate::store::open_mailbox::{Changes, Seen};
     use crate::store::testing::{inbox, put, store_with_account};
 
     async fn counts(store: &Store, mailbox: i64) -> (u32, u32) {
@@ -78,7 +76,7 @@ mod tests {
     }
 
     async fn since(store: &Store, inbox: &InboxId, mailbox: i64, modseq: i64) -> Changes {
-        store.mailbox_changes(inbox, mailbox, modseq).await.unwrap().unwrap()
+        store.mailbox_changes(inbox, mailbox, Seen { modseq, uid_next: u32::MAX }).await.unwrap().unwrap()
     }
 
     #[tokio::test]
@@ -86,7 +84,7 @@ mod tests {
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
         let mailbox = put(&store, &account, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
-        let start = since(&store, &inbox, mailbox, 0).await.modseq;
+        let start = since(&store, &inbox, mailbox, 0).await.seen.modseq;
         notes(&store, mailbox, 100, 100 + KEPT).await;
         let middle = since(&store, &inbox, mailbox, start).await;
         assert!(!middle.is_whole && middle.changed.is_empty() && middle.expunged.len() == KEPT as usize);
@@ -95,19 +93,19 @@ mod tests {
         notes(&store, mailbox, 7, 8).await;
         // The last note alone, since those of one change go together.
         assert_eq!(counts(&store, mailbox).await, (1, 1));
-        for seen in [start, middle.modseq] {
+        for seen in [start, middle.seen.modseq] {
             let news = since(&store, &inbox, mailbox, seen).await;
             assert!(news.is_whole && news.expunged.is_empty());
             assert_eq!(news.changed.iter().map(|m| m.uid).collect::<Vec<_>>(), [1]);
         }
-        let last = since(&store, &inbox, mailbox, middle.modseq + 1).await;
+        let last = since(&store, &inbox, mailbox, middle.seen.modseq + 1).await;
         assert!(!last.is_whole && last.changed.is_empty());
         assert_eq!(last.expunged, [7]);
-        assert!(!since(&store, &inbox, mailbox, last.modseq).await.is_whole);
+        assert!(!since(&store, &inbox, mailbox, last.seen.modseq).await.is_whole);
         // One change with more than are kept at all.
         notes(&store, mailbox, 200_000, 200_000 + 2 * KEPT).await;
         assert_eq!(counts(&store, mailbox).await, (0, 0));
-        assert!(since(&store, &inbox, mailbox, last.modseq).await.is_whole);
+        assert!(since(&store, &inbox, mailbox, last.seen.modseq).await.is_whole);
     }
 
     #[tokio::test]
@@ -120,7 +118,7 @@ mod tests {
         }
         store.messages_flag(&inbox, mailbox, vec![1], FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
         store.messages_expunge(&inbox, mailbox, None).await.unwrap();
-        store.messages_copy(&inbox, mailbox, vec![2], "Trash", None).await.unwrap();
+        store.messages_move(&inbox, mailbox, vec![2], "Trash").await.unwrap();
         assert_eq!(counts(&store, mailbox).await, (2, 2));
         store.mailbox_rename(&inbox, "INBOX", "Old").await.unwrap();
         assert_eq!(counts(&store, mailbox).await, (4, 4));

@@ -70,6 +70,9 @@ pub struct NewInbox {
     pub default_domain: Option<DomainId>,
 }
 
+/// The account of inboxes that are deleted, until their mail has been removed.
+pub(super) const DELETED: &str = "acc_00000000000000000000000000";
+
 const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size";
 
 fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
@@ -177,6 +180,24 @@ pub(super) fn opened_by(
     Ok(found.filter(|_| at_platform || domain.is_some()).map(|(inbox, name)| Opened { inbox, name, domain }))
 }
 
+/// Takes an inbox from its account, and hides its mailboxes: nobody finds it any more, and nothing is put into it.
+fn delete(c: &Connection, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
+    let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL
+               WHERE id = ?1 AND account_id = ?2";
+    if c.prepare_cached(sql)?.execute(params![inbox, account, DELETED])? == 0 {
+        return Ok(false);
+    }
+    let sql = "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
+               WHERE inbox_id = ?1";
+    c.prepare_cached(sql)?.execute([inbox])?;
+    c.prepare_cached("DELETE FROM alias WHERE inbox_id = ?1")?.execute([inbox])?;
+    c.prepare_cached("DELETE FROM token_inbox WHERE inbox_id = ?1")?.execute([inbox])?;
+    let sql = "UPDATE custom_domain SET catch_all_inbox_id = NULL WHERE catch_all_inbox_id = ?1";
+    c.prepare_cached(sql)?.execute([inbox])?;
+    c.prepare_cached("UPDATE submission SET inbox_id = NULL WHERE inbox_id = ?1")?.execute([inbox])?;
+    Ok(true)
+}
+
 impl Store {
     /// Makes an inbox, unless the account has `most` of them.
     pub async fn inbox_create(&self, new: NewInbox, most: u32, now: Timestamp) -> Result<Inbox, CreateInboxError> {
@@ -251,14 +272,20 @@ impl Store {
         .await
     }
 
-    /// Deletes an inbox with all its mail and aliases. False: the account has none of this id.
+    /// Deletes an inbox with its aliases. False: the account has none of this id. Its mail is removed in batches after
+    /// that.
     pub async fn inbox_delete(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
-        let (account, id) = (account.clone(), id.clone());
-        self.write(move |c| {
-            let sql = "DELETE FROM inbox WHERE id = ?1 AND account_id = ?2";
-            Ok(c.prepare_cached(sql)?.execute(params![id, account])? > 0)
-        })
-        .await
+        let (account, of) = (account.clone(), id.clone());
+        if !self.write(move |c| delete(c, &account, &of)).await? {
+            return Ok(false);
+        }
+        let (store, inbox) = (self.clone(), id.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.inbox_remove(&inbox).await {
+                tracing::warn!(%error, %inbox, "the mail of a deleted inbox is removed after the next start");
+            }
+        });
+        Ok(true)
     }
 
     /// Which inbox of the account `address` is an address of; none for catch-all addresses, which only receive.

@@ -4,9 +4,10 @@
 //! what is gone a note with one, so that every session that has the mailbox open learns of it.
 
 use super::messages::Flags;
-use super::open_mailbox::{Marks, is_of, marks};
+use super::long_changes::batch_of_octets;
+use super::open_mailbox::{Marks, marks};
 use super::room::{self, NotStored};
-use super::{Store, StoreError, content, expunged, mailboxes};
+use super::{Store, StoreError, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -48,17 +49,6 @@ impl FlagChange {
     }
 }
 
-/// Messages that now stand in another mailbox too, or instead.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Copied {
-    /// The other mailbox's number.
-    pub mailbox: i64,
-    /// Its UIDVALIDITY.
-    pub uid_validity: u32,
-    /// UID here and UID there, rising.
-    pub uids: Vec<(u32, u32)>,
-}
-
 /// A message that a client puts into a mailbox.
 #[derive(Debug)]
 pub struct Append {
@@ -89,19 +79,45 @@ fn next_modseq(connection: &Connection, mailbox: i64) -> Result<i64, StoreError>
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
 
-/// Those of the messages that are there, and their octets together.
-fn sizes(connection: &Connection, mailbox: i64, uids: Vec<u32>) -> Result<(Vec<u32>, u64), StoreError> {
-    let sql =
-        "SELECT c.size FROM message m JOIN content c ON c.id = m.content_id WHERE m.mailbox_id = ?1 AND m.uid = ?2";
-    let mut statement = connection.prepare_cached(sql)?;
-    let (mut there, mut octets) = (Vec::with_capacity(uids.len()), 0_u64);
-    for uid in uids {
-        if let Some(size) = statement.query_row(params![mailbox, uid], |row| row.get::<_, i64>(0)).optional()? {
-            there.push(uid);
-            octets = octets.saturating_add(size.unsigned_abs());
+/// The messages that are marked `\Deleted`, UIDs rising, each with its octets.
+fn marked(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<Vec<(u32, i64)>, StoreError> {
+    let mut marked = Vec::new();
+    for part in parts::of(connection, inbox, mailbox)? {
+        let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
+                   WHERE m.mailbox_id = ?1 AND m.flags & ?2 <> 0 ORDER BY m.uid";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(params![part.id, Flags::DELETED])?;
+        while let Some(row) = rows.next()? {
+            marked.push((part.shown(row.get(0)?), row.get(1)?));
         }
     }
-    Ok((there, octets))
+    marked.sort_unstable();
+    Ok(marked)
+}
+
+/// Removes those of the messages that are still there and marked `\Deleted`; answers which.
+fn expunge_batch(
+    connection: &Connection,
+    inbox: &InboxId,
+    mailbox: i64,
+    uids: &[u32],
+) -> Result<Vec<u32>, StoreError> {
+    let parts = parts::of(connection, inbox, mailbox)?;
+    let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2 AND flags & ?3 <> 0";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut gone = Vec::with_capacity(uids.len());
+    for uid in uids {
+        for part in &parts {
+            if statement.execute(params![part.id, part.stored(*uid), Flags::DELETED])? > 0 {
+                gone.push(*uid);
+                break;
+            }
+        }
+    }
+    if !gone.is_empty() {
+        expunged::note(connection, mailbox, gone.iter().copied())?;
+    }
+    Ok(gone)
 }
 
 impl Store {
@@ -115,17 +131,16 @@ impl Store {
         flags: Flags,
         keywords: Vec<String>,
     ) -> Result<Vec<Marks>, StoreError> {
-        let inbox = inbox.clone();
-        self.write(move |connection| {
+        let of = inbox.clone();
+        self.write_batch(inbox, uids.len(), move |connection| {
             let mut after = Vec::with_capacity(uids.len());
-            if !is_of(connection, &inbox, mailbox)? {
-                return Ok(after);
-            }
+            let parts = parts::of(connection, &of, mailbox)?;
             let mut modseq = None;
             for uid in uids {
+                let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-                let found = connection.prepare_cached(sql)?.query_row(params![mailbox, uid], marks).optional()?;
-                let Some(before) = found else { continue };
+                let stored = part.stored(uid);
+                let before = connection.prepare_cached(sql)?.query_row([part.id, stored], |row| marks(row, part))?;
                 let now = change.apply(&before, flags, &keywords);
                 if now != before {
                     let modseq = match modseq {
@@ -134,7 +149,7 @@ impl Store {
                     };
                     let sql =
                         "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.prepare_cached(sql)?.execute(params![mailbox, uid, now.flags, now.keywords, modseq])?;
+                    connection.prepare_cached(sql)?.execute(params![part.id, stored, now.flags, now.keywords, modseq])?;
                 }
                 after.push(now);
             }
@@ -143,88 +158,29 @@ impl Store {
         .await
     }
 
-    /// Removes messages that are marked `\Deleted`; only those of `uids`, where they are given. Answers which.
+    /// Removes messages that are marked `\Deleted`, those with low UIDs first; only those of `uids`, where they are given.
+    /// Answers which.
     pub async fn messages_expunge(
         &self,
         inbox: &InboxId,
         mailbox: i64,
         uids: Option<Vec<u32>>,
     ) -> Result<Vec<u32>, StoreError> {
-        let inbox = inbox.clone();
-        self.write(move |connection| {
-            if !is_of(connection, &inbox, mailbox)? {
-                return Ok(Vec::new());
-            }
-            let sql = "SELECT uid FROM message WHERE mailbox_id = ?1 AND flags & ?2 <> 0 ORDER BY uid";
-            let mut gone: Vec<u32> = connection
-                .prepare_cached(sql)?
-                .query_map(params![mailbox, Flags::DELETED], |row| row.get(0))?
-                .collect::<Result<_, _>>()?;
-            if let Some(wanted) = uids {
-                gone.retain(|uid| wanted.binary_search(uid).is_ok());
-            }
-            if !gone.is_empty() {
-                let mut statement =
-                    connection.prepare_cached("DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2")?;
-                for uid in &gone {
-                    statement.execute(params![mailbox, uid])?;
-                }
-                expunged::note(connection, mailbox, gone.iter().copied())?;
-            }
-            Ok(gone)
-        })
-        .await
-    }
-
-    /// Copies messages into another mailbox of the inbox, or moves them; all or none (RFC 3501 §6.4.7, RFC 6851). `None`
-    /// when there is no such mailbox. Copies must have room within `most` octets; none given: the messages move.
-    pub async fn messages_copy(
-        &self,
-        inbox: &InboxId,
-        mailbox: i64,
-        uids: Vec<u32>,
-        to: &str,
-        most: Option<u64>,
-    ) -> Result<Option<Copied>, NotStored> {
-        let and_remove = most.is_none();
-        let (inbox, to) = (inbox.clone(), to.to_owned());
-        self.write(move |connection| {
-            let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found = connection.prepare_cached(sql)?.query_row(params![inbox, to], row).optional()?;
-            let Some((target, uid_validity)) = found else { return Ok(None) };
-            let mut copied = Copied { mailbox: target, uid_validity, uids: Vec::new() };
-            if !is_of(connection, &inbox, mailbox)? {
-                return Ok(Some(copied));
-            }
-            let (there, size) = sizes(connection, mailbox, uids)?;
-            if there.is_empty() {
-                return Ok(Some(copied));
-            }
-            if let Some(most) = most {
-                room::check(connection, std::iter::once(&inbox), size, most)?;
-            }
-            let next = mailboxes::next_uids(connection, target, u32::try_from(there.len()).unwrap_or(u32::MAX))?;
-            for (uid, new_uid) in there.into_iter().zip(next.first_uid..) {
-                if and_remove {
-                    let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.prepare_cached(sql)?.execute(params![mailbox, uid, target, new_uid, next.modseq])?;
-                } else {
-                    let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
-                                   inbox_id, mail_from, rcpt_to)
-                               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
-                               FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-                    let id = MessageId::new();
-                    connection.prepare_cached(sql)?.execute(params![mailbox, uid, target, new_uid, next.modseq, id])?;
-                }
-                copied.uids.push((uid, new_uid));
-            }
-            if and_remove {
-                expunged::note(connection, mailbox, copied.uids.iter().map(|(uid, _)| *uid))?;
-            }
-            Ok(Some(copied))
-        })
-        .await
+        let of = inbox.clone();
+        let mut marked = self.read(move |connection| marked(connection, &of, mailbox)).await?;
+        if let Some(wanted) = uids {
+            marked.retain(|(uid, _)| wanted.binary_search(uid).is_ok());
+        }
+        let mut gone = Vec::with_capacity(marked.len());
+        let mut rest = marked.as_slice();
+        while !rest.is_empty() {
+            let (batch, after) = rest.split_at(batch_of_octets(rest.iter().map(|(_, size)| *size)).min(rest.len()));
+            rest = after;
+            let (of, batch): (_, Vec<u32>) = (inbox.clone(), batch.iter().map(|(uid, _)| *uid).collect());
+            let work = move |connection: &Connection| expunge_batch(connection, &of, mailbox, &batch);
+            gone.extend(self.write_batch(inbox, batch.len(), work).await?);
+        }
+        Ok(gone)
     }
 
     /// Puts a message into a mailbox, if the inbox has room for it within `most` octets; `None` when there is no such mailbox.

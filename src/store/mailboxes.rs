@@ -4,7 +4,8 @@
 //! back (RFC 3501 §2.3.1.1); every verb asks for the inbox and touches nothing of another's. Names are UTF-8, `/` between
 //! levels; special uses are RFC 6154's.
 
-use super::{Store, StoreError, expunged};
+use super::inboxes::DELETED;
+use super::{Store, StoreError, parts};
 use crate::clock::Timestamp;
 use crate::id::InboxId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -66,7 +67,7 @@ pub(super) fn find(connection: &Connection, inbox: &InboxId, name: &str) -> Resu
     Ok(connection.prepare_cached(sql)?.query_row(params![inbox, name], |row| row.get(0)).optional()?)
 }
 
-/// Makes a mailbox whose name is free.
+/// Makes a mailbox whose name is free. In an inbox that has been deleted that fails.
 pub(super) fn insert(
     connection: &Connection,
     inbox: &InboxId,
@@ -77,10 +78,10 @@ pub(super) fn insert(
     let uid_validity: u32 = connection
         .prepare_cached("UPDATE uid_validity SET last = max(last + 1, ?1) RETURNING last")?
         .query_row([Timestamp::real().seconds()], |row| row.get(0))?;
-    connection
-        .prepare_cached("INSERT INTO mailbox (inbox_id, name, special_use, uid_validity) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![inbox, name, special_use, uid_validity])?;
-    Ok(connection.last_insert_rowid())
+    let sql = "INSERT INTO mailbox (inbox_id, name, special_use, uid_validity)
+               SELECT id, ?2, ?3, ?4 FROM inbox WHERE id = ?1 AND account_id <> ?5 RETURNING id";
+    let values = params![inbox, name, special_use, uid_validity, DELETED];
+    Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
 }
 
 /// Takes the next `count` UIDs of a mailbox, and its next modification number.
@@ -172,7 +173,7 @@ impl Store {
     pub async fn mailboxes(&self, inbox: &InboxId) -> Result<Vec<MailboxName>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
-            let sql = "SELECT name, special_use FROM mailbox WHERE inbox_id = ?1 ORDER BY name";
+            let sql = "SELECT name, special_use FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0 ORDER BY name";
             let row = |row: &rusqlite::Row<'_>| Ok(MailboxName { name: row.get(0)?, special_use: row.get(1)? });
             Ok(connection.prepare_cached(sql)?.query_map([inbox], row)?.collect::<Result<_, _>>()?)
         })
@@ -228,35 +229,43 @@ impl Store {
         .await
     }
 
-    /// Deletes a mailbox with its messages. Those below it stay (RFC 3501 §6.3.4). Answers its number.
+    /// Deletes a mailbox with its messages. Those below it stay (RFC 3501 §6.3.4). Answers its number once the mailbox is
+    /// gone; its messages are removed in batches after that.
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |connection| {
+        let (of, name) = (inbox.clone(), name.to_owned());
+        let hide = self.write(move |connection| {
             if name == INBOX {
                 return Err(MailboxError::IsInbox);
             }
-            let id = find(connection, &inbox, &name)?.ok_or(MailboxError::Missing)?;
-            connection.prepare_cached("DELETE FROM mailbox WHERE id = ?1")?.execute([id])?;
+            let id = find(connection, &of, &name)?.ok_or(MailboxError::Missing)?;
+            parts::hide(connection, id)?;
             Ok(id)
-        })
-        .await
+        });
+        let id = hide.await?;
+        let (store, inbox) = (self.clone(), inbox.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.finish_deletion(&inbox).await {
+                tracing::warn!(%error, %inbox, "the messages of a deleted mailbox are removed after the next start");
+            }
+        });
+        Ok(id)
     }
 
     /// Renames a mailbox and those below it. INBOX is another matter: its messages go to the new mailbox, and it stays,
     /// empty, with what is below it (RFC 3501 §6.3.5). Answers the number of the mailbox that changed.
     pub async fn mailbox_rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<i64, MailboxError> {
         let (inbox, from, to) = (inbox.clone(), from.to_owned(), to.to_owned());
+        if from == INBOX {
+            let of = inbox.clone();
+            let id = self.read(move |connection| find(connection, &of, INBOX)).await?.ok_or(MailboxError::Missing)?;
+            self.messages_rename(&inbox, id, &to).await?;
+            return Ok(id);
+        }
         self.write(move |connection| {
             if find(connection, &inbox, &to)?.is_some() {
                 return Err(MailboxError::Exists);
             }
             let id = find(connection, &inbox, &from)?;
-            if from == INBOX {
-                let id = id.ok_or(MailboxError::Missing)?;
-                make_room(connection, &inbox)?;
-                empty_into(connection, id, insert(connection, &inbox, &to, None)?)?;
-                return Ok(id);
-            }
             let (first, end) = below(&from);
             if to.starts_with(&first) {
                 return Err(MailboxError::BelowItself);
@@ -292,9 +301,10 @@ impl Store {
     pub async fn mailbox_status(&self, inbox: &InboxId, name: &str) -> Result<Option<MailboxStatus>, StoreError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.read(move |connection| {
-            let sql = "SELECT count(m.uid), count(m.uid) FILTER (WHERE m.uid >= b.recent_from),
+            let sql = "SELECT count(m.uid), count(m.uid) FILTER (WHERE m.uid + p.uid_offset >= b.recent_from),
                            count(m.uid) FILTER (WHERE m.flags & 1 = 0), b.uid_next, b.uid_validity, b.highest_modseq
-                       FROM mailbox b LEFT JOIN message m ON m.mailbox_id = b.id
+                       FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
+                       LEFT JOIN message m ON m.mailbox_id = p.id
                        WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id";
             let row = |row: &rusqlite::Row<'_>| {
                 Ok(MailboxStatus {
@@ -312,20 +322,9 @@ impl Store {
     }
 }
 
-fn make_room(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
-    let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1";
+/// Whether an inbox takes one more mailbox.
+pub(super) fn make_room(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
+    let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
     let count: u32 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
     if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }
-}
-
-/// Moves every message of a mailbox into a new, empty one. They keep their UIDs.
-fn empty_into(connection: &Connection, from: i64, to: i64) -> Result<(), StoreError> {
-    expunged::note_all(connection, from)?;
-    connection
-        .prepare_cached("UPDATE message SET mailbox_id = ?2, modseq = 1 WHERE mailbox_id = ?1")?
-        .execute([from, to])?;
-    let sql = "UPDATE mailbox SET uid_next = f.uid_next, recent_from = f.recent_from
-               FROM (SELECT uid_next, recent_from FROM mailbox WHERE id = ?1) f WHERE id = ?2";
-    connection.prepare_cached(sql)?.execute([from, to])?;
-    Ok(())
 }

@@ -96,9 +96,11 @@ pub struct MessageSummary {
 }
 
 const SUMMARY: &str =
-    "SELECT m.id, b.name, m.uid, m.flags, m.keywords, m.internal_date, c.size, m.mail_from, m.rcpt_to,
+    "SELECT m.id, b.name, m.uid + p.uid_offset, m.flags, m.keywords, m.internal_date, c.size, m.mail_from, m.rcpt_to,
         substr(c.header, 1, ?3)
-    FROM message m JOIN mailbox b ON b.id = m.mailbox_id JOIN content c ON c.id = m.content_id";
+    FROM message m JOIN mailbox p ON p.id = m.mailbox_id
+        JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
+        JOIN content c ON c.id = m.content_id";
 
 fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
     Ok(MessageSummary {
@@ -116,7 +118,8 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
 }
 
 fn content_of(connection: &Connection, inbox: &InboxId, id: &MessageId) -> Result<Option<i64>, StoreError> {
-    let sql = "SELECT content_id FROM message WHERE inbox_id = ?1 AND id = ?2";
+    let sql = "SELECT m.content_id FROM message m JOIN mailbox p ON p.id = m.mailbox_id
+               WHERE m.inbox_id = ?1 AND m.id = ?2 AND (p.is_hidden = 0 OR p.part_of IS NOT NULL)";
     Ok(connection.prepare_cached(sql)?.query_row(params![inbox, id], |row| row.get(0)).optional()?)
 }
 

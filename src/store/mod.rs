@@ -16,12 +16,14 @@ mod expunged;
 pub mod history;
 pub mod inboxes;
 pub mod keys;
+mod long_changes;
 pub mod mailbox_changes;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;
 pub mod open_mailbox;
 pub mod ownership;
+mod parts;
 pub mod queue;
 mod readers;
 pub mod room;
@@ -32,11 +34,13 @@ pub mod ses;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tokens;
+pub mod transfer;
 mod values;
 mod writer;
 
 pub use content::StoredMessage;
 
+use long_changes::LongChanges;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
@@ -109,6 +113,7 @@ pub struct Store(Arc<Inner>);
 struct Inner {
     readers: Readers,
     writer: Writer,
+    long_changes: LongChanges,
     path: PathBuf,
     // Held for the lifetime of the store: one daemon per data directory.
     _lock: std::fs::File,
@@ -155,7 +160,7 @@ impl Store {
             readers.push(reader);
         }
         let writer = Writer::start(writer).map_err(io(&path))?;
-        Ok(Self(Arc::new(Inner { readers: Readers::new(readers), writer, path, _lock: lock })))
+        Ok(Self(Arc::new(Inner { readers: Readers::new(readers), writer, long_changes: LongChanges::new(), path, _lock: lock })))
     }
 
     /// Runs `work` in a transaction of its own and answers when it is on disk. An error undoes all that it wrote. A caller

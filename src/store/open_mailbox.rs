@@ -4,6 +4,7 @@
 //! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
 
 use super::messages::Flags;
+use super::parts::{self, Part};
 use super::{Store, StoreError, expunged};
 use crate::clock::Timestamp;
 use crate::id::InboxId;
@@ -28,21 +29,30 @@ pub struct OpenMailbox {
     pub id: i64,
     /// With the UIDs, names its messages for good.
     pub uid_validity: u32,
-    /// The next message gets at least this UID.
-    pub uid_next: u32,
-    /// Messages from this UID on are `\Recent` to this session.
-    pub recent_from: u32,
-    /// The last change that is in `messages`.
-    pub modseq: i64,
+    /// Messages with these UIDs are `\Recent` to this session.
+    pub recent: Range<u32>,
+    /// How much of it is in `messages`.
+    pub seen: Seen,
     /// Every message, UIDs rising.
     pub messages: Vec<Marks>,
+}
+
+/// How much of a mailbox a session has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Seen {
+    /// Changes up to this one.
+    pub modseq: i64,
+    /// Arrivals before this UID: UIDNEXT.
+    pub uid_next: u32,
 }
 
 /// What happened in a mailbox since.
 #[derive(Clone, Debug, Default)]
 pub struct Changes {
-    /// The last change that is in here.
-    pub modseq: i64,
+    /// What the session has seen with this.
+    pub seen: Seen,
+    /// Arrivals from this UID on are `\Recent` to the first session that asks for them.
+    pub recent_from: u32,
     /// New messages and those with other flags, UIDs rising.
     pub changed: Vec<Marks>,
     /// UIDs that are gone, rising.
@@ -79,13 +89,29 @@ pub struct Fetched {
     pub body: Vec<u8>,
 }
 
-pub(super) fn marks(row: &Row<'_>) -> rusqlite::Result<Marks> {
-    Ok(Marks { uid: row.get(0)?, flags: row.get(1)?, keywords: row.get_ref(2)?.as_str()?.into() })
+pub(super) fn marks(row: &Row<'_>, part: Part) -> rusqlite::Result<Marks> {
+    Ok(Marks { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.get_ref(2)?.as_str()?.into() })
 }
 
-pub(super) fn is_of(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM mailbox WHERE id = ?1 AND inbox_id = ?2)";
-    Ok(connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0))?)
+/// Flags of messages of all parts, UIDs rising.
+fn all_marks(
+    connection: &Connection,
+    parts: &[Part],
+    sql: &str,
+    values: impl Fn(Part) -> Vec<i64>,
+) -> Result<Vec<Marks>, StoreError> {
+    let mut all = Vec::new();
+    for part in parts {
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query(rusqlite::params_from_iter(values(*part)))?;
+        while let Some(row) = rows.next()? {
+            all.push(marks(row, *part)?);
+        }
+    }
+    // Of one part they are in order, and then this costs next to nothing.
+    all.sort_unstable_by_key(|marks: &Marks| marks.uid);
+    all.dedup_by_key(|marks| marks.uid);
+    Ok(all)
 }
 
 impl Store {
@@ -96,80 +122,73 @@ impl Store {
         name: &str,
         claim_recent: bool,
     ) -> Result<Option<OpenMailbox>, StoreError> {
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        let Some((id, recent_from, nothing_recent)) = self
-            .read({
-                let (inbox, name) = (inbox.clone(), name.clone());
-                move |connection| {
-                    let sql = "SELECT id, recent_from, recent_from >= uid_next FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-                    let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, u32>(1)?, row.get::<_, bool>(2)?));
-                    Ok::<_, StoreError>(connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?)
-                }
-            })
-            .await?
-        else {
-            return Ok(None);
-        };
-        // Mostly nothing is recent, and then nothing is written.
-        let recent_from =
-            if claim_recent && !nothing_recent { self.claim_recent(&inbox, id).await? } else { recent_from };
-        self.read(move |connection| {
+        let (of, name) = (inbox.clone(), name.to_owned());
+        let opened = self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
-            let sql = "SELECT uid_validity, uid_next, highest_modseq FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
-            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-            let Some((uid_validity, uid_next, modseq)) =
-                snapshot.prepare_cached(sql)?.query_row(params![id, inbox], row).optional()?
-            else {
-                return Ok(None);
+            let sql = "SELECT id, uid_validity, uid_next, highest_modseq, recent_from FROM mailbox
+                       WHERE inbox_id = ?1 AND name = ?2";
+            let row = |row: &Row<'_>| {
+                let seen = Seen { uid_next: row.get(2)?, modseq: row.get(3)? };
+                let recent = row.get(4)?..seen.uid_next;
+                Ok(OpenMailbox { id: row.get(0)?, uid_validity: row.get(1)?, recent, seen, messages: Vec::new() })
             };
+            let found = snapshot.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;
+            let Some(mut open) = found else { return Ok(None) };
             let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 ORDER BY uid";
-            let messages = snapshot.prepare_cached(sql)?.query_map([id], marks)?.collect::<Result<_, _>>()?;
-            Ok(Some(OpenMailbox { id, uid_validity, uid_next, recent_from, modseq, messages }))
-        })
-        .await
+            open.messages = all_marks(&snapshot, &parts::of(&snapshot, &of, open.id)?, sql, |part| vec![part.id])?;
+            Ok::<_, StoreError>(Some(open))
+        });
+        let Some(mut open) = opened.await? else { return Ok(None) };
+        if claim_recent && !open.recent.is_empty() {
+            open.recent = self.claim_recent(inbox, open.id, open.seen.uid_next).await?;
+        }
+        Ok(Some(open))
     }
 
-    /// Makes all messages of a mailbox un-recent to later sessions; answers from which UID on they had been.
-    pub async fn claim_recent(&self, inbox: &InboxId, mailbox: i64) -> Result<u32, StoreError> {
+    /// Makes the messages before this UID un-recent to all other sessions. Answers which of them nobody had claimed.
+    pub async fn claim_recent(&self, inbox: &InboxId, mailbox: i64, before: u32) -> Result<Range<u32>, StoreError> {
         let inbox = inbox.clone();
         self.write(move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
-            let from =
-                connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
-            let sql =
-                "UPDATE mailbox SET recent_from = uid_next WHERE id = ?1 AND inbox_id = ?2 AND recent_from < uid_next";
-            connection.prepare_cached(sql)?.execute(params![mailbox, inbox])?;
-            Ok(from.unwrap_or(u32::MAX))
+            let from = connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
+            let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
+            connection.prepare_cached(sql)?.execute(params![mailbox, inbox, before])?;
+            Ok(from.unwrap_or(before)..before)
         })
         .await
     }
 
-    /// What happened after the change `since`; `None` when the mailbox is gone.
+    /// What happened since; `None` when the mailbox is gone.
     pub async fn mailbox_changes(
         &self,
         inbox: &InboxId,
         mailbox: i64,
-        since: i64,
+        since: Seen,
     ) -> Result<Option<Changes>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
-            let sql = "SELECT highest_modseq FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
-            let found =
-                snapshot.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
-            let Some(modseq) = found else { return Ok(None) };
-            let mut changes = Changes { modseq, ..Changes::default() };
-            if modseq > since {
-                changes.is_whole = since < expunged::forgotten(&snapshot, mailbox)?;
-                let since = if changes.is_whole { -1 } else { since };
-                let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
-                changes.changed =
-                    snapshot.prepare_cached(sql)?.query_map([mailbox, since], marks)?.collect::<Result<_, _>>()?;
+            let sql = "SELECT highest_modseq, uid_next, recent_from FROM mailbox
+                       WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0";
+            let row = |row: &Row<'_>| Ok((Seen { modseq: row.get(0)?, uid_next: row.get(1)? }, row.get(2)?));
+            let found = snapshot.prepare_cached(sql)?.query_row(params![mailbox, inbox], row).optional()?;
+            let Some((seen, recent_from)) = found else { return Ok(None) };
+            let mut changes = Changes { seen, recent_from, ..Changes::default() };
+            if seen != since {
+                changes.is_whole = since.modseq < expunged::forgotten(&snapshot, mailbox)?;
+                let modseq = if changes.is_whole { -1 } else { since.modseq };
+                let parts = parts::of(&snapshot, &inbox, mailbox)?;
+                // Messages that were copied or moved by the thousand arrive with older modification numbers.
+                let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2
+                           UNION ALL SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid >= ?3 AND modseq <= ?2
+                           ORDER BY uid";
+                let values = |part: Part| vec![part.id, modseq, part.stored(since.uid_next)];
+                changes.changed = all_marks(&snapshot, &parts, sql, values)?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 if !changes.is_whole {
                     changes.expunged = snapshot
                         .prepare_cached(sql)?
-                        .query_map([mailbox, since], |row| row.get(0))?
+                        .query_map([mailbox, since.modseq], |row| row.get(0))?
                         .collect::<Result<_, _>>()?;
                 }
             }
@@ -192,17 +211,16 @@ impl Store {
         self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
             let (mut fetched, mut octets) = (Vec::new(), 0_usize);
-            if !is_of(&snapshot, &inbox, mailbox)? {
-                return Ok((fetched, uids.len()));
-            }
+            let parts = parts::of(&snapshot, &inbox, mailbox)?;
+            // Of several parts they are looked up one by one, so that they come in order.
+            let gap = if parts.len() > 1 { 0 } else { GAP };
             let mut statement = snapshot.prepare_cached(depth.sql())?;
-            for run in uids.chunk_by(|a, b| b.saturating_sub(*a) <= GAP) {
+            for (run, part) in uids.chunk_by(|a, b| b.saturating_sub(*a) <= gap).flat_map(|run| parts.iter().map(move |part| (run, *part))) {
                 let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-                let mut rows = statement.query(params![mailbox, first, last])?;
+                let mut rows = statement.query([part.id, part.stored(*first), part.stored(*last)])?;
                 while let Some(row) = rows.next()? {
-                    let uid = row.get(0)?;
-                    let Ok(at) = uids.binary_search(&uid) else { continue };
-                    let message = depth.read(row)?;
+                    let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else { continue };
+                    let message = depth.read(row, part)?;
                     octets = octets.saturating_add(100 + message.header.len() + message.body.len());
                     fetched.push(message);
                     if octets >= budget {
@@ -227,11 +245,11 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let snapshot = connection.unchecked_transaction()?;
+            let parts = parts::of(&snapshot, &inbox, mailbox)?;
+            let Some(part) = parts::holder(&snapshot, &parts, uid)? else { return Ok(None) };
             let sql = "SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
-                       WHERE m.mailbox_id = ?1 AND m.uid = ?2 AND m.inbox_id = ?3";
-            let found =
-                snapshot.prepare_cached(sql)?.query_row(params![mailbox, uid, inbox], |row| row.get(0)).optional()?;
-            let Some(body) = found else { return Ok(None) };
+                       WHERE m.mailbox_id = ?1 AND m.uid = ?2";
+            let body = snapshot.prepare_cached(sql)?.query_row([part.id, part.stored(uid)], |row| row.get(0))?;
             let blob = snapshot.blob_open(rusqlite::MAIN_DB, "body", "data", body, true)?;
             let end = range.end.min(blob.len());
             let start = range.start.min(end);
@@ -271,9 +289,9 @@ impl Depth {
         }
     }
 
-    fn read(self, row: &Row<'_>) -> rusqlite::Result<Fetched> {
+    fn read(self, row: &Row<'_>, part: Part) -> rusqlite::Result<Fetched> {
         Ok(Fetched {
-            marks: marks(row)?,
+            marks: marks(row, part)?,
             internal_date: row.get(3)?,
             size: if self >= Self::Size { row.get(4)? } else { 0 },
             header: if self >= Self::Header { row.get(5)? } else { Vec::new() },

@@ -5,8 +5,7 @@ use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::mailbox_changes::Copied;
-use crate::store::room::NotStored;
+use crate::store::transfer::{Copied, TransferError};
 use imap_codec::imap_types::core::Vec1;
 use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -15,7 +14,7 @@ use imap_codec::imap_types::sequence::SequenceSet;
 use std::num::NonZeroU32;
 
 impl Session<'_> {
-    /// COPY, MOVE, and both by UID. All of the messages or none.
+    /// COPY, MOVE, and both by UID: of all the messages that are still there, or of none.
     pub async fn copy(
         &mut self,
         wire: &mut Wire,
@@ -30,36 +29,37 @@ impl Session<'_> {
             return Ok(Answer::no(READ_ONLY));
         }
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let (from, count) = (view.mailbox, uids.len());
-        let most = (!and_remove).then_some(self.door.config.limits.inbox_size);
-        let copied = match self.door.store.messages_copy(&self.login.inbox, from, uids, &name, most).await {
+        let (from, asked_for) = (view.mailbox, uids.len());
+        let (store, inbox) = (&self.door.store, &self.login.inbox);
+        let done = if and_remove {
+            store.messages_move(inbox, from, uids, &name).await
+        } else {
+            store.messages_copy(inbox, from, uids, &name, self.door.config.limits.inbox_size).await
+        };
+        let copied = match done {
             Ok(copied) => copied,
-            Err(NotStored::Full(_)) => return Ok(over_quota()),
-            Err(NotStored::Store(error)) => return Err(error.into()),
-        };
-        let Some(copied) = copied else {
-            return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate));
-        };
-        if !copied.uids.is_empty() {
-            self.publish(copied.mailbox);
-            if and_remove {
-                self.publish(from);
+            Err(error @ TransferError::NoSuchMailbox) => {
+                return Ok(Answer::no(error.to_string()).code(Code::TryCreate));
             }
-        }
-        let missing = copied.uids.len() < count && !by_uid;
-        let code = copy_uid(&copied);
+            Err(TransferError::Full) => return Ok(over_quota()),
+            Err(error @ (TransferError::TooFarApart | TransferError::NotMade(_))) => {
+                return Ok(Answer::no(error.to_string()).code(other("LIMIT")));
+            }
+            Err(TransferError::Store(error)) => return Err(error.into()),
+        };
+        let Some(code) = copy_uid(&copied) else {
+            let some_are_gone = asked_for > 0 && !by_uid;
+            return Ok(if some_are_gone { gone() } else { Answer::ok("there is no such message") });
+        };
+        self.publish(copied.mailbox);
         if and_remove {
+            self.publish(from);
             // RFC 6851 §4.3: before the EXPUNGE responses.
-            if code.is_some() {
-                wire.push(&untagged_ok(code, "moved"));
-            }
-            return Ok(if missing { gone() } else { Answer::ok("done") });
+            wire.push(&untagged_ok(Some(code), "moved"));
+            return Ok(Answer::ok("done"));
         }
-        Ok(match code {
-            _ if missing => gone(),
-            Some(code) => Answer::ok("copied").code(code),
-            None => Answer::ok("nothing to copy"),
-        })
+        // Those that another session has expunged are not there to be copied: COPYUID tells which were (RFC 2180 §4.4).
+        Ok(Answer::ok("copied").code(code))
     }
 
     /// EXPUNGE, and UID EXPUNGE of some.
@@ -81,7 +81,7 @@ impl Session<'_> {
 }
 
 fn gone() -> Answer {
-    Answer::no("some of these messages are gone").code(other("EXPUNGEISSUED"))
+    Answer::no("these messages are gone").code(other("EXPUNGEISSUED"))
 }
 
 /// `COPYUID`, both sets in the same order.

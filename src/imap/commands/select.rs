@@ -23,7 +23,7 @@ impl Session<'_> {
         let Some(open) = self.door.store.mailbox_open(inbox, &name, !read_only).await? else {
             return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
         };
-        let (uid_validity, uid_next) = (open.uid_validity, open.uid_next);
+        let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
         // Events from now on. What came since the view was read is told before the OK.
         self.changed.watch(open.id);
         self.changed.set();

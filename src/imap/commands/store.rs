@@ -14,7 +14,7 @@ use imap_codec::imap_types::sequence::SequenceSet;
 const KEYWORDS: usize = 32;
 const KEYWORD_LENGTH: usize = 64;
 /// Messages in one transaction: others' mail waits for it.
-const AT_ONCE: usize = 1000;
+const AT_ONCE: usize = 500;
 
 /// More or longer keywords than a message may have.
 #[derive(Clone, Copy, Debug)]

@@ -97,7 +97,7 @@ async fn another_account_sees_nothing() {
     let theirs = crate::store::testing::inbox(&world.store, &stranger, "bob").await;
     let mailbox = world.store.mailbox_open(&world.inbox, "INBOX", false).await.unwrap().unwrap().id;
     let store = &world.store;
-    assert!(store.mailbox_changes(&theirs, mailbox, 0).await.unwrap().is_none());
+    assert!(store.mailbox_changes(&theirs, mailbox, Default::default()).await.unwrap().is_none());
     let depth = crate::store::open_mailbox::Depth::Body;
     assert!(store.messages_fetch(&theirs, mailbox, vec![1], depth, 100).await.unwrap().0.is_empty());
     let (change, flags) = (crate::store::mailbox_changes::FlagChange::Add, crate::store::messages::Flags::DELETED);
@@ -105,7 +105,7 @@ async fn another_account_sees_nothing() {
     store.messages_flag(&world.inbox, mailbox, vec![1], change, flags, vec![]).await.unwrap();
     assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
     store.ensure_mailboxes(&theirs).await.unwrap();
-    let copied = store.messages_copy(&theirs, mailbox, vec![1], "INBOX", None).await.unwrap().unwrap();
+    let copied = store.messages_move(&theirs, mailbox, vec![1], "INBOX").await.unwrap();
     assert!(copied.uids.is_empty());
     let mut client = world.guest().await;
     let answer = client.ask(&format!("LOGIN bob@inboxlayer.dev {}", world.token.reveal())).await;

@@ -1,6 +1,7 @@
 //! Attempts: claimed with a lease, settled in one commit.
 
 use super::super::deliver::{Place, Placed, place};
+use super::super::inboxes::DELETED;
 use super::super::room::{self, NotStored};
 use super::super::routing::LocalRecipient;
 use super::super::{Store, StoreError, content, mailboxes};
@@ -223,8 +224,7 @@ fn settle(connection: &Connection, settlement: &Settlement, most: u64) -> Result
 }
 
 fn exists(connection: &Connection, inbox: &InboxId) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";
-    Ok(connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?)
+    super::super::exists(connection, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id <> ?2", params![inbox, DELETED])
 }
 
 fn put(connection: &Connection, content: i64, to: &ForInbox, received_at: Timestamp) -> Result<Placed, StoreError> {

@@ -9,6 +9,7 @@ use crate::store::deliver::{Arrival, Placed};
 use crate::store::mailbox_changes::{Append, FlagChange};
 use crate::store::messages::Flags;
 use crate::store::routing::Route;
+use crate::store::transfer::TransferError;
 use crate::store::testing::{inbox, put, store_with_account};
 
 const HEADER: &[u8] = b"Subject: x\r\n\r\n";
@@ -76,19 +77,21 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
     append(&store, &one, "Junk", 50, u64::MAX).await.unwrap();
     assert_eq!(size(&store, &one).await, 350);
     let (from, junk) = (mailbox(&store, &one, "INBOX").await, mailbox(&store, &one, "Junk").await);
-    store.messages_copy(&one, from, vec![1, 2], "Archive", Some(u64::MAX)).await.unwrap();
+    store.messages_copy(&one, from, vec![1, 2], "Archive", u64::MAX).await.unwrap();
     assert_eq!(size(&store, &one).await, 550);
-    store.messages_copy(&one, from, vec![1, 2, 9], "Trash", None).await.unwrap();
+    store.messages_move(&one, from, vec![1, 2, 9], "Trash").await.unwrap();
     assert_eq!(size(&store, &one).await, 550);
     store.messages_flag(&one, junk, vec![1], FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
     store.messages_expunge(&one, junk, None).await.unwrap();
     assert_eq!(size(&store, &one).await, 500);
     store.mailbox_delete(&one, "Trash").await.unwrap();
+    store.finish_deletion(&one).await.unwrap();
     assert_eq!(size(&store, &one).await, 300);
     store.mailbox_rename(&one, "INBOX", "Old").await.unwrap();
     assert_eq!(size(&store, &one).await, 300);
     // An inbox that goes takes its count with it.
     assert!(store.inbox_delete(&account, &one).await.unwrap());
+    store.inbox_remove(&one).await.unwrap();
     let left: i64 =
         store.read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM body", [], |r| r.get(0))?)).await.unwrap();
     assert_eq!(left, 0);
@@ -113,9 +116,9 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
     assert_eq!(size(&store, &two).await, whole);
     assert!(matches!(append(&store, &one, "INBOX", 1, whole).await, Err(NotStored::Full(_))));
     let from = mailbox(&store, &one, "INBOX").await;
-    let copy = store.messages_copy(&one, from, vec![1], "Junk", Some(2 * whole - 1)).await;
-    assert!(matches!(copy, Err(NotStored::Full(_))));
-    store.messages_copy(&one, from, vec![1], "Junk", None).await.unwrap();
+    let copy = store.messages_copy(&one, from, vec![1], "Junk", 2 * whole - 1).await;
+    assert!(matches!(copy, Err(TransferError::Full)));
+    store.messages_move(&one, from, vec![1], "Junk").await.unwrap();
     assert_eq!(size(&store, &one).await, whole);
 }
 

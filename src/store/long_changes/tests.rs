@@ -1,0 +1,288 @@
+//! Who writes while a large mailbox changes, and what a crash at any moment leaves.
+
+use super::*;
+use crate::id::AccountId;
+use crate::store::mailbox_changes::FlagChange;
+use crate::store::messages::Flags;
+use crate::store::open_mailbox::Seen;
+use crate::store::testing::{account, inbox, put, store_with_account};
+use crate::store::transfer::TransferError;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tempfile::TempDir;
+
+/// Octets of each message of [`fill`].
+const SIZE: i64 = 16;
+
+/// Puts this many messages of one content into INBOX, every one marked `\Deleted`; answers the mailbox.
+async fn fill(store: &Store, account: &AccountId, inbox: &InboxId, count: i64) -> i64 {
+    let first = put(store, account, inbox, b"Subject: x\r\n\r\nbb").await;
+    let (id, of) = (first.mailbox, inbox.clone());
+    let sql = "WITH RECURSIVE n (uid) AS (SELECT 2 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3)
+               INSERT INTO message (mailbox_id, uid, flags, modseq, content_id, internal_date, id, inbox_id)
+               SELECT ?1, n.uid, 8, 1, m.content_id, 0, 'msg_' || n.uid, ?2 FROM n JOIN message m ON m.mailbox_id = ?1 AND m.uid = 1";
+    store
+        .write(move |c| {
+            c.execute(sql, params![id, of, count])?;
+            c.execute("UPDATE message SET flags = 8 WHERE mailbox_id = ?1", [id])?;
+            c.execute("UPDATE mailbox SET uid_next = ?2 + 1 WHERE id = ?1", [id, count])?;
+            Ok::<_, StoreError>(())
+        })
+        .await
+        .unwrap();
+    id
+}
+
+/// The UIDs that a session sees.
+async fn uids(store: &Store, inbox: &InboxId, name: &str) -> Vec<u32> {
+    let open = store.mailbox_open(inbox, name, false).await.unwrap();
+    open.map_or(Vec::new(), |open| open.messages.iter().map(|marks| marks.uid).collect())
+}
+
+/// Octets that the inbox counts, and rows that are hidden.
+async fn counts(store: &Store, inbox: &InboxId) -> (i64, i64) {
+    let inbox = inbox.clone();
+    store
+        .read(move |c| {
+            let sql = "SELECT size, (SELECT count(*) FROM mailbox WHERE is_hidden = 1) FROM inbox WHERE id = ?1";
+            Ok::<_, StoreError>(c.query_row(sql, [inbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
+        })
+        .await
+        .unwrap()
+}
+
+/// The changes of this many messages that are tried.
+#[derive(Clone, Copy, Debug)]
+enum Change {
+    Copy,
+    Move,
+    Rename,
+    Expunge,
+    Delete,
+    DeleteInbox,
+    Flags,
+}
+
+impl Change {
+    async fn make(self, store: &Store, account: &AccountId, inbox: &InboxId, mailbox: i64) {
+        let all = uids(store, inbox, "INBOX").await;
+        match self {
+            Self::Copy => {
+                let copied = store.messages_copy(inbox, mailbox, all.clone(), "Archive", u64::MAX).await.unwrap();
+                assert_eq!(copied.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
+            }
+            Self::Move => {
+                let moved = store.messages_move(inbox, mailbox, all.clone(), "Archive").await.unwrap();
+                assert_eq!(moved.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
+            }
+            Self::Rename => drop(store.mailbox_rename(inbox, "INBOX", "Old").await.unwrap()),
+            Self::Expunge => assert_eq!(store.messages_expunge(inbox, mailbox, None).await.unwrap(), all),
+            Self::Delete => {
+                store.messages_move(inbox, mailbox, all, "Archive").await.unwrap();
+                store.mailbox_delete(inbox, "Archive").await.unwrap();
+            }
+            Self::DeleteInbox => assert!(store.inbox_delete(account, inbox).await.unwrap()),
+            Self::Flags => {
+                for batch in all.chunks(BATCH) {
+                    let change = FlagChange::Add;
+                    store.messages_flag(inbox, mailbox, batch.to_vec(), change, Flags::SEEN, vec![]).await.unwrap();
+                }
+            }
+        }
+        // What goes on after the answer is part of it.
+        store.finish_deletion(inbox).await.unwrap();
+        if matches!(self, Self::DeleteInbox) {
+            store.inbox_remove(inbox).await.unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
+    const MESSAGES: i64 = 20_000;
+    for change in [
+        Change::Copy,
+        Change::Move,
+        Change::Rename,
+        Change::Expunge,
+        Change::Delete,
+        Change::DeleteInbox,
+        Change::Flags,
+    ] {
+        let (_dir, store, ours) = store_with_account().await;
+        let one = inbox(&store, &ours, "one").await;
+        let mailbox = fill(&store, &ours, &one, MESSAGES).await;
+        let theirs = account(&store).await;
+        let other = inbox(&store, &theirs, "other").await;
+        let done = Arc::new(AtomicBool::new(false));
+        let neighbour = tokio::spawn({
+            let (store, done) = (store.clone(), Arc::clone(&done));
+            async move {
+                let mut stored = 0_i64;
+                while !done.load(Ordering::Relaxed) {
+                    put(&store, &theirs, &other, b"Subject: y\r\n\r\n").await;
+                    stored += 1;
+                }
+                stored
+            }
+        });
+        change.make(&store, &ours, &one, mailbox).await;
+        done.store(true, Ordering::Relaxed);
+        let (stored, batches) = (neighbour.await.unwrap(), MESSAGES / LIMIT);
+        assert!(stored >= batches / 2, "{change:?}: {stored} messages of another account in {batches} batches");
+    }
+}
+
+/// A copy of the database as it is on disk at this moment: what a `kill -9` leaves.
+async fn snapshot(from: &Path, to: &Path) {
+    let (from, to) = (from.join("inboxlayer.db"), to.join("inboxlayer.db"));
+    let copy = move || {
+        let connection = Connection::open(from).unwrap();
+        connection.execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
+    };
+    tokio::task::spawn_blocking(copy).await.unwrap();
+}
+
+/// Snapshots of the store while a change is made.
+async fn crashes(change: Change) -> (Vec<TempDir>, InboxId, Vec<u32>) {
+    let (dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    let mailbox = fill(&store, &account, &one, 3000).await;
+    let before = uids(&store, &one, "INBOX").await;
+    let running = {
+        let (store, one) = (store.clone(), one.clone());
+        tokio::spawn(async move { change.make(&store, &account, &one, mailbox).await })
+    };
+    let mut snapshots = Vec::new();
+    while !running.is_finished() {
+        let copy = tempfile::tempdir().unwrap();
+        snapshot(dir.path(), copy.path()).await;
+        snapshots.push(copy);
+    }
+    running.await.unwrap();
+    (snapshots, one, before)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_leaves_all_of_a_copy_or_move_or_none_of_it() {
+    for (change, target) in [(Change::Copy, "Archive"), (Change::Move, "Archive"), (Change::Rename, "Old")] {
+        let (snapshots, one, before) = crashes(change).await;
+        let (mut unfinished, size) = (0, 3000 * SIZE);
+        for snapshot in &snapshots {
+            let store = Store::open(snapshot.path()).unwrap();
+            unfinished += i64::from(counts(&store, &one).await.1 > 0);
+            let found = (uids(&store, &one, "INBOX").await, uids(&store, &one, target).await);
+            let (is_here, is_there) = (found.0 == before, found.1 == before);
+            let expected = match change {
+                Change::Copy => is_here && (is_there || found.1.is_empty()),
+                _ => (is_here && found.1.is_empty()) || (is_there && found.0.is_empty()),
+            };
+            assert!(expected, "{change:?}: {} here, {} there", found.0.len(), found.1.len());
+            store.finish_long_changes().await.unwrap();
+            assert_eq!((uids(&store, &one, "INBOX").await, uids(&store, &one, target).await), found, "{change:?}");
+            let copies = if matches!(change, Change::Copy) && is_there { 2 } else { 1 };
+            assert_eq!(counts(&store, &one).await, (copies * size, 0), "{change:?}");
+            store.close().await;
+        }
+        assert!(unfinished > 0, "{change:?}: no snapshot between two batches of {}", snapshots.len());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_in_an_expunge_leaves_the_messages_after_those_removed() {
+    let (snapshots, one, before) = crashes(Change::Expunge).await;
+    let mut unfinished = 0;
+    for snapshot in &snapshots {
+        let store = Store::open(snapshot.path()).unwrap();
+        let left = uids(&store, &one, "INBOX").await;
+        assert!(before.ends_with(&left), "{} left", left.len());
+        unfinished += i64::from(!left.is_empty() && left.len() < before.len());
+        assert_eq!(counts(&store, &one).await, (SIZE * left.len() as i64, 0));
+    }
+    assert!(unfinished > 0, "no snapshot between two batches of {}", snapshots.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
+    for change in [Change::Delete, Change::DeleteInbox] {
+        let (snapshots, one, _) = crashes(change).await;
+        let mut unfinished = 0;
+        for snapshot in &snapshots {
+            let store = Store::open(snapshot.path()).unwrap();
+            let is_gone = store.inbox_of_any_account(&one).await.unwrap().is_none();
+            if is_gone {
+                assert!(store.messages(&one, None, 10).await.unwrap().is_empty());
+                assert!(store.mailboxes(&one).await.unwrap().is_empty());
+            }
+            let listed = uids(&store, &one, "Archive").await.len() + uids(&store, &one, "INBOX").await.len();
+            assert!(listed == 3000 || listed == 0, "{change:?}: {listed}");
+            store.finish_long_changes().await.unwrap();
+            let of = one.clone();
+            let left: (i64, bool) = store
+                .read(move |c| {
+                    let sql = "SELECT (SELECT count(*) FROM message), EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";
+                    Ok::<_, StoreError>(c.query_row(sql, [of], |row| Ok((row.get(0)?, row.get(1)?)))?)
+                })
+                .await
+                .unwrap();
+            assert_eq!(left, (listed as i64, !is_gone), "{change:?}");
+            unfinished += i64::from(listed == 0);
+        }
+        assert!(unfinished > 0, "{change:?}: no snapshot after the deletion");
+    }
+}
+
+#[tokio::test]
+async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
+    let (_dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    let mailbox = fill(&store, &account, &one, 1200).await;
+    let archive = store.mailbox_open(&one, "Archive", false).await.unwrap().unwrap();
+    let here = store.mailbox_open(&one, "INBOX", false).await.unwrap().unwrap().seen;
+    let moved: Vec<u32> = (100..=900).collect();
+    let done = store.messages_move(&one, mailbox, moved.clone(), "Archive").await.unwrap();
+    assert_eq!(done.uids, moved.iter().map(|uid| (*uid, uid - 99)).collect::<Vec<_>>());
+    let gone = store.mailbox_changes(&one, mailbox, here).await.unwrap().unwrap();
+    assert!(gone.is_whole && gone.changed.len() == 399 && gone.changed.iter().all(|m| !moved.contains(&m.uid)));
+    let there = store.mailbox_changes(&one, archive.id, archive.seen).await.unwrap().unwrap();
+    assert_eq!(there.changed.iter().map(|m| m.uid).collect::<Vec<_>>(), (1..=801).collect::<Vec<_>>());
+    // Arrivals, flags and a second move find them, whether they have been moved over or not.
+    assert_eq!(store.messages_flag(&one, archive.id, vec![801], FlagChange::Add, Flags::SEEN, vec![]).await.unwrap().len(), 1);
+    let again = store.messages_move(&one, archive.id, vec![1, 801], "INBOX").await.unwrap();
+    assert_eq!(again.uids, [(1, 1201), (801, 1202)]);
+    store.finish_deletion(&one).await.unwrap();
+    assert_eq!(uids(&store, &one, "Archive").await, (2..=800).collect::<Vec<_>>());
+    let last = store.mailbox_changes(&one, archive.id, there.seen).await.unwrap().unwrap();
+    assert_eq!((last.expunged.as_slice(), last.changed.len()), (&[1, 801][..], 0));
+    assert_eq!(store.mailbox_status(&one, "Archive").await.unwrap().unwrap().messages, 799);
+    assert_ne!(last.seen, Seen::default());
+}
+
+#[tokio::test]
+async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
+    let (_dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    let mailbox = fill(&store, &account, &one, 2000).await;
+    let all = uids(&store, &one, "INBOX").await;
+    let most = u64::try_from(2 * 2000 * SIZE).unwrap();
+    let full = store.messages_copy(&one, mailbox, all.clone(), "Archive", most - 1).await;
+    assert!(matches!(full, Err(TransferError::Full)));
+    let missing = store.messages_copy(&one, mailbox, all.clone(), "Nowhere", most).await;
+    assert!(matches!(missing, Err(TransferError::NoSuchMailbox)));
+    assert_eq!(counts(&store, &one).await, (2000 * SIZE, 0));
+    // While it runs, nothing else takes its room.
+    let copy = store.messages_copy(&one, mailbox, all, "Archive", most);
+    let neighbour = async {
+        let mut had_room = 0;
+        while counts(&store, &one).await.0 == 2000 * SIZE {}
+        while counts(&store, &one).await.1 > 0 {
+            had_room += i32::from(store.inbox_has_room(&one, 1, most).await.unwrap());
+        }
+        had_room
+    };
+    let (copied, had_room) = tokio::join!(copy, neighbour);
+    assert_eq!((copied.unwrap().uids.len(), had_room), (2000, 0));
+    store.finish_deletion(&one).await.unwrap();
+    assert_eq!(counts(&store, &one).await, (2 * 2000 * SIZE, 0));
+}

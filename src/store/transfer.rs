@@ -1,0 +1,412 @@
+//! COPY, MOVE and RENAME INBOX: messages into another mailbox of their inbox, all of them or none (RFC 3501 §6.4.7, RFC 6851).
+//!
+//! A batch of them is one transaction. More are gathered in a hidden row, which one short transaction makes a part of the
+//! target ([`super::parts`]): until then nobody sees a copy, and what moves is still where it was, under its UID.
+//!
+//! Invariant: an answer is given once all are in the target; a crash before it leaves all of them or none there. A client
+//! that goes away changes nothing of that.
+
+use super::long_changes::{BATCH, hold, release};
+use super::mailboxes::{self, MailboxError};
+use super::parts::{self, Part};
+use super::room::{self, NotStored};
+use super::{Store, StoreError, expunged};
+use crate::id::{InboxId, MessageId};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::oneshot;
+
+/// A MOVE of many keeps the distances between their UIDs. It is refused where the target's next UID would pass this: the
+/// other half of the numbers is for messages that come one by one.
+const LAST_UID_OF_A_PART: i64 = u32::MAX as i64 / 2;
+
+/// Messages that are now in another mailbox too, or instead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// The other mailbox's number.
+    pub mailbox: i64,
+    /// Its UIDVALIDITY.
+    pub uid_validity: u32,
+    /// UID here and UID there, rising. Messages that were gone already are left out.
+    pub uids: Vec<(u32, u32)>,
+}
+
+/// Why nothing was copied or moved.
+#[derive(Debug, thiserror::Error)]
+pub enum TransferError {
+    /// There is no mailbox of this name.
+    #[error("there is no mailbox of this name")]
+    NoSuchMailbox,
+    /// The inbox has no room for the copies.
+    #[error("the inbox is full")]
+    Full,
+    /// Their UIDs are too far apart to be moved at once.
+    #[error("the UIDs of these messages are too far apart: move {BATCH} at a time")]
+    TooFarApart,
+    /// The mailbox they were to go to was not made.
+    #[error(transparent)]
+    NotMade(MailboxError),
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for TransferError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<NotStored> for TransferError {
+    fn from(error: NotStored) -> Self {
+        match error {
+            NotStored::Full(_) => Self::Full,
+            NotStored::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+impl From<TransferError> for MailboxError {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Store(error) => Self::Store(error),
+            TransferError::NotMade(error) => error,
+            // A rename goes to a new mailbox, keeps all UIDs and copies nothing.
+            other => Self::Store(StoreError::Corrupt(other.to_string())),
+        }
+    }
+}
+
+/// What is done with the messages.
+#[derive(Clone, Debug)]
+enum Kind {
+    /// They are copied, if the inbox has room for them within so many octets.
+    Copy { most: u64 },
+    /// They move.
+    Move,
+    /// They move to a new mailbox, and keep their UIDs.
+    Rename,
+}
+
+#[derive(Clone, Debug)]
+struct Transfer {
+    inbox: InboxId,
+    /// The mailbox they are in.
+    from: i64,
+    /// The name of the mailbox they go to.
+    to: String,
+    kind: Kind,
+}
+
+impl Store {
+    /// Copies messages into another mailbox of the inbox, which may hold `most` octets.
+    pub async fn messages_copy(
+        &self,
+        inbox: &InboxId,
+        mailbox: i64,
+        uids: Vec<u32>,
+        to: &str,
+        most: u64,
+    ) -> Result<Copied, TransferError> {
+        let (inbox, to) = (inbox.clone(), to.to_owned());
+        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Copy { most } }, uids).await
+    }
+
+    /// Moves messages into another mailbox of the inbox.
+    pub async fn messages_move(
+        &self,
+        inbox: &InboxId,
+        mailbox: i64,
+        uids: Vec<u32>,
+        to: &str,
+    ) -> Result<Copied, TransferError> {
+        let (inbox, to) = (inbox.clone(), to.to_owned());
+        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Move }, uids).await
+    }
+
+    /// Moves every message of a mailbox into a new one, where they keep their UIDs.
+    pub(super) async fn messages_rename(&self, inbox: &InboxId, mailbox: i64, to: &str) -> Result<(), MailboxError> {
+        let (of, inbox, to) = (inbox.clone(), inbox.clone(), to.to_owned());
+        let uids = self.read(move |connection| all_uids(connection, &parts::of(connection, &of, mailbox)?)).await?;
+        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Rename }, uids).await?;
+        Ok(())
+    }
+
+    async fn transfer(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
+        if uids.len() <= BATCH {
+            let inbox = transfer.inbox.clone();
+            let work = move |connection: &Connection| at_once(connection, &transfer, &uids);
+            return self.write_batch(&inbox, uids.len(), work).await;
+        }
+        let one_at_a_time = self.begin_long_change(&transfer.inbox).await;
+        let (store, (done, answer)) = (self.clone(), oneshot::channel());
+        // A task of its own: a client that goes away leaves nothing half done.
+        tokio::spawn(async move {
+            let _one_at_a_time = one_at_a_time;
+            let hidden = match store.begin_transfer(&transfer, &uids).await {
+                Ok(hidden) => hidden,
+                Err(error) => return drop(done.send(Err(error))),
+            };
+            let inbox = transfer.inbox.clone();
+            let result = store.gather_and_publish(transfer, hidden, uids).await;
+            // The client may have gone. What follows changes nothing that it could see.
+            let _ = done.send(result);
+            if let Err(error) = store.finish_hidden(&inbox, hidden).await {
+                tracing::warn!(%error, "messages stay in a part of their mailbox until the next start");
+            }
+        });
+        answer.await.map_err(|_| TransferError::Store(StoreError::Closed))?
+    }
+
+    /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
+    async fn begin_transfer(&self, transfer: &Transfer, uids: &[u32]) -> Result<i64, TransferError> {
+        let octets = match transfer.kind {
+            Kind::Copy { .. } => {
+                let (inbox, from, uids) = (transfer.inbox.clone(), transfer.from, uids.to_vec());
+                self.read(move |connection| size_of(connection, &parts::of(connection, &inbox, from)?, &uids)).await?
+            }
+            Kind::Move | Kind::Rename => 0,
+        };
+        let transfer = transfer.clone();
+        self.write(move |connection| {
+            match transfer.kind {
+                Kind::Rename => {}
+                Kind::Copy { .. } | Kind::Move => drop(find(connection, &transfer)?),
+            }
+            let Kind::Copy { most } = transfer.kind else {
+                return Ok(parts::insert_hidden(connection, &transfer.inbox, Some(transfer.from))?);
+            };
+            room::check(connection, std::iter::once(&transfer.inbox), octets, most)?;
+            let hidden = parts::insert_hidden(connection, &transfer.inbox, None)?;
+            hold(connection, hidden, i64::try_from(octets).unwrap_or(i64::MAX))?;
+            Ok(hidden)
+        })
+        .await
+    }
+
+    /// Gathers the messages in the hidden row, and makes it a part of the target.
+    async fn gather_and_publish(
+        &self,
+        transfer: Transfer,
+        hidden: i64,
+        uids: Vec<u32>,
+    ) -> Result<Copied, TransferError> {
+        let mut gathered = Vec::with_capacity(uids.len());
+        for batch in uids.chunks(BATCH) {
+            let (inbox, transfer) = (&transfer.inbox, transfer.clone());
+            let (batch, first) = (batch.to_vec(), gathered.len());
+            let done = self.write_batch(inbox, batch.len(), move |connection| {
+                let from = parts::of(connection, &transfer.inbox, transfer.from)?;
+                match transfer.kind {
+                    Kind::Copy { .. } => gather_copies(connection, &from, hidden, first, &batch),
+                    Kind::Move | Kind::Rename => gather(connection, &from, hidden, &batch),
+                }
+            });
+            gathered.extend(done.await?);
+        }
+        self.write(move |connection| publish(connection, &transfer, hidden, &gathered)).await
+    }
+}
+
+/// All of it in one transaction.
+fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result<Copied, TransferError> {
+    let from = parts::of(connection, &transfer.inbox, transfer.from)?;
+    let target = match transfer.kind {
+        Kind::Rename => make(connection, transfer)?,
+        Kind::Copy { .. } | Kind::Move => find(connection, transfer)?,
+    };
+    let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
+    let mut there = Vec::with_capacity(uids.len());
+    for uid in uids {
+        there.extend(parts::holder(connection, &from, *uid)?.map(|part| (*uid, part)));
+    }
+    if there.is_empty() {
+        return Ok(copied);
+    }
+    if let Kind::Copy { most } = transfer.kind {
+        room::check(connection, std::iter::once(&transfer.inbox), size_of(connection, &from, uids)?, most)?;
+    }
+    let count = u32::try_from(there.len()).unwrap_or(u32::MAX);
+    let next = mailboxes::next_uids(connection, target.id, if matches!(transfer.kind, Kind::Rename) { 0 } else { count })?;
+    for ((uid, part), new_uid) in there.into_iter().zip(next.first_uid..) {
+        let new_uid = if matches!(transfer.kind, Kind::Rename) { uid } else { new_uid };
+        match transfer.kind {
+            Kind::Copy { .. } => copy(connection, part, uid, target.id, new_uid, next.modseq)?,
+            Kind::Move | Kind::Rename => {
+                let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
+                connection.prepare_cached(sql)?.execute(params![
+                    part.id,
+                    part.stored(uid),
+                    target.id,
+                    new_uid,
+                    next.modseq
+                ])?;
+            }
+        }
+        copied.uids.push((uid, new_uid));
+    }
+    if !matches!(transfer.kind, Kind::Copy { .. }) {
+        expunged::note(connection, transfer.from, copied.uids.iter().map(|(uid, _)| *uid))?;
+    }
+    Ok(copied)
+}
+
+/// Copies one message into a row of `mailbox`.
+fn copy(
+    connection: &Connection,
+    part: Part,
+    uid: u32,
+    to: i64,
+    new_uid: u32,
+    modseq: i64,
+) -> Result<(), StoreError> {
+    let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
+                   inbox_id, mail_from, rcpt_to)
+               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
+               FROM message WHERE mailbox_id = ?1 AND uid = ?2";
+    let (stored, id) = (part.stored(uid), MessageId::new());
+    connection.prepare_cached(sql)?.execute(params![part.id, stored, to, new_uid, modseq, id])?;
+    Ok(())
+}
+
+/// Copies a batch into the hidden row, numbered on from `count`. Answers UID here and UID there.
+fn gather_copies(
+    connection: &Connection,
+    from: &[Part],
+    hidden: i64,
+    count: usize,
+    uids: &[u32],
+) -> Result<Vec<(u32, u32)>, TransferError> {
+    let size = |connection: &Connection| -> Result<i64, StoreError> {
+        let sql = "SELECT i.size FROM mailbox b JOIN inbox i ON i.id = b.inbox_id WHERE b.id = ?1";
+        Ok(connection.prepare_cached(sql)?.query_row([hidden], |row| row.get(0))?)
+    };
+    let before = size(connection)?;
+    let mut gathered = Vec::with_capacity(uids.len());
+    let first = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
+    let mut numbers = first..;
+    for uid in uids {
+        let Some(part) = parts::holder(connection, from, *uid)? else { continue };
+        let Some(number) = numbers.next() else { break };
+        copy(connection, part, *uid, hidden, number, 1)?;
+        gathered.push((*uid, number));
+    }
+    release(connection, hidden, size(connection)?.saturating_sub(before))?;
+    Ok(gathered)
+}
+
+/// Puts a batch into the hidden row, which is a part of the mailbox they are in: they keep their UIDs.
+fn gather(
+    connection: &Connection,
+    from: &[Part],
+    hidden: i64,
+    uids: &[u32],
+) -> Result<Vec<(u32, u32)>, TransferError> {
+    let mut gathered = Vec::with_capacity(uids.len());
+    for uid in uids {
+        let Some(part) = parts::holder(connection, from, *uid)? else { continue };
+        let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4 WHERE mailbox_id = ?1 AND uid = ?2";
+        connection.prepare_cached(sql)?.execute(params![part.id, part.stored(*uid), hidden, uid])?;
+        gathered.push((*uid, *uid));
+    }
+    Ok(gathered)
+}
+
+/// Makes the hidden row a part of the target: all of its messages appear there, and what moves is gone from where it was.
+fn publish(
+    connection: &Connection,
+    transfer: &Transfer,
+    hidden: i64,
+    gathered: &[(u32, u32)],
+) -> Result<Copied, TransferError> {
+    let target = match transfer.kind {
+        Kind::Rename => make(connection, transfer)?,
+        Kind::Copy { .. } | Kind::Move => find(connection, transfer)?,
+    };
+    let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
+    let is_copy = matches!(transfer.kind, Kind::Copy { .. });
+    let sql = "SELECT part_of FROM mailbox WHERE id = ?1";
+    let part_of: Option<i64> = connection.prepare_cached(sql)?.query_row([hidden], |row| row.get(0))?;
+    if !is_copy && part_of != Some(transfer.from) {
+        // Somebody has deleted the mailbox, and them with it.
+        return Ok(copied);
+    }
+    let (Some((_, first)), Some((_, last))) = (gathered.first(), gathered.last()) else { return Ok(copied) };
+    let (first, span) = (i64::from(*first), last.saturating_sub(*first).saturating_add(1));
+    let offset = if matches!(transfer.kind, Kind::Rename) {
+        0
+    } else {
+        if !is_copy && i64::from(target.uid_next).saturating_add(i64::from(span)) > LAST_UID_OF_A_PART {
+            return Err(TransferError::TooFarApart);
+        }
+        i64::from(mailboxes::next_uids(connection, target.id, span)?.first_uid) - first
+    };
+    // Later than any change that the messages bring along.
+    let sql = "UPDATE mailbox SET highest_modseq = 1 +
+                   max(highest_modseq, (SELECT highest_modseq FROM mailbox WHERE id = ?2)) WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute([target.id, transfer.from])?;
+    let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![hidden, target.id, offset])?;
+    if !is_copy {
+        expunged::note_many(connection, transfer.from)?;
+    }
+    let there = |uid: u32| u32::try_from(i64::from(uid).saturating_add(offset)).unwrap_or(u32::MAX);
+    copied.uids = gathered.iter().map(|(here, uid)| (*here, there(*uid))).collect();
+    Ok(copied)
+}
+
+struct Target {
+    id: i64,
+    uid_validity: u32,
+    uid_next: u32,
+}
+
+fn find(connection: &Connection, transfer: &Transfer) -> Result<Target, TransferError> {
+    let sql = "SELECT id, uid_validity, uid_next FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
+    let row = |row: &Row<'_>| Ok(Target { id: row.get(0)?, uid_validity: row.get(1)?, uid_next: row.get(2)? });
+    let found = connection.prepare_cached(sql)?.query_row(params![transfer.inbox, transfer.to], row).optional()?;
+    found.ok_or(TransferError::NoSuchMailbox)
+}
+
+/// Makes the target of a rename, with the next UID of the mailbox it is the new name of.
+fn make(connection: &Connection, transfer: &Transfer) -> Result<Target, TransferError> {
+    if mailboxes::find(connection, &transfer.inbox, &transfer.to)?.is_some() {
+        return Err(TransferError::NotMade(MailboxError::Exists));
+    }
+    mailboxes::make_room(connection, &transfer.inbox).map_err(TransferError::NotMade)?;
+    let made = mailboxes::insert(connection, &transfer.inbox, &transfer.to, None)?;
+    let sql = "UPDATE mailbox SET (uid_next, recent_from) = (SELECT uid_next, recent_from FROM mailbox WHERE id = ?2)
+               WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute([made, transfer.from])?;
+    find(connection, transfer)
+}
+
+fn all_uids(connection: &Connection, of: &[Part]) -> Result<Vec<u32>, StoreError> {
+    let mut uids = Vec::new();
+    for part in of {
+        let mut statement = connection.prepare_cached("SELECT uid FROM message WHERE mailbox_id = ?1")?;
+        let mut rows = statement.query([part.id])?;
+        while let Some(row) = rows.next()? {
+            uids.push(part.shown(row.get(0)?));
+        }
+    }
+    uids.sort_unstable();
+    Ok(uids)
+}
+
+/// Octets of those of the messages that are there.
+fn size_of(connection: &Connection, from: &[Part], uids: &[u32]) -> Result<u64, StoreError> {
+    let sql =
+        "SELECT c.size FROM message m JOIN content c ON c.id = m.content_id WHERE m.mailbox_id = ?1 AND m.uid = ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut octets = 0_u64;
+    for uid in uids {
+        for part in from {
+            let size = statement.query_row(params![part.id, part.stored(*uid)], |row| row.get::<_, i64>(0)).optional()?;
+            if let Some(size) = size {
+                octets = octets.saturating_add(size.unsigned_abs());
+                break;
+            }
+        }
+    }
+    Ok(octets)
+}
