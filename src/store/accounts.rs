@@ -54,9 +54,8 @@ impl Store {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
             let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
-            let list = c
-                .prepare_cached(sql)?
-                .query_map(params![after, limit, DELETED], account)?.collect::<Result<_, _>>()?;
+            let list =
+                c.prepare_cached(sql)?.query_map(params![after, limit, DELETED], account)?.collect::<Result<_, _>>()?;
             Ok(list)
         })
         .await

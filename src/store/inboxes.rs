@@ -187,7 +187,8 @@ fn delete(c: &Connection, account: &AccountId, inbox: &InboxId) -> Result<bool, 
     if c.prepare_cached(sql)?.execute(params![inbox, account, DELETED])? == 0 {
         return Ok(false);
     }
-    let sql = "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
+    let sql =
+        "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
                WHERE inbox_id = ?1";
     c.prepare_cached(sql)?.execute([inbox])?;
     c.prepare_cached("DELETE FROM alias WHERE inbox_id = ?1")?.execute([inbox])?;
@@ -218,8 +219,8 @@ impl Store {
     pub async fn inbox_of_any_account(&self, id: &InboxId) -> Result<Option<Inbox>, StoreError> {
         let id = id.clone();
         self.read(move |c| {
-            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1");
-            Ok(c.prepare_cached(&sql)?.query_row([id], inbox).optional()?)
+            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id <> ?2");
+            Ok(c.prepare_cached(&sql)?.query_row(params![id, DELETED], inbox).optional()?)
         })
         .await
     }

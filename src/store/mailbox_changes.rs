@@ -3,8 +3,8 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's; what changed has a new modification number, and
 //! what is gone a note with one, so that every session that has the mailbox open learns of it.
 
-use super::messages::Flags;
 use super::long_changes::batch_of_octets;
+use super::messages::Flags;
 use super::open_mailbox::{Marks, marks};
 use super::room::{self, NotStored};
 use super::{Store, StoreError, content, expunged, mailboxes, parts};
@@ -96,12 +96,7 @@ fn marked(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<Vec<
 }
 
 /// Removes those of the messages that are still there and marked `\Deleted`; answers which.
-fn expunge_batch(
-    connection: &Connection,
-    inbox: &InboxId,
-    mailbox: i64,
-    uids: &[u32],
-) -> Result<Vec<u32>, StoreError> {
+fn expunge_batch(connection: &Connection, inbox: &InboxId, mailbox: i64, uids: &[u32]) -> Result<Vec<u32>, StoreError> {
     let parts = parts::of(connection, inbox, mailbox)?;
     let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2 AND flags & ?3 <> 0";
     let mut statement = connection.prepare_cached(sql)?;
@@ -149,7 +144,13 @@ impl Store {
                     };
                     let sql =
                         "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.prepare_cached(sql)?.execute(params![part.id, stored, now.flags, now.keywords, modseq])?;
+                    connection.prepare_cached(sql)?.execute(params![
+                        part.id,
+                        stored,
+                        now.flags,
+                        now.keywords,
+                        modseq
+                    ])?;
                 }
                 after.push(now);
             }
@@ -177,8 +178,9 @@ impl Store {
             let (batch, after) = rest.split_at(batch_of_octets(rest.iter().map(|(_, size)| *size)).min(rest.len()));
             rest = after;
             let (of, batch): (_, Vec<u32>) = (inbox.clone(), batch.iter().map(|(uid, _)| *uid).collect());
-            let work = move |connection: &Connection| expunge_batch(connection, &of, mailbox, &batch);
-            gone.extend(self.write_batch(inbox, batch.len(), work).await?);
+            let count = batch.len();
+            let removed = self.write_batch(inbox, count, move |c| expunge_batch(c, &of, mailbox, &batch));
+            gone.extend(removed.await?);
         }
         Ok(gone)
     }

@@ -160,7 +160,13 @@ impl Store {
             readers.push(reader);
         }
         let writer = Writer::start(writer).map_err(io(&path))?;
-        Ok(Self(Arc::new(Inner { readers: Readers::new(readers), writer, long_changes: LongChanges::new(), path, _lock: lock })))
+        Ok(Self(Arc::new(Inner {
+            readers: Readers::new(readers),
+            writer,
+            long_changes: LongChanges::new(),
+            path,
+            _lock: lock,
+        })))
     }
 
     /// Runs `work` in a transaction of its own and answers when it is on disk. An error undoes all that it wrote. A caller

@@ -150,7 +150,8 @@ impl Store {
         let inbox = inbox.clone();
         self.write(move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
-            let from = connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
+            let from =
+                connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
             connection.prepare_cached(sql)?.execute(params![mailbox, inbox, before])?;
             Ok(from.unwrap_or(before)..before)
@@ -215,7 +216,10 @@ impl Store {
             // Of several parts they are looked up one by one, so that they come in order.
             let gap = if parts.len() > 1 { 0 } else { GAP };
             let mut statement = snapshot.prepare_cached(depth.sql())?;
-            for (run, part) in uids.chunk_by(|a, b| b.saturating_sub(*a) <= gap).flat_map(|run| parts.iter().map(move |part| (run, *part))) {
+            for (run, part) in uids
+                .chunk_by(|a, b| b.saturating_sub(*a) <= gap)
+                .flat_map(|run| parts.iter().map(move |part| (run, *part)))
+            {
                 let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
                 let mut rows = statement.query([part.id, part.stored(*first), part.stored(*last)])?;
                 while let Some(row) = rows.next()? {

@@ -52,11 +52,7 @@ pub(super) fn holder(connection: &Connection, parts: &[Part], uid: u32) -> Resul
 }
 
 /// Makes a hidden row.
-pub(super) fn insert_hidden(
-    connection: &Connection,
-    inbox: &InboxId,
-    part_of: Option<i64>,
-) -> Result<i64, StoreError> {
+pub(super) fn insert_hidden(connection: &Connection, inbox: &InboxId, part_of: Option<i64>) -> Result<i64, StoreError> {
     let sql = "INSERT INTO mailbox (inbox_id, name, uid_validity, is_hidden, part_of)
                VALUES (?1, char(1) || hex(randomblob(16)), 0, 1, ?2)";
     connection.prepare_cached(sql)?.execute(params![inbox, part_of])?;
@@ -65,7 +61,8 @@ pub(super) fn insert_hidden(
 
 /// Hides a mailbox and its parts: their messages are nobody's from now on.
 pub(super) fn hide(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
+    let sql =
+        "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
                WHERE id = ?1";
     connection.prepare_cached(sql)?.execute([mailbox])?;
     connection.prepare_cached("UPDATE mailbox SET part_of = NULL WHERE part_of = ?1")?.execute([mailbox])?;

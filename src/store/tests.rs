@@ -9,7 +9,10 @@ fn account(connection: &Connection, id: &str) -> Result<(), StoreError> {
 }
 
 async fn count(store: &Store) -> i64 {
-    store.read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account", [], |r| r.get(0))?)).await.unwrap()
+    store
+        .read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account WHERE name = 'x'", [], |r| r.get(0))?))
+        .await
+        .unwrap()
 }
 
 #[tokio::test]
@@ -116,7 +119,9 @@ async fn every_reader_works(store: &Store) {
         tokio::spawn(async move {
             let count = move |c: &Connection| {
                 all.wait();
-                Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account", [], |row| row.get::<_, i64>(0))?)
+                Ok::<_, StoreError>(
+                    c.query_row("SELECT count(*) FROM account WHERE name = 'x'", [], |row| row.get::<_, i64>(0))?,
+                )
             };
             store.read(count).await.unwrap()
         })

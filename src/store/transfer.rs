@@ -133,9 +133,8 @@ impl Store {
 
     async fn transfer(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
         if uids.len() <= BATCH {
-            let inbox = transfer.inbox.clone();
-            let work = move |connection: &Connection| at_once(connection, &transfer, &uids);
-            return self.write_batch(&inbox, uids.len(), work).await;
+            let (inbox, count) = (transfer.inbox.clone(), uids.len());
+            return self.write_batch(&inbox, count, move |connection| at_once(connection, &transfer, &uids)).await;
         }
         let one_at_a_time = self.begin_long_change(&transfer.inbox).await;
         let (store, (done, answer)) = (self.clone(), oneshot::channel());
@@ -226,13 +225,15 @@ fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result
         room::check(connection, std::iter::once(&transfer.inbox), size_of(connection, &from, uids)?, most)?;
     }
     let count = u32::try_from(there.len()).unwrap_or(u32::MAX);
-    let next = mailboxes::next_uids(connection, target.id, if matches!(transfer.kind, Kind::Rename) { 0 } else { count })?;
+    let next =
+        mailboxes::next_uids(connection, target.id, if matches!(transfer.kind, Kind::Rename) { 0 } else { count })?;
     for ((uid, part), new_uid) in there.into_iter().zip(next.first_uid..) {
         let new_uid = if matches!(transfer.kind, Kind::Rename) { uid } else { new_uid };
         match transfer.kind {
             Kind::Copy { .. } => copy(connection, part, uid, target.id, new_uid, next.modseq)?,
             Kind::Move | Kind::Rename => {
-                let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
+                let sql =
+                    "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
                 connection.prepare_cached(sql)?.execute(params![
                     part.id,
                     part.stored(uid),
@@ -251,14 +252,7 @@ fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result
 }
 
 /// Copies one message into a row of `mailbox`.
-fn copy(
-    connection: &Connection,
-    part: Part,
-    uid: u32,
-    to: i64,
-    new_uid: u32,
-    modseq: i64,
-) -> Result<(), StoreError> {
+fn copy(connection: &Connection, part: Part, uid: u32, to: i64, new_uid: u32, modseq: i64) -> Result<(), StoreError> {
     let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
                    inbox_id, mail_from, rcpt_to)
                SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
@@ -295,12 +289,7 @@ fn gather_copies(
 }
 
 /// Puts a batch into the hidden row, which is a part of the mailbox they are in: they keep their UIDs.
-fn gather(
-    connection: &Connection,
-    from: &[Part],
-    hidden: i64,
-    uids: &[u32],
-) -> Result<Vec<(u32, u32)>, TransferError> {
+fn gather(connection: &Connection, from: &[Part], hidden: i64, uids: &[u32]) -> Result<Vec<(u32, u32)>, TransferError> {
     let mut gathered = Vec::with_capacity(uids.len());
     for uid in uids {
         let Some(part) = parts::holder(connection, from, *uid)? else { continue };
@@ -401,7 +390,8 @@ fn size_of(connection: &Connection, from: &[Part], uids: &[u32]) -> Result<u64, 
     let mut octets = 0_u64;
     for uid in uids {
         for part in from {
-            let size = statement.query_row(params![part.id, part.stored(*uid)], |row| row.get::<_, i64>(0)).optional()?;
+            let size =
+                statement.query_row(params![part.id, part.stored(*uid)], |row| row.get::<_, i64>(0)).optional()?;
             if let Some(size) = size {
                 octets = octets.saturating_add(size.unsigned_abs());
                 break;

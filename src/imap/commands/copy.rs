@@ -49,7 +49,7 @@ impl Session<'_> {
         };
         let Some(code) = copy_uid(&copied) else {
             let some_are_gone = asked_for > 0 && !by_uid;
-            return Ok(if some_are_gone { gone() } else { Answer::ok("there is no such message") });
+            return Ok(if some_are_gone { gone() } else { Answer::ok("nothing to copy") });
         };
         self.publish(copied.mailbox);
         if and_remove {

@@ -248,7 +248,10 @@ async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
     let there = store.mailbox_changes(&one, archive.id, archive.seen).await.unwrap().unwrap();
     assert_eq!(there.changed.iter().map(|m| m.uid).collect::<Vec<_>>(), (1..=801).collect::<Vec<_>>());
     // Arrivals, flags and a second move find them, whether they have been moved over or not.
-    assert_eq!(store.messages_flag(&one, archive.id, vec![801], FlagChange::Add, Flags::SEEN, vec![]).await.unwrap().len(), 1);
+    assert_eq!(
+        store.messages_flag(&one, archive.id, vec![801], FlagChange::Add, Flags::SEEN, vec![]).await.unwrap().len(),
+        1
+    );
     let again = store.messages_move(&one, archive.id, vec![1, 801], "INBOX").await.unwrap();
     assert_eq!(again.uids, [(1, 1201), (801, 1202)]);
     store.finish_deletion(&one).await.unwrap();

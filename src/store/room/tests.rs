@@ -9,8 +9,8 @@ use crate::store::deliver::{Arrival, Placed};
 use crate::store::mailbox_changes::{Append, FlagChange};
 use crate::store::messages::Flags;
 use crate::store::routing::Route;
-use crate::store::transfer::TransferError;
 use crate::store::testing::{inbox, put, store_with_account};
+use crate::store::transfer::TransferError;
 
 const HEADER: &[u8] = b"Subject: x\r\n\r\n";
 
