@@ -68,14 +68,17 @@ pub struct Inbound {
     store: Store,
     clock: Clock,
     events: Events,
-    handed_in: Arc<Hourly<IpAddr>>,
+    handed_in: Arc<Hourly<IpAddr, 2>>,
 }
 
 impl Inbound {
     /// The service, on its store.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, events: Events) -> Self {
         let limits = &config.limits;
-        let handed_in = Arc::new(Hourly::new(limits.mx_messages_per_hour, limits.mx_recipients_per_hour));
+        let handed_in = Arc::new(Hourly::new([
+            ("messages", limits.mx_messages_per_hour),
+            ("recipients", limits.mx_recipients_per_hour),
+        ]));
         Self { config, store, clock, events, handed_in }
     }
 
@@ -147,7 +150,7 @@ impl Inbound {
         if message::hop_count(header) > self.config.queue.hop_limit {
             return Err(Rejection::Loop);
         }
-        self.handed_in.charge(network_of(origin.client), recipients.as_slice().len(), self.clock.now())?;
+        self.handed_in.charge(network_of(origin.client), [1, recipients.as_slice().len()], self.clock.now())?;
         let now = Timestamp::real();
         let header = self.stamp(id, origin, &recipients, header, now);
         let arrival =

@@ -25,6 +25,7 @@ use crate::domain::status::{OnUnverified, State, TooSoon};
 use crate::domain::zone_file::zone_file;
 use crate::events::{Event, Events};
 use crate::id::{AccountId, DomainId};
+use crate::net::hourly::{Exceeded, Hourly};
 use crate::store::checks::AskError;
 use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
 use crate::store::{Store, StoreError};
@@ -52,6 +53,9 @@ pub enum CreateError {
         /// The limit.
         limit: u32,
     },
+    /// The account has claimed as many in this hour as it may: 429.
+    #[error(transparent)]
+    RateLimited(#[from] Exceeded),
     /// The signing provider gave no tokens: temporary.
     #[error(transparent)]
     Provider(#[from] ProviderError),
@@ -118,6 +122,7 @@ pub struct Registry {
     provider: Provider,
     verifier: Verifier,
     waiting: Waiting,
+    claims: Arc<Hourly<AccountId, 1>>,
 }
 
 impl Registry {
@@ -130,7 +135,8 @@ impl Registry {
         provider: impl Into<Provider>,
         verifier: Verifier,
     ) -> Self {
-        Self { config, store, clock, events, provider: provider.into(), verifier, waiting: Waiting::default() }
+        let claims = Arc::new(Hourly::new([("claims of domains", config.limits.claims_per_hour)]));
+        Self { config, store, clock, events, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
     }
 
     /// Claims a name for an account. The signing keys are made in the background; the first check comes by itself.
@@ -145,6 +151,7 @@ impl Registry {
         };
         // Nobody else is asked for what would be refused anyway.
         self.store.domain_may_create(account, &name, most).await.map_err(refused)?;
+        self.claims.charge(account.clone(), [1], now)?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
             account: account.clone(),
@@ -154,7 +161,7 @@ impl Registry {
             state: State::created(now, &self.verifier.rules().policy),
         };
         let row = self.store.domain_create(new, most, now).await.map_err(refused)?;
-        self.provider.claimed(&row.id, tokens);
+        self.provider.claimed(&row.account, &row.id);
         self.verifier.wake();
         tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");
         Ok(self.view(&row))

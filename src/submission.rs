@@ -16,7 +16,7 @@ use crate::identity::{Choice, Fallback};
 use crate::message;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
-use crate::queue::letter::{self, Writing};
+use crate::queue::letter::{self, Writing, Written};
 use crate::store::queue::NewSubmission;
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError};
@@ -89,14 +89,15 @@ pub struct Submission {
     clock: Clock,
     signer: Signer,
     queue: Queue,
-    handed_in: Arc<Hourly<AccountId>>,
+    handed_in: Arc<Hourly<AccountId, 2>>,
 }
 
 impl Submission {
     /// The service, which hands to this queue.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, signer: Signer, queue: Queue) -> Self {
         let limits = &config.limits;
-        let handed_in = Arc::new(Hourly::new(limits.messages_per_hour, limits.recipients_per_hour));
+        let handed_in =
+            Arc::new(Hourly::new([("messages", limits.messages_per_hour), ("recipients", limits.recipients_per_hour)]));
         Self { config, store, clock, signer, queue, handed_in }
     }
 
@@ -125,8 +126,8 @@ impl Submission {
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let (header, body) = parse(&draft.raw, self.config.queue.hop_limit)?;
         self.handed_in
-            .charge(login.account.clone(), draft.rcpt_to.as_slice().len(), self.clock.now())
-            .map_err(|Exceeded { what, limit }| Refusal::RateLimited { what, limit })?;
+            .charge(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
+            .map_err(|Exceeded { what, limit, .. }| Refusal::RateLimited { what, limit })?;
         let id = SubmissionId::new();
         let platform = &self.config.platform;
         let client = draft.client.filter(|_| platform.received_shows_client);
@@ -144,7 +145,7 @@ impl Submission {
             arrived_at,
         };
         let written = letter::write(&self.config, &self.signer, &with, header, &body).await;
-        let (outgoing_header, from) = written.map_err(temporary)?;
+        let Written { header: outgoing_header, from, is_unsigned } = written.map_err(temporary)?;
         let now = self.clock.now();
         let new = NewSubmission {
             id: id.clone(),
@@ -158,6 +159,7 @@ impl Submission {
             fallback: choice.fallback.as_ref().map(|fallback| fallback.reason),
             original_header: header.to_vec(),
             outgoing_header,
+            is_unsigned,
             body,
             rcpt_to: draft.rcpt_to,
             protocol: draft.protocol,

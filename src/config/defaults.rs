@@ -140,6 +140,7 @@ impl Default for Limits {
             mx_recipients_per_hour: 100_000,
             inboxes: 1000,
             domains: 100,
+            claims_per_hour: 100,
             inbox_size: 2 * 1024 * 1024 * 1024,
             smtp_timeout: HumanDuration::seconds(300),
             imap_timeout: HumanDuration::seconds(1800),

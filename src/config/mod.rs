@@ -307,6 +307,8 @@ pub struct Limits {
     pub inboxes: u32,
     /// Custom domains of one account.
     pub domains: u32,
+    /// Custom domains an account may claim in an hour, deleted ones counted.
+    pub claims_per_hour: u32,
     /// Octets stored for one inbox.
     pub inbox_size: u64,
     /// Idle SMTP sessions end after (RFC 5321 §4.5.3.2.7: at least 5 minutes).

@@ -39,6 +39,10 @@ fn not_created(error: CreateError) -> Problem {
             format!("The account has {limit} custom domains, as many as it may have."),
             "Delete a custom domain, or ask the operator for a higher limit.",
         ),
+        CreateError::RateLimited(exceeded) => Problem::too_many(
+            format!("The account has made {} claims of domains in this hour, as many as it may.", exceeded.limit),
+            exceeded.retry_after,
+        ),
         CreateError::Provider(error) => {
             tracing::error!(door = "http", %error, "a domain could not be claimed");
             Problem::unavailable().with_code("signing_provider_unavailable")

@@ -1,6 +1,7 @@
-//! How much mail somebody has handed in in the hour: an account by submission, a network address at the MX.
+//! How much somebody does in an hour: mail that an account submits or a network address hands in at the MX, claims that an
+//! account makes.
 //!
-//! Invariant: a message is charged whole or not at all. The counts are in memory: a restart forgives.
+//! Invariant: what is charged together is charged whole or not at all. The counts are in memory: a restart forgives.
 
 use crate::clock::Timestamp;
 use std::collections::HashMap;
@@ -10,66 +11,65 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// What each of many may hand in in an hour.
+/// How much of `N` things each of many may do in an hour.
 #[derive(Debug)]
-pub struct Hourly<K> {
-    messages: u32,
-    recipients: u32,
-    spent: Mutex<Book<K>>,
+pub struct Hourly<K, const N: usize> {
+    limits: [(&'static str, u32); N],
+    spent: Mutex<Book<K, N>>,
 }
 
 #[derive(Debug)]
-struct Book<K> {
-    spent: HashMap<K, Spent>,
+struct Book<K, const N: usize> {
+    spent: HashMap<K, Spent<N>>,
     /// How many there may be before those whose hour is over are cleared away.
     clear_at: usize,
 }
 
 #[derive(Debug)]
-struct Spent {
+struct Spent<const N: usize> {
     since: Timestamp,
-    messages: u32,
-    recipients: u32,
+    amounts: [u32; N],
 }
 
 /// An hour's limit has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the limit of {limit} {what} in an hour has been reached")]
 pub struct Exceeded {
-    /// `messages` or `recipients`.
+    /// What there would be too many of.
     pub what: &'static str,
     /// How many there may be.
     pub limit: u32,
+    /// When the hour is over.
+    pub retry_after: Duration,
 }
 
-impl<K: Eq + Hash> Hourly<K> {
-    /// Nobody has handed in anything.
-    pub fn new(messages: u32, recipients: u32) -> Self {
-        Self { messages, recipients, spent: Mutex::new(Book { spent: HashMap::new(), clear_at: 0 }) }
+impl<K: Eq + Hash, const N: usize> Hourly<K, N> {
+    /// Limits, each with the name of what it counts. Nobody has done anything yet.
+    pub fn new(limits: [(&'static str, u32); N]) -> Self {
+        Self { limits, spent: Mutex::new(Book { spent: HashMap::new(), clear_at: 0 }) }
     }
 
-    /// Charges one for a message to so many recipients. Its hour begins with its first message.
-    pub fn charge(&self, key: K, recipients: usize, now: Timestamp) -> Result<(), Exceeded> {
-        let recipients = u32::try_from(recipients).unwrap_or(u32::MAX);
+    /// Charges one for so much of each. Its hour begins with the first charge.
+    pub fn charge(&self, key: K, amounts: [usize; N], now: Timestamp) -> Result<(), Exceeded> {
         let mut book = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
-        let over = |spent: &Spent| now.since(spent.since) >= HOUR;
+        let over = |spent: &Spent<N>| now.since(spent.since) >= HOUR;
         if book.spent.len() >= book.clear_at {
             book.spent.retain(|_, spent| !over(spent));
             book.clear_at = 64.max(2 * book.spent.len());
         }
-        let fresh = || Spent { since: now, messages: 0, recipients: 0 };
+        let fresh = || Spent { since: now, amounts: [0; N] };
         let spent = book.spent.entry(key).or_insert_with(fresh);
         if over(spent) {
             *spent = fresh();
         }
-        if spent.messages >= self.messages {
-            return Err(Exceeded { what: "messages", limit: self.messages });
+        let mut sums = spent.amounts;
+        for ((sum, amount), (what, limit)) in sums.iter_mut().zip(amounts).zip(self.limits) {
+            *sum = sum.saturating_add(u32::try_from(amount).unwrap_or(u32::MAX));
+            if *sum > limit {
+                return Err(Exceeded { what, limit, retry_after: HOUR.saturating_sub(now.since(spent.since)) });
+            }
         }
-        if spent.recipients.saturating_add(recipients) > self.recipients {
-            return Err(Exceeded { what: "recipients", limit: self.recipients });
-        }
-        spent.messages += 1;
-        spent.recipients = spent.recipients.saturating_add(recipients);
+        spent.amounts = sums;
         Ok(())
     }
 }
@@ -79,25 +79,30 @@ mod tests {
     use super::*;
     use crate::id::AccountId;
 
+    const LIMITS: [(&str, u32); 2] = [("messages", 2), ("recipients", 5)];
+
     #[test]
     fn an_account_has_its_hour_and_others_are_not_touched() {
-        let (quota, ours, theirs) = (Hourly::new(2, 5), AccountId::new(), AccountId::new());
+        let (quota, ours, theirs) = (Hourly::new(LIMITS), AccountId::new(), AccountId::new());
         let start = Timestamp::from_millis(0);
         let what = |charged: Result<(), Exceeded>| charged.map_or_else(|exceeded| exceeded.what, |()| "ok");
-        assert_eq!(what(quota.charge(&ours, 6, start)), "recipients");
-        assert_eq!(what(quota.charge(&ours, 3, start)), "ok");
-        assert_eq!(what(quota.charge(&ours, 3, start)), "recipients");
-        assert_eq!(what(quota.charge(&ours, 2, start)), "ok");
-        assert_eq!(what(quota.charge(&ours, 1, start)), "messages");
-        assert_eq!(what(quota.charge(&theirs, 1, start)), "ok");
-        assert_eq!(what(quota.charge(&ours, 5, start.after(HOUR))), "ok");
+        assert_eq!(what(quota.charge(&ours, [1, 6], start)), "recipients");
+        assert_eq!(what(quota.charge(&ours, [1, 3], start)), "ok");
+        assert_eq!(what(quota.charge(&ours, [1, 3], start)), "recipients");
+        assert_eq!(what(quota.charge(&ours, [1, 2], start)), "ok");
+        assert_eq!(what(quota.charge(&ours, [1, 1], start)), "messages");
+        assert_eq!(what(quota.charge(&theirs, [1, 1], start)), "ok");
+        let late = start.after(Duration::from_secs(3000));
+        let exceeded = quota.charge(&ours, [1, 1], late).unwrap_err();
+        assert_eq!(exceeded.retry_after, Duration::from_secs(600));
+        assert_eq!(what(quota.charge(&ours, [1, 5], start.after(HOUR))), "ok");
     }
 
     #[test]
     fn those_whose_hour_is_over_do_not_pile_up() {
-        let quota = Hourly::new(1, 1);
+        let quota = Hourly::new([("messages", 1)]);
         for n in 0..10_000 {
-            assert_eq!(quota.charge(n, 1, Timestamp::from_millis(n * 60_000)), Ok(()));
+            assert_eq!(quota.charge(n, [1], Timestamp::from_millis(n * 60_000)), Ok(()));
         }
         assert!(quota.spent.lock().unwrap().spent.len() <= 130);
     }

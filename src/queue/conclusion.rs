@@ -45,6 +45,7 @@ impl Courier {
             match outcome {
                 Outcome::Deferred(said) => wait(&self.config.queue.retry_pauses, true, said),
                 Outcome::Postponed(said) => wait(&POSTPONED, false, said),
+                Outcome::Waiting(said) => wait(&self.config.queue.retry_pauses, false, said),
                 Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
                 Outcome::Bounced(said) => {
                     settlement.done.push(delivery.id.clone());

@@ -5,19 +5,19 @@
 
 use super::connections::Connections;
 use super::conversation::{Hop, Parcel, Trust, Turned, Voice};
-use super::letter::{self, Writing};
+use super::letter::{self, Writing, Written};
 use super::mx;
 use super::outcome::{Outcome, Said};
 use super::slots::Slot;
 use crate::address::{Address, ReversePath};
-use crate::authentication::dkim::Signer;
+use crate::authentication::dkim::{SignError, Signer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Relay};
 use crate::dns::{Addresses, Resolver};
 use crate::domain::status::OnUnverified;
 use crate::envelope::EnhancedCode;
 use crate::id::InboxId;
-use crate::identity::{VerifiedDomain, after_loss};
+use crate::identity::{SendIdentity, VerifiedDomain, after_loss};
 use crate::message::{self, Trace};
 use crate::store::queue::{Due, ForInbox, Letter, Settlement};
 use crate::store::routing::Route;
@@ -50,8 +50,13 @@ pub(super) struct Done {
 impl Courier {
     /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
     pub async fn attempt(&self, mut due: Due, begun: Timestamp, slot: &Slot, full: &[InboxId]) -> Settlement {
-        let (header, done) = match self.store.content(due.letter.outgoing).await {
-            Ok(message) => self.carry(&mut due, message, slot, full).await,
+        let (header, done) = match self.store.letter(&due.letter.id).await {
+            Ok(Some((letter, message))) => {
+                due.letter = letter;
+                self.carry(&mut due, message, slot, full).await
+            }
+            // Nothing is left to settle.
+            Ok(None) => (Vec::new(), self.all(&due, Outcome::deferred(EnhancedCode(4, 3, 0), "it has been dropped"))),
             Err(error) => (Vec::new(), self.all(&due, ours(&error))),
         };
         self.conclude(&due, begun, done, &header)
@@ -64,7 +69,7 @@ impl Courier {
 
     /// Also gives the header block that left, or was to, for a bounce.
     async fn carry(&self, due: &mut Due, message: StoredMessage, slot: &Slot, full: &[InboxId]) -> (Vec<u8>, Done) {
-        let (message, mail_from) = match self.renew_identity(&mut due.letter, &message).await {
+        let (mut message, mail_from) = match self.renew_identity(&mut due.letter, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) => return (message.header, self.all(due, outcome)),
         };
@@ -73,6 +78,9 @@ impl Courier {
                 self.deliver_here(due, &message, full).await.unwrap_or_else(|error| self.all(due, ours(&error)))
             }
             Ok(false) => {
+                if let Err(outcome) = self.sign(&due.letter, &mut message).await {
+                    return (message.header, self.all(due, outcome));
+                }
                 let rcpt_to: Vec<Address> = due.deliveries.iter().map(|d| d.rcpt_to.clone()).collect();
                 let parcel = Parcel {
                     mail_from: &mail_from,
@@ -129,7 +137,7 @@ impl Courier {
             arrived_at: letter.arrived_at,
         };
         let written = letter::write(&self.config, &self.signer, &with, &original.header, &message.body).await;
-        let (header, from) = written.map_err(|e| ours(&e))?;
+        let Written { header, from, .. } = written.map_err(|e| ours(&e))?;
         let replaced = self.store.replace_outgoing(letter.id.clone(), from.clone(), reason, header.clone()).await;
         replaced.map_err(|e| ours(&e))?;
         letter.domain = None;
@@ -137,6 +145,27 @@ impl Courier {
         let mail_from = letter.mail_from.clone();
         letter.is_8bit = !header.is_ascii() || !message.body.is_ascii();
         Ok((Some(StoredMessage { header, body: original.body }), mail_from))
+    }
+
+    /// Signs a message that was taken in before its domain had a key. It leaves as it is stored then.
+    async fn sign(&self, letter: &Letter, message: &mut StoredMessage) -> Result<(), Outcome> {
+        let (true, Some(domain), Some(from)) = (letter.is_unsigned, &letter.domain, letter.mail_from.address()) else {
+            return Ok(());
+        };
+        let claim = self.store.claim_for_identity(domain).await.map_err(|e| ours(&e))?;
+        let Some(domain) = claim.as_ref().and_then(VerifiedDomain::of) else {
+            return Err(Outcome::deferred(EnhancedCode(4, 3, 0), "the domain has just changed"));
+        };
+        let identity = SendIdentity::Custom { local: from.local.clone(), domain };
+        let signature = match self.signer.sign(&identity, &message.header, &message.body).await {
+            Ok(signature) => signature,
+            Err(error @ SignError::NoKey(_)) => {
+                return Err(Outcome::Waiting(Said::ours(EnhancedCode(4, 7, 0), error.to_string())));
+            }
+            Err(error) => return Err(ours(&error)),
+        };
+        message.header.splice(0..0, signature);
+        self.store.sign_outgoing(letter.id.clone(), message.header.clone()).await.map_err(|e| ours(&e))
     }
 
     /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.

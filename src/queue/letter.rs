@@ -1,7 +1,8 @@
 //! The header block a message leaves with: rewritten for its identity and signed as it.
 //!
-//! Invariant: what leaves was made for one identity, and signed by that identity's domain. Taking a message in and a later
-//! loss of its domain go through the same function.
+//! Invariant: what leaves was made for one identity, and signed by that identity's domain: at once, or where its key is
+//! still being made, by the attempt that sends it. Taking a message in and a later loss of its domain go through the same
+//! function.
 
 use crate::address::{Address, InboxName};
 use crate::authentication::dkim::{SignError, Signer};
@@ -32,14 +33,25 @@ pub(crate) struct Writing<'a> {
     pub arrived_at: Timestamp,
 }
 
-/// The signed header block for the message, and its final From.
+/// A header block as it leaves.
+#[derive(Debug)]
+pub(crate) struct Written {
+    /// The header block.
+    pub header: Vec<u8>,
+    /// The final From.
+    pub from: Address,
+    /// The identity's domain has no key yet: it is signed before it leaves.
+    pub is_unsigned: bool,
+}
+
+/// The header block for the message, signed if there is a key yet.
 pub(crate) async fn write(
     config: &Config,
     signer: &Signer,
     with: &Writing<'_>,
     header: &[u8],
     body: &[u8],
-) -> Result<(Vec<u8>, Address), SignError> {
+) -> Result<Written, SignError> {
     let identity = &with.choice.identity;
     let outgoing = Outgoing {
         choice: with.choice,
@@ -55,7 +67,9 @@ pub(crate) async fn write(
         message_id: with.id.as_str(),
     };
     let (header, from) = message::outgoing(header, &outgoing);
-    let mut signed = signer.sign(identity, &header, body).await?;
-    signed.extend_from_slice(&header);
-    Ok((signed, from))
+    match signer.sign(identity, &header, body).await {
+        Ok(signature) => Ok(Written { header: [signature, header].concat(), from, is_unsigned: false }),
+        Err(SignError::NoKey(_)) => Ok(Written { header, from, is_unsigned: true }),
+        Err(error) => Err(error),
+    }
 }

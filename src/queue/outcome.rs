@@ -57,6 +57,8 @@ pub(super) enum Outcome {
     Deferred(Said),
     /// Not tried: the next host has as many connections of ours as it may. Soon again.
     Postponed(Said),
+    /// Not tried: the key that signs it is still being made.
+    Waiting(Said),
     /// Never.
     Bounced(Said),
 }
@@ -82,13 +84,21 @@ impl Outcome {
     /// What was said.
     pub fn said(&self) -> &Said {
         match self {
-            Self::Delivered(said) | Self::Deferred(said) | Self::Postponed(said) | Self::Bounced(said) => said,
+            Self::Delivered(said)
+            | Self::Deferred(said)
+            | Self::Postponed(said)
+            | Self::Waiting(said)
+            | Self::Bounced(said) => said,
         }
     }
 
     /// With the host that said so.
     pub fn by(mut self, host: &str, protection: Protection) -> Self {
-        let (Self::Delivered(said) | Self::Deferred(said) | Self::Postponed(said) | Self::Bounced(said)) = &mut self;
+        let (Self::Delivered(said)
+        | Self::Deferred(said)
+        | Self::Postponed(said)
+        | Self::Waiting(said)
+        | Self::Bounced(said)) = &mut self;
         said.mx = Some(host.to_owned());
         said.tls = protection;
         self
@@ -100,6 +110,7 @@ impl Outcome {
             Self::Delivered(_) => "delivered",
             Self::Deferred(_) => "deferred",
             Self::Postponed(_) => "postponed",
+            Self::Waiting(_) => "waiting",
             Self::Bounced(_) => "bounced",
         }
     }
@@ -107,7 +118,7 @@ impl Outcome {
     /// The time for trying is over: a deferral becomes a bounce, 4.4.7 (RFC 3463 §3.5), that says what was said last.
     pub fn expired(self) -> Self {
         match self {
-            Self::Deferred(said) => Self::Bounced(Said {
+            Self::Deferred(said) | Self::Waiting(said) => Self::Bounced(Said {
                 status: EnhancedCode(4, 4, 7),
                 text: format!("delivery time expired; the last answer was: {}", said.text),
                 ..said

@@ -58,6 +58,7 @@ impl Queue {
             Ok(released) => tracing::info!(released, "attempts that a crash cut off are due again"),
             Err(error) => tracing::error!(%error, "the queue could not be looked at"),
         }
+        let mut key_made = self.inner.courier.signer.key_made();
         while !shutdown.is_requested() {
             // Before the look, so that what happens during it is not missed.
             let woken = self.inner.bell.notified();
@@ -65,6 +66,8 @@ impl Queue {
             tokio::select! {
                 () = shutdown.requested() => {}
                 () = woken => {}
+                // Mail may have waited for it. The signer outlives this, so there is no error.
+                Ok(()) = key_made.changed() => {}
                 () = tokio::time::sleep(sleep) => {}
             }
         }

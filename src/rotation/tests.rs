@@ -5,6 +5,7 @@ use crate::address::{Address, DomainName};
 use crate::dns::authority::play::{Fault, Play};
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::id::AccountId;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
 use crate::store::testing::{account, claim, dkim_records};
 use std::net::Ipv4Addr;
@@ -42,17 +43,19 @@ impl World {
         let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver, keys.clone());
         let (domain, tokens) = (DomainId::new(), keys.tokens().unwrap());
         let world = Self { dir, config, play, clock, store, keys, rotation, domain, tokens, internet };
-        world.claim().await;
-        world.keys.provision(world.domain.clone(), world.tokens.clone());
+        let owner = world.claim().await;
+        world.keys.provision(&owner, world.domain.clone());
         while !world.store.dkim_missing().await.unwrap().is_empty() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         world
     }
 
-    async fn claim(&self) {
-        claim(&self.store, &account(&self.store).await, &self.domain, &self.tokens.join(" ")).await;
+    async fn claim(&self) -> AccountId {
+        let owner = account(&self.store).await;
+        claim(&self.store, &owner, &self.domain, &self.tokens.join(" ")).await;
         self.cnames(["valid"; 3]).await;
+        owner
     }
 
     async fn cnames(&self, statuses: [&'static str; 3]) {

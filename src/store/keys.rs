@@ -5,7 +5,7 @@
 
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::id::DomainId;
+use crate::id::{AccountId, DomainId};
 use rusqlite::{Connection, OptionalExtension, params};
 use std::time::Duration;
 
@@ -128,29 +128,38 @@ impl Store {
                 let sql = "INSERT INTO dkim_rotation VALUES (?1, ?2)
                            ON CONFLICT (domain_id) DO UPDATE SET due_at = min(due_at, excluded.due_at)";
                 connection.prepare_cached(sql)?.execute(params![domain, now])?;
+                super::queue::wake_unsigned(connection, &domain, now)?;
             }
             Ok(())
         })
         .await
     }
 
-    /// Every token that waits for its key.
-    pub async fn dkim_missing(&self) -> Result<Vec<(DomainId, String)>, StoreError> {
+    /// Every claim that misses keys, with its account.
+    pub async fn dkim_missing(&self) -> Result<Vec<(AccountId, DomainId)>, StoreError> {
         self.read(|connection| {
-            let sql = "SELECT d.id, d.dkim_tokens FROM custom_domain d
+            let sql = "SELECT d.account_id, d.id FROM custom_domain d
                        WHERE (SELECT count(*) FROM dkim_key k WHERE k.domain_id = d.id) < 3 ORDER BY d.id";
             let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| Ok((row.get::<_, DomainId>(0)?, row.get::<_, String>(1)?)))?;
-            let mut missing = Vec::new();
-            for row in rows {
-                let (domain, tokens) = row?;
-                for token in tokens.split_ascii_whitespace() {
-                    if !has_key(connection, token)? {
-                        missing.push((domain.clone(), token.to_owned()));
-                    }
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// The first token of a claim that waits for its key. None where all have theirs, or the claim is gone.
+    pub async fn dkim_next_missing(&self, domain: &DomainId) -> Result<Option<String>, StoreError> {
+        let domain = domain.clone();
+        self.read(move |connection| {
+            let sql = "SELECT dkim_tokens FROM custom_domain WHERE id = ?1";
+            let tokens: Option<String> =
+                connection.prepare_cached(sql)?.query_row([domain], |row| row.get(0)).optional()?;
+            for token in tokens.unwrap_or_default().split_ascii_whitespace() {
+                if !has_key(connection, token)? {
+                    return Ok(Some(token.to_owned()));
                 }
             }
-            Ok(missing)
+            Ok(None)
         })
         .await
     }

@@ -74,8 +74,8 @@ pub(crate) async fn claim(store: &Store, account: &AccountId, id: &DomainId, tok
     store
         .write(move |c| {
             c.execute(
-                "INSERT INTO custom_domain (id, account_id, name, status, takes_mail, dkim_tokens, created_at, updated_at)
-                 VALUES (?1, ?2, 'acme.test', 'verified', 1, ?3, 0, 0)",
+                "INSERT INTO custom_domain (id, account_id, name, status, takes_mail, dkim_tokens, verified_at, created_at, updated_at)
+                 VALUES (?1, ?2, 'acme.test', 'verified', 1, ?3, 0, 0, 0)",
                 params![id, account, tokens],
             )?;
             Ok::<_, StoreError>(())

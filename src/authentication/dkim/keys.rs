@@ -6,7 +6,7 @@ use super::signer::{Platform, Signer};
 use crate::clock::Clock;
 use crate::config::{Config, Provider};
 use crate::domain::rotation::Plan;
-use crate::id::DomainId;
+use crate::id::{AccountId, DomainId};
 use crate::store::rotation::FreshKey;
 use crate::store::{Store, StoreError};
 use base64::Engine;
@@ -103,8 +103,10 @@ impl Keys {
         }
         let missing = keys.store.dkim_missing().await?;
         if !missing.is_empty() {
-            tracing::info!(keys = missing.len(), "making signing keys that are missing");
-            keys.make_in_background(missing);
+            tracing::info!(domains = missing.len(), "making signing keys that are missing");
+        }
+        for (account, domain) in missing {
+            keys.provision(&account, domain);
         }
         Ok(keys)
     }
@@ -135,10 +137,12 @@ impl Keys {
         Ok([token()?, token()?, token()?])
     }
 
-    /// Begins to make the keys of a new claim. Call it when the claim is stored; a crash before the keys are there is
+    /// Begins to make the keys that a claim misses. Call it when the claim is stored; a crash before the keys are there is
     /// made up for at the next start.
-    pub fn provision(&self, domain: DomainId, tokens: [String; 3]) {
-        self.make_in_background(tokens.into_iter().map(|token| (domain.clone(), token)).collect());
+    pub fn provision(&self, account: &AccountId, domain: DomainId) {
+        if self.making.begin(account, domain) {
+            tokio::spawn(self.clone().make_missing(account.clone()));
+        }
     }
 
     /// Waits for a claim's keys while they are being made, for a time. Whether it has them now.
@@ -170,39 +174,31 @@ impl Keys {
         Ok(self.store.key_replace(domain, fresh, self.plan, self.clock.now()).await?)
     }
 
-    fn make_in_background(&self, wanted: Vec<(DomainId, String)>) {
-        // Before anybody can ask for them.
-        wanted.iter().for_each(|(domain, _)| self.making.begin(domain));
-        let keys = self.clone();
-        tokio::spawn(async move {
-            for (domain, token) in wanted {
-                // The semaphore is never closed.
-                let Ok(_turn) = keys.turn.acquire().await else { return };
-                if !keys.make_one(&domain, &token).await {
-                    return;
+    /// Makes the keys that an account's claims miss, one of each claim in turn, until none is missing.
+    async fn make_missing(self, account: AccountId) {
+        while let Some(domain) = self.making.next(&account) {
+            match self.make_next(&domain).await {
+                Ok(true) => self.making.again(&account, domain),
+                Ok(false) => self.making.end(&domain),
+                Err(KeysError::Store(StoreError::Closed)) => return,
+                Err(error) => {
+                    tracing::error!(%domain, %error, "a signing key could not be made; trying again");
+                    self.making.again(&account, domain);
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                keys.making.end(&domain);
             }
-        });
-    }
-
-    /// Makes one key and tries until it is stored. False when the store has been closed.
-    async fn make_one(&self, domain: &DomainId, token: &str) -> bool {
-        loop {
-            match self.make_and_put(domain, token).await {
-                Ok(()) => return true,
-                Err(KeysError::Store(StoreError::Closed)) => return false,
-                Err(error) => tracing::error!(%domain, %error, "a signing key could not be made; trying again"),
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 
-    async fn make_and_put(&self, domain: &DomainId, token: &str) -> Result<(), KeysError> {
-        let (sealed, public) = make(self.seal.clone(), token.to_owned()).await?;
-        self.store.dkim_put(token.to_owned(), Some(domain.clone()), sealed, public, self.clock.now()).await?;
-        self.signer.key_made();
-        Ok(())
+    /// Makes and stores the first key that a claim misses. False when it misses none or is gone.
+    async fn make_next(&self, domain: &DomainId) -> Result<bool, KeysError> {
+        // First come, first served; an account comes once, whatever it waits for. The semaphore is never closed.
+        let _turn = self.turn.acquire().await.map_err(|e| KeysError::Generate(e.to_string()))?;
+        let Some(token) = self.store.dkim_next_missing(domain).await? else { return Ok(false) };
+        let (sealed, public) = make(self.seal.clone(), token.clone()).await?;
+        self.store.dkim_put(token, Some(domain.clone()), sealed, public, self.clock.now()).await?;
+        self.signer.tell_key_made();
+        Ok(true)
     }
 }
 

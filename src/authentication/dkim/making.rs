@@ -1,12 +1,13 @@
-//! The keys in the making: which claims still wait for one, and waiting for them.
+//! The keys in the making: which claims wait for theirs, whose turn it is, and waiting for them.
 //!
-//! Invariant: a claim is here from before its first key is begun until its last one is stored, also after a restart. Nobody
-//! waits longer than their patience, and no more than [`SEATS`] at a time: whoever waits may hold a place that others
-//! could use, and a thousand fresh claims have an hour's worth of keys to wait for.
+//! Invariant: a claim is here from before its first key is begun until it has all of them or is gone, also after a restart.
+//! Accounts take turns, a key each, and so do the claims of an account: whoever has a thousand fresh claims delays another
+//! account by one key. Nobody waits for a claim's keys longer than [`KEY_PATIENCE`], and no more than [`SEATS`] at a time:
+//! whoever waits may hold a place that others could use.
 
-use crate::id::DomainId;
-use std::collections::HashMap;
-use std::sync::Arc;
+use crate::id::{AccountId, DomainId};
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -19,43 +20,70 @@ const SEATS: usize = 8;
 /// The claims that wait for keys; clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Making {
-    /// How many keys each of them waits for.
-    wanted: watch::Sender<HashMap<DomainId, usize>>,
+    waiting: watch::Sender<HashSet<DomainId>>,
+    /// Those of each account in the order of their turns, but for the one whose turn it is. An account is here as long as
+    /// somebody makes its keys.
+    turns: Arc<Mutex<HashMap<AccountId, VecDeque<DomainId>>>>,
     seats: Arc<Semaphore>,
     patience: Duration,
 }
 
 impl Making {
     pub(super) fn new(patience: Duration) -> Self {
-        Self { wanted: watch::Sender::default(), seats: Arc::new(Semaphore::new(SEATS)), patience }
+        Self {
+            waiting: watch::Sender::default(),
+            turns: Arc::default(),
+            seats: Arc::new(Semaphore::new(SEATS)),
+            patience,
+        }
     }
 
-    /// One more key is to be made for a claim.
-    pub(super) fn begin(&self, domain: &DomainId) {
-        self.wanted.send_modify(|wanted| *wanted.entry(domain.clone()).or_default() += 1);
+    /// A claim waits for keys from now on. True when the caller is to make them, and those of the account's other claims,
+    /// until [`Making::next`] answers none.
+    pub(super) fn begin(&self, account: &AccountId, domain: DomainId) -> bool {
+        if !self.waiting.send_if_modified(|waiting| waiting.insert(domain.clone())) {
+            return false;
+        }
+        let mut turns = self.turns();
+        let is_first = !turns.contains_key(account);
+        turns.entry(account.clone()).or_default().push_back(domain);
+        is_first
     }
 
-    /// One of them is there, or its claim is gone.
+    /// The claim of an account whose turn it is. None: nothing of the account waits any more.
+    pub(super) fn next(&self, account: &AccountId) -> Option<DomainId> {
+        let mut turns = self.turns();
+        let next = turns.get_mut(account).and_then(VecDeque::pop_front);
+        if next.is_none() {
+            turns.remove(account);
+        }
+        next
+    }
+
+    /// The claim waits for one more key: its next turn comes after those of the account's other claims.
+    pub(super) fn again(&self, account: &AccountId, domain: DomainId) {
+        self.turns().entry(account.clone()).or_default().push_back(domain);
+    }
+
+    /// The claim has all its keys, or is gone.
     pub(super) fn end(&self, domain: &DomainId) {
-        self.wanted.send_modify(|wanted| {
-            if let Some(keys) = wanted.get_mut(domain) {
-                *keys = keys.saturating_sub(1);
-                if *keys == 0 {
-                    wanted.remove(domain);
-                }
-            }
-        });
+        self.waiting.send_if_modified(|waiting| waiting.remove(domain));
     }
 
     /// Waits until a claim has all its keys, within the bounds. Whether it has them now.
     pub(super) async fn made(&self, domain: &DomainId) -> bool {
-        let mut wanted = self.wanted.subscribe();
-        if !wanted.borrow_and_update().contains_key(domain) {
+        let mut waiting = self.waiting.subscribe();
+        if !waiting.borrow_and_update().contains(domain) {
             return true;
         }
         let Ok(_seat) = self.seats.try_acquire() else { return false };
-        let made = wanted.wait_for(|wanted| !wanted.contains_key(domain));
+        let made = waiting.wait_for(|waiting| !waiting.contains(domain));
         matches!(timeout(self.patience, made).await, Ok(Ok(_)))
+    }
+
+    fn turns(&self) -> MutexGuard<'_, HashMap<AccountId, VecDeque<DomainId>>> {
+        // Whole at every moment.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,29 +101,37 @@ mod tests {
 
     #[tokio::test]
     async fn a_claim_has_its_keys_when_the_last_one_is_made_and_others_do_not_matter() {
-        let (making, claim, other) = (Making::new(LONG), DomainId::new(), DomainId::new());
+        let (making, account) = (Making::new(LONG), AccountId::new());
+        let (claim, other) = (DomainId::new(), DomainId::new());
         assert!(making.made(&claim).await, "one that nothing is made for");
-        for domain in [&claim, &claim, &claim, &other] {
-            making.begin(domain);
-        }
+        assert!(making.begin(&account, claim.clone()));
+        assert!(!making.begin(&account, other.clone()) && !making.begin(&account, claim.clone()));
         let waiting = waiter(&making, &claim);
-        for _ in 0..3 {
+        for wanted in [&claim, &other, &claim, &other] {
             yield_now().await;
             assert!(!waiting.is_finished());
-            making.end(&claim);
+            let turn = making.next(&account).unwrap();
+            assert_eq!(turn, *wanted, "claims take turns");
+            making.again(&account, turn);
         }
+        let last = making.next(&account).unwrap();
+        making.end(&last);
         assert!(waiting.await.unwrap());
         assert!(making.made(&claim).await);
+        let last = making.next(&account).unwrap();
+        making.end(&last);
+        assert_eq!(making.next(&account), None);
+        assert!(making.begin(&account, claim), "whoever made the keys has gone");
     }
 
     #[tokio::test]
     async fn patience_and_seats_have_an_end() {
         let (making, claim) = (Making::new(Duration::ZERO), DomainId::new());
-        making.begin(&claim);
+        making.begin(&AccountId::new(), claim.clone());
         assert!(!making.made(&claim).await);
 
         let making = Making::new(LONG);
-        making.begin(&claim);
+        making.begin(&AccountId::new(), claim.clone());
         let waiting: Vec<_> = (0..SEATS).map(|_| waiter(&making, &claim)).collect();
         while making.seats.available_permits() > 0 {
             yield_now().await;

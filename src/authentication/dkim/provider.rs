@@ -6,7 +6,7 @@ use super::keys::{Keys, KeysError};
 #[cfg(feature = "ses")]
 use super::ses::{ReserveError, Reserved, Ses};
 use crate::address::DomainName;
-use crate::id::DomainId;
+use crate::id::{AccountId, DomainId};
 use crate::net::listener::Shutdown;
 use crate::store::ownership::Ownership;
 
@@ -85,10 +85,10 @@ impl Provider {
         }
     }
 
-    /// A claim with these tokens has been stored.
-    pub fn claimed(&self, id: &DomainId, tokens: &[String; 3]) {
+    /// An account's claim has been stored.
+    pub fn claimed(&self, account: &AccountId, id: &DomainId) {
         match self {
-            Self::Local(keys) => keys.provision(id.clone(), tokens.clone()),
+            Self::Local(keys) => keys.provision(account, id.clone()),
             #[cfg(feature = "ses")]
             Self::Ses(_) => {}
         }

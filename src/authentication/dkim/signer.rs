@@ -6,7 +6,6 @@
 //! RFC 6376 §3.5 (the field), §3.7 (what is hashed).
 
 use super::canonical::{self, BodyForm};
-use super::making::KEY_PATIENCE;
 use super::seal::Seal;
 use crate::address::DomainName;
 use crate::clock::{Clock, Timestamp};
@@ -21,7 +20,6 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
 
 /// Parsed keys kept in memory: some 2 KiB each.
 const CACHED_KEYS: usize = 1024;
@@ -82,7 +80,7 @@ impl Signer {
         if !self.signs {
             return Ok(Vec::new());
         }
-        let (domain, chosen) = self.choose_and_wait(identity).await?;
+        let (domain, chosen) = self.choose(identity).await?;
         let key = self.key(&chosen, &domain).await?;
         let selector = chosen.selector;
         // The header is hashed as its signed fields alone, which are made here; the body may be large.
@@ -93,28 +91,16 @@ impl Signer {
             .map_err(|e| SignError::Crypto(e.to_string()))?
     }
 
-    /// Says that a key has been made, to those who wait for one.
-    pub(super) fn key_made(&self) {
+    /// Changes whenever a key has been made.
+    pub fn key_made(&self) -> watch::Receiver<()> {
+        self.made.subscribe()
+    }
+
+    pub(super) fn tell_key_made(&self) {
         self.made.send_replace(());
     }
 
-    /// The domain and the selector to sign with. A domain can be verified faster than its first key is made: that key
-    /// is waited for, rather than telling the client to come again.
-    async fn choose_and_wait(&self, identity: &SendIdentity) -> Result<(DomainName, Chosen), SignError> {
-        let mut made = self.made.subscribe();
-        let end = Instant::now() + KEY_PATIENCE;
-        loop {
-            match self.choose(identity).await {
-                Err(SignError::NoKey(domain)) => {
-                    if !matches!(timeout_at(end, made.changed()).await, Ok(Ok(()))) {
-                        return Err(SignError::NoKey(domain));
-                    }
-                }
-                chosen => return chosen,
-            }
-        }
-    }
-
+    /// The domain and the selector to sign with.
     async fn choose(&self, identity: &SendIdentity) -> Result<(DomainName, Chosen), SignError> {
         let domain = match identity {
             SendIdentity::Platform { .. } => {

@@ -99,3 +99,53 @@ async fn what_is_no_message_or_goes_in_circles_is_refused_and_leaves_nothing() {
     world.clock.advance_to(world.clock.now().after(Duration::from_secs(3600)));
     world.send(&["a@example.org"]).await;
 }
+
+#[tokio::test]
+async fn mail_of_a_verified_domain_without_a_key_waits_for_it_and_leaves_signed() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.execute("DELETE FROM dkim_key WHERE domain_id IS NOT NULL").await;
+    let accepted = world.send(&["a@example.org", "b@example.net", "friend@inboxlayer.dev"]).await;
+    assert_eq!((accepted.from.to_string().as_str(), accepted.fallback.is_none()), ("hello@acme.com", true));
+    world.queue.settle().await;
+    assert!(world.mx.heard().is_empty());
+    assert_eq!(world.inbox("friend").await.len(), 1, "an inbox here needs no signature");
+    let waiting = world.queued().await.pop().unwrap().deliveries;
+    for delivery in &waiting {
+        assert_eq!((delivery.attempts, delivery.last_attempt_at), (0, None));
+        assert_eq!(delivery.last_reply.as_deref(), Some("no signing key is ready for acme.com"));
+    }
+    assert_eq!(waiting.len(), 2);
+
+    // Nobody moves the clock: what wakes the queue is the key.
+    let shutdown = Shutdown::new();
+    shutdown.spawn(world.queue.clone().run(shutdown.clone()));
+    world.keys.provision(&world.login.account, world.acme.clone());
+    while !world.queued().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let heard = world.mx.heard();
+    assert_eq!(heard.len(), 2);
+    for heard in heard {
+        let text = heard.text();
+        assert_eq!(heard.commands[1], "MAIL FROM:<hello@acme.com>");
+        assert_eq!(text.matches("DKIM-Signature:").count(), 1, "{text}");
+        assert!(text.contains("d=acme.com") && !text.contains("Inboxlayer-Fallback"), "{text}");
+    }
+    assert_eq!([world.count("submission").await, world.count("content").await, world.count("body").await], [0, 1, 1]);
+    shutdown.request();
+    assert!(shutdown.finished(Duration::from_secs(5)).await);
+}
+
+#[tokio::test]
+async fn mail_that_waits_for_a_key_falls_back_when_its_domain_is_lost() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.execute("DELETE FROM dkim_key WHERE domain_id IS NOT NULL").await;
+    world.send(&["a@example.org"]).await;
+    world.queue.settle().await;
+    lose_acme(&world).await;
+    world.next_try().await;
+    let text = world.mx.only_message().text();
+    assert!(text.contains("d=inboxlayer.dev") && text.contains("reason=failed"), "{text}");
+}

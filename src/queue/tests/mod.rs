@@ -74,6 +74,7 @@ pub struct World {
     pub submission: Submission,
     pub login: Login,
     pub acme: DomainId,
+    pub keys: Keys,
     pub play: Play,
     /// The MX at 127.0.0.1; the others share its port.
     pub mx: Server,
@@ -138,7 +139,7 @@ impl World {
             domain: None,
         };
         let acme = template.acme.clone();
-        Self { _dir: dir, config, store, clock, queue, submission, login, acme, play, mx, dns }
+        Self { _dir: dir, config, store, clock, queue, submission, login, acme, keys, play, mx, dns }
     }
 
     /// Logged in at the custom domain.

@@ -4,7 +4,7 @@ use super::super::deliver::{Place, Placed, place};
 use super::super::inboxes::DELETED;
 use super::super::room::{self, NotStored};
 use super::super::routing::LocalRecipient;
-use super::super::{Store, StoreError, content, mailboxes};
+use super::super::{Store, StoreError, StoredMessage, content, mailboxes};
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
@@ -33,6 +33,8 @@ pub struct Letter {
     pub outgoing: i64,
     /// It needs 8BITMIME.
     pub is_8bit: bool,
+    /// Its header block has no signature yet: the key of its domain was still being made.
+    pub is_unsigned: bool,
     /// How it came.
     pub protocol: String,
     /// From where.
@@ -134,6 +136,38 @@ impl Store {
         self.write(move |connection| settle(connection, &settlement, most)).await
     }
 
+    /// A queued message as it is now, with its bytes. None when it has been dropped.
+    pub async fn letter(&self, id: &SubmissionId) -> Result<Option<(Letter, StoredMessage)>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| {
+            // One snapshot: another attempt may just sign it.
+            let snapshot = connection.unchecked_transaction()?;
+            let Some(letter) = letter(&snapshot, &id)? else { return Ok(None) };
+            let message = content::load(&snapshot, letter.outgoing)?;
+            Ok(Some((letter, message)))
+        })
+        .await
+    }
+
+    /// The message has this header block now, the same with its signature.
+    pub async fn sign_outgoing(&self, id: SubmissionId, header: Vec<u8>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            let sql =
+                "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
+                       WHERE s.id = ?1 AND s.is_unsigned";
+            let found: Option<(i64, i64)> =
+                connection.prepare_cached(sql)?.query_row([&id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+            // Dropped meanwhile, or signed by the attempt at another domain.
+            let Some((body_id, size)) = found else { return Ok(()) };
+            let size = usize::try_from(size).unwrap_or(0);
+            let outgoing = content::insert_content(connection, &header, body_id, size)?;
+            let sql = "UPDATE submission SET outgoing_id = ?2, is_unsigned = 0 WHERE id = ?1";
+            connection.prepare_cached(sql)?.execute(params![id, outgoing])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// The message has another header block now, under the platform's domain and another envelope sender.
     pub async fn replace_outgoing(
         &self,
@@ -155,10 +189,10 @@ impl Store {
     }
 }
 
-pub(super) fn letter(connection: &Connection, id: &SubmissionId) -> Result<Letter, StoreError> {
+pub(super) fn letter(connection: &Connection, id: &SubmissionId) -> Result<Option<Letter>, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
-                   protocol, client, arrived_at, expires_at FROM submission WHERE id = ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([id], read_letter)?)
+                   protocol, client, arrived_at, expires_at, is_unsigned FROM submission WHERE id = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([id], read_letter).optional()?)
 }
 
 fn read_letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
@@ -179,6 +213,7 @@ fn read_letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
         client: row.get::<_, Option<String>>(10)?.and_then(|text| text.parse().ok()),
         arrived_at: row.get(11)?,
         expires_at: row.get(12)?,
+        is_unsigned: row.get(13)?,
     })
 }
 
@@ -214,13 +249,29 @@ fn settle(connection: &Connection, settlement: &Settlement, most: u64) -> Result
         delete.execute([id])?;
     }
     let mut update = connection.prepare_cached(
-        "UPDATE delivery SET attempts = attempts + ?6, next_attempt_at = ?2, lease_until = NULL, last_attempt_at = ?3,
-             last_reply = ?4, last_mx = ?5 WHERE id = ?1",
+        // The key may have come while an attempt found none: then the message was woken too early.
+        "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, last_reply = ?4, last_mx = ?5,
+             last_attempt_at = iif(?6, ?3, last_attempt_at),
+             next_attempt_at = iif(NOT ?6 AND EXISTS (SELECT 1 FROM submission s JOIN dkim_key k ON k.domain_id = s.domain_id
+                                       WHERE s.id = delivery.submission_id AND s.is_unsigned AND k.role = 'signing'), ?3, ?2)
+         WHERE id = ?1",
     )?;
     for Deferral { delivery, next, reply, mx, is_attempt } in &settlement.deferred {
         update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt])?;
     }
     Ok(placed)
+}
+
+/// The key of a domain is there: what waited for it is due.
+pub(in crate::store) fn wake_unsigned(
+    connection: &Connection,
+    domain: &DomainId,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
+                   AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND is_unsigned)";
+    connection.prepare_cached(sql)?.execute(params![domain, now])?;
+    Ok(())
 }
 
 fn exists(connection: &Connection, inbox: &InboxId) -> Result<bool, StoreError> {
@@ -256,7 +307,8 @@ fn replace_outgoing(
     let outgoing = content::insert_content(connection, header, body_id, body.len())?;
     connection
         .prepare_cached(
-            "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = NULL, is_8bit = ?5
+            "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = NULL, is_8bit = ?5,
+                 is_unsigned = 0
              WHERE id = ?1",
         )?
         .execute(params![id, outgoing, mail_from, fallback, is_8bit(header, &body)])?;

@@ -148,8 +148,7 @@ fn claim(
             })?
             .collect::<Result<_, _>>()?;
         // Dropped since it was chosen.
-        if !deliveries.is_empty() {
-            let letter = attempts::letter(connection, &id)?;
+        if let (false, Some(letter)) = (deliveries.is_empty(), attempts::letter(connection, &id)?) {
             let sql = "UPDATE delivery_turn SET served_at = ?2 WHERE account_id = ?1";
             connection.prepare_cached(sql)?.execute(params![letter.account, now])?;
             claimed.push(Due { letter, domain, deliveries });

@@ -10,6 +10,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
+pub(super) use attempts::wake_unsigned;
 pub use attempts::{Deferral, Due, DueDelivery, ForInbox, Letter, Settlement};
 pub use claim::{Claimed, InFlight};
 pub use listing::{QueuedDelivery, QueuedMessage};
@@ -48,8 +49,10 @@ pub struct NewSubmission {
     pub fallback: Option<VerifiedStatus>,
     /// The header block as the client gave it.
     pub original_header: Vec<u8>,
-    /// The header block that leaves, signed.
+    /// The header block that leaves.
     pub outgoing_header: Vec<u8>,
+    /// It is signed only when it leaves: its domain's key is still being made.
+    pub is_unsigned: bool,
     /// The body of both.
     pub body: Vec<u8>,
     /// To whom; one that is named twice gets it once.
@@ -81,8 +84,9 @@ fn enqueue(connection: &Connection, new: &NewSubmission) -> Result<(), StoreErro
     connection
         .prepare_cached(
             "INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
-                 mail_from, fallback, original_id, outgoing_id, is_8bit, protocol, client, arrived_at, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+                 mail_from, fallback, original_id, outgoing_id, is_8bit, protocol, client, arrived_at, created_at, expires_at,
+                 is_unsigned)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
         )?
         .execute(params![
             new.id,
@@ -102,6 +106,7 @@ fn enqueue(connection: &Connection, new: &NewSubmission) -> Result<(), StoreErro
             new.arrived_at,
             new.now,
             new.expires_at,
+            new.is_unsigned,
         ])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

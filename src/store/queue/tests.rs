@@ -42,6 +42,7 @@ impl Post {
             mail_from: from,
             fallback: None,
             original_header: b"Subject: x\r\n\r\n".to_vec(),
+            is_unsigned: false,
             outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
             body: b"body\r\n".to_vec(),
             rcpt_to: Recipients::new(rcpt_to.iter().map(|r| r.parse().unwrap()).collect()).unwrap(),

@@ -72,6 +72,31 @@ fn inboxes_and_domains_of_an_account() {
 }
 
 #[test]
+fn claims_of_an_account_in_an_hour() {
+    let scene = Scene::with("claims_per_hour = 3\ndomains = 2");
+    let api = scene.daemon.api();
+    let claim = |account: &str, domain: &str| {
+        api.post("/api/v1/custom_domains", json!({"domain": domain, "account_id": account}))
+    };
+    for domain in ["one-mail.com", "two-mail.com", "three-mail.com"] {
+        // What is refused for another reason is not counted.
+        claim(&scene.account, "com").expect(422);
+        let made = claim(&scene.account, domain).expect(201);
+        claim(&scene.account, domain).expect(409);
+        api.delete(&format!("/api/v1/custom_domains/{}", made.at("/id"))).expect(204);
+    }
+    let refused = claim(&scene.account, "four-mail.com").expect(429);
+    assert_eq!(refused.at("/code"), "too_many_requests");
+    assert!(refused.at("/detail").contains("3 claims of domains"), "{}", refused.text);
+    let seconds: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((3000..=3600).contains(&seconds), "{seconds}");
+    scene.logged(&["refused", "http", "status=429"]);
+    let (other, _, _) = scene.daemon.account("second");
+    claim(&other, "four-mail.com").expect(201);
+    scene.ends_with(0);
+}
+
+#[test]
 fn connections_of_an_address() {
     let scene = Scene::with("connections_per_address = 2");
     let full = |address: SocketAddr, begin: &str, ends: &str| {
