@@ -12,6 +12,7 @@ use crate::id::{ArrivalId, InboxId};
 use crate::message::{self, Trace};
 use crate::net::connections::network_of;
 use crate::net::hourly::{Exceeded, Hourly};
+use crate::resources::Owner;
 use crate::store::deliver::{Arrival, Placed};
 use crate::store::room::NotStored;
 use crate::store::routing::{LocalRecipient, Route};
@@ -155,7 +156,8 @@ impl Inbound {
         let header = self.stamp(id, origin, &recipients, header, now);
         let arrival =
             Arrival { mail_from: origin.mail_from.clone(), recipients, header, body: body.to_vec(), received_at: now };
-        Ok(self.store.deliver(arrival, self.config.limits.inbox_size).await?)
+        let store = self.store.for_owner(Owner::Network(network_of(origin.client)));
+        Ok(store.deliver(arrival, self.config.limits.inbox_size).await?)
     }
 
     /// The header block as it is stored: our trace fields, then the sender's fields untouched, then the empty line.

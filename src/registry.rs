@@ -150,7 +150,7 @@ impl Registry {
             CreateDomainError::Store(error) => error.into(),
         };
         // Nobody else is asked for what would be refused anyway.
-        self.store.domain_may_create(account, &name, most).await.map_err(refused)?;
+        self.store.for_account(account).domain_may_create(account, &name, most).await.map_err(refused)?;
         self.claims.charge(account.clone(), [1], now)?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
@@ -160,7 +160,7 @@ impl Registry {
             ownership: ownership.clone(),
             state: State::created(now, &self.verifier.rules().policy),
         };
-        let row = self.store.domain_create(new, most, now).await.map_err(refused)?;
+        let row = self.store.for_account(account).domain_create(new, most, now).await.map_err(refused)?;
         self.provider.claimed(&row.account, &row.id);
         self.verifier.wake();
         tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");
@@ -169,7 +169,7 @@ impl Registry {
 
     /// A domain of the account.
     pub async fn get(&self, account: &AccountId, id: &DomainId) -> Result<Option<CustomDomain>, StoreError> {
-        Ok(self.store.domain_get(account, id).await?.map(|row| self.view(&row)))
+        Ok(self.store.for_account(account).domain_get(account, id).await?.map(|row| self.view(&row)))
     }
 
     /// The account's domains, in the order they were made, from the one after `after` on.
@@ -179,13 +179,13 @@ impl Registry {
         after: Option<&DomainId>,
         limit: u32,
     ) -> Result<Vec<CustomDomain>, StoreError> {
-        let rows = self.store.domain_list(account, after, limit).await?;
+        let rows = self.store.for_account(account).domain_list(account, after, limit).await?;
         Ok(rows.iter().map(|row| self.view(row)).collect())
     }
 
     /// The records of a domain of the account as a zone file, with what the last check found.
     pub async fn zone_file(&self, account: &AccountId, id: &DomainId) -> Result<Option<String>, StoreError> {
-        let row = self.store.domain_get(account, id).await?;
+        let row = self.store.for_account(account).domain_get(account, id).await?;
         Ok(row.map(|row| zone_file(&row.name, &self.view(&row).records)))
     }
 
@@ -198,9 +198,9 @@ impl Registry {
         before: Option<u32>,
         limit: u32,
     ) -> Result<Option<Vec<DomainCheck>>, StoreError> {
-        let rows = self.store.domain_checks(account, id, before, limit).await?;
+        let rows = self.store.for_account(account).domain_checks(account, id, before, limit).await?;
         // Without a check it may be new, or not there.
-        let known = !rows.is_empty() || self.store.domain_get(account, id).await?.is_some();
+        let known = !rows.is_empty() || self.store.for_account(account).domain_get(account, id).await?.is_some();
         Ok(known.then(|| rows.into_iter().map(DomainCheck::from).collect()))
     }
 
@@ -212,8 +212,8 @@ impl Registry {
         before: Option<u32>,
         limit: u32,
     ) -> Result<Option<Vec<DomainEvent>>, StoreError> {
-        let rows = self.store.domain_events(account, id, before, limit).await?;
-        let known = !rows.is_empty() || self.store.domain_get(account, id).await?.is_some();
+        let rows = self.store.for_account(account).domain_events(account, id, before, limit).await?;
+        let known = !rows.is_empty() || self.store.for_account(account).domain_get(account, id).await?.is_some();
         Ok(known.then(|| rows.into_iter().map(DomainEvent::from).collect()))
     }
 
@@ -229,17 +229,18 @@ impl Registry {
         }
         let is_led = change.return_path.is_some();
         if let Some(Some(label)) = &change.return_path
-            && let Some(row) = self.store.domain_get(account, id).await?
+            && let Some(row) = self.store.for_account(account).domain_get(account, id).await?
         {
             let name = format!("{label}.{}", row.name);
             DomainName::parse(&name).map_err(|_| PatchError::ReturnPath(name))?;
         }
-        let row =
-            self.store.domain_patch(account, id, change, self.clock.now()).await.map_err(|error| match error {
+        let row = self.store.for_account(account).domain_patch(account, id, change, self.clock.now()).await.map_err(
+            |error| match error {
                 PatchDomainError::NotFound => PatchError::NotFound,
                 PatchDomainError::UnknownInbox => PatchError::UnknownInbox,
                 PatchDomainError::Store(error) => error.into(),
-            })?;
+            },
+        )?;
         if is_led {
             self.provider.changed();
         }
@@ -248,7 +249,7 @@ impl Registry {
 
     /// Ends a claim, at once and everywhere. False when the account has no such domain.
     pub async fn delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
-        let deleted = self.store.domain_delete(account, id).await?;
+        let deleted = self.store.for_account(account).domain_delete(account, id).await?;
         if deleted {
             tracing::info!(%id, %account, "a domain was deleted");
             self.events.publish(account, Event::DomainDeleted(id.clone()));
@@ -268,7 +269,11 @@ impl Registry {
     ) -> Result<(CustomDomain, Answered), VerifyError> {
         // Listening begins before the check can end.
         let mut settled = self.verifier.settled();
-        let asked = self.store.domain_ask(account, id, self.verifier.rules().policy, self.clock.now()).await;
+        let asked = self
+            .store
+            .for_account(account)
+            .domain_ask(account, id, self.verifier.rules().policy, self.clock.now())
+            .await;
         let (row, change) = asked.map_err(|error| match error {
             AskError::NotFound => VerifyError::NotFound,
             AskError::TooSoon(TooSoon { retry_after }) => VerifyError::RateLimited { retry_after },
@@ -283,7 +288,7 @@ impl Registry {
             return Ok((self.view(&row), Answered::AtOnce));
         };
         let in_time = tokio::time::timeout(wait, self.settles(&mut settled, account, id)).await.is_ok();
-        let row = self.store.domain_get(account, id).await?.ok_or(VerifyError::NotFound)?;
+        let row = self.store.for_account(account).domain_get(account, id).await?.ok_or(VerifyError::NotFound)?;
         Ok((self.view(&row), if in_time { Answered::Settled } else { Answered::InVain }))
     }
 
@@ -296,7 +301,7 @@ impl Registry {
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
             }
-            match self.store.domain_get(account, id).await {
+            match self.store.for_account(account).domain_get(account, id).await {
                 Ok(Some(row)) if row.asked => {}
                 _ => return,
             }

@@ -117,7 +117,8 @@ impl Submission {
 
     /// Under which address a message of this session leaves if it is taken in now, and what that was decided on.
     pub async fn identity(&self, login: &Login) -> Result<(Sender, Choice), StoreError> {
-        let sender = self.store.sender(login.account.clone(), Some(login.inbox.clone())).await?;
+        let sender =
+            self.store.for_account(&login.account).sender(login.account.clone(), Some(login.inbox.clone())).await?;
         let platform = &self.config.platform.domain;
         let choice = sender.choose(&login.inbox_name, platform, &login.address, login.domain.as_ref());
         Ok((sender, choice))
@@ -168,7 +169,7 @@ impl Submission {
             now,
             expires_at: now.after(self.config.queue.expire_after.0),
         };
-        self.store.enqueue(new).await.map_err(temporary)?;
+        self.store.for_account(&login.account).enqueue(new).await.map_err(temporary)?;
         self.queue.wake();
         Ok(Accepted { id, from, fallback: choice.fallback, held: false })
     }

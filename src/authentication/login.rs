@@ -8,6 +8,8 @@ use super::token::{Token, hash_of};
 use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::clock::Clock;
 use crate::id::{AccountId, DomainId, InboxId, TokenId};
+use crate::net::connections::network_of;
+use crate::resources::Owner;
 use crate::secret::Secret;
 use crate::store::inboxes::Opened;
 use crate::store::tokens::TokenRecord;
@@ -90,7 +92,7 @@ impl Authenticator {
         self.let_through(&attempt)?;
 
         let well_formed = Token::parse(password.reveal()).is_some();
-        let found = self.store.token_and_inbox(hash_of(password.reveal()), &self.platform, &sought).await?;
+        let found = self.store_for(peer).token_and_inbox(hash_of(password.reveal()), &self.platform, &sought).await?;
         let login = match (found, address) {
             ((Some(token), Some(opened)), Some(address)) if well_formed && token.is_live(self.clock.now()) => {
                 open(token, opened, address)
@@ -111,7 +113,7 @@ impl Authenticator {
         let attempt = Attempt::new(peer, hash_of(token.reveal()), None);
         self.let_through(&attempt)?;
         let well_formed = Token::parse(token.reveal()).is_some();
-        let found = self.store.token_by_hash(hash_of(token.reveal())).await?;
+        let found = self.store_for(peer).token_by_hash(hash_of(token.reveal())).await?;
         match found.filter(|token| well_formed && token.is_live(self.clock.now())) {
             Some(token) => {
                 self.opened(&attempt, &token);
@@ -123,13 +125,22 @@ impl Authenticator {
 
     /// True while what the session logged in with still holds; asked after a listener of events has fallen behind.
     pub async fn still_holds(&self, login: &Login) -> Result<bool, StoreError> {
-        let found = self.store.token_still_opens(&login.token, &self.platform, &login.address).await?;
+        let found = self
+            .store
+            .for_account(&login.account)
+            .token_still_opens(&login.token, &self.platform, &login.address)
+            .await?;
         Ok(found.is_some_and(|(token, opened)| {
             token.is_live(self.clock.now())
                 && opened
                     .and_then(|opened| open(token, opened, login.address.clone()))
                     .is_some_and(|(_, now)| now == *login)
         }))
+    }
+
+    /// Nobody is logged in yet: what is looked up is looked up for the network.
+    fn store_for(&self, peer: IpAddr) -> Store {
+        self.store.for_owner(Owner::Network(network_of(peer)))
     }
 
     /// The address a user name means, in lower case; a bare inbox name is its platform address.

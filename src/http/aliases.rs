@@ -84,8 +84,8 @@ pub(super) async fn create(
     fields.finish()?;
     let Some((name, domain)) = address else { return Err(Problem::invalid_field("address", "is required")) };
     let domain = domain_id(&context, &inbox.account, &domain).await?;
-    let alias = context
-        .store
+    let alias = caller
+        .store(&context)
         .alias_create(&inbox.account, &inbox.id, &domain, name, context.clock.now())
         .await
         .map_err(problem)?;
@@ -94,7 +94,7 @@ pub(super) async fn create(
 }
 
 async fn domain_id(context: &HttpContext, account: &AccountId, name: &DomainName) -> Result<DomainId, Problem> {
-    let found = context.store.domain_of_account(account, name).await?;
+    let found = context.store.for_account(account).domain_of_account(account, name).await?;
     found.ok_or_else(|| problem(CreateAliasError::UnknownDomain))
 }
 
@@ -108,7 +108,11 @@ pub(super) async fn list(
     let inbox = caller.inbox(&context, &id).await?;
     let page = parameters.page::<AliasId>();
     parameters.finish()?;
-    let rows = context.store.alias_list(&inbox.account, &inbox.id, page.after.as_ref(), page.rows()).await?;
+    let rows = context
+        .store
+        .for_account(&inbox.account)
+        .alias_list(&inbox.account, &inbox.id, page.after.as_ref(), page.rows())
+        .await?;
     Ok(Json(page.list(rows, |alias| alias.id.to_string(), AliasJson::from)))
 }
 
@@ -121,7 +125,7 @@ pub(super) async fn delete(
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
     let alias: AliasId = alias.parse().map_err(|_| Problem::not_found())?;
-    if context.store.alias_delete(&inbox.account, &inbox.id, &alias).await? {
+    if caller.store(&context).alias_delete(&inbox.account, &inbox.id, &alias).await? {
         Ok(StatusCode::NO_CONTENT)
     } else {
         Err(Problem::not_found())

@@ -11,6 +11,7 @@ use super::serve::Peer;
 use crate::authentication::login::{LoginError, Principal, Scope};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::secret::Secret;
+use crate::store::Store;
 use crate::store::inboxes::Inbox;
 use axum::extract::FromRequestParts;
 use axum::http::header::AUTHORIZATION;
@@ -63,6 +64,14 @@ fn client_behind(peer: IpAddr, headers: &HeaderMap) -> IpAddr {
 }
 
 impl Caller {
+    /// The store, on the caller's behalf.
+    pub(super) fn store(&self, context: &HttpContext) -> Store {
+        match &self.principal.scope {
+            Scope::Operator => context.store.clone(),
+            Scope::Account(account) | Scope::Inboxes(account, _) => context.store.for_account(account),
+        }
+    }
+
     /// 403 unless the token is an operator's.
     pub(super) fn operator(&self) -> Result<(), Problem> {
         if self.principal.scope == Scope::Operator { Ok(()) } else { Err(Problem::forbidden("operator")) }
@@ -100,10 +109,13 @@ impl Caller {
         let id: InboxId = id.parse().map_err(|_| Problem::not_found())?;
         let found = match &self.principal.scope {
             Scope::Operator => context.store.inbox_of_any_account(&id).await?,
-            Scope::Account(account) => context.store.inbox_get(account, &id).await?,
-            Scope::Inboxes(account, inboxes) => {
-                context.store.inbox_get(account, &id).await?.filter(|inbox| inboxes.contains(&inbox.id))
-            }
+            Scope::Account(account) => context.store.for_account(account).inbox_get(account, &id).await?,
+            Scope::Inboxes(account, inboxes) => context
+                .store
+                .for_account(account)
+                .inbox_get(account, &id)
+                .await?
+                .filter(|inbox| inboxes.contains(&inbox.id)),
         };
         found.ok_or_else(Problem::not_found)
     }

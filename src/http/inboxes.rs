@@ -100,7 +100,7 @@ pub(super) async fn create(
     let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
     let new = NewInbox { account, name, default_domain };
     let most = context.config.limits.inboxes;
-    let inbox = context.store.inbox_create(new, most, context.clock.now()).await.map_err(problem)?;
+    let inbox = caller.store(&context).inbox_create(new, most, context.clock.now()).await.map_err(problem)?;
     tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "an inbox was made");
     Ok(Created {
         location: format!("/api/v1/inboxes/{}", inbox.id),
@@ -124,7 +124,7 @@ pub(super) async fn list(
         Scope::Inboxes(account, inboxes) => (account.clone(), Some(inboxes.as_slice())),
         _ => (caller.account(asked)?, None),
     };
-    let rows = context.store.inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
+    let rows = caller.store(&context).inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
     let show = |inbox| json(inbox, &context.config.platform.domain);
     Ok(Json(page.list(rows, |inbox| inbox.id.to_string(), show)))
 }
@@ -155,9 +155,8 @@ pub(super) async fn change(
     let changed = match domain {
         None => Some(inbox),
         Some(domain) => {
-            let now = context.clock.now();
-            let set = context.store.inbox_set_default_domain(&inbox.account, &inbox.id, domain, now);
-            set.await.map_err(problem)?
+            let (store, now) = (caller.store(&context), context.clock.now());
+            store.inbox_set_default_domain(&inbox.account, &inbox.id, domain, now).await.map_err(problem)?
         }
     };
     let changed = changed.ok_or_else(Problem::not_found)?;
@@ -172,7 +171,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    if !context.store.inbox_delete(&inbox.account, &inbox.id).await? {
+    if !caller.store(&context).inbox_delete(&inbox.account, &inbox.id).await? {
         return Err(Problem::not_found());
     }
     context.events.publish(&inbox.account, Event::InboxDeleted(inbox.id.clone()));

@@ -143,7 +143,7 @@ pub(super) async fn list(
     let inbox = caller.inbox(&context, &id).await?;
     let page = parameters.page::<MessageId>();
     parameters.finish()?;
-    let rows = context.store.messages(&inbox.id, page.after.as_ref(), page.rows()).await?;
+    let rows = caller.store(&context).messages(&inbox.id, page.after.as_ref(), page.rows()).await?;
     Ok(Json(page.list(rows, |message| message.id.to_string(), summary)))
 }
 
@@ -155,8 +155,8 @@ pub(super) async fn show(
 ) -> Result<Json<MessageJson>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
-    let stored = context.store.message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
-    let raw = context.store.message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let stored = caller.store(&context).message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     // A large message takes a while to decode.
     let shown = tokio::task::spawn_blocking(move || {
         let raw = raw.into_bytes();
@@ -178,7 +178,7 @@ pub(super) async fn raw(
 ) -> Result<impl IntoResponse, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
-    let raw = context.store.message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     let headers = [
         (header::CONTENT_TYPE, "message/rfc822"),
         // A browser must not run what a stranger wrote.

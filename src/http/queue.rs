@@ -23,14 +23,14 @@ pub(super) async fn list(
         (None, None) => None,
         (_, asked) => Some(caller.account(asked)?),
     };
-    let rows = context.store.queue_list(account, page.after.clone(), page.rows() as usize).await?;
+    let rows = caller.store(&context).queue_list(account, page.after.clone(), page.rows() as usize).await?;
     Ok(Json(page.list(rows, |message| message.id.to_string(), |message| message)))
 }
 
 async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<QueuedMessage, Problem> {
     let own = caller.whole_account()?;
     let id: SubmissionId = id.parse().map_err(|_| Problem::not_found())?;
-    let message = context.store.queue_show(id).await?;
+    let message = caller.store(context).queue_show(id).await?;
     message.filter(|message| own.is_none() || message.account.as_ref() == own).ok_or_else(Problem::not_found)
 }
 
@@ -50,7 +50,7 @@ pub(super) async fn retry(
     Path(id): Path<String>,
 ) -> Result<(StatusCode, Json<QueuedMessage>), Problem> {
     let message = found(&caller, &context, &id).await?;
-    if !context.store.queue_retry(message.id.clone(), context.clock.now()).await? {
+    if !caller.store(&context).queue_retry(message.id.clone(), context.clock.now()).await? {
         return Err(Problem::not_found());
     }
     context.queue.wake();
@@ -65,7 +65,7 @@ pub(super) async fn drop(
     Path(id): Path<String>,
 ) -> Result<StatusCode, Problem> {
     let message = found(&caller, &context, &id).await?;
-    if !context.store.queue_drop(message.id.clone()).await? {
+    if !caller.store(&context).queue_drop(message.id.clone()).await? {
         return Err(Problem::not_found());
     }
     tracing::info!(submission = %message.id, by = %caller.principal.token, "a message was taken out of the queue");

@@ -150,7 +150,7 @@ pub(super) async fn session(
 ) -> Result<Option<Login>, Problem> {
     let platform = &context.config.platform.domain;
     let Some(address) = address else { return Ok(Some(login_at(caller, inbox, inbox.name.at(platform)))) };
-    let opened = context.store.inbox_opened_by(&inbox.account, platform, &address).await?;
+    let opened = context.store.for_account(&inbox.account).inbox_opened_by(&inbox.account, platform, &address).await?;
     let opened = opened.filter(|opened| opened.inbox == inbox.id);
     Ok(opened.map(|opened| Login { domain: opened.domain, ..login_at(caller, inbox, address) }))
 }

@@ -139,7 +139,7 @@ pub(super) async fn create(
     })?;
     let name = wish.name.unwrap_or_else(|| "API token".to_owned());
     let new = NewToken { name, scope, expires_at: wish.expires_at, hash: token.hash() };
-    let record = context.store.token_create(new, now).await.map_err(|error| match error {
+    let record = caller.store(&context).token_create(new, now).await.map_err(|error| match error {
         CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
         CreateTokenError::UnknownInbox(_) => Problem::invalid_field("inbox_ids", error.to_string()),
         CreateTokenError::Store(error) => error.into(),
@@ -162,7 +162,7 @@ pub(super) async fn list(
         (None, None) => None,
         (_, asked) => Some(caller.account(asked)?),
     };
-    let rows = context.store.token_list(account.as_ref(), page.after.as_ref(), page.rows()).await?;
+    let rows = caller.store(&context).token_list(account.as_ref(), page.after.as_ref(), page.rows()).await?;
     Ok(Json(page.list(rows, |token| token.id.to_string(), TokenJson::from)))
 }
 
@@ -174,7 +174,7 @@ pub(super) async fn show(
 ) -> Result<Json<TokenJson>, Problem> {
     let account = caller.whole_account()?;
     let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
-    let found = context.store.token_get(account, &id).await?;
+    let found = caller.store(&context).token_get(account, &id).await?;
     found.map(|token| Json(token.into())).ok_or_else(Problem::not_found)
 }
 
@@ -186,7 +186,7 @@ pub(super) async fn revoke(
 ) -> Result<StatusCode, Problem> {
     let account = caller.whole_account()?;
     let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
-    let revoked = context.store.token_revoke(account, &id, context.clock.now()).await?;
+    let revoked = caller.store(&context).token_revoke(account, &id, context.clock.now()).await?;
     let token = revoked.ok_or_else(Problem::not_found)?;
     if let Some(account) = token.scope.account() {
         context.events.publish(account, Event::TokenRevoked(token.id.clone()));

@@ -62,6 +62,8 @@ pub(super) async fn run(
     wire.set_limits(Limits { command: USER_COMMAND, message: Some(door.config.limits.message_size) });
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
+    let store = door.store.for_account(&login.account);
+    let door = Arc::new(ImapDoor { store, ..ImapDoor::clone(&door) });
     let changed = Changed::default();
     let mut session = Session::new(&door, &login, &changed);
     let end = tokio::select! {

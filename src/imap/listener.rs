@@ -12,11 +12,11 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 /// What the door works with. Each session shares it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ImapDoor {
     /// Limits and names.
     pub config: Arc<Config>,
-    /// The mailboxes.
+    /// The mailboxes; the account's handle after log-in.
     pub store: Store,
     /// What sessions must hear of.
     pub events: Events,

@@ -48,6 +48,11 @@ pub(super) struct Done {
 }
 
 impl Courier {
+    /// One that uses the store on behalf of a message's account.
+    pub fn on_behalf_of(&self, due: &Due) -> Self {
+        Self { store: self.store.for_account(&due.letter.account), ..self.clone() }
+    }
+
     /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
     pub async fn attempt(&self, mut due: Due, begun: Timestamp, slot: &Slot, full: &[InboxId]) -> Settlement {
         let (header, done) = match self.store.letter(&due.letter.id).await {

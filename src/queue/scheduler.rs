@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::InboxId;
 use crate::net::listener::Shutdown;
+use crate::store::Store;
 use crate::store::queue::{Due, InFlight, Settlement};
 use crate::store::room::NotStored;
 use std::sync::Arc;
@@ -161,20 +162,20 @@ impl Queue {
 
 impl UnderWay {
     async fn carry(self, due: Due) {
-        let courier = &self.queue.inner.courier;
+        let courier = self.queue.inner.courier.on_behalf_of(&due);
         let begun = courier.clock.now();
         let mut full = Vec::new();
         loop {
-            let (courier, carried, slot) = (courier.clone(), due.clone(), Arc::clone(&self.slot));
+            let (carrier, carried, slot) = (courier.clone(), due.clone(), Arc::clone(&self.slot));
             let known = full.clone();
             // A task of its own, so that a bug in it ends neither the slot nor the message.
-            let attempt = tokio::spawn(async move { courier.attempt(carried, begun, &slot, &known).await });
+            let attempt = tokio::spawn(async move { carrier.attempt(carried, begun, &slot, &known).await });
             let settlement = match attempt.await {
                 Ok(settlement) => settlement,
-                Err(error) => self.queue.inner.courier.broken_off(&due, begun, &error),
+                Err(error) => courier.broken_off(&due, begun, &error),
             };
             // Only copies for inboxes here find no room, so nothing has left yet. Each turn knows one more that is full.
-            match self.queue.write_down(settlement).await {
+            match self.queue.write_down(&courier.store, settlement).await {
                 more if more.is_empty() => break,
                 more => full.extend(more),
             }
@@ -184,10 +185,10 @@ impl UnderWay {
 
 impl Queue {
     /// Records an outcome. The inboxes that have no room for their copy: then nothing was recorded.
-    async fn write_down(&self, settlement: Settlement) -> Vec<InboxId> {
+    async fn write_down(&self, store: &Store, settlement: Settlement) -> Vec<InboxId> {
         let id = settlement.submission.clone();
         let settlement = std::sync::Arc::new(settlement);
-        let (store, most) = (&self.inner.courier.store, self.inner.courier.config.limits.inbox_size);
+        let most = self.inner.courier.config.limits.inbox_size;
         for pause in SETTLE_PAUSES.map(Some).into_iter().chain([None]) {
             match store.settle(std::sync::Arc::clone(&settlement), most).await {
                 Ok(placed) => {

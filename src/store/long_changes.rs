@@ -55,7 +55,7 @@ impl LongChanges {
 impl Store {
     /// Waits until no other long change of the inbox is under way, and keeps others from beginning.
     pub(super) async fn begin_long_change(&self, inbox: &InboxId) -> OwnedMutexGuard<()> {
-        self.0.long_changes.begin(inbox).await
+        self.inner.long_changes.begin(inbox).await
     }
 
     /// Runs a transaction that changes so many messages of an inbox. Of those with more than a few there is one at a time, and
@@ -76,7 +76,7 @@ impl Store {
                 Ok::<_, StoreError>(connection.prepare_cached(sql)?.query_row([of], |row| row.get(0))?)
             })
             .await?;
-        let turn = self.0.long_changes.turn.acquire(account).await.ok_or(StoreError::Closed)?;
+        let turn = self.inner.long_changes.turn.acquire(account).await.ok_or(StoreError::Closed)?;
         // The turn goes with the answer: it ends when the batch is committed, also when nobody waits for it.
         self.write(move |connection| work(connection).map(|done| (done, turn))).await.map(|(done, _)| done)
     }

@@ -40,6 +40,8 @@ mod writer;
 
 pub use content::StoredMessage;
 
+use crate::id::AccountId;
+use crate::resources::Owner;
 use long_changes::LongChanges;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
@@ -106,9 +108,12 @@ pub enum OpenError {
     },
 }
 
-/// A handle to the store; clones share it.
+/// A handle to the store, on behalf of an owner: reads and writes take turns by it. Clones share the store.
 #[derive(Clone)]
-pub struct Store(Arc<Inner>);
+pub struct Store {
+    inner: Arc<Inner>,
+    owner: Owner,
+}
 
 struct Inner {
     readers: Readers,
@@ -121,12 +126,13 @@ struct Inner {
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Store").field(&self.0.path).finish()
+        f.debug_struct("Store").field("path", &self.inner.path).field("owner", &self.owner).finish()
     }
 }
 
 impl Store {
-    /// Opens the store in a data directory, makes both when they are missing, and brings the schema up to date.
+    /// Opens the store in a data directory, makes both when they are missing, and brings the schema up to date. The handle
+    /// is the system's.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -160,13 +166,19 @@ impl Store {
             readers.push(reader);
         }
         let writer = Writer::start(writer).map_err(io(&path))?;
-        Ok(Self(Arc::new(Inner {
-            readers: Readers::new(readers),
-            writer,
-            long_changes: LongChanges::new(),
-            path,
-            _lock: lock,
-        })))
+        let (readers, long_changes) = (Readers::new(readers), LongChanges::new());
+        let inner = Inner { readers, writer, long_changes, path, _lock: lock };
+        Ok(Self { inner: Arc::new(inner), owner: Owner::System })
+    }
+
+    /// A handle for somebody else.
+    pub fn for_owner(&self, owner: Owner) -> Self {
+        Self { inner: Arc::clone(&self.inner), owner }
+    }
+
+    /// A handle for an account.
+    pub fn for_account(&self, account: &AccountId) -> Self {
+        self.for_owner(Owner::Account(account.clone()))
     }
 
     /// Runs `work` in a transaction of its own and answers when it is on disk. An error undoes all that it wrote. A caller
@@ -177,7 +189,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        self.0.writer.run(work).await
+        self.inner.writer.run(&self.owner, work).await
     }
 
     /// Runs `work` on a reader, off the async threads. It sees one snapshot when it opens a transaction itself. When the
@@ -188,13 +200,13 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        self.0.readers.run(work).await
+        self.inner.readers.run(&self.owner, work).await
     }
 
     /// Waits for the writes under way, and closes. Later verbs answer [`StoreError::Closed`].
     pub async fn close(&self) {
-        self.0.readers.close();
-        self.0.writer.close().await;
+        self.inner.readers.close();
+        self.inner.writer.close().await;
     }
 }
 

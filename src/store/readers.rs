@@ -1,36 +1,41 @@
 //! The connections that read.
 //!
 //! Invariant: a permit and the connection that goes with it are in one place, the work that uses them, and come back
-//! together when it ends: also when it panics, and not before, also when its caller is cancelled.
+//! together when it ends: also when it panics, and not before, also when its caller is cancelled. They are shared out by
+//! owner, and none takes the last one.
 
 use super::{StoreError, lock};
+use crate::resources::Owner;
+use crate::resources::fair::{FairSemaphore, Permit};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Steps of SQLite's virtual machine between two looks at whether the caller is still there: some hundred microseconds.
 const CHECK_EVERY: i32 = 10_000;
 
 /// A pool of connections.
 pub(super) struct Readers {
-    permits: Arc<Semaphore>,
+    permits: FairSemaphore<Owner>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Readers {
+    /// A pool of at least two.
     pub(super) fn new(connections: Vec<Connection>) -> Self {
-        Self { permits: Arc::new(Semaphore::new(connections.len())), idle: Arc::new(Mutex::new(connections)) }
+        let count = connections.len();
+        let permits = FairSemaphore::new(count, count.saturating_sub(1));
+        Self { permits, idle: Arc::new(Mutex::new(connections)) }
     }
 
     /// Runs `work` on a connection, on a blocking thread.
-    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn run<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Closed)?;
+        let permit = self.permits.acquire(owner.clone()).await.ok_or(StoreError::Closed)?;
         let connection = lock(&self.idle).pop();
         let mut reader = PooledReader { connection, idle: Arc::clone(&self.idle), _permit: permit };
         let caller = CancelOnDrop::default();
@@ -56,7 +61,7 @@ struct PooledReader {
     connection: Option<Connection>,
     idle: Arc<Mutex<Vec<Connection>>>,
     // Dropped after `drop` has put the connection back: whoever gets the permit finds one.
-    _permit: OwnedSemaphorePermit,
+    _permit: Permit<Owner>,
 }
 
 impl Drop for PooledReader {

@@ -95,11 +95,16 @@ async fn a_store_reopens_with_what_it_answered_and_only_once_at_a_time() {
     assert_eq!(count(&Store::open(dir.path()).unwrap()).await, 1);
 }
 
+/// The handle of one of many owners.
+fn owned(store: &Store, number: usize) -> Store {
+    let number = u32::try_from(number).unwrap();
+    store.for_owner(Owner::Network(std::net::Ipv4Addr::from_bits(number).into()))
+}
+
 /// A read that ends when its sender is dropped, and says when it has begun.
-fn slow_read(store: &Store) -> (tokio::task::JoinHandle<()>, oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
+fn slow_read(store: Store) -> (tokio::task::JoinHandle<()>, oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
     let (begun, has_begun) = oneshot::channel();
     let (end, wait) = std::sync::mpsc::channel::<()>();
-    let store = store.clone();
     let read = tokio::spawn(async move {
         let work = move |_: &Connection| {
             let _ = begun.send(());
@@ -114,8 +119,8 @@ fn slow_read(store: &Store) -> (tokio::task::JoinHandle<()>, oneshot::Receiver<(
 /// As many reads at once as there are connections: each waits for the others.
 async fn every_reader_works(store: &Store) {
     let all = Arc::new(std::sync::Barrier::new(READERS));
-    let reads = (0..READERS).map(|_| {
-        let (store, all) = (store.clone(), Arc::clone(&all));
+    let reads = (0..READERS).map(|n| {
+        let (store, all) = (owned(store, n), Arc::clone(&all));
         tokio::spawn(async move {
             let count = move |c: &Connection| {
                 all.wait();
@@ -136,8 +141,8 @@ async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() 
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let mut working = Vec::new();
-    for _ in 0..READERS {
-        let (read, has_begun, end) = slow_read(&store);
+    for n in 0..READERS {
+        let (read, has_begun, end) = slow_read(owned(&store, n));
         has_begun.await.unwrap();
         read.abort();
         assert!(read.await.unwrap_err().is_cancelled());
@@ -160,8 +165,8 @@ async fn hundreds_of_cancelled_readers_lose_no_place_and_stop_nobody() {
     let store = Store::open(dir.path()).unwrap();
     for round in 0..40 {
         let reads: Vec<_> = (0..20)
-            .map(|_| {
-                let store = store.clone();
+            .map(|n| {
+                let store = owned(&store, n % 3);
                 tokio::spawn(async move { count(&store).await })
             })
             .collect();
@@ -203,4 +208,55 @@ async fn the_statement_of_a_cancelled_caller_is_interrupted() {
     assert_eq!(has_ended.await.unwrap(), Some(rusqlite::ErrorCode::OperationInterrupted));
     // The next caller's statement is its own.
     every_reader_works(&store).await;
+}
+
+#[tokio::test]
+async fn an_owner_that_reads_all_the_time_leaves_a_place_to_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (greedy, other) = (owned(&store, 1), owned(&store, 2));
+    let mut endless = Vec::new();
+    for _ in 0..READERS * 3 {
+        endless.push(slow_read(greedy.clone()));
+    }
+    let begun = |endless: &mut Vec<(_, oneshot::Receiver<()>, _)>| {
+        endless.iter_mut().filter(|(_, has_begun, _)| !has_begun.is_empty() || has_begun.is_terminated()).count()
+    };
+    while begun(&mut endless) < READERS - 1 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    for _ in 0..10 {
+        assert_eq!(count(&other).await, 0);
+    }
+    assert_eq!(begun(&mut endless), READERS - 1);
+}
+
+#[tokio::test]
+async fn owners_take_turns_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let mut writes = Vec::new();
+    // The first keeps the writer busy until all the others wait.
+    writes.push(tokio::spawn({
+        let store = store.clone();
+        let work = move |_: &Connection| wait.recv().map_err(|_| StoreError::Closed);
+        async move { store.write(work).await.unwrap() }
+    }));
+    for (n, owner) in [1, 1, 1, 1, 2, 2, 3].into_iter().enumerate() {
+        let (store, order) = (owned(&store, owner), Arc::clone(&order));
+        let work = move |_: &Connection| {
+            lock(&order).push((owner, n));
+            Ok::<_, StoreError>(())
+        };
+        writes.push(tokio::spawn(async move { store.write(work).await.unwrap() }));
+        // On one thread, it runs up to where it waits.
+        tokio::task::yield_now().await;
+    }
+    go.send(()).unwrap();
+    for write in writes {
+        write.await.unwrap();
+    }
+    assert_eq!(*lock(&order), [(1, 0), (2, 4), (3, 6), (1, 1), (2, 5), (1, 2), (1, 3)]);
 }

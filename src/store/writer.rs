@@ -1,81 +1,161 @@
 //! The connection that writes, and its thread.
 //!
 //! Invariant: each job runs in a savepoint; jobs that wait share a transaction and its commit; a job is answered `Ok` when
-//! that commit is on disk, whether its caller still waits or not.
+//! that commit is on disk, whether its caller still waits or not. Owners take turns, job by job; the jobs of one owner run
+//! in the order they came.
 
 use super::{StoreError, lock};
+use crate::resources::Owner;
+use crate::resources::fair::{FairSemaphore, Permit};
 use rusqlite::{Connection, TransactionBehavior};
-use std::sync::Mutex;
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use tokio::sync::{mpsc, oneshot};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
 
-/// Writes that share one commit at most: bounds how long the first of them waits.
+/// Jobs that share one commit at most.
 const GROUP: usize = 256;
-/// Writes that wait for the writer at most; more wait for a place.
+/// No further job joins a group that has run for so long: bounds how long the first of it waits for the others.
+const GROUP_TIME: Duration = Duration::from_millis(50);
+/// Jobs that wait for the writer at most, of one owner at most three quarters of them; more wait for a place.
 const BACKLOG: usize = 4096;
 
-type Job = Box<dyn FnOnce(&Connection) -> Option<Finish> + Send>;
+/// What runs on the writer's thread, in a transaction where one could begin; then what waits for its commit, if anything.
+type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<Finish> + Send>;
 type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 pub(super) struct Writer {
-    jobs: mpsc::Sender<Job>,
+    queue: Arc<Queue>,
+    places: FairSemaphore<Owner>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Writer {
     /// Starts the thread, which owns the connection.
     pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
-        let (jobs, queue) = mpsc::channel(BACKLOG);
+        let queue = Arc::new(Queue::default());
+        let jobs = Arc::clone(&queue);
         let thread =
-            std::thread::Builder::new().name("store-writer".into()).spawn(move || write_loop(connection, queue))?;
-        Ok(Self { jobs, thread: Mutex::new(Some(thread)) })
+            std::thread::Builder::new().name("store-writer".into()).spawn(move || write_loop(connection, &jobs))?;
+        let places = FairSemaphore::new(BACKLOG, BACKLOG / 4 * 3);
+        Ok(Self { queue, places, thread: Mutex::new(Some(thread)) })
     }
 
     /// Runs `work` in a savepoint, and answers after its commit.
-    pub(super) async fn run<T, E, F>(&self, work: F) -> Result<T, E>
+    pub(super) async fn run<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel::<Result<T, E>>();
-        let job: Job = Box::new(move |connection| match in_savepoint(connection, work) {
-            Ok(value) => Some(Box::new(move |committed: Result<(), StoreError>| {
-                // Nobody receives it when the caller was cancelled: what is committed stays.
-                let _ = answer.send(committed.map(|()| value).map_err(E::from));
-            })),
-            Err(error) => {
-                let _ = answer.send(Err(error));
-                None
-            }
-        });
-        self.jobs.send(job).await.map_err(|_| StoreError::Closed)?;
+        let work: Work =
+            Box::new(move |transaction| match transaction.map_err(E::from).and_then(|c| in_savepoint(c, work)) {
+                Ok(value) => Some(Box::new(move |committed: Result<(), StoreError>| {
+                    // Nobody receives it when the caller was cancelled: what is committed stays.
+                    let _ = answer.send(committed.map(|()| value).map_err(E::from));
+                })),
+                Err(error) => {
+                    let _ = answer.send(Err(error));
+                    None
+                }
+            });
+        let place = self.places.acquire(owner.clone()).await.ok_or(StoreError::Closed)?;
+        self.queue.push(owner, Job { work, _place: place })?;
         answered.await.map_err(|_| E::from(StoreError::Closed))?
     }
 
-    /// Waits for the jobs under way, and ends the thread. Later jobs are answered [`StoreError::Closed`].
+    /// Waits for the jobs that came before, and ends the thread. Later ones are answered [`StoreError::Closed`].
     pub(super) async fn close(&self) {
+        self.places.close();
+        self.queue.close();
         let thread = lock(&self.thread).take();
-        let (done, gone) = oneshot::channel();
-        // The last job: it makes the thread leave its loop.
-        let stop: Job = Box::new(move |_| {
-            Some(Box::new(move |_| {
-                let _ = done.send(());
-                STOP.set(true);
-            }))
-        });
-        if self.jobs.send(stop).await.is_ok() {
-            let _ = gone.await;
-        }
         if let Some(thread) = thread {
+            // A thread that panicked has said so in the log.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
 }
 
-thread_local! {
-    /// Set on the writer thread by the last job.
-    static STOP: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.queue.close();
+    }
+}
+
+struct Job {
+    work: Work,
+    _place: Permit<Owner>,
+}
+
+/// The jobs that wait, by owner.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// The owners that have a job here, each once: the next to be served first.
+    turns: VecDeque<Owner>,
+    jobs: HashMap<Owner, VecDeque<Job>>,
+    is_closed: bool,
+}
+
+impl Waiting {
+    fn pop(&mut self) -> Option<Job> {
+        let owner = self.turns.pop_front()?;
+        let jobs = self.jobs.get_mut(&owner)?;
+        let job = jobs.pop_front();
+        if jobs.is_empty() {
+            self.jobs.remove(&owner);
+        } else {
+            self.turns.push_back(owner);
+        }
+        job
+    }
+}
+
+impl Queue {
+    fn push(&self, owner: &Owner, job: Job) -> Result<(), StoreError> {
+        let mut state = lock(&self.state);
+        if state.is_closed {
+            return Err(StoreError::Closed);
+        }
+        match state.jobs.get_mut(owner) {
+            Some(jobs) => jobs.push_back(job),
+            None => {
+                state.jobs.insert(owner.clone(), VecDeque::from([job]));
+                state.turns.push_back(owner.clone());
+            }
+        }
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for a job; `None` once the queue is closed and empty.
+    fn next(&self) -> Option<Job> {
+        let mut state = lock(&self.state);
+        loop {
+            match state.pop() {
+                Some(job) => return Some(job),
+                None if state.is_closed => return None,
+                None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+    }
+
+    fn try_next(&self) -> Option<Job> {
+        lock(&self.state).pop()
+    }
+
+    fn close(&self) {
+        lock(&self.state).is_closed = true;
+        self.changed.notify_one();
+    }
 }
 
 fn in_savepoint<T, E: From<StoreError>>(
@@ -96,23 +176,19 @@ fn in_savepoint<T, E: From<StoreError>>(
     }
 }
 
-fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
-    while let Some(first) = queue.blocking_recv() {
+fn write_loop(mut connection: Connection, queue: &Queue) {
+    while let Some(first) = queue.next() {
         let mut finishes = Vec::new();
-        let committed = connection.transaction_with_behavior(TransactionBehavior::Immediate).and_then(|transaction| {
-            finishes.extend(first(&transaction));
-            let mut taken = 1;
-            // A full disk takes the whole transaction back, not one savepoint: what came after would be kept by itself
-            // and be told that it was not.
-            while taken < GROUP
-                && !transaction.is_autocommit()
-                && let Ok(job) = queue.try_recv()
-            {
-                finishes.extend(job(&transaction));
-                taken += 1;
+        let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
+            Ok(transaction) => {
+                run_group(&transaction, first, queue, &mut finishes);
+                transaction.commit()
             }
-            transaction.commit()
-        });
+            Err(error) => {
+                (first.work)(Err(StoreError::Aborted(format!("no transaction could begin: {error}"))));
+                Err(error)
+            }
+        };
         let error = committed.err().map(|e| e.to_string());
         if let Some(error) = &error {
             tracing::error!(%error, writes = finishes.len(), "a commit failed: nothing of it was kept");
@@ -123,14 +199,25 @@ fn write_loop(mut connection: Connection, mut queue: mpsc::Receiver<Job>) {
                 Some(error) => Err(StoreError::Aborted(format!("the commit failed: {error}"))),
             });
         }
-        if STOP.get() {
-            queue.close();
-            // Those who still wait are told that the store is closed: their job is dropped unrun.
-            while queue.try_recv().is_ok() {}
-            break;
-        }
     }
     if let Err((_, error)) = connection.close() {
         tracing::error!(%error, "the database did not close cleanly");
+    }
+}
+
+/// Runs a job, and those that wait behind it.
+fn run_group(transaction: &Connection, first: Job, queue: &Queue, finishes: &mut Vec<Finish>) {
+    let start = Instant::now();
+    finishes.extend((first.work)(Ok(transaction)));
+    let mut taken = 1;
+    // A full disk takes the whole transaction back, not one savepoint: what came after would be kept by itself and be told
+    // that it was not.
+    while taken < GROUP
+        && start.elapsed() < GROUP_TIME
+        && !transaction.is_autocommit()
+        && let Some(job) = queue.try_next()
+    {
+        finishes.extend((job.work)(Ok(transaction)));
+        taken += 1;
     }
 }
