@@ -26,8 +26,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(180);
 /// For a TLS handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(30);
-/// Before log-in: enough for a user name and a token as literals.
-const GUEST: Limits = Limits { command: 8 * 1024, message: None };
+/// Before log-in: enough for the longest ID (RFC 2971 §3.3), thirty values of 1,024 octets, each of them escaped.
+const GUEST: Limits = Limits { command: 66 * 1024, message: None };
 /// After it: long enough for the UID sets that clients send.
 const USER_COMMAND: u32 = 256 * 1024;
 
@@ -89,7 +89,7 @@ async fn welcome(
     let phase = if is_tls { Phase::Guest } else { Phase::Clear };
     let code = capabilities(phase).try_into().ok().map(Code::Capability);
     wire.push(&untagged_ok(code, "Inboxlayer is ready"));
-    let mut mistakes = 0;
+    let mut mistakes = guest::Mistakes::default();
     loop {
         let step = tokio::select! {
             biased;
@@ -100,7 +100,7 @@ async fn welcome(
             }
         };
         match step {
-            Step::Stay => {}
+            Step::Stay | Step::LogInFailed => {}
             Step::LoggedIn(login, events) => return Some((wire, login, events)),
             Step::StartTls => {
                 let (stream, ahead) = wire.into_stream();

@@ -20,12 +20,23 @@ use tokio::sync::broadcast::Receiver;
 
 /// Commands that make no sense, before a guest is sent away.
 const MISTAKES: u32 = 10;
+/// Log-ins that fail, before the connection is closed.
+const FAILED_LOG_INS: u32 = 10;
+
+/// What went wrong on a connection.
+#[derive(Debug, Default)]
+pub(super) struct Mistakes {
+    commands: u32,
+    log_ins: u32,
+}
 
 /// Where a command leads.
 #[derive(Debug)]
 pub(super) enum Step {
     /// To the next one.
     Stay,
+    /// To the next one: a log-in was refused.
+    LogInFailed,
     /// Over to TLS: the OK has been said.
     StartTls,
     /// In, hearing what happens in the account.
@@ -35,7 +46,13 @@ pub(super) enum Step {
 }
 
 /// Reads one command and does it.
-pub(super) async fn step(door: &ImapDoor, wire: &mut Wire, peer: IpAddr, is_tls: bool, mistakes: &mut u32) -> Step {
+pub(super) async fn step(
+    door: &ImapDoor,
+    wire: &mut Wire,
+    peer: IpAddr,
+    is_tls: bool,
+    mistakes: &mut Mistakes,
+) -> Step {
     match try_step(door, wire, peer, is_tls, mistakes).await {
         Ok(step) => step,
         Err(_) => Step::End(End::Gone),
@@ -47,7 +64,7 @@ async fn try_step(
     wire: &mut Wire,
     peer: IpAddr,
     is_tls: bool,
-    mistakes: &mut u32,
+    mistakes: &mut Mistakes,
 ) -> io::Result<Step> {
     wire.flush().await?;
     let (tag, answer, step) = match wire.command().await? {
@@ -65,13 +82,19 @@ async fn try_step(
         tracing::info!(door = "imap", %peer, reply, "refused");
     }
     if answer.is_bad() {
-        *mistakes += 1;
-        if *mistakes >= MISTAKES {
+        mistakes.commands += 1;
+        if mistakes.commands >= MISTAKES {
             return Ok(Step::End(End::Bye("too many errors")));
         }
     }
     wire.push(&answer.tagged(tag));
     wire.flush().await?;
+    if matches!(step, Step::LogInFailed) {
+        mistakes.log_ins += 1;
+        if mistakes.log_ins >= FAILED_LOG_INS {
+            return Ok(Step::End(End::Bye("too many failed log-ins")));
+        }
+    }
     Ok(step)
 }
 
@@ -142,10 +165,10 @@ async fn log_in(door: &ImapDoor, peer: IpAddr, user: &[u8], password: &[u8]) -> 
             Ok((answer, Step::LoggedIn(login, events)))
         }
         Err(error @ LoginError::Refused) => {
-            Ok((Answer::no(error.to_string()).code(other("AUTHENTICATIONFAILED")), Step::Stay))
+            Ok((Answer::no(error.to_string()).code(other("AUTHENTICATIONFAILED")), Step::LogInFailed))
         }
         Err(error @ LoginError::RateLimited { .. }) => {
-            Ok((Answer::no(error.to_string()).code(other("UNAVAILABLE")), Step::Stay))
+            Ok((Answer::no(error.to_string()).code(other("UNAVAILABLE")), Step::LogInFailed))
         }
         Err(LoginError::Unavailable(error)) => {
             tracing::error!(%error, %peer, "IMAP: log-in is not possible");

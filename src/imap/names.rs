@@ -16,13 +16,14 @@ const LEVELS: usize = 50;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
 
-/// A name from the wire; `None` when it is no name that a mailbox can have.
+/// A name from the wire; `None` when it is no name that a mailbox can have, or not the one way to write it (RFC 3501
+/// §5.1.3).
 pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
     let bytes = match mailbox {
         Mailbox::Inbox => return Some(INBOX.into()),
         Mailbox::Other(other) => other.as_ref(),
     };
-    let name = decode(bytes)?;
+    let name = decode(bytes).filter(|name| encode(name).as_bytes() == bytes)?;
     // RFC 3501 §6.3.3: a delimiter at the end only says that children will follow.
     let name = name.strip_suffix(DELIMITER).unwrap_or(&name);
     let good = |level: &str| !level.is_empty() && !level.chars().any(|c| c.is_control() || matches!(c, '%' | '*'));
@@ -187,7 +188,22 @@ mod tests {
         assert_eq!(name("a/").as_deref(), Some("a"));
         assert_eq!(name(&format!("a{}", "/a".repeat(49))).map(|name| name.len()), Some(99));
         assert_eq!(name(&format!("a{}", "/a".repeat(50))), None);
-        for bad in ["", "/a", "a//b", "/", "R&D", "&AAAA", "a&AAo-b", "&2AA-", "a*", "a%b", "ü"] {
+        for bad in [
+            "",
+            "/a",
+            "a//b",
+            "/",
+            "R&D",
+            "&AAAA",
+            "a&AAo-b",
+            "&2AA-",
+            "a*",
+            "a%b",
+            "ü",
+            "&AGE-",
+            "&ZeU-&Zyw-",
+            "a&ACY-b",
+        ] {
             assert_eq!(name(bad), None, "{bad}");
         }
     }

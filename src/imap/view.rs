@@ -250,6 +250,11 @@ impl View {
         news
     }
 
+    /// The messages that are gone, and still have a number because the client has not been told.
+    pub fn gone(&self) -> HashSet<u32> {
+        self.gone.iter().copied().collect()
+    }
+
     /// Removes what is gone, and answers the sequence numbers to tell: from the last to the first, so that none shifts another.
     pub fn take_expunged(&mut self) -> Vec<u32> {
         if self.gone.is_empty() {

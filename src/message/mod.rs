@@ -9,12 +9,14 @@
 mod display_name;
 mod dsn;
 mod headers;
+mod line_ends;
 mod mailbox;
 mod received;
 mod rewrite;
 
 pub use dsn::{Bounce, FailedRecipient, bounce};
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
+pub use line_ends::{BareCr, with_crlf};
 pub use received::{Trace, trace};
 pub use rewrite::{Outgoing, outgoing, without_results_of};
 

@@ -215,15 +215,14 @@ impl Store {
         .await
     }
 
-    /// Makes a mailbox.
+    /// Makes a mailbox, and those above it that are missing.
     pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.write(move |connection| {
             if find(connection, &inbox, &name)?.is_some() {
                 return Err(MailboxError::Exists);
             }
-            make_room(connection, &inbox)?;
-            insert(connection, &inbox, &name, None)?;
+            create(connection, &inbox, &name)?;
             Ok(())
         })
         .await
@@ -289,6 +288,7 @@ impl Store {
             if longest.saturating_sub(from.len()).saturating_add(to.len()) > NAME_OCTETS {
                 return Err(MailboxError::TooLong);
             }
+            create_above(connection, &inbox, &to)?;
             let sql = "UPDATE mailbox SET name = ?4 || substr(name, ?5 + 1)
                        WHERE inbox_id = ?1 AND (name = ?6 OR (name >= ?2 AND name < ?3))";
             let renamed = connection.prepare_cached(sql)?.execute(params![inbox, first, end, to, length, from])?;
@@ -322,8 +322,26 @@ impl Store {
     }
 }
 
+/// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3). Answers its number.
+pub(super) fn create(connection: &Connection, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+    create_above(connection, inbox, name)?;
+    check_count(connection, inbox)?;
+    Ok(insert(connection, inbox, name, None)?)
+}
+
+/// Makes the mailboxes above a name that are missing.
+fn create_above(connection: &Connection, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+    for above in name.match_indices('/').filter_map(|(at, _)| name.get(..at)) {
+        if find(connection, inbox, above)?.is_none() {
+            check_count(connection, inbox)?;
+            insert(connection, inbox, above, None)?;
+        }
+    }
+    Ok(())
+}
+
 /// Whether an inbox takes one more mailbox.
-pub(super) fn make_room(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
+fn check_count(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
     let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
     let count: u32 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
     if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }

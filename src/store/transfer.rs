@@ -361,8 +361,7 @@ fn make(connection: &Connection, transfer: &Transfer) -> Result<Target, Transfer
     if mailboxes::find(connection, &transfer.inbox, &transfer.to)?.is_some() {
         return Err(TransferError::NotMade(MailboxError::Exists));
     }
-    mailboxes::make_room(connection, &transfer.inbox).map_err(TransferError::NotMade)?;
-    let made = mailboxes::insert(connection, &transfer.inbox, &transfer.to, None)?;
+    let made = mailboxes::create(connection, &transfer.inbox, &transfer.to).map_err(TransferError::NotMade)?;
     let sql = "UPDATE mailbox SET (uid_next, recent_from) = (SELECT uid_next, recent_from FROM mailbox WHERE id = ?2)
                WHERE id = ?1";
     connection.prepare_cached(sql)?.execute([made, transfer.from])?;

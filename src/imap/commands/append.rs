@@ -6,7 +6,9 @@ use crate::clock::Timestamp;
 use crate::imap::content::fields::header_end;
 use crate::imap::names;
 use crate::imap::response::{Answer, other};
-use crate::imap::session::Session;
+use crate::imap::session::{Session, refused};
+use crate::imap::wire::Refusal;
+use crate::message::{NUL_REFUSED, has_nul, with_crlf};
 use crate::store::mailbox_changes::Append;
 use crate::store::room::NotStored;
 use imap_codec::imap_types::datetime::DateTime;
@@ -25,7 +27,7 @@ impl Session<'_> {
         message: Option<Vec<u8>>,
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let Some(mut header) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
+        let Some(message) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
         let (flags, keywords) = match read_flags(flags) {
             Ok(read) => read,
             Err(UnknownFlag::System) => return Ok(Answer::bad("there is no such flag")),
@@ -34,9 +36,15 @@ impl Session<'_> {
             }
         };
         // RFC 3501 §9: a literal has no NUL; no client could fetch it.
-        if header.contains(&0) {
-            return Ok(Answer::no("a message has no NUL octets").code(other("CANNOT")));
+        if has_nul(&message) {
+            return Ok(Answer::no(NUL_REFUSED).code(other("CANNOT")));
         }
+        let limit = self.door.config.limits.message_size;
+        let mut header = match with_crlf(message) {
+            Ok(octets) if octets.len() <= limit => octets,
+            Ok(_) => return Ok(refused(Refusal::MessageTooLong)),
+            Err(error) => return Ok(Answer::no(error.to_string()).code(other("CANNOT"))),
+        };
         let body = header.split_off(header_end(&header));
         let internal_date = match date {
             Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),

@@ -64,7 +64,7 @@ impl Session<'_> {
             wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
             return Ok(Answer::ok("done"));
         }
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::no("no name matches this")) };
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let tree = tree(self.door.store.mailboxes(&self.login.inbox).await?);
         let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
@@ -94,7 +94,7 @@ impl Session<'_> {
         reference: &Mailbox<'_>,
         pattern: &ListMailbox<'_>,
     ) -> Result<Answer, Fault> {
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::no("no name matches this")) };
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let mut told = BTreeMap::new();
         for name in self.door.store.subscriptions(&self.login.inbox).await? {
@@ -114,7 +114,7 @@ impl Session<'_> {
         Ok(Answer::ok("done"))
     }
 
-    /// CREATE. Levels above need no mailbox of their own.
+    /// CREATE, with the levels above (RFC 3501 §6.3.3).
     pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;

@@ -34,15 +34,15 @@ async fn guests_cannot_make_us_keep_much() {
     assert!(client.ask("LOGIN anna {4294967295+}").await[0].starts_with("* BYE"));
 
     let mut client = world.guest().await;
-    assert!(client.ask(&format!("LOGIN {} b", "a".repeat(20_000))).await[0].contains("BAD [TOOBIG]"));
+    assert!(client.ask(&format!("LOGIN {} b", "a".repeat(80_000))).await[0].contains("BAD [TOOBIG]"));
     client.ok("NOOP").await;
     // The octets of a literal that is too long are no commands.
-    client.send(format!("a LOGIN {{20000+}}\r\n{} x\r\n", "n NOOP\r\n".repeat(2500))).await;
+    client.send(format!("a LOGIN {{80000+}}\r\n{} x\r\n", "n NOOP\r\n".repeat(10_000))).await;
     assert!(client.line().await.contains("a BAD [TOOBIG]"));
     client.ok("NOOP").await;
 
     let mut client = world.guest().await;
-    let _ = client.stream.write_all(&vec![b'a'; 300_000]).await;
+    let _ = client.stream.write_all(&vec![b'a'; 1_200_000]).await;
     let _ = client.stream.flush().await;
     assert!(client.line().await.starts_with("* BYE"));
 }
@@ -84,8 +84,11 @@ async fn a_message_over_the_limit_is_refused_and_leaves_nothing() {
     assert!(answer[0].contains("NO [TOOBIG]"), "{answer:?}");
     assert!(client.ask("APPEND INBOX {99999999+}").await[0].starts_with("* BYE"));
     let mut client = world.user().await;
-    let answer = client.ask("APPEND INBOX {3+}\r\na\0b").await;
-    assert!(answer[0].contains("NO"), "{answer:?}");
+    // A NUL, a bare CR, and a message that is too long once its bare LF is a CRLF.
+    for message in ["a\0b", "a\rb", &"x\n".repeat(400)] {
+        let answer = client.ask(&format!("APPEND INBOX {{{}+}}\r\n{message}", message.len())).await;
+        assert!(answer[0].contains("NO ["), "{answer:?}");
+    }
     assert!(client.ok("SELECT INBOX").await.contains(&"* 0 EXISTS".to_owned()));
     client.ok(&format!("APPEND INBOX {{1000+}}\r\n{}", "x".repeat(1000))).await;
 }
@@ -98,6 +101,42 @@ async fn failed_log_ins_are_counted() {
         assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [AUTHENTICATIONFAILED]"));
     }
     assert!(client.ask("LOGIN anna@inboxlayer.dev wronger").await[0].contains("NO [UNAVAILABLE]"));
+}
+
+#[tokio::test]
+async fn ten_failed_log_ins_end_the_connection() {
+    let world = World::with(|config| config.limits.failed_logins = 5).await;
+    let mut client = world.guest().await;
+    for _ in 0..5 {
+        assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [AUTHENTICATIONFAILED]"));
+    }
+    for _ in 0..5 {
+        assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [UNAVAILABLE]"));
+    }
+    assert_eq!(client.line().await, "* BYE too many failed log-ins");
+    assert_eq!(client.line().await, "");
+}
+
+#[tokio::test]
+async fn the_longest_id_is_taken_before_log_in_and_after() {
+    let world = World::new().await;
+    let quoted: Vec<_> = (0..30).map(|n| format!("\"k{n}\" \"{}\"", "\\\"".repeat(1024))).collect();
+    let literals: Vec<_> = (0..30).map(|n| format!("\"k{n}\" {{1024+}}\r\n{}", "v".repeat(1024))).collect();
+    for pairs in [quoted, literals] {
+        for mut client in [world.guest().await, world.user().await] {
+            assert_eq!(client.ok(&format!("ID ({})", pairs.join(" "))).await, ["* ID (\"name\" \"Inboxlayer\")"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn lines_of_an_appended_message_end_in_crlf() {
+    let world = World::new().await;
+    let mut client = world.user().await;
+    client.ok("APPEND INBOX {13+}\r\nA: b\n\nc\r\nd\n\r\n").await;
+    client.ok("SELECT INBOX").await;
+    let read = client.ok("FETCH 1 (RFC822.SIZE BODY.PEEK[])").await;
+    assert_eq!(read, ["* 1 FETCH (RFC822.SIZE 16 BODY[] {16}\r\nA: b\r\n\r\nc\r\nd\r\n\r\n)"]);
 }
 
 proptest! {

@@ -166,3 +166,102 @@ async fn a_full_inbox_takes_no_append_and_no_copy_but_moves_and_empties() {
     client.ok("EXPUNGE").await;
     client.ok(&format!("APPEND INBOX {{600+}}\r\n{}", "x".repeat(600))).await;
 }
+
+#[tokio::test]
+async fn a_message_is_recent_in_one_session() {
+    let world = World::new().await;
+    let mut sessions = Vec::new();
+    for _ in 0..3 {
+        let mut client = world.user().await;
+        client.ok("SELECT INBOX").await;
+        sessions.push(client);
+    }
+    for _ in 0..20 {
+        let selecting = async {
+            let mut client = world.user().await;
+            client.ok("SELECT INBOX").await;
+            client
+        };
+        let (_, client) = tokio::join!(world.arrives(MESSAGE), selecting);
+        sessions.push(client);
+        if sessions.len() > 6 {
+            drop(sessions.remove(3));
+        }
+        for client in &mut sessions {
+            client.send("n NOOP\r\n").await;
+        }
+        for client in &mut sessions {
+            client.answer("n").await;
+        }
+    }
+    // Those who have left took some along; nobody has one that another has.
+    let mut seen = std::collections::HashSet::new();
+    for client in &mut sessions {
+        for line in client.ok("UID SEARCH RECENT").await {
+            for uid in line.trim_start_matches("* SEARCH").split_whitespace() {
+                assert!(seen.insert(uid.to_owned()), "{uid} is recent twice");
+            }
+        }
+    }
+    let mut late = world.user().await;
+    assert!(late.ok("SELECT INBOX").await.contains(&"* 0 RECENT".to_owned()));
+}
+
+#[tokio::test]
+async fn what_another_session_expunged_is_neither_copied_nor_found() {
+    let world = World::new().await;
+    for _ in 0..4 {
+        world.arrives(MESSAGE).await;
+    }
+    let (mut one, mut two) = (world.user().await, world.user().await);
+    one.ok("SELECT INBOX").await;
+    two.ok("SELECT INBOX").await;
+    one.ok("STORE 2 +FLAGS.SILENT (\\Deleted)").await;
+    one.ok("EXPUNGE").await;
+    for keys in ["ALL", "SUBJECT s", "1:4", "BODY body", "OR UNSEEN SUBJECT t"] {
+        let answer = two.ask(&format!("SEARCH {keys}")).await;
+        assert_eq!(answer[0], "* SEARCH 1 3 4", "{keys}");
+        assert!(answer[1].contains("OK [EXPUNGEISSUED]"), "{answer:?}");
+    }
+    let copied = two.ask("COPY 1:3 Archive").await;
+    assert_eq!(copied[0], "* 2 EXPUNGE");
+    assert!(copied[1].contains("OK [COPYUID ") && copied[1].contains(" 1,3 1:2]"), "{copied:?}");
+    one.ok("STORE 1 +FLAGS.SILENT (\\Deleted)").await;
+    one.ok("EXPUNGE").await;
+    let nothing = two.ask("COPY 1 Archive").await;
+    assert!(nothing.last().unwrap().contains("NO [EXPUNGEISSUED]"), "{nothing:?}");
+    assert!(two.ok("STATUS Archive (MESSAGES)").await.contains(&"* STATUS Archive (MESSAGES 2)".to_owned()));
+}
+
+#[tokio::test]
+async fn a_thousand_messages_move_and_are_copied_as_one_does() {
+    let world = World::new().await;
+    let mut one = world.user().await;
+    let message = format!("APPEND INBOX {{{}+}}\r\n{MESSAGE}\r\n", MESSAGE.len());
+    for _ in 0..1010 {
+        one.send(format!("a {message}")).await;
+    }
+    for _ in 0..1010 {
+        assert!(one.line().await.starts_with("a OK [APPENDUID "));
+    }
+    one.ok("SELECT INBOX").await;
+    let mut two = world.user().await;
+    two.ok("SELECT Archive").await;
+    let copied = one.ask("COPY 1:* Archive").await;
+    assert!(copied[0].contains(" 1:1010 1:1010]"), "{copied:?}");
+    assert_eq!(two.ok("NOOP").await, ["* 1010 EXISTS", "* 1010 RECENT"]);
+    let moved = one.ask("MOVE 1:1000 Archive").await;
+    assert!(moved[0].contains("[COPYUID ") && moved[0].contains(" 1:1000 1011:2010]"), "{:?}", moved[0]);
+    assert_eq!(moved.iter().filter(|line| line.ends_with(" EXPUNGE")).count(), 1000);
+    assert_eq!(one.ok("UID SEARCH ALL").await, ["* SEARCH 1001 1002 1003 1004 1005 1006 1007 1008 1009 1010"]);
+    assert_eq!(two.ok("NOOP").await, ["* 2010 EXISTS", "* 2010 RECENT"]);
+    // Whether they have been moved over by now or not, they are there under their UIDs.
+    assert_eq!(two.ok("FETCH 2010 (UID FLAGS)").await, ["* 2010 FETCH (UID 2010 FLAGS (\\Recent))"]);
+    two.ok("STORE 1:* +FLAGS.SILENT (\\Deleted)").await;
+    assert_eq!(two.ok("EXPUNGE").await.len(), 2010);
+    assert!(
+        two.ok("STATUS Archive (MESSAGES UIDNEXT)")
+            .await
+            .contains(&"* STATUS Archive (MESSAGES 0 UIDNEXT 2011)".to_owned())
+    );
+}

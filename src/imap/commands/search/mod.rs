@@ -113,10 +113,14 @@ impl Session<'_> {
         if work.effort.is_spent() {
             return Ok(Answer::no("this search is too much work: use fewer keys").code(other("LIMIT")));
         }
+        // What another session has expunged matches no search, be it by flags or by content.
+        let gone = view.gone();
+        found.retain(|uid| !gone.contains(uid));
         found.sort_unstable();
         let number = |uid: u32| if by_uid { Some(uid) } else { view.sequence_number(uid) };
         let numbers = found.into_iter().filter_map(number).filter_map(NonZeroU32::new).collect();
         wire.push(&Response::Data(Data::Search(numbers, None)));
-        Ok(Answer::ok("done"))
+        let answer = Answer::ok("done");
+        Ok(if gone.is_empty() { answer } else { answer.code(other("EXPUNGEISSUED")) })
     }
 }

@@ -1,0 +1,54 @@
+//! Line ends: CRLF, and nothing else (RFC 5322 §2.3).
+
+use memchr::memchr_iter;
+
+/// A CR that no LF follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a CR has no LF after it: lines end with CR LF")]
+pub struct BareCr;
+
+/// The octets with every bare LF made a CRLF. Without one they are passed on as they are, uncopied.
+pub fn with_crlf(octets: Vec<u8>) -> Result<Vec<u8>, BareCr> {
+    let before = |at: usize| at.checked_sub(1).and_then(|before| octets.get(before));
+    if memchr_iter(b'\r', &octets).any(|at| octets.get(at + 1) != Some(&b'\n')) {
+        return Err(BareCr);
+    }
+    let bare = || memchr_iter(b'\n', &octets).filter(|at| before(*at) != Some(&b'\r'));
+    let count = bare().count();
+    if count == 0 {
+        return Ok(octets);
+    }
+    let mut whole = Vec::with_capacity(octets.len().saturating_add(count));
+    let mut from = 0;
+    for at in bare() {
+        whole.extend_from_slice(octets.get(from..at).unwrap_or_default());
+        whole.push(b'\r');
+        from = at;
+    }
+    whole.extend_from_slice(octets.get(from..).unwrap_or_default());
+    Ok(whole)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bare_lf_becomes_crlf_and_bare_cr_is_refused() {
+        let crlf = |text: &str| with_crlf(text.into()).map(|octets| String::from_utf8(octets).unwrap());
+        for (text, expected) in [
+            ("", ""),
+            ("a", "a"),
+            ("a\r\nb\r\n", "a\r\nb\r\n"),
+            ("a\nb", "a\r\nb"),
+            ("\n\n", "\r\n\r\n"),
+            ("\r\n\n", "\r\n\r\n"),
+            ("a\n\r\nb\n", "a\r\n\r\nb\r\n"),
+        ] {
+            assert_eq!(crlf(text).as_deref(), Ok(expected), "{text:?}");
+        }
+        for text in ["\r", "a\rb", "a\r", "\r\r\n", "a\n\rb"] {
+            assert_eq!(crlf(text), Err(BareCr), "{text:?}");
+        }
+    }
+}
