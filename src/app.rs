@@ -8,6 +8,7 @@ mod doors;
 mod notify;
 mod provider;
 mod self_check;
+mod watchdog;
 
 pub use doors::Addresses;
 
@@ -22,14 +23,18 @@ use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::resources::reading::{LeftOver, ReadingLog};
 use crate::rotation::Rotation;
+use crate::store::unreadable::Suspect;
 use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
 use doors::Bound;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
@@ -49,6 +54,9 @@ pub enum StartError {
     /// The first reads and writes of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The record of what parsers read.
+    #[error("the record of messages that are being read: {0}")]
+    Reading(std::io::Error),
     /// The signing keys.
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
@@ -91,6 +99,8 @@ pub struct Services {
     pub clock: Clock,
     /// The store.
     pub store: Store,
+    /// Which messages parsers read, and which no parser may see.
+    pub reading: ReadingLog,
     /// What happened in an account, for open sessions.
     pub events: Events,
     /// The recursive resolvers.
@@ -122,6 +132,7 @@ impl Services {
         let store = Store::open(&config.data_dir.0)?;
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
+        let reading = reading_log(&config.data_dir.0, &store).await?;
         let events = Events::new();
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;
@@ -165,6 +176,7 @@ impl Services {
             config,
             clock,
             store,
+            reading,
             events,
             resolver,
             keys,
@@ -178,6 +190,21 @@ impl Services {
             authenticator,
         })
     }
+}
+
+/// Names what was being read when the last daemon ended, sets it aside, and begins a new record.
+async fn reading_log(data_dir: &Path, store: &Store) -> Result<ReadingLog, StartError> {
+    let left = LeftOver::read(data_dir).map_err(StartError::Reading)?;
+    let (suspects, aside) = store.set_aside(left.contents.clone()).await?;
+    for Suspect { content, messages, aborts } in suspects {
+        tracing::error!(
+            content,
+            ?messages,
+            aborts,
+            "the last daemon ended while it read this message: it is set aside, and shown without being read"
+        );
+    }
+    left.begin(aside).map_err(StartError::Reading)
 }
 
 /// A running daemon.
@@ -297,6 +324,7 @@ impl App {
     /// Tells the service manager that all is up, waits for SIGTERM or SIGINT, and stops.
     pub async fn run_until_signal(mut self) {
         notify::service_manager("READY=1");
+        watchdog::start(Handle::current(), self.services.store.clone());
         self.signals.heard().await;
         notify::service_manager("STOPPING=1");
         tracing::info!("stopping: no new connections; open sessions are told");

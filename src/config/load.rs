@@ -1,9 +1,10 @@
-//! Reads the configuration: the file, then the environment, then the checks.
+//! Reads the configuration: the file, then the environment or arguments, then the checks.
 //!
-//! Invariant: an error says where (file and line, or the variable), what is wrong, and what is allowed. A value is never
-//! shown, since it may be a secret.
+//! Invariant: an error says where (file and line, the variable or argument), what is wrong, and what is allowed. A value is
+//! never shown, since it may be a secret.
 
 use super::{Config, Problem};
+use crate::secret::Secret;
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
 
@@ -29,10 +30,43 @@ pub enum ConfigError {
     Wrong(Vec<String>),
 }
 
+/// A key that is set outside the file, and goes over what the file says.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// What errors name: the variable or the argument.
+    source: String,
+    key: String,
+    value: Secret,
+}
+
+impl Setting {
+    /// `INBOXLAYER_HTTP__LISTEN` sets `[http] listen`; none for a variable that is no configuration.
+    pub fn of_variable(variable: String, value: String) -> Option<Self> {
+        let name = variable.strip_prefix(PREFIX).filter(|_| !NOT_CONFIGURATION.contains(&variable.as_str()))?;
+        let key = name.to_lowercase().replace("__", ".");
+        Some(Self { source: variable, key, value: Secret::new(value) })
+    }
+
+    /// `section.key=value` of `--set`.
+    pub fn of_argument(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self { source: format!("--set {key}"), key: key.to_owned(), value: Secret::new(value.to_owned()) })
+            }
+            _ => Err("write section.key=value, like limits.recipients=10".to_owned()),
+        }
+    }
+
+    /// The key, like `http.listen`.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}
+
 /// A configuration and where it came from, so that a problem found later can still name its line.
 struct Sources {
     file: Option<(PathBuf, String)>,
-    overrides: Vec<(String, String)>,
+    settings: Vec<Setting>,
 }
 
 impl Config {
@@ -41,7 +75,14 @@ impl Config {
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let (config, sources) = read(path, environment)?;
+        let (config, sources) = read(path, of_environment(environment))?;
+        sources.refuse(&config.problems())?;
+        Ok(config)
+    }
+
+    /// The defaults with some keys set.
+    pub fn of_settings(settings: Vec<Setting>) -> Result<Self, ConfigError> {
+        let (config, sources) = read(None, settings)?;
         sources.refuse(&config.problems())?;
         Ok(config)
     }
@@ -51,7 +92,7 @@ impl Config {
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
-        let (config, sources) = read(path, environment)?;
+        let (config, sources) = read(path, of_environment(environment))?;
         let mut problems = config.problems();
         problems.extend(config.problems_for_serve());
         sources.refuse(&problems)?;
@@ -59,10 +100,11 @@ impl Config {
     }
 }
 
-fn read(
-    path: Option<&Path>,
-    environment: impl IntoIterator<Item = (String, String)>,
-) -> Result<(Config, Sources), ConfigError> {
+fn of_environment(environment: impl IntoIterator<Item = (String, String)>) -> Vec<Setting> {
+    environment.into_iter().filter_map(|(variable, value)| Setting::of_variable(variable, value)).collect()
+}
+
+fn read(path: Option<&Path>, settings: Vec<Setting>) -> Result<(Config, Sources), ConfigError> {
     let file = match path {
         None => None,
         Some(path) => {
@@ -81,18 +123,11 @@ fn read(
     let mut config: Config = toml::from_str(text).map_err(in_file)?;
     let mut table: toml::Table = toml::from_str(text).map_err(in_file)?;
 
-    let mut overrides = Vec::new();
-    for (variable, value) in environment {
-        let Some(name) = variable.strip_prefix(PREFIX) else { continue };
-        if NOT_CONFIGURATION.contains(&variable.as_str()) {
-            continue;
-        }
-        let key = name.to_lowercase().replace("__", ".");
-        (config, table) = overridden(&table, &key, &value)
-            .map_err(|message| ConfigError::Wrong(vec![format!("{variable}: {message}")]))?;
-        overrides.push((key, variable));
+    for Setting { source, key, value } in &settings {
+        (config, table) = overridden(&table, key, value.reveal())
+            .map_err(|message| ConfigError::Wrong(vec![format!("{source}: {message}")]))?;
     }
-    Ok((config, Sources { file, overrides }))
+    Ok((config, Sources { file, settings }))
 }
 
 /// The configuration with one key set from a text: as TOML where that fits (`25`, `true`, `["a"]`), else as a string.
@@ -138,10 +173,10 @@ impl Sources {
         Err(ConfigError::Wrong(problems.iter().map(line).collect()))
     }
 
-    /// The variable, or the file and line, that set a key; the file alone when it leaves the key at its default.
+    /// The variable or argument, or the file and line, that set a key; the file alone when it leaves the key at its default.
     fn place_of(&self, key: &str) -> String {
-        if let Some((_, variable)) = self.overrides.iter().rev().find(|(set, _)| set == key) {
-            return variable.clone();
+        if let Some(setting) = self.settings.iter().rev().find(|setting| setting.key == key) {
+            return setting.source.clone();
         }
         let Some((path, text)) = &self.file else { return "the configuration".to_owned() };
         match offset_of(text, key) {
@@ -288,6 +323,24 @@ mod tests {
         assert_eq!(config.records.required.len(), 2);
         assert_eq!(config.verification.window, HumanDuration::hours(120));
         assert_eq!(config.queue.relay.unwrap().password.unwrap().reveal(), "1234");
+    }
+
+    #[test]
+    fn arguments_are_read_like_the_environment() {
+        let settings = |texts: &[&str]| texts.iter().map(|text| Setting::of_argument(text).unwrap()).collect();
+        let config =
+            Config::of_settings(settings(&["limits.recipients=7", "queue.retry_pauses=[\"1m\"]", "smtp.mx=off"]))
+                .unwrap();
+        assert_eq!((config.limits.recipients, config.queue.retry_pauses.len(), config.smtp.mx), (7, 1, None));
+        for (text, says) in [
+            ("limits.recipients=many", "--set limits.recipients: invalid type"),
+            ("limits.recipents=7", "--set limits.recipents: unknown field `recipents`, expected one of `message_size`"),
+            ("queue.hop_limit=0", "--set queue.hop_limit: queue.hop_limit: must not be 0"),
+        ] {
+            let error = Config::of_settings(settings(&[text])).unwrap_err().to_string();
+            assert!(error.starts_with(says), "{error}");
+        }
+        assert!(Setting::of_argument("limits.recipients").is_err() && Setting::of_argument("=7").is_err());
     }
 
     #[test]

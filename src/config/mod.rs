@@ -9,7 +9,7 @@ mod defaults;
 mod load;
 
 pub use check::Problem;
-pub use load::ConfigError;
+pub use load::{ConfigError, Setting};
 
 use crate::address::DomainName;
 use crate::net::ranges::AllowedNetworks;

@@ -5,6 +5,7 @@
 
 pub mod fair;
 pub mod fair_map;
+pub mod reading;
 pub mod work;
 
 use crate::id::AccountId;

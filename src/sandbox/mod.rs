@@ -29,7 +29,7 @@ pub use ports::DEFAULT_BASE;
 
 use crate::app::{App, Services, StartError};
 use crate::clock::Clock;
-use crate::config::{Config, DataDir, HumanDuration};
+use crate::config::{Config, ConfigError, DataDir, HumanDuration, Setting};
 use crate::dns::authority::play::Play;
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::net::listener::Shutdown;
@@ -59,6 +59,8 @@ pub struct SandboxOptions {
     pub data_dir: Option<PathBuf>,
     /// Where to write addresses, tokens and ids.
     pub ready_json: Option<PathBuf>,
+    /// Keys of the configuration, but for those that are the sandbox's own.
+    pub settings: Vec<Setting>,
 }
 
 /// Why the sandbox did not start, or a verb of it failed.
@@ -67,6 +69,12 @@ pub enum SandboxError {
     /// The base leaves no room for the standard ports.
     #[error("--port-base {0}: with the standard ports added, up to 993, it must stay under 65536")]
     PortBase(u16),
+    /// A key of the configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A key that is the sandbox's own.
+    #[error("{0}: the sandbox sets this key itself")]
+    OwnKey(String),
     /// A listener of the play internet.
     #[error("cannot listen at {0}: {1}")]
     Bind(SocketAddr, std::io::Error),
@@ -85,6 +93,9 @@ pub enum SandboxError {
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A bug.
+    #[error("the clock could not be moved: {0}")]
+    Interrupted(String),
     /// The first account or the platform's records.
     #[error("the first account and records could not be made: {0}")]
     First(String),
@@ -138,7 +149,7 @@ impl Prepared {
         internet.spawn(authority.serve(zones.clone(), false, internet.clone()));
 
         let certificates = Certificates::in_dir(&dir);
-        let config = configuration(&ports, dns, smtp_port, &dir, &certificates)?;
+        let config = configuration(options.settings, &ports, dns, smtp_port, &dir, &certificates)?;
         let clock = Clock::manual();
         // The queue reads the authority's certificate when it is built. A second sandbox on this folder, which the store's
         // lock stops next, only renews the server's certificate under the same authority.
@@ -211,9 +222,28 @@ fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<Temporary>), San
     Ok((dir, temporary))
 }
 
-/// The documentation's own names and values; what differs from `serve` is where things are, and that loopback is the
-/// whole world.
+/// Sections and keys that the sandbox sets itself.
+const OWN: [&str; 14] = [
+    "data_dir",
+    "tls",
+    "http",
+    "smtp",
+    "imap",
+    "dns",
+    "dkim.provider",
+    "dkim.zone",
+    "dkim.listen",
+    "dkim.name_server",
+    "queue.smtp_port",
+    "queue.allow_networks",
+    "queue.extra_roots",
+    "log",
+];
+
+/// The documentation's own names and values, with the settings; what differs from `serve` is where things are, and that
+/// loopback is the whole world.
 fn configuration(
+    settings: Vec<Setting>,
     ports: &Ports,
     dns: SocketAddr,
     smtp_port: u16,
@@ -221,8 +251,19 @@ fn configuration(
     certificates: &Certificates,
 ) -> Result<Config, SandboxError> {
     let first = |e: &dyn std::fmt::Display| SandboxError::First(e.to_string());
-    let mut config = Config { data_dir: DataDir(dir.to_owned()), ..Config::default() };
-    config.platform.allow_special_use = vec!["test".into()];
+    let is_own =
+        |key: &str| OWN.iter().any(|own| key.strip_prefix(own).is_some_and(|r| r.is_empty() || r.starts_with('.')));
+    if let Some(setting) = settings.iter().find(|setting| is_own(setting.key())) {
+        return Err(SandboxError::OwnKey(setting.key().to_owned()));
+    }
+    let is_set = |key: &str| settings.iter().any(|setting| setting.key() == key);
+    // All clients come from one address here.
+    let one_address = !is_set("limits.connections_per_address");
+    let special_use = !is_set("platform.allow_special_use");
+    let mut config = Config { data_dir: DataDir(dir.to_owned()), ..Config::of_settings(settings)? };
+    if special_use {
+        config.platform.allow_special_use = vec!["test".into()];
+    }
     config.tls.certificate = Some(certificates.certificate.clone());
     config.tls.private_key = Some(certificates.private_key.clone());
     config.http.listen = ports.http;
@@ -241,8 +282,9 @@ fn configuration(
     config.queue.smtp_port = smtp_port;
     config.queue.allow_networks = AllowedNetworks::loopback();
     config.queue.extra_roots = Some(certificates.ca.clone());
-    // All clients come from one address here.
-    config.limits.connections_per_address = config.limits.connections;
+    if one_address {
+        config.limits.connections_per_address = config.limits.connections;
+    }
     Ok(config)
 }
 

@@ -5,7 +5,7 @@ use crate::dns::authority::play::{Fault, Kind};
 
 fn options(dir: &Path) -> SandboxOptions {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    SandboxOptions { port_base: Some(0), data_dir: Some(dir.to_owned()), ready_json: None }
+    SandboxOptions { port_base: Some(0), data_dir: Some(dir.to_owned()), ..SandboxOptions::default() }
 }
 
 async fn stop(sandbox: Sandbox) {
@@ -143,4 +143,22 @@ async fn the_clock_lets_a_window_pass_check_by_check() {
     let kept: serde_json::Value = serde_json::from_slice(&std::fs::read(checks).unwrap()).unwrap();
     assert_eq!(kept["clock_ahead_seconds"], 73 * 3600);
     stop(sandbox).await;
+}
+
+#[tokio::test]
+async fn limits_can_be_set_and_the_sandboxs_own_keys_cannot() {
+    let dir = tempfile::tempdir().unwrap();
+    let prepare = |texts: &[&str]| {
+        let settings = texts.iter().map(|text| Setting::of_argument(text).unwrap()).collect();
+        Prepared::new(SandboxOptions { settings, ..options(&dir.path().join("data")) })
+    };
+    for own in ["http.listen=127.0.0.1:1", "data_dir=/x", "dkim.zone=x.test", "smtp={}"] {
+        let refused = prepare(&[own]).await.map(|_| ()).unwrap_err();
+        assert!(matches!(refused, SandboxError::OwnKey(_)), "{own}: {refused}");
+    }
+    assert!(matches!(prepare(&["limits.inboxs=1"]).await, Err(SandboxError::Config(_))));
+    let prepared = prepare(&["limits.inboxes=3", "limits.connections_per_address=50"]).await.unwrap();
+    let limits = &prepared.world.services.config.limits;
+    assert_eq!((limits.inboxes, limits.connections_per_address), (3, 50));
+    prepared.internet.request();
 }

@@ -3,6 +3,7 @@
 //! Invariant: what falls due on the way is done in the order of its time, at its time; so a window of three days passes
 //! as it would, check by check. Only the clock of timers and statuses moves: messages and certificates read real time.
 
+use super::SandboxError;
 use super::body::Body;
 use super::verbs::failed;
 use super::world::World;
@@ -31,14 +32,20 @@ pub(super) async fn advance(State(world): State<World>, Body(asked): Body<Advanc
         let message = format!("{} is over ten years: advance in smaller steps", asked.advance_seconds);
         return Err(Problem::invalid_field("advance_seconds", message));
     }
+    // A task of its own: a client that goes away does not stop time halfway.
+    let moved = tokio::spawn(async move { advance_by(&world, asked.advance_seconds).await });
+    let now = moved.await.map_err(|error| failed(SandboxError::Interrupted(error.to_string())))?.map_err(failed)?;
+    Ok(Json(json!({"now": now})))
+}
+
+async fn advance_by(world: &World, seconds: u64) -> Result<Timestamp, SandboxError> {
     let _moving = world.moving.lock().await;
     // Before the work: after a crash in the midst of it, time does not run backward.
-    let ahead = world.state.clock_ahead_seconds().saturating_add(asked.advance_seconds);
-    world.state.set_clock_ahead(ahead).await.map_err(failed)?;
+    let ahead = world.state.clock_ahead_seconds().saturating_add(seconds);
+    world.state.set_clock_ahead(ahead).await?;
     let clock = &world.services.clock;
-    let target = clock.now().after(Duration::from_secs(asked.advance_seconds));
-    pass(&world, target).await;
-    Ok(Json(json!({"now": clock.now()})))
+    pass(world, clock.now().after(Duration::from_secs(seconds))).await;
+    Ok(clock.now())
 }
 
 /// Lets time pass up to `target`.

@@ -1,7 +1,7 @@
 //! The sandbox's own HTTP verbs: DNS, the outside mailbox, publishing.
 //!
-//! Invariant: they answer a browser only when its page is from this machine: a name that somebody points at 127.0.0.1,
-//! or a form on another site, gets 403.
+//! Invariant: they answer a browser only when its page is from this machine: a name that somebody points at 127.0.0.1
+//! (DNS rebinding), or a form on another site, gets 403. A Host is compared as a whole (RFC 9110 §7.2, RFC 3986 §3.2).
 
 use super::body::{Body, LIMIT};
 use super::state::RecordSet;
@@ -10,13 +10,15 @@ use super::{inbound, publish, time};
 use crate::dns::authority::play::{Fault, Kind, PlayError};
 use crate::http::Problem;
 use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::uri::Authority;
+use axum::http::{HeaderValue, StatusCode, Uri, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Of a record set that does not say.
 const TTL: u32 = 5;
@@ -37,9 +39,7 @@ pub(super) fn router(world: World) -> Router {
 }
 
 async fn from_this_machine(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    let host = headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(request.uri().host());
-    if !host.is_some_and(is_loopback) || !origin_is_loopback(headers) {
+    if !names_this_machine(&request) {
         let fix = "Ask for http://127.0.0.1 or http://localhost, and not from another site's page.";
         let detail = "The sandbox's own verbs answer this machine only.";
         return Problem::new(StatusCode::FORBIDDEN, "not_loopback", "Not from this machine", detail, fix)
@@ -48,24 +48,32 @@ async fn from_this_machine(request: Request, next: Next) -> Response {
     next.run(request).await
 }
 
-/// `host` or `host:port`.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
+/// True when all that says where the request goes, and where it comes from, is this machine. A browser names the page's
+/// origin in every request that another site could make it send.
+fn names_this_machine(request: &Request) -> bool {
+    // HTTP/2 has the host in the URI, HTTP/1.1 in the header; both may be there.
+    let headers = request.headers();
+    let hosts = headers.get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
+    let mut hosts = hosts.chain(request.uri().authority().map(Authority::as_str)).peekable();
+    let is_origin = |origin: &HeaderValue| {
+        let uri = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok());
+        uri.as_ref().and_then(Uri::authority).is_some_and(|authority| is_loopback(authority.as_str()))
     };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    hosts.peek().is_some() && hosts.all(is_loopback) && headers.get_all(header::ORIGIN).iter().all(is_origin)
 }
 
-/// A browser names the page's origin in every request that another site could make it send.
-fn origin_is_loopback(headers: &HeaderMap) -> bool {
-    match headers.get(header::ORIGIN) {
-        None => true,
-        Some(origin) => {
-            let uri = origin.to_str().ok().and_then(|text| text.parse::<Uri>().ok());
-            uri.as_ref().and_then(Uri::authority).is_some_and(|authority| is_loopback(authority.as_str()))
+/// `localhost` or a loopback address, alone or with a port.
+fn is_loopback(authority: &str) -> bool {
+    let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((host, port)) => (host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_canonical().is_loopback()), port),
+        None => {
+            let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
+            let is_address = host.parse::<Ipv4Addr>().is_ok_and(|ip| ip.is_loopback());
+            (is_address || host.eq_ignore_ascii_case("localhost"), port)
         }
-    }
+    };
+    let is_port = |port: &str| port.parse::<u16>().is_ok() && port.bytes().all(|b| b.is_ascii_digit());
+    host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
 /// What the play internet would not take.

@@ -35,6 +35,7 @@ pub mod ses;
 pub(crate) mod testing;
 pub mod tokens;
 pub mod transfer;
+pub mod unreadable;
 mod values;
 mod writer;
 
@@ -201,6 +202,11 @@ impl Store {
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
         self.inner.readers.run(&self.owner, work).await
+    }
+
+    /// Answers when the writer has: a change that changes nothing.
+    pub async fn writer_answers(&self) -> Result<(), StoreError> {
+        self.write(|_| Ok(())).await
     }
 
     /// Waits for the writes under way, and closes. Later verbs answer [`StoreError::Closed`].

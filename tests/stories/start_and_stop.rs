@@ -38,6 +38,25 @@ fn a_wrong_configuration_starts_nothing_and_names_its_line() {
 }
 
 #[test]
+fn the_sandbox_names_a_wrong_setting() {
+    for (argument, says) in [
+        ("limits.recipients=many", "--set limits.recipients: invalid type"),
+        ("limits.recipents=1", "--set limits.recipents: unknown field `recipents`"),
+        ("http.listen=127.0.0.1:80", "http.listen: the sandbox sets this key itself"),
+        ("limits.recipients", "write section.key=value"),
+    ] {
+        let mut command = Command::new(PROGRAM);
+        command.args(["sandbox", "--port-base", "0", "--set", argument]);
+        let outcome = run(command, b"");
+        assert!(outcome.code == 2 && outcome.stderr.contains(says), "{outcome:?}");
+    }
+    let mut command = Command::new(PROGRAM);
+    command.args(["sandbox", "--port-base", "0"]).env("INBOXLAYER_LIMITS__RECIPIENTS", "many");
+    let outcome = run(command, b"");
+    assert!(outcome.code == 2 && outcome.stderr.contains("INBOXLAYER_LIMITS__RECIPIENTS: invalid type"), "{outcome:?}");
+}
+
+#[test]
 fn a_port_that_is_taken_is_named() {
     let serve = Serve::start(nobody(), "");
     let mut command = Command::new(PROGRAM);
@@ -87,14 +106,16 @@ fn the_service_manager_hears_of_start_and_stop() {
         .args(["sandbox", "--port-base", "0", "--data-dir"])
         .arg(folder.path().join("data"))
         .env("NOTIFY_SOCKET", &path)
+        .env("WATCHDOG_USEC", "400000")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    assert_eq!(word(), "READY=1");
+    assert_eq!([word(), word(), word()], ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]);
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-    assert_eq!(word(), "STOPPING=1");
+    let stopping = std::iter::repeat_with(word).find(|word| word != "WATCHDOG=1");
+    assert_eq!(stopping.as_deref(), Some("STOPPING=1"));
     assert!(child.wait().unwrap().success());
 }
 

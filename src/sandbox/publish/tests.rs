@@ -25,7 +25,8 @@ impl Owner {
     async fn of_everything() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
-        let options = SandboxOptions { port_base: Some(0), data_dir: Some(dir.path().into()), ready_json: None };
+        let options =
+            SandboxOptions { port_base: Some(0), data_dir: Some(dir.path().into()), ..SandboxOptions::default() };
         let world = Prepared::new(options).await.unwrap().world;
         let (id, account) = (DomainId::new(), AccountId::new());
         let (new, owner) = (id.clone(), account.clone());

@@ -4,6 +4,7 @@ use super::super::{Prepared, SandboxOptions};
 use super::*;
 use crate::domain::observed::{Answer, RecordType};
 use reqwest::Method;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 struct Running {
@@ -16,7 +17,7 @@ struct Running {
 async fn start() -> Running {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
-    let options = SandboxOptions { port_base: Some(0), data_dir: Some(dir.path().into()), ready_json: None };
+    let options = SandboxOptions { port_base: Some(0), data_dir: Some(dir.path().into()), ..SandboxOptions::default() };
     let world = Prepared::new(options).await.unwrap().world;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
@@ -106,16 +107,49 @@ async fn only_this_machine_is_answered() {
     let url = format!("{}/sandbox/mail", sandbox.base);
     for (header, value, status) in [
         ("host", "localhost:80", 200),
+        ("host", "LOCALHOST", 200),
         ("host", "[::1]:80", 200),
+        ("host", "[::ffff:127.0.0.1]", 200),
         ("host", "127.0.0.1", 200),
+        ("host", "127.8.9.1:65535", 200),
         ("host", "rebound.example.org", 403),
         ("host", "localhost.example.org", 403),
         ("host", "127.0.0.1.example.org:80", 403),
+        ("host", "127.0.0.1:80@example.org", 403),
+        ("host", "localhost:80@example.org:80", 403),
+        ("host", "example.org@127.0.0.1", 403),
+        ("host", "[::1]example.org", 403),
+        ("host", "[::1].example.org:80", 403),
+        ("host", "[::2]", 403),
+        ("host", "[::1", 403),
+        ("host", "::1", 403),
+        ("host", "localhost:+80", 403),
+        ("host", "localhost:", 403),
+        ("host", "localhost:65536", 403),
+        ("host", "localhost#example.org", 403),
+        ("host", "0.0.0.0", 403),
+        ("host", "127.1", 403),
         ("origin", "http://localhost:3000", 200),
         ("origin", "https://example.org", 403),
+        ("origin", "http://localhost:3000@example.org", 403),
+        ("origin", "http://localhost.example.org", 403),
         ("origin", "null", 403),
     ] {
         let answer = sandbox.client.get(&url).header(header, value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
+    }
+    // No host at all, two of them, and one in the request line that differs.
+    for (request, status) in [
+        ("GET /sandbox/mail HTTP/1.0\r\n\r\n", "403"),
+        ("GET /sandbox/mail HTTP/1.0\r\nHost:\r\n\r\n", "403"),
+        ("GET /sandbox/mail HTTP/1.0\r\nHost: localhost\r\n\r\n", "200"),
+        ("GET /sandbox/mail HTTP/1.0\r\nHost: localhost\r\nHost: example.org\r\n\r\n", "403"),
+        ("GET http://example.org/sandbox/mail HTTP/1.0\r\nHost: localhost\r\n\r\n", "403"),
+    ] {
+        let mut stream = tokio::net::TcpStream::connect(sandbox.base.strip_prefix("http://").unwrap()).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert_eq!(answer.split(' ').nth(1), Some(status), "{request}: {answer}");
     }
 }

@@ -1,0 +1,117 @@
+//! The service manager's watchdog (`WatchdogSec=`, `sd_watchdog_enabled(3)`).
+//!
+//! Invariant: `WATCHDOG=1` is sent only after the runtime has run a task and the store's writer has committed one change.
+//! A thread of its own sends it, so that a runtime whose threads are all busy is not taken for one that answers.
+
+use super::notify;
+use crate::store::Store;
+use std::sync::mpsc;
+use std::time::Duration;
+use tokio::runtime::Handle;
+
+/// Beats in each span after which the service manager ends the daemon.
+const BEATS: u32 = 4;
+
+/// Starts the thread, if the service manager wants to hear of it.
+pub(super) fn start(runtime: Handle, store: Store) {
+    let Some(pause) = pause(|name| std::env::var(name).ok()) else { return };
+    let run = move || {
+        while answers(&runtime, &store) {
+            notify::service_manager("WATCHDOG=1");
+            std::thread::sleep(pause);
+        }
+    };
+    if let Err(error) = std::thread::Builder::new().name("watchdog".into()).spawn(run) {
+        tracing::error!(%error, "the watchdog cannot start: the service manager will end this daemon");
+    }
+}
+
+/// The pause between two beats; none when nobody waits for one.
+fn pause(variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
+    let of_another = |pid: String| pid != std::process::id().to_string();
+    if variable("WATCHDOG_PID").is_some_and(of_another) {
+        return None;
+    }
+    let micros: u64 = variable("WATCHDOG_USEC")?.parse().ok().filter(|micros| *micros > 0)?;
+    Some(Duration::from_micros(micros) / BEATS)
+}
+
+/// Waits until the runtime and the store's writer have answered. False when they have ended.
+fn answers(runtime: &Handle, store: &Store) -> bool {
+    let (answer, answered) = mpsc::channel();
+    let store = store.clone();
+    runtime.spawn(async move {
+        let written = store.writer_answers().await;
+        // A commit that fails, on a full disk for one, is an answer.
+        let is_open = !matches!(written, Err(crate::store::StoreError::Closed));
+        let _ = answer.send(is_open);
+    });
+    answered.recv().unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::StoreError;
+    use std::sync::{Arc, Mutex};
+
+    #[test]
+    fn the_pause_comes_from_the_service_manager() {
+        let with = |pid: Option<String>, micros: &'static str| {
+            pause(move |name| if name == "WATCHDOG_PID" { pid.clone() } else { Some(micros.to_owned()) })
+        };
+        let own = || Some(std::process::id().to_string());
+        assert_eq!(with(own(), "60000000"), Some(Duration::from_secs(15)));
+        assert_eq!(with(None, "60000000"), Some(Duration::from_secs(15)));
+        assert_eq!(with(Some("1".into()), "60000000"), None);
+        assert_eq!(with(own(), "0").or(with(own(), "x")), None);
+        assert_eq!(pause(|_| None), None);
+    }
+
+    /// What happens in order: `stuck` ends when its channel does, and only then there is an answer.
+    fn in_order(stuck: impl FnOnce(&Handle, &Store, mpsc::Receiver<()>)) {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let events = Arc::new(Mutex::new(Vec::new()));
+        let (release, released) = mpsc::channel::<()>();
+        stuck(runtime.handle(), &store, released);
+        let (handle, log) = (runtime.handle().clone(), Arc::clone(&events));
+        let watched = store.clone();
+        let watchdog = std::thread::spawn(move || {
+            let answered = answers(&handle, &watched);
+            log.lock().unwrap().push(if answered { "answered" } else { "closed" });
+        });
+        // Long enough for an answer that waits for nothing.
+        std::thread::sleep(Duration::from_millis(200));
+        events.lock().unwrap().push("released");
+        drop(release);
+        watchdog.join().unwrap();
+        assert_eq!(*events.lock().unwrap(), ["released", "answered"]);
+        runtime.block_on(store.close());
+        assert!(!answers(runtime.handle(), &store));
+    }
+
+    #[test]
+    fn a_runtime_whose_threads_are_busy_does_not_answer() {
+        in_order(|runtime, _, released| {
+            runtime.spawn(async move { released.recv().is_err() });
+        });
+    }
+
+    #[test]
+    fn a_writer_that_does_not_come_to_an_end_does_not_answer() {
+        in_order(|runtime, store, released| {
+            let store = store.clone();
+            let (begun, has_begun) = mpsc::channel();
+            runtime.spawn(async move {
+                let work = move |_: &rusqlite::Connection| {
+                    begun.send(()).unwrap();
+                    Ok::<_, StoreError>(released.recv().is_err())
+                };
+                store.write(work).await
+            });
+            has_begun.recv().unwrap();
+        });
+    }
+}

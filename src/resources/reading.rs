@@ -1,0 +1,189 @@
+//! Which message a parser reads, written down before the parser sees it.
+//!
+//! Invariant: a message that was being read when the process aborted is named at the next start, and no parser sees it in
+//! that run. A `kill -9` in the midst of a parse cannot be told from an abort: so after one of them the message is read
+//! again from the next start on that follows none, and only a second one sets it aside for good.
+//!
+//! What parses stored messages takes a guard for as long as it does:
+//!
+//! ```ignore
+//! let parsed = match reading.begin(content_id) {
+//!     Ok(_reading) => parse(&raw),
+//!     Err(SetAside) => opaque(&raw),
+//! };
+//! ```
+//!
+//! A guard costs two writes of eight octets to a file that stays in the page cache, which outlives the process. Nothing is
+//! synced: what a power cut takes away would have named a message that aborted nothing.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The file in the data directory: eight octets for each parser at work, the id of the content that it reads, or 0.
+const FILE: &str = "reading";
+/// Parsers at work at once that are written down; there are fewer threads.
+const SLOTS: u64 = 4096;
+const ID: usize = size_of::<i64>();
+
+/// No parser may see this message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the message is set aside: the daemon aborted while it was read")]
+pub struct SetAside;
+
+/// The parsers at work; clones share it.
+#[derive(Clone, Debug)]
+pub struct ReadingLog(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    file: File,
+    slots: Mutex<Slots>,
+    aside: HashSet<i64>,
+}
+
+#[derive(Debug, Default)]
+struct Slots {
+    free: Vec<u64>,
+    used: u64,
+}
+
+/// A parser at work. Dropped, also by a panic, it is done.
+#[derive(Debug)]
+pub struct Reading<'a> {
+    log: &'a Inner,
+    slot: Option<u64>,
+}
+
+/// The contents that were being read when the last process ended, and the file for this one's.
+#[derive(Debug)]
+pub struct LeftOver {
+    file: File,
+    /// Their ids; each once.
+    pub contents: Vec<i64>,
+}
+
+impl LeftOver {
+    /// Reads what the last process has left in a data directory.
+    pub fn read(data_dir: &Path) -> io::Result<Self> {
+        let path = data_dir.join(FILE);
+        let options = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
+        let file = options.open(path)?;
+        let mut left = vec![0; usize::try_from(file.metadata()?.len().min(SLOTS * ID as u64)).unwrap_or(0)];
+        file.read_exact_at(&mut left, 0)?;
+        let ids = left.chunks_exact(ID).filter_map(|id| id.try_into().ok()).map(i64::from_le_bytes);
+        let mut contents: Vec<i64> = ids.filter(|id| *id != 0).collect();
+        contents.sort_unstable();
+        contents.dedup();
+        Ok(Self { file, contents })
+    }
+
+    /// Begins anew. No parser of this process sees the contents of `aside`; call it when they are recorded.
+    pub fn begin(self, aside: HashSet<i64>) -> io::Result<ReadingLog> {
+        self.file.set_len(0)?;
+        Ok(ReadingLog(Arc::new(Inner { file: self.file, slots: Mutex::default(), aside })))
+    }
+}
+
+impl ReadingLog {
+    /// Writes down that a parser reads a content, until the guard is dropped. Fails for one that is set aside.
+    pub fn begin(&self, content: i64) -> Result<Reading<'_>, SetAside> {
+        if self.is_set_aside(content) {
+            return Err(SetAside);
+        }
+        let slot = self.0.take();
+        if let Some(slot) = slot {
+            self.0.write(slot, content);
+        }
+        Ok(Reading { log: &self.0, slot })
+    }
+
+    /// True for a content that no parser may see.
+    pub fn is_set_aside(&self, content: i64) -> bool {
+        self.0.aside.contains(&content)
+    }
+}
+
+impl Inner {
+    fn take(&self) -> Option<u64> {
+        let mut slots = lock(&self.slots);
+        let fresh = slots.used;
+        let slot = slots.free.pop().or((fresh < SLOTS).then_some(fresh));
+        slots.used += u64::from(slot == Some(fresh));
+        slot
+    }
+
+    fn write(&self, slot: u64, content: i64) {
+        // A full disk keeps nobody from reading mail.
+        if let Err(error) = self.file.write_all_at(&content.to_le_bytes(), slot * ID as u64) {
+            tracing::warn!(%error, content, "the message that is being read could not be written down");
+        }
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        if let Some(slot) = self.slot {
+            self.log.write(slot, 0);
+            lock(&self.log.slots).free.push(slot);
+        }
+    }
+}
+
+fn lock(slots: &Mutex<Slots>) -> MutexGuard<'_, Slots> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    /// Set in the child process of the test below: the data directory.
+    const CHILD: &str = "INBOXLAYER_TEST_READING";
+
+    #[test]
+    fn what_was_being_read_when_the_process_aborted_is_named_and_nothing_else() {
+        if let Some(dir) = std::env::var_os(CHILD) {
+            let log = LeftOver::read(Path::new(&dir)).unwrap().begin(HashSet::new()).unwrap();
+            drop(log.begin(5).unwrap());
+            let _one = log.begin(7).unwrap();
+            let _other = log.begin(8).unwrap();
+            drop(log.begin(6).unwrap());
+            std::process::abort();
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let name = "resources::reading::tests::what_was_being_read_when_the_process_aborted_is_named_and_nothing_else";
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        let ended = child.args(["--exact", name, "--nocapture"]).env(CHILD, dir.path()).output().unwrap();
+        assert_eq!(ended.status.signal(), Some(6), "{ended:?}");
+
+        let left = LeftOver::read(dir.path()).unwrap();
+        assert_eq!(left.contents, [7, 8]);
+        let log = left.begin(HashSet::from([7])).unwrap();
+        assert_eq!(log.begin(7).map(|_| ()), Err(SetAside));
+        assert!(log.begin(8).is_ok());
+        // This process has ended no parse by an abort.
+        assert!(LeftOver::read(dir.path()).unwrap().contents.is_empty());
+    }
+
+    #[test]
+    fn a_panic_ends_a_reading_and_slots_are_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = LeftOver::read(dir.path()).unwrap().begin(HashSet::new()).unwrap();
+        for content in 1..1000 {
+            let log = log.clone();
+            let parse = move || {
+                let _reading = log.begin(content).unwrap();
+                assert!(content % 2 == 0, "a bug");
+            };
+            assert_eq!(std::panic::catch_unwind(parse).is_ok(), content % 2 == 0);
+        }
+        assert!(LeftOver::read(dir.path()).unwrap().contents.is_empty());
+        assert_eq!(std::fs::metadata(dir.path().join(FILE)).unwrap().len(), ID as u64);
+    }
+}

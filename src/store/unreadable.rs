@@ -1,0 +1,78 @@
+//! Messages that no parser may see, since the daemon aborted while it read them.
+
+use super::{Store, StoreError};
+use crate::id::MessageId;
+use rusqlite::Connection;
+use std::collections::HashSet;
+
+/// After so many aborts a message is set aside for good.
+const ABORTS: i64 = 2;
+
+/// A content that was being read when the last daemon ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suspect {
+    /// Its id.
+    pub content: i64,
+    /// The messages that have it.
+    pub messages: Vec<MessageId>,
+    /// Daemons that have ended while they read it.
+    pub aborts: i64,
+}
+
+impl Store {
+    /// At start: records what was being read when the last daemon ended, and gives all contents that are set aside now.
+    pub async fn set_aside(&self, contents: Vec<i64>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+        self.write(move |connection| set_aside(connection, &contents)).await
+    }
+}
+
+fn set_aside(connection: &Connection, contents: &[i64]) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+    connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", [ABORTS])?;
+    let mut suspects = Vec::new();
+    for content in contents {
+        // One that is gone by now harms nobody.
+        let sql = "INSERT INTO unreadable SELECT id, 1, 1 FROM content WHERE id = ?1
+                   ON CONFLICT (content_id) DO UPDATE SET aborts = aborts + 1, is_aside = 1 RETURNING aborts";
+        let found: Vec<i64> =
+            connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for aborts in found {
+            let sql = "SELECT id FROM message WHERE content_id = ?1 LIMIT 10";
+            let messages =
+                connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?;
+            suspects.push(Suspect { content: *content, messages, aborts });
+        }
+    }
+    let sql = "SELECT content_id FROM unreadable WHERE is_aside = 1";
+    let aside = connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok((suspects, aside))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::store_with_account;
+
+    #[tokio::test]
+    async fn one_abort_sets_a_message_aside_until_a_start_after_none_and_two_for_good() {
+        let (_dir, store, _) = store_with_account().await;
+        let insert = |c: &Connection| {
+            let sql = "INSERT INTO body (id, data) VALUES (1, x'00');
+                       INSERT INTO content (id, body_id, size, header) VALUES (3, 1, 1, x''), (4, 1, 1, x'')";
+            Ok::<_, StoreError>(c.execute_batch(sql)?)
+        };
+        store.write(insert).await.unwrap();
+        let start = async |left: &[i64]| {
+            let (suspects, aside) = store.set_aside(left.to_vec()).await.unwrap();
+            let aborts: Vec<_> = suspects.into_iter().map(|suspect| (suspect.content, suspect.aborts)).collect();
+            let mut aside: Vec<_> = aside.into_iter().collect();
+            aside.sort_unstable();
+            (aborts, aside)
+        };
+        assert_eq!(start(&[3, 99]).await, (vec![(3, 1)], vec![3]), "what is gone is no suspect");
+        assert_eq!(start(&[]).await, (vec![], vec![]), "another chance");
+        assert_eq!(start(&[3, 4]).await, (vec![(3, 2), (4, 1)], vec![3, 4]));
+        assert_eq!(start(&[]).await, (vec![], vec![3]));
+        store.write(|c| Ok::<_, StoreError>(c.execute_batch("DELETE FROM content WHERE id = 3")?)).await.unwrap();
+        assert_eq!(start(&[]).await, (vec![], vec![]));
+    }
+}
