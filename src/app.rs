@@ -24,6 +24,7 @@ use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::resources::reading::{LeftOver, ReadingLog};
+use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
 use crate::store::unreadable::Suspect;
 use crate::store::{OpenError, Store, StoreError};
@@ -60,6 +61,9 @@ pub enum StartError {
     /// The signing keys.
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
+    /// The spool's directory.
+    #[error("the spool, a directory in data_dir: {0}")]
+    Spool(std::io::Error),
     /// The roots that outbound TLS trusts.
     #[error("queue.extra_roots: {0}")]
     Roots(TlsError),
@@ -123,6 +127,8 @@ pub struct Services {
     pub inbound: Inbound,
     /// The door-keeper.
     pub authenticator: Authenticator,
+    /// Where messages are while they come in, and the budget of memory.
+    pub spool: Spool,
 }
 
 impl Services {
@@ -133,6 +139,7 @@ impl Services {
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
         let reading = reading_log(&config.data_dir.0, &store).await?;
+        let spool = Spool::open(&config.data_dir.0, &config.limits).map_err(StartError::Spool)?;
         let events = Events::new();
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;
@@ -188,6 +195,7 @@ impl Services {
             submission,
             inbound,
             authenticator,
+            spool,
         })
     }
 }

@@ -17,6 +17,7 @@ use crate::store::deliver::{Arrival, Placed};
 use crate::store::room::NotStored;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError};
+use bytes::Bytes;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -100,7 +101,7 @@ impl Inbound {
         &self,
         origin: Origin,
         recipients: Recipients<LocalRecipient>,
-        raw: Vec<u8>,
+        raw: Bytes,
     ) -> Result<ArrivalId, Rejection> {
         let id = ArrivalId::new();
         let rcpt = recipients.as_slice().iter().map(|r| r.address().to_string()).collect::<Vec<_>>().join(",");
@@ -142,7 +143,7 @@ impl Inbound {
         id: &ArrivalId,
         origin: &Origin,
         recipients: Recipients<LocalRecipient>,
-        raw: &[u8],
+        raw: &Bytes,
     ) -> Result<Vec<Placed>, Rejection> {
         if message::has_nul(raw) {
             return Err(Rejection::Nul);
@@ -154,8 +155,13 @@ impl Inbound {
         self.handed_in.charge(network_of(origin.client), [1, recipients.as_slice().len()], self.clock.now())?;
         let now = Timestamp::real();
         let header = self.stamp(id, origin, &recipients, header, now);
-        let arrival =
-            Arrival { mail_from: origin.mail_from.clone(), recipients, header, body: body.to_vec(), received_at: now };
+        let arrival = Arrival {
+            mail_from: origin.mail_from.clone(),
+            recipients,
+            header,
+            body: raw.slice_ref(body),
+            received_at: now,
+        };
         let store = self.store.for_owner(Owner::Network(network_of(origin.client)));
         Ok(store.deliver(arrival, self.config.limits.inbox_size).await?)
     }

@@ -20,6 +20,7 @@ use crate::queue::letter::{self, Writing, Written};
 use crate::store::queue::NewSubmission;
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError};
+use bytes::Bytes;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -29,7 +30,7 @@ pub struct Draft {
     /// Who it goes to.
     pub rcpt_to: Recipients,
     /// Header and body, CRLF lines, already free of bare CR and LF.
-    pub raw: Vec<u8>,
+    pub raw: Bytes,
     /// How it came, for the Received field: `ESMTPSA`, `HTTP` (RFC 3848).
     pub protocol: &'static str,
     /// From where.
@@ -145,7 +146,7 @@ impl Submission {
             client,
             arrived_at,
         };
-        let written = letter::write(&self.config, &self.signer, &with, header, &body).await;
+        let written = letter::write(&self.config, &self.signer, &with, &header, &body).await;
         let Written { header: outgoing_header, from, is_unsigned } = written.map_err(temporary)?;
         let now = self.clock.now();
         let new = NewSubmission {
@@ -176,7 +177,7 @@ impl Submission {
 }
 
 /// Header block and body, the body with a complete last line.
-fn parse(raw: &[u8], hop_limit: usize) -> Result<(&[u8], Vec<u8>), Refusal> {
+fn parse(raw: &Bytes, hop_limit: usize) -> Result<(Bytes, Bytes), Refusal> {
     if message::has_nul(raw) {
         return Err(Refusal::Malformed(message::NUL_REFUSED.into()));
     }
@@ -192,7 +193,11 @@ fn parse(raw: &[u8], hop_limit: usize) -> Result<(&[u8], Vec<u8>), Refusal> {
     if message::hop_count(header) > hop_limit {
         return Err(Refusal::Loop);
     }
-    Ok((header, [body, message::missing_line_end(body)].concat()))
+    let body = match message::missing_line_end(body) {
+        [] => raw.slice_ref(body),
+        end => [body, end].concat().into(),
+    };
+    Ok((raw.slice_ref(header), body))
 }
 
 fn may_fall_back(choice: &Choice) -> Result<(), Refusal> {

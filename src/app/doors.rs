@@ -96,7 +96,7 @@ impl Bound {
         let Some(tls) = tls else { return Ok(()) };
         if let Some(listener) = self.mx {
             let (config, inbound) = (Arc::clone(&services.config), services.inbound.clone());
-            let door = Arc::new(MxDoor { config, tls: tls.clone(), inbound });
+            let door = Arc::new(MxDoor { config, tls: tls.clone(), inbound, spool: services.spool.clone() });
             doors.spawn(smtp::mx(listener, door, doors.clone()));
         }
         open_submission([(self.submission, false), (self.submissions, true)], services, tls.clone(), doors);
@@ -123,6 +123,7 @@ fn open_http(
         rotation: services.rotation.clone(),
         submission: services.submission.clone(),
         queue: services.queue.clone(),
+        spool: services.spool.clone(),
     };
     let router = http::router(context).merge(routes);
     let (tls, limits, ending) = (tls.filter(|_| config.http.tls), config.limits.clone(), doors.clone());
@@ -139,6 +140,7 @@ fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, do
         events: services.events.clone(),
         authenticator: services.authenticator.clone(),
         submission: services.submission.clone(),
+        spool: services.spool.clone(),
     });
     for (listener, implicit_tls) in listeners {
         if let Some(listener) = listener {
@@ -153,6 +155,7 @@ fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, doors: &
         store: services.store.clone(),
         events: services.events.clone(),
         authenticator: services.authenticator.clone(),
+        spool: services.spool.clone(),
         tls,
     });
     for (listener, implicit_tls) in listeners {

@@ -80,6 +80,17 @@ impl Config {
             say(zero, key, "must not be 0");
         }
         let limits = &self.limits;
+        let (message, large) = (limits.message_size.saturating_mul(3), limits.memory / 4 * 3);
+        say(
+            large.min(limits.memory_per_account).min(limits.memory_per_address) < message,
+            "limits.memory",
+            "three quarters of it, memory_per_account and memory_per_address must each be 3 times message_size at least",
+        );
+        say(
+            limits.spool / 8 < limits.message_size.saturating_mul(2),
+            "limits.spool",
+            "must be 16 times message_size at least",
+        );
         if self.dkim.provider == Provider::Ses {
             self.say_of_ses(&mut say);
         }
@@ -158,7 +169,7 @@ impl Config {
         .find_map(|(key, on)| on.then_some(key))
     }
 
-    fn zeros(&self) -> [(&'static str, bool); 16] {
+    fn zeros(&self) -> [(&'static str, bool); 17] {
         let limits = &self.limits;
         [
             ("dns.timeout", self.dns.timeout.0.is_zero()),
@@ -179,6 +190,7 @@ impl Config {
                 [limits.connections, limits.connections_per_address, limits.connections_per_network].contains(&0),
             ),
             ("limits.connections_per_account", limits.connections_per_account == 0),
+            ("limits.minimum_rate_period", limits.minimum_rate_period.0.is_zero()),
             ("limits.mx_messages_per_hour", limits.mx_messages_per_hour == 0 || limits.mx_recipients_per_hour == 0),
         ]
     }

@@ -13,6 +13,7 @@ pub use load::{ConfigError, Setting};
 
 use crate::address::DomainName;
 use crate::net::ranges::AllowedNetworks;
+use crate::resources::rate::MinimumRate;
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -311,6 +312,18 @@ pub struct Limits {
     pub claims_per_hour: u32,
     /// Octets stored for one inbox.
     pub inbox_size: u64,
+    /// Octets of memory for what clients send and are sent: messages, commands, bodies, answers.
+    pub memory: usize,
+    /// Of these, for one account.
+    pub memory_per_account: usize,
+    /// Of these, for one address (an IPv6 /64).
+    pub memory_per_address: usize,
+    /// Octets on disk of messages and bodies that are coming in: a quarter for one account, an eighth for one address.
+    pub spool: usize,
+    /// Octets in a second at which a message or body must come in, on average over `minimum_rate_period`; 0: any.
+    pub minimum_rate: u64,
+    /// The period of `minimum_rate`; the first one is twice as long.
+    pub minimum_rate_period: HumanDuration,
     /// Idle SMTP sessions end after (RFC 5321 §4.5.3.2.7: at least 5 minutes).
     pub smtp_timeout: HumanDuration,
     /// Idle IMAP sessions end after (RFC 3501 §5.4: at least 30 minutes).
@@ -319,6 +332,13 @@ pub struct Limits {
     pub http_timeout: HumanDuration,
     /// While a listener is over three quarters full, idle connections without a log-in end after.
     pub idle_timeout_under_load: HumanDuration,
+}
+
+impl Limits {
+    /// At which rate a message or body must come in.
+    pub fn minimum_rate(&self) -> MinimumRate {
+        MinimumRate { octets_per_second: self.minimum_rate, period: self.minimum_rate_period.0 }
+    }
 }
 
 /// `[log]`

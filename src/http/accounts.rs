@@ -34,7 +34,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Created<Account>, Problem> {
     caller.operator()?;
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let name = fields.required_text("name");
     let name = display_name(&mut fields, name);
     fields.finish()?;

@@ -77,7 +77,7 @@ pub(super) async fn create(
 ) -> Result<Created<AliasJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let address = fields
         .required_text("address")
         .and_then(|text| name_and_domain(&text).map_err(|message| fields.fault("address", message)).ok());

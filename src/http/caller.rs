@@ -6,10 +6,12 @@
 //! Invariant: what a caller may not see is answered like what does not exist.
 
 use super::HttpContext;
+use super::body::AnswerOwner;
 use super::problem::Problem;
 use super::serve::Peer;
 use crate::authentication::login::{LoginError, Principal, Scope};
 use crate::id::{AccountId, DomainId, InboxId};
+use crate::resources::spool::ClientSpool;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::inboxes::Inbox;
@@ -26,6 +28,8 @@ pub(super) struct Caller {
     pub(super) principal: Principal,
     /// From where.
     pub(super) client: IpAddr,
+    /// Room for what it sends and is sent.
+    pub(super) spool: ClientSpool,
 }
 
 impl FromRequestParts<HttpContext> for Caller {
@@ -36,7 +40,17 @@ impl FromRequestParts<HttpContext> for Caller {
         let client = client_behind(peer, &parts.headers);
         let token = bearer(&parts.headers).ok_or_else(|| Problem::unauthorized("The request has no bearer token."))?;
         match context.authenticator.bearer(client, &token).await {
-            Ok(principal) => Ok(Self { principal, client }),
+            Ok(principal) => {
+                let spool = context.spool.client(client);
+                let spool = match &principal.scope {
+                    Scope::Operator => spool,
+                    Scope::Account(account) | Scope::Inboxes(account, _) => spool.logged_in(account),
+                };
+                if let Some(owner) = parts.extensions.get::<AnswerOwner>() {
+                    let _ = owner.set(spool.clone());
+                }
+                Ok(Self { principal, client, spool })
+            }
             Err(LoginError::Refused) => Err(Problem::unauthorized("The API token opens nothing.")),
             Err(LoginError::RateLimited { retry_after }) => {
                 Err(Problem::too_many("Too many tokens from this address were wrong.", retry_after))

@@ -1,26 +1,21 @@
 //! Messages made of JSON, read back by another parser.
 
 use super::*;
-use axum::body::Body;
-use axum::http::HeaderMap;
 use mail_parser::{MessageParser, MimeHeaders};
 use serde_json::json;
 
-async fn fields(value: Value) -> Fields {
-    let mut headers = HeaderMap::new();
-    headers.insert("content-type", "application/json".parse().unwrap());
-    Fields::read(&headers, Body::from(value.to_string()), 1 << 20).await.unwrap()
+fn fields(value: Value) -> Fields {
+    Fields::parse(value.to_string().as_bytes()).unwrap()
 }
 
-#[tokio::test]
-async fn what_is_written_reads_back() {
+#[test]
+fn what_is_written_reads_back() {
     let mut fields = fields(json!({
         "reply_to": "Desk <desk@example.org>", "subject": "Grüße, 世界", "text": "Hällo\nthere\n", "html": "<p>Hi</p>",
         "headers": {"X-Order": "42 – ok", "In-Reply-To": "<a@b>"},
         "attachments": [{"filename": "naïve.txt", "content_type": "text/plain", "content": "YQpiDQo="},
                         {"filename": "x.bin", "content": "AAEC", "content_id": "logo@x"}],
-    }))
-    .await;
+    }));
     let content = Content::read(&mut fields);
     fields.finish().unwrap();
     let from = Mailbox::parse("Änn, \"the\" boss <ann@example.org>").unwrap();
@@ -46,8 +41,8 @@ async fn what_is_written_reads_back() {
     assert!(message.message_id().is_none() && message.date().is_none());
 }
 
-#[tokio::test]
-async fn nothing_can_add_a_field_or_a_line() {
+#[test]
+fn nothing_can_add_a_field_or_a_line() {
     for (body, field) in [
         (json!({"subject": "a\r\nBcc: x@y.org", "text": ""}), "subject"),
         (json!({"reply_to": "a\r\nX: <a@b.org>", "text": ""}), "reply_to[0]"),
@@ -70,7 +65,7 @@ async fn nothing_can_add_a_field_or_a_line() {
         (json!({"attachments": [5]}), "attachments[0]"),
         (json!({}), "text"),
     ] {
-        let mut fields = fields(body.clone()).await;
+        let mut fields = fields(body.clone());
         Content::read(&mut fields);
         let problem = format!("{:?}", fields.finish().expect_err(&body.to_string()));
         assert!(problem.contains(field), "{field} in {problem}");

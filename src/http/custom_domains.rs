@@ -59,7 +59,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Created<CustomDomain>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let account = fields.parsed("account_id");
     let domain = fields.required_text("domain");
     fields.finish()?;
@@ -125,7 +125,7 @@ pub(super) async fn change(
     if context.registry.get(&account, &id).await?.is_none() {
         return Err(Problem::not_found());
     }
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let catch_all = fields.change("catch_all_inbox_id");
     let is_default = fields.flag("is_default");
     let on_unverified = fields.parsed("on_unverified");
@@ -166,7 +166,7 @@ pub(super) async fn verify(
     if context.registry.get(&account, &id).await?.is_none() {
         return Err(Problem::not_found());
     }
-    Fields::read_optional(&headers, body, SMALL).await?.finish()?;
+    Fields::read_optional(&caller.spool, &headers, body, SMALL).await?.finish()?;
     let wait = preferred_wait(&headers);
     let asked = context.registry.verify(&account, &id, wait).await.map_err(|error| match error {
         VerifyError::NotFound => Problem::not_found(),

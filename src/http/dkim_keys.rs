@@ -41,7 +41,7 @@ pub(super) async fn rotate(
     body: Body,
 ) -> Result<Json<KeysJson>, Problem> {
     let id = own(&caller, &context, &id).await?;
-    Fields::read_optional(&headers, body, SMALL).await?.finish()?;
+    Fields::read_optional(&caller.spool, &headers, body, SMALL).await?.finish()?;
     keys_are_here(&context.config)?;
     context.rotation.rotate(&id).await.map_err(|error| match error {
         RotateError::NotFound => Problem::not_found(),

@@ -2,49 +2,21 @@
 //!
 //! Invariant: a field nobody asked for is an error with its name. RFC 8259; content types by RFC 9110 §8.3.
 
+use super::body::read_body;
 use super::problem::{FieldError, Problem};
-use axum::body::{Body, to_bytes};
+use crate::resources::spool::ClientSpool;
+use axum::body::Body;
 use axum::http::{HeaderMap, header};
-use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::fmt::Display;
 use std::str::FromStr;
-use std::time::Duration;
 
 /// Octets of a body that holds no message.
 pub(super) const SMALL: usize = 64 * 1024;
-/// A body that takes longer is not waited for.
-const PATIENCE: Duration = Duration::from_secs(300);
 /// Values of a body at most, whatever its size: the parts of a message are few, though they may be large.
 const MOST_VALUES: usize = 10_000;
 /// Errors that an answer names.
 const MOST_ERRORS: usize = 100;
-
-/// The body, up to `limit` octets.
-pub(super) async fn read_body(body: Body, limit: usize) -> Result<Bytes, Problem> {
-    match tokio::time::timeout(PATIENCE, to_bytes(body, limit)).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) if is_by(&error, |cause| cause.to_string().contains("length limit exceeded")) => {
-            Err(Problem::too_large(limit))
-        }
-        Ok(Err(error)) if !is_by(&error, |cause| cause.is::<tower_http::timeout::TimeoutError>()) => {
-            Err(Problem::malformed("The body broke off."))
-        }
-        _ => Err(Problem::too_slow()),
-    }
-}
-
-/// Whether an error, or one behind it, is what is looked for.
-fn is_by(error: &axum::Error, sought: impl Fn(&(dyn std::error::Error + 'static)) -> bool) -> bool {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if sought(error) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
-}
 
 /// The media type of the body, lower case, without parameters; empty when none is named.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
@@ -52,7 +24,8 @@ pub(super) fn media_type(headers: &HeaderMap) -> String {
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
+/// 415 unless the body is named as JSON.
+pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     let media_type = media_type(headers);
     let good = media_type == "application/json" || media_type.ends_with("+json");
     if good { Ok(()) } else { Err(Problem::unsupported_media_type("application/json")) }
@@ -68,15 +41,25 @@ pub(super) struct Fields {
 
 impl Fields {
     /// Reads a body of type `application/json` that is one object.
-    pub(super) async fn read(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
+    pub(super) async fn read(
+        spool: &ClientSpool,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<Self, Problem> {
         is_json(headers)?;
-        Self::parse(&read_body(body, limit).await?)
+        Self::parse(&read_body(spool, body, limit).await?)
     }
 
     /// The same for a body that may be left out: no octets are an empty object, whatever type is named. Many clients name
     /// one in every request.
-    pub(super) async fn read_optional(headers: &HeaderMap, body: Body, limit: usize) -> Result<Self, Problem> {
-        let bytes = read_body(body, limit).await?;
+    pub(super) async fn read_optional(
+        spool: &ClientSpool,
+        headers: &HeaderMap,
+        body: Body,
+        limit: usize,
+    ) -> Result<Self, Problem> {
+        let bytes = read_body(spool, body, limit).await?;
         if bytes.is_empty() {
             return Ok(Self::of(Map::new()));
         }
@@ -84,7 +67,8 @@ impl Fields {
         Self::parse(&bytes)
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, Problem> {
+    /// Reads a body that is in memory.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
         if values(bytes) > MOST_VALUES {
             return Err(Problem::malformed(format!("The body has more than {MOST_VALUES} values.")));
         }
@@ -234,6 +218,8 @@ fn values(json: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Limits;
+    use crate::resources::spool::Spool;
 
     #[test]
     fn a_body_of_very_many_values_is_not_read() {
@@ -266,11 +252,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_may_be_left_out_may_be_whatever_type_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path(), &Limits::default()).unwrap().client([192, 0, 2, 1].into());
         for media_type in [None, Some("application/json"), Some("text/plain")] {
             let headers = || media_type.map(|t| (header::CONTENT_TYPE, t.parse().unwrap())).into_iter().collect();
-            let fields = Fields::read_optional(&headers(), Body::empty(), 100).await;
+            let fields = Fields::read_optional(&spool, &headers(), Body::empty(), 100).await;
             assert!(fields.is_ok_and(|fields| fields.finish().is_ok()), "{media_type:?}");
-            let fields = Fields::read_optional(&headers(), Body::from("{\"a\": 1}"), 100).await;
+            let fields = Fields::read_optional(&spool, &headers(), Body::from("{\"a\": 1}"), 100).await;
             assert_eq!(fields.is_ok(), media_type == Some("application/json"), "{media_type:?}");
         }
     }

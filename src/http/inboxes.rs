@@ -88,7 +88,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Created<InboxJson>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let account = fields.parsed("account_id");
     let default_domain = fields.parsed("default_domain_id");
     let name = fields
@@ -149,7 +149,7 @@ pub(super) async fn change(
 ) -> Result<Json<InboxJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let domain = fields.change::<DomainId>("default_domain_id");
     fields.finish()?;
     let changed = match domain {

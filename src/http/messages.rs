@@ -3,18 +3,34 @@
 //! What is shown of a message is what its sender wrote: untrusted text, decoded, never interpreted.
 
 use super::HttpContext;
+use super::body::no_room;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::query::{List, Parameters};
 use crate::clock::Timestamp;
-use crate::id::MessageId;
+use crate::id::{InboxId, MessageId};
+use crate::resources::memory::Claim;
+use crate::store::Store;
 use crate::store::messages::MessageSummary;
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
 use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders};
 use serde::Serialize;
+use std::io;
+
+/// Octets of a message that are read at first: all of most.
+const FIRST_PIECE: usize = 256 * 1024;
+/// Octets of it that are read at once then. Finding a piece costs the store what lies before it.
+const PIECE: usize = 1024 * 1024;
+/// What showing a message takes, by its octets: they themselves, texts decoded from them, the answer.
+const SHOW_FACTOR: usize = 3;
+/// The same for a header block in a list.
+const LIST_FACTOR: usize = 4;
 
 /// A mailbox as a header field has it.
 #[derive(Serialize)]
@@ -144,6 +160,9 @@ pub(super) async fn list(
     let page = parameters.page::<MessageId>();
     parameters.finish()?;
     let rows = caller.store(&context).messages(&inbox.id, page.after.as_ref(), page.rows()).await?;
+    let mut work = caller.spool.claim();
+    let octets: usize = rows.iter().map(|row| row.header.len()).sum();
+    work.grow_to(octets.saturating_mul(LIST_FACTOR)).map_err(no_room)?;
     Ok(Json(page.list(rows, |message| message.id.to_string(), summary)))
 }
 
@@ -156,6 +175,9 @@ pub(super) async fn show(
     let inbox = caller.inbox(&context, &id).await?;
     let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
     let stored = caller.store(&context).message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let mut work = caller.spool.claim();
+    let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
+    work.grow_to(size.saturating_mul(SHOW_FACTOR)).map_err(no_room)?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     // A large message takes a while to decode.
     let shown = tokio::task::spawn_blocking(move || {
@@ -170,7 +192,7 @@ pub(super) async fn show(
     Ok(Json(shown))
 }
 
-/// `GET …/{message_id}/raw`: as it is stored.
+/// `GET …/{message_id}/raw`: as it is stored. A large message is read as the client takes it.
 pub(super) async fn raw(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -178,11 +200,49 @@ pub(super) async fn raw(
 ) -> Result<impl IntoResponse, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
-    let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let mut claim = caller.spool.claim();
+    claim.grow_to(FIRST_PIECE).map_err(no_room)?;
+    let store = caller.store(&context);
+    let first = store.message_range(&inbox.id, &message, 0..FIRST_PIECE).await?;
+    let (size, first) = first.ok_or_else(Problem::not_found)?;
+    let body = if first.len() == size {
+        // It is counted like any other answer.
+        Body::from(first)
+    } else {
+        // One piece that is read, one that waits for the client.
+        claim.grow_to(2 * PIECE).map_err(no_room)?;
+        Body::from_stream(pieces(store, inbox.id, message, first, size, claim))
+    };
     let headers = [
-        (header::CONTENT_TYPE, "message/rfc822"),
+        (header::CONTENT_TYPE, "message/rfc822".to_owned()),
         // A browser must not run what a stranger wrote.
-        (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\""),
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\"".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
     ];
-    Ok((headers, raw.into_bytes()))
+    Ok((headers, body))
+}
+
+/// The octets of a message. It ends in an error where the message is deleted meanwhile: the connection closes.
+fn pieces(
+    store: Store,
+    inbox: InboxId,
+    message: MessageId,
+    first: Vec<u8>,
+    size: usize,
+    claim: Claim,
+) -> impl Stream<Item = io::Result<Vec<u8>>> {
+    let rest = stream::try_unfold((first.len(), claim), move |(at, claim)| {
+        let (store, inbox, message) = (store.clone(), inbox.clone(), message.clone());
+        async move {
+            if at >= size {
+                return Ok(None);
+            }
+            let found = store.message_range(&inbox, &message, at..at.saturating_add(PIECE)).await;
+            let found = found.map_err(io::Error::other)?.filter(|(now, piece)| *now == size && !piece.is_empty());
+            let (_, piece) = found.ok_or_else(|| io::Error::other("the message has been deleted"))?;
+            let next = at.saturating_add(piece.len());
+            Ok(Some((piece, (next, claim))))
+        }
+    });
+    stream::once(std::future::ready(Ok(first))).chain(rest)
 }

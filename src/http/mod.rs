@@ -7,6 +7,7 @@
 
 mod accounts;
 mod aliases;
+mod body;
 mod caller;
 mod compose;
 mod custom_domains;
@@ -38,6 +39,7 @@ use crate::config::Config;
 use crate::events::Events;
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::submission::Submission;
@@ -64,6 +66,8 @@ pub struct HttpContext {
     pub submission: Submission,
     /// Where they wait.
     pub queue: Queue,
+    /// Where bodies are while they come in, and the budget of memory.
+    pub spool: Spool,
 }
 
 #[cfg(test)]

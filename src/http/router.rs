@@ -1,5 +1,6 @@
 //! The whole API in one table.
 
+use super::body::counted;
 use super::problem::{Problem, ProblemCode};
 use super::serve::Peer;
 use super::{
@@ -47,6 +48,7 @@ pub fn router(context: HttpContext) -> Router {
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn(never_cached))
+        .layer(from_fn(counted))
         .layer(from_fn(to_its_end))
         .with_state(context)
 }

@@ -4,9 +4,10 @@
 //! `message/rfc822`. Invariant: 202 means that it is on disk.
 
 use super::HttpContext;
+use super::body::{no_room, read_body};
 use super::caller::Caller;
 use super::compose::{Content, Mailbox, mailbox, mailboxes};
-use super::fields::{Fields, media_type, read_body};
+use super::fields::{Fields, is_json, media_type};
 use super::problem::Problem;
 use super::sending_identity::not_of_the_inbox;
 use crate::address::Address;
@@ -68,11 +69,23 @@ pub(super) async fn send(
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let limits = &context.config.limits;
+    // What is made of the body: counted as long as this runs, and it runs to its end.
+    let mut work = caller.spool.claim();
     let wish = match media_type(&headers).as_str() {
-        "message/rfc822" => raw_wish(read_body(body, limits.message_size).await?.to_vec(), limits.recipients)?,
+        "message/rfc822" => {
+            let raw = read_body(&caller.spool, body, limits.message_size).await?;
+            work.grow_to(raw.len()).map_err(no_room)?;
+            raw_wish(&raw, limits.recipients)?
+        }
         _ => {
             let most = limits.message_size.saturating_mul(JSON_FACTOR);
-            json_wish(Fields::read(&headers, body, most).await?, limits.recipients)?
+            is_json(&headers)?;
+            let json = read_body(&caller.spool, body, most).await?;
+            // Its values, and the message with its parts encoded.
+            work.grow_to(json.len().saturating_mul(2)).map_err(no_room)?;
+            let fields = Fields::parse(&json)?;
+            drop(json);
+            json_wish(fields, limits.recipients)?
         }
     };
     if wish.rcpt_to.len() > limits.recipients {
@@ -91,7 +104,7 @@ pub(super) async fn send(
     }
     let rcpt_to = Recipients::new(wish.rcpt_to).ok_or_else(no_recipient)?;
     let listed = rcpt_to.as_slice().to_vec();
-    let draft = Draft { rcpt_to, raw, protocol: "HTTP", client: Some(caller.client) };
+    let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client) };
     let accepted = context.submission.accept(&login, draft).await.map_err(problem)?;
     Ok((StatusCode::ACCEPTED, Json(sent(accepted, listed))))
 }
@@ -184,7 +197,7 @@ fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
     if fields.has("raw") {
         let raw = fields.required_text("raw");
         fields.finish()?;
-        let mut wish = raw_wish(raw.unwrap_or_default().into_bytes(), most)?;
+        let mut wish = raw_wish(raw.unwrap_or_default().as_bytes(), most)?;
         if !rcpt_to.is_empty() {
             wish.rcpt_to = rcpt_to;
         }
@@ -199,11 +212,11 @@ fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
 }
 
 /// A whole message; its To, Cc and Bcc are its recipients, `most` at most.
-fn raw_wish(raw: Vec<u8>, most: usize) -> Result<Wish, Problem> {
-    if message::has_nul(&raw) {
+fn raw_wish(raw: &[u8], most: usize) -> Result<Wish, Problem> {
+    if message::has_nul(raw) {
         return Err(Problem::invalid_field("raw", message::NUL_REFUSED));
     }
-    let raw = with_crlf(&raw);
+    let raw = with_crlf(raw);
     // What stands there is read field by field, and costs a hundred times its size.
     if message::split(&raw).0.len() > LONGEST_HEADER {
         let text = format!("has more than {LONGEST_HEADER} octets of header fields");
@@ -261,13 +274,13 @@ mod tests {
     #[test]
     fn the_recipients_of_a_raw_message_are_those_its_fields_name() {
         let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: b@X.org\nBcc: d@x.org\n\nhi\n";
-        let wish = raw_wish(raw.to_vec(), 9).unwrap();
+        let wish = raw_wish(raw, 9).unwrap();
         let all: Vec<_> = wish.rcpt_to.iter().map(ToString::to_string).collect();
         assert_eq!(all, ["b@x.org", "c@x.org", "d@x.org"]);
-        assert!(raw_wish(b"To: not an address\r\n\r\n".to_vec(), 9).is_err());
-        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0".to_vec(), 9).is_err());
-        assert!(raw_wish(raw.to_vec(), 2).is_err());
+        assert!(raw_wish(b"To: not an address\r\n\r\n", 9).is_err());
+        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0", 9).is_err());
+        assert!(raw_wish(raw, 2).is_err());
         let long = format!("To: b@x.org{}\n\nhi", ", b@x.org".repeat(200_000));
-        assert!(raw_wish(long.into_bytes(), 9).is_err());
+        assert!(raw_wish(long.as_bytes(), 9).is_err());
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Patience {
 const HANDSHAKE: Duration = Duration::from_secs(10);
 /// A request head has at most so many octets; more is 431.
 const HEAD_OCTETS: usize = 32 * 1024;
+/// Octets of a connection's answers that wait to be written, but for the last piece.
+const WRITE_BUFFER: usize = 64 * 1024;
 /// What one over the limit of connections is told.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
@@ -110,6 +112,7 @@ async fn connection<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_header_size(HEAD_OCTETS)
+        .max_buf_size(WRITE_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut served = pin!(served);
     let ended = tokio::select! {

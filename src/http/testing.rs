@@ -12,6 +12,7 @@ use crate::id::AccountId;
 use crate::net::listener::Shutdown;
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -147,7 +148,8 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let submission = Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
-    HttpContext { config, store, clock, events, authenticator, registry, rotation, submission, queue }
+    let spool = Spool::open(dir, &config.limits).unwrap();
+    HttpContext { config, store, clock, events, authenticator, registry, rotation, submission, queue, spool }
 }
 
 async fn tenant(store: &Store, clock: &Clock) -> Tenant {

@@ -123,7 +123,7 @@ pub(super) async fn create(
 ) -> Result<Created<NewTokenJson>, Problem> {
     caller.whole_account()?;
     let now = context.clock.now();
-    let mut fields = Fields::read(&headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let wish = wish(&mut fields, now);
     fields.finish()?;
     let scope = if wish.scope.as_deref() == Some("operator") {

@@ -59,7 +59,8 @@ pub(super) async fn run(
         return;
     };
     activity.works();
-    wire.set_limits(Limits { command: USER_COMMAND, message: Some(door.config.limits.message_size) });
+    let spool = door.spool.client(peer).logged_in(&login.account);
+    wire.set_limits(Limits { command: USER_COMMAND, message: Some(door.config.limits.message_size) }, spool);
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
     let store = door.store.for_account(&login.account);
@@ -85,7 +86,7 @@ async fn welcome(
     deadline: Instant,
     shutdown: &Shutdown,
 ) -> Option<(Wire, Login, Receiver<Event>)> {
-    let mut wire = Wire::new(stream, GUEST);
+    let mut wire = Wire::new(stream, GUEST, door.spool.client(peer));
     let phase = if is_tls { Phase::Guest } else { Phase::Clear };
     let code = capabilities(phase).try_into().ok().map(Code::Capability);
     wire.push(&untagged_ok(code, "Inboxlayer is ready"));
@@ -108,7 +109,8 @@ async fn welcome(
                     tracing::warn!(door = "imap", %peer, octets = ahead, "plaintext behind STARTTLS was dropped");
                 }
                 let Stream::Plain(tcp) = stream else { return None };
-                wire = Wire::new(encrypt(door, tcp, peer, activity, shutdown).await?, GUEST);
+                let encrypted = encrypt(door, tcp, peer, activity, shutdown).await?;
+                wire = Wire::new(encrypted, GUEST, door.spool.client(peer));
                 is_tls = true;
             }
             Step::End(end) => {

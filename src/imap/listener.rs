@@ -7,6 +7,7 @@ use crate::events::Events;
 use crate::net::connections::Capacity;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
+use crate::resources::spool::Spool;
 use crate::store::Store;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -22,6 +23,8 @@ pub struct ImapDoor {
     pub events: Events,
     /// Who may come in.
     pub authenticator: Authenticator,
+    /// Where messages are while they come in, and the budget of memory.
+    pub spool: Spool,
     /// For STARTTLS and for the port with TLS at once.
     pub tls: ServerTls,
 }

@@ -8,12 +8,13 @@ use super::listener::ImapDoor;
 use super::response::{Answer, bye, other};
 use super::view::View;
 use super::watch::Changed;
-use super::wire::{Input, Refusal, Wire};
+use super::wire::{Input, NO_MEMORY, Refusal, Wire};
 use crate::authentication::login::Login;
 use crate::events::Event;
 use imap_codec::imap_types::command::{Command, CommandBody};
 use imap_codec::imap_types::core::Tag;
 use imap_codec::imap_types::response::{Code, Data, Response};
+use std::io;
 
 /// Commands in a row that make no sense, before a client is sent away.
 const MISTAKES: u32 = 50;
@@ -60,6 +61,7 @@ impl<'a> Session<'a> {
                 Ok(None) if mistakes < MISTAKES => {}
                 Ok(None) => return End::Bye("too many errors"),
                 Ok(Some(end)) => return end,
+                Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return End::Bye(NO_MEMORY),
                 Err(_) => return End::Gone,
             }
         }
@@ -186,6 +188,7 @@ pub(super) fn refused(refusal: Refusal) -> Answer {
     match refusal {
         Refusal::CommandTooLong => Answer::bad("this command is too long").code(Code::TooBig),
         Refusal::MessageTooLong => Answer::no("this message is too long").code(Code::TooBig),
+        Refusal::NoRoom => Answer::no("no room for this message now, try again later").code(other("UNAVAILABLE")),
         Refusal::BareLineFeed => Answer::bad("lines end in CRLF"),
     }
 }

@@ -14,6 +14,7 @@ use crate::events::{Event, Events};
 use crate::id::{AccountId, InboxId, TokenId};
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
+use crate::resources::spool::Spool;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::inboxes::NewInbox;
@@ -77,6 +78,7 @@ impl World {
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
         let door = Arc::new(ImapDoor {
             authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
+            spool: Spool::open(dir.path(), &config.limits).unwrap(),
             config: Arc::new(config),
             store: store.clone(),
             events: events.clone(),

@@ -1,10 +1,15 @@
 //! Octets in, commands out; responses in, octets out.
 //!
 //! Invariant: what is kept of a command is bounded by [`Limits`] whatever the client announces; octets of a literal are never
-//! read as a command. A message to APPEND is taken off beside the command, which the codec sees with an empty literal.
+//! read as a command. A message to APPEND is taken off beside the command, which the codec sees with an empty literal; it
+//! stands in the spool while it comes. Commands and output that wait are counted against the budget of memory.
 //! RFC 3501 §2.2.1, §4.3; RFC 7888 (non-synchronising literals).
 
 use super::stream::Stream;
+use crate::resources::memory::{Claim, NoRoom};
+use crate::resources::rate::Progress;
+use crate::resources::spool::{self, ClientSpool, SpoolError};
+use bytes::Bytes;
 use imap_codec::encode::Encoder;
 use imap_codec::fragmentizer::{DecodeMessageError, FragmentInfo, Fragmentizer, LineEnding, LiteralAnnouncement};
 use imap_codec::imap_types::IntoStatic;
@@ -15,11 +20,14 @@ use imap_codec::{CommandCodec, ResponseCodec};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout_at};
 
 /// A client that takes nothing for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Responses are gathered up to this size before they are written.
 pub(super) const BATCH: usize = 64 * 1024;
+/// What a client is told that has to go.
+pub(super) const NO_MEMORY: &str = "[UNAVAILABLE] no memory for this now, try again later";
 /// What an idle connection keeps for reading.
 const READ_AT_ONCE: usize = 1024;
 
@@ -36,7 +44,7 @@ pub(super) struct Limits {
 #[derive(Debug)]
 pub(super) enum Input {
     /// A command, and the message of an APPEND.
-    Command(Box<Command<'static>>, Option<Vec<u8>>),
+    Command(Box<Command<'static>>, Option<Bytes>),
     /// A whole command that the codec cannot read.
     Unreadable(Option<Tag<'static>>, Vec<u8>),
     /// A command that is not looked at, and why.
@@ -54,6 +62,8 @@ pub(super) enum Refusal {
     CommandTooLong,
     /// The message is over its limit.
     MessageTooLong,
+    /// There is no room for the message now.
+    NoRoom,
     /// Its line does not end in CRLF.
     BareLineFeed,
 }
@@ -62,14 +72,18 @@ pub(super) enum Refusal {
 #[derive(Debug)]
 struct Incoming {
     left: usize,
-    /// None: too long, read and thrown away.
-    kept: Option<Vec<u8>>,
+    /// Or why it is read and thrown away.
+    kept: Result<spool::Incoming, Refusal>,
+    progress: Progress,
 }
 
 /// One connection's two directions.
 #[derive(Debug)]
 pub(super) struct Wire {
     stream: Stream,
+    spool: ClientSpool,
+    /// For input and output.
+    claim: Claim,
     input: Vec<u8>,
     fragments: Fragmentizer,
     limits: Limits,
@@ -85,9 +99,11 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub fn new(stream: Stream, limits: Limits) -> Self {
+    pub fn new(stream: Stream, limits: Limits, spool: ClientSpool) -> Self {
         Self {
             stream,
+            claim: spool.claim(),
+            spool,
             input: Vec::new(),
             fragments: Fragmentizer::new(limits.command),
             limits,
@@ -100,9 +116,10 @@ impl Wire {
         }
     }
 
-    /// Other limits, from the next command on.
-    pub fn set_limits(&mut self, limits: Limits) {
+    /// Other limits and the room of an account, from the next command on.
+    pub fn set_limits(&mut self, limits: Limits, spool: ClientSpool) {
         self.limits = limits;
+        (self.claim, self.spool) = (spool.claim(), spool);
         self.fragments = Fragmentizer::new(limits.command);
     }
 
@@ -112,31 +129,34 @@ impl Wire {
         (self.stream, self.input.len())
     }
 
-    /// The next command. Cancel safe: nothing read is lost.
+    /// The next command. Who cancels it ends the connection: a message may be on its way to the disk.
     pub async fn command(&mut self) -> io::Result<Input> {
         loop {
             if let Some(incoming) = &mut self.incoming
                 && incoming.left > 0
             {
                 let count = incoming.left.min(self.input.len());
-                if count == 0 {
-                    let room = incoming.left.min(BATCH);
-                    if !self.fill(room).await? {
-                        return Ok(Input::End);
-                    }
+                if count > 0 {
+                    incoming.take(self.input.drain(..count).as_slice()).await;
                     continue;
                 }
-                incoming.left -= count;
-                let octets = self.input.drain(..count);
-                if let Some(kept) = &mut incoming.kept {
-                    kept.extend(octets);
+                let room = incoming.left.min(BATCH);
+                self.input.reserve(room);
+                match timeout_at(incoming.progress.period_ends(), self.stream.read_buf(&mut self.input)).await {
+                    Ok(Err(error)) => return Err(error),
+                    Ok(Ok(0)) => return Ok(Input::End),
+                    Ok(Ok(_)) => {}
+                    Err(_) if incoming.progress.is_too_slow(Instant::now()) => {
+                        return Ok(Input::Lost("the message comes too slowly"));
+                    }
+                    Err(_) => {}
                 }
                 continue;
             }
             match self.fragments.progress() {
                 Some(FragmentInfo::Line { announcement: None, ending, .. }) => {
                     self.bare_line_feed |= ending == LineEnding::Lf;
-                    return Ok(self.complete());
+                    return Ok(self.complete().await);
                 }
                 Some(FragmentInfo::Line { announcement: Some(literal), .. }) => {
                     if let Some(refused) = self.announced(literal) {
@@ -186,8 +206,10 @@ impl Wire {
         if self.taken / 16 > usize::try_from(self.limits.command).unwrap_or(usize::MAX) {
             return Ok(Some(Input::Lost("the command is too long")));
         }
-        let octets: Vec<u8> = self.input.drain(..count).collect();
-        self.fragments.enqueue_bytes(&octets);
+        self.fragments.enqueue_bytes(self.input.drain(..count).as_slice());
+        if self.count().is_err() {
+            return Ok(Some(Input::Lost(NO_MEMORY)));
+        }
         Ok(None)
     }
 
@@ -202,14 +224,20 @@ impl Wire {
         }
         let length = usize::try_from(literal.length).unwrap_or(usize::MAX);
         let asked = literal.mode == LiteralMode::Sync;
-        let (limit, refusal) = match self.limits.message {
+        let mut message = self.spool.begin();
+        let (limit, mut refusal) = match self.limits.message {
             Some(limit) if is_message_of_append(self.fragments.message_bytes()) => (limit, Refusal::MessageTooLong),
             _ => {
                 let limit = usize::try_from(self.limits.command).unwrap_or(usize::MAX);
                 (limit.saturating_sub(self.fragments.message_bytes().len()), Refusal::CommandTooLong)
             }
         };
-        if length > limit {
+        let is_message = refusal == Refusal::MessageTooLong;
+        let no_room = is_message && length <= limit && message.reserve(length).is_err();
+        if no_room {
+            refusal = Refusal::NoRoom;
+        }
+        if length > limit || no_room {
             if asked {
                 let tag = self.fragments.decode_tag().map(IntoStatic::into_static);
                 self.fragments.skip_message();
@@ -221,9 +249,9 @@ impl Wire {
                 return Some(Input::Lost("the literal is too long"));
             }
         }
-        if refusal == Refusal::MessageTooLong {
-            let kept = (length <= limit).then(Vec::new);
-            self.incoming = Some(Incoming { left: length, kept });
+        if is_message {
+            let kept = if length > limit || no_room { Err(refusal) } else { Ok(message) };
+            self.incoming = Some(Incoming { left: length, kept, progress: self.spool.progress() });
             let mut start = self.fragments.message_bytes().to_vec();
             start.truncate(start.iter().rposition(|b| *b == b'{').unwrap_or(0));
             start.extend_from_slice(b"{0}\r\n");
@@ -238,7 +266,7 @@ impl Wire {
         None
     }
 
-    fn complete(&mut self) -> Input {
+    async fn complete(&mut self) -> Input {
         let tag = self.fragments.decode_tag().map(IntoStatic::into_static);
         let bare_line_feed = self.bare_line_feed;
         let incoming = self.incoming.take();
@@ -257,12 +285,11 @@ impl Wire {
                 Input::Lost("the literal cannot be read")
             }
             (Err(input), _) => input,
-            (Ok(command), Some(Incoming { kept: None, .. })) => {
-                Input::Refused(Some(command.tag), Refusal::MessageTooLong)
-            }
-            (Ok(command), Some(Incoming { kept: Some(message), .. })) => {
-                Input::Command(Box::new(command), Some(message))
-            }
+            (Ok(command), Some(Incoming { kept: Err(refusal), .. })) => Input::Refused(Some(command.tag), refusal),
+            (Ok(command), Some(Incoming { kept: Ok(message), .. })) => match message.into_bytes().await {
+                Ok(message) => Input::Command(Box::new(command), Some(message)),
+                Err(error) => Input::Refused(Some(command.tag), refused_by(error)),
+            },
             (Ok(command), None) => Input::Command(Box::new(command), None),
         }
     }
@@ -275,6 +302,13 @@ impl Wire {
         if self.input.is_empty() && self.input.capacity() > READ_AT_ONCE {
             self.input = Vec::new();
         }
+    }
+
+    /// Counts what waits here.
+    fn count(&mut self) -> Result<(), NoRoom> {
+        let octets = self.input.capacity() + self.fragments.message_bytes().len() + self.output.capacity();
+        self.claim.shrink_to(octets);
+        self.claim.grow_to(octets)
     }
 
     /// Reads some octets; false at the end of the stream.
@@ -328,6 +362,7 @@ impl Wire {
     }
 
     async fn write_out(&mut self) -> io::Result<()> {
+        self.count().map_err(|full| io::Error::new(io::ErrorKind::OutOfMemory, full))?;
         let output = std::mem::take(&mut self.output);
         self.write(&output).await?;
         self.output = output;
@@ -360,6 +395,30 @@ impl Wire {
         }
         let _ = tokio::time::timeout(Duration::from_secs(2), self.stream.shutdown()).await;
     }
+}
+
+impl Incoming {
+    /// Takes octets of the message.
+    async fn take(&mut self, octets: &[u8]) {
+        self.left = self.left.saturating_sub(octets.len());
+        self.progress.received(octets.len());
+        let Ok(kept) = &mut self.kept else { return };
+        let taken = match kept.push(octets) {
+            Ok(()) => kept.spill().await.map_err(SpoolError::Disk),
+            Err(full) => Err(full.into()),
+        };
+        if let Err(error) = taken {
+            self.kept = Err(refused_by(error));
+        }
+    }
+}
+
+fn refused_by(error: SpoolError) -> Refusal {
+    match error {
+        SpoolError::NoRoom(_) => {}
+        SpoolError::Disk(error) => tracing::error!(door = "imap", %error, "a message could not be kept on disk"),
+    }
+    Refusal::NoRoom
 }
 
 /// Whether a whole command ends as if a literal followed.

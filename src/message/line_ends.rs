@@ -1,5 +1,6 @@
 //! Line ends: CRLF, and nothing else (RFC 5322 §2.3).
 
+use bytes::Bytes;
 use memchr::memchr_iter;
 
 /// A CR that no LF follows.
@@ -8,7 +9,7 @@ use memchr::memchr_iter;
 pub struct BareCr;
 
 /// The octets with every bare LF made a CRLF. Without one they are passed on as they are, uncopied.
-pub fn with_crlf(octets: Vec<u8>) -> Result<Vec<u8>, BareCr> {
+pub fn with_crlf(octets: Bytes) -> Result<Bytes, BareCr> {
     let before = |at: usize| at.checked_sub(1).and_then(|before| octets.get(before));
     if memchr_iter(b'\r', &octets).any(|at| octets.get(at + 1) != Some(&b'\n')) {
         return Err(BareCr);
@@ -26,7 +27,7 @@ pub fn with_crlf(octets: Vec<u8>) -> Result<Vec<u8>, BareCr> {
         from = at;
     }
     whole.extend_from_slice(octets.get(from..).unwrap_or_default());
-    Ok(whole)
+    Ok(whole.into())
 }
 
 #[cfg(test)]
@@ -35,7 +36,8 @@ mod tests {
 
     #[test]
     fn bare_lf_becomes_crlf_and_bare_cr_is_refused() {
-        let crlf = |text: &str| with_crlf(text.into()).map(|octets| String::from_utf8(octets).unwrap());
+        let crlf =
+            |text: &str| with_crlf(text.to_owned().into()).map(|octets| String::from_utf8(octets.to_vec()).unwrap());
         for (text, expected) in [
             ("", ""),
             ("a", "a"),

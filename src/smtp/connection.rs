@@ -5,17 +5,20 @@
 //! (time-outs).
 //!
 //! A client that is slow on purpose: a command must be there, to its last octet, within the time-out; between two reads
-//! of a message there may be as long, but the whole of it must come within twelve times that (an hour by default).
+//! of a message there may be as long, but it must come at the minimum rate, and the whole of it within twelve times that
+//! (an hour by default).
 
 use super::data::{Outcome, Receiver};
 use super::line::Lines;
 use super::reply;
-use super::room::Room;
 use super::state::{Action, Door, Input, Rules, Session};
 use crate::envelope::Reply;
+use crate::message;
 use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
+use crate::resources::rate::Progress;
+use crate::resources::spool::Spool;
 use bytes::BytesMut;
 use std::io;
 use std::net::SocketAddr;
@@ -29,6 +32,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 const COMMAND_BUFFER: usize = 1024;
 /// What one read of a message takes.
 const DATA_BUFFER: usize = 32 * 1024;
+/// Copies of a header block while a message is taken in.
+const HEADER_FACTOR: usize = 3;
 /// Replies that wait for the end of a pipelined batch.
 const OUTPUT_BUFFER: usize = 16 * 1024;
 /// How many time-outs a whole message may take.
@@ -48,7 +53,7 @@ pub(super) struct Setting {
     /// How long a client may be silent.
     pub patience: Duration,
     /// For messages under way.
-    pub room: Arc<Room>,
+    pub spool: Spool,
     pub shutdown: Shutdown,
 }
 
@@ -57,8 +62,10 @@ pub(super) struct Setting {
 enum End {
     /// The client went away.
     Gone,
-    /// It was silent or slow for too long.
+    /// It was silent for too long.
     TimedOut,
+    /// It sent a message below the minimum rate.
+    TooSlow,
     /// What it logged in with holds no more.
     Revoked,
     /// The daemon stops.
@@ -84,6 +91,7 @@ impl End {
         match self {
             Self::Gone | Self::Broken(_) => None,
             Self::TimedOut => Some(reply::timed_out()),
+            Self::TooSlow => Some(reply::too_slow()),
             Self::Revoked => Some(reply::log_in_ended()),
             Self::Stopping => Some(reply::stopping()),
             Self::Overloaded => Some(reply::overloaded()),
@@ -106,7 +114,7 @@ pub(super) async fn serve<D: Door>(
         return;
     }
     let mut wire = Wire::new(stream, &setting, peer, activity);
-    let session = Session::<D>::new(Arc::clone(&setting.rules), false);
+    let session = Session::<D>::new(Arc::clone(&setting.rules), false, setting.spool.client(peer.ip()));
     let greeting = session.greeting();
     wire.say::<D>(&greeting);
     let wants_tls = converse(&*door, &mut wire, session).await;
@@ -147,7 +155,7 @@ async fn secure<D: Door>(
         }
     };
     let mut wire = Wire::new(Box::new(stream), setting, peer, activity);
-    let session = Session::<D>::new(Arc::clone(&setting.rules), true);
+    let session = Session::<D>::new(Arc::clone(&setting.rules), true, setting.spool.client(peer.ip()));
     if greet {
         let greeting = session.greeting();
         wire.say::<D>(&greeting);
@@ -169,7 +177,7 @@ async fn converse<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, session: Ses
             End::Broken(error) => tracing::info!(%peer, door = D::NAME, %error, "the connection broke"),
             // Whoever fills the listener writes no line of the log for each connection.
             End::Overloaded => tracing::debug!(%peer, door = D::NAME, "closed: the listener is full"),
-            End::TimedOut | End::Revoked | End::Stopping => {}
+            End::TimedOut | End::TooSlow | End::Revoked | End::Stopping => {}
         }
         match end.farewell() {
             Some(reply) if matches!(end, End::Overloaded) => reply::write(&mut wire.output, &reply),
@@ -249,7 +257,13 @@ async fn obey<S: Socket, D: Door>(
                 Input::Received(outcome)
             }
             Action::Store(client, mail) => {
-                let reply = Box::pin(door.store(wire.peer, &client, *mail)).await;
+                // The header block is written anew: what is made of it beside the message.
+                let mut work = session.spool_of(Some(&client)).claim();
+                let header = message::split(&mail.message).0.len();
+                let reply = match work.grow_to(header.saturating_mul(HEADER_FACTOR)) {
+                    Ok(()) => Box::pin(door.store(wire.peer, &client, *mail)).await,
+                    Err(_) => reply::no_room(),
+                };
                 Input::Stored(client, reply)
             }
             Action::StartTls(reply) => {
@@ -282,7 +296,6 @@ struct Wire<S> {
     lines: Lines,
     patience: Duration,
     message_size: usize,
-    room: Arc<Room>,
     shutdown: Shutdown,
     activity: Arc<Activity>,
 }
@@ -298,7 +311,6 @@ impl<S: Socket> Wire<S> {
             lines: Lines::default(),
             patience: setting.patience,
             message_size: setting.rules.message_size,
-            room: Arc::clone(&setting.room),
             shutdown: setting.shutdown.clone(),
         }
     }
@@ -373,19 +385,41 @@ impl<S: Socket> Wire<S> {
     /// Reads a message to its true end.
     async fn receive<D: Door>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
         self.flush().await?;
-        let mut receiver = Receiver::new(self.message_size, self.room.share());
+        let spool = session.spool();
+        let mut receiver = Receiver::new(self.message_size, spool.begin());
         let last = Instant::now() + self.patience.saturating_mul(DATA_PATIENCE);
+        let mut progress = spool.progress();
         loop {
             if let Some(end) = receiver.feed(&self.input) {
                 // What follows was pipelined behind the message.
                 let _ = self.input.split_to(end);
                 // Before it is stored: the sender may have lost its log-in meanwhile.
                 self.interrupted(session).await?;
-                return Ok(receiver.finish());
+                return Ok(receiver.finish().await);
             }
             self.input.clear();
             self.waits(session);
-            self.fill(session, last.min(Instant::now() + self.patience), DATA_BUFFER).await?;
+            receiver.spill().await;
+            let deadline = last.min(Instant::now() + self.patience);
+            self.fill_in_time(session, deadline, &mut progress).await?;
+            progress.received(self.input.len());
+        }
+    }
+
+    /// Reads octets of a message, while they come at the minimum rate.
+    async fn fill_in_time<D: Door>(
+        &mut self,
+        session: &mut Session<D>,
+        deadline: Instant,
+        progress: &mut Progress,
+    ) -> Result<(), End> {
+        loop {
+            let until = deadline.min(progress.period_ends());
+            match self.fill(session, until, DATA_BUFFER).await {
+                Err(End::TimedOut) if progress.is_too_slow(Instant::now()) => return Err(End::TooSlow),
+                Err(End::TimedOut) if Instant::now() < deadline => {}
+                filled => return filled,
+            }
         }
     }
 }

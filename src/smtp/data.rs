@@ -8,19 +8,32 @@
 //! Lines may be longer than the 1000 octets of §4.5.3.1.6: senders do write such lines, and refusing them loses mail. What
 //! bounds a line is the size of the message.
 
-use super::room::Share;
+use crate::resources::memory::NoRoom;
+use crate::resources::spool::{Incoming, SpoolError};
+use bytes::Bytes;
 
 /// What came of one DATA command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The message, dots unstuffed, every line ended by CRLF.
-    Message(Vec<u8>),
+    Message(Bytes),
     /// It had a CR or LF on its own: 550 5.5.2.
     BareLineEnd,
     /// It was over the limit: 552 5.3.4.
     TooBig,
-    /// Too many large messages are under way: 452 4.3.1.
-    NoRoom,
+    /// A budget of memory or disk is used up: 452 4.3.1.
+    NoRoom(NoRoom),
+    /// The disk failed: 451 4.3.0.
+    Disk(String),
+}
+
+impl From<SpoolError> for Outcome {
+    fn from(error: SpoolError) -> Self {
+        match error {
+            SpoolError::NoRoom(full) => Self::NoRoom(full),
+            SpoolError::Disk(error) => Self::Disk(error.to_string()),
+        }
+    }
 }
 
 /// Where in a line the next octet stands.
@@ -42,16 +55,15 @@ enum Place {
 #[derive(Debug)]
 pub(super) struct Receiver {
     place: Place,
-    message: Vec<u8>,
+    message: Incoming,
     limit: usize,
-    share: Share,
     fault: Option<Outcome>,
 }
 
 impl Receiver {
     /// A receiver for a message of at most `limit` octets.
-    pub(super) fn new(limit: usize, share: Share) -> Self {
-        Self { place: Place::LineStart, message: Vec::new(), limit, share, fault: None }
+    pub(super) fn new(limit: usize, message: Incoming) -> Self {
+        Self { place: Place::LineStart, message, limit, fault: None }
     }
 
     /// Takes octets in. `Some(n)`: the data ended after the first `n` of them, and the rest are commands.
@@ -91,9 +103,19 @@ impl Receiver {
         None
     }
 
+    /// Moves what is too much for memory to the disk: between two reads.
+    pub(super) async fn spill(&mut self) {
+        if let Err(error) = self.message.spill().await {
+            self.lose(SpoolError::Disk(error).into());
+        }
+    }
+
     /// What came of it, once [`Receiver::feed`] has found the end.
-    pub(super) fn finish(self) -> Outcome {
-        self.fault.unwrap_or(Outcome::Message(self.message))
+    pub(super) async fn finish(self) -> Outcome {
+        match self.fault {
+            Some(fault) => fault,
+            None => self.message.into_bytes().await.map_or_else(Outcome::from, Outcome::Message),
+        }
     }
 
     fn keep(&mut self, octets: &[u8]) {
@@ -102,30 +124,38 @@ impl Receiver {
         }
         if octets.len() > self.limit.saturating_sub(self.message.len()) {
             self.lose(Outcome::TooBig);
-        } else if !self.share.grow(self.message.len().saturating_add(octets.len())) {
-            self.lose(Outcome::NoRoom);
-        } else {
-            self.message.extend_from_slice(octets);
+        } else if let Err(full) = self.message.push(octets) {
+            self.lose(Outcome::NoRoom(full));
         }
     }
 
     /// The message will be refused: what was kept of it is given back at once.
     fn lose(&mut self, why: Outcome) {
-        self.message = Vec::new();
+        self.message.clear();
         self.fault.get_or_insert(why);
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::room::Room;
     use super::*;
+    use crate::config::Limits;
+    use crate::resources::spool::Spool;
+    use futures_util::FutureExt;
     use proptest::prelude::*;
+    use std::net::IpAddr;
 
     const LIMIT: usize = 1 << 20;
 
-    fn share() -> Share {
-        Room::for_messages_of(LIMIT).share()
+    /// A receiver of messages that are too small for the disk.
+    fn receiver_of(limit: usize) -> Receiver {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path(), &Limits::default()).unwrap();
+        Receiver::new(limit, spool.client(IpAddr::from([192, 0, 2, 1])).begin())
+    }
+
+    fn finished(receiver: Receiver) -> Outcome {
+        receiver.finish().now_or_never().unwrap()
     }
 
     /// What the RFC says, in the plainest way: everything before the first CRLF.CRLF, counted from the command's CRLF.
@@ -148,18 +178,18 @@ mod tests {
         let outcome = match (bare, message.len() > limit) {
             (true, _) => Outcome::BareLineEnd,
             (false, true) => Outcome::TooBig,
-            (false, false) => Outcome::Message(message),
+            (false, false) => Outcome::Message(message.into()),
         };
         Some((outcome, consumed))
     }
 
     fn in_one_read(input: &[u8]) -> Option<(Outcome, usize)> {
-        let mut receiver = Receiver::new(LIMIT, share());
-        receiver.feed(input).map(|end| (receiver.finish(), end))
+        let mut receiver = receiver_of(LIMIT);
+        receiver.feed(input).map(|end| (finished(receiver), end))
     }
 
     fn message(text: &str) -> Outcome {
-        Outcome::Message(text.as_bytes().to_vec())
+        Outcome::Message(text.as_bytes().to_vec().into())
     }
 
     #[test]
@@ -217,15 +247,15 @@ mod tests {
 
     #[test]
     fn what_is_too_big_is_read_to_its_end_and_not_kept() {
-        let mut receiver = Receiver::new(10, share());
+        let mut receiver = receiver_of(10);
         assert_eq!(receiver.feed(b"1234567890"), None);
         assert_eq!(receiver.feed(&b"x".repeat(100_000)), None);
-        assert_eq!(receiver.message.capacity(), 0);
+        assert_eq!(receiver.message.len(), 0);
         assert_eq!(receiver.feed(b"\r\n.\r\nQUIT\r\n"), Some(5));
-        assert_eq!(receiver.finish(), Outcome::TooBig);
-        let mut exact = Receiver::new(3, share());
+        assert_eq!(finished(receiver), Outcome::TooBig);
+        let mut exact = receiver_of(3);
         assert_eq!(exact.feed(b"1\r\n.\r\n"), Some(6));
-        assert_eq!(exact.finish(), message("1\r\n"));
+        assert_eq!(finished(exact), message("1\r\n"));
     }
 
     /// Octets that make endings likely.
@@ -244,14 +274,14 @@ mod tests {
             cuts in proptest::collection::vec(1usize..9, 1..64),
             limit in 0usize..64,
         ) {
-            let mut receiver = Receiver::new(limit, share());
+            let mut receiver = receiver_of(limit);
             let (mut at, mut end, mut cuts) = (0, None, cuts.iter().cycle());
             while at < input.len() && end.is_none() {
                 let next = (at + cuts.next().unwrap()).min(input.len());
                 end = receiver.feed(&input[at..next]).map(|n| at + n);
                 at = next;
             }
-            let found = end.map(|n| (receiver.finish(), n));
+            let found = end.map(|n| (finished(receiver), n));
             let expected = naive(&input, limit);
             prop_assert_eq!(found.as_ref().map(|f| f.1), expected.as_ref().map(|e| e.1));
             // Of two faults the first is named: which that is depends on the order, which the naive reading ignores.

@@ -4,12 +4,12 @@
 
 use super::connection;
 use super::mx::MxDoor;
-use super::room::Room;
 use super::state::Rules;
 use super::submission::SubmissionDoor;
 use crate::config::Config;
 use crate::net::connections::Capacity;
 use crate::net::listener::{self, Shutdown};
+use crate::resources::spool::Spool;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
@@ -17,7 +17,7 @@ const FULL: &[u8] = b"421 4.7.0 too many connections; try again later\r\n";
 
 /// Submission, until the shutdown: 587 with STARTTLS, or 465 with `implicit_tls`.
 pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implicit_tls: bool, shutdown: Shutdown) {
-    let setting = setting(&door.config, door.tls.clone(), implicit_tls, &shutdown);
+    let setting = setting(&door.config, door.tls.clone(), implicit_tls, &door.spool, &shutdown);
     let name = if implicit_tls { "submissions" } else { "submission" };
     listener::serve(
         name,
@@ -32,7 +32,7 @@ pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implic
 
 /// The MX, until the shutdown.
 pub async fn mx(listener: TcpListener, door: Arc<MxDoor>, shutdown: Shutdown) {
-    let setting = setting(&door.config, door.tls.clone(), false, &shutdown);
+    let setting = setting(&door.config, door.tls.clone(), false, &door.spool, &shutdown);
     listener::serve(
         "mx",
         listener,
@@ -48,6 +48,7 @@ fn setting(
     config: &Config,
     tls: crate::net::tls::ServerTls,
     implicit_tls: bool,
+    spool: &Spool,
     shutdown: &Shutdown,
 ) -> Arc<connection::Setting> {
     Arc::new(connection::Setting {
@@ -60,7 +61,7 @@ fn setting(
         tls,
         implicit_tls,
         patience: config.limits.smtp_timeout.0,
-        room: Room::for_messages_of(config.limits.message_size),
+        spool: spool.clone(),
         shutdown: shutdown.clone(),
     })
 }

@@ -23,7 +23,6 @@ mod listener;
 mod mx;
 mod reply;
 mod request;
-mod room;
 mod sasl;
 mod state;
 mod submission;

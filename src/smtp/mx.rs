@@ -9,8 +9,10 @@ use super::state::{Door, Mail};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Reply};
+use crate::id::AccountId;
 use crate::inbound::{Inbound, Origin, Rejection};
 use crate::net::tls::ServerTls;
+use crate::resources::spool::Spool;
 use crate::store::routing::{LocalRecipient, Route};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -24,6 +26,8 @@ pub struct MxDoor {
     pub tls: ServerTls,
     /// Where messages go.
     pub inbound: Inbound,
+    /// Where they are while they come in.
+    pub spool: Spool,
 }
 
 /// Whoever connects.
@@ -89,6 +93,10 @@ impl Door for MxDoor {
             Err(Rejection::Full(_)) => reply::inbox_full(),
             Err(Rejection::Temporary(_)) => reply::try_later(),
         }
+    }
+
+    fn account(_: &Stranger) -> Option<&AccountId> {
+        None
     }
 
     async fn ended(_: &mut Stranger) {

@@ -26,6 +26,7 @@ replies! {
     overloaded 421 (4, 3, 2) "too many connections, closing this idle one; try again later";
     stopping 421 (4, 3, 2) "this server is stopping; come back in a moment";
     timed_out 421 (4, 4, 2) "you said nothing for too long";
+    too_slow 421 (4, 4, 2) "the message comes too slowly, closing connection";
     log_in_ended 421 (4, 7, 0) "what you logged in with has just been deleted or revoked";
     too_many_errors 421 (4, 7, 0) "too many errors";
     too_many_idle_commands 421 (4, 7, 0) "more than 100 commands without a message (NOOP, RSET, VRFY, HELP, EHLO)";
@@ -33,7 +34,7 @@ replies! {
     not_http 421 (4, 7, 0) "this is a mail server and speaks SMTP only";
     lost_thread 421 (4, 3, 0) "an error of ours; try again later";
     try_later 451 (4, 3, 0) "an error of ours; try again later";
-    no_room 452 (4, 3, 1) "too many large messages are under way; try again later";
+    no_room 452 (4, 3, 1) "no room for this message now, try again later";
     too_many_recipients 452 (4, 5, 3) "no more recipients in this message; send it to the others in another one";
     inbox_full 452 (4, 2, 2) "the inbox is full; try again later";
     log_in_unavailable 454 (4, 7, 0) "log-in is not possible now; try again later";

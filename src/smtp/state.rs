@@ -11,6 +11,9 @@ use super::request::{self, Command, Path};
 use super::sasl::{self, Credentials, Exchange, Turn};
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::envelope::{Recipients, Reply};
+use crate::id::AccountId;
+use crate::resources::spool::ClientSpool;
+use bytes::Bytes;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -99,6 +102,9 @@ pub(super) trait Door: Send + Sync + Sized + 'static {
         mail: Mail<Self::Recipient>,
     ) -> impl Future<Output = Reply> + Send;
 
+    /// The account of a client that has logged in.
+    fn account(client: &Self::Client) -> Option<&AccountId>;
+
     /// Resolves when what the client logged in with holds no more. Cancel safe.
     fn ended(client: &mut Self::Client) -> impl Future<Output = ()> + Send;
 }
@@ -143,7 +149,7 @@ struct Envelope<D: Door> {
 pub(super) struct Mail<R> {
     pub mail_from: ReversePath,
     pub recipients: Recipients<R>,
-    pub message: Vec<u8>,
+    pub message: Bytes,
     /// What the client calls itself.
     pub helo: String,
     /// RFC 3848.
@@ -209,6 +215,7 @@ pub(super) enum Action<D: Door> {
 pub(super) struct Session<D: Door> {
     rules: Arc<Rules>,
     tls: bool,
+    spool: ClientSpool,
     hello: Option<Hello>,
     counts: Counts,
     phase: Phase<D>,
@@ -216,8 +223,8 @@ pub(super) struct Session<D: Door> {
 
 impl<D: Door> Session<D> {
     /// A session at its beginning.
-    pub(super) fn new(rules: Arc<Rules>, tls: bool) -> Self {
-        Self { rules, tls, hello: None, counts: Counts::default(), phase: Phase::Unknown }
+    pub(super) fn new(rules: Arc<Rules>, tls: bool, spool: ClientSpool) -> Self {
+        Self { rules, tls, spool, hello: None, counts: Counts::default(), phase: Phase::Unknown }
     }
 
     /// The greeting (RFC 5321 §4.2: no enhanced code).
@@ -248,6 +255,25 @@ impl<D: Door> Session<D> {
             Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&mut transaction.client),
             Phase::Receiving(envelope) => Some(&mut envelope.client),
             _ => None,
+        }
+    }
+
+    /// Room for what the client sends.
+    pub(super) fn spool(&self) -> ClientSpool {
+        let client = match &self.phase {
+            Phase::Ready(client) => Some(client),
+            Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.client),
+            Phase::Receiving(envelope) => Some(&envelope.client),
+            _ => None,
+        };
+        self.spool_of(client)
+    }
+
+    /// The same for a client that the session has given away.
+    pub(super) fn spool_of(&self, client: Option<&D::Client>) -> ClientSpool {
+        match client.and_then(D::account) {
+            Some(account) => self.spool.logged_in(account),
+            None => self.spool.clone(),
         }
     }
 
@@ -409,6 +435,9 @@ impl<D: Door> Session<D> {
         if size > self.rules.message_size {
             return self.charge(Phase::Ready(client), Cost::Refused, reply::too_big());
         }
+        if self.spool_of(Some(&client)).has_room(size).is_err() {
+            return self.charge(Phase::Ready(client), Cost::Refused, reply::no_room());
+        }
         match D::sender(from) {
             Ok(mail_from) => {
                 let transaction = Transaction { client, mail_from, size, recipients: Vec::new() };
@@ -445,7 +474,8 @@ impl<D: Door> Session<D> {
             Outcome::Message(message) => message,
             Outcome::BareLineEnd => return self.charge(Phase::Ready(client), Cost::Wrong, reply::bare_line_end()),
             Outcome::TooBig => return self.charge(Phase::Ready(client), Cost::Wrong, reply::too_big()),
-            Outcome::NoRoom => return self.charge(Phase::Ready(client), Cost::Wrong, reply::no_room()),
+            Outcome::NoRoom(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::no_room()),
+            Outcome::Disk(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::try_later()),
         };
         let helo = self.hello.as_ref().map(|h| h.name.clone()).unwrap_or_default();
         let mail = Mail { mail_from, recipients, message, helo, protocol: self.protocol() };

@@ -13,7 +13,9 @@ use crate::authentication::login::{Authenticator, Login, LoginError};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Recipients, Reply};
 use crate::events::{Event, Events};
+use crate::id::AccountId;
 use crate::net::tls::ServerTls;
+use crate::resources::spool::Spool;
 use crate::submission::{Accepted, Draft, Refusal, Submission};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,6 +35,8 @@ pub struct SubmissionDoor {
     pub authenticator: Authenticator,
     /// Where messages go.
     pub submission: Submission,
+    /// Where they are while they come in.
+    pub spool: Spool,
 }
 
 /// A client that has logged in.
@@ -115,6 +119,10 @@ impl Door for SubmissionDoor {
             Ok(accepted) => queued(&accepted),
             Err(refusal) => refused(&refusal),
         }
+    }
+
+    fn account(client: &Sender) -> Option<&AccountId> {
+        Some(&client.login.account)
     }
 
     async fn ended(client: &mut Sender) {

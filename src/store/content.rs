@@ -3,7 +3,9 @@
 //! Invariant: no body or content stays without a reference; triggers of the schema see to it in the same transaction.
 
 use super::{Store, StoreError};
+use rusqlite::blob::ZeroBlob;
 use rusqlite::{Connection, params};
+use std::ops::Range;
 
 /// A message's bytes as they are stored: header block (with the empty line that ends it) and body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +25,23 @@ impl StoredMessage {
     }
 }
 
+/// A body of more octets is written in pieces: as a parameter it would be copied.
+const ONE_PIECE: usize = 256 * 1024;
+
 /// Stores a body; the caller gives it a header block with [`insert_content`] in the same transaction.
 pub(super) fn insert_body(connection: &Connection, body: &[u8]) -> Result<i64, StoreError> {
-    connection.prepare_cached("INSERT INTO body (data) VALUES (?1)")?.execute([body])?;
-    Ok(connection.last_insert_rowid())
+    let mut insert = connection.prepare_cached("INSERT INTO body (data) VALUES (?1)")?;
+    if body.len() <= ONE_PIECE {
+        insert.execute([body])?;
+        return Ok(connection.last_insert_rowid());
+    }
+    insert.execute([ZeroBlob(u64::try_from(body.len()).unwrap_or(u64::MAX))])?;
+    let id = connection.last_insert_rowid();
+    let mut blob = connection.blob_open(rusqlite::MAIN_DB, "body", "data", id, false)?;
+    for (at, piece) in body.chunks(ONE_PIECE).enumerate() {
+        blob.write_at(piece, at * ONE_PIECE)?;
+    }
+    Ok(id)
 }
 
 /// Stores a header block before a stored body of `body_size` octets.
@@ -48,6 +63,31 @@ pub(super) fn load(connection: &Connection, content_id: i64) -> Result<StoredMes
     let sql = "SELECT c.header, b.data FROM content c JOIN body b ON b.id = c.body_id WHERE c.id = ?1";
     let row = |row: &rusqlite::Row<'_>| Ok(StoredMessage { header: row.get(0)?, body: row.get(1)? });
     Ok(connection.prepare_cached(sql)?.query_row([content_id], row)?)
+}
+
+/// Octets of a content row, counted from the beginning of its header block; fewer at its end. With them, how many there
+/// are in all. The others are not brought into memory.
+pub(super) fn load_range(
+    connection: &Connection,
+    content_id: i64,
+    range: Range<usize>,
+) -> Result<(usize, Vec<u8>), StoreError> {
+    let sql = "SELECT body_id FROM content WHERE id = ?1";
+    let body_id = connection.prepare_cached(sql)?.query_row([content_id], |row| row.get(0))?;
+    let header = connection.blob_open(rusqlite::MAIN_DB, "content", "header", content_id, true)?;
+    let body = connection.blob_open(rusqlite::MAIN_DB, "body", "data", body_id, true)?;
+    let size = header.len() + body.len();
+    let (start, end) = (range.start.min(size), range.end.min(size));
+    let mut octets = vec![0; end.saturating_sub(start)];
+    let of_header = start.min(header.len())..end.min(header.len());
+    let (first, rest) = octets.split_at_mut(of_header.len());
+    if !first.is_empty() {
+        header.read_at_exact(first, of_header.start)?;
+    }
+    if !rest.is_empty() {
+        body.read_at_exact(rest, start.saturating_sub(header.len()))?;
+    }
+    Ok((size, octets))
 }
 
 impl Store {

@@ -10,6 +10,7 @@ use crate::address::ReversePath;
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::{AccountId, InboxId, MessageId};
+use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 
@@ -23,7 +24,7 @@ pub struct Arrival {
     /// Header block as stored, with the empty line that ends it.
     pub header: Vec<u8>,
     /// The body, stored once.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// INTERNALDATE: real time.
     pub received_at: Timestamp,
 }
@@ -144,7 +145,7 @@ mod tests {
                         mail_from: ReversePath::Null,
                         recipients: Recipients::new(recipients.clone()).unwrap(),
                         header: b"Subject: x\r\n\r\n".to_vec(),
-                        body: b"hello\r\n".to_vec(),
+                        body: b"hello\r\n".to_vec().into(),
                         received_at: Timestamp::real(),
                     },
                     1000,

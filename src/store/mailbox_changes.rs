@@ -10,6 +10,7 @@ use super::room::{self, NotStored};
 use super::{Store, StoreError, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// What STORE does with flags.
@@ -59,9 +60,9 @@ pub struct Append {
     /// INTERNALDATE.
     pub internal_date: Timestamp,
     /// Header block with its empty line.
-    pub header: Vec<u8>,
+    pub header: Bytes,
     /// The rest.
-    pub body: Vec<u8>,
+    pub body: Bytes,
 }
 
 /// Where it stands now.

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::ops::Range;
 
 /// The header octets a summary holds at most: enough for From and Subject, whatever came before them.
 const SUMMARY_HEADER: i64 = 64 * 1024;
@@ -152,6 +153,22 @@ impl Store {
         .await
     }
 
+    /// Some octets of one message of an inbox, fewer at its end, and how many it has in all.
+    pub async fn message_range(
+        &self,
+        inbox: &InboxId,
+        id: &MessageId,
+        range: Range<usize>,
+    ) -> Result<Option<(usize, Vec<u8>)>, StoreError> {
+        let (inbox, id) = (inbox.clone(), id.clone());
+        self.read(move |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let found = content_of(&snapshot, &inbox, &id)?;
+            found.map(|content_id| content::load_range(&snapshot, content_id, range)).transpose()
+        })
+        .await
+    }
+
     /// The bytes of one message of an inbox.
     pub async fn message_raw(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
@@ -188,6 +205,11 @@ mod tests {
         assert_eq!(store.message(&ours, &ids[0]).await.unwrap().as_ref(), first.first());
         let raw = store.message_raw(&ours, &ids[0]).await.unwrap().unwrap().into_bytes();
         assert_eq!(raw, b"Subject: 4\r\n\r\nbody 4\r\n");
+        for range in [0..0, 0..5, 3..14, 14..18, 10..20, 13..15, 20..22, 21..99, 22..30, 30..40] {
+            let piece = store.message_range(&ours, &ids[0], range.clone()).await.unwrap().unwrap();
+            assert_eq!(piece, (22, raw[range.start.min(22)..range.end.min(22)].to_vec()), "{range:?}");
+        }
+        assert!(store.message_range(&theirs, &ids[0], 0..5).await.unwrap().is_none());
         assert!(store.messages(&theirs, None, 3).await.unwrap().is_empty());
         assert!(store.message(&theirs, &ids[0]).await.unwrap().is_none());
         assert!(store.message_raw(&theirs, &ids[0]).await.unwrap().is_none());

@@ -11,6 +11,7 @@ use crate::imap::wire::Refusal;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
 use crate::store::mailbox_changes::Append;
 use crate::store::room::NotStored;
+use bytes::Bytes;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -24,7 +25,7 @@ impl Session<'_> {
         mailbox: &Mailbox<'_>,
         flags: &[Flag<'_>],
         date: Option<&DateTime>,
-        message: Option<Vec<u8>>,
+        message: Option<Bytes>,
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let Some(message) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
@@ -40,12 +41,13 @@ impl Session<'_> {
             return Ok(Answer::no(NUL_REFUSED).code(other("CANNOT")));
         }
         let limit = self.door.config.limits.message_size;
-        let mut header = match with_crlf(message) {
+        let message = match with_crlf(message) {
             Ok(octets) if octets.len() <= limit => octets,
             Ok(_) => return Ok(refused(Refusal::MessageTooLong)),
             Err(error) => return Ok(Answer::no(error.to_string()).code(other("CANNOT"))),
         };
-        let body = header.split_off(header_end(&header));
+        let end = header_end(&message);
+        let (header, body) = (message.slice(..end), message.slice(end..));
         let internal_date = match date {
             Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),
             None => Timestamp::real(),

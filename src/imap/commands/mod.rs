@@ -16,6 +16,7 @@ use super::response::{Answer, Phase, capabilities, capability, other};
 use super::session::Session;
 use super::wire::Wire;
 use crate::store::StoreError;
+use bytes::Bytes;
 use imap_codec::imap_types::command::CommandBody;
 
 /// Why a command came to nothing, and not by the client's fault.
@@ -58,7 +59,7 @@ pub(super) async fn obey(
     session: &mut Session<'_>,
     wire: &mut Wire,
     body: CommandBody<'static>,
-    message: Option<Vec<u8>>,
+    message: Option<Bytes>,
 ) -> Result<Answer, Fault> {
     use CommandBody as C;
     match body {

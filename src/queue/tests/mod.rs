@@ -183,7 +183,7 @@ impl World {
 
     pub async fn submit_as(&self, login: &Login, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
         let rcpt_to = Recipients::new(rcpt_to.iter().map(|r| r.parse().unwrap()).collect()).unwrap();
-        let draft = Draft { rcpt_to, raw: raw.to_vec(), protocol: "ESMTPSA", client: None };
+        let draft = Draft { rcpt_to, raw: raw.to_vec().into(), protocol: "ESMTPSA", client: None };
         self.submission.accept(login, draft).await
     }
 

@@ -1,13 +1,16 @@
 //! The machine without sockets: any octets, cut in any way.
 
 use crate::address::{Address, AddressError, ReversePath};
+use crate::config::Limits;
 use crate::envelope::{EnhancedCode, Reply};
+use crate::id::AccountId;
+use crate::resources::spool::Spool;
 use crate::smtp::data::Receiver;
 use crate::smtp::line::Lines;
-use crate::smtp::room::Room;
 use crate::smtp::sasl::Credentials;
 use crate::smtp::state::{Action, Door, Input, Mail, Rules, Session};
 use bytes::BytesMut;
+use futures_util::FutureExt;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,6 +39,9 @@ impl Door for Bench {
     async fn store(&self, _: SocketAddr, (): &(), _: Mail<Address>) -> Reply {
         unreachable!("the driver stores")
     }
+    fn account((): &()) -> Option<&AccountId> {
+        None
+    }
     async fn ended((): &mut ()) {
         std::future::pending().await
     }
@@ -58,7 +64,10 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
         message_size: 4096,
         recipients: 3,
     };
-    let mut session = Session::<Bench>::new(Arc::new(rules), true);
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path(), &Limits::default()).unwrap();
+    let spool = spool.client([192, 0, 2, 1].into());
+    let mut session = Session::<Bench>::new(Arc::new(rules), true, spool.clone());
     let (mut lines, mut buffer, mut record) = (Lines::default(), BytesMut::new(), Record::default());
     let mut receiver: Option<Receiver> = None;
     let (mut rest, mut cuts) = (input, cuts.iter().cycle());
@@ -67,7 +76,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
             Some(mut open) => match open.feed(&buffer) {
                 Some(end) => {
                     let _ = buffer.split_to(end);
-                    Some(Input::Received(open.finish()))
+                    Some(Input::Received(open.finish().now_or_never().unwrap()))
                 }
                 None => {
                     buffer.clear();
@@ -100,12 +109,12 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                 }
                 Action::Receive(reply) => {
                     record.codes.push(reply.code);
-                    receiver = Some(Receiver::new(4096, Room::for_messages_of(4096).share()));
+                    receiver = Some(Receiver::new(4096, spool.begin()));
                     break;
                 }
                 Action::Resolve(address, _) => Input::Resolved(Ok(address)),
                 Action::Store((), mail) => {
-                    record.stored.push((mail.recipients.as_slice().len(), mail.message));
+                    record.stored.push((mail.recipients.as_slice().len(), mail.message.to_vec()));
                     Input::Stored((), Reply::new(250, EnhancedCode(2, 0, 0), "stored"))
                 }
                 Action::LogIn(_) | Action::StartTls(_) => unreachable!(),

@@ -18,6 +18,7 @@ use crate::inbound::Inbound;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::queue::Queue;
+use crate::resources::spool::Spool;
 use crate::secret::Secret;
 use crate::store::tokens::NewToken;
 use crate::store::{Store, StoreError, testing};
@@ -97,6 +98,7 @@ impl World {
         let domain = claim(&store, &account, "acme.test", "verified", true).await;
         claim(&store, &account, "pending.test", "pending", false).await;
         claim(&store, &account, "failed.test", "failed", true).await;
+        let spool = Spool::open(dir.path(), &config.limits).unwrap();
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
         let door = Arc::new(SubmissionDoor {
             config: Arc::clone(&config),
@@ -104,8 +106,9 @@ impl World {
             events: events.clone(),
             authenticator,
             submission,
+            spool: spool.clone(),
         });
-        let mx = Arc::new(MxDoor { config, tls, inbound });
+        let mx = Arc::new(MxDoor { config, tls, inbound, spool });
         let (submission, at_submission) = listen().await;
         let (submissions, at_submissions) = listen().await;
         let (mx_listener, at_mx) = listen().await;

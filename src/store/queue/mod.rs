@@ -23,6 +23,7 @@ use crate::domain::status::VerifiedStatus;
 use crate::envelope::Recipients;
 use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
+use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::net::IpAddr;
 
@@ -54,7 +55,7 @@ pub struct NewSubmission {
     /// It is signed only when it leaves: its domain's key is still being made.
     pub is_unsigned: bool,
     /// The body of both.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// To whom; one that is named twice gets it once.
     pub rcpt_to: Recipients,
     /// How it came, for Received.

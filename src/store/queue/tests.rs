@@ -44,7 +44,7 @@ impl Post {
             original_header: b"Subject: x\r\n\r\n".to_vec(),
             is_unsigned: false,
             outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
-            body: b"body\r\n".to_vec(),
+            body: b"body\r\n".to_vec().into(),
             rcpt_to: Recipients::new(rcpt_to.iter().map(|r| r.parse().unwrap()).collect()).unwrap(),
             protocol: "ESMTPSA",
             client: None,

@@ -11,6 +11,7 @@ use crate::store::messages::Flags;
 use crate::store::routing::Route;
 use crate::store::testing::{inbox, put, store_with_account};
 use crate::store::transfer::TransferError;
+use bytes::Bytes;
 
 const HEADER: &[u8] = b"Subject: x\r\n\r\n";
 
@@ -28,7 +29,7 @@ async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<V
         mail_from: ReversePath::Null,
         recipients: Recipients::new(recipients).unwrap(),
         header: HEADER.to_vec(),
-        body: vec![b'x'; body],
+        body: vec![b'x'; body].into(),
         received_at: Timestamp::real(),
     };
     store.deliver(arrival, most).await
@@ -39,8 +40,8 @@ async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, mo
         flags: Flags::default(),
         keywords: String::new(),
         internal_date: Timestamp::real(),
-        header: Vec::new(),
-        body: vec![b'x'; octets],
+        header: Bytes::new(),
+        body: vec![b'x'; octets].into(),
     };
     store.message_append(inbox, mailbox, append, most).await.map(|done| assert!(done.is_some()))
 }

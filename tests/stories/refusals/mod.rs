@@ -5,6 +5,7 @@ mod crowds;
 mod http;
 mod imap;
 mod limits;
+mod memory;
 mod smtp;
 
 use crate::crash_keeps_mail::check_store;

@@ -1,0 +1,222 @@
+//! A budget of octets, shared out between accounts and networks: memory for messages, commands, bodies and answers, and
+//! disk for the spool.
+//!
+//! Invariant: claims never exceed the budget, nor an account's or a network's share of it; a large claim leaves the
+//! reserve to small ones. A claim is held by the data it counts ([`Buffer`], and the [`Bytes`] made of one), so it is
+//! given back when the octets are, whoever has them then.
+
+use super::{Client, Owner};
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Octets of a claim that are not counted: what every connection needs. The number of connections is limited.
+pub const UNCOUNTED: usize = 8 * 1024;
+/// A claim of up to this many octets may use the reserve.
+pub const SMALL: usize = 256 * 1024;
+
+/// How much there is, and how much of it one client may claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Shares {
+    /// In all. A quarter is the reserve for small claims.
+    pub total: usize,
+    /// For one account.
+    pub per_account: usize,
+    /// For one network.
+    pub per_network: usize,
+    /// The keys of the configuration that set the three, for error texts.
+    pub keys: [&'static str; 3],
+}
+
+/// There is no room now: temporary. 452 4.3.1, `NO [UNAVAILABLE]`, 503.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is used up")]
+pub struct NoRoom(
+    /// The key of the limit.
+    pub &'static str,
+);
+
+/// A budget; clones share it.
+#[derive(Clone, Debug)]
+pub struct MemoryBudget(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    shares: Shares,
+    used: Mutex<Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    total: usize,
+    by_owner: HashMap<Owner, usize>,
+}
+
+impl MemoryBudget {
+    /// A budget of which nothing is used.
+    pub fn new(shares: Shares) -> Self {
+        Self(Arc::new(Inner { shares, used: Mutex::default() }))
+    }
+
+    /// A claim of nothing yet.
+    pub fn claim(&self, client: &Client) -> Claim {
+        Claim { budget: self.clone(), client: client.clone(), counted: 0 }
+    }
+
+    /// Whether a claim of so many octets would be granted now.
+    pub fn has_room(&self, client: &Client, octets: usize) -> Result<(), NoRoom> {
+        self.lock().check(&self.0.shares, client, octets, octets.saturating_sub(UNCOUNTED))
+    }
+
+    /// Octets that are claimed now.
+    pub fn used(&self) -> usize {
+        self.lock().total
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Used> {
+        // No code of others runs while it is held.
+        self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Used {
+    /// Whether a claim that is to have `octets` may grow by `more`.
+    fn check(&self, shares: &Shares, client: &Client, octets: usize, more: usize) -> Result<(), NoRoom> {
+        let reserve = if octets <= SMALL { 0 } else { shares.total / 4 };
+        let [key, key_of_account, key_of_network] = shares.keys;
+        if self.total.saturating_add(more) > shares.total.saturating_sub(reserve) {
+            return Err(NoRoom(key));
+        }
+        for owner in client.owners() {
+            let (share, key) = match owner {
+                Owner::System => (shares.total, key),
+                Owner::Account(_) => (shares.per_account, key_of_account),
+                Owner::Network(_) => (shares.per_network, key_of_network),
+            };
+            if self.by_owner.get(owner).copied().unwrap_or(0).saturating_add(more) > share {
+                return Err(NoRoom(key));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Octets claimed for a client. Dropping it gives them back.
+#[derive(Debug)]
+pub struct Claim {
+    budget: MemoryBudget,
+    client: Client,
+    counted: usize,
+}
+
+impl Claim {
+    /// Makes it a claim of so many octets, if there is room for them; otherwise it stays as it is.
+    pub fn grow_to(&mut self, octets: usize) -> Result<(), NoRoom> {
+        let more = octets.saturating_sub(UNCOUNTED).saturating_sub(self.counted);
+        if more == 0 {
+            return Ok(());
+        }
+        let mut used = self.budget.lock();
+        used.check(&self.budget.0.shares, &self.client, octets, more)?;
+        used.total += more;
+        for owner in self.client.owners() {
+            *used.by_owner.entry(owner.clone()).or_default() += more;
+        }
+        self.counted += more;
+        Ok(())
+    }
+
+    /// Gives back all but so many octets.
+    pub fn shrink_to(&mut self, octets: usize) {
+        let less = self.counted.saturating_sub(octets.saturating_sub(UNCOUNTED));
+        if less == 0 {
+            return;
+        }
+        self.counted -= less;
+        let mut used = self.budget.lock();
+        used.total = used.total.saturating_sub(less);
+        for owner in self.client.owners() {
+            if let Entry::Occupied(mut entry) = used.by_owner.entry(owner.clone()) {
+                *entry.get_mut() = entry.get().saturating_sub(less);
+                if *entry.get() == 0 {
+                    entry.remove();
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.shrink_to(0);
+    }
+}
+
+/// Octets in memory with their claim.
+#[derive(Debug)]
+pub struct Buffer {
+    octets: Vec<u8>,
+    claim: Claim,
+}
+
+impl Buffer {
+    /// An empty one.
+    pub fn new(claim: Claim) -> Self {
+        Self { octets: Vec::new(), claim }
+    }
+
+    /// So many zeros.
+    pub fn zeroed(mut claim: Claim, octets: usize) -> Result<Self, NoRoom> {
+        claim.grow_to(octets)?;
+        Ok(Self { octets: vec![0; octets], claim })
+    }
+
+    /// Claims room for so many octets in all, before they come.
+    pub fn reserve(&mut self, octets: usize) -> Result<(), NoRoom> {
+        self.claim.grow_to(octets)
+    }
+
+    /// Adds octets. Where there is no room nothing is added.
+    pub fn extend(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
+        let needed = self.octets.len().saturating_add(octets.len());
+        if needed > self.octets.capacity() {
+            // Doubling, but not for the sake of a small one that would become a large claim.
+            let doubled = self.octets.capacity().saturating_mul(2).min(SMALL).max(needed);
+            self.claim.grow_to(doubled)?;
+            self.octets.reserve_exact(doubled - self.octets.len());
+        }
+        self.octets.extend_from_slice(octets);
+        Ok(())
+    }
+
+    /// Drops the octets and keeps their room for others.
+    pub fn empty(&mut self) {
+        self.octets.clear();
+    }
+
+    /// Drops the octets and gives back what they claimed.
+    pub fn clear(&mut self) {
+        self.octets = Vec::new();
+        self.claim.shrink_to(0);
+    }
+
+    /// Its octets, to write into.
+    pub fn as_mut(&mut self) -> &mut [u8] {
+        &mut self.octets
+    }
+
+    /// The octets as they are shared out; the claim ends with the last clone or slice.
+    pub fn into_bytes(self) -> Bytes {
+        Bytes::from_owner(self)
+    }
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.octets
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,272 @@
+//! What clients are sending: in memory while it is small, else in a file without a name.
+//!
+//! Invariant: what is kept in memory of one message or body on its way in is bounded ([`IN_MEMORY`] and one read), and
+//! counted, like its octets on disk, against a budget; nothing of it stays when it is dropped or the daemon ends.
+
+use super::Client;
+use super::memory::{Buffer, Claim, MemoryBudget, NoRoom, SMALL, Shares};
+use super::rate::{MinimumRate, Progress};
+use crate::config::Limits;
+use crate::id::AccountId;
+use bytes::Bytes;
+use std::fs::{DirBuilder, File};
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::task::spawn_blocking;
+use tokio::time::Instant;
+
+/// Octets of a message that stay in memory.
+pub const IN_MEMORY: usize = SMALL;
+
+/// Why octets could not be kept or read back. Temporary.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// A budget is used up.
+    #[error(transparent)]
+    NoRoom(#[from] NoRoom),
+    /// The disk.
+    #[error("the spool: {0}")]
+    Disk(#[from] io::Error),
+}
+
+/// Room for what comes in, and the process's budget of memory. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Spool(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    directory: PathBuf,
+    memory: MemoryBudget,
+    disk: MemoryBudget,
+    minimum_rate: MinimumRate,
+}
+
+impl Spool {
+    /// The spool in a data directory; files that an earlier process left there are removed.
+    pub fn open(data_dir: &Path, limits: &Limits) -> io::Result<Self> {
+        let directory = data_dir.join("spool");
+        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
+        for entry in std::fs::read_dir(&directory)? {
+            std::fs::remove_file(entry?.path())?;
+        }
+        let memory = MemoryBudget::new(Shares {
+            total: limits.memory,
+            per_account: limits.memory_per_account,
+            per_network: limits.memory_per_address,
+            keys: ["limits.memory", "limits.memory_per_account", "limits.memory_per_address"],
+        });
+        let spool = limits.spool;
+        let disk = MemoryBudget::new(Shares {
+            total: spool,
+            per_account: spool / 4,
+            per_network: spool / 8,
+            keys: ["limits.spool", "an account's quarter of limits.spool", "an address's eighth of limits.spool"],
+        });
+        Ok(Self(Arc::new(Inner { directory, memory, disk, minimum_rate: limits.minimum_rate() })))
+    }
+
+    /// The process's budget of memory.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.0.memory
+    }
+
+    /// The spool for one client, which is not logged in.
+    pub fn client(&self, address: IpAddr) -> ClientSpool {
+        ClientSpool { spool: self.clone(), client: Client::new(address) }
+    }
+}
+
+/// The spool, and the budget of memory, for one client.
+#[derive(Clone, Debug)]
+pub struct ClientSpool {
+    spool: Spool,
+    client: Client,
+}
+
+impl ClientSpool {
+    /// For the same client after its log-in.
+    #[must_use]
+    pub fn logged_in(&self, account: &AccountId) -> Self {
+        Self { spool: self.spool.clone(), client: self.client.logged_in(account) }
+    }
+
+    /// A claim of no memory yet.
+    pub fn claim(&self) -> Claim {
+        self.spool.0.memory.claim(&self.client)
+    }
+
+    /// The progress of something that begins to come in now.
+    pub fn progress(&self) -> Progress {
+        Progress::new(self.spool.0.minimum_rate, Instant::now())
+    }
+
+    /// Whether a message of so many octets would find room now.
+    pub fn has_room(&self, octets: usize) -> Result<(), NoRoom> {
+        let Inner { memory, disk, .. } = &*self.spool.0;
+        memory.has_room(&self.client, octets.min(IN_MEMORY))?;
+        if octets > IN_MEMORY { disk.has_room(&self.client, octets) } else { Ok(()) }
+    }
+
+    /// Something begins to come in.
+    pub fn begin(&self) -> Incoming {
+        Incoming {
+            buffer: Buffer::new(self.claim()),
+            file: None,
+            in_file: 0,
+            on_disk: self.spool.0.disk.claim(&self.client),
+            client: self.clone(),
+        }
+    }
+}
+
+/// Octets that are coming in.
+#[derive(Debug)]
+pub struct Incoming {
+    client: ClientSpool,
+    /// What is not in the file yet.
+    buffer: Buffer,
+    file: Option<Arc<File>>,
+    in_file: usize,
+    on_disk: Claim,
+}
+
+impl Incoming {
+    /// How many have come.
+    pub fn len(&self) -> usize {
+        self.in_file.saturating_add(self.buffer.as_ref().len())
+    }
+
+    /// True before the first.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Claims room for so many octets in all, before they come.
+    pub fn reserve(&mut self, octets: usize) -> Result<(), NoRoom> {
+        if octets > IN_MEMORY { self.on_disk.grow_to(octets) } else { self.buffer.reserve(octets) }
+    }
+
+    /// Adds octets. After it, and before the next, [`Incoming::spill`].
+    pub fn push(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
+        let length = self.len().saturating_add(octets.len());
+        if length > IN_MEMORY {
+            self.on_disk.grow_to(length)?;
+        }
+        self.buffer.extend(octets)
+    }
+
+    /// Writes to the file what is too much for memory. Not cancel safe: who cancels it drops the message.
+    pub async fn spill(&mut self) -> io::Result<()> {
+        if self.buffer.as_ref().len() < IN_MEMORY {
+            return Ok(());
+        }
+        let full = std::mem::replace(&mut self.buffer, Buffer::new(self.client.claim()));
+        let (file, spool) = (self.file.take(), self.client.spool.clone());
+        let written = spawn_blocking(move || {
+            let file = match file {
+                Some(file) => file,
+                None => Arc::new(tempfile::tempfile_in(&spool.0.directory)?),
+            };
+            (&*file).write_all(full.as_ref())?;
+            Ok::<_, io::Error>((file, full))
+        });
+        let (file, mut buffer) = written.await.map_err(io::Error::other)??;
+        self.in_file = self.in_file.saturating_add(buffer.as_ref().len());
+        buffer.empty();
+        (self.file, self.buffer) = (Some(file), buffer);
+        Ok(())
+    }
+
+    /// Drops what came, and gives its room back.
+    pub fn clear(&mut self) {
+        self.buffer.clear();
+        (self.file, self.in_file) = (None, 0);
+        self.on_disk.shrink_to(0);
+    }
+
+    /// All that came, in memory.
+    pub async fn into_bytes(self) -> Result<Bytes, SpoolError> {
+        let Some(file) = self.file else { return Ok(self.buffer.into_bytes()) };
+        let length = self.in_file.saturating_add(self.buffer.as_ref().len());
+        let mut whole = Buffer::zeroed(self.client.claim(), length)?;
+        let (in_file, rest) = (self.in_file, self.buffer);
+        let read = spawn_blocking(move || {
+            let (from_file, from_memory) = whole.as_mut().split_at_mut(in_file);
+            file.read_exact_at(from_file, 0)?;
+            from_memory.copy_from_slice(rest.as_ref());
+            Ok::<_, io::Error>(whole)
+        });
+        Ok(read.await.map_err(io::Error::other)??.into_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spool(change: impl FnOnce(&mut Limits)) -> (tempfile::TempDir, Spool) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut limits = Limits::default();
+        change(&mut limits);
+        let spool = Spool::open(dir.path(), &limits).unwrap();
+        (dir, spool)
+    }
+
+    fn client(spool: &Spool) -> ClientSpool {
+        spool.client(IpAddr::from([192, 0, 2, 1]))
+    }
+
+    #[tokio::test]
+    async fn what_comes_in_comes_out_and_little_of_it_is_in_memory_meanwhile() {
+        let (dir, spool) = spool(|_| {});
+        for length in [0, 1, 5000, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY, 5_000_000] {
+            let octets: Vec<u8> = (0..length).map(|at| (at % 251) as u8).collect();
+            let mut incoming = client(&spool).begin();
+            for piece in octets.chunks(20_000) {
+                incoming.push(piece).unwrap();
+                incoming.spill().await.unwrap();
+                assert!(spool.memory().used() <= IN_MEMORY + 20_000);
+            }
+            assert_eq!(incoming.len(), length);
+            let bytes = incoming.into_bytes().await.unwrap();
+            assert!(bytes == octets, "{length}");
+            assert_eq!(spool.0.disk.used(), 0);
+        }
+        assert_eq!(spool.memory().used(), 0);
+        assert_eq!(std::fs::read_dir(dir.path().join("spool")).unwrap().count(), 0);
+    }
+
+    #[tokio::test]
+    async fn no_room_on_disk_or_in_memory_is_told_before_octets_are_lost() {
+        let (_dir, spool) = spool(|limits| {
+            limits.spool = 8_000_000;
+            limits.memory_per_address = 600_000;
+        });
+        assert!(client(&spool).has_room(IN_MEMORY).is_ok());
+        assert_eq!(client(&spool).has_room(1_100_000), Err(NoRoom("an address's eighth of limits.spool")));
+        let mut first = client(&spool).begin();
+        assert!(first.reserve(1_100_000).is_err());
+        while first.len() < 900_000 {
+            first.push(&[b'x'; 20_000]).unwrap();
+            first.spill().await.unwrap();
+        }
+        let mut second = client(&spool).begin();
+        assert!(second.reserve(IN_MEMORY + 1).is_err());
+        second.push(&[b'x'; 200_000]).unwrap();
+        // Fits on disk; as a whole it does not fit in this client's share of the memory.
+        assert!(matches!(first.into_bytes().await, Err(SpoolError::NoRoom(NoRoom("limits.memory_per_address")))));
+        second.clear();
+        assert_eq!((spool.memory().used(), spool.0.disk.used()), (0, 0));
+    }
+
+    #[test]
+    fn what_an_earlier_process_left_is_removed() {
+        let (dir, _) = spool(|_| {});
+        std::fs::write(dir.path().join("spool/.tmpAbc"), "left").unwrap();
+        Spool::open(dir.path(), &Limits::default()).unwrap();
+        assert_eq!(std::fs::read_dir(dir.path().join("spool")).unwrap().count(), 0);
+    }
+}

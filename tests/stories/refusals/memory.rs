@@ -1,0 +1,212 @@
+//! Clients that send much and never end it, or ask for much and never read it: the daemon's memory stays within a bound, and
+//! a client from another address is served meanwhile.
+
+use super::{READER, Scene};
+use crate::rude::Rude;
+use serde_json::json;
+use std::net::Ipv4Addr;
+
+const MIB: usize = 1024 * 1024;
+/// One large message.
+const MESSAGE: usize = 8 * MIB;
+/// Clients of one address. Together they send or ask for 400 MiB.
+const CROWD: usize = 50;
+/// What the daemon's memory may grow by: 128 MiB of the budget are the address's, and the rest is what connections, the
+/// store's caches and the allocator take.
+const BOUND: usize = 192 * MIB;
+const LIMITS: &str = "message_size = 8388608\nconnections_per_address = 200\nspool = 2147483648";
+
+/// A daemon whose memory is watched.
+struct Watched {
+    scene: Scene,
+    before: usize,
+}
+
+impl Watched {
+    fn new(limits: &str) -> Self {
+        let scene = Scene::with(limits);
+        let watched = Self { scene, before: 0 };
+        // The peak is counted from here on.
+        std::fs::write(format!("/proc/{}/clear_refs", watched.process()), "5").unwrap();
+        let before = watched.octets("VmHWM:");
+        Self { before, ..watched }
+    }
+
+    fn process(&self) -> u32 {
+        self.scene.daemon.process().unwrap()
+    }
+
+    fn octets(&self, name: &str) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
+    }
+
+    /// The most that the process has had since the beginning of the story, over what it had then.
+    #[track_caller]
+    fn grew_by_less_than(&self, bound: usize) {
+        let grown = self.octets("VmHWM:").saturating_sub(self.before);
+        println!("grown by {} MiB at most", grown / MIB);
+        assert!(grown < bound, "{} MiB, not {}", grown / MIB, bound / MIB);
+    }
+
+    /// A client from another address hands in a message of a megabyte and reads it over IMAP and HTTP.
+    fn another_is_served(&self) {
+        let from = Ipv4Addr::new(127, 0, 0, 2);
+        let mut sender = Rude::connect_from(from, self.scene.daemon.mx);
+        sender.reply("220 ");
+        sender.say("EHLO another.example", "250");
+        sender.envelope("another@inboxlayer.dev");
+        sender.send(message("from another address", MIB));
+        sender.send(".\r\n");
+        sender.reply("250 2.0.0");
+    }
+}
+
+/// A message of about so many octets.
+fn message(subject: &str, octets: usize) -> String {
+    let line = format!("{}\r\n", "x".repeat(76));
+    format!("From: a@outside.example\r\nSubject: {subject}\r\n\r\n{}", line.repeat(octets / line.len()))
+}
+
+/// Octets of one that is not ended: nothing that is said back is waited for.
+fn pour(client: &mut Rude, octets: usize) {
+    client.send(message("never ended", octets - 1000));
+}
+
+#[test]
+fn messages_that_are_never_ended() {
+    let watched = Watched::new(LIMITS);
+    watched.scene.daemon.account("another");
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut client = watched.scene.mx();
+        client.envelope(READER);
+        pour(&mut client, MESSAGE);
+        crowd.push(client);
+    }
+    watched.another_is_served();
+    watched.grew_by_less_than(BOUND);
+    // Those that end now are taken, or put off: none is lost, and the room of those that hang up is given back.
+    let mut taken = 0;
+    for (n, mut client) in crowd.into_iter().enumerate() {
+        if n % 5 > 0 {
+            client.hang_up();
+            continue;
+        }
+        client.send("\r\n.\r\n");
+        let reply = client.reply("");
+        assert!(reply.starts_with("250 2.0.0") || reply.starts_with("452 4.3.1"), "{reply}");
+        taken += usize::from(reply.starts_with("250"));
+    }
+    assert!(taken > 0);
+    watched.grew_by_less_than(BOUND);
+    watched.scene.ends_with(taken);
+}
+
+#[test]
+fn appends_that_are_never_ended() {
+    let watched = Watched::new(LIMITS);
+    watched.scene.daemon.account("another");
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut client = watched.scene.user();
+        client.send(format!("a APPEND INBOX {{{MESSAGE}+}}\r\n"));
+        pour(&mut client, MESSAGE);
+        crowd.push(client);
+    }
+    watched.another_is_served();
+    watched.grew_by_less_than(BOUND);
+    crowd.into_iter().for_each(Rude::hang_up);
+    watched.scene.ends_with(0);
+}
+
+/// The head of a request with a token.
+fn head(scene: &Scene, request: &str, more: &str) -> String {
+    format!("{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{more}\r\n", scene.token)
+}
+
+#[test]
+fn json_that_is_never_ended() {
+    let watched = Watched::new(LIMITS);
+    watched.scene.daemon.account("another");
+    let scene = &watched.scene;
+    let path = format!("POST /api/v1/inboxes/{}/messages", scene.inbox);
+    let mut crowd = Vec::new();
+    for _ in 0..CROWD {
+        let mut client = Rude::connect(scene.daemon.http);
+        let length = format!("Content-Type: application/json\r\nContent-Length: {}\r\n", 2 * MESSAGE);
+        client.send(head(scene, &path, &length));
+        client.send("{\"to\": \"a@elsewhere.example\", \"text\": \"");
+        client.send("x".repeat(MESSAGE));
+        crowd.push(client);
+    }
+    watched.another_is_served();
+    watched.grew_by_less_than(BOUND);
+    crowd.into_iter().for_each(Rude::hang_up);
+    watched.scene.ends_with(0);
+}
+
+#[test]
+fn over_the_budget_the_answer_is_temporary_and_small_mail_goes_on() {
+    let limits = "message_size = 1000000\nmemory = 8000000\nmemory_per_account = 3000000\nmemory_per_address = 3000000";
+    let scene = Scene::with(&format!("{limits}\nspool = 16000000\nconnections_per_address = 200"));
+    // An eighth of the spool for one address: two messages, and no third.
+    let mut taken: Vec<Rude> = Vec::new();
+    for _ in 0..2 {
+        let mut client = scene.mx();
+        client.envelope(READER);
+        pour(&mut client, 980_000);
+        taken.push(client);
+    }
+    let mut third = scene.mx();
+    let has_room = |client: &mut Rude| {
+        client.send("MAIL FROM:<a@outside.example> SIZE=900000\r\n");
+        let reply = client.reply("");
+        assert!(reply.starts_with("250") || reply.starts_with("452 4.3.1"), "{reply}");
+        client.say("RSET", "250");
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        reply.starts_with("250")
+    };
+    while has_room(&mut third) {}
+    third.envelope(READER);
+    third.send(message("no room", 900_000));
+    third.send(".\r\n");
+    third.reply("452 4.3.1");
+    let mut user = scene.user();
+    user.ask("APPEND INBOX {900000}", "NO [UNAVAILABLE]");
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let draft = json!({"to": "a@elsewhere.example", "text": "x".repeat(900_000)});
+    let refused = api.post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft).expect(503);
+    assert!(refused.headers.contains_key("retry-after"));
+    scene.logged(&["refused", "mx", "452 4.3.1"]);
+    // A small message finds room, from the same address too.
+    let mut small = scene.mx();
+    small.envelope(READER);
+    small.send(message("small", 200_000));
+    small.send(".\r\n");
+    small.reply("250 2.0.0");
+    taken.into_iter().for_each(Rude::hang_up);
+    // The room is given back as soon as the daemon has seen them go.
+    while !has_room(&mut third) {}
+    scene.ends_with(1);
+}
+
+#[test]
+fn messages_and_bodies_come_at_a_minimum_rate() {
+    let scene = Scene::with("minimum_rate = 1000000\nminimum_rate_period = \"1s\"\nmessage_size = 8000000");
+    let (mut mx, mut user) = (scene.mx(), scene.user());
+    mx.envelope(READER);
+    mx.send("Subject: slow\r\n\r\n");
+    user.send("a APPEND INBOX {5000+}\r\nSubject: slow\r\n");
+    let mut http = Rude::connect(scene.daemon.http);
+    let path = format!("POST /api/v1/inboxes/{}/messages", scene.inbox);
+    http.send(head(&scene, &path, "Content-Type: application/json\r\nContent-Length: 5000\r\n"));
+    http.send("{");
+    mx.reply("421 4.4.2");
+    assert!(mx.line().is_none());
+    user.answer("a", "* BYE");
+    assert!(http.rest().starts_with("HTTP/1.1 408"));
+    scene.logged(&["refused", "mx", "421 4.4.2"]);
+    scene.ends_with(0);
+}
