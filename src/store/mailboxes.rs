@@ -301,11 +301,6 @@ impl Store {
     pub async fn mailbox_status(&self, inbox: &InboxId, name: &str) -> Result<Option<MailboxStatus>, StoreError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.read(move |connection| {
-            let sql = "SELECT count(m.uid), count(m.uid) FILTER (WHERE m.uid + p.uid_offset >= b.recent_from),
-                           count(m.uid) FILTER (WHERE m.flags & 1 = 0), b.uid_next, b.uid_validity, b.highest_modseq
-                       FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
-                       LEFT JOIN message m ON m.mailbox_id = p.id
-                       WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id";
             let row = |row: &rusqlite::Row<'_>| {
                 Ok(MailboxStatus {
                     messages: row.get(0)?,
@@ -316,7 +311,7 @@ impl Store {
                     highest_modseq: row.get(5)?,
                 })
             };
-            Ok(connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?)
+            Ok(connection.prepare_cached(STATUS)?.query_row(params![inbox, name], row).optional()?)
         })
         .await
     }
@@ -340,9 +335,18 @@ fn create_above(connection: &Connection, inbox: &InboxId, name: &str) -> Result<
     Ok(())
 }
 
+/// What is counted with every change of a message, of a mailbox and its parts.
+const STATUS: &str =
+    "SELECT sum(p.messages), sum(p.recent), sum(p.unseen), b.uid_next, b.uid_validity, b.highest_modseq
+    FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
+    WHERE b.inbox_id = ?1 AND b.name = ?2 GROUP BY b.id";
+
 /// Whether an inbox takes one more mailbox.
 fn check_count(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
     let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
     let count: u32 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
     if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,6 +14,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005.sql"),
     include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
+    include_str!("migrations/0008.sql"),
 ];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.
@@ -40,7 +41,7 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::domain::judge::RecordStatus;
     use crate::domain::share::Places;
-    use crate::id::{AccountId, DomainId};
+    use crate::id::{AccountId, DomainId, InboxId};
     use crate::store::Store;
     use rusqlite::params;
 
@@ -71,6 +72,21 @@ mod tests {
         let sql = "INSERT INTO dkim_key (token, domain_id, role, role_since, sealed, public, created_at)
                    VALUES ('a', ?1, 'signing', 0, x'00', 'v=DKIM1; p=A', 0)";
         connection.execute(sql, [domain]).unwrap();
+    }
+
+    /// A mailbox of three messages, the first of them seen and claimed by a session.
+    fn mailbox(connection: &Connection, account: &AccountId, inbox: &InboxId) {
+        let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, 'one', 0, 0)";
+        connection.execute(sql, params![inbox, account]).unwrap();
+        let sql = "INSERT INTO mailbox (id, inbox_id, name, uid_validity, uid_next, recent_from) VALUES (1, ?1, 'INBOX', 1, 4, 2)";
+        connection.execute(sql, [inbox]).unwrap();
+        connection.execute("INSERT INTO body VALUES (1, x'00')", []).unwrap();
+        connection.execute("INSERT INTO content VALUES (1, 1, 100, x'00')", []).unwrap();
+        for uid in 1..4 {
+            let sql = "INSERT INTO message (mailbox_id, uid, flags, modseq, content_id, internal_date, id, inbox_id)
+                       VALUES (1, ?1, ?1 = 1, 1, 1, 0, ?1, ?2)";
+            connection.execute(sql, params![uid, inbox]).unwrap();
+        }
     }
 
     /// A claim as the first version left it, with the changes of its status.
@@ -108,8 +124,13 @@ mod tests {
     #[tokio::test]
     async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
         let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
-        first_version(&dir.path().join("inboxlayer.db"), &account, &domain);
+        let (path, inbox) = (dir.path().join("inboxlayer.db"), InboxId::new());
+        first_version(&path, &account, &domain);
+        mailbox(&Connection::open(&path).unwrap(), &account, &inbox);
         let store = Store::open(dir.path()).unwrap();
+
+        let status = store.mailbox_status(&inbox, "INBOX").await.unwrap().unwrap();
+        assert_eq!((status.messages, status.recent, status.unseen), (3, 2, 2));
 
         let row = store.domain_get(&account, &domain).await.unwrap().unwrap();
         let (position, evidence, at) = &row.evidence[0];

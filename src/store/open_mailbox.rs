@@ -153,7 +153,13 @@ impl Store {
             let from =
                 connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
-            connection.prepare_cached(sql)?.execute(params![mailbox, inbox, before])?;
+            if connection.prepare_cached(sql)?.execute(params![mailbox, inbox, before])? > 0 {
+                // Those that came after the session looked: few.
+                let sql = "UPDATE mailbox SET recent = (SELECT count(*) FROM message
+                               WHERE mailbox_id = mailbox.id AND uid >= ?2 - mailbox.uid_offset)
+                           WHERE id = ?1 OR part_of = ?1";
+                connection.prepare_cached(sql)?.execute(params![mailbox, before])?;
+            }
             Ok(from.unwrap_or(before)..before)
         })
         .await

@@ -1,0 +1,178 @@
+//! What STATUS tells is what there is, and costs the same however much that is.
+
+use super::*;
+use crate::store::mailbox_changes::FlagChange;
+use crate::store::messages::Flags;
+use crate::store::open_mailbox::OpenMailbox;
+use crate::store::testing::{inbox, put, store_with_account};
+use proptest::prelude::*;
+use rusqlite::StatementStatus;
+
+const MAIL: &[u8] = b"Subject: x\r\n\r\nbody\r\n";
+
+/// Messages, recent and unseen, and octets, counted one by one.
+async fn counted(store: &Store, inbox: &InboxId, name: &str) -> (u32, u32, u32, i64) {
+    let (inbox, name) = (inbox.clone(), name.to_owned());
+    let sql = "SELECT count(m.uid), count(m.uid) FILTER (WHERE m.uid + p.uid_offset >= b.recent_from),
+                   count(m.uid) FILTER (WHERE m.flags & 1 = 0), coalesce(sum(c.size), 0)
+               FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
+               LEFT JOIN message m ON m.mailbox_id = p.id LEFT JOIN content c ON c.id = m.content_id
+               WHERE b.inbox_id = ?1 AND b.name = ?2";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, params![inbox, name], row)?)).await.unwrap()
+}
+
+async fn compare(store: &Store, inbox: &InboxId) {
+    let mut names: Vec<String> = store.mailboxes(inbox).await.unwrap().into_iter().map(|found| found.name).collect();
+    names.retain(|name| !STANDARD.iter().any(|(standard, _)| standard == name) || name == INBOX || name == "Archive");
+    for name in names {
+        let status = store.mailbox_status(inbox, &name).await.unwrap().unwrap();
+        let size = {
+            let (inbox, name) = (inbox.clone(), name.clone());
+            let sql = "SELECT sum(p.size) FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
+                       WHERE b.inbox_id = ?1 AND b.name = ?2";
+            store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, params![inbox, name], |row| row.get(0))?)).await
+        };
+        let kept = (status.messages, status.recent, status.unseen, size.unwrap());
+        assert_eq!(kept, counted(store, inbox, &name).await, "{name}");
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Arrive(u8),
+    Select,
+    See(u8),
+    Expunge(u8),
+    Copy(u8),
+    Move(u8),
+    MoveBack(u8),
+    RenameInbox,
+    Delete,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = prop_oneof![
+        3 => (1..4_u8).prop_map(Step::Arrive),
+        2 => Just(Step::Select),
+        2 => any::<u8>().prop_map(Step::See),
+        2 => any::<u8>().prop_map(Step::Expunge),
+        2 => any::<u8>().prop_map(Step::Copy),
+        2 => any::<u8>().prop_map(Step::Move),
+        1 => any::<u8>().prop_map(Step::MoveBack),
+        1 => Just(Step::RenameInbox),
+        1 => Just(Step::Delete),
+    ];
+    prop::collection::vec(step, 1..25)
+}
+
+/// Some of the messages: those whose bit is set.
+fn some(open: &OpenMailbox, which: u8) -> Vec<u32> {
+    open.messages.iter().enumerate().filter(|(n, _)| which >> (n % 8) & 1 == 1).map(|(_, marks)| marks.uid).collect()
+}
+
+async fn open(store: &Store, inbox: &InboxId, name: &str) -> OpenMailbox {
+    store.ensure_mailboxes(inbox).await.unwrap();
+    store.mailbox_open(inbox, name, false).await.unwrap().unwrap()
+}
+
+async fn take(store: &Store, account: &crate::id::AccountId, inbox: &InboxId, renamed: &mut u32, step: Step) {
+    let here = open(store, inbox, INBOX).await;
+    match step {
+        Step::Arrive(count) => {
+            for _ in 0..count {
+                put(store, account, inbox, MAIL).await;
+            }
+        }
+        Step::Select => drop(store.mailbox_open(inbox, INBOX, true).await.unwrap()),
+        Step::See(which) => {
+            let change = if which % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
+            store.messages_flag(inbox, here.id, some(&here, which), change, Flags::SEEN, vec![]).await.unwrap();
+        }
+        Step::Expunge(which) => {
+            let uids = some(&here, which);
+            store.messages_flag(inbox, here.id, uids, FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
+            store.messages_expunge(inbox, here.id, None).await.unwrap();
+        }
+        Step::Copy(which) => {
+            drop(store.messages_copy(inbox, here.id, some(&here, which), "Archive", u64::MAX).await.unwrap());
+        }
+        Step::Move(which) => drop(store.messages_move(inbox, here.id, some(&here, which), "Archive").await.unwrap()),
+        Step::MoveBack(which) => {
+            let there = open(store, inbox, "Archive").await;
+            drop(store.messages_move(inbox, there.id, some(&there, which), INBOX).await.unwrap());
+        }
+        Step::RenameInbox => {
+            *renamed += 1;
+            store.mailbox_rename(inbox, INBOX, &format!("Old {renamed}")).await.unwrap();
+        }
+        Step::Delete => {
+            let _ = store.mailbox_delete(inbox, &format!("Old {renamed}")).await;
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+    #[test]
+    fn the_counts_follow_all_that_happens(steps in steps()) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (_dir, store, account) = store_with_account().await;
+            let inbox = inbox(&store, &account, "one").await;
+            let mut renamed = 0;
+            for step in steps {
+                take(&store, &account, &inbox, &mut renamed, step).await;
+                compare(&store, &inbox).await;
+            }
+        });
+    }
+}
+
+/// Puts so many messages into INBOX.
+async fn fill(store: &Store, inbox: &InboxId, mailbox: i64, first: u32, count: u32) {
+    let inbox = inbox.clone();
+    let sql = "WITH RECURSIVE n (uid) AS (SELECT ?3 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3 + ?4 - 1)
+               INSERT INTO message (mailbox_id, uid, modseq, content_id, internal_date, id, inbox_id)
+               SELECT ?1, n.uid, 1, m.content_id, 0, 'msg_' || n.uid, ?2 FROM n JOIN message m ON m.mailbox_id = ?1 AND m.uid = 1";
+    let fill = move |c: &Connection| {
+        c.execute(sql, params![mailbox, inbox, first, count])?;
+        c.execute("UPDATE mailbox SET uid_next = ?2 WHERE id = ?1", params![mailbox, first + count])?;
+        Ok::<_, StoreError>(())
+    };
+    store.write(fill).await.unwrap();
+}
+
+/// Steps of SQLite's virtual machine that one STATUS takes.
+async fn steps_of_status(store: &Store, inbox: &InboxId) -> i32 {
+    let inbox = inbox.clone();
+    let steps = move |c: &Connection| {
+        let mut statement = c.prepare(STATUS)?;
+        statement.exists(params![inbox, INBOX])?;
+        Ok::<_, StoreError>(statement.get_status(StatementStatus::VmStep))
+    };
+    store.read(steps).await.unwrap()
+}
+
+#[tokio::test]
+async fn status_costs_the_same_however_many_messages_there_are() {
+    let (_dir, store, account) = store_with_account().await;
+    let inbox = inbox(&store, &account, "one").await;
+    let mailbox = put(&store, &account, &inbox, MAIL).await.mailbox;
+    let few = steps_of_status(&store, &inbox).await;
+    fill(&store, &inbox, mailbox, 2, 20_000).await;
+    assert_eq!(steps_of_status(&store, &inbox).await, few);
+    // A part that is not moved over yet.
+    let uids: Vec<u32> = (1..=5_000).collect();
+    store.messages_move(&inbox, mailbox, uids, "Archive").await.unwrap();
+    compare(&store, &inbox).await;
+    assert_eq!(store.mailbox_status(&inbox, "Archive").await.unwrap().unwrap().recent, 5_000);
+    store.finish_long_changes().await.unwrap();
+    compare(&store, &inbox).await;
+    store.mailbox_rename(&inbox, INBOX, "Old").await.unwrap();
+    compare(&store, &inbox).await;
+    let copies: Vec<u32> = (5_001..=6_000).collect();
+    let old = open(&store, &inbox, "Old").await;
+    store.messages_copy(&inbox, old.id, copies, INBOX, u64::MAX).await.unwrap();
+    compare(&store, &inbox).await;
+}
