@@ -326,9 +326,10 @@ impl Verifier {
         if let Some(provider) = &self.0.provider {
             provider.keys_made(&row.id).await;
         }
+        let store = self.0.store.for_account(&row.account);
         // A verified claim to the same name has to yield first, and does on fresh evidence only.
         let rival = match row.state.status {
-            VerifiedStatus::Pending => self.0.store.domain_rival(row).await?,
+            VerifiedStatus::Pending => store.domain_rival(row).await?,
             VerifiedStatus::Verified | VerifiedStatus::Failed => None,
         };
         let mut reports = self.reports(&row.account, &[Some(row), rival.as_ref()]).await.into_iter();
@@ -336,7 +337,7 @@ impl Verifier {
         let (now, policy) = (self.0.clock.now(), self.0.rules.policy);
         let Some(mut report) = report else { return Ok(None) };
         self.confirm(row, &mut report).await;
-        self.0.store.domain_record_check(report, rival, policy, now, spread()).await
+        store.domain_record_check(report, rival, policy, now, spread()).await
     }
 
     /// Where another provider signs, it has to see what is right in the DNS as well.

@@ -306,7 +306,9 @@ impl State {
             self.next_check_at = Some(now.after(recheck_pause(policy, spread)));
             return self.becomes(VerifiedStatus::Verified, Cause::AllRight);
         }
-        let over = self.window_ends_at.is_none_or(|end| now >= end);
+        // A check that began within the window ends after it where the clock jumps ahead: it says nothing of the end.
+        let begun = self.check_started_at.unwrap_or(now);
+        let over = self.window_ends_at.is_none_or(|end| begun >= end);
         if let (true, Some(position)) = (over, outcome.first_fault()) {
             return self.becomes_failed(Cause::WindowOver(position));
         }

@@ -19,6 +19,8 @@ use crate::envelope::EnhancedCode;
 use crate::id::InboxId;
 use crate::identity::{SendIdentity, VerifiedDomain, after_loss};
 use crate::message::{self, Trace};
+use crate::resources::Client;
+use crate::resources::memory::MemoryBudget;
 use crate::store::queue::{Due, ForInbox, Letter, Settlement};
 use crate::store::routing::Route;
 use crate::store::{Store, StoreError, StoredMessage};
@@ -39,6 +41,8 @@ pub(super) struct Courier {
     pub resolver: Resolver,
     pub voice: Voice,
     pub connections: Arc<Connections>,
+    /// For the messages of attempts under way.
+    pub memory: MemoryBudget,
 }
 
 /// What an attempt came to: an outcome for each recipient, and copies for inboxes here.
@@ -50,11 +54,18 @@ pub(super) struct Done {
 impl Courier {
     /// One that uses the store on behalf of a message's account.
     pub fn on_behalf_of(&self, due: &Due) -> Self {
-        Self { store: self.store.for_account(&due.letter.account), ..self.clone() }
+        let account = &due.letter.account;
+        Self { store: self.store.for_account(account), resolver: self.resolver.on_behalf_of(account), ..self.clone() }
     }
 
     /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
     pub async fn attempt(&self, mut due: Due, begun: Timestamp, slot: &Slot, full: &[InboxId]) -> Settlement {
+        let mut claim = self.memory.claim(&Client::of_account(&due.letter.account));
+        if let Err(error) = claim.grow_to(due.letter.size) {
+            let text = format!("{error} by deliveries under way");
+            let done = self.all(&due, Outcome::Postponed(Said::ours(EnhancedCode(4, 3, 1), text)));
+            return self.conclude(&due, begun, done, b"");
+        }
         let (header, done) = match self.store.letter(&due.letter.id).await {
             Ok(Some((letter, message))) => {
                 due.letter = letter;
@@ -234,11 +245,10 @@ impl Courier {
             let trust = if guarded { Trust::Relay(relay) } else { Trust::Opportunistic };
             return self.try_each(&relay.host, &sockets, trust, parcel).await;
         }
-        let resolver = self.resolver.on_behalf_of(parcel.slot.account());
-        let hosts = mx::hosts(&resolver, &self.config, domain.as_str()).await?;
+        let hosts = mx::hosts(&self.resolver, &self.config, domain.as_str()).await?;
         let mut last: Option<Outcome> = None;
         for host in &hosts {
-            let tried = match mx::addresses(&resolver, &self.config, host).await {
+            let tried = match mx::addresses(&self.resolver, &self.config, host).await {
                 Ok(sockets) => self.try_each(host, &sockets, Trust::Opportunistic, parcel).await,
                 Err(outcome) => Err(outcome),
             };

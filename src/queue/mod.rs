@@ -27,6 +27,7 @@ use crate::dns::Resolver;
 use crate::events::Events;
 use crate::net::client_tls::ClientTls;
 use crate::net::tls::TlsError;
+use crate::resources::memory::{MemoryBudget, Shares};
 use crate::store::Store;
 use conversation::{PATIENCE, Patience, Voice};
 use delivery::Courier;
@@ -74,10 +75,17 @@ impl Queue {
         patience: Patience,
     ) -> Result<Self, TlsError> {
         let tls = ClientTls::new(config.queue.extra_roots.as_deref())?;
+        let limits = &config.limits;
+        let memory = MemoryBudget::new(Shares {
+            total: limits.memory,
+            per_account: limits.memory_per_account,
+            per_network: limits.memory,
+            keys: ["limits.memory", "limits.memory_per_account", "limits.memory"],
+        });
         let voice = Voice { hostname: config.platform.hostname.to_string(), tls, patience };
         Ok(Self {
             inner: Arc::new(Inner {
-                courier: Courier { config, store, clock, signer, resolver, voice, connections: Arc::default() },
+                courier: Courier { config, store, clock, signer, resolver, voice, connections: Arc::default(), memory },
                 events,
                 slots: slots::Slots::default(),
                 dispatching: Mutex::new(()),

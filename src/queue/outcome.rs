@@ -55,7 +55,7 @@ pub(super) enum Outcome {
     Delivered(Said),
     /// To be tried again.
     Deferred(Said),
-    /// Not tried: the next host has as many connections of ours as it may. Soon again.
+    /// Not tried: the next host has as many connections of ours as it may, or deliveries as much memory. Soon again.
     Postponed(Said),
     /// Not tried: the key that signs it is still being made.
     Waiting(Said),

@@ -37,6 +37,11 @@ impl Client {
         Self(Arc::new([Owner::Network(network_of(address))]))
     }
 
+    /// An account whose work is done without a connection.
+    pub fn of_account(account: &AccountId) -> Self {
+        Self(Arc::new([Owner::Account(account.clone())]))
+    }
+
     /// The same after its log-in.
     #[must_use]
     pub fn logged_in(&self, account: &AccountId) -> Self {

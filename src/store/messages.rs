@@ -76,6 +76,8 @@ impl FromSql for Flags {
 pub struct MessageSummary {
     /// Its id; it stays when the message moves to another mailbox.
     pub id: MessageId,
+    /// Where its octets are.
+    pub content: i64,
     /// The mailbox it stands in.
     pub mailbox: String,
     /// Its UID there.
@@ -98,7 +100,7 @@ pub struct MessageSummary {
 
 const SUMMARY: &str =
     "SELECT m.id, b.name, m.uid + p.uid_offset, m.flags, m.keywords, m.internal_date, c.size, m.mail_from, m.rcpt_to,
-        substr(c.header, 1, ?3)
+        substr(c.header, 1, ?3), c.id
     FROM message m JOIN mailbox p ON p.id = m.mailbox_id
         JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
         JOIN content c ON c.id = m.content_id";
@@ -115,6 +117,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
         mail_from: row.get(7)?,
         rcpt_to: row.get(8)?,
         header: row.get(9)?,
+        content: row.get(10)?,
     })
 }
 

@@ -81,6 +81,8 @@ pub struct Fetched {
     pub marks: Marks,
     /// INTERNALDATE.
     pub internal_date: Timestamp,
+    /// Where its octets are.
+    pub content: i64,
     /// Octets, header and body.
     pub size: u32,
     /// The header block, with its empty line.
@@ -279,20 +281,20 @@ impl Depth {
     fn sql(self) -> &'static str {
         match self {
             Self::Flags => {
-                "SELECT uid, flags, keywords, internal_date FROM message
+                "SELECT uid, flags, keywords, internal_date, content_id FROM message
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
             Self::Size => {
-                "SELECT uid, flags, keywords, internal_date, c.size FROM message m JOIN content c ON c.id = m.content_id
+                "SELECT uid, flags, keywords, internal_date, content_id, c.size FROM message m JOIN content c ON c.id = m.content_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
             Self::Header => {
-                "SELECT uid, flags, keywords, internal_date, c.size, c.header
+                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header
                  FROM message m JOIN content c ON c.id = m.content_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
             Self::Body => {
-                "SELECT uid, flags, keywords, internal_date, c.size, c.header, b.data
+                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header, b.data
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
@@ -303,9 +305,10 @@ impl Depth {
         Ok(Fetched {
             marks: marks(row, part)?,
             internal_date: row.get(3)?,
-            size: if self >= Self::Size { row.get(4)? } else { 0 },
-            header: if self >= Self::Header { row.get(5)? } else { Vec::new() },
-            body: if self >= Self::Body { row.get(6)? } else { Vec::new() },
+            content: row.get(4)?,
+            size: if self >= Self::Size { row.get(5)? } else { 0 },
+            header: if self >= Self::Header { row.get(6)? } else { Vec::new() },
+            body: if self >= Self::Body { row.get(7)? } else { Vec::new() },
         })
     }
 }

@@ -98,7 +98,8 @@ impl Naive {
                     (self.window_end, self.verified_at) = (None, Some(now));
                     self.owners.push(true);
                     self.to(VerifiedStatus::Verified, "all_right");
-                } else if self.window_end.is_some_and(|end| now >= end) && !faults.is_empty() {
+                // A check that began before the end of the window does not say that it is over.
+                } else if self.window_end.is_some_and(|end| self.begun.unwrap_or(now) >= end) && !faults.is_empty() {
                     self.window_end = None;
                     self.to(VerifiedStatus::Failed, "window_over");
                     return faults;

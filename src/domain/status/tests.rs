@@ -249,3 +249,13 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_check_during_which_the_clock_jumps_past_the_window_is_made_again() {
+    let mut state = State::created(START, &POLICY);
+    state.check_started_at = Some(START);
+    let (mut state, change) = state.checked(&outcome(&[Fault]), START.after(2 * POLICY.window), &POLICY, 0);
+    assert_eq!((state.status, change), (VerifiedStatus::Pending, None));
+    let next = state.next_check_at.unwrap();
+    assert_eq!(check(&mut state, &[Fault], next).unwrap().cause, Cause::WindowOver(0));
+}

@@ -125,3 +125,31 @@ async fn one_address_gets_a_few_connections_however_many_domains_lead_there() {
     assert_eq!(tarpit.0.load(Ordering::SeqCst), 16);
     world.delivers(&world.login, 4).await;
 }
+
+#[tokio::test]
+async fn messages_under_way_have_a_budget_of_memory_with_a_share_for_each_account() {
+    let world = World::with_patience(PATIENT, |config| {
+        config.limits.memory = 4_000_000;
+        config.limits.memory_per_account = 2_000_000;
+    });
+    let world = world.await;
+    let login = world.other_account("one").await;
+    let tarpit = Tarpits::start(&world, "large", 50..51, 8).await;
+    let large = [MESSAGE, &b"x".repeat(600_000), b"\r\n"].concat();
+    for domain in 0..8 {
+        world.submit_as(&login, &[&format!("x@d{domain}.large.example")], &large).await.unwrap();
+    }
+    let shutdown = Shutdown::new();
+    tokio::spawn(world.queue.clone().run(shutdown.clone()));
+    tarpit.until(3).await;
+    let refused = async || {
+        let queued = world.queued().await;
+        let replies = queued.iter().flat_map(|message| &message.deliveries).filter_map(|d| d.last_reply.clone());
+        replies.filter(|reply| reply == "limits.memory_per_account is used up by deliveries under way").count()
+    };
+    while refused().await < 5 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(tarpit.0.load(Ordering::SeqCst), 3);
+    world.delivers(&world.login, 4).await;
+}

@@ -31,6 +31,8 @@ pub struct Letter {
     pub original: i64,
     /// The header block that leaves, before the body.
     pub outgoing: i64,
+    /// Octets as it leaves.
+    pub size: usize,
     /// It needs 8BITMIME.
     pub is_8bit: bool,
     /// Its header block has no signature yet: the key of its domain was still being made.
@@ -191,7 +193,8 @@ impl Store {
 
 pub(super) fn letter(connection: &Connection, id: &SubmissionId) -> Result<Option<Letter>, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
-                   protocol, client, arrived_at, expires_at, is_unsigned FROM submission WHERE id = ?1";
+                   protocol, client, arrived_at, expires_at, is_unsigned,
+                   (SELECT size FROM content WHERE id = outgoing_id) FROM submission WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([id], read_letter).optional()?)
 }
 
@@ -208,6 +211,7 @@ fn read_letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
         mail_from,
         original: row.get(6)?,
         outgoing: row.get(7)?,
+        size: usize::try_from(row.get::<_, i64>(14)?).unwrap_or(usize::MAX),
         is_8bit: row.get(8)?,
         protocol: row.get(9)?,
         client: row.get::<_, Option<String>>(10)?.and_then(|text| text.parse().ok()),
