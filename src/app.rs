@@ -25,6 +25,7 @@ use crate::queue::Queue;
 use crate::registry::Registry;
 use crate::resources::reading::{LeftOver, ReadingLog};
 use crate::resources::spool::Spool;
+use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
 use crate::store::unreadable::Suspect;
 use crate::store::{OpenError, Store, StoreError};
@@ -172,7 +173,7 @@ impl Services {
             provider.clone(),
             verifier.clone(),
         );
-        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
+        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), WorkPool::default());
         let authenticator = Authenticator::new(
             store.clone(),
             clock.clone(),

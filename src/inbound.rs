@@ -3,7 +3,8 @@
 //! Invariant: what [`Inbound::receive`] answers `Ok` is on disk for every recipient, in one transaction; otherwise it is
 //! for none. RFC 5321 §4.4 (trace fields), §6.3 (loops).
 
-use crate::address::{Address, ReversePath};
+use crate::address::{Address, DomainName, ReversePath};
+use crate::authentication::dkim;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::envelope::Recipients;
@@ -13,6 +14,7 @@ use crate::message::{self, Trace};
 use crate::net::connections::network_of;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::resources::Owner;
+use crate::resources::work::{WorkBudget, WorkError, WorkPool};
 use crate::store::deliver::{Arrival, Placed};
 use crate::store::room::NotStored;
 use crate::store::routing::{LocalRecipient, Route};
@@ -43,6 +45,9 @@ pub enum Rejection {
     /// It has NUL octets: 550 5.6.0.
     #[error("{}", message::NUL_REFUSED)]
     Nul,
+    /// Its From is at the platform's own domain, and neither does a relay of ours hand it in nor did we sign it: 550 5.7.1.
+    #[error("the From of this message is at {0}, and it was not sent by this server: its DKIM signature is missing or broken")]
+    ForgedFrom(DomainName),
     /// An inbox has no room for it: 452 4.2.2.
     #[error("the inbox is full")]
     Full(Vec<InboxId>),
@@ -52,6 +57,9 @@ pub enum Rejection {
     /// The store failed: 451 4.3.0.
     #[error("the message could not be stored now")]
     Temporary(#[from] StoreError),
+    /// It could not be looked at: 451 4.3.0.
+    #[error("the message could not be looked at: {0}")]
+    NotExamined(#[from] WorkError),
 }
 
 impl From<NotStored> for Rejection {
@@ -63,6 +71,25 @@ impl From<NotStored> for Rejection {
     }
 }
 
+/// What there is to know of a message that may come in.
+struct Examined {
+    /// Octets of the header block.
+    header: usize,
+    /// It says that it is from the platform's own domain.
+    is_from_us: bool,
+}
+
+fn examined(raw: &[u8], hop_limit: usize, own: &DomainName) -> Result<Examined, Rejection> {
+    if message::has_nul(raw) {
+        return Err(Rejection::Nul);
+    }
+    let header = message::split(raw).0;
+    if message::hop_count(header) > hop_limit {
+        return Err(Rejection::Loop);
+    }
+    Ok(Examined { header: header.len(), is_from_us: message::is_from_domain(raw, own) })
+}
+
 /// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct Inbound {
@@ -71,17 +98,18 @@ pub struct Inbound {
     clock: Clock,
     events: Events,
     handed_in: Arc<Hourly<IpAddr, 2>>,
+    work: WorkPool,
 }
 
 impl Inbound {
-    /// The service, on its store.
-    pub fn new(config: Arc<Config>, store: Store, clock: Clock, events: Events) -> Self {
+    /// The service, on its store; large messages are looked at in `work`.
+    pub fn new(config: Arc<Config>, store: Store, clock: Clock, events: Events, work: WorkPool) -> Self {
         let limits = &config.limits;
         let handed_in = Arc::new(Hourly::new([
             ("messages", limits.mx_messages_per_hour),
             ("recipients", limits.mx_recipients_per_hour),
         ]));
-        Self { config, store, clock, events, handed_in }
+        Self { config, store, clock, events, handed_in, work }
     }
 
     /// Where mail for an address goes now.
@@ -116,8 +144,12 @@ impl Inbound {
                 }
                 Ok(id)
             }
-            Err(error @ (Rejection::Loop | Rejection::Nul)) => {
-                let result = if matches!(error, Rejection::Nul) { "nul" } else { "loop" };
+            Err(error @ (Rejection::Loop | Rejection::Nul | Rejection::ForgedFrom(_))) => {
+                let result = match error {
+                    Rejection::Nul => "nul",
+                    Rejection::ForgedFrom(_) => "forged",
+                    _ => "loop",
+                };
                 tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result, "mail refused");
                 Err(error)
             }
@@ -130,6 +162,10 @@ impl Inbound {
                 let full = inboxes.iter().map(InboxId::as_str).collect::<Vec<_>>().join(",");
                 tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, %full, result = "full", "mail refused");
                 Err(Rejection::Full(inboxes))
+            }
+            Err(Rejection::NotExamined(error)) => {
+                tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not examined");
+                Err(Rejection::NotExamined(error))
             }
             Err(Rejection::Temporary(error)) => {
                 tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not stored");
@@ -145,25 +181,37 @@ impl Inbound {
         recipients: Recipients<LocalRecipient>,
         raw: &Bytes,
     ) -> Result<Vec<Placed>, Rejection> {
-        if message::has_nul(raw) {
-            return Err(Rejection::Nul);
-        }
-        let (header, body) = message::split(raw);
-        if message::hop_count(header) > self.config.queue.hop_limit {
-            return Err(Rejection::Loop);
-        }
+        let header_length = self.examine(origin.client, raw).await?;
         self.handed_in.charge(network_of(origin.client), [1, recipients.as_slice().len()], self.clock.now())?;
         let now = Timestamp::real();
-        let header = self.stamp(id, origin, &recipients, header, now);
-        let arrival = Arrival {
-            mail_from: origin.mail_from.clone(),
-            recipients,
-            header,
-            body: raw.slice_ref(body),
-            received_at: now,
-        };
+        let header = self.stamp(id, origin, &recipients, &raw.slice(..header_length), now);
+        let body = raw.slice(header_length..);
+        let arrival = Arrival { mail_from: origin.mail_from.clone(), recipients, header, body, received_at: now };
         let store = self.store.for_owner(Owner::Network(network_of(origin.client)));
         Ok(store.deliver(arrival, self.config.limits.inbox_size).await?)
+    }
+
+    /// Refuses what may not come in. Of the rest, how many octets are header. Work that grows with the message is done in
+    /// the pool.
+    async fn examine(&self, client: IpAddr, raw: &Bytes) -> Result<usize, Rejection> {
+        let (owner, octets, hop_limit) = (Owner::Network(network_of(client)), raw.len(), self.config.queue.hop_limit);
+        let (domain, message) = (self.config.platform.domain.clone(), raw.clone());
+        let examined = move |_: &WorkBudget| Ok(examined(&message, hop_limit, &domain));
+        let Examined { header, is_from_us } = self.work.run(&owner, octets, examined).await??;
+        if !is_from_us || self.config.smtp.trusted_relays.contains(client) {
+            return Ok(header);
+        }
+        let (domain, selector) = (self.config.platform.domain.clone(), self.config.dkim.platform_selector.clone());
+        let record = self.store.dkim_public(&selector).await?;
+        let message = raw.clone();
+        let signed = move |_: &WorkBudget| {
+            let header = message.get(..header).unwrap_or_default();
+            Ok(record.is_some_and(|record| dkim::is_signed_by(&message, header, &domain, &selector, &record)))
+        };
+        match self.work.run(&owner, octets, signed).await? {
+            true => Ok(header),
+            false => Err(Rejection::ForgedFrom(self.config.platform.domain.clone())),
+        }
     }
 
     /// The header block as it is stored: our trace fields, then the sender's fields untouched, then the empty line.

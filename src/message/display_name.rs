@@ -62,7 +62,7 @@ fn name_of(value: &[u8]) -> Option<String> {
 }
 
 /// The encoded words of a text: charset (with its language) and decoded octets.
-fn encoded_words(text: &[u8]) -> impl Iterator<Item = (&[u8], Vec<u8>)> {
+pub(super) fn encoded_words(text: &[u8]) -> impl Iterator<Item = (&[u8], Vec<u8>)> {
     let mut rest = text;
     std::iter::from_fn(move || {
         loop {

@@ -95,6 +95,16 @@ fn line_end_length(block: &[u8]) -> usize {
     }
 }
 
+/// The block without its first line.
+pub(super) fn after_line(block: &[u8]) -> &[u8] {
+    block.get(line_length(block)..).unwrap_or_default()
+}
+
+/// Whether the header ends here: with an empty line, or since there is no more.
+pub(super) fn ends_header(block: &[u8]) -> bool {
+    block.is_empty() || line_end_length(block) > 0
+}
+
 /// The block without the empty line it begins with, if it does.
 pub(super) fn after_empty_line(block: &[u8]) -> &[u8] {
     block.get(line_end_length(block)..).unwrap_or_default()

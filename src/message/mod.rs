@@ -6,6 +6,7 @@
 //! A message that goes out takes this way: [`split`], [`outgoing`] on the header block, then that, the body and its
 //! [`missing_line_end`]. One that comes in: [`without_results_of`] us, and [`trace`] before it. One that failed: [`bounce`].
 
+mod authors;
 mod display_name;
 mod dsn;
 mod headers;
@@ -14,6 +15,7 @@ mod mailbox;
 mod received;
 mod rewrite;
 
+pub use authors::is_from_domain;
 pub use dsn::{Bounce, FailedRecipient, bounce};
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, with_crlf};

@@ -91,7 +91,8 @@ impl Door for MxDoor {
             Err(rejection @ Rejection::RateLimited(_)) => Reply::new(450, EnhancedCode(4, 7, 1), rejection.to_string()),
             Err(rejection @ Rejection::Nul) => Reply::new(550, EnhancedCode(5, 6, 0), rejection.to_string()),
             Err(Rejection::Full(_)) => reply::inbox_full(),
-            Err(Rejection::Temporary(_)) => reply::try_later(),
+            Err(rejection @ Rejection::ForgedFrom(_)) => Reply::new(550, EnhancedCode(5, 7, 1), rejection.to_string()),
+            Err(Rejection::Temporary(_) | Rejection::NotExamined(_)) => reply::try_later(),
         }
     }
 

@@ -26,9 +26,9 @@ const OVERSIGNED: &[&str] = &[
 const SIGNED: &[&str] = &["Content-Disposition", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Autocrypt"];
 
 /// A header field: its name, and all that follows the colon, the line's end included.
-struct Field<'a> {
-    name: &'a [u8],
-    value: &'a [u8],
+pub(super) struct Field<'a> {
+    pub(super) name: &'a [u8],
+    pub(super) value: &'a [u8],
 }
 
 /// The names for `h=`, and the signed fields in canonical form, in that order.
@@ -50,7 +50,7 @@ pub(super) fn fields(header: &[u8]) -> (Vec<&'static str>, Vec<u8>) {
     (names, canonical)
 }
 
-fn parse(header: &[u8]) -> Vec<Field<'_>> {
+pub(super) fn parse(header: &[u8]) -> Vec<Field<'_>> {
     let mut fields = Vec::new();
     let mut rest = header;
     while !rest.is_empty() && !rest.starts_with(b"\r\n") {

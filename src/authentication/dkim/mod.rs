@@ -8,6 +8,7 @@
 mod canonical;
 mod keys;
 mod making;
+mod own_signature;
 mod provider;
 mod seal;
 #[cfg(feature = "ses")]
@@ -15,6 +16,7 @@ pub mod ses;
 mod signer;
 
 pub use keys::{Keys, KeysError};
+pub use own_signature::is_signed_by;
 pub use provider::{Confirmed, Fresh, Provider, ProviderError};
 pub use seal::SealError;
 pub use signer::{SignError, Signer};

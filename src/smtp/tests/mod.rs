@@ -19,6 +19,7 @@ use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::queue::Queue;
 use crate::resources::spool::Spool;
+use crate::resources::work::WorkPool;
 use crate::secret::Secret;
 use crate::store::tokens::NewToken;
 use crate::store::{Store, StoreError, testing};
@@ -99,7 +100,8 @@ impl World {
         claim(&store, &account, "pending.test", "pending", false).await;
         claim(&store, &account, "failed.test", "failed", true).await;
         let spool = Spool::open(dir.path(), &config.limits).unwrap();
-        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone());
+        let inbound =
+            Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), WorkPool::default());
         let door = Arc::new(SubmissionDoor {
             config: Arc::clone(&config),
             tls: tls.clone(),

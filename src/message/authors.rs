@@ -1,0 +1,90 @@
+//! Whose message it claims to be: the domains in its From fields.
+//!
+//! Invariant: where a reader may see a mailbox at a domain, this says so too; a From that cannot be read is taken for the
+//! worst. A domain in a quoted display name is none: lists write `"ann@here via List" <list@there>`.
+
+use super::display_name::encoded_words;
+use super::headers::{Field, Fields, after_line, ends_header};
+use super::mailbox::Mailboxes;
+use crate::address::DomainName;
+
+/// Whether a message says that it is from a mailbox at `domain`. Reads up to the first empty line.
+pub fn is_from_domain(message: &[u8], domain: &DomainName) -> bool {
+    let mut rest = message;
+    // Some readers go on behind a line that is no field.
+    loop {
+        let mut fields = Fields::new(rest);
+        if fields.by_ref().any(|field| field.is("From") && names(&field, domain)) {
+            return true;
+        }
+        rest = fields.rest();
+        if ends_header(rest) {
+            return false;
+        }
+        rest = after_line(rest);
+    }
+}
+
+fn names(field: &Field<'_>, domain: &DomainName) -> bool {
+    let mut is_clear = true;
+    for mailbox in Mailboxes::of(field.value) {
+        match mailbox {
+            Some(mailbox) if mailbox.address.domain == *domain => return true,
+            Some(mailbox) => is_clear &= !mailbox.shows_another_address(),
+            None => is_clear = false,
+        }
+    }
+    !is_clear && (mentions(field.value, domain) || encoded_words(field.value).any(|(_, text)| mentions(&text, domain)))
+}
+
+/// Whether `@domain` stands in a text, whatever blanks are in it.
+fn mentions(text: &[u8], domain: &DomainName) -> bool {
+    let text: Vec<u8> = text.iter().filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
+    let wanted = format!("@{domain}");
+    memchr::memmem::find_iter(&text, wanted.as_bytes()).any(|at| {
+        let after = text.get(at + wanted.len()..).unwrap_or_default();
+        !matches!(after, [b'a'..=b'z' | b'0'..=b'9' | b'-', ..] | [b'.', b'a'..=b'z' | b'0'..=b'9', ..])
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_from_at_the_domain_is_seen_however_it_is_written() {
+        let domain = DomainName::parse("inboxlayer.dev").unwrap();
+        for ours in [
+            "From: ann@inboxlayer.dev\r\n",
+            "from : Ann <Ann+x@INBOXLAYER.dev>\r\n",
+            "From: x@x.org\r\nFROM: ann@inboxlayer.dev\r\n",
+            "From: x@x.org, ann@inboxlayer.dev\r\n",
+            "From: Team: x@x.org, ann@inboxlayer.dev;\r\n",
+            "From: ann @ inboxlayer (x) .dev\r\n",
+            "From:\r\n ann@inboxlayer.dev\r\n",
+            "From: \"ann\"@inboxlayer.dev\r\n",
+            "From: <@x.org:ann@inboxlayer.dev>\r\n",
+            "From: <ann@inboxlayer.dev\r\n",
+            "From: ann@inboxlayer.dev <x@x.org>\r\n",
+            "From: =?utf-8?q?ann=40inboxlayer.dev?=\r\n",
+            "From: a b ann@inboxlayer.dev\r\n",
+            "Subject: x\r\nno field\r\nFrom: ann@inboxlayer.dev\r\n",
+        ] {
+            assert!(is_from_domain(format!("Subject: s\r\n{ours}\r\n").as_bytes(), &domain), "{ours}");
+        }
+        for others in [
+            "From: x@x.org\r\n",
+            "From: \"ann@inboxlayer.dev via List\" <list@x.org>\r\n",
+            "From: x@x.org (ann@inboxlayer.dev)\r\n",
+            "From: ann@inboxlayer.dev.x.org <x>\r\n",
+            "From: ann@inboxlayer.developers.org <x>\r\n",
+            "From: ann@mail.inboxlayer.dev\r\n",
+            "Reply-To: ann@inboxlayer.dev\r\n",
+            "X-From: ann@inboxlayer.dev\r\n",
+            "From: x@x.org\r\n\r\nFrom: ann@inboxlayer.dev\r\n",
+            "",
+        ] {
+            assert!(!is_from_domain(format!("Subject: s\r\n{others}\r\n").as_bytes(), &domain), "{others}");
+        }
+    }
+}

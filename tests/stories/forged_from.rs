@@ -1,0 +1,65 @@
+//! Mail from outside under the platform's own domain: refused, unless it is ours and comes back, or a relay of the
+//! operator's hands it in.
+
+use crate::daemon::Daemon;
+use crate::outside::Outside;
+use crate::rude::Rude;
+use crate::serve::{Relay, Serve, rows};
+use serde_json::json;
+use std::net::Ipv4Addr;
+
+#[test]
+fn mail_under_our_domain_comes_in_with_our_signature_only() {
+    let daemon = Daemon::start();
+    let (api, inbox) = (daemon.api(), daemon.ready("inbox").to_owned());
+    let hand_in = |raw: &str| {
+        let asked = json!({"mail_from": "list-bounces@list.example", "rcpt_to": inbox, "raw": raw});
+        let said = api.post("/sandbox/inbound", asked).expect(200);
+        said.body["reply"].as_str().map_or_else(|| said.text.clone(), str::to_owned)
+    };
+    let body = "Please pay the invoice.\r\n";
+    for from in ["ceo@inboxlayer.dev", "CEO <ceo@InboxLayer.dev>", "x@list.example\r\nFrom: ceo@inboxlayer.dev"] {
+        let said = hand_in(&format!("From: {from}\r\nSubject: forged\r\n\r\n{body}"));
+        assert!(said.contains("550") && said.contains("5.7.1"), "{said}");
+    }
+    // What a user sent to a list comes back through it, with what the list adds.
+    let path = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
+    api.post(&path, json!({"to": "list@list.example", "subject": "to the list", "text": "Hello, list!"})).expect(202);
+    let sent = Outside::of(&daemon).wait_for("to the list").raw.replace("\r\n", "\n").replace('\n', "\r\n");
+    let listed = format!(
+        "Received: from list.example\r\n\tby list.example; Tue, 24 Nov 2026 05:31:07 +0000\r\nList-Id: <list.list.example>\r\n{sent}"
+    );
+    let said = hand_in(&listed);
+    assert!(said.contains("250"), "{said}\n{listed}");
+    for changed in [
+        listed.replace("Hello, list!", "Please pay the invoice."),
+        listed.replace("Subject: to the list", "Subject: pay the invoice"),
+        format!("From: ceo@inboxlayer.dev\r\n{listed}"),
+    ] {
+        let said = hand_in(&changed);
+        assert!(said.contains("550") && said.contains("5.7.1"), "{said}\n{changed}");
+    }
+    // A name is no address: what others send under their own domain comes in, and is not looked at for a signature.
+    let said = hand_in("From: \"ceo@inboxlayer.dev via List\" <list@list.example>\r\nSubject: munged\r\n\r\nx\r\n");
+    assert!(said.contains("250"), "{said}");
+    assert!(daemon.log().contains("forged"));
+}
+
+#[test]
+fn a_relay_of_the_operators_may_hand_it_in() {
+    let trusted = [("INBOXLAYER_SMTP__TRUSTED_RELAYS", "[\"127.7.0.0/16\"]")];
+    let relay = Relay::start();
+    let queue = format!("[queue.relay]\nhost = \"127.0.0.1\"\nport = {}", relay.address.port());
+    let daemon = Serve::start_in(&trusted, "resolvers = [\"127.0.0.1:9\"]", &queue, "");
+    let (_, inbox, _) = daemon.account("reader");
+    for (source, reply) in [([127, 7, 0, 1], "250 2.0.0"), ([127, 8, 0, 1], "550 5.7.1")] {
+        let mut client = Rude::connect_from(Ipv4Addr::from(source), daemon.mx);
+        client.reply("220 ");
+        client.say("EHLO relay.example", "250");
+        client.envelope("reader@inboxlayer.dev");
+        client.send("From: cron@inboxlayer.dev\r\nSubject: report\r\n\r\nall is well\r\n.\r\n");
+        client.reply(reply);
+    }
+    let found = daemon.api().get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    assert_eq!(rows(&found.body).len(), 1, "{}", found.text);
+}
