@@ -173,7 +173,8 @@ impl Services {
             provider.clone(),
             verifier.clone(),
         );
-        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), WorkPool::default());
+        let inbound =
+            Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), WorkPool::default());
         let authenticator = Authenticator::new(
             store.clone(),
             clock.clone(),

@@ -46,7 +46,9 @@ pub enum Rejection {
     #[error("{}", message::NUL_REFUSED)]
     Nul,
     /// Its From is at the platform's own domain, and neither does a relay of ours hand it in nor did we sign it: 550 5.7.1.
-    #[error("the From of this message is at {0}, and it was not sent by this server: its DKIM signature is missing or broken")]
+    #[error(
+        "the From of this message is at {0}, and it was not sent by this server: its DKIM signature is missing or broken"
+    )]
     ForgedFrom(DomainName),
     /// An inbox has no room for it: 452 4.2.2.
     #[error("the inbox is full")]

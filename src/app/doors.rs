@@ -126,8 +126,8 @@ fn open_http(
         spool: services.spool.clone(),
     };
     let router = http::router(context).merge(routes);
-    let (tls, limits, ending) = (tls.filter(|_| config.http.tls), config.limits.clone(), doors.clone());
-    doors.spawn(async move { http::serve(listener, router, tls, &limits, ending).await });
+    let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), doors.clone());
+    doors.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
 }
 
 /// Each listener with whether TLS comes first on it.

@@ -5,7 +5,7 @@ use super::{
     Required, Smtp, Verification,
 };
 use crate::address::DomainName;
-use crate::net::ranges::AllowedNetworks;
+use crate::net::ranges::{AllowedNetworks, Networks};
 use std::net::{Ipv4Addr, SocketAddr};
 
 impl Default for DataDir {
@@ -43,7 +43,12 @@ impl Default for Http {
 
 impl Default for Smtp {
     fn default() -> Self {
-        Self { mx: Some(everywhere(25)), submission: Some(everywhere(587)), submissions: Some(everywhere(465)) }
+        Self {
+            mx: Some(everywhere(25)),
+            submission: Some(everywhere(587)),
+            submissions: Some(everywhere(465)),
+            trusted_relays: Networks::default(),
+        }
     }
 }
 

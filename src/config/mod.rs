@@ -12,7 +12,7 @@ pub use check::Problem;
 pub use load::{ConfigError, Setting};
 
 use crate::address::DomainName;
-use crate::net::ranges::AllowedNetworks;
+use crate::net::ranges::{AllowedNetworks, Networks};
 use crate::resources::rate::MinimumRate;
 use crate::secret::Secret;
 use serde::Deserialize;
@@ -26,6 +26,8 @@ use std::time::Duration;
 pub struct Config {
     /// Where the store, keys and locks live.
     pub data_dir: DataDir,
+    /// Load balancers, as CIDR: what they say of their clients' addresses is believed.
+    pub trusted_proxies: Networks,
     /// Who we are.
     pub platform: Platform,
     /// Certificates for SMTP, IMAP and (if asked) HTTP.
@@ -101,6 +103,8 @@ pub struct Smtp {
     /// Port 465: submission with TLS from the first octet (RFC 8314).
     #[serde(deserialize_with = "listener")]
     pub submissions: Option<SocketAddr>,
+    /// Networks whose mail under the platform's own domain is taken at the MX, as CIDR.
+    pub trusted_relays: Networks,
 }
 
 /// `[imap]`

@@ -15,6 +15,7 @@ mod dkim_keys;
 mod dkim_zone;
 mod domain_history;
 mod fields;
+mod forwarded;
 mod health;
 mod impatient;
 mod inboxes;

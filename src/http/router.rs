@@ -2,7 +2,7 @@
 
 use super::body::counted;
 use super::problem::{Problem, ProblemCode};
-use super::serve::Peer;
+use super::serve::Client;
 use super::{
     HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, health, inboxes, messages,
     queue, send, sending_identity, tokens,
@@ -66,12 +66,12 @@ async fn never_cached(request: Request, next: Next) -> Response {
 /// of those who must hear of it; and a bug of ours that panics is a temporary fault of this request alone. Every refusal is a line of the log.
 async fn to_its_end(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
-    let peer = request.extensions().get::<Peer>().map(|Peer(peer)| peer.to_string()).unwrap_or_default();
+    let client = request.extensions().get::<Client>().map(|Client(address)| address.to_string()).unwrap_or_default();
     match tokio::spawn(next.run(request)).await {
         Ok(response) => {
             if response.status().is_client_error() {
                 let code = response.extensions().get::<ProblemCode>().map_or("-", |ProblemCode(code)| code);
-                tracing::info!(door = "http", peer, what, status = response.status().as_u16(), code, "refused");
+                tracing::info!(door = "http", client, what, status = response.status().as_u16(), code, "refused");
             }
             response
         }

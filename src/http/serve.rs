@@ -3,17 +3,19 @@
 //! Invariant: a client that stalls in the handshake, in a request's head or body, stays idle, or does not take its answer,
 //! loses its connection.
 
+use super::forwarded::client_of;
 use super::impatient::Impatient;
-use crate::config::Limits;
+use crate::config::Config;
 use crate::net::connections::{Activity, Capacity};
-use crate::net::listener::{self, Shutdown};
+use crate::net::listener::{self, Proxies, Shutdown};
+use crate::net::ranges::Networks;
 use crate::net::tls::ServerTls;
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -45,15 +47,16 @@ const WRITE_BUFFER: usize = 64 * 1024;
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Who is at the other end of the connection.
+/// Whose request it is: the connection's peer, or whom a trusted proxy names.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Peer(pub(super) SocketAddr);
+pub(super) struct Client(pub(super) IpAddr);
 
 /// Serves the router until the shutdown; requests under way are finished.
-pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, limits: &Limits, shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, config: &Config, shutdown: Shutdown) {
+    let limits = &config.limits;
     let silence = limits.http_timeout.0;
     let patience = Patience { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer: silence };
-    serve_with(patience, listener, router, tls, Capacity::of(limits), shutdown).await;
+    serve_with(patience, listener, router, tls, Capacity::of(limits), config.trusted_proxies.clone(), shutdown).await;
 }
 
 pub(super) async fn serve_with(
@@ -62,44 +65,52 @@ pub(super) async fn serve_with(
     router: Router,
     tls: Option<ServerTls>,
     capacity: Capacity,
+    proxies: Networks,
     shutdown: Shutdown,
 ) {
+    let in_requests = Proxies::NamedInRequests(proxies.clone());
+    let proxies = Arc::new(proxies);
     let ending = shutdown.clone();
-    listener::serve("http", listener, capacity, TOO_MANY, shutdown, move |stream, peer, activity| {
+    listener::serve("http", listener, capacity, TOO_MANY, in_requests, shutdown, move |stream, peer, activity| {
         let (router, tls, ending) = (router.clone(), tls.clone(), ending.clone());
+        let peer = Peer { address: peer, activity, proxies: Arc::clone(&proxies) };
         async move {
             let Some(tls) = tls else {
-                return connection(stream, peer, activity, router, patience, ending).await;
+                return connection(stream, peer, router, patience, ending).await;
             };
             let handshake = tokio::select! {
                 handshake = tokio::time::timeout(patience.handshake, tls.accept(stream)) => handshake,
-                () = activity.has_to_close() => return,
+                () = peer.activity.has_to_close() => return,
             };
+            let address = peer.address;
             match handshake {
-                Ok(Ok(stream)) => connection(stream, peer, activity, router, patience, ending).await,
-                Ok(Err(error)) => tracing::info!(door = "http", %peer, %error, "the TLS handshake failed"),
-                Err(_) => tracing::info!(door = "http", %peer, "the TLS handshake took too long"),
+                Ok(Ok(stream)) => connection(stream, peer, router, patience, ending).await,
+                Ok(Err(error)) => tracing::info!(door = "http", peer = %address, %error, "the TLS handshake failed"),
+                Err(_) => tracing::info!(door = "http", peer = %address, "the TLS handshake took too long"),
             }
         }
     })
     .await;
 }
 
-async fn connection<S>(
-    stream: S,
-    peer: SocketAddr,
+/// The other end of a connection.
+struct Peer {
+    address: SocketAddr,
     activity: Arc<Activity>,
-    router: Router,
-    patience: Patience,
-    shutdown: Shutdown,
-) where
+    proxies: Arc<Networks>,
+}
+
+async fn connection<S>(stream: S, peer: Peer, router: Router, patience: Patience, shutdown: Shutdown)
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let Peer { address: peer, activity, proxies } = peer;
     let stream = Impatient::new(stream, patience.answer, Arc::clone(&activity));
     let serving = Arc::clone(&activity);
     // Requests carry who sent them.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(Peer(peer));
+        let client = client_of(peer.ip(), request.headers(), &proxies);
+        request.extensions_mut().insert(Client(client));
         let (mut router, serving) = (router.clone(), Arc::clone(&serving));
         serving.works();
         async move {

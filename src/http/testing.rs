@@ -5,7 +5,7 @@ use crate::authentication::dkim::Keys;
 use crate::authentication::login::{Authenticator, Scope};
 use crate::authentication::token::Token;
 use crate::clock::Clock;
-use crate::config::{Config, Limits};
+use crate::config::Config;
 use crate::dns::Resolver;
 use crate::events::Events;
 use crate::id::AccountId;
@@ -93,9 +93,10 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
-        let limits = Limits { connections: 100, connections_per_address: 100, ..context.config.limits.clone() };
+        let mut config = Config::clone(&context.config);
+        (config.limits.connections, config.limits.connections_per_address) = (100, 100);
         let (router, ending) = (router(context.clone()), shutdown.clone());
-        tokio::spawn(async move { serve(listener, router, None, &limits, ending).await });
+        tokio::spawn(async move { serve(listener, router, None, &config, ending).await });
         // The clients of other tests may have put it in place.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { context, address, ours, theirs, operator, shutdown, client: reqwest::Client::new(), _dir: dir }

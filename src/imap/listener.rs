@@ -5,7 +5,7 @@ use crate::authentication::login::Authenticator;
 use crate::config::Config;
 use crate::events::Events;
 use crate::net::connections::Capacity;
-use crate::net::listener::Shutdown;
+use crate::net::listener::{Proxies, Shutdown};
 use crate::net::tls::ServerTls;
 use crate::resources::spool::Spool;
 use crate::store::Store;
@@ -34,8 +34,9 @@ pub async fn serve(listener: TcpListener, door: Arc<ImapDoor>, implicit_tls: boo
     let capacity = Capacity::of(&door.config.limits);
     let name = if implicit_tls { "imaps" } else { "imap" };
     let refuse = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n";
+    let proxies = Proxies::WithHeader(door.config.trusted_proxies.clone());
     let ending = shutdown.clone();
-    crate::net::listener::serve(name, listener, capacity, refuse, shutdown, move |stream, peer, activity| {
+    crate::net::listener::serve(name, listener, capacity, refuse, proxies, shutdown, move |stream, peer, activity| {
         connection::run(Arc::clone(&door), stream, peer.ip(), activity, implicit_tls, ending.clone())
     })
     .await;

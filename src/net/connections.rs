@@ -172,11 +172,12 @@ impl Connections {
         Arc::new(Self { capacity, open: Mutex::default(), gone: Notify::new() })
     }
 
-    /// A place for a connection from `address`. Where many are closing already, waits a moment for the first to go.
-    pub(super) async fn admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Refused> {
+    /// A place for a connection from `address`; a proxy's is not held to the shares of addresses and networks. Where many
+    /// are closing already, waits a moment for the first to go.
+    pub(super) async fn admit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Result<Place, Refused> {
         let one_has_gone = async {
             loop {
-                match self.try_admit(address) {
+                match self.try_admit(address, is_proxy) {
                     Err(Refused::ManyAreClosing) => self.gone.notified().await,
                     decided => return decided,
                 }
@@ -185,16 +186,16 @@ impl Connections {
         tokio::time::timeout(CLOSING_PAUSE, one_has_gone).await.unwrap_or(Err(Refused::ManyAreClosing))
     }
 
-    fn try_admit(self: &Arc<Self>, address: IpAddr) -> Result<Place, Refused> {
+    fn try_admit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Result<Place, Refused> {
         let (address, capacity) = (address.to_canonical(), self.capacity);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let same_network = open.by_network.get(&subnet_of(address)).map_or(&[][..], Vec::as_slice);
         let host = network_of(address);
         let same_address = same_network.iter().filter(|(other, _)| network_of(*other) == host).count();
-        if same_address >= capacity.per_address {
+        if same_address >= capacity.per_address && !is_proxy {
             return Err(Refused::AddressFull);
         }
-        if same_network.len() >= capacity.per_network {
+        if same_network.len() >= capacity.per_network && !is_proxy {
             return Err(Refused::NetworkFull);
         }
         open.close_idle(&capacity);
@@ -279,6 +280,10 @@ mod tests {
         Connections::new(Capacity { total, per_address, per_network, idle_under_load: idle })
     }
 
+    fn admit(connections: &Arc<Connections>, address: IpAddr) -> Result<Place, Refused> {
+        connections.try_admit(address, false)
+    }
+
     const LONG: Duration = Duration::from_secs(3600);
 
     fn closing(place: &Place) -> bool {
@@ -288,12 +293,12 @@ mod tests {
     #[test]
     fn a_place_is_given_back_and_a_v6_network_counts_as_one() {
         let connections = connections(3, 2, 3, LONG);
-        let first = connections.try_admit(ip("2001:db8::1")).unwrap();
-        let _second = connections.try_admit(ip("2001:db8::2")).unwrap();
-        assert!(connections.try_admit(ip("2001:db8::3")).is_err());
-        let other = connections.try_admit(ip("192.0.2.1")).unwrap();
+        let first = admit(&connections, ip("2001:db8::1")).unwrap();
+        let _second = admit(&connections, ip("2001:db8::2")).unwrap();
+        assert!(admit(&connections, ip("2001:db8::3")).is_err());
+        let other = admit(&connections, ip("192.0.2.1")).unwrap();
         drop(first);
-        assert!(connections.try_admit(ip("::ffff:192.0.2.1")).is_ok());
+        assert!(admit(&connections, ip("::ffff:192.0.2.1")).is_ok());
         drop(other);
         assert_eq!(connections.open.lock().unwrap().by_network.len(), 1);
     }
@@ -302,28 +307,35 @@ mod tests {
     fn no_network_holds_more_than_its_share() {
         let connections = connections(100, 100, 2, LONG);
         for network in ["192.0.2.", "192.0.3.", "2001:db8::", "2001:db8:1::"] {
-            let _places = [1, 2].map(|host| connections.try_admit(ip(&format!("{network}{host}"))).unwrap());
-            assert!(connections.try_admit(ip(&format!("{network}3"))).is_err(), "{network}");
+            let _places = [1, 2].map(|host| admit(&connections, ip(&format!("{network}{host}"))).unwrap());
+            assert!(admit(&connections, ip(&format!("{network}3"))).is_err(), "{network}");
         }
         // A /48 has many /64.
-        let _places = [1, 2].map(|net| connections.try_admit(ip(&format!("2001:db8:2:{net}::1"))).unwrap());
-        assert!(connections.try_admit(ip("2001:db8:2:3::1")).is_err());
+        let _places = [1, 2].map(|net| admit(&connections, ip(&format!("2001:db8:2:{net}::1"))).unwrap());
+        assert!(admit(&connections, ip("2001:db8:2:3::1")).is_err());
+    }
+
+    #[test]
+    fn a_proxy_stands_for_many() {
+        let connections = connections(3, 1, 1, LONG);
+        let _places = [1, 2, 3].map(|_| connections.try_admit(ip("192.0.2.1"), true).unwrap());
+        assert!(admit(&connections, ip("192.0.2.1")).is_err());
     }
 
     #[test]
     fn the_longest_waiting_of_the_largest_network_goes_first() {
         let connections = connections(5, 5, 5, LONG);
-        let alone = connections.try_admit(ip("198.51.100.1")).unwrap();
+        let alone = admit(&connections, ip("198.51.100.1")).unwrap();
         let mut crowd = Vec::new();
         for host in 1..=4 {
             std::thread::sleep(Duration::from_millis(2));
-            crowd.push(connections.try_admit(ip(&format!("192.0.2.{host}"))).unwrap());
+            crowd.push(admit(&connections, ip(&format!("192.0.2.{host}"))).unwrap());
         }
         // The oldest of the crowd has just said something, and the next is being worked for.
         crowd[1].activity.works();
         std::thread::sleep(Duration::from_millis(2));
         crowd[0].activity.waits();
-        let _new = connections.try_admit(ip("203.0.113.1")).unwrap();
+        let _new = admit(&connections, ip("203.0.113.1")).unwrap();
         assert!(closing(&crowd[2]) && !closing(&alone));
         assert_eq!(crowd.iter().filter(|place| closing(place)).count(), 1);
         // One that is told to close is not told again, and gives no second place back.
@@ -335,19 +347,19 @@ mod tests {
     #[test]
     fn who_is_served_or_has_logged_in_is_not_closed() {
         let connections = connections(2, 2, 2, Duration::ZERO);
-        let places = ["192.0.2.1", "192.0.2.2"].map(|host| connections.try_admit(ip(host)).unwrap());
+        let places = ["192.0.2.1", "192.0.2.2"].map(|host| admit(&connections, ip(host)).unwrap());
         places.iter().for_each(|place| place.activity.works());
-        assert!(connections.try_admit(ip("203.0.113.1")).is_err());
+        assert!(admit(&connections, ip("203.0.113.1")).is_err());
         places[0].activity.waits();
-        assert!(connections.try_admit(ip("203.0.113.1")).is_ok());
+        assert!(admit(&connections, ip("203.0.113.1")).is_ok());
         assert!(closing(&places[0]) && !closing(&places[1]));
     }
 
     #[test]
     fn over_three_quarters_those_that_wait_too_long_are_closed() {
         let connections = connections(4, 4, 4, Duration::ZERO);
-        let three = ["192.0.2.1", "192.0.3.1", "192.0.4.1"].map(|host| connections.try_admit(ip(host)).unwrap());
-        let fourth = connections.try_admit(ip("192.0.5.1")).unwrap();
+        let three = ["192.0.2.1", "192.0.3.1", "192.0.4.1"].map(|host| admit(&connections, ip(host)).unwrap());
+        let fourth = admit(&connections, ip("192.0.5.1")).unwrap();
         assert!(!three.iter().any(closing));
         connections.open.lock().unwrap().swept = 0;
         // The test's clock begins with the process; the second look comes a second after the first.
@@ -355,7 +367,7 @@ mod tests {
             std::thread::sleep(Duration::from_millis(20));
         }
         fourth.activity.works();
-        let _new = connections.try_admit(ip("203.0.113.1")).unwrap();
+        let _new = admit(&connections, ip("203.0.113.1")).unwrap();
         assert!(three.iter().all(closing) && !closing(&fourth));
     }
 
@@ -365,7 +377,7 @@ mod tests {
         let connections = connections(16, 16, 1000, LONG);
         let mut places = Vec::new();
         for host in 0..100 {
-            places.extend(connections.try_admit(ip(&format!("192.0.{host}.1"))));
+            places.extend(admit(&connections, ip(&format!("192.0.{host}.1"))));
         }
         assert_eq!(places.len(), 16 + 16 / 8 + 1);
         assert_eq!(places.iter().filter(|place| closing(place)).count(), 3);

@@ -1,10 +1,12 @@
 //! One door's accept loop: limits, a task for each connection, an orderly end.
 
-use super::connections::{Activity, Capacity, Connections};
+use super::connections::{Activity, Capacity, Connections, Place, Refused};
+use super::proxy_protocol::{self, HeaderError};
+use super::ranges::Networks;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -72,34 +74,64 @@ impl Refusals {
     }
 }
 
+/// The load balancers that a listener takes connections from.
+#[derive(Clone, Debug, Default)]
+pub enum Proxies {
+    /// Each connection is its peer's own.
+    #[default]
+    None,
+    /// Their connections begin with a PROXY header that names the client.
+    WithHeader(Networks),
+    /// Each of their requests names its client.
+    NamedInRequests(Networks),
+}
+
+impl Proxies {
+    fn contain(&self, address: IpAddr) -> bool {
+        match self {
+            Self::None => false,
+            Self::WithHeader(networks) | Self::NamedInRequests(networks) => networks.contains(address),
+        }
+    }
+}
+
+/// What the connections of a listener share.
+struct Listener {
+    name: &'static str,
+    connections: Arc<Connections>,
+    refuse: &'static [u8],
+    refusals: Mutex<Refusals>,
+}
+
 /// Takes connections until the shutdown, each served in a task of its own. `refuse` is written to one over the limit
 /// before it is closed: the protocol's own words (`421 …`, `* BYE …`). A session says in its [`Activity`] what it waits
-/// for, and ends on [`Activity::has_to_close`].
+/// for, and ends on [`Activity::has_to_close`]. Its address is the client's, also behind a proxy with a header.
 pub async fn serve<F, S>(
-    door: &'static str,
-    listener: TcpListener,
+    name: &'static str,
+    socket: TcpListener,
     capacity: Capacity,
     refuse: &'static [u8],
+    proxies: Proxies,
     shutdown: Shutdown,
     session: F,
 ) where
-    F: Fn(TcpStream, SocketAddr, Arc<Activity>) -> S,
+    F: Fn(TcpStream, SocketAddr, Arc<Activity>) -> S + Send + Sync + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let connections = Connections::new(capacity);
-    let mut refusals = Refusals::default();
+    let (connections, session) = (Connections::new(capacity), Arc::new(session));
+    let listener = Arc::new(Listener { name, connections, refuse, refusals: Mutex::default() });
     loop {
         let accepted = tokio::select! {
             biased;
             () = shutdown.requested() => return,
-            accepted = listener.accept() => accepted,
+            accepted = socket.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let (mut stream, peer) = match accepted {
+            Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(error) => {
                 if !is_of_one_connection(&error) {
                     // Out of file descriptors or memory: a pause instead of a busy loop.
-                    tracing::warn!(door, %error, "could not take a connection");
+                    tracing::warn!(listener = name, %error, "could not take a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 continue;
@@ -107,20 +139,75 @@ pub async fn serve<F, S>(
         };
         // Replies are short and waited for.
         let _ = stream.set_nodelay(true);
-        match connections.admit(peer.ip()).await {
-            Ok(place) => {
-                let session = session(stream, peer, Arc::clone(&place.activity));
-                shutdown.spawn(async move {
-                    session.await;
-                    drop(place);
-                });
-            }
+        let is_proxy = proxies.contain(peer.ip());
+        let reads_header = is_proxy && matches!(proxies, Proxies::WithHeader(_));
+        let place = match listener.connections.admit(peer.ip(), is_proxy).await {
+            Ok(place) => place,
             Err(refused) => {
-                if let Some(unsaid) = refusals.next(Instant::now()) {
-                    tracing::info!(door, %peer, unsaid, "refused: {refused}");
+                listener.refuse(&stream, peer, refused);
+                continue;
+            }
+        };
+        let (listener, session, ending) = (Arc::clone(&listener), Arc::clone(&session), shutdown.clone());
+        shutdown.spawn(async move {
+            let client = if reads_header {
+                tokio::select! {
+                    client = listener.client_behind(&mut stream, peer, place) => client,
+                    () = ending.requested() => None,
                 }
-                // Never waits for the peer: what does not fit in the socket's buffer is lost.
-                let _ = stream.try_write(refuse);
+            } else {
+                Some((peer, place))
+            };
+            if let Some((client, place)) = client {
+                session(stream, client, Arc::clone(&place.activity)).await;
+                drop(place);
+            }
+        });
+    }
+}
+
+impl Listener {
+    fn refuse(&self, stream: &TcpStream, client: SocketAddr, refused: Refused) {
+        let next = self.refusals.lock().unwrap_or_else(PoisonError::into_inner).next(Instant::now());
+        if let Some(unsaid) = next {
+            tracing::info!(listener = self.name, %client, unsaid, "refused: {refused}");
+        }
+        // Never waits for the peer: what does not fit in the socket's buffer is lost.
+        let _ = stream.try_write(self.refuse);
+    }
+
+    /// Reads the PROXY header of a proxy's connection: its client, and the place that is the client's from now on.
+    async fn client_behind(
+        &self,
+        stream: &mut TcpStream,
+        proxy: SocketAddr,
+        place: Place,
+    ) -> Option<(SocketAddr, Place)> {
+        let header = tokio::select! {
+            header = proxy_protocol::read(stream) => header,
+            () = place.activity.has_to_close() => return None,
+        };
+        let client = match header {
+            Ok(Some(client)) => SocketAddr::new(client.ip().to_canonical(), client.port()),
+            Ok(None) => return Some((proxy, place)),
+            Err(error @ HeaderError::Closed(_)) => {
+                tracing::debug!(listener = self.name, %proxy, "{error}");
+                return None;
+            }
+            Err(error) => {
+                tracing::warn!(
+                    listener = self.name, %proxy,
+                    "{error}, connection closed: let the proxy send one (HAProxy: send-proxy-v2), or take it out of trusted_proxies"
+                );
+                return None;
+            }
+        };
+        drop(place);
+        match self.connections.admit(client.ip(), false).await {
+            Ok(place) => Some((client, place)),
+            Err(refused) => {
+                self.refuse(stream, client, refused);
+                None
             }
         }
     }

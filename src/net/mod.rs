@@ -7,5 +7,6 @@ pub mod client_tls;
 pub mod connections;
 pub mod hourly;
 pub mod listener;
+mod proxy_protocol;
 pub mod ranges;
 pub mod tls;

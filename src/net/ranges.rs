@@ -4,17 +4,9 @@
 //! Invariant: an address outside the public ranges, or one of this host's own, is dialled only where the configuration
 //! allows its network. RFC 6890 (special-purpose addresses), RFC 4291, RFC 6052 §2.1 (NAT64), RFC 3056 (6to4).
 
+use ipnet::IpNet;
 use serde::Deserialize;
-use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
-use std::str::FromStr;
-
-/// A network in CIDR form, or a single address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct Network {
-    base: IpAddr,
-    prefix: u8,
-}
 
 /// The text is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,70 +15,46 @@ pub struct Network {
 )]
 pub struct BadNetwork(pub String);
 
-impl Network {
-    /// True when the address is in this network. An IPv4-mapped IPv6 address counts as the IPv4 one.
-    pub fn contains(&self, address: IpAddr) -> bool {
-        match (self.base, address.to_canonical()) {
-            (IpAddr::V4(base), IpAddr::V4(address)) => {
-                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix)).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            (IpAddr::V6(base), IpAddr::V6(address)) => {
-                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-                base.to_bits() & mask == address.to_bits() & mask
-            }
-            _ => false,
-        }
-    }
-}
-
-impl FromStr for Network {
-    type Err = BadNetwork;
-
-    fn from_str(text: &str) -> Result<Self, BadNetwork> {
-        let bad = || BadNetwork(text.to_owned());
-        let (base, prefix) = text.split_once('/').map_or((text, None), |(base, prefix)| (base, Some(prefix)));
-        let base: IpAddr = base.parse().map_err(|_| bad())?;
-        let longest = if base.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
-            None => longest,
-            Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => digits.parse().map_err(|_| bad())?,
-            Some(_) => return Err(bad()),
-        };
-        if prefix > longest { Err(bad()) } else { Ok(Self { base, prefix }) }
-    }
-}
-
-impl fmt::Debug for Network {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.base, self.prefix)
-    }
-}
-
-/// Networks outside the public ranges that may be dialled all the same. Read from a list of texts.
+/// Networks in CIDR form, and single addresses. Read from a list of texts.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
-pub struct AllowedNetworks(Vec<Network>);
+pub struct Networks(Vec<IpNet>);
+
+impl Networks {
+    /// True when the address is in one of them. An IPv4-mapped IPv6 address counts as the IPv4 one.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+impl TryFrom<Vec<String>> for Networks {
+    type Error = BadNetwork;
+
+    fn try_from(texts: Vec<String>) -> Result<Self, BadNetwork> {
+        let network = |text: &String| {
+            let address = text.parse::<IpAddr>().map(IpNet::from);
+            address.or_else(|_| text.parse::<IpNet>()).map_err(|_| BadNetwork(text.clone()))
+        };
+        texts.iter().map(network).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+/// Networks outside the public ranges that may be dialled all the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct AllowedNetworks(Networks);
 
 impl AllowedNetworks {
     /// Loopback only, IPv4 and IPv6: for the sandbox and tests.
     pub fn loopback() -> Self {
-        let v4 = Network { base: Ipv4Addr::LOCALHOST.into(), prefix: 8 };
-        let v6 = Network { base: Ipv6Addr::LOCALHOST.into(), prefix: 128 };
-        Self(vec![v4, v6])
+        let v4 = IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8);
+        Self(Networks(vec![v4, IpAddr::from(Ipv6Addr::LOCALHOST).into()]))
     }
 
     /// True when this address may be dialled: it is allowed here, or public and not this host's own.
     pub fn allows(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address)) || (is_public(address) && !is_own(address))
-    }
-}
-
-impl TryFrom<Vec<String>> for AllowedNetworks {
-    type Error = BadNetwork;
-
-    fn try_from(texts: Vec<String>) -> Result<Self, BadNetwork> {
-        texts.iter().map(|text| text.parse()).collect::<Result<_, _>>().map(Self)
+        self.0.contains(address) || (is_public(address) && !is_own(address))
     }
 }
 
@@ -141,6 +109,10 @@ mod tests {
         text.parse().unwrap()
     }
 
+    fn networks(texts: &[&str]) -> Result<Networks, BadNetwork> {
+        texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>().try_into()
+    }
+
     #[test]
     fn only_routed_addresses_are_public() {
         for public in
@@ -178,8 +150,7 @@ mod tests {
 
     #[test]
     fn what_is_configured_is_allowed_and_nothing_beside_it() {
-        let allowed =
-            AllowedNetworks::try_from(vec!["127.0.0.0/8".into(), "fd00::/8".into(), "10.0.0.7".into()]).unwrap();
+        let allowed = AllowedNetworks(networks(&["127.0.0.0/8", "fd00::/8", "10.0.0.7"]).unwrap());
         for inside in ["127.9.9.9", "::ffff:127.0.0.1", "fdff::1", "10.0.0.7", "8.8.8.8"] {
             assert!(allowed.allows(ip(inside)), "{inside}");
         }
@@ -188,13 +159,13 @@ mod tests {
         }
         assert!(AllowedNetworks::loopback().allows(ip("::1")));
         assert!(!AllowedNetworks::default().allows(ip("127.0.0.1")));
-        assert!("0.0.0.0/0".parse::<Network>().unwrap().contains(ip("192.168.0.1")));
+        assert!(networks(&["0.0.0.0/0"]).unwrap().contains(ip("192.168.0.1")));
     }
 
     #[test]
     fn what_is_no_network_is_refused() {
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/+8", "localhost", "10.0.0.0/8/8"] {
-            assert_eq!(bad.parse::<Network>(), Err(BadNetwork(bad.into())));
+            assert_eq!(networks(&["10.0.0.1", bad]), Err(BadNetwork(bad.into())));
         }
     }
 

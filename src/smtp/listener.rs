@@ -8,7 +8,7 @@ use super::state::Rules;
 use super::submission::SubmissionDoor;
 use crate::config::Config;
 use crate::net::connections::Capacity;
-use crate::net::listener::{self, Shutdown};
+use crate::net::listener::{self, Proxies, Shutdown};
 use crate::resources::spool::Spool;
 use std::sync::Arc;
 use tokio::net::TcpListener;
@@ -19,11 +19,13 @@ const FULL: &[u8] = b"421 4.7.0 too many connections; try again later\r\n";
 pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implicit_tls: bool, shutdown: Shutdown) {
     let setting = setting(&door.config, door.tls.clone(), implicit_tls, &door.spool, &shutdown);
     let name = if implicit_tls { "submissions" } else { "submission" };
+    let proxies = Proxies::WithHeader(door.config.trusted_proxies.clone());
     listener::serve(
         name,
         listener,
         Capacity::of(&door.config.limits),
         FULL,
+        proxies,
         shutdown,
         move |stream, peer, activity| connection::serve(Arc::clone(&door), setting.clone(), stream, peer, activity),
     )
@@ -33,11 +35,13 @@ pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implic
 /// The MX, until the shutdown.
 pub async fn mx(listener: TcpListener, door: Arc<MxDoor>, shutdown: Shutdown) {
     let setting = setting(&door.config, door.tls.clone(), false, &door.spool, &shutdown);
+    let proxies = Proxies::WithHeader(door.config.trusted_proxies.clone());
     listener::serve(
         "mx",
         listener,
         Capacity::of(&door.config.limits),
         FULL,
+        proxies,
         shutdown,
         move |stream, peer, activity| connection::serve(Arc::clone(&door), setting.clone(), stream, peer, activity),
     )

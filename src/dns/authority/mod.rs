@@ -15,7 +15,7 @@ pub mod play;
 pub use keys_zone::KeysZone;
 
 use crate::net::connections::Capacity;
-use crate::net::listener::{self, Shutdown};
+use crate::net::listener::{self, Proxies, Shutdown};
 use hickory_proto::op::{Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::serialize::binary::{BinEncodable, BinEncoder};
 use limit::{Limiter, Ruling};
@@ -101,8 +101,14 @@ impl Authority {
     pub async fn serve(self, zones: Zones, limited: bool, shutdown: Shutdown) {
         let limiter = limited.then(Limiter::new);
         let tcp_zones = zones.clone();
-        let over_tcp =
-            listener::serve("dns", self.tcp, TCP_CAPACITY, b"", shutdown.clone(), move |stream, _, activity| {
+        let over_tcp = listener::serve(
+            "dns",
+            self.tcp,
+            TCP_CAPACITY,
+            b"",
+            Proxies::None,
+            shutdown.clone(),
+            move |stream, _, activity| {
                 let zones = tcp_zones.clone();
                 async move {
                     tokio::select! {
@@ -110,7 +116,8 @@ impl Authority {
                         () = activity.has_to_close() => {}
                     }
                 }
-            });
+            },
+        );
         tokio::join!(serve_udp(self.udp, zones, limiter, shutdown), over_tcp);
     }
 }

@@ -3,6 +3,7 @@
 use crate::http::serve::{Patience, serve_with};
 use crate::net::connections::Capacity;
 use crate::net::listener::Shutdown;
+use crate::net::ranges::Networks;
 use crate::net::tls::ServerTls;
 use axum::Router;
 use axum::routing::get;
@@ -18,7 +19,7 @@ async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (So
     let router = Router::new().route("/", get(async || "hello"));
     let patience = Patience { handshake: patience, head: patience, body: patience, answer: patience };
     let capacity = Capacity::of_one_address(most);
-    tokio::spawn(serve_with(patience, listener, router, tls, capacity, shutdown.clone()));
+    tokio::spawn(serve_with(patience, listener, router, tls, capacity, Networks::default(), shutdown.clone()));
     (address, shutdown)
 }
 

@@ -8,7 +8,7 @@ mod session;
 use super::SandboxError;
 use crate::clock::Timestamp;
 use crate::net::connections::Capacity;
-use crate::net::listener::{self, Shutdown};
+use crate::net::listener::{self, Proxies, Shutdown};
 use crate::net::tls::ServerTls;
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -120,7 +120,7 @@ impl Outside {
     pub(super) async fn serve(self, listener: TcpListener, tls: ServerTls, shutdown: Shutdown) {
         let refuse = b"421 4.3.2 outside.test: too many connections\r\n";
         let capacity = Capacity::of_one_address(CONNECTIONS);
-        listener::serve("outside", listener, capacity, refuse, shutdown, move |stream, _, activity| {
+        listener::serve("outside", listener, capacity, refuse, Proxies::None, shutdown, move |stream, _, activity| {
             // Only our own queue comes here: nobody is closed for another.
             activity.works();
             session::run(stream, tls.clone(), self.clone())
