@@ -4,6 +4,10 @@
 //! and none of them can hold CR, LF, NUL, a space outside quotes, or `>`.
 //! RFC 5321 §4.1.2 (mailbox syntax), §4.5.3.1 (sizes), RFC 5890 (A-labels), RFC 1035 §2.3.4.
 
+#[cfg(test)]
+#[path = "../fuzz/targets/address.rs"]
+pub(crate) mod fuzz;
+
 use std::fmt;
 use std::str::FromStr;
 

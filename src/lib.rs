@@ -49,3 +49,7 @@ pub mod smtp;
 pub mod app;
 pub mod cli;
 pub mod sandbox;
+
+#[cfg(test)]
+#[path = "../fuzz/mod.rs"]
+pub(crate) mod fuzz;

@@ -103,16 +103,21 @@ pub(super) async fn refer(
     let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Referral::default() };
     let role = Role::Authoritative;
     let _turn = politeness.turn(server.ip(), role).await;
-    let Ok(response) = with_or_without_edns(server, role, &name, RecordType::Ns, timeout, manner).await else {
-        return Referral::default();
-    };
+    match with_or_without_edns(server, role, &name, RecordType::Ns, timeout, manner).await {
+        Ok(response) => referral(&response, &name),
+        Err(_) => Referral::default(),
+    }
+}
+
+/// Where a response says that a name, or a zone it is in, is delegated to.
+pub(super) fn referral(response: &DnsResponse, name: &Name) -> Referral {
     // A server that has both zones answers with the lower one's records, and there is no referral to read.
     if response.authoritative {
         let within = matches!(response.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
         return Referral { within, ..Referral::default() };
     }
     // One that knows nothing of the zone may point upwards, to the root.
-    let is_below = |owner: &Name| owner.zone_of(&name) && !owner.is_root();
+    let is_below = |owner: &Name| owner.zone_of(name) && !owner.is_root();
     let delegated: Vec<(&Name, &Name)> = response
         .authorities
         .iter()
@@ -185,7 +190,13 @@ async fn exchange(
 }
 
 /// What a response means.
-fn read(response: &DnsResponse, server: SocketAddr, role: Role, name: &Name, record_type: RecordType) -> Answer {
+pub(super) fn read(
+    response: &DnsResponse,
+    server: SocketAddr,
+    role: Role,
+    name: &Name,
+    record_type: RecordType,
+) -> Answer {
     let indefinite = |reason| Answer::indefinite(reason, Some(server));
     match response.response_code {
         ResponseCode::NoError | ResponseCode::NXDomain => {}
@@ -216,7 +227,7 @@ fn read(response: &DnsResponse, server: SocketAddr, role: Role, name: &Name, rec
 }
 
 /// The answer with no more records than are kept.
-fn keeping(mut answer: Answer, manner: &Manner) -> Answer {
+pub(super) fn keeping(mut answer: Answer, manner: &Manner) -> Answer {
     if let Answer::Found { records, .. } = &mut answer {
         *records = bounds::few(std::mem::take(records), &manner.wanted);
     }

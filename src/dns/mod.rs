@@ -8,6 +8,9 @@ mod asked;
 pub mod authority;
 mod delegation;
 mod exchange;
+#[cfg(test)]
+#[path = "../../fuzz/targets/dns.rs"]
+pub(crate) mod fuzz;
 mod observe;
 mod politeness;
 mod resolver;

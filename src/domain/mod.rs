@@ -5,6 +5,9 @@
 pub mod alignment;
 pub mod bounds;
 pub mod event;
+#[cfg(test)]
+#[path = "../../fuzz/targets/domain.rs"]
+pub(crate) mod fuzz;
 pub mod judge;
 pub mod observed;
 pub mod provider;

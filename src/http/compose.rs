@@ -117,7 +117,7 @@ pub(super) struct Content {
     subject: Option<String>,
     text: Option<String>,
     html: Option<String>,
-    headers: Vec<(String, String)>,
+    pub(super) headers: Vec<(String, String)>,
     attachments: Vec<Attachment>,
 }
 
@@ -129,7 +129,7 @@ impl Content {
         if subject.as_deref().is_some_and(|s| s.chars().any(char::is_control) || s.len() > HEADER_VALUE) {
             fields.fault("subject", format!("must be one line of at most {HEADER_VALUE} octets"));
         }
-        let (text, html) = (fields.text("text"), fields.text("html"));
+        let [text, html] = ["text", "html"].map(|field| fields.text(field).map(with_lf));
         for (field, value) in [("text", &text), ("html", &html)] {
             if value.as_deref().is_some_and(|text| text.contains('\0')) {
                 fields.fault(field, "must not contain NUL characters");
@@ -171,6 +171,11 @@ impl Content {
         body.serialize_body(&mut out);
         out
     }
+}
+
+/// Line ends as LF, which the builder writes as CRLF; a bare CR it would let through.
+fn with_lf(text: String) -> String {
+    if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text }
 }
 
 fn own(address: MimeAddress<'_>) -> MimeAddress<'static> {

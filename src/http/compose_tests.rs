@@ -42,6 +42,18 @@ fn what_is_written_reads_back() {
 }
 
 #[test]
+fn every_line_end_of_a_text_becomes_crlf() {
+    for (field, text) in [("text", "ä\rb\r\r\nc\n"), ("html", "a\rb"), ("text", "plain\r")] {
+        let mut fields = fields(json!({field: text}));
+        let content = Content::read(&mut fields);
+        fields.finish().unwrap();
+        let from = Mailbox::parse("ann@example.org").unwrap();
+        let written = String::from_utf8(content.write(&from, &[], &[])).unwrap();
+        assert!(!written.replace("\r\n", "").contains(['\r', '\n']), "{written:?}");
+    }
+}
+
+#[test]
 fn nothing_can_add_a_field_or_a_line() {
     for (body, field) in [
         (json!({"subject": "a\r\nBcc: x@y.org", "text": ""}), "subject"),

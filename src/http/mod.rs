@@ -16,6 +16,9 @@ mod dkim_zone;
 mod domain_history;
 mod fields;
 mod forwarded;
+#[cfg(test)]
+#[path = "../../fuzz/targets/http.rs"]
+pub(crate) mod fuzz;
 mod health;
 mod impatient;
 mod inboxes;

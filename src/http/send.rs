@@ -47,14 +47,14 @@ struct FallbackJson {
 }
 
 /// What a request asks to send.
-struct Wish {
+pub(super) struct Wish {
     /// Named in the request: must be an address of the inbox.
     from: Option<Address>,
-    rcpt_to: Vec<Address>,
-    message: Message,
+    pub(super) rcpt_to: Vec<Address>,
+    pub(super) message: Message,
 }
 
-enum Message {
+pub(super) enum Message {
     Raw(Vec<u8>),
     Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, content: Box<Content> },
 }
@@ -184,7 +184,7 @@ fn from_of(raw: &[u8]) -> Option<Address> {
     Address::parse(message.from()?.first()?.address()?).ok()
 }
 
-fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
+pub(super) fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
     let from = mailbox(&mut fields, "from");
     let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(&mut fields, field));
     let mut rcpt_to = Vec::new();

@@ -22,6 +22,9 @@
 mod commands;
 mod connection;
 mod content;
+#[cfg(test)]
+#[path = "../../fuzz/targets/imap.rs"]
+pub(crate) mod fuzz;
 mod guest;
 mod listener;
 mod names;

@@ -9,6 +9,9 @@
 mod authors;
 mod display_name;
 mod dsn;
+#[cfg(test)]
+#[path = "../../fuzz/targets/message.rs"]
+pub(crate) mod fuzz;
 mod headers;
 mod line_ends;
 mod mailbox;

@@ -18,6 +18,9 @@
 
 mod connection;
 mod data;
+#[cfg(test)]
+#[path = "../../fuzz/targets/smtp.rs"]
+pub(crate) mod fuzz;
 mod line;
 mod listener;
 mod mx;

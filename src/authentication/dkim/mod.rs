@@ -6,6 +6,9 @@
 //! RFC 6376; key size RFC 8301 §3.2.
 
 mod canonical;
+#[cfg(test)]
+#[path = "../../../fuzz/targets/dkim.rs"]
+pub(crate) mod fuzz;
 mod keys;
 mod making;
 mod own_signature;

@@ -1,0 +1,95 @@
+//! Header blocks: the mailboxes of a field, and the header of a message that leaves.
+
+use super::headers::Fields;
+use super::mailbox::Mailboxes;
+use super::{Outgoing, missing_line_end, outgoing, split, without_results_of};
+use crate::address::{Address, DomainName, InboxName};
+use crate::clock::Timestamp;
+use crate::domain::status::{OnUnverified, VerifiedStatus};
+use crate::identity::{Choice, Fallback, SendIdentity};
+use mail_parser::{HeaderName, MessageParser};
+
+/// The mailboxes of a field: each, written under another address, is a field of one mailbox with that address.
+pub fn mailboxes(input: &[u8]) {
+    let address = Address::parse("ann@example.org").unwrap();
+    let mut count = 0;
+    for mailbox in Mailboxes::of(input) {
+        count += 1;
+        let Some(mailbox) = mailbox else { continue };
+        assert_eq!(Address::parse(&mailbox.address.to_string()).as_ref(), Ok(&mailbox.address));
+        let mut field = b"From: ".to_vec();
+        mailbox.write(&mut field, "From: ".len(), &address);
+        field.extend_from_slice(b"\r\n");
+        let shown = String::from_utf8_lossy(&field);
+        let read: Vec<_> = Fields::new(&field).collect();
+        assert!(matches!(read.as_slice(), [one] if one.raw == field), "more than a field: {shown:?}");
+        let again: Vec<_> = Mailboxes::of(read[0].value).collect();
+        assert!(matches!(again.as_slice(), [Some(one)] if one.address == address), "another mailbox: {shown:?}");
+        assert!(field.split(|b| *b == b'\n').all(|line| line.len() <= 998), "a line over 998 octets: {shown:?}");
+    }
+    assert!(count <= input.len());
+}
+
+/// A message that leaves under the platform's address: its body as it came, one From with the sender's address, no field that
+/// is private, however the header was written. mail-parser reads the header as we do.
+pub fn rewriting(input: &[u8]) {
+    let (header, body) = split(input);
+    assert_eq!([header, body].concat(), input, "a message is its header and its body");
+    let inbox = InboxName::parse("acme-support").unwrap();
+    let domains = ["inboxlayer.dev", "smtp.inboxlayer.dev", "acme.com"].map(|name| DomainName::parse(name).unwrap());
+    let [platform, hostname, _] = &domains;
+    let sender = inbox.at(platform);
+    let fallback = Fallback {
+        from: Address::parse("acme-support@acme.com").unwrap(),
+        reason: VerifiedStatus::Pending,
+        on_unverified: OnUnverified::Fallback,
+    };
+    for fallback in [None, Some(fallback)] {
+        let choice = Choice { identity: SendIdentity::Platform { address: sender.clone() }, fallback };
+        let (out, from) = outgoing(
+            header,
+            &Outgoing {
+                choice: &choice,
+                inbox: &inbox,
+                aliases: &[],
+                own_domains: &domains,
+                platform,
+                hostname,
+                queue_id: "sub_1",
+                protocol: "ESMTPSA",
+                client: None,
+                now: Timestamp::from_millis(1_795_498_267_042),
+                message_id: "unique",
+            },
+        );
+        let message = [out.as_slice(), body, missing_line_end(body)].concat();
+        let shown = String::from_utf8_lossy(&out);
+        assert!(from.domain == *platform && from.local.base() == inbox.as_str(), "{from}");
+        assert_eq!(split(&message).0.len(), out.len(), "the header ends elsewhere: {shown:?}");
+        let named = |name: &str| Fields::new(&out).filter(|field| field.is(name)).count();
+        assert_eq!((named("From"), named("Bcc"), named("Resent-Bcc"), named("Return-Path")), (1, 0, 0, 0), "{shown:?}");
+        assert!(named("Date") >= 1 && named("Message-ID") >= 1 && named("Received") >= 1, "{shown:?}");
+        assert_eq!(named("Inboxlayer-Fallback"), usize::from(choice.fallback.is_some()), "{shown:?}");
+        seen(&message, &from);
+        // What we say of ourselves does not stay in what comes from outside.
+        let without = without_results_of(&out, &[hostname, platform]);
+        assert!(without == without_results_of(&without, &[hostname, platform]) && without.len() <= out.len());
+    }
+}
+
+/// What another parser sees.
+fn seen(message: &[u8], from: &Address) {
+    let shown = || String::from_utf8_lossy(message).into_owned();
+    let parsed = MessageParser::new().parse_headers(message).unwrap_or_else(|| panic!("nothing parsed: {:?}", shown()));
+    let named = |name: HeaderName<'_>| parsed.headers().iter().filter(|header| header.name == name).count();
+    assert_eq!(
+        (named(HeaderName::From), named(HeaderName::Bcc), named(HeaderName::ResentBcc)),
+        (1, 0, 0),
+        "{:?}",
+        shown()
+    );
+    let addresses: Vec<_> =
+        parsed.from().map(|list| list.iter().filter_map(|one| one.address()).collect()).unwrap_or_default();
+    let [one] = addresses.as_slice() else { panic!("{addresses:?}: {:?}", shown()) };
+    assert_eq!(Address::parse(one).as_ref(), Ok(from), "{:?}", shown());
+}

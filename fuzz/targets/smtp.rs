@@ -1,0 +1,117 @@
+//! SMTP: command lines, AUTH exchanges, and the end of DATA.
+
+use super::data::{Outcome, Receiver};
+use super::line::{Line, Lines};
+use super::request::{Command, Path, parse};
+use super::sasl::{self, Mechanism, Turn};
+use crate::address::ReversePath;
+use bytes::BytesMut;
+use futures_util::FutureExt;
+
+/// Octets that a connection may keep of a line that has not ended: AUTH's limit.
+const LINE: usize = 12_288;
+
+/// The lines of a session: the same however they are cut into reads, and each a command or a well-formed refusal.
+pub fn commands(input: &[u8]) {
+    let whole = lines(input, input.len().max(1));
+    let size = input.first().map_or(1, |octet| usize::from(*octet) + 1);
+    assert_eq!(lines(input, size), whole, "in reads of {size} octets");
+    for line in whole {
+        let Line::Text(text) = line else { continue };
+        command(&text);
+        exchange(&text);
+    }
+}
+
+fn lines(input: &[u8], size: usize) -> Vec<Line> {
+    let (mut lines, mut buffer, mut found) = (Lines::default(), BytesMut::new(), Vec::new());
+    for read in input.chunks(size) {
+        buffer.extend_from_slice(read);
+        while let Some(line) = lines.next(&mut buffer, false) {
+            found.push(line);
+        }
+        assert!(buffer.len() <= LINE, "{} octets of a line are kept", buffer.len());
+    }
+    found
+}
+
+fn command(line: &[u8]) {
+    let again = |text: String| parse(text.as_bytes());
+    match parse(line) {
+        Err(reply) => {
+            assert!((400..600).contains(&reply.code), "{reply}");
+            assert!(!reply.text.contains(['\r', '\n', '\0']), "{:?}", reply.text);
+        }
+        Ok(Command::Rcpt { to: Path::Mailbox(address) }) => {
+            let same = Command::Rcpt { to: Path::Mailbox(address.clone()) };
+            assert_eq!(again(format!("RCPT TO:<{address}>")), Ok(same), "{address} is read as another");
+        }
+        Ok(Command::Mail { from: Ok(from @ ReversePath::Mailbox(_)), size }) => {
+            let same = Command::Mail { from: Ok(from.clone()), size };
+            assert_eq!(again(format!("MAIL FROM:<{from}> SIZE={size}")), Ok(same), "{from} is read as another");
+        }
+        Ok(Command::Hello { name, .. }) => assert!(!name.contains(['\r', '\n', '\0']), "{name:?}"),
+        Ok(_) => {}
+    }
+}
+
+/// An exchange ends after three lines at most, whatever they are.
+fn exchange(line: &[u8]) {
+    for mechanism in [Mechanism::Plain, Mechanism::Login] {
+        let mut turn = sasl::begin(mechanism, None);
+        for _ in 0..3 {
+            turn = match turn {
+                Turn::Ask(exchange, _) => exchange.respond(line),
+                Turn::Done(_) | Turn::Refuse(_) => break,
+            };
+        }
+        assert!(!matches!(turn, Turn::Ask(..)), "{mechanism:?} never ends");
+    }
+}
+
+/// The data ends at the first CRLF.CRLF and nowhere else; what is kept is what RFC 5321 §4.5.2 says, with no bare CR or LF.
+/// The first two octets say how it is cut into reads and what the limit is.
+pub fn data(input: &[u8]) {
+    let ([size, limit], input) = input.split_first_chunk().unwrap_or((&[0, 255], input));
+    let limit = usize::from(*limit) * 16;
+    let mut receiver = Receiver::new(limit, crate::fuzz::client_spool().begin());
+    let (mut at, mut end, mut step) = (0, None, usize::from(*size));
+    while at < input.len() && end.is_none() {
+        // Reads of changing length.
+        step = (step * 5 + 1) % 23;
+        let next = (at + step + 1).min(input.len());
+        end = receiver.feed(&input[at..next]).map(|count| at + count);
+        at = next;
+    }
+    let expected = match input.strip_prefix(b".\r\n") {
+        Some(_) => Some(3),
+        None => input.windows(5).position(|octets| octets == b"\r\n.\r\n").map(|at| at + 5),
+    };
+    assert_eq!(end, expected, "where the data ends");
+    let Some(end) = end else { return };
+    let data = &input[..end - 3];
+    let lines: Vec<_> = lines_of(data).collect();
+    let message = lines.iter().flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect::<Vec<u8>>();
+    let bare =
+        lines.iter().any(|line| line.strip_suffix(b"\r\n").unwrap_or(line).iter().any(|b| matches!(b, b'\r' | b'\n')));
+    let outcome = receiver.finish().now_or_never().expect("a small message is in memory");
+    match outcome {
+        Outcome::Message(kept) => {
+            assert!(!bare, "a bare CR or LF is let through");
+            assert!(kept.len() <= limit && kept == message, "the message is another");
+        }
+        Outcome::BareLineEnd => assert!(bare, "no CR or LF stands alone"),
+        Outcome::TooBig => assert!(message.len() > limit || bare, "{} octets are not over {limit}", message.len()),
+        Outcome::NoRoom(full) => panic!("there is room for one message: {full}"),
+        Outcome::Disk(error) => panic!("{error}"),
+    }
+}
+
+/// Lines with their CRLF.
+fn lines_of(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
+    std::iter::from_fn(move || {
+        let end = rest.windows(2).position(|pair| pair == b"\r\n").map_or(rest.len(), |at| at + 2);
+        let line = rest.split_off(..end)?;
+        (!line.is_empty()).then_some(line)
+    })
+}
