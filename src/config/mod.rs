@@ -13,7 +13,6 @@ pub use load::{ConfigError, Setting};
 
 use crate::address::DomainName;
 use crate::net::ranges::{AllowedNetworks, Networks};
-use crate::resources::rate::MinimumRate;
 use crate::secret::Secret;
 use serde::Deserialize;
 use std::net::{IpAddr, SocketAddr};
@@ -336,13 +335,6 @@ pub struct Limits {
     pub http_timeout: HumanDuration,
     /// While a listener is over three quarters full, idle connections without a log-in end after.
     pub idle_timeout_under_load: HumanDuration,
-}
-
-impl Limits {
-    /// At which rate a message or body must come in.
-    pub fn minimum_rate(&self) -> MinimumRate {
-        MinimumRate { octets_per_second: self.minimum_rate, period: self.minimum_rate_period.0 }
-    }
 }
 
 /// `[log]`

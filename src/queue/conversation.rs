@@ -12,11 +12,14 @@ use super::transparency::Stuffing;
 use crate::address::{Address, ReversePath};
 use crate::config::Relay;
 use crate::envelope::EnhancedCode;
+use crate::id::SubmissionId;
 use crate::net::client_tls::ClientTls;
+use crate::store::Store;
 use mail_send::smtp::AssertReply;
 use mail_send::{Credentials, Error, SmtpClient};
 use rustls_pki_types::ServerName;
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse, Response};
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -73,13 +76,36 @@ pub(super) enum Trust<'a> {
     Relay(&'a Relay),
 }
 
+/// The body of a message. A large one is read from the store as it leaves: a slow server keeps none of it in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Body<'a> {
+    /// All of a small one, nothing of a large one.
+    pub in_memory: &'a [u8],
+    pub store: &'a Store,
+    pub submission: &'a SubmissionId,
+    pub size: usize,
+}
+
+impl Body<'_> {
+    /// Larger ones are read as they leave.
+    pub const IN_MEMORY: usize = 256 * 1024;
+    /// Octets read at once.
+    pub const PIECE: usize = 1024 * 1024;
+
+    async fn piece(&self, at: usize) -> io::Result<Vec<u8>> {
+        let range = at..at.saturating_add(Self::PIECE);
+        let piece = self.store.submission_body_range(self.submission, range).await.map_err(io::Error::other)?;
+        if piece.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece) }
+    }
+}
+
 /// What is to be handed over.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Parcel<'a> {
     pub mail_from: &'a ReversePath,
     pub rcpt_to: &'a [Address],
     pub header: &'a [u8],
-    pub body: &'a [u8],
+    pub body: Body<'a>,
     pub is_8bit: bool,
     /// Which a server that is slow may lose.
     pub slot: &'a Slot,
@@ -242,16 +268,35 @@ impl Voice {
             return Err(refused);
         }
         let mut stuffing = Stuffing::default();
-        let mut block = Vec::with_capacity(BLOCK + BLOCK / 64);
-        for part in parcel.header.chunks(BLOCK).chain(parcel.body.chunks(BLOCK)) {
+        self.push(client, parcel, &mut stuffing, parcel.header).await?;
+        self.push(client, parcel, &mut stuffing, parcel.body.in_memory).await?;
+        let mut sent = parcel.body.in_memory.len();
+        while sent < parcel.body.size {
+            let piece = parcel.body.piece(sent).await?;
+            self.push(client, parcel, &mut stuffing, &piece).await?;
+            sent = sent.saturating_add(piece.len());
+        }
+        parcel.slot.at_least(END_OF_DATA);
+        write(client, stuffing.end(), self.patience.block).await?;
+        tokio::time::timeout(self.patience.end_of_data, client.read()).await.map_err(|_| Error::Timeout)?
+    }
+
+    /// Octets of the message, block by block.
+    async fn push<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        client: &mut SmtpClient<S>,
+        parcel: &Parcel<'_>,
+        stuffing: &mut Stuffing,
+        octets: &[u8],
+    ) -> Result<(), Error> {
+        let mut block = Vec::with_capacity(octets.len().min(BLOCK) + BLOCK / 64);
+        for part in octets.chunks(BLOCK) {
             block.clear();
             stuffing.push(part, &mut block);
             write(client, &block, self.patience.block).await?;
             parcel.slot.extend(PER_BLOCK);
         }
-        parcel.slot.at_least(END_OF_DATA);
-        write(client, stuffing.end(), self.patience.block).await?;
-        tokio::time::timeout(self.patience.end_of_data, client.read()).await.map_err(|_| Error::Timeout)?
+        Ok(())
     }
 }
 
@@ -327,7 +372,7 @@ fn not_let_in(hop: &Hop<'_>, error: &Error) -> Outcome {
 /// MAIL with what the server offers; or why it cannot take this message at all.
 fn mail_command(offers: &EhloResponse<String>, parcel: &Parcel<'_>) -> Result<String, Outcome> {
     use std::fmt::Write;
-    let size = parcel.header.len() + parcel.body.len();
+    let size = parcel.header.len() + parcel.body.size;
     let mut mail = format!("MAIL FROM:<{}>", parcel.mail_from);
     if offers.has_capability(EXT_SIZE) {
         // Zero means that there is no fixed limit (RFC 1870 §4).

@@ -4,7 +4,7 @@
 //! attempt ends in exactly one settlement. RFC 5321 §5.1, §6.1 (bounces), §4.4 (Return-Path at final delivery).
 
 use super::connections::Connections;
-use super::conversation::{Hop, Parcel, Trust, Turned, Voice};
+use super::conversation::{Body, Hop, Parcel, Trust, Turned, Voice};
 use super::letter::{self, Writing, Written};
 use super::mx;
 use super::outcome::{Outcome, Said};
@@ -20,7 +20,7 @@ use crate::id::InboxId;
 use crate::identity::{SendIdentity, VerifiedDomain, after_loss};
 use crate::message::{self, Trace};
 use crate::resources::Client;
-use crate::resources::memory::MemoryBudget;
+use crate::resources::memory::{Claim, MemoryBudget};
 use crate::store::queue::{Due, ForInbox, Letter, Settlement};
 use crate::store::routing::Route;
 use crate::store::{Store, StoreError, StoredMessage};
@@ -69,7 +69,7 @@ impl Courier {
         let (header, done) = match self.store.letter(&due.letter.id).await {
             Ok(Some((letter, message))) => {
                 due.letter = letter;
-                self.carry(&mut due, message, slot, full).await
+                self.carry(&mut due, message, slot, full, claim).await
             }
             // Nothing is left to settle.
             Ok(None) => (Vec::new(), self.all(&due, Outcome::deferred(EnhancedCode(4, 3, 0), "it has been dropped"))),
@@ -84,7 +84,14 @@ impl Courier {
     }
 
     /// Also gives the header block that left, or was to, for a bounce.
-    async fn carry(&self, due: &mut Due, message: StoredMessage, slot: &Slot, full: &[InboxId]) -> (Vec<u8>, Done) {
+    async fn carry(
+        &self,
+        due: &mut Due,
+        message: StoredMessage,
+        slot: &Slot,
+        full: &[InboxId],
+        mut claim: Claim,
+    ) -> (Vec<u8>, Done) {
         let (mut message, mail_from) = match self.renew_identity(&mut due.letter, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) => return (message.header, self.all(due, outcome)),
@@ -97,12 +104,17 @@ impl Courier {
                 if let Err(outcome) = self.sign(&due.letter, &mut message).await {
                     return (message.header, self.all(due, outcome));
                 }
+                let size = message.body.len();
+                if size > Body::IN_MEMORY {
+                    message.body = Vec::new();
+                    claim.shrink_to(message.header.len() + Body::PIECE);
+                }
                 let rcpt_to: Vec<Address> = due.deliveries.iter().map(|d| d.rcpt_to.clone()).collect();
                 let parcel = Parcel {
                     mail_from: &mail_from,
                     rcpt_to: &rcpt_to,
                     header: &message.header,
-                    body: &message.body,
+                    body: Body { in_memory: &message.body, store: &self.store, submission: &due.letter.id, size },
                     is_8bit: due.letter.is_8bit,
                     slot,
                 };

@@ -65,7 +65,8 @@ impl Spool {
             per_network: spool / 8,
             keys: ["limits.spool", "an account's quarter of limits.spool", "an address's eighth of limits.spool"],
         });
-        Ok(Self(Arc::new(Inner { directory, memory, disk, minimum_rate: limits.minimum_rate() })))
+        let minimum_rate = MinimumRate { octets_per_second: limits.minimum_rate, period: limits.minimum_rate_period.0 };
+        Ok(Self(Arc::new(Inner { directory, memory, disk, minimum_rate })))
     }
 
     /// The process's budget of memory.

@@ -3,6 +3,7 @@
 //! Invariant: no body or content stays without a reference; triggers of the schema see to it in the same transaction.
 
 use super::{Store, StoreError};
+use crate::id::SubmissionId;
 use rusqlite::blob::ZeroBlob;
 use rusqlite::{Connection, params};
 use std::ops::Range;
@@ -91,6 +92,23 @@ pub(super) fn load_range(
 }
 
 impl Store {
+    /// Some octets of the body of a submission; fewer at its end. Fails when it has been dropped from the queue.
+    pub async fn submission_body_range(&self, id: &SubmissionId, range: Range<usize>) -> Result<Vec<u8>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| {
+            let snapshot = connection.unchecked_transaction()?;
+            let sql = "SELECT c.body_id FROM submission s JOIN content c ON c.id = s.original_id WHERE s.id = ?1";
+            let body_id = snapshot.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+            let blob = snapshot.blob_open(rusqlite::MAIN_DB, "body", "data", body_id, true)?;
+            let end = range.end.min(blob.len());
+            let start = range.start.min(end);
+            let mut octets = vec![0; end - start];
+            blob.read_at_exact(&mut octets, start)?;
+            Ok(octets)
+        })
+        .await
+    }
+
     /// The bytes of a content row, by its number in the store.
     pub async fn content(&self, content_id: i64) -> Result<StoredMessage, StoreError> {
         self.read(move |connection| load(connection, content_id)).await

@@ -256,3 +256,16 @@ async fn an_inbox_that_fills_up_during_the_attempt_defers_its_recipient_alone() 
     assert_eq!(world.queued().await[0].id, sent.id);
     assert_eq!((world.inbox("friend").await.len(), world.inbox("hello").await.len()), (0, 1));
 }
+
+#[tokio::test]
+async fn a_large_message_leaves_whole_though_it_is_read_as_it_leaves() {
+    let world = World::open().await;
+    let line = |n: usize| format!(".{n} {}\r\n", "x".repeat(n % 70));
+    let text: String = (0..60_000).map(line).collect();
+    assert!(text.len() > 2 * 1024 * 1024);
+    world.submit(&["a@example.org"], format!("Subject: large\r\n\r\n{text}").as_bytes()).await.unwrap();
+    world.queue.settle().await;
+    let heard = world.mx.only_message();
+    let (_, body) = heard.text().split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
+    assert!(body == text, "{} octets, not {}", body.len(), text.len());
+}
