@@ -6,7 +6,7 @@
 use crate::address::{Address, DomainName, ReversePath};
 use crate::authentication::dkim;
 use crate::clock::{Clock, Timestamp};
-use crate::config::Config;
+use crate::config::{Config, Platform};
 use crate::envelope::Recipients;
 use crate::events::{Event, Events};
 use crate::id::{ArrivalId, InboxId};
@@ -77,11 +77,13 @@ impl From<NotStored> for Rejection {
 struct Examined {
     /// Octets of the header block.
     header: usize,
+    /// That without results under our name that are not ours, which would be believed (RFC 8601 §5).
+    kept: Vec<u8>,
     /// It says that it is from the platform's own domain.
     is_from_us: bool,
 }
 
-fn examined(raw: &[u8], hop_limit: usize, own: &DomainName) -> Result<Examined, Rejection> {
+fn examined(raw: &[u8], hop_limit: usize, platform: &Platform) -> Result<Examined, Rejection> {
     if message::has_nul(raw) {
         return Err(Rejection::Nul);
     }
@@ -89,7 +91,11 @@ fn examined(raw: &[u8], hop_limit: usize, own: &DomainName) -> Result<Examined, 
     if message::hop_count(header) > hop_limit {
         return Err(Rejection::Loop);
     }
-    Ok(Examined { header: header.len(), is_from_us: message::is_from_domain(raw, own) })
+    Ok(Examined {
+        header: header.len(),
+        kept: message::without_results_of(header, &[&platform.hostname, &platform.domain]),
+        is_from_us: message::is_from_domain(raw, &platform.domain),
+    })
 }
 
 /// The service; clones share it.
@@ -183,35 +189,34 @@ impl Inbound {
         recipients: Recipients<LocalRecipient>,
         raw: &Bytes,
     ) -> Result<Vec<Placed>, Rejection> {
-        let header_length = self.examine(origin.client, raw).await?;
+        let Examined { header, kept, .. } = self.examine(origin.client, raw).await?;
         self.handed_in.charge(network_of(origin.client), [1, recipients.as_slice().len()], self.clock.now())?;
         let now = Timestamp::real();
-        let header = self.stamp(id, origin, &recipients, &raw.slice(..header_length), now);
-        let body = raw.slice(header_length..);
+        let body = raw.slice(header..);
+        let header = self.stamp(id, origin, &recipients, &kept, now);
         let arrival = Arrival { mail_from: origin.mail_from.clone(), recipients, header, body, received_at: now };
         let store = self.store.for_owner(Owner::Network(network_of(origin.client)));
         Ok(store.deliver(arrival, self.config.limits.inbox_size).await?)
     }
 
-    /// Refuses what may not come in. Of the rest, how many octets are header. Work that grows with the message is done in
-    /// the pool.
-    async fn examine(&self, client: IpAddr, raw: &Bytes) -> Result<usize, Rejection> {
+    /// Refuses what may not come in. Work that grows with the message is done in the pool.
+    async fn examine(&self, client: IpAddr, raw: &Bytes) -> Result<Examined, Rejection> {
         let (owner, octets, hop_limit) = (Owner::Network(network_of(client)), raw.len(), self.config.queue.hop_limit);
-        let (domain, message) = (self.config.platform.domain.clone(), raw.clone());
-        let examined = move |_: &WorkBudget| Ok(examined(&message, hop_limit, &domain));
-        let Examined { header, is_from_us } = self.work.run(&owner, octets, examined).await??;
-        if !is_from_us || self.config.smtp.trusted_relays.contains(client) {
-            return Ok(header);
+        let (config, message) = (Arc::clone(&self.config), raw.clone());
+        let work = move |_: &WorkBudget| Ok(examined(&message, hop_limit, &config.platform));
+        let examined = self.work.run(&owner, octets, work).await??;
+        if !examined.is_from_us || self.config.smtp.trusted_relays.contains(client) {
+            return Ok(examined);
         }
         let (domain, selector) = (self.config.platform.domain.clone(), self.config.dkim.platform_selector.clone());
         let record = self.store.dkim_public(&selector).await?;
-        let message = raw.clone();
+        let (message, header) = (raw.clone(), examined.header);
         let signed = move |_: &WorkBudget| {
             let header = message.get(..header).unwrap_or_default();
             Ok(record.is_some_and(|record| dkim::is_signed_by(&message, header, &domain, &selector, &record)))
         };
         match self.work.run(&owner, octets, signed).await? {
-            true => Ok(header),
+            true => Ok(examined),
             false => Err(Rejection::ForgedFrom(self.config.platform.domain.clone())),
         }
     }
@@ -225,7 +230,7 @@ impl Inbound {
         id: &ArrivalId,
         origin: &Origin,
         recipients: &Recipients<LocalRecipient>,
-        header: &[u8],
+        kept: &[u8],
         now: Timestamp,
     ) -> Vec<u8> {
         // With several recipients, each would read of the others, blind copies too (RFC 5321 §7.2).
@@ -243,11 +248,9 @@ impl Inbound {
             for_address,
             now,
         });
-        // Results under our name that are not ours would be believed (RFC 8601 §5).
-        let platform = &self.config.platform;
-        stamped.extend(message::without_results_of(header, &[&platform.hostname, &platform.domain]));
+        stamped.extend_from_slice(kept);
         // A message that is nothing but fields lacks the empty line.
-        if !(header == b"\r\n" || header.ends_with(b"\r\n\r\n")) {
+        if !(kept == b"\r\n" || kept.ends_with(b"\r\n\r\n")) {
             stamped.extend_from_slice(b"\r\n");
         }
         stamped

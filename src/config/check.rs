@@ -95,7 +95,9 @@ impl Config {
             self.say_of_ses(&mut say);
         }
         say(
-            [&limits.smtp_timeout, &limits.imap_timeout, &limits.http_timeout].iter().any(|t| t.0.as_secs() < 1),
+            [&limits.smtp_timeout, &limits.imap_timeout, &limits.http_timeout, &limits.idle_timeout_under_load]
+                .iter()
+                .any(|t| t.0.as_secs() < 1),
             "limits.smtp_timeout",
             "time-outs must not be 0",
         );

@@ -202,7 +202,7 @@ proptest! {
         code in (prop::sample::select(vec![4_u8, 5]), 0_u16..9, 0_u16..30),
     ) {
         let bounce = report(&diagnostics, mta.as_deref(), &header, EnhancedCode(code.0, code.1, code.2));
-        prop_assert!(bounce.is_ascii());
+        prop_assert!(bounce.is_ascii() && !has_nul(&bounce));
         for line in bounce.split_inclusive(|b| *b == b'\n') {
             prop_assert!(line.len() <= 1000 && line.ends_with(b"\r\n") && !line[..line.len() - 2].contains(&b'\r'));
         }

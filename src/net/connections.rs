@@ -2,7 +2,7 @@
 //!
 //! Invariant: no address and no network holds more than its share; and while a connection waits for a client that has not
 //! logged in, a new one finds a place. Of those that wait, the first to be closed is the one that has waited longest, in
-//! the network that holds the most: whoever opens many closes only their own.
+//! the network of which most wait: whoever opens many closes only their own.
 
 use crate::config::Limits;
 use std::cmp::Reverse;
@@ -231,12 +231,14 @@ impl Open {
         if self.closing > capacity.total / 8 {
             return Err(Refused::ManyAreClosing);
         }
-        let waiting = self.by_network.values().flat_map(|same_network| {
-            let held = same_network.len();
+        // Of each network: how many wait, and which has longest.
+        let of_network = |same_network: &Vec<(IpAddr, Arc<Activity>)>| {
             let waiting = same_network.iter().filter_map(|(_, activity)| Some((activity.waiting_since()?, activity)));
-            waiting.map(move |(since, activity)| (held, Reverse(since), activity))
-        });
-        let first = waiting.max_by_key(|(held, since, _)| (*held, *since)).map(|(.., activity)| Arc::clone(activity));
+            let (since, longest) = waiting.clone().min_by_key(|(since, _)| *since)?;
+            Some((waiting.count(), Reverse(since), Arc::clone(longest)))
+        };
+        let networks = self.by_network.values().filter_map(of_network);
+        let first = networks.max_by_key(|(count, since, _)| (*count, *since)).map(|(.., longest)| longest);
         let first = first.ok_or(Refused::ListenerFull)?;
         self.close(&first);
         Ok(())
@@ -342,6 +344,17 @@ mod tests {
         crowd[2].activity.waits();
         drop(crowd.swap_remove(2));
         assert_eq!(connections.open.lock().unwrap().total, 5);
+    }
+
+    #[test]
+    fn many_that_are_logged_in_make_a_newcomer_beside_them_no_first_choice() {
+        let connections = connections(6, 6, 6, LONG);
+        let users = [1, 2, 3].map(|host| admit(&connections, ip(&format!("192.0.2.{host}"))).unwrap());
+        users.iter().for_each(|place| place.activity.works());
+        let colleague = admit(&connections, ip("192.0.2.4")).unwrap();
+        let crowd = [1, 2].map(|host| admit(&connections, ip(&format!("198.51.100.{host}"))).unwrap());
+        let _new = admit(&connections, ip("203.0.113.1")).unwrap();
+        assert!(closing(&crowd[0]) && !closing(&colleague) && !users.iter().any(closing));
     }
 
     #[test]

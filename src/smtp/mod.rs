@@ -9,6 +9,7 @@
 //! | [`connection`] | one client: TLS, buffers, time-outs, the end of log-ins and of the daemon |
 //! | [`line`], [`request`], [`sasl`], [`data`] | octets to lines, lines to commands, AUTH, messages |
 //! | [`state`] | which command may come when, and what it does |
+//! | [`counts`] | how many errors and idle commands a session may have |
 //! | [`reply`] | every fixed reply |
 //! | [`submission`], [`mx`] | the doors |
 //!
@@ -17,6 +18,7 @@
 //! (RFC 3030) are not offered.
 
 mod connection;
+mod counts;
 mod data;
 #[cfg(test)]
 #[path = "../../fuzz/targets/smtp.rs"]

@@ -4,6 +4,7 @@
 //! lacks either cannot say [`Action::Store`]. TLS begins a session anew: nothing said in plaintext is known after it.
 //! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
 
+use super::counts::{Cost, Counts};
 use super::data::Outcome;
 use super::line::Line;
 use super::reply;
@@ -17,55 +18,6 @@ use bytes::Bytes;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-
-/// What a client's errors may cost before it is sent away.
-const ERRORS: u32 = 100;
-/// Commands that bring no message nearer (NOOP, RSET, VRFY, HELP, EHLO) before a client is sent away.
-const IDLE_COMMANDS: u32 = 100;
-/// Log-ins that may fail before a client is sent away.
-const FAILED_LOGINS: u32 = 5;
-
-/// What a command counts as.
-#[derive(Clone, Copy)]
-enum Cost {
-    /// It is right, and brings no message nearer.
-    Idle,
-    /// A recipient or message that is refused, of which 100 end a session.
-    Refused,
-    /// A command that is wrong, of which 20 do.
-    Wrong,
-    /// A log-in that failed, of which 5 do.
-    FailedLogin,
-}
-
-/// How often a client has done so. A message that is taken sets errors and idle commands to 0.
-#[derive(Clone, Copy, Default)]
-struct Counts {
-    errors: u32,
-    idle: u32,
-    failed_logins: u32,
-}
-
-impl Counts {
-    /// The reply that ends the session, if this is one too many.
-    fn add(&mut self, cost: Cost) -> Result<(), Reply> {
-        match cost {
-            Cost::Idle => self.idle += 1,
-            Cost::Refused => self.errors += 1,
-            Cost::Wrong => self.errors += 5,
-            Cost::FailedLogin => self.failed_logins += 1,
-        }
-        if self.errors >= ERRORS {
-            Err(reply::too_many_errors())
-        } else if self.idle > IDLE_COMMANDS {
-            Err(reply::too_many_idle_commands())
-        } else if self.failed_logins >= FAILED_LOGINS {
-            Err(reply::too_many_failed_logins())
-        } else {
-            Ok(())
-        }
-    }
-}
 
 /// One of the two doors. What differs between them is who may send, and to whom.
 pub(super) trait Door: Send + Sync + Sized + 'static {
@@ -310,7 +262,7 @@ impl<D: Door> Session<D> {
             (Phase::Storing, Input::Stored(_, reply)) if reply.code == 421 => Action::Close(reply),
             (Phase::Storing, Input::Stored(client, reply)) => {
                 if reply.is_positive() {
-                    (self.counts.errors, self.counts.idle) = (0, 0);
+                    self.counts.message_taken();
                     self.go(Phase::Ready(client), Action::Reply(reply))
                 } else {
                     self.charge(Phase::Ready(client), Cost::Refused, reply)

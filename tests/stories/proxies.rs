@@ -2,10 +2,11 @@
 
 use crate::rest::Rest;
 use crate::rude::Rude;
-use crate::serve::{Relay, Serve};
+use crate::serve::{Relay, Serve, free_address};
 use reqwest::Method;
 use serde_json::json;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 const READER: &str = "reader@inboxlayer.dev";
 const PROXY: Ipv4Addr = Ipv4Addr::new(127, 9, 0, 1);
@@ -125,4 +126,77 @@ fn over_http_the_client_is_the_last_address_that_is_no_proxys() {
     // The API's own client still gets in.
     let api = Rest::new(&format!("http://{}", daemon.http), &token);
     api.call(Method::POST, &path, Some(json!({"to": "x@elsewhere.example", "text": "t"})), &[]).expect(202);
+}
+
+/// HAProxy in front of the daemon, with a header of each version, and one field over HTTP.
+struct HaProxy {
+    child: std::process::Child,
+    mx: SocketAddr,
+    imaps: SocketAddr,
+    http: SocketAddr,
+    _folder: tempfile::TempDir,
+}
+
+impl HaProxy {
+    fn start(daemon: &Serve) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let [mx, imaps, http] = std::array::from_fn(|_| free_address());
+        let text = format!(
+            "defaults\n mode tcp\n timeout connect 60s\n timeout client 60s\n timeout server 60s\n source {PROXY}\n\
+             listen mx\n bind {mx}\n server mail {} send-proxy-v2\n\
+             listen imaps\n bind {imaps}\n server mail {} send-proxy\n\
+             listen http\n mode http\n bind {http}\n option forwardfor\n server api {}\n",
+            daemon.mx, daemon.imaps, daemon.http
+        );
+        let file = folder.path().join("haproxy.cfg");
+        std::fs::write(&file, text).unwrap();
+        let child = std::process::Command::new("haproxy").arg("-db").arg("-f").arg(&file).spawn();
+        let child = child.unwrap_or_else(|e| panic!("haproxy: {e}; tests/run installs what is missing"));
+        let began = Instant::now();
+        while std::net::TcpStream::connect(http).is_err() {
+            assert!(began.elapsed() < Duration::from_secs(60), "haproxy does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Self { child, mx, imaps, http, _folder: folder }
+    }
+}
+
+impl Drop for HaProxy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn behind_haproxy_the_client_is_the_client() {
+    let (daemon, _relay) = daemon("failed_logins = 2");
+    let (_, inbox, token) = daemon.account("reader");
+    let proxy = HaProxy::start(&daemon);
+    let outside = Ipv4Addr::new(127, 5, 0, 1);
+    let mut client = Rude::connect_from(outside, proxy.mx);
+    client.reply("220 ");
+    client.say("EHLO client.example", "250");
+    client.envelope(READER);
+    client.send("From: a@outside.example\r\nSubject: proxied\r\n\r\n.\r\n");
+    client.reply("250 2.0.0");
+    let api = Rest::new(&format!("http://{}", proxy.http), &token);
+    let list = api.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    let id = crate::serve::rows(&list.body)[0]["id"].as_str().unwrap().to_owned();
+    let raw = api.get(&format!("/api/v1/inboxes/{inbox}/messages/{id}/raw")).expect(200).text;
+    assert!(raw.contains("from client.example ([127.5.0.1])"), "{raw}");
+    // One client's wrong tokens close the door to that client alone, over all listeners.
+    let guest = |source: Ipv4Addr| {
+        let mut guest = Rude::connect_from(source, proxy.imaps);
+        guest.start_tls(&daemon.ca());
+        assert!(guest.line().unwrap().starts_with("* OK"));
+        guest
+    };
+    let mut guesser = guest(outside);
+    for _ in 0..2 {
+        guesser.ask(&format!("LOGIN {READER} ilt_wrong"), "NO [AUTHENTICATIONFAILED]");
+    }
+    guesser.ask("LOGIN nobody@inboxlayer.dev ilt_wrong", "NO [UNAVAILABLE]");
+    guest(Ipv4Addr::new(127, 6, 0, 1)).ask(&format!("LOGIN {READER} {token}"), "OK");
+    api.get("/api/v1/inboxes").expect(200);
 }
