@@ -23,6 +23,7 @@ use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
 use crate::registry::Registry;
+use crate::resources::disk::FreeDisk;
 use crate::resources::reading::{LeftOver, ReadingLog};
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
@@ -136,11 +137,14 @@ impl Services {
     /// Opens the store and builds the services on it.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let mut config = config;
-        let store = Store::open(&config.data_dir.0)?;
+        let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
+        let store = Store::open_on(&config.data_dir.0, disk.clone())?;
+        // Says so in the log, if it is low.
+        let _ = disk.check();
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
         let reading = reading_log(&config.data_dir.0, &store).await?;
-        let spool = Spool::open(&config.data_dir.0, &config.limits).map_err(StartError::Spool)?;
+        let spool = Spool::open_on(&config.data_dir.0, &config.limits, disk).map_err(StartError::Spool)?;
         let events = Events::new();
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;

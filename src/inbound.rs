@@ -175,6 +175,10 @@ impl Inbound {
                 tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not examined");
                 Err(Rejection::NotExamined(error))
             }
+            Err(Rejection::Temporary(error @ StoreError::DiskLow(_))) => {
+                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "disk low", "mail refused");
+                Err(Rejection::Temporary(error))
+            }
             Err(Rejection::Temporary(error)) => {
                 tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not stored");
                 Err(Rejection::Temporary(error))

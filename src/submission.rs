@@ -17,7 +17,7 @@ use crate::message;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
 use crate::queue::letter::{self, Writing, Written};
-use crate::store::queue::NewSubmission;
+use crate::store::queue::{EnqueueError, NewSubmission};
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -77,6 +77,17 @@ pub enum Refusal {
         /// The limit.
         limit: u32,
     },
+    /// The account's queue is full: 452 4.3.1 / 429.
+    #[error(
+        "this account has as much mail in the queue as it may, {limit} octets: wait until some of it is delivered, or drop some"
+    )]
+    QueueFull {
+        /// limits.queue_size.
+        limit: u64,
+    },
+    /// Too little disk is free: 452 4.3.1 / 503.
+    #[error("no room for new messages now, try again later")]
+    DiskLow,
     /// Ours, temporary: 451 4.3.0.
     #[error("the message could not be stored now")]
     Temporary,
@@ -170,7 +181,12 @@ impl Submission {
             now,
             expires_at: now.after(self.config.queue.expire_after.0),
         };
-        self.store.for_account(&login.account).enqueue(new).await.map_err(temporary)?;
+        let store = self.store.for_account(&login.account);
+        store.enqueue(new, self.config.limits.queue_size).await.map_err(|error| match error {
+            EnqueueError::QueueFull(limit) => Refusal::QueueFull { limit },
+            EnqueueError::Store(StoreError::DiskLow(_)) => Refusal::DiskLow,
+            EnqueueError::Store(error) => temporary(error),
+        })?;
         self.queue.wake();
         Ok(Accepted { id, from, fallback: choice.fallback, held: false })
     }

@@ -147,6 +147,8 @@ impl Default for Limits {
             domains: 100,
             claims_per_hour: 100,
             inbox_size: 2 * 1024 * 1024 * 1024,
+            queue_size: 1024 * 1024 * 1024,
+            free_disk: 256 * 1024 * 1024,
             memory: 512 * 1024 * 1024,
             memory_per_account: 192 * 1024 * 1024,
             memory_per_address: 128 * 1024 * 1024,

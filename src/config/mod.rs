@@ -315,6 +315,10 @@ pub struct Limits {
     pub claims_per_hour: u32,
     /// Octets stored for one inbox.
     pub inbox_size: u64,
+    /// Octets of one account's messages in the queue.
+    pub queue_size: u64,
+    /// Octets of disk that stay free: with less, no new mail is taken in.
+    pub free_disk: u64,
     /// Octets of memory for what clients send and are sent: messages, commands, bodies, answers.
     pub memory: usize,
     /// Of these, for one account.

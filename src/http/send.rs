@@ -134,7 +134,8 @@ fn problem(refusal: Refusal) -> Problem {
         ),
         Refusal::Malformed(_) | Refusal::Loop => Problem::invalid_field("raw", text).with_code("malformed_message"),
         Refusal::RateLimited { .. } => Problem::too_many(text, Duration::from_secs(60)),
-        Refusal::Temporary => Problem::unavailable(),
+        Refusal::QueueFull { .. } => Problem::too_many(text, Duration::from_secs(60)).with_code("queue_full"),
+        Refusal::DiskLow | Refusal::Temporary => Problem::unavailable(),
     }
 }
 

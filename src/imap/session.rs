@@ -11,6 +11,7 @@ use super::watch::Changed;
 use super::wire::{Input, NO_MEMORY, Refusal, Wire};
 use crate::authentication::login::Login;
 use crate::events::Event;
+use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};
 use imap_codec::imap_types::core::Tag;
 use imap_codec::imap_types::response::{Code, Data, Response};
@@ -103,6 +104,11 @@ impl<'a> Session<'a> {
             Err(Fault::Wire(error)) => Err(error),
             Err(Fault::MailboxGone) => Ok(Some(End::Bye("the mailbox has been deleted"))),
             Err(Fault::Silent) => Ok(Some(End::Bye("idle for too long"))),
+            Err(Fault::Store(error @ StoreError::DiskLow(_))) => {
+                tracing::info!(%error, command = name, inbox = %self.login.inbox, "an IMAP command was refused");
+                let answer = Answer::no("no room for new messages now, try again later").code(other("UNAVAILABLE"));
+                self.close_command(wire, tag, answer, mistakes).await
+            }
             Err(Fault::Store(error)) => {
                 tracing::error!(%error, command = name, inbox = %self.login.inbox, "an IMAP command failed");
                 let answer = Answer::no("temporary failure, try again later").code(other("UNAVAILABLE"));

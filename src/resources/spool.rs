@@ -4,6 +4,7 @@
 //! counted, like its octets on disk, against a budget; nothing of it stays when it is dropped or the daemon ends.
 
 use super::Client;
+use super::disk::FreeDisk;
 use super::memory::{Buffer, Claim, MemoryBudget, NoRoom, SMALL, Shares};
 use super::rate::{MinimumRate, Progress};
 use crate::config::Limits;
@@ -41,12 +42,18 @@ struct Inner {
     directory: PathBuf,
     memory: MemoryBudget,
     disk: MemoryBudget,
+    free_disk: FreeDisk,
     minimum_rate: MinimumRate,
 }
 
 impl Spool {
     /// The spool in a data directory; files that an earlier process left there are removed.
     pub fn open(data_dir: &Path, limits: &Limits) -> io::Result<Self> {
+        Self::open_on(data_dir, limits, FreeDisk::new(data_dir, 0))
+    }
+
+    /// The same, with no room for new mail while the disk is low.
+    pub fn open_on(data_dir: &Path, limits: &Limits, free_disk: FreeDisk) -> io::Result<Self> {
         let directory = data_dir.join("spool");
         DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
         for entry in std::fs::read_dir(&directory)? {
@@ -66,7 +73,7 @@ impl Spool {
             keys: ["limits.spool", "an account's quarter of limits.spool", "an address's eighth of limits.spool"],
         });
         let minimum_rate = MinimumRate { octets_per_second: limits.minimum_rate, period: limits.minimum_rate_period.0 };
-        Ok(Self(Arc::new(Inner { directory, memory, disk, minimum_rate })))
+        Ok(Self(Arc::new(Inner { directory, memory, disk, free_disk, minimum_rate })))
     }
 
     /// The process's budget of memory.
@@ -106,7 +113,8 @@ impl ClientSpool {
 
     /// Whether a message of so many octets would find room now.
     pub fn has_room(&self, octets: usize) -> Result<(), NoRoom> {
-        let Inner { memory, disk, .. } = &*self.spool.0;
+        let Inner { memory, disk, free_disk, .. } = &*self.spool.0;
+        free_disk.check().map_err(|_| NoRoom("limits.free_disk"))?;
         memory.has_room(&self.client, octets.min(IN_MEMORY))?;
         if octets > IN_MEMORY { disk.has_room(&self.client, octets) } else { Ok(()) }
     }

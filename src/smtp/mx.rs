@@ -13,6 +13,7 @@ use crate::id::AccountId;
 use crate::inbound::{Inbound, Origin, Rejection};
 use crate::net::tls::ServerTls;
 use crate::resources::spool::Spool;
+use crate::store::StoreError;
 use crate::store::routing::{LocalRecipient, Route};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -92,6 +93,7 @@ impl Door for MxDoor {
             Err(rejection @ Rejection::Nul) => Reply::new(550, EnhancedCode(5, 6, 0), rejection.to_string()),
             Err(Rejection::Full(_)) => reply::inbox_full(),
             Err(rejection @ Rejection::ForgedFrom(_)) => Reply::new(550, EnhancedCode(5, 7, 1), rejection.to_string()),
+            Err(Rejection::Temporary(StoreError::DiskLow(_))) => reply::no_room(),
             Err(Rejection::Temporary(_) | Rejection::NotExamined(_)) => reply::try_later(),
         }
     }

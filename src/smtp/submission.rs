@@ -181,6 +181,7 @@ fn refused(refusal: &Refusal) -> Reply {
         Refusal::Malformed(_) => (550, EnhancedCode(5, 6, 0)),
         Refusal::Loop => (554, EnhancedCode(5, 4, 6)),
         Refusal::RateLimited { .. } => (452, EnhancedCode(4, 7, 1)),
+        Refusal::QueueFull { .. } | Refusal::DiskLow => (452, EnhancedCode(4, 3, 1)),
         Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
     };
     Reply::new(code, enhanced, refusal.to_string())

@@ -89,6 +89,7 @@ impl Store {
     /// An inbox that was deleted since its address was resolved fails the whole arrival: the client tries again and is
     /// told then. So does one that has no room within `most` octets: all of them get the message, or none.
     pub async fn deliver(&self, arrival: Arrival, most: u64) -> Result<Vec<Placed>, NotStored> {
+        self.check_disk()?;
         self.write(move |connection| {
             let size = room::octets(&arrival.header, &arrival.body);
             room::check(connection, arrival.recipients.as_slice().iter().map(LocalRecipient::inbox), size, most)?;

@@ -194,6 +194,7 @@ impl Store {
         append: Append,
         most: u64,
     ) -> Result<Option<Appended>, NotStored> {
+        self.check_disk()?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.write(move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";

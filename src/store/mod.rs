@@ -43,6 +43,7 @@ pub use content::StoredMessage;
 
 use crate::id::AccountId;
 use crate::resources::Owner;
+use crate::resources::disk::{DiskLow, FreeDisk};
 use long_changes::LongChanges;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
@@ -65,6 +66,9 @@ pub enum StoreError {
     /// A row holds what no version of this program writes.
     #[error("the database holds a value it should not: {0}")]
     Corrupt(String),
+    /// Too little disk is free for new mail.
+    #[error(transparent)]
+    DiskLow(#[from] DiskLow),
     /// The work did not end: it panicked, or its commit failed.
     #[error("{0}")]
     Aborted(String),
@@ -120,6 +124,7 @@ struct Inner {
     readers: Readers,
     writer: Writer,
     long_changes: LongChanges,
+    disk: FreeDisk,
     path: PathBuf,
     // Held for the lifetime of the store: one daemon per data directory.
     _lock: std::fs::File,
@@ -135,6 +140,11 @@ impl Store {
     /// Opens the store in a data directory, makes both when they are missing, and brings the schema up to date. The handle
     /// is the system's.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
+        Self::open_on(data_dir, FreeDisk::new(data_dir, 0))
+    }
+
+    /// The same, and takes no new mail while the disk is low.
+    pub fn open_on(data_dir: &Path, disk: FreeDisk) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
@@ -166,9 +176,9 @@ impl Store {
             prepare(&reader).map_err(sqlite)?;
             readers.push(reader);
         }
-        let writer = Writer::start(writer).map_err(io(&path))?;
+        let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
         let (readers, long_changes) = (Readers::new(readers), LongChanges::new());
-        let inner = Inner { readers, writer, long_changes, path, _lock: lock };
+        let inner = Inner { readers, writer, long_changes, disk, path, _lock: lock };
         Ok(Self { inner: Arc::new(inner), owner: Owner::System })
     }
 
@@ -207,6 +217,11 @@ impl Store {
     /// Answers when the writer has: a change that changes nothing.
     pub async fn writer_answers(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(())).await
+    }
+
+    /// Whether new mail may be stored now: what else is written, may.
+    fn check_disk(&self) -> Result<(), StoreError> {
+        Ok(self.inner.disk.check()?)
     }
 
     /// Waits for the writes under way, and closes. Later verbs answer [`StoreError::Closed`].

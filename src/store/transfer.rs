@@ -107,6 +107,7 @@ impl Store {
         to: &str,
         most: u64,
     ) -> Result<Copied, TransferError> {
+        self.check_disk()?;
         let (inbox, to) = (inbox.clone(), to.to_owned());
         self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Copy { most } }, uids).await
     }

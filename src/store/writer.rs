@@ -6,6 +6,7 @@
 
 use super::{StoreError, lock};
 use crate::resources::Owner;
+use crate::resources::disk::FreeDisk;
 use crate::resources::fair::{FairSemaphore, Permit};
 use rusqlite::{Connection, TransactionBehavior};
 use std::collections::{HashMap, VecDeque};
@@ -33,11 +34,12 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread, which owns the connection.
-    pub(super) fn start(connection: Connection) -> std::io::Result<Self> {
+    pub(super) fn start(connection: Connection, disk: FreeDisk) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         let jobs = Arc::clone(&queue);
-        let thread =
-            std::thread::Builder::new().name("store-writer".into()).spawn(move || write_loop(connection, &jobs))?;
+        let thread = std::thread::Builder::new()
+            .name("store-writer".into())
+            .spawn(move || write_loop(connection, &jobs, &disk))?;
         let places = FairSemaphore::new(BACKLOG, BACKLOG / 4 * 3);
         Ok(Self { queue, places, thread: Mutex::new(Some(thread)) })
     }
@@ -176,7 +178,8 @@ fn in_savepoint<T, E: From<StoreError>>(
     }
 }
 
-fn write_loop(mut connection: Connection, queue: &Queue) {
+fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
+    note_reusable(&connection, disk);
     while let Some(first) = queue.next() {
         let mut finishes = Vec::new();
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
@@ -199,9 +202,19 @@ fn write_loop(mut connection: Connection, queue: &Queue) {
                 Some(error) => Err(StoreError::Aborted(format!("the commit failed: {error}"))),
             });
         }
+        note_reusable(&connection, disk);
     }
     if let Err((_, error)) = connection.close() {
         tracing::error!(%error, "the database did not close cleanly");
+    }
+}
+
+/// Says how much of the database holds nothing.
+fn note_reusable(connection: &Connection, disk: &FreeDisk) {
+    let sql = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
+    match connection.prepare_cached(sql).and_then(|mut pages| pages.query_row([], |row| row.get::<_, i64>(0))) {
+        Ok(octets) => disk.set_reusable(octets.unsigned_abs()),
+        Err(error) => tracing::error!(%error, "the free pages of the database could not be counted"),
     }
 }
 

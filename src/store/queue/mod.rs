@@ -72,13 +72,48 @@ pub struct NewSubmission {
 
 impl Store {
     /// Takes a message in: body once, both header blocks, a row a recipient, in one commit. The status of its domain may
-    /// have changed since it was read; each attempt reads it again, so nothing is compared here.
-    pub async fn enqueue(&self, new: NewSubmission) -> Result<(), StoreError> {
-        self.write(move |connection| enqueue(connection, &new)).await
+    /// have changed since it was read; each attempt reads it again, so nothing is compared here. The account may have so
+    /// many octets in the queue at most.
+    pub async fn enqueue(&self, new: NewSubmission, limit: u64) -> Result<(), EnqueueError> {
+        self.check_disk()?;
+        self.write(move |connection| enqueue(connection, &new, limit)).await
     }
 }
 
-fn enqueue(connection: &Connection, new: &NewSubmission) -> Result<(), StoreError> {
+/// Why a message was not taken in. Temporary.
+#[derive(Debug, thiserror::Error)]
+pub enum EnqueueError {
+    /// The account has too much in the queue.
+    #[error("the account has as much mail in the queue as it may: {0} octets")]
+    QueueFull(u64),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for EnqueueError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// Octets that a recipient counts for in the queue.
+const RECIPIENT: usize = 1024;
+
+/// What a message counts for in its account's queue: its body once, both header blocks, its recipients.
+fn octets(new: &NewSubmission) -> i64 {
+    let bytes = new.original_header.len().saturating_add(new.outgoing_header.len()).saturating_add(new.body.len());
+    let recipients = new.rcpt_to.as_slice().len().saturating_mul(RECIPIENT);
+    i64::try_from(bytes.saturating_add(recipients)).unwrap_or(i64::MAX)
+}
+
+fn enqueue(connection: &Connection, new: &NewSubmission, limit: u64) -> Result<(), EnqueueError> {
+    let octets = octets(new);
+    let sql = "SELECT queued FROM account WHERE id = ?1";
+    let queued: i64 = connection.prepare_cached(sql)?.query_row([&new.account], |row| row.get(0))?;
+    if queued.saturating_add(octets).unsigned_abs() > limit {
+        return Err(EnqueueError::QueueFull(limit));
+    }
     let body = content::insert_body(connection, &new.body)?;
     let original = content::insert_content(connection, &new.original_header, body, new.body.len())?;
     let outgoing = content::insert_content(connection, &new.outgoing_header, body, new.body.len())?;
@@ -86,8 +121,8 @@ fn enqueue(connection: &Connection, new: &NewSubmission) -> Result<(), StoreErro
         .prepare_cached(
             "INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
                  mail_from, fallback, original_id, outgoing_id, is_8bit, protocol, client, arrived_at, created_at, expires_at,
-                 is_unsigned)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
+                 is_unsigned, octets)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             new.id,
@@ -108,6 +143,7 @@ fn enqueue(connection: &Connection, new: &NewSubmission) -> Result<(), StoreErro
             new.now,
             new.expires_at,
             new.is_unsigned,
+            octets,
         ])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

@@ -94,7 +94,7 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
     let rcpt_to: Vec<String> = (0..10).map(|i| format!("r{i}@d{}.example", i % 3)).collect();
     let mut rcpt_to: Vec<&str> = rcpt_to.iter().map(String::as_str).collect();
     rcpt_to.push("R0@D0.example");
-    post.store.enqueue(post.message(&rcpt_to)).await.unwrap();
+    post.store.enqueue(post.message(&rcpt_to), u64::MAX).await.unwrap();
     assert_eq!([post.count("body").await, post.count("content").await, post.count("delivery").await], [1, 2, 10]);
 
     let due = post.claim(at(0)).await;
@@ -112,7 +112,7 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
 #[tokio::test]
 async fn what_is_claimed_stays_claimed_until_its_lease_lapses_or_a_restart() {
     let post = Post::open().await;
-    post.store.enqueue(post.message(&["a@example.org"])).await.unwrap();
+    post.store.enqueue(post.message(&["a@example.org"]), u64::MAX).await.unwrap();
     let first = post.claim(at(0)).await;
     assert_eq!(first.len(), 1);
     assert!(post.claim(at(0)).await.is_empty());
@@ -128,7 +128,7 @@ async fn what_is_claimed_stays_claimed_until_its_lease_lapses_or_a_restart() {
 async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
     let post = Post::open().await;
     let friend = inbox(&post.store, &post.account, "friend").await;
-    post.store.enqueue(post.message(&["friend@inboxlayer.dev", "nobody@inboxlayer.dev"])).await.unwrap();
+    post.store.enqueue(post.message(&["friend@inboxlayer.dev", "nobody@inboxlayer.dev"]), u64::MAX).await.unwrap();
     let due = post.claim(at(0)).await.pop().unwrap();
     let to = |inbox: &InboxId, mail_from| ForInbox {
         account: post.account.clone(),
@@ -163,7 +163,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     let post = Post::open().await;
     let message = post.message(&["a@example.org"]);
     let id = message.id.clone();
-    post.store.enqueue(message).await.unwrap();
+    post.store.enqueue(message, u64::MAX).await.unwrap();
     let due = post.claim(at(0)).await.pop().unwrap();
     let said = Deferral {
         delivery: due.deliveries[0].id.clone(),
@@ -210,7 +210,7 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
     let identity = SendIdentity::Custom { local: "hello".parse().unwrap(), domain };
     let message = NewSubmission { mail_from: identity.address(), identity, ..post.message(&["a@example.org"]) };
     let id = message.id.clone();
-    post.store.enqueue(message).await.unwrap();
+    post.store.enqueue(message, u64::MAX).await.unwrap();
     let from = "hello@inboxlayer.dev".parse().unwrap();
     let header = b"From: hello@inboxlayer.dev\r\n\r\n".to_vec();
     post.store.replace_outgoing(id, from, VerifiedStatus::Failed, header.clone()).await.unwrap();
@@ -224,7 +224,7 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
 async fn one_domain_never_takes_all_the_places() {
     let post = Post::open().await;
     for _ in 0..6 {
-        post.store.enqueue(post.message(&["a@big.example", "a@small.example"])).await.unwrap();
+        post.store.enqueue(post.message(&["a@big.example", "a@small.example"]), u64::MAX).await.unwrap();
     }
     let count = |due: &[Due], domain: &str| due.iter().filter(|due| due.domain.as_str() == domain).count();
     let claim = async |running: InFlight| {
@@ -246,7 +246,7 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
     for number in 0..3 {
         let many: Vec<String> = (0..1000).map(|i| format!("a@slow{number}-{i}.example")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        post.store.enqueue(post.message(&many)).await.unwrap();
+        post.store.enqueue(post.message(&many), u64::MAX).await.unwrap();
     }
     let first = post.account.clone();
     let others: Vec<AccountId> = (0..3).map(|_| AccountId::new()).collect();
@@ -257,7 +257,7 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
         post.account = account.clone();
         post.inbox = inbox(&post.store, account, ["one", "two", "three"][number]).await;
         let late = NewSubmission { now: at(60), ..post.message(&["b@example.org"]) };
-        post.store.enqueue(late).await.unwrap();
+        post.store.enqueue(late, u64::MAX).await.unwrap();
     }
     let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.letter.account == *account).count();
     let claim = async |in_flight| post.store.claim_due(at(60), at(3600), in_flight).await.unwrap();
@@ -273,7 +273,7 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
 #[tokio::test]
 async fn a_claim_goes_by_indexes() {
     let post = Post::open().await;
-    post.store.enqueue(post.message(&["a@example.org"])).await.unwrap();
+    post.store.enqueue(post.message(&["a@example.org"]), u64::MAX).await.unwrap();
     let plan = |sql: &'static str| {
         let read = move |c: &Connection| {
             let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;

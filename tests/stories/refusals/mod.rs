@@ -2,6 +2,7 @@
 //! on, and nothing of it is stored, not even in part.
 
 mod crowds;
+mod disk;
 mod http;
 mod imap;
 mod limits;
