@@ -4,18 +4,11 @@
 //! that run. A `kill -9` in the midst of a parse cannot be told from an abort: so after one of them the message is read
 //! again from the next start on that follows none, and only a second one sets it aside for good.
 //!
-//! What parses stored messages takes a guard for as long as it does:
-//!
-//! ```ignore
-//! let parsed = match reading.begin(content_id) {
-//!     Ok(_reading) => parse(&raw),
-//!     Err(SetAside) => opaque(&raw),
-//! };
-//! ```
-//!
-//! A guard costs two writes of eight octets to a file that stays in the page cache, which outlives the process. Nothing is
-//! synced: what a power cut takes away would have named a message that aborted nothing.
+//! What parses stored messages has a [`Parser`], and says of each message that it begins with it. That is a write of eight
+//! octets to a file that stays in the page cache, which outlives the process. Nothing is synced: what a power cut takes
+//! away would have named a message that aborted nothing.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
 use std::io;
@@ -53,9 +46,10 @@ struct Slots {
 
 /// A parser at work. Dropped, also by a panic, it is done.
 #[derive(Debug)]
-pub struct Reading<'a> {
+pub struct Parser<'a> {
     log: &'a Inner,
-    slot: Option<u64>,
+    /// Taken with the first message.
+    slot: Cell<Option<u64>>,
 }
 
 /// The contents that were being read when the last process ended, and the file for this one's.
@@ -89,21 +83,25 @@ impl LeftOver {
 }
 
 impl ReadingLog {
-    /// Writes down that a parser reads a content, until the guard is dropped. Fails for one that is set aside.
-    pub fn begin(&self, content: i64) -> Result<Reading<'_>, SetAside> {
-        if self.is_set_aside(content) {
+    /// A parser that reads nothing yet.
+    pub fn parser(&self) -> Parser<'_> {
+        Parser { log: &self.0, slot: Cell::new(None) }
+    }
+}
+
+impl Parser<'_> {
+    /// Writes down that it reads a content from now on. Fails for one that is set aside.
+    pub fn begin(&self, content: i64) -> Result<(), SetAside> {
+        if self.log.aside.contains(&content) {
             return Err(SetAside);
         }
-        let slot = self.0.take();
-        if let Some(slot) = slot {
-            self.0.write(slot, content);
+        if self.slot.get().is_none() {
+            self.slot.set(self.log.take());
         }
-        Ok(Reading { log: &self.0, slot })
-    }
-
-    /// True for a content that no parser may see.
-    pub fn is_set_aside(&self, content: i64) -> bool {
-        self.0.aside.contains(&content)
+        if let Some(slot) = self.slot.get() {
+            self.log.write(slot, content);
+        }
+        Ok(())
     }
 }
 
@@ -124,9 +122,9 @@ impl Inner {
     }
 }
 
-impl Drop for Reading<'_> {
+impl Drop for Parser<'_> {
     fn drop(&mut self) {
-        if let Some(slot) = self.slot {
+        if let Some(slot) = self.slot.get() {
             self.log.write(slot, 0);
             lock(&self.log.slots).free.push(slot);
         }
@@ -150,10 +148,12 @@ mod tests {
     fn what_was_being_read_when_the_process_aborted_is_named_and_nothing_else() {
         if let Some(dir) = std::env::var_os(CHILD) {
             let log = LeftOver::read(Path::new(&dir)).unwrap().begin(HashSet::new()).unwrap();
-            drop(log.begin(5).unwrap());
-            let _one = log.begin(7).unwrap();
-            let _other = log.begin(8).unwrap();
-            drop(log.begin(6).unwrap());
+            let (one, other) = (log.parser(), log.parser());
+            for content in [5, 6, 7] {
+                one.begin(content).unwrap();
+            }
+            other.begin(8).unwrap();
+            log.parser().begin(9).unwrap();
             std::process::abort();
         }
         let dir = tempfile::tempdir().unwrap();
@@ -165,8 +165,10 @@ mod tests {
         let left = LeftOver::read(dir.path()).unwrap();
         assert_eq!(left.contents, [7, 8]);
         let log = left.begin(HashSet::from([7])).unwrap();
-        assert_eq!(log.begin(7).map(|_| ()), Err(SetAside));
-        assert!(log.begin(8).is_ok());
+        let parser = log.parser();
+        assert_eq!(parser.begin(7), Err(SetAside));
+        assert_eq!(parser.begin(8), Ok(()));
+        drop(parser);
         // This process has ended no parse by an abort.
         assert!(LeftOver::read(dir.path()).unwrap().contents.is_empty());
     }
@@ -178,7 +180,8 @@ mod tests {
         for content in 1..1000 {
             let log = log.clone();
             let parse = move || {
-                let _reading = log.begin(content).unwrap();
+                let parser = log.parser();
+                parser.begin(content).unwrap();
                 assert!(content % 2 == 0, "a bug");
             };
             assert_eq!(std::panic::catch_unwind(parse).is_ok(), content % 2 == 0);
