@@ -22,6 +22,7 @@ use crate::inbound::Inbound;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
+use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::disk::FreeDisk;
 use crate::resources::reading::{LeftOver, ReadingLog};
@@ -106,7 +107,7 @@ pub struct Services {
     /// The store.
     pub store: Store,
     /// Which messages parsers read, and which no parser may see.
-    pub reading: ReadingLog,
+    pub reading_log: ReadingLog,
     /// What happened in an account, for open sessions.
     pub events: Events,
     /// The recursive resolvers.
@@ -127,6 +128,8 @@ pub struct Services {
     pub submission: Submission,
     /// Mail that comes in.
     pub inbound: Inbound,
+    /// Where messages are taken apart.
+    pub reading: Reading,
     /// The door-keeper.
     pub authenticator: Authenticator,
     /// Where messages are while they come in, and the budget of memory.
@@ -143,9 +146,9 @@ impl Services {
         let _ = disk.check();
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
-        let reading = reading_log(&config.data_dir.0, &store).await?;
+        let reading_log = reading_log(&config.data_dir.0, &store).await?;
         let spool = Spool::open_on(&config.data_dir.0, &config.limits, disk).map_err(StartError::Spool)?;
-        let events = Events::new();
+        let (events, work) = (Events::new(), WorkPool::default());
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;
         let provider = provider::choose(&mut config, &keys, &store, &clock).await?;
@@ -177,19 +180,19 @@ impl Services {
             provider.clone(),
             verifier.clone(),
         );
-        let inbound =
-            Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), WorkPool::default());
+        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), work.clone());
         let authenticator = Authenticator::new(
             store.clone(),
             clock.clone(),
             config.platform.domain.clone(),
             config.limits.failed_logins,
         );
+        let reading = Reading::new(&config, work);
         Ok(Self {
             config,
             clock,
             store,
-            reading,
+            reading_log,
             events,
             resolver,
             keys,
@@ -200,6 +203,7 @@ impl Services {
             queue,
             submission,
             inbound,
+            reading,
             authenticator,
             spool,
         })
@@ -348,6 +352,8 @@ impl App {
 
     /// Ends everything in order.
     pub async fn stop(self) {
+        // What is being worked on is not waited for: its client hears of a temporary failure.
+        self.services.reading.work().close();
         self.doors.request();
         if !self.doors.finished(DOORS_PATIENCE).await {
             tracing::warn!("some sessions did not end in time and are cut off");

@@ -7,7 +7,7 @@
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`domain`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`dns`], [`authentication`], [`net`], [`resources`] | files, sockets, SQL |
-//! | 3 services | [`events`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`] | floors 0 to 2 |
+//! | 3 services | [`events`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | floors 0 to 2 |
 //! | 4 doors | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
@@ -35,6 +35,7 @@ pub mod store;
 pub mod events;
 pub mod inbound;
 pub mod queue;
+pub mod reading;
 pub mod registry;
 pub mod rotation;
 pub mod submission;

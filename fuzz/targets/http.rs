@@ -4,15 +4,13 @@ use super::compose::Mailbox;
 use super::fields::Fields;
 use super::send::{Message, json_wish};
 use crate::address::Address;
+use crate::config::Limits;
 use crate::message;
-
-/// Recipients of a message at most.
-const RECIPIENTS: usize = 100;
 
 /// What a body asks to send: no value adds a field or a line, and all that is written is 7-bit.
 pub fn compose(input: &[u8]) {
     let Ok(fields) = Fields::parse(input) else { return };
-    let Ok(wish) = json_wish(fields, RECIPIENTS) else { return };
+    let Ok(wish) = json_wish(fields, &Limits::default()) else { return };
     assert!(!wish.rcpt_to.is_empty() || matches!(wish.message, Message::Raw(_)), "nobody to send it to");
     match wish.message {
         Message::Raw(raw) => {

@@ -1,13 +1,14 @@
 //! IMAP: commands as they come over a connection, and what is shown of a message.
 
-use super::content::envelope::envelope;
-use super::content::fields::{fields, header_end};
-use super::content::mime::{Kind, Part, Tree};
+use super::content::envelope::{ADDRESSES, envelope};
 use super::content::section::section;
 use super::content::structure::structure;
 use super::names;
 use super::stream::Stream;
 use super::wire::{Input, Limits, Wire};
+use crate::message::ReadLimits;
+use crate::message::fields::{Header, header_end};
+use crate::message::mime::{Kind, Part, Tree};
 use imap_codec::ResponseCodec;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::command::{Command, CommandBody};
@@ -96,11 +97,12 @@ fn understood(command: &Command<'_>) {
             macro_or_item_names: MacroOrMessageDataItemNames::MessageDataItemNames(items), ..
         } => {
             let (header, body) = MESSAGE.split_at(header_end(MESSAGE));
-            let tree = Tree::parse(header, body);
+            let limits = ReadLimits::default();
+            let tree = Tree::parse(header, body, &limits);
             for item in items {
                 let MessageDataItemName::BodyExt { section: wanted, .. } = item else { continue };
-                if let Some(octets) = section(header, body, Some(&tree), wanted.as_ref()) {
-                    assert!(octets.pieces().concat().len() <= MESSAGE.len() + 2);
+                if let Some(octets) = section(header, body, Some(&tree), wanted.as_ref(), &limits) {
+                    assert!(octets.pieces(header, body).concat().len() <= MESSAGE.len() + 2);
                 }
             }
         }
@@ -112,15 +114,19 @@ fn understood(command: &Command<'_>) {
 /// in proportion to the message.
 pub fn mime(input: &[u8]) {
     let (header, body) = input.split_at(header_end(input));
-    let together: usize = fields(header).map(|field| field.whole.len()).sum();
+    let limits = ReadLimits::default();
+    let fields = Header::read(header, &limits);
+    let together: usize = fields.fields().iter().map(|field| field.whole.len()).sum();
     assert!(together <= header.len() && header.len() - together <= 2, "the fields are not the header");
-    let tree = Tree::parse(header, body);
+    let tree = Tree::parse(header, body, &limits);
     let mut parts = 0;
     inside(&tree.root, &tree.root, 0, &mut parts);
     assert!(parts <= 2000 + 20 + 100 + 1, "{parts} parts");
     for extended in [false, true] {
-        let items =
-            vec![MessageDataItem::Body(structure(&tree, extended)), MessageDataItem::Envelope(envelope(header))];
+        let items = vec![
+            MessageDataItem::Body(structure(&tree, extended)),
+            MessageDataItem::Envelope(envelope(&fields, &mut { ADDRESSES })),
+        ];
         let data = Data::Fetch { seq: NonZeroU32::MIN, items: items.try_into().unwrap() };
         let shown = ResponseCodec::new().encode(&Response::Data(data)).dump().len();
         assert!(shown <= 128 * input.len() + 1024 * parts + 1024, "{shown} octets of {}", input.len());

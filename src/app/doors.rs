@@ -124,6 +124,7 @@ fn open_http(
         submission: services.submission.clone(),
         queue: services.queue.clone(),
         spool: services.spool.clone(),
+        reading: services.reading.clone(),
     };
     let router = http::router(context).merge(routes);
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), doors.clone());
@@ -153,6 +154,7 @@ fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, doors: &
     let door = Arc::new(ImapDoor {
         config: Arc::clone(&services.config),
         store: services.store.clone(),
+        reading: services.reading.clone(),
         events: services.events.clone(),
         authenticator: services.authenticator.clone(),
         spool: services.spool.clone(),

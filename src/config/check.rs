@@ -7,6 +7,8 @@ use crate::address::DomainName;
 use crate::domain::rotation::KEY_TTL;
 use std::time::Duration;
 
+/// Levels that any thread has the stack for.
+const MOST_NESTING: usize = 100;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A value that cannot be used, or that does not go with another.
@@ -91,6 +93,11 @@ impl Config {
             "limits.spool",
             "must be 16 times message_size at least",
         );
+        say(
+            !(1..=MOST_NESTING).contains(&limits.message_nesting),
+            "limits.message_nesting",
+            "must be from 1 to 100: reading a message takes stack for each level",
+        );
         if self.dkim.provider == Provider::Ses {
             self.say_of_ses(&mut say);
         }
@@ -171,7 +178,7 @@ impl Config {
         .find_map(|(key, on)| on.then_some(key))
     }
 
-    fn zeros(&self) -> [(&'static str, bool); 17] {
+    fn zeros(&self) -> [(&'static str, bool); 20] {
         let limits = &self.limits;
         [
             ("dns.timeout", self.dns.timeout.0.is_zero()),
@@ -186,6 +193,9 @@ impl Config {
             ("queue.hop_limit", self.queue.hop_limit == 0),
             ("queue.retry_pauses", self.queue.retry_pauses.iter().any(|pause| pause.0.is_zero())),
             ("limits.message_size", limits.message_size == 0),
+            ("limits.message_parts", limits.message_parts == 0),
+            ("limits.message_header_size", limits.message_header_size == 0),
+            ("limits.message_fields", limits.message_fields == 0),
             ("limits.recipients", limits.recipients == 0),
             (
                 "limits.connections",

@@ -5,6 +5,7 @@ use super::{
     Required, Smtp, Verification,
 };
 use crate::address::DomainName;
+use crate::message::ReadLimits;
 use crate::net::ranges::{AllowedNetworks, Networks};
 use std::net::{Ipv4Addr, SocketAddr};
 
@@ -130,8 +131,13 @@ impl Default for Queue {
 
 impl Default for Limits {
     fn default() -> Self {
+        let reading = ReadLimits::default();
         Self {
             message_size: 25 * 1024 * 1024,
+            message_nesting: reading.nesting,
+            message_parts: reading.parts,
+            message_header_size: reading.header_size,
+            message_fields: reading.fields,
             recipients: 100,
             connections_per_address: 50,
             connections_per_network: 250,

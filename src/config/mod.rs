@@ -287,6 +287,14 @@ pub struct Relay {
 pub struct Limits {
     /// Octets of one message.
     pub message_size: usize,
+    /// Levels of parts within parts that are read of a message.
+    pub message_nesting: usize,
+    /// Parts that are read of a message.
+    pub message_parts: usize,
+    /// Octets that are read of a header block.
+    pub message_header_size: usize,
+    /// Fields that are read of a header block.
+    pub message_fields: usize,
     /// Recipients of one message.
     pub recipients: usize,
     /// Connections at once from one address, per door.

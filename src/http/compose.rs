@@ -143,6 +143,12 @@ impl Content {
         Self { reply_to, subject, text, html, headers, attachments }
     }
 
+    /// Octets that writing it goes through.
+    pub(super) fn octets(&self) -> usize {
+        let texts = [&self.text, &self.html].into_iter().flatten().map(String::len);
+        texts.chain(self.attachments.iter().map(|attachment| attachment.content.len())).sum()
+    }
+
     /// The message. `bcc` has no field in it.
     pub(super) fn write(self, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox]) -> Vec<u8> {
         let text = self.text.as_ref().map_or(0, String::len) + self.html.as_ref().map_or(0, String::len);

@@ -9,6 +9,13 @@ use super::problem::Problem;
 use super::query::{List, Parameters};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
+use crate::message::ReadLimits;
+use crate::message::addresses;
+use crate::message::decode::{date, decoded_words};
+use crate::message::fields::Header;
+use crate::message::mime::Tree;
+use crate::message::text::{Attachment, content, message_ids};
+use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::store::Store;
 use crate::store::messages::MessageSummary;
@@ -19,7 +26,6 @@ use axum::http::header;
 use axum::response::IntoResponse;
 use futures_util::StreamExt;
 use futures_util::stream::{self, Stream};
-use mail_parser::{Address, HeaderValue, Message, MessageParser, MimeHeaders};
 use serde::Serialize;
 use std::io;
 
@@ -78,74 +84,57 @@ struct AttachmentJson {
     content_id: Option<String>,
 }
 
-fn mailboxes(field: Option<&Address<'_>>) -> Vec<MailboxJson> {
-    let show = |address: &mail_parser::Addr<'_>| MailboxJson {
-        name: address.name().map(str::to_owned),
-        address: address.address().map(str::to_owned),
-    };
-    field.map(|field| field.iter().map(show).collect()).unwrap_or_default()
-}
-
-fn ids(field: &HeaderValue<'_>) -> Vec<String> {
-    match field {
-        HeaderValue::Text(id) => vec![id.to_string()],
-        HeaderValue::TextList(ids) => ids.iter().map(ToString::to_string).collect(),
-        _ => Vec::new(),
+impl SummaryJson {
+    fn new(stored: MessageSummary, limits: &ReadLimits) -> Self {
+        let header = Header::read(&stored.header, limits);
+        let mailboxes = |name| header.find(name).map(mailboxes).unwrap_or_default();
+        let ids = |name| header.find(name).map(message_ids).unwrap_or_default();
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let keywords = stored.keywords.split_ascii_whitespace();
+        let date = header.find("Date").and_then(date);
+        Self {
+            id: stored.id,
+            flags: stored.flags.names().map(str::to_owned).chain(keywords.map(str::to_owned)).collect(),
+            from: mailboxes("From"),
+            to: mailboxes("To"),
+            cc: mailboxes("Cc"),
+            reply_to: mailboxes("Reply-To"),
+            subject: header.find("Subject").map(decoded_words),
+            date: date.map(|date| Timestamp::from_millis(date.to_timestamp().saturating_mul(1000))),
+            message_id: ids("Message-ID").into_iter().next(),
+            in_reply_to: ids("In-Reply-To"),
+            references: ids("References"),
+            mailbox: stored.mailbox,
+            mail_from: some(stored.mail_from),
+            rcpt_to: some(stored.rcpt_to),
+            received_at: stored.internal_date,
+            size: stored.size,
+        }
     }
 }
 
-fn summary(stored: MessageSummary) -> SummaryJson {
-    let header = MessageParser::default().parse_headers(&stored.header).unwrap_or_default();
-    let some = |text: String| (!text.is_empty()).then_some(text);
-    let keywords = stored.keywords.split_ascii_whitespace();
-    SummaryJson {
-        id: stored.id,
-        flags: stored.flags.names().map(str::to_owned).chain(keywords.map(str::to_owned)).collect(),
-        from: mailboxes(header.from()),
-        to: mailboxes(header.to()),
-        cc: mailboxes(header.cc()),
-        reply_to: mailboxes(header.reply_to()),
-        subject: header.subject().map(str::to_owned),
-        date: header.date().map(|date| Timestamp::from_millis(date.to_timestamp().saturating_mul(1000))),
-        message_id: header.message_id().map(str::to_owned),
-        in_reply_to: ids(header.in_reply_to()),
-        references: ids(header.references()),
-        mailbox: stored.mailbox,
-        mail_from: some(stored.mail_from),
-        rcpt_to: some(stored.rcpt_to),
-        received_at: stored.internal_date,
-        size: stored.size,
+fn mailboxes(value: &[u8]) -> Vec<MailboxJson> {
+    let show =
+        |mailbox: addresses::ListedMailbox| MailboxJson { name: mailbox.display_name(), address: mailbox.address() };
+    addresses::mailboxes(value).map(show).collect()
+}
+
+impl From<Attachment> for AttachmentJson {
+    fn from(part: Attachment) -> Self {
+        let Attachment { filename, content_type, size, content_id } = part;
+        Self { filename, content_type, size, content_id }
     }
 }
 
-fn attachment(part: &mail_parser::MessagePart<'_>) -> AttachmentJson {
-    let content_type = part.content_type().map_or_else(
-        || "application/octet-stream".to_owned(),
-        |t| format!("{}/{}", t.ctype(), t.subtype().unwrap_or("octet-stream")).to_ascii_lowercase(),
-    );
-    AttachmentJson {
-        filename: part.attachment_name().map(str::to_owned),
-        content_type,
-        size: part.contents().len(),
-        content_id: part.content_id().map(str::to_owned),
-    }
-}
-
-/// The bodies a reader would be shown; none made up from the other kind.
-fn content(summary: SummaryJson, message: &Message<'_>) -> MessageJson {
-    let text = message.text_body.iter().find_map(|id| {
-        let part = message.part(*id)?;
-        part.is_text().then(|| part.text_contents()).flatten().filter(|_| !part.is_text_html())
-    });
-    let html = message.html_body.iter().find_map(|id| {
-        let part = message.part(*id)?;
-        part.is_text_html().then(|| part.text_contents()).flatten()
-    });
-    MessageJson {
-        summary,
-        text: text.map(str::to_owned),
-        html: html.map(str::to_owned),
-        attachments: message.attachments().map(attachment).collect(),
+impl MessageJson {
+    fn new(stored: MessageSummary, body: &[u8], limits: &ReadLimits) -> Self {
+        let content = content(&Tree::parse(&stored.header, body, limits));
+        Self {
+            text: content.text,
+            html: content.html,
+            attachments: content.attachments.into_iter().map(AttachmentJson::from).collect(),
+            summary: SummaryJson::new(stored, limits),
+        }
     }
 }
 
@@ -163,7 +152,13 @@ pub(super) async fn list(
     let mut work = caller.spool.claim();
     let octets: usize = rows.iter().map(|row| row.header.len()).sum();
     work.grow_to(octets.saturating_mul(LIST_FACTOR)).map_err(no_room)?;
-    Ok(Json(page.list(rows, |message| message.id.to_string(), summary)))
+    let owner = Owner::Account(inbox.account);
+    let listed = context.reading.read(&owner, octets, move |limits, _| {
+        // Counted until the work is done.
+        let _work = work;
+        Ok(page.list(rows, |message| message.id.to_string(), |message| SummaryJson::new(message, limits)))
+    });
+    Ok(Json(listed.await?))
 }
 
 /// `GET …/{message_id}`
@@ -174,22 +169,18 @@ pub(super) async fn show(
 ) -> Result<Json<MessageJson>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let message: MessageId = message.parse().map_err(|_| Problem::not_found())?;
-    let stored = caller.store(&context).message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
+    let mut stored = caller.store(&context).message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     let mut work = caller.spool.claim();
     let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
     work.grow_to(size.saturating_mul(SHOW_FACTOR)).map_err(no_room)?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
-    // A large message takes a while to decode.
-    let shown = tokio::task::spawn_blocking(move || {
-        let raw = raw.into_bytes();
-        let message = MessageParser::default().parse(&raw).unwrap_or_default();
-        content(summary(stored), &message)
+    let owner = Owner::Account(inbox.account);
+    let shown = context.reading.read(&owner, size, move |limits, _| {
+        let _work = work;
+        stored.header = raw.header;
+        Ok(MessageJson::new(stored, &raw.body, limits))
     });
-    let shown = shown.await.map_err(|error| {
-        tracing::error!(door = "http", inbox = %inbox.id, %message, %error, "a message could not be shown");
-        Problem::unavailable()
-    })?;
-    Ok(Json(shown))
+    Ok(Json(shown.await?))
 }
 
 /// `GET …/{message_id}/raw`: as it is stored. A large message is read as the client takes it.

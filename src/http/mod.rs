@@ -42,6 +42,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::events::Events;
 use crate::queue::Queue;
+use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
@@ -72,6 +73,8 @@ pub struct HttpContext {
     pub queue: Queue,
     /// Where bodies are while they come in, and the budget of memory.
     pub spool: Spool,
+    /// Where messages are taken apart.
+    pub reading: Reading,
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //!
 //! Invariant: the public text gives nothing away; the cause of an unexpected failure is logged here, once.
 
+use crate::resources::work::WorkError;
 use crate::store::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -208,6 +209,13 @@ impl Problem {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         tracing::error!(door = "http", %error, "the store failed");
+        Self::unavailable()
+    }
+}
+
+impl From<WorkError> for Problem {
+    fn from(error: WorkError) -> Self {
+        tracing::error!(door = "http", %error, "a message could not be worked on");
         Self::unavailable()
     }
 }

@@ -13,6 +13,7 @@ use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
+use tokio::task::AbortHandle;
 
 /// Every path and method there is.
 pub fn router(context: HttpContext) -> Router {
@@ -62,12 +63,16 @@ async fn never_cached(request: Request, next: Next) -> Response {
     response
 }
 
-/// Runs a request in a task of its own. A client that hangs up does not cut it in two, between a commit and the telling
+/// Runs a request in a task of its own. A client that hangs up does not cut a change in two, between a commit and the telling
 /// of those who must hear of it; and a bug of ours that panics is a temporary fault of this request alone. Every refusal is a line of the log.
 async fn to_its_end(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
     let client = request.extensions().get::<Client>().map(|Client(address)| address.to_string()).unwrap_or_default();
-    match tokio::spawn(next.run(request)).await {
+    let is_read = request.method().is_safe();
+    let running = tokio::spawn(next.run(request));
+    // What only reads is not done for nobody.
+    let _ends_with_client = is_read.then(|| running.abort_handle()).map(AbortOnDrop);
+    match running.await {
         Ok(response) => {
             if response.status().is_client_error() {
                 let code = response.extensions().get::<ProblemCode>().map_or("-", |ProblemCode(code)| code);
@@ -79,6 +84,15 @@ async fn to_its_end(request: Request, next: Next) -> Response {
             tracing::error!(door = "http", %what, %error, "a request failed by a bug of ours");
             Problem::unavailable().into_response()
         }
+    }
+}
+
+/// Ends a task, unless it is done.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

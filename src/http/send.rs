@@ -12,23 +12,23 @@ use super::problem::Problem;
 use super::sending_identity::not_of_the_inbox;
 use crate::address::Address;
 use crate::authentication::login::Login;
+use crate::config::Limits;
 use crate::envelope::Recipients;
 use crate::id::SubmissionId;
 use crate::message;
+use crate::resources::Owner;
 use crate::store::inboxes::Inbox;
 use crate::submission::{Accepted, Draft, Refusal};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
-use mail_parser::MessageParser;
 use serde::Serialize;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What JSON adds around a message: escapes, base64, names.
 const JSON_FACTOR: usize = 2;
-/// Octets of the header of a message that is given whole.
-const LONGEST_HEADER: usize = 1024 * 1024;
 
 /// The answer.
 #[derive(Serialize)]
@@ -71,23 +71,21 @@ pub(super) async fn send(
     let limits = &context.config.limits;
     // What is made of the body: counted as long as this runs, and it runs to its end.
     let mut work = caller.spool.claim();
-    let wish = match media_type(&headers).as_str() {
-        "message/rfc822" => {
-            let raw = read_body(&caller.spool, body, limits.message_size).await?;
-            work.grow_to(raw.len()).map_err(no_room)?;
-            raw_wish(&raw, limits.recipients)?
-        }
-        _ => {
-            let most = limits.message_size.saturating_mul(JSON_FACTOR);
-            is_json(&headers)?;
-            let json = read_body(&caller.spool, body, most).await?;
-            // Its values, and the message with its parts encoded.
-            work.grow_to(json.len().saturating_mul(2)).map_err(no_room)?;
-            let fields = Fields::parse(&json)?;
-            drop(json);
-            json_wish(fields, limits.recipients)?
-        }
+    let is_whole = media_type(&headers) == "message/rfc822";
+    let (body, factor) = if is_whole {
+        (read_body(&caller.spool, body, limits.message_size).await?, 1)
+    } else {
+        is_json(&headers)?;
+        // Its values, and the message with its parts encoded.
+        (read_body(&caller.spool, body, limits.message_size.saturating_mul(JSON_FACTOR)).await?, 2)
     };
+    work.grow_to(body.len().saturating_mul(factor)).map_err(no_room)?;
+    let (owner, config) = (Owner::Account(inbox.account.clone()), Arc::clone(&context.config));
+    let wish = context.reading.work().run(&owner, body.len(), move |_| {
+        let limits = &config.limits;
+        Ok(if is_whole { raw_wish(&body, limits) } else { Fields::parse(&body).and_then(|f| json_wish(f, limits)) })
+    });
+    let wish = wish.await??;
     if wish.rcpt_to.len() > limits.recipients {
         return Err(too_many_recipients(limits.recipients));
     }
@@ -96,7 +94,9 @@ pub(super) async fn send(
         Message::Raw(raw) => raw,
         Message::Parts { from, to, cc, content } => {
             let from = from.unwrap_or_else(|| Mailbox::of(login.address.clone()));
-            content.write(&from, &to, &cc)
+            let written =
+                context.reading.work().run(&owner, content.octets(), move |_| Ok(content.write(&from, &to, &cc)));
+            written.await?
         }
     };
     if raw.len() > limits.message_size {
@@ -181,24 +181,21 @@ fn login_at(caller: &Caller, inbox: &Inbox, address: Address) -> Login {
 }
 
 fn from_of(raw: &[u8]) -> Option<Address> {
-    let message = MessageParser::default().parse_headers(raw)?;
-    Address::parse(message.from()?.first()?.address()?).ok()
+    message::mailboxes_of(message::split(raw).0, "From").flatten().next()
 }
 
-pub(super) fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem> {
+pub(super) fn json_wish(mut fields: Fields, limits: &Limits) -> Result<Wish, Problem> {
     let from = mailbox(&mut fields, "from");
     let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(&mut fields, field));
     let mut rcpt_to = Vec::new();
     for mailbox in to.iter().chain(&cc).chain(&bcc) {
-        if !rcpt_to.contains(&mailbox.address) {
-            rcpt_to.push(mailbox.address.clone());
-        }
+        add_recipient(&mut rcpt_to, mailbox.address.clone(), limits.recipients)?;
     }
     let address = from.as_ref().map(|mailbox| mailbox.address.clone());
     if fields.has("raw") {
         let raw = fields.required_text("raw");
         fields.finish()?;
-        let mut wish = raw_wish(raw.unwrap_or_default().as_bytes(), most)?;
+        let mut wish = raw_wish(raw.unwrap_or_default().as_bytes(), limits)?;
         if !rcpt_to.is_empty() {
             wish.rcpt_to = rcpt_to;
         }
@@ -212,36 +209,43 @@ pub(super) fn json_wish(mut fields: Fields, most: usize) -> Result<Wish, Problem
     Ok(Wish { from: address, rcpt_to, message: Message::Parts { from, to, cc, content } })
 }
 
-/// A whole message; its To, Cc and Bcc are its recipients, `most` at most.
-fn raw_wish(raw: &[u8], most: usize) -> Result<Wish, Problem> {
+/// Each address once, and no more than a message may have: looking for one costs all before it.
+fn add_recipient(rcpt_to: &mut Vec<Address>, address: Address, limit: usize) -> Result<(), Problem> {
+    if !rcpt_to.contains(&address) {
+        if rcpt_to.len() >= limit {
+            return Err(too_many_recipients(limit));
+        }
+        rcpt_to.push(address);
+    }
+    Ok(())
+}
+
+/// A whole message; its To, Cc and Bcc are its recipients.
+fn raw_wish(raw: &[u8], limits: &Limits) -> Result<Wish, Problem> {
     if message::has_nul(raw) {
         return Err(Problem::invalid_field("raw", message::NUL_REFUSED));
     }
     let raw = with_crlf(raw);
-    // What stands there is read field by field, and costs a hundred times its size.
-    if message::split(&raw).0.len() > LONGEST_HEADER {
-        let text = format!("has more than {LONGEST_HEADER} octets of header fields");
+    let header = message::split(&raw).0;
+    if header.is_empty() {
+        return Err(Problem::invalid_field("raw", "must be a message with header fields"));
+    }
+    if header.len() > limits.message_header_size {
+        let text = format!("has more than {} octets of header fields", limits.message_header_size);
         return Err(Problem::invalid_field("raw", text));
     }
-    let message = MessageParser::default().parse_headers(&raw);
-    let message = message.ok_or_else(|| Problem::invalid_field("raw", "must be a message with header fields"))?;
     let mut rcpt_to = Vec::new();
-    for list in [message.to(), message.cc(), message.bcc()].into_iter().flatten() {
-        for address in list.iter() {
-            let text = address.address().unwrap_or_default();
-            let address = Address::parse(text).map_err(|error| {
-                let shown: String = text.chars().take(100).collect();
-                Problem::invalid_field("raw", format!("names a recipient {shown:?} that is no address: {error}"))
+    for name in ["To", "Cc", "Bcc"] {
+        for (at, address) in message::mailboxes_of(header, name).enumerate() {
+            let address = address.ok_or_else(|| {
+                Problem::invalid_field(
+                    "raw",
+                    format!("names a recipient that is no address: number {} of {name}", at + 1),
+                )
             })?;
-            if !rcpt_to.contains(&address) {
-                if rcpt_to.len() >= most {
-                    return Err(too_many_recipients(most));
-                }
-                rcpt_to.push(address);
-            }
+            add_recipient(&mut rcpt_to, address, limits.recipients)?;
         }
     }
-    drop(message);
     Ok(Wish { from: None, rcpt_to, message: Message::Raw(raw) })
 }
 
@@ -275,13 +279,14 @@ mod tests {
     #[test]
     fn the_recipients_of_a_raw_message_are_those_its_fields_name() {
         let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: b@X.org\nBcc: d@x.org\n\nhi\n";
-        let wish = raw_wish(raw, 9).unwrap();
+        let limits = Limits { recipients: 9, ..Limits::default() };
+        let wish = raw_wish(raw, &limits).unwrap();
         let all: Vec<_> = wish.rcpt_to.iter().map(ToString::to_string).collect();
         assert_eq!(all, ["b@x.org", "c@x.org", "d@x.org"]);
-        assert!(raw_wish(b"To: not an address\r\n\r\n", 9).is_err());
-        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0", 9).is_err());
-        assert!(raw_wish(raw, 2).is_err());
+        assert!(raw_wish(b"To: not an address\r\n\r\n", &limits).is_err());
+        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0", &limits).is_err());
+        assert!(raw_wish(raw, &Limits { recipients: 2, ..limits }).is_err());
         let long = format!("To: b@x.org{}\n\nhi", ", b@x.org".repeat(200_000));
-        assert!(raw_wish(long.as_bytes(), 9).is_err());
+        assert!(raw_wish(long.as_bytes(), &limits).is_err());
     }
 }

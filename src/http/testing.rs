@@ -11,8 +11,10 @@ use crate::events::Events;
 use crate::id::AccountId;
 use crate::net::listener::Shutdown;
 use crate::queue::Queue;
+use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::spool::Spool;
+use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -150,7 +152,8 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
-    HttpContext { config, store, clock, events, authenticator, registry, rotation, submission, queue, spool }
+    let reading = Reading::new(&config, WorkPool::default());
+    HttpContext { config, store, clock, events, authenticator, registry, rotation, submission, queue, reading, spool }
 }
 
 async fn tenant(store: &Store, clock: &Clock) -> Tenant {

@@ -7,6 +7,7 @@ use crate::events::Events;
 use crate::net::connections::Capacity;
 use crate::net::listener::{Proxies, Shutdown};
 use crate::net::tls::ServerTls;
+use crate::reading::Reading;
 use crate::resources::spool::Spool;
 use crate::store::Store;
 use std::sync::Arc;
@@ -19,6 +20,8 @@ pub struct ImapDoor {
     pub config: Arc<Config>,
     /// The mailboxes; the account's handle after log-in.
     pub store: Store,
+    /// Where messages are taken apart.
+    pub reading: Reading,
     /// What sessions must hear of.
     pub events: Events,
     /// Who may come in.

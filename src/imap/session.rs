@@ -11,6 +11,7 @@ use super::watch::Changed;
 use super::wire::{Input, NO_MEMORY, Refusal, Wire};
 use crate::authentication::login::Login;
 use crate::events::Event;
+use crate::resources::Owner;
 use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};
 use imap_codec::imap_types::core::Tag;
@@ -39,11 +40,13 @@ pub(super) struct Session<'a> {
     pub changed: &'a Changed,
     /// The open mailbox.
     pub selected: Option<View>,
+    /// On whose behalf work is done.
+    pub owner: Owner,
 }
 
 impl<'a> Session<'a> {
     pub fn new(door: &'a ImapDoor, login: &'a Login, changed: &'a Changed) -> Self {
-        Self { door, login, changed, selected: None }
+        Self { door, login, changed, selected: None, owner: Owner::Account(login.account.clone()) }
     }
 
     /// Does what the client asks for until one side ends it.
@@ -109,12 +112,22 @@ impl<'a> Session<'a> {
                 let answer = Answer::no("no room for new messages now, try again later").code(other("UNAVAILABLE"));
                 self.close_command(wire, tag, answer, mistakes).await
             }
-            Err(Fault::Store(error)) => {
-                tracing::error!(%error, command = name, inbox = %self.login.inbox, "an IMAP command failed");
-                let answer = Answer::no("temporary failure, try again later").code(other("UNAVAILABLE"));
-                self.close_command(wire, tag, answer, mistakes).await
-            }
+            Err(Fault::Store(error)) => self.unavailable(wire, tag, name, &error, mistakes).await,
+            Err(Fault::Work(error)) => self.unavailable(wire, tag, name, &error, mistakes).await,
         }
+    }
+
+    async fn unavailable(
+        &self,
+        wire: &mut Wire,
+        tag: Option<Tag<'static>>,
+        command: &str,
+        error: &(dyn std::error::Error + Sync),
+        mistakes: &mut u32,
+    ) -> std::io::Result<Option<End>> {
+        tracing::error!(%error, command, inbox = %self.login.inbox, "an IMAP command failed");
+        let answer = Answer::no("temporary failure, try again later").code(other("UNAVAILABLE"));
+        self.close_command(wire, tag, answer, mistakes).await
     }
 
     async fn close_command(

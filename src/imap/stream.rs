@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
@@ -14,6 +14,18 @@ pub(super) enum Stream {
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    /// Whether the client has closed its side, though octets from before may not have been read yet. There must be some:
+    /// without, this waits.
+    pub async fn is_read_closed(&self) -> io::Result<bool> {
+        let tcp = match self {
+            Self::Plain(stream) => stream,
+            Self::Tls(stream) => stream.get_ref().0,
+        };
+        Ok(tcp.ready(Interest::READABLE).await?.is_read_closed())
+    }
 }
 
 impl AsyncRead for Stream {

@@ -14,7 +14,9 @@ use crate::events::{Event, Events};
 use crate::id::{AccountId, InboxId, TokenId};
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
+use crate::reading::Reading;
 use crate::resources::spool::Spool;
+use crate::resources::work::WorkPool;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::inboxes::NewInbox;
@@ -79,6 +81,7 @@ impl World {
         let door = Arc::new(ImapDoor {
             authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
+            reading: Reading::new(&config, WorkPool::default()),
             config: Arc::new(config),
             store: store.clone(),
             events: events.clone(),

@@ -3,7 +3,7 @@
 //! Invariant: a sequence number changes only by what has been told to the client. Messages that are gone keep their number
 //! until [`View::take_expunged`]; new ones have none until they were told as EXISTS. RFC 3501 §2.3.1.2, §5.5, §7.4.1.
 
-use crate::imap::content::mime::Part;
+use crate::message::mime::Part;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Changes, Marks, OpenMailbox, Seen};
 use imap_codec::imap_types::IntoStatic;

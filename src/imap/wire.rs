@@ -30,6 +30,10 @@ pub(super) const BATCH: usize = 64 * 1024;
 pub(super) const NO_MEMORY: &str = "[UNAVAILABLE] no memory for this now, try again later";
 /// What an idle connection keeps for reading.
 const READ_AT_ONCE: usize = 1024;
+/// What is read of later commands while one is worked on.
+const READ_AHEAD: usize = 4 * READ_AT_ONCE;
+/// How often a client that has sent more than that is looked at.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
 
 /// How much a client may send.
 #[derive(Clone, Copy, Debug)]
@@ -315,6 +319,28 @@ impl Wire {
     async fn fill(&mut self, room: usize) -> io::Result<bool> {
         self.input.reserve(room);
         Ok(self.stream.read_buf(&mut self.input).await? > 0)
+    }
+
+    /// Waits for work on a command, and watches the client meanwhile: fails as soon as it has hung up. What it sends is
+    /// kept for the next command, up to a bound.
+    pub async fn watch<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let is_there = async {
+                if self.input.len() < READ_AHEAD {
+                    return self.fill(READ_AT_ONCE).await;
+                }
+                tokio::time::sleep(WATCH_PAUSE).await;
+                Ok(!self.stream.is_read_closed().await?)
+            };
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                is_there = is_there => if !is_there? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                },
+            }
+        }
     }
 
     /// Adds a response to what is to be written.

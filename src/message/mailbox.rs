@@ -6,6 +6,7 @@
 //! RFC 5322 §3.4 (address specification), §4.4 (obsolete lists), §3.2.2 (comments); RFC 2047 §5 (encoded words).
 
 use super::display_name;
+use super::headers::Fields;
 use crate::address::Address;
 
 /// More words than any name has; what has more is no mailbox.
@@ -103,6 +104,12 @@ impl<'a> Iterator for Mailboxes<'a> {
         }
         (!element.is_empty()).then(|| element.mailbox())
     }
+}
+
+/// The mailboxes of all fields of a name in a header block: `None` for what is no mailbox.
+pub fn mailboxes_of<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = Option<Address>> {
+    let named = Fields::new(header).filter(move |field| field.is(name));
+    named.flat_map(|field| Mailboxes::of(field.value)).map(|mailbox| mailbox.map(|mailbox| mailbox.address))
 }
 
 /// The first word of a structured value, comments aside: an atom, or a quoted string with its quotes.

@@ -5,23 +5,33 @@
 //!
 //! A message that goes out takes this way: [`split`], [`outgoing`] on the header block, then that, the body and its
 //! [`missing_line_end`]. One that comes in: [`without_results_of`] us, and [`trace`] before it. One that failed: [`bounce`].
+//!
+//! What is shown and searched of a message is read here too, the same for REST and IMAP, and within [`ReadLimits`]:
+//! `fields`, `addresses`, the tree of its parts in `mime`, and its decoded texts in `text`.
 
+pub(crate) mod addresses;
 mod authors;
+pub(crate) mod decode;
 mod display_name;
 mod dsn;
+pub(crate) mod fields;
 #[cfg(test)]
 #[path = "../../fuzz/targets/message.rs"]
 pub(crate) mod fuzz;
 mod headers;
 mod line_ends;
 mod mailbox;
+pub(crate) mod mime;
 mod received;
 mod rewrite;
+pub(crate) mod text;
 
 pub use authors::is_from_domain;
 pub use dsn::{Bounce, FailedRecipient, bounce};
+pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, with_crlf};
+pub use mailbox::mailboxes_of;
 pub use received::{Trace, trace};
 pub use rewrite::{Outgoing, outgoing, without_results_of};
 

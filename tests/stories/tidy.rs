@@ -8,7 +8,7 @@ const FLOORS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["domain", "identity", "message"],
     &["config", "store", "dns", "authentication", "net", "resources"],
-    &["events", "registry", "rotation", "verifier", "submission", "inbound", "queue"],
+    &["events", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],
 ];

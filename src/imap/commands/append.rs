@@ -3,11 +3,11 @@
 use super::store::{TooManyKeywords, UnknownFlag, read_flags};
 use super::{BAD_NAME, Fault, over_quota};
 use crate::clock::Timestamp;
-use crate::imap::content::fields::header_end;
 use crate::imap::names;
 use crate::imap::response::{Answer, other};
 use crate::imap::session::{Session, refused};
 use crate::imap::wire::Refusal;
+use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
 use crate::store::mailbox_changes::Append;
 use crate::store::room::NotStored;

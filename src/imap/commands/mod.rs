@@ -15,6 +15,7 @@ use super::guest::id;
 use super::response::{Answer, Phase, capabilities, capability, other};
 use super::session::Session;
 use super::wire::Wire;
+use crate::resources::work::WorkError;
 use crate::store::StoreError;
 use bytes::Bytes;
 use imap_codec::imap_types::command::CommandBody;
@@ -24,6 +25,8 @@ use imap_codec::imap_types::command::CommandBody;
 pub(super) enum Fault {
     /// The store failed: `NO [UNAVAILABLE]`.
     Store(StoreError),
+    /// Heavy work was cut off, or failed by a bug of ours: `NO [UNAVAILABLE]`.
+    Work(WorkError),
     /// The client cannot be reached any more.
     Wire(std::io::Error),
     /// The open mailbox has been deleted: BYE (RFC 2180 §3.3).
@@ -35,6 +38,12 @@ pub(super) enum Fault {
 impl From<StoreError> for Fault {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
+    }
+}
+
+impl From<WorkError> for Fault {
+    fn from(error: WorkError) -> Self {
+        Self::Work(error)
     }
 }
 

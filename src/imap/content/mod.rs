@@ -3,7 +3,5 @@
 //! Pure: bytes in, bytes out. Invariant: every section is a slice of the message as it was delivered, octet for octet.
 
 pub(super) mod envelope;
-pub(super) mod fields;
-pub(super) mod mime;
 pub(super) mod section;
 pub(super) mod structure;

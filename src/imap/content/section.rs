@@ -1,37 +1,53 @@
 //! BODY[…]: sections and partial ranges of a message. RFC 3501 §6.4.5.
 //!
-//! Invariant: a section is slices of the stored octets; only HEADER.FIELDS puts some together anew.
+//! Invariant: a section is a range of the stored octets; only HEADER.FIELDS puts some together anew.
 
-use super::fields::{fields, slice};
-use super::mime::{Kind, Part, Tree};
+use crate::message::ReadLimits;
+use crate::message::fields::{Header, slice};
+use crate::message::mime::{Kind, Part, Tree};
 use imap_codec::imap_types::core::{AString, Vec1};
 use imap_codec::imap_types::fetch::{Part as Path, Section};
-use std::borrow::Cow;
+use std::ops::Range;
 
-/// The octets of a section: in one or two pieces, so that a whole message needs no copy.
+/// The octets of a section.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::imap) struct Octets<'a>(Cow<'a, [u8]>, &'a [u8]);
+pub(in crate::imap) enum Octets {
+    /// Some of the stored header block, then some of the stored body.
+    Stored { header: Range<usize>, body: Range<usize> },
+    /// Put together anew.
+    Made(Vec<u8>),
+}
 
-impl<'a> Octets<'a> {
-    /// Two pieces, one after the other.
-    pub fn pair(first: &'a [u8], second: &'a [u8]) -> Self {
-        Self(Cow::Borrowed(first), second)
+impl Octets {
+    fn of_body(body: Range<usize>) -> Self {
+        Self::Stored { header: 0..0, body }
     }
 
-    fn one(bytes: &'a [u8]) -> Self {
-        Self::pair(bytes, &[])
-    }
-
-    /// The pieces of a part of them: `count` octets from `offset` on, fewer at the end.
-    pub fn partial(&self, offset: usize, count: usize) -> [&[u8]; 2] {
+    /// A part of them: `count` octets from `offset` on, fewer at the end.
+    pub fn partial(self, offset: usize, count: usize) -> Self {
         let end = offset.saturating_add(count);
-        let first = self.0.len();
-        [slice(&self.0, offset..end), slice(self.1, offset.saturating_sub(first)..end.saturating_sub(first))]
+        // The wanted range, counted from where a piece begins, in the octets the piece is of.
+        let cut = |piece: Range<usize>, begins: usize| {
+            let within = |at: usize| piece.start.saturating_add(at.saturating_sub(begins)).min(piece.end);
+            within(offset)..within(end)
+        };
+        match self {
+            Self::Stored { header, body } => {
+                let length = header.len();
+                Self::Stored { header: cut(header, 0), body: cut(body, length) }
+            }
+            Self::Made(octets) => Self::Made(slice(&octets, offset..end).to_vec()),
+        }
     }
 
-    /// All of them.
-    pub fn pieces(&self) -> [&[u8]; 2] {
-        [&self.0, self.1]
+    /// The octets, in pieces of the message they are of.
+    pub fn pieces<'a>(&'a self, header: &'a [u8], body: &'a [u8]) -> [&'a [u8]; 2] {
+        match self {
+            Self::Stored { header: of_header, body: of_body } => {
+                [slice(header, of_header.clone()), slice(body, of_body.clone())]
+            }
+            Self::Made(octets) => [octets, &[]],
+        }
     }
 }
 
@@ -58,30 +74,36 @@ pub(in crate::imap) fn reach(section: Option<&Section<'_>>) -> Reach {
 }
 
 /// A section of a message, or nothing where there is no such part. `tree` is asked for only where [`reach`] says so.
-pub(in crate::imap) fn section<'a>(
-    header: &'a [u8],
-    body: &'a [u8],
-    tree: Option<&Tree<'a>>,
+pub(in crate::imap) fn section(
+    header: &[u8],
+    body: &[u8],
+    tree: Option<&Tree<'_>>,
     section: Option<&Section<'_>>,
-) -> Option<Octets<'a>> {
-    let inner = |path: &Option<Path>| match path {
-        None => Some(header),
-        Some(path) => tree.and_then(|tree| message_at(tree, path).map(|inner| tree.header_of(inner))),
+    limits: &ReadLimits,
+) -> Option<Octets> {
+    let part = |path: &Path| part_at(&tree?.root, path);
+    let message = |path: &Path| message_at(tree?, path);
+    let whole_header = || Octets::Stored { header: 0..header.len(), body: 0..0 };
+    let fields = |path: &Option<Path>, names: &Vec1<AString<'_>>, wanted: bool| {
+        let block = match path {
+            None => header,
+            Some(path) => slice(body, message(path)?.header.clone()),
+        };
+        Some(some_fields(block, names, wanted, limits))
     };
     match section {
-        None => Some(Octets::pair(header, body)),
-        Some(Section::Header(path)) => inner(path).map(Octets::one),
-        Some(Section::Text(None)) => Some(Octets::one(body)),
-        Some(Section::Text(Some(path))) => {
-            tree.and_then(|tree| message_at(tree, path).map(|m| Octets::one(tree.body_of(m))))
-        }
-        Some(Section::HeaderFields(path, names)) => inner(path).map(|header| some_fields(header, names, true)),
-        Some(Section::HeaderFieldsNot(path, names)) => inner(path).map(|header| some_fields(header, names, false)),
-        Some(Section::Part(path)) => {
-            tree.and_then(|tree| part_at(&tree.root, path).map(|part| Octets::one(tree.body_of(part))))
-        }
+        None => Some(Octets::Stored { header: 0..header.len(), body: 0..body.len() }),
+        Some(Section::Header(None)) => Some(whole_header()),
+        Some(Section::Header(Some(path))) => Some(Octets::of_body(message(path)?.header.clone())),
+        Some(Section::Text(None)) => Some(Octets::of_body(0..body.len())),
+        Some(Section::Text(Some(path))) => Some(Octets::of_body(message(path)?.body.clone())),
+        Some(Section::HeaderFields(path, names)) => fields(path, names, true),
+        Some(Section::HeaderFieldsNot(path, names)) => fields(path, names, false),
+        Some(Section::Part(path)) => Some(Octets::of_body(part(path)?.body.clone())),
         Some(Section::Mime(path)) => {
-            tree.and_then(|tree| part_at(&tree.root, path).map(|part| Octets::one(tree.header_of(part))))
+            let part = part(path)?;
+            let is_root = tree.is_some_and(|tree| std::ptr::eq(part, &raw const tree.root));
+            Some(if is_root { whole_header() } else { Octets::of_body(part.header.clone()) })
         }
     }
 }
@@ -119,17 +141,23 @@ fn message_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
     }
 }
 
-fn some_fields<'a>(header: &[u8], names: &Vec1<AString<'_>>, wanted: bool) -> Octets<'a> {
+/// The fields of these names, or all others. Names are sorted, so that many of them cost little for each field.
+fn some_fields(block: &[u8], names: &Vec1<AString<'_>>, wanted: bool, limits: &ReadLimits) -> Octets {
+    let mut names: Vec<_> = names.as_ref().iter().map(|name| name.as_ref().to_ascii_lowercase()).collect();
+    names.sort_unstable();
+    let is_named = |name: &[u8]| {
+        let lower = || name.iter().map(u8::to_ascii_lowercase);
+        names.binary_search_by(|one| one.iter().copied().cmp(lower())).is_ok()
+    };
     let mut kept = Vec::new();
-    for field in fields(header) {
-        let named = names.as_ref().iter().any(|name| name.as_ref().eq_ignore_ascii_case(field.name));
-        if named == wanted {
+    for field in Header::read(block, limits).fields() {
+        if is_named(field.name) == wanted {
             kept.extend_from_slice(field.whole);
         }
     }
     // The empty line comes always (RFC 3501 §6.4.5).
     kept.extend_from_slice(b"\r\n");
-    Octets(Cow::Owned(kept), &[])
+    Octets::Made(kept)
 }
 
 #[cfg(test)]
@@ -154,9 +182,10 @@ mod tests {
             panic!("{name}")
         };
         let MessageDataItemName::BodyExt { section: wanted, .. } = &names[0] else { panic!("{name}") };
-        let tree = Tree::parse(HEADER, BODY);
-        let octets = section(HEADER, BODY, Some(&tree), wanted.as_ref())?;
-        Some(String::from_utf8(octets.pieces().concat()).unwrap())
+        let limits = ReadLimits::default();
+        let tree = Tree::parse(HEADER, BODY, &limits);
+        let octets = section(HEADER, BODY, Some(&tree), wanted.as_ref(), &limits)?;
+        Some(String::from_utf8(octets.pieces(HEADER, BODY).concat()).unwrap())
     }
 
     #[test]
@@ -185,24 +214,24 @@ mod tests {
             second in proptest::collection::vec(any::<u8>(), 0..40),
             step in 1_usize..30,
         ) {
-            let octets = Octets::pair(&first, &second);
             let length = first.len() + second.len();
-            let mut whole = Vec::new();
-            let mut offset = 0;
-            while offset < length {
-                whole.extend(octets.partial(offset, step).concat());
-                offset += step;
+            let whole = Octets::Stored { header: 0..first.len(), body: 0..second.len() };
+            let made = Octets::Made([first.clone(), second.clone()].concat());
+            for octets in [whole, made] {
+                let piece = |offset| octets.clone().partial(offset, step).pieces(&first, &second).concat();
+                let all: Vec<u8> = (0..length).step_by(step).flat_map(piece).collect();
+                prop_assert_eq!(all, [first.clone(), second.clone()].concat());
+                prop_assert!(piece(length).is_empty());
             }
-            prop_assert_eq!(whole, [first.clone(), second.clone()].concat());
-            prop_assert!(octets.partial(length, step).concat().is_empty());
         }
 
         #[test]
         fn no_bytes_break_the_parsers(header in ".{0,80}", body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let header = format!("From: {header}\r\nContent-Type: {header}\r\nContent-Type: multipart/mixed; boundary=-\r\n\r\n");
-            let tree = Tree::parse(header.as_bytes(), &body);
+            let limits = ReadLimits::default();
+            let tree = Tree::parse(header.as_bytes(), &body, &limits);
             let _ = crate::imap::content::structure::structure(&tree, true);
-            let _ = crate::imap::content::envelope::envelope(header.as_bytes());
+            let _ = crate::imap::content::envelope::envelope(&Header::read(header.as_bytes(), &limits), &mut 9);
         }
     }
 }

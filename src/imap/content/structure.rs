@@ -1,8 +1,8 @@
 //! BODY and BODYSTRUCTURE. RFC 3501 §7.4.2.
 
-use super::envelope::{envelope, istring, nstring};
-use super::fields::{find, unfold};
-use super::mime::{ContentType, Kind, Part, Tree, parameterized};
+use super::envelope::{ADDRESSES, envelope, istring, nstring};
+use crate::message::fields::{Header, unfold};
+use crate::message::mime::{ContentType, Kind, Part, Tree, parameterized};
 use imap_codec::imap_types::body::{
     BasicFields, Body, BodyStructure, Disposition, Language, Location, MultiPartExtensionData, SinglePartExtensionData,
     SpecificFields,
@@ -11,16 +11,19 @@ use imap_codec::imap_types::core::{IString, Vec1};
 
 type Parameters = Vec<(IString<'static>, IString<'static>)>;
 
+/// Languages of one part.
+const LANGUAGES: usize = 100;
+
 /// The structure of a message; `extended` for BODYSTRUCTURE, not for BODY.
 pub(in crate::imap) fn structure(tree: &Tree<'_>, extended: bool) -> BodyStructure<'static> {
-    of_part(tree, &tree.root, extended)
+    of_part(tree, &tree.root, extended, &mut { ADDRESSES })
 }
 
-fn of_part(tree: &Tree<'_>, part: &Part, extended: bool) -> BodyStructure<'static> {
-    let header = tree.header_of(part);
+fn of_part(tree: &Tree<'_>, part: &Part, extended: bool, addresses_left: &mut usize) -> BodyStructure<'static> {
+    let header = &tree.fields_of(part);
     let mut bodies = Vec::new();
     if let Kind::Multipart(parts) = &part.kind {
-        bodies.extend(parts.iter().map(|part| of_part(tree, part, extended)));
+        bodies.extend(parts.iter().map(|part| of_part(tree, part, extended, addresses_left)));
     }
     match Vec1::try_from(bodies) {
         Ok(bodies) => BodyStructure::Multi {
@@ -32,23 +35,29 @@ fn of_part(tree: &Tree<'_>, part: &Part, extended: bool) -> BodyStructure<'stati
             }),
         },
         Err(_) => BodyStructure::Single {
-            body: single(tree, part, header, extended),
+            body: single(tree, part, header, extended, addresses_left),
             extension_data: extended.then(|| SinglePartExtensionData {
-                md5: nstring(find(header, "Content-MD5").map(unfold)),
+                md5: nstring(header.find("Content-MD5").map(unfold)),
                 tail: Some(disposition(header)),
             }),
         },
     }
 }
 
-fn single(tree: &Tree<'_>, part: &Part, header: &[u8], extended: bool) -> Body<'static> {
+fn single(
+    tree: &Tree<'_>,
+    part: &Part,
+    header: &Header<'_>,
+    extended: bool,
+    addresses_left: &mut usize,
+) -> Body<'static> {
     let bytes = tree.body_of(part);
     let ContentType { kind, subtype, parameters: given } = &part.content_type;
-    let number_of_lines = size(bytes.iter().filter(|octet| **octet == b'\n').count());
+    let number_of_lines = size(memchr::memchr_iter(b'\n', bytes).count());
     let specific = match &part.kind {
         Kind::Message(inner) => SpecificFields::Message {
-            envelope: Box::new(envelope(tree.header_of(inner))),
-            body_structure: Box::new(of_part(tree, inner, extended)),
+            envelope: Box::new(envelope(&tree.fields_of(inner), addresses_left)),
+            body_structure: Box::new(of_part(tree, inner, extended, addresses_left)),
             number_of_lines,
         },
         _ if kind == b"text" => SpecificFields::Text { subtype: istring(subtype.clone()), number_of_lines },
@@ -59,12 +68,12 @@ fn single(tree: &Tree<'_>, part: &Part, header: &[u8], extended: bool) -> Body<'
         },
         _ => SpecificFields::Basic { r#type: istring(kind.clone()), subtype: istring(subtype.clone()) },
     };
-    let encoding = find(header, "Content-Transfer-Encoding").map(unfold).filter(|text| !text.is_empty());
+    let encoding = header.find("Content-Transfer-Encoding").map(unfold).filter(|text| !text.is_empty());
     Body {
         basic: BasicFields {
             parameter_list: parameters(given),
-            id: nstring(find(header, "Content-ID").map(unfold)),
-            description: nstring(find(header, "Content-Description").map(unfold)),
+            id: nstring(header.find("Content-ID").map(unfold)),
+            description: nstring(header.find("Content-Description").map(unfold)),
             content_transfer_encoding: istring(encoding.unwrap_or_else(|| b"7bit".to_vec())),
             size: size(bytes.len()),
         },
@@ -80,19 +89,19 @@ fn parameters(given: &[(Vec<u8>, Vec<u8>)]) -> Parameters {
     given.iter().map(|(name, value)| (istring(name.clone()), istring(value.clone()))).collect()
 }
 
-fn disposition(header: &[u8]) -> Disposition<'static> {
-    let disposition = find(header, "Content-Disposition").and_then(|value| {
+fn disposition(header: &Header<'_>) -> Disposition<'static> {
+    let disposition = header.find("Content-Disposition").and_then(|value| {
         let (words, given) = parameterized(value);
         words.into_iter().next().map(|word| (istring(word), parameters(&given)))
     });
-    let language = find(header, "Content-Language").map(unfold).unwrap_or_default();
+    let language = header.find("Content-Language").map(unfold).unwrap_or_default();
     let language = language.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty());
     Disposition {
         disposition,
         tail: Some(Language {
-            language: language.map(|tag| istring(tag.to_vec())).collect(),
+            language: language.take(LANGUAGES).map(|tag| istring(tag.to_vec())).collect(),
             tail: Some(Location {
-                location: nstring(find(header, "Content-Location").map(unfold)),
+                location: nstring(header.find("Content-Location").map(unfold)),
                 extensions: Vec::new(),
             }),
         }),
@@ -102,13 +111,14 @@ fn disposition(header: &[u8]) -> Disposition<'static> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::ReadLimits;
     use imap_codec::ResponseCodec;
     use imap_codec::encode::Encoder;
     use imap_codec::imap_types::fetch::MessageDataItem;
     use imap_codec::imap_types::response::{Data, Response};
 
     fn shown(header: &str, body: &str, extended: bool) -> String {
-        let tree = Tree::parse(header.as_bytes(), body.as_bytes());
+        let tree = Tree::parse(header.as_bytes(), body.as_bytes(), &ReadLimits::default());
         let item = MessageDataItem::Body(structure(&tree, extended));
         let data = Data::fetch(1, vec![item]).unwrap();
         String::from_utf8(ResponseCodec::new().encode(&Response::Data(data)).dump()).unwrap()

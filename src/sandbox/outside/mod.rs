@@ -7,6 +7,10 @@ mod session;
 
 use super::SandboxError;
 use crate::clock::Timestamp;
+use crate::message::addresses::mailboxes;
+use crate::message::decode::decoded_words;
+use crate::message::fields::Header;
+use crate::message::{self, ReadLimits};
 use crate::net::connections::Capacity;
 use crate::net::listener::{self, Proxies, Shutdown};
 use crate::net::tls::ServerTls;
@@ -130,12 +134,12 @@ impl Outside {
 }
 
 fn describe(mail_from: String, rcpt_to: Vec<String>, raw: &[u8]) -> Letter {
-    let parsed = mail_parser::MessageParser::new().parse_headers(raw);
-    let from = parsed.as_ref().and_then(|m| m.from()).and_then(|list| list.first()).map(|from| {
+    let header = Header::read(message::split(raw).0, &ReadLimits::default());
+    let from = header.find("From").and_then(|value| mailboxes(value).next()).map(|from| {
         let address = from.address().unwrap_or_default();
-        from.name().map_or_else(|| address.to_owned(), |name| format!("{name} <{address}>"))
+        from.display_name().map_or_else(|| address.clone(), |name| format!("{name} <{address}>"))
     });
-    let subject = parsed.as_ref().and_then(|m| m.subject()).map(str::to_owned);
+    let subject = header.find("Subject").map(decoded_words);
     Letter {
         id: format!("out_{}", ulid::Ulid::new().to_string().to_ascii_lowercase()),
         mail_from,

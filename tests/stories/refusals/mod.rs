@@ -7,6 +7,7 @@ mod http;
 mod imap;
 mod limits;
 mod memory;
+mod reading;
 mod smtp;
 
 use crate::crash_keeps_mail::check_store;

@@ -8,15 +8,17 @@ mod pieces;
 use self::pieces::{Source, wants_pieces};
 use super::{Fault, NO_SUCH_MESSAGE};
 use crate::clock::Timestamp;
-use crate::imap::content::envelope::envelope;
-use crate::imap::content::fields::slice;
-use crate::imap::content::mime::Tree;
-use crate::imap::content::section::{Reach, reach, section};
+use crate::imap::content::envelope::{ADDRESSES, envelope};
+use crate::imap::content::section::{Octets, Reach, reach, section};
 use crate::imap::content::structure::structure;
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::view::View;
 use crate::imap::wire::Wire;
+use crate::message::ReadLimits;
+use crate::message::fields::{Header, slice};
+use crate::message::mime::Tree;
+use crate::resources::work::{Cancelled, WorkBudget};
 use crate::store::mailbox_changes::FlagChange;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, Marks};
@@ -28,9 +30,12 @@ use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem
 use imap_codec::imap_types::response::{Data, Response};
 use imap_codec::imap_types::sequence::SequenceSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 /// Different items of one FETCH.
 const ITEMS: usize = 256;
+/// Names of header fields in one FETCH.
+const FIELD_NAMES: usize = 1000;
 /// Messages read at once.
 const MESSAGES: usize = 1000;
 /// Octets read at once, but for a message that alone has more.
@@ -55,6 +60,16 @@ fn needs_structure(name: &Name) -> bool {
         Name::Body | Name::BodyStructure => true,
         Name::BodyExt { section, .. } => reach(section.as_ref()) == Reach::Structure,
         _ => false,
+    }
+}
+
+/// How many header fields an item names.
+fn field_names(name: &Name) -> usize {
+    match name {
+        Name::BodyExt {
+            section: Some(Section::HeaderFields(_, names) | Section::HeaderFieldsNot(_, names)), ..
+        } => names.as_ref().len(),
+        _ => 0,
     }
 }
 
@@ -121,7 +136,10 @@ impl Session<'_> {
                 once.push(name);
             }
         }
-        let names = once;
+        if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
+            return Ok(Answer::no("too many names of fields in one FETCH").code(other("LIMIT")));
+        }
+        let names: Arc<[Name]> = once.into();
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
@@ -130,7 +148,8 @@ impl Session<'_> {
         let sets_seen = !view.read_only && names.iter().any(marks_seen);
         let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
 
-        let source = in_pieces.then_some(Source { store, inbox });
+        let (reading, owner) = (&self.door.reading, &self.owner);
+        let source = in_pieces.then_some(Source { store, inbox, reading, owner });
         let (mut rest, mut told, mut has_set_seen) = (uids.as_slice(), 0, false);
         while !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
@@ -155,7 +174,16 @@ impl Session<'_> {
             }
             for message in messages {
                 let show_flags = newly_seen.binary_search(&message.marks.uid).is_ok();
-                show(wire, view, &names, &message, show_flags, source).await?;
+                let message = Arc::new(message);
+                let octets = octets_to_read(&names, &message);
+                let (read_names, read_message) = (Arc::clone(&names), Arc::clone(&message));
+                let contents = reading.read(owner, octets, move |limits, budget| {
+                    contents(&read_names, &read_message, limits, budget, in_pieces)
+                });
+                let contents = wire.watch(contents).await??;
+                show(wire, view, &names, &message, show_flags, contents, source).await?;
+                // Many messages take a while: others have their turn.
+                tokio::task::yield_now().await;
             }
         }
         if has_set_seen {
@@ -169,6 +197,76 @@ impl Session<'_> {
     }
 }
 
+/// What is shown of a message's content for one item.
+#[derive(Debug)]
+enum Content {
+    /// The item, as the codec writes it.
+    Made(Vec<u8>),
+    /// Octets, or NIL where there are none: the item's label comes before them.
+    Octets(Option<Octets>),
+    /// It is made of something else, or is read in pieces.
+    Nothing,
+}
+
+/// Octets that are gone through to make the items of a message. Some items together cost no more than one.
+fn octets_to_read(names: &[Name], message: &Fetched) -> usize {
+    let is_read = |name: &&Name| match name {
+        Name::Envelope => true,
+        Name::BodyExt { section: Some(Section::HeaderFields(..) | Section::HeaderFieldsNot(..)), .. } => true,
+        _ => needs_structure(name),
+    };
+    let items = names.iter().filter(is_read).count();
+    message.header.len().saturating_add(message.body.len()).saturating_mul(items.div_ceil(4))
+}
+
+/// The content of each item; `of_header`: only of those that need no more than the header.
+fn contents(
+    names: &[Name],
+    message: &Fetched,
+    limits: &ReadLimits,
+    budget: &WorkBudget,
+    of_header: bool,
+) -> Result<Vec<Content>, Cancelled> {
+    let needs_tree = !of_header && names.iter().any(needs_structure);
+    let tree = needs_tree.then(|| Tree::parse(&message.header, &message.body, limits));
+    let of_item = |name| {
+        budget.check()?;
+        Ok(match depth(name) {
+            Depth::Body if of_header => Content::Nothing,
+            _ => content(name, message, tree.as_ref(), limits),
+        })
+    };
+    names.iter().map(of_item).collect()
+}
+
+fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &ReadLimits) -> Content {
+    let (header, body) = (&message.header, &message.body);
+    let (wanted, partial) = match name {
+        Name::Flags | Name::Uid | Name::InternalDate | Name::Rfc822Size => return Content::Nothing,
+        Name::Envelope => {
+            let envelope = envelope(&Header::read(header, limits), &mut { ADDRESSES });
+            return Content::Made(encoded(MessageDataItem::Envelope(envelope)));
+        }
+        Name::Body | Name::BodyStructure => {
+            let Some(tree) = tree else { return Content::Nothing };
+            let extended = *name == Name::BodyStructure;
+            let tree = structure(tree, extended);
+            let item = if extended { MessageDataItem::BodyStructure(tree) } else { MessageDataItem::Body(tree) };
+            return Content::Made(encoded(item));
+        }
+        Name::Rfc822Header => (Some(Section::Header(None)), None),
+        Name::Rfc822Text => (Some(Section::Text(None)), None),
+        Name::BodyExt { section, partial, .. } => (section.clone(), *partial),
+        // RFC822
+        _ => (None, None),
+    };
+    let octets = section(header, body, tree, wanted.as_ref(), limits);
+    Content::Octets(match partial {
+        Some((offset, count)) => octets.map(|octets| octets.partial(index(offset), index(count.get()))),
+        None => octets,
+    })
+}
+
 /// One FETCH response.
 async fn show(
     wire: &mut Wire,
@@ -176,12 +274,12 @@ async fn show(
     names: &[Name],
     message: &Fetched,
     show_flags: bool,
+    contents: Vec<Content>,
     source: Option<Source<'_>>,
 ) -> Result<(), Fault> {
     let Some(sequence) = view.sequence_number(message.marks.uid) else { return Ok(()) };
     push_new_keywords(wire, view, &message.marks);
-    let tree =
-        (source.is_none() && names.iter().any(needs_structure)).then(|| Tree::parse(&message.header, &message.body));
+    let mut contents = contents.into_iter();
     let mut line = format!("* {sequence} FETCH (");
     let mut is_first = true;
     let mut has_flags = false;
@@ -189,6 +287,7 @@ async fn show(
         if !std::mem::take(&mut is_first) {
             line.push(' ');
         }
+        let content = contents.next().unwrap_or(Content::Nothing);
         match name {
             Name::Uid => {
                 let _ = write!(line, "UID {}", message.marks.uid);
@@ -210,16 +309,14 @@ async fn show(
                     {
                         let (start, count) = (index(*offset), index(count.get()));
                         let range = start..start.saturating_add(count);
-                        let piece = source.piece(view, message, section.as_ref(), range).await?;
+                        let piece = wire.watch(source.piece(view, message, section.as_ref(), range)).await??;
                         let pieces = piece.as_ref().map(|(of_header, of_body)| {
                             [slice(&message.header, of_header.clone()), of_body.as_slice()]
                         });
                         push_octets(wire, &label(name), pieces).await?;
                     }
-                    _ => show_content(wire, name, message, tree.as_ref()).await?,
+                    _ => push_content(wire, name, message, content).await?,
                 }
-                // A large header takes a while to read: others have their turn.
-                tokio::task::yield_now().await;
             }
         }
     }
@@ -236,34 +333,15 @@ async fn show(
     Ok(wire.flush_batch().await?)
 }
 
-/// An item made of the message's octets.
-async fn show_content(wire: &mut Wire, name: &Name, message: &Fetched, tree: Option<&Tree<'_>>) -> std::io::Result<()> {
-    let (header, body) = (&message.header, &message.body);
-    let (wanted, partial) = match name {
-        Name::Envelope => {
-            return wire.push_large(&encoded(MessageDataItem::Envelope(envelope(header)))).await;
+async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: Content) -> std::io::Result<()> {
+    match content {
+        Content::Made(item) => wire.push_large(&item).await,
+        Content::Octets(octets) => {
+            let pieces = octets.as_ref().map(|octets| octets.pieces(&message.header, &message.body));
+            push_octets(wire, &label(name), pieces).await
         }
-        Name::Body | Name::BodyStructure => {
-            if let Some(tree) = tree {
-                let extended = *name == Name::BodyStructure;
-                let tree = structure(tree, extended);
-                let item = if extended { MessageDataItem::BodyStructure(tree) } else { MessageDataItem::Body(tree) };
-                wire.push_large(&encoded(item)).await?;
-            }
-            return Ok(());
-        }
-        Name::Rfc822Header => (Some(Section::Header(None)), None),
-        Name::Rfc822Text => (Some(Section::Text(None)), None),
-        Name::BodyExt { section, partial, .. } => (section.clone(), *partial),
-        // RFC822
-        _ => (None, None),
-    };
-    let octets = section(header, body, tree, wanted.as_ref());
-    let pieces = octets.as_ref().map(|octets| match partial {
-        Some((offset, count)) => octets.partial(index(offset), index(count.get())),
-        None => octets.pieces(),
-    });
-    push_octets(wire, &label(name), pieces).await
+        Content::Nothing => Ok(()),
+    }
 }
 
 /// The name of an item of octets, as the codec writes it; with NIL where the octets come.

@@ -5,9 +5,11 @@
 use super::Name;
 use crate::id::InboxId;
 use crate::imap::commands::Fault;
-use crate::imap::content::mime::{Part, Tree};
 use crate::imap::content::section::part_at;
 use crate::imap::view::View;
+use crate::message::mime::{Part, Tree};
+use crate::reading::Reading;
+use crate::resources::Owner;
 use crate::store::Store;
 use crate::store::open_mailbox::{Depth, Fetched};
 use imap_codec::imap_types::fetch::Section;
@@ -18,6 +20,8 @@ use std::ops::Range;
 pub(super) struct Source<'a> {
     pub store: &'a Store,
     pub inbox: &'a InboxId,
+    pub reading: &'a Reading,
+    pub owner: &'a Owner,
 }
 
 /// Whether all that a FETCH wants of bodies are pieces of a part that is read as it stands.
@@ -68,7 +72,16 @@ impl Source<'_> {
         if view.structure.as_ref().is_none_or(|(known, _)| *known != uid) {
             let (whole, _) =
                 self.store.messages_fetch(self.inbox, view.mailbox, vec![uid], Depth::Body, usize::MAX).await?;
-            view.structure = whole.first().map(|message| (uid, Tree::parse(&message.header, &message.body).root));
+            view.structure = match whole.into_iter().next() {
+                None => None,
+                Some(message) => {
+                    let octets = message.header.len().saturating_add(message.body.len());
+                    let read = self.reading.read(self.owner, octets, move |limits, _| {
+                        Ok(Tree::parse(&message.header, &message.body, limits).root.without_parameters())
+                    });
+                    Some((uid, read.await?))
+                }
+            };
         }
         Ok(view.structure.as_ref().map(|(_, root)| root))
     }

@@ -3,12 +3,14 @@
 //! Texts are compared decoded and without regard to case: encoded words, transfer encodings and charsets are undone.
 
 use crate::clock::Timestamp;
-use crate::imap::content::fields::{fields, find};
 use crate::imap::view::View;
+use crate::message::ReadLimits;
+use crate::message::decode::{date, decoded_words};
+use crate::message::fields::{Field, Header};
+use crate::message::mime::Tree;
+use crate::message::text::searched_texts;
 use crate::store::open_mailbox::{Depth, Fetched, Marks};
-use mail_parser::decoders::html::html_to_text;
-use mail_parser::parsers::MessageStream;
-use mail_parser::{DateTime, HeaderValue, Message, MessageParser, PartType};
+use mail_parser::DateTime;
 use std::sync::OnceLock;
 
 /// A text to look for, in lower case.
@@ -20,8 +22,9 @@ impl Text {
         Self(String::from_utf8_lossy(bytes).to_lowercase())
     }
 
+    /// Whether a text in lower case contains it.
     fn is_in(&self, text: &str) -> bool {
-        self.0.is_empty() || text.to_lowercase().contains(&self.0)
+        text.contains(&self.0)
     }
 }
 
@@ -35,8 +38,20 @@ pub(super) struct Candidate {
     size: u32,
     header: Vec<u8>,
     body: Vec<u8>,
-    /// The decoded text of the body, made when it is first asked for.
+    limits: ReadLimits,
+    /// The fields of the header, decoded, made when they are first asked for.
+    fields: OnceLock<Vec<DecodedField>>,
+    /// The decoded text of the body, likewise.
     texts: OnceLock<Vec<String>>,
+}
+
+/// A field, all in lower case.
+#[derive(Debug)]
+struct DecodedField {
+    name: String,
+    value: String,
+    /// As it stands, with its name.
+    whole: String,
 }
 
 impl Candidate {
@@ -50,15 +65,18 @@ impl Candidate {
             size: 0,
             header: Vec::new(),
             body: Vec::new(),
+            limits: ReadLimits::default(),
+            fields: OnceLock::new(),
             texts: OnceLock::new(),
         }
     }
 
     /// What was read from the store; flags as the view has them.
-    pub fn of_store(message: Fetched, depth: Depth, view: &View) -> Self {
+    pub fn of_store(message: Fetched, depth: Depth, view: &View, limits: ReadLimits) -> Self {
         let uid = message.marks.uid;
         Self {
             depth,
+            limits,
             internal_date: message.internal_date,
             size: message.size,
             header: message.header,
@@ -96,74 +114,44 @@ impl Candidate {
 
     /// The day of the Date field, as it is written there: its time zone does not count (RFC 3501 §6.4.4).
     pub fn day_sent(&self) -> Option<Option<i64>> {
-        self.at(Depth::Header).map(|known| find(&known.header, "Date").and_then(day))
+        self.at(Depth::Header).map(|known| Header::read(&known.header, &known.limits).find("Date").and_then(day))
     }
 
-    /// Whether a field of this name contains the text.
+    fn fields(&self) -> &[DecodedField] {
+        self.fields.get_or_init(|| {
+            let decoded = |field: &Field<'_>| DecodedField {
+                name: String::from_utf8_lossy(field.name).to_lowercase(),
+                value: decoded_words(field.value).to_lowercase(),
+                whole: String::from_utf8_lossy(field.whole).to_lowercase(),
+            };
+            Header::read(&self.header, &self.limits).fields().iter().map(decoded).collect()
+        })
+    }
+
+    /// Whether a field of this name, in lower case, contains the text.
     pub fn header_contains(&self, name: &str, text: &Text) -> Option<bool> {
-        let named = |known: &Self| {
-            let mut named = fields(&known.header).filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes()));
-            named.any(|field| text.is_in(&decoded(field.value)))
-        };
-        self.at(Depth::Header).map(named)
+        let known = self.at(Depth::Header)?;
+        Some(known.fields().iter().any(|field| field.name == name && text.is_in(&field.value)))
     }
 
     /// Whether any field does.
     pub fn any_field_contains(&self, text: &Text) -> Option<bool> {
-        let any = |known: &Self| {
-            fields(&known.header)
-                .any(|field| text.is_in(&String::from_utf8_lossy(field.whole)) || text.is_in(&decoded(field.value)))
-        };
-        self.at(Depth::Header).map(any)
+        let known = self.at(Depth::Header)?;
+        Some(known.fields().iter().any(|field| text.is_in(&field.whole) || text.is_in(&field.value)))
     }
 
     /// Whether the text of the body does.
     pub fn body_contains(&self, text: &Text) -> Option<bool> {
-        self.at(Depth::Body).map(|known| {
-            let texts = known.texts.get_or_init(|| texts_of(&[known.header.as_slice(), &known.body].concat()));
-            text.0.is_empty() || texts.iter().any(|part| part.contains(&text.0))
-        })
+        let known = self.at(Depth::Body)?;
+        let texts = known.texts.get_or_init(|| searched_texts(&Tree::parse(&known.header, &known.body, &known.limits)));
+        Some(text.0.is_empty() || texts.iter().any(|part| text.is_in(part)))
     }
 }
 
 fn day(value: &[u8]) -> Option<i64> {
-    let date = DateTime::parse_rfc822(std::str::from_utf8(value).ok()?.trim())?;
+    let date = date(value)?;
     let midnight = DateTime { hour: 0, minute: 0, second: 0, tz_hour: 0, tz_minute: 0, ..date };
     Some(midnight.to_timestamp().div_euclid(86_400))
-}
-
-/// A field's value with its encoded words decoded.
-fn decoded(value: &[u8]) -> String {
-    let line = [value, b"\r\n"].concat();
-    match MessageStream::new(&line).parse_unstructured() {
-        HeaderValue::Text(text) => text.into_owned(),
-        _ => String::from_utf8_lossy(value).into_owned(),
-    }
-}
-
-/// The text parts of a message, decoded, in lower case; those of messages within it too.
-fn texts_of(raw: &[u8]) -> Vec<String> {
-    fn collect(message: &Message<'_>, texts: &mut Vec<String>) {
-        for part in &message.parts {
-            match &part.body {
-                PartType::Text(text) => texts.push(text.to_lowercase()),
-                PartType::Html(html) => texts.push(html_to_text(html).to_lowercase()),
-                PartType::Message(inner) => {
-                    let start = usize::try_from(inner.root_part().offset_header).unwrap_or(0);
-                    let end = usize::try_from(inner.root_part().offset_body).unwrap_or(0);
-                    let header = inner.raw_message.get(start..end).unwrap_or_default();
-                    texts.extend(fields(header).map(|field| decoded(field.value).to_lowercase()));
-                    collect(inner, texts);
-                }
-                PartType::Binary(_) | PartType::InlineBinary(_) | PartType::Multipart(_) => {}
-            }
-        }
-    }
-    let mut texts = Vec::new();
-    if let Some(message) = MessageParser::default().parse(raw) {
-        collect(&message, &mut texts);
-    }
-    texts
 }
 
 #[cfg(test)]
@@ -171,14 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn texts_are_found_decoded() {
-        let raw = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPGI+SGVsbG88L2I+\r\n--b\r\nContent-Type: message/rfc822\r\n\r\nSubject: =?utf-8?q?Inn=C3=A9r?=\r\n\r\ndeep\r\n--b--\r\n";
-        let texts = texts_of(raw).join("|");
-        for wanted in ["GRÜSSE".to_lowercase().as_str(), "hello", "innér", "deep"] {
-            let wanted = wanted.replace("ss", "ß");
-            assert!(texts.contains(&wanted), "{wanted} in {texts}");
-        }
-        assert_eq!(decoded(b" =?utf-8?q?=C3=A9?=\r\n x").trim(), "é x");
+    fn days_are_those_of_the_writer() {
         assert_eq!(day(b"Tue, 24 Nov 2026 23:31:07 -1100"), Some(20_781));
         assert_eq!(day(b"nonsense"), None);
     }

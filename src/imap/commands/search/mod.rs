@@ -10,14 +10,15 @@ mod query;
 
 pub(in crate::imap) use by_hand::by_hand;
 
-use self::effort::{Effort, Leash};
+use self::effort::{Effort, Meter};
 use self::matching::Candidate;
 use self::query::Query;
 use super::Fault;
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::StoreError;
+use crate::reading::Reading;
+use crate::resources::Owner;
 use crate::store::open_mailbox::Depth;
 use imap_codec::imap_types::core::{Charset, Vec1};
 use imap_codec::imap_types::response::{Code, Data, Response};
@@ -35,29 +36,31 @@ fn is_known(charset: &Charset<'_>) -> bool {
 }
 
 /// What is searched for, and how much work that may be.
-struct Work {
+struct Work<'a> {
+    reading: &'a Reading,
+    owner: &'a Owner,
     query: Arc<Query>,
     effort: Arc<Effort>,
 }
 
-impl Work {
+impl Work<'_> {
     /// Sorts messages into those that match and those of which too little is known.
     async fn judge(
         &self,
+        wire: &mut Wire,
         candidates: Vec<Candidate>,
         found: &mut Vec<u32>,
         undecided: &mut Vec<u32>,
     ) -> Result<(), Fault> {
-        let closed = |error: tokio::sync::AcquireError| StoreError::Corrupt(format!("a search failed: {error}"));
-        // The place is kept until the thread is done, also when nobody waits for it any more.
-        let place = effort::AT_ONCE.acquire().await.map_err(closed)?;
+        let texts: usize = candidates.iter().map(Candidate::whole_size).sum();
+        let keys = candidates.len().saturating_mul(self.query.keys()).saturating_mul(effort::KEY);
         let (query, effort) = (Arc::clone(&self.query), Arc::clone(&self.effort));
-        // Decoding and comparing is work for a thread of its own.
-        let judged = tokio::task::spawn_blocking(move || {
-            let _place = place;
-            candidates.iter().map(|c| (c.uid(), query.matches(c, &effort))).collect::<Vec<_>>()
+        let judged = self.reading.read(self.owner, texts.saturating_add(keys), move |_, budget| {
+            let meter = Meter { effort: &effort, budget };
+            let judged: Vec<_> = candidates.iter().map(|c| (c.uid(), query.matches(c, meter))).collect();
+            budget.check().map(|()| judged)
         });
-        for (uid, verdict) in judged.await.map_err(|e| StoreError::Corrupt(format!("a search failed: {e}")))? {
+        for (uid, verdict) in wire.watch(judged).await?? {
             match verdict {
                 Some(true) => found.push(uid),
                 Some(false) => {}
@@ -89,15 +92,16 @@ impl Session<'_> {
         let Some(query) = Query::new(criteria.as_ref(), view) else {
             return Ok(Answer::bad("a key of this search is not offered here"));
         };
-        let work = Work { query: Arc::new(query), effort: Effort::new(effort::OCTETS) };
-        let _leash = Leash(Arc::clone(&work.effort));
+        let (reading, owner) = (&self.door.reading, &self.owner);
+        let work = Work { reading, owner, query: Arc::new(query), effort: Arc::new(Effort::new(effort::OCTETS)) };
         let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
 
+        let limits = reading.limits();
         let marked = |uid: &u32| Some(Candidate::of_view(view.marks(*uid)?, view.is_recent(*uid)));
         let mut found = Vec::new();
         let mut undecided = Vec::new();
         for batch in view.uids().chunks(MESSAGES) {
-            work.judge(batch.iter().filter_map(marked).collect(), &mut found, &mut undecided).await?;
+            work.judge(wire, batch.iter().filter_map(marked).collect(), &mut found, &mut undecided).await?;
         }
         for depth in [Depth::Size, Depth::Header, Depth::Body] {
             let uids = std::mem::take(&mut undecided);
@@ -106,8 +110,8 @@ impl Session<'_> {
                 let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
                 let (messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
                 rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-                let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, view)).collect();
-                work.judge(candidates, &mut found, &mut undecided).await?;
+                let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, view, limits)).collect();
+                work.judge(wire, candidates, &mut found, &mut undecided).await?;
             }
         }
         if work.effort.is_spent() {

@@ -1,6 +1,6 @@
 //! A search as a tree of conditions, made ready for comparing: sets are UIDs, texts are in lower case.
 
-use super::effort::Effort;
+use super::effort::Meter;
 use super::matching::{Candidate, Text};
 use crate::imap::view::View;
 use crate::store::messages::Flags;
@@ -33,7 +33,7 @@ pub(super) enum Query {
     Larger(u32),
     /// Fewer octets.
     Smaller(u32),
-    /// A field of this name that contains the text.
+    /// A field of this name, in lower case, that contains the text.
     Header(String, Text),
     /// The decoded body contains it.
     Body(Text),
@@ -82,7 +82,7 @@ impl Query {
         use SearchKey as K;
         let not = |query| Self::Not(Box::new(query));
         let flag = Self::Flags;
-        let header = |name: &str, wanted| Self::Header(name.to_owned(), text(wanted));
+        let header = |name: &str, wanted| Self::Header(name.to_lowercase(), text(wanted));
         Some(match key {
             K::All => Self::All(Vec::new()),
             K::And(keys) => Self::new(keys.as_ref(), view)?,
@@ -129,14 +129,14 @@ impl Query {
     }
 
     /// Whether a message matches; `None` when more of it has to be read to tell.
-    pub fn matches(&self, candidate: &Candidate, effort: &Effort) -> Option<bool> {
-        if !effort.spend(self.octets(candidate)) {
+    pub fn matches(&self, candidate: &Candidate, meter: Meter<'_>) -> Option<bool> {
+        if !meter.allows(self.octets(candidate)) {
             return None;
         }
         match self {
-            Self::All(queries) => together(queries, candidate, effort, false),
-            Self::Any(queries) => together(queries, candidate, effort, true),
-            Self::Not(query) => query.matches(candidate, effort).map(|verdict| !verdict),
+            Self::All(queries) => together(queries, candidate, meter, false),
+            Self::Any(queries) => together(queries, candidate, meter, true),
+            Self::Not(query) => query.matches(candidate, meter).map(|verdict| !verdict),
             Self::Uids(runs) => {
                 let uid = candidate.uid();
                 let after = runs.partition_point(|(_, last)| *last < uid);
@@ -160,6 +160,15 @@ impl Query {
         }
     }
 
+    /// How many keys it has.
+    pub fn keys(&self) -> usize {
+        match self {
+            Self::All(queries) | Self::Any(queries) => queries.iter().map(Self::keys).sum::<usize>().saturating_add(1),
+            Self::Not(query) => query.keys().saturating_add(1),
+            _ => 1,
+        }
+    }
+
     /// What comparing it with the candidate goes through.
     fn octets(&self, candidate: &Candidate) -> usize {
         match self {
@@ -173,13 +182,13 @@ impl Query {
 }
 
 /// Conditions taken together: `decisive` from one of them decides, whatever the others are.
-fn together(queries: &[Query], candidate: &Candidate, effort: &Effort, decisive: bool) -> Option<bool> {
+fn together(queries: &[Query], candidate: &Candidate, meter: Meter<'_>, decisive: bool) -> Option<bool> {
     let mut all_known = true;
     for query in queries {
-        if effort.is_spent() {
+        if meter.is_over() {
             return None;
         }
-        match query.matches(candidate, effort) {
+        match query.matches(candidate, meter) {
             Some(verdict) if verdict == decisive => return Some(decisive),
             Some(_) => {}
             None => all_known = false,

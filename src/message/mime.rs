@@ -1,22 +1,23 @@
 //! The tree of a message's parts, as ranges of its octets. RFC 2046 §5.1, RFC 2045 §5.2.
 //!
 //! Invariant: every range lies inside the body, a child's inside its parent's. Work is bounded: by the body's length times
-//! a fixed depth, and a fixed number of parts; what lies deeper or later is one part as it stands.
+//! [`ReadLimits::nesting`], and by [`ReadLimits::parts`]; what lies deeper or later is one part as it stands. No part is
+//! deeper than that, so that whoever walks the tree may recurse.
 
-use super::fields::{Token, chomp, find, header_end, line_end, slice, tokens};
+use super::fields::{Header, ReadLimits, Token, chomp, header_end, line_end, slice, tokens};
 use std::ops::Range;
 
-const MAX_DEPTH: usize = 20;
-const MAX_PARTS: usize = 2000;
+/// Parameters of one value.
+const MAX_PARAMETERS: usize = 100;
 /// Messages inside the message that are looked into: each is shown with an envelope of its own.
 const MAX_MESSAGES: usize = 100;
 
 /// `name=value`, names in lower case.
-pub(super) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
+pub(crate) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A media type with its parameters, in lower case but for the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::imap) struct ContentType {
+pub(crate) struct ContentType {
     pub kind: Vec<u8>,
     pub subtype: Vec<u8>,
     pub parameters: Parameters,
@@ -24,8 +25,8 @@ pub(in crate::imap) struct ContentType {
 
 /// What a part is made of.
 #[derive(Clone, Debug)]
-pub(in crate::imap) enum Kind {
-    /// Nothing that IMAP looks into.
+pub(crate) enum Kind {
+    /// Nothing that is looked into.
     Leaf,
     /// At least one part.
     Multipart(Vec<Part>),
@@ -35,7 +36,7 @@ pub(in crate::imap) enum Kind {
 
 /// A part: where its header block and its body stand, in the body of the whole message.
 #[derive(Clone, Debug)]
-pub(in crate::imap) struct Part {
+pub(crate) struct Part {
     /// Header block with its empty line. Of the whole message it stands elsewhere: see [`Tree`].
     pub header: Range<usize>,
     /// What follows it.
@@ -48,11 +49,12 @@ pub(in crate::imap) struct Part {
 
 /// A message and its parts.
 #[derive(Clone, Debug)]
-pub(in crate::imap) struct Tree<'a> {
+pub(crate) struct Tree<'a> {
     pub header: &'a [u8],
     pub body: &'a [u8],
     /// Its own `header` range is empty: the header block is `self.header`.
     pub root: Part,
+    limits: ReadLimits,
 }
 
 impl ContentType {
@@ -64,8 +66,8 @@ impl ContentType {
         Self { parameters: vec![(b"charset".to_vec(), b"us-ascii".to_vec())], ..Self::new("text", "plain") }
     }
 
-    fn of(header: &[u8], in_digest: bool) -> Self {
-        let Some(value) = find(header, "Content-Type") else {
+    fn of(header: &Header<'_>, in_digest: bool) -> Self {
+        let Some(value) = header.find("Content-Type") else {
             return if in_digest { Self::new("message", "rfc822") } else { Self::plain() };
         };
         let (words, parameters) = parameterized(value);
@@ -89,7 +91,7 @@ impl ContentType {
 }
 
 /// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
-pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
+pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
     let mut words = Vec::new();
     let mut parameters = Vec::new();
     let all = tokens(value, b"/;=");
@@ -99,7 +101,7 @@ pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
             words.push(word.to_ascii_lowercase());
         }
     }
-    for piece in pieces {
+    for piece in pieces.take(MAX_PARAMETERS) {
         let mut piece = piece.iter().filter(|token| !matches!(token, Token::Comment(_)));
         let (Some(Token::Word(name)), Some(Token::Special(b'='))) = (piece.next(), piece.next()) else { continue };
         // Unquoted values with `/` or spaces in them are wrong and common.
@@ -116,22 +118,39 @@ pub(super) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
     (words, parameters)
 }
 
+impl Part {
+    /// The same with less to keep: where the parts are.
+    pub fn without_parameters(mut self) -> Self {
+        self.forget_parameters();
+        self
+    }
+
+    fn forget_parameters(&mut self) {
+        self.content_type.parameters = Vec::new();
+        match &mut self.kind {
+            Kind::Leaf => {}
+            Kind::Multipart(parts) => parts.iter_mut().for_each(Self::forget_parameters),
+            Kind::Message(inner) => inner.forget_parameters(),
+        }
+    }
+}
+
 impl<'a> Tree<'a> {
     /// Reads the structure of a message.
-    pub fn parse(header: &'a [u8], body: &'a [u8]) -> Self {
-        let root = Scan { body, parts_left: MAX_PARTS, messages_left: MAX_MESSAGES }.entity(
-            header,
-            0..0,
-            0..body.len(),
-            false,
-            0,
-        );
-        Self { header, body, root }
+    pub fn parse(header: &'a [u8], body: &'a [u8], limits: &ReadLimits) -> Self {
+        let mut scan = Scan { body, limits, parts_left: limits.parts, messages_left: MAX_MESSAGES };
+        let root = scan.entity(header, 0..0, 0..body.len(), false, 0);
+        Self { header, body, root, limits: *limits }
     }
 
     /// The octets of a part's header block.
     pub fn header_of(&self, part: &Part) -> &'a [u8] {
         if std::ptr::eq(part, &raw const self.root) { self.header } else { slice(self.body, part.header.clone()) }
+    }
+
+    /// The fields of a part's header block.
+    pub fn fields_of(&self, part: &Part) -> Header<'a> {
+        Header::read(self.header_of(part), &self.limits)
     }
 
     /// The octets of a part's body.
@@ -142,6 +161,7 @@ impl<'a> Tree<'a> {
 
 struct Scan<'a> {
     body: &'a [u8],
+    limits: &'a ReadLimits,
     parts_left: usize,
     messages_left: usize,
 }
@@ -156,8 +176,8 @@ impl Scan<'_> {
         in_digest: bool,
         depth: usize,
     ) -> Part {
-        let content_type = ContentType::of(header, in_digest);
-        let deeper = depth < MAX_DEPTH;
+        let content_type = ContentType::of(&Header::read(header, self.limits), in_digest);
+        let deeper = depth < self.limits.nesting;
         let kind = if deeper && content_type.kind == b"multipart" {
             match content_type.parameter("boundary") {
                 Some(boundary) if !boundary.is_empty() => {
@@ -254,7 +274,7 @@ mod tests {
     #[test]
     fn parts_are_what_stands_between_the_delimiters() {
         let body = b"preamble\r\n--b\r\n\r\none\r\n--b \r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ntwo\r\n\r\n--bb\r\n--b--\r\nepilogue\r\n";
-        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n", body);
+        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n", body, &ReadLimits::default());
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
         assert_eq!(text(&tree, &parts[0]), ("\r\n", "one"));
         let Kind::Message(inner) = &parts[1].kind else { panic!() };
@@ -266,7 +286,7 @@ mod tests {
     fn what_is_cut_off_or_empty_still_has_a_part() {
         let header = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n";
         for (body, expected) in [(&b"--b\r\n\r\ncut"[..], "cut"), (b"", ""), (b"--b--\r\n", ""), (b"--b", "")] {
-            let tree = Tree::parse(header, body);
+            let tree = Tree::parse(header, body, &ReadLimits::default());
             let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
             assert_eq!((parts.len(), text(&tree, &parts[0]).1), (1, expected), "{body:?}");
         }
@@ -274,26 +294,49 @@ mod tests {
 
     #[test]
     fn depth_and_number_are_bounded() {
-        let mut deep = Vec::new();
-        for n in 0..500 {
-            deep.extend_from_slice(
-                format!("--b{n}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", n + 1).as_bytes(),
-            );
-        }
-        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n", &deep);
+        let limits = ReadLimits::default();
+        let mixed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+        let deep: String =
+            (0..500).map(|n| format!("--b{n}\r\nContent-Type: multipart/mixed; boundary=b{}\r\n\r\n", n + 1)).collect();
+        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n", deep.as_bytes(), &limits);
         let (mut depth, mut part) = (0, &tree.root);
         while let Kind::Multipart(parts) = &part.kind {
             (depth, part) = (depth + 1, &parts[0]);
         }
-        assert_eq!(depth, MAX_DEPTH);
-        let wide = b"--b\r\n\r\n".repeat(MAX_PARTS * 2);
-        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", &wide);
+        assert_eq!(depth, limits.nesting);
+        let wide = b"--b\r\n\r\n".repeat(2_400_000);
+        let tree = Tree::parse(mixed, &wide, &limits);
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
-        assert!(parts.len() <= MAX_PARTS + 1);
+        assert_eq!(parts.len(), limits.parts + 1);
         let mail = b"--b\r\nContent-Type: message/rfc822\r\n\r\nTo: a@b\r\n\r\n".repeat(MAX_MESSAGES * 2);
-        let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=b\r\n\r\n", &mail);
+        let tree = Tree::parse(mixed, &mail, &limits);
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
         assert_eq!(parts.len(), MAX_MESSAGES * 2);
         assert_eq!(parts.iter().filter(|part| matches!(part.kind, Kind::Message(_))).count(), MAX_MESSAGES);
+    }
+
+    #[test]
+    fn messages_within_messages_end_at_the_limit() {
+        let limits = ReadLimits::default();
+        for (header, inner) in [
+            ("Content-Type: message/rfc822\r\n\r\n", "Content-Type: message/rfc822\r\n\r\n"),
+            (
+                "Content-Type: multipart/digest; boundary=b\r\n\r\n",
+                "--b\r\n\r\nContent-Type: multipart/digest; boundary=b\r\n\r\n",
+            ),
+        ] {
+            let body = inner.repeat(600_000);
+            let tree = Tree::parse(header.as_bytes(), body.as_bytes(), &limits);
+            let (mut depth, mut part) = (0, &tree.root);
+            loop {
+                part = match &part.kind {
+                    Kind::Leaf => break,
+                    Kind::Multipart(parts) => &parts[0],
+                    Kind::Message(inner) => inner,
+                };
+                depth += 1;
+            }
+            assert!(depth <= limits.nesting, "{depth}");
+        }
     }
 }

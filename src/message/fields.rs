@@ -1,0 +1,271 @@
+//! The fields of a header block, as every reader here sees them. RFC 5322 §2.2, RFC 2045 §5.1.
+//!
+//! Invariant: the fields together are the header block less its last empty line; malformed lines belong to the field
+//! before them, or are a field without a name. What is over [`ReadLimits`] is one last field without a name: it is kept
+//! and shown as it stands, and nothing is looked for in it. Reading is linear.
+
+use std::ops::Range;
+
+/// Octets of a structured field that are taken apart; each costs a hundred times its size in memory.
+const TAKEN_APART: usize = 64 * 1024;
+
+/// What is read of a message. The rest of it is kept, and shown as it stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadLimits {
+    /// Levels of parts within parts and messages within messages. Reading recurses this deep.
+    pub nesting: usize,
+    /// Parts of a message, at all levels together.
+    pub parts: usize,
+    /// Octets of a header block.
+    pub header_size: usize,
+    /// Fields of a header block.
+    pub fields: usize,
+}
+
+impl Default for ReadLimits {
+    fn default() -> Self {
+        Self { nesting: 20, parts: 2000, header_size: 1024 * 1024, fields: 10_000 }
+    }
+}
+
+/// One field.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Field<'a> {
+    /// Without the colon and white space before it.
+    pub name: &'a [u8],
+    /// What follows the colon, line breaks included but the last.
+    pub value: &'a [u8],
+    /// All of it, with the last line break.
+    pub whole: &'a [u8],
+}
+
+/// The octets of `range`, or as many of them as there are.
+pub(crate) fn slice(bytes: &[u8], range: Range<usize>) -> &[u8] {
+    let end = range.end.min(bytes.len());
+    bytes.get(range.start.min(end)..end).unwrap_or_default()
+}
+
+/// Where the line that begins at `from` ends, its line break included.
+pub(super) fn line_end(bytes: &[u8], from: usize) -> usize {
+    match memchr::memchr(b'\n', slice(bytes, from..bytes.len())) {
+        Some(at) => from + at + 1,
+        None => bytes.len(),
+    }
+}
+
+/// A line without its line break.
+pub(super) fn chomp(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// Where a header block ends: after its empty line.
+pub(crate) fn header_end(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while at < bytes.len() {
+        let end = line_end(bytes, at);
+        if chomp(slice(bytes, at..end)).is_empty() {
+            return end;
+        }
+        at = end;
+    }
+    bytes.len()
+}
+
+/// The fields of a header block, read once.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Header<'a> {
+    fields: Vec<Field<'a>>,
+}
+
+impl<'a> Header<'a> {
+    /// Reads a block up to its empty line, or its end.
+    pub fn read(block: &'a [u8], limits: &ReadLimits) -> Self {
+        let mut fields = Vec::new();
+        let mut start = 0;
+        loop {
+            if fields.len() >= limits.fields || start >= limits.header_size {
+                fields.extend(opaque(block, start));
+                break;
+            }
+            let mut end = line_end(block, start);
+            if chomp(slice(block, start..end)).is_empty() {
+                break;
+            }
+            while matches!(block.get(end), Some(b' ' | b'\t')) && end <= limits.header_size {
+                end = line_end(block, end);
+            }
+            if end > limits.header_size {
+                fields.extend(opaque(block, start));
+                break;
+            }
+            fields.push(Field::new(slice(block, start..end)));
+            start = end;
+        }
+        Self { fields }
+    }
+
+    /// All fields, in order.
+    pub fn fields(&self) -> &[Field<'a>] {
+        &self.fields
+    }
+
+    /// The value of the first field of a name.
+    pub fn find(&self, name: &str) -> Option<&'a [u8]> {
+        self.all(name).next().map(|field| field.value)
+    }
+
+    /// The fields of a name.
+    pub fn all(&self, name: &str) -> impl Iterator<Item = &Field<'a>> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
+    }
+}
+
+impl<'a> Field<'a> {
+    fn new(whole: &'a [u8]) -> Self {
+        let line = chomp(whole);
+        let (name, value) = match memchr::memchr(b':', line) {
+            Some(colon) => (slice(line, 0..colon), slice(line, colon + 1..line.len())),
+            None => (&[][..], line),
+        };
+        Self { name: name.trim_ascii_end(), value, whole }
+    }
+}
+
+/// The rest of a block as a field without a name, less its empty line.
+fn opaque(block: &[u8], start: usize) -> Option<Field<'_>> {
+    let rest = slice(block, start..block.len());
+    let lines = rest.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
+    let whole = lines.filter(|lines| lines.is_empty() || lines.ends_with(b"\n")).unwrap_or(rest);
+    (!whole.is_empty()).then_some(Field { name: &[], value: whole, whole })
+}
+
+/// A value on one line: line breaks and NUL taken out, white space around it too.
+pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
+    value.trim_ascii().iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)).collect()
+}
+
+/// A piece of a structured value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Token {
+    /// An atom, dots and encoded words included, or a quoted string or domain literal. Its quotes are gone.
+    Word(Vec<u8>),
+    /// A comment, without its parentheses.
+    Comment(Vec<u8>),
+    /// One of the octets asked for.
+    Special(u8),
+}
+
+/// Cuts a structured value into pieces at `specials`.
+pub(super) fn tokens(value: &[u8], specials: &[u8]) -> Vec<Token> {
+    let value = unfold(slice(value, 0..TAKEN_APART));
+    let mut tokens = Vec::new();
+    let mut octets = value.iter().copied().peekable();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b' ' | b'\t' => {}
+            b'"' => tokens.push(Token::Word(quoted(&mut octets, b'"'))),
+            b'(' => tokens.push(Token::Comment(comment(&mut octets))),
+            _ if specials.contains(&octet) => tokens.push(Token::Special(octet)),
+            _ => {
+                let mut word = vec![octet];
+                while let Some(next) =
+                    octets.next_if(|next| !matches!(next, b' ' | b'\t' | b'"' | b'(') && !specials.contains(next))
+                {
+                    word.push(next);
+                }
+                tokens.push(Token::Word(word));
+            }
+        }
+    }
+    tokens
+}
+
+fn quoted(octets: &mut impl Iterator<Item = u8>, end: u8) -> Vec<u8> {
+    let mut text = Vec::new();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'\\' => text.extend(octets.next()),
+            _ if octet == end => break,
+            _ => text.push(octet),
+        }
+    }
+    text
+}
+
+fn comment(octets: &mut impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut text = Vec::new();
+    let mut depth = 0_usize;
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'\\' => text.extend(octets.next()),
+            b')' if depth == 0 => break,
+            b')' => {
+                depth -= 1;
+                text.push(octet);
+            }
+            b'(' => {
+                depth += 1;
+                text.push(octet);
+            }
+            _ => text.push(octet),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn whole(header: &Header<'_>) -> Vec<u8> {
+        header.fields().iter().flat_map(|f| f.whole.to_vec()).collect()
+    }
+
+    #[test]
+    fn fields_are_the_block_cut_in_pieces() {
+        let block = b"Subject : a\r\n b\r\nno colon\r\n\tmore\r\nTo:x\r\n\r\n";
+        let header = Header::read(block, &ReadLimits::default());
+        let names: Vec<_> = header.fields().iter().map(|f| f.name).collect();
+        assert_eq!(names, [&b"Subject"[..], b"", b"To"]);
+        assert_eq!(whole(&header), block[..block.len() - 2]);
+        assert_eq!(unfold(header.find("SUBJECT").unwrap()), b"a b");
+        assert_eq!(header_end(block), block.len());
+    }
+
+    #[test]
+    fn what_is_over_a_limit_is_one_field_without_a_name() {
+        let block = b"A: 1\r\nB: 2\r\n 2\r\nC: 3\r\n\r\n";
+        let last = block.len() - 2;
+        for (fields, header_size, read) in [
+            (3, last, vec!["A", "B", "C"]),
+            (2, last, vec!["A", "B", ""]),
+            (0, last, vec![""]),
+            (9, last - 1, vec!["A", "B", ""]),
+            (9, 15, vec!["A", ""]),
+            (9, 6, vec!["A", ""]),
+            (9, 0, vec![""]),
+        ] {
+            let limits = ReadLimits { fields, header_size, ..ReadLimits::default() };
+            let header = Header::read(block, &limits);
+            let names: Vec<_> = header.fields().iter().map(|f| std::str::from_utf8(f.name).unwrap()).collect();
+            assert_eq!(names, read, "{limits:?}");
+            assert_eq!(whole(&header), block[..last]);
+        }
+        let many = b"a:\n".repeat(6_000_000);
+        let header = Header::read(&many, &ReadLimits::default());
+        assert_eq!(header.fields().len(), ReadLimits::default().fields + 1);
+        assert_eq!(whole(&header), many);
+    }
+
+    #[test]
+    fn structured_values_lose_quotes_and_keep_comments_apart() {
+        let word = |text: &str| Token::Word(text.into());
+        assert_eq!(
+            tokens(b"\"a \\\"b\" (c (d)) e.f@g", b"@"),
+            [word("a \"b"), Token::Comment(b"c (d)".to_vec()), word("e.f"), Token::Special(b'@'), word("g")]
+        );
+        assert_eq!(tokens(b"\"open", b"@"), [word("open")]);
+        assert_eq!(tokens(b"(open (", b"@"), [Token::Comment(b"open (".to_vec())]);
+    }
+}
