@@ -7,6 +7,7 @@
 #[cfg(test)]
 #[path = "../fuzz/targets/address.rs"]
 pub(crate) mod fuzz;
+mod reserved;
 
 use std::fmt;
 use std::str::FromStr;
@@ -274,58 +275,17 @@ pub enum InboxNameError {
     )]
     Malformed,
     /// A role name (RFC 2142) or one that certificate authorities and operators use.
-    #[error("this name is reserved for the operator of the platform")]
+    #[error(
+        "this name is reserved for the operator of the platform, however it is spelt; choose another, and give it an alias at a domain of your own"
+    )]
     Reserved,
 }
 
-/// RFC 2142 §3 to §6, the names certificate authorities accept for validation (CA/Browser Forum §3.2.2.4.4), and names
-/// mail systems speak under.
-const RESERVED: &[&str] = &[
-    "abuse",
-    "admin",
-    "administrator",
-    "autoconfig",
-    "autodiscover",
-    "bounce",
-    "bounces",
-    "dmarc",
-    "ftp",
-    "help",
-    "hostmaster",
-    "info",
-    "list",
-    "list-request",
-    "mail",
-    "mailer-daemon",
-    "marketing",
-    "news",
-    "no-reply",
-    "nobody",
-    "noc",
-    "noreply",
-    "operator",
-    "postmaster",
-    "root",
-    "sales",
-    "security",
-    "ssladmin",
-    "ssladministrator",
-    "sslwebmaster",
-    "support",
-    "sysadmin",
-    "tls",
-    "tlsrpt",
-    "usenet",
-    "uucp",
-    "webmaster",
-    "www",
-];
-
 impl InboxName {
     /// Reads a name that an account may take: well-formed and not reserved.
-    pub fn claim(text: &str) -> Result<Self, InboxNameError> {
+    pub fn claim(text: &str, platform: &DomainName) -> Result<Self, InboxNameError> {
         let name = Self::parse(text)?;
-        if RESERVED.contains(&text) { Err(InboxNameError::Reserved) } else { Ok(name) }
+        if reserved::is_reserved(text, platform) { Err(InboxNameError::Reserved) } else { Ok(name) }
     }
 
     /// The inbox that the platform itself owns, for the mail RFC 5321 §4.5.1 says it must take.
@@ -481,7 +441,10 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a+b", "a..b", &"a".repeat(65)] {
             assert_eq!(InboxName::parse(bad), Err(InboxNameError::Malformed), "{bad}");
         }
-        assert_eq!(InboxName::claim("postmaster"), Err(InboxNameError::Reserved));
+        assert_eq!(
+            InboxName::claim("postmaster", &DomainName::parse("inboxlayer.dev").unwrap()),
+            Err(InboxNameError::Reserved)
+        );
         assert!(InboxName::parse("postmaster").is_ok());
     }
 

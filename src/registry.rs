@@ -28,6 +28,7 @@ use crate::id::{AccountId, DomainId};
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::store::checks::AskError;
 use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
+use crate::store::names::NameLimits;
 use crate::store::{Store, StoreError};
 use crate::verifier::Verifier;
 use std::sync::Arc;
@@ -50,6 +51,12 @@ pub enum CreateError {
     /// The account has as many as it may.
     #[error("this account has reached its limit of {limit} domains")]
     Full {
+        /// The limit.
+        limit: u32,
+    },
+    /// The account has claimed as many names as it ever may.
+    #[error("this account has claimed {limit} names, as many as it ever may")]
+    NamesUsedUp {
         /// The limit.
         limit: u32,
     },
@@ -143,10 +150,12 @@ impl Registry {
     pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
         let name: DomainName = refusal::claimable(name, &self.config.platform)?;
         let now = self.clock.now();
-        let most = self.config.limits.domains;
+        let limits = &self.config.limits;
+        let most = NameLimits::new(limits.domains, limits.domain_names);
         let refused = |error| match error {
             CreateDomainError::Exists(id) => CreateError::Exists(id),
-            CreateDomainError::Full => CreateError::Full { limit: most },
+            CreateDomainError::Full => CreateError::Full { limit: most.present },
+            CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: most.ever },
             CreateDomainError::Store(error) => error.into(),
         };
         // Nobody else is asked for what would be refused anyway.

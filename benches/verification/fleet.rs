@@ -12,6 +12,7 @@ use inboxlayer::net::listener::Shutdown;
 use inboxlayer::net::ranges::AllowedNetworks;
 use inboxlayer::store::Store;
 use inboxlayer::store::domains::NewDomain;
+use inboxlayer::store::names::NameLimits;
 use inboxlayer::store::ownership::Ownership;
 use inboxlayer::verifier::{Rules, Verifier};
 use std::sync::Arc;
@@ -80,7 +81,7 @@ impl Fleet {
                     let name = format!("d{i}.test").parse().ok().context("a name")?;
                     let tokens = [1, 2, 3].map(|t| format!("d{i}t{t}"));
                     let new = NewDomain { account, name, tokens, ownership: Ownership::ByTokens, state };
-                    let row = store.domain_create(new, u32::MAX, now).await?;
+                    let row = store.domain_create(new, NameLimits::new(u32::MAX, u32::MAX), now).await?;
                     anyhow::Ok((row.account, row.id))
                 }
             });

@@ -125,6 +125,7 @@ fn open_http(
         queue: services.queue.clone(),
         spool: services.spool.clone(),
         reading: services.reading.clone(),
+        creations: HttpContext::creations(&config.limits),
     };
     let router = http::router(context).merge(routes);
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), doors.clone());

@@ -49,6 +49,7 @@ mod tests {
     use super::*;
     use crate::domain::status::{Policy, State};
     use crate::store::domains::NewDomain;
+    use crate::store::names::NameLimits;
     use crate::store::ownership::Ownership;
     use crate::store::testing::store_with_account;
     use std::time::Duration;
@@ -67,7 +68,7 @@ mod tests {
             ownership: Ownership::ByTokens,
             state: State::created(clock.now(), &policy),
         };
-        let row = store.domain_create(new, 9, clock.now()).await.unwrap();
+        let row = store.domain_create(new, NameLimits::new(9, 9), clock.now()).await.unwrap();
         assert!(choose(&mut config, &keys, &store, &clock).await.is_ok());
         config.dkim.provider = config::Provider::Ses;
         let refused = choose(&mut config, &keys, &store, &clock).await.unwrap_err().to_string();

@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::store::aliases::AliasName;
 use crate::store::inboxes::NewInbox;
+use crate::store::names::NameLimits;
 use crate::store::tokens::NewToken;
 use rusqlite::params;
 
@@ -31,8 +32,8 @@ impl World {
     }
 
     async fn inbox(&self, account: &AccountId, name: &str) -> InboxId {
-        let new = NewInbox { account: account.clone(), name: InboxName::claim(name).unwrap(), default_domain: None };
-        self.store.inbox_create(new, 10, self.clock.now()).await.unwrap().id
+        let new = NewInbox { account: account.clone(), name: name.parse().unwrap(), default_domain: None };
+        self.store.inbox_create(new, NameLimits::new(10, 10), self.clock.now()).await.unwrap().id
     }
 
     async fn domain(
@@ -59,7 +60,7 @@ impl World {
     async fn token(&self, scope: Scope, expires_at: Option<Timestamp>) -> (Secret, TokenId) {
         let token = Token::generate().unwrap();
         let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
-        let record = self.store.token_create(new, self.clock.now()).await.unwrap();
+        let record = self.store.token_create(new, 100, self.clock.now()).await.unwrap();
         (token.secret().clone(), record.id)
     }
 
@@ -81,7 +82,7 @@ async fn every_address_of_an_inbox_opens_it_whatever_the_status_of_its_domain() 
     for (name, status) in [("pending.org", "pending"), ("verified.org", "verified"), ("failed.org", "failed")] {
         let domain = world.domain(&account, name, status, None).await;
         let alias = AliasName::parse("Support").unwrap();
-        world.store.alias_create(&account, &ann, &domain, alias, world.clock.now()).await.unwrap();
+        world.store.alias_create(&account, &ann, &domain, alias, 10, world.clock.now()).await.unwrap();
         for user in ["ann", "ANN", "ann+tag", "support", "Support+a+b"] {
             let login = world.opens(&format!("{user}@{}", name.to_uppercase()), &token).await.unwrap();
             assert_eq!((&login.inbox, &login.token, &login.domain), (&ann, &id, &Some(domain.clone())));

@@ -12,7 +12,7 @@ const PATH: &str = "/api/v1/inboxes";
 #[derive(Debug, Subcommand)]
 pub(super) enum InboxCommand {
     /// Make an inbox: an address at the platform's domain, and at each of the account's custom domains.
-    #[command(after_help = "Example:\n  inboxlayer inbox create support")]
+    #[command(after_help = "Example:\n  inboxlayer inbox create acme-support")]
     Create {
         /// Its name, the part before the @.
         name: String,

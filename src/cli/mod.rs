@@ -37,7 +37,7 @@ Then, with that token in INBOXLAYER_TOKEN:
   inboxlayer account create acme
   inboxlayer token create --account acc_…
 and with the account's token:
-  inboxlayer inbox create support
+  inboxlayer inbox create acme-support
   inboxlayer domain add acme.com
   inboxlayer domain verify acme.com --watch";
 

@@ -117,8 +117,10 @@ async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
     })?;
     let token = Token::generate().map_err(|error| Failure::new(error.to_string(), ""))?;
     let new = NewToken { name: args.name.clone(), scope: Scope::Operator, expires_at: None, hash: token.hash() };
-    let made =
-        store.token_create(new, Timestamp::real()).await.map_err(|e| Failure::new(e.to_string(), "try again"))?;
+    let made = store
+        .token_create(new, config.limits.tokens, Timestamp::real())
+        .await
+        .map_err(|e| Failure::new(e.to_string(), "try again"))?;
     store.close().await;
     if args.rest.json {
         print_json(&json!({"id": made.id, "name": made.name, "scope": "operator", "token": token.secret().reveal()}));

@@ -317,8 +317,20 @@ pub struct Limits {
     pub mx_recipients_per_hour: u32,
     /// Inboxes of one account.
     pub inboxes: u32,
+    /// Inbox names an account may ever take; those of deleted inboxes count.
+    pub inbox_names: u32,
     /// Custom domains of one account.
     pub domains: u32,
+    /// Domain names an account may ever claim; those of deleted claims count.
+    pub domain_names: u32,
+    /// Aliases of one account.
+    pub aliases: u32,
+    /// Live API tokens of one account.
+    pub tokens: u32,
+    /// Inboxes that one API token may name.
+    pub token_inboxes: usize,
+    /// Inboxes, aliases and API tokens an account may make in an hour.
+    pub creations_per_hour: u32,
     /// Custom domains an account may claim in an hour, deleted ones counted.
     pub claims_per_hour: u32,
     /// Octets stored for one inbox.

@@ -56,6 +56,13 @@ fn problem(error: CreateAliasError) -> Problem {
             "Choose another local part.",
             Some(id.as_str()),
         ),
+        CreateAliasError::LimitReached(most) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "The limit is reached",
+            format!("The account has {most} aliases, as many as it may have."),
+            "Delete an alias, or ask the operator for a higher limit.",
+        ),
         CreateAliasError::TooLong => Problem::invalid_field("address", "has over 254 octets"),
         CreateAliasError::Store(error) => error.into(),
     }
@@ -84,9 +91,10 @@ pub(super) async fn create(
     fields.finish()?;
     let Some((name, domain)) = address else { return Err(Problem::invalid_field("address", "is required")) };
     let domain = domain_id(&context, &inbox.account, &domain).await?;
+    context.count_creation(&inbox.account)?;
     let alias = caller
         .store(&context)
-        .alias_create(&inbox.account, &inbox.id, &domain, name, context.clock.now())
+        .alias_create(&inbox.account, &inbox.id, &domain, name, context.config.limits.aliases, context.clock.now())
         .await
         .map_err(problem)?;
     let location = format!("/api/v1/inboxes/{}/aliases/{}", alias.inbox, alias.id);

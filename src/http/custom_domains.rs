@@ -39,6 +39,13 @@ fn not_created(error: CreateError) -> Problem {
             format!("The account has {limit} custom domains, as many as it may have."),
             "Delete a custom domain, or ask the operator for a higher limit.",
         ),
+        CreateError::NamesUsedUp { limit } => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "The limit is reached",
+            format!("The account has claimed {limit} domain names, as many as it ever may, deleted claims counted."),
+            "Claim a name that the account has claimed before, or ask the operator for a higher limit.",
+        ),
         CreateError::RateLimited(exceeded) => Problem::too_many(
             format!("The account has made {} claims of domains in this hour, as many as it may.", exceeded.limit),
             exceeded.retry_after,

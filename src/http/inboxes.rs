@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::store::inboxes::{CreateInboxError, Inbox, NewInbox};
+use crate::store::names::NameLimits;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -72,6 +73,15 @@ fn problem(error: CreateInboxError) -> Problem {
             format!("The account has {most} inboxes, as many as it may have."),
             "Delete an inbox, or ask the operator for a higher limit.",
         ),
+        CreateInboxError::NamesUsedUp(most) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "The limit is reached",
+            format!(
+                "The account has taken {most} inbox names, as many as it ever may: names of deleted inboxes stay its own."
+            ),
+            "Use the name of an inbox that the account has deleted, or ask the operator for a higher limit.",
+        ),
         CreateInboxError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
         CreateInboxError::UnknownDomain => {
             Problem::invalid_field("default_domain_id", "the account has no custom domain of this id")
@@ -91,15 +101,17 @@ pub(super) async fn create(
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let account = fields.parsed("account_id");
     let default_domain = fields.parsed("default_domain_id");
-    let name = fields
-        .required_text("name")
-        .and_then(|text| InboxName::claim(&text).map_err(|error| fields.fault("name", error)).ok());
+    let name = fields.required_text("name").and_then(|text| {
+        InboxName::claim(&text, &context.config.platform.domain).map_err(|error| fields.fault("name", error)).ok()
+    });
     fields.finish()?;
     let account = caller.account(account)?;
     // A name that did not read was answered by `finish`.
     let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
     let new = NewInbox { account, name, default_domain };
-    let most = context.config.limits.inboxes;
+    context.count_creation(&new.account)?;
+    let limits = &context.config.limits;
+    let most = NameLimits::new(limits.inboxes, limits.inbox_names);
     let inbox = caller.store(&context).inbox_create(new, most, context.clock.now()).await.map_err(problem)?;
     tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "an inbox was made");
     Ok(Created {

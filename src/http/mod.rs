@@ -39,8 +39,10 @@ pub use serve::serve;
 
 use crate::authentication::login::Authenticator;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::events::Events;
+use crate::id::AccountId;
+use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::registry::Registry;
@@ -75,6 +77,27 @@ pub struct HttpContext {
     pub spool: Spool,
     /// Where messages are taken apart.
     pub reading: Reading,
+    /// What each account has made in the hour.
+    pub creations: Arc<Hourly<AccountId, 1>>,
+}
+
+impl HttpContext {
+    /// What counts the inboxes, aliases and API tokens that an account makes.
+    pub fn creations(limits: &Limits) -> Arc<Hourly<AccountId, 1>> {
+        Arc::new(Hourly::new([("inboxes, aliases and API tokens", limits.creations_per_hour)]))
+    }
+
+    /// 429 when the account has made as many inboxes, aliases and API tokens in this hour as it may.
+    fn count_creation(&self, account: &AccountId) -> Result<(), Problem> {
+        self.creations.charge(account.clone(), [1], self.clock.now()).map_err(
+            |Exceeded { what, limit, retry_after }| {
+                Problem::too_many(
+                    format!("The account has made {limit} {what} in this hour, as many as it may."),
+                    retry_after,
+                )
+            },
+        )
+    }
 }
 
 #[cfg(test)]

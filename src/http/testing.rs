@@ -153,7 +153,21 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default());
-    HttpContext { config, store, clock, events, authenticator, registry, rotation, submission, queue, reading, spool }
+    let creations = HttpContext::creations(&config.limits);
+    HttpContext {
+        config,
+        store,
+        clock,
+        events,
+        authenticator,
+        registry,
+        rotation,
+        submission,
+        queue,
+        reading,
+        spool,
+        creations,
+    }
 }
 
 async fn tenant(store: &Store, clock: &Clock) -> Tenant {
@@ -165,6 +179,6 @@ async fn tenant(store: &Store, clock: &Clock) -> Tenant {
 async fn token(store: &Store, clock: &Clock, scope: Scope) -> String {
     let token = Token::generate().unwrap();
     let new = NewToken { name: "test".into(), scope, expires_at: None, hash: token.hash() };
-    store.token_create(new, clock.now()).await.unwrap();
+    store.token_create(new, 100, clock.now()).await.unwrap();
     Secret::reveal(token.secret()).to_owned()
 }

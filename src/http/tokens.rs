@@ -79,7 +79,7 @@ struct Wish {
     expires_at: Option<Timestamp>,
 }
 
-fn wish(fields: &mut Fields, now: Timestamp) -> Wish {
+fn wish(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> Wish {
     let name = fields.text("name");
     let name = display_name(fields, name);
     let scope = fields.text("scope");
@@ -90,6 +90,10 @@ fn wish(fields: &mut Fields, now: Timestamp) -> Wish {
             Some(id) => inboxes.push(id),
             None => fields.fault(&format!("inbox_ids[{at}]"), "must be the id of an inbox"),
         }
+    }
+    if inboxes.len() > most_inboxes {
+        let scope = "a token of scope account opens all of the account's";
+        fields.fault("inbox_ids", format!("may name {most_inboxes} inboxes at most; {scope}"));
     }
     let expires_at = fields.text("expires_at").and_then(|text| match moment(&text) {
         Ok(at) if at > now => Some(at),
@@ -124,7 +128,7 @@ pub(super) async fn create(
     caller.whole_account()?;
     let now = context.clock.now();
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
-    let wish = wish(&mut fields, now);
+    let wish = wish(&mut fields, context.config.limits.token_inboxes, now);
     fields.finish()?;
     let scope = if wish.scope.as_deref() == Some("operator") {
         caller.operator()?;
@@ -133,15 +137,26 @@ pub(super) async fn create(
         let account = caller.account(wish.account)?;
         if wish.inboxes.is_empty() { Scope::Account(account) } else { Scope::Inboxes(account, wish.inboxes) }
     };
+    let limits = &context.config.limits;
+    if let Some(account) = scope.account() {
+        context.count_creation(account)?;
+    }
     let token = Token::generate().map_err(|error| {
         tracing::error!(door = "http", %error, "no token could be made");
         Problem::unavailable()
     })?;
     let name = wish.name.unwrap_or_else(|| "API token".to_owned());
     let new = NewToken { name, scope, expires_at: wish.expires_at, hash: token.hash() };
-    let record = caller.store(&context).token_create(new, now).await.map_err(|error| match error {
+    let record = caller.store(&context).token_create(new, limits.tokens, now).await.map_err(|error| match error {
         CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
         CreateTokenError::UnknownInbox(_) => Problem::invalid_field("inbox_ids", error.to_string()),
+        CreateTokenError::LimitReached(most) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "The limit is reached",
+            format!("The account has {most} API tokens that are neither revoked nor expired, as many as it may have."),
+            "Revoke a token, or ask the operator for a higher limit.",
+        ),
         CreateTokenError::Store(error) => error.into(),
     })?;
     tracing::info!(token = %record.id, scope = record.scope.word(), by = %caller.principal.token, "a token was made");

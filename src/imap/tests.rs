@@ -5,7 +5,7 @@ mod dialogues;
 mod sessions;
 
 use super::{ImapDoor, serve};
-use crate::address::{DomainName, InboxName};
+use crate::address::DomainName;
 use crate::authentication::login::{Authenticator, Scope};
 use crate::authentication::token::Token;
 use crate::clock::Clock;
@@ -20,6 +20,7 @@ use crate::resources::work::WorkPool;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::inboxes::NewInbox;
+use crate::store::names::NameLimits;
 use crate::store::testing::put;
 use crate::store::tokens::NewToken;
 use rustls_pki_types::pem::PemObject;
@@ -62,12 +63,12 @@ impl World {
         let store = Store::open(&dir.path().join("data")).unwrap();
         let clock = Clock::System;
         let account = store.account_create("x".into(), clock.now()).await.unwrap().id;
-        let new = NewInbox { account: account.clone(), name: InboxName::claim("anna").unwrap(), default_domain: None };
-        let inbox = store.inbox_create(new, 10, clock.now()).await.unwrap().id;
+        let new = NewInbox { account: account.clone(), name: "anna".parse().unwrap(), default_domain: None };
+        let inbox = store.inbox_create(new, NameLimits::new(10, 10), clock.now()).await.unwrap().id;
         let token = Token::generate().unwrap();
         let scope = Scope::Account(account.clone());
         let new = NewToken { name: "t".into(), scope, expires_at: None, hash: token.hash() };
-        let token_id = store.token_create(new, clock.now()).await.unwrap().id;
+        let token_id = store.token_create(new, 10, clock.now()).await.unwrap().id;
 
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let (pem, key) = (dir.path().join("cert.pem"), dir.path().join("key.pem"));

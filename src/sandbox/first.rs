@@ -7,6 +7,7 @@ use crate::app::Services;
 use crate::authentication::token::{Token, hash_of};
 use crate::clock::Timestamp;
 use crate::store::inboxes::NewInbox;
+use crate::store::names::NameLimits;
 use crate::store::routing::Route;
 use crate::store::tokens::{NewToken, Scope};
 
@@ -39,16 +40,18 @@ async fn still_opens(services: &Services, first: &First) -> Result<bool, Sandbox
 async fn make(services: &Services) -> Result<First, SandboxError> {
     let now = services.clock.now();
     let account = services.store.account_create(NAME.into(), now).await?;
-    let mut name = InboxName::claim(NAME).map_err(|e| SandboxError::First(e.to_string()))?;
+    let limits = &services.config.limits;
     let platform = &services.config.platform.domain;
+    let mut name = InboxName::claim(NAME, platform).map_err(|e| SandboxError::First(e.to_string()))?;
     if services.store.route(platform, &name.at(platform), now).await? != Route::NoSuchUser {
         let suffix = Timestamp::real().seconds();
-        name = InboxName::claim(&format!("{NAME}-{suffix}")).map_err(|e| SandboxError::First(e.to_string()))?;
+        name =
+            InboxName::claim(&format!("{NAME}-{suffix}"), platform).map_err(|e| SandboxError::First(e.to_string()))?;
     }
     let new = NewInbox { account: account.id.clone(), name: name.clone(), default_domain: None };
     let inbox = services
         .store
-        .inbox_create(new, services.config.limits.inboxes, now)
+        .inbox_create(new, NameLimits::new(limits.inboxes, limits.inbox_names), now)
         .await
         .map_err(|e| SandboxError::First(e.to_string()))?;
     Ok(First {
@@ -63,6 +66,10 @@ async fn make(services: &Services) -> Result<First, SandboxError> {
 async fn token(services: &Services, scope: Scope, now: Timestamp) -> Result<String, SandboxError> {
     let token = Token::generate().map_err(|e| SandboxError::First(e.to_string()))?;
     let new = NewToken { name: "sandbox".into(), scope, expires_at: None, hash: token.hash() };
-    services.store.token_create(new, now).await.map_err(|e| SandboxError::First(e.to_string()))?;
+    services
+        .store
+        .token_create(new, services.config.limits.tokens, now)
+        .await
+        .map_err(|e| SandboxError::First(e.to_string()))?;
     Ok(token.secret().reveal().to_owned())
 }

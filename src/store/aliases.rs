@@ -55,6 +55,9 @@ pub enum CreateAliasError {
     /// An inbox of the account has this name.
     #[error("an inbox of the account has this name")]
     InboxHasName(InboxId),
+    /// The account has as many as it may.
+    #[error("the account has {0} aliases, as many as it may")]
+    LimitReached(u32),
     /// The address would be too long.
     #[error("an address has at most 254 octets")]
     TooLong,
@@ -75,6 +78,7 @@ fn create(
     inbox: &InboxId,
     domain: &DomainId,
     name: &AliasName,
+    most: u32,
     now: Timestamp,
 ) -> Result<Alias, CreateAliasError> {
     if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])? {
@@ -91,6 +95,10 @@ fn create(
     let sql = "SELECT id FROM inbox WHERE account_id = ?1 AND name = ?2";
     if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name.as_str()], |row| row.get(0)).optional()? {
         return Err(CreateAliasError::InboxHasName(id));
+    }
+    let sql = "SELECT count(*) FROM alias a JOIN custom_domain d ON d.id = a.domain_id WHERE d.account_id = ?1";
+    if c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= most {
+        return Err(CreateAliasError::LimitReached(most));
     }
     let address = Address::new(name.0.clone(), at).map_err(|_| CreateAliasError::TooLong)?;
     let made = Alias { id: AliasId::new(), inbox: inbox.clone(), domain: domain.clone(), address, created_at: now };
@@ -111,17 +119,19 @@ fn alias(row: &Row<'_>) -> rusqlite::Result<Alias> {
 }
 
 impl Store {
-    /// Makes an alias of an inbox at a custom domain of the same account, whatever the domain's status.
+    /// Makes an alias of an inbox at a custom domain of the same account, whatever the domain's status, unless the account
+    /// has `most` aliases.
     pub async fn alias_create(
         &self,
         account: &AccountId,
         inbox: &InboxId,
         domain: &DomainId,
         name: AliasName,
+        most: u32,
         now: Timestamp,
     ) -> Result<Alias, CreateAliasError> {
         let (account, inbox, domain) = (account.clone(), inbox.clone(), domain.clone());
-        self.write(move |c| create(c, &account, &inbox, &domain, &name, now)).await
+        self.write(move |c| create(c, &account, &inbox, &domain, &name, most, now)).await
     }
 
     /// The account's claim to a domain name.
@@ -176,6 +186,7 @@ mod tests {
     use super::*;
     use crate::address::InboxName;
     use crate::store::inboxes::{CreateInboxError, NewInbox};
+    use crate::store::names::NameLimits;
 
     #[tokio::test]
     async fn names_and_aliases_of_an_account_never_meet_and_another_account_sees_nothing() {
@@ -186,45 +197,67 @@ mod tests {
         let theirs = store.account_create("theirs".into(), now).await.unwrap().id;
         let new = |account: &AccountId, name: &str| NewInbox {
             account: account.clone(),
-            name: InboxName::claim(name).unwrap(),
+            name: InboxName::claim(name, &"inboxlayer.dev".parse().unwrap()).unwrap(),
             default_domain: None,
         };
-        let ann = store.inbox_create(new(&ours, "ann"), 2, now).await.unwrap();
+        let ann = store.inbox_create(new(&ours, "ann"), NameLimits::new(2, 4), now).await.unwrap();
         let domain = DomainId::new();
         let (id, account) = (domain.clone(), ours.clone());
         let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
                    VALUES (?1, ?2, 'ours.org', 'pending', 'a b c', 0, 0)";
         store.write::<_, StoreError, _>(move |c| Ok(c.execute(sql, params![id, account])?)).await.unwrap();
         let sales = AliasName::parse("Sales").unwrap();
-        let made = store.alias_create(&ours, &ann.id, &domain, sales.clone(), now).await.unwrap();
+        let made = store.alias_create(&ours, &ann.id, &domain, sales.clone(), 2, now).await.unwrap();
         assert_eq!(made.address.to_string(), "sales@ours.org");
         assert_eq!(store.alias_list(&ours, &ann.id, None, 10).await.unwrap(), std::slice::from_ref(&made));
 
         use CreateAliasError as A;
-        let again = store.alias_create(&ours, &ann.id, &domain, sales.clone(), now).await;
+        let again = store.alias_create(&ours, &ann.id, &domain, sales.clone(), 2, now).await;
         assert!(matches!(again, Err(A::Exists(id)) if id == made.id));
-        let own_name = store.alias_create(&ours, &ann.id, &domain, AliasName::parse("ann").unwrap(), now).await;
+        let own_name = store.alias_create(&ours, &ann.id, &domain, AliasName::parse("ann").unwrap(), 2, now).await;
         assert!(matches!(own_name, Err(A::InboxHasName(id)) if id == ann.id));
-        let foreign = store.alias_create(&theirs, &ann.id, &domain, sales, now).await;
+        let foreign = store.alias_create(&theirs, &ann.id, &domain, sales, 2, now).await;
         assert!(matches!(foreign, Err(A::UnknownInbox)));
         assert!(store.alias_list(&theirs, &ann.id, None, 10).await.unwrap().is_empty());
         assert!(!store.alias_delete(&theirs, &ann.id, &made.id).await.unwrap());
 
         let other = AliasName::parse("team").unwrap();
-        store.alias_create(&ours, &ann.id, &domain, other, now).await.unwrap();
+        store.alias_create(&ours, &ann.id, &domain, other, 2, now).await.unwrap();
+        let third = store.alias_create(&ours, &ann.id, &domain, AliasName::parse("third").unwrap(), 2, now).await;
+        assert!(matches!(third, Err(A::LimitReached(2))));
         use CreateInboxError as I;
-        assert!(matches!(store.inbox_create(new(&ours, "team"), 2, now).await, Err(I::AliasHasName(_))));
-        assert!(matches!(store.inbox_create(new(&ours, "ann"), 2, now).await, Err(I::Exists(id)) if id == ann.id));
-        assert!(matches!(store.inbox_create(new(&theirs, "ann"), 2, now).await, Err(I::NameTaken)));
-        store.inbox_create(new(&ours, "ben"), 2, now).await.unwrap();
-        assert!(matches!(store.inbox_create(new(&ours, "cyd"), 2, now).await, Err(I::LimitReached(2))));
+        assert!(matches!(
+            store.inbox_create(new(&ours, "team"), NameLimits::new(2, 4), now).await,
+            Err(I::AliasHasName(_))
+        ));
+        assert!(
+            matches!(store.inbox_create(new(&ours, "ann"), NameLimits::new(2, 4), now).await, Err(I::Exists(id)) if id == ann.id)
+        );
+        assert!(matches!(store.inbox_create(new(&theirs, "ann"), NameLimits::new(2, 4), now).await, Err(I::NameTaken)));
+        store.inbox_create(new(&ours, "ben"), NameLimits::new(2, 4), now).await.unwrap();
+        assert!(matches!(
+            store.inbox_create(new(&ours, "cyd"), NameLimits::new(2, 4), now).await,
+            Err(I::LimitReached(2))
+        ));
 
         // The name stays with its account after the inbox has gone, and its aliases go with it.
         assert!(!store.inbox_delete(&theirs, &ann.id).await.unwrap());
         assert!(store.inbox_delete(&ours, &ann.id).await.unwrap());
-        assert!(matches!(store.inbox_create(new(&theirs, "ann"), 2, now).await, Err(I::NameTaken)));
-        let back = store.inbox_create(new(&ours, "ann"), 2, now).await.unwrap();
+        assert!(matches!(store.inbox_create(new(&theirs, "ann"), NameLimits::new(2, 4), now).await, Err(I::NameTaken)));
+        let back = store.inbox_create(new(&ours, "ann"), NameLimits::new(2, 4), now).await.unwrap();
         assert!(store.alias_list(&ours, &back.id, None, 10).await.unwrap().is_empty());
+
+        // Names that the account has given up count; one of them may be taken again.
+        let most = NameLimits::new(2, 4);
+        let mut last = back.id;
+        for name in ["cyd", "dan"] {
+            assert!(store.inbox_delete(&ours, &last).await.unwrap());
+            last = store.inbox_create(new(&ours, name), most, now).await.unwrap().id;
+        }
+        assert!(store.inbox_delete(&ours, &last).await.unwrap());
+        assert!(matches!(store.inbox_create(new(&ours, "eve"), most, now).await, Err(I::NamesUsedUp(4))));
+        store.inbox_create(new(&theirs, "eve"), most, now).await.unwrap();
+        store.inbox_create(new(&ours, "ann"), most, now).await.unwrap();
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Invariant: an account claims a name once; its default domain is one; a catch-all inbox is the account's own.
 //! What checks do to a claim stands in [`super::checks`].
 
+use super::names::NameLimits;
 use super::ownership::{Ownership, contest};
 use super::{Store, StoreError};
 use crate::address::DomainName;
@@ -76,6 +77,9 @@ pub enum CreateDomainError {
     /// The account has as many as it may.
     #[error("the account has as many domains as it may")]
     Full,
+    /// The account has claimed as many names as it ever may.
+    #[error("the account has claimed as many names as it ever may")]
+    NamesUsedUp,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -229,20 +233,32 @@ fn corrupt(error: serde_json::Error) -> StoreError {
 }
 
 /// Whether the account may claim this name now.
-fn may_create(c: &Connection, account: &AccountId, name: &DomainName, most: u32) -> Result<(), CreateDomainError> {
+fn may_create(
+    c: &Connection,
+    account: &AccountId,
+    name: &DomainName,
+    most: NameLimits,
+) -> Result<(), CreateDomainError> {
     let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
     if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name], |row| row.get(0)).optional()? {
         return Err(CreateDomainError::Exists(id));
     }
     let sql = "SELECT count(*) FROM custom_domain WHERE account_id = ?1";
     let count: u32 = c.prepare_cached(sql)?.query_row([account], |row| row.get(0))?;
-    if count >= most {
+    if count >= most.present {
         return Err(CreateDomainError::Full);
+    }
+    let is_known = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id = ?2";
+    let sql = "SELECT count(*) FROM claimed_name WHERE account_id = ?1";
+    if !super::exists(c, is_known, params![name, account])?
+        && c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= most.ever
+    {
+        return Err(CreateDomainError::NamesUsedUp);
     }
     Ok(())
 }
 
-fn create(c: &Connection, new: &NewDomain, most: u32, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
+fn create(c: &Connection, new: &NewDomain, most: NameLimits, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
     may_create(c, &new.account, &new.name, most)?;
     let contested = contest(c, new, now)?;
     let id = DomainId::new();
@@ -325,17 +341,17 @@ impl Store {
         &self,
         account: &AccountId,
         name: &DomainName,
-        most: u32,
+        most: NameLimits,
     ) -> Result<(), CreateDomainError> {
         let (account, name) = (account.clone(), name.clone());
         self.read(move |c| may_create(c, &account, &name, most)).await
     }
 
-    /// Makes a claim, unless the account has it already, or `most` others.
+    /// Makes a claim, unless the account has it already, or as many others as it may.
     pub async fn domain_create(
         &self,
         new: NewDomain,
-        most: u32,
+        most: NameLimits,
         now: Timestamp,
     ) -> Result<DomainRow, CreateDomainError> {
         self.write(move |c| create(c, &new, most, now)).await

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a name, once taken, stays with its account for good; within an account no inbox has the name of an alias.
 
+use super::names::NameLimits;
 use super::{Store, StoreError};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
@@ -42,6 +43,9 @@ pub enum CreateInboxError {
     /// The account has as many inboxes as it may.
     #[error("the account has {0} inboxes, as many as it may")]
     LimitReached(u32),
+    /// The account has taken as many names as it ever may.
+    #[error("the account has taken {0} inbox names, as many as it ever may")]
+    NamesUsedUp(u32),
     /// There is no such account.
     #[error("there is no such account")]
     UnknownAccount,
@@ -87,7 +91,7 @@ fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
     })
 }
 
-fn create(c: &Connection, new: NewInbox, most: u32, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+fn create(c: &Connection, new: NewInbox, most: NameLimits, now: Timestamp) -> Result<Inbox, CreateInboxError> {
     if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![new.account])? {
         return Err(CreateInboxError::UnknownAccount);
     }
@@ -95,6 +99,7 @@ fn create(c: &Connection, new: NewInbox, most: u32, now: Timestamp) -> Result<In
         .prepare_cached("SELECT account_id FROM inbox_name WHERE name = ?1")?
         .query_row([&new.name], |row| row.get::<_, AccountId>(0))
         .optional()?;
+    let is_new = owner.is_none();
     if owner.is_some_and(|owner| owner != new.account) {
         return Err(CreateInboxError::NameTaken);
     }
@@ -114,8 +119,12 @@ fn create(c: &Connection, new: NewInbox, most: u32, now: Timestamp) -> Result<In
     let count: u32 = c
         .prepare_cached("SELECT count(*) FROM inbox WHERE account_id = ?1")?
         .query_row([&new.account], |row| row.get(0))?;
-    if count >= most {
-        return Err(CreateInboxError::LimitReached(most));
+    if count >= most.present {
+        return Err(CreateInboxError::LimitReached(most.present));
+    }
+    let sql = "SELECT count(*) FROM inbox_name WHERE account_id = ?1";
+    if is_new && c.prepare_cached(sql)?.query_row([&new.account], |row| row.get::<_, u32>(0))? >= most.ever {
+        return Err(CreateInboxError::NamesUsedUp(most.ever));
     }
     if let Some(domain) = &new.default_domain
         && !has_domain(c, &new.account, domain)?
@@ -200,8 +209,13 @@ fn delete(c: &Connection, account: &AccountId, inbox: &InboxId) -> Result<bool, 
 }
 
 impl Store {
-    /// Makes an inbox, unless the account has `most` of them.
-    pub async fn inbox_create(&self, new: NewInbox, most: u32, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+    /// Makes an inbox, unless the account has as many, or has taken as many names, as it may.
+    pub async fn inbox_create(
+        &self,
+        new: NewInbox,
+        most: NameLimits,
+        now: Timestamp,
+    ) -> Result<Inbox, CreateInboxError> {
         self.write(move |c| create(c, new, most, now)).await
     }
 

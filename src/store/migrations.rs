@@ -16,6 +16,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0007.sql"),
     include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
+    include_str!("migrations/0011.sql"),
 ];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.

@@ -21,6 +21,7 @@ pub mod mailbox_changes;
 pub mod mailboxes;
 pub mod messages;
 mod migrations;
+pub mod names;
 pub mod open_mailbox;
 pub mod ownership;
 mod parts;

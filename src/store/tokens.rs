@@ -88,6 +88,9 @@ pub enum CreateTokenError {
     /// The account has no such inbox.
     #[error("the account has no inbox {0}")]
     UnknownInbox(InboxId),
+    /// The account has as many as it may.
+    #[error("the account has {0} live tokens, as many as it may")]
+    LimitReached(u32),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -138,11 +141,12 @@ fn by_id(c: &Connection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError
     rows.next()?.map(|row| record(c, row)).transpose()
 }
 
-fn create(c: &Connection, new: NewToken, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
-    if let Some(account) = new.scope.account()
-        && !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![account])?
-    {
-        return Err(CreateTokenError::UnknownAccount);
+fn create(c: &Connection, new: NewToken, most: u32, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
+    if let Some(account) = new.scope.account() {
+        if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![account])? {
+            return Err(CreateTokenError::UnknownAccount);
+        }
+        make_room(c, account, most, now)?;
     }
     let id = TokenId::new();
     c.prepare_cached(
@@ -163,10 +167,29 @@ fn create(c: &Connection, new: NewToken, now: Timestamp) -> Result<TokenRecord, 
     by_id(c, &id)?.ok_or_else(|| StoreError::Corrupt("a token just made is missing".into()).into())
 }
 
+/// An account has at most `most` live tokens, and of those that open nothing any more the newest `most` are still shown.
+fn make_room(c: &Connection, account: &AccountId, most: u32, now: Timestamp) -> Result<(), CreateTokenError> {
+    let dead = "account_id = ?1 AND (revoked_at IS NOT NULL OR coalesce(expires_at <= ?2, 0))";
+    let sql = format!("SELECT count(*) FROM token WHERE account_id = ?1 AND NOT ({dead})");
+    if c.prepare_cached(&sql)?.query_row(params![account, now], |row| row.get::<_, u32>(0))? >= most {
+        return Err(CreateTokenError::LimitReached(most));
+    }
+    let sql = format!(
+        "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE {dead} ORDER BY id DESC LIMIT -1 OFFSET ?3)"
+    );
+    c.prepare_cached(&sql)?.execute(params![account, now, most])?;
+    Ok(())
+}
+
 impl Store {
-    /// Keeps a new token.
-    pub async fn token_create(&self, new: NewToken, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
-        self.write(move |c| create(c, new, now)).await
+    /// Keeps a new token, unless its account has `most` live ones.
+    pub async fn token_create(
+        &self,
+        new: NewToken,
+        most: u32,
+        now: Timestamp,
+    ) -> Result<TokenRecord, CreateTokenError> {
+        self.write(move |c| create(c, new, most, now)).await
     }
 
     /// The token of this hash, live or not.
@@ -274,5 +297,38 @@ impl Store {
             Ok(())
         })
         .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{account, store_with_account};
+
+    #[tokio::test]
+    async fn live_tokens_are_limited_and_dead_ones_do_not_pile_up() {
+        let (_dir, store, ours) = store_with_account().await;
+        let (mut now, mut hash) = (Timestamp::real(), 0);
+        let hour = Duration::from_secs(3600);
+        let mut make = async |account: &AccountId, expires_at, now| {
+            hash += 1;
+            let new =
+                NewToken { name: "x".into(), scope: Scope::Account(account.clone()), expires_at, hash: [hash; 32] };
+            store.token_create(new, 2, now).await
+        };
+        let first = make(&ours, None, now).await.unwrap();
+        make(&ours, Some(now.after(hour)), now).await.unwrap();
+        let third = make(&ours, None, now).await;
+        assert!(matches!(third, Err(CreateTokenError::LimitReached(2))), "{third:?}");
+        make(&account(&store).await, None, now).await.unwrap();
+        // One that has expired counts no more, nor one that was revoked.
+        now = now.after(hour);
+        for _ in 0..9 {
+            let made = make(&ours, None, now).await.unwrap();
+            store.token_revoke(Some(&ours), &made.id, now).await.unwrap().unwrap();
+        }
+        let kept = store.token_list(Some(&ours), None, 100).await.unwrap();
+        assert_eq!(kept.len(), 4, "{kept:?}");
+        assert_eq!(kept.iter().filter(|token| token.is_live(now)).map(|t| &t.id).collect::<Vec<_>>(), [&first.id]);
     }
 }

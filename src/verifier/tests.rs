@@ -12,6 +12,7 @@ use crate::domain::status::State;
 use crate::id::AccountId;
 use crate::net::ranges::AllowedNetworks;
 use crate::store::domains::NewDomain;
+use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::{account, store_with_account};
 use VerifiedStatus::{Failed, Pending, Verified};
@@ -73,7 +74,7 @@ impl World {
             ownership,
             state: State::created(now, &self.verifier.rules().policy),
         };
-        self.store.domain_create(new, 100, now).await.unwrap()
+        self.store.domain_create(new, NameLimits::new(100, 100), now).await.unwrap()
     }
 
     fn publish(&self, row: &DomainRow) {
@@ -426,7 +427,7 @@ async fn after_a_pause_overdue_domains_are_spread_over_the_time_their_checks_tak
             ownership: Ownership::ByTokens,
             state: verified.clone(),
         };
-        world.store.domain_create(new, 1000, now).await.unwrap();
+        world.store.domain_create(new, NameLimits::new(1000, 1000), now).await.unwrap();
     }
     let later = now.after(24 * HOUR);
     assert_eq!(world.store.domain_spread_overdue(later, 10).await.unwrap(), 600);

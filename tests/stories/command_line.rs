@@ -20,15 +20,17 @@ fn from_an_operators_token_to_a_verified_domain() {
     assert!(token.starts_with("ilt_") && !made.stderr.contains(token), "{made:?}");
     assert!(daemon.cli(token, &["token", "list"]).succeeded().stdout.contains("account"));
 
-    let inbox = json(token, &["inbox", "create", "helpdesk"]);
-    assert_eq!(inbox["name"], "helpdesk");
-    assert!(daemon.cli(&operator, &["inbox", "list", "--account", id]).succeeded().stdout.contains("helpdesk"));
+    let inbox = json(token, &["inbox", "create", "acme-desk"]);
+    assert_eq!(inbox["name"], "acme-desk");
+    assert!(daemon.cli(&operator, &["inbox", "list", "--account", id]).succeeded().stdout.contains("acme-desk"));
 
     let added = daemon.cli(token, &["domain", "add", "Acme-Corp.TEST."]).succeeded().stdout;
     assert!(added.contains("acme-corp.test  pending") && added.contains("dkim.amazonses.com"), "{added}");
     assert!(!added.contains('\u{1b}'), "no colour unless it is a terminal: {added:?}");
-    daemon.cli(token, &["inbox", "alias", "helpdesk", "support@acme-corp.test"]).succeeded();
-    assert!(daemon.cli(token, &["inbox", "aliases", "helpdesk"]).succeeded().stdout.contains("support@acme-corp.test"));
+    daemon.cli(token, &["inbox", "alias", "acme-desk", "support@acme-corp.test"]).succeeded();
+    assert!(
+        daemon.cli(token, &["inbox", "aliases", "acme-desk"]).succeeded().stdout.contains("support@acme-corp.test")
+    );
 
     let shown = daemon.cli(token, &["domain", "verify", "acme-corp.test", "--wait=1"]);
     assert_eq!(shown.code, 3, "{shown:?}");
@@ -50,7 +52,7 @@ fn from_an_operators_token_to_a_verified_domain() {
 
     assert_eq!(daemon.cli(token, &["queue", "list"]).succeeded().stdout, "the queue is empty\n");
     daemon.cli(token, &["domain", "delete", "acme-corp.test"]).succeeded();
-    daemon.cli(token, &["inbox", "delete", "helpdesk"]).succeeded();
+    daemon.cli(token, &["inbox", "delete", "acme-desk"]).succeeded();
 }
 
 #[test]

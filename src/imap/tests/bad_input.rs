@@ -187,7 +187,7 @@ async fn a_session_ends_when_its_token_runs_out() {
     let expires_at = Some(clock.now().after(std::time::Duration::from_secs(2)));
     let scope = Scope::Account(world.account.clone());
     let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
-    world.store.token_create(new, clock.now()).await.unwrap();
+    world.store.token_create(new, 10, clock.now()).await.unwrap();
     let mut client = world.guest().await;
     client.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;
     assert!(client.line().await.starts_with("* BYE"));

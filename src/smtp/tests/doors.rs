@@ -177,7 +177,7 @@ async fn another_accounts_token_is_refused_like_a_name_nobody_has() {
     let stranger = crate::store::testing::account(&world.store).await;
     let token = Token::generate().unwrap();
     let new = NewToken { name: "t".into(), scope: Scope::Account(stranger), expires_at: None, hash: token.hash() };
-    world.store.token_create(new, crate::clock::Timestamp::real()).await.unwrap();
+    world.store.token_create(new, 10, crate::clock::Timestamp::real()).await.unwrap();
     let mut client = world.knock(Knock::Submissions).await;
     client.expect("220 ").await;
     client.say("EHLO client.example", "250").await;

@@ -78,7 +78,7 @@ impl World {
         let token = Token::generate().unwrap();
         let new =
             NewToken { name: "t".into(), scope: Scope::Account(account.clone()), expires_at: None, hash: token.hash() };
-        let token_id = store.token_create(new, crate::clock::Timestamp::real()).await.unwrap().id;
+        let token_id = store.token_create(new, 10, crate::clock::Timestamp::real()).await.unwrap().id;
 
         let mut config = Config::default();
         config.data_dir.0 = dir.path().to_owned();

@@ -11,6 +11,7 @@ use crate::domain::status::Finding;
 use crate::domain::status::model::{Findings, Naive, in_parallel};
 use crate::id::InboxId;
 use crate::store::domains::{DomainPatch, NewDomain};
+use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::{account, inbox};
 use VerifiedStatus::{Failed, Verified};
@@ -266,7 +267,7 @@ impl World {
             },
             state: State::created(self.now, &POLICY),
         };
-        let made = self.store().domain_create(new, 10, self.now).await;
+        let made = self.store().domain_create(new, NameLimits::new(10, 10), self.now).await;
         if self.claims[slot].is_some() {
             prop_assert!(made.is_err(), "an account claims a name once");
             return Ok(());

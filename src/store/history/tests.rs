@@ -6,6 +6,7 @@ use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::records::Template;
 use crate::domain::status::{Policy, State};
 use crate::store::domains::{DomainRow, NewDomain};
+use crate::store::names::NameLimits;
 use crate::store::testing::{account, store_with_account};
 use std::iter::repeat_n;
 
@@ -20,7 +21,7 @@ async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
         ownership: crate::store::ownership::Ownership::ByTokens,
         state: State::created(at, &POLICY),
     };
-    store.domain_create(new, 10, at).await.unwrap()
+    store.domain_create(new, NameLimits::new(10, 10), at).await.unwrap()
 }
 
 async fn check(store: &Store, row: &DomainRow, at: Timestamp) {

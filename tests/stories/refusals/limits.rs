@@ -72,6 +72,85 @@ fn inboxes_and_domains_of_an_account() {
 }
 
 #[test]
+fn names_that_an_account_may_ever_take() {
+    let scene = Scene::with("inbox_names = 3\ndomain_names = 2\ninboxes = 2");
+    let api = scene.daemon.api();
+    let make = |path: &str, field: &str, name: &str| {
+        api.post(&format!("/api/v1/{path}"), json!({field: name, "account_id": scene.account}))
+    };
+    // One inbox is there. Deleting does not give a name back.
+    for name in ["second", "third"] {
+        let inbox = make("inboxes", "name", name).expect(201);
+        api.delete(&format!("/api/v1/inboxes/{}", inbox.at("/id"))).expect(204);
+    }
+    let refused = make("inboxes", "name", "fourth").expect(403);
+    assert_eq!(refused.at("/code"), "limit_reached");
+    assert!(refused.at("/detail").contains("3 inbox names"), "{}", refused.text);
+    make("inboxes", "name", "third").expect(201);
+    for name in ["one-mail.com", "two-mail.com"] {
+        let domain = make("custom_domains", "domain", name).expect(201);
+        api.delete(&format!("/api/v1/custom_domains/{}", domain.at("/id"))).expect(204);
+    }
+    let refused = make("custom_domains", "domain", "three-mail.com").expect(403);
+    assert!(refused.at("/detail").contains("2 domain names"), "{}", refused.text);
+    make("custom_domains", "domain", "one-mail.com").expect(201);
+    scene.daemon.account("fourth");
+    scene.ends_with(0);
+}
+
+#[test]
+fn aliases_and_tokens_of_an_account() {
+    let scene = Scene::with("aliases = 1\ntokens = 3\ntoken_inboxes = 1");
+    let (api, account) = (scene.daemon.api(), scene.account.as_str());
+    api.post("/api/v1/custom_domains", json!({"domain": "acme-mail.com", "account_id": account})).expect(201);
+    let second = api.post("/api/v1/inboxes", json!({"name": "second", "account_id": account})).expect(201);
+    let alias = |inbox: &str, name: &str| {
+        api.post(&format!("/api/v1/inboxes/{inbox}/aliases"), json!({"address": format!("{name}@acme-mail.com")}))
+    };
+    alias(&scene.inbox, "help").expect(201);
+    assert_eq!(alias(second.at("/id"), "sales").expect(403).at("/code"), "limit_reached");
+    // A token is there already.
+    let token = |body: serde_json::Value| api.post("/api/v1/tokens", body);
+    let both = json!({"account_id": account, "inbox_ids": [scene.inbox, second.at("/id")]});
+    let refused = token(both).expect(422);
+    assert!(refused.at("/detail").contains("1 inboxes at most"), "{}", refused.text);
+    let made = token(json!({"account_id": account, "inbox_ids": [scene.inbox]})).expect(201);
+    token(json!({"account_id": account})).expect(201);
+    let refused = token(json!({"account_id": account})).expect(403);
+    assert!(refused.at("/detail").contains("3 API tokens"), "{}", refused.text);
+    token(json!({"scope": "operator"})).expect(201);
+    api.delete(&format!("/api/v1/tokens/{}", made.at("/id"))).expect(204);
+    token(json!({"account_id": account})).expect(201);
+    scene.ends_with(0);
+}
+
+#[test]
+fn what_an_account_makes_in_an_hour() {
+    let scene = Scene::with("creations_per_hour = 5");
+    // The scene has made an inbox and a token.
+    let (api, account) = (scene.daemon.api(), scene.account.as_str());
+    api.post("/api/v1/custom_domains", json!({"domain": "acme-mail.com", "account_id": account})).expect(201);
+    let inbox = |name: &str| api.post("/api/v1/inboxes", json!({"name": name, "account_id": account}));
+    let alias = |name: &str| {
+        let address = json!({"address": format!("{name}@acme-mail.com")});
+        api.post(&format!("/api/v1/inboxes/{}/aliases", scene.inbox), address)
+    };
+    inbox("second").expect(201);
+    alias("help").expect(201);
+    api.post("/api/v1/tokens", json!({"account_id": account})).expect(201);
+    let refused = [inbox("third"), alias("sales"), api.post("/api/v1/tokens", json!({"account_id": account}))];
+    for refused in refused {
+        let refused = refused.expect(429);
+        assert_eq!(refused.at("/code"), "too_many_requests");
+        assert!(refused.headers.contains_key("retry-after"));
+        assert!(refused.at("/detail").contains("5 inboxes, aliases and API tokens"), "{}", refused.text);
+    }
+    scene.daemon.account("third");
+    api.post("/api/v1/tokens", json!({"scope": "operator"})).expect(201);
+    scene.ends_with(0);
+}
+
+#[test]
 fn claims_of_an_account_in_an_hour() {
     let scene = Scene::with("claims_per_hour = 3\ndomains = 2");
     let api = scene.daemon.api();

@@ -10,6 +10,7 @@ use crate::config;
 use crate::domain::status::{Policy, State};
 use crate::id::{AccountId, DomainId};
 use crate::store::domains::NewDomain;
+use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::store_with_account;
 use serde_json::json;
@@ -51,7 +52,7 @@ impl World {
             ownership: Ownership::WhenContested("secret".into()),
             state: State::created(self.clock.now(), &policy),
         };
-        Ok(self.store.domain_create(new, 9, self.clock.now()).await.unwrap().id)
+        Ok(self.store.domain_create(new, NameLimits::new(9, 9), self.clock.now()).await.unwrap().id)
     }
 
     async fn pass(&self, seconds: u64) {
