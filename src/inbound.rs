@@ -16,7 +16,7 @@ use crate::net::hourly::{Exceeded, Hourly};
 use crate::resources::Owner;
 use crate::resources::work::{WorkBudget, WorkError, WorkPool};
 use crate::store::deliver::{Arrival, Placed};
-use crate::store::room::NotStored;
+use crate::store::room::{NotStored, Quota};
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -129,7 +129,7 @@ impl Inbound {
     /// [`Inbound::receive`] has the last word.
     pub async fn has_room(&self, recipient: &LocalRecipient, size: usize) -> Result<bool, StoreError> {
         let size = u64::try_from(size.max(1)).unwrap_or(u64::MAX);
-        self.store.inbox_has_room(recipient.inbox(), size, self.config.limits.inbox_size).await
+        self.store.inbox_has_room(recipient.inbox(), size, Quota::from(&self.config.limits)).await
     }
 
     /// Takes a message in for inboxes here. `raw` has CRLF lines only.
@@ -200,7 +200,7 @@ impl Inbound {
         let header = self.stamp(id, origin, &recipients, &kept, now);
         let arrival = Arrival { mail_from: origin.mail_from.clone(), recipients, header, body, received_at: now };
         let store = self.store.for_owner(Owner::Network(network_of(origin.client)));
-        Ok(store.deliver(arrival, self.config.limits.inbox_size).await?)
+        Ok(store.deliver(arrival, Quota::from(&self.config.limits)).await?)
     }
 
     /// Refuses what may not come in. Work that grows with the message is done in the pool.

@@ -351,6 +351,14 @@ pub struct Limits {
     pub minimum_rate: u64,
     /// The period of `minimum_rate`; the first one is twice as long.
     pub minimum_rate_period: HumanDuration,
+    /// Messages of one inbox.
+    pub messages: u64,
+    /// Keywords of one message.
+    pub keywords_per_message: usize,
+    /// Different keywords in one mailbox.
+    pub keywords_per_mailbox: usize,
+    /// Octets of one keyword.
+    pub keyword_length: usize,
     /// Idle SMTP sessions end after (RFC 5321 §4.5.3.2.7: at least 5 minutes).
     pub smtp_timeout: HumanDuration,
     /// Idle IMAP sessions end after (RFC 3501 §5.4: at least 30 minutes).

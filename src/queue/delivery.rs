@@ -22,6 +22,7 @@ use crate::message::{self, Trace};
 use crate::resources::Client;
 use crate::resources::memory::{Claim, MemoryBudget};
 use crate::store::queue::{Due, ForInbox, Letter, Settlement};
+use crate::store::room::Quota;
 use crate::store::routing::Route;
 use crate::store::{Store, StoreError, StoredMessage};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -245,7 +246,7 @@ impl Courier {
 
     async fn has_room(&self, inbox: &InboxId, message: &StoredMessage) -> Result<bool, StoreError> {
         let size = u64::try_from(message.header.len() + message.body.len()).unwrap_or(u64::MAX);
-        self.store.inbox_has_room(inbox, size, self.config.limits.inbox_size).await
+        self.store.inbox_has_room(inbox, size, Quota::from(&self.config.limits)).await
     }
 
     /// To other servers: the relay, or the hosts of the domain's MX in order until one takes the message or refuses it.

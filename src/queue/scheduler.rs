@@ -12,7 +12,7 @@ use crate::id::InboxId;
 use crate::net::listener::Shutdown;
 use crate::store::Store;
 use crate::store::queue::{Due, InFlight, Settlement};
-use crate::store::room::NotStored;
+use crate::store::room::{NotStored, Quota};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -188,9 +188,9 @@ impl Queue {
     async fn write_down(&self, store: &Store, settlement: Settlement) -> Vec<InboxId> {
         let id = settlement.submission.clone();
         let settlement = std::sync::Arc::new(settlement);
-        let most = self.inner.courier.config.limits.inbox_size;
+        let quota = Quota::from(&self.inner.courier.config.limits);
         for pause in SETTLE_PAUSES.map(Some).into_iter().chain([None]) {
-            match store.settle(std::sync::Arc::clone(&settlement), most).await {
+            match store.settle(std::sync::Arc::clone(&settlement), quota).await {
                 Ok(placed) => {
                     for placed in placed {
                         let event = Event::MailboxChanged { inbox: placed.inbox, mailbox: placed.mailbox };

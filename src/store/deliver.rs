@@ -3,7 +3,7 @@
 //! Invariant: the bytes are stored once, however many inboxes get the message; a UID is given out once and only upward
 //! (RFC 3501 §2.3.1.1).
 
-use super::room::{self, NotStored};
+use super::room::{self, NotStored, Quota};
 use super::routing::LocalRecipient;
 use super::{Store, StoreError, content, mailboxes};
 use crate::address::ReversePath;
@@ -87,12 +87,12 @@ impl Store {
     /// Delivers to INBOX of each recipient, in one transaction.
     ///
     /// An inbox that was deleted since its address was resolved fails the whole arrival: the client tries again and is
-    /// told then. So does one that has no room within `most` octets: all of them get the message, or none.
-    pub async fn deliver(&self, arrival: Arrival, most: u64) -> Result<Vec<Placed>, NotStored> {
+    /// told then. So does one that has no room: all of them get the message, or none.
+    pub async fn deliver(&self, arrival: Arrival, quota: Quota) -> Result<Vec<Placed>, NotStored> {
         self.check_disk()?;
         self.write(move |connection| {
             let size = room::octets(&arrival.header, &arrival.body);
-            room::check(connection, arrival.recipients.as_slice().iter().map(LocalRecipient::inbox), size, most)?;
+            room::check(connection, arrival.recipients.as_slice().iter().map(LocalRecipient::inbox), size, quota)?;
             let body_id = content::insert_body(connection, &arrival.body)?;
             let content_id = content::insert_content(connection, &arrival.header, body_id, arrival.body.len())?;
             let mail_from = arrival.mail_from.to_string();
@@ -149,7 +149,7 @@ mod tests {
                         body: b"hello\r\n".to_vec().into(),
                         received_at: Timestamp::real(),
                     },
-                    1000,
+                    Quota { octets: 1000, messages: 2 },
                 )
                 .await
                 .unwrap();

@@ -60,10 +60,10 @@ mod tests {
     use super::*;
     use crate::id::InboxId;
     use crate::store::Store;
-    use crate::store::mailbox_changes::FlagChange;
+    use crate::store::mailbox_changes::FlagUpdate;
     use crate::store::messages::Flags;
     use crate::store::open_mailbox::{Changes, Seen};
-    use crate::store::testing::{inbox, put, store_with_account};
+    use crate::store::testing::{inbox, limits, put, store_with_account};
 
     async fn counts(store: &Store, mailbox: i64) -> (u32, u32) {
         let sql = "SELECT note_count, (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) FROM mailbox WHERE id = ?1";
@@ -116,9 +116,9 @@ mod tests {
         for _ in 0..4 {
             mailbox = put(&store, &account, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
         }
-        store.messages_flag(&inbox, mailbox, vec![1], FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
+        store.messages_flag(&inbox, mailbox, vec![1], FlagUpdate::add(Flags::DELETED), limits(u64::MAX)).await.unwrap();
         store.messages_expunge(&inbox, mailbox, None).await.unwrap();
-        store.messages_move(&inbox, mailbox, vec![2], "Trash").await.unwrap();
+        store.messages_move(&inbox, mailbox, vec![2], "Trash", limits(u64::MAX)).await.unwrap();
         assert_eq!(counts(&store, mailbox).await, (2, 2));
         store.mailbox_rename(&inbox, "INBOX", "Old").await.unwrap();
         assert_eq!(counts(&store, mailbox).await, (4, 4));

@@ -167,7 +167,7 @@ fn finish_batch(connection: &Connection, hidden: i64) -> Result<bool, StoreError
         None => remove_batch(connection, hidden)?,
     };
     if changed == 0 {
-        release(connection, hidden, i64::MAX)?;
+        release(connection, hidden, i64::MAX, i64::MAX)?;
         connection.prepare_cached("DELETE FROM mailbox WHERE id = ?1")?.execute([hidden])?;
     }
     Ok(changed > 0)
@@ -207,19 +207,23 @@ pub(super) fn batch_of_octets(sizes: impl Iterator<Item = i64>) -> usize {
     count
 }
 
-/// Counts octets for an inbox that its copies will have, before they are made.
-pub(super) fn hold(connection: &Connection, hidden: i64, octets: i64) -> Result<(), StoreError> {
-    let sql = "UPDATE mailbox SET held = held + ?2 WHERE id = ?1 RETURNING inbox_id";
-    let inbox: InboxId = connection.prepare_cached(sql)?.query_row(params![hidden, octets], |row| row.get(0))?;
-    connection.prepare_cached("UPDATE inbox SET size = size + ?2 WHERE id = ?1")?.execute(params![inbox, octets])?;
+/// Counts octets and messages for an inbox that its copies will have, before they are made.
+pub(super) fn hold(connection: &Connection, hidden: i64, octets: i64, messages: i64) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE mailbox SET held = held + ?2, held_messages = held_messages + ?3 WHERE id = ?1 RETURNING inbox_id";
+    let values = params![hidden, octets, messages];
+    let inbox: InboxId = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    let sql = "UPDATE inbox SET size = size + ?2, messages = messages + ?3 WHERE id = ?1";
+    connection.prepare_cached(sql)?.execute(params![inbox, octets, messages])?;
     Ok(())
 }
 
-/// Gives back octets that were counted so: now they are counted with the copies, or there will be none.
-pub(super) fn release(connection: &Connection, hidden: i64, octets: i64) -> Result<(), StoreError> {
-    let sql = "SELECT min(held, ?2) FROM mailbox WHERE id = ?1";
-    let octets: i64 = connection.prepare_cached(sql)?.query_row(params![hidden, octets], |row| row.get(0))?;
-    if octets == 0 { Ok(()) } else { hold(connection, hidden, -octets) }
+/// Gives back what was counted so: now it is counted with the copies, or there will be none.
+pub(super) fn release(connection: &Connection, hidden: i64, octets: i64, messages: i64) -> Result<(), StoreError> {
+    let sql = "SELECT -min(held, ?2), -min(held_messages, ?3) FROM mailbox WHERE id = ?1";
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let (octets, messages) = connection.prepare_cached(sql)?.query_row(params![hidden, octets, messages], row)?;
+    if (octets, messages) == (0, 0) { Ok(()) } else { hold(connection, hidden, octets, messages) }
 }
 
 #[cfg(test)]

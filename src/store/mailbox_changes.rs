@@ -3,10 +3,11 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's; what changed has a new modification number, and
 //! what is gone a note with one, so that every session that has the mailbox open learns of it.
 
+use super::keywords::{self, FlagError, InboxLimits};
 use super::long_changes::batch_of_octets;
 use super::messages::Flags;
 use super::open_mailbox::{Marks, marks};
-use super::room::{self, NotStored};
+use super::room;
 use super::{Store, StoreError, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
@@ -24,23 +25,39 @@ pub enum FlagChange {
     Remove,
 }
 
-impl FlagChange {
+/// A change of flags.
+#[derive(Clone, Debug)]
+pub struct FlagUpdate {
+    /// What is done with them.
+    pub change: FlagChange,
+    /// System flags.
+    pub flags: Flags,
+    /// Keywords, each once.
+    pub keywords: Vec<String>,
+}
+
+impl FlagUpdate {
+    /// Adds system flags.
+    pub fn add(flags: Flags) -> Self {
+        Self { change: FlagChange::Add, flags, keywords: Vec::new() }
+    }
+
     /// What becomes of flags and keywords.
-    pub fn apply(self, to: &Marks, flags: Flags, keywords: &[String]) -> Marks {
+    pub fn apply(&self, to: &Marks) -> Marks {
         let mut kept: Vec<&str> = to.keywords.split_ascii_whitespace().collect();
-        let named = |keyword: &str| keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword));
-        let flags = match self {
-            Self::Replace => {
+        let named = |keyword: &str| self.keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword));
+        let flags = match self.change {
+            FlagChange::Replace => {
                 kept.clear();
-                flags
+                self.flags
             }
-            Self::Add => to.flags.with(flags),
-            Self::Remove => to.flags.without(flags),
+            FlagChange::Add => to.flags.with(self.flags),
+            FlagChange::Remove => to.flags.without(self.flags),
         };
         // A keyword that is there keeps its spelling.
-        kept.retain(|keyword| !(self == Self::Remove && named(keyword)));
-        if self != Self::Remove {
-            for keyword in keywords {
+        kept.retain(|keyword| !(self.change == FlagChange::Remove && named(keyword)));
+        if self.change != FlagChange::Remove {
+            for keyword in &self.keywords {
                 if !kept.iter().any(|k| k.eq_ignore_ascii_case(keyword)) {
                     kept.push(keyword);
                 }
@@ -74,6 +91,10 @@ pub struct Appended {
     pub uid_validity: u32,
     /// The message's UID.
     pub uid: u32,
+}
+
+fn octets_of(text: &str) -> u64 {
+    u64::try_from(text.len()).unwrap_or(u64::MAX)
 }
 
 fn next_modseq(connection: &Connection, mailbox: i64) -> Result<i64, StoreError> {
@@ -123,22 +144,31 @@ impl Store {
         inbox: &InboxId,
         mailbox: i64,
         uids: Vec<u32>,
-        change: FlagChange,
-        flags: Flags,
-        keywords: Vec<String>,
-    ) -> Result<Vec<Marks>, StoreError> {
+        update: FlagUpdate,
+        limits: InboxLimits,
+    ) -> Result<Vec<Marks>, FlagError> {
         let of = inbox.clone();
         self.write_batch(inbox, uids.len(), move |connection| {
             let mut after = Vec::with_capacity(uids.len());
             let parts = parts::of(connection, &of, mailbox)?;
+            let InboxLimits { quota, keywords: limits } = limits;
+            let adds = update.change != FlagChange::Remove && !update.keywords.is_empty() && !uids.is_empty();
+            let size_before = keywords::inbox_size(connection, &of)?;
+            if adds {
+                keywords::check(connection, &parts, &update.keywords, limits)?;
+            }
             let mut modseq = None;
             for uid in uids {
                 let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
                 let stored = part.stored(uid);
                 let before = connection.prepare_cached(sql)?.query_row([part.id, stored], |row| marks(row, part))?;
-                let now = change.apply(&before, flags, &keywords);
+                let now = update.apply(&before);
                 if now != before {
+                    let count = |marks: &Marks| marks.keywords.split_ascii_whitespace().count();
+                    if count(&now) > limits.per_message.max(count(&before)) {
+                        return Err(FlagError::TooManyOfMessage(limits.per_message));
+                    }
                     let modseq = match modseq {
                         Some(modseq) => modseq,
                         None => *modseq.insert(next_modseq(connection, mailbox)?),
@@ -154,6 +184,9 @@ impl Store {
                     ])?;
                 }
                 after.push(now);
+            }
+            if adds && keywords::inbox_size(connection, &of)? > quota.octets.max(size_before) {
+                return Err(FlagError::Full);
             }
             Ok(after)
         })
@@ -186,14 +219,14 @@ impl Store {
         Ok(gone)
     }
 
-    /// Puts a message into a mailbox, if the inbox has room for it within `most` octets; `None` when there is no such mailbox.
+    /// Puts a message into a mailbox, if the inbox has room for it; `None` when there is no such mailbox.
     pub async fn message_append(
         &self,
         inbox: &InboxId,
         name: &str,
         append: Append,
-        most: u64,
-    ) -> Result<Option<Appended>, NotStored> {
+        InboxLimits { quota, keywords }: InboxLimits,
+    ) -> Result<Option<Appended>, FlagError> {
         self.check_disk()?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.write(move |connection| {
@@ -201,7 +234,13 @@ impl Store {
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let found = connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?;
             let Some((mailbox, uid_validity)) = found else { return Ok(None) };
-            room::check(connection, std::iter::once(&inbox), room::octets(&append.header, &append.body), most)?;
+            let names: Vec<String> = append.keywords.split_ascii_whitespace().map(str::to_owned).collect();
+            if names.len() > keywords.per_message {
+                return Err(FlagError::TooManyOfMessage(keywords.per_message));
+            }
+            keywords::check(connection, &parts::of(connection, &inbox, mailbox)?, &names, keywords)?;
+            let octets = room::octets(&append.header, &append.body).saturating_add(octets_of(&append.keywords));
+            room::check(connection, std::iter::once(&inbox), octets, quota)?;
             let body_id = content::insert_body(connection, &append.body)?;
             let content_id = content::insert_content(connection, &append.header, body_id, append.body.len())?;
             let next = mailboxes::next_uids(connection, mailbox, 1)?;

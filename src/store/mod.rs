@@ -16,6 +16,7 @@ mod expunged;
 pub mod history;
 pub mod inboxes;
 pub mod keys;
+pub mod keywords;
 mod long_changes;
 pub mod mailbox_changes;
 pub mod mailboxes;

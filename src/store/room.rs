@@ -5,8 +5,9 @@
 //! nothing up.
 
 use super::{Store, StoreError};
+use crate::config::Limits;
 use crate::id::InboxId;
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 /// Why a message was not put into an inbox.
 #[derive(Debug, thiserror::Error)]
@@ -25,24 +26,57 @@ impl From<rusqlite::Error> for NotStored {
     }
 }
 
-/// Whether an inbox that may hold `most` octets takes `size` more. One that is not there has nothing to say: what is put
-/// into it fails by itself.
-pub(super) fn has_room(connection: &Connection, inbox: &InboxId, size: u64, most: u64) -> Result<bool, StoreError> {
-    let sql = "SELECT size FROM inbox WHERE id = ?1";
-    let held: Option<i64> = connection.prepare_cached(sql)?.query_row(params![inbox], |row| row.get(0)).optional()?;
-    Ok(held.is_none_or(|held| held.unsigned_abs().saturating_add(size) <= most))
+/// What an inbox may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Octets of its messages, with [`ROW`] for each and its keywords.
+    pub octets: u64,
+    /// Messages.
+    pub messages: u64,
 }
 
-/// An error that names those of the inboxes that have no room.
+impl From<&Limits> for Quota {
+    fn from(limits: &Limits) -> Self {
+        Self { octets: limits.inbox_size, messages: limits.messages }
+    }
+}
+
+/// Octets that are counted for each message beside its own: its row and the row's place in the indexes. The schema has the
+/// same number.
+pub const ROW: u64 = 256;
+
+/// Whether an inbox takes one more message of `size` octets. One that is not there has nothing to say: what is put into it
+/// fails by itself.
+fn has_room(connection: &Connection, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
+    has_room_for(connection, inbox, size.saturating_add(ROW), 1, quota)
+}
+
+/// Whether it takes so many messages, with so many octets counted for them.
+pub(super) fn has_room_for(
+    connection: &Connection,
+    inbox: &InboxId,
+    octets: u64,
+    messages: u64,
+    quota: Quota,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT size, messages FROM inbox WHERE id = ?1";
+    let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()));
+    let held = connection.prepare_cached(sql)?.query_row(params![inbox], row).optional()?;
+    Ok(held.is_none_or(|(size, count)| {
+        size.saturating_add(octets) <= quota.octets && count.saturating_add(messages) <= quota.messages
+    }))
+}
+
+/// An error that names those of the inboxes that have no room for a message.
 pub(super) fn check<'a>(
     connection: &Connection,
     inboxes: impl Iterator<Item = &'a InboxId>,
     size: u64,
-    most: u64,
+    quota: Quota,
 ) -> Result<(), NotStored> {
     let mut full = Vec::new();
     for inbox in inboxes {
-        if !full.contains(inbox) && !has_room(connection, inbox, size, most)? {
+        if !full.contains(inbox) && !has_room(connection, inbox, size, quota)? {
             full.push(inbox.clone());
         }
     }
@@ -55,10 +89,10 @@ pub(super) fn octets(header: &[u8], body: &[u8]) -> u64 {
 }
 
 impl Store {
-    /// Whether an inbox that may hold `most` octets takes `size` more now. Whoever stores is told for certain.
-    pub async fn inbox_has_room(&self, inbox: &InboxId, size: u64, most: u64) -> Result<bool, StoreError> {
+    /// Whether an inbox takes a message of `size` octets now. Whoever stores is told for certain.
+    pub async fn inbox_has_room(&self, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
-        self.read(move |connection| has_room(connection, &inbox, size, most)).await
+        self.read(move |connection| has_room(connection, &inbox, size, quota)).await
     }
 }
 

@@ -1,11 +1,18 @@
 //! A store with something in it, for tests. Only what the tests of several modules need.
 
 use super::deliver::{Place, Placed, place};
+use super::keywords::InboxLimits;
 use super::{Store, StoreError, content};
 use crate::clock::Timestamp;
+use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId};
 use rusqlite::params;
 use tempfile::TempDir;
+
+/// The default limits, but for the octets that an inbox may hold.
+pub(crate) fn limits(inbox_size: u64) -> InboxLimits {
+    InboxLimits::from(&Limits { inbox_size, ..Limits::default() })
+}
 
 /// A fresh store with one account. The folder goes when it is dropped.
 pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {

@@ -6,10 +6,11 @@
 //! Invariant: an answer is given once all are in the target; a crash before it leaves all of them or none there. A client
 //! that goes away changes nothing of that.
 
+use super::keywords::{self, InboxLimits};
 use super::long_changes::{BATCH, hold, release};
 use super::mailboxes::{self, MailboxError};
 use super::parts::{self, Part};
-use super::room::{self, NotStored};
+use super::room::{self, Quota};
 use super::{Store, StoreError, expunged};
 use crate::id::{InboxId, MessageId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -39,6 +40,9 @@ pub enum TransferError {
     /// The inbox has no room for the copies.
     #[error("the inbox is full")]
     Full,
+    /// The target would have more keywords than a mailbox may.
+    #[error("a mailbox has at most {0} different keywords (limits.keywords_per_mailbox)")]
+    TooManyKeywords(usize),
     /// Their UIDs are too far apart to be moved at once.
     #[error("the UIDs of these messages are too far apart: move {BATCH} at a time")]
     TooFarApart,
@@ -56,15 +60,6 @@ impl From<rusqlite::Error> for TransferError {
     }
 }
 
-impl From<NotStored> for TransferError {
-    fn from(error: NotStored) -> Self {
-        match error {
-            NotStored::Full(_) => Self::Full,
-            NotStored::Store(error) => Self::Store(error),
-        }
-    }
-}
-
 impl From<TransferError> for MailboxError {
     fn from(error: TransferError) -> Self {
         match error {
@@ -79,8 +74,8 @@ impl From<TransferError> for MailboxError {
 /// What is done with the messages.
 #[derive(Clone, Debug)]
 enum Kind {
-    /// They are copied, if the inbox has room for them within so many octets.
-    Copy { most: u64 },
+    /// They are copied, if the inbox has room for them.
+    Copy { quota: Quota },
     /// They move.
     Move,
     /// They move to a new mailbox, and keep their UIDs.
@@ -95,21 +90,24 @@ struct Transfer {
     /// The name of the mailbox they go to.
     to: String,
     kind: Kind,
+    /// Different keywords that the target may have.
+    keywords: usize,
 }
 
 impl Store {
-    /// Copies messages into another mailbox of the inbox, which may hold `most` octets.
+    /// Copies messages into another mailbox of the inbox.
     pub async fn messages_copy(
         &self,
         inbox: &InboxId,
         mailbox: i64,
         uids: Vec<u32>,
         to: &str,
-        most: u64,
+        limits: InboxLimits,
     ) -> Result<Copied, TransferError> {
         self.check_disk()?;
-        let (inbox, to) = (inbox.clone(), to.to_owned());
-        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Copy { most } }, uids).await
+        let (inbox, to, keywords) = (inbox.clone(), to.to_owned(), limits.keywords.per_mailbox);
+        let kind = Kind::Copy { quota: limits.quota };
+        self.transfer(Transfer { inbox, from: mailbox, to, kind, keywords }, uids).await
     }
 
     /// Moves messages into another mailbox of the inbox.
@@ -119,16 +117,17 @@ impl Store {
         mailbox: i64,
         uids: Vec<u32>,
         to: &str,
+        limits: InboxLimits,
     ) -> Result<Copied, TransferError> {
-        let (inbox, to) = (inbox.clone(), to.to_owned());
-        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Move }, uids).await
+        let (inbox, to, keywords) = (inbox.clone(), to.to_owned(), limits.keywords.per_mailbox);
+        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Move, keywords }, uids).await
     }
 
     /// Moves every message of a mailbox into a new one, where they keep their UIDs.
     pub(super) async fn messages_rename(&self, inbox: &InboxId, mailbox: i64, to: &str) -> Result<(), MailboxError> {
         let (of, inbox, to) = (inbox.clone(), inbox.clone(), to.to_owned());
         let uids = self.read(move |connection| all_uids(connection, &parts::of(connection, &of, mailbox)?)).await?;
-        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Rename }, uids).await?;
+        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Rename, keywords: usize::MAX }, uids).await?;
         Ok(())
     }
 
@@ -159,12 +158,12 @@ impl Store {
 
     /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
     async fn begin_transfer(&self, transfer: &Transfer, uids: &[u32]) -> Result<i64, TransferError> {
-        let octets = match transfer.kind {
+        let (octets, messages) = match transfer.kind {
             Kind::Copy { .. } => {
                 let (inbox, from, uids) = (transfer.inbox.clone(), transfer.from, uids.to_vec());
                 self.read(move |connection| size_of(connection, &parts::of(connection, &inbox, from)?, &uids)).await?
             }
-            Kind::Move | Kind::Rename => 0,
+            Kind::Move | Kind::Rename => (0, 0),
         };
         let transfer = transfer.clone();
         self.write(move |connection| {
@@ -172,12 +171,15 @@ impl Store {
                 Kind::Rename => {}
                 Kind::Copy { .. } | Kind::Move => drop(find(connection, &transfer)?),
             }
-            let Kind::Copy { most } = transfer.kind else {
+            let Kind::Copy { quota } = transfer.kind else {
                 return Ok(parts::insert_hidden(connection, &transfer.inbox, Some(transfer.from))?);
             };
-            room::check(connection, std::iter::once(&transfer.inbox), octets, most)?;
+            if !room::has_room_for(connection, &transfer.inbox, octets, messages, quota)? {
+                return Err(TransferError::Full);
+            }
             let hidden = parts::insert_hidden(connection, &transfer.inbox, None)?;
-            hold(connection, hidden, i64::try_from(octets).unwrap_or(i64::MAX))?;
+            let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+            hold(connection, hidden, signed(octets), signed(messages))?;
             Ok(hidden)
         })
         .await
@@ -222,9 +224,13 @@ fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result
     if there.is_empty() {
         return Ok(copied);
     }
-    if let Kind::Copy { most } = transfer.kind {
-        room::check(connection, std::iter::once(&transfer.inbox), size_of(connection, &from, uids)?, most)?;
+    if let Kind::Copy { quota } = transfer.kind {
+        let (octets, messages) = size_of(connection, &from, uids)?;
+        if !room::has_room_for(connection, &transfer.inbox, octets, messages, quota)? {
+            return Err(TransferError::Full);
+        }
     }
+    let keywords_before = keywords::count(connection, std::iter::once(target.id))?;
     let count = u32::try_from(there.len()).unwrap_or(u32::MAX);
     let next =
         mailboxes::next_uids(connection, target.id, if matches!(transfer.kind, Kind::Rename) { 0 } else { count })?;
@@ -245,6 +251,10 @@ fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result
             }
         }
         copied.uids.push((uid, new_uid));
+    }
+    let keywords = keywords::count(connection, std::iter::once(target.id))?;
+    if keywords > keywords_before.max(transfer.keywords) {
+        return Err(TransferError::TooManyKeywords(transfer.keywords));
     }
     if !matches!(transfer.kind, Kind::Copy { .. }) {
         expunged::note(connection, transfer.from, copied.uids.iter().map(|(uid, _)| *uid))?;
@@ -285,7 +295,9 @@ fn gather_copies(
         copy(connection, part, *uid, hidden, number, 1)?;
         gathered.push((*uid, number));
     }
-    release(connection, hidden, size(connection)?.saturating_sub(before))?;
+    let (octets, messages) =
+        (size(connection)?.saturating_sub(before), i64::try_from(gathered.len()).unwrap_or(i64::MAX));
+    release(connection, hidden, octets, messages)?;
     Ok(gathered)
 }
 
@@ -321,6 +333,12 @@ fn publish(
         return Ok(copied);
     }
     let (Some((_, first)), Some((_, last))) = (gathered.first(), gathered.last()) else { return Ok(copied) };
+    let there = parts::of(connection, &transfer.inbox, target.id)?;
+    let before = keywords::count(connection, there.iter().map(|part| part.id))?;
+    let after = keywords::count(connection, there.iter().map(|part| part.id).chain([hidden]))?;
+    if after > before.max(transfer.keywords) {
+        return Err(TransferError::TooManyKeywords(transfer.keywords));
+    }
     let (first, span) = (i64::from(*first), last.saturating_sub(*first).saturating_add(1));
     let offset = if matches!(transfer.kind, Kind::Rename) {
         0
@@ -384,21 +402,22 @@ fn all_uids(connection: &Connection, of: &[Part]) -> Result<Vec<u32>, StoreError
     Ok(uids)
 }
 
-/// Octets of those of the messages that are there.
-fn size_of(connection: &Connection, from: &[Part], uids: &[u32]) -> Result<u64, StoreError> {
-    let sql =
-        "SELECT c.size FROM message m JOIN content c ON c.id = m.content_id WHERE m.mailbox_id = ?1 AND m.uid = ?2";
+/// How many of the messages are there, and the octets that are counted for copies of them.
+fn size_of(connection: &Connection, from: &[Part], uids: &[u32]) -> Result<(u64, u64), StoreError> {
+    let sql = "SELECT c.size + octet_length(m.keywords) FROM message m JOIN content c ON c.id = m.content_id
+               WHERE m.mailbox_id = ?1 AND m.uid = ?2";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut octets = 0_u64;
+    let (mut octets, mut messages) = (0_u64, 0_u64);
     for uid in uids {
         for part in from {
             let size =
                 statement.query_row(params![part.id, part.stored(*uid)], |row| row.get::<_, i64>(0)).optional()?;
             if let Some(size) = size {
-                octets = octets.saturating_add(size.unsigned_abs());
+                octets = octets.saturating_add(size.unsigned_abs()).saturating_add(room::ROW);
+                messages += 1;
                 break;
             }
         }
     }
-    Ok(octets)
+    Ok((octets, messages))
 }

@@ -1,7 +1,7 @@
 //! APPEND. RFC 3501 §6.3.11, RFC 4315 §3, RFC 5530 (OVERQUOTA).
 
-use super::store::{TooManyKeywords, UnknownFlag, read_flags};
-use super::{BAD_NAME, Fault, over_quota};
+use super::store::{not_set, read_flags};
+use super::{BAD_NAME, Fault};
 use crate::clock::Timestamp;
 use crate::imap::names;
 use crate::imap::response::{Answer, other};
@@ -9,8 +9,8 @@ use crate::imap::session::{Session, refused};
 use crate::imap::wire::Refusal;
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
+use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::Append;
-use crate::store::room::NotStored;
 use bytes::Bytes;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
@@ -29,12 +29,10 @@ impl Session<'_> {
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let Some(message) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
-        let (flags, keywords) = match read_flags(flags) {
+        let limits = InboxLimits::from(&self.door.config.limits);
+        let (flags, keywords) = match read_flags(flags, limits.keywords) {
             Ok(read) => read,
-            Err(UnknownFlag::System) => return Ok(Answer::bad("there is no such flag")),
-            Err(UnknownFlag::Keywords(TooManyKeywords)) => {
-                return Ok(Answer::no("too many keywords").code(other("LIMIT")));
-            }
+            Err(error) => return Ok(error.answer()),
         };
         // RFC 3501 §9: a literal has no NUL; no client could fetch it.
         if has_nul(&message) {
@@ -54,12 +52,10 @@ impl Session<'_> {
         };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
-        let most = self.door.config.limits.inbox_size;
-        let done = match self.door.store.message_append(&self.login.inbox, &name, append, most).await {
+        let done = match self.door.store.message_append(&self.login.inbox, &name, append, limits).await {
             Ok(Some(done)) => done,
             Ok(None) => return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate)),
-            Err(NotStored::Full(_)) => return Ok(over_quota()),
-            Err(NotStored::Store(error)) => return Err(error.into()),
+            Err(error) => return not_set(error),
         };
         self.publish(done.mailbox);
         let answer = Answer::ok("appended");

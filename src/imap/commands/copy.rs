@@ -5,6 +5,7 @@ use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
+use crate::store::keywords::InboxLimits;
 use crate::store::transfer::{Copied, TransferError};
 use imap_codec::imap_types::core::Vec1;
 use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
@@ -31,10 +32,11 @@ impl Session<'_> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, asked_for) = (view.mailbox, uids.len());
         let (store, inbox) = (&self.door.store, &self.login.inbox);
+        let limits = InboxLimits::from(&self.door.config.limits);
         let done = if and_remove {
-            store.messages_move(inbox, from, uids, &name).await
+            store.messages_move(inbox, from, uids, &name, limits).await
         } else {
-            store.messages_copy(inbox, from, uids, &name, self.door.config.limits.inbox_size).await
+            store.messages_copy(inbox, from, uids, &name, limits).await
         };
         let copied = match done {
             Ok(copied) => copied,
@@ -42,7 +44,9 @@ impl Session<'_> {
                 return Ok(Answer::no(error.to_string()).code(Code::TryCreate));
             }
             Err(TransferError::Full) => return Ok(over_quota()),
-            Err(error @ (TransferError::TooFarApart | TransferError::NotMade(_))) => {
+            Err(
+                error @ (TransferError::TooFarApart | TransferError::TooManyKeywords(_) | TransferError::NotMade(_)),
+            ) => {
                 return Ok(Answer::no(error.to_string()).code(other("LIMIT")));
             }
             Err(TransferError::Store(error)) => return Err(error.into()),

@@ -17,6 +17,7 @@ use super::session::Session;
 use super::wire::Wire;
 use crate::resources::work::WorkError;
 use crate::store::StoreError;
+use crate::store::keywords::FlagError;
 use bytes::Bytes;
 use imap_codec::imap_types::command::CommandBody;
 
@@ -44,6 +45,16 @@ impl From<StoreError> for Fault {
 impl From<WorkError> for Fault {
     fn from(error: WorkError) -> Self {
         Self::Work(error)
+    }
+}
+
+impl From<FlagError> for Fault {
+    fn from(error: FlagError) -> Self {
+        match error {
+            FlagError::Store(error) => Self::Store(error),
+            // Only keywords can be too many, or too large.
+            other => Self::Store(StoreError::Corrupt(other.to_string())),
+        }
     }
 }
 

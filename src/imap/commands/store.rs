@@ -1,36 +1,59 @@
 //! STORE. RFC 3501 §6.4.6.
 
 use super::fetch::push_flags;
-use super::{Fault, NO_SUCH_MESSAGE, READ_ONLY};
+use super::{Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::mailbox_changes::FlagChange;
+use crate::store::keywords::{FlagError, InboxLimits, KeywordLimits};
+use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use imap_codec::imap_types::flag::{Flag, StoreResponse, StoreType};
 use imap_codec::imap_types::sequence::SequenceSet;
 
-/// Keywords that one command may name, and their octets.
-const KEYWORDS: usize = 32;
-const KEYWORD_LENGTH: usize = 64;
 /// Messages in one transaction: others' mail waits for it.
 const AT_ONCE: usize = 500;
-
-/// More or longer keywords than a message may have.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct TooManyKeywords;
 
 /// Why a list of flags cannot be set.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum UnknownFlag {
     /// A system flag that there is none of, `\Recent` too.
     System,
-    /// Keywords over the limits.
-    Keywords(TooManyKeywords),
+    /// More keywords than a message may have.
+    TooMany(usize),
+    /// A keyword is longer than it may be.
+    TooLong(usize),
+}
+
+impl UnknownFlag {
+    pub fn answer(self) -> Answer {
+        match self {
+            Self::System => Answer::bad("there is no such flag"),
+            Self::TooMany(limit) => {
+                let text = format!("a message has at most {limit} keywords (limits.keywords_per_message)");
+                Answer::no(text).code(other("LIMIT"))
+            }
+            Self::TooLong(limit) => {
+                let text = format!("a keyword has at most {limit} octets (limits.keyword_length)");
+                Answer::no(text).code(other("LIMIT"))
+            }
+        }
+    }
+}
+
+/// The answer where messages did not get their flags.
+pub(super) fn not_set(error: FlagError) -> Result<Answer, Fault> {
+    match error {
+        FlagError::Full => Ok(over_quota()),
+        FlagError::TooManyOfMessage(_) | FlagError::TooManyOfMailbox(_) => {
+            Ok(Answer::no(error.to_string()).code(other("LIMIT")))
+        }
+        FlagError::Store(error) => Err(error.into()),
+    }
 }
 
 /// System flags and keywords of a list.
-pub(super) fn read_flags(list: &[Flag<'_>]) -> Result<(Flags, Vec<String>), UnknownFlag> {
+pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Flags, Vec<String>), UnknownFlag> {
     let (mut flags, mut keywords) = (Flags::default(), Vec::<String>::new());
     for flag in list {
         match flag {
@@ -42,10 +65,13 @@ pub(super) fn read_flags(list: &[Flag<'_>]) -> Result<(Flags, Vec<String>), Unkn
             Flag::Extension(_) => return Err(UnknownFlag::System),
             Flag::Keyword(keyword) => {
                 let keyword = keyword.inner();
-                if keywords.len() >= KEYWORDS || keyword.len() > KEYWORD_LENGTH {
-                    return Err(UnknownFlag::Keywords(TooManyKeywords));
+                if keyword.len() > limits.length {
+                    return Err(UnknownFlag::TooLong(limits.length));
                 }
                 if !keywords.iter().any(|known| known.eq_ignore_ascii_case(keyword)) {
+                    if keywords.len() >= limits.per_message {
+                        return Err(UnknownFlag::TooMany(limits.per_message));
+                    }
                     keywords.push(keyword.to_owned());
                 }
             }
@@ -70,29 +96,32 @@ impl Session<'_> {
         if view.read_only {
             return Ok(Answer::no(READ_ONLY));
         }
-        let (flags, keywords) = match read_flags(flags) {
+        let limits = InboxLimits::from(&self.door.config.limits);
+        let (flags, keywords) = match read_flags(flags, limits.keywords) {
             Ok(read) => read,
-            Err(UnknownFlag::System) => return Ok(Answer::bad("there is no such flag")),
-            Err(UnknownFlag::Keywords(TooManyKeywords)) => {
-                return Ok(Answer::no("too many keywords").code(other("LIMIT")));
-            }
+            Err(error) => return Ok(error.answer()),
         };
         let change = match kind {
             StoreType::Replace => FlagChange::Replace,
             StoreType::Add => FlagChange::Add,
             StoreType::Remove => FlagChange::Remove,
         };
-        let (mailbox, mut missing) = (view.mailbox, false);
+        let update = FlagUpdate { change, flags, keywords };
+        let (mailbox, mut missing, mut refused) = (view.mailbox, false, None);
         for batch in uids.chunks(AT_ONCE) {
-            let after = self
-                .door
-                .store
-                .messages_flag(&self.login.inbox, mailbox, batch.to_vec(), change, flags, keywords.clone())
-                .await?;
+            let (store, inbox) = (&self.door.store, &self.login.inbox);
+            let after = match store.messages_flag(inbox, mailbox, batch.to_vec(), update.clone(), limits).await {
+                Ok(after) => after,
+                Err(error) => {
+                    // Those of the batches before have their flags.
+                    refused = Some(not_set(error)?);
+                    break;
+                }
+            };
             missing |= after.len() < batch.len();
             for marks in after {
                 // Silent about what the client can know by itself; another session may have changed more.
-                let expected = view.marks(marks.uid).map(|known| change.apply(&known, flags, &keywords));
+                let expected = view.marks(marks.uid).map(|known| update.apply(&known));
                 let is_expected = expected.as_ref() == Some(&marks);
                 view.note(&marks);
                 if (response == StoreResponse::Answer || !is_expected)
@@ -105,6 +134,9 @@ impl Session<'_> {
         }
         if !uids.is_empty() {
             self.publish(mailbox);
+        }
+        if let Some(answer) = refused {
+            return Ok(answer);
         }
         // RFC 2180 §4.2.1: the others are done.
         if missing && !by_uid {

@@ -100,12 +100,14 @@ async fn another_account_sees_nothing() {
     assert!(store.mailbox_changes(&theirs, mailbox, Default::default()).await.unwrap().is_none());
     let depth = crate::store::open_mailbox::Depth::Body;
     assert!(store.messages_fetch(&theirs, mailbox, vec![1], depth, 100).await.unwrap().0.is_empty());
-    let (change, flags) = (crate::store::mailbox_changes::FlagChange::Add, crate::store::messages::Flags::DELETED);
-    assert!(store.messages_flag(&theirs, mailbox, vec![1], change, flags, vec![]).await.unwrap().is_empty());
-    store.messages_flag(&world.inbox, mailbox, vec![1], change, flags, vec![]).await.unwrap();
+    let add = crate::store::mailbox_changes::FlagUpdate::add(crate::store::messages::Flags::DELETED);
+    let limits = crate::store::testing::limits;
+    let theirs_flagged = store.messages_flag(&theirs, mailbox, vec![1], add.clone(), limits(u64::MAX)).await;
+    assert!(theirs_flagged.unwrap().is_empty());
+    store.messages_flag(&world.inbox, mailbox, vec![1], add, limits(u64::MAX)).await.unwrap();
     assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
     store.ensure_mailboxes(&theirs).await.unwrap();
-    let copied = store.messages_move(&theirs, mailbox, vec![1], "INBOX").await.unwrap();
+    let copied = store.messages_move(&theirs, mailbox, vec![1], "INBOX", limits(u64::MAX)).await.unwrap();
     assert!(copied.uids.is_empty());
     let mut client = world.guest().await;
     let answer = client.ask(&format!("LOGIN bob@inboxlayer.dev {}", world.token.reveal())).await;
@@ -151,7 +153,7 @@ async fn a_session_that_slept_through_more_than_is_remembered_sees_the_mailbox_a
 
 #[tokio::test]
 async fn a_full_inbox_takes_no_append_and_no_copy_but_moves_and_empties() {
-    let world = World::with(|config| config.limits.inbox_size = 1000).await;
+    let world = World::with(|config| config.limits.inbox_size = 1000 + 2 * 256).await;
     let mut client = world.user().await;
     client.ok(&format!("APPEND INBOX {{600+}}\r\n{}", "x".repeat(600))).await;
     client.ok("SELECT INBOX").await;

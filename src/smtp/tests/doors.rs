@@ -326,7 +326,7 @@ async fn one_over_the_limit_of_connections_is_told_so() {
 
 #[tokio::test]
 async fn a_full_inbox_is_told_at_rcpt_and_at_the_end_of_data_and_keeps_no_mail_from_others() {
-    let world = World::with(|config| config.limits.inbox_size = 3000).await;
+    let world = World::with(|config| config.limits.inbox_size = 3000 + 256).await;
     let mut client = greeted(&world).await;
     // It fits neither: announced, and not.
     client.say("MAIL FROM:<zoe@x.example> SIZE=3001", "250").await;

@@ -2,10 +2,10 @@
 
 use super::*;
 use crate::id::AccountId;
-use crate::store::mailbox_changes::FlagChange;
+use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::Seen;
-use crate::store::testing::{account, inbox, put, store_with_account};
+use crate::store::testing::{account, inbox, limits, put, store_with_account};
 use crate::store::transfer::TransferError;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 /// Octets of each message of [`fill`].
-const SIZE: i64 = 16;
+const SIZE: i64 = 16 + 256;
 
 /// Puts this many messages of one content into INBOX, every one marked `\Deleted`; answers the mailbox.
 async fn fill(store: &Store, account: &AccountId, inbox: &InboxId, count: i64) -> i64 {
@@ -69,24 +69,28 @@ impl Change {
         let all = uids(store, inbox, "INBOX").await;
         match self {
             Self::Copy => {
-                let copied = store.messages_copy(inbox, mailbox, all.clone(), "Archive", u64::MAX).await.unwrap();
+                let copied =
+                    store.messages_copy(inbox, mailbox, all.clone(), "Archive", limits(u64::MAX)).await.unwrap();
                 assert_eq!(copied.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
             }
             Self::Move => {
-                let moved = store.messages_move(inbox, mailbox, all.clone(), "Archive").await.unwrap();
+                let moved =
+                    store.messages_move(inbox, mailbox, all.clone(), "Archive", limits(u64::MAX)).await.unwrap();
                 assert_eq!(moved.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
             }
             Self::Rename => drop(store.mailbox_rename(inbox, "INBOX", "Old").await.unwrap()),
             Self::Expunge => assert_eq!(store.messages_expunge(inbox, mailbox, None).await.unwrap(), all),
             Self::Delete => {
-                store.messages_move(inbox, mailbox, all, "Archive").await.unwrap();
+                store.messages_move(inbox, mailbox, all, "Archive", limits(u64::MAX)).await.unwrap();
                 store.mailbox_delete(inbox, "Archive").await.unwrap();
             }
             Self::DeleteInbox => assert!(store.inbox_delete(account, inbox).await.unwrap()),
             Self::Flags => {
                 for batch in all.chunks(BATCH) {
-                    let change = FlagChange::Add;
-                    store.messages_flag(inbox, mailbox, batch.to_vec(), change, Flags::SEEN, vec![]).await.unwrap();
+                    store
+                        .messages_flag(inbox, mailbox, batch.to_vec(), FlagUpdate::add(Flags::SEEN), limits(u64::MAX))
+                        .await
+                        .unwrap();
                 }
             }
         }
@@ -241,7 +245,7 @@ async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
     let archive = store.mailbox_open(&one, "Archive", false).await.unwrap().unwrap();
     let here = store.mailbox_open(&one, "INBOX", false).await.unwrap().unwrap().seen;
     let moved: Vec<u32> = (100..=900).collect();
-    let done = store.messages_move(&one, mailbox, moved.clone(), "Archive").await.unwrap();
+    let done = store.messages_move(&one, mailbox, moved.clone(), "Archive", limits(u64::MAX)).await.unwrap();
     assert_eq!(done.uids, moved.iter().map(|uid| (*uid, uid - 99)).collect::<Vec<_>>());
     let gone = store.mailbox_changes(&one, mailbox, here).await.unwrap().unwrap();
     assert!(gone.is_whole && gone.changed.len() == 399 && gone.changed.iter().all(|m| !moved.contains(&m.uid)));
@@ -249,10 +253,14 @@ async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
     assert_eq!(there.changed.iter().map(|m| m.uid).collect::<Vec<_>>(), (1..=801).collect::<Vec<_>>());
     // Arrivals, flags and a second move find them, whether they have been moved over or not.
     assert_eq!(
-        store.messages_flag(&one, archive.id, vec![801], FlagChange::Add, Flags::SEEN, vec![]).await.unwrap().len(),
+        store
+            .messages_flag(&one, archive.id, vec![801], FlagUpdate::add(Flags::SEEN), limits(u64::MAX))
+            .await
+            .unwrap()
+            .len(),
         1
     );
-    let again = store.messages_move(&one, archive.id, vec![1, 801], "INBOX").await.unwrap();
+    let again = store.messages_move(&one, archive.id, vec![1, 801], "INBOX", limits(u64::MAX)).await.unwrap();
     assert_eq!(again.uids, [(1, 1201), (801, 1202)]);
     store.finish_deletion(&one).await.unwrap();
     assert_eq!(uids(&store, &one, "Archive").await, (2..=800).collect::<Vec<_>>());
@@ -269,18 +277,18 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
     let mailbox = fill(&store, &account, &one, 2000).await;
     let all = uids(&store, &one, "INBOX").await;
     let most = u64::try_from(2 * 2000 * SIZE).unwrap();
-    let full = store.messages_copy(&one, mailbox, all.clone(), "Archive", most - 1).await;
+    let full = store.messages_copy(&one, mailbox, all.clone(), "Archive", limits(most - 1)).await;
     assert!(matches!(full, Err(TransferError::Full)));
-    let missing = store.messages_copy(&one, mailbox, all.clone(), "Nowhere", most).await;
+    let missing = store.messages_copy(&one, mailbox, all.clone(), "Nowhere", limits(most)).await;
     assert!(matches!(missing, Err(TransferError::NoSuchMailbox)));
     assert_eq!(counts(&store, &one).await, (2000 * SIZE, 0));
     // While it runs, nothing else takes its room.
-    let copy = store.messages_copy(&one, mailbox, all, "Archive", most);
+    let copy = store.messages_copy(&one, mailbox, all, "Archive", limits(most));
     let neighbour = async {
         let mut had_room = 0;
         while counts(&store, &one).await.0 == 2000 * SIZE {}
         while counts(&store, &one).await.1 > 0 {
-            had_room += i32::from(store.inbox_has_room(&one, 1, most).await.unwrap());
+            had_room += i32::from(store.inbox_has_room(&one, 1, limits(most).quota).await.unwrap());
         }
         had_room
     };

@@ -1,10 +1,10 @@
 //! What STATUS tells is what there is, and costs the same however much that is.
 
 use super::*;
-use crate::store::mailbox_changes::FlagChange;
+use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::OpenMailbox;
-use crate::store::testing::{inbox, put, store_with_account};
+use crate::store::testing::{inbox, limits, put, store_with_account};
 use proptest::prelude::*;
 use rusqlite::StatementStatus;
 
@@ -77,7 +77,7 @@ async fn open(store: &Store, inbox: &InboxId, name: &str) -> OpenMailbox {
 }
 
 async fn take(store: &Store, account: &crate::id::AccountId, inbox: &InboxId, renamed: &mut u32, step: Step) {
-    let here = open(store, inbox, INBOX).await;
+    let (here, most) = (open(store, inbox, INBOX).await, limits(u64::MAX));
     match step {
         Step::Arrive(count) => {
             for _ in 0..count {
@@ -87,20 +87,31 @@ async fn take(store: &Store, account: &crate::id::AccountId, inbox: &InboxId, re
         Step::Select => drop(store.mailbox_open(inbox, INBOX, true).await.unwrap()),
         Step::See(which) => {
             let change = if which % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
-            store.messages_flag(inbox, here.id, some(&here, which), change, Flags::SEEN, vec![]).await.unwrap();
+            store
+                .messages_flag(
+                    inbox,
+                    here.id,
+                    some(&here, which),
+                    FlagUpdate { change, flags: Flags::SEEN, keywords: vec![] },
+                    most,
+                )
+                .await
+                .unwrap();
         }
         Step::Expunge(which) => {
             let uids = some(&here, which);
-            store.messages_flag(inbox, here.id, uids, FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
+            store.messages_flag(inbox, here.id, uids, FlagUpdate::add(Flags::DELETED), most).await.unwrap();
             store.messages_expunge(inbox, here.id, None).await.unwrap();
         }
         Step::Copy(which) => {
-            drop(store.messages_copy(inbox, here.id, some(&here, which), "Archive", u64::MAX).await.unwrap());
+            drop(store.messages_copy(inbox, here.id, some(&here, which), "Archive", most).await.unwrap());
         }
-        Step::Move(which) => drop(store.messages_move(inbox, here.id, some(&here, which), "Archive").await.unwrap()),
+        Step::Move(which) => {
+            drop(store.messages_move(inbox, here.id, some(&here, which), "Archive", most).await.unwrap())
+        }
         Step::MoveBack(which) => {
             let there = open(store, inbox, "Archive").await;
-            drop(store.messages_move(inbox, there.id, some(&there, which), INBOX).await.unwrap());
+            drop(store.messages_move(inbox, there.id, some(&there, which), INBOX, most).await.unwrap());
         }
         Step::RenameInbox => {
             *renamed += 1;
@@ -164,7 +175,7 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     assert_eq!(steps_of_status(&store, &inbox).await, few);
     // A part that is not moved over yet.
     let uids: Vec<u32> = (1..=5_000).collect();
-    store.messages_move(&inbox, mailbox, uids, "Archive").await.unwrap();
+    store.messages_move(&inbox, mailbox, uids, "Archive", limits(u64::MAX)).await.unwrap();
     compare(&store, &inbox).await;
     assert_eq!(store.mailbox_status(&inbox, "Archive").await.unwrap().unwrap().recent, 5_000);
     store.finish_long_changes().await.unwrap();
@@ -173,6 +184,6 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     compare(&store, &inbox).await;
     let copies: Vec<u32> = (5_001..=6_000).collect();
     let old = open(&store, &inbox, "Old").await;
-    store.messages_copy(&inbox, old.id, copies, INBOX, u64::MAX).await.unwrap();
+    store.messages_copy(&inbox, old.id, copies, INBOX, limits(u64::MAX)).await.unwrap();
     compare(&store, &inbox).await;
 }

@@ -2,7 +2,7 @@
 
 use super::super::deliver::{Place, Placed, place};
 use super::super::inboxes::DELETED;
-use super::super::room::{self, NotStored};
+use super::super::room::{self, NotStored, Quota};
 use super::super::routing::LocalRecipient;
 use super::super::{Store, StoreError, StoredMessage, content, mailboxes};
 use super::is_8bit;
@@ -133,9 +133,9 @@ pub struct Settlement {
 impl Store {
     /// Records how an attempt ended: recipients that are done go, the others wait again; copies and the bounce are put
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
-    /// an inbox has no room for its copy within `most` octets; a bounce, which is small, always finds its place.
-    pub async fn settle(&self, settlement: Arc<Settlement>, most: u64) -> Result<Vec<Placed>, NotStored> {
-        self.write(move |connection| settle(connection, &settlement, most)).await
+    /// an inbox has no room for its copy; a bounce, which is small, always finds its place.
+    pub async fn settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Vec<Placed>, NotStored> {
+        self.write(move |connection| settle(connection, &settlement, quota)).await
     }
 
     /// A queued message as it is now, with its bytes. None when it has been dropped.
@@ -221,7 +221,7 @@ fn read_letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
     })
 }
 
-fn settle(connection: &Connection, settlement: &Settlement, most: u64) -> Result<Vec<Placed>, NotStored> {
+fn settle(connection: &Connection, settlement: &Settlement, quota: Quota) -> Result<Vec<Placed>, NotStored> {
     let sql = "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
                WHERE s.id = ?1";
     let body: Option<(i64, i64)> = connection
@@ -233,7 +233,7 @@ fn settle(connection: &Connection, settlement: &Settlement, most: u64) -> Result
         let size = usize::try_from(size).unwrap_or(0);
         if let Some((header, copies)) = &settlement.local {
             let octets = u64::try_from(header.len().saturating_add(size)).unwrap_or(u64::MAX);
-            room::check(connection, copies.iter().map(|copy| &copy.inbox), octets, most)?;
+            room::check(connection, copies.iter().map(|copy| &copy.inbox), octets, quota)?;
             let copy = content::insert_content(connection, header, body, size)?;
             for to in copies {
                 placed.push(put(connection, copy, to, settlement.received_at)?);

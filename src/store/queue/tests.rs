@@ -4,7 +4,7 @@ use super::*;
 use crate::address::ReversePath;
 use crate::domain::share::Places;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
-use crate::store::testing::{inbox, store_with_account};
+use crate::store::testing::{inbox, limits, store_with_account};
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -102,7 +102,7 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
     assert_eq!(due.len(), 3, "one attempt a domain");
     for due in due {
         assert_eq!(post.count("body").await, 1);
-        post.store.settle(settlement(&due).into(), u64::MAX).await.unwrap();
+        post.store.settle(settlement(&due).into(), limits(u64::MAX).quota).await.unwrap();
     }
     for table in ["submission", "delivery", "content", "body"] {
         assert_eq!(post.count(table).await, 0, "{table}");
@@ -149,7 +149,7 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
                 )),
                 ..settlement(&due)
             }),
-            u64::MAX,
+            limits(u64::MAX).quota,
         )
         .await
         .unwrap();
@@ -173,7 +173,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
         is_attempt: true,
     };
     let deferred = Settlement { done: Vec::new(), deferred: vec![said], ..settlement(&due) };
-    post.store.settle(deferred.into(), u64::MAX).await.unwrap();
+    post.store.settle(deferred.into(), limits(u64::MAX).quota).await.unwrap();
 
     assert!(post.claim(at(299)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(300)));
@@ -194,7 +194,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     assert!(!post.store.queue_retry(id, at(10)).await.unwrap());
     assert_eq!([post.count("delivery").await, post.count("body").await], [0, 0]);
     // The attempt that ran meanwhile ends without harm.
-    assert_eq!(post.store.settle(settlement(&due).into(), u64::MAX).await.unwrap(), []);
+    assert_eq!(post.store.settle(settlement(&due).into(), limits(u64::MAX).quota).await.unwrap(), []);
 }
 
 #[tokio::test]

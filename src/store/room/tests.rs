@@ -6,10 +6,11 @@ use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::AccountId;
 use crate::store::deliver::{Arrival, Placed};
-use crate::store::mailbox_changes::{Append, FlagChange};
+use crate::store::keywords::{FlagError, InboxLimits};
+use crate::store::mailbox_changes::{Append, FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use crate::store::routing::Route;
-use crate::store::testing::{inbox, put, store_with_account};
+use crate::store::testing::{inbox, limits, put, store_with_account};
 use crate::store::transfer::TransferError;
 use bytes::Bytes;
 
@@ -32,10 +33,10 @@ async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<V
         body: vec![b'x'; body].into(),
         received_at: Timestamp::real(),
     };
-    store.deliver(arrival, most).await
+    store.deliver(arrival, limits(most).quota).await
 }
 
-async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, most: u64) -> Result<(), NotStored> {
+async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, most: u64) -> Result<(), FlagError> {
     let append = Append {
         flags: Flags::default(),
         keywords: String::new(),
@@ -43,23 +44,23 @@ async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, mo
         header: Bytes::new(),
         body: vec![b'x'; octets].into(),
     };
-    store.message_append(inbox, mailbox, append, most).await.map(|done| assert!(done.is_some()))
+    store.message_append(inbox, mailbox, append, limits(most)).await.map(|done| assert!(done.is_some()))
 }
 
-/// What the count says, which must be what there is.
+/// Octets of the messages, which the count must have, with those for each row.
 async fn size(store: &Store, inbox: &InboxId) -> u64 {
     let inbox = inbox.clone();
-    let (count, sum): (i64, i64) = store
+    let (count, rows, sum): (i64, i64, i64) = store
         .read(move |c| {
-            let sql = "SELECT size, (SELECT coalesce(sum(length(c.header) + length(b.data)), 0) FROM message m
+            let sql = "SELECT size, messages, (SELECT coalesce(sum(length(c.header) + length(b.data) + octet_length(m.keywords)), 0) FROM message m
                            JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id WHERE m.inbox_id = i.id)
                        FROM inbox i WHERE id = ?1";
-            Ok::<_, StoreError>(c.query_row(sql, [inbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            Ok::<_, StoreError>(c.query_row(sql, [inbox], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
         })
         .await
         .unwrap();
-    assert_eq!(count, sum);
-    count.unsigned_abs()
+    assert_eq!(count.unsigned_abs(), sum.unsigned_abs() + rows.unsigned_abs() * ROW);
+    sum.unsigned_abs()
 }
 
 async fn mailbox(store: &Store, inbox: &InboxId, name: &str) -> i64 {
@@ -78,11 +79,11 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
     append(&store, &one, "Junk", 50, u64::MAX).await.unwrap();
     assert_eq!(size(&store, &one).await, 350);
     let (from, junk) = (mailbox(&store, &one, "INBOX").await, mailbox(&store, &one, "Junk").await);
-    store.messages_copy(&one, from, vec![1, 2], "Archive", u64::MAX).await.unwrap();
+    store.messages_copy(&one, from, vec![1, 2], "Archive", limits(u64::MAX)).await.unwrap();
     assert_eq!(size(&store, &one).await, 550);
-    store.messages_move(&one, from, vec![1, 2, 9], "Trash").await.unwrap();
+    store.messages_move(&one, from, vec![1, 2, 9], "Trash", limits(u64::MAX)).await.unwrap();
     assert_eq!(size(&store, &one).await, 550);
-    store.messages_flag(&one, junk, vec![1], FlagChange::Add, Flags::DELETED, vec![]).await.unwrap();
+    store.messages_flag(&one, junk, vec![1], FlagUpdate::add(Flags::DELETED), limits(u64::MAX)).await.unwrap();
     store.messages_expunge(&one, junk, None).await.unwrap();
     assert_eq!(size(&store, &one).await, 500);
     store.mailbox_delete(&one, "Trash").await.unwrap();
@@ -102,25 +103,25 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
 async fn a_message_that_does_not_fit_one_is_stored_for_none() {
     let (_dir, store, account) = store_with_account().await;
     let (one, two) = (inbox(&store, &account, "one").await, inbox(&store, &account, "two").await);
-    let whole = HEADER.len() as u64 + 100;
+    let octets = HEADER.len() as u64 + 100;
+    let whole = octets + ROW;
     deliver(&store, &["one"], 100, whole).await.unwrap();
-    assert!(
-        !store.inbox_has_room(&one, 1, whole).await.unwrap() && store.inbox_has_room(&one, 0, whole).await.unwrap()
-    );
+    let has_room = async |octets: u64, most: u64| store.inbox_has_room(&one, octets, limits(most).quota).await.unwrap();
+    assert!(!has_room(0, whole).await && has_room(1, whole + 1 + ROW).await && !has_room(2, whole + 1 + ROW).await);
     match deliver(&store, &["two", "one", "one"], 1, whole).await {
         Err(NotStored::Full(inboxes)) => assert_eq!(inboxes, std::slice::from_ref(&one)),
         other => panic!("{other:?}"),
     }
-    assert_eq!((size(&store, &one).await, size(&store, &two).await), (whole, 0));
+    assert_eq!((size(&store, &one).await, size(&store, &two).await), (octets, 0));
     // Two addresses of an inbox are one copy.
     deliver(&store, &["two", "two"], 100, whole).await.unwrap();
-    assert_eq!(size(&store, &two).await, whole);
-    assert!(matches!(append(&store, &one, "INBOX", 1, whole).await, Err(NotStored::Full(_))));
+    assert_eq!(size(&store, &two).await, octets);
+    assert!(matches!(append(&store, &one, "INBOX", 1, whole).await, Err(FlagError::Full)));
     let from = mailbox(&store, &one, "INBOX").await;
-    let copy = store.messages_copy(&one, from, vec![1], "Junk", 2 * whole - 1).await;
+    let copy = store.messages_copy(&one, from, vec![1], "Junk", limits(2 * whole - 1)).await;
     assert!(matches!(copy, Err(TransferError::Full)));
-    store.messages_move(&one, from, vec![1], "Junk").await.unwrap();
-    assert_eq!(size(&store, &one).await, whole);
+    store.messages_move(&one, from, vec![1], "Junk", limits(u64::MAX)).await.unwrap();
+    assert_eq!(size(&store, &one).await, octets);
 }
 
 #[tokio::test]
@@ -128,7 +129,7 @@ async fn no_race_overfills_an_inbox() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
     store.ensure_mailboxes(&one).await.unwrap();
-    let most = 5 * (HEADER.len() as u64 + 86) + 99;
+    let most = 5 * (HEADER.len() as u64 + 86 + ROW) + 99;
     let tries = (0..40).map(|n| {
         let (store, one) = (store.clone(), one.clone());
         tokio::spawn(async move {
@@ -149,7 +150,64 @@ async fn no_race_overfills_an_inbox() {
 async fn another_accounts_mail_does_not_count() {
     let (_dir, store, account): (_, _, AccountId) = store_with_account().await;
     let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
-    deliver(&store, &["ours", "theirs"], 86, 100).await.unwrap();
+    deliver(&store, &["ours", "theirs"], 86, 100 + ROW).await.unwrap();
     assert!(store.inbox_delete(&account, &ours).await.unwrap());
     assert_eq!(size(&store, &theirs).await, 100);
+}
+
+#[tokio::test]
+async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
+    let (_dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    let mut few = limits(u64::MAX);
+    few.quota.messages = 3;
+    few.keywords.per_mailbox = 3;
+    few.keywords.per_message = 2;
+    let mailbox = put(&store, &account, &one, HEADER).await.mailbox;
+    store.messages_copy(&one, mailbox, vec![1], "INBOX", few).await.unwrap();
+    let two = store.messages_copy(&one, mailbox, vec![1, 2], "Archive", few).await;
+    assert!(matches!(two, Err(TransferError::Full)));
+    store.messages_copy(&one, mailbox, vec![1], "Archive", few).await.unwrap();
+    assert!(!store.inbox_has_room(&one, 0, few.quota).await.unwrap());
+
+    let stores = async |uid: u32, change: FlagChange, keywords: &[&str], limits: InboxLimits| {
+        let keywords = keywords.iter().map(|keyword| (*keyword).to_owned()).collect();
+        let update = FlagUpdate { change, flags: Flags::default(), keywords };
+        store.messages_flag(&one, mailbox, vec![uid], update, limits).await
+    };
+    let count = async || {
+        let of = one.clone();
+        let sql = "SELECT size FROM inbox WHERE id = ?1";
+        store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, [of], |row| row.get::<_, i64>(0))?)).await.unwrap()
+    };
+    let bare = count().await;
+    stores(1, FlagChange::Add, &["one", "two"], few).await.unwrap();
+    assert_eq!(count().await, bare + 7);
+    assert!(matches!(stores(1, FlagChange::Add, &["three"], few).await, Err(FlagError::TooManyOfMessage(2))));
+    stores(2, FlagChange::Add, &["TWO", "three"], few).await.unwrap();
+    assert!(matches!(stores(2, FlagChange::Replace, &["four"], few).await, Err(FlagError::TooManyOfMailbox(3))));
+    assert_eq!(count().await, bare + 7 + 9);
+    // What no message has any more makes room for another.
+    stores(2, FlagChange::Remove, &["THREE"], few).await.unwrap();
+    stores(2, FlagChange::Add, &["four"], few).await.unwrap();
+    // The other mailbox takes no more by COPY or MOVE either.
+    few.keywords.per_mailbox = 2;
+    few.quota.messages = 9;
+    let mut gone = Vec::new();
+    gone.push(store.messages_copy(&one, mailbox, vec![1, 2], "Archive", few).await);
+    gone.push(store.messages_move(&one, mailbox, vec![1, 2], "Archive", few).await);
+    assert!(gone.iter().all(|gone| matches!(gone, Err(TransferError::TooManyKeywords(2)))), "{gone:?}");
+    store.messages_move(&one, mailbox, vec![1], "Archive", few).await.unwrap();
+    // A full inbox takes flags, and no keywords.
+    let full = limits(1);
+    assert!(matches!(stores(2, FlagChange::Add, &["five"], full).await, Err(FlagError::Full)));
+    stores(2, FlagChange::Remove, &["TWO"], full).await.unwrap();
+    store.messages_flag(&one, mailbox, vec![2], FlagUpdate::add(Flags::DELETED), full).await.unwrap();
+    store.messages_expunge(&one, mailbox, None).await.unwrap();
+    let left: i64 = store
+        .read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM mailbox_keyword", [], |row| row.get(0))?))
+        .await
+        .unwrap();
+    assert_eq!(left, 2);
+    size(&store, &one).await;
 }

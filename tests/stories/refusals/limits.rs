@@ -335,6 +335,58 @@ fn a_full_inbox_puts_mail_off_and_takes_it_once_there_is_room() {
 }
 
 #[test]
+fn messages_of_an_inbox() {
+    let scene = Scene::with("messages = 2");
+    let mut user = scene.user();
+    user.ask("APPEND INBOX {6+}\r\nA: b\r\n", "OK [APPENDUID");
+    user.ask("SELECT INBOX", "OK");
+    user.ask("COPY 1 Archive", "OK [COPYUID");
+    user.ask("COPY 1 Archive", "NO [OVERQUOTA]");
+    user.ask("APPEND INBOX {6+}\r\nA: b\r\n", "NO [OVERQUOTA]");
+    user.ask("MOVE 1 Archive", "OK");
+    let mut client = scene.mx();
+    client.say("MAIL FROM:<a@outside.example>", "250");
+    client.say(&format!("RCPT TO:<{READER}>"), "452 4.2.2");
+    scene.logged(&["refused", "mx", "452 4.2.2"]);
+    // Mail from here waits in the queue until the owner has made room.
+    let mut sender = scene.sender();
+    sender.envelope(READER);
+    sender.send(message(10));
+    sender.reply("250 2.0.0");
+    scene.logged(&["delivery", "outcome=\"deferred\"", "4.2.2", "the inbox is full"]);
+    user.ask("SELECT Archive", "OK");
+    user.ask("STORE 1:* +FLAGS (\\Deleted)", "OK");
+    user.ask("EXPUNGE", "OK");
+    scene.daemon.api().poll("/api/v1/queue", |answer| crate::serve::rows(&answer.body).is_empty());
+    assert!(user.ask("STATUS INBOX (MESSAGES)", "OK").contains(&"* STATUS INBOX (MESSAGES 1)".to_owned()));
+    scene.ends_with(1);
+}
+
+#[test]
+fn keywords_of_messages_and_mailboxes() {
+    let scene = Scene::with("keywords_per_message = 2\nkeywords_per_mailbox = 3\nkeyword_length = 5");
+    let mut user = scene.user();
+    user.ask("APPEND INBOX (a b c) {6+}\r\nA: b\r\n", "NO [LIMIT]");
+    for keywords in ["a b", "a c"] {
+        user.ask(&format!("APPEND INBOX ({keywords}) {{6+}}\r\nA: b\r\n"), "OK [APPENDUID");
+    }
+    user.ask("APPEND INBOX (d) {6+}\r\nA: b\r\n", "NO [LIMIT]");
+    user.ask("SELECT INBOX", "OK");
+    user.ask("STORE 1 FLAGS (toolong)", "NO [LIMIT]");
+    user.ask("STORE 1 +FLAGS (c)", "NO [LIMIT]");
+    user.ask("STORE 1 FLAGS (d)", "NO [LIMIT]");
+    user.ask("STORE 1 -FLAGS (b)", "OK");
+    user.ask("STORE 1 +FLAGS (d)", "OK");
+    user.ask("APPEND Archive (x y) {6+}\r\nA: b\r\n", "OK [APPENDUID");
+    user.ask("COPY 1 Archive", "NO [LIMIT]");
+    user.ask("MOVE 1:2 Archive", "NO [LIMIT]");
+    let read = user.ask("FETCH 1:2 (FLAGS)", "OK");
+    assert_eq!(read[..2], ["* 1 FETCH (FLAGS (\\Recent a d))", "* 2 FETCH (FLAGS (\\Recent a c))"]);
+    scene.logged(&["refused", "imap", "limits.keywords_per_mailbox"]);
+    scene.ends_with(0);
+}
+
+#[test]
 fn every_limit_is_read_by_the_daemon_and_tried_by_a_story() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(root.join("config/inboxlayer.toml")).unwrap();

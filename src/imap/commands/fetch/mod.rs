@@ -19,7 +19,8 @@ use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
 use crate::resources::work::{Cancelled, WorkBudget};
-use crate::store::mailbox_changes::FlagChange;
+use crate::store::keywords::InboxLimits;
+use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, Marks};
 use imap_codec::ResponseCodec;
@@ -163,9 +164,8 @@ impl Session<'_> {
             }
             if !newly_seen.is_empty() {
                 has_set_seen = true;
-                let add = FlagChange::Add;
-                let after =
-                    store.messages_flag(inbox, mailbox, newly_seen.clone(), add, Flags::SEEN, Vec::new()).await?;
+                let (seen, limits) = (FlagUpdate::add(Flags::SEEN), InboxLimits::from(&self.door.config.limits));
+                let after = store.messages_flag(inbox, mailbox, newly_seen.clone(), seen, limits).await?;
                 for marks in after {
                     if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
                         messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = marks.clone());

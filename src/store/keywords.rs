@@ -1,0 +1,126 @@
+//! Keywords of a mailbox's messages: how many there may be.
+//!
+//! Invariant: triggers of the schema count the messages that have a keyword, so that looking at a mailbox's keywords costs
+//! no more than there are of them.
+
+use super::parts::Part;
+use super::room::{NotStored, Quota};
+use super::{StoreError, exists};
+use crate::config::Limits;
+use crate::id::InboxId;
+use rusqlite::{Connection, params};
+
+/// How many keywords there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct KeywordLimits {
+    /// Of one message.
+    pub per_message: usize,
+    /// Different ones in one mailbox.
+    pub per_mailbox: usize,
+    /// Octets of one.
+    pub length: usize,
+}
+
+impl From<&Limits> for KeywordLimits {
+    fn from(limits: &Limits) -> Self {
+        Self {
+            per_message: limits.keywords_per_message,
+            per_mailbox: limits.keywords_per_mailbox,
+            length: limits.keyword_length,
+        }
+    }
+}
+
+/// What limits the changes of an inbox's messages.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxLimits {
+    /// What it may hold.
+    pub quota: Quota,
+    /// How many keywords there may be.
+    pub keywords: KeywordLimits,
+}
+
+impl From<&Limits> for InboxLimits {
+    fn from(limits: &Limits) -> Self {
+        Self { quota: limits.into(), keywords: limits.into() }
+    }
+}
+
+/// Why messages did not get their flags.
+#[derive(Debug, thiserror::Error)]
+pub enum FlagError {
+    /// One message would have more.
+    #[error("a message has at most {0} keywords (limits.keywords_per_message)")]
+    TooManyOfMessage(usize),
+    /// The mailbox would have more.
+    #[error(
+        "a mailbox has at most {0} different keywords (limits.keywords_per_mailbox): remove some from its messages"
+    )]
+    TooManyOfMailbox(usize),
+    /// The inbox has no room for them.
+    #[error("the inbox is full")]
+    Full,
+    /// The store failed: temporary.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl From<rusqlite::Error> for FlagError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+impl From<NotStored> for FlagError {
+    fn from(error: NotStored) -> Self {
+        match error {
+            NotStored::Full(_) => Self::Full,
+            NotStored::Store(error) => Self::Store(error),
+        }
+    }
+}
+
+/// How many different keywords the messages of these rows have.
+pub(super) fn count(connection: &Connection, rows: impl Iterator<Item = i64>) -> Result<usize, StoreError> {
+    let mut keywords: Vec<String> = Vec::new();
+    for row in rows {
+        let mut statement =
+            connection.prepare_cached("SELECT lower(keyword) FROM mailbox_keyword WHERE mailbox_id = ?1")?;
+        for keyword in statement.query_map([row], |row| row.get(0))? {
+            keywords.push(keyword?);
+        }
+    }
+    keywords.sort_unstable();
+    keywords.dedup();
+    Ok(keywords.len())
+}
+
+/// Whether messages of these rows may get the keywords; those that are there already always.
+pub(super) fn check(
+    connection: &Connection,
+    parts: &[Part],
+    keywords: &[String],
+    limits: KeywordLimits,
+) -> Result<(), FlagError> {
+    let mut new = 0;
+    'keywords: for keyword in keywords {
+        for part in parts {
+            let sql = "SELECT 1 FROM mailbox_keyword WHERE mailbox_id = ?1 AND keyword = ?2";
+            if exists(connection, sql, params![part.id, keyword])? {
+                continue 'keywords;
+            }
+        }
+        new += 1;
+    }
+    if new > 0 && count(connection, parts.iter().map(|part| part.id))?.saturating_add(new) > limits.per_mailbox {
+        return Err(FlagError::TooManyOfMailbox(limits.per_mailbox));
+    }
+    Ok(())
+}
+
+/// Octets that an inbox counts.
+pub(super) fn inbox_size(connection: &Connection, inbox: &InboxId) -> Result<u64, StoreError> {
+    let sql = "SELECT size FROM inbox WHERE id = ?1";
+    let size: i64 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
+    Ok(size.unsigned_abs())
+}
