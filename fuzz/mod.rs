@@ -38,6 +38,7 @@ targets! {
     json_compose: crate::http::fuzz::compose;
     mailboxes: crate::message::fuzz::mailboxes;
     mime: crate::imap::fuzz::mime;
+    proxy_header: crate::net::fuzz::proxy_header;
     rewriting: crate::message::fuzz::rewriting;
     smtp_commands: crate::smtp::fuzz::commands;
     smtp_data: crate::smtp::fuzz::data;

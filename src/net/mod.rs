@@ -5,6 +5,9 @@
 
 pub mod client_tls;
 pub mod connections;
+#[cfg(test)]
+#[path = "../../fuzz/targets/net.rs"]
+pub(crate) mod fuzz;
 pub mod hourly;
 pub mod listener;
 mod proxy_protocol;

@@ -10,6 +10,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cancelled_clients;
 mod clients;
 mod codes;
 mod command_line;

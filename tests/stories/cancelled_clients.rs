@@ -1,0 +1,102 @@
+//! Clients that go away at random moments harm nobody: what others ask for is answered, no place is lost, memory stays flat.
+//!
+//! For a minute (five with `INBOXLAYER_NIGHTLY`) every listener is kept busy by clients that are cut off anywhere, while another
+//! tenant works. The log must have no warning, since a client that goes away is none.
+
+use crate::clients::{python, python_command};
+use crate::rude::Rude;
+use crate::serve::{Relay, Serve};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::process::Stdio;
+
+/// Connections at once from one address.
+const PLACES: usize = 120;
+
+#[test]
+fn clients_that_go_away_take_nothing_from_others() {
+    let seconds = if std::env::var_os("INBOXLAYER_NIGHTLY").is_some() { 300 } else { 60 };
+    let relay = Relay::start();
+    let limits = format!(
+        "[limits]\nmessages_per_hour = 1000000\nrecipients_per_hour = 1000000\nmx_messages_per_hour = 1000000\n\
+         mx_recipients_per_hour = 1000000\nconnections_per_address = {PLACES}\n"
+    );
+    let daemon = Serve::start(relay.address, &limits);
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("config.json");
+    let accounts = tenants(&daemon, &["honest", "rude"]);
+    std::fs::write(&config, accounts.to_string()).unwrap();
+
+    // What a busy daemon needs anyway is there after some seconds.
+    run(&config, 10);
+    let warm = memory(&daemon);
+    let (begun, honest) = run(&config, seconds);
+    assert!(begun.as_object().unwrap().len() == 11 && begun["login"].as_u64() > Some(seconds / 10), "{begun}");
+    assert_eq!(honest["errors"], json!([]), "{honest}");
+    for (kind, served) in honest["served"].as_object().unwrap() {
+        assert!(served.as_u64() > Some(seconds / 10), "{kind} was starved: {honest}");
+    }
+    every_place_is_there(&daemon, accounts["honest"]["token"].as_str().unwrap());
+    let after = memory(&daemon);
+    assert!(after < warm * 2 + 64 * 1024, "memory grew from {warm} kB to {after} kB");
+    let log = daemon.log();
+    // What the start finds in a DNS that is not there has nothing to do with it.
+    let lines = log.lines().filter(|line| !line.contains("app::self_check"));
+    let amiss: Vec<&str> = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+    assert!(amiss.is_empty(), "{} lines, first {:#?}", amiss.len(), &amiss[..amiss.len().min(10)]);
+    println!("{begun} sessions cut off; {honest}; {warm} kB, then {after} kB");
+}
+
+/// Where the listeners are, and an account with an inbox for each name.
+pub fn tenants(daemon: &Serve, names: &[&str]) -> Value {
+    let mut config = json!({
+        "host": daemon.imaps.ip().to_string(), "http": daemon.http.port(), "submission": daemon.submission.port(),
+        "submissions": daemon.submissions.port(), "mx": daemon.mx.port(), "imaps": daemon.imaps.port(), "ca": daemon.ca(),
+    });
+    for name in names {
+        let (_, inbox, token) = daemon.account(name);
+        config[name] = json!({"user": format!("{name}@inboxlayer.dev"), "inbox": inbox, "token": token});
+    }
+    config
+}
+
+/// Both kinds of clients for some seconds: what was cut off, and what the others were served.
+fn run(config: &Path, seconds: u64) -> (Value, Value) {
+    let seconds = seconds.to_string();
+    let mut cancel = python_command("cancel.py");
+    let cancel = cancel.arg(config).arg(&seconds).stdout(Stdio::piped()).spawn().unwrap();
+    let honest = python("honest.py", &[config.to_str().unwrap(), &seconds], b"").succeeded().json();
+    let cancelled = cancel.wait_with_output().unwrap();
+    assert!(cancelled.status.success(), "the clients say why");
+    (serde_json::from_slice(&cancelled.stdout).unwrap(), honest)
+}
+
+/// As many clients at once as one address may have are let in by each listener, and all of them are served.
+fn every_place_is_there(daemon: &Serve, token: &str) {
+    let many = |connect: &dyn Fn() -> Rude| (0..PLACES).map(|_| connect()).collect::<Vec<_>>();
+    for listener in [daemon.mx, daemon.submission] {
+        let mut clients = many(&|| Rude::connect(listener));
+        clients.iter_mut().for_each(|client| drop(client.reply("220")));
+        clients.iter_mut().for_each(|client| drop(client.say("EHLO x", "250")));
+        clients.iter_mut().for_each(|client| drop(client.say("QUIT", "221")));
+    }
+    let mut clients = many(&|| Rude::secure(daemon.imaps, &daemon.ca()));
+    clients.iter_mut().for_each(|client| drop(client.line()));
+    for client in &mut clients {
+        client.ask(&format!("LOGIN honest@inboxlayer.dev {token}"), "OK");
+    }
+    // All at once, so that they need every reader of the store.
+    clients.iter_mut().for_each(|client| client.send("s STATUS INBOX (MESSAGES)\r\nx SELECT INBOX\r\n"));
+    for client in &mut clients {
+        while let Some(line) = client.line().filter(|line| !line.starts_with("x OK")) {
+            assert!(!line.contains(" NO ") && !line.contains("BYE"), "{line}");
+        }
+    }
+}
+
+/// What the daemon has in memory, in kB.
+pub fn memory(daemon: &Serve) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.process().unwrap())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.split_ascii_whitespace().next().unwrap().parse().unwrap()
+}
