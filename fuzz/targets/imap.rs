@@ -101,7 +101,7 @@ fn understood(command: &Command<'_>) {
             let tree = Tree::parse(header, body, &limits);
             for item in items {
                 let MessageDataItemName::BodyExt { section: wanted, .. } = item else { continue };
-                if let Some(octets) = section(header, body, Some(&tree), wanted.as_ref(), &limits) {
+                if let Some(octets) = section(header, (body, body.len()), Some(&tree), wanted.as_ref(), &limits) {
                     assert!(octets.pieces(header, body).concat().len() <= MESSAGE.len() + 2);
                 }
             }

@@ -17,6 +17,7 @@ use crate::message::mime::Tree;
 use crate::message::text::{Attachment, content, message_ids};
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
+use crate::resources::spool::PATIENCE;
 use crate::store::Store;
 use crate::store::messages::MessageSummary;
 use axum::Json;
@@ -33,6 +34,8 @@ use std::io;
 const FIRST_PIECE: usize = 256 * 1024;
 /// Octets of it that are read at once then. Finding a piece costs the store what lies before it.
 const PIECE: usize = 1024 * 1024;
+/// Octets of a text or HTML that are shown.
+const SHOWN_TEXT: usize = 2 * 1024 * 1024;
 /// What showing a message takes, by its octets: they themselves, texts decoded from them, the answer.
 const SHOW_FACTOR: usize = 3;
 /// The same for a header block in a list.
@@ -73,6 +76,8 @@ pub(super) struct MessageJson {
     summary: SummaryJson,
     text: Option<String>,
     html: Option<String>,
+    /// A text or HTML is longer than what is shown of it; `…/raw` has all.
+    truncated: bool,
     attachments: Vec<AttachmentJson>,
 }
 
@@ -126,12 +131,24 @@ impl From<Attachment> for AttachmentJson {
     }
 }
 
+/// As much of a text as is shown.
+fn shortened(mut text: String, truncated: &mut bool) -> String {
+    if text.len() > SHOWN_TEXT {
+        *truncated = true;
+        text.truncate(text.floor_char_boundary(SHOWN_TEXT));
+        text.shrink_to_fit();
+    }
+    text
+}
+
 impl MessageJson {
     fn new(stored: MessageSummary, body: &[u8], limits: &ReadLimits) -> Self {
         let content = content(&Tree::parse(&stored.header, body, limits));
+        let mut truncated = false;
         Self {
-            text: content.text,
-            html: content.html,
+            text: content.text.map(|text| shortened(text, &mut truncated)),
+            html: content.html.map(|html| shortened(html, &mut truncated)),
+            truncated,
             attachments: content.attachments.into_iter().map(AttachmentJson::from).collect(),
             summary: SummaryJson::new(stored, limits),
         }
@@ -172,7 +189,7 @@ pub(super) async fn show(
     let mut stored = caller.store(&context).message(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     let mut work = caller.spool.claim();
     let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
-    work.grow_to(size.saturating_mul(SHOW_FACTOR)).map_err(no_room)?;
+    work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     let owner = Owner::Account(inbox.account);
     let shown = context.reading.read(&owner, size, move |limits, _| {

@@ -127,6 +127,11 @@ impl Wire {
         self.fragments = Fragmentizer::new(limits.command);
     }
 
+    /// A claim of no memory yet, for what a command holds.
+    pub fn claim(&self) -> Claim {
+        self.spool.claim()
+    }
+
     /// The bare stream, for TLS, and how many octets the client sent ahead. They are dropped: they were not protected (RFC
     /// 3501 §6.2.1).
     pub fn into_stream(self) -> (Stream, usize) {

@@ -9,7 +9,11 @@ use super::{Client, Owner};
 use bytes::Bytes;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 /// Octets of a claim that are not counted: what every connection needs. The number of connections is limited.
 pub const UNCOUNTED: usize = 8 * 1024;
@@ -45,6 +49,7 @@ pub struct MemoryBudget(Arc<Inner>);
 struct Inner {
     shares: Shares,
     used: Mutex<Used>,
+    given_back: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +61,7 @@ struct Used {
 impl MemoryBudget {
     /// A budget of which nothing is used.
     pub fn new(shares: Shares) -> Self {
-        Self(Arc::new(Inner { shares, used: Mutex::default() }))
+        Self(Arc::new(Inner { shares, used: Mutex::default(), given_back: Notify::new() }))
     }
 
     /// A claim of nothing yet.
@@ -127,6 +132,22 @@ impl Claim {
         Ok(())
     }
 
+    /// The same, but waits for room: for work that is short once it has begun. Who waits should hold little. Cancel safe.
+    pub async fn wait_to_grow(&mut self, octets: usize, patience: Duration) -> Result<(), NoRoom> {
+        let budget = self.budget.clone();
+        // What would not fit even alone is not waited for.
+        Used::default().check(&budget.0.shares, &self.client, octets, octets.saturating_sub(UNCOUNTED))?;
+        let deadline = Instant::now() + patience;
+        loop {
+            let mut given_back = pin!(budget.0.given_back.notified());
+            given_back.as_mut().enable();
+            let Err(full) = self.grow_to(octets) else { return Ok(()) };
+            if timeout_at(deadline, given_back).await.is_err() {
+                return Err(full);
+            }
+        }
+    }
+
     /// Gives back all but so many octets.
     pub fn shrink_to(&mut self, octets: usize) {
         let less = self.counted.saturating_sub(octets.saturating_sub(UNCOUNTED));
@@ -144,6 +165,8 @@ impl Claim {
                 }
             }
         }
+        drop(used);
+        self.budget.0.given_back.notify_waiters();
     }
 }
 
@@ -166,10 +189,9 @@ impl Buffer {
         Self { octets: Vec::new(), claim }
     }
 
-    /// So many zeros.
-    pub fn zeroed(mut claim: Claim, octets: usize) -> Result<Self, NoRoom> {
-        claim.grow_to(octets)?;
-        Ok(Self { octets: vec![0; octets], claim })
+    /// So many zeros, which the claim has been grown for.
+    pub fn zeroed(claim: Claim, octets: usize) -> Self {
+        Self { octets: vec![0; octets], claim }
     }
 
     /// Claims room for so many octets in all, before they come.

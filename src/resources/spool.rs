@@ -16,11 +16,15 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
 /// Octets of a message that stay in memory.
 pub const IN_MEMORY: usize = SMALL;
+
+/// How long work waits for memory that others give back.
+pub const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why octets could not be kept or read back. Temporary.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +50,19 @@ struct Inner {
     minimum_rate: MinimumRate,
 }
 
+impl Inner {
+    /// A file without a name.
+    fn new_file(&self) -> io::Result<File> {
+        match tempfile::tempfile_in(&self.directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+                tempfile::tempfile_in(&self.directory)
+            }
+            made => made,
+        }
+    }
+}
+
 impl Spool {
     /// The spool in a data directory; files that an earlier process left there are removed.
     pub fn open(data_dir: &Path, limits: &Limits) -> io::Result<Self> {
@@ -55,9 +72,11 @@ impl Spool {
     /// The same, with no room for new mail while the disk is low.
     pub fn open_on(data_dir: &Path, limits: &Limits, free_disk: FreeDisk) -> io::Result<Self> {
         let directory = data_dir.join("spool");
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)?;
-        for entry in std::fs::read_dir(&directory)? {
-            std::fs::remove_file(entry?.path())?;
+        match std::fs::read_dir(&directory) {
+            Ok(entries) => entries.into_iter().try_for_each(|entry| std::fs::remove_file(entry?.path()))?,
+            // It is made when the first file is: a start needs no free disk.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error),
         }
         let memory = MemoryBudget::new(Shares {
             total: limits.memory,
@@ -177,7 +196,7 @@ impl Incoming {
         let written = spawn_blocking(move || {
             let file = match file {
                 Some(file) => file,
-                None => Arc::new(tempfile::tempfile_in(&spool.0.directory)?),
+                None => Arc::new(spool.0.new_file()?),
             };
             (&*file).write_all(full.as_ref())?;
             Ok::<_, io::Error>((file, full))
@@ -200,7 +219,9 @@ impl Incoming {
     pub async fn into_bytes(self) -> Result<Bytes, SpoolError> {
         let Some(file) = self.file else { return Ok(self.buffer.into_bytes()) };
         let length = self.in_file.saturating_add(self.buffer.as_ref().len());
-        let mut whole = Buffer::zeroed(self.client.claim(), length)?;
+        let mut claim = self.client.claim();
+        claim.wait_to_grow(length, PATIENCE).await?;
+        let mut whole = Buffer::zeroed(claim, length);
         let (in_file, rest) = (self.in_file, self.buffer);
         let read = spawn_blocking(move || {
             let (from_file, from_memory) = whole.as_mut().split_at_mut(in_file);
@@ -274,6 +295,7 @@ mod tests {
     #[test]
     fn what_an_earlier_process_left_is_removed() {
         let (dir, _) = spool(|_| {});
+        std::fs::create_dir(dir.path().join("spool")).unwrap();
         std::fs::write(dir.path().join("spool/.tmpAbc"), "left").unwrap();
         Spool::open(dir.path(), &Limits::default()).unwrap();
         assert_eq!(std::fs::read_dir(dir.path().join("spool")).unwrap().count(), 0);

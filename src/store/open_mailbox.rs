@@ -87,8 +87,20 @@ pub struct Fetched {
     pub size: u32,
     /// The header block, with its empty line.
     pub header: Vec<u8>,
-    /// The body.
+    /// The body, but for one of more than [`LARGE_BODY`] octets: [`Store::body_range`] reads that.
     pub body: Vec<u8>,
+    /// Octets of the body.
+    pub body_size: usize,
+}
+
+/// Octets of a body that is read with its message.
+pub const LARGE_BODY: usize = 256 * 1024;
+
+impl Fetched {
+    /// Whether its body is too large to have been read with it.
+    pub fn lacks_body(&self) -> bool {
+        self.body.len() < self.body_size
+    }
 }
 
 pub(super) fn marks(row: &Row<'_>, part: Part) -> rusqlite::Result<Marks> {
@@ -233,7 +245,7 @@ impl Store {
                 while let Some(row) = rows.next()? {
                     let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else { continue };
                     let message = depth.read(row, part)?;
-                    octets = octets.saturating_add(100 + message.header.len() + message.body.len());
+                    octets = octets.saturating_add(100 + message.header.len() + message.body_size);
                     fetched.push(message);
                     if octets >= budget {
                         return Ok((fetched, at + 1));
@@ -294,7 +306,9 @@ impl Depth {
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
             Self::Body => {
-                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header, b.data
+                // 262144 is LARGE_BODY.
+                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header,
+                        iif(length(b.data) > 262144, X'', b.data), length(b.data)
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
@@ -309,6 +323,11 @@ impl Depth {
             size: if self >= Self::Size { row.get(5)? } else { 0 },
             header: if self >= Self::Header { row.get(6)? } else { Vec::new() },
             body: if self >= Self::Body { row.get(7)? } else { Vec::new() },
+            body_size: if self >= Self::Body {
+                usize::try_from(row.get::<_, u32>(8)?).unwrap_or(usize::MAX)
+            } else {
+                0
+            },
         })
     }
 }

@@ -92,6 +92,20 @@ impl Rude {
         }
     }
 
+    /// So many octets; fewer when the server has closed.
+    pub fn octets(&mut self, count: usize) -> Vec<u8> {
+        let mut octets = std::mem::take(&mut self.input);
+        let mut piece = vec![0; 64 * 1024];
+        while octets.len() < count {
+            match self.stream.as_mut().unwrap().read(&mut piece) {
+                Ok(read) if read > 0 => octets.extend_from_slice(&piece[..read]),
+                _ => break,
+            }
+        }
+        self.input = octets.split_off(octets.len().min(count));
+        octets
+    }
+
     /// Everything up to the end of the connection.
     pub fn rest(&mut self) -> String {
         let mut all = String::new();

@@ -15,9 +15,11 @@ use super::guest::id;
 use super::response::{Answer, Phase, capabilities, capability, other};
 use super::session::Session;
 use super::wire::Wire;
+use crate::resources::memory::Claim;
 use crate::resources::work::WorkError;
 use crate::store::StoreError;
 use crate::store::keywords::FlagError;
+use crate::store::open_mailbox::Fetched;
 use bytes::Bytes;
 use imap_codec::imap_types::command::CommandBody;
 
@@ -72,6 +74,18 @@ const BAD_NAME: &str = "this is no name a mailbox can have";
 /// The inbox has no room for it (RFC 5530).
 fn over_quota() -> Answer {
     Answer::no("the inbox is full").code(other("OVERQUOTA"))
+}
+
+/// The budget of memory is used up.
+fn no_memory() -> Answer {
+    Answer::no("no memory for this now, try again later").code(other("UNAVAILABLE"))
+}
+
+/// Makes a claim that of these messages. False where there is no room for them.
+fn counted(claim: &mut Claim, messages: &[Fetched]) -> bool {
+    let octets = messages.iter().map(|message| message.header.len() + message.body.len()).sum();
+    claim.shrink_to(octets);
+    claim.grow_to(octets).is_ok()
 }
 
 /// Does a command. LOGOUT is the session's own.

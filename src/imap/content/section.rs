@@ -73,10 +73,10 @@ pub(in crate::imap) fn reach(section: Option<&Section<'_>>) -> Reach {
     }
 }
 
-/// A section of a message, or nothing where there is no such part. `tree` is asked for only where [`reach`] says so.
+/// A section of a message, or nothing where there is no such part. The body's octets are needed only with a tree. `tree` is asked for only where [`reach`] says so.
 pub(in crate::imap) fn section(
     header: &[u8],
-    body: &[u8],
+    (body, body_size): (&[u8], usize),
     tree: Option<&Tree<'_>>,
     section: Option<&Section<'_>>,
     limits: &ReadLimits,
@@ -92,10 +92,10 @@ pub(in crate::imap) fn section(
         Some(some_fields(block, names, wanted, limits))
     };
     match section {
-        None => Some(Octets::Stored { header: 0..header.len(), body: 0..body.len() }),
+        None => Some(Octets::Stored { header: 0..header.len(), body: 0..body_size }),
         Some(Section::Header(None)) => Some(whole_header()),
         Some(Section::Header(Some(path))) => Some(Octets::of_body(message(path)?.header.clone())),
-        Some(Section::Text(None)) => Some(Octets::of_body(0..body.len())),
+        Some(Section::Text(None)) => Some(Octets::of_body(0..body_size)),
         Some(Section::Text(Some(path))) => Some(Octets::of_body(message(path)?.body.clone())),
         Some(Section::HeaderFields(path, names)) => fields(path, names, true),
         Some(Section::HeaderFieldsNot(path, names)) => fields(path, names, false),
@@ -184,7 +184,7 @@ mod tests {
         let MessageDataItemName::BodyExt { section: wanted, .. } = &names[0] else { panic!("{name}") };
         let limits = ReadLimits::default();
         let tree = Tree::parse(HEADER, BODY, &limits);
-        let octets = section(HEADER, BODY, Some(&tree), wanted.as_ref(), &limits)?;
+        let octets = section(HEADER, (BODY, BODY.len()), Some(&tree), wanted.as_ref(), &limits)?;
         Some(String::from_utf8(octets.pieces(HEADER, BODY).concat()).unwrap())
     }
 

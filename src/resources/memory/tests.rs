@@ -72,8 +72,26 @@ fn what_is_refused_changes_nothing_and_what_is_cleared_is_given_back() {
     assert_eq!(budget.used(), MIB);
     claim.shrink_to(UNCOUNTED + 10);
     assert_eq!(budget.used(), 10);
-    let mut buffer = Buffer::zeroed(claim, 2 * MIB).unwrap();
+    claim.grow_to(2 * MIB).unwrap();
+    let mut buffer = Buffer::zeroed(claim, 2 * MIB);
     assert_eq!(budget.used(), 2 * MIB - UNCOUNTED);
     buffer.clear();
+    assert_eq!(budget.used(), 0);
+}
+
+#[tokio::test]
+async fn who_waits_is_granted_what_others_give_back_and_no_more() {
+    let budget = budget();
+    let first = claim(&budget, &client(1), 2 * MIB).unwrap();
+    let waiting = tokio::spawn({
+        let mut waits = budget.claim(&client(1));
+        async move { waits.wait_to_grow(2 * MIB, Duration::from_secs(60)).await.map(|()| waits) }
+    });
+    let mut other = budget.claim(&client(1));
+    assert!(other.wait_to_grow(2 * MIB, Duration::from_millis(10)).await.is_err());
+    drop(first);
+    let granted = waiting.await.unwrap().unwrap();
+    assert_eq!(budget.used(), 2 * MIB - UNCOUNTED);
+    drop(granted);
     assert_eq!(budget.used(), 0);
 }

@@ -148,6 +148,79 @@ fn json_that_is_never_ended() {
 }
 
 #[test]
+fn answers_that_are_never_read() {
+    let watched = Watched::new(LIMITS);
+    watched.scene.daemon.account("another");
+    let scene = &watched.scene;
+    let mut sender = scene.mx();
+    sender.envelope(READER);
+    sender.send(message("large", MESSAGE - 1000));
+    sender.send(".\r\n");
+    sender.reply("250 2.0.0");
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let id = api.get(&path).expect(200).at("/data/0/id").to_owned();
+    let (mut by_http, mut by_imap) = (Vec::new(), Vec::new());
+    for _ in 0..CROWD {
+        let mut client = Rude::connect(scene.daemon.http);
+        client.send(head(scene, &format!("GET {path}/{id}/raw"), ""));
+        by_http.push(client);
+        let mut client = scene.user();
+        client.ask("SELECT INBOX", "OK");
+        client.send("f FETCH 1 BODY.PEEK[]\r\n");
+        by_imap.push(client);
+    }
+    watched.another_is_served();
+    watched.grew_by_less_than(BOUND);
+    // Who reads gets all of it.
+    let begins = |client: &mut Rude| client.line().unwrap_or_default();
+    let mut whole = 0;
+    for mut client in by_http {
+        if begins(&mut client).starts_with("HTTP/1.1 200") && whole < 3 {
+            let mut length = None;
+            while let Some(line) = client.line().filter(|line| !line.is_empty()) {
+                length = length.or(line.to_ascii_lowercase().strip_prefix("content-length: ").map(str::to_owned));
+            }
+            let length: usize = length.unwrap().parse().unwrap();
+            assert_eq!(client.octets(length).len(), length);
+            whole += 1;
+        }
+    }
+    assert!(whole > 0);
+    by_imap.into_iter().for_each(Rude::hang_up);
+    watched.grew_by_less_than(BOUND);
+    watched.scene.ends_with(1);
+}
+
+#[test]
+fn a_message_with_a_huge_field_is_shown_within_the_bound_and_its_memory_is_given_back() {
+    let watched = Watched::new("message_size = 26214400");
+    let scene = &watched.scene;
+    let mut sender = scene.mx();
+    sender.envelope(READER);
+    let to = "g: a@b.example;, ".repeat(24 * MIB / 17 / 4);
+    sender.send(format!("Subject: huge\r\nTo: {}\r\n\r\ntext\r\n.\r\n", format!("{to}\r\n ").repeat(4)));
+    sender.reply("250 2.0.0");
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let id = api.get(&path).expect(200).at("/data/0/id").to_owned();
+    let mut shows: Vec<Rude> = Vec::new();
+    for _ in 0..4 {
+        let mut client = Rude::connect(scene.daemon.http);
+        client.send(head(scene, &format!("GET {path}/{id}"), "Connection: close\r\n"));
+        shows.push(client);
+    }
+    for mut client in shows {
+        let answer = client.rest();
+        assert!(answer.starts_with("HTTP/1.1 200") || answer.starts_with("HTTP/1.1 503"), "{:.200}", answer);
+    }
+    watched.grew_by_less_than(BOUND + 64 * MIB);
+    println!("kept afterwards: {} MiB", watched.octets("VmRSS:").saturating_sub(watched.before) / MIB);
+    assert!(watched.octets("VmRSS:").saturating_sub(watched.before) < BOUND);
+    watched.scene.ends_with(1);
+}
+
+#[test]
 fn over_the_budget_the_answer_is_temporary_and_small_mail_goes_on() {
     let limits = "message_size = 1000000\nmemory = 8000000\nmemory_per_account = 3000000\nmemory_per_address = 3000000";
     let scene = Scene::with(&format!("{limits}\nspool = 16000000\nconnections_per_address = 200"));

@@ -1,12 +1,12 @@
 //! FETCH. RFC 3501 §6.4.5, §7.4.2.
 //!
-//! Invariant: no more than a batch of messages, or one large one, is in memory at a time; what is not asked for is not read;
-//! a body's octets go from the store's buffer to the client without a copy.
+//! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
+//! asked for is not read; a large body goes from the store to the client piece by piece.
 
 mod pieces;
 
 use self::pieces::{Source, wants_pieces};
-use super::{Fault, NO_SUCH_MESSAGE};
+use super::{Fault, NO_SUCH_MESSAGE, counted, no_memory};
 use crate::clock::Timestamp;
 use crate::imap::content::envelope::{ADDRESSES, envelope};
 use crate::imap::content::section::{Octets, Reach, reach, section};
@@ -22,7 +22,7 @@ use crate::resources::work::{Cancelled, WorkBudget};
 use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
-use crate::store::open_mailbox::{Depth, Fetched, Marks};
+use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY, Marks};
 use imap_codec::ResponseCodec;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::IntoStatic;
@@ -41,6 +41,10 @@ const FIELD_NAMES: usize = 1000;
 const MESSAGES: usize = 1000;
 /// Octets read at once, but for a message that alone has more.
 const OCTETS: usize = 1024 * 1024;
+/// Octets of a large body that are read at once. Finding a piece costs the store what lies before it.
+const PIECE: usize = 512 * 1024;
+/// What reading the structure of a message takes, by its octets.
+const STRUCTURE_FACTOR: usize = 2;
 
 type Name = MessageDataItemName<'static>;
 
@@ -150,11 +154,16 @@ impl Session<'_> {
         let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
 
         let (reading, owner) = (&self.door.reading, &self.owner);
-        let source = in_pieces.then_some(Source { store, inbox, reading, owner });
+        let source = Source { store, inbox, reading, owner };
         let (mut rest, mut told, mut has_set_seen) = (uids.as_slice(), 0, false);
-        while !rest.is_empty() {
+        let (mut claim, mut has_room) = (wire.claim(), true);
+        while has_room && !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
             let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+            has_room = counted(&mut claim, &messages);
+            if !has_room {
+                break;
+            }
             rest = rest.get(looked_for.max(1)..).unwrap_or_default();
             told += messages.len();
             let mut newly_seen = Vec::new();
@@ -172,8 +181,23 @@ impl Session<'_> {
                     }
                 }
             }
-            for message in messages {
+            for mut message in messages {
                 let show_flags = newly_seen.binary_search(&message.marks.uid).is_ok();
+                if in_pieces && names.iter().any(needs_structure) {
+                    has_room = source.read_structure(wire, view, &message).await?;
+                } else if message.lacks_body() && names.iter().any(needs_structure) {
+                    has_room = claim.grow_to(message.body_size.saturating_mul(STRUCTURE_FACTOR)).is_ok();
+                    if has_room {
+                        let whole = 0..message.body_size;
+                        message.body =
+                            store.body_range(inbox, mailbox, message.marks.uid, whole).await?.unwrap_or_default();
+                    }
+                } else if in_pieces || message.lacks_body() {
+                    has_room = claim.grow_to(PIECE).is_ok();
+                }
+                if !has_room {
+                    break;
+                }
                 let message = Arc::new(message);
                 let octets = octets_to_read(&names, &message);
                 let (read_names, read_message) = (Arc::clone(&names), Arc::clone(&message));
@@ -181,6 +205,12 @@ impl Session<'_> {
                     contents(&read_names, &read_message, limits, budget, in_pieces)
                 });
                 let contents = wire.watch(contents).await??;
+                let mut message = Arc::unwrap_or_clone(message);
+                if message.body.len() > LARGE_BODY {
+                    // What is shown of it is read anew, piece by piece.
+                    message.body = Vec::new();
+                    claim.shrink_to(message.header.len().saturating_add(PIECE));
+                }
                 show(wire, view, &names, &message, show_flags, contents, source).await?;
                 // Many messages take a while: others have their turn.
                 tokio::task::yield_now().await;
@@ -188,6 +218,9 @@ impl Session<'_> {
         }
         if has_set_seen {
             self.publish(mailbox);
+        }
+        if !has_room {
+            return Ok(no_memory());
         }
         // RFC 2180 §4.1.2: those that are still there have been shown.
         if told < uids.len() && !by_uid {
@@ -260,7 +293,7 @@ fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &Rea
         // RFC822
         _ => (None, None),
     };
-    let octets = section(header, body, tree, wanted.as_ref(), limits);
+    let octets = section(header, (body, message.body_size), tree, wanted.as_ref(), limits);
     Content::Octets(match partial {
         Some((offset, count)) => octets.map(|octets| octets.partial(index(offset), index(count.get()))),
         None => octets,
@@ -275,7 +308,7 @@ async fn show(
     message: &Fetched,
     show_flags: bool,
     contents: Vec<Content>,
-    source: Option<Source<'_>>,
+    source: Source<'_>,
 ) -> Result<(), Fault> {
     let Some(sequence) = view.sequence_number(message.marks.uid) else { return Ok(()) };
     push_new_keywords(wire, view, &message.marks);
@@ -303,9 +336,9 @@ async fn show(
             _ => {
                 wire.push_bytes(line.as_bytes());
                 line.clear();
-                match (name, source) {
-                    (Name::BodyExt { section, partial: Some((offset, count)), .. }, Some(source))
-                        if depth(name) == Depth::Body =>
+                match name {
+                    Name::BodyExt { section, partial: Some((offset, count)), .. }
+                        if matches!(content, Content::Nothing) =>
                     {
                         let (start, count) = (index(*offset), index(count.get()));
                         let range = start..start.saturating_add(count);
@@ -315,7 +348,18 @@ async fn show(
                         });
                         push_octets(wire, &label(name), pieces).await?;
                     }
-                    _ => push_content(wire, name, message, content).await?,
+                    _ => match content {
+                        Content::Octets(Some(Octets::Stored { header, body }))
+                            if message.body.is_empty() && !body.is_empty() =>
+                        {
+                            let of_header = slice(&message.header, header);
+                            let length = of_header.len().saturating_add(body.len());
+                            push_label(wire, &label(name), length);
+                            wire.push_large(of_header).await?;
+                            source.push_body(wire, view.mailbox, message.marks.uid, body).await?;
+                        }
+                        content => push_content(wire, name, message, content).await?,
+                    },
                 }
             }
         }
@@ -359,15 +403,19 @@ fn label(name: &Name) -> Vec<u8> {
     })
 }
 
+/// The beginning of an item of so many octets.
+fn push_label(wire: &mut Wire, label: &[u8], length: usize) {
+    wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(label));
+    wire.push_bytes(format!("{{{length}}}\r\n").as_bytes());
+}
+
 /// An item with its octets, or with NIL.
 async fn push_octets(wire: &mut Wire, label: &[u8], pieces: Option<[&[u8]; 2]>) -> std::io::Result<()> {
     let Some(pieces) = pieces else {
         wire.push_bytes(label);
         return Ok(());
     };
-    wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(label));
-    let length: usize = pieces.iter().map(|piece| piece.len()).sum();
-    wire.push_bytes(format!("{{{length}}}\r\n").as_bytes());
+    push_label(wire, label, pieces.iter().map(|piece| piece.len()).sum());
     for piece in pieces {
         wire.push_large(piece).await?;
     }

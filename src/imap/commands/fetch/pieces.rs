@@ -2,17 +2,19 @@
 //!
 //! The structure of the last message asked for stays with the session's view, so that it is read once.
 
-use super::Name;
+use super::{Name, PIECE, STRUCTURE_FACTOR};
 use crate::id::InboxId;
 use crate::imap::commands::Fault;
 use crate::imap::content::section::part_at;
 use crate::imap::view::View;
-use crate::message::mime::{Part, Tree};
+use crate::imap::wire::Wire;
+use crate::message::mime::Tree;
 use crate::reading::Reading;
 use crate::resources::Owner;
 use crate::store::Store;
 use crate::store::open_mailbox::{Depth, Fetched};
 use imap_codec::imap_types::fetch::Section;
+use std::io;
 use std::ops::Range;
 
 /// Where the octets of a body are read from.
@@ -53,8 +55,8 @@ impl Source<'_> {
                 (range.start.min(header)..range.end.min(header), of_body)
             }
             Some(Section::Part(path)) => {
-                let root = self.structure(view, message).await?;
-                let Some(part) = root.and_then(|root| part_at(root, path)) else { return Ok(None) };
+                let known = view.structure.as_ref().filter(|(uid, _)| *uid == message.marks.uid);
+                let Some(part) = known.and_then(|(_, root)| part_at(root, path)) else { return Ok(None) };
                 let start = part.body.start.saturating_add(range.start).min(part.body.end);
                 (0..0, start..part.body.start.saturating_add(range.end).min(part.body.end))
             }
@@ -67,22 +69,42 @@ impl Source<'_> {
         Ok(octets.map(|octets| (of_header, octets)))
     }
 
-    async fn structure<'v>(self, view: &'v mut View, message: &Fetched) -> Result<Option<&'v Part>, Fault> {
+    /// Reads the structure of a message, unless it is known. False when there is no memory for that.
+    pub async fn read_structure(self, wire: &mut Wire, view: &mut View, message: &Fetched) -> Result<bool, Fault> {
         let uid = message.marks.uid;
-        if view.structure.as_ref().is_none_or(|(known, _)| *known != uid) {
-            let (whole, _) =
-                self.store.messages_fetch(self.inbox, view.mailbox, vec![uid], Depth::Body, usize::MAX).await?;
-            view.structure = match whole.into_iter().next() {
-                None => None,
-                Some(message) => {
-                    let octets = message.header.len().saturating_add(message.body.len());
-                    let read = self.reading.read(self.owner, octets, move |limits, _| {
-                        Ok(Tree::parse(&message.header, &message.body, limits).root.without_parameters())
-                    });
-                    Some((uid, read.await?))
-                }
-            };
+        if view.structure.as_ref().is_some_and(|(known, _)| *known == uid) {
+            return Ok(true);
         }
-        Ok(view.structure.as_ref().map(|(_, root)| root))
+        let size = usize::try_from(message.size).unwrap_or(usize::MAX);
+        let mut claim = wire.claim();
+        if claim.grow_to(size.saturating_mul(STRUCTURE_FACTOR)).is_err() {
+            return Ok(false);
+        }
+        let body = self.store.body_range(self.inbox, view.mailbox, uid, 0..size).await?;
+        view.structure = match body {
+            None => None,
+            Some(body) => {
+                let header = message.header.clone();
+                let read = self.reading.read(self.owner, size, move |limits, _| {
+                    Ok(Tree::parse(&header, &body, limits).root.without_parameters())
+                });
+                Some((uid, wire.watch(read).await??))
+            }
+        };
+        Ok(true)
+    }
+
+    /// Octets of a large body, read as the client takes them. Whatever fails ends the connection: their number is said.
+    pub async fn push_body(self, wire: &mut Wire, mailbox: i64, uid: u32, range: Range<usize>) -> io::Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            let wanted = at..range.end.min(at.saturating_add(PIECE));
+            let piece = self.store.body_range(self.inbox, mailbox, uid, wanted).await.map_err(io::Error::other)?;
+            let piece = piece.filter(|piece| !piece.is_empty());
+            let piece = piece.ok_or_else(|| io::Error::other("the message has been expunged"))?;
+            at = at.saturating_add(piece.len());
+            wire.push_large(&piece).await?;
+        }
+        Ok(())
     }
 }

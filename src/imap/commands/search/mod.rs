@@ -13,7 +13,7 @@ pub(in crate::imap) use by_hand::by_hand;
 use self::effort::{Effort, Meter};
 use self::matching::Candidate;
 use self::query::Query;
-use super::Fault;
+use super::{Fault, counted, no_memory};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
@@ -28,7 +28,9 @@ use std::sync::Arc;
 
 /// Messages read at once, and their octets.
 const MESSAGES: usize = 2000;
-const OCTETS: usize = 4 * 1024 * 1024;
+const OCTETS: usize = 1024 * 1024;
+/// What searching a large message takes, by its octets: they themselves, and its texts decoded.
+const TEXT_FACTOR: usize = 3;
 
 /// UTF-8, of which US-ASCII is a part, is all that clients send.
 fn is_known(charset: &Charset<'_>) -> bool {
@@ -98,6 +100,7 @@ impl Session<'_> {
 
         let limits = reading.limits();
         let marked = |uid: &u32| Some(Candidate::of_view(view.marks(*uid)?, view.is_recent(*uid)));
+        let mut claim = wire.claim();
         let mut found = Vec::new();
         let mut undecided = Vec::new();
         for batch in view.uids().chunks(MESSAGES) {
@@ -108,7 +111,20 @@ impl Session<'_> {
             let mut rest = uids.as_slice();
             while !rest.is_empty() && !work.effort.is_spent() {
                 let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
-                let (messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+                let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+                if !counted(&mut claim, &messages) {
+                    return Ok(no_memory());
+                }
+                // A large body ends its batch.
+                if let Some(last) = messages.last_mut()
+                    && last.lacks_body()
+                {
+                    if claim.grow_to(last.body_size.saturating_mul(TEXT_FACTOR)).is_err() {
+                        return Ok(no_memory());
+                    }
+                    let whole = 0..last.body_size;
+                    last.body = store.body_range(inbox, mailbox, last.marks.uid, whole).await?.unwrap_or_default();
+                }
                 rest = rest.get(looked_for.max(1)..).unwrap_or_default();
                 let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, view, limits)).collect();
                 work.judge(wire, candidates, &mut found, &mut undecided).await?;
