@@ -193,6 +193,50 @@ fn answers_that_are_never_read() {
 }
 
 #[test]
+fn a_large_body_comes_whole_and_in_parts_over_imap() {
+    let scene = Scene::with("");
+    let mut sender = scene.mx();
+    sender.envelope(READER);
+    let lines: String = (0..60_000).map(|n| format!("line {n} {}\r\n", "x".repeat(n % 60))).collect();
+    let part = format!("--b\r\nContent-Type: text/plain\r\n\r\n{lines}");
+    let kind = "Content-Type: multipart/mixed; boundary=b";
+    sender.send(format!("Subject: large\r\n{kind}\r\n\r\n{part}{part}\r\n--b--\r\n.\r\n"));
+    sender.reply("250 2.0.0");
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let id = api.get(&path).expect(200).at("/data/0/id").to_owned();
+    let raw = api.get(&format!("{path}/{id}/raw")).expect(200).text;
+    let (header, body) = raw.split_at(raw.find("\r\n\r\n").unwrap() + 4);
+    let second = body.rfind("--b\r\nContent-Type").unwrap();
+    let mime = "--b\r\nContent-Type: text/plain\r\n\r\n".len();
+    let second = &body[second + mime..body.len() - "\r\n--b--\r\n".len()];
+    assert_eq!((second.len() > 1_000_000, second), (true, lines.as_str()));
+    let mut user = scene.user();
+    user.ask("SELECT INBOX", "OK");
+    for (item, wanted) in [
+        ("BODY.PEEK[]", raw.as_str()),
+        ("RFC822.HEADER", header),
+        ("BODY.PEEK[TEXT]", body),
+        ("BODY.PEEK[2]", second),
+        ("BODY.PEEK[2]<1000000.900000>", &second[1_000_000..1_900_000.min(second.len())]),
+        ("BODY.PEEK[]<10.2000000>", &raw[10..2_000_010]),
+        ("(BODYSTRUCTURE BODY.PEEK[TEXT]<2000000.100>)", &body[2_000_000..2_000_100]),
+        ("BODY.PEEK[3]", ""),
+    ] {
+        user.send(format!("f FETCH 1 {item}\r\n"));
+        let line = user.line().unwrap();
+        let octets = match line.strip_suffix('}').and_then(|line| line.rsplit_once('{')) {
+            Some((_, length)) => user.octets(length.parse().unwrap()),
+            None => Vec::new(),
+        };
+        assert!(octets == wanted.as_bytes(), "{item}: {} octets, not {}: {line:.200}", octets.len(), wanted.len());
+        user.answer("f", "OK");
+    }
+    user.ask("SEARCH BODY \"line 59999\"", "OK");
+    scene.ends_with(1);
+}
+
+#[test]
 fn a_message_with_a_huge_field_is_shown_within_the_bound_and_its_memory_is_given_back() {
     let watched = Watched::new("message_size = 26214400");
     let scene = &watched.scene;
