@@ -63,7 +63,7 @@ mod tests {
         let connection = Connection::open(path).unwrap();
         connection.execute_batch(MIGRATIONS[0]).unwrap();
         connection.pragma_update(None, "user_version", 1).unwrap();
-        connection.execute("INSERT INTO account VALUES (?1, 'test', 0)", [account]).unwrap();
+        connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [account]).unwrap();
         let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, verified_at, next_check_at, created_at, updated_at)
                    VALUES (?1, ?2, 'acme.com', 'verified', 'a b c', 5, 70, 0, 0)";
         connection.execute(sql, params![domain, account]).unwrap();
@@ -95,7 +95,7 @@ mod tests {
     /// A claim as the first version left it, with the changes of its status.
     fn claim(connection: &Connection, name: &str, status: &str, verified_at: i64, events: &[(&str, &str)]) {
         let (account, domain) = (AccountId::new(), DomainId::new());
-        connection.execute("INSERT INTO account VALUES (?1, 'test', 0)", [&account]).unwrap();
+        connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [&account]).unwrap();
         let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ever_verified, verified_at, created_at, updated_at)
                    VALUES (?1, ?2, ?3, ?4, 'a b c', 1, ?5, 0, 0)";
         connection.execute(sql, params![domain, account, name, status, verified_at]).unwrap();

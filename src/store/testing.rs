@@ -28,7 +28,7 @@ pub(crate) async fn account(store: &Store) -> AccountId {
     let made = id.clone();
     store
         .write(move |c| {
-            c.execute("INSERT INTO account VALUES (?1, 'test', 0)", [made])?;
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [made])?;
             Ok::<_, StoreError>(())
         })
         .await

@@ -4,7 +4,7 @@ use super::*;
 use tokio::sync::oneshot;
 
 fn account(connection: &Connection, id: &str) -> Result<(), StoreError> {
-    connection.execute("INSERT INTO account VALUES (?1, 'x', 0)", [id])?;
+    connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id])?;
     Ok(())
 }
 

@@ -152,7 +152,9 @@ impl World {
     pub async fn other_account(&self, inbox: &str) -> Login {
         let account = AccountId::new();
         let id = account.clone();
-        let make = move |c: &rusqlite::Connection| c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [id]);
+        let make = move |c: &rusqlite::Connection| {
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id])
+        };
         self.store.write(move |c| Ok::<_, StoreError>(make(c)?)).await.unwrap();
         Login {
             inbox: testing::inbox(&self.store, &account, inbox).await,

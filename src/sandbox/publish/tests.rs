@@ -31,7 +31,7 @@ impl Owner {
         let (id, account) = (DomainId::new(), AccountId::new());
         let (new, owner) = (id.clone(), account.clone());
         let made = world.services.store.write(move |c| {
-            c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [&owner])?;
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [&owner])?;
             c.execute(
                 "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, contested_at,
                      created_at, updated_at)

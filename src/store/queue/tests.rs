@@ -252,7 +252,9 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
     let others: Vec<AccountId> = (0..3).map(|_| AccountId::new()).collect();
     for (number, account) in others.iter().enumerate() {
         let id = account.clone();
-        let make = move |c: &Connection| c.execute("INSERT INTO account VALUES (?1, 'x', 0)", [id]).map_err(Into::into);
+        let make = move |c: &Connection| {
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id]).map_err(Into::into)
+        };
         post.store.write::<_, StoreError, _>(make).await.unwrap();
         post.account = account.clone();
         post.inbox = inbox(&post.store, account, ["one", "two", "three"][number]).await;
