@@ -58,9 +58,6 @@ pub enum StartError {
     /// The first reads and writes of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The record of what parsers read.
-    #[error("the record of messages that are being read: {0}")]
-    Reading(std::io::Error),
     /// The signing keys.
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
@@ -146,7 +143,7 @@ impl Services {
         let _ = disk.check();
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
-        let reading_log = reading_log(&config.data_dir.0, &store).await?;
+        let reading_log = reading_log(&config.data_dir.0, &store).await;
         let spool = Spool::open_on(&config.data_dir.0, &config.limits, disk).map_err(StartError::Spool)?;
         let (events, work) = (Events::new(), WorkPool::default());
         let resolver = Resolver::new(&config.dns)?;
@@ -210,10 +207,21 @@ impl Services {
     }
 }
 
-/// Names what was being read when the last daemon ended, sets it aside, and begins a new record.
-async fn reading_log(data_dir: &Path, store: &Store) -> Result<ReadingLog, StartError> {
-    let left = LeftOver::read(data_dir).map_err(StartError::Reading)?;
-    let (suspects, aside) = store.set_aside(left.contents.clone()).await?;
+/// Names what was being read when the last daemon ended, sets it aside, and begins a new record. On a full disk too: mail
+/// can be read there.
+async fn reading_log(data_dir: &Path, store: &Store) -> ReadingLog {
+    let left = match LeftOver::read(data_dir) {
+        Ok(left) => left,
+        Err(error) => {
+            tracing::error!(%error, "what parsers read cannot be written down");
+            return ReadingLog::default();
+        }
+    };
+    let recorded = store.set_aside(left.contents.clone()).await;
+    let (suspects, aside) = recorded.unwrap_or_else(|error| {
+        tracing::error!(%error, contents = ?left.contents, "what the last daemon was reading is set aside until the next start");
+        (Vec::new(), left.contents.iter().copied().collect())
+    });
     for Suspect { content, messages, aborts } in suspects {
         tracing::error!(
             content,
@@ -222,7 +230,7 @@ async fn reading_log(data_dir: &Path, store: &Store) -> Result<ReadingLog, Start
             "the last daemon ended while it read this message: it is set aside, and shown without being read"
         );
     }
-    left.begin(aside).map_err(StartError::Reading)
+    left.begin(aside)
 }
 
 /// A running daemon.

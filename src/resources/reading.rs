@@ -27,13 +27,13 @@ const ID: usize = size_of::<i64>();
 #[error("the message is set aside: the daemon aborted while it was read")]
 pub struct SetAside;
 
-/// The parsers at work; clones share it.
-#[derive(Clone, Debug)]
+/// The parsers at work; clones share it. By default nothing is written down, and nothing is set aside.
+#[derive(Clone, Debug, Default)]
 pub struct ReadingLog(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Inner {
-    file: File,
+    file: Option<File>,
     slots: Mutex<Slots>,
     aside: HashSet<i64>,
 }
@@ -76,9 +76,11 @@ impl LeftOver {
     }
 
     /// Begins anew. No parser of this process sees the contents of `aside`; call it when they are recorded.
-    pub fn begin(self, aside: HashSet<i64>) -> io::Result<ReadingLog> {
-        self.file.set_len(0)?;
-        Ok(ReadingLog(Arc::new(Inner { file: self.file, slots: Mutex::default(), aside })))
+    pub fn begin(self, aside: HashSet<i64>) -> ReadingLog {
+        if let Err(error) = self.file.set_len(0) {
+            tracing::warn!(%error, "what the last daemon was reading could not be cleared: the next start names it again");
+        }
+        ReadingLog(Arc::new(Inner { file: Some(self.file), slots: Mutex::default(), aside }))
     }
 }
 
@@ -115,8 +117,9 @@ impl Inner {
     }
 
     fn write(&self, slot: u64, content: i64) {
+        let Some(file) = &self.file else { return };
         // A full disk keeps nobody from reading mail.
-        if let Err(error) = self.file.write_all_at(&content.to_le_bytes(), slot * ID as u64) {
+        if let Err(error) = file.write_all_at(&content.to_le_bytes(), slot * ID as u64) {
             tracing::warn!(%error, content, "the message that is being read could not be written down");
         }
     }
@@ -147,7 +150,7 @@ mod tests {
     #[test]
     fn what_was_being_read_when_the_process_aborted_is_named_and_nothing_else() {
         if let Some(dir) = std::env::var_os(CHILD) {
-            let log = LeftOver::read(Path::new(&dir)).unwrap().begin(HashSet::new()).unwrap();
+            let log = LeftOver::read(Path::new(&dir)).unwrap().begin(HashSet::new());
             let (one, other) = (log.parser(), log.parser());
             for content in [5, 6, 7] {
                 one.begin(content).unwrap();
@@ -164,7 +167,7 @@ mod tests {
 
         let left = LeftOver::read(dir.path()).unwrap();
         assert_eq!(left.contents, [7, 8]);
-        let log = left.begin(HashSet::from([7])).unwrap();
+        let log = left.begin(HashSet::from([7]));
         let parser = log.parser();
         assert_eq!(parser.begin(7), Err(SetAside));
         assert_eq!(parser.begin(8), Ok(()));
@@ -176,7 +179,7 @@ mod tests {
     #[test]
     fn a_panic_ends_a_reading_and_slots_are_used_again() {
         let dir = tempfile::tempdir().unwrap();
-        let log = LeftOver::read(dir.path()).unwrap().begin(HashSet::new()).unwrap();
+        let log = LeftOver::read(dir.path()).unwrap().begin(HashSet::new());
         for content in 1..1000 {
             let log = log.clone();
             let parse = move || {
