@@ -103,8 +103,6 @@ pub struct Services {
     pub clock: Clock,
     /// The store.
     pub store: Store,
-    /// Which messages parsers read, and which no parser may see.
-    pub reading_log: ReadingLog,
     /// What happened in an account, for open sessions.
     pub events: Events,
     /// The recursive resolvers.
@@ -184,12 +182,11 @@ impl Services {
             config.platform.domain.clone(),
             config.limits.failed_logins,
         );
-        let reading = Reading::new(&config, work);
+        let reading = Reading::new(&config, work, reading_log);
         Ok(Self {
             config,
             clock,
             store,
-            reading_log,
             events,
             resolver,
             keys,

@@ -9,12 +9,12 @@ use super::problem::Problem;
 use super::query::{List, Parameters};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
-use crate::message::ReadLimits;
 use crate::message::addresses;
 use crate::message::decode::{date, decoded_words};
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::text::{Attachment, content, message_ids};
+use crate::reading::Readable;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
@@ -67,6 +67,9 @@ pub(super) struct SummaryJson {
     rcpt_to: Option<String>,
     received_at: Timestamp,
     size: u64,
+    /// The daemon aborted while it read the message: all of it is shown as one text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unreadable: bool,
 }
 
 /// A message with its content.
@@ -90,8 +93,8 @@ struct AttachmentJson {
 }
 
 impl SummaryJson {
-    fn new(stored: MessageSummary, limits: &ReadLimits) -> Self {
-        let header = Header::read(&stored.header, limits);
+    fn new(stored: MessageSummary, readable: Readable) -> Self {
+        let header = Header::read(&stored.header, &readable.limits);
         let mailboxes = |name| header.find(name).map(mailboxes).unwrap_or_default();
         let ids = |name| header.find(name).map(message_ids).unwrap_or_default();
         let some = |text: String| (!text.is_empty()).then_some(text);
@@ -114,6 +117,7 @@ impl SummaryJson {
             rcpt_to: some(stored.rcpt_to),
             received_at: stored.internal_date,
             size: stored.size,
+            unreadable: readable.is_set_aside,
         }
     }
 }
@@ -142,15 +146,15 @@ fn shortened(mut text: String, truncated: &mut bool) -> String {
 }
 
 impl MessageJson {
-    fn new(stored: MessageSummary, body: &[u8], limits: &ReadLimits) -> Self {
-        let content = content(&Tree::parse(&stored.header, body, limits));
+    fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
+        let content = content(&Tree::parse(&stored.header, body, &readable.limits));
         let mut truncated = false;
         Self {
             text: content.text.map(|text| shortened(text, &mut truncated)),
             html: content.html.map(|html| shortened(html, &mut truncated)),
             truncated,
             attachments: content.attachments.into_iter().map(AttachmentJson::from).collect(),
-            summary: SummaryJson::new(stored, limits),
+            summary: SummaryJson::new(stored, readable),
         }
     }
 }
@@ -170,10 +174,14 @@ pub(super) async fn list(
     let octets: usize = rows.iter().map(|row| row.header.len()).sum();
     work.grow_to(octets.saturating_mul(LIST_FACTOR)).map_err(no_room)?;
     let owner = Owner::Account(inbox.account);
-    let listed = context.reading.read(&owner, octets, move |limits, _| {
+    let listed = context.reading.read(&owner, octets, move |reader, _| {
         // Counted until the work is done.
         let _work = work;
-        Ok(page.list(rows, |message| message.id.to_string(), |message| SummaryJson::new(message, limits)))
+        let show = |message: MessageSummary| {
+            let readable = reader.begin(message.content);
+            SummaryJson::new(message, readable)
+        };
+        Ok(page.list(rows, |message| message.id.to_string(), show))
     });
     Ok(Json(listed.await?))
 }
@@ -192,10 +200,11 @@ pub(super) async fn show(
     work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     let owner = Owner::Account(inbox.account);
-    let shown = context.reading.read(&owner, size, move |limits, _| {
+    let shown = context.reading.read(&owner, size, move |reader, _| {
         let _work = work;
         stored.header = raw.header;
-        Ok(MessageJson::new(stored, &raw.body, limits))
+        let readable = reader.begin(stored.content);
+        Ok(MessageJson::new(stored, &raw.body, readable))
     });
     Ok(Json(shown.await?))
 }

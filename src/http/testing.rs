@@ -13,6 +13,7 @@ use crate::net::listener::Shutdown;
 use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::registry::Registry;
+use crate::resources::reading::ReadingLog;
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
@@ -152,7 +153,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
-    let reading = Reading::new(&config, WorkPool::default());
+    let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
     let creations = HttpContext::creations(&config.limits);
     HttpContext {
         config,

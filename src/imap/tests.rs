@@ -15,6 +15,7 @@ use crate::id::{AccountId, InboxId, TokenId};
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::reading::Reading;
+use crate::resources::reading::ReadingLog;
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::secret::Secret;
@@ -82,7 +83,7 @@ impl World {
         let door = Arc::new(ImapDoor {
             authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
-            reading: Reading::new(&config, WorkPool::default()),
+            reading: Reading::new(&config, WorkPool::default(), ReadingLog::default()),
             config: Arc::new(config),
             store: store.clone(),
             events: events.clone(),

@@ -22,6 +22,11 @@ pub struct ReadLimits {
     pub fields: usize,
 }
 
+impl ReadLimits {
+    /// All of the message is one text.
+    pub const NOTHING: Self = Self { nesting: 0, parts: 0, header_size: 0, fields: 0 };
+}
+
 impl Default for ReadLimits {
     fn default() -> Self {
         Self { nesting: 20, parts: 2000, header_size: 1024 * 1024, fields: 10_000 }

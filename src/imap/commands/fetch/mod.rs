@@ -201,8 +201,9 @@ impl Session<'_> {
                 let message = Arc::new(message);
                 let octets = octets_to_read(&names, &message);
                 let (read_names, read_message) = (Arc::clone(&names), Arc::clone(&message));
-                let contents = reading.read(owner, octets, move |limits, budget| {
-                    contents(&read_names, &read_message, limits, budget, in_pieces)
+                let contents = reading.read(owner, octets, move |reader, budget| {
+                    let limits = reader.begin(read_message.content).limits;
+                    contents(&read_names, &read_message, &limits, budget, in_pieces)
                 });
                 let contents = wire.watch(contents).await??;
                 let mut message = Arc::unwrap_or_clone(message);

@@ -84,9 +84,10 @@ impl Source<'_> {
         view.structure = match body {
             None => None,
             Some(body) => {
-                let header = message.header.clone();
-                let read = self.reading.read(self.owner, size, move |limits, _| {
-                    Ok(Tree::parse(&header, &body, limits).root.without_parameters())
+                let (header, content) = (message.header.clone(), message.content);
+                let read = self.reading.read(self.owner, size, move |reader, _| {
+                    let limits = reader.begin(content).limits;
+                    Ok(Tree::parse(&header, &body, &limits).root.without_parameters())
                 });
                 Some((uid, wire.watch(read).await??))
             }

@@ -9,6 +9,7 @@ use crate::message::decode::{date, decoded_words};
 use crate::message::fields::{Field, Header};
 use crate::message::mime::Tree;
 use crate::message::text::searched_texts;
+use crate::reading::Reader;
 use crate::store::open_mailbox::{Depth, Fetched, Marks};
 use mail_parser::DateTime;
 use std::sync::OnceLock;
@@ -38,6 +39,7 @@ pub(super) struct Candidate {
     size: u32,
     header: Vec<u8>,
     body: Vec<u8>,
+    content: i64,
     limits: ReadLimits,
     /// The fields of the header, decoded, made when they are first asked for.
     fields: OnceLock<Vec<DecodedField>>,
@@ -65,23 +67,31 @@ impl Candidate {
             size: 0,
             header: Vec::new(),
             body: Vec::new(),
-            limits: ReadLimits::default(),
+            content: 0,
+            limits: ReadLimits::NOTHING,
             fields: OnceLock::new(),
             texts: OnceLock::new(),
         }
     }
 
     /// What was read from the store; flags as the view has them.
-    pub fn of_store(message: Fetched, depth: Depth, view: &View, limits: ReadLimits) -> Self {
+    pub fn of_store(message: Fetched, depth: Depth, view: &View) -> Self {
         let uid = message.marks.uid;
         Self {
             depth,
-            limits,
+            content: message.content,
             internal_date: message.internal_date,
             size: message.size,
             header: message.header,
             body: message.body,
             ..Self::of_view(view.marks(uid).unwrap_or(message.marks), view.is_recent(uid))
+        }
+    }
+
+    /// Before anything in it is read.
+    pub fn begin(&mut self, reader: &Reader<'_>) {
+        if self.depth >= Depth::Header {
+            self.limits = reader.begin(self.content).limits;
         }
     }
 

@@ -57,9 +57,13 @@ impl Work<'_> {
         let texts: usize = candidates.iter().map(Candidate::whole_size).sum();
         let keys = candidates.len().saturating_mul(self.query.keys()).saturating_mul(effort::KEY);
         let (query, effort) = (Arc::clone(&self.query), Arc::clone(&self.effort));
-        let judged = self.reading.read(self.owner, texts.saturating_add(keys), move |_, budget| {
+        let judged = self.reading.read(self.owner, texts.saturating_add(keys), move |reader, budget| {
             let meter = Meter { effort: &effort, budget };
-            let judged: Vec<_> = candidates.iter().map(|c| (c.uid(), query.matches(c, meter))).collect();
+            let judge = |mut candidate: Candidate| {
+                candidate.begin(reader);
+                (candidate.uid(), query.matches(&candidate, meter))
+            };
+            let judged: Vec<_> = candidates.into_iter().map(judge).collect();
             budget.check().map(|()| judged)
         });
         for (uid, verdict) in wire.watch(judged).await?? {
@@ -98,7 +102,6 @@ impl Session<'_> {
         let work = Work { reading, owner, query: Arc::new(query), effort: Arc::new(Effort::new(effort::OCTETS)) };
         let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
 
-        let limits = reading.limits();
         let marked = |uid: &u32| Some(Candidate::of_view(view.marks(*uid)?, view.is_recent(*uid)));
         let mut claim = wire.claim();
         let mut found = Vec::new();
@@ -126,7 +129,7 @@ impl Session<'_> {
                     last.body = store.body_range(inbox, mailbox, last.marks.uid, whole).await?.unwrap_or_default();
                 }
                 rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-                let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, view, limits)).collect();
+                let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, view)).collect();
                 work.judge(wire, candidates, &mut found, &mut undecided).await?;
             }
         }
