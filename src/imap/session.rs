@@ -158,8 +158,9 @@ impl<'a> Session<'a> {
             recent = store.claim_recent(inbox, view.mailbox, recent.end).await?;
         }
         let news = view.update(changes, &recent);
-        for (sequence, marks) in &news.changed {
-            commands::fetch::push_flags(wire, view, *sequence, marks);
+        for uid in news.changed {
+            let (Some(sequence), Some(marks)) = (view.sequence_number(uid), view.marks(uid)) else { continue };
+            commands::fetch::push_flags(wire, view, sequence, &marks);
             wire.flush_batch().await?;
         }
         self.tell_expunged(wire, may_expunge);

@@ -4,12 +4,13 @@
 //! until [`View::take_expunged`]; new ones have none until they were told as EXISTS. RFC 3501 §2.3.1.2, §5.5, §7.4.1.
 
 use crate::message::mime::Part;
+use crate::store::mark_list::{KeywordTable, MarkList};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Changes, Marks, OpenMailbox, Seen};
 use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::flag::Flag;
 use imap_codec::imap_types::sequence::{SeqOrUid, Sequence, SequenceSet};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::ops::Range;
 
 /// Keywords that FLAGS names at most: looking through them costs every message that has one.
@@ -29,7 +30,7 @@ pub(super) struct View {
     /// The flags told, at the same place.
     flags: Vec<Flags>,
     /// The keywords told, where there are any.
-    keywords: HashMap<u32, Box<str>>,
+    keywords: KeywordTable,
     /// Gone, and not told yet.
     gone: Vec<u32>,
     /// `\Recent` here.
@@ -45,8 +46,8 @@ pub(super) struct View {
 pub(super) struct News {
     /// EXISTS and RECENT.
     pub exists: Option<(u32, u32)>,
-    /// FETCH with FLAGS.
-    pub changed: Vec<(u32, Marks)>,
+    /// UIDs, for FETCH with FLAGS.
+    pub changed: Vec<u32>,
 }
 
 /// A sequence number beyond the last message.
@@ -55,34 +56,28 @@ pub(super) struct NoSuchMessage;
 
 impl View {
     pub fn new(open: OpenMailbox, read_only: bool) -> Self {
-        let mut view = Self {
+        let MarkList { uids, flags, keywords } = open.messages;
+        let recent = uids.get(uids.partition_point(|uid| *uid < open.recent.start)..).unwrap_or_default();
+        let recent = recent.iter().copied().take_while(|uid| open.recent.contains(uid)).collect();
+        let named = keywords.names().take(KEYWORDS).map(Box::from).collect();
+        Self {
             mailbox: open.id,
             read_only,
             seen: open.seen,
-            uids: Vec::with_capacity(open.messages.len()),
-            flags: Vec::with_capacity(open.messages.len()),
-            keywords: HashMap::new(),
+            uids,
+            flags,
+            keywords,
             gone: Vec::new(),
-            recent: HashSet::new(),
-            named: Vec::new(),
+            recent,
+            named,
             structure: None,
-        };
-        for marks in open.messages {
-            if open.recent.contains(&marks.uid) {
-                view.recent.insert(marks.uid);
-            }
-            view.learn_keywords(&marks);
-            view.push(marks);
         }
-        view
     }
 
-    fn push(&mut self, marks: Marks) {
+    fn push(&mut self, marks: &Marks) {
         self.uids.push(marks.uid);
         self.flags.push(marks.flags);
-        if !marks.keywords.is_empty() {
-            self.keywords.insert(marks.uid, marks.keywords);
-        }
+        self.keywords.set(marks.uid, &marks.keywords);
     }
 
     /// How many messages there are, by what the client knows.
@@ -113,8 +108,7 @@ impl View {
     /// The flags of a message as the client knows them.
     pub fn marks(&self, uid: u32) -> Option<Marks> {
         let at = self.uids.binary_search(&uid).ok()?;
-        let keywords = self.keywords.get(&uid).cloned().unwrap_or_default();
-        Some(Marks { uid, flags: *self.flags.get(at)?, keywords })
+        Some(Marks { uid, flags: *self.flags.get(at)?, keywords: self.keywords.get(uid).into() })
     }
 
     /// Notes keywords as named; answers whether there was a new one.
@@ -203,22 +197,17 @@ impl View {
     /// Notes flags that the client is told, or knows itself; answers whether they are news to it.
     pub fn note(&mut self, marks: &Marks) -> bool {
         let Ok(at) = self.uids.binary_search(&marks.uid) else { return false };
-        let known = self.keywords.get(&marks.uid).map_or("", |k| k);
-        let is_news = self.flags.get(at) != Some(&marks.flags) || *known != *marks.keywords;
+        let is_news = self.flags.get(at) != Some(&marks.flags) || !self.keywords.is(marks.uid, &marks.keywords);
         if is_news {
             self.flags.iter_mut().skip(at).take(1).for_each(|flags| *flags = marks.flags);
-            if marks.keywords.is_empty() {
-                self.keywords.remove(&marks.uid);
-            } else {
-                self.keywords.insert(marks.uid, marks.keywords.clone());
-            }
+            self.keywords.set(marks.uid, &marks.keywords);
         }
         is_news
     }
 
     /// True when new messages are among the changes.
     pub fn has_arrivals(&self, changes: &Changes) -> bool {
-        changes.changed.last().is_some_and(|marks| self.uids.last().is_none_or(|last| marks.uid > *last))
+        changes.changed.uids.last().is_some_and(|uid| self.uids.last().is_none_or(|last| uid > last))
     }
 
     /// Takes changes in. New messages with UIDs in `recent` are `\Recent`.
@@ -227,19 +216,17 @@ impl View {
         let before = self.uids.len();
         let mut news = News::default();
         if changes.is_whole {
-            let is_there = |uid: &u32| changes.changed.binary_search_by_key(uid, |marks| marks.uid).is_ok();
+            let is_there = |uid: &u32| changes.changed.uids.binary_search(uid).is_ok();
             self.gone.extend(self.uids.iter().filter(|uid| !is_there(uid)));
         }
-        for marks in changes.changed {
+        for marks in changes.changed.iter() {
             if self.uids.last().is_none_or(|last| marks.uid > *last) {
                 if recent.contains(&marks.uid) {
                     self.recent.insert(marks.uid);
                 }
-                self.push(marks);
-            } else if self.note(&marks)
-                && let Some(sequence) = self.sequence_number(marks.uid)
-            {
-                news.changed.push((sequence, marks));
+                self.push(&marks);
+            } else if self.note(&marks) {
+                news.changed.push(marks.uid);
             }
         }
         if self.uids.len() > before {
@@ -271,7 +258,7 @@ impl View {
         let mut left = is_gone.iter();
         self.flags.retain(|_| left.next() == Some(&false));
         for uid in &gone {
-            self.keywords.remove(uid);
+            self.keywords.remove(*uid);
             self.recent.remove(uid);
         }
         told
@@ -322,10 +309,10 @@ mod tests {
     #[test]
     fn what_is_gone_keeps_its_number_until_it_is_told() {
         let mut view = view(&[2, 4, 6, 8]);
-        let changed = vec![marks(6, Flags::SEEN), marks(9, Flags::default())];
+        let changed = [marks(6, Flags::SEEN), marks(9, Flags::default())].into_iter().collect();
         let news = view.update(Changes { changed, expunged: vec![4, 8, 77], ..Changes::default() }, &(9..10));
         assert_eq!(news.exists, Some((5, 1)));
-        assert_eq!(news.changed, [(3, marks(6, Flags::SEEN))]);
+        assert_eq!(news.changed, [6]);
         assert_eq!(view.sequence_number(8), Some(4));
         assert_eq!(view.take_expunged(), [4, 2]);
         assert_eq!(view.uids(), [2, 6, 9]);
@@ -336,9 +323,10 @@ mod tests {
     #[test]
     fn a_whole_mailbox_tells_what_is_gone_by_leaving_it_out() {
         let mut view = view(&[2, 4, 6, 8]);
-        let changed = vec![marks(2, Flags::default()), marks(6, Flags::SEEN), marks(9, Flags::default())];
+        let changed =
+            [marks(2, Flags::default()), marks(6, Flags::SEEN), marks(9, Flags::default())].into_iter().collect();
         let news = view.update(Changes { changed, is_whole: true, ..Changes::default() }, &(9..10));
-        assert_eq!((news.exists, news.changed), (Some((5, 1)), vec![(3, marks(6, Flags::SEEN))]));
+        assert_eq!((news.exists, news.changed), (Some((5, 1)), vec![6]));
         assert_eq!(view.take_expunged(), [4, 2]);
         assert_eq!(view.uids(), [2, 6, 9]);
     }
@@ -347,7 +335,7 @@ mod tests {
     fn what_the_client_did_itself_is_no_news() {
         let mut view = view(&[2]);
         assert!(view.note(&marks(2, Flags::SEEN)));
-        let changes = Changes { changed: vec![marks(2, Flags::SEEN)], ..Changes::default() };
+        let changes = Changes { changed: [marks(2, Flags::SEEN)].into_iter().collect(), ..Changes::default() };
         assert!(view.update(changes, &(9..9)).changed.is_empty());
     }
 }

@@ -20,6 +20,7 @@ pub mod keywords;
 mod long_changes;
 pub mod mailbox_changes;
 pub mod mailboxes;
+pub mod mark_list;
 pub mod messages;
 mod migrations;
 pub mod names;

@@ -3,6 +3,7 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's. Each change has a modification number of the
 //! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
 
+use super::mark_list::MarkList;
 use super::messages::Flags;
 use super::parts::{self, Part};
 use super::{Store, StoreError, expunged};
@@ -34,7 +35,7 @@ pub struct OpenMailbox {
     /// How much of it is in `messages`.
     pub seen: Seen,
     /// Every message, UIDs rising.
-    pub messages: Vec<Marks>,
+    pub messages: MarkList,
 }
 
 /// How much of a mailbox a session has seen.
@@ -54,7 +55,7 @@ pub struct Changes {
     /// Arrivals from this UID on are `\Recent` to the first session that asks for them.
     pub recent_from: u32,
     /// New messages and those with other flags, UIDs rising.
-    pub changed: Vec<Marks>,
+    pub changed: MarkList,
     /// UIDs that are gone, rising.
     pub expunged: Vec<u32>,
     /// What has gone is not known any more: `changed` has every message there is, and `expunged` none.
@@ -113,18 +114,17 @@ fn all_marks(
     parts: &[Part],
     sql: &str,
     values: impl Fn(Part) -> Vec<i64>,
-) -> Result<Vec<Marks>, StoreError> {
-    let mut all = Vec::new();
+) -> Result<MarkList, StoreError> {
+    let mut all = MarkList::default();
     for part in parts {
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values(*part)))?;
         while let Some(row) = rows.next()? {
-            all.push(marks(row, *part)?);
+            let keywords = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+            all.push(part.shown(row.get(0)?), row.get(1)?, keywords);
         }
     }
-    // Of one part they are in order, and then this costs next to nothing.
-    all.sort_unstable_by_key(|marks: &Marks| marks.uid);
-    all.dedup_by_key(|marks| marks.uid);
+    all.sort();
     Ok(all)
 }
 
@@ -144,7 +144,13 @@ impl Store {
             let row = |row: &Row<'_>| {
                 let seen = Seen { uid_next: row.get(2)?, modseq: row.get(3)? };
                 let recent = row.get(4)?..seen.uid_next;
-                Ok(OpenMailbox { id: row.get(0)?, uid_validity: row.get(1)?, recent, seen, messages: Vec::new() })
+                Ok(OpenMailbox {
+                    id: row.get(0)?,
+                    uid_validity: row.get(1)?,
+                    recent,
+                    seen,
+                    messages: MarkList::default(),
+                })
             };
             let found = snapshot.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;
             let Some(mut open) = found else { return Ok(None) };
