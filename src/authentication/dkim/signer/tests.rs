@@ -117,7 +117,7 @@ async fn claim(store: &Store, account: &AccountId, name: &str, tokens: &[String;
     let row = id.clone();
     store
         .write(move |c| {
-            c.execute("INSERT OR IGNORE INTO account VALUES (?1, 'x', 0)", [&account])?;
+            c.execute("INSERT OR IGNORE INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [&account])?;
             c.execute(
                 "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
                  VALUES (?1, ?2, ?3, 'verified', ?4, 0, 0)",
