@@ -17,6 +17,7 @@ use crate::envelope::Recipients;
 use crate::id::SubmissionId;
 use crate::message;
 use crate::resources::Owner;
+use crate::resources::spool::PATIENCE;
 use crate::store::inboxes::Inbox;
 use crate::submission::{Accepted, Draft, Refusal};
 use axum::Json;
@@ -79,7 +80,7 @@ pub(super) async fn send(
         // Its values, and the message with its parts encoded.
         (read_body(&caller.spool, body, limits.message_size.saturating_mul(JSON_FACTOR)).await?, 2)
     };
-    work.grow_to(body.len().saturating_mul(factor)).map_err(no_room)?;
+    work.wait_to_grow(body.len().saturating_mul(factor), PATIENCE).await.map_err(no_room)?;
     let (owner, config) = (Owner::Account(inbox.account.clone()), Arc::clone(&context.config));
     let wish = context.reading.work().run(&owner, body.len(), move |_| {
         let limits = &config.limits;

@@ -196,6 +196,7 @@ impl Wire {
             if !self.fill(READ_AT_ONCE).await? {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
+            self.count().map_err(|full| io::Error::new(io::ErrorKind::OutOfMemory, full))?;
         }
     }
 

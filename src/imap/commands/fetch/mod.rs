@@ -18,6 +18,7 @@ use crate::imap::wire::Wire;
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
+use crate::resources::spool::PATIENCE;
 use crate::resources::work::{Cancelled, WorkBudget};
 use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::FlagUpdate;
@@ -186,7 +187,8 @@ impl Session<'_> {
                 if in_pieces && names.iter().any(needs_structure) {
                     has_room = source.read_structure(wire, view, &message).await?;
                 } else if message.lacks_body() && names.iter().any(needs_structure) {
-                    has_room = claim.grow_to(message.body_size.saturating_mul(STRUCTURE_FACTOR)).is_ok();
+                    let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
+                    has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
                     if has_room {
                         let whole = 0..message.body_size;
                         message.body =

@@ -11,6 +11,7 @@ use crate::imap::wire::Wire;
 use crate::message::mime::Tree;
 use crate::reading::Reading;
 use crate::resources::Owner;
+use crate::resources::spool::PATIENCE;
 use crate::store::Store;
 use crate::store::open_mailbox::{Depth, Fetched};
 use imap_codec::imap_types::fetch::Section;
@@ -77,7 +78,7 @@ impl Source<'_> {
         }
         let size = usize::try_from(message.size).unwrap_or(usize::MAX);
         let mut claim = wire.claim();
-        if claim.grow_to(size.saturating_mul(STRUCTURE_FACTOR)).is_err() {
+        if claim.wait_to_grow(size.saturating_mul(STRUCTURE_FACTOR), PATIENCE).await.is_err() {
             return Ok(false);
         }
         let body = self.store.body_range(self.inbox, view.mailbox, uid, 0..size).await?;

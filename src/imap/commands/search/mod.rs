@@ -19,6 +19,7 @@ use crate::imap::session::Session;
 use crate::imap::wire::Wire;
 use crate::reading::Reading;
 use crate::resources::Owner;
+use crate::resources::spool::PATIENCE;
 use crate::store::open_mailbox::Depth;
 use imap_codec::imap_types::core::{Charset, Vec1};
 use imap_codec::imap_types::response::{Code, Data, Response};
@@ -122,7 +123,8 @@ impl Session<'_> {
                 if let Some(last) = messages.last_mut()
                     && last.lacks_body()
                 {
-                    if claim.grow_to(last.body_size.saturating_mul(TEXT_FACTOR)).is_err() {
+                    let needed = last.body_size.saturating_mul(TEXT_FACTOR);
+                    if claim.wait_to_grow(needed, PATIENCE).await.is_err() {
                         return Ok(no_memory());
                     }
                     let whole = 0..last.body_size;
