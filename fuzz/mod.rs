@@ -34,6 +34,7 @@ targets! {
     address: crate::address::fuzz::address;
     dkim: crate::authentication::dkim::fuzz::canonical_forms;
     dns: crate::dns::fuzz::response;
+    from_domain: crate::message::fuzz::from_domain;
     imap_commands: crate::imap::fuzz::commands;
     json_compose: crate::http::fuzz::compose;
     mailboxes: crate::message::fuzz::mailboxes;

@@ -2,7 +2,7 @@
 
 use super::headers::Fields;
 use super::mailbox::Mailboxes;
-use super::{Outgoing, missing_line_end, outgoing, split, without_results_of};
+use super::{Outgoing, is_from_domain, missing_line_end, outgoing, split, without_results_of};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
@@ -75,6 +75,27 @@ pub fn rewriting(input: &[u8]) {
         let without = without_results_of(&out, &[hostname, platform]);
         assert!(without == without_results_of(&without, &[hostname, platform]) && without.len() <= out.len());
     }
+}
+
+/// A message from outside: where another parser shows a mailbox of ours in its From, we see that it says so.
+pub fn from_domain(input: &[u8]) {
+    // What the listener lets in: lines end in CRLF, and there is no NUL.
+    let text: Vec<u8> = input.iter().copied().filter(|b| !matches!(b, b'\r' | 0)).collect();
+    let message = text.split(|b| *b == b'\n').collect::<Vec<_>>().join(&b"\r\n"[..]);
+    // In a header of fields alone: what stands in other lines each reader sees for itself.
+    let mut fields = Fields::new(&message);
+    fields.by_ref().for_each(drop);
+    if !(fields.rest().is_empty() || fields.rest().starts_with(b"\r\n")) {
+        return;
+    }
+    let domain = DomainName::parse("inboxlayer.dev").unwrap();
+    // It runs on past the empty line behind some dates.
+    let Some(parsed) = MessageParser::new().parse_headers(split(&message).0) else { return };
+    let froms = parsed.headers().iter().filter(|header| header.name == HeaderName::From);
+    let ours = froms.filter_map(|header| header.value.as_address()).flat_map(|list| list.iter()).any(|one| {
+        one.address().and_then(|text| Address::parse(text).ok()).is_some_and(|address| address.domain == domain)
+    });
+    assert!(!ours || is_from_domain(&message, &domain), "{:?}", String::from_utf8_lossy(&message));
 }
 
 /// What another parser sees.

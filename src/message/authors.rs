@@ -37,14 +37,21 @@ fn names(field: &Field<'_>, domain: &DomainName) -> bool {
     !is_clear && (mentions(field.value, domain) || encoded_words(field.value).any(|(_, text)| mentions(&text, domain)))
 }
 
-/// Whether `@domain` stands in a text, whatever blanks are in it.
+/// Whether `@domain` stands in a text, whatever signs, blanks and comments a lax reader passes over.
 fn mentions(text: &[u8], domain: &DomainName) -> bool {
-    let text: Vec<u8> = text.iter().filter(|b| !b.is_ascii_whitespace()).map(u8::to_ascii_lowercase).collect();
     let wanted = format!("@{domain}");
-    memchr::memmem::find_iter(&text, wanted.as_bytes()).any(|at| {
-        let after = text.get(at + wanted.len()..).unwrap_or_default();
-        !matches!(after, [b'a'..=b'z' | b'0'..=b'9' | b'-', ..] | [b'.', b'a'..=b'z' | b'0'..=b'9', ..])
-    })
+    let names = |text: &mut dyn Iterator<Item = u8>| {
+        let kept: Vec<u8> = text.filter(|b| b.is_ascii_alphanumeric() || b"@.-".contains(b)).collect();
+        memchr::memmem::find(&kept.to_ascii_lowercase(), wanted.as_bytes()).is_some()
+    };
+    let mut depth = 0_usize;
+    let mut outside_comments = text.iter().copied().filter(|b| {
+        depth = if *b == b'(' { depth + 1 } else { depth };
+        let outside = depth == 0;
+        depth = if *b == b')' { depth.saturating_sub(1) } else { depth };
+        outside
+    });
+    names(&mut text.iter().copied()) || names(&mut outside_comments)
 }
 
 #[cfg(test)]
@@ -68,6 +75,8 @@ mod tests {
             "From: ann@inboxlayer.dev <x@x.org>\r\n",
             "From: =?utf-8?q?ann=40inboxlayer.dev?=\r\n",
             "From: a b ann@inboxlayer.dev\r\n",
+            "From: <ann@\\inboxlayer.dev\r\n",
+            "From: a b ann@inboxlayer(x).dev\r\n",
             "Subject: x\r\nno field\r\nFrom: ann@inboxlayer.dev\r\n",
         ] {
             assert!(is_from_domain(format!("Subject: s\r\n{ours}\r\n").as_bytes(), &domain), "{ours}");
@@ -76,8 +85,9 @@ mod tests {
             "From: x@x.org\r\n",
             "From: \"ann@inboxlayer.dev via List\" <list@x.org>\r\n",
             "From: x@x.org (ann@inboxlayer.dev)\r\n",
-            "From: ann@inboxlayer.dev.x.org <x>\r\n",
-            "From: ann@inboxlayer.developers.org <x>\r\n",
+            "From: ann@inboxlayer.dev.x.org\r\n",
+            "From: Ann <ann@inboxlayer.developers.org>\r\n",
+            "From: a b ann@outside.example\r\n",
             "From: ann@mail.inboxlayer.dev\r\n",
             "Reply-To: ann@inboxlayer.dev\r\n",
             "X-From: ann@inboxlayer.dev\r\n",
