@@ -38,6 +38,7 @@ mod sealing_key;
 mod serve;
 #[cfg(feature = "ses")]
 mod ses_serve;
+mod set_aside;
 mod start_and_stop;
 mod strangers;
 mod tidy;
