@@ -21,6 +21,11 @@ mx_recipients_per_hour = 1000000
 claims_per_hour = 1000000
 failed_logins = 1000000
 inboxes = 1000000
+inbox_names = 1000000
+domain_names = 1000000
+aliases = 1000000
+tokens = 1000000
+creations_per_hour = 1000000
 ";
 
 #[test]

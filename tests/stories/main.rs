@@ -24,6 +24,7 @@ mod imap_clients;
 mod isolation;
 mod keys_rotate;
 mod keys_served;
+mod noisy_neighbours;
 mod outside;
 mod own_domain;
 mod pages;

@@ -1,0 +1,233 @@
+"""One tenant and one outsider who do the worst they can for some seconds.
+
+usage: noise.py CONFIG SECONDS
+
+CONFIG is JSON: where the listeners are, `ca`, and the tenant as `noisy`. The outsider comes from 127.7.0.1, the tenant from
+127.8.0.1. Each attack repeats in a thread of its own; that it is refused, or cut off, is well. Prints how often each was made.
+"""
+
+import collections
+import http.client
+import imaplib
+import json
+import os
+import smtplib
+import socket
+import ssl
+import sys
+import threading
+import time
+
+config_file, seconds = sys.argv[1:]
+with open(config_file) as file:
+    config = json.load(file)
+me = config["noisy"]
+context = ssl.create_default_context(cafile=config["ca"])
+end = time.monotonic() + float(seconds)
+made = collections.Counter()
+# Attackers have processors of their own.
+os.nice(19)
+OUTSIDER, TENANT = ("127.7.0.1", 0), ("127.8.0.1", 0)
+
+
+class Imap(imaplib.IMAP4_SSL):
+    def _create_socket(self, timeout):
+        plain = socket.create_connection((config["host"], config["imaps"]), timeout, TENANT)
+        return context.wrap_socket(plain, server_hostname="localhost")
+
+
+def imap():
+    client = Imap(config["host"], config["imaps"], ssl_context=context, timeout=30)
+    client.login(me["user"], me["token"])
+    return client
+
+
+def raw(listener, source, secure=False):
+    stream = socket.create_connection((config["host"], config[listener]), 30, source)
+    return context.wrap_socket(stream, server_hostname="localhost") if secure else stream
+
+
+def rest(method, path, body=None):
+    connection = http.client.HTTPConnection(config["host"], config["http"], timeout=30, source_address=TENANT)
+    headers = {"Authorization": f"Bearer {me['token']}", "Content-Type": "application/json"}
+    connection.request(method, path, body and json.dumps(body), headers)
+    answer = connection.getresponse()
+    text = answer.read()
+    return json.loads(text) if text and answer.status < 300 else {}
+
+
+def login():
+    return f"a LOGIN {me['user']} {me['token']}\r\n".encode()
+
+
+# What the outsider sends: messages that are hard to read, all of them mail that has to be taken.
+nested = "Content-Type: message/rfc822\r\n\r\n" * 16_000 + "Subject: deep\r\n\r\nx\r\n"
+digest = "".join(f"Content-Type: multipart/digest; boundary={n}\r\n\r\n--{n}\r\n" for n in range(8_000))
+parts = "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + "--b\r\n\r\n" * 100_000
+fields = "zz:\r\n" * 400_000 + "\r\n"
+groups = "To: " + "a:;" * 400_000 + "\r\n\r\n"
+bombs = [nested, digest, parts, fields, groups]
+
+
+def bomb():
+    for text in bombs:
+        with smtplib.SMTP(config["host"], config["mx"], timeout=30, source_address=OUTSIDER) as client:
+            client.sendmail("x@outside.example", [me["user"]], "Subject: bomb\r\n" + text)
+        yield
+
+
+def unfinished_data():
+    streams = []
+    for _ in range(17):
+        stream = raw("mx", OUTSIDER)
+        streams.append(stream)
+        stream.sendall(f"EHLO x\r\nMAIL FROM:<x@outside.example>\r\nRCPT TO:<{me['user']}>\r\nDATA\r\n".encode())
+        stream.sendall(b"filler line\r\n" * 400_000)
+        yield
+    time.sleep(2)
+
+
+def silence():
+    streams = []
+    for _ in range(200):
+        streams.append(raw("mx", OUTSIDER))
+    yield
+    time.sleep(2)
+
+
+def many_names():
+    """FETCH of 40,000 names of a header of 400,000 fields; the client does not wait for it."""
+    names = " ".join(f"n{n}" for n in range(4_000))
+    with raw("imaps", TENANT, True) as stream:
+        stream.sendall(login() + b"b SELECT INBOX\r\n" + f"c FETCH 1:* BODY.PEEK[HEADER.FIELDS ({names})]\r\n".encode())
+        stream.settimeout(0.5)
+        stream.recv(4096)
+    yield
+
+
+def reading():
+    with imap() as client:
+        client.select("INBOX")
+        for command in ("ENVELOPE", "BODYSTRUCTURE", "BODY.PEEK[1.1.1.1.1]"):
+            client.fetch("1:20", f"({command})")
+            yield
+        client.search(None, "BODY", "nowhere")
+        yield
+
+
+def showing():
+    for row in rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages?limit=10").get("data", []):
+        rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages/{row['id']}")
+        yield
+
+
+def log_in_and_out():
+    with raw("imaps", TENANT, True) as stream:
+        stream.sendall(login() + b"z LOGOUT\r\n")
+        yield
+
+
+def status():
+    with raw("imaps", TENANT, True) as stream:
+        stream.sendall(login() + b"b STATUS Many (MESSAGES UNSEEN)\r\n" * 40)
+        stream.settimeout(2)
+        while stream.recv(65536):
+            pass
+    yield
+
+
+def doubling():
+    with imap() as client:
+        client.create("Many")
+        client.append("Many", None, None, b"Subject: many\r\n\r\nx\r\n")
+        client.select("Many")
+        for _ in range(12):
+            client.copy("1:*", "Many")
+            client.noop()
+            yield
+        client.store("1:*", "+FLAGS.SILENT", "(\\Deleted)")
+        client.expunge()
+        yield
+
+
+def keywords():
+    with imap() as client:
+        client.create("Words")
+        client.append("Words", None, None, b"Subject: words\r\n\r\nx\r\n")
+        client.select("Words")
+        for n in range(100):
+            client.store("1:*", "+FLAGS", "(" + " ".join(f"k{n}-{m}" for m in range(32)) + ")")
+            yield
+
+
+def claims():
+    for n in range(20):
+        made = rest("POST", "/api/v1/custom_domains", {"domain": f"{time.monotonic_ns()}.crash-proof.org"})
+        if "id" in made:
+            rest("DELETE", f"/api/v1/custom_domains/{made['id']}")
+        yield
+
+
+def sending():
+    rest("POST", f"/api/v1/inboxes/{me['inbox']}/messages", {"to": "later@elsewhere.example", "text": "x" * 3_000_000})
+    yield
+
+
+def unread_answers():
+    streams = []
+    for _ in range(20):
+        stream = raw("imaps", TENANT, True)
+        streams.append(stream)
+        stream.sendall(login() + b"b SELECT INBOX\r\n" + b"c FETCH 1:* BODY.PEEK[]\r\n" * 20)
+        yield
+    time.sleep(2)
+
+
+def large_appends():
+    streams = []
+    for _ in range(10):
+        stream = raw("imaps", TENANT, True)
+        streams.append(stream)
+        stream.sendall(login() + b"b APPEND INBOX {20000000+}\r\n" + b"filler line\r\n" * 300_000)
+        yield
+    time.sleep(2)
+
+
+def bodies_of_json():
+    stream = raw("http", TENANT)
+    body = b'{"to": [' + b'"a@b.example",' * 300_000
+    head = f"POST /api/v1/inboxes/{me['inbox']}/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {me['token']}\r\n"
+    stream.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body) + 100}\r\n\r\n".encode() + body)
+    yield
+    time.sleep(0.5)
+
+
+def wrong_log_ins():
+    with raw("imaps", OUTSIDER, True) as stream:
+        stream.sendall(b"a LOGIN honest@inboxlayer.dev wrong\r\n" * 12)
+        stream.settimeout(2)
+        stream.recv(4096)
+    yield
+
+
+def repeat(attack):
+    while time.monotonic() < end:
+        try:
+            for _ in attack():
+                made[attack.__name__] += 1
+                if time.monotonic() >= end:
+                    break
+        except (OSError, smtplib.SMTPException, imaplib.IMAP4.error, http.client.HTTPException, ValueError):
+            # Refused or cut off: what is looked at is how others fare.
+            made[f"{attack.__name__} refused"] += 1
+            time.sleep(0.05)
+
+
+attacks = [bomb, unfinished_data, silence, many_names, many_names, reading, reading, showing, showing, log_in_and_out, log_in_and_out,
+           status, status, doubling, keywords, claims, sending, unread_answers, large_appends, bodies_of_json, wrong_log_ins]  # fmt: skip
+threads = [threading.Thread(target=repeat, args=[attack], daemon=True) for attack in attacks]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(max(0.0, end + 5 - time.monotonic()))
+print(json.dumps(made), flush=True)
