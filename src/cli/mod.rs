@@ -16,6 +16,7 @@ mod rest;
 mod sandbox;
 mod seal;
 mod serve;
+mod store;
 mod table;
 mod token;
 
@@ -76,6 +77,9 @@ enum Command {
     /// The key that the DKIM keys are sealed with.
     #[command(subcommand)]
     Seal(seal::SealCommand),
+    /// The database.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
 }
 
 /// Where the configuration is.
@@ -131,6 +135,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Domain(command) => small_runtime()?.block_on(domain::run(command)),
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),
         Command::Seal(command) => small_runtime()?.block_on(seal::run(command)),
+        Command::Store(command) => small_runtime()?.block_on(store::run(command)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: the client hears of expunged messages only where RFC 3501 §7.4.1 allows it; a failure of ours is
 //! `NO [UNAVAILABLE]`, logged once, here.
 
+use super::change::Changer;
 use super::commands::{self, Fault};
 use super::listener::ImapDoor;
 use super::response::{Answer, bye, other};
@@ -10,7 +11,6 @@ use super::view::View;
 use super::watch::Changed;
 use super::wire::{Input, NO_MEMORY, Refusal, Wire};
 use crate::authentication::login::Login;
-use crate::events::Event;
 use crate::resources::Owner;
 use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};
@@ -182,14 +182,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Says to all sessions, this one too, that a mailbox changed.
-    pub fn publish(&self, mailbox: i64) {
-        if self.selected.as_ref().is_some_and(|view| view.mailbox == mailbox) {
-            // Our own event may take a moment; the client expects to hear of it with this command.
-            self.changed.set();
-        }
-        let event = Event::MailboxChanged { inbox: self.login.inbox.clone(), mailbox };
-        self.door.events.publish(&self.login.account, event);
+    /// What changes the inbox.
+    pub fn changer(&self) -> Changer<'a> {
+        Changer { door: self.door, login: self.login, changed: self.changed }
     }
 }
 

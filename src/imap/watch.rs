@@ -27,6 +27,13 @@ impl Changed {
         self.is_set.store(false, Ordering::Relaxed);
     }
 
+    /// A mailbox changed, or may have.
+    pub fn set_for(&self, mailbox: i64) {
+        if mailbox == self.mailbox.load(Ordering::Relaxed) {
+            self.set();
+        }
+    }
+
     /// Something changed, or may have.
     pub fn set(&self) {
         self.is_set.store(true, Ordering::Relaxed);
@@ -73,8 +80,8 @@ pub(super) async fn until_end(
         };
         match event {
             Ok(Event::MailboxChanged { inbox, mailbox }) => {
-                if inbox == login.inbox && mailbox == changed.mailbox.load(Ordering::Relaxed) {
-                    changed.set();
+                if inbox == login.inbox {
+                    changed.set_for(mailbox);
                 }
             }
             Ok(Event::TokenRevoked(token)) if token == login.token => return "this API token has been revoked",

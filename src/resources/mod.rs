@@ -10,6 +10,7 @@ pub mod memory;
 pub mod rate;
 pub mod reading;
 pub mod spool;
+pub mod uncancelled;
 pub mod work;
 
 use crate::id::AccountId;

@@ -44,6 +44,8 @@ pub struct SubmissionDoor {
 pub(super) struct Sender {
     login: Login,
     events: broadcast::Receiver<Event>,
+    /// Events were missed: the log-in is to be checked. Whoever waits for its end may be cancelled while it is.
+    must_check: bool,
     authenticator: Authenticator,
 }
 
@@ -92,7 +94,7 @@ impl Door for SubmissionDoor {
             Err(error) => return Err(refused_login(peer, &LoginError::Unavailable(error))),
         }
         tracing::info!(%peer, account = %login.account, inbox = %login.inbox_name, address = %login.address, "logged in");
-        Ok(Sender { login, events, authenticator: self.authenticator.clone() })
+        Ok(Sender { login, events, must_check: false, authenticator: self.authenticator.clone() })
     }
 
     async fn recipient(&self, address: Address, _: usize) -> Result<Address, Reply> {
@@ -127,18 +129,20 @@ impl Door for SubmissionDoor {
 
     async fn ended(client: &mut Sender) {
         loop {
-            match client.events.recv().await {
-                Ok(event) if client.is_ended_by(&event) => return,
-                Ok(_) => {}
-                // Too many events to have seen all: ask.
-                Err(RecvError::Lagged(_)) => match client.authenticator.still_holds(&client.login).await {
-                    Ok(true) => {}
+            if client.must_check {
+                match client.authenticator.still_holds(&client.login).await {
+                    Ok(true) => client.must_check = false,
                     Ok(false) => return,
                     Err(error) => {
                         tracing::error!(%error, "could not check a log-in again; the session ends");
                         return;
                     }
-                },
+                }
+            }
+            match client.events.recv().await {
+                Ok(event) if client.is_ended_by(&event) => return,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => client.must_check = true,
                 // The hub has gone: the daemon stops, and says so by other means.
                 Err(RecvError::Closed) => std::future::pending().await,
             }

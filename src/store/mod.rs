@@ -9,6 +9,7 @@
 pub mod accounts;
 pub mod aliases;
 pub mod checks;
+pub mod compact;
 mod content;
 pub mod deliver;
 pub mod domains;

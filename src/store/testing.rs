@@ -6,6 +6,7 @@ use super::{Store, StoreError, content};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId};
+use crate::resources::Owner;
 use rusqlite::params;
 use tempfile::TempDir;
 
@@ -20,6 +21,11 @@ pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
     let store = Store::open(dir.path()).unwrap();
     let account = account(&store).await;
     (dir, store, account)
+}
+
+/// How many writes of an account wait for the writer.
+pub(crate) fn waiting_writes(store: &Store, account: &AccountId) -> usize {
+    store.inner.writer.waiting(&Owner::Account(account.clone()))
 }
 
 /// One more account.

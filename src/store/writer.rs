@@ -68,6 +68,12 @@ impl Writer {
         answered.await.map_err(|_| E::from(StoreError::Closed))?
     }
 
+    /// How many jobs of an owner wait.
+    #[cfg(test)]
+    pub(super) fn waiting(&self, owner: &Owner) -> usize {
+        lock(&self.queue.state).jobs.get(owner).map_or(0, VecDeque::len)
+    }
+
     /// Waits for the jobs that came before, and ends the thread. Later ones are answered [`StoreError::Closed`].
     pub(super) async fn close(&self) {
         self.places.close();

@@ -9,8 +9,9 @@ use crate::imap::session::{Session, refused};
 use crate::imap::wire::Refusal;
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
+use crate::store::Store;
 use crate::store::keywords::InboxLimits;
-use crate::store::mailbox_changes::Append;
+use crate::store::mailbox_changes::{Append, Appended};
 use bytes::Bytes;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
@@ -52,12 +53,16 @@ impl Session<'_> {
         };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
-        let done = match self.door.store.message_append(&self.login.inbox, &name, append, limits).await {
+        let put = |store: Store, inbox| async move { store.message_append(&inbox, &name, append, limits).await };
+        let changed = |done: &Result<Option<Appended>, _>| match done {
+            Ok(Some(done)) => vec![done.mailbox],
+            _ => Vec::new(),
+        };
+        let done = match self.changer().make(put, changed).await {
             Ok(Some(done)) => done,
             Ok(None) => return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate)),
             Err(error) => return not_set(error),
         };
-        self.publish(done.mailbox);
         let answer = Answer::ok("appended");
         Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
             (Some(uid_validity), Some(uid)) => answer.code(Code::AppendUid { uid_validity, uid }),

@@ -7,6 +7,7 @@ use crate::imap::session::Session;
 use crate::imap::wire::Wire;
 use crate::store::keywords::InboxLimits;
 use crate::store::transfer::{Copied, TransferError};
+use crate::store::{Store, StoreError};
 use imap_codec::imap_types::core::Vec1;
 use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -31,14 +32,19 @@ impl Session<'_> {
         }
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, asked_for) = (view.mailbox, uids.len());
-        let (store, inbox) = (&self.door.store, &self.login.inbox);
         let limits = InboxLimits::from(&self.door.config.limits);
-        let done = if and_remove {
-            store.messages_move(inbox, from, uids, &name, limits).await
-        } else {
-            store.messages_copy(inbox, from, uids, &name, limits).await
+        let transfer = |store: Store, inbox| async move {
+            match and_remove {
+                true => store.messages_move(&inbox, from, uids, &name, limits).await,
+                false => store.messages_copy(&inbox, from, uids, &name, limits).await,
+            }
         };
-        let copied = match done {
+        let changed = move |done: &Result<Copied, _>| match done {
+            Ok(copied) if !copied.uids.is_empty() && and_remove => vec![copied.mailbox, from],
+            Ok(copied) if !copied.uids.is_empty() => vec![copied.mailbox],
+            _ => Vec::new(),
+        };
+        let copied = match self.changer().make(transfer, changed).await {
             Ok(copied) => copied,
             Err(error @ TransferError::NoSuchMailbox) => {
                 return Ok(Answer::no(error.to_string()).code(Code::TryCreate));
@@ -55,9 +61,7 @@ impl Session<'_> {
             let some_are_gone = asked_for > 0 && !by_uid;
             return Ok(if some_are_gone { gone() } else { Answer::ok("nothing to copy") });
         };
-        self.publish(copied.mailbox);
         if and_remove {
-            self.publish(from);
             // RFC 6851 §4.3: before the EXPUNGE responses.
             wire.push(&untagged_ok(Some(code), "moved"));
             return Ok(Answer::ok("done"));
@@ -77,10 +81,19 @@ impl Session<'_> {
             Err(_) => return Ok(Answer::bad(NO_SUCH_MESSAGE)),
         };
         let mailbox = view.mailbox;
-        if !self.door.store.messages_expunge(&self.login.inbox, mailbox, uids).await?.is_empty() {
-            self.publish(mailbox);
-        }
+        self.expunge_marked(mailbox, uids).await?;
         Ok(Answer::ok("done"))
+    }
+
+    /// Removes messages that are marked `\Deleted`: all, or those of `uids`.
+    pub(super) async fn expunge_marked(&self, mailbox: i64, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
+        let expunge = |store: Store, inbox| async move { store.messages_expunge(&inbox, mailbox, uids).await };
+        // A failure may come after some batches.
+        let changed = move |done: &Result<Vec<u32>, _>| match done {
+            Ok(gone) if gone.is_empty() => Vec::new(),
+            _ => vec![mailbox],
+        };
+        self.changer().make(expunge, changed).await.map(drop)
     }
 }
 

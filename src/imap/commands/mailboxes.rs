@@ -7,6 +7,7 @@ use crate::imap::names::{self, DELIMITER, Pattern};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
+use crate::store::Store;
 use crate::store::mailboxes::{MailboxError, MailboxName};
 use imap_codec::imap_types::core::{Atom, IString, QuotedChar};
 use imap_codec::imap_types::extensions::namespace::Namespace;
@@ -124,12 +125,10 @@ impl Session<'_> {
     /// DELETE.
     pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let (answer, id) = answer(self.door.store.mailbox_delete(&self.login.inbox, &name).await, "deleted")?;
-        if id != 0 {
-            if self.selected.as_ref().is_some_and(|view| view.mailbox == id) {
-                self.unselect();
-            }
-            self.publish(id);
+        let delete = |store: Store, inbox| async move { store.mailbox_delete(&inbox, &name).await };
+        let (answer, id) = answer(self.changer().make(delete, changed).await, "deleted")?;
+        if self.selected.as_ref().is_some_and(|view| view.mailbox == id) {
+            self.unselect();
         }
         Ok(answer)
     }
@@ -140,12 +139,9 @@ impl Session<'_> {
             return Ok(Answer::no(BAD_NAME).code(other("CANNOT")));
         };
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
-        let (answer, id) = answer(self.door.store.mailbox_rename(&self.login.inbox, &from, &to).await, "renamed")?;
-        if id != 0 {
-            // INBOX has been emptied.
-            self.publish(id);
-        }
-        Ok(answer)
+        let rename = |store: Store, inbox| async move { store.mailbox_rename(&inbox, &from, &to).await };
+        // INBOX may have been emptied.
+        Ok(answer(self.changer().make(rename, changed).await, "renamed")?.0)
     }
 
     /// SUBSCRIBE and UNSUBSCRIBE.
@@ -154,6 +150,11 @@ impl Session<'_> {
         self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         answer(self.door.store.subscribe(&self.login.inbox, &name, wanted).await, "done").map(|(answer, ())| answer)
     }
+}
+
+/// The mailbox that was deleted or renamed.
+fn changed(done: &Result<i64, MailboxError>) -> Vec<i64> {
+    done.as_ref().ok().copied().filter(|id| *id != 0).into_iter().collect()
 }
 
 fn answer<T: Default>(done: Result<T, MailboxError>, words: &'static str) -> Result<(Answer, T), Fault> {

@@ -60,11 +60,7 @@ impl Session<'_> {
             && !view.read_only
         {
             let mailbox = view.mailbox;
-            let gone = self.door.store.messages_expunge(&self.login.inbox, mailbox, None).await?;
-            self.unselect();
-            if !gone.is_empty() {
-                self.publish(mailbox);
-            }
+            self.expunge_marked(mailbox, None).await?;
         }
         Ok(self.unselect())
     }

@@ -5,6 +5,7 @@ use super::{Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
+use crate::store::Store;
 use crate::store::keywords::{FlagError, InboxLimits, KeywordLimits};
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
@@ -91,6 +92,7 @@ impl Session<'_> {
         flags: &[Flag<'_>],
         by_uid: bool,
     ) -> Result<Answer, Fault> {
+        let changer = self.changer();
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         if view.read_only {
@@ -109,8 +111,10 @@ impl Session<'_> {
         let update = FlagUpdate { change, flags, keywords };
         let (mailbox, mut missing, mut refused) = (view.mailbox, false, None);
         for batch in uids.chunks(AT_ONCE) {
-            let (store, inbox) = (&self.door.store, &self.login.inbox);
-            let after = match store.messages_flag(inbox, mailbox, batch.to_vec(), update.clone(), limits).await {
+            let (uids, wanted) = (batch.to_vec(), update.clone());
+            let flag =
+                |store: Store, inbox| async move { store.messages_flag(&inbox, mailbox, uids, wanted, limits).await };
+            let after = match changer.make(flag, move |_| vec![mailbox]).await {
                 Ok(after) => after,
                 Err(error) => {
                     // Those of the batches before have their flags.
@@ -131,9 +135,6 @@ impl Session<'_> {
                 }
             }
             wire.flush_batch().await?;
-        }
-        if !uids.is_empty() {
-            self.publish(mailbox);
         }
         if let Some(answer) = refused {
             return Ok(answer);

@@ -267,3 +267,40 @@ async fn a_thousand_messages_move_and_are_copied_as_one_does() {
             .contains(&"* STATUS Archive (MESSAGES 0 UIDNEXT 2011)".to_owned())
     );
 }
+
+#[tokio::test]
+async fn a_change_is_told_to_others_also_when_its_session_ends_before_it_is_on_disk() {
+    let world = World::new().await;
+    world.arrives(MESSAGE).await;
+    let token = Token::generate().unwrap();
+    let scope = Scope::Account(world.account.clone());
+    let new = NewToken { name: "other".into(), scope, expires_at: None, hash: token.hash() };
+    world.store.token_create(new, 10, Clock::System.now()).await.unwrap();
+    let mut idle = world.guest().await;
+    idle.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;
+    idle.ok("SELECT INBOX").await;
+    idle.send("i IDLE\r\n").await;
+    assert_eq!(idle.line().await, "+ idling");
+    let mut user = world.user().await;
+    user.ok("SELECT INBOX").await;
+
+    // The writer is busy until the session has ended.
+    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (go, wait) = std::sync::mpsc::channel::<()>();
+    let store = world.store.clone();
+    let busy = move |_: &rusqlite::Connection| {
+        let _ = begun.send(());
+        wait.recv().map_err(|_| StoreError::Closed)
+    };
+    let busy = tokio::spawn(async move { store.write(busy).await });
+    has_begun.await.unwrap();
+    user.send("s STORE 1 +FLAGS (\\Flagged)\r\n").await;
+    while waiting_writes(&world.store, &world.account) == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    world.events.publish(&world.account, Event::TokenRevoked(world.token_id.clone()));
+    assert_eq!(user.line().await, "* BYE this API token has been revoked");
+    go.send(()).unwrap();
+    busy.await.unwrap().unwrap();
+    assert_eq!(idle.line().await, "* 1 FETCH (UID 1 FLAGS (\\Flagged \\Recent))");
+}

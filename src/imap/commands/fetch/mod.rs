@@ -20,6 +20,7 @@ use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
 use crate::resources::spool::PATIENCE;
 use crate::resources::work::{Cancelled, WorkBudget};
+use crate::store::Store;
 use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
@@ -146,6 +147,7 @@ impl Session<'_> {
             return Ok(Answer::no("too many names of fields in one FETCH").code(other("LIMIT")));
         }
         let names: Arc<[Name]> = once.into();
+        let changer = self.changer();
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
@@ -156,7 +158,7 @@ impl Session<'_> {
 
         let (reading, owner) = (&self.door.reading, &self.owner);
         let source = Source { store, inbox, reading, owner };
-        let (mut rest, mut told, mut has_set_seen) = (uids.as_slice(), 0, false);
+        let (mut rest, mut told) = (uids.as_slice(), 0);
         let (mut claim, mut has_room) = (wire.claim(), true);
         while has_room && !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
@@ -173,10 +175,11 @@ impl Session<'_> {
                 newly_seen.extend(unseen.map(|message| message.marks.uid));
             }
             if !newly_seen.is_empty() {
-                has_set_seen = true;
                 let (seen, limits) = (FlagUpdate::add(Flags::SEEN), InboxLimits::from(&self.door.config.limits));
-                let after = store.messages_flag(inbox, mailbox, newly_seen.clone(), seen, limits).await?;
-                for marks in after {
+                let uids = newly_seen.clone();
+                let flag =
+                    |store: Store, inbox| async move { store.messages_flag(&inbox, mailbox, uids, seen, limits).await };
+                for marks in changer.make(flag, move |_| vec![mailbox]).await? {
                     if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
                         messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = marks.clone());
                     }
@@ -218,9 +221,6 @@ impl Session<'_> {
                 // Many messages take a while: others have their turn.
                 tokio::task::yield_now().await;
             }
-        }
-        if has_set_seen {
-            self.publish(mailbox);
         }
         if !has_room {
             return Ok(no_memory());

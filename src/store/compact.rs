@@ -1,0 +1,131 @@
+//! Giving disk that the database does not use back to the file system.
+//!
+//! Invariant: at every moment the database's file is the old one or the new one, each whole. The new one is written beside
+//! the old one and synced before it takes its name, and by then the old one's write-ahead log is empty, so that nothing in
+//! it can be taken for the new one's.
+
+use super::{OpenError, Store, StoreError, private_file};
+use rusqlite::Connection;
+use std::fs::File;
+use std::path::Path;
+
+/// Octets of a store's files before and after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compacted {
+    /// Before.
+    pub before: u64,
+    /// After.
+    pub after: u64,
+}
+
+/// Why a store was not compacted. Nothing is lost.
+#[derive(Debug, thiserror::Error)]
+pub enum CompactError {
+    /// It could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its writer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The database.
+    #[error("the database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A file.
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+    /// Something else reads the database.
+    #[error("another process has the database open")]
+    Busy,
+}
+
+/// Makes the database of a data directory that no daemon uses as small as it can be. It needs as much free disk as the
+/// database will have.
+pub async fn compact(data_dir: &Path) -> Result<Compacted, CompactError> {
+    // Recovers it, brings its schema up to date, and holds the lock of the directory until the end.
+    let store = Store::open(data_dir)?;
+    store.finish_long_changes().await?;
+    let path = store.inner.path.clone();
+    store.inner.readers.close();
+    store.inner.writer.close().await;
+    let before = size(&path)?;
+    let done = tokio::task::spawn_blocking(move || rewrite(&path).and_then(|()| Ok(size(&path)?)));
+    let after = done.await.map_err(std::io::Error::other)??;
+    drop(store);
+    Ok(Compacted { before, after })
+}
+
+fn rewrite(path: &Path) -> Result<(), CompactError> {
+    let new = path.with_extension("compact");
+    let connection = Connection::open(path)?;
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        return Err(CompactError::Busy);
+    }
+    // A leftover of one that was cut off.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => {}
+    }
+    private_file(&new)?;
+    let written = connection.execute("VACUUM INTO ?1", [new.to_string_lossy()]).map_err(CompactError::from);
+    let synced = written.and_then(|_| Ok(File::open(&new)?.sync_all()?));
+    if let Err(error) = synced {
+        std::fs::remove_file(&new)?;
+        return Err(error);
+    }
+    connection.close().map_err(|(_, error)| error)?;
+    std::fs::rename(&new, path)?;
+    if let Some(directory) = path.parent() {
+        File::open(directory)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Octets of the database and its log.
+fn size(path: &Path) -> std::io::Result<u64> {
+    let mut octets = std::fs::metadata(path)?.len();
+    match std::fs::metadata(path.with_extension("db-wal")) {
+        Ok(log) => octets = octets.saturating_add(log.len()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(octets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{inbox, put, store_with_account};
+
+    #[tokio::test]
+    async fn what_was_deleted_is_given_back_and_the_rest_is_there() {
+        use std::os::unix::fs::PermissionsExt;
+        let (dir, store, account) = store_with_account().await;
+        let (gone, stays) = (inbox(&store, &account, "gone").await, inbox(&store, &account, "stays").await);
+        let large = [b"Subject: x\r\n\r\n".to_vec(), vec![b'x'; 3_000_000]].concat();
+        let kept = put(&store, &account, &stays, b"Subject: kept\r\n\r\nbody\r\n").await;
+        put(&store, &account, &gone, &large).await;
+        assert!(store.inbox_delete(&account, &gone).await.unwrap());
+        // Its messages are removed in a task of its own.
+        while std::sync::Arc::strong_count(&store.inner) > 1 {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        assert!(matches!(compact(dir.path()).await, Err(CompactError::Open(OpenError::InUse { .. }))));
+        store.close().await;
+        drop(store);
+        // One that was cut off.
+        std::fs::write(dir.path().join("inboxlayer.compact"), "half").unwrap();
+
+        let done = compact(dir.path()).await.unwrap();
+        assert!(done.before > 3_000_000 && done.after < 1_000_000, "{done:?}");
+        assert!(!dir.path().join("inboxlayer.compact").exists());
+        let mode = std::fs::metadata(dir.path().join("inboxlayer.db")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0);
+        let store = Store::open(dir.path()).unwrap();
+        let raw = store.message_raw(&stays, &kept.id).await.unwrap().unwrap();
+        assert_eq!(&raw.body[..], b"body\r\n");
+        let check = |c: &Connection| Ok::<_, StoreError>(c.query_row("PRAGMA integrity_check", [], |row| row.get(0))?);
+        assert_eq!(store.read::<String, _, _>(check).await.unwrap(), "ok");
+        put(&store, &account, &stays, b"Subject: new\r\n\r\n").await;
+    }
+}
