@@ -154,12 +154,17 @@ impl Services {
             store.clone(),
             clock.clone(),
             events.clone(),
-            keys.signer(),
+            keys.signer().in_pool(work.clone()),
             resolver.clone(),
         )
         .map_err(StartError::Roots)?;
-        let submission =
-            Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
+        let submission = Submission::new(
+            Arc::clone(&config),
+            store.clone(),
+            clock.clone(),
+            keys.signer().in_pool(work.clone()),
+            queue.clone(),
+        );
         let verifier = Verifier::signed_by(
             Some(provider.clone()),
             Arc::clone(&config),

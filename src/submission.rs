@@ -137,7 +137,10 @@ impl Submission {
     }
 
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
-        let (header, body) = parse(&draft.raw, self.config.queue.hop_limit)?;
+        let signer = self.signer.for_account(&login.account);
+        let (raw, hop_limit) = (draft.raw.clone(), self.config.queue.hop_limit);
+        let parsed = signer.run(raw.len(), move || parse(&raw, hop_limit)).await;
+        let (header, body) = parsed.map_err(temporary)??;
         self.handed_in
             .charge(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
             .map_err(|Exceeded { what, limit, .. }| Refusal::RateLimited { what, limit })?;
@@ -157,7 +160,7 @@ impl Submission {
             client,
             arrived_at,
         };
-        let written = letter::write(&self.config, &self.signer, &with, &header, &body).await;
+        let written = letter::write(&self.config, &signer, &with, &header, &body).await;
         let Written { header: outgoing_header, from, is_unsigned } = written.map_err(temporary)?;
         let now = self.clock.now();
         let new = NewSubmission {

@@ -3,6 +3,7 @@
 mod bad_input;
 mod dialogues;
 mod sessions;
+mod watching;
 
 use super::{ImapDoor, serve};
 use crate::address::DomainName;

@@ -165,7 +165,8 @@ impl Courier {
             client: letter.client,
             arrived_at: letter.arrived_at,
         };
-        let written = letter::write(&self.config, &self.signer, &with, &original.header, &message.body).await;
+        let signer = self.signer.for_account(&letter.account);
+        let written = letter::write(&self.config, &signer, &with, &original.header, &message.body).await;
         let Written { header, from, .. } = written.map_err(|e| ours(&e))?;
         let replaced = self.store.replace_outgoing(letter.id.clone(), from.clone(), reason, header.clone()).await;
         replaced.map_err(|e| ours(&e))?;
@@ -186,13 +187,14 @@ impl Courier {
             return Err(Outcome::deferred(EnhancedCode(4, 3, 0), "the domain has just changed"));
         };
         let identity = SendIdentity::Custom { local: from.local.clone(), domain };
-        let signature = match self.signer.sign(&identity, &message.header, &message.body).await {
-            Ok(signature) => signature,
-            Err(error @ SignError::NoKey(_)) => {
-                return Err(Outcome::Waiting(Said::ours(EnhancedCode(4, 7, 0), error.to_string())));
-            }
-            Err(error) => return Err(ours(&error)),
-        };
+        let signature =
+            match self.signer.for_account(&letter.account).sign(&identity, &message.header, &message.body).await {
+                Ok(signature) => signature,
+                Err(error @ SignError::NoKey(_)) => {
+                    return Err(Outcome::Waiting(Said::ours(EnhancedCode(4, 7, 0), error.to_string())));
+                }
+                Err(error) => return Err(ours(&error)),
+            };
         message.header.splice(0..0, signature);
         self.store.sign_outgoing(letter.id.clone(), message.header.clone()).await.map_err(|e| ours(&e))
     }

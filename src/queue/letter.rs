@@ -53,20 +53,28 @@ pub(crate) async fn write(
     body: &[u8],
 ) -> Result<Written, SignError> {
     let identity = &with.choice.identity;
-    let outgoing = Outgoing {
-        choice: with.choice,
-        inbox: with.inbox,
-        aliases: &with.sender.aliases_at(identity.custom_domain()),
-        own_domains: &with.sender.own_domains(&config.platform.domain),
-        platform: &config.platform.domain,
-        hostname: &config.platform.hostname,
-        queue_id: with.id.as_str(),
-        protocol: with.protocol,
-        client: with.client,
-        now: with.arrived_at,
-        message_id: with.id.as_str(),
-    };
-    let (header, from) = message::outgoing(header, &outgoing);
+    let (aliases, own_domains) =
+        (with.sender.aliases_at(identity.custom_domain()), with.sender.own_domains(&config.platform.domain));
+    let (choice, inbox, platform) = (with.choice.clone(), with.inbox.clone(), config.platform.clone());
+    let (id, protocol) = (with.id.clone(), with.protocol.to_owned());
+    let (client, now, header) = (with.client, with.arrived_at, header.to_vec());
+    let written = signer.run(header.len(), move || {
+        let outgoing = Outgoing {
+            choice: &choice,
+            inbox: &inbox,
+            aliases: &aliases,
+            own_domains: &own_domains,
+            platform: &platform.domain,
+            hostname: &platform.hostname,
+            queue_id: id.as_str(),
+            protocol: &protocol,
+            client,
+            now,
+            message_id: id.as_str(),
+        };
+        message::outgoing(&header, &outgoing)
+    });
+    let (header, from) = written.await?;
     match signer.sign(identity, &header, body).await {
         Ok(signature) => Ok(Written { header: [signature, header].concat(), from, is_unsigned: false }),
         Err(SignError::NoKey(_)) => Ok(Written { header, from, is_unsigned: true }),

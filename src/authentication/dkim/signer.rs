@@ -10,7 +10,10 @@ use super::seal::Seal;
 use crate::address::DomainName;
 use crate::clock::{Clock, Timestamp};
 use crate::domain::rotation::{self, Plan};
+use crate::id::AccountId;
 use crate::identity::SendIdentity;
+use crate::resources::Owner;
+use crate::resources::work::{INLINE, WorkPool};
 use crate::store::{Store, StoreError};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -56,6 +59,10 @@ pub struct Signer {
     clock: Clock,
     plan: Plan,
     cache: Arc<Mutex<Cache>>,
+    /// Where large messages are written and signed.
+    work: WorkPool,
+    /// On whose behalf.
+    owner: Owner,
     /// Off where another provider signs.
     signs: bool,
     // Some key has been made.
@@ -71,7 +78,28 @@ impl std::fmt::Debug for Signer {
 impl Signer {
     pub(super) fn new(store: Store, seal: Seal, platform: Platform, clock: Clock, plan: Plan, signs: bool) -> Self {
         let (platform, made) = (Arc::new(platform), watch::Sender::new(()));
-        Self { store, seal, platform, clock, plan, cache: Arc::default(), signs, made }
+        let (work, owner) = (WorkPool::default(), Owner::System);
+        Self { store, seal, platform, clock, plan, cache: Arc::default(), work, owner, signs, made }
+    }
+
+    /// The same, with large messages in this pool.
+    pub fn in_pool(self, work: WorkPool) -> Self {
+        Self { work, ..self }
+    }
+
+    /// The same, on behalf of an account.
+    pub fn for_account(&self, account: &AccountId) -> Self {
+        Self { owner: Owner::Account(account.clone()), ..self.clone() }
+    }
+
+    /// Does work on so many octets of a message that is to be signed: in turn with that of other accounts where they are
+    /// many.
+    pub(crate) async fn run<T>(&self, octets: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, SignError>
+    where
+        T: Send + 'static,
+    {
+        let done = self.work.run(&self.owner, octets, move |_| Ok(work())).await;
+        done.map_err(|error| SignError::Crypto(error.to_string()))
     }
 
     /// The `DKIM-Signature` field for a message, with its CRLF, to stand before the header block. `header` ends with the
@@ -83,12 +111,17 @@ impl Signer {
         let (domain, chosen) = self.choose(identity).await?;
         let key = self.key(&chosen, &domain).await?;
         let selector = chosen.selector;
-        // The header is hashed as its signed fields alone, which are made here; the body may be large.
-        let (names, fields) = canonical::fields(header);
-        let body = body.to_vec();
-        tokio::task::spawn_blocking(move || field(&key, &domain, &selector, &names, fields, &body, Timestamp::real()))
-            .await
-            .map_err(|e| SignError::Crypto(e.to_string()))?
+        let octets = header.len().saturating_add(body.len());
+        let (header, body) = (header.to_vec(), body.to_vec());
+        let make = move || {
+            let (names, fields) = canonical::fields(&header);
+            field(&key, &domain, &selector, &names, fields, &body, Timestamp::real())
+        };
+        if octets > INLINE {
+            return self.run(octets, make).await?;
+        }
+        // The signature alone takes a millisecond.
+        tokio::task::spawn_blocking(make).await.map_err(|e| SignError::Crypto(e.to_string()))?
     }
 
     /// Changes whenever a key has been made.
