@@ -1,3 +1,5 @@
+//! Shares, the reserve, and claims that end with what they count.
+
 use super::*;
 use crate::id::AccountId;
 use std::net::IpAddr;
