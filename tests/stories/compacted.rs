@@ -1,0 +1,74 @@
+//! `inboxlayer store compact`: disk that deleted mail took goes back to the file system, while the daemon is stopped.
+
+use crate::clients::{Outcome, run};
+use crate::rude::Rude;
+use crate::serve::{Relay, Serve, rows};
+use std::process::Command;
+
+const READER: &str = "reader@inboxlayer.dev";
+/// Of each message that is deleted.
+const OCTETS: usize = 1_000_000;
+
+fn compact(daemon: &Serve) -> Outcome {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
+    command.args(["store", "compact", "--config"]).arg(daemon.config());
+    run(command, b"")
+}
+
+fn hand_in(daemon: &Serve, text: &str) {
+    let mut sender = Rude::connect(daemon.mx);
+    sender.reply("220");
+    sender.say("EHLO outside.example", "250");
+    sender.envelope(READER);
+    sender.send(format!("From: a@outside.example\r\nSubject: stays\r\n\r\n{text}\r\n.\r\n"));
+    sender.reply("250");
+}
+
+#[test]
+fn a_stopped_daemons_database_gets_smaller_and_what_is_left_is_served() {
+    let relay = Relay::start();
+    let mut daemon = Serve::start(relay.address, "");
+    let (_, inbox, token) = daemon.account("reader");
+    hand_in(&daemon, "before");
+    let mut user = Rude::secure(daemon.imaps, &daemon.ca());
+    user.line();
+    user.ask(&format!("LOGIN {READER} {token}"), "OK");
+    user.ask("CREATE Large", "OK");
+    let large = format!("Subject: goes\r\n\r\n{}\r\n", "x".repeat(OCTETS));
+    for _ in 0..5 {
+        user.ask(&format!("APPEND Large {{{}+}}\r\n{large}", large.len()), "OK");
+    }
+    user.ask("SELECT Large", "OK");
+    user.ask("STORE 1:* +FLAGS.SILENT (\\Deleted)", "OK");
+    user.ask("EXPUNGE", "OK");
+
+    let refused = compact(&daemon);
+    assert_eq!(refused.code, 1, "{refused:?}");
+    assert!(refused.stderr.contains("is in use") && refused.stderr.contains("\n  fix: stop "), "{refused:?}");
+    assert!(refused.stdout.is_empty(), "{refused:?}");
+
+    assert!(daemon.terminate());
+    // The database and its write-ahead log.
+    let size = || {
+        let octets = |name: &str| std::fs::metadata(daemon.data_dir().join(name)).map_or(0, |file| file.len());
+        octets("inboxlayer.db") + octets("inboxlayer.db-wal")
+    };
+    let before = size();
+    let printed = compact(&daemon).succeeded().stdout;
+    let after = size();
+    assert!(before - after > 4 * OCTETS as u64, "{before} octets, then {after}");
+    assert_eq!(printed, format!("before: {before} octets\nafter:  {after} octets\n"));
+
+    daemon.launch();
+    hand_in(&daemon, "after");
+    let api = crate::rest::Rest::new(&format!("http://{}", daemon.http), &token);
+    let path = format!("/api/v1/inboxes/{inbox}/messages");
+    let listed = api.get(&path).expect(200).body;
+    let ids = rows(&listed).iter().map(|row| row["id"].as_str().unwrap());
+    let texts: Vec<_> = ids.map(|id| api.get(&format!("{path}/{id}/raw")).expect(200).text).collect();
+    assert_eq!(texts.len(), 2, "{listed}");
+    for text in ["before", "after"] {
+        assert!(texts.iter().any(|raw| raw.ends_with(&format!("\r\n\r\n{text}\r\n"))), "{text} is not in {texts:?}");
+    }
+    println!("{printed}");
+}
