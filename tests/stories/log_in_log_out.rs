@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 
 const CLIENTS: usize = 12;
 /// Log-ins of each client.
-const ROUNDS: usize = 100;
+const ROUNDS: usize = 300;
 const HONEST: &str = "honest@inboxlayer.dev";
 
 #[test]

@@ -96,7 +96,7 @@ def silence():
 
 
 def many_names():
-    """FETCH of 40,000 names of a header of 400,000 fields; the client does not wait for it."""
+    """FETCH of 4,000 names, more than one command may have, of headers of up to 400,000 fields; the client hardly waits."""
     names = " ".join(f"n{n}" for n in range(4_000))
     with raw("imaps", TENANT, True) as stream:
         stream.sendall(login() + b"b SELECT INBOX\r\n" + f"c FETCH 1:* BODY.PEEK[HEADER.FIELDS ({names})]\r\n".encode())
