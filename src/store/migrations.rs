@@ -10,14 +10,14 @@ use std::path::Path;
 const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001.sql"),
     include_str!("migrations/0002.sql"),
+    include_str!("migrations/0003.sql"),
     include_str!("migrations/0004.sql"),
     include_str!("migrations/0005.sql"),
     include_str!("migrations/0006.sql"),
     include_str!("migrations/0007.sql"),
     include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
-    include_str!("migrations/0011.sql"),
-    include_str!("migrations/0012.sql"),
+    include_str!("migrations/0010.sql"),
 ];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.

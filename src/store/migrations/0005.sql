@@ -1,25 +1,33 @@
--- Which claim takes a name's mail; limits of what an account makes.
+-- Deliveries shared out by account.
 
--- Custom domains -----------------------------------------------------------------------------------------------------
+ALTER TABLE delivery ADD COLUMN account_id TEXT; -- its submission's
+UPDATE delivery SET account_id = (SELECT account_id FROM submission WHERE id = submission_id);
+-- When an attempt may begin; NULL: held.
+ALTER TABLE delivery ADD COLUMN ready_at INTEGER AS (max(next_attempt_at, coalesce(lease_until, next_attempt_at)));
+DROP INDEX delivery_due;
+CREATE INDEX delivery_ready ON delivery (account_id, ready_at) WHERE ready_at IS NOT NULL;
 
--- It is verified, or has failed by a fault of its own records since, and no other claim to the name has been verified after it.
-ALTER TABLE custom_domain RENAME COLUMN ever_verified TO takes_mail;
-UPDATE custom_domain SET takes_mail = status = 'verified' OR (verified_at IS NOT NULL
-    AND NOT EXISTS (SELECT 1 FROM custom_domain other WHERE other.name = custom_domain.name AND other.id <> custom_domain.id
-        AND other.verified_at IS NOT NULL AND (other.status = 'verified'
-            OR (other.verified_at, other.id) > (custom_domain.verified_at, custom_domain.id)))
-    AND NOT EXISTS (SELECT 1 FROM domain_event e WHERE e.domain_id = custom_domain.id AND e.cause ->> 'cause' = 'records_gone'
-        AND e.number > (SELECT coalesce(max(number), 0) FROM domain_event v
-                        WHERE v.domain_id = custom_domain.id AND v.to_status = 'verified')));
-CREATE UNIQUE INDEX one_claim_takes_mail ON custom_domain (name) WHERE takes_mail = 1;
+-- When the first delivery of each account is due. Triggers keep it.
+CREATE TABLE delivery_turn (
+    account_id TEXT PRIMARY KEY REFERENCES account ON DELETE CASCADE,
+    due_at     INTEGER, -- NULL: nothing waits
+    served_at  INTEGER NOT NULL DEFAULT 0 -- when an attempt of it began last
+) STRICT, WITHOUT ROWID;
+CREATE INDEX delivery_turn_due ON delivery_turn (due_at) WHERE due_at IS NOT NULL;
+INSERT INTO delivery_turn (account_id, due_at) SELECT account_id, min(ready_at) FROM delivery WHERE account_id IS NOT NULL GROUP BY account_id;
 
--- Keys and mail ------------------------------------------------------------------------------------------------------
-
--- A claim that was never verified has signed nothing: its keys go with it.
-DROP TRIGGER claim_leaves_keys;
-CREATE TRIGGER claim_leaves_keys BEFORE DELETE ON custom_domain WHEN OLD.verified_at IS NOT NULL BEGIN
-    INSERT OR REPLACE INTO dkim_kept (token, public) SELECT token, public FROM dkim_key WHERE domain_id = OLD.id;
+CREATE TRIGGER delivery_waits AFTER INSERT ON delivery WHEN NEW.ready_at IS NOT NULL BEGIN
+    INSERT INTO delivery_turn (account_id, due_at) VALUES (NEW.account_id, NEW.ready_at)
+        ON CONFLICT (account_id) DO UPDATE SET due_at = excluded.due_at WHERE due_at IS NULL OR due_at > excluded.due_at;
 END;
-
--- The header block that leaves has no signature yet, since the key of its domain was still being made.
-ALTER TABLE submission ADD COLUMN is_unsigned INTEGER NOT NULL DEFAULT 0;
+CREATE TRIGGER delivery_waits_anew AFTER UPDATE OF next_attempt_at, lease_until ON delivery
+    WHEN OLD.ready_at IS NOT NEW.ready_at BEGIN
+    UPDATE delivery_turn SET
+        due_at = (SELECT min(ready_at) FROM delivery WHERE account_id = NEW.account_id AND ready_at IS NOT NULL)
+    WHERE account_id = NEW.account_id;
+END;
+CREATE TRIGGER delivery_waits_no_more AFTER DELETE ON delivery WHEN OLD.ready_at IS NOT NULL BEGIN
+    UPDATE delivery_turn SET
+        due_at = (SELECT min(ready_at) FROM delivery WHERE account_id = OLD.account_id AND ready_at IS NOT NULL)
+    WHERE account_id = OLD.account_id;
+END;
