@@ -96,10 +96,9 @@ impl Store {
     pub async fn submission_body_range(&self, id: &SubmissionId, range: Range<usize>) -> Result<Vec<u8>, StoreError> {
         let id = id.clone();
         self.read(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
             let sql = "SELECT c.body_id FROM submission s JOIN content c ON c.id = s.original_id WHERE s.id = ?1";
-            let body_id = snapshot.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
-            let blob = snapshot.blob_open(rusqlite::MAIN_DB, "body", "data", body_id, true)?;
+            let body_id = connection.prepare_cached(sql)?.query_row([id], |row| row.get(0))?;
+            let blob = connection.blob_open(rusqlite::MAIN_DB, "body", "data", body_id, true)?;
             let end = range.end.min(blob.len());
             let start = range.start.min(end);
             let mut octets = vec![0; end - start];

@@ -55,10 +55,9 @@ impl Store {
     pub async fn dkim_zone(&self) -> Result<ZoneOfKeys, StoreError> {
         self.read(|connection| {
             // One snapshot: the serial is that of these keys.
-            let snapshot = connection.unchecked_transaction()?;
-            let serial = serial(&snapshot)?;
+            let serial = serial(connection)?;
             let sql = "SELECT token, public FROM dkim_zone ORDER BY token";
-            let mut statement = snapshot.prepare_cached(sql)?;
+            let mut statement = connection.prepare_cached(sql)?;
             let keys = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
             Ok(ZoneOfKeys { serial, keys: keys.collect::<Result<_, _>>()? })
         })

@@ -165,9 +165,8 @@ impl Store {
     ) -> Result<Option<(usize, Vec<u8>)>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
         self.read(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
-            let found = content_of(&snapshot, &inbox, &id)?;
-            found.map(|content_id| content::load_range(&snapshot, content_id, range)).transpose()
+            let found = content_of(connection, &inbox, &id)?;
+            found.map(|content_id| content::load_range(connection, content_id, range)).transpose()
         })
         .await
     }

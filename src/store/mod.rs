@@ -207,8 +207,8 @@ impl Store {
         self.inner.writer.run(&self.owner, work).await
     }
 
-    /// Runs `work` on a reader, off the async threads. It sees one snapshot when it opens a transaction itself. When the
-    /// caller is cancelled, a statement under way is interrupted.
+    /// Runs `work` on a reader, off the async threads. All that it reads is of one snapshot. When the caller is cancelled, a
+    /// statement under way is interrupted.
     pub(crate) async fn read<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,

@@ -138,7 +138,6 @@ impl Store {
     ) -> Result<Option<OpenMailbox>, StoreError> {
         let (of, name) = (inbox.clone(), name.to_owned());
         let opened = self.read(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
             let sql = "SELECT id, uid_validity, uid_next, highest_modseq, recent_from FROM mailbox
                        WHERE inbox_id = ?1 AND name = ?2";
             let row = |row: &Row<'_>| {
@@ -152,10 +151,10 @@ impl Store {
                     messages: MarkList::default(),
                 })
             };
-            let found = snapshot.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;
+            let found = connection.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;
             let Some(mut open) = found else { return Ok(None) };
             let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 ORDER BY uid";
-            open.messages = all_marks(&snapshot, &parts::of(&snapshot, &of, open.id)?, sql, |part| vec![part.id])?;
+            open.messages = all_marks(connection, &parts::of(connection, &of, open.id)?, sql, |part| vec![part.id])?;
             Ok::<_, StoreError>(Some(open))
         });
         let Some(mut open) = opened.await? else { return Ok(None) };
@@ -194,26 +193,25 @@ impl Store {
     ) -> Result<Option<Changes>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
             let sql = "SELECT highest_modseq, uid_next, recent_from FROM mailbox
                        WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0";
             let row = |row: &Row<'_>| Ok((Seen { modseq: row.get(0)?, uid_next: row.get(1)? }, row.get(2)?));
-            let found = snapshot.prepare_cached(sql)?.query_row(params![mailbox, inbox], row).optional()?;
+            let found = connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], row).optional()?;
             let Some((seen, recent_from)) = found else { return Ok(None) };
             let mut changes = Changes { seen, recent_from, ..Changes::default() };
             if seen != since {
-                changes.is_whole = since.modseq < expunged::forgotten(&snapshot, mailbox)?;
+                changes.is_whole = since.modseq < expunged::forgotten(connection, mailbox)?;
                 let modseq = if changes.is_whole { -1 } else { since.modseq };
-                let parts = parts::of(&snapshot, &inbox, mailbox)?;
+                let parts = parts::of(connection, &inbox, mailbox)?;
                 // Messages that were copied or moved by the thousand arrive with older modification numbers.
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2
                            UNION ALL SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid >= ?3 AND modseq <= ?2
                            ORDER BY uid";
                 let values = |part: Part| vec![part.id, modseq, part.stored(since.uid_next)];
-                changes.changed = all_marks(&snapshot, &parts, sql, values)?;
+                changes.changed = all_marks(connection, &parts, sql, values)?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 if !changes.is_whole {
-                    changes.expunged = snapshot
+                    changes.expunged = connection
                         .prepare_cached(sql)?
                         .query_map([mailbox, since.modseq], |row| row.get(0))?
                         .collect::<Result<_, _>>()?;
@@ -236,12 +234,11 @@ impl Store {
     ) -> Result<(Vec<Fetched>, usize), StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
             let (mut fetched, mut octets) = (Vec::new(), 0_usize);
-            let parts = parts::of(&snapshot, &inbox, mailbox)?;
+            let parts = parts::of(connection, &inbox, mailbox)?;
             // Of several parts they are looked up one by one, so that they come in order.
             let gap = if parts.len() > 1 { 0 } else { GAP };
-            let mut statement = snapshot.prepare_cached(depth.sql())?;
+            let mut statement = connection.prepare_cached(depth.sql())?;
             for (run, part) in uids
                 .chunk_by(|a, b| b.saturating_sub(*a) <= gap)
                 .flat_map(|run| parts.iter().map(move |part| (run, *part)))
@@ -274,13 +271,12 @@ impl Store {
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
-            let snapshot = connection.unchecked_transaction()?;
-            let parts = parts::of(&snapshot, &inbox, mailbox)?;
-            let Some(part) = parts::holder(&snapshot, &parts, uid)? else { return Ok(None) };
+            let parts = parts::of(connection, &inbox, mailbox)?;
+            let Some(part) = parts::holder(connection, &parts, uid)? else { return Ok(None) };
             let sql = "SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
                        WHERE m.mailbox_id = ?1 AND m.uid = ?2";
-            let body = snapshot.prepare_cached(sql)?.query_row([part.id, part.stored(uid)], |row| row.get(0))?;
-            let blob = snapshot.blob_open(rusqlite::MAIN_DB, "body", "data", body, true)?;
+            let body = connection.prepare_cached(sql)?.query_row([part.id, part.stored(uid)], |row| row.get(0))?;
+            let blob = connection.blob_open(rusqlite::MAIN_DB, "body", "data", body, true)?;
             let end = range.end.min(blob.len());
             let start = range.start.min(end);
             let mut octets = vec![0; end - start];

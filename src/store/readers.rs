@@ -1,7 +1,8 @@
 //! The connections that read.
 //!
 //! Invariant: a permit and the connection that goes with it are in one place, the work that uses them, and come back
-//! together when it ends: also when it panics, and not before, also when its caller is cancelled. They are shared out by
+//! together when it ends: also when it panics, and not before, also when its caller is cancelled. All of it reads one
+//! snapshot. They are shared out by
 //! owner, and none takes the last one.
 
 use super::{StoreError, lock};
@@ -45,7 +46,10 @@ impl Readers {
             let connection = reader.connection.as_mut().ok_or(StoreError::Closed)?;
             let is_cancelled = move || cancelled.load(Ordering::Relaxed);
             connection.progress_handler(CHECK_EVERY, Some(is_cancelled)).map_err(StoreError::from)?;
-            work(connection)
+            let snapshot = connection.transaction().map_err(StoreError::from)?;
+            let done = work(&snapshot)?;
+            snapshot.finish().map_err(StoreError::from)?;
+            Ok(done)
         });
         done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
     }

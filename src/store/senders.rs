@@ -75,9 +75,7 @@ impl Store {
     pub async fn sender(&self, account: AccountId, inbox: Option<InboxId>) -> Result<Sender, StoreError> {
         self.read(move |connection| {
             // One snapshot for all questions.
-            let snapshot = connection.unchecked_transaction()?;
-            let sender = sender(&snapshot, &account, inbox.as_ref())?;
-            snapshot.commit()?;
+            let sender = sender(connection, &account, inbox.as_ref())?;
             Ok(sender)
         })
         .await

@@ -260,3 +260,27 @@ async fn owners_take_turns_to_write() {
     }
     assert_eq!(*lock(&order), [(1, 0), (2, 4), (3, 6), (1, 1), (2, 5), (1, 2), (1, 3)]);
 }
+
+#[tokio::test]
+async fn all_statements_of_a_read_see_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let (counted, has_counted) = oneshot::channel();
+    let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
+    let read = store.read(move |c| {
+        let count = || c.query_row("SELECT count(*) FROM account", [], |r| r.get::<_, i64>(0));
+        let before = count()?;
+        let _ = counted.send(());
+        let _ = goes_on.recv();
+        Ok::<_, StoreError>((before, count()?))
+    });
+    let write = async {
+        has_counted.await.unwrap();
+        store.write(|c| account(c, "acc_1")).await.unwrap();
+        go_on.send(()).unwrap();
+    };
+    let (read, ()) = tokio::join!(read, write);
+    let (before, after) = read.unwrap();
+    assert_eq!(before, after);
+    assert_eq!(count(&store).await, before + 1);
+}

@@ -74,7 +74,7 @@ fn accounts(daemon: &Serve) -> Value {
         "host": daemon.imaps.ip().to_string(), "http": daemon.http.port(), "submissions": daemon.submissions.port(),
         "mx": daemon.mx.port(), "imaps": daemon.imaps.port(), "ca": daemon.ca(),
     });
-    for name in ["sender", "reader", "keeper", "owner", "waiter"] {
+    for name in ["sender", "reader", "keeper", "holder", "waiter"] {
         let (_, inbox, token) = daemon.account(name);
         config[name] = json!({"user": format!("{name}@inboxlayer.dev"), "inbox": inbox, "token": token});
     }

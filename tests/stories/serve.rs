@@ -181,22 +181,25 @@ pub fn certificate(folder: &Path) {
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
 }
 
+/// Set for a story that another one runs in a process of its own: the two share no ports.
+pub const INNER: &str = "INBOXLAYER_INNER_STORY";
+
 /// An address where nobody listens, and that no other story gets. Below the ports that the system gives to connections going
 /// out, so that none of those takes it before the daemon does, or while it is down.
 pub fn free_address() -> SocketAddr {
-    const FIRST: u32 = 10_000;
     const MANY: u32 = 10_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let first = if std::env::var_os(INNER).is_some() { 20_000 } else { 10_000 };
     // Another run at the same time begins elsewhere.
     let start = std::process::id().wrapping_mul(500);
     for _ in 0..MANY {
         let next = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % MANY;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(FIRST + next).unwrap()));
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(first + next).unwrap()));
         if TcpListener::bind(address).is_ok() {
             return address;
         }
     }
-    panic!("no port is free between {FIRST} and {}", FIRST + MANY);
+    panic!("no port is free between {first} and {}", first + MANY);
 }
 
 /// A relay that remembers each subject with how often it came. It takes everything but mail to `later@`, which it puts off.

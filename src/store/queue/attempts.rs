@@ -143,9 +143,8 @@ impl Store {
         let id = id.clone();
         self.read(move |connection| {
             // One snapshot: another attempt may just sign it.
-            let snapshot = connection.unchecked_transaction()?;
-            let Some(letter) = letter(&snapshot, &id)? else { return Ok(None) };
-            let message = content::load(&snapshot, letter.outgoing)?;
+            let Some(letter) = letter(connection, &id)? else { return Ok(None) };
+            let message = content::load(connection, letter.outgoing)?;
             Ok(Some((letter, message)))
         })
         .await

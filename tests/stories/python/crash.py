@@ -353,7 +353,7 @@ class Things(Worker):
         return {"made": {}, "revoked": []}
 
     def connect(self):
-        self.rest = Rest(config["owner"]["token"])
+        self.rest = Rest(config["holder"]["token"])
         self.random = random.Random()
 
     def step(self):
@@ -398,7 +398,7 @@ class Things(Worker):
         return after
 
     def check(self, there):
-        rest = Rest(config["owner"]["token"])
+        rest = Rest(config["holder"]["token"])
         deleted = (self.doing or {}).get("deleted", {})
         gone = set()
         for path, thing in self.known["made"].items():

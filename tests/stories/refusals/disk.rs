@@ -104,6 +104,7 @@ const NAMESPACE: &[&str] = &["--user", "--map-root-user", "--mount"];
 fn a_start_with_no_free_disk_says_so_and_serves_reads() {
     let inner = "refusals::disk::in_a_namespace_of_its_own";
     let mut unshare = Command::new("unshare");
+    unshare.env(crate::serve::INNER, "1");
     unshare.args(NAMESPACE).arg(std::env::current_exe().unwrap()).args(["--exact", inner, "--ignored", "--nocapture"]);
     let outcome = crate::clients::run(unshare, b"").succeeded();
     assert!(outcome.stdout.contains("1 passed"), "{outcome:?}");
