@@ -38,7 +38,7 @@ pub fn spf(input: &[u8]) {
         assert!(rounds <= ROUNDS, "still questions after {ROUNDS} rounds: {questions:?}");
         for (at, (name, record_type)) in questions.into_iter().enumerate() {
             let again = answers.get((rounds + at) % answers.len().max(1)).cloned();
-            evaluation.feed(&name, record_type, again.unwrap_or_else(|| none()));
+            evaluation.feed(&name, record_type, again.unwrap_or_else(none));
         }
     }
     let report = evaluation.report();

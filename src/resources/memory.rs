@@ -224,7 +224,7 @@ impl Buffer {
     }
 
     /// Its octets, to write into.
-    pub fn as_mut(&mut self) -> &mut [u8] {
+    pub fn octets_mut(&mut self) -> &mut [u8] {
         &mut self.octets
     }
 

@@ -224,7 +224,7 @@ impl Incoming {
         let mut whole = Buffer::zeroed(claim, length);
         let (in_file, rest) = (self.in_file, self.buffer);
         let read = spawn_blocking(move || {
-            let (from_file, from_memory) = whole.as_mut().split_at_mut(in_file);
+            let (from_file, from_memory) = whole.octets_mut().split_at_mut(in_file);
             file.read_exact_at(from_file, 0)?;
             from_memory.copy_from_slice(rest.as_ref());
             Ok::<_, io::Error>(whole)

@@ -268,7 +268,7 @@ async fn all_statements_of_a_read_see_the_same() {
     let (counted, has_counted) = oneshot::channel();
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
     let read = store.read(move |c| {
-        let count = || c.query_row("SELECT count(*) FROM account", [], |r| r.get::<_, i64>(0));
+        let count = || c.query_row("SELECT count(*) FROM account WHERE name = 'x'", [], |r| r.get::<_, i64>(0));
         let before = count()?;
         let _ = counted.send(());
         let _ = goes_on.recv();

@@ -169,7 +169,9 @@ impl Store {
         self.write(move |connection| {
             match transfer.kind {
                 Kind::Rename => {}
-                Kind::Copy { .. } | Kind::Move => drop(find(connection, &transfer)?),
+                Kind::Copy { .. } | Kind::Move => {
+                    find(connection, &transfer)?;
+                }
             }
             let Kind::Copy { quota } = transfer.kind else {
                 return Ok(parts::insert_hidden(connection, &transfer.inbox, Some(transfer.from))?);
