@@ -60,7 +60,7 @@ fn problem(error: CreateAliasError) -> Problem {
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {most} aliases, as many as it may have."),
+            format!("The account has {most} aliases, which is the limit."),
             "Delete an alias, or ask the operator for a higher limit.",
         ),
         CreateAliasError::TooLong => Problem::invalid_field("address", "has over 254 octets"),

@@ -36,7 +36,7 @@ fn not_created(error: CreateError) -> Problem {
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {limit} custom domains, as many as it may have."),
+            format!("The account has {limit} custom domains, which is the limit."),
             "Delete a custom domain, or ask the operator for a higher limit.",
         ),
         CreateError::NamesUsedUp { limit } => Problem::new(
@@ -47,7 +47,7 @@ fn not_created(error: CreateError) -> Problem {
             "Claim a name that the account has claimed before, or ask the operator for a higher limit.",
         ),
         CreateError::RateLimited(exceeded) => Problem::too_many(
-            format!("The account has made {} claims of domains in this hour, as many as it may.", exceeded.limit),
+            format!("The account has made {} claims of domains in this hour, which is the limit.", exceeded.limit),
             exceeded.retry_after,
         ),
         CreateError::Provider(error) => {

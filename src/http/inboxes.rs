@@ -70,7 +70,7 @@ fn problem(error: CreateInboxError) -> Problem {
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {most} inboxes, as many as it may have."),
+            format!("The account has {most} inboxes, which is the limit."),
             "Delete an inbox, or ask the operator for a higher limit.",
         ),
         CreateInboxError::NamesUsedUp(most) => Problem::new(

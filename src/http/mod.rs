@@ -92,7 +92,7 @@ impl HttpContext {
         self.creations.charge(account.clone(), [1], self.clock.now()).map_err(
             |Exceeded { what, limit, retry_after }| {
                 Problem::too_many(
-                    format!("The account has made {limit} {what} in this hour, as many as it may."),
+                    format!("The account has made {limit} {what} in this hour, which is the limit."),
                     retry_after,
                 )
             },

@@ -154,7 +154,7 @@ pub(super) async fn create(
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {most} API tokens that are neither revoked nor expired, as many as it may have."),
+            format!("The account has {most} API tokens that are neither revoked nor expired, which is the limit."),
             "Revoke a token, or ask the operator for a higher limit.",
         ),
         CreateTokenError::Store(error) => error.into(),
