@@ -137,7 +137,7 @@ impl Keys {
         Ok([token()?, token()?, token()?])
     }
 
-    /// Begins to make the keys that a claim misses. Call it when the claim is stored; a crash before the keys are there is
+    /// Starts making the keys that a claim lacks. Call it when the claim is stored; a crash before the keys are there is
     /// made up for at the next start.
     pub fn provision(&self, account: &AccountId, domain: DomainId) {
         if self.making.begin(account, domain) {

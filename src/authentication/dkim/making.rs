@@ -1,9 +1,9 @@
 //! The keys in the making: which claims wait for theirs, whose turn it is, and waiting for them.
 //!
 //! Invariant: a claim is here from before its first key is begun until it has all of them or is gone, also after a restart.
-//! Accounts take turns, a key each, and so do the claims of an account: whoever has a thousand fresh claims delays another
+//! Accounts take turns, a key each, and so do the claims of an account: an account with a thousand fresh claims delays another
 //! account by one key. Nobody waits for a claim's keys longer than [`KEY_PATIENCE`], and no more than [`SEATS`] at a time:
-//! whoever waits may hold a place that others could use.
+//! a waiter may hold a place that others could use.
 
 use crate::id::{AccountId, DomainId};
 use std::collections::{HashMap, HashSet, VecDeque};
