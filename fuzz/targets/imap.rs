@@ -121,7 +121,7 @@ pub fn mime(input: &[u8]) {
     let tree = Tree::parse(header, body, &limits);
     let mut parts = 0;
     inside(&tree.root, &tree.root, 0, &mut parts);
-    assert!(parts <= 2000 + 20 + 100 + 1, "{parts} parts");
+    assert!(parts <= 1 + limits.parts + limits.nesting, "{parts} parts");
     for extended in [false, true] {
         let items = vec![
             MessageDataItem::Body(structure(&tree, extended)),

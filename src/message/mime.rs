@@ -1,8 +1,8 @@
 //! The tree of a message's parts, as ranges of its octets. RFC 2046 §5.1, RFC 2045 §5.2.
 //!
-//! Invariant: every range lies inside the body, a child's inside its parent's. Work is bounded: by the body's length times
-//! [`ReadLimits::nesting`], and by [`ReadLimits::parts`]; what lies deeper or later is one part as it stands. No part is
-//! deeper than that, so that whoever walks the tree may recurse.
+//! Invariant: every range lies inside the body, a child's inside its parent's. Work is bounded by the body's length times
+//! [`ReadLimits::nesting`]. A tree has [`ReadLimits::parts`] parts besides the root, and at most one more for each level of
+//! nesting, which holds the rest of its multipart. No part is deeper than the nesting allows, so a walk of the tree may recurse.
 
 use super::fields::{Header, ReadLimits, Token, chomp, header_end, line_end, slice, tokens};
 use std::ops::Range;
@@ -177,7 +177,7 @@ impl Scan<'_> {
         depth: usize,
     ) -> Part {
         let content_type = ContentType::of(&Header::read(header, self.limits), in_digest);
-        let deeper = depth < self.limits.nesting;
+        let deeper = depth < self.limits.nesting && self.parts_left > 0;
         let kind = if deeper && content_type.kind == b"multipart" {
             match content_type.parameter("boundary") {
                 Some(boundary) if !boundary.is_empty() => {
@@ -190,6 +190,7 @@ impl Scan<'_> {
             && (content_type.is("message", "rfc822") || content_type.is("message", "global"))
         {
             self.messages_left -= 1;
+            self.parts_left -= 1;
             Kind::Message(Box::new(self.part(body.clone(), false, depth + 1)))
         } else {
             Kind::Leaf
@@ -232,6 +233,7 @@ impl Scan<'_> {
         if children.is_empty() {
             // The grammar wants one; an empty one at the end.
             let nothing = range.end..range.end;
+            self.parts_left = self.parts_left.saturating_sub(1);
             children.push(Part {
                 header: nothing.clone(),
                 body: nothing,
@@ -292,6 +294,14 @@ mod tests {
         }
     }
 
+    fn count(part: &Part) -> usize {
+        1 + match &part.kind {
+            Kind::Leaf => 0,
+            Kind::Multipart(parts) => parts.iter().map(count).sum(),
+            Kind::Message(inner) => count(inner),
+        }
+    }
+
     #[test]
     fn depth_and_number_are_bounded() {
         let limits = ReadLimits::default();
@@ -308,6 +318,9 @@ mod tests {
         let tree = Tree::parse(mixed, &wide, &limits);
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
         assert_eq!(parts.len(), limits.parts + 1);
+        let empty = b"--b\r\nContent-Type: multipart/mixed; boundary=c\r\n\r\n".repeat(5000);
+        let tree = Tree::parse(mixed, &empty, &limits);
+        assert!(count(&tree.root) <= 1 + limits.parts + limits.nesting, "{} parts", count(&tree.root));
         let mail = b"--b\r\nContent-Type: message/rfc822\r\n\r\nTo: a@b\r\n\r\n".repeat(MAX_MESSAGES * 2);
         let tree = Tree::parse(mixed, &mail, &limits);
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
