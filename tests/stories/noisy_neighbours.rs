@@ -2,8 +2,9 @@
 //! were not there.
 //!
 //! Quiet and noisy times take turns, so that what else the machine does counts for both. In the noisy ones no request of the
-//! tenant is refused, and each kind of its work goes on; how much of it is printed beside that of the quiet ones, and not
-//! asserted: daemon and attackers share the test's processors. `python/noise.py` has the attacks.
+//! tenant is refused, and of each kind of its work a share of the quiet times' is done. The share asserted is far below what
+//! a release build on an idle machine serves (docs/benchmarks.md): here tests, attackers and daemon share the processors.
+//! `python/noise.py` has the attacks.
 
 use crate::cancelled_clients::{memory, tenants};
 use crate::clients::{python, python_command};
@@ -14,6 +15,9 @@ use std::process::Stdio;
 
 /// What the daemon may have in memory, in kB: its budget of 512 MB, and as much again for itself and the attackers' work.
 const MEMORY: u64 = 1024 * 1024;
+
+/// Of what is served in quiet times, what is served at least under attack: one part in so many.
+const SHARE: u64 = 50;
 
 #[test]
 fn noisy_neighbours() {
@@ -50,6 +54,6 @@ fn noisy_neighbours() {
     let [quiet, noisy] = served;
     println!("quiet {quiet:?}, noisy {noisy:?}, {attacks:#?}");
     for (kind, count) in &quiet {
-        assert!(*count > 0 && noisy[kind] > 0, "{kind}: {quiet:?} when quiet, {noisy:?} with noise");
+        assert!(*count > 0 && noisy[kind] * SHARE >= *count, "{kind}: {quiet:?} when quiet, {noisy:?} with noise");
     }
 }

@@ -150,6 +150,25 @@ def doubling():
         yield
 
 
+def moving():
+    """A folder of some thousand messages goes to and fro, by MOVE and by RENAME."""
+    with imap() as client:
+        client.create("Here")
+        client.append("Here", None, None, b"Subject: moved\r\n\r\nx\r\n")
+        client.select("Here")
+        while len(client.search(None, "ALL")[1][0].split()) < 2_000:
+            client.copy("1:*", "Here")
+            client.noop()
+        for _ in range(10):
+            for here, there in (("Here", "There"), ("There", "Here")):
+                client.create(there)
+                client.select(here)
+                client.uid("MOVE", "1:*", there)
+                client.rename(there, "Renamed")
+                client.rename("Renamed", there)
+                yield
+
+
 def keywords():
     with imap() as client:
         client.create("Words")
@@ -224,7 +243,7 @@ def repeat(attack):
 
 
 attacks = [bomb, unfinished_data, silence, many_names, many_names, reading, reading, showing, showing, log_in_and_out, log_in_and_out,
-           status, status, doubling, keywords, claims, sending, unread_answers, large_appends, bodies_of_json, wrong_log_ins]  # fmt: skip
+           status, status, doubling, moving, keywords, claims, sending, unread_answers, large_appends, bodies_of_json, wrong_log_ins]  # fmt: skip
 threads = [threading.Thread(target=repeat, args=[attack], daemon=True) for attack in attacks]
 for thread in threads:
     thread.start()
