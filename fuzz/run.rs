@@ -1,5 +1,5 @@
-//! Runs a target on its seeds, then on mutations of them until its time is over: 5 seconds, 300 with `INBOXLAYER_NIGHTLY`, or
-//! `INBOXLAYER_FUZZ_SECONDS`.
+//! Runs a target on its seeds, then on mutations of them until its time is over: 5 seconds, 300 with `NIGHTLY`, or
+//! `FUZZ_SECONDS`.
 //!
 //! The input at hand is always in `target/fuzz/TARGET`, so that one that ends the process, or never returns, is not lost.
 //! Put it into `fuzz/seeds/TARGET` with the fix.
@@ -57,8 +57,8 @@ fn run(name: &str, target: fn(&[u8]), seeds: &[Vec<u8>], done: &AtomicU64) {
 }
 
 fn time() -> Duration {
-    let seconds = std::env::var("INBOXLAYER_FUZZ_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
-    let usual = if std::env::var_os("INBOXLAYER_NIGHTLY").is_some() { 300 } else { 5 };
+    let seconds = std::env::var("FUZZ_SECONDS").ok().map(|text| text.parse().expect("a number of seconds"));
+    let usual = if std::env::var_os("NIGHTLY").is_some() { 300 } else { 5 };
     Duration::from_secs(seconds.unwrap_or(usual))
 }
 

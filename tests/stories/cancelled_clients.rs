@@ -1,6 +1,6 @@
 //! Clients that go away at random moments harm nobody: what others ask for is answered, no place is lost, memory stays flat.
 //!
-//! For a minute (five with `INBOXLAYER_NIGHTLY`) every listener is kept busy by clients that are cut off anywhere, while another
+//! For a minute (five with `NIGHTLY`) every listener is kept busy by clients that are cut off anywhere, while another
 //! tenant works. The log must have no warning, since a client that goes away is none.
 
 use crate::clients::{python, python_command};
@@ -15,7 +15,7 @@ const PLACES: usize = 120;
 
 #[test]
 fn clients_that_go_away_take_nothing_from_others() {
-    let seconds = if std::env::var_os("INBOXLAYER_NIGHTLY").is_some() { 300 } else { 60 };
+    let seconds = if std::env::var_os("NIGHTLY").is_some() { 300 } else { 60 };
     let relay = Relay::start();
     let limits = format!(
         "[limits]\nmessages_per_hour = 1000000\nrecipients_per_hour = 1000000\nmx_messages_per_hour = 1000000\n\

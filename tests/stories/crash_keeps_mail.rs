@@ -2,7 +2,7 @@
 //!
 //! `python/crash.py` makes the changes and compares: mail from inside and outside, APPEND, COPY, MOVE, STORE, EXPUNGE, mailboxes
 //! and subscriptions, what REST makes and deletes, the queue. What was answered is so after the start; what was under way is
-//! done or not, but never in halves. 20 crashes; 1,000 with `INBOXLAYER_NIGHTLY`.
+//! done or not, but never in halves. 20 crashes; 1,000 with `NIGHTLY`.
 
 use crate::clients::{python, python_command};
 use crate::serve::{Relay, Serve, rows};
@@ -30,7 +30,7 @@ creations_per_hour = 1000000
 
 #[test]
 fn what_was_answered_outlives_kill_9() {
-    let crashes = if std::env::var_os("INBOXLAYER_NIGHTLY").is_some() { 1000 } else { 20 };
+    let crashes = if std::env::var_os("NIGHTLY").is_some() { 1000 } else { 20 };
     let relay = Relay::start();
     let mut daemon = Serve::start(relay.address, LIMITS);
     let folder = tempfile::tempdir().unwrap();

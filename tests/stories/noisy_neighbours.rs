@@ -21,7 +21,7 @@ const SHARE: u64 = 50;
 
 #[test]
 fn noisy_neighbours() {
-    let (turns, seconds) = if std::env::var_os("INBOXLAYER_NIGHTLY").is_some() { (5, 60) } else { (3, 10) };
+    let (turns, seconds) = if std::env::var_os("NIGHTLY").is_some() { (5, 60) } else { (3, 10) };
     let relay = Relay::start();
     let daemon = Serve::start(relay.address, "[limits]\nmessages_per_hour = 1000000\nrecipients_per_hour = 1000000\n");
     let folder = tempfile::tempdir().unwrap();

@@ -1,7 +1,7 @@
 //! What is promised of a claim's status, written down a second time and as plainly as can be: the model keeps whole
 //! histories and counts in them, the machine keeps sums. Random histories must take both the same way.
 //!
-//! `INBOXLAYER_NIGHTLY=1` makes 10,000 histories of each property; `PROPTEST_CASES` any other number.
+//! `NIGHTLY=1` makes 10,000 histories of each property; `PROPTEST_CASES` any other number.
 
 use super::*;
 use proptest::prelude::*;
@@ -26,7 +26,7 @@ pub(crate) fn in_parallel<S: Strategy>(
 /// How many histories are tried of a property.
 pub(crate) fn cases(usually: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
-    let nightly = std::env::var_os("INBOXLAYER_NIGHTLY").is_some().then_some(10_000);
+    let nightly = std::env::var_os("NIGHTLY").is_some().then_some(10_000);
     let cases = set.or(nightly).unwrap_or(usually);
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
