@@ -20,7 +20,6 @@ mod forwarded;
 #[path = "../../fuzz/targets/http.rs"]
 pub(crate) mod fuzz;
 mod health;
-mod impatient;
 mod inboxes;
 mod messages;
 mod problem;

@@ -179,7 +179,13 @@ impl Session<'_> {
                 let uids = newly_seen.clone();
                 let flag =
                     |store: Store, inbox| async move { store.messages_flag(&inbox, mailbox, uids, seen, limits).await };
-                for marks in changer.make(flag, move |_| vec![mailbox]).await? {
+                // Mail can be read also where nothing can be written, as on a full disk.
+                let marked = changer.make(flag, move |_| vec![mailbox]).await.unwrap_or_else(|error| {
+                    tracing::warn!(%error, %inbox, "messages that are read were not marked as \\Seen");
+                    newly_seen.clear();
+                    Vec::new()
+                });
+                for marks in marked {
                     if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
                         messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = marks.clone());
                     }
