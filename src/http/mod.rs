@@ -16,7 +16,7 @@ mod dkim_zone;
 mod domain_history;
 mod fields;
 mod forwarded;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/http.rs"]
 pub(crate) mod fuzz;
 mod health;

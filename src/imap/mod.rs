@@ -23,7 +23,7 @@ mod change;
 mod commands;
 mod connection;
 mod content;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/imap.rs"]
 pub(crate) mod fuzz;
 mod guest;
