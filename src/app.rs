@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::dns::{Resolver, ResolverError};
 use crate::events::Events;
 use crate::inbound::Inbound;
+use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::Queue;
@@ -103,6 +104,8 @@ pub struct Services {
     pub clock: Clock,
     /// The store.
     pub store: Store,
+    /// What changes mailboxes.
+    pub mailboxes: MailboxService,
     /// What happened in an account, for open sessions.
     pub events: Events,
     /// The recursive resolvers.
@@ -143,7 +146,8 @@ impl Services {
         store.ensure_platform_account(clock.now()).await?;
         let reading_log = reading_log(&config.data_dir.0, &store).await;
         let spool = Spool::open_on(&config.data_dir.0, &config.limits, disk).map_err(StartError::Spool)?;
-        let (events, work) = (Events::new(), WorkPool::default());
+        let (events, work) = (store.events().clone(), WorkPool::default());
+        let mailboxes = MailboxService::new(store.clone(), &config.limits);
         let resolver = Resolver::new(&config.dns)?;
         let keys = Keys::open(store.clone(), &config.data_dir.0, &config, clock.clone()).await?;
         let provider = provider::choose(&mut config, &keys, &store, &clock).await?;
@@ -153,7 +157,7 @@ impl Services {
             Arc::clone(&config),
             store.clone(),
             clock.clone(),
-            events.clone(),
+            mailboxes.clone(),
             keys.signer().in_pool(work.clone()),
             resolver.clone(),
         )
@@ -162,6 +166,7 @@ impl Services {
             Arc::clone(&config),
             store.clone(),
             clock.clone(),
+            mailboxes.clone(),
             keys.signer().in_pool(work.clone()),
             queue.clone(),
         );
@@ -180,7 +185,7 @@ impl Services {
             provider.clone(),
             verifier.clone(),
         );
-        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), work.clone());
+        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), work.clone());
         let authenticator = Authenticator::new(
             store.clone(),
             clock.clone(),
@@ -192,6 +197,7 @@ impl Services {
             config,
             clock,
             store,
+            mailboxes,
             events,
             resolver,
             keys,
@@ -220,17 +226,10 @@ async fn reading_log(data_dir: &Path, store: &Store) -> ReadingLog {
         }
     };
     let recorded = store.set_aside(left.contents.clone()).await;
-    let is_recorded = recorded.is_ok();
-    let (suspects, aside) = match recorded {
-        Ok(recorded) => recorded,
-        Err(error) => {
-            tracing::error!(%error, "what the last daemon was reading cannot be recorded: the next start looks at it again");
-            store.set_aside_unrecorded(left.contents.clone()).await.unwrap_or_else(|error| {
-                tracing::error!(%error, contents = ?left.contents, "what was set aside before cannot be read");
-                (Vec::new(), left.contents.iter().copied().collect())
-            })
-        }
-    };
+    let (suspects, aside) = recorded.unwrap_or_else(|error| {
+        tracing::error!(%error, contents = ?left.contents, "what the last daemon was reading is set aside until the next start");
+        (Vec::new(), left.contents.iter().copied().collect())
+    });
     for Suspect { content, messages, aborts } in suspects {
         tracing::error!(
             content,
@@ -239,7 +238,7 @@ async fn reading_log(data_dir: &Path, store: &Store) -> ReadingLog {
             "the last daemon ended while it read this message: it is set aside, and shown without being read"
         );
     }
-    if is_recorded { left.begin(aside) } else { left.begin_unrecorded(aside) }
+    left.begin(aside)
 }
 
 /// A running daemon.

@@ -1,4 +1,4 @@
-//! A message comes in: recipients resolved, stamped, delivered, told.
+//! A message comes in: examined, stamped, delivered.
 //!
 //! Invariant: what [`Inbound::receive`] answers `Ok` is on disk for every recipient, in one transaction; otherwise it is
 //! for none. RFC 5321 §4.4 (trace fields), §6.3 (loops).
@@ -8,15 +8,15 @@ use crate::authentication::dkim;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Platform};
 use crate::envelope::Recipients;
-use crate::events::{Event, Events};
 use crate::id::{ArrivalId, InboxId};
+use crate::mailbox::MailboxService;
 use crate::message::{self, Trace};
 use crate::net::connections::network_of;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::resources::Owner;
 use crate::resources::work::{WorkBudget, WorkError, WorkPool};
-use crate::store::deliver::{Arrival, Placed};
-use crate::store::room::{NotStored, Quota};
+use crate::store::deliver::LocalDelivery;
+use crate::store::room::DeliverError;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
@@ -50,8 +50,8 @@ pub enum Rejection {
         "the From of this message is at {0}, and it was not sent by this server: its DKIM signature is missing or broken"
     )]
     ForgedFrom(DomainName),
-    /// An inbox has no room for it: 452 4.2.2.
-    #[error("the inbox is full")]
+    /// These inboxes have no room for it: 452 4.2.2.
+    #[error("no room in {}", .0.iter().map(InboxId::as_str).collect::<Vec<_>>().join(", "))]
     Full(Vec<InboxId>),
     /// Its sender's address has handed in too much in the hour: 450 4.7.1.
     #[error("{0} by your address; try again later")]
@@ -64,11 +64,11 @@ pub enum Rejection {
     NotExamined(#[from] WorkError),
 }
 
-impl From<NotStored> for Rejection {
-    fn from(error: NotStored) -> Self {
+impl From<DeliverError> for Rejection {
+    fn from(error: DeliverError) -> Self {
         match error {
-            NotStored::Full(inboxes) => Self::Full(inboxes),
-            NotStored::Store(error) => Self::Temporary(error),
+            DeliverError::Full(inboxes) => Self::Full(inboxes),
+            DeliverError::Store(error) => Self::Temporary(error),
         }
     }
 }
@@ -104,32 +104,32 @@ pub struct Inbound {
     config: Arc<Config>,
     store: Store,
     clock: Clock,
-    events: Events,
+    mailboxes: MailboxService,
     handed_in: Arc<Hourly<IpAddr, 2>>,
     work: WorkPool,
 }
 
 impl Inbound {
     /// The service, on its store; large messages are looked at in `work`.
-    pub fn new(config: Arc<Config>, store: Store, clock: Clock, events: Events, work: WorkPool) -> Self {
+    pub fn new(config: Arc<Config>, store: Store, clock: Clock, mailboxes: MailboxService, work: WorkPool) -> Self {
         let limits = &config.limits;
         let handed_in = Arc::new(Hourly::new([
             ("messages", limits.mx_messages_per_hour),
             ("recipients", limits.mx_recipients_per_hour),
         ]));
-        Self { config, store, clock, events, handed_in, work }
+        Self { config, store, clock, mailboxes, handed_in, work }
     }
 
     /// Where mail for an address goes now.
-    pub async fn route(&self, address: &Address) -> Result<Route, StoreError> {
-        self.store.route(&self.config.platform.domain, address, self.clock.now()).await
+    pub async fn route(&self, owner: Owner, address: &Address) -> Result<Route, StoreError> {
+        self.store.for_owner(owner).route(&self.config.platform.domain, address, self.clock.now()).await
     }
 
     /// Whether a recipient's inbox takes a message of so many octets now; a full one takes none, not even of 0.
     /// [`Inbound::receive`] has the last word.
-    pub async fn has_room(&self, recipient: &LocalRecipient, size: usize) -> Result<bool, StoreError> {
+    pub async fn has_room(&self, owner: Owner, recipient: &LocalRecipient, size: usize) -> Result<bool, StoreError> {
         let size = u64::try_from(size.max(1)).unwrap_or(u64::MAX);
-        self.store.inbox_has_room(recipient.inbox(), size, Quota::from(&self.config.limits)).await
+        self.mailboxes.for_owner(owner).has_room(recipient.inbox(), size).await
     }
 
     /// Takes a message in for inboxes here. `raw` has CRLF lines only.
@@ -140,67 +140,30 @@ impl Inbound {
         raw: Bytes,
     ) -> Result<ArrivalId, Rejection> {
         let id = ArrivalId::new();
-        let rcpt = recipients.as_slice().iter().map(|r| r.address().to_string()).collect::<Vec<_>>().join(",");
-        let size = raw.len();
-        let result = self.deliver(&id, &origin, recipients, &raw).await;
-        let Origin { mail_from, client, protocol, .. } = &origin;
-        match result {
-            Ok(placed) => {
-                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "delivered", "mail in");
-                for Placed { account, inbox, mailbox, .. } in placed {
-                    self.events.publish(&account, Event::MailboxChanged { inbox, mailbox });
-                }
-                Ok(id)
-            }
-            Err(error @ (Rejection::Loop | Rejection::Nul | Rejection::ForgedFrom(_))) => {
-                let result = match error {
-                    Rejection::Nul => "nul",
-                    Rejection::ForgedFrom(_) => "forged",
-                    _ => "loop",
-                };
-                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result, "mail refused");
-                Err(error)
-            }
-            Err(Rejection::RateLimited(exceeded)) => {
-                let Exceeded { what, .. } = exceeded;
-                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, what, result = "limited", "mail refused");
-                Err(Rejection::RateLimited(exceeded))
-            }
-            Err(Rejection::Full(inboxes)) => {
-                let full = inboxes.iter().map(InboxId::as_str).collect::<Vec<_>>().join(",");
-                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, %full, result = "full", "mail refused");
-                Err(Rejection::Full(inboxes))
-            }
-            Err(Rejection::NotExamined(error)) => {
-                tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not examined");
-                Err(Rejection::NotExamined(error))
-            }
-            Err(Rejection::Temporary(error @ StoreError::DiskLow(_))) => {
-                tracing::info!(%id, %mail_from, %rcpt, size, peer = %client, protocol, result = "disk low", "mail refused");
-                Err(Rejection::Temporary(error))
-            }
-            Err(Rejection::Temporary(error)) => {
-                tracing::error!(%id, %mail_from, %rcpt, size, peer = %client, result = "deferred", %error, "mail not stored");
-                Err(Rejection::Temporary(error))
-            }
-        }
+        let log = MailLog::new(&id, &origin, &recipients, raw.len());
+        let result = self.take_in(&id, origin, recipients, raw).await;
+        log.write(&result);
+        result.map(|()| id)
     }
 
-    async fn deliver(
+    /// The way of a message: what may not come in is refused, the sender's limit charged, our trace fields added, and all
+    /// recipients' inboxes get it in one transaction.
+    async fn take_in(
         &self,
         id: &ArrivalId,
-        origin: &Origin,
+        origin: Origin,
         recipients: Recipients<LocalRecipient>,
-        raw: &Bytes,
-    ) -> Result<Vec<Placed>, Rejection> {
-        let Examined { header, kept, .. } = self.examine(origin.client, raw).await?;
-        self.handed_in.charge(network_of(origin.client), [1, recipients.as_slice().len()], self.clock.now())?;
+        raw: Bytes,
+    ) -> Result<(), Rejection> {
+        let network = network_of(origin.client);
+        let Examined { header, kept, .. } = self.examine(origin.client, &raw).await?;
+        self.handed_in.charge(network, [1, recipients.as_slice().len()], self.clock.now())?;
         let now = Timestamp::real();
         let body = raw.slice(header..);
-        let header = self.stamp(id, origin, &recipients, &kept, now);
-        let arrival = Arrival { mail_from: origin.mail_from.clone(), recipients, header, body, received_at: now };
-        let store = self.store.for_owner(Owner::Network(network_of(origin.client)));
-        Ok(store.deliver(arrival, Quota::from(&self.config.limits)).await?)
+        let header = self.stamp(id, &origin, &recipients, &kept, now);
+        let delivery = LocalDelivery { mail_from: origin.mail_from, recipients, header, received_at: now };
+        self.mailboxes.for_owner(Owner::Network(network)).deliver(delivery, body).await?;
+        Ok(())
     }
 
     /// Refuses what may not come in. Work that grows with the message is done in the pool.
@@ -243,7 +206,7 @@ impl Inbound {
             _ => None,
         };
         let mut stamped = message::trace(&Trace {
-            return_path: Some(&origin.mail_from),
+            return_path: &origin.mail_from,
             helo: &origin.helo,
             client: origin.client,
             hostname: &self.config.platform.hostname,
@@ -258,5 +221,56 @@ impl Inbound {
             stamped.extend_from_slice(b"\r\n");
         }
         stamped
+    }
+}
+
+/// What the log says of a message.
+struct MailLog {
+    id: ArrivalId,
+    mail_from: ReversePath,
+    rcpt: String,
+    size: usize,
+    peer: IpAddr,
+    protocol: &'static str,
+}
+
+impl MailLog {
+    fn new(id: &ArrivalId, origin: &Origin, recipients: &Recipients<LocalRecipient>, size: usize) -> Self {
+        let rcpt = recipients.as_slice().iter().map(|r| r.address().to_string()).collect::<Vec<_>>().join(",");
+        let Origin { mail_from, client, protocol, .. } = origin;
+        Self { id: id.clone(), mail_from: mail_from.clone(), rcpt, size, peer: *client, protocol }
+    }
+
+    fn write(&self, result: &Result<(), Rejection>) {
+        let Self { id, mail_from, rcpt, size, peer, protocol } = self;
+        let Err(error) = result else {
+            tracing::info!(%id, %mail_from, %rcpt, size, %peer, protocol, result = "delivered", "mail in");
+            return;
+        };
+        let result = error.word();
+        if error.is_our_fault() {
+            tracing::error!(%id, %mail_from, %rcpt, size, %peer, protocol, result, %error, "mail not stored");
+        } else {
+            tracing::info!(%id, %mail_from, %rcpt, size, %peer, protocol, result, %error, "mail refused");
+        }
+    }
+}
+
+impl Rejection {
+    /// For the log.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Loop => "loop",
+            Self::Nul => "nul",
+            Self::ForgedFrom(_) => "forged",
+            Self::Full(_) => "full",
+            Self::RateLimited(_) => "limited",
+            Self::Temporary(StoreError::DiskLow(_)) => "disk low",
+            Self::Temporary(_) | Self::NotExamined(_) => "deferred",
+        }
+    }
+
+    fn is_our_fault(&self) -> bool {
+        self.word() == "deferred"
     }
 }

@@ -6,21 +6,10 @@
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`domain`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
-//! | 2 outside world | [`config`], [`store`], [`dns`], [`authentication`], [`net`], [`resources`] | files, sockets, SQL |
-//! | 3 services | [`events`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | floors 0 to 2 |
+//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`authentication`], [`net`], [`resources`] | files, sockets, SQL |
+//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | floors 0 to 2 |
 //! | 4 doors | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
-
-#![cfg_attr(
-    any(test, fuzzing),
-    allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing,
-        reason = "fuzz targets are tests, and built without `test` too; all else is linted without either"
-    )
-)]
 
 // Floor 0: words.
 pub mod address;
@@ -38,13 +27,14 @@ pub mod message;
 pub mod authentication;
 pub mod config;
 pub mod dns;
+pub mod events;
 pub mod net;
 pub mod resources;
 pub mod store;
 
 // Floor 3: services.
-pub mod events;
 pub mod inbound;
+pub mod mailbox;
 pub mod queue;
 pub mod reading;
 pub mod registry;
@@ -62,7 +52,6 @@ pub mod app;
 pub mod cli;
 pub mod sandbox;
 
-// Reachable for the coverage-guided fuzz targets alone.
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../fuzz/mod.rs"]
-pub mod fuzz;
+pub(crate) mod fuzz;

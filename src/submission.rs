@@ -1,10 +1,10 @@
-//! A message goes out: parse, identity, rewrite, sign, enqueue, 250.
+//! A message goes out: parse, identity, rewrite, sign what leaves, store, 250.
 //!
 //! Invariant: `Ok` means that the message is on disk, under an identity that was allowed when its status was read, just
 //! before. Should that change before it leaves, the delivery attempt sees it. RFC 6409 §8 (what a submission server
 //! fixes), RFC 5321 §6.3 (loops).
 
-use crate::address::Address;
+use crate::address::{Address, ReversePath};
 use crate::authentication::dkim::Signer;
 use crate::authentication::login::Login;
 use crate::clock::{Clock, Timestamp};
@@ -13,28 +13,66 @@ use crate::domain::status::OnUnverified;
 use crate::envelope::Recipients;
 use crate::id::{AccountId, SubmissionId};
 use crate::identity::{Choice, Fallback};
+use crate::mailbox::MailboxService;
 use crate::message;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
-use crate::queue::letter::{self, Writing, Written};
-use crate::store::queue::{EnqueueError, NewSubmission};
+use crate::queue::letter::{self, Signed, Writing, Written};
+use crate::resources::Owner;
+use crate::store::deliver::LocalDelivery;
+use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
+use crate::store::routing::{Destination, LocalRecipient};
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// A message as a client handed it in.
 #[derive(Debug)]
 pub struct Draft {
-    /// Who it goes to.
-    pub rcpt_to: Recipients,
+    /// Who it goes to: see [`Submission::recipients`].
+    pub rcpt_to: Recipients<Recipient>,
     /// Header and body, CRLF lines, already free of bare CR and LF.
     pub raw: Bytes,
     /// How it came, for the Received field: `ESMTPSA`, `HTTP` (RFC 3848).
     pub protocol: &'static str,
     /// From where.
     pub client: Option<IpAddr>,
+}
+
+/// Where a recipient's mail goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Recipient {
+    /// Into an inbox here, when the message is accepted.
+    Here(LocalRecipient),
+    /// Into the queue.
+    Elsewhere(Address),
+}
+
+impl Recipient {
+    /// As it was named.
+    pub fn address(&self) -> &Address {
+        match self {
+            Self::Here(recipient) => recipient.address(),
+            Self::Elsewhere(address) => address,
+        }
+    }
+}
+
+/// Why mail is not taken for a recipient.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipientError {
+    /// 550 5.1.1
+    #[error("there is no mailbox {0} here")]
+    NoSuchUser(Address),
+    /// 452 4.2.2
+    #[error("the inbox of {0} is full")]
+    Full(Address),
+    /// 451 4.3.0
+    #[error("the recipient could not be looked for now")]
+    Temporary(#[from] StoreError),
 }
 
 /// It is on disk.
@@ -85,6 +123,14 @@ pub enum Refusal {
         /// limits.queue_size.
         limit: u64,
     },
+    /// The inboxes of these recipients have no room for it: 452 4.2.2 / 507.
+    #[error("the inbox of {} is full", addresses(.0))]
+    RecipientFull(Vec<Address>),
+    /// The sender's own inbox has no room for the copy in Sent: 452 4.2.2 / 507.
+    #[error(
+        "your inbox is full, and a copy of what you send is kept in it: delete some mail, or set save_sent to false"
+    )]
+    SenderFull,
     /// Too little disk is free: 452 4.3.1 / 503.
     #[error("no room for new messages now, try again later")]
     DiskLow,
@@ -99,6 +145,7 @@ pub struct Submission {
     config: Arc<Config>,
     store: Store,
     clock: Clock,
+    mailboxes: MailboxService,
     signer: Signer,
     queue: Queue,
     handed_in: Arc<Hourly<AccountId, 2>>,
@@ -106,11 +153,18 @@ pub struct Submission {
 
 impl Submission {
     /// The service, which hands to this queue.
-    pub fn new(config: Arc<Config>, store: Store, clock: Clock, signer: Signer, queue: Queue) -> Self {
+    pub fn new(
+        config: Arc<Config>,
+        store: Store,
+        clock: Clock,
+        mailboxes: MailboxService,
+        signer: Signer,
+        queue: Queue,
+    ) -> Self {
         let limits = &config.limits;
         let handed_in =
             Arc::new(Hourly::new([("messages", limits.messages_per_hour), ("recipients", limits.recipients_per_hour)]));
-        Self { config, store, clock, signer, queue, handed_in }
+        Self { config, store, clock, mailboxes, signer, queue, handed_in }
     }
 
     /// Takes a message in: when this answers `Ok` it is on disk.
@@ -136,6 +190,35 @@ impl Submission {
         Ok((sender, choice))
     }
 
+    /// Where mail of so many octets for these addresses goes now, each address once. At a domain elsewhere `Ann@` and `ann@`
+    /// are two; at one that is delivered here they are one.
+    pub async fn recipients(
+        &self,
+        owner: Owner,
+        addresses: Vec<Address>,
+        octets: usize,
+    ) -> Result<Vec<Recipient>, RecipientError> {
+        // A full inbox takes no message, not even one of 0 octets.
+        let octets = u64::try_from(octets.max(1)).unwrap_or(u64::MAX);
+        let mailboxes = self.mailboxes.for_owner(owner);
+        let found = mailboxes.destinations(&self.config.platform.domain, addresses, octets).await?;
+        let mut seen = HashSet::new();
+        let mut recipients = Vec::with_capacity(found.len());
+        for (address, destination) in found {
+            let (recipient, key) = match destination {
+                Destination::NoSuchUser => return Err(RecipientError::NoSuchUser(address)),
+                Destination::Full => return Err(RecipientError::Full(address)),
+                Destination::Here(recipient) => (Recipient::Here(recipient), address.to_string().to_ascii_lowercase()),
+                Destination::Elsewhere => (Recipient::Elsewhere(address.clone()), address.to_string()),
+            };
+            if seen.insert(key) {
+                recipients.push(recipient);
+            }
+        }
+        Ok(recipients)
+    }
+
+    /// The way of a message.
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let signer = self.signer.for_account(&login.account);
         let (raw, hop_limit) = (draft.raw.clone(), self.config.queue.hop_limit);
@@ -144,13 +227,13 @@ impl Submission {
         self.handed_in
             .charge(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
             .map_err(|Exceeded { what, limit, .. }| Refusal::RateLimited { what, limit })?;
-        let id = SubmissionId::new();
-        let platform = &self.config.platform;
-        let client = draft.client.filter(|_| platform.received_shows_client);
-        let arrived_at = Timestamp::real();
 
         let (sender, choice) = self.identity(login).await.map_err(temporary)?;
         may_fall_back(&choice)?;
+
+        let id = SubmissionId::new();
+        let (arrived_at, now) = (Timestamp::real(), self.clock.now());
+        let client = draft.client.filter(|_| self.config.platform.received_shows_client);
         let with = Writing {
             choice: &choice,
             inbox: &login.inbox_name,
@@ -160,9 +243,26 @@ impl Submission {
             client,
             arrived_at,
         };
-        let written = letter::write(&self.config, &signer, &with, &header, &body).await;
-        let Written { header: outgoing_header, from, is_unsigned } = written.map_err(temporary)?;
-        let now = self.clock.now();
+        let written = letter::write(&self.config, &signer, &with, &header).await;
+        let Written { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
+
+        let (here, elsewhere) = by_destination(draft.rcpt_to);
+        let local = Recipients::new(here.clone()).map(|recipients| {
+            let mail_from = ReversePath::Mailbox(from.clone());
+            let header = message::with_return_path(&mail_from, &unsigned);
+            LocalDelivery { mail_from, recipients, header, received_at: arrived_at }
+        });
+        let leaves = !elsewhere.is_empty();
+        let Signed { header: outgoing, is_unsigned } = match leaves {
+            true => letter::sign(&signer, &choice.identity, unsigned, &body).await.map_err(temporary)?,
+            // A signature proves nothing to ourselves.
+            false => Signed { header: unsigned, is_unsigned: true },
+        };
+        let sent = sender.saves_sent.then(|| match blind_copies.as_slice() {
+            [] => SentCopy::AsItLeaves,
+            fields => SentCopy::WithBlindCopies(message::with_fields(&outgoing, fields)),
+        });
+
         let new = NewSubmission {
             id: id.clone(),
             account: login.account.clone(),
@@ -174,25 +274,56 @@ impl Submission {
             mail_from: from.clone(),
             fallback: choice.fallback.as_ref().map(|fallback| fallback.reason),
             original_header: header.to_vec(),
-            outgoing_header,
+            outgoing_header: outgoing,
             is_unsigned,
             body,
-            rcpt_to: draft.rcpt_to,
+            rcpt_to: elsewhere,
+            local,
+            sent,
             protocol: draft.protocol,
             client,
             arrived_at,
             now,
             expires_at: now.after(self.config.queue.expire_after.0),
         };
-        let store = self.store.for_account(&login.account);
-        store.enqueue(new, self.config.limits.queue_size).await.map_err(|error| match error {
-            EnqueueError::QueueFull(limit) => Refusal::QueueFull { limit },
-            EnqueueError::Store(StoreError::DiskLow(_)) => Refusal::DiskLow,
-            EnqueueError::Store(error) => temporary(error),
-        })?;
-        self.queue.wake();
+        let mailboxes = self.mailboxes.for_owner(Owner::Account(login.account.clone()));
+        let accepted = mailboxes.accept(new, self.config.limits.queue_size).await;
+        accepted.map_err(|error| not_accepted(error, login, here))?;
+        if leaves {
+            self.queue.wake();
+        }
         Ok(Accepted { id, from, fallback: choice.fallback, held: false })
     }
+}
+
+/// The recipients that are inboxes here, and the others.
+fn by_destination(recipients: Recipients<Recipient>) -> (Vec<LocalRecipient>, Vec<Address>) {
+    let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
+    for recipient in recipients.into_vec() {
+        match recipient {
+            Recipient::Here(recipient) => here.push(recipient),
+            Recipient::Elsewhere(address) => elsewhere.push(address),
+        }
+    }
+    (here, elsewhere)
+}
+
+/// Why the store did not take the message.
+fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>) -> Refusal {
+    match error {
+        AcceptError::QueueFull(limit) => Refusal::QueueFull { limit },
+        AcceptError::InboxFull(full) if full.contains(&login.inbox) => Refusal::SenderFull,
+        AcceptError::InboxFull(full) => {
+            let named = here.iter().filter(|recipient| full.contains(recipient.inbox()));
+            Refusal::RecipientFull(named.map(|recipient| recipient.address().clone()).collect())
+        }
+        AcceptError::Store(StoreError::DiskLow(_)) => Refusal::DiskLow,
+        AcceptError::Store(error) => temporary(error),
+    }
+}
+
+fn addresses(list: &[Address]) -> String {
+    list.iter().map(Address::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// Header block and body, the body with a complete last line.

@@ -153,6 +153,7 @@ fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, do
 
 fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, doors: &Shutdown) {
     let door = Arc::new(ImapDoor {
+        mailboxes: services.mailboxes.clone(),
         config: Arc::clone(&services.config),
         store: services.store.clone(),
         reading: services.reading.clone(),

@@ -32,7 +32,8 @@ impl World {
     }
 
     async fn inbox(&self, account: &AccountId, name: &str) -> InboxId {
-        let new = NewInbox { account: account.clone(), name: name.parse().unwrap(), default_domain: None };
+        let new =
+            NewInbox { account: account.clone(), name: name.parse().unwrap(), default_domain: None, save_sent: true };
         self.store.inbox_create(new, NameLimits::new(10, 10), self.clock.now()).await.unwrap().id
     }
 

@@ -8,7 +8,7 @@ mod asked;
 pub mod authority;
 mod delegation;
 mod exchange;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../../fuzz/targets/dns.rs"]
 pub(crate) mod fuzz;
 mod observe;

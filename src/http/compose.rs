@@ -149,15 +149,15 @@ impl Content {
         texts.chain(self.attachments.iter().map(|attachment| attachment.content.len())).sum()
     }
 
-    /// The message. `bcc` has no field in it.
-    pub(super) fn write(self, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox]) -> Vec<u8> {
+    /// The message. Submission takes its Bcc field out of what leaves.
+    pub(super) fn write(self, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox], bcc: &[Mailbox]) -> Vec<u8> {
         let text = self.text.as_ref().map_or(0, String::len) + self.html.as_ref().map_or(0, String::len);
         // Base64 and its line ends; a text may be encoded likewise. What is missing is added as it is needed.
         let octets: usize = self.attachments.iter().map(|attachment| attachment.content.len()).sum::<usize>() + text;
         let mut out = Vec::with_capacity(octets / 10 * 14 + 4096);
         let addresses = |list: &[Mailbox]| MimeAddress::new_list(list.iter().map(|m| own(m.mime())).collect());
         write(&mut out, "From", &own(from.mime()).into());
-        for (name, list) in [("To", to), ("Cc", cc), ("Reply-To", &self.reply_to)] {
+        for (name, list) in [("To", to), ("Cc", cc), ("Bcc", bcc), ("Reply-To", &self.reply_to)] {
             if !list.is_empty() {
                 write(&mut out, name, &addresses(list).into());
             }

@@ -20,7 +20,7 @@ fn what_is_written_reads_back() {
     fields.finish().unwrap();
     let from = Mailbox::parse("Änn, \"the\" boss <ann@example.org>").unwrap();
     let to = [Mailbox::parse("\"Quoted, \\\"Name\\\"\" <\"a b\"@example.net>").unwrap()];
-    let raw = content.write(&from, &to, &[]);
+    let raw = content.write(&from, &to, &[], &[]);
     assert!(raw.iter().all(|b| b.is_ascii()), "7-bit");
     let text = String::from_utf8(raw.clone()).unwrap();
     assert!(!text.replace("\r\n", "").contains(['\r', '\n']), "lines end in CRLF");
@@ -48,7 +48,7 @@ fn every_line_end_of_a_text_becomes_crlf() {
         let content = Content::read(&mut fields);
         fields.finish().unwrap();
         let from = Mailbox::parse("ann@example.org").unwrap();
-        let written = String::from_utf8(content.write(&from, &[], &[])).unwrap();
+        let written = String::from_utf8(content.write(&from, &[], &[], &[])).unwrap();
         assert!(!written.replace("\r\n", "").contains(['\r', '\n']), "{written:?}");
     }
 }

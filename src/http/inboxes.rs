@@ -9,9 +9,8 @@ use super::reply::Created;
 use crate::address::{DomainName, InboxName};
 use crate::authentication::login::Scope;
 use crate::clock::Timestamp;
-use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId};
-use crate::store::inboxes::{CreateInboxError, Inbox, NewInbox};
+use crate::store::inboxes::{CreateInboxError, Inbox, InboxChange, NewInbox};
 use crate::store::names::NameLimits;
 use axum::Json;
 use axum::body::Body;
@@ -27,6 +26,8 @@ pub(super) struct InboxJson {
     name: InboxName,
     address: String,
     default_domain_id: Option<DomainId>,
+    /// Copies of what it sends go to its Sent mailbox.
+    save_sent: bool,
     /// Octets of its messages; `limits.inbox_size` is the most.
     size: u64,
     created_at: Timestamp,
@@ -40,6 +41,7 @@ fn json(inbox: Inbox, platform: &DomainName) -> InboxJson {
         account_id: inbox.account,
         name: inbox.name,
         default_domain_id: inbox.default_domain,
+        save_sent: inbox.save_sent,
         size: inbox.size,
         created_at: inbox.created_at,
         updated_at: inbox.updated_at,
@@ -90,7 +92,7 @@ fn problem(error: CreateInboxError) -> Problem {
     }
 }
 
-/// `POST`: `{"name", "default_domain_id"?, "account_id"?}`.
+/// `POST`: `{"name", "default_domain_id"?, "save_sent"?, "account_id"?}`.
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -101,6 +103,7 @@ pub(super) async fn create(
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
     let account = fields.parsed("account_id");
     let default_domain = fields.parsed("default_domain_id");
+    let save_sent = fields.flag("save_sent");
     let name = fields.required_text("name").and_then(|text| {
         InboxName::claim(&text, &context.config.platform.domain).map_err(|error| fields.fault("name", error)).ok()
     });
@@ -108,7 +111,7 @@ pub(super) async fn create(
     let account = caller.account(account)?;
     // A name that did not read was answered by `finish`.
     let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
-    let new = NewInbox { account, name, default_domain };
+    let new = NewInbox { account, name, default_domain, save_sent: save_sent.unwrap_or(true) };
     context.count_creation(&new.account)?;
     let limits = &context.config.limits;
     let most = NameLimits::new(limits.inboxes, limits.inbox_names);
@@ -151,7 +154,7 @@ pub(super) async fn show(
     Ok(Json(json(inbox, &context.config.platform.domain)))
 }
 
-/// `PATCH …/{id}`: `{"default_domain_id"}`, null to have none.
+/// `PATCH …/{id}`: `{"default_domain_id"}`, null to have none; `{"save_sent"}`.
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -162,15 +165,16 @@ pub(super) async fn change(
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
-    let domain = fields.change::<DomainId>("default_domain_id");
-    fields.finish()?;
-    let changed = match domain {
-        None => Some(inbox),
-        Some(domain) => {
-            let (store, now) = (caller.store(&context), context.clock.now());
-            store.inbox_set_default_domain(&inbox.account, &inbox.id, domain, now).await.map_err(problem)?
-        }
+    let change = InboxChange {
+        default_domain: fields.change::<DomainId>("default_domain_id"),
+        save_sent: fields.flag("save_sent"),
     };
+    fields.finish()?;
+    if change == InboxChange::default() {
+        return Ok(Json(json(inbox, &context.config.platform.domain)));
+    }
+    let (store, now) = (caller.store(&context), context.clock.now());
+    let changed = store.inbox_change(&inbox.account, &inbox.id, change, now).await.map_err(problem)?;
     let changed = changed.ok_or_else(Problem::not_found)?;
     Ok(Json(json(changed, &context.config.platform.domain)))
 }
@@ -186,7 +190,6 @@ pub(super) async fn delete(
     if !caller.store(&context).inbox_delete(&inbox.account, &inbox.id).await? {
         return Err(Problem::not_found());
     }
-    context.events.publish(&inbox.account, Event::InboxDeleted(inbox.id.clone()));
     tracing::info!(account = %inbox.account, inbox = %inbox.id, "an inbox was deleted");
     Ok(StatusCode::NO_CONTENT)
 }

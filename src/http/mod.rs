@@ -16,10 +16,11 @@ mod dkim_zone;
 mod domain_history;
 mod fields;
 mod forwarded;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../../fuzz/targets/http.rs"]
 pub(crate) mod fuzz;
 mod health;
+mod impatient;
 mod inboxes;
 mod messages;
 mod problem;

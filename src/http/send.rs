@@ -19,7 +19,7 @@ use crate::message;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
 use crate::store::inboxes::Inbox;
-use crate::submission::{Accepted, Draft, Refusal};
+use crate::submission::{Accepted, Draft, RecipientError, Refusal};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -57,7 +57,7 @@ pub(super) struct Wish {
 
 pub(super) enum Message {
     Raw(Vec<u8>),
-    Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, content: Box<Content> },
+    Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, bcc: Vec<Mailbox>, content: Box<Content> },
 }
 
 /// The verb.
@@ -93,18 +93,19 @@ pub(super) async fn send(
     let login = login(&context, &caller, &inbox, &wish).await?;
     let raw = match wish.message {
         Message::Raw(raw) => raw,
-        Message::Parts { from, to, cc, content } => {
+        Message::Parts { from, to, cc, bcc, content } => {
             let from = from.unwrap_or_else(|| Mailbox::of(login.address.clone()));
             let written =
-                context.reading.work().run(&owner, content.octets(), move |_| Ok(content.write(&from, &to, &cc)));
+                context.reading.work().run(&owner, content.octets(), move |_| Ok(content.write(&from, &to, &cc, &bcc)));
             written.await?
         }
     };
     if raw.len() > limits.message_size {
         return Err(Problem::too_large(limits.message_size));
     }
-    let rcpt_to = Recipients::new(wish.rcpt_to).ok_or_else(no_recipient)?;
-    let listed = rcpt_to.as_slice().to_vec();
+    let found = context.submission.recipients(owner, wish.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
+    let listed = found.iter().map(|recipient| recipient.address().clone()).collect();
+    let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?;
     let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client) };
     let accepted = context.submission.accept(&login, draft).await.map_err(problem)?;
     Ok((StatusCode::ACCEPTED, Json(sent(accepted, listed))))
@@ -123,6 +124,19 @@ fn no_recipient() -> Problem {
     Problem::invalid_field("to", "a message needs at least one recipient in to, cc or bcc")
 }
 
+fn no_such_recipient(error: RecipientError) -> Problem {
+    let text = error.to_string();
+    match error {
+        RecipientError::NoSuchUser(_) => Problem::invalid_field("to", text),
+        RecipientError::Full(_) => inbox_full(text, "Leave this recipient out, or send to it later."),
+        RecipientError::Temporary(error) => error.into(),
+    }
+}
+
+fn inbox_full(detail: String, fix: &str) -> Problem {
+    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "inbox_full", "An inbox is full", detail, fix)
+}
+
 fn problem(refusal: Refusal) -> Problem {
     let text = refusal.to_string();
     match refusal {
@@ -136,6 +150,8 @@ fn problem(refusal: Refusal) -> Problem {
         Refusal::Malformed(_) | Refusal::Loop => Problem::invalid_field("raw", text).with_code("malformed_message"),
         Refusal::RateLimited { .. } => Problem::too_many(text, Duration::from_secs(60)),
         Refusal::QueueFull { .. } => Problem::too_many(text, Duration::from_secs(60)).with_code("queue_full"),
+        Refusal::RecipientFull(_) => inbox_full(text, "Leave these recipients out, or send to them later."),
+        Refusal::SenderFull => inbox_full(text, "Delete messages of the inbox, or set its save_sent to false."),
         Refusal::DiskLow | Refusal::Temporary => Problem::unavailable(),
     }
 }
@@ -207,10 +223,10 @@ pub(super) fn json_wish(mut fields: Fields, limits: &Limits) -> Result<Wish, Pro
     if rcpt_to.is_empty() {
         return Err(no_recipient());
     }
-    Ok(Wish { from: address, rcpt_to, message: Message::Parts { from, to, cc, content } })
+    Ok(Wish { from: address, rcpt_to, message: Message::Parts { from, to, cc, bcc, content } })
 }
 
-/// Each address once, and no more than a message may have: looking for one costs all before it.
+/// Each spelling once, and no more than a message may have: looking for one costs all before it.
 fn add_recipient(rcpt_to: &mut Vec<Address>, address: Address, limit: usize) -> Result<(), Problem> {
     if !rcpt_to.contains(&address) {
         if rcpt_to.len() >= limit {
@@ -279,11 +295,11 @@ mod tests {
 
     #[test]
     fn the_recipients_of_a_raw_message_are_those_its_fields_name() {
-        let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: b@X.org\nBcc: d@x.org\n\nhi\n";
+        let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: B@X.org, b@X.org\nBcc: d@x.org\n\nhi\n";
         let limits = Limits { recipients: 9, ..Limits::default() };
         let wish = raw_wish(raw, &limits).unwrap();
         let all: Vec<_> = wish.rcpt_to.iter().map(ToString::to_string).collect();
-        assert_eq!(all, ["b@x.org", "c@x.org", "d@x.org"]);
+        assert_eq!(all, ["b@x.org", "c@x.org", "B@x.org", "d@x.org"]);
         assert!(raw_wish(b"To: not an address\r\n\r\n", &limits).is_err());
         assert!(raw_wish(b"To: a@b.org\r\n\r\n\0", &limits).is_err());
         assert!(raw_wish(raw, &Limits { recipients: 2, ..limits }).is_err());

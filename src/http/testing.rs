@@ -7,8 +7,8 @@ use crate::authentication::token::Token;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns::Resolver;
-use crate::events::Events;
 use crate::id::AccountId;
+use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::queue::Queue;
 use crate::reading::Reading;
@@ -140,16 +140,19 @@ impl World {
 
 async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> HttpContext {
     let config = Arc::new(config);
-    let events = Events::new();
+    let events = store.events().clone();
+    let mailboxes = MailboxService::new(store.clone(), &config.limits);
     let platform = config.platform.domain.clone();
     let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, config.limits.failed_logins);
     let keys = Keys::open(store.clone(), dir, &config, clock.clone()).await.unwrap();
     let resolver = Resolver::new(&config.dns).unwrap();
     let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());
-    let (signer, queue_events) = (keys.signer(), events.clone());
+    let signer = keys.signer();
     let queue =
-        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), queue_events, signer, resolver.clone()).unwrap();
-    let submission = Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
+        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer, resolver.clone())
+            .unwrap();
+    let submission =
+        Submission::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, keys.signer(), queue.clone());
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();

@@ -14,6 +14,7 @@ use crate::authentication::login::Login;
 use crate::events::Event;
 use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
+use crate::resources::Owner;
 use imap_codec::imap_types::response::Code;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -64,7 +65,8 @@ pub(super) async fn run(
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
     let store = door.store.for_account(&login.account);
-    let door = Arc::new(ImapDoor { store, ..ImapDoor::clone(&door) });
+    let mailboxes = door.mailboxes.for_owner(Owner::Account(login.account.clone()));
+    let door = Arc::new(ImapDoor { store, mailboxes, ..ImapDoor::clone(&door) });
     let changed = Changed::default();
     let mut session = Session::new(&door, &login, &changed);
     let end = tokio::select! {

@@ -4,6 +4,7 @@ use super::connection;
 use crate::authentication::login::Authenticator;
 use crate::config::Config;
 use crate::events::Events;
+use crate::mailbox::MailboxService;
 use crate::net::connections::Capacity;
 use crate::net::listener::{Proxies, Shutdown};
 use crate::net::tls::ServerTls;
@@ -22,6 +23,8 @@ pub struct ImapDoor {
     pub store: Store,
     /// Where messages are taken apart.
     pub reading: Reading,
+    /// What changes them, likewise.
+    pub mailboxes: MailboxService,
     /// What sessions must hear of.
     pub events: Events,
     /// Who may come in.

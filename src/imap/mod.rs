@@ -19,11 +19,10 @@
 //! RFC 3691 (UNSELECT), RFC 4315 (UIDPLUS), RFC 4959 (SASL-IR), RFC 5530 (response codes), RFC 6154 (SPECIAL-USE), RFC 6851
 //! (MOVE), RFC 7888 (LITERAL+).
 
-mod change;
 mod commands;
 mod connection;
 mod content;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../../fuzz/targets/imap.rs"]
 pub(crate) mod fuzz;
 mod guest;

@@ -3,7 +3,6 @@
 //! Invariant: the client hears of expunged messages only where RFC 3501 §7.4.1 allows it; a failure of ours is
 //! `NO [UNAVAILABLE]`, logged once, here.
 
-use super::change::Changer;
 use super::commands::{self, Fault};
 use super::listener::ImapDoor;
 use super::response::{Answer, bye, other};
@@ -66,12 +65,7 @@ impl<'a> Session<'a> {
                 Ok(None) => return End::Bye("too many errors"),
                 Ok(Some(end)) => return end,
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return End::Bye(NO_MEMORY),
-                Err(error) => {
-                    if error.kind() == io::ErrorKind::TimedOut {
-                        tracing::info!(door = "imap", inbox = %self.login.inbox, %error, "closing the connection");
-                    }
-                    return End::Gone;
-                }
+                Err(_) => return End::Gone,
             }
         }
     }
@@ -160,7 +154,7 @@ impl<'a> Session<'a> {
         // RFC 3501 §2.3.2: what a session that only reads was shown as recent stays so for the next one.
         let mut recent = changes.recent_from..changes.seen.uid_next;
         if !view.read_only && !recent.is_empty() && view.has_arrivals(&changes) {
-            recent = store.claim_recent(inbox, view.mailbox, recent.end).await;
+            recent = store.claim_recent(inbox, view.mailbox, recent.end).await?;
         }
         let news = view.update(changes, &recent);
         for uid in news.changed {
@@ -187,9 +181,9 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// What changes the inbox.
-    pub fn changer(&self) -> Changer<'a> {
-        Changer { door: self.door, login: self.login, changed: self.changed }
+    /// This session has changed a mailbox. The event may take a moment; the client expects to hear of it with this command.
+    pub fn has_changed(&self, mailbox: i64) {
+        self.changed.set_for(mailbox);
     }
 }
 

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HumanDuration};
 use crate::events::{Event, Events};
 use crate::id::{AccountId, InboxId, TokenId};
+use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::reading::Reading;
@@ -65,7 +66,8 @@ impl World {
         let store = Store::open(&dir.path().join("data")).unwrap();
         let clock = Clock::System;
         let account = store.account_create("x".into(), clock.now()).await.unwrap().id;
-        let new = NewInbox { account: account.clone(), name: "anna".parse().unwrap(), default_domain: None };
+        let new =
+            NewInbox { account: account.clone(), name: "anna".parse().unwrap(), default_domain: None, save_sent: true };
         let inbox = store.inbox_create(new, NameLimits::new(10, 10), clock.now()).await.unwrap().id;
         let token = Token::generate().unwrap();
         let scope = Scope::Account(account.clone());
@@ -79,13 +81,15 @@ impl World {
 
         let mut config = Config::default();
         change(&mut config);
-        let events = Events::new();
+        let events = store.events().clone();
+        let limits = config.limits.clone();
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
         let door = Arc::new(ImapDoor {
             authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
             reading: Reading::new(&config, WorkPool::default(), ReadingLog::default()),
             config: Arc::new(config),
+            mailboxes: MailboxService::new(store.clone(), &limits),
             store: store.clone(),
             events: events.clone(),
             tls: ServerTls::load(&pem, &key).unwrap(),
@@ -138,9 +142,7 @@ impl World {
 
     /// A message arrives in INBOX, as the inbound service does it.
     async fn arrives(&self, raw: &str) {
-        let placed = put(&self.store, &self.account, &self.inbox, raw.as_bytes()).await;
-        let event = Event::MailboxChanged { inbox: placed.inbox, mailbox: placed.mailbox };
-        self.events.publish(&self.account, event);
+        put(&self.store, &self.inbox, raw.as_bytes()).await;
     }
 }
 

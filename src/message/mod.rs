@@ -15,7 +15,7 @@ pub(crate) mod decode;
 mod display_name;
 mod dsn;
 pub(crate) mod fields;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../../fuzz/targets/message.rs"]
 pub(crate) mod fuzz;
 mod headers;
@@ -32,8 +32,8 @@ pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, with_crlf};
 pub use mailbox::mailboxes_of;
-pub use received::{Trace, trace};
-pub use rewrite::{Outgoing, outgoing, without_results_of};
+pub use received::{Trace, trace, with_return_path};
+pub use rewrite::{Outgoing, blind_copies, outgoing, with_fields, without_results_of};
 
 #[cfg(test)]
 mod properties;

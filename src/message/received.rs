@@ -11,12 +11,11 @@ use std::net::IpAddr;
 /// The longest domain there is: what a client says in EHLO is cut there.
 const LONGEST_HELO: usize = 255;
 
-/// The fields put before a message that arrives at the MX (Return-Path and Received), or that is delivered from inbox to
-/// inbox.
+/// The fields put before a message that arrives at the MX: Return-Path and Received.
 #[derive(Debug)]
 pub struct Trace<'a> {
-    /// The envelope sender, for Return-Path; `None` leaves that field out.
-    pub return_path: Option<&'a ReversePath>,
+    /// The envelope sender, for Return-Path.
+    pub return_path: &'a ReversePath,
     /// What the client said in EHLO. Untrusted text.
     pub helo: &'a str,
     /// Its address.
@@ -35,10 +34,7 @@ pub struct Trace<'a> {
 
 /// Those fields as bytes, CRLF at the end. Never contains a line break from `helo`.
 pub fn trace(with: &Trace<'_>) -> Vec<u8> {
-    let mut out = String::new();
-    if let Some(path) = with.return_path {
-        out += &format!("Return-Path: <{path}>\r\n");
-    }
+    let mut out = format!("Return-Path: <{}>\r\n", with.return_path);
     let (helo, client) = (host_text(with.helo), literal(with.client));
     let (hostname, protocol, id) = (with.hostname, with.protocol, with.id);
     out += &format!("Received: from {helo} ({client})\r\n\tby {hostname} with {protocol} id {id}");
@@ -47,6 +43,12 @@ pub fn trace(with: &Trace<'_>) -> Vec<u8> {
     }
     out += &format!(";\r\n\t{}\r\n", with.now.to_rfc5322());
     out.into_bytes()
+}
+
+/// The header block of a message that a client handed in, as it is stored for recipients here: it has our Received field
+/// already.
+pub fn with_return_path(mail_from: &ReversePath, header: &[u8]) -> Vec<u8> {
+    [format!("Return-Path: <{mail_from}>\r\n").as_bytes(), header].concat()
 }
 
 /// The Received field of a message that a client handed in. Says nothing of the client unless told to.
@@ -89,7 +91,7 @@ mod tests {
         let path = ReversePath::parse("ann@x.org").unwrap();
         let to = Address::parse("me@inboxlayer.dev").unwrap();
         let trace = trace(&Trace {
-            return_path: Some(&path),
+            return_path: &path,
             helo,
             client: client.parse().unwrap(),
             hostname: &hostname,

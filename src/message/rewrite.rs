@@ -164,7 +164,7 @@ impl Own<'_> {
         let base = address.local.base();
         let named = base == self.inbox.as_str()
             || self.aliases.iter().any(|alias| alias.eq_ignore_ascii_case(&base))
-            || address.local == self.identity.local;
+            || address.local.as_str().eq_ignore_ascii_case(self.identity.local.as_str());
         named && address.domain == self.identity.domain
     }
 
@@ -188,6 +188,21 @@ fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
         return some && all;
     }
     !bears_name(field, &[with.hostname, with.platform])
+}
+
+/// The fields that [`outgoing`] takes out so that no recipient reads of another, as they are.
+pub fn blind_copies(header: &[u8]) -> Vec<u8> {
+    let mut found = Vec::new();
+    for field in Fields::new(header).filter(|field| field.is("Bcc") || field.is("Resent-Bcc")) {
+        write_field(&mut found, field.raw);
+    }
+    found
+}
+
+/// A header block with such fields at its end.
+pub fn with_fields(header: &[u8], fields: &[u8]) -> Vec<u8> {
+    let end = b"\r\n";
+    [header.strip_suffix(end).unwrap_or(header), fields, end].concat()
 }
 
 /// Whether a field is an Authentication-Results one that claims to be by one of `names` (RFC 8601 §2.2).

@@ -5,7 +5,7 @@
 
 pub mod client_tls;
 pub mod connections;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../../fuzz/targets/net.rs"]
 pub(crate) mod fuzz;
 pub mod hourly;

@@ -9,7 +9,7 @@ use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
 use crate::message::{self, Bounce, FailedRecipient};
-use crate::store::queue::{Deferral, Due, ForInbox, Letter, Settlement};
+use crate::store::queue::{BounceMessage, Deferral, Due, Letter, Settlement};
 
 /// Before another look at a host that had as many connections as it may.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
@@ -74,7 +74,7 @@ impl Courier {
         failed: &[FailedRecipient<'_>],
         header: &[u8],
         now: Timestamp,
-    ) -> Option<(Vec<u8>, Vec<u8>, ForInbox)> {
+    ) -> Option<BounceMessage> {
         if failed.is_empty() {
             return None;
         }
@@ -96,13 +96,7 @@ impl Courier {
         let (header, body) = message::split(&bounce);
         let mut stored = b"Return-Path: <>\r\n".to_vec();
         stored.extend_from_slice(header);
-        let place = ForInbox {
-            account: letter.account.clone(),
-            inbox: inbox.clone(),
-            mail_from: ReversePath::Null,
-            rcpt_to: to.clone(),
-        };
-        Some((stored, body.to_vec(), place))
+        Some(BounceMessage { inbox: inbox.clone(), to: to.clone(), header: stored, body: body.to_vec() })
     }
 }
 

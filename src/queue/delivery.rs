@@ -5,7 +5,7 @@
 
 use super::connections::Connections;
 use super::conversation::{Body, Hop, Parcel, Trust, Turned, Voice};
-use super::letter::{self, Writing, Written};
+use super::letter::{self, Signed, Writing, Written};
 use super::mx;
 use super::outcome::{Outcome, Said};
 use super::slots::Slot;
@@ -15,15 +15,16 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Relay};
 use crate::dns::{Addresses, Resolver};
 use crate::domain::status::OnUnverified;
-use crate::envelope::EnhancedCode;
+use crate::envelope::{EnhancedCode, Recipients};
 use crate::id::InboxId;
 use crate::identity::{SendIdentity, VerifiedDomain, after_loss};
-use crate::message::{self, Trace};
+use crate::message;
 use crate::resources::Client;
 use crate::resources::memory::{Claim, MemoryBudget};
-use crate::store::queue::{Due, ForInbox, Letter, Settlement};
+use crate::store::deliver::LocalDelivery;
+use crate::store::queue::{Due, Letter, Settlement};
 use crate::store::room::Quota;
-use crate::store::routing::Route;
+use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError, StoredMessage};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub(super) struct Courier {
 /// What an attempt came to: an outcome for each recipient, and copies for inboxes here.
 pub(super) struct Done {
     pub outcomes: Vec<Outcome>,
-    pub local: Option<(Vec<u8>, Vec<ForInbox>)>,
+    pub local: Option<LocalDelivery>,
 }
 
 impl Courier {
@@ -166,8 +167,11 @@ impl Courier {
             arrived_at: letter.arrived_at,
         };
         let signer = self.signer.for_account(&letter.account);
-        let written = letter::write(&self.config, &signer, &with, &original.header, &message.body).await;
+        let written = letter::write(&self.config, &signer, &with, &original.header.into()).await;
         let Written { header, from, .. } = written.map_err(|e| ours(&e))?;
+        let signed = letter::sign(&signer, &choice.identity, header, &message.body).await;
+        // The platform's own key is there from the first start on.
+        let Signed { header, .. } = signed.map_err(|e| ours(&e))?;
         let replaced = self.store.replace_outgoing(letter.id.clone(), from.clone(), reason, header.clone()).await;
         replaced.map_err(|e| ours(&e))?;
         letter.domain = None;
@@ -202,7 +206,7 @@ impl Courier {
     /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.
     async fn deliver_here(&self, due: &Due, message: &StoredMessage, full: &[InboxId]) -> Result<Done, StoreError> {
         let mut outcomes = Vec::with_capacity(due.deliveries.len());
-        let mut copies: Vec<ForInbox> = Vec::new();
+        let mut recipients: Vec<LocalRecipient> = Vec::new();
         for delivery in &due.deliveries {
             let route = self.store.route(&self.config.platform.domain, &delivery.rcpt_to, self.clock.now()).await?;
             let (status, text) = match route {
@@ -211,10 +215,7 @@ impl Courier {
                     (EnhancedCode(4, 2, 2), "the inbox is full")
                 }
                 Route::Inbox(recipient) => {
-                    // Two addresses of one inbox get one copy.
-                    if !copies.iter().any(|copy| copy.inbox == *recipient.inbox()) {
-                        copies.push(ForInbox::recipient(&recipient, &due.letter.mail_from));
-                    }
+                    recipients.push(recipient);
                     (EnhancedCode(2, 1, 5), "delivered to an inbox here")
                 }
                 Route::NoSuchUser => (EnhancedCode(5, 1, 1), "there is no inbox of this address"),
@@ -228,22 +229,12 @@ impl Courier {
                 _ => Outcome::Deferred(said),
             });
         }
-        let only = match copies.as_slice() {
-            [one] => Some(&one.rcpt_to),
-            _ => None,
-        };
-        let mut header = message::trace(&Trace {
-            return_path: Some(&due.letter.mail_from),
-            helo: self.config.platform.hostname.as_str(),
-            client: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            hostname: &self.config.platform.hostname,
-            protocol: "LMTP",
-            id: due.letter.id.as_str(),
-            for_address: only,
-            now: Timestamp::real(),
+        let mail_from = due.letter.mail_from.clone();
+        let local = Recipients::new(recipients).map(|recipients| {
+            let header = message::with_return_path(&mail_from, &message.header);
+            LocalDelivery { mail_from, recipients, header, received_at: Timestamp::real() }
         });
-        header.extend_from_slice(&message.header);
-        Ok(Done { outcomes, local: (!copies.is_empty()).then_some((header, copies)) })
+        Ok(Done { outcomes, local })
     }
 
     async fn has_room(&self, inbox: &InboxId, message: &StoredMessage) -> Result<bool, StoreError> {

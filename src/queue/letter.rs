@@ -9,9 +9,10 @@ use crate::authentication::dkim::{SignError, Signer};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::id::SubmissionId;
-use crate::identity::Choice;
+use crate::identity::{Choice, SendIdentity};
 use crate::message::{self, Outgoing};
 use crate::store::senders::Sender;
+use bytes::Bytes;
 use std::net::IpAddr;
 
 /// What a header block is made with.
@@ -33,31 +34,30 @@ pub(crate) struct Writing<'a> {
     pub arrived_at: Timestamp,
 }
 
-/// A header block as it leaves.
+/// A header block as it leaves, but for its signature.
 #[derive(Debug)]
 pub(crate) struct Written {
     /// The header block.
     pub header: Vec<u8>,
     /// The final From.
     pub from: Address,
-    /// The identity's domain has no key yet: it is signed before it leaves.
-    pub is_unsigned: bool,
+    /// The client's fields of blind copies, which do not leave.
+    pub blind_copies: Vec<u8>,
 }
 
-/// The header block for the message, signed if there is a key yet.
+/// The header block for the message. Work that grows with it is done in the signer's pool.
 pub(crate) async fn write(
     config: &Config,
     signer: &Signer,
     with: &Writing<'_>,
-    header: &[u8],
-    body: &[u8],
+    header: &Bytes,
 ) -> Result<Written, SignError> {
     let identity = &with.choice.identity;
     let (aliases, own_domains) =
         (with.sender.aliases_at(identity.custom_domain()), with.sender.own_domains(&config.platform.domain));
     let (choice, inbox, platform) = (with.choice.clone(), with.inbox.clone(), config.platform.clone());
     let (id, protocol) = (with.id.clone(), with.protocol.to_owned());
-    let (client, now, header) = (with.client, with.arrived_at, header.to_vec());
+    let (client, now, header) = (with.client, with.arrived_at, header.clone());
     let written = signer.run(header.len(), move || {
         let outgoing = Outgoing {
             choice: &choice,
@@ -72,12 +72,32 @@ pub(crate) async fn write(
             now,
             message_id: id.as_str(),
         };
-        message::outgoing(&header, &outgoing)
+        let blind_copies = message::blind_copies(&header);
+        let (header, from) = message::outgoing(&header, &outgoing);
+        Written { header, from, blind_copies }
     });
-    let (header, from) = written.await?;
+    Ok(written.await?)
+}
+
+/// A header block that is to leave.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    /// The header block.
+    pub header: Vec<u8>,
+    /// The identity's domain has no key yet: it is signed before it leaves.
+    pub is_unsigned: bool,
+}
+
+/// Signs as the identity, if there is a key yet.
+pub(crate) async fn sign(
+    signer: &Signer,
+    identity: &SendIdentity,
+    header: Vec<u8>,
+    body: &[u8],
+) -> Result<Signed, SignError> {
     match signer.sign(identity, &header, body).await {
-        Ok(signature) => Ok(Written { header: [signature, header].concat(), from, is_unsigned: false }),
-        Err(SignError::NoKey(_)) => Ok(Written { header, from, is_unsigned: true }),
+        Ok(signature) => Ok(Signed { header: [signature, header].concat(), is_unsigned: false }),
+        Err(SignError::NoKey(_)) => Ok(Signed { header, is_unsigned: true }),
         Err(error) => Err(error),
     }
 }

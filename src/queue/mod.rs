@@ -10,9 +10,6 @@ mod conclusion;
 mod connections;
 mod conversation;
 mod delivery;
-#[cfg(any(test, fuzzing))]
-#[path = "../../fuzz/targets/queue.rs"]
-pub(crate) mod fuzz;
 pub(crate) mod letter;
 mod metered;
 mod mx;
@@ -27,7 +24,7 @@ use crate::authentication::dkim::Signer;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dns::Resolver;
-use crate::events::Events;
+use crate::mailbox::MailboxService;
 use crate::net::client_tls::ClientTls;
 use crate::net::tls::TlsError;
 use crate::resources::memory::{MemoryBudget, Shares};
@@ -46,7 +43,7 @@ pub struct Queue {
 #[derive(Debug)]
 struct Inner {
     courier: Courier,
-    events: Events,
+    mailboxes: MailboxService,
     slots: slots::Slots,
     dispatching: Mutex<()>,
     // Something may be due.
@@ -61,18 +58,18 @@ impl Queue {
         config: Arc<Config>,
         store: Store,
         clock: Clock,
-        events: Events,
+        mailboxes: MailboxService,
         signer: Signer,
         resolver: Resolver,
     ) -> Result<Self, TlsError> {
-        Self::with_patience(config, store, clock, events, signer, resolver, PATIENCE)
+        Self::with_patience(config, store, clock, mailboxes, signer, resolver, PATIENCE)
     }
 
     fn with_patience(
         config: Arc<Config>,
         store: Store,
         clock: Clock,
-        events: Events,
+        mailboxes: MailboxService,
         signer: Signer,
         resolver: Resolver,
         patience: Patience,
@@ -89,7 +86,7 @@ impl Queue {
         Ok(Self {
             inner: Arc::new(Inner {
                 courier: Courier { config, store, clock, signer, resolver, voice, connections: Arc::default(), memory },
-                events,
+                mailboxes,
                 slots: slots::Slots::default(),
                 dispatching: Mutex::new(()),
                 bell: Notify::new(),

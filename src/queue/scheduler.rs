@@ -7,12 +7,11 @@
 use super::Queue;
 use super::slots::{Attempt, Slot};
 use crate::clock::Timestamp;
-use crate::events::Event;
 use crate::id::InboxId;
 use crate::net::listener::Shutdown;
-use crate::store::Store;
+use crate::resources::Owner;
 use crate::store::queue::{Due, InFlight, Settlement};
-use crate::store::room::{NotStored, Quota};
+use crate::store::room::DeliverError;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -175,7 +174,7 @@ impl UnderWay {
                 Err(error) => courier.broken_off(&due, begun, &error),
             };
             // Only copies for inboxes here find no room, so nothing has left yet. Each turn knows one more that is full.
-            match self.queue.write_down(&courier.store, settlement).await {
+            match self.queue.write_down(Owner::Account(due.letter.account.clone()), settlement).await {
                 more if more.is_empty() => break,
                 more => full.extend(more),
             }
@@ -185,21 +184,15 @@ impl UnderWay {
 
 impl Queue {
     /// Records an outcome. The inboxes that have no room for their copy: then nothing was recorded.
-    async fn write_down(&self, store: &Store, settlement: Settlement) -> Vec<InboxId> {
+    async fn write_down(&self, owner: Owner, settlement: Settlement) -> Vec<InboxId> {
         let id = settlement.submission.clone();
         let settlement = std::sync::Arc::new(settlement);
-        let quota = Quota::from(&self.inner.courier.config.limits);
+        let mailboxes = self.inner.mailboxes.for_owner(owner);
         for pause in SETTLE_PAUSES.map(Some).into_iter().chain([None]) {
-            match store.settle(std::sync::Arc::clone(&settlement), quota).await {
-                Ok(placed) => {
-                    for placed in placed {
-                        let event = Event::MailboxChanged { inbox: placed.inbox, mailbox: placed.mailbox };
-                        self.inner.events.publish(&placed.account, event);
-                    }
-                    return Vec::new();
-                }
-                Err(NotStored::Full(inboxes)) => return inboxes,
-                Err(NotStored::Store(error)) => {
+            match mailboxes.settle(std::sync::Arc::clone(&settlement)).await {
+                Ok(()) => return Vec::new(),
+                Err(DeliverError::Full(inboxes)) => return inboxes,
+                Err(DeliverError::Store(error)) => {
                     tracing::error!(submission = %id, %error, "an outcome could not be written down")
                 }
             }

@@ -48,7 +48,7 @@ async fn make(services: &Services) -> Result<First, SandboxError> {
         name =
             InboxName::claim(&format!("{NAME}-{suffix}"), platform).map_err(|e| SandboxError::First(e.to_string()))?;
     }
-    let new = NewInbox { account: account.id.clone(), name: name.clone(), default_domain: None };
+    let new = NewInbox { account: account.id.clone(), name: name.clone(), default_domain: None, save_sent: true };
     let inbox = services
         .store
         .inbox_create(new, NameLimits::new(limits.inboxes, limits.inbox_names), now)

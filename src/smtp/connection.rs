@@ -246,7 +246,10 @@ async fn obey<S: Socket, D: Door>(
                 break;
             }
             Action::LogIn(credentials) => Input::LoggedIn(Box::pin(door.log_in(wire.peer, credentials)).await),
-            Action::Resolve(address, size) => Input::Resolved(Box::pin(door.recipient(address, size)).await),
+            Action::Resolve(address, size) => {
+                let owner = session.owner(wire.peer.ip());
+                Input::Resolved(Box::pin(door.recipient(owner, address, size)).await)
+            }
             Action::Receive(reply) => {
                 wire.say::<D>(&reply);
                 let outcome = Box::pin(wire.receive(&mut session)).await?;

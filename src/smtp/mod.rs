@@ -20,7 +20,7 @@
 mod connection;
 mod counts;
 mod data;
-#[cfg(any(test, fuzzing))]
+#[cfg(test)]
 #[path = "../../fuzz/targets/smtp.rs"]
 pub(crate) mod fuzz;
 mod line;

@@ -12,6 +12,7 @@ use crate::envelope::{EnhancedCode, Reply};
 use crate::id::AccountId;
 use crate::inbound::{Inbound, Origin, Rejection};
 use crate::net::tls::ServerTls;
+use crate::resources::Owner;
 use crate::resources::spool::Spool;
 use crate::store::StoreError;
 use crate::store::routing::{LocalRecipient, Route};
@@ -53,10 +54,10 @@ impl Door for MxDoor {
         Err(reply::not_implemented())
     }
 
-    async fn recipient(&self, address: Address, size: usize) -> Result<LocalRecipient, Reply> {
-        match self.inbound.route(&address).await {
+    async fn recipient(&self, owner: Owner, address: Address, size: usize) -> Result<LocalRecipient, Reply> {
+        match self.inbound.route(owner.clone(), &address).await {
             // Asked here for what the client announced: one full inbox must not keep the message from the others.
-            Ok(Route::Inbox(recipient)) => match self.inbound.has_room(&recipient, size).await {
+            Ok(Route::Inbox(recipient)) => match self.inbound.has_room(owner, &recipient, size).await {
                 Ok(true) => Ok(recipient),
                 Ok(false) => Err(reply::inbox_full()),
                 Err(error) => {
@@ -64,9 +65,7 @@ impl Door for MxDoor {
                     Err(reply::try_later())
                 }
             },
-            Ok(Route::NoSuchUser) => {
-                Err(Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here")))
-            }
+            Ok(Route::NoSuchUser) => Err(reply::no_such_user(&address)),
             Ok(Route::PendingDomain) => Err(Reply::new(
                 451,
                 EnhancedCode(4, 7, 1),

@@ -3,6 +3,7 @@
 //! Invariant: a reply is whole lines of printable ASCII, whatever its text was made of. RFC 5321 §4.2 (codes), §4.2.1
 //! (several lines); RFC 3463 and RFC 2034 (enhanced codes: in all but greetings, EHLO and 3yz).
 
+use crate::address::Address;
 use crate::envelope::{EnhancedCode, Reply};
 
 macro_rules! replies {
@@ -107,4 +108,9 @@ mod tests {
         write(&mut output, &Reply::plain(334, ""));
         assert_eq!(output, b"250-mx.example\r\n250-SIZE 1??250 2\r\n250 HELP\r\n334 \r\n");
     }
+}
+
+/// The domain is delivered here, and the local part is nobody's.
+pub(super) fn no_such_user(address: &Address) -> Reply {
+    Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here"))
 }

@@ -13,10 +13,12 @@ use super::sasl::{self, Credentials, Exchange, Turn};
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::envelope::{Recipients, Reply};
 use crate::id::AccountId;
+use crate::net::connections::network_of;
+use crate::resources::Owner;
 use crate::resources::spool::ClientSpool;
 use bytes::Bytes;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 /// One of the two doors. What differs between them is who may send, and to whom.
@@ -43,8 +45,14 @@ pub(super) trait Door: Send + Sync + Sized + 'static {
         credentials: Credentials,
     ) -> impl Future<Output = Result<Self::Client, Reply>> + Send;
 
-    /// Makes a recipient of an address, for a message that is to have `size` octets; 0 where the client did not say.
-    fn recipient(&self, address: Address, size: usize) -> impl Future<Output = Result<Self::Recipient, Reply>> + Send;
+    /// Makes a recipient of an address, for a message that is to have `size` octets; 0 where the client did not say. `owner`
+    /// is the client's account, or its network.
+    fn recipient(
+        &self,
+        owner: Owner,
+        address: Address,
+        size: usize,
+    ) -> impl Future<Output = Result<Self::Recipient, Reply>> + Send;
 
     /// Takes a message: when the reply is positive, it is on disk.
     fn store(
@@ -210,15 +218,26 @@ impl<D: Door> Session<D> {
         }
     }
 
-    /// Room for what the client sends.
-    pub(super) fn spool(&self) -> ClientSpool {
-        let client = match &self.phase {
+    fn client(&self) -> Option<&D::Client> {
+        match &self.phase {
             Phase::Ready(client) => Some(client),
             Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.client),
             Phase::Receiving(envelope) => Some(&envelope.client),
             _ => None,
-        };
-        self.spool_of(client)
+        }
+    }
+
+    /// On whose behalf the store is asked: the account that has logged in, or the network of `peer`.
+    pub(super) fn owner(&self, peer: IpAddr) -> Owner {
+        match self.client().and_then(D::account) {
+            Some(account) => Owner::Account(account.clone()),
+            None => Owner::Network(network_of(peer)),
+        }
+    }
+
+    /// Room for what the client sends.
+    pub(super) fn spool(&self) -> ClientSpool {
+        self.spool_of(self.client())
     }
 
     /// The same for a client that the session has given away.

@@ -11,12 +11,13 @@ use super::state::{Door, Mail};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::authentication::login::{Authenticator, Login, LoginError};
 use crate::config::Config;
-use crate::envelope::{EnhancedCode, Recipients, Reply};
+use crate::envelope::{EnhancedCode, Reply};
 use crate::events::{Event, Events};
 use crate::id::AccountId;
 use crate::net::tls::ServerTls;
+use crate::resources::Owner;
 use crate::resources::spool::Spool;
-use crate::submission::{Accepted, Draft, Refusal, Submission};
+use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::sync::broadcast;
@@ -62,7 +63,7 @@ impl Sender {
 
 impl Door for SubmissionDoor {
     type Client = Sender;
-    type Recipient = Address;
+    type Recipient = Recipient;
     const NAME: &'static str = "submission";
     const OFFERS_AUTH: bool = true;
 
@@ -97,11 +98,19 @@ impl Door for SubmissionDoor {
         Ok(Sender { login, events, must_check: false, authenticator: self.authenticator.clone() })
     }
 
-    async fn recipient(&self, address: Address, _: usize) -> Result<Address, Reply> {
-        Ok(address)
+    async fn recipient(&self, owner: Owner, address: Address, size: usize) -> Result<Recipient, Reply> {
+        let found = self.submission.recipients(owner, vec![address.clone()], size).await;
+        found.map(|mut found| found.pop().unwrap_or(Recipient::Elsewhere(address))).map_err(|error| match error {
+            RecipientError::NoSuchUser(address) => reply::no_such_user(&address),
+            RecipientError::Full(_) => reply::inbox_full(),
+            RecipientError::Temporary(error) => {
+                tracing::error!(%error, "could not look for a recipient");
+                reply::try_later()
+            }
+        })
     }
 
-    async fn store(&self, peer: SocketAddr, client: &Sender, mail: Mail<Address>) -> Reply {
+    async fn store(&self, peer: SocketAddr, client: &Sender, mail: Mail<Recipient>) -> Reply {
         // A token may have expired in the middle of a session, which no event tells.
         match self.authenticator.still_holds(&client.login).await {
             Ok(true) => {}
@@ -111,12 +120,8 @@ impl Door for SubmissionDoor {
                 return reply::try_later();
             }
         }
-        let draft = Draft {
-            rcpt_to: once_each(mail.recipients),
-            raw: mail.message,
-            protocol: mail.protocol,
-            client: Some(peer.ip()),
-        };
+        let draft =
+            Draft { rcpt_to: mail.recipients, raw: mail.message, protocol: mail.protocol, client: Some(peer.ip()) };
         match self.submission.accept(&client.login, draft).await {
             Ok(accepted) => queued(&accepted),
             Err(refusal) => refused(&refusal),
@@ -150,14 +155,6 @@ impl Door for SubmissionDoor {
     }
 }
 
-/// A recipient named twice gets one message. Only the same spelling is the same: in other people's domains `Ann` and
-/// `ann` may be two.
-fn once_each(recipients: Recipients) -> Recipients {
-    let mut seen = std::collections::HashSet::new();
-    let unique = recipients.as_slice().iter().filter(|address| seen.insert(address.to_string())).cloned().collect();
-    Recipients::new(unique).unwrap_or(recipients)
-}
-
 fn refused_login(peer: SocketAddr, error: &LoginError) -> Reply {
     match error {
         LoginError::Refused => reply::auth_wrong(),
@@ -185,6 +182,7 @@ fn refused(refusal: &Refusal) -> Reply {
         Refusal::Malformed(_) => (550, EnhancedCode(5, 6, 0)),
         Refusal::Loop => (554, EnhancedCode(5, 4, 6)),
         Refusal::RateLimited { .. } => (452, EnhancedCode(4, 7, 1)),
+        Refusal::RecipientFull(_) | Refusal::SenderFull => (452, EnhancedCode(4, 2, 2)),
         Refusal::QueueFull { .. } | Refusal::DiskLow => (452, EnhancedCode(4, 3, 1)),
         Refusal::Temporary => (451, EnhancedCode(4, 3, 0)),
     };

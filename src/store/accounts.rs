@@ -3,7 +3,7 @@
 //! Invariant: the platform's own account exists from the first start on, and owns the inbox `postmaster`.
 
 use super::inboxes::DELETED;
-use super::{Store, StoreError};
+use super::{Store, StoreError, mailboxes};
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
@@ -84,7 +84,9 @@ impl Store {
             c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'platform', ?2)", params![account, now])?;
             c.execute("INSERT INTO inbox_name (name, account_id) VALUES (?1, ?2)", params![name, account])?;
             let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?4)";
-            c.execute(sql, params![InboxId::new(), account, name, now])?;
+            let inbox = InboxId::new();
+            c.execute(sql, params![inbox, account, name, now])?;
+            mailboxes::create_standard(c, &inbox)?;
             Ok(account)
         })
         .await

@@ -199,6 +199,7 @@ mod tests {
             account: account.clone(),
             name: InboxName::claim(name, &"inboxlayer.dev".parse().unwrap()).unwrap(),
             default_domain: None,
+            save_sent: true,
         };
         let ann = store.inbox_create(new(&ours, "ann"), NameLimits::new(2, 4), now).await.unwrap();
         let domain = DomainId::new();

@@ -3,117 +3,146 @@
 //! Invariant: the bytes are stored once, however many inboxes get the message; a UID is given out once and only upward
 //! (RFC 3501 §2.3.1.1).
 
-use super::room::{self, NotStored, Quota};
+use super::messages::Flags;
+use super::room::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
-use super::{Store, StoreError, content, mailboxes};
+use super::{Store, StoreError, Transaction, content, mailboxes};
 use crate::address::ReversePath;
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
-use crate::id::{AccountId, InboxId, MessageId};
+use crate::id::{InboxId, MessageId};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 
-/// A message for local inboxes.
-#[derive(Debug)]
-pub struct Arrival {
+/// Copies of a message for INBOX of each recipient, one for each inbox. The body is the message's.
+#[derive(Clone, Debug)]
+pub struct LocalDelivery {
     /// The envelope sender.
     pub mail_from: ReversePath,
-    /// The inboxes; one that is named twice gets one copy.
+    /// The recipients; an inbox that is named twice gets one copy.
     pub recipients: Recipients<LocalRecipient>,
     /// Header block as stored, with the empty line that ends it.
     pub header: Vec<u8>,
-    /// The body, stored once.
-    pub body: Bytes,
     /// INTERNALDATE: real time.
     pub received_at: Timestamp,
 }
 
-/// A message stands in a mailbox: what to tell open sessions (`Event::MailboxChanged`).
+/// A message in a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Placed {
+pub struct Delivered {
     /// Its id.
     pub id: MessageId,
-    /// Whose.
-    pub account: AccountId,
     /// In which inbox.
     pub inbox: InboxId,
     /// In which mailbox.
     pub mailbox: i64,
-    /// Under which UID.
+    /// Its UID there.
     pub uid: u32,
 }
 
-/// Where a message is to stand.
+/// A row of a mailbox.
 #[derive(Clone, Debug)]
-pub(super) struct Place<'a> {
-    pub account: &'a AccountId,
+pub(super) struct NewMessage<'a> {
     pub inbox: &'a InboxId,
-    /// INBOX, Sent, …; made when it is missing.
-    pub mailbox: &'a str,
-    /// The flag bits of the schema.
-    pub flags: i64,
+    pub mailbox: i64,
+    pub content: i64,
+    pub flags: Flags,
+    /// Space between.
+    pub keywords: &'a str,
+    /// Empty for what did not come by SMTP.
     pub mail_from: &'a str,
     pub rcpt_to: &'a str,
     pub internal_date: Timestamp,
 }
 
-/// Puts a stored content into a mailbox, inside somebody's transaction.
-pub(super) fn place(connection: &Connection, content_id: i64, place: &Place<'_>) -> Result<Placed, StoreError> {
-    let mailbox = mailboxes::ensure(connection, place.inbox, place.mailbox)?;
-    let next = mailboxes::next_uids(connection, mailbox, 1)?;
+/// Puts a stored content into a mailbox. Sessions that have it open hear of it.
+pub(super) fn insert_message(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
+    let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
     let id = MessageId::new();
-    connection
+    transaction
         .prepare_cached(
-            "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, internal_date, modseq, mail_from, rcpt_to)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+            "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
+                 mail_from, rcpt_to)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
         )?
         .execute(params![
             id,
-            place.inbox,
-            mailbox,
+            new.inbox,
+            new.mailbox,
             next.first_uid,
-            content_id,
-            place.flags,
-            place.internal_date,
+            new.content,
+            new.flags,
+            new.keywords,
+            new.internal_date,
             next.modseq,
-            place.mail_from,
-            place.rcpt_to,
+            new.mail_from,
+            new.rcpt_to,
         ])?;
-    Ok(Placed { id, account: place.account.clone(), inbox: place.inbox.clone(), mailbox, uid: next.first_uid })
+    transaction.mailbox_changed(new.inbox, new.mailbox)?;
+    Ok(Delivered { id, inbox: new.inbox.clone(), mailbox: new.mailbox, uid: next.first_uid })
+}
+
+impl LocalDelivery {
+    fn of_each_inbox(&self) -> impl Iterator<Item = &LocalRecipient> {
+        let mut served = HashSet::new();
+        self.recipients.as_slice().iter().filter(move |recipient| served.insert(recipient.inbox()))
+    }
+
+    /// The octets that each inbox gets, for [`room::check`].
+    pub(super) fn octets(&self, body_size: usize) -> impl Iterator<Item = (&InboxId, u64)> {
+        let size = room::octets(self.header.len(), body_size);
+        self.of_each_inbox().map(move |recipient| (recipient.inbox(), size))
+    }
+
+    /// Puts the copies there, before a body that is stored.
+    ///
+    /// An inbox that was deleted since its address was resolved fails the transaction: the client tries again and is told
+    /// then.
+    pub(super) fn deliver(
+        &self,
+        transaction: &Transaction<'_>,
+        body_id: i64,
+        body_size: usize,
+    ) -> Result<Vec<Delivered>, StoreError> {
+        let content = content::insert_content(transaction, &self.header, body_id, body_size)?;
+        let mail_from = self.mail_from.to_string();
+        let deliver = |recipient: &LocalRecipient| {
+            let new = NewMessage {
+                inbox: recipient.inbox(),
+                mailbox: inbox_mailbox(transaction, recipient.inbox())?,
+                content,
+                flags: Flags::default(),
+                keywords: "",
+                mail_from: &mail_from,
+                rcpt_to: &recipient.address().to_string(),
+                internal_date: self.received_at,
+            };
+            insert_message(transaction, &new)
+        };
+        self.of_each_inbox().map(deliver).collect()
+    }
+}
+
+/// The number of INBOX.
+pub(super) fn inbox_mailbox(connection: &Connection, inbox: &InboxId) -> Result<i64, StoreError> {
+    let found = mailboxes::find(connection, inbox, mailboxes::INBOX)?;
+    found.ok_or_else(|| StoreError::InboxDeleted(inbox.clone()))
 }
 
 impl Store {
-    /// Delivers to INBOX of each recipient, in one transaction.
-    ///
-    /// An inbox that was deleted since its address was resolved fails the whole arrival: the client tries again and is
-    /// told then. So does one that has no room: all of them get the message, or none.
-    pub async fn deliver(&self, arrival: Arrival, quota: Quota) -> Result<Vec<Placed>, NotStored> {
+    /// Delivers a message with this body. All of the recipients get it, or none.
+    pub(crate) async fn message_deliver(
+        &self,
+        delivery: LocalDelivery,
+        body: Bytes,
+        quota: Quota,
+    ) -> Result<Vec<Delivered>, DeliverError> {
         self.check_disk()?;
-        self.write(move |connection| {
-            let size = room::octets(&arrival.header, &arrival.body);
-            room::check(connection, arrival.recipients.as_slice().iter().map(LocalRecipient::inbox), size, quota)?;
-            let body_id = content::insert_body(connection, &arrival.body)?;
-            let content_id = content::insert_content(connection, &arrival.header, body_id, arrival.body.len())?;
-            let mail_from = arrival.mail_from.to_string();
-            let mut served = HashSet::new();
-            let mut placed = Vec::new();
-            for recipient in arrival.recipients.as_slice() {
-                if !served.insert(recipient.inbox()) {
-                    continue;
-                }
-                let to = Place {
-                    account: recipient.account(),
-                    inbox: recipient.inbox(),
-                    mailbox: mailboxes::INBOX,
-                    flags: 0,
-                    mail_from: &mail_from,
-                    rcpt_to: &recipient.address().to_string(),
-                    internal_date: arrival.received_at,
-                };
-                placed.push(place(connection, content_id, &to)?);
-            }
-            Ok(placed)
+        self.change(move |transaction| {
+            room::check(transaction, delivery.octets(body.len()), quota)?;
+            let body_id = content::insert_body(transaction, &body)?;
+            Ok(delivery.deliver(transaction, body_id, body.len())?)
         })
         .await
     }
@@ -141,20 +170,20 @@ mod tests {
         }
         for uid in 1..=2 {
             let placed = store
-                .deliver(
-                    Arrival {
+                .message_deliver(
+                    LocalDelivery {
                         mail_from: ReversePath::Null,
                         recipients: Recipients::new(recipients.clone()).unwrap(),
                         header: b"Subject: x\r\n\r\n".to_vec(),
-                        body: b"hello\r\n".to_vec().into(),
                         received_at: Timestamp::real(),
                     },
+                    b"hello\r\n".to_vec().into(),
                     Quota { octets: 1000, messages: 2 },
                 )
                 .await
                 .unwrap();
             assert_eq!(placed.iter().map(|p| &p.inbox).collect::<Vec<_>>(), [&one, &two]);
-            assert!(placed.iter().all(|p| p.uid == uid && p.account == account));
+            assert!(placed.iter().all(|p| p.uid == uid));
         }
         let counts: (i64, i64, i64) = store
             .read(|c| {

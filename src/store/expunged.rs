@@ -83,7 +83,7 @@ mod tests {
     async fn the_notes_are_bounded_and_whoever_has_seen_less_reads_it_all() {
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
-        let mailbox = put(&store, &account, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
+        let mailbox = put(&store, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
         let start = since(&store, &inbox, mailbox, 0).await.seen.modseq;
         notes(&store, mailbox, 100, 100 + KEPT).await;
         let middle = since(&store, &inbox, mailbox, start).await;
@@ -114,7 +114,7 @@ mod tests {
         let inbox = inbox(&store, &account, "one").await;
         let mut mailbox = 0;
         for _ in 0..4 {
-            mailbox = put(&store, &account, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
+            mailbox = put(&store, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
         }
         store.messages_flag(&inbox, mailbox, vec![1], FlagUpdate::add(Flags::DELETED), limits(u64::MAX)).await.unwrap();
         store.messages_expunge(&inbox, mailbox, None).await.unwrap();

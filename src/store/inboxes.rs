@@ -3,9 +3,10 @@
 //! Invariant: a name, once taken, stays with its account for good; within an account no inbox has the name of an alias.
 
 use super::names::NameLimits;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction, mailboxes};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -20,6 +21,8 @@ pub struct Inbox {
     pub name: InboxName,
     /// The custom domain its mail leaves under when it logs in at the platform's.
     pub default_domain: Option<DomainId>,
+    /// Copies of what it sends go to its Sent mailbox.
+    pub save_sent: bool,
     /// Octets of its messages.
     pub size: u64,
     /// When it was made.
@@ -72,12 +75,23 @@ pub struct NewInbox {
     pub name: InboxName,
     /// Its default domain.
     pub default_domain: Option<DomainId>,
+    /// Whether copies of what it sends go to its Sent mailbox.
+    pub save_sent: bool,
+}
+
+/// What is to change of an inbox; `None` leaves it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboxChange {
+    /// Its default domain, or to have none.
+    pub default_domain: Option<Option<DomainId>>,
+    /// Whether copies of what it sends go to its Sent mailbox.
+    pub save_sent: Option<bool>,
 }
 
 /// The account of inboxes that are deleted, until their mail has been removed.
 pub(super) const DELETED: &str = "acc_00000000000000000000000000";
 
-const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size";
+const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent";
 
 fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
     Ok(Inbox {
@@ -88,6 +102,7 @@ fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
         created_at: row.get(4)?,
         updated_at: row.get(5)?,
         size: row.get::<_, i64>(6)?.unsigned_abs(),
+        save_sent: row.get(7)?,
     })
 }
 
@@ -138,12 +153,14 @@ fn create(c: &Connection, new: NewInbox, most: NameLimits, now: Timestamp) -> Re
         account: new.account,
         name: new.name,
         default_domain: new.default_domain,
+        save_sent: new.save_sent,
         size: 0,
         created_at: now,
         updated_at: now,
     };
-    c.prepare_cached(&format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0)"))?
-        .execute(params![made.id, made.account, made.name, made.default_domain, now])?;
+    c.prepare_cached(&format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6)"))?
+        .execute(params![made.id, made.account, made.name, made.default_domain, now, made.save_sent])?;
+    mailboxes::create_standard(c, &made.id)?;
     Ok(made)
 }
 
@@ -190,7 +207,7 @@ pub(super) fn opened_by(
 }
 
 /// Takes an inbox from its account, and hides its mailboxes: nobody finds it any more, and nothing is put into it.
-fn delete(c: &Connection, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
+fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
     let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL
                WHERE id = ?1 AND account_id = ?2";
     if c.prepare_cached(sql)?.execute(params![inbox, account, DELETED])? == 0 {
@@ -205,6 +222,7 @@ fn delete(c: &Connection, account: &AccountId, inbox: &InboxId) -> Result<bool, 
     let sql = "UPDATE custom_domain SET catch_all_inbox_id = NULL WHERE catch_all_inbox_id = ?1";
     c.prepare_cached(sql)?.execute([inbox])?;
     c.prepare_cached("UPDATE submission SET inbox_id = NULL WHERE inbox_id = ?1")?.execute([inbox])?;
+    c.publish(account.clone(), Event::InboxDeleted(inbox.clone()));
     Ok(true)
 }
 
@@ -262,12 +280,12 @@ impl Store {
         .await
     }
 
-    /// Sets the default domain. `Ok(None)`: the account has no such inbox.
-    pub async fn inbox_set_default_domain(
+    /// Changes an inbox. `Ok(None)`: the account has no such inbox.
+    pub async fn inbox_change(
         &self,
         account: &AccountId,
         id: &InboxId,
-        domain: Option<DomainId>,
+        change: InboxChange,
         now: Timestamp,
     ) -> Result<Option<Inbox>, CreateInboxError> {
         let (account, id) = (account.clone(), id.clone());
@@ -275,23 +293,28 @@ impl Store {
             if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![id, account])? {
                 return Ok(None);
             }
-            if let Some(domain) = &domain
+            if let Some(Some(domain)) = &change.default_domain
                 && !has_domain(c, &account, domain)?
             {
                 return Err(CreateInboxError::UnknownDomain);
             }
-            let sql =
-                format!("UPDATE inbox SET default_domain_id = ?2, updated_at = ?3 WHERE id = ?1 RETURNING {COLUMNS}");
-            Ok(Some(c.prepare_cached(&sql)?.query_row(params![id, domain, now], inbox)?))
+            let sql = format!(
+                "UPDATE inbox SET default_domain_id = iif(?2, ?3, default_domain_id), save_sent = coalesce(?4, save_sent),
+                     updated_at = ?5
+                 WHERE id = ?1 RETURNING {COLUMNS}"
+            );
+            let InboxChange { default_domain, save_sent } = change;
+            let values = params![id, default_domain.is_some(), default_domain.flatten(), save_sent, now];
+            Ok(Some(c.prepare_cached(&sql)?.query_row(values, inbox)?))
         })
         .await
     }
 
-    /// Deletes an inbox with its aliases. False: the account has none of this id. Its mail is removed in batches after
+    /// Deletes an inbox with its aliases; its sessions end. False: the account has none of this id. Its mail is removed in batches after
     /// that.
     pub async fn inbox_delete(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
         let (account, of) = (account.clone(), id.clone());
-        if !self.write(move |c| delete(c, &account, &of)).await? {
+        if !self.change(move |c| delete(c, &account, &of)).await? {
             return Ok(false);
         }
         let (store, inbox) = (self.clone(), id.clone());

@@ -4,7 +4,7 @@
 //! no more than there are of them.
 
 use super::parts::Part;
-use super::room::{NotStored, Quota};
+use super::room::{DeliverError, Quota};
 use super::{StoreError, exists};
 use crate::config::Limits;
 use crate::id::InboxId;
@@ -71,11 +71,11 @@ impl From<rusqlite::Error> for FlagError {
     }
 }
 
-impl From<NotStored> for FlagError {
-    fn from(error: NotStored) -> Self {
+impl From<DeliverError> for FlagError {
+    fn from(error: DeliverError) -> Self {
         match error {
-            NotStored::Full(_) => Self::Full,
-            NotStored::Store(error) => Self::Store(error),
+            DeliverError::Full(_) => Self::Full,
+            DeliverError::Store(error) => Self::Store(error),
         }
     }
 }

@@ -4,7 +4,7 @@
 //! that any other write waits for one of them at most; an inbox has one long change at a time. What a crash leaves behind in
 //! hidden rows ([`super::parts`]) is moved over or removed after the next start.
 
-use super::{Store, StoreError, inboxes, lock};
+use super::{Store, StoreError, Transaction, inboxes, lock};
 use crate::id::{AccountId, InboxId};
 use crate::resources::fair::FairSemaphore;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -60,14 +60,14 @@ impl Store {
 
     /// Runs a transaction that changes so many messages of an inbox. Of those with more than a few there is one at a time, and
     /// accounts take turns.
-    pub(super) async fn write_batch<T, E, F>(&self, inbox: &InboxId, messages: usize, work: F) -> Result<T, E>
+    pub(super) async fn change_batch<T, E, F>(&self, inbox: &InboxId, messages: usize, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         if messages <= FEW {
-            return self.write(work).await;
+            return self.change(work).await;
         }
         let of = inbox.clone();
         let account = self
@@ -78,12 +78,12 @@ impl Store {
             .await?;
         let turn = self.inner.long_changes.turn.acquire(account).await.ok_or(StoreError::Closed)?;
         // The turn goes with the answer: it ends when the batch is committed, also when nobody waits for it.
-        self.write(move |connection| work(connection).map(|done| (done, turn))).await.map(|(done, _)| done)
+        self.change(move |transaction| work(transaction).map(|done| (done, turn))).await.map(|(done, _)| done)
     }
 
     /// Moves the messages of a part over to its mailbox, or removes those that are nobody's; then the hidden row.
     pub(super) async fn finish_hidden(&self, inbox: &InboxId, hidden: i64) -> Result<(), StoreError> {
-        while self.write_batch(inbox, BATCH, move |connection| finish_batch(connection, hidden)).await? {}
+        while self.change_batch(inbox, BATCH, move |connection| finish_batch(connection, hidden)).await? {}
         Ok(())
     }
 

@@ -3,14 +3,15 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's; what changed has a new modification number, and
 //! what is gone a note with one, so that every session that has the mailbox open learns of it.
 
+use super::deliver::{NewMessage, insert_message};
 use super::keywords::{self, FlagError, InboxLimits};
 use super::long_changes::batch_of_octets;
 use super::messages::Flags;
 use super::open_mailbox::{Marks, marks};
 use super::room;
-use super::{Store, StoreError, content, expunged, mailboxes, parts};
+use super::{Store, StoreError, Transaction, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
-use crate::id::{InboxId, MessageId};
+use crate::id::InboxId;
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -93,10 +94,6 @@ pub struct Appended {
     pub uid: u32,
 }
 
-fn octets_of(text: &str) -> u64 {
-    u64::try_from(text.len()).unwrap_or(u64::MAX)
-}
-
 fn next_modseq(connection: &Connection, mailbox: i64) -> Result<i64, StoreError> {
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
@@ -118,7 +115,12 @@ fn marked(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<Vec<
 }
 
 /// Removes those of the messages that are still there and marked `\Deleted`; answers which.
-fn expunge_batch(connection: &Connection, inbox: &InboxId, mailbox: i64, uids: &[u32]) -> Result<Vec<u32>, StoreError> {
+fn expunge_batch(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    mailbox: i64,
+    uids: &[u32],
+) -> Result<Vec<u32>, StoreError> {
     let parts = parts::of(connection, inbox, mailbox)?;
     let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2 AND flags & ?3 <> 0";
     let mut statement = connection.prepare_cached(sql)?;
@@ -133,6 +135,7 @@ fn expunge_batch(connection: &Connection, inbox: &InboxId, mailbox: i64, uids: &
     }
     if !gone.is_empty() {
         expunged::note(connection, mailbox, gone.iter().copied())?;
+        connection.mailbox_changed(inbox, mailbox)?;
     }
     Ok(gone)
 }
@@ -148,7 +151,7 @@ impl Store {
         limits: InboxLimits,
     ) -> Result<Vec<Marks>, FlagError> {
         let of = inbox.clone();
-        self.write_batch(inbox, uids.len(), move |connection| {
+        self.change_batch(inbox, uids.len(), move |connection| {
             let mut after = Vec::with_capacity(uids.len());
             let parts = parts::of(connection, &of, mailbox)?;
             let InboxLimits { quota, keywords: limits } = limits;
@@ -171,7 +174,10 @@ impl Store {
                     }
                     let modseq = match modseq {
                         Some(modseq) => modseq,
-                        None => *modseq.insert(next_modseq(connection, mailbox)?),
+                        None => {
+                            connection.mailbox_changed(&of, mailbox)?;
+                            *modseq.insert(next_modseq(connection, mailbox)?)
+                        }
                     };
                     let sql =
                         "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
@@ -213,7 +219,7 @@ impl Store {
             rest = after;
             let (of, batch): (_, Vec<u32>) = (inbox.clone(), batch.iter().map(|(uid, _)| *uid).collect());
             let count = batch.len();
-            let removed = self.write_batch(inbox, count, move |c| expunge_batch(c, &of, mailbox, &batch));
+            let removed = self.change_batch(inbox, count, move |c| expunge_batch(c, &of, mailbox, &batch));
             gone.extend(removed.await?);
         }
         Ok(gone)
@@ -229,7 +235,7 @@ impl Store {
     ) -> Result<Option<Appended>, FlagError> {
         self.check_disk()?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |connection| {
+        self.change(move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let found = connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?;
@@ -239,25 +245,21 @@ impl Store {
                 return Err(FlagError::TooManyOfMessage(keywords.per_message));
             }
             keywords::check(connection, &parts::of(connection, &inbox, mailbox)?, &names, keywords)?;
-            let octets = room::octets(&append.header, &append.body).saturating_add(octets_of(&append.keywords));
-            room::check(connection, std::iter::once(&inbox), octets, quota)?;
+            let octets = room::octets(append.header.len(), append.body.len().saturating_add(append.keywords.len()));
+            room::check(connection, std::iter::once((&inbox, octets)), quota)?;
             let body_id = content::insert_body(connection, &append.body)?;
-            let content_id = content::insert_content(connection, &append.header, body_id, append.body.len())?;
-            let next = mailboxes::next_uids(connection, mailbox, 1)?;
-            let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id, inbox_id)
-                       VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-            connection.prepare_cached(sql)?.execute(params![
+            let new = NewMessage {
+                inbox: &inbox,
                 mailbox,
-                next.first_uid,
-                append.flags,
-                append.keywords,
-                next.modseq,
-                content_id,
-                append.internal_date,
-                MessageId::new(),
-                inbox
-            ])?;
-            Ok(Some(Appended { mailbox, uid_validity, uid: next.first_uid }))
+                content: content::insert_content(connection, &append.header, body_id, append.body.len())?,
+                flags: append.flags,
+                keywords: &append.keywords,
+                mail_from: "",
+                rcpt_to: "",
+                internal_date: append.internal_date,
+            };
+            let uid = insert_message(connection, &new)?.uid;
+            Ok(Some(Appended { mailbox, uid_validity, uid }))
         })
         .await
     }

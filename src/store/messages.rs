@@ -192,7 +192,7 @@ mod tests {
         let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
         let mut ids = Vec::new();
         for n in 0..5 {
-            ids.push(put(&store, &account, &ours, format!("Subject: {n}\r\n\r\nbody {n}\r\n").as_bytes()).await.id);
+            ids.push(put(&store, &ours, format!("Subject: {n}\r\n\r\nbody {n}\r\n").as_bytes()).await.id);
             // Ids of one millisecond have no order among each other.
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }

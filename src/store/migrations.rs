@@ -18,6 +18,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0008.sql"),
     include_str!("migrations/0009.sql"),
     include_str!("migrations/0010.sql"),
+    include_str!("migrations/0011.sql"),
 ];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.
@@ -130,10 +131,24 @@ mod tests {
         let (path, inbox) = (dir.path().join("inboxlayer.db"), InboxId::new());
         first_version(&path, &account, &domain);
         mailbox(&Connection::open(&path).unwrap(), &account, &inbox);
+        let new = InboxId::new();
+        let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, 'two', 0, 0)";
+        Connection::open(&path).unwrap().execute(sql, params![new, account]).unwrap();
         let store = Store::open(dir.path()).unwrap();
 
         let status = store.mailbox_status(&inbox, "INBOX").await.unwrap().unwrap();
         assert_eq!((status.messages, status.recent, status.unseen), (3, 2, 2));
+
+        // Its owner has deleted the others.
+        assert_eq!(store.mailboxes(&inbox).await.unwrap().len(), 1);
+        let uses = ["\\Archive", "\\Drafts", "", "\\Junk", "\\Sent", "\\Trash"];
+        let made = store.mailboxes(&new).await.unwrap();
+        assert_eq!(made.iter().map(|m| m.special_use.as_deref().unwrap_or_default()).collect::<Vec<_>>(), uses);
+        assert_eq!(store.subscriptions(&new).await.unwrap(), made.into_iter().map(|m| m.name).collect::<Vec<_>>());
+        let sql =
+            "SELECT count(DISTINCT uid_validity), max(uid_validity) - (SELECT last FROM uid_validity) FROM mailbox";
+        let row = |c: &Connection| c.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
+        assert_eq!(store.read(move |c| Ok::<_, crate::store::StoreError>(row(c)?)).await.unwrap(), (7, 0));
 
         let row = store.domain_get(&account, &domain).await.unwrap().unwrap();
         let (position, evidence, at) = &row.evidence[0];

@@ -20,6 +20,7 @@ pub mod keys;
 pub mod keywords;
 mod long_changes;
 pub mod mailbox_changes;
+mod mailbox_tree;
 pub mod mailboxes;
 pub mod mark_list;
 pub mod messages;
@@ -45,12 +46,15 @@ mod writer;
 
 pub use content::StoredMessage;
 
-use crate::id::AccountId;
+use crate::events::{Event, Events};
+use crate::id::{AccountId, InboxId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
 use long_changes::LongChanges;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
+use std::cell::RefCell;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use writer::Writer;
@@ -73,6 +77,9 @@ pub enum StoreError {
     /// Too little disk is free for new mail.
     #[error(transparent)]
     DiskLow(#[from] DiskLow),
+    /// An inbox was deleted between two transactions.
+    #[error("the inbox {0} has just been deleted")]
+    InboxDeleted(InboxId),
     /// The work did not end: it panicked, or its commit failed.
     #[error("{0}")]
     Aborted(String),
@@ -117,6 +124,35 @@ pub enum OpenError {
     },
 }
 
+/// A transaction, and the events that are published once it is on disk.
+pub(crate) struct Transaction<'a> {
+    connection: &'a Connection,
+    events: RefCell<Vec<(AccountId, Event)>>,
+}
+
+impl Transaction<'_> {
+    /// Publishes an event with the commit.
+    fn publish(&self, account: AccountId, event: Event) {
+        self.events.borrow_mut().push((account, event));
+    }
+
+    /// Open sessions look at the mailbox again.
+    fn mailbox_changed(&self, inbox: &InboxId, mailbox: i64) -> Result<(), StoreError> {
+        let sql = "SELECT account_id FROM inbox WHERE id = ?1";
+        let account = self.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
+        self.publish(account, Event::MailboxChanged { inbox: inbox.clone(), mailbox });
+        Ok(())
+    }
+}
+
+impl Deref for Transaction<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection
+    }
+}
+
 /// A handle to the store, on behalf of an owner: reads and writes take turns by it. Clones share the store.
 #[derive(Clone)]
 pub struct Store {
@@ -129,6 +165,7 @@ struct Inner {
     writer: Writer,
     long_changes: LongChanges,
     disk: FreeDisk,
+    events: Events,
     path: PathBuf,
     // Held for the lifetime of the store: one daemon per data directory.
     _lock: std::fs::File,
@@ -154,7 +191,6 @@ impl Store {
             move |source| OpenError::Io { path, source }
         };
         make_private_dir(data_dir).map_err(io(data_dir))?;
-        disk.release_reserve_if_full();
         let lock_path = data_dir.join("lock");
         let lock = private_file(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {
@@ -181,11 +217,15 @@ impl Store {
             prepare(&reader).map_err(sqlite)?;
             readers.push(reader);
         }
-        disk.hold_reserve();
         let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
         let (readers, long_changes) = (Readers::new(readers), LongChanges::new());
-        let inner = Inner { readers, writer, long_changes, disk, path, _lock: lock };
+        let inner = Inner { readers, writer, long_changes, disk, events: Events::new(), path, _lock: lock };
         Ok(Self { inner: Arc::new(inner), owner: Owner::System })
+    }
+
+    /// Where the events of committed changes are published.
+    pub fn events(&self) -> &Events {
+        &self.inner.events
     }
 
     /// A handle for somebody else.
@@ -206,7 +246,30 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
     {
-        self.inner.writer.run(&self.owner, work).await
+        self.inner.writer.run(&self.owner, work, |value| value).await
+    }
+
+    /// The same for a change that open sessions hear of: the events of the transaction are published when it is on disk, also
+    /// when the caller is cancelled meanwhile.
+    pub(crate) async fn change<T, E, F>(&self, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: FnOnce(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let hub = self.inner.events.clone();
+        let work = move |connection: &Connection| {
+            let transaction = Transaction { connection, events: RefCell::default() };
+            let value = work(&transaction)?;
+            Ok((value, transaction.events.into_inner()))
+        };
+        let publish = move |(value, events): (T, Vec<(AccountId, Event)>)| {
+            for (account, event) in events {
+                hub.publish(&account, event);
+            }
+            value
+        };
+        self.inner.writer.run(&self.owner, work, publish).await
     }
 
     /// Runs `work` on a reader, off the async threads. All that it reads is of one snapshot. When the caller is cancelled, a

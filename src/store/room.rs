@@ -8,10 +8,11 @@ use super::{Store, StoreError};
 use crate::config::Limits;
 use crate::id::InboxId;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 
 /// Why a message was not put into an inbox.
 #[derive(Debug, thiserror::Error)]
-pub enum NotStored {
+pub enum DeliverError {
     /// These inboxes have no room for it: temporary, since their owner may make some.
     #[error("the inbox is full")]
     Full(Vec<InboxId>),
@@ -20,7 +21,7 @@ pub enum NotStored {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for NotStored {
+impl From<rusqlite::Error> for DeliverError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
     }
@@ -47,7 +48,7 @@ pub const ROW: u64 = 256;
 
 /// Whether an inbox takes one more message of `size` octets. One that is not there has nothing to say: what is put into it
 /// fails by itself.
-fn has_room(connection: &Connection, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
+pub(super) fn has_room(connection: &Connection, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
     has_room_for(connection, inbox, size.saturating_add(ROW), 1, quota)
 }
 
@@ -67,25 +68,30 @@ pub(super) fn has_room_for(
     }))
 }
 
-/// An error that names those of the inboxes that have no room for a message.
+/// An error that names those of the inboxes that have no room for these messages: each is given with its octets.
 pub(super) fn check<'a>(
     connection: &Connection,
-    inboxes: impl Iterator<Item = &'a InboxId>,
-    size: u64,
+    messages: impl Iterator<Item = (&'a InboxId, u64)>,
     quota: Quota,
-) -> Result<(), NotStored> {
+) -> Result<(), DeliverError> {
+    let mut added = BTreeMap::<_, (u64, u64)>::new();
+    for (inbox, octets) in messages {
+        let (size, count) = added.entry(inbox).or_default();
+        *size = size.saturating_add(octets).saturating_add(ROW);
+        *count += 1;
+    }
     let mut full = Vec::new();
-    for inbox in inboxes {
-        if !full.contains(inbox) && !has_room(connection, inbox, size, quota)? {
+    for (inbox, (octets, messages)) in added {
+        if !has_room_for(connection, inbox, octets, messages, quota)? {
             full.push(inbox.clone());
         }
     }
-    if full.is_empty() { Ok(()) } else { Err(NotStored::Full(full)) }
+    if full.is_empty() { Ok(()) } else { Err(DeliverError::Full(full)) }
 }
 
 /// Octets of a message.
-pub(super) fn octets(header: &[u8], body: &[u8]) -> u64 {
-    u64::try_from(header.len().saturating_add(body.len())).unwrap_or(u64::MAX)
+pub(super) fn octets(header: usize, body: usize) -> u64 {
+    u64::try_from(header.saturating_add(body)).unwrap_or(u64::MAX)
 }
 
 impl Store {

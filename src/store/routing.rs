@@ -3,6 +3,7 @@
 //! Invariant: an address leads to at most one inbox. Of the claims to a name one at most takes its mail, which an index of the
 //! schema holds: the one that was verified last, and no other when that one is deleted.
 
+use super::room::{self, Quota};
 use super::{Store, StoreError};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
@@ -22,13 +23,24 @@ pub enum Route {
     NotHosted,
 }
 
-/// A recipient that is an inbox here. The store alone makes one, so what the MX door accepts can only be local.
+/// Where mail that is sent here goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// Into an inbox here.
+    Here(LocalRecipient),
+    /// Into one that has no room for it.
+    Full,
+    /// The domain is delivered here, and the local part is nobody's.
+    NoSuchUser,
+    /// To the domain's MX.
+    Elsewhere,
+}
+
+/// A recipient that is an inbox here. The store alone makes one, so what the MX accepts can only be local.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalRecipient {
     inbox: InboxId,
-    account: AccountId,
     address: Address,
-    receiving: bool,
 }
 
 impl LocalRecipient {
@@ -37,20 +49,9 @@ impl LocalRecipient {
         &self.inbox
     }
 
-    /// Its account.
-    pub fn account(&self) -> &AccountId {
-        &self.account
-    }
-
     /// The address as the envelope had it.
     pub fn address(&self) -> &Address {
         &self.address
-    }
-
-    /// True when outbound mail for it is delivered here: at the platform's domain, or at a verified one whose MX leads
-    /// here. Otherwise it goes by the domain's MX, like any other's.
-    pub fn receiving(&self) -> bool {
-        self.receiving
     }
 }
 
@@ -61,22 +62,51 @@ impl Store {
         self.read(move |connection| route(connection, &platform, &address, now)).await
     }
 
+    /// Where mail of so many octets, sent here to each of `addresses`, goes now. A domain that takes its mail elsewhere, or
+    /// whose claim is not verified, is like any other's.
+    pub async fn destinations(
+        &self,
+        platform: &DomainName,
+        addresses: Vec<Address>,
+        octets: u64,
+        quota: Quota,
+    ) -> Result<Vec<(Address, Destination)>, StoreError> {
+        let platform = platform.clone();
+        let find = move |connection: &Connection, address: &Address| -> Result<Destination, StoreError> {
+            let delivered_here = host(connection, &platform, &address.domain)?.filter(Host::is_delivered_here);
+            let Some(host) = delivered_here else { return Ok(Destination::Elsewhere) };
+            Ok(match host.recipient(connection, address)? {
+                None => Destination::NoSuchUser,
+                Some(to) if !room::has_room(connection, &to.inbox, octets, quota)? => Destination::Full,
+                Some(to) => Destination::Here(to),
+            })
+        };
+        self.read(move |connection| {
+            let found = addresses.into_iter().map(|address| {
+                let destination = find(connection, &address)?;
+                Ok((address, destination))
+            });
+            found.collect()
+        })
+        .await
+    }
+
     /// True when outbound mail for `domain` is delivered here, whoever its recipient: at the platform's domain, or at a
     /// verified one whose MX leads here. Otherwise it goes by the domain's MX, like any other's.
     pub async fn delivers(&self, platform: &DomainName, domain: &DomainName) -> Result<bool, StoreError> {
         if platform == domain {
             return Ok(true);
         }
-        let domain = domain.clone();
-        self.read(move |connection| {
-            let claim = match claim_that_receives(connection, &domain)? {
-                Some(claim) => Some(claim),
-                None => claim_of_return_path(connection, &domain)?,
-            };
-            Ok(claim.is_some_and(|claim| claim.receiving))
-        })
-        .await
+        let (platform, domain) = (platform.clone(), domain.clone());
+        self.read(move |connection| Ok(host(connection, &platform, &domain)?.is_some_and(|h| h.is_delivered_here())))
+            .await
     }
+}
+
+/// Who takes the mail of a domain.
+enum Host {
+    Platform,
+    Claim(Claim),
 }
 
 struct Claim {
@@ -86,41 +116,59 @@ struct Claim {
     catch_all: Option<InboxId>,
 }
 
+fn host(connection: &Connection, platform: &DomainName, domain: &DomainName) -> Result<Option<Host>, StoreError> {
+    if domain == platform {
+        return Ok(Some(Host::Platform));
+    }
+    let claim = match claim_that_receives(connection, domain)? {
+        Some(claim) => Some(claim),
+        None => claim_of_return_path(connection, domain)?,
+    };
+    Ok(claim.map(Host::Claim))
+}
+
+impl Host {
+    /// Whether outbound mail for it is delivered here: the platform's own domain, or a verified one whose MX leads here.
+    fn is_delivered_here(&self) -> bool {
+        match self {
+            Self::Platform => true,
+            Self::Claim(claim) => claim.receiving,
+        }
+    }
+
+    fn recipient(&self, connection: &Connection, address: &Address) -> Result<Option<LocalRecipient>, StoreError> {
+        let base = address.local.base();
+        let inbox = match self {
+            Self::Platform => {
+                // The platform's own account has one inbox for both roles.
+                let postmaster = InboxName::postmaster();
+                let name = if is_role(&base) { postmaster.as_str() } else { &base };
+                let sql = "SELECT id FROM inbox WHERE name = ?1";
+                connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?
+            }
+            Self::Claim(claim) => match inbox_of_claim(connection, claim, &base)? {
+                Some(inbox) => Some(inbox),
+                None if claim.catch_all.is_some() => claim.catch_all.clone(),
+                None if is_role(&base) => oldest_inbox(connection, &claim.account)?,
+                None => None,
+            },
+        };
+        Ok(inbox.map(|inbox| LocalRecipient { inbox, address: address.clone() }))
+    }
+}
+
 fn route(
     connection: &Connection,
     platform: &DomainName,
     address: &Address,
     now: Timestamp,
 ) -> Result<Route, StoreError> {
-    let base = address.local.base();
-    let to = |inbox: InboxId, account: AccountId, receiving| {
-        Route::Inbox(LocalRecipient { inbox, account, address: address.clone(), receiving })
-    };
-    if address.domain == *platform {
-        // The platform's own account has one inbox for both roles.
-        let postmaster = InboxName::postmaster();
-        let name = if is_role(&base) { postmaster.as_str() } else { &base };
-        let sql = "SELECT id, account_id FROM inbox WHERE name = ?1";
-        let found =
-            connection.prepare_cached(sql)?.query_row([name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        return Ok(found.map_or(Route::NoSuchUser, |(inbox, account)| to(inbox, account, true)));
-    }
-    let claim = match claim_that_receives(connection, &address.domain)? {
-        Some(claim) => Some(claim),
-        None => claim_of_return_path(connection, &address.domain)?,
-    };
-    let Some(claim) = claim else {
+    let Some(host) = host(connection, platform, &address.domain)? else {
         let sql = "SELECT EXISTS (SELECT 1 FROM custom_domain WHERE name = ?1 AND status = 'pending' AND window_ends_at > ?2)";
         let pending = connection.prepare_cached(sql)?.query_row(params![address.domain, now], |row| row.get(0))?;
         return Ok(if pending { Route::PendingDomain } else { Route::NotHosted });
     };
-    let inbox = match inbox_of_claim(connection, &claim, &base)? {
-        Some(inbox) => Some(inbox),
-        None if claim.catch_all.is_some() => claim.catch_all.clone(),
-        None if is_role(&base) => oldest_inbox(connection, &claim.account)?,
-        None => None,
-    };
-    Ok(inbox.map_or(Route::NoSuchUser, |inbox| to(inbox, claim.account, claim.receiving)))
+    Ok(host.recipient(connection, address)?.map_or(Route::NoSuchUser, Route::Inbox))
 }
 
 /// The roles that somebody must read mail for at every domain: RFC 5321 §4.5.1, RFC 2142 §4.

@@ -8,7 +8,7 @@ use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Choice, Claim, choose};
 use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, Row, params};
 
 /// A sender as the store has it now.
 #[derive(Clone, Debug, Default)]
@@ -17,6 +17,8 @@ pub struct Sender {
     claims: Vec<Claim>,
     /// The inbox's default domain, or else the account's.
     default_domain: Option<DomainId>,
+    /// Copies of what the inbox sends go to its Sent mailbox.
+    pub saves_sent: bool,
     /// The local parts of the inbox's aliases, each with its domain.
     aliases: Vec<(DomainId, String)>,
     /// The return paths that are in use, each with its domain.
@@ -87,14 +89,13 @@ fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>)
         .prepare_cached("SELECT id, name, status, on_unverified FROM custom_domain WHERE account_id = ?1 ORDER BY id")?
         .query_map([account], read_claim)?
         .collect::<Result<_, _>>()?;
-    let default_domain = connection
+    let (default_domain, saves_sent) = connection
         .prepare_cached(
             "SELECT coalesce((SELECT default_domain_id FROM inbox WHERE id = ?2),
-                             (SELECT id FROM custom_domain WHERE account_id = ?1 AND is_default))",
+                             (SELECT id FROM custom_domain WHERE account_id = ?1 AND is_default)),
+                    coalesce((SELECT save_sent FROM inbox WHERE id = ?2), 0)",
         )?
-        .query_row(params![account, inbox], |row| row.get(0))
-        .optional()?
-        .flatten();
+        .query_row(params![account, inbox], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let aliases = connection
         .prepare_cached("SELECT domain_id, local_part FROM alias WHERE inbox_id = ?1")?
         .query_map([inbox], |row| Ok((row.get(0)?, row.get(1)?)))?
@@ -113,7 +114,7 @@ fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>)
         )?
         .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    Ok(Sender { claims, default_domain, aliases, return_paths, mail_froms })
+    Ok(Sender { claims, default_domain, saves_sent, aliases, return_paths, mail_froms })
 }
 
 fn read_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {

@@ -1,8 +1,9 @@
 //! A store with something in it, for tests. Only what the tests of several modules need.
 
-use super::deliver::{Place, Placed, place};
+use super::deliver::{Delivered, NewMessage, inbox_mailbox, insert_message};
 use super::keywords::InboxLimits;
-use super::{Store, StoreError, content};
+use super::messages::Flags;
+use super::{Store, StoreError, content, mailboxes};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId};
@@ -42,7 +43,7 @@ pub(crate) async fn account(store: &Store) -> AccountId {
     id
 }
 
-/// An inbox without mailboxes, as one that has just been made.
+/// An inbox with its standard mailboxes.
 pub(crate) async fn inbox(store: &Store, account: &AccountId, name: &str) -> InboxId {
     let id = InboxId::new();
     let (made, account, name) = (id.clone(), account.clone(), name.to_owned());
@@ -50,7 +51,7 @@ pub(crate) async fn inbox(store: &Store, account: &AccountId, name: &str) -> Inb
         .write(move |c| {
             let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, ?3, 0, 0)";
             c.execute(sql, params![made, account, name])?;
-            Ok::<_, StoreError>(())
+            mailboxes::create_standard(c, &made)
         })
         .await
         .unwrap();
@@ -58,24 +59,24 @@ pub(crate) async fn inbox(store: &Store, account: &AccountId, name: &str) -> Inb
 }
 
 /// Puts a message into INBOX.
-pub(crate) async fn put(store: &Store, account: &AccountId, inbox: &InboxId, raw: &[u8]) -> Placed {
-    let (account, inbox) = (account.clone(), inbox.clone());
+pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered {
+    let inbox = inbox.clone();
     let end = raw.windows(4).position(|w| w == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
     let (header, body) = (raw[..end].to_vec(), raw[end..].to_vec());
     store
-        .write(move |c| {
+        .change(move |c| {
             let body_id = content::insert_body(c, &body)?;
-            let content_id = content::insert_content(c, &header, body_id, body.len())?;
-            let to = Place {
-                account: &account,
+            let new = NewMessage {
                 inbox: &inbox,
-                mailbox: "INBOX",
-                flags: 0,
+                mailbox: inbox_mailbox(c, &inbox)?,
+                content: content::insert_content(c, &header, body_id, body.len())?,
+                flags: Flags::default(),
+                keywords: "",
                 mail_from: "",
                 rcpt_to: "",
                 internal_date: Timestamp::real(),
             };
-            place(c, content_id, &to)
+            insert_message(c, &new)
         })
         .await
         .unwrap()

@@ -8,10 +8,11 @@
 
 use super::keywords::{self, InboxLimits};
 use super::long_changes::{BATCH, hold, release};
+use super::mailbox_tree;
 use super::mailboxes::{self, MailboxError};
 use super::parts::{self, Part};
 use super::room::{self, Quota};
-use super::{Store, StoreError, expunged};
+use super::{Store, StoreError, Transaction, expunged};
 use crate::id::{InboxId, MessageId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
@@ -134,7 +135,7 @@ impl Store {
     async fn transfer(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
         if uids.len() <= BATCH {
             let (inbox, count) = (transfer.inbox.clone(), uids.len());
-            return self.write_batch(&inbox, count, move |connection| at_once(connection, &transfer, &uids)).await;
+            return self.change_batch(&inbox, count, move |connection| at_once(connection, &transfer, &uids)).await;
         }
         let one_at_a_time = self.begin_long_change(&transfer.inbox).await;
         let (store, (done, answer)) = (self.clone(), oneshot::channel());
@@ -198,7 +199,7 @@ impl Store {
         for batch in uids.chunks(BATCH) {
             let (inbox, transfer) = (&transfer.inbox, transfer.clone());
             let (batch, first) = (batch.to_vec(), gathered.len());
-            let done = self.write_batch(inbox, batch.len(), move |connection| {
+            let done = self.change_batch(inbox, batch.len(), move |connection| {
                 let from = parts::of(connection, &transfer.inbox, transfer.from)?;
                 match transfer.kind {
                     Kind::Copy { .. } => gather_copies(connection, &from, hidden, first, &batch),
@@ -207,12 +208,12 @@ impl Store {
             });
             gathered.extend(done.await?);
         }
-        self.write(move |connection| publish(connection, &transfer, hidden, &gathered)).await
+        self.change(move |connection| publish(connection, &transfer, hidden, &gathered)).await
     }
 }
 
 /// All of it in one transaction.
-fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result<Copied, TransferError> {
+fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> Result<Copied, TransferError> {
     let from = parts::of(connection, &transfer.inbox, transfer.from)?;
     let target = match transfer.kind {
         Kind::Rename => make(connection, transfer)?,
@@ -258,8 +259,10 @@ fn at_once(connection: &Connection, transfer: &Transfer, uids: &[u32]) -> Result
     if keywords > keywords_before.max(transfer.keywords) {
         return Err(TransferError::TooManyKeywords(transfer.keywords));
     }
+    connection.mailbox_changed(&transfer.inbox, target.id)?;
     if !matches!(transfer.kind, Kind::Copy { .. }) {
         expunged::note(connection, transfer.from, copied.uids.iter().map(|(uid, _)| *uid))?;
+        connection.mailbox_changed(&transfer.inbox, transfer.from)?;
     }
     Ok(copied)
 }
@@ -317,7 +320,7 @@ fn gather(connection: &Connection, from: &[Part], hidden: i64, uids: &[u32]) -> 
 
 /// Makes the hidden row a part of the target: all of its messages appear there, and what moves is gone from where it was.
 fn publish(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     transfer: &Transfer,
     hidden: i64,
     gathered: &[(u32, u32)],
@@ -358,8 +361,10 @@ fn publish(
     let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = iif(?4, recent, messages) WHERE id = ?1";
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
     connection.prepare_cached(sql)?.execute(params![hidden, target.id, offset, keeps_uids])?;
+    connection.mailbox_changed(&transfer.inbox, target.id)?;
     if !is_copy {
         expunged::note_many(connection, transfer.from)?;
+        connection.mailbox_changed(&transfer.inbox, transfer.from)?;
     }
     let there = |uid: u32| u32::try_from(i64::from(uid).saturating_add(offset)).unwrap_or(u32::MAX);
     copied.uids = gathered.iter().map(|(here, uid)| (*here, there(*uid))).collect();
@@ -384,7 +389,7 @@ fn make(connection: &Connection, transfer: &Transfer) -> Result<Target, Transfer
     if mailboxes::find(connection, &transfer.inbox, &transfer.to)?.is_some() {
         return Err(TransferError::NotMade(MailboxError::Exists));
     }
-    let made = mailboxes::create(connection, &transfer.inbox, &transfer.to).map_err(TransferError::NotMade)?;
+    let made = mailbox_tree::create(connection, &transfer.inbox, &transfer.to).map_err(TransferError::NotMade)?;
     let sql = "UPDATE mailbox SET (uid_next, recent_from) = (SELECT uid_next, recent_from FROM mailbox WHERE id = ?2)
                WHERE id = ?1";
     connection.prepare_cached(sql)?.execute([made, transfer.from])?;

@@ -44,19 +44,22 @@ impl Writer {
         Ok(Self { queue, places, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs `work` in a savepoint, and answers after its commit.
-    pub(super) async fn run<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
+    /// Runs `work` in a savepoint, then `committed` once the commit is on disk, and answers with its value. Both run
+    /// also when the caller is cancelled meanwhile.
+    pub(super) async fn run<W, T, E, F, C>(&self, owner: &Owner, work: F, committed: C) -> Result<T, E>
     where
+        W: Send + 'static,
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
-        F: FnOnce(&Connection) -> Result<T, E> + Send + 'static,
+        F: FnOnce(&Connection) -> Result<W, E> + Send + 'static,
+        C: FnOnce(W) -> T + Send + 'static,
     {
         let (answer, answered) = oneshot::channel::<Result<T, E>>();
         let work: Work =
             Box::new(move |transaction| match transaction.map_err(E::from).and_then(|c| in_savepoint(c, work)) {
-                Ok(value) => Some(Box::new(move |committed: Result<(), StoreError>| {
+                Ok(written) => Some(Box::new(move |commit: Result<(), StoreError>| {
                     // Nobody receives it when the caller was cancelled: what is committed stays.
-                    let _ = answer.send(committed.map(|()| value).map_err(E::from));
+                    let _ = answer.send(commit.map(|()| committed(written)).map_err(E::from));
                 })),
                 Err(error) => {
                     let _ = answer.send(Err(error));
@@ -188,7 +191,6 @@ fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
     note_reusable(&connection, disk);
     while let Some(first) = queue.next() {
         let mut finishes = Vec::new();
-        disk.release_reserve_if_full();
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => {
                 run_group(&transaction, first, queue, &mut finishes);

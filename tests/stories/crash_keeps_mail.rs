@@ -1,6 +1,6 @@
 //! `kill -9` at random moments, while everything is changed over every protocol, loses nothing that was answered.
 //!
-//! `python/crash.py` makes the changes and compares: mail from inside and outside, APPEND, COPY, MOVE, STORE, EXPUNGE, mailboxes
+//! `python/crash.py` makes the changes and compares: mail from inside and outside and its copies in Sent, APPEND, COPY, MOVE, STORE, EXPUNGE, mailboxes
 //! and subscriptions, what REST makes and deletes, the queue. What was answered is so after the start; what was under way is
 //! done or not, but never in halves. 20 crashes; 1,000 with `NIGHTLY`.
 

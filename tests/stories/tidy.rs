@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["domain", "identity", "message"],
-    &["config", "store", "dns", "authentication", "net", "resources"],
-    &["events", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
+    &["config", "store", "events", "dns", "authentication", "net", "resources"],
+    &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],
 ];
@@ -104,6 +104,42 @@ fn imports_only_go_down_and_doors_keep_to_themselves() {
                 wrong.push(format!("{}: {module} (floor {floor}) uses {import} (floor {below})", path.display()));
             }
         }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Where the store's verbs are that change mailboxes. Those of the queue do more, and change them too.
+const MAILBOX_VERBS: [&str; 6] =
+    ["deliver.rs", "mailbox_changes.rs", "mailbox_tree.rs", "transfer.rs", "queue/mod.rs", "queue/attempts.rs"];
+
+#[test]
+fn only_the_mailbox_service_changes_mailboxes() {
+    let of_messages =
+        |verb: &str| !["content", "letter", "replace_outgoing", "sign_outgoing", "release_leases"].contains(&verb);
+    let mut verbs = BTreeSet::new();
+    for file in MAILBOX_VERBS {
+        let text = read(&Path::new("src/store").join(file));
+        let found = program(&text)
+            .split(" async fn ")
+            .skip(1)
+            .map(|after| after.split(['(', '<']).next().unwrap().to_owned())
+            .collect::<Vec<_>>();
+        assert!(!found.is_empty(), "{file} has no verbs: name the files that do");
+        verbs.extend(found.into_iter().filter(|verb| of_messages(verb)));
+    }
+    assert!(verbs.contains("message_append") && verbs.contains("submission_accept"), "{verbs:?}");
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files() {
+        let is_test = path.iter().any(|part| part.to_str().is_some_and(|part| part.contains("test")));
+        let may = ["store", "mailbox"].map(|module| Some(module.to_owned())).contains(&module_of(&path));
+        if is_test || may || !path.starts_with("src") {
+            continue;
+        }
+        let text = program(&text);
+        let used = verbs.iter().filter(|verb| text.contains(&format!(".{verb}(")));
+        wrong.extend(
+            used.map(|verb| format!("{}: calls the store's {verb}: the service `mailbox` has it", path.display())),
+        );
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

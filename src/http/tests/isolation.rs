@@ -85,7 +85,7 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
     let key = world.post(token, "/api/v1/tokens", json!({"name": "second"})).await.text("id");
     let letter = json!({"to": ["a@elsewhere.org"], "text": "secret"});
     let submission = world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), letter).await.text("id");
-    let message = put(&world.context.store, account, &inbox.parse().unwrap(), b"Subject: secret\r\n\r\nx\r\n").await;
+    let message = put(&world.context.store, &inbox.parse().unwrap(), b"Subject: secret\r\n\r\nx\r\n").await;
     Ids(vec![
         ("domain", domain),
         ("account", account.to_string()),

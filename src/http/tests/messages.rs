@@ -139,8 +139,8 @@ async fn messages_are_read_as_a_list_one_by_one_and_as_bytes() {
                Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; charset=utf-8\r\n\
                Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe\r\n--x\r\n\
                Content-Type: image/png\r\nContent-Disposition: attachment; filename=a.png\r\n\r\nPNG\r\n--x--\r\n";
-    let placed = put(&world.context.store, &world.ours.account, &inbox, raw.as_bytes()).await;
-    let broken = put(&world.context.store, &world.ours.account, &inbox, b"\xff\xfe\x00: \r\nno header").await;
+    let placed = put(&world.context.store, &inbox, raw.as_bytes()).await;
+    let broken = put(&world.context.store, &inbox, b"\xff\xfe\x00: \r\nno header").await;
     let path = format!("/api/v1/inboxes/{id}/messages");
 
     let list = world.get(token, &path).await.json();
@@ -160,4 +160,51 @@ async fn messages_are_read_as_a_list_one_by_one_and_as_bytes() {
     for odd in ["x", "msg_01jdczz0000000000000000000", "%00"] {
         assert_eq!(world.get(token, &format!("{path}/{odd}")).await.status, 404, "{odd}");
     }
+}
+
+#[tokio::test]
+async fn mail_for_inboxes_here_is_there_with_the_answer_and_a_copy_in_sent() {
+    let mut config = Config::default();
+    config.limits.inbox_size = 100_000;
+    let world = World::serving_with(config, router).await;
+    let token = &world.ours.token;
+    let (ann, ben) = (inbox(&world, "ann").await, inbox(&world, "ben").await);
+    let path = format!("/api/v1/inboxes/{ann}/messages");
+    let draft = json!({"to": ["Ben@inboxlayer.dev", "ben@inboxlayer.dev"], "bcc": "ann+b@inboxlayer.dev", "subject": "Hi", "text": "x"});
+    let sent = world.post(token, &path, draft.clone()).await;
+    assert_eq!((sent.status, &sent.json()["rcpt_to"]), (202, &json!(["Ben@inboxlayer.dev", "ann+b@inboxlayer.dev"])));
+    assert_eq!(world.get(token, "/api/v1/queue").await.json()["data"], json!([]));
+    let raws = async |inbox: &str| {
+        let path = format!("/api/v1/inboxes/{inbox}/messages");
+        let listed = world.get(token, &path).await.json();
+        let mut raws = Vec::new();
+        for row in listed["data"].as_array().unwrap() {
+            let raw = world.get(token, &format!("{path}/{}/raw", row["id"].as_str().unwrap())).await.body;
+            raws.push((row["mailbox"].as_str().unwrap().to_owned(), String::from_utf8(raw).unwrap()));
+        }
+        raws.sort();
+        raws
+    };
+    let [(_, got)] = raws(&ben).await.try_into().unwrap();
+    assert!(got.starts_with("Return-Path: <ann@inboxlayer.dev>\r\n") && !got.contains("Bcc:"), "{got}");
+    let [(inbox, _), (mailbox, copy)] = raws(&ann).await.try_into().unwrap();
+    assert_eq!((inbox.as_str(), mailbox.as_str()), ("INBOX", "Sent"));
+    let bcc = copy.lines().find(|line| line.starts_with("Bcc: ") && line.contains("ann+b@inboxlayer.dev")).unwrap();
+    assert_eq!(copy.replacen(&format!("{bcc}\r\n"), "", 1), got.split_once("\r\n").unwrap().1);
+
+    let of_inbox = format!("/api/v1/inboxes/{ann}");
+    assert_eq!(world.get(token, &of_inbox).await.json()["save_sent"], true);
+    assert_eq!(world.patch(token, &of_inbox, json!({"save_sent": "no"})).await.fields(), ["save_sent"]);
+    assert_eq!(world.patch(token, &of_inbox, json!({"save_sent": false})).await.json()["save_sent"], false);
+    let kept = world.patch(token, &of_inbox, json!({"default_domain_id": null})).await;
+    assert_eq!(kept.json()["save_sent"], false);
+    assert_eq!(world.post(token, &path, draft).await.status, 202);
+    assert_eq!((raws(&ben).await.len(), raws(&ann).await.len()), (2, 3));
+
+    let unknown = world.post(token, &path, json!({"to": ["nobody@inboxlayer.dev"], "text": ""})).await;
+    assert_eq!((unknown.status, unknown.fields()), (422, vec!["to".to_owned()]));
+    let big = json!({"to": "ben@inboxlayer.dev", "text": "x\n".repeat(50_000)});
+    let full = world.post(token, &path, big).await;
+    assert_eq!((full.status, full.code()), (507, "inbox_full"), "{}", full.json());
+    assert_eq!(raws(&ben).await.len(), 2);
 }

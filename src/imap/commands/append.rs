@@ -9,9 +9,8 @@ use crate::imap::session::{Session, refused};
 use crate::imap::wire::Refusal;
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
-use crate::store::Store;
-use crate::store::keywords::InboxLimits;
-use crate::store::mailbox_changes::{Append, Appended};
+use crate::store::keywords::KeywordLimits;
+use crate::store::mailbox_changes::Append;
 use bytes::Bytes;
 use imap_codec::imap_types::datetime::DateTime;
 use imap_codec::imap_types::flag::Flag;
@@ -30,8 +29,8 @@ impl Session<'_> {
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let Some(message) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
-        let limits = InboxLimits::from(&self.door.config.limits);
-        let (flags, keywords) = match read_flags(flags, limits.keywords) {
+        let limits = KeywordLimits::from(&self.door.config.limits);
+        let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
             Err(error) => return Ok(error.answer()),
         };
@@ -51,18 +50,13 @@ impl Session<'_> {
             Some(date) => Timestamp::from_millis(date.as_ref().timestamp().saturating_mul(1000)),
             None => Timestamp::real(),
         };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
-        let put = |store: Store, inbox| async move { store.message_append(&inbox, &name, append, limits).await };
-        let changed = |done: &Result<Option<Appended>, _>| match done {
-            Ok(Some(done)) => vec![done.mailbox],
-            _ => Vec::new(),
-        };
-        let done = match self.changer().make(put, changed).await {
+        let done = match self.door.mailboxes.append(&self.login.inbox, &name, append).await {
             Ok(Some(done)) => done,
             Ok(None) => return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate)),
             Err(error) => return not_set(error),
         };
+        self.has_changed(done.mailbox);
         let answer = Answer::ok("appended");
         Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
             (Some(uid_validity), Some(uid)) => answer.code(Code::AppendUid { uid_validity, uid }),

@@ -5,9 +5,8 @@ use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::keywords::InboxLimits;
+use crate::store::StoreError;
 use crate::store::transfer::{Copied, TransferError};
-use crate::store::{Store, StoreError};
 use imap_codec::imap_types::core::Vec1;
 use imap_codec::imap_types::extensions::uidplus::{UidElement, UidSet};
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -32,19 +31,12 @@ impl Session<'_> {
         }
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, asked_for) = (view.mailbox, uids.len());
-        let limits = InboxLimits::from(&self.door.config.limits);
-        let transfer = |store: Store, inbox| async move {
-            match and_remove {
-                true => store.messages_move(&inbox, from, uids, &name, limits).await,
-                false => store.messages_copy(&inbox, from, uids, &name, limits).await,
-            }
+        let (mailboxes, inbox) = (&self.door.mailboxes, &self.login.inbox);
+        let transferred = match and_remove {
+            true => mailboxes.move_to(inbox, from, uids, &name).await,
+            false => mailboxes.copy(inbox, from, uids, &name).await,
         };
-        let changed = move |done: &Result<Copied, _>| match done {
-            Ok(copied) if !copied.uids.is_empty() && and_remove => vec![copied.mailbox, from],
-            Ok(copied) if !copied.uids.is_empty() => vec![copied.mailbox],
-            _ => Vec::new(),
-        };
-        let copied = match self.changer().make(transfer, changed).await {
+        let copied = match transferred {
             Ok(copied) => copied,
             Err(error @ TransferError::NoSuchMailbox) => {
                 return Ok(Answer::no(error.to_string()).code(Code::TryCreate));
@@ -57,6 +49,8 @@ impl Session<'_> {
             }
             Err(TransferError::Store(error)) => return Err(error.into()),
         };
+        self.has_changed(copied.mailbox);
+        self.has_changed(from);
         let Some(code) = copy_uid(&copied) else {
             let some_are_gone = asked_for > 0 && !by_uid;
             return Ok(if some_are_gone { gone() } else { Answer::ok("nothing to copy") });
@@ -87,13 +81,10 @@ impl Session<'_> {
 
     /// Removes messages that are marked `\Deleted`: all, or those of `uids`.
     pub(super) async fn expunge_marked(&self, mailbox: i64, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
-        let expunge = |store: Store, inbox| async move { store.messages_expunge(&inbox, mailbox, uids).await };
+        let done = self.door.mailboxes.expunge(&self.login.inbox, mailbox, uids).await;
         // A failure may come after some batches.
-        let changed = move |done: &Result<Vec<u32>, _>| match done {
-            Ok(gone) if gone.is_empty() => Vec::new(),
-            _ => vec![mailbox],
-        };
-        self.changer().make(expunge, changed).await.map(drop)
+        self.has_changed(mailbox);
+        done
     }
 }
 

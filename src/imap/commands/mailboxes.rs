@@ -7,7 +7,6 @@ use crate::imap::names::{self, DELIMITER, Pattern};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::Store;
 use crate::store::mailboxes::{MailboxError, MailboxName};
 use imap_codec::imap_types::core::{Atom, IString, QuotedChar};
 use imap_codec::imap_types::extensions::namespace::Namespace;
@@ -66,7 +65,6 @@ impl Session<'_> {
             return Ok(Answer::ok("done"));
         }
         let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let tree = tree(self.door.store.mailboxes(&self.login.inbox).await?);
         let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
         for (name, mailbox) in &tree {
@@ -96,7 +94,6 @@ impl Session<'_> {
         pattern: &ListMailbox<'_>,
     ) -> Result<Answer, Fault> {
         let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let mut told = BTreeMap::new();
         for name in self.door.store.subscriptions(&self.login.inbox).await? {
             tokio::task::yield_now().await;
@@ -118,15 +115,13 @@ impl Session<'_> {
     /// CREATE, with the levels above (RFC 3501 §6.3.3).
     pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
-        answer(self.door.store.mailbox_create(&self.login.inbox, &name).await, "created").map(|(answer, ())| answer)
+        answer(self.door.mailboxes.create(&self.login.inbox, &name).await, "created").map(|(answer, ())| answer)
     }
 
     /// DELETE.
     pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let delete = |store: Store, inbox| async move { store.mailbox_delete(&inbox, &name).await };
-        let (answer, id) = answer(self.changer().make(delete, changed).await, "deleted")?;
+        let (answer, id) = answer(self.door.mailboxes.delete(&self.login.inbox, &name).await, "deleted")?;
         if self.selected.as_ref().is_some_and(|view| view.mailbox == id) {
             self.unselect();
         }
@@ -138,23 +133,17 @@ impl Session<'_> {
         let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
             return Ok(Answer::no(BAD_NAME).code(other("CANNOT")));
         };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
-        let rename = |store: Store, inbox| async move { store.mailbox_rename(&inbox, &from, &to).await };
+        let renamed = self.door.mailboxes.rename(&self.login.inbox, &from, &to).await;
         // INBOX may have been emptied.
-        Ok(answer(self.changer().make(rename, changed).await, "renamed")?.0)
+        self.changed.set();
+        Ok(answer(renamed, "renamed")?.0)
     }
 
     /// SUBSCRIBE and UNSUBSCRIBE.
     pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
-        answer(self.door.store.subscribe(&self.login.inbox, &name, wanted).await, "done").map(|(answer, ())| answer)
+        answer(self.door.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "done").map(|(answer, ())| answer)
     }
-}
-
-/// The mailbox that was deleted or renamed.
-fn changed(done: &Result<i64, MailboxError>) -> Vec<i64> {
-    done.as_ref().ok().copied().filter(|id| *id != 0).into_iter().collect()
 }
 
 fn answer<T: Default>(done: Result<T, MailboxError>, words: &'static str) -> Result<(Answer, T), Fault> {

@@ -19,7 +19,6 @@ impl Session<'_> {
         self.unselect();
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let inbox = &self.login.inbox;
-        self.door.store.ensure_mailboxes(inbox).await?;
         let Some(open) = self.door.store.mailbox_open(inbox, &name, !read_only).await? else {
             return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
         };
@@ -73,7 +72,6 @@ impl Session<'_> {
         items: &[StatusDataItemName],
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        self.door.store.ensure_mailboxes(&self.login.inbox).await?;
         let Some(status) = self.door.store.mailbox_status(&self.login.inbox, &name).await? else {
             return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
         };

@@ -5,8 +5,7 @@ use super::{Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
 use crate::imap::wire::Wire;
-use crate::store::Store;
-use crate::store::keywords::{FlagError, InboxLimits, KeywordLimits};
+use crate::store::keywords::{FlagError, KeywordLimits};
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use imap_codec::imap_types::flag::{Flag, StoreResponse, StoreType};
@@ -92,14 +91,14 @@ impl Session<'_> {
         flags: &[Flag<'_>],
         by_uid: bool,
     ) -> Result<Answer, Fault> {
-        let changer = self.changer();
+        let (mailboxes, inbox, changed) = (&self.door.mailboxes, &self.login.inbox, self.changed);
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         if view.read_only {
             return Ok(Answer::no(READ_ONLY));
         }
-        let limits = InboxLimits::from(&self.door.config.limits);
-        let (flags, keywords) = match read_flags(flags, limits.keywords) {
+        let limits = KeywordLimits::from(&self.door.config.limits);
+        let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
             Err(error) => return Ok(error.answer()),
         };
@@ -111,10 +110,7 @@ impl Session<'_> {
         let update = FlagUpdate { change, flags, keywords };
         let (mailbox, mut missing, mut refused) = (view.mailbox, false, None);
         for batch in uids.chunks(AT_ONCE) {
-            let (uids, wanted) = (batch.to_vec(), update.clone());
-            let flag =
-                |store: Store, inbox| async move { store.messages_flag(&inbox, mailbox, uids, wanted, limits).await };
-            let after = match changer.make(flag, move |_| vec![mailbox]).await {
+            let after = match mailboxes.set_flags(inbox, mailbox, batch.to_vec(), update.clone()).await {
                 Ok(after) => after,
                 Err(error) => {
                     // Those of the batches before have their flags.
@@ -122,6 +118,7 @@ impl Session<'_> {
                     break;
                 }
             };
+            changed.set_for(mailbox);
             missing |= after.len() < batch.len();
             for marks in after {
                 // Silent about what the client can know by itself; another session may have changed more.

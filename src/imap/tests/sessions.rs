@@ -106,7 +106,6 @@ async fn another_account_sees_nothing() {
     assert!(theirs_flagged.unwrap().is_empty());
     store.messages_flag(&world.inbox, mailbox, vec![1], add, limits(u64::MAX)).await.unwrap();
     assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
-    store.ensure_mailboxes(&theirs).await.unwrap();
     let copied = store.messages_move(&theirs, mailbox, vec![1], "INBOX", limits(u64::MAX)).await.unwrap();
     assert!(copied.uids.is_empty());
     let mut client = world.guest().await;

@@ -4,6 +4,7 @@ mod attempts;
 mod fairness;
 mod hops;
 mod identities;
+mod local;
 mod server;
 
 use super::*;
@@ -15,10 +16,11 @@ use crate::envelope::Recipients;
 use crate::id::{AccountId, DomainId, InboxId, TokenId};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
+use crate::resources::Owner;
 use crate::store::StoreError;
 use crate::store::queue::QueuedMessage;
 use crate::store::testing;
-use crate::submission::{Accepted, Draft, Refusal, Submission};
+use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use rusqlite::params;
 use server::{Script, Server};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -51,6 +53,8 @@ async fn template() -> Template {
     let (dir, store, account) = testing::store_with_account().await;
     let hello = testing::inbox(&store, &account, "hello").await;
     testing::inbox(&store, &account, "friend").await;
+    // What is in the store then is the queue's alone. `local` tests the copies.
+    store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE inbox SET save_sent = 0", [])?)).await.unwrap();
     let acme = DomainId::new();
     let (id, owner) = (acme.clone(), account.clone());
     let sql =
@@ -116,20 +120,20 @@ impl World {
         let config = Arc::new(config);
         let store = Store::open(dir.path()).unwrap();
         let keys = Keys::open(store.clone(), dir.path(), &config, Clock::System).await.unwrap();
-        let (clock, events) = (Clock::manual(), Events::new());
+        let (clock, mailboxes) = (Clock::manual(), MailboxService::new(store.clone(), &config.limits));
         let resolver = Resolver::new(&config.dns).unwrap();
         let queue = Queue::with_patience(
             Arc::clone(&config),
             store.clone(),
             clock.clone(),
-            events,
+            mailboxes.clone(),
             keys.signer(),
             resolver,
             patience,
         );
         let queue = queue.unwrap();
         let submission =
-            Submission::new(Arc::clone(&config), store.clone(), clock.clone(), keys.signer(), queue.clone());
+            Submission::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, keys.signer(), queue.clone());
         let login = Login {
             account: template.account.clone(),
             token: TokenId::new(),
@@ -184,9 +188,15 @@ impl World {
     }
 
     pub async fn submit_as(&self, login: &Login, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
-        let rcpt_to = Recipients::new(rcpt_to.iter().map(|r| r.parse().unwrap()).collect()).unwrap();
+        let rcpt_to = self.recipients(rcpt_to, raw.len()).await.unwrap();
+        let rcpt_to = Recipients::new(rcpt_to).unwrap();
         let draft = Draft { rcpt_to, raw: raw.to_vec().into(), protocol: "ESMTPSA", client: None };
         self.submission.accept(login, draft).await
+    }
+
+    pub async fn recipients(&self, rcpt_to: &[&str], octets: usize) -> Result<Vec<Recipient>, RecipientError> {
+        let rcpt_to = rcpt_to.iter().map(|r| r.parse().unwrap()).collect();
+        self.submission.recipients(Owner::System, rcpt_to, octets).await
     }
 
     /// Moves the clock to the next attempt, and makes it.
@@ -210,11 +220,18 @@ impl World {
 
     /// The messages in the INBOX of an inbox.
     pub async fn inbox(&self, name: &'static str) -> Vec<String> {
+        self.mailbox(name, "INBOX").await
+    }
+
+    /// The messages in a mailbox of an inbox.
+    pub async fn mailbox(&self, name: &'static str, mailbox: &'static str) -> Vec<String> {
         let read = move |c: &rusqlite::Connection| {
             let sql = "SELECT CAST(c.header || b.data AS BLOB) FROM message m JOIN content c ON c.id = m.content_id
-                       JOIN body b ON b.id = c.body_id JOIN inbox i ON i.id = m.inbox_id WHERE i.name = ?1 ORDER BY m.uid";
+                       JOIN body b ON b.id = c.body_id JOIN inbox i ON i.id = m.inbox_id
+                       JOIN mailbox p ON p.id = m.mailbox_id WHERE i.name = ?1 AND p.name = ?2 ORDER BY m.uid";
             let mut statement = c.prepare(sql)?;
-            let rows = statement.query_map([name], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
+            let rows =
+                statement.query_map([name, mailbox], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
             Ok::<_, StoreError>(rows)
         };
         let rows = self.store.read(read).await.unwrap();

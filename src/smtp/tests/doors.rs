@@ -167,8 +167,8 @@ async fn submission_says_under_which_address_the_message_leaves() {
         client.say("QUIT", "221").await;
         client.expect_end().await;
     }
-    assert_eq!(world.count("submission").await, 4);
-    assert_eq!(world.count("delivery").await, 8);
+    // Postmaster is here.
+    assert_eq!([world.count("submission").await, world.count("delivery").await], [4, 4]);
 }
 
 #[tokio::test]
@@ -347,4 +347,32 @@ async fn a_full_inbox_is_told_at_rcpt_and_at_the_end_of_data_and_keeps_no_mail_f
     client.say("DATA", "354").await;
     client.send(big.as_bytes()).await;
     client.expect("250 2.0.0").await;
+}
+
+#[tokio::test]
+async fn submission_refuses_recipients_here_as_the_mx_does() {
+    let world = World::with(|config| config.limits.inbox_size = 3000).await;
+    let mut client = world.logged_in("ann").await;
+    client.say("MAIL FROM:<ann@inboxlayer.dev> SIZE=2800", "250").await;
+    for unknown in ["nobody@inboxlayer.dev", "nobody@acme.test"] {
+        client.say(&format!("RCPT TO:<{unknown}>"), "550 5.1.1").await;
+    }
+    // A domain whose claim is not verified is like any other's.
+    for elsewhere in ["nobody@pending.test", "nobody@failed.test", "Bo@elsewhere.example", "bo@elsewhere.example"] {
+        client.say(&format!("RCPT TO:<{elsewhere}>"), "250").await;
+        client.say("RSET", "250").await;
+        client.say("MAIL FROM:<ann@inboxlayer.dev> SIZE=2800", "250").await;
+    }
+    client.say("RCPT TO:<ben@inboxlayer.dev>", "452 4.2.2").await;
+    client.say("RSET", "250").await;
+
+    // Spelling tells recipients apart elsewhere, and not here.
+    envelope(&mut client, &["Bo@elsewhere.example", "bo@elsewhere.example", "Ben@inboxlayer.dev"]).await;
+    client.send(MESSAGE.as_bytes()).await;
+    client.expect("250 2.0.0 queued as sub_").await;
+    envelope(&mut client, &["Ben@acme.test", "ben+tag@acme.test", "ben@acme.test"]).await;
+    client.send(MESSAGE.as_bytes()).await;
+    client.expect("250 2.0.0").await;
+    assert_eq!([world.count("submission").await, world.count("delivery").await], [1, 2]);
+    assert_eq!(world.mail(&world.ben).await.len(), 2);
 }

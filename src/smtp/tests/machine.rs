@@ -4,6 +4,7 @@ use crate::address::{Address, AddressError, ReversePath};
 use crate::config::Limits;
 use crate::envelope::{EnhancedCode, Reply};
 use crate::id::AccountId;
+use crate::resources::Owner;
 use crate::resources::spool::Spool;
 use crate::smtp::data::Receiver;
 use crate::smtp::line::Lines;
@@ -33,7 +34,7 @@ impl Door for Bench {
     async fn log_in(&self, _: SocketAddr, _: Credentials) -> Result<(), Reply> {
         unreachable!("this door has no AUTH")
     }
-    async fn recipient(&self, address: Address, _: usize) -> Result<Address, Reply> {
+    async fn recipient(&self, _: Owner, address: Address, _: usize) -> Result<Address, Reply> {
         Ok(address)
     }
     async fn store(&self, _: SocketAddr, (): &(), _: Mail<Address>) -> Reply {

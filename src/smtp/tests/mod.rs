@@ -15,6 +15,7 @@ use crate::dns::Resolver;
 use crate::events::Events;
 use crate::id::{AccountId, DomainId, InboxId, TokenId};
 use crate::inbound::Inbound;
+use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
 use crate::queue::Queue;
@@ -88,20 +89,20 @@ impl World {
         change(&mut config);
         let config = Arc::new(config);
         let (tls, certificate) = certificate(dir.path());
-        let (events, clock, shutdown) = (Events::new(), Clock::System, Shutdown::new());
+        let (events, clock, shutdown) = (store.events().clone(), Clock::System, Shutdown::new());
+        let mailboxes = MailboxService::new(store.clone(), &config.limits);
         let authenticator = Authenticator::new(
             store.clone(),
             clock.clone(),
             config.platform.domain.clone(),
             config.limits.failed_logins,
         );
-        let submission = outbound(&config, &store, &clock, &events).await;
+        let submission = outbound(&config, &store, &clock, &mailboxes).await;
         let domain = claim(&store, &account, "acme.test", "verified", true).await;
         claim(&store, &account, "pending.test", "pending", false).await;
         claim(&store, &account, "failed.test", "failed", true).await;
         let spool = Spool::open(dir.path(), &config.limits).unwrap();
-        let inbound =
-            Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), WorkPool::default());
+        let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, WorkPool::default());
         let door = Arc::new(SubmissionDoor {
             config: Arc::clone(&config),
             tls: tls.clone(),
@@ -230,17 +231,18 @@ async fn template() -> &'static (tempfile::TempDir, Vec<u8>, String) {
 }
 
 /// The submission service; its queue does not run, so what is accepted stays in it.
-async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, events: &Events) -> Submission {
+async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, mailboxes: &MailboxService) -> Submission {
     let (dir, sealed, public) = template().await;
     std::fs::copy(dir.path().join("secret.key"), config.data_dir.0.join("secret.key")).unwrap();
     let now = crate::clock::Timestamp::real();
     store.dkim_put(SELECTOR.into(), None, sealed.clone(), public.clone(), now).await.unwrap();
     let keys = Keys::open(store.clone(), &config.data_dir.0, config, Clock::System).await.unwrap();
-    let (config, store, clock, events) = (Arc::clone(config), store.clone(), clock.clone(), events.clone());
+    let (config, store, clock, mailboxes) = (Arc::clone(config), store.clone(), clock.clone(), mailboxes.clone());
     let (resolver, signer) = (Resolver::new(&config.dns).unwrap(), keys.signer());
     let queue =
-        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), events, signer.clone(), resolver).unwrap();
-    Submission::new(config, store, clock, signer, queue)
+        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer.clone(), resolver)
+            .unwrap();
+    Submission::new(config, store, clock, mailboxes, signer, queue)
 }
 
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}

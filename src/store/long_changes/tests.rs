@@ -16,8 +16,8 @@ use tempfile::TempDir;
 const SIZE: i64 = 16 + 256;
 
 /// Puts this many messages of one content into INBOX, every one marked `\Deleted`; answers the mailbox.
-async fn fill(store: &Store, account: &AccountId, inbox: &InboxId, count: i64) -> i64 {
-    let first = put(store, account, inbox, b"Subject: x\r\n\r\nbb").await;
+async fn fill(store: &Store, inbox: &InboxId, count: i64) -> i64 {
+    let first = put(store, inbox, b"Subject: x\r\n\r\nbb").await;
     let (id, of) = (first.mailbox, inbox.clone());
     let sql = "WITH RECURSIVE n (uid) AS (SELECT 2 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3)
                INSERT INTO message (mailbox_id, uid, flags, modseq, content_id, internal_date, id, inbox_id)
@@ -116,7 +116,7 @@ async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
     ] {
         let (_dir, store, ours) = store_with_account().await;
         let one = inbox(&store, &ours, "one").await;
-        let mailbox = fill(&store, &ours, &one, MESSAGES).await;
+        let mailbox = fill(&store, &one, MESSAGES).await;
         let theirs = account(&store).await;
         let other = inbox(&store, &theirs, "other").await;
         let done = Arc::new(AtomicBool::new(false));
@@ -125,7 +125,7 @@ async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
             async move {
                 let mut stored = 0_i64;
                 while !done.load(Ordering::Relaxed) {
-                    put(&store, &theirs, &other, b"Subject: y\r\n\r\n").await;
+                    put(&store, &other, b"Subject: y\r\n\r\n").await;
                     stored += 1;
                 }
                 stored
@@ -152,7 +152,7 @@ async fn snapshot(from: &Path, to: &Path) {
 async fn crashes(change: Change) -> (Vec<TempDir>, InboxId, Vec<u32>) {
     let (dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
-    let mailbox = fill(&store, &account, &one, 3000).await;
+    let mailbox = fill(&store, &one, 3000).await;
     let before = uids(&store, &one, "INBOX").await;
     let running = {
         let (store, one) = (store.clone(), one.clone());
@@ -241,7 +241,7 @@ async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
 async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
-    let mailbox = fill(&store, &account, &one, 1200).await;
+    let mailbox = fill(&store, &one, 1200).await;
     let archive = store.mailbox_open(&one, "Archive", false).await.unwrap().unwrap();
     let here = store.mailbox_open(&one, "INBOX", false).await.unwrap().unwrap().seen;
     let moved: Vec<u32> = (100..=900).collect();
@@ -274,7 +274,7 @@ async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
 async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
-    let mailbox = fill(&store, &account, &one, 2000).await;
+    let mailbox = fill(&store, &one, 2000).await;
     let all = uids(&store, &one, "INBOX").await;
     let most = u64::try_from(2 * 2000 * SIZE).unwrap();
     let full = store.messages_copy(&one, mailbox, all.clone(), "Archive", limits(most - 1)).await;

@@ -72,16 +72,15 @@ fn some(open: &OpenMailbox, which: u8) -> Vec<u32> {
 }
 
 async fn open(store: &Store, inbox: &InboxId, name: &str) -> OpenMailbox {
-    store.ensure_mailboxes(inbox).await.unwrap();
     store.mailbox_open(inbox, name, false).await.unwrap().unwrap()
 }
 
-async fn take(store: &Store, account: &crate::id::AccountId, inbox: &InboxId, renamed: &mut u32, step: Step) {
+async fn take(store: &Store, inbox: &InboxId, renamed: &mut u32, step: Step) {
     let (here, most) = (open(store, inbox, INBOX).await, limits(u64::MAX));
     match step {
         Step::Arrive(count) => {
             for _ in 0..count {
-                put(store, account, inbox, MAIL).await;
+                put(store, inbox, MAIL).await;
             }
         }
         Step::Select => drop(store.mailbox_open(inbox, INBOX, true).await.unwrap()),
@@ -133,7 +132,7 @@ proptest! {
             let inbox = inbox(&store, &account, "one").await;
             let mut renamed = 0;
             for step in steps {
-                take(&store, &account, &inbox, &mut renamed, step).await;
+                take(&store, &inbox, &mut renamed, step).await;
                 compare(&store, &inbox).await;
             }
         });
@@ -169,7 +168,7 @@ async fn steps_of_status(store: &Store, inbox: &InboxId) -> i32 {
 async fn status_costs_the_same_however_many_messages_there_are() {
     let (_dir, store, account) = store_with_account().await;
     let inbox = inbox(&store, &account, "one").await;
-    let mailbox = put(&store, &account, &inbox, MAIL).await.mailbox;
+    let mailbox = put(&store, &inbox, MAIL).await.mailbox;
     let few = steps_of_status(&store, &inbox).await;
     fill(&store, &inbox, mailbox, 2, 20_000).await;
     assert_eq!(steps_of_status(&store, &inbox).await, few);

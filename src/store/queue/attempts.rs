@@ -1,10 +1,9 @@
 //! Attempts: claimed with a lease, settled in one commit.
 
-use super::super::deliver::{Place, Placed, place};
-use super::super::inboxes::DELETED;
-use super::super::room::{self, NotStored, Quota};
-use super::super::routing::LocalRecipient;
-use super::super::{Store, StoreError, StoredMessage, content, mailboxes};
+use super::super::deliver::{LocalDelivery, NewMessage, insert_message};
+use super::super::messages::Flags;
+use super::super::room::{self, DeliverError, Quota};
+use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailboxes};
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
@@ -71,29 +70,17 @@ pub struct Due {
     pub deliveries: Vec<DueDelivery>,
 }
 
-/// A message to be put into an inbox by a settlement.
+/// A bounce for the sender's inbox.
 #[derive(Clone, Debug)]
-pub struct ForInbox {
-    /// Whose.
-    pub account: AccountId,
-    /// Which.
+pub struct BounceMessage {
+    /// The inbox.
     pub inbox: InboxId,
-    /// For the envelope columns.
-    pub mail_from: ReversePath,
-    /// For the envelope columns.
-    pub rcpt_to: Address,
-}
-
-impl ForInbox {
-    /// For a local recipient.
-    pub fn recipient(recipient: &LocalRecipient, mail_from: &ReversePath) -> Self {
-        Self {
-            account: recipient.account().clone(),
-            inbox: recipient.inbox().clone(),
-            mail_from: mail_from.clone(),
-            rcpt_to: recipient.address().clone(),
-        }
-    }
+    /// The address that the failed message was from.
+    pub to: Address,
+    /// Header block, with the empty line that ends it.
+    pub header: Vec<u8>,
+    /// The rest.
+    pub body: Vec<u8>,
 }
 
 /// A recipient who is to be tried again.
@@ -120,10 +107,10 @@ pub struct Settlement {
     pub done: Vec<DeliveryId>,
     /// To be tried again.
     pub deferred: Vec<Deferral>,
-    /// Copies for inboxes here, with the header block they get before the message's body.
-    pub local: Option<(Vec<u8>, Vec<ForInbox>)>,
-    /// The bounce of those that failed: its header block and body, and the sender's inbox.
-    pub bounce: Option<(Vec<u8>, Vec<u8>, ForInbox)>,
+    /// For those of the recipients that are inboxes here.
+    pub local: Option<LocalDelivery>,
+    /// For those that failed.
+    pub bounce: Option<BounceMessage>,
     /// When the attempt was made, by the clock.
     pub at: Timestamp,
     /// INTERNALDATE of what is put into inboxes: real time.
@@ -134,8 +121,8 @@ impl Store {
     /// Records how an attempt ended: recipients that are done go, the others wait again; copies and the bounce are put
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
     /// an inbox has no room for its copy; a bounce, which is small, always finds its place.
-    pub async fn settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Vec<Placed>, NotStored> {
-        self.write(move |connection| settle(connection, &settlement, quota)).await
+    pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<(), DeliverError> {
+        self.change(move |transaction| settle(transaction, &settlement, quota)).await
     }
 
     /// A queued message as it is now, with its bytes. None when it has been dropped.
@@ -220,31 +207,33 @@ fn read_letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
     })
 }
 
-fn settle(connection: &Connection, settlement: &Settlement, quota: Quota) -> Result<Vec<Placed>, NotStored> {
+fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -> Result<(), DeliverError> {
     let sql = "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
                WHERE s.id = ?1";
-    let body: Option<(i64, i64)> = connection
-        .prepare_cached(sql)?
-        .query_row([&settlement.submission], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let mut placed = Vec::new();
-    if let Some((body, size)) = body {
-        let size = usize::try_from(size).unwrap_or(0);
-        if let Some((header, copies)) = &settlement.local {
-            let octets = u64::try_from(header.len().saturating_add(size)).unwrap_or(u64::MAX);
-            room::check(connection, copies.iter().map(|copy| &copy.inbox), octets, quota)?;
-            let copy = content::insert_content(connection, header, body, size)?;
-            for to in copies {
-                placed.push(put(connection, copy, to, settlement.received_at)?);
-            }
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?));
+    let queued = connection.prepare_cached(sql)?.query_row([&settlement.submission], row).optional()?;
+    if let Some((body_id, size)) = queued {
+        let body_size = usize::try_from(size).unwrap_or(0);
+        if let Some(local) = &settlement.local {
+            room::check(connection, local.octets(body_size), quota)?;
+            local.deliver(connection, body_id, body_size)?;
         }
         // Without the sender's inbox there is nobody to tell.
-        if let Some((header, body, to)) = &settlement.bounce
-            && exists(connection, &to.inbox)?
+        if let Some(bounce) = &settlement.bounce
+            && let Some(mailbox) = mailboxes::find(connection, &bounce.inbox, mailboxes::INBOX)?
         {
-            let body_id = content::insert_body(connection, body)?;
-            let bounce = content::insert_content(connection, header, body_id, body.len())?;
-            placed.push(put(connection, bounce, to, settlement.received_at)?);
+            let body_id = content::insert_body(connection, &bounce.body)?;
+            let new = NewMessage {
+                inbox: &bounce.inbox,
+                mailbox,
+                content: content::insert_content(connection, &bounce.header, body_id, bounce.body.len())?,
+                flags: Flags::default(),
+                keywords: "",
+                mail_from: "",
+                rcpt_to: &bounce.to.to_string(),
+                internal_date: settlement.received_at,
+            };
+            insert_message(connection, &new)?;
         }
     }
     let mut delete = connection.prepare_cached("DELETE FROM delivery WHERE id = ?1")?;
@@ -262,7 +251,7 @@ fn settle(connection: &Connection, settlement: &Settlement, quota: Quota) -> Res
     for Deferral { delivery, next, reply, mx, is_attempt } in &settlement.deferred {
         update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt])?;
     }
-    Ok(placed)
+    Ok(())
 }
 
 /// The key of a domain is there: what waited for it is due.
@@ -275,23 +264,6 @@ pub(in crate::store) fn wake_unsigned(
                    AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND is_unsigned)";
     connection.prepare_cached(sql)?.execute(params![domain, now])?;
     Ok(())
-}
-
-fn exists(connection: &Connection, inbox: &InboxId) -> Result<bool, StoreError> {
-    super::super::exists(connection, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id <> ?2", params![inbox, DELETED])
-}
-
-fn put(connection: &Connection, content: i64, to: &ForInbox, received_at: Timestamp) -> Result<Placed, StoreError> {
-    let place_of = Place {
-        account: &to.account,
-        inbox: &to.inbox,
-        mailbox: mailboxes::INBOX,
-        flags: 0,
-        mail_from: &to.mail_from.to_string(),
-        rcpt_to: &to.rcpt_to.to_string(),
-        internal_date: received_at,
-    };
-    place(connection, content, &place_of)
 }
 
 fn replace_outgoing(

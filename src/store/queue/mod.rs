@@ -11,20 +11,23 @@ mod listing;
 mod tests;
 
 pub(super) use attempts::wake_unsigned;
-pub use attempts::{Deferral, Due, DueDelivery, ForInbox, Letter, Settlement};
+pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, Letter, Settlement};
 pub use claim::{Claimed, InFlight};
 pub use listing::{QueuedDelivery, QueuedMessage};
 
-use super::{Store, StoreError, content};
+use super::deliver::{LocalDelivery, NewMessage, insert_message};
+use super::messages::Flags;
+use super::room::{self, DeliverError, Quota};
+use super::{Store, StoreError, Transaction, content, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::domain::status::VerifiedStatus;
-use crate::envelope::Recipients;
 use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
 use bytes::Bytes;
 use rusqlite::{Connection, params};
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// A message to be taken in.
@@ -54,10 +57,14 @@ pub struct NewSubmission {
     pub outgoing_header: Vec<u8>,
     /// It is signed only when it leaves: its domain's key is still being made.
     pub is_unsigned: bool,
-    /// The body of both.
+    /// The body of all of them.
     pub body: Bytes,
-    /// To whom; one that is named twice gets it once.
-    pub rcpt_to: Recipients,
+    /// To whom it leaves; one that is named twice gets it once. It is queued only where there are some.
+    pub rcpt_to: Vec<Address>,
+    /// For the recipients that are inboxes here.
+    pub local: Option<LocalDelivery>,
+    /// The copy in the sender's Sent mailbox.
+    pub sent: Option<SentCopy>,
     /// How it came, for Received.
     pub protocol: &'static str,
     /// From where, if Received is to show it.
@@ -70,30 +77,56 @@ pub struct NewSubmission {
     pub expires_at: Timestamp,
 }
 
+/// The header block of the copy in Sent.
+#[derive(Debug)]
+pub enum SentCopy {
+    /// The one that leaves.
+    AsItLeaves,
+    /// That, with the client's fields of blind copies.
+    WithBlindCopies(Vec<u8>),
+}
+
 impl Store {
-    /// Takes a message in: body once, both header blocks, a row a recipient, in one commit. The status of its domain may
-    /// have changed since it was read; each attempt reads it again, so nothing is compared here. The account may have so
-    /// many octets in the queue at most.
-    pub async fn enqueue(&self, new: NewSubmission, limit: u64) -> Result<(), EnqueueError> {
+    /// Takes a message in, in one commit: its body once, the copies for recipients here and for Sent, and for recipients
+    /// elsewhere both header blocks and a row each. The status of its domain may have changed since it was read; each attempt
+    /// reads it again, so nothing is compared here. The account may have `queue_size` octets in the queue at most.
+    pub(crate) async fn submission_accept(
+        &self,
+        new: NewSubmission,
+        queue_size: u64,
+        quota: Quota,
+    ) -> Result<(), AcceptError> {
         self.check_disk()?;
-        self.write(move |connection| enqueue(connection, &new, limit)).await
+        self.change(move |transaction| accept(transaction, &new, queue_size, quota)).await
     }
 }
 
 /// Why a message was not taken in. Temporary.
 #[derive(Debug, thiserror::Error)]
-pub enum EnqueueError {
+pub enum AcceptError {
     /// The account has too much in the queue.
     #[error("the account has as much mail in the queue as it may: {0} octets")]
     QueueFull(u64),
+    /// These inboxes have no room for it: a recipient's, or the sender's.
+    #[error("the inbox is full")]
+    InboxFull(Vec<InboxId>),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for EnqueueError {
+impl From<rusqlite::Error> for AcceptError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Store(error.into())
+    }
+}
+
+impl From<DeliverError> for AcceptError {
+    fn from(error: DeliverError) -> Self {
+        match error {
+            DeliverError::Full(inboxes) => Self::InboxFull(inboxes),
+            DeliverError::Store(error) => Self::Store(error),
+        }
     }
 }
 
@@ -103,20 +136,70 @@ const RECIPIENT: usize = 1024;
 /// What a message counts for in its account's queue: its body once, both header blocks, its recipients.
 fn octets(new: &NewSubmission) -> i64 {
     let bytes = new.original_header.len().saturating_add(new.outgoing_header.len()).saturating_add(new.body.len());
-    let recipients = new.rcpt_to.as_slice().len().saturating_mul(RECIPIENT);
+    let recipients = new.rcpt_to.len().saturating_mul(RECIPIENT);
     i64::try_from(bytes.saturating_add(recipients)).unwrap_or(i64::MAX)
 }
 
-fn enqueue(connection: &Connection, new: &NewSubmission, limit: u64) -> Result<(), EnqueueError> {
+fn accept(
+    transaction: &Transaction<'_>,
+    new: &NewSubmission,
+    queue_size: u64,
+    quota: Quota,
+) -> Result<(), AcceptError> {
+    let body_size = new.body.len();
+    let sent_header = match &new.sent {
+        Some(SentCopy::AsItLeaves) => Some(&new.outgoing_header),
+        Some(SentCopy::WithBlindCopies(header)) => Some(header),
+        None => None,
+    };
+    let sent_octets = sent_header.map(|header| (&new.inbox, room::octets(header.len(), body_size)));
+    let local_octets = new.local.iter().flat_map(|local| local.octets(body_size));
+    room::check(transaction, local_octets.chain(sent_octets), quota)?;
+    let body = content::insert_body(transaction, &new.body)?;
+    if let Some(local) = &new.local {
+        local.deliver(transaction, body, body_size)?;
+    }
+    let outgoing = match (&new.sent, new.rcpt_to.as_slice()) {
+        (None | Some(SentCopy::WithBlindCopies(_)), []) => None,
+        _ => Some(content::insert_content(transaction, &new.outgoing_header, body, body_size)?),
+    };
+    if let Some(header) = sent_header {
+        let content = match (&new.sent, outgoing) {
+            (Some(SentCopy::AsItLeaves), Some(outgoing)) => outgoing,
+            _ => content::insert_content(transaction, header, body, body_size)?,
+        };
+        let copy = NewMessage {
+            inbox: &new.inbox,
+            mailbox: mailboxes::sent(transaction, &new.inbox)?,
+            content,
+            flags: Flags::SEEN,
+            keywords: "",
+            mail_from: &new.mail_from.to_string(),
+            rcpt_to: "",
+            internal_date: new.arrived_at,
+        };
+        insert_message(transaction, &copy)?;
+    }
+    match outgoing {
+        Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, queue_size),
+        _ => Ok(()),
+    }
+}
+
+fn enqueue(
+    connection: &Connection,
+    new: &NewSubmission,
+    body: i64,
+    outgoing: i64,
+    limit: u64,
+) -> Result<(), AcceptError> {
     let octets = octets(new);
     let sql = "SELECT queued FROM account WHERE id = ?1";
     let queued: i64 = connection.prepare_cached(sql)?.query_row([&new.account], |row| row.get(0))?;
     if queued.saturating_add(octets).unsigned_abs() > limit {
-        return Err(EnqueueError::QueueFull(limit));
+        return Err(AcceptError::QueueFull(limit));
     }
-    let body = content::insert_body(connection, &new.body)?;
     let original = content::insert_content(connection, &new.original_header, body, new.body.len())?;
-    let outgoing = content::insert_content(connection, &new.outgoing_header, body, new.body.len())?;
     connection
         .prepare_cached(
             "INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
@@ -148,8 +231,8 @@ fn enqueue(connection: &Connection, new: &NewSubmission, limit: u64) -> Result<(
     let mut insert = connection.prepare_cached(
         "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
     )?;
-    let mut seen = std::collections::HashSet::new();
-    for rcpt in new.rcpt_to.as_slice().iter().filter(|rcpt| seen.insert(*rcpt)) {
+    let mut seen = HashSet::new();
+    for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {
         insert.execute(params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
     }
     Ok(())

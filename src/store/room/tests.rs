@@ -5,7 +5,7 @@ use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::AccountId;
-use crate::store::deliver::{Arrival, Placed};
+use crate::store::deliver::{Delivered, LocalDelivery};
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{Append, FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
@@ -16,7 +16,7 @@ use bytes::Bytes;
 
 const HEADER: &[u8] = b"Subject: x\r\n\r\n";
 
-async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<Vec<Placed>, NotStored> {
+async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<Vec<Delivered>, DeliverError> {
     let platform = DomainName::parse("inboxlayer.dev").unwrap();
     let mut recipients = Vec::new();
     for name in to {
@@ -26,14 +26,13 @@ async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<V
             other => panic!("{other:?}"),
         }
     }
-    let arrival = Arrival {
+    let delivery = LocalDelivery {
         mail_from: ReversePath::Null,
         recipients: Recipients::new(recipients).unwrap(),
         header: HEADER.to_vec(),
-        body: vec![b'x'; body].into(),
         received_at: Timestamp::real(),
     };
-    store.deliver(arrival, limits(most).quota).await
+    store.message_deliver(delivery, vec![b'x'; body].into(), limits(most).quota).await
 }
 
 async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, most: u64) -> Result<(), FlagError> {
@@ -74,7 +73,7 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
     assert_eq!(size(&store, &one).await, 0);
     let raw = [HEADER, &[b'x'; 86]].concat();
     for _ in 0..3 {
-        put(&store, &account, &one, &raw).await;
+        put(&store, &one, &raw).await;
     }
     append(&store, &one, "Junk", 50, u64::MAX).await.unwrap();
     assert_eq!(size(&store, &one).await, 350);
@@ -109,7 +108,7 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
     let has_room = async |octets: u64, most: u64| store.inbox_has_room(&one, octets, limits(most).quota).await.unwrap();
     assert!(!has_room(0, whole).await && has_room(1, whole + 1 + ROW).await && !has_room(2, whole + 1 + ROW).await);
     match deliver(&store, &["two", "one", "one"], 1, whole).await {
-        Err(NotStored::Full(inboxes)) => assert_eq!(inboxes, std::slice::from_ref(&one)),
+        Err(DeliverError::Full(inboxes)) => assert_eq!(inboxes, std::slice::from_ref(&one)),
         other => panic!("{other:?}"),
     }
     assert_eq!((size(&store, &one).await, size(&store, &two).await), (octets, 0));
@@ -128,7 +127,6 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
 async fn no_race_overfills_an_inbox() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
-    store.ensure_mailboxes(&one).await.unwrap();
     let most = 5 * (HEADER.len() as u64 + 86 + ROW) + 99;
     let tries = (0..40).map(|n| {
         let (store, one) = (store.clone(), one.clone());
@@ -163,7 +161,7 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     few.quota.messages = 3;
     few.keywords.per_mailbox = 3;
     few.keywords.per_message = 2;
-    let mailbox = put(&store, &account, &one, HEADER).await.mailbox;
+    let mailbox = put(&store, &one, HEADER).await.mailbox;
     store.messages_copy(&one, mailbox, vec![1], "INBOX", few).await.unwrap();
     let two = store.messages_copy(&one, mailbox, vec![1, 2], "Archive", few).await;
     assert!(matches!(two, Err(TransferError::Full)));

@@ -20,7 +20,6 @@ import smtplib
 import ssl
 import sys
 import threading
-import time
 
 mode, config_file, state_file = sys.argv[1:]
 with open(config_file) as file:
@@ -139,7 +138,8 @@ class Mail(Worker):
 
 
 class Submission(Mail):
-    """To somebody outside and to an inbox here, from several connections."""
+    """To somebody outside and to an inbox here, from several connections. One commit takes the message in, for the reader and
+    for the sender's Sent."""
 
     def connect(self):
         self.client = smtplib.SMTP_SSL(config["host"], config["submissions"], context=context, timeout=60)
@@ -152,7 +152,11 @@ class Submission(Mail):
             raise Refused(refused)
 
     def check(self, there):
-        self.checked(self.compare(there["reader"], "the reader's INBOX"))
+        arrived = self.compare(there["reader"], "the reader's INBOX")
+        sent = self.compare(there["sent"], "the sender's Sent")
+        if arrived != sent:
+            raise Refused(f"in the reader's INBOX are {arrived}, and in the sender's Sent {sent}")
+        self.checked(arrived)
 
 
 class Inbound(Mail):
@@ -507,14 +511,7 @@ def names(answer):
 
 
 def what_is_there():
-    # What is for an inbox here may take its way through the queue.
-    rest = Rest(config["sender"]["token"])
-    until = time.monotonic() + 60
-    while rest("GET", "/api/v1/queue")[1]["data"]:
-        if time.monotonic() > until:
-            raise Refused("the queue does not get empty")
-        time.sleep(0.02)
-    there = {"reader": subjects(config["reader"], "INBOX")}
+    there = {"reader": subjects(config["reader"], "INBOX"), "sent": subjects(config["sender"], "Sent")}
     with imap(config["keeper"]) as client:
         there["mailboxes"], there["subscribed"] = names(client.list()), names(client.lsub())
         there["keeper uids"] = {}

@@ -20,8 +20,6 @@ use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
 use crate::resources::spool::PATIENCE;
 use crate::resources::work::{Cancelled, WorkBudget};
-use crate::store::Store;
-use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY, Marks};
@@ -147,7 +145,7 @@ impl Session<'_> {
             return Ok(Answer::no("too many names of fields in one FETCH").code(other("LIMIT")));
         }
         let names: Arc<[Name]> = once.into();
-        let changer = self.changer();
+        let (mailboxes, changed) = (&self.door.mailboxes, self.changed);
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
@@ -175,16 +173,9 @@ impl Session<'_> {
                 newly_seen.extend(unseen.map(|message| message.marks.uid));
             }
             if !newly_seen.is_empty() {
-                let (seen, limits) = (FlagUpdate::add(Flags::SEEN), InboxLimits::from(&self.door.config.limits));
-                let uids = newly_seen.clone();
-                let flag =
-                    |store: Store, inbox| async move { store.messages_flag(&inbox, mailbox, uids, seen, limits).await };
-                // Mail can be read also where nothing can be written, as on a full disk.
-                let marked = changer.make(flag, move |_| vec![mailbox]).await.unwrap_or_else(|error| {
-                    tracing::warn!(%error, %inbox, "messages that are read were not marked as \\Seen");
-                    newly_seen.clear();
-                    Vec::new()
-                });
+                let seen = FlagUpdate::add(Flags::SEEN);
+                let marked = mailboxes.set_flags(inbox, mailbox, newly_seen.clone(), seen).await?;
+                changed.set_for(mailbox);
                 for marks in marked {
                     if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
                         messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = marks.clone());

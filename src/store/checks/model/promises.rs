@@ -75,13 +75,16 @@ impl World {
             prop_assert!(takers.len() <= 1, "two claims take the mail of one name");
             let pending = |claim: &Claim| claim.model.window_end.is_some_and(|end| end > self.now);
             let wanted = match takers.first() {
-                Some(claim) => Some(Some(&claim.row.account)),
+                Some(claim) => Some(Some(claim.row.account.clone())),
                 None => pair.iter().flatten().any(pending).then_some(None),
             };
             let address = Address::parse(&format!("anyone@{name}")).unwrap();
             let route = store.route(&"inboxlayer.dev".parse().unwrap(), &address, self.now).await.unwrap();
             let found = match &route {
-                Route::Inbox(recipient) => Some(Some(recipient.account())),
+                Route::Inbox(recipient) => {
+                    let inbox = store.inbox_of_any_account(recipient.inbox()).await.unwrap().unwrap();
+                    Some(Some(inbox.account))
+                }
                 Route::PendingDomain => Some(None),
                 Route::NotHosted | Route::NoSuchUser => None,
             };

@@ -1,2 +1,0 @@
-#![no_main]
-libfuzzer_sys::fuzz_target!(|octets: &[u8]| inboxlayer::fuzz::targets::json_compose(octets));

@@ -1,0 +1,132 @@
+//! The only way to change a mailbox: delivery, IMAP's commands, and what a settled delivery leaves in inboxes.
+//!
+//! Invariant: what an inbox may hold is checked in the transaction that stores, and sessions that have a mailbox open hear of
+//! every change that was committed, also when whoever made it has gone meanwhile.
+
+use crate::address::{Address, DomainName};
+use crate::config::Limits;
+use crate::id::InboxId;
+use crate::resources::Owner;
+use crate::resources::uncancelled::uncancelled;
+use crate::store::deliver::{Delivered, LocalDelivery};
+use crate::store::keywords::{FlagError, InboxLimits};
+use crate::store::mailbox_changes::{Append, Appended, FlagUpdate};
+use crate::store::mailboxes::MailboxError;
+use crate::store::open_mailbox::Marks;
+use crate::store::queue::{AcceptError, NewSubmission, Settlement};
+use crate::store::room::DeliverError;
+use crate::store::routing::Destination;
+use crate::store::transfer::{Copied, TransferError};
+use crate::store::{Store, StoreError};
+use bytes::Bytes;
+use std::sync::Arc;
+
+/// The service, on behalf of an owner: changes take turns by it. Clones share the store.
+#[derive(Clone, Debug)]
+pub struct MailboxService {
+    store: Store,
+    limits: InboxLimits,
+}
+
+impl MailboxService {
+    /// The service, on behalf of the system.
+    pub fn new(store: Store, limits: &Limits) -> Self {
+        Self { store, limits: limits.into() }
+    }
+
+    /// The same for somebody else.
+    pub fn for_owner(&self, owner: Owner) -> Self {
+        Self { store: self.store.for_owner(owner), limits: self.limits }
+    }
+
+    /// Whether an inbox takes a message of so many octets now. Whoever stores is told for certain.
+    pub async fn has_room(&self, inbox: &InboxId, octets: u64) -> Result<bool, StoreError> {
+        self.store.inbox_has_room(inbox, octets, self.limits.quota).await
+    }
+
+    /// Puts a message with this body into INBOX of each recipient: all of them, or none.
+    pub async fn deliver(&self, delivery: LocalDelivery, body: Bytes) -> Result<Vec<Delivered>, DeliverError> {
+        self.store.message_deliver(delivery, body, self.limits.quota).await
+    }
+
+    /// Takes a message in that an inbox sends: copies for recipients here and for Sent, and a delivery for each recipient
+    /// elsewhere. Its account may have `queue_size` octets in the queue.
+    pub async fn accept(&self, message: NewSubmission, queue_size: u64) -> Result<(), AcceptError> {
+        self.store.submission_accept(message, queue_size, self.limits.quota).await
+    }
+
+    /// Where mail of so many octets that is sent here to `addresses` goes now. [`Self::accept`] has the last word on room.
+    pub async fn destinations(
+        &self,
+        platform: &DomainName,
+        addresses: Vec<Address>,
+        octets: u64,
+    ) -> Result<Vec<(Address, Destination)>, StoreError> {
+        self.store.destinations(platform, addresses, octets, self.limits.quota).await
+    }
+
+    /// Records how a delivery attempt ended, with the copies and the bounce that it leaves in inboxes. Nothing is recorded
+    /// where an inbox has no room for its copy; a bounce, which is small, is always stored.
+    pub async fn settle(&self, settlement: Arc<Settlement>) -> Result<(), DeliverError> {
+        self.store.delivery_settle(settlement, self.limits.quota).await
+    }
+
+    /// Puts a message into a mailbox; `None` when there is no such mailbox.
+    pub async fn append(&self, inbox: &InboxId, name: &str, message: Append) -> Result<Option<Appended>, FlagError> {
+        self.store.message_append(inbox, name, message, self.limits).await
+    }
+
+    /// Copies messages into another mailbox of the inbox: all that are still there, or none.
+    pub async fn copy(&self, inbox: &InboxId, mailbox: i64, uids: Vec<u32>, to: &str) -> Result<Copied, TransferError> {
+        self.store.messages_copy(inbox, mailbox, uids, to, self.limits).await
+    }
+
+    /// Moves messages into another mailbox of the inbox: all that are still there, or none.
+    pub async fn move_to(
+        &self,
+        inbox: &InboxId,
+        mailbox: i64,
+        uids: Vec<u32>,
+        to: &str,
+    ) -> Result<Copied, TransferError> {
+        self.store.messages_move(inbox, mailbox, uids, to, self.limits).await
+    }
+
+    /// Changes flags; answers the flags of those of the messages that are still there.
+    pub async fn set_flags(
+        &self,
+        inbox: &InboxId,
+        mailbox: i64,
+        uids: Vec<u32>,
+        update: FlagUpdate,
+    ) -> Result<Vec<Marks>, FlagError> {
+        self.store.messages_flag(inbox, mailbox, uids, update, self.limits).await
+    }
+
+    /// Removes messages that are marked `\Deleted`, those with low UIDs first; only those of `uids`, where they are given. It
+    /// goes on to its end when the caller is cancelled.
+    pub async fn expunge(&self, inbox: &InboxId, mailbox: i64, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
+        let (store, inbox) = (self.store.clone(), inbox.clone());
+        uncancelled(async move { store.messages_expunge(&inbox, mailbox, uids).await }).await.map(drop)
+    }
+
+    /// Makes a mailbox, and those above it that are missing.
+    pub async fn create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+        self.store.mailbox_create(inbox, name).await
+    }
+
+    /// Deletes a mailbox with its messages; those below it stay. Answers its number.
+    pub async fn delete(&self, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+        self.store.mailbox_delete(inbox, name).await
+    }
+
+    /// Renames a mailbox and those below it. INBOX stays, empty, with what is below it (RFC 3501 §6.3.5).
+    pub async fn rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
+        self.store.mailbox_rename(inbox, from, to).await
+    }
+
+    /// Subscribes to a mailbox that exists, or ends a subscription.
+    pub async fn subscribe(&self, inbox: &InboxId, name: &str, wanted: bool) -> Result<(), MailboxError> {
+        self.store.mailbox_subscribe(inbox, name, wanted).await
+    }
+}

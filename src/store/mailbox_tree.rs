@@ -1,0 +1,149 @@
+//! CREATE, DELETE, RENAME and SUBSCRIBE.
+//!
+//! Invariant: every verb asks for the inbox and touches nothing of another's.
+
+use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
+use super::{Store, parts};
+use crate::id::InboxId;
+use rusqlite::{Connection, params};
+
+/// Mailboxes of one inbox at most: each costs every LIST.
+const MAILBOXES: u32 = 1000;
+
+/// The range of names below `name`: `/` is followed by `0`.
+fn below(name: &str) -> (String, String) {
+    (format!("{name}/"), format!("{name}0"))
+}
+
+impl Store {
+    /// Subscribes to a mailbox that exists, or ends a subscription.
+    pub async fn mailbox_subscribe(&self, inbox: &InboxId, name: &str, wanted: bool) -> Result<(), MailboxError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.write(move |connection| {
+            if !wanted {
+                let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
+                connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+                return Ok(());
+            }
+            if find(connection, &inbox, &name)?.is_none() {
+                return Err(MailboxError::Missing);
+            }
+            // They outlive their mailboxes, so that the limit of those does not limit them.
+            let sql = "SELECT count(*) FROM subscription WHERE inbox_id = ?1";
+            let count: u32 = connection.prepare_cached(sql)?.query_row([&inbox], |row| row.get(0))?;
+            if count >= 2 * MAILBOXES {
+                return Err(MailboxError::TooMany);
+            }
+            let sql = "INSERT OR IGNORE INTO subscription (inbox_id, name) VALUES (?1, ?2)";
+            connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Makes a mailbox, and those above it that are missing.
+    pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.write(move |connection| {
+            if find(connection, &inbox, &name)?.is_some() {
+                return Err(MailboxError::Exists);
+            }
+            create(connection, &inbox, &name)?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Deletes a mailbox with its messages. Those below it stay (RFC 3501 §6.3.4). Answers its number once the mailbox is
+    /// gone; its messages are removed in batches after that.
+    pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+        let (of, name) = (inbox.clone(), name.to_owned());
+        let hide = self.change(move |transaction| {
+            if name == INBOX {
+                return Err(MailboxError::IsInbox);
+            }
+            let id = find(transaction, &of, &name)?.ok_or(MailboxError::Missing)?;
+            parts::hide(transaction, id)?;
+            transaction.mailbox_changed(&of, id)?;
+            Ok(id)
+        });
+        let id = hide.await?;
+        let (store, inbox) = (self.clone(), inbox.clone());
+        tokio::spawn(async move {
+            if let Err(error) = store.finish_deletion(&inbox).await {
+                tracing::warn!(%error, %inbox, "the messages of a deleted mailbox are removed after the next start");
+            }
+        });
+        Ok(id)
+    }
+
+    /// Renames a mailbox and those below it. INBOX is another matter: its messages go to the new mailbox, and it stays,
+    /// empty, with what is below it (RFC 3501 §6.3.5).
+    pub async fn mailbox_rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
+        let (inbox, from, to) = (inbox.clone(), from.to_owned(), to.to_owned());
+        if from == INBOX {
+            let of = inbox.clone();
+            let id = self.read(move |connection| find(connection, &of, INBOX)).await?.ok_or(MailboxError::Missing)?;
+            return self.messages_rename(&inbox, id, &to).await;
+        }
+        self.write(move |connection| {
+            if find(connection, &inbox, &to)?.is_some() {
+                return Err(MailboxError::Exists);
+            }
+            let (first, end) = below(&from);
+            if to.starts_with(&first) {
+                return Err(MailboxError::BelowItself);
+            }
+            // The names are checked before: no half of them moves.
+            let length = i64::try_from(from.chars().count()).unwrap_or(i64::MAX);
+            let sql = "SELECT EXISTS (SELECT 1 FROM mailbox a JOIN mailbox b
+                           ON b.inbox_id = a.inbox_id AND b.name = ?4 || substr(a.name, ?5 + 1)
+                       WHERE a.inbox_id = ?1 AND a.name >= ?2 AND a.name < ?3)";
+            if connection.prepare_cached(sql)?.query_row(params![inbox, first, end, to, length], |row| row.get(0))? {
+                return Err(MailboxError::Exists);
+            }
+            let sql = "SELECT coalesce(max(octet_length(name)), 0) FROM mailbox
+                       WHERE inbox_id = ?1 AND name >= ?2 AND name < ?3";
+            let longest: usize = connection
+                .prepare_cached(sql)?
+                .query_row(params![inbox, first, end], |row| row.get::<_, i64>(0))?
+                .unsigned_abs()
+                .try_into()
+                .unwrap_or(usize::MAX);
+            if longest.saturating_sub(from.len()).saturating_add(to.len()) > NAME_OCTETS {
+                return Err(MailboxError::TooLong);
+            }
+            create_above(connection, &inbox, &to)?;
+            let sql = "UPDATE mailbox SET name = ?4 || substr(name, ?5 + 1)
+                       WHERE inbox_id = ?1 AND (name = ?6 OR (name >= ?2 AND name < ?3))";
+            let renamed = connection.prepare_cached(sql)?.execute(params![inbox, first, end, to, length, from])?;
+            if renamed == 0 { Err(MailboxError::Missing) } else { Ok(()) }
+        })
+        .await
+    }
+}
+
+/// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3). Answers its number.
+pub(super) fn create(connection: &Connection, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+    create_above(connection, inbox, name)?;
+    check_count(connection, inbox)?;
+    Ok(insert(connection, inbox, name, None)?)
+}
+
+/// Makes the mailboxes above a name that are missing.
+fn create_above(connection: &Connection, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+    for above in name.match_indices('/').filter_map(|(at, _)| name.get(..at)) {
+        if find(connection, inbox, above)?.is_none() {
+            check_count(connection, inbox)?;
+            insert(connection, inbox, above, None)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether an inbox takes one more mailbox.
+fn check_count(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
+    let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
+    let count: u32 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
+    if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }
+}
