@@ -4,7 +4,7 @@
 //! and none of them can hold CR, LF, NUL, a space outside quotes, or `>`.
 //! RFC 5321 §4.1.2 (mailbox syntax), §4.5.3.1 (sizes), RFC 5890 (A-labels), RFC 1035 §2.3.4.
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../fuzz/targets/address.rs"]
 pub(crate) mod fuzz;
 mod reserved;

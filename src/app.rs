@@ -226,10 +226,17 @@ async fn reading_log(data_dir: &Path, store: &Store) -> ReadingLog {
         }
     };
     let recorded = store.set_aside(left.contents.clone()).await;
-    let (suspects, aside) = recorded.unwrap_or_else(|error| {
-        tracing::error!(%error, contents = ?left.contents, "what the last daemon was reading is set aside until the next start");
-        (Vec::new(), left.contents.iter().copied().collect())
-    });
+    let is_recorded = recorded.is_ok();
+    let (suspects, aside) = match recorded {
+        Ok(recorded) => recorded,
+        Err(error) => {
+            tracing::error!(%error, "what the last daemon was reading cannot be recorded: the next start looks at it again");
+            store.set_aside_unrecorded(left.contents.clone()).await.unwrap_or_else(|error| {
+                tracing::error!(%error, contents = ?left.contents, "what was set aside before cannot be read");
+                (Vec::new(), left.contents.iter().copied().collect())
+            })
+        }
+    };
     for Suspect { content, messages, aborts } in suspects {
         tracing::error!(
             content,
@@ -238,7 +245,7 @@ async fn reading_log(data_dir: &Path, store: &Store) -> ReadingLog {
             "the last daemon ended while it read this message: it is set aside, and shown without being read"
         );
     }
-    left.begin(aside)
+    if is_recorded { left.begin(aside) } else { left.begin_unrecorded(aside) }
 }
 
 /// A running daemon.

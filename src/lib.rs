@@ -11,6 +11,17 @@
 //! | 4 doors | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
+#![cfg_attr(
+    any(test, fuzzing),
+    allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing,
+        reason = "fuzz targets are tests, and built without `test` too; all else is linted without either"
+    )
+)]
+
 // Floor 0: words.
 pub mod address;
 pub mod clock;
@@ -52,6 +63,7 @@ pub mod app;
 pub mod cli;
 pub mod sandbox;
 
-#[cfg(test)]
+// Reachable for the coverage-guided fuzz targets alone.
+#[cfg(any(test, fuzzing))]
 #[path = "../fuzz/mod.rs"]
-pub(crate) mod fuzz;
+pub mod fuzz;

@@ -1,11 +1,29 @@
-//! REST: a message made of JSON.
+//! REST: a message made of JSON, the query of a request, the client behind a proxy; and a message as it is shown.
 
 use super::compose::Mailbox;
 use super::fields::Fields;
+use super::forwarded::client_of;
+use super::messages::MessageJson;
+use super::problem::Problem;
+use super::query::Parameters;
 use super::send::{Message, json_wish};
 use crate::address::Address;
+use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::message;
+use crate::id::MessageId;
+use crate::message::{self, ReadLimits};
+use crate::net::ranges::Networks;
+use crate::reading::Readable;
+use crate::store::messages::{Flags, MessageSummary};
+use axum::body::HttpBody;
+use axum::extract::FromRequestParts;
+use axum::http::{HeaderMap, HeaderValue, Request, Uri};
+use axum::response::IntoResponse;
+use futures_util::FutureExt;
+use std::net::IpAddr;
+
+/// Octets of the answer to a request that is wrong in very many ways.
+const PROBLEM: u64 = 256 * 1024;
 
 /// What a body asks to send: no value adds a field or a line, and all that is written is 7-bit.
 pub fn compose(input: &[u8]) {
@@ -47,4 +65,65 @@ fn has_only_crlf(text: &[u8]) -> bool {
         pair
     });
     in_pairs && before != b'\r'
+}
+
+/// The query of a request for a list: a page within the limits, or a problem of bounded size.
+pub fn query(input: &[u8]) {
+    let Ok(uri) = Uri::try_from([b"/?", input].concat()) else { return };
+    let (mut parts, ()) = Request::builder().uri(uri).body(()).unwrap().into_parts();
+    let parameters = Parameters::from_request_parts(&mut parts, &()).now_or_never().expect("nothing to wait for");
+    let problem = |problem: Problem| {
+        let octets = problem.into_response().body().size_hint().exact().expect("a problem is in memory");
+        assert!(octets <= PROBLEM, "a problem of {octets} octets");
+    };
+    let mut parameters = match parameters {
+        Ok(parameters) => parameters,
+        Err(malformed) => return problem(malformed),
+    };
+    let rows = parameters.page::<MessageId>().rows();
+    let _ = parameters.take::<bool>("flag");
+    match parameters.finish() {
+        Ok(()) => assert!((2..=101).contains(&rows), "{rows} rows"),
+        Err(invalid) => problem(invalid),
+    }
+}
+
+/// X-Forwarded-For, a value on each line: believed from proxies alone, and nothing that a client may have written itself
+/// changes whom it is taken for.
+pub fn forwarded(input: &[u8]) {
+    let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+    let proxies = ["127.0.0.0/8", "10.0.0.0/8", "fd00::/8"].map(str::to_owned).to_vec();
+    let proxies = Networks::try_from(proxies).unwrap();
+    let (proxy, stranger, forged) = (ip("127.0.0.1"), ip("198.51.100.1"), ip("203.0.113.66"));
+    let values: Vec<_> = input.split(|b| *b == b'\n').take(1000).collect();
+    let client = |peer, values: &[&[u8]]| {
+        let mut headers = HeaderMap::new();
+        for value in values.iter().filter_map(|value| HeaderValue::from_bytes(value).ok()) {
+            headers.append("x-forwarded-for", value);
+        }
+        client_of(peer, &headers, &proxies)
+    };
+    assert_eq!(client(stranger, &values), stranger);
+    let honest = client(proxy, &values);
+    let lied = client(proxy, &[&[b"203.0.113.66".as_slice()], values.as_slice()].concat());
+    assert!(lied == honest || proxies.contains(honest) && lied == forged, "{honest} is taken for {lied}");
+}
+
+/// A message as `GET …/messages/{id}` shows it.
+pub(crate) fn shown(header: &[u8], body: &[u8]) -> serde_json::Value {
+    let stored = MessageSummary {
+        id: MessageId::new(),
+        content: 1,
+        mailbox: "INBOX".into(),
+        uid: 1,
+        flags: Flags::default(),
+        keywords: String::new(),
+        internal_date: Timestamp::from_millis(0),
+        size: 0,
+        mail_from: String::new(),
+        rcpt_to: String::new(),
+        header: header.to_vec(),
+    };
+    let readable = Readable { limits: ReadLimits::default(), is_set_aside: false };
+    serde_json::to_value(MessageJson::new(stored, body, readable)).unwrap()
 }

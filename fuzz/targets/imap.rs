@@ -1,5 +1,6 @@
 //! IMAP: commands as they come over a connection, and what is shown of a message.
 
+use super::commands::search::by_hand;
 use super::content::envelope::{ADDRESSES, envelope};
 use super::content::section::section;
 use super::content::structure::structure;
@@ -9,11 +10,15 @@ use super::wire::{Input, Limits, Wire};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, header_end};
 use crate::message::mime::{Kind, Part, Tree};
-use imap_codec::ResponseCodec;
+use imap_codec::decode::Decoder;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::command::{Command, CommandBody};
+use imap_codec::imap_types::core::NString;
 use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, MessageDataItemName};
+use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 use imap_codec::imap_types::response::{Data, Response};
+use imap_codec::imap_types::search::SearchKey;
+use imap_codec::{CommandCodec, ResponseCodec};
 use std::num::NonZeroU32;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -83,10 +88,7 @@ async fn received(input: &[u8], size: usize) -> Vec<Input> {
 fn understood(command: &Command<'_>) {
     match &command.body {
         CommandBody::Create { mailbox } | CommandBody::Select { mailbox, .. } | CommandBody::Append { mailbox, .. } => {
-            if let Some(name) = names::read(mailbox) {
-                assert_eq!(names::read(&names::write(&name)).as_ref(), Some(&name), "a name with two spellings");
-                assert!(!name.chars().any(char::is_control) && names::parents(&name).count() < 50, "{name:?}");
-            }
+            name(mailbox);
         }
         CommandBody::List { reference, mailbox_wildcard } => {
             if let Some(pattern) = names::Pattern::read(reference, mailbox_wildcard) {
@@ -108,6 +110,105 @@ fn understood(command: &Command<'_>) {
         }
         _ => {}
     }
+}
+
+/// The name of a mailbox as it is stored.
+fn name(mailbox: &Mailbox<'_>) -> Option<String> {
+    let name = names::read(mailbox)?;
+    assert_eq!(names::read(&names::write(&name)).as_ref(), Some(&name), "a name with two spellings");
+    assert!(!name.chars().any(char::is_control) && names::parents(&name).count() < 50, "{name:?}");
+    assert!(name.split('/').all(|level| !level.is_empty()), "{name:?}");
+    Some(name)
+}
+
+/// Mailbox names in modified UTF-7, one of them as a pattern too: one spelling for each name, and a name without wildcards
+/// is a pattern for itself alone.
+pub fn mailbox_names(input: &[u8]) {
+    let mut mailboxes = input.split(|b| *b == b'\n').take(20).filter_map(|line| Mailbox::try_from(line).ok());
+    let Some(first) = mailboxes.next() else { return };
+    let own_name = name(&first);
+    let names: Vec<_> = mailboxes.filter_map(|mailbox| name(&mailbox)).collect();
+    let text = match &first {
+        Mailbox::Inbox => "INBOX".to_owned(),
+        Mailbox::Other(other) => String::from_utf8_lossy(other.as_ref()).into_owned(),
+    };
+    let (Ok(reference), Ok(pattern)) = (Mailbox::try_from(""), ListMailbox::try_from(text.clone())) else { return };
+    let Some(pattern) = names::Pattern::read(&reference, &pattern) else { return };
+    let found: Vec<_> = names.iter().filter(|name| pattern.matches(name)).collect();
+    if let Some(own_name) = own_name.filter(|_| !text.contains(['*', '%']) && !text.ends_with('/')) {
+        assert!(pattern.matches(&own_name), "{text:?} does not match itself");
+        assert!(found.iter().all(|name| **name == own_name), "{text:?} matches {found:?}");
+    }
+}
+
+/// A SEARCH that is read here and not by the codec: whatever both read is the same, but for how ORs are nested, and no walk
+/// of it goes deep.
+pub fn search_keys(input: &[u8]) {
+    let line = [b"a SEARCH ", input, b"\r\n"].concat();
+    let ours = match by_hand(&line) {
+        Some(CommandBody::Search { criteria, .. }) => Some(criteria),
+        _ => None,
+    };
+    if let Ok(([], codec)) = CommandCodec::new().decode(&line)
+        && let CommandBody::Search { criteria: theirs, .. } = codec.body
+    {
+        let shown = |keys: &[SearchKey<'_>]| keys.iter().map(without_nested_ors).collect::<Vec<_>>();
+        let ours = ours.as_ref().map(|keys| shown(keys.as_ref()));
+        assert_eq!(ours, Some(shown(theirs.as_ref())), "{:?}", String::from_utf8_lossy(&line));
+    }
+    let deepest = ours.and_then(|keys| keys.as_ref().iter().map(depth).max());
+    assert!(deepest <= Some(1000), "{deepest:?} levels");
+}
+
+/// A key as text, with all alternatives of an OR in one list.
+fn without_nested_ors(key: &SearchKey<'_>) -> String {
+    fn alternatives(key: &SearchKey<'_>, all: &mut Vec<String>) {
+        if let SearchKey::Or(left, right) = key {
+            alternatives(left, all);
+            alternatives(right, all);
+        } else {
+            all.push(without_nested_ors(key));
+        }
+    }
+    match key {
+        SearchKey::And(keys) => format!("And{:?}", keys.as_ref().iter().map(without_nested_ors).collect::<Vec<_>>()),
+        SearchKey::Not(key) => format!("Not({})", without_nested_ors(key)),
+        SearchKey::Or(..) => {
+            let mut all = Vec::new();
+            alternatives(key, &mut all);
+            format!("Or{all:?}")
+        }
+        other => format!("{other:?}"),
+    }
+}
+
+fn depth(key: &SearchKey<'_>) -> usize {
+    1 + match key {
+        SearchKey::And(keys) => keys.as_ref().iter().map(depth).max().unwrap_or(0),
+        SearchKey::Or(left, right) => depth(left).max(depth(right)),
+        SearchKey::Not(key) => depth(key),
+        _ => 0,
+    }
+}
+
+/// A mailbox as ENVELOPE shows it.
+pub(crate) struct Enveloped {
+    pub name: Option<Vec<u8>>,
+    pub local: Vec<u8>,
+    pub host: Vec<u8>,
+}
+
+/// The Subject and the mailboxes of From, To and Cc as ENVELOPE shows them.
+pub(crate) fn enveloped(header: &[u8]) -> (Option<Vec<u8>>, [Vec<Enveloped>; 3]) {
+    let octets = |text: &NString<'_>| text.0.as_ref().map(|text| text.as_ref().to_vec());
+    let envelope = envelope(&Header::read(header, &ReadLimits::default()), &mut { ADDRESSES });
+    let lists = [&envelope.from, &envelope.to, &envelope.cc].map(|list| {
+        let mailboxes = list.iter().filter_map(|one| {
+            Some(Enveloped { name: octets(&one.name), local: octets(&one.mailbox)?, host: octets(&one.host)? })
+        });
+        mailboxes.collect()
+    });
+    (octets(&envelope.subject), lists)
 }
 
 /// The structure of a message: parts inside their parents, as many and as deep as the limits allow; what is shown of them is

@@ -10,6 +10,7 @@ use std::io::IsTerminal;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
@@ -35,10 +36,11 @@ pub(super) fn start(log: &Log) -> Result<(), Failure> {
 /// anybody could fill the log.
 const QUIET: [&str; 3] = ["hickory_net", "hickory_proto", "rustls"];
 
-/// The operator's filter, in which those say only errors, unless it names them.
+/// The operator's filter, in which those say only errors, unless it names them or asks for debug of everything.
 fn with_quiet(filter: &str) -> String {
-    // No filter at all: nothing is logged.
-    if filter.trim().is_empty() {
+    // The level without a target; of two, the last. Without one nothing is logged.
+    let level = filter.split(',').filter_map(|one| one.trim().parse::<LevelFilter>().ok()).next_back();
+    if filter.trim().is_empty() || level.is_some_and(|level| level >= LevelFilter::DEBUG) {
         return filter.to_owned();
     }
     let targets = || filter.split(',').map(|one| one.trim().split(['=', '[']).next().unwrap_or_default());
@@ -132,10 +134,14 @@ mod tests {
 
     #[test]
     fn strangers_write_no_line_for_each_datagram_or_handshake_unless_the_operator_wants_it() {
-        for filter in [crate::config::Log::default().filter.as_str(), "debug", "inboxlayer::smtp=debug,info", "3"] {
+        for filter in [crate::config::Log::default().filter.as_str(), "inboxlayer::smtp=debug,info", "debug,info", "3"]
+        {
             for target in ["net", "proto", "tls"] {
                 assert_eq!(written(filter, target), (false, true), "{filter}: {target}");
             }
+        }
+        for filter in ["debug", "info, Debug", "trace", "4", "inboxlayer::smtp=info,debug"] {
+            assert_eq!(written(filter, "tls"), (true, true), "{filter}");
         }
         assert_eq!(written("", "net"), (false, false));
         assert_eq!(written("info", "ours"), (true, true));

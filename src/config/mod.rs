@@ -347,7 +347,7 @@ pub struct Limits {
     pub memory_per_address: usize,
     /// Octets on disk of messages and bodies that are coming in: a quarter for one account, an eighth for one address.
     pub spool: usize,
-    /// Octets in a second at which a message or body must come in, on average over `minimum_rate_period`; 0: any.
+    /// Octets in a second at which a client must send a message and read an answer, over `minimum_rate_period`; 0: any.
     pub minimum_rate: u64,
     /// The period of `minimum_rate`; the first one is twice as long.
     pub minimum_rate_period: HumanDuration,

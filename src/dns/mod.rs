@@ -8,7 +8,7 @@ mod asked;
 pub mod authority;
 mod delegation;
 mod exchange;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/dns.rs"]
 pub(crate) mod fuzz;
 mod observe;

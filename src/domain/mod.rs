@@ -5,7 +5,7 @@
 pub mod alignment;
 pub mod bounds;
 pub mod event;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/domain.rs"]
 pub(crate) mod fuzz;
 pub mod judge;

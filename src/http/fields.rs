@@ -16,7 +16,7 @@ pub(super) const SMALL: usize = 64 * 1024;
 /// Values of a body at most, whatever its size: the parts of a message are few, though they may be large.
 const MOST_VALUES: usize = 10_000;
 /// Errors that an answer names.
-const MOST_ERRORS: usize = 100;
+pub(super) const MOST_ERRORS: usize = 100;
 
 /// The media type of the body, lower case, without parameters; empty when none is named.
 pub(super) fn media_type(headers: &HeaderMap) -> String {

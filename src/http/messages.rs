@@ -146,7 +146,7 @@ fn shortened(mut text: String, truncated: &mut bool) -> String {
 }
 
 impl MessageJson {
-    fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
+    pub(super) fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
         let content = content(&Tree::parse(&stored.header, body, &readable.limits));
         let mut truncated = false;
         Self {

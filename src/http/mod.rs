@@ -16,11 +16,10 @@ mod dkim_zone;
 mod domain_history;
 mod fields;
 mod forwarded;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/http.rs"]
 pub(crate) mod fuzz;
 mod health;
-mod impatient;
 mod inboxes;
 mod messages;
 mod problem;

@@ -2,6 +2,7 @@
 //!
 //! Invariant: a parameter nobody asked for is an error with its name; a page has at most [`MOST`] entries.
 
+use super::fields::MOST_ERRORS;
 use super::problem::{FieldError, Problem};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -33,7 +34,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
 impl Parameters {
     fn fault(&mut self, field: &str, message: impl Display) {
-        self.errors.push(FieldError { field: field.to_owned(), message: message.to_string() });
+        if self.errors.len() < MOST_ERRORS {
+            self.errors.push(FieldError { field: field.to_owned(), message: message.to_string() });
+        }
     }
 
     /// One parameter.

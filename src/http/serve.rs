@@ -1,20 +1,22 @@
 //! HTTP/1.1 over TCP or TLS, with limits on connections and on the patience for slow ones. RFC 9112.
 //!
-//! Invariant: a client that stalls in the handshake, in a request's head or body, stays idle, or does not take its answer,
-//! loses its connection.
+//! Invariant: a client that stalls in the handshake, in a request's head or body, stays idle, or does not read its answer at
+//! the minimum rate, loses its connection.
 
 use super::forwarded::client_of;
-use super::impatient::Impatient;
 use crate::config::Config;
 use crate::net::connections::{Activity, Capacity};
 use crate::net::listener::{self, Proxies, Shutdown};
 use crate::net::ranges::Networks;
 use crate::net::tls::ServerTls;
+use crate::resources::rate::MinimumRate;
+use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
 use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,8 +35,8 @@ pub(super) struct Patience {
     pub(super) head: Duration,
     /// Between two pieces of a body.
     pub(super) body: Duration,
-    /// For a write that makes no progress.
-    pub(super) answer: Duration,
+    /// For reading an answer.
+    pub(super) answer: WriteLimits,
 }
 
 /// For the TLS handshake at most.
@@ -55,7 +57,8 @@ pub(super) struct Client(pub(super) IpAddr);
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, config: &Config, shutdown: Shutdown) {
     let limits = &config.limits;
     let silence = limits.http_timeout.0;
-    let patience = Patience { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer: silence };
+    let answer = WriteLimits { timeout: silence, rate: MinimumRate::of(limits) };
+    let patience = Patience { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
     serve_with(patience, listener, router, tls, Capacity::of(limits), config.trusted_proxies.clone(), shutdown).await;
 }
 
@@ -105,7 +108,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Peer { address: peer, activity, proxies } = peer;
-    let stream = Impatient::new(stream, patience.answer, Arc::clone(&activity));
+    let stream = WriteTimeout::new(stream, patience.answer).with_activity(Arc::clone(&activity));
     let serving = Arc::clone(&activity);
     // Requests carry who sent them.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -141,8 +144,17 @@ where
         Ok(()) => {}
         Err(error) if error.is_timeout() => tracing::info!(door = "http", %peer, "a client that stalled was sent away"),
         Err(error) if error.is_parse() => tracing::info!(door = "http", %peer, %error, "refused: this is no request"),
-        Err(error) => tracing::debug!(door = "http", %peer, %error, "a connection broke"),
+        Err(error) => match timed_out(&error) {
+            Some(error) => tracing::info!(door = "http", %peer, %error, "closing the connection"),
+            None => tracing::debug!(door = "http", %peer, %error, "a connection broke"),
+        },
     }
+}
+
+/// Why a write took too long, if one did.
+fn timed_out(error: &hyper::Error) -> Option<&io::Error> {
+    let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
+    (cause.kind() == io::ErrorKind::TimedOut).then_some(cause)
 }
 
 /// Resolves when the daemon stops, or another client needs the connection's place.

@@ -22,7 +22,7 @@
 mod commands;
 mod connection;
 mod content;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/imap.rs"]
 pub(crate) mod fuzz;
 mod guest;

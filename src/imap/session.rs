@@ -65,7 +65,12 @@ impl<'a> Session<'a> {
                 Ok(None) => return End::Bye("too many errors"),
                 Ok(Some(end)) => return end,
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return End::Bye(NO_MEMORY),
-                Err(_) => return End::Gone,
+                Err(error) => {
+                    if error.kind() == io::ErrorKind::TimedOut {
+                        tracing::info!(door = "imap", inbox = %self.login.inbox, %error, "closing the connection");
+                    }
+                    return End::Gone;
+                }
             }
         }
     }
@@ -154,7 +159,7 @@ impl<'a> Session<'a> {
         // RFC 3501 §2.3.2: what a session that only reads was shown as recent stays so for the next one.
         let mut recent = changes.recent_from..changes.seen.uid_next;
         if !view.read_only && !recent.is_empty() && view.has_arrivals(&changes) {
-            recent = store.claim_recent(inbox, view.mailbox, recent.end).await?;
+            recent = store.claim_recent(inbox, view.mailbox, recent.end).await;
         }
         let news = view.update(changes, &recent);
         for uid in news.changed {

@@ -9,6 +9,7 @@ use super::stream::Stream;
 use crate::resources::memory::{Claim, NoRoom};
 use crate::resources::rate::Progress;
 use crate::resources::spool::{self, ClientSpool, SpoolError};
+use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
 use bytes::Bytes;
 use imap_codec::encode::Encoder;
 use imap_codec::fragmentizer::{DecodeMessageError, FragmentInfo, Fragmentizer, LineEnding, LiteralAnnouncement};
@@ -22,7 +23,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
-/// A client that takes nothing for this long is gone.
+/// A client that reads nothing for this long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Responses are gathered up to this size before they are written.
 pub(super) const BATCH: usize = 64 * 1024;
@@ -84,7 +85,7 @@ struct Incoming {
 /// One connection's two directions.
 #[derive(Debug)]
 pub(super) struct Wire {
-    stream: Stream,
+    stream: WriteTimeout<Stream>,
     spool: ClientSpool,
     /// For input and output.
     claim: Claim,
@@ -105,7 +106,7 @@ pub(super) struct Wire {
 impl Wire {
     pub fn new(stream: Stream, limits: Limits, spool: ClientSpool) -> Self {
         Self {
-            stream,
+            stream: WriteTimeout::new(stream, WriteLimits { timeout: WRITE_TIMEOUT, rate: spool.minimum_rate() }),
             claim: spool.claim(),
             spool,
             input: Vec::new(),
@@ -135,7 +136,7 @@ impl Wire {
     /// The bare stream, for TLS, and how many octets the client sent ahead. They are dropped: they were not protected (RFC
     /// 3501 §6.2.1).
     pub fn into_stream(self) -> (Stream, usize) {
-        (self.stream, self.input.len())
+        (self.stream.into_inner(), self.input.len())
     }
 
     /// The next command. Who cancels it ends the connection: a message may be on its way to the disk.
@@ -337,7 +338,7 @@ impl Wire {
                     return self.fill(READ_AT_ONCE).await;
                 }
                 tokio::time::sleep(WATCH_PAUSE).await;
-                Ok(!self.stream.is_read_closed().await?)
+                Ok(!self.stream.get_ref().is_read_closed().await?)
             };
             tokio::select! {
                 biased;
@@ -371,7 +372,7 @@ impl Wire {
         }
         self.at_line_start = false;
         self.write_out().await?;
-        self.write(bytes).await
+        self.stream.write_all(bytes).await
     }
 
     /// Writes what has been gathered once it is a batch. Between responses only.
@@ -385,7 +386,7 @@ impl Wire {
             self.at_line_start = false;
             self.write_out().await?;
         }
-        tokio::time::timeout(WRITE_TIMEOUT, self.stream.flush()).await.map_err(|_| io::ErrorKind::TimedOut)??;
+        self.stream.flush().await?;
         self.at_line_start = true;
         if self.output.capacity() > BATCH {
             self.output = Vec::new();
@@ -396,19 +397,9 @@ impl Wire {
     async fn write_out(&mut self) -> io::Result<()> {
         self.count().map_err(|full| io::Error::new(io::ErrorKind::OutOfMemory, full))?;
         let output = std::mem::take(&mut self.output);
-        self.write(&output).await?;
+        self.stream.write_all(&output).await?;
         self.output = output;
         self.output.clear();
-        Ok(())
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        // Piece by piece: a slow client that goes on reading is no dead one.
-        for piece in bytes.chunks(BATCH) {
-            tokio::time::timeout(WRITE_TIMEOUT, self.stream.write_all(piece))
-                .await
-                .map_err(|_| io::ErrorKind::TimedOut)??;
-        }
         Ok(())
     }
 

@@ -8,6 +8,9 @@ use super::headers::{Field, Fields, after_line, ends_header};
 use super::mailbox::Mailboxes;
 use crate::address::DomainName;
 
+/// Octets of a domain, with all that a lax reader passes over: the work is bounded by this times the signs `@`.
+const LONGEST: usize = 2000;
+
 /// Whether a message says that it is from a mailbox at `domain`. Reads up to the first empty line.
 pub fn is_from_domain(message: &[u8], domain: &DomainName) -> bool {
     let mut rest = message;
@@ -39,19 +42,30 @@ fn names(field: &Field<'_>, domain: &DomainName) -> bool {
 
 /// Whether `@domain` stands in a text, whatever signs, blanks and comments a lax reader passes over.
 fn mentions(text: &[u8], domain: &DomainName) -> bool {
-    let wanted = format!("@{domain}");
-    let names = |text: &mut dyn Iterator<Item = u8>| {
-        let kept: Vec<u8> = text.filter(|b| b.is_ascii_alphanumeric() || b"@.-".contains(b)).collect();
-        memchr::memmem::find(&kept.to_ascii_lowercase(), wanted.as_bytes()).is_some()
-    };
+    memchr::memchr_iter(b'@', text).any(|at| {
+        let rest = text.get(at + 1..).unwrap_or_default();
+        [true, false].into_iter().any(|skip_comments| begins_with(rest, domain, skip_comments))
+    })
+}
+
+/// Whether a text begins with the domain. One that does not end within [`LONGEST`] octets is taken for it.
+fn begins_with(text: &[u8], domain: &DomainName, skip_comments: bool) -> bool {
+    let mut wanted = domain.as_str().bytes();
+    let mut next = wanted.next();
     let mut depth = 0_usize;
-    let mut outside_comments = text.iter().copied().filter(|b| {
-        depth = if *b == b'(' { depth + 1 } else { depth };
-        let outside = depth == 0;
-        depth = if *b == b')' { depth.saturating_sub(1) } else { depth };
-        outside
-    });
-    names(&mut text.iter().copied()) || names(&mut outside_comments)
+    for octet in text.iter().take(LONGEST) {
+        match octet {
+            b'(' if skip_comments => depth += 1,
+            b')' if skip_comments => depth = depth.saturating_sub(1),
+            _ if depth > 0 || !(octet.is_ascii_alphanumeric() || b"@.-".contains(octet)) => {}
+            _ if next != Some(octet.to_ascii_lowercase()) => return false,
+            _ => next = wanted.next(),
+        }
+        if next.is_none() {
+            return true;
+        }
+    }
+    text.len() > LONGEST
 }
 
 #[cfg(test)]
@@ -77,6 +91,9 @@ mod tests {
             "From: a b ann@inboxlayer.dev\r\n",
             "From: <ann@\\inboxlayer.dev\r\n",
             "From: a b ann@inboxlayer(x).dev\r\n",
+            "From: \"(\" <ann@inboxlayer (x) .dev\r\n",
+            "From: \"(\" <ann@inboxlayer (x@y) .dev\r\n",
+            "From: ann@inboxlayer.dev(x) .dev\r\n",
             "Subject: x\r\nno field\r\nFrom: ann@inboxlayer.dev\r\n",
         ] {
             assert!(is_from_domain(format!("Subject: s\r\n{ours}\r\n").as_bytes(), &domain), "{ours}");

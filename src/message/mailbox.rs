@@ -26,6 +26,8 @@ pub(super) struct Mailbox<'a> {
     phrase: Vec<Word<'a>>,
     /// Its address.
     pub address: Address,
+    /// Blanks or comments stand within the address (obsolete syntax).
+    is_split: bool,
 }
 
 /// A word of a phrase or address as it stands there: an atom (dots and more inside), or a quoted string with its quotes.
@@ -227,9 +229,9 @@ impl<'a> Element<'a> {
             return None;
         }
         match self.place {
-            Place::Before => Some(Mailbox { address: address(&self.before)?, phrase: Vec::new() }),
+            Place::Before => Mailbox::new(Vec::new(), &self.before),
             Place::Inside => None,
-            Place::After => Some(Mailbox { address: address(&self.inside)?, phrase: self.before }),
+            Place::After => Mailbox::new(self.before, &self.inside),
         }
     }
 }
@@ -247,10 +249,17 @@ fn address(words: &[Word<'_>]) -> Option<Address> {
     Address::parse(std::str::from_utf8(&text).ok()?).ok()
 }
 
-impl Mailbox<'_> {
-    /// Whether an at sign stands in its display name without quotes: some readers take that for an address.
+impl<'a> Mailbox<'a> {
+    fn new(phrase: Vec<Word<'a>>, words: &[Word<'a>]) -> Option<Self> {
+        let is_split = words.iter().skip(1).any(|word| word.apart);
+        Some(Self { phrase, address: address(words)?, is_split })
+    }
+
+    /// Whether some readers take another address for its own: an at sign stands in its display name without quotes, or the
+    /// address is in pieces, of which they read some.
     pub fn shows_another_address(&self) -> bool {
-        self.phrase.iter().any(|word| !word.octets.starts_with(b"\"") && word.octets.contains(&b'@'))
+        let is_address = |word: &Word<'_>| !word.octets.starts_with(b"\"") && word.octets.contains(&b'@');
+        self.is_split || self.phrase.iter().any(is_address)
     }
 
     /// Writes `name <address>` with `address` for its own, folded where a line would be long. `written` octets already

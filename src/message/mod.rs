@@ -15,7 +15,7 @@ pub(crate) mod decode;
 mod display_name;
 mod dsn;
 pub(crate) mod fields;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/message.rs"]
 pub(crate) mod fuzz;
 mod headers;

@@ -52,6 +52,10 @@ impl Shutdown {
     }
 }
 
+/// Octets that the system takes for a connection beyond those under way.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 32 * 1024;
+
 /// Refusals are logged once in this time: whoever knocks for ever writes no log of their length.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
@@ -139,6 +143,9 @@ pub async fn serve<F, S>(
         };
         // Replies are short and waited for.
         let _ = stream.set_nodelay(true);
+        // Or else a write could wait for megabytes that the system has taken for a slow client: it would seem stuck.
+        #[cfg(target_os = "linux")]
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let is_proxy = proxies.contain(peer.ip());
         let reads_header = is_proxy && matches!(proxies, Proxies::WithHeader(_));
         let place = match listener.connections.admit(peer.ip(), is_proxy).await {

@@ -5,7 +5,7 @@
 
 pub mod client_tls;
 pub mod connections;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/net.rs"]
 pub(crate) mod fuzz;
 pub mod hourly;

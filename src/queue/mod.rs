@@ -10,6 +10,9 @@ mod conclusion;
 mod connections;
 mod conversation;
 mod delivery;
+#[cfg(any(test, fuzzing))]
+#[path = "../../fuzz/targets/queue.rs"]
+pub(crate) mod fuzz;
 pub(crate) mod letter;
 mod metered;
 mod mx;

@@ -130,28 +130,30 @@ impl Outcome {
 
 /// A final reply for a recipient. The first digit decides, whatever the enhanced code says.
 pub(super) fn of_reply(reply: &Reply) -> Outcome {
-    let class: u8 = match reply.code {
-        200..=299 => 2,
-        500..=599 => 5,
-        // 1yz and 3yz are out of place here: the server is confused, and may recover.
-        _ => 4,
-    };
-    let status = match reply.enhanced {
-        Some(EnhancedCode(_, subject, detail)) => EnhancedCode(class, subject, detail),
-        None => EnhancedCode(class, 0, 0),
-    };
-    let said = Said::ours(status, reply.to_string());
-    match class {
-        2 => Outcome::Delivered(said),
-        5 => Outcome::Bounced(said),
-        _ => Outcome::Deferred(said),
+    match reply.code {
+        200..=299 => Outcome::Delivered(said(2, reply)),
+        _ => of_refusal(reply),
     }
+}
+
+/// A reply that came in place of the one that was needed: never a delivery, even if it is 2yz.
+fn of_refusal(reply: &Reply) -> Outcome {
+    match reply.code {
+        500..=599 => Outcome::Bounced(said(5, reply)),
+        // 1yz, 2yz and 3yz are out of place here: the server is confused, and may recover.
+        _ => Outcome::Deferred(said(4, reply)),
+    }
+}
+
+fn said(class: u8, reply: &Reply) -> Said {
+    let EnhancedCode(_, subject, detail) = reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0));
+    Said::ours(EnhancedCode(class, subject, detail), reply.to_string())
 }
 
 /// An error of the conversation: what the server said, or 4.4.2.
 pub(super) fn of_error(error: &Error) -> Outcome {
     match error {
-        Error::UnexpectedReply(response) | Error::AuthenticationFailed(response) => of_reply(&reply(response)),
+        Error::UnexpectedReply(response) | Error::AuthenticationFailed(response) => of_refusal(&reply(response)),
         Error::UnparseableReply => {
             Outcome::deferred(EnhancedCode(4, 4, 2), "the server closed the connection, or sent no proper reply")
         }
@@ -230,6 +232,15 @@ mod tests {
         let reset = Error::Io(std::io::ErrorKind::ConnectionReset.into());
         for error in [reset, Error::Timeout, Error::UnparseableReply, Error::MissingStartTls] {
             assert_eq!(of_error(&error).word(), "deferred", "{error}");
+        }
+    }
+
+    #[test]
+    fn an_unexpected_reply_is_never_a_delivery() {
+        for (code, word, status) in [(220, "deferred", "4.0.0"), (250, "deferred", "4.0.0"), (554, "bounced", "5.0.0")]
+        {
+            let outcome = of_error(&Error::UnexpectedReply(Response { code, esc: [0; 3], message: "x".to_owned() }));
+            assert_eq!((outcome.word(), outcome.said().status.to_string().as_str()), (word, status), "{code}");
         }
     }
 

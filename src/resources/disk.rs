@@ -2,9 +2,19 @@
 //!
 //! Invariant: what the database can use again counts as free, so that deleting mail makes room for new mail.
 
+use rustix::fs::FallocateFlags;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// A file in the directory that holds space back for what is written while the disk is full.
+const RESERVE: &str = "reserve";
+/// Its octets. Deletions, flags and log-ins need some pages of the database's log, which keeps the space that it has.
+const RESERVE_SIZE: u64 = 16 * 1024 * 1024;
+/// With less free than this it is released.
+const FULL: u64 = 4 * 1024 * 1024;
 
 /// Too little is free. Temporary: 452 4.3.1, `NO [UNAVAILABLE]`, 503.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -45,13 +55,8 @@ impl FreeDisk {
         if *floor == 0 {
             return Ok(());
         }
-        let free = match rustix::fs::statvfs(directory) {
-            Ok(disk) => disk.f_bavail.saturating_mul(disk.f_frsize).saturating_add(reusable.load(Ordering::Relaxed)),
-            Err(error) => {
-                tracing::error!(%error, directory = %directory.display(), "the free disk could not be read");
-                return Ok(());
-            }
-        };
+        let Some(free) = self.free() else { return Ok(()) };
+        let free = free.saturating_add(reusable.load(Ordering::Relaxed));
         let low = free < *floor;
         if is_low.swap(low, Ordering::Relaxed) != low {
             match low {
@@ -59,11 +64,52 @@ impl FreeDisk {
                     tracing::warn!(free, floor, directory = %directory.display(), "disk is low: no new mail is accepted")
                 }
                 false => {
-                    tracing::info!(free, directory = %directory.display(), "enough disk is free: new mail is accepted")
+                    tracing::info!(free, directory = %directory.display(), "enough disk is free: new mail is accepted");
+                    self.hold_reserve();
                 }
             }
         }
         if low { Err(DiskLow { floor: *floor, directory: directory.clone() }) } else { Ok(()) }
+    }
+
+    /// Holds some space back, unless it is held already or would make the disk low.
+    pub fn hold_reserve(&self) {
+        let Inner { directory, floor, .. } = &*self.0;
+        let path = directory.join(RESERVE);
+        if *floor == 0 || path.exists() || self.free().is_none_or(|free| free < floor.saturating_add(RESERVE_SIZE)) {
+            return;
+        }
+        let made = File::options().write(true).create_new(true).mode(0o600).open(&path).and_then(|file| {
+            rustix::fs::fallocate(file, FallocateFlags::empty(), 0, RESERVE_SIZE)?;
+            Ok(())
+        });
+        if let Err(error) = made {
+            tracing::warn!(%error, path = %path.display(), "no space is held back for deletions on a full disk");
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Before something is written: on a full disk the space that was held back is free from now on.
+    pub fn release_reserve_if_full(&self) {
+        let Inner { directory, floor, .. } = &*self.0;
+        if *floor == 0 || self.free().is_none_or(|free| free >= FULL) {
+            return;
+        }
+        if std::fs::remove_file(directory.join(RESERVE)).is_ok() {
+            tracing::warn!(directory = %directory.display(), "the disk is full: the reserve is released, mail can be deleted");
+        }
+    }
+
+    /// Octets that the file system has free.
+    fn free(&self) -> Option<u64> {
+        let directory = &self.0.directory;
+        match rustix::fs::statvfs(directory) {
+            Ok(disk) => Some(disk.f_bavail.saturating_mul(disk.f_frsize)),
+            Err(error) => {
+                tracing::error!(%error, directory = %directory.display(), "the free disk could not be read");
+                None
+            }
+        }
     }
 
     /// Says how many octets of the database hold nothing now.
@@ -75,6 +121,24 @@ impl FreeDisk {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::MetadataExt;
+
+    #[test]
+    fn a_reserve_is_held_where_there_is_space_and_none_where_the_floor_is_0() {
+        let dir = tempfile::tempdir().unwrap();
+        let reserve = dir.path().join(RESERVE);
+        for floor in [0, u64::MAX] {
+            FreeDisk::new(dir.path(), floor).hold_reserve();
+            assert!(!reserve.exists());
+        }
+        let disk = FreeDisk::new(dir.path(), 1);
+        disk.hold_reserve();
+        let file = std::fs::metadata(&reserve).unwrap();
+        assert_eq!((file.len(), file.blocks() * 512 >= RESERVE_SIZE), (RESERVE_SIZE, true));
+        // This disk is not full.
+        disk.release_reserve_if_full();
+        assert!(reserve.exists());
+    }
 
     #[test]
     fn what_the_database_can_use_again_counts_as_free() {

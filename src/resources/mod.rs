@@ -12,6 +12,7 @@ pub mod reading;
 pub mod spool;
 pub mod uncancelled;
 pub mod work;
+pub mod write_timeout;
 
 use crate::id::AccountId;
 use crate::net::connections::network_of;

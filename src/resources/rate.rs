@@ -1,11 +1,13 @@
-//! The minimum rate of a sender: who sends more slowly does not keep what was reserved for it.
+//! The minimum rate of a transfer, of what clients send and of what is sent to them: who is slower does not keep what is
+//! held for it.
 //!
 //! Invariant: over every period but the first, which is twice as long, no fewer octets came than the rate asks for.
 
+use crate::config::Limits;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// What is asked of senders.
+/// How fast a client must send, and read what is sent to it.
 #[derive(Clone, Copy, Debug)]
 pub struct MinimumRate {
     /// Octets in a second, on average over a period; 0: none.
@@ -14,7 +16,7 @@ pub struct MinimumRate {
     pub period: Duration,
 }
 
-/// One sender's progress in the period that runs.
+/// The progress of one transfer in the period that runs.
 #[derive(Debug)]
 pub struct Progress {
     rate: MinimumRate,
@@ -23,14 +25,19 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of a sender that begins now.
+    /// Of a transfer that begins now.
     pub fn new(rate: MinimumRate, now: Instant) -> Self {
         Self { rate, period_ends: now + rate.period * 2, missing: rate.needed() }
     }
 
-    /// Counts what came.
+    /// Counts octets that have arrived.
     pub fn received(&mut self, octets: usize) {
         self.missing = self.missing.saturating_sub(u64::try_from(octets).unwrap_or(u64::MAX));
+    }
+
+    /// The client was not waited for, for so long: that time does not count.
+    pub fn pause(&mut self, time: Duration) {
+        self.period_ends += time;
     }
 
     /// When [`Progress::is_too_slow`] is to be asked again.
@@ -51,8 +58,14 @@ impl Progress {
 }
 
 impl MinimumRate {
+    /// As configured.
+    pub fn of(limits: &Limits) -> Self {
+        Self { octets_per_second: limits.minimum_rate, period: limits.minimum_rate_period.0 }
+    }
+
     fn needed(&self) -> u64 {
-        self.octets_per_second.saturating_mul(self.period.as_secs())
+        let milliseconds = u64::try_from(self.period.as_millis()).unwrap_or(u64::MAX);
+        self.octets_per_second.saturating_mul(milliseconds) / 1000
     }
 }
 
@@ -78,6 +91,15 @@ mod tests {
         assert!(!progress.is_too_slow(at(500)));
         progress.received(999);
         assert!(progress.is_too_slow(at(510)));
+    }
+
+    #[test]
+    fn time_in_which_the_client_is_not_waited_for_does_not_count() {
+        let begin = Instant::now();
+        let mut progress = Progress::new(RATE, begin);
+        progress.pause(Duration::from_secs(1000));
+        assert!(!progress.is_too_slow(begin + Duration::from_secs(1019)));
+        assert!(progress.is_too_slow(begin + Duration::from_secs(1020)));
     }
 
     #[test]

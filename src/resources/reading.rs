@@ -14,6 +14,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The file in the data directory: eight octets for each parser at work, the id of the content that it reads, or 0.
@@ -36,6 +37,8 @@ struct Inner {
     file: Option<File>,
     slots: Mutex<Slots>,
     aside: HashSet<i64>,
+    /// The last write failed.
+    is_failing: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -77,10 +80,23 @@ impl LeftOver {
 
     /// Begins anew. No parser of this process sees the contents of `aside`; call it when they are recorded.
     pub fn begin(self, aside: HashSet<i64>) -> ReadingLog {
-        if let Err(error) = self.file.set_len(0) {
+        self.start(&[], aside)
+    }
+
+    /// Begins where nothing could be recorded: the next start finds these contents again.
+    pub fn begin_unrecorded(self, aside: HashSet<i64>) -> ReadingLog {
+        let kept: Vec<u8> = self.contents.iter().flat_map(|content| content.to_le_bytes()).collect();
+        self.start(&kept, aside)
+    }
+
+    fn start(self, kept: &[u8], aside: HashSet<i64>) -> ReadingLog {
+        // They were in the file, so this needs no more space than it has.
+        let octets = kept.len() as u64;
+        if let Err(error) = self.file.write_all_at(kept, 0).and_then(|()| self.file.set_len(octets)) {
             tracing::warn!(%error, "what the last daemon was reading could not be cleared: the next start names it again");
         }
-        ReadingLog(Arc::new(Inner { file: Some(self.file), slots: Mutex::default(), aside }))
+        let slots = Mutex::new(Slots { free: Vec::new(), used: octets / ID as u64 });
+        ReadingLog(Arc::new(Inner { file: Some(self.file), slots, aside, is_failing: AtomicBool::new(false) }))
     }
 }
 
@@ -118,9 +134,11 @@ impl Inner {
 
     fn write(&self, slot: u64, content: i64) {
         let Some(file) = &self.file else { return };
-        // A full disk keeps nobody from reading mail.
-        if let Err(error) = file.write_all_at(&content.to_le_bytes(), slot * ID as u64) {
-            tracing::warn!(%error, content, "the message that is being read could not be written down");
+        // A full disk keeps nobody from reading mail, and does not fill the log either.
+        let written = file.write_all_at(&content.to_le_bytes(), slot * ID as u64);
+        let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
+        if let (Err(error), false) = (written, was_failing) {
+            tracing::warn!(%error, "what parsers read cannot be written down");
         }
     }
 }
@@ -174,6 +192,14 @@ mod tests {
         drop(parser);
         // This process has ended no parse by an abort.
         assert!(LeftOver::read(dir.path()).unwrap().contents.is_empty());
+
+        std::fs::write(dir.path().join(FILE), [0_i64, 7, 0, 8].map(i64::to_le_bytes).concat()).unwrap();
+        let log = LeftOver::read(dir.path()).unwrap().begin_unrecorded(HashSet::from([7, 8]));
+        let parser = log.parser();
+        parser.begin(9).unwrap();
+        assert_eq!(LeftOver::read(dir.path()).unwrap().contents, [7, 8, 9]);
+        drop(parser);
+        assert_eq!(LeftOver::read(dir.path()).unwrap().contents, [7, 8]);
     }
 
     #[test]

@@ -91,7 +91,7 @@ impl Spool {
             per_network: spool / 8,
             keys: ["limits.spool", "an account's quarter of limits.spool", "an address's eighth of limits.spool"],
         });
-        let minimum_rate = MinimumRate { octets_per_second: limits.minimum_rate, period: limits.minimum_rate_period.0 };
+        let minimum_rate = MinimumRate::of(limits);
         Ok(Self(Arc::new(Inner { directory, memory, disk, free_disk, minimum_rate })))
     }
 
@@ -128,6 +128,11 @@ impl ClientSpool {
     /// The progress of something that begins to come in now.
     pub fn progress(&self) -> Progress {
         Progress::new(self.spool.0.minimum_rate, Instant::now())
+    }
+
+    /// How fast the client has to read what is sent to it.
+    pub fn minimum_rate(&self) -> MinimumRate {
+        self.spool.0.minimum_rate
     }
 
     /// Whether a message of so many octets would find room now.

@@ -20,7 +20,7 @@
 mod connection;
 mod counts;
 mod data;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/smtp.rs"]
 pub(crate) mod fuzz;
 mod line;

@@ -191,6 +191,7 @@ impl Store {
             move |source| OpenError::Io { path, source }
         };
         make_private_dir(data_dir).map_err(io(data_dir))?;
+        disk.release_reserve_if_full();
         let lock_path = data_dir.join("lock");
         let lock = private_file(&lock_path).map_err(io(&lock_path))?;
         match lock.try_lock() {
@@ -217,6 +218,7 @@ impl Store {
             prepare(&reader).map_err(sqlite)?;
             readers.push(reader);
         }
+        disk.hold_reserve();
         let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
         let (readers, long_changes) = (Readers::new(readers), LongChanges::new());
         let inner = Inner { readers, writer, long_changes, disk, events: Events::new(), path, _lock: lock };

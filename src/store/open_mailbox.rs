@@ -159,29 +159,32 @@ impl Store {
         });
         let Some(mut open) = opened.await? else { return Ok(None) };
         if claim_recent && !open.recent.is_empty() {
-            open.recent = self.claim_recent(inbox, open.id, open.seen.uid_next).await?;
+            open.recent = self.claim_recent(inbox, open.id, open.seen.uid_next).await;
         }
         Ok(Some(open))
     }
 
-    /// Makes the messages before this UID un-recent to all other sessions. Answers which of them nobody had claimed.
-    pub async fn claim_recent(&self, inbox: &InboxId, mailbox: i64, before: u32) -> Result<Range<u32>, StoreError> {
-        let inbox = inbox.clone();
-        self.write(move |connection| {
+    /// Makes the messages before this UID un-recent to all other sessions. Answers which of them nobody had claimed: none
+    /// where nothing can be written, as on a full disk, since a mailbox can be read there too.
+    pub async fn claim_recent(&self, inbox: &InboxId, mailbox: i64, before: u32) -> Range<u32> {
+        let of = inbox.clone();
+        let claimed = self.write(move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
-            let from =
-                connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], |row| row.get(0)).optional()?;
+            let from = connection.prepare_cached(sql)?.query_row(params![mailbox, of], |row| row.get(0)).optional()?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
-            if connection.prepare_cached(sql)?.execute(params![mailbox, inbox, before])? > 0 {
+            if connection.prepare_cached(sql)?.execute(params![mailbox, of, before])? > 0 {
                 // Those that came after the session looked: few.
                 let sql = "UPDATE mailbox SET recent = (SELECT count(*) FROM message
                                WHERE mailbox_id = mailbox.id AND uid >= ?2 - mailbox.uid_offset)
                            WHERE id = ?1 OR part_of = ?1";
                 connection.prepare_cached(sql)?.execute(params![mailbox, before])?;
             }
-            Ok(from.unwrap_or(before)..before)
+            Ok::<_, StoreError>(from.unwrap_or(before)..before)
+        });
+        claimed.await.unwrap_or_else(|error| {
+            tracing::warn!(%error, %inbox, "which messages are \\Recent was not recorded");
+            before..before
         })
-        .await
     }
 
     /// What happened since; `None` when the mailbox is gone.

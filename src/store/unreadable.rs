@@ -24,6 +24,22 @@ impl Store {
     pub async fn set_aside(&self, contents: Vec<i64>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
         self.write(move |connection| set_aside(connection, &contents)).await
     }
+
+    /// The same where nothing can be written, as on a full disk: what was set aside before stays so in this run.
+    pub async fn set_aside_unrecorded(&self, contents: Vec<i64>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+        self.read(move |connection| {
+            let mut aside = all_aside(connection)?;
+            let mut suspects = Vec::new();
+            for content in contents {
+                let sql = "SELECT coalesce((SELECT aborts FROM unreadable WHERE content_id = ?1), 0) + 1";
+                let aborts = connection.prepare_cached(sql)?.query_row([content], |row| row.get(0))?;
+                suspects.push(Suspect { content, messages: messages_of(connection, content)?, aborts });
+                aside.insert(content);
+            }
+            Ok((suspects, aside))
+        })
+        .await
+    }
 }
 
 fn set_aside(connection: &Connection, contents: &[i64]) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
@@ -36,15 +52,20 @@ fn set_aside(connection: &Connection, contents: &[i64]) -> Result<(Vec<Suspect>,
         let found: Vec<i64> =
             connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?;
         for aborts in found {
-            let sql = "SELECT id FROM message WHERE content_id = ?1 LIMIT 10";
-            let messages =
-                connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            suspects.push(Suspect { content: *content, messages, aborts });
+            suspects.push(Suspect { content: *content, messages: messages_of(connection, *content)?, aborts });
         }
     }
+    Ok((suspects, all_aside(connection)?))
+}
+
+fn messages_of(connection: &Connection, content: i64) -> Result<Vec<MessageId>, StoreError> {
+    let sql = "SELECT id FROM message WHERE content_id = ?1 LIMIT 10";
+    Ok(connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+fn all_aside(connection: &Connection) -> Result<HashSet<i64>, StoreError> {
     let sql = "SELECT content_id FROM unreadable WHERE is_aside = 1";
-    let aside = connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
-    Ok((suspects, aside))
+    Ok(connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
 #[cfg(test)]

@@ -191,6 +191,7 @@ fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
     note_reusable(&connection, disk);
     while let Some(first) = queue.next() {
         let mut finishes = Vec::new();
+        disk.release_reserve_if_full();
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => {
                 run_group(&transaction, first, queue, &mut finishes);

@@ -6,7 +6,7 @@
 //! RFC 6376; key size RFC 8301 §3.2.
 
 mod canonical;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/targets/dkim.rs"]
 pub(crate) mod fuzz;
 mod keys;

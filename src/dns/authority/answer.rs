@@ -26,11 +26,14 @@ pub(super) enum Finding {
     NotOurs,
 }
 
-/// An answer with nothing in it yet: the question, and EDNS if it came with that (RFC 6891 §6.1.1).
+/// An answer with nothing in it yet: the question, unless there are several (RFC 9619), and EDNS if it came with that
+/// (RFC 6891 §6.1.1).
 pub(super) fn begin(request: &Message) -> Message {
     let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata = hickory_proto::op::Metadata::response_from_request(&request.metadata);
-    response.queries.clone_from(&request.queries);
+    if let [one] = request.queries.as_slice() {
+        response.queries.push(one.clone());
+    }
     if request.edns.is_some() {
         let mut edns = Edns::new();
         edns.set_max_payload(UDP_PAYLOAD).set_version(0);

@@ -8,6 +8,9 @@
 //! RFC 1035 §4.2 (transport), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
 mod answer;
+#[cfg(any(test, fuzzing))]
+#[path = "../../../fuzz/targets/authority.rs"]
+pub(crate) mod fuzz;
 mod keys_zone;
 mod limit;
 pub mod play;

@@ -1,10 +1,13 @@
 //! Connections: TLS, clients that stall, too many at once.
 
+use crate::config::Config;
 use crate::http::serve::{Patience, serve_with};
 use crate::net::connections::Capacity;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::Networks;
 use crate::net::tls::ServerTls;
+use crate::resources::rate::MinimumRate;
+use crate::resources::write_timeout::WriteLimits;
 use axum::Router;
 use axum::routing::get;
 use std::net::SocketAddr;
@@ -17,7 +20,8 @@ async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (So
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(async || "hello"));
-    let patience = Patience { handshake: patience, head: patience, body: patience, answer: patience };
+    let answer = WriteLimits { timeout: patience, rate: MinimumRate::of(&Config::default().limits) };
+    let patience = Patience { handshake: patience, head: patience, body: patience, answer };
     let capacity = Capacity::of_one_address(most);
     tokio::spawn(serve_with(patience, listener, router, tls, capacity, Networks::default(), shutdown.clone()));
     (address, shutdown)

@@ -109,10 +109,18 @@ async fn a_dropped_connection_is_no_answer() {
         assert!(world.waiting().await.contains("closed the connection"), "{rule:?}: {}", world.waiting().await);
         assert!(world.store.queue_drop(accepted.id).await.unwrap());
     }
-    world.mx.now(Script { rules: vec![("DATA", "250 what?")], ..Script::default() });
-    world.send(&["a@example.org"]).await;
-    world.queue.settle().await;
-    assert_eq!(world.queued().await.len(), 1, "a 250 before the message has not taken it");
+}
+
+#[tokio::test]
+async fn a_positive_reply_before_the_message_is_no_delivery() {
+    let world = World::open().await;
+    for rule in [("HELLO", "250 hi"), ("EHLO", "220 hi again"), ("DATA", "250 what?")] {
+        world.mx.now(Script { rules: vec![rule], ..Script::default() });
+        let accepted = world.send(&["a@example.org"]).await;
+        world.queue.settle().await;
+        assert_eq!(world.queued().await.len(), 1, "{rule:?}");
+        assert!(world.store.queue_drop(accepted.id).await.unwrap());
+    }
     assert!(world.inbox("hello").await.is_empty());
 }
 

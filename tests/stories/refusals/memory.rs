@@ -327,3 +327,40 @@ fn messages_and_bodies_come_at_a_minimum_rate() {
     scene.logged(&["refused", "mx", "421 4.4.2"]);
     scene.ends_with(0);
 }
+
+#[test]
+fn answers_are_read_at_a_minimum_rate() {
+    let limits = format!("minimum_rate = 100000\nminimum_rate_period = \"2s\"\nmessage_size = {MESSAGE}");
+    let scene = Scene::with(&limits);
+    let mut sender = scene.mx();
+    sender.envelope(READER);
+    sender.send(message("large", MESSAGE - 1000));
+    sender.send(".\r\n");
+    sender.reply("250 2.0.0");
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("{path}/{}/raw", api.get(&path).expect(200).at("/data/0/id"));
+    let ask_imap = || {
+        let mut client = scene.user();
+        client.ask("SELECT INBOX", "OK");
+        client.send("f FETCH 1 BODY.PEEK[]\r\n");
+        client
+    };
+    let ask_http = || {
+        let mut client = Rude::connect(scene.daemon.http);
+        client.send(head(&scene, &format!("GET {path}"), "Connection: close\r\n"));
+        client
+    };
+    let slow = [ask_imap(), ask_http()];
+    // Who reads gets everything meanwhile.
+    assert!(ask_imap().answer("f", "OK").concat().len() > MESSAGE / 100 * 95);
+    assert!(ask_http().rest().len() > MESSAGE / 100 * 95);
+    for listener in ["door=\"imap\"", "door=\"http\""] {
+        scene.logged(&["closing the connection", "limits.minimum_rate", listener]);
+    }
+    for mut client in slow {
+        let got = client.rest().len();
+        assert!(got < MESSAGE / 2, "{got} octets");
+    }
+    scene.ends_with(1);
+}

@@ -3,6 +3,7 @@
 use super::{READER, Scene, plain};
 use crate::clients::swaks;
 use crate::rude::Rude;
+use crate::serve::{Relay, Serve};
 use serde_json::json;
 
 #[test]
@@ -195,19 +196,26 @@ fn nul_is_refused_at_every_listener() {
 }
 
 #[test]
-fn a_tls_client_that_names_an_address_as_the_server_writes_no_warning() {
-    let scene = Scene::open();
-    for address in [scene.daemon.imaps, scene.daemon.submissions] {
-        let mut client = std::process::Command::new("openssl");
-        client.args(["s_client", "-connect", &address.to_string(), "-servername", "192.0.2.1"]);
-        // It sends its name and, with nothing more to say, goes.
-        let said = crate::clients::run(client, b"");
-        assert!(said.stderr.contains("depth=0") || said.stderr.contains("verify"), "{said:?}");
+fn a_tls_client_that_names_an_address_as_the_server_is_logged_for_debug_alone() {
+    for (filter, is_logged) in [("info", false), ("debug", true)] {
+        let relay = Relay::start();
+        let queue = format!("[queue.relay]\nhost = \"127.0.0.1\"\nport = {}", relay.address.port());
+        let daemon = Serve::start_in(&[("RUST_LOG", filter)], "resolvers = [\"127.0.0.1:9\"]", &queue, "");
+        let (account, inbox, token) = daemon.account("reader");
+        let scene = Scene { daemon, relay, account, inbox, token };
+        for address in [scene.daemon.imaps, scene.daemon.submissions] {
+            let mut client = std::process::Command::new("openssl");
+            client.args(["s_client", "-connect", &address.to_string(), "-servername", "192.0.2.1"]);
+            // It sends its name and, with nothing more to say, goes.
+            let said = crate::clients::run(client, b"");
+            assert!(said.stderr.contains("depth=0") || said.stderr.contains("verify"), "{said:?}");
+        }
+        scene.user().ask("NOOP", "OK");
+        let log = scene.daemon.log();
+        let lines = log.lines().filter(|line| line.contains("rustls") && line.contains("SNI")).count();
+        assert_eq!(lines, if is_logged { 2 } else { 0 }, "{filter}: {log}");
+        scene.ends_with(0);
     }
-    scene.user().ask("NOOP", "OK");
-    let log = scene.daemon.log();
-    assert!(!log.lines().any(|line| line.contains("WARN") && line.contains("SNI")), "{log}");
-    scene.ends_with(0);
 }
 
 #[test]

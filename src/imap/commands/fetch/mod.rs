@@ -174,7 +174,13 @@ impl Session<'_> {
             }
             if !newly_seen.is_empty() {
                 let seen = FlagUpdate::add(Flags::SEEN);
-                let marked = mailboxes.set_flags(inbox, mailbox, newly_seen.clone(), seen).await?;
+                let marked = mailboxes.set_flags(inbox, mailbox, newly_seen.clone(), seen).await;
+                // Mail can be read also where nothing can be written, as on a full disk.
+                let marked = marked.unwrap_or_else(|error| {
+                    tracing::warn!(%error, %inbox, "messages that are read were not marked as \\Seen");
+                    newly_seen.clear();
+                    Vec::new()
+                });
                 changed.set_for(mailbox);
                 for marks in marked {
                     if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
