@@ -1,30 +1,41 @@
 //! Header blocks: the mailboxes of a field, and the header of a message that leaves.
 
+use super::addresses::{Addresses, Listed, Mailbox};
 use super::headers::Fields;
-use super::mailbox::Mailboxes;
-use super::{Outgoing, is_from_domain, missing_line_end, outgoing, split, without_results_of};
+use super::{Outgoing, display_name, is_from_domain, missing_line_end, outgoing, split, without_results_of};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::identity::{Choice, Fallback, SendIdentity};
 use mail_parser::{HeaderName, MessageParser};
 
+fn read(value: &[u8]) -> Vec<Mailbox<'_>> {
+    Addresses::of(value).filter_map(Listed::mailbox).collect()
+}
+
 /// The mailboxes of a field: each, written under another address, is a field of one mailbox with that address.
 pub fn mailboxes(input: &[u8]) {
     let address = Address::parse("ann@example.org").unwrap();
     let mut count = 0;
-    for mailbox in Mailboxes::of(input) {
+    for mailbox in read(input) {
         count += 1;
-        let Some(mailbox) = mailbox else { continue };
-        assert_eq!(Address::parse(&mailbox.address.to_string()).as_ref(), Ok(&mailbox.address));
+        let (local, host) = mailbox.local_and_host();
+        assert!(local.len() + host.len() <= input.len() && mailbox.name().unwrap_or_default().len() <= input.len());
+        let shown = mailbox.display_name().into_iter().chain(mailbox.shown_address());
+        assert!(shown.into_iter().all(|text| !text.contains(char::is_control)), "a control character in {mailbox:?}");
+        let Some(own) = mailbox.address() else { continue };
+        assert_eq!(Address::parse(&own.to_string()).as_ref(), Ok(&own));
+        // What is decided on is what is shown.
+        let of_shown = mailbox.shown_address().and_then(|text| Address::parse(&text).ok());
+        assert_eq!(of_shown.as_ref(), Some(&own), "{mailbox:?}");
         let mut field = b"From: ".to_vec();
-        mailbox.write(&mut field, "From: ".len(), &address);
+        display_name::write(&mailbox, &mut field, "From: ".len(), &address);
         field.extend_from_slice(b"\r\n");
         let shown = String::from_utf8_lossy(&field);
-        let read: Vec<_> = Fields::new(&field).collect();
-        assert!(matches!(read.as_slice(), [one] if one.raw == field), "more than a field: {shown:?}");
-        let again: Vec<_> = Mailboxes::of(read[0].value).collect();
-        assert!(matches!(again.as_slice(), [Some(one)] if one.address == address), "another mailbox: {shown:?}");
+        let fields: Vec<_> = Fields::new(&field).collect();
+        assert!(matches!(fields.as_slice(), [one] if one.raw == field), "more than a field: {shown:?}");
+        let again: Vec<_> = read(fields[0].value).iter().map(Mailbox::address).collect();
+        assert!(matches!(again.as_slice(), [Some(one)] if *one == address), "another mailbox: {shown:?}");
         assert!(field.split(|b| *b == b'\n').all(|line| line.len() <= 998), "a line over 998 octets: {shown:?}");
     }
     assert!(count <= input.len());

@@ -1,10 +1,10 @@
 //! A message as its readers see it: over REST, in a SEARCH, in an ENVELOPE.
 
 use crate::message::ReadLimits;
-use crate::message::decode::decoded_words;
 use crate::message::fields::header_end;
 use crate::message::mime::Tree;
-use crate::message::text::searched_texts;
+use crate::message::searched::searched_texts;
+use crate::message::words::{decoded_words, without_controls};
 use serde_json::Value;
 
 /// What is shown is bounded by the message; REST and ENVELOPE list the same mailboxes under the same names; the text that is
@@ -15,14 +15,16 @@ pub fn reader(input: &[u8]) {
     let attachments = list(&shown["attachments"]);
     // An octet that is no text becomes one character of three octets, or six as an escape in JSON.
     let octets = shown.to_string().len();
-    assert!(octets <= 16 * input.len() + 256 * attachments.len() + 1024, "{octets} octets of {}", input.len());
+    assert!(octets <= 24 * input.len() + 256 * attachments.len() + 1024, "{octets} octets of {}", input.len());
     for attachment in attachments {
         assert!(attachment["size"].as_u64() <= Some(body.len() as u64), "{attachment}");
     }
     assert!(attachments.len() <= 1 + ReadLimits::default().parts + ReadLimits::default().nesting);
     let texts = searched_texts(&Tree::parse(header, body, &ReadLimits::default()));
-    if let Some(text) = shown["text"].as_str() {
-        assert!(texts.contains(&text.to_lowercase()), "shown and not found: {text:?}");
+    // It may be of several parts.
+    for line in shown["text"].as_str().unwrap_or_default().lines() {
+        let line = line.to_lowercase();
+        assert!(texts.iter().any(|text| text.contains(&line)), "shown and not found: {line:?}");
     }
     assert!(texts.iter().map(String::len).sum::<usize>() <= 16 * input.len(), "more to search than there is");
 
@@ -32,17 +34,25 @@ pub fn reader(input: &[u8]) {
     for (field, enveloped) in ["from", "to", "cc"].into_iter().zip(lists) {
         let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
         let enveloped = enveloped.iter().map(|mailbox| {
-            let name = mailbox.name.as_deref().map(decoded_words).filter(|name| !name.is_empty());
+            let name = mailbox.name.as_deref().map(|name| decoded_words(name).trim().to_owned());
             let address = match (text(&mailbox.local), text(&mailbox.host)) {
                 (local, host) if host.is_empty() => Some(local).filter(|local| !local.is_empty()),
-                (local, host) => Some(format!("{local}@{host}")),
+                (local, host) if is_plain(&mailbox.local) => Some(format!("{local}@{host}")),
+                (local, host) => Some(format!("\"{}\"@{host}", local.replace('\\', "\\\\").replace('"', "\\\""))),
             };
+            let (name, address) = (name.filter(|name| !name.is_empty()), address.map(without_controls));
             (name, address)
         });
         let owned = |value: &Value| value.as_str().map(str::to_owned);
         let listed = list(&shown[field]).iter().map(|mailbox| (owned(&mailbox["name"]), owned(&mailbox["address"])));
         assert_eq!(listed.collect::<Vec<_>>(), enveloped.collect::<Vec<_>>(), "{field}");
     }
+}
+
+/// Needs no quotes before an at sign.
+fn is_plain(local: &[u8]) -> bool {
+    let is_plain = |b: &u8| *b >= 0x80 || b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(b);
+    !local.is_empty() && local.iter().all(is_plain)
 }
 
 fn list(value: &Value) -> &[Value] {

@@ -5,6 +5,7 @@
 
 use super::fields::Fields;
 use crate::address::Address;
+use crate::message;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mail_builder::MessageBuilder;
@@ -14,6 +15,8 @@ use mail_builder::headers::{Header, HeaderType};
 use mail_builder::mime::{BodyPart, MimePart};
 use serde_json::Value;
 
+/// Mailboxes of one field at most, whatever its size; how many recipients a message may have is told elsewhere.
+const MOST_MAILBOXES: usize = 10_000;
 /// Attachments of one message at most.
 const MOST_ATTACHMENTS: usize = 100;
 /// Octets of a header value at most (RFC 5322 §2.1.1 caps a line, folding does the rest).
@@ -48,20 +51,27 @@ pub(super) struct Mailbox {
 impl Mailbox {
     /// Reads `ann@example.org`, `Ann <ann@example.org>` or `"Ann, at home" <ann@example.org>`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        let text = text.trim();
-        if text.chars().any(char::is_control) {
+        match <[Self; 1]>::try_from(Self::parse_list(text)?) {
+            Ok([only]) => Ok(only),
+            Err(_) => Err("must be one address".into()),
+        }
+    }
+
+    /// Reads one or several of them, with commas between.
+    fn parse_list(text: &str) -> Result<Vec<Self>, String> {
+        if text.trim().chars().any(char::is_control) {
             return Err("must be one line".into());
         }
-        let Some((name, rest)) = text.strip_suffix('>').and_then(|t| t.rsplit_once('<')) else {
-            return Ok(Self { name: None, address: Address::parse(text).map_err(|e| e.to_string())? });
-        };
-        let name = name.trim();
-        let name = match name.strip_prefix('"').and_then(|n| n.strip_suffix('"')) {
-            Some(quoted) => unescape(quoted),
-            None => name.to_owned(),
-        };
-        let address = Address::parse(rest.trim()).map_err(|e| e.to_string())?;
-        Ok(Self { name: Some(name).filter(|name| !name.is_empty()), address })
+        match message::mailboxes_in(text, MOST_MAILBOXES + 1) {
+            Some(list) if !list.is_empty() => {
+                Ok(list.into_iter().map(|(name, address)| Self { name, address }).collect())
+            }
+            _ => {
+                let address = text.rsplit_once('<').map_or(text, |(_, rest)| rest.trim_end().trim_end_matches('>'));
+                let reason = Address::parse(address.trim()).map_err(|error| error.to_string());
+                Err(reason.err().unwrap_or_else(|| "must be an address, or a name and <an address>".into()))
+            }
+        }
     }
 
     /// An address without a name.
@@ -74,23 +84,18 @@ impl Mailbox {
     }
 }
 
-fn unescape(quoted: &str) -> String {
-    let mut out = String::with_capacity(quoted.len());
-    let mut chars = quoted.chars();
-    while let Some(c) = chars.next() {
-        out.extend(if c == '\\' { chars.next() } else { Some(c) });
-    }
-    out
-}
-
-/// A list of mailboxes, or one as a string.
+/// A list of mailboxes, or a string of them.
 pub(super) fn mailboxes(fields: &mut Fields, field: &str) -> Vec<Mailbox> {
     let mut list = Vec::new();
     for (at, value) in fields.list(field, true).into_iter().enumerate() {
-        match value.as_str().map(Mailbox::parse) {
-            Some(Ok(mailbox)) => list.push(mailbox),
+        match value.as_str().map(Mailbox::parse_list) {
+            Some(Ok(mailboxes)) => list.extend(mailboxes),
             Some(Err(message)) => fields.fault(&format!("{field}[{at}]"), message),
             None => fields.fault(&format!("{field}[{at}]"), "must be an address as a string"),
+        }
+        if list.len() > MOST_MAILBOXES {
+            fields.fault(field, format!("must have at most {MOST_MAILBOXES} addresses"));
+            break;
         }
     }
     list

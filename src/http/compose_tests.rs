@@ -82,6 +82,27 @@ fn nothing_can_add_a_field_or_a_line() {
         let problem = format!("{:?}", fields.finish().expect_err(&body.to_string()));
         assert!(problem.contains(field), "{field} in {problem}");
     }
+}
+
+#[test]
+fn mailboxes_are_read_as_in_a_header_field() {
+    let list = |text: &str| {
+        let mut fields = fields(json!({"to": text}));
+        let list = mailboxes(&mut fields, "to");
+        fields.finish().map(|()| list.into_iter().map(|one| (one.name, one.address.to_string())).collect::<Vec<_>>())
+    };
+    let one = |name: Option<&str>, address: &str| (name.map(str::to_owned), address.to_owned());
+    for (text, read) in [
+        ("a@x.org, b@y.org", vec![one(None, "a@x.org"), one(None, "b@y.org")]),
+        ("\"Lee, Ann\" <a@x.org>, Bob <b@y.org>", vec![one(Some("Lee, Ann"), "a@x.org"), one(Some("Bob"), "b@y.org")]),
+        ("Lee, Ann <a@x.org>", vec![one(Some("Lee, Ann"), "a@x.org")]),
+        ("a@x.org (Ann)", vec![one(Some("Ann"), "a@x.org")]),
+        ("=?utf-8?q?J=C3=BC?= <a@x.org>", vec![one(Some("J\u{fc}"), "a@x.org")]),
+    ] {
+        assert_eq!(list(text).unwrap(), read, "{text}");
+    }
+    assert!(list("a@x.org, b").is_err() && list(", ").is_err());
+    assert!(list(&"a@x.org,".repeat(MOST_MAILBOXES + 1)).is_err());
     for bad in ["", "ann", "<>", "Ann <ann>", "a@b, c@d", "Ann <a@b>\u{0}x", "a@b>"] {
         assert!(Mailbox::parse(bad).is_err(), "{bad:?}");
     }

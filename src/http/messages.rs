@@ -9,11 +9,12 @@ use super::problem::Problem;
 use super::query::{List, Parameters};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId};
-use crate::message::addresses;
-use crate::message::decode::{date, decoded_words};
+use crate::message::addresses::{self, Mailbox};
+use crate::message::date::date;
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::text::{Attachment, content, message_ids};
+use crate::message::words::decoded_words;
 use crate::reading::Readable;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
@@ -95,7 +96,7 @@ struct AttachmentJson {
 impl SummaryJson {
     fn new(stored: MessageSummary, readable: Readable) -> Self {
         let header = Header::read(&stored.header, &readable.limits);
-        let mailboxes = |name| header.find(name).map(mailboxes).unwrap_or_default();
+        let mailboxes = |name| mailboxes(&header, name);
         let ids = |name| header.find(name).map(message_ids).unwrap_or_default();
         let some = |text: String| (!text.is_empty()).then_some(text);
         let keywords = stored.keywords.split_ascii_whitespace();
@@ -108,7 +109,7 @@ impl SummaryJson {
             cc: mailboxes("Cc"),
             reply_to: mailboxes("Reply-To"),
             subject: header.find("Subject").map(decoded_words),
-            date: date.map(|date| Timestamp::from_millis(date.to_timestamp().saturating_mul(1000))),
+            date: date.map(|date| Timestamp::from_millis(date.seconds().saturating_mul(1000))),
             message_id: ids("Message-ID").into_iter().next(),
             in_reply_to: ids("In-Reply-To"),
             references: ids("References"),
@@ -122,10 +123,9 @@ impl SummaryJson {
     }
 }
 
-fn mailboxes(value: &[u8]) -> Vec<MailboxJson> {
-    let show =
-        |mailbox: addresses::ListedMailbox| MailboxJson { name: mailbox.display_name(), address: mailbox.address() };
-    addresses::mailboxes(value).map(show).collect()
+fn mailboxes(header: &Header<'_>, name: &str) -> Vec<MailboxJson> {
+    let show = |mailbox: Mailbox<'_>| MailboxJson { name: mailbox.display_name(), address: mailbox.shown_address() };
+    addresses::mailboxes(header, name).map(show).collect()
 }
 
 impl From<Attachment> for AttachmentJson {
@@ -135,24 +135,13 @@ impl From<Attachment> for AttachmentJson {
     }
 }
 
-/// As much of a text as is shown.
-fn shortened(mut text: String, truncated: &mut bool) -> String {
-    if text.len() > SHOWN_TEXT {
-        *truncated = true;
-        text.truncate(text.floor_char_boundary(SHOWN_TEXT));
-        text.shrink_to_fit();
-    }
-    text
-}
-
 impl MessageJson {
     pub(super) fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
-        let content = content(&Tree::parse(&stored.header, body, &readable.limits));
-        let mut truncated = false;
+        let content = content(&Tree::parse(&stored.header, body, &readable.limits), SHOWN_TEXT);
         Self {
-            text: content.text.map(|text| shortened(text, &mut truncated)),
-            html: content.html.map(|html| shortened(html, &mut truncated)),
-            truncated,
+            text: content.text,
+            html: content.html,
+            truncated: content.truncated,
             attachments: content.attachments.into_iter().map(AttachmentJson::from).collect(),
             summary: SummaryJson::new(stored, readable),
         }

@@ -198,7 +198,7 @@ fn login_at(caller: &Caller, inbox: &Inbox, address: Address) -> Login {
 }
 
 fn from_of(raw: &[u8]) -> Option<Address> {
-    message::mailboxes_of(message::split(raw).0, "From").flatten().next()
+    message::addresses_of(message::split(raw).0, "From").flatten().next()
 }
 
 pub(super) fn json_wish(mut fields: Fields, limits: &Limits) -> Result<Wish, Problem> {
@@ -253,7 +253,7 @@ fn raw_wish(raw: &[u8], limits: &Limits) -> Result<Wish, Problem> {
     }
     let mut rcpt_to = Vec::new();
     for name in ["To", "Cc", "Bcc"] {
-        for (at, address) in message::mailboxes_of(header, name).enumerate() {
+        for (at, address) in message::addresses_of(header, name).enumerate() {
             let address = address.ok_or_else(|| {
                 Problem::invalid_field(
                     "raw",

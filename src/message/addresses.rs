@@ -1,195 +1,178 @@
-//! Lists of addresses as header fields have them, for showing. RFC 5322 §3.4, §4.4.
+//! The one reader of address lists: From, To and their like. RFC 5322 §3.4, §4.4 (obsolete forms).
 //!
-//! Invariant: reading is linear, never fails and never goes deep; what is listed of one field is bounded. What decides who
-//! may send is read by stricter rules elsewhere.
+//! Invariant: reading is linear, never fails and never goes deep. Whatever stands where a mailbox may is one: it is shown
+//! as far as it can be read, and it has an [`Address`] only where it is well-formed. So what decides who may send is read
+//! from what is shown, and what is not well-formed is no one's.
 
-use super::decode::decoded_words;
-use super::fields::{Token, tokens};
+mod lexer;
+mod mailbox;
 
-/// What is listed of one field: a stranger's header must not become a thousand times its size.
+pub(crate) use mailbox::Mailbox;
+pub(super) use mailbox::unescaped;
+
+use self::lexer::{Lexer, Token};
+use self::mailbox::{Place, Word};
+use super::fields::Header;
+use super::headers::Fields;
+use crate::address::Address;
+
+/// What is shown of one field: a stranger's header must not become a thousand times its size.
 pub(crate) const LISTED: usize = 1000;
 
 /// One thing in a list. A group is its name, its members, and its end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Listed {
-    Mailbox(ListedMailbox),
+#[derive(Debug)]
+pub(crate) enum Listed<'a> {
+    Mailbox(Mailbox<'a>),
     GroupStart(Vec<u8>),
     GroupEnd,
 }
 
-/// Texts are unfolded and unquoted, and encoded words stay.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ListedMailbox {
-    /// The display name, or else a comment.
-    pub name: Option<Vec<u8>>,
-    /// `@a,@b` of `<@a,@b:c@d>`
-    pub route: Option<Vec<u8>>,
-    pub local: Vec<u8>,
-    /// Empty where there is no `@`.
-    pub host: Vec<u8>,
+/// What is shown of the fields of a name, in order: lists that stand in several fields are one (RFC 5322 §4.5.3).
+pub(crate) fn listed<'a>(header: &Header<'a>, name: &str) -> impl Iterator<Item = Listed<'a>> {
+    let all = header.all(name).flat_map(|field| Addresses::of(field.value));
+    all.filter(|listed| !matches!(listed, Listed::Mailbox(mailbox) if mailbox.is_empty())).take(LISTED)
 }
 
-impl ListedMailbox {
-    /// The display name with its encoded words decoded.
-    pub fn display_name(&self) -> Option<String> {
-        self.name.as_deref().map(decoded_words).filter(|name| !name.is_empty())
-    }
-
-    /// `local@host`, or what there is of it.
-    pub fn address(&self) -> Option<String> {
-        let local = String::from_utf8_lossy(&self.local);
-        match (self.local.is_empty(), self.host.is_empty()) {
-            (true, true) => None,
-            (_, true) => Some(local.into_owned()),
-            _ => Some(format!("{local}@{}", String::from_utf8_lossy(&self.host))),
-        }
-    }
+/// The mailboxes among them, members of groups too.
+pub(crate) fn mailboxes<'a>(header: &Header<'a>, name: &str) -> impl Iterator<Item = Mailbox<'a>> {
+    listed(header, name).filter_map(Listed::mailbox)
 }
 
-/// The mailboxes of a field, members of groups among them.
-pub(crate) fn mailboxes(value: &[u8]) -> impl Iterator<Item = ListedMailbox> {
-    addresses(value).into_iter().filter_map(|listed| match listed {
-        Listed::Mailbox(mailbox) => Some(mailbox),
-        Listed::GroupStart(_) | Listed::GroupEnd => None,
+/// The addresses in all fields of a name in a header block: `None` for what is no address.
+pub fn addresses_of<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = Option<Address>> {
+    let named = Fields::new(header).filter(move |field| field.is(name));
+    named.flat_map(|field| Addresses::of(field.value)).filter_map(Listed::mailbox).map(|mailbox| mailbox.address())
+}
+
+/// The mailboxes of a text that is no header field, or the first `limit` of them: `None` unless these are addresses. A name
+/// before `<` may have signs in it there that would need quotes in a field.
+pub fn mailboxes_in(text: &str, limit: usize) -> Option<Vec<(Option<String>, Address)>> {
+    let read = |text: &str| {
+        let mailboxes = Addresses::of(text.as_bytes()).filter_map(Listed::mailbox).take(limit);
+        mailboxes.map(|mailbox| Some((mailbox.display_name(), mailbox.address()?))).collect::<Option<Vec<_>>>()
+    };
+    read(text).or_else(|| {
+        let (name, rest) = text.rsplit_once('<')?;
+        read(&format!("\"{}\" <{rest}", name.trim().replace('\\', "\\\\").replace('"', "\\\"")))
     })
 }
 
-/// What has been read of one address.
-#[derive(Default)]
-struct Pending {
-    words: Vec<Vec<u8>>,
-    comment: Option<Vec<u8>>,
-    name: Option<Vec<u8>>,
-    route: Option<Vec<u8>>,
-    local: Option<Vec<u8>>,
-    in_angles: bool,
-    in_route: bool,
-    closed: bool,
-}
-
-impl Pending {
-    fn joined(&mut self, with: &[u8]) -> Vec<u8> {
-        std::mem::take(&mut self.words).join(with)
-    }
-
-    fn has_something(&self) -> bool {
-        self.closed || self.local.is_some() || !self.words.is_empty() || self.name.is_some()
-    }
-
-    fn finish(mut self) -> Listed {
-        // After `>` nothing belongs to the address.
-        let (local, host) = match self.local.take() {
-            Some(local) => (local, self.joined(b"")),
-            None => (self.joined(b" "), Vec::new()),
-        };
-        let name = self.name.filter(|name| !name.is_empty()).or(self.comment);
-        Listed::Mailbox(ListedMailbox { name, route: self.route, local, host })
+/// The first word of a structured value, comments aside: an atom, or a quoted string with its quotes.
+pub(super) fn first_word(value: &[u8]) -> Option<&[u8]> {
+    let mut lexer = Lexer::of(value);
+    loop {
+        match lexer.token()? {
+            Token::Blank | Token::Comment(_) => {}
+            Token::Word(word) => return Some(word),
+            Token::Sign(_) | Token::Broken => return None,
+        }
     }
 }
 
-/// What a field lists, in order.
-pub(crate) fn addresses(value: &[u8]) -> Vec<Listed> {
-    let mut list = Vec::new();
-    let mut pending = Pending::default();
-    let mut in_group = false;
-    for token in tokens(value, b"<>@,;:") {
-        if list.len() >= LISTED {
-            return list;
-        }
-        match token {
-            Token::Word(_) if pending.closed => {}
-            Token::Word(word) => pending.words.push(word),
-            Token::Comment(text) => pending.comment = Some(text),
-            Token::Special(b'<') if !pending.in_angles => {
-                pending.name = Some(pending.joined(b" "));
-                pending.local = None;
-                pending.in_angles = true;
-            }
-            Token::Special(b'>') => {
-                pending.in_angles = false;
-                pending.closed = true;
-            }
-            Token::Special(b'@') if pending.in_angles && pending.local.is_none() && pending.words.is_empty() => {
-                pending.in_route = true;
-                pending.route.get_or_insert_default().push(b'@');
-            }
-            Token::Special(b'@') if pending.local.is_none() => pending.local = Some(pending.joined(b"")),
-            Token::Special(b':') if pending.in_angles => {
-                let host = pending.joined(b"");
-                pending.route.get_or_insert_default().extend_from_slice(&host);
-                pending.in_route = false;
-            }
-            Token::Special(b',') if pending.in_route => {
-                let host = pending.joined(b"");
-                let route = pending.route.get_or_insert_default();
-                route.extend_from_slice(&host);
-                route.push(b',');
-            }
-            Token::Special(b':') => {
-                list.push(Listed::GroupStart(pending.joined(b" ")));
-                pending = Pending::default();
-                in_group = true;
-            }
-            Token::Special(b',' | b';') => {
-                let done = std::mem::take(&mut pending);
-                if done.has_something() {
-                    list.push(done.finish());
-                }
-                if token == Token::Special(b';') && std::mem::take(&mut in_group) {
-                    list.push(Listed::GroupEnd);
-                }
-            }
-            Token::Special(_) => {}
+impl<'a> Listed<'a> {
+    pub fn mailbox(self) -> Option<Mailbox<'a>> {
+        match self {
+            Self::Mailbox(mailbox) => Some(mailbox),
+            Self::GroupStart(_) | Self::GroupEnd => None,
         }
     }
-    if pending.has_something() {
-        list.push(pending.finish());
+}
+
+/// Reads a field's value, with or without its folding.
+#[derive(Debug)]
+pub(super) struct Addresses<'a> {
+    lexer: Lexer<'a>,
+    /// What ended the mailbox that was given back last.
+    queued: Option<Listed<'a>>,
+    in_group: bool,
+    /// Nothing but mailboxes was seen so far: no comma, group, or stray sign.
+    pub plain: bool,
+}
+
+impl<'a> Addresses<'a> {
+    pub fn of(value: &'a [u8]) -> Self {
+        Self { lexer: Lexer::of(value), queued: None, in_group: false, plain: true }
     }
-    if in_group {
-        list.push(Listed::GroupEnd);
+
+    /// Gives back a mailbox, if there is one, and then what ended it.
+    fn end(&mut self, mailbox: Mailbox<'a>, by: Option<Listed<'a>>) -> Option<Listed<'a>> {
+        if mailbox.is_empty() && !mailbox.broken {
+            return by;
+        }
+        self.queued = by;
+        Some(Listed::Mailbox(mailbox))
     }
-    list
+}
+
+impl<'a> Iterator for Addresses<'a> {
+    type Item = Listed<'a>;
+
+    fn next(&mut self) -> Option<Listed<'a>> {
+        if let Some(queued) = self.queued.take() {
+            return Some(queued);
+        }
+        let mut mailbox = Mailbox::default();
+        // A blank or comment stands before what comes next.
+        let mut apart = false;
+        // The first word behind `>`.
+        let mut behind = None;
+        loop {
+            let rest = self.lexer.rest;
+            let Some(token) = self.lexer.token() else { break };
+            match token {
+                Token::Blank => apart = true,
+                Token::Comment(comment) => {
+                    mailbox.add_comment(comment);
+                    apart = true;
+                }
+                Token::Word(octets) => {
+                    if mailbox.place == Place::After {
+                        behind.get_or_insert(rest);
+                    }
+                    mailbox.add_word(Word { octets, apart: std::mem::take(&mut apart) });
+                }
+                // A comma is missing: what stands behind `>` is the next one's.
+                Token::Sign(b'<') if mailbox.place == Place::After => {
+                    (mailbox.broken, self.plain) = (true, false);
+                    self.lexer.rest = behind.unwrap_or(rest);
+                    return Some(Listed::Mailbox(mailbox));
+                }
+                Token::Sign(b'<') => {
+                    mailbox.broken |= mailbox.place == Place::Inside;
+                    (mailbox.place, apart) = (Place::Inside, false);
+                }
+                Token::Sign(b'>') => {
+                    mailbox.broken |= mailbox.place != Place::Inside;
+                    if mailbox.place == Place::Inside {
+                        mailbox.place = Place::After;
+                    }
+                }
+                Token::Sign(b',' | b':') if mailbox.is_in_route() => {
+                    (mailbox.broken, self.plain) = (true, false);
+                    mailbox.add_word(Word { octets: rest.get(..1).unwrap_or_default(), apart: false });
+                }
+                Token::Sign(b':') if mailbox.place == Place::Before => {
+                    (self.in_group, self.plain) = (true, false);
+                    return Some(Listed::GroupStart(mailbox.name_of_group()));
+                }
+                Token::Sign(b':') => (mailbox.broken, self.plain) = (true, false),
+                Token::Sign(sign) => {
+                    self.plain = false;
+                    mailbox.broken |= mailbox.place == Place::Inside;
+                    let ends_group = sign == b';' && std::mem::take(&mut self.in_group);
+                    let found = self.end(std::mem::take(&mut mailbox), ends_group.then_some(Listed::GroupEnd));
+                    if found.is_some() {
+                        return found;
+                    }
+                    (apart, behind) = (false, None);
+                }
+                Token::Broken => (mailbox.broken, self.plain) = (true, false),
+            }
+        }
+        let end = std::mem::take(&mut self.in_group).then_some(Listed::GroupEnd);
+        self.end(mailbox, end)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(value: &str) -> Vec<String> {
-        let text = |text: &[u8]| String::from_utf8(text.to_vec()).unwrap();
-        let some = |part: Option<&[u8]>| part.map_or_else(|| "NIL".to_owned(), text);
-        let show = |listed: &Listed| match listed {
-            Listed::Mailbox(m) => {
-                [some(m.name.as_deref()), some(m.route.as_deref()), text(&m.local), text(&m.host)].join("|")
-            }
-            Listed::GroupStart(name) => format!("{}:", text(name)),
-            Listed::GroupEnd => ";".to_owned(),
-        };
-        addresses(value.as_bytes()).iter().map(show).collect()
-    }
-
-    #[test]
-    fn addresses_are_taken_apart() {
-        assert_eq!(read("a@b"), ["NIL|NIL|a|b"]);
-        assert_eq!(read("\"Doe, J.\" <j.doe@b>, c@d (Cee)"), ["Doe, J.|NIL|j.doe|b", "Cee|NIL|c|d"]);
-        assert_eq!(read("=?utf-8?q?J=C3=BC?= X <\"a b\"@c>"), ["=?utf-8?q?J=C3=BC?= X|NIL|a b|c"]);
-        assert_eq!(read("<@r1,@r2:a@b>"), ["NIL|@r1,@r2|a|b"]);
-        assert_eq!(read("team: a@b, c@d;"), ["team:", "NIL|NIL|a|b", "NIL|NIL|c|d", ";"]);
-        assert_eq!(read("undisclosed recipients:;"), ["undisclosed recipients:", ";"]);
-        assert_eq!(read("nobody"), ["NIL|NIL|nobody|"]);
-        assert_eq!(read("<>"), ["NIL|NIL||"]);
-        assert!(read(" , ,").is_empty());
-        for piece in ["a@b,", "g:;", "(", "<", "\"", "a:", "=?"] {
-            assert!(read(&piece.repeat(4_800_000)).len() <= LISTED, "{piece}");
-        }
-    }
-
-    #[test]
-    fn names_are_shown_decoded() {
-        let shown: Vec<_> = mailboxes(b"=?utf-8?q?J=C3=BC?= X <a@b>, g: c;, <>")
-            .map(|mailbox| (mailbox.display_name(), mailbox.address()))
-            .collect();
-        let text = |text: &str| Some(text.to_owned());
-        assert_eq!(shown, [(text("J\u{fc} X"), text("a@b")), (None, text("c")), (None, None)]);
-    }
-}
+mod tests;

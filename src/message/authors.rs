@@ -3,9 +3,9 @@
 //! Invariant: where a reader may see a mailbox at a domain, this says so too; a From that cannot be read is taken for the
 //! worst. A domain in a quoted display name is none: lists write `"ann@here via List" <list@there>`.
 
-use super::display_name::encoded_words;
+use super::addresses::{Addresses, Listed};
 use super::headers::{Field, Fields, after_line, ends_header};
-use super::mailbox::Mailboxes;
+use super::words::encoded_words;
 use crate::address::DomainName;
 
 /// Octets of a domain, with all that a lax reader passes over: the work is bounded by this times the signs `@`.
@@ -30,11 +30,16 @@ pub fn is_from_domain(message: &[u8], domain: &DomainName) -> bool {
 
 fn names(field: &Field<'_>, domain: &DomainName) -> bool {
     let mut is_clear = true;
-    for mailbox in Mailboxes::of(field.value) {
-        match mailbox {
-            Some(mailbox) if mailbox.address.domain == *domain => return true,
-            Some(mailbox) => is_clear &= !mailbox.shows_another_address(),
-            None => is_clear = false,
+    for listed in Addresses::of(field.value) {
+        match listed {
+            Listed::Mailbox(mailbox) => match mailbox.address() {
+                Some(address) if address.domain == *domain => return true,
+                Some(_) => is_clear &= !mailbox.shows_another_address(),
+                None => is_clear = false,
+            },
+            // The name of a group may be an address to others.
+            Listed::GroupStart(name) => is_clear &= !name.contains(&b'@'),
+            Listed::GroupEnd => {}
         }
     }
     !is_clear && (mentions(field.value, domain) || encoded_words(field.value).any(|(_, text)| mentions(&text, domain)))
@@ -94,6 +99,7 @@ mod tests {
             "From: \"(\" <ann@inboxlayer (x) .dev\r\n",
             "From: \"(\" <ann@inboxlayer (x@y) .dev\r\n",
             "From: ann@inboxlayer.dev(x) .dev\r\n",
+            "From: ann@inboxlayer.dev(: x@x.org\r\n",
             "Subject: x\r\nno field\r\nFrom: ann@inboxlayer.dev\r\n",
         ] {
             assert!(is_from_domain(format!("Subject: s\r\n{ours}\r\n").as_bytes(), &domain), "{ours}");

@@ -1,48 +1,116 @@
-//! What a display name shows once its encoded words are decoded. RFC 2047.
+//! The display name of a mailbox, written under another address. RFC 5322 §3.2.5, RFC 2047 §5.
 //!
-//! Invariant: a name that [`without_controls`] gives back shows no control character to a reader that decodes encoded
-//! words, wherever they stand, and holds no line end.
+//! Invariant: what is written holds whole words, no line break of its own, no unclosed encoded word and no control character,
+//! encoded or not, so it cannot reach beyond its field.
 
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
-use base64::{Engine, alphabet};
+use super::addresses::{Addresses, Listed, Mailbox, unescaped};
+use super::words::{decoded_with_controls, encoded_words, encoded_words_are_closed, is_control};
+use crate::address::Address;
 use mail_builder::headers::Header;
 use mail_builder::headers::address::Address as WrittenAddress;
-use mail_parser::MessageParser;
 
-/// As lax as readers are.
-const LAX_BASE64: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new()
-        .with_decode_allow_trailing_bits(true)
-        .with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
+/// More octets than any display name needs.
+const LONGEST_NAME: usize = 2000;
+/// More words than any name has.
+const MOST_WORDS: usize = 256;
+/// A word that would not fit on a line of 998 octets beside what else stands there.
+const LONGEST_WORD: usize = 900;
+/// Where lines are folded (RFC 5322 §2.1.1).
+const LINE: usize = 78;
+
+/// Writes `name <address>`, folded where a line would be long: the name of a mailbox, and an address of ours. `written`
+/// octets already stand on the line. A name that could do harm, or is beyond all measure, is left out.
+pub(super) fn write(mailbox: &Mailbox<'_>, out: &mut Vec<u8>, written: usize, address: &Address) {
+    let mut column = written;
+    for word in written_name(mailbox).unwrap_or_default() {
+        fold(out, &mut column, word.len());
+        out.extend_from_slice(&word);
+        out.push(b' ');
+        column += word.len() + 1;
+    }
+    let address = address.to_string();
+    fold(out, &mut column, address.len() + 2);
+    out.push(b'<');
+    out.extend_from_slice(address.as_bytes());
+    out.push(b'>');
+}
+
+/// Begins a new line when `length` more octets would make this one long, at the blank that stands there already.
+fn fold(out: &mut Vec<u8>, column: &mut usize, length: usize) {
+    if *column + length > LINE && out.last() == Some(&b' ') {
+        out.pop();
+        out.extend_from_slice(b"\r\n ");
+        *column = 1;
+    }
+}
+
+/// The words of the name as they are written: those of the client, or, where they decode to control characters, what is left
+/// of them.
+fn written_name(mailbox: &Mailbox<'_>) -> Option<Vec<Vec<u8>>> {
+    let words = words(mailbox)?;
+    let name = words.join(&b' ');
+    if !shows_controls(&name) {
+        return Some(words);
+    }
+    let words = without_controls(&name)?;
+    let fits = words.iter().map(Vec::len).sum::<usize>() <= LONGEST_NAME;
+    (fits && words.iter().all(|word| word.len() <= LONGEST_WORD)).then_some(words)
+}
+
+/// The words of the name as the client wrote them. An encoded word, a quoted string and 8-bit octets stay; what an atom
+/// cannot hold is quoted, and so are such words of a comment.
+fn words(mailbox: &Mailbox<'_>) -> Option<Vec<Vec<u8>>> {
+    let mut words: Vec<Vec<u8>> = Vec::new();
+    let mut length = 0;
+    let mut add = |octets: &[u8], is_quoted: bool| {
+        let written = if is_quoted {
+            octets.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect()
+        } else if octets.iter().all(|b| is_phrase(*b)) {
+            octets.to_vec()
+        } else {
+            quoted(octets)
+        };
+        length += written.len();
+        let fits = words.len() < MOST_WORDS
+            && length <= LONGEST_NAME
+            && written.len() <= LONGEST_WORD
+            && encoded_words_are_closed(&written);
+        words.push(written);
+        fits
+    };
+    let fits = match mailbox.comment() {
+        None => mailbox.phrase().iter().all(|word| add(word.octets, word.is_quoted())),
+        Some(comment) => {
+            let text: Vec<u8> = comment.iter().copied().filter(|b| *b >= b' ' && *b != 0x7f).collect();
+            let text = unescaped(&text);
+            text.split(|b| *b == b' ').filter(|word| !word.is_empty()).all(|word| add(word, false))
+        }
+    };
+    fits.then_some(words)
+}
+
+/// What stands in a phrase without quotes: atoms, dots (RFC 5322 §4.1), 8-bit octets (RFC 6532 and older habits).
+fn is_phrase(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b >= 0x80 || b"!#$%&'*+-/=?^_`{|}~.".contains(&b)
+}
+
+fn quoted(octets: &[u8]) -> Vec<u8> {
+    let mut out = vec![b'"'];
+    for b in octets {
+        if matches!(b, b'"' | b'\\') {
+            out.push(b'\\');
+        }
+        out.push(*b);
+    }
+    out.push(b'"');
+    out
+}
 
 /// Whether a reader may see control characters in a From field's value: in its text, or in that of an encoded word, also in
 /// a comment or a quoted string, where some decode them all the same.
 pub(super) fn shows_controls(value: &[u8]) -> bool {
     encoded_words(value).any(|(charset, octets)| octets.iter().any(|b| is_control_octet(*b, charset)))
-        || name_of(value).is_some_and(|name| name.contains(is_control))
-}
-
-/// The display name of a From field's value, decoded, without its control characters and encoded anew, as the words that a
-/// line may be folded between; none when nothing is left of it.
-pub(super) fn without_controls(value: &[u8]) -> Option<Vec<Vec<u8>>> {
-    let name: String = name_of(value)?.chars().filter(|c| !is_control(*c)).collect();
-    // What looks like an encoded word still could not be decoded: another reader may know its charset.
-    if name.trim().is_empty() || name.contains("=?") {
-        return None;
-    }
-    let mut written = Vec::new();
-    WrittenAddress::new_address(Some(name.trim()), "").write_header(&mut written, 0);
-    written.truncate(written.iter().rposition(|b| *b == b'<')?);
-    let words = written.split(|b| matches!(b, b'\r' | b'\n')).map(|word| word.trim_ascii().to_vec());
-    Some(words.filter(|word| !word.is_empty()).collect())
-}
-
-/// Control characters, and the separators that end a line or paragraph.
-fn is_control(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
+        || decoded_with_controls(value).contains(|c| c != '\t' && is_control(c))
 }
 
 /// Octets that are control characters in any charset that has ASCII in it. ISO 2022 shifts with some of them, and UTF-16 and
@@ -54,52 +122,74 @@ fn is_control_octet(octet: u8, charset: &[u8]) -> bool {
     (octet < 0x20 || octet == 0x7f) && !shifts && !wide
 }
 
-/// The display name that mail-parser shows of a From field's value.
-fn name_of(value: &[u8]) -> Option<String> {
-    let block = [b"From: ", value.trim_ascii(), b"\r\n\r\n"].concat();
-    let message = MessageParser::new().parse_headers(&block)?;
-    message.from()?.first()?.name().map(str::to_owned)
-}
-
-/// The encoded words of a text: charset (with its language) and decoded octets.
-pub(super) fn encoded_words(text: &[u8]) -> impl Iterator<Item = (&[u8], Vec<u8>)> {
-    let mut rest = text;
-    std::iter::from_fn(move || {
-        loop {
-            let at = memchr::memmem::find(rest, b"=?")?;
-            rest = rest.get(at + 2..)?;
-            let mut parts = rest.splitn(4, |b| *b == b'?');
-            let (charset, encoding, encoded) = (parts.next()?, parts.next()?, parts.next()?);
-            match encoding {
-                [b'b' | b'B'] => return Some((charset, LAX_BASE64.decode(encoded).unwrap_or_default())),
-                [b'q' | b'Q'] => return Some((charset, unquoted(encoded))),
-                _ => {}
-            }
-        }
-    })
-}
-
-/// RFC 2047 §4.2.
-fn unquoted(encoded: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(encoded.len());
-    let mut rest = encoded;
-    while let Some((first, after)) = rest.split_first() {
-        let hex = |b: &u8| char::from(*b).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-        rest = after;
-        match (first, after) {
-            (b'=', [high, low, tail @ ..]) if hex(high).is_some() && hex(low).is_some() => {
-                out.push(hex(high).unwrap_or(0) << 4 | hex(low).unwrap_or(0));
-                rest = tail;
-            }
-            _ => out.push(*first),
-        }
+/// A phrase decoded, without its control characters and encoded anew, as the words that a line may be folded between; none
+/// when nothing is left of it.
+fn without_controls(phrase: &[u8]) -> Option<Vec<Vec<u8>>> {
+    let value = [phrase, b" <a@b.c>"].concat();
+    let name = Addresses::of(&value).find_map(Listed::mailbox)?.display_name()?;
+    // What looks like an encoded word still could not be decoded: another reader may know its charset.
+    if name.contains("=?") || encoded_words(phrase).any(|(charset, _)| !super::charset::is_known(charset)) {
+        return None;
     }
-    out
+    let mut written = Vec::new();
+    WrittenAddress::new_address(Some(name.as_str()), "").write_header(&mut written, 0);
+    written.truncate(written.iter().rposition(|b| *b == b'<')?);
+    let words = written.split(|b| matches!(b, b'\r' | b'\n')).map(|word| word.trim_ascii().to_vec());
+    Some(words.filter(|word| !word.is_empty()).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn named(value: &[u8]) -> Vec<u8> {
+        let mut out = b"From: ".to_vec();
+        let identity = Address::parse("me@acme.com").unwrap();
+        let mut mailboxes = Addresses::of(value).filter_map(Listed::mailbox);
+        write(&mailboxes.find(|mailbox| mailbox.address().is_some()).unwrap(), &mut out, 6, &identity);
+        out
+    }
+
+    #[test]
+    fn names_stay_and_cannot_leave_their_field() {
+        for (value, written) in [
+            (&b"Ann <a@x.org>"[..], &b"From: Ann <me@acme.com>"[..]),
+            (b"a@x.org (Ann)", b"From: Ann <me@acme.com>"),
+            (
+                b"a@x.org (Cron\r\n \"Daemon\" \\(x\\) Jos\xe9)",
+                b"From: Cron \"\\\"Daemon\\\"\" \"(x)\" Jos\xe9 <me@acme.com>",
+            ),
+            (b"a@x.org (a\x01b =?utf-8?q?=C3=BC?= =?utf-8?q?=0A?=)", b"From: =?utf-8?B?YWIgw7w=?= <me@acme.com>"),
+            (b"a@x.org (<b@x.org>, )", b"From: \"<b@x.org>,\" <me@acme.com>"),
+            (b"Ann (x) J. Lee <a@x.org>", b"From: Ann J. Lee <me@acme.com>"),
+            (b"\"Ann\\\" Lee\"\r\n <a@x.org>", b"From: \"Ann\\\" Lee\" <me@acme.com>"),
+            (b"\"Ann\r\n Lee\" <a@x.org>", b"From: \"Ann Lee\" <me@acme.com>"),
+            (b"=?utf-8?B?w4Q=?= <a@x.org>", b"From: =?utf-8?B?w4Q=?= <me@acme.com>"),
+            (b"=?utf-8?B?w4Q= <a@x.org>", b"From: <me@acme.com>"),
+            (b"=?utf-8?q?Ann=0D=0AFrom=3A_x?= Lee <a@x.org>", b"From: \"AnnFrom: x Lee\" <me@acme.com>"),
+            (b"=?utf-8?q?=0A?= <a@x.org>", b"From: <me@acme.com>"),
+            (b"=?x-unknown?q?=0A?= <a@x.org>", b"From: <me@acme.com>"),
+            (b"Jos\xe9 <a@x.org>", b"From: Jos\xe9 <me@acme.com>"),
+            (b"a@x.org <a@x.org>", b"From: \"a@x.org\" <me@acme.com>"),
+            (b"Ann [X] <a@x.org>", b"From: Ann \"[X]\" <me@acme.com>"),
+            (b"broken <b>, Bob <b@x.org>", b"From: Bob <me@acme.com>"),
+        ] {
+            let shown = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+            assert_eq!(shown(&named(value)), shown(written), "{}", shown(value));
+        }
+    }
+
+    #[test]
+    fn long_names_are_folded_and_endless_ones_left_out() {
+        let long = format!("{}<a@x.org>", "word ".repeat(100));
+        let field = named(long.as_bytes());
+        assert!(field.split(|b| *b == b'\n').all(|line| line.len() <= 79));
+        assert_eq!(named(format!("{} <a@x.org>", "w".repeat(901)).as_bytes()), b"From: <me@acme.com>");
+        assert_eq!(named(format!("{}<a@x.org>", "word ".repeat(501)).as_bytes()), b"From: <me@acme.com>");
+        let umlauts = format!("=?utf-8?q?{}=00=0D=0Aevil?=", "=C3=84nn_".repeat(60));
+        let field = named(format!("{umlauts} <a@x.org>").as_bytes());
+        assert_eq!(decoded_with_controls(&field), format!("From: {}evil <me@acme.com>", "Änn ".repeat(60)));
+    }
 
     /// A phrase before an address, and a comment after one.
     fn values(name: &str) -> [Vec<u8>; 2] {
@@ -136,20 +226,5 @@ mod tests {
                 assert!(!shows_controls(&value), "{plain}");
             }
         }
-    }
-
-    #[test]
-    fn the_rest_of_the_name_stays() {
-        let cleaned = |phrase: &str| {
-            let words = without_controls(format!("{phrase} <a@b.c>").as_bytes())?;
-            Some(String::from_utf8(words.join(&b' ')).unwrap())
-        };
-        assert_eq!(cleaned("=?utf-8?q?Ann=0A_Lee?=").as_deref(), Some("\"Ann Lee\""));
-        assert_eq!(cleaned("=?utf-8?q?=0A?="), None);
-        assert_eq!(cleaned("=?x-unknown?q?=0A?="), None);
-        let umlauts = format!("=?utf-8?q?{}=00=0D=0Aevil?=", "=C3=84nn_".repeat(60));
-        let value = format!("{} <a@b.c>", cleaned(&umlauts).unwrap());
-        assert_eq!(name_of(value.as_bytes()).unwrap(), format!("{}evil", "Änn ".repeat(60)));
-        assert!(!shows_controls(value.as_bytes()));
     }
 }

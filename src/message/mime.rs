@@ -5,6 +5,7 @@
 //! nesting, which holds the rest of its multipart. No part is deeper than the nesting allows, so a walk of the tree may recurse.
 
 use super::fields::{Header, ReadLimits, Token, chomp, header_end, line_end, slice, tokens};
+use super::words::{joined_sections, parameter_octets};
 use std::ops::Range;
 
 /// Parameters of one value.
@@ -41,7 +42,7 @@ pub(crate) struct Part {
     pub header: Range<usize>,
     /// What follows it.
     pub body: Range<usize>,
-    /// Its media type, guessed where the header does not tell.
+    /// Its media type; plain text where the header does not tell or its parts cannot be told apart.
     pub content_type: ContentType,
     /// What is inside.
     pub kind: Kind,
@@ -72,16 +73,24 @@ impl ContentType {
         };
         let (words, parameters) = parameterized(value);
         let mut words = words.into_iter();
-        match (words.next(), words.next()) {
+        let read = match (words.next(), words.next()) {
             (Some(kind), Some(subtype)) => Self { kind, subtype, parameters },
+            (Some(kind), None) if kind == b"multipart" => Self { kind, subtype: b"mixed".to_vec(), parameters },
+            (Some(kind), None) if kind == b"text" => Self { parameters, ..Self::new("text", "plain") },
             // RFC 2045 §5.2: what cannot be read is plain text.
-            _ => Self::plain(),
-        }
+            _ => return Self::plain(),
+        };
+        // Its parts cannot be told apart: all of it is one text.
+        if read.kind == b"multipart" && read.boundary().is_none() { Self::plain() } else { read }
     }
 
-    /// The value of a parameter.
-    pub fn parameter(&self, name: &str) -> Option<&[u8]> {
-        self.parameters.iter().find(|(n, _)| n == name.as_bytes()).map(|(_, value)| value.as_slice())
+    /// The octets of a parameter.
+    pub fn parameter(&self, name: &str) -> Option<Vec<u8>> {
+        parameter_octets(&self.parameters, name)
+    }
+
+    fn boundary(&self) -> Option<Vec<u8>> {
+        self.parameter("boundary").filter(|boundary| !boundary.is_empty())
     }
 
     /// True for this type, both in lower case.
@@ -91,31 +100,59 @@ impl ContentType {
 }
 
 /// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
+/// Sections of a parameter are put together (RFC 2231 §3). A forgotten `;` is found by the `=`.
 pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
+    let mut tokens = tokens(value, b"/;=");
+    tokens.retain(|token| !matches!(token, Token::Comment(_)));
     let mut words = Vec::new();
-    let mut parameters = Vec::new();
-    let all = tokens(value, b"/;=");
-    let mut pieces = all.split(|token| *token == Token::Special(b';'));
-    for token in pieces.next().unwrap_or_default() {
-        if let Token::Word(word) = token {
-            words.push(word.to_ascii_lowercase());
-        }
-    }
-    for piece in pieces.take(MAX_PARAMETERS) {
-        let mut piece = piece.iter().filter(|token| !matches!(token, Token::Comment(_)));
-        let (Some(Token::Word(name)), Some(Token::Special(b'='))) = (piece.next(), piece.next()) else { continue };
-        // Unquoted values with `/` or spaces in them are wrong and common.
-        let mut value = Vec::new();
-        for token in piece {
-            match token {
-                Token::Word(word) => value.extend_from_slice(word),
-                Token::Special(special) => value.push(*special),
-                Token::Comment(_) => {}
+    let mut parameters: Parameters = Vec::new();
+    // Words and signs of a value stand in it as they are; a blank between two words too: all of it is wrong and common.
+    let mut after_word = false;
+    let mut in_words = true;
+    let mut is_named = false;
+    let mut left = tokens.as_slice();
+    while let Some((token, rest)) = left.split_first() {
+        left = rest;
+        match token {
+            Token::Special(b';') => (in_words, is_named, after_word) = (false, false, false),
+            Token::Word(name) if rest.first() == Some(&Token::Special(b'=')) && (!is_named || after_word) => {
+                if parameters.len() == MAX_PARAMETERS {
+                    break;
+                }
+                parameters.push((name.to_ascii_lowercase(), Vec::new()));
+                left = rest.get(1..).unwrap_or_default();
+                (in_words, is_named, after_word) = (false, true, false);
             }
+            Token::Word(word) if in_words => words.push(word.to_ascii_lowercase()),
+            Token::Word(_) | Token::Special(_) if is_named => {
+                let Some((_, value)) = parameters.last_mut() else { continue };
+                match token {
+                    Token::Word(word) => {
+                        if std::mem::replace(&mut after_word, true) {
+                            value.push(b' ');
+                        }
+                        value.extend_from_slice(word);
+                    }
+                    Token::Special(special) => {
+                        value.push(*special);
+                        after_word = false;
+                    }
+                    Token::Comment(_) => {}
+                }
+            }
+            _ => {}
         }
-        parameters.push((name.to_ascii_lowercase(), value));
     }
-    (words, parameters)
+    (words, joined_sections(parameters))
+}
+
+/// The disposition of a part (RFC 2183): its word, and its parameters. One of parameters alone is an attachment.
+pub(crate) fn disposition(header: &Header<'_>) -> Option<(Vec<u8>, Parameters)> {
+    let (words, parameters) = parameterized(header.find("Content-Disposition")?);
+    match words.into_iter().next() {
+        Some(word) => Some((word, parameters)),
+        None => (!parameters.is_empty()).then(|| (b"attachment".to_vec(), parameters)),
+    }
 }
 
 impl Part {
@@ -179,12 +216,8 @@ impl Scan<'_> {
         let content_type = ContentType::of(&Header::read(header, self.limits), in_digest);
         let deeper = depth < self.limits.nesting && self.parts_left > 0;
         let kind = if deeper && content_type.kind == b"multipart" {
-            match content_type.parameter("boundary") {
-                Some(boundary) if !boundary.is_empty() => {
-                    self.multipart(boundary, body.clone(), content_type.subtype == b"digest", depth)
-                }
-                _ => Kind::Leaf,
-            }
+            let boundary = content_type.boundary().unwrap_or_default();
+            self.multipart(&boundary, body.clone(), content_type.subtype == b"digest", depth)
         } else if deeper
             && self.messages_left > 0
             && (content_type.is("message", "rfc822") || content_type.is("message", "global"))
@@ -231,12 +264,12 @@ impl Scan<'_> {
             self.child(&mut children, start..range.end, is_digest, depth);
         }
         if children.is_empty() {
-            // The grammar wants one; an empty one at the end.
-            let nothing = range.end..range.end;
+            // The grammar wants one. Where its boundary stands nowhere, all of the body is shown.
+            let body = if open.is_none() { range.clone() } else { range.end..range.end };
             self.parts_left = self.parts_left.saturating_sub(1);
             children.push(Part {
-                header: nothing.clone(),
-                body: nothing,
+                header: body.start..body.start,
+                body,
                 content_type: ContentType::plain(),
                 kind: Kind::Leaf,
             });
@@ -287,11 +320,49 @@ mod tests {
     #[test]
     fn what_is_cut_off_or_empty_still_has_a_part() {
         let header = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n";
-        for (body, expected) in [(&b"--b\r\n\r\ncut"[..], "cut"), (b"", ""), (b"--b--\r\n", ""), (b"--b", "")] {
+        for (body, expected) in [
+            (&b"--b\r\n\r\ncut"[..], "cut"),
+            (b"", ""),
+            (b"--b--\r\n", ""),
+            (b"--b", ""),
+            (b"another\r\n--a--", "another\r\n--a--"),
+        ] {
             let tree = Tree::parse(header, body, &ReadLimits::default());
             let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
             assert_eq!((parts.len(), text(&tree, &parts[0]).1), (1, expected), "{body:?}");
         }
+    }
+
+    #[test]
+    fn types_are_read_however_they_are_written() {
+        for (value, read) in [
+            ("text/plain; charset=utf-8", "text/plain charset=utf-8"),
+            ("TEXT/Html;\r\n\tCharset = \"utf-8\" (c)", "text/html charset=utf-8"),
+            ("text/plain charset=utf-8", "text/plain charset=utf-8"),
+            ("text/plain; charset=utf-8 format=flowed", "text/plain charset=utf-8 format=flowed"),
+            ("text; charset=utf-8", "text/plain charset=utf-8"),
+            ("text", "text/plain"),
+            ("image", "text/plain charset=us-ascii"),
+            ("", "text/plain charset=us-ascii"),
+            ("multipart; boundary=b", "multipart/mixed boundary=b"),
+            ("multipart/mixed", "text/plain charset=us-ascii"),
+            ("multipart/mixed; boundary=\"\"", "text/plain charset=us-ascii"),
+            ("multipart/mixed; boundary=a=b/c", "multipart/mixed boundary=a=b/c"),
+            ("multipart/mixed; boundary=\r\n \"Q\"", "multipart/mixed boundary=Q"),
+            ("multipart/mixed; boundary*0=a; boundary*1=\"b c\"", "multipart/mixed boundary=ab c"),
+            ("application/x; name=my file (1).txt", "application/x name=my file .txt"),
+            ("application/x;;; name=;x=1;", "application/x name= x=1"),
+        ] {
+            let header = format!("Content-Type: {value}\r\n\r\n");
+            let ContentType { kind, subtype, parameters } =
+                ContentType::of(&Header::read(header.as_bytes(), &ReadLimits::default()), false);
+            let parameters = parameters.iter().flat_map(|(name, value)| [b" ", &name[..], b"=", value].concat());
+            let shown: Vec<u8> = [&kind[..], b"/", &subtype].concat().into_iter().chain(parameters).collect();
+            assert_eq!(String::from_utf8(shown).unwrap(), read, "{value}");
+        }
+        assert_eq!(parameterized(b"filename=x").1, [(b"filename".to_vec(), b"x".to_vec())]);
+        assert_eq!(parameterized(&b"a=".repeat(1_000_000)).1.len(), 1);
+        assert_eq!(parameterized(&b";a=b".repeat(1_000_000)).1.len(), MAX_PARAMETERS);
     }
 
     fn count(part: &Part) -> usize {

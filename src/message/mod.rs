@@ -7,10 +7,22 @@
 //! [`missing_line_end`]. One that comes in: [`without_results_of`] us, and [`trace`] before it. One that failed: [`bounce`].
 //!
 //! What is shown and searched of a message is read here too, the same for REST and IMAP, and within [`ReadLimits`]:
-//! `fields`, `addresses`, the tree of its parts in `mime`, and its decoded texts in `text`.
+//!
+//! | module | reads |
+//! | --- | --- |
+//! | `fields` | a header block: its fields |
+//! | `addresses` | From, To and their like: mailboxes and groups |
+//! | `words` | texts in fields: encoded words, parameters |
+//! | `date` | Date |
+//! | `mime` | a body: the tree of its parts |
+//! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
+//! | `text` | what of a message is shown: text, HTML, attachments |
+//! | `searched` | what SEARCH looks into |
 
 pub(crate) mod addresses;
 mod authors;
+pub(crate) mod charset;
+pub(crate) mod date;
 pub(crate) mod decode;
 mod display_name;
 mod dsn;
@@ -20,18 +32,19 @@ pub(crate) mod fields;
 pub(crate) mod fuzz;
 mod headers;
 mod line_ends;
-mod mailbox;
 pub(crate) mod mime;
 mod received;
 mod rewrite;
+pub(crate) mod searched;
 pub(crate) mod text;
+pub(crate) mod words;
 
+pub use addresses::{addresses_of, mailboxes_in};
 pub use authors::is_from_domain;
 pub use dsn::{Bounce, FailedRecipient, bounce};
 pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, with_crlf};
-pub use mailbox::mailboxes_of;
 pub use received::{Trace, trace, with_return_path};
 pub use rewrite::{Outgoing, blind_copies, outgoing, with_fields, without_results_of};
 

@@ -76,7 +76,7 @@ pub(super) fn host_text(text: &str) -> String {
 
 /// Who an Authentication-Results field claims to be by: its first word, comments and quotes aside.
 pub(super) fn authserv_id(value: &[u8]) -> Option<String> {
-    let word = super::mailbox::first_word(value)?;
+    let word = super::addresses::first_word(value)?;
     let text = std::str::from_utf8(word).ok()?;
     let bare = text.strip_prefix('"').and_then(|t| t.strip_suffix('"')).unwrap_or(text);
     Some(bare.replace('\\', ""))

@@ -4,19 +4,19 @@
 //! Invariant: exactly one From field with exactly one mailbox leaves, and it is the address given back; every octet that
 //! the rules do not name leaves as it came. RFC 5322 §3.6, RFC 6409 §8 (what a submission server may change), RFC 8601 §5.
 
-use super::display_name::shows_controls;
+use super::addresses::{Addresses, Listed, Mailbox};
+use super::display_name::{self, shows_controls};
 use super::headers::{Field, Fields, after_empty_line, write_field};
-use super::mailbox::{Mailbox, Mailboxes, encoded_words_are_closed};
 use super::received;
+use super::words::encoded_words_are_closed;
 use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::clock::Timestamp;
 use crate::identity::Choice;
-use mail_parser::MessageParser;
 use std::net::IpAddr;
 
 /// The field that tells that a message left under a fallback identity.
 const FALLBACK: &str = "Inboxlayer-Fallback";
-/// A From field over this is written anew, not looked into by the second parser.
+/// A From field over this is written anew.
 const LONGEST_KEPT_FROM: usize = 4096;
 
 /// What an outgoing header block is made with.
@@ -181,9 +181,9 @@ fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
     }
     if ["Sender", "Resent-Sender", "Resent-From"].iter().any(|name| field.is(name)) {
         let mut some = false;
-        let all = Mailboxes::of(field.value).all(|mailbox| {
+        let all = Addresses::of(field.value).filter_map(Listed::mailbox).all(|mailbox| {
             some = true;
-            mailbox.is_some_and(|m| own.anywhere(&m.address, with.own_domains))
+            mailbox.address().is_some_and(|address| own.anywhere(&address, with.own_domains))
         });
         return some && all;
     }
@@ -229,57 +229,51 @@ pub fn without_results_of(header: &[u8], names: &[&DomainName]) -> Vec<u8> {
 /// identity's domain, else the identity under the display name of the first mailbox that can be read.
 fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
     if let [only] = froms
-        && let Some((mailbox, plain)) = sole_mailbox(only)
-        && own.at_identity(&mailbox.address)
-        && !is_quoted(&mailbox.address)
+        && let Some((mailbox, address, plain)) = sole_mailbox(only)
+        && own.at_identity(&address)
+        && !is_quoted(&address)
     {
-        if plain && !mailbox.shows_another_address() && reads_as(only, &mailbox.address) {
+        if plain && is_clear(only, &mailbox, &address) {
             let mut kept = Vec::with_capacity(only.raw.len() + 2);
             write_field(&mut kept, only.raw);
-            return (kept, mailbox.address);
+            return (kept, address);
         }
-        return (written(Some(&mailbox), &mailbox.address), mailbox.address);
+        return (written(Some(&mailbox), &address), address);
     }
-    let named = froms.iter().find_map(|field| Mailboxes::of(field.value).flatten().next());
+    // One with an address, or else with a local part alone: `root (Cron Daemon)`.
+    let mailboxes = || froms.iter().flat_map(|field| Addresses::of(field.value)).filter_map(Listed::mailbox);
+    let named = mailboxes().find(|mailbox| mailbox.address().is_some());
+    let named = named.or_else(|| mailboxes().find(Mailbox::is_whole));
     (written(named.as_ref(), own.identity), own.identity.clone())
 }
 
-/// The one mailbox of a field, and whether nothing but it stands there; none when there are more, or other things.
-fn sole_mailbox<'a>(field: &Field<'a>) -> Option<(Mailbox<'a>, bool)> {
-    let mut mailboxes = Mailboxes::of(field.value);
-    let first = mailboxes.next()??;
-    let alone = mailboxes.next().is_none() && !mailboxes.grouped;
-    alone.then_some((first, mailboxes.plain))
+/// The one mailbox of a field, its address, and whether nothing but it stands there; none when there are more, or other
+/// things.
+fn sole_mailbox<'a>(field: &Field<'a>) -> Option<(Mailbox<'a>, Address, bool)> {
+    let mut list = Addresses::of(field.value);
+    let mailbox = list.next()?.mailbox()?;
+    let address = mailbox.address()?;
+    list.next().is_none().then_some((mailbox, address, list.plain))
 }
 
 /// A From field written anew.
 fn written(named: Option<&Mailbox<'_>>, address: &Address) -> Vec<u8> {
     let mut field = b"From: ".to_vec();
     match named {
-        Some(mailbox) => mailbox.write(&mut field, "From: ".len(), address),
+        Some(mailbox) => display_name::write(mailbox, &mut field, "From: ".len(), address),
         None => field.extend_from_slice(format!("<{address}>").as_bytes()),
     }
     field.extend_from_slice(b"\r\n");
     field
 }
 
-/// Whether another parser too reads this one address in the field, spelled plainly, and no control character in its display
-/// name, so that it may stay as it is.
-fn reads_as(field: &Field<'_>, address: &Address) -> bool {
-    if field.raw.len() > LONGEST_KEPT_FROM
-        || field.raw.iter().any(|b| matches!(b, 0..=8 | 11 | 12 | 14..=31 | 127))
-        || !encoded_words_are_closed(field.raw)
-        || shows_controls(field.value)
-    {
-        return false;
-    }
-    let block = [b"From:", field.value, b"\r\n\r\n"].concat();
-    let Some(message) = MessageParser::new().parse_headers(&block) else { return false };
-    match message.from() {
-        Some(mail_parser::Address::List(list)) => match list.as_slice() {
-            [one] => one.address().is_some_and(|text| text.eq_ignore_ascii_case(&address.to_string())),
-            _ => false,
-        },
-        _ => false,
-    }
+/// Whether every reader sees this one address in the field, and no control character in its display name, so that it may
+/// stay as it is.
+fn is_clear(field: &Field<'_>, mailbox: &Mailbox<'_>, address: &Address) -> bool {
+    field.raw.len() <= LONGEST_KEPT_FROM
+        && !field.raw.iter().any(|b| matches!(b, 0..=8 | 11 | 12 | 14..=31 | 127))
+        && mailbox.is_plainly(address)
+        && !mailbox.shows_another_address()
+        && encoded_words_are_closed(field.raw)
+        && !shows_controls(field.value)
 }

@@ -27,6 +27,7 @@ mod keys_rotate;
 mod keys_served;
 mod log_in_log_out;
 mod noisy_neighbours;
+mod one_reading;
 mod outside;
 mod own_domain;
 mod pages;

@@ -145,6 +145,22 @@ fn only_the_mailbox_service_changes_mailboxes() {
 }
 
 #[test]
+fn messages_have_one_reader() {
+    let mut wrong = Vec::new();
+    for (path, text) in rust_files() {
+        let is_test = path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with("tests.rs"));
+        if path.starts_with("src")
+            && !path.starts_with("src/message")
+            && !is_test
+            && program(&text).contains("mail_parser")
+        {
+            wrong.push(format!("{}: reads messages by mail-parser, not by crate::message", path.display()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
 fn the_import_reader_reads_groups() {
     let text =
         "use crate::store::{Store, StoreError};\nuse crate::{address::Address, id::{A, B}, clock};\ncrate::net::x()";

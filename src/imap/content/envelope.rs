@@ -2,7 +2,7 @@
 //!
 //! Invariant: texts are as they stand in the header, unfolded and unquoted but not decoded (encoded words stay).
 
-use crate::message::addresses::{Listed, addresses};
+use crate::message::addresses::{self, Listed};
 use crate::message::fields::{Header, unfold};
 use imap_codec::imap_types::core::{IString, NString};
 use imap_codec::imap_types::envelope::{Address, Envelope};
@@ -24,7 +24,7 @@ pub(super) fn nstring(text: Option<Vec<u8>>) -> NString<'static> {
 /// The envelope of a header block. `addresses_left` is what may still be shown of [`ADDRESSES`].
 pub(in crate::imap) fn envelope(header: &Header<'_>, addresses_left: &mut usize) -> Envelope<'static> {
     let text = |name| nstring(header.find(name).map(unfold));
-    let mut list = |name| header.find(name).map(|value| listed(value, addresses_left)).unwrap_or_default();
+    let mut list = |name| listed(header, name, addresses_left);
     let from = list("From");
     // RFC 3501: a server takes From for Sender and Reply-To that are missing or empty.
     let or_from = |list: Vec<Address<'static>>| if list.is_empty() { from.clone() } else { list };
@@ -42,20 +42,23 @@ pub(in crate::imap) fn envelope(header: &Header<'_>, addresses_left: &mut usize)
     }
 }
 
-/// The addresses of a field. A group is its name, its members, and an end (RFC 3501: NIL hosts mark both).
-fn listed(value: &[u8], addresses_left: &mut usize) -> Vec<Address<'static>> {
+/// The addresses of the fields of a name. A group is its name, its members, and an end (RFC 3501: NIL hosts mark both).
+fn listed(header: &Header<'_>, name: &str, addresses_left: &mut usize) -> Vec<Address<'static>> {
     let nil = || NString(None);
     let show = |listed| match listed {
-        Listed::Mailbox(mailbox) => Address {
-            name: nstring(mailbox.name),
-            adl: nstring(mailbox.route),
-            mailbox: nstring(Some(mailbox.local)),
-            host: nstring(Some(mailbox.host)),
-        },
+        Listed::Mailbox(mailbox) => {
+            let (local, host) = mailbox.local_and_host();
+            Address {
+                name: nstring(mailbox.name()),
+                adl: nstring(mailbox.route()),
+                mailbox: nstring(Some(local)),
+                host: nstring(Some(host)),
+            }
+        }
         Listed::GroupStart(name) => Address { name: nil(), adl: nil(), mailbox: nstring(Some(name)), host: nil() },
         Listed::GroupEnd => Address { name: nil(), adl: nil(), mailbox: nil(), host: nil() },
     };
-    let shown: Vec<_> = addresses(value).into_iter().take(*addresses_left).map(show).collect();
+    let shown: Vec<_> = addresses::listed(header, name).take(*addresses_left).map(show).collect();
     *addresses_left -= shown.len();
     shown
 }

@@ -1,8 +1,9 @@
 //! BODY and BODYSTRUCTURE. RFC 3501 §7.4.2.
 
 use super::envelope::{ADDRESSES, envelope, istring, nstring};
+use crate::message::decode::transfer_encoding;
 use crate::message::fields::{Header, unfold};
-use crate::message::mime::{ContentType, Kind, Part, Tree, parameterized};
+use crate::message::mime::{self, ContentType, Kind, Part, Tree};
 use imap_codec::imap_types::body::{
     BasicFields, Body, BodyStructure, Disposition, Language, Location, MultiPartExtensionData, SinglePartExtensionData,
     SpecificFields,
@@ -61,14 +62,14 @@ fn single(
             number_of_lines,
         },
         _ if kind == b"text" => SpecificFields::Text { subtype: istring(subtype.clone()), number_of_lines },
-        // Too deep to look into, or a multipart without a boundary: as bytes, since the grammar wants more of these two.
+        // Too deep to look into: as bytes, since the grammar wants more of these two.
         _ if kind == b"multipart" || part.content_type.is("message", "rfc822") => SpecificFields::Basic {
             r#type: istring(b"application".to_vec()),
             subtype: istring(b"octet-stream".to_vec()),
         },
         _ => SpecificFields::Basic { r#type: istring(kind.clone()), subtype: istring(subtype.clone()) },
     };
-    let encoding = header.find("Content-Transfer-Encoding").map(unfold).filter(|text| !text.is_empty());
+    let encoding = header.find("Content-Transfer-Encoding").and_then(transfer_encoding);
     Body {
         basic: BasicFields {
             parameter_list: parameters(given),
@@ -90,10 +91,7 @@ fn parameters(given: &[(Vec<u8>, Vec<u8>)]) -> Parameters {
 }
 
 fn disposition(header: &Header<'_>) -> Disposition<'static> {
-    let disposition = header.find("Content-Disposition").and_then(|value| {
-        let (words, given) = parameterized(value);
-        words.into_iter().next().map(|word| (istring(word), parameters(&given)))
-    });
+    let disposition = mime::disposition(header).map(|(word, given)| (istring(word), parameters(&given)));
     let language = header.find("Content-Language").map(unfold).unwrap_or_default();
     let language = language.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty());
     Disposition {

@@ -8,8 +8,8 @@ mod session;
 use super::SandboxError;
 use crate::clock::Timestamp;
 use crate::message::addresses::mailboxes;
-use crate::message::decode::decoded_words;
 use crate::message::fields::Header;
+use crate::message::words::decoded_words;
 use crate::message::{self, ReadLimits};
 use crate::net::connections::Capacity;
 use crate::net::listener::{self, Proxies, Shutdown};
@@ -135,8 +135,8 @@ impl Outside {
 
 fn describe(mail_from: String, rcpt_to: Vec<String>, raw: &[u8]) -> Letter {
     let header = Header::read(message::split(raw).0, &ReadLimits::default());
-    let from = header.find("From").and_then(|value| mailboxes(value).next()).map(|from| {
-        let address = from.address().unwrap_or_default();
+    let from = mailboxes(&header, "From").next().map(|from| {
+        let address = from.shown_address().unwrap_or_default();
         from.display_name().map_or_else(|| address.clone(), |name| format!("{name} <{address}>"))
     });
     let subject = header.find("Subject").map(decoded_words);

@@ -5,13 +5,12 @@
 use crate::clock::Timestamp;
 use crate::imap::view::View;
 use crate::message::ReadLimits;
-use crate::message::decode::{date, decoded_words};
+use crate::message::date::date;
 use crate::message::fields::{Field, Header};
 use crate::message::mime::Tree;
-use crate::message::text::searched_texts;
+use crate::message::searched::{lower, searched_texts, searched_value};
 use crate::reading::Reader;
 use crate::store::open_mailbox::{Depth, Fetched, Marks};
-use mail_parser::DateTime;
 use std::sync::OnceLock;
 
 /// A text to look for, in lower case.
@@ -124,15 +123,19 @@ impl Candidate {
 
     /// The day of the Date field, as it is written there: its time zone does not count (RFC 3501 §6.4.4).
     pub fn day_sent(&self) -> Option<Option<i64>> {
-        self.at(Depth::Header).map(|known| Header::read(&known.header, &known.limits).find("Date").and_then(day))
+        self.at(Depth::Header)
+            .map(|known| Header::read(&known.header, &known.limits).find("Date").and_then(date).map(|date| date.day()))
     }
 
     fn fields(&self) -> &[DecodedField] {
         self.fields.get_or_init(|| {
-            let decoded = |field: &Field<'_>| DecodedField {
-                name: String::from_utf8_lossy(field.name).to_lowercase(),
-                value: decoded_words(field.value).to_lowercase(),
-                whole: String::from_utf8_lossy(field.whole).to_lowercase(),
+            let decoded = |field: &Field<'_>| {
+                let name = lower(String::from_utf8_lossy(field.name).into_owned());
+                DecodedField {
+                    value: searched_value(&name, field.value),
+                    whole: lower(String::from_utf8_lossy(field.whole).into_owned()),
+                    name,
+                }
             };
             Header::read(&self.header, &self.limits).fields().iter().map(decoded).collect()
         })
@@ -142,6 +145,12 @@ impl Candidate {
     pub fn header_contains(&self, name: &str, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
         Some(known.fields().iter().any(|field| field.name == name && text.is_in(&field.value)))
+    }
+
+    /// Whether the subject that the envelope shows contains the text: that of the first such field.
+    pub fn subject_contains(&self, text: &Text) -> Option<bool> {
+        let known = self.at(Depth::Header)?;
+        Some(known.fields().iter().find(|field| field.name == "subject").is_some_and(|field| text.is_in(&field.value)))
     }
 
     /// Whether any field does.
@@ -155,22 +164,5 @@ impl Candidate {
         let known = self.at(Depth::Body)?;
         let texts = known.texts.get_or_init(|| searched_texts(&Tree::parse(&known.header, &known.body, &known.limits)));
         Some(text.0.is_empty() || texts.iter().any(|part| text.is_in(part)))
-    }
-}
-
-fn day(value: &[u8]) -> Option<i64> {
-    let date = date(value)?;
-    let midnight = DateTime { hour: 0, minute: 0, second: 0, tz_hour: 0, tz_minute: 0, ..date };
-    Some(midnight.to_timestamp().div_euclid(86_400))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn days_are_those_of_the_writer() {
-        assert_eq!(day(b"Tue, 24 Nov 2026 23:31:07 -1100"), Some(20_781));
-        assert_eq!(day(b"nonsense"), None);
     }
 }

@@ -31,7 +31,7 @@ use std::sync::Arc;
 const MESSAGES: usize = 2000;
 const OCTETS: usize = 1024 * 1024;
 /// What searching a large message takes, by its octets: they themselves, and its texts decoded.
-const TEXT_FACTOR: usize = 3;
+const TEXT_FACTOR: usize = 4;
 
 /// UTF-8, of which US-ASCII is a part, is all that clients send.
 fn is_known(charset: &Charset<'_>) -> bool {

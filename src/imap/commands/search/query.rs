@@ -33,6 +33,8 @@ pub(super) enum Query {
     Larger(u32),
     /// Fewer octets.
     Smaller(u32),
+    /// The envelope's subject contains the text.
+    Subject(Text),
     /// A field of this name, in lower case, that contains the text.
     Header(String, Text),
     /// The decoded body contains it.
@@ -119,7 +121,7 @@ impl Query {
             K::Bcc(wanted) => header("Bcc", wanted),
             K::Cc(wanted) => header("Cc", wanted),
             K::From(wanted) => header("From", wanted),
-            K::Subject(wanted) => header("Subject", wanted),
+            K::Subject(wanted) => Self::Subject(text(wanted)),
             K::To(wanted) => header("To", wanted),
             K::Header(name, wanted) => header(std::str::from_utf8(name.as_ref()).ok()?, wanted),
             K::Body(wanted) => Self::Body(text(wanted)),
@@ -151,6 +153,7 @@ impl Query {
             Self::Larger(size) => candidate.size().map(|octets| octets > *size),
             Self::Smaller(size) => candidate.size().map(|octets| octets < *size),
             Self::Sent(span) => candidate.day_sent().map(|day| day.is_some_and(|day| span.contains(day))),
+            Self::Subject(text) => candidate.subject_contains(text),
             Self::Header(name, text) => candidate.header_contains(name, text),
             Self::Body(text) => candidate.body_contains(text),
             Self::Anywhere(text) => match candidate.any_field_contains(text) {
@@ -172,7 +175,7 @@ impl Query {
     /// What comparing it with the candidate goes through.
     fn octets(&self, candidate: &Candidate) -> usize {
         match self {
-            Self::Sent(_) | Self::Header(..) => candidate.header_size(),
+            Self::Sent(_) | Self::Subject(_) | Self::Header(..) => candidate.header_size(),
             Self::Body(_) => candidate.whole_size(),
             // Each field twice, one time decoded.
             Self::Anywhere(_) => candidate.header_size().saturating_mul(4).saturating_add(candidate.whole_size()),

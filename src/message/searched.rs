@@ -1,0 +1,119 @@
+//! What SEARCH looks into for BODY and TEXT.
+//!
+//! Invariant: it is what Dovecot looks into: texts of every kind, HTML as it stands, reports and messages within the message,
+//! and the header of each part; all of it decoded. Beside that, HTML as it is shown, and the names of files.
+
+use super::addresses::{Addresses, LISTED, Listed};
+use super::fields::Field;
+use super::mime::{Kind, Part, Tree};
+use super::text::{filename, text_of};
+use super::words::decoded_words;
+use mail_parser::decoders::html::html_to_text;
+
+/// The fields that list mailboxes.
+const ADDRESS_FIELDS: [&str; 12] = [
+    "from",
+    "sender",
+    "reply-to",
+    "to",
+    "cc",
+    "bcc",
+    "resent-from",
+    "resent-sender",
+    "resent-reply-to",
+    "resent-to",
+    "resent-cc",
+    "resent-bcc",
+];
+
+/// The texts of a message's body, in lower case.
+pub(crate) fn searched_texts(tree: &Tree<'_>) -> Vec<String> {
+    let mut texts = Vec::new();
+    add(tree, &tree.root, &mut texts);
+    texts
+}
+
+/// A text in lower case, in place where it can be.
+pub(crate) fn lower(mut text: String) -> String {
+    if text.is_ascii() {
+        text.make_ascii_lowercase();
+        return text;
+    }
+    text.to_lowercase()
+}
+
+/// The value of a field as HEADER, FROM, TO and their like search it, in lower case; `name` is in lower case. Where it lists
+/// mailboxes, these as they are shown too: without comments and quotes in the midst of an address.
+pub(crate) fn searched_value(name: &str, value: &[u8]) -> String {
+    let mut text = decoded_words(value);
+    if ADDRESS_FIELDS.contains(&name) {
+        let shown = Addresses::of(value).filter_map(Listed::mailbox).take(LISTED);
+        for mailbox in shown {
+            let address = mailbox.shown_address().unwrap_or_default();
+            text.push('\n');
+            text.push_str(
+                &mailbox.display_name().map_or_else(|| address.clone(), |name| format!("{name} <{address}>")),
+            );
+        }
+    }
+    lower(text)
+}
+
+/// A field as it is searched: decoded, in lower case, its name before it.
+pub(crate) fn searched_field(field: &Field<'_>) -> String {
+    lower(format!("{}: {}", String::from_utf8_lossy(field.name), decoded_words(field.value)))
+}
+
+fn add(tree: &Tree<'_>, part: &Part, texts: &mut Vec<String>) {
+    let header = tree.fields_of(part);
+    if !std::ptr::eq(part, &raw const tree.root) {
+        texts.extend(header.fields().iter().map(searched_field));
+    }
+    // In the field it may be encoded.
+    texts.extend(filename(part, &header).map(lower));
+    match &part.kind {
+        Kind::Multipart(parts) => parts.iter().for_each(|part| add(tree, part, texts)),
+        Kind::Message(inner) => add(tree, inner, texts),
+        Kind::Leaf => {
+            let kind = part.content_type.kind.as_slice();
+            if kind == b"text" || kind == b"message" {
+                let text = text_of(tree, part, &header);
+                if part.content_type.is("text", "html") {
+                    texts.push(lower(html_to_text(&text)));
+                }
+                texts.push(lower(text));
+            } else if kind == b"multipart" {
+                texts.push(lower(String::from_utf8_lossy(tree.body_of(part)).into_owned()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fields::{ReadLimits, header_end};
+    use super::*;
+
+    #[test]
+    fn texts_are_searched_decoded() {
+        let raw = b"X-Outer: outside\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\npreamble\r\n--b\r\nContent-Type: text/plain; charset=iso-8859-1\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\nGr=FC=DFe\r\n--b\r\nContent-Type: text/html\r\nContent-Transfer-Encoding: base64\r\n\r\nPGI+SGVsPC9iPmxvICZhdW1sOw==\r\n--b\r\nContent-Type: message/rfc822\r\nX-Part: =?utf-8?q?D=C3=A9p?=\r\n\r\nSubject: =?utf-8?q?Inn=C3=A9r?=\r\n\r\ndeep\r\n--b\r\nContent-Type: message/delivery-status\r\nContent-Transfer-Encoding: base64\r\n\r\nU3RhdHVzOiA1LjEuMQ==\r\n--b\r\nContent-Type: image/png; name*=utf-8''b%C3%AFld.png\r\nContent-Transfer-Encoding: base64\r\n\r\naGlkZGVu\r\n--b--\r\n";
+        let (header, body) = raw.split_at(header_end(raw));
+        let texts = searched_texts(&Tree::parse(header, body, &ReadLimits::default())).join("|");
+        for found in [
+            "grüße",
+            "hello ä",
+            "<b>hel</b>lo",
+            "innér",
+            "deep",
+            "status: 5.1.1",
+            "x-part: dép",
+            "bïld.png",
+            "image/png",
+        ] {
+            assert!(texts.contains(found), "{found} in {texts}");
+        }
+        for not in ["outside", "hidden", "preamble"] {
+            assert!(!texts.contains(not), "{not} in {texts}");
+        }
+    }
+}

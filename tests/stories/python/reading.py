@@ -1,0 +1,331 @@
+"""One message, read by three: REST, IMAP FETCH and IMAP SEARCH must agree, and be right.
+
+reading.py HOST PORT CA USER TOKEN HTTP INBOX_ID FOLDER SEED COUNT
+
+Messages are those of FOLDER (NAME.eml, and beside it NAME.txt with what is expected) and COUNT that generated.py makes of SEED.
+FETCH is read as a client would that knows nothing of the server: ENVELOPE, BODYSTRUCTURE and the octets of the parts, decoded
+by Python's own codecs. Prints {"messages": number, "wrong": [text, …]}.
+"""
+import base64
+import binascii
+import codecs
+import datetime
+import email.utils
+import imaplib
+import json
+import pathlib
+import quopri
+import re
+import ssl
+import sys
+import urllib.parse
+import urllib.request
+
+import generated
+
+CHARSETS = {
+    "cp932": "cp932", "shift_jis": "cp932", "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "gb2312": "gbk", "hz-gb-2312": "hz",
+    "unicode-1-1-utf-7": "utf-7", "x-mac-roman": "mac-roman", "iso-8859-1": "cp1252", "us-ascii": "utf-8", "": "utf-8",
+    "tis-620": "tis-620", "utf-8": "utf-8-sig",
+}
+
+
+def decode(charset, octets):
+    charset = charset.lower()
+    try:
+        codec = codecs.lookup(CHARSETS.get(charset, charset)).name
+    except LookupError:
+        codec = "utf-8"
+    if codec.startswith("utf-8"):
+        try:
+            return octets.decode(codec)
+        except UnicodeDecodeError:
+            codec = "cp1252"
+    return octets.decode(codec, "replace")
+
+
+def words(octets):
+    """RFC 2047 and, in what is not encoded, UTF-8 or Windows-1252. No control characters."""
+    pieces, at = [], 0
+    for found in re.finditer(rb"=\?([^?*\s]+)(?:\*[^?]*)?\?([bBqQ])\?([^?]*)\?=", octets):
+        before = octets[at:found.start()]
+        charset, text = found[1].decode("ascii").lower(), found[3]
+        if found[2] in b"bB":
+            text = binascii.a2b_base64(text + b"==")
+        else:
+            text = quopri.decodestring(text.replace(b"_", b" "), header=False)
+        if pieces and pieces[-1][0] is not None and not before.strip():
+            if pieces[-1][0] == charset and not charset.startswith("iso-2022"):
+                pieces[-1][1] += text
+            else:
+                pieces.append([charset, text])
+        else:
+            pieces += [[None, before], [charset, text]]
+        at = found.end()
+    pieces.append([None, octets[at:]])
+    return clean("".join(decode(charset or "", text) for charset, text in pieces))
+
+
+def clean(text):
+    return "".join(c for c in text.replace("\t", " ") if c.isprintable() or c == " ")
+
+
+class Reply:
+    """What FETCH answers: lists, strings as bytes, NIL as None."""
+
+    def __init__(self, octets):
+        self.octets, self.at = octets, 0
+
+    def value(self):
+        self.at += len(self.octets[self.at:]) - len(self.octets[self.at:].lstrip(b" "))
+        rest = self.octets[self.at:]
+        if rest.startswith(b"("):
+            self.at, found = self.at + 1, []
+            while self.octets[self.at:].lstrip(b" ")[:1] != b")":
+                found.append(self.value())
+            self.at = self.octets.index(b")", self.at) + 1
+            return found
+        if literal := re.match(rb"\{(\d+)\}\r\n", rest):
+            start, size = self.at + literal.end(), int(literal[1])
+            self.at = start + size
+            return self.octets[start:self.at]
+        if quoted := re.match(rb'"((?:[^"\\]|\\.)*)"', rest, re.S):
+            self.at += quoted.end()
+            return re.sub(rb"\\(.)", rb"\1", quoted[1])
+        atom = re.match(rb"[^ ()]+", rest)[0]
+        self.at += len(atom)
+        return None if atom == b"NIL" else atom
+
+
+def fetch(imap, uid, what):
+    status, parts = imap.uid("FETCH", uid, f"({what})")
+    assert status == "OK", parts
+    octets = b"".join(b"\r\n".join(part) if isinstance(part, tuple) else part for part in parts if part)
+    return Reply(octets[octets.index(b"("):]).value()
+
+
+def mailbox(name, address):
+    return f"{name} <{address}>" if name else address
+
+
+def envelope_mailboxes(addresses):
+    found = []
+    for name, _, local, host in addresses or []:
+        if host is None:
+            continue
+        local, host = (decode("", part or b"") for part in (local, host))
+        if host and not re.fullmatch(r"[^\s\"(),:;<>@\[\]\\]+", local):
+            local = '"' + local.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        found.append(mailbox(words(name or b"").strip(), f"{local}@{host}" if host else local))
+    return found
+
+
+def parameters(given):
+    found = {}
+    for name, value in zip((given or [])[::2], (given or [])[1::2]):
+        name = name.decode().lower()
+        if name.endswith("*"):
+            charset, _, text = value.split(b"'", 2) if value.count(b"'") >= 2 else (b"", b"", value)
+            found[name[:-1]] = clean(decode(charset.decode(), urllib.parse.unquote_to_bytes(text)))
+        else:
+            found.setdefault(name, words(value))
+    return found
+
+
+class Leaf:
+    def __init__(self, structure, path, container, first, alternative):
+        self.path, self.container, self.first, self.alternative = path or "1", container, first, alternative
+        self.kind = f"{structure[0].decode()}/{structure[1].decode()}".lower()
+        self.parameters = parameters(structure[2])
+        self.encoding = structure[5].decode().lower()
+        # Behind what all parts have: a text has lines, a message its envelope, structure and lines; then comes an MD5.
+        at = {"text": 8, "message/rfc822": 10}.get(self.kind if self.kind == "message/rfc822" else self.kind[:4], 7) + 1
+        disposition = structure[at] if len(structure) > at else None
+        self.disposition = disposition[0].decode().lower() if disposition else ""
+        self.name = parameters(disposition[1] if disposition else None).get("filename") or self.parameters.get("name")
+
+    def octets(self, imap, uid):
+        found = fetch(imap, uid, f"BODY.PEEK[{self.path}]")
+        octets = found[found.index(b"BODY[" + self.path.encode() + b"]") + 1] or b""
+        if self.encoding == "base64":
+            return base64_octets(octets)
+        return quopri.decodestring(octets) if self.encoding == "quoted-printable" else octets
+
+    def is_shown(self):
+        named = self.name or (self.container == "related" and not self.first)
+        return self.kind in ("text/plain", "text/html") and self.disposition != "attachment" and (not self.container or not named)
+
+
+def base64_octets(text):
+    """Piece by piece: padding ends one. What is behind the last counts only as whole lines of base64."""
+    found, padded, piece = b"", False, b""
+    for line in text.splitlines():
+        if padded and not re.fullmatch(rb"([A-Za-z0-9+/=]{4})*", line):
+            break
+        piece += re.sub(rb"[^A-Za-z0-9+/=]", b"", line)
+        if b"=" in line:
+            padded = True
+            found += base64.b64decode(piece)
+            piece = b""
+    return found + base64.b64decode(piece[: len(piece) // 4 * 4] + (piece[len(piece) // 4 * 4 :] + b"==")[:4] * (len(piece) % 4 > 1))
+
+
+def leaves(structure, path="", container="", first=True, alternative=False):
+    if isinstance(structure[0], list):
+        parts = [part for part in structure if isinstance(part, list)][: next(i for i, p in enumerate(structure) if not isinstance(p, list))]
+        subtype = structure[len(parts)].decode().lower()
+        for number, part in enumerate(parts, 1):
+            below = f"{path}.{number}" if path else str(number)
+            yield from leaves(part, below, subtype, number == 1, alternative or subtype == "alternative")
+    else:
+        yield Leaf(structure, path, container, first, alternative)
+
+
+def text(value):
+    return value.replace("\r\n", "\n").rstrip("\n").replace("\n", "\\n")
+
+
+def sent_at(value):
+    """As Python reads a date, if it does."""
+    try:
+        sent = email.utils.parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return sent.replace(tzinfo=sent.tzinfo or datetime.timezone.utc).astimezone(datetime.timezone.utc)
+
+
+def by_fetch(imap, uid):
+    """What a client shows by ENVELOPE, BODYSTRUCTURE and the parts."""
+    found = fetch(imap, uid, "ENVELOPE BODYSTRUCTURE")
+    envelope, structure = found[found.index(b"ENVELOPE") + 1], found[found.index(b"BODYSTRUCTURE") + 1]
+    sent = sent_at((envelope[0] or b"").decode("ascii", "replace"))
+    shown = {
+        "from": [", ".join(filter(None, envelope_mailboxes(envelope[2])))],
+        "to": [", ".join(envelope_mailboxes(envelope[5]))],
+        "subject": [words(envelope[1] or b"")],
+        "date": [sent and sent.strftime("%Y-%m-%dT%H:%M:%SZ")],
+        "attachment": [],
+    }
+    plain, html, mixed = [], [], False
+    for leaf in leaves(structure):
+        if not leaf.is_shown():
+            shown["attachment"].append(f"{leaf.name or '-'} | {leaf.kind} | {len(leaf.octets(imap, uid))}")
+            continue
+        content = decode(leaf.parameters.get("charset", ""), leaf.octets(imap, uid))
+        (html if leaf.kind == "text/html" else plain).append(content)
+        mixed |= not leaf.alternative
+    # Where text and HTML are not alternatives, a client puts them together in its own way.
+    is_whole = not (plain and html and mixed)
+    shown["text"] = ["\n".join(text(part) for part in plain if part).replace("\n", "\\n")] if is_whole else [None]
+    shown["html"] = ["\n".join(text(part) for part in html if part).replace("\n", "\\n")] if is_whole else [None]
+    return shown
+
+
+def by_rest(message):
+    def mailboxes(field):
+        return [", ".join(mailbox(one["name"], one["address"] or "") for one in message[field])]
+
+    return {
+        "from": mailboxes("from"),
+        "to": mailboxes("to"),
+        "cc": mailboxes("cc"),
+        "subject": [message["subject"] or ""],
+        "date": [(message["date"] or "").replace(".000", "")],
+        "in_reply_to": [", ".join(message["in_reply_to"])],
+        "text": [text(message["text"] or "")],
+        "html": [text(message["html"] or "")],
+        "attachment": [f"{a['filename'] or '-'} | {a['content_type']} | {a['size']}" for a in message["attachments"]],
+    }
+
+
+def finds(imap, uid, search):
+    """Whether `KEY text`, `HEADER Name text` or `SENTON date` finds the message."""
+    key, _, wanted = search.partition(" ")
+    keys = ["UID", uid, key]
+    if key == "HEADER":
+        name, _, wanted = wanted.partition(" ")
+        keys.append(name)
+    if key.startswith("SENT"):
+        keys.append(wanted)
+    else:
+        imap.literal = wanted.encode()
+        keys = ["CHARSET", "UTF-8", *keys]
+    status, found = imap.uid("SEARCH", *keys)
+    assert status == "OK", (search, found)
+    return uid.encode() in found[0].split()
+
+
+def searches(shown):
+    """What SEARCH must find, since REST shows it."""
+    if shown["subject"][0]:
+        yield "SUBJECT " + shown["subject"][0]
+        yield "TEXT " + shown["subject"][0]
+    for key, field in [("FROM", "from"), ("TO", "to"), ("CC", "cc")]:
+        if len(shown[field][0]) < 1000:
+            yield from (f"{key} {one}" for one in shown[field][0].split(", ") if one)
+    for line in shown["text"][0].split("\\n")[:3]:
+        if line.strip():
+            yield "BODY " + line.strip()
+    for attachment in shown["attachment"]:
+        name = attachment.split(" | ")[0]
+        if name != "-":
+            yield "BODY " + name
+
+
+def expected(path):
+    found = {}
+    for line in path.read_text().splitlines():
+        key, _, value = line.partition(": ")
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def compare(name, wanted, rest, fetched, searched, wrong):
+    for field in rest:
+        right = wanted.get(field, [] if field == "attachment" else [""])
+        if right != ["*"] and rest[field] != right:
+            wrong.append(f"{name}: REST has {field} {rest[field]}, not {right}")
+        if field in fetched and fetched[field] != [None] and fetched[field] != rest[field]:
+            wrong.append(f"{name}: FETCH has {field} {fetched[field]}, REST {rest[field]}")
+    for search in [*wanted.get("find", []), *searches(rest)]:
+        if not searched(search):
+            wrong.append(f"{name}: SEARCH {search} does not find it")
+    for search in [*wanted.get("miss", []), "TEXT nowhere-in-it"]:
+        if searched(search):
+            wrong.append(f"{name}: SEARCH {search} finds it")
+
+
+def main():
+    host, port, ca, user, token, http, inbox, folder, seed, count = sys.argv[1:]
+    imap = imaplib.IMAP4_SSL(host, int(port), ssl_context=ssl.create_default_context(cafile=ca), timeout=120)
+    imap.login(user, token)
+    imap.select("INBOX")
+
+    def api(path):
+        request = urllib.request.Request(f"{http}/api/v1/inboxes/{inbox}/{path}", headers={"Authorization": f"Bearer {token}"})
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return json.load(answer)
+
+    messages = [(path.stem, path.read_bytes(), expected(path.with_suffix(".txt"))) for path in sorted(pathlib.Path(folder).glob("*.eml"))]
+    messages += generated.messages(int(seed), int(count))
+    wrong = []
+    for name, raw, wanted in messages:
+        status, answer = imap.append("INBOX", "", "", raw)
+        assert status == "OK", (name, answer)
+        uid = re.search(rb"APPENDUID \d+ (\d+)", answer[0])[1].decode()
+        summary = api("messages?limit=1")
+        (newest,) = summary.get("data") or summary.get("messages") or summary.get("items")
+        rest = by_rest(api(f"messages/{newest['id']}"))
+        try:
+            fetched = by_fetch(imap, uid)
+            compare(name, wanted, rest, fetched, lambda search: finds(imap, uid, search), wrong)
+        except Exception as error:
+            raise AssertionError(f"{name}: {error!r}") from error
+        stored = fetch(imap, uid, "BODY.PEEK[]")
+        if raw not in stored:
+            wrong.append(f"{name}: FETCH does not give it back as it came")
+    imap.logout()
+    print(json.dumps({"messages": len(messages), "wrong": wrong}, ensure_ascii=False))
+
+
+main()
