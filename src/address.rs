@@ -22,9 +22,12 @@ pub enum AddressError {
     /// The domain is empty or has an empty label.
     #[error("a domain name needs labels between its dots")]
     EmptyLabel,
-    /// A label is over 63 octets or the name over 253.
-    #[error("a domain name has at most 253 octets, a label at most 63")]
+    /// The name is over 253 octets.
+    #[error("a domain name has at most 253 octets")]
     TooLong,
+    /// A label is over 63 octets.
+    #[error("a label has at most 63 octets")]
+    LabelTooLong,
     /// A label has a character that a host name cannot have.
     #[error("a domain name is made of letters, digits and inner hyphens")]
     BadDomainCharacter,
@@ -51,7 +54,7 @@ impl DomainName {
         if text.is_empty() {
             return Err(AddressError::EmptyLabel);
         }
-        if text.starts_with('[') || text.contains(':') || text.parse::<std::net::IpAddr>().is_ok() {
+        if text.starts_with('[') || text.parse::<std::net::IpAddr>().is_ok() {
             return Err(AddressError::IpLiteral);
         }
         // Longer than any name whose A-labels fit; spares the IDNA tables hostile input.
@@ -69,7 +72,7 @@ impl DomainName {
                 return Err(AddressError::EmptyLabel);
             }
             if label.len() > 63 {
-                return Err(AddressError::TooLong);
+                return Err(AddressError::LabelTooLong);
             }
             let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
             if !label.bytes().all(good) || label.starts_with('-') || label.ends_with('-') {

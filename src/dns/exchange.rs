@@ -204,15 +204,18 @@ pub(super) fn read(
         ResponseCode::Refused => return indefinite(Indefinite::Refused),
         other => return indefinite(Indefinite::ResponseCode(other.to_str().to_owned())),
     }
-    if role == Role::Authoritative && !response.authoritative {
-        return indefinite(Indefinite::Lame);
-    }
     let Some((records, aliases, ttl)) = follow(&response.answers, name, record_type) else {
         return indefinite(Indefinite::Broken(format!("it leads through more than {} aliases", bounds::ALIASES)));
     };
+    // Without the AA bit it is no word of the zone's own; what the server holds may be right all the same.
+    let vouched = role != Role::Authoritative || response.authoritative;
+    let given = |answer: Answer| match vouched {
+        true => answer,
+        false => indefinite(Indefinite::NotAuthoritative(Box::new(answer))),
+    };
     if !records.is_empty() {
         let ttl = Duration::from_secs(ttl.into());
-        return Answer::Found { records, aliases, ttl, server, authenticated: response.authentic_data };
+        return given(Answer::Found { records, aliases, ttl, server, authenticated: response.authentic_data });
     }
     let nxdomain = response.response_code == ResponseCode::NXDomain;
     let negative_ttl = response.negative_ttl().map(|seconds| Duration::from_secs(seconds.into()));
@@ -220,10 +223,12 @@ pub(super) fn read(
     // nothing of the end of a chain that leaves its zones.
     let referral = negative_ttl.is_none() && response.authorities.iter().any(|r| r.record_type() == rr::RecordType::NS);
     let left_the_zone = role == Role::Authoritative && !aliases.is_empty() && negative_ttl.is_none();
-    if !nxdomain && (referral || left_the_zone) {
+    // Nor does one that says neither yes nor no: without the SOA record there is no denial to go by.
+    let denies = negative_ttl.is_some() || vouched;
+    if !denies || (!nxdomain && (referral || left_the_zone)) {
         return indefinite(Indefinite::Lame);
     }
-    Answer::NoRecord { nxdomain, aliases, negative_ttl, server }
+    given(Answer::NoRecord { nxdomain, aliases, negative_ttl, server })
 }
 
 /// The answer with no more records than are kept.

@@ -47,13 +47,14 @@ impl Asked<'_> {
         let bogus = self.bogus(expected, &servers).await;
         // Whoever validates sees nothing: one resolver that takes everything for good does not outdo one that does.
         let answer = if bogus { Answer::indefinite(Indefinite::ServFail, answer.server()) } else { answer };
-        let ((instead, wildcard), doubled, target, chain, mx_targets, (spf, spf_offered), inherited) = tokio::join!(
+        let ((instead, wildcard), doubled, misplaced, target, chain, mx_targets, (spf, spf_offered), inherited) = tokio::join!(
             async {
                 let instead = self.instead(expected, &answer).await;
                 let wildcard = self.wildcard(expected, &answer, &instead).await;
                 (instead, wildcard)
             },
             self.doubled(expected, &answer),
+            self.misplaced(expected, &answer),
             self.target(expected, &answer),
             self.chain(expected, &answer),
             self.mx_targets(expected, &answer),
@@ -67,6 +68,7 @@ impl Asked<'_> {
             servers,
             cut,
             doubled,
+            misplaced,
             target,
             chain,
             mx_targets,
@@ -81,7 +83,7 @@ impl Asked<'_> {
     async fn all(&self, name: &str, record_type: RecordType, registered: &str) -> Seen {
         let authoritative = async {
             let zone = self.zone(name, record_type, registered).await;
-            let said = self.each(&zone, name, record_type).await;
+            let said = self.of_one_name_only(&zone, self.each(&zone, name, record_type).await).await;
             let lame = |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
             let Some(lame) = said.iter().find(lame) else { return (said, zone) };
             match self.below(name, &zone, lame.server).await {
@@ -100,6 +102,19 @@ impl Asked<'_> {
         let answer = reconcile(&authoritative, &answers(&recursive));
         servers.extend(recursive);
         Seen { answer, servers, cut: zone.cut }
+    }
+
+    /// Tells a server that refuses one name from one that knows nothing of the zone: the latter refuses the zone itself too.
+    async fn of_one_name_only(&self, zone: &Zone, mut said: Vec<ServerSaid>) -> Vec<ServerSaid> {
+        let Some(cut) = &zone.cut else { return said };
+        for one in &mut said {
+            let Answer::Indefinite { reason: Indefinite::Refused, server } = &one.answer else { continue };
+            let server = *server;
+            if self.ask(one.server, Role::Authoritative, &cut.zone, RecordType::Ns).await.is_definite() {
+                one.answer = Answer::indefinite(Indefinite::RefusedName, server);
+            }
+        }
+        said
     }
 
     /// What each server of a zone says of a name.
@@ -154,6 +169,18 @@ impl Asked<'_> {
         }
         let beside = self.look_up(&self.beside(&name)?, expected.record_type).await;
         (!same(&found, &beside)).then_some(found)
+    }
+
+    /// The record at the names where it often stands by mistake. It only explains: the resolvers' word will do.
+    async fn misplaced(&self, expected: &Expected, answer: &Answer) -> Vec<(String, Answer)> {
+        if !answer.is_definite() || is_there(expected, answer) {
+            return Vec::new();
+        }
+        let found = join_all(expected.mistaken_names().into_iter().map(|name| async move {
+            let answer = self.look_up(&name, expected.record_type).await;
+            (name, answer)
+        }));
+        found.await.into_iter().filter(|(_, answer)| !answer.records().is_empty()).collect()
     }
 
     /// The key behind a DKIM record that is right.
@@ -225,12 +252,12 @@ impl Asked<'_> {
             return (None, None);
         }
         let texts = answer.records().iter().filter_map(|record| match record {
-            RecordData::Txt(text) if spf::is_spf(text) => Some(text.as_str()),
+            RecordData::Txt(text) => Some(text.as_str()),
             _ => None,
         });
-        let texts: Vec<&str> = texts.collect();
+        let texts = spf::candidates(&texts.collect::<Vec<_>>());
         let report = match texts.as_slice() {
-            [record] => Some(self.evaluate(&expected.name, record).await),
+            [record] if spf::is_spf(record) => Some(self.evaluate(&expected.name, record).await),
             _ => None,
         };
         let offered = match spf::needed(&texts, &expected.value, report.as_ref()) {
@@ -289,7 +316,7 @@ fn is_right(expected: &Expected, answer: &Answer) -> bool {
     answer.aliases().is_empty()
         && answer.records().iter().any(|record| match record {
             RecordData::Txt(text) if expected.purpose == Purpose::Dmarc => expected.begins_like(text),
-            RecordData::Txt(text) => text.trim() == expected.value,
+            RecordData::Txt(text) => text.trim_end() == expected.value,
             RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
             RecordData::Mx { exchange, .. } => exchange.eq_ignore_ascii_case(&expected.value),
             _ => false,

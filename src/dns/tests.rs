@@ -337,3 +337,54 @@ async fn one_resolver_that_takes_everything_for_good_does_not_outdo_one_that_val
         assert_eq!(sights[0].answer.is_definite(), !bogus, "{resolvers:?}: {:?}", sights[0].answer);
     }
 }
+
+/// What is said of a TXT record at `acme.test` that a resolver knows, where the zone's one server answers in this way.
+async fn said_of(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (String, String) {
+    let (play, resolving) = play().await;
+    set(&play, "_inboxlayer.acme.test", Kind::Txt, &["wanted"]);
+    let expected = question("_inboxlayer.acme.test", RecordType::Txt);
+    let sights = resolver(&[resolving], forged(reply).await).observe(&[&expected]).await;
+    let all = [expected];
+    let seen = crate::domain::judge::judge(&all[0], &all, &sights[0], crate::clock::Timestamp::real());
+    let error = seen.error.unwrap();
+    (format!("{}:{}", seen.status, error.code), format!("{} {}", error.message, error.fix))
+}
+
+#[tokio::test]
+async fn a_server_that_answers_rightly_without_the_aa_flag_is_spoken_of_mildly() {
+    let answer = |value: &'static str| {
+        move |message: &mut Message| {
+            let name = message.queries[0].name().clone();
+            message.answers.push(Record::from_rdata(name, 60, RData::TXT(rdata::TXT::new(vec![value.to_owned()]))));
+        }
+    };
+    let (status, text) = said_of(answer("wanted")).await;
+    assert_eq!(status, "valid:lame_delegation");
+    assert!(text.contains("answers rightly") && text.contains("AA flag") && !text.contains("registrar"), "{text}");
+    // Another answer without it is an old provider's, or a stranger's.
+    let (status, text) = said_of(answer("old")).await;
+    assert_eq!(status, "valid:lame_delegation");
+    assert!(text.contains("registrar"), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_refuses_one_name_only_is_spoken_of_mildly() {
+    let refuse = |one_only: bool| {
+        move |message: &mut Message| {
+            let name = message.queries[0].name().clone();
+            if !one_only || name.to_ascii().starts_with('_') {
+                message.metadata.response_code = ResponseCode::Refused;
+                return;
+            }
+            message.metadata.authoritative = true;
+            let host = RData::NS(rdata::NS(Name::from_ascii("ns1.acme.test.").unwrap()));
+            message.answers.push(Record::from_rdata(name, 60, host));
+        }
+    };
+    let (status, text) = said_of(refuse(true)).await;
+    assert_eq!(status, "valid:lame_delegation");
+    assert!(text.contains("serves the zone, but refuses") && text.contains("may stay as they are"), "{text}");
+    let (status, text) = said_of(refuse(false)).await;
+    assert_eq!(status, "valid:lame_delegation");
+    assert!(text.contains("not responsible") && text.contains("registrar"), "{text}");
+}

@@ -9,8 +9,6 @@ use super::observed::RecordData;
 pub const TXT: usize = 4096;
 /// Aliases on the way to a record. BIND follows 16, Unbound 11.
 pub const ALIASES: usize = 16;
-/// Times that a record with faults is read anew to offer it mended: whoever has made more of them starts from ours.
-pub const MENDINGS: usize = 10;
 
 /// Records of one answer. A busy domain has some forty TXT records at its apex, and a mail set-up a dozen MX records.
 pub const RECORDS: usize = 64;

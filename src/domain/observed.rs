@@ -125,6 +125,10 @@ pub enum Indefinite {
     ServFail,
     /// REFUSED.
     Refused,
+    /// REFUSED for this name, by a server that answers for the zone that it is in.
+    RefusedName,
+    /// An answer without the AA bit: the server does not say that it is responsible. The answer it gave.
+    NotAuthoritative(Box<Answer>),
     /// Another response code than NOERROR and NXDOMAIN.
     ResponseCode(String),
     /// No answer in time, or nobody listens there.
@@ -150,6 +154,8 @@ impl fmt::Display for Indefinite {
         match self {
             Self::ServFail => f.write_str("SERVFAIL"),
             Self::Refused => f.write_str("REFUSED"),
+            Self::RefusedName => f.write_str("REFUSED for this name, though it answers for the zone"),
+            Self::NotAuthoritative(_) => f.write_str("an answer without the AA flag, as from a cache"),
             Self::ResponseCode(code) => write!(f, "the answer {code}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Lame => f.write_str("the server is not responsible for the name"),

@@ -128,6 +128,17 @@ impl Expected {
         }
     }
 
+    /// The names where a record that belongs at a label with an underscore often stands instead: without the underscore, and
+    /// without the label.
+    pub fn mistaken_names(&self) -> Vec<String> {
+        let labels: Vec<&str> = self.name.split('.').collect();
+        let Some(at) = labels.iter().position(|label| label.starts_with('_')) else { return Vec::new() };
+        let (before, rest) = labels.split_at(at);
+        let Some((label, behind)) = rest.split_first() else { return Vec::new() };
+        let without = label.trim_start_matches('_');
+        [[before, &[without], behind].concat().join("."), [before, behind].concat().join(".")].into()
+    }
+
     /// Where receivers look for the DMARC policy of a subdomain that has no record of its own: at the organizational
     /// domain (RFC 7489 §6.6.3). None for any other record.
     pub fn inherited_from(&self) -> Option<String> {

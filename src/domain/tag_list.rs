@@ -34,13 +34,61 @@ pub fn policy_in_effect(record: &str, below: bool) -> Option<&str> {
     }
 }
 
+/// The policy that was meant: one or two letters may be wrong.
+pub fn nearest_policy(text: &str) -> Option<&'static str> {
+    let small = text.trim().to_ascii_lowercase();
+    let near = |known: &&&str| strsim::osa_distance(&small, known) <= known.len() / 4;
+    POLICIES.iter().find(near).copied()
+}
+
+/// The names of DMARC's tags, and what people write for `p`.
+const DMARC_TAGS: [&str; 13] = ["v", "p", "sp", "np", "adkim", "aspf", "pct", "rua", "ruf", "fo", "rf", "ri", "policy"];
+
+/// The tags that a DMARC record was meant to have, in lower case: whatever separates them, and with `:` for `=`.
+pub fn meant_tags(record: &str) -> Vec<(String, String)> {
+    let plain: String = record.chars().filter(|c| !matches!(c, '"' | '\u{201c}' | '\u{201d}')).collect();
+    plain.split(';').flat_map(meant_in).collect()
+}
+
+/// The tags of a part between semicolons.
+fn meant_in(part: &str) -> Vec<(String, String)> {
+    let mut begins: Vec<(usize, usize, String)> = Vec::new();
+    let mut before = ' ';
+    for (at, c) in part.char_indices() {
+        let opens = before.is_whitespace() || matches!(before, ',' | ':');
+        before = c;
+        let Some(rest) = part.get(at..).filter(|_| opens && c.is_ascii_alphabetic()) else { continue };
+        let name: String = rest.chars().take_while(char::is_ascii_alphanumeric).take(8).collect();
+        let behind = rest.get(name.len()..).unwrap_or_default().trim_start();
+        let name = name.to_ascii_lowercase();
+        if behind.starts_with(['=', ':']) && DMARC_TAGS.contains(&name.as_str()) {
+            begins.push((at, part.len() - behind.len() + 1, name));
+        }
+    }
+    if begins.is_empty() {
+        let own = part.split_once('=').map(|(name, value)| (name.trim().to_owned(), value.trim().to_owned()));
+        return own.filter(|(name, _)| !name.is_empty()).into_iter().collect();
+    }
+    let ends: Vec<usize> = begins.iter().skip(1).map(|(at, ..)| *at).chain([part.len()]).collect();
+    let value = |start: usize, end: usize| {
+        let value = part.get(start..end).unwrap_or_default();
+        value.trim_matches(|c: char| c.is_whitespace() || matches!(c, ',' | ':')).to_owned()
+    };
+    let name = |name: String| if name == "policy" { "p".to_owned() } else { name };
+    begins.into_iter().zip(ends).map(|((_, start, tag), end)| (name(tag), value(start, end))).collect()
+}
+
 /// Where receivers can send reports.
 pub fn is_mailto(uri: &str) -> bool {
     uri.trim().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:"))
 }
 
-/// A record that receivers take for a DMARC record: `v=DMARC1` comes first, in just these letters.
+/// A record that receivers take for a DMARC record: `v=DMARC1` comes first, in just these letters (RFC 7489 §6.4: with no
+/// space before it).
 pub fn is_dmarc(text: &str) -> bool {
+    if text.starts_with(char::is_whitespace) {
+        return false;
+    }
     let first = text.split(';').next().unwrap_or_default();
     tags(first).next() == Some(("v", "DMARC1"))
 }

@@ -25,12 +25,28 @@ const SPECIAL_USE: &[&str] = &[
     "test",
 ];
 
+/// Octets of a text that are quoted back.
+const SHOWN: usize = 100;
+
 /// Why a name cannot be claimed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It is no domain name.
     #[error("{0}")]
     Malformed(AddressError),
+    /// It is something else with a domain name in it: a URL, a host and port, an e-mail address.
+    #[error("{text:?} {what}: claim the domain name alone{}", .name.as_ref().map(|name| format!(", {name}")).unwrap_or_default())]
+    NotAlone {
+        /// What was given.
+        text: String,
+        /// What that is.
+        what: &'static str,
+        /// The domain name in it.
+        name: Option<DomainName>,
+    },
+    /// A label of it is too long (RFC 1035 §2.3.4).
+    #[error("{0:?} is too long for a part of a domain name: a label has at most 63 octets")]
+    LabelTooLong(String),
     /// It is an address.
     #[error("an IP address cannot be claimed; a domain name can")]
     IpLiteral,
@@ -55,7 +71,8 @@ impl Refused {
     /// A stable word for programs.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Malformed(_) => "invalid_domain",
+            Self::Malformed(_) | Self::NotAlone { .. } => "invalid_domain",
+            Self::LabelTooLong(_) => "label_too_long",
             Self::IpLiteral => "ip_literal",
             Self::TooLong => "domain_too_long",
             Self::SingleLabel(_) => "single_label",
@@ -76,9 +93,37 @@ impl From<AddressError> for Refused {
     }
 }
 
-/// The canonical name, if it can be claimed.
+/// Why a text that is no domain name was given for one, where it has one in it.
+fn not_alone(text: &str) -> Option<Refused> {
+    let (what, rest) = match (text.split_once("://"), text.find('/')) {
+        (Some((_, rest)), _) => ("is a URL", rest),
+        (None, Some(_)) => ("is a URL", text),
+        (None, None) if text.contains('@') => ("is an e-mail address", text),
+        (None, None) if text.contains(':') => ("has a port", text),
+        (None, None) => return None,
+    };
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
+    // What is quoted back is short, whatever was given.
+    let text = crate::domain::bounds::cut(text, SHOWN);
+    Some(Refused::NotAlone { text, what, name: DomainName::parse(host).ok() })
+}
+
+fn longest_label(text: &str) -> &str {
+    text.split('.').max_by_key(|label| label.len()).unwrap_or_default()
+}
+
+/// The canonical name, if it can be claimed. White space around it is no part of it.
 pub(super) fn claimable(text: &str, platform: &Platform) -> Result<DomainName, Refused> {
-    let name = DomainName::parse(text)?;
+    let text = text.trim();
+    let name = DomainName::parse(text).map_err(|error| match (error, not_alone(text)) {
+        (AddressError::IpLiteral, _) => Refused::IpLiteral,
+        (AddressError::LabelTooLong, _) => {
+            Refused::LabelTooLong(crate::domain::bounds::cut(longest_label(text), SHOWN))
+        }
+        (_, Some(refused)) => refused,
+        (error, None) => error.into(),
+    })?;
     if name.as_str().len() + DKIM_PREFIX > 253 {
         return Err(Refused::TooLong);
     }
@@ -161,5 +206,28 @@ mod tests {
         assert_eq!(outcome(&format!("{label}.{label}.{label}.{label}.acme.com"), &[]), "domain_too_long");
         assert_eq!(outcome("test", &["test"]), "single_label");
         assert_eq!(outcome("acme.invalid", &["test"]), "special_use");
+    }
+
+    #[test]
+    fn what_is_no_domain_name_is_said_and_the_name_in_it_offered() {
+        let message = |text: &str| claimable(text, &Platform::default()).unwrap_err().to_string();
+        for (text, said) in [
+            ("http://acme.com", "\"http://acme.com\" is a URL: claim the domain name alone, acme.com"),
+            ("https://user@acme.com:8443/path?x", "is a URL: claim the domain name alone, acme.com"),
+            ("acme.com/mail", "\"acme.com/mail\" is a URL: claim the domain name alone, acme.com"),
+            ("acme.com:25", "\"acme.com:25\" has a port: claim the domain name alone, acme.com"),
+            ("ann@acme.com", "\"ann@acme.com\" is an e-mail address: claim the domain name alone, acme.com"),
+            ("http://", "\"http://\" is a URL: claim the domain name alone"),
+        ] {
+            assert!(message(text).ends_with(said), "{text}: {}", message(text));
+            assert_eq!(outcome(text, &[]), "invalid_domain", "{text}");
+        }
+        let long = format!("{}.com", "a".repeat(64));
+        assert!(message(&long).contains("a label has at most 63 octets"), "{}", message(&long));
+        assert_eq!(outcome(&long, &[]), "label_too_long");
+        for text in [" acme.com ", "\tacme.com\r\n", "\u{a0}acme.com\u{3000}"] {
+            assert_eq!(outcome(text, &[]), "acme.com", "{text:?}");
+        }
+        assert_eq!(outcome("2001:db8::1", &[]), "ip_literal");
     }
 }

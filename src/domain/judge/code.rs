@@ -35,6 +35,10 @@ pub enum Code {
     QuotedTwice,
     /// The value was cut off.
     TxtTruncated,
+    /// White space stands before the value.
+    LeadingSpace,
+    /// The record stands at a name without the underscore, or without the label that has it.
+    WrongName,
     /// SPF does not let our servers send.
     SpfMissingInclude,
     /// More than one SPF record.
@@ -47,6 +51,8 @@ pub enum Code {
     SpfSyntax,
     /// What the record includes has no SPF record, or one that cannot be used.
     SpfBrokenInclude,
+    /// The record lets everybody send.
+    SpfAllowsAll,
     /// More than one DMARC record.
     DmarcMultiple,
     /// The record cannot be read.
@@ -59,6 +65,8 @@ pub enum Code {
     MxOutranked,
     /// The MX record leads to a CNAME record.
     MxTargetIsCname,
+    /// An MX record leads to `localhost`: senders would deliver to themselves.
+    MxLocalhost,
     /// The domain says that it takes no mail.
     NullMx,
     /// A CNAME record at the domain itself hides all its other records.
@@ -79,7 +87,7 @@ pub enum Code {
 
 impl Code {
     /// All of them.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 36] = [
         Self::Missing,
         Self::WrongType,
         Self::WrongValue,
@@ -92,18 +100,22 @@ impl Code {
         Self::TargetWithoutKey,
         Self::QuotedTwice,
         Self::TxtTruncated,
+        Self::LeadingSpace,
+        Self::WrongName,
         Self::SpfMissingInclude,
         Self::SpfMultiple,
         Self::SpfLookupLimit,
         Self::SpfVoidLookups,
         Self::SpfSyntax,
         Self::SpfBrokenInclude,
+        Self::SpfAllowsAll,
         Self::DmarcMultiple,
         Self::DmarcInvalid,
         Self::DmarcWeaker,
         Self::MxOtherHosts,
         Self::MxOutranked,
         Self::MxTargetIsCname,
+        Self::MxLocalhost,
         Self::NullMx,
         Self::CnameAtApex,
         Self::ServersDisagree,
@@ -129,18 +141,22 @@ impl Code {
             Self::TargetWithoutKey => "target_without_key",
             Self::QuotedTwice => "quoted_twice",
             Self::TxtTruncated => "txt_truncated",
+            Self::LeadingSpace => "leading_space",
+            Self::WrongName => "wrong_name",
             Self::SpfMissingInclude => "spf_missing_include",
             Self::SpfMultiple => "spf_multiple",
             Self::SpfLookupLimit => "spf_lookup_limit",
             Self::SpfVoidLookups => "spf_void_lookups",
             Self::SpfSyntax => "spf_syntax",
             Self::SpfBrokenInclude => "spf_broken_include",
+            Self::SpfAllowsAll => "spf_allows_all",
             Self::DmarcMultiple => "dmarc_multiple",
             Self::DmarcInvalid => "dmarc_invalid",
             Self::DmarcWeaker => "dmarc_weaker",
             Self::MxOtherHosts => "mx_other_hosts",
             Self::MxOutranked => "mx_outranked",
             Self::MxTargetIsCname => "mx_target_is_cname",
+            Self::MxLocalhost => "mx_localhost",
             Self::NullMx => "null_mx",
             Self::CnameAtApex => "cname_at_apex",
             Self::ServersDisagree => "servers_disagree",

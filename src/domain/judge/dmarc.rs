@@ -5,12 +5,14 @@
 //! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record, and where it is looked for); RFC 9989 keeps
 //! these rules, has `np=` and `t=` besides, and no longer knows `pct=`.
 
-use super::text::{absent, too_long, unquoted};
+use super::text::{absent, leading_space, too_long, unquoted};
 use super::{Code, Fix, Judgement, RecordError, Sight, publish, text_of, texts};
 use crate::domain::bounds::is_cut;
 use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
-use crate::domain::tag_list::{dmarc_tag, is_dmarc, is_mailto, policy_in_effect, strictness, tags};
+use crate::domain::tag_list::{
+    dmarc_tag, is_dmarc, is_mailto, meant_tags, nearest_policy, policy_in_effect, strictness, tags,
+};
 
 pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let texts = texts(sight);
@@ -22,6 +24,10 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
         }
         [record] => *record,
         [] => match texts.iter().find(|text| is_meant(text)) {
+            Some(text) if is_dmarc(text.trim_start()) => {
+                let meant = mended(text, &expected.value);
+                return Judgement::Mismatch(leading_space(expected, text, |step| Fix::with(step, &meant)));
+            }
             Some(text) => return Judgement::Mismatch(unreadable(expected, text)),
             None => return inheriting(expected, sight, &texts),
         },
@@ -116,6 +122,9 @@ fn unreadable(expected: &Expected, text: &str) -> RecordError {
     let why = match version {
         None => "it does not begin with v=DMARC1;".to_owned(),
         Some(("v", "DMARC1")) => "v=DMARC1 is not the first tag".to_owned(),
+        Some(("v", value)) if value.starts_with("DMARC1") => {
+            format!("a semicolon must follow v=DMARC1, and v={value} has none")
+        }
         Some((tag, value)) => format!("it must begin with v=DMARC1; in just these letters, and has {tag}={value}"),
     };
     let message = format!("the DMARC record of {name} is not read by receivers: {why}");
@@ -161,21 +170,33 @@ fn passed_over(record: &str) -> Option<String> {
 
 /// The record with what is wrong put right, and the rest kept.
 fn mended(record: &str, wanted: &str) -> String {
-    let policy = tags(record).find(|(tag, value)| tag.eq_ignore_ascii_case("p") && known(value));
-    let policy = policy.map_or_else(|| policy_of(wanted), |(_, value)| value.to_ascii_lowercase());
-    with_policy(record, &policy)
+    let meant = meant_tags(record);
+    let policy = meant.iter().filter(|(tag, _)| tag == "p").find_map(|(_, value)| nearest_policy(value));
+    with_policy(record, policy.unwrap_or(&policy_of(wanted)))
 }
 
 /// `v` first, then the policy, then what else can be read.
 fn with_policy(record: &str, policy: &str) -> String {
-    let keep = |(tag, value): &(&str, &str)| match tag.to_ascii_lowercase().as_str() {
-        "v" | "p" | "" => false,
-        "sp" | "np" => known(value),
-        _ => !value.is_empty(),
-    };
     let mut all = vec!["v=DMARC1".to_owned(), format!("p={policy}")];
-    all.extend(tags(record).filter(keep).map(|(tag, value)| format!("{tag}={value}")));
+    let others =
+        meant_tags(record).into_iter().filter(|(tag, value)| !matches!(tag.as_str(), "v" | "p") && !value.is_empty());
+    all.extend(others.filter_map(|(tag, value)| value_meant(&tag, value).map(|value| format!("{tag}={value}"))));
     format!("{};", all.join("; "))
+}
+
+/// The value of a tag as it was meant; none where receivers would use nothing of the record with it.
+fn value_meant(tag: &str, value: String) -> Option<String> {
+    match tag {
+        "sp" | "np" => nearest_policy(&value).map(str::to_owned),
+        "rua" | "ruf" => {
+            let uri = |uri: &str| match uri.trim() {
+                address if address.contains('@') && !address.contains(':') => format!("mailto:{address}"),
+                uri => uri.to_owned(),
+            };
+            Some(value.split(',').map(uri).collect::<Vec<_>>().join(","))
+        }
+        _ => Some(value),
+    }
 }
 
 fn policy(record: &str) -> &str {

@@ -190,7 +190,7 @@ fn unmade(expected: &Expected, sight: &Sight, judgement: Judgement) -> Judgement
     if !sight.wildcard || !matches!(judgement, Judgement::Missing(_) | Judgement::Mismatch(_)) {
         return judgement;
     }
-    if let Some(error) = doubled(expected, sight) {
+    if let Some(error) = doubled(expected, sight).or_else(|| misplaced(expected, sight)) {
         return Judgement::Missing(error);
     }
     let Expected { record_type, name, .. } = expected;
@@ -262,7 +262,7 @@ fn missing(expected: &Expected) -> RecordError {
 /// Nothing of the type is there: what is there instead, or elsewhere, shows how that came about.
 fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
     let Expected { record_type, name, value, .. } = expected;
-    if let Some(error) = doubled(expected, sight) {
+    if let Some(error) = doubled(expected, sight).or_else(|| misplaced(expected, sight)) {
         return Judgement::Missing(error);
     }
     if let Some(alias) = sight.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
@@ -312,9 +312,8 @@ fn hosted(expected: &Expected, alias: &str) -> RecordError {
     RecordError::new(Code::Missing, message, fix)
 }
 
-/// The record stands at the name with the domain twice. Only as it should be: another record there says nothing.
-fn doubled(expected: &Expected, sight: &Sight) -> Option<RecordError> {
-    let answer = sight.doubled.as_ref().filter(|answer| answer.aliases().is_empty())?;
+/// True for the record as it should be, which stands at another name than its own; any other record there says nothing.
+fn is_the_one(expected: &Expected, answer: &Answer) -> bool {
     let same = |record: &RecordData| match record {
         RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
         RecordData::Mx { exchange, .. } => exchange.eq_ignore_ascii_case(&expected.value),
@@ -325,9 +324,26 @@ fn doubled(expected: &Expected, sight: &Sight) -> Option<RecordError> {
         },
         _ => false,
     };
-    if !answer.records().iter().any(same) {
-        return None;
-    }
+    answer.aliases().is_empty() && answer.records().iter().any(same)
+}
+
+/// The record stands at a name without the underscore, or without the label that has it.
+fn misplaced(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+    let Expected { record_type, name, host_label, .. } = expected;
+    let (found, _) = sight.misplaced.iter().find(|(_, answer)| is_the_one(expected, answer))?;
+    let label = name.split('.').find(|label| label.starts_with('_')).unwrap_or_default();
+    let lacks = match found.len() + 1 == name.len() {
+        true => format!("{label} is written with an underscore"),
+        false => format!("{label} is lacking"),
+    };
+    let message = format!("the {record_type} record stands at {found}, and is looked for at {name}: {lacks}");
+    let fix = Fix::with("Keep the value of that record, and change its host to", host_label);
+    Some(RecordError::new(Code::WrongName, message, fix))
+}
+
+/// The record stands at the name with the domain twice.
+fn doubled(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+    sight.doubled.as_ref().filter(|answer| is_the_one(expected, answer))?;
     let Expected { record_type, name, .. } = expected;
     let message = format!(
         "the {record_type} record stands at {name}.{}: your DNS provider has put your domain behind a name that had it \

@@ -17,10 +17,42 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     if !beside {
         hosts.extend(null);
     }
+    let (local, hosts): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|(_, host)| is_localhost(host, expected));
+    if hosts.is_empty() && !local.is_empty() && sight.answer.aliases().is_empty() {
+        return Judgement::Mismatch(localhost(expected, &local, true));
+    }
+    let first = |hosts: &[(u16, &str)]| hosts.iter().map(|(preference, _)| *preference).min();
     match by_hosts(expected, sight, &hosts) {
+        // Ours is the first of the others.
+        Judgement::Valid | Judgement::Warning(_) if !local.is_empty() => match first(&local) <= first(&hosts) {
+            true => Judgement::Mismatch(localhost(expected, &local, false)),
+            false => Judgement::Warning(localhost(expected, &local, false)),
+        },
         Judgement::Valid | Judgement::Warning(_) if beside => Judgement::Warning(null_beside(expected)),
         judgement => judgement,
     }
+}
+
+/// True for a name or address that every host has for itself (RFC 6761 §6.3), as it is or with the domain behind it.
+fn is_localhost(host: &str, expected: &Expected) -> bool {
+    let within = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+    let suffixed = [expected.name.as_str(), expected.registered()].map(|domain| format!("localhost.{domain}"));
+    within("localhost")
+        || within("localhost.localdomain")
+        || suffixed.iter().any(|name| host == name)
+        || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
+}
+
+/// `alone`: no other host is there.
+fn localhost(expected: &Expected, local: &[(u16, &str)], alone: bool) -> RecordError {
+    let name = &expected.name;
+    let listed = local.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
+    let message = format!(
+        "{name} has an MX record to {listed}, which every sender takes for itself: what is sent there loops and comes back"
+    );
+    let delete = format!("Delete the MX record to {listed} at {name}");
+    let fix = if alone { publish_after(&delete, expected) } else { Fix::step(delete) };
+    RecordError::new(Code::MxLocalhost, message, fix)
 }
 
 /// A null MX record is no host: where others are, it must not be (RFC 7505 §3).

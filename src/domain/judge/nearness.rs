@@ -2,16 +2,21 @@
 //!
 //! Invariant: a difference shown is the whole difference; values that differ in more than a few characters are not near.
 
+use strsim::osa_distance;
+
 /// Edits between two texts that are still a typing error.
-const MOST_EDITS: usize = 3;
+const MAX_EDITS: usize = 3;
 
 /// Where `found` differs from `wanted`, said in words, if they are near one another but not equal. Case does not count.
 pub(super) fn difference(found: &str, wanted: &str) -> Option<String> {
     let fold = |text: &str| text.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<char>>();
     let (a, b) = (fold(found), fold(wanted));
     // In a short value a few edits are another value.
-    let most = MOST_EDITS.min(b.len() / 6);
-    if a == b || a.len().abs_diff(b.len()) > most || distance(&a, &b) > most {
+    let limit = MAX_EDITS.min(b.len() / 6);
+    if a == b
+        || a.len().abs_diff(b.len()) > limit
+        || osa_distance(&found.to_ascii_lowercase(), &wanted.to_ascii_lowercase()) > limit
+    {
         return None;
     }
     let start = a.iter().zip(&b).take_while(|(x, y)| x == y).count();
@@ -41,26 +46,6 @@ fn shown(text: &str) -> String {
     }
 }
 
-/// The least number of insertions, deletions, replacements and swaps of neighbours (optimal string alignment).
-fn distance(a: &[char], b: &[char]) -> usize {
-    let mut before: Vec<usize> = Vec::new();
-    let mut last: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut row = vec![i + 1];
-        for (j, y) in b.iter().enumerate() {
-            let at = |row: &[usize], at: usize| row.get(at).copied().unwrap_or(usize::MAX - 1);
-            let mut least = (at(&last, j) + usize::from(x != y)).min(at(&last, j + 1) + 1).min(at(&row, j) + 1);
-            let swapped = i > 0 && j > 0 && a.get(i - 1) == Some(y) && b.get(j - 1) == Some(x);
-            if swapped {
-                least = least.min(at(&before, j - 1) + 1);
-            }
-            row.push(least);
-        }
-        before = std::mem::replace(&mut last, row);
-    }
-    last.last().copied().unwrap_or(0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -85,7 +70,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_edit_is_near_and_distance_is_symmetric(at in 0usize..21, other in "[a-z.]{0,30}", letter in "[A-Z_]") {
+        fn one_edit_is_near(at in 0usize..21, letter in "[A-Z_]") {
             let wanted = "t1.dkim.amazonses.com";
             let mut typed: Vec<char> = wanted.chars().collect();
             typed.remove(at);
@@ -94,8 +79,6 @@ mod tests {
             typed.insert(at, letter.chars().next().unwrap());
             let wrong: String = typed.iter().collect();
             prop_assert_eq!(difference(&wrong, wanted).is_none(), wrong.eq_ignore_ascii_case(wanted));
-            let chars = |text: &str| text.chars().collect::<Vec<_>>();
-            prop_assert_eq!(distance(&chars(&other), &chars(wanted)), distance(&chars(wanted), &chars(&other)));
         }
     }
 }

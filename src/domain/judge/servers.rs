@@ -161,12 +161,14 @@ fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
     if !sight.answer.aliases().is_empty() {
         return None;
     }
-    let is_lame = |said: &&ServerSaid| {
-        matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame | Indefinite::Refused, .. })
+    let is_lame = |said: &&ServerSaid| match &said.answer {
+        Answer::Indefinite { reason: Indefinite::Lame | Indefinite::Refused, .. } => true,
+        Answer::Indefinite { reason: Indefinite::NotAuthoritative(_), .. } => !agrees(sight, said),
+        _ => false,
     };
     let lame: Vec<String> = sight.authoritative().filter(is_lame).map(ServerSaid::who).collect();
     if lame.is_empty() {
-        return None;
+        return peculiar(expected, sight);
     }
     let all = lame.len() == sight.authoritative().count();
     let listed = lame.join(", ");
@@ -186,6 +188,42 @@ fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
         ))
         .then("They must be the ones that your DNS provider shows for this zone."),
     };
+    Some(RecordError::new(Code::LameDelegation, message, fix))
+}
+
+/// True for a server whose answer has no AA bit, and says what is known to be so.
+fn agrees(sight: &Sight, said: &ServerSaid) -> bool {
+    let Answer::Indefinite { reason: Indefinite::NotAuthoritative(given), .. } = &said.answer else { return false };
+    let sorted = |answer: &Answer| answer.clone().in_order().records().to_vec();
+    sight.answer.is_definite() && sorted(given) == sorted(&sight.answer)
+}
+
+/// Servers that serve the zone, with a fault that only some resolvers mind.
+fn peculiar(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+    let name = &expected.name;
+    let who = |of: &dyn Fn(&ServerSaid) -> bool| {
+        sight.authoritative().filter(|said| of(said)).map(ServerSaid::who).collect::<Vec<_>>().join(", ")
+    };
+    let unmarked = who(&|said| agrees(sight, said));
+    if !unmarked.is_empty() {
+        let message = format!(
+            "{unmarked} answers rightly for {name}, but without the AA flag, which says that it serves the zone: a few \
+             resolvers pass over such answers"
+        );
+        let fix = Fix::step("Nothing to do at once: the record is there")
+            .then("Ask your DNS provider whether that server is a cache, or lacks a copy of the zone.");
+        return Some(RecordError::new(Code::LameDelegation, message, fix));
+    }
+    let refusing = who(&|said| matches!(said.answer, Answer::Indefinite { reason: Indefinite::RefusedName, .. }));
+    if refusing.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "{refusing} serves the zone, but refuses to answer for {name}: look-ups of that name that meet it take longer or fail"
+    );
+    let fix = Fix::step("The name servers at your registrar may stay as they are").then(format!(
+        "If this stays, ask your DNS provider why that server refuses {name}: often a rule or filter of its own."
+    ));
     Some(RecordError::new(Code::LameDelegation, message, fix))
 }
 

@@ -22,6 +22,8 @@ pub struct Sight {
     /// The same question at `name.domain`, where there is nothing of the type asked for: did a panel append the domain to
     /// a name that had it already? None where a wildcard answers there.
     pub doubled: Option<Answer>,
+    /// The same question at the names where the record often stands by mistake, where there are records.
+    pub misplaced: Vec<(String, Answer)>,
     /// TXT at the target that a DKIM record should have, where the record is right.
     pub target: Option<Answer>,
     /// TXT at the name that a DKIM record leads to, where that is not its target: do the aliases from there end at it?
@@ -91,6 +93,7 @@ impl Sight {
             servers: Vec::new(),
             cut: None,
             doubled: None,
+            misplaced: Vec::new(),
             target: None,
             chain: None,
             mx_targets: Vec::new(),

@@ -3,14 +3,17 @@
 //! Invariant: there is never more than one record to publish; what is offered can be read, and keeps what was there.
 //! RFC 7208 §3.2 (one record), §4.5 (which TXT is one), §4.6.4 (limits), §5.1 (nothing counts after `all`).
 
-use super::text::{absent, too_long};
+use super::text::{absent, leading_space, too_long};
 use super::{Code, Fix, Judgement, RecordError, Sight, texts};
 use crate::domain::bounds::is_cut;
 use crate::domain::records::Expected;
 use crate::domain::spf::{
     Crowded, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Mechanism, Offer, Qualifier, Record, Report, Step,
-    SyntaxError, VOID_LIMIT, decides, is_misspelt, is_spf, lacking, merge, offer, strings, terms,
+    SyntaxError, VOID_LIMIT, candidates, decides, is_misspelt, is_spf, lacking, merge, offer, strings, terms,
 };
+
+/// Terms left out of an offered record that are listed: there may be hundreds.
+const LISTED: usize = 8;
 
 /// The longest value that stands in one string of a TXT record.
 const ONE_STRING: usize = 255;
@@ -22,7 +25,10 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     let found: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
     let report = sight.spf.as_ref();
     let record = match found.as_slice() {
-        [] => return absent(expected, sight, &texts, is_spf),
+        [] => match candidates(&texts).as_slice() {
+            [] => return absent(expected, sight, &texts, is_spf),
+            meant => return Judgement::Mismatch(unread(expected, meant, sight)),
+        },
         [record] if is_cut(record) => {
             return Judgement::Mismatch(too_long(expected, "SPF", Code::SpfSyntax));
         }
@@ -35,10 +41,49 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
     if let Some(error) = undecided(expected, record, sight) {
         return Judgement::Unknown(error);
     }
-    match report.and_then(|report| ours_broken(expected, report)) {
+    let broken = report.and_then(|report| ours_broken(expected, report));
+    match broken.or_else(|| everybody(expected, record, report)) {
         Some(warning) => Judgement::Warning(warning),
         None => Judgement::Valid,
     }
+}
+
+/// Texts that were meant to be SPF records, and that receivers do not take for any.
+fn unread(expected: &Expected, meant: &[&str], sight: &Sight) -> RecordError {
+    let (name, offer) = (&expected.name, offer(meant, &expected.value));
+    let fix = |step: &str| offered(step, &offer, sight);
+    if let Some(text) = meant.iter().find(|text| is_spf(text.trim_start())) {
+        return leading_space(expected, text, fix);
+    }
+    let begins: String = meant.first().unwrap_or(&"").chars().take(20).collect();
+    let message = format!(
+        "the SPF record of {name} is not read by receivers: it must begin with v=spf1 and a space, and begins with \"{begins}\""
+    );
+    RecordError::new(Code::SpfSyntax, message, fix(&keeping_one(name)))
+}
+
+/// Anybody may send as the domain: the record is right, and protects nobody.
+fn everybody(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
+    let name = &expected.name;
+    let parsed = Record::parse(record).ok()?;
+    let open = |term: &str| term.ends_with("/0");
+    let own = parsed.directives().find(|(term, qualifier, _)| *qualifier == Qualifier::Pass && open(&term.text));
+    let own = own.map(|(term, ..)| term.text.as_str());
+    let all = || record.split(' ').find(|word| is_all(word)).filter(|_| parsed.all() == Some(Qualifier::Pass));
+    let says = |term: &str| {
+        format!("the SPF record of {name} lets everybody send mail as {name}: \"{term}\" matches every address")
+    };
+    if let Some(term) = own.or_else(all) {
+        let terms: Vec<&str> = record.split(' ').filter(|word| !open(word)).collect();
+        let fix = typed(&keeping_one(name), &merge(&[&terms.join(" ")], &expected.value));
+        return Some(RecordError::new(Code::SpfAllowsAll, says(term), fix));
+    }
+    let path = report?.everybody.as_ref()?;
+    let first = path.first()?;
+    let message = format!("{} by way of {}", says("all"), path.join(" → "));
+    let step =
+        format!("Take \"{first}\" out of the TXT record at {name}, or tell its provider; without it the record is");
+    Some(RecordError::new(Code::SpfAllowsAll, message, without(expected, record, &[first], &step)))
 }
 
 /// True for a record with a term of ours in it.
@@ -269,11 +314,8 @@ fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> 
         Some(_) => record.rsplit_once(' ').map_or(record, |(whole, _)| whole),
         None => record,
     };
-    let merged = match Record::parse(readable) {
-        Ok(_) => merge(&[readable], &expected.value),
-        Err(_) => expected.value.clone(),
-    };
-    let fix = typed(&format!("Publish the whole value at {name}, of which this is known, with our part"), &merged);
+    let known = offer(&[readable], &expected.value).text;
+    let fix = typed(&format!("Publish the whole value at {name}, of which this is known, with our part"), &known);
     let fix = fix.after(format!(
         "One string holds {ONE_STRING} characters; a longer value goes into several strings of the same record."
     ));
@@ -296,7 +338,12 @@ fn offered(step: &str, offer: &Offer, sight: &Sight) -> Fix {
     let fix = typed(step, &offer.text);
     let fix = match offer.left_out.as_slice() {
         [] => fix,
-        terms => fix.after(format!("What cannot be read is left out: \"{}\".", terms.join("\", \""))),
+        terms => {
+            let listed: Vec<String> = terms.iter().take(LISTED).map(|term| format!("\"{term}\"")).collect();
+            let more = terms.len().saturating_sub(LISTED);
+            let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+            fix.after(format!("What cannot be read is left out: {}{more}.", listed.join(", ")))
+        }
     };
     match sight.spf_offered.as_ref().filter(|report| report.lookups > LOOKUP_LIMIT) {
         None => fix,

@@ -1,5 +1,6 @@
 //! One line a fault: what was seen, and the code that names it.
 
+mod advice;
 mod bounds;
 mod dmarc;
 mod faults;

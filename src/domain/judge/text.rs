@@ -9,9 +9,12 @@ use crate::domain::records::Expected;
 pub(super) fn ownership(expected: &Expected, sight: &Sight) -> Judgement {
     let texts = texts(sight);
     let Expected { name, value, .. } = expected;
-    let is_it = |text: &str| text.trim() == value;
+    let is_it = |text: &str| text.trim_end() == value;
     if texts.iter().any(|text| is_it(text)) {
         return Judgement::Valid;
+    }
+    if let Some(text) = texts.iter().find(|text| text.trim() == value) {
+        return Judgement::Mismatch(leading_space(expected, text, |step| Fix::with(step, value)));
     }
     if let Some(cut) = texts.iter().find(|text| text.len() >= 6 && value.starts_with(**text)) {
         let message =
@@ -26,6 +29,18 @@ pub(super) fn ownership(expected: &Expected, sight: &Sight) -> Judgement {
         return Judgement::Mismatch(RecordError::new(Code::NearMiss, message, fix));
     }
     absent(expected, sight, &texts, is_it)
+}
+
+/// White space before a value: receivers compare a TXT record from its first character on, and we do too. What stands behind a
+/// value does no harm.
+pub(super) fn leading_space(expected: &Expected, text: &str, fix: impl Fn(&str) -> Fix) -> RecordError {
+    let name = &expected.name;
+    let begins: String = text.trim_start().chars().take(20).collect();
+    let message = format!(
+        "the TXT record at {name} that should begin with {begins} begins with a space or tab, so that receivers pass over it"
+    );
+    let step = format!("Change the TXT record at {name}, with no space before it, to");
+    RecordError::new(Code::LeadingSpace, message, fix(&step))
 }
 
 /// Nobody's record is that long, and it is not read to its end.

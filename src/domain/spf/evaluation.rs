@@ -86,8 +86,8 @@ pub struct Report {
     pub fault: Option<Fault>,
     /// Terms that let pass, here or in what is included: in lower case, without `+`.
     pub passes: BTreeSet<String>,
-    /// An `all` lets everybody pass.
-    pub everybody: bool,
+    /// The terms that lead to an `all` that lets everybody pass; empty where it is the record's own.
+    pub everybody: Option<Vec<String>>,
     /// Terms where a match would pass that depend on who is sending (macros): they may let anybody pass.
     pub unexpanded: Vec<String>,
     /// Names that nobody could say anything about, where a match in their records would pass: what is below them is not
@@ -199,7 +199,9 @@ impl<'a> Walk<'a> {
             };
             nodes.push(node(&term.text, below));
         }
-        self.report.everybody |= at.passes && record.all() == Some(Qualifier::Pass);
+        if at.passes && record.all() == Some(Qualifier::Pass) {
+            self.report.everybody.get_or_insert_with(|| at.path.to_vec());
+        }
         if let Some((term, domain)) = record.redirect()
             && self.count()
         {

@@ -6,8 +6,9 @@
 /// The octets that one string of a TXT record holds (RFC 1035 §3.3).
 const STRING: usize = 255;
 
-/// The terms of all `records` that are looked at, then those of `ours` that are lacking, then one end. The first record's
-/// terms come first. Where the ends differ, the most lenient of them stays: no mail is lost by merging.
+/// The terms of all `records`, then those of `ours` that are lacking, then one end. The first record's terms come first;
+/// terms behind an `all`, which receivers never look at, were meant to count too. Where the ends differ, the most lenient of
+/// them stays: no mail is lost by merging.
 pub fn merge(records: &[&str], ours: &str) -> String {
     let ours: Vec<&str> = before_all(ours).filter(|term| !is_modifier(term)).collect();
     let blocks = |term: &str| ours.iter().any(|o| same(bare(term), bare(o)) && !same(passing(term), passing(o)));
@@ -16,7 +17,7 @@ pub fn merge(records: &[&str], ours: &str) -> String {
     let (mut ends, mut redirects): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
     for record in records {
         let end = words(record).find(|term| is_all(term));
-        for term in before_all(record).filter(|term| !is_modifier(term) && !blocks(term)) {
+        for term in words(record).filter(|term| !is_all(term) && !is_modifier(term) && !blocks(term)) {
             add(&mut terms, term);
         }
         for term in words(record).filter(|term| is_modifier(term)) {
@@ -33,6 +34,8 @@ pub fn merge(records: &[&str], ours: &str) -> String {
         (None, []) => None,
         (None, [one]) => Some(format!("redirect={one}")),
         (None, _) => Some("~all".to_owned()),
+        // Nobody is offered a record that lets everybody send.
+        (Some(end), _) if lenience(end) == 0 => Some("~all".to_owned()),
         (Some(end), _) => Some((*end).to_owned()),
     };
     if end.as_ref().is_some_and(|end| is_all(end)) {

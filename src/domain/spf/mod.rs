@@ -7,6 +7,7 @@ mod evaluation;
 mod merge;
 mod offer;
 mod record;
+mod repair;
 #[cfg(test)]
 mod tests;
 
@@ -14,8 +15,15 @@ pub use evaluation::{
     Crowded, Evaluation, Fault, IncludeFault, LOOKUP_LIMIT, MAIL_HOST_LIMIT, Report, Step, VOID_LIMIT,
 };
 pub use merge::{merge, strings};
-pub use offer::{Offer, decides, is_misspelt, lacking, needed, offer, terms};
+pub use offer::{Offer, decides, lacking, needed, offer, terms};
 pub use record::{Kind, Mechanism, Qualifier, Record, SyntaxError, Term};
+pub use repair::{Repaired, is_meant, is_misspelt, repair};
+
+/// The texts that are SPF records to receivers; or, where there is none, those that were meant to be.
+pub fn candidates<'a>(texts: &[&'a str]) -> Vec<&'a str> {
+    let read: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
+    if read.is_empty() { texts.iter().copied().filter(|text| is_meant(text)).collect() } else { read }
+}
 
 /// True for a TXT record that receivers take for an SPF record: `v=spf1` and then a space or the end (RFC 7208 §4.5).
 pub fn is_spf(text: &str) -> bool {

@@ -116,11 +116,7 @@ impl Record {
         let mut terms: Vec<Term> = Vec::new();
         for (position, text) in words(text).skip(1) {
             let wrong = |(reason, instead): Wrong| SyntaxError { position, term: text.to_owned(), reason, instead };
-            let kind = match joined(text) {
-                Some(apart) => Err(("two terms stand together without a space".into(), Some(apart))),
-                None => term(text),
-            };
-            let kind = kind.map_err(wrong)?;
+            let kind = read_term(text).map_err(wrong)?;
             let again = match kind {
                 Kind::Redirect(_) => terms.iter().any(|t| matches!(t.kind, Kind::Redirect(_))),
                 Kind::Exp => terms.iter().any(|t| t.kind == Kind::Exp),
@@ -195,7 +191,15 @@ fn joined(text: &str) -> Option<String> {
 }
 
 /// A reason, and what was probably meant.
-type Wrong = (String, Option<String>);
+pub(super) type Wrong = (String, Option<String>);
+
+/// Reads one term.
+pub(super) fn read_term(text: &str) -> Result<Kind, Wrong> {
+    match joined(text) {
+        Some(apart) => Err(("two terms stand together without a space".into(), Some(apart))),
+        None => term(text),
+    }
+}
 
 fn term(text: &str) -> Result<Kind, Wrong> {
     if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
@@ -243,9 +247,8 @@ fn unknown(name: &str, argument: &str) -> Wrong {
     let meant = match name.to_ascii_lowercase().as_str() {
         "ipv4" | "ip" if argument.contains('.') => Some(format!("ip4{argument}")),
         "ipv6" | "ip" if argument.contains("::") => Some(format!("ip6{argument}")),
-        "includes" | "inlcude" | "incude" | "inclide" | "incluce" => Some(format!("include{argument}")),
         word if word.parse::<Ipv4Addr>().is_ok() => Some(format!("ip4:{name}{argument}")),
-        word if argument.is_empty() && word.contains('.') && domain_spec(word).is_ok() => {
+        word if argument.is_empty() && word.contains('.') && !word.contains('=') && domain_spec(word).is_ok() => {
             Some(format!("include:{name}"))
         }
         _ => None,

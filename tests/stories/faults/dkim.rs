@@ -153,6 +153,22 @@ fn suffix_doubled() {
 }
 
 #[test]
+fn wrong_name() {
+    let claim = Claim::new("wrong-name.test");
+    let names = [0, 1].map(|token| claim.dkim(token));
+    let mistaken = [names[0].replace("._domainkey.", ".domainkey."), names[1].replace("._domainkey.", ".")];
+    let dmarc = format!("_dmarc.{}", claim.name);
+    let zone = claim.zone().without(&names[0], "CNAME").without(&names[1], "CNAME").without(&dmarc, "TXT");
+    let zone = zone.with(&mistaken[0], "CNAME", &claim.target(0)).with(&mistaken[1], "CNAME", &claim.target(1));
+    let seen = claim.check_with(&zone.with_text(&claim.name, "v=DMARC1; p=none;"));
+    for (token, mistaken) in mistaken.iter().enumerate() {
+        let host = format!("{}._domainkey", claim.tokens[token]);
+        seen.records("dkim").nth(token).unwrap().is("missing", "wrong_name").says(mistaken).fix(&host);
+    }
+    seen.record("dmarc").is("missing", "wrong_name").says(&format!("at {}, ", claim.name)).fix("_dmarc");
+}
+
+#[test]
 fn target_without_key() {
     let claim = Claim::without_keys("target-without-key.test");
     let seen = claim.check_with(&claim.zone());

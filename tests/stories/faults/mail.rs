@@ -85,3 +85,13 @@ fn cname_at_apex() {
     seen.record("mx").is("mismatch", "cname_at_apex").says(&format!("web.{domain}")).fix("Delete the CNAME record");
     assert_eq!(seen.0["capabilities"]["receiving"], false);
 }
+
+#[test]
+fn mx_localhost() {
+    let claim = Claim::new("mx-localhost.test");
+    let seen = claim.check_with(&claim.zone().with(&claim.name, "MX", "20 localhost."));
+    seen.record("mx").is("valid", "mx_localhost").says("localhost").fix("Delete the MX record to localhost");
+    assert_eq!(seen.0["capabilities"]["receiving"], true);
+    let seen = claim.check_with(&claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", "10 localhost."));
+    seen.record("mx").is("mismatch", "mx_localhost").fix(MX);
+}

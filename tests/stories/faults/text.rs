@@ -206,3 +206,17 @@ fn dmarc_handed_to_a_service_that_has_no_record() {
         .says("the service behind the alias has no DMARC record")
         .fix("dmarc.inboxlayer.dev");
 }
+
+#[test]
+fn leading_space() {
+    let (_, seen) = with_spf("leading-space.test", &[" v=spf1 mx -all"]);
+    seen.record("spf").is("mismatch", "leading_space").fix("v=spf1 mx include:spf.inboxlayer.dev -all");
+    let seen = with_dmarc("leading-space-dmarc.test", &[" v=DMARC1; p=reject;"]);
+    seen.record("dmarc").is("mismatch", "leading_space").fix("v=DMARC1; p=reject;");
+}
+
+#[test]
+fn spf_allows_all() {
+    let (_, seen) = with_spf("spf-allows-all.test", &["v=spf1 mx +all"]);
+    seen.record("spf").is("valid", "spf_allows_all").says("everybody").fix("v=spf1 mx include:spf.inboxlayer.dev ~all");
+}
