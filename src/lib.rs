@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`domain`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
-//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`authentication`], [`net`], [`resources`] | files, sockets, SQL |
+//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`authentication`], [`net`], [`resources`], [`smtp_client`] | files, sockets, SQL |
 //! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | floors 0 to 2 |
 //! | 4 doors | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
@@ -41,6 +41,7 @@ pub mod dns;
 pub mod events;
 pub mod net;
 pub mod resources;
+pub mod smtp_client;
 pub mod store;
 
 // Floor 3: services.

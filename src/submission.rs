@@ -17,7 +17,7 @@ use crate::mailbox::MailboxService;
 use crate::message;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
-use crate::queue::letter::{self, Signed, Writing, Written};
+use crate::queue::outgoing::{self, Composed, Composing, Signed};
 use crate::resources::Owner;
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
@@ -234,7 +234,7 @@ impl Submission {
         let id = SubmissionId::new();
         let (arrived_at, now) = (Timestamp::real(), self.clock.now());
         let client = draft.client.filter(|_| self.config.platform.received_shows_client);
-        let with = Writing {
+        let with = Composing {
             choice: &choice,
             inbox: &login.inbox_name,
             sender: &sender,
@@ -243,8 +243,8 @@ impl Submission {
             client,
             arrived_at,
         };
-        let written = letter::write(&self.config, &signer, &with, &header).await;
-        let Written { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
+        let written = outgoing::compose(&self.config, &signer, &with, &header).await;
+        let Composed { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
 
         let (here, elsewhere) = by_destination(draft.rcpt_to);
         let local = Recipients::new(here.clone()).map(|recipients| {
@@ -254,7 +254,7 @@ impl Submission {
         });
         let leaves = !elsewhere.is_empty();
         let Signed { header: outgoing, is_unsigned } = match leaves {
-            true => letter::sign(&signer, &choice.identity, unsigned, &body).await.map_err(temporary)?,
+            true => outgoing::sign(&signer, &choice.identity, unsigned, &body).await.map_err(temporary)?,
             // A signature proves nothing to ourselves.
             false => Signed { header: unsigned, is_unsigned: true },
         };

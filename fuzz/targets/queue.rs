@@ -1,12 +1,9 @@
 //! SMTP: what another server answers to the queue's client.
 
-use super::conversation::{Body, Hop, Parcel, Patience, Trust, Turned, Voice};
-use super::outcome::Outcome;
-use super::slots::Slot;
-use crate::address::{Address, ReversePath};
-use crate::id::{AccountId, SubmissionId};
+use super::outcome::{Outcome, of_answer, of_next_host};
+use crate::address::ReversePath;
 use crate::net::client_tls::ClientTls;
-use crate::store::Store;
+use crate::smtp_client::{Body, ForwardPath, Host, OutgoingMail, Security, SmtpClient, TimeAllowance, Timeouts};
 use std::io;
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
@@ -22,20 +19,14 @@ const ENDLESS: usize = 32 * 1024 * 1024;
 
 struct World {
     runtime: Runtime,
-    voice: Voice,
-    store: Store,
-    _folder: tempfile::TempDir,
+    client: SmtpClient,
 }
 
 thread_local! {
     static WORLD: World = {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
-        let folder = tempfile::tempdir().unwrap();
-        let store = runtime.block_on(async { Store::open(folder.path()).unwrap() });
-        let patience =
-            Patience { connect: TIMEOUT, command: TIMEOUT, block: TIMEOUT, end_of_data: TIMEOUT, slot: TIMEOUT };
-        let tls = ClientTls::new(None).unwrap();
-        World { runtime, voice: Voice { hostname: "mx.example.org".into(), tls, patience }, store, _folder: folder }
+        let timeouts = Timeouts { connect: TIMEOUT, command: TIMEOUT, block: TIMEOUT, end_of_data: TIMEOUT };
+        World { runtime, client: SmtpClient::new("mx.example.org".into(), ClientTls::new(None).unwrap(), timeouts) }
     };
 }
 
@@ -67,59 +58,59 @@ pub fn replies(input: &[u8]) {
     let ([piece, flags], replies) = input.split_first_chunk().unwrap_or((&[255, 0], input));
     let replies = without_bare_cr(replies);
     let replies: Vec<_> = replies.split(|b| *b == 0).map(first_reply).collect();
-    let rcpt_to: Vec<Address> = ["a@example.org", "b@example.org", "c@example.org", "d@example.org"]
+    let rcpt_to: Vec<ForwardPath> = ["a@example.org", "b@example.org", "c@example.org", "d@example.org"]
         .iter()
         .take(1 + usize::from(flags & 3))
-        .map(|address| address.parse().unwrap())
+        .map(|address| ForwardPath::Mailbox(address.parse().unwrap()))
         .collect();
     let is_8bit = flags & 4 != 0;
-    let trust = if flags & 8 != 0 { Trust::Plaintext } else { Trust::Opportunistic };
     let is_endless = flags & 16 != 0;
     let mut script = Script { replies, is_endless, piece: usize::MAX };
-    let whole = attempt(&script, &rcpt_to, is_8bit, trust);
+    let whole = attempt(&script, &rcpt_to, is_8bit);
     script.piece = usize::from(*piece) + 1;
-    let cut = attempt(&script, &rcpt_to, is_8bit, trust);
+    let cut = attempt(&script, &rcpt_to, is_8bit);
     if !is_endless {
-        let summary = |outcomes: &[Outcome]| outcomes.iter().map(|o| (o.word(), o.said().status)).collect::<Vec<_>>();
+        let summary = |outcomes: &[Outcome]| outcomes.iter().map(|o| (o.word(), o.reply().status)).collect::<Vec<_>>();
         assert_eq!(summary(&whole), summary(&cut), "in writes of {} octets", script.piece);
     }
 }
 
 /// An outcome for each recipient.
-fn attempt(script: &Script<'_>, rcpt_to: &[Address], is_8bit: bool, trust: Trust<'_>) -> Vec<Outcome> {
-    let (visit, heard) = WORLD.with(|world| {
+fn attempt(script: &Script<'_>, rcpt_to: &[ForwardPath], is_8bit: bool) -> Vec<Outcome> {
+    let (delivery, heard) = WORLD.with(|world| {
         world.runtime.block_on(async {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let hop = Hop { host: "mx.example.net", socket: listener.local_addr().unwrap(), trust };
-            let parcel = Parcel {
+            let socket = listener.local_addr().unwrap();
+            let host = Host { name: "mx.example.net", socket, security: Security::Opportunistic };
+            let mail = OutgoingMail {
                 mail_from: &ReversePath::Mailbox("me@example.org".parse().unwrap()),
                 rcpt_to,
                 header: HEADER,
-                body: Body { in_memory: BODY, store: &world.store, submission: &SubmissionId::new(), size: BODY.len() },
+                body: Body::InMemory(BODY),
                 is_8bit,
-                slot: &Slot::new(AccountId::new(), TIMEOUT),
+                allowance: &TimeAllowance::new(TIMEOUT),
+            };
+            let deliver = async {
+                let delivery = world.client.deliver(&host, &mail).await;
+                world.client.close_idle().await;
+                delivery
             };
             let serve = async {
                 let (stream, _) = listener.accept().await.unwrap();
+                // The script has one connection: without TLS on it, another one is refused.
+                drop(listener);
                 stream.set_nodelay(true).unwrap();
                 let mut heard = Heard::default();
                 // The client may hang up at any time.
                 let _ = serve(BufReader::new(stream), script, &mut heard).await;
                 heard
             };
-            tokio::join!(world.voice.hand_over(&hop, &parcel), serve)
+            tokio::join!(deliver, serve)
         })
     });
-    let outcomes = match visit {
-        Ok(outcomes) => outcomes,
-        Err(Turned::TlsBroken(outcome)) => {
-            assert!(heard.is_tls, "TLS is broken that never began: {outcome:?}");
-            vec![outcome; rcpt_to.len()]
-        }
-        Err(Turned::Away(outcome)) => {
-            assert!(!matches!(outcome, Outcome::Delivered(_)), "{outcome:?} before a recipient was named");
-            vec![outcome; rcpt_to.len()]
-        }
+    let outcomes: Vec<_> = match delivery {
+        Ok(delivery) => delivery.answers.iter().map(of_answer).collect(),
+        Err(next) => vec![of_next_host(&next.answer); rcpt_to.len()],
     };
     assert_eq!(outcomes.len(), rcpt_to.len());
     outcomes.iter().for_each(|outcome| check(outcome, script, &heard, is_8bit));
@@ -128,7 +119,7 @@ fn attempt(script: &Script<'_>, rcpt_to: &[Address], is_8bit: bool, trust: Trust
 
 fn check(outcome: &Outcome, script: &Script<'_>, heard: &Heard, is_8bit: bool) {
     assert!(heard.octets_written < ENDLESS, "{} octets of an endless answer are read", heard.octets_written);
-    let said = outcome.said();
+    let said = outcome.reply();
     assert!((1..=600).contains(&said.text.len()), "{} octets: {outcome:?}", said.text.len());
     assert!(said.text.bytes().all(|b| matches!(b, b' '..=b'~')), "more than a line of text: {outcome:?}");
     assert!(!said.text.contains("in time"), "the server waits for the client: {outcome:?}");

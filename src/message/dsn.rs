@@ -31,12 +31,21 @@ pub struct FailedRecipient<'a> {
     pub address: &'a Address,
     /// `Status:`; 5.x.x, or 4.4.7 when it expired.
     pub status: EnhancedCode,
-    /// `Diagnostic-Code: smtp; …`: what the remote server said, or we ourselves.
-    pub diagnostic: &'a str,
+    /// `Diagnostic-Code:`
+    pub diagnostic: Diagnostic<'a>,
     /// `Remote-MTA: dns; …`.
     pub remote_mta: Option<&'a str>,
     /// When last tried.
     pub last_attempt: Timestamp,
+}
+
+/// Why a recipient failed, and who says so (RFC 3464 §2.3.6).
+#[derive(Clone, Copy, Debug)]
+pub enum Diagnostic<'a> {
+    /// An SMTP server's reply: of type `smtp`.
+    Smtp(&'a str),
+    /// Our own words: of type `X-Inboxlayer`.
+    Local(&'a str),
 }
 
 /// A bounce (RFC 3461 §6, RFC 3464).
@@ -142,10 +151,13 @@ fn words(with: &Bounce<'_>) -> String {
         out += &format!("\r\n  {}\r\n", failed.address);
         wrap(&mut out, UNDER, &format!("What happened: {happened}"));
         wrap(&mut out, UNDER, &format!("What to do: {next}"));
-        let speaker = failed
-            .remote_mta
-            .map_or_else(|| "The reason noted".to_owned(), |mta| format!("The server {} said", host_text(mta)));
-        wrap(&mut out, UNDER, &format!("{speaker}: {}", plain(failed.diagnostic)));
+        let (speaker, text) = match (failed.diagnostic, failed.remote_mta) {
+            (Diagnostic::Smtp(reply), Some(mta)) => (format!("The server {} said", host_text(mta)), reply),
+            (Diagnostic::Smtp(reply), None) => ("The server said".to_owned(), reply),
+            (Diagnostic::Local(text), Some(mta)) => (format!("At the server {}", host_text(mta)), text),
+            (Diagnostic::Local(text), None) => ("The reason noted".to_owned(), text),
+        };
+        wrap(&mut out, UNDER, &format!("{speaker}: {}", plain(text)));
     }
     out += "\r\n";
     wrap(
@@ -238,7 +250,11 @@ fn status(with: &Bounce<'_>) -> String {
         if let Some(mta) = failed.remote_mta {
             out += &format!("Remote-MTA: dns; {}\r\n", host_text(mta));
         }
-        wrap(&mut out, ["", " "], &format!("Diagnostic-Code: smtp; {}", plain(failed.diagnostic)));
+        let (kind, text) = match failed.diagnostic {
+            Diagnostic::Smtp(reply) => ("smtp", reply),
+            Diagnostic::Local(text) => ("X-Inboxlayer", text),
+        };
+        wrap(&mut out, ["", " "], &format!("Diagnostic-Code: {kind}; {}", plain(text)));
         out += &format!("Last-Attempt-Date: {}\r\n", failed.last_attempt.to_rfc5322());
     }
     out

@@ -41,7 +41,7 @@ pub(crate) mod words;
 
 pub use addresses::{addresses_of, mailboxes_in};
 pub use authors::is_from_domain;
-pub use dsn::{Bounce, FailedRecipient, bounce};
+pub use dsn::{Bounce, Diagnostic, FailedRecipient, bounce};
 pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, with_crlf};

@@ -228,6 +228,7 @@ fn report(diagnostics: &[String], mta: Option<&str>, header: &[u8], status: Enha
     let now = Timestamp::from_millis(1_795_498_267_042);
     let failed: Vec<_> = diagnostics
         .iter()
+        .map(|reply| Diagnostic::Smtp(reply))
         .map(|diagnostic| FailedRecipient { address: &address, status, diagnostic, remote_mta: mta, last_attempt: now })
         .collect();
     bounce(&Bounce {

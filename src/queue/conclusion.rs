@@ -3,18 +3,18 @@
 //! Invariant: every recipient of an attempt is settled by it in one way; a bounce is never bounced.
 //! RFC 5321 §4.5.5 (null reverse path), §6.1, RFC 3464.
 
-use super::delivery::{Courier, Done};
-use super::outcome::{Outcome, Said, is_over, pause};
+use super::delivery::{Deliverer, Done};
+use super::outcome::{Outcome, RemoteReply, is_over, pause};
 use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
-use crate::message::{self, Bounce, FailedRecipient};
+use crate::message::{self, Bounce, Diagnostic, FailedRecipient};
 use crate::store::queue::{BounceMessage, Deferral, Due, Letter, Settlement};
 
 /// Before another look at a host that had as many connections as it may.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
 
-impl Courier {
+impl Deliverer {
     /// The settlement of an attempt that began at `begun`: who is done, who waits until when, and the bounce for those who
     /// failed.
     pub(super) fn conclude(&self, due: &Due, begun: Timestamp, done: Done, header: &[u8]) -> Settlement {
@@ -35,31 +35,31 @@ impl Courier {
             let over = is_over(begun, delivery.due_at, letter.expires_at);
             let outcome = if over { outcome.expired() } else { outcome };
             log(due, &delivery.rcpt_to, &outcome);
-            let mut wait = |pauses: &[HumanDuration], is_attempt, said: Said| {
+            let mut wait = |pauses: &[HumanDuration], is_attempt, reply: RemoteReply| {
                 let next = now.after(pause(pauses, delivery.attempts, &seed));
                 // One last try at the end of its time.
                 let next = if now < letter.expires_at { next.min(letter.expires_at) } else { next };
                 let delivery = delivery.id.clone();
-                settlement.deferred.push(Deferral { delivery, next, reply: said.text, mx: said.mx, is_attempt });
+                settlement.deferred.push(Deferral { delivery, next, reply: reply.text, mx: reply.mx, is_attempt });
             };
             match outcome {
-                Outcome::Deferred(said) => wait(&self.config.queue.retry_pauses, true, said),
-                Outcome::Postponed(said) => wait(&POSTPONED, false, said),
-                Outcome::Waiting(said) => wait(&self.config.queue.retry_pauses, false, said),
+                Outcome::Deferred(reply) => wait(&self.config.queue.retry_pauses, true, reply),
+                Outcome::Postponed(reply) => wait(&POSTPONED, false, reply),
+                Outcome::Waiting(reply) => wait(&self.config.queue.retry_pauses, false, reply),
                 Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
-                Outcome::Bounced(said) => {
+                Outcome::Bounced(reply) => {
                     settlement.done.push(delivery.id.clone());
-                    failed.push((&delivery.rcpt_to, said));
+                    failed.push((&delivery.rcpt_to, reply));
                 }
             }
         }
         let failed: Vec<FailedRecipient<'_>> = failed
             .iter()
-            .map(|(address, said)| FailedRecipient {
+            .map(|(address, reply)| FailedRecipient {
                 address,
-                status: said.status,
-                diagnostic: &said.text,
-                remote_mta: said.mx.as_deref(),
+                status: reply.status,
+                diagnostic: if reply.is_smtp { Diagnostic::Smtp(&reply.text) } else { Diagnostic::Local(&reply.text) },
+                remote_mta: reply.mx.as_deref(),
                 last_attempt: real,
             })
             .collect();
@@ -102,15 +102,15 @@ impl Courier {
 
 /// One line for each recipient of each attempt.
 fn log(due: &Due, rcpt: &Address, outcome: &Outcome) {
-    let said = outcome.said();
+    let reply = outcome.reply();
     tracing::info!(
         submission = %due.letter.id,
         %rcpt,
         outcome = outcome.word(),
-        status = %said.status,
-        mx = said.mx.as_deref().unwrap_or("-"),
-        tls = said.tls.as_str(),
-        reply = said.text,
+        status = %reply.status,
+        mx = reply.mx.as_deref().unwrap_or("-"),
+        tls = reply.tls.as_str(),
+        reply = reply.text,
         identity = %due.letter.mail_from,
         "delivery"
     );

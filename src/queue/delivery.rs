@@ -3,46 +3,46 @@
 //! Invariant: the identity is read again before every attempt, so nothing leaves under a domain that is not verified now; an
 //! attempt ends in exactly one settlement. RFC 5321 §5.1, §6.1 (bounces), §4.4 (Return-Path at final delivery).
 
-use super::connections::Connections;
-use super::conversation::{Body, Hop, Parcel, Trust, Turned, Voice};
-use super::letter::{self, Signed, Writing, Written};
-use super::mx;
-use super::outcome::{Outcome, Said};
-use super::slots::Slot;
-use crate::address::{Address, ReversePath};
+use super::address_limits::AddressLimits;
+use super::outcome::{Outcome, RemoteReply};
+use super::outgoing::{self, Composed, Composing, Signed};
+use super::slots::{Slot, Slots};
+use crate::address::ReversePath;
 use crate::authentication::dkim::{SignError, Signer};
 use crate::clock::{Clock, Timestamp};
-use crate::config::{Config, Relay};
-use crate::dns::{Addresses, Resolver};
+use crate::config::Config;
+use crate::dns::Resolver;
 use crate::domain::status::OnUnverified;
 use crate::envelope::{EnhancedCode, Recipients};
 use crate::id::InboxId;
 use crate::identity::{SendIdentity, VerifiedDomain, after_loss};
 use crate::message;
 use crate::resources::Client;
+use crate::resources::concurrency::DestinationLimits;
 use crate::resources::memory::{Claim, MemoryBudget};
+use crate::smtp_client::{Body, ForwardPath, OutgoingMail, SmtpClient};
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{Due, Letter, Settlement};
 use crate::store::room::Quota;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError, StoredMessage};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
-/// The longest an attempt may take over all hosts; less than the lease.
-const ATTEMPT: Duration = Duration::from_secs(25 * 60);
+/// Octets of a body that is kept in memory; larger ones are read as they are sent.
+const BODY_IN_MEMORY: usize = 256 * 1024;
 
-/// Carries mail; clones share everything.
+/// Makes the attempts; clones share everything.
 #[derive(Clone, Debug)]
-pub(super) struct Courier {
+pub(super) struct Deliverer {
     pub config: Arc<Config>,
     pub store: Store,
     pub clock: Clock,
     pub signer: Signer,
     pub resolver: Resolver,
-    pub voice: Voice,
-    pub connections: Arc<Connections>,
+    pub client: SmtpClient,
+    pub addresses: Arc<AddressLimits>,
+    pub destinations: DestinationLimits,
+    pub slots: Arc<Slots>,
     /// For the messages of attempts under way.
     pub memory: MemoryBudget,
 }
@@ -53,7 +53,7 @@ pub(super) struct Done {
     pub local: Option<LocalDelivery>,
 }
 
-impl Courier {
+impl Deliverer {
     /// One that uses the store on behalf of a message's account.
     pub fn on_behalf_of(&self, due: &Due) -> Self {
         let account = &due.letter.account;
@@ -65,7 +65,7 @@ impl Courier {
         let mut claim = self.memory.claim(&Client::of_account(&due.letter.account));
         if let Err(error) = claim.grow_to(due.letter.size) {
             let text = format!("{error} by deliveries under way");
-            let done = self.all(&due, Outcome::Postponed(Said::ours(EnhancedCode(4, 3, 1), text)));
+            let done = self.all(&due, Outcome::Postponed(RemoteReply::local(EnhancedCode(4, 3, 1), text)));
             return self.conclude(&due, begun, done, b"");
         }
         let (header, done) = match self.store.letter(&due.letter.id).await {
@@ -107,26 +107,23 @@ impl Courier {
                     return (message.header, self.all(due, outcome));
                 }
                 let size = message.body.len();
-                if size > Body::IN_MEMORY {
+                let body = if size > BODY_IN_MEMORY {
                     message.body = Vec::new();
                     claim.shrink_to(message.header.len() + Body::PIECE);
-                }
-                let rcpt_to: Vec<Address> = due.deliveries.iter().map(|d| d.rcpt_to.clone()).collect();
-                let parcel = Parcel {
+                    Body::Stored { store: &self.store, submission: &due.letter.id, size }
+                } else {
+                    Body::InMemory(&message.body)
+                };
+                let rcpt_to: Vec<_> = due.deliveries.iter().map(|d| ForwardPath::Mailbox(d.rcpt_to.clone())).collect();
+                let mail = OutgoingMail {
                     mail_from: &mail_from,
                     rcpt_to: &rcpt_to,
                     header: &message.header,
-                    body: Body { in_memory: &message.body, store: &self.store, submission: &due.letter.id, size },
+                    body,
                     is_8bit: due.letter.is_8bit,
-                    slot,
+                    allowance: slot.allowance(),
                 };
-                let late = |text| Err(Outcome::deferred(EnhancedCode(4, 4, 2), text));
-                let sent = tokio::select! {
-                    sent = self.send(&due.domain, &parcel) => sent,
-                    () = tokio::time::sleep(ATTEMPT) => late("the attempt took too long"),
-                    () = slot.withdrawn() => late("the server is slow, and other mail waits"),
-                };
-                let outcomes = sent.unwrap_or_else(|outcome| vec![outcome; rcpt_to.len()]);
+                let outcomes = self.send(&due.domain, &mail, slot).await;
                 Done { outcomes, local: None }
             }
             Err(error) => self.all(due, ours(&error)),
@@ -157,7 +154,7 @@ impl Courier {
         let reason = choice.fallback.as_ref().map_or(crate::domain::status::VerifiedStatus::Failed, |f| f.reason);
         tracing::info!(submission = %letter.id, %wished, %reason, "the domain was lost: the message falls back");
         let original = self.store.content(letter.original).await.map_err(|e| ours(&e))?;
-        let with = Writing {
+        let with = Composing {
             choice: &choice,
             inbox: &letter.inbox_name,
             sender: &sender,
@@ -167,9 +164,9 @@ impl Courier {
             arrived_at: letter.arrived_at,
         };
         let signer = self.signer.for_account(&letter.account);
-        let written = letter::write(&self.config, &signer, &with, &original.header.into()).await;
-        let Written { header, from, .. } = written.map_err(|e| ours(&e))?;
-        let signed = letter::sign(&signer, &choice.identity, header, &message.body).await;
+        let composed = outgoing::compose(&self.config, &signer, &with, &original.header.into()).await;
+        let Composed { header, from, .. } = composed.map_err(|e| ours(&e))?;
+        let signed = outgoing::sign(&signer, &choice.identity, header, &message.body).await;
         // The platform's own key is there from the first start on.
         let Signed { header, .. } = signed.map_err(|e| ours(&e))?;
         let replaced = self.store.replace_outgoing(letter.id.clone(), from.clone(), reason, header.clone()).await;
@@ -195,7 +192,7 @@ impl Courier {
             match self.signer.for_account(&letter.account).sign(&identity, &message.header, &message.body).await {
                 Ok(signature) => signature,
                 Err(error @ SignError::NoKey(_)) => {
-                    return Err(Outcome::Waiting(Said::ours(EnhancedCode(4, 7, 0), error.to_string())));
+                    return Err(Outcome::Waiting(RemoteReply::local(EnhancedCode(4, 7, 0), error.to_string())));
                 }
                 Err(error) => return Err(ours(&error)),
             };
@@ -222,11 +219,11 @@ impl Courier {
                 // The domain was lost between two questions to the store.
                 Route::PendingDomain | Route::NotHosted => (EnhancedCode(4, 3, 0), "the domain has just changed"),
             };
-            let said = Said::ours(status, text);
+            let reply = RemoteReply::local(status, text);
             outcomes.push(match status.0 {
-                2 => Outcome::Delivered(said),
-                5 => Outcome::Bounced(said),
-                _ => Outcome::Deferred(said),
+                2 => Outcome::Delivered(reply),
+                5 => Outcome::Bounced(reply),
+                _ => Outcome::Deferred(reply),
             });
         }
         let mail_from = due.letter.mail_from.clone();
@@ -242,103 +239,9 @@ impl Courier {
         self.store.inbox_has_room(inbox, size, Quota::from(&self.config.limits)).await
     }
 
-    /// To other servers: the relay, or the hosts of the domain's MX in order until one takes the message or refuses it.
-    async fn send(&self, domain: &crate::address::DomainName, parcel: &Parcel<'_>) -> Result<Vec<Outcome>, Outcome> {
-        if let Some(relay) = &self.config.queue.relay {
-            let sockets = self.relay_addresses(relay).await?;
-            // Without credentials and without TLS from the first octet, a relay is spoken to like any other host.
-            let guarded = relay.password.is_some() || relay.port == 465;
-            let trust = if guarded { Trust::Relay(relay) } else { Trust::Opportunistic };
-            return self.try_each(&relay.host, &sockets, trust, parcel).await;
-        }
-        let hosts = mx::hosts(&self.resolver, &self.config, domain.as_str()).await?;
-        let mut last: Option<Outcome> = None;
-        for host in &hosts {
-            let tried = match mx::addresses(&self.resolver, &self.config, host).await {
-                Ok(sockets) => self.try_each(host, &sockets, Trust::Opportunistic, parcel).await,
-                Err(outcome) => Err(outcome),
-            };
-            match tried {
-                Ok(outcomes) => return Ok(outcomes),
-                // The host is this one by another name: those after it are no better.
-                Err(loops) if loops.said().mx.is_none() && loops.said().status == EnhancedCode(4, 4, 6) => {
-                    return Err(last.unwrap_or(loops));
-                }
-                // As long as one host may take it later, the message waits.
-                Err(outcome) => last = Some(softer(last, outcome)),
-            }
-        }
-        Err(last.unwrap_or_else(|| Outcome::deferred(EnhancedCode(4, 4, 4), format!("{domain} names no MX host"))))
-    }
-
-    async fn try_each(
-        &self,
-        host: &str,
-        sockets: &[SocketAddr],
-        trust: Trust<'_>,
-        parcel: &Parcel<'_>,
-    ) -> Result<Vec<Outcome>, Outcome> {
-        let mut last = None;
-        for socket in sockets {
-            let hop = Hop { host, socket: *socket, trust };
-            // The operator knows how much the relay takes.
-            let _connection = match self.config.queue.relay {
-                Some(_) => None,
-                None => match self.connections.to(socket.ip(), parcel.slot.account()).await {
-                    Some(connection) => Some(connection),
-                    None => {
-                        last = Some(softer(last, busy(host, *socket)));
-                        continue;
-                    }
-                },
-            };
-            let mut visit = self.voice.hand_over(&hop, parcel).await;
-            if let (Err(Turned::TlsBroken(outcome)), Trust::Opportunistic) = (&visit, trust) {
-                tracing::info!(host, %socket, reason = outcome.said().text, "TLS is broken there: plaintext");
-                visit = self.voice.hand_over(&Hop { trust: Trust::Plaintext, ..hop }, parcel).await;
-            }
-            match visit {
-                Ok(outcomes) => return Ok(outcomes),
-                Err(Turned::TlsBroken(outcome) | Turned::Away(outcome)) => last = Some(softer(last, outcome)),
-            }
-        }
-        Err(last.unwrap_or_else(|| Outcome::deferred(EnhancedCode(4, 4, 4), format!("{host} has no address"))))
-    }
-
-    /// The operator names the relay, so its address may be anywhere.
-    async fn relay_addresses(&self, relay: &Relay) -> Result<Vec<SocketAddr>, Outcome> {
-        let found = match relay.host.parse::<IpAddr>() {
-            Ok(address) => Addresses::Found(vec![address]),
-            Err(_) if relay.host == "localhost" => Addresses::Found(vec![Ipv4Addr::LOCALHOST.into()]),
-            Err(_) => self.resolver.addresses(&relay.host).await,
-        };
-        match found {
-            Addresses::Found(found) => Ok(found.into_iter().map(|ip| SocketAddr::new(ip, relay.port)).collect()),
-            // A fault of the configuration bounces nobody's mail.
-            Addresses::None { .. } | Addresses::Indefinite(_) => {
-                let text = format!("the relay {} has no address", relay.host);
-                Err(Outcome::deferred(EnhancedCode(4, 4, 3), text))
-            }
-        }
-    }
-
     fn all(&self, due: &Due, outcome: Outcome) -> Done {
         Done { outcomes: vec![outcome; due.deliveries.len()], local: None }
     }
-}
-
-/// The one of two outcomes that gives the message more time.
-fn softer(last: Option<Outcome>, next: Outcome) -> Outcome {
-    match (last, next) {
-        (Some(last @ Outcome::Deferred(_)), Outcome::Bounced(_)) => last,
-        (Some(last @ Outcome::Postponed(_)), _) => last,
-        (_, next) => next,
-    }
-}
-
-fn busy(host: &str, socket: SocketAddr) -> Outcome {
-    let text = format!("{host} ({socket}) has as many connections from here as it gets");
-    Outcome::Postponed(Said::ours(EnhancedCode(4, 4, 5), text))
 }
 
 /// Our own fault: it is tried again, and the cause is in the log.

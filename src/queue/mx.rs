@@ -132,7 +132,7 @@ mod tests {
     fn planned(answer: &Answer) -> String {
         match plan(answer, "example.org", &["smtp.inboxlayer.dev"]) {
             Ok(hosts) => hosts.join(" "),
-            Err(outcome) => format!("{} {}", outcome.word(), outcome.said().status),
+            Err(outcome) => format!("{} {}", outcome.word(), outcome.reply().status),
         }
     }
 

@@ -6,101 +6,81 @@
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
 use crate::envelope::{EnhancedCode, Reply};
-use mail_send::Error;
-use smtp_proto::Response;
+use crate::smtp_client::{Answer, Failure, Protection};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
 /// An attempt that begins so long after it was due is late.
 const LATE: Duration = Duration::from_secs(3600);
 
-/// What was said: for the bounce, the queue's listing and the log.
+/// A remote server's reply, or why there is none: for the bounce, the queue's listing and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Said {
+pub(super) struct RemoteReply {
     /// The status code of a bounce.
     pub status: EnhancedCode,
     /// The reply, or our own words.
     pub text: String,
-    /// The host that said so; none: we ourselves.
+    /// Whether `text` is an SMTP server's reply.
+    pub is_smtp: bool,
+    /// The host it is about.
     pub mx: Option<String>,
     /// How the connection to it was protected.
     pub tls: Protection,
-}
-
-/// How a connection is protected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Protection {
-    /// There was none, or it is in plaintext.
-    None,
-    /// TLS, with a certificate that does not prove the host's name.
-    Unverified,
-    /// TLS, with a certificate that does.
-    Verified,
-}
-
-impl Protection {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Unverified => "unverified",
-            Self::Verified => "verified",
-        }
-    }
 }
 
 /// How a try ended for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// The next host has it.
-    Delivered(Said),
+    Delivered(RemoteReply),
     /// To be tried again.
-    Deferred(Said),
+    Deferred(RemoteReply),
     /// Not tried: the next host has as many connections of ours as it may, or deliveries as much memory. Soon again.
-    Postponed(Said),
+    Postponed(RemoteReply),
     /// Not tried: the key that signs it is still being made.
-    Waiting(Said),
+    Waiting(RemoteReply),
     /// Never.
-    Bounced(Said),
+    Bounced(RemoteReply),
 }
 
-impl Said {
+impl RemoteReply {
     /// Our own words.
-    pub fn ours(status: EnhancedCode, text: impl Into<String>) -> Self {
-        Self { status, text: text.into(), mx: None, tls: Protection::None }
+    pub fn local(status: EnhancedCode, text: impl Into<String>) -> Self {
+        Self { status, text: text.into(), is_smtp: false, mx: None, tls: Protection::None }
     }
 }
 
 impl Outcome {
     /// Our own words for something that may pass.
     pub fn deferred(status: EnhancedCode, text: impl Into<String>) -> Self {
-        Self::Deferred(Said::ours(status, text))
+        Self::Deferred(RemoteReply::local(status, text))
     }
 
     /// Our own words for something that will not.
     pub fn bounced(status: EnhancedCode, text: impl Into<String>) -> Self {
-        Self::Bounced(Said::ours(status, text))
+        Self::Bounced(RemoteReply::local(status, text))
     }
 
-    /// What was said.
-    pub fn said(&self) -> &Said {
+    /// The reply, or what there is instead.
+    pub fn reply(&self) -> &RemoteReply {
         match self {
-            Self::Delivered(said)
-            | Self::Deferred(said)
-            | Self::Postponed(said)
-            | Self::Waiting(said)
-            | Self::Bounced(said) => said,
+            Self::Delivered(reply)
+            | Self::Deferred(reply)
+            | Self::Postponed(reply)
+            | Self::Waiting(reply)
+            | Self::Bounced(reply) => reply,
         }
     }
 
     /// With the host that said so.
     pub fn by(mut self, host: &str, protection: Protection) -> Self {
-        let (Self::Delivered(said)
-        | Self::Deferred(said)
-        | Self::Postponed(said)
-        | Self::Waiting(said)
-        | Self::Bounced(said)) = &mut self;
-        said.mx = Some(host.to_owned());
-        said.tls = protection;
+        let (Self::Delivered(reply)
+        | Self::Deferred(reply)
+        | Self::Postponed(reply)
+        | Self::Waiting(reply)
+        | Self::Bounced(reply)) = &mut self;
+        reply.mx = Some(host.to_owned());
+        reply.tls = protection;
         self
     }
 
@@ -115,14 +95,12 @@ impl Outcome {
         }
     }
 
-    /// The time for trying is over: a deferral becomes a bounce, 4.4.7 (RFC 3463 §3.5), that says what was said last.
+    /// The time for trying is over: a deferral becomes a bounce, 4.4.7 (RFC 3463 §3.5), with the last reply.
     pub fn expired(self) -> Self {
         match self {
-            Self::Deferred(said) | Self::Waiting(said) => Self::Bounced(Said {
-                status: EnhancedCode(4, 4, 7),
-                text: format!("delivery time expired; the last answer was: {}", said.text),
-                ..said
-            }),
+            Self::Deferred(reply) | Self::Waiting(reply) => {
+                Self::Bounced(RemoteReply { status: EnhancedCode(4, 4, 7), ..reply })
+            }
             other => other,
         }
     }
@@ -131,7 +109,7 @@ impl Outcome {
 /// A final reply for a recipient. The first digit decides, whatever the enhanced code says.
 pub(super) fn of_reply(reply: &Reply) -> Outcome {
     match reply.code {
-        200..=299 => Outcome::Delivered(said(2, reply)),
+        200..=299 => Outcome::Delivered(remote(2, reply)),
         _ => of_refusal(reply),
     }
 }
@@ -139,40 +117,36 @@ pub(super) fn of_reply(reply: &Reply) -> Outcome {
 /// A reply that came in place of the one that was needed: never a delivery, even if it is 2yz.
 fn of_refusal(reply: &Reply) -> Outcome {
     match reply.code {
-        500..=599 => Outcome::Bounced(said(5, reply)),
+        500..=599 => Outcome::Bounced(remote(5, reply)),
         // 1yz, 2yz and 3yz are out of place here: the server is confused, and may recover.
-        _ => Outcome::Deferred(said(4, reply)),
+        _ => Outcome::Deferred(remote(4, reply)),
     }
 }
 
-fn said(class: u8, reply: &Reply) -> Said {
+fn remote(class: u8, reply: &Reply) -> RemoteReply {
     let EnhancedCode(_, subject, detail) = reply.enhanced.unwrap_or(EnhancedCode(class, 0, 0));
-    Said::ours(EnhancedCode(class, subject, detail), reply.to_string())
+    RemoteReply { is_smtp: true, ..RemoteReply::local(EnhancedCode(class, subject, detail), reply.to_string()) }
 }
 
-/// An error of the conversation: what the server said, or 4.4.2.
-pub(super) fn of_error(error: &Error) -> Outcome {
-    match error {
-        Error::UnexpectedReply(response) | Error::AuthenticationFailed(response) => of_refusal(&reply(response)),
-        Error::UnparseableReply => {
-            Outcome::deferred(EnhancedCode(4, 4, 2), "the server closed the connection, or sent no proper reply")
-        }
-        Error::Timeout => Outcome::deferred(EnhancedCode(4, 4, 2), "the server did not answer in time"),
-        other => Outcome::deferred(EnhancedCode(4, 4, 2), other.to_string()),
+/// What became of a message at a server, for one recipient.
+pub(super) fn of_answer(answer: &Answer) -> Outcome {
+    match answer {
+        Answer::Reply(reply) => of_reply(reply),
+        Answer::Lost(failure) | Answer::MaybeDelivered(failure) | Answer::CannotCarry(failure) => of_failure(failure),
     }
 }
 
-/// A reply as the client library has read it. Its parser keeps each part of an enhanced code in an octet, so a detail like
-/// Exchange's 5.7.509 comes as 255, and is then not known.
-pub(super) fn reply(response: &Response<String>) -> Reply {
-    let [class, subject, detail] = response.esc;
-    let known = matches!(class, 2 | 4 | 5);
-    let detail = if detail == u8::MAX { 0 } else { detail };
-    Reply {
-        code: response.code,
-        enhanced: known.then(|| EnhancedCode(class, subject.into(), detail.into())),
-        text: response.message.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
+/// Why a server was left before it was offered the message.
+pub(super) fn of_next_host(answer: &Answer) -> Outcome {
+    match answer {
+        Answer::Reply(reply) => of_refusal(reply),
+        Answer::Lost(failure) | Answer::MaybeDelivered(failure) | Answer::CannotCarry(failure) => of_failure(failure),
     }
+}
+
+fn of_failure(failure: &Failure) -> Outcome {
+    let Failure { status, text } = failure.clone();
+    if status.0 == 5 { Outcome::bounced(status, text) } else { Outcome::deferred(status, text) }
 }
 
 /// True when a message that one more attempt has failed for is given up: the attempt began past the end of its time, and
@@ -222,16 +196,8 @@ mod tests {
             ("120 what", "deferred", "4.0.0"),
         ] {
             let outcome = line(reply);
-            assert_eq!((outcome.word(), outcome.said().status.to_string().as_str()), (word, status), "{reply}");
-            assert_eq!(outcome.said().text, reply);
-        }
-    }
-
-    #[test]
-    fn what_is_no_reply_is_tried_again() {
-        let reset = Error::Io(std::io::ErrorKind::ConnectionReset.into());
-        for error in [reset, Error::Timeout, Error::UnparseableReply, Error::MissingStartTls] {
-            assert_eq!(of_error(&error).word(), "deferred", "{error}");
+            assert_eq!((outcome.word(), outcome.reply().status.to_string().as_str()), (word, status), "{reply}");
+            assert_eq!(outcome.reply().text, reply);
         }
     }
 
@@ -239,24 +205,16 @@ mod tests {
     fn an_unexpected_reply_is_never_a_delivery() {
         for (code, word, status) in [(220, "deferred", "4.0.0"), (250, "deferred", "4.0.0"), (554, "bounced", "5.0.0")]
         {
-            let outcome = of_error(&Error::UnexpectedReply(Response { code, esc: [0; 3], message: "x".to_owned() }));
-            assert_eq!((outcome.word(), outcome.said().status.to_string().as_str()), (word, status), "{code}");
+            let outcome = of_next_host(&Answer::Reply(Reply::plain(code, "x")));
+            assert_eq!((outcome.word(), outcome.reply().status.to_string().as_str()), (word, status), "{code}");
         }
-    }
-
-    #[test]
-    fn a_reply_of_several_lines_is_told_in_one_and_a_cut_detail_is_not_made_up() {
-        let response = Response { code: 550, esc: [5, 7, 255], message: "access\ndenied\r\n now".to_owned() };
-        assert_eq!(reply(&response).to_string(), "550 5.7.0 access denied now");
-        let bare = Response { code: 550, esc: [0, 0, 0], message: "no".to_owned() };
-        assert_eq!(reply(&bare).to_string(), "550 no");
     }
 
     #[test]
     fn only_a_deferral_expires() {
         let expired = line("451 4.3.0 later").expired();
-        assert_eq!((expired.word(), expired.said().status), ("bounced", EnhancedCode(4, 4, 7)));
-        assert!(expired.said().text.ends_with("451 4.3.0 later"));
+        assert_eq!((expired.word(), expired.reply().status), ("bounced", EnhancedCode(4, 4, 7)));
+        assert!(expired.reply().is_smtp && expired.reply().text == "451 4.3.0 later");
         assert_eq!(line("250 ok").expired(), line("250 ok"));
     }
 

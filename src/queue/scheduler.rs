@@ -1,6 +1,7 @@
 //! When what is tried: attempts that are due are claimed, run side by side, and settled.
 //!
-//! Invariant: at most `queue.concurrency` attempts run, at most [`PER_DOMAIN`] of them to one domain, shared out by account
+//! Invariant: at most `queue.concurrency` attempts run, to one destination at most as many as it takes
+//! ([`DestinationLimits`](crate::resources::concurrency::DestinationLimits)), shared out by account
 //! ([`slots`](super::slots)), and never two of one message to one domain. A lease outlives its attempt, unless the process
 //! dies; then the next start releases it. RFC 5321 §4.5.4.1.
 
@@ -15,8 +16,6 @@ use crate::store::room::DeliverError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Attempts at once to one domain: a large host sees us as a polite one.
-const PER_DOMAIN: usize = 4;
 /// How long an attempt is its owner's.
 const LEASE: Duration = Duration::from_secs(30 * 60);
 /// The longest sleep. Whoever moves the clock wakes the queue, so this only bounds a mistake.
@@ -34,9 +33,9 @@ struct UnderWay {
 
 impl UnderWay {
     fn new(queue: Queue, due: &Due) -> Self {
-        let slot = Slot::new(due.letter.account.clone(), queue.inner.courier.voice.patience.slot);
+        let slot = Slot::new(due.letter.account.clone(), queue.inner.slot_time);
         let (attempt, slot) = ((due.letter.id.clone(), due.domain.clone()), Arc::new(slot));
-        queue.inner.slots.take(attempt.clone(), Arc::clone(&slot));
+        queue.inner.deliverer.slots.take(attempt.clone(), Arc::clone(&slot));
         Self { queue, attempt, slot }
     }
 }
@@ -44,24 +43,24 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         let inner = &self.queue.inner;
-        inner.slots.free(&self.attempt);
+        inner.deliverer.slots.free(&self.attempt);
         inner.ended.notify_waiters();
-        inner.bell.notify_one();
+        inner.wake.notify_one();
     }
 }
 
 impl Queue {
-    /// Runs the queue until the shutdown; then waits for the attempts under way.
+    /// Runs the queue until the shutdown; then waits for the attempts under way, and closes the connections.
     pub async fn run(self, shutdown: Shutdown) {
-        match self.inner.courier.store.release_leases().await {
+        match self.inner.deliverer.store.release_leases().await {
             Ok(0) => {}
             Ok(released) => tracing::info!(released, "attempts that a crash cut off are due again"),
             Err(error) => tracing::error!(%error, "the queue could not be looked at"),
         }
-        let mut key_made = self.inner.courier.signer.key_made();
+        let mut key_made = self.inner.deliverer.signer.key_made();
         while !shutdown.is_requested() {
             // Before the look, so that what happens during it is not missed.
-            let woken = self.inner.bell.notified();
+            let woken = self.inner.wake.notified();
             let sleep = self.dispatch_and_rest().await;
             tokio::select! {
                 () = shutdown.requested() => {}
@@ -72,6 +71,7 @@ impl Queue {
             }
         }
         self.idle().await;
+        self.inner.deliverer.client.close_idle().await;
     }
 
     /// Resolves when no attempt runs.
@@ -81,7 +81,7 @@ impl Queue {
             tokio::pin!(ended);
             // Listens before it looks, so that no end is missed.
             ended.as_mut().enable();
-            if self.inner.slots.is_empty() {
+            if self.inner.deliverer.slots.is_empty() {
                 return;
             }
             ended.await;
@@ -104,7 +104,7 @@ impl Queue {
 
     /// What is overdue waits for a place while attempts run: looking for it more often helps nobody.
     fn shortest_rest(&self, short: Duration) -> Duration {
-        if self.inner.slots.is_empty() { short / 100 } else { short }
+        if self.inner.deliverer.slots.is_empty() { short / 100 } else { short }
     }
 
     /// Tries everything that is due now, and answers when no attempt runs any more.
@@ -114,7 +114,7 @@ impl Queue {
             self.idle().await;
             let begun = self.dispatch(until).await.unwrap_or(0);
             // What the running queue has begun meanwhile may keep places that something due needs.
-            if begun == 0 && self.inner.slots.is_empty() {
+            if begun == 0 && self.inner.deliverer.slots.is_empty() {
                 return;
             }
         }
@@ -122,12 +122,12 @@ impl Queue {
 
     /// When the next attempt is due; none when the queue is empty.
     pub async fn next_due(&self) -> Option<Timestamp> {
-        let next = self.inner.courier.store.next_attempt_due().await;
+        let next = self.inner.deliverer.store.next_attempt_due().await;
         next.inspect_err(|error| tracing::error!(%error, "the queue could not be looked at")).ok().flatten()
     }
 
     fn now(&self) -> Timestamp {
-        self.inner.courier.clock.now()
+        self.inner.deliverer.clock.now()
     }
 
     /// Claims what is due at `now` and has a slot, and begins it. How many attempts that were.
@@ -145,33 +145,33 @@ impl Queue {
         let inner = &self.inner;
         // One at a time: the slots are counted before they are taken.
         let _turn = inner.dispatching.lock().await;
-        let (places, attempts) = inner.slots.snapshot(inner.courier.config.queue.concurrency);
-        let in_flight = InFlight { attempts, places, per_domain: PER_DOMAIN };
+        let (places, attempts) = inner.deliverer.slots.snapshot(inner.deliverer.config.queue.concurrency);
+        let in_flight = InFlight { attempts, places, destinations: inner.deliverer.destinations.clone() };
         let lease = self.now().after(LEASE);
-        let claimed = inner.courier.store.claim_due(now, lease, in_flight).await;
+        let claimed = inner.deliverer.store.claim_due(now, lease, in_flight).await;
         let claimed = claimed.map_err(|error| tracing::error!(%error, "no mail could be taken from the queue"))?;
         let begun = claimed.due.len();
         for due in claimed.due {
-            tokio::spawn(UnderWay::new(self.clone(), &due).carry(due));
+            tokio::spawn(UnderWay::new(self.clone(), &due).run(due));
         }
-        inner.slots.withdraw(claimed.waiting);
+        inner.deliverer.slots.withdraw(claimed.waiting);
         Ok(begun)
     }
 }
 
 impl UnderWay {
-    async fn carry(self, due: Due) {
-        let courier = self.queue.inner.courier.on_behalf_of(&due);
-        let begun = courier.clock.now();
+    async fn run(self, due: Due) {
+        let deliverer = self.queue.inner.deliverer.on_behalf_of(&due);
+        let begun = deliverer.clock.now();
         let mut full = Vec::new();
         loop {
-            let (carrier, carried, slot) = (courier.clone(), due.clone(), Arc::clone(&self.slot));
+            let (attempting, attempted, slot) = (deliverer.clone(), due.clone(), Arc::clone(&self.slot));
             let known = full.clone();
             // A task of its own, so that a bug in it ends neither the slot nor the message.
-            let attempt = tokio::spawn(async move { carrier.attempt(carried, begun, &slot, &known).await });
+            let attempt = tokio::spawn(async move { attempting.attempt(attempted, begun, &slot, &known).await });
             let settlement = match attempt.await {
                 Ok(settlement) => settlement,
-                Err(error) => courier.broken_off(&due, begun, &error),
+                Err(error) => deliverer.broken_off(&due, begun, &error),
             };
             // Only copies for inboxes here find no room, so nothing has left yet. Each turn knows one more that is full.
             match self.queue.write_down(Owner::Account(due.letter.account.clone()), settlement).await {

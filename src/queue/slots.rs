@@ -7,19 +7,14 @@
 use crate::address::DomainName;
 use crate::domain::share::Places;
 use crate::id::{AccountId, SubmissionId};
+use crate::resources::concurrency::Destination;
+use crate::smtp_client::TimeAllowance;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-
-/// More time for each reply to RCPT.
-pub(super) const PER_RECIPIENT: Duration = Duration::from_secs(1);
-/// More time for each block of the message that the server takes: 64 KiB in a second.
-pub(super) const PER_BLOCK: Duration = Duration::from_secs(1);
-/// Time for the reply to the end of data. An attempt that ends before it may have delivered the message all the same.
-pub(super) const END_OF_DATA: Duration = Duration::from_secs(120);
 
 pub(super) type Attempt = (SubmissionId, DomainName);
 
@@ -32,31 +27,24 @@ pub(super) struct Slots(Mutex<HashMap<Attempt, Arc<Slot>>>);
 pub(super) struct Slot {
     account: AccountId,
     begun: Instant,
-    /// Until then the server is not slow.
-    patience_ends: Mutex<Instant>,
+    /// Until it ends the server is not slow.
+    allowance: TimeAllowance,
     withdrawn: CancellationToken,
 }
 
 impl Slot {
-    /// The server has `patience` from now on, and what [`Slot::extend`] adds.
-    pub fn new(account: AccountId, patience: Duration) -> Self {
-        let begun = Instant::now();
-        Self { account, begun, patience_ends: Mutex::new(begun + patience), withdrawn: CancellationToken::new() }
+    /// The server has `span` from now on, and what the client adds.
+    pub fn new(account: AccountId, span: Duration) -> Self {
+        let allowance = TimeAllowance::new(span);
+        Self { account, begun: Instant::now(), allowance, withdrawn: CancellationToken::new() }
     }
 
     pub fn account(&self) -> &AccountId {
         &self.account
     }
 
-    /// The server has done something: it gets more time.
-    pub fn extend(&self, by: Duration) {
-        *lock(&self.patience_ends) += by;
-    }
-
-    /// The server has at least so long from now on.
-    pub fn at_least(&self, span: Duration) {
-        let mut ends = lock(&self.patience_ends);
-        *ends = (*ends).max(Instant::now() + span);
+    pub fn allowance(&self) -> &TimeAllowance {
+        &self.allowance
     }
 
     /// Resolves when the slot is taken back.
@@ -80,6 +68,15 @@ impl Slots {
         lock(&self.0).is_empty()
     }
 
+    /// Attempts to a destination that run.
+    pub fn running_to(&self, destination: &Destination) -> usize {
+        let running = lock(&self.0);
+        match destination {
+            Destination::Domain(domain) => running.keys().filter(|(_, to)| to == domain).count(),
+            Destination::Relay => running.len(),
+        }
+    }
+
     pub fn take(&self, attempt: Attempt, slot: Arc<Slot>) {
         lock(&self.0).insert(attempt, slot);
     }
@@ -95,7 +92,7 @@ impl Slots {
         for _ in ending.len()..waiting {
             let mut held: HashMap<&AccountId, usize> = HashMap::new();
             rest.iter().for_each(|slot| *held.entry(&slot.account).or_default() += 1);
-            let slow = rest.iter().enumerate().filter(|(_, slot)| *lock(&slot.patience_ends) <= now);
+            let slow = rest.iter().enumerate().filter(|(_, slot)| slot.allowance.has_ended(now));
             let most = slow.max_by_key(|(_, slot)| (held.get(&slot.account), Reverse(slot.begun)));
             let Some((at, slot)) = most else { return };
             slot.withdrawn.cancel();
@@ -112,8 +109,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn taken(slots: &Slots, account: &AccountId, patience: Duration) -> Arc<Slot> {
-        let slot = Arc::new(Slot::new(account.clone(), patience));
+    fn taken(slots: &Slots, account: &AccountId, span: Duration) -> Arc<Slot> {
+        let slot = Arc::new(Slot::new(account.clone(), span));
         slots.take((SubmissionId::new(), "example.org".parse().unwrap()), Arc::clone(&slot));
         slot
     }
@@ -131,8 +128,8 @@ mod tests {
         // Its slot comes free by itself: nobody else has to give one up.
         slots.withdraw(1);
         assert_eq!(ended(&of_large), [true, false, false]);
-        of_small[0].extend(minute);
-        of_small[1].at_least(minute);
+        of_small[0].allowance.extend(minute);
+        of_small[1].allowance.at_least(minute);
         slots.withdraw(5);
         assert_eq!((ended(&of_large), ended(&of_small)), (vec![true, false, true], vec![false, false]));
     }

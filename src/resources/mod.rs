@@ -3,6 +3,7 @@
 //! Invariant: a place is held by the work itself, never by the future that waits for its result, so a cancelled caller
 //! neither frees a place that is in use nor keeps one that is not.
 
+pub mod concurrency;
 pub mod disk;
 pub mod fair;
 pub mod fair_map;

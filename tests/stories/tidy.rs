@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const FLOORS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["domain", "identity", "message"],
-    &["config", "store", "events", "dns", "authentication", "net", "resources"],
+    &["config", "store", "events", "dns", "authentication", "net", "resources", "smtp_client"],
     &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],

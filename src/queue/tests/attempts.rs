@@ -3,6 +3,7 @@
 use super::server::Script;
 use super::*;
 use crate::dns::authority::play::Fault;
+use crate::resources::concurrency::{DestinationLimits, Scope};
 
 #[tokio::test]
 async fn a_message_arrives_signed_and_intact_with_one_transaction_for_one_domain() {
@@ -17,7 +18,7 @@ async fn a_message_arrives_signed_and_intact_with_one_transaction_for_one_domain
     let heard = world.mx.only_message();
     assert_eq!(world.mx.heard().len(), 1);
     assert_eq!(heard.commands.iter().filter(|c| c.starts_with("RCPT TO:")).count(), 10);
-    assert_eq!(heard.commands[1], "MAIL FROM:<hello@inboxlayer.dev>");
+    assert_eq!(heard.mail(), "MAIL FROM:<hello@inboxlayer.dev>");
     let (header, body) = heard.text().split_once("\r\n\r\n").map(|(h, b)| (h.to_owned(), b.to_owned())).unwrap();
     assert_eq!(body, ".\r\nMAIL FROM:<evil@example.org>\r\n..\r\n.x\r\nno end\r\n");
     assert!(header.starts_with("DKIM-Signature:") && header.contains("d=inboxlayer.dev"), "{header}");
@@ -41,6 +42,7 @@ async fn each_recipient_has_an_outcome_of_its_own() {
     let bounce = world.bounce().await;
     assert!(bounce.contains("Final-Recipient: rfc822; no@example.org"), "{bounce}");
     assert!(bounce.contains("Status: 5.1.1") && !bounce.contains("later@example.org"), "{bounce}");
+    assert!(bounce.contains("Diagnostic-Code: smtp; 550 5.1.1 no such user"), "{bounce}");
     assert!(bounce.starts_with("Return-Path: <>\r\n"), "{bounce}");
 
     world.mx.now(Script::default());
@@ -65,7 +67,7 @@ async fn pauses_grow_and_at_the_end_there_is_a_bounce() {
         assert!((configured - 5..=configured + configured / 10).contains(pause), "{pauses:?}");
     }
     let bounce = world.bounce().await;
-    assert!(bounce.contains("Status: 4.4.7") && bounce.contains("421 4.3.2 busy"), "{bounce}");
+    assert!(bounce.contains("Status: 4.4.7") && bounce.contains("Diagnostic-Code: smtp; 421 4.3.2 busy"), "{bounce}");
     assert_eq!(world.count("body").await, 1, "the bounce's own");
 }
 
@@ -141,6 +143,9 @@ async fn a_lookup_that_fails_is_tried_again_and_one_that_says_no_is_final() {
     world.queue.settle().await;
     let bounces = world.inbox("hello").await.join("");
     assert!(bounces.contains("Status: 5.1.10") && bounces.contains("Status: 5.1.2"), "{bounces}");
+    // No SMTP server has said so.
+    assert_eq!(bounces.matches("Diagnostic-Code: X-Inboxlayer; the domain").count(), 2, "{bounces}");
+    assert!(!bounces.contains("Diagnostic-Code: smtp"), "{bounces}");
     assert!(world.queued().await.is_empty());
 }
 
@@ -150,7 +155,8 @@ async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_start() {
     world.send(&["a@example.org"]).await;
     let now = world.clock.now();
     let places = crate::domain::share::Places::all_free(10);
-    let in_flight = crate::store::queue::InFlight { attempts: Default::default(), places, per_domain: 4 };
+    let destinations = DestinationLimits::new(Scope::Domain, 4);
+    let in_flight = crate::store::queue::InFlight { attempts: Default::default(), places, destinations };
     let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), in_flight).await.unwrap().due;
     assert_eq!(claimed.len(), 1);
     // The one who claimed it is gone. Until the lease lapses nobody else takes it.

@@ -14,7 +14,7 @@ async fn mail_of_a_verified_domain_leaves_under_it_and_is_signed_by_it() {
     assert_eq!((accepted.from.to_string().as_str(), accepted.fallback.is_none()), ("hello@acme.com", true));
     world.queue.settle().await;
     let heard = world.mx.only_message();
-    assert_eq!(heard.commands[1], "MAIL FROM:<hello@acme.com>");
+    assert_eq!(heard.mail(), "MAIL FROM:<hello@acme.com>");
     assert!(heard.text().contains("d=acme.com") && heard.text().contains("\r\nFrom: Me <hello@acme.com>\r\n"));
 }
 
@@ -30,7 +30,7 @@ async fn a_domain_lost_between_acceptance_and_delivery_is_not_left_under() {
     world.next_try().await;
     let heard = world.mx.only_message();
     let text = heard.text();
-    assert_eq!(heard.commands[1], "MAIL FROM:<hello@inboxlayer.dev>");
+    assert_eq!(heard.mail(), "MAIL FROM:<hello@inboxlayer.dev>");
     assert!(text.contains("d=inboxlayer.dev") && !text.contains("d=acme.com"), "{text}");
     assert!(text.contains("\r\nFrom: Me <hello@inboxlayer.dev>\r\n"), "{text}");
     assert!(text.contains("Inboxlayer-Fallback: from=hello@acme.com; reason=failed"), "{text}");
@@ -48,7 +48,7 @@ async fn a_deleted_domain_is_not_left_under_and_a_default_one_neither() {
     world.execute("DELETE FROM custom_domain").await;
     world.queue.settle().await;
     let heard = world.mx.only_message();
-    assert_eq!(heard.commands[1], "MAIL FROM:<hello@inboxlayer.dev>");
+    assert_eq!(heard.mail(), "MAIL FROM:<hello@inboxlayer.dev>");
     assert!(heard.text().contains("Inboxlayer-Fallback: from=hello@acme.com; reason=failed"), "{}", heard.text());
 }
 
@@ -128,7 +128,7 @@ async fn mail_of_a_verified_domain_without_a_key_waits_for_it_and_leaves_signed(
     assert_eq!(heard.len(), 2);
     for heard in heard {
         let text = heard.text();
-        assert_eq!(heard.commands[1], "MAIL FROM:<hello@acme.com>");
+        assert_eq!(heard.mail(), "MAIL FROM:<hello@acme.com>");
         assert_eq!(text.matches("DKIM-Signature:").count(), 1, "{text}");
         assert!(text.contains("d=acme.com") && !text.contains("Inboxlayer-Fallback"), "{text}");
     }

@@ -5,6 +5,8 @@ mod fairness;
 mod hops;
 mod identities;
 mod local;
+mod next_host;
+mod reuse;
 mod server;
 
 use super::*;
@@ -31,12 +33,11 @@ use tokio::sync::OnceCell;
 
 pub const MESSAGE: &[u8] = b"From: Me <x@y.example>\r\nSubject: hi\r\n\r\nbody\r\n";
 
-const SHORT: Patience = Patience {
+const SHORT: Timeouts = Timeouts {
     connect: Duration::from_secs(2),
     command: Duration::from_secs(5),
     block: Duration::from_secs(5),
     end_of_data: Duration::from_secs(5),
-    slot: Duration::from_secs(60),
 };
 
 /// A data directory with an account, inboxes `hello` and `friend`, a verified `acme.com`, and all keys: those take long.
@@ -98,10 +99,10 @@ impl World {
 
     /// `example.org` has its MX at 127.0.0.1, as every name that is not set.
     pub async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
-        Self::with_patience(SHORT, adjust).await
+        Self::with_timeouts((SHORT, SLOT_TIME), adjust).await
     }
 
-    pub async fn with_patience(patience: Patience, adjust: impl FnOnce(&mut Config)) -> Self {
+    pub async fn with_timeouts(timeouts: (Timeouts, Duration), adjust: impl FnOnce(&mut Config)) -> Self {
         let template = TEMPLATE.get_or_init(template).await;
         let dir = tempfile::tempdir().unwrap();
         copy(template.dir.path(), dir.path());
@@ -122,14 +123,14 @@ impl World {
         let keys = Keys::open(store.clone(), dir.path(), &config, Clock::System).await.unwrap();
         let (clock, mailboxes) = (Clock::manual(), MailboxService::new(store.clone(), &config.limits));
         let resolver = Resolver::new(&config.dns).unwrap();
-        let queue = Queue::with_patience(
+        let queue = Queue::with_timeouts(
             Arc::clone(&config),
             store.clone(),
             clock.clone(),
             mailboxes.clone(),
             keys.signer(),
             resolver,
-            patience,
+            timeouts,
         );
         let queue = queue.unwrap();
         let submission =
@@ -260,5 +261,12 @@ fn copy(from: &Path, to: &Path) {
         let entry = entry.unwrap();
         assert!(entry.file_type().unwrap().is_file());
         std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+}
+
+impl Queue {
+    /// The next message to any server opens a connection.
+    async fn close_idle(&self) {
+        self.inner.deliverer.client.close_idle().await;
     }
 }

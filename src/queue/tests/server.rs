@@ -3,15 +3,17 @@
 use rustls_pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 /// What the server answers to lines that begin so. The first rule that fits counts; without one it is friendly.
 #[derive(Clone, Default)]
 pub struct Script {
-    /// Beginning of a command (`END` is the end of data, `HELLO` the greeting), and the reply; `!` drops the connection.
+    /// Beginning of a command (`END` is the end of data, `HELLO` the greeting), and the reply; `!` drops the connection, `?` is none.
     pub rules: Vec<(&'static str, &'static str)>,
     /// What EHLO offers.
     pub offers: Vec<&'static str>,
@@ -21,18 +23,35 @@ pub struct Script {
     pub implicit: bool,
     /// Answers 220 to STARTTLS, and then rubbish.
     pub breaks_tls: bool,
+    /// The rules begin with the second message of a connection.
+    pub second_message: bool,
+    /// Closes the connection after a message.
+    pub closes: bool,
+    /// With more sessions at once, it greets with 421.
+    pub sessions: Option<usize>,
+    /// The end of data is answered only with a permit of this.
+    pub gate: Option<Arc<Semaphore>>,
 }
 
-/// A message the server took, or was about to.
+/// What came over one connection.
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
     pub commands: Vec<String>,
-    /// After the transparency procedure.
+    /// The last message, after the transparency procedure.
     pub message: Vec<u8>,
+    /// How many there were.
+    pub messages: usize,
     pub tls: bool,
+    /// The TLS session is an earlier one, resumed.
+    pub is_resumed: bool,
 }
 
 impl Heard {
+    /// The last MAIL command.
+    pub fn mail(&self) -> &str {
+        self.commands.iter().rfind(|command| command.starts_with("MAIL")).map_or("", String::as_str)
+    }
+
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.message).into_owned()
     }
@@ -42,6 +61,7 @@ pub struct Server {
     pub address: SocketAddr,
     script: Arc<Mutex<Script>>,
     heard: Arc<Mutex<Vec<Heard>>>,
+    sessions: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -58,21 +78,25 @@ impl Server {
         let script = Arc::new(Mutex::new(script));
         let heard: Arc<Mutex<Vec<Heard>>> = Arc::default();
         let (rules, log) = (Arc::clone(&script), Arc::clone(&heard));
+        let sessions = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&sessions);
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let (script, log) = (rules.lock().unwrap().clone(), Arc::clone(&log));
+                let (script, log, sessions) = (Arc::clone(&rules), Arc::clone(&log), Arc::clone(&count));
+                sessions.fetch_add(1, SeqCst);
                 tokio::spawn(async move {
                     let place = {
                         let mut log = log.lock().unwrap();
                         log.push(Heard::default());
                         log.len() - 1
                     };
-                    let visit = Visit { script, log, place };
+                    let visit = Visit { script, log, place, sessions };
                     let _ = visit.serve(stream).await;
+                    visit.sessions.fetch_sub(1, SeqCst);
                 });
             }
         });
-        Self { address, script, heard, task }
+        Self { address, script, heard, sessions, task }
     }
 
     pub fn now(&self, script: Script) {
@@ -84,27 +108,51 @@ impl Server {
         self.heard.lock().unwrap().clone()
     }
 
+    /// Sessions that are open.
+    pub fn sessions(&self) -> usize {
+        self.sessions.load(SeqCst)
+    }
+
+    /// Commands so far that begin so.
+    pub fn commands(&self, begin: &str) -> usize {
+        self.heard().iter().flat_map(|heard| &heard.commands).filter(|command| command.starts_with(begin)).count()
+    }
+
+    /// Messages that came to their end.
+    pub fn messages(&self) -> usize {
+        self.heard().iter().map(|heard| heard.messages).sum()
+    }
+
     /// The only message that came to its end.
     pub fn only_message(&self) -> Heard {
-        let mut whole: Vec<_> = self.heard().into_iter().filter(|h| !h.message.is_empty()).collect();
-        assert_eq!(whole.len(), 1, "{whole:?}");
+        let mut whole: Vec<_> = self.heard().into_iter().filter(|h| h.messages > 0).collect();
+        assert_eq!((whole.len(), self.messages()), (1, 1), "{whole:?}");
         whole.pop().unwrap()
     }
 }
 
 struct Visit {
-    script: Script,
+    /// As it is now, whatever it was when the connection began.
+    script: Arc<Mutex<Script>>,
     log: Arc<Mutex<Vec<Heard>>>,
     place: usize,
+    sessions: Arc<AtomicUsize>,
 }
 
 impl Visit {
-    async fn serve(self, stream: tokio::net::TcpStream) -> io::Result<()> {
-        if self.script.implicit {
-            let acceptor = TlsAcceptor::from(self.script.tls.clone().unwrap());
-            let mut secure = BufReader::new(acceptor.accept(stream).await?);
-            self.note(|heard| heard.tls = true);
-            self.talk(&mut secure, true, true).await?;
+    async fn serve(&self, stream: tokio::net::TcpStream) -> io::Result<()> {
+        let Script { tls, implicit, breaks_tls, .. } = self.script();
+        let accept = async |stream| {
+            let secure = TlsAcceptor::from(tls.unwrap()).accept(stream).await?;
+            let kind = secure.get_ref().1.handshake_kind();
+            self.note(|heard| {
+                heard.tls = true;
+                heard.is_resumed = kind == Some(rustls::HandshakeKind::Resumed);
+            });
+            io::Result::Ok(BufReader::new(secure))
+        };
+        if implicit {
+            self.talk(&mut accept(stream).await?, true, true).await?;
             return Ok(());
         }
         let mut plain = BufReader::new(stream);
@@ -112,14 +160,11 @@ impl Visit {
             return Ok(());
         }
         let mut plain = plain.into_inner();
-        if self.script.breaks_tls {
+        if breaks_tls {
             plain.write_all(b"this is no TLS\r\n").await?;
             return Ok(());
         }
-        let acceptor = TlsAcceptor::from(self.script.tls.clone().unwrap());
-        let mut secure = BufReader::new(acceptor.accept(plain).await?);
-        self.note(|heard| heard.tls = true);
-        self.talk(&mut secure, false, true).await?;
+        self.talk(&mut accept(plain).await?, false, true).await?;
         Ok(())
     }
 
@@ -127,8 +172,17 @@ impl Visit {
         note(&mut self.log.lock().unwrap()[self.place]);
     }
 
+    fn script(&self) -> Script {
+        self.script.lock().unwrap().clone()
+    }
+
     fn rule(&self, line: &str) -> Option<&'static str> {
-        self.script.rules.iter().find(|(begin, _)| line.starts_with(begin)).map(|(_, reply)| *reply)
+        let script = self.script();
+        let messages = self.log.lock().unwrap()[self.place].messages;
+        if script.second_message && messages < if line == "END" { 2 } else { 1 } {
+            return None;
+        }
+        script.rules.iter().find(|(begin, _)| line.starts_with(begin)).map(|(_, reply)| *reply)
     }
 
     /// True when STARTTLS follows.
@@ -137,13 +191,18 @@ impl Visit {
         S: AsyncRead + AsyncWrite + Unpin,
     {
         let say = async |stream: &mut BufReader<S>, reply: &str| {
-            if reply == "!" {
-                return Err(io::ErrorKind::ConnectionAborted.into());
+            match reply {
+                "!" => return Err(io::ErrorKind::ConnectionAborted.into()),
+                "?" => return std::future::pending().await,
+                _ => {}
             }
             stream.get_mut().write_all(format!("{reply}\r\n").as_bytes()).await?;
             stream.get_mut().flush().await
         };
         if greet {
+            if self.script().sessions.is_some_and(|limit| self.sessions.load(SeqCst) > limit) {
+                return say(stream, "421 4.7.0 too many connections").await.map(|()| false);
+            }
             say(stream, self.rule("HELLO").unwrap_or("220 scripted")).await?;
         }
         loop {
@@ -156,13 +215,17 @@ impl Visit {
             let verb = line.split(' ').next().unwrap_or_default();
             if let Some(reply) = self.rule(line) {
                 say(stream, reply).await?;
+                if reply.starts_with("421") {
+                    return Ok(false);
+                }
                 continue;
             }
             match verb {
                 "EHLO" => {
+                    let script = self.script();
                     let mut lines = vec!["scripted"];
-                    lines.extend(&self.script.offers);
-                    if (self.script.tls.is_some() || self.script.breaks_tls) && !tls {
+                    lines.extend(&script.offers);
+                    if (script.tls.is_some() || script.breaks_tls) && !tls {
                         lines.push("STARTTLS");
                     }
                     let last = lines.len() - 1;
@@ -178,8 +241,17 @@ impl Visit {
                 "DATA" => {
                     say(stream, "354 go on").await?;
                     let message = read_data(stream).await?;
-                    self.note(|heard| heard.message = message);
+                    self.note(|heard| {
+                        heard.message = message;
+                        heard.messages += 1;
+                    });
+                    if let Some(gate) = self.script().gate {
+                        gate.acquire().await.unwrap().forget();
+                    }
                     say(stream, self.rule("END").unwrap_or("250 2.0.0 taken as 42")).await?;
+                    if self.script().closes {
+                        return Ok(false);
+                    }
                 }
                 "QUIT" => {
                     say(stream, "221 bye").await?;

@@ -10,6 +10,7 @@ use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::domain::share::Places;
 use crate::id::{AccountId, SubmissionId};
+use crate::resources::concurrency::{Destination, DestinationLimits};
 use rusqlite::{Connection, params};
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -28,8 +29,8 @@ pub struct InFlight {
     pub attempts: HashSet<(SubmissionId, DomainName)>,
     /// The places for attempts, and how many of them each account has.
     pub places: Places,
-    /// Attempts at once to one domain.
-    pub per_domain: usize,
+    /// How many may run at once to one destination.
+    pub destinations: DestinationLimits,
 }
 
 /// What a claim has found.
@@ -73,12 +74,31 @@ pub(super) const CANDIDATES: &str =
 
 type Attempt = (SubmissionId, DomainName);
 
+/// How many more attempts may run to each destination.
+struct Rest {
+    destinations: DestinationLimits,
+    more: HashMap<Destination, usize>,
+}
+
+impl Rest {
+    fn to(&mut self, domain: &DomainName) -> &mut usize {
+        let destination = self.destinations.destination(domain);
+        let at_once = self.destinations.at_once(&destination);
+        self.more.entry(destination).or_insert(at_once)
+    }
+
+    fn take(&mut self, domain: &DomainName) {
+        let more = self.to(domain);
+        *more = more.saturating_sub(1);
+    }
+}
+
 /// The attempts to begin, and how many accounts found no place for one.
 fn choose(connection: &Connection, now: Timestamp, in_flight: InFlight) -> Result<(Vec<Attempt>, usize), StoreError> {
-    let InFlight { attempts, mut places, per_domain } = in_flight;
-    let mut domains: HashMap<DomainName, usize> = HashMap::new();
+    let InFlight { attempts, mut places, destinations } = in_flight;
+    let mut rest = Rest { destinations, more: HashMap::new() };
     for (_, domain) in &attempts {
-        *domains.entry(domain.clone()).or_default() += 1;
+        rest.take(domain);
     }
     let held = |places: &Places, account: &AccountId| places.taken.get(account).copied().unwrap_or_default();
     let mut turns: BinaryHeap<Reverse<(usize, Timestamp, AccountId)>> = connection
@@ -98,15 +118,14 @@ fn choose(connection: &Connection, now: Timestamp, in_flight: InFlight) -> Resul
             candidates.insert(account.clone(), found);
         }
         let Some(found) = candidates.get_mut(&account) else { continue };
-        let has_room = |(_, domain): &Attempt| domains.get(domain).is_none_or(|running| *running < per_domain);
-        let Some(at) = found.iter().position(has_room) else { continue };
+        let Some(at) = found.iter().position(|(_, domain)| *rest.to(domain) > 0) else { continue };
         if !places.has_for(&account) {
             waiting += 1;
             continue;
         }
         let Some(attempt) = found.remove(at) else { continue };
         places.take(&account);
-        *domains.entry(attempt.1.clone()).or_default() += 1;
+        rest.take(&attempt.1);
         chosen.push(attempt);
         turns.push(Reverse((held(&places, &account), served, account)));
     }

@@ -5,6 +5,7 @@ use crate::domain::share::Places;
 use crate::envelope::Recipients;
 use crate::events::Event;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
 use crate::store::routing::Route;
 use crate::store::testing::{inbox, limits, store_with_account};
@@ -78,7 +79,7 @@ fn running<'a>(due: impl IntoIterator<Item = &'a Due>, free: usize) -> InFlight 
         attempts.insert((due.letter.id.clone(), due.domain.clone()));
         *taken.entry(due.letter.account.clone()).or_default() += 1;
     }
-    InFlight { attempts, places: Places { free, taken }, per_domain: 4 }
+    InFlight { attempts, places: Places { free, taken }, destinations: DestinationLimits::new(Scope::Domain, 4) }
 }
 
 fn settlement(due: &Due) -> Settlement {
@@ -244,7 +245,7 @@ async fn one_domain_never_takes_all_the_places() {
     }
     let count = |due: &[Due], domain: &str| due.iter().filter(|due| due.domain.as_str() == domain).count();
     let claim = async |running: InFlight| {
-        let in_flight = InFlight { per_domain: 2, ..running };
+        let in_flight = InFlight { destinations: DestinationLimits::new(Scope::Domain, 2), ..running };
         post.store.claim_due(at(0), at(3600), in_flight).await.unwrap().due
     };
     let mut first = claim(running([], 100)).await;

@@ -1,31 +1,30 @@
 //! How many connections one remote address gets at once, however many domains lead there.
 //!
-//! Invariant: at most [`PER_ADDRESS`] to one address (an IPv6 /64 counts as one), shared out by account. Whoever waits for
-//! one holds a slot of the queue, so nobody waits for long.
+//! Invariant: at most [`CONNECTIONS_PER_ADDRESS`] to one address (an IPv6 /64 counts as one), shared out by account.
+//! Whoever waits for one holds a slot of the queue, so nobody waits for long.
 
 use crate::id::AccountId;
 use crate::net::connections::network_of;
 use crate::resources::fair::Permit;
 use crate::resources::fair_map::FairSemaphores;
+use crate::smtp_client::CONNECTIONS_PER_ADDRESS;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Connections at once to one address.
-const PER_ADDRESS: usize = 16;
 /// How long an attempt waits for one.
 const WAIT: Duration = Duration::from_secs(5);
 
-/// The connections to all addresses.
+/// The places for connections to all addresses.
 #[derive(Debug)]
-pub(super) struct Connections(FairSemaphores<IpAddr, AccountId>);
+pub(super) struct AddressLimits(FairSemaphores<IpAddr, AccountId>);
 
-impl Default for Connections {
+impl Default for AddressLimits {
     fn default() -> Self {
-        Self(FairSemaphores::new(PER_ADDRESS, PER_ADDRESS))
+        Self(FairSemaphores::new(CONNECTIONS_PER_ADDRESS, CONNECTIONS_PER_ADDRESS))
     }
 }
 
-impl Connections {
+impl AddressLimits {
     /// A place for a connection, for as long as it is held; none where others keep them all.
     pub async fn to(&self, address: IpAddr, account: &AccountId) -> Option<Permit<AccountId>> {
         let place = self.0.acquire(network_of(address), account.clone());

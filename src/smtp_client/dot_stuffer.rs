@@ -5,18 +5,18 @@
 
 /// The transparency procedure, over the parts of a message.
 #[derive(Debug)]
-pub(super) struct Stuffing {
+pub(super) struct DotStuffer {
     last: [u8; 2],
 }
 
-impl Default for Stuffing {
+impl Default for DotStuffer {
     fn default() -> Self {
         // The first line begins like any other.
         Self { last: *b"\r\n" }
     }
 }
 
-impl Stuffing {
+impl DotStuffer {
     /// The next part of the message, as it goes over the wire.
     pub fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
         for octet in part {
@@ -41,11 +41,11 @@ mod tests {
     use proptest::prelude::*;
 
     fn stuffed(parts: &[&[u8]]) -> Vec<u8> {
-        let (mut stuffing, mut out) = (Stuffing::default(), Vec::new());
+        let (mut stuffer, mut out) = (DotStuffer::default(), Vec::new());
         for part in parts {
-            stuffing.push(part, &mut out);
+            stuffer.push(part, &mut out);
         }
-        out.extend_from_slice(stuffing.end());
+        out.extend_from_slice(stuffer.end());
         out
     }
 

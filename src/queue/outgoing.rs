@@ -17,7 +17,7 @@ use std::net::IpAddr;
 
 /// What a header block is made with.
 #[derive(Debug)]
-pub(crate) struct Writing<'a> {
+pub(crate) struct Composing<'a> {
     /// Under which address.
     pub choice: &'a Choice,
     /// The sender's inbox.
@@ -36,7 +36,7 @@ pub(crate) struct Writing<'a> {
 
 /// A header block as it leaves, but for its signature.
 #[derive(Debug)]
-pub(crate) struct Written {
+pub(crate) struct Composed {
     /// The header block.
     pub header: Vec<u8>,
     /// The final From.
@@ -46,12 +46,12 @@ pub(crate) struct Written {
 }
 
 /// The header block for the message. Work that grows with it is done in the signer's pool.
-pub(crate) async fn write(
+pub(crate) async fn compose(
     config: &Config,
     signer: &Signer,
-    with: &Writing<'_>,
+    with: &Composing<'_>,
     header: &Bytes,
-) -> Result<Written, SignError> {
+) -> Result<Composed, SignError> {
     let identity = &with.choice.identity;
     let (aliases, own_domains) =
         (with.sender.aliases_at(identity.custom_domain()), with.sender.own_domains(&config.platform.domain));
@@ -74,7 +74,7 @@ pub(crate) async fn write(
         };
         let blind_copies = message::blind_copies(&header);
         let (header, from) = message::outgoing(&header, &outgoing);
-        Written { header, from, blind_copies }
+        Composed { header, from, blind_copies }
     });
     Ok(written.await?)
 }

@@ -1,0 +1,292 @@
+//! A connection to one mail server: greeting, EHLO, STARTTLS, AUTH, QUIT.
+//!
+//! Invariant: credentials are sent only over TLS that verified. RFC 5321 §3.1, §4.5.3.2 (timeouts); RFC 3207 (STARTTLS),
+//! RFC 4954 (AUTH), RFC 8314 (implicit TLS).
+
+use super::answer::{Answer, Failure};
+use super::idle::OpenConnection;
+use super::mail::OutgoingMail;
+use super::read_limited::ReadLimited;
+use super::timeouts::Timeouts;
+use super::transaction::{self, Transaction};
+use crate::config::Relay;
+use crate::envelope::EnhancedCode;
+use crate::net::client_tls::ClientTls;
+use mail_send::smtp::AssertReply;
+use mail_send::{Credentials, Error, SmtpClient};
+use rustls_pki_types::ServerName;
+use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, EXT_8BIT_MIME, EXT_SIZE, EXT_START_TLS, EhloResponse};
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Waker};
+use std::time::Duration;
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tokio_util::either::Either;
+
+/// The timeout of QUIT: nothing depends on its reply.
+const QUIT: Duration = Duration::from_secs(5);
+
+pub(super) type Stream = Either<ReadLimited<TcpStream>, Box<TlsStream<ReadLimited<TcpStream>>>>;
+
+/// How a connection is protected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protection {
+    /// There is none, or it is in plaintext.
+    None,
+    /// TLS, with a certificate that does not prove the host's name.
+    Unverified,
+    /// TLS, with a certificate that does.
+    Verified,
+}
+
+impl Protection {
+    /// For the log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Unverified => "unverified",
+            Self::Verified => "verified",
+        }
+    }
+}
+
+/// No mail was handed over on a connection, or there is none: another server may be tried.
+#[derive(Debug)]
+pub struct TryNextHost {
+    /// What the server answered, or what failed.
+    pub answer: Answer,
+    /// How the connection was protected.
+    pub protection: Protection,
+    /// The server has other connections of ours, and takes no more.
+    pub is_crowded: bool,
+}
+
+/// A connection after EHLO.
+pub struct Connection {
+    pub(super) client: SmtpClient<Stream>,
+    pub(super) timeouts: Timeouts,
+    offers: EhloResponse<String>,
+    pub(super) protection: Protection,
+    /// Why it is in plaintext although the server offers TLS.
+    pub(super) no_tls: Option<Failure>,
+    /// Messages handed over, accepted or not.
+    pub(super) messages: usize,
+    pub(super) state: State,
+    /// It counts as one to its address.
+    pub(super) _open: Option<OpenConnection>,
+}
+
+/// What can be done on a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    Ready,
+    /// A transaction was begun and not ended: RSET comes first.
+    NeedsReset,
+    /// Nothing.
+    Broken,
+}
+
+impl Connection {
+    /// Connects in plaintext, as far as EHLO.
+    pub async fn open(host: &str, socket: SocketAddr, hostname: &str, timeouts: Timeouts) -> Result<Self, TryNextHost> {
+        let mut connection = Self::tcp(host, socket, timeouts).await?;
+        connection.greeting().await?;
+        connection.ehlo(hostname).await?;
+        Ok(connection)
+    }
+
+    /// Connects with TLS from the first octet, as far as EHLO.
+    pub(super) async fn open_tls(
+        host: &str,
+        socket: SocketAddr,
+        hostname: &str,
+        tls: &ClientTls,
+        timeouts: Timeouts,
+    ) -> Result<Self, TryNextHost> {
+        let connection = Self::tcp(host, socket, timeouts).await?;
+        let mut connection = connection.handshake(tls.verifying(), host).await.map_err(lost)?;
+        connection.protection = Protection::Verified;
+        connection.greeting().await?;
+        connection.ehlo(hostname).await?;
+        Ok(connection)
+    }
+
+    async fn tcp(host: &str, socket: SocketAddr, timeouts: Timeouts) -> Result<Self, TryNextHost> {
+        let connected = tokio::time::timeout(timeouts.connect, TcpStream::connect(socket)).await;
+        let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
+        // Without Nagle's algorithm: a command waits for no acknowledgement of the one before.
+        let stream = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(|error| {
+            let text = format!("no connection to {host} ({socket}): {error}");
+            lost(Failure::new(EnhancedCode(4, 4, 1), text))
+        })?;
+        Ok(Self {
+            client: SmtpClient { stream: Either::Left(ReadLimited::new(stream)), timeout: timeouts.command },
+            timeouts,
+            offers: EhloResponse::default(),
+            protection: Protection::None,
+            no_tls: None,
+            messages: 0,
+            state: State::Ready,
+            _open: None,
+        })
+    }
+
+    async fn greeting(&mut self) -> Result<(), TryNextHost> {
+        let greeting = tokio::time::timeout(self.client.timeout, self.client.read()).await;
+        match greeting.unwrap_or(Err(Error::Timeout)).and_then(|reply| reply.assert_code(220)) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.next_host(Answer::of_error(&error))),
+        }
+    }
+
+    /// EHLO; HELO for a server that does not know it.
+    pub(super) async fn ehlo(&mut self, hostname: &str) -> Result<(), TryNextHost> {
+        self.offers = match self.client.ehlo(hostname).await {
+            Ok(offers) => offers,
+            Err(Error::UnexpectedReply(no)) if matches!(no.code, 500..=504) => {
+                let helo = self.command(&format!("HELO {hostname}\r\n")).await;
+                if !helo.is_accepted() {
+                    return Err(self.next_host(helo));
+                }
+                EhloResponse::default()
+            }
+            Err(error) => return Err(self.next_host(Answer::of_error(&error))),
+        };
+        Ok(())
+    }
+
+    pub(super) fn next_host(&self, answer: Answer) -> TryNextHost {
+        TryNextHost { answer, protection: self.protection, is_crowded: false }
+    }
+
+    pub(super) async fn command(&mut self, line: &str) -> Answer {
+        Answer::of(self.client.cmd(line).await)
+    }
+
+    pub(super) fn offers_tls(&self) -> bool {
+        self.offers.has_capability(EXT_START_TLS)
+    }
+
+    /// The TLS handshake. EHLO has to be said again after it.
+    pub(super) async fn handshake(self, connector: &TlsConnector, host: &str) -> Result<Self, Failure> {
+        let broken = |why: String| Failure::new(EnhancedCode(4, 7, 5), format!("no TLS with {host}: {why}"));
+        let Either::Left(stream) = self.client.stream else {
+            return Err(broken("there is TLS already".into()));
+        };
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(error.to_string()))?;
+        let stream = match tokio::time::timeout(self.timeouts.command, connector.connect(name, stream)).await {
+            Ok(Ok(stream)) => Either::Right(Box::new(stream)),
+            Ok(Err(error)) => return Err(broken(error.to_string())),
+            Err(_) => return Err(broken("the handshake took too long".into())),
+        };
+        let client = SmtpClient { stream, timeout: self.client.timeout };
+        Ok(Self { client, offers: EhloResponse::default(), ..self })
+    }
+
+    /// The TLS session, if there is one.
+    pub(super) fn tls(&self) -> Option<&rustls::ClientConnection> {
+        match &self.client.stream {
+            Either::Left(_) => None,
+            Either::Right(stream) => Some(stream.get_ref().1),
+        }
+    }
+
+    /// Logs in where the relay has credentials.
+    pub(super) async fn authenticate(&mut self, relay: &Relay) -> Result<(), TryNextHost> {
+        let (Some(user), Some(password)) = (&relay.username, &relay.password) else { return Ok(()) };
+        if self.protection != Protection::Verified {
+            return Err(self.next_host(Answer::Lost(no_tls(&relay.host))));
+        }
+        // The library's other mechanisms add nothing inside TLS.
+        self.offers.auth_mechanisms &= AUTH_PLAIN | AUTH_LOGIN;
+        let credentials = Credentials::new(user.as_str(), password.reveal());
+        match self.client.authenticate(&Wrapped(credentials), &Wrapped(&self.offers)).await {
+            Ok(_) => Ok(()),
+            Err(error @ (Error::Timeout | Error::Io(_) | Error::UnparseableReply)) => {
+                Err(self.next_host(Answer::of_error(&error)))
+            }
+            Err(error) => {
+                // The operator's fault, not the message's: it waits.
+                tracing::error!(relay = relay.host, %error, "the relay does not accept our credentials");
+                let text = format!("the relay {} does not accept our credentials", relay.host);
+                Err(self.next_host(Answer::Lost(Failure::new(EnhancedCode(4, 7, 8), text))))
+            }
+        }
+    }
+
+    /// Why the server cannot take this message, by what it offers.
+    pub(super) fn check(&self, mail: &OutgoingMail<'_>) -> Result<(), Failure> {
+        let (size, limit) = (mail.size(), self.offers.size);
+        // Zero means that there is no fixed limit (RFC 1870 §4).
+        if self.offers.has_capability(EXT_SIZE) && limit > 0 && size > limit {
+            let text = format!("the message has {size} octets, and the server takes {limit} at most");
+            return Err(Failure::new(EnhancedCode(5, 3, 4), text));
+        }
+        if mail.is_8bit && !self.offers.has_capability(EXT_8BIT_MIME) {
+            let text = "the message has octets beyond ASCII, and the server does not offer 8BITMIME";
+            return Err(Failure::new(EnhancedCode(5, 6, 3), text));
+        }
+        Ok(())
+    }
+
+    /// MAIL with the parameters that the server offers (RFC 1870, RFC 6152).
+    pub(super) fn mail_command(&self, mail: &OutgoingMail<'_>) -> String {
+        let size = if self.offers.has_capability(EXT_SIZE) { format!(" SIZE={}", mail.size()) } else { String::new() };
+        let body = if mail.is_8bit && self.offers.has_capability(EXT_8BIT_MIME) { " BODY=8BITMIME" } else { "" };
+        format!("MAIL FROM:<{}>{size}{body}\r\n", mail.mail_from)
+    }
+
+    /// One message.
+    pub async fn transact(&mut self, mail: &OutgoingMail<'_>) -> Transaction {
+        self.messages += 1;
+        transaction::run(self, mail).await
+    }
+
+    /// Nothing was received that nobody asked for: neither a reply (421, say) nor the end of the connection.
+    pub(super) fn is_silent(&mut self) -> bool {
+        let mut octet = [0];
+        let mut buffer = ReadBuf::new(&mut octet);
+        let mut context = Context::from_waker(Waker::noop());
+        Pin::new(&mut self.client.stream).poll_read(&mut context, &mut buffer).is_pending()
+    }
+
+    /// Ends the session. Its answer does not matter any more.
+    pub async fn quit(mut self) {
+        self.client.timeout = self.client.timeout.min(QUIT);
+        let _ = self.command("QUIT\r\n").await;
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("protection", &self.protection).finish_non_exhaustive()
+    }
+}
+
+pub(super) fn lost(failure: Failure) -> TryNextHost {
+    TryNextHost { answer: Answer::Lost(failure), protection: Protection::None, is_crowded: false }
+}
+
+pub(super) fn no_tls(host: &str) -> Failure {
+    let text = format!("the relay {host} does not offer STARTTLS, and nothing goes there in plaintext");
+    Failure::new(EnhancedCode(4, 7, 4), text)
+}
+
+/// What the client library wants its arguments wrapped in.
+struct Wrapped<T>(T);
+
+impl<'a> AsRef<Credentials<&'a str>> for Wrapped<Credentials<&'a str>> {
+    fn as_ref(&self) -> &Credentials<&'a str> {
+        &self.0
+    }
+}
+
+impl AsRef<EhloResponse<String>> for Wrapped<&EhloResponse<String>> {
+    fn as_ref(&self) -> &EhloResponse<String> {
+        self.0
+    }
+}

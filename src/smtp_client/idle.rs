@@ -1,0 +1,163 @@
+//! The connections that are open, and those of them that wait for the next message.
+//!
+//! Invariant: at most [`CONNECTIONS`] wait, each for at most [`TIMEOUT`]; one that the server has closed is not used again.
+
+use super::connection::Connection;
+use crate::net::connections::network_of;
+use futures_util::future::join_all;
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// How long a connection waits. RFC 5321 §4.5.3.2.7 has servers wait five minutes; their places are for others, too.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Connections that wait at once.
+const CONNECTIONS: usize = 100;
+
+/// What a connection can be used for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Key {
+    pub host: String,
+    pub socket: SocketAddr,
+    /// TLS that verified, and who is logged in.
+    pub verified: Option<Option<String>>,
+}
+
+/// All of them; clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct IdleConnections(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    /// The one that has waited longest comes first.
+    waiting: VecDeque<(Instant, Key, Connection)>,
+    /// A task closes those that have waited long enough.
+    is_watched: bool,
+}
+
+impl IdleConnections {
+    /// One that is still open: the one used last.
+    pub fn take(&self, key: &Key) -> Option<Connection> {
+        let mut state = self.lock();
+        while let Some(at) = state.waiting.iter().rposition(|(_, waiting, _)| waiting == key) {
+            let (_, _, mut connection) = state.waiting.remove(at)?;
+            if connection.is_silent() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// One to this network, whatever it can be used for.
+    pub fn take_to(&self, network: IpAddr) -> Option<Connection> {
+        let mut state = self.lock();
+        let at = state.waiting.iter().position(|(_, key, _)| network_of(key.socket.ip()) == network)?;
+        state.waiting.remove(at).map(|(_, _, connection)| connection)
+    }
+
+    /// Keeps a connection for the next message.
+    pub fn put(&self, key: Key, connection: Connection) {
+        let mut state = self.lock();
+        state.waiting.push_back((Instant::now(), key, connection));
+        let surplus = if state.waiting.len() > CONNECTIONS { state.waiting.pop_front() } else { None };
+        let watch = !std::mem::replace(&mut state.is_watched, true);
+        drop(state);
+        if let Some((_, _, connection)) = surplus {
+            tokio::spawn(connection.quit());
+        }
+        if watch {
+            tokio::spawn(self.clone().close_expired());
+        }
+    }
+
+    /// Closes all of them.
+    pub async fn close(&self) {
+        let waiting = std::mem::take(&mut self.lock().waiting);
+        join_all(waiting.into_iter().map(|(_, _, connection)| connection.quit())).await;
+    }
+
+    async fn close_expired(self) {
+        loop {
+            let next = {
+                let mut state = self.lock();
+                let now = Instant::now();
+                while state.waiting.front().is_some_and(|(since, ..)| *since + TIMEOUT <= now) {
+                    if let Some((_, _, connection)) = state.waiting.pop_front() {
+                        tokio::spawn(connection.quit());
+                    }
+                }
+                match state.waiting.front() {
+                    Some((since, ..)) => *since + TIMEOUT,
+                    None => {
+                        state.is_watched = false;
+                        return;
+                    }
+                }
+            };
+            tokio::time::sleep_until(next).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How many connections there are to each network ([`network_of`]); clones share the counts.
+#[derive(Clone, Debug, Default)]
+pub(super) struct OpenConnections(Arc<Mutex<HashMap<IpAddr, Count>>>);
+
+/// Connections to one network.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Count {
+    /// All of them.
+    pub all: usize,
+    /// Those after EHLO.
+    pub established: usize,
+}
+
+/// A connection that counts until it is dropped.
+#[derive(Debug)]
+pub(super) struct OpenConnection {
+    all: OpenConnections,
+    network: IpAddr,
+    is_established: bool,
+}
+
+impl OpenConnections {
+    pub fn count(&self, network: IpAddr) -> Count {
+        self.lock().get(&network).copied().unwrap_or_default()
+    }
+
+    pub fn add(&self, network: IpAddr) -> OpenConnection {
+        self.lock().entry(network).or_default().all += 1;
+        OpenConnection { all: self.clone(), network, is_established: false }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Count>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl OpenConnection {
+    pub fn established(mut self) -> Self {
+        self.all.lock().entry(self.network).or_default().established += 1;
+        self.is_established = true;
+        self
+    }
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        let mut all = self.all.lock();
+        if let Some(count) = all.get_mut(&self.network) {
+            count.all = count.all.saturating_sub(1);
+            count.established = count.established.saturating_sub(usize::from(self.is_established));
+            if count.all == 0 {
+                all.remove(&self.network);
+            }
+        }
+    }
+}
