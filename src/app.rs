@@ -8,6 +8,7 @@ mod doors;
 mod notify;
 mod provider;
 mod self_check;
+pub(crate) mod suspects;
 mod watchdog;
 
 pub use doors::Addresses;
@@ -26,17 +27,14 @@ use crate::queue::Queue;
 use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::disk::FreeDisk;
-use crate::resources::reading::{LeftOver, ReadingLog};
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
-use crate::store::unreadable::Suspect;
 use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
 use doors::Bound;
 use std::net::SocketAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -144,7 +142,7 @@ impl Services {
         let _ = disk.check();
         // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
-        let reading_log = reading_log(&config.data_dir.0, &store).await;
+        let reading_log = suspects::reading_log(&config.data_dir.0, &store, &config.limits).await;
         let spool = Spool::open_on(&config.data_dir.0, &config.limits, disk).map_err(StartError::Spool)?;
         let (events, work) = (store.events().clone(), WorkPool::default());
         let mailboxes = MailboxService::new(store.clone(), &config.limits);
@@ -213,39 +211,6 @@ impl Services {
             spool,
         })
     }
-}
-
-/// Names what was being read when the last daemon ended, sets it aside, and begins a new record. On a full disk too: mail
-/// can be read there.
-async fn reading_log(data_dir: &Path, store: &Store) -> ReadingLog {
-    let left = match LeftOver::read(data_dir) {
-        Ok(left) => left,
-        Err(error) => {
-            tracing::error!(%error, "what parsers read cannot be written down");
-            return ReadingLog::default();
-        }
-    };
-    let recorded = store.set_aside(left.contents.clone()).await;
-    let is_recorded = recorded.is_ok();
-    let (suspects, aside) = match recorded {
-        Ok(recorded) => recorded,
-        Err(error) => {
-            tracing::error!(%error, "what the last daemon was reading cannot be recorded: the next start looks at it again");
-            store.set_aside_unrecorded(left.contents.clone()).await.unwrap_or_else(|error| {
-                tracing::error!(%error, contents = ?left.contents, "what was set aside before cannot be read");
-                (Vec::new(), left.contents.iter().copied().collect())
-            })
-        }
-    };
-    for Suspect { content, messages, aborts } in suspects {
-        tracing::error!(
-            content,
-            ?messages,
-            aborts,
-            "the last daemon ended while it read this message: it is set aside, and shown without being read"
-        );
-    }
-    if is_recorded { left.begin(aside) } else { left.begin_unrecorded(aside) }
 }
 
 /// A running daemon.

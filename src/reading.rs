@@ -1,8 +1,8 @@
 //! Stored messages are read here: taken apart, shown, searched.
 //!
 //! Invariant: every parse of a stored message goes through [`Reading::read`], so that it keeps to the limits of
-//! `[limits]`, has its turn among others in the pool for heavy work, and is written down while it runs: a message that the
-//! daemon aborted with is opaque text from the next start on.
+//! `[limits]`, has its turn among others in the pool for heavy work, and is written down while it runs: a message that makes
+//! the daemon abort is opaque text from the next start on.
 
 use crate::config::Config;
 use crate::message::ReadLimits;

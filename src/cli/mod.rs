@@ -12,6 +12,7 @@ mod inbox;
 mod logging;
 mod printable;
 mod queue;
+mod read_message;
 mod rest;
 mod sandbox;
 mod seal;
@@ -80,6 +81,9 @@ enum Command {
     /// The database.
     #[command(subcommand)]
     Store(store::StoreCommand),
+    /// Reads a message from standard input, for the daemon's start after an abort.
+    #[command(hide = true, name = crate::app::suspects::COMMAND)]
+    ReadMessage(read_message::ReadMessageArgs),
 }
 
 /// Where the configuration is.
@@ -136,6 +140,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),
         Command::Seal(command) => small_runtime()?.block_on(seal::run(command)),
         Command::Store(command) => small_runtime()?.block_on(store::run(command)),
+        Command::ReadMessage(args) => read_message::run(&args),
     }
 }
 

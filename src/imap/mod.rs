@@ -21,7 +21,7 @@
 
 mod commands;
 mod connection;
-mod content;
+pub(crate) mod content;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/imap.rs"]
 pub(crate) mod fuzz;

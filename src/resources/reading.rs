@@ -1,8 +1,7 @@
 //! Which message a parser reads, written down before the parser sees it.
 //!
-//! Invariant: a message that was being read when the process aborted is named at the next start, and no parser sees it in
-//! that run. A `kill -9` in the midst of a parse cannot be told from an abort: so after one of them the message is read
-//! again from the next start on that follows none, and only a second one sets it aside for good.
+//! Invariant: a message that was being read when the process ended is known to the next start, which decides whether any
+//! parser may see it (`app/suspects.rs`).
 //!
 //! What parses stored messages has a [`Parser`], and says of each message that it begins with it. That is a write of eight
 //! octets to a file that stays in the page cache, which outlives the process. Nothing is synced: what a power cut takes

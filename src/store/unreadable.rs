@@ -2,11 +2,23 @@
 
 use super::{Store, StoreError};
 use crate::id::MessageId;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashSet;
 
-/// After so many aborts a message is set aside for good.
-const ABORTS: i64 = 2;
+/// After so many aborts a message is set aside for good, whatever a process of its own makes of it: it may be something else
+/// that is asked of it, such as what is searched for.
+const ABORTS: i64 = 3;
+
+/// What came of reading a content again in a process of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It was read to the end: most likely the daemon was killed.
+    Harmless,
+    /// The process aborted as well.
+    Aborts,
+    /// It could not be tried, or not in time.
+    Unknown,
+}
 
 /// A content that was being read when the last daemon ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,20 +33,25 @@ pub struct Suspect {
 
 impl Store {
     /// At start: records what was being read when the last daemon ended, and gives all contents that are set aside now.
-    pub async fn set_aside(&self, contents: Vec<i64>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+    pub async fn set_aside(&self, contents: Vec<(i64, Verdict)>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
         self.write(move |connection| set_aside(connection, &contents)).await
     }
 
-    /// The same where nothing can be written, as on a full disk: what was set aside before stays so in this run.
-    pub async fn set_aside_unrecorded(&self, contents: Vec<i64>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+    /// The same where nothing can be written, as on a full disk.
+    pub async fn set_aside_unrecorded(
+        &self,
+        contents: Vec<(i64, Verdict)>,
+    ) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
         self.read(move |connection| {
             let mut aside = all_aside(connection)?;
             let mut suspects = Vec::new();
-            for content in contents {
+            for (content, verdict) in contents {
                 let sql = "SELECT coalesce((SELECT aborts FROM unreadable WHERE content_id = ?1), 0) + 1";
                 let aborts = connection.prepare_cached(sql)?.query_row([content], |row| row.get(0))?;
                 suspects.push(Suspect { content, messages: messages_of(connection, content)?, aborts });
-                aside.insert(content);
+                if verdict != Verdict::Harmless || aborts >= ABORTS {
+                    aside.insert(content);
+                }
             }
             Ok((suspects, aside))
         })
@@ -42,16 +59,18 @@ impl Store {
     }
 }
 
-fn set_aside(connection: &Connection, contents: &[i64]) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+fn set_aside(connection: &Connection, contents: &[(i64, Verdict)]) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
     connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", [ABORTS])?;
     let mut suspects = Vec::new();
-    for content in contents {
+    for (content, verdict) in contents {
+        let more = if *verdict == Verdict::Aborts { ABORTS } else { 1 };
         // One that is gone by now harms nobody.
-        let sql = "INSERT INTO unreadable SELECT id, 1, 1 FROM content WHERE id = ?1
-                   ON CONFLICT (content_id) DO UPDATE SET aborts = aborts + 1, is_aside = 1 RETURNING aborts";
-        let found: Vec<i64> =
-            connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?;
-        for aborts in found {
+        let sql = "INSERT INTO unreadable SELECT id, ?2, ?3 OR ?2 >= ?4 FROM content WHERE id = ?1
+                   ON CONFLICT (content_id) DO UPDATE SET aborts = aborts + ?2, is_aside = ?3 OR aborts + ?2 >= ?4
+                   RETURNING aborts";
+        let values = (content, more, *verdict != Verdict::Harmless, ABORTS);
+        let aborts = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+        if let Some(aborts) = aborts {
             suspects.push(Suspect { content: *content, messages: messages_of(connection, *content)?, aborts });
         }
     }
@@ -74,7 +93,8 @@ mod tests {
     use crate::store::testing::store_with_account;
 
     #[tokio::test]
-    async fn one_abort_sets_a_message_aside_until_a_start_after_none_and_two_for_good() {
+    async fn what_aborts_again_is_set_aside_for_good_and_what_a_kill_hit_is_not() {
+        use Verdict::{Aborts, Harmless, Unknown};
         let (_dir, store, _) = store_with_account().await;
         let insert = |c: &Connection| {
             let sql = "INSERT INTO body (id, data) VALUES (1, x'00');
@@ -82,18 +102,22 @@ mod tests {
             Ok::<_, StoreError>(c.execute_batch(sql)?)
         };
         store.write(insert).await.unwrap();
-        let start = async |left: &[i64]| {
+        let start = async |left: &[(i64, Verdict)]| {
+            let unrecorded = store.set_aside_unrecorded(left.to_vec()).await.unwrap().1;
             let (suspects, aside) = store.set_aside(left.to_vec()).await.unwrap();
+            assert!(unrecorded.is_superset(&aside), "{unrecorded:?}, {aside:?}");
             let aborts: Vec<_> = suspects.into_iter().map(|suspect| (suspect.content, suspect.aborts)).collect();
             let mut aside: Vec<_> = aside.into_iter().collect();
             aside.sort_unstable();
             (aborts, aside)
         };
-        assert_eq!(start(&[3, 99]).await, (vec![(3, 1)], vec![3]), "what is gone is no suspect");
-        assert_eq!(start(&[]).await, (vec![], vec![]), "another chance");
-        assert_eq!(start(&[3, 4]).await, (vec![(3, 2), (4, 1)], vec![3, 4]));
-        assert_eq!(start(&[]).await, (vec![], vec![3]));
+        assert_eq!(start(&[(3, Unknown), (99, Aborts)]).await, (vec![(3, 1)], vec![3]), "what is gone is no suspect");
+        assert_eq!(start(&[]).await, (vec![], vec![]), "not tried: another chance");
+        assert_eq!(start(&[(3, Harmless), (4, Aborts)]).await, (vec![(3, 2), (4, 3)], vec![4]));
+        assert_eq!(start(&[]).await, (vec![], vec![4]));
+        assert_eq!(start(&[(3, Harmless)]).await, (vec![(3, 3)], vec![3, 4]), "too often");
+        assert_eq!(start(&[]).await, (vec![], vec![3, 4]));
         store.write(|c| Ok::<_, StoreError>(c.execute_batch("DELETE FROM content WHERE id = 3")?)).await.unwrap();
-        assert_eq!(start(&[]).await, (vec![], vec![]));
+        assert_eq!(start(&[]).await, (vec![], vec![4]));
     }
 }

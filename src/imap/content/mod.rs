@@ -5,3 +5,20 @@
 pub(super) mod envelope;
 pub(super) mod section;
 pub(super) mod structure;
+
+use crate::message::ReadLimits;
+use crate::message::fields::Header;
+use crate::message::mime::Tree;
+use crate::message::searched::{searched_field, searched_texts};
+use crate::message::text::content;
+
+/// Reads all that REST and IMAP read of a message.
+pub(crate) fn read_all(header: &[u8], body: &[u8], limits: &ReadLimits) {
+    let tree = Tree::parse(header, body, limits);
+    let header = Header::read(header, limits);
+    drop(structure::structure(&tree, true));
+    drop(envelope::envelope(&header, &mut { envelope::ADDRESSES }));
+    drop(content(&tree, usize::MAX));
+    drop(searched_texts(&tree));
+    header.fields().iter().for_each(|field| drop(searched_field(field)));
+}

@@ -141,14 +141,14 @@ fn in_a_namespace_of_its_own() {
         client.reply("250 2.0.0");
     }
     assert!(scene.daemon.terminate());
-    // The last daemon ended while it read one message, and two before it while they read another.
+    // The last daemon and two before it ended while they read one message, three of them while they read another.
     let data = scene.daemon.data_dir();
     {
         let store = rusqlite::Connection::open(data.join("inboxlayer.db")).unwrap();
         let mut contents = store.prepare("SELECT content_id FROM message ORDER BY uid LIMIT 2").unwrap();
         let contents: Vec<i64> = contents.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         std::fs::write(data.join("reading"), contents[0].to_le_bytes()).unwrap();
-        store.execute("INSERT INTO unreadable VALUES (?1, 2, 1)", [contents[1]]).unwrap();
+        store.execute("INSERT INTO unreadable VALUES (?1, 2, 0), (?2, 3, 1)", [contents[0], contents[1]]).unwrap();
     }
     let aside = tempfile::tempdir().unwrap();
     let shell = |script: &str| {
