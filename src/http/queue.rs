@@ -5,7 +5,7 @@ use super::caller::Caller;
 use super::problem::Problem;
 use super::query::{List, Parameters};
 use crate::id::{AccountId, SubmissionId};
-use crate::store::queue::QueuedMessage;
+use crate::store::queue::QueueEntry;
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -15,7 +15,7 @@ pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Json<List<QueuedMessage>>, Problem> {
+) -> Result<Json<List<QueueEntry>>, Problem> {
     let asked = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<SubmissionId>();
     parameters.finish()?;
@@ -27,7 +27,7 @@ pub(super) async fn list(
     Ok(Json(page.list(rows, |message| message.id.to_string(), |message| message)))
 }
 
-async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<QueuedMessage, Problem> {
+async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<QueueEntry, Problem> {
     let own = caller.whole_account()?;
     let id: SubmissionId = id.parse().map_err(|_| Problem::not_found())?;
     let message = caller.store(context).queue_show(id).await?;
@@ -39,7 +39,7 @@ pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<Json<QueuedMessage>, Problem> {
+) -> Result<Json<QueueEntry>, Problem> {
     found(&caller, &context, &id).await.map(Json)
 }
 
@@ -48,7 +48,7 @@ pub(super) async fn retry(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<(StatusCode, Json<QueuedMessage>), Problem> {
+) -> Result<(StatusCode, Json<QueueEntry>), Problem> {
     let message = found(&caller, &context, &id).await?;
     if !caller.store(&context).queue_retry(message.id.clone(), context.clock.now()).await? {
         return Err(Problem::not_found());

@@ -9,7 +9,7 @@ use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
 use crate::message::{self, Bounce, Diagnostic, FailedRecipient};
-use crate::store::queue::{BounceMessage, Deferral, Due, Letter, Settlement};
+use crate::store::queue::{BounceMessage, Deferral, Due, QueuedMessage, Settlement};
 
 /// Before another look at a host that had as many connections as it may.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
@@ -19,9 +19,9 @@ impl Deliverer {
     /// failed.
     pub(super) fn conclude(&self, due: &Due, begun: Timestamp, done: Done, header: &[u8]) -> Settlement {
         let (now, real) = (self.clock.now(), Timestamp::real());
-        let letter = &due.letter;
+        let queued = &due.queued;
         let mut settlement = Settlement {
-            submission: letter.id.clone(),
+            submission: queued.id.clone(),
             done: Vec::new(),
             deferred: Vec::new(),
             local: done.local,
@@ -30,15 +30,15 @@ impl Deliverer {
             received_at: real,
         };
         let mut failed = Vec::new();
-        let seed = format!("{} {}", letter.id, due.domain);
+        let seed = format!("{} {}", queued.id, due.domain);
         for (delivery, outcome) in due.deliveries.iter().zip(done.outcomes) {
-            let over = is_over(begun, delivery.due_at, letter.expires_at);
+            let over = is_over(begun, delivery.due_at, queued.expires_at);
             let outcome = if over { outcome.expired() } else { outcome };
             log(due, &delivery.rcpt_to, &outcome);
             let mut wait = |pauses: &[HumanDuration], is_attempt, reply: RemoteReply| {
                 let next = now.after(pause(pauses, delivery.attempts, &seed));
                 // One last try at the end of its time.
-                let next = if now < letter.expires_at { next.min(letter.expires_at) } else { next };
+                let next = if now < queued.expires_at { next.min(queued.expires_at) } else { next };
                 let delivery = delivery.id.clone();
                 settlement.deferred.push(Deferral { delivery, next, reply: reply.text, mx: reply.mx, is_attempt });
             };
@@ -63,14 +63,14 @@ impl Deliverer {
                 last_attempt: real,
             })
             .collect();
-        settlement.bounce = self.bounce(letter, &failed, header, real);
+        settlement.bounce = self.bounce(queued, &failed, header, real);
         settlement
     }
 
     /// The bounce, for the sender's own INBOX. A bounce is never bounced.
     fn bounce(
         &self,
-        letter: &Letter,
+        queued: &QueuedMessage,
         failed: &[FailedRecipient<'_>],
         header: &[u8],
         now: Timestamp,
@@ -78,16 +78,16 @@ impl Deliverer {
         if failed.is_empty() {
             return None;
         }
-        let (Some(inbox), ReversePath::Mailbox(to)) = (&letter.inbox, &letter.mail_from) else {
-            tracing::warn!(submission = %letter.id, "nobody is left to tell of the failure");
+        let (Some(inbox), ReversePath::Mailbox(to)) = (&queued.inbox, &queued.mail_from) else {
+            tracing::warn!(submission = %queued.id, "nobody is left to tell of the failure");
             return None;
         };
         let bounce = message::bounce(&Bounce {
             to,
             platform: &self.config.platform.domain,
             hostname: &self.config.platform.hostname,
-            queue_id: letter.id.as_str(),
-            arrived_at: letter.arrived_at,
+            queue_id: queued.id.as_str(),
+            arrived_at: queued.arrived_at,
             failed,
             original_header: header,
             now,
@@ -104,14 +104,14 @@ impl Deliverer {
 fn log(due: &Due, rcpt: &Address, outcome: &Outcome) {
     let reply = outcome.reply();
     tracing::info!(
-        submission = %due.letter.id,
+        submission = %due.queued.id,
         %rcpt,
         outcome = outcome.word(),
         status = %reply.status,
         mx = reply.mx.as_deref().unwrap_or("-"),
         tls = reply.tls.as_str(),
         reply = reply.text,
-        identity = %due.letter.mail_from,
+        identity = %due.queued.mail_from,
         "delivery"
     );
 }

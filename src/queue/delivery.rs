@@ -22,7 +22,7 @@ use crate::resources::concurrency::DestinationLimits;
 use crate::resources::memory::{Claim, MemoryBudget};
 use crate::smtp_client::{Body, ForwardPath, OutgoingMail, SmtpClient};
 use crate::store::deliver::LocalDelivery;
-use crate::store::queue::{Due, Letter, Settlement};
+use crate::store::queue::{Due, QueuedMessage, Settlement};
 use crate::store::room::Quota;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::{Store, StoreError, StoredMessage};
@@ -56,22 +56,22 @@ pub(super) struct Done {
 impl Deliverer {
     /// One that uses the store on behalf of a message's account.
     pub fn on_behalf_of(&self, due: &Due) -> Self {
-        let account = &due.letter.account;
+        let account = &due.queued.account;
         Self { store: self.store.for_account(account), resolver: self.resolver.on_behalf_of(account), ..self.clone() }
     }
 
     /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
     pub async fn attempt(&self, mut due: Due, begun: Timestamp, slot: &Slot, full: &[InboxId]) -> Settlement {
-        let mut claim = self.memory.claim(&Client::of_account(&due.letter.account));
-        if let Err(error) = claim.grow_to(due.letter.size) {
+        let mut claim = self.memory.claim(&Client::of_account(&due.queued.account));
+        if let Err(error) = claim.grow_to(due.queued.size) {
             let text = format!("{error} by deliveries under way");
             let done = self.all(&due, Outcome::Postponed(RemoteReply::local(EnhancedCode(4, 3, 1), text)));
             return self.conclude(&due, begun, done, b"");
         }
-        let (header, done) = match self.store.letter(&due.letter.id).await {
-            Ok(Some((letter, message))) => {
-                due.letter = letter;
-                self.carry(&mut due, message, slot, full, claim).await
+        let (header, done) = match self.store.queued(&due.queued.id).await {
+            Ok(Some((queued, message))) => {
+                due.queued = queued;
+                self.deliver(&mut due, message, slot, full, claim).await
             }
             // Nothing is left to settle.
             Ok(None) => (Vec::new(), self.all(&due, Outcome::deferred(EnhancedCode(4, 3, 0), "it has been dropped"))),
@@ -86,7 +86,7 @@ impl Deliverer {
     }
 
     /// Also gives the header block that left, or was to, for a bounce.
-    async fn carry(
+    async fn deliver(
         &self,
         due: &mut Due,
         message: StoredMessage,
@@ -94,7 +94,7 @@ impl Deliverer {
         full: &[InboxId],
         mut claim: Claim,
     ) -> (Vec<u8>, Done) {
-        let (mut message, mail_from) = match self.renew_identity(&mut due.letter, &message).await {
+        let (mut message, mail_from) = match self.renew_identity(&mut due.queued, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) => return (message.header, self.all(due, outcome)),
         };
@@ -103,14 +103,14 @@ impl Deliverer {
                 self.deliver_here(due, &message, full).await.unwrap_or_else(|error| self.all(due, ours(&error)))
             }
             Ok(false) => {
-                if let Err(outcome) = self.sign(&due.letter, &mut message).await {
+                if let Err(outcome) = self.sign(&due.queued, &mut message).await {
                     return (message.header, self.all(due, outcome));
                 }
                 let size = message.body.len();
                 let body = if size > BODY_IN_MEMORY {
                     message.body = Vec::new();
                     claim.shrink_to(message.header.len() + Body::PIECE);
-                    Body::Stored { store: &self.store, submission: &due.letter.id, size }
+                    Body::Stored { store: &self.store, submission: &due.queued.id, size }
                 } else {
                     Body::InMemory(&message.body)
                 };
@@ -120,7 +120,7 @@ impl Deliverer {
                     rcpt_to: &rcpt_to,
                     header: &message.header,
                     body,
-                    is_8bit: due.letter.is_8bit,
+                    is_8bit: due.queued.is_8bit,
                     allowance: slot.allowance(),
                 };
                 let outcomes = self.send(&due.domain, &mail, slot).await;
@@ -135,13 +135,13 @@ impl Deliverer {
     /// path. Lost: the message is written and signed anew under the fallback identity, in the store too.
     async fn renew_identity(
         &self,
-        letter: &mut Letter,
+        queued: &mut QueuedMessage,
         message: &StoredMessage,
     ) -> Result<(Option<StoredMessage>, ReversePath), Outcome> {
-        let (Some(domain), Some(wished)) = (&letter.domain, letter.mail_from.address()) else {
-            return Ok((None, letter.mail_from.clone()));
+        let (Some(domain), Some(wished)) = (&queued.domain, queued.mail_from.address()) else {
+            return Ok((None, queued.mail_from.clone()));
         };
-        let sender = self.store.sender(letter.account.clone(), letter.inbox.clone()).await.map_err(|e| ours(&e))?;
+        let sender = self.store.sender(queued.account.clone(), queued.inbox.clone()).await.map_err(|e| ours(&e))?;
         let claim = sender.claim(domain);
         if claim.and_then(VerifiedDomain::of).is_some() {
             return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), wished))));
@@ -150,37 +150,37 @@ impl Deliverer {
             let text = format!("{wished} cannot be used any more: its domain is not verified");
             return Err(Outcome::bounced(EnhancedCode(5, 7, 1), text));
         }
-        let choice = after_loss(&letter.inbox_name, &self.config.platform.domain, wished, claim);
+        let choice = after_loss(&queued.inbox_name, &self.config.platform.domain, wished, claim);
         let reason = choice.fallback.as_ref().map_or(crate::domain::status::VerifiedStatus::Failed, |f| f.reason);
-        tracing::info!(submission = %letter.id, %wished, %reason, "the domain was lost: the message falls back");
-        let original = self.store.content(letter.original).await.map_err(|e| ours(&e))?;
+        tracing::info!(submission = %queued.id, %wished, %reason, "the domain was lost: the message falls back");
+        let original = self.store.content(queued.original).await.map_err(|e| ours(&e))?;
         let with = Composing {
             choice: &choice,
-            inbox: &letter.inbox_name,
+            inbox: &queued.inbox_name,
             sender: &sender,
-            id: &letter.id,
-            protocol: &letter.protocol,
-            client: letter.client,
-            arrived_at: letter.arrived_at,
+            id: &queued.id,
+            protocol: &queued.protocol,
+            client: queued.client,
+            arrived_at: queued.arrived_at,
         };
-        let signer = self.signer.for_account(&letter.account);
+        let signer = self.signer.for_account(&queued.account);
         let composed = outgoing::compose(&self.config, &signer, &with, &original.header.into()).await;
         let Composed { header, from, .. } = composed.map_err(|e| ours(&e))?;
         let signed = outgoing::sign(&signer, &choice.identity, header, &message.body).await;
         // The platform's own key is there from the first start on.
         let Signed { header, .. } = signed.map_err(|e| ours(&e))?;
-        let replaced = self.store.replace_outgoing(letter.id.clone(), from.clone(), reason, header.clone()).await;
+        let replaced = self.store.replace_outgoing(queued.id.clone(), from.clone(), reason, header.clone()).await;
         replaced.map_err(|e| ours(&e))?;
-        letter.domain = None;
-        letter.mail_from = ReversePath::Mailbox(from);
-        let mail_from = letter.mail_from.clone();
-        letter.is_8bit = !header.is_ascii() || !message.body.is_ascii();
+        queued.domain = None;
+        queued.mail_from = ReversePath::Mailbox(from);
+        let mail_from = queued.mail_from.clone();
+        queued.is_8bit = !header.is_ascii() || !message.body.is_ascii();
         Ok((Some(StoredMessage { header, body: original.body }), mail_from))
     }
 
     /// Signs a message that was taken in before its domain had a key. It leaves as it is stored then.
-    async fn sign(&self, letter: &Letter, message: &mut StoredMessage) -> Result<(), Outcome> {
-        let (true, Some(domain), Some(from)) = (letter.is_unsigned, &letter.domain, letter.mail_from.address()) else {
+    async fn sign(&self, queued: &QueuedMessage, message: &mut StoredMessage) -> Result<(), Outcome> {
+        let (true, Some(domain), Some(from)) = (queued.is_unsigned, &queued.domain, queued.mail_from.address()) else {
             return Ok(());
         };
         let claim = self.store.claim_for_identity(domain).await.map_err(|e| ours(&e))?;
@@ -189,7 +189,7 @@ impl Deliverer {
         };
         let identity = SendIdentity::Custom { local: from.local.clone(), domain };
         let signature =
-            match self.signer.for_account(&letter.account).sign(&identity, &message.header, &message.body).await {
+            match self.signer.for_account(&queued.account).sign(&identity, &message.header, &message.body).await {
                 Ok(signature) => signature,
                 Err(error @ SignError::NoKey(_)) => {
                     return Err(Outcome::Waiting(RemoteReply::local(EnhancedCode(4, 7, 0), error.to_string())));
@@ -197,7 +197,7 @@ impl Deliverer {
                 Err(error) => return Err(ours(&error)),
             };
         message.header.splice(0..0, signature);
-        self.store.sign_outgoing(letter.id.clone(), message.header.clone()).await.map_err(|e| ours(&e))
+        self.store.sign_outgoing(queued.id.clone(), message.header.clone()).await.map_err(|e| ours(&e))
     }
 
     /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.
@@ -226,7 +226,7 @@ impl Deliverer {
                 _ => Outcome::Deferred(reply),
             });
         }
-        let mail_from = due.letter.mail_from.clone();
+        let mail_from = due.queued.mail_from.clone();
         let local = Recipients::new(recipients).map(|recipients| {
             let header = message::with_return_path(&mail_from, &message.header);
             LocalDelivery { mail_from, recipients, header, received_at: Timestamp::real() }

@@ -33,8 +33,8 @@ struct UnderWay {
 
 impl UnderWay {
     fn new(queue: Queue, due: &Due) -> Self {
-        let slot = Slot::new(due.letter.account.clone(), queue.inner.slot_time);
-        let (attempt, slot) = ((due.letter.id.clone(), due.domain.clone()), Arc::new(slot));
+        let slot = Slot::new(due.queued.account.clone(), queue.inner.slot_time);
+        let (attempt, slot) = ((due.queued.id.clone(), due.domain.clone()), Arc::new(slot));
         queue.inner.deliverer.slots.take(attempt.clone(), Arc::clone(&slot));
         Self { queue, attempt, slot }
     }
@@ -174,7 +174,7 @@ impl UnderWay {
                 Err(error) => deliverer.broken_off(&due, begun, &error),
             };
             // Only copies for inboxes here find no room, so nothing has left yet. Each turn knows one more that is full.
-            match self.queue.write_down(Owner::Account(due.letter.account.clone()), settlement).await {
+            match self.queue.write_down(Owner::Account(due.queued.account.clone()), settlement).await {
                 more if more.is_empty() => break,
                 more => full.extend(more),
             }

@@ -20,7 +20,7 @@ use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::resources::Owner;
 use crate::store::StoreError;
-use crate::store::queue::QueuedMessage;
+use crate::store::queue::QueueEntry;
 use crate::store::testing;
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use rusqlite::params;
@@ -207,7 +207,7 @@ impl World {
         self.queue.settle().await;
     }
 
-    pub async fn queued(&self) -> Vec<QueuedMessage> {
+    pub async fn queued(&self) -> Vec<QueueEntry> {
         self.store.queue_list(None, None, 100).await.unwrap()
     }
 

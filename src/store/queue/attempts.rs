@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 /// A queued message, without its bytes.
 #[derive(Clone, Debug)]
-pub struct Letter {
+pub struct QueuedMessage {
     /// The queue id.
     pub id: SubmissionId,
     /// Whose.
@@ -63,7 +63,7 @@ pub struct DueDelivery {
 #[derive(Clone, Debug)]
 pub struct Due {
     /// The message.
-    pub letter: Letter,
+    pub queued: QueuedMessage,
     /// The domain.
     pub domain: DomainName,
     /// At least one.
@@ -126,13 +126,13 @@ impl Store {
     }
 
     /// A queued message as it is now, with its bytes. None when it has been dropped.
-    pub async fn letter(&self, id: &SubmissionId) -> Result<Option<(Letter, StoredMessage)>, StoreError> {
+    pub async fn queued(&self, id: &SubmissionId) -> Result<Option<(QueuedMessage, StoredMessage)>, StoreError> {
         let id = id.clone();
         self.read(move |connection| {
             // One snapshot: another attempt may just sign it.
-            let Some(letter) = letter(connection, &id)? else { return Ok(None) };
-            let message = content::load(connection, letter.outgoing)?;
-            Ok(Some((letter, message)))
+            let Some(queued) = queued(connection, &id)? else { return Ok(None) };
+            let message = content::load(connection, queued.outgoing)?;
+            Ok(Some((queued, message)))
         })
         .await
     }
@@ -177,18 +177,18 @@ impl Store {
     }
 }
 
-pub(super) fn letter(connection: &Connection, id: &SubmissionId) -> Result<Option<Letter>, StoreError> {
+pub(super) fn queued(connection: &Connection, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
                    protocol, client, arrived_at, expires_at, is_unsigned,
                    (SELECT size FROM content WHERE id = outgoing_id) FROM submission WHERE id = ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([id], read_letter).optional()?)
+    Ok(connection.prepare_cached(sql)?.query_row([id], read_queued).optional()?)
 }
 
-fn read_letter(row: &Row<'_>) -> rusqlite::Result<Letter> {
+fn read_queued(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
     let mail_from: String = row.get(5)?;
     let mail_from = ReversePath::parse(&mail_from)
         .map_err(|e| rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, Box::new(e)))?;
-    Ok(Letter {
+    Ok(QueuedMessage {
         id: row.get(0)?,
         account: row.get(1)?,
         inbox: row.get(2)?,

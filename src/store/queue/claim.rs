@@ -167,10 +167,10 @@ fn claim(
             })?
             .collect::<Result<_, _>>()?;
         // Dropped since it was chosen.
-        if let (false, Some(letter)) = (deliveries.is_empty(), attempts::letter(connection, &id)?) {
+        if let (false, Some(queued)) = (deliveries.is_empty(), attempts::queued(connection, &id)?) {
             let sql = "UPDATE delivery_turn SET served_at = ?2 WHERE account_id = ?1";
-            connection.prepare_cached(sql)?.execute(params![letter.account, now])?;
-            claimed.push(Due { letter, domain, deliveries });
+            connection.prepare_cached(sql)?.execute(params![queued.account, now])?;
+            claimed.push(Due { queued, domain, deliveries });
         }
     }
     Ok(claimed)

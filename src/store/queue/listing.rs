@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// A message in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct QueuedMessage {
+pub struct QueueEntry {
     /// The queue id.
     pub id: SubmissionId,
     /// Whose; none: the platform's own.
@@ -60,7 +60,7 @@ impl Store {
         account: Option<AccountId>,
         after: Option<SubmissionId>,
         limit: usize,
-    ) -> Result<Vec<QueuedMessage>, StoreError> {
+    ) -> Result<Vec<QueueEntry>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read(move |connection| {
             let after = after.map(|id| id.to_string()).unwrap_or_default();
@@ -78,7 +78,7 @@ impl Store {
     }
 
     /// One message in the queue.
-    pub async fn queue_show(&self, id: SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
+    pub async fn queue_show(&self, id: SubmissionId) -> Result<Option<QueueEntry>, StoreError> {
         self.read(move |connection| {
             let sql = format!("{MESSAGE} WHERE s.id = ?1");
             let found = connection.prepare_cached(&sql)?.query_map([id], read_message)?.next().transpose()?;
@@ -110,8 +110,8 @@ const MESSAGE: &str =
     "SELECT s.id, s.account_id, s.inbox_id, s.mail_from, s.fallback, c.size, s.created_at, s.expires_at
                        FROM submission s JOIN content c ON c.id = s.outgoing_id";
 
-fn read_message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
-    Ok(QueuedMessage {
+fn read_message(row: &Row<'_>) -> rusqlite::Result<QueueEntry> {
+    Ok(QueueEntry {
         id: row.get(0)?,
         account: row.get(1)?,
         inbox: row.get(2)?,
@@ -124,7 +124,7 @@ fn read_message(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
     })
 }
 
-fn with_deliveries(connection: &Connection, mut message: QueuedMessage) -> Result<QueuedMessage, StoreError> {
+fn with_deliveries(connection: &Connection, mut message: QueueEntry) -> Result<QueueEntry, StoreError> {
     let sql =
         "SELECT id, rcpt_to, attempts, next_attempt_at, lease_until IS NOT NULL, last_attempt_at, last_reply, last_mx
                FROM delivery WHERE submission_id = ?1 ORDER BY id";

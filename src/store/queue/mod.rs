@@ -11,9 +11,9 @@ mod listing;
 mod tests;
 
 pub(super) use attempts::wake_unsigned;
-pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, Letter, Settlement};
+pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, QueuedMessage, Settlement};
 pub use claim::{Claimed, InFlight};
-pub use listing::{QueuedDelivery, QueuedMessage};
+pub use listing::{QueueEntry, QueuedDelivery};
 
 use super::deliver::{LocalDelivery, NewMessage, insert_message};
 use super::messages::Flags;

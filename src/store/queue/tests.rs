@@ -76,15 +76,15 @@ impl Post {
 fn running<'a>(due: impl IntoIterator<Item = &'a Due>, free: usize) -> InFlight {
     let (mut attempts, mut taken) = (HashSet::new(), BTreeMap::new());
     for due in due {
-        attempts.insert((due.letter.id.clone(), due.domain.clone()));
-        *taken.entry(due.letter.account.clone()).or_default() += 1;
+        attempts.insert((due.queued.id.clone(), due.domain.clone()));
+        *taken.entry(due.queued.account.clone()).or_default() += 1;
     }
     InFlight { attempts, places: Places { free, taken }, destinations: DestinationLimits::new(Scope::Domain, 4) }
 }
 
 fn settlement(due: &Due) -> Settlement {
     Settlement {
-        submission: due.letter.id.clone(),
+        submission: due.queued.id.clone(),
         done: due.deliveries.iter().map(|d| d.id.clone()).collect(),
         deferred: Vec::new(),
         local: None,
@@ -150,7 +150,7 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
     let mut events = post.store.events().subscribe(&post.account, 1).unwrap();
     let settled = Settlement {
         local: Some(LocalDelivery {
-            mail_from: due.letter.mail_from.clone(),
+            mail_from: due.queued.mail_from.clone(),
             recipients: Recipients::new(vec![recipient]).unwrap(),
             header: b"Received: z\r\nSubject: x\r\n\r\n".to_vec(),
             received_at: Timestamp::real(),
@@ -229,8 +229,8 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
     let header = b"From: hello@inboxlayer.dev\r\n\r\n".to_vec();
     post.store.replace_outgoing(id, from, VerifiedStatus::Failed, header.clone()).await.unwrap();
     let due = post.claim(at(0)).await.pop().unwrap();
-    assert_eq!((due.letter.domain, due.letter.mail_from.to_string().as_str()), (None, "hello@inboxlayer.dev"));
-    assert_eq!(post.store.content(due.letter.outgoing).await.unwrap().header, header);
+    assert_eq!((due.queued.domain, due.queued.mail_from.to_string().as_str()), (None, "hello@inboxlayer.dev"));
+    assert_eq!(post.store.content(due.queued.outgoing).await.unwrap().header, header);
     assert_eq!([post.count("content").await, post.count("body").await], [2, 1], "the old one is gone");
 }
 
@@ -278,7 +278,7 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
         let late = NewSubmission { now: at(60), ..post.message(&["b@example.org"]) };
         post.store.submission_accept(late, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     }
-    let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.letter.account == *account).count();
+    let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.queued.account == *account).count();
     let claim = async |in_flight| post.store.claim_due(at(60), at(3600), in_flight).await.unwrap();
 
     let Claimed { due, waiting } = claim(running([], 8)).await;
