@@ -175,14 +175,8 @@ impl Services {
             clock.clone(),
             resolver.clone(),
         );
-        let registry = Registry::new(
-            Arc::clone(&config),
-            store.clone(),
-            clock.clone(),
-            events.clone(),
-            provider.clone(),
-            verifier.clone(),
-        );
+        let registry =
+            Registry::new(Arc::clone(&config), store.clone(), clock.clone(), provider.clone(), verifier.clone());
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), work.clone());
         let authenticator = Authenticator::new(
             store.clone(),

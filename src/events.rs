@@ -1,6 +1,6 @@
 //! What open sessions must hear of at once: new mail, and the end of what they logged in with.
 //!
-//! Invariant: an event is published after the commit that made it true. Channels are one per account, made with its first
+//! Invariant: the store publishes an event after the commit that made it true, and before it answers. Channels are one per account, made with its first
 //! session and cleared away some time after its last; an idle session costs a receiver.
 
 use crate::id::{AccountId, DomainId, InboxId, TokenId};

@@ -23,7 +23,6 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::status::{OnUnverified, State, TooSoon};
 use crate::domain::zone_file::zone_file;
-use crate::events::{Event, Events};
 use crate::id::{AccountId, DomainId};
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::store::checks::AskError;
@@ -125,7 +124,6 @@ pub struct Registry {
     config: Arc<Config>,
     store: Store,
     clock: Clock,
-    events: Events,
     provider: Provider,
     verifier: Verifier,
     waiting: Waiting,
@@ -138,12 +136,11 @@ impl Registry {
         config: Arc<Config>,
         store: Store,
         clock: Clock,
-        events: Events,
         provider: impl Into<Provider>,
         verifier: Verifier,
     ) -> Self {
         let claims = Arc::new(Hourly::new([("claims of domains", config.limits.claims_per_hour)]));
-        Self { config, store, clock, events, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
+        Self { config, store, clock, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
     }
 
     /// Claims a name for an account. The signing keys are made in the background; the first check comes by itself.
@@ -261,7 +258,6 @@ impl Registry {
         let deleted = self.store.for_account(account).domain_delete(account, id).await?;
         if deleted {
             tracing::info!(%id, %account, "a domain was deleted");
-            self.events.publish(account, Event::DomainDeleted(id.clone()));
             self.verifier.changed(id);
             self.provider.changed();
         }

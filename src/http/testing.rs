@@ -154,7 +154,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let submission =
         Submission::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, keys.signer(), queue.clone());
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
-    let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), events.clone(), keys, verifier);
+    let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
     let creations = HttpContext::creations(&config.limits);

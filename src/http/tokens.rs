@@ -10,7 +10,6 @@ use super::reply::Created;
 use crate::authentication::login::Scope;
 use crate::authentication::token::Token;
 use crate::clock::Timestamp;
-use crate::events::Event;
 use crate::id::{AccountId, InboxId, TokenId};
 use crate::store::tokens::{CreateTokenError, NewToken, TokenRecord};
 use axum::Json;
@@ -203,9 +202,6 @@ pub(super) async fn revoke(
     let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
     let revoked = caller.store(&context).token_revoke(account, &id, context.clock.now()).await?;
     let token = revoked.ok_or_else(Problem::not_found)?;
-    if let Some(account) = token.scope.account() {
-        context.events.publish(account, Event::TokenRevoked(token.id.clone()));
-    }
     tracing::info!(token = %token.id, by = %caller.principal.token, "a token was revoked");
     Ok(StatusCode::NO_CONTENT)
 }

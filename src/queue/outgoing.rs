@@ -76,7 +76,7 @@ pub(crate) async fn compose(
         let (header, from) = message::outgoing(&header, &outgoing);
         Composed { header, from, blind_copies }
     });
-    Ok(written.await?)
+    written.await
 }
 
 /// A header block that is to leave.

@@ -66,7 +66,7 @@ async fn world_with(patience: Option<Duration>) -> World {
     let verifier =
         Verifier::signed_by(Some(provider.clone()), Arc::clone(&config), store.clone(), clock.clone(), resolver);
     tokio::spawn(verifier.clone().run(shutdown.clone()));
-    let registry = Registry::new(config, store.clone(), clock.clone(), Events::new(), provider, verifier);
+    let registry = Registry::new(config, store.clone(), clock.clone(), provider, verifier);
     World { _dir: dir, store, account, clock, play, fake, ses, registry, shutdown }
 }
 

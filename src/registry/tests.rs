@@ -8,6 +8,7 @@ use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};
 use crate::domain::judge::RecordStatus;
 use crate::domain::status::VerifiedStatus;
+use crate::events::{Event, Events};
 use crate::id::InboxId;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
@@ -48,12 +49,12 @@ async fn world() -> World {
     config.dns.authoritative_port = server.port();
     config.dns.allow_networks = AllowedNetworks::loopback();
     config.dns.timeout = HumanDuration(Duration::from_millis(300));
-    let (clock, events) = (Clock::manual(), Events::new());
+    let (clock, events) = (Clock::manual(), store.events().clone());
     let keys = Keys::open(store.clone(), dir.path(), &config, clock.clone()).await.unwrap();
     let (config, resolver) = (Arc::new(config.clone()), Resolver::new(&config.dns).unwrap());
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     tokio::spawn(verifier.clone().run(shutdown.clone()));
-    let registry = Registry::new(config, store.clone(), clock.clone(), events.clone(), keys, verifier);
+    let registry = Registry::new(config, store.clone(), clock.clone(), keys, verifier);
     World { _dir: dir, store, account, clock, events, play, registry, shutdown }
 }
 

@@ -163,7 +163,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
 
     const LONG: Duration = Duration::from_secs(300);
-    const MANY: [u8; 100_000] = [b'x'; 100_000];
+    static MANY: [u8; 100_000] = [b'x'; 100_000];
 
     fn pair(timeout: Duration, octets_per_second: u64, period: Duration) -> (WriteTimeout<DuplexStream>, DuplexStream) {
         let (server, client) = tokio::io::duplex(4096);

@@ -97,6 +97,11 @@ pub(super) fn write_lines(output: &mut Vec<u8>, code: u16, lines: &[String]) {
     }
 }
 
+/// The domain is delivered here, and the local part is nobody's.
+pub(super) fn no_such_user(address: &Address) -> Reply {
+    Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -108,9 +113,4 @@ mod tests {
         write(&mut output, &Reply::plain(334, ""));
         assert_eq!(output, b"250-mx.example\r\n250-SIZE 1??250 2\r\n250 HELP\r\n334 \r\n");
     }
-}
-
-/// The domain is delivered here, and the local part is nobody's.
-pub(super) fn no_such_user(address: &Address) -> Reply {
-    Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here"))
 }

@@ -10,6 +10,7 @@ use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::domain::judge::{Evidence, RecordStatus};
 use crate::domain::status::{FaultRun, OnUnverified, State};
+use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::Claim;
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -396,9 +397,13 @@ impl Store {
     /// Ends a claim of the account, with its aliases and keys. False when there was none.
     pub async fn domain_delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
-        self.write(move |c| {
+        self.change(move |transaction| {
             let sql = "DELETE FROM custom_domain WHERE id = ?1 AND account_id = ?2";
-            Ok(c.prepare_cached(sql)?.execute(params![id, account])? == 1)
+            let is_deleted = transaction.prepare_cached(sql)?.execute(params![id, account])? == 1;
+            if is_deleted {
+                transaction.publish(account, Event::DomainDeleted(id));
+            }
+            Ok(is_deleted)
         })
         .await
     }

@@ -16,6 +16,39 @@ async fn count(store: &Store) -> i64 {
 }
 
 #[tokio::test]
+async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_not_without_one() {
+    let (_dir, store, owner) = testing::store_with_account().await;
+    let inbox = testing::inbox(&store, &owner, "one").await;
+    let mut heard = store.events().subscribe(&owner, 1).unwrap();
+    let of = inbox.clone();
+    let undone = store.change(move |transaction| {
+        transaction.mailbox_changed(&of, 1)?;
+        Err::<(), _>(StoreError::Closed)
+    });
+    undone.await.unwrap_err();
+    assert!(heard.try_recv().is_err());
+
+    // The caller goes away while the writer works.
+    let (begun, begins) = tokio::sync::oneshot::channel();
+    let (go, goes) = std::sync::mpsc::channel::<()>();
+    let (writer, of) = (store.clone(), inbox.clone());
+    let caller = tokio::spawn(async move {
+        writer
+            .change(move |transaction| {
+                begun.send(()).unwrap();
+                goes.recv().unwrap();
+                transaction.mailbox_changed(&of, 7)
+            })
+            .await
+    });
+    begins.await.unwrap();
+    caller.abort();
+    assert!(caller.await.unwrap_err().is_cancelled());
+    go.send(()).unwrap();
+    assert_eq!(heard.recv().await.unwrap(), Event::MailboxChanged { inbox, mailbox: 7 });
+}
+
+#[tokio::test]
 async fn what_a_failed_or_panicking_verb_wrote_is_undone_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();

@@ -6,6 +6,7 @@ use super::inboxes::{Opened, opened_by};
 use super::{Store, StoreError};
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{AccountId, InboxId, TokenId};
 use rusqlite::{Connection, Row, params};
 use std::time::Duration;
@@ -278,11 +279,15 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<TokenRecord>, StoreError> {
         let (account, id) = (account.cloned(), id.clone());
-        self.write(move |c| {
+        self.change(move |transaction| {
             let sql = "UPDATE token SET revoked_at = coalesce(revoked_at, ?3)
                        WHERE id = ?1 AND (?2 IS NULL OR account_id = ?2)";
-            let changed = c.prepare_cached(sql)?.execute(params![id, account, now])?;
-            if changed == 0 { Ok(None) } else { by_id(c, &id) }
+            let changed = transaction.prepare_cached(sql)?.execute(params![id, account, now])?;
+            let revoked = if changed == 0 { None } else { by_id(transaction, &id)? };
+            if let Some(account) = revoked.as_ref().and_then(|token| token.scope.account()) {
+                transaction.publish(account.clone(), Event::TokenRevoked(id));
+            }
+            Ok(revoked)
         })
         .await
     }

@@ -78,7 +78,7 @@ impl Change {
                     store.messages_move(inbox, mailbox, all.clone(), "Archive", limits(u64::MAX)).await.unwrap();
                 assert_eq!(moved.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
             }
-            Self::Rename => drop(store.mailbox_rename(inbox, "INBOX", "Old").await.unwrap()),
+            Self::Rename => store.mailbox_rename(inbox, "INBOX", "Old").await.unwrap(),
             Self::Expunge => assert_eq!(store.messages_expunge(inbox, mailbox, None).await.unwrap(), all),
             Self::Delete => {
                 store.messages_move(inbox, mailbox, all, "Archive", limits(u64::MAX)).await.unwrap();
