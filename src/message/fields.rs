@@ -4,6 +4,7 @@
 //! before them, or are a field without a name. What is over [`ReadLimits`] is one last field without a name: it is kept
 //! and shown as it stands, and nothing is looked for in it. Reading is linear.
 
+use super::octets_read;
 use std::ops::Range;
 
 /// Octets of a structured field that are taken apart; each costs a hundred times its size in memory.
@@ -52,10 +53,9 @@ pub(crate) fn slice(bytes: &[u8], range: Range<usize>) -> &[u8] {
 
 /// Where the line that begins at `from` ends, its line break included.
 pub(super) fn line_end(bytes: &[u8], from: usize) -> usize {
-    match memchr::memchr(b'\n', slice(bytes, from..bytes.len())) {
-        Some(at) => from + at + 1,
-        None => bytes.len(),
-    }
+    let end = memchr::memchr(b'\n', slice(bytes, from..bytes.len())).map_or(bytes.len(), |at| from + at + 1);
+    octets_read::count(end.saturating_sub(from));
+    end
 }
 
 /// A line without its line break.
@@ -147,6 +147,7 @@ fn opaque(block: &[u8], start: usize) -> Option<Field<'_>> {
 
 /// A value on one line: line breaks and NUL taken out, white space around it too.
 pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
+    octets_read::count(value.len());
     value.trim_ascii().iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)).collect()
 }
 

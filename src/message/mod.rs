@@ -33,6 +33,7 @@ pub(crate) mod fuzz;
 mod headers;
 mod line_ends;
 pub(crate) mod mime;
+pub(crate) mod octets_read;
 mod received;
 mod rewrite;
 pub(crate) mod searched;

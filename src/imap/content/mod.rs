@@ -3,6 +3,8 @@
 //! Pure: bytes in, bytes out. Invariant: every section is a slice of the message as it was delivered, octet for octet.
 
 pub(super) mod envelope;
+#[cfg(test)]
+mod linear_time;
 pub(super) mod section;
 pub(super) mod structure;
 

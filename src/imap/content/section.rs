@@ -5,6 +5,7 @@
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::{Kind, Part, Tree};
+use crate::message::octets_read;
 use imap_codec::imap_types::core::{AString, Vec1};
 use imap_codec::imap_types::fetch::{Part as Path, Section};
 use std::ops::Range;
@@ -147,7 +148,11 @@ fn some_fields(block: &[u8], names: &Vec1<AString<'_>>, wanted: bool, limits: &R
     names.sort_unstable();
     let is_named = |name: &[u8]| {
         let lower = || name.iter().map(u8::to_ascii_lowercase);
-        names.binary_search_by(|one| one.iter().copied().cmp(lower())).is_ok()
+        let compare = |one: &Vec<u8>| {
+            octets_read::count(one.len().min(name.len()));
+            one.iter().copied().cmp(lower())
+        };
+        names.binary_search_by(compare).is_ok()
     };
     let mut kept = Vec::new();
     for field in Header::read(block, limits).fields() {

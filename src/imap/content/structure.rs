@@ -4,6 +4,7 @@ use super::envelope::{ADDRESSES, envelope, istring, nstring};
 use crate::message::decode::transfer_encoding;
 use crate::message::fields::{Header, unfold};
 use crate::message::mime::{self, ContentType, Kind, Part, Tree};
+use crate::message::octets_read;
 use imap_codec::imap_types::body::{
     BasicFields, Body, BodyStructure, Disposition, Language, Location, MultiPartExtensionData, SinglePartExtensionData,
     SpecificFields,
@@ -54,6 +55,7 @@ fn single(
 ) -> Body<'static> {
     let bytes = tree.body_of(part);
     let ContentType { kind, subtype, parameters: given } = &part.content_type;
+    octets_read::count(bytes.len());
     let number_of_lines = size(memchr::memchr_iter(b'\n', bytes).count());
     let specific = match &part.kind {
         Kind::Message(inner) => SpecificFields::Message {
