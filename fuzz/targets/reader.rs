@@ -7,7 +7,7 @@ use crate::message::searched::searched_texts;
 use crate::message::words::{decoded_words, without_controls};
 use serde_json::Value;
 
-/// What is shown is bounded by the message; REST and ENVELOPE list the same mailboxes under the same names; the text that is
+/// What is shown is bounded by the message, and holds no control characters outside its texts; REST and ENVELOPE list the same mailboxes under the same names; the text that is
 /// shown is found.
 pub fn reader(input: &[u8]) {
     let (header, body) = input.split_at(header_end(input));
@@ -16,6 +16,12 @@ pub fn reader(input: &[u8]) {
     // An octet that is no text becomes one character of three octets, or six as an escape in JSON.
     let octets = shown.to_string().len();
     assert!(octets <= 24 * input.len() + 256 * attachments.len() + 1024, "{octets} octets of {}", input.len());
+    shown
+        .as_object()
+        .unwrap()
+        .iter()
+        .filter(|(key, _)| !["text", "html"].contains(&key.as_str()))
+        .for_each(without_control);
     for attachment in attachments {
         assert!(attachment["size"].as_u64() <= Some(body.len() as u64), "{attachment}");
     }
@@ -46,6 +52,19 @@ pub fn reader(input: &[u8]) {
         let owned = |value: &Value| value.as_str().map(str::to_owned);
         let listed = list(&shown[field]).iter().map(|mailbox| (owned(&mailbox["name"]), owned(&mailbox["address"])));
         assert_eq!(listed.collect::<Vec<_>>(), enveloped.collect::<Vec<_>>(), "{field}");
+    }
+}
+
+/// No text in a value may move a cursor or end a line.
+fn without_control((key, value): (&String, &Value)) {
+    match value {
+        Value::String(text) => {
+            let is_control = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+            assert!(!text.contains(is_control), "{key}: {text:?}");
+        }
+        Value::Array(list) => list.iter().for_each(|value| without_control((key, value))),
+        Value::Object(fields) => fields.iter().for_each(without_control),
+        _ => {}
     }
 }
 

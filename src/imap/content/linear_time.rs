@@ -61,7 +61,7 @@ fn read(message: &str, limits: &ReadLimits) -> usize {
     during(|| {
         let (header, body) = message.as_bytes().split_at(header_end(message.as_bytes()));
         let tree = Tree::parse(header, body, limits);
-        let _ = (content(&tree), searched_texts(&tree));
+        let _ = (content(&tree, usize::MAX), searched_texts(&tree));
         let _ = envelope(&Header::read(header, limits), &mut { ADDRESSES });
         let _ = [false, true].map(|extended| structure(&tree, extended));
     })
