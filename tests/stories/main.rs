@@ -12,6 +12,7 @@
 
 mod cancelled_clients;
 mod clients;
+mod clock_jump;
 mod codes;
 mod command_line;
 mod compacted;
