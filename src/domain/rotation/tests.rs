@@ -257,7 +257,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(if std::env::var_os("NIGHTLY").is_some() { 20_000 } else { 500 }))]
+    #![proptest_config(crate::domain::status::model::cases(500))]
 
     #[test]
     fn whatever_happens_mail_can_be_verified(events in prop::collection::vec(event(), 1..200)) {

@@ -6,7 +6,7 @@ CONFIG is JSON: where the listeners are, `ca`, and the tokens of the accounts. S
 is known in. Each worker changes only things of its own, one at a time. So after a crash each thing is as its last answer said, or
 as the change that was under way makes it: whole or not at all, but for EXPUNGE, which may have got through a first part.
 
-`work` prints `answered WORKER` after each change. `check` prints what it compared, as JSON, and fails when something is amiss.
+`work` prints `answered WORKER` after each change, and `began WORKER` before one of thousands of messages. `check` prints what it compared, as JSON, and fails when something is amiss.
 """
 
 import collections
@@ -293,6 +293,133 @@ class Messages(Worker):
         return False
 
 
+class Large(Worker):
+    """COPY, MOVE, EXPUNGE, RENAME INBOX and DELETE of thousands of messages, which are made in batches: {mailbox: UIDs}."""
+
+    COUNT = 4096
+
+    def connect(self):
+        self.client = imap(config["collector"])
+        self.random = random.Random()
+        if self.known:
+            return
+        # Before the first of these changes begins nobody is killed.
+        ok(self.client.create("Seed"))
+        ok(self.client.append("Seed", None, None, message(self.name).encode()))
+        state["octets of one"] = size_of_inbox()
+        while int(ok(self.client.select("Seed"))[0]) < self.COUNT:
+            ok(self.client.copy("1:*", "Seed"))
+        self.known = {"Seed": self.uids("Seed"), "INBOX": []}
+
+    def uids(self, mailbox):
+        ok(self.client.select(mailbox))
+        return [int(uid) for uid in ok(self.client.uid("SEARCH", "ALL"))[0].split()]
+
+    def begin(self, change, **more):
+        self.number()
+        self.doing = {"change": change, **more}
+        say(f"began {self.name}")
+
+    def run(self):
+        # It is not waited for, as it takes longer than the others.
+        try:
+            self.connect()
+            while True:
+                self.known, self.doing = self.step(), None
+        except GONE:
+            pass
+        except BaseException as error:
+            failed.append(f"{self.name}: {type(error).__name__} {error}")
+            say(f"failed {failed[-1]}")
+
+    def step(self):
+        known = dict(self.known)
+        others = sorted(box for box in known if box.startswith("Large"))
+        if len(others) > 3 or (others and self.random.random() < 0.2):
+            box = self.random.choice(others)
+            self.begin("delete", box=box)
+            ok(self.client.delete(box))
+            del known[box]
+            return known
+        if not known["INBOX"]:
+            ok(self.client.select("Seed"))
+            self.begin("copy", box="Seed", to="INBOX")
+            ok(self.client.copy("1:*", "INBOX"))
+            self.doing["answered"] = True
+            known["INBOX"] = self.uids("INBOX")
+            return known
+        to = f"Large{self.next}"
+        action = self.random.choice(["move", "expunge", "rename"])
+        if action == "rename":
+            self.begin("rename", box="INBOX", to=to)
+            ok(self.client.rename("INBOX", to))
+            known[to], known["INBOX"] = known["INBOX"], []
+            return known
+        ok(self.client.select("INBOX"))
+        if action == "move":
+            self.doing = {"change": "create", "to": to}
+            ok(self.client.create(to))
+            known[to] = []
+            self.known = dict(known)
+            self.begin("move", box="INBOX", to=to)
+            ok(self.client.uid("MOVE", "1:*", to))
+            self.doing["answered"] = True
+            known[to], known["INBOX"] = self.uids(to), []
+            return known
+        self.doing = {"change": "flags"}
+        ok(self.client.store("1:*", "+FLAGS.SILENT", "(\\Deleted)"))
+        self.begin("expunge", box="INBOX")
+        ok(self.client.expunge())
+        known["INBOX"] = []
+        return known
+
+    def check(self, there):
+        found = there["collector"]
+        if not self.allowed(found):
+            counts = lambda boxes: {box: len(uids) for box, uids in boxes.items()}
+            raise Refused(f"{self.name}: {counts(found)}\nafter {counts(self.known)}\nwhile {self.doing}")
+        if self.doing and "box" in self.doing and "answered" not in self.doing:
+            change = self.doing["change"]
+            cut = change == "expunge" and 0 < len(found["INBOX"]) < len(self.known["INBOX"])
+            for under_way in [change] + ["expunge, in part"] * cut:
+                state.setdefault("under way", {}).setdefault(under_way, 0)
+                state["under way"][under_way] += 1
+        # What a change has left in hidden rows is removed after the start, and counts nowhere then.
+        counted = sum(len(uids) for uids in found.values()) * state["octets of one"]
+        until = time.monotonic() + 60
+        while (size := size_of_inbox()) != counted:
+            if time.monotonic() > until:
+                raise Refused(f"{size} octets are counted, and there are {counted}; {self.doing}")
+            time.sleep(0.02)
+        self.known = found
+
+    def allowed(self, found):
+        before, doing = self.known, self.doing or {"change": None}
+        change, box, to = doing["change"], doing.get("box"), doing.get("to")
+        rest = lambda boxes: {name: uids for name, uids in boxes.items() if name not in (box, to)}
+        if found == before:
+            return "answered" not in doing
+        if change in (None, "flags") or rest(found) != rest(before):
+            return False
+        if change == "create":
+            return found[to] == []
+        if change == "delete":
+            return box not in found
+        if change == "rename":
+            return found == {**before, box: [], to: before[box]}
+        if change == "expunge":
+            left = len(found[box])
+            return found[box] == before[box][len(before[box]) - left :]
+        # The copies have new UIDs, behind those that were there.
+        there = len(before[to])
+        is_whole = found[to][:there] == before[to] and len(found[to]) == there + len(before[box])
+        return is_whole and found[box] == ([] if change == "move" else before[box])
+
+
+def size_of_inbox():
+    return Rest(config["collector"]["token"])("GET", f"/api/v1/inboxes/{config['collector']['inbox']}")[1]["size"]
+
+
 class Mailboxes(Worker):
     """CREATE, RENAME with what is below, DELETE, SUBSCRIBE: {name: subscribed}."""
 
@@ -519,7 +646,31 @@ def what_is_there():
             if mailbox.startswith(("Work", "Other")):
                 ok(client.select(mailbox, readonly=True))
                 there["keeper uids"][mailbox] = listed(client)
+    there["collector"] = uids_and_status()
     return there
+
+
+def uids_and_status():
+    """{mailbox: UIDs} of the collector, which STATUS agrees with."""
+    found = {}
+    with imap(config["collector"]) as client:
+        for mailbox in names(client.list()):
+            if not mailbox.startswith(("Seed", "INBOX", "Large")):
+                continue
+            status = ok(client.status(mailbox, "(MESSAGES UNSEEN UIDNEXT UIDVALIDITY)"))[0].decode()
+            number = lambda item: int(re.search(rf"{item} (\d+)", status)[1])
+            ok(client.select(mailbox, readonly=True))
+            uids = [int(uid) for uid in ok(client.uid("SEARCH", "ALL"))[0].split()]
+            # Nobody reads these messages.
+            if [number("MESSAGES"), number("UNSEEN")] != [len(uids)] * 2 or max(uids, default=0) >= number("UIDNEXT"):
+                raise Refused(f"{status}, and there are {len(uids)}, the last with UID {max(uids, default=0)}")
+            nexts = state.setdefault("next UIDs", {})
+            key = f"{mailbox} {number('UIDVALIDITY')}"
+            if nexts.get(key, 0) > number("UIDNEXT"):
+                raise Refused(f"UIDNEXT of {mailbox} went back: {status}")
+            nexts[key] = number("UIDNEXT")
+            found[mailbox] = uids
+    return found
 
 
 lock = threading.Lock()
@@ -531,7 +682,7 @@ def say(line):
         print(line, flush=True)
 
 
-workers = [Submission(0), Submission(1), Submission(2), Inbound(0), Inbound(1), Messages(0), Messages(1), Mailboxes(0), Things(0), Queue(0)]
+workers = [Submission(0), Submission(1), Submission(2), Inbound(0), Inbound(1), Messages(0), Messages(1), Large(0), Mailboxes(0), Things(0), Queue(0)]
 if mode == "work":
     threads = [threading.Thread(target=worker.run) for worker in workers]
     for thread in threads:
