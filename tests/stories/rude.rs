@@ -11,8 +11,8 @@ use std::time::Duration;
 /// A wait that is over by then has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-trait Both: Read + Write {}
-impl<S: Read + Write> Both for S {}
+trait Both: Read + Write + Send {}
+impl<S: Read + Write + Send> Both for S {}
 
 /// The client.
 pub struct Rude {

@@ -3,6 +3,7 @@
 use super::Scene;
 use crate::rude::Rude;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 
 /// What a client is to one of the listeners.
 struct Listener {
@@ -105,4 +106,70 @@ fn under_load_the_time_out_of_idle_clients_is_short_and_who_has_logged_in_keeps_
     // No load: nobody is closed.
     sender.say("NOOP", "250");
     scene.ends_with(0);
+}
+
+/// Messages of the mailbox that the crowd asks about.
+const MESSAGES: usize = 1 << 15;
+/// Connections of the crowd's account, and of the other one.
+const CROWD: usize = 16;
+const OTHERS: usize = 4;
+
+/// Each of the crowd's connections asks so often in one write, while another account asks for a STATUS again and again, until
+/// the crowd has its answers. How often each was answered.
+fn answered(scene: &Scene, other: &str, command: &str, times: usize) -> (usize, usize) {
+    let mut crowd: Vec<Rude> = (0..CROWD).map(|_| scene.user()).collect();
+    let going = Arc::new(());
+    let is_going = Arc::downgrade(&going);
+    std::thread::scope(|threads| {
+        let others: Vec<_> = (0..OTHERS)
+            .map(|_| {
+                let mut client = scene.guest();
+                client.ask(&format!("LOGIN other {other}"), "OK");
+                let is_going = is_going.clone();
+                threads.spawn(move || {
+                    let mut count = 0;
+                    while is_going.strong_count() > 0 {
+                        client.ask("STATUS INBOX (MESSAGES UNSEEN)", "OK");
+                        count += 1;
+                    }
+                    count
+                })
+            })
+            .collect();
+        for client in &mut crowd {
+            let going = Arc::clone(&going);
+            threads.spawn(move || {
+                client.send(format!("x {command}\r\n").repeat(times));
+                (0..times).for_each(|_| drop(client.answer("x", "OK")));
+                drop(going);
+            });
+        }
+        drop(going);
+        (CROWD * times, others.into_iter().map(|other| other.join().unwrap()).sum())
+    })
+}
+
+#[test]
+fn sixteen_connections_that_ask_about_a_huge_mailbox_leave_another_account_its_turns() {
+    let scene = Scene::with("");
+    let (_, _, other) = scene.daemon.account("other");
+    let mut user = scene.user();
+    user.ask("APPEND INBOX {6+}\r\nA: b\r\n", "OK");
+    user.ask("SELECT INBOX", "OK");
+    for _ in 0..MESSAGES.ilog2() {
+        user.ask("COPY 1:* INBOX", "OK");
+        user.ask("NOOP", "OK");
+    }
+    assert!(user.ask("STATUS INBOX (MESSAGES)", "OK").concat().contains(&format!("MESSAGES {MESSAGES}")));
+    // It costs no more than for an empty mailbox: a connection of the other account gets at least half of what one of the
+    // crowd's gets.
+    let (crowd, others) = answered(&scene, &other, "STATUS INBOX (MESSAGES UNSEEN)", 40);
+    println!("STATUS: {crowd} for the crowd, {others} for the other account");
+    assert!(others * CROWD * 2 >= crowd * OTHERS, "{others} beside {crowd}");
+    // This costs a pass over the mailbox. Accounts take turns: the other one is served as often as the crowd is, though
+    // four times as many wait there.
+    let (crowd, others) = answered(&scene, &other, "EXAMINE INBOX", 5);
+    println!("EXAMINE: {crowd} for the crowd; STATUS: {others} for the other account");
+    assert!(others >= crowd, "{others} beside {crowd}");
+    assert!(scene.daemon.log().lines().all(|line| !line.contains("UNAVAILABLE")));
 }
