@@ -189,8 +189,9 @@ pub(super) async fn show(
     work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
     let raw = caller.store(&context).message_raw(&inbox.id, &message).await?.ok_or_else(Problem::not_found)?;
     let owner = Owner::Account(inbox.account);
-    let shown = context.reading.read(&owner, size, move |reader, _| {
+    let shown = context.reading.read(&owner, size, move |reader, budget| {
         let _work = work;
+        budget.check()?;
         stored.header = raw.header;
         let readable = reader.begin(stored.content);
         Ok(MessageJson::new(stored, &raw.body, readable))

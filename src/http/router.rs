@@ -100,6 +100,47 @@ impl Drop for AbortOnDrop {
 mod tests {
     use super::*;
     use crate::http::testing::World;
+    use crate::id::AccountId;
+    use crate::resources::Owner;
+    use crate::resources::work::{WorkBudget, WorkPool};
+    use tokio::io::AsyncWriteExt;
+    use tokio::net::TcpStream;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    #[tokio::test]
+    async fn work_of_a_request_that_only_reads_ends_when_its_client_hangs_up_and_its_place_is_free() {
+        // One place for an account.
+        let pool = WorkPool::new(2);
+        let (owner, (tell, mut told)) = (Owner::Account(AccountId::new()), unbounded_channel());
+        let (work, of) = (pool.clone(), owner.clone());
+        let endless = move || {
+            let (work, of, tell) = (work.clone(), of.clone(), tell.clone());
+            async move {
+                let endless = move |budget: &WorkBudget| {
+                    tell.send("begun").unwrap();
+                    while budget.check().is_ok() {
+                        std::thread::yield_now();
+                    }
+                    tell.send("ended").unwrap();
+                    budget.check()
+                };
+                work.run(&of, usize::MAX, endless).await.map_err(|_| Problem::unavailable())
+            }
+        };
+        let router = Router::new().route("/endless", get(endless)).layer(from_fn(to_its_end));
+        let world = World::serving(|_| router).await;
+        for sent_ahead in [0, 10_000] {
+            for _ in 0..5 {
+                let mut client = TcpStream::connect(world.address).await.unwrap();
+                let request = format!("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n{}", "x".repeat(sent_ahead));
+                client.write_all(request.as_bytes()).await.unwrap();
+                assert_eq!(told.recv().await, Some("begun"));
+                drop(client);
+                assert_eq!(told.recv().await, Some("ended"), "{sent_ahead} octets ahead");
+            }
+        }
+        assert_eq!(pool.run(&owner, usize::MAX, |_| Ok(7)).await.unwrap(), 7);
+    }
 
     #[tokio::test]
     async fn a_panic_is_a_temporary_fault() {

@@ -1,6 +1,6 @@
 //! HTTP: tokens, bodies that are too large, too slow or no JSON, fields that would become header fields.
 
-use super::{READER, Scene};
+use super::{READER, Scene, plain};
 use crate::clients::curl;
 use crate::rude::Rude;
 use serde_json::json;
@@ -149,4 +149,84 @@ fn a_client_that_stalls_is_sent_away() {
     let domains = scene.daemon.api().get(&format!("/api/v1/custom_domains?account_id={}", scene.account)).expect(200);
     assert!(crate::serve::rows(&domains.body).is_empty());
     scene.ends_with(0);
+}
+
+const LARGE: usize = 8 * 1024 * 1024;
+
+/// A message of about so many octets.
+fn large(to: &str, subject: &str) -> String {
+    let line = format!("{}\r\n", "x".repeat(76));
+    format!(
+        "From: x@elsewhere.example\r\nTo: {to}\r\nSubject: {subject}\r\n\r\n{}",
+        line.repeat(LARGE / line.len() - 10)
+    )
+}
+
+#[test]
+fn clients_that_hang_up_on_large_messages_lose_no_place_and_leave_them_whole_or_absent() {
+    // Room for two that are shown, or two that are sent, at once.
+    let scene = Scene::with(&format!("message_size = {LARGE}\nmemory_per_account = 60000000"));
+    let mut client = scene.mx();
+    client.envelope(READER);
+    client.send(large(READER, "large"));
+    client.send(".\r\n");
+    client.reply("250 2.0.0");
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let shown = format!("{path}/{}", api.get(&path).expect(200).at("/data/0/id"));
+    let head = |request: &str, token: &str, more: &str| {
+        format!("{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{more}\r\n")
+    };
+    for _ in 0..20 {
+        let mut client = Rude::connect(scene.daemon.http);
+        client.send(head(&format!("GET {shown}"), &scene.token, ""));
+        client.hang_up();
+    }
+    // Nothing that they held is missing.
+    for _ in 0..3 {
+        assert_eq!(api.get(&shown).expect(200).at("/subject"), "large");
+    }
+
+    // Their sender is another one, so that the reader's inbox stays as it is.
+    let (_, inbox, token) = scene.daemon.account("sender");
+    let post = format!("POST /api/v1/inboxes/{inbox}/messages");
+    for n in 0..15 {
+        let is_whole = n % 3 > 0;
+        let message = large("ann@elsewhere.example", &format!("over HTTP {n} {is_whole}"));
+        let kind = format!("Content-Type: message/rfc822\r\nContent-Length: {}\r\n", message.len());
+        let mut client = Rude::connect(scene.daemon.http);
+        client.send(head(&post, &token, &kind));
+        client.send(&message[..message.len() - usize::from(!is_whole)]);
+        // At once, or when it is being signed or stored.
+        std::thread::sleep(std::time::Duration::from_millis(if n % 3 == 2 { 10 * n } else { 0 }));
+        client.hang_up();
+    }
+    for n in 0..10 {
+        let is_whole = n % 2 > 0;
+        let mut client = Rude::secure(scene.daemon.submissions, &scene.daemon.ca());
+        client.reply("220 ");
+        client.say("EHLO client.example", "250");
+        client.say(&format!("AUTH PLAIN {}", plain("sender@inboxlayer.dev", &token)), "235 ");
+        client.say("MAIL FROM:<sender@inboxlayer.dev>", "250");
+        client.say("RCPT TO:<ann@elsewhere.example>", "250");
+        client.say("DATA", "354");
+        client.send(large("ann@elsewhere.example", &format!("over SMTP {n} {is_whole}")));
+        client.send(if is_whole { ".\r\n" } else { "." });
+        std::thread::sleep(std::time::Duration::from_millis(if n % 4 == 1 { 10 * n } else { 0 }));
+        client.hang_up();
+    }
+    // Those that stay are all served.
+    let sender = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &token);
+    let draft = json!({"to": "ann@elsewhere.example", "subject": "stays", "text": "x".repeat(1_000_000)});
+    for _ in 0..5 {
+        sender.post(&format!("/api/v1/inboxes/{inbox}/messages"), draft.clone()).expect(202);
+    }
+    scene.daemon.api().poll("/api/v1/queue", |answer| crate::serve::rows(&answer.body).is_empty());
+    let arrived = scene.relay.subjects();
+    println!("{arrived:?}");
+    assert_eq!(arrived["stays"], 5);
+    assert!(arrived.iter().all(|(subject, count)| subject == "stays" || subject.ends_with("true") && *count == 1));
+    let accepted = scene.daemon.log().lines().filter(|line| line.contains("submission: accepted")).count();
+    assert_eq!(arrived.values().sum::<u32>(), u32::try_from(accepted).unwrap());
+    scene.ends_with(1);
 }
