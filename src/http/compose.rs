@@ -9,6 +9,7 @@ use crate::message;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use mail_builder::MessageBuilder;
+use mail_builder::encoders::base64::Base64Encoder;
 use mail_builder::headers::address::Address as MimeAddress;
 use mail_builder::headers::text::Text;
 use mail_builder::headers::{Header, HeaderType};
@@ -204,10 +205,17 @@ fn write(out: &mut Vec<u8>, name: &str, value: &HeaderType<'_>) {
 }
 
 fn part(attachment: Attachment) -> MimePart<'static> {
-    let part = MimePart::new(attachment.content_type, BodyPart::Binary(attachment.content.into()))
-        // Without a hint the builder guesses by type, and an attached text would have its line ends changed.
-        .attachment(attachment.filename);
-    match attachment.content_id {
+    let Attachment { filename, content_type, content, content_id } = attachment;
+    let part = if content_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
+        // Left to itself the builder writes an attached text as it stands, whatever its line ends are.
+        let mut encoded = Vec::new();
+        Base64Encoder::new().wrap_lines().encode_into(&content, &mut encoded);
+        MimePart::new(content_type, BodyPart::Binary(encoded.into())).transfer_encoding("base64")
+    } else {
+        MimePart::new(content_type, BodyPart::Binary(content.into()))
+    };
+    let part = part.attachment(filename);
+    match content_id {
         Some(id) => part.cid(id),
         None => part,
     }

@@ -54,6 +54,20 @@ fn every_line_end_of_a_text_becomes_crlf() {
 }
 
 #[test]
+fn an_attached_text_keeps_its_line_ends() {
+    let text = b"a\rb\nc\r\n\"";
+    let mut fields = fields(json!({"attachments": [
+        {"filename": "a.txt", "content_type": "text/plain", "content": STANDARD.encode(text)},
+    ]}));
+    let content = Content::read(&mut fields);
+    fields.finish().unwrap();
+    let written = content.write(&Mailbox::parse("ann@example.org").unwrap(), &[], &[]);
+    assert!(!String::from_utf8_lossy(&written).replace("\r\n", "").contains(['\r', '\n']), "{written:?}");
+    let read = MessageParser::default().parse(&written).unwrap();
+    assert_eq!(read.attachments().next().unwrap().contents(), text);
+}
+
+#[test]
 fn nothing_can_add_a_field_or_a_line() {
     for (body, field) in [
         (json!({"subject": "a\r\nBcc: x@y.org", "text": ""}), "subject"),
