@@ -61,7 +61,7 @@ fn an_attached_text_keeps_its_line_ends() {
     ]}));
     let content = Content::read(&mut fields);
     fields.finish().unwrap();
-    let written = content.write(&Mailbox::parse("ann@example.org").unwrap(), &[], &[]);
+    let written = content.write(&Mailbox::parse("ann@example.org").unwrap(), &[], &[], &[]);
     assert!(!String::from_utf8_lossy(&written).replace("\r\n", "").contains(['\r', '\n']), "{written:?}");
     let read = MessageParser::default().parse(&written).unwrap();
     assert_eq!(read.attachments().next().unwrap().contents(), text);

@@ -3,7 +3,7 @@
 //! Invariant: reading is linear and lenient. What is wrong is passed over, or stays as it stands.
 
 use super::fields::chomp;
-use super::mime::parameterized;
+use super::parameters::parameterized;
 use std::borrow::Cow;
 
 /// The name of a transfer encoding in lower case, without comments, quotes, and whatever else may follow it.

@@ -4,17 +4,12 @@
 //! [`ReadLimits::nesting`]. A tree has [`ReadLimits::parts`] parts besides the root, and at most one more for each level of
 //! nesting, which holds the rest of its multipart. No part is deeper than the nesting allows, so a walk of the tree may recurse.
 
-use super::fields::{Header, ReadLimits, Token, chomp, header_end, line_end, slice, tokens};
-use super::words::{joined_sections, parameter_octets};
+use super::fields::{Header, ReadLimits, chomp, header_end, line_end, slice};
+use super::parameters::{Parameters, parameter_octets, parameterized};
 use std::ops::Range;
 
-/// Parameters of one value.
-const MAX_PARAMETERS: usize = 100;
 /// Messages inside the message that are looked into: each is shown with an envelope of its own.
 const MAX_MESSAGES: usize = 100;
-
-/// `name=value`, names in lower case.
-pub(crate) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// A media type with its parameters, in lower case but for the values.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,62 +91,6 @@ impl ContentType {
     /// True for this type, both in lower case.
     pub fn is(&self, kind: &str, subtype: &str) -> bool {
         self.kind == kind.as_bytes() && self.subtype == subtype.as_bytes()
-    }
-}
-
-/// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
-/// Sections of a parameter are put together (RFC 2231 §3). A forgotten `;` is found by the `=`.
-pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
-    let mut tokens = tokens(value, b"/;=");
-    tokens.retain(|token| !matches!(token, Token::Comment(_)));
-    let mut words = Vec::new();
-    let mut parameters: Parameters = Vec::new();
-    // Words and signs of a value stand in it as they are; a blank between two words too: all of it is wrong and common.
-    let mut after_word = false;
-    let mut in_words = true;
-    let mut is_named = false;
-    let mut left = tokens.as_slice();
-    while let Some((token, rest)) = left.split_first() {
-        left = rest;
-        match token {
-            Token::Special(b';') => (in_words, is_named, after_word) = (false, false, false),
-            Token::Word(name) if rest.first() == Some(&Token::Special(b'=')) && (!is_named || after_word) => {
-                if parameters.len() == MAX_PARAMETERS {
-                    break;
-                }
-                parameters.push((name.to_ascii_lowercase(), Vec::new()));
-                left = rest.get(1..).unwrap_or_default();
-                (in_words, is_named, after_word) = (false, true, false);
-            }
-            Token::Word(word) if in_words => words.push(word.to_ascii_lowercase()),
-            Token::Word(_) | Token::Special(_) if is_named => {
-                let Some((_, value)) = parameters.last_mut() else { continue };
-                match token {
-                    Token::Word(word) => {
-                        if std::mem::replace(&mut after_word, true) {
-                            value.push(b' ');
-                        }
-                        value.extend_from_slice(word);
-                    }
-                    Token::Special(special) => {
-                        value.push(*special);
-                        after_word = false;
-                    }
-                    Token::Comment(_) => {}
-                }
-            }
-            _ => {}
-        }
-    }
-    (words, joined_sections(parameters))
-}
-
-/// The disposition of a part (RFC 2183): its word, and its parameters. One of parameters alone is an attachment.
-pub(crate) fn disposition(header: &Header<'_>) -> Option<(Vec<u8>, Parameters)> {
-    let (words, parameters) = parameterized(header.find("Content-Disposition")?);
-    match words.into_iter().next() {
-        Some(word) => Some((word, parameters)),
-        None => (!parameters.is_empty()).then(|| (b"attachment".to_vec(), parameters)),
     }
 }
 
@@ -360,9 +299,6 @@ mod tests {
             let shown: Vec<u8> = [&kind[..], b"/", &subtype].concat().into_iter().chain(parameters).collect();
             assert_eq!(String::from_utf8(shown).unwrap(), read, "{value}");
         }
-        assert_eq!(parameterized(b"filename=x").1, [(b"filename".to_vec(), b"x".to_vec())]);
-        assert_eq!(parameterized(&b"a=".repeat(1_000_000)).1.len(), 1);
-        assert_eq!(parameterized(&b";a=b".repeat(1_000_000)).1.len(), MAX_PARAMETERS);
     }
 
     fn count(part: &Part) -> usize {

@@ -12,7 +12,8 @@
 //! | --- | --- |
 //! | `fields` | a header block: its fields |
 //! | `addresses` | From, To and their like: mailboxes and groups |
-//! | `words` | texts in fields: encoded words, parameters |
+//! | `words` | texts in fields: encoded words |
+//! | `parameters` | Content-Type, Content-Disposition |
 //! | `date` | Date |
 //! | `mime` | a body: the tree of its parts |
 //! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
@@ -34,6 +35,7 @@ mod headers;
 mod line_ends;
 pub(crate) mod mime;
 pub(crate) mod octets_read;
+pub(crate) mod parameters;
 mod received;
 mod rewrite;
 pub(crate) mod searched;

@@ -6,8 +6,9 @@
 use super::charset;
 use super::decode::transfer_decoded;
 use super::fields::{Header, unfold};
-use super::mime::{Kind, Part, Tree, disposition};
-use super::words::{decoded_parameter, without_controls};
+use super::mime::{Kind, Part, Tree};
+use super::parameters::{decoded_parameter, disposition};
+use super::words::without_controls;
 use mail_parser::decoders::html::html_to_text;
 use std::borrow::Cow;
 
@@ -38,11 +39,11 @@ pub(crate) struct Attachment {
 
 /// What is shown of a message, and of its text and its HTML at most `limit` octets each.
 pub(crate) fn content(tree: &Tree<'_>, limit: usize) -> Content {
-    let mut found = Found { tree, texts: Vec::new(), attachments: Vec::new() };
+    let mut found = Found { tree, limit, texts: Vec::new(), attachments: Vec::new() };
     found.add(&tree.root, Place { container: b"", is_first: true, in_alternative: false }, &mut { Views::BOTH });
     let mut truncated = false;
-    let text = found.view(false, limit, &mut truncated);
-    let html = found.view(true, limit, &mut truncated);
+    let text = found.view(false, &mut truncated);
+    let html = found.view(true, &mut truncated);
     Content { text, html, truncated, attachments: found.attachments }
 }
 
@@ -81,13 +82,16 @@ struct Place<'a> {
 
 struct Text {
     is_html: bool,
+    /// As much of it as a view may have.
     text: String,
+    is_cut: bool,
     views: Views,
 }
 
 /// What has been found in a message so far.
 struct Found<'a> {
     tree: &'a Tree<'a>,
+    limit: usize,
     texts: Vec<Text>,
     attachments: Vec<Attachment>,
 }
@@ -112,8 +116,13 @@ impl Found<'_> {
             }
             *open
         };
-        let text = text_of(self.tree, part, &header);
-        self.texts.push(Text { is_html, text, views });
+        let mut text = text_of(self.tree, part, &header);
+        let is_cut = text.len() > self.limit;
+        if is_cut {
+            text.truncate(text.floor_char_boundary(self.limit));
+            text.shrink_to_fit();
+        }
+        self.texts.push(Text { is_html, text, is_cut, views });
     }
 
     fn add_multipart(&mut self, part: &Part, parts: &[Part], place: Place<'_>, mut open: Views) {
@@ -148,32 +157,27 @@ impl Found<'_> {
     }
 
     /// The text of a view, where one of its own kind is in it.
-    fn view(&self, is_html: bool, limit: usize, truncated: &mut bool) -> Option<String> {
+    fn view(&self, is_html: bool, truncated: &mut bool) -> Option<String> {
         let texts = || self.texts.iter().filter(|text| text.views.has(is_html));
         if !texts().any(|text| text.is_html == is_html) {
             return None;
         }
         let mut view = String::new();
-        for Text { is_html: of_html, text, .. } in texts() {
+        for Text { is_html: of_html, text, is_cut, .. } in texts() {
             if !view.is_empty() && !view.ends_with('\n') {
                 view.push_str("\r\n");
             }
-            let room = limit.saturating_sub(view.len());
+            let room = self.limit.saturating_sub(view.len());
             let shown = match (of_html, is_html) {
-                (true, false) => Cow::Owned(html_to_text(first(text, limit))),
-                (false, true) => Cow::Owned(as_html(first(text, limit))),
+                (true, false) => Cow::Owned(html_to_text(text)),
+                (false, true) => Cow::Owned(as_html(text)),
                 _ => Cow::Borrowed(text.as_str()),
             };
-            *truncated |= text.len() > limit || shown.len() > room;
-            view.push_str(first(&shown, room));
+            *truncated |= *is_cut || shown.len() > room;
+            view.push_str(shown.get(..shown.floor_char_boundary(room)).unwrap_or_default());
         }
         Some(view)
     }
-}
-
-/// As much of a text.
-fn first(text: &str, octets: usize) -> &str {
-    text.get(..text.floor_char_boundary(octets)).unwrap_or_default()
 }
 
 fn as_html(text: &str) -> String {

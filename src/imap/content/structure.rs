@@ -3,8 +3,8 @@
 use super::envelope::{ADDRESSES, envelope, istring, nstring};
 use crate::message::decode::transfer_encoding;
 use crate::message::fields::{Header, unfold};
-use crate::message::mime::{self, ContentType, Kind, Part, Tree};
-use crate::message::octets_read;
+use crate::message::mime::{ContentType, Kind, Part, Tree};
+use crate::message::{octets_read, parameters};
 use imap_codec::imap_types::body::{
     BasicFields, Body, BodyStructure, Disposition, Language, Location, MultiPartExtensionData, SinglePartExtensionData,
     SpecificFields,
@@ -93,7 +93,7 @@ fn parameters(given: &[(Vec<u8>, Vec<u8>)]) -> Parameters {
 }
 
 fn disposition(header: &Header<'_>) -> Disposition<'static> {
-    let disposition = mime::disposition(header).map(|(word, given)| (istring(word), parameters(&given)));
+    let disposition = parameters::disposition(header).map(|(word, given)| (istring(word), parameters(&given)));
     let language = header.find("Content-Language").map(unfold).unwrap_or_default();
     let language = language.split(|octet| *octet == b',').map(<[u8]>::trim_ascii).filter(|tag| !tag.is_empty());
     Disposition {

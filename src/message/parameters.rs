@@ -1,0 +1,234 @@
+//! Values with parameters: Content-Type, Content-Disposition. RFC 2045 §5.1, RFC 2183, RFC 2231.
+//!
+//! Invariant: reading is linear and lenient. A value has at most [`MAX_PARAMETERS`] parameters; those that come in sections
+//! are put together.
+
+use super::charset;
+use super::decode::unescape;
+use super::fields::{Header, Token, tokens};
+use super::words::{decoded_words, without_controls};
+use std::collections::BTreeMap;
+
+/// Parameters of one value.
+const MAX_PARAMETERS: usize = 100;
+/// Sections of a parameter that is continued (RFC 2231 §3).
+const SECTIONS: usize = 100;
+
+/// `name=value`, names in lower case.
+pub(crate) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
+/// Sections of a parameter are put together (RFC 2231 §3). A forgotten `;` is found by the `=`.
+pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
+    let mut tokens = tokens(value, b"/;=");
+    tokens.retain(|token| !matches!(token, Token::Comment(_)));
+    let mut words = Vec::new();
+    let mut parameters: Parameters = Vec::new();
+    // Words and signs of a value stand in it as they are; a blank between two words too: all of it is wrong and common.
+    let mut after_word = false;
+    let mut in_words = true;
+    let mut is_named = false;
+    let mut left = tokens.as_slice();
+    while let Some((token, rest)) = left.split_first() {
+        left = rest;
+        match token {
+            Token::Special(b';') => (in_words, is_named, after_word) = (false, false, false),
+            Token::Word(name) if rest.first() == Some(&Token::Special(b'=')) && (!is_named || after_word) => {
+                if parameters.len() == MAX_PARAMETERS {
+                    break;
+                }
+                parameters.push((name.to_ascii_lowercase(), Vec::new()));
+                left = rest.get(1..).unwrap_or_default();
+                (in_words, is_named, after_word) = (false, true, false);
+            }
+            Token::Word(word) if in_words => words.push(word.to_ascii_lowercase()),
+            Token::Word(_) | Token::Special(_) if is_named => {
+                let Some((_, value)) = parameters.last_mut() else { continue };
+                match token {
+                    Token::Word(word) => {
+                        if std::mem::replace(&mut after_word, true) {
+                            value.push(b' ');
+                        }
+                        value.extend_from_slice(word);
+                    }
+                    Token::Special(special) => {
+                        value.push(*special);
+                        after_word = false;
+                    }
+                    Token::Comment(_) => {}
+                }
+            }
+            _ => {}
+        }
+    }
+    (words, joined_sections(parameters))
+}
+
+/// The disposition of a part (RFC 2183): its word, and its parameters. One of parameters alone is an attachment.
+pub(crate) fn disposition(header: &Header<'_>) -> Option<(Vec<u8>, Parameters)> {
+    let (words, parameters) = parameterized(header.find("Content-Disposition")?);
+    match words.into_iter().next() {
+        Some(word) => Some((word, parameters)),
+        None => (!parameters.is_empty()).then(|| (b"attachment".to_vec(), parameters)),
+    }
+}
+
+/// A parameter in sections.
+struct Sections {
+    /// Where its first one stood among the parameters that are whole.
+    place: usize,
+    /// By number: whether it is percent-encoded, and its value.
+    sections: BTreeMap<usize, (bool, Vec<u8>)>,
+}
+
+impl Sections {
+    /// Their values together, up to a number that is missing; and whether these are percent-encoded, since one of them is.
+    fn joined(self) -> (Vec<u8>, bool) {
+        let is_encoded = self.sections.values().any(|(is_encoded, _)| *is_encoded);
+        let mut value = Vec::new();
+        for (at, (number, (section_is_encoded, section))) in self.sections.into_iter().enumerate() {
+            if at != number {
+                break;
+            }
+            if is_encoded && !section_is_encoded {
+                percent_encoded(&section, number == 0, &mut value);
+            } else {
+                value.extend(section);
+            }
+        }
+        (value, is_encoded)
+    }
+}
+
+/// The parameters of a value with those that come in sections put together (RFC 2231 §3): `name*0=a; name*1=b` is
+/// `name=ab`. Where a section is percent-encoded the whole is, and its name is `name*`.
+pub(super) fn joined_sections(parameters: Parameters) -> Parameters {
+    let mut joined = Parameters::with_capacity(parameters.len());
+    let mut sectioned: BTreeMap<Vec<u8>, Sections> = BTreeMap::new();
+    for (name, value) in parameters {
+        let Some((base, number, is_encoded)) = section(&name) else {
+            joined.push((name, value));
+            continue;
+        };
+        let place = joined.len();
+        let entry = sectioned.entry(base.to_vec());
+        let of_name = entry.or_insert_with(|| Sections { place, sections: BTreeMap::new() });
+        of_name.sections.entry(number).or_insert((is_encoded, value));
+    }
+    // From the last on, so that places stay what they are.
+    let mut whole: Vec<_> = sectioned.into_iter().filter(|(_, of_name)| of_name.sections.contains_key(&0)).collect();
+    whole.sort_by_key(|(_, of_name)| std::cmp::Reverse(of_name.place));
+    for (mut name, of_name) in whole {
+        let place = of_name.place;
+        let (value, is_encoded) = of_name.joined();
+        if is_encoded {
+            name.push(b'*');
+        }
+        joined.insert(place, (name, value));
+    }
+    joined
+}
+
+/// `name*1*` taken apart: name, number, whether it is percent-encoded.
+fn section(name: &[u8]) -> Option<(&[u8], usize, bool)> {
+    let (rest, is_encoded) = name.strip_suffix(b"*").map_or((name, false), |rest| (rest, true));
+    let star = rest.iter().rposition(|octet| *octet == b'*')?;
+    let number = std::str::from_utf8(rest.get(star + 1..)?).ok()?;
+    let number = number.parse().ok().filter(|number| *number < SECTIONS)?;
+    Some((rest.get(..star).filter(|base| !base.is_empty())?, number, is_encoded))
+}
+
+/// A section that is not encoded, as part of a value that is. The first one then names no charset.
+fn percent_encoded(section: &[u8], is_first: bool, out: &mut Vec<u8>) {
+    if is_first {
+        out.extend_from_slice(b"''");
+    }
+    for octet in section {
+        match octet {
+            b'%' | b'\'' => out.extend_from_slice(format!("%{octet:02X}").as_bytes()),
+            _ => out.push(*octet),
+        }
+    }
+}
+
+/// The octets of a parameter: of `name*` without its charset, or of `name`.
+pub(super) fn parameter_octets(parameters: &Parameters, name: &str) -> Option<Vec<u8>> {
+    match extended(parameters, name) {
+        Some((_, octets)) => Some(octets),
+        None => named(parameters, name.as_bytes()).map(<[u8]>::to_vec),
+    }
+}
+
+/// A parameter's value, decoded: with a charset, or with encoded words, which are wrong there and common.
+pub(crate) fn decoded_parameter(parameters: &Parameters, name: &str) -> Option<String> {
+    match extended(parameters, name) {
+        Some((charset, octets)) => Some(without_controls(charset::decoded(charset, &octets))),
+        None => named(parameters, name.as_bytes()).map(decoded_words),
+    }
+}
+
+fn named<'a>(parameters: &'a Parameters, wanted: &[u8]) -> Option<&'a [u8]> {
+    parameters.iter().find(|(name, _)| name == wanted).map(|(_, value)| value.as_slice())
+}
+
+/// Charset and octets of `name*=charset'language'value`.
+fn extended<'a>(parameters: &'a Parameters, name: &str) -> Option<(&'a [u8], Vec<u8>)> {
+    let value = named(parameters, format!("{name}*").as_bytes())?;
+    let mut pieces = value.splitn(3, |octet| *octet == b'\'');
+    let (charset, value) = match (pieces.next(), pieces.next(), pieces.next()) {
+        (Some(charset), Some(_), Some(value)) => (charset, value),
+        _ => (&b""[..], value),
+    };
+    let mut octets = Vec::with_capacity(value.len());
+    unescape(value, b'%', &mut octets);
+    Some((charset, octets))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_read_leniently_and_within_bounds() {
+        assert_eq!(parameterized(b"filename=x"), (vec![], vec![(b"filename".to_vec(), b"x".to_vec())]));
+        assert_eq!(parameterized(&b"a=".repeat(1_000_000)).1.len(), 1);
+        assert_eq!(parameterized(&b";a=b".repeat(1_000_000)).1.len(), MAX_PARAMETERS);
+    }
+
+    #[test]
+    fn parameters_are_decoded_in_all_their_forms() {
+        for (value, read) in [
+            ("attachment; filename=a.txt", Some("a.txt")),
+            ("attachment; filename=\"=?utf-8?q?=C3=BC?=.txt\"", Some("ü.txt")),
+            ("attachment; filename*=utf-8'de'%C3%BC.txt; filename=u.txt", Some("ü.txt")),
+            ("attachment; filename=u.txt; filename*0*=utf-8''%C3; filename*1*=%BC.txt", Some("ü.txt")),
+            ("attachment; filename*1=\"b.txt\"; filename*0*=iso-8859-1''%FC-a", Some("ü-ab.txt")),
+            ("attachment; filename*0=\"100%\"; filename*1*=%20a; filename*2=\"'b\"", Some("100% a'b")),
+            ("attachment; filename*0=a; filename*1=b; filename*3=d", Some("ab")),
+            ("attachment; filename*0=\"=?utf-8?q?=C3\"; filename*1=\"=BC?=\"", Some("ü")),
+            ("attachment; filename*=%C3%BC", Some("ü")),
+            ("attachment; filename*=x'", Some("x'")),
+            ("attachment; filename*=utf-8''a%0D%0Ab", Some("ab")),
+            ("attachment; filename*1=b", None),
+            ("attachment; name=x", None),
+        ] {
+            let (_, parameters) = parameterized(value.as_bytes());
+            assert_eq!(decoded_parameter(&parameters, "filename").as_deref(), read, "{value}");
+        }
+    }
+
+    #[test]
+    fn sections_are_put_together_where_the_first_stands() {
+        let (_, parameters) =
+            parameterized(b"a/b; x=1; boundary*1=d; y=2; boundary*0=\"c \"; n*0*=u'l'%41; n*1=\"'\"; z=3");
+        let shown: Vec<_> = parameters
+            .iter()
+            .map(|(name, value)| [&name[..], b"=", value].concat())
+            .map(|text| String::from_utf8(text).unwrap())
+            .collect();
+        assert_eq!(shown, ["x=1", "boundary=c d", "y=2", "n*=u'l'%41%27", "z=3"]);
+        assert_eq!(parameter_octets(&parameters, "boundary").unwrap(), b"c d");
+        assert_eq!(parameter_octets(&parameters, "n").unwrap(), b"A'");
+        assert_eq!(parameter_octets(&parameters, "none"), None);
+    }
+}
