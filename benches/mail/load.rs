@@ -109,8 +109,8 @@ pub fn message(from: &str, size: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Accepted submissions per second: `connections` log in once each, then send until the time is over.
-pub async fn submissions(target: &Target, connections: usize, size: usize, span: Duration) -> Result<f64> {
+/// Accepted submissions per second, and how many: `connections` log in once each, then send until the time is over.
+pub async fn submissions(target: &Target, connections: usize, size: usize, span: Duration) -> Result<(f64, u64)> {
     let mut payload = message(&target.user, size);
     payload.extend_from_slice(b".\r\n");
     let payload: Arc<[u8]> = payload.into();
@@ -143,12 +143,13 @@ pub async fn submissions(target: &Target, connections: usize, size: usize, span:
             Ok::<_, anyhow::Error>((accepted, begin.elapsed()))
         });
     }
-    let mut rate = 0.0;
+    let (mut rate, mut all) = (0.0, 0);
     while let Some(done) = senders.join_next().await {
         let (accepted, took) = done??;
         rate += accepted as f64 / took.as_secs_f64();
+        all += accepted;
     }
-    Ok(rate)
+    Ok((rate, all))
 }
 
 /// Fills INBOX with `count` messages by APPEND.

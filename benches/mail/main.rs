@@ -1,4 +1,4 @@
-//! How much mail one machine takes: accepted submissions per second, IMAP fetches per second, memory at rest and per idle
+//! How much mail one machine takes: accepted submissions and deliveries per second, IMAP fetches per second, memory at rest and per idle
 //! IMAP connection. With `--peers` Postfix and Dovecot do the same work on the same machine in the same run, in turn.
 //!
 //! `cargo bench --bench mail` · `cargo bench --bench mail -- --peers` (root; Debian's postfix and dovecot-imapd)
@@ -14,12 +14,14 @@ mod sink;
 
 use anyhow::Result;
 use load::Target;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const CONNECTIONS: usize = 20;
 const SIZE: usize = 10 * 1024;
 const MESSAGES: usize = 500;
 const IDLE: usize = 200;
+/// How long the queue may take for what was accepted.
+const DRAIN: Duration = Duration::from_secs(300);
 
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
@@ -37,14 +39,14 @@ fn main() -> Result<()> {
         let rounds = if quick { 1 } else { 3 };
         let mut targets = vec![ours.target.clone()];
         targets.extend(peers.iter().map(|p| p.target.clone()));
-        let mut figures: Vec<Vec<[f64; 5]>> = vec![Vec::new(); targets.len()];
+        let mut figures: Vec<Vec<[f64; 6]>> = vec![Vec::new(); targets.len()];
         for target in &targets {
             load::fill(target, MESSAGES, SIZE).await?;
         }
         for round in 1..=rounds {
             for (target, figures) in targets.iter().zip(&mut figures) {
                 eprintln!("round {round} of {rounds}: {}", target.name);
-                figures.push(measure(target, span, quick).await?);
+                figures.push(measure(target, &sink, span, quick).await?);
             }
         }
         print(&targets, &figures);
@@ -57,16 +59,23 @@ fn main() -> Result<()> {
     })
 }
 
-async fn measure(target: &Target, span: Duration, quick: bool) -> Result<[f64; 5]> {
+async fn measure(target: &Target, sink: &sink::Sink, span: Duration, quick: bool) -> Result<[f64; 6]> {
     let idle = if quick { 20 } else { IDLE };
     let at_rest = resident(target);
     let waiting = load::idle(target, idle).await?;
     let per_idle = (resident(target) - at_rest) / idle as f64;
     drop(waiting);
-    let submissions = load::submissions(target, CONNECTIONS, SIZE, span).await?;
+    let (before, begin) = (sink.count(), Instant::now());
+    let (submissions, accepted) = load::submissions(target, CONNECTIONS, SIZE, span).await?;
+    // Each has one recipient.
+    while sink.count() < before + accepted {
+        anyhow::ensure!(begin.elapsed() < span + DRAIN, "{}: mail is still in the queue", target.name);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let delivered = accepted as f64 / begin.elapsed().as_secs_f64();
     let fetches = load::fetches(target, 4, MESSAGES, span).await?;
     let listings = load::listings(target, MESSAGES, span).await?;
-    Ok([submissions, fetches, listings, at_rest, per_idle])
+    Ok([submissions, delivered, fetches, listings, at_rest, per_idle])
 }
 
 /// Proportional set size in KiB of the server's processes and all below them: shared pages count once.
@@ -88,19 +97,20 @@ fn resident(target: &Target) -> f64 {
     all.iter().filter_map(pss).sum()
 }
 
-fn print(targets: &[Target], figures: &[Vec<[f64; 5]>]) {
+fn print(targets: &[Target], figures: &[Vec<[f64; 6]>]) {
     let rows = [
         "accepted submissions/s (TLS, AUTH, 10 KiB, 20 connections)",
+        "messages delivered to the relay/s, from the first submission to the last delivery",
         "IMAP whole-message FETCHes/s (10 KiB, 4 connections)",
         "IMAP messages listed/s (flags, envelope, size)",
         "memory at rest, KiB",
         "memory per idle IMAP connection, KiB",
     ];
-    print!("{:<60}", "median of the rounds");
+    print!("{:<84}", "median of the rounds");
     targets.iter().for_each(|t| print!("{:>20}", t.name));
     println!();
     for (row, label) in rows.iter().enumerate() {
-        print!("{label:<60}");
+        print!("{label:<84}");
         for figures in figures {
             let mut column: Vec<f64> = figures.iter().map(|f| f[row]).collect();
             column.sort_by(f64::total_cmp);

@@ -58,7 +58,7 @@ impl Server {
             "data_dir = {data:?}\n[tls]\ncertificate = {certificate:?}\nprivate_key = {key:?}\n\
              [http]\nlisten = \"{http}\"\n[smtp]\nmx = \"127.0.0.1:0\"\nsubmission = \"127.0.0.1:0\"\nsubmissions = \"{smtp}\"\n\
              [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"{imap}\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
-             [queue]\nallow_networks = [\"127.0.0.0/8\"]\nconcurrency = 20\n[queue.relay]\nhost = \"127.0.0.1\"\nport = {relay}\n\
+             [queue]\nallow_networks = [\"127.0.0.0/8\"]\n[queue.relay]\nhost = \"127.0.0.1\"\nport = {relay}\n\
              [limits]\nconnections_per_address = 100000\nconnections = 100000\nmessages_per_hour = 100000000\n\
              recipients_per_hour = 100000000\n[log]\nfilter = \"warn\"\n",
             data = dir.path().join("data"),
