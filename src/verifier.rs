@@ -351,10 +351,14 @@ impl Verifier {
         }
         let is_verified = row.state.status == VerifiedStatus::Verified;
         // While it does not say, nothing that it has confirmed before is doubted.
-        let before = |purpose| is_verified && was_confirmed(purpose, &report.expected, &row.evidence);
+        let before =
+            |of_kind: fn(Purpose) -> bool| is_verified && was_confirmed(&report.expected, &row.evidence, of_kind);
         let (sends, sends_from) = match provider.confirms(&row.name).await {
             Some(confirmed) => (confirmed.sends, confirmed.mail_from.map(|name| name.to_string())),
-            None => (before(Purpose::Dkim), return_path.clone().filter(|_| before(Purpose::ReturnPath))),
+            None => (
+                before(|purpose| purpose == Purpose::Dkim),
+                return_path.clone().filter(|_| before(Purpose::is_return_path)),
+            ),
         };
         if right && !sends {
             unconfirmed(&report.expected, &mut report.evidence, is_verified);

@@ -247,7 +247,7 @@ impl Asked<'_> {
     /// What receivers find who evaluate the SPF record, where there is exactly one, and what they would find of the one
     /// that is offered instead.
     async fn spf(&self, expected: &Expected, answer: &Answer) -> (Option<spf::Report>, Option<spf::Report>) {
-        let is_spf = matches!(expected.purpose, Purpose::Spf | Purpose::ReturnPath);
+        let is_spf = matches!(expected.purpose, Purpose::Spf | Purpose::ReturnPathSpf);
         if !is_spf || expected.record_type != RecordType::Txt {
             return (None, None);
         }

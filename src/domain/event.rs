@@ -37,8 +37,8 @@ impl EventCause {
     }
 }
 
-impl From<Cause> for EventCause {
-    fn from(cause: Cause) -> Self {
+impl From<&Cause> for EventCause {
+    fn from(cause: &Cause) -> Self {
         match cause {
             Cause::AllRight => Self::AllRight,
             Cause::WindowOver(_) => Self::WindowOver,

@@ -1,14 +1,16 @@
 //! Which records a domain needs: what its owner has to publish.
 //!
-//! Invariant: a record keeps its position for the life of a claim (the store and the signer go by it): the DKIM records
-//! of the three tokens at 0, 1 and 2, then MX, SPF, DMARC and, where one is asked for, the record of ownership; those of the
-//! return path, which comes and goes, are last.
+//! Invariant: no two records of a claim have the same [`RecordKey`], and a record keeps its key for the life of the claim:
+//! what was found of it is stored under that. The order of the records is only that in which they are shown.
 
 use super::observed::RecordType;
+use super::status::UnknownWord;
 use crate::address::DomainName;
+use std::fmt;
+use std::str::FromStr;
 
 /// What a record is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
     /// Lets receivers find the key that signs.
@@ -21,13 +23,20 @@ pub enum Purpose {
     Dmarc,
     /// Shows which account the name belongs to.
     Ownership,
-    /// Lets bounces come back to a subdomain, and SPF speak for it.
+    /// Lets bounces come back to a subdomain: its MX record.
     #[serde(rename = "return_path")]
     ReturnPath,
+    /// Allows our servers to send from there: its SPF record. The API shows it as `return_path` too, with its type.
+    #[serde(rename = "return_path")]
+    ReturnPathSpf,
 }
 
 impl Purpose {
-    /// As it stands in JSON.
+    /// Every purpose.
+    const ALL: [Self; 7] =
+        [Self::Dkim, Self::Mx, Self::Spf, Self::Dmarc, Self::Ownership, Self::ReturnPath, Self::ReturnPathSpf];
+
+    /// As it stands in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dkim => "dkim",
@@ -36,7 +45,48 @@ impl Purpose {
             Self::Dmarc => "dmarc",
             Self::Ownership => "ownership",
             Self::ReturnPath => "return_path",
+            Self::ReturnPathSpf => "return_path_spf",
         }
+    }
+
+    /// True for both records of a return path.
+    pub const fn is_return_path(self) -> bool {
+        matches!(self, Self::ReturnPath | Self::ReturnPathSpf)
+    }
+}
+
+impl fmt::Display for Purpose {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Purpose {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
+    }
+}
+
+/// Which record of a claim: the key of what was found of it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RecordKey {
+    /// What the record is for.
+    pub purpose: Purpose,
+    /// Its full name, without a trailing dot.
+    pub name: String,
+}
+
+impl RecordKey {
+    /// Of the DKIM record of a token.
+    pub fn dkim(token: &str, domain: &DomainName) -> Self {
+        Self { purpose: Purpose::Dkim, name: format!("{token}._domainkey.{domain}") }
+    }
+
+    /// Of the record of ownership.
+    pub fn ownership(domain: &DomainName) -> Self {
+        Self { purpose: Purpose::Ownership, name: format!("_inboxlayer.{domain}") }
     }
 }
 
@@ -114,6 +164,11 @@ pub struct Expected {
 }
 
 impl Expected {
+    /// Which record of its claim it is.
+    pub fn key(&self) -> RecordKey {
+        RecordKey { purpose: self.purpose, name: self.name.clone() }
+    }
+
     /// True for a text that begins as the value does: a record of its kind, right or wrong.
     pub fn begins_like(&self, text: &str) -> bool {
         let version = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
@@ -163,14 +218,14 @@ impl Template {
             .iter()
             .map(|token| {
                 let target = format!("{token}.{}", self.dkim_zone);
-                record(Purpose::Dkim, RecordType::Cname, format!("{token}._domainkey.{domain}"), target)
+                record(Purpose::Dkim, RecordType::Cname, RecordKey::dkim(token, domain).name, target)
             })
             .collect();
         records.push(record(Purpose::Mx, RecordType::Mx, domain.to_string(), self.mx_host.to_string()));
         records.push(record(Purpose::Spf, RecordType::Txt, domain.to_string(), self.spf.clone()));
         records.push(record(Purpose::Dmarc, RecordType::Txt, format!("_dmarc.{domain}"), self.dmarc.clone()));
         if let Some(secret) = ownership {
-            let name = format!("_inboxlayer.{domain}");
+            let name = RecordKey::ownership(domain).name;
             records.push(record(Purpose::Ownership, RecordType::Txt, name, secret.to_owned()));
         }
         records
@@ -181,8 +236,8 @@ impl Bounces {
     /// The records of the return path `label.domain`, never required: what comes back, and who may send from there.
     pub fn records(&self, domain: &DomainName, label: &str) -> Vec<Expected> {
         let name = format!("{label}.{domain}");
-        let record = |record_type, value: String, priority| Expected {
-            purpose: Purpose::ReturnPath,
+        let record = |purpose, record_type, value: String, priority| Expected {
+            purpose,
             record_type,
             name: name.clone(),
             host_label: host_label(&name, domain),
@@ -191,8 +246,8 @@ impl Bounces {
             required: false,
         };
         vec![
-            record(RecordType::Mx, self.mx_host.to_string(), Some(self.mx_priority)),
-            record(RecordType::Txt, self.spf.clone(), None),
+            record(Purpose::ReturnPath, RecordType::Mx, self.mx_host.to_string(), Some(self.mx_priority)),
+            record(Purpose::ReturnPathSpf, RecordType::Txt, self.spf.clone(), None),
         ]
     }
 }

@@ -9,6 +9,7 @@ pub(crate) mod model;
 #[cfg(test)]
 mod tests;
 
+use super::records::RecordKey;
 use crate::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -141,8 +142,8 @@ pub enum Finding {
 /// What a check found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of each required record, by its position.
-    pub required: Vec<(usize, Finding)>,
+    /// Of each required record.
+    pub required: Vec<(RecordKey, Finding)>,
     /// Another claim to the name is verified and its records still stand: this one has to wait.
     pub held_back: bool,
     /// How long caches keep the records that were not there.
@@ -154,8 +155,8 @@ impl Outcome {
         !self.required.is_empty() && self.required.iter().all(|(_, finding)| *finding == Finding::Good)
     }
 
-    fn first_fault(&self) -> Option<usize> {
-        self.required.iter().find(|(_, finding)| *finding == Finding::Fault).map(|(position, _)| *position)
+    fn first_fault(&self) -> Option<&RecordKey> {
+        self.required.iter().find(|(_, finding)| *finding == Finding::Fault).map(|(record, _)| record)
     }
 }
 
@@ -169,14 +170,14 @@ pub struct FaultRun {
 }
 
 /// Why a status changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
     /// Every required record is right.
     AllRight,
-    /// The window was over and the record at this position was still not right.
-    WindowOver(usize),
-    /// The faults of the record at this position have spanned the grace.
-    GraceOver(usize),
+    /// The window was over and this record was still not right.
+    WindowOver(RecordKey),
+    /// The faults of this record have spanned the grace.
+    GraceOver(RecordKey),
     /// The owner asked for a new verification.
     Asked,
     /// The records of another claim to the name have taken the place of this one's.
@@ -184,7 +185,7 @@ pub enum Cause {
 }
 
 /// A change of status.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
     /// Before.
     pub from: VerifiedStatus,
@@ -211,8 +212,8 @@ pub struct State {
     pub window_ends_at: Option<Timestamp>,
     /// Checks in this window: sets the pause.
     pub checks: u32,
-    /// Faults of required records, by position, while verified.
-    pub faults: BTreeMap<usize, FaultRun>,
+    /// Faults of required records, while verified.
+    pub faults: BTreeMap<RecordKey, FaultRun>,
     /// When it became verified last.
     pub verified_at: Option<Timestamp>,
     /// Inbound mail for the name is this claim's: it is verified, or has failed by a fault of its own records since and no
@@ -309,8 +310,8 @@ impl State {
         // A check that began within the window ends after it where the clock jumps ahead: it says nothing of the end.
         let begun = self.check_started_at.unwrap_or(now);
         let over = self.window_ends_at.is_none_or(|end| begun >= end);
-        if let (true, Some(position)) = (over, outcome.first_fault()) {
-            return self.becomes_failed(Cause::WindowOver(position));
+        if let (true, Some(record)) = (over, outcome.first_fault()) {
+            return self.becomes_failed(Cause::WindowOver(record.clone()));
         }
         let doublings = self.checks.saturating_sub(1).min(31);
         let growing = policy.first_pause.saturating_mul(1 << doublings).min(policy.longest_pause);
@@ -331,25 +332,25 @@ impl State {
         spread: u32,
     ) -> (Self, Option<Change>) {
         // A record that is required no longer has no say.
-        self.faults.retain(|position, _| outcome.required.iter().any(|(required, _)| required == position));
+        self.faults.retain(|record, _| outcome.required.iter().any(|(required, _)| required == record));
         let mut over = None;
-        for (position, finding) in &outcome.required {
+        for (record, finding) in &outcome.required {
             match finding {
                 Finding::Good => {
-                    self.faults.remove(position);
+                    self.faults.remove(record);
                 }
                 Finding::Fault => {
-                    let run = self.faults.entry(*position).or_insert(FaultRun { since: now, count: 0 });
+                    let run = self.faults.entry(record.clone()).or_insert(FaultRun { since: now, count: 0 });
                     run.count = run.count.saturating_add(1);
                     if run.count >= FAULTS && now >= run.since.after(policy.grace) {
-                        over = over.or(Some(*position));
+                        over.get_or_insert(record);
                     }
                 }
                 Finding::Indefinite => {}
             }
         }
-        if let Some(position) = over {
-            return self.becomes_failed(Cause::GraceOver(position));
+        if let Some(record) = over {
+            return self.becomes_failed(Cause::GraceOver(record.clone()));
         }
         let pause = recheck_pause(policy, spread);
         self.next_check_at = Some(match self.deadline(policy) {

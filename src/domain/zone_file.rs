@@ -85,7 +85,7 @@ fn standing(record: &DomainRecord) -> Option<String> {
     match record.record_type {
         RecordType::Txt => {
             let one = |text: &&str| match record.purpose {
-                Purpose::Spf | Purpose::ReturnPath => is_spf(text),
+                Purpose::Spf | Purpose::ReturnPathSpf => is_spf(text),
                 Purpose::Dmarc => is_dmarc(text),
                 _ => text.trim() == record.value,
             };
@@ -122,7 +122,7 @@ fn title(purpose: Purpose) -> &'static str {
         Purpose::Spf => "SPF, lets our servers send",
         Purpose::Dmarc => "DMARC, what receivers do with forgeries",
         Purpose::Ownership => "Ownership, shows whose the name is",
-        Purpose::ReturnPath => "Return path, where bounces come back to",
+        Purpose::ReturnPath | Purpose::ReturnPathSpf => "Return path, where bounces come back to",
     }
 }
 
@@ -132,7 +132,7 @@ fn advice(purpose: Purpose) -> Option<&'static str> {
         Purpose::Mx => Some("Delete the MX records of another mail service at this name, or leave this one out."),
         Purpose::Spf => Some("Never two SPF records at a name: if there is one, add what this one includes to it."),
         Purpose::Dmarc => Some("If there is a DMARC record already, keep that."),
-        Purpose::Dkim | Purpose::Ownership | Purpose::ReturnPath => None,
+        Purpose::Dkim | Purpose::Ownership | Purpose::ReturnPath | Purpose::ReturnPathSpf => None,
     }
 }
 

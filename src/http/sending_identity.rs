@@ -113,7 +113,7 @@ fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> 
 fn seen(domain: &CustomDomain, envelope: &DomainName, signs: Option<&str>) -> Seen {
     let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
     let mut texts = domain.records.iter().filter(|r| r.record_type == RecordType::Txt && r.name == envelope.as_str());
-    let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPath));
+    let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPathSpf));
     // One that is double, or cannot be read, is used by nobody; one that is weaker than asked for is.
     let is_used = |record: &&DomainRecord| match record.status {
         RecordStatus::Valid => true,

@@ -88,16 +88,15 @@ fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Resu
 /// What a row of the store shows as.
 pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     let expected = rules.expected(row);
-    let found = |position: usize| row.evidence.iter().find(|(at, ..)| *at == position);
+    let found = |expected: &Expected| row.evidence.get(&expected.key());
     let evidence: Vec<Evidence> = match row.evidence.is_empty() {
         true => Vec::new(),
-        false => (0..expected.len()).map(|p| found(p).map(|(_, e, _)| e.clone()).unwrap_or_default()).collect(),
+        false => expected.iter().map(|e| found(e).map(|(seen, _)| seen.clone()).unwrap_or_default()).collect(),
     };
     let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &expected, &evidence);
     let verified = row.state.status == VerifiedStatus::Verified;
-    let records = expected.iter().enumerate().map(|(position, expected)| {
-        DomainRecord::of(expected, found(position).map(|(_, evidence, at)| (evidence, *at)))
-    });
+    let records =
+        expected.iter().map(|expected| DomainRecord::of(expected, found(expected).map(|(seen, at)| (seen, *at))));
     CustomDomain {
         id: row.id.clone(),
         domain: row.name.clone(),

@@ -57,7 +57,7 @@ fn wanted(record: &Expected, old: Vec<String>) -> Vec<String> {
     };
     let readable: Vec<&str> = same.iter().map(String::as_str).filter(|text| Record::parse(text).is_ok()).collect();
     let value = match record.purpose {
-        Purpose::Spf | Purpose::ReturnPath if !readable.is_empty() => merge(&readable, &value),
+        Purpose::Spf | Purpose::ReturnPathSpf if !readable.is_empty() => merge(&readable, &value),
         _ => value,
     };
     kept.insert(0, value);
@@ -85,8 +85,8 @@ fn is_for_the_same(record: &Expected, text: &str) -> bool {
     let tag = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match record.purpose {
         Purpose::Dmarc => tag(text) == tag(&record.value),
-        Purpose::Spf | Purpose::ReturnPath => is_spf(text),
-        Purpose::Dkim | Purpose::Mx | Purpose::Ownership => false,
+        Purpose::Spf | Purpose::ReturnPathSpf => is_spf(text),
+        Purpose::Dkim | Purpose::Mx | Purpose::Ownership | Purpose::ReturnPath => false,
     }
 }
 

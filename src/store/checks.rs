@@ -134,7 +134,7 @@ impl Store {
             let (state, change) = row.state.asked(now, &policy)?;
             write_state(c, &row.id, &state, now, change.is_some())?;
             mark_asked(c, &row.id, now)?;
-            if let Some(change) = change {
+            if let Some(change) = &change {
                 write_change(c, &row.id, change, now, &[], &[])?;
                 row.updated_at = now;
             }
@@ -235,25 +235,24 @@ fn record(
     let yielding = standing.as_ref().and_then(|standing| gone(standing).map(|evidence| (standing, evidence)));
     found.held_back = standing.is_some() && yielding.is_none();
     let (state, change) = row.state.checked(&found, now, policy, spread);
-    let displaced = match change {
+    let displaced = match &change {
         Some(Change { to: VerifiedStatus::Verified, .. }) => displace(c, &row, yielding, now)?,
         _ => None,
     };
-    write_evidence(c, &row, report, &state, now)?;
+    write_evidence(c, report, &state, now)?;
     write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
     // Asked for while this check ran, another one follows: this one may have looked before the records were mended.
     let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL,
                    next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
-    if let Some(right) = return_path(report) {
+    if let Some(right) = return_path(report, &row) {
         // Where Amazon SES has it, bounces come back to SES.
-        let sql = "UPDATE custom_domain SET return_path_ok = ?2 AND return_path IS ?3
+        let sql = "UPDATE custom_domain SET return_path_ok = ?2
                        AND NOT EXISTS (SELECT 1 FROM ses_identity s WHERE s.name = custom_domain.name) WHERE id = ?1";
-        let label = row.return_path.as_deref();
-        c.prepare_cached(sql)?.execute(params![row.id, right, label])?;
+        c.prepare_cached(sql)?.execute(params![row.id, right])?;
     }
-    if let Some(change) = change {
+    if let Some(change) = &change {
         write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
     }
     Ok(Some(Recorded { change, displaced }))
@@ -271,11 +270,11 @@ fn displace(
         let (state, change) = row.state.displaced();
         let evidence = yielding.filter(|(standing, _)| standing.id == row.id);
         if let Some((_, report)) = evidence {
-            write_evidence(c, &row, report, &state, now)?;
+            write_evidence(c, report, &state, now)?;
             write_check(c, report, state.status, now)?;
         }
         write_state(c, &row.id, &state, now, change.is_some())?;
-        if let (Some(change), Some((_, report))) = (change, evidence) {
+        if let (Some(change), Some((_, report))) = (&change, evidence) {
             write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
         }
     }
@@ -297,9 +296,12 @@ fn mark_asked(c: &Connection, id: &DomainId, now: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-/// Whether the return path leads here, SPF and all; nothing where there is none, or nobody could say.
-fn return_path(report: &Report) -> Option<bool> {
-    let of = report.expected.iter().zip(&report.evidence).filter(|(e, _)| e.purpose == Purpose::ReturnPath);
+/// Whether the claim's return path leads here, SPF and all; nothing where there is none, or nobody could say. It may have
+/// become another one while the check ran.
+fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
+    let name = format!("{}.{}", row.return_path.as_ref()?, row.name);
+    let is_its = |expected: &Expected| expected.purpose.is_return_path() && expected.name == name;
+    let of = report.expected.iter().zip(&report.evidence).filter(|(expected, _)| is_its(expected));
     let statuses: Vec<RecordStatus> = of.map(|(_, evidence)| evidence.status).collect();
     let unknown = |status: &RecordStatus| matches!(status, RecordStatus::Unknown | RecordStatus::NotChecked);
     match statuses.as_slice() {
@@ -331,24 +333,20 @@ fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, cha
     Ok(())
 }
 
-fn write_evidence(
-    c: &Connection,
-    row: &DomainRow,
-    report: &Report,
-    state: &State,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let places = still_asked(row, report);
+/// Puts what a check found in the place of what the one before did: a record that is no longer asked for leaves nothing behind.
+fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
+    c.prepare_cached("DELETE FROM domain_record WHERE domain_id = ?1")?.execute([&report.domain])?;
     let mut insert = c.prepare_cached(
-        "INSERT OR REPLACE INTO domain_record
-             (domain_id, position, status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO domain_record (domain_id, purpose, name, status, observed, error, server, checked_at, fault_since,
+             fault_count, said, observed_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
-    for ((column, position), evidence) in (0_i64..).zip(0_usize..).zip(report.evidence.iter().take(places)) {
-        let run = state.faults.get(&position);
+    for (expected, evidence) in report.expected.iter().zip(&report.evidence) {
+        let run = state.faults.get(&expected.key());
         insert.execute(params![
             report.domain,
-            column,
+            expected.purpose,
+            expected.name,
             evidence.status,
             json!(evidence.observed).to_string(),
             evidence.error.as_ref().map(|error| json!(error).to_string()),
@@ -360,24 +358,5 @@ fn write_evidence(
             evidence.observed_name
         ])?;
     }
-    // A record that is no longer asked for leaves no evidence behind, and one that was not yet has none.
-    let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2";
-    c.prepare_cached(sql)?.execute(params![report.domain, i64::try_from(places).unwrap_or(i64::MAX)])?;
     Ok(())
-}
-
-/// How many of the records that a check looked at still stand at their places: while it ran, the record of ownership may
-/// have come in between, and the return path have become another.
-fn still_asked(row: &DomainRow, report: &Report) -> usize {
-    let of = |purpose| report.expected.iter().enumerate().find(move |(_, expected)| expected.purpose == purpose);
-    let (ownership, bounces) = (of(Purpose::Ownership), of(Purpose::ReturnPath));
-    let first_of_both = ownership.or(bounces).map_or(report.expected.len(), |(at, _)| at);
-    if ownership.map(|(_, expected)| expected.value.as_str()) != row.ownership_secret.as_deref() {
-        return first_of_both;
-    }
-    let label = row.return_path.as_ref().map(|label| format!("{label}.{}", row.name));
-    match bounces {
-        Some((at, expected)) if Some(&expected.name) != label.as_ref() => at,
-        _ => report.expected.len(),
-    }
 }

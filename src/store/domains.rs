@@ -9,11 +9,13 @@ use super::{Store, StoreError};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::domain::judge::{Evidence, RecordStatus};
+use crate::domain::records::RecordKey;
 use crate::domain::status::{FaultRun, OnUnverified, State};
 use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::Claim;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
 
 /// A claim as the store has it.
 #[derive(Clone, Debug)]
@@ -50,8 +52,8 @@ pub struct DomainRow {
     pub created_at: Timestamp,
     /// When it changed last.
     pub updated_at: Timestamp,
-    /// The newest evidence, by position, and when it was found.
-    pub evidence: Vec<(usize, Evidence, Timestamp)>,
+    /// The newest evidence of each record, and when it was found.
+    pub evidence: BTreeMap<RecordKey, (Evidence, Timestamp)>,
 }
 
 /// A claim to make.
@@ -125,9 +127,6 @@ impl From<rusqlite::Error> for PatchDomainError {
     }
 }
 
-/// Records that every claim has.
-pub(super) const RECORDS: i64 = 6;
-
 const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 
 const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
@@ -153,7 +152,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
             takes_mail: row.get(21)?,
             window_ends_at: row.get(11)?,
             checks: row.get(12)?,
-            faults: std::collections::BTreeMap::new(),
+            faults: BTreeMap::new(),
             check_started_at: row.get(13)?,
             next_check_at: row.get(14)?,
         },
@@ -169,7 +168,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         last_checked_at: row.get(15)?,
         created_at: row.get(16)?,
         updated_at: row.get(17)?,
-        evidence: Vec::new(),
+        evidence: BTreeMap::new(),
     })
 }
 
@@ -200,31 +199,27 @@ pub(super) fn find_all(
 }
 
 fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, StoreError> {
-    let sql =
-        "SELECT position, status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name
-         FROM domain_record
-               WHERE domain_id = ?1 ORDER BY position";
+    let sql = "SELECT status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name, purpose, name
+               FROM domain_record WHERE domain_id = ?1";
     let mut statement = c.prepare_cached(sql)?;
     let mut rows = statement.query([&domain.id])?;
     while let Some(row) = rows.next()? {
-        let position = usize::from(row.get::<_, u8>(0)?);
-        let since: Option<Timestamp> = row.get(6)?;
-        let count: u32 = row.get(7)?;
-        if let (Some(since), 1..) = (since, count) {
-            domain.state.faults.insert(position, FaultRun { since, count });
+        let record = RecordKey { purpose: row.get(9)?, name: row.get(10)? };
+        if let (Some(since), count @ 1..) = (row.get(5)?, row.get(6)?) {
+            domain.state.faults.insert(record.clone(), FaultRun { since, count });
         }
-        let (observed, error): (String, Option<String>) = (row.get(2)?, row.get(3)?);
-        let (server, said): (Option<String>, String) = (row.get(4)?, row.get(8)?);
+        let (observed, error): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+        let (server, said): (Option<String>, String) = (row.get(3)?, row.get(7)?);
         let evidence = Evidence {
-            status: row.get::<_, RecordStatus>(1)?,
+            status: row.get::<_, RecordStatus>(0)?,
             observed: serde_json::from_str(&observed).map_err(corrupt)?,
-            observed_name: row.get(9)?,
+            observed_name: row.get(8)?,
             error: error.map(|error| serde_json::from_str(&error)).transpose().map_err(corrupt)?,
             server: server.and_then(|server| server.parse().ok()),
             negative_ttl: None,
             said: serde_json::from_str(&said).map_err(corrupt)?,
         };
-        domain.evidence.push((position, evidence, row.get(5)?));
+        domain.evidence.insert(record, (evidence, row.get(4)?));
     }
     Ok(domain)
 }
@@ -329,10 +324,8 @@ fn set_return_path(c: &Connection, id: &DomainId, label: Option<&str>) -> Result
     if c.prepare_cached(sql)?.execute(params![id, label])? == 0 {
         return Ok(());
     }
-    // Its records come after those that every claim has, and the record of ownership.
-    let sql = "DELETE FROM domain_record WHERE domain_id = ?1
-                   AND position >= ?2 + (SELECT contested_at IS NOT NULL AND ownership_secret IS NOT NULL FROM custom_domain WHERE id = ?1)";
-    c.prepare_cached(sql)?.execute(params![id, RECORDS])?;
+    let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND purpose IN ('return_path', 'return_path_spf')";
+    c.prepare_cached(sql)?.execute([id])?;
     Ok(())
 }
 

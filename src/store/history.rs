@@ -176,16 +176,15 @@ pub(super) fn write_created(
 pub(super) fn write_change(
     c: &Connection,
     id: &DomainId,
-    change: Change,
+    change: &Change,
     now: Timestamp,
     expected: &[Expected],
     evidence: &[Evidence],
 ) -> Result<(), StoreError> {
-    let seen = |position: usize| -> Value {
-        let (Some(expected), Some(evidence)) = (expected.get(position), evidence.get(position)) else {
-            return Value::Null;
-        };
+    let seen = |(expected, evidence): (&Expected, &Evidence)| {
         json!({
+            "purpose": expected.purpose,
+            "name": expected.name,
             "record": format!("{} {}", expected.name, expected.record_type),
             "expected": expected.value,
             "status": evidence.status,
@@ -194,13 +193,15 @@ pub(super) fn write_change(
             "server": evidence.server.map(|server| server.to_string()),
         })
     };
-    let required = || (0..expected.len()).filter(|p| expected.get(*p).is_some_and(|e| e.required)).map(seen);
-    let records: Vec<Value> = match change.cause {
-        Cause::AllRight | Cause::Displaced => required().collect(),
-        Cause::WindowOver(position) | Cause::GraceOver(position) => vec![seen(position)],
+    let of = |wanted: &dyn Fn(&Expected) -> bool| -> Vec<Value> {
+        expected.iter().zip(evidence).filter(|(expected, _)| wanted(expected)).map(seen).collect()
+    };
+    let records = match &change.cause {
+        Cause::AllRight | Cause::Displaced => of(&|expected| expected.required),
+        Cause::WindowOver(record) | Cause::GraceOver(record) => of(&|expected| expected.key() == *record),
         Cause::Asked => Vec::new(),
     };
-    let cause = EventCause::from(change.cause);
+    let cause = EventCause::from(&change.cause);
     write(c, id, Some(change.from), change.to, &json!({"cause": cause, "records": records}), now)
 }
 

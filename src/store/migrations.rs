@@ -19,6 +19,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0009.sql"),
     include_str!("migrations/0010.sql"),
     include_str!("migrations/0011.sql"),
+    include_str!("migrations/0012.sql"),
 ];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.
@@ -44,6 +45,7 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::domain::judge::RecordStatus;
+    use crate::domain::records::{Purpose, RecordKey};
     use crate::domain::share::Places;
     use crate::id::{AccountId, DomainId, InboxId};
     use crate::store::Store;
@@ -125,6 +127,84 @@ mod tests {
         assert_eq!(taking, "broken.com 1, passed.com 5, stands.com 6");
     }
 
+    /// Evidence of so many records of a claim as it stood before records had keys, each with its position in what was seen; and a
+    /// change of status that rests on two of them.
+    fn by_position(connection: &Connection, domain: &DomainId, records: i64) {
+        for position in 0..records {
+            let sql = "INSERT INTO domain_record (domain_id, position, status, observed, checked_at, fault_since, fault_count)
+                       VALUES (?1, ?2, 'mismatch', json_array(CAST(?2 AS TEXT)), 60, 10 + ?2, 2)";
+            connection.execute(sql, params![domain, position]).unwrap();
+        }
+        let cause = r#"{"cause":"grace_over","records":[{"record":"b._domainkey.acme.com CNAME","expected":"x","found":["y"]},
+                        {"record":"acme.com TXT","expected":"v=spf1","found":[]},null]}"#;
+        let sql = "INSERT INTO domain_event (domain_id, number, at, to_status, cause) VALUES (?1, 1, 0, 'failed', ?2)";
+        connection.execute(sql, params![domain, cause]).unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_was_found_of_records_by_their_position_is_theirs_by_their_key() {
+        let columns = "(id, account_id, name, status, dkim_tokens, ownership_secret, contested_at, return_path, created_at, updated_at)";
+        for (contested, return_path, records) in
+            [(None, None, 6), (None, Some("bounce"), 8), (Some(1), None, 7), (Some(1), Some("bounce"), 9)]
+        {
+            let (dir, account, id) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
+            let connection = Connection::open(dir.path().join("inboxlayer.db")).unwrap();
+            let old = MIGRATIONS.iter().position(|sql| sql.contains("the record's key")).unwrap();
+            for (version, migration) in (1_i64..).zip(&MIGRATIONS[..old]) {
+                connection.execute_batch(migration).unwrap();
+                connection.pragma_update(None, "user_version", version).unwrap();
+            }
+            connection
+                .execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [&account])
+                .unwrap();
+            let sql = format!(
+                "INSERT INTO custom_domain {columns} VALUES (?1, ?2, 'acme.com', 'verified', 'a b c', 's', ?3, ?4, 0, 0)"
+            );
+            connection.execute(&sql, params![id, account, contested, return_path]).unwrap();
+            by_position(&connection, &id, records);
+            drop(connection);
+            let store = Store::open(dir.path()).unwrap();
+
+            let row = store.domain_get(&account, &id).await.unwrap().unwrap();
+            let mut found: Vec<String> = Vec::new();
+            for (RecordKey { purpose, name }, (evidence, at)) in &row.evidence {
+                assert_eq!(*at, Timestamp::from_millis(60));
+                found.push(format!("{} {purpose} {name}", evidence.observed[0]));
+            }
+            found.sort();
+            let all = [
+                "dkim a._domainkey.acme.com",
+                "dkim b._domainkey.acme.com",
+                "dkim c._domainkey.acme.com",
+                "mx acme.com",
+                "spf acme.com",
+                "dmarc _dmarc.acme.com",
+                "ownership _inboxlayer.acme.com",
+                "return_path bounce.acme.com",
+                "return_path_spf bounce.acme.com",
+            ];
+            let asked = all.iter().filter(|record| contested.is_some() || !record.starts_with("ownership"));
+            let asked = asked.filter(|record| return_path.is_some() || !record.starts_with("return_path"));
+            let wanted: Vec<String> = asked.enumerate().map(|(at, record)| format!("{at} {record}")).collect();
+            assert_eq!(found, wanted);
+            let mx = row.state.faults.iter().find(|(record, _)| record.purpose == Purpose::Mx).unwrap().1;
+            assert_eq!((mx.since, mx.count), (Timestamp::from_millis(13), 2), "its grace goes on");
+
+            let events = store.domain_events(&account, &id, None, 9).await.unwrap();
+            let names: Vec<_> = events[0]
+                .records
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|r| (&r["purpose"], &r["name"], &r["found"]))
+                .collect();
+            let json = |text: &str| serde_json::Value::from(text);
+            let (dkim, spf) = ((json("dkim"), json("b._domainkey.acme.com")), (json("spf"), json("acme.com")));
+            let seen = (serde_json::json!(["y"]), serde_json::json!([]));
+            assert_eq!(names, [(&dkim.0, &dkim.1, &seen.0), (&spf.0, &spf.1, &seen.1)]);
+        }
+    }
+
     #[tokio::test]
     async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
         let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
@@ -151,8 +231,8 @@ mod tests {
         assert_eq!(store.read(move |c| Ok::<_, crate::store::StoreError>(row(c)?)).await.unwrap(), (7, 0));
 
         let row = store.domain_get(&account, &domain).await.unwrap().unwrap();
-        let (position, evidence, at) = &row.evidence[0];
-        assert_eq!((*position, evidence.status, *at), (0, RecordStatus::Missing, Timestamp::from_millis(60)));
+        let (evidence, at) = &row.evidence[&RecordKey::dkim("a", &row.name)];
+        assert_eq!((row.evidence.len(), evidence.status, *at), (1, RecordStatus::Missing, Timestamp::from_millis(60)));
         assert_eq!(evidence.error.as_ref().unwrap().fix, "Create it.");
         assert_eq!(row.state.degraded_since(), Some(Timestamp::from_millis(10)), "its grace goes on");
 

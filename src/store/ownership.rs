@@ -5,10 +5,10 @@
 
 use super::StoreError;
 use super::checks::Report;
-use super::domains::{DomainRow, NewDomain, RECORDS};
+use super::domains::{DomainRow, NewDomain};
 use crate::clock::Timestamp;
 use crate::domain::judge::outcome;
-use crate::domain::records::{Expected, Purpose};
+use crate::domain::records::{Purpose, RecordKey};
 use crate::domain::status::{Finding, Outcome, State, VerifiedStatus};
 use rusqlite::{Connection, params};
 
@@ -40,10 +40,6 @@ pub(super) fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result
     let sql = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2";
     let contested = super::exists(c, sql, params![new.name, new.account])?;
     if contested {
-        // The record of ownership takes the place of those that come after it.
-        let sql = "DELETE FROM domain_record WHERE position >= ?2
-                       AND domain_id IN (SELECT id FROM custom_domain WHERE name = ?1 AND contested_at IS NULL)";
-        c.prepare_cached(sql)?.execute(params![new.name, RECORDS])?;
         let sql = "UPDATE custom_domain SET contested_at = ?2,
                        updated_at = CASE WHEN ownership_secret IS NULL THEN updated_at ELSE ?2 END
                    WHERE name = ?1 AND contested_at IS NULL";
@@ -61,13 +57,13 @@ pub(super) fn outcome_for(row: &DomainRow, report: &Report) -> Outcome {
     let State { status, verified_at, .. } = &row.state;
     let proved_before = *status == VerifiedStatus::Verified
         && row.contested_at.is_some_and(|contested| verified_at.is_some_and(|verified| verified <= contested));
-    let is_ownership = |expected: &Expected| expected.purpose == Purpose::Ownership;
-    if !proved_before && row.ownership_secret.is_some() && !report.expected.iter().any(is_ownership) {
-        found.required.extend(usize::try_from(RECORDS).map(|at| (at, Finding::Indefinite)));
-    }
     if proved_before {
-        let expected = |position: usize| report.expected.get(position);
-        found.required.retain(|(at, _)| expected(*at).is_none_or(|e| !is_ownership(e)));
+        found.required.retain(|(record, _)| record.purpose != Purpose::Ownership);
+    } else if row.ownership_secret.is_some() {
+        let ownership = RecordKey::ownership(&row.name);
+        if !found.required.iter().any(|(record, _)| *record == ownership) {
+            found.required.push((ownership, Finding::Indefinite));
+        }
     }
     found
 }

@@ -4,7 +4,9 @@
 //! so a crash, a check of the records or a message that is queued at the same time comes before it or after it.
 
 use super::{Store, StoreError};
+use crate::address::DomainName;
 use crate::clock::Timestamp;
+use crate::domain::records::RecordKey;
 use crate::domain::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
 use crate::id::DomainId;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -224,21 +226,24 @@ fn rotate(connection: &Connection, ring: &KeyRing, from: usize, to: usize, now: 
 }
 
 fn read(connection: &Connection, domain: &DomainId) -> Result<Option<KeyRing>, StoreError> {
-    let sql = "SELECT dkim_tokens, (SELECT min(created_at) FROM submission WHERE domain_id = ?1)
+    let sql = "SELECT dkim_tokens, name, (SELECT min(created_at) FROM submission WHERE domain_id = ?1)
                FROM custom_domain WHERE id = ?1";
-    let claim = connection.prepare_cached(sql)?.query_row([domain], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)));
-    let Some((tokens, queued)) = claim.optional()? else { return Ok(None) };
+    let claim = connection
+        .prepare_cached(sql)?
+        .query_row([domain], |row| Ok((row.get::<_, String>(0)?, row.get::<_, DomainName>(1)?, row.get(2)?)));
+    let Some((tokens, name, queued)) = claim.optional()? else { return Ok(None) };
     let tokens: Vec<String> = tokens.split_ascii_whitespace().map(str::to_owned).collect();
     let tokens: [String; 3] =
         tokens.try_into().map_err(|_| StoreError::Corrupt("a claim without three tokens".into()))?;
-    // The DKIM records of a claim stand at the positions of its tokens.
     let sql = "SELECT k.token, k.generation, k.public, k.role, k.role_since, k.seen_at, r.status
-               FROM dkim_key k LEFT JOIN domain_record r ON r.domain_id = ?2 AND r.position = ?3
+               FROM dkim_key k LEFT JOIN domain_record r ON r.domain_id = ?2
+                   AND r.purpose = ?3 AND r.name = ?4
                WHERE k.token = ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = [None, None, None];
-    for ((position, token), place) in (0_i64..).zip(&tokens).zip(&mut rows) {
-        *place = statement.query_row(params![token, domain, position], read_key).optional()?;
+    for (token, place) in tokens.iter().zip(&mut rows) {
+        let record = RecordKey::dkim(token, &name);
+        *place = statement.query_row(params![token, domain, record.purpose, record.name], read_key).optional()?;
     }
     Ok(Some(KeyRing { tokens, rows, queued }))
 }

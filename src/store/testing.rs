@@ -103,12 +103,12 @@ pub(crate) async fn dkim_records(store: &Store, domain: &DomainId, statuses: [&'
     let domain = domain.clone();
     store
         .write(move |c| {
-            for (position, status) in (0_i64..).zip(statuses) {
-                c.execute(
-                    "INSERT OR REPLACE INTO domain_record (domain_id, position, status, observed, said, checked_at)
-                     VALUES (?1, ?2, ?3, '[]', '[]', 0)",
-                    params![domain, position, status],
-                )?;
+            let sql = "SELECT dkim_tokens, name FROM custom_domain WHERE id = ?1";
+            let (tokens, name): (String, String) = c.query_row(sql, [&domain], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            for (token, status) in tokens.split(' ').zip(statuses) {
+                let sql = "INSERT OR REPLACE INTO domain_record (domain_id, purpose, name, status, observed, said, checked_at)
+                           VALUES (?1, 'dkim', ?2, ?3, '[]', '[]', 0)";
+                c.execute(sql, params![domain, format!("{token}._domainkey.{name}"), status])?;
             }
             Ok::<_, StoreError>(())
         })

@@ -3,6 +3,7 @@
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::domain::judge::RecordStatus;
+use crate::domain::records::Purpose;
 use crate::domain::rotation::Role;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{AccountId, AliasId, DeliveryId, DomainId, InboxId, MessageId, SubmissionId, TokenId};
@@ -37,4 +38,4 @@ macro_rules! as_text {
 }
 
 as_text!(AccountId AliasId DeliveryId DomainId InboxId MessageId SubmissionId TokenId Address DomainName InboxName);
-as_text!(OnUnverified RecordStatus Role VerifiedStatus);
+as_text!(OnUnverified Purpose RecordStatus Role VerifiedStatus);

@@ -75,9 +75,10 @@ fn claim() -> Vec<Expected> {
     };
     let mut all =
         template.records(&"acme.test".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), Some("s3cret"));
-    for (purpose, record_type, value) in
-        [(Purpose::ReturnPath, RecordType::Mx, "smtp.example"), (Purpose::ReturnPath, RecordType::Txt, "v=spf1 ~all")]
-    {
+    for (purpose, record_type, value) in [
+        (Purpose::ReturnPath, RecordType::Mx, "smtp.example"),
+        (Purpose::ReturnPathSpf, RecordType::Txt, "v=spf1 ~all"),
+    ] {
         let (name, host_label, value) = ("bounce.acme.test".to_owned(), "bounce".to_owned(), value.to_owned());
         all.push(Expected { purpose, record_type, name, host_label, value, priority: None, required: false });
     }

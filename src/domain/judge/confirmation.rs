@@ -2,7 +2,8 @@
 
 use super::{Code, Evidence, Fix, RecordError, RecordStatus};
 use crate::clock::Timestamp;
-use crate::domain::records::{Expected, Purpose};
+use crate::domain::records::{Expected, Purpose, RecordKey};
+use std::collections::BTreeMap;
 
 /// Marks them. Before a claim is verified nobody can say yet whether they will do; afterwards the DNS decides, and this is
 /// a warning.
@@ -23,7 +24,7 @@ pub fn unconfirmed(expected: &[Expected], evidence: &mut [Evidence], is_verified
 
 /// The name of the return path whose records are all right.
 pub fn right_return_path(expected: &[Expected], evidence: &[Evidence]) -> Option<String> {
-    let mut of = expected.iter().zip(evidence).filter(|(record, _)| record.purpose == Purpose::ReturnPath).peekable();
+    let mut of = expected.iter().zip(evidence).filter(|(record, _)| record.purpose.is_return_path()).peekable();
     let name = of.peek().map(|(record, _)| record.name.clone())?;
     of.all(|(_, seen)| seen.status == RecordStatus::Valid).then_some(name)
 }
@@ -32,7 +33,7 @@ pub fn right_return_path(expected: &[Expected], evidence: &[Evidence]) -> Option
 /// others stand beside them, or that caches lag behind) may be the reason.
 pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence]) {
     for (record, seen) in expected.iter().zip(evidence) {
-        if record.purpose != Purpose::ReturnPath {
+        if !record.purpose.is_return_path() {
             continue;
         }
         seen.status = RecordStatus::Unknown;
@@ -47,14 +48,17 @@ pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence])
     }
 }
 
-/// Whether the records of a purpose were right and confirmed at the check before: their evidence, by position.
-pub fn was_confirmed(purpose: Purpose, expected: &[Expected], before: &[(usize, Evidence, Timestamp)]) -> bool {
-    let confirmed = |position: usize| {
-        let seen = before.iter().find(|(at, ..)| *at == position).map(|(_, seen, _)| seen);
-        seen.is_some_and(|seen| {
+/// Whether the records of a kind were right and confirmed at the check before, which found this of them.
+pub fn was_confirmed(
+    expected: &[Expected],
+    before: &BTreeMap<RecordKey, (Evidence, Timestamp)>,
+    of_kind: impl Fn(Purpose) -> bool,
+) -> bool {
+    let confirmed = |record: &Expected| {
+        before.get(&record.key()).is_some_and(|(seen, _)| {
             let awaited = seen.error.as_ref().is_some_and(|error| error.code == Code::AwaitingProvider);
             seen.status == RecordStatus::Valid && !awaited
         })
     };
-    expected.iter().enumerate().filter(|(_, record)| record.purpose == purpose).all(|(position, _)| confirmed(position))
+    expected.iter().filter(|record| of_kind(record.purpose)).all(confirmed)
 }

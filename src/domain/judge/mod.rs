@@ -158,7 +158,7 @@ pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestam
 /// texts may come and go beside an SPF record.
 fn same(expected: &Expected, one: &Answer, other: &Answer) -> bool {
     let is_judged = |record: &&RecordData| match (expected.purpose, text_of(record)) {
-        (Purpose::Spf | Purpose::ReturnPath, Some(text)) => is_spf(text),
+        (Purpose::Spf | Purpose::ReturnPathSpf, Some(text)) => is_spf(text),
         _ => true,
     };
     let judged = |answer: &Answer| answer.records().iter().filter(is_judged).cloned().collect::<BTreeSet<_>>();
@@ -176,12 +176,10 @@ fn looked_for(expected: &Expected, record: &RecordData) -> bool {
 fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
     match expected.purpose {
         Purpose::Dkim => dkim::judge(expected, all, sight),
-        Purpose::Mx => mx::judge(expected, sight),
-        Purpose::Spf => spf::judge(expected, sight),
+        Purpose::Mx | Purpose::ReturnPath => mx::judge(expected, sight),
+        Purpose::Spf | Purpose::ReturnPathSpf => spf::judge(expected, sight),
         Purpose::Dmarc => dmarc::judge(expected, sight),
         Purpose::Ownership => text::ownership(expected, sight),
-        Purpose::ReturnPath if expected.record_type == RecordType::Mx => mx::judge(expected, sight),
-        Purpose::ReturnPath => spf::judge(expected, sight),
     }
 }
 
@@ -210,11 +208,11 @@ fn unmade(expected: &Expected, sight: &Sight, judgement: Judgement) -> Judgement
 
 /// What a check means for the status of the claim.
 pub fn outcome(expected: &[Expected], evidence: &[Evidence]) -> Outcome {
-    let required = || expected.iter().zip(evidence).enumerate().filter(|(_, (expected, _))| expected.required);
+    let required = || expected.iter().zip(evidence).filter(|(expected, _)| expected.required);
     Outcome {
-        required: required().map(|(position, (_, evidence))| (position, finding(evidence.status))).collect(),
+        required: required().map(|(expected, evidence)| (expected.key(), finding(evidence.status))).collect(),
         held_back: false,
-        negative_ttl: required().filter_map(|(_, (_, evidence))| evidence.negative_ttl).max(),
+        negative_ttl: required().filter_map(|(_, evidence)| evidence.negative_ttl).max(),
     }
 }
 
@@ -318,7 +316,7 @@ fn is_the_one(expected: &Expected, answer: &Answer) -> bool {
         RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
         RecordData::Mx { exchange, .. } => exchange.eq_ignore_ascii_case(&expected.value),
         RecordData::Txt(text) => match expected.purpose {
-            Purpose::Spf | Purpose::ReturnPath => text.trim() == expected.value || spf::has_ours(expected, text),
+            Purpose::Spf | Purpose::ReturnPathSpf => text.trim() == expected.value || spf::has_ours(expected, text),
             Purpose::Dmarc => expected.begins_like(text),
             _ => text.trim() == expected.value,
         },

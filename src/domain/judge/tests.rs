@@ -139,12 +139,13 @@ fn right(position: usize) -> Sight {
 fn required_records_make_the_outcome() {
     let (all, evidence) = all_of(|p| if p == 3 { nothing(vec![]) } else { right(p) });
     let seen = outcome(&all, &evidence);
-    assert_eq!(seen.required.iter().map(|(p, _)| *p).collect::<Vec<_>>(), [0, 1, 2, 6]);
+    let keys = [0, 1, 2, 6].map(|position| all[position].key());
+    assert_eq!(seen.required.iter().map(|(record, _)| record.clone()).collect::<Vec<_>>(), keys);
     assert!(seen.required.iter().all(|(_, finding)| *finding == Finding::Good));
     assert_eq!(seen.negative_ttl, None);
     let (all, evidence) = all_of(|p| if p == 6 { nothing(vec![]) } else { right(p) });
     let seen = outcome(&all, &evidence);
-    assert_eq!(seen.required.last(), Some(&(6, Finding::Fault)));
+    assert_eq!(seen.required.last(), Some(&(all[6].key(), Finding::Fault)));
     assert_eq!(seen.negative_ttl, Some(Duration::from_secs(300)));
 }
 

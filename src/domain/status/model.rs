@@ -31,8 +31,13 @@ pub(crate) fn cases(usually: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
 
-/// What a check found of the required records, by position.
-pub(crate) type Findings = BTreeMap<usize, Finding>;
+/// What a check found of the required records.
+pub(crate) type Findings = BTreeMap<RecordKey, Finding>;
+
+/// One of the records of a claim whose names do not matter.
+pub(crate) fn record(number: usize) -> RecordKey {
+    RecordKey { purpose: crate::domain::records::Purpose::Dkim, name: format!("t{number}._domainkey.acme.test") }
+}
 
 /// A claim.
 #[derive(Clone, Debug)]
@@ -84,10 +89,13 @@ impl Naive {
     }
 
     /// A check has settled. `free`: no other claim to the name is verified, or its own records are definitely gone.
-    /// Answers the positions that may be named as the cause of a failure.
-    pub(crate) fn settled(&mut self, findings: &Findings, free: bool, now: Timestamp) -> Vec<usize> {
-        let faults: Vec<usize> =
-            findings.iter().filter(|(_, finding)| **finding == Finding::Fault).map(|(position, _)| *position).collect();
+    /// Answers the records that may be named as the cause of a failure.
+    pub(crate) fn settled(&mut self, findings: &Findings, free: bool, now: Timestamp) -> Vec<RecordKey> {
+        let faults: Vec<RecordKey> = findings
+            .iter()
+            .filter(|(_, finding)| **finding == Finding::Fault)
+            .map(|(record, _)| record.clone())
+            .collect();
         match self.status {
             VerifiedStatus::Failed => Vec::new(),
             // "Until all required records are right (`verified`) or the window is over: `failed`, on a definite answer
@@ -109,12 +117,12 @@ impl Naive {
             // "At least three definite faults of a required record span the grace (72 h) with no good answer between."
             VerifiedStatus::Verified => {
                 self.seen.push((now, findings.clone()));
-                let spans = |position: &usize| {
-                    let run = self.run(*position);
+                let spans = |record: &RecordKey| {
+                    let run = self.run(record);
                     let span = run.last().zip(run.first()).map(|(last, first)| last.since(*first));
                     run.len() >= 3 && span >= Some(self.policy.grace)
                 };
-                let over: Vec<usize> = faults.into_iter().filter(spans).collect();
+                let over: Vec<RecordKey> = faults.into_iter().filter(spans).collect();
                 if !over.is_empty() {
                     self.to(VerifiedStatus::Failed, "grace_over");
                 }
@@ -141,12 +149,12 @@ impl Naive {
     /// "Until then it is verified, with `degraded_since` and a deadline shown."
     pub(crate) fn degraded_since(&self) -> Option<Timestamp> {
         let (_, newest) = self.seen.last()?;
-        newest.keys().filter_map(|position| self.run(*position).first().copied()).min()
+        newest.keys().filter_map(|record| self.run(record).first().copied()).min()
     }
 
     /// The definite faults of a record with no good answer since; "indefinite answers neither count nor reset".
-    fn run(&self, position: usize) -> Vec<Timestamp> {
-        let of = |findings: &Findings| findings.get(&position).copied();
+    fn run(&self, record: &RecordKey) -> Vec<Timestamp> {
+        let of = |findings: &Findings| findings.get(record).copied();
         let since_good = self.seen.iter().rev().take_while(|(_, findings)| of(findings) != Some(Finding::Good));
         let mut run: Vec<Timestamp> =
             since_good.filter(|(_, findings)| of(findings) == Some(Finding::Fault)).map(|(at, _)| *at).collect();
@@ -162,7 +170,7 @@ impl Naive {
 }
 
 /// The word that stands for a cause where changes are recorded.
-fn word(cause: Cause) -> &'static str {
+fn word(cause: &Cause) -> &'static str {
     match cause {
         Cause::AllRight => "all_right",
         Cause::WindowOver(_) => "window_over",
@@ -264,9 +272,9 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
                 }
                 let (findings, ttl, held_back) = last.clone();
                 model.begun = Some(now);
-                let by_position: Findings = findings.iter().copied().enumerate().collect();
-                allowed = model.settled(&by_position, !held_back, now);
-                let required = findings.iter().copied().enumerate().collect();
+                let by_record: Findings = (0..).map(record).zip(findings.iter().copied()).collect();
+                allowed = model.settled(&by_record, !held_back, now);
+                let required = (0..).map(record).zip(findings.iter().copied()).collect();
                 let outcome = Outcome { required, held_back, negative_ttl: ttl.map(Duration::from_secs) };
                 state.check_started_at = Some(now);
                 let (next, change) = state.checked(&outcome, now, &policy, spread);
@@ -275,7 +283,7 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
                     next_is_in_bounds(&state, ttl, now, &policy)?;
                 }
                 if !findings.contains(&Finding::Fault) && findings.contains(&Finding::Indefinite) {
-                    prop_assert_eq!(change, None, "an indefinite answer changed a status");
+                    prop_assert!(change.is_none(), "an indefinite answer changed a status");
                 }
                 change
             }
@@ -290,9 +298,9 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
         prop_assert_eq!(change.is_some(), before.status != state.status);
         if let Some(change) = change {
             prop_assert_eq!((change.from, change.to), (before.status, state.status));
-            prop_assert_eq!(Some(&(change.to, word(change.cause))), model.events.last());
-            if let Cause::WindowOver(position) | Cause::GraceOver(position) = change.cause {
-                prop_assert!(allowed.contains(&position), "{position} is not what failed");
+            prop_assert_eq!(Some(&(change.to, word(&change.cause))), model.events.last());
+            if let Cause::WindowOver(record) | Cause::GraceOver(record) = change.cause {
+                prop_assert!(allowed.contains(&record), "{record:?} is not what failed");
             }
         }
     }

@@ -14,7 +14,8 @@ const POLICY: Policy = Policy {
 const START: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn outcome(findings: &[Finding]) -> Outcome {
-    Outcome { required: findings.iter().copied().enumerate().collect(), ..Outcome::default() }
+    let required = (0..).map(model::record).zip(findings.iter().copied()).collect();
+    Outcome { required, ..Outcome::default() }
 }
 
 fn check(state: &mut State, findings: &[Finding], now: Timestamp) -> Option<Change> {
@@ -44,7 +45,7 @@ fn pauses_grow_to_the_longest_and_a_check_falls_on_the_end_of_the_window() {
         if now >= end {
             assert_eq!(now, end);
             let change = change.unwrap();
-            assert_eq!((change.to, change.cause), (VerifiedStatus::Failed, Cause::WindowOver(2)));
+            assert_eq!((change.to, change.cause), (VerifiedStatus::Failed, Cause::WindowOver(model::record(2))));
             assert_eq!(state.next_check_at, None);
             break;
         }
@@ -95,7 +96,7 @@ fn a_verified_claim_fails_when_three_faults_of_one_record_span_the_grace() {
         let change = check(&mut state, &[Good, Fault, Good], now);
         faults += 1;
         if let Some(change) = change {
-            assert_eq!((change.to, change.cause), (VerifiedStatus::Failed, Cause::GraceOver(1)));
+            assert_eq!((change.to, change.cause), (VerifiedStatus::Failed, Cause::GraceOver(model::record(1))));
             assert_eq!(now, first.after(POLICY.grace));
             break;
         }
@@ -114,7 +115,7 @@ fn faults_of_two_records_do_not_add_up_and_two_faults_are_not_enough() {
     assert_eq!(check(&mut state, &[Fault, Good, Good], days(9)), None);
     assert_eq!(check(&mut state, &[Fault, Good, Good], days(19)), None);
     assert_eq!(check(&mut state, &[Indefinite, Good, Good], days(29)), None);
-    assert_eq!(check(&mut state, &[Fault, Good, Good], days(39)).unwrap().cause, Cause::GraceOver(0));
+    assert_eq!(check(&mut state, &[Fault, Good, Good], days(39)).unwrap().cause, Cause::GraceOver(model::record(0)));
 }
 
 #[test]
@@ -216,7 +217,7 @@ proptest! {
                 }
             }
             let spanned = |h: &Vec<Timestamp>| h.len() >= 3 && h.last().unwrap().since(h[0]) >= POLICY.grace;
-            match (&step, change.map(|c| (c.from, c.to))) {
+            match (&step, change.as_ref().map(|c| (c.from, c.to))) {
                 (Step::Check(findings, _, held_back), Some((VerifiedStatus::Pending, VerifiedStatus::Verified))) => {
                     prop_assert!(findings.iter().all(|f| *f == Good) && !held_back);
                 }
@@ -257,5 +258,5 @@ fn a_check_during_which_the_clock_jumps_past_the_window_is_made_again() {
     let (mut state, change) = state.checked(&outcome(&[Fault]), START.after(2 * POLICY.window), &POLICY, 0);
     assert_eq!((state.status, change), (VerifiedStatus::Pending, None));
     let next = state.next_check_at.unwrap();
-    assert_eq!(check(&mut state, &[Fault], next).unwrap().cause, Cause::WindowOver(0));
+    assert_eq!(check(&mut state, &[Fault], next).unwrap().cause, Cause::WindowOver(model::record(0)));
 }

@@ -134,7 +134,9 @@ async fn keyless(world: &World, domain: &str, position: usize) {
     let (id, position) = (domain.to_owned(), i64::try_from(position).unwrap());
     checked(world, domain, [RecordStatus::Valid; 6], "v=DMARC1; p=reject").await;
     let write = world.context.store.write(move |c| {
-        let sql = "UPDATE domain_record SET error = ?3 WHERE domain_id = ?1 AND position = ?2";
+        let sql = r#"UPDATE domain_record SET error = ?3 WHERE domain_id = ?1 AND name =
+                         (SELECT json_extract('["' || replace(dkim_tokens, ' ', '","') || '"]', '$[' || ?2 || ']')
+                              || '._domainkey.' || name FROM custom_domain WHERE id = ?1)"#;
         Ok::<_, crate::store::StoreError>(c.execute(sql, rusqlite::params![id, position, error])?)
     });
     assert_eq!(write.await.unwrap(), 1);

@@ -40,7 +40,7 @@ impl World {
 }
 
 fn of_return_path(domain: &CustomDomain) -> Vec<(RecordStatus, Option<Code>)> {
-    let of = domain.records.iter().filter(|record| record.purpose == Purpose::ReturnPath);
+    let of = domain.records.iter().filter(|record| record.purpose.is_return_path());
     of.map(|record| (record.status, record.error.as_ref().map(|error| error.code))).collect()
 }
 

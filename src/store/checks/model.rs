@@ -7,6 +7,7 @@ mod zone;
 
 use super::*;
 use crate::domain::judge::judge;
+use crate::domain::records::{Purpose, RecordKey};
 use crate::domain::status::Finding;
 use crate::domain::status::model::{Findings, Naive, in_parallel};
 use crate::id::InboxId;
@@ -183,9 +184,11 @@ impl World {
 
     /// What is true of its required records now.
     fn truth(&self, slot: usize) -> Findings {
-        // Ownership stands after MX, SPF and DMARC.
-        let position = |at: usize| if at == 3 { 6 } else { at };
-        self.wanted(slot).iter().enumerate().map(|(at, wanted)| (position(at), self.zone.finding(wanted))).collect()
+        let key = |name: &String| RecordKey {
+            purpose: if name.starts_with("_inboxlayer.") { Purpose::Ownership } else { Purpose::Dkim },
+            name: name.clone(),
+        };
+        self.wanted(slot).iter().map(|wanted| (key(&wanted.0), self.zone.finding(wanted))).collect()
     }
 
     fn report(&self, row: &DomainRow) -> Report {
@@ -345,8 +348,12 @@ impl World {
             let rival = self.store().domain_rival(&row).await.unwrap();
             prop_assert_eq!(rival.as_ref().map(|row| &row.id), self.rival(slot).map(|claim| &claim.row.id));
             // "The first's own required records": its DKIM records, or what tells it apart where those are shared.
-            let own: fn(&usize) -> bool = if self.contested(slot) { |at| *at == 6 } else { |at| *at < 3 };
-            let gone = self.truth(slot ^ 1).iter().filter(|(at, _)| own(at)).all(|(_, f)| *f == Finding::Fault);
+            let own = if self.contested(slot) { Purpose::Ownership } else { Purpose::Dkim };
+            let gone = self
+                .truth(slot ^ 1)
+                .iter()
+                .filter(|(record, _)| record.purpose == own)
+                .all(|(_, f)| *f == Finding::Fault);
             let rival = rival.map(|row| (self.report(&row), gone));
             self.flights.push(Flight { slot, report: self.report(&row), findings, rival, until });
         }
@@ -366,15 +373,16 @@ impl World {
             return Ok(());
         }
         let contested = self.contested(slot);
+        let ownership = RecordKey { purpose: Purpose::Ownership, name: format!("_inboxlayer.{}", NAMES[slot / 2]) };
         let claim = self.claim(slot);
         let before = claim.model.events.len();
         let mut findings = flight.findings;
         // Who was verified before the name was contested does not lose that for want of the record; else a check that had
         // begun before it was asked for cannot have seen it.
         if claim.model.status == Verified && claim.contested_at >= claim.model.verified_at {
-            findings.remove(&6);
+            findings.remove(&ownership);
         } else if contested {
-            findings.entry(6).or_insert(Finding::Indefinite);
+            findings.entry(ownership).or_insert(Finding::Indefinite);
         }
         claim.model.settled(&findings, free, now);
         claim.leased_until = None;

@@ -53,8 +53,8 @@ async fn no_statement_of_a_check_reads_a_whole_table() {
     let (_dir, store, _) = store_with_account().await;
     for sql in [
         "UPDATE custom_domain SET lease_until = ?2 WHERE id = ?1",
-        "SELECT position FROM domain_record WHERE domain_id = ?1 ORDER BY position",
-        "DELETE FROM domain_record WHERE domain_id = ?1 AND position >= ?2",
+        "SELECT purpose, name FROM domain_record WHERE domain_id = ?1",
+        "DELETE FROM domain_record WHERE domain_id = ?1",
         "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2",
         "UPDATE custom_domain SET contested_at = 1 WHERE name = ?1 AND contested_at IS NULL",
         "UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL",

@@ -52,7 +52,8 @@ impl World {
             if let Some(since) = model.degraded_since() {
                 let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
                 let expected = self.report(&row).expected;
-                let evidence: Vec<_> = row.evidence.iter().map(|(_, evidence, _)| evidence.clone()).collect();
+                let seen = |record: &Expected| row.evidence.get(&record.key()).map(|(seen, _)| seen.clone());
+                let evidence: Vec<_> = expected.iter().filter_map(seen).collect();
                 let said = verdict("acme.com", state, &POLICY, &expected, &evidence);
                 // Nobody could say just now: then the sentence is about that.
                 let known = evidence.iter().any(|e| matches!(e.status, RecordStatus::Missing | RecordStatus::Mismatch));
