@@ -129,15 +129,12 @@ mod tests {
         };
         let router = Router::new().route("/endless", get(endless)).layer(from_fn(to_its_end));
         let world = World::serving(|_| router).await;
-        for sent_ahead in [0, 10_000] {
-            for _ in 0..5 {
-                let mut client = TcpStream::connect(world.address).await.unwrap();
-                let request = format!("GET /endless HTTP/1.1\r\nHost: x\r\n\r\n{}", "x".repeat(sent_ahead));
-                client.write_all(request.as_bytes()).await.unwrap();
-                assert_eq!(told.recv().await, Some("begun"));
-                drop(client);
-                assert_eq!(told.recv().await, Some("ended"), "{sent_ahead} octets ahead");
-            }
+        for _ in 0..5 {
+            let mut client = TcpStream::connect(world.address).await.unwrap();
+            client.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+            assert_eq!(told.recv().await, Some("begun"));
+            drop(client);
+            assert_eq!(told.recv().await, Some("ended"));
         }
         assert_eq!(pool.run(&owner, usize::MAX, |_| Ok(7)).await.unwrap(), 7);
     }
