@@ -20,6 +20,7 @@ import smtplib
 import ssl
 import sys
 import threading
+import time
 
 mode, config_file, state_file = sys.argv[1:]
 with open(config_file) as file:
