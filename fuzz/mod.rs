@@ -54,6 +54,7 @@ targets! {
     mailbox_names: crate::imap::fuzz::mailbox_names;
     mailboxes: crate::message::fuzz::mailboxes;
     mime: crate::imap::fuzz::mime;
+    own_signature: crate::authentication::dkim::fuzz::own_signature;
     proxy_header: crate::net::fuzz::proxy_header;
     query: crate::http::fuzz::query;
     reader: crate::fuzz::reader::reader;
