@@ -147,16 +147,16 @@ impl Registry {
     pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
         let name: DomainName = refusal::claimable(name, &self.config.platform)?;
         let now = self.clock.now();
-        let limits = &self.config.limits;
-        let most = NameLimits::new(limits.domains, limits.domain_names);
+        let config = &self.config.limits;
+        let limits = NameLimits::new(config.domains, config.domain_names);
         let refused = |error| match error {
             CreateDomainError::Exists(id) => CreateError::Exists(id),
-            CreateDomainError::Full => CreateError::Full { limit: most.present },
-            CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: most.ever },
+            CreateDomainError::Full => CreateError::Full { limit: limits.present },
+            CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: limits.ever },
             CreateDomainError::Store(error) => error.into(),
         };
         // Nobody else is asked for what would be refused anyway.
-        self.store.for_account(account).domain_may_create(account, &name, most).await.map_err(refused)?;
+        self.store.for_account(account).domain_may_create(account, &name, limits).await.map_err(refused)?;
         self.claims.charge(account.clone(), [1], now)?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
@@ -166,7 +166,7 @@ impl Registry {
             ownership: ownership.clone(),
             state: State::created(now, &self.verifier.rules().policy),
         };
-        let row = self.store.for_account(account).domain_create(new, most, now).await.map_err(refused)?;
+        let row = self.store.for_account(account).domain_create(new, limits, now).await.map_err(refused)?;
         self.provider.claimed(&row.account, &row.id);
         self.verifier.wake();
         tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");
@@ -288,7 +288,7 @@ impl Registry {
             self.verifier.changed(id);
         }
         self.verifier.wake();
-        let Some((wait, _seat)) = wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.seat(account)?)))
+        let Some((wait, _permit)) = wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.permit(account)?)))
         else {
             return Ok((self.view(&row), Answered::AtOnce));
         };
@@ -307,7 +307,7 @@ impl Registry {
                 Err(broadcast::error::RecvError::Closed) => return,
             }
             match self.store.for_account(account).domain_get(account, id).await {
-                Ok(Some(row)) if row.asked => {}
+                Ok(Some(row)) if row.verify_requested => {}
                 _ => return,
             }
         }

@@ -372,10 +372,13 @@ impl Verifier {
     async fn reports(&self, account: &AccountId, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
         let expected: Vec<_> = rows.iter().map(|row| row.map(|row| (row, self.0.rules.expected(row)))).collect();
         let wanted: Vec<&Expected> = expected.iter().flatten().flat_map(|(_, all)| all).collect();
-        let mut sights = self.0.resolver.on_behalf_of(account).observe(&wanted).await.into_iter();
+        let mut observations = self.0.resolver.on_behalf_of(account).observe(&wanted).await.into_iter();
         let now = self.0.clock.now();
         let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
-            let judged = expected.iter().zip(&mut sights).map(|(record, sight)| judge(record, &expected, &sight, now));
+            let judged = expected
+                .iter()
+                .zip(&mut observations)
+                .map(|(record, observation)| judge(record, &expected, &observation, now));
             Report { domain: row.id.clone(), evidence: judged.collect(), expected }
         };
         expected.into_iter().map(|claim| claim.map(&mut report)).collect()

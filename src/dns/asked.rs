@@ -53,8 +53,8 @@ impl<'a> Asked<'a> {
             if !self.may_ask() {
                 return Answer::indefinite(Indefinite::TooMany, Some(server));
             }
-            let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
-            let answer = ask(politeness, server, role, &name, record_type, timeout, &self.manner);
+            let (limiter, timeout) = (self.resolver.limiter(), self.resolver.timeout());
+            let answer = ask(limiter, server, role, &name, record_type, timeout, &self.manner);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
             timeout_at(self.deadline, answer).await.unwrap_or_else(late)
         });
@@ -73,8 +73,8 @@ impl<'a> Asked<'a> {
             if !self.may_ask() {
                 return Referral::default();
             }
-            let (politeness, timeout) = (self.resolver.politeness(), self.resolver.timeout());
-            timeout_at(self.deadline, refer(politeness, server, zone, timeout, &self.manner)).await.unwrap_or_default()
+            let (limiter, timeout) = (self.resolver.limiter(), self.resolver.timeout());
+            timeout_at(self.deadline, refer(limiter, server, zone, timeout, &self.manner)).await.unwrap_or_default()
         });
         referrals.await.clone()
     }

@@ -4,7 +4,7 @@
 //! NXDOMAIN, and from an authoritative server with the AA bit. A referral is no answer.
 //! RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals told apart); RFC 6891 §7 (servers without EDNS).
 
-use super::politeness::Politeness;
+use super::query_limiter::QueryLimiter;
 use crate::domain::bounds;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -73,7 +73,7 @@ impl Manner {
 
 /// Asks `server` for the records of `record_type` at `name`, when it is its turn.
 pub(super) async fn ask(
-    politeness: &Politeness,
+    limiter: &QueryLimiter,
     server: SocketAddr,
     role: Role,
     name: &str,
@@ -85,7 +85,7 @@ pub(super) async fn ask(
     let Ok(name) = Name::from_ascii(format!("{}.", name.trim_end_matches('.'))) else {
         return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
     };
-    let _turn = politeness.turn(server.ip(), role).await;
+    let _turn = limiter.acquire(server.ip(), role).await;
     match with_or_without_edns(server, role, &name, record_type, timeout, manner).await {
         Ok(response) => keeping(read(&response, server, role, &name, record_type), manner),
         Err(reason) => Answer::indefinite(reason, Some(server)),
@@ -94,7 +94,7 @@ pub(super) async fn ask(
 
 /// Asks a server of the zone above where `zone` is delegated to.
 pub(super) async fn refer(
-    politeness: &Politeness,
+    limiter: &QueryLimiter,
     server: SocketAddr,
     zone: &str,
     timeout: Duration,
@@ -102,7 +102,7 @@ pub(super) async fn refer(
 ) -> Referral {
     let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Referral::default() };
     let role = Role::Authoritative;
-    let _turn = politeness.turn(server.ip(), role).await;
+    let _turn = limiter.acquire(server.ip(), role).await;
     match with_or_without_edns(server, role, &name, RecordType::Ns, timeout, manner).await {
         Ok(response) => referral(&response, &name),
         Err(_) => Referral::default(),

@@ -12,7 +12,7 @@ mod exchange;
 #[path = "../../fuzz/targets/dns.rs"]
 pub(crate) mod fuzz;
 mod observe;
-mod politeness;
+mod query_limiter;
 mod resolver;
 #[cfg(test)]
 mod tests;

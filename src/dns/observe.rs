@@ -9,7 +9,7 @@ use super::Resolver;
 use super::asked::Asked;
 use super::delegation::Zone;
 use super::exchange::Role;
-use crate::domain::judge::{MxTarget, ServerSaid, Sight, ZoneCut};
+use crate::domain::judge::{MxTarget, Observation, ServerAnswer, ZoneCut};
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::reconcile::{by_host, reconcile};
 use crate::domain::records::{Expected, Purpose};
@@ -24,34 +24,34 @@ const STEPS: u32 = 4;
 const MAIL_HOSTS: usize = 10;
 
 impl Resolver {
-    /// Observes all of them; the sights come in the same order.
-    pub async fn observe(&self, expected: &[&Expected]) -> Vec<Sight> {
+    /// Observes all of them; the observations come in the same order.
+    pub async fn observe(&self, expected: &[&Expected]) -> Vec<Observation> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
         let wanted = expected.iter().map(|expected| expected.value.clone()).collect();
         let asked = Asked::new(self, deadline, wanted);
-        join_all(expected.iter().map(|expected| asked.sight(expected))).await
+        join_all(expected.iter().map(|expected| asked.observation(expected))).await
     }
 }
 
 /// What every server says of a name, and what that is taken together.
 struct Seen {
     answer: Answer,
-    servers: Vec<ServerSaid>,
+    servers: Vec<ServerAnswer>,
     cut: Option<ZoneCut>,
 }
 
 impl Asked<'_> {
-    async fn sight(&self, expected: &Expected) -> Sight {
+    async fn observation(&self, expected: &Expected) -> Observation {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
         let bogus = self.bogus(expected, &servers).await;
         // Whoever validates sees nothing: one resolver that takes everything for good does not outdo one that does.
         let answer = if bogus { Answer::indefinite(Indefinite::ServFail, answer.server()) } else { answer };
-        let ((instead, wildcard), doubled, misplaced, target, chain, mx_targets, (spf, spf_offered), inherited) = tokio::join!(
+        let ((other_types, wildcard), doubled, misplaced, target, chain, mx_targets, (spf, spf_offered), inherited) = tokio::join!(
             async {
-                let instead = self.instead(expected, &answer).await;
-                let wildcard = self.wildcard(expected, &answer, &instead).await;
-                (instead, wildcard)
+                let other_types = self.other_types(expected, &answer).await;
+                let wildcard = self.wildcard(expected, &answer, &other_types).await;
+                (other_types, wildcard)
             },
             self.doubled(expected, &answer),
             self.misplaced(expected, &answer),
@@ -61,9 +61,9 @@ impl Asked<'_> {
             self.spf(expected, &answer),
             self.inherited(expected, &answer),
         );
-        Sight {
+        Observation {
             answer,
-            instead,
+            other_types,
             wildcard,
             servers,
             cut,
@@ -84,7 +84,8 @@ impl Asked<'_> {
         let authoritative = async {
             let zone = self.zone(name, record_type, registered).await;
             let said = self.of_one_name_only(&zone, self.each(&zone, name, record_type).await).await;
-            let lame = |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
+            let lame =
+                |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
             let Some(lame) = said.iter().find(lame) else { return (said, zone) };
             match self.below(name, &zone, lame.server).await {
                 Some(below) => (self.each(&below, name, record_type).await, below),
@@ -93,10 +94,10 @@ impl Asked<'_> {
         };
         let recursive = join_all(self.resolver.servers().iter().map(|server| async move {
             let answer = self.ask(*server, Role::Recursive, name, record_type).await.in_order();
-            ServerSaid { server: *server, name: None, authoritative: false, answer }
+            ServerAnswer { server: *server, name: None, authoritative: false, answer }
         }));
         let ((mut servers, zone), recursive) = tokio::join!(authoritative, recursive);
-        let answers = |said: &[ServerSaid]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
+        let answers = |said: &[ServerAnswer]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
         let unheard = zone.unheard.into_iter().map(|host| Answer::indefinite(Indefinite::NoAddress(host), None));
         let authoritative: Vec<Answer> = by_host(&servers).into_iter().chain(unheard).collect();
         let answer = reconcile(&authoritative, &answers(&recursive));
@@ -105,7 +106,7 @@ impl Asked<'_> {
     }
 
     /// Tells a server that refuses one name from one that knows nothing of the zone: the latter refuses the zone itself too.
-    async fn of_one_name_only(&self, zone: &Zone, mut said: Vec<ServerSaid>) -> Vec<ServerSaid> {
+    async fn of_one_name_only(&self, zone: &Zone, mut said: Vec<ServerAnswer>) -> Vec<ServerAnswer> {
         let Some(cut) = &zone.cut else { return said };
         for one in &mut said {
             let Answer::Indefinite { reason: Indefinite::Refused, server } = &one.answer else { continue };
@@ -118,16 +119,16 @@ impl Asked<'_> {
     }
 
     /// What each server of a zone says of a name.
-    async fn each(&self, zone: &Zone, name: &str, record_type: RecordType) -> Vec<ServerSaid> {
+    async fn each(&self, zone: &Zone, name: &str, record_type: RecordType) -> Vec<ServerAnswer> {
         join_all(zone.servers.iter().map(|one| async move {
             let answer = self.ask(one.server, Role::Authoritative, name, record_type).await.in_order();
-            ServerSaid { server: one.server, name: Some(one.name.clone()), authoritative: true, answer }
+            ServerAnswer { server: one.server, name: Some(one.name.clone()), authoritative: true, answer }
         }))
         .await
     }
 
     /// What stands where a CNAME record was looked for and not found.
-    async fn instead(&self, expected: &Expected, answer: &Answer) -> Vec<RecordData> {
+    async fn other_types(&self, expected: &Expected, answer: &Answer) -> Vec<RecordData> {
         let Answer::NoRecord { nxdomain: false, .. } = answer else { return Vec::new() };
         if expected.record_type != RecordType::Cname {
             return Vec::new();
@@ -138,7 +139,7 @@ impl Asked<'_> {
     }
 
     /// What was found and is not wanted stands at any name: one that nobody has made has it too (RFC 4592).
-    async fn wildcard(&self, expected: &Expected, answer: &Answer, instead: &[RecordData]) -> bool {
+    async fn wildcard(&self, expected: &Expected, answer: &Answer, other_types: &[RecordData]) -> bool {
         let Expected { name, record_type, .. } = expected;
         // Above the registered domain there are only those of others.
         if *name == expected.registered() || is_right(expected, answer) {
@@ -149,11 +150,11 @@ impl Asked<'_> {
             return same(answer, &self.look_up(&beside, *record_type).await);
         }
         let types = [RecordType::A, RecordType::Aaaa, RecordType::Txt];
-        let found = types.into_iter().filter(|t| instead.iter().any(|record| record.type_name() == t.as_str()));
+        let found = types.into_iter().filter(|t| other_types.iter().any(|record| record.type_name() == t.as_str()));
         let answers = join_all(found.map(|t| self.look_up(&beside, t))).await;
         let there: Vec<&RecordData> = answers.iter().flat_map(|answer| answer.records()).collect();
         // Of many addresses each answer may have others.
-        !there.is_empty() && instead.iter().any(|record| there.contains(&record))
+        !there.is_empty() && other_types.iter().any(|record| there.contains(&record))
     }
 
     /// The record at its name with the domain once more behind it, as panels make it of a full name. What a wildcard has
@@ -291,9 +292,9 @@ impl Asked<'_> {
     }
 
     /// A resolver fails, and knows the answer all the same when it need not check signatures.
-    async fn bogus(&self, expected: &Expected, said: &[ServerSaid]) -> bool {
+    async fn bogus(&self, expected: &Expected, said: &[ServerAnswer]) -> bool {
         let failed =
-            |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
+            |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
         let unvalidated = said.iter().filter(|said| !said.authoritative).filter(failed);
         let unvalidated =
             unvalidated.map(|said| self.ask(said.server, Role::Unvalidated, &expected.name, expected.record_type));

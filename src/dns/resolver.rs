@@ -3,7 +3,7 @@
 //! Invariant: caches nothing; a resolver that gives no definite answer is passed over for the next one.
 
 use super::exchange::{Manner, Role, ask};
-use super::politeness::Politeness;
+use super::query_limiter::QueryLimiter;
 use crate::config;
 use crate::domain::observed::{Answer, Indefinite, RecordType};
 use crate::id::AccountId;
@@ -30,7 +30,7 @@ pub enum ResolverError {
 #[derive(Clone, Debug)]
 pub struct Resolver {
     inner: Arc<Inner>,
-    politeness: Politeness,
+    limiter: QueryLimiter,
 }
 
 #[derive(Debug)]
@@ -75,13 +75,13 @@ impl Resolver {
             authoritative_port: config.authoritative_port,
             allowed: config.allow_networks.clone(),
         });
-        Ok(Self { inner, politeness: Politeness::default() })
+        Ok(Self { inner, limiter: QueryLimiter::default() })
     }
 
     /// The same, with questions that count for an account: accounts share what each server may be asked at once.
     pub fn on_behalf_of(&self, account: &AccountId) -> Self {
-        let politeness = self.politeness.on_behalf_of(Owner::Account(account.clone()));
-        Self { inner: Arc::clone(&self.inner), politeness }
+        let limiter = self.limiter.on_behalf_of(Owner::Account(account.clone()));
+        Self { inner: Arc::clone(&self.inner), limiter }
     }
 
     pub(super) fn servers(&self) -> &[SocketAddr] {
@@ -96,8 +96,8 @@ impl Resolver {
         self.inner.authoritative_port
     }
 
-    pub(super) fn politeness(&self) -> &Politeness {
-        &self.politeness
+    pub(super) fn limiter(&self) -> &QueryLimiter {
+        &self.limiter
     }
 
     pub(super) fn allowed(&self) -> &AllowedNetworks {
@@ -108,16 +108,9 @@ impl Resolver {
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);
         for server in &self.inner.servers {
-            last = ask(
-                &self.politeness,
-                *server,
-                Role::Recursive,
-                name,
-                record_type,
-                self.inner.timeout,
-                &Manner::default(),
-            )
-            .await;
+            last =
+                ask(&self.limiter, *server, Role::Recursive, name, record_type, self.inner.timeout, &Manner::default())
+                    .await;
             if last.is_definite() {
                 break;
             }
@@ -129,10 +122,10 @@ impl Resolver {
     /// vouches for it (the AD bit), asked just as it is in a check.
     pub async fn of_the_root(&self) -> Vec<(SocketAddr, Answer)> {
         let Inner { servers, timeout, .. } = &*self.inner;
-        let politeness = &self.politeness;
+        let limiter = &self.limiter;
         join_all(servers.iter().map(|server| async move {
             let manner = Manner::default();
-            let answer = ask(politeness, *server, Role::Recursive, ".", RecordType::Ns, *timeout, &manner);
+            let answer = ask(limiter, *server, Role::Recursive, ".", RecordType::Ns, *timeout, &manner);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(*server));
             (*server, tokio::time::timeout(*timeout, answer).await.unwrap_or_else(late))
         }))

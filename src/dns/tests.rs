@@ -7,7 +7,7 @@ use super::authority::{Authority, Zones};
 use super::*;
 use crate::config;
 use crate::domain::bounds;
-use crate::domain::judge::Sight;
+use crate::domain::judge::Observation;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::records::{Expected, Purpose, Template};
 use crate::net::listener::Shutdown;
@@ -175,8 +175,8 @@ async fn of_too_many_records_the_one_that_is_looked_for_is_read() {
         message.answers.extend(texts.map(record));
     })
     .await;
-    let sights = resolver(&[server], server).observe(&[&question("acme.test", RecordType::Txt)]).await;
-    let records = sights[0].answer.records();
+    let observations = resolver(&[server], server).observe(&[&question("acme.test", RecordType::Txt)]).await;
+    let records = observations[0].answer.records();
     assert_eq!(records.len(), bounds::RECORDS);
     assert!(records.contains(&RecordData::Txt("wanted".into())), "{records:?}");
 }
@@ -249,15 +249,15 @@ async fn an_observation_asks_the_zones_own_servers_and_tells_a_stale_cache() {
         question("t3._domainkey.acme.test", RecordType::Cname),
         question("acme.test", RecordType::Txt),
     ];
-    let sights = resolver(&[stale], server).observe(&questions.each_ref()).await;
-    assert_eq!(sights[0].answer.records(), [RecordData::Txt("v=spf1 ~all".into())]);
-    assert_eq!(sights[1].answer.records(), [RecordData::Cname("t1.dkim.example".into())]);
-    assert_eq!(sights[1].answer.server(), Some(server));
-    assert!(matches!(sights[3].answer, Answer::NoRecord { nxdomain: true, .. }));
-    assert_eq!(sights[4], sights[0]);
-    let Sight { answer, instead, .. } = resolver(&[server], server).observe(&[&questions[2]]).await.remove(0);
+    let observations = resolver(&[stale], server).observe(&questions.each_ref()).await;
+    assert_eq!(observations[0].answer.records(), [RecordData::Txt("v=spf1 ~all".into())]);
+    assert_eq!(observations[1].answer.records(), [RecordData::Cname("t1.dkim.example".into())]);
+    assert_eq!(observations[1].answer.server(), Some(server));
+    assert!(matches!(observations[3].answer, Answer::NoRecord { nxdomain: true, .. }));
+    assert_eq!(observations[4], observations[0]);
+    let Observation { answer, other_types, .. } = resolver(&[server], server).observe(&[&questions[2]]).await.remove(0);
     assert!(matches!(answer, Answer::NoRecord { nxdomain: false, .. }));
-    assert_eq!(instead, [RecordData::Txt("t2.dkim.example".into())]);
+    assert_eq!(other_types, [RecordData::Txt("t2.dkim.example".into())]);
 }
 
 #[tokio::test]
@@ -265,8 +265,9 @@ async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_hold(
     let (play, server) = play().await;
     set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
     play.set_fault("t1._domainkey.acme.test", Some(Fault::Servfail)).unwrap();
-    let sights = resolver(&[server], server).observe(&[&question("t1._domainkey.acme.test", RecordType::Cname)]).await;
-    assert_eq!(sights[0].answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
+    let observations =
+        resolver(&[server], server).observe(&[&question("t1._domainkey.acme.test", RecordType::Cname)]).await;
+    assert_eq!(observations[0].answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
 }
 
 #[tokio::test]
@@ -277,9 +278,9 @@ async fn a_dead_zone_is_not_looked_for_in_the_one_above() {
     let mut dkim = question("t1._domainkey.broken.co.uk", RecordType::Cname);
     dkim.host_label = "t1._domainkey".into();
     let mx = question("broken.co.uk", RecordType::Mx);
-    for sight in resolver(&[server], server).observe(&[&dkim, &mx]).await {
-        assert!(sight.servers.iter().all(|said| !said.authoritative), "{sight:?}");
-        assert_eq!(sight.answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
+    for observation in resolver(&[server], server).observe(&[&dkim, &mx]).await {
+        assert!(observation.servers.iter().all(|said| !said.authoritative), "{observation:?}");
+        assert_eq!(observation.answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
     }
 }
 
@@ -289,8 +290,8 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
     set(&play, "acme.test", Kind::Txt, &["here"]);
     // It answers, but not as one responsible for the zone.
     let lame = forged(|message| message.metadata.response_code = ResponseCode::NXDomain).await;
-    let sights = resolver(&[server], lame).observe(&[&question("acme.test", RecordType::Txt)]).await;
-    assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
+    let observations = resolver(&[server], lame).observe(&[&question("acme.test", RecordType::Txt)]).await;
+    assert_eq!(observations[0].answer.records(), [RecordData::Txt("here".into())]);
     // With the AA bit it would be believed; but its address is inside our network.
     let liar = forged(|message| {
         message.metadata.response_code = ResponseCode::NXDomain;
@@ -305,8 +306,8 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
         allow_networks: AllowedNetworks::default(),
         timeout: config::HumanDuration(Duration::from_millis(400)),
     };
-    let sights = Resolver::new(&closed).unwrap().observe(&[&question("acme.test", RecordType::Txt)]).await;
-    assert_eq!(sights[0].answer.records(), [RecordData::Txt("here".into())]);
+    let observations = Resolver::new(&closed).unwrap().observe(&[&question("acme.test", RecordType::Txt)]).await;
+    assert_eq!(observations[0].answer.records(), [RecordData::Txt("here".into())]);
 }
 
 #[tokio::test]
@@ -332,9 +333,9 @@ async fn one_resolver_that_takes_everything_for_good_does_not_outdo_one_that_val
         (vec![broken, careless], false),
     ] {
         let expected = question("acme.test", RecordType::Txt);
-        let sights = resolver(&resolvers, careless).observe(&[&expected]).await;
-        assert_eq!(sights[0].bogus, bogus, "{resolvers:?}");
-        assert_eq!(sights[0].answer.is_definite(), !bogus, "{resolvers:?}: {:?}", sights[0].answer);
+        let observations = resolver(&resolvers, careless).observe(&[&expected]).await;
+        assert_eq!(observations[0].bogus, bogus, "{resolvers:?}");
+        assert_eq!(observations[0].answer.is_definite(), !bogus, "{resolvers:?}: {:?}", observations[0].answer);
     }
 }
 
@@ -343,9 +344,9 @@ async fn said_of(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (Strin
     let (play, resolving) = play().await;
     set(&play, "_inboxlayer.acme.test", Kind::Txt, &["wanted"]);
     let expected = question("_inboxlayer.acme.test", RecordType::Txt);
-    let sights = resolver(&[resolving], forged(reply).await).observe(&[&expected]).await;
+    let observations = resolver(&[resolving], forged(reply).await).observe(&[&expected]).await;
     let all = [expected];
-    let seen = crate::domain::judge::judge(&all[0], &all, &sights[0], crate::clock::Timestamp::real());
+    let seen = crate::domain::judge::judge(&all[0], &all, &observations[0], crate::clock::Timestamp::real());
     let error = seen.error.unwrap();
     (format!("{}:{}", seen.status, error.code), format!("{} {}", error.message, error.fix))
 }

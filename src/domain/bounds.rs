@@ -33,18 +33,18 @@ pub const ADDRESSES: usize = 2;
 /// takes 274 with one resolver; an SPF record may take 80 more at each.
 pub const QUESTIONS: usize = 512;
 
-/// At most `most` octets of a text; where there are more, it says how many there were.
-pub fn cut(text: &str, most: usize) -> String {
-    cut_by(text, most, char::len_utf8)
+/// At most `limit` octets of a text; where there are more, it says how many there were.
+pub fn cut(text: &str, limit: usize) -> String {
+    cut_by(text, limit, char::len_utf8)
 }
 
 /// The same with octets counted as they are stored and sent: JSON writes some characters longer than they are.
-pub fn brief(text: &str, most: usize) -> String {
-    cut_by(text, most, in_json)
+pub fn brief(text: &str, limit: usize) -> String {
+    cut_by(text, limit, in_json)
 }
 
-fn cut_by(text: &str, most: usize, size: impl Fn(char) -> usize) -> String {
-    let mut left = most;
+fn cut_by(text: &str, limit: usize, size: impl Fn(char) -> usize) -> String {
+    let mut left = limit;
     for (at, c) in text.char_indices() {
         match left.checked_sub(size(c)) {
             Some(rest) => left = rest,
@@ -104,8 +104,8 @@ pub fn shown<'a>(
 }
 
 /// As many values as fit, in their order; those that are looked for before others.
-pub fn within(most: usize, values: Vec<(bool, String)>) -> Vec<String> {
-    let mut left = most;
+pub fn within(limit: usize, values: Vec<(bool, String)>) -> Vec<String> {
+    let mut left = limit;
     let mut places: Vec<(usize, bool, String)> =
         values.into_iter().enumerate().map(|(at, (l, v))| (at, l, v)).collect();
     places.sort_by_key(|(_, looked_for, _)| !looked_for);

@@ -13,13 +13,13 @@
 //!   DNSSEC), whatever the responsible servers hold. That is indefinite.
 
 use super::bounds;
-use super::judge::ServerSaid;
+use super::judge::ServerAnswer;
 use super::observed::{Answer, Indefinite, RecordData};
 
 /// The answers of a zone's servers, host by host: one that gave a definite answer at one of its addresses was heard, and
 /// what its other addresses could not say is left out. Many daemons have no way to IPv6.
-pub fn by_host(servers: &[ServerSaid]) -> Vec<Answer> {
-    let heard = |host: &ServerSaid| servers.iter().any(|said| said.name == host.name && said.answer.is_definite());
+pub fn by_host(servers: &[ServerAnswer]) -> Vec<Answer> {
+    let heard = |host: &ServerAnswer| servers.iter().any(|said| said.name == host.name && said.answer.is_definite());
     let kept = servers.iter().filter(|said| said.answer.is_definite() || said.name.is_none() || !heard(said));
     kept.map(|said| said.answer.clone()).collect()
 }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_host_that_is_heard_at_one_address_is_heard() {
-        let said = |last: u8, host: &str, answer: Answer| ServerSaid {
+        let said = |last: u8, host: &str, answer: Answer| ServerAnswer {
             server: ([192, 0, 2, last], 53).into(),
             name: Some(host.into()),
             authoritative: true,
@@ -168,7 +168,7 @@ mod tests {
         let differ = [one.clone(), said(4, "ns1", none(4, 60))];
         assert_eq!(by_host(&differ), [found(1, "a"), none(4, 60)]);
         // So a cache is still outdone where one family of addresses cannot be reached.
-        let seen = |servers: &[ServerSaid]| reconcile(&by_host(servers), &[none(9, 60)]);
+        let seen = |servers: &[ServerAnswer]| reconcile(&by_host(servers), &[none(9, 60)]);
         assert_eq!(seen(&[one.clone(), said(2, "ns1", silent(Indefinite::Timeout))]), found(1, "a"));
         assert!(!seen(&[one, three]).is_definite());
     }

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the records of a domain now and those of its past checks are the same objects.
 
-use super::judge::{Evidence, RecordError, RecordStatus, Said};
+use super::judge::{Evidence, EvidenceEntry, RecordError, RecordStatus};
 use super::observed::RecordType;
 use super::records::{Expected, Purpose};
 use crate::clock::Timestamp;
@@ -34,7 +34,7 @@ pub struct DomainRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_name: Option<String>,
     /// Who said so.
-    pub evidence: Vec<Said>,
+    pub evidence: Vec<EvidenceEntry>,
     /// What is wrong with it.
     pub error: Option<RecordError>,
     /// When that was found.

@@ -252,7 +252,7 @@ impl State {
     }
 
     /// The owner asks for a check: it is due now, on a failed claim in a new window.
-    pub fn asked(&self, now: Timestamp, policy: &Policy) -> Result<(Self, Option<Change>), TooSoon> {
+    pub fn verify_requested(&self, now: Timestamp, policy: &Policy) -> Result<(Self, Option<Change>), TooSoon> {
         // A clock that was set back says nothing of how long ago that was.
         if let Some(started) = self.check_started_at.filter(|started| *started <= now) {
             let since = now.since(started);

@@ -228,16 +228,17 @@ async fn verify_checks_now_waits_and_is_limited() {
 async fn an_account_that_waits_for_many_checks_is_answered_at_once() {
     let world = world().await;
     let (ours, theirs) = (world.create("acme.test").await, AccountId::new());
-    let seats: Vec<_> = (0..waiting::SEATS).map(|_| world.registry.waiting.seat(&world.account).unwrap()).collect();
+    let permits: Vec<_> =
+        (0..waiting::WAITS_PER_ACCOUNT).map(|_| world.registry.waiting.permit(&world.account).unwrap()).collect();
     let verify = || world.registry.verify(&world.account, &ours.id, Some(LONGEST_WAIT));
     assert_eq!(verify().await.unwrap().1, Answered::AtOnce);
-    assert!(world.registry.waiting.seat(&theirs).is_some());
-    drop(seats);
+    assert!(world.registry.waiting.permit(&theirs).is_some());
+    drop(permits);
     world.pass(10);
     assert_eq!(verify().await.unwrap().1, Answered::Settled);
-    // Whoever has waited has left the seat.
-    let seats: Vec<_> = std::iter::from_fn(|| world.registry.waiting.seat(&world.account)).collect();
-    assert_eq!(seats.len(), waiting::SEATS);
+    // Whoever has waited has given the permit back.
+    let permits: Vec<_> = std::iter::from_fn(|| world.registry.waiting.permit(&world.account)).collect();
+    assert_eq!(permits.len(), waiting::WAITS_PER_ACCOUNT);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Who waits for a check that they asked for.
 //!
-//! Invariant: of one account at most [`SEATS`] wait at a time; whoever comes then is answered at once. Who waits holds a
+//! Invariant: of one account at most [`WAITS_PER_ACCOUNT`] wait at a time; whoever comes then is answered at once. Who waits holds a
 //! connection of the API, and behind a proxy all accounts share the connections of one address. RFC 7240 §4.3.
 
 use crate::id::AccountId;
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Of one account.
-pub(super) const SEATS: usize = 8;
+pub(super) const WAITS_PER_ACCOUNT: usize = 8;
 
 /// Those who wait; clones share them.
 #[derive(Clone, Debug, Default)]
@@ -16,25 +16,25 @@ pub(super) struct Waiting(Arc<Mutex<HashMap<AccountId, usize>>>);
 
 /// Somebody waits, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct WaitPermit {
     waiting: Waiting,
     account: AccountId,
 }
 
 impl Waiting {
-    /// A seat, where the account has one left.
-    pub(super) fn seat(&self, account: &AccountId) -> Option<Seat> {
+    /// A permit, where the account has one left.
+    pub(super) fn permit(&self, account: &AccountId) -> Option<WaitPermit> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let here = waiting.entry(account.clone()).or_default();
-        if *here >= SEATS {
+        if *here >= WAITS_PER_ACCOUNT {
             return None;
         }
         *here += 1;
-        Some(Seat { waiting: self.clone(), account: account.clone() })
+        Some(WaitPermit { waiting: self.clone(), account: account.clone() })
     }
 }
 
-impl Drop for Seat {
+impl Drop for WaitPermit {
     fn drop(&mut self) {
         let mut waiting = self.waiting.0.lock().unwrap_or_else(PoisonError::into_inner);
         match waiting.get_mut(&self.account) {
@@ -53,12 +53,12 @@ mod tests {
     #[test]
     fn an_account_has_its_seats_and_leaves_none_behind() {
         let (waiting, ours, theirs) = (Waiting::default(), AccountId::new(), AccountId::new());
-        let mut seats: Vec<Seat> = (0..SEATS).map(|_| waiting.seat(&ours).unwrap()).collect();
-        assert!(waiting.seat(&ours).is_none());
-        assert!(waiting.seat(&theirs).is_some());
-        seats.pop();
-        seats.push(waiting.seat(&ours).unwrap());
-        drop(seats);
+        let mut permits: Vec<WaitPermit> = (0..WAITS_PER_ACCOUNT).map(|_| waiting.permit(&ours).unwrap()).collect();
+        assert!(waiting.permit(&ours).is_none());
+        assert!(waiting.permit(&theirs).is_some());
+        permits.pop();
+        permits.push(waiting.permit(&ours).unwrap());
+        drop(permits);
         assert!(waiting.0.lock().unwrap().is_empty());
     }
 }

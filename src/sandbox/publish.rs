@@ -8,7 +8,7 @@ use super::verbs::{failed, refused};
 use super::world::World;
 use crate::clock::Timestamp;
 use crate::dns::authority::play::Kind;
-use crate::domain::judge::{RecordStatus, Sight, judge};
+use crate::domain::judge::{Observation, RecordStatus, judge};
 use crate::domain::observed::{Answer, RecordData, RecordType};
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::spf::{Record, is_spf, merge};
@@ -76,7 +76,7 @@ fn is_right(record: &Expected, texts: &[String]) -> bool {
         server: SocketAddr::from((Ipv4Addr::LOCALHOST, 53)),
         authenticated: false,
     };
-    let evidence = judge(record, std::slice::from_ref(record), &Sight::of(answer), Timestamp::real());
+    let evidence = judge(record, std::slice::from_ref(record), &Observation::of(answer), Timestamp::real());
     evidence.status == RecordStatus::Valid && evidence.error.is_none()
 }
 

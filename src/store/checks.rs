@@ -113,7 +113,7 @@ impl Store {
     /// their share of the places.
     pub async fn domain_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
         self.read(move |c| {
-            let of = |turns: Turns| Ok::<_, StoreError>(turn(c, turns.from_now_on, [], &places)?.map(|(_, at)| at));
+            let of = |queue: DueQueue| Ok::<_, StoreError>(turn(c, queue.from_now_on, [], &places)?.map(|(_, at)| at));
             Ok(of(ASKED)?.into_iter().chain(of(DUE)?).min())
         })
         .await
@@ -131,14 +131,14 @@ impl Store {
         self.write(move |c| {
             let found = find(c, "id = ?1 AND account_id = ?2", params![id, account])?;
             let mut row = found.ok_or(AskError::NotFound)?;
-            let (state, change) = row.state.asked(now, &policy)?;
+            let (state, change) = row.state.verify_requested(now, &policy)?;
             write_state(c, &row.id, &state, now, change.is_some())?;
             mark_asked(c, &row.id, now)?;
             if let Some(change) = &change {
                 write_change(c, &row.id, change, now, &[], &[])?;
                 row.updated_at = now;
             }
-            row.asked = true;
+            row.verify_requested = true;
             row.state = state;
             Ok((row, change))
         })
@@ -168,7 +168,7 @@ const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
 
 /// Where checks of one kind wait.
 #[derive(Clone, Copy)]
-struct Turns {
+struct DueQueue {
     /// The accounts with one that may begin, the one that waits longest first.
     accounts: &'static str,
     /// All accounts, in the same order.
@@ -177,12 +177,12 @@ struct Turns {
     claim: &'static str,
 }
 
-const ASKED: Turns = Turns {
+const ASKED: DueQueue = DueQueue {
     accounts: "SELECT account_id, asked_at FROM check_turn WHERE asked_at <= ?1 ORDER BY asked_at",
     from_now_on: "SELECT account_id, asked_at FROM check_turn WHERE asked_at IS NOT NULL ORDER BY asked_at",
     claim: "account_id = ?1 AND asked_ready_at <= ?2 ORDER BY asked_ready_at LIMIT 1",
 };
-const DUE: Turns = Turns {
+const DUE: DueQueue = DueQueue {
     accounts: "SELECT account_id, due_at FROM check_turn WHERE due_at <= ?1 ORDER BY due_at",
     from_now_on: "SELECT account_id, due_at FROM check_turn WHERE due_at IS NOT NULL ORDER BY due_at",
     claim: "account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT 1",
@@ -211,9 +211,9 @@ fn turn(
 }
 
 /// The claim whose turn it is.
-fn first(c: &Connection, turns: Turns, now: Timestamp, places: &Places) -> Result<Option<DomainRow>, StoreError> {
-    let Some((account, _)) = turn(c, turns.accounts, [now], places)? else { return Ok(None) };
-    find(c, turns.claim, params![account, now])
+fn first(c: &Connection, queue: DueQueue, now: Timestamp, places: &Places) -> Result<Option<DomainRow>, StoreError> {
+    let Some((account, _)) = turn(c, queue.accounts, [now], places)? else { return Ok(None) };
+    find(c, queue.claim, params![account, now])
 }
 
 fn record(

@@ -37,7 +37,7 @@ pub struct DomainRow {
     /// Since when another account has claimed the name too, or it has to show whose it is for another reason.
     pub contested_at: Option<Timestamp>,
     /// Its owner has asked for a check that has not begun yet.
-    pub asked: bool,
+    pub verify_requested: bool,
     /// The label of the subdomain that bounces come back to.
     pub return_path: Option<String>,
     /// Takes mail for local parts that are nobody's.
@@ -160,7 +160,7 @@ fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
         tokens: [token(), token(), token()],
         ownership_secret: row.get(6)?,
         return_path: row.get(19)?,
-        asked: row.get(18)?,
+        verify_requested: row.get(18)?,
         contested_at: row.get(20)?,
         catch_all: row.get(7)?,
         is_default: row.get(8)?,
@@ -233,7 +233,7 @@ fn may_create(
     c: &Connection,
     account: &AccountId,
     name: &DomainName,
-    most: NameLimits,
+    limits: NameLimits,
 ) -> Result<(), CreateDomainError> {
     let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
     if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name], |row| row.get(0)).optional()? {
@@ -241,21 +241,21 @@ fn may_create(
     }
     let sql = "SELECT count(*) FROM custom_domain WHERE account_id = ?1";
     let count: u32 = c.prepare_cached(sql)?.query_row([account], |row| row.get(0))?;
-    if count >= most.present {
+    if count >= limits.present {
         return Err(CreateDomainError::Full);
     }
     let is_known = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id = ?2";
     let sql = "SELECT count(*) FROM claimed_name WHERE account_id = ?1";
     if !super::exists(c, is_known, params![name, account])?
-        && c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= most.ever
+        && c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= limits.ever
     {
         return Err(CreateDomainError::NamesUsedUp);
     }
     Ok(())
 }
 
-fn create(c: &Connection, new: &NewDomain, most: NameLimits, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
-    may_create(c, &new.account, &new.name, most)?;
+fn create(c: &Connection, new: &NewDomain, limits: NameLimits, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
+    may_create(c, &new.account, &new.name, limits)?;
     let contested = contest(c, new, now)?;
     let id = DomainId::new();
     let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
@@ -335,20 +335,20 @@ impl Store {
         &self,
         account: &AccountId,
         name: &DomainName,
-        most: NameLimits,
+        limits: NameLimits,
     ) -> Result<(), CreateDomainError> {
         let (account, name) = (account.clone(), name.clone());
-        self.read(move |c| may_create(c, &account, &name, most)).await
+        self.read(move |c| may_create(c, &account, &name, limits)).await
     }
 
     /// Makes a claim, unless the account has it already, or as many others as it may.
     pub async fn domain_create(
         &self,
         new: NewDomain,
-        most: NameLimits,
+        limits: NameLimits,
         now: Timestamp,
     ) -> Result<DomainRow, CreateDomainError> {
-        self.write(move |c| create(c, &new, most, now)).await
+        self.write(move |c| create(c, &new, limits, now)).await
     }
 
     /// A claim of the account.

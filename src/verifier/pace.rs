@@ -10,7 +10,7 @@ use tokio::time::Instant;
 #[derive(Debug)]
 pub(super) struct Pace {
     per_second: f64,
-    most: f64,
+    burst: f64,
     held: f64,
     filled_at: Instant,
 }
@@ -18,14 +18,14 @@ pub(super) struct Pace {
 impl Pace {
     pub(super) fn new(per_second: u32, now: Instant) -> Self {
         let per_second = f64::from(per_second.max(1));
-        let most = (per_second / 10.0).max(1.0);
-        Self { per_second, most, held: most, filled_at: now }
+        let burst = (per_second / 10.0).max(1.0);
+        Self { per_second, burst, held: burst, filled_at: now }
     }
 
     /// How many checks may begin now.
     pub(super) fn free(&mut self, now: Instant) -> usize {
         let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * self.per_second;
-        self.held = (self.held + gained).min(self.most);
+        self.held = (self.held + gained).min(self.burst);
         self.filled_at = now;
         // Never negative, and small.
         self.held.max(0.0) as usize

@@ -95,8 +95,8 @@ fn patient(server: SocketAddr) -> Resolver {
     .unwrap()
 }
 
-fn hosts_asked(sights: &[Sight]) -> (usize, usize) {
-    let servers = sights.iter().flat_map(|sight| &sight.servers).filter(|said| said.authoritative);
+fn hosts_asked(observations: &[Observation]) -> (usize, usize) {
+    let servers = observations.iter().flat_map(|observation| &observation.servers).filter(|said| said.authoritative);
     let of: BTreeSet<_> = servers.map(|said| (said.server, said.name.clone())).collect();
     let names: BTreeSet<_> = of.iter().map(|(_, name)| name).collect();
     (of.len(), names.len())
@@ -106,10 +106,13 @@ fn hosts_asked(sights: &[Sight]) -> (usize, usize) {
 async fn a_domain_with_many_servers_and_no_records_is_asked_all_that_there_is_to_ask() {
     let (server, asked) = crowd(32, |message| crowded(message, "")).await;
     let all = claim();
-    let sights = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
-    assert!(sights.iter().all(|sight| sight.servers.iter().all(|said| said.answer.is_definite())), "{sights:?}");
+    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
+    assert!(
+        observations.iter().all(|observation| observation.servers.iter().all(|said| said.answer.is_definite())),
+        "{observations:?}"
+    );
     // Of each of the eight hosts one address.
-    assert_eq!(hosts_asked(&sights), (bounds::SERVERS, 8));
+    assert_eq!(hosts_asked(&observations), (bounds::SERVERS, 8));
     let total: usize = asked.lock().unwrap().values().sum();
     assert!(total < bounds::QUESTIONS, "{total} questions");
 }
@@ -127,8 +130,8 @@ async fn servers_that_do_not_know_edns_are_told_from_then_on_without_it() {
     };
     let (server, asked) = crowd(32, plain).await;
     let all = claim();
-    let sights = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
-    assert!(sights.iter().all(|sight| sight.answer.is_definite()), "{sights:?}");
+    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
+    assert!(observations.iter().all(|observation| observation.answer.is_definite()), "{observations:?}");
     let total: usize = asked.lock().unwrap().values().sum();
     let refused = refused.load(Ordering::Relaxed);
     // Only what was under way already when the first refusal came.
@@ -146,10 +149,11 @@ async fn a_check_puts_so_many_questions_and_no_more() {
     for n in 0..60 {
         all.push(Expected { name: format!("s{n}.acme.test"), ..spf.clone() });
     }
-    let sights = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
+    let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
     let total: usize = asked.lock().unwrap().values().sum();
     assert_eq!(total, bounds::QUESTIONS);
-    let said: Vec<&Answer> = sights.iter().flat_map(|sight| &sight.servers).map(|said| &said.answer).collect();
+    let said: Vec<&Answer> =
+        observations.iter().flat_map(|observation| &observation.servers).map(|said| &said.answer).collect();
     let over = |answer: &&&Answer| matches!(answer, Answer::Indefinite { reason: Indefinite::TooMany, .. });
     assert!(said.iter().any(|answer| answer.is_definite()) && said.iter().filter(over).count() > 100);
 }

@@ -2,17 +2,17 @@
 //! RFC 1034 §3.6.2; RFC 6376 §3.6.1 (the key behind it).
 
 use super::nearness::difference;
-use super::{Code, Fix, Judgement, RecordError, Sight, nothing};
+use super::{Code, Fix, Judgement, Observation, RecordError, nothing};
 use crate::domain::observed::{Answer, RecordData};
 use crate::domain::records::{Expected, Purpose};
 use crate::domain::tag_list::dkim_key;
 
-pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
+pub(super) fn judge(expected: &Expected, all: &[Expected], observation: &Observation) -> Judgement {
     let name = &expected.name;
-    let targets: Vec<&str> = sight.answer.records().iter().filter_map(RecordData::target).collect();
+    let targets: Vec<&str> = observation.answer.records().iter().filter_map(RecordData::target).collect();
     let wrong = match targets.as_slice() {
-        [] => return nothing(expected, sight),
-        [target] if is_target(target, expected) => return keyed(expected, sight),
+        [] => return nothing(expected, observation),
+        [target] if is_target(target, expected) => return keyed(expected, observation),
         [target] => *target,
         _ => {
             let message = format!("there are {} CNAME records at {name}; a name can have only one", targets.len());
@@ -21,11 +21,11 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], sight: &Sight) -> Jud
         }
     };
     let leads_here = |answer: &Answer| answer.aliases().iter().any(|alias| is_target(alias, expected));
-    if sight.chain.as_ref().is_some_and(leads_here) {
+    if observation.chain.as_ref().is_some_and(leads_here) {
         return Judgement::Warning(indirect(expected, wrong));
     }
     let (code, message, fix) = mistake(expected, all, wrong);
-    match &sight.chain {
+    match &observation.chain {
         // It may lead there all the same.
         Some(Answer::Indefinite { reason, .. }) if code == Code::WrongValue => {
             let message = format!("{message}, and the DNS gave no definite answer for where that leads: {reason}");
@@ -72,9 +72,9 @@ fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String,
 }
 
 /// The record is right. Whether there is a key behind it is no matter of its owner's.
-fn keyed(expected: &Expected, sight: &Sight) -> Judgement {
+fn keyed(expected: &Expected, observation: &Observation) -> Judgement {
     let is_key = |record: &RecordData| matches!(record, RecordData::Txt(text) if dkim_key(text).is_some());
-    let lacks = match &sight.target {
+    let lacks = match &observation.target {
         Some(Answer::NoRecord { .. }) => true,
         Some(Answer::Found { records, .. }) => !records.iter().any(is_key),
         Some(Answer::Indefinite { .. }) | None => false,

@@ -6,7 +6,7 @@
 //! these rules, has `np=` and `t=` besides, and no longer knows `pct=`.
 
 use super::text::{absent, leading_space, too_long, unquoted};
-use super::{Code, Fix, Judgement, RecordError, Sight, publish, text_of, texts};
+use super::{Code, Fix, Judgement, Observation, RecordError, publish, text_of, texts};
 use crate::domain::bounds::is_cut;
 use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
@@ -14,8 +14,8 @@ use crate::domain::tag_list::{
     dmarc_tag, is_dmarc, is_mailto, meant_tags, nearest_policy, policy_in_effect, strictness, tags,
 };
 
-pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
-    let texts = texts(sight);
+pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement {
+    let texts = texts(observation);
     let name = &expected.name;
     let found: Vec<&str> = texts.iter().copied().filter(|text| is_dmarc(text)).collect();
     let record = match found.as_slice() {
@@ -29,7 +29,7 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
                 return Judgement::Mismatch(leading_space(expected, text, |step| Fix::with(step, &meant)));
             }
             Some(text) => return Judgement::Mismatch(unreadable(expected, text)),
-            None => return inheriting(expected, sight, &texts),
+            None => return inheriting(expected, observation, &texts),
         },
         _ => {
             let strictest = found.iter().max_by_key(|record| strictness(policy(record))).copied().unwrap_or_default();
@@ -71,11 +71,11 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
 }
 
 /// The record that receivers go by where a subdomain has none of its own: that of the organizational domain.
-pub(super) fn inherited(sight: &Sight) -> Option<&str> {
-    if texts(sight).iter().any(|text| is_dmarc(text) || is_meant(text)) {
+pub(super) fn inherited(observation: &Observation) -> Option<&str> {
+    if texts(observation).iter().any(|text| is_dmarc(text) || is_meant(text)) {
         return None;
     }
-    let above = sight.inherited.as_ref()?.records().iter().filter_map(text_of);
+    let above = observation.inherited.as_ref()?.records().iter().filter_map(text_of);
     let mut found = above.filter(|text| is_dmarc(text));
     match (found.next(), found.next()) {
         (Some(record), None) => Some(record),
@@ -84,16 +84,17 @@ pub(super) fn inherited(sight: &Sight) -> Option<&str> {
 }
 
 /// There is no record at the name itself. One above that is strict enough will do, and must not be weakened by one here.
-fn inheriting(expected: &Expected, sight: &Sight, texts: &[&str]) -> Judgement {
+fn inheriting(expected: &Expected, observation: &Observation, texts: &[&str]) -> Judgement {
     let name = &expected.name;
-    if let (Some(Answer::Indefinite { reason, .. }), Some(above)) = (&sight.inherited, expected.inherited_from()) {
+    if let (Some(Answer::Indefinite { reason, .. }), Some(above)) = (&observation.inherited, expected.inherited_from())
+    {
         let message =
             format!("there is no TXT record at {name}, and whether {above} has one for it is not known: {reason}");
         let fix = "Nothing to do if this passes: the check is repeated.";
         return Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix));
     }
-    let found = inherited(sight).and_then(|record| Some((record, policy_in_effect(record, true)?)));
-    let Some((record, theirs)) = found else { return absent(expected, sight, texts, is_dmarc) };
+    let found = inherited(observation).and_then(|record| Some((record, policy_in_effect(record, true)?)));
+    let Some((record, theirs)) = found else { return absent(expected, observation, texts, is_dmarc) };
     let wanted = policy(&expected.value);
     if strictness(theirs) >= strictness(wanted) {
         return Judgement::Valid;

@@ -7,12 +7,12 @@ mod code;
 mod confirmation;
 mod dkim;
 mod dmarc;
+mod evidence;
 mod fix;
 mod mx;
 mod nearness;
-mod said;
+mod observation;
 mod servers;
-mod sight;
 mod spf;
 #[cfg(test)]
 mod tests;
@@ -21,9 +21,9 @@ mod verdict;
 
 pub use code::{Code, RecordError};
 pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed};
+pub use evidence::EvidenceEntry;
 use fix::Fix;
-pub use said::Said;
-pub use sight::{MxTarget, ServerSaid, Sight, ZoneCut};
+pub use observation::{MxTarget, Observation, ServerAnswer, ZoneCut};
 pub use verdict::verdict;
 
 use super::bounds;
@@ -106,7 +106,7 @@ pub struct Evidence {
     /// How long caches keep that the record is not there.
     pub negative_ttl: Option<Duration>,
     /// What each server said.
-    pub said: Vec<Said>,
+    pub said: Vec<EvidenceEntry>,
 }
 
 /// A judgement on definite records: whether they will do, and what to say.
@@ -120,33 +120,33 @@ enum Judgement {
 }
 
 /// Judges one record. `all` are the records of its claim.
-pub fn judge(expected: &Expected, all: &[Expected], sight: &Sight, now: Timestamp) -> Evidence {
-    let inherited = dmarc::inherited(sight);
+pub fn judge(expected: &Expected, all: &[Expected], observation: &Observation, now: Timestamp) -> Evidence {
+    let inherited = dmarc::inherited(observation);
     let values: Vec<String> = match inherited {
         Some(record) => vec![bounds::brief(record, bounds::TXT)],
-        None => {
-            bounds::shown(sight.answer.records().iter().chain(&sight.instead), |record| looked_for(expected, record))
-        }
+        None => bounds::shown(observation.answer.records().iter().chain(&observation.other_types), |record| {
+            looked_for(expected, record)
+        }),
     };
     let evidence = |status, error| Evidence {
         status,
         observed: values.clone(),
         observed_name: inherited.and_then(|_| expected.inherited_from()),
         error,
-        server: sight.answer.server(),
-        negative_ttl: sight.answer.negative_ttl(),
-        said: said::of(expected, sight),
+        server: observation.answer.server(),
+        negative_ttl: observation.answer.negative_ttl(),
+        said: evidence::of(expected, observation),
     };
-    if let Answer::Indefinite { reason, .. } = &sight.answer {
-        return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, sight, reason)));
+    if let Answer::Indefinite { reason, .. } = &observation.answer {
+        return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, observation, reason)));
     }
     let is_right = |answer: &Answer| {
-        let theirs = Sight { inherited: sight.inherited.clone(), ..Sight::of(answer.clone()) };
+        let theirs = Observation { inherited: observation.inherited.clone(), ..Observation::of(answer.clone()) };
         let judgement = || by_purpose(expected, all, &theirs);
-        same(expected, answer, &sight.answer) || matches!(judgement(), Judgement::Valid | Judgement::Warning(_))
+        same(expected, answer, &observation.answer) || matches!(judgement(), Judgement::Valid | Judgement::Warning(_))
     };
-    match unmade(expected, sight, by_purpose(expected, all, sight)) {
-        Judgement::Valid => evidence(RecordStatus::Valid, servers::reservation(expected, sight, is_right, now)),
+    match unmade(expected, observation, by_purpose(expected, all, observation)) {
+        Judgement::Valid => evidence(RecordStatus::Valid, servers::reservation(expected, observation, is_right, now)),
         Judgement::Warning(error) => evidence(RecordStatus::Valid, Some(error)),
         Judgement::Missing(error) => evidence(RecordStatus::Missing, Some(error)),
         Judgement::Mismatch(error) => evidence(RecordStatus::Mismatch, Some(error)),
@@ -173,28 +173,32 @@ fn looked_for(expected: &Expected, record: &RecordData) -> bool {
     }
 }
 
-fn by_purpose(expected: &Expected, all: &[Expected], sight: &Sight) -> Judgement {
+fn by_purpose(expected: &Expected, all: &[Expected], observation: &Observation) -> Judgement {
     match expected.purpose {
-        Purpose::Dkim => dkim::judge(expected, all, sight),
-        Purpose::Mx | Purpose::ReturnPath => mx::judge(expected, sight),
-        Purpose::Spf | Purpose::ReturnPathSpf => spf::judge(expected, sight),
-        Purpose::Dmarc => dmarc::judge(expected, sight),
-        Purpose::Ownership => text::ownership(expected, sight),
+        Purpose::Dkim => dkim::judge(expected, all, observation),
+        Purpose::Mx | Purpose::ReturnPath => mx::judge(expected, observation),
+        Purpose::Spf | Purpose::ReturnPathSpf => spf::judge(expected, observation),
+        Purpose::Dmarc => dmarc::judge(expected, observation),
+        Purpose::Ownership => text::ownership(expected, observation),
     }
 }
 
 /// What a wildcard says is no fault of a record that nobody has made: that one is missing.
-fn unmade(expected: &Expected, sight: &Sight, judgement: Judgement) -> Judgement {
-    if !sight.wildcard || !matches!(judgement, Judgement::Missing(_) | Judgement::Mismatch(_)) {
+fn unmade(expected: &Expected, observation: &Observation, judgement: Judgement) -> Judgement {
+    if !observation.wildcard || !matches!(judgement, Judgement::Missing(_) | Judgement::Mismatch(_)) {
         return judgement;
     }
-    if let Some(error) = doubled(expected, sight).or_else(|| misplaced(expected, sight)) {
+    if let Some(error) = doubled(expected, observation).or_else(|| misplaced(expected, observation)) {
         return Judgement::Missing(error);
     }
     let Expected { record_type, name, .. } = expected;
-    let seen =
-        sight.answer.records().iter().chain(&sight.instead).map(|record| format!("{} {record}", record.type_name()));
-    let seen: Vec<String> = match sight.answer.aliases().first() {
+    let seen = observation
+        .answer
+        .records()
+        .iter()
+        .chain(&observation.other_types)
+        .map(|record| format!("{} {record}", record.type_name()));
+    let seen: Vec<String> = match observation.answer.aliases().first() {
         Some(alias) => vec![format!("CNAME {alias}")],
         None => seen.collect(),
     };
@@ -258,12 +262,12 @@ fn missing(expected: &Expected) -> RecordError {
 }
 
 /// Nothing of the type is there: what is there instead, or elsewhere, shows how that came about.
-fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
+fn nothing(expected: &Expected, observation: &Observation) -> Judgement {
     let Expected { record_type, name, value, .. } = expected;
-    if let Some(error) = doubled(expected, sight).or_else(|| misplaced(expected, sight)) {
+    if let Some(error) = doubled(expected, observation).or_else(|| misplaced(expected, observation)) {
         return Judgement::Missing(error);
     }
-    if let Some(alias) = sight.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
+    if let Some(alias) = observation.answer.aliases().first().filter(|_| *record_type != RecordType::Cname) {
         if expected.purpose == Purpose::Dmarc {
             return Judgement::Missing(hosted(expected, alias));
         }
@@ -273,7 +277,7 @@ fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
     }
     // Nobody else puts a key at the name of a token of ours: it is what the CNAME leads to.
     let key = |record: &RecordData| text_of(record).is_some_and(|text| dkim_key(text).is_some());
-    if expected.purpose == Purpose::Dkim && sight.instead.iter().any(key) {
+    if expected.purpose == Purpose::Dkim && observation.other_types.iter().any(key) {
         let message = format!(
             "{name} has the key itself where its CNAME record belongs: your DNS provider flattens the record, and the key \
              stays as it is when it changes at the target"
@@ -281,14 +285,14 @@ fn nothing(expected: &Expected, sight: &Sight) -> Judgement {
         let step = format!("Switch flattening off for {name}, so that a CNAME record is answered with the value");
         return Judgement::Mismatch(RecordError::new(Code::Proxied, message, Fix::with(step, value)));
     }
-    if *record_type == RecordType::Cname && sight.instead.iter().any(|record| record.address().is_some()) {
+    if *record_type == RecordType::Cname && observation.other_types.iter().any(|record| record.address().is_some()) {
         let message = format!("{name} has an address where its CNAME record belongs: it is proxied or flattened");
         let step =
             format!("Switch the proxy off for {name} (DNS only), so that a CNAME record is answered with the value");
         let fix = Fix::with(step, value);
         return Judgement::Mismatch(RecordError::new(Code::Proxied, message, fix));
     }
-    if let Some(other) = sight.instead.first() {
+    if let Some(other) = observation.other_types.first() {
         let other = other.type_name();
         let message = format!("{name} has a {other} record where a {record_type} record belongs");
         let fix = publish_after(&format!("Delete the {other} record at {name}"), expected);
@@ -326,9 +330,9 @@ fn is_the_one(expected: &Expected, answer: &Answer) -> bool {
 }
 
 /// The record stands at a name without the underscore, or without the label that has it.
-fn misplaced(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+fn misplaced(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     let Expected { record_type, name, host_label, .. } = expected;
-    let (found, _) = sight.misplaced.iter().find(|(_, answer)| is_the_one(expected, answer))?;
+    let (found, _) = observation.misplaced.iter().find(|(_, answer)| is_the_one(expected, answer))?;
     let label = name.split('.').find(|label| label.starts_with('_')).unwrap_or_default();
     let lacks = match found.len() + 1 == name.len() {
         true => format!("{label} is written with an underscore"),
@@ -340,8 +344,8 @@ fn misplaced(expected: &Expected, sight: &Sight) -> Option<RecordError> {
 }
 
 /// The record stands at the name with the domain twice.
-fn doubled(expected: &Expected, sight: &Sight) -> Option<RecordError> {
-    sight.doubled.as_ref().filter(|answer| is_the_one(expected, answer))?;
+fn doubled(expected: &Expected, observation: &Observation) -> Option<RecordError> {
+    observation.doubled.as_ref().filter(|answer| is_the_one(expected, answer))?;
     let Expected { record_type, name, .. } = expected;
     let message = format!(
         "the {record_type} record stands at {name}.{}: your DNS provider has put your domain behind a name that had it \
@@ -355,8 +359,8 @@ fn doubled(expected: &Expected, sight: &Sight) -> Option<RecordError> {
     Some(RecordError::new(Code::SuffixDoubled, message, fix))
 }
 
-fn texts(sight: &Sight) -> Vec<&str> {
-    sight.answer.records().iter().filter_map(text_of).collect()
+fn texts(observation: &Observation) -> Vec<&str> {
+    observation.answer.records().iter().filter_map(text_of).collect()
 }
 
 fn text_of(record: &RecordData) -> Option<&str> {

@@ -4,25 +4,25 @@
 //! record must not lead to an alias).
 
 use super::nearness::difference;
-use super::{Code, Fix, Judgement, MxTarget, RecordError, Sight, nothing, publish_after};
+use super::{Code, Fix, Judgement, MxTarget, Observation, RecordError, nothing, publish_after};
 use crate::domain::observed::RecordData;
 use crate::domain::provider::beside;
 use crate::domain::records::{Expected, Purpose};
 use std::net::IpAddr;
 
-pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
+pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement {
     let (null, mut hosts): (Vec<_>, Vec<_>) =
-        sight.answer.records().iter().filter_map(exchanger).partition(|(_, host)| *host == ".");
+        observation.answer.records().iter().filter_map(exchanger).partition(|(_, host)| *host == ".");
     let beside = !null.is_empty() && !hosts.is_empty();
     if !beside {
         hosts.extend(null);
     }
     let (local, hosts): (Vec<_>, Vec<_>) = hosts.into_iter().partition(|(_, host)| is_localhost(host, expected));
-    if hosts.is_empty() && !local.is_empty() && sight.answer.aliases().is_empty() {
+    if hosts.is_empty() && !local.is_empty() && observation.answer.aliases().is_empty() {
         return Judgement::Mismatch(localhost(expected, &local, true));
     }
     let first = |hosts: &[(u16, &str)]| hosts.iter().map(|(preference, _)| *preference).min();
-    match by_hosts(expected, sight, &hosts) {
+    match by_hosts(expected, observation, &hosts) {
         // Ours is the first of the others.
         Judgement::Valid | Judgement::Warning(_) if !local.is_empty() => match first(&local) <= first(&hosts) {
             true => Judgement::Mismatch(localhost(expected, &local, false)),
@@ -65,20 +65,20 @@ fn null_beside(expected: &Expected) -> RecordError {
     RecordError::new(Code::NullMx, message, Fix::step(format!("Delete the MX record with the value \".\" at {name}")))
 }
 
-fn by_hosts(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Judgement {
-    if let Some(alias) = sight.answer.aliases().first() {
+fn by_hosts(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)]) -> Judgement {
+    if let Some(alias) = observation.answer.aliases().first() {
         return Judgement::Mismatch(hidden(expected, alias, hosts));
     }
     let Some(best) = hosts.iter().map(|(preference, _)| *preference).min() else {
-        return nothing(expected, sight);
+        return nothing(expected, observation);
     };
-    let is_ours = |host: &str| host.eq_ignore_ascii_case(&expected.value) || by_address(sight, host);
+    let is_ours = |host: &str| host.eq_ignore_ascii_case(&expected.value) || by_address(observation, host);
     let name = &expected.name;
     let others: Vec<&str> = hosts.iter().map(|(_, host)| *host).filter(|host| !is_ours(host)).collect();
     let listed = others.join(", ");
     let ours = hosts.iter().filter(|(_, host)| is_ours(host)).min();
     let Some((preference, our_host)) = ours.copied() else {
-        return Judgement::Mismatch(elsewhere(expected, sight, hosts));
+        return Judgement::Mismatch(elsewhere(expected, observation, hosts));
     };
     if preference > best {
         let first: Vec<&str> = hosts.iter().filter(|(p, _)| *p < preference).map(|(_, host)| *host).collect();
@@ -105,15 +105,15 @@ fn by_hosts(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Judgem
         return Judgement::Warning(RecordError::new(Code::MxOtherHosts, message, fix));
     }
     match our_host.eq_ignore_ascii_case(&expected.value) {
-        true => aliased(expected, sight),
+        true => aliased(expected, observation),
         false => Judgement::Warning(other_name(expected, our_host)),
     }
 }
 
 /// A host of another name with an address of ours: mail to it comes here.
-fn by_address(sight: &Sight, host: &str) -> bool {
+fn by_address(observation: &Observation, host: &str) -> bool {
     let same = |target: &&MxTarget| target.host.eq_ignore_ascii_case(host);
-    sight.mx_targets.iter().find(same).is_some_and(|target| target.is_ours && target.aliases.is_empty())
+    observation.mx_targets.iter().find(same).is_some_and(|target| target.is_ours && target.aliases.is_empty())
 }
 
 fn other_name(expected: &Expected, host: &str) -> RecordError {
@@ -126,8 +126,8 @@ fn other_name(expected: &Expected, host: &str) -> RecordError {
 }
 
 /// Only our host takes the mail. It should not be an alias; that would be ours to mend.
-fn aliased(expected: &Expected, sight: &Sight) -> Judgement {
-    let alias = sight.mx_targets.iter().find(|target| target.host.eq_ignore_ascii_case(&expected.value));
+fn aliased(expected: &Expected, observation: &Observation) -> Judgement {
+    let alias = observation.mx_targets.iter().find(|target| target.host.eq_ignore_ascii_case(&expected.value));
     let Some(target) = alias.and_then(|target| target.aliases.first()) else { return Judgement::Valid };
     let message =
         format!("{} is itself an alias of {target}, which some senders refuse: that is ours to mend", expected.value);
@@ -153,7 +153,7 @@ fn hidden(expected: &Expected, alias: &str, hosts: &[(u16, &str)]) -> RecordErro
 }
 
 /// Mail goes to hosts that are not ours.
-fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> RecordError {
+fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)]) -> RecordError {
     let Expected { name, value, .. } = expected;
     if hosts.iter().all(|(_, host)| *host == ".") {
         let message = format!("{name} says that it takes no mail at all (a null MX record): senders give up at once");
@@ -163,7 +163,7 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
     let leads_here =
         |target: &&MxTarget| target.is_ours || target.aliases.iter().any(|to| to.eq_ignore_ascii_case(value));
     let listed = hosts.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
-    if let Some(target) = sight.mx_targets.iter().find(leads_here) {
+    if let Some(target) = observation.mx_targets.iter().find(leads_here) {
         let host = &target.host;
         let message = format!(
             "the MX record of {name} leads to {host}, which is only an alias (CNAME) that leads to {value}: some senders follow that, \
@@ -197,7 +197,7 @@ fn elsewhere(expected: &Expected, sight: &Sight, hosts: &[(u16, &str)]) -> Recor
             return RecordError::new(Code::NearMiss, message, change);
         }
     }
-    if let Some((host, to)) = sight.mx_targets.iter().find_map(|t| t.aliases.first().map(|to| (&t.host, to))) {
+    if let Some((host, to)) = observation.mx_targets.iter().find_map(|t| t.aliases.first().map(|to| (&t.host, to))) {
         let message = format!(
             "mail for {name} goes to {listed}, not here; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
         );

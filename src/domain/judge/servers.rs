@@ -3,7 +3,7 @@
 //! Invariant: nothing here makes a record right or wrong; it explains why nobody could say, or warns of a right one that
 //! not everybody sees yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
 
-use super::{Code, Fix, RecordError, ServerSaid, Sight, ZoneCut};
+use super::{Code, Fix, Observation, RecordError, ServerAnswer, ZoneCut};
 use crate::clock::Timestamp;
 use crate::domain::bounds;
 use crate::domain::observed::{Answer, Indefinite};
@@ -11,9 +11,9 @@ use crate::domain::records::Expected;
 use std::time::Duration;
 
 /// Why there is no definite answer.
-pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite) -> RecordError {
+pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason: &Indefinite) -> RecordError {
     let name = &expected.name;
-    if sight.bogus {
+    if observation.bogus {
         return RecordError::new(
             Code::DnssecBogus,
             format!(
@@ -24,20 +24,20 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
         );
     }
     if let Indefinite::Disagreement(lines) = reason {
-        if !sight.authoritative().any(|said| said.answer.is_definite()) {
-            return remembered(expected, sight, lines);
+        if !observation.authoritative().any(|said| said.answer.is_definite()) {
+            return remembered(expected, observation, lines);
         }
-        return disagreement(expected, sight, lines);
+        return disagreement(expected, observation, lines);
     }
-    if let Some(error) = lame(expected, sight) {
+    if let Some(error) = lame(expected, observation) {
         return error;
     }
-    if let Some(error) = no_tcp(expected, sight) {
+    if let Some(error) = no_tcp(expected, observation) {
         return error;
     }
-    let silent: Vec<String> = sight.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
+    let silent: Vec<String> = observation.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
     let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
-    let see = match below(expected, sight).filter(|_| !silent.is_empty()) {
+    let see = match below(expected, observation).filter(|_| !silent.is_empty()) {
         Some((zone, above)) => format!(
             "correct the NS records of {zone} in the zone {above}, which lead to servers that do not answer; or delete them, if \
              the records should stand in {above} itself."
@@ -52,13 +52,13 @@ pub(super) fn unanswered(expected: &Expected, sight: &Sight, reason: &Indefinite
 }
 
 /// Only resolvers were heard, and what they say is of different age: that shows nothing of the name servers.
-fn remembered(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordError {
+fn remembered(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
     let message = format!(
         "resolvers do not agree about {}, and none of its zone's own name servers was heard: {}",
         expected.name,
         lines.join("; ")
     );
-    let longest = sight.servers.iter().map(|said| remaining(&said.answer)).max().unwrap_or_default().as_secs();
+    let longest = observation.servers.iter().map(|said| remaining(&said.answer)).max().unwrap_or_default().as_secs();
     let fix = Fix::step("Nothing to do if it has just been changed: the check is repeated").then(format!(
         "Some of them remember what was there before, for {longest} seconds yet at most. If it stays, see whether the name \
          servers of your zone can be reached from everywhere."
@@ -67,18 +67,18 @@ fn remembered(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordErr
 }
 
 /// Who says what, by name where it is known.
-fn disagreement(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordError {
+fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
     let named = |line: &String| {
-        let rest_of = |said: &ServerSaid| {
+        let rest_of = |said: &ServerAnswer| {
             let rest = line.strip_prefix(&said.server.ip().to_string()).filter(|rest| rest.starts_with([' ', ':']))?;
             let who = if said.authoritative { said.who() } else { format!("the resolver {}", said.who()) };
             Some(bounds::brief(&format!("{who}{rest}"), bounds::LINE))
         };
-        sight.servers.iter().find_map(rest_of).unwrap_or_else(|| line.clone())
+        observation.servers.iter().find_map(rest_of).unwrap_or_else(|| line.clone())
     };
     let said: Vec<String> = lines.iter().map(named).collect();
     let message = format!("the name servers do not agree about {}: {}", expected.name, said.join("; "));
-    let heard = sight.authoritative().filter(|said| said.answer.is_definite()).map(|said| said.answer.records());
+    let heard = observation.authoritative().filter(|said| said.answer.is_definite()).map(|said| said.answer.records());
     let mut heard: Vec<_> = heard.collect();
     heard.dedup();
     // Those that are heard agree: it is for the others, or for the resolver, to say which is right.
@@ -97,8 +97,8 @@ fn disagreement(expected: &Expected, sight: &Sight, lines: &[String]) -> RecordE
 
 /// The zone that the name is in and the one that hands it on, where that is one of the owner's own: what stands at the
 /// registrar has nothing to do with it then.
-fn below<'a>(expected: &Expected, sight: &'a Sight) -> Option<(&'a str, &'a str)> {
-    let ZoneCut { zone, above } = sight.cut.as_ref()?;
+fn below<'a>(expected: &Expected, observation: &'a Observation) -> Option<(&'a str, &'a str)> {
+    let ZoneCut { zone, above } = observation.cut.as_ref()?;
     let above = above.as_deref()?;
     let registered = expected.registered();
     let owned = above == registered || above.strip_suffix(registered).is_some_and(|rest| rest.ends_with('.'));
@@ -106,9 +106,9 @@ fn below<'a>(expected: &Expected, sight: &'a Sight) -> Option<(&'a str, &'a str)
 }
 
 /// The answer needs TCP, and name servers do not have it: often a firewall that was made for UDP alone.
-fn no_tcp(expected: &Expected, sight: &Sight) -> Option<RecordError> {
-    let fails = |said: &&ServerSaid| matches!(said.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
-    let failing: Vec<&ServerSaid> = sight.authoritative().filter(fails).collect();
+fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError> {
+    let fails = |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
+    let failing: Vec<&ServerAnswer> = observation.authoritative().filter(fails).collect();
     if failing.is_empty() {
         return None;
     }
@@ -126,13 +126,13 @@ fn no_tcp(expected: &Expected, sight: &Sight) -> Option<RecordError> {
 /// A warning about a record that is right: `None` when there is nothing to warn of.
 pub(super) fn reservation(
     expected: &Expected,
-    sight: &Sight,
+    observation: &Observation,
     is_right: impl Fn(&Answer) -> bool,
     now: Timestamp,
 ) -> Option<RecordError> {
-    let remembers = |said: &&ServerSaid| !said.authoritative && said.answer.is_definite() && !is_right(&said.answer);
-    let source = sight.authoritative().any(|said| said.answer.is_definite());
-    let held = sight.servers.iter().filter(remembers).max_by_key(|said| remaining(&said.answer));
+    let remembers = |said: &&ServerAnswer| !said.authoritative && said.answer.is_definite() && !is_right(&said.answer);
+    let source = observation.authoritative().any(|said| said.answer.is_definite());
+    let held = observation.servers.iter().filter(remembers).max_by_key(|said| remaining(&said.answer));
     if let Some(held) = held.filter(|_| source) {
         let left = remaining(&held.answer);
         let who = held.who();
@@ -152,33 +152,33 @@ pub(super) fn reservation(
         let error = RecordError::new(Code::StillCached, message, fix);
         return Some(RecordError { expected_visible_at: Some(now.after(left)), ..error });
     }
-    lame(expected, sight)
+    lame(expected, observation)
 }
 
 /// A server that the zone is delegated to says that it is not responsible.
-fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     // A server knows nothing of the end of an alias that leaves its zones, and is not to blame for it.
-    if !sight.answer.aliases().is_empty() {
+    if !observation.answer.aliases().is_empty() {
         return None;
     }
-    let is_lame = |said: &&ServerSaid| match &said.answer {
+    let is_lame = |said: &&ServerAnswer| match &said.answer {
         Answer::Indefinite { reason: Indefinite::Lame | Indefinite::Refused, .. } => true,
-        Answer::Indefinite { reason: Indefinite::NotAuthoritative(_), .. } => !agrees(sight, said),
+        Answer::Indefinite { reason: Indefinite::NotAuthoritative(_), .. } => !agrees(observation, said),
         _ => false,
     };
-    let lame: Vec<String> = sight.authoritative().filter(is_lame).map(ServerSaid::who).collect();
+    let lame: Vec<String> = observation.authoritative().filter(is_lame).map(ServerAnswer::who).collect();
     if lame.is_empty() {
-        return peculiar(expected, sight);
+        return peculiar(expected, observation);
     }
-    let all = lame.len() == sight.authoritative().count();
+    let all = lame.len() == observation.authoritative().count();
     let listed = lame.join(", ");
     let fate = if all { "nobody can look anything up there" } else { "look-ups that meet them fail or take long" };
-    let zone = sight
+    let zone = observation
         .cut
         .as_ref()
         .map_or_else(|| format!("the zone of {}", expected.name), |cut| format!("the zone {}", cut.zone));
     let message = format!("{zone} is delegated to {listed}, and these say that they are not responsible: {fate}");
-    let fix = match below(expected, sight) {
+    let fix = match below(expected, observation) {
         Some((zone, above)) => Fix::step(format!(
             "Correct the NS records of {zone} in the zone {above}: take out {listed}, or add the zone there"
         ))
@@ -192,19 +192,19 @@ fn lame(expected: &Expected, sight: &Sight) -> Option<RecordError> {
 }
 
 /// True for a server whose answer has no AA bit, and says what is known to be so.
-fn agrees(sight: &Sight, said: &ServerSaid) -> bool {
+fn agrees(observation: &Observation, said: &ServerAnswer) -> bool {
     let Answer::Indefinite { reason: Indefinite::NotAuthoritative(given), .. } = &said.answer else { return false };
     let sorted = |answer: &Answer| answer.clone().in_order().records().to_vec();
-    sight.answer.is_definite() && sorted(given) == sorted(&sight.answer)
+    observation.answer.is_definite() && sorted(given) == sorted(&observation.answer)
 }
 
 /// Servers that serve the zone, with a fault that only some resolvers mind.
-fn peculiar(expected: &Expected, sight: &Sight) -> Option<RecordError> {
+fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     let name = &expected.name;
-    let who = |of: &dyn Fn(&ServerSaid) -> bool| {
-        sight.authoritative().filter(|said| of(said)).map(ServerSaid::who).collect::<Vec<_>>().join(", ")
+    let who = |of: &dyn Fn(&ServerAnswer) -> bool| {
+        observation.authoritative().filter(|said| of(said)).map(ServerAnswer::who).collect::<Vec<_>>().join(", ")
     };
-    let unmarked = who(&|said| agrees(sight, said));
+    let unmarked = who(&|said| agrees(observation, said));
     if !unmarked.is_empty() {
         let message = format!(
             "{unmarked} answers rightly for {name}, but without the AA flag, which says that it serves the zone: a few \
@@ -235,7 +235,7 @@ fn remaining(answer: &Answer) -> Duration {
     }
 }
 
-fn line(said: &ServerSaid) -> String {
+fn line(said: &ServerAnswer) -> String {
     let who = said.who();
     let line = match &said.answer {
         Answer::Indefinite { reason, .. } => format!("{who}: {reason}"),

@@ -4,7 +4,7 @@
 //! RFC 7208 §3.2 (one record), §4.5 (which TXT is one), §4.6.4 (limits), §5.1 (nothing counts after `all`).
 
 use super::text::{absent, leading_space, too_long};
-use super::{Code, Fix, Judgement, RecordError, Sight, texts};
+use super::{Code, Fix, Judgement, Observation, RecordError, texts};
 use crate::domain::bounds::is_cut;
 use crate::domain::records::Expected;
 use crate::domain::spf::{
@@ -20,25 +20,25 @@ const ONE_STRING: usize = 255;
 
 /// An SPF record will do when it lets all those send that the expected one lets, in any order, beside others or by way
 /// of others, and receivers can evaluate it.
-pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
-    let texts = texts(sight);
+pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement {
+    let texts = texts(observation);
     let found: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
-    let report = sight.spf.as_ref();
+    let report = observation.spf.as_ref();
     let record = match found.as_slice() {
         [] => match candidates(&texts).as_slice() {
-            [] => return absent(expected, sight, &texts, is_spf),
-            meant => return Judgement::Mismatch(unread(expected, meant, sight)),
+            [] => return absent(expected, observation, &texts, is_spf),
+            meant => return Judgement::Mismatch(unread(expected, meant, observation)),
         },
         [record] if is_cut(record) => {
             return Judgement::Mismatch(too_long(expected, "SPF", Code::SpfSyntax));
         }
         [record] => *record,
-        _ => return Judgement::Mismatch(several(expected, &found, sight)),
+        _ => return Judgement::Mismatch(several(expected, &found, observation)),
     };
-    if let Some(error) = one(expected, record, sight) {
+    if let Some(error) = one(expected, record, observation) {
         return Judgement::Mismatch(error);
     }
-    if let Some(error) = undecided(expected, record, sight) {
+    if let Some(error) = undecided(expected, record, observation) {
         return Judgement::Unknown(error);
     }
     let broken = report.and_then(|report| ours_broken(expected, report));
@@ -49,9 +49,9 @@ pub(super) fn judge(expected: &Expected, sight: &Sight) -> Judgement {
 }
 
 /// Texts that were meant to be SPF records, and that receivers do not take for any.
-fn unread(expected: &Expected, meant: &[&str], sight: &Sight) -> RecordError {
+fn unread(expected: &Expected, meant: &[&str], observation: &Observation) -> RecordError {
     let (name, offer) = (&expected.name, offer(meant, &expected.value));
-    let fix = |step: &str| offered(step, &offer, sight);
+    let fix = |step: &str| offered(step, &offer, observation);
     if let Some(text) = meant.iter().find(|text| is_spf(text.trim_start())) {
         return leading_space(expected, text, fix);
     }
@@ -105,12 +105,12 @@ fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     Some(RecordError::new(Code::SpfBrokenInclude, message, fix))
 }
 
-fn one(expected: &Expected, record: &str, sight: &Sight) -> Option<RecordError> {
-    let (name, report) = (&expected.name, sight.spf.as_ref());
+fn one(expected: &Expected, record: &str, observation: &Observation) -> Option<RecordError> {
+    let (name, report) = (&expected.name, observation.spf.as_ref());
     let parsed = match Record::parse(record) {
         Ok(parsed) => parsed,
         Err(error) if cut(record, &expected.value) => return Some(truncated(expected, record, Some(&error))),
-        Err(error) => return Some(syntax(expected, record, &error, sight)),
+        Err(error) => return Some(syntax(expected, record, &error, observation)),
     };
     let lacking = lacking(&expected.value, &parsed, report);
     let seen = report.is_none_or(|report| report.unanswered.is_empty() && report.unexpanded.is_empty());
@@ -118,7 +118,7 @@ fn one(expected: &Expected, record: &str, sight: &Sight) -> Option<RecordError> 
         return Some(truncated(expected, record, None));
     }
     if !lacking.is_empty() && (seen || lacking.iter().any(|term| decides(term, &parsed).is_some())) {
-        return Some(missing_include(expected, record, &parsed, &lacking, sight));
+        return Some(missing_include(expected, record, &parsed, &lacking, observation));
     }
     let report = report?;
     if let Some(Fault::Include { path, domain, why }) = &report.fault
@@ -189,8 +189,8 @@ fn too_many_hosts(expected: &Expected, record: &str, crowded: &Crowded) -> Recor
 }
 
 /// Ours may be where nobody could look: just now, or before somebody sends.
-fn undecided(expected: &Expected, record: &str, sight: &Sight) -> Option<RecordError> {
-    let report = sight.spf.as_ref()?;
+fn undecided(expected: &Expected, record: &str, observation: &Observation) -> Option<RecordError> {
+    let report = observation.spf.as_ref()?;
     let lacking = lacking(&expected.value, &Record::parse(record).ok()?, Some(report));
     if lacking.is_empty() {
         return None;
@@ -219,7 +219,7 @@ fn undecided(expected: &Expected, record: &str, sight: &Sight) -> Option<RecordE
             "The check is repeated by itself.",
         ),
     };
-    Some(RecordError::new(code, message, offered(&step, &offer, sight).after(before)))
+    Some(RecordError::new(code, message, offered(&step, &offer, observation).after(before)))
 }
 
 fn missing_include(
@@ -227,7 +227,7 @@ fn missing_include(
     record: &str,
     parsed: &Record,
     lacking: &[String],
-    sight: &Sight,
+    observation: &Observation,
 ) -> RecordError {
     let Expected { name, value, .. } = expected;
     let behind = |term: &String| {
@@ -244,7 +244,7 @@ fn missing_include(
         None => format!("{} is not in it", lacking.join(" ")),
     };
     let message = format!("the SPF record of {name} does not allow our servers: {why}");
-    let fix = offered(&keeping_one(name), &offer(&[record], value), sight);
+    let fix = offered(&keeping_one(name), &offer(&[record], value), observation);
     let fix = match record.split(' ').find(|term| is_misspelt(term)) {
         Some(wrong) => fix.after(format!("\"{wrong}\" must be written with a colon.")),
         None => fix,
@@ -256,7 +256,7 @@ fn is_all(word: &str) -> bool {
     word.trim_start_matches(['+', '-', '~', '?']).eq_ignore_ascii_case("all")
 }
 
-fn several(expected: &Expected, found: &[&str], sight: &Sight) -> RecordError {
+fn several(expected: &Expected, found: &[&str], observation: &Observation) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message = format!("{name} has {} SPF records; receivers then use none of them", found.len());
     let offer = offer(found, value);
@@ -267,14 +267,14 @@ fn several(expected: &Expected, found: &[&str], sight: &Sight) -> RecordError {
     RecordError::new(
         Code::SpfMultiple,
         message,
-        offered(&format!("Delete all of them and publish {one}"), &offer, sight),
+        offered(&format!("Delete all of them and publish {one}"), &offer, observation),
     )
 }
 
-fn syntax(expected: &Expected, record: &str, error: &SyntaxError, sight: &Sight) -> RecordError {
+fn syntax(expected: &Expected, record: &str, error: &SyntaxError, observation: &Observation) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message = format!("the SPF record of {name} cannot be read, and receivers use nothing of it: {error}");
-    RecordError::new(Code::SpfSyntax, message, offered(&keeping_one(name), &offer(&[record], value), sight))
+    RecordError::new(Code::SpfSyntax, message, offered(&keeping_one(name), &offer(&[record], value), observation))
 }
 
 fn broken_include(expected: &Expected, record: &str, path: &[String], domain: &str, why: &IncludeFault) -> RecordError {
@@ -334,7 +334,7 @@ fn keeping_one(name: &str) -> String {
 }
 
 /// A step with a record to publish, and what its owner has to know of that.
-fn offered(step: &str, offer: &Offer, sight: &Sight) -> Fix {
+fn offered(step: &str, offer: &Offer, observation: &Observation) -> Fix {
     let fix = typed(step, &offer.text);
     let fix = match offer.left_out.as_slice() {
         [] => fix,
@@ -345,7 +345,7 @@ fn offered(step: &str, offer: &Offer, sight: &Sight) -> Fix {
             fix.after(format!("What cannot be read is left out: {}{more}.", listed.join(", ")))
         }
     };
-    match sight.spf_offered.as_ref().filter(|report| report.lookups > LOOKUP_LIMIT) {
+    match observation.spf_offered.as_ref().filter(|report| report.lookups > LOOKUP_LIMIT) {
         None => fix,
         Some(report) => fix.after(format!(
             "The record offered here costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out of it what no longer \

@@ -27,42 +27,42 @@ fn expected() -> Vec<Expected> {
     template.records(&"acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), Some("s3cret"))
 }
 
-fn found(records: Vec<RecordData>) -> Sight {
+fn found(records: Vec<RecordData>) -> Observation {
     let answer =
         Answer::Found { records, aliases: vec![], ttl: Duration::from_secs(60), server: SERVER, authenticated: false };
-    Sight::of(answer)
+    Observation::of(answer)
 }
 
-fn nothing(instead: Vec<RecordData>) -> Sight {
+fn nothing(other_types: Vec<RecordData>) -> Observation {
     let negative_ttl = Some(Duration::from_secs(300));
     let answer = Answer::NoRecord { nxdomain: false, aliases: vec![], negative_ttl, server: SERVER };
-    Sight { instead, ..Sight::of(answer) }
+    Observation { other_types, ..Observation::of(answer) }
 }
 
-fn silent(reason: Indefinite) -> Sight {
-    Sight::of(Answer::indefinite(reason, Some(SERVER)))
+fn silent(reason: Indefinite) -> Observation {
+    Observation::of(Answer::indefinite(reason, Some(SERVER)))
 }
 
 /// `status` or `status:code`.
-fn short(position: usize, sight: &Sight) -> String {
+fn short(position: usize, observation: &Observation) -> String {
     let all = expected();
-    let evidence = judge(&all[position], &all, sight, NOW);
+    let evidence = judge(&all[position], &all, observation, NOW);
     match evidence.error {
         Some(error) => format!("{}:{}", evidence.status, error.code),
         None => evidence.status.to_string(),
     }
 }
 
-fn fix(position: usize, sight: &Sight) -> String {
+fn fix(position: usize, observation: &Observation) -> String {
     let all = expected();
-    judge(&all[position], &all, sight, NOW).error.unwrap().fix
+    judge(&all[position], &all, observation, NOW).error.unwrap().fix
 }
 
-fn txt(texts: &[&str]) -> Sight {
+fn txt(texts: &[&str]) -> Observation {
     found(texts.iter().map(|text| RecordData::Txt((*text).into())).collect())
 }
 
-fn mx(hosts: &[(u16, &str)]) -> Sight {
+fn mx(hosts: &[(u16, &str)]) -> Observation {
     let mx = |(preference, host): &(u16, &str)| RecordData::Mx { preference: *preference, exchange: (*host).into() };
     found(hosts.iter().map(mx).collect())
 }
@@ -119,13 +119,13 @@ fn dmarc_and_ownership() {
     assert_eq!(short(6, &txt(&["\"s3cret\""])), "mismatch:quoted_twice");
 }
 
-fn all_of(sights: impl Fn(usize) -> Sight) -> (Vec<Expected>, Vec<Evidence>) {
+fn all_of(observations: impl Fn(usize) -> Observation) -> (Vec<Expected>, Vec<Evidence>) {
     let all = expected();
-    let evidence = all.iter().enumerate().map(|(position, e)| judge(e, &all, &sights(position), NOW)).collect();
+    let evidence = all.iter().enumerate().map(|(position, e)| judge(e, &all, &observations(position), NOW)).collect();
     (all, evidence)
 }
 
-fn right(position: usize) -> Sight {
+fn right(position: usize) -> Observation {
     match position {
         0..=2 => found(vec![RecordData::Cname(format!("t{}.dkim.amazonses.com", position + 1))]),
         3 => mx(&[(10, "smtp.inboxlayer.dev")]),
@@ -151,8 +151,8 @@ fn required_records_make_the_outcome() {
 
 #[test]
 fn a_claim_is_gone_when_all_its_dkim_records_definitely_are() {
-    let gone = |sights: &dyn Fn(usize) -> Sight| {
-        let (all, evidence) = all_of(sights);
+    let gone = |observations: &dyn Fn(usize) -> Observation| {
+        let (all, evidence) = all_of(observations);
         is_gone(&all, &evidence)
     };
     assert!(gone(&|p| if p < 3 { nothing(vec![]) } else { right(p) }));
@@ -184,8 +184,8 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         longest_pause: Duration::from_secs(3600),
     };
     let now = NOW;
-    let say = |state: &State, sights: &dyn Fn(usize) -> Sight| {
-        let (all, evidence) = all_of(sights);
+    let say = |state: &State, observations: &dyn Fn(usize) -> Observation| {
+        let (all, evidence) = all_of(observations);
         verdict("acme.com", state, &policy, &all, &evidence)
     };
     let pending = State::created(now, &policy);
@@ -198,7 +198,7 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     );
     let explained = say(&pending, &|p| match p {
         0 => nothing(vec![]),
-        1 => Sight { doubled: Some(right(1).answer), ..nothing(vec![]) },
+        1 => Observation { doubled: Some(right(1).answer), ..nothing(vec![]) },
         _ => right(p),
     });
     assert!(explained.starts_with("2 of 4 required records are right: the CNAME record stands at t2."), "{explained}");

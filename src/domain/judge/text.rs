@@ -1,13 +1,13 @@
 //! What the TXT records have in common, and the secret of ownership. RFC 1035 §3.3 (a string has at most 255 octets).
 
 use super::nearness::difference;
-use super::{Code, Fix, Judgement, RecordError, Sight, nothing, publish_after, texts};
+use super::{Code, Fix, Judgement, Observation, RecordError, nothing, publish_after, texts};
 use crate::domain::bounds::TXT;
 use crate::domain::records::Expected;
 
 /// The secret of this claim is among the texts; those of other claims may stand beside it.
-pub(super) fn ownership(expected: &Expected, sight: &Sight) -> Judgement {
-    let texts = texts(sight);
+pub(super) fn ownership(expected: &Expected, observation: &Observation) -> Judgement {
+    let texts = texts(observation);
     let Expected { name, value, .. } = expected;
     let is_it = |text: &str| text.trim_end() == value;
     if texts.iter().any(|text| is_it(text)) {
@@ -28,7 +28,7 @@ pub(super) fn ownership(expected: &Expected, sight: &Sight) -> Judgement {
         let fix = Fix::with(format!("Change the TXT record at {name} to"), value);
         return Judgement::Mismatch(RecordError::new(Code::NearMiss, message, fix));
     }
-    absent(expected, sight, &texts, is_it)
+    absent(expected, observation, &texts, is_it)
 }
 
 /// White space before a value: receivers compare a TXT record from its first character on, and we do too. What stands behind a
@@ -53,7 +53,12 @@ pub(super) fn too_long(expected: &Expected, kind: &str, code: Code) -> RecordErr
 }
 
 /// No text is what it should be; perhaps one would be without the quotes inside it.
-pub(super) fn absent(expected: &Expected, sight: &Sight, texts: &[&str], would_do: impl Fn(&str) -> bool) -> Judgement {
+pub(super) fn absent(
+    expected: &Expected,
+    observation: &Observation,
+    texts: &[&str],
+    would_do: impl Fn(&str) -> bool,
+) -> Judgement {
     let name = &expected.name;
     if let Some(bare) = texts.iter().find_map(|text| unquoted(text).filter(|bare| would_do(bare))) {
         let message =
@@ -64,7 +69,7 @@ pub(super) fn absent(expected: &Expected, sight: &Sight, texts: &[&str], would_d
         let fix = Fix::bare(step, bare);
         return Judgement::Mismatch(RecordError::new(Code::QuotedTwice, message, fix));
     }
-    match nothing(expected, sight) {
+    match nothing(expected, observation) {
         Judgement::Missing(RecordError { code: Code::Missing, .. }) if !texts.is_empty() => {
             let message =
                 format!("among the TXT records at {name} is none that begins as it should: {}", begins(expected));

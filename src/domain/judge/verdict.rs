@@ -42,7 +42,7 @@ fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &
                  is shown as not checked; {next}."
             );
         }
-        // Said in the same way whoever holds the name: nobody learns of another account.
+        // EvidenceEntry in the same way whoever holds the name: nobody learns of another account.
         return format!(
             "All required records of {domain} are right and their confirmation goes on by itself; remove DKIM records that \
              an earlier set-up may have left, {next}."

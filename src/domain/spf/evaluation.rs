@@ -1,6 +1,6 @@
 //! What an SPF record costs a receiver, and whom it lets pass: the tree of its includes, walked as answers come in.
 //!
-//! Invariant: pure and bounded: whatever the tree looks like, no more than [`MOST_LOOKUPS`] terms are followed, no name is
+//! Invariant: pure and bounded: whatever the tree looks like, no more than [`MAX_LOOKUPS`] terms are followed, no name is
 //! asked for twice, and a loop ends where it closes. RFC 7208 §4.6.4: `include`, `a`, `mx`, `ptr`, `exists` and `redirect`
 //! cost a look-up each, at most ten; at most two of them may find nothing; and an `mx` must not lead to more than ten hosts.
 //! Of the names behind a `ptr` the first ten count and the others are passed over: they are the sender's.
@@ -18,7 +18,7 @@ pub const VOID_LIMIT: usize = 2;
 /// Mail hosts of one `mx` whose addresses a receiver looks up.
 pub const MAIL_HOST_LIMIT: usize = 10;
 /// Terms that are followed: enough to say how much too much it is.
-const MOST_LOOKUPS: usize = 40;
+const MAX_LOOKUPS: usize = 40;
 
 /// A term and what it costs, with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,7 +216,7 @@ impl<'a> Walk<'a> {
 
     /// Counts a look-up; false when there have been so many that it is pointless to go on.
     fn count(&mut self) -> bool {
-        let go_on = self.report.lookups < MOST_LOOKUPS;
+        let go_on = self.report.lookups < MAX_LOOKUPS;
         self.report.lookups += usize::from(go_on);
         go_on
     }

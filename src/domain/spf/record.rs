@@ -291,26 +291,26 @@ fn domain_and_lengths(argument: &str) -> Result<Option<String>, Wrong> {
     }
 }
 
-fn prefix(text: &str, most: u8) -> Result<(), Wrong> {
+fn prefix(text: &str, limit: u8) -> Result<(), Wrong> {
     let canonical = text == "0" || !text.starts_with('0');
     let digits = !text.is_empty() && text.len() <= 3 && text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u8>() {
-        Ok(length) if canonical && digits && length <= most => Ok(()),
-        _ => Err((format!("\"/{text}\" is not a prefix length between 0 and {most}"), None)),
+        Ok(length) if canonical && digits && length <= limit => Ok(()),
+        _ => Err((format!("\"/{text}\" is not a prefix length between 0 and {limit}"), None)),
     }
 }
 
-fn network<A: std::str::FromStr>(value: &str, most: u8) -> Result<(), Wrong> {
+fn network<A: std::str::FromStr>(value: &str, limit: u8) -> Result<(), Wrong> {
     let (address, length) = match value.split_once('/') {
         Some((address, length)) => (address, Some(length)),
         None => (value, None),
     };
-    length.map_or(Ok(()), |length| prefix(length, most))?;
+    length.map_or(Ok(()), |length| prefix(length, limit))?;
     if address.parse::<A>().is_ok() {
         return Ok(());
     }
-    let version = if most == 32 { "IPv4" } else { "IPv6" };
-    let meant = match (most, value.parse::<Ipv4Addr>(), value.parse::<Ipv6Addr>()) {
+    let version = if limit == 32 { "IPv4" } else { "IPv6" };
+    let meant = match (limit, value.parse::<Ipv4Addr>(), value.parse::<Ipv6Addr>()) {
         (32, _, Ok(_)) => Some(format!("ip6:{value}")),
         (128, Ok(_), _) => Some(format!("ip4:{value}")),
         _ => None,

@@ -253,7 +253,7 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
         let mut allowed = Vec::new();
         let change = match step {
             Step::Ask => {
-                let (asked, wanted) = (state.asked(now, &policy), model.ask(now));
+                let (asked, wanted) = (state.verify_requested(now, &policy), model.ask(now));
                 prop_assert_eq!(asked.as_ref().map(|_| ()).map_err(|too_soon| too_soon.retry_after), wanted);
                 let Ok((next, change)) = asked else { continue };
                 prop_assert_eq!(next.next_check_at, Some(now));
@@ -323,5 +323,5 @@ fn a_clock_that_was_set_back_locks_nobody_out() {
     };
     let now = Timestamp::from_millis(1_800_000_000_000);
     let ahead = State { check_started_at: Some(now.after(policy.window)), ..State::created(now, &policy) };
-    assert!(ahead.asked(now, &policy).is_ok());
+    assert!(ahead.verify_requested(now, &policy).is_ok());
 }

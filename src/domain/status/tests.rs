@@ -122,10 +122,10 @@ fn faults_of_two_records_do_not_add_up_and_two_faults_are_not_enough() {
 fn verify_checks_now_keeps_a_running_window_and_opens_a_new_one_after_failure() {
     let now = START.after(HOUR);
     let pending = State::created(START, &POLICY);
-    let (asked, change) = pending.asked(now, &POLICY).unwrap();
+    let (asked, change) = pending.verify_requested(now, &POLICY).unwrap();
     assert_eq!((asked.next_check_at, asked.window_ends_at, change), (Some(now), pending.window_ends_at, None));
 
-    let (asked, change) = verified().asked(now, &POLICY).unwrap();
+    let (asked, change) = verified().verify_requested(now, &POLICY).unwrap();
     assert_eq!((asked.next_check_at, asked.check_started_at), (Some(now), Some(now)));
     let before = verified();
     assert_eq!(
@@ -135,7 +135,7 @@ fn verify_checks_now_keeps_a_running_window_and_opens_a_new_one_after_failure() 
     assert_eq!(change, None);
 
     let (failed, _) = verified().displaced();
-    let (asked, change) = failed.asked(now, &POLICY).unwrap();
+    let (asked, change) = failed.verify_requested(now, &POLICY).unwrap();
     assert_eq!((asked.next_check_at, asked.window_ends_at), (Some(now), Some(now.after(POLICY.window))));
     assert_eq!(change.unwrap().cause, Cause::Asked);
 }
@@ -143,10 +143,10 @@ fn verify_checks_now_keeps_a_running_window_and_opens_a_new_one_after_failure() 
 #[test]
 fn one_check_in_ten_seconds() {
     let state = State { check_started_at: Some(START), ..State::created(START, &POLICY) };
-    let refused = state.asked(START.after(Duration::from_secs(4)), &POLICY).unwrap_err();
+    let refused = state.verify_requested(START.after(Duration::from_secs(4)), &POLICY).unwrap_err();
     assert_eq!(refused.retry_after, Duration::from_secs(6));
-    let (asked, _) = state.asked(START.after(CHECK_INTERVAL), &POLICY).unwrap();
-    assert!(asked.asked(START.after(CHECK_INTERVAL), &POLICY).is_err());
+    let (asked, _) = state.verify_requested(START.after(CHECK_INTERVAL), &POLICY).unwrap();
+    assert!(asked.verify_requested(START.after(CHECK_INTERVAL), &POLICY).is_err());
 }
 
 #[derive(Clone, Debug)]
@@ -172,7 +172,7 @@ fn any_state() -> impl Strategy<Value = State> {
 
 fn run(state: &State, step: &Step, now: Timestamp, spread: u32) -> (State, Option<Change>) {
     match step {
-        Step::Verify => state.asked(now, &POLICY).unwrap_or((state.clone(), None)),
+        Step::Verify => state.verify_requested(now, &POLICY).unwrap_or((state.clone(), None)),
         Step::Check(findings, ttl, held_back) => {
             let started = State { check_started_at: Some(now), ..state.clone() };
             let seen =

@@ -193,8 +193,10 @@ impl World {
 
     fn report(&self, row: &DomainRow) -> Report {
         let expected = zone::template().records(&row.name, &row.tokens, row.ownership_secret.as_deref());
-        let evidence =
-            expected.iter().map(|record| judge(record, &expected, &self.zone.sight(record), row.created_at)).collect();
+        let evidence = expected
+            .iter()
+            .map(|record| judge(record, &expected, &self.zone.observation(record), row.created_at))
+            .collect();
         Report { domain: row.id.clone(), expected, evidence }
     }
 

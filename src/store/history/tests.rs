@@ -1,7 +1,7 @@
 //! The history of domains: bounded, whole, and small.
 
 use super::*;
-use crate::domain::judge::{ServerSaid, Sight, judge};
+use crate::domain::judge::{Observation, ServerAnswer, judge};
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::records::Template;
 use crate::domain::status::{Policy, State};
@@ -65,7 +65,7 @@ async fn changes_are_bounded_too() {
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
 /// What a check sees of a record: four name servers at two addresses each, and two resolvers whose caches run down.
-fn sight(expected: &Expected, left: u64) -> Sight {
+fn observation(expected: &Expected, left: u64) -> Observation {
     let data = match expected.record_type {
         RecordType::Cname => RecordData::Cname(expected.value.clone()),
         RecordType::Mx => RecordData::Mx { preference: 10, exchange: expected.value.clone() },
@@ -78,21 +78,21 @@ fn sight(expected: &Expected, left: u64) -> Sight {
         server: (server, 53).into(),
         authenticated: false,
     };
-    let said = |authoritative: bool, server: [u8; 4], ttl: u64| ServerSaid {
+    let said = |authoritative: bool, server: [u8; 4], ttl: u64| ServerAnswer {
         server: (server, 53).into(),
         name: authoritative.then(|| format!("ns{}.provider.example", server[2])),
         authoritative,
         answer: found(server, ttl),
     };
-    let mut sight = Sight::of(found([192, 0, 1, 1], 3600));
+    let mut observation = Observation::of(found([192, 0, 1, 1], 3600));
     for (host, address) in (1..=4).flat_map(|host| [(host, 1), (host, 2)]) {
-        sight.servers.push(said(true, [192, 0, host, address], 3600));
+        observation.servers.push(said(true, [192, 0, host, address], 3600));
     }
-    sight.servers.extend([said(false, [198, 51, 100, 1], left), said(false, [198, 51, 100, 2], left / 2)]);
-    sight
+    observation.servers.extend([said(false, [198, 51, 100, 1], left), said(false, [198, 51, 100, 2], left / 2)]);
+    observation
 }
 
-fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Sight)) -> Report {
+fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Observation)) -> Report {
     let template = Template {
         dkim_zone: "dkim.amazonses.com".parse().unwrap(),
         mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
@@ -103,9 +103,9 @@ fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Sight)
     };
     let expected = template.records(&row.name, &row.tokens, None);
     let judged = |record| {
-        let mut sight = sight(record, left);
-        change(&mut sight);
-        judge(record, &expected, &sight, at)
+        let mut observation = observation(record, left);
+        change(&mut observation);
+        judge(record, &expected, &observation, at)
     };
     Report { domain: row.id.clone(), evidence: expected.iter().map(judged).collect(), expected }
 }
@@ -125,15 +125,16 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
     let (_dir, store, ours) = store_with_account().await;
     let mut now = Timestamp::from_millis(1_700_000_000_000);
     let row = claim(&store, &ours, now).await;
-    let silent = |sight: &mut Sight| {
-        let server = sight.servers[3].server;
-        sight.servers[3].answer = Answer::indefinite(Indefinite::Timeout, Some(server));
+    let silent = |observation: &mut Observation| {
+        let server = observation.servers[3].server;
+        observation.servers[3].answer = Answer::indefinite(Indefinite::Timeout, Some(server));
     };
     // A resolver that remembers that there was nothing, for seconds that are told.
     let cached = |left: u64| {
-        move |sight: &mut Sight| {
-            let (server, negative_ttl) = (sight.servers[9].server, Some(Duration::from_secs(left)));
-            sight.servers[9].answer = Answer::NoRecord { nxdomain: true, aliases: Vec::new(), negative_ttl, server };
+        move |observation: &mut Observation| {
+            let (server, negative_ttl) = (observation.servers[9].server, Some(Duration::from_secs(left)));
+            observation.servers[9].answer =
+                Answer::NoRecord { nxdomain: true, aliases: Vec::new(), negative_ttl, server };
         }
     };
     let mut shown = Vec::new();

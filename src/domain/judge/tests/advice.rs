@@ -2,13 +2,13 @@
 
 use super::*;
 
-fn typed(position: usize, sight: &Sight) -> String {
-    fix(position, sight).rsplit(": ").next().unwrap().to_owned()
+fn typed(position: usize, observation: &Observation) -> String {
+    fix(position, observation).rsplit(": ").next().unwrap().to_owned()
 }
 
-fn message(position: usize, sight: &Sight) -> String {
+fn message(position: usize, observation: &Observation) -> String {
     let all = expected();
-    judge(&all[position], &all, sight, NOW).error.unwrap().message
+    judge(&all[position], &all, observation, NOW).error.unwrap().message
 }
 
 #[test]
@@ -142,7 +142,10 @@ fn a_mail_host_called_localhost_is_warned_of() {
 
 #[test]
 fn a_record_at_a_name_without_its_underscore_is_found() {
-    let at = |name: &str, answer: Sight| Sight { misplaced: vec![(name.into(), answer.answer)], ..nothing(vec![]) };
+    let at = |name: &str, answer: Observation| Observation {
+        misplaced: vec![(name.into(), answer.answer)],
+        ..nothing(vec![])
+    };
     let key = || found(vec![RecordData::Cname("t1.dkim.amazonses.com".into())]);
     for (position, seen, lacks, host) in [
         (0, at("t1.domainkey.acme.com", key()), "_domainkey is written with an underscore", "t1._domainkey"),

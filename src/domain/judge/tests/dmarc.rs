@@ -3,7 +3,7 @@
 use super::*;
 
 /// The record of a claim to `mail.acme.com` where this policy is asked for, nothing at its own name and this above.
-fn below(wanted: &str, above: Sight) -> Evidence {
+fn below(wanted: &str, above: Observation) -> Evidence {
     let template = Template {
         dkim_zone: "dkim.amazonses.com".parse().unwrap(),
         mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
@@ -13,7 +13,7 @@ fn below(wanted: &str, above: Sight) -> Evidence {
         required: vec![Purpose::Dkim],
     };
     let all = template.records(&"mail.acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), None);
-    judge(&all[5], &all, &Sight { inherited: Some(above.answer), ..nothing(vec![]) }, NOW)
+    judge(&all[5], &all, &Observation { inherited: Some(above.answer), ..nothing(vec![]) }, NOW)
 }
 
 #[test]
@@ -45,7 +45,7 @@ fn a_subdomain_without_a_record_goes_by_its_organizational_domain() {
 
 #[test]
 fn a_record_at_the_name_itself_counts_alone() {
-    let with = |own: &str| Sight { inherited: Some(txt(&["v=DMARC1; p=reject"]).answer), ..txt(&[own]) };
+    let with = |own: &str| Observation { inherited: Some(txt(&["v=DMARC1; p=reject"]).answer), ..txt(&[own]) };
     assert_eq!(short(5, &with("v=DMARC1; p=none")), "valid");
     assert_eq!(short(5, &with("v=dmarc1; p=none")), "mismatch:dmarc_invalid");
     assert_eq!(short(5, &with("v=DMARC1; p=maybe")), "mismatch:dmarc_invalid");

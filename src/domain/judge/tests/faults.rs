@@ -4,18 +4,18 @@ use super::*;
 
 const SECOND: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 54)), 53);
 
-fn error(position: usize, sight: &Sight) -> RecordError {
+fn error(position: usize, observation: &Observation) -> RecordError {
     let all = expected();
-    judge(&all[position], &all, sight, NOW).error.unwrap()
+    judge(&all[position], &all, observation, NOW).error.unwrap()
 }
 
-fn cname(target: &str) -> Sight {
+fn cname(target: &str) -> Observation {
     found(vec![RecordData::Cname(target.into())])
 }
 
-fn said(server: SocketAddr, authoritative: bool, answer: Answer) -> ServerSaid {
+fn said(server: SocketAddr, authoritative: bool, answer: Answer) -> ServerAnswer {
     let name = authoritative.then(|| format!("ns{}.dns.example", server.ip().to_string().split_at(8).1));
-    ServerSaid { server, name, authoritative, answer }
+    ServerAnswer { server, name, authoritative, answer }
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn a_typing_error_is_shown() {
 
 #[test]
 fn the_domain_appended_twice_is_looked_for() {
-    let doubled = |answer: Sight| Sight { doubled: Some(answer.answer), ..nothing(vec![]) };
+    let doubled = |answer: Observation| Observation { doubled: Some(answer.answer), ..nothing(vec![]) };
     let seen = doubled(cname("t1.dkim.amazonses.com"));
     assert_eq!(short(0, &seen), "missing:suffix_doubled");
     let error = error(0, &seen);
@@ -58,7 +58,7 @@ fn the_domain_appended_twice_is_looked_for() {
 
 #[test]
 fn a_wildcard_is_nothing_that_its_owner_has_made() {
-    let wild = |sight: Sight| Sight { wildcard: true, ..sight };
+    let wild = |observation: Observation| Observation { wildcard: true, ..observation };
     let faults = [
         (0, nothing(vec![RecordData::A([192, 0, 2, 1].into())])),
         (0, nothing(vec![RecordData::Txt("v=DKIM1; p=".into())])),
@@ -68,21 +68,21 @@ fn a_wildcard_is_nothing_that_its_owner_has_made() {
         (4, txt(&["v=spf1 -all"])),
         (5, txt(&["v=spf1 -all"])),
     ];
-    for (position, sight) in faults {
-        let error = error(position, &wild(sight.clone()));
-        assert_eq!(short(position, &wild(sight)), "missing:missing");
+    for (position, observation) in faults {
+        let error = error(position, &wild(observation.clone()));
+        assert_eq!(short(position, &wild(observation)), "missing:missing");
         assert!(error.message.contains("wildcard") && error.fix.contains("Create a"), "{error:?}");
     }
     // One that does what is asked for will do.
     assert_eq!(short(5, &wild(txt(&["v=DMARC1; p=reject"]))), "valid");
     // And it hides no record that stands elsewhere.
-    let doubled = Sight { doubled: Some(cname("t1.dkim.amazonses.com").answer), ..cname("web.example") };
+    let doubled = Observation { doubled: Some(cname("t1.dkim.amazonses.com").answer), ..cname("web.example") };
     assert_eq!(short(0, &wild(doubled)), "missing:suffix_doubled");
 }
 
 #[test]
 fn an_alias_of_an_alias_leads_there_too() {
-    let by_way = |chain: Answer| Sight { chain: Some(chain), ..cname("t1.dkim.agency.example") };
+    let by_way = |chain: Answer| Observation { chain: Some(chain), ..cname("t1.dkim.agency.example") };
     let ends_at = |aliases: &[&str]| match txt(&["v=DKIM1; p=MIIB"]).answer {
         Answer::Found { records, ttl, server, authenticated, .. } => {
             let aliases = aliases.iter().map(|alias| (*alias).to_owned()).collect();
@@ -98,7 +98,7 @@ fn an_alias_of_an_alias_leads_there_too() {
     assert_eq!(short(0, &by_way(nothing(vec![]).answer)), "mismatch:wrong_value");
     // Where nobody could say, it may be right; a typing error is one all the same.
     assert_eq!(short(0, &by_way(silent(Indefinite::ServFail).answer)), "unknown:resolver_failed");
-    let near = Sight { chain: Some(silent(Indefinite::ServFail).answer), ..cname("t1.dkim.amazonse.com") };
+    let near = Observation { chain: Some(silent(Indefinite::ServFail).answer), ..cname("t1.dkim.amazonse.com") };
     assert_eq!(short(0, &near), "mismatch:near_miss");
 }
 
@@ -116,7 +116,7 @@ fn a_flattened_key_is_not_the_owners_text() {
 
 #[test]
 fn a_key_that_is_missing_is_ours_to_mend() {
-    let with = |target: Sight| Sight { target: Some(target.answer), ..cname("t1.dkim.amazonses.com") };
+    let with = |target: Observation| Observation { target: Some(target.answer), ..cname("t1.dkim.amazonses.com") };
     assert_eq!(short(0, &with(txt(&["v=DKIM1; k=rsa; p=MIIB"]))), "valid");
     assert_eq!(short(0, &with(nothing(vec![]))), "valid:target_without_key");
     assert_eq!(short(0, &with(txt(&["v=DKIM1; p="]))), "valid:target_without_key");
@@ -138,14 +138,14 @@ fn values_cut_off_are_told_from_wrong_ones() {
 
 #[test]
 fn what_stands_before_an_mx_record() {
-    let alias = |sight: Sight| match sight.answer {
+    let alias = |observation: Observation| match observation.answer {
         Answer::Found { records, ttl, server, authenticated, .. } => {
-            Sight::of(Answer::Found { records, aliases: vec!["host.example".into()], ttl, server, authenticated })
+            Observation::of(Answer::Found { records, aliases: vec!["host.example".into()], ttl, server, authenticated })
         }
         Answer::NoRecord { nxdomain, negative_ttl, server, .. } => {
-            Sight::of(Answer::NoRecord { nxdomain, aliases: vec!["host.example".into()], negative_ttl, server })
+            Observation::of(Answer::NoRecord { nxdomain, aliases: vec!["host.example".into()], negative_ttl, server })
         }
-        answer => Sight::of(answer),
+        answer => Observation::of(answer),
     };
     assert_eq!(short(3, &alias(nothing(vec![]))), "mismatch:cname_at_apex");
     assert!(error(3, &alias(nothing(vec![]))).message.contains("is sent to a web server and comes back"));
@@ -158,17 +158,18 @@ fn what_stands_before_an_mx_record() {
     assert!(error(5, &alias(nothing(vec![]))).message.contains("the service behind the alias has no DMARC record"));
 
     let target = |host: &str, to: &str| MxTarget { host: host.into(), aliases: vec![to.into()], is_ours: false };
-    let by_name = |to: &str| Sight { mx_targets: vec![target("mail.acme.com", to)], ..mx(&[(10, "mail.acme.com")]) };
+    let by_name =
+        |to: &str| Observation { mx_targets: vec![target("mail.acme.com", to)], ..mx(&[(10, "mail.acme.com")]) };
     assert_eq!(short(3, &by_name("smtp.inboxlayer.dev")), "mismatch:mx_target_is_cname");
     assert!(fix(3, &by_name("smtp.inboxlayer.dev")).contains("from mail.acme.com to: smtp.inboxlayer.dev"));
     assert_eq!(short(3, &by_name("elsewhere.example")), "mismatch:mx_target_is_cname");
     let twice =
         MxTarget { aliases: vec!["a.example".into(), "smtp.inboxlayer.dev".into()], ..target("mail.acme.com", "x") };
-    let twice = Sight { mx_targets: vec![twice], ..mx(&[(10, "mail.acme.com")]) };
+    let twice = Observation { mx_targets: vec![twice], ..mx(&[(10, "mail.acme.com")]) };
     assert_eq!(short(3, &twice), "mismatch:mx_target_is_cname");
     assert!(fix(3, &twice).ends_with("from mail.acme.com to: smtp.inboxlayer.dev"), "{}", fix(3, &twice));
     let ours = "smtp.inboxlayer.dev";
-    let aliased = Sight { mx_targets: vec![target(ours, "lb.example")], ..mx(&[(10, ours)]) };
+    let aliased = Observation { mx_targets: vec![target(ours, "lb.example")], ..mx(&[(10, ours)]) };
     assert_eq!(short(3, &aliased), "valid:mx_target_is_cname");
 }
 
@@ -211,7 +212,7 @@ fn mail_that_goes_elsewhere_may_stay_there() {
 #[test]
 fn a_mail_host_by_another_name_or_by_none() {
     let target = |is_ours| MxTarget { host: "mail.acme.com".into(), aliases: vec![], is_ours };
-    let with = |is_ours, hosts: &[(u16, &str)]| Sight { mx_targets: vec![target(is_ours)], ..mx(hosts) };
+    let with = |is_ours, hosts: &[(u16, &str)]| Observation { mx_targets: vec![target(is_ours)], ..mx(hosts) };
     let ours = with(true, &[(10, "mail.acme.com")]);
     assert_eq!(short(3, &ours), "valid:indirect");
     assert!(fix(3, &ours).ends_with("from mail.acme.com to: smtp.inboxlayer.dev"), "{}", fix(3, &ours));
@@ -250,9 +251,9 @@ fn dmarc_records_that_nobody_reads() {
 
 #[test]
 fn nobody_can_say_and_why() {
-    let bogus = Sight { bogus: true, ..silent(Indefinite::ServFail) };
+    let bogus = Observation { bogus: true, ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &bogus), "unknown:dnssec_bogus");
-    let disagree = Sight {
+    let disagree = Observation {
         servers: vec![
             said(SERVER, true, cname("t1.dkim.amazonses.com").answer),
             said(SECOND, true, nothing(vec![]).answer),
@@ -272,7 +273,7 @@ fn nobody_can_say_and_why() {
     );
     // Resolvers alone: they may remember what was there before, and the name servers are not to blame.
     let silent_one = Answer::indefinite(Indefinite::Timeout, Some(SERVER));
-    let remember = Sight {
+    let remember = Observation {
         servers: vec![
             said(SERVER, true, silent_one),
             said(SECOND, false, cname("old.example").answer),
@@ -286,21 +287,21 @@ fn nobody_can_say_and_why() {
     assert!(told.message.ends_with("192.0.2.54 has old.example; 192.0.2.53 has none"), "{}", told.message);
     assert!(told.fix.contains("for 300 seconds yet at most") && !told.fix.contains("registrar"), "{}", told.fix);
     let refused = Answer::indefinite(Indefinite::Refused, Some(SECOND));
-    let lame = Sight { servers: vec![said(SECOND, true, refused.clone())], ..silent(Indefinite::ServFail) };
+    let lame = Observation { servers: vec![said(SECOND, true, refused.clone())], ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &lame), "unknown:lame_delegation");
     let timeout = Answer::indefinite(Indefinite::Timeout, Some(SECOND));
-    let late = Sight { servers: vec![said(SECOND, true, timeout)], ..silent(Indefinite::ServFail) };
+    let late = Observation { servers: vec![said(SECOND, true, timeout)], ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &late), "unknown:resolver_failed");
     assert!(error(0, &late).message.contains("SERVFAIL (ns54.dns.example (192.0.2.54): no answer in time)"));
     // One of two: what is right stays right.
     let servers = vec![said(SERVER, true, right(0).answer), said(SECOND, true, refused)];
-    assert_eq!(short(0, &Sight { servers, ..right(0) }), "valid:lame_delegation");
+    assert_eq!(short(0, &Observation { servers, ..right(0) }), "valid:lame_delegation");
 }
 
 #[test]
 fn a_change_that_is_still_cached_says_until_when() {
     let resolver = |answer: Answer| said(SECOND, false, answer);
-    let with = |cached: Sight| Sight {
+    let with = |cached: Observation| Observation {
         servers: vec![said(SERVER, true, right(0).answer), resolver(cached.answer)],
         ..right(0)
     };
@@ -313,7 +314,7 @@ fn a_change_that_is_still_cached_says_until_when() {
     assert_eq!(old.expected_visible_at, Some(NOW.after(Duration::from_secs(60))));
     assert!(old.message.contains("192.0.2.54 still has what was there before, old.example"), "{}", old.message);
     // Other texts beside it may come and go.
-    let other = Sight {
+    let other = Observation {
         servers: vec![
             said(SERVER, true, right(4).answer),
             resolver(txt(&["x", "v=spf1 include:amazonses.com ~all"]).answer),

@@ -6,14 +6,14 @@ use crate::domain::spf::{Evaluation, Record};
 use proptest::prelude::*;
 
 /// An SPF record with the records that it leads to, each `name text`; what is not there does not exist.
-fn evaluated(record: &str, others: &[(&str, &str)]) -> Sight {
-    Sight { spf: Some(report(record, others)), ..txt(&[record]) }
+fn evaluated(record: &str, others: &[(&str, &str)]) -> Observation {
+    Observation { spf: Some(report(record, others)), ..txt(&[record]) }
 }
 
 /// The same of several records: what is offered in their place is evaluated.
-fn all_evaluated(records: &[&str], others: &[(&str, &str)]) -> Sight {
+fn all_evaluated(records: &[&str], others: &[(&str, &str)]) -> Observation {
     let offer = crate::domain::spf::offer(records, &expected()[4].value);
-    Sight { spf_offered: Some(report(&offer.text, others)), ..txt(records) }
+    Observation { spf_offered: Some(report(&offer.text, others)), ..txt(records) }
 }
 
 fn report(record: &str, others: &[(&str, &str)]) -> crate::domain::spf::Report {
@@ -35,8 +35,8 @@ fn report(record: &str, others: &[(&str, &str)]) -> crate::domain::spf::Report {
     }
 }
 
-fn offered(sight: &Sight) -> String {
-    fix(4, sight).rsplit(": ").next().unwrap().to_owned()
+fn offered(observation: &Observation) -> String {
+    fix(4, observation).rsplit(": ").next().unwrap().to_owned()
 }
 
 const SES: (&str, &str) = ("amazonses.com", "v=spf1 ip4:199.255.192.0/22 -all");
@@ -85,13 +85,14 @@ fn ours_may_be_included_by_way_of_another_record() {
 fn a_resolver_that_has_the_same_record_remembers_nothing_else() {
     let by_way =
         evaluated("v=spf1 include:_spf.acme.com -all", &[("_spf.acme.com", "v=spf1 include:amazonses.com"), SES]);
-    let said = |authoritative, sight: &Sight| ServerSaid {
+    let said = |authoritative, observation: &Observation| ServerAnswer {
         server: SERVER,
         name: None,
         authoritative,
-        answer: sight.answer.clone(),
+        answer: observation.answer.clone(),
     };
-    let with = |held: &[&str]| Sight { servers: vec![said(true, &by_way), said(false, &txt(held))], ..by_way.clone() };
+    let with =
+        |held: &[&str]| Observation { servers: vec![said(true, &by_way), said(false, &txt(held))], ..by_way.clone() };
     assert_eq!(short(4, &with(&["v=spf1 include:_spf.acme.com -all"])), "valid");
     assert_eq!(short(4, &with(&["hello", "v=spf1 include:_spf.acme.com -all"])), "valid");
     assert_eq!(short(4, &with(&["v=spf1 include:old.acme.com -all"])), "valid:still_cached");
@@ -118,9 +119,9 @@ fn what_nobody_could_say_is_no_fault() {
     assert_eq!(short(4, &broken), "mismatch:spf_broken_include");
 }
 
-fn message(sight: &Sight) -> String {
+fn message(observation: &Observation) -> String {
     let all = expected();
-    judge(&all[4], &all, sight, NOW).error.unwrap().message
+    judge(&all[4], &all, observation, NOW).error.unwrap().message
 }
 
 #[test]
@@ -154,11 +155,11 @@ fn why_ours_does_not_count_is_said_as_it_is() {
 #[test]
 fn a_name_that_depends_on_who_sends_may_lead_to_ours() {
     let hosted = "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com ~all";
-    let sight = evaluated(hosted, &[SES]);
-    assert_eq!(short(4, &sight), "unknown:spf_missing_include");
-    assert!(message(&sight).contains("depends on who is sending"), "{}", message(&sight));
-    assert_eq!(offered(&sight), "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com include:amazonses.com ~all");
-    let with_ours = evaluated(&offered(&sight), &[SES]);
+    let observation = evaluated(hosted, &[SES]);
+    assert_eq!(short(4, &observation), "unknown:spf_missing_include");
+    assert!(message(&observation).contains("depends on who is sending"), "{}", message(&observation));
+    assert_eq!(offered(&observation), "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com include:amazonses.com ~all");
+    let with_ours = evaluated(&offered(&observation), &[SES]);
     assert_eq!(short(4, &with_ours), "valid");
     let no_pass = evaluated("v=spf1 ?exists:%{i}.acme.com -all", &[SES]);
     assert_eq!(short(4, &no_pass), "mismatch:spf_missing_include");
@@ -200,11 +201,11 @@ fn syntax_errors_have_a_position_and_are_mended() {
         ),
         ("v=spf1 bogus include:amazonses.com oops ~all", 8, "v=spf1 include:amazonses.com ~all"),
     ] {
-        let sight = txt(&[bad]);
-        assert_eq!(short(4, &sight), "mismatch:spf_syntax", "{bad}");
-        let message = message(&sight);
+        let observation = txt(&[bad]);
+        assert_eq!(short(4, &observation), "mismatch:spf_syntax", "{bad}");
+        let message = message(&observation);
         assert!(message.contains(&format!("at character {position}:")), "{message}");
-        assert_eq!(offered(&sight), mended, "{bad}");
+        assert_eq!(offered(&observation), mended, "{bad}");
     }
 }
 
@@ -213,11 +214,11 @@ fn too_many_look_ups_name_the_chain_that_costs_most() {
     let record = "v=spf1 a mx include:big.example include:amazonses.com ~all";
     let big = ("big.example", "v=spf1 include:one.example include:two.example a:h.example -all");
     let two = ("two.example", "v=spf1 mx a exists:%{i}.x.example ptr a:h.example -all");
-    let sight =
+    let observation =
         evaluated(record, &[big, ("one.example", "v=spf1 -all"), two, SES, ("acme.com", "x"), ("h.example", "x")]);
-    assert_eq!(short(4, &sight), "mismatch:spf_lookup_limit");
+    assert_eq!(short(4, &observation), "mismatch:spf_lookup_limit");
     let all = expected();
-    let error = judge(&all[4], &all, &sight, NOW).error.unwrap();
+    let error = judge(&all[4], &all, &observation, NOW).error.unwrap();
     assert!(error.message.contains("look up 12 names"), "{}", error.message);
     assert!(error.message.contains("include:big.example (9) → include:two.example (6) → mx (1)"), "{}", error.message);
     assert!(error.fix.contains("include:big.example (9), a (1)"), "{}", error.fix);
@@ -225,14 +226,14 @@ fn too_many_look_ups_name_the_chain_that_costs_most() {
 
 #[test]
 fn names_without_records_are_counted() {
-    let sight = |record| evaluated(record, &[SES]);
-    assert_eq!(short(4, &sight("v=spf1 a:a.example mx:b.example include:amazonses.com -all")), "valid");
-    let three = sight("v=spf1 a:a.example mx:b.example a:c.example include:amazonses.com -all");
+    let observation = |record| evaluated(record, &[SES]);
+    assert_eq!(short(4, &observation("v=spf1 a:a.example mx:b.example include:amazonses.com -all")), "valid");
+    let three = observation("v=spf1 a:a.example mx:b.example a:c.example include:amazonses.com -all");
     assert_eq!(short(4, &three), "mismatch:spf_void_lookups");
     assert!(fix(4, &three).contains("a.example, b.example, c.example"), "{}", fix(4, &three));
     // What ours leads to is ours to keep.
     assert_eq!(short(4, &evaluated("v=spf1 mx include:amazonses.com -all", &[])), "valid:spf_broken_include");
-    let gone = sight("v=spf1 include:gone.example include:amazonses.com -all");
+    let gone = observation("v=spf1 include:gone.example include:amazonses.com -all");
     assert_eq!(short(4, &gone), "mismatch:spf_broken_include");
     assert!(fix(4, &gone).contains("\"include:gone.example\""), "{}", fix(4, &gone));
 }
@@ -271,9 +272,9 @@ proptest! {
     fn what_is_offered_holds(records in prop::collection::vec(prop::collection::vec(term(), 0..9), 1..4)) {
         let records: Vec<String> = records.iter().map(|terms| format!("v=spf1 {}", terms.join(" "))).collect();
         let texts: Vec<&str> = records.iter().map(String::as_str).collect();
-        let sight = txt(&texts);
+        let observation = txt(&texts);
         let all = expected();
-        let Some(error) = judge(&all[4], &all, &sight, NOW).error else { return Ok(()) };
+        let Some(error) = judge(&all[4], &all, &observation, NOW).error else { return Ok(()) };
         let offered = match error.fix.contains('"') && error.fix.contains("several strings") {
             true => error.fix.split('"').skip(1).step_by(2).collect::<Vec<_>>().concat(),
             false => error.fix.rsplit(": ").next().unwrap().to_owned(),
@@ -310,7 +311,7 @@ fn records_that_are_too_long_together_are_not_merged() {
     let (one, other) = (half(0), half(1000));
     assert!(one.len() < bounds::TXT && one.len() + other.len() < bounds::TXT);
     assert!(offered(&txt(&[&one, &other])).contains("ip4:10.0.5.129"), "merged");
-    let sight = txt(&[&one, &other, &half(2000)]);
-    assert_eq!(short(4, &sight), "mismatch:spf_multiple");
-    assert_eq!(offered(&sight), "v=spf1 include:amazonses.com ~all");
+    let observation = txt(&[&one, &other, &half(2000)]);
+    assert_eq!(short(4, &observation), "mismatch:spf_multiple");
+    assert_eq!(offered(&observation), "v=spf1 include:amazonses.com ~all");
 }

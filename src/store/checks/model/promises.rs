@@ -45,7 +45,7 @@ impl World {
             prop_assert_eq!(&row.tokens, &claim.row.tokens, "tokens never change");
             prop_assert_eq!(row.ownership_secret.as_deref(), contested.then_some(claim.secret.as_str()));
             prop_assert_eq!(state.next_check_at.is_none(), model.status == Failed);
-            prop_assert_eq!(row.asked, claim.asked);
+            prop_assert_eq!(row.verify_requested, claim.asked);
             if claim.asked {
                 prop_assert!(state.next_check_at <= Some(self.now), "a check that was asked for is put off");
             }

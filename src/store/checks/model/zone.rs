@@ -1,6 +1,6 @@
 //! What the DNS holds for the model: record sets by name, and names that nobody answers for.
 
-use crate::domain::judge::Sight;
+use crate::domain::judge::Observation;
 use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::domain::records::{Expected, Purpose, Template};
 use crate::domain::status::Finding;
@@ -63,8 +63,8 @@ impl Zone {
     }
 
     /// What an observation of it sees.
-    pub(super) fn sight(&self, record: &Expected) -> Sight {
-        Sight::of(self.answer(record))
+    pub(super) fn observation(&self, record: &Expected) -> Observation {
+        Observation::of(self.answer(record))
     }
 
     fn answer(&self, record: &Expected) -> Answer {

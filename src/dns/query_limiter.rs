@@ -20,22 +20,22 @@ const RECURSIVE_PER_ACCOUNT: usize = 128;
 
 /// The turns at all servers, on behalf of somebody.
 #[derive(Clone, Debug)]
-pub(super) struct Politeness {
+pub(super) struct QueryLimiter {
     owner: Owner,
-    turns: Arc<Turns>,
+    turns: Arc<Semaphores>,
 }
 
 #[derive(Debug)]
-struct Turns {
+struct Semaphores {
     authoritative: FairSemaphores<IpAddr, Owner>,
     recursive: FairSemaphores<IpAddr, Owner>,
     unvalidated: FairSemaphores<IpAddr, Owner>,
 }
 
-impl Default for Politeness {
+impl Default for QueryLimiter {
     fn default() -> Self {
         let recursive = || FairSemaphores::new(RECURSIVE, RECURSIVE_PER_ACCOUNT);
-        let turns = Turns {
+        let turns = Semaphores {
             authoritative: FairSemaphores::new(AUTHORITATIVE, AUTHORITATIVE),
             recursive: recursive(),
             unvalidated: recursive(),
@@ -44,14 +44,14 @@ impl Default for Politeness {
     }
 }
 
-impl Politeness {
+impl QueryLimiter {
     /// The same turns, on behalf of somebody else.
     pub(super) fn on_behalf_of(&self, owner: Owner) -> Self {
         Self { owner, turns: Arc::clone(&self.turns) }
     }
 
     /// Waits for a turn at a server; it lasts as long as what is returned.
-    pub(super) async fn turn(&self, server: IpAddr, role: Role) -> Option<Permit<Owner>> {
+    pub(super) async fn acquire(&self, server: IpAddr, role: Role) -> Option<Permit<Owner>> {
         let turns = match role {
             Role::Authoritative => &self.turns.authoritative,
             Role::Recursive => &self.turns.recursive,
@@ -102,12 +102,12 @@ mod tests {
             }
             most
         });
-        let politeness = Politeness::default();
+        let limiter = QueryLimiter::default();
         let questions = (0..40).map(|i| {
-            let (politeness, timeout) = (&politeness, Duration::from_secs(30));
+            let (limiter, timeout) = (&limiter, Duration::from_secs(30));
             let name = format!("d{i}.test");
             async move {
-                ask(politeness, server, Role::Authoritative, &name, RecordType::Txt, timeout, &Manner::default()).await
+                ask(limiter, server, Role::Authoritative, &name, RecordType::Txt, timeout, &Manner::default()).await
             }
         });
         let answers = futures_util::future::join_all(questions).await;
@@ -118,19 +118,19 @@ mod tests {
 
     #[tokio::test]
     async fn an_account_whose_questions_are_not_answered_leaves_turns_at_the_resolver_to_others() {
-        let politeness = Politeness::default();
-        let account = || politeness.on_behalf_of(Owner::Account(AccountId::new()));
+        let limiter = QueryLimiter::default();
+        let account = || limiter.on_behalf_of(Owner::Account(AccountId::new()));
         let (slow, other, third) = (account(), account(), account());
         let resolver = Ipv4Addr::LOCALHOST.into();
         // More than there are; those beyond its share wait.
-        let mut asked: Vec<_> = (0..2 * RECURSIVE).map(|_| Box::pin(slow.turn(resolver, Role::Recursive))).collect();
+        let mut asked: Vec<_> = (0..2 * RECURSIVE).map(|_| Box::pin(slow.acquire(resolver, Role::Recursive))).collect();
         let mut held: Vec<_> = asked.iter_mut().filter_map(|turn| turn.now_or_never()).collect();
         assert_eq!(held.len(), RECURSIVE_PER_ACCOUNT);
         for _ in 0..RECURSIVE - RECURSIVE_PER_ACCOUNT {
-            held.push(other.turn(resolver, Role::Recursive).now_or_never().expect("a free turn"));
+            held.push(other.acquire(resolver, Role::Recursive).now_or_never().expect("a free turn"));
         }
         // With all taken, the next goes to whoever has none.
-        let mut next = Box::pin(third.turn(resolver, Role::Recursive));
+        let mut next = Box::pin(third.acquire(resolver, Role::Recursive));
         assert!((&mut next).now_or_never().is_none());
         drop(held.pop());
         assert!(next.now_or_never().is_some());

@@ -3,7 +3,7 @@
 //! Invariant: every server that was asked stands there, one that could not say with its reason; the number is bounded. Of
 //! many values those that look like the one that is wanted come first.
 
-use super::sight::Sight;
+use super::observation::Observation;
 use crate::domain::bounds;
 use crate::domain::observed::Answer;
 use crate::domain::records::Expected;
@@ -12,11 +12,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Entries of one record: servers times values. More would only fill the store.
-const MOST: usize = 32;
+const MAX_ENTRIES: usize = 32;
 
 /// What one server said of a record.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Said {
+pub struct EvidenceEntry {
     /// A value; none where the server has no record, or could not say.
     pub value: Option<String>,
     /// The server; none where there was nobody to ask.
@@ -35,15 +35,15 @@ pub struct Said {
 }
 
 /// All that was said, by the zone's own servers first.
-pub(super) fn of(expected: &Expected, sight: &Sight) -> Vec<Said> {
-    let most = (MOST / sight.servers.len().max(1)).max(1);
-    let mut all: Vec<Said> = Vec::new();
-    let mut add = |entries: Vec<Said>| {
-        let (like, unlike): (Vec<Said>, Vec<Said>) = entries
+pub(super) fn of(expected: &Expected, observation: &Observation) -> Vec<EvidenceEntry> {
+    let limit = (MAX_ENTRIES / observation.servers.len().max(1)).max(1);
+    let mut all: Vec<EvidenceEntry> = Vec::new();
+    let mut add = |entries: Vec<EvidenceEntry>| {
+        let (like, unlike): (Vec<EvidenceEntry>, Vec<EvidenceEntry>) = entries
             .into_iter()
             .partition(|said| said.value.as_deref().is_some_and(|value| expected.begins_like(value)));
         let mut left = bounds::SAID;
-        let entries = like.into_iter().chain(unlike).take(most);
+        let entries = like.into_iter().chain(unlike).take(limit);
         // The first of them in any case, cut to what fits.
         all.extend(entries.enumerate().map_while(|(at, said)| {
             let value = said.value.map(|value| bounds::brief(&value, bounds::SAID));
@@ -52,22 +52,22 @@ pub(super) fn of(expected: &Expected, sight: &Sight) -> Vec<Said> {
                 None if at == 0 => 0,
                 None => return None,
             };
-            Some(Said { value, ..said })
+            Some(EvidenceEntry { value, ..said })
         }));
     };
     for wanted in [true, false] {
-        for said in sight.servers.iter().filter(|said| said.authoritative == wanted) {
+        for said in observation.servers.iter().filter(|said| said.authoritative == wanted) {
             add(entries(&said.answer, Some(said.server), said.name.as_deref(), wanted));
         }
     }
-    if sight.servers.is_empty() {
-        add(entries(&sight.answer, sight.answer.server(), None, false));
+    if observation.servers.is_empty() {
+        add(entries(&observation.answer, observation.answer.server(), None, false));
     }
     all
 }
 
-fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, authoritative: bool) -> Vec<Said> {
-    let entry = |value: Option<String>, ttl: Option<Duration>, ad, answer: &str| Said {
+fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, authoritative: bool) -> Vec<EvidenceEntry> {
+    let entry = |value: Option<String>, ttl: Option<Duration>, ad, answer: &str| EvidenceEntry {
         value,
         server,
         name: name.map(|name| bounds::brief(name, bounds::LINE)),
@@ -90,7 +90,7 @@ fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, auth
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::judge::ServerSaid;
+    use crate::domain::judge::ServerAnswer;
     use crate::domain::observed::{Indefinite, RecordData, RecordType};
     use crate::domain::records::Purpose;
 
@@ -120,7 +120,7 @@ mod tests {
         }
     }
 
-    fn line(said: &Said) -> String {
+    fn line(said: &EvidenceEntry) -> String {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
         let ttl = said.ttl.map_or_else(|| "-".into(), |ttl| ttl.to_string());
         let server = said.server.map_or_else(|| "-".into(), |server| server.to_string());
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn every_server_stands_there_the_zones_own_first() {
-        let mut sight = Sight::of(found(1, &["a"], false));
-        let said = |last, name: Option<&str>, authoritative, answer| ServerSaid {
+        let mut observation = Observation::of(found(1, &["a"], false));
+        let said = |last, name: Option<&str>, authoritative, answer| ServerAnswer {
             server: server(last),
             name: name.map(str::to_owned),
             authoritative,
@@ -143,13 +143,13 @@ mod tests {
             negative_ttl: Some(Duration::from_secs(60)),
             server: server(9),
         };
-        sight.servers = vec![
+        observation.servers = vec![
             said(9, None, false, gone),
             said(1, Some("ns1.acme.com"), true, found(1, &["a", "b"], false)),
             said(2, None, true, Answer::indefinite(Indefinite::Timeout, Some(server(2)))),
             said(8, None, false, found(8, &["a"], true)),
         ];
-        let lines: Vec<String> = of(&spf(), &sight).iter().map(line).collect();
+        let lines: Vec<String> = of(&spf(), &observation).iter().map(line).collect();
         assert_eq!(
             lines,
             [
@@ -160,35 +160,35 @@ mod tests {
                 "a 192.0.2.8:53 - 300 true false found",
             ]
         );
-        let one = serde_json::to_value(&of(&spf(), &sight)[4]).unwrap();
+        let one = serde_json::to_value(&of(&spf(), &observation)[4]).unwrap();
         let shown = serde_json::json!({"value": "a", "server": "192.0.2.8:53", "ttl": 300, "ad": true,
             "authoritative": false, "answer": "found"});
         assert_eq!(one, shown);
-        assert_eq!(serde_json::from_value::<Said>(one).unwrap(), of(&spf(), &sight)[4]);
+        assert_eq!(serde_json::from_value::<EvidenceEntry>(one).unwrap(), of(&spf(), &observation)[4]);
     }
 
     #[test]
     fn without_servers_the_answer_speaks_and_there_are_never_too_many() {
-        let lines: Vec<String> = of(&spf(), &Sight::of(found(1, &["a"], true))).iter().map(line).collect();
+        let lines: Vec<String> = of(&spf(), &Observation::of(found(1, &["a"], true))).iter().map(line).collect();
         assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
-        let nobody = Sight::of(Answer::indefinite(Indefinite::NoServer, None));
+        let nobody = Observation::of(Answer::indefinite(Indefinite::NoServer, None));
         assert_eq!(line(&of(&spf(), &nobody)[0]), "- - - - false false there is no name server that may be asked");
-        assert_eq!(of(&spf(), &Sight::of(found(1, &["x"; 500], false))).len(), MOST);
+        assert_eq!(of(&spf(), &Observation::of(found(1, &["x"; 500], false))).len(), MAX_ENTRIES);
     }
 
     #[test]
     fn many_values_of_one_server_leave_room_for_the_others_and_the_one_that_matters_stays() {
         let mut values = vec!["site=1"; 100];
         values.push("v=spf1 -all");
-        let servers = (1..=3).map(|last| ServerSaid {
+        let servers = (1..=3).map(|last| ServerAnswer {
             server: server(last),
             name: None,
             authoritative: last < 3,
             answer: found(last, &values, false),
         });
-        let sight = Sight { servers: servers.collect(), ..Sight::of(found(1, &values, false)) };
-        let said = of(&spf(), &sight);
-        assert!(said.len() <= MOST);
+        let observation = Observation { servers: servers.collect(), ..Observation::of(found(1, &values, false)) };
+        let said = of(&spf(), &observation);
+        assert!(said.len() <= MAX_ENTRIES);
         for last in 1..=3 {
             let first = said.iter().find(|said| said.server == Some(server(last))).unwrap();
             assert_eq!(first.value.as_deref(), Some("v=spf1 -all"));

@@ -8,15 +8,15 @@ use std::net::SocketAddr;
 
 /// What a check saw for one expected record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sight {
+pub struct Observation {
     /// The answer to the question for its type, all servers taken together.
     pub answer: Answer,
     /// What stands at the name with other types, where there is nothing of the type asked for.
-    pub instead: Vec<RecordData>,
+    pub other_types: Vec<RecordData>,
     /// What was found and is not wanted, at the name or instead, is a wildcard's: a name that nobody has made has it too.
     pub wildcard: bool,
     /// What each server said, the zone's own and the resolvers.
-    pub servers: Vec<ServerSaid>,
+    pub servers: Vec<ServerAnswer>,
     /// The zone that the name is in, where it is known.
     pub cut: Option<ZoneCut>,
     /// The same question at `name.domain`, where there is nothing of the type asked for: did a panel append the domain to
@@ -51,7 +51,7 @@ pub struct ZoneCut {
 
 /// What one server said.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServerSaid {
+pub struct ServerAnswer {
     /// Where it was asked.
     pub server: SocketAddr,
     /// The host's name, where it is known: a name server's from the delegation.
@@ -62,7 +62,7 @@ pub struct ServerSaid {
     pub answer: Answer,
 }
 
-impl ServerSaid {
+impl ServerAnswer {
     /// The name and the address, as people may look for either.
     pub(super) fn who(&self) -> String {
         match &self.name {
@@ -83,12 +83,12 @@ pub struct MxTarget {
     pub is_ours: bool,
 }
 
-impl Sight {
-    /// A sight of which there is nothing more to say than the answer.
+impl Observation {
+    /// An observation of which there is nothing more to say than the answer.
     pub fn of(answer: Answer) -> Self {
         Self {
             answer,
-            instead: Vec::new(),
+            other_types: Vec::new(),
             wildcard: false,
             servers: Vec::new(),
             cut: None,
@@ -105,7 +105,7 @@ impl Sight {
     }
 
     /// The zone's own servers, and what each said.
-    pub(super) fn authoritative(&self) -> impl Iterator<Item = &ServerSaid> {
+    pub(super) fn authoritative(&self) -> impl Iterator<Item = &ServerAnswer> {
         self.servers.iter().filter(|said| said.authoritative)
     }
 }
