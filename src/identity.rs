@@ -90,6 +90,28 @@ pub struct Fallback {
     pub on_unverified: OnUnverified,
 }
 
+/// What becomes of a message while its sender's domain is not verified.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unverified {
+    /// It leaves under the platform's domain.
+    FallsBack,
+    /// It is refused, or bounces if it was accepted before: 5.7.1.
+    IsRefused,
+    /// It is kept until the domain is verified.
+    IsHeld,
+}
+
+impl Fallback {
+    /// As the domain's owner wants it. Mail is held for a pending domain only: a failed one may never be verified.
+    pub fn decision(&self) -> Unverified {
+        match (self.on_unverified, self.reason) {
+            (OnUnverified::Fallback, _) => Unverified::FallsBack,
+            (OnUnverified::Hold, VerifiedStatus::Pending) => Unverified::IsHeld,
+            (OnUnverified::Reject | OnUnverified::Hold, _) => Unverified::IsRefused,
+        }
+    }
+}
+
 /// The identity chosen, and whether it is a fallback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
@@ -122,17 +144,22 @@ pub fn choose(
         let identity = SendIdentity::Custom { local: login.local.clone(), domain };
         return Choice { identity, fallback: None };
     }
-    after_loss(inbox, platform, login, claim)
+    while_unverified(inbox, platform, login, claim, OnUnverified::Fallback)
 }
 
-/// The identity of a queued message whose custom domain was lost after it had been accepted: `wished` is the address it was
-/// to leave under, `claim` its domain's claim now, none when that has been deleted.
-pub fn after_loss(inbox: &InboxName, platform: &DomainName, wished: &Address, claim: Option<&Claim>) -> Choice {
+/// The identity of a message whose custom domain is not verified: `wished` is the address it was to leave under, `claim` its
+/// domain's claim now. One that has been deleted counts as failed, with `on_unverified` as it was.
+pub fn while_unverified(
+    inbox: &InboxName,
+    platform: &DomainName,
+    wished: &Address,
+    claim: Option<&Claim>,
+    on_unverified: OnUnverified,
+) -> Choice {
     let fallback = Fallback {
         from: wished.clone(),
-        // A deleted claim is one that failed for good.
         reason: claim.map_or(VerifiedStatus::Failed, |claim| claim.status),
-        on_unverified: claim.map_or(OnUnverified::Fallback, |claim| claim.on_unverified),
+        on_unverified: claim.map_or(on_unverified, |claim| claim.on_unverified),
     };
     Choice { identity: SendIdentity::Platform { address: inbox.at(platform) }, fallback: Some(fallback) }
 }
@@ -200,6 +227,24 @@ mod tests {
     fn only_a_verified_claim_makes_a_verified_domain() {
         let of = |status| VerifiedDomain::of(&claim("acme.com", status)).is_some();
         assert_eq!([of("pending"), of("verified"), of("failed")], [false, true, false]);
+    }
+
+    #[test]
+    fn mail_is_held_for_a_pending_domain_only() {
+        use OnUnverified::{Fallback as FallBack, Hold, Reject};
+        use Unverified::{FallsBack, IsHeld, IsRefused};
+        let decided = |on_unverified, status: Option<&str>| {
+            let acme = status.map(|status| Claim { on_unverified, ..claim("acme.com", status) });
+            let (inbox, from) = ("hello".parse().unwrap(), "hello@acme.com".parse().unwrap());
+            let choice = while_unverified(&inbox, &domain(PLATFORM), &from, acme.as_ref(), on_unverified);
+            assert_eq!(choice.identity.custom_domain(), None);
+            choice.fallback.unwrap().decision()
+        };
+        for (wish, pending, failed) in
+            [(FallBack, FallsBack, FallsBack), (Reject, IsRefused, IsRefused), (Hold, IsHeld, IsRefused)]
+        {
+            assert_eq!([Some("pending"), Some("failed"), None].map(|s| decided(wish, s)), [pending, failed, failed]);
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::address::DomainName;
 use crate::authentication::dkim::{Fresh, Provider, ProviderError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::domain::status::{OnUnverified, State, TooSoon};
+use crate::domain::status::{State, TooSoon};
 use crate::domain::zone_file::zone_file;
 use crate::id::{AccountId, DomainId};
 use crate::net::hourly::{Exceeded, Hourly};
@@ -79,9 +79,6 @@ pub enum PatchError {
     /// `catch_all_inbox_id` is no inbox of the account: 422.
     #[error("the account has no such inbox")]
     UnknownInbox,
-    /// `on_unverified` can only be `fallback` yet: 422.
-    #[error("on_unverified {0} is not available yet; fallback is")]
-    NotAvailable(OnUnverified),
     /// `return_path` makes a name that is too long: 422.
     #[error("{0} is no domain name")]
     ReturnPath(String),
@@ -230,9 +227,7 @@ impl Registry {
         id: &DomainId,
         change: DomainPatch,
     ) -> Result<CustomDomain, PatchError> {
-        if let Some(other @ (OnUnverified::Reject | OnUnverified::Hold)) = change.on_unverified {
-            return Err(PatchError::NotAvailable(other));
-        }
+        let frees_held_mail = change.on_unverified.is_some();
         let is_led = change.return_path.is_some();
         if let Some(Some(label)) = &change.return_path
             && let Some(row) = self.store.for_account(account).domain_get(account, id).await?
@@ -250,12 +245,15 @@ impl Registry {
         if is_led {
             self.provider.changed();
         }
+        if frees_held_mail {
+            self.verifier.changed(id);
+        }
         Ok(self.view(&row))
     }
 
     /// Ends a claim, at once and everywhere. False when the account has no such domain.
     pub async fn delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
-        let deleted = self.store.for_account(account).domain_delete(account, id).await?;
+        let deleted = self.store.for_account(account).domain_delete(account, id, self.clock.now()).await?;
         if deleted {
             tracing::info!(%id, %account, "a domain was deleted");
             self.verifier.changed(id);

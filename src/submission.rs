@@ -9,10 +9,9 @@ use crate::authentication::dkim::Signer;
 use crate::authentication::login::Login;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
-use crate::domain::status::OnUnverified;
 use crate::envelope::Recipients;
-use crate::id::{AccountId, SubmissionId};
-use crate::identity::{Choice, Fallback};
+use crate::id::{AccountId, DomainId, SubmissionId};
+use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
 use crate::message;
 use crate::net::hourly::{Exceeded, Hourly};
@@ -174,7 +173,7 @@ impl Submission {
         match &taken {
             Ok(ok) => tracing::info!(
                 submission = %ok.id, %inbox, login = %login.address, identity = %ok.from,
-                fallback = ok.fallback.as_ref().map_or("-", |f| f.reason.as_str()), size, rcpts, "accepted"
+                fallback = ok.fallback.as_ref().map_or("-", |f| f.reason.as_str()), held = ok.held, size, rcpts, "accepted"
             ),
             Err(why) => tracing::info!(%inbox, login = %login.address, size, rcpts, %why, "not accepted"),
         }
@@ -229,7 +228,7 @@ impl Submission {
             .map_err(|Exceeded { what, limit, .. }| Refusal::RateLimited { what, limit })?;
 
         let (sender, choice) = self.identity(login).await.map_err(temporary)?;
-        may_fall_back(&choice)?;
+        let held_for = held_for(&choice, login)?;
 
         let id = SubmissionId::new();
         let (arrived_at, now) = (Timestamp::real(), self.clock.now());
@@ -246,22 +245,32 @@ impl Submission {
         let written = outgoing::compose(&self.config, &signer, &with, &header).await;
         let Composed { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
 
-        let (here, elsewhere) = by_destination(draft.rcpt_to);
+        // What is held for its domain is delivered, here as well, once its From is known.
+        let (here, elsewhere) = match held_for {
+            Some(_) => (Vec::new(), draft.rcpt_to.into_vec().iter().map(|to| to.address().clone()).collect()),
+            None => by_destination(draft.rcpt_to),
+        };
         let local = Recipients::new(here.clone()).map(|recipients| {
             let mail_from = ReversePath::Mailbox(from.clone());
             let header = message::with_return_path(&mail_from, &unsigned);
             LocalDelivery { mail_from, recipients, header, received_at: arrived_at }
         });
         let leaves = !elsewhere.is_empty();
-        let Signed { header: outgoing, is_unsigned } = match leaves {
+        let Signed { header: outgoing, is_unsigned } = match leaves && held_for.is_none() {
             true => outgoing::sign(&signer, &choice.identity, unsigned, &body).await.map_err(temporary)?,
-            // A signature proves nothing to ourselves.
+            // A signature proves nothing to ourselves; what is held is written anew when it leaves.
             false => Signed { header: unsigned, is_unsigned: true },
         };
-        let sent = sender.saves_sent.then(|| match blind_copies.as_slice() {
-            [] => SentCopy::AsItLeaves,
-            fields => SentCopy::WithBlindCopies(message::with_fields(&outgoing, fields)),
+        let sent = sender.saves_sent.then(|| match (&held_for, blind_copies.as_slice()) {
+            (Some(_), _) => SentCopy::WithHeader(header.to_vec()),
+            (None, []) => SentCopy::AsItLeaves,
+            (None, fields) => SentCopy::WithHeader(message::with_fields(&outgoing, fields)),
         });
+        let held_until = held_for.is_some().then_some(self.config.verification.window.0);
+        let (from, fallback) = match (&held_for, choice.fallback) {
+            (Some(_), Some(held)) => (held.from, None),
+            (_, fallback) => (from, fallback),
+        };
 
         let new = NewSubmission {
             id: id.clone(),
@@ -272,7 +281,8 @@ impl Submission {
             login_address: login.address.clone(),
             identity: choice.identity,
             mail_from: from.clone(),
-            fallback: choice.fallback.as_ref().map(|fallback| fallback.reason),
+            fallback: fallback.as_ref().map(|fallback| fallback.reason),
+            held_for: held_for.clone(),
             original_header: header.to_vec(),
             outgoing_header: outgoing,
             is_unsigned,
@@ -284,7 +294,7 @@ impl Submission {
             client,
             arrived_at,
             now,
-            expires_at: now.after(self.config.queue.expire_after.0),
+            expires_at: now.after(held_until.unwrap_or(self.config.queue.expire_after.0)),
         };
         let mailboxes = self.mailboxes.for_owner(Owner::Account(login.account.clone()));
         let accepted = mailboxes.accept(new, self.config.limits.queue_size).await;
@@ -292,7 +302,7 @@ impl Submission {
         if leaves {
             self.queue.wake();
         }
-        Ok(Accepted { id, from, fallback: choice.fallback, held: false })
+        Ok(Accepted { id, from, fallback, held: held_for.is_some() })
     }
 }
 
@@ -350,12 +360,13 @@ fn parse(raw: &Bytes, hop_limit: usize) -> Result<(Bytes, Bytes), Refusal> {
     Ok((raw.slice_ref(header), body))
 }
 
-fn may_fall_back(choice: &Choice) -> Result<(), Refusal> {
-    match &choice.fallback {
-        Some(fallback) if fallback.on_unverified == OnUnverified::Reject => {
-            Err(Refusal::Unverified { from: fallback.from.clone(), reason: fallback.reason })
-        }
-        _ => Ok(()),
+/// The domain that the message is held for, if its owner wants that.
+fn held_for(choice: &Choice, login: &Login) -> Result<Option<DomainId>, Refusal> {
+    let Some(fallback) = &choice.fallback else { return Ok(None) };
+    match fallback.decision() {
+        Unverified::FallsBack => Ok(None),
+        Unverified::IsHeld => Ok(login.domain.clone()),
+        Unverified::IsRefused => Err(Refusal::Unverified { from: fallback.from.clone(), reason: fallback.reason }),
     }
 }
 

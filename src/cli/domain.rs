@@ -99,7 +99,7 @@ pub(super) enum DomainCommand {
         /// The id of the inbox that takes mail for names nobody has; `none` for no inbox.
         #[arg(long, value_name = "INBOX")]
         catch_all: Option<String>,
-        /// What happens to mail under this domain while it is not verified: `fallback`; the others are not available yet.
+        /// What happens to mail under this domain while it is not verified.
         #[arg(long, value_enum)]
         on_unverified: Option<OnUnverifiedArg>,
         /// The label of a subdomain that bounces come back to, with records of its own; `none` for no such subdomain.
@@ -144,9 +144,9 @@ pub(super) enum DomainCommand {
 pub(super) enum OnUnverifiedArg {
     /// It leaves under the platform's domain.
     Fallback,
-    /// It is refused. Not available yet.
+    /// It is refused.
     Reject,
-    /// It is kept until the domain is verified. Not available yet.
+    /// It is kept while the domain is pending, and leaves once it is verified.
     Hold,
 }
 

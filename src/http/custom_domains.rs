@@ -144,7 +144,6 @@ pub(super) async fn change(
         PatchError::NotFound => Problem::not_found(),
         PatchError::UnknownInbox => Problem::invalid_field("catch_all_inbox_id", "the account has no inbox of this id"),
         PatchError::ReturnPath(_) => Problem::invalid_field("return_path", error.to_string()),
-        PatchError::NotAvailable(_) => Problem::invalid_field("on_unverified", error.to_string()),
         PatchError::Store(error) => error.into(),
     })?;
     Ok(Json(changed))

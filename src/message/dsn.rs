@@ -147,7 +147,10 @@ fn words(with: &Bounce<'_>) -> String {
         &format!("Your message of {} could not be delivered to {whom}:", with.arrived_at.to_rfc5322()),
     );
     for failed in with.failed {
-        let (happened, next) = explain(failed.status);
+        let (happened, next) = match (failed.status, failed.diagnostic) {
+            (EnhancedCode(5, 7, 1), Diagnostic::Local(_)) => UNVERIFIED,
+            (status, _) => explain(status),
+        };
         out += &format!("\r\n  {}\r\n", failed.address);
         wrap(&mut out, UNDER, &format!("What happened: {happened}"));
         wrap(&mut out, UNDER, &format!("What to do: {next}"));
@@ -170,6 +173,12 @@ fn words(with: &Bounce<'_>) -> String {
     );
     out
 }
+
+/// 5.7.1 of our own: the domain's `on_unverified` is `reject` or `hold`.
+const UNVERIFIED: (&str, &str) = (
+    "The message was not sent: the domain of its sender is not verified.",
+    "Publish the domain's records, verify it, and send the message again.",
+);
 
 /// What an enhanced status code means (RFC 3463, RFC 7505, RFC 7372), and what a sender can do about it.
 fn explain(status: EnhancedCode) -> (&'static str, &'static str) {

@@ -15,16 +15,17 @@ use crate::dns::Resolver;
 use crate::domain::status::OnUnverified;
 use crate::envelope::{EnhancedCode, Recipients};
 use crate::id::InboxId;
-use crate::identity::{SendIdentity, VerifiedDomain, after_loss};
+use crate::identity::{Choice, Fallback, SendIdentity, Unverified, VerifiedDomain, while_unverified};
 use crate::message;
 use crate::resources::Client;
 use crate::resources::concurrency::DestinationLimits;
 use crate::resources::memory::{Claim, MemoryBudget};
 use crate::smtp_client::{Body, ForwardPath, OutgoingMail, SmtpClient};
 use crate::store::deliver::LocalDelivery;
-use crate::store::queue::{Due, QueuedMessage, Settlement};
+use crate::store::queue::{Due, NewOutgoing, QueuedMessage, Settlement};
 use crate::store::room::Quota;
 use crate::store::routing::{LocalRecipient, Route};
+use crate::store::senders::Sender;
 use crate::store::{Store, StoreError, StoredMessage};
 use std::sync::Arc;
 
@@ -96,6 +97,11 @@ impl Deliverer {
     ) -> (Vec<u8>, Done) {
         let (mut message, mail_from) = match self.renew_identity(&mut due.queued, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
+            Err(outcome) if due.queued.is_held => {
+                // Nothing has been written for it to leave: a bounce shows what the client gave.
+                let original = self.store.content(due.queued.original).await;
+                return (original.map_or(message.header, |original| original.header), self.all(due, outcome));
+            }
             Err(outcome) => return (message.header, self.all(due, outcome)),
         };
         let done = match self.store.delivers(&self.config.platform.domain, &due.domain).await {
@@ -132,7 +138,8 @@ impl Deliverer {
     }
 
     /// Reads the status of the message's domain, and gives the envelope sender: From, or the same at the domain's return
-    /// path. Lost: the message is written and signed anew under the fallback identity, in the store too.
+    /// path. A message that is held leaves once the domain is verified; one whose domain was lost falls back, waits or bounces
+    /// as its owner wants it. Either is written and signed anew, in the store too.
     async fn renew_identity(
         &self,
         queued: &mut QueuedMessage,
@@ -143,21 +150,54 @@ impl Deliverer {
         };
         let sender = self.store.sender(queued.account.clone(), queued.inbox.clone()).await.map_err(|e| ours(&e))?;
         let claim = sender.claim(domain);
-        if claim.and_then(VerifiedDomain::of).is_some() {
-            return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), wished))));
+        let choice = match claim.and_then(VerifiedDomain::of) {
+            Some(_) if !queued.is_held => {
+                return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), wished))));
+            }
+            Some(domain) => {
+                let identity = SendIdentity::Custom { local: wished.local.clone(), domain };
+                Choice { identity, fallback: None }
+            }
+            None => {
+                let platform = &self.config.platform.domain;
+                let on_unverified = if queued.is_held { OnUnverified::Hold } else { OnUnverified::Fallback };
+                while_unverified(&queued.inbox_name, platform, wished, claim, on_unverified)
+            }
+        };
+        match choice.fallback.as_ref().map(Fallback::decision) {
+            None | Some(Unverified::FallsBack) => {}
+            Some(Unverified::IsHeld) => {
+                let text = format!("kept until {} is verified", wished.domain);
+                return Err(Outcome::Waiting(RemoteReply::local(EnhancedCode(4, 7, 1), text)));
+            }
+            Some(Unverified::IsRefused) => {
+                let text = format!("{wished} cannot be used: its domain is not verified");
+                return Err(Outcome::bounced(EnhancedCode(5, 7, 1), text));
+            }
         }
-        if claim.is_some_and(|claim| claim.on_unverified == OnUnverified::Reject) {
-            let text = format!("{wished} cannot be used any more: its domain is not verified");
-            return Err(Outcome::bounced(EnhancedCode(5, 7, 1), text));
-        }
-        let choice = after_loss(&queued.inbox_name, &self.config.platform.domain, wished, claim);
-        let reason = choice.fallback.as_ref().map_or(crate::domain::status::VerifiedStatus::Failed, |f| f.reason);
-        tracing::info!(submission = %queued.id, %wished, %reason, "the domain was lost: the message falls back");
+        let message = self.write_anew(queued, message, &sender, choice).await?;
+        let from = queued.mail_from.address().cloned();
+        let mail_from =
+            from.map_or(ReversePath::Null, |from| ReversePath::Mailbox(sender.envelope(queued.domain.as_ref(), &from)));
+        Ok((Some(message), mail_from))
+    }
+
+    /// Writes and signs a message under another identity than the one it was written for.
+    async fn write_anew(
+        &self,
+        queued: &mut QueuedMessage,
+        message: &StoredMessage,
+        sender: &Sender,
+        choice: Choice,
+    ) -> Result<StoredMessage, Outcome> {
+        let identity = choice.identity.address();
+        let reason = choice.fallback.as_ref().map(|fallback| fallback.reason);
+        tracing::info!(submission = %queued.id, from = %queued.mail_from, %identity, fallback = reason.map_or("-", |r| r.as_str()), "the identity has changed");
         let original = self.store.content(queued.original).await.map_err(|e| ours(&e))?;
         let with = Composing {
             choice: &choice,
             inbox: &queued.inbox_name,
-            sender: &sender,
+            sender,
             id: &queued.id,
             protocol: &queued.protocol,
             client: queued.client,
@@ -167,15 +207,24 @@ impl Deliverer {
         let composed = outgoing::compose(&self.config, &signer, &with, &original.header.into()).await;
         let Composed { header, from, .. } = composed.map_err(|e| ours(&e))?;
         let signed = outgoing::sign(&signer, &choice.identity, header, &message.body).await;
-        // The platform's own key is there from the first start on.
-        let Signed { header, .. } = signed.map_err(|e| ours(&e))?;
-        let replaced = self.store.replace_outgoing(queued.id.clone(), from.clone(), reason, header.clone()).await;
-        replaced.map_err(|e| ours(&e))?;
-        queued.domain = None;
-        queued.mail_from = ReversePath::Mailbox(from);
-        let mail_from = queued.mail_from.clone();
+        let Signed { header, is_unsigned } = signed.map_err(|e| ours(&e))?;
+        if queued.is_held {
+            queued.expires_at = self.clock.now().after(self.config.queue.expire_after.0);
+        }
+        queued.domain = choice.identity.custom_domain().cloned();
         queued.is_8bit = !header.is_ascii() || !message.body.is_ascii();
-        Ok((Some(StoredMessage { header, body: original.body }), mail_from))
+        (queued.is_held, queued.is_unsigned) = (false, is_unsigned);
+        queued.mail_from = ReversePath::Mailbox(from.clone());
+        let new = NewOutgoing {
+            mail_from: from,
+            domain: queued.domain.clone(),
+            fallback: reason,
+            header: header.clone(),
+            is_unsigned,
+            expires_at: queued.expires_at,
+        };
+        self.store.replace_outgoing(queued.id.clone(), new).await.map_err(|e| ours(&e))?;
+        Ok(StoredMessage { header, body: original.body })
     }
 
     /// Signs a message that was taken in before its domain had a key. It leaves as it is stored then.

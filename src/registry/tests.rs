@@ -7,6 +7,7 @@ use crate::dns::Resolver;
 use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};
 use crate::domain::judge::RecordStatus;
+use crate::domain::status::OnUnverified;
 use crate::domain::status::VerifiedStatus;
 use crate::events::{Event, Events};
 use crate::id::InboxId;
@@ -185,10 +186,10 @@ async fn a_patch_changes_what_it_names_and_the_default_moves() {
     assert_eq!(world.store.default_claim(&mine).await.unwrap().unwrap().id, two.id);
     assert!(!patch(&two.id, default(false)).await.unwrap().is_default);
     assert_eq!(patch(&one.id, catch_all(None)).await.unwrap().catch_all_inbox_id, None);
-    let hold =
-        DomainPatch { on_unverified: Some(OnUnverified::Hold), is_default: Some(true), ..DomainPatch::default() };
-    assert!(matches!(patch(&one.id, hold).await, Err(PatchError::NotAvailable(OnUnverified::Hold))));
-    assert!(!world.registry.get(&world.account, &one.id).await.unwrap().unwrap().is_default);
+    for on_unverified in [OnUnverified::Hold, OnUnverified::Reject, OnUnverified::Fallback] {
+        let change = DomainPatch { on_unverified: Some(on_unverified), ..DomainPatch::default() };
+        assert_eq!(patch(&one.id, change).await.unwrap().on_unverified, on_unverified);
+    }
 }
 
 #[tokio::test]

@@ -170,6 +170,9 @@ fn refused_login(peer: SocketAddr, error: &LoginError) -> Reply {
 fn queued(accepted: &Accepted) -> Reply {
     let verb = if accepted.held { "held" } else { "queued" };
     let mut text = format!("{verb} as {} from {}", accepted.id, accepted.from);
+    if accepted.held {
+        text.push_str(&format!(" until {} is verified", accepted.from.domain));
+    }
     if let Some(fallback) = &accepted.fallback {
         text.push_str(&format!(" (fallback: {} is {})", fallback.from.domain, fallback.reason));
     }

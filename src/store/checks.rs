@@ -330,6 +330,7 @@ fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, cha
         now,
         state.takes_mail
     ])?;
+    super::queue::wake_held(c, id, now)?;
     Ok(())
 }
 

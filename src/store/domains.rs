@@ -310,6 +310,7 @@ fn patch(
     if let Some(on_unverified) = patch.on_unverified {
         let sql = "UPDATE custom_domain SET on_unverified = ?2 WHERE id = ?1";
         c.prepare_cached(sql)?.execute(params![id, on_unverified])?;
+        super::queue::wake_held(c, id, now)?;
     }
     if let Some(return_path) = &patch.return_path {
         set_return_path(c, id, return_path.as_deref())?;
@@ -388,12 +389,13 @@ impl Store {
     }
 
     /// Ends a claim of the account, with its aliases and keys. False when there was none.
-    pub async fn domain_delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
+    pub async fn domain_delete(&self, account: &AccountId, id: &DomainId, now: Timestamp) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.change(move |transaction| {
             let sql = "DELETE FROM custom_domain WHERE id = ?1 AND account_id = ?2";
             let is_deleted = transaction.prepare_cached(sql)?.execute(params![id, account])? == 1;
             if is_deleted {
+                super::queue::wake_held(transaction, &id, now)?;
                 transaction.publish(account, Event::DomainDeleted(id));
             }
             Ok(is_deleted)

@@ -243,7 +243,7 @@ mod tests {
 
         let keys = [("a".to_owned(), "v=DKIM1; p=A".to_owned())];
         assert_eq!(store.dkim_zone().await.unwrap().keys, keys);
-        assert!(store.domain_delete(&account, &domain).await.unwrap());
+        assert!(store.domain_delete(&account, &domain, crate::clock::Timestamp::real()).await.unwrap());
         assert_eq!(store.dkim_zone().await.unwrap().keys, keys, "its mail is under way");
     }
 }

@@ -343,7 +343,7 @@ async fn a_set_that_servers_turn_around_is_the_same_finding() {
 async fn a_claim_deleted_while_it_is_checked_is_no_error() {
     let world = world().await;
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
-    assert!(world.store.domain_delete(&world.account, &row.id).await.unwrap());
+    assert!(world.store.domain_delete(&world.account, &row.id, crate::clock::Timestamp::real()).await.unwrap());
     assert_eq!(world.verifier.check_and_record(&row).await.unwrap(), None);
 }
 

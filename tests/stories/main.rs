@@ -22,6 +22,7 @@ mod delete_at_once;
 mod domain_history;
 mod faults;
 mod forged_from;
+mod held;
 mod imap_clients;
 mod isolation;
 mod keys_rotate;

@@ -149,3 +149,87 @@ async fn mail_that_waits_for_a_key_falls_back_when_its_domain_is_lost() {
     let text = world.mx.only_message().text();
     assert!(text.contains("d=inboxlayer.dev") && text.contains("reason=failed"), "{text}");
 }
+
+/// acme.com is pending and its mail is held: a message to an inbox here and to one elsewhere.
+async fn held() -> (World, Accepted) {
+    let mut world =
+        World::configured(|config| config.verification.window = crate::config::HumanDuration::hours(1)).await;
+    world.log_in_at_acme();
+    world.execute("UPDATE custom_domain SET status = 'pending', on_unverified = 'hold'").await;
+    let accepted = world.send(&["a@example.org", "friend@inboxlayer.dev"]).await;
+    assert!(accepted.held && accepted.fallback.is_none(), "{accepted:?}");
+    assert_eq!(accepted.from.to_string(), "hello@acme.com");
+    world.queue.settle().await;
+    let queued = world.queued().await.pop().unwrap();
+    assert!(queued.held && queued.fallback.is_none(), "{queued:?}");
+    for delivery in &queued.deliveries {
+        let reply = delivery.last_reply.as_deref();
+        assert_eq!((delivery.attempts, reply), (0, Some("kept until acme.com is verified")));
+    }
+    assert!(world.mx.heard().is_empty() && world.inbox("friend").await.is_empty());
+    (world, accepted)
+}
+
+/// Changes the domain, and makes what is held for it due.
+async fn change(world: &World, sql: &'static str) {
+    world.execute(sql).await;
+    world.execute("UPDATE delivery SET next_attempt_at = 0").await;
+    world.queue.settle().await;
+}
+
+#[tokio::test]
+async fn mail_that_is_held_leaves_under_its_domain_once_it_is_verified() {
+    let (world, accepted) = held().await;
+    change(&world, "UPDATE custom_domain SET status = 'verified'").await;
+    let heard = world.mx.only_message();
+    assert_eq!(heard.mail(), "MAIL FROM:<hello@acme.com>");
+    let text = heard.text();
+    assert!(text.contains("From: Me <hello@acme.com>") && text.contains("d=acme.com"), "{text}");
+    assert!(!text.contains("Inboxlayer-Fallback") && text.contains(accepted.id.as_str()), "{text}");
+    let here = world.inbox("friend").await;
+    assert!(here.len() == 1 && here[0].contains("From: Me <hello@acme.com>"), "{here:?}");
+    assert!(world.queued().await.is_empty());
+}
+
+#[tokio::test]
+async fn mail_that_is_held_bounces_with_its_domain_or_goes_as_its_owner_wants_it() {
+    for (sql, status) in [
+        ("UPDATE custom_domain SET status = 'failed'", Some("Status: 5.7.1")),
+        ("DELETE FROM custom_domain", Some("Status: 5.7.1")),
+        ("UPDATE custom_domain SET on_unverified = 'reject'", Some("Status: 5.7.1")),
+        ("UPDATE custom_domain SET on_unverified = 'fallback'", None),
+    ] {
+        let (world, _) = held().await;
+        change(&world, sql).await;
+        match status {
+            Some(status) => {
+                assert!(world.mx.heard().is_empty(), "{sql}");
+                let bounces = world.inbox("hello").await;
+                // Each recipient domain has an attempt of its own.
+                assert_eq!(bounces.len(), 2, "{sql}");
+                for bounce in bounces {
+                    assert!(bounce.contains(status) && bounce.contains("From: Me <x@y.example>"), "{sql}: {bounce}");
+                }
+            }
+            None => assert_eq!(world.mx.only_message().mail(), "MAIL FROM:<hello@inboxlayer.dev>"),
+        }
+        assert!(world.queued().await.is_empty(), "{sql}");
+    }
+}
+
+#[tokio::test]
+async fn mail_that_is_held_bounces_after_the_window_and_is_refused_for_a_domain_that_has_failed() {
+    let (world, _) = held().await;
+    let end = world.queued().await[0].expires_at;
+    while let Some(due) = world.store.next_attempt_due().await.unwrap() {
+        assert!(due <= end, "{due:?}");
+        world.clock.advance_to(due);
+        world.queue.settle().await;
+    }
+    assert_eq!(world.clock.now(), end);
+    assert!(world.mx.heard().is_empty());
+    assert!(world.inbox("hello").await[0].contains("kept until acme.com is verified"));
+    world.execute("UPDATE custom_domain SET status = 'failed'").await;
+    let refused = world.submit(&["a@example.org"], MESSAGE).await.unwrap_err();
+    assert!(matches!(refused, Refusal::Unverified { .. }), "{refused}");
+}

@@ -206,8 +206,12 @@ impl World {
             Step::Delete(slot) if self.claims[slot].is_some() => {
                 let claim = self.claims[slot].take().unwrap();
                 let account = &self.accounts[slot % 2];
-                prop_assert!(self.store().domain_delete(account, &claim.row.id).await.unwrap());
-                prop_assert!(!self.store().domain_delete(account, &claim.row.id).await.unwrap());
+                prop_assert!(
+                    self.store().domain_delete(account, &claim.row.id, crate::clock::Timestamp::real()).await.unwrap()
+                );
+                prop_assert!(
+                    !self.store().domain_delete(account, &claim.row.id, crate::clock::Timestamp::real()).await.unwrap()
+                );
                 prop_assert!(self.store().domain_get(account, &claim.row.id).await.unwrap().is_none());
                 prop_assert!(self.store().claim_for_identity(&claim.row.id).await.unwrap().is_none());
             }

@@ -164,7 +164,7 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
         store.domain_record_check(report(&row, 7, now, |_| {}), None, POLICY, now, 0).await.unwrap().unwrap();
     }
     assert_eq!(kept(&store, "domain_finding").await.0, 1);
-    assert!(store.domain_delete(&ours, &row.id).await.unwrap());
+    assert!(store.domain_delete(&ours, &row.id, crate::clock::Timestamp::real()).await.unwrap());
     assert_eq!((kept(&store, "domain_finding").await.0, kept(&store, "domain_check").await.0), (0, 0));
 }
 

@@ -7,6 +7,7 @@ use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailb
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
+use crate::domain::status::VerifiedStatus;
 use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub struct QueuedMessage {
     pub is_8bit: bool,
     /// Its header block has no signature yet: the key of its domain was still being made.
     pub is_unsigned: bool,
+    /// It is kept until its domain is verified; the header block that leaves is still to be made.
+    pub is_held: bool,
     /// How it came.
     pub protocol: String,
     /// From where.
@@ -81,6 +84,23 @@ pub struct BounceMessage {
     pub header: Vec<u8>,
     /// The rest.
     pub body: Vec<u8>,
+}
+
+/// What a message leaves as under another identity.
+#[derive(Debug)]
+pub struct NewOutgoing {
+    /// The final From.
+    pub mail_from: Address,
+    /// The custom domain; none: the platform's.
+    pub domain: Option<DomainId>,
+    /// The status of the domain it was to leave under, when it falls back.
+    pub fallback: Option<VerifiedStatus>,
+    /// The header block.
+    pub header: Vec<u8>,
+    /// It is signed only when it leaves: its domain's key is still being made.
+    pub is_unsigned: bool,
+    /// Until when to try, by the clock.
+    pub expires_at: Timestamp,
 }
 
 /// A recipient who is to be tried again.
@@ -156,15 +176,9 @@ impl Store {
         .await
     }
 
-    /// The message has another header block now, under the platform's domain and another envelope sender.
-    pub async fn replace_outgoing(
-        &self,
-        id: SubmissionId,
-        mail_from: Address,
-        fallback: crate::domain::status::VerifiedStatus,
-        header: Vec<u8>,
-    ) -> Result<(), StoreError> {
-        self.write(move |connection| replace_outgoing(connection, &id, &mail_from, fallback.as_str(), &header)).await
+    /// The message leaves under another identity from now on, and is not held.
+    pub async fn replace_outgoing(&self, id: SubmissionId, new: NewOutgoing) -> Result<(), StoreError> {
+        self.write(move |connection| replace_outgoing(connection, &id, &new)).await
     }
 
     /// At start: whoever held leases is dead, since the store is one daemon's.
@@ -180,7 +194,7 @@ impl Store {
 pub(super) fn queued(connection: &Connection, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
                    protocol, client, arrived_at, expires_at, is_unsigned,
-                   (SELECT size FROM content WHERE id = outgoing_id) FROM submission WHERE id = ?1";
+                   (SELECT size FROM content WHERE id = outgoing_id), state = 'held' FROM submission WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([id], read_queued).optional()?)
 }
 
@@ -204,6 +218,7 @@ fn read_queued(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
         arrived_at: row.get(11)?,
         expires_at: row.get(12)?,
         is_unsigned: row.get(13)?,
+        is_held: row.get(15)?,
     })
 }
 
@@ -245,7 +260,8 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
         "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, last_reply = ?4, last_mx = ?5,
              last_attempt_at = iif(?6, ?3, last_attempt_at),
              next_attempt_at = iif(NOT ?6 AND EXISTS (SELECT 1 FROM submission s JOIN dkim_key k ON k.domain_id = s.domain_id
-                                       WHERE s.id = delivery.submission_id AND s.is_unsigned AND k.role = 'signing'), ?3, ?2)
+                                       WHERE s.id = delivery.submission_id AND s.is_unsigned AND s.state = 'queued'
+                                           AND k.role = 'signing'), ?3, ?2)
          WHERE id = ?1",
     )?;
     for Deferral { delivery, next, reply, mx, is_attempt } in &settlement.deferred {
@@ -266,26 +282,32 @@ pub(in crate::store) fn wake_unsigned(
     Ok(())
 }
 
-fn replace_outgoing(
+/// The status of a domain has changed, it was deleted, or its owner wants something else: what is held for it is due.
+pub(in crate::store) fn wake_held(
     connection: &Connection,
-    id: &SubmissionId,
-    mail_from: &Address,
-    fallback: &str,
-    header: &[u8],
+    domain: &DomainId,
+    now: Timestamp,
 ) -> Result<(), StoreError> {
+    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
+                   AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND state = 'held')";
+    connection.prepare_cached(sql)?.execute(params![domain, now])?;
+    Ok(())
+}
+
+fn replace_outgoing(connection: &Connection, id: &SubmissionId, new: &NewOutgoing) -> Result<(), StoreError> {
     let sql = "SELECT c.body_id, b.data FROM submission s JOIN content c ON c.id = s.original_id
                JOIN body b ON b.id = c.body_id WHERE s.id = ?1";
     let found: Option<(i64, Vec<u8>)> =
         connection.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     // Dropped meanwhile: nothing is left to rewrite.
     let Some((body_id, body)) = found else { return Ok(()) };
+    let NewOutgoing { mail_from, domain, fallback, header, is_unsigned, expires_at } = new;
     let outgoing = content::insert_content(connection, header, body_id, body.len())?;
-    connection
-        .prepare_cached(
-            "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = NULL, is_8bit = ?5,
-                 is_unsigned = 0
-             WHERE id = ?1",
-        )?
-        .execute(params![id, outgoing, mail_from, fallback, is_8bit(header, &body)])?;
+    let is_8bit = is_8bit(header, &body);
+    let sql = "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = ?5, is_8bit = ?6,
+                   is_unsigned = ?7, expires_at = ?8, state = 'queued' WHERE id = ?1";
+    let fallback = fallback.map(VerifiedStatus::as_str);
+    let values = params![id, outgoing, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at];
+    connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }

@@ -22,6 +22,8 @@ pub struct QueueEntry {
     pub mail_from: String,
     /// `pending` or `failed`, where that is a fallback.
     pub fallback: Option<String>,
+    /// It is kept until the domain of `mail_from` is verified.
+    pub held: bool,
     /// Octets as it leaves.
     pub size: i64,
     /// When it was accepted.
@@ -107,7 +109,7 @@ impl Store {
 }
 
 const MESSAGE: &str =
-    "SELECT s.id, s.account_id, s.inbox_id, s.mail_from, s.fallback, c.size, s.created_at, s.expires_at
+    "SELECT s.id, s.account_id, s.inbox_id, s.mail_from, s.fallback, c.size, s.created_at, s.expires_at, s.state = 'held'
                        FROM submission s JOIN content c ON c.id = s.outgoing_id";
 
 fn read_message(row: &Row<'_>) -> rusqlite::Result<QueueEntry> {
@@ -120,6 +122,7 @@ fn read_message(row: &Row<'_>) -> rusqlite::Result<QueueEntry> {
         size: row.get(5)?,
         created_at: row.get(6)?,
         expires_at: row.get(7)?,
+        held: row.get(8)?,
         deliveries: Vec::new(),
     })
 }

@@ -10,8 +10,8 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
-pub(super) use attempts::wake_unsigned;
-pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, QueuedMessage, Settlement};
+pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, NewOutgoing, QueuedMessage, Settlement};
+pub(super) use attempts::{wake_held, wake_unsigned};
 pub use claim::{Claimed, InFlight};
 pub use listing::{QueueEntry, QueuedDelivery};
 
@@ -23,7 +23,7 @@ use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::domain::status::VerifiedStatus;
-use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId, TokenId};
+use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
 use bytes::Bytes;
 use rusqlite::{Connection, params};
@@ -51,6 +51,8 @@ pub struct NewSubmission {
     pub mail_from: Address,
     /// The status of the log-in's domain, when it fell back.
     pub fallback: Option<VerifiedStatus>,
+    /// It is kept until this domain is verified, and then written anew under it.
+    pub held_for: Option<DomainId>,
     /// The header block as the client gave it.
     pub original_header: Vec<u8>,
     /// The header block that leaves.
@@ -82,8 +84,8 @@ pub struct NewSubmission {
 pub enum SentCopy {
     /// The one that leaves.
     AsItLeaves,
-    /// That, with the client's fields of blind copies.
-    WithBlindCopies(Vec<u8>),
+    /// This one: with the client's fields of blind copies, or all as the client gave it where the message is held.
+    WithHeader(Vec<u8>),
 }
 
 impl Store {
@@ -149,7 +151,7 @@ fn accept(
     let body_size = new.body.len();
     let sent_header = match &new.sent {
         Some(SentCopy::AsItLeaves) => Some(&new.outgoing_header),
-        Some(SentCopy::WithBlindCopies(header)) => Some(header),
+        Some(SentCopy::WithHeader(header)) => Some(header),
         None => None,
     };
     let sent_octets = sent_header.map(|header| (&new.inbox, room::octets(header.len(), body_size)));
@@ -160,7 +162,7 @@ fn accept(
         local.deliver(transaction, body, body_size)?;
     }
     let outgoing = match (&new.sent, new.rcpt_to.as_slice()) {
-        (None | Some(SentCopy::WithBlindCopies(_)), []) => None,
+        (None | Some(SentCopy::WithHeader(_)), []) => None,
         _ => Some(content::insert_content(transaction, &new.outgoing_header, body, body_size)?),
     };
     if let Some(header) = sent_header {
@@ -205,7 +207,7 @@ fn enqueue(
             "INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
                  mail_from, fallback, original_id, outgoing_id, is_8bit, protocol, client, arrived_at, created_at, expires_at,
                  is_unsigned, octets)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, 'queued', ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, iif(?20, 'held', 'queued'), ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             new.id,
@@ -214,7 +216,7 @@ fn enqueue(
             new.inbox_name,
             new.token,
             new.login_address,
-            new.identity.custom_domain(),
+            new.held_for.as_ref().or(new.identity.custom_domain()),
             new.mail_from,
             new.fallback.map(VerifiedStatus::as_str),
             original,
@@ -227,6 +229,7 @@ fn enqueue(
             new.expires_at,
             new.is_unsigned,
             octets,
+            new.held_for.is_some(),
         ])?;
     let mut insert = connection.prepare_cached(
         "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",

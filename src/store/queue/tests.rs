@@ -45,6 +45,7 @@ impl Post {
             identity: SendIdentity::Platform { address: from.clone() },
             mail_from: from,
             fallback: None,
+            held_for: None,
             original_header: b"Subject: x\r\n\r\n".to_vec(),
             is_unsigned: false,
             outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
@@ -227,7 +228,15 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
     post.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let from = "hello@inboxlayer.dev".parse().unwrap();
     let header = b"From: hello@inboxlayer.dev\r\n\r\n".to_vec();
-    post.store.replace_outgoing(id, from, VerifiedStatus::Failed, header.clone()).await.unwrap();
+    let new = NewOutgoing {
+        mail_from: from,
+        domain: None,
+        fallback: Some(VerifiedStatus::Failed),
+        header: header.clone(),
+        is_unsigned: false,
+        expires_at: at(3600),
+    };
+    post.store.replace_outgoing(id, new).await.unwrap();
     let due = post.claim(at(0)).await.pop().unwrap();
     assert_eq!((due.queued.domain, due.queued.mail_from.to_string().as_str()), (None, "hello@inboxlayer.dev"));
     assert_eq!(post.store.content(due.queued.outgoing).await.unwrap().header, header);

@@ -59,7 +59,7 @@ async fn who_has_ever_claimed_a_name_is_not_forgotten() {
     world.publish(&first);
     world.pass(HOUR).await;
     assert_eq!(world.status(&first).await, Verified);
-    assert!(world.store.domain_delete(&stranger, &first.id).await.unwrap());
+    assert!(world.store.domain_delete(&stranger, &first.id, crate::clock::Timestamp::real()).await.unwrap());
 
     // The records of the claim that is gone still stand, and prove nothing for another account.
     let second = world.claim_asking(&world.account, "acme.test", TOKENS, contested()).await;
@@ -74,7 +74,7 @@ async fn who_has_ever_claimed_a_name_is_not_forgotten() {
     for _ in 0..2 {
         let row = world.claim_asking(&stranger, "other.test", TOKENS, contested()).await;
         assert_eq!(row.ownership_secret, None);
-        assert!(world.store.domain_delete(&stranger, &row.id).await.unwrap());
+        assert!(world.store.domain_delete(&stranger, &row.id, crate::clock::Timestamp::real()).await.unwrap());
     }
     let own = world.claim(&world.account, "other.test", ["d", "e", "f"]).await;
     assert_eq!(own.ownership_secret, None);

@@ -91,7 +91,7 @@ async fn an_identity_is_made_followed_and_deleted_with_its_claim() {
     assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test"; 2]);
     assert!(world.store.ses_identity(&acme()).await.unwrap().unwrap().sending);
 
-    assert!(world.store.domain_delete(&world.account, &id).await.unwrap());
+    assert!(world.store.domain_delete(&world.account, &id, crate::clock::Timestamp::real()).await.unwrap());
     world.pass(0).await;
     assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test", "DELETE /v2/email/identities/acme.test"]);
     assert!(world.fake.names().is_empty());
@@ -292,7 +292,7 @@ async fn a_claim_that_ends_while_ses_answers_leaves_nothing_behind() {
         while world.fake.calls().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        assert!(world.store.domain_delete(&world.account, &id).await.unwrap());
+        assert!(world.store.domain_delete(&world.account, &id, crate::clock::Timestamp::real()).await.unwrap());
         world.fake.fault(None);
         asking.await.unwrap();
         world.pass(0).await;
@@ -306,7 +306,7 @@ async fn it_runs_in_the_background_until_the_shutdown() {
     let id = world.claim().await.unwrap();
     let shutdown = crate::net::listener::Shutdown::new();
     let running = tokio::spawn(world.ses.clone().run(shutdown.clone()));
-    world.store.domain_delete(&world.account, &id).await.unwrap();
+    world.store.domain_delete(&world.account, &id, crate::clock::Timestamp::real()).await.unwrap();
     world.ses.wake();
     while !world.fake.names().is_empty() {
         tokio::time::sleep(Duration::from_millis(10)).await;
