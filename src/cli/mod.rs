@@ -82,7 +82,11 @@ enum Command {
     #[command(subcommand)]
     Store(store::StoreCommand),
     /// Reads a message from standard input, for the daemon's start after an abort.
-    #[command(hide = true, name = crate::app::suspects::COMMAND)]
+    #[command(
+        hide = true,
+        name = crate::app::suspects::COMMAND,
+        after_help = "Example:\n  inboxlayer read-message 20 2000 1048576 10000 < message.eml"
+    )]
     ReadMessage(read_message::ReadMessageArgs),
 }
 

@@ -226,7 +226,7 @@ async fn mail_that_is_held_bounces_after_the_window_and_is_refused_for_a_domain_
         world.clock.advance_to(due);
         world.queue.settle().await;
     }
-    assert_eq!(world.clock.now(), end);
+    assert!(world.clock.now() >= end, "given up before its end");
     assert!(world.mx.heard().is_empty());
     assert!(world.inbox("hello").await[0].contains("kept until acme.com is verified"));
     world.execute("UPDATE custom_domain SET status = 'failed'").await;
