@@ -144,16 +144,16 @@ impl Registry {
     pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
         let name: DomainName = refusal::claimable(name, &self.config.platform)?;
         let now = self.clock.now();
-        let config = &self.config.limits;
-        let limits = NameLimits::new(config.domains, config.domain_names);
+        let limits = &self.config.limits;
+        let names = NameLimits::new(limits.domains, limits.domain_names);
         let refused = |error| match error {
             CreateDomainError::Exists(id) => CreateError::Exists(id),
-            CreateDomainError::Full => CreateError::Full { limit: limits.present },
-            CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: limits.ever },
+            CreateDomainError::Full => CreateError::Full { limit: names.present },
+            CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: names.ever },
             CreateDomainError::Store(error) => error.into(),
         };
         // Nobody else is asked for what would be refused anyway.
-        self.store.for_account(account).domain_may_create(account, &name, limits).await.map_err(refused)?;
+        self.store.for_account(account).domain_may_create(account, &name, names).await.map_err(refused)?;
         self.claims.charge(account.clone(), [1], now)?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
@@ -163,7 +163,7 @@ impl Registry {
             ownership: ownership.clone(),
             state: State::created(now, &self.verifier.rules().policy),
         };
-        let row = self.store.for_account(account).domain_create(new, limits, now).await.map_err(refused)?;
+        let row = self.store.for_account(account).domain_create(new, names, now).await.map_err(refused)?;
         self.provider.claimed(&row.account, &row.id);
         self.verifier.wake();
         tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");

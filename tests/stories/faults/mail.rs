@@ -92,6 +92,7 @@ fn mx_localhost() {
     let seen = claim.check_with(&claim.zone().with(&claim.name, "MX", "20 localhost."));
     seen.record("mx").is("valid", "mx_localhost").says("localhost").fix("Delete the MX record to localhost");
     assert_eq!(seen.0["capabilities"]["receiving"], true);
+    let claim = Claim::new("mx-localhost-alone.test");
     let seen = claim.check_with(&claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", "10 localhost."));
     seen.record("mx").is("mismatch", "mx_localhost").fix(MX);
 }
