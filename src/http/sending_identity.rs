@@ -17,7 +17,7 @@ use crate::domain::rotation::Role;
 use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::domain::tag_list::is_dmarc;
 use crate::id::DomainId;
-use crate::identity::{Choice, Fallback};
+use crate::identity::{Choice, Fallback, Unverified};
 use crate::registry::CustomDomain;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -144,7 +144,7 @@ fn found(record: &DomainRecord) -> Found {
 /// A word for programs, and a sentence for people.
 fn why(choice: &Choice, login: &Address, platform: &DomainName) -> (&'static str, String) {
     let from = choice.identity.address();
-    let Some(Fallback { reason, on_unverified, .. }) = &choice.fallback else {
+    let Some(fallback @ Fallback { reason, on_unverified, .. }) = &choice.fallback else {
         return match (choice.identity.custom_domain(), login.domain == *platform) {
             (Some(_), false) => {
                 ("login_domain_verified", format!("{} is verified, so mail leaves as {from}.", login.domain))
@@ -160,10 +160,10 @@ fn why(choice: &Choice, login: &Address, platform: &DomainName) -> (&'static str
         VerifiedStatus::Pending => "login_domain_pending",
         VerifiedStatus::Verified | VerifiedStatus::Failed => "login_domain_failed",
     };
-    let consequence = match on_unverified {
-        OnUnverified::Fallback => format!("mail leaves as {from}"),
-        OnUnverified::Reject => "mail is refused (on_unverified is reject)".to_owned(),
-        OnUnverified::Hold => "mail is kept until it is verified (on_unverified is hold)".to_owned(),
+    let consequence = match fallback.decision() {
+        Unverified::FallsBack => format!("mail leaves as {from}"),
+        Unverified::IsRefused => format!("mail is refused (on_unverified is {on_unverified})"),
+        Unverified::IsHeld => "mail is kept until it is verified (on_unverified is hold)".to_owned(),
     };
     (word, format!("{} is {reason} and not verified, so {consequence}.", login.domain))
 }
