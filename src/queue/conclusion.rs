@@ -9,7 +9,7 @@ use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
 use crate::message::{self, Bounce, Diagnostic, FailedRecipient};
-use crate::store::queue::{BounceMessage, Deferral, Due, QueuedMessage, Settlement};
+use crate::store::queue::{BounceMessage, Deferral, Due, QueuedMessage, Settlement, Wait};
 
 /// Before another look at a host that had as many connections as it may.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
@@ -35,17 +35,17 @@ impl Deliverer {
             let over = is_over(begun, delivery.due_at, queued.expires_at);
             let outcome = if over { outcome.expired() } else { outcome };
             log(due, &delivery.rcpt_to, &outcome);
-            let mut wait = |pauses: &[HumanDuration], is_attempt, reply: RemoteReply| {
+            let mut defer = |pauses: &[HumanDuration], wait, reply: RemoteReply| {
                 let next = now.after(pause(pauses, delivery.attempts, &seed));
                 // One last try at the end of its time.
                 let next = if now < queued.expires_at { next.min(queued.expires_at) } else { next };
                 let delivery = delivery.id.clone();
-                settlement.deferred.push(Deferral { delivery, next, reply: reply.text, mx: reply.mx, is_attempt });
+                settlement.deferred.push(Deferral { delivery, next, reply: reply.text, mx: reply.mx, wait });
             };
             match outcome {
-                Outcome::Deferred(reply) => wait(&self.config.queue.retry_pauses, true, reply),
-                Outcome::Postponed(reply) => wait(&POSTPONED, false, reply),
-                Outcome::Waiting(reply) => wait(&self.config.queue.retry_pauses, false, reply),
+                Outcome::Deferred(reply) => defer(&self.config.queue.retry_pauses, Wait::Attempt, reply),
+                Outcome::Postponed(reply) => defer(&POSTPONED, Wait::Place, reply),
+                Outcome::Waiting(reply) => defer(&self.config.queue.retry_pauses, Wait::Domain, reply),
                 Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
                 Outcome::Bounced(reply) => {
                     settlement.done.push(delivery.id.clone());

@@ -114,8 +114,19 @@ pub struct Deferral {
     pub reply: String,
     /// By which host; none: by ourselves.
     pub mx: Option<String>,
-    /// The next host was asked: it counts, and the next pause is longer.
-    pub is_attempt: bool,
+    /// What for.
+    pub wait: Wait,
+}
+
+/// What a recipient waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Another attempt: this one counts, and the next pause is longer.
+    Attempt,
+    /// A place or memory here.
+    Place,
+    /// The sender's domain: that it is verified, or that its key is made.
+    Domain,
 }
 
 /// How an attempt ended, for all its recipients.
@@ -256,16 +267,20 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
         delete.execute([id])?;
     }
     let mut update = connection.prepare_cached(
-        // The key may have come while an attempt found none: then the message was woken too early.
+        // The domain may have changed since the attempt read it: then the message was woken too early.
         "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, last_reply = ?4, last_mx = ?5,
              last_attempt_at = iif(?6, ?3, last_attempt_at),
-             next_attempt_at = iif(NOT ?6 AND EXISTS (SELECT 1 FROM submission s JOIN dkim_key k ON k.domain_id = s.domain_id
-                                       WHERE s.id = delivery.submission_id AND s.is_unsigned AND s.state = 'queued'
-                                           AND k.role = 'signing'), ?3, ?2)
+             next_attempt_at = iif(?7 AND EXISTS (
+                 SELECT 1 FROM submission s WHERE s.id = delivery.submission_id AND CASE s.state
+                     WHEN 'held' THEN NOT EXISTS (SELECT 1 FROM custom_domain d WHERE d.id = s.domain_id
+                         AND d.status = 'pending' AND d.on_unverified = 'hold')
+                     ELSE s.is_unsigned AND EXISTS (SELECT 1 FROM dkim_key k WHERE k.domain_id = s.domain_id
+                         AND k.role = 'signing') END), ?3, ?2)
          WHERE id = ?1",
     )?;
-    for Deferral { delivery, next, reply, mx, is_attempt } in &settlement.deferred {
-        update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt])?;
+    for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
+        let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
+        update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain])?;
     }
     Ok(())
 }

@@ -10,7 +10,7 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
-pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, NewOutgoing, QueuedMessage, Settlement};
+pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, NewOutgoing, QueuedMessage, Settlement, Wait};
 pub(super) use attempts::{wake_held, wake_unsigned};
 pub use claim::{Claimed, InFlight};
 pub use listing::{QueueEntry, QueuedDelivery};

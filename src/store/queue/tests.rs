@@ -185,7 +185,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
         next: at(300),
         reply: "451 4.3.0 later".to_owned(),
         mx: Some("mx.example.org".to_owned()),
-        is_attempt: true,
+        wait: Wait::Attempt,
     };
     let deferred = Settlement { done: Vec::new(), deferred: vec![said], ..settlement(&due) };
     post.store.delivery_settle(deferred.into(), limits(u64::MAX).quota).await.unwrap();
@@ -210,6 +210,40 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     assert_eq!([post.count("delivery").await, post.count("body").await], [0, 0]);
     // The attempt that ran meanwhile ends without harm.
     post.store.delivery_settle(settlement(&due).into(), limits(u64::MAX).quota).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_waits_for_a_domain_that_has_changed_during_the_attempt_is_due_at_once() {
+    for (change, is_due) in [
+        ("SELECT 1", false),
+        ("UPDATE custom_domain SET status = 'verified'", true),
+        ("UPDATE custom_domain SET on_unverified = 'fallback'", true),
+        ("DELETE FROM custom_domain", true),
+    ] {
+        let post = Post::open().await;
+        let (domain, account) = (crate::id::DomainId::new(), post.account.clone());
+        let held = NewSubmission { held_for: Some(domain.clone()), ..post.message(&["a@example.org"]) };
+        let claim = "INSERT INTO custom_domain (id, account_id, name, status, on_unverified, dkim_tokens, created_at, updated_at)
+                     VALUES (?1, ?2, 'acme.com', 'pending', 'hold', 'one two three', 0, 0)";
+        post.store.write(move |c| Ok::<_, StoreError>(c.execute(claim, params![domain, account])?)).await.unwrap();
+        post.store.submission_accept(held, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        let due = post.claim(at(0)).await.pop().unwrap();
+        assert!(due.queued.is_held);
+        // The attempt has read the domain by now.
+        post.store.write(move |c| Ok::<_, StoreError>(c.execute_batch(change)?)).await.unwrap();
+        let wait = |wait| {
+            let (delivery, reply) = (due.deliveries[0].id.clone(), "kept".to_owned());
+            let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait }];
+            post.store.delivery_settle(
+                Settlement { done: Vec::new(), deferred, ..settlement(&due) }.into(),
+                limits(u64::MAX).quota,
+            )
+        };
+        wait(Wait::Place).await.unwrap();
+        assert!(post.claim(at(0)).await.is_empty(), "{change}");
+        wait(Wait::Domain).await.unwrap();
+        assert_eq!(post.claim(at(0)).await.len(), usize::from(is_due), "{change}");
+    }
 }
 
 #[tokio::test]
