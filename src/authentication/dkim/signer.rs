@@ -92,7 +92,7 @@ impl Signer {
         Self { owner: Owner::Account(account.clone()), ..self.clone() }
     }
 
-    /// Does work on so many octets of a message that is to be signed: in turn with that of other accounts where they are
+    /// Does work on `octets` of a message to be signed: in the pool, in turns by account, where there are
     /// many.
     pub(crate) async fn run<T>(&self, octets: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, SignError>
     where
