@@ -120,7 +120,7 @@ async fn what_a_server_cannot_carry_bounces_with_the_reason() {
     world.submit(&["a@example.org"], "Subject: x\r\n\r\ngr\u{fc}n\r\n".as_bytes()).await.unwrap();
     world.queue.settle().await;
     let heard = world.mx.only_message();
-    let size = format!("MAIL FROM:<hello@inboxlayer.dev> SIZE={} BODY=8BITMIME", heard.message.len());
+    let size = format!("MAIL FROM:<hello@inboxlayer.dev> SIZE={} BODY=8BITMIME", heard.messages[0].len());
     assert_eq!(heard.mail(), size);
 }
 

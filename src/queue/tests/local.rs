@@ -149,7 +149,7 @@ async fn a_copy_in_sent_is_the_message_as_it_left_with_its_bcc_field() {
     let sent = world.mailbox("hello", "Sent").await;
     let (with_bcc, plain) = (&sent[0], &sent[1]);
     world.queue.settle().await;
-    let left = world.mx.heard().iter().map(server::Heard::text).collect::<Vec<_>>();
+    let left = world.mx.texts();
     let bcc = "bcc: b@example.net,\r\n friend@inboxlayer.dev\r\n";
     assert_eq!(with_bcc.matches(bcc).count(), 1, "{with_bcc}");
     let without = with_bcc.replacen(bcc, "", 1);

@@ -37,10 +37,8 @@ pub struct Script {
 #[derive(Clone, Debug, Default)]
 pub struct Heard {
     pub commands: Vec<String>,
-    /// The last message, after the transparency procedure.
-    pub message: Vec<u8>,
-    /// How many there were.
-    pub messages: usize,
+    /// The messages of this connection that came to their end, after the transparency procedure.
+    pub messages: Vec<Vec<u8>>,
     pub tls: bool,
     /// The TLS session is an earlier one, resumed.
     pub is_resumed: bool,
@@ -52,8 +50,9 @@ impl Heard {
         self.commands.iter().rfind(|command| command.starts_with("MAIL")).map_or("", String::as_str)
     }
 
+    /// The last message.
     pub fn text(&self) -> String {
-        String::from_utf8_lossy(&self.message).into_owned()
+        self.messages.last().map(|message| String::from_utf8_lossy(message).into_owned()).unwrap_or_default()
     }
 }
 
@@ -120,12 +119,18 @@ impl Server {
 
     /// Messages that came to their end.
     pub fn messages(&self) -> usize {
-        self.heard().iter().map(|heard| heard.messages).sum()
+        self.heard().iter().map(|heard| heard.messages.len()).sum()
+    }
+
+    /// They, by whichever connection they came.
+    pub fn texts(&self) -> Vec<String> {
+        let text = |message: &Vec<u8>| String::from_utf8_lossy(message).into_owned();
+        self.heard().iter().flat_map(|heard| heard.messages.iter().map(text).collect::<Vec<_>>()).collect()
     }
 
     /// The only message that came to its end.
     pub fn only_message(&self) -> Heard {
-        let mut whole: Vec<_> = self.heard().into_iter().filter(|h| h.messages > 0).collect();
+        let mut whole: Vec<_> = self.heard().into_iter().filter(|h| !h.messages.is_empty()).collect();
         assert_eq!((whole.len(), self.messages()), (1, 1), "{whole:?}");
         whole.pop().unwrap()
     }
@@ -178,7 +183,7 @@ impl Visit {
 
     fn rule(&self, line: &str) -> Option<&'static str> {
         let script = self.script();
-        let messages = self.log.lock().unwrap()[self.place].messages;
+        let messages = self.log.lock().unwrap()[self.place].messages.len();
         if script.second_message && messages < if line == "END" { 2 } else { 1 } {
             return None;
         }
@@ -242,8 +247,7 @@ impl Visit {
                     say(stream, "354 go on").await?;
                     let message = read_data(stream).await?;
                     self.note(|heard| {
-                        heard.message = message;
-                        heard.messages += 1;
+                        heard.messages.push(message);
                     });
                     if let Some(gate) = self.script().gate {
                         gate.acquire().await.unwrap().forget();
