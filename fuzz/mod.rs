@@ -63,8 +63,8 @@ targets! {
     smtp_commands: crate::smtp::fuzz::commands;
     smtp_data: crate::smtp::fuzz::data;
     smtp_replies: crate::queue::fuzz::replies;
-    spf: crate::domain::fuzz::spf;
-    tag_lists: crate::domain::fuzz::tag_lists;
+    spf: crate::verification::fuzz::spf;
+    tag_lists: crate::verification::fuzz::tag_lists;
 }
 
 #[cfg(test)]

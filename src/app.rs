@@ -1,17 +1,17 @@
-//! What puts the daemon together: opens the store, builds the services, binds the doors, and ends all in order.
+//! What puts the daemon together: opens the store, builds the services, binds the servers, and ends all in order.
 //!
 //! Invariant: [`App::start`] answers when every listener is bound, so whoever connects after it is served; [`App::stop`]
-//! closes the doors first, then ends the queue and the verifier, then the store, so that nothing is accepted that could
+//! closes the servers first, then ends the queue and the verifier, then the store, so that nothing is accepted that could
 //! not be stored. The sandbox is this same app with its own configuration, a clock it can move, and routes of its own.
 
-mod doors;
+mod listeners;
 mod notify;
 mod provider;
 mod self_check;
 pub(crate) mod suspects;
 mod watchdog;
 
-pub use doors::Addresses;
+pub use listeners::Addresses;
 
 use crate::authentication::dkim::{Keys, KeysError, Provider};
 use crate::authentication::login::Authenticator;
@@ -33,7 +33,7 @@ use crate::rotation::Rotation;
 use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
-use doors::Bound;
+use listeners::Bound;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -44,7 +44,7 @@ use tokio::sync::broadcast::error::RecvError;
 /// How often the certificate's files are looked at.
 const CERTIFICATE_PAUSE: Duration = Duration::from_secs(5);
 /// How long open sessions have to end after they were told.
-const DOORS_PATIENCE: Duration = Duration::from_secs(15);
+const SERVERS_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long deliveries and checks under way have to end. What is cut off is tried again after the next start.
 const SERVICES_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -126,7 +126,7 @@ pub struct Services {
     pub inbound: Inbound,
     /// Where messages are taken apart.
     pub reading: Reading,
-    /// The door-keeper.
+    /// Checks credentials.
     pub authenticator: Authenticator,
     /// Where messages are while they come in, and the budget of memory.
     pub spool: Spool,
@@ -212,7 +212,7 @@ impl Services {
 pub struct App {
     services: Services,
     addresses: Addresses,
-    doors: Shutdown,
+    servers: Shutdown,
     background: Shutdown,
     signals: Signals,
 }
@@ -247,11 +247,11 @@ impl App {
             _ => None,
         };
         let bound = Bound::bind(&config).await?;
-        // Before the doors open: whoever sees the daemon up may ask it to end.
+        // Before the servers open: whoever sees the daemon up may ask it to end.
         let signals = Signals::listen().map_err(StartError::Signals)?;
         let addresses = bound.addresses();
-        let (doors, background) = (Shutdown::new(), Shutdown::new());
-        bound.open(&services, tls.clone(), routes, &doors)?;
+        let (servers, background) = (Shutdown::new(), Shutdown::new());
+        bound.open(&services, tls.clone(), routes, &servers)?;
         let queue = services.queue.clone();
         let ending = background.clone();
         background.spawn(queue.run(ending));
@@ -297,7 +297,7 @@ impl App {
                 }
             });
         }
-        Ok(Self { services, addresses, doors, background, signals })
+        Ok(Self { services, addresses, servers, background, signals })
     }
 
     /// The services, for those who compose the app.
@@ -305,7 +305,7 @@ impl App {
         &self.services
     }
 
-    /// Where the doors listen.
+    /// Where the servers listen.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
@@ -336,8 +336,8 @@ impl App {
     pub async fn stop(self) {
         // What is being worked on is not waited for: its client hears of a temporary failure.
         self.services.reading.work().close();
-        self.doors.request();
-        if !self.doors.finished(DOORS_PATIENCE).await {
+        self.servers.request();
+        if !self.servers.finished(SERVERS_TIMEOUT).await {
             tracing::warn!("some sessions did not end in time and are cut off");
         }
         self.background.request();

@@ -4,8 +4,8 @@
 //! no other way to make one. RFC 5322 §3.6.2 (From), RFC 7489 §3.1 (alignment asks for the same domain in `d=`).
 
 use crate::address::{Address, DomainName, InboxName};
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::DomainId;
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 
 /// What choosing needs to know of a custom domain.
 #[derive(Clone, Debug, PartialEq, Eq)]

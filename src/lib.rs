@@ -1,14 +1,14 @@
 //! Inboxlayer: mailboxes on your own domain, over REST, SMTP and IMAP, in one daemon.
 //!
-//! This page is the map. Modules lie on floors; imports only go down, and the doors never import one another.
+//! This page is the map. Modules lie on floors; imports only go down, and the servers never import one another.
 //!
 //! | floor | modules | may know |
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
-//! | 1 rules | [`domain`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
+//! | 1 rules | [`verification`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
 //! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`authentication`], [`net`], [`resources`], [`smtp_client`] | files, sockets, SQL |
 //! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | floors 0 to 2 |
-//! | 4 doors | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
+//! | 4 servers | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
 #![cfg_attr(
@@ -30,9 +30,9 @@ pub mod id;
 pub mod secret;
 
 // Floor 1: rules.
-pub mod domain;
 pub mod identity;
 pub mod message;
+pub mod verification;
 
 // Floor 2: the outside world.
 pub mod authentication;
@@ -54,7 +54,7 @@ pub mod rotation;
 pub mod submission;
 pub mod verifier;
 
-// Floor 4: doors.
+// Floor 4: servers.
 pub mod http;
 pub mod imap;
 pub mod smtp;

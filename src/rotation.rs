@@ -1,4 +1,4 @@
-//! Keys take turns: the service that does what [`crate::domain::rotation`] says is due.
+//! Keys take turns: the service that does what [`crate::verification::rotation`] says is due.
 //!
 //! Invariant: whatever is cut off is due again, since a claim's next look is noted before it begins; and what changes is
 //! decided in the store, in the transaction that changes it. A key is seen in the DNS by the configured resolvers, as the
@@ -11,12 +11,12 @@ use crate::authentication::dkim::{Keys, KeysError};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::dns::Resolver;
-use crate::domain::observed::{Answer, RecordData, RecordType};
-use crate::domain::rotation::{Cname, NotYet, Role, Step, same_key};
 use crate::id::DomainId;
 use crate::net::listener::Shutdown;
 use crate::store::rotation::{KeyRing, KeyRow};
 use crate::store::{Store, StoreError};
+use crate::verification::observed::{Answer, RecordData, RecordType};
+use crate::verification::rotation::{Cname, NotYet, Role, Step, same_key};
 use futures_util::StreamExt;
 use serde::Serialize;
 use std::sync::Arc;

@@ -98,7 +98,7 @@ pub enum Refusal {
         /// The address.
         from: Address,
         /// pending or failed.
-        reason: crate::domain::status::VerifiedStatus,
+        reason: crate::verification::status::VerifiedStatus,
     },
     /// The message is no message: 550 5.6.0.
     #[error("{0}")]

@@ -13,15 +13,17 @@ use crate::authentication::dkim::Provider;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Required};
 use crate::dns::Resolver;
-use crate::domain::judge::{judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed};
-use crate::domain::records::{Bounces, Expected, Purpose, Template};
-use crate::domain::share::Places;
-use crate::domain::status::{Finding, Policy, VerifiedStatus};
 use crate::id::{AccountId, DomainId};
 use crate::net::listener::Shutdown;
 use crate::store::checks::{Recorded, Report};
 use crate::store::domains::DomainRow;
 use crate::store::{Store, StoreError};
+use crate::verification::judge::{
+    judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed,
+};
+use crate::verification::records::{Bounces, Expected, Purpose, Template};
+use crate::verification::share::Places;
+use crate::verification::status::{Finding, Policy, VerifiedStatus};
 use pace::Pace;
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher};

@@ -1,8 +1,8 @@
 //! DNS: what is made of a server's response.
 
 use super::exchange::{Manner, Role, keeping, read, referral};
-use crate::domain::bounds;
-use crate::domain::observed::{Answer, RecordData, RecordType};
+use crate::verification::bounds;
+use crate::verification::observed::{Answer, RecordData, RecordType};
 use hickory_resolver::proto::op::DnsResponse;
 use hickory_resolver::proto::rr::Name;
 use std::net::SocketAddr;

@@ -5,8 +5,8 @@ use super::headers::Fields;
 use super::{Outgoing, display_name, is_from_domain, missing_line_end, outgoing, split, without_results_of};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::identity::{Choice, Fallback, SendIdentity};
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 use mail_parser::{HeaderName, MessageParser};
 
 fn read(value: &[u8]) -> Vec<Mailbox<'_>> {

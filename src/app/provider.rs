@@ -47,11 +47,11 @@ pub(super) async fn choose(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::status::{Policy, State};
     use crate::store::domains::NewDomain;
     use crate::store::names::NameLimits;
     use crate::store::ownership::Ownership;
     use crate::store::testing::store_with_account;
+    use crate::verification::status::{Policy, State};
     use std::time::Duration;
 
     #[tokio::test]

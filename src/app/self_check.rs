@@ -7,8 +7,8 @@
 use super::Services;
 use crate::dns::Addresses;
 use crate::dns::Resolver;
-use crate::domain::observed::{Answer, RecordData, RecordType};
-use crate::domain::rotation::same_key;
+use crate::verification::observed::{Answer, RecordData, RecordType};
+use crate::verification::rotation::same_key;
 use std::net::SocketAddr;
 
 /// Asks and warns.

@@ -66,7 +66,7 @@ pub enum LoginError {
     Unavailable(#[from] StoreError),
 }
 
-/// The door-keeper; clones share its counts of failures.
+/// Checks credentials; clones share its counts of failures.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     store: Store,
@@ -76,7 +76,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// A door-keeper that allows `failed_logins` failures in ten minutes per network address and per user name.
+    /// One that allows `failed_logins` failures in ten minutes per network address and per user name.
     pub fn new(store: Store, clock: Clock, platform: DomainName, failed_logins: u32) -> Self {
         let failures = Arc::new(Failures::new(clock.clone(), failed_logins));
         Self { store, clock, platform, failures }
@@ -157,7 +157,7 @@ impl Authenticator {
 
     fn let_through(&self, attempt: &Attempt) -> Result<(), LoginError> {
         match self.failures.must_wait(attempt) {
-            // At least a second: a door rounds down.
+            // At least a second: some servers round it down.
             Some(wait) => Err(LoginError::RateLimited { retry_after: wait.max(Duration::from_secs(1)) }),
             None => Ok(()),
         }

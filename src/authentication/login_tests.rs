@@ -13,7 +13,7 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 struct World {
     store: Store,
     clock: Clock,
-    door: Authenticator,
+    authenticator: Authenticator,
     _dir: tempfile::TempDir,
 }
 
@@ -23,8 +23,8 @@ impl World {
         let store = Store::open(dir.path()).unwrap();
         let clock = Clock::manual();
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
-        let door = Authenticator::new(store.clone(), clock.clone(), platform, 1000);
-        Self { store, clock, door, _dir: dir }
+        let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, 1000);
+        Self { store, clock, authenticator, _dir: dir }
     }
 
     async fn account(&self) -> AccountId {
@@ -66,7 +66,7 @@ impl World {
     }
 
     async fn opens(&self, user: &str, password: &Secret) -> Option<Login> {
-        match self.door.log_in(PEER, user, password).await {
+        match self.authenticator.log_in(PEER, user, password).await {
             Ok(login) => Some(login),
             Err(LoginError::Refused) => None,
             Err(other) => panic!("{other}"),
@@ -88,7 +88,7 @@ async fn every_address_of_an_inbox_opens_it_whatever_the_status_of_its_domain() 
             let login = world.opens(&format!("{user}@{}", name.to_uppercase()), &token).await.unwrap();
             assert_eq!((&login.inbox, &login.token, &login.domain), (&ann, &id, &Some(domain.clone())));
             assert_eq!(login.address.to_string(), format!("{}@{name}", user.to_lowercase()));
-            assert!(world.door.still_holds(&login).await.unwrap());
+            assert!(world.authenticator.still_holds(&login).await.unwrap());
         }
     }
     for user in ["ann", "ann@inboxlayer.dev", "Ann+x@InboxLayer.dev.", "ann+x"] {
@@ -138,14 +138,14 @@ async fn every_refusal_is_the_same() {
         ("ann@ours.org", &Secret::new("")),
         ("ann@ours.org", &Secret::new("ann@ours.org")),
     ] {
-        let refusal = world.door.log_in(PEER, user, password).await.unwrap_err();
+        let refusal = world.authenticator.log_in(PEER, user, password).await.unwrap_err();
         assert!(matches!(refusal, LoginError::Refused), "{user:?}: {refusal}");
         assert_eq!(refusal.to_string(), "the user name or the API token is wrong", "{user:?}");
     }
     for token in [&unknown, &expired, &revoked] {
-        assert!(matches!(world.door.bearer(PEER, token).await, Err(LoginError::Refused)));
+        assert!(matches!(world.authenticator.bearer(PEER, token).await, Err(LoginError::Refused)));
     }
-    assert_eq!(world.door.bearer(PEER, &operator).await.unwrap().scope, Scope::Operator);
+    assert_eq!(world.authenticator.bearer(PEER, &operator).await.unwrap().scope, Scope::Operator);
 }
 
 #[tokio::test]
@@ -159,7 +159,7 @@ async fn a_session_holds_until_its_token_its_domain_or_its_inbox_goes() {
     let custom = world.opens("ann@ours.org", &token).await.unwrap();
     let platform = world.opens("ann", &token).await.unwrap();
     let second = world.opens("ann", &other).await.unwrap();
-    let holds = async |login: &Login| world.door.still_holds(login).await.unwrap();
+    let holds = async |login: &Login| world.authenticator.still_holds(login).await.unwrap();
 
     world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap();
     assert!(!holds(&second).await && holds(&custom).await && holds(&platform).await);
@@ -177,16 +177,16 @@ async fn guessing_is_slowed_and_the_owner_gets_in_from_elsewhere() {
     let account = world.account().await;
     world.inbox(&account, "ann").await;
     let (token, _) = world.token(Scope::Account(account), None).await;
-    let door =
+    let authenticator =
         Authenticator::new(world.store.clone(), world.clock.clone(), DomainName::parse("inboxlayer.dev").unwrap(), 5);
     let wrong = Secret::new("guess");
     for _ in 0..5 {
-        assert!(matches!(door.log_in(PEER, "ann", &wrong).await, Err(LoginError::Refused)));
+        assert!(matches!(authenticator.log_in(PEER, "ann", &wrong).await, Err(LoginError::Refused)));
     }
-    assert!(matches!(door.log_in(PEER, "ann", &wrong).await, Err(LoginError::RateLimited { .. })));
-    assert!(matches!(door.log_in(PEER, "nobody", &wrong).await, Err(LoginError::RateLimited { .. })));
+    assert!(matches!(authenticator.log_in(PEER, "ann", &wrong).await, Err(LoginError::RateLimited { .. })));
+    assert!(matches!(authenticator.log_in(PEER, "nobody", &wrong).await, Err(LoginError::RateLimited { .. })));
     let home: IpAddr = [198, 51, 100, 1].into();
-    assert!(door.log_in(home, "ann", &token).await.is_ok());
+    assert!(authenticator.log_in(home, "ann", &token).await.is_ok());
 }
 
 #[tokio::test]
@@ -194,7 +194,7 @@ async fn the_last_use_is_noted_at_most_once_a_minute() {
     let world = World::new();
     let account = world.account().await;
     let (token, id) = world.token(Scope::Account(account), None).await;
-    world.door.bearer(PEER, &token).await.unwrap();
+    world.authenticator.bearer(PEER, &token).await.unwrap();
     let first = loop {
         if let Some(at) = world.store.token_get(None, &id).await.unwrap().unwrap().last_used_at {
             break at;

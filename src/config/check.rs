@@ -4,7 +4,7 @@
 
 use super::{Config, Provider, Required};
 use crate::address::DomainName;
-use crate::domain::rotation::KEY_TTL;
+use crate::verification::rotation::KEY_TTL;
 use std::time::Duration;
 
 /// Levels that any thread has the stack for.

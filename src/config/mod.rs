@@ -297,11 +297,11 @@ pub struct Limits {
     pub message_fields: usize,
     /// Recipients of one message.
     pub recipients: usize,
-    /// Connections at once from one address, per door.
+    /// Connections at once from one address, per server.
     pub connections_per_address: usize,
-    /// Connections at once from one network, per door.
+    /// Connections at once from one network, per server.
     pub connections_per_network: usize,
-    /// Connections at once, per door.
+    /// Connections at once, per server.
     pub connections: usize,
     /// Sessions at once that are logged in to one account, over SMTP and IMAP together.
     pub connections_per_account: usize,

@@ -6,8 +6,8 @@
 
 use super::Resolver;
 use super::exchange::{Manner, Referral, Role, ask, refer};
-use crate::domain::bounds;
-use crate::domain::observed::{Answer, Indefinite, RecordType};
+use crate::verification::bounds;
+use crate::verification::observed::{Answer, Indefinite, RecordType};
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, Hash, Hasher as _, RandomState};
 use std::net::SocketAddr;

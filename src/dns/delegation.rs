@@ -7,9 +7,9 @@
 
 use super::asked::Asked;
 use super::exchange::{Delegate, Referral};
-use crate::domain::bounds::{ADDRESSES, SERVERS};
-use crate::domain::judge::ZoneCut;
-use crate::domain::observed::{Answer, RecordData, RecordType};
+use crate::verification::bounds::{ADDRESSES, SERVERS};
+use crate::verification::judge::ZoneCut;
+use crate::verification::observed::{Answer, RecordData, RecordType};
 use futures_util::future::join_all;
 use std::net::{IpAddr, SocketAddr};
 

@@ -5,8 +5,8 @@
 //! RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals told apart); RFC 6891 §7 (servers without EDNS).
 
 use super::query_limiter::QueryLimiter;
-use crate::domain::bounds;
-use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::verification::bounds;
+use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::tcp::TcpClientStream;
 use hickory_resolver::net::udp::UdpClientStream;
@@ -291,7 +291,7 @@ fn data(data: &RData) -> RecordData {
     }
 }
 
-/// A name in the form of [`crate::domain::observed`].
+/// A name in the form of [`crate::verification::observed`].
 fn text(name: &Name) -> String {
     let text = name.to_ascii().to_ascii_lowercase();
     match text.strip_suffix('.') {

@@ -66,8 +66,8 @@ impl QueryLimiter {
 mod tests {
     use super::*;
     use crate::dns::exchange::{Manner, ask};
-    use crate::domain::observed::RecordType;
     use crate::id::AccountId;
+    use crate::verification::observed::RecordType;
     use futures_util::FutureExt;
     use hickory_resolver::proto::op::{Message, MessageType};
     use std::net::Ipv4Addr;

@@ -5,10 +5,10 @@
 use super::exchange::{Manner, Role, ask};
 use super::query_limiter::QueryLimiter;
 use crate::config;
-use crate::domain::observed::{Answer, Indefinite, RecordType};
 use crate::id::AccountId;
 use crate::net::ranges::AllowedNetworks;
 use crate::resources::Owner;
+use crate::verification::observed::{Answer, Indefinite, RecordType};
 use futures_util::future::join_all;
 use hickory_resolver::system_conf::read_system_conf;
 use std::net::{IpAddr, SocketAddr};

@@ -6,12 +6,12 @@ use super::authority::play::{Fault, Kind, Play};
 use super::authority::{Authority, Zones};
 use super::*;
 use crate::config;
-use crate::domain::bounds;
-use crate::domain::judge::Observation;
-use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
-use crate::domain::records::{Expected, Purpose, Template};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
+use crate::verification::bounds;
+use crate::verification::judge::Observation;
+use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::verification::records::{Expected, Purpose, Template};
 use hickory_resolver::proto::op::{Message, MessageType, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, Record, rdata};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -346,7 +346,7 @@ async fn said_of(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (Strin
     let expected = question("_inboxlayer.acme.test", RecordType::Txt);
     let observations = resolver(&[resolving], forged(reply).await).observe(&[&expected]).await;
     let all = [expected];
-    let seen = crate::domain::judge::judge(&all[0], &all, &observations[0], crate::clock::Timestamp::real());
+    let seen = crate::verification::judge::judge(&all[0], &all, &observations[0], crate::clock::Timestamp::real());
     let error = seen.error.unwrap();
     (format!("{}:{}", seen.status, error.code), format!("{} {}", error.message, error.fix))
 }

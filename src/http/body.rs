@@ -69,7 +69,7 @@ fn spool_failed(error: SpoolError) -> Problem {
     match error {
         SpoolError::NoRoom(full) => no_room(full),
         SpoolError::Disk(error) => {
-            tracing::error!(door = "http", %error, "a body could not be kept on disk");
+            tracing::error!(listener = "http", %error, "a body could not be kept on disk");
             Problem::unavailable()
         }
     }
@@ -77,7 +77,7 @@ fn spool_failed(error: SpoolError) -> Problem {
 
 /// 503: a budget is used up.
 pub(super) fn no_room(full: NoRoom) -> Problem {
-    tracing::info!(door = "http", %full, "no room for a request or its answer");
+    tracing::info!(listener = "http", %full, "no room for a request or its answer");
     Problem::unavailable()
 }
 
@@ -102,7 +102,7 @@ pub(super) async fn counted(mut request: Request, next: Next) -> Response {
     match to_bytes(body, length).await {
         Ok(octets) => Response::from_parts(head, Body::from(Bytes::from_owner(Counted { octets, _claim: claim }))),
         Err(error) => {
-            tracing::error!(door = "http", %error, "an answer could not be read");
+            tracing::error!(listener = "http", %error, "an answer could not be read");
             Problem::unavailable().into_response()
         }
     }

@@ -6,10 +6,10 @@ use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::query::{List, Parameters};
 use super::reply::{Created, put};
-use crate::domain::records::HostLabel;
 use crate::id::{AccountId, DomainId};
 use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
 use crate::store::domains::DomainPatch;
+use crate::verification::records::HostLabel;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -51,7 +51,7 @@ fn not_created(error: CreateError) -> Problem {
             exceeded.retry_after,
         ),
         CreateError::Provider(error) => {
-            tracing::error!(door = "http", %error, "a domain could not be claimed");
+            tracing::error!(listener = "http", %error, "a domain could not be claimed");
             Problem::unavailable().with_code("signing_provider_unavailable")
         }
         CreateError::Store(error) => error.into(),

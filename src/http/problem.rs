@@ -208,14 +208,14 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        tracing::error!(door = "http", %error, "the store failed");
+        tracing::error!(listener = "http", %error, "the store failed");
         Self::unavailable()
     }
 }
 
 impl From<WorkError> for Problem {
     fn from(error: WorkError) -> Self {
-        tracing::error!(door = "http", %error, "a message could not be worked on");
+        tracing::error!(listener = "http", %error, "a message could not be worked on");
         Self::unavailable()
     }
 }

@@ -76,12 +76,12 @@ async fn to_its_end(request: Request, next: Next) -> Response {
         Ok(response) => {
             if response.status().is_client_error() {
                 let code = response.extensions().get::<ProblemCode>().map_or("-", |ProblemCode(code)| code);
-                tracing::info!(door = "http", client, what, status = response.status().as_u16(), code, "refused");
+                tracing::info!(listener = "http", client, what, status = response.status().as_u16(), code, "refused");
             }
             response
         }
         Err(error) => {
-            tracing::error!(door = "http", %what, %error, "a request failed by a bug of ours");
+            tracing::error!(listener = "http", %what, %error, "a request failed by a bug of ours");
             Problem::unavailable().into_response()
         }
     }

@@ -8,17 +8,17 @@ use super::query::Parameters;
 use super::send::session;
 use crate::address::{Address, DomainName};
 use crate::config::Provider;
-use crate::domain::alignment::{Found, Prospect, Seen, prospect};
-use crate::domain::judge::{Code, RecordStatus};
-use crate::domain::observed::RecordType;
-use crate::domain::records::Purpose;
-use crate::domain::report::DomainRecord;
-use crate::domain::rotation::Role;
-use crate::domain::status::{OnUnverified, VerifiedStatus};
-use crate::domain::tag_list::is_dmarc;
 use crate::id::DomainId;
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::registry::CustomDomain;
+use crate::verification::alignment::{Found, Prospect, Seen, prospect};
+use crate::verification::judge::{Code, RecordStatus};
+use crate::verification::observed::RecordType;
+use crate::verification::records::Purpose;
+use crate::verification::report::DomainRecord;
+use crate::verification::rotation::Role;
+use crate::verification::status::{OnUnverified, VerifiedStatus};
+use crate::verification::tag_list::is_dmarc;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
@@ -103,7 +103,7 @@ pub(super) fn not_of_the_inbox(field: &str) -> Problem {
     )
 }
 
-/// As at the SMTP door: a bare name is the platform's.
+/// As at the SMTP server: a bare name is the platform's.
 fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> {
     let whole = if text.contains('@') { text.to_owned() } else { format!("{text}@{platform}") };
     Address::parse(&whole.to_ascii_lowercase()).map_err(|error| Problem::invalid_field("login", error.to_string()))

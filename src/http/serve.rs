@@ -28,7 +28,7 @@ use tower_service::Service;
 
 /// How long a client may take.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For the TLS handshake.
     pub(super) handshake: Duration,
     /// For the head of a request, also the wait for the next one on a kept connection.
@@ -58,12 +58,12 @@ pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>
     let limits = &config.limits;
     let silence = limits.http_timeout.0;
     let answer = WriteLimits { timeout: silence, rate: MinimumRate::of(limits) };
-    let patience = Patience { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
+    let patience = Timeouts { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
     serve_with(patience, listener, router, tls, Capacity::of(limits), config.trusted_proxies.clone(), shutdown).await;
 }
 
 pub(super) async fn serve_with(
-    patience: Patience,
+    patience: Timeouts,
     listener: TcpListener,
     router: Router,
     tls: Option<ServerTls>,
@@ -88,8 +88,10 @@ pub(super) async fn serve_with(
             let address = peer.address;
             match handshake {
                 Ok(Ok(stream)) => connection(stream, peer, router, patience, ending).await,
-                Ok(Err(error)) => tracing::info!(door = "http", peer = %address, %error, "the TLS handshake failed"),
-                Err(_) => tracing::info!(door = "http", peer = %address, "the TLS handshake took too long"),
+                Ok(Err(error)) => {
+                    tracing::info!(listener = "http", peer = %address, %error, "the TLS handshake failed")
+                }
+                Err(_) => tracing::info!(listener = "http", peer = %address, "the TLS handshake took too long"),
             }
         }
     })
@@ -103,7 +105,7 @@ struct Peer {
     proxies: Arc<Networks>,
 }
 
-async fn connection<S>(stream: S, peer: Peer, router: Router, patience: Patience, shutdown: Shutdown)
+async fn connection<S>(stream: S, peer: Peer, router: Router, patience: Timeouts, shutdown: Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -142,11 +144,15 @@ where
     };
     match ended {
         Ok(()) => {}
-        Err(error) if error.is_timeout() => tracing::info!(door = "http", %peer, "a client that stalled was sent away"),
-        Err(error) if error.is_parse() => tracing::info!(door = "http", %peer, %error, "refused: this is no request"),
+        Err(error) if error.is_timeout() => {
+            tracing::info!(listener = "http", %peer, "a client that stalled was sent away")
+        }
+        Err(error) if error.is_parse() => {
+            tracing::info!(listener = "http", %peer, %error, "refused: this is no request")
+        }
         Err(error) => match timed_out(&error) {
-            Some(error) => tracing::info!(door = "http", %peer, %error, "closing the connection"),
-            None => tracing::debug!(door = "http", %peer, %error, "a connection broke"),
+            Some(error) => tracing::info!(listener = "http", %peer, %error, "closing the connection"),
+            None => tracing::debug!(listener = "http", %peer, %error, "a connection broke"),
         },
     }
 }

@@ -141,7 +141,7 @@ pub(super) async fn create(
         context.count_creation(account)?;
     }
     let token = Token::generate().map_err(|error| {
-        tracing::error!(door = "http", %error, "no token could be made");
+        tracing::error!(listener = "http", %error, "no token could be made");
         Problem::unavailable()
     })?;
     let name = wish.name.unwrap_or_else(|| "API token".to_owned());

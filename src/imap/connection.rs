@@ -3,8 +3,8 @@
 //! Invariant: STARTTLS starts over with nothing kept of what came before; whatever a session waits for, it ends when the
 //! daemon does, when its log-in does, or when its client is silent for too long (RFC 3501 §5.4).
 
-use super::guest::{self, Step};
-use super::listener::ImapDoor;
+use super::listener::ImapServer;
+use super::not_authenticated::{self, Step};
 use super::response::{Phase, bye, capabilities, untagged_ok};
 use super::session::{End, Session};
 use super::stream::Stream;
@@ -37,7 +37,7 @@ const OVERLOADED: &str = "[UNAVAILABLE] too many connections, closing this idle 
 
 /// Serves one client.
 pub(super) async fn run(
-    door: Arc<ImapDoor>,
+    server: Arc<ImapServer>,
     tcp: TcpStream,
     peer: IpAddr,
     activity: Arc<Activity>,
@@ -45,34 +45,34 @@ pub(super) async fn run(
     shutdown: Shutdown,
 ) {
     let stream = if implicit_tls {
-        match encrypt(&door, tcp, peer, &activity, &shutdown).await {
+        match encrypt(&server, tcp, peer, &activity, &shutdown).await {
             Some(stream) => stream,
             None => return,
         }
     } else {
         Stream::Plain(tcp)
     };
-    let deadline = Instant::now() + LOGIN_TIMEOUT.min(door.config.limits.imap_timeout.0);
-    // A guest's state is small and gone once it is a user.
+    let deadline = Instant::now() + LOGIN_TIMEOUT.min(server.config.limits.imap_timeout.0);
+    // A not_authenticated's state is small and gone once it is a user.
     let Some((mut wire, login, events)) =
-        Box::pin(welcome(&door, stream, peer, &activity, implicit_tls, deadline, &shutdown)).await
+        Box::pin(welcome(&server, stream, peer, &activity, implicit_tls, deadline, &shutdown)).await
     else {
         return;
     };
     activity.works();
-    let spool = door.spool.client(peer).logged_in(&login.account);
-    wire.set_limits(Limits { command: USER_COMMAND, message: Some(door.config.limits.message_size) }, spool);
+    let spool = server.spool.client(peer).logged_in(&login.account);
+    wire.set_limits(Limits { command: USER_COMMAND, message: Some(server.config.limits.message_size) }, spool);
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
-    let store = door.store.for_account(&login.account);
-    let mailboxes = door.mailboxes.for_owner(Owner::Account(login.account.clone()));
-    let door = Arc::new(ImapDoor { store, mailboxes, ..ImapDoor::clone(&door) });
+    let store = server.store.for_account(&login.account);
+    let mailboxes = server.mailboxes.for_owner(Owner::Account(login.account.clone()));
+    let server = Arc::new(ImapServer { store, mailboxes, ..ImapServer::clone(&server) });
     let changed = Changed::default();
-    let mut session = Session::new(&door, &login, &changed);
+    let mut session = Session::new(&server, &login, &changed);
     let end = tokio::select! {
         biased;
         () = shutdown.requested() => End::Bye(CLOSING),
-        words = until_end(&door, &login, events, &changed) => End::Bye(words),
+        words = until_end(&server, &login, events, &changed) => End::Bye(words),
         end = session.serve(&mut wire) => end,
     };
     finish(wire, &end, peer).await;
@@ -80,7 +80,7 @@ pub(super) async fn run(
 
 /// Greets and waits for a log-in.
 async fn welcome(
-    door: &ImapDoor,
+    server: &ImapServer,
     stream: Stream,
     peer: IpAddr,
     activity: &Activity,
@@ -88,17 +88,17 @@ async fn welcome(
     deadline: Instant,
     shutdown: &Shutdown,
 ) -> Option<(Wire, Login, Receiver<Event>)> {
-    let mut wire = Wire::new(stream, GUEST, door.spool.client(peer));
-    let phase = if is_tls { Phase::Guest } else { Phase::Clear };
+    let mut wire = Wire::new(stream, GUEST, server.spool.client(peer));
+    let phase = if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext };
     let code = capabilities(phase).try_into().ok().map(Code::Capability);
     wire.push(&untagged_ok(code, "Inboxlayer is ready"));
-    let mut mistakes = guest::Mistakes::default();
+    let mut mistakes = not_authenticated::Mistakes::default();
     loop {
         let step = tokio::select! {
             biased;
             () = shutdown.requested() => Step::End(End::Bye(CLOSING)),
             () = activity.has_to_close() => Step::End(End::Bye(OVERLOADED)),
-            step = timeout_at(deadline, guest::step(door, &mut wire, peer, is_tls, &mut mistakes)) => {
+            step = timeout_at(deadline, not_authenticated::step(server, &mut wire, peer, is_tls, &mut mistakes)) => {
                 step.unwrap_or(Step::End(End::Bye("too slow to log in")))
             }
         };
@@ -108,11 +108,11 @@ async fn welcome(
             Step::StartTls => {
                 let (stream, ahead) = wire.into_stream();
                 if ahead > 0 {
-                    tracing::warn!(door = "imap", %peer, octets = ahead, "plaintext behind STARTTLS was dropped");
+                    tracing::warn!(listener = "imap", %peer, octets = ahead, "plaintext behind STARTTLS was dropped");
                 }
                 let Stream::Plain(tcp) = stream else { return None };
-                let encrypted = encrypt(door, tcp, peer, activity, shutdown).await?;
-                wire = Wire::new(encrypted, GUEST, door.spool.client(peer));
+                let encrypted = encrypt(server, tcp, peer, activity, shutdown).await?;
+                wire = Wire::new(encrypted, GUEST, server.spool.client(peer));
                 is_tls = true;
             }
             Step::End(end) => {
@@ -124,7 +124,7 @@ async fn welcome(
 }
 
 async fn encrypt(
-    door: &ImapDoor,
+    server: &ImapServer,
     tcp: TcpStream,
     peer: IpAddr,
     activity: &Activity,
@@ -133,7 +133,7 @@ async fn encrypt(
     let accepted = tokio::select! {
         () = shutdown.requested() => return None,
         () = activity.has_to_close() => return None,
-        accepted = timeout(TLS_TIMEOUT, door.tls.accept(tcp)) => accepted,
+        accepted = timeout(TLS_TIMEOUT, server.tls.accept(tcp)) => accepted,
     };
     match accepted {
         Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
@@ -153,12 +153,12 @@ async fn finish(wire: Wire, end: &End, peer: IpAddr) {
         End::Bye(words) => {
             // Whoever fills the listener writes no line of the log for each connection.
             if *words == OVERLOADED {
-                tracing::debug!(door = "imap", %peer, "closed: the listener is full");
+                tracing::debug!(listener = "imap", %peer, "closed: the listener is full");
                 // Another client waits for the place.
                 let _ = timeout(Duration::from_millis(100), wire.close(&bye(words))).await;
                 return;
             }
-            tracing::info!(door = "imap", %peer, reply = format!("BYE {words}"), "a session was ended");
+            tracing::info!(listener = "imap", %peer, reply = format!("BYE {words}"), "a session was ended");
             wire.close(&bye(words)).await;
         }
         End::LoggedOut => wire.close_flushed().await,

@@ -1,4 +1,4 @@
-//! The accept loop of the IMAP door.
+//! The accept loop of the IMAP server.
 
 use super::connection;
 use crate::authentication::login::Authenticator;
@@ -14,9 +14,9 @@ use crate::store::Store;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// What the door works with. Each session shares it.
+/// What the server works with. Each session shares it.
 #[derive(Clone, Debug)]
-pub struct ImapDoor {
+pub struct ImapServer {
     /// Limits and names.
     pub config: Arc<Config>,
     /// The mailboxes; the account's handle after log-in.
@@ -36,14 +36,14 @@ pub struct ImapDoor {
 }
 
 /// Serves clients until the shutdown. `implicit_tls`: TLS from the first octet (993); else STARTTLS (143).
-pub async fn serve(listener: TcpListener, door: Arc<ImapDoor>, implicit_tls: bool, shutdown: Shutdown) {
-    let capacity = Capacity::of(&door.config.limits);
+pub async fn serve(listener: TcpListener, server: Arc<ImapServer>, implicit_tls: bool, shutdown: Shutdown) {
+    let capacity = Capacity::of(&server.config.limits);
     let name = if implicit_tls { "imaps" } else { "imap" };
     let refuse = b"* BYE [UNAVAILABLE] too many connections, try again later\r\n";
-    let proxies = Proxies::WithHeader(door.config.trusted_proxies.clone());
+    let proxies = Proxies::WithHeader(server.config.trusted_proxies.clone());
     let ending = shutdown.clone();
     crate::net::listener::serve(name, listener, capacity, refuse, proxies, shutdown, move |stream, peer, activity| {
-        connection::run(Arc::clone(&door), stream, peer.ip(), activity, implicit_tls, ending.clone())
+        connection::run(Arc::clone(&server), stream, peer.ip(), activity, implicit_tls, ending.clone())
     })
     .await;
 }

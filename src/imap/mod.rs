@@ -1,16 +1,16 @@
-//! The IMAP door: IMAP4rev1 on 143 with STARTTLS and on 993.
+//! The IMAP server: IMAP4rev1 on 143 with STARTTLS and on 993.
 //!
 //! Invariant: nobody logs in without TLS; commands of one session run one after the other; a session is told of changes only
 //! where the protocol allows it, and ends at once when what it logged in with does.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`listener`] | the accept loop; what the door is given |
+//! | [`listener`] | the accept loop; what the server is given |
 //! | [`connection`] | one client from greeting to BYE: TLS, time-outs, the end of log-ins and of the daemon |
 //! | [`wire`], [`stream`] | octets to commands, responses to octets |
-//! | [`guest`] | before log-in |
+//! | [`not_authenticated`] | before log-in |
 //! | [`session`] | after it: what may come when, and telling what changed |
-//! | [`view`] | which sequence number is which message |
+//! | [`selected`] | which sequence number is which message |
 //! | [`commands`] | a file for each family of commands |
 //! | [`content`] | what is shown of a message's octets: structure, envelope, sections |
 //! | [`names`] | mailbox names and patterns |
@@ -25,16 +25,16 @@ pub(crate) mod content;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/imap.rs"]
 pub(crate) mod fuzz;
-mod guest;
 mod listener;
 mod names;
+mod not_authenticated;
 mod response;
+mod selected;
 mod session;
 mod stream;
 #[cfg(test)]
 mod tests;
-mod view;
 mod watch;
 mod wire;
 
-pub use listener::{ImapDoor, serve};
+pub use listener::{ImapServer, serve};

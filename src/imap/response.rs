@@ -98,9 +98,9 @@ pub(super) fn capability(list: Vec<Capability<'static>>) -> Response<'static> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Nothing but STARTTLS leads on.
-    Clear,
+    Plaintext,
     /// TLS, not logged in.
-    Guest,
+    NotAuthenticated,
     /// Logged in.
     User,
 }
@@ -108,8 +108,8 @@ pub(super) enum Phase {
 /// What is offered: only what works.
 pub(super) fn capabilities(phase: Phase) -> Vec<Capability<'static>> {
     let names: &[&'static str] = match phase {
-        Phase::Clear => &["IMAP4REV1", "LITERAL+", "ID", "STARTTLS", "LOGINDISABLED"],
-        Phase::Guest => &["IMAP4REV1", "LITERAL+", "SASL-IR", "ID", "AUTH=PLAIN", "AUTH=LOGIN"],
+        Phase::Plaintext => &["IMAP4REV1", "LITERAL+", "ID", "STARTTLS", "LOGINDISABLED"],
+        Phase::NotAuthenticated => &["IMAP4REV1", "LITERAL+", "SASL-IR", "ID", "AUTH=PLAIN", "AUTH=LOGIN"],
         Phase::User => &[
             "IMAP4REV1",
             "LITERAL+",

@@ -4,9 +4,9 @@
 //! `NO [UNAVAILABLE]`, logged once, here.
 
 use super::commands::{self, Fault};
-use super::listener::ImapDoor;
+use super::listener::ImapServer;
 use super::response::{Answer, bye, other};
-use super::view::View;
+use super::selected::SelectedMailbox;
 use super::watch::Changed;
 use super::wire::{Input, NO_MEMORY, Refusal, Wire};
 use crate::authentication::login::Login;
@@ -34,23 +34,23 @@ pub(super) enum End {
 /// A client that has logged in.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
-    pub door: &'a ImapDoor,
+    pub server: &'a ImapServer,
     pub login: &'a Login,
     pub changed: &'a Changed,
     /// The open mailbox.
-    pub selected: Option<View>,
+    pub selected: Option<SelectedMailbox>,
     /// On whose behalf work is done.
     pub owner: Owner,
 }
 
 impl<'a> Session<'a> {
-    pub fn new(door: &'a ImapDoor, login: &'a Login, changed: &'a Changed) -> Self {
-        Self { door, login, changed, selected: None, owner: Owner::Account(login.account.clone()) }
+    pub fn new(server: &'a ImapServer, login: &'a Login, changed: &'a Changed) -> Self {
+        Self { server, login, changed, selected: None, owner: Owner::Account(login.account.clone()) }
     }
 
     /// Does what the client asks for until one side ends it.
     pub async fn serve(&mut self, wire: &mut Wire) -> End {
-        let patience = self.door.config.limits.imap_timeout.0;
+        let patience = self.server.config.limits.imap_timeout.0;
         let mut mistakes = 0;
         loop {
             let input = match tokio::time::timeout(patience, wire.command()).await {
@@ -67,7 +67,7 @@ impl<'a> Session<'a> {
                 Err(error) if error.kind() == io::ErrorKind::OutOfMemory => return End::Bye(NO_MEMORY),
                 Err(error) => {
                     if error.kind() == io::ErrorKind::TimedOut {
-                        tracing::info!(door = "imap", inbox = %self.login.inbox, %error, "closing the connection");
+                        tracing::info!(listener = "imap", inbox = %self.login.inbox, %error, "closing the connection");
                     }
                     return End::Gone;
                 }
@@ -98,7 +98,7 @@ impl<'a> Session<'a> {
         let may_expunge = !is_by_sequence_number(&body);
         let always = matches!(body, CommandBody::Noop | CommandBody::Check);
         let name = body.name();
-        let done = match commands::obey(self, wire, body, message).await {
+        let done = match commands::dispatch(self, wire, body, message).await {
             Ok(answer) if always || self.changed.take() => self.tell(wire, may_expunge).await.map(|()| answer),
             Ok(answer) => {
                 self.tell_expunged(wire, may_expunge);
@@ -142,7 +142,7 @@ impl<'a> Session<'a> {
         mistakes: &mut u32,
     ) -> std::io::Result<Option<End>> {
         if let Some(reply) = answer.refusal() {
-            tracing::info!(door = "imap", inbox = %self.login.inbox, reply, "refused");
+            tracing::info!(listener = "imap", inbox = %self.login.inbox, reply, "refused");
         }
         *mistakes = if answer.is_bad() { *mistakes + 1 } else { 0 };
         wire.push(&answer.tagged(tag));
@@ -154,7 +154,7 @@ impl<'a> Session<'a> {
     pub async fn tell(&mut self, wire: &mut Wire, may_expunge: bool) -> Result<(), Fault> {
         self.changed.take();
         let Some(view) = &mut self.selected else { return Ok(()) };
-        let (store, inbox) = (&self.door.store, &self.login.inbox);
+        let (store, inbox) = (&self.server.store, &self.login.inbox);
         let changes = store.mailbox_changes(inbox, view.mailbox, view.seen).await?.ok_or(Fault::MailboxGone)?;
         // RFC 3501 §2.3.2: what a session that only reads was shown as recent stays so for the next one.
         let mut recent = changes.recent_from..changes.seen.uid_next;

@@ -1,11 +1,11 @@
-//! The door over real sockets, with a real store and real TLS.
+//! The server over real sockets, with a real store and real TLS.
 
 mod bad_input;
 mod dialogues;
 mod sessions;
 mod watching;
 
-use super::{ImapDoor, serve};
+use super::{ImapServer, serve};
 use crate::address::DomainName;
 use crate::authentication::login::{Authenticator, Scope};
 use crate::authentication::token::Token;
@@ -33,7 +33,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufStream};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A door on port 0, with the inbox `anna` in it.
+/// A server on port 0, with the inbox `anna` in it.
 struct World {
     dir: TempDir,
     store: Store,
@@ -84,7 +84,7 @@ impl World {
         let events = store.events().clone();
         let limits = config.limits.clone();
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
-        let door = Arc::new(ImapDoor {
+        let server = Arc::new(ImapServer {
             authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
             reading: Reading::new(&config, WorkPool::default(), ReadingLog::default()),
@@ -99,8 +99,8 @@ impl World {
         for implicit_tls in [false, true] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             addresses.push(listener.local_addr().unwrap());
-            let (door, ending) = (Arc::clone(&door), shutdown.clone());
-            shutdown.spawn(serve(listener, door, implicit_tls, ending));
+            let (server, ending) = (Arc::clone(&server), shutdown.clone());
+            shutdown.spawn(serve(listener, server, implicit_tls, ending));
         }
         let token = token.secret().clone();
         let (clear, tls) = (addresses[0], addresses[1]);
@@ -125,7 +125,7 @@ impl World {
     }
 
     /// Connects over TLS and reads the greeting.
-    async fn guest(&self) -> Client {
+    async fn not_authenticated(&self) -> Client {
         let stream = TcpStream::connect(self.tls).await.unwrap();
         let mut client = Client::over(self.encrypt(stream).await);
         assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4REV1 "));
@@ -134,7 +134,7 @@ impl World {
 
     /// Logs in.
     async fn user(&self) -> Client {
-        let mut client = self.guest().await;
+        let mut client = self.not_authenticated().await;
         let answer = client.ask(&format!("LOGIN anna@inboxlayer.dev {}", self.token.reveal())).await;
         assert!(answer.last().unwrap().contains("OK [CAPABILITY"), "{answer:?}");
         client

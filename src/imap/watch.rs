@@ -1,6 +1,6 @@
 //! What happens outside a session while it lives: other people's changes, and the end of its log-in.
 
-use super::listener::ImapDoor;
+use super::listener::ImapServer;
 use crate::authentication::login::Login;
 use crate::events::Event;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
@@ -55,7 +55,7 @@ impl Changed {
 
 /// Passes events on to `changed`; answers once the session has to end, with the words of its BYE.
 pub(super) async fn until_end(
-    door: &ImapDoor,
+    server: &ImapServer,
     login: &Login,
     mut events: Receiver<Event>,
     changed: &Changed,
@@ -64,7 +64,7 @@ pub(super) async fn until_end(
     let mut look = true;
     loop {
         if std::mem::take(&mut look) {
-            match door.authenticator.still_holds(login).await {
+            match server.authenticator.still_holds(login).await {
                 Ok(true) => {}
                 Ok(false) => return "this log-in is no longer valid",
                 Err(error) => {
@@ -94,7 +94,7 @@ pub(super) async fn until_end(
                 look = true;
                 changed.set();
             }
-            // The hub lives as long as the door does.
+            // The hub lives as long as the server does.
             Err(RecvError::Closed) => return "the server is closing",
         }
     }

@@ -439,7 +439,7 @@ impl Incoming {
 fn refused_by(error: SpoolError) -> Refusal {
     match error {
         SpoolError::NoRoom(_) => {}
-        SpoolError::Disk(error) => tracing::error!(door = "imap", %error, "a message could not be kept on disk"),
+        SpoolError::Disk(error) => tracing::error!(listener = "imap", %error, "a message could not be kept on disk"),
     }
     Refusal::NoRoom
 }

@@ -12,7 +12,7 @@ use crate::store::deliver::{Delivered, LocalDelivery};
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{Append, Appended, FlagUpdate};
 use crate::store::mailboxes::MailboxError;
-use crate::store::open_mailbox::Marks;
+use crate::store::open_mailbox::MessageFlags;
 use crate::store::queue::{AcceptError, NewSubmission, Settlement};
 use crate::store::room::DeliverError;
 use crate::store::routing::Destination;
@@ -99,7 +99,7 @@ impl MailboxService {
         mailbox: i64,
         uids: Vec<u32>,
         update: FlagUpdate,
-    ) -> Result<Vec<Marks>, FlagError> {
+    ) -> Result<Vec<MessageFlags>, FlagError> {
         self.store.messages_flag(inbox, mailbox, uids, update, self.limits).await
     }
 

@@ -78,7 +78,7 @@ fn is_blank(b: u8) -> bool {
 }
 
 /// The length of the first line, its end included. A bare CR or LF ends a line too, since some readers hold so; the
-/// doors refuse both, this is the second lock.
+/// servers refuse both, this is the second lock.
 fn line_length(block: &[u8]) -> usize {
     match block.iter().position(|b| matches!(b, b'\r' | b'\n')) {
         None => block.len(),

@@ -5,9 +5,9 @@
 use super::*;
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::DomainId;
 use crate::identity::{Choice, Claim, Fallback, SendIdentity, VerifiedDomain};
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 
 /// A sender: inbox `acme-support` with the alias `support` at acme.com.
 pub(super) struct Sender {

@@ -1,4 +1,4 @@
-//! One door's accept loop: limits, a task for each connection, an orderly end.
+//! One server's accept loop: limits, a task for each connection, an orderly end.
 
 use super::connections::{Activity, Capacity, Connections, Place, Refused};
 use super::proxy_protocol::{self, HeaderError};

@@ -1,4 +1,4 @@
-//! TLS for every door: one certificate, read again when its file changes.
+//! TLS for every server: one certificate, read again when its file changes.
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::pem::PemObject;

@@ -12,7 +12,6 @@ use crate::authentication::dkim::{SignError, Signer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::dns::Resolver;
-use crate::domain::status::OnUnverified;
 use crate::envelope::{EnhancedCode, Recipients};
 use crate::id::InboxId;
 use crate::identity::{Choice, Fallback, SendIdentity, Unverified, VerifiedDomain, while_unverified};
@@ -27,6 +26,7 @@ use crate::store::room::Quota;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::senders::Sender;
 use crate::store::{Store, StoreError, StoredMessage};
+use crate::verification::status::OnUnverified;
 use std::sync::Arc;
 
 /// Octets of a body that is kept in memory; larger ones are read as they are sent.

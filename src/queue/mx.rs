@@ -6,9 +6,9 @@
 use super::outcome::Outcome;
 use crate::config::Config;
 use crate::dns::{Addresses, Resolver};
-use crate::domain::observed::{Answer, RecordData, RecordType};
 use crate::envelope::EnhancedCode;
 use crate::net::ranges::is_own;
+use crate::verification::observed::{Answer, RecordData, RecordType};
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 
@@ -95,20 +95,20 @@ fn may_be_dialled(config: &Config, socket: SocketAddr) -> bool {
     config.queue.allow_networks.allows(socket.ip()) && !leads_here(config, socket)
 }
 
-/// True for the very socket our own MX door listens at.
+/// True for the very socket our own MX server listens at.
 fn leads_here(config: &Config, socket: SocketAddr) -> bool {
     let ip = socket.ip().to_canonical();
-    config.smtp.mx.is_some_and(|door| {
-        let same = |door: IpAddr| if door.is_unspecified() { is_own(ip) } else { door.to_canonical() == ip };
-        door.port() == socket.port() && same(door.ip())
+    config.smtp.mx.is_some_and(|server| {
+        let same = |server: IpAddr| if server.is_unspecified() { is_own(ip) } else { server.to_canonical() == ip };
+        server.port() == socket.port() && same(server.ip())
     })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::observed::Indefinite;
     use crate::net::ranges::AllowedNetworks;
+    use crate::verification::observed::Indefinite;
     use std::time::Duration;
 
     fn found(records: &[(u16, &str)]) -> Answer {

@@ -5,10 +5,10 @@
 //! those of the account with the most slots first.
 
 use crate::address::DomainName;
-use crate::domain::share::Places;
 use crate::id::{AccountId, SubmissionId};
 use crate::resources::concurrency::Destination;
 use crate::smtp_client::TimeAllowance;
+use crate::verification::share::Places;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -1,9 +1,9 @@
 //! What happened to a domain, as it is shown.
 
 use crate::clock::Timestamp;
-use crate::domain::event::EventCause;
-use crate::domain::status::VerifiedStatus;
 use crate::store::history::{CheckRow, EventRow};
+use crate::verification::event::EventCause;
+use crate::verification::status::VerifiedStatus;
 use serde::Serialize;
 use serde_json::Value;
 

@@ -4,7 +4,7 @@
 
 use crate::address::{AddressError, DomainName};
 use crate::config::Platform;
-use crate::domain::records::registered;
+use crate::verification::records::registered;
 
 /// Octets that a DKIM record's name adds to the domain: a token of 32, and `._domainkey.`
 const DKIM_PREFIX: usize = 32 + 12;
@@ -105,7 +105,7 @@ fn not_alone(text: &str) -> Option<Refused> {
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
     // What is quoted back is short, whatever was given.
-    let text = crate::domain::bounds::cut(text, SHOWN);
+    let text = crate::verification::bounds::cut(text, SHOWN);
     Some(Refused::NotAlone { text, what, name: DomainName::parse(host).ok() })
 }
 
@@ -119,7 +119,7 @@ pub(super) fn claimable(text: &str, platform: &Platform) -> Result<DomainName, R
     let name = DomainName::parse(text).map_err(|error| match (error, not_alone(text)) {
         (AddressError::IpLiteral, _) => Refused::IpLiteral,
         (AddressError::LabelTooLong, _) => {
-            Refused::LabelTooLong(crate::domain::bounds::cut(longest_label(text), SHOWN))
+            Refused::LabelTooLong(crate::verification::bounds::cut(longest_label(text), SHOWN))
         }
         (_, Some(refused)) => refused,
         (error, None) => error.into(),

@@ -9,12 +9,12 @@ use crate::config::{self, HumanDuration};
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Kind, Play};
 use crate::dns::authority::{Authority, Zones};
-use crate::domain::judge::{Code, RecordStatus};
-use crate::domain::records::Purpose;
-use crate::domain::status::VerifiedStatus::{self, Failed, Pending, Verified};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::store::testing::{account, store_with_account};
+use crate::verification::judge::{Code, RecordStatus};
+use crate::verification::records::Purpose;
+use crate::verification::status::VerifiedStatus::{self, Failed, Pending, Verified};
 use std::net::Ipv4Addr;
 use tempfile::TempDir;
 

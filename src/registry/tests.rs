@@ -6,14 +6,14 @@ use crate::config::HumanDuration;
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};
-use crate::domain::judge::RecordStatus;
-use crate::domain::status::OnUnverified;
-use crate::domain::status::VerifiedStatus;
 use crate::events::{Event, Events};
 use crate::id::InboxId;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::store::testing::{account, inbox, store_with_account};
+use crate::verification::judge::RecordStatus;
+use crate::verification::status::OnUnverified;
+use crate::verification::status::VerifiedStatus;
 use std::net::Ipv4Addr;
 use tempfile::TempDir;
 

@@ -2,14 +2,14 @@
 
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, RecordStatus, verdict};
-use crate::domain::provider::Existing;
-use crate::domain::records::{Expected, Purpose};
-use crate::domain::report::DomainRecord;
-use crate::domain::spf::is_spf;
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{DomainId, InboxId};
 use crate::store::domains::DomainRow;
+use crate::verification::judge::{Evidence, RecordStatus, verdict};
+use crate::verification::provider::Existing;
+use crate::verification::records::{Expected, Purpose};
+use crate::verification::report::DomainRecord;
+use crate::verification::spf::is_spf;
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 use crate::verifier::Rules;
 use serde::{Serialize, Serializer};
 

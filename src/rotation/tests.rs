@@ -4,10 +4,10 @@ use super::*;
 use crate::address::{Address, DomainName};
 use crate::dns::authority::play::{Fault, Play};
 use crate::dns::authority::{Authority, KeysZone, Zones};
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::AccountId;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
 use crate::store::testing::{account, claim, dkim_records};
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 use std::net::Ipv4Addr;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

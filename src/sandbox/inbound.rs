@@ -1,4 +1,4 @@
-//! `POST /sandbox/inbound`: a message from outside, through the MX door, over a real connection.
+//! `POST /sandbox/inbound`: a message from outside, through the MX server, over a real connection.
 
 use super::body::Body;
 use super::world::World;

@@ -123,7 +123,7 @@ pub async fn run(options: SandboxOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All but the daemon's own doors: the play internet answers, the store is open.
+/// All but the daemon's own servers: the play internet answers, the store is open.
 struct Prepared {
     world: World,
     internet: Shutdown,

@@ -65,7 +65,7 @@ async fn a_restart_on_kept_data_finds_the_world_as_it_was() {
     assert_eq!((again.token, again.account_id, again.inbox_id), (first.token, first.account_id, first.inbox_id));
     assert_eq!(std::fs::read(&after.certificates.ca).unwrap(), ca);
     let resolver = &after.world.services.resolver;
-    let kind = crate::domain::observed::RecordType::Txt;
+    let kind = crate::verification::observed::RecordType::Txt;
     assert_eq!(resolver.lookup("acme.test", kind).await.records()[0].to_string(), "kept");
     assert!(!resolver.lookup("x.broken.test", kind).await.is_definite());
     assert!(after.world.services.clock.now().since(real) >= Duration::from_secs(86_400));

@@ -18,7 +18,7 @@ pub(super) struct Inner {
     pub(super) play: Play,
     pub(super) outside: Outside,
     pub(super) state: State,
-    /// The MX door, once it is bound.
+    /// The MX server, once it is bound.
     pub(super) mx: OnceLock<SocketAddr>,
     /// One move of the clock at a time.
     pub(super) moving: tokio::sync::Mutex<()>,

@@ -1,4 +1,4 @@
-//! One client on its socket: the only place of this door that reads, writes and waits.
+//! One client on its socket: the only place of this server that reads, writes and waits.
 //!
 //! Invariant: octets that came before TLS are never read as commands after it; replies leave in the order of their
 //! commands, all that are due in one write; every wait has an end. RFC 2920 (pipelining), RFC 3207, RFC 5321 §4.5.3.2
@@ -11,7 +11,7 @@
 use super::data::{Outcome, Receiver};
 use super::line::Lines;
 use super::reply;
-use super::state::{Action, Door, Input, Rules, Session};
+use super::state::{Action, Input, Rules, Session, SmtpHandler};
 use crate::envelope::Reply;
 use crate::message;
 use crate::net::connections::Activity;
@@ -45,7 +45,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// The same where another client waits for the place.
 const FAREWELL_UNDER_LOAD: Duration = Duration::from_millis(100);
 
-/// What all connections of a door share.
+/// What all connections of a server share.
 pub(super) struct Setting {
     pub rules: Arc<Rules>,
     pub tls: ServerTls,
@@ -100,8 +100,8 @@ impl End {
 }
 
 /// Serves one client to its end.
-pub(super) async fn serve<D: Door>(
-    door: Arc<D>,
+pub(super) async fn serve<D: SmtpHandler>(
+    server: Arc<D>,
     setting: Arc<Setting>,
     stream: TcpStream,
     peer: SocketAddr,
@@ -110,26 +110,26 @@ pub(super) async fn serve<D: Door>(
     // A version 4 client of a dual-stack socket is what it is.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     if setting.implicit_tls {
-        secure(&*door, &setting, stream, peer, activity, true).await;
+        secure(&*server, &setting, stream, peer, activity, true).await;
         return;
     }
     let mut wire = Wire::new(stream, &setting, peer, activity);
     let session = Session::<D>::new(Arc::clone(&setting.rules), false, setting.spool.client(peer.ip()));
     let greeting = session.greeting();
     wire.say::<D>(&greeting);
-    let wants_tls = converse(&*door, &mut wire, session).await;
+    let wants_tls = converse(&*server, &mut wire, session).await;
     if wants_tls {
         if !wire.input.is_empty() {
             // RFC 3207 §5: somebody between client and server may have put it there.
-            tracing::warn!(%peer, door = D::NAME, octets = wire.input.len(), "plaintext behind STARTTLS was dropped");
+            tracing::warn!(%peer, listener = D::NAME, octets = wire.input.len(), "plaintext behind STARTTLS was dropped");
         }
-        secure(&*door, &setting, wire.stream, peer, wire.activity, false).await;
+        secure(&*server, &setting, wire.stream, peer, wire.activity, false).await;
     }
 }
 
 /// The handshake, and a session that knows nothing of what was said before.
-async fn secure<D: Door>(
-    door: &D,
+async fn secure<D: SmtpHandler>(
+    server: &D,
     setting: &Setting,
     stream: TcpStream,
     peer: SocketAddr,
@@ -146,11 +146,11 @@ async fn secure<D: Door>(
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::info!(%peer, door = D::NAME, %error, "the TLS handshake failed");
+            tracing::info!(%peer, listener = D::NAME, %error, "the TLS handshake failed");
             return;
         }
         Err(_) => {
-            tracing::info!(%peer, door = D::NAME, "the TLS handshake took too long");
+            tracing::info!(%peer, listener = D::NAME, "the TLS handshake took too long");
             return;
         }
     };
@@ -160,12 +160,12 @@ async fn secure<D: Door>(
         let greeting = session.greeting();
         wire.say::<D>(&greeting);
     }
-    converse(door, &mut wire, session).await;
+    converse(server, &mut wire, session).await;
 }
 
 /// A session to its end. True when it ended in STARTTLS.
-async fn converse<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, session: Session<D>) -> bool {
-    let end = match run(door, wire, session).await {
+async fn converse<S: Socket, D: SmtpHandler>(server: &D, wire: &mut Wire<S>, session: Session<D>) -> bool {
+    let end = match run(server, wire, session).await {
         Ok(Finish::StartTls) => return true,
         Ok(Finish::Closed) => None,
         Err(end) => Some(end),
@@ -173,10 +173,10 @@ async fn converse<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, session: Ses
     if let Some(end) = &end {
         let peer = wire.peer;
         match end {
-            End::Gone => tracing::debug!(%peer, door = D::NAME, "the client went away"),
-            End::Broken(error) => tracing::info!(%peer, door = D::NAME, %error, "the connection broke"),
+            End::Gone => tracing::debug!(%peer, listener = D::NAME, "the client went away"),
+            End::Broken(error) => tracing::info!(%peer, listener = D::NAME, %error, "the connection broke"),
             // Whoever fills the listener writes no line of the log for each connection.
-            End::Overloaded => tracing::debug!(%peer, door = D::NAME, "closed: the listener is full"),
+            End::Overloaded => tracing::debug!(%peer, listener = D::NAME, "closed: the listener is full"),
             End::TimedOut | End::TooSlow | End::Revoked | End::Stopping => {}
         }
         match end.farewell() {
@@ -202,12 +202,16 @@ enum Finish {
 }
 
 /// What one line led to.
-enum Next<D: Door> {
+enum Next<D: SmtpHandler> {
     Go(Session<D>),
     Finish(Finish),
 }
 
-async fn run<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, mut session: Session<D>) -> Result<Finish, End> {
+async fn run<S: Socket, D: SmtpHandler>(
+    server: &D,
+    wire: &mut Wire<S>,
+    mut session: Session<D>,
+) -> Result<Finish, End> {
     let mut deadline = Instant::now() + wire.patience;
     loop {
         wire.interrupted(&mut session).await?;
@@ -216,7 +220,7 @@ async fn run<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, mut session: Sess
             wire.fill(&mut session, deadline, COMMAND_BUFFER).await?;
             continue;
         };
-        match obey(door, wire, session, Input::Line(line)).await? {
+        match dispatch(server, wire, session, Input::Line(line)).await? {
             Next::Go(next) => session = next,
             Next::Finish(finish) => return Ok(finish),
         }
@@ -225,8 +229,8 @@ async fn run<S: Socket, D: Door>(door: &D, wire: &mut Wire<S>, mut session: Sess
 }
 
 /// Steps from one line to the reply to it.
-async fn obey<S: Socket, D: Door>(
-    door: &D,
+async fn dispatch<S: Socket, D: SmtpHandler>(
+    server: &D,
     wire: &mut Wire<S>,
     mut session: Session<D>,
     mut input: Input<D>,
@@ -245,17 +249,17 @@ async fn obey<S: Socket, D: Door>(
                 reply::write_lines(&mut wire.output, 250, &lines);
                 break;
             }
-            Action::LogIn(credentials) => Input::LoggedIn(Box::pin(door.log_in(wire.peer, credentials)).await),
+            Action::LogIn(credentials) => Input::LoggedIn(Box::pin(server.log_in(wire.peer, credentials)).await),
             Action::Resolve(address, size) => {
                 let owner = session.owner(wire.peer.ip());
-                Input::Resolved(Box::pin(door.recipient(owner, address, size)).await)
+                Input::Resolved(Box::pin(server.recipient(owner, address, size)).await)
             }
             Action::Receive(reply) => {
                 wire.say::<D>(&reply);
                 let outcome = Box::pin(wire.receive(&mut session)).await?;
                 if !matches!(outcome, Outcome::Message(_)) {
                     let mail_from = session.mail_from().map(ToString::to_string).unwrap_or_default();
-                    tracing::info!(peer = %wire.peer, door = D::NAME, %mail_from, ?outcome, "a message was refused");
+                    tracing::info!(peer = %wire.peer, listener = D::NAME, %mail_from, ?outcome, "a message was refused");
                 }
                 Input::Received(outcome)
             }
@@ -264,7 +268,7 @@ async fn obey<S: Socket, D: Door>(
                 let mut work = session.spool_of(Some(&client)).claim();
                 let header = message::split(&mail.message).0.len();
                 let reply = match work.grow_to(header.saturating_mul(HEADER_FACTOR)) {
-                    Ok(()) => Box::pin(door.store(wire.peer, &client, *mail)).await,
+                    Ok(()) => Box::pin(server.store(wire.peer, &client, *mail)).await,
                     Err(_) => reply::no_room(),
                 };
                 Input::Stored(client, reply)
@@ -319,9 +323,9 @@ impl<S: Socket> Wire<S> {
     }
 
     /// Puts a reply into the batch; every refusal is a line of the log.
-    fn say<D: Door>(&mut self, reply: &Reply) {
+    fn say<D: SmtpHandler>(&mut self, reply: &Reply) {
         if reply.code >= 400 {
-            tracing::info!(peer = %self.peer, door = D::NAME, %reply, "refused");
+            tracing::info!(peer = %self.peer, listener = D::NAME, %reply, "refused");
         }
         reply::write(&mut self.output, reply);
     }
@@ -346,7 +350,7 @@ impl<S: Socket> Wire<S> {
     }
 
     /// An error when the session must end before anything else is done.
-    async fn interrupted<D: Door>(&self, session: &mut Session<D>) -> Result<(), End> {
+    async fn interrupted<D: SmtpHandler>(&self, session: &mut Session<D>) -> Result<(), End> {
         if self.shutdown.is_requested() && !session.in_transaction() {
             return Err(End::Stopping);
         }
@@ -358,14 +362,19 @@ impl<S: Socket> Wire<S> {
     }
 
     /// From now on the client is waited for.
-    fn waits<D: Door>(&self, session: &Session<D>) {
+    fn waits<D: SmtpHandler>(&self, session: &Session<D>) {
         if !session.is_logged_in() {
             self.activity.waits();
         }
     }
 
     /// Reads what there is, at least one octet.
-    async fn fill<D: Door>(&mut self, session: &mut Session<D>, deadline: Instant, room: usize) -> Result<(), End> {
+    async fn fill<D: SmtpHandler>(
+        &mut self,
+        session: &mut Session<D>,
+        deadline: Instant,
+        room: usize,
+    ) -> Result<(), End> {
         let stoppable = !session.in_transaction();
         if self.input.is_empty() && self.input.capacity() > room.max(COMMAND_BUFFER) {
             self.input = BytesMut::new();
@@ -386,7 +395,7 @@ impl<S: Socket> Wire<S> {
     }
 
     /// Reads a message to its true end.
-    async fn receive<D: Door>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
+    async fn receive<D: SmtpHandler>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
         self.flush().await?;
         let spool = session.spool();
         let mut receiver = Receiver::new(self.message_size, spool.begin());
@@ -410,7 +419,7 @@ impl<S: Socket> Wire<S> {
     }
 
     /// Reads octets of a message, while they come at the minimum rate.
-    async fn fill_in_time<D: Door>(
+    async fn fill_in_time<D: SmtpHandler>(
         &mut self,
         session: &mut Session<D>,
         deadline: Instant,
@@ -427,7 +436,7 @@ impl<S: Socket> Wire<S> {
     }
 }
 
-async fn log_in_ended<D: Door>(session: &mut Session<D>) {
+async fn log_in_ended<D: SmtpHandler>(session: &mut Session<D>) {
     match session.client_mut() {
         Some(client) => D::ended(client).await,
         None => std::future::pending().await,

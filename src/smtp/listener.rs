@@ -1,11 +1,11 @@
-//! The accept loops of the two doors.
+//! The accept loops of the two servers.
 //!
-//! Invariant: each door counts its connections by itself; one door's crowd closes no other.
+//! Invariant: each server counts its connections by itself; one server's crowd closes no other.
 
 use super::connection;
-use super::mx::MxDoor;
+use super::mx::MxServer;
 use super::state::Rules;
-use super::submission::SubmissionDoor;
+use super::submission::SubmissionServer;
 use crate::config::Config;
 use crate::net::connections::Capacity;
 use crate::net::listener::{self, Proxies, Shutdown};
@@ -16,34 +16,34 @@ use tokio::net::TcpListener;
 const FULL: &[u8] = b"421 4.7.0 too many connections; try again later\r\n";
 
 /// Submission, until the shutdown: 587 with STARTTLS, or 465 with `implicit_tls`.
-pub async fn submission(listener: TcpListener, door: Arc<SubmissionDoor>, implicit_tls: bool, shutdown: Shutdown) {
-    let setting = setting(&door.config, door.tls.clone(), implicit_tls, &door.spool, &shutdown);
+pub async fn submission(listener: TcpListener, server: Arc<SubmissionServer>, implicit_tls: bool, shutdown: Shutdown) {
+    let setting = setting(&server.config, server.tls.clone(), implicit_tls, &server.spool, &shutdown);
     let name = if implicit_tls { "submissions" } else { "submission" };
-    let proxies = Proxies::WithHeader(door.config.trusted_proxies.clone());
+    let proxies = Proxies::WithHeader(server.config.trusted_proxies.clone());
     listener::serve(
         name,
         listener,
-        Capacity::of(&door.config.limits),
+        Capacity::of(&server.config.limits),
         FULL,
         proxies,
         shutdown,
-        move |stream, peer, activity| connection::serve(Arc::clone(&door), setting.clone(), stream, peer, activity),
+        move |stream, peer, activity| connection::serve(Arc::clone(&server), setting.clone(), stream, peer, activity),
     )
     .await;
 }
 
 /// The MX, until the shutdown.
-pub async fn mx(listener: TcpListener, door: Arc<MxDoor>, shutdown: Shutdown) {
-    let setting = setting(&door.config, door.tls.clone(), false, &door.spool, &shutdown);
-    let proxies = Proxies::WithHeader(door.config.trusted_proxies.clone());
+pub async fn mx(listener: TcpListener, server: Arc<MxServer>, shutdown: Shutdown) {
+    let setting = setting(&server.config, server.tls.clone(), false, &server.spool, &shutdown);
+    let proxies = Proxies::WithHeader(server.config.trusted_proxies.clone());
     listener::serve(
         "mx",
         listener,
-        Capacity::of(&door.config.limits),
+        Capacity::of(&server.config.limits),
         FULL,
         proxies,
         shutdown,
-        move |stream, peer, activity| connection::serve(Arc::clone(&door), setting.clone(), stream, peer, activity),
+        move |stream, peer, activity| connection::serve(Arc::clone(&server), setting.clone(), stream, peer, activity),
     )
     .await;
 }

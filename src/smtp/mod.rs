@@ -1,17 +1,17 @@
-//! SMTP: the submission door (587 and 465) and the MX door (25).
+//! SMTP: the submission server (587 and 465) and the MX server (25).
 //!
 //! Invariant: a session is a machine without I/O ([`state`]); [`connection`] alone reads, writes and waits. What the two
-//! doors let in differs by type: see [`state::Door`].
+//! servers let in differs by type: see [`state::SmtpHandler`].
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`listener`] | the accept loops; what a door is given |
+//! | [`listener`] | the accept loops; what a server is given |
 //! | [`connection`] | one client: TLS, buffers, time-outs, the end of log-ins and of the daemon |
 //! | [`line`], [`request`], [`sasl`], [`data`] | octets to lines, lines to commands, AUTH, messages |
 //! | [`state`] | which command may come when, and what it does |
 //! | [`counts`] | how many errors and idle commands a session may have |
 //! | [`reply`] | every fixed reply |
-//! | [`submission`], [`mx`] | the doors |
+//! | [`submission`], [`mx`] | the servers |
 //!
 //! RFC 5321, RFC 6409 (submission), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 1870 (SIZE), RFC 2920 (PIPELINING),
 //! RFC 6152 (8BITMIME), RFC 2034 (ENHANCEDSTATUSCODES), RFC 8314 (465). SMTPUTF8 (RFC 6531), DSN (RFC 3461) and CHUNKING
@@ -35,5 +35,5 @@ mod submission;
 mod tests;
 
 pub use listener::{mx, submission};
-pub use mx::MxDoor;
-pub use submission::SubmissionDoor;
+pub use mx::MxServer;
+pub use submission::SubmissionServer;

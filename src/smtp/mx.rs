@@ -1,11 +1,11 @@
-//! The MX door: anybody sends, to inboxes here. RFC 5321; the codes of refused recipients are RFC 3463's.
+//! The MX server: anybody sends, to inboxes here. RFC 5321; the codes of refused recipients are RFC 3463's.
 //!
-//! Invariant: a recipient of this door is a [`LocalRecipient`], which the store alone makes: there is no way from here to
-//! the queue, so this door is no open relay.
+//! Invariant: a recipient of this server is a [`LocalRecipient`], which the store alone makes: there is no way from here to
+//! the queue, so this server is no open relay.
 
 use super::reply;
 use super::sasl::Credentials;
-use super::state::{Door, Mail};
+use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Reply};
@@ -19,9 +19,9 @@ use crate::store::routing::{LocalRecipient, Route};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// What the MX door needs.
+/// What the MX server needs.
 #[derive(Clone, Debug)]
-pub struct MxDoor {
+pub struct MxServer {
     /// Names, limits, time-outs.
     pub config: Arc<Config>,
     /// The certificate.
@@ -36,7 +36,7 @@ pub struct MxDoor {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stranger;
 
-impl Door for MxDoor {
+impl SmtpHandler for MxServer {
     type Client = Stranger;
     type Recipient = LocalRecipient;
     const NAME: &'static str = "mx";

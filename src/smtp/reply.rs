@@ -1,4 +1,4 @@
-//! What the doors say: every fixed reply in one place, and how replies go over the wire.
+//! What the servers say: every fixed reply in one place, and how replies go over the wire.
 //!
 //! Invariant: a reply is whole lines of printable ASCII, whatever its text was made of. RFC 5321 §4.2 (codes), §4.2.1
 //! (several lines); RFC 3463 and RFC 2034 (enhanced codes: in all but greetings, EHLO and 3yz).

@@ -1,6 +1,6 @@
 //! A session as a machine of owned states, without I/O: [`Session::step`] takes what happened and says what to do.
 //!
-//! Invariant: a message is stored only for a client the door knows and for recipients the door made; a state that
+//! Invariant: a message is stored only for a client the server knows and for recipients the server made; a state that
 //! lacks either cannot say [`Action::Store`]. TLS begins a session anew: nothing said in plaintext is known after it.
 //! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
 
@@ -21,11 +21,11 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// One of the two doors. What differs between them is who may send, and to whom.
-pub(super) trait Door: Send + Sync + Sized + 'static {
-    /// Who may send: the submission door makes one from a log-in only.
+/// One of the two servers. What differs between them is who may send, and to whom.
+pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
+    /// Who may send: the submission server makes one from a log-in only.
     type Client: Send + Sync;
-    /// To whom: the MX door makes one for an inbox here only.
+    /// To whom: the MX server makes one for an inbox here only.
     type Recipient: Send;
     /// Its name in the log.
     const NAME: &'static str;
@@ -35,7 +35,7 @@ pub(super) trait Door: Send + Sync + Sized + 'static {
     /// Who a client is that has not logged in, if that may send.
     fn stranger() -> Option<Self::Client>;
 
-    /// The envelope sender, where the door has use for it.
+    /// The envelope sender, where the server has use for it.
     fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply>;
 
     /// Checks credentials.
@@ -90,7 +90,7 @@ struct Hello {
 }
 
 /// MAIL has been said.
-struct Transaction<D: Door> {
+struct Transaction<D: SmtpHandler> {
     client: D::Client,
     mail_from: ReversePath,
     /// As announced (RFC 1870); 0: not.
@@ -99,7 +99,7 @@ struct Transaction<D: Door> {
 }
 
 /// DATA has been said: there are recipients.
-struct Envelope<D: Door> {
+struct Envelope<D: SmtpHandler> {
     client: D::Client,
     mail_from: ReversePath,
     recipients: Recipients<D::Recipient>,
@@ -116,29 +116,29 @@ pub(super) struct Mail<R> {
     pub protocol: &'static str,
 }
 
-enum Phase<D: Door> {
+enum Phase<D: SmtpHandler> {
     /// No client yet: before EHLO, or before the log-in.
     Unknown,
     /// In an AUTH exchange.
     Exchanging(Exchange),
-    /// The door checks credentials.
+    /// The server checks credentials.
     LoggingIn,
     /// Between messages.
     Ready(D::Client),
     /// After MAIL.
     Open(Transaction<D>),
-    /// The door looks for a recipient.
+    /// The server looks for a recipient.
     Resolving(Transaction<D>),
     /// The message comes in.
     Receiving(Envelope<D>),
-    /// The door stores the message.
+    /// The server stores the message.
     Storing,
     /// Nothing more is said, or TLS begins.
     Over,
 }
 
 /// What happened.
-pub(super) enum Input<D: Door> {
+pub(super) enum Input<D: SmtpHandler> {
     /// The client sent a line.
     Line(Line),
     /// After [`Action::LogIn`].
@@ -152,7 +152,7 @@ pub(super) enum Input<D: Door> {
 }
 
 /// What to do.
-pub(super) enum Action<D: Door> {
+pub(super) enum Action<D: SmtpHandler> {
     /// Send this.
     Reply(Reply),
     /// Send these lines with code 250.
@@ -172,7 +172,7 @@ pub(super) enum Action<D: Door> {
 }
 
 /// A session with one client.
-pub(super) struct Session<D: Door> {
+pub(super) struct Session<D: SmtpHandler> {
     rules: Arc<Rules>,
     tls: bool,
     spool: ClientSpool,
@@ -181,7 +181,7 @@ pub(super) struct Session<D: Door> {
     phase: Phase<D>,
 }
 
-impl<D: Door> Session<D> {
+impl<D: SmtpHandler> Session<D> {
     /// A session at its beginning.
     pub(super) fn new(rules: Arc<Rules>, tls: bool, spool: ClientSpool) -> Self {
         Self { rules, tls, spool, hello: None, counts: Counts::default(), phase: Phase::Unknown }
@@ -457,7 +457,7 @@ impl<D: Door> Session<D> {
     fn protocol(&self) -> &'static str {
         let extended = self.hello.as_ref().is_some_and(|h| h.extended);
         match (D::OFFERS_AUTH, extended, self.tls) {
-            // Behind this door everybody has logged in, and under TLS.
+            // Behind this server everybody has logged in, and under TLS.
             (true, ..) => "ESMTPSA",
             (false, true, true) => "ESMTPS",
             (false, true, false) => "ESMTP",

@@ -1,4 +1,4 @@
-//! The submission door (MSA): who logs in sends, to anybody. RFC 6409; RFC 8314 (465, TLS from the first octet).
+//! The submission server (MSA): who logs in sends, to anybody. RFC 6409; RFC 8314 (465, TLS from the first octet).
 //!
 //! Invariant: a [`Sender`] exists only where the authenticator has answered with a [`Login`] that still held afterwards.
 //!
@@ -7,7 +7,7 @@
 
 use super::reply;
 use super::sasl::Credentials;
-use super::state::{Door, Mail};
+use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::authentication::login::{Authenticator, Login, LoginError};
 use crate::config::Config;
@@ -23,9 +23,9 @@ use std::sync::Arc;
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
-/// What the submission door needs.
+/// What the submission server needs.
 #[derive(Clone, Debug)]
-pub struct SubmissionDoor {
+pub struct SubmissionServer {
     /// Names, limits, time-outs.
     pub config: Arc<Config>,
     /// The certificate.
@@ -61,7 +61,7 @@ impl Sender {
     }
 }
 
-impl Door for SubmissionDoor {
+impl SmtpHandler for SubmissionServer {
     type Client = Sender;
     type Recipient = Recipient;
     const NAME: &'static str = "submission";

@@ -14,11 +14,11 @@ use super::history::{write_change, write_check};
 use super::ownership::outcome_for;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, RecordStatus, is_gone};
-use crate::domain::records::{Expected, Purpose};
-use crate::domain::share::Places;
-use crate::domain::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use crate::id::{AccountId, DomainId};
+use crate::verification::judge::{Evidence, RecordStatus, is_gone};
+use crate::verification::records::{Expected, Purpose};
+use crate::verification::share::Places;
+use crate::verification::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use rusqlite::{Connection, params};
 use serde_json::json;
 

@@ -8,12 +8,12 @@ use super::ownership::{Ownership, contest};
 use super::{Store, StoreError};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::domain::judge::{Evidence, RecordStatus};
-use crate::domain::records::RecordKey;
-use crate::domain::status::{FaultRun, OnUnverified, State};
 use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::Claim;
+use crate::verification::judge::{Evidence, RecordStatus};
+use crate::verification::records::RecordKey;
+use crate::verification::status::{FaultRun, OnUnverified, State};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 

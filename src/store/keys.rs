@@ -195,9 +195,9 @@ fn has_key(connection: &Connection, token: &str) -> Result<bool, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::rotation::Plan;
     use crate::store::rotation::FreshKey;
     use crate::store::testing::{account, claim};
+    use crate::verification::rotation::Plan;
 
     #[tokio::test]
     async fn every_change_of_the_zone_raises_its_serial_and_nothing_puts_it_back() {

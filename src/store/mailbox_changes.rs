@@ -7,7 +7,7 @@ use super::deliver::{NewMessage, insert_message};
 use super::keywords::{self, FlagError, InboxLimits};
 use super::long_changes::batch_of_octets;
 use super::messages::Flags;
-use super::open_mailbox::{Marks, marks};
+use super::open_mailbox::{MessageFlags, marks};
 use super::room;
 use super::{Store, StoreError, Transaction, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
@@ -44,7 +44,7 @@ impl FlagUpdate {
     }
 
     /// What becomes of flags and keywords.
-    pub fn apply(&self, to: &Marks) -> Marks {
+    pub fn apply(&self, to: &MessageFlags) -> MessageFlags {
         let mut kept: Vec<&str> = to.keywords.split_ascii_whitespace().collect();
         let named = |keyword: &str| self.keywords.iter().any(|k| k.eq_ignore_ascii_case(keyword));
         let flags = match self.change {
@@ -64,7 +64,7 @@ impl FlagUpdate {
                 }
             }
         }
-        Marks { uid: to.uid, flags, keywords: kept.join(" ").into() }
+        MessageFlags { uid: to.uid, flags, keywords: kept.join(" ").into() }
     }
 }
 
@@ -149,7 +149,7 @@ impl Store {
         uids: Vec<u32>,
         update: FlagUpdate,
         limits: InboxLimits,
-    ) -> Result<Vec<Marks>, FlagError> {
+    ) -> Result<Vec<MessageFlags>, FlagError> {
         let of = inbox.clone();
         self.change_batch(inbox, uids.len(), move |connection| {
             let mut after = Vec::with_capacity(uids.len());
@@ -168,7 +168,7 @@ impl Store {
                 let before = connection.prepare_cached(sql)?.query_row([part.id, stored], |row| marks(row, part))?;
                 let now = update.apply(&before);
                 if now != before {
-                    let count = |marks: &Marks| marks.keywords.split_ascii_whitespace().count();
+                    let count = |marks: &MessageFlags| marks.keywords.split_ascii_whitespace().count();
                     if count(&now) > limits.per_message.max(count(&before)) {
                         return Err(FlagError::TooManyOfMessage(limits.per_message));
                     }

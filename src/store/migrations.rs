@@ -44,11 +44,11 @@ pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Resu
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::domain::judge::RecordStatus;
-    use crate::domain::records::{Purpose, RecordKey};
-    use crate::domain::share::Places;
     use crate::id::{AccountId, DomainId, InboxId};
     use crate::store::Store;
+    use crate::verification::judge::RecordStatus;
+    use crate::verification::records::{Purpose, RecordKey};
+    use crate::verification::share::Places;
     use rusqlite::params;
 
     #[test]

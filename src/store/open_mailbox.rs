@@ -3,7 +3,7 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's. Each change has a modification number of the
 //! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
 
-use super::mark_list::MarkList;
+use super::flag_list::FlagList;
 use super::messages::Flags;
 use super::parts::{self, Part};
 use super::{Store, StoreError, expunged};
@@ -14,7 +14,7 @@ use std::ops::Range;
 
 /// Flags of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Marks {
+pub struct MessageFlags {
     /// Which message.
     pub uid: u32,
     /// System flags.
@@ -35,7 +35,7 @@ pub struct OpenMailbox {
     /// How much of it is in `messages`.
     pub seen: Seen,
     /// Every message, UIDs rising.
-    pub messages: MarkList,
+    pub messages: FlagList,
 }
 
 /// How much of a mailbox a session has seen.
@@ -55,7 +55,7 @@ pub struct Changes {
     /// Arrivals from this UID on are `\Recent` to the first session that asks for them.
     pub recent_from: u32,
     /// New messages and those with other flags, UIDs rising.
-    pub changed: MarkList,
+    pub changed: FlagList,
     /// UIDs that are gone, rising.
     pub expunged: Vec<u32>,
     /// What has gone is not known any more: `changed` has every message there is, and `expunged` none.
@@ -79,7 +79,7 @@ pub enum Depth {
 #[derive(Clone, Debug)]
 pub struct Fetched {
     /// Flags.
-    pub marks: Marks,
+    pub marks: MessageFlags,
     /// INTERNALDATE.
     pub internal_date: Timestamp,
     /// Where its octets are.
@@ -104,8 +104,8 @@ impl Fetched {
     }
 }
 
-pub(super) fn marks(row: &Row<'_>, part: Part) -> rusqlite::Result<Marks> {
-    Ok(Marks { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.get_ref(2)?.as_str()?.into() })
+pub(super) fn marks(row: &Row<'_>, part: Part) -> rusqlite::Result<MessageFlags> {
+    Ok(MessageFlags { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.get_ref(2)?.as_str()?.into() })
 }
 
 /// Flags of messages of all parts, UIDs rising.
@@ -114,8 +114,8 @@ fn all_marks(
     parts: &[Part],
     sql: &str,
     values: impl Fn(Part) -> Vec<i64>,
-) -> Result<MarkList, StoreError> {
-    let mut all = MarkList::default();
+) -> Result<FlagList, StoreError> {
+    let mut all = FlagList::default();
     for part in parts {
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query(rusqlite::params_from_iter(values(*part)))?;
@@ -148,7 +148,7 @@ impl Store {
                     uid_validity: row.get(1)?,
                     recent,
                     seen,
-                    messages: MarkList::default(),
+                    messages: FlagList::default(),
                 })
             };
             let found = connection.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;

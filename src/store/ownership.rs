@@ -7,9 +7,9 @@ use super::StoreError;
 use super::checks::Report;
 use super::domains::{DomainRow, NewDomain};
 use crate::clock::Timestamp;
-use crate::domain::judge::outcome;
-use crate::domain::records::{Purpose, RecordKey};
-use crate::domain::status::{Finding, Outcome, State, VerifiedStatus};
+use crate::verification::judge::outcome;
+use crate::verification::records::{Purpose, RecordKey};
+use crate::verification::status::{Finding, Outcome, State, VerifiedStatus};
 use rusqlite::{Connection, params};
 
 /// When a claim is asked for its record of ownership, and the secret in it.

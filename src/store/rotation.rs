@@ -1,14 +1,14 @@
 //! The keys of a claim in their roles, and what changes those.
 //!
-//! Invariant: a change is made in the transaction that read what it rests on, by the rules of [`crate::domain::rotation`];
+//! Invariant: a change is made in the transaction that read what it rests on, by the rules of [`crate::verification::rotation`];
 //! so a crash, a check of the records or a message that is queued at the same time comes before it or after it.
 
 use super::{Store, StoreError};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::domain::records::RecordKey;
-use crate::domain::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
 use crate::id::DomainId;
+use crate::verification::records::RecordKey;
+use crate::verification::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// One of a claim's keys.

@@ -19,7 +19,7 @@ pub enum Route {
     NoSuchUser,
     /// Somebody claims the domain and its records may still come: 451 4.7.1.
     PendingDomain,
-    /// Not ours: 554 5.7.1 at the MX door, the domain's MX for outbound mail.
+    /// Not ours: 554 5.7.1 at the MX server, the domain's MX for outbound mail.
     NotHosted,
 }
 
@@ -177,7 +177,7 @@ fn is_role(base: &str) -> bool {
 }
 
 /// The claim that takes the name's mail: the verified one, or the one that was until its own records broke, since a DKIM
-/// fault must not bounce inbound mail ([`crate::domain::status::State::takes_mail`]).
+/// fault must not bounce inbound mail ([`crate::verification::status::State::takes_mail`]).
 fn claim_that_receives(connection: &Connection, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
     let sql = "SELECT id, account_id, status = 'verified' AND receiving, catch_all_inbox_id FROM custom_domain
                WHERE name = ?1 AND takes_mail";

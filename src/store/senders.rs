@@ -4,9 +4,9 @@
 
 use super::{Store, StoreError};
 use crate::address::{Address, DomainName, InboxName};
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Choice, Claim, choose};
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 

@@ -2,11 +2,11 @@
 
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
-use crate::domain::judge::RecordStatus;
-use crate::domain::records::Purpose;
-use crate::domain::rotation::Role;
-use crate::domain::status::{OnUnverified, VerifiedStatus};
 use crate::id::{AccountId, AliasId, DeliveryId, DomainId, InboxId, MessageId, SubmissionId, TokenId};
+use crate::verification::judge::RecordStatus;
+use crate::verification::records::Purpose;
+use crate::verification::rotation::Role;
+use crate::verification::status::{OnUnverified, VerifiedStatus};
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 
 impl ToSql for Timestamp {

@@ -1,6 +1,6 @@
 //! The table of codes in `docs/verification.md`: whole, and each row leads to the test that makes its fault.
 
-use inboxlayer::domain::judge::Code;
+use inboxlayer::verification::judge::Code;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -5,9 +5,9 @@ use crate::rude::Rude;
 use serde_json::json;
 use std::path::Path;
 
-/// A client at one of the sandbox's doors with TLS from the first octet.
-fn secure(daemon: &Daemon, door: &str) -> Rude {
-    Rude::secure(daemon.ready(door).parse().unwrap(), Path::new(daemon.ready("ca")))
+/// A client at one of the sandbox's servers with TLS from the first octet.
+fn secure(daemon: &Daemon, server: &str) -> Rude {
+    Rude::secure(daemon.ready(server).parse().unwrap(), Path::new(daemon.ready("ca")))
 }
 
 /// An SMTP session that has logged in.

@@ -157,7 +157,7 @@ fn documented_records(domain: &Value) {
     }
 }
 
-/// A message from outside, through the MX door.
+/// A message from outside, through the MX server.
 fn receive(daemon: &Daemon, to: &str, subject: &str) {
     let (host, port) = daemon.address("mx");
     let subject = format!("Subject: {subject}");
@@ -168,8 +168,8 @@ fn receive(daemon: &Daemon, to: &str, subject: &str) {
 }
 
 fn read_by_imap(daemon: &Daemon, user: &str, subject: &str) {
-    for (door, mode) in [("imap", "starttls"), ("imaps", "tls")] {
-        let (host, port) = daemon.address(door);
+    for (server, mode) in [("imap", "starttls"), ("imaps", "tls")] {
+        let (host, port) = daemon.address(server);
         let arguments = [&host, &port, mode, daemon.ready("ca"), user, daemon.ready("token"), subject];
         let found = python("read.py", &arguments, b"").succeeded().json();
         let messages = found["messages"].as_array().unwrap_or_else(|| panic!("{found}"));

@@ -185,7 +185,7 @@ fn behind_haproxy_the_client_is_the_client() {
     let id = crate::serve::rows(&list.body)[0]["id"].as_str().unwrap().to_owned();
     let raw = api.get(&format!("/api/v1/inboxes/{inbox}/messages/{id}/raw")).expect(200).text;
     assert!(raw.contains("from client.example ([127.5.0.1])"), "{raw}");
-    // One client's wrong tokens close the door to that client alone, over all listeners.
+    // One client's wrong tokens close the server to that client alone, over all listeners.
     let guest = |source: Ipv4Addr| {
         let mut guest = Rude::connect_from(source, proxy.imaps);
         guest.start_tls(&daemon.ca());

@@ -6,7 +6,7 @@
 
 use super::canonical::{Field, parse};
 use crate::address::DomainName;
-use crate::domain::tag_list::tags;
+use crate::verification::tag_list::tags;
 use futures_util::FutureExt;
 use mail_auth::common::parse::TxtRecordParser;
 use mail_auth::common::verify::DomainKey;

@@ -1,7 +1,7 @@
 //! Signing by identity.
 //!
 //! Invariant: `d=` is the identity's domain, so that DMARC sees it aligned with From; and a custom domain signs with the
-//! one key whose turn it is ([`crate::domain::rotation`]), or, where the CNAME of that one has broken, with another.
+//! one key whose turn it is ([`crate::verification::rotation`]), or, where the CNAME of that one has broken, with another.
 //!
 //! RFC 6376 §3.5 (the field), §3.7 (what is hashed).
 
@@ -9,12 +9,12 @@ use super::canonical::{self, BodyForm};
 use super::seal::Seal;
 use crate::address::DomainName;
 use crate::clock::{Clock, Timestamp};
-use crate::domain::rotation::{self, Plan};
 use crate::id::AccountId;
 use crate::identity::SendIdentity;
 use crate::resources::Owner;
 use crate::resources::work::{INLINE, WorkPool};
 use crate::store::{Store, StoreError};
+use crate::verification::rotation::{self, Plan};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::digest::{Context, SHA256};

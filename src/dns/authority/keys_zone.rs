@@ -2,8 +2,8 @@
 
 use super::answer::{Finding, soa};
 use crate::config::Dkim;
-use crate::domain::rotation::KEY_TTL;
 use crate::store::{Store, StoreError};
+use crate::verification::rotation::KEY_TTL;
 use hickory_proto::ProtoError;
 use hickory_proto::rr::rdata::name::NS;
 use hickory_proto::rr::rdata::{A, AAAA, TXT};

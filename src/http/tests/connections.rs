@@ -1,7 +1,7 @@
 //! Connections: TLS, clients that stall, too many at once.
 
 use crate::config::Config;
-use crate::http::serve::{Patience, serve_with};
+use crate::http::serve::{Timeouts, serve_with};
 use crate::net::connections::Capacity;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::Networks;
@@ -21,7 +21,7 @@ async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (So
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(async || "hello"));
     let answer = WriteLimits { timeout: patience, rate: MinimumRate::of(&Config::default().limits) };
-    let patience = Patience { handshake: patience, head: patience, body: patience, answer };
+    let patience = Timeouts { handshake: patience, head: patience, body: patience, answer };
     let capacity = Capacity::of_one_address(most);
     tokio::spawn(serve_with(patience, listener, router, tls, capacity, Networks::default(), shutdown.clone()));
     (address, shutdown)

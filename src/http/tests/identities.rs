@@ -1,13 +1,13 @@
 //! The dry run of sending: which From, why, and what a receiver would make of it.
 
 use crate::config::{Config, Provider};
-use crate::domain::judge::{Evidence, RecordStatus};
-use crate::domain::status::Policy;
 use crate::http::router;
 use crate::http::testing::World;
 use crate::store::checks::Report;
 use crate::store::domains::DomainRow;
 use crate::store::ses::{MailFrom, SesSaid};
+use crate::verification::judge::{Evidence, RecordStatus};
+use crate::verification::status::Policy;
 use crate::verifier::Rules;
 use serde_json::{Value, json};
 

@@ -29,7 +29,7 @@ impl Session<'_> {
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let Some(message) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
-        let limits = KeywordLimits::from(&self.door.config.limits);
+        let limits = KeywordLimits::from(&self.server.config.limits);
         let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
             Err(error) => return Ok(error.answer()),
@@ -38,7 +38,7 @@ impl Session<'_> {
         if has_nul(&message) {
             return Ok(Answer::no(NUL_REFUSED).code(other("CANNOT")));
         }
-        let limit = self.door.config.limits.message_size;
+        let limit = self.server.config.limits.message_size;
         let message = match with_crlf(message) {
             Ok(octets) if octets.len() <= limit => octets,
             Ok(_) => return Ok(refused(Refusal::MessageTooLong)),
@@ -51,7 +51,7 @@ impl Session<'_> {
             None => Timestamp::real(),
         };
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
-        let done = match self.door.mailboxes.append(&self.login.inbox, &name, append).await {
+        let done = match self.server.mailboxes.append(&self.login.inbox, &name, append).await {
             Ok(Some(done)) => done,
             Ok(None) => return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate)),
             Err(error) => return not_set(error),

@@ -31,7 +31,7 @@ impl Session<'_> {
         }
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, asked_for) = (view.mailbox, uids.len());
-        let (mailboxes, inbox) = (&self.door.mailboxes, &self.login.inbox);
+        let (mailboxes, inbox) = (&self.server.mailboxes, &self.login.inbox);
         let transferred = match and_remove {
             true => mailboxes.move_to(inbox, from, uids, &name).await,
             false => mailboxes.copy(inbox, from, uids, &name).await,
@@ -81,7 +81,7 @@ impl Session<'_> {
 
     /// Removes messages that are marked `\Deleted`: all, or those of `uids`.
     pub(super) async fn expunge_marked(&self, mailbox: i64, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
-        let done = self.door.mailboxes.expunge(&self.login.inbox, mailbox, uids).await;
+        let done = self.server.mailboxes.expunge(&self.login.inbox, mailbox, uids).await;
         // A failure may come after some batches.
         self.has_changed(mailbox);
         done

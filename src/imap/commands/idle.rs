@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 impl Session<'_> {
     /// Tells what changes until the client says DONE.
     pub async fn idle(&mut self, wire: &mut Wire) -> Result<Answer, Fault> {
-        let deadline = Instant::now() + self.door.config.limits.imap_timeout.0;
+        let deadline = Instant::now() + self.server.config.limits.imap_timeout.0;
         self.tell(wire, true).await?;
         wire.push(&go_on("idling"));
         loop {

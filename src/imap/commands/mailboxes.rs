@@ -65,7 +65,7 @@ impl Session<'_> {
             return Ok(Answer::ok("done"));
         }
         let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
-        let tree = tree(self.door.store.mailboxes(&self.login.inbox).await?);
+        let tree = tree(self.server.store.mailboxes(&self.login.inbox).await?);
         let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
         for (name, mailbox) in &tree {
             // A pattern may take its time: others have their turn.
@@ -95,7 +95,7 @@ impl Session<'_> {
     ) -> Result<Answer, Fault> {
         let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
         let mut told = BTreeMap::new();
-        for name in self.door.store.subscriptions(&self.login.inbox).await? {
+        for name in self.server.store.subscriptions(&self.login.inbox).await? {
             tokio::task::yield_now().await;
             if !pattern.matches(&name) {
                 for parent in names::parents(&name).filter(|parent| pattern.matches(parent)) {
@@ -115,13 +115,13 @@ impl Session<'_> {
     /// CREATE, with the levels above (RFC 3501 §6.3.3).
     pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        answer(self.door.mailboxes.create(&self.login.inbox, &name).await, "created").map(|(answer, ())| answer)
+        answer(self.server.mailboxes.create(&self.login.inbox, &name).await, "created").map(|(answer, ())| answer)
     }
 
     /// DELETE.
     pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let (answer, id) = answer(self.door.mailboxes.delete(&self.login.inbox, &name).await, "deleted")?;
+        let (answer, id) = answer(self.server.mailboxes.delete(&self.login.inbox, &name).await, "deleted")?;
         if self.selected.as_ref().is_some_and(|view| view.mailbox == id) {
             self.unselect();
         }
@@ -133,7 +133,7 @@ impl Session<'_> {
         let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
             return Ok(Answer::no(BAD_NAME).code(other("CANNOT")));
         };
-        let renamed = self.door.mailboxes.rename(&self.login.inbox, &from, &to).await;
+        let renamed = self.server.mailboxes.rename(&self.login.inbox, &from, &to).await;
         // INBOX may have been emptied.
         self.changed.set();
         Ok(answer(renamed, "renamed")?.0)
@@ -142,7 +142,8 @@ impl Session<'_> {
     /// SUBSCRIBE and UNSUBSCRIBE.
     pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        answer(self.door.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "done").map(|(answer, ())| answer)
+        answer(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "done")
+            .map(|(answer, ())| answer)
     }
 }
 

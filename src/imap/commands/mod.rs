@@ -11,7 +11,7 @@ pub(super) mod search;
 mod select;
 mod store;
 
-use super::guest::id;
+use super::not_authenticated::id;
 use super::response::{Answer, Phase, capabilities, capability, other};
 use super::session::Session;
 use super::wire::Wire;
@@ -89,7 +89,7 @@ fn counted(claim: &mut Claim, messages: &[Fetched]) -> bool {
 }
 
 /// Does a command. LOGOUT is the session's own.
-pub(super) async fn obey(
+pub(super) async fn dispatch(
     session: &mut Session<'_>,
     wire: &mut Wire,
     body: CommandBody<'static>,

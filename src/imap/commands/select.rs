@@ -3,8 +3,8 @@
 use super::{BAD_NAME, Fault};
 use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
+use crate::imap::selected::SelectedMailbox;
 use crate::imap::session::Session;
-use crate::imap::view::View;
 use crate::imap::wire::Wire;
 use imap_codec::imap_types::flag::FlagPerm;
 use imap_codec::imap_types::mailbox::Mailbox;
@@ -19,14 +19,14 @@ impl Session<'_> {
         self.unselect();
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let inbox = &self.login.inbox;
-        let Some(open) = self.door.store.mailbox_open(inbox, &name, !read_only).await? else {
+        let Some(open) = self.server.store.mailbox_open(inbox, &name, !read_only).await? else {
             return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
         };
         let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
         // Events from now on. What came since the view was read is told before the OK.
         self.changed.watch(open.id);
         self.changed.set();
-        let view = View::new(open, read_only);
+        let view = SelectedMailbox::new(open, read_only);
         let flags = view.all_flags();
         wire.push(&Response::Data(Data::Flags(flags.clone())));
         wire.push(&Response::Data(Data::Exists(view.exists())));
@@ -72,7 +72,7 @@ impl Session<'_> {
         items: &[StatusDataItemName],
     ) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let Some(status) = self.door.store.mailbox_status(&self.login.inbox, &name).await? else {
+        let Some(status) = self.server.store.mailbox_status(&self.login.inbox, &name).await? else {
             return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
         };
         let mut told = Vec::with_capacity(items.len());

@@ -91,13 +91,13 @@ impl Session<'_> {
         flags: &[Flag<'_>],
         by_uid: bool,
     ) -> Result<Answer, Fault> {
-        let (mailboxes, inbox, changed) = (&self.door.mailboxes, &self.login.inbox, self.changed);
+        let (mailboxes, inbox, changed) = (&self.server.mailboxes, &self.login.inbox, self.changed);
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         if view.read_only {
             return Ok(Answer::no(READ_ONLY));
         }
-        let limits = KeywordLimits::from(&self.door.config.limits);
+        let limits = KeywordLimits::from(&self.server.config.limits);
         let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
             Err(error) => return Ok(error.answer()),

@@ -26,14 +26,14 @@ async fn nobody_logs_in_before_tls_and_starttls_forgets_what_came_ahead() {
 #[tokio::test]
 async fn guests_cannot_make_us_keep_much() {
     let world = World::new().await;
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     assert!(client.ask("LOGIN anna {100000}").await[0].contains("BAD [TOOBIG]"));
     assert!(client.ask("LOGIN anna {99999999999}").await[0].starts_with("* BYE"));
 
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     assert!(client.ask("LOGIN anna {4294967295+}").await[0].starts_with("* BYE"));
 
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     assert!(client.ask(&format!("LOGIN {} b", "a".repeat(80_000))).await[0].contains("BAD [TOOBIG]"));
     client.ok("NOOP").await;
     // The octets of a literal that is too long are no commands.
@@ -41,7 +41,7 @@ async fn guests_cannot_make_us_keep_much() {
     assert!(client.line().await.contains("a BAD [TOOBIG]"));
     client.ok("NOOP").await;
 
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     let _ = client.stream.write_all(&vec![b'a'; 1_200_000]).await;
     let _ = client.stream.flush().await;
     assert!(client.line().await.starts_with("* BYE"));
@@ -96,7 +96,7 @@ async fn a_message_over_the_limit_is_refused_and_leaves_nothing() {
 #[tokio::test]
 async fn failed_log_ins_are_counted() {
     let world = World::with(|config| config.limits.failed_logins = 3).await;
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     for _ in 0..3 {
         assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [AUTHENTICATIONFAILED]"));
     }
@@ -106,7 +106,7 @@ async fn failed_log_ins_are_counted() {
 #[tokio::test]
 async fn ten_failed_log_ins_end_the_connection() {
     let world = World::with(|config| config.limits.failed_logins = 5).await;
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     for _ in 0..5 {
         assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [AUTHENTICATIONFAILED]"));
     }
@@ -123,7 +123,7 @@ async fn the_longest_id_is_taken_before_log_in_and_after() {
     let quoted: Vec<_> = (0..30).map(|n| format!("\"k{n}\" \"{}\"", "\\\"".repeat(1024))).collect();
     let literals: Vec<_> = (0..30).map(|n| format!("\"k{n}\" {{1024+}}\r\n{}", "v".repeat(1024))).collect();
     for pairs in [quoted, literals] {
-        for mut client in [world.guest().await, world.user().await] {
+        for mut client in [world.not_authenticated().await, world.user().await] {
             assert_eq!(client.ok(&format!("ID ({})", pairs.join(" "))).await, ["* ID (\"name\" \"Inboxlayer\")"]);
         }
     }
@@ -188,7 +188,7 @@ async fn a_session_ends_when_its_token_runs_out() {
     let scope = Scope::Account(world.account.clone());
     let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
     world.store.token_create(new, 10, clock.now()).await.unwrap();
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     client.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;
     assert!(client.line().await.starts_with("* BYE"));
 }

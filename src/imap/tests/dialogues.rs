@@ -17,7 +17,7 @@ fn matches(pattern: &str, line: &str) -> bool {
 async fn play(world: &World, name: &str) {
     let path = format!("{}/fixtures/imap/{name}.dialogue", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(path).unwrap();
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     for (number, line) in text.lines().enumerate() {
         let line = line.replace("$TOKEN", world.token.reveal());
         if let Some(sent) = line.strip_prefix("C: ") {

@@ -69,7 +69,7 @@ async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
         assert_eq!(client.line().await, "* BYE this API token has been revoked");
         assert_eq!(client.line().await, "");
     }
-    let (mut guest, mut user) = (world.guest().await, world.user().await);
+    let (mut guest, mut user) = (world.not_authenticated().await, world.user().await);
     user.ok("SELECT INBOX").await;
     world.shutdown.request();
     for client in [&mut guest, &mut user] {
@@ -81,7 +81,7 @@ async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
 #[tokio::test]
 async fn the_silent_are_sent_away() {
     let world = World::with(short_timeouts).await;
-    let (mut idle, mut user, mut guest) = (world.user().await, world.user().await, world.guest().await);
+    let (mut idle, mut user, mut guest) = (world.user().await, world.user().await, world.not_authenticated().await);
     idle.send("i IDLE\r\n").await;
     assert_eq!(idle.line().await, "+ idling");
     assert_eq!(idle.line().await, "* BYE idle for too long");
@@ -108,7 +108,7 @@ async fn another_account_sees_nothing() {
     assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
     let copied = store.messages_move(&theirs, mailbox, vec![1], "INBOX", limits(u64::MAX)).await.unwrap();
     assert!(copied.uids.is_empty());
-    let mut client = world.guest().await;
+    let mut client = world.not_authenticated().await;
     let answer = client.ask(&format!("LOGIN bob@inboxlayer.dev {}", world.token.reveal())).await;
     assert!(answer[0].contains("NO [AUTHENTICATIONFAILED]"), "{answer:?}");
     let same = client.ask(&format!("LOGIN nobody@inboxlayer.dev {}", world.token.reveal())).await;
@@ -275,7 +275,7 @@ async fn a_change_is_told_to_others_also_when_its_session_ends_before_it_is_on_d
     let scope = Scope::Account(world.account.clone());
     let new = NewToken { name: "other".into(), scope, expires_at: None, hash: token.hash() };
     world.store.token_create(new, 10, Clock::System.now()).await.unwrap();
-    let mut idle = world.guest().await;
+    let mut idle = world.not_authenticated().await;
     idle.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;
     idle.ok("SELECT INBOX").await;
     idle.send("i IDLE\r\n").await;

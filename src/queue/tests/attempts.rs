@@ -154,7 +154,7 @@ async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_start() {
     let world = World::open().await;
     world.send(&["a@example.org"]).await;
     let now = world.clock.now();
-    let places = crate::domain::share::Places::all_free(10);
+    let places = crate::verification::share::Places::all_free(10);
     let destinations = DestinationLimits::new(Scope::Domain, 4);
     let in_flight = crate::store::queue::InFlight { attempts: Default::default(), places, destinations };
     let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), in_flight).await.unwrap().due;

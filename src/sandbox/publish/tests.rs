@@ -4,12 +4,12 @@
 use super::super::{Prepared, SandboxOptions};
 use super::*;
 use crate::clock::Timestamp;
-use crate::domain::judge::RecordStatus;
-use crate::domain::observed::RecordType;
 use crate::id::AccountId;
 use crate::registry::CustomDomain;
 use crate::store::StoreError;
 use crate::store::domains::DomainPatch;
+use crate::verification::judge::RecordStatus;
+use crate::verification::observed::RecordType;
 
 const NAME: &str = "acme.test";
 

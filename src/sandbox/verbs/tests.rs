@@ -2,7 +2,7 @@
 
 use super::super::{Prepared, SandboxOptions};
 use super::*;
-use crate::domain::observed::{Answer, RecordType};
+use crate::verification::observed::{Answer, RecordType};
 use reqwest::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

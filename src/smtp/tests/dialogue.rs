@@ -1,7 +1,7 @@
 //! Plays the dialogues of `fixtures/smtp`.
 //!
 //! A line is `C: text` (sent with CRLF), `C> text` (sent as it is), `S: start` (one line of a reply begins so), `TLS` (the
-//! client's handshake), `END` (the server has closed) or `# remark`. The first is `DOOR: submission|submissions|mx`. Lines
+//! client's handshake), `END` (the server has closed) or `# remark`. The first is `SERVER: submission|submissions|mx`. Lines
 //! of the client that follow one another leave in one write. In `C` lines `\r`, `\n`, `\0`, `\\`, `\xff` are octets,
 //! `{1000*x}` is a repeated text, `{plain:user}` the PLAIN response with the good token, `{base64:text}` and `{token}`
 //! what they say.
@@ -29,11 +29,11 @@ async fn play(file: &Path) {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if let Some(door) = line.strip_prefix("DOOR: ") {
-            client = Some(world.knock(knock(door)).await);
+        if let Some(server) = line.strip_prefix("SERVER: ") {
+            client = Some(world.knock(knock(server)).await);
             continue;
         }
-        let client: &mut Client = client.as_mut().expect("DOOR comes first");
+        let client: &mut Client = client.as_mut().expect("SERVER comes first");
         if let Some(said) = line.strip_prefix("C:") {
             pending.extend(octets(&world, said.strip_prefix(' ').unwrap_or(said)));
             pending.extend_from_slice(b"\r\n");
@@ -59,12 +59,12 @@ async fn play(file: &Path) {
     assert!(pending.is_empty(), "{}: the last word is the client's", file.display());
 }
 
-fn knock(door: &str) -> Knock {
-    match door {
+fn knock(server: &str) -> Knock {
+    match server {
         "submission" => Knock::Submission,
         "submissions" => Knock::Submissions,
         "mx" => Knock::Mx,
-        other => panic!("no door {other:?}"),
+        other => panic!("no server {other:?}"),
     }
 }
 

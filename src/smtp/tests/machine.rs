@@ -9,17 +9,17 @@ use crate::resources::spool::Spool;
 use crate::smtp::data::Receiver;
 use crate::smtp::line::Lines;
 use crate::smtp::sasl::Credentials;
-use crate::smtp::state::{Action, Door, Input, Mail, Rules, Session};
+use crate::smtp::state::{Action, Input, Mail, Rules, Session, SmtpHandler};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A door for the machine alone: the driver below plays its services.
+/// A server for the machine alone: the driver below plays its services.
 struct Bench;
 
-impl Door for Bench {
+impl SmtpHandler for Bench {
     type Client = ();
     type Recipient = Address;
     const NAME: &'static str = "bench";
@@ -32,7 +32,7 @@ impl Door for Bench {
         Ok(from.unwrap_or(ReversePath::Null))
     }
     async fn log_in(&self, _: SocketAddr, _: Credentials) -> Result<(), Reply> {
-        unreachable!("this door has no AUTH")
+        unreachable!("this server has no AUTH")
     }
     async fn recipient(&self, _: Owner, address: Address, _: usize) -> Result<Address, Reply> {
         Ok(address)

@@ -1,10 +1,10 @@
-//! The doors on real sockets, with a real store and real TLS; and dialogues out of `fixtures/smtp`.
+//! The servers on real sockets, with a real store and real TLS; and dialogues out of `fixtures/smtp`.
 
 mod dialogue;
-mod doors;
 mod machine;
+mod servers;
 
-use super::{MxDoor, SubmissionDoor};
+use super::{MxServer, SubmissionServer};
 use crate::address::DomainName;
 use crate::authentication::dkim::Keys;
 use crate::authentication::login::{Authenticator, Scope};
@@ -37,7 +37,7 @@ use tokio_rustls::TlsConnector;
 /// The platform's own, as the default configuration has it.
 const SELECTOR: &str = "inboxlayer";
 
-/// Which door a client knocks at.
+/// Which server a client knocks at.
 #[derive(Clone, Copy, Debug)]
 enum Knock {
     /// 587
@@ -48,7 +48,7 @@ enum Knock {
     Mx,
 }
 
-/// A running pair of doors, and what stands behind them.
+/// A running pair of servers, and what stands behind them.
 struct World {
     store: Store,
     events: Events,
@@ -103,7 +103,7 @@ impl World {
         claim(&store, &account, "failed.test", "failed", true).await;
         let spool = Spool::open(dir.path(), &config.limits).unwrap();
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, WorkPool::default());
-        let door = Arc::new(SubmissionDoor {
+        let server = Arc::new(SubmissionServer {
             config: Arc::clone(&config),
             tls: tls.clone(),
             events: events.clone(),
@@ -111,12 +111,12 @@ impl World {
             submission,
             spool: spool.clone(),
         });
-        let mx = Arc::new(MxDoor { config, tls, inbound, spool });
+        let mx = Arc::new(MxServer { config, tls, inbound, spool });
         let (submission, at_submission) = listen().await;
         let (submissions, at_submissions) = listen().await;
         let (mx_listener, at_mx) = listen().await;
-        shutdown.spawn(super::submission(submission, Arc::clone(&door), false, shutdown.clone()));
-        shutdown.spawn(super::submission(submissions, door, true, shutdown.clone()));
+        shutdown.spawn(super::submission(submission, Arc::clone(&server), false, shutdown.clone()));
+        shutdown.spawn(super::submission(submissions, server, true, shutdown.clone()));
         shutdown.spawn(super::mx(mx_listener, mx, shutdown.clone()));
         Self {
             store,
@@ -134,11 +134,11 @@ impl World {
         }
     }
 
-    async fn knock(&self, door: Knock) -> Client {
+    async fn knock(&self, server: Knock) -> Client {
         let [submission, submissions, mx] = self.addresses;
         let connect = async |address| TcpStream::connect::<SocketAddr>(address).await.unwrap();
         let client = |stream| Client { stream: Some(stream), certificate: self.certificate.clone(), input: Vec::new() };
-        match door {
+        match server {
             Knock::Submission => client(Box::new(connect(submission).await)),
             Knock::Mx => client(Box::new(connect(mx).await)),
             Knock::Submissions => {

@@ -1,20 +1,20 @@
 //! The claims of two accounts to two names, under random histories in a real store, against the model of
-//! [`crate::domain::status::model`]: checks that overlap, are lost or are cut off by a restart, owners who ask, claims that
+//! [`crate::verification::status::model`]: checks that overlap, are lost or are cut off by a restart, owners who ask, claims that
 //! are deleted and made again, and a DNS that says anything.
 
 mod promises;
 mod zone;
 
 use super::*;
-use crate::domain::judge::judge;
-use crate::domain::records::{Purpose, RecordKey};
-use crate::domain::status::Finding;
-use crate::domain::status::model::{Findings, Naive, in_parallel};
 use crate::id::InboxId;
 use crate::store::domains::{DomainPatch, NewDomain};
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::{account, inbox};
+use crate::verification::judge::judge;
+use crate::verification::records::{Purpose, RecordKey};
+use crate::verification::status::Finding;
+use crate::verification::status::model::{Findings, Naive, in_parallel};
 use VerifiedStatus::{Failed, Verified};
 use proptest::prelude::*;
 use std::collections::BTreeSet;

@@ -6,8 +6,8 @@
 
 use super::corrupt;
 use crate::clock::Timestamp;
-use crate::domain::report::DomainRecord;
 use crate::store::StoreError;
+use crate::verification::report::DomainRecord;
 use flate2::Compression;
 use flate2::read::DeflateDecoder;
 use flate2::write::DeflateEncoder;

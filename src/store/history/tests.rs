@@ -1,13 +1,13 @@
 //! The history of domains: bounded, whole, and small.
 
 use super::*;
-use crate::domain::judge::{Observation, ServerAnswer, judge};
-use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
-use crate::domain::records::Template;
-use crate::domain::status::{Policy, State};
 use crate::store::domains::{DomainRow, NewDomain};
 use crate::store::names::NameLimits;
 use crate::store::testing::{account, store_with_account};
+use crate::verification::judge::{Observation, ServerAnswer, judge};
+use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::verification::records::Template;
+use crate::verification::status::{Policy, State};
 use std::iter::repeat_n;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);

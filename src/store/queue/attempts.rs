@@ -7,8 +7,8 @@ use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailb
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
-use crate::domain::status::VerifiedStatus;
 use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId};
+use crate::verification::status::VerifiedStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 

@@ -1,7 +1,6 @@
 //! The verbs of the queue on a real store.
 
 use super::*;
-use crate::domain::share::Places;
 use crate::envelope::Recipients;
 use crate::events::Event;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
@@ -9,6 +8,7 @@ use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
 use crate::store::routing::Route;
 use crate::store::testing::{inbox, limits, store_with_account};
+use crate::verification::share::Places;
 use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -253,7 +253,7 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
         id: crate::id::DomainId::new(),
         name: "acme.com".parse().unwrap(),
         status: VerifiedStatus::Verified,
-        on_unverified: crate::domain::status::OnUnverified::Fallback,
+        on_unverified: crate::verification::status::OnUnverified::Fallback,
     };
     let domain = VerifiedDomain::of(&claim).unwrap();
     let identity = SendIdentity::Custom { local: "hello".parse().unwrap(), domain };

@@ -1,8 +1,8 @@
 //! Two claims to one name whose tokens are the same: their records of ownership decide.
 
 use super::*;
-use crate::domain::records::Purpose;
 use crate::store::domains::DomainPatch;
+use crate::verification::records::Purpose;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 

@@ -1,4 +1,4 @@
-//! The limits of the configuration, each tried at the doors of the real daemon.
+//! The limits of the configuration, each tried at the servers of the real daemon.
 
 use super::{READER, Scene, plain};
 use crate::rude::Rude;
@@ -196,8 +196,8 @@ fn connections_of_an_address() {
     full(scene.daemon.submission, "", "421 4.7.0");
     full(scene.daemon.imap, "", "* BYE [UNAVAILABLE]");
     full(scene.daemon.http, "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 503 ");
-    for door in ["mx", "submission", "imap", "http"] {
-        scene.logged(&["refused: too many connections", door]);
+    for server in ["mx", "submission", "imap", "http"] {
+        scene.logged(&["refused: too many connections", server]);
     }
     scene.ends_with(0);
 }

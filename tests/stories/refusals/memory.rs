@@ -355,7 +355,7 @@ fn answers_are_read_at_a_minimum_rate() {
     // Who reads gets everything meanwhile.
     assert!(ask_imap().answer("f", "OK").concat().len() > MESSAGE / 100 * 95);
     assert!(ask_http().rest().len() > MESSAGE / 100 * 95);
-    for listener in ["door=\"imap\"", "door=\"http\""] {
+    for listener in ["listener=\"imap\"", "listener=\"http\""] {
         scene.logged(&["closing the connection", "limits.minimum_rate", listener]);
     }
     for mut client in slow {

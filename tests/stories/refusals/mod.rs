@@ -1,4 +1,4 @@
-//! Bad input at the doors of the real daemon: each gets its protocol's proper error and a line of the log; the daemon goes
+//! Bad input at the servers of the real daemon: each gets its protocol's proper error and a line of the log; the daemon goes
 //! on, and nothing of it is stored, not even in part.
 
 mod crowds;
@@ -41,7 +41,7 @@ impl Scene {
         Self { daemon, relay, account, inbox, token }
     }
 
-    /// A client at the MX door, after EHLO.
+    /// A client at the MX server, after EHLO.
     pub fn mx(&self) -> Rude {
         let mut client = Rude::connect(self.daemon.mx);
         client.reply("220 ");

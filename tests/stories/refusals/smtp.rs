@@ -132,7 +132,7 @@ const ENDINGS: [&str; 12] = [
 fn the_known_smuggling_endings_end_nothing() {
     let scene = Scene::open();
     for ending in ENDINGS {
-        for (door, mut client, to) in
+        for (server, mut client, to) in
             [("mx", scene.mx(), READER), ("submission", scene.sender(), "friend@elsewhere.example")]
         {
             client.envelope(to);
@@ -143,7 +143,7 @@ fn the_known_smuggling_endings_end_nothing() {
             // One reply to one message: the session is where it was.
             client.say("NOOP", "250");
             client.say("QUIT", "221");
-            assert_eq!(client.line(), None, "{door} {ending:?}: {reply}");
+            assert_eq!(client.line(), None, "{server} {ending:?}: {reply}");
         }
     }
     scene.logged(&["a message was refused", "mx", "BareLineEnd"]);
@@ -221,7 +221,7 @@ fn a_tls_client_that_names_an_address_as_the_server_is_logged_for_debug_alone() 
 #[test]
 fn what_stands_behind_starttls_in_plaintext_is_dropped() {
     let scene = Scene::open();
-    for (door, address) in [("submission", scene.daemon.submission), ("mx", scene.daemon.mx)] {
+    for (server, address) in [("submission", scene.daemon.submission), ("mx", scene.daemon.mx)] {
         let mut client = Rude::connect(address);
         client.reply("220 ");
         client.say("EHLO outside.example", "250");
@@ -232,7 +232,7 @@ fn what_stands_behind_starttls_in_plaintext_is_dropped() {
         client.say(&format!("RCPT TO:<{READER}>"), "503 5.5.1");
         client.say("EHLO outside.example", "250");
         client.say("STARTTLS", "503 5.5.1");
-        scene.logged(&["plaintext behind STARTTLS was dropped", door]);
+        scene.logged(&["plaintext behind STARTTLS was dropped", server]);
     }
     // No TLS at all behind it.
     let mut client = Rude::connect(scene.daemon.mx);

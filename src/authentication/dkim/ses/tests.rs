@@ -7,12 +7,12 @@ use super::*;
 use crate::address::DomainName;
 use crate::clock::Clock;
 use crate::config;
-use crate::domain::status::{Policy, State};
 use crate::id::{AccountId, DomainId};
 use crate::store::domains::NewDomain;
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::store_with_account;
+use crate::verification::status::{Policy, State};
 use serde_json::json;
 use tempfile::TempDir;
 

@@ -12,8 +12,8 @@ use crate::imap::content::envelope::{ADDRESSES, envelope};
 use crate::imap::content::section::{Octets, Reach, reach, section};
 use crate::imap::content::structure::structure;
 use crate::imap::response::{Answer, other};
+use crate::imap::selected::SelectedMailbox;
 use crate::imap::session::Session;
-use crate::imap::view::View;
 use crate::imap::wire::Wire;
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
@@ -22,7 +22,7 @@ use crate::resources::spool::PATIENCE;
 use crate::resources::work::{Cancelled, WorkBudget};
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
-use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY, Marks};
+use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY, MessageFlags};
 use imap_codec::ResponseCodec;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::IntoStatic;
@@ -84,7 +84,7 @@ fn marks_seen(name: &Name) -> bool {
 }
 
 /// `* n FETCH (UID u FLAGS (…))`, to tell of changed flags.
-pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &mut View, sequence: u32, marks: &Marks) {
+pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &mut SelectedMailbox, sequence: u32, marks: &MessageFlags) {
     push_new_keywords(wire, view, marks);
     let mut line = format!("* {sequence} FETCH (UID {} ", marks.uid);
     write_flags(&mut line, view, marks);
@@ -93,13 +93,13 @@ pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &mut View, sequence: u3
 }
 
 /// A keyword that no FLAGS response has named is named in one first (RFC 3501 §7.2.6).
-fn push_new_keywords(wire: &mut Wire, view: &mut View, marks: &Marks) {
+fn push_new_keywords(wire: &mut Wire, view: &mut SelectedMailbox, marks: &MessageFlags) {
     if view.learn_keywords(marks) {
         wire.push(&Response::Data(Data::Flags(view.all_flags())));
     }
 }
 
-fn write_flags(line: &mut String, view: &View, marks: &Marks) {
+fn write_flags(line: &mut String, view: &SelectedMailbox, marks: &MessageFlags) {
     let recent = view.is_recent(marks.uid).then_some("\\Recent");
     let system = marks.flags.names().map(|name| -> &str { name });
     let names: Vec<&str> = system.chain(recent).chain(marks.keywords.split_ascii_whitespace()).collect();
@@ -145,16 +145,16 @@ impl Session<'_> {
             return Ok(Answer::no("too many names of fields in one FETCH").code(other("LIMIT")));
         }
         let names: Arc<[Name]> = once.into();
-        let (mailboxes, changed) = (&self.door.mailboxes, self.changed);
+        let (mailboxes, changed) = (&self.server.mailboxes, self.changed);
         let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
         let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
         let depth = if in_pieces { Depth::Header } else { deepest };
         let sets_seen = !view.read_only && names.iter().any(marks_seen);
-        let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
+        let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, view.mailbox);
 
-        let (reading, owner) = (&self.door.reading, &self.owner);
+        let (reading, owner) = (&self.server.reading, &self.owner);
         let source = Source { store, inbox, reading, owner };
         let (mut rest, mut told) = (uids.as_slice(), 0);
         let (mut claim, mut has_room) = (wire.claim(), true);
@@ -309,7 +309,7 @@ fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &Rea
 /// One FETCH response.
 async fn show(
     wire: &mut Wire,
-    view: &mut View,
+    view: &mut SelectedMailbox,
     names: &[Name],
     message: &Fetched,
     show_flags: bool,

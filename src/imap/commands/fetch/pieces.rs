@@ -6,7 +6,7 @@ use super::{Name, PIECE, STRUCTURE_FACTOR};
 use crate::id::InboxId;
 use crate::imap::commands::Fault;
 use crate::imap::content::section::part_at;
-use crate::imap::view::View;
+use crate::imap::selected::SelectedMailbox;
 use crate::imap::wire::Wire;
 use crate::message::mime::Tree;
 use crate::reading::Reading;
@@ -43,7 +43,7 @@ impl Source<'_> {
     /// A piece of a section, its header and its body octets; `None` where there is no such part, or it is gone.
     pub async fn piece(
         self,
-        view: &mut View,
+        view: &mut SelectedMailbox,
         message: &Fetched,
         section: Option<&Section<'_>>,
         range: Range<usize>,
@@ -71,7 +71,12 @@ impl Source<'_> {
     }
 
     /// Reads the structure of a message, unless it is known. False when there is no memory for that.
-    pub async fn read_structure(self, wire: &mut Wire, view: &mut View, message: &Fetched) -> Result<bool, Fault> {
+    pub async fn read_structure(
+        self,
+        wire: &mut Wire,
+        view: &mut SelectedMailbox,
+        message: &Fetched,
+    ) -> Result<bool, Fault> {
         let uid = message.marks.uid;
         if view.structure.as_ref().is_some_and(|(known, _)| *known == uid) {
             return Ok(true);

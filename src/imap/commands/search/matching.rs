@@ -3,14 +3,14 @@
 //! Texts are compared decoded and without regard to case: encoded words, transfer encodings and charsets are undone.
 
 use crate::clock::Timestamp;
-use crate::imap::view::View;
+use crate::imap::selected::SelectedMailbox;
 use crate::message::ReadLimits;
 use crate::message::date::date;
 use crate::message::fields::{Field, Header};
 use crate::message::mime::Tree;
 use crate::message::searched::{lower, searched_texts, searched_value};
 use crate::reading::Reader;
-use crate::store::open_mailbox::{Depth, Fetched, Marks};
+use crate::store::open_mailbox::{Depth, Fetched, MessageFlags};
 use std::sync::OnceLock;
 
 /// A text to look for, in lower case.
@@ -31,7 +31,7 @@ impl Text {
 /// A message, as far as it has been read.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    pub marks: Marks,
+    pub marks: MessageFlags,
     pub is_recent: bool,
     depth: Depth,
     internal_date: Timestamp,
@@ -57,7 +57,7 @@ struct DecodedField {
 
 impl Candidate {
     /// What the session's view knows.
-    pub fn of_view(marks: Marks, is_recent: bool) -> Self {
+    pub fn of_view(marks: MessageFlags, is_recent: bool) -> Self {
         Self {
             marks,
             is_recent,
@@ -74,7 +74,7 @@ impl Candidate {
     }
 
     /// What was read from the store; flags as the view has them.
-    pub fn of_store(message: Fetched, depth: Depth, view: &View) -> Self {
+    pub fn of_store(message: Fetched, depth: Depth, view: &SelectedMailbox) -> Self {
         let uid = message.marks.uid;
         Self {
             depth,

@@ -4,15 +4,15 @@
 //! when they do not, its body last; and never more than a batch of them is in memory.
 
 mod by_hand;
-mod effort;
 mod matching;
 mod query;
+mod work_limit;
 
 pub(in crate::imap) use by_hand::by_hand;
 
-use self::effort::{Effort, Meter};
 use self::matching::Candidate;
 use self::query::Query;
+use self::work_limit::{Meter, WorkLimit};
 use super::{Fault, counted, no_memory};
 use crate::imap::response::{Answer, other};
 use crate::imap::session::Session;
@@ -43,7 +43,7 @@ struct Work<'a> {
     reading: &'a Reading,
     owner: &'a Owner,
     query: Arc<Query>,
-    effort: Arc<Effort>,
+    effort: Arc<WorkLimit>,
 }
 
 impl Work<'_> {
@@ -56,7 +56,7 @@ impl Work<'_> {
         undecided: &mut Vec<u32>,
     ) -> Result<(), Fault> {
         let texts: usize = candidates.iter().map(Candidate::whole_size).sum();
-        let keys = candidates.len().saturating_mul(self.query.keys()).saturating_mul(effort::KEY);
+        let keys = candidates.len().saturating_mul(self.query.keys()).saturating_mul(work_limit::KEY);
         let (query, effort) = (Arc::clone(&self.query), Arc::clone(&self.effort));
         let judged = self.reading.read(self.owner, texts.saturating_add(keys), move |reader, budget| {
             let meter = Meter { effort: &effort, budget };
@@ -99,9 +99,10 @@ impl Session<'_> {
         let Some(query) = Query::new(criteria.as_ref(), view) else {
             return Ok(Answer::bad("a key of this search is not offered here"));
         };
-        let (reading, owner) = (&self.door.reading, &self.owner);
-        let work = Work { reading, owner, query: Arc::new(query), effort: Arc::new(Effort::new(effort::OCTETS)) };
-        let (store, inbox, mailbox) = (&self.door.store, &self.login.inbox, view.mailbox);
+        let (reading, owner) = (&self.server.reading, &self.owner);
+        let work =
+            Work { reading, owner, query: Arc::new(query), effort: Arc::new(WorkLimit::new(work_limit::OCTETS)) };
+        let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, view.mailbox);
 
         let marked = |uid: &u32| Some(Candidate::of_view(view.marks(*uid)?, view.is_recent(*uid)));
         let mut claim = wire.claim();

@@ -1,8 +1,8 @@
 //! A search as a tree of conditions, made ready for comparing: sets are UIDs, texts are in lower case.
 
-use super::effort::Meter;
 use super::matching::{Candidate, Text};
-use crate::imap::view::View;
+use super::work_limit::Meter;
+use crate::imap::selected::SelectedMailbox;
 use crate::store::messages::Flags;
 use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::datetime::NaiveDate;
@@ -76,11 +76,11 @@ fn text(text: &AString<'_>) -> Text {
 
 impl Query {
     /// All of `keys`, for the messages of `view`; `None` when a key is not known here.
-    pub fn new(keys: &[SearchKey<'_>], view: &View) -> Option<Self> {
+    pub fn new(keys: &[SearchKey<'_>], view: &SelectedMailbox) -> Option<Self> {
         keys.iter().map(|key| Self::of(key, view)).collect::<Option<_>>().map(Self::All)
     }
 
-    fn of(key: &SearchKey<'_>, view: &View) -> Option<Self> {
+    fn of(key: &SearchKey<'_>, view: &SelectedMailbox) -> Option<Self> {
         use SearchKey as K;
         let not = |query| Self::Not(Box::new(query));
         let flag = Self::Flags;

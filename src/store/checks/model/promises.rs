@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::address::Address;
-use crate::domain::judge::verdict;
 use crate::store::routing::Route;
+use crate::verification::judge::verdict;
 
 impl World {
     /// Which checks may be the next to begin, and whether they are asked for: "those who ask come first", of them and of

@@ -1,9 +1,9 @@
 //! What the DNS holds for the model: record sets by name, and names that nobody answers for.
 
-use crate::domain::judge::Observation;
-use crate::domain::observed::{Answer, Indefinite, RecordData, RecordType};
-use crate::domain::records::{Expected, Purpose, Template};
-use crate::domain::status::Finding;
+use crate::verification::judge::Observation;
+use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
+use crate::verification::records::{Expected, Purpose, Template};
+use crate::verification::status::Finding;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 

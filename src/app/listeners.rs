@@ -1,0 +1,181 @@
+//! Binding the servers, all of them before any is opened: a port that is taken stops the start, not half of it.
+
+use super::{Services, StartError};
+use crate::config::Config;
+use crate::dns::authority::{Authority, KeysZone, Zones};
+use crate::http::{self, HttpContext};
+use crate::imap::{self, ImapServer};
+use crate::net::listener::Shutdown;
+use crate::net::tls::ServerTls;
+use crate::smtp::{self, MxServer, SubmissionServer};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Where the servers really listen: a configured port 0 has become a free one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// The REST API.
+    pub http: Option<SocketAddr>,
+    /// Mail from outside.
+    pub mx: Option<SocketAddr>,
+    /// Submission with STARTTLS.
+    pub submission: Option<SocketAddr>,
+    /// Submission with TLS at once.
+    pub submissions: Option<SocketAddr>,
+    /// IMAP with STARTTLS.
+    pub imap: Option<SocketAddr>,
+    /// IMAP with TLS at once.
+    pub imaps: Option<SocketAddr>,
+    /// The DKIM zone.
+    pub dns: Option<SocketAddr>,
+}
+
+/// Every listener of the configuration, bound.
+pub(super) struct Bound {
+    http: TcpListener,
+    mx: Option<TcpListener>,
+    submission: Option<TcpListener>,
+    submissions: Option<TcpListener>,
+    imap: Option<TcpListener>,
+    imaps: Option<TcpListener>,
+    dns: Option<Authority>,
+}
+
+impl Bound {
+    /// Binds them.
+    pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
+        let (smtp, imap) = (&config.smtp, &config.imap);
+        Ok(Self {
+            http: bind("http.listen", config.http.listen).await?,
+            mx: bind_if("smtp.mx", smtp.mx).await?,
+            submission: bind_if("smtp.submission", smtp.submission).await?,
+            submissions: bind_if("smtp.submissions", smtp.submissions).await?,
+            imap: bind_if("imap.imap", imap.imap).await?,
+            imaps: bind_if("imap.imaps", imap.imaps).await?,
+            dns: match config.dkim.listen {
+                Some(address) => Some(Authority::bind(address).await.map_err(|source| StartError::Bind {
+                    key: "dkim.listen",
+                    address,
+                    source,
+                })?),
+                None => None,
+            },
+        })
+    }
+
+    /// Where they are.
+    pub(super) fn addresses(&self) -> Addresses {
+        let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
+        Addresses {
+            http: self.http.local_addr().ok(),
+            mx: of(&self.mx),
+            submission: of(&self.submission),
+            submissions: of(&self.submissions),
+            imap: of(&self.imap),
+            imaps: of(&self.imaps),
+            dns: self.dns.as_ref().map(Authority::address),
+        }
+    }
+
+    /// Opens them all.
+    pub(super) fn open(
+        self,
+        services: &Services,
+        tls: Option<ServerTls>,
+        routes: axum::Router,
+        servers: &Shutdown,
+    ) -> Result<(), StartError> {
+        if let Some(authority) = self.dns {
+            let zone = KeysZone::new(&services.config.dkim, services.store.clone())
+                .map_err(|error| StartError::Zone(error.to_string()))?;
+            // The open internet reaches it.
+            servers.spawn(authority.serve(Zones::of_keys(zone), true, servers.clone()));
+        }
+        open_http(self.http, services, tls.clone(), routes, servers);
+        let Some(tls) = tls else { return Ok(()) };
+        if let Some(listener) = self.mx {
+            let (config, inbound) = (Arc::clone(&services.config), services.inbound.clone());
+            let server = Arc::new(MxServer { config, tls: tls.clone(), inbound, spool: services.spool.clone() });
+            servers.spawn(smtp::mx(listener, server, servers.clone()));
+        }
+        open_submission([(self.submission, false), (self.submissions, true)], services, tls.clone(), servers);
+        open_imap([(self.imap, false), (self.imaps, true)], services, tls, servers);
+        Ok(())
+    }
+}
+
+fn open_http(
+    listener: TcpListener,
+    services: &Services,
+    tls: Option<ServerTls>,
+    routes: axum::Router,
+    servers: &Shutdown,
+) {
+    let config = &services.config;
+    let context = HttpContext {
+        config: Arc::clone(config),
+        store: services.store.clone(),
+        clock: services.clock.clone(),
+        events: services.events.clone(),
+        authenticator: services.authenticator.clone(),
+        registry: services.registry.clone(),
+        rotation: services.rotation.clone(),
+        submission: services.submission.clone(),
+        queue: services.queue.clone(),
+        spool: services.spool.clone(),
+        reading: services.reading.clone(),
+        creations: HttpContext::creations(&config.limits),
+    };
+    let router = http::router(context).merge(routes);
+    let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), servers.clone());
+    servers.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
+}
+
+/// Each listener with whether TLS comes first on it.
+type Listeners = [(Option<TcpListener>, bool); 2];
+
+fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, servers: &Shutdown) {
+    let server = Arc::new(SubmissionServer {
+        config: Arc::clone(&services.config),
+        tls,
+        events: services.events.clone(),
+        authenticator: services.authenticator.clone(),
+        submission: services.submission.clone(),
+        spool: services.spool.clone(),
+    });
+    for (listener, implicit_tls) in listeners {
+        if let Some(listener) = listener {
+            servers.spawn(smtp::submission(listener, Arc::clone(&server), implicit_tls, servers.clone()));
+        }
+    }
+}
+
+fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, servers: &Shutdown) {
+    let server = Arc::new(ImapServer {
+        mailboxes: services.mailboxes.clone(),
+        config: Arc::clone(&services.config),
+        store: services.store.clone(),
+        reading: services.reading.clone(),
+        events: services.events.clone(),
+        authenticator: services.authenticator.clone(),
+        spool: services.spool.clone(),
+        tls,
+    });
+    for (listener, implicit_tls) in listeners {
+        if let Some(listener) = listener {
+            servers.spawn(imap::serve(listener, Arc::clone(&server), implicit_tls, servers.clone()));
+        }
+    }
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| StartError::Bind { key, address, source })
+}
+
+async fn bind_if(key: &'static str, address: Option<SocketAddr>) -> Result<Option<TcpListener>, StartError> {
+    match address {
+        Some(address) => bind(key, address).await.map(Some),
+        None => Ok(None),
+    }
+}

@@ -1,0 +1,197 @@
+//! Who said what of a record: the evidence as it is shown and kept.
+//!
+//! Invariant: every server that was asked stands there, one that could not say with its reason; the number is bounded. Of
+//! many values those that look like the one that is wanted come first.
+
+use super::observation::Observation;
+use crate::verification::bounds;
+use crate::verification::observed::Answer;
+use crate::verification::records::Expected;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// Entries of one record: servers times values. More would only fill the store.
+const MAX_ENTRIES: usize = 32;
+
+/// What one server said of a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EvidenceEntry {
+    /// A value; none where the server has no record, or could not say.
+    pub value: Option<String>,
+    /// The server; none where there was nobody to ask.
+    pub server: Option<SocketAddr>,
+    /// Its name, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Seconds the value may be kept; those left in the cache of a resolver.
+    pub ttl: Option<u64>,
+    /// A validating resolver vouches for it (the AD bit).
+    pub ad: bool,
+    /// The server is one of the zone's own.
+    pub authoritative: bool,
+    /// `found`, `no record`, `no such name`, or why it could not say.
+    pub answer: String,
+}
+
+/// All that was said, by the zone's own servers first.
+pub(super) fn of(expected: &Expected, observation: &Observation) -> Vec<EvidenceEntry> {
+    let limit = (MAX_ENTRIES / observation.servers.len().max(1)).max(1);
+    let mut all: Vec<EvidenceEntry> = Vec::new();
+    let mut add = |entries: Vec<EvidenceEntry>| {
+        let (like, unlike): (Vec<EvidenceEntry>, Vec<EvidenceEntry>) = entries
+            .into_iter()
+            .partition(|said| said.value.as_deref().is_some_and(|value| expected.begins_like(value)));
+        let mut left = bounds::SAID;
+        let entries = like.into_iter().chain(unlike).take(limit);
+        // The first of them in any case, cut to what fits.
+        all.extend(entries.enumerate().map_while(|(at, said)| {
+            let value = said.value.map(|value| bounds::brief(&value, bounds::SAID));
+            left = match left.checked_sub(value.as_deref().map_or(0, bounds::octets)) {
+                Some(rest) => rest,
+                None if at == 0 => 0,
+                None => return None,
+            };
+            Some(EvidenceEntry { value, ..said })
+        }));
+    };
+    for wanted in [true, false] {
+        for said in observation.servers.iter().filter(|said| said.authoritative == wanted) {
+            add(entries(&said.answer, Some(said.server), said.name.as_deref(), wanted));
+        }
+    }
+    if observation.servers.is_empty() {
+        add(entries(&observation.answer, observation.answer.server(), None, false));
+    }
+    all
+}
+
+fn entries(answer: &Answer, server: Option<SocketAddr>, name: Option<&str>, authoritative: bool) -> Vec<EvidenceEntry> {
+    let entry = |value: Option<String>, ttl: Option<Duration>, ad, answer: &str| EvidenceEntry {
+        value,
+        server,
+        name: name.map(|name| bounds::brief(name, bounds::LINE)),
+        ttl: ttl.map(|ttl| ttl.as_secs()),
+        ad,
+        authoritative,
+        answer: bounds::brief(answer, bounds::LINE),
+    };
+    match answer {
+        Answer::Found { records, ttl, authenticated, .. } => {
+            records.iter().map(|record| entry(Some(record.to_string()), Some(*ttl), *authenticated, "found")).collect()
+        }
+        Answer::NoRecord { nxdomain, negative_ttl, .. } => {
+            vec![entry(None, *negative_ttl, false, if *nxdomain { "no such name" } else { "no record" })]
+        }
+        Answer::Indefinite { reason, .. } => vec![entry(None, None, false, &reason.to_string())],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::verification::judge::ServerAnswer;
+    use crate::verification::observed::{Indefinite, RecordData, RecordType};
+    use crate::verification::records::Purpose;
+
+    fn server(last: u8) -> SocketAddr {
+        ([192, 0, 2, last], 53).into()
+    }
+
+    fn found(last: u8, values: &[&str], authenticated: bool) -> Answer {
+        Answer::Found {
+            records: values.iter().map(|value| RecordData::Txt((*value).to_owned())).collect(),
+            aliases: Vec::new(),
+            ttl: Duration::from_secs(300),
+            server: server(last),
+            authenticated,
+        }
+    }
+
+    fn spf() -> Expected {
+        Expected {
+            purpose: Purpose::Spf,
+            record_type: RecordType::Txt,
+            name: "acme.com".into(),
+            host_label: "@".into(),
+            value: "v=spf1 include:amazonses.com ~all".into(),
+            priority: None,
+            required: false,
+        }
+    }
+
+    fn line(said: &EvidenceEntry) -> String {
+        let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
+        let ttl = said.ttl.map_or_else(|| "-".into(), |ttl| ttl.to_string());
+        let server = said.server.map_or_else(|| "-".into(), |server| server.to_string());
+        let (ad, own) = (said.ad, said.authoritative);
+        format!("{} {server} {} {ttl} {ad} {own} {}", text(&said.value), text(&said.name), said.answer)
+    }
+
+    #[test]
+    fn every_server_stands_there_the_zones_own_first() {
+        let mut observation = Observation::of(found(1, &["a"], false));
+        let said = |last, name: Option<&str>, authoritative, answer| ServerAnswer {
+            server: server(last),
+            name: name.map(str::to_owned),
+            authoritative,
+            answer,
+        };
+        let gone = Answer::NoRecord {
+            nxdomain: true,
+            aliases: Vec::new(),
+            negative_ttl: Some(Duration::from_secs(60)),
+            server: server(9),
+        };
+        observation.servers = vec![
+            said(9, None, false, gone),
+            said(1, Some("ns1.acme.com"), true, found(1, &["a", "b"], false)),
+            said(2, None, true, Answer::indefinite(Indefinite::Timeout, Some(server(2)))),
+            said(8, None, false, found(8, &["a"], true)),
+        ];
+        let lines: Vec<String> = of(&spf(), &observation).iter().map(line).collect();
+        assert_eq!(
+            lines,
+            [
+                "a 192.0.2.1:53 ns1.acme.com 300 false true found",
+                "b 192.0.2.1:53 ns1.acme.com 300 false true found",
+                "- 192.0.2.2:53 - - false true no answer in time",
+                "- 192.0.2.9:53 - 60 false false no such name",
+                "a 192.0.2.8:53 - 300 true false found",
+            ]
+        );
+        let one = serde_json::to_value(&of(&spf(), &observation)[4]).unwrap();
+        let shown = serde_json::json!({"value": "a", "server": "192.0.2.8:53", "ttl": 300, "ad": true,
+            "authoritative": false, "answer": "found"});
+        assert_eq!(one, shown);
+        assert_eq!(serde_json::from_value::<EvidenceEntry>(one).unwrap(), of(&spf(), &observation)[4]);
+    }
+
+    #[test]
+    fn without_servers_the_answer_speaks_and_there_are_never_too_many() {
+        let lines: Vec<String> = of(&spf(), &Observation::of(found(1, &["a"], true))).iter().map(line).collect();
+        assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
+        let nobody = Observation::of(Answer::indefinite(Indefinite::NoServer, None));
+        assert_eq!(line(&of(&spf(), &nobody)[0]), "- - - - false false there is no name server that may be asked");
+        assert_eq!(of(&spf(), &Observation::of(found(1, &["x"; 500], false))).len(), MAX_ENTRIES);
+    }
+
+    #[test]
+    fn many_values_of_one_server_leave_room_for_the_others_and_the_one_that_matters_stays() {
+        let mut values = vec!["site=1"; 100];
+        values.push("v=spf1 -all");
+        let servers = (1..=3).map(|last| ServerAnswer {
+            server: server(last),
+            name: None,
+            authoritative: last < 3,
+            answer: found(last, &values, false),
+        });
+        let observation = Observation { servers: servers.collect(), ..Observation::of(found(1, &values, false)) };
+        let said = of(&spf(), &observation);
+        assert!(said.len() <= MAX_ENTRIES);
+        for last in 1..=3 {
+            let first = said.iter().find(|said| said.server == Some(server(last))).unwrap();
+            assert_eq!(first.value.as_deref(), Some("v=spf1 -all"));
+        }
+    }
+}

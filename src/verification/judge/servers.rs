@@ -1,0 +1,248 @@
+//! What the name servers have to do with it: they disagree, are not responsible, are silent, or remember.
+//!
+//! Invariant: nothing here makes a record right or wrong; it explains why nobody could say, or warns of a right one that
+//! not everybody sees yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
+
+use super::{Code, Fix, Observation, RecordError, ServerAnswer, ZoneCut};
+use crate::clock::Timestamp;
+use crate::verification::bounds;
+use crate::verification::observed::{Answer, Indefinite};
+use crate::verification::records::Expected;
+use std::time::Duration;
+
+/// Why there is no definite answer.
+pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason: &Indefinite) -> RecordError {
+    let name = &expected.name;
+    if observation.bogus {
+        return RecordError::new(
+            Code::DnssecBogus,
+            format!(
+                "the DNSSEC signatures of {name} do not hold, so that everybody who checks them sees nothing of the zone at all"
+            ),
+            "At your registrar, delete the DS record of the domain, or replace it by the one that your DNS provider shows now; \
+             this often happens after a change of DNS provider.",
+        );
+    }
+    if let Indefinite::Disagreement(lines) = reason {
+        if !observation.authoritative().any(|said| said.answer.is_definite()) {
+            return remembered(expected, observation, lines);
+        }
+        return disagreement(expected, observation, lines);
+    }
+    if let Some(error) = lame(expected, observation) {
+        return error;
+    }
+    if let Some(error) = no_tcp(expected, observation) {
+        return error;
+    }
+    let silent: Vec<String> = observation.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
+    let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
+    let see = match below(expected, observation).filter(|_| !silent.is_empty()) {
+        Some((zone, above)) => format!(
+            "correct the NS records of {zone} in the zone {above}, which lead to servers that do not answer; or delete them, if \
+             the records should stand in {above} itself."
+        ),
+        None => "see whether the name servers of your zone answer, and whether its DNSSEC is in order.".to_owned(),
+    };
+    RecordError::new(
+        Code::ResolverFailed,
+        format!("the DNS gave no definite answer for {name}: {reason}{who}"),
+        Fix::step("Nothing to do if this passes: the check is repeated").then(format!("If it stays, {see}")),
+    )
+}
+
+/// Only resolvers were heard, and what they say is of different age: that shows nothing of the name servers.
+fn remembered(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
+    let message = format!(
+        "resolvers do not agree about {}, and none of its zone's own name servers was heard: {}",
+        expected.name,
+        lines.join("; ")
+    );
+    let longest = observation.servers.iter().map(|said| remaining(&said.answer)).max().unwrap_or_default().as_secs();
+    let fix = Fix::step("Nothing to do if it has just been changed: the check is repeated").then(format!(
+        "Some of them remember what was there before, for {longest} seconds yet at most. If it stays, see whether the name \
+         servers of your zone can be reached from everywhere."
+    ));
+    RecordError::new(Code::ServersDisagree, message, fix)
+}
+
+/// Who says what, by name where it is known.
+fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
+    let named = |line: &String| {
+        let rest_of = |said: &ServerAnswer| {
+            let rest = line.strip_prefix(&said.server.ip().to_string()).filter(|rest| rest.starts_with([' ', ':']))?;
+            let who = if said.authoritative { said.who() } else { format!("the resolver {}", said.who()) };
+            Some(bounds::brief(&format!("{who}{rest}"), bounds::LINE))
+        };
+        observation.servers.iter().find_map(rest_of).unwrap_or_else(|| line.clone())
+    };
+    let said: Vec<String> = lines.iter().map(named).collect();
+    let message = format!("the name servers do not agree about {}: {}", expected.name, said.join("; "));
+    let heard = observation.authoritative().filter(|said| said.answer.is_definite()).map(|said| said.answer.records());
+    let mut heard: Vec<_> = heard.collect();
+    heard.dedup();
+    // Those that are heard agree: it is for the others, or for the resolver, to say which is right.
+    let fix = match heard.len() {
+        1 => {
+            "Wait until every name server of your zone answers and the resolvers see the change; if it stays, see at your \
+             registrar whether each of the name servers there is still yours."
+        }
+        _ => {
+            "Wait until the change has reached every name server of your zone; if they still differ after an hour, tell your \
+             DNS provider, and see at your registrar whether the domain is delegated to an old provider too."
+        }
+    };
+    RecordError::new(Code::ServersDisagree, message, fix)
+}
+
+/// The zone that the name is in and the one that hands it on, where that is one of the owner's own: what stands at the
+/// registrar has nothing to do with it then.
+fn below<'a>(expected: &Expected, observation: &'a Observation) -> Option<(&'a str, &'a str)> {
+    let ZoneCut { zone, above } = observation.cut.as_ref()?;
+    let above = above.as_deref()?;
+    let registered = expected.registered();
+    let owned = above == registered || above.strip_suffix(registered).is_some_and(|rest| rest.ends_with('.'));
+    owned.then_some((zone.as_str(), above))
+}
+
+/// The answer needs TCP, and name servers do not have it: often a firewall that was made for UDP alone.
+fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError> {
+    let fails = |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
+    let failing: Vec<&ServerAnswer> = observation.authoritative().filter(fails).collect();
+    if failing.is_empty() {
+        return None;
+    }
+    let Expected { name, record_type, .. } = expected;
+    let said: Vec<String> = failing.iter().map(|said| line(said)).collect();
+    let servers: Vec<String> = failing.iter().map(|said| said.who()).collect();
+    let open =
+        format!("Let TCP port 53 through to {}, at its firewall or by way of your DNS provider", servers.join(", "));
+    let fix = Fix::step(open)
+        .then(format!("Or delete {record_type} records of {name} that nobody needs, until they fit one datagram."));
+    let message = format!("the DNS gave no definite answer for {name}: {}", said.join("; "));
+    Some(RecordError::new(Code::ResolverFailed, message, fix))
+}
+
+/// A warning about a record that is right: `None` when there is nothing to warn of.
+pub(super) fn reservation(
+    expected: &Expected,
+    observation: &Observation,
+    is_right: impl Fn(&Answer) -> bool,
+    now: Timestamp,
+) -> Option<RecordError> {
+    let remembers = |said: &&ServerAnswer| !said.authoritative && said.answer.is_definite() && !is_right(&said.answer);
+    let source = observation.authoritative().any(|said| said.answer.is_definite());
+    let held = observation.servers.iter().filter(remembers).max_by_key(|said| remaining(&said.answer));
+    if let Some(held) = held.filter(|_| source) {
+        let left = remaining(&held.answer);
+        let who = held.who();
+        let old = match held.answer.records().first() {
+            Some(record) => {
+                let value = bounds::brief(&record.to_string(), bounds::LINE);
+                format!("still has what was there before, {value}")
+            }
+            None => "still holds that there is nothing".to_owned(),
+        };
+        let seconds = left.as_secs();
+        let message = format!(
+            "{} is right at the source, but the resolver {who} {old}, for {seconds} seconds yet",
+            expected.name
+        );
+        let fix = "Nothing to do: caches forget it by themselves, and then everybody sees the change.";
+        let error = RecordError::new(Code::StillCached, message, fix);
+        return Some(RecordError { expected_visible_at: Some(now.after(left)), ..error });
+    }
+    lame(expected, observation)
+}
+
+/// A server that the zone is delegated to says that it is not responsible.
+fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
+    // A server knows nothing of the end of an alias that leaves its zones, and is not to blame for it.
+    if !observation.answer.aliases().is_empty() {
+        return None;
+    }
+    let is_lame = |said: &&ServerAnswer| match &said.answer {
+        Answer::Indefinite { reason: Indefinite::Lame | Indefinite::Refused, .. } => true,
+        Answer::Indefinite { reason: Indefinite::NotAuthoritative(_), .. } => !agrees(observation, said),
+        _ => false,
+    };
+    let lame: Vec<String> = observation.authoritative().filter(is_lame).map(ServerAnswer::who).collect();
+    if lame.is_empty() {
+        return peculiar(expected, observation);
+    }
+    let all = lame.len() == observation.authoritative().count();
+    let listed = lame.join(", ");
+    let fate = if all { "nobody can look anything up there" } else { "look-ups that meet them fail or take long" };
+    let zone = observation
+        .cut
+        .as_ref()
+        .map_or_else(|| format!("the zone of {}", expected.name), |cut| format!("the zone {}", cut.zone));
+    let message = format!("{zone} is delegated to {listed}, and these say that they are not responsible: {fate}");
+    let fix = match below(expected, observation) {
+        Some((zone, above)) => Fix::step(format!(
+            "Correct the NS records of {zone} in the zone {above}: take out {listed}, or add the zone there"
+        ))
+        .then(format!("Or delete them all, if the records should stand in {above} itself.")),
+        None => Fix::step(format!(
+            "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there"
+        ))
+        .then("They must be the ones that your DNS provider shows for this zone."),
+    };
+    Some(RecordError::new(Code::LameDelegation, message, fix))
+}
+
+/// True for a server whose answer has no AA bit, and says what is known to be so.
+fn agrees(observation: &Observation, said: &ServerAnswer) -> bool {
+    let Answer::Indefinite { reason: Indefinite::NotAuthoritative(given), .. } = &said.answer else { return false };
+    let sorted = |answer: &Answer| answer.clone().in_order().records().to_vec();
+    observation.answer.is_definite() && sorted(given) == sorted(&observation.answer)
+}
+
+/// Servers that serve the zone, with a fault that only some resolvers mind.
+fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordError> {
+    let name = &expected.name;
+    let who = |of: &dyn Fn(&ServerAnswer) -> bool| {
+        observation.authoritative().filter(|said| of(said)).map(ServerAnswer::who).collect::<Vec<_>>().join(", ")
+    };
+    let unmarked = who(&|said| agrees(observation, said));
+    if !unmarked.is_empty() {
+        let message = format!(
+            "{unmarked} answers rightly for {name}, but without the AA flag, which says that it serves the zone: a few \
+             resolvers pass over such answers"
+        );
+        let fix = Fix::step("Nothing to do at once: the record is there")
+            .then("Ask your DNS provider whether that server is a cache, or lacks a copy of the zone.");
+        return Some(RecordError::new(Code::LameDelegation, message, fix));
+    }
+    let refusing = who(&|said| matches!(said.answer, Answer::Indefinite { reason: Indefinite::RefusedName, .. }));
+    if refusing.is_empty() {
+        return None;
+    }
+    let message = format!(
+        "{refusing} serves the zone, but refuses to answer for {name}: look-ups of that name that meet it take longer or fail"
+    );
+    let fix = Fix::step("The name servers at your registrar may stay as they are").then(format!(
+        "If this stays, ask your DNS provider why that server refuses {name}: often a rule or filter of its own."
+    ));
+    Some(RecordError::new(Code::LameDelegation, message, fix))
+}
+
+fn remaining(answer: &Answer) -> Duration {
+    match answer {
+        Answer::Found { ttl, .. } => *ttl,
+        Answer::NoRecord { negative_ttl, .. } => negative_ttl.unwrap_or_default(),
+        Answer::Indefinite { .. } => Duration::ZERO,
+    }
+}
+
+fn line(said: &ServerAnswer) -> String {
+    let who = said.who();
+    let line = match &said.answer {
+        Answer::Indefinite { reason, .. } => format!("{who}: {reason}"),
+        answer => {
+            let records: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
+            if records.is_empty() { format!("{who} has none") } else { format!("{who} has {}", records.join(", ")) }
+        }
+    };
+    bounds::brief(&line, bounds::LINE)
+}

@@ -1,0 +1,125 @@
+//! One sentence for the whole domain: what is wrong and what to do next, or that all is well.
+//!
+//! Invariant: of several faults the one is told whose mending helps most: required records before others, what is
+//! definite before what nobody could say, a fault that is explained before one that is only seen.
+
+use super::{Code, Evidence, RecordError, RecordStatus, finding};
+use crate::clock::Timestamp;
+use crate::verification::provider::{Provider, recognise};
+use crate::verification::records::{Expected, Purpose};
+use crate::verification::status::{Finding, Policy, State, VerifiedStatus};
+
+/// The sentence. `evidence` is shorter than `expected` while no check has settled.
+pub fn verdict(domain: &str, state: &State, policy: &Policy, expected: &[Expected], evidence: &[Evidence]) -> String {
+    let seen: Vec<(&Expected, &Evidence)> = expected.iter().zip(evidence).collect();
+    let next = state.next_check_at.map(|at| format!("the next check is at {}", moment(at))).unwrap_or_default();
+    match state.status {
+        VerifiedStatus::Pending if seen.is_empty() => {
+            format!("Publish the records of {domain} at your DNS provider; {next}, or when you ask for one.")
+        }
+        VerifiedStatus::Pending => pending(domain, state, &seen, &next),
+        VerifiedStatus::Verified => verified(domain, state, policy, &seen),
+        VerifiedStatus::Failed => match worst(&seen, |e| e.required) {
+            Some(error) => format!(
+                "Verification of {domain} failed: {}; mend that and verify again: {}.",
+                error.message, error.step
+            ),
+            None => format!("Verification of {domain} failed; its records look right now, so verify again."),
+        },
+    }
+}
+
+fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &str) -> String {
+    let required = seen.iter().filter(|(expected, _)| expected.required);
+    let (right, of) = required.fold((0, 0), |(right, of), (_, evidence)| {
+        (right + usize::from(evidence.status == RecordStatus::Valid), of + 1)
+    });
+    let Some(error) = worst(seen, |e| e.required) else {
+        // Asked for since the last check, as the record of ownership is where another account claims the name.
+        if right < of {
+            return format!(
+                "{right} of {of} required records of {domain} are right, and no check has looked for the rest yet: publish what \
+                 is shown as not checked; {next}."
+            );
+        }
+        // EvidenceEntry in the same way whoever holds the name: nobody learns of another account.
+        return format!(
+            "All required records of {domain} are right and their confirmation goes on by itself; remove DKIM records that \
+             an earlier set-up may have left, {next}."
+        );
+    };
+    if error.code == super::Code::AwaitingProvider {
+        return format!("Nothing to do for {domain}: {}; {next}.", error.message);
+    }
+    let end = state.window_ends_at.map(|end| format!(", and the window ends at {}", moment(end))).unwrap_or_default();
+    format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, error.step)
+}
+
+fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &Evidence)]) -> String {
+    if let (Some(deadline), Some(error)) = (state.deadline(policy), worst(seen, |e| e.required)) {
+        let (message, step) = (&error.message, &error.step);
+        return format!("{domain} is verified, but {message}; {step}, before {} or it fails.", moment(deadline));
+    }
+    let mx = seen.iter().find(|(expected, _)| expected.purpose == Purpose::Mx);
+    let receives = mx.is_some_and(|(_, evidence)| evidence.status == RecordStatus::Valid);
+    let can = if receives { "verified: it sends and receives here" } else { "verified for sending" };
+    let stays = mx.and_then(|(expected, evidence)| stays(expected, evidence));
+    let minded = |expected: &Expected| stays.is_none() || expected.purpose != Purpose::Mx;
+    let error = worst(seen, minded).or_else(|| warning(seen, minded));
+    match error {
+        None => format!("All is well: {domain} is {can}{}.", stays.unwrap_or_default()),
+        Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, error.step),
+    }
+}
+
+/// The error to speak of first: a definite fault before what nobody could say.
+fn worst<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+    let bad = |wanted| {
+        let found = seen.iter().filter(|(expected, evidence)| of(expected) && finding(evidence.status) == wanted);
+        found.filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+    };
+    bad(Finding::Fault).or_else(|| bad(Finding::Indefinite))
+}
+
+fn warning<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+    let found = seen.iter().filter(|(expected, _)| of(expected));
+    found.filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+}
+
+/// Where the mail of a domain stays that sends here and receives elsewhere. That is no fault: nobody asks for an MX record
+/// of those who only send.
+fn stays(expected: &Expected, evidence: &Evidence) -> Option<String> {
+    let elsewhere = evidence.error.as_ref().is_some_and(|error| error.code == Code::MxOtherHosts);
+    if expected.required || !elsewhere || evidence.status != RecordStatus::Mismatch {
+        return None;
+    }
+    // As it is shown: the preference and the host.
+    let hosts: Vec<&str> = evidence
+        .observed
+        .iter()
+        .filter_map(|value| value.split_once(' '))
+        .map(|(_, h)| h)
+        .filter(|h| *h != ".")
+        .collect();
+    Some(match recognise(&hosts, None) {
+        Some(Provider { name, filter: false }) => format!("; its mail stays at {name}"),
+        Some(Provider { name, filter: true }) => format!("; its mail goes through {name} as before"),
+        None => format!("; its mail stays at {}", hosts.join(", ")),
+    })
+}
+
+/// What explains other faults too comes first, what needs nobody to do anything last.
+fn rank(code: Code) -> u8 {
+    match code {
+        Code::DnssecBogus | Code::LameDelegation | Code::CnameAtApex | Code::SuffixDoubled => 0,
+        Code::TargetWithoutKey | Code::StillCached | Code::AwaitingProvider => 5,
+        Code::ResolverFailed => 4,
+        Code::Missing => 3,
+        Code::WrongValue => 2,
+        _ => 1,
+    }
+}
+
+fn moment(at: Timestamp) -> String {
+    at.to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string()
+}

@@ -1,0 +1,319 @@
+//! What an SPF record costs a receiver, and whom it lets pass: the tree of its includes, walked as answers come in.
+//!
+//! Invariant: pure and bounded: whatever the tree looks like, no more than [`MAX_LOOKUPS`] terms are followed, no name is
+//! asked for twice, and a loop ends where it closes. RFC 7208 §4.6.4: `include`, `a`, `mx`, `ptr`, `exists` and `redirect`
+//! cost a look-up each, at most ten; at most two of them may find nothing; and an `mx` must not lead to more than ten hosts.
+//! Of the names behind a `ptr` the first ten count and the others are passed over: they are the sender's.
+
+use super::is_spf;
+use super::record::{Mechanism, Qualifier, Record, SyntaxError};
+use crate::verification::bounds::is_cut;
+use crate::verification::observed::{Answer, RecordData, RecordType};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Look-ups that a receiver makes.
+pub const LOOKUP_LIMIT: usize = 10;
+/// Look-ups without a result that a receiver puts up with.
+pub const VOID_LIMIT: usize = 2;
+/// Mail hosts of one `mx` whose addresses a receiver looks up.
+pub const MAIL_HOST_LIMIT: usize = 10;
+/// Terms that are followed: enough to say how much too much it is.
+const MAX_LOOKUPS: usize = 40;
+
+/// A term and what it costs, with everything below it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The term, as it is written.
+    pub term: String,
+    /// Its look-ups.
+    pub lookups: usize,
+}
+
+/// Why receivers can use nothing of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The record itself cannot be read.
+    Syntax(SyntaxError),
+    /// A record that it includes, or is redirected to, cannot be used.
+    Include {
+        /// The terms that lead there.
+        path: Vec<String>,
+        /// The domain whose record it is.
+        domain: String,
+        /// What is wrong with it.
+        why: IncludeFault,
+    },
+}
+
+/// What is wrong with a record that is included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IncludeFault {
+    /// There is none.
+    NoRecord,
+    /// There are several.
+    Several,
+    /// It cannot be read.
+    Syntax(SyntaxError),
+    /// It includes itself again.
+    Loop,
+}
+
+/// An `mx` that leads to more hosts than a receiver looks up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crowded {
+    /// The terms that lead there, the last of them the `mx`.
+    pub path: Vec<String>,
+    /// The domain whose mail hosts they are.
+    pub domain: String,
+    /// How many.
+    pub hosts: usize,
+}
+
+/// What an evaluation has found so far.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Report {
+    /// What the record costs. From 40 on the count stops.
+    pub lookups: usize,
+    /// The terms of the record that cost, the dearest first.
+    pub costs: Vec<Step>,
+    /// The chain that costs most: a term of the record, then a term of the record that leads to, and so on.
+    pub costliest_chain: Vec<Step>,
+    /// The first `mx` that leads to too many hosts.
+    pub crowded: Option<Crowded>,
+    /// The names that were looked up for nothing.
+    pub void_lookups: Vec<String>,
+    /// The first fault.
+    pub fault: Option<Fault>,
+    /// Terms that let pass, here or in what is included: in lower case, without `+`.
+    pub passes: BTreeSet<String>,
+    /// The terms that lead to an `all` that lets everybody pass; empty where it is the record's own.
+    pub everybody: Option<Vec<String>>,
+    /// Terms where a match would pass that depend on who is sending (macros): they may let anybody pass.
+    pub unexpanded: Vec<String>,
+    /// Names that nobody could say anything about, where a match in their records would pass: what is below them is not
+    /// counted, and may let anybody pass.
+    pub unanswered: Vec<String>,
+}
+
+/// An evaluation under way: it has questions, and is fed their answers.
+#[derive(Clone, Debug)]
+pub struct Evaluation {
+    domain: String,
+    record: String,
+    answers: BTreeMap<(String, RecordType), Answer>,
+}
+
+impl Evaluation {
+    /// Of the one SPF record of a domain.
+    pub fn new(domain: &str, record: &str) -> Self {
+        Self { domain: canonical(domain), record: record.to_owned(), answers: BTreeMap::new() }
+    }
+
+    /// What has to be asked to go on. Nothing: the report is complete.
+    pub fn questions(&self) -> Vec<(String, RecordType)> {
+        self.walk().questions.into_iter().collect()
+    }
+
+    /// The answer to one of the questions. A question that is fed an indefinite answer is not put again.
+    pub fn feed(&mut self, name: &str, record_type: RecordType, answer: Answer) {
+        self.answers.insert((canonical(name), record_type), answer);
+    }
+
+    /// What is known now.
+    pub fn report(&self) -> Report {
+        self.walk().report
+    }
+
+    fn walk(&self) -> Walk<'_> {
+        let mut walk = Walk { answers: &self.answers, questions: BTreeSet::new(), report: Report::default() };
+        match Record::parse(&self.record) {
+            Err(error) => walk.report.fault = Some(Fault::Syntax(error)),
+            Ok(record) => {
+                let mut costs = walk.record(&record, &At { domain: &self.domain, path: &[], above: &[], passes: true });
+                walk.report.lookups = costs.iter().map(|node| node.step.lookups).sum();
+                walk.report.costliest_chain = chain(&costs);
+                costs.sort_by_key(|node| std::cmp::Reverse(node.step.lookups));
+                walk.report.costs = costs.into_iter().map(|node| node.step).collect();
+            }
+        }
+        walk
+    }
+}
+
+/// A term that costs, and the terms below it.
+struct Node {
+    step: Step,
+    below: Vec<Node>,
+}
+
+/// Follows the dearest term down.
+fn chain(nodes: &[Node]) -> Vec<Step> {
+    let mut chain = Vec::new();
+    let mut level = nodes;
+    // The first of those that cost the same.
+    while let Some(node) = level.iter().rev().max_by_key(|node| node.step.lookups) {
+        chain.push(node.step.clone());
+        level = &node.below;
+    }
+    chain
+}
+
+/// Where in the tree a record stands.
+struct At<'a> {
+    domain: &'a str,
+    /// The terms that lead here.
+    path: &'a [String],
+    /// The domains above.
+    above: &'a [String],
+    /// Whoever matches here passes at the top too.
+    passes: bool,
+}
+
+struct Walk<'a> {
+    answers: &'a BTreeMap<(String, RecordType), Answer>,
+    questions: BTreeSet<(String, RecordType)>,
+    report: Report,
+}
+
+impl<'a> Walk<'a> {
+    fn record(&mut self, record: &Record, at: &At<'_>) -> Vec<Node> {
+        let mut nodes = Vec::new();
+        for (term, qualifier, mechanism) in record.directives() {
+            let passes = at.passes && qualifier == Qualifier::Pass;
+            // A term without a domain of its own means another thing in another record.
+            if passes && (at.path.is_empty() || term.text.contains(':')) {
+                self.report.passes.insert(term.normal());
+            }
+            if passes && term.text.contains("%{") {
+                self.report.unexpanded.push(term.text.clone());
+            }
+            let named = |domain: &Option<String>| domain.clone().unwrap_or_else(|| at.domain.to_owned());
+            let below = match mechanism {
+                Mechanism::All | Mechanism::Ip4 | Mechanism::Ip6 => continue,
+                _ if !self.count() => break,
+                Mechanism::Include(domain) => self.other(domain, &term.text, at, passes),
+                Mechanism::A(domain) => self.address(&named(domain)),
+                Mechanism::Mx(domain) => self.exchangers(&named(domain), &term.text, at),
+                // The names of these depend on who is sending.
+                Mechanism::Ptr(_) | Mechanism::Exists(_) => Vec::new(),
+            };
+            nodes.push(node(&term.text, below));
+        }
+        if at.passes && record.all() == Some(Qualifier::Pass) {
+            self.report.everybody.get_or_insert_with(|| at.path.to_vec());
+        }
+        if let Some((term, domain)) = record.redirect()
+            && self.count()
+        {
+            if at.passes && domain.contains("%{") {
+                self.report.unexpanded.push(term.text.clone());
+            }
+            let below = self.other(domain, &term.text, at, at.passes);
+            nodes.push(node(&term.text, below));
+        }
+        nodes
+    }
+
+    /// Counts a look-up; false when there have been so many that it is pointless to go on.
+    fn count(&mut self) -> bool {
+        let go_on = self.report.lookups < MAX_LOOKUPS;
+        self.report.lookups += usize::from(go_on);
+        go_on
+    }
+
+    /// The record of another domain.
+    fn other(&mut self, domain: &str, term: &str, at: &At<'_>, passes: bool) -> Vec<Node> {
+        // Where a macro stands, the name depends on who is sending.
+        if domain.contains('%') {
+            return Vec::new();
+        }
+        let domain = canonical(domain);
+        let path: Vec<String> = at.path.iter().cloned().chain([term.to_owned()]).collect();
+        let above: Vec<String> = at.above.iter().cloned().chain([at.domain.to_owned()]).collect();
+        if above.contains(&domain) {
+            self.broken(path, domain, IncludeFault::Loop);
+            return Vec::new();
+        }
+        let Some(answer) = self.look(&domain, RecordType::Txt) else {
+            if passes && self.answers.contains_key(&(domain.clone(), RecordType::Txt)) {
+                self.report.unanswered.push(domain);
+            }
+            return Vec::new();
+        };
+        if matches!(answer, Answer::NoRecord { .. }) {
+            self.report.void_lookups.push(domain.clone());
+        }
+        let texts = answer.records().iter().filter_map(|record| match record {
+            RecordData::Txt(text) if is_spf(text) => Some(text.as_str()),
+            _ => None,
+        });
+        match texts.collect::<Vec<_>>().as_slice() {
+            [] => self.broken(path, domain, IncludeFault::NoRecord),
+            // Nobody knows what is in the rest of it.
+            [text] if is_cut(text) => self.report.unanswered.push(domain),
+            [text] => match Record::parse(text) {
+                Ok(record) => {
+                    return self.record(&record, &At { domain: &domain, path: &path, above: &above, passes });
+                }
+                Err(error) => self.broken(path, domain, IncludeFault::Syntax(error)),
+            },
+            _ => self.broken(path, domain, IncludeFault::Several),
+        }
+        Vec::new()
+    }
+
+    fn address(&mut self, domain: &str) -> Vec<Node> {
+        let none = |answer: Option<&Answer>| matches!(answer, Some(Answer::NoRecord { .. }));
+        let domain = canonical(domain);
+        if !domain.contains('%')
+            && none(self.look(&domain, RecordType::A))
+            && none(self.look(&domain, RecordType::Aaaa))
+        {
+            self.report.void_lookups.push(domain);
+        }
+        Vec::new()
+    }
+
+    fn exchangers(&mut self, domain: &str, term: &str, at: &At<'_>) -> Vec<Node> {
+        let domain = canonical(domain);
+        if domain.contains('%') {
+            return Vec::new();
+        }
+        match self.look(&domain, RecordType::Mx) {
+            Some(Answer::NoRecord { .. }) => self.report.void_lookups.push(domain),
+            Some(answer) if answer.records().len() > MAIL_HOST_LIMIT => {
+                let path = at.path.iter().cloned().chain([term.to_owned()]).collect();
+                let crowded = Crowded { path, domain, hosts: answer.records().len() };
+                self.report.crowded.get_or_insert(crowded);
+            }
+            _ => {}
+        }
+        Vec::new()
+    }
+
+    /// A definite answer; none while it is not there.
+    fn look(&mut self, domain: &str, record_type: RecordType) -> Option<&'a Answer> {
+        let question = (domain.to_owned(), record_type);
+        match self.answers.get(&question) {
+            None => {
+                self.questions.insert(question);
+                None
+            }
+            Some(Answer::Indefinite { .. }) => None,
+            answer => answer,
+        }
+    }
+
+    fn broken(&mut self, path: Vec<String>, domain: String, why: IncludeFault) {
+        self.report.fault.get_or_insert(Fault::Include { path, domain, why });
+    }
+}
+
+fn node(term: &str, below: Vec<Node>) -> Node {
+    let lookups = 1 + below.iter().map(|node| node.step.lookups).sum::<usize>();
+    Node { step: Step { term: term.to_owned(), lookups }, below }
+}
+
+fn canonical(name: &str) -> String {
+    name.trim_end_matches('.').to_ascii_lowercase()
+}
