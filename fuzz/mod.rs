@@ -44,7 +44,7 @@ macro_rules! targets {
 
 targets! {
     address: crate::address::fuzz::address;
-    dkim: crate::authentication::dkim::fuzz::canonical_forms;
+    dkim: crate::dkim::fuzz::canonical_forms;
     dns: crate::dns::fuzz::response;
     dns_questions: crate::dns::authority::fuzz::question;
     forwarded: crate::http::fuzz::forwarded;
@@ -54,7 +54,7 @@ targets! {
     mailbox_names: crate::imap::fuzz::mailbox_names;
     mailboxes: crate::message::fuzz::mailboxes;
     mime: crate::imap::fuzz::mime;
-    own_signature: crate::authentication::dkim::fuzz::own_signature;
+    own_signature: crate::dkim::fuzz::own_signature;
     proxy_header: crate::net::fuzz::proxy_header;
     query: crate::http::fuzz::query;
     reader: crate::fuzz::reader::reader;

@@ -13,10 +13,10 @@ mod watchdog;
 
 pub use listeners::Addresses;
 
-use crate::authentication::dkim::{Keys, KeysError, Provider};
-use crate::authentication::login::Authenticator;
+use crate::auth::login::Authenticator;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dkim::{Keys, KeysError, Provider};
 use crate::dns::{Resolver, ResolverError};
 use crate::events::Events;
 use crate::inbound::Inbound;

@@ -4,9 +4,9 @@
 //! for none. RFC 5321 §4.4 (trace fields), §6.3 (loops).
 
 use crate::address::{Address, DomainName, ReversePath};
-use crate::authentication::dkim;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Platform};
+use crate::dkim;
 use crate::envelope::Recipients;
 use crate::id::{ArrivalId, InboxId};
 use crate::mailbox::MailboxService;

@@ -1,13 +1,13 @@
 //! Inboxlayer: mailboxes on your own domain, over REST, SMTP and IMAP, in one daemon.
 //!
-//! This page is the map. Modules lie on floors; imports only go down, and the servers never import one another.
+//! This page is the map. Modules form layers; imports only go down, and the servers never import one another.
 //!
-//! | floor | modules | may know |
+//! | layer | modules | may know |
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
-//! | 1 rules | [`verification`], [`identity`], [`message`] | floor 0; everything that is decided is decided here, without a socket |
-//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`authentication`], [`net`], [`resources`], [`smtp_client`] | files, sockets, SQL |
-//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | floors 0 to 2 |
+//! | 1 rules | [`verification`], [`identity`], [`message`] | layer 0; everything that is decided is decided here, without a socket |
+//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`smtp_client`] | files, sockets, SQL |
+//! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`reading`] | layers 0 to 2 |
 //! | 4 servers | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
 
@@ -22,21 +22,22 @@
     )
 )]
 
-// Floor 0: words.
+// Layer 0: words.
 pub mod address;
 pub mod clock;
 pub mod envelope;
 pub mod id;
 pub mod secret;
 
-// Floor 1: rules.
+// Layer 1: rules.
 pub mod identity;
 pub mod message;
 pub mod verification;
 
-// Floor 2: the outside world.
-pub mod authentication;
+// Layer 2: the outside world.
+pub mod auth;
 pub mod config;
+pub mod dkim;
 pub mod dns;
 pub mod events;
 pub mod net;
@@ -44,7 +45,7 @@ pub mod resources;
 pub mod smtp_client;
 pub mod store;
 
-// Floor 3: services.
+// Layer 3: services.
 pub mod inbound;
 pub mod mailbox;
 pub mod queue;
@@ -54,7 +55,7 @@ pub mod rotation;
 pub mod submission;
 pub mod verifier;
 
-// Floor 4: servers.
+// Layer 4: servers.
 pub mod http;
 pub mod imap;
 pub mod smtp;

@@ -18,9 +18,9 @@ pub use refusal::Refused;
 pub use view::{Capabilities, CustomDomain, Warning};
 
 use crate::address::DomainName;
-use crate::authentication::dkim::{Fresh, Provider, ProviderError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dkim::{Fresh, Provider, ProviderError};
 use crate::id::{AccountId, DomainId};
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::store::checks::AskError;

@@ -7,9 +7,9 @@
 #[cfg(test)]
 mod tests;
 
-use crate::authentication::dkim::{Keys, KeysError};
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::dkim::{Keys, KeysError};
 use crate::dns::Resolver;
 use crate::id::DomainId;
 use crate::net::listener::Shutdown;

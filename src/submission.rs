@@ -5,10 +5,10 @@
 //! fixes), RFC 5321 §6.3 (loops).
 
 use crate::address::{Address, ReversePath};
-use crate::authentication::dkim::Signer;
-use crate::authentication::login::Login;
+use crate::auth::login::Login;
 use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::dkim::Signer;
 use crate::envelope::Recipients;
 use crate::id::{AccountId, DomainId, SubmissionId};
 use crate::identity::{Choice, Fallback, Unverified};

@@ -9,9 +9,9 @@ mod pace;
 #[cfg(test)]
 mod tests;
 
-use crate::authentication::dkim::Provider;
 use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Required};
+use crate::dkim::Provider;
 use crate::dns::Resolver;
 use crate::id::{AccountId, DomainId};
 use crate::net::listener::Shutdown;

@@ -1,9 +1,9 @@
 //! Which signing provider the daemon runs with.
 
 use super::StartError;
-use crate::authentication::dkim::{Keys, Provider};
 use crate::clock::Clock;
 use crate::config::{self, Config};
+use crate::dkim::{Keys, Provider};
 use crate::store::Store;
 
 /// The provider of the configuration, and its relay where it has one. Tokens never change for the life of a claim, so a
@@ -28,7 +28,7 @@ pub(super) async fn choose(
         config::Provider::Local => Ok(keys.clone().into()),
         #[cfg(feature = "ses")]
         config::Provider::Ses => {
-            let ses = crate::authentication::dkim::ses::Ses::open(config, store.clone(), clock.clone()).await;
+            let ses = crate::dkim::ses::Ses::open(config, store.clone(), clock.clone()).await;
             if config.queue.relay.is_none() {
                 let relay = ses.relay(config).await.map_err(|error| StartError::Provider(error.to_string()))?;
                 config.queue.relay = Some(relay);

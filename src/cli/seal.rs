@@ -2,7 +2,7 @@
 
 use super::ConfigArgs;
 use super::failure::Failure;
-use crate::authentication::dkim::Keys;
+use crate::dkim::Keys;
 use crate::store::{OpenError, Store};
 use clap::Subcommand;
 use std::process::ExitCode;

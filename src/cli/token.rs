@@ -4,7 +4,7 @@ use super::ConfigArgs;
 use super::failure::Failure;
 use super::rest::{Rest, RestArgs, encoded, print_json};
 use super::table::{Table, cell};
-use crate::authentication::token::Token;
+use crate::auth::token::Token;
 use crate::clock::Timestamp;
 use crate::store::tokens::{NewToken, Scope};
 use crate::store::{OpenError, Store};

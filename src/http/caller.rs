@@ -9,7 +9,7 @@ use super::HttpContext;
 use super::body::AnswerOwner;
 use super::problem::Problem;
 use super::serve::Client;
-use crate::authentication::login::{LoginError, Principal, Scope};
+use crate::auth::login::{LoginError, Principal, Scope};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::resources::spool::ClientSpool;
 use crate::secret::Secret;

@@ -207,7 +207,7 @@ fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authentication::dkim::{KeysError, ProviderError};
+    use crate::dkim::{KeysError, ProviderError};
 
     #[test]
     fn the_wait_preferred_is_read_as_rfc_7240_has_it() {

@@ -7,7 +7,7 @@ use super::problem::Problem;
 use super::query::{List, Parameters};
 use super::reply::Created;
 use crate::address::{DomainName, InboxName};
-use crate::authentication::login::Scope;
+use crate::auth::login::Scope;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::store::inboxes::{CreateInboxError, Inbox, InboxChange, NewInbox};

@@ -36,7 +36,7 @@ pub use problem::{FieldError, Problem};
 pub use router::router;
 pub use serve::serve;
 
-use crate::authentication::login::Authenticator;
+use crate::auth::login::Authenticator;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::events::Events;

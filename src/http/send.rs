@@ -11,7 +11,7 @@ use super::fields::{Fields, is_json, media_type};
 use super::problem::Problem;
 use super::sending_identity::not_of_the_inbox;
 use crate::address::Address;
-use crate::authentication::login::Login;
+use crate::auth::login::Login;
 use crate::config::Limits;
 use crate::envelope::Recipients;
 use crate::id::SubmissionId;

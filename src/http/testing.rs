@@ -1,11 +1,11 @@
 //! A real server on loopback with two accounts, and a client that speaks JSON to it.
 
 use super::{HttpContext, router, serve};
-use crate::authentication::dkim::Keys;
-use crate::authentication::login::{Authenticator, Scope};
-use crate::authentication::token::Token;
+use crate::auth::login::{Authenticator, Scope};
+use crate::auth::token::Token;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dkim::Keys;
 use crate::dns::Resolver;
 use crate::id::AccountId;
 use crate::mailbox::MailboxService;

@@ -7,7 +7,7 @@ mod isolation;
 mod messages;
 
 use super::testing::World;
-use crate::authentication::login::Scope;
+use crate::auth::login::Scope;
 use crate::config::Config;
 use crate::events::Event;
 use serde_json::json;

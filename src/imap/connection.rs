@@ -10,7 +10,7 @@ use super::session::{End, Session};
 use super::stream::Stream;
 use super::watch::{Changed, until_end};
 use super::wire::{Limits, Wire};
-use crate::authentication::login::Login;
+use crate::auth::login::Login;
 use crate::events::Event;
 use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;

@@ -1,7 +1,7 @@
 //! The accept loop of the IMAP server.
 
 use super::connection;
-use crate::authentication::login::Authenticator;
+use crate::auth::login::Authenticator;
 use crate::config::Config;
 use crate::events::Events;
 use crate::mailbox::MailboxService;

@@ -6,7 +6,7 @@ use super::listener::ImapServer;
 use super::response::{Answer, Phase, bye, capabilities, capability, other};
 use super::session::{End, refused};
 use super::wire::{Input, Wire};
-use crate::authentication::login::{Login, LoginError};
+use crate::auth::login::{Login, LoginError};
 use crate::events::Event;
 use crate::secret::Secret;
 use imap_codec::AuthenticateDataCodec;

@@ -9,7 +9,7 @@ use super::response::{Answer, bye, other};
 use super::selected::SelectedMailbox;
 use super::watch::Changed;
 use super::wire::{Input, NO_MEMORY, Refusal, Wire};
-use crate::authentication::login::Login;
+use crate::auth::login::Login;
 use crate::resources::Owner;
 use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};

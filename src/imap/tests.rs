@@ -7,8 +7,8 @@ mod watching;
 
 use super::{ImapServer, serve};
 use crate::address::DomainName;
-use crate::authentication::login::{Authenticator, Scope};
-use crate::authentication::token::Token;
+use crate::auth::login::{Authenticator, Scope};
+use crate::auth::token::Token;
 use crate::clock::Clock;
 use crate::config::{Config, HumanDuration};
 use crate::events::{Event, Events};

@@ -1,7 +1,7 @@
 //! What happens outside a session while it lives: other people's changes, and the end of its log-in.
 
 use super::listener::ImapServer;
-use crate::authentication::login::Login;
+use crate::auth::login::Login;
 use crate::events::Event;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Duration;

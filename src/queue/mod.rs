@@ -22,9 +22,9 @@ mod slots;
 #[cfg(test)]
 mod tests;
 
-use crate::authentication::dkim::Signer;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dkim::Signer;
 use crate::dns::Resolver;
 use crate::mailbox::MailboxService;
 use crate::net::client_tls::ClientTls;

@@ -5,9 +5,9 @@
 //! function.
 
 use crate::address::{Address, InboxName};
-use crate::authentication::dkim::{SignError, Signer};
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::dkim::{SignError, Signer};
 use crate::id::SubmissionId;
 use crate::identity::{Choice, SendIdentity};
 use crate::message::{self, Outgoing};

@@ -3,9 +3,9 @@
 mod return_path;
 
 use super::*;
-use crate::authentication::dkim::ses::testing::{FakeSes, Fault, identity};
-use crate::authentication::dkim::{Provider, ses::Ses};
 use crate::config::{self, HumanDuration};
+use crate::dkim::ses::testing::{FakeSes, Fault, identity};
+use crate::dkim::{Provider, ses::Ses};
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Kind, Play};
 use crate::dns::authority::{Authority, Zones};

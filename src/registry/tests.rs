@@ -1,8 +1,8 @@
 //! The registry over a real store, real keys and real DNS servers.
 
 use super::*;
-use crate::authentication::dkim::Keys;
 use crate::config::HumanDuration;
+use crate::dkim::Keys;
 use crate::dns::Resolver;
 use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};

@@ -4,7 +4,7 @@ use super::SandboxError;
 use super::state::{First, State};
 use crate::address::InboxName;
 use crate::app::Services;
-use crate::authentication::token::{Token, hash_of};
+use crate::auth::token::{Token, hash_of};
 use crate::clock::Timestamp;
 use crate::store::inboxes::NewInbox;
 use crate::store::names::NameLimits;

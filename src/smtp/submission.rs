@@ -9,7 +9,7 @@ use super::reply;
 use super::sasl::Credentials;
 use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
-use crate::authentication::login::{Authenticator, Login, LoginError};
+use crate::auth::login::{Authenticator, Login, LoginError};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Reply};
 use crate::events::{Event, Events};

@@ -1,18 +1,18 @@
-//! The house stays as it was built: floors, file lengths, what each module is for, which RFCs it cites.
+//! Layers of modules, file lengths, what each module is for, which RFCs it cites.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-/// The floors of `src/lib.rs`, from the bottom. A module may use those of its own floor and below; servers, not one another.
-const FLOORS: [&[&str]; 6] = [
+/// The layers of `src/lib.rs`, from the bottom. A module may use those of its own layer and below; servers, not one another.
+const LAYERS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["verification", "identity", "message"],
-    &["config", "store", "events", "dns", "authentication", "net", "resources", "smtp_client"],
+    &["config", "store", "events", "dns", "auth", "dkim", "net", "resources", "smtp_client"],
     &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],
 ];
-const DOORS: usize = 4;
+const SERVERS: usize = 4;
 const LONGEST_FILE: usize = 500;
 
 fn root() -> &'static Path {
@@ -44,7 +44,7 @@ fn read(path: &Path) -> String {
 }
 
 fn floor_of(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|floor| floor.contains(&module))
+    LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
 /// The first segment of a path below `src/`, without `.rs`.
@@ -94,14 +94,14 @@ fn imports_only_go_down_and_servers_keep_to_themselves() {
         if path.file_name().is_some_and(|name| name == "tests.rs") {
             continue;
         }
-        let Some(floor) = floor_of(&module) else {
-            wrong.push(format!("{}: {module} is on no floor: put it on one, in src/lib.rs and here", path.display()));
+        let Some(layer) = floor_of(&module) else {
+            wrong.push(format!("{}: {module} is on no layer: put it on one, in src/lib.rs and here", path.display()));
             continue;
         };
         for import in imports(&program(&text)) {
             let Some(below) = floor_of(&import) else { continue };
-            if below > floor || (floor == DOORS && below == DOORS && import != module) {
-                wrong.push(format!("{}: {module} (floor {floor}) uses {import} (floor {below})", path.display()));
+            if below > layer || (layer == SERVERS && below == SERVERS && import != module) {
+                wrong.push(format!("{}: {module} (layer {layer}) uses {import} (layer {below})", path.display()));
             }
         }
     }

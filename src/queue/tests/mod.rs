@@ -10,8 +10,8 @@ mod reuse;
 mod server;
 
 use super::*;
-use crate::authentication::dkim::Keys;
-use crate::authentication::login::Login;
+use crate::auth::login::Login;
+use crate::dkim::Keys;
 use crate::dns::authority::play::{Kind, Play};
 use crate::dns::authority::{Authority, Zones};
 use crate::envelope::Recipients;

@@ -6,11 +6,11 @@ mod servers;
 
 use super::{MxServer, SubmissionServer};
 use crate::address::DomainName;
-use crate::authentication::dkim::Keys;
-use crate::authentication::login::{Authenticator, Scope};
-use crate::authentication::token::Token;
+use crate::auth::login::{Authenticator, Scope};
+use crate::auth::token::Token;
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dkim::Keys;
 use crate::dns::Resolver;
 use crate::events::Events;
 use crate::id::{AccountId, DomainId, InboxId, TokenId};

@@ -1,8 +1,8 @@
 //! What the servers store, and how sessions end.
 
 use super::{Client, Knock, World};
-use crate::authentication::login::Scope;
-use crate::authentication::token::Token;
+use crate::auth::login::Scope;
+use crate::auth::token::Token;
 use crate::config::HumanDuration;
 use crate::events::Event;
 use crate::id::{DomainId, InboxId, TokenId};

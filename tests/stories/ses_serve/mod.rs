@@ -4,7 +4,7 @@
 //! There is no `[queue.relay]`: mail goes to the region's relay, with credentials made from the access key. Its name leads
 //! to a loopback address here, and its port is 587: as root, or where the system lets everybody.
 
-#[path = "../../../src/authentication/dkim/ses/testing/fake.rs"]
+#[path = "../../../src/dkim/ses/testing/fake.rs"]
 #[expect(dead_code, reason = "the library's tests use the rest of it")]
 mod fake;
 mod relay;

@@ -1,9 +1,9 @@
 //! Signatures, read by mail-auth's verifier: another implementation than the one that made them.
 
 use crate::address::{Address, DomainName};
-use crate::authentication::dkim::{Keys, KeysError, SealError, SignError};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::dkim::{Keys, KeysError, SealError, SignError};
 use crate::id::{AccountId, DomainId};
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
 use crate::store::testing::dkim_records;

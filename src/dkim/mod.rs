@@ -7,7 +7,7 @@
 
 mod canonical;
 #[cfg(any(test, fuzzing))]
-#[path = "../../../fuzz/targets/dkim.rs"]
+#[path = "../../fuzz/targets/dkim.rs"]
 pub(crate) mod fuzz;
 mod keys;
 mod making;

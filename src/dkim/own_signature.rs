@@ -97,9 +97,9 @@ impl ResolverCache<Box<str>, Txt> for OneKey {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authentication::dkim::Keys;
     use crate::clock::Clock;
     use crate::config::Config;
+    use crate::dkim::Keys;
     use crate::identity::SendIdentity;
     use crate::store::Store;
 
