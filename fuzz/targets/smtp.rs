@@ -1,8 +1,8 @@
 //! SMTP: command lines, AUTH exchanges, and the end of DATA.
 
-use super::data::{Outcome, Receiver};
-use super::line::{Line, Lines};
-use super::request::{Command, Path, parse};
+use super::codec::data::{Outcome, Receiver};
+use super::codec::line::{Line, Lines};
+use super::codec::request::{Command, Path, parse};
 use super::sasl::{self, Mechanism, Turn};
 use crate::address::ReversePath;
 use bytes::BytesMut;

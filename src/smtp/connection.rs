@@ -8,9 +8,9 @@
 //! of a message there may be as long, but it must come at the minimum rate, and the whole of it within twelve times that
 //! (an hour by default).
 
-use super::data::{Outcome, Receiver};
-use super::line::Lines;
-use super::reply;
+use super::codec::data::{Outcome, Receiver};
+use super::codec::line::Lines;
+use super::codec::reply;
 use super::state::{Action, Input, Rules, Session, SmtpHandler};
 use crate::envelope::Reply;
 use crate::message;

@@ -3,7 +3,7 @@
 //! Invariant: a session in which no message is taken ends after a bounded number of commands, with a reply that says which
 //! limit it has reached.
 
-use super::reply;
+use super::codec::reply;
 use crate::envelope::Reply;
 
 /// What a client's errors may cost before it is sent away.

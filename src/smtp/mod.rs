@@ -7,27 +7,24 @@
 //! | --- | --- |
 //! | [`listener`] | the accept loops; what a server is given |
 //! | [`connection`] | one client: TLS, buffers, time-outs, the end of log-ins and of the daemon |
-//! | [`line`], [`request`], [`sasl`], [`data`] | octets to lines, lines to commands, AUTH, messages |
+//! | [`codec`] | octets to lines, lines to commands, message data; every fixed reply |
+//! | [`sasl`] | the AUTH exchange |
 //! | [`state`] | which command may come when, and what it does |
 //! | [`counts`] | how many errors and idle commands a session may have |
-//! | [`reply`] | every fixed reply |
 //! | [`submission`], [`mx`] | the servers |
 //!
 //! RFC 5321, RFC 6409 (submission), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 1870 (SIZE), RFC 2920 (PIPELINING),
 //! RFC 6152 (8BITMIME), RFC 2034 (ENHANCEDSTATUSCODES), RFC 8314 (465). SMTPUTF8 (RFC 6531), DSN (RFC 3461) and CHUNKING
 //! (RFC 3030) are not offered.
 
+mod codec;
 mod connection;
 mod counts;
-mod data;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/smtp.rs"]
 pub(crate) mod fuzz;
-mod line;
 mod listener;
 mod mx;
-mod reply;
-mod request;
 mod sasl;
 mod state;
 mod submission;

@@ -3,7 +3,7 @@
 //! Invariant: a recipient of this server is a [`LocalRecipient`], which the store alone makes: there is no way from here to
 //! the queue, so this server is no open relay.
 
-use super::reply;
+use super::codec::reply;
 use super::sasl::Credentials;
 use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};

@@ -3,7 +3,7 @@
 //! Invariant: an exchange ends in credentials or in one refusal; what was sent is never shown. RFC 4954 §4, RFC 4616
 //! (PLAIN), and LOGIN as clients speak it (draft-murchison-sasl-login).
 
-use super::reply;
+use super::codec::reply;
 use crate::envelope::Reply;
 use crate::secret::Secret;
 use base64::Engine;

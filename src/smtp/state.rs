@@ -4,11 +4,11 @@
 //! lacks either cannot say [`Action::Store`]. TLS begins a session anew: nothing said in plaintext is known after it.
 //! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
 
+use super::codec::data::Outcome;
+use super::codec::line::Line;
+use super::codec::reply;
+use super::codec::request::{self, Command, Path};
 use super::counts::{Cost, Counts};
-use super::data::Outcome;
-use super::line::Line;
-use super::reply;
-use super::request::{self, Command, Path};
 use super::sasl::{self, Credentials, Exchange, Turn};
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::envelope::{Recipients, Reply};

@@ -5,7 +5,7 @@
 //! `MAIL FROM` may name any address, well-formed or not: the message leaves under the log-in's identity, which also
 //! becomes the envelope sender. Refusing the others would break the clients that send what the user typed in years ago.
 
-use super::reply;
+use super::codec::reply;
 use super::sasl::Credentials;
 use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};

@@ -8,7 +8,7 @@ use crate::envelope::{EnhancedCode, Reply};
 
 macro_rules! replies {
     ($($name:ident $code:literal ($class:literal, $subject:literal, $detail:literal) $text:literal;)*) => {$(
-        pub(super) fn $name() -> Reply {
+        pub fn $name() -> Reply {
             Reply::new($code, EnhancedCode($class, $subject, $detail), $text)
         }
     )*};
@@ -70,12 +70,12 @@ replies! {
 }
 
 /// The line that asks for the message.
-pub(super) fn send_data() -> Reply {
+pub fn send_data() -> Reply {
     Reply::plain(354, "send the message, and end it with a dot on a line of its own")
 }
 
 /// Appends a reply of one line. One without text keeps the space after its code: clients wait for `334 `.
-pub(super) fn write(output: &mut Vec<u8>, reply: &Reply) {
+pub fn write(output: &mut Vec<u8>, reply: &Reply) {
     if reply.text.is_empty() && reply.enhanced.is_none() {
         output.extend_from_slice(format!("{} \r\n", reply.code).as_bytes());
     } else {
@@ -84,7 +84,7 @@ pub(super) fn write(output: &mut Vec<u8>, reply: &Reply) {
 }
 
 /// Appends the lines of one reply: `250-first`, `250 last`.
-pub(super) fn write_lines(output: &mut Vec<u8>, code: u16, lines: &[String]) {
+pub fn write_lines(output: &mut Vec<u8>, code: u16, lines: &[String]) {
     let last = lines.len().saturating_sub(1);
     for (i, text) in lines.iter().enumerate() {
         let mut line = Reply::plain(code, text.as_str()).to_bytes();
@@ -98,7 +98,7 @@ pub(super) fn write_lines(output: &mut Vec<u8>, code: u16, lines: &[String]) {
 }
 
 /// The domain is delivered here, and the local part is nobody's.
-pub(super) fn no_such_user(address: &Address) -> Reply {
+pub fn no_such_user(address: &Address) -> Reply {
     Reply::new(550, EnhancedCode(5, 1, 1), format!("there is no mailbox {address} here"))
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 
 /// What came of one DATA command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub enum Outcome {
     /// The message, dots unstuffed, every line ended by CRLF.
     Message(Bytes),
     /// It had a CR or LF on its own: 550 5.5.2.
@@ -53,7 +53,7 @@ enum Place {
 
 /// Takes the octets as they come; keeps one copy of them, and none once the message is lost.
 #[derive(Debug)]
-pub(super) struct Receiver {
+pub struct Receiver {
     place: Place,
     message: Incoming,
     limit: usize,
@@ -62,12 +62,12 @@ pub(super) struct Receiver {
 
 impl Receiver {
     /// A receiver for a message of at most `limit` octets.
-    pub(super) fn new(limit: usize, message: Incoming) -> Self {
+    pub fn new(limit: usize, message: Incoming) -> Self {
         Self { place: Place::LineStart, message, limit, fault: None }
     }
 
     /// Takes octets in. `Some(n)`: the data ended after the first `n` of them, and the rest are commands.
-    pub(super) fn feed(&mut self, input: &[u8]) -> Option<usize> {
+    pub fn feed(&mut self, input: &[u8]) -> Option<usize> {
         let mut rest = input;
         while let Some((&octet, tail)) = rest.split_first() {
             self.place = match (self.place, octet) {
@@ -104,14 +104,14 @@ impl Receiver {
     }
 
     /// Moves what is too much for memory to the disk: between two reads.
-    pub(super) async fn spill(&mut self) {
+    pub async fn spill(&mut self) {
         if let Err(error) = self.message.spill().await {
             self.lose(SpoolError::Disk(error).into());
         }
     }
 
     /// What came of it, once [`Receiver::feed`] has found the end.
-    pub(super) async fn finish(self) -> Outcome {
+    pub async fn finish(self) -> Outcome {
         match self.fault {
             Some(fault) => fault,
             None => self.message.into_bytes().await.map_or_else(Outcome::from, Outcome::Message),

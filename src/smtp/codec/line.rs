@@ -15,7 +15,7 @@ const SASL: usize = 12_288;
 
 /// What a client sent up to the end of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub enum Line {
     /// A line, without its CRLF.
     Text(Vec<u8>),
     /// It was too long; all of it has been skipped.
@@ -26,14 +26,14 @@ pub(super) enum Line {
 
 /// Finds lines in a buffer that grows at its end.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub struct Lines {
     /// The rest of an over-long line is still to come.
     skipping: bool,
 }
 
 impl Lines {
     /// Takes the next whole line off the buffer. `in_exchange`: it belongs to an AUTH exchange.
-    pub(super) fn next(&mut self, buffer: &mut BytesMut, in_exchange: bool) -> Option<Line> {
+    pub fn next(&mut self, buffer: &mut BytesMut, in_exchange: bool) -> Option<Line> {
         let limit = if in_exchange { SASL } else { limit_of(buffer) };
         let Some(end) = memchr::memchr(b'\n', buffer) else {
             if self.skipping || buffer.len() >= limit {

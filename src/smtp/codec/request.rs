@@ -8,14 +8,14 @@
 //! it returns is no address any more; its numbers go wrong beyond 19 digits; and it reads parameters nobody offered.
 
 use super::reply;
-use super::sasl::Mechanism;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::envelope::Reply;
+use crate::smtp::sasl::Mechanism;
 use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, Error, Request};
 
 /// A command of a client.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub enum Command {
     /// `EHLO`, or `HELO` when it is not `extended`.
     Hello { name: String, extended: bool },
     /// `STARTTLS`
@@ -42,7 +42,7 @@ pub(super) enum Command {
 
 /// Where a message is to go.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Path {
+pub enum Path {
     /// An address.
     Mailbox(Address),
     /// `<postmaster>` without a domain: ours (RFC 5321 §4.1.1.3).
@@ -51,7 +51,7 @@ pub(super) enum Path {
 
 impl Path {
     /// The address it means.
-    pub(super) fn address(self, platform: &DomainName) -> Address {
+    pub fn address(self, platform: &DomainName) -> Address {
         match self {
             Self::Mailbox(address) => address,
             Self::Postmaster => crate::address::InboxName::postmaster().at(platform),
@@ -60,7 +60,7 @@ impl Path {
 }
 
 /// Reads a line (without its CRLF).
-pub(super) fn parse(line: &[u8]) -> Result<Command, Reply> {
+pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     let text = check(line)?;
     let mut octets = Vec::with_capacity(line.len() + 2);
     octets.extend_from_slice(line);
@@ -110,7 +110,7 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, Reply> {
 }
 
 /// True for the first line of an HTTP request: a browser that was talked into speaking to a mail server.
-pub(super) fn is_http(line: &[u8]) -> bool {
+pub fn is_http(line: &[u8]) -> bool {
     [b"GET /".as_slice(), b"POST /", b"PUT /", b"HEAD /", b"OPTIONS ", b"CONNECT "].iter().any(|v| line.starts_with(v))
 }
 
