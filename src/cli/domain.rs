@@ -306,7 +306,7 @@ fn code_of(domain: &Value) -> ExitCode {
 }
 
 /// A domain by id or by name, in any spelling that the daemon takes.
-async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
+pub(super) async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     if name.starts_with("dom_") {
         return client.get(&format!("{PATH}/{}", encoded(name))).await;
     }

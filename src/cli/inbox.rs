@@ -1,10 +1,11 @@
 //! `inboxlayer inbox …`: inboxes and their aliases.
 
+use super::domain::find as find_domain;
 use super::failure::Failure;
 use super::rest::{Rest, RestArgs, encoded, print_json};
 use super::table::{Table, cell};
 use clap::Subcommand;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::process::ExitCode;
 
 const PATH: &str = "/api/v1/inboxes";
@@ -43,6 +44,22 @@ pub(super) enum InboxCommand {
         /// The address logged in as; the platform's when left out.
         #[arg(long, value_name = "ADDRESS")]
         login: Option<String>,
+        #[command(flatten)]
+        rest: RestArgs,
+    },
+    /// Change an inbox.
+    #[command(
+        after_help = "Examples:\n  inboxlayer inbox set support --save-sent false\n  inboxlayer inbox set support --default-domain acme.com"
+    )]
+    Set {
+        /// Its name or id.
+        inbox: String,
+        /// The custom domain that mail leaves under after a log-in with the platform's address; `none` for the account's.
+        #[arg(long, value_name = "DOMAIN")]
+        default_domain: Option<String>,
+        /// File a copy of each message that is sent in Sent.
+        #[arg(long, value_name = "BOOL")]
+        save_sent: Option<bool>,
         #[command(flatten)]
         rest: RestArgs,
     },
@@ -105,6 +122,25 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
             let path = format!("{}/sending_identity{query}", path_of(&client, &inbox).await?);
             let identity = client.get(&path).await?;
             if rest.json { print_json(&identity) } else { print!("{}", prospect(&identity)) }
+        }
+        InboxCommand::Set { inbox, default_domain, save_sent, rest } => {
+            let client = Rest::new(&rest)?;
+            let mut body = Map::new();
+            if let Some(domain) = default_domain {
+                let id = if domain == "none" {
+                    Value::Null
+                } else {
+                    cell(&find_domain(&client, &domain).await?, "id").into()
+                };
+                body.insert("default_domain_id".into(), id);
+            }
+            if let Some(save_sent) = save_sent {
+                body.insert("save_sent".into(), save_sent.into());
+            }
+            if body.is_empty() {
+                return Err(Failure::usage("nothing to change", "give --default-domain or --save-sent"));
+            }
+            print_json(&client.patch(&path_of(&client, &inbox).await?, Value::Object(body)).await?);
         }
         InboxCommand::Delete { inbox, rest } => {
             let client = Rest::new(&rest)?;

@@ -22,12 +22,18 @@ fn from_an_operators_token_to_a_verified_domain() {
 
     let inbox = json(token, &["inbox", "create", "acme-desk"]);
     assert_eq!(inbox["name"], "acme-desk");
+    let set = json(token, &["inbox", "set", "acme-desk", "--save-sent", "false"]);
+    assert_eq!((&set["name"], &set["save_sent"]), (&"acme-desk".into(), &false.into()));
     assert!(daemon.cli(&operator, &["inbox", "list", "--account", id]).succeeded().stdout.contains("acme-desk"));
 
     let added = daemon.cli(token, &["domain", "add", "Acme-Corp.TEST."]).succeeded().stdout;
     assert!(added.contains("acme-corp.test  pending") && added.contains("dkim.amazonses.com"), "{added}");
     assert!(!added.contains('\u{1b}'), "no colour unless it is a terminal: {added:?}");
     daemon.cli(token, &["inbox", "alias", "acme-desk", "support@acme-corp.test"]).succeeded();
+    let set = json(token, &["inbox", "set", "acme-desk", "--default-domain", "acme-corp.test"]);
+    assert!(set["default_domain_id"].as_str().unwrap().starts_with("dom_"), "{set}");
+    let set = json(token, &["inbox", "set", "acme-desk", "--default-domain", "none"]);
+    assert!(set["default_domain_id"].is_null(), "{set}");
     assert!(
         daemon.cli(token, &["inbox", "aliases", "acme-desk"]).succeeded().stdout.contains("support@acme-corp.test")
     );
@@ -83,6 +89,7 @@ fn failures_say_what_and_what_to_do() {
         (token, vec!["account", "create", "x"], 1, "error: "),
         (token, vec!["inbox", "create", "postmaster"], 1, "  fix: "),
         (token, vec!["inbox", "create"], 2, "Usage: "),
+        (token, vec!["inbox", "set", "acme-desk"], 2, "nothing to change"),
     ] {
         let outcome = daemon.cli(token, &arguments);
         assert_eq!(outcome.code, code, "{arguments:?}: {outcome:?}");
