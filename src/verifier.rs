@@ -19,7 +19,7 @@ use crate::store::checks::{Recorded, Report};
 use crate::store::domains::DomainRow;
 use crate::store::{Store, StoreError};
 use crate::verification::judge::{
-    judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed,
+    CheckedRecord, judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed,
 };
 use crate::verification::records::{Bounces, Expected, Purpose, Template};
 use crate::verification::share::Places;
@@ -345,16 +345,16 @@ impl Verifier {
     /// Where another provider signs, it has to see what is right in the DNS as well.
     async fn confirm(&self, row: &DomainRow, report: &mut Report) {
         let Some(provider) = self.0.provider.as_ref().filter(|provider| provider.is_elsewhere()) else { return };
-        let required = outcome(&report.expected, &report.evidence).required;
+        let required = outcome(&report.records).required;
         let right = required.iter().all(|(_, finding)| *finding == Finding::Good);
-        let return_path = right_return_path(&report.expected, &report.evidence);
+        let return_path = right_return_path(&report.records);
         if !right && return_path.is_none() {
             return;
         }
         let is_verified = row.state.status == VerifiedStatus::Verified;
         // While it does not say, nothing that it has confirmed before is doubted.
         let before =
-            |of_kind: fn(Purpose) -> bool| is_verified && was_confirmed(&report.expected, &row.evidence, of_kind);
+            |of_kind: fn(Purpose) -> bool| is_verified && was_confirmed(&report.records, &row.evidence, of_kind);
         let (sends, sends_from) = match provider.confirms(&row.name).await {
             Some(confirmed) => (confirmed.sends, confirmed.mail_from.map(|name| name.to_string())),
             None => (
@@ -363,10 +363,10 @@ impl Verifier {
             ),
         };
         if right && !sends {
-            unconfirmed(&report.expected, &mut report.evidence, is_verified);
+            unconfirmed(&mut report.records, is_verified);
         }
         if return_path.is_some() && return_path != sends_from {
-            return_path_unconfirmed(&report.expected, &mut report.evidence);
+            return_path_unconfirmed(&mut report.records);
         }
     }
 
@@ -377,11 +377,11 @@ impl Verifier {
         let mut observations = self.0.resolver.on_behalf_of(account).observe(&wanted).await.into_iter();
         let now = self.0.clock.now();
         let mut report = |(row, expected): (&DomainRow, Vec<Expected>)| {
-            let judged = expected
-                .iter()
-                .zip(&mut observations)
-                .map(|(record, observation)| judge(record, &expected, &observation, now));
-            Report { domain: row.id.clone(), evidence: judged.collect(), expected }
+            let checked = expected.iter().zip(&mut observations).map(|(record, observation)| CheckedRecord {
+                expected: record.clone(),
+                evidence: judge(record, &expected, &observation, now),
+            });
+            Report { domain: row.id.clone(), records: checked.collect() }
         };
         expected.into_iter().map(|claim| claim.map(&mut report)).collect()
     }

@@ -4,7 +4,7 @@ use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{DomainId, InboxId};
 use crate::store::domains::DomainRow;
-use crate::verification::judge::{Evidence, RecordStatus, verdict};
+use crate::verification::judge::{CheckedRecord, RecordStatus, verdict};
 use crate::verification::provider::Existing;
 use crate::verification::records::{Expected, Purpose};
 use crate::verification::report::DomainRecord;
@@ -89,11 +89,15 @@ fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Resu
 pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     let expected = rules.expected(row);
     let found = |expected: &Expected| row.evidence.get(&expected.key());
-    let evidence: Vec<Evidence> = match row.evidence.is_empty() {
-        true => Vec::new(),
-        false => expected.iter().map(|e| found(e).map(|(seen, _)| seen.clone()).unwrap_or_default()).collect(),
+    let checked = |expected: &Expected| CheckedRecord {
+        expected: expected.clone(),
+        evidence: found(expected).map(|(evidence, _)| evidence.clone()).unwrap_or_default(),
     };
-    let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &expected, &evidence);
+    let checked: Vec<CheckedRecord> = match row.evidence.is_empty() {
+        true => Vec::new(),
+        false => expected.iter().map(checked).collect(),
+    };
+    let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &checked);
     let verified = row.state.status == VerifiedStatus::Verified;
     let records =
         expected.iter().map(|expected| DomainRecord::of(expected, found(expected).map(|(seen, at)| (seen, *at))));
@@ -103,7 +107,7 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         verified_status: row.state.status,
         capabilities: Capabilities { sending: verified, receiving: verified && row.receiving },
         verdict,
-        warnings: existing(row, &expected, &evidence).into_iter().collect(),
+        warnings: existing(row, &checked).into_iter().collect(),
         records: records.collect(),
         dkim_tokens: row.tokens.clone(),
         catch_all_inbox_id: row.catch_all.clone(),
@@ -121,12 +125,12 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
 }
 
 /// Who takes the domain's mail as the last check saw it, if that is somebody else.
-fn existing(row: &DomainRow, expected: &[Expected], evidence: &[Evidence]) -> Option<Warning> {
+fn existing(row: &DomainRow, records: &[CheckedRecord]) -> Option<Warning> {
     let seen = |purpose| {
-        let of = expected.iter().zip(evidence).filter(move |(expected, _)| expected.purpose == purpose);
-        of.flat_map(|(_, evidence)| &evidence.observed).map(String::as_str)
+        let of = records.iter().filter(move |record| record.expected.purpose == purpose);
+        of.flat_map(|record| &record.evidence.observed).map(String::as_str)
     };
-    let (mx, found) = expected.iter().zip(evidence).find(|(expected, _)| expected.purpose == Purpose::Mx)?;
+    let CheckedRecord { expected: mx, evidence: found } = records.iter().find(|r| r.expected.purpose == Purpose::Mx)?;
     if matches!(found.status, RecordStatus::Unknown | RecordStatus::NotChecked) {
         return None;
     }

@@ -15,8 +15,8 @@ use super::ownership::outcome_for;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId};
-use crate::verification::judge::{Evidence, RecordStatus, is_gone};
-use crate::verification::records::{Expected, Purpose};
+use crate::verification::judge::{CheckedRecord, RecordStatus, is_gone};
+use crate::verification::records::Purpose;
 use crate::verification::share::Places;
 use crate::verification::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use rusqlite::{Connection, params};
@@ -27,10 +27,8 @@ use serde_json::json;
 pub struct Report {
     /// The claim.
     pub domain: DomainId,
-    /// Its records.
-    pub expected: Vec<Expected>,
-    /// What was found of each.
-    pub evidence: Vec<Evidence>,
+    /// Its records, each with what was found of it.
+    pub records: Vec<CheckedRecord>,
 }
 
 /// What came of recording a check.
@@ -135,7 +133,7 @@ impl Store {
             write_state(c, &row.id, &state, now, change.is_some())?;
             mark_asked(c, &row.id, now)?;
             if let Some(change) = &change {
-                write_change(c, &row.id, change, now, &[], &[])?;
+                write_change(c, &row.id, change, now, &[])?;
                 row.updated_at = now;
             }
             row.verify_requested = true;
@@ -231,7 +229,7 @@ fn record(
         VerifiedStatus::Verified | VerifiedStatus::Failed => None,
     };
     // Without fresh evidence that the verified claim's own records are gone, this one waits.
-    let gone = |standing: &DomainRow| rival.filter(|r| r.domain == standing.id && is_gone(&r.expected, &r.evidence));
+    let gone = |standing: &DomainRow| rival.filter(|r| r.domain == standing.id && is_gone(&r.records));
     let yielding = standing.as_ref().and_then(|standing| gone(standing).map(|evidence| (standing, evidence)));
     found.held_back = standing.is_some() && yielding.is_none();
     let (state, change) = row.state.checked(&found, now, policy, spread);
@@ -253,7 +251,7 @@ fn record(
         c.prepare_cached(sql)?.execute(params![row.id, right])?;
     }
     if let Some(change) = &change {
-        write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
+        write_change(c, &row.id, change, now, &report.records)?;
     }
     Ok(Some(Recorded { change, displaced }))
 }
@@ -275,7 +273,7 @@ fn displace(
         }
         write_state(c, &row.id, &state, now, change.is_some())?;
         if let (Some(change), Some((_, report))) = (&change, evidence) {
-            write_change(c, &row.id, change, now, &report.expected, &report.evidence)?;
+            write_change(c, &row.id, change, now, &report.records)?;
         }
     }
     Ok(yielding.map(|(standing, _)| (standing.account.clone(), standing.id.clone())))
@@ -283,8 +281,8 @@ fn displace(
 
 /// Whether the MX leads here; as before when nobody could say.
 fn receiving(report: &Report, before: bool) -> bool {
-    let mx = report.expected.iter().zip(&report.evidence).find(|(expected, _)| expected.purpose == Purpose::Mx);
-    match mx.map(|(_, evidence)| evidence.status) {
+    let mx = report.records.iter().find(|record| record.expected.purpose == Purpose::Mx);
+    match mx.map(|record| record.evidence.status) {
         Some(RecordStatus::Valid) => true,
         Some(RecordStatus::Missing | RecordStatus::Mismatch) => false,
         Some(RecordStatus::Unknown | RecordStatus::NotChecked) | None => before,
@@ -300,9 +298,8 @@ fn mark_asked(c: &Connection, id: &DomainId, now: Timestamp) -> Result<(), Store
 /// become another one while the check ran.
 fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
     let name = format!("{}.{}", row.return_path.as_ref()?, row.name);
-    let is_its = |expected: &Expected| expected.purpose.is_return_path() && expected.name == name;
-    let of = report.expected.iter().zip(&report.evidence).filter(|(expected, _)| is_its(expected));
-    let statuses: Vec<RecordStatus> = of.map(|(_, evidence)| evidence.status).collect();
+    let is_its = |r: &&CheckedRecord| r.expected.purpose.is_return_path() && r.expected.name == name;
+    let statuses: Vec<RecordStatus> = report.records.iter().filter(is_its).map(|r| r.evidence.status).collect();
     let unknown = |status: &RecordStatus| matches!(status, RecordStatus::Unknown | RecordStatus::NotChecked);
     match statuses.as_slice() {
         [] => None,
@@ -342,7 +339,7 @@ fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp
              fault_count, said, observed_name)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?;
-    for (expected, evidence) in report.expected.iter().zip(&report.evidence) {
+    for CheckedRecord { expected, evidence } in &report.records {
         let run = state.faults.get(&expected.key());
         insert.execute(params![
             report.domain,
@@ -355,7 +352,7 @@ fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp
             now,
             run.map(|run| run.since),
             run.map_or(0, |run| run.count),
-            json!(evidence.said).to_string(),
+            json!(evidence.answers).to_string(),
             evidence.observed_name
         ])?;
     }

@@ -209,7 +209,7 @@ fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, Sto
             domain.state.faults.insert(record.clone(), FaultRun { since, count });
         }
         let (observed, error): (String, Option<String>) = (row.get(1)?, row.get(2)?);
-        let (server, said): (Option<String>, String) = (row.get(3)?, row.get(7)?);
+        let (server, answers): (Option<String>, String) = (row.get(3)?, row.get(7)?);
         let evidence = Evidence {
             status: row.get::<_, RecordStatus>(0)?,
             observed: serde_json::from_str(&observed).map_err(corrupt)?,
@@ -217,7 +217,7 @@ fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, Sto
             error: error.map(|error| serde_json::from_str(&error)).transpose().map_err(corrupt)?,
             server: server.and_then(|server| server.parse().ok()),
             negative_ttl: None,
-            said: serde_json::from_str(&said).map_err(corrupt)?,
+            answers: serde_json::from_str(&answers).map_err(corrupt)?,
         };
         domain.evidence.insert(record, (evidence, row.get(4)?));
     }

@@ -13,7 +13,7 @@ use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId};
 use crate::verification::event::EventCause;
-use crate::verification::judge::{Evidence, RecordError};
+use crate::verification::judge::{CheckedRecord, RecordError};
 use crate::verification::records::Expected;
 use crate::verification::report::DomainRecord;
 use crate::verification::status::{Cause, Change, VerifiedStatus};
@@ -134,9 +134,8 @@ pub(super) fn write_check(
     status: VerifiedStatus,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    let seen = report.expected.iter().zip(&report.evidence);
     let records: Vec<DomainRecord> =
-        seen.map(|(expected, evidence)| DomainRecord::of(expected, Some((evidence, now)))).collect();
+        report.records.iter().map(|r| DomainRecord::of(&r.expected, Some((&r.evidence, now)))).collect();
     let Parts { digest, found, times } = Parts::of(&records);
     let sql = "SELECT 1 FROM domain_finding WHERE domain_id = ?1 AND digest = ?2";
     if !super::exists(c, sql, params![report.domain, digest])? {
@@ -178,10 +177,9 @@ pub(super) fn write_change(
     id: &DomainId,
     change: &Change,
     now: Timestamp,
-    expected: &[Expected],
-    evidence: &[Evidence],
+    records: &[CheckedRecord],
 ) -> Result<(), StoreError> {
-    let seen = |(expected, evidence): (&Expected, &Evidence)| {
+    let seen = |CheckedRecord { expected, evidence }: &CheckedRecord| {
         json!({
             "purpose": expected.purpose,
             "name": expected.name,
@@ -194,7 +192,7 @@ pub(super) fn write_change(
         })
     };
     let of = |wanted: &dyn Fn(&Expected) -> bool| -> Vec<Value> {
-        expected.iter().zip(evidence).filter(|(expected, _)| wanted(expected)).map(seen).collect()
+        records.iter().filter(|record| wanted(&record.expected)).map(seen).collect()
     };
     let records = match &change.cause {
         Cause::AllRight | Cause::Displaced => of(&|expected| expected.required),

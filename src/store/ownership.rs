@@ -53,7 +53,7 @@ pub(super) fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result
 /// own stands in the DNS, and when the claim has to be verified again. What is asked for only since the check began it has
 /// not seen.
 pub(super) fn outcome_for(row: &DomainRow, report: &Report) -> Outcome {
-    let mut found = outcome(&report.expected, &report.evidence);
+    let mut found = outcome(&report.records);
     let State { status, verified_at, .. } = &row.state;
     let proved_before = *status == VerifiedStatus::Verified
         && row.contested_at.is_some_and(|contested| verified_at.is_some_and(|verified| verified <= contested));

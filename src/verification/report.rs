@@ -56,7 +56,7 @@ impl DomainRecord {
             status: evidence.map_or(RecordStatus::NotChecked, |evidence| evidence.status),
             observed: evidence.map(|evidence| evidence.observed.clone()).unwrap_or_default(),
             observed_name: evidence.and_then(|evidence| evidence.observed_name.clone()),
-            evidence: evidence.map(|evidence| evidence.said.clone()).unwrap_or_default(),
+            evidence: evidence.map(|evidence| evidence.answers.clone()).unwrap_or_default(),
             error: evidence.and_then(|evidence| evidence.error.as_ref()).map(RecordError::shown),
             checked_at: found.map(|(_, at)| at),
         }

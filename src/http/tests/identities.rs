@@ -6,7 +6,7 @@ use crate::http::testing::World;
 use crate::store::checks::Report;
 use crate::store::domains::DomainRow;
 use crate::store::ses::{MailFrom, SesSaid};
-use crate::verification::judge::{Evidence, RecordStatus};
+use crate::verification::judge::{CheckedRecord, Evidence, RecordStatus};
 use crate::verification::status::Policy;
 use crate::verifier::Rules;
 use serde_json::{Value, json};
@@ -16,9 +16,11 @@ async fn checked(world: &World, domain: &str, statuses: [RecordStatus; 6], obser
     let (id, account) = (domain.parse().unwrap(), &world.ours.account);
     let row: DomainRow = world.context.store.domain_get(account, &id).await.unwrap().unwrap();
     let rules = Rules::of(&world.context.config);
-    let one = |status| Evidence { status, observed: vec![observed.to_owned()], ..Evidence::default() };
-    let report =
-        Report { domain: id, expected: rules.expected(&row), evidence: statuses.into_iter().map(one).collect() };
+    let one = |(expected, status)| CheckedRecord {
+        expected,
+        evidence: Evidence { status, observed: vec![observed.to_owned()], ..Evidence::default() },
+    };
+    let report = Report { domain: id, records: rules.expected(&row).into_iter().zip(statuses).map(one).collect() };
     let policy: Policy = rules.policy;
     world.context.store.domain_record_check(report, None, policy, world.context.clock.now(), 0).await.unwrap();
 }

@@ -11,7 +11,7 @@ use crate::store::domains::{DomainPatch, NewDomain};
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::{account, inbox};
-use crate::verification::judge::judge;
+use crate::verification::judge::{CheckedRecord, judge};
 use crate::verification::records::{Purpose, RecordKey};
 use crate::verification::status::Finding;
 use crate::verification::status::model::{Findings, Naive, in_parallel};
@@ -193,11 +193,11 @@ impl World {
 
     fn report(&self, row: &DomainRow) -> Report {
         let expected = zone::template().records(&row.name, &row.tokens, row.ownership_secret.as_deref());
-        let evidence = expected
-            .iter()
-            .map(|record| judge(record, &expected, &self.zone.observation(record), row.created_at))
-            .collect();
-        Report { domain: row.id.clone(), expected, evidence }
+        let checked = expected.iter().map(|record| CheckedRecord {
+            expected: record.clone(),
+            evidence: judge(record, &expected, &self.zone.observation(record), row.created_at),
+        });
+        Report { domain: row.id.clone(), records: checked.collect() }
     }
 
     async fn take(&mut self, step: Step) -> Result<(), TestCaseError> {

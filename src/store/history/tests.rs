@@ -25,7 +25,7 @@ async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
 }
 
 async fn check(store: &Store, row: &DomainRow, at: Timestamp) {
-    let report = Report { domain: row.id.clone(), expected: Vec::new(), evidence: Vec::new() };
+    let report = Report { domain: row.id.clone(), records: Vec::new() };
     store.domain_record_check(report, None, POLICY, at, 0).await.unwrap().unwrap();
 }
 
@@ -102,12 +102,13 @@ fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Observ
         required: Vec::new(),
     };
     let expected = template.records(&row.name, &row.tokens, None);
-    let judged = |record| {
+    let judged = |record: &Expected| {
         let mut observation = observation(record, left);
         change(&mut observation);
-        judge(record, &expected, &observation, at)
+        let evidence = judge(record, &expected, &observation, at);
+        CheckedRecord { expected: record.clone(), evidence }
     };
-    Report { domain: row.id.clone(), evidence: expected.iter().map(judged).collect(), expected }
+    Report { domain: row.id.clone(), records: expected.iter().map(judged).collect() }
 }
 
 /// Rows, and octets of the pages they take.
@@ -146,8 +147,8 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
             1 => report(&row, left, now, cached(left)),
             _ => report(&row, left, now, |_| {}),
         };
-        let records = report.expected.iter().zip(&report.evidence);
-        let records: Vec<_> = records.map(|(expected, found)| DomainRecord::of(expected, Some((found, now)))).collect();
+        let shown_now = |r: &CheckedRecord| DomainRecord::of(&r.expected, Some((&r.evidence, now)));
+        let records: Vec<_> = report.records.iter().map(shown_now).collect();
         shown.push((number, now, json!(records)));
         store.domain_record_check(report, None, POLICY, now, 0).await.unwrap().unwrap();
     }

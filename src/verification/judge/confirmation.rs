@@ -1,15 +1,14 @@
 //! Records that are right, and that the provider who signs elsewhere has not confirmed (yet).
 
-use super::{Code, Evidence, Fix, RecordError, RecordStatus};
+use super::{CheckedRecord, Code, Evidence, Fix, RecordError, RecordStatus};
 use crate::clock::Timestamp;
 use crate::verification::records::{Expected, Purpose, RecordKey};
 use std::collections::BTreeMap;
 
-/// MessageFlags them. Before a claim is verified nobody can say yet whether they will do; afterwards the DNS decides, and this is
-/// a warning.
-pub fn unconfirmed(expected: &[Expected], evidence: &mut [Evidence], is_verified: bool) {
-    for (record, seen) in expected.iter().zip(evidence) {
-        if record.purpose != Purpose::Dkim || seen.status != RecordStatus::Valid {
+/// Marks valid DKIM records as unconfirmed: unknown before the claim is verified, a warning afterwards, when the DNS decides.
+pub fn unconfirmed(records: &mut [CheckedRecord], is_verified: bool) {
+    for CheckedRecord { expected, evidence: seen } in records {
+        if expected.purpose != Purpose::Dkim || seen.status != RecordStatus::Valid {
             continue;
         }
         if !is_verified {
@@ -23,24 +22,24 @@ pub fn unconfirmed(expected: &[Expected], evidence: &mut [Evidence], is_verified
 }
 
 /// The name of the return path whose records are all right.
-pub fn right_return_path(expected: &[Expected], evidence: &[Evidence]) -> Option<String> {
-    let mut of = expected.iter().zip(evidence).filter(|(record, _)| record.purpose.is_return_path()).peekable();
-    let name = of.peek().map(|(record, _)| record.name.clone())?;
-    of.all(|(_, seen)| seen.status == RecordStatus::Valid).then_some(name)
+pub fn right_return_path(records: &[CheckedRecord]) -> Option<String> {
+    let mut of = records.iter().filter(|record| record.expected.purpose.is_return_path()).peekable();
+    let name = of.peek().map(|record| record.expected.name.clone())?;
+    of.all(|record| record.evidence.status == RecordStatus::Valid).then_some(name)
 }
 
-/// MessageFlags the records of a return path: whether it is used nobody can say yet. What was said of them already (that
-/// others stand beside them, or that caches lag behind) may be the reason.
-pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence]) {
-    for (record, seen) in expected.iter().zip(evidence) {
-        if !record.purpose.is_return_path() {
+/// Marks the records of a return path as unknown: whether it is used is not known yet. An error that is there already (others
+/// stand beside them, or caches lag behind) may be the reason, and stays.
+pub fn return_path_unconfirmed(records: &mut [CheckedRecord]) {
+    for CheckedRecord { expected, evidence: seen } in records {
+        if !expected.purpose.is_return_path() {
             continue;
         }
         seen.status = RecordStatus::Unknown;
         let message = format!(
             "the records of {} are right, and Amazon SES, which sends, has not confirmed them yet: until then its mail has \
              an envelope sender at a domain of Amazon's",
-            record.name
+            expected.name
         );
         let fix = Fix::step("Nothing to do: it looks for them by itself, which may take some hours");
         let fix = fix.then("Leave the records as they are.");
@@ -50,7 +49,7 @@ pub fn return_path_unconfirmed(expected: &[Expected], evidence: &mut [Evidence])
 
 /// Whether the records of a kind were right and confirmed at the check before, which found this of them.
 pub fn was_confirmed(
-    expected: &[Expected],
+    records: &[CheckedRecord],
     before: &BTreeMap<RecordKey, (Evidence, Timestamp)>,
     of_kind: impl Fn(Purpose) -> bool,
 ) -> bool {
@@ -60,5 +59,5 @@ pub fn was_confirmed(
             seen.status == RecordStatus::Valid && !awaited
         })
     };
-    expected.iter().filter(|record| of_kind(record.purpose)).all(confirmed)
+    records.iter().map(|record| &record.expected).filter(|record| of_kind(record.purpose)).all(confirmed)
 }

@@ -105,8 +105,17 @@ pub struct Evidence {
     pub server: Option<SocketAddr>,
     /// How long caches keep that the record is not there.
     pub negative_ttl: Option<Duration>,
-    /// What each server said.
-    pub said: Vec<EvidenceEntry>,
+    /// What each server answered.
+    pub answers: Vec<EvidenceEntry>,
+}
+
+/// An expected record, and what a check found of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckedRecord {
+    /// The record.
+    pub expected: Expected,
+    /// What was found.
+    pub evidence: Evidence,
 }
 
 /// A judgement on definite records: whether they will do, and what to say.
@@ -135,7 +144,7 @@ pub fn judge(expected: &Expected, all: &[Expected], observation: &Observation, n
         error,
         server: observation.answer.server(),
         negative_ttl: observation.answer.negative_ttl(),
-        said: evidence::of(expected, observation),
+        answers: evidence::of(expected, observation),
     };
     if let Answer::Indefinite { reason, .. } = &observation.answer {
         return evidence(RecordStatus::Unknown, Some(servers::unanswered(expected, observation, reason)));
@@ -211,12 +220,12 @@ fn unmade(expected: &Expected, observation: &Observation, judgement: Judgement) 
 }
 
 /// What a check means for the status of the claim.
-pub fn outcome(expected: &[Expected], evidence: &[Evidence]) -> Outcome {
-    let required = || expected.iter().zip(evidence).filter(|(expected, _)| expected.required);
+pub fn outcome(records: &[CheckedRecord]) -> Outcome {
+    let required = || records.iter().filter(|record| record.expected.required);
     Outcome {
-        required: required().map(|(expected, evidence)| (expected.key(), finding(evidence.status))).collect(),
+        required: required().map(|record| (record.expected.key(), finding(record.evidence.status))).collect(),
         held_back: false,
-        negative_ttl: required().filter_map(|(_, evidence)| evidence.negative_ttl).max(),
+        negative_ttl: required().filter_map(|record| record.evidence.negative_ttl).max(),
     }
 }
 
@@ -231,10 +240,10 @@ fn finding(status: RecordStatus) -> Finding {
 /// True when the records that are a claim's own, and nobody else's, are definitely gone: every one of its DKIM records,
 /// or the record of ownership, which is asked for where claims share their tokens.
 /// (MX, SPF and DMARC are the same for every claim to a name.)
-pub fn is_gone(expected: &[Expected], evidence: &[Evidence]) -> bool {
+pub fn is_gone(records: &[CheckedRecord]) -> bool {
     let gone = |purpose| {
-        let mut own = expected.iter().zip(evidence).filter(|(e, _)| e.purpose == purpose).peekable();
-        own.peek().is_some() && own.all(|(_, evidence)| finding(evidence.status) == Finding::Fault)
+        let mut own = records.iter().filter(|record| record.expected.purpose == purpose).peekable();
+        own.peek().is_some() && own.all(|record| finding(record.evidence.status) == Finding::Fault)
     };
     gone(Purpose::Dkim) || gone(Purpose::Ownership)
 }

@@ -119,10 +119,13 @@ fn dmarc_and_ownership() {
     assert_eq!(short(6, &txt(&["\"s3cret\""])), "mismatch:quoted_twice");
 }
 
-fn all_of(observations: impl Fn(usize) -> Observation) -> (Vec<Expected>, Vec<Evidence>) {
+fn all_of(observations: impl Fn(usize) -> Observation) -> Vec<CheckedRecord> {
     let all = expected();
-    let evidence = all.iter().enumerate().map(|(position, e)| judge(e, &all, &observations(position), NOW)).collect();
-    (all, evidence)
+    let checked = all.iter().enumerate().map(|(position, expected)| CheckedRecord {
+        expected: expected.clone(),
+        evidence: judge(expected, &all, &observations(position), NOW),
+    });
+    checked.collect()
 }
 
 fn right(position: usize) -> Observation {
@@ -137,24 +140,21 @@ fn right(position: usize) -> Observation {
 
 #[test]
 fn required_records_make_the_outcome() {
-    let (all, evidence) = all_of(|p| if p == 3 { nothing(vec![]) } else { right(p) });
-    let seen = outcome(&all, &evidence);
-    let keys = [0, 1, 2, 6].map(|position| all[position].key());
+    let records = all_of(|p| if p == 3 { nothing(vec![]) } else { right(p) });
+    let seen = outcome(&records);
+    let keys = [0, 1, 2, 6].map(|position| records[position].expected.key());
     assert_eq!(seen.required.iter().map(|(record, _)| record.clone()).collect::<Vec<_>>(), keys);
     assert!(seen.required.iter().all(|(_, finding)| *finding == Finding::Good));
     assert_eq!(seen.negative_ttl, None);
-    let (all, evidence) = all_of(|p| if p == 6 { nothing(vec![]) } else { right(p) });
-    let seen = outcome(&all, &evidence);
-    assert_eq!(seen.required.last(), Some(&(all[6].key(), Finding::Fault)));
+    let records = all_of(|p| if p == 6 { nothing(vec![]) } else { right(p) });
+    let seen = outcome(&records);
+    assert_eq!(seen.required.last(), Some(&(records[6].expected.key(), Finding::Fault)));
     assert_eq!(seen.negative_ttl, Some(Duration::from_secs(300)));
 }
 
 #[test]
 fn a_claim_is_gone_when_all_its_dkim_records_definitely_are() {
-    let gone = |observations: &dyn Fn(usize) -> Observation| {
-        let (all, evidence) = all_of(observations);
-        is_gone(&all, &evidence)
-    };
+    let gone = |observations: &dyn Fn(usize) -> Observation| is_gone(&all_of(observations));
     assert!(gone(&|p| if p < 3 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { silent(Indefinite::Timeout) }));
@@ -165,13 +165,13 @@ fn a_claim_is_gone_when_all_its_dkim_records_definitely_are() {
 
 #[test]
 fn records_that_the_provider_has_not_confirmed_are_indefinite_until_the_domain_is_verified() {
-    let (all, mut evidence) = all_of(right);
-    unconfirmed(&all, &mut evidence, true);
-    assert!(evidence.iter().take(3).all(|e| e.status == RecordStatus::Valid && e.error.is_some()));
-    unconfirmed(&all, &mut evidence, false);
-    let seen = outcome(&all, &evidence).required;
+    let mut records = all_of(right);
+    unconfirmed(&mut records, true);
+    assert!(records.iter().take(3).map(|r| &r.evidence).all(|e| e.status == RecordStatus::Valid && e.error.is_some()));
+    unconfirmed(&mut records, false);
+    let seen = outcome(&records).required;
     assert_eq!(seen.iter().filter(|(_, finding)| *finding == Finding::Indefinite).count(), 3);
-    assert!(evidence.iter().skip(3).all(|e| e.status == RecordStatus::Valid && e.error.is_none()));
+    assert!(records.iter().skip(3).map(|r| &r.evidence).all(|e| e.status == RecordStatus::Valid && e.error.is_none()));
 }
 
 #[test]
@@ -185,11 +185,10 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     };
     let now = NOW;
     let say = |state: &State, observations: &dyn Fn(usize) -> Observation| {
-        let (all, evidence) = all_of(observations);
-        verdict("acme.com", state, &policy, &all, &evidence)
+        verdict("acme.com", state, &policy, &all_of(observations))
     };
     let pending = State::created(now, &policy);
-    let fresh = verdict("acme.com", &pending, &policy, &expected(), &[]);
+    let fresh = verdict("acme.com", &pending, &policy, &[]);
     assert!(fresh.starts_with("Publish the records of acme.com"), "{fresh}");
     let waiting = say(&pending, &|p| if p == 1 { nothing(vec![]) } else { right(p) });
     assert!(
@@ -204,13 +203,13 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     assert!(explained.starts_with("2 of 4 required records are right: the CNAME record stands at t2."), "{explained}");
     assert!(say(&pending, &right).starts_with("All required records of acme.com are right"));
     // A record that is asked for since the last check is not passed over.
-    let (all, mut evidence) = all_of(right);
-    let ownership = all.iter().position(|record| record.purpose == Purpose::Ownership).unwrap();
-    evidence[ownership] = Evidence::default();
-    let grown = verdict("acme.com", &pending, &policy, &all, &evidence);
+    let mut records = all_of(right);
+    let ownership = records.iter().position(|record| record.expected.purpose == Purpose::Ownership).unwrap();
+    records[ownership].evidence = Evidence::default();
+    let grown = verdict("acme.com", &pending, &policy, &records);
     assert!(grown.starts_with("3 of 4 required records of acme.com are right, and no check has looked"), "{grown}");
 
-    let (verified, _) = pending.checked(&outcome(&expected(), &all_of(right).1), now, &policy, 0);
+    let (verified, _) = pending.checked(&outcome(&all_of(right)), now, &policy, 0);
     assert_eq!(verified.status, VerifiedStatus::Verified);
     assert_eq!(say(&verified, &right), "All is well: acme.com is verified: it sends and receives here.");
     let no_mx = say(&verified, &|p| if p == 3 { nothing(vec![]) } else { right(p) });
@@ -247,7 +246,7 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     let marks = say(&verified, &|p| if p == 5 { txt(&["\"v=DMARC1; p=none;\""]) } else { right(p) });
     assert!(marks.ends_with("without quotation marks (your DNS provider adds them itself)."), "{marks}");
     let broken = |p| if p == 0 { nothing(vec![]) } else { right(p) };
-    let (degraded, _) = verified.checked(&outcome(&expected(), &all_of(broken).1), now, &policy, 0);
+    let (degraded, _) = verified.checked(&outcome(&all_of(broken)), now, &policy, 0);
     assert!(
         say(&degraded, &broken).ends_with("before 2027-01-18 08:00 UTC or it fails."),
         "{}",

@@ -3,23 +3,22 @@
 //! Invariant: of several faults the one is told whose mending helps most: required records before others, what is
 //! definite before what nobody could say, a fault that is explained before one that is only seen.
 
-use super::{Code, Evidence, RecordError, RecordStatus, finding};
+use super::{CheckedRecord, Code, RecordError, RecordStatus, finding};
 use crate::clock::Timestamp;
 use crate::verification::provider::{Provider, recognise};
 use crate::verification::records::{Expected, Purpose};
 use crate::verification::status::{Finding, Policy, State, VerifiedStatus};
 
-/// The sentence. `evidence` is shorter than `expected` while no check has settled.
-pub fn verdict(domain: &str, state: &State, policy: &Policy, expected: &[Expected], evidence: &[Evidence]) -> String {
-    let seen: Vec<(&Expected, &Evidence)> = expected.iter().zip(evidence).collect();
+/// The sentence. There are no records while no check has settled.
+pub fn verdict(domain: &str, state: &State, policy: &Policy, records: &[CheckedRecord]) -> String {
     let next = state.next_check_at.map(|at| format!("the next check is at {}", moment(at))).unwrap_or_default();
     match state.status {
-        VerifiedStatus::Pending if seen.is_empty() => {
+        VerifiedStatus::Pending if records.is_empty() => {
             format!("Publish the records of {domain} at your DNS provider; {next}, or when you ask for one.")
         }
-        VerifiedStatus::Pending => pending(domain, state, &seen, &next),
-        VerifiedStatus::Verified => verified(domain, state, policy, &seen),
-        VerifiedStatus::Failed => match worst(&seen, |e| e.required) {
+        VerifiedStatus::Pending => pending(domain, state, records, &next),
+        VerifiedStatus::Verified => verified(domain, state, policy, records),
+        VerifiedStatus::Failed => match worst(records, |e| e.required) {
             Some(error) => format!(
                 "Verification of {domain} failed: {}; mend that and verify again: {}.",
                 error.message, error.step
@@ -29,12 +28,11 @@ pub fn verdict(domain: &str, state: &State, policy: &Policy, expected: &[Expecte
     }
 }
 
-fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &str) -> String {
-    let required = seen.iter().filter(|(expected, _)| expected.required);
-    let (right, of) = required.fold((0, 0), |(right, of), (_, evidence)| {
-        (right + usize::from(evidence.status == RecordStatus::Valid), of + 1)
-    });
-    let Some(error) = worst(seen, |e| e.required) else {
+fn pending(domain: &str, state: &State, records: &[CheckedRecord], next: &str) -> String {
+    let required = || records.iter().filter(|record| record.expected.required);
+    let of = required().count();
+    let right = required().filter(|record| record.evidence.status == RecordStatus::Valid).count();
+    let Some(error) = worst(records, |e| e.required) else {
         // Asked for since the last check, as the record of ownership is where another account claims the name.
         if right < of {
             return format!(
@@ -42,7 +40,7 @@ fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &
                  is shown as not checked; {next}."
             );
         }
-        // EvidenceEntry in the same way whoever holds the name: nobody learns of another account.
+        // Worded the same way whoever holds the name: nobody learns of another account.
         return format!(
             "All required records of {domain} are right and their confirmation goes on by itself; remove DKIM records that \
              an earlier set-up may have left, {next}."
@@ -55,17 +53,17 @@ fn pending(domain: &str, state: &State, seen: &[(&Expected, &Evidence)], next: &
     format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, error.step)
 }
 
-fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &Evidence)]) -> String {
-    if let (Some(deadline), Some(error)) = (state.deadline(policy), worst(seen, |e| e.required)) {
+fn verified(domain: &str, state: &State, policy: &Policy, records: &[CheckedRecord]) -> String {
+    if let (Some(deadline), Some(error)) = (state.deadline(policy), worst(records, |e| e.required)) {
         let (message, step) = (&error.message, &error.step);
         return format!("{domain} is verified, but {message}; {step}, before {} or it fails.", moment(deadline));
     }
-    let mx = seen.iter().find(|(expected, _)| expected.purpose == Purpose::Mx);
-    let receives = mx.is_some_and(|(_, evidence)| evidence.status == RecordStatus::Valid);
+    let mx = records.iter().find(|record| record.expected.purpose == Purpose::Mx);
+    let receives = mx.is_some_and(|record| record.evidence.status == RecordStatus::Valid);
     let can = if receives { "verified: it sends and receives here" } else { "verified for sending" };
-    let stays = mx.and_then(|(expected, evidence)| stays(expected, evidence));
+    let stays = mx.and_then(stays);
     let minded = |expected: &Expected| stays.is_none() || expected.purpose != Purpose::Mx;
-    let error = worst(seen, minded).or_else(|| warning(seen, minded));
+    let error = worst(records, minded).or_else(|| warning(records, minded));
     match error {
         None => format!("All is well: {domain} is {can}{}.", stays.unwrap_or_default()),
         Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, error.step),
@@ -73,22 +71,22 @@ fn verified(domain: &str, state: &State, policy: &Policy, seen: &[(&Expected, &E
 }
 
 /// The error to speak of first: a definite fault before what nobody could say.
-fn worst<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+fn worst<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
     let bad = |wanted| {
-        let found = seen.iter().filter(|(expected, evidence)| of(expected) && finding(evidence.status) == wanted);
-        found.filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+        let found = records.iter().filter(|r| of(&r.expected) && finding(r.evidence.status) == wanted);
+        found.filter_map(|record| record.evidence.error.as_ref()).min_by_key(|error| rank(error.code))
     };
     bad(Finding::Fault).or_else(|| bad(Finding::Indefinite))
 }
 
-fn warning<'a>(seen: &[(&Expected, &'a Evidence)], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
-    let found = seen.iter().filter(|(expected, _)| of(expected));
-    found.filter_map(|(_, evidence)| evidence.error.as_ref()).min_by_key(|error| rank(error.code))
+fn warning<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+    let found = records.iter().filter(|record| of(&record.expected));
+    found.filter_map(|record| record.evidence.error.as_ref()).min_by_key(|error| rank(error.code))
 }
 
 /// Where the mail of a domain stays that sends here and receives elsewhere. That is no fault: nobody asks for an MX record
 /// of those who only send.
-fn stays(expected: &Expected, evidence: &Evidence) -> Option<String> {
+fn stays(CheckedRecord { expected, evidence }: &CheckedRecord) -> Option<String> {
     let elsewhere = evidence.error.as_ref().is_some_and(|error| error.code == Code::MxOtherHosts);
     if expected.required || !elsewhere || evidence.status != RecordStatus::Mismatch {
         return None;

@@ -51,12 +51,15 @@ impl World {
             }
             if let Some(since) = model.degraded_since() {
                 let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
-                let expected = self.report(&row).expected;
-                let seen = |record: &Expected| row.evidence.get(&record.key()).map(|(seen, _)| seen.clone());
-                let evidence: Vec<_> = expected.iter().filter_map(seen).collect();
-                let said = verdict("acme.com", state, &POLICY, &expected, &evidence);
+                let seen = |CheckedRecord { expected, .. }| {
+                    let (evidence, _) = row.evidence.get(&expected.key())?.clone();
+                    Some(CheckedRecord { expected, evidence })
+                };
+                let records: Vec<_> = self.report(&row).records.into_iter().filter_map(seen).collect();
+                let said = verdict("acme.com", state, &POLICY, &records);
                 // Nobody could say just now: then the sentence is about that.
-                let known = evidence.iter().any(|e| matches!(e.status, RecordStatus::Missing | RecordStatus::Mismatch));
+                let known =
+                    records.iter().any(|r| matches!(r.evidence.status, RecordStatus::Missing | RecordStatus::Mismatch));
                 prop_assert!(!known || said.contains(&deadline), "{} does not show {}", said, deadline);
             }
             let events = events(&store, &id).await;

@@ -30,9 +30,9 @@ fn told_by_ten(records: impl Fn(u8) -> Vec<RecordData>) -> Observation {
 fn octets(position: usize, observation: &Observation) -> usize {
     let all = expected();
     let evidence = judge(&all[position], &all, observation, NOW);
-    let resolvers = evidence.said.iter().filter(|said| !said.authoritative);
+    let resolvers = evidence.answers.iter().filter(|said| !said.authoritative);
     assert!(observation.servers.is_empty() || resolvers.count() >= 2, "the resolvers are always there");
-    let stored = serde_json::to_string(&(&evidence.said, &evidence.observed, &evidence.error)).unwrap().len();
+    let stored = serde_json::to_string(&(&evidence.answers, &evidence.observed, &evidence.error)).unwrap().len();
     let shown = serde_json::to_string(&DomainRecord::of(&all[position], Some((&evidence, NOW)))).unwrap().len();
     stored.max(shown)
 }
