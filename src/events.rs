@@ -3,7 +3,7 @@
 //! Invariant: the store publishes an event after the commit that made it true, and before it answers. Channels are one per account, made with its first
 //! session and cleared away some time after its last; an idle session costs a receiver.
 
-use crate::id::{AccountId, DomainId, InboxId, TokenId};
+use crate::id::{AccountId, DomainId, InboxId, MailboxId, TokenId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
@@ -19,7 +19,7 @@ pub enum Event {
         /// The inbox it is in.
         inbox: InboxId,
         /// Its number in the store.
-        mailbox: i64,
+        mailbox: MailboxId,
     },
     /// A token no longer opens anything.
     TokenRevoked(TokenId),

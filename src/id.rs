@@ -1,4 +1,4 @@
-//! Ids: a prefix that says what it names, and a ULID.
+//! Ids: a prefix that says what it names, and a ULID. What no client sees is known by its row in the store.
 //!
 //! Invariant: an id of one kind is never taken for another's; they sort by the time they were made.
 
@@ -87,6 +87,41 @@ ids! {
     SubmissionId "sub_";
     /// One recipient of a submission.
     DeliveryId "dlv_";
+}
+
+macro_rules! row_ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(i64);
+
+        impl $name {
+            /// By the row's number.
+            pub const fn new(row: i64) -> Self {
+                Self(row)
+            }
+
+            /// The row's number.
+            pub const fn row(self) -> i64 {
+                self.0
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+    )*};
+}
+
+row_ids! {
+    /// A mailbox of an inbox, or a hidden row that holds some of its messages: a row of the table `mailbox`.
+    MailboxId;
+    /// The octets of a message, a header block before a body: a row of the table `content`.
+    ContentId;
+    /// A body: a row of the table `body`.
+    BodyId;
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! the daemon abort is opaque text from the next start on.
 
 use crate::config::Config;
+use crate::id::ContentId;
 use crate::message::ReadLimits;
 use crate::resources::Owner;
 use crate::resources::reading::{Parser, ReadingLog};
@@ -35,8 +36,8 @@ pub struct Readable {
 }
 
 impl Reader<'_> {
-    /// Begins with a message, by the number of its content in the store.
-    pub fn begin(&self, content: i64) -> Readable {
+    /// Begins with a message.
+    pub fn begin(&self, content: ContentId) -> Readable {
         match self.parser.begin(content) {
             Ok(()) => Readable { limits: self.limits, is_set_aside: false },
             Err(_) => Readable { limits: ReadLimits::NOTHING, is_set_aside: true },

@@ -10,7 +10,7 @@ use super::send::{Message, json_wish};
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::id::MessageId;
+use crate::id::{ContentId, MessageId};
 use crate::message::{self, ReadLimits};
 use crate::net::ranges::Networks;
 use crate::reading::Readable;
@@ -113,7 +113,7 @@ pub fn forwarded(input: &[u8]) {
 pub(crate) fn shown(header: &[u8], body: &[u8]) -> serde_json::Value {
     let stored = MessageSummary {
         id: MessageId::new(),
-        content: 1,
+        content: ContentId::new(1),
         mailbox: "INBOX".into(),
         uid: 1,
         flags: Flags::default(),

@@ -3,6 +3,7 @@
 //! A `kill -9` leaves the same trace as an abort of a parser. A process that reads the message to its end tells them apart.
 
 use crate::config::Limits;
+use crate::id::ContentId;
 use crate::resources::reading::{LeftOver, ReadingLog};
 use crate::store::unreadable::{Suspect, Verdict};
 use crate::store::{Store, StoreError};
@@ -50,21 +51,21 @@ pub(super) async fn reading_log(data_dir: &Path, store: &Store, limits: &Limits)
     for Suspect { content, messages, aborts } in suspects {
         let what = "the last daemon ended while it read this message";
         if aside.contains(&content) {
-            tracing::error!(content, ?messages, aborts, "{what}: it is set aside, and shown without being read");
+            tracing::error!(?content, ?messages, aborts, "{what}: it is set aside, and shown without being read");
         } else {
-            tracing::warn!(content, ?messages, aborts, "{what}: a process of its own has read it to the end");
+            tracing::warn!(?content, ?messages, aborts, "{what}: a process of its own has read it to the end");
         }
     }
     if is_recorded { left.begin(aside) } else { left.begin_unrecorded(aside) }
 }
 
-async fn verdict(store: &Store, content: i64, limits: &Limits, end: Instant) -> Verdict {
+async fn verdict(store: &Store, content: ContentId, limits: &Limits, end: Instant) -> Verdict {
     let raw = match store.content(content).await {
         Ok(message) => [message.header, message.body.to_vec()].concat(),
         // Deleted while it was read.
         Err(StoreError::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => return Verdict::Harmless,
         Err(error) => {
-            tracing::error!(%error, content, "what the last daemon was reading cannot be read from the store");
+            tracing::error!(%error, ?content, "what the last daemon was reading cannot be read from the store");
             return Verdict::Unknown;
         }
     };
@@ -76,7 +77,7 @@ async fn verdict(store: &Store, content: i64, limits: &Limits, end: Instant) -> 
         Ok(Ok(status)) if status.success() => Verdict::Harmless,
         Ok(Ok(_)) => Verdict::Aborts,
         Ok(Err(error)) => {
-            tracing::error!(%error, content, "no process could read what the last daemon was reading");
+            tracing::error!(%error, ?content, "no process could read what the last daemon was reading");
             Verdict::Unknown
         }
         Err(_) => Verdict::Unknown,

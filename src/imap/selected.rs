@@ -3,6 +3,7 @@
 //! Invariant: a sequence number changes only by what has been told to the client. Messages that are gone keep their number
 //! until [`SelectedMailbox::take_expunged`]; new ones have none until they were told as EXISTS. RFC 3501 §2.3.1.2, §5.5, §7.4.1.
 
+use crate::id::MailboxId;
 use crate::message::mime::Part;
 use crate::store::flag_list::{FlagList, KeywordTable};
 use crate::store::messages::Flags;
@@ -20,7 +21,7 @@ const KEYWORDS: usize = 200;
 #[derive(Debug)]
 pub(super) struct SelectedMailbox {
     /// The mailbox's number in the store.
-    pub mailbox: i64,
+    pub mailbox: MailboxId,
     /// Opened by EXAMINE.
     pub read_only: bool,
     /// How much of the mailbox the view knows.
@@ -284,7 +285,7 @@ mod tests {
     fn view(uids: &[u32]) -> SelectedMailbox {
         let messages = uids.iter().map(|uid| marks(*uid, Flags::default())).collect();
         let seen = Seen { modseq: 1, uid_next: 9 };
-        let open = OpenMailbox { id: 1, uid_validity: 1, recent: 9..9, seen, messages };
+        let open = OpenMailbox { id: MailboxId::new(1), uid_validity: 1, recent: 9..9, seen, messages };
         SelectedMailbox::new(open, false)
     }
 

@@ -10,6 +10,7 @@ use super::selected::SelectedMailbox;
 use super::watch::Changed;
 use super::wire::{Input, NO_MEMORY, Refusal, Wire};
 use crate::auth::login::Login;
+use crate::id::MailboxId;
 use crate::resources::Owner;
 use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};
@@ -187,7 +188,7 @@ impl<'a> Session<'a> {
     }
 
     /// This session has changed a mailbox. The event may take a moment; the client expects to hear of it with this command.
-    pub fn has_changed(&self, mailbox: i64) {
+    pub fn has_changed(&self, mailbox: MailboxId) {
         self.changed.set_for(mailbox);
     }
 }

@@ -3,7 +3,9 @@
 use super::listener::ImapServer;
 use crate::auth::login::Login;
 use crate::events::Event;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use crate::id::MailboxId;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::Receiver;
@@ -15,21 +17,22 @@ const LOOK_AGAIN: Duration = if cfg!(test) { Duration::from_millis(200) } else {
 /// Tells a session that its open mailbox has changed.
 #[derive(Debug, Default)]
 pub(super) struct Changed {
-    mailbox: AtomicI64,
+    /// The one that is open.
+    mailbox: Mutex<Option<MailboxId>>,
     is_set: AtomicBool,
     wake: Notify,
 }
 
 impl Changed {
-    /// Which mailbox it is about; 0 for none.
-    pub fn watch(&self, mailbox: i64) {
-        self.mailbox.store(mailbox, Ordering::Relaxed);
+    /// Which mailbox is open now.
+    pub fn watch(&self, mailbox: Option<MailboxId>) {
+        *self.mailbox.lock().unwrap_or_else(PoisonError::into_inner) = mailbox;
         self.is_set.store(false, Ordering::Relaxed);
     }
 
     /// A mailbox changed, or may have.
-    pub fn set_for(&self, mailbox: i64) {
-        if mailbox == self.mailbox.load(Ordering::Relaxed) {
+    pub fn set_for(&self, mailbox: MailboxId) {
+        if *self.mailbox.lock().unwrap_or_else(PoisonError::into_inner) == Some(mailbox) {
             self.set();
         }
     }

@@ -5,7 +5,7 @@
 
 use crate::address::{Address, DomainName};
 use crate::config::Limits;
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use crate::resources::Owner;
 use crate::resources::uncancelled::uncancelled;
 use crate::store::deliver::{Delivered, LocalDelivery};
@@ -77,7 +77,13 @@ impl MailboxService {
     }
 
     /// Copies messages into another mailbox of the inbox: all that are still there, or none.
-    pub async fn copy(&self, inbox: &InboxId, mailbox: i64, uids: Vec<u32>, to: &str) -> Result<Copied, TransferError> {
+    pub async fn copy(
+        &self,
+        inbox: &InboxId,
+        mailbox: MailboxId,
+        uids: Vec<u32>,
+        to: &str,
+    ) -> Result<Copied, TransferError> {
         self.store.messages_copy(inbox, mailbox, uids, to, self.limits).await
     }
 
@@ -85,7 +91,7 @@ impl MailboxService {
     pub async fn move_to(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Vec<u32>,
         to: &str,
     ) -> Result<Copied, TransferError> {
@@ -96,7 +102,7 @@ impl MailboxService {
     pub async fn set_flags(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Vec<u32>,
         update: FlagUpdate,
     ) -> Result<Vec<MessageFlags>, FlagError> {
@@ -105,7 +111,7 @@ impl MailboxService {
 
     /// Removes messages that are marked `\Deleted`, those with low UIDs first; only those of `uids`, where they are given. It
     /// goes on to its end when the caller is cancelled.
-    pub async fn expunge(&self, inbox: &InboxId, mailbox: i64, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
+    pub async fn expunge(&self, inbox: &InboxId, mailbox: MailboxId, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
         let (store, inbox) = (self.store.clone(), inbox.clone());
         uncancelled(async move { store.messages_expunge(&inbox, mailbox, uids).await }).await.map(drop)
     }
@@ -116,7 +122,7 @@ impl MailboxService {
     }
 
     /// Deletes a mailbox with its messages; those below it stay. Answers its number.
-    pub async fn delete(&self, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+    pub async fn delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
         self.store.mailbox_delete(inbox, name).await
     }
 

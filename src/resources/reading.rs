@@ -7,6 +7,7 @@
 //! octets to a file that stays in the page cache, which outlives the process. Nothing is synced: what a power cut takes
 //! away would have named a message that aborted nothing.
 
+use crate::id::ContentId;
 use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::File;
@@ -21,6 +22,8 @@ const FILE: &str = "reading";
 /// Parsers at work at once that are written down; there are fewer threads.
 const SLOTS: u64 = 4096;
 const ID: usize = size_of::<i64>();
+/// Written by a parser that is done: no row has this number.
+const NONE: i64 = 0;
 
 /// No parser may see this message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +38,7 @@ pub struct ReadingLog(Arc<Inner>);
 struct Inner {
     file: Option<File>,
     slots: Mutex<Slots>,
-    aside: HashSet<i64>,
+    aside: HashSet<ContentId>,
     /// The last write failed.
     is_failing: AtomicBool,
 }
@@ -59,7 +62,7 @@ pub struct Parser<'a> {
 pub struct LeftOver {
     file: File,
     /// Their ids; each once.
-    pub contents: Vec<i64>,
+    pub contents: Vec<ContentId>,
 }
 
 impl LeftOver {
@@ -71,24 +74,24 @@ impl LeftOver {
         let mut left = vec![0; usize::try_from(file.metadata()?.len().min(SLOTS * ID as u64)).unwrap_or(0)];
         file.read_exact_at(&mut left, 0)?;
         let ids = left.chunks_exact(ID).filter_map(|id| id.try_into().ok()).map(i64::from_le_bytes);
-        let mut contents: Vec<i64> = ids.filter(|id| *id != 0).collect();
+        let mut contents: Vec<_> = ids.filter(|id| *id != NONE).map(ContentId::new).collect();
         contents.sort_unstable();
         contents.dedup();
         Ok(Self { file, contents })
     }
 
     /// Begins anew. No parser of this process sees the contents of `aside`; call it when they are recorded.
-    pub fn begin(self, aside: HashSet<i64>) -> ReadingLog {
+    pub fn begin(self, aside: HashSet<ContentId>) -> ReadingLog {
         self.start(&[], aside)
     }
 
     /// Begins where nothing could be recorded: the next start finds these contents again.
-    pub fn begin_unrecorded(self, aside: HashSet<i64>) -> ReadingLog {
-        let kept: Vec<u8> = self.contents.iter().flat_map(|content| content.to_le_bytes()).collect();
+    pub fn begin_unrecorded(self, aside: HashSet<ContentId>) -> ReadingLog {
+        let kept: Vec<u8> = self.contents.iter().flat_map(|content| content.row().to_le_bytes()).collect();
         self.start(&kept, aside)
     }
 
-    fn start(self, kept: &[u8], aside: HashSet<i64>) -> ReadingLog {
+    fn start(self, kept: &[u8], aside: HashSet<ContentId>) -> ReadingLog {
         // They were in the file, so this needs no more space than it has.
         let octets = kept.len() as u64;
         if let Err(error) = self.file.write_all_at(kept, 0).and_then(|()| self.file.set_len(octets)) {
@@ -108,7 +111,7 @@ impl ReadingLog {
 
 impl Parser<'_> {
     /// Writes down that it reads a content from now on. Fails for one that is set aside.
-    pub fn begin(&self, content: i64) -> Result<(), SetAside> {
+    pub fn begin(&self, content: ContentId) -> Result<(), SetAside> {
         if self.log.aside.contains(&content) {
             return Err(SetAside);
         }
@@ -116,7 +119,7 @@ impl Parser<'_> {
             self.slot.set(self.log.take());
         }
         if let Some(slot) = self.slot.get() {
-            self.log.write(slot, content);
+            self.log.write(slot, content.row());
         }
         Ok(())
     }
@@ -145,7 +148,7 @@ impl Inner {
 impl Drop for Parser<'_> {
     fn drop(&mut self) {
         if let Some(slot) = self.slot.get() {
-            self.log.write(slot, 0);
+            self.log.write(slot, NONE);
             lock(&self.log.slots).free.push(slot);
         }
     }
@@ -170,10 +173,10 @@ mod tests {
             let log = LeftOver::read(Path::new(&dir)).unwrap().begin(HashSet::new());
             let (one, other) = (log.parser(), log.parser());
             for content in [5, 6, 7] {
-                one.begin(content).unwrap();
+                one.begin(ContentId::new(content)).unwrap();
             }
-            other.begin(8).unwrap();
-            log.parser().begin(9).unwrap();
+            other.begin(ContentId::new(8)).unwrap();
+            log.parser().begin(ContentId::new(9)).unwrap();
             std::process::abort();
         }
         let dir = tempfile::tempdir().unwrap();
@@ -183,22 +186,22 @@ mod tests {
         assert_eq!(ended.status.signal(), Some(6), "{ended:?}");
 
         let left = LeftOver::read(dir.path()).unwrap();
-        assert_eq!(left.contents, [7, 8]);
-        let log = left.begin(HashSet::from([7]));
+        assert_eq!(left.contents, [7, 8].map(ContentId::new));
+        let log = left.begin(HashSet::from([ContentId::new(7)]));
         let parser = log.parser();
-        assert_eq!(parser.begin(7), Err(SetAside));
-        assert_eq!(parser.begin(8), Ok(()));
+        assert_eq!(parser.begin(ContentId::new(7)), Err(SetAside));
+        assert_eq!(parser.begin(ContentId::new(8)), Ok(()));
         drop(parser);
         // This process has ended no parse by an abort.
         assert!(LeftOver::read(dir.path()).unwrap().contents.is_empty());
 
         std::fs::write(dir.path().join(FILE), [0_i64, 7, 0, 8].map(i64::to_le_bytes).concat()).unwrap();
-        let log = LeftOver::read(dir.path()).unwrap().begin_unrecorded(HashSet::from([7, 8]));
+        let log = LeftOver::read(dir.path()).unwrap().begin_unrecorded(HashSet::from([7, 8].map(ContentId::new)));
         let parser = log.parser();
-        parser.begin(9).unwrap();
-        assert_eq!(LeftOver::read(dir.path()).unwrap().contents, [7, 8, 9]);
+        parser.begin(ContentId::new(9)).unwrap();
+        assert_eq!(LeftOver::read(dir.path()).unwrap().contents, [7, 8, 9].map(ContentId::new));
         drop(parser);
-        assert_eq!(LeftOver::read(dir.path()).unwrap().contents, [7, 8]);
+        assert_eq!(LeftOver::read(dir.path()).unwrap().contents, [7, 8].map(ContentId::new));
     }
 
     #[test]
@@ -209,7 +212,7 @@ mod tests {
             let log = log.clone();
             let parse = move || {
                 let parser = log.parser();
-                parser.begin(content).unwrap();
+                parser.begin(ContentId::new(content)).unwrap();
                 assert!(content % 2 == 0, "a bug");
             };
             assert_eq!(std::panic::catch_unwind(parse).is_ok(), content % 2 == 0);

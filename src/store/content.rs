@@ -3,7 +3,7 @@
 //! Invariant: no body or content stays without a reference; triggers of the schema see to it in the same transaction.
 
 use super::{Store, StoreError};
-use crate::id::SubmissionId;
+use crate::id::{BodyId, ContentId, SubmissionId};
 use rusqlite::blob::ZeroBlob;
 use rusqlite::{Connection, params};
 use std::ops::Range;
@@ -30,11 +30,11 @@ impl StoredMessage {
 const ONE_PIECE: usize = 256 * 1024;
 
 /// Stores a body; the caller gives it a header block with [`insert_content`] in the same transaction.
-pub(super) fn insert_body(connection: &Connection, body: &[u8]) -> Result<i64, StoreError> {
+pub(super) fn insert_body(connection: &Connection, body: &[u8]) -> Result<BodyId, StoreError> {
     let mut insert = connection.prepare_cached("INSERT INTO body (data) VALUES (?1)")?;
     if body.len() <= ONE_PIECE {
         insert.execute([body])?;
-        return Ok(connection.last_insert_rowid());
+        return Ok(BodyId::new(connection.last_insert_rowid()));
     }
     insert.execute([ZeroBlob(u64::try_from(body.len()).unwrap_or(u64::MAX))])?;
     let id = connection.last_insert_rowid();
@@ -42,25 +42,25 @@ pub(super) fn insert_body(connection: &Connection, body: &[u8]) -> Result<i64, S
     for (at, piece) in body.chunks(ONE_PIECE).enumerate() {
         blob.write_at(piece, at * ONE_PIECE)?;
     }
-    Ok(id)
+    Ok(BodyId::new(id))
 }
 
 /// Stores a header block before a stored body of `body_size` octets.
 pub(super) fn insert_content(
     connection: &Connection,
     header: &[u8],
-    body_id: i64,
+    body_id: BodyId,
     body_size: usize,
-) -> Result<i64, StoreError> {
+) -> Result<ContentId, StoreError> {
     let size = i64::try_from(header.len().saturating_add(body_size)).unwrap_or(i64::MAX);
     connection
         .prepare_cached("INSERT INTO content (header, body_id, size) VALUES (?1, ?2, ?3)")?
         .execute(params![header, body_id, size])?;
-    Ok(connection.last_insert_rowid())
+    Ok(ContentId::new(connection.last_insert_rowid()))
 }
 
 /// The bytes of a content row.
-pub(super) fn load(connection: &Connection, content_id: i64) -> Result<StoredMessage, StoreError> {
+pub(super) fn load(connection: &Connection, content_id: ContentId) -> Result<StoredMessage, StoreError> {
     let sql = "SELECT c.header, b.data FROM content c JOIN body b ON b.id = c.body_id WHERE c.id = ?1";
     let row = |row: &rusqlite::Row<'_>| Ok(StoredMessage { header: row.get(0)?, body: row.get(1)? });
     Ok(connection.prepare_cached(sql)?.query_row([content_id], row)?)
@@ -70,12 +70,12 @@ pub(super) fn load(connection: &Connection, content_id: i64) -> Result<StoredMes
 /// are in all. The others are not brought into memory.
 pub(super) fn load_range(
     connection: &Connection,
-    content_id: i64,
+    content_id: ContentId,
     range: Range<usize>,
 ) -> Result<(usize, Vec<u8>), StoreError> {
     let sql = "SELECT body_id FROM content WHERE id = ?1";
     let body_id = connection.prepare_cached(sql)?.query_row([content_id], |row| row.get(0))?;
-    let header = connection.blob_open(rusqlite::MAIN_DB, "content", "header", content_id, true)?;
+    let header = connection.blob_open(rusqlite::MAIN_DB, "content", "header", content_id.row(), true)?;
     let body = connection.blob_open(rusqlite::MAIN_DB, "body", "data", body_id, true)?;
     let size = header.len() + body.len();
     let (start, end) = (range.start.min(size), range.end.min(size));
@@ -108,8 +108,8 @@ impl Store {
         .await
     }
 
-    /// The bytes of a content row, by its number in the store.
-    pub async fn content(&self, content_id: i64) -> Result<StoredMessage, StoreError> {
+    /// The bytes of a content row.
+    pub async fn content(&self, content_id: ContentId) -> Result<StoredMessage, StoreError> {
         self.read(move |connection| load(connection, content_id)).await
     }
 }

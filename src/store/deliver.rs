@@ -10,7 +10,7 @@ use super::{Store, StoreError, Transaction, content, mailboxes};
 use crate::address::ReversePath;
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
-use crate::id::{InboxId, MessageId};
+use crate::id::{BodyId, ContentId, InboxId, MailboxId, MessageId};
 use bytes::Bytes;
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
@@ -36,7 +36,7 @@ pub struct Delivered {
     /// In which inbox.
     pub inbox: InboxId,
     /// In which mailbox.
-    pub mailbox: i64,
+    pub mailbox: MailboxId,
     /// Its UID there.
     pub uid: u32,
 }
@@ -45,8 +45,8 @@ pub struct Delivered {
 #[derive(Clone, Debug)]
 pub(super) struct NewMessage<'a> {
     pub inbox: &'a InboxId,
-    pub mailbox: i64,
-    pub content: i64,
+    pub mailbox: MailboxId,
+    pub content: ContentId,
     pub flags: Flags,
     /// Space between.
     pub keywords: &'a str,
@@ -102,7 +102,7 @@ impl LocalDelivery {
     pub(super) fn deliver(
         &self,
         transaction: &Transaction<'_>,
-        body_id: i64,
+        body_id: BodyId,
         body_size: usize,
     ) -> Result<Vec<Delivered>, StoreError> {
         let content = content::insert_content(transaction, &self.header, body_id, body_size)?;
@@ -125,7 +125,7 @@ impl LocalDelivery {
 }
 
 /// The number of INBOX.
-pub(super) fn inbox_mailbox(connection: &Connection, inbox: &InboxId) -> Result<i64, StoreError> {
+pub(super) fn inbox_mailbox(connection: &Connection, inbox: &InboxId) -> Result<MailboxId, StoreError> {
     let found = mailboxes::find(connection, inbox, mailboxes::INBOX)?;
     found.ok_or_else(|| StoreError::InboxDeleted(inbox.clone()))
 }

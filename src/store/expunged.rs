@@ -4,13 +4,18 @@
 //! change: whoever has seen less than that must read the whole mailbox ([`forgotten`]).
 
 use super::{StoreError, mailboxes};
+use crate::id::MailboxId;
 use rusqlite::{Connection, params};
 
 /// Notes that a mailbox keeps at least, if it ever had as many: some hundred KiB.
 const KEPT: u32 = 10_000;
 
 /// Leaves a note of messages that are gone.
-pub(super) fn note(connection: &Connection, mailbox: i64, uids: impl Iterator<Item = u32>) -> Result<(), StoreError> {
+pub(super) fn note(
+    connection: &Connection,
+    mailbox: MailboxId,
+    uids: impl Iterator<Item = u32>,
+) -> Result<(), StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
     let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)";
     let mut statement = connection.prepare_cached(sql)?;
@@ -23,33 +28,33 @@ pub(super) fn note(connection: &Connection, mailbox: i64, uids: impl Iterator<It
 }
 
 /// More are gone than are noted one by one: whoever has the mailbox open reads the whole of it.
-pub(super) fn note_many(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
+pub(super) fn note_many(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
-    connection.prepare_cached("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1")?.execute([mailbox, modseq])?;
+    connection.prepare_cached("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1")?.execute(params![mailbox, modseq])?;
     Ok(())
 }
 
 /// Up to which change the notes of a mailbox are forgotten.
-pub(super) fn forgotten(connection: &Connection, mailbox: i64) -> Result<i64, StoreError> {
+pub(super) fn forgotten(connection: &Connection, mailbox: MailboxId) -> Result<i64, StoreError> {
     let sql = "SELECT forgotten FROM mailbox WHERE id = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([mailbox], |row| row.get(0))?)
 }
 
 /// Counts; once there are twice as many as are kept, half of them go: a note costs little on the average.
-fn count(connection: &Connection, mailbox: i64, added: u32) -> Result<(), StoreError> {
+fn count(connection: &Connection, mailbox: MailboxId, added: u32) -> Result<(), StoreError> {
     let sql = "UPDATE mailbox SET note_count = note_count + ?2 WHERE id = ?1 RETURNING note_count";
     let notes: u32 = connection.prepare_cached(sql)?.query_row(params![mailbox, added], |row| row.get(0))?;
     if notes <= KEPT * 2 { Ok(()) } else { forget(connection, mailbox) }
 }
 
 /// Drops all but the newest. Notes of one change go together, so there may be fewer left than were to be kept.
-fn forget(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
+fn forget(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
     let sql = "UPDATE mailbox SET forgotten = max(forgotten, coalesce(
                    (SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2), 0))
                WHERE id = ?1 RETURNING forgotten";
     let upto: i64 = connection.prepare_cached(sql)?.query_row(params![mailbox, KEPT], |row| row.get(0))?;
     let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND modseq <= ?2";
-    connection.prepare_cached(sql)?.execute([mailbox, upto])?;
+    connection.prepare_cached(sql)?.execute(params![mailbox, upto])?;
     let sql = "UPDATE mailbox SET note_count = (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) WHERE id = ?1";
     connection.prepare_cached(sql)?.execute([mailbox])?;
     Ok(())
@@ -65,17 +70,17 @@ mod tests {
     use crate::store::open_mailbox::{Changes, Seen};
     use crate::store::testing::{inbox, limits, put, store_with_account};
 
-    async fn counts(store: &Store, mailbox: i64) -> (u32, u32) {
+    async fn counts(store: &Store, mailbox: MailboxId) -> (u32, u32) {
         let sql = "SELECT note_count, (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) FROM mailbox WHERE id = ?1";
         let row = move |c: &Connection| c.query_row(sql, [mailbox], |row| Ok((row.get(0)?, row.get(1)?)));
         store.read(move |c| Ok::<_, StoreError>(row(c)?)).await.unwrap()
     }
 
-    async fn notes(store: &Store, mailbox: i64, from: u32, to: u32) {
+    async fn notes(store: &Store, mailbox: MailboxId, from: u32, to: u32) {
         store.write(move |c| note(c, mailbox, from..to)).await.unwrap();
     }
 
-    async fn since(store: &Store, inbox: &InboxId, mailbox: i64, modseq: i64) -> Changes {
+    async fn since(store: &Store, inbox: &InboxId, mailbox: MailboxId, modseq: i64) -> Changes {
         store.mailbox_changes(inbox, mailbox, Seen { modseq, uid_next: u32::MAX }).await.unwrap().unwrap()
     }
 
@@ -112,9 +117,9 @@ mod tests {
     async fn every_way_out_of_a_mailbox_is_counted() {
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
-        let mut mailbox = 0;
-        for _ in 0..4 {
-            mailbox = put(&store, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
+        let mailbox = put(&store, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
+        for _ in 0..3 {
+            put(&store, &inbox, b"Subject: x\r\n\r\n").await;
         }
         store.messages_flag(&inbox, mailbox, vec![1], FlagUpdate::add(Flags::DELETED), limits(u64::MAX)).await.unwrap();
         store.messages_expunge(&inbox, mailbox, None).await.unwrap();

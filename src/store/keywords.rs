@@ -7,7 +7,7 @@ use super::parts::Part;
 use super::room::{DeliverError, Quota};
 use super::{StoreError, exists};
 use crate::config::Limits;
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use rusqlite::{Connection, params};
 
 /// How many keywords there may be.
@@ -81,7 +81,7 @@ impl From<DeliverError> for FlagError {
 }
 
 /// How many different keywords the messages of these rows have.
-pub(super) fn count(connection: &Connection, rows: impl Iterator<Item = i64>) -> Result<usize, StoreError> {
+pub(super) fn count(connection: &Connection, rows: impl Iterator<Item = MailboxId>) -> Result<usize, StoreError> {
     let mut keywords: Vec<String> = Vec::new();
     for row in rows {
         let mut statement =

@@ -5,7 +5,7 @@
 //! hidden rows ([`super::parts`]) is moved over or removed after the next start.
 
 use super::{Store, StoreError, Transaction, inboxes, lock};
-use crate::id::{AccountId, InboxId};
+use crate::id::{AccountId, InboxId, MailboxId};
 use crate::resources::fair::FairSemaphore;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
@@ -82,7 +82,7 @@ impl Store {
     }
 
     /// Moves the messages of a part over to its mailbox, or removes those that are nobody's; then the hidden row.
-    pub(super) async fn finish_hidden(&self, inbox: &InboxId, hidden: i64) -> Result<(), StoreError> {
+    pub(super) async fn finish_hidden(&self, inbox: &InboxId, hidden: MailboxId) -> Result<(), StoreError> {
         while self.change_batch(inbox, BATCH, move |connection| finish_batch(connection, hidden)).await? {}
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Store {
     pub(super) async fn finish_deletion(&self, inbox: &InboxId) -> Result<(), StoreError> {
         let _one_at_a_time = self.begin_long_change(inbox).await;
         let of = inbox.clone();
-        let hidden: Vec<i64> = self
+        let hidden: Vec<MailboxId> = self
             .read(move |connection| {
                 let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 1";
                 let mut statement = connection.prepare_cached(sql)?;
@@ -107,7 +107,7 @@ impl Store {
 
     /// Finishes what a crash has left behind.
     pub async fn finish_long_changes(&self) -> Result<(), StoreError> {
-        let left: Vec<(i64, InboxId)> = self
+        let left: Vec<(MailboxId, InboxId)> = self
             .read(|connection| {
                 let sql = "SELECT id, inbox_id FROM mailbox WHERE is_hidden = 1 ORDER BY id";
                 let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -152,9 +152,9 @@ impl Store {
 }
 
 /// A batch of [`Store::finish_hidden`]; false once nothing is left, and the row is gone.
-fn finish_batch(connection: &Connection, hidden: i64) -> Result<bool, StoreError> {
+fn finish_batch(connection: &Connection, hidden: MailboxId) -> Result<bool, StoreError> {
     let sql = "SELECT part_of, uid_offset FROM mailbox WHERE id = ?1 AND is_hidden = 1";
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, i64>(1)?));
+    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<MailboxId>>(0)?, row.get::<_, i64>(1)?));
     let Some((part_of, offset)) = connection.prepare_cached(sql)?.query_row([hidden], row).optional()? else {
         return Ok(false);
     };
@@ -174,7 +174,7 @@ fn finish_batch(connection: &Connection, hidden: i64) -> Result<bool, StoreError
 }
 
 /// Removes some messages of a row, or some of its notes; answers how many.
-fn remove_batch(connection: &Connection, hidden: i64) -> Result<usize, StoreError> {
+fn remove_batch(connection: &Connection, hidden: MailboxId) -> Result<usize, StoreError> {
     let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
                WHERE m.mailbox_id = ?1 ORDER BY m.uid LIMIT ?2";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
@@ -184,7 +184,7 @@ fn remove_batch(connection: &Connection, hidden: i64) -> Result<usize, StoreErro
     match found.get(..count).unwrap_or_default().last() {
         Some((last, _)) => {
             let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid <= ?2";
-            Ok(connection.prepare_cached(sql)?.execute([hidden, *last])?)
+            Ok(connection.prepare_cached(sql)?.execute(params![hidden, last])?)
         }
         None => {
             let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND uid IN
@@ -208,7 +208,7 @@ pub(super) fn batch_of_octets(sizes: impl Iterator<Item = i64>) -> usize {
 }
 
 /// Counts octets and messages for an inbox that its copies will have, before they are made.
-pub(super) fn hold(connection: &Connection, hidden: i64, octets: i64, messages: i64) -> Result<(), StoreError> {
+pub(super) fn hold(connection: &Connection, hidden: MailboxId, octets: i64, messages: i64) -> Result<(), StoreError> {
     let sql =
         "UPDATE mailbox SET held = held + ?2, held_messages = held_messages + ?3 WHERE id = ?1 RETURNING inbox_id";
     let values = params![hidden, octets, messages];
@@ -219,7 +219,12 @@ pub(super) fn hold(connection: &Connection, hidden: i64, octets: i64, messages: 
 }
 
 /// Gives back what was counted so: now it is counted with the copies, or there will be none.
-pub(super) fn release(connection: &Connection, hidden: i64, octets: i64, messages: i64) -> Result<(), StoreError> {
+pub(super) fn release(
+    connection: &Connection,
+    hidden: MailboxId,
+    octets: i64,
+    messages: i64,
+) -> Result<(), StoreError> {
     let sql = "SELECT -min(held, ?2), -min(held_messages, ?3) FROM mailbox WHERE id = ?1";
     let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let (octets, messages) = connection.prepare_cached(sql)?.query_row(params![hidden, octets, messages], row)?;

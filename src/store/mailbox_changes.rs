@@ -11,7 +11,7 @@ use super::open_mailbox::{MessageFlags, marks};
 use super::room;
 use super::{Store, StoreError, Transaction, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -87,19 +87,19 @@ pub struct Append {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The mailbox's number.
-    pub mailbox: i64,
+    pub mailbox: MailboxId,
     /// Its UIDVALIDITY.
     pub uid_validity: u32,
     /// The message's UID.
     pub uid: u32,
 }
 
-fn next_modseq(connection: &Connection, mailbox: i64) -> Result<i64, StoreError> {
+fn next_modseq(connection: &Connection, mailbox: MailboxId) -> Result<i64, StoreError> {
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
 
 /// The messages that are marked `\Deleted`, UIDs rising, each with its octets.
-fn marked(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<Vec<(u32, i64)>, StoreError> {
+fn marked(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
     let mut marked = Vec::new();
     for part in parts::of(connection, inbox, mailbox)? {
         let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
@@ -118,7 +118,7 @@ fn marked(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<Vec<
 fn expunge_batch(
     connection: &Transaction<'_>,
     inbox: &InboxId,
-    mailbox: i64,
+    mailbox: MailboxId,
     uids: &[u32],
 ) -> Result<Vec<u32>, StoreError> {
     let parts = parts::of(connection, inbox, mailbox)?;
@@ -145,7 +145,7 @@ impl Store {
     pub async fn messages_flag(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Vec<u32>,
         update: FlagUpdate,
         limits: InboxLimits,
@@ -165,7 +165,8 @@ impl Store {
                 let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
                 let stored = part.stored(uid);
-                let before = connection.prepare_cached(sql)?.query_row([part.id, stored], |row| marks(row, part))?;
+                let before =
+                    connection.prepare_cached(sql)?.query_row(params![part.id, stored], |row| marks(row, part))?;
                 let now = update.apply(&before);
                 if now != before {
                     let count = |marks: &MessageFlags| marks.keywords.split_ascii_whitespace().count();
@@ -204,7 +205,7 @@ impl Store {
     pub async fn messages_expunge(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Option<Vec<u32>>,
     ) -> Result<Vec<u32>, StoreError> {
         let of = inbox.clone();

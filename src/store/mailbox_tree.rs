@@ -4,7 +4,7 @@
 
 use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
 use super::{Store, parts};
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use rusqlite::{Connection, params};
 
 /// Mailboxes of one inbox at most: each costs every LIST.
@@ -56,7 +56,7 @@ impl Store {
 
     /// Deletes a mailbox with its messages. Those below it stay (RFC 3501 §6.3.4). Answers its number once the mailbox is
     /// gone; its messages are removed in batches after that.
-    pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+    pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
         let (of, name) = (inbox.clone(), name.to_owned());
         let hide = self.change(move |transaction| {
             if name == INBOX {
@@ -124,7 +124,7 @@ impl Store {
 }
 
 /// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3). Answers its number.
-pub(super) fn create(connection: &Connection, inbox: &InboxId, name: &str) -> Result<i64, MailboxError> {
+pub(super) fn create(connection: &Connection, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
     create_above(connection, inbox, name)?;
     check_count(connection, inbox)?;
     Ok(insert(connection, inbox, name, None)?)

@@ -7,7 +7,7 @@
 use super::inboxes::DELETED;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 /// The name of the mailbox that mail arrives in.
@@ -48,7 +48,7 @@ pub(super) fn create_standard(connection: &Connection, inbox: &InboxId) -> Resul
 
 /// The mailbox for copies of what the inbox sends: the one whose special use that is; else the one named Sent, which is made
 /// when its owner has deleted it.
-pub(super) fn sent(connection: &Connection, inbox: &InboxId) -> Result<i64, StoreError> {
+pub(super) fn sent(connection: &Connection, inbox: &InboxId) -> Result<MailboxId, StoreError> {
     let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2 AND special_use = ?3
                UNION ALL SELECT id FROM mailbox WHERE inbox_id = ?1 AND special_use = ?3 AND is_hidden = 0
                UNION ALL SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2 LIMIT 1";
@@ -61,7 +61,7 @@ pub(super) fn sent(connection: &Connection, inbox: &InboxId) -> Result<i64, Stor
 }
 
 /// The number of a mailbox.
-pub(super) fn find(connection: &Connection, inbox: &InboxId, name: &str) -> Result<Option<i64>, StoreError> {
+pub(super) fn find(connection: &Connection, inbox: &InboxId, name: &str) -> Result<Option<MailboxId>, StoreError> {
     let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
     Ok(connection.prepare_cached(sql)?.query_row(params![inbox, name], |row| row.get(0)).optional()?)
 }
@@ -72,7 +72,7 @@ pub(super) fn insert(
     inbox: &InboxId,
     name: &str,
     special_use: Option<&str>,
-) -> Result<i64, StoreError> {
+) -> Result<MailboxId, StoreError> {
     // Seconds, as everybody does, but never one twice: a name that comes back must not look like the one that went.
     let uid_validity: u32 = connection
         .prepare_cached("UPDATE uid_validity SET last = max(last + 1, ?1) RETURNING last")?
@@ -84,7 +84,7 @@ pub(super) fn insert(
 }
 
 /// Takes the next `count` UIDs of a mailbox, and its next modification number.
-pub(super) fn next_uids(connection: &Connection, mailbox: i64, count: u32) -> Result<NextUids, StoreError> {
+pub(super) fn next_uids(connection: &Connection, mailbox: MailboxId, count: u32) -> Result<NextUids, StoreError> {
     let sql = "UPDATE mailbox SET uid_next = uid_next + ?2, highest_modseq = highest_modseq + 1
                WHERE id = ?1 RETURNING uid_next - ?2, highest_modseq";
     let row = |row: &rusqlite::Row<'_>| Ok(NextUids { first_uid: row.get(0)?, modseq: row.get(1)? });

@@ -4,7 +4,7 @@
 
 use super::{Store, StoreError, StoredMessage, content};
 use crate::clock::Timestamp;
-use crate::id::{InboxId, MessageId};
+use crate::id::{ContentId, InboxId, MessageId};
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::ops::Range;
@@ -77,7 +77,7 @@ pub struct MessageSummary {
     /// Its id; it stays when the message moves to another mailbox.
     pub id: MessageId,
     /// Where its octets are.
-    pub content: i64,
+    pub content: ContentId,
     /// The mailbox it stands in.
     pub mailbox: String,
     /// Its UID there.
@@ -121,7 +121,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
     })
 }
 
-fn content_of(connection: &Connection, inbox: &InboxId, id: &MessageId) -> Result<Option<i64>, StoreError> {
+fn content_of(connection: &Connection, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
     let sql = "SELECT m.content_id FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                WHERE m.inbox_id = ?1 AND m.id = ?2 AND (p.is_hidden = 0 OR p.part_of IS NOT NULL)";
     Ok(connection.prepare_cached(sql)?.query_row(params![inbox, id], |row| row.get(0)).optional()?)

@@ -47,7 +47,7 @@ mod writer;
 pub use content::StoredMessage;
 
 use crate::events::{Event, Events};
-use crate::id::{AccountId, InboxId};
+use crate::id::{AccountId, InboxId, MailboxId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
 use long_changes::LongChanges;
@@ -137,7 +137,7 @@ impl Transaction<'_> {
     }
 
     /// Open sessions look at the mailbox again.
-    fn mailbox_changed(&self, inbox: &InboxId, mailbox: i64) -> Result<(), StoreError> {
+    fn mailbox_changed(&self, inbox: &InboxId, mailbox: MailboxId) -> Result<(), StoreError> {
         let sql = "SELECT account_id FROM inbox WHERE id = ?1";
         let account = self.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
         self.publish(account, Event::MailboxChanged { inbox: inbox.clone(), mailbox });

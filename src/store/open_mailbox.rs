@@ -8,7 +8,7 @@ use super::messages::Flags;
 use super::parts::{self, Part};
 use super::{Store, StoreError, expunged};
 use crate::clock::Timestamp;
-use crate::id::InboxId;
+use crate::id::{ContentId, InboxId, MailboxId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::ops::Range;
 
@@ -27,7 +27,7 @@ pub struct MessageFlags {
 #[derive(Clone, Debug)]
 pub struct OpenMailbox {
     /// Its number in the store.
-    pub id: i64,
+    pub id: MailboxId,
     /// With the UIDs, names its messages for good.
     pub uid_validity: u32,
     /// Messages with these UIDs are `\Recent` to this session.
@@ -83,7 +83,7 @@ pub struct Fetched {
     /// INTERNALDATE.
     pub internal_date: Timestamp,
     /// Where its octets are.
-    pub content: i64,
+    pub content: ContentId,
     /// Octets, header and body.
     pub size: u32,
     /// The header block, with its empty line.
@@ -154,7 +154,8 @@ impl Store {
             let found = connection.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;
             let Some(mut open) = found else { return Ok(None) };
             let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 ORDER BY uid";
-            open.messages = all_marks(connection, &parts::of(connection, &of, open.id)?, sql, |part| vec![part.id])?;
+            open.messages =
+                all_marks(connection, &parts::of(connection, &of, open.id)?, sql, |part| vec![part.id.row()])?;
             Ok::<_, StoreError>(Some(open))
         });
         let Some(mut open) = opened.await? else { return Ok(None) };
@@ -166,7 +167,7 @@ impl Store {
 
     /// Makes the messages before this UID un-recent to all other sessions. Answers which of them nobody had claimed: none
     /// where nothing can be written, as on a full disk, since a mailbox can be read there too.
-    pub async fn claim_recent(&self, inbox: &InboxId, mailbox: i64, before: u32) -> Range<u32> {
+    pub async fn claim_recent(&self, inbox: &InboxId, mailbox: MailboxId, before: u32) -> Range<u32> {
         let of = inbox.clone();
         let claimed = self.write(move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
@@ -191,7 +192,7 @@ impl Store {
     pub async fn mailbox_changes(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         since: Seen,
     ) -> Result<Option<Changes>, StoreError> {
         let inbox = inbox.clone();
@@ -210,13 +211,13 @@ impl Store {
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND modseq > ?2
                            UNION ALL SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid >= ?3 AND modseq <= ?2
                            ORDER BY uid";
-                let values = |part: Part| vec![part.id, modseq, part.stored(since.uid_next)];
+                let values = |part: Part| vec![part.id.row(), modseq, part.stored(since.uid_next)];
                 changes.changed = all_marks(connection, &parts, sql, values)?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 if !changes.is_whole {
                     changes.expunged = connection
                         .prepare_cached(sql)?
-                        .query_map([mailbox, since.modseq], |row| row.get(0))?
+                        .query_map(params![mailbox, since.modseq], |row| row.get(0))?
                         .collect::<Result<_, _>>()?;
                 }
             }
@@ -230,7 +231,7 @@ impl Store {
     pub async fn messages_fetch(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Vec<u32>,
         depth: Depth,
         budget: usize,
@@ -247,7 +248,7 @@ impl Store {
                 .flat_map(|run| parts.iter().map(move |part| (run, *part)))
             {
                 let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-                let mut rows = statement.query([part.id, part.stored(*first), part.stored(*last)])?;
+                let mut rows = statement.query(params![part.id, part.stored(*first), part.stored(*last)])?;
                 while let Some(row) = rows.next()? {
                     let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else { continue };
                     let message = depth.read(row, part)?;
@@ -268,7 +269,7 @@ impl Store {
     pub async fn body_range(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uid: u32,
         range: Range<usize>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
@@ -278,7 +279,8 @@ impl Store {
             let Some(part) = parts::holder(connection, &parts, uid)? else { return Ok(None) };
             let sql = "SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
                        WHERE m.mailbox_id = ?1 AND m.uid = ?2";
-            let body = connection.prepare_cached(sql)?.query_row([part.id, part.stored(uid)], |row| row.get(0))?;
+            let body =
+                connection.prepare_cached(sql)?.query_row(params![part.id, part.stored(uid)], |row| row.get(0))?;
             let blob = connection.blob_open(rusqlite::MAIN_DB, "body", "data", body, true)?;
             let end = range.end.min(blob.len());
             let start = range.start.min(end);

@@ -7,14 +7,14 @@
 //! Invariant: a message is in one row; the UIDs that a mailbox shows of its rows never overlap.
 
 use super::{StoreError, exists};
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use rusqlite::{Connection, params};
 
 /// A row that holds messages of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Part {
     /// Its number: `message.mailbox_id`.
-    pub id: i64,
+    pub id: MailboxId,
     /// What is added to a UID as it is stored.
     offset: i64,
 }
@@ -32,7 +32,7 @@ impl Part {
 }
 
 /// The mailbox's own row first, then its parts; none when the inbox has no such mailbox.
-pub(super) fn of(connection: &Connection, inbox: &InboxId, mailbox: i64) -> Result<Vec<Part>, StoreError> {
+pub(super) fn of(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
     let sql = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
                UNION ALL SELECT p.id, p.uid_offset FROM mailbox b JOIN mailbox p ON p.part_of = b.id
                          WHERE b.id = ?1 AND b.inbox_id = ?2 AND b.is_hidden = 0";
@@ -52,15 +52,19 @@ pub(super) fn holder(connection: &Connection, parts: &[Part], uid: u32) -> Resul
 }
 
 /// Makes a hidden row.
-pub(super) fn insert_hidden(connection: &Connection, inbox: &InboxId, part_of: Option<i64>) -> Result<i64, StoreError> {
+pub(super) fn insert_hidden(
+    connection: &Connection,
+    inbox: &InboxId,
+    part_of: Option<MailboxId>,
+) -> Result<MailboxId, StoreError> {
     let sql = "INSERT INTO mailbox (inbox_id, name, uid_validity, is_hidden, part_of)
                VALUES (?1, char(1) || hex(randomblob(16)), 0, 1, ?2)";
     connection.prepare_cached(sql)?.execute(params![inbox, part_of])?;
-    Ok(connection.last_insert_rowid())
+    Ok(MailboxId::new(connection.last_insert_rowid()))
 }
 
 /// Hides a mailbox and its parts: their messages are nobody's from now on.
-pub(super) fn hide(connection: &Connection, mailbox: i64) -> Result<(), StoreError> {
+pub(super) fn hide(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
     let sql =
         "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
                WHERE id = ?1";

@@ -22,7 +22,7 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
     let mut heard = store.events().subscribe(&owner, 1).unwrap();
     let of = inbox.clone();
     let undone = store.change(move |transaction| {
-        transaction.mailbox_changed(&of, 1)?;
+        transaction.mailbox_changed(&of, MailboxId::new(1))?;
         Err::<(), _>(StoreError::Closed)
     });
     undone.await.unwrap_err();
@@ -37,7 +37,7 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
             .change(move |transaction| {
                 begun.send(()).unwrap();
                 goes.recv().unwrap();
-                transaction.mailbox_changed(&of, 7)
+                transaction.mailbox_changed(&of, MailboxId::new(7))
             })
             .await
     });
@@ -45,7 +45,7 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     go.send(()).unwrap();
-    assert_eq!(heard.recv().await.unwrap(), Event::MailboxChanged { inbox, mailbox: 7 });
+    assert_eq!(heard.recv().await.unwrap(), Event::MailboxChanged { inbox, mailbox: MailboxId::new(7) });
 }
 
 #[tokio::test]

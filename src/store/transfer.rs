@@ -13,7 +13,7 @@ use super::mailboxes::{self, MailboxError};
 use super::parts::{self, Part};
 use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
-use crate::id::{InboxId, MessageId};
+use crate::id::{InboxId, MailboxId, MessageId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::oneshot;
 
@@ -25,7 +25,7 @@ const LAST_UID_OF_A_PART: i64 = u32::MAX as i64 / 2;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Copied {
     /// The other mailbox's number.
-    pub mailbox: i64,
+    pub mailbox: MailboxId,
     /// Its UIDVALIDITY.
     pub uid_validity: u32,
     /// UID here and UID there, rising. Messages that were gone already are left out.
@@ -87,7 +87,7 @@ enum Kind {
 struct Transfer {
     inbox: InboxId,
     /// The mailbox they are in.
-    from: i64,
+    from: MailboxId,
     /// The name of the mailbox they go to.
     to: String,
     kind: Kind,
@@ -100,7 +100,7 @@ impl Store {
     pub async fn messages_copy(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Vec<u32>,
         to: &str,
         limits: InboxLimits,
@@ -115,7 +115,7 @@ impl Store {
     pub async fn messages_move(
         &self,
         inbox: &InboxId,
-        mailbox: i64,
+        mailbox: MailboxId,
         uids: Vec<u32>,
         to: &str,
         limits: InboxLimits,
@@ -125,7 +125,12 @@ impl Store {
     }
 
     /// Moves every message of a mailbox into a new one, where they keep their UIDs.
-    pub(super) async fn messages_rename(&self, inbox: &InboxId, mailbox: i64, to: &str) -> Result<(), MailboxError> {
+    pub(super) async fn messages_rename(
+        &self,
+        inbox: &InboxId,
+        mailbox: MailboxId,
+        to: &str,
+    ) -> Result<(), MailboxError> {
         let (of, inbox, to) = (inbox.clone(), inbox.clone(), to.to_owned());
         let uids = self.read(move |connection| all_uids(connection, &parts::of(connection, &of, mailbox)?)).await?;
         self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Rename, keywords: usize::MAX }, uids).await?;
@@ -158,7 +163,7 @@ impl Store {
     }
 
     /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
-    async fn begin_transfer(&self, transfer: &Transfer, uids: &[u32]) -> Result<i64, TransferError> {
+    async fn begin_transfer(&self, transfer: &Transfer, uids: &[u32]) -> Result<MailboxId, TransferError> {
         let (octets, messages) = match transfer.kind {
             Kind::Copy { .. } => {
                 let (inbox, from, uids) = (transfer.inbox.clone(), transfer.from, uids.to_vec());
@@ -192,7 +197,7 @@ impl Store {
     async fn gather_and_publish(
         &self,
         transfer: Transfer,
-        hidden: i64,
+        hidden: MailboxId,
         uids: Vec<u32>,
     ) -> Result<Copied, TransferError> {
         let mut gathered = Vec::with_capacity(uids.len());
@@ -268,7 +273,14 @@ fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> R
 }
 
 /// Copies one message into a row of `mailbox`.
-fn copy(connection: &Connection, part: Part, uid: u32, to: i64, new_uid: u32, modseq: i64) -> Result<(), StoreError> {
+fn copy(
+    connection: &Connection,
+    part: Part,
+    uid: u32,
+    to: MailboxId,
+    new_uid: u32,
+    modseq: i64,
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
                    inbox_id, mail_from, rcpt_to)
                SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
@@ -282,7 +294,7 @@ fn copy(connection: &Connection, part: Part, uid: u32, to: i64, new_uid: u32, mo
 fn gather_copies(
     connection: &Connection,
     from: &[Part],
-    hidden: i64,
+    hidden: MailboxId,
     count: usize,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
@@ -307,7 +319,12 @@ fn gather_copies(
 }
 
 /// Puts a batch into the hidden row, which is a part of the mailbox they are in: they keep their UIDs.
-fn gather(connection: &Connection, from: &[Part], hidden: i64, uids: &[u32]) -> Result<Vec<(u32, u32)>, TransferError> {
+fn gather(
+    connection: &Connection,
+    from: &[Part],
+    hidden: MailboxId,
+    uids: &[u32],
+) -> Result<Vec<(u32, u32)>, TransferError> {
     let mut gathered = Vec::with_capacity(uids.len());
     for uid in uids {
         let Some(part) = parts::holder(connection, from, *uid)? else { continue };
@@ -322,7 +339,7 @@ fn gather(connection: &Connection, from: &[Part], hidden: i64, uids: &[u32]) -> 
 fn publish(
     connection: &Transaction<'_>,
     transfer: &Transfer,
-    hidden: i64,
+    hidden: MailboxId,
     gathered: &[(u32, u32)],
 ) -> Result<Copied, TransferError> {
     let target = match transfer.kind {
@@ -332,7 +349,7 @@ fn publish(
     let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
     let is_copy = matches!(transfer.kind, Kind::Copy { .. });
     let sql = "SELECT part_of FROM mailbox WHERE id = ?1";
-    let part_of: Option<i64> = connection.prepare_cached(sql)?.query_row([hidden], |row| row.get(0))?;
+    let part_of: Option<MailboxId> = connection.prepare_cached(sql)?.query_row([hidden], |row| row.get(0))?;
     if !is_copy && part_of != Some(transfer.from) {
         // Somebody has deleted the mailbox, and them with it.
         return Ok(copied);
@@ -372,7 +389,7 @@ fn publish(
 }
 
 struct Target {
-    id: i64,
+    id: MailboxId,
     uid_validity: u32,
     uid_next: u32,
 }

@@ -1,7 +1,7 @@
 //! Messages that no parser may see, since the daemon aborted while it read them.
 
 use super::{Store, StoreError};
-use crate::id::MessageId;
+use crate::id::{ContentId, MessageId};
 use rusqlite::{Connection, OptionalExtension};
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ pub enum Verdict {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// Its id.
-    pub content: i64,
+    pub content: ContentId,
     /// The messages that have it.
     pub messages: Vec<MessageId>,
     /// Daemons that have ended while they read it.
@@ -33,15 +33,18 @@ pub struct Suspect {
 
 impl Store {
     /// At start: records what was being read when the last daemon ended, and gives all contents that are set aside now.
-    pub async fn set_aside(&self, contents: Vec<(i64, Verdict)>) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+    pub async fn set_aside(
+        &self,
+        contents: Vec<(ContentId, Verdict)>,
+    ) -> Result<(Vec<Suspect>, HashSet<ContentId>), StoreError> {
         self.write(move |connection| set_aside(connection, &contents)).await
     }
 
     /// The same where nothing can be written, as on a full disk.
     pub async fn set_aside_unrecorded(
         &self,
-        contents: Vec<(i64, Verdict)>,
-    ) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+        contents: Vec<(ContentId, Verdict)>,
+    ) -> Result<(Vec<Suspect>, HashSet<ContentId>), StoreError> {
         self.read(move |connection| {
             let mut aside = all_aside(connection)?;
             let mut suspects = Vec::new();
@@ -59,7 +62,10 @@ impl Store {
     }
 }
 
-fn set_aside(connection: &Connection, contents: &[(i64, Verdict)]) -> Result<(Vec<Suspect>, HashSet<i64>), StoreError> {
+fn set_aside(
+    connection: &Connection,
+    contents: &[(ContentId, Verdict)],
+) -> Result<(Vec<Suspect>, HashSet<ContentId>), StoreError> {
     connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", [ABORTS])?;
     let mut suspects = Vec::new();
     for (content, verdict) in contents {
@@ -77,12 +83,12 @@ fn set_aside(connection: &Connection, contents: &[(i64, Verdict)]) -> Result<(Ve
     Ok((suspects, all_aside(connection)?))
 }
 
-fn messages_of(connection: &Connection, content: i64) -> Result<Vec<MessageId>, StoreError> {
+fn messages_of(connection: &Connection, content: ContentId) -> Result<Vec<MessageId>, StoreError> {
     let sql = "SELECT id FROM message WHERE content_id = ?1 LIMIT 10";
     Ok(connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-fn all_aside(connection: &Connection) -> Result<HashSet<i64>, StoreError> {
+fn all_aside(connection: &Connection) -> Result<HashSet<ContentId>, StoreError> {
     let sql = "SELECT content_id FROM unreadable WHERE is_aside = 1";
     Ok(connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
@@ -103,11 +109,12 @@ mod tests {
         };
         store.write(insert).await.unwrap();
         let start = async |left: &[(i64, Verdict)]| {
-            let unrecorded = store.set_aside_unrecorded(left.to_vec()).await.unwrap().1;
-            let (suspects, aside) = store.set_aside(left.to_vec()).await.unwrap();
+            let left: Vec<_> = left.iter().map(|(content, verdict)| (ContentId::new(*content), *verdict)).collect();
+            let unrecorded = store.set_aside_unrecorded(left.clone()).await.unwrap().1;
+            let (suspects, aside) = store.set_aside(left).await.unwrap();
             assert!(unrecorded.is_superset(&aside), "{unrecorded:?}, {aside:?}");
-            let aborts: Vec<_> = suspects.into_iter().map(|suspect| (suspect.content, suspect.aborts)).collect();
-            let mut aside: Vec<_> = aside.into_iter().collect();
+            let aborts: Vec<_> = suspects.into_iter().map(|suspect| (suspect.content.row(), suspect.aborts)).collect();
+            let mut aside: Vec<_> = aside.into_iter().map(ContentId::row).collect();
             aside.sort_unstable();
             (aborts, aside)
         };

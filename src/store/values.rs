@@ -2,7 +2,9 @@
 
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, AliasId, DeliveryId, DomainId, InboxId, MessageId, SubmissionId, TokenId};
+use crate::id::{
+    AccountId, AliasId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, SubmissionId, TokenId,
+};
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
 use crate::verification::rotation::Role;
@@ -20,6 +22,24 @@ impl FromSql for Timestamp {
         i64::column_result(value).map(Self::from_millis)
     }
 }
+
+macro_rules! as_row {
+    ($($name:ident)*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.row().into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                i64::column_result(value).map(Self::new)
+            }
+        }
+    )*};
+}
+
+as_row!(BodyId ContentId MailboxId);
 
 macro_rules! as_text {
     ($($name:ident)*) => {$(

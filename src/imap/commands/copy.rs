@@ -1,6 +1,7 @@
 //! COPY, MOVE, EXPUNGE. RFC 3501 §6.4.3 and §6.4.7, RFC 4315, RFC 6851.
 
 use super::{BAD_NAME, Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
+use crate::id::MailboxId;
 use crate::imap::names;
 use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::session::Session;
@@ -80,7 +81,7 @@ impl Session<'_> {
     }
 
     /// Removes messages that are marked `\Deleted`: all, or those of `uids`.
-    pub(super) async fn expunge_marked(&self, mailbox: i64, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
+    pub(super) async fn expunge_marked(&self, mailbox: MailboxId, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
         let done = self.server.mailboxes.expunge(&self.login.inbox, mailbox, uids).await;
         // A failure may come after some batches.
         self.has_changed(mailbox);

@@ -115,17 +115,19 @@ impl Session<'_> {
     /// CREATE, with the levels above (RFC 3501 §6.3.3).
     pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        answer(self.server.mailboxes.create(&self.login.inbox, &name).await, "created").map(|(answer, ())| answer)
+        answer(self.server.mailboxes.create(&self.login.inbox, &name).await, "created")
     }
 
     /// DELETE.
     pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let (answer, id) = answer(self.server.mailboxes.delete(&self.login.inbox, &name).await, "deleted")?;
-        if self.selected.as_ref().is_some_and(|view| view.mailbox == id) {
+        let deleted = self.server.mailboxes.delete(&self.login.inbox, &name).await;
+        if let (Ok(id), Some(view)) = (&deleted, &self.selected)
+            && view.mailbox == *id
+        {
             self.unselect();
         }
-        Ok(answer)
+        answer(deleted.map(drop), "deleted")
     }
 
     /// RENAME.
@@ -136,30 +138,25 @@ impl Session<'_> {
         let renamed = self.server.mailboxes.rename(&self.login.inbox, &from, &to).await;
         // INBOX may have been emptied.
         self.changed.set();
-        Ok(answer(renamed, "renamed")?.0)
+        answer(renamed, "renamed")
     }
 
     /// SUBSCRIBE and UNSUBSCRIBE.
     pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, Fault> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         answer(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "done")
-            .map(|(answer, ())| answer)
     }
 }
 
-fn answer<T: Default>(done: Result<T, MailboxError>, words: &'static str) -> Result<(Answer, T), Fault> {
-    let code = match &done {
-        Err(MailboxError::Store(_)) => None,
-        Err(MailboxError::Exists) => Some(other("ALREADYEXISTS")),
-        Err(MailboxError::Missing) => Some(other("NONEXISTENT")),
-        Err(MailboxError::TooMany) => Some(Code::OverQuota),
-        Err(MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong) => Some(other("CANNOT")),
-        Ok(_) => None,
+fn answer(done: Result<(), MailboxError>, words: &'static str) -> Result<Answer, Fault> {
+    let Err(error) = done else { return Ok(Answer::ok(words)) };
+    let text = error.to_string();
+    let code = match error {
+        MailboxError::Store(error) => return Err(Fault::Store(error)),
+        MailboxError::Exists => other("ALREADYEXISTS"),
+        MailboxError::Missing => other("NONEXISTENT"),
+        MailboxError::TooMany => Code::OverQuota,
+        MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => other("CANNOT"),
     };
-    match (done, code) {
-        (Ok(value), _) => Ok((Answer::ok(words), value)),
-        (Err(MailboxError::Store(error)), _) => Err(Fault::Store(error)),
-        (Err(error), Some(code)) => Ok((Answer::no(error.to_string()).code(code), T::default())),
-        (Err(error), None) => Ok((Answer::no(error.to_string()), T::default())),
-    }
+    Ok(Answer::no(text).code(code))
 }

@@ -24,7 +24,7 @@ impl Session<'_> {
         };
         let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
         // Events from now on. What came since the view was read is told before the OK.
-        self.changed.watch(open.id);
+        self.changed.watch(Some(open.id));
         self.changed.set();
         let view = SelectedMailbox::new(open, read_only);
         let flags = view.all_flags();
@@ -48,7 +48,7 @@ impl Session<'_> {
 
     /// UNSELECT: nothing is expunged.
     pub fn unselect(&mut self) -> Answer {
-        self.changed.watch(0);
+        self.changed.watch(None);
         self.selected = None;
         Answer::ok("nothing is selected")
     }

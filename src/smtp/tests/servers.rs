@@ -5,7 +5,7 @@ use crate::auth::login::Scope;
 use crate::auth::token::Token;
 use crate::config::HumanDuration;
 use crate::events::Event;
-use crate::id::{DomainId, InboxId, TokenId};
+use crate::id::{DomainId, InboxId, MailboxId, TokenId};
 use crate::store::tokens::NewToken;
 use std::time::Duration;
 
@@ -202,7 +202,7 @@ async fn a_session_ends_at_once_with_what_it_logged_in_with() {
         Event::TokenRevoked(TokenId::new()),
         Event::InboxDeleted(InboxId::new()),
         Event::DomainDeleted(DomainId::new()),
-        Event::MailboxChanged { inbox: world.ann.clone(), mailbox: 1 },
+        Event::MailboxChanged { inbox: world.ann.clone(), mailbox: MailboxId::new(1) },
     ];
     for end in ends {
         let mut idle = world.logged_in("ann@acme.test").await;
@@ -232,7 +232,10 @@ async fn a_session_that_missed_events_looks_for_itself() {
     let mut client = world.logged_in("ann").await;
     let flood = || {
         for _ in 0..200 {
-            world.events.publish(&world.account, Event::MailboxChanged { inbox: world.ann.clone(), mailbox: 1 });
+            world.events.publish(
+                &world.account,
+                Event::MailboxChanged { inbox: world.ann.clone(), mailbox: MailboxId::new(1) },
+            );
         }
     };
     flood();

@@ -1,7 +1,7 @@
 //! Who writes while a large mailbox changes, and what a crash at any moment leaves.
 
 use super::*;
-use crate::id::AccountId;
+use crate::id::{AccountId, MailboxId};
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::Seen;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 const SIZE: i64 = 16 + 256;
 
 /// Puts this many messages of one content into INBOX, every one marked `\Deleted`; answers the mailbox.
-async fn fill(store: &Store, inbox: &InboxId, count: i64) -> i64 {
+async fn fill(store: &Store, inbox: &InboxId, count: i64) -> MailboxId {
     let first = put(store, inbox, b"Subject: x\r\n\r\nbb").await;
     let (id, of) = (first.mailbox, inbox.clone());
     let sql = "WITH RECURSIVE n (uid) AS (SELECT 2 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3)
@@ -26,7 +26,7 @@ async fn fill(store: &Store, inbox: &InboxId, count: i64) -> i64 {
         .write(move |c| {
             c.execute(sql, params![id, of, count])?;
             c.execute("UPDATE message SET flags = 8 WHERE mailbox_id = ?1", [id])?;
-            c.execute("UPDATE mailbox SET uid_next = ?2 + 1 WHERE id = ?1", [id, count])?;
+            c.execute("UPDATE mailbox SET uid_next = ?2 + 1 WHERE id = ?1", params![id, count])?;
             Ok::<_, StoreError>(())
         })
         .await
@@ -65,7 +65,7 @@ enum Change {
 }
 
 impl Change {
-    async fn make(self, store: &Store, account: &AccountId, inbox: &InboxId, mailbox: i64) {
+    async fn make(self, store: &Store, account: &AccountId, inbox: &InboxId, mailbox: MailboxId) {
         let all = uids(store, inbox, "INBOX").await;
         match self {
             Self::Copy => {

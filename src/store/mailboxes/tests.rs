@@ -1,6 +1,7 @@
 //! What STATUS tells is what there is, and costs the same however much that is.
 
 use super::*;
+use crate::id::MailboxId;
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::OpenMailbox;
@@ -140,7 +141,7 @@ proptest! {
 }
 
 /// Puts so many messages into INBOX.
-async fn fill(store: &Store, inbox: &InboxId, mailbox: i64, first: u32, count: u32) {
+async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, first: u32, count: u32) {
     let inbox = inbox.clone();
     let sql = "WITH RECURSIVE n (uid) AS (SELECT ?3 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3 + ?4 - 1)
                INSERT INTO message (mailbox_id, uid, modseq, content_id, internal_date, id, inbox_id)

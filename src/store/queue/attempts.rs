@@ -7,7 +7,7 @@ use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailb
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId};
+use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId};
 use crate::verification::status::VerifiedStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -28,9 +28,9 @@ pub struct QueuedMessage {
     /// The envelope sender.
     pub mail_from: ReversePath,
     /// The header block as the client gave it, before the body.
-    pub original: i64,
+    pub original: ContentId,
     /// The header block that leaves, before the body.
-    pub outgoing: i64,
+    pub outgoing: ContentId,
     /// Octets as it leaves.
     pub size: usize,
     /// It needs 8BITMIME.
@@ -174,7 +174,7 @@ impl Store {
             let sql =
                 "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
                        WHERE s.id = ?1 AND s.is_unsigned";
-            let found: Option<(i64, i64)> =
+            let found: Option<(BodyId, i64)> =
                 connection.prepare_cached(sql)?.query_row([&id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
             // Dropped meanwhile, or signed by the attempt at another domain.
             let Some((body_id, size)) = found else { return Ok(()) };
@@ -312,7 +312,7 @@ pub(in crate::store) fn wake_held(
 fn replace_outgoing(connection: &Connection, id: &SubmissionId, new: &NewOutgoing) -> Result<(), StoreError> {
     let sql = "SELECT c.body_id, b.data FROM submission s JOIN content c ON c.id = s.original_id
                JOIN body b ON b.id = c.body_id WHERE s.id = ?1";
-    let found: Option<(i64, Vec<u8>)> =
+    let found: Option<(BodyId, Vec<u8>)> =
         connection.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     // Dropped meanwhile: nothing is left to rewrite.
     let Some((body_id, body)) = found else { return Ok(()) };

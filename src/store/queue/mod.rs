@@ -22,7 +22,7 @@ use super::{Store, StoreError, Transaction, content, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
+use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
 use crate::verification::status::VerifiedStatus;
 use bytes::Bytes;
@@ -191,8 +191,8 @@ fn accept(
 fn enqueue(
     connection: &Connection,
     new: &NewSubmission,
-    body: i64,
-    outgoing: i64,
+    body: BodyId,
+    outgoing: ContentId,
     limit: u64,
 ) -> Result<(), AcceptError> {
     let octets = octets(new);

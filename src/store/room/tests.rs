@@ -4,7 +4,7 @@ use super::*;
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
-use crate::id::AccountId;
+use crate::id::{AccountId, MailboxId};
 use crate::store::deliver::{Delivered, LocalDelivery};
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{Append, FlagChange, FlagUpdate};
@@ -62,7 +62,7 @@ async fn size(store: &Store, inbox: &InboxId) -> u64 {
     sum.unsigned_abs()
 }
 
-async fn mailbox(store: &Store, inbox: &InboxId, name: &str) -> i64 {
+async fn mailbox(store: &Store, inbox: &InboxId, name: &str) -> MailboxId {
     store.mailbox_open(inbox, name, false).await.unwrap().unwrap().id
 }
 

@@ -3,7 +3,7 @@
 //! The structure of the last message asked for stays with the session's view, so that it is read once.
 
 use super::{Name, PIECE, STRUCTURE_FACTOR};
-use crate::id::InboxId;
+use crate::id::{InboxId, MailboxId};
 use crate::imap::commands::Fault;
 use crate::imap::content::section::part_at;
 use crate::imap::selected::SelectedMailbox;
@@ -102,7 +102,7 @@ impl Source<'_> {
     }
 
     /// Octets of a large body, read as the client takes them. Whatever fails ends the connection: their number is said.
-    pub async fn push_body(self, wire: &mut Wire, mailbox: i64, uid: u32, range: Range<usize>) -> io::Result<()> {
+    pub async fn push_body(self, wire: &mut Wire, mailbox: MailboxId, uid: u32, range: Range<usize>) -> io::Result<()> {
         let mut at = range.start;
         while at < range.end {
             let wanted = at..range.end.min(at.saturating_add(PIECE));

@@ -3,6 +3,7 @@
 //! Texts are compared decoded and without regard to case: encoded words, transfer encodings and charsets are undone.
 
 use crate::clock::Timestamp;
+use crate::id::ContentId;
 use crate::imap::selected::SelectedMailbox;
 use crate::message::ReadLimits;
 use crate::message::date::date;
@@ -38,7 +39,7 @@ pub(super) struct Candidate {
     size: u32,
     header: Vec<u8>,
     body: Vec<u8>,
-    content: i64,
+    content: Option<ContentId>,
     limits: ReadLimits,
     /// The fields of the header, decoded, made when they are first asked for.
     fields: OnceLock<Vec<DecodedField>>,
@@ -66,7 +67,7 @@ impl Candidate {
             size: 0,
             header: Vec::new(),
             body: Vec::new(),
-            content: 0,
+            content: None,
             limits: ReadLimits::NOTHING,
             fields: OnceLock::new(),
             texts: OnceLock::new(),
@@ -78,7 +79,7 @@ impl Candidate {
         let uid = message.marks.uid;
         Self {
             depth,
-            content: message.content,
+            content: Some(message.content),
             internal_date: message.internal_date,
             size: message.size,
             header: message.header,
@@ -89,8 +90,8 @@ impl Candidate {
 
     /// Before anything in it is read.
     pub fn begin(&mut self, reader: &Reader<'_>) {
-        if self.depth >= Depth::Header {
-            self.limits = reader.begin(self.content).limits;
+        if let Some(content) = self.content.filter(|_| self.depth >= Depth::Header) {
+            self.limits = reader.begin(content).limits;
         }
     }
 
