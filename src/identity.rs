@@ -152,12 +152,12 @@ pub fn choose(
 pub fn while_unverified(
     inbox: &InboxName,
     platform: &DomainName,
-    wished: &Address,
+    requested: &Address,
     claim: Option<&Claim>,
     on_unverified: OnUnverified,
 ) -> Choice {
     let fallback = Fallback {
-        from: wished.clone(),
+        from: requested.clone(),
         reason: claim.map_or(VerifiedStatus::Failed, |claim| claim.status),
         on_unverified: claim.map_or(on_unverified, |claim| claim.on_unverified),
     };

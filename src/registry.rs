@@ -272,12 +272,12 @@ impl Registry {
     ) -> Result<(CustomDomain, Answered), VerifyError> {
         // Listening begins before the check can end.
         let mut settled = self.verifier.settled();
-        let asked = self
+        let requested = self
             .store
             .for_account(account)
             .domain_ask(account, id, self.verifier.rules().policy, self.clock.now())
             .await;
-        let (row, change) = asked.map_err(|error| match error {
+        let (row, change) = requested.map_err(|error| match error {
             AskError::NotFound => VerifyError::NotFound,
             AskError::TooSoon(TooSoon { retry_after }) => VerifyError::RateLimited { retry_after },
             AskError::Store(error) => error.into(),

@@ -34,14 +34,14 @@ fn main() -> Result<()> {
             for round in 0..rounds {
                 fleet.check(round, CHECKS).await?;
             }
-            let (asked, used, mut rates) = (fleet.questions(), cpu(), Vec::new());
+            let (queries, used, mut rates) = (fleet.questions(), cpu(), Vec::new());
             for round in 0..rounds {
                 rates.push(CHECKS as f64 / fleet.check(round, CHECKS).await?.as_secs_f64());
             }
             let checks = (rounds * CHECKS) as f64;
             rates.sort_by(f64::total_cmp);
-            let (asked, used) = ((fleet.questions() - asked) as f64 / checks, (cpu() - used) * 1000.0 / checks);
-            println!("{size:<12}{:>12.0}{used:>16.2}{asked:>20.1}{:>12.1}", rates[rates.len() / 2], resident());
+            let (queries, used) = ((fleet.questions() - queries) as f64 / checks, (cpu() - used) * 1000.0 / checks);
+            println!("{size:<12}{:>12.0}{used:>16.2}{queries:>20.1}{:>12.1}", rates[rates.len() / 2], resident());
         }
         println!("memory: {empty:.1} MiB with an empty store; {:.1} MiB with {} domains", resident(), fleet.size());
 

@@ -1,6 +1,6 @@
 //! DNS: what is made of a server's response.
 
-use super::exchange::{Manner, Role, keeping, read, referral};
+use super::exchange::{QueryOptions, Role, keeping, read, referral};
 use crate::verification::bounds;
 use crate::verification::observed::{Answer, RecordData, RecordType};
 use hickory_resolver::proto::op::DnsResponse;
@@ -17,12 +17,12 @@ pub fn response(input: &[u8]) {
     let server = SocketAddr::from(([192, 0, 2, 53], 53));
     let mut names = vec![Name::from_ascii("acme.test.").unwrap()];
     names.extend(response.queries.first().map(|query| query.name().clone()));
-    let manner = Manner::of(vec!["v=spf1 include:inboxlayer.dev ~all".to_owned()]);
+    let options = QueryOptions::of(vec!["v=spf1 include:inboxlayer.dev ~all".to_owned()]);
     use RecordType::{A, Aaaa, Cname, Mx, Ns, Txt};
     for name in &names {
         for record_type in [Cname, Mx, Txt, A, Aaaa, Ns] {
             for role in [Role::Recursive, Role::Unvalidated, Role::Authoritative] {
-                let answer = keeping(read(&response, server, role, name, record_type), &manner);
+                let answer = keeping(read(&response, server, role, name, record_type), &options);
                 check(&answer, record_type);
                 if role == Role::Authoritative && !response.authoritative {
                     assert!(matches!(answer, Answer::Indefinite { .. }), "{answer:?} without authority");

@@ -119,11 +119,15 @@ fn attempt(script: &Script<'_>, rcpt_to: &[ForwardPath], is_8bit: bool) -> Vec<O
 
 fn check(outcome: &Outcome, script: &Script<'_>, heard: &Heard, is_8bit: bool) {
     assert!(heard.octets_written < ENDLESS, "{} octets of an endless answer are read", heard.octets_written);
-    let said = outcome.reply();
-    assert!((1..=600).contains(&said.text.len()), "{} octets: {outcome:?}", said.text.len());
-    assert!(said.text.bytes().all(|b| matches!(b, b' '..=b'~')), "more than a line of text: {outcome:?}");
-    assert_ne!(said.text, "the server did not answer in time", "the server waits for the client: {outcome:?}");
-    let is_ours = is_8bit && said.status.to_string() == "5.6.3" || said.status.to_string() == "5.3.4";
+    let server_replies = outcome.reply();
+    assert!((1..=600).contains(&server_replies.text.len()), "{} octets: {outcome:?}", server_replies.text.len());
+    assert!(server_replies.text.bytes().all(|b| matches!(b, b' '..=b'~')), "more than a line of text: {outcome:?}");
+    assert_ne!(
+        server_replies.text, "the server did not answer in time",
+        "the server waits for the client: {outcome:?}"
+    );
+    let is_ours =
+        is_8bit && server_replies.status.to_string() == "5.6.3" || server_replies.status.to_string() == "5.3.4";
     let replies = || script.replies.iter().flat_map(|reply| reply.split(|b| *b == b'\n'));
     match outcome {
         Outcome::Delivered(_) => {
@@ -133,15 +137,15 @@ fn check(outcome: &Outcome, script: &Script<'_>, heard: &Heard, is_8bit: bool) {
             }
             let end = heard.end_of_data.unwrap_or_else(|| panic!("{outcome:?} without the end of data"));
             let reply = script.replies[end];
-            assert!(said.status.0 == 2 && reply.starts_with(b"2"), "{outcome:?}");
+            assert!(server_replies.status.0 == 2 && reply.starts_with(b"2"), "{outcome:?}");
             let stuffed = [HEADER, b".", BODY].concat();
             assert_eq!(heard.message, stuffed, "the message is another");
         }
         Outcome::Bounced(_) => {
-            assert!(said.status.0 == 5, "{outcome:?}");
+            assert!(server_replies.status.0 == 5, "{outcome:?}");
             assert!(is_ours || replies().any(|line| line.starts_with(b"5")), "{outcome:?} without a 5yz reply");
         }
-        Outcome::Deferred(_) => assert_eq!(said.status.0, 4, "{outcome:?}"),
+        Outcome::Deferred(_) => assert_eq!(server_replies.status.0, 4, "{outcome:?}"),
         Outcome::Postponed(_) | Outcome::Waiting(_) => panic!("{outcome:?} after an attempt"),
     }
 }

@@ -193,9 +193,9 @@ const RESERVED: &[&str] = &[
 /// True for a reserved name, for the platform's own name (the first label of its domain), and for the two together, like
 /// `inboxlayer-support`.
 pub(super) fn is_reserved(name: &str, platform: &DomainName) -> bool {
-    let letters = |text: &str| text.replace(['-', '_', '.'], "");
-    let name = letters(name);
-    let own = letters(platform.as_str().split('.').next().unwrap_or_default());
+    let spelling = |text: &str| text.replace(['-', '_', '.'], "");
+    let name = spelling(name);
+    let own = spelling(platform.as_str().split('.').next().unwrap_or_default());
     let is_listed = |name: &str| RESERVED.contains(&name);
     let beside_own = [name.strip_prefix(&own), name.strip_suffix(&own)];
     is_listed(&name) || beside_own.into_iter().flatten().any(|rest| rest.is_empty() || is_listed(rest))

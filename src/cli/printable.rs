@@ -27,8 +27,8 @@ pub(super) fn printable(text: &str) -> String {
 }
 
 /// The text with all that is seen of it, cut where it is longer than `most` characters.
-pub(super) fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
+pub(super) fn shortened(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
         None => printable(text),
         Some((at, _)) => {
             let start = text.get(..at).unwrap_or_default();

@@ -59,7 +59,7 @@ pub struct Keys {
     signer: Signer,
     platform_record: Arc<(String, String)>,
     /// One key pair at a time: making one takes a core for a while.
-    turn: Arc<Semaphore>,
+    permit: Arc<Semaphore>,
     making: Making,
 }
 
@@ -95,7 +95,7 @@ impl Keys {
             clock,
             plan,
             platform_record: Arc::new((name, public)),
-            turn: Arc::new(Semaphore::new(1)),
+            permit: Arc::new(Semaphore::new(1)),
             making: Making::new(KEY_PATIENCE),
         };
         if !signs {
@@ -168,7 +168,7 @@ impl Keys {
     /// A fresh key for a token, in place of its key of generation `replaces`. False when that one may not go (any more).
     pub async fn renew(&self, domain: &DomainId, token: &str, replaces: u32) -> Result<bool, KeysError> {
         // The semaphore is never closed.
-        let _turn = self.turn.acquire().await.map_err(|e| KeysError::Generate(e.to_string()))?;
+        let _turn = self.permit.acquire().await.map_err(|e| KeysError::Generate(e.to_string()))?;
         let (sealed, public) = make(self.seal.clone(), token.to_owned()).await?;
         let fresh = FreshKey { token: token.to_owned(), replaces, sealed, public };
         Ok(self.store.key_replace(domain, fresh, self.plan, self.clock.now()).await?)
@@ -193,7 +193,7 @@ impl Keys {
     /// Makes and stores the first key that a claim misses. False when it misses none or is gone.
     async fn make_next(&self, domain: &DomainId) -> Result<bool, KeysError> {
         // First come, first served; an account comes once, whatever it waits for. The semaphore is never closed.
-        let _turn = self.turn.acquire().await.map_err(|e| KeysError::Generate(e.to_string()))?;
+        let _turn = self.permit.acquire().await.map_err(|e| KeysError::Generate(e.to_string()))?;
         let Some(token) = self.store.dkim_next_missing(domain).await? else { return Ok(false) };
         let (sealed, public) = make(self.seal.clone(), token.clone()).await?;
         self.store.dkim_put(token, Some(domain.clone()), sealed, public, self.clock.now()).await?;

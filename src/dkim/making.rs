@@ -23,18 +23,18 @@ pub(super) struct Making {
     waiting: watch::Sender<HashSet<DomainId>>,
     /// Those of each account in the order of their turns, but for the one whose turn it is. An account is here as long as
     /// somebody makes its keys.
-    turns: Arc<Mutex<HashMap<AccountId, VecDeque<DomainId>>>>,
+    queues: Arc<Mutex<HashMap<AccountId, VecDeque<DomainId>>>>,
     seats: Arc<Semaphore>,
-    patience: Duration,
+    time_limit: Duration,
 }
 
 impl Making {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(time_limit: Duration) -> Self {
         Self {
             waiting: watch::Sender::default(),
-            turns: Arc::default(),
+            queues: Arc::default(),
             seats: Arc::new(Semaphore::new(SEATS)),
-            patience,
+            time_limit,
         }
     }
 
@@ -44,25 +44,25 @@ impl Making {
         if !self.waiting.send_if_modified(|waiting| waiting.insert(domain.clone())) {
             return false;
         }
-        let mut turns = self.turns();
-        let is_first = !turns.contains_key(account);
-        turns.entry(account.clone()).or_default().push_back(domain);
+        let mut queues = self.queues();
+        let is_first = !queues.contains_key(account);
+        queues.entry(account.clone()).or_default().push_back(domain);
         is_first
     }
 
     /// The claim of an account whose turn it is. None: nothing of the account waits any more.
     pub(super) fn next(&self, account: &AccountId) -> Option<DomainId> {
-        let mut turns = self.turns();
-        let next = turns.get_mut(account).and_then(VecDeque::pop_front);
+        let mut queues = self.queues();
+        let next = queues.get_mut(account).and_then(VecDeque::pop_front);
         if next.is_none() {
-            turns.remove(account);
+            queues.remove(account);
         }
         next
     }
 
     /// The claim waits for one more key: its next turn comes after those of the account's other claims.
     pub(super) fn again(&self, account: &AccountId, domain: DomainId) {
-        self.turns().entry(account.clone()).or_default().push_back(domain);
+        self.queues().entry(account.clone()).or_default().push_back(domain);
     }
 
     /// The claim has all its keys, or is gone.
@@ -78,12 +78,12 @@ impl Making {
         }
         let Ok(_seat) = self.seats.try_acquire() else { return false };
         let made = waiting.wait_for(|waiting| !waiting.contains(domain));
-        matches!(timeout(self.patience, made).await, Ok(Ok(_)))
+        matches!(timeout(self.time_limit, made).await, Ok(Ok(_)))
     }
 
-    fn turns(&self) -> MutexGuard<'_, HashMap<AccountId, VecDeque<DomainId>>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<AccountId, VecDeque<DomainId>>> {
         // Whole at every moment.
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -110,9 +110,9 @@ mod tests {
         for wanted in [&claim, &other, &claim, &other] {
             yield_now().await;
             assert!(!waiting.is_finished());
-            let turn = making.next(&account).unwrap();
-            assert_eq!(turn, *wanted, "claims take turns");
-            making.again(&account, turn);
+            let permit = making.next(&account).unwrap();
+            assert_eq!(permit, *wanted, "claims take turns");
+            making.again(&account, permit);
         }
         let last = making.next(&account).unwrap();
         making.end(&last);

@@ -5,8 +5,8 @@
 //! are asked. Where a zone's own servers are dead, only the zone above knows of it, and it is that zone all the same.
 //! RFC 1034 §4.2 (zone cuts and glue), §4.3.1; RFC 2181 §5.4.1 (what a referral is worth).
 
-use super::asked::Asked;
 use super::exchange::{Delegate, Referral};
+use super::queries::Queries;
 use crate::verification::bounds::{ADDRESSES, SERVERS};
 use crate::verification::judge::ZoneCut;
 use crate::verification::observed::{Answer, RecordData, RecordType};
@@ -45,7 +45,7 @@ enum Hosts {
     Indefinite,
 }
 
-impl Asked<'_> {
+impl Queries<'_> {
     /// The zone a name is in, and its servers. `registered` is where that zone begins at the latest, unless there is
     /// definitely none.
     pub(super) async fn zone(&self, name: &str, record_type: RecordType, registered: &str) -> Zone {
@@ -116,8 +116,8 @@ impl Asked<'_> {
         let unheard = at.iter().filter(|(found, _)| found.is_empty()).map(|(_, host)| host.clone()).collect();
         // One address of each before a second of any, so that every host is heard.
         let mut servers: Vec<Responsible> = Vec::new();
-        for turn in 0..ADDRESSES {
-            for one in at.iter().filter_map(|(found, _)| found.get(turn)) {
+        for round in 0..ADDRESSES {
+            for one in at.iter().filter_map(|(found, _)| found.get(round)) {
                 if servers.len() < SERVERS && !servers.iter().any(|known| known.server == one.server) {
                     servers.push(one.clone());
                 }

@@ -53,14 +53,14 @@ pub(super) struct Delegate {
 
 /// What the questions of one observation have in common.
 #[derive(Debug, Default)]
-pub(super) struct Manner {
+pub(super) struct QueryOptions {
     /// The values that are looked for: of too many records those that are like them are kept.
     wanted: Vec<String>,
     /// Servers that have said that they do not know EDNS.
     without_edns: Mutex<BTreeSet<SocketAddr>>,
 }
 
-impl Manner {
+impl QueryOptions {
     /// For questions that look for some values.
     pub(super) fn of(wanted: Vec<String>) -> Self {
         Self { wanted, ..Self::default() }
@@ -79,15 +79,15 @@ pub(super) async fn ask(
     name: &str,
     record_type: RecordType,
     timeout: Duration,
-    manner: &Manner,
+    query_options: &QueryOptions,
 ) -> Answer {
     // The dot keeps any search list out.
     let Ok(name) = Name::from_ascii(format!("{}.", name.trim_end_matches('.'))) else {
         return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
     };
     let _turn = limiter.acquire(server.ip(), role).await;
-    match with_or_without_edns(server, role, &name, record_type, timeout, manner).await {
-        Ok(response) => keeping(read(&response, server, role, &name, record_type), manner),
+    match with_or_without_edns(server, role, &name, record_type, timeout, query_options).await {
+        Ok(response) => keeping(read(&response, server, role, &name, record_type), query_options),
         Err(reason) => Answer::indefinite(reason, Some(server)),
     }
 }
@@ -98,12 +98,12 @@ pub(super) async fn refer(
     server: SocketAddr,
     zone: &str,
     timeout: Duration,
-    manner: &Manner,
+    query_options: &QueryOptions,
 ) -> Referral {
     let Ok(name) = Name::from_ascii(format!("{}.", zone.trim_end_matches('.'))) else { return Referral::default() };
     let role = Role::Authoritative;
     let _turn = limiter.acquire(server.ip(), role).await;
-    match with_or_without_edns(server, role, &name, RecordType::Ns, timeout, manner).await {
+    match with_or_without_edns(server, role, &name, RecordType::Ns, timeout, query_options).await {
         Ok(response) => referral(&response, &name),
         Err(_) => Referral::default(),
     }
@@ -144,13 +144,13 @@ async fn with_or_without_edns(
     name: &Name,
     record_type: RecordType,
     timeout: Duration,
-    manner: &Manner,
+    query_options: &QueryOptions,
 ) -> Result<DnsResponse, Indefinite> {
-    let edns = !manner.without_edns().contains(&server);
+    let edns = !query_options.without_edns().contains(&server);
     match exchange(server, role, name, record_type, timeout, edns).await {
         // An old server that does not know EDNS says so in this way.
         Ok(response) if edns && matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
-            manner.without_edns().insert(server);
+            query_options.without_edns().insert(server);
             exchange(server, role, name, record_type, timeout, false).await
         }
         other => other,
@@ -232,9 +232,9 @@ pub(super) fn read(
 }
 
 /// The answer with no more records than are kept.
-pub(super) fn keeping(mut answer: Answer, manner: &Manner) -> Answer {
+pub(super) fn keeping(mut answer: Answer, query_options: &QueryOptions) -> Answer {
     if let Answer::Found { records, .. } = &mut answer {
-        *records = bounds::few(std::mem::take(records), &manner.wanted);
+        *records = bounds::few(std::mem::take(records), &query_options.wanted);
     }
     answer
 }

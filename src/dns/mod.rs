@@ -4,7 +4,6 @@
 //! public ranges is asked only where the configuration names it or its network.
 //! RFC 1035 §4.2 (UDP and TCP), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
-mod asked;
 pub mod authority;
 mod delegation;
 mod exchange;
@@ -12,6 +11,7 @@ mod exchange;
 #[path = "../../fuzz/targets/dns.rs"]
 pub(crate) mod fuzz;
 mod observe;
+mod queries;
 mod query_limiter;
 mod resolver;
 #[cfg(test)]

@@ -6,9 +6,9 @@
 //! (wildcards).
 
 use super::Resolver;
-use super::asked::Asked;
 use super::delegation::Zone;
 use super::exchange::Role;
+use super::queries::Queries;
 use crate::verification::judge::{MxTarget, Observation, ServerAnswer, ZoneCut};
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::verification::reconcile::{by_host, reconcile};
@@ -28,8 +28,8 @@ impl Resolver {
     pub async fn observe(&self, expected: &[&Expected]) -> Vec<Observation> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
         let wanted = expected.iter().map(|expected| expected.value.clone()).collect();
-        let asked = Asked::new(self, deadline, wanted);
-        join_all(expected.iter().map(|expected| asked.observation(expected))).await
+        let queries = Queries::new(self, deadline, wanted);
+        join_all(expected.iter().map(|expected| queries.observation(expected))).await
     }
 }
 
@@ -40,7 +40,7 @@ struct Seen {
     cut: Option<ZoneCut>,
 }
 
-impl Asked<'_> {
+impl Queries<'_> {
     async fn observation(&self, expected: &Expected) -> Observation {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
@@ -83,13 +83,12 @@ impl Asked<'_> {
     async fn all(&self, name: &str, record_type: RecordType, registered: &str) -> Seen {
         let authoritative = async {
             let zone = self.zone(name, record_type, registered).await;
-            let said = self.of_one_name_only(&zone, self.each(&zone, name, record_type).await).await;
-            let lame =
-                |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
-            let Some(lame) = said.iter().find(lame) else { return (said, zone) };
+            let answers = self.of_one_name_only(&zone, self.each(&zone, name, record_type).await).await;
+            let lame = |one: &&ServerAnswer| matches!(one.answer, Answer::Indefinite { reason: Indefinite::Lame, .. });
+            let Some(lame) = answers.iter().find(lame) else { return (answers, zone) };
             match self.below(name, &zone, lame.server).await {
                 Some(below) => (self.each(&below, name, record_type).await, below),
-                None => (said, zone),
+                None => (answers, zone),
             }
         };
         let recursive = join_all(self.resolver.servers().iter().map(|server| async move {
@@ -97,25 +96,24 @@ impl Asked<'_> {
             ServerAnswer { server: *server, name: None, authoritative: false, answer }
         }));
         let ((mut servers, zone), recursive) = tokio::join!(authoritative, recursive);
-        let answers = |said: &[ServerAnswer]| said.iter().map(|said| said.answer.clone()).collect::<Vec<_>>();
         let unheard = zone.unheard.into_iter().map(|host| Answer::indefinite(Indefinite::NoAddress(host), None));
         let authoritative: Vec<Answer> = by_host(&servers).into_iter().chain(unheard).collect();
-        let answer = reconcile(&authoritative, &answers(&recursive));
+        let answer = reconcile(&authoritative, &recursive.iter().map(|one| one.answer.clone()).collect::<Vec<_>>());
         servers.extend(recursive);
         Seen { answer, servers, cut: zone.cut }
     }
 
     /// Tells a server that refuses one name from one that knows nothing of the zone: the latter refuses the zone itself too.
-    async fn of_one_name_only(&self, zone: &Zone, mut said: Vec<ServerAnswer>) -> Vec<ServerAnswer> {
-        let Some(cut) = &zone.cut else { return said };
-        for one in &mut said {
+    async fn of_one_name_only(&self, zone: &Zone, mut answers: Vec<ServerAnswer>) -> Vec<ServerAnswer> {
+        let Some(cut) = &zone.cut else { return answers };
+        for one in &mut answers {
             let Answer::Indefinite { reason: Indefinite::Refused, server } = &one.answer else { continue };
             let server = *server;
             if self.ask(one.server, Role::Authoritative, &cut.zone, RecordType::Ns).await.is_definite() {
                 one.answer = Answer::indefinite(Indefinite::RefusedName, server);
             }
         }
-        said
+        answers
     }
 
     /// What each server of a zone says of a name.
@@ -292,12 +290,12 @@ impl Asked<'_> {
     }
 
     /// A resolver fails, and knows the answer all the same when it need not check signatures.
-    async fn bogus(&self, expected: &Expected, said: &[ServerAnswer]) -> bool {
+    async fn bogus(&self, expected: &Expected, answers: &[ServerAnswer]) -> bool {
         let failed =
-            |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
-        let unvalidated = said.iter().filter(|said| !said.authoritative).filter(failed);
+            |one: &&ServerAnswer| matches!(one.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
+        let unvalidated = answers.iter().filter(|one| !one.authoritative).filter(failed);
         let unvalidated =
-            unvalidated.map(|said| self.ask(said.server, Role::Unvalidated, &expected.name, expected.record_type));
+            unvalidated.map(|one| self.ask(one.server, Role::Unvalidated, &expected.name, expected.record_type));
         join_all(unvalidated).await.iter().any(Answer::is_definite)
     }
 }

@@ -22,7 +22,7 @@ const RECURSIVE_PER_ACCOUNT: usize = 128;
 #[derive(Clone, Debug)]
 pub(super) struct QueryLimiter {
     owner: Owner,
-    turns: Arc<Semaphores>,
+    semaphores: Arc<Semaphores>,
 }
 
 #[derive(Debug)]
@@ -35,37 +35,37 @@ struct Semaphores {
 impl Default for QueryLimiter {
     fn default() -> Self {
         let recursive = || FairSemaphores::new(RECURSIVE, RECURSIVE_PER_ACCOUNT);
-        let turns = Semaphores {
+        let semaphores = Semaphores {
             authoritative: FairSemaphores::new(AUTHORITATIVE, AUTHORITATIVE),
             recursive: recursive(),
             unvalidated: recursive(),
         };
-        Self { owner: Owner::System, turns: Arc::new(turns) }
+        Self { owner: Owner::System, semaphores: Arc::new(semaphores) }
     }
 }
 
 impl QueryLimiter {
     /// The same turns, on behalf of somebody else.
     pub(super) fn on_behalf_of(&self, owner: Owner) -> Self {
-        Self { owner, turns: Arc::clone(&self.turns) }
+        Self { owner, semaphores: Arc::clone(&self.semaphores) }
     }
 
     /// Waits for a turn at a server; it lasts as long as what is returned.
     pub(super) async fn acquire(&self, server: IpAddr, role: Role) -> Option<Permit<Owner>> {
-        let turns = match role {
-            Role::Authoritative => &self.turns.authoritative,
-            Role::Recursive => &self.turns.recursive,
-            Role::Unvalidated => &self.turns.unvalidated,
+        let semaphores = match role {
+            Role::Authoritative => &self.semaphores.authoritative,
+            Role::Recursive => &self.semaphores.recursive,
+            Role::Unvalidated => &self.semaphores.unvalidated,
         };
         // Never closed.
-        turns.acquire(server.to_canonical(), self.owner.clone()).await
+        semaphores.acquire(server.to_canonical(), self.owner.clone()).await
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::exchange::{Manner, ask};
+    use crate::dns::exchange::{QueryOptions, ask};
     use crate::id::AccountId;
     use crate::verification::observed::RecordType;
     use futures_util::FutureExt;
@@ -80,7 +80,7 @@ mod tests {
         let server = socket.local_addr().unwrap();
         // It keeps questions until as many wait as ever will, and only then answers them.
         let keeper = tokio::spawn(async move {
-            let (mut waiting, mut most, mut answered) = (Vec::new(), 0, 0);
+            let (mut waiting, mut peak, mut answered) = (Vec::new(), 0, 0);
             let mut buffer = [0; 512];
             while answered < 40 {
                 let quiet = Duration::from_millis(200);
@@ -88,7 +88,7 @@ mod tests {
                     Ok(received) => {
                         let (length, peer) = received.unwrap();
                         waiting.push((Message::from_vec(&buffer[..length]).unwrap(), peer));
-                        most = most.max(waiting.len());
+                        peak = peak.max(waiting.len());
                     }
                     Err(_) => {
                         for (mut message, peer) in waiting.drain(..) {
@@ -100,20 +100,21 @@ mod tests {
                     }
                 }
             }
-            most
+            peak
         });
         let limiter = QueryLimiter::default();
         let questions = (0..40).map(|i| {
             let (limiter, timeout) = (&limiter, Duration::from_secs(30));
             let name = format!("d{i}.test");
             async move {
-                ask(limiter, server, Role::Authoritative, &name, RecordType::Txt, timeout, &Manner::default()).await
+                ask(limiter, server, Role::Authoritative, &name, RecordType::Txt, timeout, &QueryOptions::default())
+                    .await
             }
         });
         let answers = futures_util::future::join_all(questions).await;
         assert!(answers.iter().all(|answer| answer.is_definite()), "{answers:?}");
-        let most = keeper.await.unwrap();
-        assert!((2..=AUTHORITATIVE).contains(&most), "{most} at once");
+        let peak = keeper.await.unwrap();
+        assert!((2..=AUTHORITATIVE).contains(&peak), "{peak} at once");
     }
 
     #[tokio::test]
@@ -123,8 +124,9 @@ mod tests {
         let (slow, other, third) = (account(), account(), account());
         let resolver = Ipv4Addr::LOCALHOST.into();
         // More than there are; those beyond its share wait.
-        let mut asked: Vec<_> = (0..2 * RECURSIVE).map(|_| Box::pin(slow.acquire(resolver, Role::Recursive))).collect();
-        let mut held: Vec<_> = asked.iter_mut().filter_map(|turn| turn.now_or_never()).collect();
+        let mut requests: Vec<_> =
+            (0..2 * RECURSIVE).map(|_| Box::pin(slow.acquire(resolver, Role::Recursive))).collect();
+        let mut held: Vec<_> = requests.iter_mut().filter_map(|permit| permit.now_or_never()).collect();
         assert_eq!(held.len(), RECURSIVE_PER_ACCOUNT);
         for _ in 0..RECURSIVE - RECURSIVE_PER_ACCOUNT {
             held.push(other.acquire(resolver, Role::Recursive).now_or_never().expect("a free turn"));

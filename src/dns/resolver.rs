@@ -2,7 +2,7 @@
 //!
 //! Invariant: caches nothing; a resolver that gives no definite answer is passed over for the next one.
 
-use super::exchange::{Manner, Role, ask};
+use super::exchange::{QueryOptions, Role, ask};
 use super::query_limiter::QueryLimiter;
 use crate::config;
 use crate::id::AccountId;
@@ -108,9 +108,16 @@ impl Resolver {
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);
         for server in &self.inner.servers {
-            last =
-                ask(&self.limiter, *server, Role::Recursive, name, record_type, self.inner.timeout, &Manner::default())
-                    .await;
+            last = ask(
+                &self.limiter,
+                *server,
+                Role::Recursive,
+                name,
+                record_type,
+                self.inner.timeout,
+                &QueryOptions::default(),
+            )
+            .await;
             if last.is_definite() {
                 break;
             }
@@ -124,8 +131,8 @@ impl Resolver {
         let Inner { servers, timeout, .. } = &*self.inner;
         let limiter = &self.limiter;
         join_all(servers.iter().map(|server| async move {
-            let manner = Manner::default();
-            let answer = ask(limiter, *server, Role::Recursive, ".", RecordType::Ns, *timeout, &manner);
+            let options = QueryOptions::default();
+            let answer = ask(limiter, *server, Role::Recursive, ".", RecordType::Ns, *timeout, &options);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(*server));
             (*server, tokio::time::timeout(*timeout, answer).await.unwrap_or_else(late))
         }))

@@ -127,11 +127,11 @@ async fn answers_come_in_our_own_words() {
 #[tokio::test]
 async fn a_chain_of_aliases_is_followed_so_far_and_no_further() {
     let server = forged(|message| {
-        let asked = message.queries[0].name().clone();
+        let sent_queries = message.queries[0].name().clone();
         let links: usize =
-            asked.iter().next().map(|label| std::str::from_utf8(label).unwrap().parse().unwrap()).unwrap();
+            sent_queries.iter().next().map(|label| std::str::from_utf8(label).unwrap().parse().unwrap()).unwrap();
         let name = |link: usize| match link {
-            0 => asked.clone(),
+            0 => sent_queries.clone(),
             _ => Name::from_ascii(format!("a{link}.acme.test.")).unwrap(),
         };
         // The last link comes first, as it suits nobody who looks for the next one.
@@ -279,7 +279,7 @@ async fn a_dead_zone_is_not_looked_for_in_the_one_above() {
     dkim.host_label = "t1._domainkey".into();
     let mx = question("broken.co.uk", RecordType::Mx);
     for observation in resolver(&[server], server).observe(&[&dkim, &mx]).await {
-        assert!(observation.servers.iter().all(|said| !said.authoritative), "{observation:?}");
+        assert!(observation.servers.iter().all(|one| !one.authoritative), "{observation:?}");
         assert_eq!(observation.answer, Answer::indefinite(Indefinite::ServFail, Some(server)));
     }
 }

@@ -56,11 +56,11 @@ fn problem(error: CreateAliasError) -> Problem {
             "Choose another local part.",
             Some(id.as_str()),
         ),
-        CreateAliasError::LimitReached(most) => Problem::new(
+        CreateAliasError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {most} aliases, which is the limit."),
+            format!("The account has {limit} aliases, which is the limit."),
             "Delete an alias, or ask the operator for a higher limit.",
         ),
         CreateAliasError::TooLong => Problem::invalid_field("address", "has over 254 octets"),

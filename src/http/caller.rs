@@ -89,11 +89,11 @@ impl Caller {
     }
 
     /// The account a request about a whole account is for. An operator names it; others may only name their own.
-    pub(super) fn account(&self, asked: Option<AccountId>) -> Result<AccountId, Problem> {
-        match (self.whole_account()?, asked) {
-            (None, Some(asked)) => Ok(asked),
+    pub(super) fn account(&self, account_id: Option<AccountId>) -> Result<AccountId, Problem> {
+        match (self.whole_account()?, account_id) {
+            (None, Some(account_id)) => Ok(account_id),
             (None, None) => Err(Problem::invalid_field("account_id", "is required with an operator's token")),
-            (Some(own), Some(asked)) if *own != asked => Err(Problem::not_found()),
+            (Some(own), Some(account_id)) if *own != account_id => Err(Problem::not_found()),
             (Some(own), _) => Ok(own.clone()),
         }
     }

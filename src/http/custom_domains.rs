@@ -84,10 +84,10 @@ pub(super) async fn list(
     State(context): State<HttpContext>,
     mut parameters: Parameters,
 ) -> Result<Json<List<CustomDomain>>, Problem> {
-    let asked = parameters.take::<AccountId>("account_id");
+    let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<DomainId>();
     parameters.finish()?;
-    let account = caller.account(asked)?;
+    let account = caller.account(request)?;
     let rows = context.registry.list(&account, page.after.as_ref(), page.rows()).await?;
     Ok(Json(page.list(rows, |domain| domain.id.to_string(), |domain| domain)))
 }
@@ -174,7 +174,7 @@ pub(super) async fn verify(
     }
     Fields::read_optional(&caller.spool, &headers, body, SMALL).await?.finish()?;
     let wait = preferred_wait(&headers);
-    let asked = context.registry.verify(&account, &id, wait).await.map_err(|error| match error {
+    let request = context.registry.verify(&account, &id, wait).await.map_err(|error| match error {
         VerifyError::NotFound => Problem::not_found(),
         VerifyError::RateLimited { retry_after } => Problem::too_many(
             "This domain was checked a moment ago; at most one check in 10 seconds is made.",
@@ -182,7 +182,7 @@ pub(super) async fn verify(
         ),
         VerifyError::Store(error) => error.into(),
     });
-    let (domain, answered) = asked?;
+    let (domain, answered) = request?;
     let status = if answered == Answered::Settled { StatusCode::OK } else { StatusCode::ACCEPTED };
     let mut response = (status, Json(domain)).into_response();
     if let Some(wait) = wait.filter(|_| answered != Answered::AtOnce) {

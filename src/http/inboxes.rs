@@ -68,19 +68,19 @@ fn problem(error: CreateInboxError) -> Problem {
             "Choose another name, or delete the alias that `existing_id` names first.",
             Some(id.as_str()),
         ),
-        CreateInboxError::LimitReached(most) => Problem::new(
+        CreateInboxError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {most} inboxes, which is the limit."),
+            format!("The account has {limit} inboxes, which is the limit."),
             "Delete an inbox, or ask the operator for a higher limit.",
         ),
-        CreateInboxError::NamesUsedUp(most) => Problem::new(
+        CreateInboxError::NamesUsedUp(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
             format!(
-                "The account has taken {most} inbox names, as many as it ever may: names of deleted inboxes stay its own."
+                "The account has taken {limit} inbox names, as many as it ever may: names of deleted inboxes stay its own."
             ),
             "Use the name of an inbox that the account has deleted, or ask the operator for a higher limit.",
         ),
@@ -114,8 +114,8 @@ pub(super) async fn create(
     let new = NewInbox { account, name, default_domain, save_sent: save_sent.unwrap_or(true) };
     context.count_creation(&new.account)?;
     let limits = &context.config.limits;
-    let most = NameLimits::new(limits.inboxes, limits.inbox_names);
-    let inbox = caller.store(&context).inbox_create(new, most, context.clock.now()).await.map_err(problem)?;
+    let limit = NameLimits::new(limits.inboxes, limits.inbox_names);
+    let inbox = caller.store(&context).inbox_create(new, limit, context.clock.now()).await.map_err(problem)?;
     tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "an inbox was made");
     Ok(Created {
         location: format!("/api/v1/inboxes/{}", inbox.id),
@@ -129,15 +129,15 @@ pub(super) async fn list(
     State(context): State<HttpContext>,
     mut parameters: Parameters,
 ) -> Result<Json<List<InboxJson>>, Problem> {
-    let asked = parameters.take::<AccountId>("account_id");
+    let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<InboxId>();
     parameters.finish()?;
     let (account, within) = match &caller.principal.scope {
-        Scope::Inboxes(account, _) if asked.as_ref().is_some_and(|asked| asked != account) => {
+        Scope::Inboxes(account, _) if request.as_ref().is_some_and(|request| request != account) => {
             return Err(Problem::not_found());
         }
         Scope::Inboxes(account, inboxes) => (account.clone(), Some(inboxes.as_slice())),
-        _ => (caller.account(asked)?, None),
+        _ => (caller.account(request)?, None),
     };
     let rows = caller.store(&context).inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
     let show = |inbox| json(inbox, &context.config.platform.domain);

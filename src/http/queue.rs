@@ -16,12 +16,12 @@ pub(super) async fn list(
     State(context): State<HttpContext>,
     mut parameters: Parameters,
 ) -> Result<Json<List<QueueEntry>>, Problem> {
-    let asked = parameters.take::<AccountId>("account_id");
+    let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<SubmissionId>();
     parameters.finish()?;
-    let account = match (caller.whole_account()?, asked) {
+    let account = match (caller.whole_account()?, request) {
         (None, None) => None,
-        (_, asked) => Some(caller.account(asked)?),
+        (_, request) => Some(caller.account(request)?),
     };
     let rows = caller.store(&context).queue_list(account, page.after.clone(), page.rows() as usize).await?;
     Ok(Json(page.list(rows, |message| message.id.to_string(), |message| message)))

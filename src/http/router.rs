@@ -111,7 +111,7 @@ mod tests {
     async fn work_of_a_request_that_only_reads_ends_when_its_client_hangs_up_and_its_place_is_free() {
         // One place for an account.
         let pool = WorkPool::new(2);
-        let (owner, (tell, mut told)) = (Owner::Account(AccountId::new()), unbounded_channel());
+        let (owner, (tell, mut logged)) = (Owner::Account(AccountId::new()), unbounded_channel());
         let (work, of) = (pool.clone(), owner.clone());
         let endless = move || {
             let (work, of, tell) = (work.clone(), of.clone(), tell.clone());
@@ -132,9 +132,9 @@ mod tests {
         for _ in 0..5 {
             let mut client = TcpStream::connect(world.address).await.unwrap();
             client.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
-            assert_eq!(told.recv().await, Some("begun"));
+            assert_eq!(logged.recv().await, Some("begun"));
             drop(client);
-            assert_eq!(told.recv().await, Some("ended"));
+            assert_eq!(logged.recv().await, Some("ended"));
         }
         assert_eq!(pool.run(&owner, usize::MAX, |_| Ok(7)).await.unwrap(), 7);
     }

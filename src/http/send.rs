@@ -116,8 +116,8 @@ fn sent(accepted: Accepted, rcpt_to: Vec<Address>) -> Sent {
     Sent { id: accepted.id, from: accepted.from, fallback, held: accepted.held, rcpt_to }
 }
 
-fn too_many_recipients(most: usize) -> Problem {
-    Problem::invalid_field("to", format!("a message has at most {most} recipients"))
+fn too_many_recipients(max_recipients: usize) -> Problem {
+    Problem::invalid_field("to", format!("a message has at most {max_recipients} recipients"))
 }
 
 fn no_recipient() -> Problem {

@@ -58,12 +58,12 @@ pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>
     let limits = &config.limits;
     let silence = limits.http_timeout.0;
     let answer = WriteLimits { timeout: silence, rate: MinimumRate::of(limits) };
-    let patience = Timeouts { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
-    serve_with(patience, listener, router, tls, Capacity::of(limits), config.trusted_proxies.clone(), shutdown).await;
+    let timeouts = Timeouts { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
+    serve_with(timeouts, listener, router, tls, Capacity::of(limits), config.trusted_proxies.clone(), shutdown).await;
 }
 
 pub(super) async fn serve_with(
-    patience: Timeouts,
+    timeouts: Timeouts,
     listener: TcpListener,
     router: Router,
     tls: Option<ServerTls>,
@@ -79,15 +79,15 @@ pub(super) async fn serve_with(
         let peer = Peer { address: peer, activity, proxies: Arc::clone(&proxies) };
         async move {
             let Some(tls) = tls else {
-                return connection(stream, peer, router, patience, ending).await;
+                return connection(stream, peer, router, timeouts, ending).await;
             };
             let handshake = tokio::select! {
-                handshake = tokio::time::timeout(patience.handshake, tls.accept(stream)) => handshake,
+                handshake = tokio::time::timeout(timeouts.handshake, tls.accept(stream)) => handshake,
                 () = peer.activity.has_to_close() => return,
             };
             let address = peer.address;
             match handshake {
-                Ok(Ok(stream)) => connection(stream, peer, router, patience, ending).await,
+                Ok(Ok(stream)) => connection(stream, peer, router, timeouts, ending).await,
                 Ok(Err(error)) => {
                     tracing::info!(listener = "http", peer = %address, %error, "the TLS handshake failed")
                 }
@@ -105,12 +105,12 @@ struct Peer {
     proxies: Arc<Networks>,
 }
 
-async fn connection<S>(stream: S, peer: Peer, router: Router, patience: Timeouts, shutdown: Shutdown)
+async fn connection<S>(stream: S, peer: Peer, router: Router, timeouts: Timeouts, shutdown: Shutdown)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Peer { address: peer, activity, proxies } = peer;
-    let stream = WriteTimeout::new(stream, patience.answer).with_activity(Arc::clone(&activity));
+    let stream = WriteTimeout::new(stream, timeouts.answer).with_activity(Arc::clone(&activity));
     let serving = Arc::clone(&activity);
     // Requests carry who sent them.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
@@ -119,14 +119,14 @@ where
         let (mut router, serving) = (router.clone(), Arc::clone(&serving));
         serving.works();
         async move {
-            let answer = router.call(request.map(|body| Body::new(TimeoutBody::new(patience.body, body)))).await;
+            let answer = router.call(request.map(|body| Body::new(TimeoutBody::new(timeouts.body, body)))).await;
             serving.waits();
             answer
         }
     });
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(patience.head)
+        .header_read_timeout(timeouts.head)
         .max_header_size(HEAD_OCTETS)
         .max_buf_size(WRITE_BUFFER)
         .serve_connection(TokioIo::new(stream), service);

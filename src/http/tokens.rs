@@ -149,11 +149,11 @@ pub(super) async fn create(
     let record = caller.store(&context).token_create(new, limits.tokens, now).await.map_err(|error| match error {
         CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
         CreateTokenError::UnknownInbox(_) => Problem::invalid_field("inbox_ids", error.to_string()),
-        CreateTokenError::LimitReached(most) => Problem::new(
+        CreateTokenError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
             "The limit is reached",
-            format!("The account has {most} API tokens that are neither revoked nor expired, which is the limit."),
+            format!("The account has {limit} API tokens that are neither revoked nor expired, which is the limit."),
             "Revoke a token, or ask the operator for a higher limit.",
         ),
         CreateTokenError::Store(error) => error.into(),
@@ -169,12 +169,12 @@ pub(super) async fn list(
     State(context): State<HttpContext>,
     mut parameters: Parameters,
 ) -> Result<Json<List<TokenJson>>, Problem> {
-    let asked = parameters.take::<AccountId>("account_id");
+    let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<TokenId>();
     parameters.finish()?;
-    let account = match (caller.whole_account()?, asked) {
+    let account = match (caller.whole_account()?, request) {
         (None, None) => None,
-        (_, asked) => Some(caller.account(asked)?),
+        (_, request) => Some(caller.account(request)?),
     };
     let rows = caller.store(&context).token_list(account.as_ref(), page.after.as_ref(), page.rows()).await?;
     Ok(Json(page.list(rows, |token| token.id.to_string(), TokenJson::from)))

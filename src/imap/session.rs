@@ -51,10 +51,10 @@ impl<'a> Session<'a> {
 
     /// Does what the client asks for until one side ends it.
     pub async fn serve(&mut self, wire: &mut Wire) -> End {
-        let patience = self.server.config.limits.imap_timeout.0;
+        let time_limit = self.server.config.limits.imap_timeout.0;
         let mut mistakes = 0;
         loop {
-            let input = match tokio::time::timeout(patience, wire.command()).await {
+            let input = match tokio::time::timeout(time_limit, wire.command()).await {
                 Err(_) => return End::Bye("idle for too long"),
                 Ok(Err(_)) | Ok(Ok(Input::End)) => return End::Gone,
                 Ok(Ok(Input::Lost(words))) => return End::Bye(words),

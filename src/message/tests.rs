@@ -153,12 +153,12 @@ fn a_missing_from_is_added_and_a_fallback_is_told() {
 fn private_and_forged_fields_go_and_the_sender_must_be_ones_own() {
     let stays = "Reply-To: Boss <boss@x.org>\r\nSender: acme-support@acme.org\r\nresent-from: support@acme.com\r\n\
                  Authentication-Results: mx.x.org; spf=pass\r\nDate : yesterday\r\nMessage-id: <1@x.org>\r\n";
-    let goes = "BCC: a@x.org,\r\n b@x.org\r\nResent-Bcc : c@x.org\r\nReturn-Path: <d@x.org>\r\n\
+    let passes = "BCC: a@x.org,\r\n b@x.org\r\nResent-Bcc : c@x.org\r\nReturn-Path: <d@x.org>\r\n\
                 Authentication-Results: (x)\r\n SMTP.inboxlayer.dev; dkim=pass\r\n\
                 authentication-results: inboxlayer.dev 1; dkim=pass\r\n\
                 Inboxlayer-Fallback: from=x\r\nSender: ann@x.org\r\nSender:\r\n\
                 Resent-From: acme-support@acme.com, ann@x.org\r\nSender: support@acme.org\r\n";
-    let (out, _) = send(format!("{goes}{stays}\r\n").as_bytes(), &verified());
+    let (out, _) = send(format!("{passes}{stays}\r\n").as_bytes(), &verified());
     let expected = format!("{RECEIVED}{stays}From: <acme-support@acme.com>\r\n\r\n");
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }

@@ -46,9 +46,9 @@ impl Shutdown {
     }
 
     /// Waits until every task has ended, at most `patience`. False when some still ran.
-    pub async fn finished(&self, patience: Duration) -> bool {
+    pub async fn finished(&self, time_limit: Duration) -> bool {
         self.tasks.close();
-        tokio::time::timeout(patience, self.tasks.wait()).await.is_ok()
+        tokio::time::timeout(time_limit, self.tasks.wait()).await.is_ok()
     }
 }
 

@@ -145,33 +145,33 @@ impl Deliverer {
         queued: &mut QueuedMessage,
         message: &StoredMessage,
     ) -> Result<(Option<StoredMessage>, ReversePath), Outcome> {
-        let (Some(domain), Some(wished)) = (&queued.domain, queued.mail_from.address()) else {
+        let (Some(domain), Some(requested)) = (&queued.domain, queued.mail_from.address()) else {
             return Ok((None, queued.mail_from.clone()));
         };
         let sender = self.store.sender(queued.account.clone(), queued.inbox.clone()).await.map_err(|e| ours(&e))?;
         let claim = sender.claim(domain);
         let choice = match claim.and_then(VerifiedDomain::of) {
             Some(_) if !queued.is_held => {
-                return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), wished))));
+                return Ok((None, ReversePath::Mailbox(sender.envelope(Some(domain), requested))));
             }
             Some(domain) => {
-                let identity = SendIdentity::Custom { local: wished.local.clone(), domain };
+                let identity = SendIdentity::Custom { local: requested.local.clone(), domain };
                 Choice { identity, fallback: None }
             }
             None => {
                 let platform = &self.config.platform.domain;
                 let on_unverified = if queued.is_held { OnUnverified::Hold } else { OnUnverified::Fallback };
-                while_unverified(&queued.inbox_name, platform, wished, claim, on_unverified)
+                while_unverified(&queued.inbox_name, platform, requested, claim, on_unverified)
             }
         };
         match choice.fallback.as_ref().map(Fallback::decision) {
             None | Some(Unverified::FallsBack) => {}
             Some(Unverified::IsHeld) => {
-                let text = format!("kept until {} is verified", wished.domain);
+                let text = format!("kept until {} is verified", requested.domain);
                 return Err(Outcome::Waiting(RemoteReply::local(EnhancedCode(4, 7, 1), text)));
             }
             Some(Unverified::IsRefused) => {
-                let text = format!("{wished} cannot be used: its domain is not verified");
+                let text = format!("{requested} cannot be used: its domain is not verified");
                 return Err(Outcome::bounced(EnhancedCode(5, 7, 1), text));
             }
         }

@@ -52,7 +52,7 @@ impl From<EventRow> for DomainEvent {
         let message = match cause {
             EventCause::Created => "The domain was claimed.".to_owned(),
             EventCause::AllRight => "Every required record was right.".to_owned(),
-            EventCause::Asked => "Its owner asked for a new verification.".to_owned(),
+            EventCause::VerifyRequested => "Its owner asked for a new verification.".to_owned(),
             EventCause::RecordsGone => {
                 format!("Records of this claim are not in the DNS any more: {}.", faulty(&records).join(", "))
             }

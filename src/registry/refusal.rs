@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn what_is_no_domain_name_is_said_and_the_name_in_it_offered() {
         let message = |text: &str| claimable(text, &Platform::default()).unwrap_err().to_string();
-        for (text, said) in [
+        for (text, ending) in [
             ("http://acme.com", "\"http://acme.com\" is a URL: claim the domain name alone, acme.com"),
             ("https://user@acme.com:8443/path?x", "is a URL: claim the domain name alone, acme.com"),
             ("acme.com/mail", "\"acme.com/mail\" is a URL: claim the domain name alone, acme.com"),
@@ -219,7 +219,7 @@ mod tests {
             ("ann@acme.com", "\"ann@acme.com\" is an e-mail address: claim the domain name alone, acme.com"),
             ("http://", "\"http://\" is a URL: claim the domain name alone"),
         ] {
-            assert!(message(text).ends_with(said), "{text}: {}", message(text));
+            assert!(message(text).ends_with(ending), "{text}: {}", message(text));
             assert_eq!(outcome(text, &[]), "invalid_domain", "{text}");
         }
         let long = format!("{}.com", "a".repeat(64));

@@ -41,7 +41,7 @@ async fn world() -> World {
 }
 
 /// With a patience of its own for SES.
-async fn world_with(patience: Option<Duration>) -> World {
+async fn world_with(time_limit: Option<Duration>) -> World {
     let (dir, store, account) = store_with_account().await;
     let play = Play::new(Ipv4Addr::LOCALHOST);
     let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
@@ -58,8 +58,8 @@ async fn world_with(patience: Option<Duration>) -> World {
     config.dns.allow_networks = AllowedNetworks::loopback();
     config.dns.timeout = HumanDuration(Duration::from_millis(500));
     let (config, clock, fake) = (Arc::new(config), Clock::manual(), FakeSes::start().await);
-    let ses = match patience {
-        Some(patience) => fake.service_with(&store, &clock, patience).await,
+    let ses = match time_limit {
+        Some(time_limit) => fake.service_with(&store, &clock, time_limit).await,
         None => fake.service(&store, &clock).await,
     };
     let (provider, resolver) = (Provider::Ses(ses.clone()), Resolver::new(&config.dns).unwrap());
@@ -135,12 +135,12 @@ async fn a_domain_has_sess_tokens_and_waits_for_its_confirmation() {
     assert_eq!(warned.degraded_since, None);
     // While SES does not say, what it said last stands.
     let code = |domain: &CustomDomain| domain.records[0].error.as_ref().map(|error| error.code);
-    for (says, stands) in [(false, Some(Code::AwaitingProvider)), (true, None)] {
+    for (says, current) in [(false, Some(Code::AwaitingProvider)), (true, None)] {
         world.fake.says("acme.test", "SUCCESS", says);
-        assert_eq!(code(&world.verify(&world.account, &domain.id).await), stands);
+        assert_eq!(code(&world.verify(&world.account, &domain.id).await), current);
         world.fake.fault(Fault::Error(503, "ServiceUnavailable"));
         let unanswered = world.verify(&world.account, &domain.id).await;
-        assert_eq!((unanswered.verified_status, code(&unanswered)), (Verified, stands));
+        assert_eq!((unanswered.verified_status, code(&unanswered)), (Verified, current));
         world.fake.fault(None);
     }
 

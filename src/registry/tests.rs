@@ -171,19 +171,19 @@ async fn another_accounts_domain_is_not_there() {
 async fn a_patch_changes_what_it_names_and_the_default_moves() {
     let world = world().await;
     let (one, two) = (world.create("one.test").await, world.create("two.test").await);
-    let mine = inbox(&world.store, &world.account, "mine").await;
+    let own = inbox(&world.store, &world.account, "mine").await;
     let theirs = inbox(&world.store, &account(&world.store).await, "theirs").await;
     let patch = async |id: &DomainId, change: DomainPatch| world.registry.patch(&world.account, id, change).await;
     let catch_all = |inbox: Option<&InboxId>| DomainPatch { catch_all: Some(inbox.cloned()), ..DomainPatch::default() };
     let default = |on| DomainPatch { is_default: Some(on), ..DomainPatch::default() };
 
     assert!(matches!(patch(&one.id, catch_all(Some(&theirs))).await, Err(PatchError::UnknownInbox)));
-    assert_eq!(patch(&one.id, catch_all(Some(&mine))).await.unwrap().catch_all_inbox_id, Some(mine.clone()));
+    assert_eq!(patch(&one.id, catch_all(Some(&own))).await.unwrap().catch_all_inbox_id, Some(own.clone()));
     assert!(patch(&one.id, default(true)).await.unwrap().is_default);
     let moved = patch(&two.id, default(true)).await.unwrap();
     let left = world.registry.get(&world.account, &one.id).await.unwrap().unwrap();
-    assert_eq!((moved.is_default, left.is_default, left.catch_all_inbox_id), (true, false, Some(mine.clone())));
-    assert_eq!(world.store.default_claim(&mine).await.unwrap().unwrap().id, two.id);
+    assert_eq!((moved.is_default, left.is_default, left.catch_all_inbox_id), (true, false, Some(own.clone())));
+    assert_eq!(world.store.default_claim(&own).await.unwrap().unwrap().id, two.id);
     assert!(!patch(&two.id, default(false)).await.unwrap().is_default);
     assert_eq!(patch(&one.id, catch_all(None)).await.unwrap().catch_all_inbox_id, None);
     for on_unverified in [OnUnverified::Hold, OnUnverified::Reject, OnUnverified::Fallback] {
@@ -220,9 +220,9 @@ async fn verify_checks_now_waits_and_is_limited() {
 
     // Without waiting the answer comes at once.
     world.pass(10);
-    let (asked, answered) = world.registry.verify(&world.account, &domain.id, None).await.unwrap();
+    let (requested, answered) = world.registry.verify(&world.account, &domain.id, None).await.unwrap();
     assert_eq!(answered, Answered::AtOnce);
-    assert_eq!(asked.verified_status, VerifiedStatus::Verified);
+    assert_eq!(requested.verified_status, VerifiedStatus::Verified);
 }
 
 #[tokio::test]
@@ -336,8 +336,8 @@ async fn a_mail_service_that_is_there_is_named_before_its_mx_is_changed() {
     let shown = serde_json::to_value(warning).unwrap();
     assert_eq!((&shown["subdomain"], &shown["hosts"][0]), (&"mail.acme.test".into(), &"aspmx.l.google.com".into()));
     // Who said so stands with the record.
-    let said = &seen.records[3].evidence;
-    assert!(said.iter().any(|s| s.value.as_deref() == Some("1 aspmx.l.google.com") && s.ttl == Some(60)), "{said:?}");
+    let text = &seen.records[3].evidence;
+    assert!(text.iter().any(|s| s.value.as_deref() == Some("1 aspmx.l.google.com") && s.ttl == Some(60)), "{text:?}");
     world.publish(&domain);
     world.pass(10);
     assert_eq!(world.verify(&domain.id).await.0.warnings, []);

@@ -133,11 +133,11 @@ impl Claim {
     }
 
     /// The same, but waits for room: for work that is short once it has begun. Who waits should hold little. Cancel safe.
-    pub async fn wait_to_grow(&mut self, octets: usize, patience: Duration) -> Result<(), NoRoom> {
+    pub async fn wait_to_grow(&mut self, octets: usize, time_limit: Duration) -> Result<(), NoRoom> {
         let budget = self.budget.clone();
         // What would not fit even alone is not waited for.
         Used::default().check(&budget.0.shares, &self.client, octets, octets.saturating_sub(UNCOUNTED))?;
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + time_limit;
         loop {
             let mut given_back = pin!(budget.0.given_back.notified());
             given_back.as_mut().enable();

@@ -258,11 +258,11 @@ async fn a_broken_cname_hands_over_at_the_next_message() {
 async fn many_at_once_ask_and_one_rotation_happens_at_a_time() {
     let world = World::new().await;
     world.pass(Duration::ZERO).await;
-    let asked = (0..8).map(|_| {
+    let requested = (0..8).map(|_| {
         let (rotation, domain) = (world.rotation.clone(), world.domain.clone());
         tokio::spawn(async move { rotation.rotate(&domain).await.is_ok() })
     });
-    let done = futures_util::future::join_all(asked).await;
+    let done = futures_util::future::join_all(requested).await;
     assert_eq!(done.into_iter().filter(|done| *done.as_ref().unwrap()).count(), 2);
     assert_eq!(world.roles().await, [Retiring, Retiring, Signing]);
 }

@@ -35,10 +35,10 @@ enum OneOrMore {
 }
 
 /// Answers 200 with what the MX said, whatever that was: the last reply, and one for each recipient.
-pub(super) async fn deliver(State(world): State<World>, Body(asked): Body<Inbound>) -> Result<Json<Value>, Problem> {
+pub(super) async fn deliver(State(world): State<World>, Body(request): Body<Inbound>) -> Result<Json<Value>, Problem> {
     let mail_from =
-        ReversePath::parse(&asked.mail_from).map_err(|e| Problem::invalid_field("mail_from", e.to_string()))?;
-    let recipients = match asked.rcpt_to {
+        ReversePath::parse(&request.mail_from).map_err(|e| Problem::invalid_field("mail_from", e.to_string()))?;
+    let recipients = match request.rcpt_to {
         OneOrMore::One(one) => vec![one],
         OneOrMore::More(more) => more,
     };
@@ -48,7 +48,7 @@ pub(super) async fn deliver(State(world): State<World>, Body(asked): Body<Inboun
     let recipients = recipients.iter().map(|text| recipient(text)).collect::<Result<Vec<_>, _>>()?;
     // It is bound before the first request can come.
     let mx = *world.mx.get().ok_or_else(Problem::unavailable)?;
-    let raw = with_crlf(asked.raw);
+    let raw = with_crlf(request.raw);
     converse(mx, &mail_from, &recipients, &raw).await.map(Json).map_err(|failure| {
         tracing::error!(error = failure.text, "no reply from the MX");
         Problem::unavailable()

@@ -114,9 +114,9 @@ async fn mail_from_outside_comes_in_through_the_mx_door_octet_by_octet() {
         ("nobody@inboxlayer.dev", "Subject: x\n\n", 550),
         ("a@elsewhere.example", "Subject: x\n\n", 554),
     ] {
-        let said = caller.post("/sandbox/inbound", inbound(to, raw)).await;
-        assert_eq!(said["code"], code, "{raw:?}: {said}");
-        assert!(said["reply"].as_str().unwrap().starts_with(&code.to_string()) && said["enhanced_code"].is_string());
+        let reply = caller.post("/sandbox/inbound", inbound(to, raw)).await;
+        assert_eq!(reply["code"], code, "{raw:?}: {reply}");
+        assert!(reply["reply"].as_str().unwrap().starts_with(&code.to_string()) && reply["enhanced_code"].is_string());
     }
     let ready = serde_json::to_value(&sandbox.ready).unwrap();
     let messages = caller.get(&format!("/api/v1/inboxes/{}/messages", ready["inbox_id"].as_str().unwrap())).await;

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Ten years: what is longer is a mistake.
-const MOST: u64 = 10 * 366 * 24 * 3600;
+const MAX_ADVANCE_SECONDS: u64 = 10 * 366 * 24 * 3600;
 
 /// Past what is due and does not get done.
 const FIRST_STEP: Duration = Duration::from_secs(1);
@@ -27,13 +27,13 @@ pub(super) struct Advance {
     advance_seconds: u64,
 }
 
-pub(super) async fn advance(State(world): State<World>, Body(asked): Body<Advance>) -> Result<Json<Value>, Problem> {
-    if asked.advance_seconds > MOST {
-        let message = format!("{} is over ten years: advance in smaller steps", asked.advance_seconds);
+pub(super) async fn advance(State(world): State<World>, Body(request): Body<Advance>) -> Result<Json<Value>, Problem> {
+    if request.advance_seconds > MAX_ADVANCE_SECONDS {
+        let message = format!("{} is over ten years: advance in smaller steps", request.advance_seconds);
         return Err(Problem::invalid_field("advance_seconds", message));
     }
     // A task of its own: a client that goes away does not stop time halfway.
-    let moved = tokio::spawn(async move { advance_by(&world, asked.advance_seconds).await });
+    let moved = tokio::spawn(async move { advance_by(&world, request.advance_seconds).await });
     let now = moved.await.map_err(|error| failed(SandboxError::Interrupted(error.to_string())))?.map_err(failed)?;
     Ok(Json(json!({"now": now})))
 }

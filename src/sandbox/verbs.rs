@@ -102,12 +102,12 @@ struct Records {
     ttl: Option<u32>,
 }
 
-async fn set_records(State(world): State<World>, Body(asked): Body<Records>) -> Result<Json<Value>, Problem> {
-    let kind = Kind::parse(&asked.kind).map_err(refused)?;
-    let set = RecordSet { values: asked.values, ttl: asked.ttl.unwrap_or(TTL) };
-    world.play.set(&asked.name, kind, &set.values, set.ttl).map_err(refused)?;
-    let shown = json!({"name": asked.name, "type": kind.to_string(), "values": set.values, "ttl": set.ttl});
-    world.state.note_records([(asked.name, kind, Some(set))]).await.map_err(failed)?;
+async fn set_records(State(world): State<World>, Body(request): Body<Records>) -> Result<Json<Value>, Problem> {
+    let kind = Kind::parse(&request.kind).map_err(refused)?;
+    let set = RecordSet { values: request.values, ttl: request.ttl.unwrap_or(TTL) };
+    world.play.set(&request.name, kind, &set.values, set.ttl).map_err(refused)?;
+    let shown = json!({"name": request.name, "type": kind.to_string(), "values": set.values, "ttl": set.ttl});
+    world.state.note_records([(request.name, kind, Some(set))]).await.map_err(failed)?;
     Ok(Json(shown))
 }
 
@@ -149,15 +149,15 @@ enum Choice {
     None,
 }
 
-async fn set_fault(State(world): State<World>, Body(asked): Body<Break>) -> Result<StatusCode, Problem> {
-    let fault = match asked.fault {
+async fn set_fault(State(world): State<World>, Body(request): Body<Break>) -> Result<StatusCode, Problem> {
+    let fault = match request.fault {
         Choice::Servfail => Some(Fault::Servfail),
         Choice::Timeout => Some(Fault::Timeout),
         Choice::Refused => Some(Fault::Refused),
         Choice::None => None,
     };
-    world.play.set_fault(&asked.name, fault).map_err(refused)?;
-    world.state.note_fault(&asked.name, fault).await.map_err(failed)?;
+    world.play.set_fault(&request.name, fault).map_err(refused)?;
+    world.state.note_fault(&request.name, fault).await.map_err(failed)?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -51,7 +51,7 @@ pub(super) struct Setting {
     pub tls: ServerTls,
     pub implicit_tls: bool,
     /// How long a client may be silent.
-    pub patience: Duration,
+    pub timeouts: Duration,
     /// For messages under way.
     pub spool: Spool,
     pub shutdown: Shutdown,
@@ -137,7 +137,7 @@ async fn secure<D: SmtpHandler>(
     greet: bool,
 ) {
     activity.waits();
-    let handshake = timeout(setting.patience.min(HANDSHAKE), Box::pin(setting.tls.accept(stream)));
+    let handshake = timeout(setting.timeouts.min(HANDSHAKE), Box::pin(setting.tls.accept(stream)));
     let handshake = tokio::select! {
         handshake = handshake => handshake,
         // Nothing that is said would be understood.
@@ -212,7 +212,7 @@ async fn run<S: Socket, D: SmtpHandler>(
     wire: &mut Wire<S>,
     mut session: Session<D>,
 ) -> Result<Finish, End> {
-    let mut deadline = Instant::now() + wire.patience;
+    let mut deadline = Instant::now() + wire.timeouts;
     loop {
         wire.interrupted(&mut session).await?;
         let Some(line) = wire.lines.next(&mut wire.input, session.in_exchange()) else {
@@ -224,7 +224,7 @@ async fn run<S: Socket, D: SmtpHandler>(
             Next::Go(next) => session = next,
             Next::Finish(finish) => return Ok(finish),
         }
-        deadline = Instant::now() + wire.patience;
+        deadline = Instant::now() + wire.timeouts;
     }
 }
 
@@ -301,7 +301,7 @@ struct Wire<S> {
     input: BytesMut,
     output: Vec<u8>,
     lines: Lines,
-    patience: Duration,
+    timeouts: Duration,
     message_size: usize,
     shutdown: Shutdown,
     activity: Arc<Activity>,
@@ -316,7 +316,7 @@ impl<S: Socket> Wire<S> {
             input: BytesMut::new(),
             output: Vec::new(),
             lines: Lines::default(),
-            patience: setting.patience,
+            timeouts: setting.timeouts,
             message_size: setting.rules.message_size,
             shutdown: setting.shutdown.clone(),
         }
@@ -339,7 +339,7 @@ impl<S: Socket> Wire<S> {
             self.stream.flush().await
         };
         tokio::select! {
-            written = timeout(self.patience, written) => written.map_err(|_| End::TimedOut)??,
+            written = timeout(self.timeouts, written) => written.map_err(|_| End::TimedOut)??,
             () = self.activity.has_to_close() => return Err(End::Overloaded),
         }
         if self.output.capacity() > COMMAND_BUFFER {
@@ -399,7 +399,7 @@ impl<S: Socket> Wire<S> {
         self.flush().await?;
         let spool = session.spool();
         let mut receiver = Receiver::new(self.message_size, spool.begin());
-        let last = Instant::now() + self.patience.saturating_mul(DATA_PATIENCE);
+        let last = Instant::now() + self.timeouts.saturating_mul(DATA_PATIENCE);
         let mut progress = spool.progress();
         loop {
             if let Some(end) = receiver.feed(&self.input) {
@@ -412,7 +412,7 @@ impl<S: Socket> Wire<S> {
             self.input.clear();
             self.waits(session);
             receiver.spill().await;
-            let deadline = last.min(Instant::now() + self.patience);
+            let deadline = last.min(Instant::now() + self.timeouts);
             self.fill_in_time(session, deadline, &mut progress).await?;
             progress.received(self.input.len());
         }

@@ -64,7 +64,7 @@ fn setting(
         }),
         tls,
         implicit_tls,
-        patience: config.limits.smtp_timeout.0,
+        timeouts: config.limits.smtp_timeout.0,
         spool: spool.clone(),
         shutdown: shutdown.clone(),
     })

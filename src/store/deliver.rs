@@ -169,7 +169,7 @@ mod tests {
             }
         }
         for uid in 1..=2 {
-            let placed = store
+            let delivered = store
                 .message_deliver(
                     LocalDelivery {
                         mail_from: ReversePath::Null,
@@ -182,8 +182,8 @@ mod tests {
                 )
                 .await
                 .unwrap();
-            assert_eq!(placed.iter().map(|p| &p.inbox).collect::<Vec<_>>(), [&one, &two]);
-            assert!(placed.iter().all(|p| p.uid == uid));
+            assert_eq!(delivered.iter().map(|p| &p.inbox).collect::<Vec<_>>(), [&one, &two]);
+            assert!(delivered.iter().all(|p| p.uid == uid));
         }
         let counts: (i64, i64, i64) = store
             .read(|c| {

@@ -197,7 +197,7 @@ pub(super) fn write_change(
     let records = match &change.cause {
         Cause::AllRight | Cause::Displaced => of(&|expected| expected.required),
         Cause::WindowOver(record) | Cause::GraceOver(record) => of(&|expected| expected.key() == *record),
-        Cause::Asked => Vec::new(),
+        Cause::VerifyRequested => Vec::new(),
     };
     let cause = EventCause::from(&change.cause);
     write(c, id, Some(change.from), change.to, &json!({"cause": cause, "records": records}), now)

@@ -37,7 +37,7 @@ pub struct SesIdentity {
 
 /// What SES says of an identity.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SesSaid {
+pub struct SesReply {
     /// It bears our mark.
     pub is_ours: bool,
     /// Its three tokens.
@@ -63,7 +63,7 @@ pub struct MailFrom {
     pub given_up: bool,
 }
 
-impl SesSaid {
+impl SesReply {
     /// Its MAIL FROM domain is this, or will be.
     pub fn leads_to(&self, wanted: &DomainName) -> bool {
         self.mail_from.as_ref().is_some_and(|mail_from| mail_from.domain == *wanted && !mail_from.given_up)
@@ -133,7 +133,7 @@ impl Store {
     }
 
     /// What SES says of a name.
-    pub async fn ses_said(&self, name: &DomainName, said: SesSaid) -> Result<(), StoreError> {
+    pub async fn ses_record_reply(&self, name: &DomainName, said: SesReply) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
             let sql =

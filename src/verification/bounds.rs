@@ -169,8 +169,8 @@ mod tests {
     fn what_is_shown_is_bounded_and_has_what_is_looked_for() {
         let txt = |text: String| RecordData::Txt(text);
         let looked_for = |record: &RecordData| matches!(record, RecordData::Txt(text) if text.starts_with("v=spf1"));
-        let bell = "\u{7}".repeat(500);
-        let mut records: Vec<RecordData> = (0..63).map(|n| txt(format!("{n} {bell}"))).collect();
+        let control_characters = "\u{7}".repeat(500);
+        let mut records: Vec<RecordData> = (0..63).map(|n| txt(format!("{n} {control_characters}"))).collect();
         records.push(txt(format!("v=spf1 {}", "a ".repeat(1000))));
         let values = shown(records.iter(), looked_for);
         assert!(serde_json::to_string(&values).unwrap().len() <= OBSERVED + 64 * 3);

@@ -18,7 +18,7 @@ pub enum EventCause {
     /// So was the time of grace.
     GraceOver,
     /// The owner asked for a new verification.
-    Asked,
+    VerifyRequested,
     /// The claim's own records are gone.
     RecordsGone,
 }
@@ -31,7 +31,7 @@ impl EventCause {
             Self::AllRight => "all_right",
             Self::WindowOver => "window_over",
             Self::GraceOver => "grace_over",
-            Self::Asked => "asked",
+            Self::VerifyRequested => "asked",
             Self::RecordsGone => "records_gone",
         }
     }
@@ -43,7 +43,7 @@ impl From<&Cause> for EventCause {
             Cause::AllRight => Self::AllRight,
             Cause::WindowOver(_) => Self::WindowOver,
             Cause::GraceOver(_) => Self::GraceOver,
-            Cause::Asked => Self::Asked,
+            Cause::VerifyRequested => Self::VerifyRequested,
             // Nobody learns of another account's claim: what its owner sees is that the records are gone.
             Cause::Displaced => Self::RecordsGone,
         }
@@ -56,8 +56,8 @@ mod tests {
 
     #[test]
     fn a_cause_is_the_same_word_everywhere() {
-        use EventCause::{AllRight, Asked, Created, GraceOver, RecordsGone, WindowOver};
-        for cause in [Created, AllRight, WindowOver, GraceOver, Asked, RecordsGone] {
+        use EventCause::{AllRight, Created, GraceOver, RecordsGone, VerifyRequested, WindowOver};
+        for cause in [Created, AllRight, WindowOver, GraceOver, VerifyRequested, RecordsGone] {
             assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
             assert_eq!(serde_json::from_value::<EventCause>(cause.as_str().into()).unwrap(), cause);
         }

@@ -159,7 +159,7 @@ impl fmt::Display for Indefinite {
             Self::ResponseCode(code) => write!(f, "the answer {code}"),
             Self::Timeout => f.write_str("no answer in time"),
             Self::Lame => f.write_str("the server is not responsible for the name"),
-            Self::Disagreement(said) => write!(f, "the name servers do not agree: {}", said.join("; ")),
+            Self::Disagreement(answers) => write!(f, "the name servers do not agree: {}", answers.join("; ")),
             Self::NoTcp(why) => write!(f, "the answer is too long for UDP, and TCP fails: {why}"),
             Self::TooMany => f.write_str("not asked, since the domain makes this check put too many questions"),
             Self::NoAddress(host) => write!(f, "{host} has no address that may be asked"),

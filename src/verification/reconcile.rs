@@ -19,9 +19,9 @@ use super::observed::{Answer, Indefinite, RecordData};
 /// The answers of a zone's servers, host by host: one that gave a definite answer at one of its addresses was heard, and
 /// what its other addresses could not say is left out. Many daemons have no way to IPv6.
 pub fn by_host(servers: &[ServerAnswer]) -> Vec<Answer> {
-    let heard = |host: &ServerAnswer| servers.iter().any(|said| said.name == host.name && said.answer.is_definite());
-    let kept = servers.iter().filter(|said| said.answer.is_definite() || said.name.is_none() || !heard(said));
-    kept.map(|said| said.answer.clone()).collect()
+    let heard = |host: &ServerAnswer| servers.iter().any(|of| of.name == host.name && of.answer.is_definite());
+    let kept = servers.iter().filter(|of| of.answer.is_definite() || of.name.is_none() || !heard(of));
+    kept.map(|of| of.answer.clone()).collect()
 }
 
 /// What the servers say of one question, taken together.
@@ -55,9 +55,9 @@ fn contested(agreed: &Answer, authoritative: &[Answer], recursive: &[Answer]) ->
 /// Who says what, and who says nothing.
 fn divided(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
     let resolvers = recursive.iter().filter(|answer| answer.is_definite());
-    let said = authoritative.iter().chain(resolvers).map(line).collect();
+    let lines = authoritative.iter().chain(resolvers).map(line).collect();
     let server = authoritative.iter().find(|answer| answer.is_definite()).and_then(Answer::server);
-    Answer::indefinite(Indefinite::Disagreement(said), server)
+    Answer::indefinite(Indefinite::Disagreement(lines), server)
 }
 
 /// The answer that all those which are definite give, or their disagreement. `None` when none is definite.
@@ -67,9 +67,9 @@ fn agreed(answers: &[Answer]) -> Option<Answer> {
     if definite.clone().all(|other| records(other) == records(first)) {
         return Some(first.clone());
     }
-    let mut said: Vec<String> = std::iter::once(first).chain(definite).map(line).collect();
-    said.sort();
-    Some(Answer::indefinite(Indefinite::Disagreement(said), first.server()))
+    let mut lines: Vec<String> = std::iter::once(first).chain(definite).map(line).collect();
+    lines.sort();
+    Some(Answer::indefinite(Indefinite::Disagreement(lines), first.server()))
 }
 
 fn records(answer: &Answer) -> Vec<&RecordData> {
@@ -85,11 +85,11 @@ fn line(answer: &Answer) -> String {
         return bounds::brief(&format!("{who}{reason}"), bounds::LINE);
     }
     let server = server.unwrap_or_default();
-    let said: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
-    if said.is_empty() {
+    let values: Vec<String> = answer.records().iter().map(ToString::to_string).collect();
+    if values.is_empty() {
         return format!("{server} has none");
     }
-    bounds::brief(&format!("{server} has {}", said.join(", ")), bounds::LINE)
+    bounds::brief(&format!("{server} has {}", values.join(", ")), bounds::LINE)
 }
 
 #[cfg(test)]
@@ -141,11 +141,11 @@ mod tests {
                 [(found(1, "a"), none(9, 60)), (none(1, 60), found(9, "a")), (found(1, "a"), found(9, "b"))]
             {
                 let seen = reconcile(&[one.clone(), rest.clone()], &[silent(Indefinite::ServFail), resolver.clone()]);
-                let Answer::Indefinite { reason: Indefinite::Disagreement(said), .. } = seen else {
+                let Answer::Indefinite { reason: Indefinite::Disagreement(lines), .. } = seen else {
                     panic!("{seen:?}")
                 };
                 let silent = server.map_or(reason.to_string(), |_| format!("192.0.2.2: {reason}"));
-                assert_eq!(said, [line(&one), silent, line(&resolver)]);
+                assert_eq!(lines, [line(&one), silent, line(&resolver)]);
             }
             // Where the resolver says the same, it is so; and where all are heard, they outdo it.
             assert_eq!(reconcile(&[none(1, 60), rest], &[none(9, 60)]).negative_ttl(), Some(Duration::from_secs(60)));
@@ -155,29 +155,29 @@ mod tests {
 
     #[test]
     fn a_host_that_is_heard_at_one_address_is_heard() {
-        let said = |last: u8, host: &str, answer: Answer| ServerAnswer {
+        let answer_of = |last: u8, host: &str, answer: Answer| ServerAnswer {
             server: ([192, 0, 2, last], 53).into(),
             name: Some(host.into()),
             authoritative: true,
             answer,
         };
-        let (one, two) = (said(1, "ns1", found(1, "a")), said(2, "ns1", silent(Indefinite::Timeout)));
-        let three = said(3, "ns2", silent(Indefinite::Timeout));
+        let (one, two) = (answer_of(1, "ns1", found(1, "a")), answer_of(2, "ns1", silent(Indefinite::Timeout)));
+        let three = answer_of(3, "ns2", silent(Indefinite::Timeout));
         assert_eq!(by_host(&[two.clone(), one.clone()]), [found(1, "a")]);
         assert_eq!(by_host(&[one.clone(), two, three.clone()]), [found(1, "a"), silent(Indefinite::Timeout)]);
-        let differ = [one.clone(), said(4, "ns1", none(4, 60))];
+        let differ = [one.clone(), answer_of(4, "ns1", none(4, 60))];
         assert_eq!(by_host(&differ), [found(1, "a"), none(4, 60)]);
         // So a cache is still outdone where one family of addresses cannot be reached.
         let seen = |servers: &[ServerAnswer]| reconcile(&by_host(servers), &[none(9, 60)]);
-        assert_eq!(seen(&[one.clone(), said(2, "ns1", silent(Indefinite::Timeout))]), found(1, "a"));
+        assert_eq!(seen(&[one.clone(), answer_of(2, "ns1", silent(Indefinite::Timeout))]), found(1, "a"));
         assert!(!seen(&[one, three]).is_definite());
     }
 
     #[test]
     fn disagreement_is_not_definite_and_names_who_said_what() {
         let seen = reconcile(&[found(1, "a"), none(2, 60), silent(Indefinite::Timeout)], &[found(9, "a")]);
-        let Answer::Indefinite { reason: Indefinite::Disagreement(said), .. } = seen else { panic!("{seen:?}") };
-        assert_eq!(said, ["192.0.2.1 has a", "192.0.2.2 has none"]);
+        let Answer::Indefinite { reason: Indefinite::Disagreement(lines), .. } = seen else { panic!("{seen:?}") };
+        assert_eq!(lines, ["192.0.2.1 has a", "192.0.2.2 has none"]);
         assert!(!reconcile(&[], &[found(8, "a"), found(9, "b")]).is_definite());
     }
 

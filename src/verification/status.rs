@@ -179,7 +179,7 @@ pub enum Cause {
     /// The faults of this record have spanned the grace.
     GraceOver(RecordKey),
     /// The owner asked for a new verification.
-    Asked,
+    VerifyRequested,
     /// The records of another claim to the name have taken the place of this one's.
     Displaced,
 }
@@ -269,7 +269,7 @@ impl State {
         }
         next.window_ends_at = Some(now.after(policy.window));
         next.checks = 0;
-        Ok(next.becomes(VerifiedStatus::Pending, Cause::Asked))
+        Ok(next.becomes(VerifiedStatus::Pending, Cause::VerifyRequested))
     }
 
     /// A check has settled. `spread` is a random number below 1000 that keeps claims apart.

@@ -54,8 +54,9 @@ fn entry(record: &DomainRecord) -> String {
     let why = error.map(|error| comment(&format!("Not imported: {}.", error.message))).unwrap_or_default();
     match merged(record) {
         Some(merged) => {
-            let instead = comment("Never two SPF records at a name. Put this one in the place of what stands there:");
-            format!("{why}{instead}; {}", line(&data(record, &merged)))
+            let introduction =
+                comment("Never two SPF records at a name. Put this one in the place of what stands there:");
+            format!("{why}{introduction}; {}", line(&data(record, &merged)))
         }
         None => {
             let fix = error.map(|error| comment(&error.fix)).unwrap_or_default();

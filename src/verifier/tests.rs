@@ -358,8 +358,10 @@ async fn tapped(server: SocketAddr) -> (SocketAddr, Arc<std::sync::Mutex<Vec<Str
             let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
             let (question, socket) = (buffer[..length].to_vec(), Arc::clone(&socket));
             let message = Message::from_vec(&question).unwrap();
-            let (asked, flags) = (message.queries.first().unwrap().to_string(), &message.metadata);
-            list.lock().unwrap().push(format!("{asked} rd={} cd={}", flags.recursion_desired, flags.checking_disabled));
+            let (requested, flags) = (message.queries.first().unwrap().to_string(), &message.metadata);
+            list.lock()
+                .unwrap()
+                .push(format!("{requested} rd={} cd={}", flags.recursion_desired, flags.checking_disabled));
             tokio::spawn(async move {
                 let onward = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
                 onward.send_to(&question, server).await.unwrap();
@@ -398,9 +400,9 @@ async fn within_one_check_nothing_is_asked_twice_also_where_two_claims_are_looke
         heard.lock().unwrap().clear();
         let recorded = verifier.check_and_record(&second).await.unwrap().unwrap();
         assert_eq!(recorded.displaced.is_some(), displaced);
-        let asked = heard.lock().unwrap().clone();
-        let once: std::collections::BTreeSet<_> = asked.iter().collect();
-        assert!(once.len() == asked.len() && asked.len() > 15, "{asked:#?}");
+        let requested = heard.lock().unwrap().clone();
+        let once: std::collections::BTreeSet<_> = requested.iter().collect();
+        assert!(once.len() == requested.len() && requested.len() > 15, "{requested:#?}");
     }
 }
 

@@ -96,6 +96,6 @@ fn failures_say_what_and_what_to_do() {
         assert!(outcome.stderr.contains(says), "{arguments:?}: {outcome:?}");
         assert!(outcome.stdout.is_empty(), "{arguments:?}: {outcome:?}");
     }
-    let nobody = daemon.cli(token, &["inbox", "list", "--url", "http://127.0.0.1:1"]);
-    assert!(nobody.code == 1 && nobody.stderr.contains("no daemon answers at http://127.0.0.1:1"), "{nobody:?}");
+    let unknown = daemon.cli(token, &["inbox", "list", "--url", "http://127.0.0.1:1"]);
+    assert!(unknown.code == 1 && unknown.stderr.contains("no daemon answers at http://127.0.0.1:1"), "{unknown:?}");
 }

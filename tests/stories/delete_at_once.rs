@@ -62,7 +62,7 @@ fn all_end([resting, sending, reading, idling]: [Rude; 4], bye: &str) {
 
 /// A log-in is refused as if the name had never been.
 #[track_caller]
-fn nobody(daemon: &Daemon, user: &str, token: &str) {
+fn unknown(daemon: &Daemon, user: &str, token: &str) {
     let mut client = secure(daemon, "imaps");
     client.line().unwrap();
     client.ask(&format!("LOGIN {user} {token}"), "NO [AUTHENTICATIONFAILED]");
@@ -87,7 +87,7 @@ fn sessions_end_at_once_with_what_they_logged_in_with() {
     api.delete(&format!("/api/v1/custom_domains/{other}")).expect(204);
     api.delete(&format!("/api/v1/custom_domains/{domain}")).expect(204);
     all_end(under_it, "this domain has been deleted");
-    nobody(&daemon, &custom, &token);
+    unknown(&daemon, &custom, &token);
     for client in &mut stays {
         client.say("NOOP", "250");
     }
@@ -96,7 +96,7 @@ fn sessions_end_at_once_with_what_they_logged_in_with() {
     let with_it = sessions(&daemon, &platform, &second);
     api.delete(&format!("/api/v1/tokens/{second_id}")).expect(204);
     all_end(with_it, "this API token has been revoked");
-    nobody(&daemon, &platform, &second);
+    unknown(&daemon, &platform, &second);
     daemon.api_as(&second).get("/api/v1/inboxes").expect(401);
     let [stays, mut gone] = stays;
     gone.reply("421 4.7.0");
@@ -110,7 +110,7 @@ fn sessions_end_at_once_with_what_they_logged_in_with() {
     let in_it = sessions(&daemon, &platform, &token);
     api.delete(&format!("/api/v1/inboxes/{inbox}")).expect(204);
     all_end(in_it, "this inbox has been deleted");
-    nobody(&daemon, &platform, &token);
+    unknown(&daemon, &platform, &token);
     // Nothing that was half sent has left or waits.
     assert_eq!(crate::serve::rows(&api.get("/api/v1/queue").expect(200).body).len(), 0);
     assert!(crate::outside::Outside::of(&daemon).list().is_empty());

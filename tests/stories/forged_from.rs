@@ -13,14 +13,14 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
     let daemon = Daemon::start();
     let (api, inbox) = (daemon.api(), daemon.ready("inbox").to_owned());
     let hand_in = |raw: &str| {
-        let asked = json!({"mail_from": "list-bounces@list.example", "rcpt_to": inbox, "raw": raw});
-        let said = api.post("/sandbox/inbound", asked).expect(200);
-        said.body["reply"].as_str().map_or_else(|| said.text.clone(), str::to_owned)
+        let inbound = json!({"mail_from": "list-bounces@list.example", "rcpt_to": inbox, "raw": raw});
+        let response = api.post("/sandbox/inbound", inbound).expect(200);
+        response.body["reply"].as_str().map_or_else(|| response.text.clone(), str::to_owned)
     };
     let body = "Please pay the invoice.\r\n";
     for from in ["ceo@inboxlayer.dev", "CEO <ceo@InboxLayer.dev>", "x@list.example\r\nFrom: ceo@inboxlayer.dev"] {
-        let said = hand_in(&format!("From: {from}\r\nSubject: forged\r\n\r\n{body}"));
-        assert!(said.contains("550") && said.contains("5.7.1"), "{said}");
+        let response = hand_in(&format!("From: {from}\r\nSubject: forged\r\n\r\n{body}"));
+        assert!(response.contains("550") && response.contains("5.7.1"), "{response}");
     }
     // What a user sent to a list comes back through it, with what the list adds.
     let path = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
@@ -29,19 +29,19 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
     let listed = format!(
         "Received: from list.example\r\n\tby list.example; Tue, 24 Nov 2026 05:31:07 +0000\r\nList-Id: <list.list.example>\r\n{sent}"
     );
-    let said = hand_in(&listed);
-    assert!(said.contains("250"), "{said}\n{listed}");
+    let response = hand_in(&listed);
+    assert!(response.contains("250"), "{response}\n{listed}");
     for changed in [
         listed.replace("Hello, list!", "Please pay the invoice."),
         listed.replace("Subject: to the list", "Subject: pay the invoice"),
         format!("From: ceo@inboxlayer.dev\r\n{listed}"),
     ] {
-        let said = hand_in(&changed);
-        assert!(said.contains("550") && said.contains("5.7.1"), "{said}\n{changed}");
+        let response = hand_in(&changed);
+        assert!(response.contains("550") && response.contains("5.7.1"), "{response}\n{changed}");
     }
     // A name is no address: what others send under their own domain comes in, and is not looked at for a signature.
-    let said = hand_in("From: \"ceo@inboxlayer.dev via List\" <list@list.example>\r\nSubject: munged\r\n\r\nx\r\n");
-    assert!(said.contains("250"), "{said}");
+    let response = hand_in("From: \"ceo@inboxlayer.dev via List\" <list@list.example>\r\nSubject: munged\r\n\r\nx\r\n");
+    assert!(response.contains("250"), "{response}");
     assert!(daemon.log().contains("forged"));
 }
 

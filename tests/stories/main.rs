@@ -50,3 +50,4 @@ mod strangers;
 mod tidy;
 mod verifiers;
 mod watching;
+mod words;

@@ -21,7 +21,7 @@ const SHARE: u64 = 50;
 
 #[test]
 fn noisy_neighbours() {
-    let (turns, seconds) = if std::env::var_os("NIGHTLY").is_some() { (5, 60) } else { (3, 10) };
+    let (rounds, seconds) = if std::env::var_os("NIGHTLY").is_some() { (5, 60) } else { (3, 10) };
     let relay = Relay::start();
     let daemon = Serve::start(relay.address, "[limits]\nmessages_per_hour = 1000000\nrecipients_per_hour = 1000000\n");
     let folder = tempfile::tempdir().unwrap();
@@ -31,7 +31,7 @@ fn noisy_neighbours() {
 
     let mut served = [BTreeMap::new(), BTreeMap::new()];
     let mut attacks = Vec::new();
-    for _ in 0..turns {
+    for _ in 0..rounds {
         for (is_noisy, counts) in [false, true].into_iter().zip(&mut served) {
             let noise = is_noisy.then(|| {
                 let mut command = python_command("noise.py");

@@ -92,8 +92,8 @@ fn mail_for_a_domain_that_has_passed_on_is_never_the_first_accounts_again() {
         assert!(receive(&daemon, domain, &format!("3 {domain}")).contains("250"));
 
         second.delete();
-        let said = receive(&daemon, domain, &format!("4 {domain}"));
-        assert!(said.contains("554") && !said.contains("250 2.0.0"), "{said}");
+        let reply = receive(&daemon, domain, &format!("4 {domain}"));
+        assert!(reply.contains("554") && !reply.contains("250 2.0.0"), "{reply}");
         assert!(second.mail().contains(&format!("3 {domain}")));
         // The first account verifies anew: from then on the mail is its own.
         first.verify();

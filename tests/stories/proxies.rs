@@ -88,9 +88,9 @@ fn a_proxy_without_header_is_told_what_to_set_and_others_name_nobody() {
     }
     assert_eq!(behind(b"PROXY TCP4 192.0.2.1\r\n", daemon.mx).line(), None);
     let log = daemon.log();
-    let told = |words: &str| log.lines().filter(|l| l.contains("WARN") && l.contains(words)).count();
-    assert_eq!((told("no PROXY header came first"), told("malformed")), (3, 1), "{log}");
-    assert_eq!(told("send-proxy-v2"), 4, "{log}");
+    let claimed = |words: &str| log.lines().filter(|l| l.contains("WARN") && l.contains(words)).count();
+    assert_eq!((claimed("no PROXY header came first"), claimed("malformed")), (3, 1), "{log}");
+    assert_eq!(claimed("send-proxy-v2"), 4, "{log}");
     // From elsewhere a header is what it is over SMTP: no command.
     let mut stranger = Rude::connect(daemon.mx);
     stranger.reply("220 ");
@@ -186,17 +186,17 @@ fn behind_haproxy_the_client_is_the_client() {
     let raw = api.get(&format!("/api/v1/inboxes/{inbox}/messages/{id}/raw")).expect(200).text;
     assert!(raw.contains("from client.example ([127.5.0.1])"), "{raw}");
     // One client's wrong tokens close the server to that client alone, over all listeners.
-    let guest = |source: Ipv4Addr| {
-        let mut guest = Rude::connect_from(source, proxy.imaps);
-        guest.start_tls(&daemon.ca());
-        assert!(guest.line().unwrap().starts_with("* OK"));
-        guest
+    let anonymous = |source: Ipv4Addr| {
+        let mut anonymous = Rude::connect_from(source, proxy.imaps);
+        anonymous.start_tls(&daemon.ca());
+        assert!(anonymous.line().unwrap().starts_with("* OK"));
+        anonymous
     };
-    let mut guesser = guest(outside);
+    let mut guesser = anonymous(outside);
     for _ in 0..2 {
         guesser.ask(&format!("LOGIN {READER} ilt_wrong"), "NO [AUTHENTICATIONFAILED]");
     }
     guesser.ask("LOGIN nobody@inboxlayer.dev ilt_wrong", "NO [UNAVAILABLE]");
-    guest(Ipv4Addr::new(127, 6, 0, 1)).ask(&format!("LOGIN {READER} {token}"), "OK");
+    anonymous(Ipv4Addr::new(127, 6, 0, 1)).ask(&format!("LOGIN {READER} {token}"), "OK");
     api.get("/api/v1/inboxes").expect(200);
 }

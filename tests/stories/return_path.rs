@@ -28,8 +28,8 @@ impl Story {
 
     /// Sends a message; its envelope sender outside.
     fn send(&self, subject: &str) -> String {
-        let letter = json!({"from": self.from, "to": "friend@outside.test", "subject": subject, "text": "Hello."});
-        self.daemon.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), letter).expect(202);
+        let message = json!({"from": self.from, "to": "friend@outside.test", "subject": subject, "text": "Hello."});
+        self.daemon.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), message).expect(202);
         let mail = Outside::of(&self.daemon).wait_for(subject);
         let header = mail.raw.lines().find(|line| line.starts_with("From: ")).unwrap_or_default();
         assert!(header.contains(&self.from), "{}", mail.raw);

@@ -126,8 +126,8 @@ retry_pauses = ["1s"]
     /// SIGTERM, and waits for the end. True when it ended as a success.
     pub fn terminate(&mut self) -> bool {
         let mut child = self.child.take().expect("it runs");
-        let told = Command::new("kill").arg(child.id().to_string()).status().unwrap();
-        assert!(told.success());
+        let printed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
+        assert!(printed.success());
         child.wait().unwrap().success()
     }
 

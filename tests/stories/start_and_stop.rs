@@ -14,7 +14,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A relay that nobody asks in these stories.
-fn nobody() -> SocketAddr {
+fn unknown() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 9).into()
 }
 
@@ -58,7 +58,7 @@ fn the_sandbox_names_a_wrong_setting() {
 
 #[test]
 fn a_port_that_is_taken_is_named() {
-    let serve = Serve::start(nobody(), "");
+    let serve = Serve::start(unknown(), "");
     let mut command = Command::new(PROGRAM);
     let other = tempfile::tempdir().unwrap();
     command.args(["serve", "--config"]).arg(serve.config()).env("INBOXLAYER_DATA_DIR", other.path());
@@ -77,7 +77,7 @@ fn a_port_that_is_taken_is_named() {
 
 #[test]
 fn open_sessions_are_told_and_the_end_is_a_success() {
-    let mut serve = Serve::start(nobody(), "");
+    let mut serve = Serve::start(unknown(), "");
     let stream = TcpStream::connect(serve.mx).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let mut lines = BufReader::new(stream).lines();
@@ -121,7 +121,7 @@ fn the_service_manager_hears_of_start_and_stop() {
 
 #[test]
 fn a_new_certificate_is_taken_in_use_without_a_restart_and_a_broken_one_is_not() {
-    let serve = Serve::start(nobody(), "");
+    let serve = Serve::start(unknown(), "");
     let folder = serve.ca().parent().unwrap().to_owned();
     let shown = || {
         let mut command = Command::new("openssl");

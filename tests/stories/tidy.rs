@@ -20,7 +20,7 @@ fn root() -> &'static Path {
 }
 
 /// Every file below a folder, as paths relative to the repository.
-fn files(folder: &str) -> Vec<PathBuf> {
+pub fn files(folder: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut todo = vec![root().join(folder)];
     while let Some(path) = todo.pop() {
@@ -34,12 +34,12 @@ fn files(folder: &str) -> Vec<PathBuf> {
     found
 }
 
-fn rust_files() -> Vec<(PathBuf, String)> {
+pub fn rust_files() -> Vec<(PathBuf, String)> {
     let paths = ["src", "tests", "benches"].into_iter().filter(|f| root().join(f).exists()).flat_map(files);
     paths.filter(|p| p.extension().is_some_and(|e| e == "rs")).map(|p| (p.clone(), read(&p))).collect()
 }
 
-fn read(path: &Path) -> String {
+pub fn read(path: &Path) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 

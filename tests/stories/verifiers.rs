@@ -31,9 +31,9 @@ pub fn opendkim((host, port): &(String, String), raw: &str) -> Result<(), String
     let (settings, message) = (file("opendkim.conf", &settings), file("message.eml", raw));
     let mut command = Command::new("opendkim");
     command.args(["-x", &settings, "-v", "-v", "-t", &message]);
-    let said = run(command, b"");
-    let said = format!("{}{}", said.stdout, said.stderr);
+    let output = run(command, b"");
+    let output = format!("{}{}", output.stdout, output.stderr);
     // It leaves with 0 either way.
-    let failed = said.contains(" failed: ") || said.contains("dkim=fail");
-    if said.contains("dkim=pass ") && said.contains(" succeeded") && !failed { Ok(()) } else { Err(said) }
+    let failed = output.contains(" failed: ") || output.contains("dkim=fail");
+    if output.contains("dkim=pass ") && output.contains(" succeeded") && !failed { Ok(()) } else { Err(output) }
 }

@@ -26,16 +26,16 @@ pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, 
     let mut now = client.get(path).await?;
     let before = now.clone();
     let mut screen = Screen::new(quiet);
-    let (mut asked, mut failures) = (None::<Instant>, 0);
+    let (mut last_request, mut failures) = (None::<Instant>, 0);
     loop {
         screen.show(&now, began.elapsed());
         let over = timeout.is_some_and(|timeout| began.elapsed() >= timeout);
         if settled(&now, &before) || over {
             return Ok(now);
         }
-        let looked = if asked.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
-            let first = asked.is_none();
-            asked = Some(Instant::now());
+        let looked = if last_request.is_none_or(|at| at.elapsed() >= ASK_EVERY) {
+            let first = last_request.is_none();
+            last_request = Some(Instant::now());
             match client.post_and_wait(&format!("{path}/verify"), if first { 5 } else { 0 }).await {
                 Ok(domain) => Ok(domain),
                 // Somebody else has just asked: their check will do.
@@ -277,9 +277,9 @@ mod tests {
         let fault =
             ["  still_cached: a resolver remembers", "    fix: Wait.", "    visible by 14:05 UTC, in 12 minutes"];
         assert_eq!(lines[5..], fault);
-        let said = changes(Some(&domain("verified", "valid", "")), &cached);
+        let reported = changes(Some(&domain("verified", "valid", "")), &cached);
         let line = "CNAME t._domainkey.acme.com: valid -> valid (still_cached)";
-        assert_eq!(said, [line, "  visible by 14:05 UTC, in 12 minutes"]);
+        assert_eq!(reported, [line, "  visible by 14:05 UTC, in 12 minutes"]);
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use crate::address::DomainName;
 use crate::config::Config;
 use crate::secret::Secret;
-use crate::store::ses::{MailFrom, SesSaid};
+use crate::store::ses::{MailFrom, SesReply};
 use aws_config::BehaviorVersion;
 use aws_sdk_sesv2::config::retry::RetryConfig;
 use aws_sdk_sesv2::config::timeout::TimeoutConfig;
@@ -62,29 +62,29 @@ pub(super) struct Client {
 
 impl Client {
     /// With the credentials that AWS's own tools would find. They are read at the first call.
-    pub(super) async fn open(config: &Config, patience: Duration) -> Self {
+    pub(super) async fn open(config: &Config, time_limit: Duration) -> Self {
         let loader = aws_config::defaults(BehaviorVersion::latest());
-        Self::load(config, patience, loader).await
+        Self::load(config, time_limit, loader).await
     }
 
     /// With credentials for tests.
     #[cfg(test)]
-    pub(super) async fn for_tests(config: &Config, patience: Duration) -> Self {
+    pub(super) async fn for_tests(config: &Config, time_limit: Duration) -> Self {
         let credentials = aws_credential_types::Credentials::new("AKIDTEST", "secret", None, None, "tests");
         let loader = aws_config::defaults(BehaviorVersion::latest()).credentials_provider(credentials);
-        Self::load(config, patience, loader).await
+        Self::load(config, time_limit, loader).await
     }
 
-    async fn load(config: &Config, patience: Duration, loader: aws_config::ConfigLoader) -> Self {
+    async fn load(config: &Config, time_limit: Duration, loader: aws_config::ConfigLoader) -> Self {
         let region = config.ses.region.clone().unwrap_or_default();
         // One second try, and each of them bounded, so that both fit into the patience.
-        let attempt = patience * 2 / 5;
+        let attempt = time_limit * 2 / 5;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(attempt)
             .operation_attempt_timeout(attempt)
-            .operation_timeout(patience)
+            .operation_timeout(time_limit)
             .build();
-        let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(patience / 10);
+        let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(time_limit / 10);
         let mut loader = loader
             .http_client(https())
             .region(Region::new(region.clone()))
@@ -99,19 +99,19 @@ impl Client {
     }
 
     /// `CreateEmailIdentity`: Easy DKIM with RSA-2048, tagged with `mark`.
-    pub(super) async fn create(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
+    pub(super) async fn create(&self, name: &DomainName, mark: &str) -> Result<SesReply, SesError> {
         let tag = Tag::builder().key(TAG).value(mark).build().map_err(|e| SesError::Failed(e.to_string()))?;
         let call = self.sdk.create_email_identity().email_identity(name.as_str()).tags(tag);
         let made = call.dkim_signing_attributes(easy_dkim()).send().await.map_err(classified)?;
-        self.said(name, made.dkim_attributes(), made.verified_for_sending_status(), true)
+        self.reply(name, made.dkim_attributes(), made.verified_for_sending_status(), true)
     }
 
     /// `GetEmailIdentity`; ours where it bears `mark`.
-    pub(super) async fn get(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
+    pub(super) async fn get(&self, name: &DomainName, mark: &str) -> Result<SesReply, SesError> {
         let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
         let is_ours = bears(found.tags(), mark);
-        let said = self.said(name, found.dkim_attributes(), found.verified_for_sending_status(), is_ours)?;
-        Ok(SesSaid { mail_from: found.mail_from_attributes().and_then(mail_from), ..said })
+        let reply = self.reply(name, found.dkim_attributes(), found.verified_for_sending_status(), is_ours)?;
+        Ok(SesReply { mail_from: found.mail_from_attributes().and_then(mail_from), ..reply })
     }
 
     /// `GetEmailIdentity`: whether it bears `mark`, whatever else it is.
@@ -170,13 +170,13 @@ impl Client {
     }
 
     /// What an answer says, if the identity is one that can be used: three tokens of Easy DKIM, with keys in our zone.
-    fn said(
+    fn reply(
         &self,
         name: &DomainName,
         dkim: Option<&DkimAttributes>,
         sending: bool,
         is_ours: bool,
-    ) -> Result<SesSaid, SesError> {
+    ) -> Result<SesReply, SesError> {
         let dkim = dkim.ok_or_else(|| SesError::Unusable(format!("{name} has no DKIM attributes")))?;
         if dkim.signing_attributes_origin() == Some(&DkimSigningAttributesOrigin::External) {
             return Err(SesError::Unusable(format!("{name} signs with a key of its own there (BYODKIM)")));
@@ -197,7 +197,7 @@ impl Client {
         // A domain may be good for sending by other means than its DKIM records; then it is not signed.
         let sending = sending && signs && dkim.status() == Some(&DkimStatus::Success);
         let dkim_status = dkim.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
-        Ok(SesSaid { is_ours, tokens, dkim_status, signs, sending, mail_from: None })
+        Ok(SesReply { is_ours, tokens, dkim_status, signs, sending, mail_from: None })
     }
 }
 

@@ -7,7 +7,7 @@ use super::{GIVEN_UP, ReserveError, Ses, SesError};
 use crate::address::DomainName;
 use crate::net::listener::Shutdown;
 use crate::store::StoreError;
-use crate::store::ses::{SesIdentity, SesSaid};
+use crate::store::ses::{SesIdentity, SesReply};
 use std::time::Duration;
 
 /// Looks at the store at least this often, whatever it was told.
@@ -56,7 +56,7 @@ impl Ses {
     }
 
     async fn mend(&self, name: &DomainName) -> Result<(), StoreError> {
-        let _turn = self.turn(name).await;
+        let _turn = self.lock(name).await;
         // Read anew: whoever had the turn before may have changed it.
         let Some(row) = self.0.store.ses_identity(name).await? else { return Ok(()) };
         let mended = match row.claimed_tokens {
@@ -99,40 +99,40 @@ impl Ses {
     /// A claim needs it.
     async fn keep(&self, row: &SesIdentity) -> Result<(), ReserveError> {
         let (name, mark) = (&row.name, &row.mark);
-        let said = match self.0.client.get(name, mark).await {
+        let reply = match self.0.client.get(name, mark).await {
             Err(SesError::NotFound) => {
                 tracing::warn!(domain = %name, "its identity at Amazon SES is gone: making it again");
                 self.make_or_adopt(name, mark).await?
             }
-            said => said?,
+            reply => reply?,
         };
-        if said.dkim_status == GIVEN_UP {
+        if reply.dkim_status == GIVEN_UP {
             self.0.client.look_anew(name).await?;
         }
-        if !said.signs {
+        if !reply.signs {
             tracing::warn!(domain = %name, "Amazon SES did not sign its mail: switching that on");
             self.0.client.sign(name).await?;
         }
-        if row.claimed_tokens.as_ref().is_some_and(|claimed| *claimed != said.tokens) {
+        if row.claimed_tokens.as_ref().is_some_and(|claimed| *claimed != reply.tokens) {
             tracing::error!(domain = %name, "Amazon SES gave other tokens than the claims have: they must be deleted and made anew");
         }
-        self.lead_mail_from(row, &said).await?;
-        self.0.store.ses_said(name, said).await?;
+        self.lead_mail_from(row, &reply).await?;
+        self.0.store.ses_record_reply(name, reply).await?;
         Ok(self.0.store.ses_settled(row).await?)
     }
 
     /// The MAIL FROM domain follows the return path of the verified claim. What others have set stays while there is none.
-    async fn lead_mail_from(&self, row: &SesIdentity, said: &SesSaid) -> Result<(), ReserveError> {
+    async fn lead_mail_from(&self, row: &SesIdentity, reply: &SesReply) -> Result<(), ReserveError> {
         let (name, store) = (&row.name, &self.0.store);
         match (row.return_path.as_ref(), row.led) {
-            (Some(wanted), _) if !said.leads_to(wanted) => {
+            (Some(wanted), _) if !reply.leads_to(wanted) => {
                 // Noted first: an answer that is lost must not leave there what nobody knows of.
                 store.ses_led(name, true).await?;
                 self.0.client.lead_mail_from(name, Some(wanted)).await?;
                 tracing::info!(domain = %name, mail_from = %wanted, "Amazon SES looks for its MAIL FROM domain");
             }
             (None, true) => {
-                if said.mail_from.is_some() {
+                if reply.mail_from.is_some() {
                     self.0.client.lead_mail_from(name, None).await?;
                 }
                 store.ses_led(name, false).await?;

@@ -20,7 +20,7 @@ use super::provider::Confirmed;
 use crate::address::DomainName;
 use crate::clock::Clock;
 use crate::config::{Config, Relay};
-use crate::store::ses::SesSaid;
+use crate::store::ses::SesReply;
 use crate::store::{Store, StoreError};
 use client::Client;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -67,9 +67,9 @@ struct Inner {
     client: Client,
     store: Store,
     clock: Clock,
-    patience: Duration,
+    time_limit: Duration,
     platform: DomainName,
-    turns: Vec<Arc<Mutex<()>>>,
+    locks: Vec<Arc<Mutex<()>>>,
     wake: Notify,
 }
 
@@ -80,10 +80,10 @@ impl Ses {
         Self::with(client, config, store, clock, PATIENCE)
     }
 
-    fn with(client: Client, config: &Config, store: Store, clock: Clock, patience: Duration) -> Self {
-        let turns = (0..TURNS).map(|_| Arc::default()).collect();
+    fn with(client: Client, config: &Config, store: Store, clock: Clock, time_limit: Duration) -> Self {
+        let locks = (0..TURNS).map(|_| Arc::default()).collect();
         let platform = config.platform.domain.clone();
-        Self(Arc::new(Inner { client, store, clock, patience, platform, turns, wake: Notify::new() }))
+        Self(Arc::new(Inner { client, store, clock, time_limit, platform, locks, wake: Notify::new() }))
     }
 
     /// The relay of the region, with credentials made from the access key.
@@ -95,25 +95,25 @@ impl Ses {
 
     /// The tokens for a claim to a name: makes the identity at SES, or takes the one that is there.
     pub async fn reserve(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
-        let in_time = tokio::time::timeout(self.0.patience, self.reserve_at_ease(name)).await;
+        let in_time = tokio::time::timeout(self.0.time_limit, self.reserve_at_ease(name)).await;
         in_time.unwrap_or(Err(SesError::TimedOut.into()))
     }
 
     async fn reserve_at_ease(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
-        let turn = self.turn(name).await;
+        let lock = self.lock(name).await;
         let (store, now) = (&self.0.store, self.0.clock.now());
         let again = now.after(LOOK_AGAIN);
         let row = store.ses_intend(name, self.fresh_mark(), now, again).await?;
         if let Some(tokens) = row.claimed_tokens {
-            return Ok(Reserved { tokens, is_ours: row.is_ours, _turn: turn });
+            return Ok(Reserved { tokens, is_ours: row.is_ours, _turn: lock });
         }
-        let said = self.make_or_adopt(name, &row.mark).await?;
-        let (tokens, is_ours) = (said.tokens.clone(), said.is_ours);
-        store.ses_said(name, said).await?;
-        Ok(Reserved { tokens, is_ours, _turn: turn })
+        let reply = self.make_or_adopt(name, &row.mark).await?;
+        let (tokens, is_ours) = (reply.tokens.clone(), reply.is_ours);
+        store.ses_record_reply(name, reply).await?;
+        Ok(Reserved { tokens, is_ours, _turn: lock })
     }
 
-    async fn make_or_adopt(&self, name: &DomainName, mark: &str) -> Result<SesSaid, SesError> {
+    async fn make_or_adopt(&self, name: &DomainName, mark: &str) -> Result<SesReply, SesError> {
         match self.0.client.create(name, mark).await {
             Err(SesError::AlreadyExists) => self.0.client.get(name, mark).await,
             made => made,
@@ -122,7 +122,7 @@ impl Ses {
 
     /// What SES does for a name now; none: it does not say. What it says is kept; what it lacks is mended in the background.
     pub async fn confirms(&self, name: &DomainName) -> Option<Confirmed> {
-        let in_time = tokio::time::timeout(self.0.patience, self.look(name)).await;
+        let in_time = tokio::time::timeout(self.0.time_limit, self.look(name)).await;
         match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
             Ok(confirmed) => Some(confirmed),
             // That is an answer, and it is no.
@@ -141,25 +141,25 @@ impl Ses {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let Some(row) = store.ses_identity(name).await? else {
             // The platform's own domain, which the operator has made there.
-            let said = self.0.client.get(name, "").await?;
-            return Ok(Confirmed { sends: said.sending, mail_from: said.mail_from_in_use().cloned() });
+            let reply = self.0.client.get(name, "").await?;
+            return Ok(Confirmed { sends: reply.sending, mail_from: reply.mail_from_in_use().cloned() });
         };
-        let said = match self.0.client.get(name, &row.mark).await {
+        let reply = match self.0.client.get(name, &row.mark).await {
             Err(SesError::NotFound) => {
                 store.ses_gone(name, now).await?;
                 self.wake();
                 return Ok(Confirmed::default());
             }
-            said => said?,
+            reply => reply?,
         };
-        let right = row.claimed_tokens.is_none_or(|claimed| claimed == said.tokens);
+        let right = row.claimed_tokens.is_none_or(|claimed| claimed == reply.tokens);
         if !right {
             tracing::error!(domain = %name, "Amazon SES signs with other tokens than the claims have: delete and claim anew");
         }
-        let halted = said.dkim_status == GIVEN_UP || !said.signs;
-        let misled = row.return_path.is_some_and(|wanted| !said.leads_to(&wanted));
-        let confirmed = Confirmed { sends: said.sending && right, mail_from: said.mail_from_in_use().cloned() };
-        store.ses_said(name, said).await?;
+        let halted = reply.dkim_status == GIVEN_UP || !reply.signs;
+        let misled = row.return_path.is_some_and(|wanted| !reply.leads_to(&wanted));
+        let confirmed = Confirmed { sends: reply.sending && right, mail_from: reply.mail_from_in_use().cloned() };
+        store.ses_record_reply(name, reply).await?;
         if halted || misled {
             store.ses_look_at(name, now).await?;
             self.wake();
@@ -172,12 +172,12 @@ impl Ses {
         self.0.wake.notify_one();
     }
 
-    async fn turn(&self, name: &DomainName) -> OwnedMutexGuard<()> {
+    async fn lock(&self, name: &DomainName) -> OwnedMutexGuard<()> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
         let at = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or(0);
-        let turn = self.0.turns.get(at).map(Arc::clone).unwrap_or_default();
-        turn.lock_owned().await
+        let lock = self.0.locks.get(at).map(Arc::clone).unwrap_or_default();
+        lock.lock_owned().await
     }
 
     /// A tag's value that no other identity has.

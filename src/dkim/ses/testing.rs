@@ -18,16 +18,16 @@ impl FakeSes {
     }
 
     /// The same with another patience.
-    pub(crate) async fn service_with(&self, store: &Store, clock: &Clock, patience: Duration) -> Ses {
-        service(&self.endpoint, store, clock, patience).await
+    pub(crate) async fn service_with(&self, store: &Store, clock: &Clock, time_limit: Duration) -> Ses {
+        service(&self.endpoint, store, clock, time_limit).await
     }
 }
 
 /// A service that speaks with an endpoint.
-pub(super) async fn service(endpoint: &str, store: &Store, clock: &Clock, patience: Duration) -> Ses {
+pub(super) async fn service(endpoint: &str, store: &Store, clock: &Clock, time_limit: Duration) -> Ses {
     let ses = config::Ses { region: Some("eu-west-1".into()), endpoint: Some(endpoint.into()) };
     let mut config = Config { ses, ..Config::default() };
     config.dkim.zone = "dkim.amazonses.com".parse().unwrap();
-    let client = Client::for_tests(&config, patience).await;
-    Ses::with(client, &config, store.clone(), clock.clone(), patience)
+    let client = Client::for_tests(&config, time_limit).await;
+    Ses::with(client, &config, store.clone(), clock.clone(), time_limit)
 }

@@ -131,7 +131,7 @@ async fn what_cannot_sign_with_three_tokens_is_refused() {
     ] {
         world.fake.put("acme.test", unusable);
         let refused = world.ses.reserve(&acme()).await.unwrap_err();
-        assert!(matches!(&refused, ReserveError::Ses(SesError::Unusable(said)) if said.contains(why)), "{refused}");
+        assert!(matches!(&refused, ReserveError::Ses(SesError::Unusable(reply)) if reply.contains(why)), "{refused}");
         // A definite no, also where the platform's own domain is looked at.
         let confirmed = Some(Confirmed::default());
         assert_eq!(world.ses.confirms(&acme()).await, confirmed);
@@ -155,14 +155,14 @@ async fn refusals_are_told_apart_leave_nothing_half_done_and_are_tried_again_lat
         world.fake.fault(fault);
         let refused = world.claim().await.unwrap_err();
         let ReserveError::Ses(error) = &refused else { panic!("{refused}") };
-        let told = match error {
+        let notified = match error {
             SesError::Throttled => 429,
             SesError::Failed(text) => text.get(..3).unwrap().parse().unwrap(),
             SesError::Denied(_) => 403,
             SesError::Limit(_) => 400,
             other => panic!("{other}"),
         };
-        assert!(matches!(fault, Fault::Error(status, _) if status == told), "{fault:?}: {error:?}");
+        assert!(matches!(fault, Fault::Error(status, _) if status == notified), "{fault:?}: {error:?}");
         assert_eq!(world.fake.verbs().len(), calls, "{fault:?}");
 
         // The pauses grow as long as it goes on.

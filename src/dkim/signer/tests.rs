@@ -40,8 +40,8 @@ impl ResolverCache<Box<str>, Txt> for OneKey {
 }
 
 async fn verify(message: &[u8], record: &str) -> DkimResult {
-    let nobody = ResolverConfig::from_parts(None, vec![], vec![]);
-    let authenticator = MessageAuthenticator::new(nobody, ResolverOpts::default()).unwrap();
+    let unknown = ResolverConfig::from_parts(None, vec![], vec![]);
+    let authenticator = MessageAuthenticator::new(unknown, ResolverOpts::default()).unwrap();
     let parsed = AuthenticatedMessage::parse(message).unwrap();
     let cache = OneKey(record.to_owned());
     let results = authenticator.verify_dkim(Parameters::new(&parsed).with_txt_cache(&cache)).await;

@@ -204,7 +204,7 @@ async fn reply(zones: &Zones, question: &[u8], at_most: Option<u16>) -> Option<V
         return None;
     }
     let response = answer::answer(zones, &request).await?;
-    let size = at_most.map_or(u16::MAX, |most| request.max_payload().min(most));
+    let size = at_most.map_or(u16::MAX, |max| request.max_payload().min(max));
     match encode(&response) {
         Some(whole) if whole.len() <= usize::from(size) => Some(whole),
         _ => encode(&emptied(response)),

@@ -178,8 +178,8 @@ impl Play {
 
     /// Sets a record set, in place of what the name had of that type.
     pub fn set(&self, owner: &str, kind: Kind, values: &[String], ttl: u32) -> Result<(), PlayError> {
-        let most = if kind == Kind::Cname { 1 } else { VALUES };
-        if values.is_empty() || values.len() > most || values.iter().any(|v| v.len() > VALUE_LEN) {
+        let max = if kind == Kind::Cname { 1 } else { VALUES };
+        if values.is_empty() || values.len() > max || values.iter().any(|v| v.len() > VALUE_LEN) {
             return Err(PlayError::Size);
         }
         let owner = path(&name(owner)?);

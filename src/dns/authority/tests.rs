@@ -306,21 +306,21 @@ async fn faults_are_what_they_are_called_and_can_be_mended() {
     set(&play, "acme.test", Kind::Txt, &["x"]);
     set(&play, "alias.example", Kind::Cname, &["acme.test"]);
     let (server, _) = start(Zones::of_play(play.clone()), false).await;
-    let mut asked = question("alias.example.", RecordType::TXT);
-    asked.metadata.recursion_desired = true;
+    let mut queried = question("alias.example.", RecordType::TXT);
+    queried.metadata.recursion_desired = true;
     for (fault, code) in [(Fault::Servfail, ResponseCode::ServFail), (Fault::Refused, ResponseCode::Refused)] {
         play.set_fault("ACME.test.", Some(fault)).unwrap();
         for name in ["acme.test.", "_dmarc.acme.test."] {
             assert_eq!(ask(server, &question(name, RecordType::TXT)).await.metadata.response_code, code);
         }
-        let chained = ask(server, &asked).await;
+        let chained = ask(server, &queried).await;
         assert!(chained.metadata.response_code == code && chained.answers.is_empty());
     }
     play.set_fault("acme.test", Some(Fault::Timeout)).unwrap();
     let request = question("acme.test.", RecordType::TXT).to_vec().unwrap();
     assert_eq!(reply(&Zones::of_play(play.clone()), &request, None).await, None);
     play.set_fault("acme.test", None).unwrap();
-    assert_eq!(ask(server, &asked).await.answers.len(), 2);
+    assert_eq!(ask(server, &queried).await.answers.len(), 2);
 }
 
 #[tokio::test]
@@ -329,9 +329,9 @@ async fn a_loop_of_aliases_ends() {
     set(&play, "a.example", Kind::Cname, &["b.example"]);
     set(&play, "b.example", Kind::Cname, &["a.example"]);
     let (server, _) = start(Zones::of_play(play), false).await;
-    let mut asked = question("a.example.", RecordType::TXT);
-    asked.metadata.recursion_desired = true;
-    let answer = ask(server, &asked).await;
+    let mut queried = question("a.example.", RecordType::TXT);
+    queried.metadata.recursion_desired = true;
+    let answer = ask(server, &queried).await;
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
 }
 

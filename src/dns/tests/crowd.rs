@@ -6,10 +6,10 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What was asked, at which address.
-type Asked = Arc<Mutex<BTreeMap<Ipv4Addr, usize>>>;
+type QueryCounts = Arc<Mutex<BTreeMap<Ipv4Addr, usize>>>;
 
 /// `count` servers at addresses of their own and one port, which answer alike and count what they are asked.
-async fn crowd(count: u8, reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (SocketAddr, Asked) {
+async fn crowd(count: u8, reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (SocketAddr, QueryCounts) {
     let address = |n: u8| Ipv4Addr::new(127, 0, 7, n);
     let sockets = loop {
         let first = UdpSocket::bind((address(1), 0)).await.unwrap();
@@ -22,16 +22,16 @@ async fn crowd(count: u8, reply: impl Fn(&mut Message) + Send + Sync + 'static) 
             break sockets;
         }
     };
-    let (asked, reply) = (Asked::default(), Arc::new(reply));
+    let (query_counts, reply) = (QueryCounts::default(), Arc::new(reply));
     let server = sockets[0].local_addr().unwrap();
     for socket in sockets {
-        let (asked, reply) = (Arc::clone(&asked), Arc::clone(&reply));
+        let (query_counts, reply) = (Arc::clone(&query_counts), Arc::clone(&reply));
         let SocketAddr::V4(own) = socket.local_addr().unwrap() else { panic!() };
         tokio::spawn(async move {
             let mut buffer = [0; 4096];
             loop {
                 let (length, peer) = socket.recv_from(&mut buffer).await.unwrap();
-                *asked.lock().unwrap().entry(*own.ip()).or_default() += 1;
+                *query_counts.lock().unwrap().entry(*own.ip()).or_default() += 1;
                 let mut message = Message::from_vec(&buffer[..length]).unwrap();
                 message.metadata.message_type = MessageType::Response;
                 message.metadata.authoritative = true;
@@ -40,7 +40,7 @@ async fn crowd(count: u8, reply: impl Fn(&mut Message) + Send + Sync + 'static) 
             }
         });
     }
-    (server, asked)
+    (server, query_counts)
 }
 
 /// Eight hosts of four addresses each for every zone; else there is nothing, or a TXT record that has much to look up.
@@ -96,24 +96,24 @@ fn patient(server: SocketAddr) -> Resolver {
 }
 
 fn hosts_asked(observations: &[Observation]) -> (usize, usize) {
-    let servers = observations.iter().flat_map(|observation| &observation.servers).filter(|said| said.authoritative);
-    let of: BTreeSet<_> = servers.map(|said| (said.server, said.name.clone())).collect();
+    let servers = observations.iter().flat_map(|observation| &observation.servers).filter(|one| one.authoritative);
+    let of: BTreeSet<_> = servers.map(|one| (one.server, one.name.clone())).collect();
     let names: BTreeSet<_> = of.iter().map(|(_, name)| name).collect();
     (of.len(), names.len())
 }
 
 #[tokio::test]
 async fn a_domain_with_many_servers_and_no_records_is_asked_all_that_there_is_to_ask() {
-    let (server, asked) = crowd(32, |message| crowded(message, "")).await;
+    let (server, query_counts) = crowd(32, |message| crowded(message, "")).await;
     let all = claim();
     let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
     assert!(
-        observations.iter().all(|observation| observation.servers.iter().all(|said| said.answer.is_definite())),
+        observations.iter().all(|observation| observation.servers.iter().all(|one| one.answer.is_definite())),
         "{observations:?}"
     );
     // Of each of the eight hosts one address.
     assert_eq!(hosts_asked(&observations), (bounds::SERVERS, 8));
-    let total: usize = asked.lock().unwrap().values().sum();
+    let total: usize = query_counts.lock().unwrap().values().sum();
     assert!(total < bounds::QUESTIONS, "{total} questions");
 }
 
@@ -128,11 +128,11 @@ async fn servers_that_do_not_know_edns_are_told_from_then_on_without_it() {
         }
         None => crowded(message, ""),
     };
-    let (server, asked) = crowd(32, plain).await;
+    let (server, query_counts) = crowd(32, plain).await;
     let all = claim();
     let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
     assert!(observations.iter().all(|observation| observation.answer.is_definite()), "{observations:?}");
-    let total: usize = asked.lock().unwrap().values().sum();
+    let total: usize = query_counts.lock().unwrap().values().sum();
     let refused = refused.load(Ordering::Relaxed);
     // Only what was under way already when the first refusal came.
     assert!(refused >= bounds::SERVERS && refused * 3 < total, "{refused} of {total}");
@@ -143,17 +143,17 @@ async fn a_check_puts_so_many_questions_and_no_more() {
     // The text leads to many other names, which are somebody else's.
     let terms: Vec<String> = (0..15).map(|n| format!("a:v{n}.example")).collect();
     let spf = format!("v=spf1 {} ~all", terms.join(" "));
-    let (server, asked) = crowd(32, move |message| crowded(message, &spf)).await;
+    let (server, query_counts) = crowd(32, move |message| crowded(message, &spf)).await;
     let mut all = claim();
     let spf = all[4].clone();
     for n in 0..60 {
         all.push(Expected { name: format!("s{n}.acme.test"), ..spf.clone() });
     }
     let observations = patient(server).observe(&all.iter().collect::<Vec<_>>()).await;
-    let total: usize = asked.lock().unwrap().values().sum();
+    let total: usize = query_counts.lock().unwrap().values().sum();
     assert_eq!(total, bounds::QUESTIONS);
-    let said: Vec<&Answer> =
-        observations.iter().flat_map(|observation| &observation.servers).map(|said| &said.answer).collect();
+    let answers: Vec<&Answer> =
+        observations.iter().flat_map(|observation| &observation.servers).map(|one| &one.answer).collect();
     let over = |answer: &&&Answer| matches!(answer, Answer::Indefinite { reason: Indefinite::TooMany, .. });
-    assert!(said.iter().any(|answer| answer.is_definite()) && said.iter().filter(over).count() > 100);
+    assert!(answers.iter().any(|answer| answer.is_definite()) && answers.iter().filter(over).count() > 100);
 }

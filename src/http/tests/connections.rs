@@ -16,14 +16,14 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 /// Serves one path; the shutdown ends it.
-async fn serving(tls: Option<ServerTls>, patience: Duration, most: usize) -> (SocketAddr, Shutdown) {
+async fn serving(tls: Option<ServerTls>, time_limit: Duration, max: usize) -> (SocketAddr, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
     let router = Router::new().route("/", get(async || "hello"));
-    let answer = WriteLimits { timeout: patience, rate: MinimumRate::of(&Config::default().limits) };
-    let patience = Timeouts { handshake: patience, head: patience, body: patience, answer };
-    let capacity = Capacity::of_one_address(most);
-    tokio::spawn(serve_with(patience, listener, router, tls, capacity, Networks::default(), shutdown.clone()));
+    let answer = WriteLimits { timeout: time_limit, rate: MinimumRate::of(&Config::default().limits) };
+    let time_limit = Timeouts { handshake: time_limit, head: time_limit, body: time_limit, answer };
+    let capacity = Capacity::of_one_address(max);
+    tokio::spawn(serve_with(time_limit, listener, router, tls, capacity, Networks::default(), shutdown.clone()));
     (address, shutdown)
 }
 
@@ -87,9 +87,9 @@ async fn one_over_the_limit_is_told_and_a_place_is_given_back() {
     drop(first);
     loop {
         let mut third = TcpStream::connect(address).await.unwrap();
-        let asked = third.write_all(b"GET / HTTP/1.0\r\n\r\n").await;
+        let requested = third.write_all(b"GET / HTTP/1.0\r\n\r\n").await;
         let mut answer = String::new();
-        if asked.is_ok() && third.read_to_string(&mut answer).await.is_ok() && answer.contains("hello") {
+        if requested.is_ok() && third.read_to_string(&mut answer).await.is_ok() && answer.contains("hello") {
             break;
         }
         tokio::task::yield_now().await;

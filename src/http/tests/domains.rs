@@ -108,8 +108,8 @@ async fn verify_answers_at_once_with_the_object_and_not_twice_in_ten_seconds() {
 #[tokio::test]
 async fn an_operator_acts_for_the_account_it_names() {
     let world = World::new().await;
-    let asked = world.get(&world.operator, PATH).await;
-    assert_eq!((asked.status, asked.fields()), (422, vec!["account_id".to_owned()]));
+    let requested = world.get(&world.operator, PATH).await;
+    assert_eq!((requested.status, requested.fields()), (422, vec!["account_id".to_owned()]));
     let body = json!({"domain": "acme.com", "account_id": world.ours.account});
     let made = world.post(&world.operator, PATH, body).await;
     assert_eq!(made.status, 201);

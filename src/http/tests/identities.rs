@@ -5,7 +5,7 @@ use crate::http::router;
 use crate::http::testing::World;
 use crate::store::checks::Report;
 use crate::store::domains::DomainRow;
-use crate::store::ses::{MailFrom, SesSaid};
+use crate::store::ses::{MailFrom, SesReply};
 use crate::verification::judge::{CheckedRecord, Evidence, RecordStatus};
 use crate::verification::status::Policy;
 use crate::verifier::Rules;
@@ -58,8 +58,8 @@ async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_i
         [("hold", "mail is kept until it is verified"), ("reject", "mail is refused"), ("fallback", "mail leaves as")]
     {
         world.patch(token, &of_domain, json!({"on_unverified": wish})).await;
-        let told = ask("?login=hello@acme.com").await;
-        assert!(told["explanation"].as_str().unwrap().contains(consequence), "{told}");
+        let visible = ask("?login=hello@acme.com").await;
+        assert!(visible["explanation"].as_str().unwrap().contains(consequence), "{visible}");
     }
 
     use RecordStatus::{Missing, Valid};
@@ -76,9 +76,9 @@ async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_i
     assert_eq!(brief(&ask("?login=hello").await).0, "hello@acme.com");
     assert_eq!(brief(&ask("").await).1, "default_domain_verified");
     // What is said is what is done.
-    let letter = json!({"to": ["a@elsewhere.org"], "text": "x"});
+    let message = json!({"to": ["a@elsewhere.org"], "text": "x"});
     assert_eq!(
-        world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), letter).await.text("from"),
+        world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), message).await.text("from"),
         "hello@acme.com"
     );
 
@@ -118,16 +118,16 @@ async fn no_more_is_promised_than_receivers_will_find() {
     };
     // Two DMARC records, of which receivers use none.
     checked(&world, &domain, [Valid, Valid, Valid, Valid, Valid, Mismatch], "v=DMARC1; p=reject; adkim=s").await;
-    let said = ask().await;
-    assert_eq!((&said["dmarc"]["policy"], &said["dkim"]["mode"]), (&json!(null), &json!("relaxed")));
-    assert_eq!(said["dkim"]["passes"], true);
+    let reply = ask().await;
+    assert_eq!((&reply["dmarc"]["policy"], &reply["dkim"]["mode"]), (&json!(null), &json!("relaxed")));
+    assert_eq!(reply["dkim"]["passes"], true);
     // The one that signs is not right, and no other can take over; or one can.
     for (own, others, passes) in
         [(Missing, Missing, json!(false)), (Missing, Valid, json!(true)), (Valid, Missing, json!(true))]
     {
         checked(&world, &domain, with(own, others, Valid), "v=DMARC1; p=reject").await;
         assert_eq!(
-            (&ask().await["dkim"]["passes"], &said["from"]),
+            (&ask().await["dkim"]["passes"], &reply["from"]),
             (&passes, &json!("hello@acme.com")),
             "{own} {others}"
         );
@@ -171,9 +171,9 @@ async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_
     let says = async |in_use: bool| {
         let mail_from = Some(MailFrom { domain: "bounce.acme.com".parse().unwrap(), in_use, given_up: false });
         let tokens = row.claimed_tokens.clone().unwrap();
-        let said =
-            SesSaid { is_ours: true, tokens, dkim_status: "SUCCESS".into(), signs: true, sending: true, mail_from };
-        store.ses_said(&name, said).await.unwrap();
+        let reply =
+            SesReply { is_ours: true, tokens, dkim_status: "SUCCESS".into(), signs: true, sending: true, mail_from };
+        store.ses_record_reply(&name, reply).await.unwrap();
     };
 
     // SPF speaks for a domain of Amazon's, so that DMARC rests on DKIM alone. Bounces are forwarded to From.

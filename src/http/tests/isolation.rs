@@ -83,8 +83,8 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
     let alias = json!({"address": format!("help@{host}")});
     let alias = world.post(token, &format!("/api/v1/inboxes/{inbox}/aliases"), alias).await.text("id");
     let key = world.post(token, "/api/v1/tokens", json!({"name": "second"})).await.text("id");
-    let letter = json!({"to": ["a@elsewhere.org"], "text": "secret"});
-    let submission = world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), letter).await.text("id");
+    let submitted = json!({"to": ["a@elsewhere.org"], "text": "secret"});
+    let submission = world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), submitted).await.text("id");
     let message = put(&world.context.store, &inbox.parse().unwrap(), b"Subject: secret\r\n\r\nx\r\n").await;
     Ids(vec![
         ("domain", domain),
@@ -208,8 +208,8 @@ async fn ids_of_another_account_inside_a_request_are_unknown_ids() {
 async fn everything(world: &World, ours: &Ids) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     // Keys are made in the background, whoever looks.
-    let asked = |(method, path): &&(&str, &str)| *method == "GET" && !path.ends_with("/dkim_keys");
-    for (method, template) in ROUTES.iter().filter(asked) {
+    let requested = |(method, path): &&(&str, &str)| *method == "GET" && !path.ends_with("/dkim_keys");
+    for (method, template) in ROUTES.iter().filter(requested) {
         let answer = ask(world, &world.ours.token, method, &ours.path(template), &json!({})).await;
         assert!(matches!(answer.status, 200 | 403), "{template}: {}", answer.status);
         all.push(answer.body);

@@ -139,13 +139,13 @@ async fn messages_are_read_as_a_list_one_by_one_and_as_bytes() {
                Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\nContent-Type: text/plain; charset=utf-8\r\n\
                Content-Transfer-Encoding: quoted-printable\r\n\r\nGr=C3=BC=C3=9Fe\r\n--x\r\n\
                Content-Type: image/png\r\nContent-Disposition: attachment; filename=a.png\r\n\r\nPNG\r\n--x--\r\n";
-    let placed = put(&world.context.store, &inbox, raw.as_bytes()).await;
+    let stored = put(&world.context.store, &inbox, raw.as_bytes()).await;
     let broken = put(&world.context.store, &inbox, b"\xff\xfe\x00: \r\nno header").await;
     let path = format!("/api/v1/inboxes/{id}/messages");
 
     let list = world.get(token, &path).await.json();
     assert_eq!(list["data"].as_array().unwrap().len(), 2);
-    let shown = world.get(token, &format!("{path}/{}", placed.id)).await.json();
+    let shown = world.get(token, &format!("{path}/{}", stored.id)).await.json();
     assert_eq!(shown["from"], json!([{"name": "Bö", "address": "bo@elsewhere.org"}]));
     assert_eq!((&shown["subject"], &shown["mailbox"]), (&json!("Hi"), &json!("INBOX")));
     assert_eq!(shown["date"], "2026-11-24T05:31:07.000Z");
@@ -153,7 +153,7 @@ async fn messages_are_read_as_a_list_one_by_one_and_as_bytes() {
     assert_eq!((shown["text"].as_str().unwrap().trim_end(), &shown["html"]), ("Grüße", &json!(null)));
     assert_eq!(shown["attachments"][0]["filename"], "a.png");
     assert_eq!(shown["attachments"][0]["content_type"], "image/png");
-    let bytes = world.get(token, &format!("{path}/{}/raw", placed.id)).await;
+    let bytes = world.get(token, &format!("{path}/{}/raw", stored.id)).await;
     assert_eq!((bytes.body.as_slice(), bytes.header("content-type")), (raw.as_bytes(), Some("message/rfc822")));
     assert_eq!(world.get(token, &format!("{path}/{}", broken.id)).await.status, 200);
 

@@ -69,10 +69,10 @@ async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
         assert_eq!(client.line().await, "* BYE this API token has been revoked");
         assert_eq!(client.line().await, "");
     }
-    let (mut guest, mut user) = (world.not_authenticated().await, world.user().await);
+    let (mut anonymous, mut user) = (world.not_authenticated().await, world.user().await);
     user.ok("SELECT INBOX").await;
     world.shutdown.request();
-    for client in [&mut guest, &mut user] {
+    for client in [&mut anonymous, &mut user] {
         assert_eq!(client.line().await, "* BYE the server is closing");
     }
     assert!(world.shutdown.finished(std::time::Duration::from_secs(20)).await);
@@ -81,12 +81,12 @@ async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
 #[tokio::test]
 async fn the_silent_are_sent_away() {
     let world = World::with(short_timeouts).await;
-    let (mut idle, mut user, mut guest) = (world.user().await, world.user().await, world.not_authenticated().await);
+    let (mut idle, mut user, mut anonymous) = (world.user().await, world.user().await, world.not_authenticated().await);
     idle.send("i IDLE\r\n").await;
     assert_eq!(idle.line().await, "+ idling");
     assert_eq!(idle.line().await, "* BYE idle for too long");
     assert_eq!(user.line().await, "* BYE idle for too long");
-    assert_eq!(guest.line().await, "* BYE too slow to log in");
+    assert_eq!(anonymous.line().await, "* BYE too slow to log in");
 }
 
 #[tokio::test]

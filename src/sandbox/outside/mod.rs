@@ -21,14 +21,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 
 /// Messages kept.
-const MOST: usize = 10_000;
+const MAX_MESSAGES: usize = 10_000;
 /// Octets of one message.
 const MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 const CONNECTIONS: usize = 200;
 
 /// What is shown of a message.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Letter {
+pub(super) struct ReceivedMessage {
     pub(super) id: String,
     pub(super) mail_from: String,
     pub(super) rcpt_to: Vec<String>,
@@ -43,7 +43,7 @@ pub(super) struct Letter {
 #[derive(Clone, Debug)]
 pub(super) struct Outside {
     dir: PathBuf,
-    letters: Arc<Mutex<BTreeMap<String, Letter>>>,
+    messages: Arc<Mutex<BTreeMap<String, ReceivedMessage>>>,
 }
 
 impl Outside {
@@ -51,34 +51,34 @@ impl Outside {
     pub(super) fn open(dir: PathBuf) -> Result<Self, SandboxError> {
         let file = |e| SandboxError::File(dir.clone(), e);
         std::fs::create_dir_all(&dir).map_err(file)?;
-        let mut letters = BTreeMap::new();
+        let mut messages = BTreeMap::new();
         for entry in std::fs::read_dir(&dir).map_err(file)? {
             let path = entry.map_err(file)?.path();
             // The description is written after the message: without it the message was never answered for.
             if path.extension().is_some_and(|e| e == "json")
-                && let Ok(letter) = serde_json::from_slice::<Letter>(&std::fs::read(&path).map_err(file)?)
+                && let Ok(received) = serde_json::from_slice::<ReceivedMessage>(&std::fs::read(&path).map_err(file)?)
             {
-                letters.insert(letter.id.clone(), letter);
+                messages.insert(received.id.clone(), received);
             }
         }
-        Ok(Self { dir, letters: Arc::new(Mutex::new(letters)) })
+        Ok(Self { dir, messages: Arc::new(Mutex::new(messages)) })
     }
 
     /// All messages, the oldest first.
-    pub(super) fn list(&self) -> Vec<Letter> {
-        self.letters().values().cloned().collect()
+    pub(super) fn list(&self) -> Vec<ReceivedMessage> {
+        self.messages().values().cloned().collect()
     }
 
     /// A message's octets, as they came.
     pub(super) async fn raw(&self, id: &str) -> Option<Vec<u8>> {
-        let known = self.letters().contains_key(id);
+        let known = self.messages().contains_key(id);
         // Only an id of ours becomes a path.
         if known { tokio::fs::read(self.dir.join(format!("{id}.eml"))).await.ok() } else { None }
     }
 
     /// Forgets all messages.
     pub(super) async fn clear(&self) {
-        let gone: Vec<String> = std::mem::take(&mut *self.letters()).into_keys().collect();
+        let gone: Vec<String> = std::mem::take(&mut *self.messages()).into_keys().collect();
         for id in gone {
             self.erase(&id).await;
         }
@@ -86,8 +86,8 @@ impl Outside {
 
     /// Takes a message in.
     pub(super) async fn keep(&self, mail_from: String, rcpt_to: Vec<String>, raw: Vec<u8>) -> std::io::Result<()> {
-        let letter = describe(mail_from, rcpt_to, &raw);
-        let (dir, written) = (self.dir.clone(), letter.clone());
+        let received = describe(mail_from, rcpt_to, &raw);
+        let (dir, written) = (self.dir.clone(), received.clone());
         tokio::task::spawn_blocking(move || {
             write_synced(&dir.join(format!("{}.eml", written.id)), &raw)?;
             let description = serde_json::to_vec(&written).map_err(std::io::Error::other)?;
@@ -97,9 +97,9 @@ impl Outside {
         .await
         .map_err(std::io::Error::other)??;
         let oldest = {
-            let mut letters = self.letters();
-            letters.insert(letter.id.clone(), letter);
-            if letters.len() > MOST { letters.pop_first().map(|(id, _)| id) } else { None }
+            let mut messages = self.messages();
+            messages.insert(received.id.clone(), received);
+            if messages.len() > MAX_MESSAGES { messages.pop_first().map(|(id, _)| id) } else { None }
         };
         if let Some(oldest) = oldest {
             self.erase(&oldest).await;
@@ -116,8 +116,8 @@ impl Outside {
         }
     }
 
-    fn letters(&self) -> MutexGuard<'_, BTreeMap<String, Letter>> {
-        self.letters.lock().unwrap_or_else(PoisonError::into_inner)
+    fn messages(&self) -> MutexGuard<'_, BTreeMap<String, ReceivedMessage>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes mail in until the shutdown, as the mail server of every foreign domain.
@@ -133,14 +133,14 @@ impl Outside {
     }
 }
 
-fn describe(mail_from: String, rcpt_to: Vec<String>, raw: &[u8]) -> Letter {
+fn describe(mail_from: String, rcpt_to: Vec<String>, raw: &[u8]) -> ReceivedMessage {
     let header = Header::read(message::split(raw).0, &ReadLimits::default());
     let from = mailboxes(&header, "From").next().map(|from| {
         let address = from.shown_address().unwrap_or_default();
         from.display_name().map_or_else(|| address.clone(), |name| format!("{name} <{address}>"))
     });
     let subject = header.find("Subject").map(decoded_words);
-    Letter {
+    ReceivedMessage {
         id: format!("out_{}", ulid::Ulid::new().to_string().to_ascii_lowercase()),
         mail_from,
         rcpt_to,

@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::TcpStream;
 
 /// A silent client is not waited for longer.
-const PATIENCE: Duration = Duration::from_secs(300);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const LINE: u64 = 8192;
 const RECIPIENTS: usize = 1000;
 
@@ -37,7 +37,7 @@ pub(super) async fn run(stream: TcpStream, tls: ServerTls, outside: Outside) {
         if !plain.buffer().is_empty() {
             return;
         }
-        if let Ok(Ok(stream)) = tokio::time::timeout(PATIENCE, tls.accept(plain.into_inner())).await {
+        if let Ok(Ok(stream)) = tokio::time::timeout(IDLE_TIMEOUT, tls.accept(plain.into_inner())).await {
             // The peer has gone, or misbehaved: nothing of ours is lost.
             let _ = talk(&mut BufReader::new(stream), &outside, true).await;
         }
@@ -135,7 +135,7 @@ fn path(rest: &str) -> Option<String> {
 async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut limited = stream.take(LINE);
-    match tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await {
+    match tokio::time::timeout(IDLE_TIMEOUT, limited.read_until(b'\n', &mut line)).await {
         Ok(read) => read?,
         Err(_) => return Ok(None),
     };
@@ -149,7 +149,7 @@ async fn read_message<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::i
     loop {
         let mut line = Vec::new();
         let mut limited = (&mut *stream).take(LINE);
-        match tokio::time::timeout(PATIENCE, limited.read_until(b'\n', &mut line)).await {
+        match tokio::time::timeout(IDLE_TIMEOUT, limited.read_until(b'\n', &mut line)).await {
             Ok(read) => read?,
             Err(_) => return Ok(None),
         };

@@ -34,13 +34,13 @@ async fn play(file: &Path) {
             continue;
         }
         let client: &mut Client = client.as_mut().expect("SERVER comes first");
-        if let Some(said) = line.strip_prefix("C:") {
-            pending.extend(octets(&world, said.strip_prefix(' ').unwrap_or(said)));
+        if let Some(replies) = line.strip_prefix("C:") {
+            pending.extend(octets(&world, replies.strip_prefix(' ').unwrap_or(replies)));
             pending.extend_from_slice(b"\r\n");
             continue;
         }
-        if let Some(said) = line.strip_prefix("C> ") {
-            pending.extend(octets(&world, said));
+        if let Some(replies) = line.strip_prefix("C> ") {
+            pending.extend(octets(&world, replies));
             continue;
         }
         if !pending.is_empty() {

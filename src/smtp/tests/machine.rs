@@ -187,14 +187,14 @@ fn commands_that_do_nothing_are_no_errors_and_have_a_limit_of_their_own() {
     let idle = |count: usize| "NOOP\r\n".repeat(count);
     let ended = |input: &str| drive(input.as_bytes(), &[usize::MAX]).last;
     assert_eq!(ended(&format!("EHLO c\r\n{}", idle(99))), None);
-    let said = ended(&format!("EHLO c\r\n{}", idle(100))).unwrap();
-    assert!(said.starts_with("421 4.7.0 more than 100 commands without a message"), "{said}");
+    let replies = ended(&format!("EHLO c\r\n{}", idle(100))).unwrap();
+    assert!(replies.starts_with("421 4.7.0 more than 100 commands without a message"), "{replies}");
     for command in ["RSET", "VRFY x", "HELP", "EHLO c"] {
-        assert_eq!(ended(&format!("{command}\r\n").repeat(101)), Some(said.clone()), "{command}");
+        assert_eq!(ended(&format!("{command}\r\n").repeat(101)), Some(replies.clone()), "{command}");
     }
     // Errors are told as errors, however many idle commands stand between them.
-    let said = ended(&format!("EHLO c\r\n{}", "NOOP\r\nNOSUCH\r\n".repeat(20))).unwrap();
-    assert!(said.starts_with("421 4.7.0 too many errors"), "{said}");
+    let replies = ended(&format!("EHLO c\r\n{}", "NOOP\r\nNOSUCH\r\n".repeat(20))).unwrap();
+    assert!(replies.starts_with("421 4.7.0 too many errors"), "{replies}");
     // A message that is taken begins the count anew.
     let message = format!("{}.\r\nRSET\r\n{}", BEFORE, idle(98));
     assert_eq!(ended(&message.repeat(5)), None);

@@ -162,8 +162,8 @@ async fn submission_says_under_which_address_the_message_leaves() {
         let mut client = world.logged_in(user).await;
         envelope(&mut client, &["bob@elsewhere.example", "bob@elsewhere.example", "Postmaster"]).await;
         client.send(MESSAGE.as_bytes()).await;
-        let said = client.expect("250 2.0.0 queued as sub_").await;
-        assert!(said[0].ends_with(&format!(" from {reply}")), "{said:?}");
+        let replies = client.expect("250 2.0.0 queued as sub_").await;
+        assert!(replies[0].ends_with(&format!(" from {reply}")), "{replies:?}");
         client.say("QUIT", "221").await;
         client.expect_end().await;
     }
@@ -312,9 +312,9 @@ async fn a_client_that_stalls_is_sent_away() {
     // No handshake: no session, and no word, since none would be understood.
     let [_, submissions, _] = world.addresses;
     let mut no_hello = tokio::net::TcpStream::connect(submissions).await.unwrap();
-    let mut said = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut no_hello, &mut said).await.unwrap();
-    assert_eq!(said, b"");
+    let mut replies = Vec::new();
+    tokio::io::AsyncReadExt::read_to_end(&mut no_hello, &mut replies).await.unwrap();
+    assert_eq!(replies, b"");
     assert_eq!(world.count("body").await, 0);
 }
 

@@ -41,23 +41,23 @@ pub(super) fn of(expected: &Expected, observation: &Observation) -> Vec<Evidence
     let mut add = |entries: Vec<EvidenceEntry>| {
         let (like, unlike): (Vec<EvidenceEntry>, Vec<EvidenceEntry>) = entries
             .into_iter()
-            .partition(|said| said.value.as_deref().is_some_and(|value| expected.begins_like(value)));
+            .partition(|answers| answers.value.as_deref().is_some_and(|value| expected.begins_like(value)));
         let mut left = bounds::SAID;
         let entries = like.into_iter().chain(unlike).take(limit);
         // The first of them in any case, cut to what fits.
-        all.extend(entries.enumerate().map_while(|(at, said)| {
-            let value = said.value.map(|value| bounds::brief(&value, bounds::SAID));
+        all.extend(entries.enumerate().map_while(|(at, answers)| {
+            let value = answers.value.map(|value| bounds::brief(&value, bounds::SAID));
             left = match left.checked_sub(value.as_deref().map_or(0, bounds::octets)) {
                 Some(rest) => rest,
                 None if at == 0 => 0,
                 None => return None,
             };
-            Some(EvidenceEntry { value, ..said })
+            Some(EvidenceEntry { value, ..answers })
         }));
     };
     for wanted in [true, false] {
-        for said in observation.servers.iter().filter(|said| said.authoritative == wanted) {
-            add(entries(&said.answer, Some(said.server), said.name.as_deref(), wanted));
+        for answers in observation.servers.iter().filter(|answers| answers.authoritative == wanted) {
+            add(entries(&answers.answer, Some(answers.server), answers.name.as_deref(), wanted));
         }
     }
     if observation.servers.is_empty() {
@@ -120,18 +120,18 @@ mod tests {
         }
     }
 
-    fn line(said: &EvidenceEntry) -> String {
+    fn line(answers: &EvidenceEntry) -> String {
         let text = |value: &Option<String>| value.clone().unwrap_or_else(|| "-".into());
-        let ttl = said.ttl.map_or_else(|| "-".into(), |ttl| ttl.to_string());
-        let server = said.server.map_or_else(|| "-".into(), |server| server.to_string());
-        let (ad, own) = (said.ad, said.authoritative);
-        format!("{} {server} {} {ttl} {ad} {own} {}", text(&said.value), text(&said.name), said.answer)
+        let ttl = answers.ttl.map_or_else(|| "-".into(), |ttl| ttl.to_string());
+        let server = answers.server.map_or_else(|| "-".into(), |server| server.to_string());
+        let (ad, own) = (answers.ad, answers.authoritative);
+        format!("{} {server} {} {ttl} {ad} {own} {}", text(&answers.value), text(&answers.name), answers.answer)
     }
 
     #[test]
     fn every_server_stands_there_the_zones_own_first() {
         let mut observation = Observation::of(found(1, &["a"], false));
-        let said = |last, name: Option<&str>, authoritative, answer| ServerAnswer {
+        let answers = |last, name: Option<&str>, authoritative, answer| ServerAnswer {
             server: server(last),
             name: name.map(str::to_owned),
             authoritative,
@@ -144,10 +144,10 @@ mod tests {
             server: server(9),
         };
         observation.servers = vec![
-            said(9, None, false, gone),
-            said(1, Some("ns1.acme.com"), true, found(1, &["a", "b"], false)),
-            said(2, None, true, Answer::indefinite(Indefinite::Timeout, Some(server(2)))),
-            said(8, None, false, found(8, &["a"], true)),
+            answers(9, None, false, gone),
+            answers(1, Some("ns1.acme.com"), true, found(1, &["a", "b"], false)),
+            answers(2, None, true, Answer::indefinite(Indefinite::Timeout, Some(server(2)))),
+            answers(8, None, false, found(8, &["a"], true)),
         ];
         let lines: Vec<String> = of(&spf(), &observation).iter().map(line).collect();
         assert_eq!(
@@ -171,8 +171,8 @@ mod tests {
     fn without_servers_the_answer_speaks_and_there_are_never_too_many() {
         let lines: Vec<String> = of(&spf(), &Observation::of(found(1, &["a"], true))).iter().map(line).collect();
         assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
-        let nobody = Observation::of(Answer::indefinite(Indefinite::NoServer, None));
-        assert_eq!(line(&of(&spf(), &nobody)[0]), "- - - - false false there is no name server that may be asked");
+        let no_server = Observation::of(Answer::indefinite(Indefinite::NoServer, None));
+        assert_eq!(line(&of(&spf(), &no_server)[0]), "- - - - false false there is no name server that may be asked");
         assert_eq!(of(&spf(), &Observation::of(found(1, &["x"; 500], false))).len(), MAX_ENTRIES);
     }
 
@@ -187,10 +187,10 @@ mod tests {
             answer: found(last, &values, false),
         });
         let observation = Observation { servers: servers.collect(), ..Observation::of(found(1, &values, false)) };
-        let said = of(&spf(), &observation);
-        assert!(said.len() <= MAX_ENTRIES);
+        let answers = of(&spf(), &observation);
+        assert!(answers.len() <= MAX_ENTRIES);
         for last in 1..=3 {
-            let first = said.iter().find(|said| said.server == Some(server(last))).unwrap();
+            let first = answers.iter().find(|answers| answers.server == Some(server(last))).unwrap();
             assert_eq!(first.value.as_deref(), Some("v=spf1 -all"));
         }
     }

@@ -65,8 +65,11 @@ fn quoted(value: &str) -> String {
 
 /// Inside a sentence.
 fn small(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map(|letter| format!("{}{}", letter.to_lowercase(), letters.as_str())).unwrap_or_default()
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map(|character| format!("{}{}", character.to_lowercase(), characters.as_str()))
+        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -201,16 +201,16 @@ fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str
         let message = format!(
             "mail for {name} goes to {listed}, not here; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
         );
-        let fix = instead(expected, &listed);
+        let fix = change_to(expected, &listed);
         return RecordError::new(Code::MxTargetIsCname, message, fix);
     }
     let message = format!("mail for {name} goes to {listed}, not here");
-    let fix = instead(expected, &listed);
+    let fix = change_to(expected, &listed);
     RecordError::new(Code::MxOtherHosts, message, fix)
 }
 
 /// How mail could come here, where others take it: beside theirs first, since without their MX records they get none.
-fn instead(expected: &Expected, listed: &str) -> Fix {
+fn change_to(expected: &Expected, listed: &str) -> Fix {
     if expected.purpose == Purpose::ReturnPath {
         return publish_after(&format!("Delete the MX records to {listed}"), expected);
     }

@@ -54,15 +54,15 @@ mod tests {
     #[test]
     fn the_difference_is_shown() {
         let wanted = "t1.dkim.amazonses.com";
-        let said = |found: &str| difference(found, wanted).unwrap();
-        assert_eq!(said("t1.dkim.amazonses.co"), "\"m\" is lacking after \"amazonses.co\"");
-        assert_eq!(said("t1.dkim.amazonsess.com"), "\"s\" is too much after \"im.amazonses\"");
+        let meant = |found: &str| difference(found, wanted).unwrap();
+        assert_eq!(meant("t1.dkim.amazonses.co"), "\"m\" is lacking after \"amazonses.co\"");
+        assert_eq!(meant("t1.dkim.amazonsess.com"), "\"s\" is too much after \"im.amazonses\"");
         assert_eq!(
-            said("t1.dkim.amazonzes.com"),
+            meant("t1.dkim.amazonzes.com"),
             "\"z\" stands where \"s\" belongs, after \"dkim.amazon\"".replace("dkim.amazon", ".dkim.amazon")
         );
-        assert_eq!(said("t1.dkim.amaoznses.com"), "\"oz\" stands where \"zo\" belongs, after \"t1.dkim.ama\"");
-        assert_eq!(said("1.dkim.amazonses.com"), "\"t\" is lacking at the beginning");
+        assert_eq!(meant("t1.dkim.amaoznses.com"), "\"oz\" stands where \"zo\" belongs, after \"t1.dkim.ama\"");
+        assert_eq!(meant("1.dkim.amazonses.com"), "\"t\" is lacking at the beginning");
         assert_eq!(difference("T1.dkim.AMAZONSES.com", wanted), None);
         assert_eq!(difference("elsewhere.example", wanted), None);
         assert_eq!(difference("b", "a"), None);
@@ -70,13 +70,13 @@ mod tests {
 
     proptest! {
         #[test]
-        fn one_edit_is_near(at in 0usize..21, letter in "[A-Z_]") {
+        fn one_edit_is_near(at in 0usize..21, character in "[A-Z_]") {
             let wanted = "t1.dkim.amazonses.com";
             let mut typed: Vec<char> = wanted.chars().collect();
             typed.remove(at);
             let lacking: String = typed.iter().collect();
             prop_assert!(difference(&lacking, wanted).is_some());
-            typed.insert(at, letter.chars().next().unwrap());
+            typed.insert(at, character.chars().next().unwrap());
             let wrong: String = typed.iter().collect();
             prop_assert_eq!(difference(&wrong, wanted).is_none(), wrong.eq_ignore_ascii_case(wanted));
         }

@@ -106,6 +106,6 @@ impl Observation {
 
     /// The zone's own servers, and what each said.
     pub(super) fn authoritative(&self) -> impl Iterator<Item = &ServerAnswer> {
-        self.servers.iter().filter(|said| said.authoritative)
+        self.servers.iter().filter(|answers| answers.authoritative)
     }
 }

@@ -24,7 +24,7 @@ pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason:
         );
     }
     if let Indefinite::Disagreement(lines) = reason {
-        if !observation.authoritative().any(|said| said.answer.is_definite()) {
+        if !observation.authoritative().any(|answers| answers.answer.is_definite()) {
             return remembered(expected, observation, lines);
         }
         return disagreement(expected, observation, lines);
@@ -35,7 +35,8 @@ pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason:
     if let Some(error) = no_tcp(expected, observation) {
         return error;
     }
-    let silent: Vec<String> = observation.authoritative().filter(|said| !said.answer.is_definite()).map(line).collect();
+    let silent: Vec<String> =
+        observation.authoritative().filter(|answers| !answers.answer.is_definite()).map(line).collect();
     let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
     let see = match below(expected, observation).filter(|_| !silent.is_empty()) {
         Some((zone, above)) => format!(
@@ -58,7 +59,8 @@ fn remembered(expected: &Expected, observation: &Observation, lines: &[String]) 
         expected.name,
         lines.join("; ")
     );
-    let longest = observation.servers.iter().map(|said| remaining(&said.answer)).max().unwrap_or_default().as_secs();
+    let longest =
+        observation.servers.iter().map(|answers| remaining(&answers.answer)).max().unwrap_or_default().as_secs();
     let fix = Fix::step("Nothing to do if it has just been changed: the check is repeated").then(format!(
         "Some of them remember what was there before, for {longest} seconds yet at most. If it stays, see whether the name \
          servers of your zone can be reached from everywhere."
@@ -69,16 +71,20 @@ fn remembered(expected: &Expected, observation: &Observation, lines: &[String]) 
 /// Who says what, by name where it is known.
 fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
     let named = |line: &String| {
-        let rest_of = |said: &ServerAnswer| {
-            let rest = line.strip_prefix(&said.server.ip().to_string()).filter(|rest| rest.starts_with([' ', ':']))?;
-            let who = if said.authoritative { said.who() } else { format!("the resolver {}", said.who()) };
+        let rest_of = |answers: &ServerAnswer| {
+            let rest =
+                line.strip_prefix(&answers.server.ip().to_string()).filter(|rest| rest.starts_with([' ', ':']))?;
+            let who = if answers.authoritative { answers.who() } else { format!("the resolver {}", answers.who()) };
             Some(bounds::brief(&format!("{who}{rest}"), bounds::LINE))
         };
         observation.servers.iter().find_map(rest_of).unwrap_or_else(|| line.clone())
     };
-    let said: Vec<String> = lines.iter().map(named).collect();
-    let message = format!("the name servers do not agree about {}: {}", expected.name, said.join("; "));
-    let heard = observation.authoritative().filter(|said| said.answer.is_definite()).map(|said| said.answer.records());
+    let answers: Vec<String> = lines.iter().map(named).collect();
+    let message = format!("the name servers do not agree about {}: {}", expected.name, answers.join("; "));
+    let heard = observation
+        .authoritative()
+        .filter(|answers| answers.answer.is_definite())
+        .map(|answers| answers.answer.records());
     let mut heard: Vec<_> = heard.collect();
     heard.dedup();
     // Those that are heard agree: it is for the others, or for the resolver, to say which is right.
@@ -107,19 +113,20 @@ fn below<'a>(expected: &Expected, observation: &'a Observation) -> Option<(&'a s
 
 /// The answer needs TCP, and name servers do not have it: often a firewall that was made for UDP alone.
 fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError> {
-    let fails = |said: &&ServerAnswer| matches!(said.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
+    let fails =
+        |answers: &&ServerAnswer| matches!(answers.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
     let failing: Vec<&ServerAnswer> = observation.authoritative().filter(fails).collect();
     if failing.is_empty() {
         return None;
     }
     let Expected { name, record_type, .. } = expected;
-    let said: Vec<String> = failing.iter().map(|said| line(said)).collect();
-    let servers: Vec<String> = failing.iter().map(|said| said.who()).collect();
+    let answers: Vec<String> = failing.iter().map(|answers| line(answers)).collect();
+    let servers: Vec<String> = failing.iter().map(|answers| answers.who()).collect();
     let open =
         format!("Let TCP port 53 through to {}, at its firewall or by way of your DNS provider", servers.join(", "));
     let fix = Fix::step(open)
         .then(format!("Or delete {record_type} records of {name} that nobody needs, until they fit one datagram."));
-    let message = format!("the DNS gave no definite answer for {name}: {}", said.join("; "));
+    let message = format!("the DNS gave no definite answer for {name}: {}", answers.join("; "));
     Some(RecordError::new(Code::ResolverFailed, message, fix))
 }
 
@@ -130,9 +137,10 @@ pub(super) fn reservation(
     is_right: impl Fn(&Answer) -> bool,
     now: Timestamp,
 ) -> Option<RecordError> {
-    let remembers = |said: &&ServerAnswer| !said.authoritative && said.answer.is_definite() && !is_right(&said.answer);
-    let source = observation.authoritative().any(|said| said.answer.is_definite());
-    let held = observation.servers.iter().filter(remembers).max_by_key(|said| remaining(&said.answer));
+    let remembers =
+        |answers: &&ServerAnswer| !answers.authoritative && answers.answer.is_definite() && !is_right(&answers.answer);
+    let source = observation.authoritative().any(|answers| answers.answer.is_definite());
+    let held = observation.servers.iter().filter(remembers).max_by_key(|answers| remaining(&answers.answer));
     if let Some(held) = held.filter(|_| source) {
         let left = remaining(&held.answer);
         let who = held.who();
@@ -161,9 +169,9 @@ fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     if !observation.answer.aliases().is_empty() {
         return None;
     }
-    let is_lame = |said: &&ServerAnswer| match &said.answer {
+    let is_lame = |answers: &&ServerAnswer| match &answers.answer {
         Answer::Indefinite { reason: Indefinite::Lame | Indefinite::Refused, .. } => true,
-        Answer::Indefinite { reason: Indefinite::NotAuthoritative(_), .. } => !agrees(observation, said),
+        Answer::Indefinite { reason: Indefinite::NotAuthoritative(_), .. } => !agrees(observation, answers),
         _ => false,
     };
     let lame: Vec<String> = observation.authoritative().filter(is_lame).map(ServerAnswer::who).collect();
@@ -192,8 +200,8 @@ fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
 }
 
 /// True for a server whose answer has no AA bit, and says what is known to be so.
-fn agrees(observation: &Observation, said: &ServerAnswer) -> bool {
-    let Answer::Indefinite { reason: Indefinite::NotAuthoritative(given), .. } = &said.answer else { return false };
+fn agrees(observation: &Observation, answers: &ServerAnswer) -> bool {
+    let Answer::Indefinite { reason: Indefinite::NotAuthoritative(given), .. } = &answers.answer else { return false };
     let sorted = |answer: &Answer| answer.clone().in_order().records().to_vec();
     observation.answer.is_definite() && sorted(given) == sorted(&observation.answer)
 }
@@ -202,9 +210,9 @@ fn agrees(observation: &Observation, said: &ServerAnswer) -> bool {
 fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     let name = &expected.name;
     let who = |of: &dyn Fn(&ServerAnswer) -> bool| {
-        observation.authoritative().filter(|said| of(said)).map(ServerAnswer::who).collect::<Vec<_>>().join(", ")
+        observation.authoritative().filter(|answers| of(answers)).map(ServerAnswer::who).collect::<Vec<_>>().join(", ")
     };
-    let unmarked = who(&|said| agrees(observation, said));
+    let unmarked = who(&|answers| agrees(observation, answers));
     if !unmarked.is_empty() {
         let message = format!(
             "{unmarked} answers rightly for {name}, but without the AA flag, which says that it serves the zone: a few \
@@ -214,7 +222,7 @@ fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordErro
             .then("Ask your DNS provider whether that server is a cache, or lacks a copy of the zone.");
         return Some(RecordError::new(Code::LameDelegation, message, fix));
     }
-    let refusing = who(&|said| matches!(said.answer, Answer::Indefinite { reason: Indefinite::RefusedName, .. }));
+    let refusing = who(&|answers| matches!(answers.answer, Answer::Indefinite { reason: Indefinite::RefusedName, .. }));
     if refusing.is_empty() {
         return None;
     }
@@ -235,9 +243,9 @@ fn remaining(answer: &Answer) -> Duration {
     }
 }
 
-fn line(said: &ServerAnswer) -> String {
-    let who = said.who();
-    let line = match &said.answer {
+fn line(answers: &ServerAnswer) -> String {
+    let who = answers.who();
+    let line = match &answers.answer {
         Answer::Indefinite { reason, .. } => format!("{who}: {reason}"),
         answer => {
             let records: Vec<String> = answer.records().iter().map(ToString::to_string).collect();

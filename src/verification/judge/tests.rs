@@ -238,10 +238,10 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     // What is to be typed stands there whole, whatever is in it.
     let dotted = |p| if p == 4 { txt(&["v=spf1 include:_spf.google.com. mx:mail.acme.com. -all"]) } else { right(p) };
     let merged = "v=spf1 include:_spf.google.com. mx:mail.acme.com. include:amazonses.com -all";
-    let said = say(&verified, &dotted);
+    let answers = say(&verified, &dotted);
     assert!(
-        said.ends_with(&format!("; change the TXT record at acme.com, keeping it one, to \"{merged}\".")),
-        "{said}"
+        answers.ends_with(&format!("; change the TXT record at acme.com, keeping it one, to \"{merged}\".")),
+        "{answers}"
     );
     let marks = say(&verified, &|p| if p == 5 { txt(&["\"v=DMARC1; p=none;\""]) } else { right(p) });
     assert!(marks.ends_with("without quotation marks (your DNS provider adds them itself)."), "{marks}");

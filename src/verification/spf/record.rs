@@ -98,7 +98,7 @@ pub struct SyntaxError {
     /// What is wrong with it.
     pub reason: String,
     /// What was probably meant, where that can be guessed.
-    pub instead: Option<String>,
+    pub suggestion: Option<String>,
 }
 
 impl fmt::Display for SyntaxError {
@@ -115,7 +115,8 @@ impl Record {
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let mut terms: Vec<Term> = Vec::new();
         for (position, text) in words(text).skip(1) {
-            let wrong = |(reason, instead): Wrong| SyntaxError { position, term: text.to_owned(), reason, instead };
+            let wrong =
+                |(reason, suggestion): Wrong| SyntaxError { position, term: text.to_owned(), reason, suggestion };
             let kind = read_term(text).map_err(wrong)?;
             let again = match kind {
                 Kind::Redirect(_) => terms.iter().any(|t| matches!(t.kind, Kind::Redirect(_))),
@@ -133,7 +134,7 @@ impl Record {
                 position: 1,
                 term: words(text).next().map(|(_, word)| word.to_owned()).unwrap_or_default(),
                 reason: "the record does not begin with v=spf1 and a space".into(),
-                instead: None,
+                suggestion: None,
             }),
         }
     }
@@ -259,9 +260,9 @@ fn unknown(name: &str, argument: &str) -> Wrong {
 /// `name=value`, where the name is one (RFC 7208 §6).
 fn modifier(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.split_once('=')?;
-    let mut letters = name.chars();
-    let first = letters.next()?.is_ascii_alphabetic();
-    let rest = letters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    let mut characters = name.chars();
+    let first = characters.next()?.is_ascii_alphabetic();
+    let rest = characters.all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
     (first && rest).then_some((name, value))
 }
 
@@ -355,9 +356,9 @@ fn macro_string(text: &str) -> Result<(), Wrong> {
 
 /// A macro letter, digits, `r`, delimiters.
 fn is_expansion(text: &str) -> bool {
-    let mut letters = text.chars();
-    let letter = letters.next().is_some_and(|c| "slodiphcrtv".contains(c.to_ascii_lowercase()));
-    let after = letters.as_str().trim_start_matches(|c: char| c.is_ascii_digit());
+    let mut characters = text.chars();
+    let character = characters.next().is_some_and(|c| "slodiphcrtv".contains(c.to_ascii_lowercase()));
+    let after = characters.as_str().trim_start_matches(|c: char| c.is_ascii_digit());
     let after = after.strip_prefix(['r', 'R']).unwrap_or(after);
-    letter && after.chars().all(|c| ".-+,/_=".contains(c))
+    character && after.chars().all(|c| ".-+,/_=".contains(c))
 }

@@ -58,7 +58,7 @@ fn what_it_has_not_is_pointed_at() {
     ] {
         assert_eq!(wrong(bad), (position, term.to_owned()), "{bad}");
     }
-    let meant = |record: &str| Record::parse(record).unwrap_err().instead;
+    let meant = |record: &str| Record::parse(record).unwrap_err().suggestion;
     assert_eq!(meant("v=spf1 ipv4:192.0.2.1"), Some("ip4:192.0.2.1".into()));
     assert_eq!(meant("v=spf1 192.0.2.0/24"), Some("ip4:192.0.2.0/24".into()));
     assert_eq!(meant("v=spf1 ip4:2001:db8::1"), Some("ip6:2001:db8::1".into()));
@@ -82,14 +82,14 @@ fn none() -> Answer {
 /// Evaluates with the texts there are; every other TXT does not exist, every other type does. Also: the rounds it took.
 fn evaluate(record: &str, texts: &BTreeMap<String, String>) -> (Report, usize) {
     let mut evaluation = Evaluation::new("acme.example", record);
-    let mut asked = std::collections::BTreeSet::new();
+    let mut queried = std::collections::BTreeSet::new();
     for round in 0.. {
         let questions = evaluation.questions();
         if questions.is_empty() {
             return (evaluation.report(), round);
         }
         for (name, record_type) in questions {
-            assert!(asked.insert((name.clone(), record_type)), "{name} {record_type} is asked for twice");
+            assert!(queried.insert((name.clone(), record_type)), "{name} {record_type} is asked for twice");
             let answer = match (texts.get(&name), record_type) {
                 (Some(text), RecordType::Txt) => found(text),
                 (None, RecordType::Txt) => none(),

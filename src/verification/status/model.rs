@@ -175,7 +175,7 @@ fn word(cause: &Cause) -> &'static str {
         Cause::AllRight => "all_right",
         Cause::WindowOver(_) => "window_over",
         Cause::GraceOver(_) => "grace_over",
-        Cause::Asked => "asked",
+        Cause::VerifyRequested => "asked",
         Cause::Displaced => "records_gone",
     }
 }
@@ -253,9 +253,9 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
         let mut allowed = Vec::new();
         let change = match step {
             Step::Ask => {
-                let (asked, wanted) = (state.verify_requested(now, &policy), model.ask(now));
-                prop_assert_eq!(asked.as_ref().map(|_| ()).map_err(|too_soon| too_soon.retry_after), wanted);
-                let Ok((next, change)) = asked else { continue };
+                let (requested, wanted) = (state.verify_requested(now, &policy), model.ask(now));
+                prop_assert_eq!(requested.as_ref().map(|_| ()).map_err(|too_soon| too_soon.retry_after), wanted);
+                let Ok((next, change)) = requested else { continue };
                 prop_assert_eq!(next.next_check_at, Some(now));
                 state = next;
                 change

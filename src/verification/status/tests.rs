@@ -122,22 +122,22 @@ fn faults_of_two_records_do_not_add_up_and_two_faults_are_not_enough() {
 fn verify_checks_now_keeps_a_running_window_and_opens_a_new_one_after_failure() {
     let now = START.after(HOUR);
     let pending = State::created(START, &POLICY);
-    let (asked, change) = pending.verify_requested(now, &POLICY).unwrap();
-    assert_eq!((asked.next_check_at, asked.window_ends_at, change), (Some(now), pending.window_ends_at, None));
+    let (requested, change) = pending.verify_requested(now, &POLICY).unwrap();
+    assert_eq!((requested.next_check_at, requested.window_ends_at, change), (Some(now), pending.window_ends_at, None));
 
-    let (asked, change) = verified().verify_requested(now, &POLICY).unwrap();
-    assert_eq!((asked.next_check_at, asked.check_started_at), (Some(now), Some(now)));
+    let (requested, change) = verified().verify_requested(now, &POLICY).unwrap();
+    assert_eq!((requested.next_check_at, requested.check_started_at), (Some(now), Some(now)));
     let before = verified();
     assert_eq!(
-        State { next_check_at: before.next_check_at, check_started_at: before.check_started_at, ..asked },
+        State { next_check_at: before.next_check_at, check_started_at: before.check_started_at, ..requested },
         before
     );
     assert_eq!(change, None);
 
     let (failed, _) = verified().displaced();
-    let (asked, change) = failed.verify_requested(now, &POLICY).unwrap();
-    assert_eq!((asked.next_check_at, asked.window_ends_at), (Some(now), Some(now.after(POLICY.window))));
-    assert_eq!(change.unwrap().cause, Cause::Asked);
+    let (requested, change) = failed.verify_requested(now, &POLICY).unwrap();
+    assert_eq!((requested.next_check_at, requested.window_ends_at), (Some(now), Some(now.after(POLICY.window))));
+    assert_eq!(change.unwrap().cause, Cause::VerifyRequested);
 }
 
 #[test]
@@ -145,8 +145,8 @@ fn one_check_in_ten_seconds() {
     let state = State { check_started_at: Some(START), ..State::created(START, &POLICY) };
     let refused = state.verify_requested(START.after(Duration::from_secs(4)), &POLICY).unwrap_err();
     assert_eq!(refused.retry_after, Duration::from_secs(6));
-    let (asked, _) = state.verify_requested(START.after(CHECK_INTERVAL), &POLICY).unwrap();
-    assert!(asked.verify_requested(START.after(CHECK_INTERVAL), &POLICY).is_err());
+    let (requested, _) = state.verify_requested(START.after(CHECK_INTERVAL), &POLICY).unwrap();
+    assert!(requested.verify_requested(START.after(CHECK_INTERVAL), &POLICY).is_err());
 }
 
 #[derive(Clone, Debug)]

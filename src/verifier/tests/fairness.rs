@@ -3,7 +3,7 @@
 use super::*;
 
 /// The other account's check settles after few of the many, asked for or not. Answers after how many.
-async fn checks_before(asked: bool) -> usize {
+async fn checks_before(requested: bool) -> usize {
     let world = world().await;
     let ask = async |row: &DomainRow| {
         let (policy, now) = (world.verifier.rules().policy, world.clock.now());
@@ -18,7 +18,7 @@ async fn checks_before(asked: bool) -> usize {
     world.clock.advance_to(world.clock.now().after(HOUR));
     let one = world.claim(&account(&world.store).await, "acme.test", TOKENS).await;
     world.publish(&one);
-    if asked {
+    if requested {
         for row in &many {
             ask(row).await;
         }
@@ -28,7 +28,7 @@ async fn checks_before(asked: bool) -> usize {
     }
     let (mut settled, shutdown) = (world.verifier.settled(), Shutdown::new());
     shutdown.spawn(world.verifier.clone().run(shutdown.clone()));
-    if asked {
+    if requested {
         // Others have every place that they can get.
         settled.recv().await.unwrap();
         ask(&one).await;
@@ -46,6 +46,6 @@ async fn checks_before(asked: bool) -> usize {
 
 #[tokio::test]
 async fn very_many_slow_domains_of_one_account_hold_up_no_other() {
-    let (scheduled, asked) = tokio::join!(checks_before(false), checks_before(true));
-    assert!(scheduled < 10 && asked < 10, "{scheduled} and {asked} of the many came first");
+    let (scheduled, requested) = tokio::join!(checks_before(false), checks_before(true));
+    assert!(scheduled < 10 && requested < 10, "{scheduled} and {requested} of the many came first");
 }

@@ -5,7 +5,7 @@
 //! Delegations carry no port, so all of them listen at port 53: as root, or where the system lets everybody.
 
 use super::knot::{Knot, until};
-use super::relay::{Asked, Log, stand_before};
+use super::relay::{Log, LoggedQuery, stand_before};
 use super::unbound;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -169,8 +169,8 @@ impl Dns {
         let mut parent = Knot::new(folder, at(Self::PARENT));
         let mut customers: Vec<Knot> =
             [Self::FIRST, Self::SECOND, Self::ELSEWHERE].map(|host| Knot::new(folder, at(host))).into();
-        let turn = (paths == Paths::Six).then(turn_at_six);
-        if turn.is_some() {
+        let file_lock = (paths == Paths::Six).then(turn_at_six);
+        if file_lock.is_some() {
             customers.push(Knot::new(folder, (Ipv6Addr::LOCALHOST, 53).into()));
         }
         customers.iter_mut().for_each(Knot::start);
@@ -192,7 +192,7 @@ impl Dns {
         let (from, root) = (network.host(Self::RESOLVER).into(), network.host(Self::PARENT).into());
         let resolver = unbound::start(folder, listen, from, root, Some(&parent.ds(".")));
         let (delegations, keys) = (BTreeMap::new(), BTreeMap::new());
-        Self { network, parent, customers, resolver, resolver_at, ds, delegations, keys, log, _turn: turn }
+        Self { network, parent, customers, resolver, resolver_at, ds, delegations, keys, log, _turn: file_lock }
     }
 
     /// Starts one more resolver, which does not validate: where it is, and its process, which the caller ends.
@@ -207,10 +207,10 @@ impl Dns {
     }
 
     /// What others than the resolver have asked, of it and of all servers, where relays stand before them.
-    pub fn asked(&self) -> Vec<Asked> {
+    pub fn queries(&self) -> Vec<LoggedQuery> {
         let resolver = IpAddr::from(self.host(Self::RESOLVER));
         let log = self.log.as_ref().expect("relays").lock().unwrap();
-        log.iter().filter(|asked| asked.by != resolver).cloned().collect()
+        log.iter().filter(|queries| queries.by != resolver).cloned().collect()
     }
 
     /// The address of a server here.
@@ -333,13 +333,13 @@ fn parent_zones(
 /// Waits until no other run of these tests has the IPv6 address, and takes it.
 fn turn_at_six() -> File {
     let path = std::env::temp_dir().join("inboxlayer-stories-at-six");
-    let turn = File::options().create(true).append(true).open(&path).unwrap();
-    turn.lock().unwrap();
+    let file_lock = File::options().create(true).append(true).open(&path).unwrap();
+    file_lock.lock().unwrap();
     // A run that was killed may not have tidied up yet.
     until("::1 can be used at port 53: the loopback needs IPv6, and nothing else may listen there", &path, || {
         UdpSocket::bind((Ipv6Addr::LOCALHOST, 53)).is_ok()
     });
-    turn
+    file_lock
 }
 
 fn free_port_at_six() -> u16 {

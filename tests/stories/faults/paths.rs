@@ -2,7 +2,7 @@
 
 use super::dns::{Dns, KEYS, Paths, Zone};
 use super::knot::until;
-use super::relay::{Asked, Log, stand_before};
+use super::relay::{Log, LoggedQuery, stand_before};
 use super::world::{Claim, MX, SPF, World};
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -70,9 +70,9 @@ fn what_does_not_fit_a_datagram_is_read_over_tcp() {
     assert_eq!(record.0["observed"].as_array().unwrap().len(), 8);
     for server in servers {
         // Of many values the evidence has those that fit.
-        let mut said = record.0["evidence"].as_array().unwrap().iter();
+        let mut answers = record.0["evidence"].as_array().unwrap().iter();
         assert!(
-            said.any(|said| said["server"] == format!("{server}:53") && said["answer"] == "found"),
+            answers.any(|answers| answers["server"] == format!("{server}:53") && answers["answer"] == "found"),
             "{:#}",
             record.0
         );
@@ -130,15 +130,15 @@ fn nothing_is_asked_twice_in_a_check() {
     claim.publish(&Zone(outer));
     claim.dns().serve(&inner, &[Dns::ELSEWHERE], &Zone(keys));
 
-    let before = claim.dns().asked().len();
+    let before = claim.dns().queries().len();
     let seen = claim.check();
     assert_eq!(seen.records("return_path").filter(|record| record.0["status"] == "valid").count(), 2, "{:#}", seen.0);
     seen.records("dkim").nth(2).unwrap().is_right();
-    let asked = claim.dns().asked().split_off(before);
+    let queries = claim.dns().queries().split_off(before);
     // A packet that is sent once more is no other question.
     let mut ids: BTreeMap<Question, BTreeSet<u16>> = BTreeMap::new();
     let resolver = claim.dns().resolver();
-    for Asked { server, tcp, name, record_type, flags, id, .. } in asked {
+    for LoggedQuery { server, tcp, name, record_type, flags, id, .. } in queries {
         // There the rotation looks for keys too, whenever it likes.
         if server == resolver && name.ends_with(&format!("{KEYS}.")) {
             continue;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 /// What was asked of a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Asked {
+pub struct LoggedQuery {
     /// The server.
     pub server: SocketAddr,
     /// Who asked.
@@ -27,7 +27,7 @@ pub struct Asked {
 }
 
 /// What was asked of several servers, in its order.
-pub type Log = Arc<Mutex<Vec<Asked>>>;
+pub type Log = Arc<Mutex<Vec<LoggedQuery>>>;
 
 /// Stands at `at`, before the server at `to`, for as long as the process lives.
 pub fn stand_before(to: SocketAddr, at: SocketAddr, with_tcp: bool, log: &Log) {
@@ -46,7 +46,7 @@ pub fn stand_before(to: SocketAddr, at: SocketAddr, with_tcp: bool, log: &Log) {
     }
 }
 
-fn datagrams(socket: &UdpSocket, at: SocketAddr, to: SocketAddr, kept: &Mutex<Vec<Asked>>) {
+fn datagrams(socket: &UdpSocket, at: SocketAddr, to: SocketAddr, kept: &Mutex<Vec<LoggedQuery>>) {
     let mut buffer = [0; 65_535];
     while let Ok((length, peer)) = socket.recv_from(&mut buffer) {
         let question = buffer[..length].to_vec();
@@ -65,7 +65,12 @@ fn datagrams(socket: &UdpSocket, at: SocketAddr, to: SocketAddr, kept: &Mutex<Ve
     }
 }
 
-fn connection(mut client: TcpStream, at: SocketAddr, to: SocketAddr, kept: &Mutex<Vec<Asked>>) -> std::io::Result<()> {
+fn connection(
+    mut client: TcpStream,
+    at: SocketAddr,
+    to: SocketAddr,
+    kept: &Mutex<Vec<LoggedQuery>>,
+) -> std::io::Result<()> {
     let by = client.peer_addr()?.ip();
     let mut server = TcpStream::connect(to)?;
     let (mut from_server, mut to_client) = (server.try_clone()?, client.try_clone()?);
@@ -80,7 +85,7 @@ fn connection(mut client: TcpStream, at: SocketAddr, to: SocketAddr, kept: &Mute
     }
 }
 
-fn keep(kept: &Mutex<Vec<Asked>>, question: &[u8], server: SocketAddr, by: IpAddr, tcp: bool) {
+fn keep(kept: &Mutex<Vec<LoggedQuery>>, question: &[u8], server: SocketAddr, by: IpAddr, tcp: bool) {
     let message = Message::from_vec(question).expect("a question");
     let edns = message.edns.as_ref();
     let flags = [
@@ -91,7 +96,7 @@ fn keep(kept: &Mutex<Vec<Asked>>, question: &[u8], server: SocketAddr, by: IpAdd
         ("do", edns.is_some_and(|edns| edns.flags().dnssec_ok)),
     ];
     for query in &message.queries {
-        let asked = Asked {
+        let logged = LoggedQuery {
             server,
             by,
             tcp,
@@ -100,6 +105,6 @@ fn keep(kept: &Mutex<Vec<Asked>>, question: &[u8], server: SocketAddr, by: IpAdd
             flags: flags.iter().filter(|(_, set)| *set).map(|(flag, _)| *flag).collect(),
             id: message.metadata.id,
         };
-        kept.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        kept.lock().unwrap_or_else(PoisonError::into_inner).push(logged);
     }
 }

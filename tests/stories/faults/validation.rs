@@ -38,8 +38,8 @@ fn the_start_says_which_resolvers_do_not_validate() {
     let both = said_of(&[validating, careless], "10s");
     assert!(both.len() == 1 && both[0].contains(&careless.to_string()), "{both:?}");
     assert!(!both[0].contains(&validating.to_string()), "{both:?}");
-    let nobody = said_of(&[(Ipv4Addr::LOCALHOST, 9).into()], "1s");
-    assert!(nobody.len() == 1 && nobody[0].contains("unknown"), "{nobody:?}");
+    let unknown = said_of(&[(Ipv4Addr::LOCALHOST, 9).into()], "1s");
+    assert!(unknown.len() == 1 && unknown[0].contains("unknown"), "{unknown:?}");
     drop(guard);
     process.wait().unwrap();
 }

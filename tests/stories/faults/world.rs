@@ -46,8 +46,8 @@ impl World {
              [records]\nspf = \"{SPF}\"\ndmarc = \"{DMARC}\"\n\
              [verification]\nfirst_pause = \"1h\"\nlongest_pause = \"1h\"\n"
         );
-        let nobody = (std::net::Ipv4Addr::LOCALHOST, 9).into();
-        let daemon = Serve::start_with_dns(nobody, &config, &records);
+        let unknown = (std::net::Ipv4Addr::LOCALHOST, 9).into();
+        let daemon = Serve::start_with_dns(unknown, &config, &records);
         let (_, _, token) = daemon.account("faults");
         let processes = dns.processes().into_iter().chain(daemon.process()).collect::<Vec<_>>();
         let guard = Guard::new(&processes, &[&folder, daemon.config().parent().unwrap()]);
@@ -254,14 +254,14 @@ impl<'a> Record<'a> {
 
     /// Who said what of it: the server, its name where it is one of the zone's, and the kind of answer.
     pub fn who_said(&self) -> Vec<(&'a str, &'a str, &'a str)> {
-        let text = |said: &'a Value, field: &str| said[field].as_str().unwrap_or_default();
+        let text = |answers: &'a Value, field: &str| answers[field].as_str().unwrap_or_default();
         let evidence = self.0["evidence"].as_array().unwrap().iter();
-        evidence.map(|said| (text(said, "server"), text(said, "name"), text(said, "answer"))).collect()
+        evidence.map(|answers| (text(answers, "server"), text(answers, "name"), text(answers, "answer"))).collect()
     }
 
     /// Which servers said so, and whether they vouch for it (the AD bit).
     pub fn vouched(&self) -> Vec<(&'a str, bool)> {
         let evidence = self.0["evidence"].as_array().unwrap().iter();
-        evidence.map(|said| (said["server"].as_str().unwrap(), said["ad"].as_bool().unwrap())).collect()
+        evidence.map(|answers| (answers["server"].as_str().unwrap(), answers["ad"].as_bool().unwrap())).collect()
     }
 }

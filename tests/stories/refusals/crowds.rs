@@ -123,7 +123,7 @@ fn answered(scene: &Scene, other: &str, command: &str, times: usize) -> (usize, 
     std::thread::scope(|threads| {
         let others: Vec<_> = (0..OTHERS)
             .map(|_| {
-                let mut client = scene.guest();
+                let mut client = scene.anonymous();
                 client.ask(&format!("LOGIN other {other}"), "OK");
                 let is_going = is_going.clone();
                 threads.spawn(move || {

@@ -24,8 +24,8 @@ impl Scene {
         }
         all.extend(arguments);
         all.push(&*url);
-        let said = curl(&all).succeeded().stdout;
-        let (text, status) = said.rsplit_once('\n').unwrap();
+        let response = curl(&all).succeeded().stdout;
+        let (text, status) = response.rsplit_once('\n').unwrap();
         (status.parse().unwrap(), text.to_owned())
     }
 
@@ -45,8 +45,8 @@ fn tokens_and_ids_are_checked() {
     let scene = Scene::open();
     let url = format!("http://{}/api/v1/inboxes", scene.daemon.http);
     for header in ["Authorization: Bearer ilt_wrong", "Authorization: Basic eDp4", "Authorization:", "X-None: 1"] {
-        let said = curl(&["-w", "\n%{http_code}", "-H", header, &url]).succeeded().stdout;
-        assert!(said.ends_with("\n401") && said.contains("\"code\":\"unauthorized\""), "{header}: {said}");
+        let response = curl(&["-w", "\n%{http_code}", "-H", header, &url]).succeeded().stdout;
+        assert!(response.ends_with("\n401") && response.contains("\"code\":\"unauthorized\""), "{header}: {response}");
     }
     scene.logged(&["refused", "http", "status=401", "unauthorized"]);
     scene.logged(&["a log-in was refused", "bearer"]);
@@ -128,23 +128,26 @@ fn a_client_that_stalls_is_sent_away() {
     ] {
         let mut client = Rude::connect(scene.daemon.http);
         client.send(beginning);
-        let said = client.rest();
-        assert!(said.starts_with("HTTP/1.1 408 ") && said.contains("\"code\":\"request_timeout\""), "{said}");
+        let response = client.rest();
+        assert!(
+            response.starts_with("HTTP/1.1 408 ") && response.contains("\"code\":\"request_timeout\""),
+            "{response}"
+        );
     }
     scene.logged(&["refused", "http", "status=408", "request_timeout"]);
     // In the head, and before it.
     for beginning in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow"] {
         let mut client = Rude::connect(scene.daemon.http);
         client.send(beginning);
-        let said = client.rest();
-        assert!(!said.contains("200 OK"), "{said}");
+        let response = client.rest();
+        assert!(!response.contains("200 OK"), "{response}");
     }
     scene.logged(&["http", "a client that stalled was sent away"]);
     // What is no HTTP.
     let mut client = Rude::connect(scene.daemon.http);
     client.send("EHLO outside.example\r\nMAIL FROM:<a@b>\r\n\r\n");
-    let said = client.rest();
-    assert!(said.starts_with("HTTP/1.1 400 "), "{said}");
+    let response = client.rest();
+    assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
     scene.logged(&["http", "this is no request"]);
     let domains = scene.daemon.api().get(&format!("/api/v1/custom_domains?account_id={}", scene.account)).expect(200);
     assert!(crate::serve::rows(&domains.body).is_empty());

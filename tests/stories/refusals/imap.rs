@@ -43,18 +43,18 @@ fn what_stands_behind_starttls_in_plaintext_is_dropped() {
 #[test]
 fn over_long_lines_are_refused_and_endless_ones_end_the_session() {
     let scene = Scene::open();
-    let mut guest = scene.guest();
-    guest.ask(&format!("LOGIN {} b", "a".repeat(80_000)), "BAD [TOOBIG]");
-    guest.ask("NOOP", "OK");
+    let mut anonymous = scene.anonymous();
+    anonymous.ask(&format!("LOGIN {} b", "a".repeat(80_000)), "BAD [TOOBIG]");
+    anonymous.ask("NOOP", "OK");
     let mut user = scene.user();
     user.ask("SELECT INBOX", "OK");
     user.ask(&format!("SEARCH SUBJECT {}", "a".repeat(300_000)), "BAD [TOOBIG]");
     user.ask("NOOP", "OK");
     scene.logged(&["refused", "imap", "BAD this command is too long"]);
-    let mut endless = scene.guest();
+    let mut endless = scene.anonymous();
     endless.send(vec![b'a'; 2_000_000]);
-    let said = endless.rest();
-    assert!(said.is_empty() || said.starts_with("* BYE"), "{said}");
+    let reply = endless.rest();
+    assert!(reply.is_empty() || reply.starts_with("* BYE"), "{reply}");
     scene.logged(&["a session was ended", "BYE the command is too long"]);
     scene.ends_with(0);
 }
@@ -71,16 +71,16 @@ fn literals_are_bounded_before_and_after_the_log_in() {
         ("{-1}", "BAD"),
         ("{}", "BYE"),
     ] {
-        scene.guest().ask(&format!("LOGIN {READER} {literal}"), answer);
+        scene.anonymous().ask(&format!("LOGIN {READER} {literal}"), answer);
         if answer == "BYE" {
             scene.user().ask(&format!("APPEND {literal}"), "BYE");
         }
     }
     // The octets of a literal that is too long are no commands.
-    let mut guest = scene.guest();
-    guest.send(format!("x LOGIN {{80000+}}\r\n{} y\r\n", "n NOOP\r\n".repeat(10_000)));
-    assert_eq!(guest.answer("x", "BAD [TOOBIG]").len(), 1);
-    guest.ask("NOOP", "OK");
+    let mut anonymous = scene.anonymous();
+    anonymous.send(format!("x LOGIN {{80000+}}\r\n{} y\r\n", "n NOOP\r\n".repeat(10_000)));
+    assert_eq!(anonymous.answer("x", "BAD [TOOBIG]").len(), 1);
+    anonymous.ask("NOOP", "OK");
 
     let mut user = scene.user();
     user.ask("APPEND INBOX {20001}", "NO [TOOBIG]");
@@ -118,8 +118,8 @@ fn odd_octets_and_commands_without_sense_are_answered_bad() {
 #[test]
 fn a_client_that_stalls_is_sent_away_and_leaves_nothing() {
     let scene = Scene::with("imap_timeout = \"2s\"");
-    let mut guest = scene.guest();
-    assert_eq!(guest.line().unwrap(), "* BYE too slow to log in");
+    let mut anonymous = scene.anonymous();
+    assert_eq!(anonymous.line().unwrap(), "* BYE too slow to log in");
     let mut user = scene.user();
     assert_eq!(user.line().unwrap(), "* BYE idle for too long");
     let mut half = scene.user();

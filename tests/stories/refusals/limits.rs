@@ -188,8 +188,8 @@ fn connections_of_an_address() {
             }
         };
         let taken = [admitted(), admitted()];
-        let said = Rude::connect(address).rest();
-        assert!(said.contains(ends), "{said}");
+        let response = Rude::connect(address).rest();
+        assert!(response.contains(ends), "{response}");
         taken.into_iter().for_each(Rude::hang_up);
     };
     full(scene.daemon.mx, "", "421 4.7.0");
@@ -213,8 +213,8 @@ fn connections_in_all() {
     taken.remove(0).reply("421 4.3.2");
     third.say("NOOP", "250");
     let users = [scene.user(), scene.user()];
-    let said = Rude::connect(scene.daemon.imaps).rest();
-    assert!(said.contains("* BYE [UNAVAILABLE]") || said.is_empty(), "{said}");
+    let response = Rude::connect(scene.daemon.imaps).rest();
+    assert!(response.contains("* BYE [UNAVAILABLE]") || response.is_empty(), "{response}");
     users.into_iter().for_each(|mut user| drop(user.ask("NOOP", "OK")));
     scene.ends_with(0);
 }
@@ -223,9 +223,9 @@ fn connections_in_all() {
 fn sessions_of_an_account() {
     let scene = Scene::with("connections_per_account = 2");
     let (_one, two) = (scene.user(), scene.sender());
-    let mut guest = scene.guest();
+    let mut anonymous = scene.anonymous();
     let log_in = format!("LOGIN {READER} {}", scene.token);
-    guest.ask(&log_in, "NO [LIMIT]");
+    anonymous.ask(&log_in, "NO [LIMIT]");
     let mut client = Rude::secure(scene.daemon.submissions, &scene.daemon.ca());
     client.reply("220 ");
     client.say("EHLO client.example", "250");
@@ -233,10 +233,10 @@ fn sessions_of_an_account() {
     scene.logged(&["refused: too many sessions of the account", &scene.account]);
     // Another account is not touched, and a place that is given back is free.
     let (_, _, token) = scene.daemon.account("second");
-    scene.guest().ask(&format!("LOGIN second {token}"), "OK");
+    scene.anonymous().ask(&format!("LOGIN second {token}"), "OK");
     two.hang_up();
     // Who has just left may still be counted.
-    while !scene.guest().ask(&log_in, "x ").last().unwrap().starts_with("x OK") {}
+    while !scene.anonymous().ask(&log_in, "x ").last().unwrap().starts_with("x OK") {}
     scene.ends_with(0);
 }
 
@@ -269,15 +269,15 @@ fn failed_log_ins_are_counted_over_all_doors_and_the_owner_stays_in() {
     let scene = Scene::with("failed_logins = 3");
     // Whoever has just been let in from here stays welcome.
     let mut user = scene.user();
-    let mut guest = scene.guest();
-    guest.ask(&format!("LOGIN {READER} ilt_wrong"), "NO [AUTHENTICATIONFAILED]");
+    let mut anonymous = scene.anonymous();
+    anonymous.ask(&format!("LOGIN {READER} ilt_wrong"), "NO [AUTHENTICATIONFAILED]");
     let mut client = Rude::secure(scene.daemon.submissions, &scene.daemon.ca());
     client.reply("220 ");
     client.say("EHLO client.example", "250");
     client.say(&format!("AUTH PLAIN {}", plain(READER, "ilt_wrong")), "535 5.7.8");
     crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), "ilt_wrong").get("/api/v1/inboxes").expect(401);
     // Now nobody is heard from this network, whatever they say.
-    guest.ask("LOGIN nobody@inboxlayer.dev ilt_wrong", "NO [UNAVAILABLE]");
+    anonymous.ask("LOGIN nobody@inboxlayer.dev ilt_wrong", "NO [UNAVAILABLE]");
     client.say(&format!("AUTH PLAIN {}", plain(READER, "ilt_wrong")), "454 4.7.0");
     let refused = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), "ilt_wrong").get("/api/v1/inboxes");
     assert!(refused.expect(429).headers.contains_key("retry-after"));

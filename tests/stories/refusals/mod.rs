@@ -59,7 +59,7 @@ impl Scene {
     }
 
     /// An IMAP client before its log-in.
-    pub fn guest(&self) -> Rude {
+    pub fn anonymous(&self) -> Rude {
         let mut client = Rude::secure(self.daemon.imaps, &self.daemon.ca());
         assert!(client.line().unwrap().starts_with("* OK"));
         client
@@ -67,7 +67,7 @@ impl Scene {
 
     /// An IMAP client after it.
     pub fn user(&self) -> Rude {
-        let mut client = self.guest();
+        let mut client = self.anonymous();
         client.ask(&format!("LOGIN {READER} {}", self.token), "OK");
         client
     }

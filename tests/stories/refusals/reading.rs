@@ -59,7 +59,7 @@ fn messages_without_end_are_read_everywhere_up_to_the_limits() {
         let lines = user.ask(&format!("FETCH {n} BODY.PEEK[HEADER.FIELDS (subject a)]<0.100>"), "OK");
         assert!(lines.contains(&format!("Subject: {subject}")), "{lines:?}");
         // Others are served all the while.
-        scene.guest().ask(&format!("LOGIN other {other}"), "OK");
+        scene.anonymous().ask(&format!("LOGIN other {other}"), "OK");
     }
     for (search, found) in [
         ("SUBJECT digests", "* SEARCH 2"),
@@ -166,7 +166,7 @@ fn commands_without_end_whose_clients_have_gone_stop_nobody() {
         client.envelope("other@inboxlayer.dev");
         client.send(format!("Subject: {n}\r\n\r\nhello\r\n.\r\n"));
         client.reply("250 2.0.0");
-        let mut other = scene.guest();
+        let mut other = scene.anonymous();
         other.ask(&format!("LOGIN other {token}"), "OK");
         other.ask("SELECT INBOX", "OK");
         other.ask("FETCH 1:* (ENVELOPE BODYSTRUCTURE BODY[HEADER.FIELDS (Subject)])", "OK");

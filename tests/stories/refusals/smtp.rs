@@ -207,8 +207,8 @@ fn a_tls_client_that_names_an_address_as_the_server_is_logged_for_debug_alone() 
             let mut client = std::process::Command::new("openssl");
             client.args(["s_client", "-connect", &address.to_string(), "-servername", "192.0.2.1"]);
             // It sends its name and, with nothing more to say, goes.
-            let said = crate::clients::run(client, b"");
-            assert!(said.stderr.contains("depth=0") || said.stderr.contains("verify"), "{said:?}");
+            let answer = crate::clients::run(client, b"");
+            assert!(answer.stderr.contains("depth=0") || answer.stderr.contains("verify"), "{answer:?}");
         }
         scene.user().ask("NOOP", "OK");
         let log = scene.daemon.log();
@@ -239,8 +239,8 @@ fn what_stands_behind_starttls_in_plaintext_is_dropped() {
     client.reply("220 ");
     client.say("STARTTLS", "220 ");
     client.send("MAIL FROM:<evil@outside.example>\r\n");
-    let said = client.rest();
-    assert!(!said.contains("250"), "{said:?}");
+    let answer = client.rest();
+    assert!(!answer.contains("250"), "{answer:?}");
     scene.logged(&["the TLS handshake failed", "mx"]);
     scene.ends_with(0);
 }

@@ -95,8 +95,8 @@ impl Story {
 
     /// A message by the API; what it answers.
     fn send(&self, subject: &str) -> Answer {
-        let letter = json!({"from": "desk@acme.test", "to": FRIEND, "subject": subject, "text": "Hello."});
-        self.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), letter).expect(202)
+        let body = json!({"from": "desk@acme.test", "to": FRIEND, "subject": subject, "text": "Hello."});
+        self.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), body).expect(202)
     }
 
     /// A message by SMTP; the reply.
@@ -197,11 +197,11 @@ fn keys_are_at_ses(story: &Story, id: &str) {
     assert_eq!(rotate.at("/code"), "keys_at_provider");
     assert_eq!(story.api().get(&format!("{DOMAINS}/{id}/dkim_keys")).expect(409).at("/code"), "keys_at_provider");
     for verb in ["rotate-key", "keys"] {
-        let told = story.cli(&["domain", verb, "acme.test"]);
-        assert_eq!(told.code, 1, "{told:?}");
+        let output = story.cli(&["domain", verb, "acme.test"]);
+        assert_eq!(output.code, 1, "{output:?}");
         let (what, fix) =
             ("error: Amazon SES signs this daemon's mail with keys of its own", "fix: There is nothing to do");
-        assert!(told.stderr.contains(what) && told.stderr.contains(fix), "{told:?}");
+        assert!(output.stderr.contains(what) && output.stderr.contains(fix), "{output:?}");
     }
 }
 
@@ -316,7 +316,7 @@ fn without_credentials_for_the_relay_nothing_starts_and_it_is_said_why() {
         command.env("HOME", folder.path()).env("AWS_EC2_METADATA_DISABLED", "true");
         let outcome = run(command, b"");
         assert_eq!(outcome.code, 1, "{outcome:?}");
-        let told = format!("[dkim] provider: Amazon SES refuses our credentials{why}");
-        assert!(outcome.stderr.contains(&told), "{outcome:?}");
+        let output = format!("[dkim] provider: Amazon SES refuses our credentials{why}");
+        assert!(outcome.stderr.contains(&output), "{outcome:?}");
     }
 }

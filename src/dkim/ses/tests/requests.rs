@@ -96,6 +96,6 @@ for name in sys.argv[1:]:
     let output = described.wait_with_output().await.unwrap();
     assert!(output.status.success(), "{output:?}\n{bodies}");
     let described = String::from_utf8(output.stdout).unwrap();
-    let asked: Vec<&str> = calls.iter().map(|call| call.verb.as_str()).collect();
-    assert_eq!(asked, described.lines().collect::<Vec<_>>());
+    let verbs: Vec<&str> = calls.iter().map(|call| call.verb.as_str()).collect();
+    assert_eq!(verbs, described.lines().collect::<Vec<_>>());
 }

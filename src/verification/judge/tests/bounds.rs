@@ -16,13 +16,13 @@ fn told_by_ten(records: impl Fn(u8) -> Vec<RecordData>) -> Observation {
         server: ([192, 0, 2, last], 53).into(),
         authenticated: false,
     };
-    let said = |last: u8| ServerAnswer {
+    let server_answers = |last: u8| ServerAnswer {
         server: ([192, 0, 2, last], 53).into(),
         name: Some(format!("{}.example", "n".repeat(240))),
         authoritative: last <= 8,
         answer: answer(last),
     };
-    let servers: Vec<ServerAnswer> = (1..=10).map(said).collect();
+    let servers: Vec<ServerAnswer> = (1..=10).map(server_answers).collect();
     Observation { servers, ..Observation::of(answer(1)) }
 }
 
@@ -30,7 +30,7 @@ fn told_by_ten(records: impl Fn(u8) -> Vec<RecordData>) -> Observation {
 fn octets(position: usize, observation: &Observation) -> usize {
     let all = expected();
     let evidence = judge(&all[position], &all, observation, NOW);
-    let resolvers = evidence.answers.iter().filter(|said| !said.authoritative);
+    let resolvers = evidence.answers.iter().filter(|one| !one.authoritative);
     assert!(observation.servers.is_empty() || resolvers.count() >= 2, "the resolvers are always there");
     let stored = serde_json::to_string(&(&evidence.answers, &evidence.observed, &evidence.error)).unwrap().len();
     let shown = serde_json::to_string(&DomainRecord::of(&all[position], Some((&evidence, NOW)))).unwrap().len();
@@ -63,7 +63,7 @@ fn evidence_is_bounded_whatever_the_servers_say() {
 #[test]
 fn a_disagreement_is_told_in_few_words() {
     let observation = told_by_ten(|last| vec![RecordData::Txt(format!("v=spf1 {last} {}", "a ".repeat(30_000)))]);
-    let answers: Vec<Answer> = observation.servers.iter().map(|said| said.answer.clone()).collect();
+    let answers: Vec<Answer> = observation.servers.iter().map(|server_answers| server_answers.answer.clone()).collect();
     let answer = crate::verification::reconcile::reconcile(&answers[..8], &answers[8..]);
     let Answer::Indefinite { reason, .. } = &answer else { panic!("{answer:?}") };
     assert!(reason.to_string().len() <= 8 * (bounds::LINE + 60), "{reason}");

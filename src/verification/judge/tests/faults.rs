@@ -13,7 +13,7 @@ fn cname(target: &str) -> Observation {
     found(vec![RecordData::Cname(target.into())])
 }
 
-fn said(server: SocketAddr, authoritative: bool, answer: Answer) -> ServerAnswer {
+fn answers(server: SocketAddr, authoritative: bool, answer: Answer) -> ServerAnswer {
     let name = authoritative.then(|| format!("ns{}.dns.example", server.ip().to_string().split_at(8).1));
     ServerAnswer { server, name, authoritative, answer }
 }
@@ -195,17 +195,17 @@ fn a_null_mx_beside_hosts_is_no_host() {
 #[test]
 fn mail_that_goes_elsewhere_may_stay_there() {
     let google = mx(&[(1, "aspmx.l.google.com")]);
-    let fix = |asked: &Expected| judge(asked, &[], &google, NOW).error.unwrap().fix;
-    let asked = expected()[3].clone();
+    let fix = |expected_record: &Expected| judge(expected_record, &[], &google, NOW).error.unwrap().fix;
+    let expected_record = expected()[3].clone();
     assert!(
-        fix(&asked).starts_with("Leave it to send only; to receive here beside it claim mail.acme.com; "),
+        fix(&expected_record).starts_with("Leave it to send only; to receive here beside it claim mail.acme.com; "),
         "{}",
-        fix(&asked)
+        fix(&expected_record)
     );
     // Not where mail has to come here, nor for a return path.
-    let required = Expected { required: true, ..asked.clone() };
+    let required = Expected { required: true, ..expected_record.clone() };
     assert!(fix(&required).starts_with("To receive here beside it claim mail.acme.com; "), "{}", fix(&required));
-    let bounces = Expected { purpose: Purpose::ReturnPath, ..asked };
+    let bounces = Expected { purpose: Purpose::ReturnPath, ..expected_record };
     assert!(fix(&bounces).starts_with("Delete the MX records to aspmx.l.google.com"), "{}", fix(&bounces));
 }
 
@@ -255,8 +255,8 @@ fn nobody_can_say_and_why() {
     assert_eq!(short(0, &bogus), "unknown:dnssec_bogus");
     let disagree = Observation {
         servers: vec![
-            said(SERVER, true, cname("t1.dkim.amazonses.com").answer),
-            said(SECOND, true, nothing(vec![]).answer),
+            answers(SERVER, true, cname("t1.dkim.amazonses.com").answer),
+            answers(SECOND, true, nothing(vec![]).answer),
         ],
         ..silent(Indefinite::Disagreement(vec![
             "192.0.2.53 has t1.dkim.amazonses.com".into(),
@@ -275,34 +275,42 @@ fn nobody_can_say_and_why() {
     let silent_one = Answer::indefinite(Indefinite::Timeout, Some(SERVER));
     let remember = Observation {
         servers: vec![
-            said(SERVER, true, silent_one),
-            said(SECOND, false, cname("old.example").answer),
-            said(SERVER, false, nothing(vec![]).answer),
+            answers(SERVER, true, silent_one),
+            answers(SECOND, false, cname("old.example").answer),
+            answers(SERVER, false, nothing(vec![]).answer),
         ],
         ..silent(Indefinite::Disagreement(vec!["192.0.2.54 has old.example".into(), "192.0.2.53 has none".into()]))
     };
-    let told = error(0, &remember);
-    assert_eq!((short(0, &remember).as_str(), told.code), ("unknown:servers_disagree", Code::ServersDisagree));
-    assert!(told.message.starts_with("resolvers do not agree about t1._domainkey.acme.com"), "{}", told.message);
-    assert!(told.message.ends_with("192.0.2.54 has old.example; 192.0.2.53 has none"), "{}", told.message);
-    assert!(told.fix.contains("for 300 seconds yet at most") && !told.fix.contains("registrar"), "{}", told.fix);
+    let reported = error(0, &remember);
+    assert_eq!((short(0, &remember).as_str(), reported.code), ("unknown:servers_disagree", Code::ServersDisagree));
+    assert!(
+        reported.message.starts_with("resolvers do not agree about t1._domainkey.acme.com"),
+        "{}",
+        reported.message
+    );
+    assert!(reported.message.ends_with("192.0.2.54 has old.example; 192.0.2.53 has none"), "{}", reported.message);
+    assert!(
+        reported.fix.contains("for 300 seconds yet at most") && !reported.fix.contains("registrar"),
+        "{}",
+        reported.fix
+    );
     let refused = Answer::indefinite(Indefinite::Refused, Some(SECOND));
-    let lame = Observation { servers: vec![said(SECOND, true, refused.clone())], ..silent(Indefinite::ServFail) };
+    let lame = Observation { servers: vec![answers(SECOND, true, refused.clone())], ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &lame), "unknown:lame_delegation");
     let timeout = Answer::indefinite(Indefinite::Timeout, Some(SECOND));
-    let late = Observation { servers: vec![said(SECOND, true, timeout)], ..silent(Indefinite::ServFail) };
+    let late = Observation { servers: vec![answers(SECOND, true, timeout)], ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &late), "unknown:resolver_failed");
     assert!(error(0, &late).message.contains("SERVFAIL (ns54.dns.example (192.0.2.54): no answer in time)"));
     // One of two: what is right stays right.
-    let servers = vec![said(SERVER, true, right(0).answer), said(SECOND, true, refused)];
+    let servers = vec![answers(SERVER, true, right(0).answer), answers(SECOND, true, refused)];
     assert_eq!(short(0, &Observation { servers, ..right(0) }), "valid:lame_delegation");
 }
 
 #[test]
 fn a_change_that_is_still_cached_says_until_when() {
-    let resolver = |answer: Answer| said(SECOND, false, answer);
+    let resolver = |answer: Answer| answers(SECOND, false, answer);
     let with = |cached: Observation| Observation {
-        servers: vec![said(SERVER, true, right(0).answer), resolver(cached.answer)],
+        servers: vec![answers(SERVER, true, right(0).answer), resolver(cached.answer)],
         ..right(0)
     };
     assert_eq!(short(0, &with(right(0))), "valid");
@@ -316,7 +324,7 @@ fn a_change_that_is_still_cached_says_until_when() {
     // Other texts beside it may come and go.
     let other = Observation {
         servers: vec![
-            said(SERVER, true, right(4).answer),
+            answers(SERVER, true, right(4).answer),
             resolver(txt(&["x", "v=spf1 include:amazonses.com ~all"]).answer),
         ],
         ..right(4)
@@ -326,10 +334,10 @@ fn a_change_that_is_still_cached_says_until_when() {
 
 #[test]
 fn a_policy_weaker_than_asked_for() {
-    let mut asked = expected()[5].clone();
-    asked.value = "v=DMARC1; p=quarantine".into();
-    let error = judge(&asked, &[], &txt(&["v=DMARC1; p=none; rua=mailto:a@acme.com"]), NOW).error.unwrap();
+    let mut expected_record = expected()[5].clone();
+    expected_record.value = "v=DMARC1; p=quarantine".into();
+    let error = judge(&expected_record, &[], &txt(&["v=DMARC1; p=none; rua=mailto:a@acme.com"]), NOW).error.unwrap();
     assert_eq!(error.code, Code::DmarcWeaker);
     assert!(error.fix.ends_with(" to: v=DMARC1; p=quarantine; rua=mailto:a@acme.com;"), "{}", error.fix);
-    assert_eq!(judge(&asked, &[], &txt(&["v=DMARC1; p=reject"]), NOW).error, None);
+    assert_eq!(judge(&expected_record, &[], &txt(&["v=DMARC1; p=reject"]), NOW).error, None);
 }

@@ -85,14 +85,16 @@ fn ours_may_be_included_by_way_of_another_record() {
 fn a_resolver_that_has_the_same_record_remembers_nothing_else() {
     let by_way =
         evaluated("v=spf1 include:_spf.acme.com -all", &[("_spf.acme.com", "v=spf1 include:amazonses.com"), SES]);
-    let said = |authoritative, observation: &Observation| ServerAnswer {
+    let answers = |authoritative, observation: &Observation| ServerAnswer {
         server: SERVER,
         name: None,
         authoritative,
         answer: observation.answer.clone(),
     };
-    let with =
-        |held: &[&str]| Observation { servers: vec![said(true, &by_way), said(false, &txt(held))], ..by_way.clone() };
+    let with = |held: &[&str]| Observation {
+        servers: vec![answers(true, &by_way), answers(false, &txt(held))],
+        ..by_way.clone()
+    };
     assert_eq!(short(4, &with(&["v=spf1 include:_spf.acme.com -all"])), "valid");
     assert_eq!(short(4, &with(&["hello", "v=spf1 include:_spf.acme.com -all"])), "valid");
     assert_eq!(short(4, &with(&["v=spf1 include:old.acme.com -all"])), "valid:still_cached");

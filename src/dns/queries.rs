@@ -5,7 +5,7 @@
 //! tenant's domain must not make this daemon flood anybody.
 
 use super::Resolver;
-use super::exchange::{Manner, Referral, Role, ask, refer};
+use super::exchange::{QueryOptions, Referral, Role, ask, refer};
 use crate::verification::bounds;
 use crate::verification::observed::{Answer, Indefinite, RecordType};
 use std::collections::HashMap;
@@ -17,32 +17,32 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
 /// Answers by question: those that are there, and those that are on their way.
-type Once<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<A>>>>;
+type Cache<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<A>>>>;
 
 /// What has been asked since an observation began.
 #[derive(Debug)]
-pub(super) struct Asked<'a> {
+pub(super) struct Queries<'a> {
     pub(super) resolver: &'a Resolver,
     deadline: Instant,
-    nobody: String,
-    manner: Manner,
+    random_label: String,
+    options: QueryOptions,
     left: AtomicUsize,
-    answers: Once<(SocketAddr, Role, String, RecordType), Answer>,
-    referrals: Once<(SocketAddr, String), Referral>,
+    answers: Cache<(SocketAddr, Role, String, RecordType), Answer>,
+    referrals: Cache<(SocketAddr, String), Referral>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Queries<'a> {
     /// Nothing yet. `wanted` are the values that are looked for.
     pub(super) fn new(resolver: &'a Resolver, deadline: Instant, wanted: Vec<String>) -> Self {
-        let manner = Manner::of(wanted);
+        let options = QueryOptions::of(wanted);
         let left = AtomicUsize::new(bounds::QUESTIONS);
-        let nobody = format!("x{:016x}", RandomState::new().build_hasher().finish());
-        Self { resolver, deadline, nobody, manner, left, answers: Mutex::default(), referrals: Mutex::default() }
+        let random_label = format!("x{:016x}", RandomState::new().build_hasher().finish());
+        Self { resolver, deadline, random_label, options, left, answers: Mutex::default(), referrals: Mutex::default() }
     }
 
     /// A name beside another that nobody has made and no cache knows: what answers there is a wildcard.
     pub(super) fn beside(&self, name: &str) -> Option<String> {
-        name.split_once('.').map(|(_, rest)| format!("{}.{rest}", self.nobody))
+        name.split_once('.').map(|(_, rest)| format!("{}.{rest}", self.random_label))
     }
 
     /// The answer of one server.
@@ -54,7 +54,7 @@ impl<'a> Asked<'a> {
                 return Answer::indefinite(Indefinite::TooMany, Some(server));
             }
             let (limiter, timeout) = (self.resolver.limiter(), self.resolver.timeout());
-            let answer = ask(limiter, server, role, &name, record_type, timeout, &self.manner);
+            let answer = ask(limiter, server, role, &name, record_type, timeout, &self.options);
             let late = |_| Answer::indefinite(Indefinite::Timeout, Some(server));
             timeout_at(self.deadline, answer).await.unwrap_or_else(late)
         });
@@ -74,7 +74,7 @@ impl<'a> Asked<'a> {
                 return Referral::default();
             }
             let (limiter, timeout) = (self.resolver.limiter(), self.resolver.timeout());
-            timeout_at(self.deadline, refer(limiter, server, zone, timeout, &self.manner)).await.unwrap_or_default()
+            timeout_at(self.deadline, refer(limiter, server, zone, timeout, &self.options)).await.unwrap_or_default()
         });
         referrals.await.clone()
     }
@@ -106,6 +106,6 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn of<Q: Eq + Hash, A>(all: &Once<Q, A>, question: Q) -> Arc<OnceCell<A>> {
+fn of<Q: Eq + Hash, A>(all: &Cache<Q, A>, question: Q) -> Arc<OnceCell<A>> {
     Arc::clone(all.lock().unwrap_or_else(PoisonError::into_inner).entry(question).or_default())
 }
