@@ -190,6 +190,25 @@ fn files_are_short_and_say_what_they_are_for() {
 }
 
 #[test]
+fn the_map_of_promises_leads_to_functions() {
+    let page = read(Path::new("docs/architecture.md"));
+    let (_, map) = page.split_once("## Where a promise is kept").unwrap();
+    let (map, _) = map.split_once("\n## ").unwrap();
+    let (mut rows, mut wrong) = (0, Vec::new());
+    for row in map.lines().filter(|line| line.starts_with("| ") && line.contains(".rs`")) {
+        let [.., file, function, _] = row.split(" |").collect::<Vec<_>>()[..] else { panic!("{row}") };
+        let [file, function] = [file, function].map(|cell| cell.trim_matches([' ', '`']));
+        let path = root().join("src").join(file);
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        if !["(", "<"].iter().any(|after| program(&text).contains(&format!("fn {function}{after}"))) {
+            wrong.push(format!("{file} has no function {function}: {row}"));
+        }
+        rows += 1;
+    }
+    assert!(rows > 20 && wrong.is_empty(), "{rows} rows\n{}", wrong.join("\n"));
+}
+
+#[test]
 fn every_rfc_that_the_code_cites_is_listed() {
     let list = read(Path::new("docs/rfc.md"));
     let mut unlisted: BTreeMap<String, PathBuf> = BTreeMap::new();
