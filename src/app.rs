@@ -1,8 +1,7 @@
-//! What puts the daemon together: opens the store, builds the services, binds the servers, and ends all in order.
-//!
-//! Invariant: [`App::start`] answers when every listener is bound, so whoever connects after it is served; [`App::stop`]
-//! closes the servers first, then ends the queue and the verifier, then the store, so that nothing is accepted that could
-//! not be stored. The sandbox is this same app with its own configuration, a clock it can move, and routes of its own.
+//! Assembles the daemon: opens the store, builds the services, binds the servers, shuts down in order. Invariant: when
+//! [`App::start`] returns, every listener is bound; [`App::stop`] closes the servers first, then the queue and the
+//! verifier, then the store, so that nothing is accepted that could not be stored. The sandbox is the same app with
+//! its own configuration, a movable clock and additional routes.
 
 mod listeners;
 mod notify;
@@ -41,106 +40,80 @@ use tokio::runtime::Handle;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::broadcast::error::RecvError;
 
-/// How often the certificate's files are looked at.
+/// Interval between checks of the certificate files.
 const CERTIFICATE_PAUSE: Duration = Duration::from_secs(5);
-/// How long open sessions have to end after they were told.
+/// Time limit for open sessions to end after the shutdown request.
 const SERVERS_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long deliveries and checks under way have to end. What is cut off is tried again after the next start.
-const SERVICES_PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit for deliveries and checks in progress. What is interrupted is tried again after the next start.
+const SERVICES_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Why the daemon did not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// The store.
     #[error(transparent)]
     Open(#[from] OpenError),
     /// The first reads and writes of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The signing keys.
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
-    /// The spool's directory.
     #[error("the spool, a directory in data_dir: {0}")]
     Spool(std::io::Error),
-    /// The roots that outbound TLS trusts.
+    /// The root certificates for outbound TLS.
     #[error("queue.extra_roots: {0}")]
     Roots(TlsError),
-    /// The resolvers.
     #[error("[dns]: {0}")]
     Resolver(#[from] ResolverError),
-    /// The certificate.
     #[error("[tls]: {0}")]
     Tls(#[from] TlsError),
-    /// The signing provider.
     #[error("[dkim] provider: {0}")]
     Provider(String),
-    /// The DKIM zone.
     #[error("[dkim]: {0}")]
     Zone(String),
-    /// The system's signals.
-    #[error("SIGTERM and SIGINT cannot be listened for: {0}")]
+    #[error("cannot install handlers for SIGTERM and SIGINT: {0}")]
     Signals(std::io::Error),
-    /// A listener.
     #[error("{key}: cannot listen at {address}: {source}")]
     Bind {
-        /// The key of the configuration.
+        /// The configuration key.
         key: &'static str,
-        /// The address in it.
         address: SocketAddr,
-        /// What the system said.
         source: std::io::Error,
     },
 }
 
-/// Every service, built and not yet running. Clones share them.
+/// Every service, built but not running. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Services {
-    /// What all of them were built with.
     pub config: Arc<Config>,
-    /// The clock of timers and statuses.
     pub clock: Clock,
-    /// The store.
     pub store: Store,
-    /// What changes mailboxes.
     pub mailboxes: MailboxService,
     /// What happened in an account, for open sessions.
     pub events: Events,
-    /// The recursive resolvers.
     pub resolver: Resolver,
-    /// DKIM keys.
     pub keys: Keys,
-    /// Which of them sign.
+    /// Which keys sign.
     pub rotation: Rotation,
-    /// Who gives out tokens and signs with their keys.
+    /// Provides DKIM tokens and signs.
     pub provider: Provider,
-    /// Checks of custom domains.
     pub verifier: Verifier,
-    /// Custom domains.
     pub registry: Registry,
-    /// Mail on its way out.
     pub queue: Queue,
-    /// Mail that is handed in.
     pub submission: Submission,
-    /// Mail that comes in.
     pub inbound: Inbound,
-    /// Where messages are taken apart.
     pub reading: Reading,
-    /// Checks credentials.
     pub authenticator: Authenticator,
-    /// Where messages are while they come in, and the budget of memory.
+    /// Holds incoming messages, within the memory budget.
     pub spool: Spool,
 }
 
 impl Services {
-    /// Opens the store and builds the services on it.
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let mut config = config;
         let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
         let store = Store::open_on(&config.data_dir.0, disk.clone())?;
-        // Says so in the log, if it is low.
+        // Logs a warning if free disk space is low.
         let _ = disk.check();
-        // Mail for postmaster must find an inbox from the first connection on (RFC 5321 §4.5.1).
+        // Mail for postmaster must be accepted from the first connection on (RFC 5321 §4.5.1).
         store.ensure_platform_account(clock.now()).await?;
         let reading_log = suspects::reading_log(&config.data_dir.0, &store, &config.limits).await;
         let spool = Spool::open_on(&config.data_dir.0, &config.limits, disk).map_err(StartError::Spool)?;
@@ -207,7 +180,6 @@ impl Services {
     }
 }
 
-/// A running daemon.
 #[derive(Debug)]
 pub struct App {
     services: Services,
@@ -217,7 +189,7 @@ pub struct App {
     signals: Signals,
 }
 
-/// What asks the daemon to end.
+/// Shutdown signals.
 #[derive(Debug)]
 struct Signals {
     terminate: Signal,
@@ -225,7 +197,7 @@ struct Signals {
 }
 
 impl Signals {
-    /// From here on SIGTERM and SIGINT kill no more, but are heard.
+    /// From here on SIGTERM and SIGINT no longer terminate the process but resolve `self`.
     fn listen() -> std::io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
@@ -239,7 +211,7 @@ impl Signals {
 }
 
 impl App {
-    /// Binds every listener, then starts everything. `routes` are added to the REST API's.
+    /// Binds every listener, then starts everything. `routes` are added to the REST API.
     pub async fn start(services: Services, routes: axum::Router) -> Result<Self, StartError> {
         let config = Arc::clone(&services.config);
         let tls = match (&config.tls.certificate, &config.tls.private_key) {
@@ -247,7 +219,7 @@ impl App {
             _ => None,
         };
         let bound = Bound::bind(&config).await?;
-        // Before the servers open: whoever sees the daemon up may ask it to end.
+        // Before the servers open, so that a stop request is never lost.
         let signals = Signals::listen().map_err(StartError::Signals)?;
         let addresses = bound.addresses();
         let (servers, background) = (Shutdown::new(), Shutdown::new());
@@ -260,21 +232,21 @@ impl App {
         let (verifier, ending) = (services.verifier.clone(), background.clone());
         background.spawn(verifier.run(ending));
         let (rotation, ending) = (services.rotation.clone(), background.clone());
-        // Keys that are elsewhere take turns there.
+        // With an external provider, keys rotate there.
         if !services.provider.is_elsewhere() {
             background.spawn(rotation.run(ending));
         }
-        // What a crash left of changes of many messages is finished beside everything else.
+        // Changes of many messages that a crash interrupted are completed in the background.
         let (store, ending) = (services.store.clone(), background.clone());
         background.spawn(async move {
             tokio::select! {
                 done = store.finish_long_changes() => if let Err(error) = done {
-                    tracing::error!(%error, "changes of mailboxes that were interrupted are finished after the next start");
+                    tracing::error!(%error, "cannot complete interrupted mailbox changes; trying again after the next start");
                 },
                 () = ending.requested() => {}
             }
         });
-        // Mail that is held for a domain, or waits under a fallback, is looked at again when its status changes.
+        // Mail held for a domain, or waiting under a fallback, is reconsidered when the domain's status changes.
         let (queue, ending, mut changes) = (services.queue.clone(), background.clone(), services.verifier.changes());
         background.spawn(async move {
             loop {
@@ -282,7 +254,7 @@ impl App {
                     () = ending.requested() => return,
                     change = changes.recv() => match change {
                         Err(RecvError::Closed) => return,
-                        // Whatever was missed, the queue looks at all that is due.
+                        // If events were missed, the queue looks at everything due.
                         Ok(_) | Err(RecvError::Lagged(_)) => queue.wake(),
                     },
                 }
@@ -300,17 +272,16 @@ impl App {
         Ok(Self { services, addresses, servers, background, signals })
     }
 
-    /// The services, for those who compose the app.
     pub fn services(&self) -> &Services {
         &self.services
     }
 
-    /// Where the servers listen.
+    /// The addresses the servers listen on.
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
     }
 
-    /// Looks at our own DNS in the background, and warns where it does not agree with the configuration.
+    /// Checks our own DNS in the background, and warns where it does not match the configuration.
     pub fn check_dns(&self) {
         let (services, ending) = (self.services.clone(), self.background.clone());
         self.background.spawn(async move {
@@ -321,28 +292,28 @@ impl App {
         });
     }
 
-    /// Tells the service manager that all is up, waits for SIGTERM or SIGINT, and stops.
+    /// Notifies the service manager, waits for SIGTERM or SIGINT, and stops.
     pub async fn run_until_signal(mut self) {
         notify::service_manager("READY=1");
         watchdog::start(Handle::current(), self.services.store.clone());
         self.signals.heard().await;
         notify::service_manager("STOPPING=1");
-        tracing::info!("stopping: no new connections; open sessions are told");
+        tracing::info!("stopping: closing listeners and open sessions");
         self.stop().await;
         tracing::info!("stopped");
     }
 
-    /// Ends everything in order.
+    /// Shuts everything down in order.
     pub async fn stop(self) {
-        // What is being worked on is not waited for: its client hears of a temporary failure.
+        // Reads in progress are not waited for: their clients get a temporary failure.
         self.services.reading.work().close();
         self.servers.request();
         if !self.servers.finished(SERVERS_TIMEOUT).await {
-            tracing::warn!("some sessions did not end in time and are cut off");
+            tracing::warn!("some sessions did not end in time, closing their connections");
         }
         self.background.request();
-        if !self.background.finished(SERVICES_PATIENCE).await {
-            tracing::warn!("some deliveries or checks did not end in time: they are done again after the next start");
+        if !self.background.finished(SERVICES_TIMEOUT).await {
+            tracing::warn!("some deliveries or checks did not end in time; they will be repeated after the next start");
         }
         self.services.store.close().await;
     }

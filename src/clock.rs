@@ -1,25 +1,21 @@
-//! Time as the daemon's timers and statuses see it.
-//!
-//! Invariant: every timer, window and status reads a [`Clock`]; what is written into messages (Date, Received,
-//! signatures, INTERNALDATE) reads real time through [`Timestamp::real`]. So the sandbox can move the one without
-//! forging the other.
+//! Time for the daemon's timers and statuses. Invariant: timers, windows and statuses read a [`Clock`]; what is
+//! written into messages (Date, Received, signatures, INTERNALDATE) reads real time through [`Timestamp::real`]. The
+//! sandbox moves the clock without forging dates.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// A moment: milliseconds since the Unix epoch, UTC. Shown as RFC 3339.
+/// A point in time: milliseconds since the Unix epoch, UTC. Displayed as RFC 3339.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// From milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// Milliseconds since the Unix epoch.
     pub const fn millis(self) -> i64 {
         self.0
     }
@@ -29,7 +25,7 @@ impl Timestamp {
         self.0.div_euclid(1000)
     }
 
-    /// The real time now, which no sandbox moves.
+    /// The real time, which the sandbox cannot move.
     pub fn real() -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
@@ -40,17 +36,17 @@ impl Timestamp {
         Self(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
     }
 
-    /// How long from `earlier` to this moment; zero when `earlier` is later.
+    /// The time since `earlier`; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
-    /// The same as jiff's type, for formatting.
+    /// Converts to jiff's type, for formatting.
     pub fn to_jiff(self) -> jiff::Timestamp {
         jiff::Timestamp::from_millisecond(self.0).unwrap_or(jiff::Timestamp::UNIX_EPOCH)
     }
 
-    /// The moment in the form of RFC 5322 §3.3, in UTC: `Tue, 24 Nov 2026 05:31:07 +0000`.
+    /// In the format of RFC 5322 §3.3, in UTC: `Tue, 24 Nov 2026 05:31:07 +0000`.
     pub fn to_rfc5322(self) -> String {
         self.to_jiff().strftime("%a, %d %b %Y %H:%M:%S +0000").to_string()
     }
@@ -82,12 +78,12 @@ impl<'de> serde::Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where timers read the time.
+/// The source of time for timers.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// Real time.
     System,
-    /// Real time plus what the sandbox has advanced it by.
+    /// Real time plus the offset set by the sandbox.
     Manual(Arc<AtomicI64>),
 }
 
@@ -97,7 +93,6 @@ impl Clock {
         Self::Manual(Arc::new(AtomicI64::new(0)))
     }
 
-    /// The time now on this clock.
     pub fn now(&self) -> Timestamp {
         let real = Timestamp::real();
         match self {
@@ -106,7 +101,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward to `target`; never backward. A system clock stays as it is.
+    /// Moves a manual clock forward to `target`, never backward. Has no effect on a system clock.
     pub fn advance_to(&self, target: Timestamp) {
         if let Self::Manual(offset) = self {
             let gap = target.0.saturating_sub(self.now().0);
@@ -122,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn timestamps_are_shown_as_the_rfcs_have_it() {
+    fn timestamps_are_formatted_by_the_rfcs() {
         let t = Timestamp::from_millis(1_795_498_267_042);
         assert_eq!(t.to_string(), "2026-11-24T05:31:07.042Z");
         assert_eq!(t.to_rfc5322(), "Tue, 24 Nov 2026 05:31:07 +0000");

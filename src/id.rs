@@ -1,15 +1,13 @@
-//! Ids: a prefix that says what it names, and a ULID. What no client sees is known by its row in the store.
-//!
-//! Invariant: an id of one kind is never taken for another's; they sort by the time they were made.
+//! Ids: a prefix for the kind, and a ULID. What no client sees is identified by its row number. Invariant: an id of
+//! one kind never parses as another; ids sort by creation time.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The text is no id of this kind.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not an id that begins with {prefix}")]
 pub struct NotAnId {
-    /// What an id of this kind begins with.
+    /// The prefix of ids of this kind.
     pub prefix: &'static str,
 }
 
@@ -20,16 +18,14 @@ macro_rules! ids {
         pub struct $name(String);
 
         impl $name {
-            /// What every id of this kind begins with.
+            /// The prefix of every id of this kind.
             pub const PREFIX: &'static str = $prefix;
 
-            /// A fresh id.
             #[expect(clippy::new_without_default, reason = "a fresh id is no default value")]
             pub fn new() -> Self {
                 Self(format!("{}{}", $prefix, ulid::Ulid::new().to_string().to_ascii_lowercase()))
             }
 
-            /// The id as text.
             pub fn as_str(&self) -> &str {
                 &self.0
             }
@@ -69,21 +65,18 @@ macro_rules! ids {
 }
 
 ids! {
-    /// An account (a tenant).
+    /// A tenant.
     AccountId "acc_";
-    /// An API token.
     TokenId "tok_";
-    /// An inbox.
     InboxId "inb_";
-    /// An alias.
     AliasId "ali_";
     /// A custom domain: one account's claim to a name.
     DomainId "dom_";
     /// A message in a mailbox.
     MessageId "msg_";
-    /// A message taken at the MX: what its Received field names.
+    /// A message received at the MX; used in its Received field.
     ArrivalId "arr_";
-    /// A message accepted for sending: what the queue id in an SMTP reply names.
+    /// A message accepted for sending; the queue id in SMTP replies.
     SubmissionId "sub_";
     /// One recipient of a submission.
     DeliveryId "dlv_";
@@ -129,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_reads_back_and_no_other_kind_does() {
+    fn an_id_parses_as_its_own_kind_only() {
         let id = DomainId::new();
         assert_eq!(id.as_str().parse::<DomainId>(), Ok(id.clone()));
         assert_eq!(id.as_str().parse::<InboxId>(), Err(NotAnId { prefix: "inb_" }));

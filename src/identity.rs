@@ -1,26 +1,23 @@
-//! Under which address a message leaves: the outbound From.
-//!
-//! Invariant: a [`SendIdentity`] is at the platform's domain or at one that was `verified` when it was chosen; there is
-//! no other way to make one. RFC 5322 §3.6.2 (From), RFC 7489 §3.1 (alignment asks for the same domain in `d=`).
+//! The outbound From: the address a message leaves under. Invariant: a [`SendIdentity`] is at the platform domain or
+//! at a domain that was `verified` when it was chosen, and cannot be built otherwise. RFC 5322 §3.6.2 (From), RFC 7489
+//! §3.1 (alignment needs the same domain in `d=`).
 
 use crate::address::{Address, DomainName, InboxName};
 use crate::id::DomainId;
 use crate::verification::status::{OnUnverified, VerifiedStatus};
 
-/// What choosing needs to know of a custom domain.
+/// A custom domain, as far as the choice depends on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
-    /// Its id.
     pub id: DomainId,
-    /// Its name.
     pub name: DomainName,
-    /// Its status now.
+    /// Its current status.
     pub status: VerifiedStatus,
     /// What to do while it is not verified.
     pub on_unverified: OnUnverified,
 }
 
-/// A domain that was verified when its status was read. Made by [`VerifiedDomain::of`] only.
+/// A domain that was verified when its status was read. Built by [`VerifiedDomain::of`] only.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VerifiedDomain {
     id: DomainId,
@@ -28,17 +25,15 @@ pub struct VerifiedDomain {
 }
 
 impl VerifiedDomain {
-    /// The claim's domain, if it is verified.
+    /// `None` unless the claim is verified.
     pub fn of(claim: &Claim) -> Option<Self> {
         (claim.status == VerifiedStatus::Verified).then(|| Self { id: claim.id.clone(), name: claim.name.clone() })
     }
 
-    /// The claim's id.
     pub fn id(&self) -> &DomainId {
         &self.id
     }
 
-    /// The domain.
     pub fn name(&self) -> &DomainName {
         &self.name
     }
@@ -47,22 +42,20 @@ impl VerifiedDomain {
 /// The address a message leaves under.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendIdentity {
-    /// At the platform's own domain.
+    /// At the platform domain.
     Platform {
         /// `inbox@platform`.
         address: Address,
     },
     /// At a verified custom domain.
     Custom {
-        /// The local part (with a tag, if the log-in had one) at `domain`.
+        /// The local part at `domain`, with a tag if the log-in address had one.
         local: crate::address::LocalPart,
-        /// The domain.
         domain: VerifiedDomain,
     },
 }
 
 impl SendIdentity {
-    /// The address.
     pub fn address(&self) -> Address {
         match self {
             Self::Platform { address } => address.clone(),
@@ -70,7 +63,7 @@ impl SendIdentity {
         }
     }
 
-    /// The custom domain's id; none for the platform's own.
+    /// The custom domain's id; `None` at the platform domain.
     pub fn custom_domain(&self) -> Option<&DomainId> {
         match self {
             Self::Platform { .. } => None,
@@ -79,30 +72,30 @@ impl SendIdentity {
     }
 }
 
-/// A message leaves under the platform's domain although the sender's is another: which address it would have had, and why.
+/// The message leaves under the platform domain instead of the sender's own: the original address and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fallback {
-    /// The address logged in as.
+    /// The log-in address.
     pub from: Address,
     /// The domain's status: pending or failed.
     pub reason: VerifiedStatus,
-    /// What the domain's owner wants done.
+    /// The setting of the domain's owner.
     pub on_unverified: OnUnverified,
 }
 
-/// What becomes of a message while its sender's domain is not verified.
+/// What happens to a message while its sender's domain is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unverified {
-    /// It leaves under the platform's domain.
+    /// It leaves under the platform domain.
     FallsBack,
-    /// It is refused, or bounces if it was accepted before: 5.7.1.
+    /// It is refused, or bounced if already accepted: 5.7.1.
     IsRefused,
-    /// It is kept until the domain is verified.
+    /// It is held until the domain is verified.
     IsHeld,
 }
 
 impl Fallback {
-    /// As the domain's owner wants it. Mail is held for a pending domain only: a failed one may never be verified.
+    /// Applies the owner's setting. Mail is held for a pending domain only, since a failed one may never be verified.
     pub fn decision(&self) -> Unverified {
         match (self.on_unverified, self.reason) {
             (OnUnverified::Fallback, _) => Unverified::FallsBack,
@@ -112,17 +105,17 @@ impl Fallback {
     }
 }
 
-/// The identity chosen, and whether it is a fallback.
+/// The chosen identity, and the fallback if it is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Choice {
     /// What the message leaves under.
     pub identity: SendIdentity,
-    /// Set when the log-in's custom domain is not verified.
+    /// Set if the log-in's custom domain is not verified.
     pub fallback: Option<Fallback>,
 }
 
-/// Chooses the identity. `login_domain` is the claim the log-in address is at (none: the platform's domain, or a claim that
-/// has been deleted); `default_domain` the inbox's default domain, or else the account's.
+/// Chooses the identity. `login_domain` is the claim of the log-in address (`None`: the platform domain, or a deleted
+/// claim); `default_domain` is the inbox's default domain, or else the account's.
 pub fn choose(
     inbox: &InboxName,
     platform: &DomainName,
@@ -138,7 +131,7 @@ pub fn choose(
         };
         return Choice { identity, fallback: None };
     }
-    // A claim to another name says nothing about this address.
+    // A claim to another name does not apply to this address.
     let claim = login_domain.filter(|claim| claim.name == login.domain);
     if let Some(domain) = claim.and_then(VerifiedDomain::of) {
         let identity = SendIdentity::Custom { local: login.local.clone(), domain };
@@ -147,8 +140,8 @@ pub fn choose(
     while_unverified(inbox, platform, login, claim, OnUnverified::Fallback)
 }
 
-/// The identity of a message whose custom domain is not verified: `wished` is the address it was to leave under, `claim` its
-/// domain's claim now. One that has been deleted counts as failed, with `on_unverified` as it was.
+/// The identity of a message whose custom domain is not verified: `requested` is the address it was to leave under,
+/// `claim` the current claim to its domain. A deleted claim counts as failed, with `on_unverified` as it was.
 pub fn while_unverified(
     inbox: &InboxName,
     platform: &DomainName,
@@ -187,9 +180,9 @@ mod tests {
         format!("{}{fallback}", choice.identity.address())
     }
 
-    /// Every log-in × status of its domain × status of the default domain.
+    /// All combinations of log-in, status of its domain and status of the default domain.
     #[test]
-    fn the_whole_table() {
+    fn every_combination() {
         let defaults = [None, Some("pending"), Some("verified"), Some("failed")];
         for status in ["pending", "verified", "failed"] {
             for default in defaults {
@@ -210,13 +203,13 @@ mod tests {
             };
             let default = default.map(|s| claim("other.org", s));
             assert_eq!(line("hello@inboxlayer.dev", None, default.as_ref()), expected);
-            // The tag of the log-in is no part of the default identity.
+            // A tag of the log-in address is not part of the default identity.
             assert_eq!(line("hello+tag@inboxlayer.dev", None, default.as_ref()), expected);
         }
     }
 
     #[test]
-    fn a_deleted_claim_or_one_to_another_name_is_never_left_under() {
+    fn a_deleted_claim_or_one_to_another_name_is_never_used() {
         let (other, default) = (claim("other.org", "verified"), claim("acme.com", "verified"));
         let expected = "hello@inboxlayer.dev from=hello@acme.com; reason=failed";
         assert_eq!(line("hello@acme.com", None, Some(&default)), expected);
@@ -248,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn the_owners_wish_goes_with_the_fallback() {
+    fn the_owners_setting_is_part_of_the_fallback() {
         let acme = Claim { on_unverified: OnUnverified::Reject, ..claim("acme.com", "pending") };
         let login = "hello@acme.com".parse().unwrap();
         let choice = choose(&"hello".parse().unwrap(), &domain(PLATFORM), &login, Some(&acme), None);

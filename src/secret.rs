@@ -1,21 +1,18 @@
-//! A text that must not be seen: tokens, passwords.
-//!
-//! Invariant: `Debug` never shows it, there is no `Display`, and its memory is wiped when dropped.
+//! Secret text: tokens, passwords. Invariant: `Debug` never shows it, there is no `Display`, and its memory is wiped
+//! on drop.
 
 use std::fmt;
 use zeroize::Zeroizing;
 
-/// A secret text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Zeroizing<String>);
 
 impl Secret {
-    /// Takes the text in.
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
     }
 
-    /// The text itself: for hashing, comparing and showing once, never for logs.
+    /// The text itself, for hashing, comparing and showing once. Never log it.
     pub fn reveal(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! Binding the servers, all of them before any is opened: a port that is taken stops the start, not half of it.
+//! Binds all servers before any is opened: a port in use fails the whole start.
 
 use super::{Services, StartError};
 use crate::config::Config;
@@ -12,26 +12,22 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 
-/// Where the servers really listen: a configured port 0 has become a free one.
+/// The addresses the servers listen on; a configured port 0 is replaced by the assigned port.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Addresses {
-    /// The REST API.
     pub http: Option<SocketAddr>,
-    /// Mail from outside.
+    /// MX, from outside.
     pub mx: Option<SocketAddr>,
-    /// Submission with STARTTLS.
     pub submission: Option<SocketAddr>,
-    /// Submission with TLS at once.
+    /// Submission with implicit TLS.
     pub submissions: Option<SocketAddr>,
-    /// IMAP with STARTTLS.
     pub imap: Option<SocketAddr>,
-    /// IMAP with TLS at once.
+    /// IMAP with implicit TLS.
     pub imaps: Option<SocketAddr>,
-    /// The DKIM zone.
+    /// DNS of the DKIM zone.
     pub dns: Option<SocketAddr>,
 }
 
-/// Every listener of the configuration, bound.
 pub(super) struct Bound {
     http: TcpListener,
     mx: Option<TcpListener>,
@@ -43,7 +39,6 @@ pub(super) struct Bound {
 }
 
 impl Bound {
-    /// Binds them.
     pub(super) async fn bind(config: &Config) -> Result<Self, StartError> {
         let (smtp, imap) = (&config.smtp, &config.imap);
         Ok(Self {
@@ -64,7 +59,6 @@ impl Bound {
         })
     }
 
-    /// Where they are.
     pub(super) fn addresses(&self) -> Addresses {
         let of = |listener: &Option<TcpListener>| listener.as_ref().and_then(|l| l.local_addr().ok());
         Addresses {
@@ -78,7 +72,6 @@ impl Bound {
         }
     }
 
-    /// Opens them all.
     pub(super) fn open(
         self,
         services: &Services,
@@ -89,7 +82,7 @@ impl Bound {
         if let Some(authority) = self.dns {
             let zone = KeysZone::new(&services.config.dkim, services.store.clone())
                 .map_err(|error| StartError::Zone(error.to_string()))?;
-            // The open internet reaches it.
+            // Reachable from the open internet.
             servers.spawn(authority.serve(Zones::of_keys(zone), true, servers.clone()));
         }
         open_http(self.http, services, tls.clone(), routes, servers);
@@ -132,7 +125,7 @@ fn open_http(
     servers.spawn(async move { http::serve(listener, router, tls, &config, ending).await });
 }
 
-/// Each listener with whether TLS comes first on it.
+/// Each listener, and whether it uses implicit TLS.
 type Listeners = [(Option<TcpListener>, bool); 2];
 
 fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, servers: &Shutdown) {

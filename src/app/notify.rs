@@ -1,20 +1,20 @@
-//! The service manager is told how it stands (the protocol of `sd_notify(3)`).
+//! Notifies the service manager (the protocol of `sd_notify(3)`).
 
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
-/// Sends `state` to the socket that NOTIFY_SOCKET names; nothing when there is none. A failure is logged: whoever waits
-/// for the word will say so too.
+/// Sends `state` to the socket in NOTIFY_SOCKET, if set. A failure is only logged: the service manager reports the
+/// missing notification itself.
 pub(super) fn service_manager(state: &str) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
     if let Err(error) = send(name.as_bytes(), state) {
-        tracing::warn!(%error, "the service manager could not be told {state}");
+        tracing::warn!(%error, "cannot send {state} to the service manager");
     }
 }
 
 fn send(name: &[u8], state: &str) -> std::io::Result<()> {
     let address = match name.split_first() {
-        // '@' stands for Linux's abstract names.
+        // '@' marks Linux's abstract socket names.
         #[cfg(target_os = "linux")]
         Some((b'@', rest)) => <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(rest)?,
         _ => SocketAddr::from_pathname(std::ffi::OsStr::from_bytes(name))?,
@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_word_arrives() {
+    fn the_notification_arrives() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();

@@ -1,4 +1,4 @@
-//! Which signing provider the daemon runs with.
+//! Chooses the signing provider.
 
 use super::StartError;
 use crate::clock::Clock;
@@ -6,8 +6,8 @@ use crate::config::{self, Config};
 use crate::dkim::{Keys, Provider};
 use crate::store::Store;
 
-/// The provider of the configuration, and its relay where it has one. Tokens never change for the life of a claim, so a
-/// store whose claims have another provider's stops the start.
+/// The configured provider, and its relay if it has one. Tokens never change for the life of a claim, so the start
+/// fails if claims in the store have another provider's.
 pub(super) async fn choose(
     config: &mut Config,
     keys: &Keys,
@@ -35,7 +35,7 @@ pub(super) async fn choose(
             }
             Ok(Provider::Ses(ses))
         }
-        // The configuration's own check says how to build it.
+        // The check of the configuration says how to build it.
         #[cfg(not(feature = "ses"))]
         config::Provider::Ses => {
             let _ = clock;

@@ -1,8 +1,6 @@
-//! A look at our own DNS after the start: do the resolvers validate, and do the platform's domain, its MX, this host's name
-//! and the DKIM zone agree?
-//!
-//! Invariant: it only warns, each line with what to publish; what the DNS could not answer is said to be unknown. The
-//! daemon runs either way: records are often set up after it.
+//! Checks our own DNS after the start: whether the resolvers validate, and whether the platform domain, its MX, this
+//! host's name and the DKIM zone agree. Invariant: it only warns, each time with the record to publish; a DNS failure
+//! is reported as unknown. The daemon runs either way, since records are often published later.
 
 use super::Services;
 use crate::dns::Addresses;
@@ -11,11 +9,10 @@ use crate::verification::observed::{Answer, RecordData, RecordType};
 use crate::verification::rotation::same_key;
 use std::net::SocketAddr;
 
-/// Asks and warns.
 pub(super) async fn run(services: Services) {
     let found = warnings(&services).await;
     if found.is_empty() {
-        tracing::info!("the DNS of the platform domain, of this host and of the DKIM zone is in order");
+        tracing::info!("the DNS of the platform domain, of this host and of the DKIM zone is correct");
     }
     for warning in found {
         tracing::warn!("self-check: {warning}");
@@ -30,7 +27,7 @@ async fn warnings(services: &Services) -> Vec<String> {
     found.extend(unvalidated(&resolver.of_the_root().await));
     if config.records.mx_host != config.platform.hostname {
         found.push(format!(
-            "records.mx_host is {}, platform.hostname is {hostname}: customers' MX records lead to another name than this host greets with",
+            "records.mx_host is {}, platform.hostname is {hostname}: customers' MX records point to another name than the one in this host's greeting",
             config.records.mx_host
         ));
     }
@@ -40,7 +37,7 @@ async fn warnings(services: &Services) -> Vec<String> {
     match resolver.addresses(hostname).await {
         Addresses::Found(_) => {}
         Addresses::None { .. } => found.push(format!(
-            "{hostname} has no address, so no mail can come: publish an A record with this host's address, and its PTR record back"
+            "{hostname} has no address, so mail cannot be received: publish an A record with this host's address, and its PTR record back"
         )),
         Addresses::Indefinite(reason) => found.push(format!("the addresses of {hostname} are unknown: {reason}")),
     }
@@ -48,9 +45,9 @@ async fn warnings(services: &Services) -> Vec<String> {
         match services.provider.confirms(&config.platform.domain).await {
             Some(confirmed) if confirmed.sends => {}
             Some(_) => found.push(format!(
-                "Amazon SES does not send for {domain}, so it refuses what falls back to that domain: make it an identity there, with Easy DKIM, and publish its records"
+                "Amazon SES does not send for {domain}, so it refuses fallback mail from that domain: create it as an identity there, with Easy DKIM, and publish its records"
             )),
-            None => found.push(format!("whether Amazon SES sends for {domain} is unknown: it does not say")),
+            None => found.push(format!("whether Amazon SES sends for {domain} is unknown: no answer")),
         }
         return found;
     }
@@ -60,20 +57,21 @@ async fn warnings(services: &Services) -> Vec<String> {
     if let Some(listen) = config.dkim.listen {
         let (zone, server) = (config.dkim.zone.as_str(), config.dkim.name_server.as_str());
         let fix = format!(
-            "delegate in its parent zone: {zone}. NS {server}., with an A record of {server} that leads to {listen}"
+            "delegate in its parent zone: {zone}. NS {server}., with an A record of {server} that points to {listen}"
         );
         let delegated = |data: &RecordData| matches!(data, RecordData::Ns(name) if name == server);
         found.extend(judge(resolver, zone, RecordType::Ns, delegated, &fix).await);
         if config.dkim.name_server.is_within(&config.dkim.zone) && config.dkim.name_server_addresses.is_empty() {
             found.push(format!(
-                "{server} lies inside {zone} and has no address there: set dkim.name_server_addresses, to what its glue record in the parent zone says"
+                "{server} is inside {zone} and has no address there: set dkim.name_server_addresses to the addresses of its glue record in the parent zone"
             ));
         }
     }
     found
 }
 
-/// A warning, unless every resolver that answers vouches for the root's records, which are signed (RFC 4035 §3.2.3).
+/// A warning, unless every resolver that answers sets AD for the root's NS records, which are signed (RFC 4035
+/// §3.2.3).
 fn unvalidated(answers: &[(SocketAddr, Answer)]) -> Option<String> {
     let listed = |careless: &[&(SocketAddr, Answer)]| {
         careless.iter().map(|(server, _)| server.to_string()).collect::<Vec<_>>().join(", ")
@@ -94,14 +92,14 @@ fn unvalidated(answers: &[(SocketAddr, Answer)]) -> Option<String> {
     let careless: Vec<_> = definite.into_iter().filter(|(_, answer)| !vouches(answer)).collect();
     (!careless.is_empty()).then(|| {
         format!(
-            "of the resolvers, these do not validate DNSSEC: {}. Where none does, a check takes forged and broken zones for \
-             good; name resolvers that do under [dns] resolvers, best an unbound on this host",
+            "these resolvers do not validate DNSSEC: {}. If none does, a check accepts forged and broken zones as \
+             valid; set [dns] resolvers to validating ones, for example an unbound on this host",
             listed(&careless)
         )
     })
 }
 
-/// A warning, unless one of the records is as it should be.
+/// A warning, unless one of the records is as expected.
 async fn judge(
     resolver: &Resolver,
     name: &str,

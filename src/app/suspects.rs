@@ -1,6 +1,5 @@
-//! The messages that were being read when the last daemon ended: each is read again, in a process of its own.
-//!
-//! A `kill -9` leaves the same trace as an abort of a parser. A process that reads the message to its end tells them apart.
+//! Re-reads the messages that were being parsed when the last daemon ended, each in a separate process. A `kill -9`
+//! leaves the same trace as a parser's abort; a process that reads the message to its end tells them apart.
 
 use crate::config::Limits;
 use crate::id::ContentId;
@@ -15,19 +14,20 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, timeout_at};
 
-/// For all of them together: the start waits for it. One that is not read by then is set aside for this run.
+/// Time limit for all of them together, since the start waits for it. A message not read by then is set aside for this
+/// run.
 const TIME: Duration = Duration::from_secs(60);
 
-/// The command that reads a message from standard input and shows nothing.
+/// The command that reads a message from standard input and prints nothing.
 pub const COMMAND: &str = "read-message";
 
-/// Names the messages in the log, sets aside those that cannot be read, and begins a new record. On a full disk too: mail can
-/// be read there.
+/// Logs the messages, sets aside those that cannot be read, and starts a new record. Works on a full disk, where mail
+/// can still be read.
 pub(super) async fn reading_log(data_dir: &Path, store: &Store, limits: &Limits) -> ReadingLog {
     let left = match LeftOver::read(data_dir) {
         Ok(left) => left,
         Err(error) => {
-            tracing::error!(%error, "what parsers read cannot be written down");
+            tracing::error!(%error, "cannot record which messages are being parsed");
             return ReadingLog::default();
         }
     };
@@ -41,19 +41,19 @@ pub(super) async fn reading_log(data_dir: &Path, store: &Store, limits: &Limits)
     let (suspects, aside) = match recorded {
         Ok(recorded) => recorded,
         Err(error) => {
-            tracing::error!(%error, "what the last daemon was reading cannot be recorded: the next start looks at it again");
+            tracing::error!(%error, "cannot record the messages that the last daemon was parsing; the next start checks them again");
             store.set_aside_unrecorded(judged).await.unwrap_or_else(|error| {
-                tracing::error!(%error, contents = ?left.contents, "what was set aside before cannot be read");
+                tracing::error!(%error, contents = ?left.contents, "cannot read the list of messages set aside");
                 (Vec::new(), left.contents.iter().copied().collect())
             })
         }
     };
     for Suspect { content, messages, aborts } in suspects {
-        let what = "the last daemon ended while it read this message";
+        let what = "the last daemon ended while parsing this message";
         if aside.contains(&content) {
-            tracing::error!(?content, ?messages, aborts, "{what}: it is set aside, and shown without being read");
+            tracing::error!(?content, ?messages, aborts, "{what}: set aside, shown without parsing");
         } else {
-            tracing::warn!(?content, ?messages, aborts, "{what}: a process of its own has read it to the end");
+            tracing::warn!(?content, ?messages, aborts, "{what}: a separate process has parsed it completely");
         }
     }
     if is_recorded { left.begin(aside) } else { left.begin_unrecorded(aside) }
@@ -62,10 +62,10 @@ pub(super) async fn reading_log(data_dir: &Path, store: &Store, limits: &Limits)
 async fn verdict(store: &Store, content: ContentId, limits: &Limits, end: Instant) -> Verdict {
     let raw = match store.content(content).await {
         Ok(message) => [message.header, message.body.to_vec()].concat(),
-        // Deleted while it was read.
+        // Deleted meanwhile.
         Err(StoreError::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => return Verdict::Harmless,
         Err(error) => {
-            tracing::error!(%error, ?content, "what the last daemon was reading cannot be read from the store");
+            tracing::error!(%error, ?content, "cannot read from the store a message that the last daemon was parsing");
             return Verdict::Unknown;
         }
     };
@@ -77,7 +77,7 @@ async fn verdict(store: &Store, content: ContentId, limits: &Limits, end: Instan
         Ok(Ok(status)) if status.success() => Verdict::Harmless,
         Ok(Ok(_)) => Verdict::Aborts,
         Ok(Err(error)) => {
-            tracing::error!(%error, ?content, "no process could read what the last daemon was reading");
+            tracing::error!(%error, ?content, "cannot start a process to parse a message");
             Verdict::Unknown
         }
         Err(_) => Verdict::Unknown,
@@ -91,10 +91,10 @@ fn start(program: PathBuf, limits: &Limits) -> io::Result<Child> {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true).spawn()
 }
 
-/// How the process ends that is given a message.
+/// The exit status of the process after reading the message.
 async fn end_of(mut child: Child, raw: &[u8]) -> io::Result<ExitStatus> {
     if let Some(mut stdin) = child.stdin.take() {
-        // One that ends before it has read everything has failed, and its status says so.
+        // A process that ends before it has read everything has failed, and its status says so.
         match stdin.write_all(raw).await {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => return Err(error),
             _ => {}
@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn a_process_that_aborts_or_fails_is_told_from_one_that_reads_to_the_end() {
+    async fn an_abort_or_failure_is_distinguished_from_a_completed_read() {
         let dir = tempfile::tempdir().unwrap();
         let program = |text: &str| {
             use std::os::unix::fs::PermissionsExt;

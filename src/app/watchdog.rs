@@ -1,7 +1,6 @@
-//! The service manager's watchdog (`WatchdogSec=`, `sd_watchdog_enabled(3)`).
-//!
-//! Invariant: `WATCHDOG=1` is sent only after the runtime has run a task and the store's writer has committed one change.
-//! A thread of its own sends it, so that a runtime whose threads are all busy is not taken for one that answers.
+//! The service manager's watchdog (`WatchdogSec=`, `sd_watchdog_enabled(3)`). Invariant: `WATCHDOG=1` is sent only
+//! after the runtime has run a task and the store's writer has committed a change. It is sent from a separate thread,
+//! so that a blocked runtime is noticed.
 
 use super::notify;
 use crate::store::Store;
@@ -9,10 +8,10 @@ use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::Handle;
 
-/// Beats in each span after which the service manager ends the daemon.
+/// Notifications per watchdog interval.
 const BEATS: u32 = 4;
 
-/// Starts the thread, if the service manager wants to hear of it.
+/// Starts the thread if the watchdog is enabled.
 pub(super) fn start(runtime: Handle, store: Store) {
     let Some(pause) = pause(|name| std::env::var(name).ok()) else { return };
     let run = move || {
@@ -22,11 +21,11 @@ pub(super) fn start(runtime: Handle, store: Store) {
         }
     };
     if let Err(error) = std::thread::Builder::new().name("watchdog".into()).spawn(run) {
-        tracing::error!(%error, "the watchdog cannot start: the service manager will end this daemon");
+        tracing::error!(%error, "cannot start the watchdog thread: the service manager will kill this daemon");
     }
 }
 
-/// The pause between two beats; none when nobody waits for one.
+/// The pause between notifications; `None` if the watchdog is disabled.
 fn pause(variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
     let of_another = |pid: String| pid != std::process::id().to_string();
     if variable("WATCHDOG_PID").is_some_and(of_another) {
@@ -36,13 +35,13 @@ fn pause(variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
     Some(Duration::from_micros(micros) / BEATS)
 }
 
-/// Waits until the runtime and the store's writer have answered. False when they have ended.
+/// Waits until the runtime and the store's writer have responded. False if they have ended.
 fn answers(runtime: &Handle, store: &Store) -> bool {
     let (answer, answered) = mpsc::channel();
     let store = store.clone();
     runtime.spawn(async move {
         let written = store.writer_answers().await;
-        // A commit that fails, on a full disk for one, is an answer.
+        // A failed commit, on a full disk for example, is a response too.
         let is_open = !matches!(written, Err(crate::store::StoreError::Closed));
         let _ = answer.send(is_open);
     });
@@ -68,7 +67,7 @@ mod tests {
         assert_eq!(pause(|_| None), None);
     }
 
-    /// What happens in order: `stuck` ends when its channel does, and only then there is an answer.
+    /// Checks the order of events: `stuck` ends when its channel does, and only then is there a response.
     fn in_order(stuck: impl FnOnce(&Handle, &Store, mpsc::Receiver<()>)) {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
@@ -82,7 +81,7 @@ mod tests {
             let answered = answers(&handle, &watched);
             log.lock().unwrap().push(if answered { "answered" } else { "closed" });
         });
-        // Long enough for an answer that waits for nothing.
+        // Long enough for a response that is not blocked.
         std::thread::sleep(Duration::from_millis(200));
         events.lock().unwrap().push("released");
         drop(release);
@@ -93,14 +92,14 @@ mod tests {
     }
 
     #[test]
-    fn a_runtime_whose_threads_are_busy_does_not_answer() {
+    fn a_runtime_with_busy_threads_does_not_respond() {
         in_order(|runtime, _, released| {
             runtime.spawn(async move { released.recv().is_err() });
         });
     }
 
     #[test]
-    fn a_writer_that_does_not_come_to_an_end_does_not_answer() {
+    fn a_blocked_writer_does_not_respond() {
         in_order(|runtime, store, released| {
             let store = store.clone();
             let (begun, has_begun) = mpsc::channel();

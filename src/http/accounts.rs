@@ -13,14 +13,14 @@ use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 
-/// Characters of a name at most, of accounts and tokens.
-const NAME: usize = 200;
+/// Maximum characters in the name of an account or token.
+const NAME_LENGTH: usize = 200;
 
 /// A name for people: one line, not empty.
 pub(super) fn display_name(fields: &mut Fields, text: Option<String>) -> Option<String> {
     let text = text?;
-    if text.trim().is_empty() || text.chars().count() > NAME || text.chars().any(char::is_control) {
-        fields.fault("name", format!("must be one line of 1 to {NAME} characters"));
+    if text.trim().is_empty() || text.chars().count() > NAME_LENGTH || text.chars().any(char::is_control) {
+        fields.fault("name", format!("must be one line of 1 to {NAME_LENGTH} characters"));
         return None;
     }
     Some(text)
@@ -39,7 +39,7 @@ pub(super) async fn create(
     let name = display_name(&mut fields, name);
     fields.finish()?;
     let account = context.store.account_create(name.unwrap_or_default(), context.clock.now()).await?;
-    tracing::info!(account = %account.id, by = %caller.principal.token, "an account was made");
+    tracing::info!(account = %account.id, by = %caller.principal.token, "account created");
     Ok(Created { location: format!("/api/v1/accounts/{}", account.id), body: account })
 }
 

@@ -16,7 +16,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-/// An alias, as it is shown.
 #[derive(Serialize)]
 pub(super) struct AliasJson {
     id: AliasId,
@@ -46,31 +45,31 @@ fn problem(error: CreateAliasError) -> Problem {
         }
         CreateAliasError::Exists(id) => Problem::conflict(
             "alias_exists",
-            "There is an alias of this address.",
+            "This address already has an alias.",
             "Use the alias that `existing_id` names, or delete it first.",
             Some(id.as_str()),
         ),
         CreateAliasError::InboxHasName(id) => Problem::conflict(
             "inbox_has_name",
-            "An inbox of the account has this name, so the address is that inbox's already.",
+            "The address already belongs to the inbox of the account with this name.",
             "Choose another local part.",
             Some(id.as_str()),
         ),
         CreateAliasError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
-            "The limit is reached",
+            "Limit reached",
             format!("The account has {limit} aliases, which is the limit."),
             "Delete an alias, or ask the operator for a higher limit.",
         ),
-        CreateAliasError::TooLong => Problem::invalid_field("address", "has over 254 octets"),
+        CreateAliasError::TooLong => Problem::invalid_field("address", "is longer than 254 octets"),
         CreateAliasError::Store(error) => error.into(),
     }
 }
 
 fn name_and_domain(text: &str) -> Result<(AliasName, DomainName), String> {
-    let (local, domain) = text.rsplit_once('@').ok_or("must be local-part@domain")?;
-    let name = AliasName::parse(local).ok_or("must have a local part that needs no quotes and has no `+`")?;
+    let (local, domain) = text.rsplit_once('@').ok_or("must have the form local-part@domain")?;
+    let name = AliasName::parse(local).ok_or("must have a local part without quotes and without `+`")?;
     Ok((name, DomainName::parse(domain).map_err(|error| error.to_string())?))
 }
 

@@ -1,7 +1,6 @@
-//! Bodies of requests and answers, counted against the budget of memory.
-//!
-//! Invariant: a body that is coming in stands on disk but for a bounded part of it; an answer that waits for its client is
-//! counted, or is read from the store piece by piece as the client takes it.
+//! Request and response bodies, charged to the memory budget. Invariant: of an incoming body only a bounded part is in
+//! memory, the rest is in the spool; a response waiting for its client is charged, or read from the store piece by
+//! piece.
 
 use super::problem::Problem;
 use crate::resources::memory::{Claim, NoRoom, UNCOUNTED};
@@ -18,10 +17,10 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
-/// A body that takes longer is not waited for.
+/// Time limit for receiving a body.
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// The body, up to `limit` octets.
+/// Reads the body, up to `limit` octets.
 pub(super) async fn read_body(spool: &ClientSpool, body: Body, limit: usize) -> Result<Bytes, Problem> {
     let announced = body.size_hint().exact().map_or(0, |octets| usize::try_from(octets).unwrap_or(usize::MAX));
     if announced > limit {
@@ -36,7 +35,7 @@ pub(super) async fn read_body(spool: &ClientSpool, body: Body, limit: usize) -> 
         let piece = match timeout_at(progress.period_ends().min(last), pieces.next()).await {
             Ok(Some(Ok(piece))) => piece,
             Ok(Some(Err(error))) if is_time_out(&error) => return Err(Problem::too_slow()),
-            Ok(Some(Err(_))) => return Err(Problem::malformed("The body broke off.")),
+            Ok(Some(Err(_))) => return Err(Problem::malformed("The connection closed before the end of the body.")),
             Ok(None) => break,
             Err(_) if Instant::now() >= last || progress.is_too_slow(Instant::now()) => {
                 return Err(Problem::too_slow());
@@ -53,7 +52,7 @@ pub(super) async fn read_body(spool: &ClientSpool, body: Body, limit: usize) -> 
     incoming.into_bytes().await.map_err(spool_failed)
 }
 
-/// Whether an error, or one behind it, is the time-out between two pieces.
+/// True if the error, or one of its sources, is the time-out between two pieces.
 fn is_time_out(error: &axum::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -69,22 +68,22 @@ fn spool_failed(error: SpoolError) -> Problem {
     match error {
         SpoolError::NoRoom(full) => no_room(full),
         SpoolError::Disk(error) => {
-            tracing::error!(listener = "http", %error, "a body could not be kept on disk");
+            tracing::error!(listener = "http", %error, "cannot write a request body to the spool");
             Problem::unavailable()
         }
     }
 }
 
-/// 503: a budget is used up.
+/// 503: a budget is exhausted.
 pub(super) fn no_room(full: NoRoom) -> Problem {
-    tracing::info!(listener = "http", %full, "no room for a request or its answer");
+    tracing::info!(listener = "http", %full, "no memory for a request or its response");
     Problem::unavailable()
 }
 
-/// Whose share an answer is counted against, once the request's token has been read.
+/// The share that a response is charged to, set once the request's token is known.
 pub(super) type AnswerOwner = Arc<OnceLock<ClientSpool>>;
 
-/// Counts the octets of each answer until its client has taken them.
+/// Charges each response until its client has read it.
 pub(super) async fn counted(mut request: Request, next: Next) -> Response {
     let owner = AnswerOwner::default();
     request.extensions_mut().insert(Arc::clone(&owner));
@@ -102,13 +101,13 @@ pub(super) async fn counted(mut request: Request, next: Next) -> Response {
     match to_bytes(body, length).await {
         Ok(octets) => Response::from_parts(head, Body::from(Bytes::from_owner(Counted { octets, _claim: claim }))),
         Err(error) => {
-            tracing::error!(listener = "http", %error, "an answer could not be read");
+            tracing::error!(listener = "http", %error, "cannot read a response body");
             Problem::unavailable().into_response()
         }
     }
 }
 
-/// An answer in memory.
+/// A response body in memory.
 struct Counted {
     octets: Bytes,
     _claim: Claim,

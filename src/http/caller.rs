@@ -1,9 +1,7 @@
-//! Who a request is from, and for which account it acts.
-//!
-//! A token of scope `account` acts for its account. One of scope `inboxes` reaches its inboxes only: any other inbox is
-//! not found, and what concerns the whole account is 403, said before anything is looked up. An operator's token acts for
-//! the account that owns the id in the path, or that `account_id` names.
-//! Invariant: what a caller may not see is answered like what does not exist.
+//! The caller of a request and the account it acts for. A token of scope `account` acts for its account. A token of
+//! scope `inboxes` sees only its inboxes: other inboxes are 404, and routes for the whole account are 403 before
+//! anything is looked up. An operator token acts for the account that owns the id in the path or that `account_id`
+//! names. Invariant: what a caller may not see gets the same response as what does not exist.
 
 use super::HttpContext;
 use super::body::AnswerOwner;
@@ -21,14 +19,13 @@ use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
 use std::net::{IpAddr, Ipv4Addr};
 
-/// A request's sender, let in.
+/// An authenticated caller.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
-    /// The token, and what it may do.
     pub(super) principal: Principal,
-    /// From where.
+    /// The client's address.
     pub(super) client: IpAddr,
-    /// Room for what it sends and is sent.
+    /// The memory and spool share that its requests and responses are charged to.
     pub(super) spool: ClientSpool,
 }
 
@@ -50,23 +47,23 @@ impl FromRequestParts<HttpContext> for Caller {
                 }
                 Ok(Self { principal, client, spool })
             }
-            Err(LoginError::Refused) => Err(Problem::unauthorized("The API token opens nothing.")),
+            Err(LoginError::Refused) => Err(Problem::unauthorized("The API token is invalid, expired or revoked.")),
             Err(LoginError::RateLimited { retry_after }) => {
-                Err(Problem::too_many("Too many tokens from this address were wrong.", retry_after))
+                Err(Problem::too_many("Too many invalid tokens from this address.", retry_after))
             }
             Err(LoginError::Unavailable(error)) => Err(error.into()),
         }
     }
 }
 
-/// RFC 6750 §2.1; the scheme in any case (RFC 9110 §11.1).
+/// RFC 6750 §2.1; the scheme is case-insensitive (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim_matches(' ')))
 }
 
 impl Caller {
-    /// The store, on the caller's behalf.
+    /// The store, with work charged to the caller's account.
     pub(super) fn store(&self, context: &HttpContext) -> Store {
         match &self.principal.scope {
             Scope::Operator => context.store.clone(),
@@ -74,12 +71,12 @@ impl Caller {
         }
     }
 
-    /// 403 unless the token is an operator's.
+    /// 403 unless the token is an operator token.
     pub(super) fn operator(&self) -> Result<(), Problem> {
         if self.principal.scope == Scope::Operator { Ok(()) } else { Err(Problem::forbidden("operator")) }
     }
 
-    /// The account whose token this is, 403 where it reaches only some inboxes; `None`: an operator's.
+    /// The token's account; 403 if the token is limited to inboxes, `None` for an operator token.
     pub(super) fn whole_account(&self) -> Result<Option<&AccountId>, Problem> {
         match &self.principal.scope {
             Scope::Operator => Ok(None),
@@ -88,17 +85,18 @@ impl Caller {
         }
     }
 
-    /// The account a request about a whole account is for. An operator names it; others may only name their own.
+    /// The account of a request about a whole account. An operator token has to name it; other tokens may only name
+    /// their own.
     pub(super) fn account(&self, account_id: Option<AccountId>) -> Result<AccountId, Problem> {
         match (self.whole_account()?, account_id) {
             (None, Some(account_id)) => Ok(account_id),
-            (None, None) => Err(Problem::invalid_field("account_id", "is required with an operator's token")),
+            (None, None) => Err(Problem::invalid_field("account_id", "is required with an operator token")),
             (Some(own), Some(account_id)) if *own != account_id => Err(Problem::not_found()),
             (Some(own), _) => Ok(own.clone()),
         }
     }
 
-    /// The account whose domain an id means. Whether the id exists shows in what is done with it.
+    /// The account that owns the domain. Whether the id exists is checked later, by what is done with it.
     pub(super) async fn account_of_domain(&self, context: &HttpContext, id: &DomainId) -> Result<AccountId, Problem> {
         match self.whole_account()? {
             Some(own) => Ok(own.clone()),
@@ -106,7 +104,7 @@ impl Caller {
         }
     }
 
-    /// The inbox an id in a path means, if the caller may see it.
+    /// The inbox of an id in a path, if the caller may see it.
     pub(super) async fn inbox(&self, context: &HttpContext, id: &str) -> Result<Inbox, Problem> {
         let id: InboxId = id.parse().map_err(|_| Problem::not_found())?;
         let found = match &self.principal.scope {
@@ -128,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_scheme_is_read_in_any_case() {
+    fn the_scheme_is_case_insensitive() {
         let read = |value: &str| {
             let mut headers = HeaderMap::new();
             headers.insert(AUTHORIZATION, value.parse().unwrap());

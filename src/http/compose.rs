@@ -1,7 +1,6 @@
-//! A message made of JSON: its fields read and checked, its MIME written.
-//!
-//! Invariant: no value can add a header field or a line; all that is written is 7-bit. Date and Message-ID are left to
-//! the submission, which adds them as for any client. RFC 5322, RFC 2045 to 2047.
+//! A message composed from JSON: checks the fields and writes MIME. Invariant: no value can add a header field or a
+//! line; the output is 7-bit. Date and Message-ID are added at submission, as for any client. RFC 5322, RFC 2045 to
+//! 2047.
 
 use super::fields::Fields;
 use crate::address::Address;
@@ -16,13 +15,12 @@ use mail_builder::headers::{Header, HeaderType};
 use mail_builder::mime::{BodyPart, MimePart};
 use serde_json::Value;
 
-/// Mailboxes of one field at most, whatever its size; how many recipients a message may have is told elsewhere.
-const MOST_MAILBOXES: usize = 10_000;
-/// Attachments of one message at most.
-const MOST_ATTACHMENTS: usize = 100;
-/// Octets of a header value at most (RFC 5322 §2.1.1 caps a line, folding does the rest).
+/// Maximum mailboxes in one field; the limit on recipients of a message is separate.
+const MAX_MAILBOXES: usize = 10_000;
+const MAX_ATTACHMENTS: usize = 100;
+/// Maximum octets in a header value (RFC 5322 §2.1.1 limits lines; long values are folded).
 const HEADER_VALUE: usize = 8000;
-/// Fields that the message's own JSON fields or the server write.
+/// Fields that are written from other JSON fields or by the server.
 const NOT_BY_HAND: &[&str] = &[
     "from",
     "sender",
@@ -41,11 +39,9 @@ const NOT_BY_HAND: &[&str] = &[
     "inboxlayer-fallback",
 ];
 
-/// An address with the name shown before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mailbox {
     name: Option<String>,
-    /// The address.
     pub(super) address: Address,
 }
 
@@ -58,12 +54,12 @@ impl Mailbox {
         }
     }
 
-    /// Reads one or several of them, with commas between.
+    /// Reads one or several mailboxes separated by commas.
     fn parse_list(text: &str) -> Result<Vec<Self>, String> {
         if text.trim().chars().any(char::is_control) {
             return Err("must be one line".into());
         }
-        match message::mailboxes_in(text, MOST_MAILBOXES + 1) {
+        match message::mailboxes_in(text, MAX_MAILBOXES + 1) {
             Some(list) if !list.is_empty() => {
                 Ok(list.into_iter().map(|(name, address)| Self { name, address }).collect())
             }
@@ -75,7 +71,7 @@ impl Mailbox {
         }
     }
 
-    /// An address without a name.
+    /// A mailbox without a display name.
     pub(super) fn of(address: Address) -> Self {
         Self { name: None, address }
     }
@@ -85,7 +81,7 @@ impl Mailbox {
     }
 }
 
-/// A list of mailboxes, or a string of them.
+/// A list of mailboxes, or one string with several.
 pub(super) fn mailboxes(fields: &mut Fields, field: &str) -> Vec<Mailbox> {
     let mut list = Vec::new();
     for (at, value) in fields.list(field, true).into_iter().enumerate() {
@@ -94,15 +90,15 @@ pub(super) fn mailboxes(fields: &mut Fields, field: &str) -> Vec<Mailbox> {
             Some(Err(message)) => fields.fault(&format!("{field}[{at}]"), message),
             None => fields.fault(&format!("{field}[{at}]"), "must be an address as a string"),
         }
-        if list.len() > MOST_MAILBOXES {
-            fields.fault(field, format!("must have at most {MOST_MAILBOXES} addresses"));
+        if list.len() > MAX_MAILBOXES {
+            fields.fault(field, format!("must have at most {MAX_MAILBOXES} addresses"));
             break;
         }
     }
     list
 }
 
-/// One mailbox; absent is nothing.
+/// One mailbox; `None` if absent.
 pub(super) fn mailbox(fields: &mut Fields, field: &str) -> Option<Mailbox> {
     let text = fields.text(field)?;
     Mailbox::parse(&text).map_err(|message| fields.fault(field, message)).ok()
@@ -116,7 +112,7 @@ struct Attachment {
     content_id: Option<String>,
 }
 
-/// What a message is made of, but for its From and its recipients.
+/// Everything of a message except From and recipients.
 #[derive(Debug)]
 pub(super) struct Content {
     reply_to: Vec<Mailbox>,
@@ -149,16 +145,16 @@ impl Content {
         Self { reply_to, subject, text, html, headers, attachments }
     }
 
-    /// Octets that writing it goes through.
+    /// Octets to process when writing the message.
     pub(super) fn octets(&self) -> usize {
         let texts = [&self.text, &self.html].into_iter().flatten().map(String::len);
         texts.chain(self.attachments.iter().map(|attachment| attachment.content.len())).sum()
     }
 
-    /// The message. Submission takes its Bcc field out of what leaves.
+    /// Writes the message. Submission removes the Bcc field from what is sent.
     pub(super) fn write(self, from: &Mailbox, to: &[Mailbox], cc: &[Mailbox], bcc: &[Mailbox]) -> Vec<u8> {
         let text = self.text.as_ref().map_or(0, String::len) + self.html.as_ref().map_or(0, String::len);
-        // Base64 and its line ends; a text may be encoded likewise. What is missing is added as it is needed.
+        // Base64 with its line ends; text may be encoded the same way. The buffer grows if this is too small.
         let octets: usize = self.attachments.iter().map(|attachment| attachment.content.len()).sum::<usize>() + text;
         let mut out = Vec::with_capacity(octets / 10 * 14 + 4096);
         let addresses = |list: &[Mailbox]| MimeAddress::new_list(list.iter().map(|m| own(m.mime())).collect());
@@ -185,7 +181,7 @@ impl Content {
     }
 }
 
-/// Line ends as LF, which the builder writes as CRLF; a bare CR it would let through.
+/// Line ends as LF, which the builder writes as CRLF; it would pass a bare CR through.
 fn with_lf(text: String) -> String {
     if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n") } else { text }
 }
@@ -193,7 +189,7 @@ fn with_lf(text: String) -> String {
 fn own(address: MimeAddress<'_>) -> MimeAddress<'static> {
     match address {
         MimeAddress::Address(a) => MimeAddress::new_address(a.name.map(|n| n.into_owned()), a.email.into_owned()),
-        // Only single addresses are made here.
+        // Only single addresses are created here.
         MimeAddress::Group(_) | MimeAddress::List(_) => MimeAddress::new_list(Vec::new()),
     }
 }
@@ -207,7 +203,7 @@ fn write(out: &mut Vec<u8>, name: &str, value: &HeaderType<'_>) {
 fn part(attachment: Attachment) -> MimePart<'static> {
     let Attachment { filename, content_type, content, content_id } = attachment;
     let part = if content_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
-        // Left to itself the builder writes an attached text as it stands, whatever its line ends are.
+        // By default the builder writes attached text unencoded, whatever its line ends.
         let mut encoded = Vec::new();
         Base64Encoder::new().wrap_lines().encode_into(&content, &mut encoded);
         MimePart::new(content_type, BodyPart::Binary(encoded.into())).transfer_encoding("base64")
@@ -230,12 +226,12 @@ fn headers(fields: &mut Fields) -> Vec<(String, String)> {
         let well_formed = (1..=76).contains(&name.len())
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         match value {
-            _ if !well_formed => fields.fault(&at, "is no name of a header field"),
+            _ if !well_formed => fields.fault(&at, "is not a valid header field name"),
             _ if NOT_BY_HAND.contains(&lower.as_str())
                 || lower.starts_with("content-")
                 || lower.starts_with("resent-") =>
             {
-                fields.fault(&at, "is written from the message's other fields");
+                fields.fault(&at, "cannot be set here: it is written from the message's other fields");
             }
             Value::String(value) if !value.chars().any(char::is_control) && value.len() <= HEADER_VALUE => {
                 list.push((name, value));
@@ -248,8 +244,8 @@ fn headers(fields: &mut Fields) -> Vec<(String, String)> {
 
 fn attachments(fields: &mut Fields) -> Vec<Attachment> {
     let values = fields.list("attachments", false);
-    if values.len() > MOST_ATTACHMENTS {
-        fields.fault("attachments", format!("must be at most {MOST_ATTACHMENTS}"));
+    if values.len() > MAX_ATTACHMENTS {
+        fields.fault("attachments", format!("must have at most {MAX_ATTACHMENTS} entries"));
         return Vec::new();
     }
     let read = |(at, value)| fields.within(&format!("attachments[{at}]"), value, attachment);
@@ -279,7 +275,7 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
     Some(Attachment { filename: filename?, content_type, content: content?.ok()?, content_id })
 }
 
-/// RFC 6838 §4.2, and no type that a part cannot have by itself.
+/// RFC 6838 §4.2, without the types that a single part cannot have.
 fn is_media_type(text: &str) -> bool {
     let name = |part: &str| {
         (1..=127).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))

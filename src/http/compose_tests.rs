@@ -1,4 +1,4 @@
-//! Messages made of JSON, read back by another parser.
+//! Composed messages, read back with another parser.
 
 use super::*;
 use mail_parser::{MessageParser, MimeHeaders};
@@ -116,7 +116,7 @@ fn mailboxes_are_read_as_in_a_header_field() {
         assert_eq!(list(text).unwrap(), read, "{text}");
     }
     assert!(list("a@x.org, b").is_err() && list(", ").is_err());
-    assert!(list(&"a@x.org,".repeat(MOST_MAILBOXES + 1)).is_err());
+    assert!(list(&"a@x.org,".repeat(MAX_MAILBOXES + 1)).is_err());
     for bad in ["", "ann", "<>", "Ann <ann>", "a@b, c@d", "Ann <a@b>\u{0}x", "a@b>"] {
         assert!(Mailbox::parse(bad).is_err(), "{bad:?}");
     }

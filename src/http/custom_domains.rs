@@ -1,4 +1,4 @@
-//! `/api/v1/custom_domains`: the six documented endpoints. History stands in [`super::domain_history`].
+//! `/api/v1/custom_domains`: the six documented endpoints. The history is in [`super::domain_history`].
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -28,30 +28,30 @@ fn not_created(error: CreateError) -> Problem {
             .with_fix("Claim a domain that you have registered yourself, or a name under it."),
         CreateError::Exists(id) => Problem::conflict(
             "domain_exists",
-            "The account has claimed this domain already.",
+            "The account has already claimed this domain.",
             "Use the custom domain that `existing_id` names.",
             Some(id.as_str()),
         ),
         CreateError::Full { limit } => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
-            "The limit is reached",
+            "Limit reached",
             format!("The account has {limit} custom domains, which is the limit."),
             "Delete a custom domain, or ask the operator for a higher limit.",
         ),
         CreateError::NamesUsedUp { limit } => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
-            "The limit is reached",
-            format!("The account has claimed {limit} domain names, as many as it ever may, deleted claims counted."),
+            "Limit reached",
+            format!("The account has claimed {limit} domain names, which is the limit; deleted claims count."),
             "Claim a name that the account has claimed before, or ask the operator for a higher limit.",
         ),
         CreateError::RateLimited(exceeded) => Problem::too_many(
-            format!("The account has made {} claims of domains in this hour, which is the limit.", exceeded.limit),
+            format!("The account has claimed {} domains in the last hour, which is the limit.", exceeded.limit),
             exceeded.retry_after,
         ),
         CreateError::Provider(error) => {
-            tracing::error!(listener = "http", %error, "a domain could not be claimed");
+            tracing::error!(listener = "http", %error, "cannot claim a domain");
             Problem::unavailable().with_code("signing_provider_unavailable")
         }
         CreateError::Store(error) => error.into(),
@@ -72,7 +72,7 @@ pub(super) async fn create(
     fields.finish()?;
     let account = caller.account(account)?;
     if caller.operator().is_ok() && context.store.account_get(&account).await?.is_none() {
-        return Err(Problem::invalid_field("account_id", "there is no such account"));
+        return Err(Problem::invalid_field("account_id", "is not the id of an account"));
     }
     let made = context.registry.create(&account, &domain.unwrap_or_default()).await.map_err(not_created)?;
     Ok(Created { location: format!("/api/v1/custom_domains/{}", made.id), body: made })
@@ -92,7 +92,7 @@ pub(super) async fn list(
     Ok(Json(page.list(rows, |domain| domain.id.to_string(), |domain| domain)))
 }
 
-/// The id in a path, and whose claim it is if the caller may see it.
+/// The id in a path and the account that owns the claim, if the caller may see it.
 pub(super) async fn claim(caller: &Caller, context: &HttpContext, id: &str) -> Result<(AccountId, DomainId), Problem> {
     caller.whole_account()?;
     let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;
@@ -109,7 +109,7 @@ pub(super) async fn show(
     context.registry.get(&account, &id).await?.map(Json).ok_or_else(Problem::not_found)
 }
 
-/// `GET …/{id}/zone_file`: the records as a zone file, for people and providers that import one.
+/// `GET …/{id}/zone_file`: the records as a zone file, for import at a DNS provider.
 pub(super) async fn zone_file(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -120,7 +120,7 @@ pub(super) async fn zone_file(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], file).into_response())
 }
 
-/// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified", "return_path"}`, each only if it is to change.
+/// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified", "return_path"}`, all optional.
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -142,7 +142,9 @@ pub(super) async fn change(
     let patch = DomainPatch { catch_all, is_default, on_unverified, return_path };
     let changed = context.registry.patch(&account, &id, patch).await.map_err(|error| match error {
         PatchError::NotFound => Problem::not_found(),
-        PatchError::UnknownInbox => Problem::invalid_field("catch_all_inbox_id", "the account has no inbox of this id"),
+        PatchError::UnknownInbox => {
+            Problem::invalid_field("catch_all_inbox_id", "is not the id of an inbox of the account")
+        }
         PatchError::ReturnPath(_) => Problem::invalid_field("return_path", error.to_string()),
         PatchError::Store(error) => error.into(),
     })?;
@@ -159,8 +161,8 @@ pub(super) async fn delete(
     if context.registry.delete(&account, &id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
 }
 
-/// `POST …/{id}/verify`: 202 at once; with `Prefer: wait=N`, 200 as soon as the check has settled, or 202 after N seconds,
-/// or at once and without `Preference-Applied` where the account waits for many already.
+/// `POST …/{id}/verify`: 202 at once. With `Prefer: wait=N`: 200 as soon as the check has settled, or 202 after N
+/// seconds; 202 at once without `Preference-Applied` if the account has too many requests waiting.
 pub(super) async fn verify(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -177,7 +179,7 @@ pub(super) async fn verify(
     let request = context.registry.verify(&account, &id, wait).await.map_err(|error| match error {
         VerifyError::NotFound => Problem::not_found(),
         VerifyError::RateLimited { retry_after } => Problem::too_many(
-            "This domain was checked a moment ago; at most one check in 10 seconds is made.",
+            "A domain is checked at most once every 10 seconds, and this one was checked just now.",
             retry_after,
         ),
         VerifyError::Store(error) => error.into(),
@@ -191,7 +193,7 @@ pub(super) async fn verify(
     Ok(response)
 }
 
-/// `wait` of RFC 7240 §4.3, cut to the longest there is; a preference that does not read is left out of account (§2).
+/// `wait` of RFC 7240 §4.3, capped at the maximum; an invalid preference is ignored (§2).
 fn preferred_wait(headers: &HeaderMap) -> Option<Duration> {
     let lines = headers.get_all(PREFER).iter().filter_map(|value| value.to_str().ok());
     let preferences = lines.flat_map(|line| line.split(','));
@@ -210,7 +212,7 @@ mod tests {
     use crate::dkim::{KeysError, ProviderError};
 
     #[test]
-    fn the_wait_preferred_is_read_as_rfc_7240_has_it() {
+    fn the_wait_preference_follows_rfc_7240() {
         let read = |lines: &[&str]| {
             let mut headers = HeaderMap::new();
             for line in lines {
@@ -233,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_that_gives_no_tokens_is_a_temporary_fault() {
+    fn a_provider_without_tokens_is_a_temporary_fault() {
         let error = CreateError::Provider(ProviderError::Keys(KeysError::Generate("of the test".into())));
         let response = not_created(error).into_response();
         assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);

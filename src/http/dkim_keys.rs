@@ -1,6 +1,5 @@
-//! `/api/v1/custom_domains/{id}/dkim_keys` and `…/rotate_key`: the three keys of a domain, and their turns.
-//!
-//! Where Amazon SES signs there are no keys here to show or to turn, and the answer says so.
+//! `/api/v1/custom_domains/{id}/dkim_keys` and `…/rotate_key`: the three keys of a domain and their rotation. With
+//! Amazon SES as the signing provider both are 409, since SES holds the keys.
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -32,7 +31,7 @@ pub(super) async fn list(
     shown(&context, &id).await
 }
 
-/// `POST …/rotate_key`: the next key signs from now on. Answers the keys.
+/// `POST …/rotate_key`: signs with the next key from now on. Returns the keys.
 pub(super) async fn rotate(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -46,28 +45,28 @@ pub(super) async fn rotate(
     context.rotation.rotate(&id).await.map_err(|error| match error {
         RotateError::NotFound => Problem::not_found(),
         RotateError::NotYet { message, fix } => {
-            Problem::new(StatusCode::CONFLICT, "no_key_ready", "No other key can sign now", message, fix)
+            Problem::new(StatusCode::CONFLICT, "no_key_ready", "No other key is ready", message, fix)
         }
         RotateError::Store(error) => error.into(),
     })?;
     shown(&context, &id).await
 }
 
-/// 409 where somebody else has the keys.
+/// 409 if another provider holds the keys.
 pub(super) fn keys_are_here(config: &Config) -> Result<(), Problem> {
     match config.dkim.provider {
         Provider::Local => Ok(()),
         Provider::Ses => Err(Problem::new(
             StatusCode::CONFLICT,
             "keys_at_provider",
-            "Amazon SES has the keys",
-            "Amazon SES signs this daemon's mail with keys of its own, which it rotates by itself.",
-            "There is nothing to do: the three CNAME records of a domain stay as they are.",
+            "Amazon SES holds the keys",
+            "Amazon SES signs mail with its own keys, which it rotates itself.",
+            "No action is needed: the three CNAME records of a domain stay as they are.",
         )),
     }
 }
 
-/// The domain that an id in a path means, if the caller may see it.
+/// The domain of an id in a path, if the caller may see it.
 async fn own(caller: &Caller, context: &HttpContext, id: &str) -> Result<DomainId, Problem> {
     caller.whole_account()?;
     let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;

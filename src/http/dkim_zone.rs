@@ -1,4 +1,4 @@
-//! `/api/v1/dkim_zone`: the zone that customers' DKIM records lead to, for operators who publish it themselves.
+//! `/api/v1/dkim_zone`: the zone that customers' DKIM CNAME records point to, for operators who publish it themselves.
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -15,7 +15,6 @@ use serde::Serialize;
 use std::fmt::Write;
 use std::net::IpAddr;
 
-/// The zone.
 #[derive(Serialize)]
 pub(super) struct ZoneJson {
     zone: DomainName,
@@ -30,14 +29,14 @@ pub(super) async fn show(caller: Caller, State(context): State<HttpContext>) -> 
     Ok(Json(ZoneJson { zone: context.config.dkim.zone.clone(), zone_file }))
 }
 
-/// The zone as a file (RFC 1035 §5), which a name server loads as it is.
+/// The zone in master file format (RFC 1035 §5).
 fn zone_file(dkim: &Dkim, found: &ZoneOfKeys) -> String {
     let (zone, server, ttl) = (&dkim.zone, &dkim.name_server, KEY_TTL.as_secs());
     let serial = found.serial;
     let mut file = format!(
         "$ORIGIN {zone}.\n$TTL {ttl}\n@ IN SOA {server}. hostmaster.{zone}. {serial} 7200 900 1209600 60\n@ IN NS {server}.\n"
     );
-    // Writing to a string does not fail.
+    // Writing to a string cannot fail.
     for address in dkim.name_server_addresses.iter().filter(|_| server.is_within(zone)) {
         let kind = if matches!(address, IpAddr::V4(_)) { "A" } else { "AAAA" };
         let _ = writeln!(file, "{server}. IN {kind} {address}");
@@ -53,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_file_is_a_whole_zone_with_long_texts_in_several_strings() {
+    fn the_zone_file_is_complete_and_splits_long_texts() {
         let name = |text| DomainName::parse(text).unwrap();
         let mut dkim = Dkim { zone: name("dkim.example.net"), name_server: name("ns.example.net"), ..Dkim::default() };
         dkim.name_server_addresses = vec!["192.0.2.53".parse().unwrap(), "2001:db8::53".parse().unwrap()];

@@ -1,4 +1,4 @@
-//! `/api/v1/custom_domains/{id}/checks` and `…/events`: what happened to a custom domain, the newest first.
+//! `/api/v1/custom_domains/{id}/checks` and `…/events`: the history of a custom domain, newest first.
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -9,7 +9,7 @@ use crate::registry::{DomainCheck, DomainEvent};
 use axum::Json;
 use axum::extract::{Path, State};
 
-/// `GET …/checks`: the last checks, each with its evidence.
+/// `GET …/checks`: recent checks with their evidence.
 pub(super) async fn checks(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -24,7 +24,7 @@ pub(super) async fn checks(
     Ok(Json(page.list(checks, |check| check.number.to_string(), |check| check)))
 }
 
-/// `GET …/events`: the changes of status, each with its cause.
+/// `GET …/events`: status changes with their causes.
 pub(super) async fn events(
     caller: Caller,
     State(context): State<HttpContext>,

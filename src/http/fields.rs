@@ -1,6 +1,5 @@
-//! Reading JSON bodies field by field, so that an answer names every field that is wrong, not only the first.
-//!
-//! Invariant: a field nobody asked for is an error with its name. RFC 8259; content types by RFC 9110 §8.3.
+//! Reads JSON bodies field by field, so that a response names every invalid field, not only the first. Invariant: an
+//! unknown field is an error that names it. RFC 8259; content types by RFC 9110 §8.3.
 
 use super::body::read_body;
 use super::problem::{FieldError, Problem};
@@ -11,27 +10,27 @@ use serde_json::{Map, Value};
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Octets of a body that holds no message.
+/// Maximum octets of a body without a message.
 pub(super) const SMALL: usize = 64 * 1024;
-/// Values of a body at most, whatever its size: the parts of a message are few, though they may be large.
-const MOST_VALUES: usize = 10_000;
-/// Errors that an answer names.
-pub(super) const MOST_ERRORS: usize = 100;
+/// Maximum JSON values in a body of any size: a message has few parts, though they may be large.
+const MAX_VALUES: usize = 10_000;
+/// Maximum errors in a response.
+pub(super) const MAX_ERRORS: usize = 100;
 
-/// The media type of the body, lower case, without parameters; empty when none is named.
+/// The media type of the body, lower case, without parameters; empty if absent.
 pub(super) fn media_type(headers: &HeaderMap) -> String {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-/// 415 unless the body is named as JSON.
+/// 415 unless the body is declared as JSON.
 pub(super) fn is_json(headers: &HeaderMap) -> Result<(), Problem> {
     let media_type = media_type(headers);
     let good = media_type == "application/json" || media_type.ends_with("+json");
     if good { Ok(()) } else { Err(Problem::unsupported_media_type("application/json")) }
 }
 
-/// A JSON object whose fields are taken out one by one; [`Fields::finish`] tells what was wrong with them.
+/// A JSON object whose fields are taken out one by one; [`Fields::finish`] returns the errors.
 #[derive(Debug)]
 pub(super) struct Fields {
     prefix: String,
@@ -51,8 +50,8 @@ impl Fields {
         Self::parse(&read_body(spool, body, limit).await?)
     }
 
-    /// The same for a body that may be left out: no octets are an empty object, whatever type is named. Many clients name
-    /// one in every request.
+    /// Like [`Fields::read`], for an optional body: an empty body is an empty object, whatever its content type, since
+    /// many clients send one with every request.
     pub(super) async fn read_optional(
         spool: &ClientSpool,
         headers: &HeaderMap,
@@ -67,10 +66,10 @@ impl Fields {
         Self::parse(&bytes)
     }
 
-    /// Reads a body that is in memory.
+    /// Parses a body in memory.
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, Problem> {
-        if values(bytes) > MOST_VALUES {
-            return Err(Problem::malformed(format!("The body has more than {MOST_VALUES} values.")));
+        if values(bytes) > MAX_VALUES {
+            return Err(Problem::malformed(format!("The body has more than {MAX_VALUES} values.")));
         }
         match serde_json::from_slice(bytes) {
             Ok(Value::Object(map)) => Ok(Self::of(map)),
@@ -83,19 +82,19 @@ impl Fields {
         Self { prefix: String::new(), map, errors: Vec::new() }
     }
 
-    /// Says that a field is wrong.
+    /// Records an error of a field.
     pub(super) fn fault(&mut self, field: &str, message: impl Display) {
-        if self.errors.len() < MOST_ERRORS {
+        if self.errors.len() < MAX_ERRORS {
             self.errors.push(FieldError { field: format!("{}{field}", self.prefix), message: message.to_string() });
         }
     }
 
-    /// True when the body has the field, be it null.
+    /// True if the body has the field, even as null.
     pub(super) fn has(&self, field: &str) -> bool {
         self.map.contains_key(field)
     }
 
-    /// A text; absent and null are nothing.
+    /// A string; `None` if absent or null.
     pub(super) fn text(&mut self, field: &str) -> Option<String> {
         match self.map.remove(field)? {
             Value::Null => None,
@@ -107,7 +106,7 @@ impl Fields {
         }
     }
 
-    /// A text that must be there.
+    /// A string that is required.
     pub(super) fn required_text(&mut self, field: &str) -> Option<String> {
         let there = self.map.get(field).is_some_and(|value| !value.is_null());
         if !there {
@@ -117,7 +116,7 @@ impl Fields {
         self.text(field)
     }
 
-    /// A text read as something; absent and null are nothing.
+    /// A parsed string; `None` if absent or null.
     pub(super) fn parsed<T: FromStr>(&mut self, field: &str) -> Option<T>
     where
         T::Err: Display,
@@ -137,7 +136,7 @@ impl Fields {
         }
     }
 
-    /// True or false; absent is nothing.
+    /// A boolean; `None` if absent.
     pub(super) fn flag(&mut self, field: &str) -> Option<bool> {
         let value = self.map.remove(field)?;
         value.as_bool().or_else(|| {
@@ -146,7 +145,7 @@ impl Fields {
         })
     }
 
-    /// A list; absent and null are nothing. `one` stands for a list of one where it is allowed.
+    /// A list; empty if absent or null. With `one`, a single value is a list of one.
     pub(super) fn list(&mut self, field: &str, one: bool) -> Vec<Value> {
         match self.map.remove(field) {
             None | Some(Value::Null) => Vec::new(),
@@ -159,7 +158,7 @@ impl Fields {
         }
     }
 
-    /// An object inside; absent and null are an empty one.
+    /// A nested object; empty if absent or null.
     pub(super) fn object(&mut self, field: &str) -> Map<String, Value> {
         match self.map.remove(field) {
             None | Some(Value::Null) => Map::new(),
@@ -171,7 +170,7 @@ impl Fields {
         }
     }
 
-    /// Reads an object that stands in a list, with `read`; its errors carry `at` before their field.
+    /// Reads an object inside a list with `read`; its errors are prefixed with `at`.
     pub(super) fn within<T>(&mut self, at: &str, value: Value, read: impl FnOnce(&mut Self) -> Option<T>) -> Option<T> {
         let Value::Object(map) = value else {
             self.fault(at, "must be an object");
@@ -187,20 +186,20 @@ impl Fields {
     fn refuse_rest(&mut self) {
         let rest: Vec<_> = std::mem::take(&mut self.map).into_iter().map(|(name, _)| name).collect();
         for name in rest {
-            // Untrusted, and part of the answer.
+            // The name is untrusted and becomes part of the response.
             let shown: String = name.chars().take(100).collect();
             self.fault(&shown, "is unknown");
         }
     }
 
-    /// All that was wrong, unknown fields included.
+    /// All errors, including unknown fields.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         self.refuse_rest();
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
 }
 
-/// How many values a body has at most: an octet of one can cost a hundred in memory, and be a hundred of the answer.
+/// Counts the values of a body: one octet of JSON can cost a hundred in memory and a hundred in the response.
 fn values(json: &[u8]) -> usize {
     let (mut count, mut in_text, mut escaped) = (0, false, false);
     for octet in json {
@@ -222,14 +221,14 @@ mod tests {
     use crate::resources::spool::Spool;
 
     #[test]
-    fn a_body_of_very_many_values_is_not_read() {
+    fn a_body_with_too_many_values_is_rejected() {
         let list = |count: usize| format!("{{\"to\": [{}1]}}", "1,".repeat(count)).into_bytes();
-        assert!(Fields::parse(&list(MOST_VALUES)).is_err());
-        let mut fields = Fields::parse(&list(MOST_VALUES / 2)).unwrap();
+        assert!(Fields::parse(&list(MAX_VALUES)).is_err());
+        let mut fields = Fields::parse(&list(MAX_VALUES / 2)).unwrap();
         for at in 0..fields.list("to", false).len() {
             fields.fault(&format!("to[{at}]"), "is wrong");
         }
-        assert_eq!(fields.errors.len(), MOST_ERRORS);
+        assert_eq!(fields.errors.len(), MAX_ERRORS);
         assert_eq!(values(br#"{"text": "a,b:[{ \" , \\", "n": 1}"#), 4);
     }
 
@@ -251,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_may_be_left_out_may_be_whatever_type_is_named() {
+    async fn an_empty_optional_body_may_have_any_content_type() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path(), &Limits::default()).unwrap().client([192, 0, 2, 1].into());
         for media_type in [None, Some("application/json"), Some("text/plain")] {
@@ -264,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_object_is_malformed() {
+    fn a_body_that_is_not_an_object_is_malformed() {
         for body in ["", "[]", "nul", "{\"a\":", "{\"a\": \"\u{1}\"}", "\"text\""] {
             let problem = format!("{:?}", Fields::parse(body.as_bytes()).unwrap_err());
             assert!(problem.contains("malformed_request"), "{body}");

@@ -1,7 +1,6 @@
-//! Whose request it is behind a reverse proxy.
-//!
-//! Invariant: what a request says of its client's address is believed as far as trusted proxies wrote it. Each appends the
-//! address of its own peer to `X-Forwarded-For`, so what stands before the first address that is no proxy's may be anybody's.
+//! The client of a request behind a reverse proxy. Invariant: `X-Forwarded-For` is trusted only as far as trusted
+//! proxies wrote it. Each proxy appends the address of its own peer, so anything before the last address that is not a
+//! proxy's may be forged.
 
 use crate::net::ranges::{Networks, is_public};
 use axum::http::{HeaderMap, HeaderName};
@@ -10,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The client of a request that came over a connection from `peer`.
+/// The client of a request on a connection from `peer`.
 pub(super) fn client_of(peer: IpAddr, headers: &HeaderMap, proxies: &Networks) -> IpAddr {
     if !proxies.contains(peer) {
         if headers.contains_key(FORWARDED_FOR) && !is_public(peer) {
@@ -21,7 +20,7 @@ pub(super) fn client_of(peer: IpAddr, headers: &HeaderMap, proxies: &Networks) -
     let mut client = peer;
     let values = headers.get_all(FORWARDED_FOR).iter().rev().map(|value| value.to_str().unwrap_or_default());
     for address in values.flat_map(|list| list.rsplit(',')).map(|text| address(text.trim())) {
-        // What cannot be read was not written by a proxy that is set up well: its peer is as far as we know.
+        // An unreadable entry did not come from a well-configured proxy: its peer is the last address that is known.
         let Some(address) = address else { return client };
         client = address.to_canonical();
         if !proxies.contains(client) {
@@ -31,16 +30,16 @@ pub(super) fn client_of(peer: IpAddr, headers: &HeaderMap, proxies: &Networks) -
     client
 }
 
-/// Some proxies write the port too.
+/// Some proxies append the port.
 fn address(text: &str) -> Option<IpAddr> {
     text.parse().ok().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// The likely reason why all requests seem to come from one address.
+/// Logs once the likely reason why all requests seem to come from one address.
 fn warn_once(peer: IpAddr) {
     static WARNED: AtomicBool = AtomicBool::new(false);
     if !WARNED.swap(true, Ordering::Relaxed) {
-        tracing::warn!(%peer, "X-Forwarded-For is not read: if {peer} is your proxy, add it to trusted_proxies");
+        tracing::warn!(%peer, "X-Forwarded-For ignored: if {peer} is your proxy, add it to trusted_proxies");
     }
 }
 
@@ -49,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_is_the_last_address_that_is_no_proxys() {
+    fn the_client_is_the_last_address_that_is_not_a_proxys() {
         let ip = |text: &str| text.parse::<IpAddr>().unwrap();
         let proxies = Networks::try_from(vec!["127.0.0.1".to_owned(), "10.0.0.0/8".to_owned()]).unwrap();
         for (peer, fields, client) in [
@@ -58,12 +57,12 @@ mod tests {
             ("::ffff:10.0.0.1", &["192.0.2.1:4711"], "192.0.2.1"),
             ("10.0.0.1", &["[2001:db8::1]:4711"], "2001:db8::1"),
             ("10.0.0.1", &["::ffff:192.0.2.1"], "192.0.2.1"),
-            // Nothing behind what cannot be read is believed.
+            // Nothing before an unreadable entry is trusted.
             ("127.0.0.1", &["192.0.2.1, garbage, 10.1.1.1"], "10.1.1.1"),
             ("127.0.0.1", &["192.0.2.1, "], "127.0.0.1"),
             ("127.0.0.1", &[], "127.0.0.1"),
             ("127.0.0.1", &["10.1.1.1"], "10.1.1.1"),
-            // Who is no proxy says what they like.
+            // A peer that is not a proxy can claim anything.
             ("198.51.100.1", &["192.0.2.1"], "198.51.100.1"),
             ("127.0.0.2", &["192.0.2.1"], "127.0.0.2"),
         ] {

@@ -18,7 +18,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-/// An inbox, as it is shown.
 #[derive(Serialize)]
 pub(super) struct InboxJson {
     id: InboxId,
@@ -26,9 +25,9 @@ pub(super) struct InboxJson {
     name: InboxName,
     address: String,
     default_domain_id: Option<DomainId>,
-    /// Copies of what it sends go to its Sent mailbox.
+    /// File copies of sent messages in the Sent mailbox.
     save_sent: bool,
-    /// Octets of its messages; `limits.inbox_size` is the most.
+    /// Total octets of its messages, at most `limits.inbox_size`.
     size: u64,
     created_at: Timestamp,
     updated_at: Timestamp,
@@ -52,41 +51,39 @@ fn problem(error: CreateInboxError) -> Problem {
     match error {
         CreateInboxError::Exists(id) => Problem::conflict(
             "inbox_exists",
-            "The account has an inbox of this name.",
+            "The account already has an inbox with this name.",
             "Use the inbox that `existing_id` names, or choose another name.",
             Some(id.as_str()),
         ),
         CreateInboxError::NameTaken => Problem::conflict(
             "inbox_name_taken",
-            "This name is not free: names are unique over all accounts, and never given to another account again.",
-            "Choose another name. Local parts at your own domain are free: make an alias there.",
+            "This name is taken: inbox names are unique across all accounts and are never reassigned to another account.",
+            "Choose another name. At your own domain any local part is available: create an alias there.",
             None,
         ),
         CreateInboxError::AliasHasName(id) => Problem::conflict(
             "alias_has_name",
-            "An alias of the account has this local part, so the address would mean two inboxes.",
-            "Choose another name, or delete the alias that `existing_id` names first.",
+            "An alias of the account has this local part, so the address would belong to two inboxes.",
+            "Choose another name, or delete the alias that `existing_id` names.",
             Some(id.as_str()),
         ),
         CreateInboxError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
-            "The limit is reached",
+            "Limit reached",
             format!("The account has {limit} inboxes, which is the limit."),
             "Delete an inbox, or ask the operator for a higher limit.",
         ),
         CreateInboxError::NamesUsedUp(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
-            "The limit is reached",
-            format!(
-                "The account has taken {limit} inbox names, as many as it ever may: names of deleted inboxes stay its own."
-            ),
+            "Limit reached",
+            format!("The account has used {limit} inbox names, which is the limit; names of deleted inboxes count."),
             "Use the name of an inbox that the account has deleted, or ask the operator for a higher limit.",
         ),
-        CreateInboxError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
+        CreateInboxError::UnknownAccount => Problem::invalid_field("account_id", "is not the id of an account"),
         CreateInboxError::UnknownDomain => {
-            Problem::invalid_field("default_domain_id", "the account has no custom domain of this id")
+            Problem::invalid_field("default_domain_id", "is not the id of a custom domain of the account")
         }
         CreateInboxError::Store(error) => error.into(),
     }
@@ -109,21 +106,21 @@ pub(super) async fn create(
     });
     fields.finish()?;
     let account = caller.account(account)?;
-    // A name that did not read was answered by `finish`.
+    // `finish` has already returned the error of a missing or invalid name.
     let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
     let new = NewInbox { account, name, default_domain, save_sent: save_sent.unwrap_or(true) };
     context.count_creation(&new.account)?;
     let limits = &context.config.limits;
     let limit = NameLimits::new(limits.inboxes, limits.inbox_names);
     let inbox = caller.store(&context).inbox_create(new, limit, context.clock.now()).await.map_err(problem)?;
-    tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "an inbox was made");
+    tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "inbox created");
     Ok(Created {
         location: format!("/api/v1/inboxes/{}", inbox.id),
         body: json(inbox, &context.config.platform.domain),
     })
 }
 
-/// `GET`: those the token reaches.
+/// `GET`: the inboxes that the token may see.
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -154,7 +151,7 @@ pub(super) async fn show(
     Ok(Json(json(inbox, &context.config.platform.domain)))
 }
 
-/// `PATCH …/{id}`: `{"default_domain_id"}`, null to have none; `{"save_sent"}`.
+/// `PATCH …/{id}`: `{"default_domain_id"}`, null for none; `{"save_sent"}`.
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -179,7 +176,7 @@ pub(super) async fn change(
     Ok(Json(json(changed, &context.config.platform.domain)))
 }
 
-/// `DELETE …/{id}`: with its mail; its sessions end.
+/// `DELETE …/{id}`: deletes the inbox with its mail and ends its sessions.
 pub(super) async fn delete(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -190,6 +187,6 @@ pub(super) async fn delete(
     if !caller.store(&context).inbox_delete(&inbox.account, &inbox.id).await? {
         return Err(Problem::not_found());
     }
-    tracing::info!(account = %inbox.account, inbox = %inbox.id, "an inbox was deleted");
+    tracing::info!(account = %inbox.account, inbox = %inbox.id, "inbox deleted");
     Ok(StatusCode::NO_CONTENT)
 }

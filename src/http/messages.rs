@@ -1,6 +1,5 @@
-//! `GET …/inboxes/{id}/messages`: what an inbox holds, newest first; one message read; its bytes.
-//!
-//! What is shown of a message is what its sender wrote: untrusted text, decoded, never interpreted.
+//! `GET …/inboxes/{id}/messages`: lists an inbox newest first, shows one message, returns its raw octets. Message
+//! content is untrusted text from the sender: decoded, never interpreted.
 
 use super::HttpContext;
 use super::body::no_room;
@@ -31,18 +30,18 @@ use futures_util::stream::{self, Stream};
 use serde::Serialize;
 use std::io;
 
-/// Octets of a message that are read at first: all of most.
+/// Octets of a message that are read first; most messages are shorter.
 const FIRST_PIECE: usize = 256 * 1024;
-/// Octets of it that are read at once then. Finding a piece costs the store what lies before it.
+/// Octets read at a time after that. The store skips everything before a piece to find it.
 const PIECE: usize = 1024 * 1024;
-/// Octets of a text or HTML that are shown.
+/// Maximum octets of text or HTML in a response.
 const SHOWN_TEXT: usize = 2 * 1024 * 1024;
-/// What showing a message takes, by its octets: they themselves, texts decoded from them, the answer.
+/// Memory needed to show a message, as a multiple of its size: the message, the decoded text, the response.
 const SHOW_FACTOR: usize = 3;
 /// The same for a header block in a list.
 const LIST_FACTOR: usize = 4;
 
-/// A mailbox as a header field has it.
+/// A mailbox of a header field.
 #[derive(Serialize)]
 struct MailboxJson {
     name: Option<String>,
@@ -68,7 +67,7 @@ pub(super) struct SummaryJson {
     rcpt_to: Option<String>,
     received_at: Timestamp,
     size: u64,
-    /// The daemon aborted while it read the message: all of it is shown as one text.
+    /// The daemon aborted while reading this message, so it is shown as plain text.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     unreadable: bool,
 }
@@ -80,7 +79,7 @@ pub(super) struct MessageJson {
     summary: SummaryJson,
     text: Option<String>,
     html: Option<String>,
-    /// A text or HTML is longer than what is shown of it; `…/raw` has all.
+    /// The text or HTML is cut; `…/raw` has the complete message.
     truncated: bool,
     attachments: Vec<AttachmentJson>,
 }
@@ -164,7 +163,7 @@ pub(super) async fn list(
     work.grow_to(octets.saturating_mul(LIST_FACTOR)).map_err(no_room)?;
     let owner = Owner::Account(inbox.account);
     let listed = context.reading.read(&owner, octets, move |reader, _| {
-        // Counted until the work is done.
+        // Charged until the work is done.
         let _work = work;
         let show = |message: MessageSummary| {
             let readable = reader.begin(message.content);
@@ -199,7 +198,7 @@ pub(super) async fn show(
     Ok(Json(shown.await?))
 }
 
-/// `GET …/{message_id}/raw`: as it is stored. A large message is read as the client takes it.
+/// `GET …/{message_id}/raw`: the stored octets. A large message is streamed as the client reads.
 pub(super) async fn raw(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -213,23 +212,23 @@ pub(super) async fn raw(
     let first = store.message_range(&inbox.id, &message, 0..FIRST_PIECE).await?;
     let (size, first) = first.ok_or_else(Problem::not_found)?;
     let body = if first.len() == size {
-        // It is counted like any other answer.
+        // Charged like any other response.
         Body::from(first)
     } else {
-        // One piece that is read, one that waits for the client.
+        // One piece being read and one waiting for the client.
         claim.grow_to(2 * PIECE).map_err(no_room)?;
         Body::from_stream(pieces(store, inbox.id, message, first, size, claim))
     };
     let headers = [
         (header::CONTENT_TYPE, "message/rfc822".to_owned()),
-        // A browser must not run what a stranger wrote.
+        // A browser must not execute content from a sender.
         (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\"".to_owned()),
         (header::CONTENT_LENGTH, size.to_string()),
     ];
     Ok((headers, body))
 }
 
-/// The octets of a message. It ends in an error where the message is deleted meanwhile: the connection closes.
+/// Streams a message. Fails if the message is deleted meanwhile, which closes the connection.
 fn pieces(
     store: Store,
     inbox: InboxId,

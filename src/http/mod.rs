@@ -1,9 +1,7 @@
-//! The REST API: JSON over HTTP, one file per noun, all of its paths in [`router`](mod@router).
-//!
-//! Rules for every route: problems are `application/problem+json` with a stable code (RFC 9457); what another account
-//! owns is answered like what does not exist; unknown fields and parameters are errors with their name; nothing is cached;
-//! times are RFC 3339 in UTC; lists come in pages. Invariant: a request that was answered 2xx has done, on disk, what it
-//! says. RFC 9110.
+//! The REST API: JSON over HTTP, one file per noun, all paths in [`router`](mod@router). For every route: errors are
+//! `application/problem+json` with a stable code (RFC 9457); what another account owns gets the same response as what
+//! does not exist; unknown fields and parameters are errors that name them; nothing is cached; times are RFC 3339 in
+//! UTC; lists are paginated. Invariant: after a 2xx response the change is on disk. RFC 9110.
 
 mod accounts;
 mod aliases;
@@ -51,47 +49,39 @@ use crate::store::Store;
 use crate::submission::Submission;
 use std::sync::Arc;
 
-/// The services the routes call.
+/// The services that the routes call.
 #[derive(Clone, Debug)]
 pub struct HttpContext {
-    /// The configuration.
     pub config: Arc<Config>,
-    /// The store.
     pub store: Store,
-    /// The clock of timers and statuses.
     pub clock: Clock,
-    /// Who must hear of revocations and deletions.
+    /// Notifies sessions of revocations and deletions.
     pub events: Events,
-    /// Who is calling.
     pub authenticator: Authenticator,
-    /// Custom domains.
     pub registry: Registry,
-    /// Whose key signs.
     pub rotation: Rotation,
-    /// Where messages go out.
     pub submission: Submission,
-    /// Where they wait.
     pub queue: Queue,
-    /// Where bodies are while they come in, and the budget of memory.
+    /// Holds incoming bodies, within the memory budget.
     pub spool: Spool,
-    /// Where messages are taken apart.
+    /// Reads messages off the async workers.
     pub reading: Reading,
-    /// What each account has made in the hour.
+    /// Inboxes, aliases and tokens created per account and hour.
     pub creations: Arc<Hourly<AccountId, 1>>,
 }
 
 impl HttpContext {
-    /// What counts the inboxes, aliases and API tokens that an account makes.
+    /// Limits how many inboxes, aliases and API tokens an account creates per hour.
     pub fn creations(limits: &Limits) -> Arc<Hourly<AccountId, 1>> {
         Arc::new(Hourly::new([("inboxes, aliases and API tokens", limits.creations_per_hour)]))
     }
 
-    /// 429 when the account has made as many inboxes, aliases and API tokens in this hour as it may.
+    /// 429 if the account has reached its hourly limit of new inboxes, aliases and API tokens.
     fn count_creation(&self, account: &AccountId) -> Result<(), Problem> {
         self.creations.charge(account.clone(), [1], self.clock.now()).map_err(
             |Exceeded { what, limit, retry_after }| {
                 Problem::too_many(
-                    format!("The account has made {limit} {what} in this hour, which is the limit."),
+                    format!("The account has created {limit} {what} in the last hour, which is the limit."),
                     retry_after,
                 )
             },

@@ -1,7 +1,6 @@
-//! What every failure looks like: `application/problem+json` (RFC 9457) with a stable `code`, a sentence that says how to
-//! put it right, and the fields it is about.
-//!
-//! Invariant: the public text gives nothing away; the cause of an unexpected failure is logged here, once.
+//! Error responses: `application/problem+json` (RFC 9457) with a stable `code`, a sentence that says how to fix the
+//! request, and the fields in error. Invariant: the public text reveals no internals; the cause of an unexpected
+//! failure is logged here, once.
 
 use crate::resources::work::WorkError;
 use crate::store::StoreError;
@@ -10,23 +9,22 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
 
-/// When to try again after a temporary fault.
+/// `Retry-After` of a temporary fault.
 const SOON: Duration = Duration::from_secs(5);
 
-/// What is wrong with one field of the request.
+/// An error in one field of the request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Its name; `to[0]`, `attachments[1].content` for those inside others.
+    /// The field's name; nested fields as `to[0]` or `attachments[1].content`.
     pub field: String,
-    /// What is wrong with it.
     pub message: String,
 }
 
-/// A failure, as it is answered. Boxed: results that carry one stay small.
+/// An error response. Boxed to keep results small.
 #[derive(Clone, Debug)]
 pub struct Problem(Box<Inner>);
 
-/// The code of a problem, beside the response it became: for the log.
+/// The code of a problem, attached to the response for the log.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ProblemCode(pub(super) &'static str);
 
@@ -56,7 +54,6 @@ struct Body<'a> {
 }
 
 impl Problem {
-    /// A problem with its stable code, and sentences that say what is wrong and what to do.
     pub fn new(
         status: StatusCode,
         code: &'static str,
@@ -76,13 +73,13 @@ impl Problem {
         }))
     }
 
-    /// 400: the request cannot be read at all.
+    /// 400: the request cannot be parsed.
     pub fn malformed(detail: impl Into<String>) -> Self {
         let fix = "Send well-formed JSON in UTF-8.";
         Self::new(StatusCode::BAD_REQUEST, "malformed_request", "The request cannot be read", detail, fix)
     }
 
-    /// 401: no token, or one that opens nothing. RFC 6750 §3.
+    /// 401: no token, or an invalid one. RFC 6750 §3.
     pub fn unauthorized(detail: impl Into<String>) -> Self {
         let fix =
             "Send the header `Authorization: Bearer <API token>` with a token that is neither revoked nor expired.";
@@ -90,28 +87,27 @@ impl Problem {
             .header(header::WWW_AUTHENTICATE, "Bearer realm=\"inboxlayer\"")
     }
 
-    /// 403: the token is good, and not for this. Said without a look at what the request names.
+    /// 403: a valid token without the scope. Decided before the request's target is looked up.
     pub fn forbidden(needed: &'static str) -> Self {
-        let detail = format!("This needs a token of scope {needed}.");
+        let detail = format!("This request needs a token of scope {needed}.");
         let fix = "Use a token of that scope.";
-        Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "The token's scope is too small", detail, fix)
+        Self::new(StatusCode::FORBIDDEN, "insufficient_scope", "The token's scope is insufficient", detail, fix)
     }
 
-    /// 404: there is no such thing, or it is another account's: one answer for both.
+    /// 404: it does not exist, or belongs to another account; the response is the same.
     pub fn not_found() -> Self {
-        let detail = "There is nothing here under this name or id that the token may see.";
-        let fix = "Check the path and the id; lists show the ids there are.";
+        let detail = "Nothing with this name or id is visible to the token.";
+        let fix = "Check the path and the id; list the collection to see valid ids.";
         Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", detail, fix)
     }
 
-    /// 405.
     pub fn method_not_allowed() -> Self {
-        let detail = "This path does not know this method.";
+        let detail = "This path does not support this method.";
         let fix = "Use one of the methods in the header `Allow`.";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "Method not allowed", detail, fix)
     }
 
-    /// 408: the connection closes with it (RFC 9110 §15.5.9).
+    /// 408; the connection is closed (RFC 9110 §15.5.9).
     pub fn too_slow() -> Self {
         let detail = "The body did not arrive in time.";
         let fix = "Send the request again, without pauses in its body.";
@@ -119,22 +115,22 @@ impl Problem {
             .header(header::CONNECTION, "close")
     }
 
-    /// 409: there is one already. `existing` only when it is the caller's own.
+    /// 409: it already exists. `existing` is set only if the caller owns it.
     pub fn conflict(
         code: &'static str,
         detail: impl Into<String>,
         fix: impl Into<String>,
         existing: Option<&str>,
     ) -> Self {
-        let mut problem = Self::new(StatusCode::CONFLICT, code, "There is one already", detail, fix);
+        let mut problem = Self::new(StatusCode::CONFLICT, code, "Already exists", detail, fix);
         problem.0.existing_id = existing.map(str::to_owned);
         problem
     }
 
     /// 413.
     pub fn too_large(limit: usize) -> Self {
-        let detail = format!("The request has more than {limit} octets.");
-        let fix = "Send less.";
+        let detail = format!("The request body is larger than {limit} octets.");
+        let fix = "Send a smaller request.";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", "The request is too large", detail, fix)
     }
 
@@ -142,26 +138,20 @@ impl Problem {
     pub fn unsupported_media_type(expected: &str) -> Self {
         let detail = format!("The body must be {expected}.");
         let fix = format!("Send the header `Content-Type: {expected}` and a body of that type.");
-        Self::new(
-            StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            "unsupported_media_type",
-            "The body is of another type",
-            detail,
-            fix,
-        )
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported media type", detail, fix)
     }
 
-    /// 422: readable, and not right. One message for each field.
+    /// 422: parsed, but invalid. One message per field.
     pub fn invalid(errors: Vec<FieldError>) -> Self {
         let named: Vec<_> = errors.iter().map(|e| format!("{}: {}", e.field, e.message)).collect();
-        let fix = "Put right what `errors` names, and send the request again.";
+        let fix = "Correct the fields listed in `errors` and send the request again.";
         let status = StatusCode::UNPROCESSABLE_ENTITY;
-        let mut problem = Self::new(status, "invalid_request", "The request is not right", named.join(". "), fix);
+        let mut problem = Self::new(status, "invalid_request", "The request is invalid", named.join(". "), fix);
         problem.0.errors = errors;
         problem
     }
 
-    /// 422 about one field.
+    /// 422 for one field.
     pub fn invalid_field(field: impl Into<String>, message: impl Into<String>) -> Self {
         Self::invalid(vec![FieldError { field: field.into(), message: message.into() }])
     }
@@ -173,21 +163,22 @@ impl Problem {
             .retry_after(retry_after)
     }
 
-    /// 503: ours, and it will pass. Whoever calls this has logged the cause.
+    /// 503: a temporary fault of the server. The caller has logged the cause.
     pub fn unavailable() -> Self {
-        let detail = "The service could not do this now; nothing is wrong with the request.";
+        let detail = "A temporary fault of the server; the request itself is valid.";
         let fix = "Send the same request again after the time in `Retry-After`.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Not possible now", detail, fix).retry_after(SOON)
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "Temporarily unavailable", detail, fix)
+            .retry_after(SOON)
     }
 
-    /// The same with another code: for conditions that clients tell apart.
+    /// Replaces the code, for conditions that clients distinguish.
     #[must_use]
     pub fn with_code(mut self, code: &'static str) -> Self {
         self.0.code = code;
         self
     }
 
-    /// The same with another way to put it right.
+    /// Replaces the suggested fix.
     #[must_use]
     pub fn with_fix(mut self, fix: impl Into<String>) -> Self {
         self.0.fix = fix.into();
@@ -200,7 +191,7 @@ impl Problem {
     }
 
     fn retry_after(self, after: Duration) -> Self {
-        // Rounded up: one who comes at that second is heard.
+        // Rounded up, so that a client retrying at that second succeeds.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.header(header::RETRY_AFTER, &seconds.max(1).to_string())
     }
@@ -208,14 +199,14 @@ impl Problem {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
-        tracing::error!(listener = "http", %error, "the store failed");
+        tracing::error!(listener = "http", %error, "store error");
         Self::unavailable()
     }
 }
 
 impl From<WorkError> for Problem {
     fn from(error: WorkError) -> Self {
-        tracing::error!(listener = "http", %error, "a message could not be worked on");
+        tracing::error!(listener = "http", %error, "cannot process a message");
         Self::unavailable()
     }
 }
@@ -224,7 +215,7 @@ impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Self(problem) = self;
         let body = Body {
-            // RFC 4151: a name, not a place.
+            // RFC 4151: a name, not a location.
             r#type: format!("tag:inboxlayer.dev,2026:problem/{}", problem.code),
             title: problem.title,
             status: problem.status.as_u16(),

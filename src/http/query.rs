@@ -1,8 +1,7 @@
-//! The query of a request, and lists in pages.
-//!
-//! Invariant: a parameter nobody asked for is an error with its name; a page has at most [`MOST`] entries.
+//! Query parameters and pagination. Invariant: an unknown parameter is an error that names it; a page has at most
+//! [`MAX_ENTRIES`] entries.
 
-use super::fields::MOST_ERRORS;
+use super::fields::MAX_ERRORS;
 use super::problem::{FieldError, Problem};
 use axum::extract::{FromRequestParts, Query};
 use axum::http::request::Parts;
@@ -10,12 +9,11 @@ use serde::Serialize;
 use std::fmt::Display;
 use std::str::FromStr;
 
-/// Entries of a page at most.
-const MOST: u32 = 100;
-/// Entries of a page where the request does not say.
-const USUAL: u32 = 50;
+const MAX_ENTRIES: u32 = 100;
+/// Entries of a page by default.
+const DEFAULT_ENTRIES: u32 = 50;
 
-/// The parameters, taken out one by one.
+/// Query parameters, taken out one by one.
 #[derive(Debug)]
 pub(super) struct Parameters {
     pairs: Vec<(String, String)>,
@@ -34,12 +32,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 
 impl Parameters {
     fn fault(&mut self, field: &str, message: impl Display) {
-        if self.errors.len() < MOST_ERRORS {
+        if self.errors.len() < MAX_ERRORS {
             self.errors.push(FieldError { field: field.to_owned(), message: message.to_string() });
         }
     }
 
-    /// One parameter.
     pub(super) fn take<T: FromStr>(&mut self, name: &str) -> Option<T>
     where
         T::Err: Display,
@@ -51,32 +48,31 @@ impl Parameters {
 
     /// `limit` and `cursor`.
     pub(super) fn page<Id: FromStr>(&mut self) -> Page<Id> {
-        let limit = self.take::<u32>("limit").unwrap_or(USUAL);
-        if !(1..=MOST).contains(&limit) {
-            self.fault("limit", format!("must be 1 to {MOST}"));
+        let limit = self.take::<u32>("limit").unwrap_or(DEFAULT_ENTRIES);
+        if !(1..=MAX_ENTRIES).contains(&limit) {
+            self.fault("limit", format!("must be 1 to {MAX_ENTRIES}"));
         }
         let cursor: Option<String> = self.take("cursor");
         let after = cursor.and_then(|cursor| {
-            cursor.parse().map_err(|_| self.fault("cursor", "is no `next_cursor` of this list")).ok()
+            cursor.parse().map_err(|_| self.fault("cursor", "must be a `next_cursor` of this list")).ok()
         });
         Page { limit, after }
     }
 
-    /// All that was wrong, unknown parameters included.
+    /// All errors, including unknown parameters.
     pub(super) fn finish(mut self) -> Result<(), Problem> {
         for (name, _) in std::mem::take(&mut self.pairs) {
             let shown: String = name.chars().take(100).collect();
-            self.fault(&shown, "is unknown, or stands there twice");
+            self.fault(&shown, "is unknown, or given twice");
         }
         if self.errors.is_empty() { Ok(()) } else { Err(Problem::invalid(self.errors)) }
     }
 }
 
-/// Which part of a list is asked for. The cursor is the id of the last entry before it.
+/// The requested part of a list. The cursor is the id of the last entry of the previous page.
 #[derive(Debug)]
 pub(super) struct Page<Id> {
     limit: u32,
-    /// The last entry of the page before.
     pub(super) after: Option<Id>,
 }
 
@@ -88,12 +84,12 @@ pub(super) struct List<T> {
 }
 
 impl<Id> Page<Id> {
-    /// How many rows to ask the store for: one more than are shown tells whether there is a next page.
+    /// Rows to request from the store: one more than shown, to see whether there is a next page.
     pub(super) fn rows(&self) -> u32 {
         self.limit.saturating_add(1)
     }
 
-    /// The page made of the rows that the store gave.
+    /// Makes a page of the rows returned by the store.
     pub(super) fn list<R, T>(&self, mut rows: Vec<R>, id: impl Fn(&R) -> String, show: impl FnMut(R) -> T) -> List<T> {
         let more = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);

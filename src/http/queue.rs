@@ -1,4 +1,4 @@
-//! `/api/v1/queue`: what has not been delivered yet. An account sees its own; an operator all, or `account_id`'s.
+//! `/api/v1/queue`: mail not yet delivered. An account sees its own; an operator sees all, or those of `account_id`.
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -43,7 +43,7 @@ pub(super) async fn show(
     found(&caller, &context, &id).await.map(Json)
 }
 
-/// `POST …/{id}/retry`: every delivery of it is due now.
+/// `POST …/{id}/retry`: makes all its deliveries due now.
 pub(super) async fn retry(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -58,7 +58,7 @@ pub(super) async fn retry(
     Ok((StatusCode::ACCEPTED, Json(message)))
 }
 
-/// `DELETE …/{id}`: taken out without a bounce.
+/// `DELETE …/{id}`: removes it without a bounce.
 pub(super) async fn drop(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -68,6 +68,6 @@ pub(super) async fn drop(
     if !caller.store(&context).queue_drop(message.id.clone()).await? {
         return Err(Problem::not_found());
     }
-    tracing::info!(submission = %message.id, by = %caller.principal.token, "a message was taken out of the queue");
+    tracing::info!(submission = %message.id, by = %caller.principal.token, "message removed from the queue");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,16 +1,14 @@
-//! Answers that are more than 200 and JSON.
+//! Responses other than 200 with JSON.
 
 use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-/// 201 with the new thing and where it is from now on (RFC 9110 §15.3.2).
+/// 201 with the new resource and its location (RFC 9110 §15.3.2).
 #[derive(Debug)]
 pub(super) struct Created<T> {
-    /// Its path.
     pub(super) location: String,
-    /// It.
     pub(super) body: T,
 }
 
@@ -22,7 +20,7 @@ impl<T: Serialize> IntoResponse for Created<T> {
     }
 }
 
-/// Sets a header, where the value can be one.
+/// Sets a header if the value is valid.
 pub(super) fn put(response: &mut Response, name: HeaderName, value: &str) {
     if let Ok(value) = HeaderValue::from_str(value) {
         response.headers_mut().insert(name, value);

@@ -1,4 +1,4 @@
-//! The whole API in one table.
+//! All routes, in one table.
 
 use super::body::counted;
 use super::problem::{Problem, ProblemCode};
@@ -15,7 +15,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use tokio::task::AbortHandle;
 
-/// Every path and method there is.
 pub fn router(context: HttpContext) -> Router {
     Router::new()
         .route("/healthz", get(health::show))
@@ -50,11 +49,11 @@ pub fn router(context: HttpContext) -> Router {
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
         .layer(from_fn(never_cached))
         .layer(from_fn(counted))
-        .layer(from_fn(to_its_end))
+        .layer(from_fn(to_completion))
         .with_state(context)
 }
 
-/// Answers hold mail and addresses: no cache may keep them (RFC 9111 §5.2.2.5).
+/// Responses contain mail and addresses, so no cache may store them (RFC 9111 §5.2.2.5).
 async fn never_cached(request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
@@ -63,14 +62,14 @@ async fn never_cached(request: Request, next: Next) -> Response {
     response
 }
 
-/// Runs a request in a task of its own. A client that hangs up does not cut a change in two, between a commit and the telling
-/// of those who must hear of it; and a bug of ours that panics is a temporary fault of this request alone. Every refusal is a line of the log.
-async fn to_its_end(request: Request, next: Next) -> Response {
+/// Runs a request in its own task. A client that hangs up cannot interrupt a change between its commit and its events;
+/// a panic fails only this request, as a temporary fault. Every refusal is logged.
+async fn to_completion(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
     let client = request.extensions().get::<Client>().map(|Client(address)| address.to_string()).unwrap_or_default();
     let is_read = request.method().is_safe();
     let running = tokio::spawn(next.run(request));
-    // What only reads is not done for nobody.
+    // Requests that only read are cancelled when the client hangs up.
     let _ends_with_client = is_read.then(|| running.abort_handle()).map(AbortOnDrop);
     match running.await {
         Ok(response) => {
@@ -81,13 +80,13 @@ async fn to_its_end(request: Request, next: Next) -> Response {
             response
         }
         Err(error) => {
-            tracing::error!(listener = "http", %what, %error, "a request failed by a bug of ours");
+            tracing::error!(listener = "http", %what, %error, "internal error: a request panicked");
             Problem::unavailable().into_response()
         }
     }
 }
 
-/// Ends a task, unless it is done.
+/// Aborts a task when dropped.
 struct AbortOnDrop(AbortHandle);
 
 impl Drop for AbortOnDrop {
@@ -108,8 +107,8 @@ mod tests {
     use tokio::sync::mpsc::unbounded_channel;
 
     #[tokio::test]
-    async fn work_of_a_request_that_only_reads_ends_when_its_client_hangs_up_and_its_place_is_free() {
-        // One place for an account.
+    async fn a_read_request_is_cancelled_and_its_slot_freed_when_the_client_hangs_up() {
+        // One slot per account.
         let pool = WorkPool::new(2);
         let (owner, (tell, mut logged)) = (Owner::Account(AccountId::new()), unbounded_channel());
         let (work, of) = (pool.clone(), owner.clone());
@@ -127,7 +126,7 @@ mod tests {
                 work.run(&of, usize::MAX, endless).await.map_err(|_| Problem::unavailable())
             }
         };
-        let router = Router::new().route("/endless", get(endless)).layer(from_fn(to_its_end));
+        let router = Router::new().route("/endless", get(endless)).layer(from_fn(to_completion));
         let world = World::serving(|_| router).await;
         for _ in 0..5 {
             let mut client = TcpStream::connect(world.address).await.unwrap();
@@ -144,7 +143,7 @@ mod tests {
         async fn buggy() -> Problem {
             panic!("a bug")
         }
-        let router = Router::new().route("/buggy", get(buggy)).layer(from_fn(to_its_end));
+        let router = Router::new().route("/buggy", get(buggy)).layer(from_fn(to_completion));
         let world = World::serving(|_| router).await;
         let answer = world.get("", "/buggy").await;
         assert_eq!((answer.status, answer.code()), (503, "unavailable"));

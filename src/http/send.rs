@@ -1,7 +1,7 @@
-//! `POST …/inboxes/{id}/messages`: a message goes out, as if it had been submitted over SMTP by the inbox.
+//! `POST …/inboxes/{id}/messages`: submits a message, as over SMTP by the inbox.
 //!
-//! Three forms: JSON with the message's parts; JSON with `raw`, a whole message; or the message itself as
-//! `message/rfc822`. Invariant: 202 means that it is on disk.
+//! Three forms: JSON with the message's parts, JSON with a complete message in `raw`, or a `message/rfc822` body.
+//! Invariant: 202 means that the message is on disk.
 
 use super::HttpContext;
 use super::body::{no_room, read_body};
@@ -28,10 +28,9 @@ use serde::Serialize;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// What JSON adds around a message: escapes, base64, names.
+/// How much larger than the message its JSON may be: escapes, base64, field names.
 const JSON_FACTOR: usize = 2;
 
-/// The answer.
 #[derive(Serialize)]
 pub(super) struct Sent {
     id: SubmissionId,
@@ -47,9 +46,8 @@ struct FallbackJson {
     reason: &'static str,
 }
 
-/// What a request asks to send.
-pub(super) struct Wish {
-    /// Named in the request: must be an address of the inbox.
+pub(super) struct SendRequest {
+    /// Given in the request; has to be an address of the inbox.
     from: Option<Address>,
     pub(super) rcpt_to: Vec<Address>,
     pub(super) message: Message,
@@ -60,7 +58,6 @@ pub(super) enum Message {
     Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, bcc: Vec<Mailbox>, content: Box<Content> },
 }
 
-/// The verb.
 pub(super) async fn send(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -70,28 +67,32 @@ pub(super) async fn send(
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let limits = &context.config.limits;
-    // What is made of the body: counted as long as this runs, and it runs to its end.
+    // The memory for parsing and composing, charged until this function returns.
     let mut work = caller.spool.claim();
-    let is_whole = media_type(&headers) == "message/rfc822";
-    let (body, factor) = if is_whole {
+    let is_rfc822 = media_type(&headers) == "message/rfc822";
+    let (body, factor) = if is_rfc822 {
         (read_body(&caller.spool, body, limits.message_size).await?, 1)
     } else {
         is_json(&headers)?;
-        // Its values, and the message with its parts encoded.
+        // The JSON values, and the message with its parts encoded.
         (read_body(&caller.spool, body, limits.message_size.saturating_mul(JSON_FACTOR)).await?, 2)
     };
     work.wait_to_grow(body.len().saturating_mul(factor), PATIENCE).await.map_err(no_room)?;
     let (owner, config) = (Owner::Account(inbox.account.clone()), Arc::clone(&context.config));
-    let wish = context.reading.work().run(&owner, body.len(), move |_| {
+    let request = context.reading.work().run(&owner, body.len(), move |_| {
         let limits = &config.limits;
-        Ok(if is_whole { raw_wish(&body, limits) } else { Fields::parse(&body).and_then(|f| json_wish(f, limits)) })
+        Ok(if is_rfc822 {
+            raw_request(&body, limits)
+        } else {
+            Fields::parse(&body).and_then(|f| json_request(f, limits))
+        })
     });
-    let wish = wish.await??;
-    if wish.rcpt_to.len() > limits.recipients {
+    let request = request.await??;
+    if request.rcpt_to.len() > limits.recipients {
         return Err(too_many_recipients(limits.recipients));
     }
-    let login = login(&context, &caller, &inbox, &wish).await?;
-    let raw = match wish.message {
+    let login = login(&context, &caller, &inbox, &request).await?;
+    let raw = match request.message {
         Message::Raw(raw) => raw,
         Message::Parts { from, to, cc, bcc, content } => {
             let from = from.unwrap_or_else(|| Mailbox::of(login.address.clone()));
@@ -103,7 +104,7 @@ pub(super) async fn send(
     if raw.len() > limits.message_size {
         return Err(Problem::too_large(limits.message_size));
     }
-    let found = context.submission.recipients(owner, wish.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
+    let found = context.submission.recipients(owner, request.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
     let listed = found.iter().map(|recipient| recipient.address().clone()).collect();
     let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?;
     let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client) };
@@ -156,10 +157,10 @@ fn problem(refusal: Refusal) -> Problem {
     }
 }
 
-/// The session this would be over SMTP: logged in at the `from` named, else at the inbox's platform address. The From of
-/// a raw message counts as named where it is the inbox's; otherwise it is rewritten, as over SMTP.
-async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, wish: &Wish) -> Result<Login, Problem> {
-    let (wanted, must) = match (&wish.from, &wish.message) {
+/// The equivalent SMTP session: logged in as the given `from`, or else as the inbox's platform address. The From of a raw
+/// message is used if it belongs to the inbox; otherwise it is rewritten, as over SMTP.
+async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, request: &SendRequest) -> Result<Login, Problem> {
+    let (wanted, must) = match (&request.from, &request.message) {
         (Some(from), _) => (Some(from.clone()), true),
         (None, Message::Raw(raw)) => (from_of(raw), false),
         (None, Message::Parts { .. }) => (None, false),
@@ -171,8 +172,7 @@ async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, wish: &Wis
     }
 }
 
-/// The session of one who has logged in as `address`, or else as the inbox's platform address. `None`: it is no address
-/// of this inbox.
+/// A session logged in as `address`, by default the inbox's platform address. `None` if the address is not the inbox's.
 pub(super) async fn session(
     context: &HttpContext,
     caller: &Caller,
@@ -201,7 +201,7 @@ fn from_of(raw: &[u8]) -> Option<Address> {
     message::addresses_of(message::split(raw).0, "From").flatten().next()
 }
 
-pub(super) fn json_wish(mut fields: Fields, limits: &Limits) -> Result<Wish, Problem> {
+pub(super) fn json_request(mut fields: Fields, limits: &Limits) -> Result<SendRequest, Problem> {
     let from = mailbox(&mut fields, "from");
     let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(&mut fields, field));
     let mut rcpt_to = Vec::new();
@@ -212,21 +212,21 @@ pub(super) fn json_wish(mut fields: Fields, limits: &Limits) -> Result<Wish, Pro
     if fields.has("raw") {
         let raw = fields.required_text("raw");
         fields.finish()?;
-        let mut wish = raw_wish(raw.unwrap_or_default().as_bytes(), limits)?;
+        let mut request = raw_request(raw.unwrap_or_default().as_bytes(), limits)?;
         if !rcpt_to.is_empty() {
-            wish.rcpt_to = rcpt_to;
+            request.rcpt_to = rcpt_to;
         }
-        return Ok(Wish { from: address, ..wish });
+        return Ok(SendRequest { from: address, ..request });
     }
     let content = Box::new(Content::read(&mut fields));
     fields.finish()?;
     if rcpt_to.is_empty() {
         return Err(no_recipient());
     }
-    Ok(Wish { from: address, rcpt_to, message: Message::Parts { from, to, cc, bcc, content } })
+    Ok(SendRequest { from: address, rcpt_to, message: Message::Parts { from, to, cc, bcc, content } })
 }
 
-/// Each spelling once, and no more than a message may have: looking for one costs all before it.
+/// Adds each spelling once. The limit also bounds the linear search.
 fn add_recipient(rcpt_to: &mut Vec<Address>, address: Address, limit: usize) -> Result<(), Problem> {
     if !rcpt_to.contains(&address) {
         if rcpt_to.len() >= limit {
@@ -237,8 +237,8 @@ fn add_recipient(rcpt_to: &mut Vec<Address>, address: Address, limit: usize) -> 
     Ok(())
 }
 
-/// A whole message; its To, Cc and Bcc are its recipients.
-fn raw_wish(raw: &[u8], limits: &Limits) -> Result<Wish, Problem> {
+/// A complete message; its To, Cc and Bcc fields give the recipients.
+fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
     if message::has_nul(raw) {
         return Err(Problem::invalid_field("raw", message::NUL_REFUSED));
     }
@@ -255,19 +255,15 @@ fn raw_wish(raw: &[u8], limits: &Limits) -> Result<Wish, Problem> {
     for name in ["To", "Cc", "Bcc"] {
         for (at, address) in message::addresses_of(header, name).enumerate() {
             let address = address.ok_or_else(|| {
-                Problem::invalid_field(
-                    "raw",
-                    format!("names a recipient that is no address: number {} of {name}", at + 1),
-                )
+                Problem::invalid_field("raw", format!("has an invalid address: number {} of {name}", at + 1))
             })?;
             add_recipient(&mut rcpt_to, address, limits.recipients)?;
         }
     }
-    Ok(Wish { from: None, rcpt_to, message: Message::Raw(raw) })
+    Ok(SendRequest { from: None, rcpt_to, message: Message::Raw(raw) })
 }
 
-/// Lines of whatever ends become lines that end in CRLF: over HTTP there is no sender whose dots and line ends would have
-/// to be told from the message's own.
+/// Converts every kind of line end to CRLF. Over HTTP the end of the message does not depend on line ends.
 fn with_crlf(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
     let mut bytes = raw.iter().copied().peekable();
@@ -294,16 +290,16 @@ mod tests {
     }
 
     #[test]
-    fn the_recipients_of_a_raw_message_are_those_its_fields_name() {
+    fn the_recipients_of_a_raw_message_come_from_its_fields() {
         let raw = b"From: a@x.org\nTo: B <b@x.org>, c@x.org\nCc: B@X.org, b@X.org\nBcc: d@x.org\n\nhi\n";
         let limits = Limits { recipients: 9, ..Limits::default() };
-        let wish = raw_wish(raw, &limits).unwrap();
-        let all: Vec<_> = wish.rcpt_to.iter().map(ToString::to_string).collect();
+        let request = raw_request(raw, &limits).unwrap();
+        let all: Vec<_> = request.rcpt_to.iter().map(ToString::to_string).collect();
         assert_eq!(all, ["b@x.org", "c@x.org", "B@x.org", "d@x.org"]);
-        assert!(raw_wish(b"To: not an address\r\n\r\n", &limits).is_err());
-        assert!(raw_wish(b"To: a@b.org\r\n\r\n\0", &limits).is_err());
-        assert!(raw_wish(raw, &Limits { recipients: 2, ..limits }).is_err());
+        assert!(raw_request(b"To: not an address\r\n\r\n", &limits).is_err());
+        assert!(raw_request(b"To: a@b.org\r\n\r\n\0", &limits).is_err());
+        assert!(raw_request(raw, &Limits { recipients: 2, ..limits }).is_err());
         let long = format!("To: b@x.org{}\n\nhi", ", b@x.org".repeat(200_000));
-        assert!(raw_wish(long.as_bytes(), &limits).is_err());
+        assert!(raw_request(long.as_bytes(), &limits).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! `GET …/inboxes/{id}/sending_identity`: under which address a message sent now would leave, and what its receiver would
-//! make of it. A dry run: nothing is sent, and the choice is the very one that sending makes.
+//! `GET …/inboxes/{id}/sending_identity`: the address a message sent now would leave under, and how a receiver would
+//! evaluate it. A dry run of the same choice that sending makes; nothing is sent.
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -23,7 +23,6 @@ use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 
-/// What would happen.
 #[derive(Serialize)]
 pub(super) struct IdentityJson {
     login: Address,
@@ -44,7 +43,7 @@ struct FallbackJson {
     on_unverified: OnUnverified,
 }
 
-/// The verb; `login` is an address of the inbox, its platform address when left out.
+/// `login` is an address of the inbox, by default its platform address.
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -66,7 +65,7 @@ pub(super) async fn show(
     };
     let from = choice.identity.address();
     let mail_from = sender.envelope(id, &from);
-    // What receivers look at: Amazon SES writes an envelope sender of its own.
+    // The envelope sender that receivers see: Amazon SES sets its own.
     let amazons = match context.config.dkim.provider {
         Provider::Local => None,
         Provider::Ses => context.config.ses.mail_from(),
@@ -95,7 +94,7 @@ pub(super) async fn show(
     }))
 }
 
-/// What an address that is not the inbox's is answered.
+/// The error for an address that does not belong to the inbox.
 pub(super) fn not_of_the_inbox(field: &str) -> Problem {
     Problem::invalid_field(
         field,
@@ -103,18 +102,18 @@ pub(super) fn not_of_the_inbox(field: &str) -> Problem {
     )
 }
 
-/// As at the SMTP server: a bare name is the platform's.
+/// As at the SMTP server, a bare name is at the platform domain.
 fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> {
     let whole = if text.contains('@') { text.to_owned() } else { format!("{text}@{platform}") };
     Address::parse(&whole.to_ascii_lowercase()).map_err(|error| Problem::invalid_field("login", error.to_string()))
 }
 
-/// The records of the domain that a receiver will look at; `signs` is the selector that signs, where that is known here.
+/// The records that a receiver looks at; `signs` is the selector in use, where it is known.
 fn seen(domain: &CustomDomain, envelope: &DomainName, signs: Option<&str>) -> Seen {
     let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
     let mut texts = domain.records.iter().filter(|r| r.record_type == RecordType::Txt && r.name == envelope.as_str());
     let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPathSpf));
-    // One that is double, or cannot be read, is used by nobody; one that is weaker than asked for is.
+    // Receivers ignore a record that is duplicate or malformed; they use one that is weaker than requested.
     let is_used = |record: &&DomainRecord| match record.status {
         RecordStatus::Valid => true,
         _ => record.error.as_ref().is_some_and(|error| error.code == Code::DmarcWeaker),
@@ -128,7 +127,7 @@ fn seen(domain: &CustomDomain, envelope: &DomainName, signs: Option<&str>) -> Se
     }
 }
 
-/// The selector that signs; or the others, where its record is definitely not right: one of them takes over then.
+/// The selector that signs or, if its record is definitely wrong, the others, one of which takes over.
 fn selectors<'a>(records: impl Iterator<Item = &'a DomainRecord>, signs: Option<&str>) -> Vec<Found> {
     let of = |record: &&DomainRecord| signs.is_none_or(|token| record.name.split('.').next() == Some(token));
     let (signing, others): (Vec<_>, Vec<_>) = records.partition(of);
@@ -141,7 +140,7 @@ fn found(record: &DomainRecord) -> Found {
     Found { status: record.status, code: record.error.as_ref().map(|error| error.code) }
 }
 
-/// A word for programs, and a sentence for people.
+/// A stable code for programs and a sentence for people.
 fn why(choice: &Choice, login: &Address, platform: &DomainName) -> (&'static str, String) {
     let from = choice.identity.address();
     let Some(fallback @ Fallback { reason, on_unverified, .. }) = &choice.fallback else {
@@ -162,8 +161,8 @@ fn why(choice: &Choice, login: &Address, platform: &DomainName) -> (&'static str
     };
     let consequence = match fallback.decision() {
         Unverified::FallsBack => format!("mail leaves as {from}"),
-        Unverified::IsRefused => format!("mail is refused (on_unverified is {on_unverified})"),
-        Unverified::IsHeld => "mail is kept until it is verified (on_unverified is hold)".to_owned(),
+        Unverified::IsRefused => format!("mail is rejected (on_unverified is {on_unverified})"),
+        Unverified::IsHeld => "mail is held until it is verified (on_unverified is hold)".to_owned(),
     };
     (word, format!("{} is {reason} and not verified, so {consequence}.", login.domain))
 }

@@ -1,7 +1,6 @@
-//! HTTP/1.1 over TCP or TLS, with limits on connections and on the patience for slow ones. RFC 9112.
-//!
-//! Invariant: a client that stalls in the handshake, in a request's head or body, stays idle, or does not read its answer at
-//! the minimum rate, loses its connection.
+//! HTTP/1.1 over TCP or TLS, with limits on connections and time-outs for slow clients. RFC 9112. Invariant: a
+//! connection is closed if its client stalls in the handshake, the request head or body, stays idle, or reads the
+//! response below the minimum rate.
 
 use super::forwarded::client_of;
 use crate::config::Config;
@@ -26,34 +25,32 @@ use tokio::net::TcpListener;
 use tower_http::timeout::TimeoutBody;
 use tower_service::Service;
 
-/// How long a client may take.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timeouts {
-    /// For the TLS handshake.
     pub(super) handshake: Duration,
-    /// For the head of a request, also the wait for the next one on a kept connection.
+    /// For a request head, and for the next request on a persistent connection.
     pub(super) head: Duration,
-    /// Between two pieces of a body.
+    /// Between two pieces of a request body.
     pub(super) body: Duration,
-    /// For reading an answer.
+    /// For reading a response.
     pub(super) answer: WriteLimits,
 }
 
-/// For the TLS handshake at most.
+/// Maximum for the TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
-/// A request head has at most so many octets; more is 431.
+/// Maximum octets of a request head; a larger one is 431.
 const HEAD_OCTETS: usize = 32 * 1024;
-/// Octets of a connection's answers that wait to be written, but for the last piece.
+/// Response octets buffered per connection, not counting the last piece.
 const WRITE_BUFFER: usize = 64 * 1024;
-/// What one over the limit of connections is told.
+/// The response to a connection over the limit.
 const TOO_MANY: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nConnection: close\r\nContent-Length: 0\r\n\r\n";
 
-/// Whose request it is: the connection's peer, or whom a trusted proxy names.
+/// The client's address: the connection's peer, or the address given by a trusted proxy.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Client(pub(super) IpAddr);
 
-/// Serves the router until the shutdown; requests under way are finished.
+/// Serves the router until shutdown; requests in progress are completed.
 pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>, config: &Config, shutdown: Shutdown) {
     let limits = &config.limits;
     let silence = limits.http_timeout.0;
@@ -89,16 +86,16 @@ pub(super) async fn serve_with(
             match handshake {
                 Ok(Ok(stream)) => connection(stream, peer, router, timeouts, ending).await,
                 Ok(Err(error)) => {
-                    tracing::info!(listener = "http", peer = %address, %error, "the TLS handshake failed")
+                    tracing::info!(listener = "http", peer = %address, %error, "TLS handshake failed")
                 }
-                Err(_) => tracing::info!(listener = "http", peer = %address, "the TLS handshake took too long"),
+                Err(_) => tracing::info!(listener = "http", peer = %address, "TLS handshake timed out"),
             }
         }
     })
     .await;
 }
 
-/// The other end of a connection.
+/// The remote end of a connection.
 struct Peer {
     address: SocketAddr,
     activity: Arc<Activity>,
@@ -112,7 +109,7 @@ where
     let Peer { address: peer, activity, proxies } = peer;
     let stream = WriteTimeout::new(stream, timeouts.answer).with_activity(Arc::clone(&activity));
     let serving = Arc::clone(&activity);
-    // Requests carry who sent them.
+    // Requests carry their client's address.
     let service = service_fn(move |mut request: hyper::Request<Incoming>| {
         let client = client_of(peer.ip(), request.headers(), &proxies);
         request.extensions_mut().insert(Client(client));
@@ -133,8 +130,8 @@ where
     let mut served = pin!(served);
     let ended = tokio::select! {
         ended = served.as_mut() => ended,
-        () = end_asked(&activity, &shutdown) => {
-            // No request is under way: the client sends none, or takes no answer.
+        () = close_requested(&activity, &shutdown) => {
+            // No request is in progress: the client is idle or does not read its response.
             if activity.is_waiting() && !shutdown.is_requested() {
                 return;
             }
@@ -145,26 +142,26 @@ where
     match ended {
         Ok(()) => {}
         Err(error) if error.is_timeout() => {
-            tracing::info!(listener = "http", %peer, "a client that stalled was sent away")
+            tracing::info!(listener = "http", %peer, "client timed out, closing connection")
         }
         Err(error) if error.is_parse() => {
-            tracing::info!(listener = "http", %peer, %error, "refused: this is no request")
+            tracing::info!(listener = "http", %peer, %error, "malformed request")
         }
         Err(error) => match timed_out(&error) {
             Some(error) => tracing::info!(listener = "http", %peer, %error, "closing the connection"),
-            None => tracing::debug!(listener = "http", %peer, %error, "a connection broke"),
+            None => tracing::debug!(listener = "http", %peer, %error, "connection lost"),
         },
     }
 }
 
-/// Why a write took too long, if one did.
+/// The error of a write time-out, if there was one.
 fn timed_out(error: &hyper::Error) -> Option<&io::Error> {
     let cause = std::error::Error::source(error)?.downcast_ref::<io::Error>()?;
     (cause.kind() == io::ErrorKind::TimedOut).then_some(cause)
 }
 
-/// Resolves when the daemon stops, or another client needs the connection's place.
-async fn end_asked(activity: &Activity, shutdown: &Shutdown) {
+/// Resolves when the daemon stops or the connection is to be closed for another client.
+async fn close_requested(activity: &Activity, shutdown: &Shutdown) {
     tokio::select! {
         () = activity.has_to_close() => {}
         () = shutdown.requested() => {}

@@ -1,4 +1,4 @@
-//! A real server on loopback with two accounts, and a client that speaks JSON to it.
+//! A real server on loopback with two accounts, and a JSON client.
 
 use super::{HttpContext, router, serve};
 use crate::auth::login::{Authenticator, Scope};
@@ -64,7 +64,6 @@ impl Answer {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// The names in `errors`.
     pub(super) fn fields(&self) -> Vec<String> {
         let json = self.json();
         let errors = json["errors"].as_array().cloned().unwrap_or_default();
@@ -100,7 +99,7 @@ impl World {
         (config.limits.connections, config.limits.connections_per_address) = (100, 100);
         let (router, ending) = (router(context.clone()), shutdown.clone());
         tokio::spawn(async move { serve(listener, router, None, &config, ending).await });
-        // The clients of other tests may have put it in place.
+        // Other tests may have installed it already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Self { context, address, ours, theirs, operator, shutdown, client: reqwest::Client::new(), _dir: dir }
     }

@@ -1,4 +1,4 @@
-//! The API from outside, over real sockets.
+//! The API over real sockets.
 
 mod connections;
 mod domains;
@@ -14,7 +14,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
-async fn health_needs_no_token_and_tells_when_the_store_is_gone() {
+async fn health_needs_no_token_and_fails_when_the_store_is_closed() {
     let world = World::new().await;
     let answer = world.get("", "/healthz").await;
     assert_eq!((answer.status, answer.text("status").as_str()), (200, "ok"));
@@ -27,7 +27,7 @@ async fn health_needs_no_token_and_tells_when_the_store_is_gone() {
 }
 
 #[tokio::test]
-async fn without_a_good_token_nothing_opens() {
+async fn requests_without_a_valid_token_are_401() {
     let world = World::new().await;
     for token in ["", "ilt_x", &format!("{}x", world.ours.token)] {
         for path in ["/api/v1/inboxes", "/api/v1/accounts", "/api/v1/queue/x"] {
@@ -39,7 +39,7 @@ async fn without_a_good_token_nothing_opens() {
 }
 
 #[tokio::test]
-async fn guessing_tokens_is_slowed_and_a_known_token_still_opens() {
+async fn token_guessing_is_limited_and_a_valid_token_still_works() {
     let mut config = Config::default();
     config.limits.failed_logins = 3;
     let world = World::serving_with(config, super::router).await;
@@ -65,7 +65,7 @@ async fn unknown_paths_and_methods_are_problems() {
 }
 
 #[tokio::test]
-async fn bodies_are_read_strictly() {
+async fn bodies_are_parsed_strictly() {
     let world = World::new().await;
     let post = |content_type: &'static str, body: Vec<u8>| {
         let request = world.request("POST", &world.ours.token, "/api/v1/inboxes");
@@ -93,7 +93,7 @@ async fn bodies_are_read_strictly() {
 }
 
 #[tokio::test]
-async fn inboxes_are_made_listed_changed_and_deleted() {
+async fn inboxes_are_created_listed_changed_and_deleted() {
     let world = World::new().await;
     let token = &world.ours.token;
     let made = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await;
@@ -137,7 +137,7 @@ async fn inboxes_are_made_listed_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn tokens_are_shown_once_and_open_what_they_should_until_revoked() {
+async fn tokens_are_shown_once_and_keep_to_their_scope_until_revoked() {
     let world = World::new().await;
     let token = &world.ours.token;
     let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "ann"})).await.text("id");
@@ -150,7 +150,7 @@ async fn tokens_are_shown_once_and_open_what_they_should_until_revoked() {
     assert_eq!(shown.json().get("token"), None);
     assert!(!String::from_utf8(world.get(token, "/api/v1/tokens").await.body).unwrap().contains(&secret));
 
-    // It reaches its inbox, finds no other, and may do nothing for the whole account.
+    // It sees its own inbox and no other, and cannot act for the whole account.
     assert_eq!(world.get(&secret, &format!("/api/v1/inboxes/{inbox}")).await.status, 200);
     assert_eq!(world.get(&secret, "/api/v1/inboxes").await.json()["data"].as_array().unwrap().len(), 1);
     let missing = world.get(&secret, "/api/v1/inboxes/inb_01jdczz0000000000000000000").await;
@@ -196,7 +196,7 @@ async fn tokens_are_shown_once_and_open_what_they_should_until_revoked() {
 }
 
 #[tokio::test]
-async fn operators_make_accounts_and_act_for_them_by_name() {
+async fn operators_create_accounts_and_act_for_them() {
     let world = World::new().await;
     let made = world.post(&world.operator, "/api/v1/accounts", json!({"name": "Acme"})).await;
     assert_eq!(made.status, 201);
@@ -230,7 +230,7 @@ async fn operators_make_accounts_and_act_for_them_by_name() {
 }
 
 #[tokio::test]
-async fn a_tangled_client_gets_an_answer_and_the_server_goes_on() {
+async fn malformed_requests_get_a_response_and_the_server_keeps_running() {
     let world = World::new().await;
     for (bytes, begins) in [
         ("GARBAGE\r\n\r\n".to_owned(), "HTTP/1.1 400"),

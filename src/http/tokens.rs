@@ -1,4 +1,4 @@
-//! `/api/v1/tokens`. The text of a token is in the answer to its making, and nowhere else.
+//! `/api/v1/tokens`. The text of a token is returned once, when it is created.
 
 use super::HttpContext;
 use super::accounts::display_name;
@@ -18,7 +18,6 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
 
-/// A token, as it is shown.
 #[derive(Serialize)]
 pub(super) struct TokenJson {
     id: TokenId,
@@ -54,7 +53,6 @@ impl From<TokenRecord> for TokenJson {
     }
 }
 
-/// A new token with its text.
 #[derive(Serialize)]
 pub(super) struct NewTokenJson {
     #[serde(flatten)]
@@ -62,15 +60,15 @@ pub(super) struct NewTokenJson {
     token: String,
 }
 
-/// RFC 3339, as the API itself writes times.
+/// RFC 3339, the format the API itself uses.
 fn moment(text: &str) -> Result<Timestamp, &'static str> {
     text.parse::<jiff::Timestamp>()
         .map(|at| Timestamp::from_millis(at.as_millisecond()))
-        .map_err(|_| "must be a time as RFC 3339 has it, like 2030-01-31T00:00:00Z")
+        .map_err(|_| "must be an RFC 3339 time like 2030-01-31T00:00:00Z")
 }
 
-/// What a body asks for.
-struct Wish {
+/// The parsed request.
+struct TokenRequest {
     name: Option<String>,
     scope: Option<String>,
     account: Option<AccountId>,
@@ -78,7 +76,7 @@ struct Wish {
     expires_at: Option<Timestamp>,
 }
 
-fn wish(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> Wish {
+fn wanted(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> TokenRequest {
     let name = fields.text("name");
     let name = display_name(fields, name);
     let scope = fields.text("scope");
@@ -87,12 +85,12 @@ fn wish(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> Wish {
     for (at, value) in fields.list("inbox_ids", false).into_iter().enumerate() {
         match value.as_str().and_then(|text| text.parse().ok()) {
             Some(id) => inboxes.push(id),
-            None => fields.fault(&format!("inbox_ids[{at}]"), "must be the id of an inbox"),
+            None => fields.fault(&format!("inbox_ids[{at}]"), "must be an inbox id"),
         }
     }
     if inboxes.len() > most_inboxes {
-        let scope = "a token of scope account opens all of the account's";
-        fields.fault("inbox_ids", format!("may name {most_inboxes} inboxes at most; {scope}"));
+        let scope = "a token of scope account covers all inboxes of the account";
+        fields.fault("inbox_ids", format!("must have at most {most_inboxes} entries; {scope}"));
     }
     let expires_at = fields.text("expires_at").and_then(|text| match moment(&text) {
         Ok(at) if at > now => Some(at),
@@ -108,13 +106,13 @@ fn wish(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> Wish {
     match (scope.as_deref(), inboxes.is_empty()) {
         (None | Some("inboxes"), false) | (None | Some("operator" | "account"), true) => {}
         (Some("inboxes"), true) => fields.fault("inbox_ids", "must name at least one inbox for scope inboxes"),
-        (Some("operator" | "account"), false) => fields.fault("inbox_ids", "goes with scope inboxes only"),
+        (Some("operator" | "account"), false) => fields.fault("inbox_ids", "is only valid with scope inboxes"),
         (Some(_), _) => fields.fault("scope", "must be operator, account or inboxes"),
     }
     if scope.as_deref() == Some("operator") && account.is_some() {
-        fields.fault("account_id", "does not go with scope operator");
+        fields.fault("account_id", "is not valid with scope operator");
     }
-    Wish { name, scope, account, inboxes, expires_at }
+    TokenRequest { name, scope, account, inboxes, expires_at }
 }
 
 /// `POST`: `{"name"?, "scope"?, "inbox_ids"?, "account_id"?, "expires_at"?}`.
@@ -127,43 +125,43 @@ pub(super) async fn create(
     caller.whole_account()?;
     let now = context.clock.now();
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
-    let wish = wish(&mut fields, context.config.limits.token_inboxes, now);
+    let wanted = wanted(&mut fields, context.config.limits.token_inboxes, now);
     fields.finish()?;
-    let scope = if wish.scope.as_deref() == Some("operator") {
+    let scope = if wanted.scope.as_deref() == Some("operator") {
         caller.operator()?;
         Scope::Operator
     } else {
-        let account = caller.account(wish.account)?;
-        if wish.inboxes.is_empty() { Scope::Account(account) } else { Scope::Inboxes(account, wish.inboxes) }
+        let account = caller.account(wanted.account)?;
+        if wanted.inboxes.is_empty() { Scope::Account(account) } else { Scope::Inboxes(account, wanted.inboxes) }
     };
     let limits = &context.config.limits;
     if let Some(account) = scope.account() {
         context.count_creation(account)?;
     }
     let token = Token::generate().map_err(|error| {
-        tracing::error!(listener = "http", %error, "no token could be made");
+        tracing::error!(listener = "http", %error, "cannot create a token");
         Problem::unavailable()
     })?;
-    let name = wish.name.unwrap_or_else(|| "API token".to_owned());
-    let new = NewToken { name, scope, expires_at: wish.expires_at, hash: token.hash() };
+    let name = wanted.name.unwrap_or_else(|| "API token".to_owned());
+    let new = NewToken { name, scope, expires_at: wanted.expires_at, hash: token.hash() };
     let record = caller.store(&context).token_create(new, limits.tokens, now).await.map_err(|error| match error {
-        CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "there is no such account"),
+        CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "is not the id of an account"),
         CreateTokenError::UnknownInbox(_) => Problem::invalid_field("inbox_ids", error.to_string()),
         CreateTokenError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
-            "The limit is reached",
+            "Limit reached",
             format!("The account has {limit} API tokens that are neither revoked nor expired, which is the limit."),
             "Revoke a token, or ask the operator for a higher limit.",
         ),
         CreateTokenError::Store(error) => error.into(),
     })?;
-    tracing::info!(token = %record.id, scope = record.scope.word(), by = %caller.principal.token, "a token was made");
+    tracing::info!(token = %record.id, scope = record.scope.word(), by = %caller.principal.token, "token created");
     let location = format!("/api/v1/tokens/{}", record.id);
     Ok(Created { location, body: NewTokenJson { record: record.into(), token: token.secret().reveal().to_owned() } })
 }
 
-/// `GET`: the account's; an operator's token sees the operators', or those of `account_id`.
+/// `GET`: tokens of the account; with an operator token, operator tokens or those of `account_id`.
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -192,7 +190,7 @@ pub(super) async fn show(
     found.map(|token| Json(token.into())).ok_or_else(Problem::not_found)
 }
 
-/// `DELETE …/{id}`: revokes it; its sessions end.
+/// `DELETE …/{id}`: revokes the token and ends its sessions.
 pub(super) async fn revoke(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -202,6 +200,6 @@ pub(super) async fn revoke(
     let id: TokenId = id.parse().map_err(|_| Problem::not_found())?;
     let revoked = caller.store(&context).token_revoke(account, &id, context.clock.now()).await?;
     let token = revoked.ok_or_else(Problem::not_found)?;
-    tracing::info!(token = %token.id, by = %caller.principal.token, "a token was revoked");
+    tracing::info!(token = %token.id, by = %caller.principal.token, "token revoked");
     Ok(StatusCode::NO_CONTENT)
 }

@@ -1,8 +1,6 @@
-//! TLS towards other mail servers.
-//!
-//! Invariant: a relay is spoken to only over TLS that proves its name. At an MX a certificate that proves nothing is still
-//! better than plaintext (RFC 7435), so any is taken there; that the peer holds its key is checked even so.
-//! RFC 3207 (STARTTLS), RFC 8314.
+//! TLS to other mail servers. Invariant: credentials go to a relay only over TLS with a certificate valid for its
+//! name. At an MX any certificate is accepted, since unauthenticated TLS is better than plaintext (RFC 7435); the
+//! handshake signature is still verified. RFC 3207 (STARTTLS), RFC 8314.
 
 use super::tls::TlsError;
 use rustls::client::WebPkiServerVerifier;
@@ -15,12 +13,12 @@ use std::path::Path;
 use std::sync::Arc;
 use tokio_rustls::TlsConnector;
 
-/// The client side of TLS; clones share roots and sessions.
+/// A TLS client; clones share the roots and the session cache.
 #[derive(Clone)]
 pub struct ClientTls {
     verifying: TlsConnector,
     opportunistic: TlsConnector,
-    // None without a single root: then nothing verifies.
+    // `None` without any root certificate: then nothing verifies.
     verifier: Option<Arc<WebPkiServerVerifier>>,
 }
 
@@ -31,12 +29,12 @@ impl std::fmt::Debug for ClientTls {
 }
 
 impl ClientTls {
-    /// Trusts the system's roots and those of a PEM file.
+    /// Trusts the system's roots and those in a PEM file.
     pub fn new(extra_roots: Option<&Path>) -> Result<Self, TlsError> {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();
         for error in &system.errors {
-            tracing::warn!(%error, "a root certificate of the system could not be read");
+            tracing::warn!(%error, "cannot read a root certificate of the system");
         }
         roots.add_parsable_certificates(system.certs);
         if let Some(path) = extra_roots {
@@ -60,17 +58,17 @@ impl ClientTls {
         Ok(Self { verifying: Arc::new(verifying).into(), opportunistic: Arc::new(opportunistic).into(), verifier })
     }
 
-    /// For a peer that must prove its name.
+    /// Verifies the peer's certificate.
     pub fn verifying(&self) -> &TlsConnector {
         &self.verifying
     }
 
-    /// For a peer that need not.
+    /// Accepts any certificate.
     pub fn opportunistic(&self) -> &TlsConnector {
         &self.opportunistic
     }
 
-    /// True when the certificate the peer has shown proves that it is `host`.
+    /// True if the certificate shown by the peer is valid for `host`.
     pub fn proves(&self, connection: &rustls::ClientConnection, host: &str) -> bool {
         let (Some(verifier), Ok(name)) = (&self.verifier, ServerName::try_from(host)) else { return false };
         let Some((leaf, chain)) = connection.peer_certificates().and_then(<[_]>::split_first) else { return false };
@@ -78,7 +76,7 @@ impl ClientTls {
     }
 }
 
-/// Takes any certificate, but not a handshake signed with another key than the certificate's.
+/// Accepts any certificate, but verifies that the peer signed the handshake with its key.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);
 

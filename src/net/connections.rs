@@ -1,8 +1,7 @@
-//! Who is connected to one listener, and which connection is closed when others need its place.
-//!
-//! Invariant: no address and no network holds more than its share; and while a connection waits for a client that has not
-//! logged in, a new one finds a place. Of those that wait, the first to be closed is the one that has waited longest, in
-//! the network of which most wait: whoever opens many closes only their own.
+//! The connections of one listener, and which of them is closed to make room. Invariant: no address and no network
+//! exceeds its share; while some connection is waiting for a client that has not logged in, a new connection is
+//! admitted. The connection to close is the longest-waiting one of the network with the most waiting connections, so
+//! that opening many closes only one's own.
 
 use crate::config::Limits;
 use std::cmp::Reverse;
@@ -13,7 +12,7 @@ use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// How many connections a listener takes at once.
+/// Connection limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub struct Capacity {
     /// In all.
@@ -22,12 +21,12 @@ pub struct Capacity {
     pub per_address: usize,
     /// From one network: an IPv4 /24, or an IPv6 /48.
     pub per_network: usize,
-    /// While more than three quarters of `total` are taken, a connection that has waited so long for its client is closed.
+    /// Idle time after which a waiting connection is closed while more than three quarters of `total` are in use.
     pub idle_under_load: Duration,
 }
 
 impl Capacity {
-    /// As configured.
+    /// From the configuration.
     pub fn of(limits: &Limits) -> Self {
         Self {
             total: limits.connections,
@@ -37,18 +36,18 @@ impl Capacity {
         }
     }
 
-    /// The same number in all, from an address and from a network: for listeners on loopback.
+    /// The same limit for the total, an address and a network: for listeners on loopback.
     pub fn of_one_address(total: usize) -> Self {
         Self { total, per_address: total, per_network: total, idle_under_load: Duration::from_secs(10) }
     }
 }
 
-/// What counts as one address: an IPv6 host has a whole /64 to itself; an IPv4-mapped address is its IPv4 one.
+/// The key of the address limit: an IPv6 host has a whole /64; an IPv4-mapped address is its IPv4 address.
 pub fn network_of(address: IpAddr) -> IpAddr {
     prefix_of(address, 32, 64)
 }
 
-/// What counts as one network: an IPv4 /24, an IPv6 /48, as they are given to one customer.
+/// The key of the network limit: IPv4 /24 or IPv6 /48, as assigned to one customer.
 fn subnet_of(address: IpAddr) -> IpAddr {
     prefix_of(address, 24, 48)
 }
@@ -60,26 +59,26 @@ fn prefix_of(address: IpAddr, v4: u32, v6: u32) -> IpAddr {
     }
 }
 
-/// In [`Activity::since`]: the server works for this client, or it has logged in.
+/// Value of [`Activity::since`] while the server works for the client, or after log-in.
 const NOT_WAITING: u64 = u64::MAX;
 
-/// How long a new connection waits for one that is closing. Sessions that are told to close take no longer.
+/// How long a new connection waits for a closing one. Sessions close faster than this.
 const CLOSING_PAUSE: Duration = Duration::from_millis(200);
-/// Idle connections are looked for at most once in so many microseconds.
+/// Minimum microseconds between sweeps for idle connections.
 const SWEEP_PAUSE: u64 = 1_000_000;
 
-/// Microseconds since the process first asked.
+/// Microseconds since the first call.
 fn now() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_micros()).unwrap_or(NOT_WAITING - 1)
 }
 
-/// What a connection is doing. Its session says so; a new one waits for its client.
+/// What a connection is doing, updated by its session. A new connection is waiting.
 #[derive(Debug)]
 pub struct Activity {
-    /// Since when it has waited for its client.
+    /// Microseconds of the clock since when it has been waiting for the client.
     since: AtomicU64,
-    /// It was told to close, and its place is another's.
+    /// It has to close; its slot has been given to another.
     closing: AtomicBool,
     close: Notify,
 }
@@ -89,29 +88,28 @@ impl Activity {
         Self { since: AtomicU64::new(now()), closing: AtomicBool::new(false), close: Notify::new() }
     }
 
-    /// From now on it waits for its client.
+    /// Marks it as waiting for the client from now on.
     pub fn waits(&self) {
         self.since.store(now(), Ordering::Relaxed);
     }
 
-    /// From now on it does not: the server works, or the client has logged in.
+    /// Marks it as not waiting: the server is working, or the client has logged in.
     pub fn works(&self) {
         self.since.store(NOT_WAITING, Ordering::Relaxed);
     }
 
-    /// The client took part of what is written to it: if it is waited for, the wait begins anew.
+    /// The client read part of a response: restarts the wait, if it is waiting.
     pub fn goes_on(&self) {
         if self.is_waiting() {
             self.waits();
         }
     }
 
-    /// True while it waits for its client.
     pub fn is_waiting(&self) -> bool {
         self.since.load(Ordering::Relaxed) != NOT_WAITING
     }
 
-    /// Resolves once, when the connection has to close so that another gets its place. Cancel safe.
+    /// Resolves once when the connection has to close to free its slot. Cancel safe.
     pub async fn has_to_close(&self) {
         self.close.notified().await;
     }
@@ -122,44 +120,41 @@ impl Activity {
     }
 }
 
-/// The connections of one listener.
 #[derive(Debug)]
 pub(super) struct Connections {
     capacity: Capacity,
     open: Mutex<Open>,
-    /// One that was closing has gone.
+    /// Notified when a closing connection has ended.
     gone: Notify,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Those that hold a place; closing ones have given theirs up.
+    /// Connections that hold a slot; closing ones have given theirs up.
     total: usize,
     closing: usize,
-    /// All of them, by [`subnet_of`] their address.
+    /// All connections, by [`subnet_of`] their address.
     by_network: HashMap<IpAddr, Vec<(IpAddr, Arc<Activity>)>>,
-    /// When those that had waited too long were last looked for.
+    /// When the last sweep for idle connections took place.
     swept: u64,
 }
 
-/// Why there is no place.
+/// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Refused {
-    /// The address holds its share.
     #[error("too many connections of this address")]
     AddressFull,
-    /// The network holds its share.
     #[error("too many connections of this network")]
     NetworkFull,
-    /// Nobody waits who could be closed.
+    /// No connection is waiting that could be closed.
     #[error("too many connections")]
     ListenerFull,
-    /// Those that were told to close have not gone yet; more sockets must not pile up beside them.
+    /// Too many are still closing: sockets must not pile up.
     #[error("too many connections, of which many are closing")]
     ManyAreClosing,
 }
 
-/// A connection's place; dropping it gives it back.
+/// A connection's slot, freed on drop.
 #[derive(Debug)]
 pub(super) struct Place {
     connections: Arc<Connections>,
@@ -172,8 +167,8 @@ impl Connections {
         Arc::new(Self { capacity, open: Mutex::default(), gone: Notify::new() })
     }
 
-    /// A place for a connection from `address`; a proxy's is not held to the shares of addresses and networks. Where many
-    /// are closing already, waits a moment for the first to go.
+    /// Admits a connection from `address`. A proxy is exempt from the limits by address and network. If many
+    /// connections are closing, waits briefly for the first to end.
     pub(super) async fn admit(self: &Arc<Self>, address: IpAddr, is_proxy: bool) -> Result<Place, Refused> {
         let one_has_gone = async {
             loop {
@@ -210,7 +205,7 @@ impl Connections {
 }
 
 impl Open {
-    /// Under load: closes what has waited too long. Looks at most once a second.
+    /// Under load, closes connections that have waited too long. Runs at most once a second.
     fn close_idle(&mut self, capacity: &Capacity) {
         let now = now();
         let loaded = self.total.saturating_mul(4) > capacity.total.saturating_mul(3);
@@ -226,12 +221,12 @@ impl Open {
         idle.iter().for_each(|activity| self.close(activity));
     }
 
-    /// Frees one place.
+    /// Frees one slot.
     fn close_longest_waiting(&mut self, capacity: &Capacity) -> Result<(), Refused> {
         if self.closing > capacity.total / 8 {
             return Err(Refused::ManyAreClosing);
         }
-        // Of each network: how many wait, and which has longest.
+        // For each network: how many are waiting, and which has waited longest.
         let of_network = |same_network: &Vec<(IpAddr, Arc<Activity>)>| {
             let waiting = same_network.iter().filter_map(|(_, activity)| Some((activity.waiting_since()?, activity)));
             let (since, longest) = waiting.clone().min_by_key(|(since, _)| *since)?;
@@ -293,7 +288,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_is_given_back_and_a_v6_network_counts_as_one() {
+    fn a_slot_is_freed_and_a_v6_network_counts_as_one() {
         let connections = connections(3, 2, 3, LONG);
         let first = admit(&connections, ip("2001:db8::1")).unwrap();
         let _second = admit(&connections, ip("2001:db8::2")).unwrap();
@@ -306,26 +301,26 @@ mod tests {
     }
 
     #[test]
-    fn no_network_holds_more_than_its_share() {
+    fn no_network_exceeds_its_share() {
         let connections = connections(100, 100, 2, LONG);
         for network in ["192.0.2.", "192.0.3.", "2001:db8::", "2001:db8:1::"] {
             let _places = [1, 2].map(|host| admit(&connections, ip(&format!("{network}{host}"))).unwrap());
             assert!(admit(&connections, ip(&format!("{network}3"))).is_err(), "{network}");
         }
-        // A /48 has many /64.
+        // A /48 has many /64s.
         let _places = [1, 2].map(|net| admit(&connections, ip(&format!("2001:db8:2:{net}::1"))).unwrap());
         assert!(admit(&connections, ip("2001:db8:2:3::1")).is_err());
     }
 
     #[test]
-    fn a_proxy_stands_for_many() {
+    fn a_proxy_is_exempt_from_address_limits() {
         let connections = connections(3, 1, 1, LONG);
         let _places = [1, 2, 3].map(|_| connections.try_admit(ip("192.0.2.1"), true).unwrap());
         assert!(admit(&connections, ip("192.0.2.1")).is_err());
     }
 
     #[test]
-    fn the_longest_waiting_of_the_largest_network_goes_first() {
+    fn the_longest_waiting_of_the_largest_network_is_closed_first() {
         let connections = connections(5, 5, 5, LONG);
         let alone = admit(&connections, ip("198.51.100.1")).unwrap();
         let mut crowd = Vec::new();
@@ -333,21 +328,21 @@ mod tests {
             std::thread::sleep(Duration::from_millis(2));
             crowd.push(admit(&connections, ip(&format!("192.0.2.{host}"))).unwrap());
         }
-        // The oldest of the crowd has just said something, and the next is being worked for.
+        // The oldest connection was just active, and the next is being served.
         crowd[1].activity.works();
         std::thread::sleep(Duration::from_millis(2));
         crowd[0].activity.waits();
         let _new = admit(&connections, ip("203.0.113.1")).unwrap();
         assert!(closing(&crowd[2]) && !closing(&alone));
         assert_eq!(crowd.iter().filter(|place| closing(place)).count(), 1);
-        // One that is told to close is not told again, and gives no second place back.
+        // A closing connection is not closed again and frees no second slot.
         crowd[2].activity.waits();
         drop(crowd.swap_remove(2));
         assert_eq!(connections.open.lock().unwrap().total, 5);
     }
 
     #[test]
-    fn many_that_are_logged_in_make_a_newcomer_beside_them_no_first_choice() {
+    fn logged_in_connections_do_not_count_against_a_new_one_of_their_network() {
         let connections = connections(6, 6, 6, LONG);
         let users = [1, 2, 3].map(|host| admit(&connections, ip(&format!("192.0.2.{host}"))).unwrap());
         users.iter().for_each(|place| place.activity.works());
@@ -358,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_served_or_has_logged_in_is_not_closed() {
+    fn a_served_or_logged_in_connection_is_not_closed() {
         let connections = connections(2, 2, 2, Duration::ZERO);
         let places = ["192.0.2.1", "192.0.2.2"].map(|host| admit(&connections, ip(host)).unwrap());
         places.iter().for_each(|place| place.activity.works());
@@ -369,13 +364,13 @@ mod tests {
     }
 
     #[test]
-    fn over_three_quarters_those_that_wait_too_long_are_closed() {
+    fn above_three_quarters_idle_connections_are_closed() {
         let connections = connections(4, 4, 4, Duration::ZERO);
         let three = ["192.0.2.1", "192.0.3.1", "192.0.4.1"].map(|host| admit(&connections, ip(host)).unwrap());
         let fourth = admit(&connections, ip("192.0.5.1")).unwrap();
         assert!(!three.iter().any(closing));
         connections.open.lock().unwrap().swept = 0;
-        // The test's clock begins with the process; the second look comes a second after the first.
+        // The clock starts with the process; the second sweep is a second after the first.
         while now() < SWEEP_PAUSE {
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -384,7 +379,7 @@ mod tests {
         assert!(three.iter().all(closing) && !closing(&fourth));
     }
 
-    /// Those told to close have not gone: no more than an eighth of the places are given away beside them.
+    /// While closing connections have not ended, at most an eighth of the slots are given away beside them.
     #[test]
     fn sockets_do_not_pile_up() {
         let connections = connections(16, 16, 1000, LONG);

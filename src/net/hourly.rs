@@ -1,7 +1,6 @@
-//! How much somebody does in an hour: mail that an account submits or a network address hands in at the MX, claims that an
-//! account makes.
-//!
-//! Invariant: what is charged together is charged whole or not at all. The counts are in memory: a restart forgives.
+//! Hourly rate limits: mail submitted by an account or received from a network, claims created by an account.
+//! Invariant: amounts charged together are charged completely or not at all. Counts are in memory and reset by a
+//! restart.
 
 use crate::clock::Timestamp;
 use std::collections::HashMap;
@@ -11,7 +10,7 @@ use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How much of `N` things each of many may do in an hour.
+/// Hourly limits of `N` counters for each key.
 #[derive(Debug)]
 pub struct Hourly<K, const N: usize> {
     limits: [(&'static str, u32); N],
@@ -21,7 +20,7 @@ pub struct Hourly<K, const N: usize> {
 #[derive(Debug)]
 struct Book<K, const N: usize> {
     spent: HashMap<K, Spent<N>>,
-    /// How many there may be before those whose hour is over are cleared away.
+    /// Entry count at which expired entries are removed.
     clear_at: usize,
 }
 
@@ -31,25 +30,23 @@ struct Spent<const N: usize> {
     amounts: [u32; N],
 }
 
-/// An hour's limit has been reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the limit of {limit} {what} in an hour has been reached")]
+#[error("the limit of {limit} {what} per hour has been reached")]
 pub struct Exceeded {
-    /// What there would be too many of.
+    /// The counter that is full.
     pub what: &'static str,
-    /// How many there may be.
     pub limit: u32,
-    /// When the hour is over.
+    /// Time until the hour is over.
     pub retry_after: Duration,
 }
 
 impl<K: Eq + Hash, const N: usize> Hourly<K, N> {
-    /// Limits, each with the name of what it counts. Nobody has done anything yet.
+    /// Limits, each with the name of what it counts.
     pub fn new(limits: [(&'static str, u32); N]) -> Self {
         Self { limits, spent: Mutex::new(Book { spent: HashMap::new(), clear_at: 0 }) }
     }
 
-    /// Charges one for so much of each. Its hour begins with the first charge.
+    /// Charges a key. Its hour begins with its first charge.
     pub fn charge(&self, key: K, amounts: [usize; N], now: Timestamp) -> Result<(), Exceeded> {
         let mut book = self.spent.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |spent: &Spent<N>| now.since(spent.since) >= HOUR;
@@ -82,7 +79,7 @@ mod tests {
     const LIMITS: [(&str, u32); 2] = [("messages", 2), ("recipients", 5)];
 
     #[test]
-    fn an_account_has_its_hour_and_others_are_not_touched() {
+    fn each_account_has_its_own_hour() {
         let (quota, ours, theirs) = (Hourly::new(LIMITS), AccountId::new(), AccountId::new());
         let start = Timestamp::from_millis(0);
         let what = |charged: Result<(), Exceeded>| charged.map_or_else(|exceeded| exceeded.what, |()| "ok");
@@ -99,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn those_whose_hour_is_over_do_not_pile_up() {
+    fn expired_entries_are_removed() {
         let quota = Hourly::new([("messages", 1)]);
         for n in 0..10_000 {
             assert_eq!(quota.charge(n, [1], Timestamp::from_millis(n * 60_000)), Ok(()));

@@ -1,4 +1,4 @@
-//! One server's accept loop: limits, a task for each connection, an orderly end.
+//! A server's accept loop: connection limits, one task per connection, graceful shutdown.
 
 use super::connections::{Activity, Capacity, Connections, Place, Refused};
 use super::proxy_protocol::{self, HeaderError};
@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// The daemon is to end: sessions watch [`Shutdown::requested`], and the daemon waits until all have gone.
+/// A shutdown signal: sessions watch [`Shutdown::requested`], and the daemon waits until all have ended.
 #[derive(Clone, Debug, Default)]
 pub struct Shutdown {
     token: CancellationToken,
@@ -20,46 +20,42 @@ pub struct Shutdown {
 }
 
 impl Shutdown {
-    /// Nothing has been asked yet.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Asks everything to end.
     pub fn request(&self) {
         self.token.cancel();
     }
 
-    /// Resolves once the end has been asked for. Cancel safe.
+    /// Resolves when shutdown is requested. Cancel safe.
     pub async fn requested(&self) {
         self.token.cancelled().await;
     }
 
-    /// True once the end has been asked for.
     pub fn is_requested(&self) -> bool {
         self.token.is_cancelled()
     }
 
-    /// Runs a task that [`Shutdown::finished`] waits for.
     pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
         self.tasks.spawn(task);
     }
 
-    /// Waits until every task has ended, at most `patience`. False when some still ran.
+    /// Waits until every task has ended, for at most `time_limit`. False if some are still running.
     pub async fn finished(&self, time_limit: Duration) -> bool {
         self.tasks.close();
         tokio::time::timeout(time_limit, self.tasks.wait()).await.is_ok()
     }
 }
 
-/// Octets that the system takes for a connection beyond those under way.
+/// Send buffer of a connection in octets, not counting data in flight.
 #[cfg(target_os = "linux")]
 const UNSENT: u32 = 32 * 1024;
 
-/// Refusals are logged once in this time: whoever knocks for ever writes no log of their length.
+/// Minimum time between logged refusals, so that a client that reconnects for ever cannot fill the log.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
-/// Which refusals are logged.
+/// Limits how many refusals are logged.
 #[derive(Debug, Default)]
 struct Refusals {
     last: Option<Instant>,
@@ -67,7 +63,7 @@ struct Refusals {
 }
 
 impl Refusals {
-    /// One more: how many were not logged since the last that was, when this one is to be.
+    /// Counts a refusal; if it is to be logged, returns how many were not logged since the last one.
     fn next(&mut self, now: Instant) -> Option<u64> {
         if self.last.is_some_and(|last| now.saturating_duration_since(last) < LOG_PAUSE) {
             self.unsaid += 1;
@@ -78,15 +74,15 @@ impl Refusals {
     }
 }
 
-/// The load balancers that a listener takes connections from.
+/// The proxies that a listener accepts connections from.
 #[derive(Clone, Debug, Default)]
 pub enum Proxies {
-    /// Each connection is its peer's own.
+    /// None: the peer of each connection is the client.
     #[default]
     None,
     /// Their connections begin with a PROXY header that names the client.
     WithHeader(Networks),
-    /// Each of their requests names its client.
+    /// Each request names its client (`X-Forwarded-For`).
     NamedInRequests(Networks),
 }
 
@@ -99,7 +95,7 @@ impl Proxies {
     }
 }
 
-/// What the connections of a listener share.
+/// Shared by the connections of a listener.
 struct Listener {
     name: &'static str,
     connections: Arc<Connections>,
@@ -107,9 +103,10 @@ struct Listener {
     refusals: Mutex<Refusals>,
 }
 
-/// Takes connections until the shutdown, each served in a task of its own. `refuse` is written to one over the limit
-/// before it is closed: the protocol's own words (`421 …`, `* BYE …`). A session says in its [`Activity`] what it waits
-/// for, and ends on [`Activity::has_to_close`]. Its address is the client's, also behind a proxy with a header.
+/// Accepts connections until shutdown, each served in its own task. `refuse` is written to a connection over the limit
+/// before it is closed, in the protocol's form (`421 …`, `* BYE …`). A session reports in its [`Activity`] whether it
+/// is waiting, and ends on [`Activity::has_to_close`]. The address is the client's, also behind a proxy that sends a
+/// header.
 pub async fn serve<F, S>(
     name: &'static str,
     socket: TcpListener,
@@ -134,16 +131,16 @@ pub async fn serve<F, S>(
             Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(error) => {
                 if !is_of_one_connection(&error) {
-                    // Out of file descriptors or memory: a pause instead of a busy loop.
-                    tracing::warn!(listener = name, %error, "could not take a connection");
+                    // Out of file descriptors or memory: pause instead of a busy loop.
+                    tracing::warn!(listener = name, %error, "cannot accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 continue;
             }
         };
-        // Replies are short and waited for.
+        // Responses are small and the client waits for them.
         let _ = stream.set_nodelay(true);
-        // Or else a write could wait for megabytes that the system has taken for a slow client: it would seem stuck.
+        // Without this the kernel would buffer megabytes for a slow client, and a write would seem to be stuck.
         #[cfg(target_os = "linux")]
         let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT);
         let is_proxy = proxies.contain(peer.ip());
@@ -179,11 +176,11 @@ impl Listener {
         if let Some(unsaid) = next {
             tracing::info!(listener = self.name, %client, unsaid, "refused: {refused}");
         }
-        // Never waits for the peer: what does not fit in the socket's buffer is lost.
+        // Never blocks: what does not fit in the socket's buffer is dropped.
         let _ = stream.try_write(self.refuse);
     }
 
-    /// Reads the PROXY header of a proxy's connection: its client, and the place that is the client's from now on.
+    /// Reads the PROXY header and returns the client's address and slot.
     async fn client_behind(
         &self,
         stream: &mut TcpStream,
@@ -232,7 +229,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_flood_of_refusals_is_one_line_a_second_and_none_is_lost_count_of() {
+    fn a_flood_of_refusals_is_logged_once_a_second_with_a_count() {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         assert_eq!(refusals.next(start), Some(0));
         for _ in 0..500 {

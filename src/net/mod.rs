@@ -1,7 +1,6 @@
-//! Listening: sockets, TLS, and how many may knock; and which addresses may be dialled.
-//!
-//! Invariant: a connection is counted from accept to end, per listener, address and network, and no listener serves one
-//! that is over its limit; when the daemon stops, no new connection is taken and those that are open are told.
+//! Listening sockets, TLS, connection limits, and which addresses may be dialled. Invariant: a connection is counted
+//! from accept to close, by listener, address and network, and one over a limit is not served; on shutdown no new
+//! connection is accepted and open sessions are closed with their protocol's message.
 
 pub mod client_tls;
 pub mod connections;

@@ -1,7 +1,6 @@
-//! The PROXY protocol, versions 1 and 2: a load balancer says, before anything else, whose connection it passes on.
-//! https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
-//!
-//! Invariant: no octet behind the header is read, and the header is bounded in octets and in time.
+//! The PROXY protocol, versions 1 and 2: a load balancer sends the client's address before anything else.
+//! https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt Invariant: nothing after the header is consumed; the
+//! header is bounded in octets and in time.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,36 +8,34 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
-/// How long a proxy may take for its header.
+/// Time limit for receiving the header.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// What version 2 begins with.
+/// Signature of version 2.
 const SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
-/// Octets of a line of version 1, its CRLF included.
+/// Maximum octets of a version 1 line, with CRLF.
 const LONGEST_LINE: usize = 107;
-/// Octets of the addresses and extensions of version 2.
+/// Maximum octets of the addresses and extensions of version 2.
 const LONGEST_BLOCK: usize = 4096;
 
-/// Why a connection from a proxy is not served.
+/// Why a connection from a proxy is closed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HeaderError {
-    /// What came is something else, or nothing.
-    #[error("no PROXY header came first")]
+    #[error("no PROXY header received")]
     Missing,
-    /// It is not as it should be.
     #[error("the PROXY header is malformed")]
     Malformed,
-    /// The proxy has closed, as it does to see whether somebody listens.
+    /// The proxy closed the connection, as health checks do.
     #[error("the connection was closed before a PROXY header")]
     Closed(#[from] io::Error),
 }
 
-/// Reads a header. None: the proxy speaks for itself, to see whether all is well, or does not know the client.
+/// Reads a header. `None` if the proxy connects for itself (a health check), or does not know the client.
 pub(super) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, HeaderError> {
     timeout(TIMEOUT, read_either(stream)).await.unwrap_or(Err(HeaderError::Missing))
 }
 
 async fn read_either(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, HeaderError> {
-    // The shortest of version 1 is longer.
+    // Shorter than any version 1 header.
     let mut start = [0; SIGNATURE.len()];
     stream.read_exact(&mut start).await?;
     if start == SIGNATURE {
@@ -55,7 +52,7 @@ async fn read_either(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Soc
         return Err(HeaderError::Missing);
     }
     let mut line = start.to_vec();
-    // One by one, so that what follows stays for the session.
+    // Octet by octet, so that what follows is left for the session.
     while !line.ends_with(b"\r\n") {
         if line.len() >= LONGEST_LINE {
             return Err(HeaderError::Malformed);
@@ -65,7 +62,7 @@ async fn read_either(stream: &mut (impl AsyncRead + Unpin)) -> Result<Option<Soc
     version_1(&line).ok_or(HeaderError::Malformed)
 }
 
-/// `PROXY TCP4 <client> <server> <client's port> <server's port>`, with CRLF. The outer option is none where it is not.
+/// `PROXY TCP4 <client> <server> <client's port> <server's port>`, with CRLF. The outer `None` means malformed.
 fn version_1(line: &[u8]) -> Option<Option<SocketAddr>> {
     let text = std::str::from_utf8(line).ok()?.strip_prefix("PROXY ")?.strip_suffix("\r\n")?;
     if text == "UNKNOWN" || text.starts_with("UNKNOWN ") {
@@ -85,7 +82,7 @@ fn version_1(line: &[u8]) -> Option<Option<SocketAddr>> {
     fits.then_some(Some(SocketAddr::new(client, port(client_port)?)))
 }
 
-/// What stands behind the signature and the length. The outer option is none where it is no header for TCP.
+/// What follows the signature and the length. The outer `None` means that it is not a header for TCP.
 fn version_2(version_and_command: u8, family: u8, block: &[u8]) -> Option<Option<SocketAddr>> {
     match (version_and_command, family, block) {
         (0x20, ..) | (0x21, 0x00, _) => Some(None),
@@ -107,7 +104,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is read of these octets, and what is left behind.
+    /// The result of reading these octets, and what is left unread.
     fn read_all(octets: &[u8]) -> (Result<Option<SocketAddr>, String>, Vec<u8>) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let mut rest = octets;
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_both_versions_are_read_and_nothing_behind_them() {
+    fn headers_of_both_versions_are_read_and_nothing_after_them() {
         let v4 = [192, 0, 2, 1, 198, 51, 100, 1, 0x30, 0x39, 0, 25];
         let v6: Vec<u8> = [Ipv6Addr::LOCALHOST.octets(), Ipv6Addr::LOCALHOST.octets()].concat();
         let v6 = [v6.as_slice(), &[0x30, 0x39, 0, 25]].concat();
@@ -131,7 +128,7 @@ mod tests {
             (b"PROXY UNKNOWN\r\n".to_vec(), None),
             (b"PROXY UNKNOWN ffff:: ffff:: 1 2\r\n".to_vec(), None),
             (block(0x21, 0x11, &v4), Some("192.0.2.1:12345")),
-            // With an extension behind the addresses.
+            // With an extension after the addresses.
             (block(0x21, 0x11, &[v4.as_slice(), &[3, 0, 4, 1, 2, 3, 4]].concat()), Some("192.0.2.1:12345")),
             (block(0x21, 0x21, &v6), Some("[::1]:12345")),
             (block(0x20, 0, b""), None),
@@ -145,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused() {
+    fn invalid_headers_are_rejected() {
         let endless = format!("PROXY TCP4 {}", "1".repeat(200));
         for (octets, error) in [
             (b"EHLO client.example\r\n".to_vec(), "no PROXY header"),
@@ -175,7 +172,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_read_or_refused(
+        fn any_octets_are_parsed_or_rejected(
             octets in prop::collection::vec(any::<u8>(), 0..200),
             start in prop::sample::select(vec![&b""[..], b"PROXY TCP4 ", b"PROXY TCP6 ::1 ::1 ", &SIGNATURE]),
         ) {

@@ -1,27 +1,25 @@
-//! Which addresses may be dialled. Tenants choose their MX hosts and name servers, so what the DNS answers must not lead
-//! us into our own network.
-//!
-//! Invariant: an address outside the public ranges, or one of this host's own, is dialled only where the configuration
-//! allows its network. RFC 6890 (special-purpose addresses), RFC 4291, RFC 6052 §2.1 (NAT64), RFC 3056 (6to4).
+//! Which addresses may be dialled. Tenants choose their MX hosts and name servers, so DNS answers must not lead into
+//! our own network. Invariant: an address outside the public ranges, or one of this host, is dialled only if the
+//! configuration allows its network. RFC 6890 (special-purpose addresses), RFC 4291, RFC 6052 §2.1 (NAT64), RFC 3056
+//! (6to4).
 
 use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 
-/// The text is no network.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{0:?} is no network: write an address, or an address and a prefix length, like \"10.0.0.0/8\" or \"fd00::/8\""
+    "{0:?} is not a network: write an address, or an address and a prefix length, like \"10.0.0.0/8\" or \"fd00::/8\""
 )]
 pub struct BadNetwork(pub String);
 
-/// Networks in CIDR form, and single addresses. Read from a list of texts.
+/// Networks in CIDR form and single addresses, read from a list of strings.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "Vec<String>")]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
-    /// True when the address is in one of them. An IPv4-mapped IPv6 address counts as the IPv4 one.
+    /// True if one of them contains the address. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn contains(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.0.iter().any(|network| network.contains(&address))
@@ -40,25 +38,25 @@ impl TryFrom<Vec<String>> for Networks {
     }
 }
 
-/// Networks outside the public ranges that may be dialled all the same.
+/// Networks outside the public ranges that may be dialled.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(transparent)]
 pub struct AllowedNetworks(Networks);
 
 impl AllowedNetworks {
-    /// Loopback only, IPv4 and IPv6: for the sandbox and tests.
+    /// Loopback, IPv4 and IPv6: for the sandbox and tests.
     pub fn loopback() -> Self {
         let v4 = IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8);
         Self(Networks(vec![v4, IpAddr::from(Ipv6Addr::LOCALHOST).into()]))
     }
 
-    /// True when this address may be dialled: it is allowed here, or public and not this host's own.
+    /// True if this address may be dialled: allowed here, or public and not of this host.
     pub fn allows(&self, address: IpAddr) -> bool {
         self.0.contains(address) || (is_public(address) && !is_own(address))
     }
 }
 
-/// True for an address that the internet routes to one host.
+/// True for a globally routable unicast address.
 pub fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -68,7 +66,7 @@ pub fn is_public(address: IpAddr) -> bool {
 
 fn is_public_v4(address: Ipv4Addr) -> bool {
     match address.octets() {
-        // This network, private, loopback, shared (RFC 6598), link-local.
+        // "This network", private, loopback, shared (RFC 6598), link-local.
         [0 | 10 | 127, ..] | [100, 64..=127, ..] | [169, 254, ..] | [172, 16..=31, ..] | [192, 168, ..] => false,
         // Protocol assignments, documentation, 6to4 relays, benchmarks.
         [192, 0, 0 | 2, _] | [198, 51, 100, _] | [203, 0, 113, _] | [192, 88, 99, _] | [198, 18..=19, ..] => false,
@@ -81,17 +79,18 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 fn is_public_v6(address: Ipv6Addr) -> bool {
     let embedded = |high: u16, low: u16| is_public_v4(Ipv4Addr::from_bits((u32::from(high) << 16) | u32::from(low)));
     match address.segments() {
-        // NAT64 and 6to4 carry an IPv4 address, which decides.
+        // NAT64 and 6to4 embed an IPv4 address, which decides.
         [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0x2002, high, low, ..] => embedded(high, low),
         // Protocol assignments (Teredo among them) and documentation.
         [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => false,
-        // Global unicast is 2000::/3 and nothing else yet.
+        // Only 2000::/3 is assigned as global unicast.
         [0x2000..=0x3fff, ..] => true,
         _ => false,
     }
 }
 
-/// True for an address of this host's interfaces: the way to oneself begins at oneself. Sends nothing.
+/// True for an address of this host's interfaces: the local address of a route to it is the address itself. Sends
+/// nothing.
 pub fn is_own(address: IpAddr) -> bool {
     let any: IpAddr = if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let source = UdpSocket::bind((any, 0)).and_then(|socket| {
@@ -149,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_configured_is_allowed_and_nothing_beside_it() {
+    fn only_configured_networks_are_allowed() {
         let allowed = AllowedNetworks(networks(&["127.0.0.0/8", "fd00::/8", "10.0.0.7"]).unwrap());
         for inside in ["127.9.9.9", "::ffff:127.0.0.1", "fdff::1", "10.0.0.7", "8.8.8.8"] {
             assert!(allowed.allows(ip(inside)), "{inside}");
@@ -163,14 +162,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_network_is_refused() {
+    fn invalid_networks_are_rejected() {
         for bad in ["", "10.0.0.0/33", "::/129", "10.0.0/8", "10.0.0.0/", "10.0.0.0/+8", "localhost", "10.0.0.0/8/8"] {
             assert_eq!(networks(&["10.0.0.1", bad]), Err(BadNetwork(bad.into())));
         }
     }
 
     #[test]
-    fn this_host_knows_itself() {
+    fn own_addresses_are_recognised() {
         assert!(is_own(ip("127.0.0.1")));
         assert!(!is_own(ip("8.8.8.8")));
     }

@@ -1,4 +1,4 @@
-//! TLS for every server: one certificate, read again when its file changes.
+//! Server TLS: one certificate for all servers, reloaded when its file changes.
 
 use arc_swap::ArcSwap;
 use rustls_pki_types::pem::PemObject;
@@ -10,23 +10,17 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-/// A certificate could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// The file cannot be read or holds no PEM of the kind asked for.
+    /// The file cannot be read, or has no PEM of the expected kind.
     #[error("{path}: {reason}")]
-    File {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The key does not belong to the certificate, or is of a kind rustls does not take.
-    #[error("the certificate and its key do not go together: {0}")]
+    File { path: PathBuf, reason: String },
+    /// The key does not match the certificate, or rustls does not support its type.
+    #[error("the certificate and the private key do not match: {0}")]
     Pair(#[from] rustls::Error),
 }
 
-/// The server side of TLS; clones share one configuration, which a reload replaces for all new connections.
+/// A TLS server; clones share one configuration, which a reload replaces for new connections.
 #[derive(Clone)]
 pub struct ServerTls {
     config: Arc<ArcSwap<rustls::ServerConfig>>,
@@ -41,7 +35,7 @@ impl std::fmt::Debug for ServerTls {
 }
 
 impl ServerTls {
-    /// Loads a chain and its key from PEM files.
+    /// Loads a certificate chain and its private key from PEM files.
     pub fn load(certificate: &Path, private_key: &Path) -> Result<Self, TlsError> {
         let config = read(certificate, private_key)?;
         Ok(Self {
@@ -51,13 +45,13 @@ impl ServerTls {
         })
     }
 
-    /// A TLS handshake on an accepted connection.
+    /// Performs the TLS handshake on an accepted connection.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S) -> std::io::Result<TlsStream<S>> {
         TlsAcceptor::from(self.config.load_full()).accept(stream).await
     }
 
-    /// Looks at the files every `pause` and takes a new pair in use. A pair that does not load changes nothing: the old
-    /// one stays, and the log says why.
+    /// Checks the files every `pause` and switches to a new pair. If it does not load, the old pair stays in use and
+    /// the reason is logged.
     pub async fn reload_forever(self, pause: Duration) {
         let mut seen = self.modified();
         loop {
@@ -70,10 +64,10 @@ impl ServerTls {
                 Ok(config) => {
                     self.config.store(config);
                     seen = now;
-                    tracing::info!(certificate = %self.certificate.display(), "the certificate was read again");
+                    tracing::info!(certificate = %self.certificate.display(), "certificate reloaded");
                 }
-                // Between the two writes of a renewal the pair does not match: the next look finds it whole.
-                Err(error) => tracing::warn!(%error, "the new certificate is not used"),
+                // Between the two writes of a renewal the pair does not match; the next check finds both.
+                Err(error) => tracing::warn!(%error, "cannot load the new certificate, keeping the old one"),
             }
         }
     }

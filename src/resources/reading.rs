@@ -140,7 +140,7 @@ impl Inner {
         let written = file.write_all_at(&content.to_le_bytes(), slot * ID as u64);
         let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
         if let (Err(error), false) = (written, was_failing) {
-            tracing::warn!(%error, "what parsers read cannot be written down");
+            tracing::warn!(%error, "cannot record which messages are being parsed");
         }
     }
 }

@@ -89,7 +89,7 @@ fn a_proxy_without_header_is_told_what_to_set_and_others_name_nobody() {
     assert_eq!(behind(b"PROXY TCP4 192.0.2.1\r\n", daemon.mx).line(), None);
     let log = daemon.log();
     let claimed = |words: &str| log.lines().filter(|l| l.contains("WARN") && l.contains(words)).count();
-    assert_eq!((claimed("no PROXY header came first"), claimed("malformed")), (3, 1), "{log}");
+    assert_eq!((claimed("no PROXY header received"), claimed("malformed")), (3, 1), "{log}");
     assert_eq!(claimed("send-proxy-v2"), 4, "{log}");
     // From elsewhere a header is what it is over SMTP: no command.
     let mut stranger = Rude::connect(daemon.mx);

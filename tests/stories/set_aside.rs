@@ -82,12 +82,12 @@ fn a_message_that_was_being_read_when_the_daemon_ended_is_named_and_set_aside() 
 
     // A kill: it is named, and a process of its own reads it to the end.
     let named = |log: &str, what: &str| {
-        let line = format!("the last daemon ended while it read this message: {what}");
+        let line = format!("the last daemon ended while parsing this message: {what}");
         assert!(log.lines().any(|logged| logged.contains(&line) && logged.contains(&id)), "{what}: {log}");
     };
     for _ in 0..2 {
         kept.start_after_abort(Some("hidden"));
-        named(&kept.daemon.log(), "a process of its own has read it to the end");
+        named(&kept.daemon.log(), "a separate process has parsed it completely");
         kept.is_read();
     }
     kept.start_after_abort(None);

@@ -149,7 +149,7 @@ fn a_new_certificate_is_taken_in_use_without_a_restart_and_a_broken_one_is_not()
 
     // A key that is none, and one of another certificate: the old pair stays, and the log says why.
     for key in ["no key".to_owned(), other_key()] {
-        let refused = || serve.log().matches("the new certificate is not used").count();
+        let refused = || serve.log().matches("cannot load the new certificate").count();
         let before = refused();
         std::fs::write(folder.join("key.pem"), key).unwrap();
         wait_for(&|| refused() > before);

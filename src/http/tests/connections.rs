@@ -1,4 +1,4 @@
-//! Connections: TLS, clients that stall, too many at once.
+//! Connections: TLS, stalled clients, the connection limit.
 
 use crate::config::Config;
 use crate::http::serve::{Timeouts, serve_with};
@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Serves one path; the shutdown ends it.
+/// Serves one path until shutdown.
 async fn serving(tls: Option<ServerTls>, time_limit: Duration, max: usize) -> (SocketAddr, Shutdown) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
@@ -31,7 +31,7 @@ const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);
 
 #[tokio::test]
-async fn tls_where_it_is_asked_for_and_nothing_in_the_clear_there() {
+async fn a_tls_listener_serves_tls_only() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let dir = tempfile::tempdir().unwrap();
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -53,13 +53,13 @@ async fn tls_where_it_is_asked_for_and_nothing_in_the_clear_there() {
 }
 
 #[tokio::test]
-async fn a_client_that_stalls_loses_its_connection() {
+async fn a_stalled_client_is_disconnected() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (address, _shutdown) = serving(None, SHORT, 10).await;
     for beginning in ["", "GET / HT", "GET / HTTP/1.1\r\nHost: x\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n"] {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(beginning.as_bytes()).await.unwrap();
-        // Ends only because the server closes, also after an answered request.
+        // This ends only because the server closes, also after a completed request.
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer).await;
         assert_eq!(answer.contains("hello"), beginning.ends_with("\r\n\r\n"), "{beginning:?}: {answer}");
@@ -67,17 +67,17 @@ async fn a_client_that_stalls_loses_its_connection() {
 }
 
 #[tokio::test]
-async fn a_client_that_asks_and_does_not_read_loses_its_connection() {
+async fn a_client_that_does_not_read_is_disconnected() {
     let (address, _shutdown) = serving(None, SHORT, 10).await;
     let mut stream = TcpStream::connect(address).await.unwrap();
     let questions = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1000);
-    // Once no answer fits on its way any more no question is read, and writing waits until the server closes.
+    // When no more responses fit in the buffers, no request is read, and writing blocks until the server closes.
     let refused = async { while stream.write_all(&questions).await.is_ok() {} };
     assert!(tokio::time::timeout(LONG, refused).await.is_ok());
 }
 
 #[tokio::test]
-async fn one_over_the_limit_is_told_and_a_place_is_given_back() {
+async fn a_connection_over_the_limit_is_refused_and_slots_are_freed() {
     let (address, shutdown) = serving(None, LONG, 1).await;
     let first = TcpStream::connect(address).await.unwrap();
     let mut second = TcpStream::connect(address).await.unwrap();

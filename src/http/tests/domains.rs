@@ -1,4 +1,4 @@
-//! The six documented endpoints. How verification goes is told where it lives.
+//! The six documented endpoints. Verification itself is tested in `verifier`.
 
 use crate::config::{Config, Provider};
 use crate::events::Event;
@@ -73,7 +73,7 @@ async fn a_domain_is_claimed_shown_listed_changed_and_deleted() {
 }
 
 #[tokio::test]
-async fn names_that_nobody_can_claim_are_refused_with_the_reason() {
+async fn names_that_cannot_be_claimed_are_rejected_with_the_reason() {
     let world = World::new().await;
     for (name, code) in [
         ("inboxlayer.dev", "platform_domain"),
@@ -93,12 +93,12 @@ async fn names_that_nobody_can_claim_are_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn verify_answers_at_once_with_the_object_and_not_twice_in_ten_seconds() {
+async fn verify_returns_the_object_at_once_and_at_most_once_in_ten_seconds() {
     let world = World::new().await;
     let token = &world.ours.token;
     let path = format!("{PATH}/{}", world.post(token, PATH, json!({"domain": "acme.com"})).await.text("id"));
     let verify = format!("{path}/verify");
-    // The first look, as a client with curl has it: no body, no type.
+    // The first check, as curl sends it: no body, no content type.
     let answer = World::send(world.request("POST", token, &verify)).await;
     assert_eq!((answer.status, answer.text("verified_status").as_str()), (202, "pending"), "{}", answer.json());
     let unknown = world.post(token, &verify, json!({"force": true})).await;
@@ -106,7 +106,7 @@ async fn verify_answers_at_once_with_the_object_and_not_twice_in_ten_seconds() {
 }
 
 #[tokio::test]
-async fn an_operator_acts_for_the_account_it_names() {
+async fn an_operator_acts_for_the_named_account() {
     let world = World::new().await;
     let requested = world.get(&world.operator, PATH).await;
     assert_eq!((requested.status, requested.fields()), (422, vec!["account_id".to_owned()]));
@@ -121,7 +121,7 @@ async fn an_operator_acts_for_the_account_it_names() {
 }
 
 #[tokio::test]
-async fn the_history_comes_in_pages_and_the_records_as_a_zone_file() {
+async fn the_history_is_paginated_and_the_records_are_available_as_a_zone_file() {
     let world = World::new().await;
     let token = &world.ours.token;
     let path = format!("{PATH}/{}", world.post(token, PATH, json!({"domain": "acme.com"})).await.text("id"));
@@ -150,7 +150,7 @@ async fn the_history_comes_in_pages_and_the_records_as_a_zone_file() {
 }
 
 #[tokio::test]
-async fn where_amazon_ses_signs_there_are_no_keys_to_show_or_to_turn() {
+async fn with_amazon_ses_keys_cannot_be_listed_or_rotated() {
     let mut config = Config::default();
     config.dkim.provider = Provider::Ses;
     let world = World::serving_with(config, router).await;
@@ -163,10 +163,10 @@ async fn where_amazon_ses_signs_there_are_no_keys_to_show_or_to_turn() {
         world.get(&world.operator, "/api/v1/dkim_zone").await,
     ] {
         assert_eq!((answer.status, answer.code()), (409, "keys_at_provider"), "{}", answer.json());
-        assert!(answer.text("detail").contains("which it rotates by itself"), "{}", answer.json());
-        assert!(answer.text("fix").starts_with("There is nothing to do"), "{}", answer.json());
+        assert!(answer.text("detail").contains("which it rotates itself"), "{}", answer.json());
+        assert!(answer.text("fix").starts_with("No action is needed"), "{}", answer.json());
     }
-    // Others learn nothing of it.
+    // Other accounts learn nothing.
     assert_eq!(world.post(&world.theirs.token, &rotate, json!({})).await.status, 404);
     assert_eq!(world.get(&world.theirs.token, &keys).await.status, 404);
     assert_eq!(world.get(&world.ours.token, "/api/v1/dkim_zone").await.status, 403);

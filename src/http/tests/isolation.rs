@@ -1,10 +1,10 @@
-//! Every route with another account's token: what is ours is, to them, what does not exist.
+//! Every route with another account's token: the account's resources look to it as if they did not exist.
 
 use crate::http::testing::{Answer, World};
 use crate::store::testing::put;
 use serde_json::{Value, json};
 
-/// Every path of the router with each of its methods; `{…}` stands for an id.
+/// Every path of the router with each of its methods; `{…}` is an id.
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/healthz"),
     ("GET", "/api/v1/custom_domains"),
@@ -75,7 +75,7 @@ fn nobodys() -> Ids {
     ])
 }
 
-/// One of everything, for the account of `token`.
+/// One resource of every kind, for the account of `token`.
 async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, name: &str) -> Ids {
     let inbox = world.post(token, "/api/v1/inboxes", json!({"name": name})).await.text("id");
     let host = format!("{name}-mail.com");
@@ -97,7 +97,7 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
     ])
 }
 
-/// A body that would be right for the route.
+/// A valid body for the route.
 fn body(method: &str, template: &str) -> Value {
     match (method, template) {
         ("PATCH", "/api/v1/custom_domains/{domain}") => json!({"is_default": true}),
@@ -112,7 +112,7 @@ async fn ask(world: &World, token: &str, method: &str, path: &str, body: &Value)
     World::send(world.request(method, token, path).json(body)).await
 }
 
-/// What can be seen of an answer, but for the date.
+/// Everything visible in a response, except the date.
 fn seen(answer: &Answer) -> (u16, String, String) {
     let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
     let headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
@@ -120,7 +120,7 @@ fn seen(answer: &Answer) -> (u16, String, String) {
 }
 
 #[test]
-fn the_table_has_every_path_of_the_router() {
+fn the_table_lists_every_path_of_the_router() {
     let shape =
         |path: &str| path.split('/').map(|s| if s.starts_with('{') { "{}" } else { s }).collect::<Vec<_>>().join("/");
     let source = include_str!("../router.rs").split("#[cfg(test)]").next().unwrap();
@@ -133,7 +133,7 @@ fn the_table_has_every_path_of_the_router() {
 }
 
 #[tokio::test]
-async fn another_accounts_things_are_answered_like_what_does_not_exist() {
+async fn another_accounts_resources_look_nonexistent() {
     let world = World::new().await;
     let token = world.theirs.token.clone();
     let ours = belongings(&world, &world.ours.account, &world.ours.token, "ours").await;
@@ -147,12 +147,12 @@ async fn another_accounts_things_are_answered_like_what_does_not_exist() {
         assert_eq!((missing.status, missing.code()), (404, "not_found"), "{method} {template}");
         let hidden = ask(&world, &token, method, &ours.path(template), &body).await;
         assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
-        // Our message or alias by way of their own inbox.
+        // The first account's message or alias under the second account's inbox.
         for inner in ["alias", "message"] {
             if template.contains(&format!("{{{inner}}}")) {
                 let through = theirs.with(inner, ours.get(inner)).path(template);
                 let hidden = ask(&world, &token, method, &through, &body).await;
-                assert_eq!(seen(&hidden), seen(&missing), "{method} {template} through their inbox");
+                assert_eq!(seen(&hidden), seen(&missing), "{method} {template} under their inbox");
             }
         }
     }
@@ -161,11 +161,11 @@ async fn another_accounts_things_are_answered_like_what_does_not_exist() {
         let text = String::from_utf8(answer.body).unwrap();
         assert!(ours.0.iter().all(|(_, id)| !text.contains(id)), "{method} {template}: {text}");
     }
-    assert_eq!(everything(&world, &ours).await, before, "nothing of ours has changed");
+    assert_eq!(everything(&world, &ours).await, before, "the first account's data has changed");
 }
 
 #[tokio::test]
-async fn ids_of_another_account_inside_a_request_are_unknown_ids() {
+async fn ids_of_another_account_in_a_body_are_unknown() {
     let world = World::new().await;
     let token = world.theirs.token.clone();
     let ours = belongings(&world, &world.ours.account, &world.ours.token, "ours").await;
@@ -199,22 +199,22 @@ async fn ids_of_another_account_inside_a_request_are_unknown_ids() {
         let hidden = world.get(&token, &of(ours.get("account"))).await;
         assert_eq!((hidden.status, seen(&hidden)), (404, seen(&missing)), "{path}");
     }
-    // A domain that somebody else claims can be claimed; nothing tells.
+    // A domain that another account claims can be claimed; the response does not differ.
     let again = world.post(&token, "/api/v1/custom_domains", json!({"domain": "ours-mail.com"})).await;
     assert_eq!((again.status, again.text("verified_status").as_str()), (201, "pending"));
 }
 
-/// All that our own token sees of our things.
+/// Everything the account's own token sees of it.
 async fn everything(world: &World, ours: &Ids) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    // Keys are made in the background, whoever looks.
+    // Keys are generated in the background.
     let requested = |(method, path): &&(&str, &str)| *method == "GET" && !path.ends_with("/dkim_keys");
     for (method, template) in ROUTES.iter().filter(requested) {
         let answer = ask(world, &world.ours.token, method, &ours.path(template), &json!({})).await;
         assert!(matches!(answer.status, 200 | 403), "{template}: {}", answer.status);
         all.push(answer.body);
     }
-    // The use of a token is noted when it suits.
+    // The last use of a token is recorded with a delay.
     all.retain(|body| !String::from_utf8_lossy(body).contains("last_used_at"));
     all
 }

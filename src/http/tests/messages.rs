@@ -1,4 +1,4 @@
-//! Sending and reading over the API.
+//! Sending and reading messages over the API.
 
 use crate::config::Config;
 use crate::http::router;
@@ -18,7 +18,7 @@ async fn domain(world: &World, name: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_message_of_parts_is_accepted_and_waits_in_the_queue() {
+async fn a_composed_message_is_accepted_and_queued() {
     let world = World::new().await;
     let token = &world.ours.token;
     let path = format!("/api/v1/inboxes/{}/messages", inbox(&world, "ann").await);
@@ -46,7 +46,7 @@ async fn a_message_of_parts_is_accepted_and_waits_in_the_queue() {
 }
 
 #[tokio::test]
-async fn the_from_named_must_be_the_inboxs_and_falls_back_visibly_while_its_domain_is_pending() {
+async fn from_must_belong_to_the_inbox_and_falls_back_visibly_while_its_domain_is_pending() {
     let world = World::new().await;
     let token = &world.ours.token;
     let (ann, ben) = (inbox(&world, "ann").await, inbox(&world, "ben").await);
@@ -79,7 +79,7 @@ async fn the_from_named_must_be_the_inboxs_and_falls_back_visibly_while_its_doma
 }
 
 #[tokio::test]
-async fn whole_messages_are_taken_in_both_forms() {
+async fn raw_messages_are_accepted_in_both_forms() {
     let world = World::new().await;
     let token = &world.ours.token;
     let path = format!("/api/v1/inboxes/{}/messages", inbox(&world, "ann").await);
@@ -112,7 +112,7 @@ async fn whole_messages_are_taken_in_both_forms() {
 }
 
 #[tokio::test]
-async fn what_is_over_the_limit_of_a_message_is_413() {
+async fn a_message_over_the_size_limit_is_413() {
     let mut config = Config::default();
     config.limits.message_size = 100_000;
     let world = World::serving_with(config, router).await;
@@ -129,7 +129,7 @@ async fn what_is_over_the_limit_of_a_message_is_413() {
 }
 
 #[tokio::test]
-async fn messages_are_read_as_a_list_one_by_one_and_as_bytes() {
+async fn messages_are_listed_shown_and_returned_raw() {
     let world = World::new().await;
     let token = &world.ours.token;
     let id = inbox(&world, "ann").await;
@@ -163,7 +163,7 @@ async fn messages_are_read_as_a_list_one_by_one_and_as_bytes() {
 }
 
 #[tokio::test]
-async fn mail_for_inboxes_here_is_there_with_the_answer_and_a_copy_in_sent() {
+async fn local_mail_is_delivered_and_copied_to_sent_with_the_response() {
     let mut config = Config::default();
     config.limits.inbox_size = 100_000;
     let world = World::serving_with(config, router).await;

@@ -113,7 +113,7 @@ fn a_start_with_no_free_disk_says_so_and_serves_reads() {
 /// Of three messages the older two are shown without being read.
 #[track_caller]
 fn two_are_set_aside(scene: &Scene) {
-    scene.logged(&["the last daemon ended while it read this message"]);
+    scene.logged(&["the last daemon ended while parsing this message"]);
     let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
     let shown = api.get(&format!("/api/v1/inboxes/{}/messages", scene.inbox)).expect(200);
     let rows = crate::serve::rows(&shown.body);

@@ -199,8 +199,7 @@ fn keys_are_at_ses(story: &Story, id: &str) {
     for verb in ["rotate-key", "keys"] {
         let output = story.cli(&["domain", verb, "acme.test"]);
         assert_eq!(output.code, 1, "{output:?}");
-        let (what, fix) =
-            ("error: Amazon SES signs this daemon's mail with keys of its own", "fix: There is nothing to do");
+        let (what, fix) = ("error: Amazon SES signs mail with its own keys", "fix: No action is needed");
         assert!(output.stderr.contains(what) && output.stderr.contains(fix), "{output:?}");
     }
 }
