@@ -1,8 +1,6 @@
-//! Names on the wire in one canonical form: domains, local parts, addresses, inbox names.
-//!
-//! Invariant: a value of these types is well-formed and canonical, so `==` is the comparison the protocols ask for,
-//! and none of them can hold CR, LF, NUL, a space outside quotes, or `>`.
-//! RFC 5321 §4.1.2 (mailbox syntax), §4.5.3.1 (sizes), RFC 5890 (A-labels), RFC 1035 §2.3.4.
+//! Domains, local parts, addresses and inbox names in one canonical form. Invariant: a value is well-formed and
+//! canonical, so `==` is the comparison that the protocols require, and none contains CR, LF, NUL, a space outside
+//! quotes, or `>`. RFC 5321 §4.1.2 (mailbox syntax), §4.5.3.1 (sizes), RFC 5890 (A-labels), RFC 1035 §2.3.4.
 
 #[cfg(any(test, fuzzing))]
 #[path = "../fuzz/targets/address.rs"]
@@ -16,25 +14,19 @@ use std::str::FromStr;
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DomainName(String);
 
-/// Why a text is no address, domain name or inbox name.
+/// Why a text is not a valid address, domain name or inbox name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// The domain is empty or has an empty label.
     #[error("a domain name needs labels between its dots")]
     EmptyLabel,
-    /// The name is over 253 octets.
     #[error("a domain name has at most 253 octets")]
     TooLong,
-    /// A label is over 63 octets.
     #[error("a label has at most 63 octets")]
     LabelTooLong,
-    /// A label has a character that a host name cannot have.
     #[error("a domain name is made of letters, digits and inner hyphens")]
     BadDomainCharacter,
-    /// An IP address, with or without brackets.
     #[error("an IP address is not a domain name")]
     IpLiteral,
-    /// There is no `@`, or nothing before it.
     #[error("an address is written local-part@domain")]
     NoAtSign,
     /// The local part is empty, over 64 octets, or has a character it cannot have.
@@ -42,13 +34,13 @@ pub enum AddressError {
         "the local part of an address has 1 to 64 printable ASCII characters; others than letters, digits, dots and !#$%&'*+-/=?^_`{{|}}~ need quotes"
     )]
     BadLocalPart,
-    /// The whole path is over 254 octets (RFC 5321 §4.5.3.1.3 less the brackets).
+    /// The path is over 254 octets (RFC 5321 §4.5.3.1.3 without the brackets).
     #[error("an address has at most 254 octets")]
     AddressTooLong,
 }
 
 impl DomainName {
-    /// Reads a domain name in any of its spellings: mixed case, U-labels, one trailing dot.
+    /// Parses a domain name in any spelling: mixed case, U-labels, one trailing dot.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let text = text.strip_suffix('.').unwrap_or(text);
         if text.is_empty() {
@@ -57,7 +49,7 @@ impl DomainName {
         if text.starts_with('[') || text.parse::<std::net::IpAddr>().is_ok() {
             return Err(AddressError::IpLiteral);
         }
-        // Longer than any name whose A-labels fit; spares the IDNA tables hostile input.
+        // Longer than any name whose A-labels fit; keeps hostile input from the IDNA tables.
         if text.len() > 1024 {
             return Err(AddressError::TooLong);
         }
@@ -79,15 +71,14 @@ impl DomainName {
                 return Err(AddressError::BadDomainCharacter);
             }
         }
-        // IDNA maps full-width digits and the like; what comes out may be an address only then. Many read a name whose last
-        // label is a number as an address (`0x7f.1`), and no top-level name is one (RFC 3696 §2).
+        // IDNA maps full-width digits and the like, so the result may be an address. Many programs read a name whose
+        // last label is a number as an address (`0x7f.1`), and no top-level domain is numeric (RFC 3696 §2).
         if ascii.rsplit('.').next().is_some_and(is_number) {
             return Err(AddressError::IpLiteral);
         }
         Ok(Self(ascii))
     }
 
-    /// The canonical text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -97,13 +88,12 @@ impl DomainName {
         self.0 == ancestor.0 || self.0.strip_suffix(ancestor.as_str()).is_some_and(|rest| rest.ends_with('.'))
     }
 
-    /// How many labels it has.
     pub fn label_count(&self) -> usize {
         self.0.split('.').count()
     }
 }
 
-/// True for a label that `inet_aton` reads as a number.
+/// True for a label that `inet_aton` parses as a number.
 fn is_number(label: &str) -> bool {
     match label.strip_prefix("0x") {
         Some(hex) => hex.bytes().all(|b| b.is_ascii_hexdigit()),

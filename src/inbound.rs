@@ -1,7 +1,5 @@
-//! A message comes in: examined, stamped, delivered.
-//!
-//! Invariant: what [`Inbound::receive`] answers `Ok` is on disk for every recipient, in one transaction; otherwise it is
-//! for none. RFC 5321 §4.4 (trace fields), §6.3 (loops).
+//! Receives a message: examine, stamp, deliver. Invariant: after `Ok` from [`Inbound::receive`] the message is on disk
+//! for every recipient, in one transaction; otherwise for none. RFC 5321 §4.4 (trace fields), §6.3 (loops).
 
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::{Clock, Timestamp};
@@ -23,20 +21,18 @@ use bytes::Bytes;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Where a message came from, as the SMTP session had it.
+/// The origin of a message, from the SMTP session.
 #[derive(Clone, Debug)]
 pub struct Origin {
-    /// `MAIL FROM`.
     pub mail_from: ReversePath,
-    /// What the client said in EHLO. Untrusted text.
+    /// The EHLO name. Untrusted text.
     pub helo: String,
-    /// Its address.
     pub client: IpAddr,
     /// `ESMTP`, `ESMTPS`, `SMTP` (RFC 3848).
     pub protocol: &'static str,
 }
 
-/// Why a message was not taken.
+/// Why a message was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
     /// Too many Received fields: 554 5.4.6.
@@ -45,22 +41,23 @@ pub enum Rejection {
     /// It has NUL octets: 550 5.6.0.
     #[error("{}", message::NUL_REFUSED)]
     Nul,
-    /// Its From is at the platform's own domain, and neither does a relay of ours hand it in nor did we sign it: 550 5.7.1.
+    /// Its From is at the platform domain, and it neither comes from a relay of ours nor has a valid signature of
+    /// ours: 550 5.7.1.
     #[error(
         "the From of this message is at {0}, and it was not sent by this server: its DKIM signature is missing or broken"
     )]
     ForgedFrom(DomainName),
-    /// These inboxes have no room for it: 452 4.2.2.
+    /// These inboxes are full: 452 4.2.2.
     #[error("no room in {}", .0.iter().map(InboxId::as_str).collect::<Vec<_>>().join(", "))]
     Full(Vec<InboxId>),
-    /// Its sender's address has handed in too much in the hour: 450 4.7.1.
-    #[error("{0} by your address; try again later")]
+    /// The sending network has reached its hourly limit: 450 4.7.1.
+    #[error("{0} for your address; try again later")]
     RateLimited(#[from] Exceeded),
     /// The store failed: 451 4.3.0.
-    #[error("the message could not be stored now")]
+    #[error("local error, try again later")]
     Temporary(#[from] StoreError),
-    /// It could not be looked at: 451 4.3.0.
-    #[error("the message could not be looked at: {0}")]
+    /// It could not be examined: 451 4.3.0.
+    #[error("the message could not be examined: {0}")]
     NotExamined(#[from] WorkError),
 }
 
@@ -73,13 +70,12 @@ impl From<DeliverError> for Rejection {
     }
 }
 
-/// What there is to know of a message that may come in.
+/// The result of examining a message.
 struct Examined {
-    /// Octets of the header block.
     header: usize,
-    /// That without results under our name that are not ours, which would be believed (RFC 8601 §5).
+    /// The header block without Authentication-Results that forge our name, which would be trusted (RFC 8601 §5).
     kept: Vec<u8>,
-    /// It says that it is from the platform's own domain.
+    /// Its From is at the platform domain.
     is_from_us: bool,
 }
 
@@ -110,7 +106,7 @@ pub struct Inbound {
 }
 
 impl Inbound {
-    /// The service, on its store; large messages are looked at in `work`.
+    /// Large messages are examined in `work`.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, mailboxes: MailboxService, work: WorkPool) -> Self {
         let limits = &config.limits;
         let handed_in = Arc::new(Hourly::new([
@@ -120,19 +116,19 @@ impl Inbound {
         Self { config, store, clock, mailboxes, handed_in, work }
     }
 
-    /// Where mail for an address goes now.
+    /// The current route of mail for an address.
     pub async fn route(&self, owner: Owner, address: &Address) -> Result<Route, StoreError> {
         self.store.for_owner(owner).route(&self.config.platform.domain, address, self.clock.now()).await
     }
 
-    /// Whether a recipient's inbox takes a message of so many octets now; a full one takes none, not even of 0.
-    /// [`Inbound::receive`] has the last word.
+    /// True if the recipient's inbox currently accepts a message of this size; a full one accepts none.
+    /// [`Inbound::receive`] decides finally.
     pub async fn has_room(&self, owner: Owner, recipient: &LocalRecipient, size: usize) -> Result<bool, StoreError> {
         let size = u64::try_from(size.max(1)).unwrap_or(u64::MAX);
         self.mailboxes.for_owner(owner).has_room(recipient.inbox(), size).await
     }
 
-    /// Takes a message in for inboxes here. `raw` has CRLF lines only.
+    /// Receives a message for local inboxes. `raw` has CRLF lines only.
     pub async fn receive(
         &self,
         origin: Origin,
@@ -146,8 +142,8 @@ impl Inbound {
         result.map(|()| id)
     }
 
-    /// The way of a message: what may not come in is refused, the sender's limit charged, our trace fields added, and all
-    /// recipients' inboxes get it in one transaction.
+    /// The path of a message: refusals, the sender's rate limit, our trace fields, delivery to all inboxes in one
+    /// transaction.
     async fn take_in(
         &self,
         id: &ArrivalId,
@@ -166,7 +162,7 @@ impl Inbound {
         Ok(())
     }
 
-    /// Refuses what may not come in. Work that grows with the message is done in the pool.
+    /// Refuses what may not come in. Work that grows with the message runs in the pool.
     async fn examine(&self, client: IpAddr, raw: &Bytes) -> Result<Examined, Rejection> {
         let (owner, octets, hop_limit) = (Owner::Network(network_of(client)), raw.len(), self.config.queue.hop_limit);
         let (config, message) = (Arc::clone(&self.config), raw.clone());
@@ -188,10 +184,9 @@ impl Inbound {
         }
     }
 
-    /// The header block as it is stored: our trace fields, then the sender's fields untouched, then the empty line.
-    ///
-    /// Whatever is found out about the sender (SPF, DKIM, DMARC) belongs here: it is known once header and body are, and
-    /// an Authentication-Results field (RFC 8601) stands above the Received field added here.
+    /// The stored header block: our trace fields, the sender's fields unchanged, the empty line. Results about the
+    /// sender (SPF, DKIM, DMARC) belong here, where header and body are known: an Authentication-Results field (RFC
+    /// 8601) goes above the Received field added here.
     fn stamp(
         &self,
         id: &ArrivalId,
@@ -200,7 +195,7 @@ impl Inbound {
         kept: &[u8],
         now: Timestamp,
     ) -> Vec<u8> {
-        // With several recipients, each would read of the others, blind copies too (RFC 5321 §7.2).
+        // With several recipients the field would disclose them to each other, Bcc included (RFC 5321 §7.2).
         let for_address = match recipients.as_slice() {
             [only] => Some(only.address()),
             _ => None,
@@ -216,7 +211,7 @@ impl Inbound {
             now,
         });
         stamped.extend_from_slice(kept);
-        // A message that is nothing but fields lacks the empty line.
+        // A message of header fields only may lack the empty line.
         if !(kept == b"\r\n" || kept.ends_with(b"\r\n\r\n")) {
             stamped.extend_from_slice(b"\r\n");
         }
@@ -224,7 +219,7 @@ impl Inbound {
     }
 }
 
-/// What the log says of a message.
+/// The log fields of a message.
 struct MailLog {
     id: ArrivalId,
     mail_from: ReversePath,
@@ -257,7 +252,6 @@ impl MailLog {
 }
 
 impl Rejection {
-    /// For the log.
     fn word(&self) -> &'static str {
         match self {
             Self::Loop => "loop",

@@ -97,7 +97,7 @@ impl Rotation {
                 done = self.settle() => match done {
                     Ok(()) => self.until_next().await,
                     Err(error) => {
-                        tracing::error!(%error, "the keys that are due could not be looked at");
+                        tracing::error!(%error, "cannot process due keys");
                         STORE_PAUSE
                     }
                 },

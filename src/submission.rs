@@ -1,8 +1,6 @@
-//! A message goes out: parse, identity, rewrite, sign what leaves, store, 250.
-//!
-//! Invariant: `Ok` means that the message is on disk, under an identity that was allowed when its status was read, just
-//! before. Should that change before it leaves, the delivery attempt sees it. RFC 6409 §8 (what a submission server
-//! fixes), RFC 5321 §6.3 (loops).
+//! Sends a message: parse, identity, rewrite, sign what leaves, store, 250. Invariant: after `Ok` the message is on
+//! disk, under an identity that was allowed when its status was read just before. If that changes before it leaves,
+//! the delivery attempt notices. RFC 6409 §8 (what a submission server fixes), RFC 5321 §6.3 (loops).
 
 use crate::address::{Address, ReversePath};
 use crate::auth::login::Login;
@@ -28,30 +26,29 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// A message as a client handed it in.
+/// A message submitted by a client.
 #[derive(Debug)]
 pub struct Draft {
-    /// Who it goes to: see [`Submission::recipients`].
+    /// See [`Submission::recipients`].
     pub rcpt_to: Recipients<Recipient>,
-    /// Header and body, CRLF lines, already free of bare CR and LF.
+    /// Header and body in CRLF lines, without bare CR and LF.
     pub raw: Bytes,
-    /// How it came, for the Received field: `ESMTPSA`, `HTTP` (RFC 3848).
+    /// For the Received field: `ESMTPSA`, `HTTP` (RFC 3848).
     pub protocol: &'static str,
-    /// From where.
+    /// The client's address.
     pub client: Option<IpAddr>,
 }
 
-/// Where a recipient's mail goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Recipient {
-    /// Into an inbox here, when the message is accepted.
+    /// A local inbox, delivered when the message is accepted.
     Here(LocalRecipient),
-    /// Into the queue.
+    /// Elsewhere: queued.
     Elsewhere(Address),
 }
 
 impl Recipient {
-    /// As it was named.
+    /// The address as given.
     pub fn address(&self) -> &Address {
         match self {
             Self::Here(recipient) => recipient.address(),
@@ -60,81 +57,70 @@ impl Recipient {
     }
 }
 
-/// Why mail is not taken for a recipient.
+/// Why a recipient is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum RecipientError {
     /// 550 5.1.1
-    #[error("there is no mailbox {0} here")]
+    #[error("no such user here: {0}")]
     NoSuchUser(Address),
     /// 452 4.2.2
     #[error("the inbox of {0} is full")]
     Full(Address),
     /// 451 4.3.0
-    #[error("the recipient could not be looked for now")]
+    #[error("local error, try again later")]
     Temporary(#[from] StoreError),
 }
 
-/// It is on disk.
+/// The message is on disk.
 #[derive(Clone, Debug)]
 pub struct Accepted {
-    /// The queue id.
     pub id: SubmissionId,
     /// The address it leaves under.
     pub from: Address,
-    /// Set when that is a fallback.
+    /// Set if that is a fallback.
     pub fallback: Option<Fallback>,
-    /// Kept until its domain is verified.
+    /// Held until its domain is verified.
     pub held: bool,
 }
 
-/// It is not, and why.
+/// Why it was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum Refusal {
-    /// The domain is not verified and its owner wants no fallback: 550 5.7.1.
+    /// The domain is not verified and its owner allows no fallback: 550 5.7.1.
     #[error(
         "{from} cannot be used while its domain is {reason}: publish its records and verify it, or set on_unverified to fallback"
     )]
-    Unverified {
-        /// The address.
-        from: Address,
-        /// pending or failed.
-        reason: crate::verification::status::VerifiedStatus,
-    },
-    /// The message is no message: 550 5.6.0.
+    Unverified { from: Address, reason: crate::verification::status::VerifiedStatus },
+    /// It cannot be parsed: 550 5.6.0.
     #[error("{0}")]
     Malformed(String),
     /// Too many Received fields: 554 5.4.6.
     #[error("this message has passed through too many servers: a mail loop")]
     Loop,
     /// The account's hourly limit: 452 4.7.1 / 429.
-    #[error("this account has reached its limit of {limit} {what} in an hour")]
+    #[error("this account has reached its limit of {limit} {what} per hour")]
     RateLimited {
         /// messages or recipients.
         what: &'static str,
-        /// The limit.
         limit: u32,
     },
     /// The account's queue is full: 452 4.3.1 / 429.
-    #[error(
-        "this account has as much mail in the queue as it may, {limit} octets: wait until some of it is delivered, or drop some"
-    )]
+    #[error("this account's queued mail has reached its limit of {limit} octets: wait for deliveries, or remove some")]
     QueueFull {
         /// limits.queue_size.
         limit: u64,
     },
-    /// The inboxes of these recipients have no room for it: 452 4.2.2 / 507.
+    /// The inboxes of these recipients are full: 452 4.2.2 / 507.
     #[error("the inbox of {} is full", addresses(.0))]
     RecipientFull(Vec<Address>),
-    /// The sender's own inbox has no room for the copy in Sent: 452 4.2.2 / 507.
-    #[error(
-        "your inbox is full, and a copy of what you send is kept in it: delete some mail, or set save_sent to false"
-    )]
+    /// The sender's own inbox is too full for the copy in Sent: 452 4.2.2 / 507.
+    #[error("your inbox is full, so the copy in Sent cannot be stored: delete some mail, or set save_sent to false")]
     SenderFull,
-    /// Too little disk is free: 452 4.3.1 / 503.
-    #[error("no room for new messages now, try again later")]
+    /// Not enough free disk space: 452 4.3.1 / 503.
+    #[error("insufficient system storage, try again later")]
     DiskLow,
-    /// Ours, temporary: 451 4.3.0.
-    #[error("the message could not be stored now")]
+    /// A temporary local error: 451 4.3.0.
+    #[error("local error, try again later")]
     Temporary,
 }
 
@@ -151,7 +137,6 @@ pub struct Submission {
 }
 
 impl Submission {
-    /// The service, which hands to this queue.
     pub fn new(
         config: Arc<Config>,
         store: Store,
@@ -166,7 +151,7 @@ impl Submission {
         Self { config, store, clock, mailboxes, signer, queue, handed_in }
     }
 
-    /// Takes a message in: when this answers `Ok` it is on disk.
+    /// Accepts a message: after `Ok` it is on disk.
     pub async fn accept(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let (inbox, size, rcpts) = (login.inbox.clone(), draft.raw.len(), draft.rcpt_to.as_slice().len());
         let taken = self.take_in(login, draft).await;
@@ -180,7 +165,7 @@ impl Submission {
         taken
     }
 
-    /// Under which address a message of this session leaves if it is taken in now, and what that was decided on.
+    /// The identity of a message submitted now in this session, and the data it was chosen by.
     pub async fn identity(&self, login: &Login) -> Result<(Sender, Choice), StoreError> {
         let sender =
             self.store.for_account(&login.account).sender(login.account.clone(), Some(login.inbox.clone())).await?;
@@ -189,15 +174,15 @@ impl Submission {
         Ok((sender, choice))
     }
 
-    /// Where mail of so many octets for these addresses goes now, each address once. At a domain elsewhere `Ann@` and `ann@`
-    /// are two; at one that is delivered here they are one.
+    /// The recipients for a message of this size, each address once. At a domain elsewhere `Ann@` and `ann@` differ;
+    /// at a local one they are the same.
     pub async fn recipients(
         &self,
         owner: Owner,
         addresses: Vec<Address>,
         octets: usize,
     ) -> Result<Vec<Recipient>, RecipientError> {
-        // A full inbox takes no message, not even one of 0 octets.
+        // A full inbox accepts no message, however small.
         let octets = u64::try_from(octets.max(1)).unwrap_or(u64::MAX);
         let mailboxes = self.mailboxes.for_owner(owner);
         let found = mailboxes.destinations(&self.config.platform.domain, addresses, octets).await?;
@@ -217,7 +202,7 @@ impl Submission {
         Ok(recipients)
     }
 
-    /// The way of a message.
+    /// The path of a message.
     async fn take_in(&self, login: &Login, draft: Draft) -> Result<Accepted, Refusal> {
         let signer = self.signer.for_account(&login.account);
         let (raw, hop_limit) = (draft.raw.clone(), self.config.queue.hop_limit);
@@ -245,7 +230,7 @@ impl Submission {
         let written = outgoing::compose(&self.config, &signer, &with, &header).await;
         let Composed { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
 
-        // What is held for its domain is delivered, here as well, once its From is known.
+        // Held mail, including local mail, is delivered once its From is known.
         let (here, elsewhere) = match held_for {
             Some(_) => (Vec::new(), draft.rcpt_to.into_vec().iter().map(|to| to.address().clone()).collect()),
             None => by_destination(draft.rcpt_to),
@@ -258,7 +243,7 @@ impl Submission {
         let leaves = !elsewhere.is_empty();
         let Signed { header: outgoing, is_unsigned } = match leaves && held_for.is_none() {
             true => outgoing::sign(&signer, &choice.identity, unsigned, &body).await.map_err(temporary)?,
-            // A signature proves nothing to ourselves; what is held is written anew when it leaves.
+            // Local delivery needs no signature; held mail is rewritten when it leaves.
             false => Signed { header: unsigned, is_unsigned: true },
         };
         let sent = sender.saves_sent.then(|| match (&held_for, blind_copies.as_slice()) {
@@ -306,7 +291,7 @@ impl Submission {
     }
 }
 
-/// The recipients that are inboxes here, and the others.
+/// Splits the recipients into local inboxes and others.
 fn by_destination(recipients: Recipients<Recipient>) -> (Vec<LocalRecipient>, Vec<Address>) {
     let (mut here, mut elsewhere) = (Vec::new(), Vec::new());
     for recipient in recipients.into_vec() {
@@ -318,7 +303,7 @@ fn by_destination(recipients: Recipients<Recipient>) -> (Vec<LocalRecipient>, Ve
     (here, elsewhere)
 }
 
-/// Why the store did not take the message.
+/// Why the store did not accept the message.
 fn not_accepted(error: AcceptError, login: &Login, here: Vec<LocalRecipient>) -> Refusal {
     match error {
         AcceptError::QueueFull(limit) => Refusal::QueueFull { limit },
@@ -336,7 +321,7 @@ fn addresses(list: &[Address]) -> String {
     list.iter().map(Address::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// Header block and body, the body with a complete last line.
+/// Header block and body; a missing final line end is added.
 fn parse(raw: &Bytes, hop_limit: usize) -> Result<(Bytes, Bytes), Refusal> {
     if message::has_nul(raw) {
         return Err(Refusal::Malformed(message::NUL_REFUSED.into()));
@@ -347,7 +332,7 @@ fn parse(raw: &Bytes, hop_limit: usize) -> Result<(Bytes, Bytes), Refusal> {
         _ => false,
     });
     if bare {
-        return Err(Refusal::Malformed("the lines of a message end with CR LF, and neither stands alone".into()));
+        return Err(Refusal::Malformed("message lines must end in CRLF, without bare CR or LF".into()));
     }
     let (header, body) = message::split(raw);
     if message::hop_count(header) > hop_limit {
@@ -360,7 +345,7 @@ fn parse(raw: &Bytes, hop_limit: usize) -> Result<(Bytes, Bytes), Refusal> {
     Ok((raw.slice_ref(header), body))
 }
 
-/// The domain that the message is held for, if its owner wants that.
+/// The domain that the message is held for, if its owner chose so.
 fn held_for(choice: &Choice, login: &Login) -> Result<Option<DomainId>, Refusal> {
     let Some(fallback) = &choice.fallback else { return Ok(None) };
     match fallback.decision() {
@@ -370,8 +355,8 @@ fn held_for(choice: &Choice, login: &Login) -> Result<Option<DomainId>, Refusal>
     }
 }
 
-/// Our own fault, told once in the log and never as a 5yz.
+/// A local error, logged once here and never a 5yz.
 fn temporary(error: impl std::error::Error) -> Refusal {
-    tracing::error!(%error, "a message could not be taken in");
+    tracing::error!(%error, "cannot accept a message");
     Refusal::Temporary
 }

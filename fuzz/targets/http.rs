@@ -6,7 +6,7 @@ use super::forwarded::client_of;
 use super::messages::MessageJson;
 use super::problem::Problem;
 use super::query::Parameters;
-use super::send::{Message, json_wish};
+use super::send::{Message, json_request};
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Limits;
@@ -28,7 +28,7 @@ const PROBLEM: u64 = 256 * 1024;
 /// What a body asks to send: no value adds a field or a line, and all that is written is 7-bit.
 pub fn compose(input: &[u8]) {
     let Ok(fields) = Fields::parse(input) else { return };
-    let Ok(wish) = json_wish(fields, &Limits::default()) else { return };
+    let Ok(wish) = json_request(fields, &Limits::default()) else { return };
     assert!(!wish.rcpt_to.is_empty() || matches!(wish.message, Message::Raw(_)), "nobody to send it to");
     match wish.message {
         Message::Raw(raw) => {

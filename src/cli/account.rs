@@ -11,21 +11,21 @@ const PATH: &str = "/api/v1/accounts";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum AccountCommand {
-    /// Make an account.
+    /// Create an account.
     #[command(after_help = "Example:\n  inboxlayer account create acme")]
     Create {
-        /// What you call it.
+        /// A name for it.
         name: String,
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// All accounts.
+    /// List all accounts.
     #[command(after_help = "Example:\n  inboxlayer account list")]
     List {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// One account.
+    /// Show one account.
     #[command(after_help = "Example:\n  inboxlayer account show acc_…")]
     Show {
         /// Its id.

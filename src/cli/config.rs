@@ -1,4 +1,4 @@
-//! `inboxlayer config …`: the configuration, without starting anything.
+//! `inboxlayer config …`: checks the configuration without starting anything.
 
 use super::ConfigArgs;
 use super::failure::Failure;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ConfigCommand {
-    /// Say what is wrong with the configuration, with file and line.
+    /// Check the configuration; errors are shown with file and line.
     #[command(after_help = "Example:\n  inboxlayer config check --config /etc/inboxlayer/inboxlayer.toml")]
     Check {
         #[command(flatten)]
@@ -19,7 +19,7 @@ pub(super) fn run(command: &ConfigCommand) -> Result<ExitCode, Failure> {
     match command {
         ConfigCommand::Check { config } => {
             config.load_for_serve()?;
-            println!("the configuration is good");
+            println!("the configuration is valid");
             Ok(ExitCode::SUCCESS)
         }
     }

@@ -14,14 +14,14 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 const PATH: &str = "/api/v1/custom_domains";
-/// The longest the daemon waits for a check in one request.
+/// Maximum seconds the daemon waits for a check in one request.
 const LONGEST_WAIT: u64 = 30;
-/// The status to leave with while a domain is not verified.
+/// The exit code while a domain is not verified.
 const NOT_VERIFIED: u8 = 3;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum DomainCommand {
-    /// Claim a domain, and print the records to publish.
+    /// Claim a domain and print the records to publish.
     #[command(after_help = "Example:\n  inboxlayer domain add acme.com")]
     Add {
         /// Its name.
@@ -29,13 +29,13 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// All custom domains of the account.
+    /// List all custom domains of the account.
     #[command(after_help = "Example:\n  inboxlayer domain list")]
     List {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The records of a domain, each with its status and how to mend it.
+    /// Show the records of a domain, each with its status and how to fix it.
     #[command(after_help = "Example:\n  inboxlayer domain show acme.com")]
     Show {
         /// Its name or id.
@@ -45,7 +45,7 @@ pub(super) enum DomainCommand {
     },
     /// Check a domain's records now.
     #[command(
-        after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n  inboxlayer domain verify acme.com --watch\n\nExit code 3: it is not verified (yet). With --watch 0: it is verified; 1: it has failed, or the time is over."
+        after_help = "Examples:\n  inboxlayer domain verify acme.com\n  inboxlayer domain verify acme.com --wait=600\n  inboxlayer domain verify acme.com --watch\n\nExit code 3: not verified (yet). With --watch 0: verified; 1: failed, or the timeout has passed."
     )]
     Verify {
         /// Its name or id.
@@ -53,16 +53,16 @@ pub(super) enum DomainCommand {
         /// Wait until it is verified, at most this many seconds.
         #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "30")]
         wait: Option<u64>,
-        /// Look on until it is verified or has failed, checking again and again: a table that turns green.
+        /// Watch until it is verified or has failed, checking repeatedly and updating a table.
         #[arg(long, conflicts_with = "wait")]
         watch: bool,
-        /// Watch at most this many seconds.
+        /// Watch for at most this many seconds.
         #[arg(long, value_name = "SECONDS", requires = "watch")]
         timeout: Option<u64>,
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The last checks of a domain, and what was not right.
+    /// List recent checks of a domain with the faults they found.
     #[command(after_help = "Example:\n  inboxlayer domain checks acme.com")]
     Checks {
         /// Its name or id.
@@ -70,7 +70,7 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The changes of a domain's status, each with its cause.
+    /// List the status changes of a domain with their causes.
     #[command(after_help = "Example:\n  inboxlayer domain events acme.com")]
     Events {
         /// Its name or id.
@@ -78,7 +78,7 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The records of a domain as a zone file, to be imported at your DNS provider.
+    /// Print the records of a domain as a zone file, for import at your DNS provider.
     #[command(after_help = "Example:\n  inboxlayer domain zone-file acme.com > acme.com.zone")]
     ZoneFile {
         /// Its name or id.
@@ -86,29 +86,29 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Change what a domain does.
+    /// Change the settings of a domain.
     #[command(
         after_help = "Examples:\n  inboxlayer domain set acme.com --default true\n  inboxlayer domain set acme.com --catch-all inb_…\n  inboxlayer domain set acme.com --catch-all none\n  inboxlayer domain set acme.com --return-path bounce"
     )]
     Set {
         /// Its name or id.
         domain: String,
-        /// Mail from the account's inboxes leaves under this domain unless they log in under another.
+        /// Make this the default sender domain of the account's inboxes.
         #[arg(long, value_name = "BOOL")]
         default: Option<bool>,
-        /// The id of the inbox that takes mail for names nobody has; `none` for no inbox.
+        /// The id of the inbox that receives mail for unknown addresses; `none` for no inbox.
         #[arg(long, value_name = "INBOX")]
         catch_all: Option<String>,
-        /// What happens to mail under this domain while it is not verified.
+        /// What happens to mail from this domain while it is not verified.
         #[arg(long, value_enum)]
         on_unverified: Option<OnUnverifiedArg>,
-        /// The label of a subdomain that bounces come back to, with records of its own; `none` for no such subdomain.
+        /// The label of a subdomain for bounces, with its own records; `none` for no such subdomain.
         #[arg(long, value_name = "LABEL")]
         return_path: Option<String>,
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Give a domain up: at once, for sending, receiving and open sessions. Messages stay in their inboxes.
+    /// Delete a domain, with immediate effect on sending, receiving and open sessions. Messages stay in their inboxes.
     #[command(after_help = "Example:\n  inboxlayer domain delete acme.com")]
     Delete {
         /// Its name or id.
@@ -116,7 +116,7 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The three DKIM keys of a domain: which one signs, which is ready, which retires.
+    /// Show the three DKIM keys of a domain: which one signs, which is ready, which retires.
     #[command(after_help = "Example:\n  inboxlayer domain keys acme.com")]
     Keys {
         /// Its name or id.
@@ -124,7 +124,7 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Let the next of a domain's DKIM keys sign. Its DNS records stay as they are.
+    /// Sign with the next DKIM key of a domain. Its DNS records stay as they are.
     #[command(after_help = "Example:\n  inboxlayer domain rotate-key acme.com")]
     RotateKey {
         /// Its name or id.
@@ -132,7 +132,8 @@ pub(super) enum DomainCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The zone with the DKIM keys, for your own name server. Needs an operator's token; not needed with `[dkim] listen`.
+    /// Print the zone with the DKIM keys, for your own name server. Needs an operator token; not needed with `[dkim]
+    /// listen`.
     #[command(after_help = "Example:\n  inboxlayer domain zone > dkim.zone")]
     Zone {
         #[command(flatten)]
@@ -142,11 +143,11 @@ pub(super) enum DomainCommand {
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum OnUnverifiedArg {
-    /// It leaves under the platform's domain.
+    /// Mail leaves under the platform domain.
     Fallback,
-    /// It is refused.
+    /// Mail is rejected.
     Reject,
-    /// It is kept while the domain is pending, and leaves once it is verified.
+    /// Mail is held while the domain is pending, and leaves once it is verified.
     Hold,
 }
 
@@ -209,8 +210,8 @@ pub(super) async fn run(command: DomainCommand) -> Result<ExitCode, Failure> {
             let client = Rest::new(&rest)?;
             client.delete(&path_of(&client, &domain).await?).await?;
             println!(
-                "{domain} is no longer yours here. Take its MX record out of your DNS, and our include out of your SPF record; \
-                 the DKIM records can go when the mail that they signed has arrived, in a week"
+                "{domain} is deleted. Remove its MX record from your DNS, and our include from your SPF record; \
+                 remove the DKIM records in a week, when the mail signed with them has arrived"
             );
         }
         DomainCommand::Keys { domain, rest } => {
@@ -271,7 +272,7 @@ async fn verify(domain: &str, wait: Option<u64>, rest: &RestArgs) -> Result<Exit
     };
     let until = Instant::now() + Duration::from_secs(seconds);
     let mut now = client.post_and_wait(&verify, seconds.min(LONGEST_WAIT)).await?;
-    // The daemon goes on checking by itself; looking costs it little.
+    // The daemon keeps checking by itself; polling is cheap.
     while cell(&now, "verified_status") == "pending" && Instant::now() < until {
         tokio::time::sleep(Duration::from_secs(1)).await;
         now = client.get(&path).await?;
@@ -292,11 +293,11 @@ async fn watched(domain: &str, timeout: Option<u64>, rest: &RestArgs) -> Result<
         "verified" => Ok(ExitCode::SUCCESS),
         "failed" => Err(Failure::new(
             format!("{name} has failed"),
-            format!("mend what `inboxlayer domain show {name}` names, then verify again"),
+            format!("fix what `inboxlayer domain show {name}` lists, then verify again"),
         )),
         _ => Err(Failure::new(
             format!("{name} is not verified yet"),
-            "watch on, or leave it: the daemon goes on checking by itself",
+            "keep watching, or stop: the daemon keeps checking by itself",
         )),
     }
 }
@@ -305,13 +306,13 @@ fn code_of(domain: &Value) -> ExitCode {
     if cell(domain, "verified_status") == "verified" { ExitCode::SUCCESS } else { ExitCode::from(NOT_VERIFIED) }
 }
 
-/// A domain by id or by name, in any spelling that the daemon takes.
+/// Finds a domain by id or by name, in any spelling the daemon accepts.
 pub(super) async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     if name.starts_with("dom_") {
         return client.get(&format!("{PATH}/{}", encoded(name))).await;
     }
     let canonical = crate::address::DomainName::parse(name)
-        .map_err(|e| Failure::usage(format!("{name}: {e}"), "write a domain's name, like acme.com, or its id"))?;
+        .map_err(|e| Failure::usage(format!("{name}: {e}"), "give a domain name like acme.com, or its id"))?;
     let all = client.list(PATH).await?;
     all.into_iter().find(|d| cell(d, "domain") == canonical.as_str()).ok_or_else(|| {
         Failure::new(

@@ -1,26 +1,22 @@
-//! How a command fails: one line what, one line what to do.
+//! How a command fails: one line with the error, one with the fix.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// A command did not do its work.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Failure {
-    /// What is wrong.
     pub(super) what: String,
-    /// What to do.
     pub(super) fix: String,
-    /// 1: refused or failed. 2: usage or configuration.
+    /// 1: rejected or failed. 2: usage or configuration.
     pub(super) code: u8,
 }
 
 impl Failure {
-    /// Refused or failed.
     pub(super) fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into(), code: 1 }
     }
 
-    /// Wrong usage or configuration.
+    /// Invalid usage or configuration.
     pub(super) fn usage(what: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { what: what.into(), fix: fix.into(), code: 2 }
     }

@@ -12,7 +12,7 @@ const PATH: &str = "/api/v1/inboxes";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum InboxCommand {
-    /// Make an inbox: an address at the platform's domain, and at each of the account's custom domains.
+    /// Create an inbox: an address at the platform domain and at each custom domain of the account.
     #[command(after_help = "Example:\n  inboxlayer inbox create acme-support")]
     Create {
         /// Its name, the part before the @.
@@ -20,13 +20,13 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// All inboxes of the account.
+    /// List all inboxes of the account.
     #[command(after_help = "Example:\n  inboxlayer inbox list")]
     List {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// One inbox.
+    /// Show one inbox.
     #[command(after_help = "Example:\n  inboxlayer inbox show support")]
     Show {
         /// Its name or id.
@@ -34,14 +34,14 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Under which address mail sent now would leave, why, and how it would fare with SPF, DKIM and DMARC.
+    /// Show the address that mail sent now would leave under, why, and its expected SPF, DKIM and DMARC results.
     #[command(
         after_help = "Examples:\n  inboxlayer inbox identity support\n  inboxlayer inbox identity support --login support@acme.com"
     )]
     Identity {
         /// Its name or id.
         inbox: String,
-        /// The address logged in as; the platform's when left out.
+        /// The log-in address; default: the platform address.
         #[arg(long, value_name = "ADDRESS")]
         login: Option<String>,
         #[command(flatten)]
@@ -54,10 +54,11 @@ pub(super) enum InboxCommand {
     Set {
         /// Its name or id.
         inbox: String,
-        /// The custom domain that mail leaves under after a log-in with the platform's address; `none` for the account's.
+        /// The custom domain that mail leaves under after a log-in with the platform address; `none`: the account's
+        /// default.
         #[arg(long, value_name = "DOMAIN")]
         default_domain: Option<String>,
-        /// File a copy of each message that is sent in Sent.
+        /// File a copy of each sent message in Sent.
         #[arg(long, value_name = "BOOL")]
         save_sent: Option<bool>,
         #[command(flatten)]
@@ -71,7 +72,7 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Give an inbox one more address at a custom domain.
+    /// Add an alias at a custom domain to an inbox.
     #[command(after_help = "Example:\n  inboxlayer inbox alias acme-support help@acme.com")]
     Alias {
         /// Its name or id.
@@ -81,7 +82,7 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// The aliases of an inbox.
+    /// List the aliases of an inbox.
     #[command(after_help = "Example:\n  inboxlayer inbox aliases acme-support")]
     Aliases {
         /// Its name or id.
@@ -89,7 +90,7 @@ pub(super) enum InboxCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Take an alias away.
+    /// Delete an alias.
     #[command(after_help = "Example:\n  inboxlayer inbox unalias acme-support help@acme.com")]
     Unalias {
         /// Its name or id.
@@ -145,7 +146,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
         InboxCommand::Delete { inbox, rest } => {
             let client = Rest::new(&rest)?;
             client.delete(&path_of(&client, &inbox).await?).await?;
-            println!("{inbox} is deleted, with its messages");
+            println!("{inbox} and its messages are deleted");
         }
         InboxCommand::Alias { inbox, address, rest } => {
             let client = Rest::new(&rest)?;
@@ -173,7 +174,7 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
                 ));
             };
             client.delete(&format!("{path}/{}", encoded(&cell(found, "id")))).await?;
-            println!("{address} leads nowhere now");
+            println!("{address} is deleted");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -199,7 +200,7 @@ async fn find(client: &Rest, name: &str) -> Result<Value, Failure> {
     all.into_iter().find(|i| cell(i, "name").eq_ignore_ascii_case(name)).ok_or_else(|| {
         Failure::new(
             format!("this account has no inbox {name}"),
-            format!("make it with `inboxlayer inbox create {name}`, or see `inboxlayer inbox list`"),
+            format!("create it with `inboxlayer inbox create {name}`, or see `inboxlayer inbox list`"),
         )
     })
 }
@@ -208,7 +209,7 @@ async fn path_of(client: &Rest, name: &str) -> Result<String, Failure> {
     Ok(format!("{PATH}/{}", encoded(&cell(&find(client, name).await?, "id"))))
 }
 
-/// The dry run for people.
+/// The dry run as text.
 fn prospect(identity: &Value) -> String {
     let mut text = format!("{}\n{}\n", cell(identity, "from"), cell(identity, "explanation"));
     for name in ["spf", "dkim", "dmarc"] {
@@ -218,7 +219,7 @@ fn prospect(identity: &Value) -> String {
         let passes = match mechanism.get("passes").and_then(Value::as_bool) {
             Some(true) => "passes",
             Some(false) => "does not pass",
-            None => "not seen",
+            None => "not evaluated",
         };
         let domain = cell(mechanism, "domain");
         text.push_str(&format!("  {:<6} {domain}: {aligned}, {passes}\n", name.to_uppercase()));
@@ -231,12 +232,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_dry_run_says_who_speaks_for_what() {
+    fn the_dry_run_lists_each_mechanism() {
         let identity = json!({"from": "a@acme.com", "explanation": "Because.",
             "spf": {"domain": "acme.com", "aligned": true, "passes": false},
             "dkim": {"domain": "acme.com", "aligned": true, "passes": true},
             "dmarc": {"domain": "acme.com", "aligned": true, "passes": null}});
-        let expected = "a@acme.com\nBecause.\n  SPF    acme.com: aligned, does not pass\n  DKIM   acme.com: aligned, passes\n  DMARC  acme.com: aligned, not seen\n";
+        let expected = "a@acme.com\nBecause.\n  SPF    acme.com: aligned, does not pass\n  DKIM   acme.com: aligned, passes\n  DMARC  acme.com: aligned, not evaluated\n";
         assert_eq!(prospect(&identity), expected);
     }
 }

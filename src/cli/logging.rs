@@ -1,6 +1,5 @@
-//! Logs by tracing, to standard error: the journal, or a terminal.
-//!
-//! Invariant: an event is one line, whatever stands in its fields: mail servers, name servers and users wrote some of it.
+//! Logging by tracing, to standard error. Invariant: an event is one line, whatever its fields hold, since part of
+//! them comes from mail servers, name servers and users.
 
 use super::failure::Failure;
 use super::printable::printable;
@@ -14,7 +13,7 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::Writer;
 
-/// Begins to log. `RUST_LOG` goes over the configured filter.
+/// Starts logging. `RUST_LOG` overrides the configured filter.
 pub(super) fn start(log: &Log) -> Result<(), Failure> {
     let text = std::env::var(EnvFilter::DEFAULT_ENV).unwrap_or_else(|_| log.filter.clone());
     let filter = EnvFilter::try_new(with_quiet(&text)).map_err(|error| {
@@ -25,15 +24,15 @@ pub(super) fn start(log: &Log) -> Result<(), Failure> {
     })?;
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.format {
-        // JSON has escapes of its own for line breaks.
+        // JSON escapes line breaks itself.
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).fmt_fields(OneLine).init(),
     }
     Ok(())
 }
 
-/// What warns of each datagram that is not as it should be, or of each TLS client that names an address as its server:
-/// anybody could fill the log.
+/// Targets that warn about each malformed datagram or each TLS client that sends an address in SNI: anyone could fill
+/// the log.
 const QUIET: [&str; 3] = ["hickory_net", "hickory_proto", "rustls"];
 
 /// The operator's filter, in which those say only errors, unless it names them or asks for debug of everything.

@@ -1,19 +1,17 @@
-//! What others wrote, made fit for a terminal and a log: DNS records, replies of mail servers, names that users gave.
-//!
-//! Invariant: no text from outside reaches a terminal or a line of the log with a character in it that moves the cursor,
-//! ends the line, turns the direction of writing or is not seen; and none is longer than a page. ECMA-48 (C0, C1),
-//! Unicode TR 36 §3.2 (bidirectional text).
+//! Makes untrusted text safe for a terminal and a log: DNS records, replies of mail servers, names given by users.
+//! Invariant: no untrusted text is printed with a character that moves the cursor, ends the line, changes the writing
+//! direction or is invisible, nor longer than a page. ECMA-48 (C0, C1), Unicode TR 36 §3.2 (bidirectional text).
 
 use serde_json::Value;
 use std::fmt::Write;
 
-/// Characters of one text at most; `--json` has all of it.
+/// Maximum characters of one text; `--json` has all of it.
 const LONGEST: usize = 2000;
-/// Of one value in a list, and values of a list.
+/// Maximum characters of one value in a list.
 const LONGEST_VALUE: usize = 300;
 const VALUES: usize = 10;
 
-/// The text with what cannot be seen written out: `\n`, `\u{1b}`, `\u{202e}`.
+/// The text with invisible characters escaped: `\n`, `\u{1b}`, `\u{202e}`.
 pub(super) fn printable(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
@@ -26,7 +24,7 @@ pub(super) fn printable(text: &str) -> String {
     shown
 }
 
-/// The text with all that is seen of it, cut where it is longer than `most` characters.
+/// Escaped and cut to `limit` characters.
 pub(super) fn shortened(text: &str, limit: usize) -> String {
     match text.char_indices().nth(limit) {
         None => printable(text),
@@ -37,7 +35,7 @@ pub(super) fn shortened(text: &str, limit: usize) -> String {
     }
 }
 
-/// A JSON value as one text for people: empty for null, a list with commas between.
+/// A JSON value as text: empty for null, a list separated by commas.
 pub(super) fn text_of(value: &Value) -> String {
     match value {
         Value::Null => String::new(),
@@ -57,13 +55,13 @@ pub(super) fn text_of(value: &Value) -> String {
     }
 }
 
-/// A value as indented JSON. It is the same value: what is not seen is written as JSON's own escapes (RFC 8259 §7).
+/// A value as indented JSON. Invisible characters are written as JSON escapes, so it is the same value (RFC 8259 §7).
 pub(super) fn json(value: &Value) -> String {
-    // Writing JSON that serde_json has read cannot fail.
+    // Serializing a parsed value cannot fail.
     let text = serde_json::to_string_pretty(value).unwrap_or_default();
     let mut shown = String::with_capacity(text.len());
     for c in text.chars() {
-        // Inside strings line breaks are escaped already: those that are left are the indentation's.
+        // Line breaks inside strings are already escaped; the rest are indentation.
         if c == '\n' || !is_unseen(c) {
             shown.push(c);
             continue;
@@ -76,8 +74,8 @@ pub(super) fn json(value: &Value) -> String {
     shown
 }
 
-/// Control characters, and those that format text without being seen: bidirectional overrides and isolates, zero widths,
-/// line and paragraph separators, tags.
+/// Control characters and invisible formatting: bidirectional overrides and isolates, zero widths, line and paragraph
+/// separators, tags.
 fn is_unseen(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{ad}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{180e}' | '\u{3164}' | '\u{feff}'
@@ -93,7 +91,7 @@ mod tests {
     const EVIL: &str = "a\u{1b}[2J\u{9b}2J\r\n\tb\u{202e}txt\u{2066}\u{200f}\u{200b}\u{2028}\u{7f}\u{e0041}\u{feff}é✓";
 
     #[test]
-    fn what_is_not_seen_is_written_out() {
+    fn invisible_characters_are_escaped() {
         let shown = printable(EVIL);
         assert_eq!(
             shown,
@@ -103,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn json_stays_the_same_value_without_what_is_not_seen() {
+    fn escaped_json_is_the_same_value() {
         let value = json!({"observed": [EVIL], EVIL: 1});
         let shown = super::json(&value);
         assert!(!shown.chars().any(|c| c != '\n' && is_unseen(c)), "{shown:?}");
@@ -112,7 +110,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_longer_than_a_page() {
+    fn text_is_cut_to_a_page() {
         assert_eq!(shortened("abc", 3), "abc");
         assert_eq!(shortened("ab\nd", 3), "ab\\n\u{2026} (4 characters)");
         let long = text_of(&json!(vec!["x".repeat(65_000); 100]));

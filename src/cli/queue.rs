@@ -1,4 +1,4 @@
-//! `inboxlayer queue …`: mail that has not left yet.
+//! `inboxlayer queue …`: mail that has not been delivered yet.
 
 use super::failure::Failure;
 use super::rest::{Rest, RestArgs, encoded, print_json};
@@ -11,21 +11,21 @@ const PATH: &str = "/api/v1/queue";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum QueueCommand {
-    /// What waits, and why.
+    /// List queued mail with the last reply.
     #[command(after_help = "Example:\n  inboxlayer queue list")]
     List {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// One message: each recipient with its tries and the last reply.
+    /// Show one message: each recipient with its attempts and the last reply.
     #[command(after_help = "Example:\n  inboxlayer queue show sub_…")]
     Show {
-        /// The id, as the SMTP reply and the API gave it.
+        /// The id from the SMTP reply or the API.
         id: String,
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Try a message again now.
+    /// Retry a message now.
     #[command(after_help = "Example:\n  inboxlayer queue retry sub_…")]
     Retry {
         /// The id.
@@ -33,7 +33,7 @@ pub(super) enum QueueCommand {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// Give a message up, without a bounce.
+    /// Remove a message without a bounce.
     #[command(after_help = "Example:\n  inboxlayer queue drop sub_…")]
     Drop {
         /// The id.
@@ -58,11 +58,11 @@ pub(super) async fn run(command: QueueCommand) -> Result<ExitCode, Failure> {
         QueueCommand::Show { id, rest } => print_json(&Rest::new(&rest)?.get(&path(&id)).await?),
         QueueCommand::Retry { id, rest } => {
             Rest::new(&rest)?.post(&format!("{}/retry", path(&id)), json!({})).await?;
-            println!("{id} is tried now; see `inboxlayer queue show {id}`");
+            println!("{id} is being retried; see `inboxlayer queue show {id}`");
         }
         QueueCommand::Drop { id, rest } => {
             Rest::new(&rest)?.delete(&path(&id)).await?;
-            println!("{id} is dropped");
+            println!("{id} is removed from the queue");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -72,7 +72,7 @@ fn path(id: &str) -> String {
     format!("{PATH}/{}", encoded(id))
 }
 
-/// A line for each recipient.
+/// One line per recipient.
 fn table(waiting: &[Value]) -> String {
     let mut table = Table::new(&["id", "from", "to", "tries", "next try", "last reply"]);
     for message in waiting {

@@ -1,5 +1,5 @@
-//! `inboxlayer read-message`: reads a message from standard input as every listener would, and shows nothing. The daemon runs
-//! it at its start on messages that the last one may have aborted with.
+//! `inboxlayer read-message`: parses a message from standard input as every listener would, and prints nothing. The
+//! daemon runs it at startup on messages that were being parsed when the last one ended.
 
 use super::failure::Failure;
 use crate::imap;
@@ -8,7 +8,7 @@ use clap::Args;
 use std::io::Read;
 use std::process::ExitCode;
 
-/// The stack of the threads that parse in the daemon.
+/// The stack size of the daemon's parsing threads.
 const STACK: usize = 2 * 1024 * 1024;
 
 /// `[limits]` of the daemon.
@@ -29,7 +29,7 @@ pub(super) fn run(args: &ReadMessageArgs) -> Result<ExitCode, Failure> {
         let (header, body) = message::split(&raw);
         imap::content::read_all(header, body, &limits);
     })?;
-    // A panic is no abort: the daemon catches it.
+    // A panic is not an abort: the daemon catches it.
     let _ = parser.join();
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,5 @@
-//! The daemon's REST API as the commands use it.
-//!
-//! Invariant: the token goes into the Authorization header and nowhere else. Errors are RFC 9457 problems.
+//! A client of the daemon's REST API. Invariant: the token is sent only in the Authorization header. Errors are RFC
+//! 9457 problems.
 
 use super::failure::Failure;
 use super::printable::{self, printable};
@@ -10,10 +9,10 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
 
-/// Which daemon, and as whom.
+/// The daemon to use, and the credentials.
 #[derive(Debug, Args)]
 pub(super) struct RestArgs {
-    /// The daemon's address.
+    /// The URL of the daemon.
     #[arg(
         long,
         env = "INBOXLAYER_URL",
@@ -22,13 +21,13 @@ pub(super) struct RestArgs {
         help_heading = "Daemon"
     )]
     url: String,
-    /// The API token. Better given as INBOXLAYER_TOKEN: command lines are seen by others.
+    /// The API token. Prefer INBOXLAYER_TOKEN: other users can see command lines.
     #[arg(long, env = "INBOXLAYER_TOKEN", hide_env_values = true, value_name = "TOKEN", value_parser = secret, help_heading = "Daemon")]
     token: Option<Secret>,
-    /// The account to act for, with an operator's token.
+    /// The account to act for, with an operator token.
     #[arg(long, value_name = "ACCOUNT", help_heading = "Daemon")]
     account: Option<String>,
-    /// Print the daemon's JSON as it is.
+    /// Print the daemon's JSON unchanged.
     #[arg(long, help_heading = "Daemon")]
     pub(super) json: bool,
 }
@@ -37,7 +36,6 @@ fn secret(text: &str) -> Result<Secret, std::convert::Infallible> {
     Ok(Secret::new(text))
 }
 
-/// A connection to the daemon.
 pub(super) struct Rest {
     client: reqwest::Client,
     base: String,
@@ -49,13 +47,13 @@ impl Rest {
     pub(super) fn new(args: &RestArgs) -> Result<Self, Failure> {
         let Some(token) = args.token.clone() else {
             return Err(Failure::usage(
-                "no API token was given",
-                "set INBOXLAYER_TOKEN; the first one is made with `inboxlayer token create --operator` while the daemon is stopped",
+                "no API token given",
+                "set INBOXLAYER_TOKEN; the first one is created with `inboxlayer token create --operator` while the daemon is stopped",
             ));
         };
         let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(60));
         if args.url.starts_with("http://") {
-            // No certificate is looked at, so a machine without any roots will do.
+            // Plain HTTP needs no certificates, so a machine without root certificates works.
             builder = builder.tls_certs_only([]);
         }
         let client =
@@ -63,12 +61,12 @@ impl Rest {
         Ok(Self { client, base: args.url.trim_end_matches('/').to_owned(), token, account: args.account.clone() })
     }
 
-    /// An answer that was no error; null when it has no body (204).
+    /// A successful response; null without a body (204).
     pub(super) async fn get(&self, path: &str) -> Result<Value, Failure> {
         self.call(Method::GET, path, None, None).await
     }
 
-    /// An answer that is a text.
+    /// A text response.
     pub(super) async fn get_text(&self, path: &str) -> Result<String, Failure> {
         let (status, text) = self.send(Method::GET, path, None, None).await?;
         if status.is_success() {
@@ -81,7 +79,7 @@ impl Rest {
         self.call(Method::POST, path, Some(body), None).await
     }
 
-    /// A POST that makes something in an account; an operator's token needs to be told which.
+    /// A POST that creates something in an account; with an operator token the account has to be named.
     pub(super) async fn create(&self, path: &str, mut body: Value) -> Result<Value, Failure> {
         if let (Some(account), Some(fields)) = (&self.account, body.as_object_mut()) {
             fields.insert("account_id".to_owned(), account.clone().into());
@@ -102,12 +100,12 @@ impl Rest {
         self.call(Method::POST, path, None, Some(format!("wait={seconds}"))).await
     }
 
-    /// All pages of a list of things in an account.
+    /// All pages of a list of an account.
     pub(super) async fn list(&self, path: &str) -> Result<Vec<Value>, Failure> {
         self.pages(path, &self.account).await
     }
 
-    /// All pages of a list that belongs to no account, or to something named in the path.
+    /// All pages of a list that is not of an account, or of one named in the path.
     pub(super) async fn list_all(&self, path: &str) -> Result<Vec<Value>, Failure> {
         self.pages(path, &None).await
     }
@@ -145,7 +143,7 @@ impl Rest {
         if status.is_success() {
             if body.is_null() && !text.is_empty() {
                 return Err(Failure::new(
-                    format!("{} does not speak Inboxlayer's API", self.base),
+                    format!("{} is not an Inboxlayer API", self.base),
                     "check --url or INBOXLAYER_URL",
                 ));
             }
@@ -169,9 +167,9 @@ impl Rest {
             request = request.header("Prefer", prefer);
         }
         let response = request.send().await.map_err(|error| {
-            let fix = "start it with `inboxlayer serve`, or name another with --url or INBOXLAYER_URL";
+            let fix = "start it with `inboxlayer serve`, or set --url or INBOXLAYER_URL";
             if error.is_connect() {
-                Failure::new(format!("no daemon answers at {}", self.base), fix)
+                Failure::new(format!("cannot reach the daemon at {}", self.base), fix)
             } else {
                 Failure::new(chain(&error), fix)
             }
@@ -181,16 +179,16 @@ impl Rest {
     }
 }
 
-/// A problem document as a failure.
+/// Converts a problem document to a failure.
 fn problem(status: StatusCode, body: &Value) -> Failure {
     let text = |field: &str| body.get(field).and_then(Value::as_str).map(printable).filter(|t| !t.is_empty());
-    let mut what = text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("the daemon answered {status}"));
+    let mut what = text("detail").or_else(|| text("title")).unwrap_or_else(|| format!("HTTP status {status}"));
     for error in body.get("errors").and_then(Value::as_array).into_iter().flatten() {
         let part = |names: [&str; 2]| {
             names.into_iter().find_map(|n| error.get(n).and_then(Value::as_str)).map(printable).unwrap_or_default()
         };
         let message = part(["message", "detail"]);
-        // The detail often says the first one already.
+        // The detail often includes the first one already.
         if !what.contains(&message) {
             what.push_str(&format!("; {}: {message}", part(["field", "pointer"])));
         }
@@ -198,7 +196,7 @@ fn problem(status: StatusCode, body: &Value) -> Failure {
     Failure::new(what, text("fix").unwrap_or_default())
 }
 
-/// An error with its causes, which reqwest keeps apart.
+/// An error with its sources, which reqwest does not print.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -209,7 +207,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
-/// A text as part of a query or path (RFC 3986 §2.1).
+/// Percent-encodes text for a query or path (RFC 3986 §2.1).
 pub(super) fn encoded(text: &str) -> String {
     text.bytes()
         .map(|b| match b {
@@ -236,11 +234,11 @@ mod tests {
         let failure = problem(StatusCode::UNPROCESSABLE_ENTITY, &body);
         assert_eq!(failure.to_string(), "error: the body is wrong; domian: unknown field\n  fix: leave it out");
         let failure = problem(StatusCode::BAD_GATEWAY, &Value::Null);
-        assert_eq!(failure.to_string(), "error: the daemon answered 502 Bad Gateway");
+        assert_eq!(failure.to_string(), "error: HTTP status 502 Bad Gateway");
     }
 
     #[test]
-    fn a_query_cannot_be_broken_out_of() {
+    fn query_values_are_encoded() {
         assert_eq!(encoded("a&b=c/é"), "a%26b%3Dc%2F%C3%A9");
     }
 }

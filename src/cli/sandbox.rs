@@ -1,4 +1,4 @@
-//! `inboxlayer sandbox`: the whole daemon on loopback, with a play internet.
+//! `inboxlayer sandbox`: the whole daemon on loopback, with a simulated internet.
 
 use super::failure::Failure;
 use super::{environment, full_runtime, logging};
@@ -13,16 +13,16 @@ use std::process::ExitCode;
     after_help = "Examples:\n  inboxlayer sandbox\n  inboxlayer sandbox --data-dir ./play --ready-json ./play.json --port-base 0\n  inboxlayer sandbox --set limits.recipients=10 --set verification.window=1h\n\nINBOXLAYER_LIMITS__<KEY> variables set limits, too."
 )]
 pub(super) struct SandboxArgs {
-    /// Added to every standard port: 20000 gives 20025, 20587, 20993 and so on (the default); 0 takes free ones.
+    /// Added to every standard port: 20000 gives 20025, 20587, 20993 and so on (the default); 0 uses free ports.
     #[arg(long, value_name = "PORT")]
     port_base: Option<u16>,
-    /// Keep the data here, for the next time. Without it a temporary folder is used.
+    /// Keep the data here. Without it a temporary folder is used.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Write addresses, tokens and ids here once everything listens.
+    /// Write addresses, tokens and ids here once every listener is up.
     #[arg(long, value_name = "FILE")]
     ready_json: Option<PathBuf>,
-    /// Set a key of the configuration, such as a limit; may be repeated. The keys are those of config/inboxlayer.toml.
+    /// Set a configuration key, such as a limit; may be repeated. The keys are those of config/inboxlayer.toml.
     #[arg(long = "set", value_name = "SECTION.KEY=VALUE", value_parser = Setting::of_argument)]
     settings: Vec<Setting>,
 }
@@ -30,7 +30,7 @@ pub(super) struct SandboxArgs {
 pub(super) fn run(args: SandboxArgs) -> Result<ExitCode, Failure> {
     logging::start(&Log::default())?;
     let SandboxArgs { port_base, data_dir, ready_json, settings: arguments } = args;
-    // What else is set for a `serve` of this machine is not for the sandbox.
+    // Other settings of `serve` on this machine do not apply to the sandbox.
     let variables = environment().filter_map(|(variable, value)| Setting::of_variable(variable, value));
     let limits = variables.filter(|setting| setting.key().starts_with("limits."));
     let settings = limits.chain(arguments).collect();

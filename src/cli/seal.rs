@@ -1,4 +1,4 @@
-//! `inboxlayer seal …`: the key that private DKIM keys are sealed with, on the store of a stopped daemon.
+//! `inboxlayer seal …`: the key that encrypts private DKIM keys, on the store of a stopped daemon.
 
 use super::ConfigArgs;
 use super::failure::Failure;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SealCommand {
-    /// Seal every private key anew, under a fresh sealing key: while the daemon is stopped.
+    /// Re-encrypt every private key under a fresh sealing key, while the daemon is stopped.
     #[command(after_help = "Example:\n  inboxlayer seal change --config /etc/inboxlayer/inboxlayer.toml")]
     Change {
         #[command(flatten)]
@@ -22,21 +22,21 @@ pub(super) async fn run(command: SealCommand) -> Result<ExitCode, Failure> {
     let data_dir = config.load()?.data_dir.0;
     let store = Store::open(&data_dir).map_err(|error| {
         let fix = match error {
-            OpenError::InUse { .. } => "stop the daemon first: it has the present key in memory",
-            _ => "name the daemon's configuration with --config, and run this as the daemon's user",
+            OpenError::InUse { .. } => "stop the daemon first: it holds the current key in memory",
+            _ => "give the daemon's configuration with --config, and run this as the daemon's user",
         };
         Failure::new(error.to_string(), fix)
     })?;
     let sealed = Keys::reseal(&store, &data_dir).await;
     store.close().await;
     let count = sealed.map_err(|error| {
-        Failure::new(error.to_string(), "put the present key where the daemon has it; nothing has been changed")
+        Failure::new(error.to_string(), "provide the current key as for the daemon; nothing has been changed")
     })?;
     match std::env::var_os("INBOXLAYER_SECRET_KEY") {
         Some(_) => println!(
-            "{count} private keys are sealed anew: INBOXLAYER_NEXT_SECRET_KEY is to be INBOXLAYER_SECRET_KEY from now on"
+            "{count} private keys re-encrypted: set INBOXLAYER_SECRET_KEY to INBOXLAYER_NEXT_SECRET_KEY from now on"
         ),
-        None => println!("{count} private keys are sealed anew; back up {} now", data_dir.join("secret.key").display()),
+        None => println!("{count} private keys re-encrypted; back up {} now", data_dir.join("secret.key").display()),
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  inboxlayer serve --config /etc/inboxlayer/inboxlayer.toml\n  INBOXLAYER_HTTP__LISTEN=127.0.0.1:9000 inboxlayer serve\n\nSIGTERM and SIGINT stop it in order: what was answered is kept."
+    after_help = "Examples:\n  inboxlayer serve --config /etc/inboxlayer/inboxlayer.toml\n  INBOXLAYER_HTTP__LISTEN=127.0.0.1:9000 inboxlayer serve\n\nSIGTERM and SIGINT stop it gracefully."
 )]
 pub(super) struct ServeArgs {
     #[command(flatten)]
@@ -36,10 +36,10 @@ impl From<StartError> for Failure {
                 "ports under 1024 need CAP_NET_BIND_SERVICE (the systemd unit in config/ gives it), or choose others in the configuration"
             }
             StartError::Bind { source, .. } if source.kind() == std::io::ErrorKind::AddrInUse => {
-                "another program listens there: stop it, or choose another port in the configuration"
+                "another program is listening there: stop it, or choose another port in the configuration"
             }
             StartError::Bind { .. } => "choose an address of this machine in the configuration",
-            StartError::Tls(_) => "name PEM files that this user may read: the chain, leaf first, and its key",
+            StartError::Tls(_) => "give PEM files that this user may read: the chain, leaf first, and its key",
             _ => "",
         };
         Self::new(error.to_string(), fix)

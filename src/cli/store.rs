@@ -9,9 +9,9 @@ use std::process::ExitCode;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum StoreCommand {
-    /// Give disk that deleted mail took back to the file system: while the daemon is stopped.
+    /// Return disk space of deleted mail to the file system, while the daemon is stopped.
     #[command(
-        after_help = "It needs as much free disk as the database will have.\n\nExample:\n  inboxlayer store compact --config /etc/inboxlayer/inboxlayer.toml"
+        after_help = "It needs free disk space for a copy of the compacted database.\n\nExample:\n  inboxlayer store compact --config /etc/inboxlayer/inboxlayer.toml"
     )]
     Compact {
         #[command(flatten)]
@@ -24,9 +24,11 @@ pub(super) async fn run(command: StoreCommand) -> Result<ExitCode, Failure> {
     let data_dir = config.load()?.data_dir.0;
     let Compacted { before, after } = compact(&data_dir).await.map_err(|error| {
         let fix = match &error {
-            CompactError::Open(OpenError::InUse { .. }) | CompactError::Busy => "stop what uses it first",
-            CompactError::Open(_) => "name the daemon's configuration with --config, and run this as the daemon's user",
-            _ => "free some disk, and run it again: the database is as it was",
+            CompactError::Open(OpenError::InUse { .. }) | CompactError::Busy => {
+                "stop the daemon and other users of the database first"
+            }
+            CompactError::Open(_) => "give the daemon's configuration with --config, and run this as the daemon's user",
+            _ => "free some disk space and run it again; the database is unchanged",
         };
         Failure::new(error.to_string(), fix)
     })?;

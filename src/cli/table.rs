@@ -1,13 +1,12 @@
-//! Tables for people: columns that line up, colour on a terminal only.
+//! Plain text tables, coloured on a terminal only.
 
 use super::printable::{shortened, text_of};
 use serde_json::Value;
 use std::io::IsTerminal;
 
-/// Characters of a cell at most: longer than any name and any record of ours.
+/// Maximum characters of a cell: longer than any name or record of ours.
 const LONGEST_CELL: usize = 400;
 
-/// Rows under a heading.
 pub(super) struct Table {
     rows: Vec<Vec<String>>,
 }
@@ -23,7 +22,7 @@ impl Table {
         self.rows.push(cells.iter().map(|cell| shortened(cell, LONGEST_CELL)).collect());
     }
 
-    /// Columns of the widest line.
+    /// The width of the widest line.
     pub(super) fn width(&self) -> usize {
         self.widths().iter().map(|width| width + 2).sum::<usize>().saturating_sub(2)
     }
@@ -36,7 +35,7 @@ impl Table {
         (0..columns).map(widest).collect()
     }
 
-    /// The table as text, a line break at the end.
+    /// The table as text, ending in a line break.
     pub(super) fn render(&self, colour: bool) -> String {
         let widths = self.widths();
         let mut text = String::new();
@@ -58,18 +57,18 @@ impl Table {
     }
 }
 
-/// True where colour helps: on a terminal, unless NO_COLOR is set.
+/// True on a terminal, unless NO_COLOR is set.
 pub(super) fn colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
 }
 
-/// Columns of the terminal; elsewhere lines are never broken.
+/// The width of the terminal; elsewhere lines are not wrapped.
 pub(super) fn width() -> usize {
     let terminal = Some(()).filter(|()| std::io::stdout().is_terminal()).and_then(|()| terminal_size::terminal_size());
     terminal.map_or(usize::MAX, |(width, _)| usize::from(width.0).max(20))
 }
 
-/// A text as lines shorter than `width`, broken between words, each after `indent`; a word that is too long is cut.
+/// Wraps text to lines shorter than `width`, each after `indent`; a word that is too long is split.
 pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     let room = width.saturating_sub(indent.chars().count() + 1).max(8);
     let mut lines: Vec<String> = Vec::new();
@@ -99,7 +98,7 @@ pub(super) fn wrapped(text: &str, width: usize, indent: &str) -> Vec<String> {
     lines.into_iter().map(|line| format!("{indent}{line}")).collect()
 }
 
-/// A status word in its colour; any other text as it is.
+/// A status word in its colour; other text unchanged.
 pub(super) fn painted(text: &str) -> String {
     let code = match text {
         "valid" | "verified" => "32",
@@ -110,8 +109,7 @@ pub(super) fn painted(text: &str) -> String {
     format!("\x1b[{code}m{text}\x1b[0m")
 }
 
-/// A field of a JSON object as one cell: empty for null and for one that is not there, and nothing in it that a stranger
-/// could move the cursor with.
+/// A field of a JSON object as one cell, escaped for the terminal; empty if null or absent.
 pub(super) fn cell(object: &Value, field: &str) -> String {
     object.get(field).map(text_of).unwrap_or_default()
 }
@@ -122,7 +120,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn columns_line_up_and_colour_does_not_move_them() {
+    fn columns_are_aligned_with_and_without_colour() {
         let mut table = Table::new(&["a", "status"]);
         table.row(vec!["long cell".into(), "valid".into()]);
         assert_eq!(table.render(false), "A          STATUS\nlong cell  valid\n");
@@ -130,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_broken_between_words_and_long_words_anywhere() {
+    fn long_text_is_wrapped_between_words_and_long_words_anywhere() {
         assert_eq!(wrapped("one two three four", 12, "  "), ["  one two", "  three", "  four"]);
         assert_eq!(
             wrapped("v=spf1 include:abcdefghijklmnop ~all", 13, " "),
@@ -141,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_wrote_cannot_move_the_cursor() {
+    fn untrusted_text_cannot_move_the_cursor() {
         let object = json!({"observed": ["a\u{1b}[2J", "b"], "none": null, "n": 3});
         assert_eq!(cell(&object, "observed"), "a\\u{1b}[2J, b");
         assert_eq!((cell(&object, "none"), cell(&object, "n"), cell(&object, "x")), ("".into(), "3".into(), "".into()));

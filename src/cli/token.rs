@@ -1,4 +1,5 @@
-//! `inboxlayer token …`: API tokens. Only an operator's is made on the store directly, for there must be a first.
+//! `inboxlayer token …`: API tokens. Only an operator token is created directly in the store, since there has to be a
+//! first one.
 
 use super::ConfigArgs;
 use super::failure::Failure;
@@ -16,18 +17,18 @@ const PATH: &str = "/api/v1/tokens";
 
 #[derive(Debug, Subcommand)]
 pub(super) enum TokenCommand {
-    /// Make a token. It is printed once and cannot be shown again.
+    /// Create a token. It is printed once and cannot be shown again.
     #[command(
-        after_help = "Examples:\n  inboxlayer token create --name laptop\n  inboxlayer token create --inbox inb_… --expires 90d\n  inboxlayer token create --account acc_…            (with an operator's token)\n  inboxlayer token create --operator --config /etc/inboxlayer/inboxlayer.toml   (daemon stopped)"
+        after_help = "Examples:\n  inboxlayer token create --name laptop\n  inboxlayer token create --inbox inb_… --expires 90d\n  inboxlayer token create --account acc_…            (with an operator token)\n  inboxlayer token create --operator --config /etc/inboxlayer/inboxlayer.toml   (daemon stopped)"
     )]
     Create(CreateArgs),
-    /// The account's tokens, without their secrets.
+    /// List the account's tokens, without their secrets.
     #[command(after_help = "Example:\n  inboxlayer token list")]
     List {
         #[command(flatten)]
         rest: RestArgs,
     },
-    /// End a token at once, with the sessions it opened.
+    /// Revoke a token at once, and end its sessions.
     #[command(after_help = "Example:\n  inboxlayer token revoke tok_…")]
     Revoke {
         /// Its id.
@@ -39,16 +40,16 @@ pub(super) enum TokenCommand {
 
 #[derive(Debug, Args)]
 pub(super) struct CreateArgs {
-    /// What you call it.
+    /// A name for it.
     #[arg(long, default_value = "command line")]
     name: String,
-    /// Make an operator's token, on the store of a stopped daemon: no other token is needed.
+    /// Create an operator token in the store of a stopped daemon; needs no other token.
     #[arg(long, conflicts_with_all = ["account", "inbox", "expires"])]
     operator: bool,
-    /// Only for this inbox, by id; may be given several times.
+    /// Only for this inbox, by id; may be repeated.
     #[arg(long, value_name = "INBOX")]
     inbox: Vec<String>,
-    /// It ends after this span: 12h, 90d.
+    /// Lifetime: 12h, 90d.
     #[arg(long, value_name = "SPAN")]
     expires: Option<crate::config::HumanDuration>,
     #[command(flatten)]
@@ -76,7 +77,7 @@ pub(super) async fn run(command: TokenCommand) -> Result<ExitCode, Failure> {
         }
         TokenCommand::Revoke { id, rest } => {
             Rest::new(&rest)?.delete(&format!("{PATH}/{}", encoded(&id))).await?;
-            println!("{id} opens nothing any more");
+            println!("{id} is revoked");
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -97,7 +98,7 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
     } else {
         println!("{}", cell(&made, "token"));
         eprintln!(
-            "{}: shown this once; it is the Bearer over HTTP and the password over SMTP and IMAP",
+            "{}: shown only once; use it as the Bearer token over HTTP and as the password over SMTP and IMAP",
             cell(&made, "id")
         );
     }
@@ -109,9 +110,9 @@ async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
     let store = Store::open(&config.data_dir.0).map_err(|error| {
         let fix = match error {
             OpenError::InUse { .. } => {
-                "stop the daemon first, or use an operator's token you have: only the first is made this way"
+                "stop the daemon first, or use an existing operator token: only the first is created this way"
             }
-            _ => "name the daemon's configuration with --config, and run this as the daemon's user",
+            _ => "give the daemon's configuration with --config, and run this as the daemon's user",
         };
         Failure::new(error.to_string(), fix)
     })?;
@@ -126,7 +127,7 @@ async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
         print_json(&json!({"id": made.id, "name": made.name, "scope": "operator", "token": token.secret().reveal()}));
     } else {
         println!("{}", token.secret().reveal());
-        eprintln!("{}: an operator's token, shown this once: it opens every account", made.id);
+        eprintln!("{}: an operator token, shown only once: it has access to every account", made.id);
     }
     Ok(())
 }

@@ -1,9 +1,8 @@
-//! Who is responsible for a name: the delegation, as the zone above has it and as the zone itself has it.
-//!
-//! Invariant: tenants choose their name servers, so only those are asked whose addresses are public or allowed. What the
-//! two sides say may differ, since an old provider is often left behind at the registrar; resolvers use either, so both
-//! are asked. Where a zone's own servers are dead, only the zone above knows of it, and it is that zone all the same.
-//! RFC 1034 §4.2 (zone cuts and glue), §4.3.1; RFC 2181 §5.4.1 (what a referral is worth).
+//! The name servers of a zone: the delegation as the parent zone and the zone itself have it. Invariant: tenants
+//! choose their name servers, so only public or allowed addresses are queried. The two sides may differ, since an old
+//! provider is often left at the registrar; resolvers use either, so both are queried. If a zone's own servers are
+//! dead, only the parent has the delegation, and it is used. RFC 1034 §4.2 (zone cuts and glue), §4.3.1; RFC 2181
+//! §5.4.1 (the rank of a referral).
 
 use super::exchange::{Delegate, Referral};
 use super::queries::Queries;
@@ -13,49 +12,47 @@ use crate::verification::observed::{Answer, RecordData, RecordType};
 use futures_util::future::join_all;
 use std::net::{IpAddr, SocketAddr};
 
-/// Servers of the zone above that are asked for the delegation, one after another, until one says.
+/// Servers of the parent zone queried for the delegation, one after another, until one answers.
 const ABOVE: usize = 2;
 
-/// A server that is responsible for a name.
+/// A name server of a zone.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Responsible {
-    /// Where it is asked.
     pub(super) server: SocketAddr,
-    /// The name of the host.
+    /// The host name.
     pub(super) name: String,
 }
 
-/// A zone and who is responsible for it.
+/// A zone and its name servers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Zone {
-    /// Where it begins and what it is handed on by; none where nobody could say.
+    /// Its apex and its parent; `None` if unknown.
     pub(super) cut: Option<ZoneCut>,
-    /// Its servers, none where the delegation cannot be followed: the resolvers' word has to do then.
+    /// Its servers; empty if the delegation cannot be followed, and only the resolvers' answers are left.
     pub(super) servers: Vec<Responsible>,
-    /// Those of its hosts that have no address where they may be asked.
+    /// Its hosts without an address that may be queried.
     pub(super) unheard: Vec<String>,
 }
 
-/// The name servers that a zone names, where one begins at a name.
+/// The NS records of a name, which make it a zone apex.
 enum Hosts {
     Found(Vec<String>),
-    /// No zone begins there.
+    /// Not a zone apex.
     None,
-    /// Nobody could say: often a zone whose servers are dead.
+    /// Unknown: often a zone with dead servers.
     Indefinite,
 }
 
 impl Queries<'_> {
-    /// The zone a name is in, and its servers. `registered` is where that zone begins at the latest, unless there is
-    /// definitely none.
+    /// The zone of a name and its servers. `registered` is the lowest possible apex above the name, unless the zone
+    /// definitely does not exist.
     pub(super) async fn zone(&self, name: &str, record_type: RecordType, registered: &str) -> Zone {
-        // A CNAME cannot stand where a zone begins (RFC 1034 §3.6.2). And a top-level domain's servers hold nothing of
-        // what we ask.
+        // A CNAME cannot exist at a zone apex (RFC 1034 §3.6.2), and the servers of a top-level domain have none of
+        // the records we need.
         let first = usize::from(record_type == RecordType::Cname);
         let candidates: Vec<&str> = suffixes(name).skip(first).filter(|zone| zone.contains('.')).collect();
         let found = join_all(candidates.iter().map(|zone| async move { (*zone, self.name_servers(zone).await) })).await;
-        // Where nobody could say whether a zone begins, the walk must not go on: the zone above knows nothing of what is
-        // in it.
+        // If it is unknown whether a zone begins here, the search stops: the parent has no records of it.
         match found.into_iter().find(|(_, hosts)| !matches!(hosts, Hosts::None)) {
             Some((zone, Hosts::Found(hosts))) => {
                 let (above, referral) = self.delegated(zone).await;
@@ -71,12 +68,12 @@ impl Queries<'_> {
         }
     }
 
-    /// The zone that a name is in whose own servers do not say: as the zone above has it.
+    /// The zone of a name whose own servers do not answer, from the parent's delegation.
     async fn handed_on(&self, name: &str, registered: &str) -> Zone {
         let (above, Referral { zone, to, within }) = self.delegated(name).await;
         match above {
             Some(above) if !to.is_empty() => self.zone_of(zone, Some(above), Vec::new(), to).await,
-            // It is handed on to nobody: the zone above is the one.
+            // Not delegated: the parent is the zone.
             Some(above) if within && above.len() >= registered.len() && above.contains('.') => {
                 match self.name_servers(&above).await {
                     Hosts::Found(hosts) => self.zone_of(above, None, hosts, Vec::new()).await,
@@ -87,7 +84,7 @@ impl Queries<'_> {
         }
     }
 
-    /// Where a name has been handed on since the resolvers looked, as a server of the zone that it was in says.
+    /// A zone cut created since the resolvers' answer, from a referral by a server of the old zone.
     pub(super) async fn below(&self, name: &str, zone: &Zone, server: SocketAddr) -> Option<Zone> {
         let above = &zone.cut.as_ref()?.zone;
         let referral = self.refer(server, name).await;
@@ -98,9 +95,9 @@ impl Queries<'_> {
         Some(self.zone_of(referral.zone, Some(above.clone()), Vec::new(), referral.to).await)
     }
 
-    /// The servers that the zone itself names, and those that the zone above names.
+    /// Merges the servers of the parent's delegation and of the zone's own NS records.
     async fn zone_of(&self, zone: String, above: Option<String>, hosts: Vec<String>, to: Vec<Delegate>) -> Zone {
-        // The zone above's first: it is by them that resolvers begin.
+        // The parent's first, since resolvers start with them.
         let own = hosts.into_iter().map(|host| Delegate { host, glue: Vec::new() });
         let mut all: Vec<Delegate> = Vec::new();
         for one in to.into_iter().chain(own) {
@@ -114,7 +111,7 @@ impl Queries<'_> {
             all.into_iter().map(|Delegate { host, glue }| async move { (self.at(host.clone(), glue).await, host) });
         let at = join_all(at).await;
         let unheard = at.iter().filter(|(found, _)| found.is_empty()).map(|(_, host)| host.clone()).collect();
-        // One address of each before a second of any, so that every host is heard.
+        // One address of each host before a second of any, so that every host is queried.
         let mut servers: Vec<Responsible> = Vec::new();
         for round in 0..ADDRESSES {
             for one in at.iter().filter_map(|(found, _)| found.get(round)) {
@@ -127,7 +124,7 @@ impl Queries<'_> {
         Zone { cut: Some(ZoneCut { zone, above }), servers, unheard }
     }
 
-    /// The hosts that the zone itself names, when a zone begins at this name.
+    /// The NS records at the name, if it is a zone apex.
     async fn name_servers(&self, zone: &str) -> Hosts {
         let host = |record: &RecordData| match record {
             RecordData::Ns(host) => Some(host.clone()),
@@ -142,7 +139,7 @@ impl Queries<'_> {
         }
     }
 
-    /// The next zone above that has name servers, and where these send those who ask for a zone.
+    /// The closest enclosing zone with name servers, and their referral for `zone`.
     async fn delegated(&self, zone: &str) -> (Option<String>, Referral) {
         for above in suffixes(zone).skip(1) {
             let Hosts::Found(hosts) = self.name_servers(above).await else { continue };
@@ -159,11 +156,11 @@ impl Queries<'_> {
         (None, Referral::default())
     }
 
-    /// A host at each of its addresses where it may be asked. Glue serves where nothing else is known.
+    /// A host with each address that may be queried. Glue is used only if nothing else is known.
     async fn at(&self, host: String, glue: Vec<IpAddr>) -> Vec<Responsible> {
         let (v4, v6) = tokio::join!(self.find_out(&host, RecordType::A), self.find_out(&host, RecordType::Aaaa));
         let addresses = |answer: &Answer| answer.records().iter().filter_map(RecordData::address).collect::<Vec<_>>();
-        // One of each family first.
+        // Alternate between the address families.
         let mut found = in_turn(addresses(&v4), addresses(&v6));
         if found.is_empty() {
             found = in_turn(glue.iter().copied().filter(IpAddr::is_ipv4), glue.iter().copied().filter(IpAddr::is_ipv6));
@@ -171,7 +168,7 @@ impl Queries<'_> {
         let allowed = self.resolver.allowed();
         let (open, inside): (Vec<_>, Vec<_>) = found.into_iter().partition(|ip| allowed.allows(*ip));
         if !inside.is_empty() {
-            tracing::debug!(host, inside = inside.len(), "a name server is not asked: its address is not public");
+            tracing::debug!(host, inside = inside.len(), "name server not queried: its address is not public");
         }
         let port = self.resolver.authoritative_port();
         open.into_iter()
@@ -181,7 +178,7 @@ impl Queries<'_> {
     }
 }
 
-/// One of either by turns, and then what is left of the longer.
+/// Interleaves two lists, then appends the rest of the longer one.
 fn in_turn<T>(one: impl IntoIterator<Item = T>, other: impl IntoIterator<Item = T>) -> Vec<T> {
     let (mut one, mut other) = (one.into_iter(), other.into_iter());
     std::iter::from_fn(|| match (one.next(), other.next()) {
@@ -192,7 +189,7 @@ fn in_turn<T>(one: impl IntoIterator<Item = T>, other: impl IntoIterator<Item = 
     .collect()
 }
 
-/// A name and all that it is in, but for the root.
+/// A name and its parents, without the root.
 fn suffixes(name: &str) -> impl Iterator<Item = &str> {
     let starts = std::iter::once(0).chain(name.match_indices('.').map(|(at, _)| at + 1));
     starts.filter_map(move |at| name.get(at..))

@@ -1,8 +1,7 @@
-//! One question to one server: over UDP, and over TCP when the answer is truncated.
-//!
-//! Invariant: only an answer that is definite by the protocol's own rules becomes `Found` or `NoRecord`: NOERROR or
-//! NXDOMAIN, and from an authoritative server with the AA bit. A referral is no answer.
-//! RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals told apart); RFC 6891 §7 (servers without EDNS).
+//! One query to one server: over UDP, and over TCP if the answer is truncated. Invariant: only an answer that is
+//! definite by the protocol becomes `Found` or `NoRecord`: NOERROR or NXDOMAIN, with the AA bit if the server is
+//! authoritative. A referral is not an answer. RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals);
+//! RFC 6891 §7 (servers without EDNS).
 
 use super::query_limiter::QueryLimiter;
 use crate::verification::bounds;
@@ -20,48 +19,47 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What kind of server is asked.
+/// The kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Role {
-    /// One that finds out for us (RD set).
+    /// A recursive resolver (RD set).
     Recursive,
-    /// The same, told to answer whatever the signatures are worth (CD set, RFC 4035 §3.2.2).
+    /// A recursive resolver with checking disabled (CD set, RFC 4035 §3.2.2).
     Unvalidated,
-    /// One that is responsible for the name (RD clear, AA wanted).
+    /// An authoritative server of the name (RD clear, AA required).
     Authoritative,
 }
 
-/// Where a server sends those who ask for what it has handed on; by default, that it does not say.
+/// A referral; by default, none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Referral {
-    /// The zone that is handed on: the one asked for, or one that it is in.
+    /// The delegated zone: the one queried or an enclosing one.
     pub(super) zone: String,
-    /// The servers it is handed on to; none where it is not.
+    /// The servers it is delegated to; empty if it is not.
     pub(super) to: Vec<Delegate>,
-    /// The server answers for the name itself, as one who is responsible for it.
+    /// The server is authoritative for the name itself.
     pub(super) within: bool,
 }
 
-/// A name server that a zone is delegated to, as the zone above has it.
+/// A name server in the parent's delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Delegate {
-    /// The host.
     pub(super) host: String,
-    /// Its addresses, where they came along.
+    /// Its addresses, from the additional section.
     pub(super) glue: Vec<IpAddr>,
 }
 
-/// What the questions of one observation have in common.
+/// Shared by the queries of one observation.
 #[derive(Debug, Default)]
 pub(super) struct QueryOptions {
-    /// The values that are looked for: of too many records those that are like them are kept.
+    /// The expected values: if there are too many records, those closest to them are kept.
     wanted: Vec<String>,
-    /// Servers that have said that they do not know EDNS.
+    /// Servers found not to support EDNS.
     without_edns: Mutex<BTreeSet<SocketAddr>>,
 }
 
 impl QueryOptions {
-    /// For questions that look for some values.
+    /// Options for queries that look for these values.
     pub(super) fn of(wanted: Vec<String>) -> Self {
         Self { wanted, ..Self::default() }
     }
@@ -71,7 +69,7 @@ impl QueryOptions {
     }
 }
 
-/// Asks `server` for the records of `record_type` at `name`, when it is its turn.
+/// Queries `server` for the records of `record_type` at `name`, subject to the query limits.
 pub(super) async fn ask(
     limiter: &QueryLimiter,
     server: SocketAddr,
@@ -81,9 +79,9 @@ pub(super) async fn ask(
     timeout: Duration,
     query_options: &QueryOptions,
 ) -> Answer {
-    // The dot keeps any search list out.
+    // The final dot disables search lists.
     let Ok(name) = Name::from_ascii(format!("{}.", name.trim_end_matches('.'))) else {
-        return Answer::indefinite(Indefinite::Broken(format!("{name:?} cannot stand in the DNS")), None);
+        return Answer::indefinite(Indefinite::Broken(format!("{name:?} is not a valid DNS name")), None);
     };
     let _turn = limiter.acquire(server.ip(), role).await;
     match with_or_without_edns(server, role, &name, record_type, timeout, query_options).await {
@@ -92,7 +90,7 @@ pub(super) async fn ask(
     }
 }
 
-/// Asks a server of the zone above where `zone` is delegated to.
+/// Queries a server of the parent zone for the delegation of `zone`.
 pub(super) async fn refer(
     limiter: &QueryLimiter,
     server: SocketAddr,
@@ -109,14 +107,14 @@ pub(super) async fn refer(
     }
 }
 
-/// Where a response says that a name, or a zone it is in, is delegated to.
+/// The delegation of a name, or of an enclosing zone, in a response.
 pub(super) fn referral(response: &DnsResponse, name: &Name) -> Referral {
-    // A server that has both zones answers with the lower one's records, and there is no referral to read.
+    // A server with both zones answers with records of the lower one, without a referral.
     if response.authoritative {
         let within = matches!(response.response_code, ResponseCode::NoError | ResponseCode::NXDomain);
         return Referral { within, ..Referral::default() };
     }
-    // One that knows nothing of the zone may point upwards, to the root.
+    // A server without the zone may refer upwards, to the root.
     let is_below = |owner: &Name| owner.zone_of(name) && !owner.is_root();
     let delegated: Vec<(&Name, &Name)> = response
         .authorities
@@ -126,7 +124,7 @@ pub(super) fn referral(response: &DnsResponse, name: &Name) -> Referral {
             RData::NS(host) => Some((&r.name, &host.0)),
             _ => None,
         })
-        // All that the answer has beside is looked through for each of them.
+        // For each host all additional records are searched.
         .take(2 * bounds::SERVERS)
         .collect();
     let glue = |host: &Name| {
@@ -148,7 +146,7 @@ async fn with_or_without_edns(
 ) -> Result<DnsResponse, Indefinite> {
     let edns = !query_options.without_edns().contains(&server);
     match exchange(server, role, name, record_type, timeout, edns).await {
-        // An old server that does not know EDNS says so in this way.
+        // The response of an old server without EDNS.
         Ok(response) if edns && matches!(response.response_code, ResponseCode::FormErr | ResponseCode::NotImp) => {
             query_options.without_edns().insert(server);
             exchange(server, role, name, record_type, timeout, false).await
@@ -168,14 +166,14 @@ async fn exchange(
     let mut options = DnsRequestOptions::default();
     options.use_edns = edns;
     options.recursion_desired = role != Role::Authoritative;
-    // A lost packet is asked for again twice before the time is over.
+    // A lost packet is sent again twice within the timeout.
     options.retry_interval = timeout / 3;
     let mut request = DnsRequest::from_query(Query::query(name.clone(), wire_type(record_type)), options);
-    // Asks to be told whether the answer is authentic (RFC 6840 §5.7).
+    // Requests the AD bit (RFC 6840 §5.7).
     request.metadata.authentic_data = role == Role::Recursive;
     request.metadata.checking_disabled = role == Role::Unvalidated;
     let provider = TokioRuntimeProvider::new();
-    // A stream of its own for each question: a fresh port, which is half of what a forger has to guess.
+    // A new socket per query: a fresh port is half of what a forger has to guess.
     let mut udp = UdpClientStream::builder(server, provider.clone()).with_timeout(Some(timeout)).build();
     let response = udp.send_message(request.clone()).first_answer().await.map_err(|error| reason(&error))?;
     if !response.truncation {
@@ -189,7 +187,7 @@ async fn exchange(
     answer.map_err(|error| Indefinite::NoTcp(failure(&error)))
 }
 
-/// What a response means.
+/// Interprets a response.
 pub(super) fn read(
     response: &DnsResponse,
     server: SocketAddr,
@@ -205,9 +203,9 @@ pub(super) fn read(
         other => return indefinite(Indefinite::ResponseCode(other.to_str().to_owned())),
     }
     let Some((records, aliases, ttl)) = follow(&response.answers, name, record_type) else {
-        return indefinite(Indefinite::Broken(format!("it leads through more than {} aliases", bounds::ALIASES)));
+        return indefinite(Indefinite::Broken(format!("its alias chain has more than {} names", bounds::ALIASES)));
     };
-    // Without the AA bit it is no word of the zone's own; what the server holds may be right all the same.
+    // Without the AA bit it is not an authoritative answer, though the data may be correct.
     let vouched = role != Role::Authoritative || response.authoritative;
     let given = |answer: Answer| match vouched {
         true => answer,
@@ -219,11 +217,11 @@ pub(super) fn read(
     }
     let nxdomain = response.response_code == ResponseCode::NXDomain;
     let negative_ttl = response.negative_ttl().map(|seconds| Duration::from_secs(seconds.into()));
-    // NOERROR without an SOA but with NS records points elsewhere (RFC 2308 §2.2); and an authoritative server knows
-    // nothing of the end of a chain that leaves its zones.
+    // NOERROR without SOA but with NS records is a referral (RFC 2308 §2.2); and an authoritative server does not have
+    // the end of a chain that leaves its zones.
     let referral = negative_ttl.is_none() && response.authorities.iter().any(|r| r.record_type() == rr::RecordType::NS);
     let left_the_zone = role == Role::Authoritative && !aliases.is_empty() && negative_ttl.is_none();
-    // Nor does one that says neither yes nor no: without the SOA record there is no denial to go by.
+    // The same without either: a negative answer needs the SOA record.
     let denies = negative_ttl.is_some() || vouched;
     if !denies || (!nxdomain && (referral || left_the_zone)) {
         return indefinite(Indefinite::Lame);
@@ -231,7 +229,7 @@ pub(super) fn read(
     given(Answer::NoRecord { nxdomain, aliases, negative_ttl, server })
 }
 
-/// The answer with no more records than are kept.
+/// The answer, limited to the number of records kept.
 pub(super) fn keeping(mut answer: Answer, query_options: &QueryOptions) -> Answer {
     if let Answer::Found { records, .. } = &mut answer {
         *records = bounds::few(std::mem::take(records), &query_options.wanted);
@@ -239,14 +237,14 @@ pub(super) fn keeping(mut answer: Answer, query_options: &QueryOptions) -> Answe
     answer
 }
 
-/// The records at the end of the chain of aliases that begins at `name`, the chain, and the lowest TTL on the way. `None`
-/// where the chain is too long, or goes in a circle.
+/// The records at the end of the alias chain from `name`, the chain, and the lowest TTL on the way. `None` if the
+/// chain is too long or a loop.
 fn follow(answers: &[rr::Record], name: &Name, record_type: RecordType) -> Option<(Vec<RecordData>, Vec<String>, u32)> {
     let wanted = wire_type(record_type);
     let mut at = name;
     let mut aliases = Vec::new();
     let mut lowest = u32::MAX;
-    // All that the answer holds is looked through for each of them.
+    // For each name all answer records are searched.
     while aliases.len() <= bounds::ALIASES {
         let here: Vec<_> = answers.iter().filter(|r| r.name == *at && r.record_type() == wanted).collect();
         if !here.is_empty() {
@@ -291,7 +289,7 @@ fn data(data: &RData) -> RecordData {
     }
 }
 
-/// A name in the form of [`crate::verification::observed`].
+/// A name in the format of [`crate::verification::observed`].
 fn text(name: &Name) -> String {
     let text = name.to_ascii().to_ascii_lowercase();
     match text.strip_suffix('.') {
@@ -300,11 +298,11 @@ fn text(name: &Name) -> String {
     }
 }
 
-/// Why a connection failed, in the words of the operating system.
+/// Why a connection failed, in the operating system's words.
 fn failure(error: &NetError) -> String {
     match error {
-        NetError::Timeout => "no answer in time".to_owned(),
-        NetError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => "the connection is refused".to_owned(),
+        NetError::Timeout => "timed out".to_owned(),
+        NetError::Io(error) if error.kind() == ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         other => other.to_string(),
     }
 }

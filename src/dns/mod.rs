@@ -1,8 +1,6 @@
-//! The DNS as a client sees it: questions to recursive resolvers, and to the servers responsible for a zone.
-//!
-//! Invariant: nothing is kept between questions, so an answer is never older than the question; a server outside the
-//! public ranges is asked only where the configuration names it or its network.
-//! RFC 1035 §4.2 (UDP and TCP), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
+//! DNS client: queries to recursive resolvers and to authoritative servers. Invariant: nothing is cached between
+//! queries; a server outside the public ranges is queried only if the configuration lists it or its network. RFC 1035
+//! §4.2 (UDP and TCP), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
 pub mod authority;
 mod delegation;

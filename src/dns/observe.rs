@@ -1,9 +1,8 @@
-//! What the DNS holds of the records of a claim, as its own servers and the resolvers see it, and what explains that.
-//!
-//! Invariant: each name is asked for at the servers of the zone it is in, found by following the delegation for that
-//! name (`_domainkey` may be delegated elsewhere), and at every resolver, all in parallel and under one deadline; within
-//! one observation nothing is asked twice of a server. RFC 1034 §4.2 (zone cuts), §4.3.1; RFC 4035 §3.2.2 (the CD bit); RFC 4592
-//! (wildcards).
+//! Observes the records of a claim in the DNS, at the authoritative servers and at the resolvers, together with what
+//! explains a fault. Invariant: each name is queried at the servers of its zone, found by following the delegation of
+//! that name (`_domainkey` may be delegated), and at every resolver, in parallel and under one deadline; within one
+//! observation no query is repeated to a server. RFC 1034 §4.2 (zone cuts), §4.3.1; RFC 4035 §3.2.2 (the CD bit); RFC
+//! 4592 (wildcards).
 
 use super::Resolver;
 use super::delegation::Zone;
@@ -18,13 +17,13 @@ use futures_util::future::join_all;
 use std::net::IpAddr;
 use tokio::time::Instant;
 
-/// The steps of an observation that wait for answers: delegation, addresses, records, what explains them.
+/// The sequential steps of an observation: delegation, addresses, records, explanations.
 const STEPS: u32 = 4;
-/// Mail hosts of a domain that are looked at.
+/// Maximum MX hosts of a domain that are resolved.
 const MAIL_HOSTS: usize = 10;
 
 impl Resolver {
-    /// Observes all of them; the observations come in the same order.
+    /// Observes all of them; results are in the same order.
     pub async fn observe(&self, expected: &[&Expected]) -> Vec<Observation> {
         let deadline = Instant::now() + self.timeout().saturating_mul(STEPS);
         let wanted = expected.iter().map(|expected| expected.value.clone()).collect();
@@ -33,7 +32,7 @@ impl Resolver {
     }
 }
 
-/// What every server says of a name, and what that is taken together.
+/// The answers of every server for a name, and their combined result.
 struct Seen {
     answer: Answer,
     servers: Vec<ServerAnswer>,
@@ -45,7 +44,7 @@ impl Queries<'_> {
         let Expected { name, record_type, .. } = expected;
         let Seen { answer, servers, cut } = self.all(name, *record_type, expected.registered()).await;
         let bogus = self.bogus(expected, &servers).await;
-        // Whoever validates sees nothing: one resolver that takes everything for good does not outdo one that does.
+        // A validating resolver fails on bogus data; one that does not validate must not override it.
         let answer = if bogus { Answer::indefinite(Indefinite::ServFail, answer.server()) } else { answer };
         let ((other_types, wildcard), doubled, misplaced, target, chain, mx_targets, (spf, spf_offered), inherited) = tokio::join!(
             async {
@@ -79,7 +78,6 @@ impl Queries<'_> {
         }
     }
 
-    /// What every server says of a name, and what that is taken together.
     async fn all(&self, name: &str, record_type: RecordType, registered: &str) -> Seen {
         let authoritative = async {
             let zone = self.zone(name, record_type, registered).await;
@@ -103,7 +101,7 @@ impl Queries<'_> {
         Seen { answer, servers, cut: zone.cut }
     }
 
-    /// Tells a server that refuses one name from one that knows nothing of the zone: the latter refuses the zone itself too.
+    /// Distinguishes a server that refuses one name from one that does not have the zone, which refuses the apex too.
     async fn of_one_name_only(&self, zone: &Zone, mut answers: Vec<ServerAnswer>) -> Vec<ServerAnswer> {
         let Some(cut) = &zone.cut else { return answers };
         for one in &mut answers {
@@ -116,7 +114,7 @@ impl Queries<'_> {
         answers
     }
 
-    /// What each server of a zone says of a name.
+    /// The answer of each server of a zone for a name.
     async fn each(&self, zone: &Zone, name: &str, record_type: RecordType) -> Vec<ServerAnswer> {
         join_all(zone.servers.iter().map(|one| async move {
             let answer = self.ask(one.server, Role::Authoritative, name, record_type).await.in_order();
@@ -125,7 +123,7 @@ impl Queries<'_> {
         .await
     }
 
-    /// What stands where a CNAME record was looked for and not found.
+    /// Other record types at a name where a CNAME was expected.
     async fn other_types(&self, expected: &Expected, answer: &Answer) -> Vec<RecordData> {
         let Answer::NoRecord { nxdomain: false, .. } = answer else { return Vec::new() };
         if expected.record_type != RecordType::Cname {
@@ -136,10 +134,10 @@ impl Queries<'_> {
         found.iter().flat_map(|seen| seen.answer.records()).cloned().collect()
     }
 
-    /// What was found and is not wanted stands at any name: one that nobody has made has it too (RFC 4592).
+    /// True if the unexpected records come from a wildcard: a random sibling name has them too (RFC 4592).
     async fn wildcard(&self, expected: &Expected, answer: &Answer, other_types: &[RecordData]) -> bool {
         let Expected { name, record_type, .. } = expected;
-        // Above the registered domain there are only those of others.
+        // Wildcards above the registered domain are not the customer's.
         if *name == expected.registered() || is_right(expected, answer) {
             return false;
         }
@@ -151,12 +149,12 @@ impl Queries<'_> {
         let found = types.into_iter().filter(|t| other_types.iter().any(|record| record.type_name() == t.as_str()));
         let answers = join_all(found.map(|t| self.look_up(&beside, t))).await;
         let there: Vec<&RecordData> = answers.iter().flat_map(|answer| answer.records()).collect();
-        // Of many addresses each answer may have others.
+        // Of many addresses each answer may have a different subset.
         !there.is_empty() && other_types.iter().any(|record| there.contains(&record))
     }
 
-    /// The record at its name with the domain once more behind it, as panels make it of a full name. What a wildcard has
-    /// there nobody has made.
+    /// The record at its name with the domain appended twice, as control panels create it from a full name. Wildcard
+    /// answers do not count.
     async fn doubled(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
         if !answer.is_definite() || is_there(expected, answer) {
             return None;
@@ -170,7 +168,8 @@ impl Queries<'_> {
         (!same(&found, &beside)).then_some(found)
     }
 
-    /// The record at the names where it often stands by mistake. It only explains: the resolvers' word will do.
+    /// The record at names where it is often published by mistake. Only explains a fault, so the resolvers' answers
+    /// suffice.
     async fn misplaced(&self, expected: &Expected, answer: &Answer) -> Vec<(String, Answer)> {
         if !answer.is_definite() || is_there(expected, answer) {
             return Vec::new();
@@ -182,17 +181,17 @@ impl Queries<'_> {
         found.await.into_iter().filter(|(_, answer)| !answer.records().is_empty()).collect()
     }
 
-    /// The key behind a DKIM record that is right.
+    /// The key behind a valid DKIM CNAME record.
     async fn target(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
         let right = |record: &RecordData| matches!(record, RecordData::Cname(to) if *to == expected.value);
         if expected.purpose != Purpose::Dkim || !answer.records().iter().any(right) {
             return None;
         }
-        // Our own zone, which stands somewhere else.
+        // Our own zone, which may be served elsewhere.
         Some(self.all(&expected.value, RecordType::Txt, "").await.answer)
     }
 
-    /// Where a DKIM record leads in the end that does not lead to its target.
+    /// The end of the alias chain of a DKIM record that does not point to its target.
     async fn chain(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
         if expected.purpose != Purpose::Dkim || is_right(expected, answer) {
             return None;
@@ -201,7 +200,7 @@ impl Queries<'_> {
         Some(self.look_up(to, RecordType::Txt).await)
     }
 
-    /// What the mail hosts are.
+    /// Aliases and addresses of the MX hosts.
     async fn mx_targets(&self, expected: &Expected, answer: &Answer) -> Vec<MxTarget> {
         let ours = &expected.value;
         let host = |record: &RecordData| match record {
@@ -229,7 +228,7 @@ impl Queries<'_> {
         .await
     }
 
-    /// The aliases of a host and its addresses. Those inside a network say nothing of who is there.
+    /// The aliases of a host and its addresses. Private addresses do not identify a host.
     async fn addresses(&self, host: &str) -> (Vec<String>, Vec<IpAddr>) {
         let (v4, v6) = tokio::join!(self.look_up(host, RecordType::A), self.look_up(host, RecordType::Aaaa));
         let is_outside = |ip: &IpAddr| match ip {
@@ -243,8 +242,7 @@ impl Queries<'_> {
         (aliases.to_vec(), found.filter(is_outside).collect())
     }
 
-    /// What receivers find who evaluate the SPF record, where there is exactly one, and what they would find of the one
-    /// that is offered instead.
+    /// The SPF evaluation of the record, if there is exactly one, and of the record that would be suggested.
     async fn spf(&self, expected: &Expected, answer: &Answer) -> (Option<spf::Report>, Option<spf::Report>) {
         let is_spf = matches!(expected.purpose, Purpose::Spf | Purpose::ReturnPathSpf);
         if !is_spf || expected.record_type != RecordType::Txt {
@@ -280,7 +278,7 @@ impl Queries<'_> {
         }
     }
 
-    /// What stands where receivers look for the policy of a subdomain that has none of its own (RFC 7489 §6.6.3).
+    /// The DMARC record that applies to a subdomain without its own (RFC 7489 §6.6.3).
     async fn inherited(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
         let name = expected.inherited_from()?;
         if !answer.is_definite() || is_there(expected, answer) {
@@ -289,7 +287,7 @@ impl Queries<'_> {
         Some(self.all(&name, RecordType::Txt, expected.registered()).await.answer)
     }
 
-    /// A resolver fails, and knows the answer all the same when it need not check signatures.
+    /// True if a resolver fails, but answers with checking disabled.
     async fn bogus(&self, expected: &Expected, answers: &[ServerAnswer]) -> bool {
         let failed =
             |one: &&ServerAnswer| matches!(one.answer, Answer::Indefinite { reason: Indefinite::ServFail, .. });
@@ -300,8 +298,7 @@ impl Queries<'_> {
     }
 }
 
-/// True when the record that was looked for is there, right or wrong; other texts may stand beside it, and a wildcard's
-/// alias in its place.
+/// True if the expected record exists, valid or not; other TXT records and wildcard aliases do not count.
 fn is_there(expected: &Expected, answer: &Answer) -> bool {
     answer.records().iter().any(|record| match record {
         RecordData::Txt(text) => expected.begins_like(text),
@@ -310,7 +307,7 @@ fn is_there(expected: &Expected, answer: &Answer) -> bool {
     })
 }
 
-/// True when the record is there as it should be, so that nothing needs to be explained.
+/// True if the record is valid, so that nothing needs an explanation.
 fn is_right(expected: &Expected, answer: &Answer) -> bool {
     answer.aliases().is_empty()
         && answer.records().iter().any(|record| match record {
@@ -322,7 +319,7 @@ fn is_right(expected: &Expected, answer: &Answer) -> bool {
         })
 }
 
-/// True for two answers with the same records by the same way.
+/// True if the answers have the same records by the same aliases.
 fn same(one: &Answer, other: &Answer) -> bool {
     let sorted = |answer: &Answer| {
         let mut records = answer.records().to_vec();

@@ -1,8 +1,7 @@
-//! The questions of one observation: each is put to a server once, whoever needs the answer.
-//!
-//! Invariant: a question is a server, how it is asked, a name and a type; the answer to it does not change within an
-//! observation, and comes before the deadline or is that there was none in time. The number of questions is bounded: a
-//! tenant's domain must not make this daemon flood anybody.
+//! The queries of one observation: each is sent to a server once, however many callers need the answer. Invariant: a
+//! query is a server, a role, a name and a type; its answer does not change within an observation, and is a timeout
+//! after the deadline. The number of queries is bounded, so that a tenant's domain cannot make this daemon flood
+//! others.
 
 use super::Resolver;
 use super::exchange::{QueryOptions, Referral, Role, ask, refer};
@@ -16,10 +15,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
-/// Answers by question: those that are there, and those that are on their way.
+/// Answers by query, received or pending.
 type Cache<Q, A> = Mutex<HashMap<Q, Arc<OnceCell<A>>>>;
 
-/// What has been asked since an observation began.
 #[derive(Debug)]
 pub(super) struct Queries<'a> {
     pub(super) resolver: &'a Resolver,
@@ -32,7 +30,7 @@ pub(super) struct Queries<'a> {
 }
 
 impl<'a> Queries<'a> {
-    /// Nothing yet. `wanted` are the values that are looked for.
+    /// `wanted` are the expected values.
     pub(super) fn new(resolver: &'a Resolver, deadline: Instant, wanted: Vec<String>) -> Self {
         let options = QueryOptions::of(wanted);
         let left = AtomicUsize::new(bounds::QUESTIONS);
@@ -40,12 +38,11 @@ impl<'a> Queries<'a> {
         Self { resolver, deadline, random_label, options, left, answers: Mutex::default(), referrals: Mutex::default() }
     }
 
-    /// A name beside another that nobody has made and no cache knows: what answers there is a wildcard.
+    /// A random sibling name that no cache has: an answer for it comes from a wildcard.
     pub(super) fn beside(&self, name: &str) -> Option<String> {
         name.split_once('.').map(|(_, rest)| format!("{}.{rest}", self.random_label))
     }
 
-    /// The answer of one server.
     pub(super) async fn ask(&self, server: SocketAddr, role: Role, name: &str, record_type: RecordType) -> Answer {
         let name = name.to_ascii_lowercase();
         let cell = of(&self.answers, (server, role, name.clone(), record_type));
@@ -61,12 +58,12 @@ impl<'a> Queries<'a> {
         answer.await.clone()
     }
 
-    /// Counts a question; false when there have been too many.
+    /// Counts a query; false if the limit is reached.
     fn may_ask(&self) -> bool {
         self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
     }
 
-    /// Where a server sends those who ask for a zone.
+    /// The referral of a server for a zone.
     pub(super) async fn refer(&self, server: SocketAddr, zone: &str) -> Referral {
         let cell = of(&self.referrals, (server, zone.to_owned()));
         let referrals = cell.get_or_init(|| async {
@@ -79,12 +76,12 @@ impl<'a> Queries<'a> {
         referrals.await.clone()
     }
 
-    /// What the resolvers say: the first definite answer, asked in order.
+    /// The resolvers' answer: the first definite one, in order.
     pub(super) async fn look_up(&self, name: &str, record_type: RecordType) -> Answer {
         self.look_up_as(Role::Recursive, name, record_type).await
     }
 
-    /// The same; and where they cannot say, without the check of signatures. It finds out whom to ask, and decides nothing.
+    /// The same, falling back to unvalidated answers. Used to find servers, never to decide.
     pub(super) async fn find_out(&self, name: &str, record_type: RecordType) -> Answer {
         match self.look_up(name, record_type).await {
             Answer::Indefinite { reason: Indefinite::ServFail, .. } => {

@@ -1,8 +1,8 @@
 //! How much one name server is asked at once, whoever's domains it serves: many customers are with the same few providers.
 //!
-//! Invariant: to one address no more questions are under way than its role allows, shared out by account, and one account
-//! leaves places at a resolver to others; whoever waits for a turn waits under the deadline of the observation, so that a
-//! crowded server gives no answer rather than a wrong one.
+//! Invariant: concurrent queries to one address are limited by its role and shared by account, and one account leaves
+//! capacity at a resolver to others; waiting counts against the deadline of the observation, so that an overloaded
+//! server yields no answer rather than a wrong one.
 
 use super::exchange::Role;
 use crate::resources::Owner;
@@ -11,14 +11,14 @@ use crate::resources::fair_map::FairSemaphores;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Questions under way to a server of somebody's zone.
+/// Concurrent queries to an authoritative server.
 const AUTHORITATIVE: usize = 8;
-/// To a resolver, which is there for us, and which others' broken zones keep waiting.
+/// Concurrent queries to a resolver, which is ours, and slowed by others' broken zones.
 const RECURSIVE: usize = 256;
-/// Of these, those of one account.
+/// The part of these available to one account.
 const RECURSIVE_PER_ACCOUNT: usize = 128;
 
-/// The turns at all servers, on behalf of somebody.
+/// Query permits for all servers, on behalf of an owner.
 #[derive(Clone, Debug)]
 pub(super) struct QueryLimiter {
     owner: Owner,
@@ -45,12 +45,12 @@ impl Default for QueryLimiter {
 }
 
 impl QueryLimiter {
-    /// The same turns, on behalf of somebody else.
+    /// The same permits on behalf of another owner.
     pub(super) fn on_behalf_of(&self, owner: Owner) -> Self {
         Self { owner, semaphores: Arc::clone(&self.semaphores) }
     }
 
-    /// Waits for a turn at a server; it lasts as long as what is returned.
+    /// Waits for a permit, which is held until dropped.
     pub(super) async fn acquire(&self, server: IpAddr, role: Role) -> Option<Permit<Owner>> {
         let semaphores = match role {
             Role::Authoritative => &self.semaphores.authoritative,
@@ -75,10 +75,10 @@ mod tests {
     use tokio::net::UdpSocket;
 
     #[tokio::test]
-    async fn a_server_has_a_few_questions_at_a_time_and_answers_all() {
+    async fn concurrent_queries_to_a_server_are_limited() {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let server = socket.local_addr().unwrap();
-        // It keeps questions until as many wait as ever will, and only then answers them.
+        // It holds queries until no more arrive, and only then answers them.
         let keeper = tokio::spawn(async move {
             let (mut waiting, mut peak, mut answered) = (Vec::new(), 0, 0);
             let mut buffer = [0; 512];
@@ -118,20 +118,20 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn an_account_whose_questions_are_not_answered_leaves_turns_at_the_resolver_to_others() {
+    async fn an_account_with_unanswered_queries_leaves_resolver_permits_to_others() {
         let limiter = QueryLimiter::default();
         let account = || limiter.on_behalf_of(Owner::Account(AccountId::new()));
         let (slow, other, third) = (account(), account(), account());
         let resolver = Ipv4Addr::LOCALHOST.into();
-        // More than there are; those beyond its share wait.
+        // More than the limit; those beyond its share wait.
         let mut requests: Vec<_> =
             (0..2 * RECURSIVE).map(|_| Box::pin(slow.acquire(resolver, Role::Recursive))).collect();
         let mut held: Vec<_> = requests.iter_mut().filter_map(|permit| permit.now_or_never()).collect();
         assert_eq!(held.len(), RECURSIVE_PER_ACCOUNT);
         for _ in 0..RECURSIVE - RECURSIVE_PER_ACCOUNT {
-            held.push(other.acquire(resolver, Role::Recursive).now_or_never().expect("a free turn"));
+            held.push(other.acquire(resolver, Role::Recursive).now_or_never().expect("a free permit"));
         }
-        // With all taken, the next goes to whoever has none.
+        // With all permits in use, the next goes to the account that has none.
         let mut next = Box::pin(third.acquire(resolver, Role::Recursive));
         assert!((&mut next).now_or_never().is_none());
         drop(held.pop());

@@ -1,6 +1,5 @@
-//! The configured recursive resolvers.
-//!
-//! Invariant: caches nothing; a resolver that gives no definite answer is passed over for the next one.
+//! The configured recursive resolvers. Invariant: caches nothing; after an indefinite answer the next resolver is
+//! queried.
 
 use super::exchange::{QueryOptions, Role, ask};
 use super::query_limiter::QueryLimiter;
@@ -15,18 +14,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The system's resolvers could not be found out.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolverError {
-    /// The system's configuration could not be read.
-    #[error("the system's resolvers could not be read ({0}): name some under [dns] resolvers")]
+    #[error("cannot read the system's resolvers ({0}): set [dns] resolvers")]
     System(String),
-    /// It names none.
-    #[error("the system names no resolver: name some under [dns] resolvers")]
+    #[error("the system has no resolvers configured: set [dns] resolvers")]
     None,
 }
 
-/// Asks the configured resolvers; clones share them.
+/// A client of the configured resolvers; clones share it.
 #[derive(Clone, Debug)]
 pub struct Resolver {
     inner: Arc<Inner>,
@@ -41,22 +37,18 @@ struct Inner {
     allowed: AllowedNetworks,
 }
 
-/// The addresses of a host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Addresses {
     /// At least one.
     Found(Vec<IpAddr>),
     /// It definitely has none.
-    None {
-        /// The name does not exist at all.
-        nxdomain: bool,
-    },
-    /// Nobody could say.
+    None { nxdomain: bool },
+    /// Unknown.
     Indefinite(Indefinite),
 }
 
 impl Resolver {
-    /// The resolvers of the configuration, or else the system's.
+    /// The configured resolvers, or else the system's.
     pub fn new(config: &config::Dns) -> Result<Self, ResolverError> {
         let mut servers = config.resolvers.clone();
         if servers.is_empty() {
@@ -78,7 +70,7 @@ impl Resolver {
         Ok(Self { inner, limiter: QueryLimiter::default() })
     }
 
-    /// The same, with questions that count for an account: accounts share what each server may be asked at once.
+    /// The same resolvers with queries charged to an account: accounts share the query limit of each server.
     pub fn on_behalf_of(&self, account: &AccountId) -> Self {
         let limiter = self.limiter.on_behalf_of(Owner::Account(account.clone()));
         Self { inner: Arc::clone(&self.inner), limiter }
@@ -104,7 +96,7 @@ impl Resolver {
         &self.inner.allowed
     }
 
-    /// The records of a type at a name, aliases followed: the first definite answer, the resolvers asked in order.
+    /// The records of a type at a name, aliases followed: the first definite answer, resolvers in order.
     pub async fn lookup(&self, name: &str, record_type: RecordType) -> Answer {
         let mut last = Answer::indefinite(Indefinite::NoServer, None);
         for server in &self.inner.servers {
@@ -125,8 +117,8 @@ impl Resolver {
         last
     }
 
-    /// What each resolver says, within the time-out, of a record that is signed: the root's name servers. One that validates
-    /// vouches for it (the AD bit), asked just as it is in a check.
+    /// Each resolver's answer for the root's NS records, which are signed: a validating resolver sets AD. Queried
+    /// exactly as in a check.
     pub async fn of_the_root(&self) -> Vec<(SocketAddr, Answer)> {
         let Inner { servers, timeout, .. } = &*self.inner;
         let limiter = &self.limiter;

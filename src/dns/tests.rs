@@ -1,4 +1,4 @@
-//! Questions over real sockets to real servers: the play internet, and servers that misbehave.
+//! Queries over real sockets to real servers: the simulated internet, and misbehaving servers.
 
 mod crowd;
 
@@ -43,7 +43,7 @@ fn set(play: &Play, name: &str, kind: Kind, values: &[&str]) {
     play.set(name, kind, &values, 60).unwrap();
 }
 
-/// A record that is looked for; its value is none that is ever found.
+/// An expected record whose value is never found.
 fn question(name: &str, record_type: RecordType) -> Expected {
     let purpose = match record_type {
         RecordType::Cname => Purpose::Dkim,
@@ -55,7 +55,7 @@ fn question(name: &str, record_type: RecordType) -> Expected {
     Expected { purpose, record_type, name, host_label, value, priority: None, required: true }
 }
 
-/// A server that answers each question as `reply` makes it; over TCP what does not fit a datagram.
+/// A server whose responses are modified by `reply`; TCP if they do not fit a datagram.
 async fn forged(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> SocketAddr {
     let (socket, listener) = loop {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -97,7 +97,7 @@ async fn forged(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> SocketA
     address
 }
 
-/// A TXT record of so many octets.
+/// A TXT record of this size.
 fn text(owner: Name, octets: usize) -> Record {
     let strings =
         "x".repeat(octets).into_bytes().chunks(255).map(|part| String::from_utf8(part.to_vec()).unwrap()).collect();
@@ -105,7 +105,7 @@ fn text(owner: Name, octets: usize) -> Record {
 }
 
 #[tokio::test]
-async fn answers_come_in_our_own_words() {
+async fn answers_are_converted_to_our_own_types() {
     let (play, server) = play().await;
     set(&play, "acme.test", Kind::Mx, &["10 MX1.acme.test.", "0 ."]);
     set(&play, "www.acme.test", Kind::Cname, &["Acme.test."]);
@@ -125,7 +125,7 @@ async fn answers_come_in_our_own_words() {
 }
 
 #[tokio::test]
-async fn a_chain_of_aliases_is_followed_so_far_and_no_further() {
+async fn an_alias_chain_is_followed_up_to_the_limit() {
     let server = forged(|message| {
         let sent_queries = message.queries[0].name().clone();
         let links: usize =
@@ -134,7 +134,7 @@ async fn a_chain_of_aliases_is_followed_so_far_and_no_further() {
             0 => sent_queries.clone(),
             _ => Name::from_ascii(format!("a{link}.acme.test.")).unwrap(),
         };
-        // The last link comes first, as it suits nobody who looks for the next one.
+        // The links are in reverse order, the worst case for following them.
         message.answers.push(text(name(links), 4));
         for link in (0..links).rev() {
             let next = RData::CNAME(rdata::CNAME(name(link + 1)));
@@ -147,11 +147,11 @@ async fn a_chain_of_aliases_is_followed_so_far_and_no_further() {
     assert_eq!((answer.records().len(), answer.aliases().len()), (1, 16), "{answer:?}");
     let answer = resolver.lookup("17.acme.test", RecordType::Txt).await;
     let Answer::Indefinite { reason: Indefinite::Broken(why), .. } = answer else { panic!("{answer:?}") };
-    assert_eq!(why, "it leads through more than 16 aliases");
+    assert_eq!(why, "its alias chain has more than 16 names");
 }
 
 #[tokio::test]
-async fn a_text_is_read_up_to_a_length_at_which_nobody_uses_it() {
+async fn a_text_is_read_up_to_a_maximum_length() {
     for octets in [4096, 4097, 60_000] {
         let server = forged(move |message| {
             let name = message.queries[0].name().clone();
@@ -166,7 +166,7 @@ async fn a_text_is_read_up_to_a_length_at_which_nobody_uses_it() {
 }
 
 #[tokio::test]
-async fn of_too_many_records_the_one_that_is_looked_for_is_read() {
+async fn among_too_many_records_the_expected_one_is_read() {
     let server = forged(|message| {
         message.metadata.authoritative = true;
         let name = message.queries[0].name().clone();
@@ -182,7 +182,7 @@ async fn of_too_many_records_the_one_that_is_looked_for_is_read() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_a_datagram_comes_over_tcp() {
+async fn a_response_too_large_for_a_datagram_comes_over_tcp() {
     let (play, server) = play().await;
     let long: Vec<String> = (0..40).map(|i| format!("{i} {}", "x".repeat(200))).collect();
     play.set("acme.test", Kind::Txt, &long, 60).unwrap();
@@ -190,7 +190,7 @@ async fn what_does_not_fit_a_datagram_comes_over_tcp() {
 }
 
 #[tokio::test]
-async fn faults_are_indefinite_and_the_next_resolver_is_asked() {
+async fn faults_are_indefinite_and_the_next_resolver_is_queried() {
     let (play, server) = play().await;
     set(&play, "acme.test", Kind::Txt, &["here"]);
     let one = resolver(&[server], server);
@@ -213,7 +213,7 @@ async fn faults_are_indefinite_and_the_next_resolver_is_asked() {
 }
 
 #[tokio::test]
-async fn forged_and_garbled_answers_say_nothing() {
+async fn forged_and_malformed_answers_are_ignored() {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let garbled = socket.local_addr().unwrap();
     tokio::spawn(async move {
@@ -224,7 +224,7 @@ async fn forged_and_garbled_answers_say_nothing() {
         }
     });
     assert!(!resolver(&[garbled], garbled).lookup("acme.test", RecordType::A).await.is_definite());
-    // NXDOMAIN for another question, under another id.
+    // NXDOMAIN for another query, with another id.
     let other = forged(|message| {
         message.metadata.id ^= 1;
         message.metadata.response_code = ResponseCode::NXDomain;
@@ -234,12 +234,12 @@ async fn forged_and_garbled_answers_say_nothing() {
 }
 
 #[tokio::test]
-async fn an_observation_asks_the_zones_own_servers_and_tells_a_stale_cache() {
+async fn an_observation_queries_authoritative_servers_and_detects_a_stale_cache() {
     let (play, server) = play().await;
     set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
     set(&play, "t2._domainkey.acme.test", Kind::Txt, &["t2.dkim.example"]);
     set(&play, "acme.test", Kind::Txt, &["v=spf1 ~all"]);
-    // The resolver knows the delegation, and remembers that the record was not there.
+    // The resolver has the delegation, and a cached negative answer for the record.
     let (cache, stale) = self::play().await;
     set(&cache, "t1._domainkey.acme.test", Kind::Txt, &["old"]);
     let questions = [
@@ -261,7 +261,7 @@ async fn an_observation_asks_the_zones_own_servers_and_tells_a_stale_cache() {
 }
 
 #[tokio::test]
-async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_hold() {
+async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_have() {
     let (play, server) = play().await;
     set(&play, "t1._domainkey.acme.test", Kind::Cname, &["t1.dkim.example."]);
     play.set_fault("t1._domainkey.acme.test", Some(Fault::Servfail)).unwrap();
@@ -271,9 +271,9 @@ async fn a_zone_that_cannot_be_resolved_is_indefinite_whatever_its_servers_hold(
 }
 
 #[tokio::test]
-async fn a_dead_zone_is_not_looked_for_in_the_one_above() {
+async fn a_dead_zone_is_not_searched_in_its_parent() {
     let (play, server) = play().await;
-    // Of the zone nobody hears anything; the registry's servers answer, and know nothing of what is in it.
+    // The zone's servers do not answer; the registry's do, without records of the zone.
     play.set_fault("broken.co.uk", Some(Fault::Servfail)).unwrap();
     let mut dkim = question("t1._domainkey.broken.co.uk", RecordType::Cname);
     dkim.host_label = "t1._domainkey".into();
@@ -285,14 +285,14 @@ async fn a_dead_zone_is_not_looked_for_in_the_one_above() {
 }
 
 #[tokio::test]
-async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
+async fn a_lame_server_is_not_authoritative_and_private_addresses_are_not_queried() {
     let (play, server) = play().await;
     set(&play, "acme.test", Kind::Txt, &["here"]);
-    // It answers, but not as one responsible for the zone.
+    // It answers, but without authority for the zone.
     let lame = forged(|message| message.metadata.response_code = ResponseCode::NXDomain).await;
     let observations = resolver(&[server], lame).observe(&[&question("acme.test", RecordType::Txt)]).await;
     assert_eq!(observations[0].answer.records(), [RecordData::Txt("here".into())]);
-    // With the AA bit it would be believed; but its address is inside our network.
+    // With the AA bit the answer would count, but the address is private.
     let liar = forged(|message| {
         message.metadata.response_code = ResponseCode::NXDomain;
         message.metadata.authoritative = true;
@@ -311,7 +311,7 @@ async fn a_lame_server_is_no_authority_and_inside_addresses_are_not_asked() {
 }
 
 #[tokio::test]
-async fn one_resolver_that_takes_everything_for_good_does_not_outdo_one_that_validates() {
+async fn a_non_validating_resolver_does_not_override_a_validating_one() {
     let there = |message: &mut Message| {
         if message.queries[0].query_type() == hickory_resolver::proto::rr::RecordType::TXT {
             message.answers.push(text(message.queries[0].name().clone(), 8));
@@ -329,7 +329,7 @@ async fn one_resolver_that_takes_everything_for_good_does_not_outdo_one_that_val
         (vec![validating, careless], true),
         (vec![validating], true),
         (vec![careless], false),
-        // One that fails whatever it is told is only broken.
+        // One that fails with checking disabled too is just broken.
         (vec![broken, careless], false),
     ] {
         let expected = question("acme.test", RecordType::Txt);
@@ -339,7 +339,7 @@ async fn one_resolver_that_takes_everything_for_good_does_not_outdo_one_that_val
     }
 }
 
-/// What is said of a TXT record at `acme.test` that a resolver knows, where the zone's one server answers in this way.
+/// The verdict for a TXT record at `acme.test` that a resolver has, if the zone's only server responds like this.
 async fn said_of(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (String, String) {
     let (play, resolving) = play().await;
     set(&play, "_inboxlayer.acme.test", Kind::Txt, &["wanted"]);
@@ -352,7 +352,7 @@ async fn said_of(reply: impl Fn(&mut Message) + Send + Sync + 'static) -> (Strin
 }
 
 #[tokio::test]
-async fn a_server_that_answers_rightly_without_the_aa_flag_is_spoken_of_mildly() {
+async fn a_correct_answer_without_the_aa_flag_is_reported_mildly() {
     let answer = |value: &'static str| {
         move |message: &mut Message| {
             let name = message.queries[0].name().clone();
@@ -362,14 +362,14 @@ async fn a_server_that_answers_rightly_without_the_aa_flag_is_spoken_of_mildly()
     let (status, text) = said_of(answer("wanted")).await;
     assert_eq!(status, "valid:lame_delegation");
     assert!(text.contains("answers rightly") && text.contains("AA flag") && !text.contains("registrar"), "{text}");
-    // Another answer without it is an old provider's, or a stranger's.
+    // A different answer without AA comes from an old provider or an unrelated server.
     let (status, text) = said_of(answer("old")).await;
     assert_eq!(status, "valid:lame_delegation");
     assert!(text.contains("registrar"), "{text}");
 }
 
 #[tokio::test]
-async fn a_server_that_refuses_one_name_only_is_spoken_of_mildly() {
+async fn a_server_that_refuses_one_name_only_is_reported_mildly() {
     let refuse = |one_only: bool| {
         move |message: &mut Message| {
             let name = message.queries[0].name().clone();

@@ -114,7 +114,7 @@ impl<'a> Session<'a> {
             Err(Fault::Silent) => Ok(Some(End::Bye("idle for too long"))),
             Err(Fault::Store(error @ StoreError::DiskLow(_))) => {
                 tracing::info!(%error, command = name, inbox = %self.login.inbox, "an IMAP command was refused");
-                let answer = Answer::no("no room for new messages now, try again later").code(other("UNAVAILABLE"));
+                let answer = Answer::no("insufficient system storage, try again later").code(other("UNAVAILABLE"));
                 self.close_command(wire, tag, answer, mistakes).await
             }
             Err(Fault::Store(error)) => self.unavailable(wire, tag, name, &error, mistakes).await,

@@ -6,10 +6,10 @@ use axum::http::header;
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
-/// Octets of a request: a message in JSON, with its escapes.
+/// Maximum octets of a request: a message in JSON with its escapes.
 pub(super) const LIMIT: usize = 96 * 1024 * 1024;
 
-/// A JSON body. That it must be declared as JSON keeps other sites' forms out.
+/// A JSON body. Requiring the JSON content type keeps out forms of other sites.
 pub(super) struct Body<T>(pub(super) T);
 
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
@@ -32,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     }
 }
 
-/// The field that serde names, if it names one.
+/// The field named in a serde error, if any.
 fn about_field(message: &str) -> Problem {
     let names_field = message.starts_with("unknown field") || message.starts_with("missing field");
     let field = message.split('`').nth(1).filter(|_| names_field).unwrap_or("body");

@@ -1,7 +1,6 @@
-//! The sandbox's own certificate authority, for clients that check certificates as they should.
-//!
-//! Invariant: the authority is made once for a data directory, so that who trusts its `ca.pem` goes on to; the server's
-//! certificate is made anew at every start. RFC 5280 §4.2.1 (extensions).
+//! The sandbox's own certificate authority, for clients that verify certificates. Invariant: the authority is created
+//! once per data directory, so that a trusted `ca.pem` stays valid; the server certificate is created at every start.
+//! RFC 5280 §4.2.1 (extensions).
 
 use super::SandboxError;
 use crate::address::DomainName;
@@ -13,24 +12,21 @@ use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// The files.
 #[derive(Clone, Debug)]
 pub(super) struct Certificates {
-    /// The authority's certificate: what clients are given to trust.
+    /// The authority's certificate, to be trusted by clients.
     pub(super) ca: PathBuf,
-    /// The server's.
+    /// The server certificate.
     pub(super) certificate: PathBuf,
-    /// Its key.
     pub(super) private_key: PathBuf,
 }
 
 impl Certificates {
-    /// The names of the files in a directory.
     pub(super) fn in_dir(dir: &Path) -> Self {
         Self { ca: dir.join("ca.pem"), certificate: dir.join("server.pem"), private_key: dir.join("server.key") }
     }
 
-    /// Makes what is missing: the authority, and a server certificate for loopback and the platform's names.
+    /// Creates what is missing: the authority, and a server certificate for loopback and the platform's names.
     pub(super) fn make(&self, platform: &DomainName, hostname: &DomainName) -> Result<(), SandboxError> {
         let ca_key_file = self.ca.with_extension("key");
         let (key, params) = (KeyPair::generate()?, authority());
@@ -68,14 +64,14 @@ fn named(name: &str) -> DistinguishedName {
     whole
 }
 
-/// Valid from the beginning of last year on, so that a clock that is behind does no harm.
+/// Valid from the start of last year, so that clients with slow clocks accept it.
 fn valid_for(params: &mut CertificateParams, years: i32) {
     let year = i32::from(crate::clock::Timestamp::real().to_jiff().to_zoned(jiff::tz::TimeZone::UTC).year());
     params.not_before = date_time_ymd(year - 1, 1, 1);
     params.not_after = date_time_ymd(year + years, 12, 31);
 }
 
-/// Whole or not at all, for this user alone.
+/// Writes atomically, readable by this user only.
 pub(super) fn write_private(path: &Path, bytes: &[u8]) -> Result<(), SandboxError> {
     let draft = path.with_file_name(format!("{}.new", path.file_name().unwrap_or_default().to_string_lossy()));
     let mut options = std::fs::OpenOptions::new();

@@ -1,4 +1,4 @@
-//! The first account: with an inbox, its token and an operator's, so that nobody needs to make them before a first try.
+//! The first account with an inbox, its token and an operator token, ready to use.
 
 use super::SandboxError;
 use super::state::{First, State};
@@ -11,10 +11,10 @@ use crate::store::names::NameLimits;
 use crate::store::routing::Route;
 use crate::store::tokens::{NewToken, Scope};
 
-/// What the first account and its inbox are called.
+/// The name of the first account and its inbox.
 const NAME: &str = "demo";
 
-/// The first account of this data directory; made, or made anew where somebody has deleted a part of it.
+/// The first account of this data directory; created, or recreated where parts were deleted.
 pub(super) async fn account(services: &Services, state: &State) -> Result<First, SandboxError> {
     if let Some(first) = state.first()
         && still_opens(services, &first).await?

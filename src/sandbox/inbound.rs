@@ -1,4 +1,4 @@
-//! `POST /sandbox/inbound`: a message from outside, through the MX server, over a real connection.
+//! `POST /sandbox/inbound`: delivers a message from outside through the MX server, over a real connection.
 
 use super::body::Body;
 use super::world::World;
@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The daemon is on this machine.
+/// Short, since the daemon is on this machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 const TIMEOUTS: Timeouts = Timeouts { connect: TIMEOUT, command: TIMEOUT, block: TIMEOUT, end_of_data: TIMEOUT };
 
@@ -34,7 +34,7 @@ enum OneOrMore {
     More(Vec<String>),
 }
 
-/// Answers 200 with what the MX said, whatever that was: the last reply, and one for each recipient.
+/// Always 200 if the MX replied: the last reply, and one for each recipient.
 pub(super) async fn deliver(State(world): State<World>, Body(request): Body<Inbound>) -> Result<Json<Value>, Problem> {
     let mail_from =
         ReversePath::parse(&request.mail_from).map_err(|e| Problem::invalid_field("mail_from", e.to_string()))?;
@@ -43,10 +43,10 @@ pub(super) async fn deliver(State(world): State<World>, Body(request): Body<Inbo
         OneOrMore::More(more) => more,
     };
     if recipients.is_empty() {
-        return Err(Problem::invalid_field("rcpt_to", "there is no recipient"));
+        return Err(Problem::invalid_field("rcpt_to", "needs at least one recipient"));
     }
     let recipients = recipients.iter().map(|text| recipient(text)).collect::<Result<Vec<_>, _>>()?;
-    // It is bound before the first request can come.
+    // The listener is bound before the first request.
     let mx = *world.mx.get().ok_or_else(Problem::unavailable)?;
     let raw = with_crlf(request.raw);
     converse(mx, &mail_from, &recipients, &raw).await.map(Json).map_err(|failure| {
@@ -63,8 +63,8 @@ fn recipient(text: &str) -> Result<ForwardPath, Problem> {
     Ok(ForwardPath::Mailbox(address))
 }
 
-/// JSON is mostly written with bare LF. A message that has no CRLF at all is taken to mean them; one that has some is
-/// sent octet by octet, so that wrong line ends can be tried out.
+/// JSON usually has bare LF. A message without any CRLF is converted; one with some is sent unchanged, so that wrong
+/// line ends can be tested.
 fn with_crlf(raw: String) -> Vec<u8> {
     let mut raw = if raw.contains('\r') { raw } else { raw.replace('\n', "\r\n") }.into_bytes();
     if !raw.ends_with(b"\r\n") {
@@ -73,7 +73,7 @@ fn with_crlf(raw: String) -> Vec<u8> {
     raw
 }
 
-/// Replies as JSON: the last one, and one for each recipient. Fails when the MX gave none.
+/// Replies as JSON: the last one, and one for each recipient. Fails if the MX gave none.
 async fn converse(
     mx: SocketAddr,
     mail_from: &ReversePath,
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn line_ends_are_mended_only_where_none_is_right() {
+    fn line_ends_are_converted_only_without_any_crlf() {
         assert_eq!(with_crlf("a: b\n\nc".into()), b"a: b\r\n\r\nc\r\n");
         assert_eq!(with_crlf("a: b\r\n\r\nc\n.\r\n".into()), b"a: b\r\n\r\nc\n.\r\n");
     }

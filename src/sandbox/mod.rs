@@ -1,14 +1,14 @@
-//! The sandbox: the whole daemon on loopback, with an internet to play with. For people who build on it, and for tests.
+//! The sandbox: the whole daemon on loopback with a simulated internet, for developers and tests.
 //!
-//! Invariant: it is the app that `serve` runs, with another configuration, a clock that can be moved and a few routes
-//! more; nothing it does reaches beyond this machine.
+//! Invariant: it is the same app that `serve` runs, with another configuration, a movable clock and additional routes;
+//! nothing leaves this machine.
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`ports`], [`certificates`], [`first`], [`ready`] | what is there before the first request, and how one hears of it |
+//! | [`ports`], [`certificates`], [`first`], [`ready`] | everything set up before the first request, and the ready file |
 //! | [`outside`] | the mail server of every foreign domain |
 //! | [`verbs`], [`publish`], [`inbound`], [`time`] | the HTTP verbs under `/sandbox` |
-//! | [`world`], [`state`] | what they work on, and what of it is kept |
+//! | [`world`], [`state`] | their shared state, and its persistent part |
 //!
 //! Its DNS is [`crate::dns::authority::play`].
 
@@ -47,67 +47,56 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use world::World;
 
-/// How long the play internet's connections have to end.
+/// Time limit for the simulated internet's connections to end.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// How the sandbox is started.
+/// Options of the sandbox.
 #[derive(Clone, Debug, Default)]
 pub struct SandboxOptions {
-    /// Added to every standard port; 0 takes free ones; none: [`DEFAULT_BASE`].
+    /// Added to every standard port; 0 uses free ports; `None`: [`DEFAULT_BASE`].
     pub port_base: Option<u16>,
-    /// Where the data stays. Without it, a temporary folder that goes with the end.
+    /// The data directory. `None`: a temporary folder, removed at the end.
     pub data_dir: Option<PathBuf>,
     /// Where to write addresses, tokens and ids.
     pub ready_json: Option<PathBuf>,
-    /// Keys of the configuration, but for those that are the sandbox's own.
+    /// Configuration keys, except those that the sandbox sets itself.
     pub settings: Vec<Setting>,
 }
 
-/// Why the sandbox did not start, or a verb of it failed.
+/// Why the sandbox did not start, or a request to it failed.
 #[derive(Debug, thiserror::Error)]
 pub enum SandboxError {
-    /// The base leaves no room for the standard ports.
     #[error("--port-base {0}: with the standard ports added, up to 993, it must stay under 65536")]
     PortBase(u16),
-    /// A key of the configuration is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// A key that is the sandbox's own.
     #[error("{0}: the sandbox sets this key itself")]
     OwnKey(String),
-    /// A listener of the play internet.
     #[error("cannot listen at {0}: {1}")]
     Bind(SocketAddr, std::io::Error),
-    /// A file.
     #[error("{0}: {1}")]
     File(PathBuf, std::io::Error),
-    /// The certificates.
     #[error("the certificates could not be made: {0}")]
     Certificate(#[from] rcgen::Error),
-    /// Loading them.
     #[error(transparent)]
     Tls(#[from] TlsError),
-    /// The daemon.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A bug.
-    #[error("the clock could not be moved: {0}")]
+    /// An internal error.
+    #[error("cannot advance the clock: {0}")]
     Interrupted(String),
-    /// The first account or the platform's records.
-    #[error("the first account and records could not be made: {0}")]
+    #[error("cannot create the first account and records: {0}")]
     First(String),
 }
 
-/// A running sandbox.
 #[derive(Debug)]
 pub struct Sandbox {
     app: App,
     internet: Shutdown,
     ready: Ready,
-    /// Kept until the end.
+    /// Kept until the sandbox ends.
     temporary: Option<Temporary>,
 }
 
@@ -123,7 +112,7 @@ pub async fn run(options: SandboxOptions) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// All but the daemon's own servers: the play internet answers, the store is open.
+/// Everything but the daemon's own servers: the simulated internet is up, the store is open.
 struct Prepared {
     world: World,
     internet: Shutdown,
@@ -143,7 +132,7 @@ impl Prepared {
         let dns = authority.address();
         let (dir, temporary) = data_dir(options.data_dir)?;
 
-        // The DNS answers before the daemon starts: it may ask at once.
+        // DNS is up before the daemon starts, which may query it at once.
         let (play, internet) = (Play::new(Ipv4Addr::LOCALHOST), Shutdown::new());
         let zones = Zones::of_play(play.clone());
         internet.spawn(authority.serve(zones.clone(), false, internet.clone()));
@@ -151,8 +140,8 @@ impl Prepared {
         let certificates = Certificates::in_dir(&dir);
         let config = configuration(options.settings, &ports, dns, smtp_port, &dir, &certificates)?;
         let clock = Clock::manual();
-        // The queue reads the authority's certificate when it is built. A second sandbox on this folder, which the store's
-        // lock stops next, only renews the server's certificate under the same authority.
+        // The queue reads the authority's certificate when it is built. A second sandbox on this folder, stopped next
+        // by the store's lock, only renews the server certificate under the same authority.
         certificates.make(&config.platform.domain, &config.platform.hostname)?;
         let services = Services::open(config, clock.clone()).await?;
         let state = State::open(dir.join("sandbox.json"))?;
@@ -171,7 +160,7 @@ impl Prepared {
 }
 
 impl Sandbox {
-    /// Starts everything. When it answers, all listens.
+    /// Starts everything. When it returns, every listener is up.
     pub async fn start(options: SandboxOptions) -> Result<Self, SandboxError> {
         let Prepared { world, internet, dns, certificates, dir, temporary } = Prepared::new(options).await?;
         let app = App::start(world.services.clone(), verbs::router(world.clone())).await?;
@@ -191,14 +180,14 @@ impl Sandbox {
     }
 }
 
-/// A folder of our own making, gone with the sandbox.
+/// A temporary folder, removed on drop.
 #[derive(Debug)]
 struct Temporary(PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(folder = %self.0.display(), %error, "the temporary data could not be removed");
+            tracing::warn!(folder = %self.0.display(), %error, "cannot remove the temporary data");
         }
     }
 }
@@ -216,7 +205,7 @@ fn data_dir(wanted: Option<PathBuf>) -> Result<(PathBuf, Option<Temporary>), San
         .recursive(true)
         .create(&dir)
         .map_err(file)?;
-    // The ready file names it, for programs that run elsewhere.
+    // The ready file contains this path for programs started in other directories.
     let dir = dir.canonicalize().map_err(file)?;
     let temporary = temporary.then(|| Temporary(dir.clone()));
     Ok((dir, temporary))
@@ -240,8 +229,8 @@ const OWN: [&str; 14] = [
     "log",
 ];
 
-/// The documentation's own names and values, with the settings; what differs from `serve` is where things are, and that
-/// loopback is the whole world.
+/// The documented names and values with the given settings; differs from `serve` in its addresses and in having
+/// loopback as the whole internet.
 fn configuration(
     settings: Vec<Setting>,
     ports: &Ports,
@@ -275,7 +264,7 @@ fn configuration(
     config.dns.resolvers = vec![dns];
     config.dns.authoritative_port = dns.port();
     config.dns.allow_networks = AllowedNetworks::loopback();
-    // A name that was told to time out must not hold up a test for long.
+    // A name with the timeout fault must not delay a test for long.
     config.dns.timeout = HumanDuration::seconds(1);
     config.dkim.zone = "dkim.amazonses.com".parse().map_err(|e| first(&e))?;
     config.dkim.name_server = "ns.play.test".parse().map_err(|e| first(&e))?;

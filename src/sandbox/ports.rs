@@ -1,12 +1,12 @@
-//! Which ports the sandbox listens at: the standard ones, moved up together.
+//! The sandbox's ports: the standard ports plus an offset.
 
 use super::SandboxError;
 use std::net::{Ipv4Addr, SocketAddr};
 
-/// What is added to every standard port: SMTP's 25 becomes 20025. Under the ports that systems give to clients.
+/// Added to every standard port: SMTP's 25 becomes 20025. Below the ephemeral port range.
 pub const DEFAULT_BASE: u16 = 20_000;
 
-/// Where everything listens, all on 127.0.0.1; port 0 becomes a free one.
+/// Every listener, on 127.0.0.1; port 0 is replaced by a free one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ports {
     pub(super) http: SocketAddr,
@@ -21,7 +21,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// The standard ports plus `base`; 0 stands for free ports.
+    /// The standard ports plus `base`; 0 for free ports.
     pub(super) fn new(base: u16) -> Result<Self, SandboxError> {
         let at = |standard: u16| {
             let port = if base == 0 { Some(0) } else { base.checked_add(standard) };

@@ -1,7 +1,6 @@
-//! `POST /sandbox/domains/{id}/publish`: what the owner of a custom domain would do at a DNS provider.
-//!
-//! Invariant: afterwards every record of the claim is right, and publishing again changes nothing. What is right already
-//! stays, there is one SPF record, and nothing stands beside a CNAME (RFC 1034 §3.6.2, RFC 7208 §3.2).
+//! `POST /sandbox/domains/{id}/publish`: does what the owner of a custom domain would do at a DNS provider. Invariant:
+//! afterwards every record of the claim is valid, and publishing again changes nothing. Valid records stay, there is
+//! one SPF record, and nothing exists beside a CNAME (RFC 1034 §3.6.2, RFC 7208 §3.2).
 
 use super::state::RecordSet;
 use super::verbs::{failed, refused};
@@ -20,10 +19,10 @@ use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-/// Of what is published here, in seconds.
+/// TTL of published records in seconds.
 const TTL: u32 = 5;
 
-/// Publishes all records of the claim, in place of what stands in their way.
+/// Publishes all records of the claim, replacing what conflicts with them.
 pub(super) async fn publish(State(world): State<World>, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
     let id: DomainId = id.parse().map_err(|_| Problem::not_found())?;
     let claim = world.services.store.domain_of_anyone(&id).await?.ok_or_else(Problem::not_found)?;
@@ -44,7 +43,7 @@ pub(super) async fn publish(State(world): State<World>, Path(id): Path<String>) 
     Ok(Json(json!({"published": shown})))
 }
 
-/// The values that a record set should have, of which the name has `old` now.
+/// The values that a record set should have, given its current values `old`.
 fn wanted(record: &Expected, old: Vec<String>) -> Vec<String> {
     let value = match record.priority {
         Some(priority) => format!("{priority} {}", record.value),
@@ -64,7 +63,7 @@ fn wanted(record: &Expected, old: Vec<String>) -> Vec<String> {
     kept
 }
 
-/// Nothing is to be said against what stands there.
+/// True if the verifier finds no fault in these texts.
 fn is_right(record: &Expected, texts: &[String]) -> bool {
     if texts.is_empty() {
         return false;
@@ -80,7 +79,7 @@ fn is_right(record: &Expected, texts: &[String]) -> bool {
     evidence.status == RecordStatus::Valid && evidence.error.is_none()
 }
 
-/// A text that there is only one of, and this record is to be it.
+/// True for a text that this record replaces because there may be only one.
 fn is_for_the_same(record: &Expected, text: &str) -> bool {
     let tag = |text: &str| text.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match record.purpose {

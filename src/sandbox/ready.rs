@@ -1,4 +1,4 @@
-//! What the sandbox tells once everything listens: a file for programs, a page for people.
+//! What the sandbox reports once every listener is up: a file for programs, a page for people.
 
 use super::SandboxError;
 use super::certificates::write_private;
@@ -7,7 +7,7 @@ use crate::app::Addresses;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-/// Everything one needs to use it.
+/// Everything needed to use the sandbox.
 #[derive(Debug, serde::Serialize)]
 pub(super) struct Ready {
     http: String,
@@ -40,13 +40,13 @@ impl Ready {
         }
     }
 
-    /// Writes the file, whole or not at all, for this user alone: it holds tokens.
+    /// Writes the file atomically, readable by this user only, since it contains tokens.
     pub(super) fn write(&self, path: &Path) -> Result<(), SandboxError> {
         let json = serde_json::to_vec_pretty(self).map_err(|e| SandboxError::File(path.to_owned(), e.into()))?;
         write_private(path, &json)
     }
 
-    /// The page, for people.
+    /// The page for people.
     pub(super) fn page(&self) -> String {
         let name = self.first.inbox.split('@').next().unwrap_or_default();
         let (ca, data_dir) = (self.ca.display().to_string(), self.data_dir.display().to_string());

@@ -1,7 +1,6 @@
-//! What the sandbox keeps beside the store: the first account's tokens, the play records, how far the clock is ahead.
-//!
-//! Invariant: with `--data-dir`, a sandbox that is killed and started again finds the internet as it was. The file is
-//! written whole or not at all, for this user alone: it holds tokens.
+//! The sandbox's state beside the store: the first account's tokens, DNS records, the offset of the clock. Invariant:
+//! with `--data-dir`, a killed sandbox restarts with the same simulated internet. The file is written atomically,
+//! readable by this user only, since it contains tokens.
 
 use super::SandboxError;
 use super::certificates::write_private;
@@ -11,12 +10,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The first account, as the ready file shows it.
+/// The first account, as in the ready file.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct First {
-    /// The account's token.
     pub(super) token: String,
-    /// An operator's token.
     pub(super) operator_token: String,
     pub(super) account_id: String,
     /// The inbox's platform address.
@@ -24,7 +21,7 @@ pub(super) struct First {
     pub(super) inbox_id: String,
 }
 
-/// A record set that somebody has set.
+/// A record set set by a request.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct RecordSet {
     pub(super) values: Vec<String>,
@@ -36,12 +33,12 @@ pub(super) struct RecordSet {
 struct Kept {
     first: Option<First>,
     clock_ahead_seconds: u64,
-    /// By name and type, space between.
+    /// Keyed by name and type, separated by a space.
     records: BTreeMap<String, RecordSet>,
     faults: BTreeMap<String, Fault>,
 }
 
-/// The file and what is in it; clones share it.
+/// The file and its content; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct State {
     path: PathBuf,
@@ -49,7 +46,7 @@ pub(super) struct State {
 }
 
 impl State {
-    /// Reads the file, if there is one.
+    /// Reads the file, if it exists.
     pub(super) fn open(path: PathBuf) -> Result<Self, SandboxError> {
         let kept = match std::fs::read(&path) {
             Ok(bytes) => serde_json::from_slice(&bytes)
@@ -60,19 +57,19 @@ impl State {
         Ok(Self { path, kept: Arc::new(Mutex::new(kept)) })
     }
 
-    /// Sets again what had been set in the play internet.
+    /// Restores record sets and faults in the simulated internet.
     pub(super) fn restore(&self, play: &Play) {
         let kept = self.kept();
         for (key, set) in &kept.records {
             let Some((name, kind)) = key.split_once(' ') else { continue };
             let restored = Kind::parse(kind).and_then(|kind| play.set(name, kind, &set.values, set.ttl));
             if let Err(error) = restored {
-                tracing::warn!(%name, %kind, %error, "a play record could not be set again");
+                tracing::warn!(%name, %kind, %error, "cannot restore a record set");
             }
         }
         for (name, fault) in &kept.faults {
             if let Err(error) = play.set_fault(name, Some(*fault)) {
-                tracing::warn!(%name, %error, "a fault could not be set again");
+                tracing::warn!(%name, %error, "cannot restore a fault");
             }
         }
     }
@@ -93,7 +90,7 @@ impl State {
         self.change(|kept| kept.clock_ahead_seconds = seconds).await
     }
 
-    /// Notes record sets; `None` for one that was removed.
+    /// Stores record sets; `None` for a removed one.
     pub(super) async fn note_records(
         &self,
         sets: impl IntoIterator<Item = (String, Kind, Option<RecordSet>)>,
@@ -110,7 +107,7 @@ impl State {
         .await
     }
 
-    /// The values somebody has set.
+    /// The values set by requests.
     pub(super) fn values(&self, name: &str, kind: Kind) -> Vec<String> {
         let key = format!("{} {kind}", plain(name));
         self.kept().records.get(&key).map(|set| set.values.clone()).unwrap_or_default()
@@ -129,7 +126,7 @@ impl State {
         change(&mut self.kept());
         let state = self.clone();
         let written = tokio::task::spawn_blocking(move || {
-            // Under the lock, so that an older state never goes over a newer one.
+            // Under the lock, so that an older state never overwrites a newer one.
             let kept = state.kept();
             let bytes = serde_json::to_vec_pretty(&*kept).map_err(std::io::Error::other);
             bytes.map_err(|e| SandboxError::File(state.path.clone(), e)).and_then(|b| write_private(&state.path, &b))
@@ -142,7 +139,7 @@ impl State {
     }
 }
 
-/// One spelling for each name.
+/// The canonical spelling of a name.
 fn plain(name: &str) -> String {
     name.trim().trim_end_matches('.').to_ascii_lowercase()
 }

@@ -1,4 +1,4 @@
-//! The sandbox as a whole: what it tells, and what it keeps.
+//! The sandbox as a whole.
 
 use super::*;
 use crate::dns::authority::play::{Fault, Kind};
@@ -38,7 +38,7 @@ async fn the_ready_file_has_every_key_and_is_private() {
 }
 
 #[tokio::test]
-async fn a_restart_on_kept_data_finds_the_world_as_it_was() {
+async fn a_restart_on_kept_data_restores_the_state() {
     let dir = tempfile::tempdir().unwrap();
     let before = Prepared::new(options(dir.path())).await.unwrap();
     let first = first::account(&before.world.services, &before.world.state).await.unwrap();
@@ -55,7 +55,7 @@ async fn a_restart_on_kept_data_finds_the_world_as_it_was() {
         .unwrap();
     let real = crate::clock::Timestamp::real();
     before.internet.request();
-    // The DNS reads the store, and the store's lock goes with the last who does.
+    // The DNS server reads the store, whose lock is released with its last user.
     assert!(before.internet.finished(PATIENCE).await);
     before.world.services.store.close().await;
     drop(before);
@@ -70,7 +70,7 @@ async fn a_restart_on_kept_data_finds_the_world_as_it_was() {
     assert!(!resolver.lookup("x.broken.test", kind).await.is_definite());
     assert!(after.world.services.clock.now().since(real) >= Duration::from_secs(86_400));
     assert_eq!(after.world.outside.list().len(), 1);
-    // One sandbox at a time.
+    // Only one sandbox at a time.
     assert!(matches!(Prepared::new(options(dir.path())).await, Err(SandboxError::Start(_))));
 }
 
@@ -100,14 +100,14 @@ impl Caller {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mail_from_outside_comes_in_through_the_mx_door_octet_by_octet() {
+async fn mail_from_outside_arrives_through_the_mx_unchanged() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(options(dir.path())).await.unwrap();
     let caller = Caller::of(&sandbox);
     let inbound = |to: &str, raw: &str| serde_json::json!({"mail_from": "ann@example.org", "rcpt_to": to, "raw": raw});
     for (to, raw, code) in [
         ("demo@inboxlayer.dev", "Subject: plain\n\nhello\n", 250),
-        // A dot at the very first octet is no end of the message.
+        // A dot as the very first octet does not end the message.
         ("demo@inboxlayer.dev", ".\r\nMAIL FROM:<eve@example.net>\r\n", 250),
         ("demo@inboxlayer.dev", "Subject: dots\r\n\r\n.\r\n..\r\n", 250),
         ("demo@inboxlayer.dev", "Subject: smuggled\r\n\r\na\n.\r\nb\r\n", 550),
@@ -125,7 +125,7 @@ async fn mail_from_outside_comes_in_through_the_mx_door_octet_by_octet() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_clock_lets_a_window_pass_check_by_check() {
+async fn advancing_the_clock_runs_every_check_of_a_window() {
     let dir = tempfile::tempdir().unwrap();
     let sandbox = Sandbox::start(options(dir.path())).await.unwrap();
     let caller = Caller::of(&sandbox);
@@ -135,7 +135,7 @@ async fn the_clock_lets_a_window_pass_check_by_check() {
     caller.post("/sandbox/clock", advance(71)).await;
     let pending = caller.get(&path).await;
     assert_eq!(pending["verified_status"], "pending");
-    // It was looked at on the way, not only at the end.
+    // Checks ran on the way, not only at the end.
     assert_ne!(pending["last_checked_at"], serde_json::Value::Null);
     caller.post("/sandbox/clock", advance(2)).await;
     assert_eq!(caller.get(&path).await["verified_status"], "failed");

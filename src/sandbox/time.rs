@@ -1,7 +1,6 @@
-//! `POST /sandbox/clock`: time goes on as fast as the work in it allows.
-//!
-//! Invariant: what falls due on the way is done in the order of its time, at its time; so a window of three days passes
-//! as it would, check by check. Only the clock of timers and statuses moves: messages and certificates read real time.
+//! `POST /sandbox/clock`: advances the clock as fast as the due work allows. Invariant: work that falls due on the way
+//! runs in time order, at its time; a window of three days passes check by check. Only the clock of timers and
+//! statuses moves: messages and certificates use real time.
 
 use super::SandboxError;
 use super::body::Body;
@@ -15,10 +14,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Ten years: what is longer is a mistake.
+/// Ten years: a longer advance is a mistake.
 const MAX_ADVANCE_SECONDS: u64 = 10 * 366 * 24 * 3600;
 
-/// Past what is due and does not get done.
+/// The first step past work that is due but does not get done.
 const FIRST_STEP: Duration = Duration::from_secs(1);
 
 #[derive(Deserialize)]
@@ -32,7 +31,7 @@ pub(super) async fn advance(State(world): State<World>, Body(request): Body<Adva
         let message = format!("{} is over ten years: advance in smaller steps", request.advance_seconds);
         return Err(Problem::invalid_field("advance_seconds", message));
     }
-    // A task of its own: a client that goes away does not stop time halfway.
+    // In a separate task, so that a disconnecting client does not stop the clock halfway.
     let moved = tokio::spawn(async move { advance_by(&world, request.advance_seconds).await });
     let now = moved.await.map_err(|error| failed(SandboxError::Interrupted(error.to_string())))?.map_err(failed)?;
     Ok(Json(json!({"now": now})))
@@ -40,7 +39,7 @@ pub(super) async fn advance(State(world): State<World>, Body(request): Body<Adva
 
 async fn advance_by(world: &World, seconds: u64) -> Result<Timestamp, SandboxError> {
     let _moving = world.moving.lock().await;
-    // Before the work: after a crash in the midst of it, time does not run backward.
+    // Stored before the work, so that time does not run backward after a crash.
     let ahead = world.state.clock_ahead_seconds().saturating_add(seconds);
     world.state.set_clock_ahead(ahead).await?;
     let clock = &world.services.clock;
@@ -48,7 +47,7 @@ async fn advance_by(world: &World, seconds: u64) -> Result<Timestamp, SandboxErr
     Ok(clock.now())
 }
 
-/// Lets time pass up to `target`.
+/// Advances the clock to `target`.
 async fn pass(world: &World, target: Timestamp) {
     let clock = &world.services.clock;
     let mut step = FIRST_STEP;
@@ -60,7 +59,7 @@ async fn pass(world: &World, target: Timestamp) {
             step = FIRST_STEP;
             due
         } else {
-            // Due and yet not done: somebody holds it. Time goes on all the same, faster and faster.
+            // Due but leased by someone: advance anyway, in growing steps.
             step = step.saturating_mul(2);
             now.after(step)
         };
@@ -73,21 +72,21 @@ async fn pass(world: &World, target: Timestamp) {
     settle(world).await;
 }
 
-/// Everything that is due is done, and what follows from it: a domain that is verified lets mail go.
+/// Runs everything due and what follows from it: mail waiting for a domain leaves once the domain is verified.
 async fn settle(world: &World) {
     if let Err(error) = world.services.verifier.settle().await {
-        tracing::error!(%error, "the checks that are due could not be run");
+        tracing::error!(%error, "cannot run due checks");
     }
     if let Err(error) = world.services.rotation.settle().await {
-        tracing::error!(%error, "the keys that are due could not be looked at");
+        tracing::error!(%error, "cannot process due keys");
     }
     world.services.queue.settle().await;
 }
 
 async fn next_due(world: &World) -> Option<Timestamp> {
     let check = world.services.verifier.next_due().await;
-    let check = check.inspect_err(|error| tracing::error!(%error, "the verifier could not be asked")).ok().flatten();
+    let check = check.inspect_err(|error| tracing::error!(%error, "cannot read the next check")).ok().flatten();
     let keys = world.services.rotation.next_due().await;
-    let keys = keys.inspect_err(|error| tracing::error!(%error, "the keys could not be asked for")).ok().flatten();
+    let keys = keys.inspect_err(|error| tracing::error!(%error, "cannot read the next key change")).ok().flatten();
     [check, keys, world.services.queue.next_due().await].into_iter().flatten().min()
 }

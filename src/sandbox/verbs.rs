@@ -1,7 +1,6 @@
-//! The sandbox's own HTTP verbs: DNS, the outside mailbox, publishing.
-//!
-//! Invariant: they answer a browser only when its page is from this machine: a name that somebody points at 127.0.0.1
-//! (DNS rebinding), or a form on another site, gets 403. A Host is compared as a whole (RFC 9110 §7.2, RFC 3986 §3.2).
+//! The sandbox's own HTTP routes: DNS, the outside mailbox, publishing. Invariant: a browser is served only for pages
+//! of this machine: a name pointing at 127.0.0.1 (DNS rebinding) or a form on another site gets 403. The Host is
+//! compared as a whole (RFC 9110 §7.2, RFC 3986 §3.2).
 
 use super::body::{Body, LIMIT};
 use super::state::RecordSet;
@@ -20,10 +19,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Of a record set that does not say.
+/// Default TTL of a record set.
 const TTL: u32 = 5;
 
-/// All of them.
 pub(super) fn router(world: World) -> Router {
     Router::new()
         .route("/sandbox/dns/records", put(set_records).delete(remove_records))
@@ -40,18 +38,18 @@ pub(super) fn router(world: World) -> Router {
 
 async fn from_this_machine(request: Request, next: Next) -> Response {
     if !names_this_machine(&request) {
-        let fix = "Ask for http://127.0.0.1 or http://localhost, and not from another site's page.";
-        let detail = "The sandbox's own verbs answer this machine only.";
+        let fix = "Use http://127.0.0.1 or http://localhost, and not a page of another site.";
+        let detail = "The sandbox's own routes serve this machine only.";
         return Problem::new(StatusCode::FORBIDDEN, "not_loopback", "Not from this machine", detail, fix)
             .into_response();
     }
     next.run(request).await
 }
 
-/// True when all that says where the request goes, and where it comes from, is this machine. A browser names the page's
-/// origin in every request that another site could make it send.
+/// True if every indication of the target and of the origin is this machine. Browsers send Origin with every request
+/// that another site could cause.
 fn names_this_machine(request: &Request) -> bool {
-    // HTTP/2 has the host in the URI, HTTP/1.1 in the header; both may be there.
+    // HTTP/2 has the host in the URI, HTTP/1.1 in the header; both may be present.
     let headers = request.headers();
     let hosts = headers.get_all(header::HOST).iter().map(|value| value.to_str().unwrap_or_default());
     let mut hosts = hosts.chain(request.uri().authority().map(Authority::as_str)).peekable();
@@ -62,7 +60,7 @@ fn names_this_machine(request: &Request) -> bool {
     hosts.peek().is_some() && hosts.all(is_loopback) && headers.get_all(header::ORIGIN).iter().all(is_origin)
 }
 
-/// `localhost` or a loopback address, alone or with a port.
+/// `localhost` or a loopback address, with or without a port.
 fn is_loopback(authority: &str) -> bool {
     let (host, port) = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((host, port)) => (host.parse::<Ipv6Addr>().is_ok_and(|ip| ip.to_canonical().is_loopback()), port),
@@ -76,7 +74,7 @@ fn is_loopback(authority: &str) -> bool {
     host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
-/// What the play internet would not take.
+/// A record set that the simulated internet rejected.
 pub(super) fn refused(error: PlayError) -> Problem {
     let field = match error {
         PlayError::Name(_) => "name",
@@ -86,7 +84,7 @@ pub(super) fn refused(error: PlayError) -> Problem {
     Problem::invalid_field(field, error.to_string())
 }
 
-/// The sandbox's own file could not be written.
+/// The sandbox's state file could not be written.
 pub(super) fn failed(error: super::SandboxError) -> Problem {
     tracing::error!(%error, "a request to the sandbox failed");
     Problem::unavailable()

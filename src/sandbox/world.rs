@@ -1,4 +1,4 @@
-//! What the sandbox's verbs work on.
+//! The state that the sandbox's routes work on.
 
 use super::SandboxError;
 use super::outside::Outside;
@@ -8,7 +8,7 @@ use crate::dns::authority::play::{Kind, Play, PlayError};
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
-/// The play internet around the daemon; clones share it.
+/// The simulated internet around the daemon; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct World(Arc<Inner>);
 
@@ -18,9 +18,9 @@ pub(super) struct Inner {
     pub(super) play: Play,
     pub(super) outside: Outside,
     pub(super) state: State,
-    /// The MX server, once it is bound.
+    /// The MX listener, once it is bound.
     pub(super) mx: OnceLock<SocketAddr>,
-    /// One move of the clock at a time.
+    /// Held while the clock advances.
     pub(super) moving: tokio::sync::Mutex<()>,
 }
 
@@ -44,7 +44,8 @@ impl World {
         }))
     }
 
-    /// What an operator of the platform, and Amazon, would have published. Set at every start, before what people set.
+    /// Publishes what the platform's operator and Amazon would have published. Called at every start, before the
+    /// stored records are restored.
     pub(super) fn publish_platform(&self) -> Result<(), SandboxError> {
         let config = &self.services.config;
         let (domain, zone) = (config.platform.domain.as_str(), config.dkim.zone.as_str());
@@ -56,10 +57,10 @@ impl World {
             (format!("_dmarc.{domain}"), Kind::Txt, "v=DMARC1; p=reject;".to_owned()),
             (key_name, Kind::Txt, key_value),
         ];
-        // The domain that customers' SPF records include.
+        // The domain included by customers' SPF records.
         let included = config.records.spf.split_ascii_whitespace().filter_map(|term| term.strip_prefix("include:"));
         sets.extend(included.map(|name| (name.to_owned(), Kind::Txt, sending.to_owned())));
-        tracing::debug!(%zone, "the zone of keys is played from the store");
+        tracing::debug!(%zone, "the DKIM zone is served from the store");
         for (name, kind, value) in sets {
             self.play.set(&name, kind, &[value], 60).map_err(|e: PlayError| SandboxError::First(e.to_string()))?;
         }

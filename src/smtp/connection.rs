@@ -146,11 +146,11 @@ async fn secure<D: SmtpHandler>(
     let stream = match handshake {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => {
-            tracing::info!(%peer, listener = D::NAME, %error, "the TLS handshake failed");
+            tracing::info!(%peer, listener = D::NAME, %error, "TLS handshake failed");
             return;
         }
         Err(_) => {
-            tracing::info!(%peer, listener = D::NAME, "the TLS handshake took too long");
+            tracing::info!(%peer, listener = D::NAME, "TLS handshake timed out");
             return;
         }
     };

@@ -1,4 +1,4 @@
-//! What a server answered, or why there is no answer.
+//! The answer of a server, or why there is none.
 
 use crate::envelope::{EnhancedCode, Reply};
 use mail_send::Error;
@@ -7,22 +7,20 @@ use smtp_proto::Response;
 /// The answer to a command, or for a recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// The server's reply.
     Reply(Reply),
     /// No valid reply, before the end of data was sent: another server may be tried.
     Lost(Failure),
-    /// No valid reply to the end of data: the server may have the message.
+    /// No valid reply to the end of data: the server may have accepted it.
     MaybeDelivered(Failure),
-    /// The server does not offer what the message needs.
+    /// The server lacks an extension that the message needs.
     CannotCarry(Failure),
 }
 
-/// What failed, in our words.
+/// A failure without a reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// Its status code (RFC 3463).
+    /// The status code (RFC 3463).
     pub status: EnhancedCode,
-    /// The text.
     pub text: String,
 }
 
@@ -52,12 +50,11 @@ impl Answer {
         Self::Lost(Failure::new(EnhancedCode(4, 4, 2), text))
     }
 
-    /// 2yz.
     pub fn is_accepted(&self) -> bool {
         matches!(self, Self::Reply(reply) if reply.code / 100 == 2)
     }
 
-    /// The connection is lost, or the server closes it (RFC 5321 §3.8).
+    /// True if the connection is lost, or the server closes it (RFC 5321 §3.8).
     pub(super) fn ends_connection(&self) -> bool {
         match self {
             Self::Reply(reply) => reply.code == 421,
@@ -67,8 +64,8 @@ impl Answer {
     }
 }
 
-/// A reply as the client library has read it. Its parser keeps each part of an enhanced code in an octet, so a detail like
-/// Exchange's 5.7.509 comes as 255, and is then not known.
+/// A reply as parsed by the client library. It keeps each part of an enhanced code in an octet, so a detail like
+/// Exchange's 5.7.509 becomes 255, and counts as unknown.
 fn reply(response: &Response<String>) -> Reply {
     let [class, subject, detail] = response.esc;
     let known = matches!(class, 2 | 4 | 5);

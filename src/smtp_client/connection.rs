@@ -27,24 +27,23 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
 
-/// The timeout of QUIT: nothing depends on its reply.
+/// Timeout of QUIT, whose reply does not matter.
 const QUIT: Duration = Duration::from_secs(5);
 
 pub(super) type Stream = Either<ReadLimited<TcpStream>, Box<TlsStream<ReadLimited<TcpStream>>>>;
 
-/// How a connection is protected.
+/// The protection of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protection {
-    /// There is none, or it is in plaintext.
+    /// No connection, or plaintext.
     None,
-    /// TLS, with a certificate that does not prove the host's name.
+    /// TLS with a certificate that is not valid for the host.
     Unverified,
-    /// TLS, with a certificate that does.
+    /// TLS with a valid certificate.
     Verified,
 }
 
 impl Protection {
-    /// For the log.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::None => "none",
@@ -54,14 +53,14 @@ impl Protection {
     }
 }
 
-/// No mail was handed over on a connection, or there is none: another server may be tried.
+/// No mail was sent on this connection, or there is none: another server may be tried.
 #[derive(Debug)]
 pub struct TryNextHost {
-    /// What the server answered, or what failed.
+    /// The server's reply, or the failure.
     pub answer: Answer,
-    /// How the connection was protected.
+    /// The protection of the connection.
     pub protection: Protection,
-    /// The server has other connections of ours, and takes no more.
+    /// The server already has connections from us and accepts no more.
     pub is_crowded: bool,
 }
 
@@ -73,25 +72,25 @@ pub struct Connection {
     pub(super) protection: Protection,
     /// Why it is in plaintext although the server offers TLS.
     pub(super) no_tls: Option<Failure>,
-    /// Messages handed over, accepted or not.
+    /// Messages sent, accepted or not.
     pub(super) messages: usize,
     pub(super) state: State,
-    /// It counts as one to its address.
+    /// Counts as a connection to its address.
     pub(super) _open: Option<OpenConnection>,
 }
 
-/// What can be done on a connection.
+/// What the connection can be used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Ready,
-    /// A transaction was begun and not ended: RSET comes first.
+    /// A transaction is incomplete: RSET is needed.
     NeedsReset,
-    /// Nothing.
+    /// Unusable.
     Broken,
 }
 
 impl Connection {
-    /// Connects in plaintext, as far as EHLO.
+    /// Connects in plaintext and sends EHLO.
     pub async fn open(host: &str, socket: SocketAddr, hostname: &str, timeouts: Timeouts) -> Result<Self, TryNextHost> {
         let mut connection = Self::tcp(host, socket, timeouts).await?;
         connection.greeting().await?;
@@ -99,7 +98,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// Connects with TLS from the first octet, as far as EHLO.
+    /// Connects with implicit TLS and sends EHLO.
     pub(super) async fn open_tls(
         host: &str,
         socket: SocketAddr,
@@ -118,9 +117,9 @@ impl Connection {
     async fn tcp(host: &str, socket: SocketAddr, timeouts: Timeouts) -> Result<Self, TryNextHost> {
         let connected = tokio::time::timeout(timeouts.connect, TcpStream::connect(socket)).await;
         let connected = connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
-        // Without Nagle's algorithm: a command waits for no acknowledgement of the one before.
+        // No Nagle: a command does not wait for the acknowledgement of the previous one.
         let stream = connected.and_then(|stream| stream.set_nodelay(true).map(|()| stream)).map_err(|error| {
-            let text = format!("no connection to {host} ({socket}): {error}");
+            let text = format!("cannot connect to {host} ({socket}): {error}");
             lost(Failure::new(EnhancedCode(4, 4, 1), text))
         })?;
         Ok(Self {
@@ -143,7 +142,7 @@ impl Connection {
         }
     }
 
-    /// EHLO; HELO for a server that does not know it.
+    /// EHLO, or HELO for a server that does not support it.
     pub(super) async fn ehlo(&mut self, hostname: &str) -> Result<(), TryNextHost> {
         self.offers = match self.client.ehlo(hostname).await {
             Ok(offers) => offers,
@@ -171,23 +170,22 @@ impl Connection {
         self.offers.has_capability(EXT_START_TLS)
     }
 
-    /// The TLS handshake. EHLO has to be said again after it.
+    /// Performs the TLS handshake. EHLO has to be sent again afterwards.
     pub(super) async fn handshake(self, connector: &TlsConnector, host: &str) -> Result<Self, Failure> {
         let broken = |why: String| Failure::new(EnhancedCode(4, 7, 5), format!("no TLS with {host}: {why}"));
         let Either::Left(stream) = self.client.stream else {
-            return Err(broken("there is TLS already".into()));
+            return Err(broken("TLS already active".into()));
         };
         let name = ServerName::try_from(host.to_owned()).map_err(|error| broken(error.to_string()))?;
         let stream = match tokio::time::timeout(self.timeouts.command, connector.connect(name, stream)).await {
             Ok(Ok(stream)) => Either::Right(Box::new(stream)),
             Ok(Err(error)) => return Err(broken(error.to_string())),
-            Err(_) => return Err(broken("the handshake took too long".into())),
+            Err(_) => return Err(broken("handshake timed out".into())),
         };
         let client = SmtpClient { stream, timeout: self.client.timeout };
         Ok(Self { client, offers: EhloResponse::default(), ..self })
     }
 
-    /// The TLS session, if there is one.
     pub(super) fn tls(&self) -> Option<&rustls::ClientConnection> {
         match &self.client.stream {
             Either::Left(_) => None,
@@ -195,7 +193,7 @@ impl Connection {
         }
     }
 
-    /// Logs in where the relay has credentials.
+    /// Authenticates if the relay has credentials.
     pub(super) async fn authenticate(&mut self, relay: &Relay) -> Result<(), TryNextHost> {
         let (Some(user), Some(password)) = (&relay.username, &relay.password) else { return Ok(()) };
         if self.protection != Protection::Verified {
@@ -210,7 +208,7 @@ impl Connection {
                 Err(self.next_host(Answer::of_error(&error)))
             }
             Err(error) => {
-                // The operator's fault, not the message's: it waits.
+                // A configuration error, not a fault of the message, which is deferred.
                 tracing::error!(relay = relay.host, %error, "the relay does not accept our credentials");
                 let text = format!("the relay {} does not accept our credentials", relay.host);
                 Err(self.next_host(Answer::Lost(Failure::new(EnhancedCode(4, 7, 8), text))))
@@ -218,12 +216,12 @@ impl Connection {
         }
     }
 
-    /// Why the server cannot take this message, by what it offers.
+    /// Why the server cannot accept this message, given its extensions.
     pub(super) fn check(&self, mail: &OutgoingMail<'_>) -> Result<(), Failure> {
         let (size, limit) = (mail.size(), self.offers.size);
         // Zero means that there is no fixed limit (RFC 1870 §4).
         if self.offers.has_capability(EXT_SIZE) && limit > 0 && size > limit {
-            let text = format!("the message has {size} octets, and the server takes {limit} at most");
+            let text = format!("the message has {size} octets, and the server's limit is {limit}");
             return Err(Failure::new(EnhancedCode(5, 3, 4), text));
         }
         if mail.is_8bit && !self.offers.has_capability(EXT_8BIT_MIME) {
@@ -233,20 +231,20 @@ impl Connection {
         Ok(())
     }
 
-    /// MAIL with the parameters that the server offers (RFC 1870, RFC 6152).
+    /// MAIL with the supported parameters (RFC 1870, RFC 6152).
     pub(super) fn mail_command(&self, mail: &OutgoingMail<'_>) -> String {
         let size = if self.offers.has_capability(EXT_SIZE) { format!(" SIZE={}", mail.size()) } else { String::new() };
         let body = if mail.is_8bit && self.offers.has_capability(EXT_8BIT_MIME) { " BODY=8BITMIME" } else { "" };
         format!("MAIL FROM:<{}>{size}{body}\r\n", mail.mail_from)
     }
 
-    /// One message.
+    /// Sends one message.
     pub async fn transact(&mut self, mail: &OutgoingMail<'_>) -> Transaction {
         self.messages += 1;
         transaction::run(self, mail).await
     }
 
-    /// Nothing was received that nobody asked for: neither a reply (421, say) nor the end of the connection.
+    /// True if nothing unsolicited was received: neither a reply (like 421) nor the end of the connection.
     pub(super) fn is_silent(&mut self) -> bool {
         let mut octet = [0];
         let mut buffer = ReadBuf::new(&mut octet);
@@ -254,7 +252,7 @@ impl Connection {
         Pin::new(&mut self.client.stream).poll_read(&mut context, &mut buffer).is_pending()
     }
 
-    /// Ends the session. Its answer does not matter any more.
+    /// Ends the session. The reply is ignored.
     pub async fn quit(mut self) {
         self.client.timeout = self.client.timeout.min(QUIT);
         let _ = self.command("QUIT\r\n").await;
@@ -272,11 +270,10 @@ pub(super) fn lost(failure: Failure) -> TryNextHost {
 }
 
 pub(super) fn no_tls(host: &str) -> Failure {
-    let text = format!("the relay {host} does not offer STARTTLS, and nothing goes there in plaintext");
+    let text = format!("the relay {host} does not offer STARTTLS, and plaintext is not allowed for relays");
     Failure::new(EnhancedCode(4, 7, 4), text)
 }
 
-/// What the client library wants its arguments wrapped in.
 struct Wrapped<T>(T);
 
 impl<'a> AsRef<Credentials<&'a str>> for Wrapped<Credentials<&'a str>> {

@@ -1,7 +1,5 @@
-//! The end of data, made safe: a dot at the beginning of a line is doubled.
-//!
-//! Invariant: for a server that reads by the RFC the message comes back as it was; no server, however lenient, sees the end
-//! of data before the end. RFC 5321 §4.5.2, §2.3.8 (bare CR and LF).
+//! Dot stuffing: a dot at the start of a line is doubled. Invariant: a server that follows the RFC gets the original
+//! message back; no server, however lenient, sees an early end of data. RFC 5321 §4.5.2, §2.3.8 (bare CR and LF).
 
 /// The transparency procedure, over the parts of a message.
 #[derive(Debug)]
@@ -11,16 +9,16 @@ pub(super) struct DotStuffer {
 
 impl Default for DotStuffer {
     fn default() -> Self {
-        // The first line begins like any other.
+        // The first line starts like any other.
         Self { last: *b"\r\n" }
     }
 }
 
 impl DotStuffer {
-    /// The next part of the message, as it goes over the wire.
+    /// Encodes the next part of the message.
     pub fn push(&mut self, part: &[u8], out: &mut Vec<u8>) {
         for octet in part {
-            // After a bare LF too: the message should have none, but a lenient server would see a line there.
+            // Also after a bare LF: the message should have none, but a lenient server would see a line end.
             if *octet == b'.' && matches!(self.last, [_, b'\n' | b'\r']) {
                 out.push(b'.');
             }
@@ -29,7 +27,7 @@ impl DotStuffer {
         }
     }
 
-    /// The end of data, and the line end that the message may lack before it.
+    /// The end of data, preceded by a line end if the message lacks one.
     pub fn end(&self) -> &'static [u8] {
         if self.last == *b"\r\n" { b".\r\n" } else { b"\r\n.\r\n" }
     }
@@ -50,7 +48,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dot_at_the_very_beginning_is_stuffed_and_no_line_end_is_added_to_one() {
+    fn a_leading_dot_is_stuffed_and_no_second_line_end_is_added() {
         assert_eq!(stuffed(&[b".\r\nMAIL FROM:<x>\r\n"]), b"..\r\nMAIL FROM:<x>\r\n.\r\n");
         assert_eq!(stuffed(&[b"a\r\n"]), b"a\r\n.\r\n");
         assert_eq!(stuffed(&[b"a"]), b"a\r\n.\r\n");
@@ -58,7 +56,7 @@ mod tests {
     }
 
     proptest! {
-        /// A server that reads by the RFC gets the message back, wherever it was cut.
+        /// A server that follows the RFC gets the message back, however it was split.
         #[test]
         fn what_was_stuffed_reads_back(lines in proptest::collection::vec("[.a]{0,3}", 0..8), cut in 0usize..40) {
             let message: Vec<u8> = lines.iter().flat_map(|l| [l.as_bytes(), b"\r\n"].concat()).collect();
@@ -77,7 +75,7 @@ mod tests {
             prop_assert_eq!(read, message);
         }
 
-        /// No bare CR or LF makes an early end for a server that takes either for a line end.
+        /// No bare CR or LF causes an early end of data at a server that accepts either as a line end.
         #[test]
         fn nothing_ends_the_data_early(message in proptest::collection::vec(proptest::sample::select(b".\r\na".to_vec()), 0..24)) {
             let wire = stuffed(&[&message]);

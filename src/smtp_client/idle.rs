@@ -1,6 +1,5 @@
-//! The connections that are open, and those of them that wait for the next message.
-//!
-//! Invariant: at most [`CONNECTIONS`] wait, each for at most [`TIMEOUT`]; one that the server has closed is not used again.
+//! Open connections, and the idle ones waiting for the next message. Invariant: at most [`CONNECTIONS`] are idle, each
+//! for at most [`TIMEOUT`]; one closed by the server is not reused.
 
 use super::connection::Connection;
 use crate::net::connections::network_of;
@@ -11,34 +10,34 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long a connection waits. RFC 5321 §4.5.3.2.7 has servers wait five minutes; their places are for others, too.
+/// Idle timeout. Servers wait five minutes (RFC 5321 §4.5.3.2.7), but their capacity is shared.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Connections that wait at once.
+/// Maximum idle connections.
 const CONNECTIONS: usize = 100;
 
-/// What a connection can be used for.
+/// What a connection can be reused for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Key {
     pub host: String,
     pub socket: SocketAddr,
-    /// TLS that verified, and who is logged in.
+    /// Verified TLS, and the authenticated user.
     pub verified: Option<Option<String>>,
 }
 
-/// All of them; clones share them.
+/// Idle connections; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct IdleConnections(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
 struct State {
-    /// The one that has waited longest comes first.
+    /// The longest idle first.
     waiting: VecDeque<(Instant, Key, Connection)>,
-    /// A task closes those that have waited long enough.
+    /// A task is closing expired connections.
     is_watched: bool,
 }
 
 impl IdleConnections {
-    /// One that is still open: the one used last.
+    /// The most recently used connection that is still open.
     pub fn take(&self, key: &Key) -> Option<Connection> {
         let mut state = self.lock();
         while let Some(at) = state.waiting.iter().rposition(|(_, waiting, _)| waiting == key) {
@@ -50,14 +49,14 @@ impl IdleConnections {
         None
     }
 
-    /// One to this network, whatever it can be used for.
+    /// Any idle connection to this network.
     pub fn take_to(&self, network: IpAddr) -> Option<Connection> {
         let mut state = self.lock();
         let at = state.waiting.iter().position(|(_, key, _)| network_of(key.socket.ip()) == network)?;
         state.waiting.remove(at).map(|(_, _, connection)| connection)
     }
 
-    /// Keeps a connection for the next message.
+    /// Adds a connection.
     pub fn put(&self, key: Key, connection: Connection) {
         let mut state = self.lock();
         state.waiting.push_back((Instant::now(), key, connection));
@@ -72,7 +71,6 @@ impl IdleConnections {
         }
     }
 
-    /// Closes all of them.
     pub async fn close(&self) {
         let waiting = std::mem::take(&mut self.lock().waiting);
         join_all(waiting.into_iter().map(|(_, _, connection)| connection.quit())).await;
@@ -105,20 +103,18 @@ impl IdleConnections {
     }
 }
 
-/// How many connections there are to each network ([`network_of`]); clones share the counts.
+/// Connection counts by network ([`network_of`]); clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct OpenConnections(Arc<Mutex<HashMap<IpAddr, Count>>>);
 
-/// Connections to one network.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Count {
-    /// All of them.
     pub all: usize,
     /// Those after EHLO.
     pub established: usize,
 }
 
-/// A connection that counts until it is dropped.
+/// A connection counted until it is dropped.
 #[derive(Debug)]
 pub(super) struct OpenConnection {
     all: OpenConnections,

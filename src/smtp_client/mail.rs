@@ -1,4 +1,4 @@
-//! A message to be handed over, with its envelope.
+//! An outgoing message with its envelope.
 
 use super::timeouts::TimeAllowance;
 use crate::address::{Address, ReversePath};
@@ -10,17 +10,15 @@ use std::io;
 /// One message for one server.
 #[derive(Clone, Copy, Debug)]
 pub struct OutgoingMail<'a> {
-    /// `MAIL FROM`.
     pub mail_from: &'a ReversePath,
-    /// `RCPT TO`, at least one.
+    /// At least one.
     pub rcpt_to: &'a [ForwardPath],
-    /// The header block, with the empty line after it.
+    /// The header block with the empty line that ends it.
     pub header: &'a [u8],
-    /// What follows it.
     pub body: Body<'a>,
-    /// It needs 8BITMIME.
+    /// The message needs 8BITMIME.
     pub is_8bit: bool,
-    /// Extended as the server makes progress.
+    /// Extended while the server makes progress.
     pub allowance: &'a TimeAllowance,
 }
 
@@ -31,27 +29,21 @@ impl OutgoingMail<'_> {
     }
 }
 
-/// The body of a message.
 #[derive(Clone, Copy, Debug)]
 pub enum Body<'a> {
-    /// All of it.
     InMemory(&'a [u8]),
-    /// Read from the store as it is sent: a slow server keeps none of a large body in memory.
+    /// Read from the store while sending, so that a slow server does not keep a large body in memory.
     Stored {
-        /// Where it is.
         store: &'a Store,
-        /// The message it belongs to.
         submission: &'a SubmissionId,
-        /// Octets.
         size: usize,
     },
 }
 
 impl Body<'_> {
-    /// Octets that are read from the store at once.
+    /// Octets read from the store at a time.
     pub const PIECE: usize = 1024 * 1024;
 
-    /// Octets.
     pub fn size(&self) -> usize {
         match self {
             Self::InMemory(octets) => octets.len(),
@@ -60,17 +52,16 @@ impl Body<'_> {
     }
 }
 
-/// A piece of a stored body, from octet `at`.
+/// A piece of a stored body, starting at octet `at`.
 pub(super) async fn stored_piece(store: &Store, submission: &SubmissionId, at: usize) -> io::Result<Vec<u8>> {
     let range = at..at.saturating_add(Body::PIECE);
     let piece = store.submission_body_range(submission, range).await.map_err(io::Error::other)?;
     if piece.is_empty() { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(piece) }
 }
 
-/// A recipient as RCPT names it.
+/// A recipient in RCPT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ForwardPath {
-    /// A mailbox.
     Mailbox(Address),
     /// `postmaster` without a domain (RFC 5321 §4.5.1).
     Postmaster,

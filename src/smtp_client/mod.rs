@@ -1,7 +1,6 @@
-//! The SMTP client: one for the queue and the sandbox. It keeps connections open for the next message.
-//!
-//! Invariant: what follows DATA ends where the message ends; credentials are sent only over TLS that verified; a message is
-//! sent again on another connection only when no server can have it. RFC 5321 §3.3, RFC 3207, RFC 7435.
+//! The SMTP client of the queue and the sandbox. It keeps connections open for the next message. Invariant: the data
+//! sent ends where the message ends; credentials are sent only over verified TLS; a message is sent again on another
+//! connection only if no server can have accepted it. RFC 5321 §3.3, RFC 3207, RFC 7435.
 //!
 //! [`SmtpClient::deliver`] takes an idle connection or opens one ([`connection`]), hands the message over ([`transaction`]),
 //! and keeps the connection ([`idle`]).
@@ -29,48 +28,43 @@ use connection::{State, lost, no_tls};
 use idle::{IdleConnections, Key, OpenConnections};
 use std::net::SocketAddr;
 
-/// Messages on one connection. Servers have limits of their own, and some have several hosts behind one address.
+/// Messages per connection. Servers have their own limits, and some have several hosts behind one address.
 const MESSAGES: usize = 100;
 
-/// Connections at once to one address (an IPv6 /64 counts as one), idle ones included, as long as the caller begins no more
-/// deliveries at once.
+/// Connections to one address (an IPv6 /64 counts as one), including idle ones, as long as the caller starts no more
+/// deliveries than this at once.
 pub const CONNECTIONS_PER_ADDRESS: usize = 16;
 
-/// A server that mail is handed to.
 #[derive(Clone, Copy, Debug)]
 pub struct Host<'a> {
-    /// Its name, as its certificate may prove it.
+    /// Its name, checked against its certificate.
     pub name: &'a str,
-    /// Its address.
     pub socket: SocketAddr,
-    /// How its connections are protected.
     pub security: Security<'a>,
 }
 
-/// How the connections to a server are protected.
 #[derive(Clone, Copy, Debug)]
 pub enum Security<'a> {
-    /// TLS where it is offered, with any certificate; plaintext where it fails (RFC 7435 §3).
+    /// TLS if offered, with any certificate; plaintext if it fails (RFC 7435 §3).
     Opportunistic,
-    /// TLS that verifies, from the first octet at port 465, and then the relay's credentials.
+    /// Verified TLS, implicit at port 465, then authentication with the relay's credentials.
     Verified(&'a Relay),
 }
 
-/// What became of a message at a server.
+/// The result at a server.
 #[derive(Debug)]
 pub struct Delivery {
-    /// How the connection was protected.
     pub protection: Protection,
     /// For each recipient, in order.
     pub answers: Vec<Answer>,
-    /// The server closed the connection, or it was lost.
+    /// The connection was closed by the server or lost.
     pub connection_ended: bool,
 }
 
-/// The client; clones share the connections.
+/// The client; clones share its connections.
 #[derive(Clone, Debug)]
 pub struct SmtpClient {
-    /// Our name, for EHLO.
+    /// Our name in EHLO.
     hostname: String,
     tls: ClientTls,
     timeouts: Timeouts,
@@ -79,17 +73,17 @@ pub struct SmtpClient {
 }
 
 impl SmtpClient {
-    /// A client without connections, that says `hostname` in EHLO.
     pub fn new(hostname: String, tls: ClientTls, timeouts: Timeouts) -> Self {
         Self { hostname, tls, timeouts, open: OpenConnections::default(), idle: IdleConnections::default() }
     }
 
-    /// Hands a message over.
+    /// Sends a message.
     pub async fn deliver(&self, host: &Host<'_>, mail: &OutgoingMail<'_>) -> Result<Delivery, TryNextHost> {
         let key = host.key();
         if let Some(mut connection) = self.idle.take(&key) {
             let transaction = self.transact(&mut connection, mail).await;
-            // The server may have closed it meanwhile, or take no more messages on it: that says nothing of the message.
+            // An idle connection may have been closed or have reached the server's limit, which says nothing about the
+            // message.
             let has_ended = transaction.connection_ended();
             if !has_ended && !is_temporary(&transaction.mail) {
                 return Ok(self.finish(connection, key, mail, &transaction));
@@ -104,13 +98,12 @@ impl SmtpClient {
         if let (Answer::Reply(reply), Some(failure)) = (&transaction.mail, &connection.no_tls)
             && reply.code == 530
         {
-            // It wants TLS, and its TLS has just failed.
+            // The server requires TLS, which has just failed.
             return Err(connection.next_host(Answer::Lost(failure.clone())));
         }
         Ok(self.finish(connection, key, mail, &transaction))
     }
 
-    /// Closes the idle connections.
     pub async fn close_idle(&self) {
         self.idle.close().await;
     }
@@ -141,7 +134,7 @@ impl SmtpClient {
     async fn connect(&self, host: &Host<'_>) -> Result<Connection, TryNextHost> {
         let network = network_of(host.socket.ip());
         let others = self.open.count(network).all;
-        // An idle connection to another host there gives way.
+        // An idle connection to another host at this address makes room.
         if others >= CONNECTIONS_PER_ADDRESS
             && let Some(idle) = self.idle.take_to(network)
         {

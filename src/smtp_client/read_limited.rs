@@ -1,18 +1,15 @@
-//! A connection that reads a limited number of octets between two writes.
-//!
-//! Invariant: between two writes no more is read than any correct reply has. The library that reads replies keeps what it
-//! reads until their last line, and a reply of empty lines has none (RFC 5321 §4.5.3.1.5 limits a line to 512 octets, and
-//! nothing limits the number of lines).
+//! Limits the octets read between two writes. Invariant: no more is read than a correct reply can have. The library
+//! buffers a reply until its last line, and a reply of continuation lines never ends (RFC 5321 §4.5.3.1.5 limits a
+//! line to 512 octets, but not the number of lines).
 
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// Octets of one reply, or of a TLS handshake with its certificates.
+/// Octets of a reply, or of a TLS handshake with its certificates.
 const LIMIT: usize = 256 * 1024;
 
-/// The connection, and the octets read since the last write.
 #[derive(Debug)]
 pub(super) struct ReadLimited<S> {
     stream: S,

@@ -1,24 +1,24 @@
-//! How long the client waits for a server.
+//! Time limits of the client.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// More time for each reply to RCPT.
+/// Added for each reply to RCPT.
 pub(super) const PER_RECIPIENT: Duration = Duration::from_secs(1);
-/// More time for each block of the message that the server takes: 64 KiB in a second.
+/// Added for each block accepted by the server: 64 KiB per second.
 pub(super) const PER_BLOCK: Duration = Duration::from_secs(1);
-/// Time for the reply to the end of data. An attempt that ends before it may have delivered the message all the same.
+/// Time for the reply to the end of data. A shorter attempt might have delivered the message without knowing.
 pub(super) const END_OF_DATA: Duration = Duration::from_secs(120);
 
 /// Timeouts of single steps (RFC 5321 §4.5.3.2).
 #[derive(Clone, Copy, Debug)]
 pub struct Timeouts {
-    /// TCP connect. Shorter than the system's minutes, since other addresses may answer.
+    /// TCP connect. Shorter than the system's minutes, since other addresses may work.
     pub connect: Duration,
     /// The greeting, a TLS handshake, and the reply to a command.
     pub command: Duration,
-    /// One block of the message to be written.
+    /// Writing one block of the message.
     pub block: Duration,
     /// The reply to the end of data.
     pub end_of_data: Duration,

@@ -1,7 +1,6 @@
-//! One message on a connection: MAIL, RCPT, DATA.
-//!
-//! Invariant: what follows DATA ends where the message ends, whatever the message holds; a recipient counts as delivered only
-//! when the server has answered 2yz to the end of data. RFC 5321 §3.3, §4.5.2 (transparency).
+//! One message on a connection: MAIL, RCPT, DATA. Invariant: the data sent ends where the message ends, whatever it
+//! contains; a recipient counts as delivered only after a 2yz reply to the end of data. RFC 5321 §3.3, §4.5.2
+//! (transparency).
 
 use super::answer::{Answer, Failure};
 use super::connection::{Connection, State};
@@ -12,9 +11,9 @@ use mail_send::Error;
 use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
-/// Octets of a message that are written at once.
+/// Octets written at a time.
 const BLOCK: usize = 64 * 1024;
-/// After a write has failed: the reply that says why may have come before.
+/// After a failed write: time to read a reply that was sent before.
 const LAST_WORDS: Duration = Duration::from_secs(5);
 
 /// The answers to one message.
@@ -24,20 +23,20 @@ pub struct Transaction {
     pub mail: Answer,
     /// To RCPT: for each recipient, or up to the one at which the connection ended.
     pub rcpt_to: Vec<Answer>,
-    /// To DATA when it was refused, else to the end of data.
+    /// To DATA if it was refused, else to the end of data.
     pub data: Option<Answer>,
 }
 
 impl Transaction {
-    /// What counts for each of so many recipients.
+    /// The deciding answer for each of the recipients.
     pub fn by_recipient(&self, recipients: usize) -> Vec<Answer> {
-        // For those who were accepted, or not named any more.
+        // For those accepted, or not sent any more.
         let last = self.data.as_ref().or(self.rcpt_to.last()).unwrap_or(&self.mail);
         let refused = |at: usize| self.rcpt_to.get(at).filter(|answer| !answer.is_accepted());
         (0..recipients).map(|at| refused(at).unwrap_or(last).clone()).collect()
     }
 
-    /// The connection ended before the end of data was sent, or with a reply that refuses the message.
+    /// The connection ended before the end of data, or with a reply that refuses the message.
     pub(super) fn connection_ended(&self) -> bool {
         let may_be_delivered = matches!(self.data, Some(Answer::MaybeDelivered(_)));
         let last = self.data.as_ref().or(self.rcpt_to.last()).unwrap_or(&self.mail);
@@ -81,12 +80,12 @@ async fn name_recipients(connection: &mut Connection, mail: &OutgoingMail<'_>) -
     answers
 }
 
-/// DATA, written here and not by the library: that does not stuff a dot at the very first octet, and adds a line end to a
+/// Sends the data itself, since the library does not stuff a dot at the very first octet and adds a line end to a
 /// message that has one.
 async fn data(connection: &mut Connection, mail: &OutgoingMail<'_>) -> Answer {
     match connection.command("DATA\r\n").await {
         Answer::Reply(go) if go.code == 354 => {}
-        // It would pass for an accepted message.
+        // Otherwise it would count as accepted.
         Answer::Reply(confused) if confused.code / 100 == 2 => return Answer::of_error(&Error::UnparseableReply),
         other => return other,
     }
@@ -102,7 +101,7 @@ async fn data(connection: &mut Connection, mail: &OutgoingMail<'_>) -> Answer {
     }
 }
 
-/// A server that refuses a message before all of it is sent may close the connection: its reply counts, not the broken pipe.
+/// A server may refuse a message early and close the connection: its reply counts, not the broken pipe.
 async fn refused_early(connection: &mut Connection, error: &Error) -> Answer {
     connection.state = State::Broken;
     if !matches!(error, Error::Io(_)) {
@@ -115,7 +114,7 @@ async fn refused_early(connection: &mut Connection, error: &Error) -> Answer {
     }
 }
 
-/// Writes a message in blocks; a small one with its end in a single write.
+/// Writes a message in blocks; a small one in a single write with its end.
 struct DataWriter<'a> {
     connection: &'a mut Connection,
     mail: &'a OutgoingMail<'a>,
@@ -167,7 +166,6 @@ impl DataWriter<'_> {
 }
 
 impl From<Failure> for Transaction {
-    /// The server does not offer what the message needs.
     fn from(failure: Failure) -> Self {
         Self { mail: Answer::CannotCarry(failure), rcpt_to: Vec::new(), data: None }
     }
@@ -187,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn each_recipient_has_its_own_refusal_or_the_last_answer() {
+    fn each_recipient_has_its_own_refusal_or_the_final_answer() {
         let all = Transaction {
             mail: reply(250),
             rcpt_to: vec![reply(250), reply(550), reply(451), reply(250)],

@@ -1,11 +1,11 @@
-//! `domain checks` and `domain events`: what happened to a domain, the oldest first, as one reads a log.
+//! `domain checks` and `domain events`: the history of a domain, oldest first, like a log.
 
 use crate::cli::failure::Failure;
 use crate::cli::rest::{Rest, RestArgs, print_json};
 use crate::cli::table::{Table, cell};
 use serde_json::Value;
 
-/// The checks that are kept: when, the status after each, and what was not right.
+/// Prints stored checks: time, status afterwards, faults.
 pub(super) async fn checks(client: &Rest, path: &str, rest: &RestArgs) -> Result<(), Failure> {
     let checks = client.list_all(&format!("{path}/checks")).await?;
     if rest.json {
@@ -35,7 +35,7 @@ pub(super) async fn checks(client: &Rest, path: &str, rest: &RestArgs) -> Result
     Ok(())
 }
 
-/// The changes of status, each with its cause and what it rests on.
+/// Prints status changes with causes and evidence.
 pub(super) async fn events(client: &Rest, path: &str, rest: &RestArgs) -> Result<(), Failure> {
     let events = client.list_all(&format!("{path}/events")).await?;
     if rest.json {
@@ -71,7 +71,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn an_event_says_what_was_expected_and_what_was_found_where() {
+    fn an_event_shows_expected_and_found_values() {
         let event = json!({"at": "2026-11-24T05:31:07Z", "from": "verified", "to": "failed", "message": "The time was over.",
             "records": [{"record": "t.acme.com CNAME", "expected": "t.example", "found": [], "server": "192.0.2.1:53"}]});
         assert_eq!(

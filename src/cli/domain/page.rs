@@ -1,13 +1,10 @@
-//! One domain for people: its status, its verdict, its records, and what to mend.
-//!
-//! Invariant: names and values to be published stand there whole and in one line, to be copied; where a table of them is
-//! wider than the terminal, each record has lines of its own.
+//! Shows one domain: its status, verdict, records, and what to fix. Invariant: names and values to publish are printed
+//! complete and on one line, for copying; if their table is wider than the terminal, each record has its own lines.
 
 use super::visible::{now, visible};
 use crate::cli::table::{Table, cell, painted, wrapped};
 use serde_json::Value;
 
-/// One domain for people: its status, its verdict, its records, and what to mend.
 pub(super) fn page(domain: &Value, colour: bool, width: usize) -> String {
     let paint = |text: String| if colour { painted(&text) } else { text };
     let mut text = format!("{}  {}\n", cell(domain, "domain"), paint(cell(domain, "verified_status")));
@@ -53,7 +50,7 @@ pub(super) fn page(domain: &Value, colour: bool, width: usize) -> String {
     text
 }
 
-/// Which record, and the word that the documentation explains.
+/// The record, and the error code that the documentation explains.
 fn heading(record: &Value, error: &Value) -> String {
     let warning = if cell(record, "status") == "valid" { " (a warning)" } else { "" };
     format!("{} {}: {}{warning}", cell(record, "type"), cell(record, "name"), cell(error, "code"))
@@ -69,7 +66,7 @@ fn table(records: &[Value]) -> Table {
     table
 }
 
-/// The same in three lines.
+/// The record in three lines.
 fn lines(record: &Value, paint: impl Fn(String) -> String) -> String {
     let (purpose, kind, status) = (purpose(record), cell(record, "type"), paint(cell(record, "status")));
     format!("{purpose:<8} {kind:<5}  {status}\n  name   {}\n  value  {}\n", cell(record, "name"), value(record))
@@ -131,7 +128,7 @@ One record is missing.
 ";
 
     #[test]
-    fn the_page_shows_each_record_and_how_to_mend_it() {
+    fn the_page_shows_each_record_and_how_to_fix_it() {
         let table = "\
 FOR     TYPE   NAME                   VALUE                   STATUS
 mx      MX     acme.com               10 smtp.inboxlayer.dev  valid
@@ -143,7 +140,7 @@ dkim *  CNAME  t._domainkey.acme.com  t.dkim.amazonses.com    mismatch
     }
 
     #[test]
-    fn where_the_table_does_not_fit_each_record_has_its_own_lines() {
+    fn if_the_table_does_not_fit_each_record_has_its_own_lines() {
         let lines = "\
 mx       MX     valid
   name   acme.com
@@ -174,7 +171,7 @@ dkim *   CNAME  mismatch
     }
 
     #[test]
-    fn what_a_stranger_publishes_stays_within_its_line() {
+    fn published_text_stays_within_its_line() {
         let mut domain = domain();
         let evil = "v=spf1\u{1b}[2J\n\u{9b}31m\u{202e}\u{2067}\u{200f}";
         domain["records"][1]["observed"] = json!([evil, "x".repeat(65_000)]);

@@ -1,20 +1,20 @@
-//! When a change will be visible, in words.
+//! When a DNS change will be visible.
 
 use crate::clock::Timestamp;
 use serde_json::Value;
 
-/// A moment of the daemon's JSON.
+/// Parses a time of the daemon's JSON.
 pub(super) fn moment(value: Option<&Value>) -> Option<Timestamp> {
     serde_json::from_value(value?.clone()).ok()
 }
 
-/// The time now, as the daemon has it: a sandbox may be ahead of the real one, and was there when it last checked.
+/// The daemon's current time: a sandbox may be ahead of real time, and was when it last checked.
 pub(super) fn now(domain: &Value) -> Timestamp {
     let checked = moment(domain.get("last_checked_at"));
     checked.map_or_else(Timestamp::real, |checked| checked.max(Timestamp::real()))
 }
 
-/// `visible by 14:05 UTC, in 12 minutes`, of an error that says when; none of others.
+/// `visible by 14:05 UTC, in 12 minutes` for an error with that time; `None` for others.
 pub(super) fn visible(error: &Value, now: Timestamp) -> Option<String> {
     let at = moment(error.get("expected_visible_at"))?;
     let (day, today) = (at.to_jiff().strftime("%-d %B").to_string(), now.to_jiff().strftime("%-d %B").to_string());
@@ -26,7 +26,7 @@ pub(super) fn visible(error: &Value, now: Timestamp) -> Option<String> {
     })
 }
 
-/// Rounded up: nobody should come too early.
+/// Rounded up, so that nothing is checked too early.
 fn span(seconds: u64) -> String {
     let (count, unit) = match seconds {
         0..60 => (seconds, "second"),
@@ -43,7 +43,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn the_time_left_is_said_in_words() {
+    fn the_remaining_time_is_spelled_out() {
         let now = moment(Some(&json!("2026-11-24T13:53:10Z"))).unwrap();
         for (at, words) in [
             ("2026-11-24T14:05:00Z", "visible by 14:05 UTC, in 12 minutes"),

@@ -1,7 +1,5 @@
-//! `domain verify --watch`: a domain's records, looked at until they are right.
-//!
-//! Invariant: on a terminal one table is drawn over again in place, never taller or wider than the terminal; elsewhere only
-//! what changes is printed, a line each.
+//! `domain verify --watch`: polls a domain until its records are valid. Invariant: on a terminal one table is redrawn
+//! in place, never taller or wider than the terminal; elsewhere only changes are printed, one line each.
 
 use super::visible::{now, visible};
 use crate::cli::failure::Failure;
@@ -11,16 +9,16 @@ use serde_json::Value;
 use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-/// Between looks.
+/// Pause between polls.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Between checks that are asked for; the daemon makes one in ten seconds at most.
+/// Pause between requested checks; the daemon allows one in ten seconds.
 const ASK_EVERY: Duration = Duration::from_secs(15);
-/// Looks in a row that may fail before the watch does: a daemon that restarts is waited for.
+/// Consecutive failed polls before giving up; a restarting daemon is waited for.
 const FAILURES: u32 = 15;
-/// Of a terminal that does not tell.
+/// Default terminal size.
 const SIZE: (usize, usize) = (80, 24);
 
-/// Watches until the domain is verified, has failed, or the time is over; what it was then.
+/// Watches until the domain is verified or has failed, or the timeout has passed. Returns its last state.
 pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, quiet: bool) -> Result<Value, Failure> {
     let began = Instant::now();
     let mut now = client.get(path).await?;
@@ -38,7 +36,7 @@ pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, 
             last_request = Some(Instant::now());
             match client.post_and_wait(&format!("{path}/verify"), if first { 5 } else { 0 }).await {
                 Ok(domain) => Ok(domain),
-                // Somebody else has just asked: their check will do.
+                // Another client has just requested a check; its result will do.
                 Err(_) => client.get(path).await,
             }
         } else {
@@ -61,17 +59,17 @@ pub(super) async fn watch(client: &Rest, path: &str, timeout: Option<Duration>, 
     }
 }
 
-/// It is verified or has failed, by a check that settled since: one that was so before is checked anew first.
+/// True if it is verified or has failed by a check that settled since the start; an older result is checked again
+/// first.
 fn settled(now: &Value, before: &Value) -> bool {
     cell(now, "verified_status") != "pending" && cell(now, "last_checked_at") != cell(before, "last_checked_at")
 }
 
-/// Where it is shown.
 struct Screen {
     quiet: bool,
     terminal: bool,
     colour: bool,
-    /// Lines of the frame that stands there.
+    /// Lines of the current frame.
     drawn: usize,
     before: Option<Value>,
 }
@@ -90,7 +88,7 @@ impl Screen {
             let size = terminal_size::terminal_size()
                 .map_or(SIZE, |(w, h)| (usize::from(w.0).max(20), usize::from(h.0).max(4)));
             if self.drawn > 0 {
-                // Up to the first line of the frame, and away with all below.
+                // Move to the first line of the frame and clear everything below.
                 text.push_str(&format!("\x1b[{}A\x1b[J", self.drawn));
             }
             let lines = frame(domain, elapsed, size, self.colour);
@@ -100,7 +98,7 @@ impl Screen {
             changes(self.before.as_ref(), domain).iter().for_each(|line| text.push_str(&format!("{line}\n")));
         }
         self.before = Some(domain.clone());
-        // A terminal that has gone away sees nothing; the outcome still counts.
+        // If the terminal is gone, only the outcome counts.
         let mut out = std::io::stdout().lock();
         let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     }
@@ -110,7 +108,7 @@ fn records(domain: &Value) -> &[Value] {
     domain.get("records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
-/// One picture of the domain, as lines that fit.
+/// One frame, fitted to the terminal.
 fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), colour: bool) -> Vec<String> {
     let (all, status) = (records(domain), cell(domain, "verified_status"));
     let right = all.iter().filter(|record| cell(record, "status") == "valid").count();
@@ -147,7 +145,7 @@ fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), col
         let mut text = wrapped(&format!("{}: {}", cell(error, "code"), cell(error, "message")), width, "  ");
         text.extend(wrapped(&format!("fix: {}", cell(error, "fix")), width, "    "));
         text.extend(visible(error, now(domain)).into_iter().flat_map(|visible| wrapped(&visible, width, "    ")));
-        // The last line is for the cursor, the one before it for what does not fit.
+        // The last line is for the cursor, the one before it for the note about omitted lines.
         if lines.len() + text.len() + 2 > height {
             let left = faults.len() - position;
             lines.push(clipped(
@@ -162,7 +160,7 @@ fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), col
     lines
 }
 
-/// What has changed, in words; without a picture before, all there is.
+/// What has changed since `before`; everything if there is none.
 fn changes(before: Option<&Value>, now: &Value) -> Vec<String> {
     let (name, status) = (cell(now, "domain"), cell(now, "verified_status"));
     let mut lines = Vec::new();
@@ -185,19 +183,19 @@ fn changes(before: Option<&Value>, now: &Value) -> Vec<String> {
     lines
 }
 
-/// A record's status, with the code where that says more.
+/// A record's status, with the error code if there is one.
 fn state(record: &Value) -> String {
     let status = cell(record, "status");
     let code = record.get("error").map(|error| cell(error, "code")).filter(|code| !code.is_empty() && *code != status);
     code.map_or(status.clone(), |code| format!("{status} ({code})"))
 }
 
-/// The line cut to the width, less one: some terminals wrap on the last column.
+/// Cut to the width minus one, since some terminals wrap at the last column.
 fn clipped(line: &str, width: usize) -> String {
     line.chars().take(width.saturating_sub(1)).collect()
 }
 
-/// A line in the colour of a status.
+/// A line in the colour of its status.
 fn painted(line: &str, status: &str, colour: bool) -> String {
     let code = match status {
         "valid" | "verified" => "32",
@@ -226,14 +224,14 @@ mod tests {
     fn the_watch_ends_with_a_check_that_settled_since_it_began() {
         let domain = |status: &str, checked: Value| json!({"verified_status": status, "last_checked_at": checked});
         let before = domain("verified", json!("2126-11-24T13:53:10Z"));
-        assert!(!settled(&before, &before), "the check that was asked for is still under way");
+        assert!(!settled(&before, &before), "the requested check is still running");
         assert!(settled(&domain("verified", json!("2126-11-24T13:53:31Z")), &before));
         assert!(!settled(&domain("pending", json!("2126-11-24T13:53:31Z")), &before));
         assert!(settled(&domain("failed", json!("2126-11-24T13:53:31Z")), &domain("pending", json!(null))));
     }
 
     #[test]
-    fn a_frame_shows_every_record_and_how_to_mend_it() {
+    fn a_frame_shows_every_record_and_how_to_fix_it() {
         let lines = frame(&domain("pending", "missing", "Create it."), Duration::from_secs(3), (80, 24), false);
         assert_eq!(
             lines,
@@ -256,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_fits_whatever_stands_in_it() {
+    fn a_frame_always_fits() {
         let long = domain("pending", "missing", &"type this word by word ".repeat(40));
         for size in [(20, 4), (40, 10), (80, 24), (200, 60)] {
             let lines = frame(&long, Duration::from_secs(1), size, false);
@@ -268,7 +266,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_cache_still_holds_has_its_time() {
+    fn a_cached_record_shows_when_it_expires() {
         let mut cached = domain("verified", "valid", "");
         cached["last_checked_at"] = json!("2126-11-24T13:53:10Z");
         cached["records"][0]["error"] = json!({"code": "still_cached", "message": "a resolver remembers", "fix": "Wait.",
@@ -283,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_publishes_does_not_move_the_cursor() {
+    fn published_text_does_not_move_the_cursor() {
         let evil = "\u{1b}[2J\r\n\u{9b}2J\u{202e}".repeat(5000);
         let mut domain = domain("pending", "mismatch", &evil);
         domain["records"][0]["error"]["message"] = json!(evil);
@@ -297,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_terminal_only_changes_are_said() {
+    fn without_a_terminal_only_changes_are_printed() {
         let (before, after) = (domain("pending", "missing", "x"), domain("verified", "valid", ""));
         assert_eq!(
             changes(None, &before),

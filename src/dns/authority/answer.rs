@@ -1,4 +1,4 @@
-//! From a question to an answer.
+//! Answers one query from the zones.
 
 use super::play::Fault;
 use super::{UDP_PAYLOAD, Zones};
@@ -6,28 +6,26 @@ use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
 use hickory_proto::rr::rdata::SOA;
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
-/// CNAMEs followed before a chain is taken for a loop.
+/// CNAMEs followed before a chain counts as a loop.
 const CHAIN: usize = 8;
 
-/// What one name has of one type.
+/// The data of one name and type.
 #[derive(Debug)]
 pub(super) enum Finding {
-    /// These.
     Records(Vec<Record>),
-    /// A CNAME instead.
     Alias(Record, Name),
-    /// The name exists, without that type. The zone's SOA.
+    /// NODATA, with the zone's SOA.
     NoData(Record),
-    /// The name does not exist. The zone's SOA.
+    /// NXDOMAIN, with the zone's SOA.
     NoName(Record),
-    /// The sandbox wants it broken.
+    /// A fault set in the sandbox.
     Broken(Fault),
-    /// No zone of ours holds it.
+    /// Not in any of our zones.
     NotOurs,
 }
 
-/// An answer with nothing in it yet: the question, unless there are several (RFC 9619), and EDNS if it came with that
-/// (RFC 6891 §6.1.1).
+/// An empty response: the question, unless there are several (RFC 9619), and EDNS if the query had it (RFC 6891
+/// §6.1.1).
 pub(super) fn begin(request: &Message) -> Message {
     let mut response = Message::new(request.metadata.id, MessageType::Response, request.metadata.op_code);
     response.metadata = hickory_proto::op::Metadata::response_from_request(&request.metadata);
@@ -42,7 +40,7 @@ pub(super) fn begin(request: &Message) -> Message {
     response
 }
 
-/// The answer; none for a question that is to time out.
+/// The response; `None` for a query that is to time out.
 pub(super) async fn answer(zones: &Zones, request: &Message) -> Option<Message> {
     let mut response = begin(request);
     response.metadata.response_code = match question(request) {
@@ -69,15 +67,15 @@ fn question(request: &Message) -> Result<(&Name, RecordType), ResponseCode> {
     }
     let [query] = request.queries.as_slice() else { return Err(ResponseCode::FormErr) };
     match (query.query_class(), query.query_type()) {
-        // No zone leaves as a whole.
+        // Zone transfers are refused.
         (_, RecordType::AXFR | RecordType::IXFR) => Err(ResponseCode::Refused),
         (DNSClass::IN | DNSClass::ANY, kind) => Ok((query.name(), kind)),
         _ => Err(ResponseCode::Refused),
     }
 }
 
-/// Fills the sections; none for a question that is to time out. A CNAME is followed in its own zone, and everywhere for
-/// one who wants recursion (RFC 1034 §4.3.2, RFC 2308 §2.1 and §2.2 for the end of a chain).
+/// Fills the sections; `None` for a query that is to time out. A CNAME is followed within its zone, and across zones
+/// if recursion is desired (RFC 1034 §4.3.2; RFC 2308 §2.1 and §2.2 for the end of a chain).
 async fn fill(
     zones: &Zones,
     response: &mut Message,
@@ -113,7 +111,7 @@ async fn fill(
             Ok(Finding::NotOurs) if response.answers.is_empty() => return Some(ResponseCode::Refused),
             Ok(Finding::NotOurs) => return Some(ResponseCode::NoError),
             Err(error) => {
-                tracing::error!(%error, "a DNS question could not be answered from the store");
+                tracing::error!(%error, "cannot answer a DNS query from the store");
                 return Some(failed(response, ResponseCode::ServFail));
             }
         }
@@ -147,7 +145,7 @@ impl Zones {
     }
 }
 
-/// A zone's SOA (RFC 2308 §5: its TTL is how long an absence may be remembered).
+/// A zone's SOA (RFC 2308 §5: its TTL limits negative caching).
 pub(super) fn soa(apex: &Name, name_server: &Name, serial: u32, negative_ttl: u32) -> Record {
     let contact = Name::from_ascii("hostmaster").and_then(|n| n.append_domain(apex)).unwrap_or_else(|_| apex.clone());
     let soa = SOA::new(name_server.clone(), contact, serial, 7200, 900, 1_209_600, negative_ttl);

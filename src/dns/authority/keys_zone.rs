@@ -1,4 +1,4 @@
-//! The zone that customers' DKIM CNAMEs lead to: `<token>.<zone>` TXT, straight from the store.
+//! The zone that customers' DKIM CNAMEs point to: `<token>.<zone>` TXT, read from the store.
 
 use super::answer::{Finding, soa};
 use crate::config::Dkim;
@@ -10,12 +10,11 @@ use hickory_proto::rr::rdata::{A, AAAA, TXT};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::net::IpAddr;
 
-/// A fresh key is seen here at least so long before it signs.
+/// A fresh key is published for at least this long before it signs.
 const TTL: u32 = KEY_TTL.as_secs() as u32;
-/// A key in the making is there in seconds: its absence must not be remembered for long.
+/// A new key appears within seconds, so its absence must not be cached for long.
 const NEGATIVE_TTL: u32 = 60;
 
-/// The zone of keys.
 #[derive(Clone, Debug)]
 pub struct KeysZone {
     apex: Name,
@@ -25,7 +24,7 @@ pub struct KeysZone {
 }
 
 impl KeysZone {
-    /// The zone that the configuration names, with the keys of a store.
+    /// The configured zone, with the keys of a store.
     pub fn new(config: &Dkim, store: Store) -> Result<Self, ProtoError> {
         let absolute = |text: &str| Name::from_ascii(format!("{text}."));
         Ok(Self {
@@ -58,7 +57,7 @@ impl KeysZone {
             }));
         }
         if present.is_empty() {
-            // RFC 8020 §2: a name above another one exists.
+            // RFC 8020 §2: an empty non-terminal exists.
             let above = !self.addresses.is_empty() && name.zone_of(&self.name_server);
             return Ok(if above { Finding::NoData(soa) } else { Finding::NoName(soa) });
         }
@@ -75,7 +74,7 @@ impl KeysZone {
     }
 }
 
-/// A text of any length, in strings of at most 255 octets (RFC 1035 §3.3).
+/// Text of any length, in strings of at most 255 octets (RFC 1035 §3.3).
 pub(super) fn txt(text: &str) -> TXT {
     if text.is_empty() { TXT::from_bytes(vec![b""]) } else { TXT::from_bytes(text.as_bytes().chunks(255).collect()) }
 }

@@ -1,26 +1,24 @@
-//! How often a network is answered over UDP: a token bucket each, as response rate limiting has it.
-//!
-//! Invariant: its memory is bounded, whatever addresses are forged.
+//! Response rate limiting over UDP: a token bucket per network. Invariant: memory is bounded, whatever addresses are
+//! forged.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Instant;
 
-/// Answers a second that a network may have for long.
+/// Sustained responses per second and network.
 const RATE: f64 = 50.0;
-/// Answers it may have at once.
+/// Responses in a burst.
 const BURST: f64 = 200.0;
-/// Networks remembered.
+/// Maximum networks tracked.
 const NETWORKS: usize = 20_000;
 
-/// What to do with a question.
+/// What to do with a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Ruling {
-    /// Answer it.
     Answer,
-    /// Say that the answer is to be had over TCP, where nobody can forge an address.
+    /// Respond with TC, so that a real client retries over TCP, where addresses cannot be forged.
     Truncate,
-    /// Say nothing.
+    /// Drop it.
     Silence,
 }
 
@@ -30,7 +28,6 @@ struct Bucket {
     refused: u32,
 }
 
-/// The buckets.
 pub(super) struct Limiter {
     buckets: HashMap<IpAddr, Bucket>,
 }
@@ -40,7 +37,7 @@ impl Limiter {
         Self { buckets: HashMap::new() }
     }
 
-    /// Rules on one question from `peer`.
+    /// Decides on one query from `peer`.
     pub(super) fn rule(&mut self, peer: IpAddr) -> Ruling {
         self.rule_at(peer, Instant::now())
     }
@@ -48,7 +45,7 @@ impl Limiter {
     fn rule_at(&mut self, peer: IpAddr, now: Instant) -> Ruling {
         let network = network_of(peer);
         if self.buckets.len() >= NETWORKS && !self.buckets.contains_key(&network) {
-            // Full buckets say nothing that a new one would not. Under a flood of forged networks all begin anew.
+            // A full bucket equals a new one. Under a flood from forged networks all start again.
             self.buckets.retain(|_, bucket| filled(bucket, now) < BURST);
             if self.buckets.len() >= NETWORKS {
                 self.buckets.clear();
@@ -71,7 +68,7 @@ fn filled(bucket: &Bucket, now: Instant) -> f64 {
     (bucket.tokens + elapsed * RATE).min(BURST)
 }
 
-/// The /24 of IPv4, the /56 of IPv6: as much as one customer of a network usually has.
+/// The IPv4 /24 or IPv6 /56: what one customer usually has.
 fn network_of(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
         IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & (u32::MAX << 8))),
@@ -85,7 +82,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn a_network_over_its_rate_is_sent_to_tcp_and_others_are_answered() {
+    fn a_network_over_its_rate_is_truncated_and_others_are_answered() {
         let (mut limiter, start) = (Limiter::new(), Instant::now());
         let flood: Vec<Ruling> =
             (0..=255).map(|i| limiter.rule_at(IpAddr::V4(Ipv4Addr::new(192, 0, 2, i)), start)).collect();
@@ -98,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_networks_do_not_fill_the_memory() {
+    fn memory_is_bounded_for_forged_networks() {
         let (mut limiter, now) = (Limiter::new(), Instant::now());
         for i in 0..100_000_u32 {
             limiter.rule_at(IpAddr::V4(Ipv4Addr::from_bits(i << 8)), now);

@@ -1,11 +1,7 @@
-//! A DNS server: UDP and TCP on one port, authoritative for the zone of signing keys; the sandbox's play internet has
-//! its name servers here too.
-//!
-//! Invariant: no answer over UDP is larger than the asker said it takes, nor than 1232 octets; what does not fit is cut
-//! with TC set, and TCP has it whole. In the open internet a network is answered only so often over UDP, so that forged
-//! questions gain nothing.
-//!
-//! RFC 1035 §4.2 (transport), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
+//! A DNS server on UDP and TCP, authoritative for the DKIM zone; in the sandbox also for the simulated internet.
+//! Invariant: no UDP response is larger than the client's limit or 1232 octets; a larger one is truncated with TC set
+//! and is complete over TCP. On the open internet UDP responses are rate-limited by network, so that the server is of
+//! no use for amplification. RFC 1035 §4.2 (transport), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
 mod answer;
 #[cfg(any(test, fuzzing))]
@@ -31,19 +27,19 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::Semaphore;
 
-/// The largest answer over UDP that no path is likely to fragment.
+/// Maximum UDP response that is unlikely to be fragmented.
 const UDP_PAYLOAD: u16 = 1232;
-/// UDP questions at work at once; more are dropped, and asked again.
+/// Concurrent UDP queries; more are dropped, and clients retry.
 const IN_FLIGHT: usize = 256;
-/// How long a TCP connection may be silent (RFC 7766 §6.2.3: seconds).
+/// Idle timeout of a TCP connection (RFC 7766 §6.2.3: seconds).
 const TCP_IDLE: Duration = Duration::from_secs(5);
-/// No resolver needs more than a few, and those who would take all the places need many addresses.
+/// A resolver needs few connections; the limit by address makes exhausting them expensive.
 const TCP_CAPACITY: Capacity =
     Capacity { total: 512, per_address: 16, per_network: 64, idle_under_load: Duration::from_secs(2) };
-/// Tries for a port that is free for UDP and TCP both.
+/// Attempts to find a port free for both UDP and TCP.
 const PORT_TRIES: usize = 16;
 
-/// What is answered from; clones share it.
+/// The zones served; clones share them.
 #[derive(Clone, Debug)]
 pub struct Zones(Arc<Inner>);
 
@@ -54,23 +50,23 @@ struct Inner {
 }
 
 impl Zones {
-    /// The zone of keys alone; every other name is refused.
+    /// The DKIM zone only; other names are refused.
     pub fn of_keys(zone: KeysZone) -> Self {
         Self(Arc::new(Inner { keys: OnceLock::from(zone), play: None }))
     }
 
-    /// A play internet, which is answered for whole.
+    /// A simulated internet, authoritative for every name.
     pub fn of_play(play: Play) -> Self {
         Self(Arc::new(Inner { keys: OnceLock::new(), play: Some(play) }))
     }
 
-    /// Adds the zone of keys to a play internet, once the store is open. A second zone is not taken.
+    /// Adds the DKIM zone to a simulated internet once the store is open. A second zone is ignored.
     pub fn add_keys(&self, zone: KeysZone) {
         let _ = self.0.keys.set(zone);
     }
 }
 
-/// A DNS server's sockets, bound.
+/// A DNS server with bound sockets.
 #[derive(Debug)]
 pub struct Authority {
     udp: UdpSocket,
@@ -79,7 +75,7 @@ pub struct Authority {
 }
 
 impl Authority {
-    /// Binds UDP and TCP at one address. Port 0: one that is free for both.
+    /// Binds UDP and TCP to one address. Port 0: one that is free for both.
     pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         let mut tries = if address.port() == 0 { PORT_TRIES } else { 1 };
         loop {
@@ -94,13 +90,12 @@ impl Authority {
         }
     }
 
-    /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Answers until the shutdown. `limited`: networks are held to a rate over UDP; for every listener that the open
-    /// internet reaches.
+    /// Serves until shutdown. `limited` enables the UDP rate limit, for every listener reachable from the open
+    /// internet.
     pub async fn serve(self, zones: Zones, limited: bool, shutdown: Shutdown) {
         let limiter = limited.then(Limiter::new);
         let tcp_zones = zones.clone();
@@ -138,9 +133,9 @@ async fn serve_udp(socket: UdpSocket, zones: Zones, mut limiter: Option<Limiter>
         let (length, peer) = match received {
             Ok(received) => received,
             Err(error) => {
-                // An earlier answer met a closed port; anything else would repeat at once.
+                // An earlier response met a closed port; any other error would repeat at once.
                 if error.kind() != io::ErrorKind::ConnectionRefused {
-                    tracing::warn!(%error, "the DNS socket could not be read");
+                    tracing::warn!(%error, "cannot read the DNS socket");
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
                 continue;
@@ -159,7 +154,7 @@ async fn serve_udp(socket: UdpSocket, zones: Zones, mut limiter: Option<Limiter>
                 _ => reply(&zones, &question, Some(UDP_PAYLOAD)).await,
             };
             if let Some(answer) = answer {
-                // Lost like any datagram; the asker asks again.
+                // Lost like any datagram; the client retries.
                 let _ = socket.send_to(&answer, peer).await;
             }
             drop(permit);
@@ -174,7 +169,7 @@ async fn serve_tcp(mut stream: TcpStream, zones: Zones) {
             _ => return,
         };
         let Some(answer) = reply(&zones, &question, None).await else {
-            // A fault of the play internet: silence until the asker gives up.
+            // The timeout fault of the simulated internet: silence until the client gives up.
             tokio::time::sleep(TCP_IDLE).await;
             return;
         };
@@ -193,13 +188,13 @@ async fn read_framed(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
     Ok(question)
 }
 
-/// The answer as octets, none where there must be none. `at_most` bounds it, as does what the asker takes.
+/// The encoded response, if there is one. Its size is limited by `at_most` and by the client.
 async fn reply(zones: &Zones, question: &[u8], at_most: Option<u16>) -> Option<Vec<u8>> {
     let request = match Message::from_vec(question) {
         Ok(request) => request,
         Err(_) => return unreadable(question),
     };
-    // Two servers that answer each other's answers would never end.
+    // Ignore responses, or two servers would answer each other for ever.
     if request.metadata.message_type != MessageType::Query {
         return None;
     }
@@ -217,8 +212,8 @@ fn encode(message: &Message) -> Option<Vec<u8>> {
     Some(octets)
 }
 
-/// With TC, and no records at all: a part of a set is of use to nobody (RFC 2181 §9), and an encoder that is stopped
-/// half-way leaves half a record behind.
+/// TC set and no records: a partial record set is useless (RFC 2181 §9), and an interrupted encoder leaves half a
+/// record behind.
 fn emptied(mut response: Message) -> Message {
     response.metadata.truncation = true;
     response.answers.clear();
@@ -226,7 +221,7 @@ fn emptied(mut response: Message) -> Message {
     response
 }
 
-/// FORMERR, if there is a header to take the id from.
+/// FORMERR, if the header has an id.
 fn unreadable(question: &[u8]) -> Option<Vec<u8>> {
     let ([high, low, flags, ..], true) = (question, question.len() >= 12) else { return None };
     if flags & 0x80 != 0 {
@@ -236,7 +231,7 @@ fn unreadable(question: &[u8]) -> Option<Vec<u8>> {
     encode(&Message::error_msg(id, OpCode::Query, ResponseCode::FormErr))
 }
 
-/// Nothing but the question and TC: whoever really is there asks again over TCP.
+/// Only the question and TC: a real client retries over TCP.
 fn truncated(question: &[u8]) -> Option<Vec<u8>> {
     let request = Message::from_vec(question).ok()?;
     if request.metadata.message_type != MessageType::Query {

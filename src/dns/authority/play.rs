@@ -1,8 +1,7 @@
-//! The names of a play internet, in memory: what the sandbox and tests set, and what every name has of itself.
-//!
-//! Each registrable domain is a zone with one name server, which is this one. Every host name exists and has the one
-//! address of the outside world, so mail for any domain arrives somewhere (RFC 5321 §5.1, the implicit MX); names with
-//! an underscore exist only when they are set, and names under `invalid` and `arpa` not at all.
+//! The simulated internet's names, in memory: those set by the sandbox and tests, and defaults for every name. Each
+//! registrable domain is a zone with one name server, this one. Every host name exists with the address of the outside
+//! world, so that mail for any domain arrives (RFC 5321 §5.1, the implicit MX); names with an underscore exist only if
+//! set, and names under `invalid` and `arpa` never.
 
 use super::answer::{Finding, soa};
 use super::keys_zone::txt;
@@ -14,54 +13,41 @@ use std::net::Ipv4Addr;
 use std::ops::Bound;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// The name server of every zone here.
+/// The name server of every zone.
 const NAME_SERVER: &str = "ns.play.test.";
-/// Of what every name has, and of absences: play-time is short.
+/// TTL of default records and negative answers: short, for testing.
 const TTL: u32 = 5;
-/// Record sets and faults held at most, values of a set, octets of a value: a loop in somebody's test must not eat the
+/// Maximum record sets and faults, values of a set, and octets of a value, so that a loop in a test cannot exhaust
 /// memory.
 const SETS: usize = 100_000;
 const VALUES: usize = 100;
 const VALUE_LEN: usize = 8192;
 
-/// How a name is broken.
+/// A fault set for a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Fault {
-    /// SERVFAIL.
     Servfail,
-    /// No answer.
     Timeout,
-    /// REFUSED.
     Refused,
 }
 
-/// Why a record set was not taken.
+/// Why a record set was rejected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PlayError {
-    /// The name.
-    #[error("{0:?} is no domain name")]
+    #[error("{0:?} is not a domain name")]
     Name(String),
-    /// The type.
-    #[error("{0:?} is no record type played here: A, AAAA, CNAME, MX, NS, PTR and TXT are")]
+    #[error("{0:?} is not a supported record type: use A, AAAA, CNAME, MX, NS, PTR or TXT")]
     Type(String),
-    /// A value.
-    #[error("{value:?} is no value of a record of type {kind}{}", .kind.hint())]
-    Value {
-        /// As given.
-        value: String,
-        /// The type it should be of.
-        kind: Kind,
-    },
-    /// None, or too many, or too long.
+    #[error("{value:?} is not a valid value of a {kind} record{}", .kind.hint())]
+    Value { value: String, kind: Kind },
     #[error("a record set has 1 to {VALUES} values of at most {VALUE_LEN} octets; a CNAME has one")]
     Size,
-    /// Too much is held already.
-    #[error("the play internet is full")]
+    #[error("the simulated internet is full: delete records or faults")]
     Full,
 }
 
-/// The record types that can be set.
+/// The supported record types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "they are the names of DNS")]
 pub enum Kind {
@@ -75,7 +61,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 7] = [Self::A, Self::Aaaa, Self::Cname, Self::Mx, Self::Ns, Self::Ptr, Self::Txt];
 
     const NAMES: [(&'static str, Self, RecordType); 7] = [
@@ -88,7 +73,7 @@ impl Kind {
         ("TXT", Self::Txt, RecordType::TXT),
     ];
 
-    /// Reads a type's name, in any case.
+    /// Parses a type name, ignoring case.
     pub fn parse(text: &str) -> Result<Self, PlayError> {
         let found = Self::NAMES.iter().find(|(name, ..)| name.eq_ignore_ascii_case(text));
         found.map(|(_, kind, _)| *kind).ok_or_else(|| PlayError::Type(text.chars().take(20).collect()))

@@ -54,10 +54,10 @@ async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_i
     assert_eq!((brief(&pending), &pending["fallback"]["from"]), (expected, &json!("hello+tag@acme.com")));
     assert_eq!(pending["fallback"]["on_unverified"], "fallback");
     assert!(pending["explanation"].as_str().unwrap().contains("acme.com is pending"), "{pending}");
-    for (wish, consequence) in
-        [("hold", "mail is kept until it is verified"), ("reject", "mail is refused"), ("fallback", "mail leaves as")]
+    for (setting, consequence) in
+        [("hold", "mail is held until it is verified"), ("reject", "mail is rejected"), ("fallback", "mail leaves as")]
     {
-        world.patch(token, &of_domain, json!({"on_unverified": wish})).await;
+        world.patch(token, &of_domain, json!({"on_unverified": setting})).await;
         let visible = ask("?login=hello@acme.com").await;
         assert!(visible["explanation"].as_str().unwrap().contains(consequence), "{visible}");
     }

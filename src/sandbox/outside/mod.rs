@@ -1,7 +1,6 @@
-//! The outside world's mailbox: every message that left for a foreign domain.
-//!
-//! Invariant: a message is on disk before the outside world has answered 250, so a test that kills the daemon can count
-//! what had left; the number kept is bounded, and the oldest goes first.
+//! The outside world's mailbox: every message sent to a foreign domain. Invariant: a message is on disk before the
+//! 250, so that a test that kills the daemon can count what had left; the number of messages is bounded, and the
+//! oldest is deleted first.
 
 mod session;
 
@@ -20,13 +19,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::net::TcpListener;
 
-/// Messages kept.
 const MAX_MESSAGES: usize = 10_000;
-/// Octets of one message.
+/// Maximum octets of one message.
 const MESSAGE_SIZE: usize = 64 * 1024 * 1024;
 const CONNECTIONS: usize = 200;
 
-/// What is shown of a message.
+/// The listed fields of a message.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct ReceivedMessage {
     pub(super) id: String,
@@ -47,14 +45,14 @@ pub(super) struct Outside {
 }
 
 impl Outside {
-    /// Opens the mailbox in a folder, with what is there.
+    /// Opens the mailbox in a folder with its messages.
     pub(super) fn open(dir: PathBuf) -> Result<Self, SandboxError> {
         let file = |e| SandboxError::File(dir.clone(), e);
         std::fs::create_dir_all(&dir).map_err(file)?;
         let mut messages = BTreeMap::new();
         for entry in std::fs::read_dir(&dir).map_err(file)? {
             let path = entry.map_err(file)?.path();
-            // The description is written after the message: without it the message was never answered for.
+            // The description is written after the message: without it the message was never acknowledged.
             if path.extension().is_some_and(|e| e == "json")
                 && let Ok(received) = serde_json::from_slice::<ReceivedMessage>(&std::fs::read(&path).map_err(file)?)
             {
@@ -64,19 +62,19 @@ impl Outside {
         Ok(Self { dir, messages: Arc::new(Mutex::new(messages)) })
     }
 
-    /// All messages, the oldest first.
+    /// All messages, oldest first.
     pub(super) fn list(&self) -> Vec<ReceivedMessage> {
         self.messages().values().cloned().collect()
     }
 
-    /// A message's octets, as they came.
+    /// A message as received.
     pub(super) async fn raw(&self, id: &str) -> Option<Vec<u8>> {
         let known = self.messages().contains_key(id);
-        // Only an id of ours becomes a path.
+        // Only a known id is used in a path.
         if known { tokio::fs::read(self.dir.join(format!("{id}.eml"))).await.ok() } else { None }
     }
 
-    /// Forgets all messages.
+    /// Deletes all messages.
     pub(super) async fn clear(&self) {
         let gone: Vec<String> = std::mem::take(&mut *self.messages()).into_keys().collect();
         for id in gone {
@@ -84,7 +82,6 @@ impl Outside {
         }
     }
 
-    /// Takes a message in.
     pub(super) async fn keep(&self, mail_from: String, rcpt_to: Vec<String>, raw: Vec<u8>) -> std::io::Result<()> {
         let received = describe(mail_from, rcpt_to, &raw);
         let (dir, written) = (self.dir.clone(), received.clone());
@@ -111,7 +108,7 @@ impl Outside {
         for extension in ["json", "eml"] {
             let path = self.dir.join(format!("{id}.{extension}"));
             if let Err(error) = tokio::fs::remove_file(&path).await {
-                tracing::warn!(path = %path.display(), %error, "a message of the outside world could not be removed");
+                tracing::warn!(path = %path.display(), %error, "cannot remove a message of the outside world");
             }
         }
     }
@@ -120,12 +117,12 @@ impl Outside {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes mail in until the shutdown, as the mail server of every foreign domain.
+    /// Receives mail until shutdown, as the mail server of every foreign domain.
     pub(super) async fn serve(self, listener: TcpListener, tls: ServerTls, shutdown: Shutdown) {
         let refuse = b"421 4.3.2 outside.test: too many connections\r\n";
         let capacity = Capacity::of_one_address(CONNECTIONS);
         listener::serve("outside", listener, capacity, refuse, Proxies::None, shutdown, move |stream, _, activity| {
-            // Only our own queue comes here: nobody is closed for another.
+            // Only our own queue connects: no connection is closed for another.
             activity.works();
             session::run(stream, tls.clone(), self.clone())
         })

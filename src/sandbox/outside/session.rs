@@ -1,7 +1,6 @@
-//! One SMTP session of the outside world's mail server: it offers STARTTLS and takes every message.
-//!
-//! Two recipients of `simulator.test` are there for those who want to see what happens otherwise: `bounce@` is refused
-//! for good, `defer@` for now. RFC 5321 §4.1, RFC 3207.
+//! An SMTP session of the outside world's mail server: offers STARTTLS and accepts every message. Two recipients of
+//! `simulator.test` simulate failures: `bounce@` is refused permanently, `defer@` temporarily. RFC 5321 §4.1, RFC
+//! 3207.
 
 use super::{MESSAGE_SIZE, Outside};
 use crate::net::tls::ServerTls;
@@ -9,18 +8,16 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-/// A silent client is not waited for longer.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 const LINE: u64 = 8192;
 const RECIPIENTS: usize = 1000;
 
-/// How a stretch of a session ended.
+/// How the plaintext or TLS part of a session ended.
 enum End {
     Closed,
     StartTls,
 }
 
-/// The envelope so far.
 #[derive(Default)]
 struct Transaction {
     mail_from: Option<String>,
@@ -33,12 +30,12 @@ pub(super) async fn run(stream: TcpStream, tls: ServerTls, outside: Outside) {
         return;
     }
     if let Ok(End::StartTls) = talk(&mut plain, &outside, false).await {
-        // What was sent before the handshake is not read as if it came after it.
+        // Input sent before the handshake must not be processed after it.
         if !plain.buffer().is_empty() {
             return;
         }
         if let Ok(Ok(stream)) = tokio::time::timeout(IDLE_TIMEOUT, tls.accept(plain.into_inner())).await {
-            // The peer has gone, or misbehaved: nothing of ours is lost.
+            // A disconnect or a protocol error: no accepted message is lost.
             let _ = talk(&mut BufReader::new(stream), &outside, true).await;
         }
     }
@@ -84,8 +81,8 @@ async fn talk<S: AsyncRead + AsyncWrite + Unpin>(
                 match outside.keep(mail_from.unwrap_or_default(), rcpt_to, raw).await {
                     Ok(()) => "250 2.0.0 taken\r\n",
                     Err(error) => {
-                        tracing::error!(%error, "the outside world could not keep a message");
-                        "451 4.3.0 not now\r\n"
+                        tracing::error!(%error, "cannot store a message of the outside world");
+                        "451 4.3.0 local error, try again later\r\n"
                     }
                 }
             }
@@ -112,8 +109,8 @@ impl Transaction {
             return "503 5.5.1 MAIL first\r\n";
         }
         match to.to_ascii_lowercase().as_str() {
-            "bounce@simulator.test" => return "550 5.1.1 nobody of this name\r\n",
-            "defer@simulator.test" => return "451 4.2.1 come back later\r\n",
+            "bounce@simulator.test" => return "550 5.1.1 no such user\r\n",
+            "defer@simulator.test" => return "451 4.2.1 try again later\r\n",
             _ => {}
         }
         if self.rcpt_to.len() >= RECIPIENTS {
@@ -124,14 +121,14 @@ impl Transaction {
     }
 }
 
-/// What stands between the angle brackets.
+/// The text between the angle brackets.
 fn path(rest: &str) -> Option<String> {
     let (_, after) = rest.split_once('<')?;
-    // A quoted local part may hold a bracket; parameters hold none.
+    // A quoted local part may contain a bracket; parameters cannot.
     after.rsplit_once('>').map(|(path, _)| path.to_owned())
 }
 
-/// A line with its end; none at the end of the stream, or where the line is too long to go on.
+/// A line with its end; `None` at the end of the stream or if the line is too long.
 async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::Result<Option<Vec<u8>>> {
     let mut line = Vec::new();
     let mut limited = stream.take(LINE);
@@ -142,7 +139,7 @@ async fn read_line<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::
     Ok(line.ends_with(b"\n").then_some(line))
 }
 
-/// The message, its dots unstuffed; none when it did not end, or was too large.
+/// The message with dots unstuffed; `None` if it was incomplete or too large.
 async fn read_message<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::io::Result<Option<Vec<u8>>> {
     let mut raw = Vec::new();
     let mut at_line_start = true;
@@ -156,7 +153,7 @@ async fn read_message<S: AsyncRead + Unpin>(stream: &mut BufReader<S>) -> std::i
         if line.is_empty() || raw.len() + line.len() > MESSAGE_SIZE {
             return Ok(None);
         }
-        // A line longer than the limit comes in pieces; only CRLF ends a line.
+        // A line over the limit is read in pieces; only CRLF ends a line.
         if at_line_start && line == b".\r\n" {
             return Ok(Some(raw));
         }

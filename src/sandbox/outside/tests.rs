@@ -1,4 +1,4 @@
-//! The outside mailbox, by a client that is not ours.
+//! The outside mailbox, tested with a foreign client.
 
 use super::*;
 use mail_send::SmtpClient;
@@ -25,7 +25,7 @@ async fn client(address: std::net::SocketAddr) -> SmtpClient<TcpStream> {
 }
 
 #[tokio::test]
-async fn mail_is_kept_as_it_came_also_over_tls_and_after_a_restart() {
+async fn mail_is_stored_unchanged_also_over_tls_and_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (outside, address) = start(dir.path()).await;
     let mut roots = rustls::RootCertStore::empty();
@@ -59,7 +59,7 @@ async fn mail_is_kept_as_it_came_also_over_tls_and_after_a_restart() {
     assert_eq!(kept.len(), 1);
     assert_eq!(kept[0].rcpt_to, ["\"a>b\"@x.test", "c@x.test"]);
     assert_eq!((kept[0].from.as_str(), kept[0].subject.as_str()), ("Jürgen <j@acme.test>", "hi"));
-    // mail-send ends every message with a line break of its own.
+    // mail-send ends every message with an extra line break.
     assert_eq!(outside.raw(&kept[0].id).await.unwrap(), [message.as_slice(), b"\r\n"].concat());
     assert_eq!(Outside::open(dir.path().join("outside")).unwrap().list(), kept);
 
@@ -69,7 +69,7 @@ async fn mail_is_kept_as_it_came_also_over_tls_and_after_a_restart() {
 }
 
 #[tokio::test]
-async fn a_message_that_does_not_end_is_not_kept() {
+async fn an_incomplete_message_is_not_stored() {
     let dir = tempfile::tempdir().unwrap();
     let (outside, address) = start(dir.path()).await;
     let mut client = client(address).await;

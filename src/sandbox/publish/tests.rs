@@ -1,5 +1,5 @@
-//! What is published, where nothing stands and where something does; seen by the daemon's own resolver and judged as any
-//! customer's records are.
+//! Published records, with and without existing ones, seen by the daemon's own resolver and judged like any
+//! customer's.
 
 use super::super::{Prepared, SandboxOptions};
 use super::*;
@@ -21,7 +21,8 @@ struct Owner {
 }
 
 impl Owner {
-    /// A claim with a return path, of a name that somebody else has claimed too: every record there is.
+    /// A claim with a return path, to a name that another account has claimed too, so that it has every kind of
+    /// record.
     async fn of_everything() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let dir = tempfile::tempdir().unwrap();
@@ -63,7 +64,7 @@ impl Owner {
         answer.records().iter().map(ToString::to_string).collect()
     }
 
-    /// Runs a check, and shows what it found.
+    /// Runs a check and returns the result.
     async fn checked(&self) -> CustomDomain {
         let services = &self.world.services;
         let (id, now) = (self.id.clone(), services.clock.now());
@@ -76,7 +77,8 @@ impl Owner {
         services.registry.get(&self.account, &self.id).await.unwrap().unwrap()
     }
 
-    /// A check after publishing finds every record right; its warnings, apart from the keys, which nobody makes here.
+    /// Checks that every record is valid after publishing; returns warnings, except those about keys, which are not
+    /// generated here.
     async fn all_right(&self) -> Vec<String> {
         let shown = self.checked().await;
         assert_eq!(shown.records.len(), 9);
@@ -89,7 +91,7 @@ impl Owner {
 }
 
 #[tokio::test]
-async fn all_records_of_the_claim_are_published_and_a_second_time_changes_nothing() {
+async fn all_records_are_published_and_publishing_again_changes_nothing() {
     let owner = Owner::of_everything().await;
     let first = owner.publish().await;
     assert_eq!(first.len(), 9, "{first:?}");
@@ -117,7 +119,7 @@ async fn all_records_of_the_claim_are_published_and_a_second_time_changes_nothin
 }
 
 #[tokio::test]
-async fn what_stands_there_is_kept_merged_or_replaced_as_an_owner_would() {
+async fn existing_records_are_kept_merged_or_replaced() {
     let owner = Owner::of_everything().await;
     owner.has("acme.test", Kind::Txt, &["site-verification=1", "v=spf1 include:_spf.example.org -all"]).await;
     owner.has("_spf.example.org", Kind::Txt, &["v=spf1 ip4:192.0.2.0/24 -all"]).await;
@@ -137,7 +139,7 @@ async fn what_stands_there_is_kept_merged_or_replaced_as_an_owner_would() {
                 vec!["v=spf1 include:_spf.example.org include:amazonses.com -all", "site-verification=1"],
             ),
             ("acme.test", RecordType::Mx, vec!["10 smtp.inboxlayer.dev"]),
-            // Stricter than asked for is right.
+            // Stricter than requested is valid.
             ("_dmarc.acme.test", RecordType::Txt, vec!["v=DMARC1; p=reject; rua=mailto:d@acme.test"]),
             ("_inboxlayer.acme.test", RecordType::Txt, vec!["secret", "somebody-elses"]),
             ("bounce.acme.test", RecordType::Cname, vec![]),
@@ -149,14 +151,14 @@ async fn what_stands_there_is_kept_merged_or_replaced_as_an_owner_would() {
         }
         assert_eq!(owner.all_right().await, [""; 0]);
     }
-    // What the next start sets again is the same.
+    // What the next start restores is the same.
     assert!(owner.world.state.values("t1._domainkey.acme.test", Kind::Txt).is_empty());
     assert!(owner.world.state.values("bounce.acme.test", Kind::Cname).is_empty());
     assert_eq!(owner.world.state.values("bounce.acme.test", Kind::Mx), ["10 smtp.inboxlayer.dev"]);
 }
 
 #[tokio::test]
-async fn several_spf_records_become_one_and_a_broken_dmarc_record_a_right_one() {
+async fn several_spf_records_become_one_and_a_broken_dmarc_record_is_replaced() {
     let owner = Owner::of_everything().await;
     let several = ["v=spf1 ip4:192.0.2.7 -all", "v=spf1 a:mail.acme.test ~all", "v=spf1 wrong:: -all"];
     owner.has("acme.test", Kind::Txt, &several).await;
@@ -171,7 +173,7 @@ async fn several_spf_records_become_one_and_a_broken_dmarc_record_a_right_one() 
 }
 
 #[tokio::test]
-async fn a_claim_that_is_not_there_is_not_found() {
+async fn an_unknown_claim_is_not_found() {
     let owner = Owner::of_everything().await;
     owner.world.services.registry.delete(&owner.account, &owner.id).await.unwrap();
     for id in [owner.id.to_string(), "dom_x".into()] {

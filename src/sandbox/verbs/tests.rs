@@ -1,4 +1,4 @@
-//! The verbs over real HTTP.
+//! The routes over real HTTP.
 
 use super::super::{Prepared, SandboxOptions};
 use super::*;
@@ -61,13 +61,13 @@ async fn records_and_faults_are_seen_by_the_daemons_own_resolver() {
     assert_eq!(sandbox.call(Method::DELETE, "/dns/records?name=acme.test&type=MX", None).await.0, 204);
     assert!(matches!(sandbox.lookup("acme.test", RecordType::Mx).await, Answer::NoRecord { .. }));
     assert_eq!(sandbox.call(Method::DELETE, "/dns/records?name=acme.test&type=MX", None).await.0, 404);
-    // What the platform's operator would have published is there.
+    // The records of the platform's operator are published.
     let (name, value) = sandbox.world.services.keys.platform_record();
     assert_eq!(sandbox.lookup(&name, RecordType::Txt).await.records()[0].to_string(), value);
 }
 
 #[tokio::test]
-async fn bad_requests_say_what_is_wrong() {
+async fn invalid_requests_are_rejected_with_the_reason() {
     let sandbox = start().await;
     let records = "/dns/records";
     for (method, path, body, status, word) in [
@@ -84,7 +84,7 @@ async fn bad_requests_say_what_is_wrong() {
         (Method::POST, "/clock", json!({"advance_seconds": -1}), 422, "-1"),
         (Method::POST, "/clock", json!({"advance_seconds": u64::MAX}), 422, "advance_seconds"),
         (Method::POST, "/clock", json!({}), 422, "advance_seconds"),
-        (Method::POST, "/domains/dom_x/publish", json!({}), 404, "nothing here"),
+        (Method::POST, "/domains/dom_x/publish", json!({}), 404, "Nothing with this"),
     ] {
         let (answered, problem) = sandbox.call(method, path, Some(body)).await;
         assert_eq!(answered, status, "{path}: {problem}");
@@ -102,7 +102,7 @@ async fn bad_requests_say_what_is_wrong() {
 }
 
 #[tokio::test]
-async fn only_this_machine_is_answered() {
+async fn only_this_machine_is_served() {
     let sandbox = start().await;
     let url = format!("{}/sandbox/mail", sandbox.base);
     for (header, value, status) in [
@@ -138,7 +138,7 @@ async fn only_this_machine_is_answered() {
         let answer = sandbox.client.get(&url).header(header, value).send().await.unwrap();
         assert_eq!(answer.status().as_u16(), status, "{header}: {value}");
     }
-    // No host at all, two of them, and one in the request line that differs.
+    // No Host, two of them, and a different one in the request line.
     for (request, status) in [
         ("GET /sandbox/mail HTTP/1.0\r\n\r\n", "403"),
         ("GET /sandbox/mail HTTP/1.0\r\nHost:\r\n\r\n", "403"),

@@ -99,7 +99,7 @@ fn where_tcp_is_closed_a_long_answer_is_not_definite() {
         record.is_right();
     });
     let spf = seen.record("spf");
-    spf.is("unknown", "resolver_failed").observed(&[]).says("too long for UDP").says("the connection is refused");
+    spf.is("unknown", "resolver_failed").observed(&[]).says("too long for UDP").says("connection refused");
     for wall in Dns::NO_TCP {
         spf.says(&claim.host(wall)).fix(&claim.host(wall));
     }
