@@ -29,7 +29,7 @@ pub enum AddressError {
     IpLiteral,
     #[error("an address is written local-part@domain")]
     NoAtSign,
-    /// The local part is empty, over 64 octets, or has a character it cannot have.
+    /// The local part is empty, over 64 octets, or has an invalid character.
     #[error(
         "the local part of an address has 1 to 64 printable ASCII characters; others than letters, digits, dots and !#$%&'*+-/=?^_`{{|}}~ need quotes"
     )]
@@ -101,15 +101,14 @@ fn is_number(label: &str) -> bool {
     }
 }
 
-/// The part before the `@`, without quotes; shown with them where RFC 5321 needs them.
-///
-/// Compared exactly: RFC 5321 §2.4 leaves it to the receiver whether `Ann` is `ann`. Those of mailboxes here are looked for
-/// by [`LocalPart::base`], without case.
+/// The part before the `@`, without quotes; displayed with quotes where RFC 5321 requires them. Compared exactly: RFC
+/// 5321 §2.4 leaves it to the receiver whether `Ann` is `ann`. Local mailboxes are looked up by [`LocalPart::base`],
+/// without case.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct LocalPart(String);
 
 impl LocalPart {
-    /// Reads a local part, quoted (`"a b"`) or not.
+    /// Parses a local part, quoted (`"a b"`) or not.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let inner = match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
             Some(quoted) => unquote(quoted)?,
@@ -119,7 +118,7 @@ impl LocalPart {
         Self::from_unquoted(inner)
     }
 
-    /// Takes a local part whose quotes a parser has already taken off.
+    /// A local part whose quotes have already been removed by a parser.
     pub fn from_unquoted(text: impl Into<String>) -> Result<Self, AddressError> {
         let text = text.into();
         let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
@@ -129,12 +128,12 @@ impl LocalPart {
         Ok(Self(text))
     }
 
-    /// The text without quotes.
+    /// Without quotes.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// The text before the first `+`, in lower case: what names an inbox or alias. `a+b` is `a`; `+b` stays whole.
+    /// The text before the first `+`, in lower case: the name of an inbox or alias. `a+b` is `a`; `+b` stays `+b`.
     pub fn base(&self) -> String {
         let lower = self.0.to_ascii_lowercase();
         match lower.split_once('+') {
@@ -178,17 +177,15 @@ fn unquote(quoted: &str) -> Result<String, AddressError> {
     Ok(inner)
 }
 
-/// A mail address, `local-part@domain`.
+/// `local-part@domain`.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    /// The part before the `@`.
     pub local: LocalPart,
-    /// The domain after it.
     pub domain: DomainName,
 }
 
 impl Address {
-    /// Puts the two halves together; an error when the whole is over 254 octets.
+    /// Fails if the address is over 254 octets.
     pub fn new(local: LocalPart, domain: DomainName) -> Result<Self, AddressError> {
         let address = Self { local, domain };
         if address.to_string().len() > 254 {
@@ -197,7 +194,7 @@ impl Address {
         Ok(address)
     }
 
-    /// Reads `local@domain`, split at the last `@`.
+    /// Parses `local@domain`, split at the last `@`.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let (local, domain) = text.rsplit_once('@').ok_or(AddressError::NoAtSign)?;
         if local.is_empty() {
@@ -207,17 +204,16 @@ impl Address {
     }
 }
 
-/// Where bounces go: nowhere (`<>`), or to a mailbox. RFC 5321 §4.1.2.
+/// The reverse-path: null (`<>`) or a mailbox. RFC 5321 §4.1.2.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ReversePath {
-    /// `<>`: no bounce must ever answer this message.
+    /// `<>`: this message must never be bounced.
     Null,
-    /// An address that wants to know.
     Mailbox(Address),
 }
 
 impl ReversePath {
-    /// The address, unless it is null.
+    /// `None` if null.
     pub fn address(&self) -> Option<&Address> {
         match self {
             Self::Null => None,
@@ -225,13 +221,13 @@ impl ReversePath {
         }
     }
 
-    /// Reads the text between the angle brackets; the empty text is null.
+    /// Parses the text between the angle brackets; the empty text is null.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         if text.is_empty() { Ok(Self::Null) } else { Address::parse(text).map(Self::Mailbox) }
     }
 }
 
-/// Shown without angle brackets; null is the empty text.
+/// Displayed without angle brackets; null is the empty text.
 impl fmt::Display for ReversePath {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -245,7 +241,7 @@ impl fmt::Display for ReversePath {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InboxName(String);
 
-/// Why a text is no inbox name.
+/// Why a text is not a valid inbox name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum InboxNameError {
     /// The text does not match the pattern.
@@ -253,26 +249,26 @@ pub enum InboxNameError {
         "an inbox name has 1 to 64 lower-case letters, digits, dots, hyphens or underscores, and begins and ends with a letter or digit"
     )]
     Malformed,
-    /// A role name (RFC 2142) or one that certificate authorities and operators use.
+    /// A role name (RFC 2142), or one used by certificate authorities and operators.
     #[error(
-        "this name is reserved for the operator of the platform, however it is spelt; choose another, and give it an alias at a domain of your own"
+        "this name is reserved for the operator of the platform, in any spelling; choose another, and create an alias at your own domain"
     )]
     Reserved,
 }
 
 impl InboxName {
-    /// Reads a name that an account may take: well-formed and not reserved.
+    /// Parses a name that an account may take: well-formed and not reserved.
     pub fn claim(text: &str, platform: &DomainName) -> Result<Self, InboxNameError> {
         let name = Self::parse(text)?;
         if reserved::is_reserved(text, platform) { Err(InboxNameError::Reserved) } else { Ok(name) }
     }
 
-    /// The inbox that the platform itself owns, for the mail RFC 5321 §4.5.1 says it must take.
+    /// The platform's own inbox, for the mail that RFC 5321 §4.5.1 requires it to accept.
     pub fn postmaster() -> Self {
         Self("postmaster".to_owned())
     }
 
-    /// Reads a name that exists, or might.
+    /// Parses any well-formed name.
     pub fn parse(text: &str) -> Result<Self, InboxNameError> {
         let edge = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
         let inner = |b: u8| edge(b) || matches!(b, b'.' | b'_' | b'-');
@@ -280,7 +276,7 @@ impl InboxName {
         let (Some(first), Some(last)) = (bytes.first(), bytes.last()) else {
             return Err(InboxNameError::Malformed);
         };
-        // Two dots in a row would make no valid dot-string.
+        // Two dots in a row are not a valid dot-string.
         if bytes.len() > 64 || !edge(*first) || !edge(*last) || !bytes.iter().all(|b| inner(*b)) || text.contains("..")
         {
             return Err(InboxNameError::Malformed);
@@ -288,7 +284,6 @@ impl InboxName {
         Ok(Self(text.to_owned()))
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -407,7 +402,7 @@ mod tests {
     }
 
     #[test]
-    fn the_base_of_a_local_part_is_what_stands_before_the_tag() {
+    fn the_base_of_a_local_part_is_the_text_before_the_tag() {
         for (local, base) in [("Ann+news", "ann"), ("ann", "ann"), ("+x", "+x"), ("a+b+c", "a")] {
             assert_eq!(LocalPart::parse(local).unwrap().base(), base);
         }

@@ -1,8 +1,6 @@
-//! Stored messages are read here: taken apart, shown, searched.
-//!
-//! Invariant: every parse of a stored message goes through [`Reading::read`], so that it keeps to the limits of
-//! `[limits]`, has its turn among others in the pool for heavy work, and is written down while it runs: a message that makes
-//! the daemon abort is opaque text from the next start on.
+//! Reads stored messages: parsing, display, search. Invariant: every parse of a stored message goes through
+//! [`Reading::read`], which applies `[limits]`, runs it in the pool for heavy work with fair scheduling, and records
+//! the message while it is parsed, so that a message that aborts the daemon is opaque text after the next start.
 
 use crate::config::Config;
 use crate::id::ContentId;
@@ -11,7 +9,6 @@ use crate::resources::Owner;
 use crate::resources::reading::{Parser, ReadingLog};
 use crate::resources::work::{Cancelled, WorkBudget, WorkError, WorkPool};
 
-/// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct Reading {
     work: WorkPool,
@@ -19,24 +16,24 @@ pub struct Reading {
     log: ReadingLog,
 }
 
-/// Reads messages, one after another.
+/// Reads one message after another.
 #[derive(Debug)]
 pub struct Reader<'a> {
     limits: ReadLimits,
     parser: Parser<'a>,
 }
 
-/// What may be read of a message.
+/// What may be parsed of a message.
 #[derive(Clone, Copy, Debug)]
 pub struct Readable {
-    /// Nothing, of one that is set aside.
+    /// Nothing is parsed if it is set aside.
     pub limits: ReadLimits,
-    /// The daemon aborted while it read the message.
+    /// The daemon aborted while parsing the message.
     pub is_set_aside: bool,
 }
 
 impl Reader<'_> {
-    /// Begins with a message.
+    /// Starts a message.
     pub fn begin(&self, content: ContentId) -> Readable {
         match self.parser.begin(content) {
             Ok(()) => Readable { limits: self.limits, is_set_aside: false },
@@ -46,7 +43,7 @@ impl Reader<'_> {
 }
 
 impl Reading {
-    /// Reads in this pool, and writes down what it reads.
+    /// Runs in this pool, and records the messages being parsed.
     pub fn new(config: &Config, work: WorkPool, log: ReadingLog) -> Self {
         let limits = &config.limits;
         let limits = ReadLimits {
@@ -58,12 +55,12 @@ impl Reading {
         Self { work, limits, log }
     }
 
-    /// The pool, for heavy work on what is not stored.
+    /// The pool, for heavy work on data that is not stored.
     pub fn work(&self) -> &WorkPool {
         &self.work
     }
 
-    /// Reads messages of so many octets together, on behalf of `owner`. Dropping the future cancels it.
+    /// Reads messages with this many octets in total, on behalf of `owner`. Dropping the future cancels the work.
     pub async fn read<T, F>(&self, owner: &Owner, octets: usize, read: F) -> Result<T, WorkError>
     where
         T: Send + 'static,

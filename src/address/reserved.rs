@@ -1,4 +1,4 @@
-//! Inbox names that nobody may take, since mail to or from them would be believed to be the platform's own.
+//! Reserved inbox names: mail to or from them would be taken for the platform's own.
 //!
 //! Invariant: names are compared without `-`, `_` and `.`, so `no-reply`, `no.reply` and `noreply` are one.
 
@@ -190,8 +190,8 @@ const RESERVED: &[&str] = &[
     "www",
 ];
 
-/// True for a reserved name, for the platform's own name (the first label of its domain), and for the two together, like
-/// `inboxlayer-support`.
+/// True for a reserved name, for the platform's own name (the first label of its domain), and for a combination of
+/// both, like `inboxlayer-support`.
 pub(super) fn is_reserved(name: &str, platform: &DomainName) -> bool {
     let spelling = |text: &str| text.replace(['-', '_', '.'], "");
     let name = spelling(name);

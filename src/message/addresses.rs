@@ -1,8 +1,8 @@
 //! The one reader of address lists: From, To and their like. RFC 5322 §3.4, §4.4 (obsolete forms).
 //!
-//! Invariant: reading is linear, never fails and never goes deep. Whatever stands where a mailbox may is one: it is shown
-//! as far as it can be read, and it has an [`Address`] only where it is well-formed. So what decides who may send is read
-//! from what is shown, and what is not well-formed is no one's.
+//! Invariant: parsing is linear, never fails and does not recurse. Anything in the place of a mailbox is one: it is
+//! displayed as far as it can be parsed, and has an [`Address`] only if it is well-formed. Who may send is decided by
+//! what is displayed.
 
 mod lexer;
 mod mailbox;
@@ -16,10 +16,10 @@ use super::fields::Header;
 use super::headers::Fields;
 use crate::address::Address;
 
-/// What is shown of one field: a stranger's header must not become a thousand times its size.
+/// Maximum entries shown of one field, to bound the size of the result.
 pub(crate) const LISTED: usize = 1000;
 
-/// One thing in a list. A group is its name, its members, and its end.
+/// An entry of a list. A group has a start, its members, and an end.
 #[derive(Debug)]
 pub(crate) enum Listed<'a> {
     Mailbox(Mailbox<'a>),
@@ -27,25 +27,25 @@ pub(crate) enum Listed<'a> {
     GroupEnd,
 }
 
-/// What is shown of the fields of a name, in order: lists that stand in several fields are one (RFC 5322 §4.5.3).
+/// The entries of all fields of a name, in order; several fields count as one list (RFC 5322 §4.5.3).
 pub(crate) fn listed<'a>(header: &Header<'a>, name: &str) -> impl Iterator<Item = Listed<'a>> {
     let all = header.all(name).flat_map(|field| Addresses::of(field.value));
     all.filter(|listed| !matches!(listed, Listed::Mailbox(mailbox) if mailbox.is_empty())).take(LISTED)
 }
 
-/// The mailboxes among them, members of groups too.
+/// The mailboxes, including members of groups.
 pub(crate) fn mailboxes<'a>(header: &Header<'a>, name: &str) -> impl Iterator<Item = Mailbox<'a>> {
     listed(header, name).filter_map(Listed::mailbox)
 }
 
-/// The addresses in all fields of a name in a header block: `None` for what is no address.
+/// The addresses in all fields of a name in a header block; `None` for an invalid one.
 pub fn addresses_of<'a>(header: &'a [u8], name: &'a str) -> impl Iterator<Item = Option<Address>> {
     let named = Fields::new(header).filter(move |field| field.is(name));
     named.flat_map(|field| Addresses::of(field.value)).filter_map(Listed::mailbox).map(|mailbox| mailbox.address())
 }
 
-/// The mailboxes of a text that is no header field, or the first `limit` of them: `None` unless these are addresses. A name
-/// before `<` may have signs in it there that would need quotes in a field.
+/// The mailboxes of a text that is not a header field, at most `limit`; `None` if one is invalid. A name before `<`
+/// may contain characters that need quotes in a field.
 pub fn mailboxes_in(text: &str, limit: usize) -> Option<Vec<(Option<String>, Address)>> {
     let read = |text: &str| {
         let mailboxes = Addresses::of(text.as_bytes()).filter_map(Listed::mailbox).take(limit);
@@ -57,7 +57,7 @@ pub fn mailboxes_in(text: &str, limit: usize) -> Option<Vec<(Option<String>, Add
     })
 }
 
-/// The first word of a structured value, comments aside: an atom, or a quoted string with its quotes.
+/// The first word of a structured value, skipping comments: an atom, or a quoted string with its quotes.
 pub(super) fn first_word(value: &[u8]) -> Option<&[u8]> {
     let mut lexer = Lexer::of(value);
     loop {
@@ -78,14 +78,14 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Reads a field's value, with or without its folding.
+/// Parses a field's value, folded or unfolded.
 #[derive(Debug)]
 pub(super) struct Addresses<'a> {
     lexer: Lexer<'a>,
-    /// What ended the mailbox that was given back last.
+    /// What ended the last returned mailbox.
     queued: Option<Listed<'a>>,
     in_group: bool,
-    /// Nothing but mailboxes was seen so far: no comma, group, or stray sign.
+    /// Only mailboxes so far: no comma, group, or stray character.
     pub plain: bool,
 }
 
@@ -94,7 +94,7 @@ impl<'a> Addresses<'a> {
         Self { lexer: Lexer::of(value), queued: None, in_group: false, plain: true }
     }
 
-    /// Gives back a mailbox, if there is one, and then what ended it.
+    /// Returns a mailbox, if there is one, then what ended it.
     fn end(&mut self, mailbox: Mailbox<'a>, by: Option<Listed<'a>>) -> Option<Listed<'a>> {
         if mailbox.is_empty() && !mailbox.broken {
             return by;
@@ -112,9 +112,9 @@ impl<'a> Iterator for Addresses<'a> {
             return Some(queued);
         }
         let mut mailbox = Mailbox::default();
-        // A blank or comment stands before what comes next.
+        // White space or a comment precedes the next token.
         let mut apart = false;
-        // The first word behind `>`.
+        // The first word after `>`.
         let mut behind = None;
         loop {
             let rest = self.lexer.rest;
@@ -131,7 +131,7 @@ impl<'a> Iterator for Addresses<'a> {
                     }
                     mailbox.add_word(Word { octets, apart: std::mem::take(&mut apart) });
                 }
-                // A comma is missing: what stands behind `>` is the next one's.
+                // A missing comma: what follows `>` belongs to the next mailbox.
                 Token::Sign(b'<') if mailbox.place == Place::After => {
                     (mailbox.broken, self.plain) = (true, false);
                     self.lexer.rest = behind.unwrap_or(rest);

@@ -1,20 +1,19 @@
-//! Whose message it claims to be: the domains in its From fields.
-//!
-//! Invariant: where a reader may see a mailbox at a domain, this says so too; a From that cannot be read is taken for the
-//! worst. A domain in a quoted display name is none: lists write `"ann@here via List" <list@there>`.
+//! The domains in the From fields of a message. Invariant: if any reader may see a mailbox at a domain, it counts; an
+//! unparsable From counts as a match. A domain in a quoted display name does not count: lists write `"ann@here via
+//! List" <list@there>`.
 
 use super::addresses::{Addresses, Listed};
 use super::headers::{Field, Fields, after_line, ends_header};
 use super::words::encoded_words;
 use crate::address::DomainName;
 
-/// Octets of a domain, with all that a lax reader passes over: the work is bounded by this times the signs `@`.
+/// Maximum octets of a domain with everything a lenient reader skips; bounds the work per `@`.
 const LONGEST: usize = 2000;
 
-/// Whether a message says that it is from a mailbox at `domain`. Reads up to the first empty line.
+/// True if the message claims to be from a mailbox at `domain`. Reads up to the first empty line.
 pub fn is_from_domain(message: &[u8], domain: &DomainName) -> bool {
     let mut rest = message;
-    // Some readers go on behind a line that is no field.
+    // Some readers continue after a line that is not a field.
     loop {
         let mut fields = Fields::new(rest);
         if fields.by_ref().any(|field| field.is("From") && names(&field, domain)) {
@@ -37,7 +36,7 @@ fn names(field: &Field<'_>, domain: &DomainName) -> bool {
                 Some(_) => is_clear &= !mailbox.shows_another_address(),
                 None => is_clear = false,
             },
-            // The name of a group may be an address to others.
+            // Some readers take a group name for an address.
             Listed::GroupStart(name) => is_clear &= !name.contains(&b'@'),
             Listed::GroupEnd => {}
         }
@@ -45,7 +44,7 @@ fn names(field: &Field<'_>, domain: &DomainName) -> bool {
     !is_clear && (mentions(field.value, domain) || encoded_words(field.value).any(|(_, text)| mentions(&text, domain)))
 }
 
-/// Whether `@domain` stands in a text, whatever signs, blanks and comments a lax reader passes over.
+/// True if `@domain` occurs in the text, ignoring punctuation, white space and comments as a lenient reader does.
 fn mentions(text: &[u8], domain: &DomainName) -> bool {
     memchr::memchr_iter(b'@', text).any(|at| {
         let rest = text.get(at + 1..).unwrap_or_default();
@@ -53,7 +52,7 @@ fn mentions(text: &[u8], domain: &DomainName) -> bool {
     })
 }
 
-/// Whether a text begins with the domain. One that does not end within [`LONGEST`] octets is taken for it.
+/// True if the text begins with the domain. One that does not end within [`LONGEST`] octets counts.
 fn begins_with(text: &[u8], domain: &DomainName, skip_comments: bool) -> bool {
     let mut wanted = domain.as_str().bytes();
     let mut next = wanted.next();

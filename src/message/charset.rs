@@ -1,7 +1,6 @@
-//! Charsets, by every name that mail gives them. RFC 2978 (registered names), RFC 1468, RFC 1557, RFC 1843, RFC 1922, RFC 2152.
-//!
-//! Invariant: decoding is linear and always gives a text; octets that mean nothing in a charset become U+FFFD. Octets
-//! whose charset is not known are UTF-8, or Windows-1252 where no character of UTF-8 is among them.
+//! Charsets under all names used in mail. RFC 2978 (registered names), RFC 1468, RFC 1557, RFC 1843, RFC 1922, RFC
+//! 2152. Invariant: decoding is linear and never fails; invalid octets become U+FFFD. Octets in an unknown charset are
+//! UTF-8, or Windows-1252 if they contain no UTF-8 character.
 
 use super::decode::base64_digit;
 use encoding_rs::{
@@ -10,26 +9,26 @@ use encoding_rs::{
 };
 use oem_cp::code_table::DECODING_TABLE_CP_MAP;
 
-/// Longer than any charset's name.
+/// Longer than any charset name.
 const LONGEST_NAME: usize = 64;
 
-/// How the octets of a charset become a text.
+/// How to decode a charset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Charset {
-    /// UTF-8, ASCII, or what is not known.
+    /// UTF-8, ASCII, or unknown.
     Utf8,
     Utf7,
     Utf32,
-    /// Chinese in ASCII between `~{` and `~}`.
+    /// HZ: Chinese in ASCII between `~{` and `~}`.
     Hz,
-    /// Shift out and shift in, to the characters of this charset with their high bits set.
+    /// Shift out and shift in to the characters of this charset with their high bits set.
     Shifted(&'static Encoding),
-    /// A code page of MS-DOS that is not in the Encoding Standard.
+    /// An MS-DOS code page that is not in the Encoding Standard.
     Dos(u16),
     Standard(&'static Encoding),
 }
 
-/// A text of the charset named so.
+/// Decodes octets in the named charset.
 pub(crate) fn decoded(name: &[u8], octets: &[u8]) -> String {
     let charset = Charset::named(name);
     if charset.has_ascii() && octets.is_ascii() {
@@ -52,7 +51,7 @@ pub(crate) fn decoded(name: &[u8], octets: &[u8]) -> String {
     }
 }
 
-/// Whether a name of a charset is known.
+/// True for a known charset name.
 pub(super) fn is_known(name: &[u8]) -> bool {
     Charset::find(name).is_some()
 }
@@ -64,7 +63,7 @@ impl Charset {
 
     fn find(name: &[u8]) -> Option<Self> {
         let given = String::from_utf8_lossy(name.get(..LONGEST_NAME).unwrap_or(name)).to_ascii_lowercase();
-        // `ISO_8859-1:1987` bears a year, `x-` and `cs` say that a name was not or is registered.
+        // `ISO_8859-1:1987` has a year; `x-` and `cs` mark unregistered and registered names.
         let name = given.split(':').next().unwrap_or_default().trim();
         let name = name.strip_prefix("x-").or_else(|| name.strip_prefix("cs")).unwrap_or(name);
         let plain: String = name.chars().filter(char::is_ascii_alphanumeric).collect();
@@ -74,7 +73,7 @@ impl Charset {
             .or_else(|| Self::code_page(&plain))
     }
 
-    /// Names without their punctuation, those of the Encoding Standard left out where it means the same.
+    /// Aliases without punctuation, not listing those of the Encoding Standard with the same meaning.
     fn alias(name: &str) -> Option<Self> {
         Some(match name {
             "" | "ascii" | "usascii" | "us" | "ansix34" | "ansix341968" | "ansix341986" | "iso646us" | "utf8"
@@ -155,7 +154,7 @@ impl Charset {
         }
     }
 
-    /// Whether octets below 128 are always the characters of ASCII.
+    /// True if octets below 128 are always ASCII.
     fn has_ascii(self) -> bool {
         match self {
             Self::Utf8 | Self::Dos(_) => true,
@@ -165,7 +164,7 @@ impl Charset {
     }
 }
 
-/// UTF-8. What is no UTF-8 at all is what Western mail programs wrote before they named it.
+/// UTF-8, or the charset that Western mail programs used before they declared it.
 fn utf8(octets: &[u8]) -> String {
     let octets = octets.strip_prefix(b"\xef\xbb\xbf").unwrap_or(octets);
     match std::str::from_utf8(octets) {
@@ -177,7 +176,7 @@ fn utf8(octets: &[u8]) -> String {
     }
 }
 
-/// RFC 2152. A `+` that begins no character stays.
+/// RFC 2152. A `+` that starts no character is kept.
 fn utf7(octets: &[u8]) -> String {
     let mut out = String::with_capacity(octets.len());
     let mut rest = octets;
@@ -207,7 +206,7 @@ fn utf7(octets: &[u8]) -> String {
     out
 }
 
-/// Big-endian unless a byte order mark says otherwise.
+/// Big-endian unless there is a byte order mark.
 fn utf32(octets: &[u8]) -> String {
     let is_little = octets.starts_with(&[0xff, 0xfe, 0, 0]);
     let number = |unit: &[u8; 4]| if is_little { u32::from_le_bytes(*unit) } else { u32::from_be_bytes(*unit) };
@@ -215,7 +214,7 @@ fn utf32(octets: &[u8]) -> String {
     chars.filter(|c| *c != '\u{feff}').collect()
 }
 
-/// RFC 1843, as GBK has it: with the high bits set.
+/// RFC 1843, converted to GBK: with the high bits set.
 fn without_hz_escapes(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len());
     let mut is_chinese = false;
@@ -241,7 +240,8 @@ fn without_hz_escapes(octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// RFC 1557 and RFC 1922, with the high bits set between shift out and shift in. Designations (`ESC $ ) C`) are left out.
+/// RFC 1557 and RFC 1922, with the high bits set between shift out and shift in. Designations (`ESC $ ) C`) are
+/// removed.
 fn without_shifts(octets: &[u8]) -> Vec<u8> {
     const SHIFT_OUT: u8 = 0x0e;
     const SHIFT_IN: u8 = 0x0f;
@@ -265,8 +265,8 @@ fn without_shifts(octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// ISO-2022-JP without escapes that another follows at once: the Encoding Standard takes them for an attack, and encoded words
-/// that are put together have them.
+/// ISO-2022-JP without escapes directly followed by another: the Encoding Standard rejects them as an attack, and
+/// joined encoded words contain them.
 fn without_empty_escapes(octets: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(octets.len());
     let mut rest = octets;
@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_charset_is_known_by_all_its_names() {
+    fn every_alias_of_a_charset_is_known() {
         for (names, octets, text) in [
             (
                 &[
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn no_octets_break_a_charset() {
+    fn every_charset_decodes_any_octets() {
         let names = ["utf-7", "utf-16", "utf-32", "hz", "iso-2022-kr", "iso-2022-jp", "cp437", "cp857", "big5", ""];
         for name in names {
             for length in 0..6 {

@@ -1,19 +1,18 @@
-//! The date of a Date field, as mail has it: RFC 5322 §3.3 and §4.3, and the other orders and forms that programs write.
-//!
-//! Invariant: reading is bounded and never guesses a day: what names no day of the calendar is no date. A time without a
-//! zone is in UTC. Numbers with dots, slashes or hyphens are day, month, year, unless a year of four digits comes first.
+//! The date of a Date field: RFC 5322 §3.3 and §4.3, and other orders and formats in use. Invariant: parsing is
+//! bounded and never guesses a day: an impossible date is rejected. A time without a zone is UTC. Numbers with dots,
+//! slashes or hyphens are day, month, year, unless a four-digit year comes first.
 
 use super::fields::{Token, tokens};
 use jiff::civil::{Date, DateTime, Time};
 
-/// Octets of a field that may hold a date.
+/// Maximum octets of a date field.
 const LONGEST: usize = 1000;
 const MONTHS: [&str; 12] = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
 
-/// A moment as its writer saw it.
+/// A point in time with its zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SentDate {
-    /// Where the writer was.
+    /// Local time.
     local: DateTime,
     /// Minutes east of Greenwich.
     offset: i32,
@@ -27,29 +26,29 @@ impl SentDate {
         self.day() * 86_400 + hour * 3600 + minute * 60 + second - i64::from(self.offset) * 60
     }
 
-    /// The day since 1970, where the writer was.
+    /// The day since 1970 in local time.
     pub fn day(&self) -> i64 {
         i64::from(self.local.date().since(Date::constant(1970, 1, 1)).map_or(0, |span| span.get_days()))
     }
 }
 
-/// The date in a field's value.
+/// Parses a field's value.
 pub(crate) fn date(value: &[u8]) -> Option<SentDate> {
     let mut found = Found::default();
     for token in tokens(value.get(..LONGEST).unwrap_or(value), b",") {
         let Token::Word(word) = token else { continue };
-        // Some quote all of it.
+        // Some programs quote the whole value.
         let word = String::from_utf8_lossy(&word).to_ascii_lowercase();
         word.split([' ', '\t', ',']).filter(|word| !word.is_empty()).for_each(|word| found.word(word));
     }
     found.finish()
 }
 
-/// What the words of a date have said so far.
+/// The components found so far.
 #[derive(Debug, Default)]
 struct Found {
     date: Option<Date>,
-    /// Of a date in words: the day, then the year.
+    /// Day and year of a date in words, in this order.
     numbers: Vec<(i16, usize)>,
     month: Option<i8>,
     time: Option<Time>,
@@ -99,7 +98,7 @@ impl Found {
         let minute = numbers.next().and_then(Result::ok);
         let second = numbers.next().map_or(Some(0), Result::ok);
         let (Some(hour), Some(minute), Some(second)) = (hour, minute, second) else { return };
-        // A leap second is the last one before it.
+        // A leap second counts as the second before it.
         self.time = Time::new(hour, minute, second.min(59), 0).ok();
         match rest {
             "" => {}
@@ -161,7 +160,8 @@ fn month(word: &str) -> Option<i8> {
     i8::try_from(at + 1).ok()
 }
 
-/// Minutes east of Greenwich: `+0100`, `+01:00`, `GMT+1`, `EST`, `Z`. Letters but Z say nothing (RFC 5322 §4.3).
+/// Minutes east of Greenwich: `+0100`, `+01:00`, `GMT+1`, `EST`, `Z`. Other military letters mean nothing (RFC 5322
+/// §4.3).
 fn zone(word: &str) -> Option<i32> {
     let hours = match word {
         "ut" | "utc" | "gmt" | "z" => 0,
@@ -186,7 +186,7 @@ fn zone(word: &str) -> Option<i32> {
             let digits = digits.replace(':', "");
             let number: i32 = digits.parse().ok().filter(|_| digits.bytes().all(|octet| octet.is_ascii_digit()))?;
             let (hours, minutes) = if digits.len() <= 2 { (number, 0) } else { (number / 100, number % 100) };
-            // What is no place on Earth says nothing.
+            // An impossible offset means nothing.
             return Some(if hours <= 24 && minutes < 60 { sign * (hours * 60 + minutes) } else { 0 });
         }
     };
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_read_in_every_order() {
+    fn dates_are_parsed_in_every_order() {
         for (value, moment) in [
             ("Mon, 02 Nov 2026 10:00:00 +0100", "2026-11-02T09:00:00Z"),
             ("Mon, 02 Nov 2026 10:00:00", "2026-11-02T10:00:00Z"),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn days_are_those_of_the_writer() {
+    fn days_are_in_the_senders_zone() {
         let day = |value: &str| date(value.as_bytes()).map(|date| date.day());
         assert_eq!(day("Tue, 24 Nov 2026 23:31:07 -1100"), Some(20_781));
         assert_eq!(day("Tue, 24 Nov 1969 23:31:07 -1100"), Some(-38));

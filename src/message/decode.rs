@@ -1,17 +1,16 @@
-//! Transfer encodings undone. RFC 2045 §6.
-//!
-//! Invariant: reading is linear and lenient. What is wrong is passed over, or stays as it stands.
+//! Transfer decoding. RFC 2045 §6. Invariant: decoding is linear and lenient. Invalid input is skipped or kept
+//! unchanged.
 
 use super::fields::chomp;
 use super::parameters::parameterized;
 use std::borrow::Cow;
 
-/// The name of a transfer encoding in lower case, without comments, quotes, and whatever else may follow it.
+/// The name of a transfer encoding in lower case, without comments, quotes and trailing text.
 pub(crate) fn transfer_encoding(value: &[u8]) -> Option<Vec<u8>> {
     parameterized(value).0.into_iter().next().filter(|name| !name.is_empty())
 }
 
-/// The octets of a body without the transfer encoding that a field's value names. An encoding that is not known is none.
+/// The body decoded by the named transfer encoding; unchanged if it is unknown.
 pub(crate) fn transfer_decoded<'a>(field: Option<&[u8]>, body: &'a [u8]) -> Cow<'a, [u8]> {
     match field.and_then(transfer_encoding).as_deref() {
         Some(b"base64") => Cow::Owned(base64(body)),
@@ -20,7 +19,7 @@ pub(crate) fn transfer_decoded<'a>(field: Option<&[u8]>, body: &'a [u8]) -> Cow<
     }
 }
 
-/// What a digit of base64 stands for.
+/// The value of a base64 digit.
 pub(super) fn base64_digit(octet: u8) -> Option<u8> {
     match octet {
         b'A'..=b'Z' => Some(octet - b'A'),
@@ -32,8 +31,8 @@ pub(super) fn base64_digit(octet: u8) -> Option<u8> {
     }
 }
 
-/// Base64 with foreign characters among it. Padding ends it (RFC 2045 §6.8), unless more lines of base64 follow, and
-/// nothing but such lines: some programs encode in pieces, and some add a footer.
+/// Decodes base64 with foreign characters. Padding ends it (RFC 2045 §6.8), unless only further lines of base64
+/// follow: some programs encode in pieces, and some append a footer.
 pub(super) fn base64(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() / 4 * 3);
     let (mut bits, mut count) = (0_u32, 0_u32);
@@ -61,7 +60,7 @@ pub(super) fn base64(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a line is base64 and nothing else.
+/// True if the line is only base64.
 fn is_base64(line: &[u8]) -> bool {
     line.len().is_multiple_of(4) && line.iter().all(|octet| *octet == b'=' || base64_digit(*octet).is_some())
 }
@@ -86,7 +85,7 @@ fn quoted_printable(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Octets with each `=41` or `%41` made one; an escape that is none stays.
+/// Decodes `=41` or `%41` escapes; an invalid escape is kept.
 pub(super) fn unescape(text: &[u8], sign: u8, out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
@@ -108,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bodies_are_decoded_as_far_as_they_can_be() {
+    fn bodies_are_decoded_as_far_as_possible() {
         for (encoding, body, expected) in [
             ("Base64", "aGVs\r\nbG8=\r\nIQ==\r\n", "hello!"),
             ("base64", "aGVsbG8-?", "hello"),

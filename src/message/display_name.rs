@@ -1,7 +1,6 @@
-//! The display name of a mailbox, written under another address. RFC 5322 §3.2.5, RFC 2047 §5.
-//!
-//! Invariant: what is written holds whole words, no line break of its own, no unclosed encoded word and no control character,
-//! encoded or not, so it cannot reach beyond its field.
+//! Writes a mailbox's display name before another address. RFC 5322 §3.2.5, RFC 2047 §5. Invariant: the output has
+//! complete words, no line break other than folding, no unclosed encoded word and no control character, encoded or
+//! not, so it cannot affect other fields.
 
 use super::addresses::{Addresses, Listed, Mailbox, unescaped};
 use super::words::{decoded_with_controls, encoded_words, encoded_words_are_closed, is_control};
@@ -9,17 +8,17 @@ use crate::address::Address;
 use mail_builder::headers::Header;
 use mail_builder::headers::address::Address as WrittenAddress;
 
-/// More octets than any display name needs.
+/// Maximum octets of a display name.
 const LONGEST_NAME: usize = 2000;
-/// More words than any name has.
+/// Maximum words of a display name.
 const MOST_WORDS: usize = 256;
-/// A word that would not fit on a line of 998 octets beside what else stands there.
+/// A longer word might not fit on a line of 998 octets.
 const LONGEST_WORD: usize = 900;
 /// Where lines are folded (RFC 5322 §2.1.1).
 const LINE: usize = 78;
 
-/// Writes `name <address>`, folded where a line would be long: the name of a mailbox, and an address of ours. `written`
-/// octets already stand on the line. A name that could do harm, or is beyond all measure, is left out.
+/// Writes `name <address>` with folding: the name of a mailbox, and an address of ours. `written` octets are already
+/// on the line. An unsafe or oversized name is left out.
 pub(super) fn write(mailbox: &Mailbox<'_>, out: &mut Vec<u8>, written: usize, address: &Address) {
     let mut column = written;
     for word in written_name(mailbox).unwrap_or_default() {
@@ -35,7 +34,7 @@ pub(super) fn write(mailbox: &Mailbox<'_>, out: &mut Vec<u8>, written: usize, ad
     out.push(b'>');
 }
 
-/// Begins a new line when `length` more octets would make this one long, at the blank that stands there already.
+/// Folds at the preceding space if `length` more octets would make the line too long.
 fn fold(out: &mut Vec<u8>, column: &mut usize, length: usize) {
     if *column + length > LINE && out.last() == Some(&b' ') {
         out.pop();
@@ -44,8 +43,8 @@ fn fold(out: &mut Vec<u8>, column: &mut usize, length: usize) {
     }
 }
 
-/// The words of the name as they are written: those of the client, or, where they decode to control characters, what is left
-/// of them.
+/// The words of the name to write: the client's, or, if they decode to control characters, the name re-encoded without
+/// them.
 fn written_name(mailbox: &Mailbox<'_>) -> Option<Vec<Vec<u8>>> {
     let words = words(mailbox)?;
     let name = words.join(&b' ');
@@ -57,8 +56,8 @@ fn written_name(mailbox: &Mailbox<'_>) -> Option<Vec<Vec<u8>>> {
     (fits && words.iter().all(|word| word.len() <= LONGEST_WORD)).then_some(words)
 }
 
-/// The words of the name as the client wrote them. An encoded word, a quoted string and 8-bit octets stay; what an atom
-/// cannot hold is quoted, and so are such words of a comment.
+/// The client's words of the name. Encoded words, quoted strings and 8-bit octets are kept; words that are not atoms
+/// are quoted, also those of a comment.
 fn words(mailbox: &Mailbox<'_>) -> Option<Vec<Vec<u8>>> {
     let mut words: Vec<Vec<u8>> = Vec::new();
     let mut length = 0;
@@ -89,7 +88,8 @@ fn words(mailbox: &Mailbox<'_>) -> Option<Vec<Vec<u8>>> {
     fits.then_some(words)
 }
 
-/// What stands in a phrase without quotes: atoms, dots (RFC 5322 §4.1), 8-bit octets (RFC 6532 and older habits).
+/// True for octets allowed in a phrase without quotes: atoms, dots (RFC 5322 §4.1), 8-bit octets (RFC 6532 and older
+/// practice).
 fn is_phrase(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b >= 0x80 || b"!#$%&'*+-/=?^_`{|}~.".contains(&b)
 }
@@ -106,15 +106,15 @@ fn quoted(octets: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Whether a reader may see control characters in a From field's value: in its text, or in that of an encoded word, also in
-/// a comment or a quoted string, where some decode them all the same.
+/// True if a reader may see control characters in a From field's value: literally or in an encoded word, also in a
+/// comment or quoted string, where some readers decode them too.
 pub(super) fn shows_controls(value: &[u8]) -> bool {
     encoded_words(value).any(|(charset, octets)| octets.iter().any(|b| is_control_octet(*b, charset)))
         || decoded_with_controls(value).contains(|c| c != '\t' && is_control(c))
 }
 
-/// Octets that are control characters in any charset that has ASCII in it. ISO 2022 shifts with some of them, and UTF-16 and
-/// UTF-32 have them everywhere.
+/// True for control characters in any charset that contains ASCII. ISO 2022 uses some of them as shifts; UTF-16 and
+/// UTF-32 contain them everywhere.
 fn is_control_octet(octet: u8, charset: &[u8]) -> bool {
     let charset = charset.to_ascii_lowercase();
     let shifts = charset.starts_with(b"iso-2022") && matches!(octet, 0x0e | 0x0f | 0x1b);
@@ -122,12 +122,12 @@ fn is_control_octet(octet: u8, charset: &[u8]) -> bool {
     (octet < 0x20 || octet == 0x7f) && !shifts && !wide
 }
 
-/// A phrase decoded, without its control characters and encoded anew, as the words that a line may be folded between; none
-/// when nothing is left of it.
+/// A phrase decoded, stripped of control characters and re-encoded, as words between which the line may be folded;
+/// `None` if nothing is left.
 fn without_controls(phrase: &[u8]) -> Option<Vec<Vec<u8>>> {
     let value = [phrase, b" <a@b.c>"].concat();
     let name = Addresses::of(&value).find_map(Listed::mailbox)?.display_name()?;
-    // What looks like an encoded word still could not be decoded: another reader may know its charset.
+    // What still looks like an encoded word could not be decoded: another reader may support its charset.
     if name.contains("=?") || encoded_words(phrase).any(|(charset, _)| !super::charset::is_known(charset)) {
         return None;
     }
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn names_stay_and_cannot_leave_their_field() {
+    fn names_are_kept_and_cannot_leave_their_field() {
         for (value, written) in [
             (&b"Ann <a@x.org>"[..], &b"From: Ann <me@acme.com>"[..]),
             (b"a@x.org (Ann)", b"From: Ann <me@acme.com>"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_folded_and_endless_ones_left_out() {
+    fn long_names_are_folded_and_oversized_ones_left_out() {
         let long = format!("{}<a@x.org>", "word ".repeat(100));
         let field = named(long.as_bytes());
         assert!(field.split(|b| *b == b'\n').all(|line| line.len() <= 79));
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn controls_are_found_however_they_are_written() {
+    fn controls_are_found_in_every_encoding() {
         for shown in [
             "=?utf-8?q?a=0Ab?=",
             "=?UTF-8*en?Q?=7F?=",

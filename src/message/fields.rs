@@ -1,30 +1,27 @@
-//! The fields of a header block, as every reader here sees them. RFC 5322 §2.2, RFC 2045 §5.1.
-//!
-//! Invariant: the fields together are the header block less its last empty line; malformed lines belong to the field
-//! before them, or are a field without a name. What is over [`ReadLimits`] is one last field without a name: it is kept
-//! and shown as it stands, and nothing is looked for in it. Reading is linear.
+//! The fields of a header block, for all readers. RFC 5322 §2.2, RFC 2045 §5.1. Invariant: the fields joined are the
+//! header block without its final empty line; a malformed line belongs to the preceding field, or is a field without a
+//! name. What exceeds [`ReadLimits`] is one last field without a name: kept and shown unchanged, never parsed. Parsing
+//! is linear.
 
 use super::octets_read;
 use std::ops::Range;
 
-/// Octets of a structured field that are taken apart; each costs a hundred times its size in memory.
+/// Maximum octets of a structured field that are parsed; each costs a hundred times its size in memory.
 const TAKEN_APART: usize = 64 * 1024;
 
-/// What is read of a message. The rest of it is kept, and shown as it stands.
+/// Limits on what is parsed of a message. The rest is kept and shown unchanged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReadLimits {
-    /// Levels of parts within parts and messages within messages. Reading recurses this deep.
+    /// Levels of nested parts and messages; also the recursion depth.
     pub nesting: usize,
     /// Parts of a message, at all levels together.
     pub parts: usize,
-    /// Octets of a header block.
     pub header_size: usize,
-    /// Fields of a header block.
     pub fields: usize,
 }
 
 impl ReadLimits {
-    /// All of the message is one text.
+    /// Treats the message as a single text.
     pub const NOTHING: Self = Self { nesting: 0, parts: 0, header_size: 0, fields: 0 };
 }
 
@@ -34,37 +31,35 @@ impl Default for ReadLimits {
     }
 }
 
-/// One field.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Field<'a> {
     /// Without the colon and white space before it.
     pub name: &'a [u8],
-    /// What follows the colon, line breaks included but the last.
+    /// Everything after the colon, without the last line break.
     pub value: &'a [u8],
-    /// All of it, with the last line break.
+    /// The whole field with its last line break.
     pub whole: &'a [u8],
 }
 
-/// The octets of `range`, or as many of them as there are.
+/// The octets of `range` that exist.
 pub(crate) fn slice(bytes: &[u8], range: Range<usize>) -> &[u8] {
     let end = range.end.min(bytes.len());
     bytes.get(range.start.min(end)..end).unwrap_or_default()
 }
 
-/// Where the line that begins at `from` ends, its line break included.
+/// The end of the line starting at `from`, after its line break.
 pub(super) fn line_end(bytes: &[u8], from: usize) -> usize {
     let end = memchr::memchr(b'\n', slice(bytes, from..bytes.len())).map_or(bytes.len(), |at| from + at + 1);
     octets_read::count(end.saturating_sub(from));
     end
 }
 
-/// A line without its line break.
 pub(super) fn chomp(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
-/// Where a header block ends: after its empty line.
+/// The end of a header block, after its empty line.
 pub(crate) fn header_end(bytes: &[u8]) -> usize {
     let mut at = 0;
     while at < bytes.len() {
@@ -77,14 +72,13 @@ pub(crate) fn header_end(bytes: &[u8]) -> usize {
     bytes.len()
 }
 
-/// The fields of a header block, read once.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Header<'a> {
     fields: Vec<Field<'a>>,
 }
 
 impl<'a> Header<'a> {
-    /// Reads a block up to its empty line, or its end.
+    /// Reads up to the empty line, or to the end.
     pub fn read(block: &'a [u8], limits: &ReadLimits) -> Self {
         let mut fields = Vec::new();
         let mut start = 0;
@@ -110,17 +104,16 @@ impl<'a> Header<'a> {
         Self { fields }
     }
 
-    /// All fields, in order.
     pub fn fields(&self) -> &[Field<'a>] {
         &self.fields
     }
 
-    /// The value of the first field of a name.
+    /// The value of the first field with this name.
     pub fn find(&self, name: &str) -> Option<&'a [u8]> {
         self.all(name).next().map(|field| field.value)
     }
 
-    /// The fields of a name.
+    /// The fields with this name.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &Field<'a>> {
         self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name.as_bytes()))
     }
@@ -137,7 +130,7 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The rest of a block as a field without a name, less its empty line.
+/// The rest of a block as a field without a name, without its empty line.
 fn opaque(block: &[u8], start: usize) -> Option<Field<'_>> {
     let rest = slice(block, start..block.len());
     let lines = rest.strip_suffix(b"\n").map(|rest| rest.strip_suffix(b"\r").unwrap_or(rest));
@@ -145,24 +138,24 @@ fn opaque(block: &[u8], start: usize) -> Option<Field<'_>> {
     (!whole.is_empty()).then_some(Field { name: &[], value: whole, whole })
 }
 
-/// A value on one line: line breaks and NUL taken out, white space around it too.
+/// A value on one line, trimmed, without line breaks and NUL.
 pub(crate) fn unfold(value: &[u8]) -> Vec<u8> {
     octets_read::count(value.len());
     value.trim_ascii().iter().copied().filter(|b| !matches!(b, b'\r' | b'\n' | 0)).collect()
 }
 
-/// A piece of a structured value.
+/// A token of a structured value.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
-    /// An atom, dots and encoded words included, or a quoted string or domain literal. Its quotes are gone.
+    /// An atom, including dots and encoded words, or a quoted string or domain literal without its delimiters.
     Word(Vec<u8>),
-    /// A comment, without its parentheses.
+    /// Without its parentheses.
     Comment(Vec<u8>),
-    /// One of the octets asked for.
+    /// One of the requested octets.
     Special(u8),
 }
 
-/// Cuts a structured value into pieces at `specials`.
+/// Splits a structured value at `specials`.
 pub(super) fn tokens(value: &[u8], specials: &[u8]) -> Vec<Token> {
     let value = unfold(slice(value, 0..TAKEN_APART));
     let mut tokens = Vec::new();
@@ -240,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_a_limit_is_one_field_without_a_name() {
+    fn input_over_a_limit_is_one_field_without_a_name() {
         let block = b"A: 1\r\nB: 2\r\n 2\r\nC: 3\r\n\r\n";
         let last = block.len() - 2;
         for (fields, header_size, read) in [
@@ -265,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn structured_values_lose_quotes_and_keep_comments_apart() {
+    fn quotes_are_removed_and_comments_separated() {
         let word = |text: &str| Token::Word(text.into());
         assert_eq!(
             tokens(b"\"a \\\"b\" (c (d)) e.f@g", b"@"),

@@ -1,37 +1,34 @@
-//! Header blocks as octets: where each field begins and ends, and where the header ends.
-//!
-//! Invariant: [`Fields`] reads strictly, so that a lax reader finds no field that it did not: a name is printable ASCII
-//! without blanks, begins its line, and a colon follows it (blanks between are obsolete but read). The first line that is
-//! neither a field nor the continuation of one ends the header, as Postfix has it: it and all after it is body.
-//! RFC 5322 §2.2 (fields), §2.2.3 (folding), §4.5 (blanks before the colon).
+//! Header blocks as octets: where each field begins and ends, and where the header ends. Invariant: [`Fields`] parses
+//! strictly, so that a lenient reader finds no additional field: a name is printable ASCII without spaces at the start
+//! of a line, followed by a colon (white space before it is obsolete but accepted). The first line that is neither a
+//! field nor a continuation ends the header, as in Postfix: it and everything after it is body. RFC 5322 §2.2
+//! (fields), §2.2.3 (folding), §4.5 (white space before the colon).
 
-/// One field: name, value, and the octets of both with the line end.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Field<'a> {
-    /// All of it, folded lines included; the last line of a header may lack its end.
+    /// The whole field with folded lines; the last field may lack its line end.
     pub raw: &'a [u8],
-    /// The name, without blanks.
     pub name: &'a [u8],
-    /// What follows the colon, line ends included.
+    /// Everything after the colon, with line ends.
     pub value: &'a [u8],
 }
 
 impl Field<'_> {
-    /// Whether it bears this name; names have no case.
+    /// True if the field has this name, ignoring case.
     pub fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name.as_bytes())
     }
 }
 
-/// The fields of a header block in order, each read once.
+/// The fields of a header block in order.
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {
     rest: &'a [u8],
 }
 
 impl<'a> Fields<'a> {
-    /// Starts at the first line. An mbox envelope line (`From ann@x Tue Nov 24 …`), which old scripts leave there, is
-    /// passed over.
+    /// Starts at the first line, skipping an mbox envelope line (`From ann@x Tue Nov 24 …`), which old scripts leave
+    /// in messages.
     pub fn new(block: &'a [u8]) -> Self {
         let mut fields = Self { rest: block };
         let unquoted = block.strip_prefix(b">").unwrap_or(block);
@@ -41,7 +38,7 @@ impl<'a> Fields<'a> {
         fields
     }
 
-    /// What the last field read leaves: after the last one, the empty line, or the line that is no field, or nothing.
+    /// What follows the last field: the empty line, a line that is not a field, or nothing.
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
@@ -62,7 +59,7 @@ impl<'a> Iterator for Fields<'a> {
         let mut end = colon + 1;
         loop {
             end += block.get(end..).map_or(0, line_length);
-            // A line that begins with a blank continues the field.
+            // A line that begins with white space continues the field.
             if !block.get(end).is_some_and(|b| is_blank(*b)) {
                 break;
             }
@@ -77,8 +74,8 @@ fn is_blank(b: u8) -> bool {
     matches!(b, b' ' | b'\t')
 }
 
-/// The length of the first line, its end included. A bare CR or LF ends a line too, since some readers hold so; the
-/// servers refuse both, this is the second lock.
+/// The length of the first line with its end. A bare CR or LF also ends a line, since some readers accept it; the
+/// servers already refuse both.
 fn line_length(block: &[u8]) -> usize {
     match block.iter().position(|b| matches!(b, b'\r' | b'\n')) {
         None => block.len(),
@@ -86,7 +83,7 @@ fn line_length(block: &[u8]) -> usize {
     }
 }
 
-/// How many octets of line end the block begins with: 0, 1 or 2.
+/// The length of the line end at the start of the block: 0, 1 or 2.
 fn line_end_length(block: &[u8]) -> usize {
     match block {
         [b'\r', b'\n', ..] => 2,
@@ -95,26 +92,23 @@ fn line_end_length(block: &[u8]) -> usize {
     }
 }
 
-/// The block without its first line.
 pub(super) fn after_line(block: &[u8]) -> &[u8] {
     block.get(line_length(block)..).unwrap_or_default()
 }
 
-/// Whether the header ends here: with an empty line, or since there is no more.
+/// True at the empty line or at the end of the block.
 pub(super) fn ends_header(block: &[u8]) -> bool {
     block.is_empty() || line_end_length(block) > 0
 }
 
-/// The block without the empty line it begins with, if it does.
+/// The block without a leading empty line.
 pub(super) fn after_empty_line(block: &[u8]) -> &[u8] {
     block.get(line_end_length(block)..).unwrap_or_default()
 }
 
-/// Splits a message after the empty line that ends its header block. A message without one is all header; then the empty
-/// line is missing and [`outgoing`](super::outgoing) adds it.
-///
-/// A line that is no field and continues none ends the header too, and begins the body: both parts together are always
-/// the whole message.
+/// Splits a message after the empty line that ends its header. Without one, the whole message is header;
+/// [`outgoing`](super::outgoing) adds the empty line. A line that is neither a field nor a continuation also ends the
+/// header and begins the body: the parts joined are always the message.
 pub fn split(raw: &[u8]) -> (&[u8], &[u8]) {
     let mut fields = Fields::new(raw);
     fields.by_ref().for_each(drop);
@@ -122,7 +116,7 @@ pub fn split(raw: &[u8]) -> (&[u8], &[u8]) {
     raw.split_at_checked(raw.len() - body.len()).unwrap_or((raw, b""))
 }
 
-/// What a body lacks to end with a complete line: nothing, or its line end. To be written after it.
+/// The line end that the body lacks, if any.
 pub fn missing_line_end(body: &[u8]) -> &'static [u8] {
     match body {
         [] | [.., b'\r', b'\n'] => b"",
@@ -131,20 +125,20 @@ pub fn missing_line_end(body: &[u8]) -> &'static [u8] {
     }
 }
 
-/// What is said of a message with NUL octets: IMAP could not hand it out (RFC 3501 §4.3).
+/// The error text for a message with NUL octets, which IMAP could not transfer (RFC 3501 §4.3).
 pub const NUL_REFUSED: &str = "the message contains NUL octets, which no mail may (RFC 5322 §4)";
 
-/// Whether a message has a NUL octet. RFC 5322 §4 forbids to send one.
+/// RFC 5322 §4 forbids NUL.
 pub fn has_nul(raw: &[u8]) -> bool {
     memchr::memchr(0, raw).is_some()
 }
 
-/// How many Received fields a header block has (RFC 5321 §6.3).
+/// The number of Received fields (RFC 5321 §6.3).
 pub fn hop_count(header: &[u8]) -> usize {
     Fields::new(header).filter(|field| field.is("Received")).count()
 }
 
-/// Writes a field as it came; only a line end that is none (bare CR or LF, or missing at the end) becomes CRLF.
+/// Writes a field unchanged, except that a bare CR or LF, or a missing line end, becomes CRLF.
 pub(super) fn write_field(out: &mut Vec<u8>, raw: &[u8]) {
     let mut rest = raw;
     while !rest.is_empty() {
@@ -176,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_that_is_no_field_begins_the_body() {
+    fn the_first_line_that_is_not_a_field_begins_the_body() {
         for junk in [
             "no colon\r\nFrom: x\r\n\r\n",
             "two words: x\r\nFrom: x\r\n\r\n",
@@ -202,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn an_mbox_envelope_line_is_passed_over() {
+    fn an_mbox_envelope_line_is_skipped() {
         let message = b"From ann@x.org Tue Nov 24 05:31:07 2026\r\nSubject: hi\r\n\r\nbody";
         assert_eq!(names(message), ["Subject"]);
         assert_eq!(split(message).1, b"body");
@@ -210,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn bare_line_ends_end_lines_and_leave_whole() {
+    fn bare_cr_or_lf_ends_a_line_and_is_written_as_crlf() {
         let block = b"A: 1\rFrom: x\nB: 2\r\n";
         assert_eq!(names(block), ["A", "From", "B"]);
         let mut out = Vec::new();
@@ -224,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_gets_its_last_line_end() {
+    fn a_missing_final_line_end_is_added() {
         for (body, end) in [("", ""), ("a\r\n", ""), ("a", "\r\n"), ("a\r", "\n"), ("\n", "\r\n")] {
             assert_eq!(missing_line_end(body.as_bytes()), end.as_bytes(), "{body:?}");
         }

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 use memchr::memchr_iter;
 
-/// A CR that no LF follows.
+/// A CR without LF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a CR has no LF after it: lines end with CR LF")]
+#[error("bare CR: lines must end in CRLF")]
 pub struct BareCr;
 
-/// The octets with every bare LF made a CRLF. Without one they are passed on as they are, uncopied.
+/// Converts every bare LF to CRLF. Without any, the input is returned uncopied.
 pub fn with_crlf(octets: Bytes) -> Result<Bytes, BareCr> {
     let before = |at: usize| at.checked_sub(1).and_then(|before| octets.get(before));
     if memchr_iter(b'\r', &octets).any(|at| octets.get(at + 1) != Some(&b'\n')) {

@@ -1,17 +1,16 @@
-//! The tree of a message's parts, as ranges of its octets. RFC 2046 §5.1, RFC 2045 §5.2.
-//!
-//! Invariant: every range lies inside the body, a child's inside its parent's. Work is bounded by the body's length times
-//! [`ReadLimits::nesting`]. A tree has [`ReadLimits::parts`] parts besides the root, and at most one more for each level of
-//! nesting, which holds the rest of its multipart. No part is deeper than the nesting allows, so a walk of the tree may recurse.
+//! The MIME tree of a message, as ranges of its octets. RFC 2046 §5.1, RFC 2045 §5.2. Invariant: every range is within
+//! the body, a child's within its parent's. Work is bounded by the body's length times [`ReadLimits::nesting`]. A tree
+//! has at most [`ReadLimits::parts`] parts besides the root, plus one for each level of nesting with the rest of its
+//! multipart. Depth is limited by the nesting, so recursion is safe.
 
 use super::fields::{Header, ReadLimits, chomp, header_end, line_end, slice};
 use super::parameters::{Parameters, parameter_octets, parameterized};
 use std::ops::Range;
 
-/// Messages inside the message that are looked into: each is shown with an envelope of its own.
+/// Maximum nested messages that are parsed, each shown with its own envelope.
 const MAX_MESSAGES: usize = 100;
 
-/// A media type with its parameters, in lower case but for the values.
+/// A media type in lower case with its parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ContentType {
     pub kind: Vec<u8>,
@@ -19,36 +18,33 @@ pub(crate) struct ContentType {
     pub parameters: Parameters,
 }
 
-/// What a part is made of.
+/// The structure of a part.
 #[derive(Clone, Debug)]
 pub(crate) enum Kind {
-    /// Nothing that is looked into.
+    /// No nested parts.
     Leaf,
     /// At least one part.
     Multipart(Vec<Part>),
-    /// A message with a header block of its own.
+    /// A message with its own header block.
     Message(Box<Part>),
 }
 
-/// A part: where its header block and its body stand, in the body of the whole message.
+/// A part: the ranges of its header block and its body within the message's body.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
-    /// Header block with its empty line. Of the whole message it stands elsewhere: see [`Tree`].
+    /// The header block with its empty line. For the root it is elsewhere: see [`Tree`].
     pub header: Range<usize>,
-    /// What follows it.
     pub body: Range<usize>,
-    /// Its media type; plain text where the header does not tell or its parts cannot be told apart.
+    /// Its media type; plain text if it is missing or the parts cannot be separated.
     pub content_type: ContentType,
-    /// What is inside.
     pub kind: Kind,
 }
 
-/// A message and its parts.
 #[derive(Clone, Debug)]
 pub(crate) struct Tree<'a> {
     pub header: &'a [u8],
     pub body: &'a [u8],
-    /// Its own `header` range is empty: the header block is `self.header`.
+    /// Its `header` range is empty: the header block is `self.header`.
     pub root: Part,
     limits: ReadLimits,
 }
@@ -72,14 +68,13 @@ impl ContentType {
             (Some(kind), Some(subtype)) => Self { kind, subtype, parameters },
             (Some(kind), None) if kind == b"multipart" => Self { kind, subtype: b"mixed".to_vec(), parameters },
             (Some(kind), None) if kind == b"text" => Self { parameters, ..Self::new("text", "plain") },
-            // RFC 2045 §5.2: what cannot be read is plain text.
+            // RFC 2045 §5.2: an unreadable type is plain text.
             _ => return Self::plain(),
         };
-        // Its parts cannot be told apart: all of it is one text.
+        // The parts cannot be separated: it is one text.
         if read.kind == b"multipart" && read.boundary().is_none() { Self::plain() } else { read }
     }
 
-    /// The octets of a parameter.
     pub fn parameter(&self, name: &str) -> Option<Vec<u8>> {
         parameter_octets(&self.parameters, name)
     }
@@ -88,14 +83,14 @@ impl ContentType {
         self.parameter("boundary").filter(|boundary| !boundary.is_empty())
     }
 
-    /// True for this type, both in lower case.
+    /// True for this type; both arguments in lower case.
     pub fn is(&self, kind: &str, subtype: &str) -> bool {
         self.kind == kind.as_bytes() && self.subtype == subtype.as_bytes()
     }
 }
 
 impl Part {
-    /// The same with less to keep: where the parts are.
+    /// Drops the parameters to save memory.
     pub fn without_parameters(mut self) -> Self {
         self.forget_parameters();
         self
@@ -112,24 +107,20 @@ impl Part {
 }
 
 impl<'a> Tree<'a> {
-    /// Reads the structure of a message.
     pub fn parse(header: &'a [u8], body: &'a [u8], limits: &ReadLimits) -> Self {
         let mut scan = Scan { body, limits, parts_left: limits.parts, messages_left: MAX_MESSAGES };
         let root = scan.entity(header, 0..0, 0..body.len(), false, 0);
         Self { header, body, root, limits: *limits }
     }
 
-    /// The octets of a part's header block.
     pub fn header_of(&self, part: &Part) -> &'a [u8] {
         if std::ptr::eq(part, &raw const self.root) { self.header } else { slice(self.body, part.header.clone()) }
     }
 
-    /// The fields of a part's header block.
     pub fn fields_of(&self, part: &Part) -> Header<'a> {
         Header::read(self.header_of(part), &self.limits)
     }
 
-    /// The octets of a part's body.
     pub fn body_of(&self, part: &Part) -> &'a [u8] {
         slice(self.body, part.body.clone())
     }
@@ -143,7 +134,7 @@ struct Scan<'a> {
 }
 
 impl Scan<'_> {
-    /// A part whose header block and body have been found.
+    /// A part with known header and body ranges.
     fn entity(
         &mut self,
         header: &[u8],
@@ -170,7 +161,7 @@ impl Scan<'_> {
         Part { header: header_range, body, content_type, kind }
     }
 
-    /// A part that begins with its header block.
+    /// A part that starts with a header block.
     fn part(&mut self, range: Range<usize>, in_digest: bool, depth: usize) -> Part {
         let bytes = slice(self.body, range.clone());
         let split = header_end(bytes);
@@ -180,7 +171,7 @@ impl Scan<'_> {
 
     fn multipart(&mut self, boundary: &[u8], range: Range<usize>, is_digest: bool, depth: usize) -> Kind {
         let mut children = Vec::new();
-        // Where the part under way begins; none in the preamble.
+        // The start of the current part; `None` in the preamble.
         let mut open: Option<usize> = None;
         let mut at = range.start;
         let mut closed = false;
@@ -198,12 +189,12 @@ impl Scan<'_> {
             }
             at = end;
         }
-        // Cut off before its last delimiter: what is there is shown.
+        // The last delimiter is missing: the rest is shown.
         if let (Some(start), false) = (open, closed) {
             self.child(&mut children, start..range.end, is_digest, depth);
         }
         if children.is_empty() {
-            // The grammar wants one. Where its boundary stands nowhere, all of the body is shown.
+            // The grammar requires one part. If the boundary never occurs, the whole body is shown.
             let body = if open.is_none() { range.clone() } else { range.end..range.end };
             self.parts_left = self.parts_left.saturating_sub(1);
             children.push(Part {
@@ -221,13 +212,13 @@ impl Scan<'_> {
         children.push(self.part(range, in_digest, depth + 1));
     }
 
-    /// The line break before a delimiter is the delimiter's.
+    /// The line break before a delimiter belongs to it.
     fn before_line_break(&self, start: usize, at: usize) -> usize {
         start + chomp(slice(self.body, start..at)).len()
     }
 }
 
-/// Whether a line is a delimiter of `boundary`, and whether the last.
+/// Whether a line is a delimiter of `boundary`, and whether it is the closing one.
 fn delimiter(line: &[u8], boundary: &[u8]) -> Option<bool> {
     let rest = chomp(line).strip_prefix(b"--")?.strip_prefix(boundary)?.trim_ascii_end();
     match rest {
@@ -246,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_what_stands_between_the_delimiters() {
+    fn parts_are_between_the_delimiters() {
         let body = b"preamble\r\n--b\r\n\r\none\r\n--b \r\nContent-Type: message/rfc822\r\n\r\nSubject: in\r\n\r\ntwo\r\n\r\n--bb\r\n--b--\r\nepilogue\r\n";
         let tree = Tree::parse(b"Content-Type: multipart/mixed; boundary=\"b\"\r\n\r\n", body, &ReadLimits::default());
         let Kind::Multipart(parts) = &tree.root.kind else { panic!() };
@@ -257,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_cut_off_or_empty_still_has_a_part() {
+    fn a_truncated_or_empty_multipart_has_a_part() {
         let header = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n";
         for (body, expected) in [
             (&b"--b\r\n\r\ncut"[..], "cut"),
@@ -273,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_read_however_they_are_written() {
+    fn media_types_are_parsed_leniently() {
         for (value, read) in [
             ("text/plain; charset=utf-8", "text/plain charset=utf-8"),
             ("TEXT/Html;\r\n\tCharset = \"utf-8\" (c)", "text/html charset=utf-8"),

@@ -1,6 +1,6 @@
-//! How many octets the readers of messages look at. Tests hold that to linear time, whatever machine they run on.
+//! Counts the octets that message parsers look at. Tests use it to check for linear time independently of the machine.
 
-/// Counts octets that are looked at; elsewhere than in tests it does nothing.
+/// Counts octets; does nothing outside tests.
 pub(crate) fn count(octets: usize) {
     #[cfg(test)]
     tests::COUNT.with(|count| count.set(count.get() + octets));
@@ -19,7 +19,7 @@ mod tests {
         pub(super) static COUNT: Cell<usize> = const { Cell::new(0) };
     }
 
-    /// The octets that this thread looks at during some work.
+    /// The octets that this thread looks at while `work` runs.
     pub(crate) fn during(work: impl FnOnce()) -> usize {
         let before = COUNT.get();
         work();

@@ -1,7 +1,5 @@
-//! Values with parameters: Content-Type, Content-Disposition. RFC 2045 §5.1, RFC 2183, RFC 2231.
-//!
-//! Invariant: reading is linear and lenient. A value has at most [`MAX_PARAMETERS`] parameters; those that come in sections
-//! are put together.
+//! Values with parameters: Content-Type, Content-Disposition. RFC 2045 §5.1, RFC 2183, RFC 2231. Invariant: parsing is
+//! linear and lenient. A value has at most [`MAX_PARAMETERS`] parameters; continuations are joined.
 
 use super::charset;
 use super::decode::unescape;
@@ -9,22 +7,22 @@ use super::fields::{Header, Token, tokens};
 use super::words::{decoded_words, without_controls};
 use std::collections::BTreeMap;
 
-/// Parameters of one value.
+/// Maximum parameters of a value.
 const MAX_PARAMETERS: usize = 100;
-/// Sections of a parameter that is continued (RFC 2231 §3).
+/// Maximum continuations of a parameter (RFC 2231 §3).
 const SECTIONS: usize = 100;
 
 /// `name=value`, names in lower case.
 pub(crate) type Parameters = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and `name=value`.
-/// Sections of a parameter are put together (RFC 2231 §3). A forgotten `;` is found by the `=`.
+/// A value with parameters (RFC 2045 §5.1, RFC 2183 §2): the words before the first `;` in lower case, and
+/// `name=value` pairs. Continuations are joined (RFC 2231 §3). A missing `;` is detected by the `=`.
 pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
     let mut tokens = tokens(value, b"/;=");
     tokens.retain(|token| !matches!(token, Token::Comment(_)));
     let mut words = Vec::new();
     let mut parameters: Parameters = Vec::new();
-    // Words and signs of a value stand in it as they are; a blank between two words too: all of it is wrong and common.
+    // Unquoted punctuation and spaces inside a value are kept: wrong, but common.
     let mut after_word = false;
     let mut in_words = true;
     let mut is_named = false;
@@ -64,7 +62,7 @@ pub(crate) fn parameterized(value: &[u8]) -> (Vec<Vec<u8>>, Parameters) {
     (words, joined_sections(parameters))
 }
 
-/// The disposition of a part (RFC 2183): its word, and its parameters. One of parameters alone is an attachment.
+/// The disposition of a part (RFC 2183) and its parameters. With parameters only, it is an attachment.
 pub(crate) fn disposition(header: &Header<'_>) -> Option<(Vec<u8>, Parameters)> {
     let (words, parameters) = parameterized(header.find("Content-Disposition")?);
     match words.into_iter().next() {
@@ -73,16 +71,16 @@ pub(crate) fn disposition(header: &Header<'_>) -> Option<(Vec<u8>, Parameters)> 
     }
 }
 
-/// A parameter in sections.
+/// A continued parameter.
 struct Sections {
-    /// Where its first one stood among the parameters that are whole.
+    /// The position of its first section among the other parameters.
     place: usize,
     /// By number: whether it is percent-encoded, and its value.
     sections: BTreeMap<usize, (bool, Vec<u8>)>,
 }
 
 impl Sections {
-    /// Their values together, up to a number that is missing; and whether these are percent-encoded, since one of them is.
+    /// The values joined up to a missing number, and whether the result is percent-encoded.
     fn joined(self) -> (Vec<u8>, bool) {
         let is_encoded = self.sections.values().any(|(is_encoded, _)| *is_encoded);
         let mut value = Vec::new();
@@ -100,8 +98,8 @@ impl Sections {
     }
 }
 
-/// The parameters of a value with those that come in sections put together (RFC 2231 §3): `name*0=a; name*1=b` is
-/// `name=ab`. Where a section is percent-encoded the whole is, and its name is `name*`.
+/// Joins continuations (RFC 2231 §3): `name*0=a; name*1=b` is `name=ab`. If a section is percent-encoded, the whole
+/// value is, and its name is `name*`.
 pub(super) fn joined_sections(parameters: Parameters) -> Parameters {
     let mut joined = Parameters::with_capacity(parameters.len());
     let mut sectioned: BTreeMap<Vec<u8>, Sections> = BTreeMap::new();
@@ -115,7 +113,7 @@ pub(super) fn joined_sections(parameters: Parameters) -> Parameters {
         let of_name = entry.or_insert_with(|| Sections { place, sections: BTreeMap::new() });
         of_name.sections.entry(number).or_insert((is_encoded, value));
     }
-    // From the last on, so that places stay what they are.
+    // From the last on, so that positions remain valid.
     let mut whole: Vec<_> = sectioned.into_iter().filter(|(_, of_name)| of_name.sections.contains_key(&0)).collect();
     whole.sort_by_key(|(_, of_name)| std::cmp::Reverse(of_name.place));
     for (mut name, of_name) in whole {
@@ -129,7 +127,7 @@ pub(super) fn joined_sections(parameters: Parameters) -> Parameters {
     joined
 }
 
-/// `name*1*` taken apart: name, number, whether it is percent-encoded.
+/// Splits `name*1*` into name, number, and whether it is percent-encoded.
 fn section(name: &[u8]) -> Option<(&[u8], usize, bool)> {
     let (rest, is_encoded) = name.strip_suffix(b"*").map_or((name, false), |rest| (rest, true));
     let star = rest.iter().rposition(|octet| *octet == b'*')?;
@@ -138,7 +136,7 @@ fn section(name: &[u8]) -> Option<(&[u8], usize, bool)> {
     Some((rest.get(..star).filter(|base| !base.is_empty())?, number, is_encoded))
 }
 
-/// A section that is not encoded, as part of a value that is. The first one then names no charset.
+/// Encodes a plain section of a percent-encoded value. As the first section it has no charset.
 fn percent_encoded(section: &[u8], is_first: bool, out: &mut Vec<u8>) {
     if is_first {
         out.extend_from_slice(b"''");
@@ -159,7 +157,7 @@ pub(super) fn parameter_octets(parameters: &Parameters, name: &str) -> Option<Ve
     }
 }
 
-/// A parameter's value, decoded: with a charset, or with encoded words, which are wrong there and common.
+/// A parameter's decoded value: with a charset, or with encoded words, which are invalid but common.
 pub(crate) fn decoded_parameter(parameters: &Parameters, name: &str) -> Option<String> {
     match extended(parameters, name) {
         Some((charset, octets)) => Some(without_controls(charset::decoded(charset, &octets))),
@@ -189,7 +187,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_read_leniently_and_within_bounds() {
+    fn values_are_parsed_leniently_and_within_bounds() {
         assert_eq!(parameterized(b"filename=x"), (vec![], vec![(b"filename".to_vec(), b"x".to_vec())]));
         assert_eq!(parameterized(&b"a=".repeat(1_000_000)).1.len(), 1);
         assert_eq!(parameterized(&b";a=b".repeat(1_000_000)).1.len(), MAX_PARAMETERS);
@@ -218,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn sections_are_put_together_where_the_first_stands() {
+    fn continuations_are_joined_at_the_position_of_the_first() {
         let (_, parameters) =
             parameterized(b"a/b; x=1; boundary*1=d; y=2; boundary*0=\"c \"; n*0*=u'l'%41; n*1=\"'\"; z=3");
         let shown: Vec<_> = parameters

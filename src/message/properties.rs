@@ -1,6 +1,5 @@
-//! What holds for every message, however odd: rewriting and bounces under random and hostile input.
-//!
-//! Invariant: an independent parser sees what we say it will. RFC 5322, RFC 3464.
+//! Properties of rewriting and bounces under random and hostile input. Invariant: an independent parser agrees with
+//! the result. RFC 5322, RFC 3464.
 
 use super::tests::{RECEIVED, Sender, domain, pending, send, verified};
 use super::*;
@@ -14,7 +13,7 @@ fn sender(fallback: bool) -> Sender {
     if fallback { pending() } else { verified() }
 }
 
-/// A field as it stands in a message, and whether it leaves as it is.
+/// A random field, and whether it is kept.
 fn field() -> impl Strategy<Value = (String, Vec<u8>, bool)> {
     let name = prop_oneof![
         4 => "[!-9;-~]{1,40}",
@@ -24,7 +23,7 @@ fn field() -> impl Strategy<Value = (String, Vec<u8>, bool)> {
             .prop_map(str::to_owned),
         1 => prop::sample::select(vec!["Sender", "Resent-Sender", "Resent-From"]).prop_map(str::to_owned),
     ];
-    // A value cannot end like a zone of one letter or hold an open encoded word: those are told apart elsewhere.
+    // Values that end like a one-letter zone or an open encoded word are tested separately.
     let line = "[\t -<>@-~]{0,30}";
     (name, "[ \t]{0,2}", prop::collection::vec((line, prop::collection::vec(0x80_u8.., 0..4)), 1..4)).prop_map(
         |(name, blanks, lines)| {
@@ -52,7 +51,7 @@ fn field() -> impl Strategy<Value = (String, Vec<u8>, bool)> {
     )
 }
 
-/// Header-like soup.
+/// Random text that resembles a header.
 fn soup() -> impl Strategy<Value = Vec<u8>> {
     let pieces = vec![
         "From",
@@ -125,7 +124,7 @@ fn soup() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
 }
 
-/// What mail-parser sees of a message: the From it shows, and that there is just one, without a Bcc.
+/// The From that mail-parser reads; checks that there is only one, and no Bcc.
 fn seen(message: &[u8]) -> Result<Address, String> {
     let parsed = MessageParser::new().parse_headers(message).ok_or("nothing parsed")?;
     let named = |name: HeaderName<'_>| parsed.headers().iter().filter(|h| h.name == name).count();
@@ -150,7 +149,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn only_what_the_rules_name_changes(fields in prop::collection::vec(field(), 0..12), fallback in any::<bool>()) {
+    fn only_fields_named_by_the_rules_change(fields in prop::collection::vec(field(), 0..12), fallback in any::<bool>()) {
         let header = [fields.iter().flat_map(|(_, raw, _)| raw.clone()).collect::<Vec<_>>(), b"\r\n".to_vec()].concat();
         prop_assert_eq!(split(&header), (&header[..], &b""[..]));
         let (out, _) = send(&header, &sender(fallback));
@@ -159,7 +158,7 @@ proptest! {
         let kept = |part: &[(String, Vec<u8>, bool)]| {
             part.iter().filter(|(.., leaves)| *leaves).flat_map(|(_, raw, _)| raw.clone()).collect::<Vec<_>>()
         };
-        // Before the From, all that leaves, and nothing else; after it too; then what was missing.
+        // Before the From: exactly the kept fields; after it too; then the added fields.
         let rest = out.strip_prefix(RECEIVED.as_bytes()).unwrap().strip_prefix(kept(before).as_slice()).unwrap();
         let from = headers::Fields::new(rest).next().unwrap();
         prop_assert!(from.is("From"));
@@ -171,7 +170,7 @@ proptest! {
     }
 
     #[test]
-    fn another_parser_sees_the_one_from_we_say(soup in soup(), fallback in any::<bool>()) {
+    fn an_independent_parser_sees_the_same_from(soup in soup(), fallback in any::<bool>()) {
         let sender = sender(fallback);
         let (header, body) = split(&soup);
         prop_assert_eq!([header, body].concat(), soup.clone());
@@ -189,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_leave_with_one_from(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn any_input_leaves_with_one_from(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         let (out, address) = send(&bytes, &verified());
         prop_assert_eq!(seen(&out), Ok(address));
     }
@@ -245,7 +244,7 @@ fn report(diagnostics: &[String], mta: Option<&str>, header: &[u8], status: Enha
 }
 
 #[test]
-fn a_bounce_reads_as_the_golden_file_has_it() {
+fn a_bounce_matches_the_golden_file() {
     let header =
         "From: acme-support@acme.com\r\nMessage-ID: <1@acme.com>\r\nSubject: Grüße\r\n --=_report_unique\r\n\r\n";
     let diagnostic = "550 5.1.1 <ann@example.org>:\r\n550 5.1.1 no such user \u{1b}[31m";
@@ -255,9 +254,9 @@ fn a_bounce_reads_as_the_golden_file_has_it() {
     assert_eq!(String::from_utf8(bounce).unwrap(), String::from_utf8(expected).unwrap());
 }
 
-/// A hostile header takes no longer than its length: were any of these quadratic, the test would seem to hang.
+/// Hostile headers are processed in linear time; a quadratic algorithm would seem to hang.
 #[test]
-fn hostile_headers_are_read_once() {
+fn hostile_headers_take_linear_time() {
     let many = 1 << 18;
     let of = |head: &str, piece: &str| format!("{head}{}\r\n", piece.repeat(many / piece.len()));
     for header in [

@@ -1,38 +1,34 @@
-//! Trace fields: Return-Path, Received, and whose an Authentication-Results field claims to be.
-//!
-//! Invariant: no text of a client can end a line or add a field. RFC 5321 §4.4 (trace), §4.1.3 (address literals),
-//! RFC 3848 (protocols), RFC 8601 §2.2 (authserv-id).
+//! Trace fields: Return-Path, Received, and the authserv-id of Authentication-Results. Invariant: client text cannot
+//! end a line or add a field. RFC 5321 §4.4 (trace), §4.1.3 (address literals), RFC 3848 (protocols), RFC 8601 §2.2
+//! (authserv-id).
 
 use super::rewrite::Outgoing;
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use std::net::IpAddr;
 
-/// The longest domain there is: what a client says in EHLO is cut there.
+/// The maximum length of a domain, where an EHLO name is cut.
 const LONGEST_HELO: usize = 255;
 
-/// The fields put before a message that arrives at the MX: Return-Path and Received.
+/// Data of the trace fields added at the MX: Return-Path and Received.
 #[derive(Debug)]
 pub struct Trace<'a> {
     /// The envelope sender, for Return-Path.
     pub return_path: &'a ReversePath,
-    /// What the client said in EHLO. Untrusted text.
+    /// The EHLO name. Untrusted text.
     pub helo: &'a str,
-    /// Its address.
     pub client: IpAddr,
-    /// Our name.
     pub hostname: &'a DomainName,
     /// `ESMTP`, `ESMTPS`, `SMTP`.
     pub protocol: &'a str,
-    /// An id for the log.
     pub id: &'a str,
-    /// The recipient, when there is only one.
+    /// The recipient, if there is only one.
     pub for_address: Option<&'a Address>,
     /// Real time.
     pub now: Timestamp,
 }
 
-/// Those fields as bytes, CRLF at the end. Never contains a line break from `helo`.
+/// The fields as octets, ending in CRLF, without line breaks from `helo`.
 pub fn trace(with: &Trace<'_>) -> Vec<u8> {
     let mut out = format!("Return-Path: <{}>\r\n", with.return_path);
     let (helo, client) = (host_text(with.helo), literal(with.client));
@@ -45,13 +41,12 @@ pub fn trace(with: &Trace<'_>) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The header block of a message that a client handed in, as it is stored for recipients here: it has our Received field
-/// already.
+/// The header block of a submitted message as stored for local recipients: it already has our Received field.
 pub fn with_return_path(mail_from: &ReversePath, header: &[u8]) -> Vec<u8> {
     [format!("Return-Path: <{mail_from}>\r\n").as_bytes(), header].concat()
 }
 
-/// The Received field of a message that a client handed in. Says nothing of the client unless told to.
+/// The Received field of a submitted message. Includes the client only if requested.
 pub(super) fn outgoing(out: &mut Vec<u8>, with: &Outgoing<'_>) {
     let from = with.client.map(|ip| format!("from {}\r\n\t", literal(ip))).unwrap_or_default();
     let (hostname, protocol, id) = (with.hostname, with.protocol, with.queue_id);
@@ -59,7 +54,7 @@ pub(super) fn outgoing(out: &mut Vec<u8>, with: &Outgoing<'_>) {
     out.extend_from_slice(format!("Received: {from}by {hostname} with {protocol} id {id};\r\n\t{date}\r\n").as_bytes());
 }
 
-/// An IP address as SMTP writes it: `[192.0.2.1]`, `[IPv6:2001:db8::1]`. One mapped into version 6 is of version 4.
+/// An IP address as an SMTP literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`. An IPv4-mapped address is written as IPv4.
 fn literal(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(v4) => format!("[{v4}]"),
@@ -67,14 +62,14 @@ fn literal(ip: IpAddr) -> String {
     }
 }
 
-/// The text with every character that no host name or address literal has shown as `?`.
+/// Replaces characters that are invalid in host names and address literals with `?`.
 pub(super) fn host_text(text: &str) -> String {
     let safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']');
     let shown: String = text.chars().take(LONGEST_HELO).map(|c| if safe(c) { c } else { '?' }).collect();
     if shown.is_empty() { "unknown".to_owned() } else { shown }
 }
 
-/// Who an Authentication-Results field claims to be by: its first word, comments and quotes aside.
+/// The authserv-id of an Authentication-Results field: its first word, without comments and quotes.
 pub(super) fn authserv_id(value: &[u8]) -> Option<String> {
     let word = super::addresses::first_word(value)?;
     let text = std::str::from_utf8(word).ok()?;
@@ -104,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stamp_says_whence_where_how_and_when() {
+    fn a_received_field_has_source_host_protocol_and_time() {
         assert_eq!(
             stamp("mail.x.org", "192.0.2.1"),
             "Return-Path: <ann@x.org>\r\n\
@@ -116,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_client_says_cannot_leave_its_place() {
+    fn client_text_cannot_leave_its_clause() {
         let stamped = stamp("x\r\nFrom: ceo@bank.example (\"", "::ffff:192.0.2.1");
         assert!(stamped.contains("from x??From:?ceo?bank.example??? ([192.0.2.1])\r\n"), "{stamped}");
         assert!(stamp("", "2001:db8::1").contains("from unknown ([IPv6:2001:db8::1])"));

@@ -1,8 +1,6 @@
-//! The header block of a message that leaves: its From made to fit the identity, its private fields taken out, what is
-//! missing added.
-//!
-//! Invariant: exactly one From field with exactly one mailbox leaves, and it is the address given back; every octet that
-//! the rules do not name leaves as it came. RFC 5322 §3.6, RFC 6409 §8 (what a submission server may change), RFC 8601 §5.
+//! The header block of a message that leaves: sets From to the identity, removes private fields, adds missing ones.
+//! Invariant: exactly one From field with exactly one mailbox leaves, and it is the returned address; every octet not
+//! covered by a rule is unchanged. RFC 5322 §3.6, RFC 6409 §8 (what a submission server may change), RFC 8601 §5.
 
 use super::addresses::{Addresses, Listed, Mailbox};
 use super::display_name::{self, shows_controls};
@@ -14,23 +12,23 @@ use crate::clock::Timestamp;
 use crate::identity::Choice;
 use std::net::IpAddr;
 
-/// The field that tells that a message left under a fallback identity.
+/// Marks a message that left under a fallback identity.
 const FALLBACK: &str = "Inboxlayer-Fallback";
-/// A From field over this is written anew.
+/// A longer From field is always rewritten.
 const LONGEST_KEPT_FROM: usize = 4096;
 
-/// What an outgoing header block is made with.
+/// Input for an outgoing header block.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// Under which address it leaves, and whether that is a fallback.
+    /// The identity, and whether it is a fallback.
     pub choice: &'a Choice,
     /// The sender's inbox: with `aliases`, decides which addresses are its own.
     pub inbox: &'a InboxName,
     /// The local parts of the inbox's aliases at the identity's own domain (lower case).
     pub aliases: &'a [String],
-    /// The account's verified domains and the platform's: for "an address of I" in Sender, Resent-Sender and Resent-From.
+    /// The account's verified domains and the platform's, for Sender, Resent-Sender and Resent-From.
     pub own_domains: &'a [DomainName],
-    /// The platform's domain: with `hostname`, the names we sign Authentication-Results with.
+    /// The platform's domain: with `hostname`, our names in Authentication-Results.
     pub platform: &'a DomainName,
     /// Our name, for Received and Authentication-Results.
     pub hostname: &'a DomainName,
@@ -38,17 +36,17 @@ pub struct Outgoing<'a> {
     pub queue_id: &'a str,
     /// `ESMTPSA`, `HTTP`.
     pub protocol: &'a str,
-    /// The client's address, only where the configuration wants it shown.
+    /// The client's address, if the configuration discloses it.
     pub client: Option<IpAddr>,
     /// Real time, for Date and Received.
     pub now: Timestamp,
-    /// Unique local part for a missing Message-ID, which stands at the identity's domain.
+    /// Unique local part for a missing Message-ID at the identity's domain.
     pub message_id: &'a str,
 }
 
-/// The header block that leaves: ends with the empty line. Also the final From, which is the envelope sender too.
-///
-/// `header` is what [`split`](super::split) gives. Should there be more after its end, that follows the empty line as it is.
+/// Writes the outgoing header block, ending with the empty line, and returns it with the final From, which is also the
+/// envelope sender. `header` comes from [`split`](super::split); anything after its end follows the empty line
+/// unchanged.
 pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
     let identity = identity_address(with);
     let own = Own { inbox: with.inbox, aliases: with.aliases, identity: &identity };
@@ -97,23 +95,21 @@ pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
     (out, address)
 }
 
-/// What is to follow.
+/// What is written next.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Field,
     Body,
 }
 
-/// What stands last in the block that is being written.
-///
-/// Some readers, mail-parser among them, run on past the end of two kinds of fields: a date whose zone is one letter
-/// takes the next line with it, and so on from line to line; an unclosed encoded word in base64 reaches over the empty
-/// line. They would miss our From, or take the first lines of the body for fields and find another one there.
+/// The last field of the block being written. Some readers, mail-parser among them, run past the end of two kinds of
+/// fields: a date with a one-letter zone absorbs the next line, repeatedly; an unclosed base64 encoded word extends
+/// past the empty line. They would miss our From, or read the start of the body as fields and find another one there.
 #[derive(Clone, Copy)]
 enum Last<'a> {
-    /// A field of ours: it ends where it ends.
+    /// A field of ours, which ends properly.
     Ours,
-    /// One of the client's; `in_date` where a reader may still be in a date.
+    /// A client's field; `in_date` if a reader may still be inside a date.
     Clients { field: Field<'a>, in_date: bool },
 }
 
@@ -125,9 +121,9 @@ impl<'a> Last<'a> {
         Self::Clients { field, in_date: dated && lone_letter(field.raw.trim_ascii_end()) }
     }
 
-    /// Writes a field that may be run over, where one could be.
+    /// Writes a separating field if a reader could run past the last one.
     fn fence(&mut self, out: &mut Vec<u8>, queue_id: &str, next: Next) {
-        // No encoded word reaches over a field of ours, since its colon is no base64.
+        // No encoded word extends past a field of ours, since its colon is not base64.
         if let Self::Clients { field, in_date } = self
             && (*in_date || (next == Next::Body && !encoded_words_are_closed(field.value)))
         {
@@ -137,8 +133,7 @@ impl<'a> Last<'a> {
     }
 }
 
-/// The identity's address. One that only quotes can hold (a tag with odd characters) leaves without its tag: too many
-/// readers take quoted local parts for something else.
+/// The identity's address. If its tag needs quotes, the tag is dropped, since many readers misread quoted local parts.
 fn identity_address(with: &Outgoing<'_>) -> Address {
     let address = with.choice.identity.address();
     match LocalPart::parse(&address.local.base()) {
@@ -151,7 +146,7 @@ fn is_quoted(address: &Address) -> bool {
     address.to_string().starts_with('"')
 }
 
-/// Which addresses are the sender's own.
+/// The sender's own addresses.
 struct Own<'a> {
     inbox: &'a InboxName,
     aliases: &'a [String],
@@ -168,13 +163,13 @@ impl Own<'_> {
         named && address.domain == self.identity.domain
     }
 
-    /// At any domain of the account. Aliases are known at the identity's only.
+    /// At any domain of the account; aliases only at the identity's.
     fn anywhere(&self, address: &Address, domains: &[DomainName]) -> bool {
         self.at_identity(address) || (address.local.base() == self.inbox.as_str() && domains.contains(&address.domain))
     }
 }
 
-/// Whether a field that is no From stays.
+/// Whether a field other than From is kept.
 fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
     if ["Bcc", "Resent-Bcc", "Return-Path", FALLBACK].iter().any(|name| field.is(name)) {
         return false;
@@ -190,7 +185,7 @@ fn leaves(field: &Field<'_>, own: &Own<'_>, with: &Outgoing<'_>) -> bool {
     !bears_name(field, &[with.hostname, with.platform])
 }
 
-/// The fields that [`outgoing`] takes out so that no recipient reads of another, as they are.
+/// The fields that [`outgoing`] removes to hide recipients from each other, unchanged.
 pub fn blind_copies(header: &[u8]) -> Vec<u8> {
     let mut found = Vec::new();
     for field in Fields::new(header).filter(|field| field.is("Bcc") || field.is("Resent-Bcc")) {
@@ -199,13 +194,13 @@ pub fn blind_copies(header: &[u8]) -> Vec<u8> {
     found
 }
 
-/// A header block with such fields at its end.
+/// A header block with fields appended.
 pub fn with_fields(header: &[u8], fields: &[u8]) -> Vec<u8> {
     let end = b"\r\n";
     [header.strip_suffix(end).unwrap_or(header), fields, end].concat()
 }
 
-/// Whether a field is an Authentication-Results one that claims to be by one of `names` (RFC 8601 §2.2).
+/// True for an Authentication-Results field whose authserv-id is one of `names` (RFC 8601 §2.2).
 fn bears_name(field: &Field<'_>, names: &[&DomainName]) -> bool {
     field.is("Authentication-Results")
         && received::authserv_id(field.value)
@@ -213,8 +208,8 @@ fn bears_name(field: &Field<'_>, names: &[&DomainName]) -> bool {
             .is_some_and(|id| names.contains(&&id))
 }
 
-/// The header block without Authentication-Results that claim to be by one of `names`: what a border server takes out
-/// of mail from outside (RFC 8601 §5). All else stays as it is.
+/// Removes Authentication-Results whose authserv-id is one of `names`, as a border server must for mail from outside
+/// (RFC 8601 §5). Everything else is unchanged.
 pub fn without_results_of(header: &[u8], names: &[&DomainName]) -> Vec<u8> {
     let mut out = Vec::with_capacity(header.len());
     let mut fields = Fields::new(header);
@@ -225,8 +220,8 @@ pub fn without_results_of(header: &[u8], names: &[&DomainName]) -> Vec<u8> {
     out
 }
 
-/// The From field that leaves, and its address: the client's own field where it is one mailbox of the sender's at the
-/// identity's domain, else the identity under the display name of the first mailbox that can be read.
+/// The outgoing From field and its address: the client's own field if it is one mailbox of the sender at the
+/// identity's domain, else the identity with the display name of the first mailbox that can be parsed.
 fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
     if let [only] = froms
         && let Some((mailbox, address, plain)) = sole_mailbox(only)
@@ -240,15 +235,15 @@ fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
         }
         return (written(Some(&mailbox), &address), address);
     }
-    // One with an address, or else with a local part alone: `root (Cron Daemon)`.
+    // One with an address, or else with only a local part: `root (Cron Daemon)`.
     let mailboxes = || froms.iter().flat_map(|field| Addresses::of(field.value)).filter_map(Listed::mailbox);
     let named = mailboxes().find(|mailbox| mailbox.address().is_some());
     let named = named.or_else(|| mailboxes().find(Mailbox::is_whole));
     (written(named.as_ref(), own.identity), own.identity.clone())
 }
 
-/// The one mailbox of a field, its address, and whether nothing but it stands there; none when there are more, or other
-/// things.
+/// The only mailbox of a field, its address, and whether the field has nothing else; `None` for several mailboxes or
+/// other content.
 fn sole_mailbox<'a>(field: &Field<'a>) -> Option<(Mailbox<'a>, Address, bool)> {
     let mut list = Addresses::of(field.value);
     let mailbox = list.next()?.mailbox()?;
@@ -256,7 +251,7 @@ fn sole_mailbox<'a>(field: &Field<'a>) -> Option<(Mailbox<'a>, Address, bool)> {
     list.next().is_none().then_some((mailbox, address, list.plain))
 }
 
-/// A From field written anew.
+/// A rewritten From field.
 fn written(named: Option<&Mailbox<'_>>, address: &Address) -> Vec<u8> {
     let mut field = b"From: ".to_vec();
     match named {
@@ -267,8 +262,8 @@ fn written(named: Option<&Mailbox<'_>>, address: &Address) -> Vec<u8> {
     field
 }
 
-/// Whether every reader sees this one address in the field, and no control character in its display name, so that it may
-/// stay as it is.
+/// True if every reader sees this one address in the field, and no control character in its display name, so that the
+/// field may be kept.
 fn is_clear(field: &Field<'_>, mailbox: &Mailbox<'_>, address: &Address) -> bool {
     field.raw.len() <= LONGEST_KEPT_FROM
         && !field.raw.iter().any(|b| matches!(b, 0..=8 | 11 | 12 | 14..=31 | 127))

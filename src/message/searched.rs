@@ -1,7 +1,6 @@
-//! What SEARCH looks into for BODY and TEXT.
-//!
-//! Invariant: it is what Dovecot looks into: texts of every kind, HTML as it stands, reports and messages within the message,
-//! and the header of each part; all of it decoded. Beside that, HTML as it is shown, and the names of files.
+//! The texts that SEARCH BODY and TEXT examine. Invariant: the same as in Dovecot: text of every type, raw HTML,
+//! reports and nested messages, and the header of each part, all decoded; in addition HTML as displayed, and file
+//! names.
 
 use super::addresses::{Addresses, LISTED, Listed};
 use super::fields::Field;
@@ -10,7 +9,7 @@ use super::text::{filename, text_of};
 use super::words::decoded_words;
 use mail_parser::decoders::html::html_to_text;
 
-/// The fields that list mailboxes.
+/// Fields with lists of mailboxes.
 const ADDRESS_FIELDS: [&str; 12] = [
     "from",
     "sender",
@@ -33,7 +32,7 @@ pub(crate) fn searched_texts(tree: &Tree<'_>) -> Vec<String> {
     texts
 }
 
-/// A text in lower case, in place where it can be.
+/// Converts to lower case, in place if possible.
 pub(crate) fn lower(mut text: String) -> String {
     if text.is_ascii() {
         text.make_ascii_lowercase();
@@ -42,8 +41,8 @@ pub(crate) fn lower(mut text: String) -> String {
     text.to_lowercase()
 }
 
-/// The value of a field as HEADER, FROM, TO and their like search it, in lower case; `name` is in lower case. Where it lists
-/// mailboxes, these as they are shown too: without comments and quotes in the midst of an address.
+/// The value of a field for HEADER, FROM, TO and the like, in lower case; `name` is in lower case. A list of mailboxes
+/// also in displayed form: without comments and quotes inside an address.
 pub(crate) fn searched_value(name: &str, value: &[u8]) -> String {
     let mut text = decoded_words(value);
     if ADDRESS_FIELDS.contains(&name) {
@@ -59,7 +58,7 @@ pub(crate) fn searched_value(name: &str, value: &[u8]) -> String {
     lower(text)
 }
 
-/// A field as it is searched: decoded, in lower case, its name before it.
+/// A field as searched: decoded, in lower case, with its name.
 pub(crate) fn searched_field(field: &Field<'_>) -> String {
     lower(format!("{}: {}", String::from_utf8_lossy(field.name), decoded_words(field.value)))
 }
@@ -69,7 +68,7 @@ fn add(tree: &Tree<'_>, part: &Part, texts: &mut Vec<String>) {
     if !std::ptr::eq(part, &raw const tree.root) {
         texts.extend(header.fields().iter().map(searched_field));
     }
-    // In the field it may be encoded.
+    // It may be encoded in the field.
     texts.extend(filename(part, &header).map(lower));
     match &part.kind {
         Kind::Multipart(parts) => parts.iter().for_each(|part| add(tree, part, texts)),

@@ -1,6 +1,5 @@
-//! What holds for whole messages, rule by rule and by golden files.
-//!
-//! Invariant: an independent parser sees what we say it will. RFC 5322, RFC 3464.
+//! Complete messages, rule by rule and by golden files. Invariant: an independent parser agrees with the result. RFC
+//! 5322, RFC 3464.
 
 use super::*;
 use crate::address::{Address, DomainName, InboxName};
@@ -81,7 +80,7 @@ pub(super) const RECEIVED: &str =
     "Received: by smtp.inboxlayer.dev with ESMTPSA id sub_1;\r\n\tTue, 24 Nov 2026 05:31:07 +0000\r\n";
 pub(super) const DATE: &str = "Date: Tue, 24 Nov 2026 05:31:07 +0000\r\n";
 
-/// The From field that leaves, without the lines after it, and the address given back.
+/// The outgoing From field, without the lines after it, and the returned address.
 fn from_of(header: &str, sender: &Sender) -> (String, String) {
     let (out, address) = send(format!("{header}X-After: 1\r\n").as_bytes(), sender);
     let text = String::from_utf8(out).unwrap();
@@ -126,7 +125,7 @@ fn any_other_from_becomes_the_identity_under_the_name_given() {
 }
 
 #[test]
-fn an_own_address_oddly_spelled_is_spelled_plainly() {
+fn an_own_address_in_odd_syntax_is_normalized() {
     for (from, out) in [
         ("From: , Ann <support+x@acme.com>\r\n", "From: Ann <support+x@acme.com>\r\n"),
         ("From: \"support\"@acme.com\r\n", "From: <support@acme.com>\r\n"),
@@ -139,7 +138,7 @@ fn an_own_address_oddly_spelled_is_spelled_plainly() {
 }
 
 #[test]
-fn a_missing_from_is_added_and_a_fallback_is_told() {
+fn a_missing_from_is_added_and_a_fallback_is_marked() {
     let (out, address) = send(b"Subject: hi\r\n\r\n", &pending());
     assert_eq!(address.to_string(), "acme-support@inboxlayer.dev");
     let expected = format!(
@@ -150,7 +149,7 @@ fn a_missing_from_is_added_and_a_fallback_is_told() {
 }
 
 #[test]
-fn private_and_forged_fields_go_and_the_sender_must_be_ones_own() {
+fn private_and_forged_fields_are_removed_and_sender_must_be_own() {
     let stays = "Reply-To: Boss <boss@x.org>\r\nSender: acme-support@acme.org\r\nresent-from: support@acme.com\r\n\
                  Authentication-Results: mx.x.org; spf=pass\r\nDate : yesterday\r\nMessage-id: <1@x.org>\r\n";
     let passes = "BCC: a@x.org,\r\n b@x.org\r\nResent-Bcc : c@x.org\r\nReturn-Path: <d@x.org>\r\n\
@@ -164,7 +163,7 @@ fn private_and_forged_fields_go_and_the_sender_must_be_ones_own() {
 }
 
 #[test]
-fn a_tag_that_needs_quotes_is_left_out_of_the_identity() {
+fn a_tag_that_needs_quotes_is_dropped() {
     let mut sender = pending();
     let address = Address::parse("\"acme-support+a b>\"@inboxlayer.dev").unwrap();
     sender.choice.identity = SendIdentity::Platform { address };
@@ -172,7 +171,7 @@ fn a_tag_that_needs_quotes_is_left_out_of_the_identity() {
 }
 
 #[test]
-fn a_reader_that_runs_on_meets_a_fence() {
+fn a_separator_stops_readers_that_run_past_a_field() {
     let fence = "X-Inboxlayer-Queue-ID: sub_1\r\n";
     let date = "Date: Tue, 24 Nov 2026 05:31:07 Z\r\n";
     let from = "From: acme-support@acme.com\r\n";

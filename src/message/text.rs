@@ -1,7 +1,6 @@
-//! What a reader of a message is shown: its text, its HTML, its attachments.
-//!
-//! Invariant: every part is shown or is an attachment, and its octets are decoded once. What the limits of reading leave
-//! opaque is an attachment. Which parts are shown is decided as in RFC 8621 §4.1.4.
+//! What is displayed of a message: its text, its HTML, its attachments. Invariant: every part is displayed or is an
+//! attachment, and is decoded once. What exceeds the read limits is an attachment. Parts are chosen as in RFC 8621
+//! §4.1.4.
 
 use super::charset;
 use super::decode::transfer_decoded;
@@ -12,32 +11,32 @@ use super::words::without_controls;
 use mail_parser::decoders::html::html_to_text;
 use std::borrow::Cow;
 
-/// A message as its reader is shown it.
+/// A message as displayed.
 #[derive(Debug)]
 pub(crate) struct Content {
-    /// Its text in order, HTML among it as text; none where all of it is HTML.
+    /// All text in order, HTML converted to text; `None` if there is only HTML.
     pub text: Option<String>,
-    /// Its text in order, plain text among it as HTML; none where there is no HTML.
+    /// All text in order, plain text converted to HTML; `None` if there is no HTML.
     pub html: Option<String>,
-    /// One of the two is longer than what is shown of it.
+    /// One of the two has been cut.
     pub truncated: bool,
-    /// All other parts; messages within the message are not looked into.
+    /// All other parts; nested messages are not parsed.
     pub attachments: Vec<Attachment>,
 }
 
-/// A part that is not shown.
+/// A part that is not displayed.
 #[derive(Debug)]
 pub(crate) struct Attachment {
     pub filename: Option<String>,
     /// In lower case.
     pub content_type: String,
-    /// Octets, decoded.
+    /// Decoded octets.
     pub size: usize,
     /// Without its angle brackets.
     pub content_id: Option<String>,
 }
 
-/// What is shown of a message, and of its text and its HTML at most `limit` octets each.
+/// The displayed content of a message, at most `limit` octets each of text and HTML.
 pub(crate) fn content(tree: &Tree<'_>, limit: usize) -> Content {
     let mut found = Found { tree, limit, texts: Vec::new(), attachments: Vec::new() };
     found.add(&tree.root, Place { container: b"", is_first: true, in_alternative: false }, &mut { Views::BOTH });
@@ -47,7 +46,7 @@ pub(crate) fn content(tree: &Tree<'_>, limit: usize) -> Content {
     Content { text, html, truncated, attachments: found.attachments }
 }
 
-/// Which views a text stands in: that of readers who show plain text, that of those who show HTML.
+/// The views that include a text: plain text, HTML.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Views {
     plain: bool,
@@ -70,25 +69,25 @@ impl Views {
     }
 }
 
-/// Where a part stands.
+/// The position of a part.
 #[derive(Clone, Copy)]
 struct Place<'a> {
-    /// The subtype of the multipart it is a part of.
+    /// The subtype of its parent multipart.
     container: &'a [u8],
     is_first: bool,
-    /// A multipart/alternative is around it, at whatever distance.
+    /// Some ancestor is a multipart/alternative.
     in_alternative: bool,
 }
 
 struct Text {
     is_html: bool,
-    /// As much of it as a view may have.
+    /// As much as a view may contain.
     text: String,
     is_cut: bool,
     views: Views,
 }
 
-/// What has been found in a message so far.
+/// What has been found so far.
 struct Found<'a> {
     tree: &'a Tree<'a>,
     limit: usize,
@@ -97,7 +96,7 @@ struct Found<'a> {
 }
 
 impl Found<'_> {
-    /// Adds a part, as far as it is text to the views that are `open`.
+    /// Adds a part, as text to the views that are `open`.
     fn add(&mut self, part: &Part, place: Place<'_>, open: &mut Views) {
         if let Kind::Multipart(parts) = &part.kind {
             return self.add_multipart(part, parts, place, *open);
@@ -111,7 +110,7 @@ impl Found<'_> {
             open.and(Views::only(is_html))
         } else {
             if place.in_alternative && open.has(is_html) {
-                // What stands in one of the alternatives goes where its first text goes.
+                // Text inside an alternative goes where the alternative's first text goes.
                 *open = Views::only(is_html);
             }
             *open
@@ -137,7 +136,7 @@ impl Found<'_> {
                 open = of_part;
             }
         }
-        // Alternatives of one kind only are for all readers.
+        // If all alternatives are of one type, they are in both views.
         let added = self.texts.get_mut(before..).unwrap_or_default();
         for is_html in [false, true] {
             if is_alternative && open == Views::BOTH && !added.iter().any(|text| text.views.has(is_html)) {
@@ -156,7 +155,7 @@ impl Found<'_> {
         });
     }
 
-    /// The text of a view, where one of its own kind is in it.
+    /// The text of a view, if it contains its own type.
     fn view(&self, is_html: bool, truncated: &mut bool) -> Option<String> {
         let texts = || self.texts.iter().filter(|text| text.views.has(is_html));
         if !texts().any(|text| text.is_html == is_html) {
@@ -185,7 +184,7 @@ fn as_html(text: &str) -> String {
     format!("<div style=\"white-space: pre-wrap\">{escaped}</div>")
 }
 
-/// Whether a part is shown: as HTML or not; none for an attachment.
+/// How a part is displayed: true for HTML, false for text; `None` for an attachment.
 fn shown_as_html(part: &Part, header: &Header<'_>, is_named: bool, place: Place<'_>) -> Option<bool> {
     let is_html = match (part.content_type.is("text", "plain"), part.content_type.is("text", "html")) {
         (true, _) => false,
@@ -193,20 +192,20 @@ fn shown_as_html(part: &Part, header: &Header<'_>, is_named: bool, place: Place<
         _ => return None,
     };
     let is_attachment = disposition(header).is_some_and(|(word, _)| word == b"attachment");
-    // What a message is made of is its text, be it named. Other parts that have a name, or that an HTML part refers to, are
-    // attached.
+    // The root part is displayed even with a file name. Other parts with a name, or referenced by HTML, are
+    // attachments.
     let is_whole = place.container.is_empty();
     let is_beside = is_named || (place.container == b"related" && !place.is_first);
     (!is_attachment && (is_whole || !is_beside)).then_some(is_html)
 }
 
-/// The name of a part as a file.
+/// The file name of a part.
 pub(super) fn filename(part: &Part, header: &Header<'_>) -> Option<String> {
     let given = disposition(header).and_then(|(_, parameters)| decoded_parameter(&parameters, "filename"));
     given.or_else(|| decoded_parameter(&part.content_type.parameters, "name")).filter(|name| !name.is_empty())
 }
 
-/// The octets of a part, without their transfer encoding.
+/// The octets of a part, transfer-decoded.
 pub(super) fn decoded<'a>(tree: &Tree<'a>, part: &Part, header: &Header<'_>) -> Cow<'a, [u8]> {
     transfer_decoded(header.find("Content-Transfer-Encoding"), tree.body_of(part))
 }
@@ -217,7 +216,7 @@ pub(super) fn text_of(tree: &Tree<'_>, part: &Part, header: &Header<'_>) -> Stri
     charset::decoded(&charset, &decoded(tree, part, header))
 }
 
-/// The ids of a Message-ID, In-Reply-To or References field, without their angle brackets.
+/// The ids of a Message-ID, In-Reply-To or References field, without angle brackets.
 pub(crate) fn message_ids(value: &[u8]) -> Vec<String> {
     let value = unfold(value);
     let ids = value.split(|octet| *octet == b'<').skip(1).filter_map(|rest| rest.split(|octet| *octet == b'>').next());
@@ -235,7 +234,7 @@ mod tests {
         content(&Tree::parse(header, body, &ReadLimits::default()), limit)
     }
 
-    /// A multipart: its header, and parts that are a type and a body or a multipart themselves.
+    /// A multipart from its header and parts, each a type and a body, or a multipart.
     fn multipart(subtype: &str, parts: &[&str]) -> String {
         let boundary = format!("{subtype}-boundary");
         let parts: String = parts.iter().map(|part| format!("--{boundary}\r\n{part}\r\n")).collect();
@@ -249,7 +248,7 @@ mod tests {
     const IMAGE: &str = "Content-Type: image/png\r\nContent-Disposition: inline; filename=i.png\r\n\r\nx";
 
     #[test]
-    fn all_text_is_shown_in_order() {
+    fn all_text_is_displayed_in_order() {
         let pre = "<div style=\"white-space: pre-wrap\">";
         for (message, text, html, attached) in [
             (PLAIN.to_owned(), Some("plain"), None, 0),
@@ -305,7 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_shown_is_bounded() {
+    fn displayed_text_is_bounded() {
         let message = multipart("mixed", &[PLAIN, "\r\n\u{e9}\u{e9}"]);
         let content = shown(&message, 8);
         assert_eq!((content.text.as_deref(), content.truncated), (Some("plain\r\n"), true));
@@ -315,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_shown_is_attached() {
+    fn other_parts_are_attachments() {
         let raw = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nContent-Type: text/plain; name=a.txt\r\n\r\nnamed\r\n--b\r\nContent-Type: multipart/alternative; boundary=c\r\n\r\n--c\r\n\r\nplain\r\n--c\r\nContent-Type: text/html; charset=us-ascii\r\n\r\n<p>\u{e9}\r\n--c--\r\n--b\r\nContent-Type: Message/RFC822\r\nContent-ID: <x@y>\r\n\r\nSubject: in\r\n\r\n--b--\r\n";
         let content = shown(raw, 1000);
         assert_eq!((content.text.as_deref(), content.html.as_deref()), (Some("plain"), Some("<p>\u{e9}")));

@@ -1,18 +1,16 @@
-//! Texts in header fields, decoded: encoded words. RFC 2047, RFC 2231 §5.
-//!
-//! Invariant: reading is linear and lenient; what is wrong stays as it stands. A decoded text holds no control character
-//! and no line end, whatever was encoded in it.
+//! Decodes encoded words in header fields. RFC 2047, RFC 2231 §5. Invariant: decoding is linear and lenient; invalid
+//! input is kept. Decoded text has no control character or line end, whatever was encoded.
 
 use super::charset;
 use super::decode::{base64, unescape};
 use super::fields::unfold;
 
-/// Control characters, and the separators that end a line or paragraph.
+/// Control characters and line or paragraph separators.
 pub(super) fn is_control(c: char) -> bool {
     c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')
 }
 
-/// A text that may stand in one line: a tab is a blank, and other control characters are left out.
+/// Text for one line: a tab becomes a space, other control characters are removed.
 pub(crate) fn without_controls(mut text: String) -> String {
     if text.contains('\t') {
         text = text.replace('\t', " ");
@@ -21,16 +19,16 @@ pub(crate) fn without_controls(mut text: String) -> String {
     text
 }
 
-/// An unstructured text, unfolded, with its encoded words decoded.
+/// Unstructured text, unfolded, with encoded words decoded.
 pub(crate) fn decoded_words(text: &[u8]) -> String {
     without_controls(decoded_with_controls(text))
 }
 
-/// The same with the control characters that were encoded in it.
+/// Like [`decoded_words`], keeping encoded control characters.
 pub(super) fn decoded_with_controls(text: &[u8]) -> String {
     let text = unfold(text);
     let mut out = String::with_capacity(text.len());
-    // Octets of encoded words that follow one another in one charset: a character may lie in two of them.
+    // Octets of consecutive encoded words in one charset: a character may be split between two.
     let mut run: Option<(&[u8], Vec<u8>)> = None;
     let mut rest = text.as_slice();
     let mut plain = 0;
@@ -41,7 +39,7 @@ pub(super) fn decoded_with_controls(text: &[u8]) -> String {
         };
         let before = rest.get(..at).unwrap_or_default();
         match &mut run {
-            // White space between two encoded words is none (RFC 2047 §6.2).
+            // White space between two encoded words is ignored (RFC 2047 §6.2).
             Some((charset, octets)) if before.trim_ascii().is_empty() && charset.eq_ignore_ascii_case(word.charset) => {
                 octets.extend(word.octets());
             }
@@ -76,18 +74,18 @@ struct EncodedWord<'a> {
 }
 
 impl<'a> EncodedWord<'a> {
-    /// The encoded word at the start of a text, and what follows it.
+    /// The encoded word at the start of a text, and the rest.
     fn read(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (word, rest) = Self::read_open(text)?;
         let rest = rest.strip_prefix(b"?=")?;
         (!word.charset.is_empty() && word.charset.iter().all(u8::is_ascii_graphic)).then_some((word, rest))
     }
 
-    /// The same, be it closed or not. What follows it begins with `?`, or is nothing.
+    /// The same, closed or not. The rest begins with `?`, or is empty.
     fn read_open(text: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let mut pieces = text.strip_prefix(b"=?")?.splitn(3, |octet| *octet == b'?');
         let (charset, encoding, rest) = (pieces.next()?, pieces.next()?, pieces.next()?);
-        // RFC 2231 §5: a language may stand after the charset.
+        // RFC 2231 §5: a language may follow the charset.
         let charset = charset.split(|octet| *octet == b'*').next().unwrap_or_default();
         let is_base64 = match encoding {
             b"b" | b"B" => true,
@@ -110,7 +108,7 @@ impl<'a> EncodedWord<'a> {
     }
 }
 
-/// All that a lax reader may take for an encoded word, be it closed or not: charset and decoded octets.
+/// Everything a lenient reader may take for an encoded word, closed or not: charset and decoded octets.
 pub(super) fn encoded_words(text: &[u8]) -> impl Iterator<Item = (&[u8], Vec<u8>)> {
     let starts = memchr::memmem::find_iter(text, b"=?");
     starts.filter_map(|at| {
@@ -119,8 +117,8 @@ pub(super) fn encoded_words(text: &[u8]) -> impl Iterator<Item = (&[u8], Vec<u8>
     })
 }
 
-/// Whether each `=?` begins an encoded word that ends in here: an open one makes lax readers look for its end in the
-/// lines that follow.
+/// True if every `=?` starts an encoded word that ends within the text: an open one makes lenient readers search the
+/// following lines for its end.
 pub(super) fn encoded_words_are_closed(text: &[u8]) -> bool {
     let mut rest = text;
     while let Some(at) = memchr::memmem::find(rest, b"=?") {

@@ -97,5 +97,8 @@ fn failures_say_what_and_what_to_do() {
         assert!(outcome.stdout.is_empty(), "{arguments:?}: {outcome:?}");
     }
     let unknown = daemon.cli(token, &["inbox", "list", "--url", "http://127.0.0.1:1"]);
-    assert!(unknown.code == 1 && unknown.stderr.contains("no daemon answers at http://127.0.0.1:1"), "{unknown:?}");
+    assert!(
+        unknown.code == 1 && unknown.stderr.contains("cannot reach the daemon at http://127.0.0.1:1"),
+        "{unknown:?}"
+    );
 }

@@ -106,7 +106,7 @@ impl Kind {
             Self::Mx => {
                 let (priority, exchange) = text.trim().split_once(' ').ok_or_else(bad)?;
                 let exchange = match exchange.trim() {
-                    // RFC 7505: no mail is taken.
+                    // RFC 7505: accepts no mail.
                     "." => Name::root(),
                     exchange => host(exchange)?,
                 };
@@ -127,7 +127,7 @@ type Path = Vec<Vec<u8>>;
 
 #[derive(Debug, Default)]
 struct Names {
-    /// By name. What is below a name follows it, so that whether there is anything is seen at the next entry.
+    /// By name. Names below a name follow it directly, so the next entry shows whether there are any.
     sets: BTreeMap<Path, Vec<Set>>,
     faults: HashMap<String, Fault>,
 }
@@ -146,7 +146,7 @@ struct Set {
     values: Vec<RData>,
 }
 
-/// A play internet; clones share it.
+/// A simulated internet; clones share it.
 #[derive(Clone, Debug)]
 pub struct Play {
     names: Arc<RwLock<Names>>,
@@ -155,13 +155,13 @@ pub struct Play {
 }
 
 impl Play {
-    /// An empty one; `outside` is the address of every host that is not set.
+    /// Empty; `outside` is the address of every host that is not set.
     pub fn new(outside: Ipv4Addr) -> Self {
         let name_server = Name::from_ascii(NAME_SERVER).unwrap_or_default();
         Self { names: Arc::default(), outside, name_server }
     }
 
-    /// Sets a record set, in place of what the name had of that type.
+    /// Sets a record set, replacing the one of that type at the name.
     pub fn set(&self, owner: &str, kind: Kind, values: &[String], ttl: u32) -> Result<(), PlayError> {
         let max = if kind == Kind::Cname { 1 } else { VALUES };
         if values.is_empty() || values.len() > max || values.iter().any(|v| v.len() > VALUE_LEN) {
@@ -179,7 +179,7 @@ impl Play {
         Ok(())
     }
 
-    /// Removes a record set. False when there was none.
+    /// Removes a record set. False if there was none.
     pub fn remove(&self, owner: &str, kind: Kind) -> Result<bool, PlayError> {
         let owner = path(&name(owner)?);
         let mut names = self.write();
@@ -193,7 +193,7 @@ impl Play {
         Ok(removed)
     }
 
-    /// Breaks a name and all below it, or mends it.
+    /// Sets or clears a fault for a name and everything below it.
     pub fn set_fault(&self, owner: &str, fault: Option<Fault>) -> Result<(), PlayError> {
         let owner = key(&name(owner)?);
         let mut names = self.write();
@@ -245,16 +245,16 @@ impl Play {
             RecordType::A if is_host(&owner) => return Finding::Records(vec![record(TTL, &RData::A(A(self.outside)))]),
             _ => {}
         }
-        // A name above another one exists too (RFC 8020 §2).
+        // An empty non-terminal exists (RFC 8020 §2).
         let exists = is_apex || is_host(&owner) || !sets.is_empty() || names.has_below(&path);
         if exists { Finding::NoData(soa) } else { Finding::NoName(soa) }
     }
 
-    /// The apex of the zone a name is in: its registrable domain, or the public suffix itself, or the root.
+    /// The apex of a name's zone: its registrable domain, or the public suffix itself, or the root.
     pub(super) fn apex_of(&self, name: &Name) -> Name {
         let text = key(name);
         let text = text.strip_suffix('.').unwrap_or(&text);
-        // What stands under an underscore is no domain that anybody registers.
+        // A name under an underscore label is not a registrable domain.
         let text = text.rsplit_once('_').map_or(text, |(_, rest)| rest.split_once('.').map_or("", |(_, rest)| rest));
         let apex = psl::domain_str(text).or_else(|| psl::suffix_str(text)).unwrap_or_default();
         Name::from_ascii(format!("{apex}.")).unwrap_or_default()
@@ -272,7 +272,7 @@ impl Play {
 fn name(text: &str) -> Result<Name, PlayError> {
     let bad = || PlayError::Name(text.chars().take(100).collect());
     let text = text.trim();
-    // An empty text would be the root, a space a name nobody can mean.
+    // Empty text would be the root; a name with a space is a mistake.
     if text.is_empty() || text.chars().any(|c| c.is_whitespace() || c.is_control()) {
         return Err(bad());
     }

@@ -1,4 +1,4 @@
-//! Questions over real sockets: raw ones, and hickory-resolver's.
+//! Queries over real sockets: raw, and with hickory-resolver.
 
 use super::play::{Fault, Kind, Play, PlayError};
 use super::*;
@@ -31,7 +31,7 @@ async fn keys_server() -> (tempfile::TempDir, SocketAddr) {
     let (id, now) = (DomainId::new(), Timestamp::real());
     claim(&store, &account(&store).await, &id, "token1 token2 token3").await;
     store.dkim_put("token1".into(), Some(id), vec![1], text.clone(), now).await.unwrap();
-    // The platform's own key stands in the platform's domain.
+    // The platform's own key is published in the platform domain.
     store.dkim_put("inboxlayer".into(), None, vec![2], text, now).await.unwrap();
     let zone = KeysZone::new(&Dkim::default(), store).unwrap();
     (dir, start(Zones::of_keys(zone), false).await.0)
@@ -64,7 +64,7 @@ async fn ask(server: SocketAddr, message: &Message) -> Message {
     let octets = over_udp(server, &message.to_vec().unwrap()).await;
     let mut decoder = BinDecoder::new(&octets);
     let answer = Message::read(&mut decoder).unwrap();
-    // Strict readers refuse what has octets after its end.
+    // Strict clients reject octets after the end of a message.
     assert!(decoder.is_empty());
     assert_eq!(answer.metadata.id, message.metadata.id);
     answer
@@ -96,7 +96,7 @@ async fn the_zone_of_keys_is_served_with_authority() {
     let RData::TXT(txt) = &key.answers[0].data else { panic!("{key:?}") };
     assert!(txt.txt_data.len() == 2 && txt.txt_data.iter().all(|s| s.len() <= 255));
     assert!(txt.txt_data.concat().starts_with(b"v=DKIM1; k=rsa; p=AAAA"));
-    // The spelling of the question comes back (0x20).
+    // The case of the question is preserved (0x20).
     assert_eq!(key.queries[0].name().to_ascii(), "ToKen1.dkim.inboxlayer.dev.");
 
     for (name, kind, code) in [
@@ -143,14 +143,14 @@ async fn a_name_server_inside_the_zone_has_its_addresses_there() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_is_cut_and_tcp_has_it_whole() {
+async fn a_large_response_is_truncated_and_complete_over_tcp() {
     let (_dir, server) = keys_server().await;
     let long = question("token1.dkim.inboxlayer.dev.", RecordType::TXT);
     let octets = over_udp(server, &long.to_vec().unwrap()).await;
     assert!(octets.len() <= 512);
     let cut = ask(server, &long).await;
     assert!(cut.metadata.truncation && cut.answers.is_empty() && cut.queries == long.queries);
-    // Two questions on one connection.
+    // Two queries on one connection.
     for answer in ask_tcp(server, &[long.clone(), long]).await {
         assert_eq!(answer.answers.len(), 1);
         assert!(!answer.metadata.truncation);
@@ -158,7 +158,7 @@ async fn what_does_not_fit_is_cut_and_tcp_has_it_whole() {
 }
 
 #[tokio::test]
-async fn strange_questions_get_the_proper_error() {
+async fn unsupported_queries_get_the_proper_error() {
     let (_dir, server) = keys_server().await;
     let mut transfer = question("dkim.inboxlayer.dev.", RecordType::AXFR);
     assert_eq!(ask_tcp(server, &[transfer.clone()]).await[0].metadata.response_code, ResponseCode::Refused);
@@ -174,7 +174,7 @@ async fn strange_questions_get_the_proper_error() {
     let garbage = over_udp(server, b"\x12\x34\x00\x00\x00\x09\x00\x00\x00\x00\x00\x00\xff").await;
     assert_eq!(garbage[..2], [0x12, 0x34]);
     assert_eq!(garbage[3] & 0x0f, 1);
-    // Neither an answer nor a stump is answered: the next question is.
+    // A response and a fragment are ignored: the next query is answered.
     let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
     let answer = question("dkim.inboxlayer.dev.", RecordType::SOA).into_response();
     for silent in [answer.to_vec().unwrap(), b"\x12".to_vec(), vec![], vec![0xff; 600]] {
@@ -185,7 +185,7 @@ async fn strange_questions_get_the_proper_error() {
 }
 
 #[tokio::test]
-async fn a_flood_is_sent_to_tcp() {
+async fn a_flood_is_truncated() {
     let zones = Zones::of_play(Play::new(LOOPBACK));
     let (server, _) = start(zones, true).await;
     let socket = UdpSocket::bind((LOOPBACK, 0)).await.unwrap();
@@ -210,7 +210,7 @@ fn set(play: &Play, name: &str, kind: Kind, values: &[&str]) {
 }
 
 #[tokio::test]
-async fn the_play_internet_is_asked_by_a_real_resolver() {
+async fn a_real_resolver_resolves_the_simulated_internet() {
     let play = Play::new(LOOPBACK);
     let (server, _) = start(Zones::of_play(play.clone()), false).await;
     let mut connection = ConnectionConfig::udp();
@@ -226,7 +226,7 @@ async fn the_play_internet_is_asked_by_a_real_resolver() {
 
     let mx = resolver.mx_lookup("acme.test.").await.unwrap();
     assert_eq!(mx.answers().len(), 2);
-    // A chain through two zones ends at the text.
+    // A chain through two zones ends at the TXT record.
     let txt = resolver.txt_lookup("t1._domainkey.acme.test.").await.unwrap();
     assert!(txt.answers().iter().any(|r| r.data.to_string().contains("v=DKIM1")), "{txt:?}");
     let a = resolver.ipv4_lookup("never.set.example.org.").await.unwrap();
@@ -234,7 +234,7 @@ async fn the_play_internet_is_asked_by_a_real_resolver() {
     for nothing in ["t9._domainkey.acme.test.", "nobody.invalid.", "_dmarc.com."] {
         assert!(resolver.txt_lookup(nothing).await.unwrap_err().is_nx_domain(), "{nothing}");
     }
-    // Names on the way to another exist.
+    // Empty non-terminals exist.
     let between = resolver.txt_lookup("_domainkey.acme.test.").await.unwrap_err();
     assert!(between.is_no_records_found() && !between.is_nx_domain());
 }
@@ -249,14 +249,14 @@ async fn an_authoritative_walk_finds_zone_and_server() {
     let apex = ask(server, &question("acme.test.", RecordType::NS)).await;
     assert_eq!(texts(&apex), ["ns.play.test."]);
     assert_eq!(texts(&ask(server, &question("ns.play.test.", RecordType::A)).await), ["127.0.0.1"]);
-    // Without recursion the chain ends where the zone does.
+    // Without recursion the chain ends at the edge of the zone.
     let key = ask(server, &question("t1._domainkey.acme.test.", RecordType::TXT)).await;
     assert!(key.metadata.authoritative);
     assert_eq!(texts(&key), ["t1.keys.example."]);
 }
 
 #[tokio::test]
-async fn a_name_exists_while_something_stands_at_it_or_below_it() {
+async fn a_name_exists_while_it_or_a_name_below_it_has_records() {
     let play = Play::new(LOOPBACK);
     let (server, _) = start(Zones::of_play(play.clone()), false).await;
     let exists = async |name: &str| {
@@ -269,7 +269,7 @@ async fn a_name_exists_while_something_stands_at_it_or_below_it() {
             other => panic!("{name}: {other}"),
         }
     };
-    // Its neighbours in every order: shorter, longer, before and after it in the alphabet, one that only looks like it.
+    // Its neighbours in every order: shorter, longer, before and after it in the alphabet, and similar.
     for name in ["_a._c.acme.test", "_ca.acme.test", "_c-.acme.test", "_b.acme.test", r"x\._d.acme.test", "_c.acme.tes"]
     {
         set(&play, name, Kind::Txt, &["neighbour"]);
@@ -288,7 +288,7 @@ async fn a_name_exists_while_something_stands_at_it_or_below_it() {
     ] {
         assert_eq!(exists(name).await, there, "{name}");
     }
-    // Deeper, and gone again: what was only above it goes as well.
+    // Deeper, then removed: empty non-terminals disappear too.
     set(&play, "_1._2._3.acme.test", Kind::Txt, &["deep"]);
     set(&play, "_2._3.acme.test", Kind::A, &["192.0.2.1"]);
     assert!(exists("_3.acme.test.").await && exists("_2._3.acme.test.").await);
@@ -301,7 +301,7 @@ async fn a_name_exists_while_something_stands_at_it_or_below_it() {
 }
 
 #[tokio::test]
-async fn faults_are_what_they_are_called_and_can_be_mended() {
+async fn faults_have_their_effect_and_can_be_cleared() {
     let play = Play::new(LOOPBACK);
     set(&play, "acme.test", Kind::Txt, &["x"]);
     set(&play, "alias.example", Kind::Cname, &["acme.test"]);
@@ -324,7 +324,7 @@ async fn faults_are_what_they_are_called_and_can_be_mended() {
 }
 
 #[tokio::test]
-async fn a_loop_of_aliases_ends() {
+async fn an_alias_loop_ends() {
     let play = Play::new(LOOPBACK);
     set(&play, "a.example", Kind::Cname, &["b.example"]);
     set(&play, "b.example", Kind::Cname, &["a.example"]);
@@ -336,7 +336,7 @@ async fn a_loop_of_aliases_ends() {
 }
 
 #[test]
-fn bad_records_are_refused_with_what_is_wrong() {
+fn invalid_records_are_rejected_with_the_reason() {
     let play = Play::new(LOOPBACK);
     let one = |kind, value: &str| play.set("acme.test", kind, &[value.to_owned()], 60);
     for (kind, value) in [

@@ -1,24 +1,24 @@
-//! The words and signs of an address list. RFC 5322 §3.2.
+//! Tokens of an address list. RFC 5322 §3.2.
 
 /// Longer than any address literal.
 const LONGEST_LITERAL: usize = 64;
 
 pub(super) enum Token<'a> {
-    /// Blanks, line ends.
+    /// White space and line ends.
     Blank,
     Comment(&'a [u8]),
     Word(&'a [u8]),
     /// One of `< > , ; :`.
     Sign(u8),
-    /// What can stand nowhere: a control, a stray parenthesis, an unclosed quote or comment.
+    /// Invalid anywhere: a control character, a stray parenthesis, an unclosed quote or comment.
     Broken,
 }
 
-/// Cuts a value into words and signs, with or without its folding.
+/// Splits a value into tokens, folded or unfolded.
 #[derive(Debug)]
 pub(super) struct Lexer<'a> {
     pub rest: &'a [u8],
-    /// A quoted string or a comment has no end: their signs are passed over from here on.
+    /// A quoted string or comment is unclosed: from here on quotes and parentheses are skipped.
     is_open: bool,
 }
 
@@ -51,7 +51,7 @@ impl<'a> Lexer<'a> {
         Some(token)
     }
 
-    /// The quote or parenthesis is passed over, and so are all that follow.
+    /// Skips the quote or parenthesis, and all later ones.
     fn open(&mut self) -> (Token<'a>, usize) {
         self.is_open = true;
         (Token::Broken, 1)
@@ -62,7 +62,7 @@ fn ends_word(b: u8) -> bool {
     b <= b' ' || b == 0x7f || b"\"(),:;<>".contains(&b)
 }
 
-/// The length of an atom. The colons of an address literal are part of it: `a@[IPv6:::1]`.
+/// The length of an atom, including the colons of an address literal: `a@[IPv6:::1]`.
 fn word_length(rest: &[u8]) -> usize {
     let mut length = 0;
     while rest.get(length).is_some_and(|b| !ends_word(*b)) {
@@ -76,7 +76,7 @@ fn word_length(rest: &[u8]) -> usize {
     length
 }
 
-/// The length of a comment after its opening parenthesis, the closing one included.
+/// The length of a comment after its opening parenthesis, with the closing one.
 fn comment_length(after: &[u8]) -> Option<usize> {
     let mut depth = 1_usize;
     let mut escaped = false;
@@ -93,7 +93,8 @@ fn comment_length(after: &[u8]) -> Option<usize> {
     closed.map(|at| at + 1)
 }
 
-/// The length of a quoted string after its opening quote, the closing one included; none with a control inside.
+/// The length of a quoted string after its opening quote, with the closing one; `None` if it contains a control
+/// character.
 fn quoted_length(after: &[u8]) -> Option<usize> {
     let mut escaped = false;
     let stop = after.iter().position(|b| match b {

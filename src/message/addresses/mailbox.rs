@@ -1,44 +1,43 @@
-//! One mailbox of an address list: what is shown of it, and its address where it is well-formed.
+//! One mailbox of an address list: its displayed form, and its address if it is well-formed.
 
 use super::super::words::{decoded_words, without_controls};
 use crate::address::Address;
 
-/// More words than any name or address has; the rest is passed over.
+/// Maximum words of a mailbox; the rest is skipped.
 const MOST_WORDS: usize = 512;
 /// Longer than any address.
 const LONGEST_ADDRESS: usize = 1024;
 
-/// What stands between two commas.
+/// The text between two commas.
 #[derive(Debug, Default)]
 pub(crate) struct Mailbox<'a> {
-    /// Before `<`; all words where there is none.
+    /// Words before `<`; all words if there is none.
     before: Vec<Word<'a>>,
-    /// Between `<` and `>`; the signs of an obsolete route are words of their own.
+    /// Words between `<` and `>`; punctuation of an obsolete route is a word each.
     inside: Vec<Word<'a>>,
     /// The last comment, without its parentheses.
     comment: Option<&'a [u8]>,
-    /// A comment stands elsewhere than at the end.
+    /// There is a comment before the end.
     is_commented_inside: bool,
     pub(super) place: Place,
-    /// Something in it was passed over: it is shown, and is no address.
+    /// Something was skipped: it is displayed, but has no address.
     pub(super) broken: bool,
 }
 
-/// How far a mailbox has been read.
+/// The parsing position in a mailbox.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Place {
     #[default]
     Before,
-    /// Between `<` and `>`.
     Inside,
     After,
 }
 
-/// A word as it stands: an atom (dots, at signs and more inside), or a quoted string with its quotes.
+/// A word as written: an atom (including dots, at signs and so on), or a quoted string with its quotes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Word<'a> {
     pub octets: &'a [u8],
-    /// A blank, line end or comment stands before it.
+    /// Preceded by white space, a line end or a comment.
     pub apart: bool,
 }
 
@@ -55,7 +54,7 @@ impl Word<'_> {
         }
     }
 
-    /// Whether it goes on what stands before it, though it stands apart: only at a dot or the at sign (RFC 5322 §4.4).
+    /// True if it continues the preceding text despite white space: only at a dot or at sign (RFC 5322 §4.4).
     fn joins(&self, before: &[u8]) -> bool {
         !self.apart || matches!(before.last(), None | Some(b'.' | b'@')) || matches!(self.octets, [b'.' | b'@', ..])
     }
@@ -75,7 +74,7 @@ pub(crate) fn unescaped(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The texts of words, with a blank where they stand apart.
+/// The text of the words, with a space where they are separated.
 fn joined(words: &[Word<'_>]) -> Vec<u8> {
     let mut out = Vec::new();
     for word in words {
@@ -87,7 +86,7 @@ fn joined(words: &[Word<'_>]) -> Vec<u8> {
     out
 }
 
-/// Where the first at sign stands among words: in which.
+/// The index of the word with the first at sign.
 fn at_sign(words: &[Word<'_>]) -> Option<usize> {
     words.iter().position(|word| !word.is_quoted() && word.octets.contains(&b'@'))
 }
@@ -112,7 +111,7 @@ impl<'a> Mailbox<'a> {
         self.comment = Some(comment);
     }
 
-    /// Nothing of it would be shown.
+    /// True if nothing would be displayed.
     pub(super) fn is_empty(&self) -> bool {
         self.before.is_empty() && self.place == Place::Before
     }
@@ -124,12 +123,12 @@ impl<'a> Mailbox<'a> {
             && self.inside.iter().all(|word| word.octets != b":")
     }
 
-    /// What was read turns out to be the name of a group.
+    /// The words read so far turn out to be a group name.
     pub(super) fn name_of_group(&self) -> Vec<u8> {
         joined(&self.before)
     }
 
-    /// The address, where all of it is well-formed.
+    /// `None` unless the whole mailbox is well-formed.
     pub fn address(&self) -> Option<Address> {
         let words = match (self.broken, self.place) {
             (false, Place::Before) => &self.before,
@@ -146,17 +145,17 @@ impl<'a> Mailbox<'a> {
         Address::parse(std::str::from_utf8(&text).ok()?).ok()
     }
 
-    /// Nothing in it was passed over; what it lacks of an address can only be the domain, as in `root (Cron Daemon)`.
+    /// True if nothing was skipped, so that an address can only lack its domain, as in `root (Cron Daemon)`.
     pub fn is_whole(&self) -> bool {
         !self.broken && self.place != Place::Inside
     }
 
-    /// The words of the address, a route among them.
+    /// The words of the address, including a route.
     fn spec(&self) -> &[Word<'a>] {
         if self.place == Place::Before { &self.before } else { &self.inside }
     }
 
-    /// Whether it is `address` written in one piece, with no comment but one at the end.
+    /// True if this is `address` in one piece, with no comment except at the end.
     pub fn is_plainly(&self, address: &Address) -> bool {
         let is_address = |word: &Word<'_>| word.octets.eq_ignore_ascii_case(address.to_string().as_bytes());
         self.is_whole() && !self.is_commented_inside && matches!(self.spec(), [word] if is_address(word))
@@ -170,18 +169,18 @@ impl<'a> Mailbox<'a> {
         }
     }
 
-    /// The comment that stands for the display name.
+    /// The comment used as the display name.
     pub fn comment(&self) -> Option<&'a [u8]> {
         self.comment.filter(|_| self.phrase().is_empty())
     }
 
-    /// Whether some readers take another address for its own: an at sign stands in its display name without quotes, or the
-    /// address is in pieces, of which they read some.
+    /// True if some readers see another address: an unquoted at sign in the display name, or an address in pieces, of
+    /// which they read some.
     pub fn shows_another_address(&self) -> bool {
         at_sign(self.phrase()).is_some() || self.spec().iter().skip(1).any(|word| word.apart)
     }
 
-    /// The display name, or else a comment: without quotes, encoded words as they stand.
+    /// The display name, or else a comment: unquoted, encoded words not decoded.
     pub fn name(&self) -> Option<Vec<u8>> {
         let name = match self.comment() {
             Some(comment) => unescaped(comment.trim_ascii()),
@@ -212,7 +211,7 @@ impl<'a> Mailbox<'a> {
         }
     }
 
-    /// Where the address begins among words without angle brackets: what stands apart before it is a name.
+    /// The index of the first word of an address without angle brackets; separate words before it are a name.
     fn start_of_spec(&self) -> usize {
         let mut start = at_sign(&self.before).unwrap_or(0);
         while let (Some(before), Some(word)) =
@@ -224,7 +223,7 @@ impl<'a> Mailbox<'a> {
         start
     }
 
-    /// What stands before the at sign, without quotes, and what behind it. Without one, all of it stands before.
+    /// The parts before and after the at sign, unquoted. Without one, everything is before it.
     pub fn local_and_host(&self) -> (Vec<u8>, Vec<u8>) {
         let (_, words) = self.route_and_spec();
         let Some((before, [word, after @ ..])) = at_sign(words).and_then(|at| words.split_at_checked(at)) else {
@@ -243,7 +242,7 @@ impl<'a> Mailbox<'a> {
         (local, host.split_off(1))
     }
 
-    /// `local@host`, or what there is of it, the local part in quotes where it has to be.
+    /// `local@host`, as far as present, the local part quoted if necessary.
     pub fn shown_address(&self) -> Option<String> {
         let (local, host) = self.local_and_host();
         if local.is_empty() && host.is_empty() {

@@ -1,9 +1,9 @@
-//! Address lists, as they are shown and as addresses.
+//! Address lists: displayed forms and addresses.
 
 use super::*;
 use crate::message::ReadLimits;
 
-/// Each thing in a list as ENVELOPE shows it: name, route, local part, host.
+/// Each entry as in ENVELOPE: name, route, local part, host.
 fn shown(value: &str) -> Vec<String> {
     let block = format!("To: {value}\r\n\r\n");
     let text = |text: Vec<u8>| String::from_utf8(text).unwrap();
@@ -20,7 +20,7 @@ fn shown(value: &str) -> Vec<String> {
 }
 
 #[test]
-fn addresses_are_shown_as_far_as_they_can_be_read() {
+fn addresses_are_displayed_as_far_as_they_can_be_parsed() {
     for (value, list) in [
         ("a@b", &["NIL|NIL|a|b"][..]),
         ("\"Doe, J.\" <j.doe@b>, c@d (Cee)", &["Doe, J.|NIL|j.doe|b", "Cee|NIL|c|d"]),
@@ -77,14 +77,14 @@ fn a_mailbox_is_shown_decoded() {
 }
 
 #[test]
-fn what_is_listed_is_bounded_and_read_once() {
+fn lists_are_bounded_and_parsed_in_linear_time() {
     for piece in ["a@b,", "g:;", "(", "<", "\"", "a:", "=?", "a ", "<@", "\\", "\"\\", "a@[", "<a>b"] {
         assert!(shown(&piece.repeat(4_800_000 / piece.len())).len() <= LISTED, "{piece}");
     }
 }
 
 #[test]
-fn an_address_is_only_what_is_well_formed() {
+fn only_well_formed_addresses_count() {
     for (value, addresses) in [
         ("ann@x.org", &[Some("ann@x.org")][..]),
         (" Ann <ann@x.org>\r\n", &[Some("ann@x.org")]),
