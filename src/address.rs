@@ -29,9 +29,9 @@ pub enum AddressError {
     IpLiteral,
     #[error("an address is written local-part@domain")]
     NoAtSign,
-    /// The local part is empty, over 64 octets, or has an invalid character.
+    /// The local part is empty or has an invalid character.
     #[error(
-        "the local part of an address has 1 to 64 printable ASCII characters; others than letters, digits, dots and !#$%&'*+-/=?^_`{{|}}~ need quotes"
+        "the local part of an address is made of printable ASCII characters; others than letters, digits, dots and !#$%&'*+-/=?^_`{{|}}~ need quotes"
     )]
     BadLocalPart,
     /// The path is over 254 octets (RFC 5321 §4.5.3.1.3 without the brackets).
@@ -108,11 +108,12 @@ fn is_number(label: &str) -> bool {
 pub struct LocalPart(String);
 
 impl LocalPart {
-    /// Parses a local part, quoted (`"a b"`) or not.
+    /// Parses a local part, quoted (`"a b"`) or not. Dots may be anywhere: some providers have issued addresses like `a..b` and
+    /// `a.`. More than 64 octets are accepted, as SRS and VERP produce them.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         let inner = match text.strip_prefix('"').and_then(|t| t.strip_suffix('"')) {
             Some(quoted) => unquote(quoted)?,
-            None if is_dot_string(text) => text.to_owned(),
+            None if text.bytes().all(|b| b == b'.' || is_atext(b)) => text.to_owned(),
             None => return Err(AddressError::BadLocalPart),
         };
         Self::from_unquoted(inner)
@@ -122,7 +123,7 @@ impl LocalPart {
     pub fn from_unquoted(text: impl Into<String>) -> Result<Self, AddressError> {
         let text = text.into();
         let printable = text.bytes().all(|b| matches!(b, b' '..=b'~'));
-        if text.is_empty() || text.len() > 64 || !printable {
+        if text.is_empty() || !printable {
             return Err(AddressError::BadLocalPart);
         }
         Ok(Self(text))
@@ -131,6 +132,11 @@ impl LocalPart {
     /// Without quotes.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// True if RFC 5321 requires quotes around it.
+    pub fn is_quoted(&self) -> bool {
+        !is_dot_string(&self.0)
     }
 
     /// The text before the first `+`, in lower case: the name of an inbox or alias. `a+b` is `a`; `+b` stays `+b`.
@@ -145,7 +151,7 @@ impl LocalPart {
 
 impl fmt::Display for LocalPart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if is_dot_string(&self.0) {
+        if !self.is_quoted() {
             return f.write_str(&self.0);
         }
         f.write_str("\"")?;
@@ -159,9 +165,12 @@ impl fmt::Display for LocalPart {
     }
 }
 
+fn is_atext(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b)
+}
+
 fn is_dot_string(text: &str) -> bool {
-    let atext = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~".contains(&b);
-    !text.is_empty() && text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(atext))
+    text.split('.').all(|atom| !atom.is_empty() && atom.bytes().all(is_atext))
 }
 
 fn unquote(quoted: &str) -> Result<String, AddressError> {
@@ -210,20 +219,57 @@ pub enum ReversePath {
     /// `<>`: this message must never be bounced.
     Null,
     Mailbox(Address),
+    /// What a stranger says instead of one: a local part alone (`root`), or one at an IP address or at a host whose name has
+    /// underscores. It is recorded, and nothing is ever sent there.
+    Unroutable(UnroutablePath),
+}
+
+/// A path at no domain: printable ASCII without angle brackets outside quotes, at most 254 octets.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct UnroutablePath(String);
+
+impl UnroutablePath {
+    fn parse(text: &str) -> Result<Self, AddressError> {
+        let split = text.rsplit_once('@').filter(|_| !text.ends_with('"'));
+        let (local, host) = split.map_or((text, None), |(local, host)| (local, Some(host)));
+        let local = LocalPart::parse(local)?;
+        let path = match host {
+            None => Self(local.to_string()),
+            Some(host) if is_address_literal(host) || is_host_with_underscores(host) => Self(format!("{local}@{host}")),
+            Some(host) => return Err(DomainName::parse(host).err().unwrap_or(AddressError::BadDomainCharacter)),
+        };
+        if path.0.len() > 254 { Err(AddressError::AddressTooLong) } else { Ok(path) }
+    }
+}
+
+/// `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 §4.1.3).
+fn is_address_literal(host: &str) -> bool {
+    let Some(inner) = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) else { return false };
+    match inner.split_at_checked(5) {
+        Some((tag, v6)) if tag.eq_ignore_ascii_case("IPv6:") => v6.parse::<std::net::Ipv6Addr>().is_ok(),
+        _ => inner.parse::<std::net::Ipv4Addr>().is_ok(),
+    }
+}
+
+fn is_host_with_underscores(host: &str) -> bool {
+    host.contains('_') && DomainName::parse(&host.replace('_', "x")).is_ok()
 }
 
 impl ReversePath {
     /// `None` if null.
     pub fn address(&self) -> Option<&Address> {
         match self {
-            Self::Null => None,
+            Self::Null | Self::Unroutable(_) => None,
             Self::Mailbox(address) => Some(address),
         }
     }
 
     /// Parses the text between the angle brackets; the empty text is null.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
-        if text.is_empty() { Ok(Self::Null) } else { Address::parse(text).map(Self::Mailbox) }
+        match text {
+            "" => Ok(Self::Null),
+            _ => Address::parse(text).map(Self::Mailbox).or_else(|_| UnroutablePath::parse(text).map(Self::Unroutable)),
+        }
     }
 }
 
@@ -233,6 +279,7 @@ impl fmt::Display for ReversePath {
         match self {
             Self::Null => Ok(()),
             Self::Mailbox(address) => address.fmt(f),
+            Self::Unroutable(UnroutablePath(path)) => f.write_str(path),
         }
     }
 }
@@ -395,10 +442,34 @@ mod tests {
         assert_eq!(quoted.to_string(), "\"a@b c\"@example.com");
         let (upper, lower) = (Address::parse("Ann@x.org").unwrap(), Address::parse("ann@X.org").unwrap());
         assert!(upper != lower && upper.local.base() == lower.local.base() && upper.domain == lower.domain);
-        for bad in ["", "a", "@x.org", "a@", "a b@x.org", "a@x.org>", "a\r\n@x.org", ".a@x.org", "\"a@x.org", "é@x.org"]
-        {
+        for bad in ["", "a", "@x.org", "a@", "a b@x.org", "a@x.org>", "a\r\n@x.org", "\"a@x.org", "é@x.org"] {
             assert!(Address::parse(bad).is_err(), "{bad:?}");
         }
+        for (text, shown) in
+            [("a..b@x.org", "\"a..b\"@x.org"), ("a.@x.org", "\"a.\"@x.org"), (".a@x.org", "\".a\"@x.org")]
+        {
+            assert_eq!(Address::parse(text).unwrap().to_string(), shown);
+        }
+        let long = |length| format!("{}@x.org", "a".repeat(length));
+        assert!(Address::parse(&long(248)).is_ok());
+        assert_eq!(Address::parse(&long(249)), Err(AddressError::AddressTooLong));
+    }
+
+    #[test]
+    fn a_reverse_path_may_be_at_no_domain() {
+        for path in
+            ["root", "a@[192.0.2.1]", "a@[IPv6:2001:db8::1]", "\"a@b\"", "\"a b\"@[192.0.2.1]", "www@web_1.x.org"]
+        {
+            let read = ReversePath::parse(path).unwrap();
+            assert!(matches!(read, ReversePath::Unroutable(_)), "{path}");
+            assert_eq!((read.address(), read.to_string().as_str()), (None, path));
+        }
+        for bad in
+            ["a b", "a@[x]", "a@[192.0.2.1", "a>", "a@x..org", "a@-x.org", "a@_ .org", "@x.org", "a@", "a\r\nb", "ä"]
+        {
+            assert!(ReversePath::parse(bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(ReversePath::parse(&"a".repeat(255)), Err(AddressError::AddressTooLong));
     }
 
     #[test]

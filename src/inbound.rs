@@ -41,10 +41,10 @@ pub enum Rejection {
     /// It has NUL octets: 550 5.6.0.
     #[error("{}", message::NUL_REFUSED)]
     Nul,
-    /// Its From is at the platform domain, and it neither comes from a relay of ours nor has a valid signature of
-    /// ours: 550 5.7.1.
+    /// Its From is at the platform domain or may be read so, and it neither comes from a relay of ours nor has a valid
+    /// signature of ours: 550 5.7.1.
     #[error(
-        "the From of this message is at {0}, and it was not sent by this server: its DKIM signature is missing or broken"
+        "the From of this message is at {0}, or malformed so that it may be read so, and it was not sent by this server: its DKIM signature is missing or broken"
     )]
     ForgedFrom(DomainName),
     /// These inboxes are full: 452 4.2.2.

@@ -102,11 +102,6 @@ pub fn from_domain(input: &[u8]) {
     let domain = DomainName::parse("inboxlayer.dev").unwrap();
     // It runs on past the empty line behind some dates.
     let Some(parsed) = MessageParser::new().parse_headers(split(&message).0) else { return };
-    // An angle bracket that never closes is completed by each reader in its own way: mail-parser joins what is before and behind.
-    let brackets = |octet: u8| memchr::memchr_iter(octet, split(&message).0).count();
-    if brackets(b'<') != brackets(b'>') {
-        return;
-    }
     let froms = parsed.headers().iter().filter(|header| header.name == HeaderName::From);
     let ours = froms.filter_map(|header| header.value.as_address()).flat_map(|list| list.iter()).any(|one| {
         one.address().and_then(|text| Address::parse(text).ok()).is_some_and(|address| address.domain == domain)

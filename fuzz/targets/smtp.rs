@@ -1,6 +1,6 @@
 //! SMTP: command lines, AUTH exchanges, and the end of DATA.
 
-use super::codec::data::{Outcome, Receiver};
+use super::codec::data::{BareLf, Outcome, Receiver};
 use super::codec::line::{Line, Lines};
 use super::codec::request::{Command, Path, parse};
 use super::sasl::{self, Mechanism, Turn};
@@ -72,9 +72,14 @@ fn exchange(line: &[u8]) {
 /// The data ends at the first CRLF.CRLF and nowhere else; what is kept is what RFC 5321 §4.5.2 says, with no bare CR or LF.
 /// The first two octets say how it is cut into reads and what the limit is.
 pub fn data(input: &[u8]) {
+    received(input, BareLf::Refused);
+    received(input, BareLf::Repaired);
+}
+
+fn received(input: &[u8], bare_lf: BareLf) {
     let ([size, limit], input) = input.split_first_chunk().unwrap_or((&[0, 255], input));
     let limit = usize::from(*limit) * 16;
-    let mut receiver = Receiver::new(limit, crate::fuzz::client_spool().begin());
+    let mut receiver = Receiver::new(limit, bare_lf, crate::fuzz::client_spool().begin());
     let (mut at, mut end, mut step) = (0, None, usize::from(*size));
     while at < input.len() && end.is_none() {
         // Reads of changing length.
@@ -89,7 +94,7 @@ pub fn data(input: &[u8]) {
     };
     assert_eq!(end, expected, "where the data ends");
     let Some(end) = end else { return };
-    let data = &input[..end - 3];
+    let data = &repaired(&input[..end - 3], bare_lf);
     let lines: Vec<_> = lines_of(data).collect();
     let message = lines.iter().flat_map(|line| line.strip_prefix(b".").unwrap_or(line)).copied().collect::<Vec<u8>>();
     let bare =
@@ -105,6 +110,26 @@ pub fn data(input: &[u8]) {
         Outcome::NoRoom(full) => panic!("there is room for one message: {full}"),
         Outcome::Disk(error) => panic!("{error}"),
     }
+}
+
+/// With CRLF for each bare LF, and a dot behind it doubled, unless a doubled one stands there.
+fn repaired(data: &[u8], bare_lf: BareLf) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (at, octet) in data.iter().enumerate() {
+        let is_bare = |at: usize| data[at] == b'\n' && (at == 0 || data[at - 1] != b'\r');
+        if bare_lf == BareLf::Repaired && is_bare(at) {
+            out.push(b'\r');
+        }
+        out.push(*octet);
+        if bare_lf == BareLf::Repaired
+            && is_bare(at)
+            && data[at + 1..].starts_with(b".")
+            && !data[at + 1..].starts_with(b"..")
+        {
+            out.push(b'.');
+        }
+    }
+    out
 }
 
 /// Lines with their CRLF.

@@ -137,13 +137,9 @@ impl<'a> Last<'a> {
 fn identity_address(with: &Outgoing<'_>) -> Address {
     let address = with.choice.identity.address();
     match LocalPart::parse(&address.local.base()) {
-        Ok(local) if is_quoted(&address) => Address { local, domain: address.domain },
+        Ok(local) if address.local.is_quoted() => Address { local, domain: address.domain },
         _ => address,
     }
-}
-
-fn is_quoted(address: &Address) -> bool {
-    address.to_string().starts_with('"')
 }
 
 /// The sender's own addresses.
@@ -226,7 +222,7 @@ fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
     if let [only] = froms
         && let Some((mailbox, address, plain)) = sole_mailbox(only)
         && own.at_identity(&address)
-        && !is_quoted(&address)
+        && !address.local.is_quoted()
     {
         if plain && is_clear(only, &mailbox, &address) {
             let mut kept = Vec::with_capacity(only.raw.len() + 2);

@@ -398,7 +398,7 @@ impl<S: Socket> Wire<S> {
     async fn receive<D: SmtpHandler>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
         self.flush().await?;
         let spool = session.spool();
-        let mut receiver = Receiver::new(self.message_size, spool.begin());
+        let mut receiver = Receiver::new(self.message_size, D::BARE_LF, spool.begin());
         let last = Instant::now() + self.timeouts.saturating_mul(DATA_PATIENCE);
         let mut progress = spool.progress();
         loop {

@@ -3,6 +3,7 @@
 //! Invariant: a recipient of this server is a [`LocalRecipient`], which the store alone makes: there is no way from here to
 //! the queue, so this server is no open relay.
 
+use super::codec::data::BareLf;
 use super::codec::reply;
 use super::sasl::Credentials;
 use super::state::{Mail, SmtpHandler};
@@ -41,6 +42,7 @@ impl SmtpHandler for MxServer {
     type Recipient = LocalRecipient;
     const NAME: &'static str = "mx";
     const OFFERS_AUTH: bool = false;
+    const BARE_LF: BareLf = BareLf::Refused;
 
     fn stranger() -> Option<Stranger> {
         Some(Stranger)

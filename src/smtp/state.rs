@@ -4,7 +4,7 @@
 //! lacks either cannot say [`Action::Store`]. TLS begins a session anew: nothing said in plaintext is known after it.
 //! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
 
-use super::codec::data::Outcome;
+use super::codec::data::{BareLf, Outcome};
 use super::codec::line::Line;
 use super::codec::reply;
 use super::codec::request::{self, Command, Path};
@@ -31,6 +31,8 @@ pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
     const NAME: &'static str;
     /// It lets clients log in.
     const OFFERS_AUTH: bool;
+    /// What becomes of an LF on its own in a message.
+    const BARE_LF: BareLf;
 
     /// Who a client is that has not logged in, if that may send.
     fn stranger() -> Option<Self::Client>;

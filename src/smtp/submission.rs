@@ -5,6 +5,7 @@
 //! `MAIL FROM` may name any address, well-formed or not: the message leaves under the log-in's identity, which also
 //! becomes the envelope sender. Refusing the others would break the clients that send what the user typed in years ago.
 
+use super::codec::data::BareLf;
 use super::codec::reply;
 use super::sasl::Credentials;
 use super::state::{Mail, SmtpHandler};
@@ -66,6 +67,7 @@ impl SmtpHandler for SubmissionServer {
     type Recipient = Recipient;
     const NAME: &'static str = "submission";
     const OFFERS_AUTH: bool = true;
+    const BARE_LF: BareLf = BareLf::Repaired;
 
     fn stranger() -> Option<Sender> {
         None

@@ -28,10 +28,10 @@ pub struct Alias {
 pub struct AliasName(LocalPart);
 
 impl AliasName {
-    /// Reads one; `None` when it would need quotes or has a tag.
+    /// Reads one; `None` when it would need quotes, has a tag or more than 64 octets (RFC 5321 §4.5.3.1.1).
     pub fn parse(text: &str) -> Option<Self> {
-        let plain = !text.starts_with('"') && !text.contains('+');
-        LocalPart::parse(&text.to_ascii_lowercase()).ok().filter(|_| plain).map(Self)
+        let plain = !text.starts_with('"') && !text.contains('+') && text.len() <= 64;
+        LocalPart::parse(&text.to_ascii_lowercase()).ok().filter(|local| plain && !local.is_quoted()).map(Self)
     }
 
     /// The text.

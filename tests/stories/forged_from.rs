@@ -18,7 +18,16 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
         response.body["reply"].as_str().map_or_else(|| response.text.clone(), str::to_owned)
     };
     let body = "Please pay the invoice.\r\n";
-    for from in ["ceo@inboxlayer.dev", "CEO <ceo@InboxLayer.dev>", "x@list.example\r\nFrom: ceo@inboxlayer.dev"] {
+    for from in [
+        "ceo@inboxlayer.dev",
+        "CEO <ceo@InboxLayer.dev>",
+        "x@list.example\r\nFrom: ceo@inboxlayer.dev",
+        // Readers complete these, each in its own way.
+        "CEO <ceo@inboxlayer.dev",
+        "ceo@inboxlayer.de(x) .d\u{e9}<v",
+        "ceo@(x) CEO <inboxlayer.dev",
+        "=?utf-8?q?ceo=40inbox?= =?utf-8?q?layer.dev?= (x)",
+    ] {
         let response = hand_in(&format!("From: {from}\r\nSubject: forged\r\n\r\n{body}"));
         assert!(response.contains("550") && response.contains("5.7.1"), "{response}");
     }
@@ -40,8 +49,14 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
         assert!(response.contains("550") && response.contains("5.7.1"), "{response}\n{changed}");
     }
     // A name is no address: what others send under their own domain comes in, and is not looked at for a signature.
-    let response = hand_in("From: \"ceo@inboxlayer.dev via List\" <list@list.example>\r\nSubject: munged\r\n\r\nx\r\n");
-    assert!(response.contains("250"), "{response}");
+    for from in [
+        "\"ceo@inboxlayer.dev via List\" <list@list.example>",
+        "inboxlayer.dev alerts <bot@list.example",
+        "root (Cron)",
+    ] {
+        let response = hand_in(&format!("From: {from}\r\nSubject: munged\r\n\r\nx\r\n"));
+        assert!(response.contains("250"), "{response}\n{from}");
+    }
     assert!(daemon.log().contains("forged"));
 }
 

@@ -21,6 +21,7 @@ mod daemon;
 mod delete_at_once;
 mod domain_history;
 mod faults;
+mod foreign_mail;
 mod forged_from;
 mod held;
 mod imap_clients;

@@ -1,9 +1,10 @@
 //! The DATA receiver: message bytes out of a stream, and where they end.
 //!
 //! Invariant: the data ends at `CRLF . CRLF` (the first CRLF may be that of the DATA command) and nowhere else, however
-//! the bytes are cut into reads. A CR or LF that is not half of a CRLF ends nothing: the receiver reads on to the true
-//! end, and the message is refused as a whole, so that no server further on can see two messages where this one saw one
-//! ("SMTP smuggling"). RFC 5321 §4.1.1.4, §4.5.2 (transparency), §2.3.8 (only CRLF ends a line).
+//! the bytes are cut into reads. A CR or LF that is not half of a CRLF never ends the data, so that no server further on
+//! can see two messages where this one saw one ("SMTP smuggling"): the receiver reads on to the true end, and the message
+//! is refused as a whole, or at submission its bare LFs become CRLF. RFC 5321 §4.1.1.4, §4.5.2 (transparency), §2.3.8
+//! (only CRLF ends a line).
 //!
 //! Lines may be longer than the 1000 octets of §4.5.3.1.6: senders do write such lines, and refusing them loses mail. What
 //! bounds a line is the size of the message.
@@ -17,7 +18,7 @@ use bytes::Bytes;
 pub enum Outcome {
     /// The message, dots unstuffed, every line ended by CRLF.
     Message(Bytes),
-    /// It had a CR or LF on its own: 550 5.5.2.
+    /// It had a CR on its own, or an LF where that is refused: 550 5.5.2.
     BareLineEnd,
     /// It was over the limit: 552 5.3.4.
     TooBig,
@@ -36,6 +37,15 @@ impl From<SpoolError> for Outcome {
     }
 }
 
+/// What is done with an LF on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BareLf {
+    /// The message is refused.
+    Refused,
+    /// It becomes a CRLF: clients that log in send it (Python's `sendmail` with bytes, devices).
+    Repaired,
+}
+
 /// Where in a line the next octet stands.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -49,6 +59,10 @@ enum Place {
     Dot,
     /// After a dot that began the line, and a CR.
     DotCr,
+    /// Right after an LF that became a CRLF.
+    RepairedStart,
+    /// After a dot there that is not written yet. Clients that double dots do so here too; of others, a lone one stays.
+    RepairedDot,
 }
 
 /// Takes the octets as they come; keeps one copy of them, and none once the message is lost.
@@ -57,13 +71,14 @@ pub struct Receiver {
     place: Place,
     message: Incoming,
     limit: usize,
+    bare_lf: BareLf,
     fault: Option<Outcome>,
 }
 
 impl Receiver {
     /// A receiver for a message of at most `limit` octets.
-    pub fn new(limit: usize, message: Incoming) -> Self {
-        Self { place: Place::LineStart, message, limit, fault: None }
+    pub fn new(limit: usize, bare_lf: BareLf, message: Incoming) -> Self {
+        Self { place: Place::LineStart, message, limit, bare_lf, fault: None }
     }
 
     /// Takes octets in. `Some(n)`: the data ended after the first `n` of them, and the rest are commands.
@@ -84,7 +99,20 @@ impl Receiver {
                     self.place = Place::Text;
                     continue;
                 }
+                (Place::RepairedStart, b'.') => Place::RepairedDot,
+                (Place::RepairedDot, _) => {
+                    self.keep(b".");
+                    self.place = Place::Text;
+                    if octet == b'.' {
+                        rest = tail;
+                    }
+                    continue;
+                }
                 (_, b'\r') => Place::Cr,
+                (_, b'\n') if self.bare_lf == BareLf::Repaired => {
+                    self.keep(b"\r\n");
+                    Place::RepairedStart
+                }
                 (_, b'\n') => {
                     self.lose(Outcome::BareLineEnd);
                     Place::Text
@@ -148,10 +176,10 @@ mod tests {
     const LIMIT: usize = 1 << 20;
 
     /// A receiver of messages that are too small for the disk.
-    fn receiver_of(limit: usize) -> Receiver {
+    fn receiver_of(limit: usize, bare_lf: BareLf) -> Receiver {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path(), &Limits::default()).unwrap();
-        Receiver::new(limit, spool.client(IpAddr::from([192, 0, 2, 1])).begin())
+        Receiver::new(limit, bare_lf, spool.client(IpAddr::from([192, 0, 2, 1])).begin())
     }
 
     fn finished(receiver: Receiver) -> Outcome {
@@ -159,7 +187,7 @@ mod tests {
     }
 
     /// What the RFC says, in the plainest way: everything before the first CRLF.CRLF, counted from the command's CRLF.
-    fn naive(input: &[u8], limit: usize) -> Option<(Outcome, usize)> {
+    fn naive(input: &[u8], limit: usize, bare_lf: BareLf) -> Option<(Outcome, usize)> {
         let whole = [b"\r\n", input].concat();
         let end = whole.windows(5).position(|w| w == b"\r\n.\r\n")?;
         let data = &whole[2..(end + 2).max(2)];
@@ -168,10 +196,15 @@ mod tests {
         let mut message = Vec::new();
         for (i, &octet) in data.iter().enumerate() {
             let before = i.checked_sub(1).map(|j| data[j]);
-            bare |= octet == b'\n' && before != Some(b'\r');
+            let bare_feed = octet == b'\n' && before != Some(b'\r');
+            bare |= bare_feed && bare_lf == BareLf::Refused;
             bare |= octet == b'\r' && data.get(i + 1) != Some(&b'\n');
             let line_start = i == 0 || (i >= 2 && data[i - 2..i] == *b"\r\n");
-            if !(octet == b'.' && line_start) {
+            let doubled = before == Some(b'\n') && data.get(i + 1) == Some(&b'.');
+            if bare_feed && bare_lf == BareLf::Repaired {
+                message.push(b'\r');
+            }
+            if !(octet == b'.' && (line_start || (doubled && bare_lf == BareLf::Repaired))) {
                 message.push(octet);
             }
         }
@@ -183,8 +216,8 @@ mod tests {
         Some((outcome, consumed))
     }
 
-    fn in_one_read(input: &[u8]) -> Option<(Outcome, usize)> {
-        let mut receiver = receiver_of(LIMIT);
+    fn in_one_read(input: &[u8], bare_lf: BareLf) -> Option<(Outcome, usize)> {
+        let mut receiver = receiver_of(LIMIT, bare_lf);
         receiver.feed(input).map(|end| (finished(receiver), end))
     }
 
@@ -203,7 +236,30 @@ mod tests {
             ("\r\n.\r\n", "\r\n"),
             ("a.\r\n.\r\n", "a.\r\n"),
         ] {
-            assert_eq!(in_one_read(input.as_bytes()), Some((message(kept), input.len())), "{input:?}");
+            for bare_lf in [BareLf::Refused, BareLf::Repaired] {
+                let read = in_one_read(input.as_bytes(), bare_lf);
+                assert_eq!(read, Some((message(kept), input.len())), "{input:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_line_feed_is_refused_or_becomes_crlf() {
+        for (input, kept) in [
+            ("a\nb\r\n.\r\n", "a\r\nb\r\n"),
+            ("\n\n\r\n.\r\n", "\r\n\r\n\r\n"),
+            // As smtplib writes the lines ".", ".." and ".a".
+            ("..\n...\n..a\n\r\n.\r\n", ".\r\n..\r\n.a\r\n\r\n"),
+            ("a\n.\n.b\n..c\r\n.\r\n", "a\r\n.\r\n.b\r\n.c\r\n"),
+            ("a\n.\r\nb\r\n.\r\n", "a\r\n.\r\nb\r\n"),
+            ("a\r\n.\nb\r\n.\r\n", "a\r\n\r\nb\r\n"),
+        ] {
+            let read = |bare_lf| in_one_read(input.as_bytes(), bare_lf);
+            assert_eq!(read(BareLf::Repaired), Some((message(kept), input.len())), "{input:?}");
+            assert_eq!(read(BareLf::Refused), Some((Outcome::BareLineEnd, input.len())), "{input:?}");
+        }
+        for bare_cr in ["a\rb\r\n.\r\n", "a\n.\r.\r\n.\r\n", "a\n\r\r\n.\r\n"] {
+            assert_eq!(in_one_read(bare_cr.as_bytes(), BareLf::Repaired), Some((Outcome::BareLineEnd, bare_cr.len())));
         }
     }
 
@@ -233,27 +289,33 @@ mod tests {
             "\u{2028}.\u{2028}",
         ] {
             let smuggled = format!("a{ending}MAIL FROM:<evil@x.org>\r\nDATA\r\nb\r\n");
-            assert_eq!(in_one_read(smuggled.as_bytes()), None, "{ending:?}");
             let whole = format!("{smuggled}.\r\nQUIT\r\n");
-            let (outcome, end) = in_one_read(whole.as_bytes()).unwrap();
-            assert_eq!(end, whole.len() - "QUIT\r\n".len(), "{ending:?}");
-            // What holds a bare CR or LF is refused; the rest is a message like any other, in one piece.
-            match outcome {
-                Outcome::Message(kept) => assert!(kept.ends_with(b"DATA\r\nb\r\n"), "{ending:?}"),
-                refused => assert_eq!(refused, Outcome::BareLineEnd, "{ending:?}"),
+            for bare_lf in [BareLf::Refused, BareLf::Repaired] {
+                assert_eq!(in_one_read(smuggled.as_bytes(), bare_lf), None, "{ending:?}");
+                let (outcome, end) = in_one_read(whole.as_bytes(), bare_lf).unwrap();
+                assert_eq!(end, whole.len() - "QUIT\r\n".len(), "{ending:?}");
+                // What is not refused is a message like any other, in one piece.
+                match outcome {
+                    Outcome::Message(kept) => {
+                        assert!(kept.ends_with(b"DATA\r\nb\r\n"), "{ending:?}");
+                        let text = String::from_utf8_lossy(&kept).replace("\r\n", "");
+                        assert!(!text.contains(['\r', '\n']), "{ending:?}");
+                    }
+                    refused => assert_eq!(refused, Outcome::BareLineEnd, "{ending:?}"),
+                }
             }
         }
     }
 
     #[test]
     fn what_is_too_big_is_read_to_its_end_and_not_kept() {
-        let mut receiver = receiver_of(10);
+        let mut receiver = receiver_of(10, BareLf::Refused);
         assert_eq!(receiver.feed(b"1234567890"), None);
         assert_eq!(receiver.feed(&b"x".repeat(100_000)), None);
         assert_eq!(receiver.message.len(), 0);
         assert_eq!(receiver.feed(b"\r\n.\r\nQUIT\r\n"), Some(5));
         assert_eq!(finished(receiver), Outcome::TooBig);
-        let mut exact = receiver_of(3);
+        let mut exact = receiver_of(3, BareLf::Refused);
         assert_eq!(exact.feed(b"1\r\n.\r\n"), Some(6));
         assert_eq!(finished(exact), message("1\r\n"));
     }
@@ -273,8 +335,10 @@ mod tests {
             input in octets(),
             cuts in proptest::collection::vec(1usize..9, 1..64),
             limit in 0usize..64,
+            is_repaired in any::<bool>(),
         ) {
-            let mut receiver = receiver_of(limit);
+            let bare_lf = if is_repaired { BareLf::Repaired } else { BareLf::Refused };
+            let mut receiver = receiver_of(limit, bare_lf);
             let (mut at, mut end, mut cuts) = (0, None, cuts.iter().cycle());
             while at < input.len() && end.is_none() {
                 let next = (at + cuts.next().unwrap()).min(input.len());
@@ -282,7 +346,7 @@ mod tests {
                 at = next;
             }
             let found = end.map(|n| (finished(receiver), n));
-            let expected = naive(&input, limit);
+            let expected = naive(&input, limit, bare_lf);
             prop_assert_eq!(found.as_ref().map(|f| f.1), expected.as_ref().map(|e| e.1));
             // Of two faults the first is named: which that is depends on the order, which the naive reading ignores.
             match (&found, &expected) {

@@ -1,22 +1,17 @@
-//! One command line read into a [`Command`]: smtp-proto parses it, behind checks for what it lets through.
+//! One command line read into a [`Command`].
 //!
 //! Invariant: a [`Command`] holds printable ASCII only, and its addresses are the types of [`crate::address`]; what is
 //! not a command is the reply to it. RFC 5321 §4.1; RFC 1870 (SIZE), RFC 6152 (BODY), RFC 4954 (AUTH).
-//!
-//! The checks, each for a defect found in smtp-proto 0.2: it drops arguments that RSET, DATA and the like do not have; it
-//! drops leading spaces; it reads `<postmaster>` as the null path; it takes the quotes off a local part, so that what
-//! it returns is no address any more; its numbers go wrong beyond 19 digits; and it reads parameters nobody offered.
 
 use super::reply;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::envelope::Reply;
 use crate::smtp::sasl::Mechanism;
-use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, Error, Request};
 
 /// A command of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
-    /// `EHLO`, or `HELO` when it is not `extended`.
+    /// `EHLO`, or `HELO` when it is not `extended`. Octets of the name that are not printable ASCII are `?`.
     Hello { name: String, extended: bool },
     /// `STARTTLS`
     StartTls,
@@ -61,51 +56,29 @@ impl Path {
 
 /// Reads a line (without its CRLF).
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
-    let text = check(line)?;
-    let mut octets = Vec::with_capacity(line.len() + 2);
-    octets.extend_from_slice(line);
-    octets.extend_from_slice(b"\r\n");
-    let request = match Request::parse(&mut octets.iter()) {
-        Ok(request) => request,
-        Err(error) => return Err(refusal(text, &error)),
-    };
-    match request {
-        Request::Ehlo { host } => Ok(Command::Hello { name: host.into_owned(), extended: true }),
-        Request::Helo { host } => Ok(Command::Hello { name: host.into_owned(), extended: false }),
-        Request::StartTls => Ok(Command::StartTls),
-        Request::Auth { mechanism, initial_response } => auth(text, mechanism, &initial_response),
-        Request::Mail { from } => {
-            let path = Angled::find(text).ok_or_else(reply::bad_sender)?;
-            path.check_parameters(&["SIZE", "BODY", "AUTH"])?;
-            if from.flags & smtp_proto::MAIL_BODY_BINARYMIME != 0 {
-                return Err(reply::unknown_parameter());
-            }
-            let read = if path.inner.is_empty() { Ok(ReversePath::Null) } else { path.address(&from.address) };
-            Ok(Command::Mail { from: read, size: from.size })
-        }
-        Request::Rcpt { to } => {
-            let path = Angled::find(text).ok_or_else(reply::bad_recipient)?;
-            path.check_parameters(&[])?;
-            if path.inner.eq_ignore_ascii_case("postmaster") {
-                return Ok(Command::Rcpt { to: Path::Postmaster });
-            }
-            match path.address(&to.address) {
-                Ok(ReversePath::Mailbox(address)) => Ok(Command::Rcpt { to: Path::Mailbox(address) }),
-                _ => Err(reply::bad_recipient()),
-            }
-        }
-        Request::Data => Ok(Command::Data),
-        Request::Rset => Ok(Command::Rset),
-        Request::Quit => Ok(Command::Quit),
-        Request::Noop { .. } => Ok(Command::Noop),
-        Request::Vrfy { .. } => Ok(Command::Vrfy),
-        Request::Help { .. } => Ok(Command::Help),
-        Request::Lhlo { .. }
-        | Request::Bdat { .. }
-        | Request::Expn { .. }
-        | Request::Etrn { .. }
-        | Request::Atrn { .. }
-        | Request::Burl { .. } => Err(reply::not_implemented()),
+    let (verb, rest) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
+    let verb = verb.to_ascii_uppercase();
+    let is_text = line.iter().all(|b| matches!(b, b' '..=b'~'));
+    match verb.as_slice() {
+        b"EHLO" | b"HELO" => return hello(rest, verb == b"EHLO"),
+        b"MAIL" | b"RCPT" if !is_text && !line.iter().any(u8::is_ascii_control) => return Err(reply::not_ascii()),
+        _ => {}
+    }
+    let rest = std::str::from_utf8(rest).ok().filter(|_| is_text).ok_or_else(reply::bad_characters)?.trim();
+    let bare = |command| if rest.is_empty() { Ok(command) } else { Err(reply::no_arguments()) };
+    match verb.as_slice() {
+        b"STARTTLS" => bare(Command::StartTls),
+        b"AUTH" => auth(rest),
+        b"MAIL" => mail(rest),
+        b"RCPT" => rcpt(rest),
+        b"DATA" => bare(Command::Data),
+        b"RSET" => bare(Command::Rset),
+        b"QUIT" => bare(Command::Quit),
+        b"NOOP" => Ok(Command::Noop),
+        b"VRFY" => Ok(Command::Vrfy),
+        b"HELP" => Ok(Command::Help),
+        b"LHLO" | b"BDAT" | b"EXPN" | b"ETRN" | b"ATRN" | b"TURN" | b"BURL" => Err(reply::not_implemented()),
+        _ => Err(reply::unknown_command()),
     }
 }
 
@@ -114,127 +87,121 @@ pub fn is_http(line: &[u8]) -> bool {
     [b"GET /".as_slice(), b"POST /", b"PUT /", b"HEAD /", b"OPTIONS ", b"CONNECT "].iter().any(|v| line.starts_with(v))
 }
 
-/// What smtp-proto must not see.
-fn check(line: &[u8]) -> Result<&str, Reply> {
-    let verb = line.split(|b| *b == b' ').next().unwrap_or_default();
-    let is = |name: &str| verb.eq_ignore_ascii_case(name.as_bytes());
-    let text = match std::str::from_utf8(line) {
-        Ok(text) if line.iter().all(|b| matches!(b, b' '..=b'~')) => text,
-        _ if (is("MAIL") || is("RCPT")) && !line.iter().any(u8::is_ascii_control) => return Err(reply::not_ascii()),
-        _ => return Err(reply::bad_characters()),
+/// Devices give names in any charset.
+fn hello(name: &[u8], extended: bool) -> Result<Command, Reply> {
+    if name.iter().any(|b| matches!(b, b'\r' | 0)) {
+        return Err(reply::bad_characters());
+    }
+    let shown = name.trim_ascii().iter().map(|b| if matches!(b, b' '..=b'~') { char::from(*b) } else { '?' });
+    let name: String = shown.collect();
+    if name.is_empty() { Err(reply::bad_arguments()) } else { Ok(Command::Hello { name, extended }) }
+}
+
+fn auth(rest: &str) -> Result<Command, Reply> {
+    let mut words = rest.split_ascii_whitespace();
+    let mechanism = match words.next().map(str::to_ascii_uppercase).as_deref() {
+        Some("PLAIN") => Mechanism::Plain,
+        Some("LOGIN") => Mechanism::Login,
+        Some(_) => return Err(reply::unknown_mechanism()),
+        None => return Err(reply::bad_arguments()),
     };
-    if verb.is_empty() {
-        return Err(reply::unknown_command());
-    }
-    let bare = ["DATA", "RSET", "QUIT", "STARTTLS"].iter().any(|v| is(v));
-    if bare && !text.split_at(verb.len()).1.trim_end().is_empty() {
-        return Err(reply::no_arguments());
-    }
-    if is("MAIL") {
-        check_size(text)?;
-    }
-    Ok(text)
+    let initial = words.next().map(str::to_owned);
+    if words.next().is_some() { Err(reply::bad_arguments()) } else { Ok(Command::Auth { mechanism, initial }) }
 }
 
-/// RFC 1870 §4: 1 to 20 digits. More than 18 are more than any message has, and more than smtp-proto can count.
-fn check_size(text: &str) -> Result<(), Reply> {
-    for word in text.split(' ') {
-        let Some((key, value)) = word.split_once('=') else { continue };
-        if !key.eq_ignore_ascii_case("SIZE") {
-            continue;
-        }
-        if value.is_empty() || value.len() > 20 || !value.bytes().all(|b| b.is_ascii_digit()) {
-            return Err(reply::bad_arguments());
-        }
-        if value.trim_start_matches('0').len() > 18 {
-            return Err(reply::too_big());
+fn mail(rest: &str) -> Result<Command, Reply> {
+    let path = WrittenPath::find(rest, "FROM:").ok_or_else(reply::bad_sender)?;
+    let mut size = 0;
+    for (key, value) in path.parameters()? {
+        match key.as_str() {
+            "SIZE" => size = octets(value)?,
+            "BODY" if ["7BIT", "8BITMIME"].iter().any(|body| value.eq_ignore_ascii_case(body)) => {}
+            "AUTH" if !value.is_empty() => {}
+            "AUTH" => return Err(reply::bad_arguments()),
+            _ => return Err(reply::unknown_parameter()),
         }
     }
-    Ok(())
+    Ok(Command::Mail { from: ReversePath::parse(path.inner), size })
 }
 
-fn refusal(text: &str, error: &Error) -> Reply {
-    let verb = text.split(' ').next().unwrap_or_default().to_ascii_uppercase();
-    match (verb.as_str(), error) {
-        (_, Error::UnknownCommand | Error::NeedsMoreData { .. }) => reply::unknown_command(),
-        (_, Error::UnsupportedParameter { .. }) => reply::unknown_parameter(),
-        (_, Error::InvalidParameter { .. }) => reply::bad_arguments(),
-        ("MAIL", _) => reply::bad_sender(),
-        ("RCPT", _) => reply::bad_recipient(),
-        ("AUTH", _) if text.split_ascii_whitespace().nth(1).is_some() => reply::unknown_mechanism(),
-        _ => reply::bad_arguments(),
+fn rcpt(rest: &str) -> Result<Command, Reply> {
+    let path = WrittenPath::find(rest, "TO:").ok_or_else(reply::bad_recipient)?;
+    if !path.parameters()?.is_empty() {
+        return Err(reply::unknown_parameter());
     }
+    if path.inner.eq_ignore_ascii_case("postmaster") {
+        return Ok(Command::Rcpt { to: Path::Postmaster });
+    }
+    let address = Address::parse(path.inner).map_err(|_| reply::bad_recipient())?;
+    Ok(Command::Rcpt { to: Path::Mailbox(address) })
 }
 
-fn auth(text: &str, mechanism: u64, initial: &str) -> Result<Command, Reply> {
-    let mechanism = match mechanism {
-        AUTH_PLAIN => Mechanism::Plain,
-        AUTH_LOGIN => Mechanism::Login,
-        _ => return Err(reply::unknown_mechanism()),
-    };
-    if text.split_ascii_whitespace().count() > 3 {
+/// RFC 1870 §4: 1 to 20 digits.
+fn octets(digits: &str) -> Result<usize, Reply> {
+    if digits.is_empty() || digits.len() > 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return Err(reply::bad_arguments());
     }
-    Ok(Command::Auth { mechanism, initial: (!initial.is_empty()).then(|| initial.to_owned()) })
+    digits.parse().map_err(|_| reply::too_big())
 }
 
 /// The path of MAIL or RCPT as it was written, and what follows it.
-struct Angled<'a> {
-    /// Between the brackets, without a source route (RFC 5321 appendix C: accepted and ignored).
+struct WrittenPath<'a> {
+    /// Without the angle brackets, and without a source route (RFC 5321 appendix C: accepted and ignored).
     inner: &'a str,
-    /// After them.
     parameters: &'a str,
 }
 
-impl<'a> Angled<'a> {
-    fn find(text: &'a str) -> Option<Self> {
-        let (_, rest) = text.split_once('<')?;
-        let (mut quoted, mut escaped) = (false, false);
-        let end = rest.bytes().position(|octet| {
-            let literal = std::mem::take(&mut escaped);
-            match octet {
-                b'\\' if quoted && !literal => escaped = true,
-                b'"' if !literal => quoted = !quoted,
-                b'>' if !quoted => return true,
-                _ => {}
-            }
-            false
-        })?;
-        let (path, parameters) = (rest.get(..end)?, rest.get(end + 1..)?);
+impl<'a> WrittenPath<'a> {
+    /// The path after `keyword`; blanks may stand between them, and the brackets may be missing.
+    fn find(text: &'a str, keyword: &str) -> Option<Self> {
+        let (found, rest) = text.split_at_checked(keyword.len())?;
+        let rest = rest.trim_start();
+        if !found.eq_ignore_ascii_case(keyword) {
+            return None;
+        }
+        let Some(angled) = rest.strip_prefix('<') else {
+            let (inner, parameters) = rest.split_at(rest.find(' ').unwrap_or(rest.len()));
+            return (!inner.is_empty() && !inner.contains(['<', '>'])).then_some(Self { inner, parameters });
+        };
+        let (path, rest) = angled.split_at(closing_bracket(angled)?);
         let inner = match path.split_once(':') {
             Some((_, address)) if path.starts_with('@') => address,
             _ => path,
         };
-        Some(Self { inner: inner.trim(), parameters })
+        Some(Self { inner: inner.trim(), parameters: rest.strip_prefix('>')? })
     }
 
-    /// The address. `parsed` is smtp-proto's reading, which must be the same one but for the quotes.
-    fn address(&self, parsed: &str) -> Result<ReversePath, AddressError> {
-        let address = Address::parse(self.inner)?;
-        let domain = self.inner.rsplit_once('@').map_or("", |(_, domain)| domain);
-        if parsed != format!("{}@{domain}", address.local.as_str()) {
-            return Err(AddressError::BadLocalPart);
-        }
-        Ok(ReversePath::Mailbox(address))
-    }
-
-    fn check_parameters(&self, offered: &[&str]) -> Result<(), Reply> {
+    /// Each keyword in upper case with its value, or none; none stands twice.
+    fn parameters(&self) -> Result<Vec<(String, &'a str)>, Reply> {
         if !(self.parameters.is_empty() || self.parameters.starts_with(' ')) {
             return Err(reply::bad_arguments());
         }
-        let mut seen = Vec::new();
+        let mut found: Vec<(String, &str)> = Vec::new();
         for word in self.parameters.split_ascii_whitespace() {
-            let key = word.split('=').next().unwrap_or_default().to_ascii_uppercase();
-            if !offered.contains(&key.as_str()) {
-                return Err(reply::unknown_parameter());
-            }
-            if seen.contains(&key) {
+            let (key, value) = word.split_once('=').unwrap_or((word, ""));
+            let key = key.to_ascii_uppercase();
+            if found.iter().any(|(other, _)| *other == key) {
                 return Err(reply::bad_arguments());
             }
-            seen.push(key);
+            found.push((key, value));
         }
-        Ok(())
+        Ok(found)
     }
+}
+
+/// Where the first `>` outside quotes stands.
+fn closing_bracket(path: &str) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    path.bytes().position(|octet| {
+        let literal = std::mem::take(&mut escaped);
+        match octet {
+            b'\\' if quoted && !literal => escaped = true,
+            b'"' if !literal => quoted = !quoted,
+            b'>' if !quoted => return true,
+            _ => {}
+        }
+        false
+    })
 }
 
 #[cfg(test)]
@@ -265,7 +232,11 @@ mod tests {
             ("RCPT TO:<\"a\\\"b\"@x.org>", "\"a\\\"b\"@x.org"),
             ("RCPT TO:<>", "501 5.1.3"),
             ("RCPT TO:<ann>", "501 5.1.3"),
-            ("RCPT TO:ann@x.org", "501 5.1.3"),
+            ("RCPT TO:ann@x.org", "ann@x.org"),
+            ("RCPT TO: ann@x.org>", "501 5.1.3"),
+            ("RCPT TO:", "501 5.1.3"),
+            ("RCPT TO:<a..b@x.org>", "\"a..b\"@x.org"),
+            ("RCPT TO:<a.@x.org>", "\"a.\"@x.org"),
             ("RCPT TO:<ann@x.org", "501 5.1.3"),
             ("RCPT TO:<ann@[192.0.2.1]>", "501 5.1.3"),
             ("RCPT TO:<ann@192.0.2.1>", "501 5.1.3"),
@@ -274,7 +245,7 @@ mod tests {
             ("RCPT TO:<a b@x.org>", "501 5.1.3"),
             ("RCPT TO:<ann@x..org>", "501 5.1.3"),
             ("RCPT TO:<ann@x.org> NOTIFY=NEVER", "555 5.5.4"),
-            ("RCPT TO:<ann@x.org>x", "555 5.5.4"),
+            ("RCPT TO:<ann@x.org>x", "501 5.5.4"),
             ("RCPT", "501 5.1.3"),
             ("RCPT TO:<b\u{fc}cher@x.org>", "553 5.6.7"),
             ("RCPT TO:<ann@x.org\rX>", "500 5.5.2"),
@@ -282,8 +253,9 @@ mod tests {
         ] {
             assert_eq!(rcpt(line), expected, "{line:?}");
         }
-        let long = format!("RCPT TO:<{}@x.org>", "a".repeat(65));
-        assert_eq!(rcpt(&long), "501 5.1.3");
+        let long = |length: usize| format!("{}@x.org", "a".repeat(length));
+        assert_eq!(rcpt(&format!("RCPT TO:<{}>", long(248))), long(248));
+        assert_eq!(rcpt(&format!("RCPT TO:<{}>", long(249))), "501 5.1.3");
     }
 
     #[test]
@@ -298,8 +270,9 @@ mod tests {
             ("MAIL FROM:<>", " 0"),
             ("MAIL FROM:<a@x.org> SIZE=1000 BODY=8BITMIME", "a@x.org 1000"),
             ("MAIL FROM:<a@x.org> AUTH=<>", "a@x.org 0"),
-            ("MAIL FROM:<a@my_host.example>", "BadDomainCharacter 0"),
+            ("MAIL FROM:<a@my_host.example>", "a@my_host.example 0"),
             ("MAIL FROM:<a@x.org> SIZE=999999999999999999", "a@x.org 999999999999999999"),
+            ("MAIL FROM:<a@x.org> SIZE=00000000000000000001", "a@x.org 1"),
             ("MAIL FROM:<a@x.org> SIZE=18446744073709551617", "552 5.3.4"),
             ("MAIL FROM:<a@x.org> SIZE=184467440737095516157", "501 5.5.4"),
             ("MAIL FROM:<a@x.org> SIZE=-1", "501 5.5.4"),
@@ -309,9 +282,16 @@ mod tests {
             ("MAIL FROM:<a@x.org> SMTPUTF8", "555 5.5.4"),
             ("MAIL FROM:<a@x.org> RET=HDRS", "555 5.5.4"),
             ("MAIL FROM:<a@x.org", "501 5.1.7"),
-            ("MAIL FROM:a@x.org", "501 5.1.7"),
-            ("MAIL FROM:<a>", "501 5.1.7"),
-            ("MAIL FROM:<postmaster>", "NoAtSign 0"),
+            ("MAIL FROM:a@x.org", "a@x.org 0"),
+            ("MAIL FROM: a@x.org SIZE=7", "a@x.org 7"),
+            ("MAIL FROM:", "501 5.1.7"),
+            ("MAIL FROM:<root>", "root 0"),
+            ("MAIL FROM:<a@[192.0.2.1]>", "a@[192.0.2.1] 0"),
+            ("MAIL FROM:<a@[IPv6:2001:db8::1]>", "a@[IPv6:2001:db8::1] 0"),
+            ("MAIL FROM:<a@[x]>", "IpLiteral 0"),
+            ("MAIL FROM:<a b>", "BadLocalPart 0"),
+            ("MAIL FROM:<a@x..org>", "EmptyLabel 0"),
+            ("MAIL FROM:<a@x.org> AUTH=", "501 5.5.4"),
             ("MAIL", "501 5.1.7"),
         ] {
             assert_eq!(mail(line), expected, "{line:?}");
@@ -354,7 +334,9 @@ mod tests {
         ] {
             assert_eq!(answer(line.as_bytes()), expected, "{line:?}");
         }
-        assert_eq!(answer(b"EHLO \xff"), "500 5.5.2");
+        assert_eq!(answer(b"EHLO M\xfcller \xff"), "Hello { name: \"M?ller ?\", extended: true }");
+        assert_eq!(answer(b"EHLO a\0"), "500 5.5.2");
+        assert_eq!(answer(b"HELO a\rb"), "500 5.5.2");
         assert_eq!(answer(b"NOOP\r"), "500 5.5.2");
     }
 
@@ -374,15 +356,7 @@ mod tests {
             let local = crate::address::LocalPart::from_unquoted(local).unwrap();
             let address = Address::new(local, DomainName::parse(&domain).unwrap()).unwrap();
             let line = format!("RCPT TO:<{address}>");
-            match parse(line.as_bytes()) {
-                Ok(Command::Rcpt { to: Path::Mailbox(read) }) => {
-                    prop_assert_eq!(read.local.as_str(), address.local.as_str());
-                    prop_assert_eq!(read.domain, address.domain);
-                }
-                // smtp-proto's own limits on odd quoting may refuse, but never read another address.
-                Err(reply) => prop_assert_eq!(reply.code, 501),
-                Ok(other) => prop_assert!(false, "{:?}", other),
-            }
+            prop_assert_eq!(parse(line.as_bytes()), Ok(Command::Rcpt { to: Path::Mailbox(address) }));
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::envelope::{EnhancedCode, Reply};
 use crate::id::AccountId;
 use crate::resources::Owner;
 use crate::resources::spool::Spool;
-use crate::smtp::codec::data::Receiver;
+use crate::smtp::codec::data::{BareLf, Receiver};
 use crate::smtp::codec::line::Lines;
 use crate::smtp::sasl::Credentials;
 use crate::smtp::state::{Action, Input, Mail, Rules, Session, SmtpHandler};
@@ -24,6 +24,7 @@ impl SmtpHandler for Bench {
     type Recipient = Address;
     const NAME: &'static str = "bench";
     const OFFERS_AUTH: bool = false;
+    const BARE_LF: BareLf = BareLf::Refused;
 
     fn stranger() -> Option<()> {
         Some(())
@@ -110,7 +111,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                 }
                 Action::Receive(reply) => {
                     record.codes.push(reply.code);
-                    receiver = Some(Receiver::new(4096, spool.begin()));
+                    receiver = Some(Receiver::new(4096, Bench::BARE_LF, spool.begin()));
                     break;
                 }
                 Action::Resolve(address, _) => Input::Resolved(Ok(address)),

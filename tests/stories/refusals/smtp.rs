@@ -3,7 +3,7 @@
 use super::{READER, Scene, plain};
 use crate::clients::swaks;
 use crate::rude::Rude;
-use crate::serve::{Relay, Serve};
+use crate::serve::{Relay, Serve, rows};
 use serde_json::json;
 
 #[test]
@@ -65,12 +65,13 @@ fn the_mx_is_no_relay_and_knows_its_users() {
 #[test]
 fn malformed_addresses_and_commands_are_syntax_errors() {
     let scene = Scene::open();
-    for sender in ["<a@>", "<@outside.example>", "<a b@outside.example>", "<a@-x.example>"] {
+    for sender in ["<a@>", "<@outside.example>", "<a b@outside.example>", "<a@-x.example>", "<a@[192.0.2.300]>", "a@b>"]
+    {
         let mut client = scene.mx();
         client.say(&format!("MAIL FROM:{sender}"), "501");
         scene.logged(&["refused", "mx", "501"]);
     }
-    let long = format!("<{}@inboxlayer.dev>", "x".repeat(65));
+    let long = format!("<{}@inboxlayer.dev>", "x".repeat(240));
     for rcpt in ["<not an address>", "<a@b@inboxlayer.dev>", "<>", "<reader@>", "<\"a@inboxlayer.dev>", &long] {
         let mut client = scene.mx();
         client.say("MAIL FROM:<a@outside.example>", "250");
@@ -131,6 +132,7 @@ const ENDINGS: [&str; 12] = [
 #[test]
 fn the_known_smuggling_endings_end_nothing() {
     let scene = Scene::open();
+    let mut repaired = 0;
     for ending in ENDINGS {
         for (server, mut client, to) in
             [("mx", scene.mx(), READER), ("submission", scene.sender(), "friend@elsewhere.example")]
@@ -139,7 +141,11 @@ fn the_known_smuggling_endings_end_nothing() {
             let smuggled =
                 format!("MAIL FROM:<evil@outside.example>\r\nRCPT TO:<{to}>\r\nDATA\r\nSubject: smuggled\r\n\r\nx");
             client.send(format!("Subject: outer\r\n\r\nhello{ending}{smuggled}\r\n.\r\n"));
-            let reply = client.reply("550 5.5.2");
+            // At submission a bare LF is repaired: one message, with all of it in its body.
+            let has_bare_cr = ending.replace("\r\n", "").contains('\r');
+            let is_repaired = server == "submission" && !has_bare_cr;
+            repaired += u32::from(is_repaired);
+            let reply = client.reply(if is_repaired { "250 2.0.0" } else { "550 5.5.2" });
             // One reply to one message: the session is where it was.
             client.say("NOOP", "250");
             client.say("QUIT", "221");
@@ -148,7 +154,8 @@ fn the_known_smuggling_endings_end_nothing() {
     }
     scene.logged(&["a message was refused", "mx", "BareLineEnd"]);
     scene.logged(&["a message was refused", "submission", "BareLineEnd"]);
-    assert!(scene.relay.subjects().is_empty());
+    scene.daemon.api().poll("/api/v1/queue", |queue| rows(&queue.body).is_empty());
+    assert_eq!(scene.relay.subjects(), [("outer".to_owned(), repaired)].into());
     scene.ends_with(0);
 }
 
