@@ -1,7 +1,6 @@
-//! Custom domains as the API knows them: claimed, shown, changed, deleted, and checked on demand.
-//!
-//! Invariant: every verb is for one account, and another account's domain is not found; no answer tells that somebody else
-//! claims a name. A name is canonical and one that can be somebody's: RFC 5890, RFC 6761 and the public suffix list.
+//! Custom domains for the API: claimed, shown, changed, deleted, and checked on request. Invariant: every function is
+//! for one account, and another account's domain is not found; no response reveals that another account claims a name.
+//! Names are canonical and registrable: RFC 5890, RFC 6761 and the public suffix list.
 
 mod history;
 mod refusal;
@@ -35,37 +34,30 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use waiting::Waiting;
 
-/// The longest a client may wait for a check (`Prefer: wait`, RFC 7240 §4.3).
+/// Maximum wait for a check (`Prefer: wait`, RFC 7240 §4.3).
 pub const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
-/// Why no domain was made.
+/// Why a claim was not created.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateError {
     /// The name cannot be claimed: 422, with [`Refused::code`].
     #[error(transparent)]
     Refused(#[from] Refused),
-    /// The account has claimed it already: 409.
-    #[error("this account has this domain already")]
+    /// The account has already claimed it: 409.
+    #[error("this account has already claimed this domain")]
     Exists(DomainId),
-    /// The account has as many as it may.
+    /// The account's limit of domains is reached.
     #[error("this account has reached its limit of {limit} domains")]
-    Full {
-        /// The limit.
-        limit: u32,
-    },
-    /// The account has claimed as many names as it ever may.
-    #[error("this account has claimed {limit} names, as many as it ever may")]
-    NamesUsedUp {
-        /// The limit.
-        limit: u32,
-    },
-    /// The account has claimed as many in this hour as it may: 429.
+    Full { limit: u32 },
+    /// The account's limit of names ever claimed is reached.
+    #[error("this account has claimed {limit} names, which is the limit; deleted claims count")]
+    NamesUsedUp { limit: u32 },
+    /// The account's hourly limit of claims is reached: 429.
     #[error(transparent)]
     RateLimited(#[from] Exceeded),
-    /// The signing provider gave no tokens: temporary.
+    /// The signing provider is unavailable; temporary.
     #[error(transparent)]
     Provider(#[from] ProviderError),
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -74,32 +66,27 @@ pub enum CreateError {
 #[derive(Debug, thiserror::Error)]
 pub enum PatchError {
     /// The account has no such domain: 404.
-    #[error("there is no such domain")]
+    #[error("no such domain")]
     NotFound,
-    /// `catch_all_inbox_id` is no inbox of the account: 422.
+    /// `catch_all_inbox_id` is not an inbox of the account: 422.
     #[error("the account has no such inbox")]
     UnknownInbox,
-    /// `return_path` makes a name that is too long: 422.
-    #[error("{0} is no domain name")]
+    /// `return_path` makes too long a name: 422.
+    #[error("{0} is not a valid domain name")]
     ReturnPath(String),
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Why no check was begun.
+/// Why no check was started.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     /// The account has no such domain: 404.
-    #[error("there is no such domain")]
+    #[error("no such domain")]
     NotFound,
     /// Too soon after the last check: 429.
-    #[error("a domain is checked at most once in 10 s; try again in {} s", .retry_after.as_secs().max(1))]
-    RateLimited {
-        /// When to ask again.
-        retry_after: Duration,
-    },
-    /// The store failed: temporary.
+    #[error("a domain is checked at most once every 10 s; try again in {} s", .retry_after.as_secs().max(1))]
+    RateLimited { retry_after: Duration },
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -107,15 +94,14 @@ pub enum VerifyError {
 /// How a request for a check was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answered {
-    /// At once: nobody wanted to wait, or too many of the account wait already.
+    /// At once: without a wait, or since the account has too many requests waiting.
     AtOnce,
-    /// When the time to wait was over, before the check had settled.
+    /// After the wait, before the check had settled.
     InVain,
-    /// When the check had settled.
+    /// After the check had settled.
     Settled,
 }
 
-/// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct Registry {
     config: Arc<Config>,
@@ -128,7 +114,6 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// A registry of the claims in a store.
     pub fn new(
         config: Arc<Config>,
         store: Store,
@@ -140,7 +125,7 @@ impl Registry {
         Self { config, store, clock, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
     }
 
-    /// Claims a name for an account. The signing keys are made in the background; the first check comes by itself.
+    /// Claims a name. Signing keys are generated in the background; the first check is scheduled.
     pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
         let name: DomainName = refusal::claimable(name, &self.config.platform)?;
         let now = self.clock.now();
@@ -152,7 +137,7 @@ impl Registry {
             CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: names.ever },
             CreateDomainError::Store(error) => error.into(),
         };
-        // Nobody else is asked for what would be refused anyway.
+        // Checked before other parties are involved.
         self.store.for_account(account).domain_may_create(account, &name, names).await.map_err(refused)?;
         self.claims.charge(account.clone(), [1], now)?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
@@ -166,16 +151,15 @@ impl Registry {
         let row = self.store.for_account(account).domain_create(new, names, now).await.map_err(refused)?;
         self.provider.claimed(&row.account, &row.id);
         self.verifier.wake();
-        tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "a domain was claimed");
+        tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "domain claimed");
         Ok(self.view(&row))
     }
 
-    /// A domain of the account.
     pub async fn get(&self, account: &AccountId, id: &DomainId) -> Result<Option<CustomDomain>, StoreError> {
         Ok(self.store.for_account(account).domain_get(account, id).await?.map(|row| self.view(&row)))
     }
 
-    /// The account's domains, in the order they were made, from the one after `after` on.
+    /// The account's domains in order of creation, after `after`.
     pub async fn list(
         &self,
         account: &AccountId,
@@ -186,14 +170,13 @@ impl Registry {
         Ok(rows.iter().map(|row| self.view(row)).collect())
     }
 
-    /// The records of a domain of the account as a zone file, with what the last check found.
+    /// The records of a domain as a zone file, with the results of the last check.
     pub async fn zone_file(&self, account: &AccountId, id: &DomainId) -> Result<Option<String>, StoreError> {
         let row = self.store.for_account(account).domain_get(account, id).await?;
         Ok(row.map(|row| zone_file(&row.name, &self.view(&row).records)))
     }
 
-    /// The checks of a domain of the account, the newest first, from the one before `before` on. `None`: it has no such
-    /// domain.
+    /// The checks of a domain, newest first, before `before`. `None` if the account has no such domain.
     pub async fn checks(
         &self,
         account: &AccountId,
@@ -202,12 +185,12 @@ impl Registry {
         limit: u32,
     ) -> Result<Option<Vec<DomainCheck>>, StoreError> {
         let rows = self.store.for_account(account).domain_checks(account, id, before, limit).await?;
-        // Without a check it may be new, or not there.
+        // Without a check the domain may be new, or not exist.
         let known = !rows.is_empty() || self.store.for_account(account).domain_get(account, id).await?.is_some();
         Ok(known.then(|| rows.into_iter().map(DomainCheck::from).collect()))
     }
 
-    /// The changes of its status, likewise.
+    /// Its status changes, likewise.
     pub async fn events(
         &self,
         account: &AccountId,
@@ -220,7 +203,6 @@ impl Registry {
         Ok(known.then(|| rows.into_iter().map(DomainEvent::from).collect()))
     }
 
-    /// Changes a domain of the account.
     pub async fn patch(
         &self,
         account: &AccountId,
@@ -251,26 +233,26 @@ impl Registry {
         Ok(self.view(&row))
     }
 
-    /// Ends a claim, at once and everywhere. False when the account has no such domain.
+    /// Deletes a claim with immediate effect everywhere. False if the account has no such domain.
     pub async fn delete(&self, account: &AccountId, id: &DomainId) -> Result<bool, StoreError> {
         let deleted = self.store.for_account(account).domain_delete(account, id, self.clock.now()).await?;
         if deleted {
-            tracing::info!(%id, %account, "a domain was deleted");
+            tracing::info!(%id, %account, "domain deleted");
             self.verifier.changed(id);
             self.provider.changed();
         }
         Ok(deleted)
     }
 
-    /// Checks a domain now. With `wait` it answers when the check has settled, or after that time; at once where too many
-    /// of the account wait already.
+    /// Checks a domain now. With `wait`, returns when the check has settled, or after that time; at once if the
+    /// account has too many requests waiting.
     pub async fn verify(
         &self,
         account: &AccountId,
         id: &DomainId,
         wait: Option<Duration>,
     ) -> Result<(CustomDomain, Answered), VerifyError> {
-        // Listening begins before the check can end.
+        // Subscribe before the check can end.
         let mut settled = self.verifier.settled();
         let requested = self
             .store
@@ -295,12 +277,12 @@ impl Registry {
         Ok((self.view(&row), if in_time { Answered::Settled } else { Answered::InVain }))
     }
 
-    /// Ends when the check that was asked for has. One that ran already may end before it begins, and knows less.
+    /// Returns when the requested check has settled. A check already running may end first, with older data.
     async fn settles(&self, settled: &mut broadcast::Receiver<DomainId>, account: &AccountId, id: &DomainId) {
         loop {
             match settled.recv().await {
                 Ok(other) if other != *id => continue,
-                // After a backlog it may have been among what was missed: better to answer early than never.
+                // After a backlog the event may have been missed: better to return early than never.
                 Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
                 Err(broadcast::error::RecvError::Closed) => return,
             }

@@ -1,11 +1,8 @@
-//! What of a message a signature covers: the fields, and both parts in canonical form.
-//!
-//! Invariant: every reader of RFC 6376 sees the octets that are hashed here. Where verifiers in the field read `relaxed`
-//! differently, the body is signed as `simple`, which they all read alike.
-//!
-//! RFC 6376 §3.4 (canonical forms), §5.4.2 (several fields of one name), §8.15 (fields added later).
+//! The signed parts of a message in canonical form. Invariant: every implementation of RFC 6376 hashes the same
+//! octets. Where verifiers in use disagree on `relaxed`, the body is signed as `simple`, on which they agree. RFC 6376
+//! §3.4 (canonical forms), §5.4.2 (several fields of one name), §8.15 (fields added later).
 
-/// Signed one time more than present: a field of this name added later breaks the signature.
+/// Oversigned, that is signed once more than present: adding such a field breaks the signature.
 const OVERSIGNED: &[&str] = &[
     "From",
     "Sender",
@@ -25,7 +22,7 @@ const OVERSIGNED: &[&str] = &[
 /// Signed as often as present: relays and lists may add their own.
 const SIGNED: &[&str] = &["Content-Disposition", "List-Unsubscribe", "List-Unsubscribe-Post", "List-Id", "Autocrypt"];
 
-/// A header field: its name, and all that follows the colon, the line's end included.
+/// A header field: its name, and everything after the colon with the line end.
 pub(super) struct Field<'a> {
     pub(super) name: &'a [u8],
     pub(super) value: &'a [u8],
@@ -37,7 +34,7 @@ pub(super) fn fields(header: &[u8]) -> (Vec<&'static str>, Vec<u8>) {
     let (mut names, mut canonical) = (Vec::new(), Vec::new());
     let kinds = OVERSIGNED.iter().map(|name| (*name, true)).chain(SIGNED.iter().map(|name| (*name, false)));
     for (name, oversign) in kinds {
-        // From the bottom up, as §5.4.2 counts them.
+        // From the last field up, as in §5.4.2.
         for field in present.iter().rev().filter(|field| field.name.eq_ignore_ascii_case(name.as_bytes())) {
             names.push(name);
             relaxed_field(name.as_bytes(), field.value, &mut canonical);
@@ -65,7 +62,7 @@ pub(super) fn parse(header: &[u8]) -> Vec<Field<'_>> {
     fields
 }
 
-/// Where the first field ends: after a line break that no white space follows.
+/// The end of the first field: after a line break not followed by white space.
 fn end_of_field(text: &[u8]) -> usize {
     let mut end = 0;
     while let Some(found) = text.get(end..).and_then(|rest| rest.iter().position(|b| *b == b'\n')) {
@@ -98,17 +95,17 @@ pub(super) fn relaxed_field(name: &[u8], value: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// A body's canonical form, by its name in `c=`.
+/// The canonicalization of a body, as named in `c=`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BodyForm {
-    /// §3.4.3: as it is, but for empty lines at its end.
+    /// §3.4.3: unchanged, except for empty lines at the end.
     Simple,
-    /// §3.4.4: white space in and at the end of lines does not count either.
+    /// §3.4.4: also ignores white space at line ends and reduces it within lines.
     Relaxed,
 }
 
 impl BodyForm {
-    /// `relaxed`, but where the last line is white space alone: some verifiers count such a line, others do not.
+    /// `relaxed`, unless the last line is only white space, which verifiers treat differently.
     pub(super) fn of(body: &[u8]) -> Self {
         let body = without_empty_lines_at_end(body);
         let last_line =
@@ -124,7 +121,7 @@ impl BodyForm {
         }
     }
 
-    /// Feeds the canonical body to `hash` in pieces.
+    /// Passes the canonical body to `hash` in pieces.
     pub(super) fn feed(self, body: &[u8], mut hash: impl FnMut(&[u8])) {
         let body = without_empty_lines_at_end(body);
         match self {
@@ -132,7 +129,7 @@ impl BodyForm {
                 hash(body);
                 hash(b"\r\n");
             }
-            // The empty body is no line at all here, and one line in `simple`.
+            // An empty body is no line here, and one line in `simple`.
             Self::Relaxed if body.is_empty() => {}
             Self::Relaxed => {
                 let mut line = Vec::with_capacity(1000);
@@ -180,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_as_rfc_6376_shows_them() {
+    fn the_examples_of_rfc_6376() {
         // §3.4.5, and the empty bodies of §3.4.3 and §3.4.4.
         let example = " C \r\nD \t E\r\n\r\n\r\n";
         assert_eq!(body(BodyForm::Relaxed, example), " C\r\nD E\r\n");

@@ -1,9 +1,8 @@
-//! The keys in the making: which claims wait for theirs, whose turn it is, and waiting for them.
-//!
-//! Invariant: a claim is here from before its first key is begun until it has all of them or is gone, also after a restart.
-//! Accounts take turns, a key each, and so do the claims of an account: an account with a thousand fresh claims delays another
-//! account by one key. Nobody waits for a claim's keys longer than [`KEY_PATIENCE`], and no more than [`SEATS`] at a time:
-//! a waiter may hold a place that others could use.
+//! Key generation: the claims waiting for keys, their order, and waiting for them. Invariant: a claim is listed from
+//! before its first key is started until it has all keys or is gone, also after a restart. Accounts alternate, one key
+//! each, and so do the claims of an account, so that an account with a thousand new claims delays another by one key.
+//! Waiting for a claim's keys is limited to [`KEY_PATIENCE`] and to [`SEATS`] waiters, since a waiter may hold a slot
+//! that others need.
 
 use crate::id::{AccountId, DomainId};
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -12,17 +11,17 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 
-/// How long a key that is being made is waited for.
+/// How long to wait for a key being generated.
 pub(super) const KEY_PATIENCE: Duration = Duration::from_secs(10);
-/// Who may wait at a time.
+/// Maximum waiters.
 const SEATS: usize = 8;
 
-/// The claims that wait for keys; clones share them.
+/// Claims waiting for keys; clones share them.
 #[derive(Clone, Debug)]
 pub(super) struct Making {
     waiting: watch::Sender<HashSet<DomainId>>,
-    /// Those of each account in the order of their turns, but for the one whose turn it is. An account is here as long as
-    /// somebody makes its keys.
+    /// The waiting claims of each account in order, without the current one. An account is listed while its keys are
+    /// being generated.
     queues: Arc<Mutex<HashMap<AccountId, VecDeque<DomainId>>>>,
     seats: Arc<Semaphore>,
     time_limit: Duration,
@@ -38,8 +37,8 @@ impl Making {
         }
     }
 
-    /// A claim waits for keys from now on. True when the caller is to make them, and those of the account's other claims,
-    /// until [`Making::next`] answers none.
+    /// Adds a claim. True if the caller has to generate its keys, and those of the account's other claims, until
+    /// [`Making::next`] returns `None`.
     pub(super) fn begin(&self, account: &AccountId, domain: DomainId) -> bool {
         if !self.waiting.send_if_modified(|waiting| waiting.insert(domain.clone())) {
             return false;
@@ -50,7 +49,7 @@ impl Making {
         is_first
     }
 
-    /// The claim of an account whose turn it is. None: nothing of the account waits any more.
+    /// The account's next claim; `None` if none is waiting.
     pub(super) fn next(&self, account: &AccountId) -> Option<DomainId> {
         let mut queues = self.queues();
         let next = queues.get_mut(account).and_then(VecDeque::pop_front);
@@ -60,17 +59,17 @@ impl Making {
         next
     }
 
-    /// The claim waits for one more key: its next turn comes after those of the account's other claims.
+    /// Requeues a claim for another key, after the account's other claims.
     pub(super) fn again(&self, account: &AccountId, domain: DomainId) {
         self.queues().entry(account.clone()).or_default().push_back(domain);
     }
 
-    /// The claim has all its keys, or is gone.
+    /// Removes a claim that has all its keys or is gone.
     pub(super) fn end(&self, domain: &DomainId) {
         self.waiting.send_if_modified(|waiting| waiting.remove(domain));
     }
 
-    /// Waits until a claim has all its keys, within the bounds. Whether it has them now.
+    /// Waits, within the limits, until a claim has all its keys; returns whether it does.
     pub(super) async fn made(&self, domain: &DomainId) -> bool {
         let mut waiting = self.waiting.subscribe();
         if !waiting.borrow_and_update().contains(domain) {
@@ -82,7 +81,7 @@ impl Making {
     }
 
     fn queues(&self) -> MutexGuard<'_, HashMap<AccountId, VecDeque<DomainId>>> {
-        // Whole at every moment.
+        // Consistent at every moment.
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,7 +102,7 @@ mod tests {
     async fn a_claim_has_its_keys_when_the_last_one_is_made_and_others_do_not_matter() {
         let (making, account) = (Making::new(LONG), AccountId::new());
         let (claim, other) = (DomainId::new(), DomainId::new());
-        assert!(making.made(&claim).await, "one that nothing is made for");
+        assert!(making.made(&claim).await, "a claim without key generation");
         assert!(making.begin(&account, claim.clone()));
         assert!(!making.begin(&account, other.clone()) && !making.begin(&account, claim.clone()));
         let waiting = waiter(&making, &claim);
@@ -111,7 +110,7 @@ mod tests {
             yield_now().await;
             assert!(!waiting.is_finished());
             let permit = making.next(&account).unwrap();
-            assert_eq!(permit, *wanted, "claims take turns");
+            assert_eq!(permit, *wanted, "claims alternate");
             making.again(&account, permit);
         }
         let last = making.next(&account).unwrap();
@@ -121,11 +120,11 @@ mod tests {
         let last = making.next(&account).unwrap();
         making.end(&last);
         assert_eq!(making.next(&account), None);
-        assert!(making.begin(&account, claim), "whoever made the keys has gone");
+        assert!(making.begin(&account, claim), "the previous generator has ended");
     }
 
     #[tokio::test]
-    async fn patience_and_seats_have_an_end() {
+    async fn waiting_time_and_waiters_are_limited() {
         let (making, claim) = (Making::new(Duration::ZERO), DomainId::new());
         making.begin(&AccountId::new(), claim.clone());
         assert!(!making.made(&claim).await);
@@ -136,7 +135,7 @@ mod tests {
         while making.seats.available_permits() > 0 {
             yield_now().await;
         }
-        // All seats are taken: whoever comes now goes on as it is.
+        // With all waiters' slots in use, the next one does not wait.
         assert!(!making.made(&claim).await);
         making.end(&claim);
         for waiter in waiting {

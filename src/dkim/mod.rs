@@ -1,9 +1,6 @@
-//! DKIM: the keys customers' CNAMEs lead to, the platform's own key, and signing with them.
-//!
-//! Invariant: a private key exists in the clear only in memory; what the store holds is sealed ([`seal`]). A token once
-//! given to a claim gets its key sooner or later, whatever crashes between: the start makes what is missing.
-//!
-//! RFC 6376; key size RFC 8301 §3.2.
+//! DKIM: the keys that customers' CNAMEs point to, the platform's own key, and signing. Invariant: private keys are in
+//! plaintext only in memory; the store holds them sealed ([`seal`]). Every token of a claim eventually has a key: each
+//! start generates the missing ones. RFC 6376; key size RFC 8301 §3.2.
 
 mod canonical;
 #[cfg(any(test, fuzzing))]

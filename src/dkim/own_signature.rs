@@ -1,8 +1,6 @@
-//! Whether a message from outside carries a signature of our own that verifies: mail of our users that comes back through a
-//! list or a forwarder. RFC 6376 §6.
-//!
-//! Invariant: bounded work, and no question to the DNS: the key is the one we sign with, and signatures of others, of
-//! which a stranger can add any number, are left out before anything is hashed.
+//! Detects a valid signature of our own on a message from outside: our users' mail coming back through a list or a
+//! forwarder. RFC 6376 §6. Invariant: bounded work and no DNS query: the key is the one we sign with, and other
+//! signatures, of which a sender can add any number, are removed before hashing.
 
 use super::canonical::{Field, parse};
 use crate::address::DomainName;
@@ -17,15 +15,15 @@ use std::hash::Hash;
 use std::sync::Arc;
 use std::time::Instant;
 
-/// Signatures of ours that are tried; a message has one.
+/// Maximum signatures of ours that are tried; a message has one.
 const MOST_SIGNATURES: usize = 4;
-/// Octets of a header block with a signature of ours that is looked at, and its fields: looking for signed fields takes
-/// time that grows with the product of both.
+/// Maximum octets of a header block with a signature of ours: finding the signed fields takes time proportional to its
+/// size times the number of fields.
 const LONGEST_HEADER: usize = 128 * 1024;
 const MOST_FIELDS: usize = 500;
 
-/// True when a signature of `domain` with `selector` verifies with the key of the TXT record `record`. `header` ends with
-/// the empty line, and `message` begins with `header`.
+/// True if a signature of `domain` with `selector` verifies with the key in the TXT record `record`. `header` ends
+/// with the empty line, and `message` begins with `header`.
 pub fn is_signed_by(message: &[u8], header: &[u8], domain: &DomainName, selector: &str, record: &str) -> bool {
     let Some(fields) = to_verify(header, domain, selector) else { return false };
     let Ok(key) = DomainKey::parse(record.as_bytes()) else { return false };
@@ -40,7 +38,7 @@ pub fn is_signed_by(message: &[u8], header: &[u8], domain: &DomainName, selector
     verified.is_some_and(|signatures| signatures.iter().any(|signature| *signature.result() == DkimResult::Pass))
 }
 
-/// The fields to verify: all but signatures of others; none where there is no signature of ours, or too much around it.
+/// The fields to verify, without other signatures; `None` without a signature of ours or with too large a header.
 fn to_verify(header: &[u8], domain: &DomainName, selector: &str) -> Option<Vec<u8>> {
     let fields = parse(header);
     let ours = |field: &Field<'_>| {
@@ -67,7 +65,7 @@ fn to_verify(header: &[u8], domain: &DomainName, selector: &str) -> Option<Vec<u
     Some(kept.iter().flat_map(|field| [field.name, b":", field.value].concat()).collect())
 }
 
-/// Answers for the DNS: with the one key under its name, and with an error for all else.
+/// Replaces the DNS: has the one key under its name, and fails for other names.
 struct OneKey {
     name: Box<str>,
     key: Arc<DomainKey>,
@@ -108,7 +106,7 @@ mod tests {
     const BODY: &str = "hello  there\r\n\r\nAnn\r\n";
 
     #[tokio::test]
-    async fn what_we_signed_verifies_and_nothing_that_was_changed() {
+    async fn an_own_signature_verifies_unless_the_message_was_changed() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let config = Config::default();
@@ -123,7 +121,7 @@ mod tests {
         };
         let signed = format!("{signature}{HEADER}");
         assert!(verifies(&signed, BODY));
-        // What a list or forwarder adds, also signatures that are not ours.
+        // Fields added by a list or forwarder, including other signatures.
         let others = "DKIM-Signature: v=1; a=rsa-sha256; d=x.example; s=a; h=from; bh=eA==; b=eA==\r\n".repeat(100);
         let list =
             format!("Received: by x.example\r\nARC-Seal: i=1; b=eA==\r\n{others}List-Id: <list.x.example>\r\n{signed}");
@@ -134,9 +132,9 @@ mod tests {
         assert!(!verifies(&signed.replace("d=inboxlayer.dev", "d=x.example"), BODY));
         assert!(!verifies(&signed.replace("; t=", "; l=0; t="), BODY));
         assert!(!verifies(HEADER, BODY));
-        // One that asks for a report of its failure asks nobody.
+        // A signature requesting failure reports sends none.
         assert!(!verifies(&signed.replace("; t=", "; r=y; t="), BODY));
-        // More around it than is looked at.
+        // A header over the size limit.
         assert!(!verifies(&format!("{}{signed}", "X: y\r\n".repeat(MOST_FIELDS)), BODY));
         assert!(!verifies(&format!("{}{HEADER}", signature.repeat(MOST_SIGNATURES + 1)), BODY));
     }

@@ -1,4 +1,4 @@
-//! The signing provider: who gives out tokens, has their keys, and signs.
+//! The signing provider: issues tokens, holds their keys, and signs.
 
 #[cfg(feature = "ses")]
 use super::keys::token;
@@ -10,24 +10,19 @@ use crate::id::{AccountId, DomainId};
 use crate::net::listener::Shutdown;
 use crate::store::ownership::Ownership;
 
-/// Why there are no tokens for a claim: temporary to the client.
+/// Why there are no tokens for a claim; temporary.
 #[derive(Debug, thiserror::Error)]
 pub enum ProviderError {
-    /// The keys of this daemon.
     #[error(transparent)]
     Keys(#[from] KeysError),
-    /// Amazon SES.
     #[cfg(feature = "ses")]
     #[error(transparent)]
     Ses(#[from] ReserveError),
 }
 
-/// The provider; clones share it.
 #[derive(Clone, Debug)]
 pub enum Provider {
-    /// This daemon.
     Local(Box<Keys>),
-    /// Amazon SES.
     #[cfg(feature = "ses")]
     Ses(Ses),
 }
@@ -38,12 +33,11 @@ impl From<Keys> for Provider {
     }
 }
 
-/// Tokens for a claim. Keep it until the claim is stored.
+/// Tokens for a new claim. Keep this value until the claim is stored.
 #[derive(Debug)]
 pub struct Fresh {
-    /// The tokens.
     pub tokens: [String; 3],
-    /// Whether they are proof enough whose the name is.
+    /// Whether the tokens alone prove ownership of the name.
     pub ownership: Ownership,
     #[cfg(feature = "ses")]
     _reserved: Option<Reserved>,
@@ -54,7 +48,7 @@ pub struct Fresh {
 pub struct Confirmed {
     /// It sends and signs for it.
     pub sends: bool,
-    /// The domain of its mail's envelope sender, where it is not one of the provider's own.
+    /// The domain of the envelope sender, unless it is the provider's own.
     pub mail_from: Option<DomainName>,
 }
 
@@ -64,7 +58,7 @@ impl Provider {
     pub async fn tokens(&self, name: &DomainName) -> Result<Fresh, ProviderError> {
         match self {
             Self::Local(keys) => {
-                // Each claim has its own.
+                // Every claim has its own.
                 Ok(Fresh {
                     tokens: keys.tokens()?,
                     ownership: Ownership::ByTokens,
@@ -85,7 +79,7 @@ impl Provider {
         }
     }
 
-    /// An account's claim has been stored.
+    /// To be called after a claim is stored.
     pub fn claimed(&self, account: &AccountId, id: &DomainId) {
         match self {
             Self::Local(keys) => keys.provision(account, id.clone()),
@@ -94,12 +88,12 @@ impl Provider {
         }
     }
 
-    /// Waits for a claim's keys while they are still being made here, for a time.
+    /// Waits for a limited time until a claim's keys are generated here.
     pub async fn keys_made(&self, id: &DomainId) {
         match self {
             Self::Local(keys) => {
                 if !keys.made(id).await {
-                    tracing::debug!(%id, "a domain's keys are still being made");
+                    tracing::debug!(%id, "keys of a domain are still being generated");
                 }
             }
             #[cfg(feature = "ses")]
@@ -107,17 +101,17 @@ impl Provider {
         }
     }
 
-    /// A claim has ended, or has another status or return path. The store knows what is to be done.
+    /// To be called after a claim has ended or its status or return path has changed. The store has the pending work.
     pub fn changed(&self) {
         match self {
-            // Keys go with their claim.
+            // Keys are deleted with their claim.
             Self::Local(_) => {}
             #[cfg(feature = "ses")]
             Self::Ses(ses) => ses.wake(),
         }
     }
 
-    /// What it does for a name whose records are right; none: it does not say.
+    /// The provider's confirmation for a name with valid records; `None` if unknown.
     #[cfg_attr(not(feature = "ses"), expect(unused_variables, reason = "tokens made here do not depend on the name"))]
     pub async fn confirms(&self, name: &DomainName) -> Option<Confirmed> {
         match self {
@@ -127,7 +121,7 @@ impl Provider {
         }
     }
 
-    /// It signs elsewhere, what is relayed through it.
+    /// True if relayed mail is signed by the provider.
     pub const fn is_elsewhere(&self) -> bool {
         match self {
             Self::Local(_) => false,
@@ -136,7 +130,7 @@ impl Provider {
         }
     }
 
-    /// What it does in the background, until the shutdown.
+    /// Runs background work until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
         match self {
             Self::Local(_) => shutdown.requested().await,

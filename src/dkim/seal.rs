@@ -1,7 +1,6 @@
-//! The key that private keys are sealed with before they enter the store.
-//!
-//! Invariant: a copy of the database alone signs nothing. AES-256-GCM (NIST SP 800-38D) under a random nonce; the token
-//! is bound in as associated data, so a sealed key moved to another row does not open.
+//! The sealing key, which encrypts private keys before they are stored. Invariant: a copy of the database alone cannot
+//! sign. AES-256-GCM (NIST SP 800-38D) with a random nonce; the token is associated data, so a sealed key moved to
+//! another row cannot be opened.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,20 +12,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use zeroize::Zeroizing;
 
-/// The environment variable that stands in for the key file: 32 octets in base64.
+/// The environment variable that replaces the key file: 32 octets in base64.
 const VARIABLE: &str = "INBOXLAYER_SECRET_KEY";
 const FILE: &str = "secret.key";
-/// The same for the key that is to take its place.
+/// The same for the new key during a change.
 const NEXT_VARIABLE: &str = "INBOXLAYER_NEXT_SECRET_KEY";
 const NEXT_FILE: &str = "secret.key.next";
 const KEY_LEN: usize = 32;
-/// The first octet of everything sealed: the form of what follows.
+/// The first octet of sealed data: its format version.
 const VERSION: u8 = 1;
 
-/// Why the sealing key cannot be had, or does not open what it should.
+/// Why the sealing key is unavailable, or cannot open a key.
 #[derive(Debug, thiserror::Error)]
 pub enum SealError {
-    /// The key file could not be read or made.
+    /// The key file cannot be read or created.
     #[error("{path}: {source}")]
     Io {
         /// The file.
@@ -34,20 +33,20 @@ pub enum SealError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The file or the variable holds something else.
+    /// The file or variable has other content.
     #[error("{0} does not hold a key of 32 octets")]
     NotAKey(String),
-    /// Sealed under another key, for another token, or changed since.
+    /// Sealed under another key or for another token, or modified.
     #[error(
-        "a sealed private key does not open: it was sealed under another key than the one in secret.key or INBOXLAYER_SECRET_KEY, or it was changed"
+        "cannot open a sealed private key: secret.key or INBOXLAYER_SECRET_KEY holds another sealing key, or the stored key is corrupt"
     )]
     DoesNotOpen,
-    /// The present key is in the environment, the next one is not.
+    /// The current key is in the environment, the new one is missing.
     #[error(
         "the sealing key comes from INBOXLAYER_SECRET_KEY: give the new one as INBOXLAYER_NEXT_SECRET_KEY, 32 octets in base64"
     )]
     NoNextKey,
-    /// The system gave no random numbers, or the cipher refused.
+    /// The system's random number generator or the cipher failed.
     #[error("sealing failed")]
     Cipher,
 }
@@ -63,7 +62,7 @@ impl std::fmt::Debug for Seal {
 }
 
 impl Seal {
-    /// The key from the environment, or else from the data directory, where it is made when it is missing.
+    /// The key from the environment, or else from the data directory, where it is created if missing.
     pub(super) fn open(data_dir: &Path) -> Result<Self, SealError> {
         match from_variable(VARIABLE)? {
             Some(seal) => Ok(seal),
@@ -71,8 +70,8 @@ impl Seal {
         }
     }
 
-    /// The key that is to take the place of the present one: from where that is, and of a change that was cut off, the
-    /// same again.
+    /// The new key for a change: from the environment or a file, like the current one; the same again after an
+    /// interruption.
     pub(super) fn next(data_dir: &Path) -> Result<Self, SealError> {
         match (from_variable(VARIABLE)?, from_variable(NEXT_VARIABLE)?) {
             (Some(_), Some(next)) => Ok(next),
@@ -81,7 +80,7 @@ impl Seal {
         }
     }
 
-    /// The key of a change that was cut off when all was sealed, and before its file had taken its place.
+    /// The new key of a change interrupted after everything was sealed, before its file was renamed.
     pub(super) fn left_over(data_dir: &Path) -> Result<Option<Self>, SealError> {
         let path = data_dir.join(NEXT_FILE);
         match from_variable(VARIABLE)?.is_none() && path.exists() {
@@ -90,7 +89,7 @@ impl Seal {
         }
     }
 
-    /// Puts the next key's file, if there is one, in the place of the present one's.
+    /// Replaces the current key's file with the new one, if there is one.
     pub(super) fn adopt_next(data_dir: &Path) -> Result<(), SealError> {
         let (next, path) = (data_dir.join(NEXT_FILE), data_dir.join(FILE));
         match std::fs::rename(&next, &path) {
@@ -118,7 +117,7 @@ impl Seal {
         UnboundKey::new(&AES_256_GCM, bytes).ok().map(|key| Self(Arc::new(LessSafeKey::new(key))))
     }
 
-    /// Seals `plain` for `token`.
+    /// Encrypts `plain` for `token`.
     pub(super) fn seal(&self, token: &str, plain: &[u8]) -> Result<Vec<u8>, SealError> {
         let mut nonce = [0; NONCE_LEN];
         SystemRandom::new().fill(&mut nonce).map_err(|_| SealError::Cipher)?;
@@ -130,7 +129,7 @@ impl Seal {
         Ok([&[VERSION], nonce.as_slice(), &work, tag.as_ref()].concat())
     }
 
-    /// Opens what [`Seal::seal`] made for the same token.
+    /// Decrypts the output of [`Seal::seal`] for the same token.
     pub(super) fn open_sealed(&self, token: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let rest = sealed.strip_prefix(&[VERSION]).ok_or(SealError::DoesNotOpen)?;
         let (nonce, rest) = rest.split_first_chunk::<NONCE_LEN>().ok_or(SealError::DoesNotOpen)?;
@@ -153,17 +152,17 @@ fn from_variable(name: &str) -> Result<Option<Seal>, SealError> {
     }
 }
 
-/// Makes the file whole or not at all, and never over another: a key lost is every sealed key lost.
+/// Creates the file atomically and never overwrites one: losing a key loses every sealed key.
 fn make_key_file(path: &Path) -> Result<(), SealError> {
     let io = |source| SealError::Io { path: path.to_owned(), source };
     let mut key = Zeroizing::new([0; KEY_LEN]);
     SystemRandom::new().fill(key.as_mut_slice()).map_err(|_| SealError::Cipher)?;
     let draft = path.with_extension("draft");
-    // Of a start that was cut off; the store's lock keeps any other daemon away.
+    // Left by an interrupted start; the store's lock excludes other daemons.
     let _ = std::fs::remove_file(&draft);
     let mut file = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft).map_err(io)?;
     file.write_all(key.as_slice()).and_then(|()| file.sync_all()).map_err(io)?;
-    // A link fails where the name exists; a rename would replace.
+    // A hard link fails if the name exists; a rename would overwrite it.
     std::fs::hard_link(&draft, path).map_err(io)?;
     std::fs::remove_file(&draft).map_err(io)?;
     match path.parent() {
@@ -182,7 +181,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
-    fn the_key_file_is_private_and_kept() {
+    fn the_key_file_is_private_and_persistent() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         let sealed = Seal::from_file(&path).unwrap().seal("t1", b"private").unwrap();
@@ -192,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_opens_under_another_key_for_another_token_or_when_changed() {
+    fn another_key_another_token_or_modified_data_cannot_be_opened() {
         let seal = Seal::from_bytes(&[7; 32]).unwrap();
         let sealed = seal.seal("t1", b"private").unwrap();
         assert!(!sealed.windows(7).any(|w| w == b"private"));
@@ -207,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused() {
+    fn an_invalid_key_is_rejected() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join(FILE);
         std::fs::write(&path, [1; 31]).unwrap();

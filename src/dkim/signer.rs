@@ -1,9 +1,6 @@
-//! Signing by identity.
-//!
-//! Invariant: `d=` is the identity's domain, so that DMARC sees it aligned with From; and a custom domain signs with the
-//! one key whose turn it is ([`crate::verification::rotation`]), or, where the CNAME of that one has broken, with another.
-//!
-//! RFC 6376 §3.5 (the field), §3.7 (what is hashed).
+//! Signs by identity. Invariant: `d=` is the identity's domain, so that it is aligned with From for DMARC; a custom
+//! domain signs with its current key ([`crate::verification::rotation`]) or, if that key's CNAME is broken, with
+//! another. RFC 6376 §3.5 (the field), §3.7 (the hashes).
 
 use super::canonical::{self, BodyForm};
 use super::seal::Seal;
@@ -24,33 +21,30 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
 
-/// Parsed keys kept in memory: some 2 KiB each.
+/// Parsed keys kept in memory, some 2 KiB each.
 const CACHED_KEYS: usize = 1024;
-/// Octets of a line before it is folded.
+/// Maximum octets of a line before folding.
 const LINE: usize = 74;
 
-/// Signing was not possible.
 #[derive(Debug, thiserror::Error)]
 pub enum SignError {
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no key yet (it is being made): temporary.
+    /// The key is still being generated; temporary.
     #[error("no signing key is ready for {0}")]
     NoKey(String),
-    /// The key or the message could not be used.
+    /// The key or the message is unusable.
     #[error("signing failed: {0}")]
     Crypto(String),
 }
 
-/// The platform's domain, and the selector it signs with.
+/// The platform domain and its selector.
 #[derive(Debug)]
 pub(super) struct Platform {
     pub(super) domain: DomainName,
     pub(super) selector: String,
 }
 
-/// Signs mail by identity; clones share parsed keys.
 #[derive(Clone)]
 pub struct Signer {
     store: Store,
@@ -59,13 +53,13 @@ pub struct Signer {
     clock: Clock,
     plan: Plan,
     cache: Arc<Mutex<Cache>>,
-    /// Where large messages are written and signed.
+    /// The pool for large messages.
     work: WorkPool,
-    /// On whose behalf.
+    /// The owner that work is charged to.
     owner: Owner,
-    /// Off where another provider signs.
+    /// False if another provider signs.
     signs: bool,
-    // Some key has been made.
+    // Notified when a key has been generated.
     made: watch::Sender<()>,
 }
 
@@ -82,18 +76,17 @@ impl Signer {
         Self { store, seal, platform, clock, plan, cache: Arc::default(), work, owner, signs, made }
     }
 
-    /// The same, with large messages in this pool.
+    /// With large messages processed in this pool.
     pub fn in_pool(self, work: WorkPool) -> Self {
         Self { work, ..self }
     }
 
-    /// The same, on behalf of an account.
+    /// With work charged to an account.
     pub fn for_account(&self, account: &AccountId) -> Self {
         Self { owner: Owner::Account(account.clone()), ..self.clone() }
     }
 
-    /// Does work on `octets` of a message to be signed: in the pool, in turns by account, where there are
-    /// many.
+    /// Runs work on `octets` of a message: in the pool, shared by account, if they are many.
     pub(crate) async fn run<T>(&self, octets: usize, work: impl FnOnce() -> T + Send + 'static) -> Result<T, SignError>
     where
         T: Send + 'static,
@@ -120,11 +113,11 @@ impl Signer {
         if octets > INLINE {
             return self.run(octets, make).await?;
         }
-        // The signature alone takes a millisecond.
+        // The signature itself takes a millisecond.
         tokio::task::spawn_blocking(make).await.map_err(|e| SignError::Crypto(e.to_string()))?
     }
 
-    /// Changes whenever a key has been made.
+    /// Changes whenever a key has been generated.
     pub fn key_made(&self) -> watch::Receiver<()> {
         self.made.subscribe()
     }
@@ -133,7 +126,6 @@ impl Signer {
         self.made.send_replace(());
     }
 
-    /// The domain and the selector to sign with.
     async fn choose(&self, identity: &SendIdentity) -> Result<(DomainName, Chosen), SignError> {
         let domain = match identity {
             SendIdentity::Platform { .. } => {
@@ -145,11 +137,11 @@ impl Signer {
         let no_key = || SignError::NoKey(domain.name().to_string());
         let now = self.clock.now();
         let mut ring = self.store.key_ring(domain.id()).await?.ok_or_else(no_key)?;
-        // First the roles change, then the other signs: one that signs is not replaced.
+        // The roles change before another key signs: a key in use is never replaced.
         if rotation::stand_in(&ring.trio(), &self.plan, now).is_some()
             && self.store.rotation_stand_in(domain.id(), self.plan, now).await?
         {
-            tracing::warn!(domain = %domain.name(), "the CNAME of the key that signs has broken: another key signs");
+            tracing::warn!(domain = %domain.name(), "the CNAME of the signing key is broken, signing with another key");
             ring = self.store.key_ring(domain.id()).await?.ok_or_else(no_key)?;
         }
         let row = ring.signing().ok_or_else(no_key)?;
@@ -174,14 +166,14 @@ impl Signer {
     }
 }
 
-/// A selector, and which of the keys that stood behind it.
+/// A selector, and the generation of its key.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 struct Chosen {
     selector: String,
     generation: u32,
 }
 
-/// Keys in the order they came; the oldest leaves first. A key in use comes back at the price of one read.
+/// Keys in order of insertion; the oldest is evicted first. A key still in use is simply read again.
 #[derive(Default)]
 struct Cache {
     keys: HashMap<Chosen, Arc<RsaKeyPair>>,
@@ -205,7 +197,7 @@ impl Cache {
     }
 }
 
-/// The whole field: hashes the body, signs the canonical fields and the field itself with an empty `b=`.
+/// The complete field: hashes the body, then signs the canonical fields and the field itself with an empty `b=`.
 fn field(
     key: &RsaKeyPair,
     domain: &DomainName,
@@ -244,7 +236,7 @@ fn field(
     Ok(field)
 }
 
-/// The names with colons between, folded after a colon.
+/// The names separated by colons, folded after a colon.
 fn push_names(value: &mut String, names: &[&str]) {
     let mut column = 10;
     for (i, name) in names.iter().enumerate() {

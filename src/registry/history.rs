@@ -1,4 +1,4 @@
-//! What happened to a domain, as it is shown.
+//! The history of a domain as shown.
 
 use crate::clock::Timestamp;
 use crate::store::history::{CheckRow, EventRow};
@@ -7,35 +7,31 @@ use crate::verification::status::VerifiedStatus;
 use serde::Serialize;
 use serde_json::Value;
 
-/// A check; its `Serialize` is its JSON.
+/// A check; serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DomainCheck {
-    /// Its number among the checks of the domain.
+    /// Its number within the domain.
     pub number: u32,
-    /// When it settled.
     pub checked_at: Timestamp,
-    /// The status of the domain after it.
+    /// The domain's status afterwards.
     pub verified_status: VerifiedStatus,
-    /// The records as they were found.
     pub records: Value,
 }
 
-/// A change of status; its `Serialize` is its JSON.
+/// A status change; serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DomainEvent {
-    /// Its number among the changes of the domain.
+    /// Its number within the domain.
     pub number: u32,
-    /// When.
     pub at: Timestamp,
-    /// The status before; none for the claim itself.
+    /// `None` for the claim itself.
     pub from: Option<VerifiedStatus>,
-    /// The status after.
     pub to: VerifiedStatus,
-    /// A stable word for the cause.
+    /// A stable code for the cause.
     pub cause: EventCause,
     /// The cause in one sentence.
     pub message: String,
-    /// What was expected of the records concerned, what was found, and at which server.
+    /// The records concerned: expected and found values, and the server.
     pub records: Value,
 }
 
@@ -63,7 +59,7 @@ impl From<EventRow> for DomainEvent {
     }
 }
 
-/// The names and types of the records that were definitely not right.
+/// Names and types of the definitely faulty records.
 fn faulty(records: &Value) -> Vec<&str> {
     let all = records.as_array().map(Vec::as_slice).unwrap_or_default().iter();
     let gone = all.filter(|record| matches!(word(record, "status"), Some("missing" | "mismatch")));
@@ -80,7 +76,7 @@ mod tests {
     use serde_json::json;
 
     #[test]
-    fn what_is_gone_is_named_and_nothing_else() {
+    fn only_missing_records_are_named() {
         let record = |name: &str, status: &str| json!({"record": name, "status": status, "error": {"message": "m"}});
         let row = EventRow {
             number: 3,

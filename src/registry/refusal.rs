@@ -1,4 +1,4 @@
-//! Names that nobody can claim, and why.
+//! Names that cannot be claimed.
 //!
 //! RFC 6761, RFC 6762 §3, RFC 7686, RFC 8375, RFC 9476 (special-use names); the public suffix list.
 
@@ -9,7 +9,7 @@ use crate::verification::records::registered;
 /// Octets that a DKIM record's name adds to the domain: a token of 32, and `._domainkey.`
 const DKIM_PREFIX: usize = 32 + 12;
 
-/// Special-use names: nothing under them is anybody's in the DNS.
+/// Special-use names: names under them cannot be registered in the DNS.
 const SPECIAL_USE: &[&str] = &[
     "alt",
     "arpa",
@@ -25,50 +25,47 @@ const SPECIAL_USE: &[&str] = &[
     "test",
 ];
 
-/// Octets of a text that are quoted back.
+/// Maximum octets of quoted input.
 const SHOWN: usize = 100;
 
 /// Why a name cannot be claimed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// It is no domain name.
     #[error("{0}")]
     Malformed(AddressError),
-    /// It is something else with a domain name in it: a URL, a host and port, an e-mail address.
+    /// Something that contains a domain name: a URL, a host and port, an e-mail address.
     #[error("{text:?} {what}: claim the domain name alone{}", .name.as_ref().map(|name| format!(", {name}")).unwrap_or_default())]
     NotAlone {
-        /// What was given.
+        /// The input.
         text: String,
-        /// What that is.
+        /// Its kind.
         what: &'static str,
         /// The domain name in it.
         name: Option<DomainName>,
     },
-    /// A label of it is too long (RFC 1035 §2.3.4).
-    #[error("{0:?} is too long for a part of a domain name: a label has at most 63 octets")]
+    /// A label is too long (RFC 1035 §2.3.4).
+    #[error("{0:?} is too long: a label of a domain name has at most 63 octets")]
     LabelTooLong(String),
-    /// It is an address.
     #[error("an IP address cannot be claimed; a domain name can")]
     IpLiteral,
-    /// It, or the name of a record under it, has more octets than a name can have (RFC 1035 §2.3.4).
+    /// It, or the name of a record under it, is too long (RFC 1035 §2.3.4).
     #[error("the name is too long: with its DKIM records it would be over 253 octets")]
     TooLong,
-    /// It has one label.
+    /// It has only one label.
     #[error("{0} is a top-level name; claim a domain under it, like yourdomain.com")]
     SingleLabel(DomainName),
-    /// It is the platform's, or under it.
+    /// It is the platform domain, or under it.
     #[error("{0} belongs to this platform; every inbox has an address there already")]
     Platform(DomainName),
-    /// It is reserved for special use.
-    #[error("{0} is reserved for special use (RFC 6761) and cannot be in the DNS")]
+    #[error("{0} is reserved for special use (RFC 6761) and cannot exist in the DNS")]
     SpecialUse(DomainName),
-    /// Others register names under it.
+    /// A public suffix.
     #[error("{0} is a public suffix, under which others register their domains; claim your own under it")]
     PublicSuffix(DomainName),
 }
 
 impl Refused {
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Malformed(_) | Self::NotAlone { .. } => "invalid_domain",
@@ -93,7 +90,7 @@ impl From<AddressError> for Refused {
     }
 }
 
-/// Why a text that is no domain name was given for one, where it has one in it.
+/// Detects an invalid input that contains a domain name.
 fn not_alone(text: &str) -> Option<Refused> {
     let (what, rest) = match (text.split_once("://"), text.find('/')) {
         (Some((_, rest)), _) => ("is a URL", rest),
@@ -104,7 +101,7 @@ fn not_alone(text: &str) -> Option<Refused> {
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let host = authority.rsplit('@').next().unwrap_or_default().split(':').next().unwrap_or_default();
-    // What is quoted back is short, whatever was given.
+    // Quoted input is short, whatever was given.
     let text = crate::verification::bounds::cut(text, SHOWN);
     Some(Refused::NotAlone { text, what, name: DomainName::parse(host).ok() })
 }
@@ -113,7 +110,7 @@ fn longest_label(text: &str) -> &str {
     text.split('.').max_by_key(|label| label.len()).unwrap_or_default()
 }
 
-/// The canonical name, if it can be claimed. White space around it is no part of it.
+/// The canonical name, if it can be claimed. Surrounding white space is ignored.
 pub(super) fn claimable(text: &str, platform: &Platform) -> Result<DomainName, Refused> {
     let text = text.trim();
     let name = DomainName::parse(text).map_err(|error| match (error, not_alone(text)) {
@@ -164,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_be_claimed_becomes_canonical() {
+    fn claimable_names_become_canonical() {
         for (text, name) in [
             ("YourDomain.com.", "yourdomain.com"),
             ("mail.acme.co.uk", "mail.acme.co.uk"),
@@ -179,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_says_why() {
+    fn other_names_are_rejected_with_the_reason() {
         for (text, code) in [
             ("", "invalid_domain"),
             ("a..b", "invalid_domain"),
@@ -209,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_domain_name_is_said_and_the_name_in_it_offered() {
+    fn urls_and_addresses_are_rejected_with_the_name_suggested() {
         let message = |text: &str| claimable(text, &Platform::default()).unwrap_err().to_string();
         for (text, ending) in [
             ("http://acme.com", "\"http://acme.com\" is a URL: claim the domain name alone, acme.com"),

@@ -1,4 +1,4 @@
-//! The registry with Amazon SES as its signing provider: real store, real DNS, and the SES of the tests.
+//! The registry with Amazon SES as its signing provider: real store, real DNS, fake SES.
 
 mod return_path;
 
@@ -40,7 +40,7 @@ async fn world() -> World {
     world_with(None).await
 }
 
-/// With a patience of its own for SES.
+/// With a given time limit for SES.
 async fn world_with(time_limit: Option<Duration>) -> World {
     let (dir, store, account) = store_with_account().await;
     let play = Play::new(Ipv4Addr::LOCALHOST);
@@ -71,7 +71,7 @@ async fn world_with(time_limit: Option<Duration>) -> World {
 }
 
 impl World {
-    /// Publishes all records but those of ownership, which are as in `secrets`.
+    /// Publishes all records except ownership, which are those in `secrets`.
     fn publish(&self, domain: &CustomDomain, secrets: &[&CustomDomain]) {
         for record in domain.records.iter().filter(|r| r.purpose != Purpose::Ownership) {
             let kind = Kind::parse(record.record_type.as_str()).unwrap();
@@ -105,7 +105,7 @@ fn secret(domain: &CustomDomain) -> String {
 }
 
 #[tokio::test]
-async fn a_domain_has_sess_tokens_and_waits_for_its_confirmation() {
+async fn a_domain_has_ses_tokens_and_waits_for_confirmation() {
     let world = world().await;
     let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
     assert_eq!(serde_json::json!(domain.dkim_tokens), world.fake.get("acme.test")["DkimAttributes"]["Tokens"]);
@@ -113,27 +113,27 @@ async fn a_domain_has_sess_tokens_and_waits_for_its_confirmation() {
     assert_eq!((domain.records.len(), world.fake.names()), (6, vec!["acme.test".to_owned()]));
     world.publish(&domain, &[]);
 
-    // Right in the DNS, and SES has not seen it: nobody can say yet.
+    // Valid in the DNS, but not yet seen by SES: unknown.
     let waiting = world.verify(&world.account, &domain.id).await;
     assert_eq!((waiting.verified_status, waiting.records[0].status), (Pending, RecordStatus::Unknown));
     assert_eq!(waiting.records[0].error.as_ref().unwrap().code, Code::AwaitingProvider);
     assert!(waiting.verdict.starts_with("Nothing to do for acme.test: "), "{}", waiting.verdict);
     world.clock.advance_to(world.clock.now().after(Duration::from_secs(80 * 3600)));
     assert_eq!(world.verify(&world.account, &domain.id).await.verified_status, Pending);
-    // Nor while SES does not answer.
+    // Still unknown while SES does not answer.
     world.fake.says("acme.test", "SUCCESS", true);
     world.fake.fault(Fault::Error(403, "AccessDeniedException"));
     assert_eq!(world.verify(&world.account, &domain.id).await.verified_status, Pending);
     world.fake.fault(None);
     assert_eq!(world.verify(&world.account, &domain.id).await.verified_status, Verified);
 
-    // From then on the DNS decides; what SES thinks of it is a warning.
+    // From now on the DNS decides; the state at SES is a warning.
     world.fake.says("acme.test", "TEMPORARY_FAILURE", false);
     let warned = world.verify(&world.account, &domain.id).await;
     assert_eq!((warned.verified_status, warned.records[0].status), (Verified, RecordStatus::Valid));
     assert_eq!(warned.records[0].error.as_ref().unwrap().code, Code::AwaitingProvider);
     assert_eq!(warned.degraded_since, None);
-    // While SES does not say, what it said last stands.
+    // While SES does not answer, its last answer counts.
     let code = |domain: &CustomDomain| domain.records[0].error.as_ref().map(|error| error.code);
     for (says, current) in [(false, Some(Code::AwaitingProvider)), (true, None)] {
         world.fake.says("acme.test", "SUCCESS", says);
@@ -170,7 +170,7 @@ async fn two_accounts_share_one_identity_and_their_secrets_decide() {
     assert_eq!(world.verify(&world.account, &first.id).await.verified_status, Verified);
     assert_eq!(world.status(&stranger, &second.id).await, Failed);
 
-    // The identity stays until the last claim goes.
+    // The identity is kept until the last claim is deleted.
     assert!(world.registry.delete(&stranger, &second.id).await.unwrap());
     world.ses.settle().await.unwrap();
     assert_eq!(world.fake.names().len(), 1);
@@ -196,7 +196,7 @@ async fn records_of_an_identity_older_than_the_claim_prove_nothing() {
 }
 
 #[tokio::test]
-async fn a_refusal_of_ses_makes_no_claim_and_what_is_refused_anyway_asks_for_nothing() {
+async fn a_refusal_by_ses_creates_no_claim_and_invalid_names_are_not_sent_to_ses() {
     let world = world().await;
     world.fake.fault(Fault::Error(503, "ServiceUnavailable"));
     let refused = world.registry.create(&world.account, "acme.test").await.unwrap_err();
@@ -212,7 +212,7 @@ async fn a_refusal_of_ses_makes_no_claim_and_what_is_refused_anyway_asks_for_not
 }
 
 #[tokio::test]
-async fn claims_and_their_ends_at_the_same_time_leave_what_is_needed() {
+async fn concurrent_claims_and_deletions_leave_the_right_identities() {
     let world = world().await;
     for _ in 0..10 {
         let domain = world.registry.create(&world.account, "acme.test").await.unwrap();

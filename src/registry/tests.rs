@@ -37,7 +37,7 @@ impl Drop for World {
 async fn world() -> World {
     let (dir, store, account) = store_with_account().await;
     let play = Play::new(Ipv4Addr::LOCALHOST);
-    // What the SPF record's include leads to.
+    // The target of the SPF record's include.
     play.set("amazonses.com", Kind::Txt, &["v=spf1 ip4:192.0.2.0/24 -all".into()], 60).unwrap();
     let authority = Authority::bind((Ipv4Addr::LOCALHOST, 0).into()).await.unwrap();
     let server = authority.address();
@@ -69,7 +69,7 @@ impl World {
             let kind = Kind::parse(record.record_type.as_str()).unwrap();
             let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
             self.play.set(&record.name, kind, &[value], 60).unwrap();
-            // The key that a CNAME of DKIM leads to is the platform's to serve.
+            // The key behind a DKIM CNAME is served by the platform.
             if kind == Kind::Cname {
                 self.play.set(&record.value, Kind::Txt, &["v=DKIM1; p=AAAA".into()], 60).unwrap();
             }
@@ -154,7 +154,7 @@ async fn a_name_is_claimed_once_by_an_account_and_freely_by_another() {
 }
 
 #[tokio::test]
-async fn another_accounts_domain_is_not_there() {
+async fn another_accounts_domain_is_not_found() {
     let world = world().await;
     let domain = world.create("acme.test").await;
     let (stranger, registry) = (account(&world.store).await, &world.registry);
@@ -193,7 +193,7 @@ async fn a_patch_changes_what_it_names_and_the_default_moves() {
 }
 
 #[tokio::test]
-async fn verify_checks_now_waits_and_is_limited() {
+async fn verify_checks_now_waits_and_is_rate_limited() {
     let world = world().await;
     let domain = world.create("acme.test").await;
     let (checked, settled) = world.verify(&domain.id).await;
@@ -226,7 +226,7 @@ async fn verify_checks_now_waits_and_is_limited() {
 }
 
 #[tokio::test]
-async fn an_account_that_waits_for_many_checks_is_answered_at_once() {
+async fn an_account_waiting_for_many_checks_gets_a_response_at_once() {
     let world = world().await;
     let (ours, theirs) = (world.create("acme.test").await, AccountId::new());
     let permits: Vec<_> =
@@ -237,7 +237,7 @@ async fn an_account_that_waits_for_many_checks_is_answered_at_once() {
     drop(permits);
     world.pass(10);
     assert_eq!(verify().await.unwrap().1, Answered::Settled);
-    // Whoever has waited has given the permit back.
+    // Waiting requests have returned their permits.
     let permits: Vec<_> = std::iter::from_fn(|| world.registry.waiting.permit(&world.account)).collect();
     assert_eq!(permits.len(), waiting::WAITS_PER_ACCOUNT);
 }
@@ -260,7 +260,7 @@ async fn a_failed_domain_that_is_verified_again_has_a_new_window() {
 }
 
 #[tokio::test]
-async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_hear_of_it() {
+async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_are_notified() {
     let world = world().await;
     let domain = world.create("acme.test").await;
     let mut heard = world.events.subscribe(&world.account, usize::MAX).unwrap();
@@ -273,7 +273,7 @@ async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_hear_of_it() {
 }
 
 #[tokio::test]
-async fn every_check_and_every_change_stays_in_the_history_with_what_was_found() {
+async fn every_check_and_change_is_in_the_history_with_its_findings() {
     let world = world().await;
     let (registry, account, domain) = (&world.registry, &world.account, world.create("acme.test").await);
     assert_eq!(registry.checks(account, &domain.id, None, 10).await.unwrap(), Some(Vec::new()));
@@ -323,7 +323,7 @@ async fn every_check_and_every_change_stays_in_the_history_with_what_was_found()
 }
 
 #[tokio::test]
-async fn a_mail_service_that_is_there_is_named_before_its_mx_is_changed() {
+async fn an_existing_mail_service_is_named_before_its_mx_is_changed() {
     let world = world().await;
     let domain = world.create("acme.test").await;
     assert_eq!(domain.warnings, []);
@@ -335,7 +335,7 @@ async fn a_mail_service_that_is_there_is_named_before_its_mx_is_changed() {
     assert!(warning.message.contains("claim mail.acme.test instead"), "{}", warning.message);
     let shown = serde_json::to_value(warning).unwrap();
     assert_eq!((&shown["subdomain"], &shown["hosts"][0]), (&"mail.acme.test".into(), &"aspmx.l.google.com".into()));
-    // Who said so stands with the record.
+    // The record names the server.
     let text = &seen.records[3].evidence;
     assert!(text.iter().any(|s| s.value.as_deref() == Some("1 aspmx.l.google.com") && s.ttl == Some(60)), "{text:?}");
     world.publish(&domain);

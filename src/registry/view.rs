@@ -1,4 +1,4 @@
-//! A custom domain as it is shown: all fields of its JSON, in every state.
+//! A custom domain as shown: all fields of its JSON, in every state.
 
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -13,71 +13,65 @@ use crate::verification::status::{OnUnverified, VerifiedStatus};
 use crate::verifier::Rules;
 use serde::{Serialize, Serializer};
 
-/// A custom domain; its `Serialize` is its JSON.
+/// Serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct CustomDomain {
-    /// Its id.
     pub id: DomainId,
-    /// The name.
     #[serde(serialize_with = "as_text")]
     pub domain: DomainName,
-    /// The status.
     pub verified_status: VerifiedStatus,
-    /// What it can be used for now.
+    /// Its current capabilities.
     pub capabilities: Capabilities,
-    /// One sentence: what is wrong and what to do next, or that all is well.
+    /// One sentence: what is wrong and what to do next, or that everything is valid.
     pub verdict: String,
-    /// What to know before the records are published.
+    /// Warnings to read before publishing the records.
     pub warnings: Vec<Warning>,
-    /// What its owner publishes, and how each record stands.
+    /// The records to publish, with their states.
     pub records: Vec<DomainRecord>,
-    /// The three DKIM tokens.
     pub dkim_tokens: [String; 3],
-    /// Takes mail for local parts that are nobody's.
+    /// Receives mail for unknown local parts.
     pub catch_all_inbox_id: Option<InboxId>,
-    /// The label of the subdomain that bounces come back to.
+    /// The label of the subdomain for bounces.
     pub return_path: Option<String>,
-    /// Mail of the account leaves under it when its senders log in at the platform's domain.
+    /// The default for mail of senders logged in at the platform domain.
     pub is_default: bool,
     /// What happens to mail while it is not verified.
     pub on_unverified: OnUnverified,
     /// The first of the faults that will fail a verified domain.
     pub degraded_since: Option<Timestamp>,
-    /// When it was claimed.
     pub created_at: Timestamp,
-    /// When it changed last.
     pub updated_at: Timestamp,
-    /// When it became verified last.
+    /// When it was last verified.
     pub verified_at: Option<Timestamp>,
     /// When the last check settled.
     pub last_checked_at: Option<Timestamp>,
-    /// When the next check is due; none while failed.
+    /// When the next check is due; `None` while failed.
     pub next_check_at: Option<Timestamp>,
     /// When the window ends, while pending.
     pub window_ends_at: Option<Timestamp>,
 }
 
-/// Something to know that is no fault.
+/// A warning that is not a fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Warning {
-    /// A stable word for programs: `existing_mail`.
+    /// A stable code: `existing_mail`.
     pub code: &'static str,
-    /// What will happen, and what to do instead.
+    /// The consequence and the alternative.
     pub message: String,
-    /// Who runs the mail that is there, where it is recognised.
+    /// The current mail provider, if recognised.
     pub provider: Option<&'static str>,
-    /// The hosts that take it.
+    /// Its MX hosts.
     pub hosts: Vec<String>,
-    /// A name to claim instead, which leaves that mail as it is.
+    /// A name to claim instead that leaves existing mail as it is.
     pub subdomain: String,
 }
 
-/// What a domain can be used for now.
+/// Current capabilities of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Capabilities {
-    /// Mail can leave under it: it is verified.
+    /// It can be used as a sender domain: it is verified.
     pub sending: bool,
-    /// Mail to it comes here: it is verified and its MX leads here.
+    /// Mail to it is delivered here: it is verified and its MX points here.
     pub receiving: bool,
 }
 
@@ -85,7 +79,6 @@ fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Resu
     serializer.collect_str(value)
 }
 
-/// What a row of the store shows as.
 pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     let expected = rules.expected(row);
     let found = |expected: &Expected| row.evidence.get(&expected.key());
@@ -124,7 +117,7 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     }
 }
 
-/// Who takes the domain's mail as the last check saw it, if that is somebody else.
+/// The mail provider found by the last check, if it is not this platform.
 fn existing(row: &DomainRow, records: &[CheckedRecord]) -> Option<Warning> {
     let seen = |purpose| {
         let of = records.iter().filter(move |record| record.expected.purpose == purpose);
@@ -134,7 +127,7 @@ fn existing(row: &DomainRow, records: &[CheckedRecord]) -> Option<Warning> {
     if matches!(found.status, RecordStatus::Unknown | RecordStatus::NotChecked) {
         return None;
     }
-    // As it is shown: the preference and the host.
+    // As displayed: preference and host.
     let shown = found.observed.iter().filter_map(|value| value.split_once(' '));
     let hosts: Vec<(u16, &str)> = shown.filter_map(|(number, host)| Some((number.parse().ok()?, host))).collect();
     let spf = seen(Purpose::Spf).find(|text| is_spf(text));

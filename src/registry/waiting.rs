@@ -1,20 +1,17 @@
-//! Who waits for a check that they asked for.
-//!
-//! Invariant: of one account at most [`WAITS_PER_ACCOUNT`] wait at a time; whoever comes then is answered at once. Who waits holds a
-//! connection of the API, and behind a proxy all accounts share the connections of one address. RFC 7240 §4.3.
+//! API requests waiting for a check. Invariant: at most [`WAITS_PER_ACCOUNT`] of an account wait at a time; further
+//! ones return at once. A waiting request holds a connection, and behind a proxy all accounts share the connection
+//! limit of one address. RFC 7240 §4.3.
 
 use crate::id::AccountId;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Of one account.
 pub(super) const WAITS_PER_ACCOUNT: usize = 8;
 
-/// Those who wait; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Waiting(Arc<Mutex<HashMap<AccountId, usize>>>);
 
-/// Somebody waits, until this is dropped.
+/// A waiting request, until dropped.
 #[derive(Debug)]
 pub(super) struct WaitPermit {
     waiting: Waiting,
@@ -22,7 +19,7 @@ pub(super) struct WaitPermit {
 }
 
 impl Waiting {
-    /// A permit, where the account has one left.
+    /// A permit, if the account has one left.
     pub(super) fn permit(&self, account: &AccountId) -> Option<WaitPermit> {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let here = waiting.entry(account.clone()).or_default();
@@ -51,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_account_has_its_seats_and_leaves_none_behind() {
+    fn permits_are_limited_by_account_and_returned() {
         let (waiting, ours, theirs) = (Waiting::default(), AccountId::new(), AccountId::new());
         let mut permits: Vec<WaitPermit> = (0..WAITS_PER_ACCOUNT).map(|_| waiting.permit(&ours).unwrap()).collect();
         assert!(waiting.permit(&ours).is_none());

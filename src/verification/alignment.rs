@@ -1,7 +1,6 @@
-//! What a receiver will make of a message: do SPF, DKIM and DMARC speak for the domain of its From?
-//!
-//! Invariant: pure, and without a promise that nobody can give: what was not seen in the DNS is `None`. RFC 7489 §3.1
-//! (identifier alignment), §3.2 (organizational domain), §6.3 (`adkim`, `aspf`), §4.2 (one aligned pass will do).
+//! Predicts SPF, DKIM and DMARC results for a message. Invariant: pure; what was not seen in the DNS is `None`. RFC
+//! 7489 §3.1 (identifier alignment), §3.2 (organizational domain), §6.3 (`adkim`, `aspf`), §4.2 (one aligned pass is
+//! sufficient).
 
 use super::judge::{Code, RecordStatus};
 use super::records::registered;
@@ -9,83 +8,78 @@ use super::tag_list::{dmarc_tag, policy_in_effect};
 use crate::address::DomainName;
 use serde::Serialize;
 
-/// How exactly two domains must agree.
+/// The alignment mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Their organizational domains are the same.
+    /// The organizational domains are equal.
     Relaxed,
-    /// They are the same.
+    /// The domains are equal.
     Strict,
 }
 
-/// The prospect of SPF or of DKIM.
+/// The predicted result of SPF or DKIM.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Mechanism {
-    /// The domain it speaks for: of the envelope sender, or `d=` of the signature.
+    /// The authenticated domain: of the envelope sender, or `d=` of the signature.
     pub domain: DomainName,
-    /// How exactly that must agree with the domain of From.
+    /// The required alignment with the domain of From.
     pub mode: Mode,
-    /// It does.
+    /// Whether it is aligned.
     pub aligned: bool,
-    /// How its records stood at the last check; none where they are the operator's own.
+    /// The status of its records at the last check; `None` if they are the operator's own.
     pub record: Option<RecordStatus>,
-    /// It will pass, as far as the DNS was seen.
+    /// Whether it will pass, as far as seen in the DNS.
     pub passes: Option<bool>,
 }
 
-/// The prospect of DMARC.
+/// The predicted result of DMARC.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Dmarc {
-    /// The domain of From, which it protects.
+    /// The domain of From.
     pub domain: DomainName,
     /// `p=` of the record at that domain; or `sp=`, or else `p=`, of the one at its organizational domain.
     pub policy: Option<String>,
     /// SPF or DKIM is aligned.
     pub aligned: bool,
-    /// One that is aligned will pass.
+    /// An aligned mechanism will pass.
     pub passes: Option<bool>,
 }
 
-/// All three.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Prospect {
-    /// RFC 7208.
     pub spf: Mechanism,
-    /// RFC 6376.
     pub dkim: Mechanism,
-    /// RFC 7489.
     pub dmarc: Dmarc,
 }
 
-/// How a record stood when it was last looked at.
+/// The state of a record at the last check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Its status.
     pub status: RecordStatus,
-    /// What is wrong with it, or warned of.
+    /// The code of its fault or warning.
     pub code: Option<Code>,
 }
 
-/// How the records of the domain stood when they were last looked at.
+/// The state of a domain's records at the last check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
     /// The SPF record of the envelope sender's domain.
     pub spf: Option<Found>,
-    /// The DKIM records of the selectors that may sign: one that is right will do.
+    /// The DKIM records of the selectors that may sign: one valid record is sufficient.
     pub dkim: Vec<Found>,
-    /// The DMARC record that receivers go by; none where they use none.
+    /// The DMARC record that receivers use, if any.
     pub dmarc: Option<String>,
-    /// It is the organizational domain's, since From's domain has none of its own.
+    /// It is the organizational domain's, since the domain of From has none.
     pub inherited: bool,
 }
 
-/// The organizational domain: what somebody registered.
+/// The organizational domain, that is the registered one.
 pub fn organizational(domain: &DomainName) -> &str {
     registered(domain).unwrap_or(domain.as_str())
 }
 
-/// True where the two agree.
+/// True if the domains are aligned.
 pub fn aligned(mode: Mode, from: &DomainName, other: &DomainName) -> bool {
     match mode {
         Mode::Strict => from == other,
@@ -93,7 +87,8 @@ pub fn aligned(mode: Mode, from: &DomainName, other: &DomainName) -> bool {
     }
 }
 
-/// The prospect of a message with this domain in From, in the envelope sender, and in `d=` of its signature.
+/// Predicts the results for a message with these domains in From, in the envelope sender, and in `d=` of its
+/// signature.
 pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, seen: &Seen) -> Prospect {
     let tag = |name: &str| seen.dmarc.as_deref().and_then(|record| dmarc_tag(record, name));
     let mode = |name| if tag(name).is_some_and(|v| v.eq_ignore_ascii_case("s")) { Mode::Strict } else { Mode::Relaxed };
@@ -121,7 +116,7 @@ pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, 
 fn right(found: Found) -> Option<bool> {
     match found.status {
         RecordStatus::Valid => match found.code {
-            // Right, and of no use to receivers: what it leads to cannot be had.
+            // Valid, but useless to receivers: its target is unavailable.
             Some(Code::TargetWithoutKey | Code::SpfBrokenInclude) => Some(false),
             Some(Code::AwaitingProvider) => None,
             _ => Some(true),
@@ -131,7 +126,7 @@ fn right(found: Found) -> Option<bool> {
     }
 }
 
-/// The signer uses a selector whose record is right; where none is, what nobody could say comes before a fault.
+/// The signer uses a selector with a valid record; otherwise an indefinite state precedes a fault.
 fn best(all: &[Found]) -> Option<Found> {
     let found = |wanted: Option<bool>| all.iter().find(|found| right(**found) == wanted).copied();
     found(Some(true)).or_else(|| found(None)).or_else(|| found(Some(false)))
@@ -146,7 +141,7 @@ mod tests {
         name.parse().unwrap()
     }
 
-    /// `from envelope signing` and the DMARC record; what is aligned.
+    /// `from envelope signing` and the DMARC record; returns what is aligned.
     fn line(domains: [&str; 3], dmarc: &str) -> String {
         let [from, envelope, signing] = domains.map(domain);
         let seen = Seen { dmarc: Some(dmarc.into()), ..Seen::default() };
@@ -163,7 +158,7 @@ mod tests {
             (["mail.acme.com", "acme.com", "bounce.acme.com"], "true true true none"),
             (["acme.co.uk", "other.co.uk", "co.uk"], "false false false none"),
             (["acme.com", "acme.com.evil.org", "notacme.com"], "false false false none"),
-            // On the public suffix list's private part: two customers of one host.
+            // In the private section of the public suffix list: two customers of one host.
             (["ann.github.io", "bob.github.io", "github.io"], "false false false none"),
             (["acme.com", "amazonses.com", "acme.com"], "false true true none"),
         ] {
@@ -198,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn one_aligned_pass_will_do_and_what_was_not_seen_is_not_promised() {
+    fn one_aligned_pass_is_sufficient_and_unseen_records_predict_nothing() {
         let plain = |status: &RecordStatus| Found { status: *status, code: None };
         let pass = |spf: Option<RecordStatus>, dkim: &[RecordStatus], envelope: &str| {
             let (spf, dkim) = (spf.as_ref().map(plain), dkim.iter().map(plain).collect());
@@ -210,14 +205,14 @@ mod tests {
         assert_eq!(pass(Some(Valid), &[Valid; 3], "acme.com"), (yes, yes, yes));
         assert_eq!(pass(Some(Missing), &[Mismatch, Valid, Missing], "acme.com"), (no, yes, yes));
         assert_eq!(pass(Some(Valid), &[Missing; 3], "acme.com"), (yes, no, yes));
-        // SPF passes for another domain than From's.
+        // SPF passes for another domain than that of From.
         assert_eq!(pass(Some(Valid), &[Missing; 3], "amazonses.com"), (yes, no, no));
         assert_eq!(pass(Some(Missing), &[Missing, Unknown, Missing], "acme.com"), (no, None, None));
         assert_eq!(pass(Some(NotChecked), &[], "acme.com"), (None, None, None));
     }
 
     #[test]
-    fn a_record_that_is_right_is_no_promise_where_what_it_leads_to_is_of_no_use() {
+    fn a_valid_record_with_a_useless_target_predicts_nothing() {
         let acme = domain("acme.com");
         let with = |code| Some(Found { status: Valid, code: Some(code) });
         for (spf, dkim, passes) in [

@@ -1,44 +1,43 @@
-//! How much of what strangers say is read, kept and shown: tenants choose their name servers, and those say what they like.
-//!
-//! Invariant: a text or a set of records is never longer here than the numbers below, whatever came over the wire. A text
-//! that was cut is longer than [`TXT`], and one that was not never is; so one that is too long is known as such.
+//! Limits on untrusted DNS data that is read, stored and shown, since tenants choose their name servers. Invariant: no
+//! text or record set exceeds the limits below. A text that was cut is longer than [`TXT`], any other is not, so that
+//! a cut text is recognisable.
 
 use super::observed::RecordData;
 
-/// Octets of one TXT record. An SPF record should fit in 512 (RFC 7208 §3.4), and the longest that are used have about 2000.
+/// Octets of one TXT record. An SPF record should fit in 512 (RFC 7208 §3.4); the longest in use have about 2000.
 pub const TXT: usize = 4096;
-/// Aliases on the way to a record. BIND follows 16, Unbound 11.
+/// Length of an alias chain. BIND follows 16, Unbound 11.
 pub const ALIASES: usize = 16;
 
-/// Records of one answer. A busy domain has some forty TXT records at its apex, and a mail set-up a dozen MX records.
+/// Records of one answer. A busy domain has some forty TXT records at its apex, and a mail system a dozen MX records.
 pub const RECORDS: usize = 64;
-/// Octets of all the values of a record that are shown and kept: the longest that is read, and as much of others.
+/// Octets of all shown and stored values of a record: the longest one, and as much of others.
 pub const OBSERVED: usize = 2 * TXT;
-/// Octets of a value that is only there beside the one that is looked for: enough to know it by.
+/// Octets of a value that is not the expected one: enough to recognise it.
 pub const BESIDE: usize = 96;
-/// Octets of the values that one server has, in the evidence: what was observed has them whole.
+/// Octets of one server's values in the evidence; the observed values are complete.
 pub const SAID: usize = 1024;
-/// Octets of what one server says, in a sentence that names several.
+/// Octets of one server's values in a sentence about several servers.
 pub const LINE: usize = 200;
-/// Octets of what is wrong with a record, in words.
+/// Octets of the description of a fault.
 pub const MESSAGE: usize = 2048;
-/// Octets of what to do about it: the longest record that can be offered fits, in quotation marks.
+/// Octets of a fix: the longest suggested record fits, in quotation marks.
 pub const FIX: usize = TXT + MESSAGE;
 
-/// Name servers of one zone that are asked: more are rare, and each of them is asked for everything.
+/// Name servers queried per zone: more are rare, and each is queried for everything.
 pub const SERVERS: usize = 8;
-/// Addresses of one name server that are asked: one per family.
+/// Addresses queried per name server: one per family.
 pub const ADDRESSES: usize = 2;
-/// Questions of one check, to resolvers and name servers together. A domain with eight name servers and nothing published
-/// takes 274 with one resolver; an SPF record may take 80 more at each.
+/// Queries of one check to all servers. A domain with eight name servers and nothing published takes 274 with one
+/// resolver; an SPF record may take 80 more at each.
 pub const QUESTIONS: usize = 512;
 
-/// At most `limit` octets of a text; where there are more, it says how many there were.
+/// At most `limit` octets of a text; if it is cut, the full length is appended.
 pub fn cut(text: &str, limit: usize) -> String {
     cut_by(text, limit, char::len_utf8)
 }
 
-/// The same with octets counted as they are stored and sent: JSON writes some characters longer than they are.
+/// The same, counting octets as encoded in JSON, where some characters are longer.
 pub fn brief(text: &str, limit: usize) -> String {
     cut_by(text, limit, in_json)
 }
@@ -62,13 +61,13 @@ fn in_json(c: char) -> usize {
     }
 }
 
-/// The octets of a text as it is stored and sent.
+/// The octets of a text as encoded in JSON.
 pub fn octets(text: &str) -> usize {
     text.chars().map(in_json).sum()
 }
 
-/// The records of an answer that are kept: where there are too many, those that are like the `wanted` values first, and then
-/// the same ones whatever their order was.
+/// Limits the records of an answer: those resembling the `wanted` values come first, and the selection does not depend
+/// on their order.
 pub fn few(mut records: Vec<RecordData>, wanted: &[String]) -> Vec<RecordData> {
     if records.len() > RECORDS {
         records.sort();
@@ -78,7 +77,7 @@ pub fn few(mut records: Vec<RecordData>, wanted: &[String]) -> Vec<RecordData> {
     records
 }
 
-/// True for a record that might be meant to have that value: it begins with the same word, in quotation marks or without.
+/// True for a record that may be meant to have that value: it begins with the same word, quoted or not.
 fn is_like(record: &RecordData, value: &str) -> bool {
     let begins = |text: &str| {
         let bare = text.trim_start_matches(|c: char| !c.is_ascii_alphanumeric());
@@ -91,8 +90,8 @@ fn is_like(record: &RecordData, value: &str) -> bool {
     }
 }
 
-/// The values to show, in their order and within [`OBSERVED`]. `looked_for` are those that a record is judged by: they come
-/// before others, and are longer.
+/// The values to show, in order and within [`OBSERVED`]. `looked_for` are those that a record is judged by: they come
+/// first, and may be longer.
 pub fn shown<'a>(
     records: impl Iterator<Item = &'a RecordData>,
     looked_for: impl Fn(&RecordData) -> bool,
@@ -103,7 +102,7 @@ pub fn shown<'a>(
     within(OBSERVED, all)
 }
 
-/// As many values as fit, in their order; those that are looked for before others.
+/// As many values as fit, in order; the expected ones first.
 pub fn within(limit: usize, values: Vec<(bool, String)>) -> Vec<String> {
     let mut left = limit;
     let mut places: Vec<(usize, bool, String)> =
@@ -114,12 +113,12 @@ pub fn within(limit: usize, values: Vec<(bool, String)>) -> Vec<String> {
     places.into_iter().map(|(_, _, value)| value).collect()
 }
 
-/// True for the text of a TXT record of which a part is not known.
+/// True for a TXT record that was cut.
 pub fn is_cut(text: &str) -> bool {
     text.len() > TXT
 }
 
-/// The same record, with no more text than is read.
+/// The same record with its text cut to the limit.
 pub fn read(record: RecordData) -> RecordData {
     match record {
         RecordData::Txt(text) => RecordData::Txt(cut(&text, TXT)),
@@ -132,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_text_that_was_cut_is_known_as_such() {
+    fn a_cut_text_is_recognised() {
         for (text, is_too_long) in [("a".repeat(TXT), false), ("ä".repeat(TXT), true), ("a".repeat(61_000), true)] {
             let RecordData::Txt(read) = read(RecordData::Txt(text.clone())) else { panic!() };
             assert_eq!((is_cut(&read), read == text), (is_too_long, !is_too_long));
@@ -144,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn of_too_many_records_those_that_matter_are_kept_whatever_their_place() {
+    fn of_too_many_records_the_relevant_ones_are_kept() {
         let txt = |text: &str| RecordData::Txt(text.to_owned());
         let wanted = ["v=spf1 include:x.example ~all", "v=DMARC1; p=none;", "s3cret"].map(String::from);
         let others = || (0..3000).map(|n| txt(&format!("{n}")));
@@ -152,7 +151,7 @@ mod tests {
         let kept = few(others().chain(ours.clone()).collect(), &wanted);
         assert_eq!(kept.len(), RECORDS);
         assert!(ours.iter().all(|record| kept.contains(record)), "{kept:?}");
-        // Servers turn a set around from one answer to the next, and it is the same set.
+        // Servers rotate a record set between answers.
         assert_eq!(few(ours.into_iter().chain(others()).rev().collect(), &wanted), kept);
         let mx = |n: u16, host: &str| RecordData::Mx { preference: n, exchange: host.to_owned() };
         let kept = few(
@@ -160,13 +159,13 @@ mod tests {
             &["here.example".into()],
         );
         assert_eq!((kept.len(), &kept[0], &kept[1]), (RECORDS, &mx(9000, "Here.example"), &mx(0, "x.example")));
-        // As many as there are in honest zones stay as they came.
+        // A normal number of records is kept in order.
         let honest: Vec<RecordData> = (0..41).rev().map(|n| txt(&format!("{n}"))).collect();
         assert_eq!(few(honest.clone(), &wanted), honest);
     }
 
     #[test]
-    fn what_is_shown_is_bounded_and_has_what_is_looked_for() {
+    fn shown_values_are_bounded_and_include_the_expected_one() {
         let txt = |text: String| RecordData::Txt(text);
         let looked_for = |record: &RecordData| matches!(record, RecordData::Txt(text) if text.starts_with("v=spf1"));
         let control_characters = "\u{7}".repeat(500);

@@ -1,30 +1,28 @@
-//! What changed a claim's status, in one stable word.
-//!
-//! Invariant: a word, once published, keeps its meaning. No word tells of another account's claim.
+//! The cause of a status change, as a stable code. Invariant: a published code keeps its meaning. No code reveals
+//! another account's claim.
 
 use super::status::Cause;
 use serde::{Deserialize, Serialize};
 
-/// The cause of a change of status, as it stands in JSON and in the store.
+/// The cause of a status change, as in JSON and in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum EventCause {
-    /// The domain was claimed.
     Created,
-    /// Every required record was right.
+    /// Every required record was valid.
     AllRight,
-    /// The window was over, and a record was not right.
+    /// The window was over, and a record was invalid.
     WindowOver,
-    /// So was the time of grace.
+    /// The grace period was over, and a record was invalid.
     GraceOver,
     /// The owner asked for a new verification.
     VerifyRequested,
-    /// The claim's own records are gone.
+    /// The claim's own records are missing.
     RecordsGone,
 }
 
 impl EventCause {
-    /// As it stands in JSON and in the store.
+    /// As in JSON and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Created => "created",
@@ -44,7 +42,7 @@ impl From<&Cause> for EventCause {
             Cause::WindowOver(_) => Self::WindowOver,
             Cause::GraceOver(_) => Self::GraceOver,
             Cause::VerifyRequested => Self::VerifyRequested,
-            // Nobody learns of another account's claim: what its owner sees is that the records are gone.
+            // Never reveal another account's claim: the owner sees that the records are missing.
             Cause::Displaced => Self::RecordsGone,
         }
     }
@@ -55,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cause_is_the_same_word_everywhere() {
+    fn a_cause_has_the_same_code_everywhere() {
         use EventCause::{AllRight, Created, GraceOver, RecordsGone, VerifyRequested, WindowOver};
         for cause in [Created, AllRight, WindowOver, GraceOver, VerifyRequested, RecordsGone] {
             assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());

@@ -1,6 +1,5 @@
-//! Custom domains: which records one needs, what observed records mean, and what that does to its status.
-//!
-//! Invariant: nothing here does I/O; only definite answers can change a status.
+//! Custom domains: the records they need, the judgement of observed records, and the resulting status. Invariant: no
+//! I/O; only definite answers can change a status.
 
 pub mod alignment;
 pub mod bounds;

@@ -1,31 +1,24 @@
-//! What the DNS said, in words of our own: an answer is `Found`, `NoRecord` or `Indefinite`, and nothing else.
-//!
-//! Invariant: names are in lower case without a trailing dot (the root is `.`), as the wire has them otherwise; only
-//! `Found` and `NoRecord` can ever change a status. RFC 1035, RFC 2308 (negative answers), RFC 9520 (failures).
+//! DNS answers: `Found`, `NoRecord` or `Indefinite`. Invariant: names are in lower case without a trailing dot (the
+//! root is `.`), otherwise as on the wire; only `Found` and `NoRecord` can change a status. RFC 1035, RFC 2308
+//! (negative answers), RFC 9520 (failures).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// The types of record we ask for.
+/// The record types that are queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordType {
-    /// An alias.
     Cname,
-    /// A mail exchanger.
     Mx,
-    /// Text.
     Txt,
-    /// An IPv4 address.
     A,
-    /// An IPv6 address.
     Aaaa,
-    /// A name server.
     Ns,
 }
 
 impl RecordType {
-    /// As it is written in zone files.
+    /// As in zone files.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Cname => "CNAME",
@@ -47,34 +40,28 @@ impl fmt::Display for RecordType {
 /// The data of one record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RecordData {
-    /// The target of an alias.
     Cname(String),
     /// A mail exchanger. A null MX (RFC 7505) has preference 0 and the exchange `.`.
     Mx {
-        /// Lower is tried first.
+        /// Lower values are tried first.
         preference: u16,
-        /// The host.
         exchange: String,
     },
-    /// The strings of a TXT record, put together without anything between them (RFC 7208 §3.3).
+    /// The strings of a TXT record, concatenated (RFC 7208 §3.3).
     Txt(String),
-    /// An IPv4 address.
     A(Ipv4Addr),
-    /// An IPv6 address.
     Aaaa(Ipv6Addr),
-    /// A name server.
     Ns(String),
     /// Any other type, as text.
     Other {
-        /// The name of the type.
+        /// The type name.
         record_type: String,
-        /// Its data as a zone file has it.
+        /// Its data as in a zone file.
         text: String,
     },
 }
 
 impl RecordData {
-    /// The name of its type.
     pub fn type_name(&self) -> &str {
         match self {
             Self::Cname(_) => "CNAME",
@@ -87,7 +74,7 @@ impl RecordData {
         }
     }
 
-    /// The target, of a CNAME record.
+    /// The target of a CNAME record.
     pub fn target(&self) -> Option<&str> {
         match self {
             Self::Cname(target) => Some(target),
@@ -95,7 +82,7 @@ impl RecordData {
         }
     }
 
-    /// The address, of an A or AAAA record.
+    /// The address of an A or AAAA record.
     pub fn address(&self) -> Option<IpAddr> {
         match self {
             Self::A(v4) => Some((*v4).into()),
@@ -105,7 +92,7 @@ impl RecordData {
     }
 }
 
-/// The value, as a DNS provider's panel shows it.
+/// The value as displayed by DNS providers.
 impl fmt::Display for RecordData {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -118,34 +105,34 @@ impl fmt::Display for RecordData {
     }
 }
 
-/// Why there is no definite answer. None of these ever changes a status.
+/// Why there is no definite answer. None of these changes a status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Indefinite {
-    /// SERVFAIL: the server could not find out; also what a validating resolver says of bogus data.
+    /// SERVFAIL: resolution failed, or a validating resolver found bogus data.
     ServFail,
     /// REFUSED.
     Refused,
-    /// REFUSED for this name, by a server that answers for the zone that it is in.
+    /// REFUSED for this name only; the server answers for the zone.
     RefusedName,
-    /// An answer without the AA bit: the server does not say that it is responsible. The answer it gave.
+    /// An answer without the AA bit, with the answer.
     NotAuthoritative(Box<Answer>),
-    /// Another response code than NOERROR and NXDOMAIN.
+    /// A response code other than NOERROR and NXDOMAIN.
     ResponseCode(String),
-    /// No answer in time, or nobody listens there.
+    /// No answer in time, or connection refused.
     Timeout,
-    /// The server is not authoritative for the name, or sent no proof of what it said (a lame delegation).
+    /// The server is not authoritative for the name, or gave no proof (lame delegation).
     Lame,
-    /// The name servers do not agree; what each of them said.
+    /// The name servers disagree; the answer of each.
     Disagreement(Vec<String>),
-    /// The answer is too long for UDP, and could not be had over TCP: why not.
+    /// The answer is too long for UDP, and TCP failed; the reason.
     NoTcp(String),
-    /// There is no server to ask, or none that may be asked.
+    /// There is no server that may be queried.
     NoServer,
-    /// It was not asked: the check had put as many questions as one may.
+    /// Not queried, since the check has reached its limit of queries.
     TooMany,
-    /// A name server of the zone, of which no address is known that may be asked.
+    /// A name server of the zone without an address that may be queried.
     NoAddress(String),
-    /// The answer could not be read, or the question not be put.
+    /// The answer could not be parsed, or the query not be sent.
     Broken(String),
 }
 
@@ -154,64 +141,60 @@ impl fmt::Display for Indefinite {
         match self {
             Self::ServFail => f.write_str("SERVFAIL"),
             Self::Refused => f.write_str("REFUSED"),
-            Self::RefusedName => f.write_str("REFUSED for this name, though it answers for the zone"),
+            Self::RefusedName => f.write_str("REFUSED for this name, although it answers for the zone"),
             Self::NotAuthoritative(_) => f.write_str("an answer without the AA flag, as from a cache"),
-            Self::ResponseCode(code) => write!(f, "the answer {code}"),
+            Self::ResponseCode(code) => write!(f, "response code {code}"),
             Self::Timeout => f.write_str("no answer in time"),
-            Self::Lame => f.write_str("the server is not responsible for the name"),
-            Self::Disagreement(answers) => write!(f, "the name servers do not agree: {}", answers.join("; ")),
+            Self::Lame => f.write_str("the server is not authoritative for the name"),
+            Self::Disagreement(answers) => write!(f, "the name servers disagree: {}", answers.join("; ")),
             Self::NoTcp(why) => write!(f, "the answer is too long for UDP, and TCP fails: {why}"),
-            Self::TooMany => f.write_str("not asked, since the domain makes this check put too many questions"),
-            Self::NoAddress(host) => write!(f, "{host} has no address that may be asked"),
-            Self::NoServer => f.write_str("there is no name server that may be asked"),
+            Self::TooMany => f.write_str("not queried, since this domain needs too many queries"),
+            Self::NoAddress(host) => write!(f, "{host} has no address that may be queried"),
+            Self::NoServer => f.write_str("there is no name server that may be queried"),
             Self::Broken(what) => f.write_str(what),
         }
     }
 }
 
-/// What came back for one question.
+/// The answer to one query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// There are records of the type asked for.
+    /// Records of the queried type.
     Found {
-        /// They, at least one, in the order of the answer.
+        /// At least one, in the order of the answer.
         records: Vec<RecordData>,
-        /// The names that were gone through: every CNAME target on the way, in order.
+        /// The targets of the alias chain, in order.
         aliases: Vec<String>,
-        /// The lowest of their times to live.
+        /// The lowest TTL.
         ttl: Duration,
-        /// Who said so.
         server: SocketAddr,
-        /// A validating resolver vouches for it (the AD bit).
+        /// A validating resolver set the AD bit.
         authenticated: bool,
     },
     /// There is definitely no record of the type.
     NoRecord {
-        /// The name does not exist with any type.
+        /// The name does not exist.
         nxdomain: bool,
-        /// The names that were gone through: every CNAME target on the way, in order.
+        /// The targets of the alias chain, in order.
         aliases: Vec<String>,
-        /// How long caches keep that (RFC 2308 §5), where the server said.
+        /// How long caches keep the negative answer (RFC 2308 §5), if known.
         negative_ttl: Option<Duration>,
-        /// Who said so.
         server: SocketAddr,
     },
-    /// Nobody could say.
+    /// No definite answer.
     Indefinite {
-        /// Why.
         reason: Indefinite,
-        /// Who was asked last, if anyone was.
+        /// The last server queried, if any.
         server: Option<SocketAddr>,
     },
 }
 
 impl Answer {
-    /// An answer that says nothing.
     pub fn indefinite(reason: Indefinite, server: Option<SocketAddr>) -> Self {
         Self::Indefinite { reason, server }
     }
 
-    /// The records, none when there are none or nobody could say.
+    /// The records; empty unless found.
     pub fn records(&self) -> &[RecordData] {
         match self {
             Self::Found { records, .. } => records,
@@ -219,7 +202,7 @@ impl Answer {
         }
     }
 
-    /// The names that were gone through on the way to the records.
+    /// The targets of the alias chain.
     pub fn aliases(&self) -> &[String] {
         match self {
             Self::Found { aliases, .. } | Self::NoRecord { aliases, .. } => aliases,
@@ -227,7 +210,7 @@ impl Answer {
         }
     }
 
-    /// The same with its records in order: servers turn a set around from one answer to the next, and it is the same set.
+    /// With sorted records, since servers rotate a record set between answers.
     pub fn in_order(mut self) -> Self {
         if let Self::Found { records, .. } = &mut self {
             records.sort();
@@ -235,12 +218,10 @@ impl Answer {
         self
     }
 
-    /// True for `Found` and `NoRecord`.
     pub fn is_definite(&self) -> bool {
         !matches!(self, Self::Indefinite { .. })
     }
 
-    /// Who said so.
     pub fn server(&self) -> Option<SocketAddr> {
         match self {
             Self::Found { server, .. } | Self::NoRecord { server, .. } => Some(*server),
@@ -248,7 +229,7 @@ impl Answer {
         }
     }
 
-    /// How long caches keep that there is no record.
+    /// How long caches keep the negative answer.
     pub fn negative_ttl(&self) -> Option<Duration> {
         match self {
             Self::NoRecord { negative_ttl, .. } => *negative_ttl,

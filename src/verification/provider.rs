@@ -1,31 +1,30 @@
-//! A mail set-up that a domain has already: who runs it, and what changing the MX records would do to it.
-//!
-//! Invariant: pure, and careful: a set-up is named only by host names that its provider publishes for that; what is not
-//! known is shown by its hosts, never guessed.
+//! Recognises an existing mail service of a domain, and the effect of changing the MX records. Invariant: pure and
+//! careful: a service is named only by host names that its provider publishes; an unknown one is shown by its hosts,
+//! never guessed.
 
-/// A provider of mailboxes, or of a filter before them.
+/// A provider of mailboxes or of a mail filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Provider {
-    /// As people know it.
+    /// Its common name.
     pub name: &'static str,
-    /// It passes mail on to mailboxes elsewhere.
+    /// It forwards mail to mailboxes elsewhere.
     pub filter: bool,
 }
 
-/// Where the domain's mail goes now, and what to know before its MX records are changed.
+/// The current mail service of a domain, and what to know before its MX records are changed.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Existing {
-    /// Who runs it, where it is recognised.
+    /// The provider, if recognised.
     pub provider: Option<&'static str>,
-    /// The hosts that take the domain's mail now.
+    /// The current MX hosts.
     pub hosts: Vec<String>,
-    /// What changing the MX records would do.
+    /// The effect of changing the MX records.
     pub warning: String,
-    /// A name to claim instead, which leaves the mailboxes at the domain itself as they are.
+    /// A name to claim instead that leaves existing mailboxes as they are.
     pub subdomain: String,
 }
 
-/// A provider; the ends of its exchangers' names; the names that its customers include in their SPF records.
+/// Name; whether it is a filter; suffixes of its MX hosts; names that its customers include in their SPF records.
 type Known = (&'static str, bool, &'static [&'static str], &'static [&'static str]);
 
 const KNOWN: &[Known] = &[
@@ -93,8 +92,8 @@ const KNOWN: &[Known] = &[
     ("Titan", false, &["titan.email"], &["spf.titan.email"]),
 ];
 
-/// Who runs the mail of a domain with these exchangers and this SPF record. The exchangers say more: SPF decides only
-/// where they say nothing.
+/// The mail service of a domain with these MX hosts and this SPF record. SPF is used only if the hosts are not
+/// recognised.
 pub fn recognise<H: AsRef<str>>(mx: &[H], spf: Option<&str>) -> Option<Provider> {
     let provider = |(name, filter, ..): &Known| Provider { name, filter: *filter };
     let by_mx = KNOWN
@@ -108,15 +107,15 @@ pub fn recognise<H: AsRef<str>>(mx: &[H], spf: Option<&str>) -> Option<Provider>
     by_mx.or_else(by_spf).map(provider)
 }
 
-/// A name to receive at beside the mail that `domain` has: a subdomain of what is registered, and never itself.
+/// A name for receiving beside existing mail: a subdomain of the registered domain.
 pub fn beside(domain: &str, registered: &str) -> String {
     let label = if domain.strip_prefix("mail.") == Some(registered) { "inbox" } else { "mail" };
     format!("{label}.{registered}")
 }
 
 impl Existing {
-    /// What to tell the owner of `domain`, under what is `registered`, before mail is led to `our_host`. `None` where that
-    /// is where it goes already, and where nothing else takes it or seems to.
+    /// The warning for the owner of `domain` (under `registered`) before mail is directed to `our_host`. `None` if
+    /// mail already goes there, or if there is no other mail service.
     pub fn of(domain: &str, registered: &str, our_host: &str, mx: &[(u16, &str)], spf: Option<&str>) -> Option<Self> {
         let host = |host: &str| host.trim_end_matches('.').to_ascii_lowercase();
         let best = mx.iter().map(|(preference, _)| *preference).min();
@@ -133,16 +132,16 @@ impl Existing {
             (Some(Provider { name, filter: true }), ..) => {
                 (format!("mail to {domain} goes through {name} now."), by_mx)
             }
-            // SPF says who sends, and not where mailboxes are.
+            // SPF shows senders, not mailboxes.
             (None, Some(Provider { name, .. }), false) => (
                 format!(
-                    "mail to {domain} is taken by {} now, and {domain} seems to use {name}, which its SPF record names.",
+                    "mail to {domain} is received by {} now, and {domain} seems to use {name}, which its SPF record names.",
                     hosts.join(", ")
                 ),
                 None,
             ),
-            (None, None, false) => (format!("mail to {domain} is taken by {} now.", hosts.join(", ")), None),
-            // A null MX record says that it takes none.
+            (None, None, false) => (format!("mail to {domain} is received by {} now.", hosts.join(", ")), None),
+            // A null MX means that no mail is accepted.
             (None, Some(Provider { name, .. }), true) if mx.is_empty() => {
                 (format!("{domain} has no MX record now, but seems to use {name}, which its SPF record names."), by_spf)
             }
@@ -150,9 +149,9 @@ impl Existing {
         };
         let subdomain = beside(domain, registered);
         let warning = format!(
-            "{now} Once its MX record leads to {our_host}, new mail comes here and no longer there: addresses that exist only \
-             there will bounce. Sending needs no MX record: leave it as it is to send only. To receive here beside the \
-             mailboxes you have, claim {subdomain} instead."
+            "{now} Once its MX record points to {our_host}, new mail comes here and no longer there: addresses that exist only \
+             there will bounce. Sending needs no MX record: leave it unchanged to send only. To receive here without changing the \
+             existing mailboxes, claim {subdomain} instead."
         );
         Some(Self { provider: provider.map(|p| p.name), hosts, warning, subdomain })
     }
@@ -179,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn set_ups_are_recognised_by_their_exchangers() {
+    fn mail_services_are_recognised_by_their_mx_hosts() {
         for (host, provider) in [
             ("aspmx.l.google.com", "Google Workspace"),
             ("SMTP.google.com.", "Google Workspace"),
@@ -199,13 +198,13 @@ mod tests {
             assert_eq!(name(&[host], None), Some(provider), "{host}");
         }
         assert_eq!(name(&["mx.acme.example"], None), None);
-        // The end of a name is not the end of a label.
+        // A suffix has to match complete labels.
         assert_eq!(name(&["mx.notgoogle.com"], None), None);
         assert_eq!(name(&[], None), None);
     }
 
     #[test]
-    fn spf_decides_where_the_exchangers_say_nothing() {
+    fn spf_is_used_if_the_mx_hosts_are_unknown() {
         assert_eq!(name(&[], Some("v=spf1 include:_spf.google.com ~all")), Some("Google Workspace"));
         assert_eq!(name(&[], Some("v=spf1 redirect=_spf.yandex.net")), Some("Yandex 360"));
         assert_eq!(name(&[], Some("v=spf1 include:amazonses.com ~all")), None);
@@ -213,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn the_name_to_receive_at_beside_is_another_one() {
+    fn the_suggested_name_is_different() {
         assert_eq!(beside("acme.co.uk", "acme.co.uk"), "mail.acme.co.uk");
         assert_eq!(beside("shop.acme.com", "acme.com"), "mail.acme.com");
         assert_eq!(beside("mail.acme.com", "acme.com"), "inbox.acme.com");
     }
 
     #[test]
-    fn the_warning_says_what_will_happen_and_offers_a_subdomain() {
+    fn the_warning_has_the_effect_and_suggests_a_subdomain() {
         let ours = "smtp.inboxlayer.dev";
         let of = |mx: &[(u16, &str)], spf| Existing::of("acme.com", "acme.com", ours, mx, spf);
         let google = of(&[(1, "aspmx.l.google.com.")], None).unwrap();
@@ -228,26 +227,26 @@ mod tests {
         assert!(
             google
                 .warning
-                .starts_with("acme.com has its mailboxes at Google Workspace now. Once its MX record leads to")
+                .starts_with("acme.com has its mailboxes at Google Workspace now. Once its MX record points to")
         );
         let other = of(&[(5, "mx1.acme.com"), (10, ours)], None).unwrap();
-        assert!(other.warning.starts_with("mail to acme.com is taken by mx1.acme.com now."), "{}", other.warning);
+        assert!(other.warning.starts_with("mail to acme.com is received by mx1.acme.com now."), "{}", other.warning);
         assert_eq!(of(&[(10, "smtp.inboxlayer.dev.")], None), None);
         assert_eq!(of(&[(0, ".")], None), None);
         assert_eq!(of(&[], None), None);
-        // Who comes after us takes no mail that we do not leave to them.
+        // Hosts with lower priority than ours receive nothing regularly.
         assert_eq!(of(&[(1, ours), (5, "aspmx.l.google.com")], None), None);
     }
 
     #[test]
-    fn what_spf_says_is_said_with_care() {
+    fn spf_evidence_is_worded_with_care() {
         let google = Some("v=spf1 include:_spf.google.com ~all");
         let of = |mx: &[(u16, &str)]| Existing::of("shop.acme.com", "acme.com", "smtp.inboxlayer.dev", mx, google);
         let own = of(&[(5, "mx1.acme.com")]).unwrap();
         assert_eq!(own.provider, None);
         assert!(
             own.warning.starts_with(
-                "mail to shop.acme.com is taken by mx1.acme.com now, and shop.acme.com seems to use Google Workspace"
+                "mail to shop.acme.com is received by mx1.acme.com now, and shop.acme.com seems to use Google Workspace"
             ),
             "{}",
             own.warning

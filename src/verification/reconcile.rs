@@ -1,30 +1,24 @@
-//! One answer out of many servers'.
-//!
-//! Invariant: what comes out is definite only if the servers that are responsible for the zone (or, where none of them
-//! can be reached, the resolvers) agree, and the record can be resolved at all.
-//!
-//! - The responsible servers know better than a cache: where they agree, the cached answer of a resolver that differs is
-//!   only old.
-//! - That takes all of them. Where some do not answer and a resolver says something else than those that do, the few may be
-//!   an old or a lapsed server, and the resolver may have asked the others: nobody is believed then.
-//! - Where they do not agree with one another, a change is under way or a server is broken. The record is not right yet,
-//!   but that is no definite fault either.
-//! - Where not one resolver gets a definite answer, receivers will not either (SERVFAIL is also what they say of bogus
-//!   DNSSEC), whatever the responsible servers hold. That is indefinite.
+//! Combines the answers of many servers. Invariant: the result is definite only if the zone's authoritative servers
+//! (or, if none of them can be reached, the resolvers) agree, and the record can be resolved. If the authoritative
+//! servers agree, a different cached answer of a resolver is just old. This needs all of them: if some do not answer
+//! and a resolver differs from the rest, the rest may be outdated and the resolver may have reached the others, so the
+//! result is indefinite. If they disagree, a change is in progress or a server is broken: not valid yet, but no
+//! definite fault. If no resolver gets a definite answer, receivers will not either (SERVFAIL includes bogus DNSSEC),
+//! so the result is indefinite.
 
 use super::bounds;
 use super::judge::ServerAnswer;
 use super::observed::{Answer, Indefinite, RecordData};
 
-/// The answers of a zone's servers, host by host: one that gave a definite answer at one of its addresses was heard, and
-/// what its other addresses could not say is left out. Many daemons have no way to IPv6.
+/// The answers of a zone's servers by host: failures at other addresses of a host with a definite answer are ignored,
+/// since many mail servers lack IPv6.
 pub fn by_host(servers: &[ServerAnswer]) -> Vec<Answer> {
     let heard = |host: &ServerAnswer| servers.iter().any(|of| of.name == host.name && of.answer.is_definite());
     let kept = servers.iter().filter(|of| of.answer.is_definite() || of.name.is_none() || !heard(of));
     kept.map(|of| of.answer.clone()).collect()
 }
 
-/// What the servers say of one question, taken together.
+/// Combines the servers' answers to one query.
 pub fn reconcile(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
     let Some(resolved) = recursive.iter().find(|answer| answer.is_definite()) else {
         let first = recursive.first().cloned();
@@ -35,24 +29,24 @@ pub fn reconcile(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
         Some(answer) => answer,
         None => agreed(recursive).unwrap_or_else(|| resolved.clone()),
     };
-    // What caches hold decides how long they keep the negative answer.
+    // Caches at the resolvers determine how long a negative answer persists.
     if let Answer::NoRecord { negative_ttl, .. } = &mut answer {
         *negative_ttl = recursive.iter().filter_map(Answer::negative_ttl).max().or(*negative_ttl);
     }
-    // Only a validating resolver vouches.
+    // Only a validating resolver authenticates.
     if let Answer::Found { authenticated, .. } = &mut answer {
         *authenticated = recursive.iter().any(|a| matches!(a, Answer::Found { authenticated: true, .. }));
     }
     answer
 }
 
-/// True when some of the responsible servers say what a resolver does not, and others say nothing.
+/// True if some authoritative servers differ from a resolver and others do not answer.
 fn contested(agreed: &Answer, authoritative: &[Answer], recursive: &[Answer]) -> bool {
     let differs = |answer: &Answer| answer.is_definite() && records(answer) != records(agreed);
     agreed.is_definite() && !authoritative.iter().all(Answer::is_definite) && recursive.iter().any(differs)
 }
 
-/// Who says what, and who says nothing.
+/// The disagreement, listing each server's answer or failure.
 fn divided(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
     let resolvers = recursive.iter().filter(|answer| answer.is_definite());
     let lines = authoritative.iter().chain(resolvers).map(line).collect();
@@ -60,7 +54,7 @@ fn divided(authoritative: &[Answer], recursive: &[Answer]) -> Answer {
     Answer::indefinite(Indefinite::Disagreement(lines), server)
 }
 
-/// The answer that all those which are definite give, or their disagreement. `None` when none is definite.
+/// The common answer of all definite ones, or their disagreement. `None` if none is definite.
 fn agreed(answers: &[Answer]) -> Option<Answer> {
     let mut definite = answers.iter().filter(|answer| answer.is_definite());
     let first = definite.next()?;
@@ -121,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn responsible_servers_that_agree_outdo_a_cache() {
+    fn agreeing_authoritative_servers_override_a_cache() {
         let (right, old) = (found(1, "a"), found(9, "b"));
         assert_eq!(reconcile(&[right.clone(), found(2, "a")], &[old]), right);
         assert_eq!(reconcile(&[right.clone(), silent(Indefinite::Lame)], &[found(9, "a")]).records(), right.records());
@@ -130,8 +124,8 @@ mod tests {
     }
 
     #[test]
-    fn some_of_the_responsible_servers_do_not_outdo_a_resolver() {
-        // Time-out, lame and refused alike: the rest may be an old server, or a stranger's.
+    fn some_of_the_authoritative_servers_do_not_override_a_resolver() {
+        // Time-out, lame and refused alike: the rest may be an outdated or unrelated server.
         for reason in
             [Indefinite::Timeout, Indefinite::Lame, Indefinite::Refused, Indefinite::NoAddress("ns2.x".into())]
         {
@@ -147,14 +141,14 @@ mod tests {
                 let silent = server.map_or(reason.to_string(), |_| format!("192.0.2.2: {reason}"));
                 assert_eq!(lines, [line(&one), silent, line(&resolver)]);
             }
-            // Where the resolver says the same, it is so; and where all are heard, they outdo it.
+            // If the resolver agrees, the answer is definite; if all servers answer, they override it.
             assert_eq!(reconcile(&[none(1, 60), rest], &[none(9, 60)]).negative_ttl(), Some(Duration::from_secs(60)));
         }
         assert_eq!(reconcile(&[found(1, "a"), found(2, "a")], &[none(9, 60)]), found(1, "a"));
     }
 
     #[test]
-    fn a_host_that_is_heard_at_one_address_is_heard() {
+    fn a_host_that_answers_at_one_address_counts() {
         let answer_of = |last: u8, host: &str, answer: Answer| ServerAnswer {
             server: ([192, 0, 2, last], 53).into(),
             name: Some(host.into()),
@@ -167,14 +161,14 @@ mod tests {
         assert_eq!(by_host(&[one.clone(), two, three.clone()]), [found(1, "a"), silent(Indefinite::Timeout)]);
         let differ = [one.clone(), answer_of(4, "ns1", none(4, 60))];
         assert_eq!(by_host(&differ), [found(1, "a"), none(4, 60)]);
-        // So a cache is still outdone where one family of addresses cannot be reached.
+        // A cache is still overridden if one address family is unreachable.
         let seen = |servers: &[ServerAnswer]| reconcile(&by_host(servers), &[none(9, 60)]);
         assert_eq!(seen(&[one.clone(), answer_of(2, "ns1", silent(Indefinite::Timeout))]), found(1, "a"));
         assert!(!seen(&[one, three]).is_definite());
     }
 
     #[test]
-    fn disagreement_is_not_definite_and_names_who_said_what() {
+    fn disagreement_is_indefinite_and_lists_each_answer() {
         let seen = reconcile(&[found(1, "a"), none(2, 60), silent(Indefinite::Timeout)], &[found(9, "a")]);
         let Answer::Indefinite { reason: Indefinite::Disagreement(lines), .. } = seen else { panic!("{seen:?}") };
         assert_eq!(lines, ["192.0.2.1 has a", "192.0.2.2 has none"]);
@@ -182,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn resolvers_alone_will_do_and_without_them_nothing_is_definite() {
+    fn resolvers_alone_suffice_and_without_them_nothing_is_definite() {
         assert_eq!(
             reconcile(&[silent(Indefinite::Timeout)], &[silent(Indefinite::ServFail), found(9, "a")]),
             found(9, "a")

@@ -1,7 +1,5 @@
-//! Which records a domain needs: what its owner has to publish.
-//!
-//! Invariant: no two records of a claim have the same [`RecordKey`], and a record keeps its key for the life of the claim:
-//! what was found of it is stored under that. The order of the records is only that in which they are shown.
+//! The records that a domain's owner has to publish. Invariant: the [`RecordKey`]s of a claim are unique and stay the
+//! same for its life, since findings are stored under them. The order of records is only for display.
 
 use super::observed::RecordType;
 use super::status::UnknownWord;
@@ -9,34 +7,33 @@ use crate::address::DomainName;
 use std::fmt;
 use std::str::FromStr;
 
-/// What a record is for.
+/// The purpose of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Purpose {
-    /// Lets receivers find the key that signs.
+    /// Publishes the signing key.
     Dkim,
-    /// Leads mail here.
+    /// Directs mail here.
     Mx,
-    /// Allows our servers to send.
+    /// Authorises our servers to send.
     Spf,
-    /// Tells receivers what to do with mail that is not aligned.
+    /// Sets the policy for mail that is not aligned.
     Dmarc,
-    /// Shows which account the name belongs to.
+    /// Proves which account owns the name.
     Ownership,
-    /// Lets bounces come back to a subdomain: its MX record.
+    /// Directs bounces to a subdomain: its MX record.
     #[serde(rename = "return_path")]
     ReturnPath,
-    /// Allows our servers to send from there: its SPF record. The API shows it as `return_path` too, with its type.
+    /// Authorises our servers as senders of the subdomain: its SPF record. Shown as `return_path` too, with its type.
     #[serde(rename = "return_path")]
     ReturnPathSpf,
 }
 
 impl Purpose {
-    /// Every purpose.
     const ALL: [Self; 7] =
         [Self::Dkim, Self::Mx, Self::Spf, Self::Dmarc, Self::Ownership, Self::ReturnPath, Self::ReturnPathSpf];
 
-    /// As it stands in the store.
+    /// As in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dkim => "dkim",
@@ -69,38 +66,35 @@ impl FromStr for Purpose {
     }
 }
 
-/// Which record of a claim: the key of what was found of it.
+/// Identifies a record of a claim and the findings about it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordKey {
-    /// What the record is for.
     pub purpose: Purpose,
-    /// Its full name, without a trailing dot.
+    /// The full name, without a trailing dot.
     pub name: String,
 }
 
 impl RecordKey {
-    /// Of the DKIM record of a token.
+    /// The key of a token's DKIM record.
     pub fn dkim(token: &str, domain: &DomainName) -> Self {
         Self { purpose: Purpose::Dkim, name: format!("{token}._domainkey.{domain}") }
     }
 
-    /// Of the record of ownership.
+    /// The key of the ownership record.
     pub fn ownership(domain: &DomainName) -> Self {
         Self { purpose: Purpose::Ownership, name: format!("_inboxlayer.{domain}") }
     }
 }
 
-/// A label that makes a subdomain: letters, digits and hyphens (RFC 1035 §2.3.1), in lower case.
+/// The label of a subdomain: letters, digits and hyphens (RFC 1035 §2.3.1), in lower case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostLabel(String);
 
-/// The text is no label of a host name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("must be one label of a host name, like bounce: letters, digits and hyphens, at most 63")]
 pub struct NotALabel;
 
 impl HostLabel {
-    /// The label.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -116,66 +110,57 @@ impl std::str::FromStr for HostLabel {
     }
 }
 
-/// What the configuration says of every domain's records.
+/// The configured part of every domain's records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     /// The zone of the DKIM targets.
     pub dkim_zone: DomainName,
-    /// Target of the MX record.
+    /// The target of the MX record.
     pub mx_host: DomainName,
-    /// Its priority.
     pub mx_priority: u16,
-    /// The SPF record.
     pub spf: String,
-    /// The DMARC record.
     pub dmarc: String,
-    /// What must be right for a domain to be verified, beside the record of ownership.
+    /// Purposes required for verification, besides ownership.
     pub required: Vec<Purpose>,
 }
 
-/// The host that takes what comes back to a return path, and those who send from there.
+/// The host that receives bounces, and the servers that send from the return path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Bounces {
-    /// Target of its MX record.
+    /// The target of its MX record.
     pub mx_host: DomainName,
-    /// The priority of that.
     pub mx_priority: u16,
-    /// Its SPF record.
     pub spf: String,
 }
 
-/// A record as its owner should publish it.
+/// A record to be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// What for.
     pub purpose: Purpose,
-    /// Its type.
     pub record_type: RecordType,
-    /// Its full name, without a trailing dot.
+    /// The full name, without a trailing dot.
     pub name: String,
-    /// What to type where a panel asks for the host: relative to the registered domain, `@` for that itself.
+    /// The host to enter at a DNS provider: relative to the registered domain, `@` for the domain itself.
     pub host_label: String,
-    /// Its value.
     pub value: String,
-    /// Of an MX record.
+    /// For an MX record.
     pub priority: Option<u16>,
     /// The domain is not verified without it.
     pub required: bool,
 }
 
 impl Expected {
-    /// Which record of its claim it is.
     pub fn key(&self) -> RecordKey {
         RecordKey { purpose: self.purpose, name: self.name.clone() }
     }
 
-    /// True for a text that begins as the value does: a record of its kind, right or wrong.
+    /// True for a text that starts like the value: a record of the same kind, valid or not.
     pub fn begins_like(&self, text: &str) -> bool {
         let version = |text: &str| text.trim().split([' ', ';']).next().map(str::to_ascii_lowercase);
         version(text) == version(&self.value)
     }
 
-    /// The domain that panels put behind a host label: the one that is registered.
+    /// The registered domain, which DNS providers append to a host.
     pub fn registered(&self) -> &str {
         match self.name.strip_prefix(self.host_label.as_str()).and_then(|rest| rest.strip_prefix('.')) {
             Some(registered) if !registered.is_empty() => registered,
@@ -183,8 +168,8 @@ impl Expected {
         }
     }
 
-    /// The names where a record that belongs at a label with an underscore often stands instead: without the underscore, and
-    /// without the label.
+    /// Names where a record at an underscore label is often published by mistake: without the underscore, and without
+    /// the label.
     pub fn mistaken_names(&self) -> Vec<String> {
         let labels: Vec<&str> = self.name.split('.').collect();
         let Some(at) = labels.iter().position(|label| label.starts_with('_')) else { return Vec::new() };
@@ -194,8 +179,8 @@ impl Expected {
         [[before, &[without], behind].concat().join("."), [before, behind].concat().join(".")].into()
     }
 
-    /// Where receivers look for the DMARC policy of a subdomain that has no record of its own: at the organizational
-    /// domain (RFC 7489 §6.6.3). None for any other record.
+    /// The name of the DMARC record that applies to a subdomain without its own, at the organizational domain (RFC
+    /// 7489 §6.6.3). `None` for other records.
     pub fn inherited_from(&self) -> Option<String> {
         let name = format!("_dmarc.{}", self.registered());
         (self.purpose == Purpose::Dmarc && name != self.name).then_some(name)
@@ -203,7 +188,7 @@ impl Expected {
 }
 
 impl Template {
-    /// The records of one claim, in their order.
+    /// The records of one claim, in display order.
     pub fn records(&self, domain: &DomainName, tokens: &[String; 3], ownership: Option<&str>) -> Vec<Expected> {
         let record = |purpose, record_type, name: String, value: String| Expected {
             purpose,
@@ -233,7 +218,7 @@ impl Template {
 }
 
 impl Bounces {
-    /// The records of the return path `label.domain`, never required: what comes back, and who may send from there.
+    /// The optional records of the return path `label.domain`: MX and SPF.
     pub fn records(&self, domain: &DomainName, label: &str) -> Vec<Expected> {
         let name = format!("{label}.{domain}");
         let record = |purpose, record_type, value: String, priority| Expected {
@@ -252,9 +237,9 @@ impl Bounces {
     }
 }
 
-/// The name relative to the domain that is registered: what panels call host. `@` is that domain itself.
+/// The name relative to the registered domain; `@` is that domain.
 fn host_label(name: &str, domain: &DomainName) -> String {
-    // A name without a registered domain is refused when the claim is made; the whole domain then is as good.
+    // A claim without a registered domain is refused on creation, so this is only a fallback.
     let registered = registered(domain).unwrap_or(domain.as_str());
     match name.strip_suffix(registered) {
         Some("") => "@".to_owned(),
@@ -263,7 +248,7 @@ fn host_label(name: &str, domain: &DomainName) -> String {
     }
 }
 
-/// The domain that somebody registered: one label more than a public suffix. `None` for a public suffix.
+/// The registered domain: one label more than a public suffix. `None` for a public suffix.
 pub fn registered(domain: &DomainName) -> Option<&str> {
     psl::domain_str(domain.as_str())
 }
@@ -305,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn the_records_are_those_of_the_documentation() {
+    fn the_records_match_the_documentation() {
         assert_eq!(
             lines("yourdomain.com", None),
             [

@@ -1,6 +1,5 @@
-//! A record as people and programs are shown it: what its owner publishes, and what a check found.
-//!
-//! Invariant: the records of a domain now and those of its past checks are the same objects.
+//! A record as shown: what to publish, and what a check found. Invariant: the current records of a domain and those of
+//! past checks have the same shape.
 
 use super::judge::{Evidence, EvidenceEntry, RecordError, RecordStatus};
 use super::observed::RecordType;
@@ -8,41 +7,36 @@ use super::records::{Expected, Purpose};
 use crate::clock::Timestamp;
 use serde::{Serialize, Serializer};
 
-/// A record that the owner publishes; its `Serialize` is its JSON.
+/// Serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DomainRecord {
-    /// What for.
     pub purpose: Purpose,
-    /// Its type.
     #[serde(rename = "type", serialize_with = "as_text")]
     pub record_type: RecordType,
-    /// Its full name.
     pub name: String,
-    /// What to type where a panel asks for the host.
+    /// The host to enter at a DNS provider.
     pub host_label: String,
-    /// Its value.
     pub value: String,
-    /// Of an MX record.
+    /// For an MX record.
     pub priority: Option<u16>,
     /// The domain is not verified without it.
     pub required: bool,
-    /// How it stands.
     pub status: RecordStatus,
-    /// The values that were seen.
+    /// The values found.
     pub observed: Vec<String>,
-    /// The name where they were seen, where that is not the record's own.
+    /// The name where they were found, if it is not the record's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_name: Option<String>,
-    /// Who said so.
+    /// The answer of each server.
     pub evidence: Vec<EvidenceEntry>,
-    /// What is wrong with it.
+    /// The fault or warning.
     pub error: Option<RecordError>,
-    /// When that was found.
+    /// When it was checked.
     pub checked_at: Option<Timestamp>,
 }
 
 impl DomainRecord {
-    /// With what was found of it, and when; without, it has not been checked.
+    /// With the findings and their time; `None` if it has not been checked.
     pub fn of(expected: &Expected, found: Option<(&Evidence, Timestamp)>) -> Self {
         let evidence = found.map(|(evidence, _)| evidence);
         Self {

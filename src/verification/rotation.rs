@@ -1,11 +1,9 @@
-//! Which of a claim's three keys signs, and when that changes. Customers publish three CNAMEs once; keys change behind them.
-//!
-//! A key is ready, then signs, then retires; when the mail it signed has aged out, a fresh key stands behind the same
-//! token, ready. Invariant: exactly one signs. None begins to before it was seen in the DNS for as long as an older key
-//! of its token may be cached, and none is replaced while mail that it signed may still be verified. The one exception is
-//! no rotation: when the CNAME of the key that signs has broken, another whose CNAME is right takes over at once.
-//!
-//! RFC 6376 §3.6.2 (keys in the DNS), §6.1.2 (a key that is gone).
+//! Key rotation: which of a claim's three keys signs, and when that changes. Customers publish three CNAMEs once, and
+//! keys change behind them. A key is ready, then signs, then retires; once the mail it signed has aged out, it is
+//! replaced by a fresh, ready key for the same token. Invariant: exactly one key signs. A key does not sign before it
+//! has been seen in the DNS for as long as an older key of its token may be cached, and is not replaced while mail
+//! that it signed may still be verified. Exception: if the CNAME of the signing key breaks, another key with a valid
+//! CNAME takes over at once. RFC 6376 §3.6.2 (keys in the DNS), §6.1.2 (a missing key).
 
 #[cfg(test)]
 mod tests;
@@ -14,32 +12,32 @@ use super::tag_list::dkim_key;
 use crate::clock::Timestamp;
 use std::time::Duration;
 
-/// How long resolvers may remember a key, and so the shortest time that a fresh one is seen before it signs.
+/// The TTL of keys, and thus the minimum time that a fresh key is published before it signs.
 pub const KEY_TTL: Duration = Duration::from_secs(3600);
-/// Between signing and being queued: a message may be counted as younger than its signature by so much.
+/// Maximum time between signing and queueing, by which a message may seem younger than its signature.
 const SLACK: Duration = Duration::from_secs(600);
 /// Before what stands in the way is looked at again.
 const BLOCKED: Duration = Duration::from_secs(3600);
-/// Pauses between looks for a key that is not in the DNS yet. They grow with its age.
+/// The first pause between checks for an unpublished key; pauses grow with its age.
 const FIRST_LOOK: Duration = Duration::from_secs(60);
 const LAST_LOOK: Duration = Duration::from_secs(24 * 3600);
-/// Nothing is left alone for longer.
+/// Maximum pause between checks.
 const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 3600);
 
-/// What a key is for now.
+/// The role of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
-    /// It signs. One does.
+    /// Exactly one key signs.
     Signing,
-    /// It waits for its turn.
+    /// Ready to sign next.
     Ready,
-    /// It has signed; mail with its signature is still about.
+    /// No longer signs, but mail signed with it is in transit.
     Retiring,
 }
 
 impl Role {
-    /// As it stands in JSON and in the store.
+    /// As in JSON and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Signing => "signing",
@@ -66,87 +64,80 @@ impl std::str::FromStr for Role {
     }
 }
 
-/// A token's CNAME in the customer's zone, as last seen.
+/// The last known state of a token's CNAME in the customer's zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Cname {
-    /// It leads to its key.
+    /// It points to its key.
     Right,
-    /// It is missing or leads elsewhere.
+    /// It is missing or points elsewhere.
     Wrong,
-    /// Nobody could say, or nobody has looked.
+    /// Unknown or not checked.
     Unknown,
 }
 
 /// One of a claim's three keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Key {
-    /// What it is for.
     pub role: Role,
-    /// Since when.
+    /// The start of its role.
     pub since: Timestamp,
-    /// When this very key was first seen in the DNS.
+    /// When this key was first seen in the DNS.
     pub seen_at: Option<Timestamp>,
-    /// No other key has ever stood behind its token, so none can be cached.
+    /// It is the first key of its token, so no other key can be cached.
     pub first: bool,
     /// The customer's record.
     pub cname: Cname,
 }
 
-/// A claim's keys by the position of their tokens; none where it is still being made.
+/// A claim's keys by the position of their tokens; `None` while being generated.
 pub type Trio = [Option<Key>; 3];
 
-/// The spans of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
-    /// How long a key signs; none: until somebody asks for the next.
+    /// How long a key signs; `None`: until a rotation is requested.
     pub rotate_every: Option<Duration>,
-    /// How long a key behind a used token is seen in the DNS before it signs.
+    /// How long a replacement key is published before it signs.
     pub publish_before: Duration,
-    /// How long a key that has signed stays.
+    /// How long a retired key stays published.
     pub retire_after: Duration,
 }
 
-/// What is to be done for a claim.
+/// The next step for a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Nothing before this time.
+    /// Nothing to do before this time.
     Rest(Timestamp),
-    /// See whether the keys at these positions are in the DNS.
+    /// Check whether the keys at these positions are in the DNS.
     Look(Vec<usize>),
-    /// The key at `from` retires, the one at `to` signs.
-    Rotate {
-        /// The one that signed.
-        from: usize,
-        /// The one that signs.
-        to: usize,
-    },
-    /// A fresh key for this position.
+    /// The key at `from` retires, and the one at `to` signs.
+    Rotate { from: usize, to: usize },
+    /// Generate a fresh key for this position.
     Renew(usize),
 }
 
-/// Why no other key can sign now.
+/// Why no other key can sign yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotYet {
-    /// Keys are still being made.
+    /// Keys are still being generated.
     Making,
-    /// All others have signed not long ago; the first is replaced at this time at the earliest.
+    /// The others have signed recently; the first of them is replaced at this time or later.
     Retiring(Timestamp),
-    /// The CNAME of the one at this position is not right, as last seen.
+    /// The CNAME of this key is not valid.
     Cname(usize),
-    /// The one at this position is not seen in the DNS.
+    /// This key has not been seen in the DNS.
     Unseen(usize),
-    /// The one at this position was made not long ago, and signs from this time on.
+    /// This key is too new, and can sign from this time on.
     Fresh(usize, Timestamp),
 }
 
-/// The position of the key that signs.
+/// The position of the signing key.
 pub fn signing(keys: &Trio) -> Option<usize> {
     position(keys, |key| key.role == Role::Signing)
 }
 
-/// The step that is due. `queued`: the oldest message under this domain that has not left, by the time it was queued.
-/// `looked`: what is not seen now has just been looked for.
+/// The step that is due. `queued` is when the oldest unsent message of this domain was queued. `looked`: unseen keys
+/// have just been checked.
 pub fn step(keys: &Trio, plan: &Plan, queued: Option<Timestamp>, now: Timestamp, looked: bool) -> Step {
     let Some((from, current)) = signing(keys).and_then(|at| Some((at, key(keys, at)?))) else {
         return Step::Rest(now.after(BLOCKED));
@@ -182,13 +173,13 @@ pub fn step(keys: &Trio, plan: &Plan, queued: Option<Timestamp>, now: Timestamp,
     Step::Rest(rest)
 }
 
-/// The key that can follow the one that signs, by schedule or on demand: that which has been ready for longest.
+/// The next key to sign: the one that has been ready for the longest time.
 pub fn successor(keys: &Trio, plan: &Plan, now: Timestamp) -> Result<usize, NotYet> {
     let able = |key: &Key| key.role == Role::Ready && key.cname == Cname::Right && seen_for_long(key, plan, now);
     if let Some((at, _)) = each(keys).filter(|(_, key)| able(key)).min_by_key(|(at, key)| (key.since, *at)) {
         return Ok(at);
     }
-    // The obstacle of the one that comes next; those of the others would be no help.
+    // The obstacle of the next key; those of the others do not matter.
     let next = each(keys).filter(|(_, key)| key.role == Role::Ready).min_by_key(|(at, key)| (key.since, *at));
     Err(match next {
         Some((at, key)) if key.cname != Cname::Right => NotYet::Cname(at),
@@ -204,7 +195,7 @@ pub fn successor(keys: &Trio, plan: &Plan, now: Timestamp) -> Result<usize, NotY
     })
 }
 
-/// Who signs in place of a key whose CNAME is definitely not right: one whose CNAME is, and that verifiers can have.
+/// The replacement for a key with a definitely invalid CNAME: one with a valid CNAME that verifiers can fetch.
 pub fn stand_in(keys: &Trio, plan: &Plan, now: Timestamp) -> Option<usize> {
     let current = key(keys, signing(keys)?)?;
     if current.cname != Cname::Wrong {
@@ -215,19 +206,19 @@ pub fn stand_in(keys: &Trio, plan: &Plan, now: Timestamp) -> Option<usize> {
         .or_else(|| position(keys, right(Role::Retiring)))
 }
 
-/// Whether a key that retires can go: its time is over, and no message that it may have signed waits to leave.
+/// Whether a retiring key can be replaced: its time is over, and no message it may have signed is queued.
 pub fn may_be_replaced(key: &Key, plan: &Plan, queued: Option<Timestamp>, now: Timestamp) -> bool {
     key.role == Role::Retiring
         && now >= key.since.after(plan.retire_after)
         && queued.is_none_or(|oldest| oldest > key.since.after(SLACK))
 }
 
-/// Whether two DKIM records have the same key: white space and the order of tags do not matter (RFC 6376 §3.2).
+/// Whether two DKIM records have the same key, ignoring white space and the order of tags (RFC 6376 §3.2).
 pub fn same_key(one: &str, other: &str) -> bool {
     dkim_key(one).is_some_and(|key| dkim_key(other) == Some(key))
 }
 
-/// Seen, and for so long that no older key of its token is cached anywhere.
+/// Seen for long enough that no older key of its token is cached.
 fn seen_for_long(key: &Key, plan: &Plan, now: Timestamp) -> bool {
     key.seen_at.is_some_and(|seen| key.first || now >= seen.after(plan.publish_before))
 }

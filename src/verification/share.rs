@@ -1,32 +1,28 @@
-//! How the places for checks are shared out between accounts.
-//!
-//! Invariant: an account gets another place only while more are free than it has. So one that has none gets the last one,
-//! however many checks of others are due and however slow their name servers are; and one alone gets half of them.
+//! Shares slots for checks between accounts. Invariant: an account gets another slot only while more are free than it
+//! holds. So an account without any can get the last one, however many checks of others are due and however slow their
+//! name servers are, and a single account gets half of them.
 
 use crate::id::AccountId;
 use std::collections::BTreeMap;
 
-/// The places for checks, and who has how many of them.
+/// Free slots, and those in use by account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// How many are free.
     pub free: usize,
-    /// How many each account has; those that have none are left out.
+    /// Slots held by account; accounts without any are not listed.
     pub taken: BTreeMap<AccountId, usize>,
 }
 
 impl Places {
-    /// So many, all of them free.
     pub fn all_free(free: usize) -> Self {
         Self { free, taken: BTreeMap::new() }
     }
 
-    /// Whether there is one more for this account.
+    /// Whether the account may have another slot.
     pub fn has_for(&self, account: &AccountId) -> bool {
         self.taken.get(account).copied().unwrap_or_default() < self.free
     }
 
-    /// The account takes one.
     pub fn take(&mut self, account: &AccountId) {
         self.free = self.free.saturating_sub(1);
         let taken = self.taken.entry(account.clone()).or_default();
@@ -38,7 +34,7 @@ impl Places {
 mod tests {
     use super::*;
 
-    /// Every account takes as many as it gets, one after another; how many each has then.
+    /// Every account takes all it can get, in order; returns how many each has.
     fn shared_out(places: &mut Places, accounts: &[AccountId]) -> Vec<usize> {
         for account in accounts {
             while places.has_for(account) {
@@ -49,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn there_is_always_one_for_who_has_none() {
+    fn an_account_without_a_slot_always_gets_one() {
         let accounts: Vec<AccountId> = (0..5).map(|_| AccountId::new()).collect();
         assert_eq!(shared_out(&mut Places::all_free(32), &accounts), [16, 8, 4, 2, 1]);
         assert_eq!(shared_out(&mut Places::all_free(1), &accounts), [1, 0, 0, 0, 0]);

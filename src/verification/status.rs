@@ -1,8 +1,7 @@
-//! The verified_status machine: (state, what a check found, now) -> (state, change).
-//!
-//! Invariant: only definite answers change a status. A pending claim becomes verified when every required record is right,
-//! and fails on a definite fault once its window is over. A verified claim fails when three definite faults of one
-//! required record span the grace with no good answer between. Indefinite answers neither count nor reset.
+//! The verified_status state machine: (state, findings, now) -> (state, change). Invariant: only definite answers
+//! change a status. A pending claim is verified when every required record is valid, and fails on a definite fault
+//! after its window. A verified claim fails when at least three definite faults of one required record span the grace
+//! period with no good answer between. Indefinite answers neither count nor reset.
 
 #[cfg(test)]
 pub(crate) mod model;
@@ -16,27 +15,27 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// At most one check of a domain in this time.
+/// Minimum time between checks of a domain.
 pub const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 /// Definite faults of one record before a verified claim can fail.
 const FAULTS: u32 = 3;
-/// Longest negative TTL that is waited for: RFC 2308 §5 finds one to three hours sensible.
+/// Maximum negative TTL that is waited for: RFC 2308 §5 recommends one to three hours.
 const LONGEST_NEGATIVE_TTL: Duration = Duration::from_secs(3 * 3600);
 
-/// `verified_status` of a custom domain. No other value exists.
+/// `verified_status` of a custom domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum VerifiedStatus {
-    /// Waiting for its records, inside a window.
+    /// Waiting for valid records within the window.
     Pending,
-    /// Its required records are right.
+    /// Its required records are valid.
     Verified,
-    /// The window ended, or the records broke for longer than the grace.
+    /// The window ended, or the records were faulty for longer than the grace period.
     Failed,
 }
 
 impl VerifiedStatus {
-    /// As it stands in JSON and in the store.
+    /// As in JSON and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Pending => "pending",
@@ -65,7 +64,7 @@ impl FromStr for VerifiedStatus {
     }
 }
 
-/// `on_unverified` of a custom domain: what happens to mail that should leave under it while it is not verified.
+/// `on_unverified` of a custom domain: what happens to mail from it while it is not verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum OnUnverified {
@@ -74,12 +73,12 @@ pub enum OnUnverified {
     Fallback,
     /// It is refused: 550 5.7.1.
     Reject,
-    /// It is kept until the domain is verified.
+    /// It is held until the domain is verified.
     Hold,
 }
 
 impl OnUnverified {
-    /// As it stands in JSON and in the store.
+    /// As in JSON and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Fallback => "fallback",
@@ -108,45 +107,43 @@ impl FromStr for OnUnverified {
     }
 }
 
-/// A word that is none of those expected.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is none of the words expected here")]
+#[error("unknown value {0:?}")]
 pub struct UnknownWord(pub String);
 
-/// The spans of time the machine works with.
+/// The configured periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
-    /// How long a claim may stay pending before a definite fault fails it.
+    /// How long a claim may be pending before a definite fault fails it.
     pub window: Duration,
-    /// How long the faults of a verified claim must last before it fails.
+    /// How long faults of a verified claim must last before it fails.
     pub grace: Duration,
-    /// The pause between checks of a verified claim.
+    /// The interval between checks of a verified claim.
     pub recheck: Duration,
-    /// The first pause between checks of a pending claim; it doubles.
+    /// The first interval between checks of a pending claim; it doubles.
     pub first_pause: Duration,
-    /// The longest of those.
+    /// The maximum of these.
     pub longest_pause: Duration,
 }
 
-/// What a check found of one record.
+/// The finding about one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// It is right.
     Good,
-    /// It is definitely not there, or definitely not right.
+    /// Definitely missing or invalid.
     Fault,
-    /// Nobody could say.
+    /// No definite answer.
     Indefinite,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// Of each required record.
+    /// For each required record.
     pub required: Vec<(RecordKey, Finding)>,
-    /// Another claim to the name is verified and its records still stand: this one has to wait.
+    /// Another claim to the name is verified and its records are still published: this one has to wait.
     pub held_back: bool,
-    /// How long caches keep the records that were not there.
+    /// How long caches keep the missing records' negative answers.
     pub negative_ttl: Option<Duration>,
 }
 
@@ -160,74 +157,67 @@ impl Outcome {
     }
 }
 
-/// Definite faults of one record with no good answer between.
+/// Consecutive definite faults of one record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultRun {
     /// When the first was seen.
     pub since: Timestamp,
-    /// How many have been seen.
     pub count: u32,
 }
 
-/// Why a status changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Cause {
-    /// Every required record is right.
+    /// Every required record is valid.
     AllRight,
-    /// The window was over and this record was still not right.
+    /// The window was over with this record still invalid.
     WindowOver(RecordKey),
-    /// The faults of this record have spanned the grace.
+    /// The faults of this record have spanned the grace period.
     GraceOver(RecordKey),
-    /// The owner asked for a new verification.
+    /// The owner requested verification.
     VerifyRequested,
-    /// The records of another claim to the name have taken the place of this one's.
+    /// Another claim's records have replaced this one's.
     Displaced,
 }
 
-/// A change of status.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// Before.
     pub from: VerifiedStatus,
-    /// After.
     pub to: VerifiedStatus,
-    /// Why.
     pub cause: Cause,
 }
 
-/// A check was asked for too soon after the last one.
+/// A check was requested too soon after the last one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("a domain is checked at most once in {} s", CHECK_INTERVAL.as_secs())]
+#[error("a domain is checked at most once every {} s", CHECK_INTERVAL.as_secs())]
 pub struct TooSoon {
-    /// When to ask again.
+    /// When to try again.
     pub retry_after: Duration,
 }
 
-/// All that the machine keeps of a claim.
+/// The state of a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct State {
-    /// The status.
     pub status: VerifiedStatus,
-    /// When the window ends or ended, while pending.
+    /// The end of the window, while pending.
     pub window_ends_at: Option<Timestamp>,
-    /// Checks in this window: sets the pause.
+    /// Checks in this window; determines the interval.
     pub checks: u32,
     /// Faults of required records, while verified.
     pub faults: BTreeMap<RecordKey, FaultRun>,
-    /// When it became verified last.
+    /// When it was last verified.
     pub verified_at: Option<Timestamp>,
-    /// Inbound mail for the name is this claim's: it is verified, or has failed by a fault of its own records since and no
+    /// Inbound mail for the name belongs to this claim: it is verified, or has failed since by its own faults, and no
     /// other claim to the name has been verified after it.
     pub takes_mail: bool,
-    /// When the last check began.
+    /// When the last check started.
     pub check_started_at: Option<Timestamp>,
-    /// When the next check is due; none while failed.
+    /// When the next check is due; `None` while failed.
     pub next_check_at: Option<Timestamp>,
 }
 
 impl State {
-    /// A new claim. Its first check waits a little: asked at once, the records cannot be there yet, and the caches would
-    /// remember that they were not.
+    /// A new claim. Its first check is delayed: an immediate query would find nothing, and caches would keep the
+    /// negative answer.
     pub fn created(now: Timestamp, policy: &Policy) -> Self {
         Self {
             status: VerifiedStatus::Pending,
@@ -241,19 +231,19 @@ impl State {
         }
     }
 
-    /// The first of the definite faults of a verified claim.
+    /// The first definite fault of a verified claim.
     pub fn degraded_since(&self) -> Option<Timestamp> {
         self.faults.values().map(|run| run.since).min()
     }
 
-    /// When a verified claim fails at the earliest, if its faults stay.
+    /// The earliest time at which a verified claim fails if its faults persist.
     pub fn deadline(&self, policy: &Policy) -> Option<Timestamp> {
         self.degraded_since().map(|since| since.after(policy.grace))
     }
 
-    /// The owner asks for a check: it is due now, on a failed claim in a new window.
+    /// The owner requests a check: it is due now, for a failed claim in a new window.
     pub fn verify_requested(&self, now: Timestamp, policy: &Policy) -> Result<(Self, Option<Change>), TooSoon> {
-        // A clock that was set back says nothing of how long ago that was.
+        // After a clock was set back the time since the last check is unknown.
         if let Some(started) = self.check_started_at.filter(|started| *started <= now) {
             let since = now.since(started);
             if since < CHECK_INTERVAL {
@@ -261,7 +251,7 @@ impl State {
             }
         }
         let mut next = self.clone();
-        // The check counts from now on, also before it is taken up.
+        // Counts as a check from now on, even before it starts.
         next.check_started_at = Some(now);
         next.next_check_at = Some(now);
         if self.status != VerifiedStatus::Failed {
@@ -272,7 +262,7 @@ impl State {
         Ok(next.becomes(VerifiedStatus::Pending, Cause::VerifyRequested))
     }
 
-    /// A check has settled. `spread` is a random number below 1000 that keeps claims apart.
+    /// A check has settled. `spread` is a random number below 1000 that distributes checks.
     pub fn checked(&self, outcome: &Outcome, now: Timestamp, policy: &Policy, spread: u32) -> (Self, Option<Change>) {
         let mut next = self.clone();
         next.checks = self.checks.saturating_add(1);
@@ -283,8 +273,8 @@ impl State {
         }
     }
 
-    /// Another claim to the name has become verified: a verified claim fails, and whatever its status it takes no mail again
-    /// until it is verified anew.
+    /// Another claim to the name has been verified: a verified claim fails, and in any status it receives no mail
+    /// again until it is verified anew.
     pub fn displaced(&self) -> (Self, Option<Change>) {
         let next = Self { takes_mail: false, ..self.clone() };
         match self.status {
@@ -307,7 +297,7 @@ impl State {
             self.next_check_at = Some(now.after(recheck_pause(policy, spread)));
             return self.becomes(VerifiedStatus::Verified, Cause::AllRight);
         }
-        // A check that began within the window ends after it where the clock jumps ahead: it says nothing of the end.
+        // A check that started within the window may settle after it if the clock jumps: it does not decide the end.
         let begun = self.check_started_at.unwrap_or(now);
         let over = self.window_ends_at.is_none_or(|end| begun >= end);
         if let (true, Some(record)) = (over, outcome.first_fault()) {
@@ -318,7 +308,7 @@ impl State {
         let negative = outcome.negative_ttl.unwrap_or_default().min(LONGEST_NEGATIVE_TTL);
         let pause = growing.max(negative).max(CHECK_INTERVAL);
         let next = now.after(pause + pause * spread.min(1000) / 10_000);
-        // One check falls on the end of the window, so that it does not end late.
+        // One check is scheduled for the end of the window, so that it is not late.
         let end = self.window_ends_at.filter(|end| *end >= now.after(CHECK_INTERVAL));
         self.next_check_at = Some(end.map_or(next, |end| end.min(next)));
         (self, None)
@@ -331,7 +321,7 @@ impl State {
         policy: &Policy,
         spread: u32,
     ) -> (Self, Option<Change>) {
-        // A record that is required no longer has no say.
+        // A record that is no longer required has no effect.
         self.faults.retain(|record, _| outcome.required.iter().any(|(required, _)| required == record));
         let mut over = None;
         for (record, finding) in &outcome.required {
@@ -355,7 +345,7 @@ impl State {
         let pause = recheck_pause(policy, spread);
         self.next_check_at = Some(match self.deadline(policy) {
             None => now.after(pause),
-            // A fault is looked at more often, and once at its deadline.
+            // A fault is checked more often, and once at its deadline.
             Some(deadline) => {
                 let soon = now.after(pause.min(policy.grace / 6).max(CHECK_INTERVAL));
                 if deadline >= now.after(CHECK_INTERVAL) { soon.min(deadline) } else { soon }
@@ -378,7 +368,7 @@ impl State {
     }
 }
 
-/// Up to a tenth shorter than the span, never longer.
+/// At most a tenth shorter than the interval, never longer.
 fn recheck_pause(policy: &Policy, spread: u32) -> Duration {
     let tenth = policy.recheck / 10;
     policy.recheck.saturating_sub(tenth * spread.min(1000) / 1000).max(CHECK_INTERVAL)

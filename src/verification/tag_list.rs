@@ -1,27 +1,28 @@
-//! Tag lists, `tag=value; tag=value`: how DKIM keys and DMARC records are written. RFC 6376 §3.2, RFC 7489 §6.4.
+//! Tag lists, `tag=value; tag=value`, as in DKIM keys and DMARC records. RFC 6376 §3.2, RFC 7489 §6.4.
 
-/// The tags of a text with their values, without the white space around either; what is no `tag=value` is left out.
+/// The trimmed tags and values of a text; parts that are not `tag=value` are skipped.
 pub fn tags(text: &str) -> impl Iterator<Item = (&str, &str)> {
     text.split(';').filter_map(|tag| tag.split_once('=')).map(|(name, value)| (name.trim(), value.trim()))
 }
 
-/// The value of a tag of a DMARC record, whose names are the same in capitals.
+/// The value of a DMARC tag, whose name is case-insensitive.
 pub fn dmarc_tag<'a>(record: &'a str, name: &str) -> Option<&'a str> {
     tags(record).find(|(tag, _)| tag.eq_ignore_ascii_case(name)).map(|(_, value)| value)
 }
 
-/// The policies of DMARC, from the mildest to the strictest.
+/// DMARC policies by strictness.
 const POLICIES: [&str; 3] = ["none", "quarantine", "reject"];
 
-/// How strict a policy of DMARC is, where it is one.
+/// The strictness of a valid DMARC policy.
 pub fn strictness(policy: &str) -> Option<usize> {
     POLICIES.iter().position(|known| known.eq_ignore_ascii_case(policy))
 }
 
-/// The policy that receivers take from a DMARC record, for the domain it stands at or for what is below. Where `p=` or
-/// `sp=` is none that they know, it is `none` if they can report, and there is none if they cannot (RFC 7489 §6.6.3).
+/// The policy that receivers derive from a DMARC record, for its own domain or for subdomains (`below`). With an
+/// invalid `p=` or `sp=` it is `none` if the record has a report address, and there is no policy otherwise (RFC 7489
+/// §6.6.3).
 pub fn policy_in_effect(record: &str, below: bool) -> Option<&str> {
-    // RFC 6376 §3.2: with a tag twice none of them counts.
+    // RFC 6376 §3.2: a duplicate tag is invalid.
     if tags(record).filter(|(tag, _)| tag.eq_ignore_ascii_case("p")).count() > 1 {
         return None;
     }
@@ -34,23 +35,23 @@ pub fn policy_in_effect(record: &str, below: bool) -> Option<&str> {
     }
 }
 
-/// The policy that was meant: one or two letters may be wrong.
+/// The intended policy, allowing for one or two wrong letters.
 pub fn nearest_policy(text: &str) -> Option<&'static str> {
     let small = text.trim().to_ascii_lowercase();
     let near = |known: &&&str| strsim::osa_distance(&small, known) <= known.len() / 4;
     POLICIES.iter().find(near).copied()
 }
 
-/// The names of DMARC's tags, and what people write for `p`.
+/// The names of DMARC tags, and a common mistake for `p`.
 const DMARC_TAGS: [&str; 13] = ["v", "p", "sp", "np", "adkim", "aspf", "pct", "rua", "ruf", "fo", "rf", "ri", "policy"];
 
-/// The tags that a DMARC record was meant to have, in lower case: whatever separates them, and with `:` for `=`.
+/// The intended tags of a DMARC record in lower case, with any separator, and `:` accepted for `=`.
 pub fn meant_tags(record: &str) -> Vec<(String, String)> {
     let plain: String = record.chars().filter(|c| !matches!(c, '"' | '\u{201c}' | '\u{201d}')).collect();
     plain.split(';').flat_map(meant_in).collect()
 }
 
-/// The tags of a part between semicolons.
+/// The tags in a part between semicolons.
 fn meant_in(part: &str) -> Vec<(String, String)> {
     let mut begins: Vec<(usize, usize, String)> = Vec::new();
     let mut before = ' ';
@@ -78,13 +79,13 @@ fn meant_in(part: &str) -> Vec<(String, String)> {
     begins.into_iter().zip(ends).map(|((_, start, tag), end)| (name(tag), value(start, end))).collect()
 }
 
-/// Where receivers can send reports.
+/// True for a report address.
 pub fn is_mailto(uri: &str) -> bool {
     uri.trim().get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("mailto:"))
 }
 
-/// A record that receivers take for a DMARC record: `v=DMARC1` comes first, in just these letters (RFC 7489 §6.4: with no
-/// space before it).
+/// True for a text that receivers take for a DMARC record: it starts with `v=DMARC1`, case-sensitive, without a space
+/// before it (RFC 7489 §6.4).
 pub fn is_dmarc(text: &str) -> bool {
     if text.starts_with(char::is_whitespace) {
         return false;
@@ -93,7 +94,7 @@ pub fn is_dmarc(text: &str) -> bool {
     tags(first).next() == Some(("v", "DMARC1"))
 }
 
-/// `p=` of a DKIM key, without the white space in it; none where there is no key, or it is revoked.
+/// `p=` of a DKIM key without white space; `None` if missing or revoked.
 pub fn dkim_key(record: &str) -> Option<String> {
     let key = tags(record).find(|(tag, _)| *tag == "p").map(|(_, value)| value.split_whitespace().collect::<String>());
     key.filter(|key| !key.is_empty())
@@ -104,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tags_are_read_with_space_around_them_or_none() {
+    fn tags_are_parsed_with_and_without_white_space() {
         assert_eq!(
             tags(" v = DMARC1 ;p=none;; x ;rua=mailto:a@b?c=d ").collect::<Vec<_>>(),
             [("v", "DMARC1"), ("p", "none"), ("rua", "mailto:a@b?c=d")]

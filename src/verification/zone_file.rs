@@ -1,8 +1,6 @@
-//! Records as a zone file: what an owner imports at the DNS provider instead of typing it.
-//!
-//! Invariant: a zone's server reads exactly the values that are shown elsewhere, whatever octets they hold; and to import
-//! the file breaks nothing that stands there, as far as the last check saw. RFC 1035 §5.1 (master files), §3.3 (strings of
-//! at most 255 octets).
+//! Records as a zone file for import at a DNS provider. Invariant: a name server reads exactly the values shown
+//! elsewhere, whatever octets they contain; importing the file breaks nothing published, as of the last check. RFC
+//! 1035 §5.1 (master files), §3.3 (strings of at most 255 octets).
 
 use super::judge::{Code, RecordStatus};
 use super::observed::RecordType;
@@ -13,37 +11,36 @@ use super::tag_list::is_dmarc;
 use crate::address::DomainName;
 use std::fmt::Write;
 
-/// Long enough to be cached, short enough to mend a typo within the hour.
+/// Long enough to be cached, short enough to correct a typo within the hour.
 const TTL: u32 = 3600;
-/// Octets of one string of a TXT record.
+/// Maximum octets of one string of a TXT record.
 const STRING: usize = 255;
 
-/// The records of a domain, relative to the domain that is registered: host labels as a panel asks for them. What the last
-/// check found right stands in the file as it stands in the DNS; a record that would meet another one is only a comment.
+/// The records of a domain, relative to the registered domain. Records found valid are written as published; a record
+/// that would conflict with another one is only a comment.
 pub fn zone_file(domain: &DomainName, records: &[DomainRecord]) -> String {
     let origin = registered(domain).unwrap_or(domain.as_str());
     let mut file = format!(
         "; The records of {domain}. Import this file at your DNS provider, or type each record in there:\n\
-         ; \"host\" is what a panel asks for beside the domain. What stands in the way of others is a comment here.\n\
+         ; \"host\" is the name relative to the domain. Records that would conflict with existing ones are comments.\n\
          $ORIGIN {origin}.\n$TTL {TTL}\n"
     );
     for record in records {
         let (what, required) = (title(record.purpose), if record.required { ", required" } else { "" });
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _ = writeln!(file, "\n; {what}{required}. host: {}", record.host_label);
         file.push_str(&entry(record));
     }
     file
 }
 
-/// The lines of a record.
 fn entry(record: &DomainRecord) -> String {
     let line = |data: &str| format!("{} IN {} {data}\n", record.host_label, record.record_type);
     if record.status == RecordStatus::Valid {
         return match (&record.observed_name, standing(record)) {
-            (Some(name), _) => comment(&format!("Nothing to publish: what stands at {name} holds for it.")),
+            (Some(name), _) => comment(&format!("Nothing to publish: the record at {name} applies.")),
             (None, Some(data)) => line(&data),
-            (None, None) => comment("Nothing to publish: what stands there is right."),
+            (None, None) => comment("Nothing to publish: the existing record is valid."),
         };
     }
     if !in_the_way(record) {
@@ -54,8 +51,7 @@ fn entry(record: &DomainRecord) -> String {
     let why = error.map(|error| comment(&format!("Not imported: {}.", error.message))).unwrap_or_default();
     match merged(record) {
         Some(merged) => {
-            let introduction =
-                comment("Never two SPF records at a name. Put this one in the place of what stands there:");
+            let introduction = comment("A name must have only one SPF record. Replace the existing ones by this one:");
             format!("{why}{introduction}; {}", line(&data(record, &merged)))
         }
         None => {
@@ -65,13 +61,13 @@ fn entry(record: &DomainRecord) -> String {
     }
 }
 
-/// A line that no server reads. Strangers' texts may stand in it: nothing of them ends the line, or hides another.
+/// A comment line. Untrusted text in it cannot end the line or hide another.
 fn comment(text: &str) -> String {
     let is_plain = |c: char| c.is_ascii_graphic() || c.is_alphanumeric() || c == '\u{2026}';
     format!("; {}\n", text.replace(|c| !is_plain(c), " "))
 }
 
-/// The data of a record with this value, as a zone file has it.
+/// The data of a record with this value, in zone file format.
 fn data(record: &DomainRecord, value: &str) -> String {
     match record.record_type {
         RecordType::Txt => quoted(value),
@@ -80,7 +76,7 @@ fn data(record: &DomainRecord, value: &str) -> String {
     }
 }
 
-/// The data of a record that is right, as it stands in the DNS: to import that again changes nothing.
+/// The data of a valid record as published, so that importing it changes nothing.
 fn standing(record: &DomainRecord) -> Option<String> {
     let mut observed = record.observed.iter().map(String::as_str);
     match record.record_type {
@@ -92,7 +88,7 @@ fn standing(record: &DomainRecord) -> Option<String> {
             };
             observed.find(one).map(quoted)
         }
-        // As it is shown: the preference and the host.
+        // As displayed: preference and host.
         RecordType::Mx => {
             let ours =
                 |text: &str| text.split_once(' ').is_some_and(|(_, host)| host.eq_ignore_ascii_case(&record.value));
@@ -102,14 +98,14 @@ fn standing(record: &DomainRecord) -> Option<String> {
     }
 }
 
-/// Something stands there that it would be added to.
+/// Existing records that this one would conflict with.
 fn in_the_way(record: &DomainRecord) -> bool {
     let alias = record.error.as_ref().is_some_and(|error| error.code == Code::CnameAtApex);
-    // The secrets of several claims may stand beside one another.
+    // Secrets of several claims may coexist.
     alias || (record.status == RecordStatus::Mismatch && record.purpose != Purpose::Ownership)
 }
 
-/// One SPF record out of those that stand there and ours.
+/// One SPF record merged from the existing ones and ours.
 fn merged(record: &DomainRecord) -> Option<String> {
     let readable = |text: &&str| is_spf(text) && spf::Record::parse(text).is_ok();
     let found: Vec<&str> = record.observed.iter().map(String::as_str).filter(readable).collect();
@@ -119,25 +115,25 @@ fn merged(record: &DomainRecord) -> Option<String> {
 fn title(purpose: Purpose) -> &'static str {
     match purpose {
         Purpose::Dkim => "DKIM, the key that signs your mail",
-        Purpose::Mx => "MX, leads mail to your inboxes",
+        Purpose::Mx => "MX, directs mail to your inboxes",
         Purpose::Spf => "SPF, lets our servers send",
         Purpose::Dmarc => "DMARC, what receivers do with forgeries",
-        Purpose::Ownership => "Ownership, shows whose the name is",
+        Purpose::Ownership => "Ownership, proves whose name it is",
         Purpose::ReturnPath | Purpose::ReturnPathSpf => "Return path, where bounces come back to",
     }
 }
 
-/// What to look at before a record is added to those that stand there.
+/// What to check before a record is added to existing ones.
 fn advice(purpose: Purpose) -> Option<&'static str> {
     match purpose {
         Purpose::Mx => Some("Delete the MX records of another mail service at this name, or leave this one out."),
-        Purpose::Spf => Some("Never two SPF records at a name: if there is one, add what this one includes to it."),
+        Purpose::Spf => Some("A name must have only one SPF record: if there is one, add the terms of this one to it."),
         Purpose::Dmarc => Some("If there is a DMARC record already, keep that."),
         Purpose::Dkim | Purpose::Ownership | Purpose::ReturnPath | Purpose::ReturnPathSpf => None,
     }
 }
 
-/// A text as the strings of a TXT record, each at most 255 octets, quoted.
+/// Text as quoted strings of a TXT record, each at most 255 octets.
 pub fn quoted(text: &str) -> String {
     let string = |part: &[u8]| {
         let mut quoted = String::from("\"");
@@ -145,7 +141,7 @@ pub fn quoted(text: &str) -> String {
             match octet {
                 b'"' | b'\\' => quoted.extend(['\\', char::from(*octet)]),
                 b' '..=b'~' => quoted.push(char::from(*octet)),
-                // RFC 1035 §5.1: \DDD is the octet of that decimal number.
+                // RFC 1035 §5.1: \DDD is the octet with that decimal value.
                 _ => quoted.push_str(&format!("\\{octet:03}")),
             }
         }
@@ -183,7 +179,7 @@ mod tests {
         zone_file(&domain.parse().unwrap(), &records)
     }
 
-    /// What the file says of a record of acme.com in this state, below its title.
+    /// The lines for a record of acme.com in this state, below its title.
     fn found(position: usize, status: RecordStatus, observed: &[&str], error: Option<RecordError>) -> Vec<String> {
         let observed = observed.iter().map(|text| (*text).to_owned()).collect();
         let evidence = Evidence { status, observed, error, ..Evidence::default() };
@@ -200,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_stranger_wrote_ends_no_comment() {
+    fn untrusted_text_cannot_end_a_comment() {
         let evil = "v=spf1 \r\n@ IN TXT evil\u{2028}\u{202e}\u{1b}[2J\u{9b}2J";
         let lines =
             found(4, Mismatch, &[evil], error(Code::SpfSyntax, &format!("{evil} is there"), &format!("Delete {evil}")));
@@ -233,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn what_would_meet_another_record_is_a_comment_and_what_is_right_stays_as_it_is() {
+    fn conflicting_records_are_comments_and_valid_ones_are_unchanged() {
         let other = error(Code::MxOtherHosts, "mail goes to aspmx.l.google.com,\nnot here", "Leave it to send only");
         let lines = found(3, Mismatch, &["1 aspmx.l.google.com"], other);
         assert_eq!(
@@ -256,7 +252,7 @@ mod tests {
         let lines = found(4, Missing, &[], error(Code::CnameAtApex, "m", "f"));
         assert!(lines.iter().all(|line| line.starts_with("; ")), "{lines:?}");
 
-        // Right already: to import it changes nothing.
+        // Already valid: importing it changes nothing.
         let both = ["5 smtp.inboxlayer.dev", "20 backup.example"];
         assert_eq!(found(3, Valid, &both, error(Code::MxOtherHosts, "m", "f")), ["@ IN MX 5 smtp.inboxlayer.dev."]);
         let wider = ["site=1", "v=spf1 include:amazonses.com include:_spf.google.com ~all"];
@@ -265,12 +261,12 @@ mod tests {
             found(0, Valid, &["t1.dkim.amazonses.com"], None),
             ["t1._domainkey IN CNAME t1.dkim.amazonses.com."]
         );
-        assert_eq!(found(0, Valid, &["hop.example"], None), ["; Nothing to publish: what stands there is right."]);
+        assert_eq!(found(0, Valid, &["hop.example"], None), ["; Nothing to publish: the existing record is valid."]);
 
-        // Nothing stands there, or nobody knows.
+        // No record there, or unknown.
         let lines = found(4, Missing, &["site=1"], error(Code::Missing, "m", "f"));
         assert_eq!(lines, ["@ IN TXT \"v=spf1 include:amazonses.com ~all\""]);
-        assert!(found(4, Unknown, &[], None)[0].starts_with("; Never two SPF records"));
+        assert!(found(4, Unknown, &[], None)[0].starts_with("; A name must have only one SPF record"));
         assert_eq!(
             found(6, Mismatch, &["s3cre"], error(Code::TxtTruncated, "m", "f")),
             ["_inboxlayer IN TXT \"s3cret\""]
@@ -278,7 +274,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_stand_in_several_strings_and_no_octet_ends_one() {
+    fn long_texts_are_split_into_strings_and_escaped() {
         let long = quoted(&"A".repeat(300));
         assert_eq!(long, format!("\"{}\" \"{}\"", "A".repeat(255), "A".repeat(45)));
         assert_eq!(quoted("a\"b\\c;\n\u{e9}"), "\"a\\\"b\\\\c;\\010\\195\\169\"");

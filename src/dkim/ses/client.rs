@@ -1,7 +1,7 @@
-//! The calls to Amazon SES (API v2), each with what it means here. <https://docs.aws.amazon.com/ses/latest/APIReference-V2/>
+//! Calls of the Amazon SES API v2. <https://docs.aws.amazon.com/ses/latest/APIReference-V2/>
 //!
-//! Invariant: no call lasts longer than its patience, the SDK's own second try included; and every failure is one of
-//! [`SesError`], so that nobody else has to know the SDK's.
+//! Invariant: no call takes longer than its time limit, including the SDK's retry; every failure is a [`SesError`], so
+//! that other code is independent of the SDK.
 
 use crate::address::DomainName;
 use crate::config::Config;
@@ -19,39 +19,34 @@ use aws_sdk_sesv2::types::{
 use aws_smithy_http_client::tls::{self, rustls_provider::CryptoMode};
 use std::time::Duration;
 
-/// The tag of an identity that this program has made.
+/// The tag of identities created by this program.
 const TAG: &str = "inboxlayer";
 
-/// Why SES did not do it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SesError {
-    /// There is no such identity.
     #[error("Amazon SES has no such identity")]
     NotFound,
-    /// There is one already.
     #[error("Amazon SES has this identity already")]
     AlreadyExists,
     /// Too many calls: 429.
-    #[error("Amazon SES is asked too often")]
+    #[error("Amazon SES: too many requests")]
     Throttled,
-    /// The credentials are missing, wrong, or not allowed to do this.
+    /// The credentials are missing, invalid, or lack permission.
     #[error("Amazon SES refuses our credentials: {0}")]
     Denied(String),
-    /// The account may have no more identities.
+    /// The limit of identities is reached.
     #[error("the limit of this AWS account is reached: {0}")]
     Limit(String),
-    /// No answer in time.
     #[error("Amazon SES did not answer in time")]
     TimedOut,
     /// The identity cannot be used here.
     #[error("the identity at Amazon SES cannot be used: {0}")]
     Unusable(String),
-    /// Anything else; the next try may go better.
+    /// Any other error; a retry may succeed.
     #[error("Amazon SES failed: {0}")]
     Failed(String),
 }
 
-/// The client; clones share it.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     sdk: aws_sdk_sesv2::Client,
@@ -61,7 +56,7 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// With the credentials that AWS's own tools would find. They are read at the first call.
+    /// With the credentials that AWS's tools would use, loaded at the first call.
     pub(super) async fn open(config: &Config, time_limit: Duration) -> Self {
         let loader = aws_config::defaults(BehaviorVersion::latest());
         Self::load(config, time_limit, loader).await
@@ -77,7 +72,7 @@ impl Client {
 
     async fn load(config: &Config, time_limit: Duration, loader: aws_config::ConfigLoader) -> Self {
         let region = config.ses.region.clone().unwrap_or_default();
-        // One second try, and each of them bounded, so that both fit into the patience.
+        // One retry, with both attempts limited to fit into the time limit.
         let attempt = time_limit * 2 / 5;
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(attempt)
@@ -106,7 +101,7 @@ impl Client {
         self.reply(name, made.dkim_attributes(), made.verified_for_sending_status(), true)
     }
 
-    /// `GetEmailIdentity`; ours where it bears `mark`.
+    /// `GetEmailIdentity`; ours if it is tagged with `mark`.
     pub(super) async fn get(&self, name: &DomainName, mark: &str) -> Result<SesReply, SesError> {
         let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
         let is_ours = bears(found.tags(), mark);
@@ -114,13 +109,13 @@ impl Client {
         Ok(SesReply { mail_from: found.mail_from_attributes().and_then(mail_from), ..reply })
     }
 
-    /// `GetEmailIdentity`: whether it bears `mark`, whatever else it is.
+    /// `GetEmailIdentity`: whether it is tagged with `mark`, even if it is unusable.
     pub(super) async fn is_marked(&self, name: &DomainName, mark: &str) -> Result<bool, SesError> {
         let found = self.sdk.get_email_identity().email_identity(name.as_str()).send().await.map_err(classified)?;
         Ok(bears(found.tags(), mark))
     }
 
-    /// `DeleteEmailIdentity`. One that is not there is deleted.
+    /// `DeleteEmailIdentity`; succeeds if it does not exist.
     pub(super) async fn delete(&self, name: &DomainName) -> Result<(), SesError> {
         match self.sdk.delete_email_identity().email_identity(name.as_str()).send().await.map_err(classified) {
             Ok(_) | Err(SesError::NotFound) => Ok(()),
@@ -128,8 +123,8 @@ impl Client {
         }
     }
 
-    /// `PutEmailIdentityDkimSigningAttributes`: Easy DKIM again, which makes SES look for the records anew after it has
-    /// given up.
+    /// `PutEmailIdentityDkimSigningAttributes`: Easy DKIM again, which restarts SES's search for the records after it
+    /// has given up.
     pub(super) async fn look_anew(&self, name: &DomainName) -> Result<(), SesError> {
         let call = self.sdk.put_email_identity_dkim_signing_attributes().email_identity(name.as_str());
         let call = call.signing_attributes_origin(DkimSigningAttributesOrigin::AwsSes);
@@ -137,15 +132,15 @@ impl Client {
         Ok(())
     }
 
-    /// `PutEmailIdentityDkimAttributes`: its mail is signed, after somebody has switched that off.
+    /// `PutEmailIdentityDkimAttributes`: turns signing back on.
     pub(super) async fn sign(&self, name: &DomainName) -> Result<(), SesError> {
         let call = self.sdk.put_email_identity_dkim_attributes().email_identity(name.as_str());
         call.signing_enabled(true).send().await.map_err(classified)?;
         Ok(())
     }
 
-    /// `PutEmailIdentityMailFromAttributes`: the identity's mail has its envelope sender there once SES has found the MX
-    /// record of it, and otherwise at a domain of SES's own. None: always.
+    /// `PutEmailIdentityMailFromAttributes`: SES uses this envelope sender domain once it has found its MX record, and
+    /// its own domain until then. `None`: always its own.
     pub(super) async fn lead_mail_from(&self, name: &DomainName, to: Option<&DomainName>) -> Result<(), SesError> {
         let call = self.sdk.put_email_identity_mail_from_attributes().email_identity(name.as_str());
         let call = call.set_mail_from_domain(to.map(ToString::to_string));
@@ -154,7 +149,7 @@ impl Client {
         Ok(())
     }
 
-    /// User name and password for the region's relay, made from the access key.
+    /// User name and password for the region's relay, derived from the access key.
     pub(super) async fn relay_login(&self) -> Result<(String, Secret), SesError> {
         let none = || SesError::Denied("there are no credentials".into());
         let provider = self.credentials.as_ref().ok_or_else(none)?;
@@ -169,7 +164,7 @@ impl Client {
         Ok((found.access_key_id().to_owned(), password))
     }
 
-    /// What an answer says, if the identity is one that can be used: three tokens of Easy DKIM, with keys in our zone.
+    /// Interprets a response: the identity has to have three Easy DKIM tokens with keys in our zone.
     fn reply(
         &self,
         name: &DomainName,
@@ -179,7 +174,7 @@ impl Client {
     ) -> Result<SesReply, SesError> {
         let dkim = dkim.ok_or_else(|| SesError::Unusable(format!("{name} has no DKIM attributes")))?;
         if dkim.signing_attributes_origin() == Some(&DkimSigningAttributesOrigin::External) {
-            return Err(SesError::Unusable(format!("{name} signs with a key of its own there (BYODKIM)")));
+            return Err(SesError::Unusable(format!("{name} signs with its own key there (BYODKIM)")));
         }
         if let Some(zone) = dkim.signing_hosted_zone().filter(|zone| !zone.eq_ignore_ascii_case(self.zone.as_str())) {
             return Err(SesError::Unusable(format!("{name} has its keys in {zone}: set dkim.zone to that")));
@@ -187,21 +182,21 @@ impl Client {
         let tokens: [String; 3] = dkim.tokens().to_vec().try_into().map_err(|given: Vec<String>| {
             SesError::Unusable(format!("{name} has {} DKIM tokens, not three", given.len()))
         })?;
-        // They become names in the DNS, and stand in the store with spaces between.
+        // They become DNS names, and are stored separated by spaces.
         let is_name = |token: &str| DomainName::parse(&format!("{token}.{}", self.zone)).is_ok();
         let fits = |token: &String| !token.contains('.') && is_name(token);
         if !tokens.iter().all(fits) {
-            return Err(SesError::Unusable(format!("the DKIM tokens of {name} are no labels")));
+            return Err(SesError::Unusable(format!("the DKIM tokens of {name} are not valid labels")));
         }
         let signs = dkim.signing_enabled();
-        // A domain may be good for sending by other means than its DKIM records; then it is not signed.
+        // A domain may be verified for sending without DKIM records; its mail is then unsigned.
         let sending = sending && signs && dkim.status() == Some(&DkimStatus::Success);
         let dkim_status = dkim.status().map(|status| status.as_str().to_owned()).unwrap_or_default();
         Ok(SesReply { is_ours, tokens, dkim_status, signs, sending, mail_from: None })
     }
 }
 
-/// HTTPS by rustls with ring, the one TLS provider of this program.
+/// HTTPS with rustls and ring, this program's only TLS provider.
 fn https() -> impl HttpClient + 'static {
     aws_smithy_http_client::Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
 }
@@ -214,7 +209,7 @@ fn easy_dkim() -> DkimSigningAttributes {
     DkimSigningAttributes::builder().next_signing_key_length(DkimSigningKeyLength::Rsa2048Bit).build()
 }
 
-/// The MAIL FROM domain of an identity. Without one, its attributes have none but what happens without an MX record.
+/// The MAIL FROM domain of an identity; `None` if the attributes have only the behaviour without an MX record.
 fn mail_from(attributes: &MailFromAttributes) -> Option<MailFrom> {
     let domain = DomainName::parse(attributes.mail_from_domain()).ok()?;
     let status = attributes.mail_from_domain_status();
@@ -233,7 +228,7 @@ where
     }
     let (code, message) = (error.code().unwrap_or_default(), error.message().unwrap_or_default());
     let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-    // Older answers say it with a BadRequestException.
+    // Older API versions return a BadRequestException.
     let exists = code == "AlreadyExistsException"
         || (code == "BadRequestException" && message.to_ascii_lowercase().contains("already exist"));
     match (code, status) {

@@ -1,10 +1,8 @@
-//! Amazon SES as the signing provider: it gives the tokens, has the keys, and signs what is relayed through it.
-//!
-//! Invariant: what is made at SES stands in the store before the call ([`crate::store::ses`]), and only what bears our mark
-//! is ever deleted there. Whatever goes wrong between (a crash, a lost answer, 429, 403, 5xx) is mended by [`Ses::run`]:
-//! an identity without a claim goes, one that is missing is made again, one that SES has given up on is looked at anew.
-//!
-//! SES keeps one identity per name, so claims to one name have its tokens in common: [`crate::store::ownership`].
+//! Amazon SES as the signing provider: issues the tokens, holds the keys, and signs relayed mail. Invariant: an
+//! identity is recorded in the store before it is created ([`crate::store::ses`]), and only identities with our tag
+//! are ever deleted. After any failure (crash, lost response, 429, 403, 5xx) [`Ses::run`] reconciles: it deletes
+//! identities without a claim, recreates missing ones, and restarts verification that SES has given up. SES keeps one
+//! identity per name, so claims to one name share its tokens: [`crate::store::ownership`].
 
 mod client;
 mod mend;
@@ -28,37 +26,32 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
 
-/// How long the answer to a client may take because of SES.
+/// Maximum delay of a client's response because of SES.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A new identity is looked at again after this: whether its claim was made, and what SES says of it.
+/// When to check a new identity: whether its claim was stored, and its state at SES.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
-/// Names that hash alike wait for one another.
+/// Number of locks by hash of the name.
 const TURNS: usize = 64;
-/// SES's word for having given up on finding the DKIM records.
+/// The DKIM status after SES has given up finding the records.
 const GIVEN_UP: &str = "FAILED";
 
-/// Why there are no tokens.
 #[derive(Debug, thiserror::Error)]
 pub enum ReserveError {
-    /// SES said no.
     #[error(transparent)]
     Ses(#[from] SesError),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Tokens for a claim that is about to be stored. As long as this lives, nothing is deleted at SES under the name.
+/// Tokens for a claim about to be stored. While this value exists, nothing is deleted at SES under the name.
 #[derive(Debug)]
 pub struct Reserved {
-    /// The tokens.
     pub tokens: [String; 3],
-    /// The identity was made for our claims. Otherwise its records may have been in the DNS before them.
+    /// The identity was created for our claims. Otherwise its records may be older.
     pub is_ours: bool,
     _turn: OwnedMutexGuard<()>,
 }
 
-/// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct Ses(Arc<Inner>);
 
@@ -74,7 +67,7 @@ struct Inner {
 }
 
 impl Ses {
-    /// SES as the configuration has it. Nothing is called yet.
+    /// The configured SES. Makes no calls.
     pub async fn open(config: &Config, store: Store, clock: Clock) -> Self {
         let client = Client::open(config, PATIENCE).await;
         Self::with(client, config, store, clock, PATIENCE)
@@ -86,14 +79,14 @@ impl Ses {
         Self(Arc::new(Inner { client, store, clock, time_limit, platform, locks, wake: Notify::new() }))
     }
 
-    /// The relay of the region, with credentials made from the access key.
+    /// The region's relay, with credentials derived from the access key.
     pub async fn relay(&self, config: &Config) -> Result<Relay, SesError> {
         let (username, password) = self.0.client.relay_login().await?;
         let host = format!("email-smtp.{}.amazonaws.com", config.ses.region.as_deref().unwrap_or_default());
         Ok(Relay { host, port: 587, username: Some(username), password: Some(password) })
     }
 
-    /// The tokens for a claim to a name: makes the identity at SES, or takes the one that is there.
+    /// The tokens for a claim to a name: creates the identity at SES, or adopts the existing one.
     pub async fn reserve(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
         let in_time = tokio::time::timeout(self.0.time_limit, self.reserve_at_ease(name)).await;
         in_time.unwrap_or(Err(SesError::TimedOut.into()))
@@ -120,18 +113,18 @@ impl Ses {
         }
     }
 
-    /// What SES does for a name now; none: it does not say. What it says is kept; what it lacks is mended in the background.
+    /// The state of a name at SES; `None` if unknown. It is recorded, and faults are repaired in the background.
     pub async fn confirms(&self, name: &DomainName) -> Option<Confirmed> {
         let in_time = tokio::time::timeout(self.0.time_limit, self.look(name)).await;
         match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
             Ok(confirmed) => Some(confirmed),
-            // That is an answer, and it is no.
+            // A definite negative answer.
             Err(ReserveError::Ses(error @ (SesError::NotFound | SesError::Unusable(_)))) => {
-                tracing::error!(domain = %name, %error, "Amazon SES does not send for a domain");
+                tracing::error!(domain = %name, %error, "Amazon SES does not send for the domain");
                 Some(Confirmed::default())
             }
             Err(error) => {
-                tracing::warn!(domain = %name, %error, "Amazon SES did not say whether it sends for a domain");
+                tracing::warn!(domain = %name, %error, "cannot find out whether Amazon SES sends for the domain");
                 None
             }
         }
@@ -140,7 +133,7 @@ impl Ses {
     async fn look(&self, name: &DomainName) -> Result<Confirmed, ReserveError> {
         let (store, now) = (&self.0.store, self.0.clock.now());
         let Some(row) = store.ses_identity(name).await? else {
-            // The platform's own domain, which the operator has made there.
+            // The platform domain's own identity, created by the operator.
             let reply = self.0.client.get(name, "").await?;
             return Ok(Confirmed { sends: reply.sending, mail_from: reply.mail_from_in_use().cloned() });
         };
@@ -154,7 +147,7 @@ impl Ses {
         };
         let right = row.claimed_tokens.is_none_or(|claimed| claimed == reply.tokens);
         if !right {
-            tracing::error!(domain = %name, "Amazon SES signs with other tokens than the claims have: delete and claim anew");
+            tracing::error!(domain = %name, "the tokens at Amazon SES differ from those of the claims: delete and recreate the claims");
         }
         let halted = reply.dkim_status == GIVEN_UP || !reply.signs;
         let misled = row.return_path.is_some_and(|wanted| !reply.leads_to(&wanted));
@@ -167,7 +160,7 @@ impl Ses {
         Ok(confirmed)
     }
 
-    /// Looks for what has to be mended now: after a change or the end of a claim.
+    /// Checks for pending work, after a change or the end of a claim.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
@@ -180,7 +173,7 @@ impl Ses {
         lock.lock_owned().await
     }
 
-    /// A tag's value that no other identity has.
+    /// A unique tag value.
     fn fresh_mark(&self) -> String {
         format!("{}/{}", self.0.platform, ulid::Ulid::new())
     }

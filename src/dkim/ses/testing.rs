@@ -1,4 +1,4 @@
-//! The service, speaking with an Amazon SES of the tests.
+//! The service connected to a fake Amazon SES.
 
 pub(crate) mod fake;
 
@@ -12,18 +12,15 @@ use crate::store::Store;
 use std::time::Duration;
 
 impl FakeSes {
-    /// A service that speaks with this server.
     pub(crate) async fn service(&self, store: &Store, clock: &Clock) -> Ses {
         self.service_with(store, clock, PATIENCE).await
     }
 
-    /// The same with another patience.
     pub(crate) async fn service_with(&self, store: &Store, clock: &Clock, time_limit: Duration) -> Ses {
         service(&self.endpoint, store, clock, time_limit).await
     }
 }
 
-/// A service that speaks with an endpoint.
 pub(super) async fn service(endpoint: &str, store: &Store, clock: &Clock, time_limit: Duration) -> Ses {
     let ses = config::Ses { region: Some("eu-west-1".into()), endpoint: Some(endpoint.into()) };
     let mut config = Config { ses, ..Config::default() };

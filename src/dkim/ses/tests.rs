@@ -1,4 +1,4 @@
-//! The service over a real store, against the SES of [`super::testing`] and against moto.
+//! The service over a real store, against the fake SES of [`super::testing`] and against moto.
 
 mod requests;
 
@@ -16,7 +16,7 @@ use crate::verification::status::{Policy, State};
 use serde_json::json;
 use tempfile::TempDir;
 
-/// Long enough for a loaded machine to answer in, short enough to wait for in vain.
+/// Long enough for a loaded machine, short enough to wait for a timeout.
 const SHORT: Duration = Duration::from_secs(2);
 
 struct World {
@@ -66,7 +66,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn an_identity_is_made_followed_and_deleted_with_its_claim() {
+async fn an_identity_is_created_updated_and_deleted_with_its_claim() {
     let world = world().await;
     let id = world.claim().await.unwrap();
     let calls = world.fake.calls();
@@ -99,40 +99,40 @@ async fn an_identity_is_made_followed_and_deleted_with_its_claim() {
 }
 
 #[tokio::test]
-async fn an_identity_that_was_there_before_is_adopted_and_never_deleted() {
+async fn an_existing_identity_is_adopted_and_never_deleted() {
     let world = world().await;
     world.fake.put("acme.test", identity(["a1", "b2", "c3"], &json!([{"Key": "inboxlayer", "Value": "another/1"}])));
     let reserved = world.ses.reserve(&acme()).await.unwrap();
     assert_eq!((reserved.tokens.join(" ").as_str(), reserved.is_ours), ("a1 b2 c3", false));
     drop(reserved);
-    // No claim came of it.
+    // No claim was stored.
     world.pass(60).await;
     assert_eq!((world.fake.names().len(), world.store.ses_identity(&acme()).await.unwrap()), (1, None));
     assert!(!world.fake.verbs().iter().any(|verb| verb.starts_with("DELETE")));
 }
 
 #[tokio::test]
-async fn what_cannot_sign_with_three_tokens_is_refused() {
+async fn an_identity_without_three_tokens_is_rejected() {
     let world = world().await;
     let mut other = identity(["a1", "b2", "c3"], &json!([]));
     other["DkimAttributes"]["SigningAttributesOrigin"] = "EXTERNAL".into();
     let two =
         json!({"DkimAttributes": {"SigningEnabled": true, "Tokens": ["a", "b"]}, "VerifiedForSendingStatus": true});
     let odd = identity(["a b", "c", "d"], &json!([]));
-    // In a region with a zone of its own, CNAMEs that lead elsewhere would find no keys.
+    // In a region with its own zone, our CNAMEs would find no keys.
     let mut elsewhere = identity(["a1", "b2", "c3"], &json!([]));
     elsewhere["DkimAttributes"]["SigningHostedZone"] = "dkim.eu-central-2.amazonses.com".into();
     for (unusable, why) in [
-        (other, "signs with a key of its own"),
+        (other, "signs with its own key"),
         (two, "has 2 DKIM tokens, not three"),
-        (odd, "are no labels"),
+        (odd, "are not valid labels"),
         (json!({}), "has no DKIM attributes"),
         (elsewhere, "has its keys in dkim.eu-central-2.amazonses.com: set dkim.zone to that"),
     ] {
         world.fake.put("acme.test", unusable);
         let refused = world.ses.reserve(&acme()).await.unwrap_err();
         assert!(matches!(&refused, ReserveError::Ses(SesError::Unusable(reply)) if reply.contains(why)), "{refused}");
-        // A definite no, also where the platform's own domain is looked at.
+        // A definite negative answer, also for the platform domain.
         let confirmed = Some(Confirmed::default());
         assert_eq!(world.ses.confirms(&acme()).await, confirmed);
         world.fake.put("inboxlayer.dev", world.fake.get("acme.test"));
@@ -142,9 +142,9 @@ async fn what_cannot_sign_with_three_tokens_is_refused() {
 }
 
 #[tokio::test]
-async fn refusals_are_told_apart_leave_nothing_half_done_and_are_tried_again_later() {
+async fn errors_are_distinguished_and_retried_without_partial_changes() {
     for (fault, calls) in [
-        // What may pass by itself has a second try at once.
+        // Temporary errors are retried once at once.
         (Fault::Error(429, "TooManyRequestsException"), 2),
         (Fault::Error(500, "InternalFailure"), 2),
         (Fault::Error(503, "ServiceUnavailable"), 2),
@@ -165,12 +165,12 @@ async fn refusals_are_told_apart_leave_nothing_half_done_and_are_tried_again_lat
         assert!(matches!(fault, Fault::Error(status, _) if status == notified), "{fault:?}: {error:?}");
         assert_eq!(world.fake.verbs().len(), calls, "{fault:?}");
 
-        // The pauses grow as long as it goes on.
+        // The pauses grow with repeated failures.
         world.pass(60).await;
         let first = world.next_due_in().await.unwrap();
         world.pass(first.as_secs() + 1).await;
         let second = world.next_due_in().await.unwrap();
-        // The clock goes on by itself as well.
+        // The clock advances by itself too.
         assert!((20..=30).contains(&first.as_secs()) && (50..=60).contains(&second.as_secs()), "{first:?} {second:?}");
         for _ in 0..10 {
             world.pass(3600).await;
@@ -184,7 +184,7 @@ async fn refusals_are_told_apart_leave_nothing_half_done_and_are_tried_again_lat
 }
 
 #[tokio::test]
-async fn silence_ends_in_time_and_nothing_stays() {
+async fn a_timeout_leaves_no_partial_change() {
     let mut world = world().await;
     world.ses = world.fake.service_with(&world.store, &world.clock, SHORT).await;
     world.fake.fault(Fault::Silence);
@@ -197,7 +197,7 @@ async fn silence_ends_in_time_and_nothing_stays() {
 }
 
 #[tokio::test]
-async fn an_identity_whose_answer_was_lost_is_ours_when_asked_for_again_and_goes_when_not() {
+async fn an_identity_with_a_lost_response_is_reused_or_deleted() {
     for again in [true, false] {
         let mut world = world().await;
         let patient = world.ses.clone();
@@ -220,13 +220,13 @@ async fn an_identity_whose_answer_was_lost_is_ours_when_asked_for_again_and_goes
 }
 
 #[tokio::test]
-async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
+async fn a_missing_or_failed_identity_is_repaired() {
     let world = world().await;
     world.claim().await.unwrap();
     world.pass(60).await;
     assert_eq!(world.next_due_in().await, None);
 
-    // SES has stopped looking for the records: it is told to look anew.
+    // SES has stopped looking for the records: verification is restarted.
     world.fake.says("acme.test", "FAILED", false);
     assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
     world.fake.calls();
@@ -241,7 +241,7 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
     world.fake.says("acme.test", "SUCCESS", true);
     assert!(world.ses.confirms(&acme()).await.unwrap().sends);
 
-    // Somebody has deleted it. Made again, its tokens are others here, and no claim is confirmed with them.
+    // The identity was deleted. Recreated it has other tokens, and no claim is confirmed with them.
     world.fake.remove("acme.test");
     assert!(!world.ses.confirms(&acme()).await.unwrap().sends);
     world.pass(0).await;
@@ -251,12 +251,12 @@ async fn a_claims_identity_that_is_gone_or_given_up_is_mended() {
 }
 
 #[tokio::test]
-async fn a_domain_that_ses_sends_for_and_does_not_sign_is_not_confirmed() {
+async fn a_domain_that_ses_does_not_sign_is_not_confirmed() {
     let world = world().await;
     world.claim().await.unwrap();
     world.pass(60).await;
     let sends = async || world.ses.confirms(&acme()).await.unwrap().sends;
-    // Verified there by other means, long ago.
+    // Verified there long ago without DKIM.
     world.fake.says("acme.test", "PENDING", true);
     assert!(!sends().await);
     world.fake.says("acme.test", "SUCCESS", true);
@@ -273,7 +273,7 @@ async fn a_domain_that_ses_sends_for_and_does_not_sign_is_not_confirmed() {
 }
 
 #[tokio::test]
-async fn a_claim_that_ends_while_ses_answers_leaves_nothing_behind() {
+async fn a_claim_deleted_during_a_call_leaves_no_identity() {
     for mending in [false, true] {
         let world = world().await;
         let id = world.claim().await.unwrap();
@@ -296,12 +296,12 @@ async fn a_claim_that_ends_while_ses_answers_leaves_nothing_behind() {
         world.fake.fault(None);
         asking.await.unwrap();
         world.pass(0).await;
-        assert!(world.fake.names().is_empty(), "while mending: {mending}");
+        assert!(world.fake.names().is_empty(), "during repair: {mending}");
     }
 }
 
 #[tokio::test]
-async fn it_runs_in_the_background_until_the_shutdown() {
+async fn it_runs_in_the_background_until_shutdown() {
     let world = world().await;
     let id = world.claim().await.unwrap();
     let shutdown = crate::net::listener::Shutdown::new();
@@ -316,7 +316,7 @@ async fn it_runs_in_the_background_until_the_shutdown() {
 }
 
 #[tokio::test]
-async fn the_relay_is_the_regions_with_credentials_of_the_access_key() {
+async fn the_relay_is_in_the_region_with_derived_credentials() {
     let world = world().await;
     let ses = config::Ses { region: Some("eu-west-1".into()), endpoint: None };
     let relay = world.ses.relay(&Config { ses, ..Config::default() }).await.unwrap();

@@ -1,4 +1,4 @@
-//! Signatures, read by mail-auth's verifier: another implementation than the one that made them.
+//! Signatures verified by mail-auth, an independent implementation.
 
 use crate::address::{Address, DomainName};
 use crate::clock::Clock;
@@ -150,12 +150,12 @@ async fn until_made(store: &Store, tokens: &[String; 3]) {
 }
 
 #[tokio::test]
-async fn a_custom_domain_signs_with_a_selector_that_is_published_also_after_a_restart() {
+async fn a_custom_domain_signs_with_a_published_selector_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
     let (store, keys) = open(dir.path()).await;
     let tokens = keys.tokens().unwrap();
     assert!(tokens.iter().all(|t| t.len() == 32 && t.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit())));
-    // A crash between the claim and its keys: nobody asked for them yet.
+    // As after a crash between the claim and its keys.
     let id = claim(&store, &AccountId::new(), "acme.test", &tokens).await;
     assert!(matches!(keys.signer().sign(&acme(&id), HEADER.as_bytes(), b"").await, Err(SignError::NoKey(_))));
     store.close().await;
@@ -182,11 +182,11 @@ async fn a_custom_domain_signs_with_a_selector_that_is_published_also_after_a_re
 }
 
 #[tokio::test]
-async fn keys_come_in_the_background_and_not_for_a_claim_that_is_gone() {
+async fn keys_are_generated_in_the_background_and_not_for_deleted_claims() {
     let dir = tempfile::tempdir().unwrap();
     let (store, keys) = open(dir.path()).await;
     let (account, kept) = (AccountId::new(), keys.tokens().unwrap());
-    // Claims that were deleted while they waited: at the price of their keys this would take an hour.
+    // Claims deleted while waiting: generating their keys would take an hour.
     for _ in 0..3000 {
         keys.provision(&account, DomainId::new());
     }
@@ -198,7 +198,7 @@ async fn keys_come_in_the_background_and_not_for_a_claim_that_is_gone() {
 }
 
 #[tokio::test]
-async fn keys_are_made_for_accounts_in_turn_and_a_first_one_for_each_claim_before_a_second() {
+async fn accounts_alternate_and_every_claim_gets_a_first_key_before_a_second() {
     let dir = tempfile::tempdir().unwrap();
     let (store, keys) = open(dir.path()).await;
     let (greedy, honest) = (AccountId::new(), AccountId::new());
@@ -210,7 +210,7 @@ async fn keys_are_made_for_accounts_in_turn_and_a_first_one_for_each_claim_befor
     let id = claim(&store, &honest, "honest.test", &tokens).await;
     keys.provision(&honest, id.clone());
     until_made(&store, &tokens).await;
-    // While the honest one's three were made, the other account had one for each, and the one that had begun.
+    // While the account's three keys were generated, the other account got one each, and the one in progress.
     let greedy = store.read(move |c| {
         let sql =
             "SELECT count(*), count(DISTINCT domain_id) FROM dkim_key WHERE domain_id IS NOT NULL AND domain_id <> ?1";
@@ -221,7 +221,7 @@ async fn keys_are_made_for_accounts_in_turn_and_a_first_one_for_each_claim_befor
 }
 
 #[tokio::test]
-async fn a_store_whose_sealing_key_is_lost_is_refused_at_the_start() {
+async fn a_store_whose_sealing_key_is_lost_does_not_open() {
     let dir = tempfile::tempdir().unwrap();
     let (store, keys) = open(dir.path()).await;
     drop(keys);
@@ -231,7 +231,7 @@ async fn a_store_whose_sealing_key_is_lost_is_refused_at_the_start() {
 }
 
 #[tokio::test]
-async fn the_sealing_key_can_be_changed_and_a_change_that_was_cut_off_goes_on() {
+async fn the_sealing_key_can_be_changed_and_an_interrupted_change_completes() {
     let dir = tempfile::tempdir().unwrap();
     let (store, keys) = open(dir.path()).await;
     let record = keys.platform_record();
@@ -242,7 +242,7 @@ async fn the_sealing_key_can_be_changed_and_a_change_that_was_cut_off_goes_on() 
     let second = std::fs::read(&present).unwrap();
     assert!(first != second && !next.exists());
 
-    // Cut off after all was sealed: the next key's file has not taken its place.
+    // Interrupted after everything was sealed: the new key's file has not been renamed.
     Keys::reseal(&store, dir.path()).await.unwrap();
     std::fs::rename(&present, &next).unwrap();
     std::fs::write(&present, &second).unwrap();
@@ -250,13 +250,13 @@ async fn the_sealing_key_can_be_changed_and_a_change_that_was_cut_off_goes_on() 
     assert!(again.platform_record() == record && !next.exists());
     assert!(again.signer().sign(&platform(), HEADER.as_bytes(), b"x\r\n").await.is_ok());
 
-    // Cut off before: a key's file that nothing is sealed under is taken up again.
+    // Interrupted before: an unused new key's file is reused.
     std::fs::write(&next, [9; 32]).unwrap();
     Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();
     Keys::reseal(&store, dir.path()).await.unwrap();
     assert_eq!(std::fs::read(&present).unwrap(), [9; 32]);
 
-    // The old key opens nothing any more, also where the platform's key would be a new one.
+    // The old key no longer opens anything, even if the platform's key would be a new one.
     std::fs::write(&present, &first).unwrap();
     let mut config = Config::default();
     config.dkim.platform_selector = "other".into();
@@ -266,7 +266,7 @@ async fn the_sealing_key_can_be_changed_and_a_change_that_was_cut_off_goes_on() 
 }
 
 #[tokio::test]
-async fn where_another_provider_signs_nothing_is_signed_here() {
+async fn nothing_is_signed_here_if_another_provider_signs() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let mut config = Config::default();
@@ -276,8 +276,8 @@ async fn where_another_provider_signs_nothing_is_signed_here() {
 }
 
 #[test]
-fn signing_is_done_off_the_async_threads_and_a_parsed_key_is_kept() {
-    // One thread may block, and somebody has it.
+fn signing_runs_off_the_async_threads_and_parsed_keys_are_cached() {
+    // The only blocking thread is occupied.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
     runtime.block_on(async {
         let dir = tempfile::tempdir().unwrap();
@@ -290,7 +290,7 @@ fn signing_is_done_off_the_async_threads_and_a_parsed_key_is_kept() {
             }
         };
         sign().await.unwrap().unwrap();
-        // What the store has now opens no more: only a key in memory signs.
+        // The stored keys can no longer be opened: only a cached key signs.
         let spoilt = store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET sealed = x'00'", [])?));
         assert_eq!(spoilt.await.unwrap(), 1);
         let (release, wait) = std::sync::mpsc::channel::<()>();

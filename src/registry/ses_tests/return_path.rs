@@ -1,4 +1,4 @@
-//! A return path where Amazon SES sends: it is the MAIL FROM domain of the identity, as long as its claim is verified.
+//! A return path with Amazon SES: it is the MAIL FROM domain of the identity while its claim is verified.
 
 use super::*;
 use crate::store::senders::Sender;
@@ -12,7 +12,6 @@ impl World {
         self.registry.patch(account, id, change).await.unwrap()
     }
 
-    /// A verified claim.
     async fn verified(&self) -> CustomDomain {
         let domain = self.registry.create(&self.account, "acme.test").await.unwrap();
         self.fake.says("acme.test", "SUCCESS", true);
@@ -24,7 +23,7 @@ impl World {
         domain
     }
 
-    /// What is due now and in the next hours is mended: the bodies of what was put.
+    /// Processes everything due within the next hours; returns the bodies of the PUT requests.
     async fn puts(&self) -> Vec<Value> {
         self.ses.settle().await.unwrap();
         self.fake.calls().into_iter().filter(|call| call.verb == PUT).map(|call| call.body).collect()
@@ -55,7 +54,7 @@ fn taken_away() -> Value {
 const AWAITED: [(RecordStatus, Option<Code>); 2] = [(RecordStatus::Unknown, Some(Code::AwaitingProvider)); 2];
 
 #[tokio::test]
-async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_the_record() {
+async fn ses_is_configured_once_the_claim_is_verified_and_uses_it_once_the_record_is_found() {
     let world = world().await;
     let (account, domain) = (&world.account, world.registry.create(&world.account, "acme.test").await.unwrap());
     let domain = world.set_return_path(account, &domain.id, Some("bounce")).await;
@@ -66,7 +65,7 @@ async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_th
         [(name, Some(10), "feedback-smtp.eu-west-1.amazonses.com"), (name, None, "v=spf1 include:amazonses.com ~all")]
     );
     world.play.set("amazonses.com", Kind::Txt, &["v=spf1 ip4:192.0.2.0/24 -all".into()], 60).unwrap();
-    // SES keeps one MAIL FROM domain for all claims to a name: one that proves nothing has no say.
+    // SES keeps one MAIL FROM domain for all claims to a name: an unverified claim does not set it.
     assert_eq!(world.puts().await, [json!(null); 0]);
 
     world.publish(&domain, &[]);
@@ -75,7 +74,7 @@ async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_th
     assert_eq!((verified.verified_status, of_return_path(&verified)), (Verified, AWAITED.to_vec()));
     assert_eq!(world.puts().await, [put("bounce")]);
     world.is_settled().await;
-    // It has not found it: others read a domain of Amazon's in the envelope.
+    // Not found yet: the envelope sender is at a domain of Amazon's.
     let waiting = world.verify(account, &domain.id).await;
     assert_eq!((waiting.verified_status, of_return_path(&waiting)), (Verified, AWAITED.to_vec()));
     assert!(waiting.verdict.contains("bounce.acme.test are right, and Amazon SES, which sends"), "{}", waiting.verdict);
@@ -89,11 +88,11 @@ async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_th
     assert!(right.verdict.starts_with("All is well"), "{}", right.verdict);
     let sender = world.sender().await;
     assert_eq!(sender.mail_from(Some(&domain.id), &default).as_str(), name);
-    // SES forwards bounces to the envelope sender that it is given: From, which has an inbox.
+    // SES forwards bounces to the given envelope sender, From, which has an inbox.
     let from: crate::address::Address = "ann@acme.test".parse().unwrap();
     assert_eq!(sender.envelope(Some(&domain.id), &from), from);
 
-    // While it does not say anything, that stands; and for another return path nothing does.
+    // Without a new answer from SES the last one counts, but not for another return path.
     world.fake.fault(Fault::Error(429, "TooManyRequestsException"));
     assert_eq!(of_return_path(&world.verify(account, &domain.id).await), [(RecordStatus::Valid, None); 2]);
     assert_eq!(world.sender().await.mail_from(Some(&domain.id), &default).as_str(), name);
@@ -108,14 +107,14 @@ async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_th
     world.fake.fault(None);
     assert_eq!(world.puts().await, [json!(null); 0]);
 
-    // It no longer finds it, and falls back by itself; the claim has nothing to do with that.
+    // SES no longer finds it and falls back by itself; the claim is not affected.
     world.fake.says_of_mail_from("acme.test", "TEMPORARY_FAILURE");
     let doubted = world.verify(account, &domain.id).await;
     assert_eq!((doubted.verified_status, of_return_path(&doubted)), (Verified, AWAITED.to_vec()));
     assert_eq!((doubted.degraded_since, doubted.records[0].status), (None, RecordStatus::Valid));
     assert_eq!(world.sender().await.mail_from(Some(&domain.id), &default), &default);
     assert_eq!(world.puts().await, [json!(null); 0]);
-    // Given up, it is told to look anew.
+    // After SES has given up, verification is restarted.
     world.fake.says_of_mail_from("acme.test", "FAILED");
     world.verify(account, &domain.id).await;
     assert_eq!(world.puts().await, [put("bounce")]);
@@ -130,7 +129,7 @@ async fn ses_is_told_once_the_claim_is_verified_and_uses_it_once_it_has_found_th
 }
 
 #[tokio::test]
-async fn a_mail_from_domain_that_could_not_be_set_or_taken_away_is_mended() {
+async fn a_mail_from_domain_that_could_not_be_set_or_removed_is_retried() {
     for (method, fault) in [
         ("PUT", Fault::Error(429, "TooManyRequestsException")),
         ("PUT", Fault::Error(500, "InternalFailure")),
@@ -158,7 +157,7 @@ async fn a_mail_from_domain_that_could_not_be_set_or_taken_away_is_mended() {
 }
 
 #[tokio::test]
-async fn somebody_who_took_it_away_at_ses_is_found_out_by_a_check() {
+async fn a_check_detects_a_removed_mail_from_domain() {
     let world = world().await;
     let domain = world.verified().await;
     world.set_return_path(&world.account, &domain.id, Some("bounce")).await;
@@ -179,7 +178,7 @@ async fn the_verified_claim_alone_decides() {
     world.set_return_path(&world.account, &first.id, Some("bounce")).await;
     assert_eq!(world.puts().await, [put("bounce")]);
 
-    // The name changes hands, and with it the MAIL FROM domain; then its claim ends, and the other one stays.
+    // The name is transferred, and with it the MAIL FROM domain; then its claim is deleted, and the other one remains.
     world.publish(&first, &[&second]);
     assert_eq!(world.verify(&stranger, &second.id).await.verified_status, Verified);
     assert_eq!(world.puts().await, [put("evil")]);
@@ -190,7 +189,7 @@ async fn the_verified_claim_alone_decides() {
 }
 
 #[tokio::test]
-async fn what_others_have_set_stays_until_a_return_path_is_asked_for() {
+async fn a_foreign_setting_stays_until_a_return_path_is_requested() {
     let world = world().await;
     let mut theirs = identity(["a1", "b2", "c3"], &json!([]));
     theirs["MailFromAttributes"] = json!({"MailFromDomain": "mail.acme.test", "MailFromDomainStatus": "SUCCESS"});
@@ -206,7 +205,7 @@ async fn what_others_have_set_stays_until_a_return_path_is_asked_for() {
 
     world.set_return_path(&world.account, &domain.id, Some("bounce")).await;
     assert_eq!(world.puts().await, [put("bounce")]);
-    // The identity is not ours to delete; what we have set at it is.
+    // The identity is not ours to delete; our setting is.
     assert!(world.registry.delete(&world.account, &domain.id).await.unwrap());
     assert_eq!(world.puts().await, [taken_away()]);
     assert_eq!(world.fake.names(), ["acme.test"]);

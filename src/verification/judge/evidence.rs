@@ -172,7 +172,7 @@ mod tests {
         let lines: Vec<String> = of(&spf(), &Observation::of(found(1, &["a"], true))).iter().map(line).collect();
         assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
         let no_server = Observation::of(Answer::indefinite(Indefinite::NoServer, None));
-        assert_eq!(line(&of(&spf(), &no_server)[0]), "- - - - false false there is no name server that may be asked");
+        assert_eq!(line(&of(&spf(), &no_server)[0]), "- - - - false false there is no name server that may be queried");
         assert_eq!(of(&spf(), &Observation::of(found(1, &["x"; 500], false))).len(), MAX_ENTRIES);
     }
 

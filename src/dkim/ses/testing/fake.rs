@@ -1,7 +1,7 @@
-//! An Amazon SES for tests: the verbs that are called, as its API reference has them, with faults on demand.
+//! A fake Amazon SES for tests: the calls in use, as in its API reference, with faults on demand.
 //! <https://docs.aws.amazon.com/ses/latest/APIReference-V2/API_Operations.html>
 //!
-//! It knows nothing of this program: the stories use this very file.
+//! Independent of this program: the stories use this file too.
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,20 +16,20 @@ use tokio::sync::watch;
 
 const IDENTITIES: &str = "/v2/email/identities";
 
-/// What goes wrong.
+/// A simulated fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// An error of AWS: status and type.
+    /// An AWS error: status and type.
     Error(u16, &'static str),
-    /// No answer, and nothing done.
+    /// No response; nothing is done.
     Silence,
-    /// What was asked is done, and the answer is lost.
+    /// The request is performed, and the response is lost.
     LostAnswer,
-    /// What was asked is done, and the answer comes when the fault is over.
+    /// The request is performed, and the response comes after the fault ends.
     LateAnswer,
 }
 
-/// A request, as it came.
+/// A received request.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) verb: String,
@@ -62,17 +62,17 @@ impl FakeSes {
         fake
     }
 
-    /// From now on every call ends in this.
+    /// Every call fails like this from now on.
     pub(crate) fn fault(&self, fault: impl Into<Option<Fault>>) {
         self.fault.send_replace(fault.into().map(|fault| ("", fault)));
     }
 
-    /// From now on every call by this method does.
+    /// Every call with this method fails like this from now on.
     pub(crate) fn fault_of(&self, method: &'static str, fault: Fault) {
         self.fault.send_replace(Some((method, fault)));
     }
 
-    /// An identity that somebody else has made, or that has got another state.
+    /// Creates or changes an identity from outside.
     pub(crate) fn put(&self, name: &str, identity: Value) {
         self.account.lock().unwrap().identities.insert(name.into(), identity);
     }
@@ -85,7 +85,7 @@ impl FakeSes {
         self.account.lock().unwrap().identities.remove(name).unwrap();
     }
 
-    /// SES has found the DKIM records, or given up on them.
+    /// SES has found the DKIM records, or given up.
     pub(crate) fn says(&self, name: &str, status: &str, sending: bool) {
         let mut account = self.account.lock().unwrap();
         let identity = account.identities.get_mut(name).unwrap();
@@ -93,7 +93,7 @@ impl FakeSes {
         identity["VerifiedForSendingStatus"] = sending.into();
     }
 
-    /// Somebody has switched signing off.
+    /// Signing is switched off from outside.
     pub(crate) fn stop_signing(&self, name: &str) {
         let mut account = self.account.lock().unwrap();
         account.identities.get_mut(name).unwrap()["DkimAttributes"]["SigningEnabled"] = false.into();
@@ -107,13 +107,12 @@ impl FakeSes {
         attributes["MailFromDomainStatus"] = status.into();
     }
 
-    /// Somebody has taken the MAIL FROM domain away.
+    /// The MAIL FROM domain is removed from outside.
     pub(crate) fn forget_mail_from(&self, name: &str) {
         let attributes = json!({"BehaviorOnMxFailure": "USE_DEFAULT_VALUE"});
         self.account.lock().unwrap().identities.get_mut(name).unwrap()["MailFromAttributes"] = attributes;
     }
 
-    /// The MAIL FROM domain of an identity.
     pub(crate) fn mail_from(&self, name: &str) -> Option<String> {
         self.get(name)["MailFromAttributes"]["MailFromDomain"].as_str().map(str::to_owned)
     }
@@ -122,7 +121,7 @@ impl FakeSes {
         self.account.lock().unwrap().identities.keys().cloned().collect()
     }
 
-    /// What was called since the last time.
+    /// The requests since the last call.
     pub(crate) fn calls(&self) -> Vec<Call> {
         std::mem::take(&mut self.account.lock().unwrap().calls)
     }
@@ -132,7 +131,7 @@ impl FakeSes {
     }
 }
 
-/// An identity with Easy DKIM, as SES shows one that it has not looked for yet.
+/// An identity with Easy DKIM that SES has not verified yet.
 pub(crate) fn identity(tokens: [&str; 3], tags: &Value) -> Value {
     json!({
         "IdentityType": "DOMAIN", "FeedbackForwardingStatus": true, "VerifiedForSendingStatus": false,
@@ -222,7 +221,7 @@ impl Account {
     }
 }
 
-/// The attributes that a request leads to. Without a domain, or with an empty one, there is none.
+/// The attributes set by a request. An empty domain removes the setting.
 fn mail_from(name: &str, body: &Value) -> Result<Value, String> {
     let behavior = body["BehaviorOnMxFailure"].as_str().unwrap_or("USE_DEFAULT_VALUE");
     match body["MailFromDomain"].as_str().unwrap_or_default() {

@@ -1,10 +1,10 @@
-//! The requests, as those read them who know AWS: moto, and AWS's own description of its API where moto lacks the call.
+//! The requests checked by moto, and by AWS's own description of its API for calls that moto lacks.
 
 use super::super::testing::service;
 use super::*;
 
-/// moto reads requests as AWS does. Its answers have no tokens, and a time in a form that AWS's API does not use, so no
-/// claim can come of what it makes: what it has understood is read from it without the SDK.
+/// moto parses requests as AWS does. Its responses lack tokens and have a time format that AWS does not use, so no
+/// claim can use them: what it stored is read without the SDK.
 #[tokio::test]
 async fn moto_understands_our_requests() {
     use tokio::io::{AsyncBufReadExt, BufReader};
@@ -23,7 +23,7 @@ async fn moto_understands_our_requests() {
             break address.trim().to_owned();
         }
     };
-    // It must not wait for somebody to read what it says.
+    // It must not block on unread output.
     tokio::spawn(async move { while lines.next_line().await.is_ok_and(|line| line.is_some()) {} });
     let _ = rustls::crypto::ring::default_provider().install_default();
     let found = async || -> serde_json::Value {
@@ -37,7 +37,7 @@ async fn moto_understands_our_requests() {
     let world = world().await;
     let client = service(&endpoint, &world.store, &world.clock, Duration::from_secs(60)).await.0.client.clone();
     assert_eq!(client.get(&acme(), "mark").await, Err(SesError::NotFound));
-    // It is made; the answer is not AWS's.
+    // The identity is created, although the response differs from AWS's.
     assert!(matches!(client.create(&acme(), "mark").await, Err(SesError::Failed(_) | SesError::Unusable(_))));
     let made = found().await;
     assert_eq!(
@@ -51,9 +51,9 @@ async fn moto_understands_our_requests() {
     assert_eq!(client.delete(&acme()).await, Ok(()));
 }
 
-/// The description comes with botocore, which AWS makes.
+/// The API description is part of AWS's botocore.
 #[tokio::test]
-async fn what_moto_lacks_is_asked_for_as_aws_describes_it() {
+async fn calls_that_moto_lacks_match_awss_description() {
     let world = world().await;
     world.fake.put("acme.test", identity(["a1", "b2", "c3"], &json!([])));
     let client = &world.ses.0.client;
