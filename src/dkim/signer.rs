@@ -95,8 +95,8 @@ impl Signer {
         done.map_err(|error| SignError::Crypto(error.to_string()))
     }
 
-    /// The `DKIM-Signature` field for a message, with its CRLF, to stand before the header block. `header` ends with the
-    /// empty line. Nothing where another provider signs. Runs off the async threads.
+    /// The `DKIM-Signature` field for a message with its CRLF, to be put before the header block. `header` ends with the
+    /// empty line. Empty if another provider signs. Runs off the async threads.
     pub async fn sign(&self, identity: &SendIdentity, header: &[u8], body: &[u8]) -> Result<Vec<u8>, SignError> {
         if !self.signs {
             return Ok(Vec::new());

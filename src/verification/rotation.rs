@@ -16,7 +16,7 @@ use std::time::Duration;
 pub const KEY_TTL: Duration = Duration::from_secs(3600);
 /// Maximum time between signing and queueing, by which a message may seem younger than its signature.
 const SLACK: Duration = Duration::from_secs(600);
-/// Before what stands in the way is looked at again.
+/// Pause before retrying a blocked step.
 const BLOCKED: Duration = Duration::from_secs(3600);
 /// The first pause between checks for an unpublished key; pauses grow with its age.
 const FIRST_LOOK: Duration = Duration::from_secs(60);

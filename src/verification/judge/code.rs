@@ -1,92 +1,90 @@
-//! The words for what can be wrong with a record, and the error that is shown for one.
-//!
-//! Invariant: a word, once published, keeps its meaning: programs go by it. `docs/verification.md` has a row for each.
+//! The codes of faults, and the error shown for a record. Invariant: a published code keeps its meaning, since
+//! programs depend on it. `docs/verification.md` has a row for each.
 
 use super::fix::Fix;
 use crate::clock::Timestamp;
 use crate::verification::bounds;
 use std::fmt;
 
-/// What is wrong with a record, in one stable word.
+/// What is wrong with a record, as a stable code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// Nothing is there.
+    /// No record.
     Missing,
-    /// Another type of record is there.
+    /// Another record type exists.
     WrongType,
-    /// Something quite different is there.
+    /// An unrelated value.
     WrongValue,
-    /// Almost the value is there: a typing error.
+    /// Almost the expected value: a typing error.
     NearMiss,
-    /// The record stands at `name.domain.domain`.
+    /// The record is at `name.domain.domain`.
     SuffixDoubled,
-    /// The DNS provider has put the domain behind the value.
+    /// The DNS provider has appended the domain to the value.
     TargetSuffixed,
-    /// An address where the CNAME record belongs.
+    /// An address instead of the CNAME record.
     Proxied,
     /// The target of another token.
     Swapped,
-    /// It leads to the target by another name.
+    /// It points to the target by way of another name.
     Indirect,
-    /// The CNAME record is right, but there is no key behind it: ours to mend.
+    /// The CNAME record is valid, but there is no key behind it: an error of the platform.
     TargetWithoutKey,
     /// Quotation marks inside the value.
     QuotedTwice,
     /// The value was cut off.
     TxtTruncated,
-    /// White space stands before the value.
+    /// White space before the value.
     LeadingSpace,
-    /// The record stands at a name without the underscore, or without the label that has it.
+    /// The record is at a name without the underscore, or without the label that has it.
     WrongName,
-    /// SPF does not let our servers send.
+    /// SPF does not authorise our servers.
     SpfMissingInclude,
     /// More than one SPF record.
     SpfMultiple,
-    /// More than ten look-ups (RFC 7208 §4.6.4).
+    /// More than ten lookups (RFC 7208 §4.6.4).
     SpfLookupLimit,
-    /// More than two look-ups that find nothing (RFC 7208 §4.6.4).
+    /// More than two void lookups (RFC 7208 §4.6.4).
     SpfVoidLookups,
-    /// The record cannot be read.
+    /// The record cannot be parsed.
     SpfSyntax,
-    /// What the record includes has no SPF record, or one that cannot be used.
+    /// An included domain has no usable SPF record.
     SpfBrokenInclude,
-    /// The record lets everybody send.
+    /// The record authorises everybody.
     SpfAllowsAll,
     /// More than one DMARC record.
     DmarcMultiple,
-    /// The record cannot be read.
+    /// The record cannot be parsed.
     DmarcInvalid,
-    /// The policy is weaker than asked for.
+    /// The policy is weaker than requested.
     DmarcWeaker,
-    /// Other hosts take the domain's mail.
+    /// Other hosts receive the domain's mail.
     MxOtherHosts,
     /// Other hosts are tried before ours.
     MxOutranked,
-    /// The MX record leads to a CNAME record.
+    /// The MX host is an alias.
     MxTargetIsCname,
-    /// An MX record leads to `localhost`: senders would deliver to themselves.
+    /// An MX record points to `localhost`: senders would deliver to themselves.
     MxLocalhost,
-    /// The domain says that it takes no mail.
+    /// The domain declares that it accepts no mail.
     NullMx,
     /// A CNAME record at the domain itself hides all its other records.
     CnameAtApex,
-    /// The zone's name servers say different things.
+    /// The zone's name servers disagree.
     ServersDisagree,
-    /// A name server that the zone is delegated to is not responsible for it, or silent.
+    /// A name server in the delegation is not authoritative, or does not answer.
     LameDelegation,
-    /// Right at the source; resolvers still hold what was there before.
+    /// Valid at the source; resolvers still have the previous value cached.
     StillCached,
-    /// The signatures of the zone do not hold.
+    /// The zone's DNSSEC signatures are invalid.
     DnssecBogus,
-    /// Nobody gave a definite answer.
+    /// No server gave a definite answer.
     ResolverFailed,
-    /// Right in the DNS; the provider that signs elsewhere has not confirmed it yet.
+    /// Valid in the DNS; the signing provider has not confirmed it yet.
     AwaitingProvider,
 }
 
 impl Code {
-    /// All of them.
     pub const ALL: [Self; 36] = [
         Self::Missing,
         Self::WrongType,
@@ -126,7 +124,7 @@ impl Code {
         Self::AwaitingProvider,
     ];
 
-    /// As it stands in JSON and in the store.
+    /// As in JSON and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Missing => "missing",
@@ -175,19 +173,19 @@ impl fmt::Display for Code {
     }
 }
 
-/// What is wrong with a record.
+/// A fault or warning of a record.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RecordError {
-    /// A stable word for programs.
+    /// A stable code for programs.
     pub code: Code,
-    /// What is wrong, for people.
+    /// A description for people.
     pub message: String,
-    /// The exact thing to do.
+    /// The exact fix.
     pub fix: String,
-    /// The first step of that, as a part of a sentence: for the verdict, and not shown by itself.
+    /// The first step of the fix as part of a sentence, for the verdict.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub(super) step: String,
-    /// When caches will have forgotten what was there before.
+    /// When caches will have expired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_visible_at: Option<Timestamp>,
 }
@@ -200,7 +198,7 @@ impl RecordError {
         Self { code, message, fix, step, expected_visible_at: None }
     }
 
-    /// As it is shown.
+    /// As shown in the API.
     pub fn shown(&self) -> Self {
         Self { step: String::new(), ..self.clone() }
     }
@@ -211,7 +209,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_code_is_the_same_word_everywhere() {
+    fn a_code_is_the_same_everywhere() {
         let mut seen = std::collections::BTreeSet::new();
         for code in Code::ALL {
             assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());

@@ -1,11 +1,12 @@
-//! Records that are right, and that the provider who signs elsewhere has not confirmed (yet).
+//! Valid records that the external signing provider has not confirmed (yet).
 
 use super::{CheckedRecord, Code, Evidence, Fix, RecordError, RecordStatus};
 use crate::clock::Timestamp;
 use crate::verification::records::{Expected, Purpose, RecordKey};
 use std::collections::BTreeMap;
 
-/// Marks valid DKIM records as unconfirmed: unknown before the claim is verified, a warning afterwards, when the DNS decides.
+/// Marks valid DKIM records as unconfirmed: unknown before the claim is verified, a warning afterwards, when the DNS
+/// decides.
 pub fn unconfirmed(records: &mut [CheckedRecord], is_verified: bool) {
     for CheckedRecord { expected, evidence: seen } in records {
         if expected.purpose != Purpose::Dkim || seen.status != RecordStatus::Valid {
@@ -21,15 +22,15 @@ pub fn unconfirmed(records: &mut [CheckedRecord], is_verified: bool) {
     }
 }
 
-/// The name of the return path whose records are all right.
+/// The name of the return path if all its records are valid.
 pub fn right_return_path(records: &[CheckedRecord]) -> Option<String> {
     let mut of = records.iter().filter(|record| record.expected.purpose.is_return_path()).peekable();
     let name = of.peek().map(|record| record.expected.name.clone())?;
     of.all(|record| record.evidence.status == RecordStatus::Valid).then_some(name)
 }
 
-/// Marks the records of a return path as unknown: whether it is used is not known yet. An error that is there already (others
-/// stand beside them, or caches lag behind) may be the reason, and stays.
+/// Marks the records of a return path as unknown, since it is not known to be in use yet. An existing error
+/// (conflicting records, stale caches) may be the reason, and stays.
 pub fn return_path_unconfirmed(records: &mut [CheckedRecord]) {
     for CheckedRecord { expected, evidence: seen } in records {
         if !expected.purpose.is_return_path() {
@@ -47,7 +48,7 @@ pub fn return_path_unconfirmed(records: &mut [CheckedRecord]) {
     }
 }
 
-/// Whether the records of a kind were right and confirmed at the check before, which found this of them.
+/// Whether records of this kind were valid and confirmed at the previous check, given its findings.
 pub fn was_confirmed(
     records: &[CheckedRecord],
     before: &BTreeMap<RecordKey, (Evidence, Timestamp)>,

@@ -1,5 +1,5 @@
-//! The CNAME of a DKIM token: it leads to exactly its target, itself or by way of other aliases, or it does not.
-//! RFC 1034 §3.6.2; RFC 6376 §3.6.1 (the key behind it).
+//! The CNAME of a DKIM token: whether it points to its target, directly or by way of other aliases. RFC 1034 §3.6.2;
+//! RFC 6376 §3.6.1 (the key behind it).
 
 use super::nearness::difference;
 use super::{Code, Fix, Judgement, Observation, RecordError, nothing};
@@ -26,7 +26,7 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], observation: &Observa
     }
     let (code, message, fix) = mistake(expected, all, wrong);
     match &observation.chain {
-        // It may lead there all the same.
+        // It may still point there.
         Some(Answer::Indefinite { reason, .. }) if code == Code::WrongValue => {
             let message = format!("{message}, and the DNS gave no definite answer for where that leads: {reason}");
             Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix))
@@ -35,7 +35,7 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], observation: &Observa
     }
 }
 
-/// Receivers find the key; and whoever has the name between may lead them elsewhere.
+/// Receivers find the key, but the owner of the name in between may redirect them.
 fn indirect(expected: &Expected, hop: &str) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message = format!(
@@ -45,19 +45,19 @@ fn indirect(expected: &Expected, hop: &str) -> RecordError {
     RecordError::new(Code::Indirect, message, fix)
 }
 
-/// What a wrong target shows of how it came about.
+/// What a wrong target shows about its cause.
 fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String, Fix) {
     let Expected { name, value, .. } = expected;
     let change = Fix::with(format!("Change the value of the CNAME record at {name} to"), value);
     let bare = wrong.replace(['"', '\\'], "");
     if all.iter().any(|other| other.purpose == Purpose::Dkim && is_target(wrong, other)) {
-        let message = format!("{name} leads to {wrong}, the target of another of your three records");
-        let why = "Each of the three records leads to the target that begins with its own token.";
+        let message = format!("{name} points to {wrong}, the target of another of your three records");
+        let why = "Each of the three records points to the target that begins with its own token.";
         return (Code::Swapped, message, change.after(why));
     }
     if wrong.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
-        let message = format!("{name} leads to {wrong}: your DNS provider has put your own domain behind the value");
-        let fix = Fix::with("Write the value with a dot at its end", format!("{value}."));
+        let message = format!("{name} points to {wrong}: your DNS provider has appended your own domain to the value");
+        let fix = Fix::with("Enter the value with a dot at its end", format!("{value}."));
         return (Code::TargetSuffixed, message, fix);
     }
     if bare.len() < wrong.len() && is_target(bare.trim(), expected) {
@@ -65,13 +65,13 @@ fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String,
         return (Code::QuotedTwice, message, Fix::bare("Type the value without quotation marks", value));
     }
     if let Some(difference) = difference(wrong, value) {
-        let message = format!("{name} leads to {wrong}, which is almost {value}: {difference}");
+        let message = format!("{name} points to {wrong}, which is almost {value}: {difference}");
         return (Code::NearMiss, message, change.after("Copy the value rather than typing it."));
     }
-    (Code::WrongValue, format!("{name} leads to {wrong} instead of {value}"), change)
+    (Code::WrongValue, format!("{name} points to {wrong} instead of {value}"), change)
 }
 
-/// The record is right. Whether there is a key behind it is no matter of its owner's.
+/// The record is valid. A missing key behind it is not its owner's fault.
 fn keyed(expected: &Expected, observation: &Observation) -> Judgement {
     let is_key = |record: &RecordData| matches!(record, RecordData::Txt(text) if dkim_key(text).is_some());
     let lacks = match &observation.target {

@@ -1,9 +1,6 @@
-//! The DMARC record: one, with a policy that receivers know, and as strict as asked for or stricter.
-//!
-//! A subdomain without one inherits the organizational domain's.
-//!
-//! RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record, and where it is looked for); RFC 9989 keeps
-//! these rules, has `np=` and `t=` besides, and no longer knows `pct=`.
+//! The DMARC record: exactly one, with a valid policy at least as strict as requested. A subdomain without one
+//! inherits the organizational domain's. RFC 7489 §6.3 (tags), §6.4 (grammar: `v` comes first), §6.6.3 (one record,
+//! and its location); RFC 9989 keeps these rules, adds `np=` and `t=`, and removes `pct=`.
 
 use super::text::{absent, leading_space, too_long, unquoted};
 use super::{Code, Fix, Judgement, Observation, RecordError, publish, text_of, texts};
@@ -70,7 +67,7 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
     }
 }
 
-/// The record that receivers go by where a subdomain has none of its own: that of the organizational domain.
+/// The record that applies to a subdomain without its own: that of the organizational domain.
 pub(super) fn inherited(observation: &Observation) -> Option<&str> {
     if texts(observation).iter().any(|text| is_dmarc(text) || is_meant(text)) {
         return None;
@@ -83,7 +80,8 @@ pub(super) fn inherited(observation: &Observation) -> Option<&str> {
     }
 }
 
-/// There is no record at the name itself. One above that is strict enough will do, and must not be weakened by one here.
+/// No record at the name itself. An inherited one that is strict enough is sufficient, and must not be weakened by a
+/// record here.
 fn inheriting(expected: &Expected, observation: &Observation, texts: &[&str]) -> Judgement {
     let name = &expected.name;
     if let (Some(Answer::Indefinite { reason, .. }), Some(above)) = (&observation.inherited, expected.inherited_from())
@@ -103,14 +101,14 @@ fn inheriting(expected: &Expected, observation: &Observation, texts: &[&str]) ->
     let message = format!(
         "{name} has no DMARC record of its own, and what {above} says of subdomains is weaker than asked for: {record}"
     );
-    // Of subdomains of its own nobody has said anything.
+    // The organizational domain has no policy for its subdomains.
     let kept: Vec<&str> =
         record.split(';').filter(|tag| dmarc_tag(tag, "sp").or(dmarc_tag(tag, "np")).is_none()).collect();
     let own = Expected { value: with_policy(&kept.join(";"), wanted), ..expected.clone() };
     Judgement::Mismatch(RecordError::new(Code::DmarcWeaker, message, publish(&own)))
 }
 
-/// A record that somebody meant to be one.
+/// A text meant to be a DMARC record.
 fn is_meant(text: &str) -> bool {
     let small = text.trim().to_ascii_lowercase();
     unquoted(text).is_none()
@@ -133,28 +131,28 @@ fn unreadable(expected: &Expected, text: &str) -> RecordError {
     RecordError::new(Code::DmarcInvalid, message, fix)
 }
 
-/// Why receivers take no policy from a record.
+/// Why receivers find no policy in a record.
 fn fault(record: &str) -> Option<String> {
     let mut policies = tags(record).filter(|(tag, _)| tag.eq_ignore_ascii_case("p"));
     match (policies.next(), policies.next()) {
         (None, _) => Some("it has no policy (p=)".to_owned()),
         (Some((_, "")), _) => Some("its policy (p=) is empty".to_owned()),
         (Some((_, value)), _) if !known(value) => {
-            Some(format!("\"{value}\" is no policy that receivers know; they know none, quarantine and reject"))
+            Some(format!("\"{value}\" is not a valid policy; valid are none, quarantine and reject"))
         }
         (Some(_), Some(_)) => Some("it has more than one policy (p=)".to_owned()),
         (Some(_), None) => {
             let sub = tags(record).find(|(tag, value)| tag.eq_ignore_ascii_case("sp") && !known(value));
-            sub.map(|(_, value)| format!("\"{value}\" is no policy for subdomains (sp=) that receivers know"))
+            sub.map(|(_, value)| format!("\"{value}\" is not a valid policy for subdomains (sp=)"))
         }
     }
 }
 
-/// What receivers pass over in a record that holds.
+/// What receivers ignore in a valid record.
 fn passed_over(record: &str) -> Option<String> {
     let shapeless = record.split(';').map(str::trim).find(|part| !part.is_empty() && !part.contains('='));
     if let Some(part) = shapeless {
-        return Some(format!("\"{part}\" is no tag=value"));
+        return Some(format!("\"{part}\" is not a tag=value pair"));
     }
     tags(record).find_map(|(tag, value)| {
         let good = match tag.to_ascii_lowercase().as_str() {
@@ -169,14 +167,14 @@ fn passed_over(record: &str) -> Option<String> {
     })
 }
 
-/// The record with what is wrong put right, and the rest kept.
+/// The corrected record, keeping valid tags.
 fn mended(record: &str, wanted: &str) -> String {
     let meant = meant_tags(record);
     let policy = meant.iter().filter(|(tag, _)| tag == "p").find_map(|(_, value)| nearest_policy(value));
     with_policy(record, policy.unwrap_or(&policy_of(wanted)))
 }
 
-/// `v` first, then the policy, then what else can be read.
+/// `v` first, then the policy, then other valid tags.
 fn with_policy(record: &str, policy: &str) -> String {
     let mut all = vec!["v=DMARC1".to_owned(), format!("p={policy}")];
     let others =
@@ -185,7 +183,7 @@ fn with_policy(record: &str, policy: &str) -> String {
     format!("{};", all.join("; "))
 }
 
-/// The value of a tag as it was meant; none where receivers would use nothing of the record with it.
+/// The intended value of a tag; `None` if it would invalidate the record.
 fn value_meant(tag: &str, value: String) -> Option<String> {
     match tag {
         "sp" | "np" => nearest_policy(&value).map(str::to_owned),
@@ -212,7 +210,7 @@ fn known(policy: &str) -> bool {
     strictness(policy).is_some()
 }
 
-/// Cut inside a word of the value that was asked for, or at the length of one string.
+/// Cut inside a word of the expected value, or at the length of one string.
 fn cut(record: &str, wanted: &str) -> bool {
     let inside = wanted.strip_prefix(record).is_some_and(|rest| !rest.is_empty() && !rest.starts_with([';', ' ']));
     (inside && !record.ends_with(['=', ' '])) || record.len() == 255

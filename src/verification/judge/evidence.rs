@@ -1,7 +1,5 @@
-//! Who said what of a record: the evidence as it is shown and kept.
-//!
-//! Invariant: every server that was asked stands there, one that could not say with its reason; the number is bounded. Of
-//! many values those that look like the one that is wanted come first.
+//! The evidence of a record: each server's answer, as shown and stored. Invariant: every queried server is listed, a
+//! failed one with the reason; the number is bounded. Of many values those resembling the expected one come first.
 
 use super::observation::Observation;
 use crate::verification::bounds;
@@ -11,30 +9,29 @@ use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// Entries of one record: servers times values. More would only fill the store.
+/// Maximum entries of one record, that is servers times values.
 const MAX_ENTRIES: usize = 32;
 
-/// What one server said of a record.
+/// One answer of a server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceEntry {
-    /// A value; none where the server has no record, or could not say.
+    /// A value; `None` without a record or a definite answer.
     pub value: Option<String>,
-    /// The server; none where there was nobody to ask.
+    /// The server; `None` if there was none to query.
     pub server: Option<SocketAddr>,
-    /// Its name, where it is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Seconds the value may be kept; those left in the cache of a resolver.
+    /// The TTL in seconds; at a resolver, what is left of it in its cache.
     pub ttl: Option<u64>,
-    /// A validating resolver vouches for it (the AD bit).
+    /// A validating resolver set the AD bit.
     pub ad: bool,
-    /// The server is one of the zone's own.
+    /// The server is authoritative for the zone.
     pub authoritative: bool,
-    /// `found`, `no record`, `no such name`, or why it could not say.
+    /// `found`, `no record`, `no such name`, or the reason of a failure.
     pub answer: String,
 }
 
-/// All that was said, by the zone's own servers first.
+/// All answers, those of the authoritative servers first.
 pub(super) fn of(expected: &Expected, observation: &Observation) -> Vec<EvidenceEntry> {
     let limit = (MAX_ENTRIES / observation.servers.len().max(1)).max(1);
     let mut all: Vec<EvidenceEntry> = Vec::new();
@@ -44,7 +41,7 @@ pub(super) fn of(expected: &Expected, observation: &Observation) -> Vec<Evidence
             .partition(|answers| answers.value.as_deref().is_some_and(|value| expected.begins_like(value)));
         let mut left = bounds::SAID;
         let entries = like.into_iter().chain(unlike).take(limit);
-        // The first of them in any case, cut to what fits.
+        // The first one always, cut to fit.
         all.extend(entries.enumerate().map_while(|(at, answers)| {
             let value = answers.value.map(|value| bounds::brief(&value, bounds::SAID));
             left = match left.checked_sub(value.as_deref().map_or(0, bounds::octets)) {
@@ -129,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn every_server_stands_there_the_zones_own_first() {
+    fn every_server_is_listed_authoritative_ones_first() {
         let mut observation = Observation::of(found(1, &["a"], false));
         let answers = |last, name: Option<&str>, authoritative, answer| ServerAnswer {
             server: server(last),
@@ -168,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn without_servers_the_answer_speaks_and_there_are_never_too_many() {
+    fn without_servers_the_answer_is_listed_and_entries_are_bounded() {
         let lines: Vec<String> = of(&spf(), &Observation::of(found(1, &["a"], true))).iter().map(line).collect();
         assert_eq!(lines, ["a 192.0.2.1:53 - 300 true false found"]);
         let no_server = Observation::of(Answer::indefinite(Indefinite::NoServer, None));
@@ -177,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn many_values_of_one_server_leave_room_for_the_others_and_the_one_that_matters_stays() {
+    fn many_values_of_one_server_leave_space_for_others_and_keep_the_relevant_one() {
         let mut values = vec!["site=1"; 100];
         values.push("v=spf1 -all");
         let servers = (1..=3).map(|last| ServerAnswer {

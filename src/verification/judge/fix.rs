@@ -1,9 +1,8 @@
-//! What to do about a fault: the words, and apart from them the exact thing to type.
-//!
-//! Invariant: what is to be typed keeps every character. In the text it comes last with nothing attached, or stands in
-//! quotation marks; inside a sentence it always stands in them.
+//! How to fix a fault: the instructions, and the exact value to enter. Invariant: the value to enter is unchanged. In
+//! the text it comes last with nothing attached, or is in quotation marks; inside a sentence it is always in quotation
+//! marks.
 
-/// What to do: as a text of its own, and its first step as a part of a sentence.
+/// A fix: as a text of its own, and its first step as part of a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Fix {
     pub(super) text: String,
@@ -11,19 +10,19 @@ pub(super) struct Fix {
 }
 
 impl Fix {
-    /// One step, without anything to type. It has no full stop.
+    /// One step without a value. It has no full stop.
     pub(super) fn step(step: impl Into<String>) -> Self {
         let step = step.into();
         Self { text: format!("{step}."), step: small(&step) }
     }
 
-    /// One step, and the value to type in it, which comes last.
+    /// One step with the value to enter at its end.
     pub(super) fn with(step: impl Into<String>, value: impl AsRef<str>) -> Self {
         let (step, value) = (step.into(), value.as_ref());
         Self { text: format!("{step}: {}", last(value)), step: format!("{} {}", small(&step), quoted(value)) }
     }
 
-    /// The same where quotation marks would mislead: the sentence does without the value.
+    /// The same where quotation marks would mislead: the sentence omits the value.
     pub(super) fn bare(step: impl Into<String>, value: impl AsRef<str>) -> Self {
         let step = step.into();
         Self { text: format!("{step}: {}", last(value.as_ref())), step: small(&step) }
@@ -34,13 +33,13 @@ impl Fix {
         Self { text: format!("{} {}", sentence.as_ref(), self.text), ..self }
     }
 
-    /// With a sentence behind the step, which has nothing to type.
+    /// With a sentence after the step, which has no value.
     pub(super) fn then(self, sentence: impl AsRef<str>) -> Self {
         Self { text: format!("{} {}", self.text, sentence.as_ref()), ..self }
     }
 }
 
-/// Words only: nothing in them is to be typed.
+/// Instructions without a value.
 impl From<&str> for Fix {
     fn from(text: &str) -> Self {
         Self { text: text.to_owned(), step: small(text.strip_suffix('.').unwrap_or(text)) }
@@ -53,7 +52,7 @@ impl From<String> for Fix {
     }
 }
 
-/// A dot at its end would look like a full stop.
+/// A final dot would look like a full stop.
 fn last(value: &str) -> String {
     if value.ends_with('.') { quoted(value) } else { value.to_owned() }
 }
@@ -63,7 +62,6 @@ fn quoted(value: &str) -> String {
     if value.starts_with('"') { value.to_owned() } else { format!("\"{value}\"") }
 }
 
-/// Inside a sentence.
 fn small(text: &str) -> String {
     let mut characters = text.chars();
     characters
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_to_be_typed_keeps_every_character() {
+    fn the_value_to_enter_keeps_every_character() {
         for (value, text, step) in [
             ("v=spf1 ~all", "Change it to: v=spf1 ~all", "change it to \"v=spf1 ~all\""),
             ("t1.example.", "Change it to: \"t1.example.\"", "change it to \"t1.example.\""),

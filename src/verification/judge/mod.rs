@@ -1,7 +1,6 @@
-//! Expected x observed -> evidence: the status of each record, what was seen, and how to mend it.
-//!
-//! Invariant: `valid`, `missing` and `mismatch` come from definite answers only, and whatever is not valid has an error
-//! with a stable code and the exact thing to type. A valid record may carry an error too: a warning.
+//! Judges expected records by observations: the status of each record, the values found, and the fix. Invariant:
+//! `valid`, `missing` and `mismatch` come from definite answers only; every record that is not valid has an error with
+//! a stable code and the exact value to enter. An error of a valid record is a warning.
 
 mod code;
 mod confirmation;
@@ -39,25 +38,23 @@ use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-/// The status of a record.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RecordStatus {
     /// No check has settled yet.
     #[default]
     NotChecked,
-    /// It is right.
     Valid,
-    /// It is definitely not there.
+    /// Definitely missing.
     Missing,
-    /// Something else is there.
+    /// It has another value.
     Mismatch,
-    /// Nobody could say.
+    /// No definite answer.
     Unknown,
 }
 
 impl RecordStatus {
-    /// As it stands in JSON and in the store.
+    /// As in JSON and in the store.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotChecked => "not_checked",
@@ -90,41 +87,38 @@ impl FromStr for RecordStatus {
     }
 }
 
-/// What a check found of one record; by default, that none has been made.
+/// The findings about one record; by default, not checked.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
-    /// The record's status.
     pub status: RecordStatus,
-    /// The values that were seen.
+    /// The values found.
     pub observed: Vec<String>,
-    /// The name where they were seen, where that is not the record's own.
+    /// The name where they were found, if it is not the record's own.
     pub observed_name: Option<String>,
-    /// What is wrong; a warning where the status is valid.
+    /// The fault; a warning if the status is valid.
     pub error: Option<RecordError>,
-    /// The server whose answer this rests on.
+    /// The server whose answer decided.
     pub server: Option<SocketAddr>,
-    /// How long caches keep that the record is not there.
+    /// How long caches keep the negative answer.
     pub negative_ttl: Option<Duration>,
-    /// What each server answered.
+    /// The answer of each server.
     pub answers: Vec<EvidenceEntry>,
 }
 
-/// An expected record, and what a check found of it.
+/// An expected record with the findings about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckedRecord {
-    /// The record.
     pub expected: Expected,
-    /// What was found.
     pub evidence: Evidence,
 }
 
-/// A judgement on definite records: whether they will do, and what to say.
+/// A judgement on definite records.
 enum Judgement {
     Valid,
     Warning(RecordError),
     Missing(RecordError),
     Mismatch(RecordError),
-    /// What decides it is elsewhere, and nobody could say.
+    /// It depends on other names, which gave no definite answer.
     Unknown(RecordError),
 }
 
@@ -163,8 +157,8 @@ pub fn judge(expected: &Expected, all: &[Expected], observation: &Observation, n
     }
 }
 
-/// The same records as far as they are judged: what was asked beside them to judge the one holds for the other too. Other
-/// texts may come and go beside an SPF record.
+/// True if two answers are equally judged, so that additional queries for one apply to the other. Other TXT records
+/// beside an SPF record may differ.
 fn same(expected: &Expected, one: &Answer, other: &Answer) -> bool {
     let is_judged = |record: &&RecordData| match (expected.purpose, text_of(record)) {
         (Purpose::Spf | Purpose::ReturnPathSpf, Some(text)) => is_spf(text),
@@ -174,7 +168,7 @@ fn same(expected: &Expected, one: &Answer, other: &Answer) -> bool {
     !one.records().is_empty() && judged(one) == judged(other)
 }
 
-/// Other texts may stand beside the one that is looked for.
+/// Other texts may coexist with the expected one.
 fn looked_for(expected: &Expected, record: &RecordData) -> bool {
     match record {
         RecordData::Txt(text) => expected.begins_like(text),
@@ -192,7 +186,7 @@ fn by_purpose(expected: &Expected, all: &[Expected], observation: &Observation) 
     }
 }
 
-/// What a wildcard says is no fault of a record that nobody has made: that one is missing.
+/// A wrong value from a wildcard means that the record is missing.
 fn unmade(expected: &Expected, observation: &Observation, judgement: Judgement) -> Judgement {
     if !observation.wildcard || !matches!(judgement, Judgement::Missing(_) | Judgement::Mismatch(_)) {
         return judgement;
@@ -219,7 +213,7 @@ fn unmade(expected: &Expected, observation: &Observation, judgement: Judgement) 
     Judgement::Missing(RecordError::new(Code::Missing, message, fix))
 }
 
-/// What a check means for the status of the claim.
+/// The outcome of a check for the status of the claim.
 pub fn outcome(records: &[CheckedRecord]) -> Outcome {
     let required = || records.iter().filter(|record| record.expected.required);
     Outcome {
@@ -237,9 +231,8 @@ fn finding(status: RecordStatus) -> Finding {
     }
 }
 
-/// True when the records that are a claim's own, and nobody else's, are definitely gone: every one of its DKIM records,
-/// or the record of ownership, which is asked for where claims share their tokens.
-/// (MX, SPF and DMARC are the same for every claim to a name.)
+/// True if the records specific to a claim are definitely missing: every one of its DKIM records, or the ownership
+/// record, which is required where claims share tokens. (MX, SPF and DMARC are the same for every claim to a name.)
 pub fn is_gone(records: &[CheckedRecord]) -> bool {
     let gone = |purpose| {
         let mut own = records.iter().filter(|record| record.expected.purpose == purpose).peekable();
@@ -248,12 +241,12 @@ pub fn is_gone(records: &[CheckedRecord]) -> bool {
     gone(Purpose::Dkim) || gone(Purpose::Ownership)
 }
 
-/// What to type into a panel to make the record.
+/// How to create the record at a DNS provider.
 fn publish(expected: &Expected) -> Fix {
     Fix::with(format!("Create {}", creating(expected)), &expected.value)
 }
 
-/// The same after something else, which has no full stop.
+/// The same after another step, which has no full stop.
 fn publish_after(first: &str, expected: &Expected) -> Fix {
     Fix::with(format!("{first} and create {}", creating(expected)), &expected.value)
 }
@@ -270,7 +263,7 @@ fn missing(expected: &Expected) -> RecordError {
     RecordError::new(Code::Missing, format!("there is no {record_type} record at {name}"), publish(expected))
 }
 
-/// Nothing of the type is there: what is there instead, or elsewhere, shows how that came about.
+/// No record of the type: other types or names show the cause.
 fn nothing(expected: &Expected, observation: &Observation) -> Judgement {
     let Expected { record_type, name, value, .. } = expected;
     if let Some(error) = doubled(expected, observation).or_else(|| misplaced(expected, observation)) {
@@ -284,7 +277,7 @@ fn nothing(expected: &Expected, observation: &Observation) -> Judgement {
         let fix = publish_after(&format!("Delete the CNAME record at {name}"), expected);
         return Judgement::Missing(RecordError::new(Code::CnameAtApex, message, fix));
     }
-    // Nobody else puts a key at the name of a token of ours: it is what the CNAME leads to.
+    // Only a flattened CNAME puts a key at the name of one of our tokens.
     let key = |record: &RecordData| text_of(record).is_some_and(|text| dkim_key(text).is_some());
     if expected.purpose == Purpose::Dkim && observation.other_types.iter().any(key) {
         let message = format!(
@@ -310,7 +303,7 @@ fn nothing(expected: &Expected, observation: &Observation) -> Judgement {
     Judgement::Missing(missing(expected))
 }
 
-/// `_dmarc` is often handed to a service by an alias, which then has the record.
+/// `_dmarc` is often delegated to a service by an alias, where the record then is.
 fn hosted(expected: &Expected, alias: &str) -> RecordError {
     let name = &expected.name;
     let message = format!(
@@ -323,7 +316,7 @@ fn hosted(expected: &Expected, alias: &str) -> RecordError {
     RecordError::new(Code::Missing, message, fix)
 }
 
-/// True for the record as it should be, which stands at another name than its own; any other record there says nothing.
+/// True for the expected record at another name; any other record there is irrelevant.
 fn is_the_one(expected: &Expected, answer: &Answer) -> bool {
     let same = |record: &RecordData| match record {
         RecordData::Cname(target) => target.eq_ignore_ascii_case(&expected.value),
@@ -338,7 +331,7 @@ fn is_the_one(expected: &Expected, answer: &Answer) -> bool {
     answer.aliases().is_empty() && answer.records().iter().any(same)
 }
 
-/// The record stands at a name without the underscore, or without the label that has it.
+/// The record is at a name without the underscore, or without the label that has it.
 fn misplaced(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     let Expected { record_type, name, host_label, .. } = expected;
     let (found, _) = observation.misplaced.iter().find(|(_, answer)| is_the_one(expected, answer))?;
@@ -352,7 +345,7 @@ fn misplaced(expected: &Expected, observation: &Observation) -> Option<RecordErr
     Some(RecordError::new(Code::WrongName, message, fix))
 }
 
-/// The record stands at the name with the domain twice.
+/// The record is at the name with the domain appended twice.
 fn doubled(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     observation.doubled.as_ref().filter(|answer| is_the_one(expected, answer))?;
     let Expected { record_type, name, .. } = expected;

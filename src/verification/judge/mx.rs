@@ -1,7 +1,5 @@
-//! The MX records: does mail for the domain come here, and where does it go instead?
-//!
-//! RFC 5321 §5.1 (preference; without MX records a domain's own address), RFC 7505 (null MX), RFC 2181 §10.3 (an MX
-//! record must not lead to an alias).
+//! The MX records: whether mail for the domain comes here, and where else it goes. RFC 5321 §5.1 (preference; without
+//! MX records a domain's own address), RFC 7505 (null MX), RFC 2181 §10.3 (an MX host must not be an alias).
 
 use super::nearness::difference;
 use super::{Code, Fix, Judgement, MxTarget, Observation, RecordError, nothing, publish_after};
@@ -33,7 +31,7 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
     }
 }
 
-/// True for a name or address that every host has for itself (RFC 6761 §6.3), as it is or with the domain behind it.
+/// True for a loopback name or address (RFC 6761 §6.3), also with the domain appended.
 fn is_localhost(host: &str, expected: &Expected) -> bool {
     let within = |name: &str| host.strip_suffix(name).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     let suffixed = [expected.name.as_str(), expected.registered()].map(|domain| format!("localhost.{domain}"));
@@ -43,7 +41,7 @@ fn is_localhost(host: &str, expected: &Expected) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback() || address.is_unspecified())
 }
 
-/// `alone`: no other host is there.
+/// `alone`: there is no other host.
 fn localhost(expected: &Expected, local: &[(u16, &str)], alone: bool) -> RecordError {
     let name = &expected.name;
     let listed = local.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
@@ -55,7 +53,7 @@ fn localhost(expected: &Expected, local: &[(u16, &str)], alone: bool) -> RecordE
     RecordError::new(Code::MxLocalhost, message, fix)
 }
 
-/// A null MX record is no host: where others are, it must not be (RFC 7505 §3).
+/// A null MX must not coexist with other MX records (RFC 7505 §3).
 fn null_beside(expected: &Expected) -> RecordError {
     let name = &expected.name;
     let message = format!(
@@ -110,7 +108,7 @@ fn by_hosts(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)
     }
 }
 
-/// A host of another name with an address of ours: mail to it comes here.
+/// A host with another name but an address of ours: mail to it arrives here.
 fn by_address(observation: &Observation, host: &str) -> bool {
     let same = |target: &&MxTarget| target.host.eq_ignore_ascii_case(host);
     observation.mx_targets.iter().find(same).is_some_and(|target| target.is_ours && target.aliases.is_empty())
@@ -125,7 +123,7 @@ fn other_name(expected: &Expected, host: &str) -> RecordError {
     RecordError::new(Code::Indirect, message, fix)
 }
 
-/// Only our host takes the mail. It should not be an alias; that would be ours to mend.
+/// Only our host receives mail. If it is an alias, that is the platform's error.
 fn aliased(expected: &Expected, observation: &Observation) -> Judgement {
     let alias = observation.mx_targets.iter().find(|target| target.host.eq_ignore_ascii_case(&expected.value));
     let Some(target) = alias.and_then(|target| target.aliases.first()) else { return Judgement::Valid };
@@ -152,7 +150,7 @@ fn hidden(expected: &Expected, alias: &str, hosts: &[(u16, &str)]) -> RecordErro
     RecordError::new(Code::CnameAtApex, message, fix)
 }
 
-/// Mail goes to hosts that are not ours.
+/// Mail goes to other hosts.
 fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)]) -> RecordError {
     let Expected { name, value, .. } = expected;
     if hosts.iter().all(|(_, host)| *host == ".") {
@@ -209,7 +207,8 @@ fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str
     RecordError::new(Code::MxOtherHosts, message, fix)
 }
 
-/// How mail could come here, where others take it: beside theirs first, since without their MX records they get none.
+/// How to receive mail here if others receive it: on a subdomain first, since deleting their MX records ends their
+/// service.
 fn change_to(expected: &Expected, listed: &str) -> Fix {
     if expected.purpose == Purpose::ReturnPath {
         return publish_after(&format!("Delete the MX records to {listed}"), expected);

@@ -1,17 +1,16 @@
-//! How near a value is to the one that belongs there: typing errors, and where they are.
-//!
-//! Invariant: a difference shown is the whole difference; values that differ in more than a few characters are not near.
+//! Detects typing errors and their position. Invariant: the reported difference is complete; values that differ in
+//! more than a few characters are unrelated.
 
 use strsim::osa_distance;
 
-/// Edits between two texts that are still a typing error.
+/// Maximum edit distance of a typing error.
 const MAX_EDITS: usize = 3;
 
-/// Where `found` differs from `wanted`, said in words, if they are near one another but not equal. Case does not count.
+/// Describes how `found` differs from `wanted`, if they are similar but not equal, ignoring case.
 pub(super) fn difference(found: &str, wanted: &str) -> Option<String> {
     let fold = |text: &str| text.chars().map(|c| c.to_ascii_lowercase()).collect::<Vec<char>>();
     let (a, b) = (fold(found), fold(wanted));
-    // In a short value a few edits are another value.
+    // In a short value a few edits make a different value.
     let limit = MAX_EDITS.min(b.len() / 6);
     if a == b
         || a.len().abs_diff(b.len()) > limit

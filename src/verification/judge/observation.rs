@@ -1,69 +1,67 @@
-//! What a check saw for one expected record: the answer, and what was asked beside it to explain the answer.
-//!
-//! Invariant: only `answer` decides whether a record is right; the rest explains why it is not, and may be empty.
+//! What a check observed for one expected record: the answer, and further answers that explain it. Invariant: only
+//! `answer` decides whether a record is valid; the rest explains a fault, and may be empty.
 
 use crate::verification::observed::{Answer, RecordData};
 use crate::verification::spf;
 use std::net::SocketAddr;
 
-/// What a check saw for one expected record.
+/// What a check observed for one expected record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Observation {
-    /// The answer to the question for its type, all servers taken together.
+    /// The combined answer of all servers for its type.
     pub answer: Answer,
-    /// What stands at the name with other types, where there is nothing of the type asked for.
+    /// Records of other types at the name, if there are none of the expected type.
     pub other_types: Vec<RecordData>,
-    /// What was found and is not wanted, at the name or instead, is a wildcard's: a name that nobody has made has it too.
+    /// The unexpected records come from a wildcard, since a random name has them too.
     pub wildcard: bool,
-    /// What each server said, the zone's own and the resolvers.
+    /// The answer of each server, authoritative or recursive.
     pub servers: Vec<ServerAnswer>,
-    /// The zone that the name is in, where it is known.
+    /// The zone of the name, if known.
     pub cut: Option<ZoneCut>,
-    /// The same question at `name.domain`, where there is nothing of the type asked for: did a panel append the domain to
-    /// a name that had it already? None where a wildcard answers there.
+    /// The answer for `name.domain`, if there is no record: a DNS provider may have appended the domain twice. `None`
+    /// if it comes from a wildcard.
     pub doubled: Option<Answer>,
-    /// The same question at the names where the record often stands by mistake, where there are records.
+    /// Records at names where the record is often published by mistake.
     pub misplaced: Vec<(String, Answer)>,
-    /// TXT at the target that a DKIM record should have, where the record is right.
+    /// TXT at the target of a DKIM record, if the record is valid.
     pub target: Option<Answer>,
-    /// TXT at the name that a DKIM record leads to, where that is not its target: do the aliases from there end at it?
+    /// TXT at the name that a DKIM record points to, if that is not its target: aliases from there may lead to it.
     pub chain: Option<Answer>,
-    /// For an MX record: what the hosts are that it leads to.
+    /// For an MX record: its hosts.
     pub mx_targets: Vec<MxTarget>,
-    /// For an SPF record: what became of its evaluation, where there is exactly one.
+    /// For an SPF record: its evaluation, if there is exactly one.
     pub spf: Option<spf::Report>,
-    /// The same of the record that is offered in place of what stands there.
+    /// The evaluation of the suggested record.
     pub spf_offered: Option<spf::Report>,
-    /// TXT at `_dmarc.` and the organizational domain, for a subdomain that has no DMARC record of its own.
+    /// TXT at `_dmarc.` of the organizational domain, for a subdomain without its own DMARC record.
     pub inherited: Option<Answer>,
-    /// Every resolver said SERVFAIL, and answered the same question when told not to validate (the CD bit).
+    /// Every resolver returned SERVFAIL, but answered with checking disabled (the CD bit).
     pub bogus: bool,
 }
 
-/// Where a zone begins, as the delegation has it.
+/// A zone apex, from the delegation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ZoneCut {
-    /// The zone.
     pub zone: String,
-    /// The zone that hands it on, where that is known.
+    /// The parent zone, if known.
     pub above: Option<String>,
 }
 
-/// What one server said.
+/// The answer of one server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerAnswer {
-    /// Where it was asked.
+    /// The address queried.
     pub server: SocketAddr,
-    /// The host's name, where it is known: a name server's from the delegation.
+    /// The host name, if known: a name server's from the delegation.
     pub name: Option<String>,
-    /// It is one of the zone's own, as the delegation has it.
+    /// It is authoritative for the zone by the delegation.
     pub authoritative: bool,
-    /// Its answer. Its TTL, or negative TTL, is what is left of it in the cache of a resolver.
+    /// Its answer. A resolver's TTLs are what is left in its cache.
     pub answer: Answer,
 }
 
 impl ServerAnswer {
-    /// The name and the address, as people may look for either.
+    /// Name and address.
     pub(super) fn who(&self) -> String {
         match &self.name {
             Some(name) => format!("{name} ({})", self.server.ip()),
@@ -72,19 +70,18 @@ impl ServerAnswer {
     }
 }
 
-/// A host that an MX record leads to.
+/// The host of an MX record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MxTarget {
-    /// The host.
     pub host: String,
-    /// Where CNAME records lead from there, in order.
+    /// The targets of its alias chain, in order.
     pub aliases: Vec<String>,
-    /// It has an address of our mail host's.
+    /// It has an address of our mail host.
     pub is_ours: bool,
 }
 
 impl Observation {
-    /// An observation of which there is nothing more to say than the answer.
+    /// An observation with only the answer.
     pub fn of(answer: Answer) -> Self {
         Self {
             answer,
@@ -104,7 +101,7 @@ impl Observation {
         }
     }
 
-    /// The zone's own servers, and what each said.
+    /// The answers of the authoritative servers.
     pub(super) fn authoritative(&self) -> impl Iterator<Item = &ServerAnswer> {
         self.servers.iter().filter(|answers| answers.authoritative)
     }

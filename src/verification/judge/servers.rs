@@ -1,7 +1,6 @@
-//! What the name servers have to do with it: they disagree, are not responsible, are silent, or remember.
-//!
-//! Invariant: nothing here makes a record right or wrong; it explains why nobody could say, or warns of a right one that
-//! not everybody sees yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
+//! Faults of the name servers: disagreement, lack of authority, no answer, stale caches. Invariant: nothing here
+//! decides whether a record is valid; it explains an indefinite answer, or warns about a valid record that is not
+//! visible to everyone yet. RFC 1034 §4.2 (delegation), RFC 2308 §5 (negative caching), RFC 4035 §5.5 (bogus data).
 
 use super::{Code, Fix, Observation, RecordError, ServerAnswer, ZoneCut};
 use crate::clock::Timestamp;
@@ -52,23 +51,23 @@ pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason:
     )
 }
 
-/// Only resolvers were heard, and what they say is of different age: that shows nothing of the name servers.
+/// Only resolvers answered, with data of different age: this says nothing about the name servers.
 fn remembered(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
     let message = format!(
-        "resolvers do not agree about {}, and none of its zone's own name servers was heard: {}",
+        "resolvers disagree about {}, and none of its zone's name servers answered: {}",
         expected.name,
         lines.join("; ")
     );
     let longest =
         observation.servers.iter().map(|answers| remaining(&answers.answer)).max().unwrap_or_default().as_secs();
     let fix = Fix::step("Nothing to do if it has just been changed: the check is repeated").then(format!(
-        "Some of them remember what was there before, for {longest} seconds yet at most. If it stays, see whether the name \
+        "Some of them have the previous answer cached, for at most {longest} more seconds. If it persists, check whether the name \
          servers of your zone can be reached from everywhere."
     ));
     RecordError::new(Code::ServersDisagree, message, fix)
 }
 
-/// Who says what, by name where it is known.
+/// Lists the answer of each server, by name where known.
 fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]) -> RecordError {
     let named = |line: &String| {
         let rest_of = |answers: &ServerAnswer| {
@@ -80,14 +79,14 @@ fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]
         observation.servers.iter().find_map(rest_of).unwrap_or_else(|| line.clone())
     };
     let answers: Vec<String> = lines.iter().map(named).collect();
-    let message = format!("the name servers do not agree about {}: {}", expected.name, answers.join("; "));
+    let message = format!("the name servers disagree about {}: {}", expected.name, answers.join("; "));
     let heard = observation
         .authoritative()
         .filter(|answers| answers.answer.is_definite())
         .map(|answers| answers.answer.records());
     let mut heard: Vec<_> = heard.collect();
     heard.dedup();
-    // Those that are heard agree: it is for the others, or for the resolver, to say which is right.
+    // The servers that answer agree: it depends on the others, or on the resolver.
     let fix = match heard.len() {
         1 => {
             "Wait until every name server of your zone answers and the resolvers see the change; if it stays, see at your \
@@ -101,8 +100,8 @@ fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]
     RecordError::new(Code::ServersDisagree, message, fix)
 }
 
-/// The zone that the name is in and the one that hands it on, where that is one of the owner's own: what stands at the
-/// registrar has nothing to do with it then.
+/// The zone of the name and its parent, if the parent belongs to the owner too: then the delegation at the registrar
+/// is not involved.
 fn below<'a>(expected: &Expected, observation: &'a Observation) -> Option<(&'a str, &'a str)> {
     let ZoneCut { zone, above } = observation.cut.as_ref()?;
     let above = above.as_deref()?;
@@ -111,7 +110,7 @@ fn below<'a>(expected: &Expected, observation: &'a Observation) -> Option<(&'a s
     owned.then_some((zone.as_str(), above))
 }
 
-/// The answer needs TCP, and name servers do not have it: often a firewall that was made for UDP alone.
+/// The answer needs TCP, which the name servers do not offer, often because of a firewall that passes only UDP.
 fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     let fails =
         |answers: &&ServerAnswer| matches!(answers.answer, Answer::Indefinite { reason: Indefinite::NoTcp(_), .. });
@@ -130,7 +129,7 @@ fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError>
     Some(RecordError::new(Code::ResolverFailed, message, fix))
 }
 
-/// A warning about a record that is right: `None` when there is nothing to warn of.
+/// A warning about a valid record, if any.
 pub(super) fn reservation(
     expected: &Expected,
     observation: &Observation,
@@ -163,9 +162,9 @@ pub(super) fn reservation(
     lame(expected, observation)
 }
 
-/// A server that the zone is delegated to says that it is not responsible.
+/// A server in the delegation that is not authoritative.
 fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
-    // A server knows nothing of the end of an alias that leaves its zones, and is not to blame for it.
+    // An authoritative server is not at fault for the end of an alias chain outside its zones.
     if !observation.answer.aliases().is_empty() {
         return None;
     }
@@ -199,14 +198,14 @@ fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     Some(RecordError::new(Code::LameDelegation, message, fix))
 }
 
-/// True for a server whose answer has no AA bit, and says what is known to be so.
+/// True for a server whose answer lacks the AA bit but is correct.
 fn agrees(observation: &Observation, answers: &ServerAnswer) -> bool {
     let Answer::Indefinite { reason: Indefinite::NotAuthoritative(given), .. } = &answers.answer else { return false };
     let sorted = |answer: &Answer| answer.clone().in_order().records().to_vec();
     observation.answer.is_definite() && sorted(given) == sorted(&observation.answer)
 }
 
-/// Servers that serve the zone, with a fault that only some resolvers mind.
+/// Servers that serve the zone, with a fault that only some resolvers object to.
 fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     let name = &expected.name;
     let who = |of: &dyn Fn(&ServerAnswer) -> bool| {

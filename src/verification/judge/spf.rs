@@ -1,7 +1,6 @@
-//! The SPF record: does it let our servers send, and can receivers use it at all?
-//!
-//! Invariant: there is never more than one record to publish; what is offered can be read, and keeps what was there.
-//! RFC 7208 §3.2 (one record), §4.5 (which TXT is one), §4.6.4 (limits), §5.1 (nothing counts after `all`).
+//! The SPF record: whether it authorises our servers, and whether receivers can use it. Invariant: there is never more
+//! than one record to publish; a suggested record can be parsed and keeps the existing terms. RFC 7208 §3.2 (one
+//! record), §4.5 (selection), §4.6.4 (limits), §5.1 (nothing counts after `all`).
 
 use super::text::{absent, leading_space, too_long};
 use super::{Code, Fix, Judgement, Observation, RecordError, texts};
@@ -12,14 +11,14 @@ use crate::verification::spf::{
     SyntaxError, VOID_LIMIT, candidates, decides, is_misspelt, is_spf, lacking, merge, offer, strings, terms,
 };
 
-/// Terms left out of an offered record that are listed: there may be hundreds.
+/// Maximum omitted terms that are listed.
 const LISTED: usize = 8;
 
-/// The longest value that stands in one string of a TXT record.
+/// Maximum octets in one string of a TXT record.
 const ONE_STRING: usize = 255;
 
-/// An SPF record will do when it lets all those send that the expected one lets, in any order, beside others or by way
-/// of others, and receivers can evaluate it.
+/// An SPF record is valid if it authorises everything that the expected one does, in any order, with or without other
+/// terms, directly or indirectly, and if receivers can evaluate it.
 pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement {
     let texts = texts(observation);
     let found: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
@@ -48,7 +47,7 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
     }
 }
 
-/// Texts that were meant to be SPF records, and that receivers do not take for any.
+/// Texts meant to be SPF records that receivers ignore.
 fn unread(expected: &Expected, meant: &[&str], observation: &Observation) -> RecordError {
     let (name, offer) = (&expected.name, offer(meant, &expected.value));
     let fix = |step: &str| offered(step, &offer, observation);
@@ -62,7 +61,7 @@ fn unread(expected: &Expected, meant: &[&str], observation: &Observation) -> Rec
     RecordError::new(Code::SpfSyntax, message, fix(&keeping_one(name)))
 }
 
-/// Anybody may send as the domain: the record is right, and protects nobody.
+/// The record is valid but authorises everybody, so it protects nobody.
 fn everybody(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
     let name = &expected.name;
     let parsed = Record::parse(record).ok()?;
@@ -86,13 +85,13 @@ fn everybody(expected: &Expected, record: &str, report: Option<&Report>) -> Opti
     Some(RecordError::new(Code::SpfAllowsAll, message, without(expected, record, &[first], &step)))
 }
 
-/// True for a record with a term of ours in it.
+/// True for a record with one of our terms.
 pub(super) fn has_ours(expected: &Expected, text: &str) -> bool {
     let ours = terms(&expected.value);
     Record::parse(text).is_ok_and(|record| record.directives().any(|(term, ..)| ours.contains(&term.normal())))
 }
 
-/// What ours leads to cannot be used: no fault of the owner's.
+/// Our own include is broken: not the owner's fault.
 fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     let Some(Fault::Include { path, domain, .. }) = &report.fault else { return None };
     let at = path.iter().position(|term| terms(&expected.value).contains(&term.to_ascii_lowercase()))?;
@@ -161,7 +160,7 @@ fn one(expected: &Expected, record: &str, observation: &Observation) -> Option<R
             parsed.directives().filter(|(_, _, m)| leads_there(m)).map(|(term, ..)| term.text.as_str()).collect();
         let remove = format!("Remove the terms that lead to {names}, where no records are");
         let fix = match there.as_slice() {
-            // Somewhere below, where somebody else has to.
+            // In an included record, which has another owner.
             [] => Fix::step(remove),
             there => without(expected, record, there, &format!("{remove}; the TXT record at {name} is then")),
         };
@@ -170,7 +169,7 @@ fn one(expected: &Expected, record: &str, observation: &Observation) -> Option<R
     None
 }
 
-/// An `mx` costs one look-up, and one more for the addresses of each host, which have a limit of their own.
+/// An `mx` term costs one lookup, plus one for the addresses of each host, which have a separate limit.
 fn too_many_hosts(expected: &Expected, record: &str, crowded: &Crowded) -> RecordError {
     let (name, Crowded { path, domain, hosts }) = (&expected.name, crowded);
     let (way, first) = (path.join(" → "), path.first().map(String::as_str).unwrap_or_default());
@@ -188,7 +187,7 @@ fn too_many_hosts(expected: &Expected, record: &str, crowded: &Crowded) -> Recor
     RecordError::new(Code::SpfLookupLimit, message, without(expected, record, &[first], &step))
 }
 
-/// Ours may be where nobody could look: just now, or before somebody sends.
+/// Our servers may be authorised where evaluation is not possible: temporarily, or before a sender is known.
 fn undecided(expected: &Expected, record: &str, observation: &Observation) -> Option<RecordError> {
     let report = observation.spf.as_ref()?;
     let lacking = lacking(&expected.value, &Record::parse(record).ok()?, Some(report));
@@ -298,7 +297,7 @@ fn broken_include(expected: &Expected, record: &str, path: &[String], domain: &s
     RecordError::new(Code::SpfBrokenInclude, message, fix)
 }
 
-/// A step that takes terms out of the record, with what is left to type.
+/// A step that removes terms, with the remaining record.
 fn without(expected: &Expected, record: &str, terms: &[&str], step: &str) -> Fix {
     let kept: Vec<&str> = record.split(' ').filter(|term| !terms.contains(term)).collect();
     let left = merge(&[&kept.join(" ")], &expected.value);
@@ -310,7 +309,7 @@ fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> 
     let length = record.len();
     let message = format!("the SPF record of {name} ends in the middle, after {length} characters: it was cut off");
     let readable = match error {
-        // The last word is what was cut.
+        // The last word was cut.
         Some(_) => record.rsplit_once(' ').map_or(record, |(whole, _)| whole),
         None => record,
     };
@@ -322,7 +321,7 @@ fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> 
     RecordError::new(Code::TxtTruncated, message, fix)
 }
 
-/// Cut at the length of one string, or somewhere inside a word of the value that was asked for.
+/// Cut at the length of one string, or inside a word of the expected value.
 fn cut(record: &str, wanted: &str) -> bool {
     let ended = Record::parse(record).is_ok_and(|r| r.all().is_some() || r.redirect().is_some());
     let inside = wanted.strip_prefix(record).is_some_and(|rest| !rest.is_empty() && !rest.starts_with(' '));
@@ -333,7 +332,7 @@ fn keeping_one(name: &str) -> String {
     format!("Change the TXT record at {name}, keeping it one, to")
 }
 
-/// A step with a record to publish, and what its owner has to know of that.
+/// A step with a record to publish, and remarks about it.
 fn offered(step: &str, offer: &Offer, observation: &Observation) -> Fix {
     let fix = typed(step, &offer.text);
     let fix = match offer.left_out.as_slice() {
@@ -356,7 +355,7 @@ fn offered(step: &str, offer: &Offer, observation: &Observation) -> Fix {
     }
 }
 
-/// A step with the text to type; in strings where it is too long for one.
+/// A step with the text to enter, in several strings if it is too long for one.
 fn typed(step: &str, text: &str) -> Fix {
     if text.len() <= ONE_STRING {
         return Fix::with(step, text);
@@ -369,7 +368,7 @@ fn typed(step: &str, text: &str) -> Fix {
 }
 
 fn count(report: &Report) -> String {
-    // The count of an endless tree stops somewhere.
+    // Counting stops for endless trees.
     let more = if report.lookups >= 40 { "more than " } else { "" };
     format!("{more}{}", report.lookups)
 }

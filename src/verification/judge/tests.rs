@@ -1,4 +1,4 @@
-//! One line a fault: what was seen, and the code that names it.
+//! One line per fault: the observation, and its code.
 
 mod advice;
 mod bounds;
@@ -158,7 +158,7 @@ fn a_claim_is_gone_when_all_its_dkim_records_definitely_are() {
     assert!(gone(&|p| if p < 3 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p < 2 { nothing(vec![]) } else { silent(Indefinite::Timeout) }));
-    // The DKIM records may be another claim's as well: then the record of ownership tells.
+    // The DKIM records may be another claim's too: then the ownership record decides.
     assert!(gone(&|p| if p == 6 { nothing(vec![]) } else { right(p) }));
     assert!(!gone(&|p| if p == 6 { silent(Indefinite::Timeout) } else { right(p) }));
 }
@@ -202,7 +202,7 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     });
     assert!(explained.starts_with("2 of 4 required records are right: the CNAME record stands at t2."), "{explained}");
     assert!(say(&pending, &right).starts_with("All required records of acme.com are right"));
-    // A record that is asked for since the last check is not passed over.
+    // A record required since the last check is reported.
     let mut records = all_of(right);
     let ownership = records.iter().position(|record| record.expected.purpose == Purpose::Ownership).unwrap();
     records[ownership].evidence = Evidence::default();
@@ -218,7 +218,7 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         "acme.com is verified for sending, but there is no MX record at acme.com; create an MX record, host @ (full name \
          acme.com), with priority 10 and the value \"smtp.inboxlayer.dev\"."
     );
-    // Mail that stays where it is is no fault of a domain that only sends.
+    // Mail that stays elsewhere is not a fault of a domain that only sends.
     let google = |p| if p == 3 { mx(&[(1, "aspmx.l.google.com"), (5, "alt1.aspmx.l.google.com")]) } else { right(p) };
     assert_eq!(
         say(&verified, &google),
@@ -229,13 +229,13 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         say(&verified, &own),
         "All is well: acme.com is verified for sending; its mail stays at mx1.acme.com, mx2.acme.com."
     );
-    // What else is wrong is told.
+    // Other faults are reported.
     let no_spf = say(&verified, &|p| if p == 4 { nothing(vec![]) } else { google(p) });
     assert!(
         no_spf.starts_with("acme.com is verified for sending, but there is no TXT record at acme.com;"),
         "{no_spf}"
     );
-    // What is to be typed stands there whole, whatever is in it.
+    // The value to enter is complete and unchanged.
     let dotted = |p| if p == 4 { txt(&["v=spf1 include:_spf.google.com. mx:mail.acme.com. -all"]) } else { right(p) };
     let merged = "v=spf1 include:_spf.google.com. mx:mail.acme.com. include:amazonses.com -all";
     let answers = say(&verified, &dotted);

@@ -1,11 +1,11 @@
-//! What the TXT records have in common, and the secret of ownership. RFC 1035 §3.3 (a string has at most 255 octets).
+//! Common to TXT records, and the ownership secret. RFC 1035 §3.3 (a string has at most 255 octets).
 
 use super::nearness::difference;
 use super::{Code, Fix, Judgement, Observation, RecordError, nothing, publish_after, texts};
 use crate::verification::bounds::TXT;
 use crate::verification::records::Expected;
 
-/// The secret of this claim is among the texts; those of other claims may stand beside it.
+/// The secret of this claim is among the texts; those of other claims may coexist.
 pub(super) fn ownership(expected: &Expected, observation: &Observation) -> Judgement {
     let texts = texts(observation);
     let Expected { name, value, .. } = expected;
@@ -31,8 +31,8 @@ pub(super) fn ownership(expected: &Expected, observation: &Observation) -> Judge
     absent(expected, observation, &texts, is_it)
 }
 
-/// White space before a value: receivers compare a TXT record from its first character on, and we do too. What stands behind a
-/// value does no harm.
+/// White space before a value: receivers compare a TXT record from its first character, and so do we. White space
+/// after a value is harmless.
 pub(super) fn leading_space(expected: &Expected, text: &str, fix: impl Fn(&str) -> Fix) -> RecordError {
     let name = &expected.name;
     let begins: String = text.trim_start().chars().take(20).collect();
@@ -43,7 +43,7 @@ pub(super) fn leading_space(expected: &Expected, text: &str, fix: impl Fn(&str) 
     RecordError::new(Code::LeadingSpace, message, fix(&step))
 }
 
-/// Nobody's record is that long, and it is not read to its end.
+/// Longer than any real record, so it is not parsed.
 pub(super) fn too_long(expected: &Expected, kind: &str, code: Code) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message =
@@ -52,7 +52,7 @@ pub(super) fn too_long(expected: &Expected, kind: &str, code: Code) -> RecordErr
     RecordError::new(code, message, Fix::with(step, value))
 }
 
-/// No text is what it should be; perhaps one would be without the quotes inside it.
+/// No text is as expected; perhaps one is without its quotes.
 pub(super) fn absent(
     expected: &Expected,
     observation: &Observation,
@@ -61,8 +61,7 @@ pub(super) fn absent(
 ) -> Judgement {
     let name = &expected.name;
     if let Some(bare) = texts.iter().find_map(|text| unquoted(text).filter(|bare| would_do(bare))) {
-        let message =
-            format!("the TXT record at {name} has quotation marks inside its value, and nobody reads it then");
+        let message = format!("the TXT record at {name} has quotation marks inside its value, so it is not recognised");
         let step = format!(
             "Type the value of the TXT record at {name} without quotation marks (your DNS provider adds them itself)"
         );
@@ -84,7 +83,7 @@ fn begins(expected: &Expected) -> &str {
     expected.value.split([' ', ';']).next().unwrap_or_default()
 }
 
-/// Without the quotation marks around it, or around its parts; none where there are none.
+/// Without quotation marks around it or its parts; `None` if there are none.
 pub(super) fn unquoted(text: &str) -> Option<String> {
     let text = text.trim().replace("\\\"", "\"");
     let marks = ['"', '\u{201c}', '\u{201d}', '\u{201e}', '\''];
@@ -92,6 +91,6 @@ pub(super) fn unquoted(text: &str) -> Option<String> {
         return None;
     }
     let inner = text.trim_matches(marks).trim();
-    // `"one" "two"`: strings, as zone files have them.
+    // `"one" "two"`: strings as in zone files.
     Some(inner.replace("\" \"", "").replace('"', ""))
 }

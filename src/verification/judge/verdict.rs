@@ -1,7 +1,6 @@
-//! One sentence for the whole domain: what is wrong and what to do next, or that all is well.
-//!
-//! Invariant: of several faults the one is told whose mending helps most: required records before others, what is
-//! definite before what nobody could say, a fault that is explained before one that is only seen.
+//! One sentence for the whole domain: what is wrong and what to do next, or that everything is valid. Invariant: of
+//! several faults the most important one is reported: required records before others, definite faults before
+//! indefinite ones, explained faults before others.
 
 use super::{CheckedRecord, Code, RecordError, RecordStatus, finding};
 use crate::clock::Timestamp;
@@ -9,7 +8,7 @@ use crate::verification::provider::{Provider, recognise};
 use crate::verification::records::{Expected, Purpose};
 use crate::verification::status::{Finding, Policy, State, VerifiedStatus};
 
-/// The sentence. There are no records while no check has settled.
+/// There are no records before the first check has settled.
 pub fn verdict(domain: &str, state: &State, policy: &Policy, records: &[CheckedRecord]) -> String {
     let next = state.next_check_at.map(|at| format!("the next check is at {}", moment(at))).unwrap_or_default();
     match state.status {
@@ -20,10 +19,10 @@ pub fn verdict(domain: &str, state: &State, policy: &Policy, records: &[CheckedR
         VerifiedStatus::Verified => verified(domain, state, policy, records),
         VerifiedStatus::Failed => match worst(records, |e| e.required) {
             Some(error) => format!(
-                "Verification of {domain} failed: {}; mend that and verify again: {}.",
+                "Verification of {domain} failed: {}; fix that and verify again: {}.",
                 error.message, error.step
             ),
-            None => format!("Verification of {domain} failed; its records look right now, so verify again."),
+            None => format!("Verification of {domain} failed; its records look valid now, so verify again."),
         },
     }
 }
@@ -33,14 +32,14 @@ fn pending(domain: &str, state: &State, records: &[CheckedRecord], next: &str) -
     let of = required().count();
     let right = required().filter(|record| record.evidence.status == RecordStatus::Valid).count();
     let Some(error) = worst(records, |e| e.required) else {
-        // Asked for since the last check, as the record of ownership is where another account claims the name.
+        // Required since the last check, like the ownership record when another account claims the name.
         if right < of {
             return format!(
                 "{right} of {of} required records of {domain} are right, and no check has looked for the rest yet: publish what \
                  is shown as not checked; {next}."
             );
         }
-        // Worded the same way whoever holds the name: nobody learns of another account.
+        // Independent of who holds the name, so that another account's claim is not revealed.
         return format!(
             "All required records of {domain} are right and their confirmation goes on by itself; remove DKIM records that \
              an earlier set-up may have left, {next}."
@@ -70,7 +69,7 @@ fn verified(domain: &str, state: &State, policy: &Policy, records: &[CheckedReco
     }
 }
 
-/// The error to speak of first: a definite fault before what nobody could say.
+/// The error to report first: a definite fault before an indefinite one.
 fn worst<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
     let bad = |wanted| {
         let found = records.iter().filter(|r| of(&r.expected) && finding(r.evidence.status) == wanted);
@@ -84,14 +83,13 @@ fn warning<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> 
     found.filter_map(|record| record.evidence.error.as_ref()).min_by_key(|error| rank(error.code))
 }
 
-/// Where the mail of a domain stays that sends here and receives elsewhere. That is no fault: nobody asks for an MX record
-/// of those who only send.
+/// Where mail stays for a domain that only sends here. Not a fault: senders need no MX record.
 fn stays(CheckedRecord { expected, evidence }: &CheckedRecord) -> Option<String> {
     let elsewhere = evidence.error.as_ref().is_some_and(|error| error.code == Code::MxOtherHosts);
     if expected.required || !elsewhere || evidence.status != RecordStatus::Mismatch {
         return None;
     }
-    // As it is shown: the preference and the host.
+    // As displayed: preference and host.
     let hosts: Vec<&str> = evidence
         .observed
         .iter()
@@ -106,7 +104,7 @@ fn stays(CheckedRecord { expected, evidence }: &CheckedRecord) -> Option<String>
     })
 }
 
-/// What explains other faults too comes first, what needs nobody to do anything last.
+/// Faults that explain others come first, those needing no action last.
 fn rank(code: Code) -> u8 {
     match code {
         Code::DnssecBogus | Code::LameDelegation | Code::CnameAtApex | Code::SuffixDoubled => 0,
