@@ -55,6 +55,9 @@ fn what_was_answered_outlives_kill_9() {
         let checked = python("crash.py", &["check", text(&config), text(&state)], b"");
         assert_eq!(checked.code, 0, "after crash {crash}: {}", checked.stderr);
         made = serde_json::from_value(checked.json()).unwrap();
+        if crash % 100 == 99 {
+            println!("{} of {crashes} crashes", crash + 1);
+        }
     }
     made.values().for_each(|changes| assert!(*changes >= crashes / 4, "too little was done: {made:?}"));
 

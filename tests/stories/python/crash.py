@@ -433,6 +433,9 @@ class Mailboxes(Worker):
         tops = sorted(name for name in known if "/" not in name)
         self.doing = known
         action = self.random.choice(["create", "rename", "delete", "subscribe", "subscribe"])
+        # An inbox has a limit of mailboxes.
+        if action == "create" and len(tops) > 50:
+            action = "delete"
         if action == "create" or len(tops) < 3:
             name = f"box{self.number()}"
             known[name] = False
