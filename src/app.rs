@@ -151,12 +151,8 @@ impl Services {
         let registry =
             Registry::new(Arc::clone(&config), store.clone(), clock.clone(), provider.clone(), verifier.clone());
         let inbound = Inbound::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), work.clone());
-        let authenticator = Authenticator::new(
-            store.clone(),
-            clock.clone(),
-            config.platform.domain.clone(),
-            config.limits.failed_logins,
-        );
+        let authenticator =
+            Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), &config.limits);
         let reading = Reading::new(&config, work, reading_log);
         Ok(Self {
             config,

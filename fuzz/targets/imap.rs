@@ -1,12 +1,11 @@
 //! IMAP: commands as they come over a connection, and what is shown of a message.
 
-use super::commands::search::by_hand;
 use super::content::envelope::{ADDRESSES, envelope};
 use super::content::section::section;
 use super::content::structure::structure;
 use super::names;
-use super::stream::Stream;
-use super::wire::{Input, Limits, Wire};
+use super::wire::stream::Stream;
+use super::wire::{Input, Limits, Wire, search};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, header_end};
 use crate::message::mime::{Kind, Part, Tree};
@@ -46,9 +45,7 @@ pub fn commands(input: &[u8]) {
                 assert!(message.is_none_or(|message| message.len() <= 1024), "a message over the limit");
                 understood(&command);
             }
-            // A literal's octets may come with the line around them.
-            Input::Unreadable(_, octets) => assert!(octets.len() <= 2 * 512 + 64, "{} octets are kept", octets.len()),
-            Input::Refused(..) | Input::Lost(_) | Input::End => {}
+            Input::Unreadable(_) | Input::Refused(..) | Input::Lost(_) | Input::End => {}
         }
     }
 }
@@ -72,6 +69,8 @@ async fn received(input: &[u8], size: usize) -> Vec<Input> {
     let read = async {
         let mut all = Vec::new();
         while let Ok(input) = wire.command().await {
+            // A literal's octets may come with the line around them.
+            assert!(wire.command_octets() <= 2 * 512 + 64, "{} octets are kept", wire.command_octets());
             let last = matches!(input, Input::Lost(_) | Input::End);
             all.push(input);
             if last {
@@ -145,7 +144,7 @@ pub fn mailbox_names(input: &[u8]) {
 /// of it goes deep.
 pub fn search_keys(input: &[u8]) {
     let line = [b"a SEARCH ", input, b"\r\n"].concat();
-    let ours = match by_hand(&line) {
+    let ours = match search::parse(&line) {
         Some(CommandBody::Search { criteria, .. }) => Some(criteria),
         _ => None,
     };

@@ -3,8 +3,8 @@
 use super::codec::data::{BareLf, Outcome, Receiver};
 use super::codec::line::{Line, Lines};
 use super::codec::request::{Command, Path, parse};
-use super::sasl::{self, Mechanism, Turn};
 use crate::address::ReversePath;
+use crate::auth::sasl::{self, Mechanism, Step};
 use bytes::BytesMut;
 use futures_util::FutureExt;
 
@@ -58,14 +58,14 @@ fn command(line: &[u8]) {
 /// An exchange ends after three lines at most, whatever they are.
 fn exchange(line: &[u8]) {
     for mechanism in [Mechanism::Plain, Mechanism::Login] {
-        let mut turn = sasl::begin(mechanism, None);
+        let mut step = sasl::begin(mechanism, None);
         for _ in 0..3 {
-            turn = match turn {
-                Turn::Ask(exchange, _) => exchange.respond(line),
-                Turn::Done(_) | Turn::Refuse(_) => break,
+            step = match step {
+                Step::Challenge(exchange, _) => exchange.respond(line),
+                Step::Credentials(_) | Step::Failed(_) => break,
             };
         }
-        assert!(!matches!(turn, Turn::Ask(..)), "{mechanism:?} never ends");
+        assert!(!matches!(step, Step::Challenge(..)), "{mechanism:?} never ends");
     }
 }
 

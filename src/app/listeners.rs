@@ -132,7 +132,6 @@ fn open_submission(listeners: Listeners, services: &Services, tls: ServerTls, se
     let server = Arc::new(SubmissionServer {
         config: Arc::clone(&services.config),
         tls,
-        events: services.events.clone(),
         authenticator: services.authenticator.clone(),
         submission: services.submission.clone(),
         spool: services.spool.clone(),
@@ -150,7 +149,6 @@ fn open_imap(listeners: Listeners, services: &Services, tls: ServerTls, servers:
         config: Arc::clone(&services.config),
         store: services.store.clone(),
         reading: services.reading.clone(),
-        events: services.events.clone(),
         authenticator: services.authenticator.clone(),
         spool: services.spool.clone(),
         tls,

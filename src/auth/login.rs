@@ -1,98 +1,98 @@
 //! Logging in: over SMTP and IMAP with an address and an API token, over HTTP with the token alone.
 //!
-//! The token decides the account; the address must open one of that account's inboxes, inside the token's scope.
-//! Invariant: every refusal is the same answer after the same work, whatever was wrong.
+//! The token determines the account; the address must be one of an inbox of that account, within the token's scope.
+//! Invariant: every refusal is the same reply after the same work, whatever was wrong.
 
-use super::failures::{Attempt, Failures};
+use super::throttle::{Attempt, Throttle};
 use super::token::{Token, hash_of};
 use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::clock::Clock;
+use crate::config::Limits;
+use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId, TokenId};
 use crate::net::connections::network_of;
 use crate::resources::Owner;
 use crate::secret::Secret;
-use crate::store::inboxes::Opened;
+use crate::store::inboxes::{Inbox, Opened};
 use crate::store::tokens::TokenRecord;
 use crate::store::{Store, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
 
 pub use crate::store::tokens::Scope;
 
-/// The last use of a token is noted at most this often.
-const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
+/// The last use of a token is recorded at most this often.
+const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);
 
-/// Who an HTTP request is from.
+/// The sender of an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
-    /// The token.
     pub token: TokenId,
-    /// What it may do.
     pub scope: Scope,
 }
 
-/// A session of one inbox over SMTP or IMAP, or a sender over HTTP.
+/// An inbox that someone has logged in to, by SMTP or IMAP, or as which an HTTP request sends. Only this module makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Login {
-    /// Whose inbox it is.
     pub account: AccountId,
-    /// The token used: its revocation ends the session.
+    /// Its revocation ends the session.
     pub token: TokenId,
-    /// The inbox.
     pub inbox: InboxId,
-    /// Its name.
     pub inbox_name: InboxName,
     /// The address logged in as, canonical (a bare inbox name has become its platform address).
     pub address: Address,
-    /// The custom domain that address is at; none: the platform's. Its deletion ends the session.
+    /// The custom domain of that address; none: the platform domain. Its deletion ends the session.
     pub domain: Option<DomainId>,
+    _made_here: (),
 }
 
-/// Why nobody was let in.
+/// Why a log-in has failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// Unknown, wrong, expired, revoked, out of scope: one answer for all. 535 5.7.8, `NO [AUTHENTICATIONFAILED]`, 401.
+    /// Unknown, wrong, expired, revoked, out of scope: one reply for all. 535 5.7.8, `NO [AUTHENTICATIONFAILED]`, 401.
     #[error("the user name or the API token is wrong")]
     Refused,
     /// Too many failures. 454 4.7.0, `NO [UNAVAILABLE]`, 429.
-    #[error("too many failed log-ins; try again in {} s", .retry_after.as_secs())]
-    RateLimited {
-        /// When to try again.
-        retry_after: Duration,
-    },
+    #[error("too many failed log-ins, try again in {} s", .retry_after.as_secs())]
+    RateLimited { retry_after: Duration },
+    /// The account has `limits.connections_per_account` sessions. 454 4.7.0, `NO [LIMIT]`.
+    #[error("this account has reached its limit of {limit} sessions, close one")]
+    TooManySessions { limit: usize },
     /// The store failed: temporary. 454 4.7.0, `NO [UNAVAILABLE]`, 503.
-    #[error("log-in is not possible now: {0}")]
+    #[error("log-in is temporarily unavailable: {0}")]
     Unavailable(#[from] StoreError),
 }
 
-/// Checks credentials; clones share its counts of failures.
+/// Checks credentials. Clones share the counts of failures.
 #[derive(Clone, Debug)]
 pub struct Authenticator {
     store: Store,
     clock: Clock,
     platform: DomainName,
-    failures: Arc<Failures>,
+    throttle: Arc<Throttle>,
+    connections_per_account: usize,
 }
 
 impl Authenticator {
-    /// One that allows `failed_logins` failures in ten minutes per network address and per user name.
-    pub fn new(store: Store, clock: Clock, platform: DomainName, failed_logins: u32) -> Self {
-        let failures = Arc::new(Failures::new(clock.clone(), failed_logins));
-        Self { store, clock, platform, failures }
+    /// Of the limits, it reads `failed_logins` and `connections_per_account`.
+    pub fn new(store: Store, clock: Clock, platform: DomainName, limits: &Limits) -> Self {
+        let throttle = Arc::new(Throttle::new(clock.clone(), limits.failed_logins));
+        Self { store, clock, platform, throttle, connections_per_account: limits.connections_per_account }
     }
 
-    /// SMTP and IMAP: `user` is an address of an inbox (or a bare inbox name), `password` an API token.
-    pub async fn log_in(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<Login, LoginError> {
+    pub(super) async fn log_in(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<Login, LoginError> {
         let address = self.canonical(user);
-        // A name that is no address is looked up all the same, as one that nobody has.
-        let sought = address.clone().unwrap_or_else(|| InboxName::postmaster().at(&self.platform));
+        // A user name that is not an address costs a look-up too.
+        let looked_up = address.clone().unwrap_or_else(|| InboxName::postmaster().at(&self.platform));
         let name = address.as_ref().map_or_else(|| user.to_ascii_lowercase(), untagged);
         let attempt = Attempt::new(peer, hash_of(password.reveal()), Some(hash_of(&name)));
-        self.let_through(&attempt)?;
+        self.throttle(&attempt)?;
 
         let well_formed = Token::parse(password.reveal()).is_some();
-        let found = self.store_for(peer).token_and_inbox(hash_of(password.reveal()), &self.platform, &sought).await?;
+        let found =
+            self.store_for(peer).token_and_inbox(hash_of(password.reveal()), &self.platform, &looked_up).await?;
         let login = match (found, address) {
             ((Some(token), Some(opened)), Some(address)) if well_formed && token.is_live(self.clock.now()) => {
                 open(token, opened, address)
@@ -101,7 +101,7 @@ impl Authenticator {
         };
         match login {
             Some((token, login)) => {
-                self.opened(&attempt, &token);
+                self.succeeded(&attempt, &token);
                 Ok(login)
             }
             None => Err(self.refuse(&attempt, "log-in")),
@@ -111,20 +111,66 @@ impl Authenticator {
     /// HTTP: `Authorization: Bearer`.
     pub async fn bearer(&self, peer: IpAddr, token: &Secret) -> Result<Principal, LoginError> {
         let attempt = Attempt::new(peer, hash_of(token.reveal()), None);
-        self.let_through(&attempt)?;
+        self.throttle(&attempt)?;
         let well_formed = Token::parse(token.reveal()).is_some();
         let found = self.store_for(peer).token_by_hash(hash_of(token.reveal())).await?;
         match found.filter(|token| well_formed && token.is_live(self.clock.now())) {
             Some(token) => {
-                self.opened(&attempt, &token);
+                self.succeeded(&attempt, &token);
                 Ok(Principal { token: token.id, scope: token.scope })
             }
             None => Err(self.refuse(&attempt, "bearer")),
         }
     }
 
-    /// True while what the session logged in with still holds; asked after a listener of events has fallen behind.
-    pub async fn still_holds(&self, login: &Login) -> Result<bool, StoreError> {
+    /// HTTP: the log-in of a request that acts for an inbox, at one of its addresses, or else at its platform address.
+    /// `None`: it is no address of this inbox, or the token does not have access to the inbox.
+    pub async fn log_in_as(
+        &self,
+        principal: &Principal,
+        inbox: &Inbox,
+        address: Option<Address>,
+    ) -> Result<Option<Login>, StoreError> {
+        let has_access = match &principal.scope {
+            Scope::Operator => true,
+            Scope::Account(account) => *account == inbox.account,
+            Scope::Inboxes(account, inboxes) => *account == inbox.account && inboxes.contains(&inbox.id),
+        };
+        if !has_access {
+            return Ok(None);
+        }
+        let (address, domain) = match address {
+            None => (inbox.name.at(&self.platform), None),
+            Some(address) => {
+                let store = self.store.for_account(&inbox.account);
+                match store.inbox_opened_by(&inbox.account, &self.platform, &address).await? {
+                    Some(opened) if opened.inbox == inbox.id => (address, opened.domain),
+                    _ => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(Login {
+            account: inbox.account.clone(),
+            token: principal.token.clone(),
+            inbox: inbox.id.clone(),
+            inbox_name: inbox.name.clone(),
+            address,
+            domain,
+            _made_here: (),
+        }))
+    }
+
+    /// A receiver of the account's events, one for each of its sessions.
+    pub(super) fn subscribe(&self, account: &AccountId) -> Result<Receiver<Event>, LoginError> {
+        let limit = self.connections_per_account;
+        self.store.events().subscribe(account, limit).ok_or_else(|| {
+            tracing::info!(%account, limit, "a log-in was refused: too many sessions of the account");
+            LoginError::TooManySessions { limit }
+        })
+    }
+
+    /// Whether the token still gives access to this inbox at this address.
+    pub(super) async fn is_valid(&self, login: &Login) -> Result<bool, StoreError> {
         let found = self
             .store
             .for_account(&login.account)
@@ -138,12 +184,12 @@ impl Authenticator {
         }))
     }
 
-    /// Nobody is logged in yet: what is looked up is looked up for the network.
+    /// Before log-in, look-ups count against the network's share.
     fn store_for(&self, peer: IpAddr) -> Store {
         self.store.for_owner(Owner::Network(network_of(peer)))
     }
 
-    /// The address a user name means, in lower case; a bare inbox name is its platform address.
+    /// A user name as an address in lower case; a bare inbox name is its platform address.
     fn canonical(&self, user: &str) -> Option<Address> {
         let user = user.trim_matches(' ');
         let parsed = if user.contains('@') {
@@ -155,9 +201,9 @@ impl Authenticator {
         Some(Address { local, domain: parsed.domain })
     }
 
-    fn let_through(&self, attempt: &Attempt) -> Result<(), LoginError> {
-        match self.failures.must_wait(attempt) {
-            // At least a second: some servers round it down.
+    fn throttle(&self, attempt: &Attempt) -> Result<(), LoginError> {
+        match self.throttle.retry_after(attempt) {
+            // A `Retry-After` of 0 would ask for the next attempt at once.
             Some(wait) => Err(LoginError::RateLimited { retry_after: wait.max(Duration::from_secs(1)) }),
             None => Ok(()),
         }
@@ -165,26 +211,26 @@ impl Authenticator {
 
     fn refuse(&self, attempt: &Attempt, what: &'static str) -> LoginError {
         tracing::info!(network = %attempt.network(), what, "a log-in was refused");
-        self.failures.failed(attempt);
+        self.throttle.failed(attempt);
         LoginError::Refused
     }
 
-    fn opened(&self, attempt: &Attempt, token: &TokenRecord) {
-        self.failures.succeeded(attempt);
+    fn succeeded(&self, attempt: &Attempt, token: &TokenRecord) {
+        self.throttle.succeeded(attempt);
         let now = self.clock.now();
-        if token.last_used_at.is_none_or(|last| now.since(last) >= USE_NOTED_EVERY) {
-            // Nobody waits for it: a use that is not noted does no harm.
+        if token.last_used_at.is_none_or(|last| now.since(last) >= USE_RECORDED_EVERY) {
+            // Not waited for: a use that is not recorded does no harm.
             let (store, id) = (self.store.clone(), token.id.clone());
             tokio::spawn(async move {
-                if let Err(error) = store.token_used(&id, now, USE_NOTED_EVERY).await {
-                    tracing::warn!(token = %id, %error, "the use of a token could not be noted");
+                if let Err(error) = store.token_used(&id, now, USE_RECORDED_EVERY).await {
+                    tracing::warn!(token = %id, %error, "the use of a token could not be recorded");
                 }
             });
         }
     }
 }
 
-/// The log-in, where the token's scope has the inbox. An operator's token opens none: it is nobody's mailbox.
+/// The log-in, if the token's scope includes the inbox. An operator's token has access to no inbox by SMTP or IMAP.
 fn open(token: TokenRecord, opened: Opened, address: Address) -> Option<(TokenRecord, Login)> {
     let account = match &token.scope {
         Scope::Operator => return None,
@@ -198,13 +244,31 @@ fn open(token: TokenRecord, opened: Opened, address: Address) -> Option<(TokenRe
         inbox_name: opened.name,
         address,
         domain: opened.domain,
+        _made_here: (),
     };
     Some((token, login))
 }
 
-/// An address without its tag: tags make no new name to guess at.
+/// Addresses that differ in their tag are one name to the throttle.
 fn untagged(address: &Address) -> String {
     format!("{}@{}", address.local.base(), address.domain)
+}
+
+#[cfg(test)]
+impl Login {
+    /// At the platform address, with a token that does not exist.
+    pub fn for_test(account: AccountId, inbox: InboxId, inbox_name: &str) -> Self {
+        let inbox_name: InboxName = inbox_name.parse().unwrap();
+        Self {
+            account,
+            token: TokenId::new(),
+            inbox,
+            address: inbox_name.at(&DomainName::parse("inboxlayer.dev").unwrap()),
+            inbox_name,
+            domain: None,
+            _made_here: (),
+        }
+    }
 }
 
 #[cfg(test)]

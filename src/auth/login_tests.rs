@@ -1,6 +1,7 @@
-//! Who gets in, who does not, and that nobody can tell why.
+//! Which log-ins succeed, and that refusals do not tell why.
 
 use super::*;
+use crate::auth::session::{AuthSession, Change, SessionEnd};
 use crate::clock::Timestamp;
 use crate::store::aliases::AliasName;
 use crate::store::inboxes::NewInbox;
@@ -9,6 +10,10 @@ use crate::store::tokens::NewToken;
 use rusqlite::params;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+fn limits(failed_logins: u32) -> Limits {
+    Limits { failed_logins, ..Limits::default() }
+}
 
 struct World {
     store: Store,
@@ -23,7 +28,7 @@ impl World {
         let store = Store::open(dir.path()).unwrap();
         let clock = Clock::manual();
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
-        let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, 1000);
+        let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, &limits(1000));
         Self { store, clock, authenticator, _dir: dir }
     }
 
@@ -65,7 +70,7 @@ impl World {
         (token.secret().clone(), record.id)
     }
 
-    async fn opens(&self, user: &str, password: &Secret) -> Option<Login> {
+    async fn log_in(&self, user: &str, password: &Secret) -> Option<Login> {
         match self.authenticator.log_in(PEER, user, password).await {
             Ok(login) => Some(login),
             Err(LoginError::Refused) => None,
@@ -75,7 +80,7 @@ impl World {
 }
 
 #[tokio::test]
-async fn every_address_of_an_inbox_opens_it_whatever_the_status_of_its_domain() {
+async fn every_address_of_an_inbox_is_a_user_name_whatever_the_status_of_its_domain() {
     let world = World::new();
     let account = world.account().await;
     let ann = world.inbox(&account, "ann").await;
@@ -85,21 +90,21 @@ async fn every_address_of_an_inbox_opens_it_whatever_the_status_of_its_domain() 
         let alias = AliasName::parse("Support").unwrap();
         world.store.alias_create(&account, &ann, &domain, alias, 10, world.clock.now()).await.unwrap();
         for user in ["ann", "ANN", "ann+tag", "support", "Support+a+b"] {
-            let login = world.opens(&format!("{user}@{}", name.to_uppercase()), &token).await.unwrap();
+            let login = world.log_in(&format!("{user}@{}", name.to_uppercase()), &token).await.unwrap();
             assert_eq!((&login.inbox, &login.token, &login.domain), (&ann, &id, &Some(domain.clone())));
             assert_eq!(login.address.to_string(), format!("{}@{name}", user.to_lowercase()));
-            assert!(world.authenticator.still_holds(&login).await.unwrap());
+            assert!(world.authenticator.is_valid(&login).await.unwrap());
         }
     }
     for user in ["ann", "ann@inboxlayer.dev", "Ann+x@InboxLayer.dev.", "ann+x"] {
-        let login = world.opens(user, &token).await.unwrap();
+        let login = world.log_in(user, &token).await.unwrap();
         assert_eq!((login.inbox, login.domain), (ann.clone(), None));
         assert_eq!(login.address.domain.as_str(), "inboxlayer.dev");
     }
 }
 
 #[tokio::test]
-async fn every_refusal_is_the_same() {
+async fn every_refusal_is_the_same_reply() {
     let world = World::new();
     let (ours, theirs) = (world.account().await, world.account().await);
     let ann = world.inbox(&ours, "ann").await;
@@ -116,8 +121,8 @@ async fn every_refusal_is_the_same() {
     let (operator, _) = world.token(Scope::Operator, None).await;
     let unknown = Token::generate().unwrap().secret().clone();
 
-    assert!(world.opens("ann@ours.org", &good).await.is_some());
-    assert!(world.opens("ben@ours.org", &only_ben).await.is_some());
+    assert!(world.log_in("ann@ours.org", &good).await.is_some());
+    assert!(world.log_in("ben@ours.org", &only_ben).await.is_some());
     for (user, password) in [
         ("nobody@inboxlayer.dev", &good),
         ("zoe@inboxlayer.dev", &good),
@@ -149,36 +154,36 @@ async fn every_refusal_is_the_same() {
 }
 
 #[tokio::test]
-async fn a_session_holds_until_its_token_its_domain_or_its_inbox_goes() {
+async fn a_log_in_is_valid_until_its_token_its_domain_or_its_inbox_is_gone() {
     let world = World::new();
     let account = world.account().await;
     let ann = world.inbox(&account, "ann").await;
     let domain = world.domain(&account, "ours.org", "pending", None).await;
     let (token, _) = world.token(Scope::Account(account.clone()), None).await;
     let (other, id) = world.token(Scope::Account(account.clone()), None).await;
-    let custom = world.opens("ann@ours.org", &token).await.unwrap();
-    let platform = world.opens("ann", &token).await.unwrap();
-    let second = world.opens("ann", &other).await.unwrap();
-    let holds = async |login: &Login| world.authenticator.still_holds(login).await.unwrap();
+    let custom = world.log_in("ann@ours.org", &token).await.unwrap();
+    let platform = world.log_in("ann", &token).await.unwrap();
+    let second = world.log_in("ann", &other).await.unwrap();
+    let is_valid = async |login: &Login| world.authenticator.is_valid(login).await.unwrap();
 
     world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap();
-    assert!(!holds(&second).await && holds(&custom).await && holds(&platform).await);
+    assert!(!is_valid(&second).await && is_valid(&custom).await && is_valid(&platform).await);
     let gone = domain.clone();
     let delete = move |c: &rusqlite::Connection| Ok(c.execute("DELETE FROM custom_domain WHERE id = ?1", [gone])?);
     world.store.write::<_, StoreError, _>(delete).await.unwrap();
-    assert!(!holds(&custom).await && holds(&platform).await);
+    assert!(!is_valid(&custom).await && is_valid(&platform).await);
     assert!(world.store.inbox_delete(&account, &ann).await.unwrap());
-    assert!(!holds(&platform).await);
+    assert!(!is_valid(&platform).await);
 }
 
 #[tokio::test]
-async fn guessing_is_slowed_and_the_owner_gets_in_from_elsewhere() {
+async fn guessing_is_limited_and_the_owner_can_log_in_from_another_network() {
     let world = World::new();
     let account = world.account().await;
     world.inbox(&account, "ann").await;
     let (token, _) = world.token(Scope::Account(account), None).await;
     let authenticator =
-        Authenticator::new(world.store.clone(), world.clock.clone(), DomainName::parse("inboxlayer.dev").unwrap(), 5);
+        Authenticator::new(world.store.clone(), world.clock.clone(), world.authenticator.platform.clone(), &limits(5));
     let wrong = Secret::new("guess");
     for _ in 0..5 {
         assert!(matches!(authenticator.log_in(PEER, "ann", &wrong).await, Err(LoginError::Refused)));
@@ -190,7 +195,7 @@ async fn guessing_is_slowed_and_the_owner_gets_in_from_elsewhere() {
 }
 
 #[tokio::test]
-async fn the_last_use_is_noted_at_most_once_a_minute() {
+async fn the_last_use_is_recorded_at_most_once_a_minute() {
     let world = World::new();
     let account = world.account().await;
     let (token, id) = world.token(Scope::Account(account), None).await;
@@ -201,9 +206,99 @@ async fn the_last_use_is_noted_at_most_once_a_minute() {
         }
         tokio::task::yield_now().await;
     };
-    world.store.token_used(&id, first.after(Duration::from_secs(59)), USE_NOTED_EVERY).await.unwrap();
+    world.store.token_used(&id, first.after(Duration::from_secs(59)), USE_RECORDED_EVERY).await.unwrap();
     assert_eq!(world.store.token_get(None, &id).await.unwrap().unwrap().last_used_at, Some(first));
-    let later = first.after(USE_NOTED_EVERY);
-    world.store.token_used(&id, later, USE_NOTED_EVERY).await.unwrap();
+    let later = first.after(USE_RECORDED_EVERY);
+    world.store.token_used(&id, later, USE_RECORDED_EVERY).await.unwrap();
     assert_eq!(world.store.token_get(None, &id).await.unwrap().unwrap().last_used_at, Some(later));
+}
+
+impl World {
+    async fn session(&self, user: &str, password: &Secret) -> AuthSession {
+        self.authenticator.open_session(PEER, user, password).await.unwrap()
+    }
+}
+
+#[tokio::test]
+async fn a_session_ends_by_the_end_of_its_own_log_in_only() {
+    let world = World::new();
+    let account = world.account().await;
+    let ann = world.inbox(&account, "ann").await;
+    let domain = world.domain(&account, "ours.org", "pending", None).await;
+    let (token, _) = world.token(Scope::Account(account.clone()), None).await;
+    let (other, id) = world.token(Scope::Account(account.clone()), None).await;
+    let mut custom = world.session("ann@ours.org", &token).await;
+    let mut platform = world.session("ann", &token).await;
+    let mut second = world.session("ann", &other).await;
+
+    world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap().unwrap();
+    assert_eq!(second.ended().await, SessionEnd::TokenRevoked);
+    world.store.events().publish(&account, Event::DomainDeleted(domain));
+    assert_eq!(custom.ended().await, SessionEnd::DomainDeleted);
+    let delivered = crate::store::testing::put(&world.store, &ann, b"Subject: s\r\n\r\n").await;
+    assert_eq!(platform.next().await, Ok(Change::Mailbox(delivered.mailbox)));
+    assert!(world.store.inbox_delete(&account, &ann).await.unwrap());
+    assert_eq!(platform.ended().await, SessionEnd::InboxDeleted);
+}
+
+#[tokio::test]
+async fn a_session_that_missed_events_and_one_whose_token_expires_are_checked() {
+    let world = World::new();
+    let account = world.account().await;
+    world.inbox(&account, "ann").await;
+    let soon = world.clock.now().after(Duration::from_secs(60));
+    let (token, id) = world.token(Scope::Account(account.clone()), None).await;
+    let (expiring, _) = world.token(Scope::Account(account.clone()), Some(soon)).await;
+    let (mut missed, mut expired) = (world.session("ann", &token).await, world.session("ann", &expiring).await);
+    let unrelated = Event::TokenRevoked(TokenId::new());
+    world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap().unwrap();
+    for _ in 0..200 {
+        world.store.events().publish(&account, unrelated.clone());
+    }
+    assert_eq!(missed.next().await, Ok(Change::Unknown));
+    assert_eq!(missed.next().await, Err(SessionEnd::Invalid));
+    assert_eq!(expired.check().await, Ok(()));
+    world.clock.advance_to(soon);
+    assert_eq!(expired.check().await, Err(SessionEnd::Invalid));
+    assert_eq!(expired.ended().await, SessionEnd::Invalid);
+}
+
+#[tokio::test]
+async fn the_sessions_of_an_account_are_limited_whatever_their_protocol() {
+    let world = World::new();
+    let account = world.account().await;
+    world.inbox(&account, "ann").await;
+    let (token, _) = world.token(Scope::Account(account), None).await;
+    let limits = Limits { connections_per_account: 2, ..Limits::default() };
+    let platform = world.authenticator.platform.clone();
+    let authenticator = Authenticator::new(world.store.clone(), world.clock.clone(), platform, &limits);
+    let open = async || authenticator.open_session(PEER, "ann", &token).await;
+    let (first, _second) = (open().await.unwrap(), open().await.unwrap());
+    assert!(matches!(open().await, Err(LoginError::TooManySessions { limit: 2 })));
+    drop(first);
+    assert!(open().await.is_ok());
+}
+
+#[tokio::test]
+async fn a_request_acts_only_for_inboxes_of_its_token_and_at_their_addresses() {
+    let world = World::new();
+    let (ours, theirs) = (world.account().await, world.account().await);
+    let (ann, ben) = (world.inbox(&ours, "ann").await, world.inbox(&ours, "ben").await);
+    let domain = world.domain(&ours, "ours.org", "verified", Some(&ann)).await;
+    let principal = |scope| Principal { token: TokenId::new(), scope };
+    let inbox = world.store.inbox_get(&ours, &ann).await.unwrap().unwrap();
+    let log_in_as = async |scope, address: Option<&str>| {
+        let address = address.map(|address| address.parse().unwrap());
+        let login = world.authenticator.log_in_as(&principal(scope), &inbox, address).await.unwrap();
+        login.map(|login| (login.address.to_string(), login.domain))
+    };
+    let account = || Scope::Account(ours.clone());
+    assert_eq!(log_in_as(account(), None).await, Some(("ann@inboxlayer.dev".into(), None)));
+    assert_eq!(log_in_as(account(), Some("ann@ours.org")).await, Some(("ann@ours.org".into(), Some(domain))));
+    assert!(log_in_as(Scope::Operator, None).await.is_some());
+    assert!(log_in_as(Scope::Inboxes(ours.clone(), vec![ann.clone()]), None).await.is_some());
+    assert_eq!(log_in_as(account(), Some("ben@ours.org")).await, None);
+    assert_eq!(log_in_as(account(), Some("else@ours.org")).await, None);
+    assert_eq!(log_in_as(Scope::Inboxes(ours.clone(), vec![ben]), None).await, None);
+    assert_eq!(log_in_as(Scope::Account(theirs), None).await, None);
 }

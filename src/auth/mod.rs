@@ -1,5 +1,7 @@
-//! API tokens and log-ins over HTTP, SMTP and IMAP.
+//! API tokens, log-ins, and authenticated sessions over HTTP, SMTP and IMAP.
 
-mod failures;
-pub mod login;
+pub(crate) mod login;
+pub(crate) mod sasl;
+pub(crate) mod session;
+mod throttle;
 pub mod token;

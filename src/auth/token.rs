@@ -8,13 +8,13 @@ use crate::secret::Secret;
 use ring::digest::{SHA256, digest};
 use ring::rand::{SecureRandom, SystemRandom};
 
-/// What every token begins with.
+/// Lets secret scanners recognise a token.
 pub const PREFIX: &str = "ilt_";
 const RANDOM: usize = 32;
 const CHECKSUM: usize = 6;
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/// An API token, well-formed.
+/// A well-formed API token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Token(Secret);
 
@@ -24,7 +24,7 @@ pub struct Token(Secret);
 pub struct NoRandomness;
 
 impl Token {
-    /// A fresh token.
+    /// A new random token.
     pub fn generate() -> Result<Self, NoRandomness> {
         let source = SystemRandom::new();
         let mut text = String::from(PREFIX);
@@ -40,7 +40,7 @@ impl Token {
         Ok(Self(Secret::new(text)))
     }
 
-    /// Reads a token; `None` when its form or its checksum is wrong. Says nothing about whether it opens anything.
+    /// `None`: not well-formed, or a wrong checksum. Does not check whether the token exists.
     pub fn parse(text: &str) -> Option<Self> {
         let well_formed = text.len() == PREFIX.len() + RANDOM + CHECKSUM
             && text.strip_prefix(PREFIX).is_some_and(|rest| rest.bytes().all(|b| b.is_ascii_alphanumeric()));
@@ -48,7 +48,7 @@ impl Token {
         (checksum(body) == sum).then(|| Self(Secret::new(text)))
     }
 
-    /// The text: shown once, to whom it was made for.
+    /// The text of the token.
     pub fn secret(&self) -> &Secret {
         &self.0
     }
@@ -59,7 +59,7 @@ impl Token {
     }
 }
 
-/// The hash a text would be looked up by, whether it is a token or not: a refusal costs the same work.
+/// The hash for the look-up of any text, so that a refusal costs the same work whether it is a token or not.
 pub fn hash_of(text: &str) -> [u8; 32] {
     let mut hash = [0; 32];
     hash.iter_mut().zip(digest(&SHA256, text.as_bytes()).as_ref()).for_each(|(to, from)| *to = *from);
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_token_is_refused() {
+    fn other_texts_are_no_tokens() {
         for bad in ["", "ilt_", "é", "ilt_ééééééééééééééééééé", &"a".repeat(42), &"ilt_".repeat(5000)]
         {
             assert_eq!(Token::parse(bad), None);

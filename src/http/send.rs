@@ -165,36 +165,12 @@ async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, request: &
         (None, Message::Raw(raw)) => (from_of(raw), false),
         (None, Message::Parts { .. }) => (None, false),
     };
-    match session(context, caller, inbox, wanted).await? {
-        Some(login) => Ok(login),
-        None if must => Err(not_of_the_inbox("from")),
-        None => Ok(login_at(caller, inbox, inbox.name.at(&context.config.platform.domain))),
-    }
-}
-
-/// A session logged in as `address`, by default the inbox's platform address. `None` if the address is not the inbox's.
-pub(super) async fn session(
-    context: &HttpContext,
-    caller: &Caller,
-    inbox: &Inbox,
-    address: Option<Address>,
-) -> Result<Option<Login>, Problem> {
-    let platform = &context.config.platform.domain;
-    let Some(address) = address else { return Ok(Some(login_at(caller, inbox, inbox.name.at(platform)))) };
-    let opened = context.store.for_account(&inbox.account).inbox_opened_by(&inbox.account, platform, &address).await?;
-    let opened = opened.filter(|opened| opened.inbox == inbox.id);
-    Ok(opened.map(|opened| Login { domain: opened.domain, ..login_at(caller, inbox, address) }))
-}
-
-fn login_at(caller: &Caller, inbox: &Inbox, address: Address) -> Login {
-    Login {
-        account: inbox.account.clone(),
-        token: caller.principal.token.clone(),
-        inbox: inbox.id.clone(),
-        inbox_name: inbox.name.clone(),
-        address,
-        domain: None,
-    }
+    let log_in_as = |address| context.authenticator.log_in_as(&caller.principal, inbox, address);
+    let login = match log_in_as(wanted).await? {
+        None if !must => log_in_as(None).await?,
+        login => login,
+    };
+    login.ok_or_else(|| not_of_the_inbox("from"))
 }
 
 fn from_of(raw: &[u8]) -> Option<Address> {

@@ -5,7 +5,6 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::query::Parameters;
-use super::send::session;
 use crate::address::{Address, DomainName};
 use crate::config::Provider;
 use crate::id::DomainId;
@@ -55,7 +54,8 @@ pub(super) async fn show(
     let wanted = parameters.take::<String>("login");
     parameters.finish()?;
     let wanted = wanted.map(|text| login_address(&text, platform)).transpose()?;
-    let login = session(&context, &caller, &inbox, wanted).await?.ok_or_else(|| not_of_the_inbox("login"))?;
+    let login = context.authenticator.log_in_as(&caller.principal, &inbox, wanted).await?;
+    let login = login.ok_or_else(|| not_of_the_inbox("login"))?;
     let (sender, choice) = context.submission.identity(&login).await?;
 
     let id = choice.identity.custom_domain();

@@ -142,7 +142,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let events = store.events().clone();
     let mailboxes = MailboxService::new(store.clone(), &config.limits);
     let platform = config.platform.domain.clone();
-    let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, config.limits.failed_logins);
+    let authenticator = Authenticator::new(store.clone(), clock.clone(), platform, &config.limits);
     let keys = Keys::open(store.clone(), dir, &config, clock.clone()).await.unwrap();
     let resolver = Resolver::new(&config.dns).unwrap();
     let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());

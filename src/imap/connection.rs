@@ -1,17 +1,16 @@
 //! One client, from greeting to BYE.
 //!
-//! Invariant: STARTTLS starts over with nothing kept of what came before; whatever a session waits for, it ends when the
-//! daemon does, when its log-in does, or when its client is silent for too long (RFC 3501 §5.4).
+//! Invariant: nothing from before STARTTLS is kept; whatever a session waits for, it ends when the daemon stops, when its
+//! log-in ends, or at the idle timeout (RFC 3501 §5.4).
 
-use super::listener::ImapServer;
 use super::not_authenticated::{self, Step};
-use super::response::{Phase, bye, capabilities, untagged_ok};
+use super::server::ImapServer;
 use super::session::{End, Session};
-use super::stream::Stream;
-use super::watch::{Changed, until_end};
+use super::watch::{Changed, follow};
+use super::wire::response::{Phase, bye, capabilities, untagged_ok};
+use super::wire::stream::Stream;
 use super::wire::{Limits, Wire};
-use crate::auth::login::Login;
-use crate::events::Event;
+use crate::auth::session::AuthSession;
 use crate::net::connections::Activity;
 use crate::net::listener::Shutdown;
 use crate::resources::Owner;
@@ -20,22 +19,21 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::broadcast::Receiver;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// From connection to log-in.
 const LOGIN_TIMEOUT: Duration = Duration::from_secs(180);
-/// For a TLS handshake.
 const TLS_TIMEOUT: Duration = Duration::from_secs(30);
-/// Before log-in: enough for the longest ID (RFC 2971 §3.3), thirty values of 1,024 octets, each of them escaped.
-const GUEST: Limits = Limits { command: 66 * 1024, message: None };
-/// After it: long enough for the UID sets that clients send.
-const USER_COMMAND: u32 = 256 * 1024;
+/// Before log-in: the longest ID (RFC 2971 §3.3), thirty values of 1,024 octets, each of them escaped.
+const BEFORE_LOGIN: Limits = Limits { command: 66 * 1024, message: None };
+/// After log-in: the UID sets that clients send.
+const COMMAND: u32 = 256 * 1024;
+/// How long the BYE to an overloaded server's client may take.
+const OVERLOADED_TIMEOUT: Duration = Duration::from_millis(100);
 
-const CLOSING: &str = "the server is closing";
-const OVERLOADED: &str = "[UNAVAILABLE] too many connections, closing this idle one; try again later";
+const STOPPING: &str = "server is shutting down, closing connection";
+const OVERLOADED: &str = "[UNAVAILABLE] too many connections, closing idle connection; try again later";
 
-/// Serves one client.
 pub(super) async fn run(
     server: Arc<ImapServer>,
     tcp: TcpStream,
@@ -53,15 +51,16 @@ pub(super) async fn run(
         Stream::Plain(tcp)
     };
     let deadline = Instant::now() + LOGIN_TIMEOUT.min(server.config.limits.imap_timeout.0);
-    // A not_authenticated's state is small and gone once it is a user.
-    let Some((mut wire, login, events)) =
-        Box::pin(welcome(&server, stream, peer, &activity, implicit_tls, deadline, &shutdown)).await
+    // Boxed: a session after log-in does not keep the room for the state before.
+    let Some((mut wire, mut auth)) =
+        Box::pin(authenticate(&server, stream, peer, &activity, implicit_tls, deadline, &shutdown)).await
     else {
         return;
     };
     activity.works();
+    let login = auth.login().clone();
     let spool = server.spool.client(peer).logged_in(&login.account);
-    wire.set_limits(Limits { command: USER_COMMAND, message: Some(server.config.limits.message_size) }, spool);
+    wire.set_limits(Limits { command: COMMAND, message: Some(server.config.limits.message_size) }, spool);
     tracing::debug!(%peer, inbox = %login.inbox, "logged in over IMAP");
 
     let store = server.store.for_account(&login.account);
@@ -71,15 +70,15 @@ pub(super) async fn run(
     let mut session = Session::new(&server, &login, &changed);
     let end = tokio::select! {
         biased;
-        () = shutdown.requested() => End::Bye(CLOSING),
-        words = until_end(&server, &login, events, &changed) => End::Bye(words),
+        () = shutdown.requested() => End::bye(STOPPING),
+        end = follow(&mut auth, &changed) => End::bye(end.to_string()),
         end = session.serve(&mut wire) => end,
     };
     finish(wire, &end, peer).await;
 }
 
-/// Greets and waits for a log-in.
-async fn welcome(
+/// From the greeting to a log-in.
+async fn authenticate(
     server: &ImapServer,
     stream: Stream,
     peer: IpAddr,
@@ -87,24 +86,24 @@ async fn welcome(
     mut is_tls: bool,
     deadline: Instant,
     shutdown: &Shutdown,
-) -> Option<(Wire, Login, Receiver<Event>)> {
-    let mut wire = Wire::new(stream, GUEST, server.spool.client(peer));
+) -> Option<(Wire, AuthSession)> {
+    let mut wire = Wire::new(stream, BEFORE_LOGIN, server.spool.client(peer));
     let phase = if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext };
     let code = capabilities(phase).try_into().ok().map(Code::Capability);
-    wire.push(&untagged_ok(code, "Inboxlayer is ready"));
-    let mut mistakes = not_authenticated::Mistakes::default();
+    wire.push(&untagged_ok(code, "Inboxlayer ready"));
+    let mut errors = not_authenticated::Errors::default();
     loop {
         let step = tokio::select! {
             biased;
-            () = shutdown.requested() => Step::End(End::Bye(CLOSING)),
-            () = activity.has_to_close() => Step::End(End::Bye(OVERLOADED)),
-            step = timeout_at(deadline, not_authenticated::step(server, &mut wire, peer, is_tls, &mut mistakes)) => {
-                step.unwrap_or(Step::End(End::Bye("too slow to log in")))
+            () = shutdown.requested() => Step::End(End::bye(STOPPING)),
+            () = activity.has_to_close() => Step::End(End::Overloaded),
+            step = timeout_at(deadline, not_authenticated::step(server, &mut wire, peer, is_tls, &mut errors)) => {
+                step.unwrap_or(Step::End(End::bye("log-in timeout, closing connection")))
             }
         };
         match step {
-            Step::Stay | Step::LogInFailed => {}
-            Step::LoggedIn(login, events) => return Some((wire, login, events)),
+            Step::Continue | Step::LoginFailed => {}
+            Step::LoggedIn(session) => return Some((wire, *session)),
             Step::StartTls => {
                 let (stream, ahead) = wire.into_stream();
                 if ahead > 0 {
@@ -112,7 +111,7 @@ async fn welcome(
                 }
                 let Stream::Plain(tcp) = stream else { return None };
                 let encrypted = encrypt(server, tcp, peer, activity, shutdown).await?;
-                wire = Wire::new(encrypted, GUEST, server.spool.client(peer));
+                wire = Wire::new(encrypted, BEFORE_LOGIN, server.spool.client(peer));
                 is_tls = true;
             }
             Step::End(end) => {
@@ -138,11 +137,11 @@ async fn encrypt(
     match accepted {
         Ok(Ok(stream)) => Some(Stream::Tls(Box::new(stream))),
         Ok(Err(error)) => {
-            tracing::info!(%peer, %error, "IMAP: no TLS came about");
+            tracing::info!(listener = "imap", %peer, %error, "the TLS handshake failed");
             None
         }
         Err(_) => {
-            tracing::info!(%peer, "IMAP: the client stalled in the TLS handshake");
+            tracing::info!(listener = "imap", %peer, "TLS handshake timed out");
             None
         }
     }
@@ -150,16 +149,14 @@ async fn encrypt(
 
 async fn finish(wire: Wire, end: &End, peer: IpAddr) {
     match end {
-        End::Bye(words) => {
-            // Whoever fills the listener writes no line of the log for each connection.
-            if *words == OVERLOADED {
-                tracing::debug!(listener = "imap", %peer, "closed: the listener is full");
-                // Another client waits for the place.
-                let _ = timeout(Duration::from_millis(100), wire.close(&bye(words))).await;
-                return;
-            }
-            tracing::info!(listener = "imap", %peer, reply = format!("BYE {words}"), "a session was ended");
-            wire.close(&bye(words)).await;
+        End::Bye(text) => {
+            tracing::info!(listener = "imap", %peer, reply = format!("BYE {text}"), "a session was ended");
+            wire.close(&bye(text.clone())).await;
+        }
+        // At debug level, since an attacker can cause many.
+        End::Overloaded => {
+            tracing::debug!(listener = "imap", %peer, "closed: the listener is full");
+            let _ = timeout(OVERLOADED_TIMEOUT, wire.close(&bye(OVERLOADED))).await;
         }
         End::LoggedOut => wire.close_flushed().await,
         End::Gone => {}

@@ -1,7 +1,6 @@
 //! Mailbox names: modified UTF-7 on the wire, UTF-8 in the store; and the patterns of LIST.
 //!
-//! Invariant: a name that leaves here has levels between single `/`s, none of them empty, and no control character; INBOX is
-//! in capitals. RFC 3501 §5.1 and §6.3.8.
+//! Invariant: a decoded name has non-empty levels separated by single `/`, and no control characters; INBOX is in capitals. RFC 3501 §5.1 and §6.3.8.
 
 use crate::store::mailboxes::{INBOX, NAME_OCTETS};
 use base64::Engine;
@@ -9,15 +8,13 @@ use base64::alphabet::IMAP_MUTF7;
 use base64::engine::general_purpose::{GeneralPurpose, NO_PAD};
 use imap_codec::imap_types::mailbox::{ListMailbox, Mailbox};
 
-/// Between the levels of a name.
 pub(super) const DELIMITER: char = '/';
-/// Levels of a name: LIST shows each of them, be there a mailbox or not.
+/// Levels of a name: LIST shows each of them, whether or not it is a mailbox.
 const LEVELS: usize = 50;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(&IMAP_MUTF7, NO_PAD);
 
-/// A name from the wire; `None` when it is no name that a mailbox can have, or not the one way to write it (RFC 3501
-/// §5.1.3).
+/// Decodes a name; `None` if it is invalid, or not the canonical encoding (RFC 3501 §5.1.3).
 pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
     let bytes = match mailbox {
         Mailbox::Inbox => return Some(INBOX.into()),
@@ -33,7 +30,7 @@ pub(super) fn read(mailbox: &Mailbox<'_>) -> Option<String> {
     Some(with_inbox_in_capitals(name))
 }
 
-/// A name for the wire.
+/// Encodes a name.
 pub(super) fn write(name: &str) -> Mailbox<'static> {
     Mailbox::try_from(encode(name)).unwrap_or(Mailbox::Inbox)
 }
@@ -48,7 +45,6 @@ fn with_inbox_in_capitals(name: &str) -> String {
     if first.eq_ignore_ascii_case(INBOX) { format!("{INBOX}{rest}") } else { name.to_owned() }
 }
 
-/// Modified UTF-7 to UTF-8.
 fn decode(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok().filter(|text| text.is_ascii())?;
     let mut name = String::with_capacity(text.len());
@@ -70,7 +66,6 @@ fn decode(bytes: &[u8]) -> Option<String> {
     Some(name)
 }
 
-/// UTF-8 to modified UTF-7.
 fn encode(name: &str) -> String {
     let mut text = String::with_capacity(name.len());
     let mut units: Vec<u8> = Vec::new();
@@ -102,7 +97,7 @@ fn encode(name: &str) -> String {
 pub(super) struct Pattern(Vec<char>);
 
 impl Pattern {
-    /// Reference and pattern put together; `None` when they are no modified UTF-7 or longer than any name.
+    /// Joins reference and pattern; `None` if they are no modified UTF-7, or longer than any name.
     pub fn read(reference: &Mailbox<'_>, pattern: &ListMailbox<'_>) -> Option<Self> {
         let mut bytes = match reference {
             Mailbox::Inbox => INBOX.as_bytes().to_vec(),
@@ -180,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn names_are_read_as_rfc_3501_writes_them() {
+    fn names_are_decoded_as_in_rfc_3501() {
         assert_eq!(name("~peter/mail/&U,BTFw-/&ZeVnLIqe-").as_deref(), Some("~peter/mail/台北/日本語"));
         assert_eq!(name("R&-D").as_deref(), Some("R&D"));
         assert_eq!(name("iNbOx").as_deref(), Some("INBOX"));
@@ -231,7 +226,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_name_comes_back(text in "[^/%*\\pC]{1,30}(/[^/%*\\pC]{1,10}){0,3}") {
+        fn every_name_round_trips(text in "[^/%*\\pC]{1,30}(/[^/%*\\pC]{1,10}){0,3}") {
             prop_assume!(!text.to_ascii_lowercase().starts_with("inbox"));
             prop_assert_eq!(read(&write(&text)), Some(text));
         }

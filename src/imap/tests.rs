@@ -85,13 +85,12 @@ impl World {
         let limits = config.limits.clone();
         let platform = DomainName::parse("inboxlayer.dev").unwrap();
         let server = Arc::new(ImapServer {
-            authenticator: Authenticator::new(store.clone(), clock, platform, config.limits.failed_logins),
+            authenticator: Authenticator::new(store.clone(), clock, platform, &config.limits),
             spool: Spool::open(dir.path(), &config.limits).unwrap(),
             reading: Reading::new(&config, WorkPool::default(), ReadingLog::default()),
             config: Arc::new(config),
             mailboxes: MailboxService::new(store.clone(), &limits),
             store: store.clone(),
-            events: events.clone(),
             tls: ServerTls::load(&pem, &key).unwrap(),
         });
         let shutdown = Shutdown::new();

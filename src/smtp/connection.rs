@@ -1,17 +1,17 @@
-//! One client on its socket: the only place of this server that reads, writes and waits.
+//! One client connection: the only place that reads, writes and waits.
 //!
-//! Invariant: octets that came before TLS are never read as commands after it; replies leave in the order of their
-//! commands, all that are due in one write; every wait has an end. RFC 2920 (pipelining), RFC 3207, RFC 5321 §4.5.3.2
+//! Invariant: octets received before TLS are never read as commands after it; replies are in the order of their commands,
+//! those of a pipelined batch in one write; every wait has a time-out. RFC 2920 (pipelining), RFC 3207, RFC 5321 §4.5.3.2
 //! (time-outs).
 //!
-//! A client that is slow on purpose: a command must be there, to its last octet, within the time-out; between two reads
-//! of a message there may be as long, but it must come at the minimum rate, and the whole of it within twelve times that
-//! (an hour by default).
+//! The time-out is for a whole command, and between two reads of a message. A message also has a minimum data rate, and
+//! twelve times the time-out in all (an hour by default).
 
 use super::codec::data::{Outcome, Receiver};
 use super::codec::line::Lines;
 use super::codec::reply;
 use super::state::{Action, Input, Rules, Session, SmtpHandler};
+use crate::auth::session::SessionEnd;
 use crate::envelope::Reply;
 use crate::message;
 use crate::net::connections::Activity;
@@ -28,31 +28,29 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout, timeout_at};
 
-/// What an idle connection holds for input.
+/// Octets of an idle connection's input buffer.
 const COMMAND_BUFFER: usize = 1024;
-/// What one read of a message takes.
+/// Octets of one read of a message.
 const DATA_BUFFER: usize = 32 * 1024;
-/// Copies of a header block while a message is taken in.
+/// Copies of the header while a message is stored.
 const HEADER_FACTOR: usize = 3;
-/// Replies that wait for the end of a pipelined batch.
+/// Octets of replies kept for the end of a pipelined batch.
 const OUTPUT_BUFFER: usize = 16 * 1024;
-/// How many time-outs a whole message may take.
-const DATA_PATIENCE: u32 = 12;
-/// How long a TLS handshake may take at most.
-const HANDSHAKE: Duration = Duration::from_secs(60);
-/// How long the last reply may take to leave.
-const FAREWELL: Duration = Duration::from_secs(5);
-/// The same where another client waits for the place.
-const FAREWELL_UNDER_LOAD: Duration = Duration::from_millis(100);
+/// A whole message may take this many times the time-out.
+const DATA_TIMEOUTS: u32 = 12;
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(60);
+/// For the last reply.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same when another client needs the connection.
+const OVERLOADED_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// What all connections of a server share.
-pub(super) struct Setting {
+/// Shared by all connections of a listener.
+pub(super) struct Shared {
     pub rules: Arc<Rules>,
     pub tls: ServerTls,
     pub implicit_tls: bool,
-    /// How long a client may be silent.
-    pub timeouts: Duration,
-    /// For messages under way.
+    /// `limits.smtp_timeout`
+    pub timeout: Duration,
     pub spool: Spool,
     pub shutdown: Shutdown,
 }
@@ -60,19 +58,17 @@ pub(super) struct Setting {
 /// Why a session ended, other than by the client's QUIT.
 #[derive(Debug)]
 enum End {
-    /// The client went away.
+    /// The client disconnected.
     Gone,
-    /// It was silent for too long.
     TimedOut,
-    /// It sent a message below the minimum rate.
+    /// A message below the minimum data rate.
     TooSlow,
-    /// What it logged in with holds no more.
-    Revoked,
-    /// The daemon stops.
+    /// Its log-in has ended.
+    LoggedOut(SessionEnd),
+    /// Shutdown.
     Stopping,
-    /// Another client needs its place.
+    /// Another client needs the connection.
     Overloaded,
-    /// The socket failed.
     Broken(io::Error),
 }
 
@@ -86,13 +82,13 @@ impl From<io::Error> for End {
 }
 
 impl End {
-    /// What the client is told, if it can still hear.
-    fn farewell(&self) -> Option<Reply> {
+    /// The last reply.
+    fn reply(&self) -> Option<Reply> {
         match self {
             Self::Gone | Self::Broken(_) => None,
-            Self::TimedOut => Some(reply::timed_out()),
+            Self::TimedOut => Some(reply::idle_timeout()),
             Self::TooSlow => Some(reply::too_slow()),
-            Self::Revoked => Some(reply::log_in_ended()),
+            Self::LoggedOut(end) => Some(reply::session_ended(*end)),
             Self::Stopping => Some(reply::stopping()),
             Self::Overloaded => Some(reply::overloaded()),
         }
@@ -102,45 +98,45 @@ impl End {
 /// Serves one client to its end.
 pub(super) async fn serve<D: SmtpHandler>(
     server: Arc<D>,
-    setting: Arc<Setting>,
+    shared: Arc<Shared>,
     stream: TcpStream,
     peer: SocketAddr,
     activity: Arc<Activity>,
 ) {
-    // A version 4 client of a dual-stack socket is what it is.
+    // An IPv4 client of a dual-stack socket.
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    if setting.implicit_tls {
-        secure(&*server, &setting, stream, peer, activity, true).await;
+    if shared.implicit_tls {
+        secure(&*server, &shared, stream, peer, activity, true).await;
         return;
     }
-    let mut wire = Wire::new(stream, &setting, peer, activity);
-    let session = Session::<D>::new(Arc::clone(&setting.rules), false, setting.spool.client(peer.ip()));
+    let mut wire = Wire::new(stream, &shared, peer, activity);
+    let session = Session::<D>::new(Arc::clone(&shared.rules), false, shared.spool.client(peer.ip()));
     let greeting = session.greeting();
-    wire.say::<D>(&greeting);
+    wire.push::<D>(&greeting);
     let wants_tls = converse(&*server, &mut wire, session).await;
     if wants_tls {
         if !wire.input.is_empty() {
-            // RFC 3207 §5: somebody between client and server may have put it there.
+            // RFC 3207 §5: it may have been injected.
             tracing::warn!(%peer, listener = D::NAME, octets = wire.input.len(), "plaintext behind STARTTLS was dropped");
         }
-        secure(&*server, &setting, wire.stream, peer, wire.activity, false).await;
+        secure(&*server, &shared, wire.stream, peer, wire.activity, false).await;
     }
 }
 
-/// The handshake, and a session that knows nothing of what was said before.
+/// The handshake, and a new session.
 async fn secure<D: SmtpHandler>(
     server: &D,
-    setting: &Setting,
+    shared: &Shared,
     stream: TcpStream,
     peer: SocketAddr,
     activity: Arc<Activity>,
     greet: bool,
 ) {
     activity.waits();
-    let handshake = timeout(setting.timeouts.min(HANDSHAKE), Box::pin(setting.tls.accept(stream)));
+    let handshake = timeout(shared.timeout.min(HANDSHAKE_TIMEOUT), Box::pin(shared.tls.accept(stream)));
     let handshake = tokio::select! {
         handshake = handshake => handshake,
-        // Nothing that is said would be understood.
+        // No reply is possible during the handshake.
         () = activity.has_to_close() => return,
     };
     let stream = match handshake {
@@ -154,16 +150,16 @@ async fn secure<D: SmtpHandler>(
             return;
         }
     };
-    let mut wire = Wire::new(Box::new(stream), setting, peer, activity);
-    let session = Session::<D>::new(Arc::clone(&setting.rules), true, setting.spool.client(peer.ip()));
+    let mut wire = Wire::new(Box::new(stream), shared, peer, activity);
+    let session = Session::<D>::new(Arc::clone(&shared.rules), true, shared.spool.client(peer.ip()));
     if greet {
         let greeting = session.greeting();
-        wire.say::<D>(&greeting);
+        wire.push::<D>(&greeting);
     }
     converse(server, &mut wire, session).await;
 }
 
-/// A session to its end. True when it ended in STARTTLS.
+/// Runs a session to its end. True: STARTTLS.
 async fn converse<S: Socket, D: SmtpHandler>(server: &D, wire: &mut Wire<S>, session: Session<D>) -> bool {
     let end = match run(server, wire, session).await {
         Ok(Finish::StartTls) => return true,
@@ -173,21 +169,21 @@ async fn converse<S: Socket, D: SmtpHandler>(server: &D, wire: &mut Wire<S>, ses
     if let Some(end) = &end {
         let peer = wire.peer;
         match end {
-            End::Gone => tracing::debug!(%peer, listener = D::NAME, "the client went away"),
-            End::Broken(error) => tracing::info!(%peer, listener = D::NAME, %error, "the connection broke"),
-            // Whoever fills the listener writes no line of the log for each connection.
+            End::Gone => tracing::debug!(%peer, listener = D::NAME, "the client disconnected"),
+            End::Broken(error) => tracing::info!(%peer, listener = D::NAME, %error, "the connection failed"),
+            // At debug level, since an attacker can cause many.
             End::Overloaded => tracing::debug!(%peer, listener = D::NAME, "closed: the listener is full"),
-            End::TimedOut | End::TooSlow | End::Revoked | End::Stopping => {}
+            End::TimedOut | End::TooSlow | End::LoggedOut(_) | End::Stopping => {}
         }
-        match end.farewell() {
+        match end.reply() {
             Some(reply) if matches!(end, End::Overloaded) => reply::write(&mut wire.output, &reply),
-            Some(reply) => wire.say::<D>(&reply),
+            Some(reply) => wire.push::<D>(&reply),
             None => {}
         }
     }
-    // The session is over: a client that does not read must not keep it.
-    let farewell = if matches!(end, Some(End::Overloaded)) { FAREWELL_UNDER_LOAD } else { FAREWELL };
-    let _ = timeout(farewell, async {
+    // Bounded, since the client may not read.
+    let limit = if matches!(end, Some(End::Overloaded)) { OVERLOADED_TIMEOUT } else { CLOSE_TIMEOUT };
+    let _ = timeout(limit, async {
         wire.stream.write_all(&wire.output).await?;
         wire.stream.shutdown().await
     })
@@ -195,15 +191,14 @@ async fn converse<S: Socket, D: SmtpHandler>(server: &D, wire: &mut Wire<S>, ses
     false
 }
 
-/// How a session ended in good order.
+/// How a session ended, other than by an error.
 enum Finish {
     StartTls,
     Closed,
 }
 
-/// What one line led to.
 enum Next<D: SmtpHandler> {
-    Go(Session<D>),
+    Continue(Session<D>),
     Finish(Finish),
 }
 
@@ -212,23 +207,23 @@ async fn run<S: Socket, D: SmtpHandler>(
     wire: &mut Wire<S>,
     mut session: Session<D>,
 ) -> Result<Finish, End> {
-    let mut deadline = Instant::now() + wire.timeouts;
+    let mut deadline = Instant::now() + wire.timeout;
     loop {
-        wire.interrupted(&mut session).await?;
+        wire.check_end(&mut session).await?;
         let Some(line) = wire.lines.next(&mut wire.input, session.in_exchange()) else {
             wire.flush().await?;
             wire.fill(&mut session, deadline, COMMAND_BUFFER).await?;
             continue;
         };
         match dispatch(server, wire, session, Input::Line(line)).await? {
-            Next::Go(next) => session = next,
+            Next::Continue(next) => session = next,
             Next::Finish(finish) => return Ok(finish),
         }
-        deadline = Instant::now() + wire.timeouts;
+        deadline = Instant::now() + wire.timeout;
     }
 }
 
-/// Steps from one line to the reply to it.
+/// Runs the session from a line to its reply.
 async fn dispatch<S: Socket, D: SmtpHandler>(
     server: &D,
     wire: &mut Wire<S>,
@@ -239,10 +234,10 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
     loop {
         let (next, action) = session.step(input);
         session = next;
-        // The services' futures are big and rare: boxed, so that an idle session is small.
+        // Boxed: an idle session does not keep room for the services' futures.
         input = match action {
             Action::Reply(reply) => {
-                wire.say::<D>(&reply);
+                wire.push::<D>(&reply);
                 break;
             }
             Action::Hello(lines) => {
@@ -255,31 +250,31 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
                 Input::Resolved(Box::pin(server.recipient(owner, address, size)).await)
             }
             Action::Receive(reply) => {
-                wire.say::<D>(&reply);
+                wire.push::<D>(&reply);
                 let outcome = Box::pin(wire.receive(&mut session)).await?;
                 if !matches!(outcome, Outcome::Message(_)) {
                     let mail_from = session.mail_from().map(ToString::to_string).unwrap_or_default();
-                    tracing::info!(peer = %wire.peer, listener = D::NAME, %mail_from, ?outcome, "a message was refused");
+                    tracing::info!(peer = %wire.peer, listener = D::NAME, %mail_from, ?outcome, "message refused");
                 }
                 Input::Received(outcome)
             }
             Action::Store(client, mail) => {
-                // The header block is written anew: what is made of it beside the message.
+                // Memory for the header that is rewritten.
                 let mut work = session.spool_of(Some(&client)).claim();
                 let header = message::split(&mail.message).0.len();
                 let reply = match work.grow_to(header.saturating_mul(HEADER_FACTOR)) {
                     Ok(()) => Box::pin(server.store(wire.peer, &client, *mail)).await,
-                    Err(_) => reply::no_room(),
+                    Err(_) => reply::no_storage(),
                 };
                 Input::Stored(client, reply)
             }
             Action::StartTls(reply) => {
-                wire.say::<D>(&reply);
+                wire.push::<D>(&reply);
                 wire.flush().await?;
                 return Ok(Next::Finish(Finish::StartTls));
             }
             Action::Close(reply) => {
-                wire.say::<D>(&reply);
+                wire.push::<D>(&reply);
                 return Ok(Next::Finish(Finish::Closed));
             }
         };
@@ -288,7 +283,7 @@ async fn dispatch<S: Socket, D: SmtpHandler>(
     if wire.output.len() > OUTPUT_BUFFER {
         wire.flush().await?;
     }
-    Ok(Next::Go(session))
+    Ok(Next::Continue(session))
 }
 
 trait Socket: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -301,14 +296,14 @@ struct Wire<S> {
     input: BytesMut,
     output: Vec<u8>,
     lines: Lines,
-    timeouts: Duration,
+    timeout: Duration,
     message_size: usize,
     shutdown: Shutdown,
     activity: Arc<Activity>,
 }
 
 impl<S: Socket> Wire<S> {
-    fn new(stream: S, setting: &Setting, peer: SocketAddr, activity: Arc<Activity>) -> Self {
+    fn new(stream: S, shared: &Shared, peer: SocketAddr, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             peer,
@@ -316,14 +311,14 @@ impl<S: Socket> Wire<S> {
             input: BytesMut::new(),
             output: Vec::new(),
             lines: Lines::default(),
-            timeouts: setting.timeouts,
-            message_size: setting.rules.message_size,
-            shutdown: setting.shutdown.clone(),
+            timeout: shared.timeout,
+            message_size: shared.rules.message_size,
+            shutdown: shared.shutdown.clone(),
         }
     }
 
-    /// Puts a reply into the batch; every refusal is a line of the log.
-    fn say<D: SmtpHandler>(&mut self, reply: &Reply) {
+    /// Adds a reply to the output; refusals are logged.
+    fn push<D: SmtpHandler>(&mut self, reply: &Reply) {
         if reply.code >= 400 {
             tracing::info!(peer = %self.peer, listener = D::NAME, %reply, "refused");
         }
@@ -339,7 +334,7 @@ impl<S: Socket> Wire<S> {
             self.stream.flush().await
         };
         tokio::select! {
-            written = timeout(self.timeouts, written) => written.map_err(|_| End::TimedOut)??,
+            written = timeout(self.timeout, written) => written.map_err(|_| End::TimedOut)??,
             () = self.activity.has_to_close() => return Err(End::Overloaded),
         }
         if self.output.capacity() > COMMAND_BUFFER {
@@ -349,26 +344,26 @@ impl<S: Socket> Wire<S> {
         Ok(())
     }
 
-    /// An error when the session must end before anything else is done.
-    async fn interrupted<D: SmtpHandler>(&self, session: &mut Session<D>) -> Result<(), End> {
+    /// Whether the session has to end before its next step.
+    async fn check_end<D: SmtpHandler>(&self, session: &mut Session<D>) -> Result<(), End> {
         if self.shutdown.is_requested() && !session.in_transaction() {
             return Err(End::Stopping);
         }
         tokio::select! {
             biased;
-            () = log_in_ended(session) => Err(End::Revoked),
+            end = log_in_ended(session) => Err(End::LoggedOut(end)),
             () = std::future::ready(()) => Ok(()),
         }
     }
 
-    /// From now on the client is waited for.
+    /// The connection waits for its client.
     fn waits<D: SmtpHandler>(&self, session: &Session<D>) {
         if !session.is_logged_in() {
             self.activity.waits();
         }
     }
 
-    /// Reads what there is, at least one octet.
+    /// Reads at least one octet.
     async fn fill<D: SmtpHandler>(
         &mut self,
         session: &mut Session<D>,
@@ -382,7 +377,7 @@ impl<S: Socket> Wire<S> {
         self.input.reserve(room);
         tokio::select! {
             biased;
-            () = log_in_ended(session) => Err(End::Revoked),
+            end = log_in_ended(session) => Err(End::LoggedOut(end)),
             () = self.shutdown.requested(), if stoppable => Err(End::Stopping),
             () = self.activity.has_to_close() => Err(End::Overloaded),
             read = timeout_at(deadline, self.stream.read_buf(&mut self.input)) => match read {
@@ -394,31 +389,28 @@ impl<S: Socket> Wire<S> {
         }
     }
 
-    /// Reads a message to its true end.
     async fn receive<D: SmtpHandler>(&mut self, session: &mut Session<D>) -> Result<Outcome, End> {
         self.flush().await?;
         let spool = session.spool();
         let mut receiver = Receiver::new(self.message_size, D::BARE_LF, spool.begin());
-        let last = Instant::now() + self.timeouts.saturating_mul(DATA_PATIENCE);
+        let last = Instant::now() + self.timeout.saturating_mul(DATA_TIMEOUTS);
         let mut progress = spool.progress();
         loop {
             if let Some(end) = receiver.feed(&self.input) {
-                // What follows was pipelined behind the message.
                 let _ = self.input.split_to(end);
-                // Before it is stored: the sender may have lost its log-in meanwhile.
-                self.interrupted(session).await?;
+                self.check_end(session).await?;
                 return Ok(receiver.finish().await);
             }
             self.input.clear();
             self.waits(session);
             receiver.spill().await;
-            let deadline = last.min(Instant::now() + self.timeouts);
+            let deadline = last.min(Instant::now() + self.timeout);
             self.fill_in_time(session, deadline, &mut progress).await?;
             progress.received(self.input.len());
         }
     }
 
-    /// Reads octets of a message, while they come at the minimum rate.
+    /// Reads octets of a message; fails below the minimum data rate.
     async fn fill_in_time<D: SmtpHandler>(
         &mut self,
         session: &mut Session<D>,
@@ -436,9 +428,9 @@ impl<S: Socket> Wire<S> {
     }
 }
 
-async fn log_in_ended<D: SmtpHandler>(session: &mut Session<D>) {
-    match session.client_mut() {
-        Some(client) => D::ended(client).await,
+async fn log_in_ended<D: SmtpHandler>(session: &mut Session<D>) -> SessionEnd {
+    match session.auth_session() {
+        Some(session) => session.ended().await,
         None => std::future::pending().await,
     }
 }

@@ -1,32 +1,31 @@
-//! How many errors, idle commands and failed log-ins a session may have.
+//! Limits of errors, idle commands and failed log-ins per session.
 //!
-//! Invariant: a session in which no message is taken ends after a bounded number of commands, with a reply that says which
-//! limit it has reached.
+//! Invariant: a session without an accepted message ends after a bounded number of commands, with a reply that names the
+//! limit reached.
 
 use super::codec::reply;
 use crate::envelope::Reply;
 
-/// What a client's errors may cost before it is sent away.
+/// Points for errors: see [`Cost`].
 const ERRORS: u32 = 100;
-/// Commands that bring no message nearer (NOOP, RSET, VRFY, HELP, EHLO) before a client is sent away.
+/// NOOP, RSET, VRFY, HELP, EHLO.
 const IDLE_COMMANDS: u32 = 100;
-/// Log-ins that may fail before a client is sent away.
 const FAILED_LOGINS: u32 = 5;
 
 /// What a command counts as.
 #[derive(Clone, Copy)]
 pub(super) enum Cost {
-    /// It is right, and brings no message nearer.
+    /// NOOP, RSET, VRFY, HELP or EHLO: the session ends after 100.
     Idle,
-    /// A recipient or message that is refused, of which 100 end a session.
+    /// A refused recipient or message: it ends at 100.
     Refused,
-    /// A command that is wrong, of which 20 do.
+    /// A syntax error or a command out of order: it ends at 20.
     Wrong,
-    /// A log-in that failed, of which 5 do.
+    /// It ends at 5.
     FailedLogin,
 }
 
-/// How often a client has done so. A message that is taken sets errors and idle commands to 0.
+/// The counts of a session. An accepted message resets errors and idle commands.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Counts {
     errors: u32,
@@ -35,7 +34,7 @@ pub(super) struct Counts {
 }
 
 impl Counts {
-    /// The reply that ends the session, if this is one too many.
+    /// Err: the reply that ends the session.
     pub(super) fn add(&mut self, cost: Cost) -> Result<(), Reply> {
         match cost {
             Cost::Idle => self.idle += 1,
@@ -54,8 +53,7 @@ impl Counts {
         }
     }
 
-    /// A message was taken.
-    pub(super) fn message_taken(&mut self) {
+    pub(super) fn message_accepted(&mut self) {
         (self.errors, self.idle) = (0, 0);
     }
 }

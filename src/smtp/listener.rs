@@ -1,6 +1,6 @@
 //! The accept loops of the two servers.
 //!
-//! Invariant: each server counts its connections by itself; one server's crowd closes no other.
+//! Invariant: each listener has its own limit of connections.
 
 use super::connection;
 use super::mx::MxServer;
@@ -15,9 +15,9 @@ use tokio::net::TcpListener;
 
 const FULL: &[u8] = b"421 4.7.0 too many connections; try again later\r\n";
 
-/// Submission, until the shutdown: 587 with STARTTLS, or 465 with `implicit_tls`.
+/// Serves submission until the shutdown: 587 with STARTTLS, or 465 with `implicit_tls`.
 pub async fn submission(listener: TcpListener, server: Arc<SubmissionServer>, implicit_tls: bool, shutdown: Shutdown) {
-    let setting = setting(&server.config, server.tls.clone(), implicit_tls, &server.spool, &shutdown);
+    let shared = shared(&server.config, server.tls.clone(), implicit_tls, &server.spool, &shutdown);
     let name = if implicit_tls { "submissions" } else { "submission" };
     let proxies = Proxies::WithHeader(server.config.trusted_proxies.clone());
     listener::serve(
@@ -27,14 +27,14 @@ pub async fn submission(listener: TcpListener, server: Arc<SubmissionServer>, im
         FULL,
         proxies,
         shutdown,
-        move |stream, peer, activity| connection::serve(Arc::clone(&server), setting.clone(), stream, peer, activity),
+        move |stream, peer, activity| connection::serve(Arc::clone(&server), shared.clone(), stream, peer, activity),
     )
     .await;
 }
 
-/// The MX, until the shutdown.
+/// Serves the MX until the shutdown.
 pub async fn mx(listener: TcpListener, server: Arc<MxServer>, shutdown: Shutdown) {
-    let setting = setting(&server.config, server.tls.clone(), false, &server.spool, &shutdown);
+    let shared = shared(&server.config, server.tls.clone(), false, &server.spool, &shutdown);
     let proxies = Proxies::WithHeader(server.config.trusted_proxies.clone());
     listener::serve(
         "mx",
@@ -43,19 +43,19 @@ pub async fn mx(listener: TcpListener, server: Arc<MxServer>, shutdown: Shutdown
         FULL,
         proxies,
         shutdown,
-        move |stream, peer, activity| connection::serve(Arc::clone(&server), setting.clone(), stream, peer, activity),
+        move |stream, peer, activity| connection::serve(Arc::clone(&server), shared.clone(), stream, peer, activity),
     )
     .await;
 }
 
-fn setting(
+fn shared(
     config: &Config,
     tls: crate::net::tls::ServerTls,
     implicit_tls: bool,
     spool: &Spool,
     shutdown: &Shutdown,
-) -> Arc<connection::Setting> {
-    Arc::new(connection::Setting {
+) -> Arc<connection::Shared> {
+    Arc::new(connection::Shared {
         rules: Arc::new(Rules {
             hostname: config.platform.hostname.clone(),
             platform: config.platform.domain.clone(),
@@ -64,7 +64,7 @@ fn setting(
         }),
         tls,
         implicit_tls,
-        timeouts: config.limits.smtp_timeout.0,
+        timeout: config.limits.smtp_timeout.0,
         spool: spool.clone(),
         shutdown: shutdown.clone(),
     })

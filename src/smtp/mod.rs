@@ -1,16 +1,15 @@
 //! SMTP: the submission server (587 and 465) and the MX server (25).
 //!
-//! Invariant: a session is a machine without I/O ([`state`]); [`connection`] alone reads, writes and waits. What the two
-//! servers let in differs by type: see [`state::SmtpHandler`].
+//! Invariant: a session is a sans-I/O state machine ([`state`]); only [`connection`] reads, writes and waits. Who may send to
+//! whom is in the types of each server: see [`state::SmtpHandler`].
 //!
 //! | file | what |
 //! | --- | --- |
-//! | [`listener`] | the accept loops; what a server is given |
-//! | [`connection`] | one client: TLS, buffers, time-outs, the end of log-ins and of the daemon |
+//! | [`listener`] | the accept loops |
+//! | [`connection`] | one client: TLS, buffers, time-outs, the end of its log-in, shutdown |
 //! | [`codec`] | octets to lines, lines to commands, message data; every fixed reply |
-//! | [`sasl`] | the AUTH exchange |
-//! | [`state`] | which command may come when, and what it does |
-//! | [`counts`] | how many errors and idle commands a session may have |
+//! | [`state`] | which commands are allowed when, and what they do |
+//! | [`counts`] | limits of errors and idle commands per session |
 //! | [`submission`], [`mx`] | the servers |
 //!
 //! RFC 5321, RFC 6409 (submission), RFC 3207 (STARTTLS), RFC 4954 (AUTH), RFC 1870 (SIZE), RFC 2920 (PIPELINING),
@@ -25,7 +24,6 @@ mod counts;
 pub(crate) mod fuzz;
 mod listener;
 mod mx;
-mod sasl;
 mod state;
 mod submission;
 #[cfg(test)]

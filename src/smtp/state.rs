@@ -1,7 +1,7 @@
-//! A session as a machine of owned states, without I/O: [`Session::step`] takes what happened and says what to do.
+//! A session as a sans-I/O machine of owned states: [`Session::step`] takes an event and returns an action.
 //!
-//! Invariant: a message is stored only for a client the server knows and for recipients the server made; a state that
-//! lacks either cannot say [`Action::Store`]. TLS begins a session anew: nothing said in plaintext is known after it.
+//! Invariant: [`Action::Store`] needs a client and recipients, which only the server makes. STARTTLS begins a new session:
+//! nothing received in plaintext is kept.
 //! RFC 5321 §4.1.4 (order of commands), RFC 3207 §4.2 (STARTTLS), RFC 4954 §4 (AUTH).
 
 use super::codec::data::{BareLf, Outcome};
@@ -9,8 +9,9 @@ use super::codec::line::Line;
 use super::codec::reply;
 use super::codec::request::{self, Command, Path};
 use super::counts::{Cost, Counts};
-use super::sasl::{self, Credentials, Exchange, Turn};
 use crate::address::{Address, AddressError, DomainName, ReversePath};
+use crate::auth::sasl::{self, Credentials, Exchange, SaslError, Step};
+use crate::auth::session::AuthSession;
 use crate::envelope::{Recipients, Reply};
 use crate::id::AccountId;
 use crate::net::connections::network_of;
@@ -21,34 +22,31 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-/// One of the two servers. What differs between them is who may send, and to whom.
+/// One of the two servers: who may send, and to whom.
 pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
-    /// Who may send: the submission server makes one from a log-in only.
+    /// The submission server makes one from a log-in only.
     type Client: Send + Sync;
-    /// To whom: the MX server makes one for an inbox here only.
+    /// The MX server makes one for an inbox here only.
     type Recipient: Send;
-    /// Its name in the log.
+    /// The listener in the log.
     const NAME: &'static str;
-    /// It lets clients log in.
     const OFFERS_AUTH: bool;
     /// What becomes of an LF on its own in a message.
     const BARE_LF: BareLf;
 
-    /// Who a client is that has not logged in, if that may send.
-    fn stranger() -> Option<Self::Client>;
+    /// A client that has not logged in, if such clients may send.
+    fn anonymous() -> Option<Self::Client>;
 
-    /// The envelope sender, where the server has use for it.
+    /// The envelope sender; the server decides whether an invalid one matters.
     fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply>;
 
-    /// Checks credentials.
     fn log_in(
         &self,
         peer: SocketAddr,
         credentials: Credentials,
     ) -> impl Future<Output = Result<Self::Client, Reply>> + Send;
 
-    /// Makes a recipient of an address, for a message that is to have `size` octets; 0 where the client did not say. `owner`
-    /// is the client's account, or its network.
+    /// Looks up a recipient for a message of `size` octets (0: not announced). `owner` is the client's account or network.
     fn recipient(
         &self,
         owner: Owner,
@@ -56,7 +54,7 @@ pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
         size: usize,
     ) -> impl Future<Output = Result<Self::Recipient, Reply>> + Send;
 
-    /// Takes a message: when the reply is positive, it is on disk.
+    /// Stores a message: it is on disk if the reply is positive.
     fn store(
         &self,
         peer: SocketAddr,
@@ -67,40 +65,39 @@ pub(super) trait SmtpHandler: Send + Sync + Sized + 'static {
     /// The account of a client that has logged in.
     fn account(client: &Self::Client) -> Option<&AccountId>;
 
-    /// Resolves when what the client logged in with holds no more. Cancel safe.
-    fn ended(client: &mut Self::Client) -> impl Future<Output = ()> + Send;
+    /// The session of a client that has logged in.
+    fn session(client: &mut Self::Client) -> Option<&mut AuthSession>;
 }
 
-/// What a session must know of the configuration.
+/// The configuration of sessions.
 #[derive(Debug)]
 pub(super) struct Rules {
-    /// Our name.
     pub hostname: DomainName,
-    /// Where `<postmaster>` is.
+    /// The domain of `<postmaster>`.
     pub platform: DomainName,
-    /// Octets of one message.
+    /// In octets.
     pub message_size: usize,
-    /// Recipients of one message.
+    /// Per message.
     pub recipients: usize,
 }
 
-/// What the client said it is.
+/// The client's EHLO or HELO.
 #[derive(Clone, Debug)]
 struct Hello {
     name: String,
     extended: bool,
 }
 
-/// MAIL has been said.
+/// After MAIL.
 struct Transaction<D: SmtpHandler> {
     client: D::Client,
     mail_from: ReversePath,
-    /// As announced (RFC 1870); 0: not.
+    /// As announced (RFC 1870), or 0.
     size: usize,
     recipients: Vec<D::Recipient>,
 }
 
-/// DATA has been said: there are recipients.
+/// After DATA.
 struct Envelope<D: SmtpHandler> {
     client: D::Client,
     mail_from: ReversePath,
@@ -112,36 +109,35 @@ pub(super) struct Mail<R> {
     pub mail_from: ReversePath,
     pub recipients: Recipients<R>,
     pub message: Bytes,
-    /// What the client calls itself.
+    /// The name in the client's EHLO or HELO.
     pub helo: String,
     /// RFC 3848.
     pub protocol: &'static str,
 }
 
 enum Phase<D: SmtpHandler> {
-    /// No client yet: before EHLO, or before the log-in.
-    Unknown,
+    /// Before EHLO, or before log-in.
+    Initial,
     /// In an AUTH exchange.
     Exchanging(Exchange),
-    /// The server checks credentials.
+    /// Credentials are checked.
     LoggingIn,
     /// Between messages.
     Ready(D::Client),
     /// After MAIL.
     Open(Transaction<D>),
-    /// The server looks for a recipient.
+    /// A recipient is looked up.
     Resolving(Transaction<D>),
-    /// The message comes in.
+    /// The message is received.
     Receiving(Envelope<D>),
-    /// The server stores the message.
+    /// The message is stored.
     Storing,
-    /// Nothing more is said, or TLS begins.
+    /// The session has ended, or TLS begins.
     Over,
 }
 
-/// What happened.
+/// An event for the session.
 pub(super) enum Input<D: SmtpHandler> {
-    /// The client sent a line.
     Line(Line),
     /// After [`Action::LogIn`].
     LoggedIn(Result<D::Client, Reply>),
@@ -153,21 +149,18 @@ pub(super) enum Input<D: SmtpHandler> {
     Stored(D::Client, Reply),
 }
 
-/// What to do.
+/// What the connection has to do.
 pub(super) enum Action<D: SmtpHandler> {
-    /// Send this.
     Reply(Reply),
     /// Send these lines with code 250.
     Hello(Vec<String>),
-    /// Send this, drop what came in behind the command, begin TLS, and go on with [`Session::new`].
+    /// Send this, drop the input behind the command, begin TLS, and continue with [`Session::new`].
     StartTls(Reply),
-    /// Check these.
     LogIn(Credentials),
-    /// Find a recipient for a message of this announced size.
+    /// Look up a recipient for a message of this announced size.
     Resolve(Address, usize),
-    /// Send this, then read a message.
+    /// Send this, then receive a message.
     Receive(Reply),
-    /// Store a message of this client.
     Store(D::Client, Box<Mail<D::Recipient>>),
     /// Send this and close.
     Close(Reply),
@@ -184,9 +177,8 @@ pub(super) struct Session<D: SmtpHandler> {
 }
 
 impl<D: SmtpHandler> Session<D> {
-    /// A session at its beginning.
     pub(super) fn new(rules: Arc<Rules>, tls: bool, spool: ClientSpool) -> Self {
-        Self { rules, tls, spool, hello: None, counts: Counts::default(), phase: Phase::Unknown }
+        Self { rules, tls, spool, hello: None, counts: Counts::default(), phase: Phase::Initial }
     }
 
     /// The greeting (RFC 5321 §4.2: no enhanced code).
@@ -194,30 +186,30 @@ impl<D: SmtpHandler> Session<D> {
         Reply::plain(220, format!("{} ESMTP Inboxlayer", self.rules.hostname))
     }
 
-    /// True between MAIL and the reply to its end: what a stopping server waits for.
+    /// From MAIL to the reply to DATA: a shutdown waits for its end.
     pub(super) fn in_transaction(&self) -> bool {
         matches!(self.phase, Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_) | Phase::Storing)
     }
 
-    /// True while lines belong to an AUTH exchange.
+    /// Whether the next line belongs to an AUTH exchange.
     pub(super) fn in_exchange(&self) -> bool {
         matches!(self.phase, Phase::Exchanging(_))
     }
 
-    /// True for a client that has logged in.
     pub(super) fn is_logged_in(&self) -> bool {
         D::OFFERS_AUTH
             && matches!(self.phase, Phase::Ready(_) | Phase::Open(_) | Phase::Resolving(_) | Phase::Receiving(_))
     }
 
-    /// The client, where there is one.
-    pub(super) fn client_mut(&mut self) -> Option<&mut D::Client> {
-        match &mut self.phase {
-            Phase::Ready(client) => Some(client),
-            Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&mut transaction.client),
-            Phase::Receiving(envelope) => Some(&mut envelope.client),
-            _ => None,
-        }
+    /// The session of a client that has logged in.
+    pub(super) fn auth_session(&mut self) -> Option<&mut AuthSession> {
+        let client = match &mut self.phase {
+            Phase::Ready(client) => client,
+            Phase::Open(transaction) | Phase::Resolving(transaction) => &mut transaction.client,
+            Phase::Receiving(envelope) => &mut envelope.client,
+            _ => return None,
+        };
+        D::session(client)
     }
 
     fn client(&self) -> Option<&D::Client> {
@@ -229,7 +221,7 @@ impl<D: SmtpHandler> Session<D> {
         }
     }
 
-    /// On whose behalf the store is asked: the account that has logged in, or the network of `peer`.
+    /// Whose share look-ups count against: the account that has logged in, or the network of `peer`.
     pub(super) fn owner(&self, peer: IpAddr) -> Owner {
         match self.client().and_then(D::account) {
             Some(account) => Owner::Account(account.clone()),
@@ -237,12 +229,12 @@ impl<D: SmtpHandler> Session<D> {
         }
     }
 
-    /// Room for what the client sends.
+    /// The share that incoming messages count against.
     pub(super) fn spool(&self) -> ClientSpool {
         self.spool_of(self.client())
     }
 
-    /// The same for a client that the session has given away.
+    /// The same for a client in an [`Action::Store`].
     pub(super) fn spool_of(&self, client: Option<&D::Client>) -> ClientSpool {
         match client.and_then(D::account) {
             Some(account) => self.spool.logged_in(account),
@@ -250,7 +242,7 @@ impl<D: SmtpHandler> Session<D> {
         }
     }
 
-    /// The envelope sender of the message under way.
+    /// The envelope sender of the current transaction.
     pub(super) fn mail_from(&self) -> Option<&ReversePath> {
         match &self.phase {
             Phase::Open(transaction) | Phase::Resolving(transaction) => Some(&transaction.mail_from),
@@ -259,18 +251,17 @@ impl<D: SmtpHandler> Session<D> {
         }
     }
 
-    /// Takes what happened; says what to do.
     pub(super) fn step(mut self, input: Input<D>) -> (Self, Action<D>) {
         let phase = std::mem::replace(&mut self.phase, Phase::Over);
         let action = match (phase, input) {
-            (Phase::Exchanging(exchange), Input::Line(Line::Text(line))) => self.turn(exchange.respond(&line)),
-            // An exchange ends with whatever is no line of it.
-            (Phase::Exchanging(_), Input::Line(line)) => self.line(Phase::Unknown, line),
-            (phase @ (Phase::Unknown | Phase::Ready(_) | Phase::Open(_)), Input::Line(line)) => self.line(phase, line),
+            (Phase::Exchanging(exchange), Input::Line(Line::Text(line))) => self.sasl(exchange.respond(&line)),
+            // A line that is too long or ends with a bare LF ends the exchange.
+            (Phase::Exchanging(_), Input::Line(line)) => self.line(Phase::Initial, line),
+            (phase @ (Phase::Initial | Phase::Ready(_) | Phase::Open(_)), Input::Line(line)) => self.line(phase, line),
             (Phase::LoggingIn, Input::LoggedIn(Ok(client))) => {
                 self.go(Phase::Ready(client), Action::Reply(reply::authenticated()))
             }
-            (Phase::LoggingIn, Input::LoggedIn(Err(reply))) => self.charge(Phase::Unknown, Cost::FailedLogin, reply),
+            (Phase::LoggingIn, Input::LoggedIn(Err(reply))) => self.charge(Phase::Initial, Cost::FailedLogin, reply),
             (Phase::Resolving(mut transaction), Input::Resolved(Ok(recipient))) => {
                 transaction.recipients.push(recipient);
                 self.go(Phase::Open(transaction), Action::Reply(reply::recipient_ok()))
@@ -279,18 +270,18 @@ impl<D: SmtpHandler> Session<D> {
                 self.charge(Phase::Open(transaction), Cost::Refused, reply)
             }
             (Phase::Receiving(envelope), Input::Received(outcome)) => self.received(envelope, outcome),
-            // Where the log-in held no more, no message was stored and none will be.
+            // The log-in has ended, and the message is not stored.
             (Phase::Storing, Input::Stored(_, reply)) if reply.code == 421 => Action::Close(reply),
             (Phase::Storing, Input::Stored(client, reply)) => {
                 if reply.is_positive() {
-                    self.counts.message_taken();
+                    self.counts.message_accepted();
                     self.go(Phase::Ready(client), Action::Reply(reply))
                 } else {
                     self.charge(Phase::Ready(client), Cost::Refused, reply)
                 }
             }
-            // Only an error in the connection's loop leads here.
-            _ => Action::Close(reply::lost_thread()),
+            // An event that does not belong to the state: a bug in the connection's loop.
+            _ => Action::Close(reply::internal_error()),
         };
         (self, action)
     }
@@ -300,7 +291,7 @@ impl<D: SmtpHandler> Session<D> {
         action
     }
 
-    /// Replies, and counts the cost; a client that has reached a limit is sent away.
+    /// Replies and counts the cost; closes the connection at a limit.
     fn charge(&mut self, phase: Phase<D>, cost: Cost, reply: Reply) -> Action<D> {
         match self.counts.add(cost) {
             Ok(()) => self.go(phase, Action::Reply(reply)),
@@ -342,17 +333,17 @@ impl<D: SmtpHandler> Session<D> {
             (Command::Auth { .. }, phase) if self.hello.is_none() => {
                 self.charge(phase, Cost::Wrong, reply::hello_first())
             }
-            (Command::Auth { mechanism, initial }, Phase::Unknown) => {
-                self.turn(sasl::begin(mechanism, initial.as_deref()))
+            (Command::Auth { mechanism, initial }, Phase::Initial) => {
+                self.sasl(sasl::begin(mechanism, initial.as_deref()))
             }
-            (Command::Auth { .. }, phase) => self.charge(phase, Cost::Wrong, reply::log_in_twice()),
-            (_, Phase::Unknown) if D::OFFERS_AUTH && !self.tls => {
-                self.charge(Phase::Unknown, Cost::Wrong, reply::tls_first())
+            (Command::Auth { .. }, phase) => self.charge(phase, Cost::Wrong, reply::already_authenticated()),
+            (_, Phase::Initial) if D::OFFERS_AUTH && !self.tls => {
+                self.charge(Phase::Initial, Cost::Wrong, reply::tls_required())
             }
-            (_, Phase::Unknown) if self.hello.is_none() => {
-                self.charge(Phase::Unknown, Cost::Wrong, reply::hello_first())
+            (_, Phase::Initial) if self.hello.is_none() => {
+                self.charge(Phase::Initial, Cost::Wrong, reply::hello_first())
             }
-            (_, Phase::Unknown) => self.charge(Phase::Unknown, Cost::Wrong, reply::log_in_first()),
+            (_, Phase::Initial) => self.charge(Phase::Initial, Cost::Wrong, reply::login_required()),
             (Command::Mail { from, size }, Phase::Ready(client)) => self.mail(client, from, size),
             (Command::Mail { .. }, phase) => self.charge(phase, Cost::Wrong, reply::nested_mail()),
             (Command::Rcpt { to }, Phase::Open(transaction)) => self.rcpt(transaction, to),
@@ -362,7 +353,7 @@ impl<D: SmtpHandler> Session<D> {
         }
     }
 
-    /// EHLO and HELO also end a message that was begun (RFC 5321 §4.1.4).
+    /// EHLO and HELO also abort a transaction (RFC 5321 §4.1.4).
     fn hello(&mut self, phase: Phase<D>, hello: Hello) -> Action<D> {
         if let Err(reply) = self.counts.add(Cost::Idle) {
             return Action::Close(reply);
@@ -381,26 +372,31 @@ impl<D: SmtpHandler> Session<D> {
         self.hello = Some(hello);
         let phase = match phase {
             Phase::Ready(client) | Phase::Open(Transaction { client, .. }) => Phase::Ready(client),
-            _ => D::stranger().map_or(Phase::Unknown, Phase::Ready),
+            _ => D::anonymous().map_or(Phase::Initial, Phase::Ready),
         };
         self.go(phase, Action::Hello(lines))
     }
 
     fn start_tls(&mut self, phase: Phase<D>) -> Action<D> {
         if self.tls {
-            return self.charge(phase, Cost::Wrong, reply::tls_twice());
+            return self.charge(phase, Cost::Wrong, reply::tls_active());
         }
         match phase {
-            Phase::Open(_) => self.charge(phase, Cost::Wrong, reply::not_now()),
-            _ => Action::StartTls(reply::go_ahead_tls()),
+            Phase::Open(_) => self.charge(phase, Cost::Wrong, reply::not_in_transaction()),
+            _ => Action::StartTls(reply::ready_for_tls()),
         }
     }
 
-    fn turn(&mut self, turn: Turn) -> Action<D> {
-        match turn {
-            Turn::Ask(exchange, reply) => self.go(Phase::Exchanging(exchange), Action::Reply(reply)),
-            Turn::Done(credentials) => self.go(Phase::LoggingIn, Action::LogIn(credentials)),
-            Turn::Refuse(reply) => self.charge(Phase::Unknown, Cost::Wrong, reply),
+    fn sasl(&mut self, step: Step) -> Action<D> {
+        match step {
+            Step::Challenge(exchange, challenge) => {
+                self.go(Phase::Exchanging(exchange), Action::Reply(Reply::plain(334, challenge)))
+            }
+            Step::Credentials(credentials) => self.go(Phase::LoggingIn, Action::LogIn(credentials)),
+            Step::Failed(error) => {
+                let cost = if error == SaslError::OtherIdentity { Cost::FailedLogin } else { Cost::Wrong };
+                self.charge(Phase::Initial, cost, reply::sasl_failed(error))
+            }
         }
     }
 
@@ -409,7 +405,7 @@ impl<D: SmtpHandler> Session<D> {
             return self.charge(Phase::Ready(client), Cost::Refused, reply::too_big());
         }
         if self.spool_of(Some(&client)).has_room(size).is_err() {
-            return self.charge(Phase::Ready(client), Cost::Refused, reply::no_room());
+            return self.charge(Phase::Ready(client), Cost::Refused, reply::no_storage());
         }
         match D::sender(from) {
             Ok(mail_from) => {
@@ -447,8 +443,8 @@ impl<D: SmtpHandler> Session<D> {
             Outcome::Message(message) => message,
             Outcome::BareLineEnd => return self.charge(Phase::Ready(client), Cost::Wrong, reply::bare_line_end()),
             Outcome::TooBig => return self.charge(Phase::Ready(client), Cost::Wrong, reply::too_big()),
-            Outcome::NoRoom(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::no_room()),
-            Outcome::Disk(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::try_later()),
+            Outcome::NoRoom(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::no_storage()),
+            Outcome::Disk(_) => return self.charge(Phase::Ready(client), Cost::Refused, reply::local_error()),
         };
         let helo = self.hello.as_ref().map(|h| h.name.clone()).unwrap_or_default();
         let mail = Mail { mail_from, recipients, message, helo, protocol: self.protocol() };
@@ -459,7 +455,7 @@ impl<D: SmtpHandler> Session<D> {
     fn protocol(&self) -> &'static str {
         let extended = self.hello.as_ref().is_some_and(|h| h.extended);
         match (D::OFFERS_AUTH, extended, self.tls) {
-            // Behind this server everybody has logged in, and under TLS.
+            // Submission needs TLS and a log-in.
             (true, ..) => "ESMTPSA",
             (false, true, true) => "ESMTPS",
             (false, true, false) => "ESMTP",

@@ -1,19 +1,19 @@
-//! The submission server (MSA): who logs in sends, to anybody. RFC 6409; RFC 8314 (465, TLS from the first octet).
+//! The submission server (MSA): mail from clients that have logged in, to anybody. RFC 6409; RFC 8314 (465, implicit TLS).
 //!
-//! Invariant: a [`Sender`] exists only where the authenticator has answered with a [`Login`] that still held afterwards.
+//! Invariant: a client is an [`AuthSession`], which the authenticator alone makes.
 //!
-//! `MAIL FROM` may name any address, well-formed or not: the message leaves under the log-in's identity, which also
-//! becomes the envelope sender. Refusing the others would break the clients that send what the user typed in years ago.
+//! `MAIL FROM` may be any address, even an invalid one: the message is sent under the identity of the log-in, which also
+//! becomes the envelope sender. Many clients send an address that was once typed in and is no longer right.
 
 use super::codec::data::BareLf;
 use super::codec::reply;
-use super::sasl::Credentials;
 use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
-use crate::auth::login::{Authenticator, Login, LoginError};
+use crate::auth::login::{Authenticator, LoginError};
+use crate::auth::sasl::Credentials;
+use crate::auth::session::{AuthSession, SessionEnd};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Reply};
-use crate::events::{Event, Events};
 use crate::id::AccountId;
 use crate::net::tls::ServerTls;
 use crate::resources::Owner;
@@ -21,55 +21,30 @@ use crate::resources::spool::Spool;
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use tokio::sync::broadcast;
-use tokio::sync::broadcast::error::RecvError;
 
 /// What the submission server needs.
 #[derive(Clone, Debug)]
 pub struct SubmissionServer {
-    /// Names, limits, time-outs.
+    /// Names and limits.
     pub config: Arc<Config>,
     /// The certificate.
     pub tls: ServerTls,
-    /// Where ends of log-ins are heard.
-    pub events: Events,
-    /// Who may log in.
+    /// Checks log-ins.
     pub authenticator: Authenticator,
-    /// Where messages go.
+    /// Accepts messages.
     pub submission: Submission,
-    /// Where they are while they come in.
+    /// Holds messages while they are received.
     pub spool: Spool,
 }
 
-/// A client that has logged in.
-#[derive(Debug)]
-pub(super) struct Sender {
-    login: Login,
-    events: broadcast::Receiver<Event>,
-    /// Events were missed: the log-in is to be checked. Whoever waits for its end may be cancelled while it is.
-    must_check: bool,
-    authenticator: Authenticator,
-}
-
-impl Sender {
-    fn is_ended_by(&self, event: &Event) -> bool {
-        match event {
-            Event::TokenRevoked(token) => *token == self.login.token,
-            Event::DomainDeleted(domain) => self.login.domain.as_ref() == Some(domain),
-            Event::InboxDeleted(inbox) => *inbox == self.login.inbox,
-            Event::MailboxChanged { .. } => false,
-        }
-    }
-}
-
 impl SmtpHandler for SubmissionServer {
-    type Client = Sender;
+    type Client = AuthSession;
     type Recipient = Recipient;
     const NAME: &'static str = "submission";
     const OFFERS_AUTH: bool = true;
     const BARE_LF: BareLf = BareLf::Repaired;
 
-    fn stranger() -> Option<Sender> {
+    fn anonymous() -> Option<AuthSession> {
         None
     }
 
@@ -77,27 +52,13 @@ impl SmtpHandler for SubmissionServer {
         Ok(from.unwrap_or(ReversePath::Null))
     }
 
-    async fn log_in(&self, peer: SocketAddr, credentials: Credentials) -> Result<Sender, Reply> {
+    async fn log_in(&self, peer: SocketAddr, credentials: Credentials) -> Result<AuthSession, Reply> {
         let Credentials { user, password } = credentials;
-        let login =
-            self.authenticator.log_in(peer.ip(), &user, &password).await.map_err(|e| refused_login(peer, &e))?;
-        // Listen first, then look again: a revocation between log-in and listening is not missed.
-        let most = self.config.limits.connections_per_account;
-        let Some(events) = self.events.subscribe(&login.account, most) else {
-            tracing::info!(%peer, account = %login.account, "refused: too many sessions of the account");
-            return Err(Reply::new(
-                454,
-                EnhancedCode(4, 7, 0),
-                format!("this account has {most} sessions open already"),
-            ));
-        };
-        match self.authenticator.still_holds(&login).await {
-            Ok(true) => {}
-            Ok(false) => return Err(reply::auth_wrong()),
-            Err(error) => return Err(refused_login(peer, &LoginError::Unavailable(error))),
-        }
+        let opened = self.authenticator.open_session(peer.ip(), &user, &password).await;
+        let session = opened.map_err(|error| refused_login(peer, &error))?;
+        let login = session.login();
         tracing::info!(%peer, account = %login.account, inbox = %login.inbox_name, address = %login.address, "logged in");
-        Ok(Sender { login, events, must_check: false, authenticator: self.authenticator.clone() })
+        Ok(session)
     }
 
     async fn recipient(&self, owner: Owner, address: Address, size: usize) -> Result<Recipient, Reply> {
@@ -106,69 +67,50 @@ impl SmtpHandler for SubmissionServer {
             RecipientError::NoSuchUser(address) => reply::no_such_user(&address),
             RecipientError::Full(_) => reply::inbox_full(),
             RecipientError::Temporary(error) => {
-                tracing::error!(%error, "could not look for a recipient");
-                reply::try_later()
+                tracing::error!(%error, "could not look up a recipient");
+                reply::local_error()
             }
         })
     }
 
-    async fn store(&self, peer: SocketAddr, client: &Sender, mail: Mail<Recipient>) -> Reply {
-        // A token may have expired in the middle of a session, which no event tells.
-        match self.authenticator.still_holds(&client.login).await {
-            Ok(true) => {}
-            Ok(false) => return reply::log_in_ended(),
-            Err(error) => {
-                tracing::error!(%peer, %error, "a log-in could not be checked again");
-                return reply::try_later();
-            }
+    async fn store(&self, peer: SocketAddr, client: &AuthSession, mail: Mail<Recipient>) -> Reply {
+        // The end of the session may not have been seen yet, and an expired token publishes no event.
+        match client.check().await {
+            Ok(()) => {}
+            Err(SessionEnd::NotChecked) => return reply::local_error(),
+            Err(end) => return reply::session_ended(end),
         }
         let draft =
             Draft { rcpt_to: mail.recipients, raw: mail.message, protocol: mail.protocol, client: Some(peer.ip()) };
-        match self.submission.accept(&client.login, draft).await {
+        match self.submission.accept(client.login(), draft).await {
             Ok(accepted) => queued(&accepted),
             Err(refusal) => refused(&refusal),
         }
     }
 
-    fn account(client: &Sender) -> Option<&AccountId> {
-        Some(&client.login.account)
+    fn account(client: &AuthSession) -> Option<&AccountId> {
+        Some(&client.login().account)
     }
 
-    async fn ended(client: &mut Sender) {
-        loop {
-            if client.must_check {
-                match client.authenticator.still_holds(&client.login).await {
-                    Ok(true) => client.must_check = false,
-                    Ok(false) => return,
-                    Err(error) => {
-                        tracing::error!(%error, "could not check a log-in again; the session ends");
-                        return;
-                    }
-                }
-            }
-            match client.events.recv().await {
-                Ok(event) if client.is_ended_by(&event) => return,
-                Ok(_) => {}
-                Err(RecvError::Lagged(_)) => client.must_check = true,
-                // The hub has gone: the daemon stops, and says so by other means.
-                Err(RecvError::Closed) => std::future::pending().await,
-            }
-        }
+    fn session(client: &mut AuthSession) -> Option<&mut AuthSession> {
+        Some(client)
     }
 }
 
 fn refused_login(peer: SocketAddr, error: &LoginError) -> Reply {
     match error {
         LoginError::Refused => reply::auth_wrong(),
-        LoginError::RateLimited { .. } => Reply::new(454, EnhancedCode(4, 7, 0), error.to_string()),
+        LoginError::RateLimited { .. } | LoginError::TooManySessions { .. } => {
+            Reply::new(454, EnhancedCode(4, 7, 0), error.to_string())
+        }
         LoginError::Unavailable(cause) => {
             tracing::error!(%peer, error = %cause, "a log-in could not be checked");
-            reply::log_in_unavailable()
+            reply::login_unavailable()
         }
     }
 }
 
-/// The reply names the identity, and a fallback's reason, so that nobody is surprised by the From that arrives.
+/// Names the identity, and the reason of a fallback.
 fn queued(accepted: &Accepted) -> Reply {
     let verb = if accepted.held { "held" } else { "queued" };
     let mut text = format!("{verb} as {} from {}", accepted.id, accepted.from);

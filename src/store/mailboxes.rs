@@ -130,7 +130,7 @@ pub enum MailboxError {
     #[error("this inbox has as many mailboxes as one may have")]
     TooMany,
     /// Mail arrives there.
-    #[error("INBOX stays")]
+    #[error("INBOX cannot be deleted")]
     IsInbox,
     /// The name of one below it would be too long.
     #[error("the names of the mailboxes below it would be too long")]

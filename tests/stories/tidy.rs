@@ -160,6 +160,61 @@ fn messages_have_one_reader() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What a module's files import of its siblings in the folder: `super::x`, `super::super::x` from below, `crate::folder::x`.
+fn sibling_imports(folder: &Path, names: &BTreeSet<String>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found: BTreeMap<String, BTreeSet<String>> =
+        names.iter().map(|name| (name.clone(), BTreeSet::new())).collect();
+    let segments: Vec<_> = folder.iter().skip(1).map(|part| part.to_str().unwrap()).collect();
+    for path in files(folder.to_str().unwrap()) {
+        let inside = path.strip_prefix(folder).unwrap();
+        let name = inside.iter().next().unwrap().to_str().unwrap().trim_end_matches(".rs").to_owned();
+        let is_test = inside.iter().any(|part| part.to_str().unwrap().contains("test"));
+        if !names.contains(&name) || is_test {
+            continue;
+        }
+        let text = program(&read(&path));
+        let depth = inside.iter().count() - usize::from(inside.ends_with("mod.rs"));
+        let from_below = format!("use {}", "super::".repeat(depth));
+        let from_above = format!("crate::{}::", segments.join("::"));
+        for after in text.split(&from_below).skip(1).chain(text.split(&from_above).skip(1)) {
+            let after = after.split(';').next().unwrap_or_default();
+            let imported = match after.strip_prefix('{') {
+                Some(group) => imports(&format!("crate::{{{group}")),
+                None => imports(&format!("crate::{after}")),
+            };
+            found.entry(name.clone()).or_default().extend(imported.into_iter().filter(|other| names.contains(other)));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_files_of_a_server_import_one_another_in_a_circle() {
+    for folder in
+        ["src/imap", "src/imap/wire", "src/imap/commands", "src/smtp", "src/smtp/codec", "src/http", "src/auth"]
+    {
+        let folder = Path::new(folder);
+        let entries = std::fs::read_dir(root().join(folder)).unwrap();
+        let entries = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let names: BTreeSet<String> =
+            entries.map(|name| name.trim_end_matches(".rs").to_owned()).filter(|name| name != "mod").collect();
+        let mut left = sibling_imports(folder, &names);
+        assert!(left.values().any(|imported| !imported.is_empty()), "{}: no imports found", folder.display());
+        for (name, imported) in &mut left {
+            imported.remove(name);
+        }
+        // What imports nothing that is left is in no circle.
+        while let Some(name) = left.iter().find(|(_, imported)| imported.is_empty()).map(|(name, _)| name.clone()) {
+            left.remove(&name);
+            for imported in left.values_mut() {
+                imported.remove(&name);
+            }
+        }
+        left.retain(|_, imported| !imported.is_empty());
+        assert!(left.is_empty(), "{}: modules import one another in a circle: {left:?}", folder.display());
+    }
+}
+
 #[test]
 fn the_import_reader_reads_groups() {
     let text =

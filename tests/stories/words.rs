@@ -54,9 +54,6 @@ const ODD_WORDS: &[&str] = &["door", "doors", "told", "stands", "nobody", "whoev
 
 /// Where old names are still in use.
 const NAMES_LEFT: &[&str] = &[
-    "src/smtp",
-    "src/imap",
-    "src/auth",
     "src/store",
     "src/mailbox",
     "src/resources",

@@ -1,12 +1,12 @@
 //! APPEND. RFC 3501 §6.3.11, RFC 4315 §3, RFC 5530 (OVERQUOTA).
 
-use super::store::{not_set, read_flags};
-use super::{BAD_NAME, Fault};
+use super::store::{flags_failed, read_flags};
+use super::{BAD_NAME, NO_SUCH_MAILBOX};
 use crate::clock::Timestamp;
 use crate::imap::names;
-use crate::imap::response::{Answer, other};
-use crate::imap::session::{Session, refused};
+use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Refusal;
+use crate::imap::wire::response::{Answer, other};
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
 use crate::store::keywords::KeywordLimits;
@@ -26,22 +26,22 @@ impl Session<'_> {
         flags: &[Flag<'_>],
         date: Option<&DateTime>,
         message: Option<Bytes>,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, CommandError> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let Some(message) = message else { return Ok(Answer::bad("APPEND takes a literal")) };
+        let Some(message) = message else { return Ok(Answer::bad("APPEND needs a literal")) };
         let limits = KeywordLimits::from(&self.server.config.limits);
         let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
             Err(error) => return Ok(error.answer()),
         };
-        // RFC 3501 §9: a literal has no NUL; no client could fetch it.
+        // RFC 3501 §9: a literal has no NUL.
         if has_nul(&message) {
             return Ok(Answer::no(NUL_REFUSED).code(other("CANNOT")));
         }
         let limit = self.server.config.limits.message_size;
         let message = match with_crlf(message) {
             Ok(octets) if octets.len() <= limit => octets,
-            Ok(_) => return Ok(refused(Refusal::MessageTooLong)),
+            Ok(_) => return Ok(Refusal::MessageTooLong.into()),
             Err(error) => return Ok(Answer::no(error.to_string()).code(other("CANNOT"))),
         };
         let end = header_end(&message);
@@ -53,8 +53,8 @@ impl Session<'_> {
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
         let done = match self.server.mailboxes.append(&self.login.inbox, &name, append).await {
             Ok(Some(done)) => done,
-            Ok(None) => return Ok(Answer::no("there is no mailbox of this name").code(Code::TryCreate)),
-            Err(error) => return not_set(error),
+            Ok(None) => return Ok(Answer::no(NO_SUCH_MAILBOX).code(Code::TryCreate)),
+            Err(error) => return flags_failed(error),
         };
         self.has_changed(done.mailbox);
         let answer = Answer::ok("appended");

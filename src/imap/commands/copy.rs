@@ -1,11 +1,11 @@
 //! COPY, MOVE, EXPUNGE. RFC 3501 §6.4.3 and §6.4.7, RFC 4315, RFC 6851.
 
-use super::{BAD_NAME, Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
+use super::{BAD_NAME, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::id::MailboxId;
 use crate::imap::names;
-use crate::imap::response::{Answer, other, untagged_ok};
-use crate::imap::session::Session;
+use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
+use crate::imap::wire::response::{Answer, other, untagged_ok};
 use crate::store::StoreError;
 use crate::store::transfer::{Copied, TransferError};
 use imap_codec::imap_types::core::Vec1;
@@ -16,7 +16,7 @@ use imap_codec::imap_types::sequence::SequenceSet;
 use std::num::NonZeroU32;
 
 impl Session<'_> {
-    /// COPY, MOVE, and both by UID: of all the messages that are still there, or of none.
+    /// COPY, MOVE, and both by UID: all the messages that still exist, or none.
     pub async fn copy(
         &mut self,
         wire: &mut Wire,
@@ -24,14 +24,14 @@ impl Session<'_> {
         mailbox: &Mailbox<'_>,
         by_uid: bool,
         and_remove: bool,
-    ) -> Result<Answer, Fault> {
-        let Some(view) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
-        if and_remove && view.read_only {
+    ) -> Result<Answer, CommandError> {
+        let Some(selected) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        if and_remove && selected.read_only {
             return Ok(Answer::no(READ_ONLY));
         }
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let (from, asked_for) = (view.mailbox, uids.len());
+        let (from, count) = (selected.mailbox, uids.len());
         let (mailboxes, inbox) = (&self.server.mailboxes, &self.login.inbox);
         let transferred = match and_remove {
             true => mailboxes.move_to(inbox, from, uids, &name).await,
@@ -53,44 +53,44 @@ impl Session<'_> {
         self.has_changed(copied.mailbox);
         self.has_changed(from);
         let Some(code) = copy_uid(&copied) else {
-            let some_are_gone = asked_for > 0 && !by_uid;
-            return Ok(if some_are_gone { gone() } else { Answer::ok("nothing to copy") });
+            let all_expunged = count > 0 && !by_uid;
+            return Ok(if all_expunged { expunged() } else { Answer::ok("no messages to copy") });
         };
         if and_remove {
             // RFC 6851 §4.3: before the EXPUNGE responses.
             wire.push(&untagged_ok(Some(code), "moved"));
-            return Ok(Answer::ok("done"));
+            return Ok(Answer::completed());
         }
-        // Those that another session has expunged are not there to be copied: COPYUID tells which were (RFC 2180 §4.4).
+        // Messages that another session has expunged are left out; COPYUID lists those copied (RFC 2180 §4.4).
         Ok(Answer::ok("copied").code(code))
     }
 
     /// EXPUNGE, and UID EXPUNGE of some.
-    pub async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Answer, Fault> {
-        let Some(view) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        if view.read_only {
+    pub async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Answer, CommandError> {
+        let Some(selected) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        if selected.read_only {
             return Ok(Answer::no(READ_ONLY));
         }
-        let uids = match set.map(|set| view.select(set, true)).transpose() {
+        let uids = match set.map(|set| selected.select(set, true)).transpose() {
             Ok(uids) => uids,
             Err(_) => return Ok(Answer::bad(NO_SUCH_MESSAGE)),
         };
-        let mailbox = view.mailbox;
-        self.expunge_marked(mailbox, uids).await?;
-        Ok(Answer::ok("done"))
+        let mailbox = selected.mailbox;
+        self.expunge_deleted(mailbox, uids).await?;
+        Ok(Answer::completed())
     }
 
-    /// Removes messages that are marked `\Deleted`: all, or those of `uids`.
-    pub(super) async fn expunge_marked(&self, mailbox: MailboxId, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
+    /// Expunges messages that are `\Deleted`: all, or those of `uids`.
+    pub(super) async fn expunge_deleted(&self, mailbox: MailboxId, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
         let done = self.server.mailboxes.expunge(&self.login.inbox, mailbox, uids).await;
-        // A failure may come after some batches.
+        // Some batches may be done when an error occurs.
         self.has_changed(mailbox);
         done
     }
 }
 
-fn gone() -> Answer {
-    Answer::no("these messages are gone").code(other("EXPUNGEISSUED"))
+fn expunged() -> Answer {
+    Answer::no("these messages have been expunged").code(other("EXPUNGEISSUED"))
 }
 
 /// `COPYUID`, both sets in the same order.
@@ -102,7 +102,7 @@ fn copy_uid(copied: &Copied) -> Option<Code<'static>> {
     })
 }
 
-/// Rising UIDs as ranges.
+/// Ascending UIDs as ranges.
 fn uid_set(uids: impl Iterator<Item = u32>) -> Option<UidSet> {
     let mut ranges: Vec<(u32, u32)> = Vec::new();
     for uid in uids {

@@ -1,12 +1,12 @@
 //! LIST, LSUB, NAMESPACE, CREATE, DELETE, RENAME, SUBSCRIBE, UNSUBSCRIBE. RFC 3501 §6.3; RFC 2342, RFC 3348, RFC 6154.
 //!
-//! A level that has no mailbox of its own and some below it is shown as `\Noselect`.
+//! A level that is not a mailbox but has some below it is listed as `\Noselect`.
 
-use super::{BAD_NAME, Fault};
+use super::BAD_NAME;
 use crate::imap::names::{self, DELIMITER, Pattern};
-use crate::imap::response::{Answer, other};
-use crate::imap::session::Session;
+use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
+use crate::imap::wire::response::{Answer, other};
 use crate::store::mailboxes::{MailboxError, MailboxName};
 use imap_codec::imap_types::core::{Atom, IString, QuotedChar};
 use imap_codec::imap_types::extensions::namespace::Namespace;
@@ -23,7 +23,7 @@ fn delimiter() -> Option<QuotedChar> {
     QuotedChar::try_from(DELIMITER).ok()
 }
 
-/// Mailboxes and the levels above them, each with its special use; `None` for a level without a mailbox.
+/// Mailboxes and the levels above them; `None` for a level that is not a mailbox.
 fn tree(mailboxes: Vec<MailboxName>) -> BTreeMap<String, Option<MailboxName>> {
     let mut tree = BTreeMap::new();
     for mailbox in mailboxes {
@@ -42,12 +42,12 @@ fn special_use(mailbox: &MailboxName) -> Option<FlagNameAttribute<'static>> {
     USES.into_iter().find(|known| *known == used).and_then(attribute)
 }
 
-/// NAMESPACE: all that is here is one's own.
+/// NAMESPACE: personal only.
 pub(super) fn namespace(wire: &mut Wire) -> Answer {
     let personal = IString::try_from("").ok().map(|prefix| Namespace::new(prefix, delimiter()));
     let personal = personal.into_iter().collect();
     wire.push(&Response::Data(Data::Namespace { personal, other: Vec::new(), shared: Vec::new() }));
-    Answer::ok("done")
+    Answer::completed()
 }
 
 impl Session<'_> {
@@ -57,18 +57,18 @@ impl Session<'_> {
         wire: &mut Wire,
         reference: &Mailbox<'_>,
         pattern: &ListMailbox<'_>,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, CommandError> {
         if names::is_empty_pattern(pattern) {
             let items = vec![FlagNameAttribute::Noselect];
             let mailbox = Mailbox::try_from("").unwrap_or(Mailbox::Inbox);
             wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
-            return Ok(Answer::ok("done"));
+            return Ok(Answer::completed());
         }
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::completed()) };
         let tree = tree(self.server.store.mailboxes(&self.login.inbox).await?);
         let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
         for (name, mailbox) in &tree {
-            // A pattern may take its time: others have their turn.
+            // Matching may take long.
             tokio::task::yield_now().await;
             if !pattern.matches(name) {
                 continue;
@@ -83,47 +83,47 @@ impl Session<'_> {
             wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox: names::write(name) }));
             wire.flush_batch().await?;
         }
-        Ok(Answer::ok("done"))
+        Ok(Answer::completed())
     }
 
-    /// LSUB. A level that is not subscribed to but some below it is, where the pattern stops there, is `\Noselect`.
+    /// LSUB. A level that matches, is not subscribed to, and has subscribed ones below it is `\Noselect` (RFC 3501 §6.3.9).
     pub async fn lsub(
         &mut self,
         wire: &mut Wire,
         reference: &Mailbox<'_>,
         pattern: &ListMailbox<'_>,
-    ) -> Result<Answer, Fault> {
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::ok("no name matches this")) };
-        let mut told = BTreeMap::new();
+    ) -> Result<Answer, CommandError> {
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::completed()) };
+        let mut listed = BTreeMap::new();
         for name in self.server.store.subscriptions(&self.login.inbox).await? {
             tokio::task::yield_now().await;
             if !pattern.matches(&name) {
                 for parent in names::parents(&name).filter(|parent| pattern.matches(parent)) {
-                    told.entry(parent.to_owned()).or_insert(false);
+                    listed.entry(parent.to_owned()).or_insert(false);
                 }
             } else {
-                told.insert(name, true);
+                listed.insert(name, true);
             }
         }
-        for (name, is_subscribed) in told {
+        for (name, is_subscribed) in listed {
             let items = if is_subscribed { Vec::new() } else { vec![FlagNameAttribute::Noselect] };
             wire.push(&Response::Data(Data::Lsub { items, delimiter: delimiter(), mailbox: names::write(&name) }));
         }
-        Ok(Answer::ok("done"))
+        Ok(Answer::completed())
     }
 
     /// CREATE, with the levels above (RFC 3501 §6.3.3).
-    pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
+    pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, CommandError> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         answer(self.server.mailboxes.create(&self.login.inbox, &name).await, "created")
     }
 
     /// DELETE.
-    pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, Fault> {
+    pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, CommandError> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let deleted = self.server.mailboxes.delete(&self.login.inbox, &name).await;
-        if let (Ok(id), Some(view)) = (&deleted, &self.selected)
-            && view.mailbox == *id
+        if let (Ok(id), Some(selected)) = (&deleted, &self.selected)
+            && selected.mailbox == *id
         {
             self.unselect();
         }
@@ -131,7 +131,7 @@ impl Session<'_> {
     }
 
     /// RENAME.
-    pub async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Answer, Fault> {
+    pub async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Answer, CommandError> {
         let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
             return Ok(Answer::no(BAD_NAME).code(other("CANNOT")));
         };
@@ -142,21 +142,21 @@ impl Session<'_> {
     }
 
     /// SUBSCRIBE and UNSUBSCRIBE.
-    pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, Fault> {
+    pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, CommandError> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        answer(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "done")
+        answer(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "completed")
     }
 }
 
-fn answer(done: Result<(), MailboxError>, words: &'static str) -> Result<Answer, Fault> {
-    let Err(error) = done else { return Ok(Answer::ok(words)) };
-    let text = error.to_string();
+fn answer(done: Result<(), MailboxError>, text: &'static str) -> Result<Answer, CommandError> {
+    let Err(error) = done else { return Ok(Answer::ok(text)) };
+    let reason = error.to_string();
     let code = match error {
-        MailboxError::Store(error) => return Err(Fault::Store(error)),
+        MailboxError::Store(error) => return Err(CommandError::Store(error)),
         MailboxError::Exists => other("ALREADYEXISTS"),
         MailboxError::Missing => other("NONEXISTENT"),
         MailboxError::TooMany => Code::OverQuota,
         MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => other("CANNOT"),
     };
-    Ok(Answer::no(text).code(code))
+    Ok(Answer::no(reason).code(code))
 }

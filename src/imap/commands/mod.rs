@@ -1,112 +1,67 @@
-//! The commands, a file for each family.
+//! The commands after log-in, a file for each family.
 //!
-//! Invariant: a command does all of its work or answers NO; what it changed is on disk before its OK.
+//! Invariant: OK means that all of the command is done, and on disk.
 
 mod append;
 mod copy;
-pub(super) mod fetch;
+mod fetch;
 mod idle;
 mod mailboxes;
-pub(super) mod search;
+mod search;
 mod select;
 mod store;
 
-use super::not_authenticated::id;
-use super::response::{Answer, Phase, capabilities, capability, other};
-use super::session::Session;
+use super::session::{CommandError, Session};
 use super::wire::Wire;
+use super::wire::response::{Answer, Phase, capabilities, capability, id, other};
 use crate::resources::memory::Claim;
-use crate::resources::work::WorkError;
-use crate::store::StoreError;
-use crate::store::keywords::FlagError;
 use crate::store::open_mailbox::Fetched;
 use bytes::Bytes;
 use imap_codec::imap_types::command::CommandBody;
 
-/// Why a command came to nothing, and not by the client's fault.
-#[derive(Debug)]
-pub(super) enum Fault {
-    /// The store failed: `NO [UNAVAILABLE]`.
-    Store(StoreError),
-    /// Heavy work was cut off, or failed by a bug of ours: `NO [UNAVAILABLE]`.
-    Work(WorkError),
-    /// The client cannot be reached any more.
-    Wire(std::io::Error),
-    /// The open mailbox has been deleted: BYE (RFC 2180 §3.3).
-    MailboxGone,
-    /// The client was silent for too long in an IDLE.
-    Silent,
-}
+const NOTHING_SELECTED: &str = "no mailbox selected";
+const NO_SUCH_MAILBOX: &str = "no such mailbox";
+const NO_SUCH_MESSAGE: &str = "no such message";
+const READ_ONLY: &str = "mailbox is open read-only";
+const BAD_NAME: &str = "invalid mailbox name";
+const EXPUNGED: &str = "some of the messages have been expunged";
+const NOT_SUPPORTED: &str = "not supported";
 
-impl From<StoreError> for Fault {
-    fn from(error: StoreError) -> Self {
-        Self::Store(error)
-    }
-}
-
-impl From<WorkError> for Fault {
-    fn from(error: WorkError) -> Self {
-        Self::Work(error)
-    }
-}
-
-impl From<FlagError> for Fault {
-    fn from(error: FlagError) -> Self {
-        match error {
-            FlagError::Store(error) => Self::Store(error),
-            // Only keywords can be too many, or too large.
-            other => Self::Store(StoreError::Corrupt(other.to_string())),
-        }
-    }
-}
-
-impl From<std::io::Error> for Fault {
-    fn from(error: std::io::Error) -> Self {
-        Self::Wire(error)
-    }
-}
-
-const NOTHING_SELECTED: &str = "select a mailbox first";
-const NO_SUCH_MESSAGE: &str = "there is no message of this number";
-const READ_ONLY: &str = "this mailbox was opened read-only";
-const BAD_NAME: &str = "this is no name a mailbox can have";
-
-/// The inbox has no room for it (RFC 5530).
+/// RFC 5530.
 fn over_quota() -> Answer {
     Answer::no("the inbox is full").code(other("OVERQUOTA"))
 }
 
-/// The budget of memory is used up.
 fn no_memory() -> Answer {
-    Answer::no("no memory for this now, try again later").code(other("UNAVAILABLE"))
+    Answer::no("out of memory, try again later").code(other("UNAVAILABLE"))
 }
 
-/// Makes a claim that of these messages. False where there is no room for them.
-fn counted(claim: &mut Claim, messages: &[Fetched]) -> bool {
+/// Sets a claim to the size of these messages. False if that exceeds the budget.
+fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
     let octets = messages.iter().map(|message| message.header.len() + message.body.len()).sum();
     claim.shrink_to(octets);
     claim.grow_to(octets).is_ok()
 }
 
-/// Does a command. LOGOUT is the session's own.
+/// Runs a command, other than LOGOUT.
 pub(super) async fn dispatch(
     session: &mut Session<'_>,
     wire: &mut Wire,
     body: CommandBody<'static>,
     message: Option<Bytes>,
-) -> Result<Answer, Fault> {
+) -> Result<Answer, CommandError> {
     use CommandBody as C;
     match body {
         C::Capability => {
-            wire.push(&capability(capabilities(Phase::User)));
-            Ok(Answer::ok("done"))
+            wire.push(&capability(capabilities(Phase::Authenticated)));
+            Ok(Answer::completed())
         }
-        C::Noop => Ok(Answer::ok("done")),
+        C::Noop => Ok(Answer::completed()),
         C::Id { .. } => {
             wire.push(&id());
-            Ok(Answer::ok("done"))
+            Ok(Answer::completed())
         }
-        C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Answer::bad("already logged in")),
+        C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Answer::bad("already authenticated")),
 
         C::List { reference, mailbox_wildcard } => session.list(wire, &reference, &mailbox_wildcard).await,
         C::Lsub { reference, mailbox_wildcard } => session.lsub(wire, &reference, &mailbox_wildcard).await,
@@ -137,7 +92,7 @@ pub(super) async fn dispatch(
         {
             Ok(Answer::bad(NOTHING_SELECTED))
         }
-        C::Check => Ok(Answer::ok("done")),
+        C::Check => Ok(Answer::completed()),
         C::Close => session.close().await,
         C::Unselect => Ok(session.unselect()),
         C::Expunge => session.expunge(None).await,
@@ -151,7 +106,7 @@ pub(super) async fn dispatch(
         }
         C::Copy { sequence_set, mailbox, uid } => session.copy(wire, &sequence_set, &mailbox, uid, false).await,
         C::Move { sequence_set, mailbox, uid } => session.copy(wire, &sequence_set, &mailbox, uid, true).await,
-        // What the codec reads and CAPABILITY does not offer.
-        _ => Ok(Answer::bad("this is not offered here")),
+        // Extensions that the codec parses and CAPABILITY does not list.
+        _ => Ok(Answer::bad(NOT_SUPPORTED)),
     }
 }

@@ -1,11 +1,11 @@
 //! SELECT, EXAMINE, CLOSE, UNSELECT, STATUS. RFC 3501 §6.3.1, §6.3.2, §6.3.10, §6.4.2; RFC 3691.
 
-use super::{BAD_NAME, Fault};
+use super::{BAD_NAME, NO_SUCH_MAILBOX};
 use crate::imap::names;
-use crate::imap::response::{Answer, other, untagged_ok};
 use crate::imap::selected::SelectedMailbox;
-use crate::imap::session::Session;
+use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
+use crate::imap::wire::response::{Answer, other, untagged_ok};
 use imap_codec::imap_types::flag::FlagPerm;
 use imap_codec::imap_types::mailbox::Mailbox;
 use imap_codec::imap_types::response::{Code, Data, Response};
@@ -14,35 +14,40 @@ use std::num::NonZeroU32;
 
 impl Session<'_> {
     /// SELECT, or EXAMINE.
-    pub async fn select(&mut self, wire: &mut Wire, mailbox: &Mailbox<'_>, read_only: bool) -> Result<Answer, Fault> {
+    pub async fn select(
+        &mut self,
+        wire: &mut Wire,
+        mailbox: &Mailbox<'_>,
+        read_only: bool,
+    ) -> Result<Answer, CommandError> {
         // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
         self.unselect();
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let inbox = &self.login.inbox;
         let Some(open) = self.server.store.mailbox_open(inbox, &name, !read_only).await? else {
-            return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
+            return Ok(Answer::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
         };
         let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
-        // Events from now on. What came since the view was read is told before the OK.
+        // What has changed since the mailbox was read is sent before the OK.
         self.changed.watch(Some(open.id));
         self.changed.set();
-        let view = SelectedMailbox::new(open, read_only);
-        let flags = view.all_flags();
+        let selected = SelectedMailbox::new(open, read_only);
+        let flags = selected.all_flags();
         wire.push(&Response::Data(Data::Flags(flags.clone())));
-        wire.push(&Response::Data(Data::Exists(view.exists())));
-        wire.push(&Response::Data(Data::Recent(view.recent())));
-        if let Some(unseen) = view.first_unseen().and_then(NonZeroU32::new) {
-            wire.push(&untagged_ok(Some(Code::Unseen(unseen)), "the first that is unseen"));
+        wire.push(&Response::Data(Data::Exists(selected.exists())));
+        wire.push(&Response::Data(Data::Recent(selected.recent())));
+        if let Some(unseen) = selected.first_unseen().and_then(NonZeroU32::new) {
+            wire.push(&untagged_ok(Some(Code::Unseen(unseen)), "first unseen"));
         }
         let mut permanent = Vec::new();
         if !read_only {
             permanent.extend(flags.into_iter().map(FlagPerm::Flag));
             permanent.push(FlagPerm::Asterisk);
         }
-        wire.push(&untagged_ok(Some(Code::PermanentFlags(permanent)), "flags that stay"));
-        wire.push(&untagged_ok(NonZeroU32::new(uid_next).map(Code::UidNext), "the next UID"));
-        wire.push(&untagged_ok(NonZeroU32::new(uid_validity).map(Code::UidValidity), "UIDs are valid"));
-        self.selected = Some(view);
+        wire.push(&untagged_ok(Some(Code::PermanentFlags(permanent)), "permanent flags"));
+        wire.push(&untagged_ok(NonZeroU32::new(uid_next).map(Code::UidNext), "next UID"));
+        wire.push(&untagged_ok(NonZeroU32::new(uid_validity).map(Code::UidValidity), "UIDs valid"));
+        self.selected = Some(selected);
         Ok(Answer::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
     }
 
@@ -50,16 +55,16 @@ impl Session<'_> {
     pub fn unselect(&mut self) -> Answer {
         self.changed.watch(None);
         self.selected = None;
-        Answer::ok("nothing is selected")
+        Answer::ok("no mailbox selected")
     }
 
-    /// CLOSE: expunges without telling of it.
-    pub async fn close(&mut self) -> Result<Answer, Fault> {
-        if let Some(view) = &self.selected
-            && !view.read_only
+    /// CLOSE: expunges without EXPUNGE responses.
+    pub async fn close(&mut self) -> Result<Answer, CommandError> {
+        if let Some(selected) = &self.selected
+            && !selected.read_only
         {
-            let mailbox = view.mailbox;
-            self.expunge_marked(mailbox, None).await?;
+            let mailbox = selected.mailbox;
+            self.expunge_deleted(mailbox, None).await?;
         }
         Ok(self.unselect())
     }
@@ -70,14 +75,14 @@ impl Session<'_> {
         wire: &mut Wire,
         mailbox: &Mailbox<'_>,
         items: &[StatusDataItemName],
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, CommandError> {
         let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
         let Some(status) = self.server.store.mailbox_status(&self.login.inbox, &name).await? else {
-            return Ok(Answer::no("there is no mailbox of this name").code(other("NONEXISTENT")));
+            return Ok(Answer::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
         };
-        let mut told = Vec::with_capacity(items.len());
+        let mut values = Vec::with_capacity(items.len());
         for item in items {
-            told.push(match item {
+            values.push(match item {
                 StatusDataItemName::Messages => StatusDataItem::Messages(status.messages),
                 StatusDataItemName::Recent => StatusDataItem::Recent(status.recent),
                 StatusDataItemName::Unseen => StatusDataItem::Unseen(status.unseen),
@@ -87,10 +92,14 @@ impl Session<'_> {
                 StatusDataItemName::UidValidity => {
                     StatusDataItem::UidValidity(NonZeroU32::new(status.uid_validity).unwrap_or(NonZeroU32::MIN))
                 }
-                _ => return Ok(Answer::bad("STATUS knows MESSAGES, RECENT, UIDNEXT, UIDVALIDITY and UNSEEN")),
+                _ => {
+                    return Ok(Answer::bad(
+                        "unknown STATUS item, use MESSAGES, RECENT, UIDNEXT, UIDVALIDITY or UNSEEN",
+                    ));
+                }
             });
         }
-        wire.push(&Response::Data(Data::Status { mailbox: names::write(&name), items: told.into() }));
-        Ok(Answer::ok("done"))
+        wire.push(&Response::Data(Data::Status { mailbox: names::write(&name), items: values.into() }));
+        Ok(Answer::completed())
     }
 }

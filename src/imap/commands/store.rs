@@ -1,48 +1,48 @@
 //! STORE. RFC 3501 §6.4.6.
 
-use super::fetch::push_flags;
-use super::{Fault, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
-use crate::imap::response::{Answer, other};
-use crate::imap::session::Session;
+use super::{EXPUNGED, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
+use crate::imap::flags::push_flags;
+use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
+use crate::imap::wire::response::{Answer, other};
 use crate::store::keywords::{FlagError, KeywordLimits};
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use imap_codec::imap_types::flag::{Flag, StoreResponse, StoreType};
 use imap_codec::imap_types::sequence::SequenceSet;
 
-/// Messages in one transaction: others' mail waits for it.
+/// Messages in one transaction, for which all other writes wait.
 const AT_ONCE: usize = 500;
 
-/// Why a list of flags cannot be set.
+/// Why a list of flags is refused.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum UnknownFlag {
-    /// A system flag that there is none of, `\Recent` too.
+    /// An unknown system flag, or `\Recent`.
     System,
-    /// More keywords than a message may have.
+    /// More keywords than `limits.keywords_per_message`.
     TooMany(usize),
-    /// A keyword is longer than it may be.
+    /// A keyword longer than `limits.keyword_length`.
     TooLong(usize),
 }
 
 impl UnknownFlag {
     pub fn answer(self) -> Answer {
         match self {
-            Self::System => Answer::bad("there is no such flag"),
+            Self::System => Answer::bad("invalid system flag"),
             Self::TooMany(limit) => {
-                let text = format!("a message has at most {limit} keywords (limits.keywords_per_message)");
+                let text = format!("too many keywords, a message has at most {limit} (limits.keywords_per_message)");
                 Answer::no(text).code(other("LIMIT"))
             }
             Self::TooLong(limit) => {
-                let text = format!("a keyword has at most {limit} octets (limits.keyword_length)");
+                let text = format!("keyword too long, the limit is {limit} octets (limits.keyword_length)");
                 Answer::no(text).code(other("LIMIT"))
             }
         }
     }
 }
 
-/// The answer where messages did not get their flags.
-pub(super) fn not_set(error: FlagError) -> Result<Answer, Fault> {
+/// The reply when flags could not be set.
+pub(super) fn flags_failed(error: FlagError) -> Result<Answer, CommandError> {
     match error {
         FlagError::Full => Ok(over_quota()),
         FlagError::TooManyOfMessage(_) | FlagError::TooManyOfMailbox(_) => {
@@ -52,7 +52,7 @@ pub(super) fn not_set(error: FlagError) -> Result<Answer, Fault> {
     }
 }
 
-/// System flags and keywords of a list.
+/// The system flags and keywords of a list.
 pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Flags, Vec<String>), UnknownFlag> {
     let (mut flags, mut keywords) = (Flags::default(), Vec::<String>::new());
     for flag in list {
@@ -90,11 +90,11 @@ impl Session<'_> {
         response: StoreResponse,
         flags: &[Flag<'_>],
         by_uid: bool,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, CommandError> {
         let (mailboxes, inbox, changed) = (&self.server.mailboxes, &self.login.inbox, self.changed);
-        let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
-        if view.read_only {
+        let Some(selected) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        if selected.read_only {
             return Ok(Answer::no(READ_ONLY));
         }
         let limits = KeywordLimits::from(&self.server.config.limits);
@@ -108,27 +108,27 @@ impl Session<'_> {
             StoreType::Remove => FlagChange::Remove,
         };
         let update = FlagUpdate { change, flags, keywords };
-        let (mailbox, mut missing, mut refused) = (view.mailbox, false, None);
+        let (mailbox, mut missing, mut refused) = (selected.mailbox, false, None);
         for batch in uids.chunks(AT_ONCE) {
             let after = match mailboxes.set_flags(inbox, mailbox, batch.to_vec(), update.clone()).await {
                 Ok(after) => after,
                 Err(error) => {
-                    // Those of the batches before have their flags.
-                    refused = Some(not_set(error)?);
+                    // The earlier batches are done.
+                    refused = Some(flags_failed(error)?);
                     break;
                 }
             };
             changed.set_for(mailbox);
             missing |= after.len() < batch.len();
-            for marks in after {
-                // Silent about what the client can know by itself; another session may have changed more.
-                let expected = view.marks(marks.uid).map(|known| update.apply(&known));
-                let is_expected = expected.as_ref() == Some(&marks);
-                view.note(&marks);
+            for flags in after {
+                // With .SILENT, only flags that another session has changed are sent.
+                let expected = selected.flags(flags.uid).map(|known| update.apply(&known));
+                let is_expected = expected.as_ref() == Some(&flags);
+                selected.set_flags(&flags);
                 if (response == StoreResponse::Answer || !is_expected)
-                    && let Some(sequence) = view.sequence_number(marks.uid)
+                    && let Some(sequence) = selected.sequence_number(flags.uid)
                 {
-                    push_flags(wire, view, sequence, &marks);
+                    push_flags(wire, selected, sequence, &flags);
                 }
             }
             wire.flush_batch().await?;
@@ -136,10 +136,10 @@ impl Session<'_> {
         if let Some(answer) = refused {
             return Ok(answer);
         }
-        // RFC 2180 §4.2.1: the others are done.
+        // RFC 2180 §4.2.1: the flags of the others are set.
         if missing && !by_uid {
-            return Ok(Answer::no("some of these messages are gone").code(other("EXPUNGEISSUED")));
+            return Ok(Answer::no(EXPUNGED).code(other("EXPUNGEISSUED")));
         }
-        Ok(Answer::ok("done"))
+        Ok(Answer::completed())
     }
 }

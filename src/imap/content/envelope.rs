@@ -1,6 +1,6 @@
 //! ENVELOPE: the header's chief fields, addresses taken apart. RFC 3501 §7.4.2, RFC 5322 §3.4.
 //!
-//! Invariant: texts are as they stand in the header, unfolded and unquoted but not decoded (encoded words stay).
+//! Invariant: texts are unfolded and unquoted, and encoded words are not decoded.
 
 use crate::message::addresses::{self, Listed};
 use crate::message::fields::{Header, unfold};
@@ -70,7 +70,7 @@ mod tests {
     use crate::message::addresses::LISTED;
 
     #[test]
-    fn what_an_envelope_lists_is_bounded() {
+    fn the_addresses_of_an_envelope_are_limited() {
         let many = "a@b,".repeat(10_000);
         let block = format!("From: f@g\r\nTo: {many}\r\nCc: team: {many};\r\n\r\n");
         let mut left = LISTED + 100;

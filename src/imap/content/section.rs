@@ -52,18 +52,15 @@ impl Octets {
     }
 }
 
-/// What has to be read of a message for a section.
+/// How much of a message a section needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::imap) enum Reach {
-    /// The header block is enough.
     Header,
-    /// The body too, but not its structure.
+    /// Header and body, but not the structure.
     Body,
-    /// The structure has to be read.
     Structure,
 }
 
-/// What a section needs.
 pub(in crate::imap) fn reach(section: Option<&Section<'_>>) -> Reach {
     match section {
         Some(Section::Header(None) | Section::HeaderFields(None, _) | Section::HeaderFieldsNot(None, _)) => {
@@ -109,7 +106,7 @@ pub(in crate::imap) fn section(
     }
 }
 
-/// The part a path names. In a message that is no multipart, 1 is its body.
+/// The part of a path. In a message that is no multipart, 1 is its body.
 pub(in crate::imap) fn part_at<'t>(root: &'t Part, path: &Path) -> Option<&'t Part> {
     let mut at = root;
     let mut is_message = true;
@@ -134,7 +131,7 @@ pub(in crate::imap) fn part_at<'t>(root: &'t Part, path: &Path) -> Option<&'t Pa
     Some(at)
 }
 
-/// The message inside the message/rfc822 part that a path names.
+/// The message inside the message/rfc822 part of a path.
 fn message_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
     match &part_at(&tree.root, path)?.kind {
         Kind::Message(inner) => Some(inner),
@@ -142,7 +139,7 @@ fn message_at<'t>(tree: &'t Tree<'_>, path: &Path) -> Option<&'t Part> {
     }
 }
 
-/// The fields of these names, or all others. Names are sorted, so that many of them cost little for each field.
+/// The fields of these names, or all others. Names are sorted: each field costs a binary search.
 fn some_fields(block: &[u8], names: &Vec1<AString<'_>>, wanted: bool, limits: &ReadLimits) -> Octets {
     let mut names: Vec<_> = names.as_ref().iter().map(|name| name.as_ref().to_ascii_lowercase()).collect();
     names.sort_unstable();
@@ -160,7 +157,7 @@ fn some_fields(block: &[u8], names: &Vec1<AString<'_>>, wanted: bool, limits: &R
             kept.extend_from_slice(field.whole);
         }
     }
-    // The empty line comes always (RFC 3501 §6.4.5).
+    // Always with the empty line (RFC 3501 §6.4.5).
     kept.extend_from_slice(b"\r\n");
     Octets::Made(kept)
 }
@@ -214,7 +211,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn partial_ranges_put_together_are_the_whole(
+        fn partial_ranges_add_up_to_the_whole(
             first in proptest::collection::vec(any::<u8>(), 0..40),
             second in proptest::collection::vec(any::<u8>(), 0..40),
             step in 1_usize..30,
@@ -231,7 +228,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_break_the_parsers(header in ".{0,80}", body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        fn no_octets_panic(header in ".{0,80}", body in proptest::collection::vec(any::<u8>(), 0..200)) {
             let header = format!("From: {header}\r\nContent-Type: {header}\r\nContent-Type: multipart/mixed; boundary=-\r\n\r\n");
             let limits = ReadLimits::default();
             let tree = Tree::parse(header.as_bytes(), &body, &limits);

@@ -64,7 +64,7 @@ fn single(
             number_of_lines,
         },
         _ if kind == b"text" => SpecificFields::Text { subtype: istring(subtype.clone()), number_of_lines },
-        // Too deep to look into: as bytes, since the grammar wants more of these two.
+        // Nested too deeply to parse: as octets, since the grammar needs the parsed content of these two.
         _ if kind == b"multipart" || part.content_type.is("message", "rfc822") => SpecificFields::Basic {
             r#type: istring(b"application".to_vec()),
             subtype: istring(b"octet-stream".to_vec()),
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn structures_read_as_rfc_3501_shows_them() {
+    fn structures_are_as_in_rfc_3501() {
         assert_eq!(
             shown("Subject: x\r\n\r\n", "a\r\nb\r\n", false),
             "* 1 FETCH (BODY (\"TEXT\" \"plain\" (\"charset\" \"us-ascii\") NIL NIL \"7bit\" 6 2))\r\n"

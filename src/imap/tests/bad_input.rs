@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 #[tokio::test]
-async fn nobody_logs_in_before_tls_and_starttls_forgets_what_came_ahead() {
+async fn nobody_logs_in_before_tls_and_input_before_starttls_is_dropped() {
     let world = World::new().await;
     let mut client = world.in_the_clear().await;
     let capability = client.ok("CAPABILITY").await.join(" ");
@@ -24,7 +24,7 @@ async fn nobody_logs_in_before_tls_and_starttls_forgets_what_came_ahead() {
 }
 
 #[tokio::test]
-async fn guests_cannot_make_us_keep_much() {
+async fn before_log_in_little_is_kept() {
     let world = World::new().await;
     let mut client = world.not_authenticated().await;
     assert!(client.ask("LOGIN anna {100000}").await[0].contains("BAD [TOOBIG]"));
@@ -48,7 +48,7 @@ async fn guests_cannot_make_us_keep_much() {
 }
 
 #[tokio::test]
-async fn odd_octets_are_answered_bad() {
+async fn syntax_errors_are_bad() {
     let world = World::new().await;
     let mut client = world.user().await;
     for odd in [&b"x NO\0OP\r\n"[..], b"x NOOP \xff\r\n", b"x NOOP\n", b"\r\n", b"x\r\n", b"* NOOP\r\n", b"x FETCH\r\n"]
@@ -113,12 +113,12 @@ async fn ten_failed_log_ins_end_the_connection() {
     for _ in 0..5 {
         assert!(client.ask("LOGIN anna@inboxlayer.dev wrong").await[0].contains("NO [UNAVAILABLE]"));
     }
-    assert_eq!(client.line().await, "* BYE too many failed log-ins");
+    assert_eq!(client.line().await, "* BYE too many failed log-ins, closing connection");
     assert_eq!(client.line().await, "");
 }
 
 #[tokio::test]
-async fn the_longest_id_is_taken_before_log_in_and_after() {
+async fn the_longest_id_is_accepted_before_and_after_log_in() {
     let world = World::new().await;
     let quoted: Vec<_> = (0..30).map(|n| format!("\"k{n}\" \"{}\"", "\\\"".repeat(1024))).collect();
     let literals: Vec<_> = (0..30).map(|n| format!("\"k{n}\" {{1024+}}\r\n{}", "v".repeat(1024))).collect();
@@ -130,7 +130,7 @@ async fn the_longest_id_is_taken_before_log_in_and_after() {
 }
 
 #[tokio::test]
-async fn lines_of_an_appended_message_end_in_crlf() {
+async fn appended_messages_get_crlf() {
     let world = World::new().await;
     let mut client = world.user().await;
     client.ok("APPEND INBOX {13+}\r\nA: b\n\nc\r\nd\n\r\n").await;
@@ -142,7 +142,7 @@ async fn lines_of_an_appended_message_end_in_crlf() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
-    fn no_octets_stop_the_door(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
+    fn no_octets_stop_the_server(octets in proptest::collection::vec(any::<u8>(), 0..300)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let world = World::new().await;

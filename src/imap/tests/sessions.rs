@@ -5,7 +5,7 @@ use super::*;
 const MESSAGE: &str = "From: a@b\r\nSubject: s\r\n\r\nbody\r\n";
 
 #[tokio::test]
-async fn sequence_numbers_stay_until_the_client_hears_of_an_expunge() {
+async fn sequence_numbers_stay_until_expunge_is_sent() {
     let world = World::new().await;
     for _ in 0..4 {
         world.arrives(MESSAGE).await;
@@ -18,7 +18,7 @@ async fn sequence_numbers_stay_until_the_client_hears_of_an_expunge() {
 
     one.ok("STORE 2:3 +FLAGS.SILENT (\\Deleted)").await;
     assert_eq!(one.ok("EXPUNGE").await, ["* 3 EXPUNGE", "* 2 EXPUNGE"]);
-    // The other still counts four, and a FETCH must not tell it.
+    // The other still has four, and FETCH must not send EXPUNGE.
     let lines = two.ask("FETCH 1:4 (UID)").await;
     assert_eq!(lines[..2], ["* 1 FETCH (UID 1)", "* 4 FETCH (UID 4)"]);
     assert!(lines.last().unwrap().contains("NO [EXPUNGEISSUED]"), "{lines:?}");
@@ -29,15 +29,15 @@ async fn sequence_numbers_stay_until_the_client_hears_of_an_expunge() {
     // Flags and arrivals go to both.
     one.ok("STORE 1 +FLAGS (\\Flagged $Work)").await;
     world.arrives(MESSAGE).await;
-    let news = two.ok("NOOP").await;
-    assert_eq!(news[0], "* FLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft $Work)");
-    assert_eq!(news[1], "* 1 FETCH (UID 1 FLAGS (\\Flagged $Work))");
-    assert!(news[2] == "* 3 EXISTS" && news[3].ends_with(" RECENT"), "{news:?}");
+    let changes = two.ok("NOOP").await;
+    assert_eq!(changes[0], "* FLAGS (\\Seen \\Answered \\Flagged \\Deleted \\Draft $Work)");
+    assert_eq!(changes[1], "* 1 FETCH (UID 1 FLAGS (\\Flagged $Work))");
+    assert!(changes[2] == "* 3 EXISTS" && changes[3].ends_with(" RECENT"), "{changes:?}");
     assert_eq!(one.ok("NOOP").await[0], "* 3 EXISTS");
 }
 
 #[tokio::test]
-async fn idle_tells_at_once() {
+async fn idle_sends_changes_at_once() {
     let world = World::new().await;
     let (mut one, mut two) = (world.user().await, world.user().await);
     one.ok("SELECT INBOX").await;
@@ -53,7 +53,7 @@ async fn idle_tells_at_once() {
     two.ok("EXPUNGE").await;
     assert_eq!(one.line().await, "* 1 EXPUNGE");
     one.send("DONE\r\n").await;
-    assert_eq!(one.line().await, "i OK done");
+    assert_eq!(one.line().await, "i OK completed");
 }
 
 #[tokio::test]
@@ -73,28 +73,28 @@ async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
     user.ok("SELECT INBOX").await;
     world.shutdown.request();
     for client in [&mut anonymous, &mut user] {
-        assert_eq!(client.line().await, "* BYE the server is closing");
+        assert_eq!(client.line().await, "* BYE server is shutting down, closing connection");
     }
     assert!(world.shutdown.finished(std::time::Duration::from_secs(20)).await);
 }
 
 #[tokio::test]
-async fn the_silent_are_sent_away() {
+async fn silent_clients_are_disconnected() {
     let world = World::with(short_timeouts).await;
     let (mut idle, mut user, mut anonymous) = (world.user().await, world.user().await, world.not_authenticated().await);
     idle.send("i IDLE\r\n").await;
     assert_eq!(idle.line().await, "+ idling");
-    assert_eq!(idle.line().await, "* BYE idle for too long");
-    assert_eq!(user.line().await, "* BYE idle for too long");
-    assert_eq!(anonymous.line().await, "* BYE too slow to log in");
+    assert_eq!(idle.line().await, "* BYE idle timeout, closing connection");
+    assert_eq!(user.line().await, "* BYE idle timeout, closing connection");
+    assert_eq!(anonymous.line().await, "* BYE log-in timeout, closing connection");
 }
 
 #[tokio::test]
 async fn another_account_sees_nothing() {
     let world = World::new().await;
     world.arrives(MESSAGE).await;
-    let stranger = crate::store::testing::account(&world.store).await;
-    let theirs = crate::store::testing::inbox(&world.store, &stranger, "bob").await;
+    let other_account = crate::store::testing::account(&world.store).await;
+    let theirs = crate::store::testing::inbox(&world.store, &other_account, "bob").await;
     let mailbox = world.store.mailbox_open(&world.inbox, "INBOX", false).await.unwrap().unwrap().id;
     let store = &world.store;
     assert!(store.mailbox_changes(&theirs, mailbox, Default::default()).await.unwrap().is_none());
@@ -116,7 +116,7 @@ async fn another_account_sees_nothing() {
 }
 
 #[tokio::test]
-async fn who_has_a_deleted_mailbox_open_is_told_and_let_go() {
+async fn a_session_in_a_deleted_mailbox_ends_with_bye() {
     let world = World::new().await;
     let (mut one, mut two) = (world.user().await, world.user().await);
     two.ok("SELECT Junk").await;
@@ -124,7 +124,7 @@ async fn who_has_a_deleted_mailbox_open_is_told_and_let_go() {
     assert_eq!(two.line().await, "+ idling");
     one.ok("SELECT Junk").await;
     one.ok("DELETE Junk").await;
-    assert_eq!(two.line().await, "* BYE the mailbox has been deleted");
+    assert_eq!(two.line().await, "* BYE the selected mailbox has been deleted");
     assert!(one.ask("FETCH 1 FLAGS").await[0].contains("BAD"));
     // The name comes back, and none of its UIDs.
     one.ok("CREATE Junk").await;
@@ -132,7 +132,7 @@ async fn who_has_a_deleted_mailbox_open_is_told_and_let_go() {
 }
 
 #[tokio::test]
-async fn a_session_that_slept_through_more_than_is_remembered_sees_the_mailbox_as_it_is() {
+async fn a_session_behind_all_recorded_expunges_sees_the_mailbox_as_it_is() {
     let world = World::new().await;
     for _ in 0..4 {
         world.arrives(MESSAGE).await;
@@ -145,13 +145,13 @@ async fn a_session_that_slept_through_more_than_is_remembered_sees_the_mailbox_a
     one.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await;
     let forget = "DELETE FROM expunged; UPDATE mailbox SET forgotten = highest_modseq - 1, note_count = 0";
     world.store.write(move |c| Ok::<_, crate::store::StoreError>(c.execute_batch(forget)?)).await.unwrap();
-    let told = two.ok("NOOP").await;
-    assert_eq!(told, ["* 1 FETCH (UID 1 FLAGS (\\Seen))", "* 4 EXPUNGE", "* 2 EXPUNGE"]);
+    let changes = two.ok("NOOP").await;
+    assert_eq!(changes, ["* 1 FETCH (UID 1 FLAGS (\\Seen))", "* 4 EXPUNGE", "* 2 EXPUNGE"]);
     assert_eq!(two.ok("UID SEARCH ALL").await, ["* SEARCH 1 3"]);
 }
 
 #[tokio::test]
-async fn a_full_inbox_takes_no_append_and_no_copy_but_moves_and_empties() {
+async fn a_full_inbox_refuses_append_and_copy_but_not_move_and_expunge() {
     let world = World::with(|config| config.limits.inbox_size = 1000 + 2 * 256).await;
     let mut client = world.user().await;
     client.ok(&format!("APPEND INBOX {{600+}}\r\n{}", "x".repeat(600))).await;
@@ -209,7 +209,7 @@ async fn a_message_is_recent_in_one_session() {
 }
 
 #[tokio::test]
-async fn what_another_session_expunged_is_neither_copied_nor_found() {
+async fn messages_that_another_session_expunged_are_neither_copied_nor_found() {
     let world = World::new().await;
     for _ in 0..4 {
         world.arrives(MESSAGE).await;
@@ -235,7 +235,7 @@ async fn what_another_session_expunged_is_neither_copied_nor_found() {
 }
 
 #[tokio::test]
-async fn a_thousand_messages_move_and_are_copied_as_one_does() {
+async fn a_thousand_messages_are_copied_and_moved() {
     let world = World::new().await;
     let mut one = world.user().await;
     let message = format!("APPEND INBOX {{{}+}}\r\n{MESSAGE}\r\n", MESSAGE.len());
@@ -268,7 +268,7 @@ async fn a_thousand_messages_move_and_are_copied_as_one_does() {
 }
 
 #[tokio::test]
-async fn a_change_is_told_to_others_also_when_its_session_ends_before_it_is_on_disk() {
+async fn a_change_is_sent_to_others_even_if_its_session_ends_before_the_commit() {
     let world = World::new().await;
     world.arrives(MESSAGE).await;
     let token = Token::generate().unwrap();

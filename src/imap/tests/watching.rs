@@ -1,7 +1,7 @@
-//! While a command is worked on, its client is watched.
+//! A client that disconnects or sends ahead while a command runs.
 
 use crate::config::Config;
-use crate::imap::stream::Stream;
+use crate::imap::wire::stream::Stream;
 use crate::imap::wire::{Input, Limits, Wire};
 use crate::resources::spool::Spool;
 use std::net::Ipv4Addr;
@@ -19,7 +19,7 @@ async fn connected() -> (TcpStream, Wire, tempfile::TempDir) {
 }
 
 #[tokio::test]
-async fn work_ends_when_its_client_hangs_up_whatever_it_had_sent() {
+async fn work_ends_when_its_client_disconnects() {
     for sent in [0, 100, 50_000] {
         let (mut client, mut wire, _dir) = connected().await;
         let endless = tokio::spawn(async move { wire.watch(std::future::pending::<()>()).await });
@@ -30,7 +30,7 @@ async fn work_ends_when_its_client_hangs_up_whatever_it_had_sent() {
 }
 
 #[tokio::test]
-async fn what_comes_during_work_is_the_next_command() {
+async fn input_during_work_is_the_next_command() {
     let (mut client, mut wire, _dir) = connected().await;
     client.write_all(b"a NOOP\r\n").await.unwrap();
     let (done, is_done) = tokio::sync::oneshot::channel();

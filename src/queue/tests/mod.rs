@@ -15,7 +15,7 @@ use crate::dkim::Keys;
 use crate::dns::authority::play::{Kind, Play};
 use crate::dns::authority::{Authority, Zones};
 use crate::envelope::Recipients;
-use crate::id::{AccountId, DomainId, InboxId, TokenId};
+use crate::id::{AccountId, DomainId, InboxId};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::resources::Owner;
@@ -135,14 +135,7 @@ impl World {
         let queue = queue.unwrap();
         let submission =
             Submission::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, keys.signer(), queue.clone());
-        let login = Login {
-            account: template.account.clone(),
-            token: TokenId::new(),
-            inbox: template.hello.clone(),
-            inbox_name: "hello".parse().unwrap(),
-            address: "hello@inboxlayer.dev".parse().unwrap(),
-            domain: None,
-        };
+        let login = Login::for_test(template.account.clone(), template.hello.clone(), "hello");
         let acme = template.acme.clone();
         Self { _dir: dir, config, store, clock, queue, submission, login, acme, keys, play, mx, dns }
     }
@@ -161,13 +154,8 @@ impl World {
             c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id])
         };
         self.store.write(move |c| Ok::<_, StoreError>(make(c)?)).await.unwrap();
-        Login {
-            inbox: testing::inbox(&self.store, &account, inbox).await,
-            inbox_name: inbox.parse().unwrap(),
-            address: format!("{inbox}@inboxlayer.dev").parse().unwrap(),
-            account,
-            ..self.login.clone()
-        }
+        let id = testing::inbox(&self.store, &account, inbox).await;
+        Login::for_test(account, id, inbox)
     }
 
     /// Another mail server, at another address and the same port.

@@ -1,28 +1,27 @@
-//! The DATA receiver: message bytes out of a stream, and where they end.
+//! The DATA receiver: finds the end of a message and removes dot-stuffing.
 //!
 //! Invariant: the data ends at `CRLF . CRLF` (the first CRLF may be that of the DATA command) and nowhere else, however
-//! the bytes are cut into reads. A CR or LF that is not half of a CRLF never ends the data, so that no server further on
+//! it is split into reads. A bare CR or LF never ends the data, so that no other server
 //! can see two messages where this one saw one ("SMTP smuggling"): the receiver reads on to the true end, and the message
 //! is refused as a whole, or at submission its bare LFs become CRLF. RFC 5321 §4.1.1.4, §4.5.2 (transparency), §2.3.8
 //! (only CRLF ends a line).
 //!
-//! Lines may be longer than the 1000 octets of §4.5.3.1.6: senders do write such lines, and refusing them loses mail. What
-//! bounds a line is the size of the message.
+//! Lines may be longer than the 1000 octets of §4.5.3.1.6, since many senders write such lines.
 
 use crate::resources::memory::NoRoom;
 use crate::resources::spool::{Incoming, SpoolError};
 use bytes::Bytes;
 
-/// What came of one DATA command.
+/// The result of one DATA command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The message, dots unstuffed, every line ended by CRLF.
     Message(Bytes),
-    /// It had a CR on its own, or an LF where that is refused: 550 5.5.2.
+    /// It had a bare CR, or a bare LF where that is refused: 550 5.5.2.
     BareLineEnd,
-    /// It was over the limit: 552 5.3.4.
+    /// 552 5.3.4.
     TooBig,
-    /// A budget of memory or disk is used up: 452 4.3.1.
+    /// The budget of memory or disk is used up: 452 4.3.1.
     NoRoom(NoRoom),
     /// The disk failed: 451 4.3.0.
     Disk(String),
@@ -37,7 +36,7 @@ impl From<SpoolError> for Outcome {
     }
 }
 
-/// What is done with an LF on its own.
+/// How a bare LF is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BareLf {
     /// The message is refused.
@@ -46,18 +45,17 @@ pub enum BareLf {
     Repaired,
 }
 
-/// Where in a line the next octet stands.
+/// The position of the next octet in its line.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    /// Right after CRLF, or at the very beginning.
+    /// After CRLF, or at the beginning.
     LineStart,
-    /// Somewhere in a line.
     Text,
     /// After a CR that is not written yet.
     Cr,
-    /// After a dot that began the line.
+    /// After a dot at the start of a line.
     Dot,
-    /// After a dot that began the line, and a CR.
+    /// After a dot at the start of a line, and a CR.
     DotCr,
     /// Right after an LF that became a CRLF.
     RepairedStart,
@@ -65,7 +63,7 @@ enum Place {
     RepairedDot,
 }
 
-/// Takes the octets as they come; keeps one copy of them, and none once the message is lost.
+/// Keeps one copy of the message, and none once it is refused.
 #[derive(Debug)]
 pub struct Receiver {
     place: Place,
@@ -76,12 +74,12 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A receiver for a message of at most `limit` octets.
+    /// `limit` is in octets.
     pub fn new(limit: usize, bare_lf: BareLf, message: Incoming) -> Self {
         Self { place: Place::LineStart, message, limit, bare_lf, fault: None }
     }
 
-    /// Takes octets in. `Some(n)`: the data ended after the first `n` of them, and the rest are commands.
+    /// `Some(n)`: the data ended after the first `n` octets, and the rest are commands.
     pub fn feed(&mut self, input: &[u8]) -> Option<usize> {
         let mut rest = input;
         while let Some((&octet, tail)) = rest.split_first() {
@@ -94,8 +92,8 @@ impl Receiver {
                     Place::LineStart
                 }
                 (Place::Cr | Place::DotCr, _) => {
-                    // That CR was on its own. This octet stands in the middle of a line.
-                    self.lose(Outcome::BareLineEnd);
+                    // A bare CR. This octet is in the middle of a line.
+                    self.refuse(Outcome::BareLineEnd);
                     self.place = Place::Text;
                     continue;
                 }
@@ -114,7 +112,7 @@ impl Receiver {
                     Place::RepairedStart
                 }
                 (_, b'\n') => {
-                    self.lose(Outcome::BareLineEnd);
+                    self.refuse(Outcome::BareLineEnd);
                     Place::Text
                 }
                 _ => {
@@ -131,14 +129,14 @@ impl Receiver {
         None
     }
 
-    /// Moves what is too much for memory to the disk: between two reads.
+    /// Writes what is too large for memory to disk; to be called between reads.
     pub async fn spill(&mut self) {
         if let Err(error) = self.message.spill().await {
-            self.lose(SpoolError::Disk(error).into());
+            self.refuse(SpoolError::Disk(error).into());
         }
     }
 
-    /// What came of it, once [`Receiver::feed`] has found the end.
+    /// To be called once [`Receiver::feed`] has found the end.
     pub async fn finish(self) -> Outcome {
         match self.fault {
             Some(fault) => fault,
@@ -151,14 +149,14 @@ impl Receiver {
             return;
         }
         if octets.len() > self.limit.saturating_sub(self.message.len()) {
-            self.lose(Outcome::TooBig);
+            self.refuse(Outcome::TooBig);
         } else if let Err(full) = self.message.push(octets) {
-            self.lose(Outcome::NoRoom(full));
+            self.refuse(Outcome::NoRoom(full));
         }
     }
 
-    /// The message will be refused: what was kept of it is given back at once.
-    fn lose(&mut self, why: Outcome) {
+    /// Refuses the message and frees what was kept.
+    fn refuse(&mut self, why: Outcome) {
         self.message.clear();
         self.fault.get_or_insert(why);
     }
@@ -308,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_too_big_is_read_to_its_end_and_not_kept() {
+    fn a_message_over_the_limit_is_read_to_its_end_and_not_kept() {
         let mut receiver = receiver_of(10, BareLf::Refused);
         assert_eq!(receiver.feed(b"1234567890"), None);
         assert_eq!(receiver.feed(&b"x".repeat(100_000)), None);

@@ -1,38 +1,35 @@
-//! Command lines out of the octets a client sends.
+//! Splits input into command lines.
 //!
-//! Invariant: a line ends at CRLF. One that ends at a bare LF, or is longer than its kind may be, is no command; the next
-//! line begins after it, so client and server never disagree about which reply belongs to which command.
+//! Invariant: a line ends with CRLF. One that ends with a bare LF, or is over the limit of its command, is refused as a whole,
+//! so that client and server agree about which reply belongs to which command.
 //! RFC 5321 §2.3.8, §4.5.3.1.4 (512 octets); RFC 4954 §4 (12288 for AUTH, and what MAIL may have beside).
 
 use bytes::BytesMut;
 
 /// Octets of a command line, its CRLF included.
 const COMMAND: usize = 512;
-/// MAIL takes SIZE (26 octets), BODY (17) and AUTH (500) beside.
+/// Plus the parameters SIZE (26 octets), BODY (17) and AUTH (500).
 const MAIL: usize = COMMAND + 26 + 17 + 500;
 /// AUTH, and the lines of its exchange.
 const SASL: usize = 12_288;
 
-/// What a client sent up to the end of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Line {
-    /// A line, without its CRLF.
+    /// Without its CRLF.
     Text(Vec<u8>),
-    /// It was too long; all of it has been skipped.
+    /// All of it has been skipped.
     TooLong,
-    /// It ended at an LF without CR.
     BareLineFeed,
 }
 
-/// Finds lines in a buffer that grows at its end.
 #[derive(Debug, Default)]
 pub struct Lines {
-    /// The rest of an over-long line is still to come.
+    /// The rest of a line that is too long follows.
     skipping: bool,
 }
 
 impl Lines {
-    /// Takes the next whole line off the buffer. `in_exchange`: it belongs to an AUTH exchange.
+    /// Removes the next whole line from the buffer. `in_exchange`: it belongs to an AUTH exchange.
     pub fn next(&mut self, buffer: &mut BytesMut, in_exchange: bool) -> Option<Line> {
         let limit = if in_exchange { SASL } else { limit_of(buffer) };
         let Some(end) = memchr::memchr(b'\n', buffer) else {
@@ -78,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_no_command_costs_one_reply_and_takes_nothing_with_it() {
+    fn a_refused_line_is_one_line_and_the_next_is_read() {
         let text = |t: &str| Line::Text(t.as_bytes().to_vec());
         let long = "x".repeat(511);
         let input = format!("NOOP\r\nRSET\nEHLO {long}\r\nQUIT\r\nAUTH {long}\r\nmail {long}\r\n{long}{long}\n\r\n");
@@ -101,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_counts_the_line_end() {
+    fn the_limit_includes_crlf() {
         let fits = format!("{}\r\n", "x".repeat(510));
         let over = format!("{}\r\n", "x".repeat(511));
         assert_eq!(all(fits.as_bytes(), 600), [Line::Text(vec![b'x'; 510])]);

@@ -1,6 +1,6 @@
 //! Octets to lines, lines to commands, message data to messages, and the replies.
 //!
-//! smtp-proto reads what other servers answer ([`smtp_client`](crate::smtp_client)). Clients are read here, since its readers do not fit:
+//! smtp-proto parses the replies of other servers ([`smtp_client`](crate::smtp_client)). It does not parse what clients send:
 //!
 //! | smtp-proto 0.2 | here |
 //! | --- | --- |

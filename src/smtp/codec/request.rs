@@ -1,14 +1,13 @@
-//! One command line read into a [`Command`].
+//! Parses a command line into a [`Command`].
 //!
 //! Invariant: a [`Command`] holds printable ASCII only, and its addresses are the types of [`crate::address`]; what is
 //! not a command is the reply to it. RFC 5321 §4.1; RFC 1870 (SIZE), RFC 6152 (BODY), RFC 4954 (AUTH).
 
 use super::reply;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
+use crate::auth::sasl::Mechanism;
 use crate::envelope::Reply;
-use crate::smtp::sasl::Mechanism;
 
-/// A command of a client.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
     /// `EHLO`, or `HELO` when it is not `extended`. Octets of the name that are not printable ASCII are `?`.
@@ -35,7 +34,7 @@ pub enum Command {
     Quit,
 }
 
-/// Where a message is to go.
+/// A forward path.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Path {
     /// An address.
@@ -45,7 +44,6 @@ pub enum Path {
 }
 
 impl Path {
-    /// The address it means.
     pub fn address(self, platform: &DomainName) -> Address {
         match self {
             Self::Mailbox(address) => address,
@@ -54,7 +52,7 @@ impl Path {
     }
 }
 
-/// Reads a line (without its CRLF).
+/// `line` is without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     let (verb, rest) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
     let verb = verb.to_ascii_uppercase();
@@ -82,7 +80,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
     }
 }
 
-/// True for the first line of an HTTP request: a browser that was talked into speaking to a mail server.
+/// The first line of an HTTP request: a browser tricked into sending SMTP (cross-protocol request forgery).
 pub fn is_http(line: &[u8]) -> bool {
     [b"GET /".as_slice(), b"POST /", b"PUT /", b"HEAD /", b"OPTIONS ", b"CONNECT "].iter().any(|v| line.starts_with(v))
 }

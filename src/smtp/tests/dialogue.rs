@@ -6,7 +6,7 @@
 //! `{1000*x}` is a repeated text, `{plain:user}` the PLAIN response with the good token, `{base64:text}` and `{token}`
 //! what they say.
 
-use super::{Client, Knock, World, base64};
+use super::{Client, Listener, World, base64};
 use std::path::Path;
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn play(file: &Path) {
             continue;
         }
         if let Some(server) = line.strip_prefix("SERVER: ") {
-            client = Some(world.knock(knock(server)).await);
+            client = Some(world.connect(listener(server)).await);
             continue;
         }
         let client: &mut Client = client.as_mut().expect("SERVER comes first");
@@ -59,11 +59,11 @@ async fn play(file: &Path) {
     assert!(pending.is_empty(), "{}: the last word is the client's", file.display());
 }
 
-fn knock(server: &str) -> Knock {
+fn listener(server: &str) -> Listener {
     match server {
-        "submission" => Knock::Submission,
-        "submissions" => Knock::Submissions,
-        "mx" => Knock::Mx,
+        "submission" => Listener::Submission,
+        "submissions" => Listener::Submissions,
+        "mx" => Listener::Mx,
         other => panic!("no server {other:?}"),
     }
 }

@@ -1,6 +1,8 @@
 //! The machine without sockets: any octets, cut in any way.
 
 use crate::address::{Address, AddressError, ReversePath};
+use crate::auth::sasl::Credentials;
+use crate::auth::session::AuthSession;
 use crate::config::Limits;
 use crate::envelope::{EnhancedCode, Reply};
 use crate::id::AccountId;
@@ -8,7 +10,6 @@ use crate::resources::Owner;
 use crate::resources::spool::Spool;
 use crate::smtp::codec::data::{BareLf, Receiver};
 use crate::smtp::codec::line::Lines;
-use crate::smtp::sasl::Credentials;
 use crate::smtp::state::{Action, Input, Mail, Rules, Session, SmtpHandler};
 use bytes::BytesMut;
 use futures_util::FutureExt;
@@ -16,17 +17,17 @@ use proptest::prelude::*;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-/// A server for the machine alone: the driver below plays its services.
-struct Bench;
+/// A server without services: the driver below returns their results.
+struct TestHandler;
 
-impl SmtpHandler for Bench {
+impl SmtpHandler for TestHandler {
     type Client = ();
     type Recipient = Address;
-    const NAME: &'static str = "bench";
+    const NAME: &'static str = "test";
     const OFFERS_AUTH: bool = false;
     const BARE_LF: BareLf = BareLf::Refused;
 
-    fn stranger() -> Option<()> {
+    fn anonymous() -> Option<()> {
         Some(())
     }
     fn sender(from: Result<ReversePath, AddressError>) -> Result<ReversePath, Reply> {
@@ -44,8 +45,8 @@ impl SmtpHandler for Bench {
     fn account((): &()) -> Option<&AccountId> {
         None
     }
-    async fn ended((): &mut ()) {
-        std::future::pending().await
+    fn session((): &mut ()) -> Option<&mut AuthSession> {
+        None
     }
 }
 
@@ -69,7 +70,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
     let dir = tempfile::tempdir().unwrap();
     let spool = Spool::open(dir.path(), &Limits::default()).unwrap();
     let spool = spool.client([192, 0, 2, 1].into());
-    let mut session = Session::<Bench>::new(Arc::new(rules), true, spool.clone());
+    let mut session = Session::<TestHandler>::new(Arc::new(rules), true, spool.clone());
     let (mut lines, mut buffer, mut record) = (Lines::default(), BytesMut::new(), Record::default());
     let mut receiver: Option<Receiver> = None;
     let (mut rest, mut cuts) = (input, cuts.iter().cycle());
@@ -111,7 +112,7 @@ fn drive(input: &[u8], cuts: &[usize]) -> Record {
                 }
                 Action::Receive(reply) => {
                     record.codes.push(reply.code);
-                    receiver = Some(Receiver::new(4096, Bench::BARE_LF, spool.begin()));
+                    receiver = Some(Receiver::new(4096, TestHandler::BARE_LF, spool.begin()));
                     break;
                 }
                 Action::Resolve(address, _) => Input::Resolved(Ok(address)),
@@ -165,7 +166,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets_are_answered_and_the_cuts_change_nothing(
+    fn any_octets_are_answered_however_they_are_split_into_reads(
         junk in proptest::collection::vec(any::<u8>(), 0..200), more in data(),
         cuts in proptest::collection::vec(1usize..40, 1..20), at_start in any::<bool>(),
     ) {
@@ -176,7 +177,7 @@ proptest! {
 }
 
 #[test]
-fn a_message_is_stored_for_the_recipients_that_were_taken() {
+fn a_message_is_stored_for_the_accepted_recipients() {
     let session = format!("{BEFORE}Subject: x\r\n\r\n..\r\n.\r\nQUIT\r\n");
     let record = drive(session.as_bytes(), &[3]);
     assert_eq!(record.codes, [250, 250, 250, 354, 250, 221]);
@@ -184,7 +185,7 @@ fn a_message_is_stored_for_the_recipients_that_were_taken() {
 }
 
 #[test]
-fn commands_that_do_nothing_are_no_errors_and_have_a_limit_of_their_own() {
+fn idle_commands_are_no_errors_and_have_a_limit_of_their_own() {
     let idle = |count: usize| "NOOP\r\n".repeat(count);
     let ended = |input: &str| drive(input.as_bytes(), &[usize::MAX]).last;
     assert_eq!(ended(&format!("EHLO c\r\n{}", idle(99))), None);
@@ -193,9 +194,9 @@ fn commands_that_do_nothing_are_no_errors_and_have_a_limit_of_their_own() {
     for command in ["RSET", "VRFY x", "HELP", "EHLO c"] {
         assert_eq!(ended(&format!("{command}\r\n").repeat(101)), Some(replies.clone()), "{command}");
     }
-    // Errors are told as errors, however many idle commands stand between them.
-    let replies = ended(&format!("EHLO c\r\n{}", "NOOP\r\nNOSUCH\r\n".repeat(20))).unwrap();
-    assert!(replies.starts_with("421 4.7.0 too many errors"), "{replies}");
+    // Errors reach their own limit, however many idle commands come between.
+    let reply = ended(&format!("EHLO c\r\n{}", "NOOP\r\nNOSUCH\r\n".repeat(20))).unwrap();
+    assert!(reply.starts_with("421 4.7.0 too many errors"), "{reply}");
     // A message that is taken begins the count anew.
     let message = format!("{}.\r\nRSET\r\n{}", BEFORE, idle(98));
     assert_eq!(ended(&message.repeat(5)), None);

@@ -37,9 +37,9 @@ use tokio_rustls::TlsConnector;
 /// The platform's own, as the default configuration has it.
 const SELECTOR: &str = "inboxlayer";
 
-/// Which server a client knocks at.
+/// The listener that a client connects to.
 #[derive(Clone, Copy, Debug)]
-enum Knock {
+enum Listener {
     /// 587
     Submission,
     /// 465
@@ -48,7 +48,7 @@ enum Knock {
     Mx,
 }
 
-/// A running pair of servers, and what stands behind them.
+/// Both servers, with a real store.
 struct World {
     store: Store,
     events: Events,
@@ -91,12 +91,8 @@ impl World {
         let (tls, certificate) = certificate(dir.path());
         let (events, clock, shutdown) = (store.events().clone(), Clock::System, Shutdown::new());
         let mailboxes = MailboxService::new(store.clone(), &config.limits);
-        let authenticator = Authenticator::new(
-            store.clone(),
-            clock.clone(),
-            config.platform.domain.clone(),
-            config.limits.failed_logins,
-        );
+        let authenticator =
+            Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), &config.limits);
         let submission = outbound(&config, &store, &clock, &mailboxes).await;
         let domain = claim(&store, &account, "acme.test", "verified", true).await;
         claim(&store, &account, "pending.test", "pending", false).await;
@@ -106,7 +102,6 @@ impl World {
         let server = Arc::new(SubmissionServer {
             config: Arc::clone(&config),
             tls: tls.clone(),
-            events: events.clone(),
             authenticator,
             submission,
             spool: spool.clone(),
@@ -134,14 +129,14 @@ impl World {
         }
     }
 
-    async fn knock(&self, server: Knock) -> Client {
+    async fn connect(&self, server: Listener) -> Client {
         let [submission, submissions, mx] = self.addresses;
         let connect = async |address| TcpStream::connect::<SocketAddr>(address).await.unwrap();
         let client = |stream| Client { stream: Some(stream), certificate: self.certificate.clone(), input: Vec::new() };
         match server {
-            Knock::Submission => client(Box::new(connect(submission).await)),
-            Knock::Mx => client(Box::new(connect(mx).await)),
-            Knock::Submissions => {
+            Listener::Submission => client(Box::new(connect(submission).await)),
+            Listener::Mx => client(Box::new(connect(mx).await)),
+            Listener::Submissions => {
                 let mut client = client(Box::new(connect(submissions).await));
                 client.start_tls().await;
                 client
@@ -151,7 +146,7 @@ impl World {
 
     /// A client that has logged in as `user`.
     async fn logged_in(&self, user: &str) -> Client {
-        let mut client = self.knock(Knock::Submissions).await;
+        let mut client = self.connect(Listener::Submissions).await;
         client.expect("220 ").await;
         client.say("EHLO client.example", "250").await;
         client.say(&format!("AUTH PLAIN {}", self.plain(user)), "235 2.7.0").await;
@@ -248,7 +243,7 @@ async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, mailboxes:
 trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Wire for S {}
 
-/// A client that says exactly what it is told to.
+/// A client that sends raw octets.
 struct Client {
     stream: Option<Box<dyn Wire>>,
     certificate: CertificateDer<'static>,

@@ -1,6 +1,6 @@
 //! What the servers store, and how sessions end.
 
-use super::{Client, Knock, World};
+use super::{Client, Listener, World};
 use crate::auth::login::Scope;
 use crate::auth::token::Token;
 use crate::config::HumanDuration;
@@ -13,7 +13,7 @@ const MESSAGE: &str =
     "From: Zoe <zoe@x.example>\r\nTo: ann@inboxlayer.dev\r\nSubject: hello\r\n\r\n..a dot\r\n\u{fc}\r\n.\r\n";
 
 async fn greeted(world: &World) -> Client {
-    let mut client = world.knock(Knock::Mx).await;
+    let mut client = world.connect(Listener::Mx).await;
     client.expect("220 ").await;
     client.say("EHLO client.example", "250").await;
     client
@@ -28,7 +28,7 @@ async fn envelope(client: &mut Client, recipients: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_message_for_one_is_stamped_and_otherwise_as_it_came() {
+async fn a_message_for_one_gets_trace_fields_and_is_otherwise_unchanged() {
     let world = World::new().await;
     let mut client = greeted(&world).await;
     envelope(&mut client, &["Ann+tag@acme.test"]).await;
@@ -46,7 +46,7 @@ async fn a_message_for_one_is_stamped_and_otherwise_as_it_came() {
 }
 
 #[tokio::test]
-async fn results_under_our_name_that_are_not_ours_do_not_come_in() {
+async fn forged_authentication_results_are_removed() {
     let world = World::new().await;
     let mut client = greeted(&world).await;
     envelope(&mut client, &["ann@inboxlayer.dev"]).await;
@@ -62,7 +62,7 @@ async fn results_under_our_name_that_are_not_ours_do_not_come_in() {
 #[tokio::test]
 async fn a_message_for_several_is_stored_once_and_names_none_of_them() {
     let world = World::new().await;
-    let mut client = world.knock(Knock::Mx).await;
+    let mut client = world.connect(Listener::Mx).await;
     client.expect("220 ").await;
     client.say("STARTTLS", "220").await;
     client.start_tls().await;
@@ -78,7 +78,7 @@ async fn a_message_for_several_is_stored_once_and_names_none_of_them() {
 }
 
 #[tokio::test]
-async fn a_message_without_header_or_without_anything_is_stored_too() {
+async fn a_message_without_header_and_an_empty_one_are_stored() {
     let world = World::new().await;
     let mut client = greeted(&world).await;
     for data in [".\r\n", "\r\n.\r\n", "Subject: x\r\n.\r\n", "Subject: x\r\n\r\n.\r\n"] {
@@ -92,7 +92,7 @@ async fn a_message_without_header_or_without_anything_is_stored_too() {
 }
 
 #[tokio::test]
-async fn smuggled_messages_are_refused_whole_and_their_commands_are_text() {
+async fn smuggled_messages_are_refused_as_a_whole() {
     let world = World::new().await;
     let mut client = greeted(&world).await;
     for ending in
@@ -120,7 +120,7 @@ async fn smuggled_messages_are_refused_whole_and_their_commands_are_text() {
 }
 
 #[tokio::test]
-async fn what_is_too_big_too_far_travelled_or_cut_off_leaves_nothing() {
+async fn a_message_too_big_in_a_loop_or_cut_off_leaves_nothing() {
     let world = World::new().await;
     let mut client = greeted(&world).await;
     envelope(&mut client, &["ann@inboxlayer.dev"]).await;
@@ -151,7 +151,7 @@ async fn what_is_too_big_too_far_travelled_or_cut_off_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn submission_says_under_which_address_the_message_leaves() {
+async fn the_reply_of_submission_names_the_identity() {
     let world = World::new().await;
     for (user, reply) in [
         ("ann", "ann@inboxlayer.dev"),
@@ -172,13 +172,13 @@ async fn submission_says_under_which_address_the_message_leaves() {
 }
 
 #[tokio::test]
-async fn another_accounts_token_is_refused_like_a_name_nobody_has() {
+async fn the_token_of_another_account_is_refused_like_an_unknown_name() {
     let world = World::new().await;
-    let stranger = crate::store::testing::account(&world.store).await;
+    let other_account = crate::store::testing::account(&world.store).await;
     let token = Token::generate().unwrap();
-    let new = NewToken { name: "t".into(), scope: Scope::Account(stranger), expires_at: None, hash: token.hash() };
+    let new = NewToken { name: "t".into(), scope: Scope::Account(other_account), expires_at: None, hash: token.hash() };
     world.store.token_create(new, 10, crate::clock::Timestamp::real()).await.unwrap();
-    let mut client = world.knock(Knock::Submissions).await;
+    let mut client = world.connect(Listener::Submissions).await;
     client.expect("220 ").await;
     client.say("EHLO client.example", "250").await;
     let mut answers = Vec::new();
@@ -191,7 +191,7 @@ async fn another_accounts_token_is_refused_like_a_name_nobody_has() {
 }
 
 #[tokio::test]
-async fn a_session_ends_at_once_with_what_it_logged_in_with() {
+async fn a_session_ends_at_once_with_its_log_in() {
     let world = World::new().await;
     let ends = [
         Event::TokenRevoked(world.token_id.clone()),
@@ -227,7 +227,7 @@ async fn a_session_ends_at_once_with_what_it_logged_in_with() {
 }
 
 #[tokio::test]
-async fn a_session_that_missed_events_looks_for_itself() {
+async fn a_session_that_missed_events_is_checked() {
     let world = World::new().await;
     let mut client = world.logged_in("ann").await;
     let flood = || {
@@ -247,7 +247,7 @@ async fn a_session_that_missed_events_looks_for_itself() {
 }
 
 #[tokio::test]
-async fn a_token_that_has_ended_unheard_sends_nothing() {
+async fn an_expired_token_sends_nothing() {
     let world = World::new().await;
     let mut client = world.logged_in("ann").await;
     // As one that runs out: no event tells.
@@ -261,10 +261,10 @@ async fn a_token_that_has_ended_unheard_sends_nothing() {
 }
 
 #[tokio::test]
-async fn a_stopping_server_ends_idle_sessions_and_finishes_messages() {
+async fn a_shutdown_ends_idle_sessions_and_finishes_messages() {
     let world = World::new().await;
     let mut idle = greeted(&world).await;
-    let mut silent = world.knock(Knock::Submissions).await;
+    let mut silent = world.connect(Listener::Submissions).await;
     silent.expect("220 ").await;
     let mut sending = greeted(&world).await;
     envelope(&mut sending, &["ann@inboxlayer.dev"]).await;
@@ -282,12 +282,12 @@ async fn a_stopping_server_ends_idle_sessions_and_finishes_messages() {
 }
 
 #[tokio::test]
-async fn a_client_that_stalls_is_sent_away() {
+async fn a_client_that_stalls_is_disconnected() {
     let world = World::with(|config| config.limits.smtp_timeout = HumanDuration(Duration::from_millis(400))).await;
-    let mut mute = world.knock(Knock::Mx).await;
-    mute.expect("220 ").await;
-    mute.expect("421 4.4.2").await;
-    mute.expect_end().await;
+    let mut silent_mx = world.connect(Listener::Mx).await;
+    silent_mx.expect("220 ").await;
+    silent_mx.expect("421 4.4.2").await;
+    silent_mx.expect_end().await;
 
     let mut half = greeted(&world).await;
     envelope(&mut half, &["ann@inboxlayer.dev"]).await;
@@ -296,11 +296,11 @@ async fn a_client_that_stalls_is_sent_away() {
     half.expect_end().await;
 
     // Drop by drop is no better: a command must be whole in time.
-    let mut drip = world.knock(Knock::Mx).await;
-    drip.expect("220 ").await;
+    let mut slow = world.connect(Listener::Mx).await;
+    slow.expect("220 ").await;
     let drops = async {
         loop {
-            let stream = drip.stream.as_mut().unwrap();
+            let stream = slow.stream.as_mut().unwrap();
             if tokio::io::AsyncWriteExt::write_all(stream, b"N").await.is_err() {
                 return;
             }
@@ -319,10 +319,10 @@ async fn a_client_that_stalls_is_sent_away() {
 }
 
 #[tokio::test]
-async fn one_over_the_limit_of_connections_is_told_so() {
+async fn a_connection_over_the_limit_gets_421() {
     let world = World::with(|config| config.limits.connections_per_address = 1).await;
     let mut first = greeted(&world).await;
-    let mut second = world.knock(Knock::Mx).await;
+    let mut second = world.connect(Listener::Mx).await;
     second.expect("421 4.7.0").await;
     second.expect_end().await;
     first.say("QUIT", "221").await;
@@ -330,7 +330,7 @@ async fn one_over_the_limit_of_connections_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_full_inbox_is_told_at_rcpt_and_at_the_end_of_data_and_keeps_no_mail_from_others() {
+async fn a_full_inbox_is_refused_at_rcpt_and_after_data_and_others_get_their_mail() {
     let world = World::with(|config| config.limits.inbox_size = 3000 + 256).await;
     let mut client = greeted(&world).await;
     // It fits neither: announced, and not.

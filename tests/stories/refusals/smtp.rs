@@ -260,7 +260,7 @@ fn over_long_lines_are_refused_whole() {
     client.say(&format!("NOOP {}\rMAIL FROM:<a@outside.example>", "x".repeat(5000)), "500 5.5.2");
     client.say(&"x".repeat(1_000_000), "500 5.5.2");
     client.say(&format!("RCPT TO:<{READER}>"), "503 5.5.1");
-    scene.logged(&["refused", "mx", "that line is too long"]);
+    scene.logged(&["refused", "mx", "line too long"]);
     let mut sender = Rude::secure(scene.daemon.submissions, &scene.daemon.ca());
     sender.reply("220 ");
     sender.say("EHLO client.example", "250");

@@ -1,20 +1,21 @@
 //! FETCH. RFC 3501 §6.4.5, §7.4.2.
 //!
-//! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
+//! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is claim_memory; what is not
 //! asked for is not read; a large body goes from the store to the client piece by piece.
 
 mod pieces;
 
 use self::pieces::{Source, wants_pieces};
-use super::{Fault, NO_SUCH_MESSAGE, counted, no_memory};
+use super::{EXPUNGED, NO_SUCH_MESSAGE, NOT_SUPPORTED, claim_memory, no_memory};
 use crate::clock::Timestamp;
 use crate::imap::content::envelope::{ADDRESSES, envelope};
 use crate::imap::content::section::{Octets, Reach, reach, section};
 use crate::imap::content::structure::structure;
-use crate::imap::response::{Answer, other};
+use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
-use crate::imap::session::Session;
+use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
+use crate::imap::wire::response::{Answer, other};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
@@ -22,7 +23,7 @@ use crate::resources::spool::PATIENCE;
 use crate::resources::work::{Cancelled, WorkBudget};
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
-use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY, MessageFlags};
+use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
 use imap_codec::ResponseCodec;
 use imap_codec::encode::Encoder;
 use imap_codec::imap_types::IntoStatic;
@@ -39,11 +40,11 @@ const ITEMS: usize = 256;
 const FIELD_NAMES: usize = 1000;
 /// Messages read at once.
 const MESSAGES: usize = 1000;
-/// Octets read at once, but for a message that alone has more.
+/// Octets read at once, except when a single message has more.
 const OCTETS: usize = 1024 * 1024;
-/// Octets of a large body that are read at once. Finding a piece costs the store what lies before it.
+/// Octets of a large body that are read at once. The store reads over all that comes before a piece.
 const PIECE: usize = 512 * 1024;
-/// What reading the structure of a message takes, by its octets.
+/// Memory for parsing the structure of a message, in multiples of its size.
 const STRUCTURE_FACTOR: usize = 2;
 
 type Name = MessageDataItemName<'static>;
@@ -79,31 +80,8 @@ fn field_names(name: &Name) -> usize {
 }
 
 /// Whether an item sets `\Seen`.
-fn marks_seen(name: &Name) -> bool {
+fn sets_seen(name: &Name) -> bool {
     matches!(name, Name::BodyExt { peek: false, .. } | Name::Rfc822 | Name::Rfc822Text)
-}
-
-/// `* n FETCH (UID u FLAGS (…))`, to tell of changed flags.
-pub(in crate::imap) fn push_flags(wire: &mut Wire, view: &mut SelectedMailbox, sequence: u32, marks: &MessageFlags) {
-    push_new_keywords(wire, view, marks);
-    let mut line = format!("* {sequence} FETCH (UID {} ", marks.uid);
-    write_flags(&mut line, view, marks);
-    line.push_str(")\r\n");
-    wire.push_bytes(line.as_bytes());
-}
-
-/// A keyword that no FLAGS response has named is named in one first (RFC 3501 §7.2.6).
-fn push_new_keywords(wire: &mut Wire, view: &mut SelectedMailbox, marks: &MessageFlags) {
-    if view.learn_keywords(marks) {
-        wire.push(&Response::Data(Data::Flags(view.all_flags())));
-    }
-}
-
-fn write_flags(line: &mut String, view: &SelectedMailbox, marks: &MessageFlags) {
-    let recent = view.is_recent(marks.uid).then_some("\\Recent");
-    let system = marks.flags.names().map(|name| -> &str { name });
-    let names: Vec<&str> = system.chain(recent).chain(marks.keywords.split_ascii_whitespace()).collect();
-    let _ = write!(line, "FLAGS ({})", names.join(" "));
 }
 
 fn write_date(line: &mut String, date: Timestamp) {
@@ -118,7 +96,7 @@ impl Session<'_> {
         set: &SequenceSet,
         names: MacroOrMessageDataItemNames<'static>,
         by_uid: bool,
-    ) -> Result<Answer, Fault> {
+    ) -> Result<Answer, CommandError> {
         let mut names = match names {
             MacroOrMessageDataItemNames::Macro(name) => {
                 name.expand().into_iter().map(IntoStatic::into_static).collect()
@@ -126,47 +104,47 @@ impl Session<'_> {
             MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
         };
         if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
-            return Ok(Answer::bad("this is not offered here"));
+            return Ok(Answer::bad(NOT_SUPPORTED));
         }
         if by_uid && !names.contains(&Name::Uid) {
             names.insert(0, Name::Uid);
         }
-        // Asked for twice, an item is told once: otherwise a line of ENVELOPEs makes work and answers without end.
+        // A repeated item is sent once, to bound the work and the response.
         let mut once: Vec<Name> = Vec::new();
         for name in names {
             if once.len() >= ITEMS {
-                return Ok(Answer::no("too many items in one FETCH").code(other("LIMIT")));
+                return Ok(Answer::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
             }
             if !once.contains(&name) {
                 once.push(name);
             }
         }
         if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
-            return Ok(Answer::no("too many names of fields in one FETCH").code(other("LIMIT")));
+            return Ok(Answer::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
         }
         let names: Arc<[Name]> = once.into();
         let (mailboxes, changed) = (&self.server.mailboxes, self.changed);
-        let Some(view) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = view.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        let Some(selected) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
         let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
         let depth = if in_pieces { Depth::Header } else { deepest };
-        let sets_seen = !view.read_only && names.iter().any(marks_seen);
-        let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, view.mailbox);
+        let sets_seen = !selected.read_only && names.iter().any(sets_seen);
+        let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, selected.mailbox);
 
         let (reading, owner) = (&self.server.reading, &self.owner);
         let source = Source { store, inbox, reading, owner };
-        let (mut rest, mut told) = (uids.as_slice(), 0);
+        let (mut rest, mut sent) = (uids.as_slice(), 0);
         let (mut claim, mut has_room) = (wire.claim(), true);
         while has_room && !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
             let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
-            has_room = counted(&mut claim, &messages);
+            has_room = claim_memory(&mut claim, &messages);
             if !has_room {
                 break;
             }
             rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-            told += messages.len();
+            sent += messages.len();
             let mut newly_seen = Vec::new();
             if sets_seen {
                 let unseen = messages.iter().filter(|m| !m.marks.flags.contains(Flags::SEEN));
@@ -174,24 +152,24 @@ impl Session<'_> {
             }
             if !newly_seen.is_empty() {
                 let seen = FlagUpdate::add(Flags::SEEN);
-                let marked = mailboxes.set_flags(inbox, mailbox, newly_seen.clone(), seen).await;
-                // Mail can be read also where nothing can be written, as on a full disk.
-                let marked = marked.unwrap_or_else(|error| {
-                    tracing::warn!(%error, %inbox, "messages that are read were not marked as \\Seen");
+                let updated = mailboxes.set_flags(inbox, mailbox, newly_seen.clone(), seen).await;
+                // Reading works even where writing fails, as on a full disk.
+                let updated = updated.unwrap_or_else(|error| {
+                    tracing::warn!(%error, %inbox, "could not set \\Seen on fetched messages");
                     newly_seen.clear();
                     Vec::new()
                 });
                 changed.set_for(mailbox);
-                for marks in marked {
-                    if let Ok(at) = messages.binary_search_by_key(&marks.uid, |message| message.marks.uid) {
-                        messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = marks.clone());
+                for flags in updated {
+                    if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.marks.uid) {
+                        messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = flags.clone());
                     }
                 }
             }
             for mut message in messages {
                 let show_flags = newly_seen.binary_search(&message.marks.uid).is_ok();
                 if in_pieces && names.iter().any(needs_structure) {
-                    has_room = source.read_structure(wire, view, &message).await?;
+                    has_room = source.read_structure(wire, selected, &message).await?;
                 } else if message.lacks_body() && names.iter().any(needs_structure) {
                     let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
                     has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
@@ -216,38 +194,38 @@ impl Session<'_> {
                 let contents = wire.watch(contents).await??;
                 let mut message = Arc::unwrap_or_clone(message);
                 if message.body.len() > LARGE_BODY {
-                    // What is shown of it is read anew, piece by piece.
+                    // It is read again, piece by piece.
                     message.body = Vec::new();
                     claim.shrink_to(message.header.len().saturating_add(PIECE));
                 }
-                show(wire, view, &names, &message, show_flags, contents, source).await?;
-                // Many messages take a while: others have their turn.
+                push_message(wire, selected, &names, &message, show_flags, contents, source).await?;
+                // Many messages take long.
                 tokio::task::yield_now().await;
             }
         }
         if !has_room {
             return Ok(no_memory());
         }
-        // RFC 2180 §4.1.2: those that are still there have been shown.
-        if told < uids.len() && !by_uid {
-            return Ok(Answer::no("some of these messages are gone").code(other("EXPUNGEISSUED")));
+        // RFC 2180 §4.1.2: the others have been sent.
+        if sent < uids.len() && !by_uid {
+            return Ok(Answer::no(EXPUNGED).code(other("EXPUNGEISSUED")));
         }
-        Ok(Answer::ok("done"))
+        Ok(Answer::completed())
     }
 }
 
-/// What is shown of a message's content for one item.
+/// The content of one item.
 #[derive(Debug)]
 enum Content {
-    /// The item, as the codec writes it.
-    Made(Vec<u8>),
-    /// Octets, or NIL where there are none: the item's label comes before them.
+    /// The whole item, encoded.
+    Encoded(Vec<u8>),
+    /// The octets after the item's label; NIL for none.
     Octets(Option<Octets>),
-    /// It is made of something else, or is read in pieces.
+    /// Not made from the content, or read in pieces.
     Nothing,
 }
 
-/// Octets that are gone through to make the items of a message. Some items together cost no more than one.
+/// An estimate of the octets read to make the items of a message, in which four items count as one.
 fn octets_to_read(names: &[Name], message: &Fetched) -> usize {
     let is_read = |name: &&Name| match name {
         Name::Envelope => true,
@@ -258,7 +236,7 @@ fn octets_to_read(names: &[Name], message: &Fetched) -> usize {
     message.header.len().saturating_add(message.body.len()).saturating_mul(items.div_ceil(4))
 }
 
-/// The content of each item; `of_header`: only of those that need no more than the header.
+/// The content of each item; `of_header`: only of those that need only the header.
 fn contents(
     names: &[Name],
     message: &Fetched,
@@ -284,14 +262,14 @@ fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &Rea
         Name::Flags | Name::Uid | Name::InternalDate | Name::Rfc822Size => return Content::Nothing,
         Name::Envelope => {
             let envelope = envelope(&Header::read(header, limits), &mut { ADDRESSES });
-            return Content::Made(encoded(MessageDataItem::Envelope(envelope)));
+            return Content::Encoded(encoded(MessageDataItem::Envelope(envelope)));
         }
         Name::Body | Name::BodyStructure => {
             let Some(tree) = tree else { return Content::Nothing };
             let extended = *name == Name::BodyStructure;
             let tree = structure(tree, extended);
             let item = if extended { MessageDataItem::BodyStructure(tree) } else { MessageDataItem::Body(tree) };
-            return Content::Made(encoded(item));
+            return Content::Encoded(encoded(item));
         }
         Name::Rfc822Header => (Some(Section::Header(None)), None),
         Name::Rfc822Text => (Some(Section::Text(None)), None),
@@ -307,17 +285,17 @@ fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &Rea
 }
 
 /// One FETCH response.
-async fn show(
+async fn push_message(
     wire: &mut Wire,
-    view: &mut SelectedMailbox,
+    selected: &mut SelectedMailbox,
     names: &[Name],
     message: &Fetched,
     show_flags: bool,
     contents: Vec<Content>,
     source: Source<'_>,
-) -> Result<(), Fault> {
-    let Some(sequence) = view.sequence_number(message.marks.uid) else { return Ok(()) };
-    push_new_keywords(wire, view, &message.marks);
+) -> Result<(), CommandError> {
+    let Some(sequence) = selected.sequence_number(message.marks.uid) else { return Ok(()) };
+    push_new_keywords(wire, selected, &message.marks);
     let mut contents = contents.into_iter();
     let mut line = format!("* {sequence} FETCH (");
     let mut is_first = true;
@@ -333,7 +311,7 @@ async fn show(
             }
             Name::Flags => {
                 has_flags = true;
-                write_flags(&mut line, view, &message.marks);
+                write_flags(&mut line, selected, &message.marks);
             }
             Name::InternalDate => write_date(&mut line, message.internal_date),
             Name::Rfc822Size => {
@@ -348,7 +326,7 @@ async fn show(
                     {
                         let (start, count) = (index(*offset), index(count.get()));
                         let range = start..start.saturating_add(count);
-                        let piece = wire.watch(source.piece(view, message, section.as_ref(), range)).await??;
+                        let piece = wire.watch(source.piece(selected, message, section.as_ref(), range)).await??;
                         let pieces = piece.as_ref().map(|(of_header, of_body)| {
                             [slice(&message.header, of_header.clone()), of_body.as_slice()]
                         });
@@ -362,7 +340,7 @@ async fn show(
                             let length = of_header.len().saturating_add(body.len());
                             push_label(wire, &label(name), length);
                             wire.push_large(of_header).await?;
-                            source.push_body(wire, view.mailbox, message.marks.uid, body).await?;
+                            source.push_body(wire, selected.mailbox, message.marks.uid, body).await?;
                         }
                         content => push_content(wire, name, message, content).await?,
                     },
@@ -372,11 +350,11 @@ async fn show(
     }
     if show_flags && !has_flags {
         line.push(' ');
-        write_flags(&mut line, view, &message.marks);
+        write_flags(&mut line, selected, &message.marks);
         has_flags = true;
     }
     if has_flags {
-        view.note(&message.marks);
+        selected.set_flags(&message.marks);
     }
     line.push_str(")\r\n");
     wire.push_bytes(line.as_bytes());
@@ -385,7 +363,7 @@ async fn show(
 
 async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: Content) -> std::io::Result<()> {
     match content {
-        Content::Made(item) => wire.push_large(&item).await,
+        Content::Encoded(item) => wire.push_large(&item).await,
         Content::Octets(octets) => {
             let pieces = octets.as_ref().map(|octets| octets.pieces(&message.header, &message.body));
             push_octets(wire, &label(name), pieces).await
@@ -394,7 +372,7 @@ async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: 
     }
 }
 
-/// The name of an item of octets, as the codec writes it; with NIL where the octets come.
+/// The encoded label of an item, followed by NIL in place of its octets.
 fn label(name: &Name) -> Vec<u8> {
     encoded(match name {
         Name::Rfc822 => MessageDataItem::Rfc822(NString(None)),
@@ -409,13 +387,13 @@ fn label(name: &Name) -> Vec<u8> {
     })
 }
 
-/// The beginning of an item of so many octets.
+/// The label of an item and the length of its literal.
 fn push_label(wire: &mut Wire, label: &[u8], length: usize) {
     wire.push_bytes(label.strip_suffix(b"NIL").unwrap_or(label));
     wire.push_bytes(format!("{{{length}}}\r\n").as_bytes());
 }
 
-/// An item with its octets, or with NIL.
+/// An item with its octets, or NIL.
 async fn push_octets(wire: &mut Wire, label: &[u8], pieces: Option<[&[u8]; 2]>) -> std::io::Result<()> {
     let Some(pieces) = pieces else {
         wire.push_bytes(label);
@@ -432,7 +410,7 @@ fn index(number: u32) -> usize {
     usize::try_from(number).unwrap_or(usize::MAX)
 }
 
-/// An item as the codec writes it, without what the response has around it.
+/// An encoded item, without the response around it.
 fn encoded(item: MessageDataItem<'static>) -> Vec<u8> {
     let Ok(data) = Data::fetch(1, vec![item]) else { return Vec::new() };
     let bytes = ResponseCodec::new().encode(&Response::Data(data)).dump();

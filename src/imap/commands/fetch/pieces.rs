@@ -1,12 +1,12 @@
-//! `BODY[…]<offset.count>` of large bodies: clients ask for one in hundreds of pieces, and each costs only its own octets.
+//! `BODY[…]<offset.count>` of large bodies: clients fetch one in hundreds of pieces, each of which costs only its own octets.
 //!
-//! The structure of the last message asked for stays with the session's view, so that it is read once.
+//! The structure of the last such message is kept, so that it is parsed once.
 
 use super::{Name, PIECE, STRUCTURE_FACTOR};
 use crate::id::{InboxId, MailboxId};
-use crate::imap::commands::Fault;
 use crate::imap::content::section::part_at;
 use crate::imap::selected::SelectedMailbox;
+use crate::imap::session::CommandError;
 use crate::imap::wire::Wire;
 use crate::message::mime::Tree;
 use crate::reading::Reading;
@@ -27,7 +27,7 @@ pub(super) struct Source<'a> {
     pub owner: &'a Owner,
 }
 
-/// Whether all that a FETCH wants of bodies are pieces of a part that is read as it stands.
+/// Whether all body items of a FETCH are pieces of undecoded parts.
 pub(super) fn wants_pieces(names: &[Name]) -> bool {
     let is_piece = |name: &&Name| match name {
         Name::BodyExt { section, partial, .. } => {
@@ -40,14 +40,14 @@ pub(super) fn wants_pieces(names: &[Name]) -> bool {
 }
 
 impl Source<'_> {
-    /// A piece of a section, its header and its body octets; `None` where there is no such part, or it is gone.
+    /// A piece of a section: a range of the header, and octets of the body. `None`: no such part, or it has been expunged.
     pub async fn piece(
         self,
-        view: &mut SelectedMailbox,
+        selected: &mut SelectedMailbox,
         message: &Fetched,
         section: Option<&Section<'_>>,
         range: Range<usize>,
-    ) -> Result<Option<(Range<usize>, Vec<u8>)>, Fault> {
+    ) -> Result<Option<(Range<usize>, Vec<u8>)>, CommandError> {
         let header = message.header.len();
         let (of_header, of_body) = match section {
             // Both, one after the other.
@@ -56,7 +56,7 @@ impl Source<'_> {
                 (range.start.min(header)..range.end.min(header), of_body)
             }
             Some(Section::Part(path)) => {
-                let known = view.structure.as_ref().filter(|(uid, _)| *uid == message.marks.uid);
+                let known = selected.structure.as_ref().filter(|(uid, _)| *uid == message.marks.uid);
                 let Some(part) = known.and_then(|(_, root)| part_at(root, path)) else { return Ok(None) };
                 let start = part.body.start.saturating_add(range.start).min(part.body.end);
                 (0..0, start..part.body.start.saturating_add(range.end).min(part.body.end))
@@ -66,19 +66,19 @@ impl Source<'_> {
         if of_body.is_empty() {
             return Ok(Some((of_header, Vec::new())));
         }
-        let octets = self.store.body_range(self.inbox, view.mailbox, message.marks.uid, of_body).await?;
+        let octets = self.store.body_range(self.inbox, selected.mailbox, message.marks.uid, of_body).await?;
         Ok(octets.map(|octets| (of_header, octets)))
     }
 
-    /// Reads the structure of a message, unless it is known. False when there is no memory for that.
+    /// Parses the structure of a message, unless it is the last one parsed. False: out of memory.
     pub async fn read_structure(
         self,
         wire: &mut Wire,
-        view: &mut SelectedMailbox,
+        selected: &mut SelectedMailbox,
         message: &Fetched,
-    ) -> Result<bool, Fault> {
+    ) -> Result<bool, CommandError> {
         let uid = message.marks.uid;
-        if view.structure.as_ref().is_some_and(|(known, _)| *known == uid) {
+        if selected.structure.as_ref().is_some_and(|(known, _)| *known == uid) {
             return Ok(true);
         }
         let size = usize::try_from(message.size).unwrap_or(usize::MAX);
@@ -86,8 +86,8 @@ impl Source<'_> {
         if claim.wait_to_grow(size.saturating_mul(STRUCTURE_FACTOR), PATIENCE).await.is_err() {
             return Ok(false);
         }
-        let body = self.store.body_range(self.inbox, view.mailbox, uid, 0..size).await?;
-        view.structure = match body {
+        let body = self.store.body_range(self.inbox, selected.mailbox, uid, 0..size).await?;
+        selected.structure = match body {
             None => None,
             Some(body) => {
                 let (header, content) = (message.header.clone(), message.content);
@@ -101,7 +101,7 @@ impl Source<'_> {
         Ok(true)
     }
 
-    /// Octets of a large body, read as the client takes them. Whatever fails ends the connection: their number is said.
+    /// Copies a large body to the client. An error has to end the connection, since the literal's length has been sent.
     pub async fn push_body(self, wire: &mut Wire, mailbox: MailboxId, uid: u32, range: Range<usize>) -> io::Result<()> {
         let mut at = range.start;
         while at < range.end {

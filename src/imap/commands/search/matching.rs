@@ -1,6 +1,6 @@
-//! What is known of a message while it is searched, and comparing texts with it.
+//! A message as far as it has been read for a search, and comparisons with it.
 //!
-//! Texts are compared decoded and without regard to case: encoded words, transfer encodings and charsets are undone.
+//! Texts are compared case-insensitively, with encoded words, transfer encodings and charsets decoded.
 
 use crate::clock::Timestamp;
 use crate::id::ContentId;
@@ -14,7 +14,7 @@ use crate::reading::Reader;
 use crate::store::open_mailbox::{Depth, Fetched, MessageFlags};
 use std::sync::OnceLock;
 
-/// A text to look for, in lower case.
+/// A search string, in lower case.
 #[derive(Debug)]
 pub(super) struct Text(String);
 
@@ -23,7 +23,7 @@ impl Text {
         Self(String::from_utf8_lossy(bytes).to_lowercase())
     }
 
-    /// Whether a text in lower case contains it.
+    /// `text` is in lower case.
     fn is_in(&self, text: &str) -> bool {
         text.contains(&self.0)
     }
@@ -32,7 +32,7 @@ impl Text {
 /// A message, as far as it has been read.
 #[derive(Debug)]
 pub(super) struct Candidate {
-    pub marks: MessageFlags,
+    pub flags: MessageFlags,
     pub is_recent: bool,
     depth: Depth,
     internal_date: Timestamp,
@@ -41,9 +41,9 @@ pub(super) struct Candidate {
     body: Vec<u8>,
     content: Option<ContentId>,
     limits: ReadLimits,
-    /// The fields of the header, decoded, made when they are first asked for.
+    /// The decoded fields of the header.
     fields: OnceLock<Vec<DecodedField>>,
-    /// The decoded text of the body, likewise.
+    /// The decoded text of the body.
     texts: OnceLock<Vec<String>>,
 }
 
@@ -52,15 +52,15 @@ pub(super) struct Candidate {
 struct DecodedField {
     name: String,
     value: String,
-    /// As it stands, with its name.
+    /// Undecoded, with its name.
     whole: String,
 }
 
 impl Candidate {
-    /// What the session's view knows.
-    pub fn of_view(marks: MessageFlags, is_recent: bool) -> Self {
+    /// With the flags only.
+    pub fn of_flags(flags: MessageFlags, is_recent: bool) -> Self {
         Self {
-            marks,
+            flags,
             is_recent,
             depth: Depth::Flags,
             internal_date: Timestamp::from_millis(0),
@@ -74,8 +74,8 @@ impl Candidate {
         }
     }
 
-    /// What was read from the store; flags as the view has them.
-    pub fn of_store(message: Fetched, depth: Depth, view: &SelectedMailbox) -> Self {
+    /// As read from the store; flags as the client knows them.
+    pub fn of_store(message: Fetched, depth: Depth, selected: &SelectedMailbox) -> Self {
         let uid = message.marks.uid;
         Self {
             depth,
@@ -84,11 +84,11 @@ impl Candidate {
             size: message.size,
             header: message.header,
             body: message.body,
-            ..Self::of_view(view.marks(uid).unwrap_or(message.marks), view.is_recent(uid))
+            ..Self::of_flags(selected.flags(uid).unwrap_or(message.marks), selected.is_recent(uid))
         }
     }
 
-    /// Before anything in it is read.
+    /// To be called before any of the other methods.
     pub fn begin(&mut self, reader: &Reader<'_>) {
         if let Some(content) = self.content.filter(|_| self.depth >= Depth::Header) {
             self.limits = reader.begin(content).limits;
@@ -96,15 +96,15 @@ impl Candidate {
     }
 
     pub fn uid(&self) -> u32 {
-        self.marks.uid
+        self.flags.uid
     }
 
-    /// Octets of its header, as far as it is known.
+    /// Octets of its header, 0 if it has not been read.
     pub fn header_size(&self) -> usize {
         self.header.len()
     }
 
-    /// Octets of all that is known of it.
+    /// Octets that have been read.
     pub fn whole_size(&self) -> usize {
         self.header.len().saturating_add(self.body.len())
     }
@@ -122,7 +122,7 @@ impl Candidate {
         self.at(Depth::Size).map(|known| known.internal_date.seconds().div_euclid(86_400))
     }
 
-    /// The day of the Date field, as it is written there: its time zone does not count (RFC 3501 §6.4.4).
+    /// The day of the Date field, disregarding its time zone (RFC 3501 §6.4.4).
     pub fn day_sent(&self) -> Option<Option<i64>> {
         self.at(Depth::Header)
             .map(|known| Header::read(&known.header, &known.limits).find("Date").and_then(date).map(|date| date.day()))
@@ -142,25 +142,23 @@ impl Candidate {
         })
     }
 
-    /// Whether a field of this name, in lower case, contains the text.
+    /// `name` is in lower case.
     pub fn header_contains(&self, name: &str, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
         Some(known.fields().iter().any(|field| field.name == name && text.is_in(&field.value)))
     }
 
-    /// Whether the subject that the envelope shows contains the text: that of the first such field.
+    /// In the subject that ENVELOPE shows: the first such field.
     pub fn subject_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
         Some(known.fields().iter().find(|field| field.name == "subject").is_some_and(|field| text.is_in(&field.value)))
     }
 
-    /// Whether any field does.
     pub fn any_field_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Header)?;
         Some(known.fields().iter().any(|field| text.is_in(&field.whole) || text.is_in(&field.value)))
     }
 
-    /// Whether the text of the body does.
     pub fn body_contains(&self, text: &Text) -> Option<bool> {
         let known = self.at(Depth::Body)?;
         let texts = known.texts.get_or_init(|| searched_texts(&Tree::parse(&known.header, &known.body, &known.limits)));

@@ -1,4 +1,4 @@
-//! A search as a tree of conditions, made ready for comparing: sets are UIDs, texts are in lower case.
+//! A search as a tree of conditions: sets as UIDs, texts in lower case.
 
 use super::matching::{Candidate, Text};
 use super::work_limit::Meter;
@@ -8,7 +8,6 @@ use imap_codec::imap_types::core::AString;
 use imap_codec::imap_types::datetime::NaiveDate;
 use imap_codec::imap_types::search::SearchKey;
 
-/// What a message must be.
 #[derive(Debug)]
 pub(super) enum Query {
     /// All of these.
@@ -17,7 +16,7 @@ pub(super) enum Query {
     Any(Vec<Query>),
     /// Not this.
     Not(Box<Query>),
-    /// One of these UIDs, rising.
+    /// Ranges of UIDs, ascending.
     Uids(Vec<(u32, u32)>),
     /// All of these flags set.
     Flags(Flags),
@@ -75,23 +74,23 @@ fn text(text: &AString<'_>) -> Text {
 }
 
 impl Query {
-    /// All of `keys`, for the messages of `view`; `None` when a key is not known here.
-    pub fn new(keys: &[SearchKey<'_>], view: &SelectedMailbox) -> Option<Self> {
-        keys.iter().map(|key| Self::of(key, view)).collect::<Option<_>>().map(Self::All)
+    /// All of `keys`; `None` when a key is not supported.
+    pub fn new(keys: &[SearchKey<'_>], selected: &SelectedMailbox) -> Option<Self> {
+        keys.iter().map(|key| Self::of(key, selected)).collect::<Option<_>>().map(Self::All)
     }
 
-    fn of(key: &SearchKey<'_>, view: &SelectedMailbox) -> Option<Self> {
+    fn of(key: &SearchKey<'_>, selected: &SelectedMailbox) -> Option<Self> {
         use SearchKey as K;
         let not = |query| Self::Not(Box::new(query));
         let flag = Self::Flags;
         let header = |name: &str, wanted| Self::Header(name.to_lowercase(), text(wanted));
         Some(match key {
             K::All => Self::All(Vec::new()),
-            K::And(keys) => Self::new(keys.as_ref(), view)?,
-            K::Or(a, b) => Self::Any(vec![Self::of(a, view)?, Self::of(b, view)?]),
-            K::Not(key) => not(Self::of(key, view)?),
-            K::SequenceSet(set) => Self::Uids(view.clip_to_runs(set, false)),
-            K::Uid(set) => Self::Uids(view.clip_to_runs(set, true)),
+            K::And(keys) => Self::new(keys.as_ref(), selected)?,
+            K::Or(a, b) => Self::Any(vec![Self::of(a, selected)?, Self::of(b, selected)?]),
+            K::Not(key) => not(Self::of(key, selected)?),
+            K::SequenceSet(set) => Self::Uids(selected.clip_to_runs(set, false)),
+            K::Uid(set) => Self::Uids(selected.clip_to_runs(set, true)),
 
             K::Answered => flag(Flags::ANSWERED),
             K::Deleted => flag(Flags::DELETED),
@@ -130,23 +129,23 @@ impl Query {
         })
     }
 
-    /// Whether a message matches; `None` when more of it has to be read to tell.
+    /// `None`: more of the message has to be read to decide.
     pub fn matches(&self, candidate: &Candidate, meter: Meter<'_>) -> Option<bool> {
         if !meter.allows(self.octets(candidate)) {
             return None;
         }
         match self {
-            Self::All(queries) => together(queries, candidate, meter, false),
-            Self::Any(queries) => together(queries, candidate, meter, true),
+            Self::All(queries) => combine(queries, candidate, meter, false),
+            Self::Any(queries) => combine(queries, candidate, meter, true),
             Self::Not(query) => query.matches(candidate, meter).map(|verdict| !verdict),
             Self::Uids(runs) => {
                 let uid = candidate.uid();
                 let after = runs.partition_point(|(_, last)| *last < uid);
                 Some(runs.get(after).is_some_and(|(first, _)| *first <= uid))
             }
-            Self::Flags(flags) => Some(candidate.marks.flags.contains(*flags)),
+            Self::Flags(flags) => Some(candidate.flags.flags.contains(*flags)),
             Self::Keyword(keyword) => {
-                Some(candidate.marks.keywords.split_ascii_whitespace().any(|k| k.eq_ignore_ascii_case(keyword)))
+                Some(candidate.flags.keywords.split_ascii_whitespace().any(|k| k.eq_ignore_ascii_case(keyword)))
             }
             Self::Recent => Some(candidate.is_recent),
             Self::Arrived(span) => candidate.day_of_arrival().map(|day| span.contains(day)),
@@ -163,7 +162,7 @@ impl Query {
         }
     }
 
-    /// How many keys it has.
+    /// Its number of keys.
     pub fn keys(&self) -> usize {
         match self {
             Self::All(queries) | Self::Any(queries) => queries.iter().map(Self::keys).sum::<usize>().saturating_add(1),
@@ -172,20 +171,20 @@ impl Query {
         }
     }
 
-    /// What comparing it with the candidate goes through.
+    /// The octets that a comparison with the candidate reads.
     fn octets(&self, candidate: &Candidate) -> usize {
         match self {
             Self::Sent(_) | Self::Subject(_) | Self::Header(..) => candidate.header_size(),
             Self::Body(_) => candidate.whole_size(),
-            // Each field twice, one time decoded.
+            // Each field is compared twice, undecoded and decoded.
             Self::Anywhere(_) => candidate.header_size().saturating_mul(4).saturating_add(candidate.whole_size()),
             _ => 0,
         }
     }
 }
 
-/// Conditions taken together: `decisive` from one of them decides, whatever the others are.
-fn together(queries: &[Query], candidate: &Candidate, meter: Meter<'_>, decisive: bool) -> Option<bool> {
+/// And (`decisive` is false) or or (`decisive` is true) of the conditions.
+fn combine(queries: &[Query], candidate: &Candidate, meter: Meter<'_>, decisive: bool) -> Option<bool> {
     let mut all_known = true;
     for query in queries {
         if meter.is_over() {

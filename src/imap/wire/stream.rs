@@ -9,7 +9,7 @@ use tokio_rustls::server::TlsStream;
 
 /// What a session reads from and writes to.
 #[derive(Debug)]
-pub(super) enum Stream {
+pub enum Stream {
     /// In the clear: nobody logs in here.
     Plain(TcpStream),
     /// Encrypted.

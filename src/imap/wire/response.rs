@@ -1,21 +1,26 @@
-//! Responses that are said in many places.
+//! Status responses, capabilities, and the texts of replies.
 
+use super::Refusal;
 use imap_codec::imap_types::core::{Tag, Text};
 use imap_codec::imap_types::response::{
-    Bye, Capability, Code, CodeOther, CommandContinuationRequest, Data, Response, Status, StatusBody, StatusKind,
-    Tagged,
+    Bye, Capability, Code, CodeOther, Data, Response, Status, StatusBody, StatusKind, Tagged,
 };
 use std::borrow::Cow;
 
-/// How a command ended: the tagged response less its tag.
+/// The tagged response to a command, without its tag.
 #[derive(Clone, Debug)]
-pub(super) struct Answer {
+pub struct Answer {
     kind: StatusKind,
     code: Option<Code<'static>>,
     text: Cow<'static, str>,
 }
 
 impl Answer {
+    /// OK, of a command whose data responses say it all.
+    pub fn completed() -> Self {
+        Self::ok("completed")
+    }
+
     pub fn ok(text: impl Into<Cow<'static, str>>) -> Self {
         Self { kind: StatusKind::Ok, code: None, text: text.into() }
     }
@@ -37,7 +42,7 @@ impl Answer {
         self.kind == StatusKind::Bad
     }
 
-    /// What a refusal says, for the log.
+    /// A NO or BAD, for the log.
     pub fn refusal(&self) -> Option<String> {
         let kind = match self.kind {
             StatusKind::Ok => return None,
@@ -58,59 +63,49 @@ impl Answer {
 }
 
 /// A response code that the codec has no name for (RFC 5530).
-pub(super) fn other(code: &'static str) -> Code<'static> {
+pub fn other(code: &'static str) -> Code<'static> {
     Code::Other(CodeOther::unvalidated(code.as_bytes()))
 }
 
-/// A human-readable text. What cannot stand in one becomes `?`.
-pub(super) fn text(text: impl Into<Cow<'static, str>>) -> Text<'static> {
+/// A human-readable text. Characters not allowed there become `?`.
+fn text(text: impl Into<Cow<'static, str>>) -> Text<'static> {
     let text: String = text.into().chars().map(|c| if matches!(c, ' '..='~') { c } else { '?' }).collect();
-    Text::try_from(text).unwrap_or_else(|_| Text::unvalidated("done"))
+    Text::try_from(text).unwrap_or_else(|_| Text::unvalidated("completed"))
 }
 
 /// `* OK`
-pub(super) fn untagged_ok(code: Option<Code<'static>>, words: &'static str) -> Response<'static> {
-    Response::Status(Status::Untagged(StatusBody { kind: StatusKind::Ok, code, text: text(words) }))
+pub fn untagged_ok(code: Option<Code<'static>>, text: &'static str) -> Response<'static> {
+    Response::Status(Status::Untagged(StatusBody { kind: StatusKind::Ok, code, text: self::text(text) }))
 }
 
 /// `* BYE`
-pub(super) fn bye(words: &'static str) -> Response<'static> {
-    Response::Status(Status::Bye(Bye { code: None, text: text(words) }))
-}
-
-/// `+` with a text.
-pub(super) fn go_on(words: &'static str) -> Response<'static> {
-    match CommandContinuationRequest::basic(None, words) {
-        Ok(request) => Response::CommandContinuationRequest(request),
-        Err(_) => Response::CommandContinuationRequest(CommandContinuationRequest::base64(&b""[..])),
-    }
+pub fn bye(text: impl Into<Cow<'static, str>>) -> Response<'static> {
+    Response::Status(Status::Bye(Bye { code: None, text: self::text(text) }))
 }
 
 /// `* CAPABILITY`
-pub(super) fn capability(list: Vec<Capability<'static>>) -> Response<'static> {
+pub fn capability(list: Vec<Capability<'static>>) -> Response<'static> {
     match list.try_into() {
         Ok(list) => Response::Data(Data::Capability(list)),
         Err(_) => untagged_ok(None, "no capabilities"),
     }
 }
 
-/// Where a session stands, for its capabilities.
+/// The state of a session that determines its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Phase {
-    /// Nothing but STARTTLS leads on.
+pub enum Phase {
+    /// Without TLS, nobody logs in.
     Plaintext,
     /// TLS, not logged in.
     NotAuthenticated,
-    /// Logged in.
-    User,
+    Authenticated,
 }
 
-/// What is offered: only what works.
-pub(super) fn capabilities(phase: Phase) -> Vec<Capability<'static>> {
+pub fn capabilities(phase: Phase) -> Vec<Capability<'static>> {
     let names: &[&'static str] = match phase {
         Phase::Plaintext => &["IMAP4REV1", "LITERAL+", "ID", "STARTTLS", "LOGINDISABLED"],
         Phase::NotAuthenticated => &["IMAP4REV1", "LITERAL+", "SASL-IR", "ID", "AUTH=PLAIN", "AUTH=LOGIN"],
-        Phase::User => &[
+        Phase::Authenticated => &[
             "IMAP4REV1",
             "LITERAL+",
             "ID",
@@ -124,4 +119,27 @@ pub(super) fn capabilities(phase: Phase) -> Vec<Capability<'static>> {
         ],
     };
     names.iter().filter_map(|name| Capability::try_from(*name).ok()).collect()
+}
+
+/// ID (RFC 2971): the name only, no version.
+pub fn id() -> Response<'static> {
+    let pair = |name: &'static str, value: &'static str| Some((name.try_into().ok()?, value.try_into().ok()?));
+    Response::Data(Data::Id { parameters: pair("name", "Inboxlayer").map(|pair| vec![pair]) })
+}
+
+/// The reply to a command that cannot be parsed.
+pub const SYNTAX_ERROR: &str = "syntax error or unknown command";
+
+/// The budget of memory or disk is used up.
+pub const NO_STORAGE: &str = "insufficient storage, try again later";
+
+impl From<Refusal> for Answer {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::CommandTooLong => Self::bad("command too long").code(Code::TooBig),
+            Refusal::MessageTooLong => Self::no("message size exceeds limit").code(Code::TooBig),
+            Refusal::NoRoom => Self::no(NO_STORAGE).code(other("UNAVAILABLE")),
+            Refusal::BareLineFeed => Self::bad("lines must end with CRLF, not a bare LF"),
+        }
+    }
 }

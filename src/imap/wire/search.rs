@@ -1,8 +1,7 @@
-//! SEARCH commands that nest deeper than the codec goes.
+//! SEARCH commands nested deeper than the eight levels that imap-codec parses.
 //!
-//! Clients search for one of many addresses with a long chain of `OR a OR b OR c …`, and the codec stops at eight levels. Here
-//! OR, NOT and parentheses are taken apart, and each key without them is given to the codec. A chain of ORs may be as long as
-//! a command; other nesting is bounded.
+//! Clients search for one of many addresses with a long chain of `OR a OR b OR c …`. This parser handles OR, NOT and
+//! parentheses, and passes each other key to the codec. A chain of ORs may be as long as a command; other nesting is limited.
 
 use imap_codec::CommandCodec;
 use imap_codec::decode::Decoder;
@@ -14,8 +13,8 @@ use imap_codec::imap_types::search::SearchKey;
 /// Levels of parentheses, NOTs, and ORs within the first half of an OR.
 const DEPTH: u32 = 50;
 
-/// Reads a SEARCH or UID SEARCH from a whole command line; `None` when it is none, or wrong.
-pub(in crate::imap) fn by_hand(bytes: &[u8]) -> Option<CommandBody<'static>> {
+/// Parses a whole command line, literals included; `None` if it is no SEARCH or UID SEARCH, or has a syntax error.
+pub fn parse(bytes: &[u8]) -> Option<CommandBody<'static>> {
     let mut reader = Reader { rest: bytes.strip_suffix(b"\r\n")? };
     reader.word()?;
     let mut verb = reader.after_space()?;
@@ -87,7 +86,7 @@ impl<'a> Reader<'a> {
         Some(taken)
     }
 
-    /// An atom, a quoted string or a literal, as it stands.
+    /// An atom, a quoted string or a literal, undecoded.
     fn word(&mut self) -> Option<&'a [u8]> {
         let length = match self.rest.first()? {
             b'"' => {
@@ -173,11 +172,11 @@ mod tests {
     use super::*;
 
     fn read(line: &str) -> Option<CommandBody<'static>> {
-        by_hand(format!("{line}\r\n").as_bytes())
+        parse(format!("{line}\r\n").as_bytes())
     }
 
     #[test]
-    fn it_reads_what_the_codec_reads() {
+    fn it_parses_what_the_codec_parses() {
         for line in [
             "a SEARCH ALL",
             "a UID SEARCH CHARSET UTF-8 OR FROM \"x \\\" y\" (NOT 1:* SINCE 1-Feb-1994)",
@@ -191,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn chains_may_be_long_and_nesting_may_not() {
+    fn long_chains_parse_and_deep_nesting_does_not() {
         let chain = (0..5000).map(|n| format!("OR FROM a{n} ")).collect::<String>();
         let Some(CommandBody::Search { criteria, .. }) = read(&format!("a SEARCH {chain}FROM z")) else { panic!() };
         let (mut depth, mut key) = (0, &criteria.as_ref()[0]);

@@ -1,0 +1,120 @@
+//! An authenticated session over SMTP or IMAP: the log-in, the events of its account, and the end of both.
+//!
+//! Invariant: a session is opened only for a log-in that is valid after its events are subscribed to, so that no
+//! revocation is missed in between. Each session holds one of the account's `limits.connections_per_account`.
+
+use super::login::{Authenticator, Login, LoginError};
+use crate::events::Event;
+use crate::id::MailboxId;
+use crate::secret::Secret;
+use std::net::IpAddr;
+use std::time::Duration;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::{Instant, timeout_at};
+
+/// How often the log-in is checked: an expired token publishes no event.
+const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(300) };
+
+/// A client that has logged in.
+#[derive(Debug)]
+pub struct AuthSession {
+    login: Login,
+    authenticator: Authenticator,
+    events: Receiver<Event>,
+    /// When the log-in is to be checked next.
+    check_at: Instant,
+}
+
+/// A change in the session's inbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// In this mailbox.
+    Mailbox(MailboxId),
+    /// Events were missed: in any mailbox.
+    Unknown,
+}
+
+/// Why a session has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SessionEnd {
+    #[error("this API token has been revoked")]
+    TokenRevoked,
+    #[error("this domain has been deleted")]
+    DomainDeleted,
+    #[error("this inbox has been deleted")]
+    InboxDeleted,
+    /// A check found that the token has expired, or one of the other causes whose event was missed.
+    #[error("this log-in is no longer valid")]
+    Invalid,
+    /// The store failed: temporary.
+    #[error("local error, try again later")]
+    NotChecked,
+}
+
+impl Authenticator {
+    /// SMTP and IMAP: `user` is an address of an inbox (or a bare inbox name), `password` an API token.
+    pub async fn open_session(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<AuthSession, LoginError> {
+        let login = self.log_in(peer, user, password).await?;
+        let events = self.subscribe(&login.account)?;
+        if !self.is_valid(&login).await? {
+            return Err(LoginError::Refused);
+        }
+        Ok(AuthSession { login, authenticator: self.clone(), events, check_at: Instant::now() + CHECK_EVERY })
+    }
+}
+
+impl AuthSession {
+    pub fn login(&self) -> &Login {
+        &self.login
+    }
+
+    /// The next change of the inbox, or the end of the session. Cancel safe.
+    pub async fn next(&mut self) -> Result<Change, SessionEnd> {
+        loop {
+            if Instant::now() >= self.check_at {
+                self.check().await?;
+                self.check_at = Instant::now() + CHECK_EVERY;
+            }
+            let Ok(event) = timeout_at(self.check_at, self.events.recv()).await else { continue };
+            match event {
+                Ok(Event::MailboxChanged { inbox, mailbox }) if inbox == self.login.inbox => {
+                    return Ok(Change::Mailbox(mailbox));
+                }
+                Ok(Event::TokenRevoked(token)) if token == self.login.token => return Err(SessionEnd::TokenRevoked),
+                Ok(Event::DomainDeleted(domain)) if self.login.domain.as_ref() == Some(&domain) => {
+                    return Err(SessionEnd::DomainDeleted);
+                }
+                Ok(Event::InboxDeleted(inbox)) if inbox == self.login.inbox => return Err(SessionEnd::InboxDeleted),
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => {
+                    self.check_at = Instant::now();
+                    return Ok(Change::Unknown);
+                }
+                // The sender lives as long as the store that the authenticator holds.
+                Err(RecvError::Closed) => return Err(SessionEnd::Invalid),
+            }
+        }
+    }
+
+    /// Resolves when the session has ended. Cancel safe.
+    pub async fn ended(&mut self) -> SessionEnd {
+        loop {
+            if let Err(end) = self.next().await {
+                return end;
+            }
+        }
+    }
+
+    /// Checks the log-in against the store.
+    pub async fn check(&self) -> Result<(), SessionEnd> {
+        match self.authenticator.is_valid(&self.login).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(SessionEnd::Invalid),
+            Err(error) => {
+                tracing::error!(%error, inbox = %self.login.inbox, "a log-in could not be checked");
+                Err(SessionEnd::NotChecked)
+            }
+        }
+    }
+}

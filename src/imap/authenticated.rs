@@ -1,0 +1,118 @@
+//! After log-in: commands one after the other, and responses about changes between them (RFC 3501 §3.2, §3.3).
+//!
+//! Invariant: an unexpected error is `NO [UNAVAILABLE]`, logged once, here.
+
+use super::commands;
+use super::session::{CommandError, End, Session};
+use super::wire::response::{Answer, NO_STORAGE, SYNTAX_ERROR, bye, other};
+use super::wire::{Input, NO_MEMORY, Wire};
+use crate::store::StoreError;
+use imap_codec::imap_types::command::{Command, CommandBody};
+use imap_codec::imap_types::core::Tag;
+use std::io;
+use tokio::time::timeout;
+
+/// BAD replies in a row that end a session.
+const ERRORS: u32 = 50;
+const IDLE: &str = "idle timeout, closing connection";
+
+impl Session<'_> {
+    /// Runs commands until the session ends.
+    pub async fn serve(&mut self, wire: &mut Wire) -> End {
+        let mut errors = 0;
+        loop {
+            let input = match timeout(self.server.config.limits.imap_timeout.0, wire.command()).await {
+                Err(_) => return End::bye(IDLE),
+                Ok(Err(_)) => return End::Gone,
+                Ok(Ok(input)) => input,
+            };
+            // Boxed: an idle session does not pay for the largest command.
+            let (tag, answer) = match Box::pin(self.run(wire, input)).await {
+                Ok(done) => done,
+                Err(end) => return end,
+            };
+            errors = if answer.is_bad() { errors + 1 } else { 0 };
+            if let Some(reply) = answer.refusal() {
+                tracing::info!(listener = "imap", inbox = %self.login.inbox, reply, "refused");
+            }
+            wire.push(&answer.tagged(tag));
+            if let Err(error) = wire.flush().await {
+                return self.connection_failed(&error);
+            }
+            if errors >= ERRORS {
+                return End::bye("too many errors, closing connection");
+            }
+        }
+    }
+
+    /// Runs one command: its tagged response, or the end of the session.
+    async fn run(&mut self, wire: &mut Wire, input: Input) -> Result<(Option<Tag<'static>>, Answer), End> {
+        let (tag, body, message) = match input {
+            Input::Command(command, message) => {
+                let Command { tag, body } = *command;
+                (Some(tag), body, message)
+            }
+            Input::Unreadable(tag) => return Ok((tag, Answer::bad(SYNTAX_ERROR))),
+            Input::Refused(tag, refusal) => return Ok((tag, refusal.into())),
+            Input::Lost(text) => return Err(End::bye(text)),
+            Input::End => return Err(End::Gone),
+        };
+        if matches!(body, CommandBody::Logout) {
+            wire.push(&bye("logging out"));
+            wire.push(&Answer::completed().tagged(tag));
+            return Err(End::LoggedOut);
+        }
+        let may_expunge = !is_by_sequence_number(&body);
+        let always = matches!(body, CommandBody::Noop | CommandBody::Check);
+        let name = body.name();
+        let done = match commands::dispatch(self, wire, body, message).await {
+            Ok(answer) if always || self.changed.take() => self.push_changes(wire, may_expunge).await.map(|()| answer),
+            Ok(answer) => {
+                if may_expunge {
+                    self.push_expunged(wire);
+                }
+                Ok(answer)
+            }
+            Err(error) => Err(error),
+        };
+        let answer = match done {
+            Ok(answer) => answer,
+            Err(CommandError::Wire(error)) => return Err(self.connection_failed(&error)),
+            Err(CommandError::MailboxDeleted) => return Err(End::bye("the selected mailbox has been deleted")),
+            Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
+            Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {
+                tracing::info!(%error, command = name, inbox = %self.login.inbox, "an IMAP command was refused");
+                Answer::no(NO_STORAGE).code(other("UNAVAILABLE"))
+            }
+            Err(CommandError::Store(error)) => self.unavailable(name, &error),
+            Err(CommandError::Work(error)) => self.unavailable(name, &error),
+        };
+        Ok((tag, answer))
+    }
+
+    fn unavailable(&self, command: &str, error: &(dyn std::error::Error + Sync)) -> Answer {
+        tracing::error!(%error, command, inbox = %self.login.inbox, "an IMAP command failed");
+        Answer::no("local error, try again later").code(other("UNAVAILABLE"))
+    }
+
+    fn connection_failed(&self, error: &io::Error) -> End {
+        match error.kind() {
+            io::ErrorKind::OutOfMemory => return End::bye(NO_MEMORY),
+            io::ErrorKind::TimedOut => {
+                tracing::info!(listener = "imap", inbox = %self.login.inbox, %error, "closing the connection");
+            }
+            _ => {}
+        }
+        End::Gone
+    }
+}
+
+/// Commands that name messages by sequence number, during which RFC 3501 §7.4.1 forbids EXPUNGE responses.
+fn is_by_sequence_number(body: &CommandBody<'_>) -> bool {
+    matches!(
+        body,
+        CommandBody::Fetch { uid: false, .. }
+            | CommandBody::Store { uid: false, .. }
+            | CommandBody::Search { uid: false, .. }
+    )
+}

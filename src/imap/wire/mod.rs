@@ -1,0 +1,184 @@
+//! The connection: octets to commands, responses to octets.
+//!
+//! imap-codec parses commands and writes responses; what works around it is here. What it lacks, and what is done:
+//!
+//! | imap-codec 2.0 | here |
+//! | --- | --- |
+//! | keeps a whole command in memory, the message of an APPEND included | [`input`] spools the message; the codec sees an empty literal |
+//! | accepts a bare LF as the end of a line | [`input`] refuses such commands |
+//! | does not see a literal whose length it cannot read, and takes its octets for commands | [`input`] ends the connection |
+//! | parses eight levels of SEARCH keys | [`search`] |
+//! | has no names for the response codes of RFC 5530 | [`response::other`] |
+//! | encodes a response as a whole | [`output`] writes large bodies as they are read |
+//!
+//! Invariant: what is kept of a command is bounded by [`Limits`] whatever the client announces, and counted against the
+//! budget of memory, as is output that waits; octets of a literal are never parsed as a command. RFC 3501 §2.2.1, §4.3;
+//! RFC 7888 (non-synchronising literals).
+
+mod input;
+mod output;
+pub mod response;
+pub mod search;
+pub mod stream;
+
+use self::input::Incoming;
+use self::stream::Stream;
+use crate::resources::memory::{Claim, NoRoom};
+use crate::resources::spool::ClientSpool;
+use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
+use bytes::Bytes;
+use imap_codec::fragmentizer::Fragmentizer;
+use imap_codec::imap_types::command::Command;
+use imap_codec::imap_types::core::Tag;
+use std::io;
+use std::time::Duration;
+use tokio::io::AsyncReadExt;
+
+/// How long one write may make no progress.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
+/// Responses are gathered up to this size before they are written.
+pub const BATCH: usize = 64 * 1024;
+/// The text of a BYE.
+pub const NO_MEMORY: &str = "[UNAVAILABLE] out of memory, try again later";
+/// What an idle connection keeps for reading.
+const READ_AT_ONCE: usize = 1024;
+/// How much of later commands is read while one runs.
+const READ_AHEAD: usize = 4 * READ_AT_ONCE;
+/// How often the connection is checked once that much has been read.
+const WATCH_PAUSE: Duration = Duration::from_secs(1);
+
+/// How much a client may send.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Octets of a command without the message of an APPEND.
+    pub command: u32,
+    /// Octets of that message; none before log-in.
+    pub message: Option<usize>,
+}
+
+/// What the client sent.
+#[derive(Debug)]
+pub enum Input {
+    /// A command, and the message of an APPEND.
+    Command(Box<Command<'static>>, Option<Bytes>),
+    /// A whole command with a syntax error, or an unknown one.
+    Unreadable(Option<Tag<'static>>),
+    /// A command that is not executed.
+    Refused(Option<Tag<'static>>, Refusal),
+    /// Where the next command begins cannot be known: the connection has to end, with a BYE of this text.
+    Lost(&'static str),
+    /// The client has disconnected.
+    End,
+}
+
+/// Why a command is not executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// The command is over its limit.
+    CommandTooLong,
+    /// The message is over its limit.
+    MessageTooLong,
+    /// The budget of memory or disk is used up.
+    NoRoom,
+    /// Its line does not end in CRLF.
+    BareLineFeed,
+}
+
+/// The two directions of a connection.
+#[derive(Debug)]
+pub struct Wire {
+    stream: WriteTimeout<Stream>,
+    spool: ClientSpool,
+    /// For input and output.
+    claim: Claim,
+    input: Vec<u8>,
+    fragments: Fragmentizer,
+    limits: Limits,
+    /// Octets of an ordinary literal that are still to come.
+    literal_left: usize,
+    incoming: Option<Incoming>,
+    /// Octets of this command so far, kept or not.
+    taken: usize,
+    bare_line_feed: bool,
+    output: Vec<u8>,
+    /// False while the client has half a response.
+    at_line_start: bool,
+}
+
+impl Wire {
+    pub fn new(stream: Stream, limits: Limits, spool: ClientSpool) -> Self {
+        Self {
+            stream: WriteTimeout::new(stream, WriteLimits { timeout: WRITE_TIMEOUT, rate: spool.minimum_rate() }),
+            claim: spool.claim(),
+            spool,
+            input: Vec::new(),
+            fragments: Fragmentizer::new(limits.command),
+            limits,
+            literal_left: 0,
+            incoming: None,
+            taken: 0,
+            bare_line_feed: false,
+            output: Vec::new(),
+            at_line_start: true,
+        }
+    }
+
+    /// Sets the limits and the account's share, from the next command on.
+    pub fn set_limits(&mut self, limits: Limits, spool: ClientSpool) {
+        self.limits = limits;
+        (self.claim, self.spool) = (spool.claim(), spool);
+        self.fragments = Fragmentizer::new(limits.command);
+    }
+
+    /// A claim of no memory yet, for what a command needs.
+    pub fn claim(&self) -> Claim {
+        self.spool.claim()
+    }
+
+    /// The stream, for TLS, and how many octets the client sent behind STARTTLS. They are dropped: they were not protected
+    /// (RFC 3501 §6.2.1).
+    pub fn into_stream(self) -> (Stream, usize) {
+        (self.stream.into_inner(), self.input.len())
+    }
+
+    /// Octets kept of the last command.
+    #[cfg(any(test, fuzzing))]
+    pub fn command_octets(&self) -> usize {
+        self.fragments.message_bytes().len()
+    }
+
+    /// Claims memory for what is buffered.
+    fn count(&mut self) -> Result<(), NoRoom> {
+        let octets = self.input.capacity() + self.fragments.message_bytes().len() + self.output.capacity();
+        self.claim.shrink_to(octets);
+        self.claim.grow_to(octets)
+    }
+
+    /// Reads some octets; false at the end of the stream.
+    async fn fill(&mut self, room: usize) -> io::Result<bool> {
+        self.input.reserve(room);
+        Ok(self.stream.read_buf(&mut self.input).await? > 0)
+    }
+
+    /// Waits for work on a command; fails as soon as the client disconnects. What it sends meanwhile is kept for the next
+    /// command, up to a limit.
+    pub async fn watch<T>(&mut self, work: impl Future<Output = T>) -> io::Result<T> {
+        let mut work = std::pin::pin!(work);
+        loop {
+            let is_there = async {
+                if self.input.len() < READ_AHEAD {
+                    return self.fill(READ_AT_ONCE).await;
+                }
+                tokio::time::sleep(WATCH_PAUSE).await;
+                Ok(!self.stream.get_ref().is_read_closed().await?)
+            };
+            tokio::select! {
+                biased;
+                done = &mut work => return Ok(done),
+                is_there = is_there => if !is_there? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                },
+            }
+        }
+    }
+}
