@@ -80,6 +80,8 @@ ids! {
     SubmissionId "sub_";
     /// One recipient of a submission.
     DeliveryId "dlv_";
+    /// A runner of background work, from its start to its end: the owner of leases.
+    RunnerId "run_";
 }
 
 macro_rules! row_ids {

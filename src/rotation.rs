@@ -1,7 +1,6 @@
-//! Keys take turns: the service that does what [`crate::verification::rotation`] says is due.
+//! The rotation of keys: the service that does what [`crate::verification::rotation`] says is due.
 //!
-//! Invariant: whatever is cut off is due again, since a claim's next look is noted before it begins; and what changes is
-//! decided in the store, in the transaction that changes it. A key is seen in the DNS by the configured resolvers, as the
+//! Invariant: what changes is decided in the store, in the transaction that changes it. A key is seen in the DNS by the configured resolvers, as the
 //! world sees it, so a zone that is printed and published by hand is held to the same rules as one that is served here.
 
 #[cfg(test)]
@@ -11,23 +10,18 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::dkim::{Keys, KeysError};
 use crate::dns::Resolver;
-use crate::id::DomainId;
+use crate::id::{AccountId, DomainId, RunnerId};
+use crate::jobs::{Claimed, Runner, Work};
 use crate::net::listener::Shutdown;
+use crate::resources::Owner;
+use crate::resources::places::Places;
+use crate::store::jobs::{Claim, JobKey};
 use crate::store::rotation::{KeyRing, KeyRow};
 use crate::store::{Store, StoreError};
 use crate::verification::observed::{Answer, RecordData, RecordType};
 use crate::verification::rotation::{Cname, NotYet, Role, Step, same_key};
-use futures_util::StreamExt;
 use serde::Serialize;
-use std::sync::Arc;
-use std::time::Duration;
 
-/// Looks at the store at least this often.
-const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// Before the store is tried again when it failed.
-const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// When a claim whose step was cut off is due again.
-const AGAIN: Duration = Duration::from_secs(300);
 /// Claims at work at once: each waits for the DNS, or for its turn to make a key.
 const CONCURRENCY: usize = 8;
 /// Steps in a row for one claim; there are never so many.
@@ -71,10 +65,13 @@ pub struct ShownKey {
 
 /// The service; clones share it.
 #[derive(Clone, Debug)]
-pub struct Rotation(Arc<Inner>);
+pub struct Rotation {
+    runner: Runner<Rotations>,
+}
 
+/// The rotations of claims' keys as background work.
 #[derive(Debug)]
-struct Inner {
+struct Rotations {
     zone: String,
     store: Store,
     clock: Clock,
@@ -85,57 +82,29 @@ struct Inner {
 impl Rotation {
     /// The service, not running yet.
     pub fn new(config: &Config, store: Store, clock: Clock, resolver: Resolver, keys: Keys) -> Self {
-        Self(Arc::new(Inner { zone: config.dkim.zone.to_string(), store, clock, resolver, keys }))
+        let zone = config.dkim.zone.to_string();
+        let rotations = Rotations { zone, store: store.clone(), clock: clock.clone(), resolver, keys };
+        Self { runner: Runner::new(rotations, CONCURRENCY, store, clock) }
     }
 
     /// Does what is due until the shutdown.
     pub async fn run(self, shutdown: Shutdown) {
-        loop {
-            let pause = tokio::select! {
-                // What is cut off is due again.
-                () = shutdown.requested() => return,
-                done = self.settle() => match done {
-                    Ok(()) => self.until_next().await,
-                    Err(error) => {
-                        tracing::error!(%error, "cannot process due keys");
-                        STORE_PAUSE
-                    }
-                },
-            };
-            tokio::select! {
-                () = shutdown.requested() => return,
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
+        self.runner.run(&shutdown).await;
     }
 
     /// Does everything that is due now.
-    pub async fn settle(&self) -> Result<(), StoreError> {
-        self.0.store.dkim_let_go(self.0.clock.now(), self.0.keys.plan().retire_after).await?;
-        loop {
-            let now = self.0.clock.now();
-            let due = self.0.store.rotation_claim(now, now.after(AGAIN), CONCURRENCY * 8).await?;
-            if due.is_empty() {
-                return Ok(());
-            }
-            futures_util::stream::iter(due)
-                .for_each_concurrent(CONCURRENCY, |domain| async move {
-                    if let Err(error) = self.work(&domain).await {
-                        tracing::error!(%domain, %error, "a domain's keys could not be looked after; it is tried again");
-                    }
-                })
-                .await;
-        }
+    pub async fn settle(&self) {
+        self.runner.settle().await;
     }
 
     /// When something is due next.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.0.store.rotation_next_due().await
+    pub async fn next_due(&self) -> Option<Timestamp> {
+        self.runner.next_due().await
     }
 
     /// A claim's keys, in the order of its tokens. None when the claim is gone.
     pub async fn show(&self, domain: &DomainId) -> Result<Option<Vec<ShownKey>>, StoreError> {
-        let Some(ring) = self.0.store.key_ring(domain).await? else { return Ok(None) };
+        let Some(ring) = self.runner.work().store.key_ring(domain).await? else { return Ok(None) };
         let shown = ring.tokens.iter().zip(&ring.rows).map(|(token, row)| ShownKey {
             token: token.clone(),
             role: row.as_ref().map(|row| row.key.role),
@@ -149,39 +118,57 @@ impl Rotation {
 
     /// Lets a claim's next key sign, now or not at all.
     pub async fn rotate(&self, domain: &DomainId) -> Result<(), RotateError> {
-        let Some(ring) = self.0.store.key_ring(domain).await? else { return Err(RotateError::NotFound) };
+        let rotations = self.runner.work();
+        let Some(ring) = rotations.store.key_ring(domain).await? else { return Err(RotateError::NotFound) };
         // It may have got there since it was last looked for.
         for row in ring.rows.iter().flatten().filter(|row| row.key.seen_at.is_none()) {
-            self.look(row).await?;
+            rotations.look(row).await?;
         }
-        let (plan, now) = (self.0.keys.plan(), self.0.clock.now());
-        match self.0.store.rotation_now(domain, plan, now).await? {
+        let (plan, now) = (rotations.keys.plan(), rotations.clock.now());
+        match rotations.store.rotation_now(domain, plan, now).await? {
             None => Err(RotateError::NotFound),
             Some(Ok(())) => {
                 tracing::info!(%domain, cause = "asked", "the next key signs");
                 Ok(())
             }
-            Some(Err(why)) => Err(self.explain(why, &ring)),
+            Some(Err(why)) => Err(rotations.explain(why, &ring)),
         }
     }
+}
 
-    async fn until_next(&self) -> Duration {
-        match self.next_due().await {
-            Ok(Some(due)) => due.since(self.0.clock.now()).min(LONGEST_SLEEP),
-            Ok(None) => LONGEST_SLEEP,
-            Err(error) => {
-                tracing::error!(%error, "the next turn of a key could not be read");
-                STORE_PAUSE
-            }
-        }
+impl Work for Rotations {
+    type Job = DomainId;
+    const NAME: &'static str = "rotations of keys";
+    const ENDS_JOBS_AT_SHUTDOWN: bool = false;
+
+    async fn claim(&self, claim: Claim, _at_once: bool) -> Result<Vec<Claimed<DomainId>>, StoreError> {
+        self.store.dkim_let_go(claim.now, self.keys.plan().retire_after).await?;
+        let job = |(id, account): (DomainId, AccountId)| Claimed {
+            key: JobKey::Rotation(id.clone()),
+            owner: Owner::Account(account),
+            job: id,
+        };
+        Ok(self.store.rotation_claim(claim).await?.into_iter().map(job).collect())
     }
 
-    /// Step for step, until there is rest.
-    async fn work(&self, domain: &DomainId) -> Result<(), KeysError> {
+    async fn next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
+        self.store.rotation_next_due(places).await
+    }
+
+    async fn run(&self, domain: DomainId, runner: RunnerId) {
+        if let Err(error) = self.rotate(&domain, &runner).await {
+            tracing::error!(%domain, %error, "a domain's keys could not be rotated; it is tried again when the lease ends");
+        }
+    }
+}
+
+impl Rotations {
+    /// Step for step, until there is nothing left to do.
+    async fn rotate(&self, domain: &DomainId, runner: &RunnerId) -> Result<(), KeysError> {
         let mut looked = false;
         for _ in 0..STEPS {
-            let (plan, now) = (self.0.keys.plan(), self.0.clock.now());
-            let Some((step, ring)) = self.0.store.rotation_step(domain, plan, now, looked).await? else {
+            let (plan, now) = (self.keys.plan(), self.clock.now());
+            let Some((step, ring)) = self.store.rotation_step(domain, runner.clone(), plan, now, looked).await? else {
                 return Ok(());
             };
             match step {
@@ -198,7 +185,7 @@ impl Rotation {
                 }
                 Step::Renew(position) => {
                     let Some(row) = ring.at(position) else { return Ok(()) };
-                    if self.0.keys.renew(domain, &row.token, row.generation).await? {
+                    if self.keys.renew(domain, &row.token, row.generation).await? {
                         tracing::info!(%domain, selector = %row.token, "a key that had signed was replaced");
                     }
                 }
@@ -209,11 +196,11 @@ impl Rotation {
 
     /// Looks for a key in the DNS, and notes that it was seen.
     async fn look(&self, row: &KeyRow) -> Result<(), StoreError> {
-        let name = format!("{}.{}", row.token, self.0.zone);
+        let name = format!("{}.{}", row.token, self.zone);
         let is_it = |data: &RecordData| matches!(data, RecordData::Txt(text) if same_key(text, &row.public));
-        match self.0.resolver.lookup(&name, RecordType::Txt).await {
+        match self.resolver.lookup(&name, RecordType::Txt).await {
             Answer::Found { records, .. } if records.iter().any(is_it) => {
-                self.0.store.key_seen(&row.token, row.generation, self.0.clock.now()).await
+                self.store.key_seen(&row.token, row.generation, self.clock.now()).await
             }
             Answer::Indefinite { reason, .. } => {
                 tracing::info!(%name, %reason, "whether a key is in the DNS is not known");
@@ -222,7 +209,7 @@ impl Rotation {
             Answer::Found { .. } | Answer::NoRecord { .. } => {
                 tracing::warn!(
                     %name,
-                    "a key is not in the DNS yet, so it does not take its turn: check the zone's delegation to [dkim] listen, or publish what `inboxlayer domain zone` prints"
+                    "a key is not in the DNS yet, so it does not sign: check the zone's delegation to [dkim] listen, or publish what `inboxlayer domain zone` prints"
                 );
                 Ok(())
             }
@@ -230,7 +217,7 @@ impl Rotation {
     }
 
     fn explain(&self, why: NotYet, ring: &KeyRing) -> RotateError {
-        let zone = &self.0.zone;
+        let zone = &self.zone;
         let token = |position: usize| ring.tokens.get(position).map(String::as_str).unwrap_or_default();
         let (message, fix) = match why {
             NotYet::Making => ("The keys are still being made.".into(), "Try again in a minute.".into()),

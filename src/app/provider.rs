@@ -74,7 +74,10 @@ mod tests {
         let refused = choose(&mut config, &keys, &store, &clock).await.unwrap_err().to_string();
         assert!(refused.contains("1 custom domains have their tokens from \"local\""), "{refused}");
 
-        store.ses_intend(&row.name, "mark".into(), clock.now(), clock.now()).await.unwrap();
+        store
+            .ses_intend(&row.name, "mark".into(), (crate::id::RunnerId::new(), clock.now()), clock.now())
+            .await
+            .unwrap();
         config.dkim.provider = config::Provider::Local;
         let refused = choose(&mut config, &keys, &store, &clock).await.unwrap_err().to_string();
         assert!(refused.contains("from \"ses\""), "{refused}");

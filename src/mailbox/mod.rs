@@ -13,7 +13,7 @@ use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{Append, Appended, FlagUpdate};
 use crate::store::mailboxes::MailboxError;
 use crate::store::open_mailbox::MessageFlags;
-use crate::store::queue::{AcceptError, NewSubmission, Settlement};
+use crate::store::queue::{AcceptError, NewSubmission, Settled, Settlement};
 use crate::store::room::DeliverError;
 use crate::store::routing::Destination;
 use crate::store::transfer::{Copied, TransferError};
@@ -67,7 +67,7 @@ impl MailboxService {
 
     /// Records how a delivery attempt ended, with the copies and the bounce that it leaves in inboxes. Nothing is recorded
     /// where an inbox has no room for its copy; a bounce, which is small, is always stored.
-    pub async fn settle(&self, settlement: Arc<Settlement>) -> Result<(), DeliverError> {
+    pub async fn settle(&self, settlement: Arc<Settlement>) -> Result<Settled, DeliverError> {
         self.store.delivery_settle(settlement, self.limits.quota).await
     }
 

@@ -22,6 +22,7 @@ impl Deliverer {
         let queued = &due.queued;
         let mut settlement = Settlement {
             submission: queued.id.clone(),
+            runner: due.runner.clone(),
             done: Vec::new(),
             deferred: Vec::new(),
             local: done.local,

@@ -16,7 +16,7 @@ use crate::smtp_client::{Answer, Delivery, ForwardPath, Host, OutgoingMail, Secu
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// The longest an attempt may take over all hosts; less than the lease.
+/// The longest an attempt may take over all hosts.
 const ATTEMPT: Duration = Duration::from_secs(25 * 60);
 /// Servers that are offered the message in one attempt: one that refuses mail from us for a while often refuses it on all hosts.
 const TRANSACTIONS: usize = 5;

@@ -8,9 +8,8 @@ use crate::address::DomainName;
 use crate::id::{AccountId, SubmissionId};
 use crate::resources::concurrency::Destination;
 use crate::smtp_client::TimeAllowance;
-use crate::verification::share::Places;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -54,20 +53,6 @@ impl Slot {
 }
 
 impl Slots {
-    /// The slots of `all` that are free, how many each account has, and the attempts that run.
-    pub fn snapshot(&self, all: usize) -> (Places, HashSet<Attempt>) {
-        let running = lock(&self.0);
-        let mut taken: BTreeMap<AccountId, usize> = BTreeMap::new();
-        for slot in running.values() {
-            *taken.entry(slot.account.clone()).or_default() += 1;
-        }
-        (Places { free: all.saturating_sub(running.len()), taken }, running.keys().cloned().collect())
-    }
-
-    pub fn is_empty(&self) -> bool {
-        lock(&self.0).is_empty()
-    }
-
     /// Attempts to a destination that run.
     pub fn running_to(&self, destination: &Destination) -> usize {
         let running = lock(&self.0);

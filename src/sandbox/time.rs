@@ -74,19 +74,13 @@ async fn pass(world: &World, target: Timestamp) {
 
 /// Runs everything due and what follows from it: mail waiting for a domain leaves once the domain is verified.
 async fn settle(world: &World) {
-    if let Err(error) = world.services.verifier.settle().await {
-        tracing::error!(%error, "cannot run due checks");
-    }
-    if let Err(error) = world.services.rotation.settle().await {
-        tracing::error!(%error, "cannot process due keys");
-    }
+    world.services.verifier.settle().await;
+    world.services.rotation.settle().await;
     world.services.queue.settle().await;
 }
 
 async fn next_due(world: &World) -> Option<Timestamp> {
-    let check = world.services.verifier.next_due().await;
-    let check = check.inspect_err(|error| tracing::error!(%error, "cannot read the next check")).ok().flatten();
-    let keys = world.services.rotation.next_due().await;
-    let keys = keys.inspect_err(|error| tracing::error!(%error, "cannot read the next key change")).ok().flatten();
-    [check, keys, world.services.queue.next_due().await].into_iter().flatten().min()
+    let services = &world.services;
+    let (check, rotation) = (services.verifier.next_due().await, services.rotation.next_due().await);
+    [check, rotation, services.queue.next_due().await].into_iter().flatten().min()
 }

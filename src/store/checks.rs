@@ -11,13 +11,14 @@ mod plans;
 
 use super::domains::{DomainRow, find, find_all};
 use super::history::{write_change, write_check};
+use super::jobs::{self, Claim, JobKey, Kind, Lease};
 use super::ownership::outcome_for;
-use super::{Store, StoreError};
+use super::{Store, StoreError, exists};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DomainId};
+use crate::id::{AccountId, DomainId, RunnerId};
+use crate::resources::places::Places;
 use crate::verification::judge::{CheckedRecord, RecordStatus, is_gone};
 use crate::verification::records::Purpose;
-use crate::verification::share::Places;
 use crate::verification::status::{Change, Policy, State, TooSoon, VerifiedStatus};
 use rusqlite::{Connection, params};
 use serde_json::json;
@@ -55,34 +56,16 @@ pub enum AskError {
 }
 
 impl Store {
-    /// Takes as many claims whose check is due as there are places for, and leases them until `lease_until`: first those
-    /// whose owners ask, then at most `scheduled` of the others, the one that waits longest first. An account that has its
-    /// share of the places is passed over.
-    pub async fn domain_claim_due(
-        &self,
-        now: Timestamp,
-        lease_until: Timestamp,
-        mut places: Places,
-        scheduled: usize,
-    ) -> Result<Vec<DomainRow>, StoreError> {
-        self.write(move |c| {
-            let sql = "UPDATE custom_domain SET lease_until = ?2, check_started_at = ?3, asked_at = NULL WHERE id = ?1";
-            let mut lease = c.prepare_cached(sql)?;
-            let (mut begun, mut scheduled) = (Vec::new(), scheduled);
-            loop {
-                let mut next = first(c, ASKED, now, &places)?;
-                if next.is_none() && scheduled > 0 {
-                    next = first(c, DUE, now, &places)?;
-                    scheduled -= 1;
-                }
-                let Some(mut row) = next else { return Ok(begun) };
-                lease.execute(params![row.id, lease_until, now])?;
-                places.take(&row.account);
-                row.state.check_started_at = Some(now);
-                begun.push(row);
-            }
-        })
-        .await
+    /// Takes as many claims whose check is due as there are places for: first those whose owners ask, then at most `scheduled`
+    /// of the others.
+    pub async fn domain_claim_due(&self, claim: Claim, scheduled: usize) -> Result<Vec<DomainRow>, StoreError> {
+        let (now, lease) = (claim.now, claim.lease.clone());
+        // Choosing only reads: what is due and has no place costs the writer nothing.
+        let chosen = self.read(move |c| choose(c, claim, scheduled)).await?;
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |c| take(c, now, &lease, chosen)).await
     }
 
     /// Spreads verified claims whose check is overdue evenly over the time that so many checks per second take: for the
@@ -97,22 +80,12 @@ impl Store {
         .await
     }
 
-    /// Gives every lease back: for the start, when no check of this store can be running.
-    pub async fn domain_release_leases(&self) -> Result<(), StoreError> {
-        self.write(|c| {
-            c.prepare_cached("UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL")?
-                .execute([])?;
-            Ok(())
-        })
-        .await
-    }
-
-    /// When the next check may begin, those that run left out unless their lease lapses, and those of accounts that have
-    /// their share of the places.
+    /// When the next check may begin, those of accounts left out that have their share of the places. One that runs may begin
+    /// again when its lease ends.
     pub async fn domain_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
         self.read(move |c| {
-            let of = |queue: DueQueue| Ok::<_, StoreError>(turn(c, queue.from_now_on, [], &places)?.map(|(_, at)| at));
-            Ok(of(ASKED)?.into_iter().chain(of(DUE)?).min())
+            let requested = jobs::next_due(c, Kind::RequestedCheck, &places)?;
+            Ok(requested.into_iter().chain(jobs::next_due(c, Kind::Check, &places)?).min())
         })
         .await
     }
@@ -149,69 +122,68 @@ impl Store {
         self.read(move |c| find(c, RIVAL, params![name, id])).await
     }
 
-    /// Records what a check found, and of the `rival` that stood in its way. `None` when the claim has been deleted.
+    /// Records what the runner's check found, and of the `rival` that stood in its way. `None` when the claim has been deleted, or
+    /// the lease ended and another runner has taken the check over.
     pub async fn domain_record_check(
         &self,
+        runner: RunnerId,
         report: Report,
         rival: Option<Report>,
         policy: Policy,
         now: Timestamp,
         spread: u32,
     ) -> Result<Option<Recorded>, StoreError> {
-        self.write(move |c| record(c, &report, rival.as_ref(), &policy, now, spread)).await
+        self.write(move |c| {
+            let held = "SELECT 1 FROM custom_domain WHERE id = ?1 AND lease_owner = ?2";
+            match exists(c, held, params![report.domain, runner])? {
+                true => record(c, &report, rival.as_ref(), &policy, now, spread),
+                false => Ok(None),
+            }
+        })
+        .await
     }
 }
 
 const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
 
-/// Where checks of one kind wait.
-#[derive(Clone, Copy)]
-struct DueQueue {
-    /// The accounts with one that may begin, the one that waits longest first.
-    accounts: &'static str,
-    /// All accounts, in the same order.
-    from_now_on: &'static str,
-    /// The first claim of an account.
-    claim: &'static str,
-}
-
-const ASKED: DueQueue = DueQueue {
-    accounts: "SELECT account_id, asked_at FROM check_turn WHERE asked_at <= ?1 ORDER BY asked_at",
-    from_now_on: "SELECT account_id, asked_at FROM check_turn WHERE asked_at IS NOT NULL ORDER BY asked_at",
-    claim: "account_id = ?1 AND asked_ready_at <= ?2 ORDER BY asked_ready_at LIMIT 1",
-};
-const DUE: DueQueue = DueQueue {
-    accounts: "SELECT account_id, due_at FROM check_turn WHERE due_at <= ?1 ORDER BY due_at",
-    from_now_on: "SELECT account_id, due_at FROM check_turn WHERE due_at IS NOT NULL ORDER BY due_at",
-    claim: "account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT 1",
-};
+/// The claims of an account whose owners ask for a check that may begin, and the others whose check may.
+const REQUESTED: &str =
+    "SELECT id FROM custom_domain WHERE account_id = ?1 AND asked_ready_at <= ?2 ORDER BY asked_ready_at LIMIT ?3";
+const DUE: &str = "SELECT id FROM custom_domain WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
 const OVERDUE: &str = "SELECT count(*) FROM custom_domain WHERE next_check_at < ?1 AND status = 'verified'
                        AND asked_at IS NULL AND lease_until IS NULL";
 const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + abs(random() % ?2)
                       WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL";
 
-/// The first account there is a place for, and since when its check may begin. Only those that have places are passed over.
-fn turn(
-    c: &Connection,
-    accounts: &str,
-    with: impl rusqlite::Params,
-    places: &Places,
-) -> Result<Option<(AccountId, Timestamp)>, StoreError> {
-    let mut statement = c.prepare_cached(accounts)?;
-    let mut rows = statement.query(with)?;
-    while let Some(row) = rows.next()? {
-        let account = row.get(0)?;
-        if places.has_for(&account) {
-            return Ok(Some((account, row.get(1)?)));
-        }
-    }
-    Ok(None)
+/// The claims whose checks begin, in their order.
+fn choose(c: &Connection, claim: Claim, scheduled: usize) -> Result<Vec<(Kind, DomainId)>, StoreError> {
+    let (now, key) = (claim.now, |id: &DomainId| JobKey::Check(id.clone()));
+    let mut line = jobs::line(c, Kind::RequestedCheck, now, claim.places.clone())?;
+    let requested = jobs::choose(&mut line, usize::MAX, |owner| jobs::due_ids(c, REQUESTED, &claim, owner, key))?;
+    let mut line = jobs::line(c, Kind::Check, now, line.into_places())?;
+    let due = jobs::choose(&mut line, scheduled, |owner| jobs::due_ids(c, DUE, &claim, owner, key))?;
+    let requested = requested.into_iter().map(|id| (Kind::RequestedCheck, id));
+    Ok(requested.chain(due.into_iter().map(|id| (Kind::Check, id))).collect())
 }
 
-/// The claim whose turn it is.
-fn first(c: &Connection, queue: DueQueue, now: Timestamp, places: &Places) -> Result<Option<DomainRow>, StoreError> {
-    let Some((account, _)) = turn(c, queue.accounts, [now], places)? else { return Ok(None) };
-    find(c, queue.claim, params![account, now])
+/// Leases those of the claims that are still due.
+fn take(
+    c: &Connection,
+    now: Timestamp,
+    lease: &Lease,
+    chosen: Vec<(Kind, DomainId)>,
+) -> Result<Vec<DomainRow>, StoreError> {
+    let sql = "UPDATE custom_domain SET lease_until = ?2, lease_owner = ?3, check_started_at = ?4, asked_at = NULL
+               WHERE id = ?1 AND coalesce(asked_ready_at, ready_at) <= ?4";
+    let (mut update, mut begun) = (c.prepare_cached(sql)?, Vec::new());
+    for (kind, id) in chosen {
+        if update.execute(params![id, lease.until, lease.runner, now])? == 1 {
+            let Some(row) = find(c, "id = ?1", [&id])? else { continue };
+            jobs::served(c, kind, &row.account, now)?;
+            begun.push(row);
+        }
+    }
+    Ok(begun)
 }
 
 fn record(
@@ -241,7 +213,7 @@ fn record(
     write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
     // Asked for while this check ran, another one follows: this one may have looked before the records were mended.
-    let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL,
+    let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL, lease_owner = NULL,
                    next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
     c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
     if let Some(right) = return_path(report, &row) {

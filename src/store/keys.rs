@@ -32,6 +32,10 @@ impl Store {
     /// Lets public halves go whose claim went so long ago; for those that came since, the time
     /// begins.
     pub async fn dkim_let_go(&self, now: Timestamp, retire_after: Duration) -> Result<(), StoreError> {
+        let due = "SELECT 1 FROM dkim_kept WHERE coalesce(until, 0) <= ?1";
+        if !self.read(move |connection| super::exists(connection, due, [now])).await? {
+            return Ok(());
+        }
         self.write(move |connection| {
             let sql = "UPDATE dkim_kept SET until = ?1 WHERE until IS NULL";
             connection.prepare_cached(sql)?.execute([now.after(retire_after)])?;
@@ -124,7 +128,8 @@ impl Store {
                        ON CONFLICT (token) DO NOTHING";
             let kept = connection.prepare_cached(sql)?.execute(params![token, domain, sealed, public, now])?;
             if let (Some(domain), 1..) = (domain, kept) {
-                let sql = "INSERT INTO dkim_rotation VALUES (?1, ?2)
+                let sql = "INSERT INTO dkim_rotation (domain_id, account_id, due_at)
+                           SELECT id, account_id, ?2 FROM custom_domain WHERE id = ?1
                            ON CONFLICT (domain_id) DO UPDATE SET due_at = min(due_at, excluded.due_at)";
                 connection.prepare_cached(sql)?.execute(params![domain, now])?;
                 super::queue::wake_unsigned(connection, &domain, now)?;

@@ -20,6 +20,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0010.sql"),
     include_str!("migrations/0011.sql"),
     include_str!("migrations/0012.sql"),
+    include_str!("migrations/0013.sql"),
 ];
 
 /// Applies what is missing. `PRAGMA user_version` counts what has been applied.
@@ -46,9 +47,9 @@ mod tests {
     use crate::clock::Timestamp;
     use crate::id::{AccountId, DomainId, InboxId};
     use crate::store::Store;
+    use crate::store::jobs::Claim;
     use crate::verification::judge::RecordStatus;
     use crate::verification::records::{Purpose, RecordKey};
-    use crate::verification::share::Places;
     use rusqlite::params;
 
     #[test]
@@ -236,10 +237,9 @@ mod tests {
         assert_eq!(evidence.error.as_ref().unwrap().fix, "Create it.");
         assert_eq!(row.state.degraded_since(), Some(Timestamp::from_millis(10)), "its grace goes on");
 
-        let places = || Places::all_free(9);
-        assert_eq!(store.domain_next_due(places()).await.unwrap(), Some(Timestamp::from_millis(70)));
-        let (now, until) = (Timestamp::from_millis(80), Timestamp::from_millis(90));
-        assert_eq!(store.domain_claim_due(now, until, places(), 9).await.unwrap().len(), 1);
+        let claim = Claim::new(Timestamp::from_millis(80), Timestamp::from_millis(90), 9);
+        assert_eq!(store.domain_next_due(claim.places.clone()).await.unwrap(), Some(Timestamp::from_millis(70)));
+        assert_eq!(store.domain_claim_due(claim, 9).await.unwrap().len(), 1);
 
         let keys = [("a".to_owned(), "v=DKIM1; p=A".to_owned())];
         assert_eq!(store.dkim_zone().await.unwrap().keys, keys);

@@ -17,6 +17,7 @@ mod expunged;
 pub mod flag_list;
 pub mod history;
 pub mod inboxes;
+pub mod jobs;
 pub mod keys;
 pub mod keywords;
 mod long_changes;
@@ -210,6 +211,11 @@ impl Store {
         // What was answered 250 survives a power cut: every commit is synced.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
         migrations::bring_up_to_date(&mut writer, &path)?;
+        // With the lock held, whoever had a lease is dead.
+        match jobs::end_leases(&writer).map_err(sqlite)? {
+            0 => {}
+            ended => tracing::info!(ended, "work that was cut off is due again"),
+        }
 
         let mut readers = Vec::with_capacity(READERS);
         for _ in 0..READERS {

@@ -3,10 +3,12 @@
 //! Invariant: a change is made in the transaction that read what it rests on, by the rules of [`crate::verification::rotation`];
 //! so a crash, a check of the records or a message that is queued at the same time comes before it or after it.
 
-use super::{Store, StoreError};
+use super::jobs::{self, Claim, JobKey, Kind, Lease};
+use super::{Store, StoreError, exists};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::DomainId;
+use crate::id::{AccountId, DomainId, RunnerId};
+use crate::resources::places::Places;
 use crate::verification::records::RecordKey;
 use crate::verification::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -72,52 +74,50 @@ impl Store {
         self.read(move |connection| read(connection, &domain)).await
     }
 
-    /// Claims whose keys are due, none of them again before `again_at` unless a step says so.
-    pub async fn rotation_claim(
-        &self,
-        now: Timestamp,
-        again_at: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<DomainId>, StoreError> {
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        self.write(move |connection| {
-            let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id IN
-                           (SELECT domain_id FROM dkim_rotation WHERE due_at <= ?1 ORDER BY due_at LIMIT ?3)
-                       RETURNING domain_id";
-            let mut statement = connection.prepare_cached(sql)?;
-            let due = statement.query_map(params![now, again_at, limit], |row| row.get(0))?;
-            Ok(due.collect::<Result<_, _>>()?)
-        })
-        .await
+    /// Takes claims whose keys are due and that have a place, with their accounts.
+    pub async fn rotation_claim(&self, claim: Claim) -> Result<Vec<(DomainId, AccountId)>, StoreError> {
+        let (now, lease) = (claim.now, claim.lease.clone());
+        let chosen = self.read(move |connection| choose(connection, &claim)).await?;
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |connection| take(connection, now, &lease, &chosen)).await
     }
 
-    /// When keys are due next, to take their turn or to go.
-    pub async fn rotation_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| {
-            let sql = "SELECT min(at) FROM (SELECT min(due_at) AS at FROM dkim_rotation
-                                            UNION ALL SELECT min(coalesce(until, 0)) FROM dkim_kept)";
-            Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    /// When keys are due next that have a place, to be rotated or to go.
+    pub async fn rotation_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
+        self.read(move |connection| {
+            let sql = "SELECT min(coalesce(until, 0)) FROM dkim_kept";
+            let kept: Option<Timestamp> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            Ok(kept.into_iter().chain(jobs::next_due(connection, Kind::Rotation, &places)?).min())
         })
         .await
     }
 
     /// The step that is due for a claim: a change of roles is made at once, a rest is noted; what remains to be done is
-    /// answered, with the keys as they then are. None when the claim is gone.
+    /// answered, with the keys as they then are. None when the claim is gone, or the runner's lease has ended and another has
+    /// taken it over.
     pub async fn rotation_step(
         &self,
         domain: &DomainId,
+        runner: RunnerId,
         plan: Plan,
         now: Timestamp,
         looked: bool,
     ) -> Result<Option<(Step, KeyRing)>, StoreError> {
         let domain = domain.clone();
         self.write(move |connection| {
+            let held = "SELECT 1 FROM dkim_rotation WHERE domain_id = ?1 AND lease_owner = ?2";
+            if !exists(connection, held, params![domain, runner])? {
+                return Ok(None);
+            }
             let Some(ring) = read(connection, &domain)? else { return Ok(None) };
             let step = rotation::step(&ring.trio(), &plan, ring.queued, now, looked);
             match step {
                 Step::Rotate { from, to } => rotate(connection, &ring, from, to, now)?,
                 Step::Rest(until) => {
-                    let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id = ?1";
+                    let sql = "UPDATE dkim_rotation SET due_at = ?2, lease_until = NULL, lease_owner = NULL
+                               WHERE domain_id = ?1";
                     connection.prepare_cached(sql)?.execute(params![domain, until])?;
                 }
                 Step::Look(_) | Step::Renew(_) => {}
@@ -204,6 +204,35 @@ impl Store {
         })
         .await
     }
+}
+
+const DUE: &str =
+    "SELECT domain_id FROM dkim_rotation WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
+
+fn choose(connection: &Connection, claim: &Claim) -> Result<Vec<DomainId>, StoreError> {
+    let mut line = jobs::line(connection, Kind::Rotation, claim.now, claim.places.clone())?;
+    let key = |id: &DomainId| JobKey::Rotation(id.clone());
+    jobs::choose(&mut line, usize::MAX, |owner| jobs::due_ids(connection, DUE, claim, owner, key))
+}
+
+/// Leases those of the claims that are still due.
+fn take(
+    connection: &Connection,
+    now: Timestamp,
+    lease: &Lease,
+    chosen: &[DomainId],
+) -> Result<Vec<(DomainId, AccountId)>, StoreError> {
+    let sql = "UPDATE dkim_rotation SET lease_until = ?2, lease_owner = ?3 WHERE domain_id = ?1 AND ready_at <= ?4
+               RETURNING account_id";
+    let (mut update, mut taken) = (connection.prepare_cached(sql)?, Vec::new());
+    for id in chosen {
+        let account = update.query_row(params![id, lease.until, lease.runner, now], |row| row.get(0)).optional()?;
+        if let Some(account) = account {
+            jobs::served(connection, Kind::Rotation, &account, now)?;
+            taken.push((id.clone(), account));
+        }
+    }
+    Ok(taken)
 }
 
 /// The claim's keys are due now.

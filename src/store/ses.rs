@@ -3,10 +3,15 @@
 //! Invariant: a row stands before the first call for its name and goes when nothing of ours is left there, so that a crash
 //! or a lost answer leaves nothing behind that nobody knows of.
 
-use super::{Store, StoreError};
+use super::jobs::{self, Claim, JobKey};
+use super::{Store, StoreError, exists};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
+use crate::id::{AccountId, RunnerId};
+use crate::resources::Owner;
+use crate::resources::places::{Line, Waiting};
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::{BTreeMap, VecDeque};
 
 /// An identity as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,22 +111,53 @@ fn find(c: &Connection, name: &DomainName) -> Result<Option<SesIdentity>, StoreE
     Ok(c.prepare_cached(&sql)?.query_row([name], identity).optional()?)
 }
 
+/// Names that are due which one claim looks at, the longest waiting first. SES itself takes one a second.
+const NAMES: i64 = 1000;
+const DUE: &str = "SELECT name, ready_at, (SELECT account_id FROM claimed_name n WHERE n.name = s.name LIMIT 1)
+    FROM ses_identity s WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2";
+
+/// The names to mend, shared out by account.
+fn choose(c: &Connection, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
+    let mut due: BTreeMap<Owner, VecDeque<(DomainName, Owner)>> = BTreeMap::new();
+    let mut waiting = Vec::new();
+    let mut statement = c.prepare_cached(DUE)?;
+    let mut rows = statement.query(params![claim.now, NAMES])?;
+    while let Some(row) = rows.next()? {
+        let (name, account): (DomainName, Option<AccountId>) = (row.get(0)?, row.get(2)?);
+        if claim.running.contains(&JobKey::SesIdentity(name.clone())) {
+            continue;
+        }
+        let owner = account.map_or(Owner::System, Owner::Account);
+        let names = due.entry(owner.clone()).or_default();
+        if names.is_empty() {
+            waiting.push(Waiting { served_at: Timestamp::from_millis(0), due_at: row.get(1)?, owner: owner.clone() });
+        }
+        names.push_back((name, owner));
+    }
+    let mut line = Line::new(claim.places.clone(), waiting);
+    jobs::choose(&mut line, usize::MAX, |owner| Ok(due.remove(owner).unwrap_or_default()))
+}
+
 impl Store {
     /// Before the first call for a name: that it is going to be made, with this mark. What stands already stays. It is
-    /// looked at again at `look_again`, whatever becomes of the call.
+    /// looked at again at `look_again`, whatever becomes of the call. None while another runner is mending it.
     pub async fn ses_intend(
         &self,
         name: &DomainName,
         mark: String,
-        now: Timestamp,
+        (runner, now): (RunnerId, Timestamp),
         look_again: Timestamp,
-    ) -> Result<SesIdentity, StoreError> {
+    ) -> Result<Option<SesIdentity>, StoreError> {
         let name = name.clone();
         self.write(move |c| {
+            let mended = "SELECT 1 FROM ses_identity WHERE name = ?1 AND lease_owner <> ?2 AND lease_until > ?3";
+            if exists(c, mended, params![name, runner, now])? {
+                return Ok(None);
+            }
             let sql = "INSERT INTO ses_identity (name, mark, created_at, next_try_at) VALUES (?1, ?2, ?3, ?4)
                        ON CONFLICT (name) DO UPDATE SET next_try_at = excluded.next_try_at, tries = 0";
             c.prepare_cached(sql)?.execute(params![name, mark, now, look_again])?;
-            find(c, &name)?.ok_or_else(|| StoreError::Corrupt("an identity that was just written is gone".into()))
+            find(c, &name)
         })
         .await
     }
@@ -185,55 +221,72 @@ impl Store {
         .await
     }
 
-    /// Nothing is left to mend of what stood in `row`; what has changed since is due.
-    pub async fn ses_settled(&self, row: &SesIdentity) -> Result<(), StoreError> {
+    /// Nothing is left to mend of what stood in `row`; what has changed since is due. Nothing is recorded where the runner has lost
+    /// the lease.
+    pub async fn ses_settled(&self, row: &SesIdentity, runner: RunnerId) -> Result<(), StoreError> {
         let (name, changes) = (row.name.clone(), row.changes);
         self.write(move |c| {
-            let sql = "UPDATE ses_identity SET next_try_at = NULL, tries = 0 WHERE name = ?1 AND changes = ?2";
-            c.prepare_cached(sql)?.execute(params![name, changes])?;
+            let sql = "UPDATE ses_identity SET next_try_at = iif(changes = ?3, NULL, next_try_at),
+                           tries = iif(changes = ?3, 0, tries), lease_until = NULL, lease_owner = NULL
+                       WHERE name = ?1 AND lease_owner = ?2";
+            c.prepare_cached(sql)?.execute(params![name, runner, changes])?;
             Ok(())
         })
         .await
     }
 
-    /// A try failed; the next one is at `next`.
-    pub async fn ses_failed(&self, name: &DomainName, next: Timestamp) -> Result<(), StoreError> {
+    /// A try failed; the next one is at `next`. Nothing is recorded where the runner has lost the lease.
+    pub async fn ses_failed(&self, name: &DomainName, runner: RunnerId, next: Timestamp) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            let sql = "UPDATE ses_identity SET tries = tries + 1, next_try_at = ?2 WHERE name = ?1";
-            c.prepare_cached(sql)?.execute(params![name, next])?;
+            let sql =
+                "UPDATE ses_identity SET tries = tries + 1, next_try_at = ?3, lease_until = NULL, lease_owner = NULL
+                       WHERE name = ?1 AND lease_owner = ?2";
+            c.prepare_cached(sql)?.execute(params![name, runner, next])?;
             Ok(())
         })
         .await
     }
 
-    /// Nothing of ours is left at SES: the row goes, unless there is a claim again.
-    pub async fn ses_forget(&self, name: &DomainName) -> Result<(), StoreError> {
+    /// Nothing of ours is left at SES: the row goes, unless there is a claim again or the runner has lost the lease.
+    pub async fn ses_forget(&self, name: &DomainName, runner: RunnerId) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            let sql = "DELETE FROM ses_identity WHERE name = ?1
+            let sql = "DELETE FROM ses_identity WHERE name = ?1 AND lease_owner = ?2
                        AND NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = ?1)";
-            c.prepare_cached(sql)?.execute([name])?;
+            c.prepare_cached(sql)?.execute(params![name, runner])?;
+            let sql =
+                "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE name = ?1 AND lease_owner = ?2";
+            c.prepare_cached(sql)?.execute(params![name, runner])?;
             Ok(())
         })
         .await
     }
 
-    /// The names that are due, the one that waits longest first.
-    pub async fn ses_due(&self, now: Timestamp, limit: u32) -> Result<Vec<DomainName>, StoreError> {
-        self.read(move |c| {
-            let sql = "SELECT name FROM ses_identity WHERE next_try_at <= ?1 ORDER BY next_try_at LIMIT ?2";
-            let mut statement = c.prepare_cached(sql)?;
-            let rows = statement.query_map(params![now, limit], |row| row.get(0))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+    /// Takes names that are due and have a place, each with an account that claims it or has claimed it.
+    pub async fn ses_claim(&self, claim: Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
+        let (now, lease) = (claim.now, claim.lease.clone());
+        let chosen = self.read(move |c| choose(c, &claim)).await?;
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.write(move |c| {
+            let sql = "UPDATE ses_identity SET lease_until = ?2, lease_owner = ?3 WHERE name = ?1 AND ready_at <= ?4";
+            let (mut update, mut taken) = (c.prepare_cached(sql)?, Vec::new());
+            for (name, owner) in chosen {
+                if update.execute(params![name, lease.until, lease.runner, now])? == 1 {
+                    taken.push((name, owner));
+                }
+            }
+            Ok(taken)
         })
         .await
     }
 
-    /// When the next name is due.
+    /// When the next name is due. One that is being mended is due when the lease ends.
     pub async fn ses_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|c| {
-            Ok(c.prepare_cached("SELECT min(next_try_at) FROM ses_identity")?.query_row([], |row| row.get(0))?)
+            Ok(c.prepare_cached("SELECT min(ready_at) FROM ses_identity")?.query_row([], |row| row.get(0))?)
         })
         .await
     }

@@ -3,7 +3,8 @@
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
-    AccountId, AliasId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, SubmissionId, TokenId,
+    AccountId, AliasId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, RunnerId,
+    SubmissionId, TokenId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
@@ -57,5 +58,5 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(AccountId AliasId DeliveryId DomainId InboxId MessageId SubmissionId TokenId Address DomainName InboxName);
+as_text!(AccountId AliasId DeliveryId DomainId InboxId MessageId RunnerId SubmissionId TokenId Address DomainName InboxName);
 as_text!(OnUnverified Purpose RecordStatus Role VerifiedStatus);

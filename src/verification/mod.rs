@@ -14,7 +14,6 @@ pub mod reconcile;
 pub mod records;
 pub mod report;
 pub mod rotation;
-pub mod share;
 pub mod spf;
 pub mod status;
 pub mod tag_list;

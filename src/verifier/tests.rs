@@ -2,6 +2,7 @@
 
 mod fairness;
 mod ownership;
+mod two_runners;
 
 use super::*;
 use crate::config::HumanDuration;
@@ -104,9 +105,9 @@ impl World {
     /// Moves the clock forward, check by check.
     async fn pass(&self, span: Duration) {
         let end = self.clock.now().after(span);
-        while let Some(due) = self.verifier.next_due().await.unwrap().filter(|due| *due <= end) {
+        while let Some(due) = self.verifier.next_due().await.filter(|due| *due <= end) {
             self.clock.advance_to(due);
-            self.verifier.settle().await.unwrap();
+            self.verifier.settle().await;
         }
         self.clock.advance_to(end);
     }
@@ -161,7 +162,7 @@ async fn a_window_that_ends_on_missing_records_fails_and_says_which() {
     assert_eq!(world.status(&row).await, Pending);
     world.pass(HOUR).await;
     assert_eq!(world.status(&row).await, Failed);
-    assert_eq!(world.verifier.next_due().await.unwrap(), None);
+    assert_eq!(world.verifier.next_due().await, None);
     let (to, cause) = world.events(&row).await.pop().unwrap();
     assert_eq!((to.as_str(), &cause["cause"]), ("failed", &"window_over".into()));
     assert_eq!(cause["records"][0]["record"], "t3._domainkey.acme.test CNAME");
@@ -206,7 +207,7 @@ async fn servers_that_do_not_answer_change_nothing_however_long() {
         // The pauses of a pending claim are short; a few checks of each will do.
         for _ in 0..days {
             world.clock.advance_to(world.clock.now().after(24 * HOUR));
-            world.verifier.settle().await.unwrap();
+            world.verifier.settle().await;
         }
         let row = world.row(&verified).await;
         assert_eq!((row.state.status, row.receiving, row.state.degraded_since()), (Verified, true, None), "{fault:?}");
@@ -276,8 +277,8 @@ async fn a_restart_goes_on_with_a_check_that_was_cut_off() {
     world.clock.advance_to(world.clock.now().after(HOUR));
     // A check has begun and its daemon dies.
     let now = world.clock.now();
-    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), Places::all_free(4), 4).await.unwrap().len(), 1);
-    assert_eq!(world.store.domain_claim_due(now, now.after(HOUR), Places::all_free(4), 4).await.unwrap().len(), 0);
+    let claim = || world.store.domain_claim_due(Claim::new(now, now.after(HOUR), 4), 4);
+    assert_eq!((claim().await.unwrap().len(), claim().await.unwrap().len()), (1, 0));
     world.store.close().await;
     let World { dir, clock, config, account, .. } = world;
     drop((world.store, world.verifier));
@@ -303,7 +304,7 @@ async fn many_due_claims_are_all_checked_though_few_at_once() {
         rows.push(row);
     }
     world.clock.advance_to(world.clock.now().after(HOUR));
-    world.verifier.settle().await.unwrap();
+    world.verifier.settle().await;
     for row in &rows {
         assert_eq!(world.status(row).await, Verified);
     }
@@ -344,7 +345,7 @@ async fn a_claim_deleted_while_it_is_checked_is_no_error() {
     let world = world().await;
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
     assert!(world.store.domain_delete(&world.account, &row.id, crate::clock::Timestamp::real()).await.unwrap());
-    assert_eq!(world.verifier.check_and_record(&row).await.unwrap(), None);
+    assert_eq!(world.verifier.runner.work().check_and_record(&row, RunnerId::new()).await.unwrap(), None);
 }
 
 /// A server that passes every question on to `server`, and keeps a list of them.
@@ -398,7 +399,15 @@ async fn within_one_check_nothing_is_asked_twice_also_where_two_claims_are_looke
             TOKENS.iter().for_each(|token| world.unpublish(token));
         }
         heard.lock().unwrap().clear();
-        let recorded = verifier.check_and_record(&second).await.unwrap().unwrap();
+        let recorded = {
+            let (runner, id) = (RunnerId::new(), second.id.clone());
+            let owner = runner.clone();
+            let lease = "UPDATE custom_domain SET lease_owner = ?2 WHERE id = ?1";
+            let write =
+                world.store.write(move |c| Ok::<_, StoreError>(c.execute(lease, rusqlite::params![id, owner])?));
+            write.await.unwrap();
+            verifier.runner.work().check_and_record(&second, runner).await.unwrap().unwrap()
+        };
         assert_eq!(recorded.displaced.is_some(), displaced);
         let requested = heard.lock().unwrap().clone();
         let once: std::collections::BTreeSet<_> = requested.iter().collect();
@@ -418,7 +427,7 @@ async fn a_check_that_is_asked_for_comes_before_those_that_wait() {
     let now = world.clock.now();
     let policy = world.verifier.rules().policy;
     world.store.domain_ask(&world.account, &rows[5].id, policy, now).await.unwrap();
-    let begun = world.store.domain_claim_due(now, now.after(HOUR), Places::all_free(3), 1).await.unwrap();
+    let begun = world.store.domain_claim_due(Claim::new(now, now.after(HOUR), 3), 1).await.unwrap();
     assert_eq!(begun.iter().map(|row| &row.id).collect::<Vec<_>>(), [&rows[5].id, &rows[0].id]);
 }
 

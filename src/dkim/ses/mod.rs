@@ -18,20 +18,23 @@ use super::provider::Confirmed;
 use crate::address::DomainName;
 use crate::clock::Clock;
 use crate::config::{Config, Relay};
+use crate::jobs::Runner;
 use crate::store::ses::SesReply;
 use crate::store::{Store, StoreError};
 use client::Client;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Mutex, Notify, OwnedMutexGuard};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Maximum delay of a client's response because of SES.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// When to check a new identity: whether its claim was stored, and its state at SES.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Number of locks by hash of the name.
-const TURNS: usize = 64;
+const LOCKS: usize = 64;
+/// Before a name is looked at again that another daemon is mending.
+const MENDED_PAUSE: Duration = Duration::from_millis(200);
 /// The DKIM status after SES has given up finding the records.
 const GIVEN_UP: &str = "FAILED";
 
@@ -49,21 +52,24 @@ pub struct Reserved {
     pub tokens: [String; 3],
     /// The identity was created for our claims. Otherwise its records may be older.
     pub is_ours: bool,
-    _turn: OwnedMutexGuard<()>,
+    _lock: OwnedMutexGuard<()>,
 }
 
 #[derive(Clone, Debug)]
-pub struct Ses(Arc<Inner>);
+pub struct Ses {
+    identities: Arc<Identities>,
+    mending: Runner<Arc<Identities>>,
+}
 
 #[derive(Debug)]
-struct Inner {
+struct Identities {
     client: Client,
     store: Store,
     clock: Clock,
     time_limit: Duration,
     platform: DomainName,
+    /// Whoever makes, mends or deletes an identity holds the lock of its name.
     locks: Vec<Arc<Mutex<()>>>,
-    wake: Notify,
 }
 
 impl Ses {
@@ -74,48 +80,50 @@ impl Ses {
     }
 
     fn with(client: Client, config: &Config, store: Store, clock: Clock, time_limit: Duration) -> Self {
-        let locks = (0..TURNS).map(|_| Arc::default()).collect();
+        let locks = (0..LOCKS).map(|_| Arc::default()).collect();
         let platform = config.platform.domain.clone();
-        Self(Arc::new(Inner { client, store, clock, time_limit, platform, locks, wake: Notify::new() }))
+        let (of_runner, time) = (store.clone(), clock.clone());
+        let identities = Arc::new(Identities { client, store, clock, time_limit, platform, locks });
+        let mending = Runner::new(Arc::clone(&identities), mend::CONCURRENCY, of_runner, time);
+        Self { identities, mending }
     }
 
     /// The region's relay, with credentials derived from the access key.
     pub async fn relay(&self, config: &Config) -> Result<Relay, SesError> {
-        let (username, password) = self.0.client.relay_login().await?;
+        let (username, password) = self.identities.client.relay_login().await?;
         let host = format!("email-smtp.{}.amazonaws.com", config.ses.region.as_deref().unwrap_or_default());
         Ok(Relay { host, port: 587, username: Some(username), password: Some(password) })
     }
 
     /// The tokens for a claim to a name: creates the identity at SES, or adopts the existing one.
     pub async fn reserve(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
-        let in_time = tokio::time::timeout(self.0.time_limit, self.reserve_at_ease(name)).await;
+        let in_time = tokio::time::timeout(self.identities.time_limit, self.reserve_at_ease(name)).await;
         in_time.unwrap_or(Err(SesError::TimedOut.into()))
     }
 
     async fn reserve_at_ease(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
-        let lock = self.lock(name).await;
-        let (store, now) = (&self.0.store, self.0.clock.now());
-        let again = now.after(LOOK_AGAIN);
-        let row = store.ses_intend(name, self.fresh_mark(), now, again).await?;
+        let lock = self.identities.lock(name).await;
+        let store = &self.identities.store;
+        let row = loop {
+            let now = self.identities.clock.now();
+            let by = (self.mending.id().clone(), now);
+            match store.ses_intend(name, self.fresh_mark(), by, now.after(LOOK_AGAIN)).await? {
+                Some(row) => break row,
+                None => tokio::time::sleep(MENDED_PAUSE).await,
+            }
+        };
         if let Some(tokens) = row.claimed_tokens {
-            return Ok(Reserved { tokens, is_ours: row.is_ours, _turn: lock });
+            return Ok(Reserved { tokens, is_ours: row.is_ours, _lock: lock });
         }
-        let reply = self.make_or_adopt(name, &row.mark).await?;
+        let reply = self.identities.make_or_adopt(name, &row.mark).await?;
         let (tokens, is_ours) = (reply.tokens.clone(), reply.is_ours);
         store.ses_record_reply(name, reply).await?;
-        Ok(Reserved { tokens, is_ours, _turn: lock })
-    }
-
-    async fn make_or_adopt(&self, name: &DomainName, mark: &str) -> Result<SesReply, SesError> {
-        match self.0.client.create(name, mark).await {
-            Err(SesError::AlreadyExists) => self.0.client.get(name, mark).await,
-            made => made,
-        }
+        Ok(Reserved { tokens, is_ours, _lock: lock })
     }
 
     /// The state of a name at SES; `None` if unknown. It is recorded, and faults are repaired in the background.
     pub async fn confirms(&self, name: &DomainName) -> Option<Confirmed> {
-        let in_time = tokio::time::timeout(self.0.time_limit, self.look(name)).await;
+        let in_time = tokio::time::timeout(self.identities.time_limit, self.look(name)).await;
         match in_time.unwrap_or(Err(SesError::TimedOut.into())) {
             Ok(confirmed) => Some(confirmed),
             // A definite negative answer.
@@ -131,13 +139,13 @@ impl Ses {
     }
 
     async fn look(&self, name: &DomainName) -> Result<Confirmed, ReserveError> {
-        let (store, now) = (&self.0.store, self.0.clock.now());
+        let (store, now) = (&self.identities.store, self.identities.clock.now());
         let Some(row) = store.ses_identity(name).await? else {
             // The platform domain's own identity, created by the operator.
-            let reply = self.0.client.get(name, "").await?;
+            let reply = self.identities.client.get(name, "").await?;
             return Ok(Confirmed { sends: reply.sending, mail_from: reply.mail_from_in_use().cloned() });
         };
-        let reply = match self.0.client.get(name, &row.mark).await {
+        let reply = match self.identities.client.get(name, &row.mark).await {
             Err(SesError::NotFound) => {
                 store.ses_gone(name, now).await?;
                 self.wake();
@@ -162,19 +170,28 @@ impl Ses {
 
     /// Checks for pending work, after a change or the end of a claim.
     pub fn wake(&self) {
-        self.0.wake.notify_one();
+        self.mending.wake();
+    }
+
+    /// A tag's value that no other identity has.
+    fn fresh_mark(&self) -> String {
+        format!("{}/{}", self.identities.platform, ulid::Ulid::new())
+    }
+}
+
+impl Identities {
+    async fn make_or_adopt(&self, name: &DomainName, mark: &str) -> Result<SesReply, SesError> {
+        match self.client.create(name, mark).await {
+            Err(SesError::AlreadyExists) => self.client.get(name, mark).await,
+            made => made,
+        }
     }
 
     async fn lock(&self, name: &DomainName) -> OwnedMutexGuard<()> {
         let mut hasher = DefaultHasher::new();
         name.hash(&mut hasher);
-        let at = usize::try_from(hasher.finish() % TURNS as u64).unwrap_or(0);
-        let lock = self.0.locks.get(at).map(Arc::clone).unwrap_or_default();
+        let at = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or(0);
+        let lock = self.locks.get(at).map(Arc::clone).unwrap_or_default();
         lock.lock_owned().await
-    }
-
-    /// A unique tag value.
-    fn fresh_mark(&self) -> String {
-        format!("{}/{}", self.0.platform, ulid::Ulid::new())
     }
 }

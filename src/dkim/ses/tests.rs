@@ -8,7 +8,10 @@ use crate::address::DomainName;
 use crate::clock::Clock;
 use crate::config;
 use crate::id::{AccountId, DomainId};
+use crate::jobs::LEASE;
+use crate::resources::Owner;
 use crate::store::domains::NewDomain;
+use crate::store::jobs::Claim;
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
 use crate::store::testing::store_with_account;
@@ -57,7 +60,7 @@ impl World {
 
     async fn pass(&self, seconds: u64) {
         self.clock.advance_to(self.clock.now().after(Duration::from_secs(seconds)));
-        self.ses.settle().await.unwrap();
+        self.ses.settle().await;
     }
 
     async fn next_due_in(&self) -> Option<Duration> {
@@ -285,7 +288,7 @@ async fn a_claim_deleted_during_a_call_leaves_no_identity() {
         }
         let asking = tokio::spawn(async move {
             match mending {
-                true => ses.settle().await.unwrap(),
+                true => ses.settle().await,
                 false => assert!(!ses.confirms(&acme()).await.unwrap().sends),
             }
         });
@@ -298,6 +301,33 @@ async fn a_claim_deleted_during_a_call_leaves_no_identity() {
         world.pass(0).await;
         assert!(world.fake.names().is_empty(), "during repair: {mending}");
     }
+}
+
+#[tokio::test]
+async fn two_daemons_mend_an_identity_one_at_a_time_and_who_lost_the_lease_changes_nothing() {
+    let world = world().await;
+    let (id, other) = (world.claim().await.unwrap(), world.fake.service(&world.store, &world.clock).await);
+    world.pass(60).await;
+    assert!(world.store.domain_delete(&world.account, &id, crate::clock::Timestamp::real()).await.unwrap());
+    world.fake.calls();
+    let now = world.clock.now();
+    let claim = Claim::new(now, now.after(LEASE), 1);
+    let runner = claim.lease.runner.clone();
+    assert_eq!(world.store.ses_claim(claim).await.unwrap(), [(acme(), Owner::Account(world.account.clone()))]);
+    tokio::join!(world.ses.settle(), other.settle());
+    assert_eq!(world.fake.verbs(), [""; 0]);
+    // No tokens are given out for what may just be deleted.
+    let (by, now) = (crate::id::RunnerId::new(), world.clock.now());
+    assert_eq!(world.store.ses_intend(&acme(), "mark".into(), (by, now), now).await.unwrap(), None);
+
+    world.clock.advance_to(now.after(LEASE));
+    tokio::join!(world.ses.settle(), other.settle());
+    assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test", "DELETE /v2/email/identities/acme.test"]);
+    world.claim().await.unwrap();
+    let made = world.store.ses_identity(&acme()).await.unwrap();
+    world.store.ses_failed(&acme(), runner.clone(), now).await.unwrap();
+    world.store.ses_forget(&acme(), runner).await.unwrap();
+    assert_eq!(world.store.ses_identity(&acme()).await.unwrap(), made);
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn checked(world: &World, domain: &str, statuses: [RecordStatus; 6], obser
     };
     let report = Report { domain: id, records: rules.expected(&row).into_iter().zip(statuses).map(one).collect() };
     let policy: Policy = rules.policy;
-    world.context.store.domain_record_check(report, None, policy, world.context.clock.now(), 0).await.unwrap();
+    crate::store::testing::record_check(&world.context.store, report, policy, world.context.clock.now()).await;
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_
     let inbox = world.post(token, "/api/v1/inboxes", json!({"name": "hello"})).await.text("id");
     let domain = world.post(token, "/api/v1/custom_domains", json!({"domain": "acme.com"})).await.text("id");
     let name = "acme.com".parse().unwrap();
-    let row = store.ses_intend(&name, "mark".into(), now, now).await.unwrap();
+    let row = store.ses_intend(&name, "mark".into(), (crate::id::RunnerId::new(), now), now).await.unwrap().unwrap();
     use RecordStatus::Valid;
     checked(&world, &domain, [Valid; 6], "v=DMARC1; p=reject").await;
     let ask = async || -> Value {

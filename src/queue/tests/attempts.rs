@@ -3,7 +3,9 @@
 use super::server::Script;
 use super::*;
 use crate::dns::authority::play::Fault;
+use crate::jobs::LEASE;
 use crate::resources::concurrency::{DestinationLimits, Scope};
+use crate::store::jobs::Claim;
 
 #[tokio::test]
 async fn a_message_arrives_signed_and_intact_with_one_transaction_for_one_domain() {
@@ -150,18 +152,17 @@ async fn a_lookup_that_fails_is_tried_again_and_one_that_says_no_is_final() {
 }
 
 #[tokio::test]
-async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_start() {
+async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_lease() {
     let world = World::open().await;
     world.send(&["a@example.org"]).await;
     let now = world.clock.now();
-    let places = crate::verification::share::Places::all_free(10);
     let destinations = DestinationLimits::new(Scope::Domain, 4);
-    let in_flight = crate::store::queue::InFlight { attempts: Default::default(), places, destinations };
-    let claimed = world.store.claim_due(now, now.after(Duration::from_secs(1800)), in_flight).await.unwrap().due;
+    let claimed = world.store.claim_due(Claim::new(now, now.after(LEASE), 10), destinations).await.unwrap().due;
     assert_eq!(claimed.len(), 1);
-    // The one who claimed it is gone. Until the lease lapses nobody else takes it.
+    // The one who claimed it is gone. Until the lease ends nobody else takes it.
     world.queue.settle().await;
     assert!(world.mx.heard().is_empty());
+    world.clock.advance_to(now.after(LEASE));
 
     let shutdown = Shutdown::new();
     let running = tokio::spawn(world.queue.clone().run(shutdown.clone()));

@@ -219,7 +219,7 @@ async fn mail_that_is_held_bounces_with_its_domain_or_goes_as_its_owner_wants_it
 async fn mail_that_is_held_bounces_after_the_window_and_is_refused_for_a_domain_that_has_failed() {
     let (world, _) = held().await;
     let end = world.queued().await[0].expires_at;
-    while let Some(due) = world.store.next_attempt_due().await.unwrap() {
+    while let Some(due) = world.queue.next_due().await {
         assert!(due <= end, "{due:?}");
         world.clock.advance_to(due);
         world.queue.settle().await;

@@ -8,6 +8,7 @@ mod local;
 mod next_host;
 mod reuse;
 mod server;
+mod two_runners;
 
 use super::*;
 use crate::auth::login::Login;
@@ -255,6 +256,6 @@ fn copy(from: &Path, to: &Path) {
 impl Queue {
     /// The next message to any server opens a connection.
     async fn close_idle(&self) {
-        self.inner.deliverer.client.close_idle().await;
+        self.runner.work().deliverer.client.close_idle().await;
     }
 }

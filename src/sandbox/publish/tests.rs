@@ -73,7 +73,7 @@ impl Owner {
             Ok::<_, StoreError>(())
         });
         due.await.unwrap();
-        services.verifier.settle().await.unwrap();
+        services.verifier.settle().await;
         services.registry.get(&self.account, &self.id).await.unwrap().unwrap()
     }
 

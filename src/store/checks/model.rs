@@ -7,6 +7,7 @@ mod zone;
 
 use super::*;
 use crate::id::InboxId;
+use crate::resources::Owner;
 use crate::store::domains::{DomainPatch, NewDomain};
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
@@ -56,6 +57,8 @@ enum Step {
     Finish(usize, u32),
     /// A check that could not be recorded.
     Lose(usize),
+    /// A check ends whose lease had ended before.
+    FinishLate(usize),
     Restart,
     /// The clock moves to the next check that is due, and all that is due is done.
     Due,
@@ -84,6 +87,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (1..5_usize, 0..5_usize).prop_map(|(most, scheduled)| Step::Begin(most, scheduled)),
         4 => (any::<usize>(), 0..1000_u32).prop_map(|(which, spread)| Step::Finish(which, spread)),
         1 => any::<usize>().prop_map(Step::Lose),
+        3 => any::<usize>().prop_map(Step::FinishLate),
         1 => Just(Step::Restart),
         14 => Just(Step::Due),
         5 => (0..2500_u64, 1..9_usize).prop_map(|(seconds, most)| Step::DueBegins(seconds, most)),
@@ -100,12 +104,15 @@ struct Claim {
     asked: bool,
     /// It is being checked, as the store believes.
     leased_until: Option<Timestamp>,
+    /// Who checks it, or began the last check that was not recorded.
+    runner: Option<RunnerId>,
     begun: Option<Timestamp>,
     contested_at: Option<Timestamp>,
 }
 
-/// A check under way, with what it saw when it began.
+/// A check under way, with what it saw when it began. Each claim of due checks is another runner's.
 struct Flight {
+    runner: RunnerId,
     slot: usize,
     report: Report,
     findings: Findings,
@@ -125,10 +132,14 @@ struct World {
     now: Timestamp,
     claims: Vec<Option<Claim>>,
     flights: Vec<Flight>,
+    /// Those whose lease has ended.
+    late: Vec<Flight>,
     /// Who has ever claimed which name.
     ever: BTreeSet<(usize, usize)>,
     zone: Zone,
     made: usize,
+    /// When each account's scheduled checks were begun last, and those it asked for.
+    served: [[Option<Timestamp>; 2]; 2],
 }
 
 impl World {
@@ -148,9 +159,11 @@ impl World {
             now: Timestamp::from_millis(1_800_000_000_000),
             claims: (0..SLOTS).map(|_| None).collect(),
             flights: Vec::new(),
+            late: Vec::new(),
             ever: BTreeSet::new(),
             zone: Zone::default(),
             made: 0,
+            served: [[None; 2]; 2],
         }
     }
 
@@ -238,6 +251,10 @@ impl World {
             Step::Lose(which) if !self.flights.is_empty() => {
                 self.flights.swap_remove(which % self.flights.len());
             }
+            Step::FinishLate(which) if !self.late.is_empty() => {
+                let flight = self.late.swap_remove(which % self.late.len());
+                self.finish(flight, 0).await?;
+            }
             Step::Restart => self.restart().await,
             Step::Due => self.due().await?,
             Step::DueBegins(seconds, most) => {
@@ -253,7 +270,7 @@ impl World {
                 }
                 self.wanted(slot).into_iter().for_each(|record| self.zone.publish(record));
             }
-            Step::Delete(_) | Step::Ask(_) | Step::Finish(..) | Step::Lose(_) => {}
+            Step::Delete(_) | Step::Ask(_) | Step::Finish(..) | Step::Lose(_) | Step::FinishLate(_) => {}
         }
         Ok(())
     }
@@ -285,8 +302,16 @@ impl World {
         let (row, model) = (made.unwrap(), Naive::created(self.now, POLICY));
         let catch_all = DomainPatch { catch_all: Some(Some(self.inboxes[slot % 2].clone())), ..DomainPatch::default() };
         self.store().domain_patch(&row.account, &row.id, catch_all, self.now).await.unwrap();
-        self.claims[slot] =
-            Some(Claim { row, secret, model, asked: false, leased_until: None, begun: None, contested_at: None });
+        self.claims[slot] = Some(Claim {
+            row,
+            secret,
+            model,
+            asked: false,
+            leased_until: None,
+            runner: None,
+            begun: None,
+            contested_at: None,
+        });
         if self.contested(slot) {
             let now = self.now;
             for claim in self.claims.iter_mut().skip(slot & !1).take(2).flatten() {
@@ -319,13 +344,17 @@ impl World {
     fn pass(&mut self, span: Duration) {
         self.now = self.now.after(span);
         let now = self.now;
-        self.flights.retain(|flight| flight.until > now);
+        self.late.extend(self.flights.extract_if(.., |flight| flight.until <= now));
+    }
+
+    fn owner(&self, slot: usize) -> Owner {
+        Owner::Account(self.accounts[slot % 2].clone())
     }
 
     /// The checks under way have theirs, and so many are free.
     fn places(&self, free: usize) -> Places {
         let mut places = Places::all_free(free + self.flights.len());
-        self.flights.iter().for_each(|flight| places.take(&self.accounts[flight.slot % 2]));
+        self.flights.iter().for_each(|flight| places.take(&self.owner(flight.slot)));
         places
     }
 
@@ -334,22 +363,28 @@ impl World {
         let until = now.after(LEASE);
         let mut held = [0; 2];
         self.flights.iter().for_each(|flight| held[flight.slot % 2] += 1);
-        let rows = self.store().domain_claim_due(now, until, self.places(most), scheduled).await.unwrap();
+        let claim = jobs::Claim { places: self.places(most), ..jobs::Claim::new(now, until, 0) };
+        let runner = claim.lease.runner.clone();
+        let rows = self.store().domain_claim_due(claim, scheduled).await.unwrap();
+        let served = self.served;
         let (mut free, mut scheduled) = (most, scheduled);
         for row in rows {
             let slot = self.claims.iter().position(|c| c.as_ref().is_some_and(|c| c.row.id == row.id));
             let Some(slot) = slot else { return Err(TestCaseError::fail("a check of a claim that is gone")) };
-            let (asked, first) = self.turn(held, free, scheduled);
+            let (asked, first) = self.next(held, served, free, scheduled);
             prop_assert!(first.contains(&slot), "{slot} is not first: {first:?}");
             free -= 1;
             held[slot % 2] += 1;
             scheduled -= usize::from(!asked);
+            self.served[usize::from(asked)][slot % 2] = Some(now);
+            let taken_by = Some(runner.clone());
             let findings = self.truth(slot);
             let claim = self.claim(slot);
             prop_assert!(claim.leased_until.is_none_or(|until| until <= now), "two checks of one domain at a time");
             prop_assert!(claim.model.status != Failed, "a check that nobody asked for");
             prop_assert!(claim.begun.is_none_or(|begun| now >= begun.after(TEN)), "two checks within ten seconds");
             (claim.asked, claim.leased_until, claim.begun) = (false, Some(until), Some(now));
+            claim.runner = taken_by;
             claim.model.begun = Some(now);
             let rival = self.store().domain_rival(&row).await.unwrap();
             prop_assert_eq!(rival.as_ref().map(|row| &row.id), self.rival(slot).map(|claim| &claim.row.id));
@@ -361,9 +396,16 @@ impl World {
                 .filter(|(record, _)| record.purpose == own)
                 .all(|(_, f)| *f == Finding::Fault);
             let rival = rival.map(|row| (self.report(&row), gone));
-            self.flights.push(Flight { slot, report: self.report(&row), findings, rival, until });
+            self.flights.push(Flight {
+                runner: runner.clone(),
+                slot,
+                report: self.report(&row),
+                findings,
+                rival,
+                until,
+            });
         }
-        prop_assert_eq!(self.turn(held, free, scheduled).1, vec![0; 0], "what is due is begun");
+        prop_assert_eq!(self.next(held, served, free, scheduled).1, vec![0; 0], "what is due is begun");
         Ok(())
     }
 
@@ -373,9 +415,17 @@ impl World {
         let gone = flight.rival.as_ref().filter(|(_, gone)| *gone).map(|(report, _)| report.domain.clone());
         let free = standing.is_none() || standing == gone;
         let rival = flight.rival.map(|(report, _)| report);
-        let recorded = self.store().domain_record_check(flight.report, rival, POLICY, now, spread).await.unwrap();
+        let recorded = self
+            .store()
+            .domain_record_check(flight.runner.clone(), flight.report, rival, POLICY, now, spread)
+            .await
+            .unwrap();
         if self.claims[slot].as_ref().is_none_or(|claim| claim.row.id != id) {
             prop_assert_eq!(recorded, None, "a check of a claim that was deleted");
+            return Ok(());
+        }
+        if self.claim(slot).runner != Some(flight.runner) {
+            prop_assert_eq!(recorded, None, "a check that another runner had taken over");
             return Ok(());
         }
         let contested = self.contested(slot);
@@ -391,7 +441,7 @@ impl World {
             findings.entry(ownership).or_insert(Finding::Indefinite);
         }
         claim.model.settled(&findings, free, now);
-        claim.leased_until = None;
+        (claim.leased_until, claim.runner) = (None, None);
         let changed = claim.model.events.len() > before;
         let verified = changed && claim.model.status == Verified;
         let displaced = if verified { standing } else { None };
@@ -408,14 +458,14 @@ impl World {
 
     async fn restart(&mut self) {
         self.flights.clear();
+        self.late.clear();
         self.store().close().await;
         // The lock on the folder goes with the last handle.
         self.store = None;
         self.store = Some(Store::open(self.dir.path()).unwrap());
         self.store().domain_spread_overdue(self.now, 1).await.unwrap();
-        self.store().domain_release_leases().await.unwrap();
         for claim in self.claims.iter_mut().flatten() {
-            (claim.leased_until, claim.begun) = (None, None);
+            (claim.leased_until, claim.runner, claim.begun) = (None, None, None);
         }
     }
 

@@ -24,15 +24,13 @@ async fn every_statement_of_a_check_goes_by_an_index() {
     let (_dir, store, _) = store_with_account().await;
     let by = |index: &str, rest: &str| vec![format!("SEARCH custom_domain USING {index} {rest}")];
     let due = "INDEX custom_domain_due";
-    let turns = |rest: &str| vec![format!("SEARCH check_turn USING COVERING INDEX {rest}")];
+    let accounts = |due: &str| vec![format!("SEARCH due_account USING {due})")];
     for (sql, wanted) in [
         // Of each account one row, in the order of their first checks.
-        (ASKED.accounts.to_owned(), turns("check_turn_asked (asked_at<?)")),
-        (DUE.accounts.to_owned(), turns("check_turn_due (due_at<?)")),
-        (ASKED.from_now_on.to_owned(), turns("check_turn_asked (asked_at>?)")),
-        (DUE.from_now_on.to_owned(), turns("check_turn_due (due_at>?)")),
-        (selected(ASKED.claim), by("INDEX custom_domain_asked", "(account_id=? AND asked_ready_at<?)")),
-        (selected(DUE.claim), by("INDEX custom_domain_ready", "(account_id=? AND ready_at<?)")),
+        (jobs::ACCOUNTS_DUE.to_owned(), accounts("INDEX due_account_by_time (kind=? AND due_at<?")),
+        (jobs::ACCOUNTS_IN_TIME.to_owned(), accounts("COVERING INDEX due_account_by_time (kind=? AND due_at>?")),
+        (REQUESTED.to_owned(), by("INDEX custom_domain_asked", "(account_id=? AND asked_ready_at<?)")),
+        (DUE.to_owned(), by("INDEX custom_domain_ready", "(account_id=? AND ready_at<?)")),
         // What the triggers do.
         (
             "SELECT min(ready_at) FROM custom_domain WHERE account_id = ?1 AND ready_at IS NOT NULL".to_owned(),
@@ -57,7 +55,7 @@ async fn no_statement_of_a_check_reads_a_whole_table() {
         "DELETE FROM domain_record WHERE domain_id = ?1",
         "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2",
         "UPDATE custom_domain SET contested_at = 1 WHERE name = ?1 AND contested_at IS NULL",
-        "UPDATE custom_domain SET lease_until = NULL WHERE lease_until IS NOT NULL",
+        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL WHERE lease_until > 0",
         "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
         "SELECT coalesce(max(number), 0) + 1 FROM domain_check WHERE domain_id = ?1",
         "DELETE FROM domain_check WHERE domain_id = ?1 AND number < ?2 AND (number <= ?3 OR at < ?4)",

@@ -3,7 +3,7 @@
 use super::*;
 use crate::store::domains::{DomainRow, NewDomain};
 use crate::store::names::NameLimits;
-use crate::store::testing::{account, store_with_account};
+use crate::store::testing::{account, record_check, store_with_account};
 use crate::verification::judge::{Observation, ServerAnswer, judge};
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::verification::records::Template;
@@ -26,7 +26,7 @@ async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
 
 async fn check(store: &Store, row: &DomainRow, at: Timestamp) {
     let report = Report { domain: row.id.clone(), records: Vec::new() };
-    store.domain_record_check(report, None, POLICY, at, 0).await.unwrap().unwrap();
+    record_check(store, report, POLICY, at).await;
 }
 
 #[tokio::test]
@@ -150,7 +150,7 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
         let shown_now = |r: &CheckedRecord| DomainRecord::of(&r.expected, Some((&r.evidence, now)));
         let records: Vec<_> = report.records.iter().map(shown_now).collect();
         shown.push((number, now, json!(records)));
-        store.domain_record_check(report, None, POLICY, now, 0).await.unwrap().unwrap();
+        record_check(&store, report, POLICY, now).await;
     }
     let said = shown[0].2.to_string();
     assert!(said.contains("for 3540 seconds yet") && said.contains("\"ttl\":3540"), "{said}");
@@ -162,7 +162,7 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
     // With the last check that found it, it goes.
     for _ in 0..50 {
         now = now.after(TEN_MINUTES);
-        store.domain_record_check(report(&row, 7, now, |_| {}), None, POLICY, now, 0).await.unwrap().unwrap();
+        record_check(&store, report(&row, 7, now, |_| {}), POLICY, now).await;
     }
     assert_eq!(kept(&store, "domain_finding").await.0, 1);
     assert!(store.domain_delete(&ours, &row.id, crate::clock::Timestamp::real()).await.unwrap());
@@ -179,7 +179,7 @@ async fn a_check_that_found_what_the_one_before_found_takes_little_room() {
         for number in 1..=50_u32 {
             let now = begin.after(TEN_MINUTES * number);
             let report = report(&row, 3600 - u64::from(number * 61), now, |_| {});
-            store.domain_record_check(report, None, POLICY, now, 0).await.unwrap().unwrap();
+            record_check(&store, report, POLICY, now).await;
         }
         let newest = store.domain_checks(&row.account, &row.id, None, 1).await.unwrap();
         shown += newest[0].records.to_string().len();

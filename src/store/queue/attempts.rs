@@ -7,7 +7,7 @@ use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailb
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
-use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId};
+use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, RunnerId, SubmissionId};
 use crate::verification::status::VerifiedStatus;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
@@ -71,6 +71,8 @@ pub struct Due {
     pub domain: DomainName,
     /// At least one.
     pub deliveries: Vec<DueDelivery>,
+    /// Whose the attempt is.
+    pub runner: RunnerId,
 }
 
 /// A bounce for the sender's inbox.
@@ -134,6 +136,8 @@ pub enum Wait {
 pub struct Settlement {
     /// The message.
     pub submission: SubmissionId,
+    /// Who made the attempt.
+    pub runner: RunnerId,
     /// Settled: delivered, or bounced.
     pub done: Vec<DeliveryId>,
     /// To be tried again.
@@ -148,11 +152,21 @@ pub struct Settlement {
     pub received_at: Timestamp,
 }
 
+/// What became of a settlement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It is recorded.
+    Recorded,
+    /// Nothing is: the recipients are no longer this attempt's. The message was dropped, or the lease ended before the attempt
+    /// did, and another runner has taken it over.
+    LeaseLost,
+}
+
 impl Store {
     /// Records how an attempt ended: recipients that are done go, the others wait again; copies and the bounce are put
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
     /// an inbox has no room for its copy; a bounce, which is small, always finds its place.
-    pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<(), DeliverError> {
+    pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Settled, DeliverError> {
         self.change(move |transaction| settle(transaction, &settlement, quota)).await
     }
 
@@ -191,15 +205,6 @@ impl Store {
     pub async fn replace_outgoing(&self, id: SubmissionId, new: NewOutgoing) -> Result<(), StoreError> {
         self.write(move |connection| replace_outgoing(connection, &id, &new)).await
     }
-
-    /// At start: whoever held leases is dead, since the store is one daemon's.
-    pub async fn release_leases(&self) -> Result<usize, StoreError> {
-        self.write(|connection| {
-            let sql = "UPDATE delivery SET lease_until = NULL WHERE lease_until IS NOT NULL";
-            Ok(connection.prepare_cached(sql)?.execute([])?)
-        })
-        .await
-    }
 }
 
 pub(super) fn queued(connection: &Connection, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
@@ -233,7 +238,13 @@ fn read_queued(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
     })
 }
 
-fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -> Result<(), DeliverError> {
+fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -> Result<Settled, DeliverError> {
+    // All recipients of an attempt change hands together.
+    let held = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
+    let first = settlement.done.first().or(settlement.deferred.first().map(|deferral| &deferral.delivery));
+    if !super::super::exists(connection, held, params![first, settlement.runner])? {
+        return Ok(Settled::LeaseLost);
+    }
     let sql = "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
                WHERE s.id = ?1";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?));
@@ -268,7 +279,7 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
     }
     let mut update = connection.prepare_cached(
         // The domain may have changed since the attempt read it: then the message was woken too early.
-        "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, last_reply = ?4, last_mx = ?5,
+        "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
              last_attempt_at = iif(?6, ?3, last_attempt_at),
              next_attempt_at = iif(?7 AND EXISTS (
                  SELECT 1 FROM submission s WHERE s.id = delivery.submission_id AND CASE s.state
@@ -282,7 +293,7 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
         let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
         update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain])?;
     }
-    Ok(())
+    Ok(Settled::Recorded)
 }
 
 /// The key of a domain is there: what waited for it is due.

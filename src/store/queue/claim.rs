@@ -1,37 +1,23 @@
 //! Which deliveries are attempted next: shared out by account.
 //!
-//! Invariant: an account gets another attempt only while more places are free than it has. Of those that may, the one with
-//! the fewest is next, and among equals the one that has waited longest for an attempt, however old the mail of the others.
-//! However many deliveries of one account are due, the work of a claim is bounded, and another account's are found.
+//! Invariant: however many deliveries of one account are due, the work of a claim is bounded, and another account's are found.
 
+use super::super::jobs::{self, Claim, JobKey, Kind, Lease};
 use super::super::{Store, StoreError};
 use super::attempts::{self, Due, DueDelivery};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, SubmissionId};
+use crate::resources::Owner;
 use crate::resources::concurrency::{Destination, DestinationLimits};
-use crate::verification::share::Places;
+use crate::resources::places::Places;
 use rusqlite::{Connection, params};
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Accounts with due deliveries that one claim looks at, the longest waiting first.
-const ACCOUNTS: i64 = 1000;
 /// Due deliveries of one account that it looks at.
 const DELIVERIES: i64 = 250;
 /// Due deliveries that it looks at in all.
 const LOOK: usize = 20_000;
-
-/// Attempts under way, which a claim leaves alone whatever the clock says of their leases.
-#[derive(Clone, Debug)]
-pub struct InFlight {
-    /// Each message and domain.
-    pub attempts: HashSet<(SubmissionId, DomainName)>,
-    /// The places for attempts, and how many of them each account has.
-    pub places: Places,
-    /// How many may run at once to one destination.
-    pub destinations: DestinationLimits,
-}
 
 /// What a claim has found.
 #[derive(Debug, Default)]
@@ -43,32 +29,25 @@ pub struct Claimed {
 }
 
 impl Store {
-    /// Takes the attempts that are due and have a place, each with a lease until `lease_until`.
-    pub async fn claim_due(
-        &self,
-        now: Timestamp,
-        lease_until: Timestamp,
-        in_flight: InFlight,
-    ) -> Result<Claimed, StoreError> {
+    /// Takes the attempts that are due and have a place, to one destination at most as many as it takes.
+    pub async fn claim_due(&self, claim: Claim, destinations: DestinationLimits) -> Result<Claimed, StoreError> {
+        let (now, lease) = (claim.now, claim.lease.clone());
         // Choosing only reads: what is due and has no place costs the writer nothing.
-        let (chosen, waiting) = self.read(move |connection| choose(connection, now, in_flight)).await?;
+        let (chosen, waiting) = self.read(move |connection| choose(connection, claim, destinations)).await?;
         if chosen.is_empty() {
             return Ok(Claimed { due: Vec::new(), waiting });
         }
-        let due = self.write(move |connection| claim(connection, now, lease_until, chosen)).await?;
+        let due = self.write(move |connection| take(connection, now, &lease, chosen)).await?;
         Ok(Claimed { due, waiting })
     }
 
-    /// When the next attempt is due that nobody has taken.
+    /// When the next attempt is due. One that runs is due when its lease ends.
     pub async fn next_attempt_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|connection| Ok(connection.prepare_cached(NEXT_DUE)?.query_row([], |row| row.get(0))?)).await
+        self.read(|connection| jobs::next_due(connection, Kind::Delivery, &Places::all_free(1))).await
     }
 }
 
-pub(super) const NEXT_DUE: &str = "SELECT min(due_at) FROM delivery_turn WHERE due_at IS NOT NULL";
-/// The accounts with due deliveries, and when each was served last.
-pub(super) const TURNS: &str = "SELECT account_id, iif(served_at <= ?1, served_at, 0) FROM delivery_turn WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
-/// The due deliveries of one.
+/// The due deliveries of an account.
 pub(super) const CANDIDATES: &str =
     "SELECT submission_id, domain FROM delivery WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
 
@@ -94,40 +73,39 @@ impl Rest {
 }
 
 /// The attempts to begin, and how many accounts found no place for one.
-fn choose(connection: &Connection, now: Timestamp, in_flight: InFlight) -> Result<(Vec<Attempt>, usize), StoreError> {
-    let InFlight { attempts, mut places, destinations } = in_flight;
+fn choose(
+    connection: &Connection,
+    claim: Claim,
+    destinations: DestinationLimits,
+) -> Result<(Vec<Attempt>, usize), StoreError> {
+    let Claim { now, places, running, .. } = claim;
     let mut rest = Rest { destinations, more: HashMap::new() };
-    for (_, domain) in &attempts {
-        rest.take(domain);
+    for job in &running {
+        if let JobKey::Delivery(_, domain) = job {
+            rest.take(domain);
+        }
     }
-    let held = |places: &Places, account: &AccountId| places.taken.get(account).copied().unwrap_or_default();
-    let mut turns: BinaryHeap<Reverse<(usize, Timestamp, AccountId)>> = connection
-        .prepare_cached(TURNS)?
-        .query_map(params![now, ACCOUNTS], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .map(|row| row.map(|(account, served)| Reverse((held(&places, &account), served, account))))
-        .collect::<Result<_, _>>()?;
-    let mut candidates: HashMap<AccountId, VecDeque<Attempt>> = HashMap::new();
+    let mut line = jobs::line(connection, Kind::Delivery, now, places)?;
+    let mut candidates: HashMap<Owner, VecDeque<Attempt>> = HashMap::new();
     let (mut looked, mut chosen, mut waiting) = (0, Vec::new(), 0);
-    while let Some(Reverse((_, served, account))) = turns.pop() {
-        if !candidates.contains_key(&account) {
+    while let Some(next) = line.next() {
+        let Owner::Account(account) = &next.owner else { continue };
+        if !candidates.contains_key(&next.owner) {
             if looked >= LOOK {
                 continue;
             }
-            let (found, rows) = candidates_of(connection, &account, now, &attempts)?;
+            let (found, rows) = candidates_of(connection, account, now, &running)?;
             looked += rows;
-            candidates.insert(account.clone(), found);
+            candidates.insert(next.owner.clone(), found);
         }
-        let Some(found) = candidates.get_mut(&account) else { continue };
+        let Some(found) = candidates.get_mut(&next.owner) else { continue };
         let Some(at) = found.iter().position(|(_, domain)| *rest.to(domain) > 0) else { continue };
-        if !places.has_for(&account) {
+        if !line.take(next) {
             waiting += 1;
-            continue;
+        } else if let Some(attempt) = found.remove(at) {
+            rest.take(&attempt.1);
+            chosen.push(attempt);
         }
-        let Some(attempt) = found.remove(at) else { continue };
-        places.take(&account);
-        rest.take(&attempt.1);
-        chosen.push(attempt);
-        turns.push(Reverse((held(&places, &account), served, account)));
     }
     Ok((chosen, waiting))
 }
@@ -137,7 +115,7 @@ fn candidates_of(
     connection: &Connection,
     account: &AccountId,
     now: Timestamp,
-    running: &HashSet<Attempt>,
+    running: &HashSet<JobKey>,
 ) -> Result<(VecDeque<Attempt>, usize), StoreError> {
     let rows: Vec<Attempt> = connection
         .prepare_cached(CANDIDATES)?
@@ -145,32 +123,28 @@ fn candidates_of(
         .collect::<Result<_, _>>()?;
     let looked = rows.len().max(1);
     let mut seen = HashSet::new();
-    let fresh = rows.into_iter().filter(|attempt| !running.contains(attempt) && seen.insert(attempt.clone()));
+    let runs = |(id, domain): &Attempt| running.contains(&JobKey::Delivery(id.clone(), domain.clone()));
+    let fresh = rows.into_iter().filter(|attempt| seen.insert(attempt.clone()) && !runs(attempt));
     Ok((fresh.collect(), looked))
 }
 
-fn claim(
-    connection: &Connection,
-    now: Timestamp,
-    lease_until: Timestamp,
-    chosen: Vec<Attempt>,
-) -> Result<Vec<Due>, StoreError> {
+fn take(connection: &Connection, now: Timestamp, lease: &Lease, chosen: Vec<Attempt>) -> Result<Vec<Due>, StoreError> {
     let mut claimed = Vec::with_capacity(chosen.len());
     for (id, domain) in chosen {
         let deliveries: Vec<DueDelivery> = connection
             .prepare_cached(
-                "UPDATE delivery SET lease_until = ?4 WHERE submission_id = ?1 AND domain = ?2 AND ready_at <= ?3
+                "UPDATE delivery SET lease_until = ?4, lease_owner = ?5
+                 WHERE submission_id = ?1 AND domain = ?2 AND ready_at <= ?3
                  RETURNING id, rcpt_to, attempts, next_attempt_at",
             )?
-            .query_map(params![id, domain, now, lease_until], |row| {
+            .query_map(params![id, domain, now, lease.until, lease.runner], |row| {
                 Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? })
             })?
             .collect::<Result<_, _>>()?;
-        // Dropped since it was chosen.
+        // Dropped since it was chosen, or another runner was faster.
         if let (false, Some(queued)) = (deliveries.is_empty(), attempts::queued(connection, &id)?) {
-            let sql = "UPDATE delivery_turn SET served_at = ?2 WHERE account_id = ?1";
-            connection.prepare_cached(sql)?.execute(params![queued.account, now])?;
-            claimed.push(Due { queued, domain, deliveries });
+            jobs::served(connection, Kind::Delivery, &queued.account, now)?;
+            claimed.push(Due { queued, domain, deliveries, runner: lease.runner.clone() });
         }
     }
     Ok(claimed)

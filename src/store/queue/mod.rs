@@ -10,9 +10,9 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
-pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, NewOutgoing, QueuedMessage, Settlement, Wait};
+pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, NewOutgoing, QueuedMessage, Settled, Settlement, Wait};
 pub(super) use attempts::{wake_held, wake_unsigned};
-pub use claim::{Claimed, InFlight};
+pub use claim::Claimed;
 pub use listing::{QueueEntry, QueuedDelivery};
 
 use super::deliver::{LocalDelivery, NewMessage, insert_message};

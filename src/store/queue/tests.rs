@@ -3,20 +3,21 @@
 use super::*;
 use crate::envelope::Recipients;
 use crate::events::Event;
+use crate::id::RunnerId;
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use crate::resources::Owner;
 use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
+use crate::store::jobs::{self, JobKey, Lease};
 use crate::store::routing::Route;
 use crate::store::testing::{inbox, limits, store_with_account};
-use crate::verification::share::Places;
-use std::collections::{BTreeMap, HashSet};
 use std::time::Duration;
 use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
 struct Post {
-    _dir: TempDir,
+    dir: TempDir,
     store: Store,
     account: AccountId,
     inbox: InboxId,
@@ -30,7 +31,7 @@ impl Post {
     async fn open() -> Self {
         let (dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "hello").await;
-        Self { _dir: dir, store, account, inbox }
+        Self { dir, store, account, inbox }
     }
 
     fn message(&self, rcpt_to: &[&str]) -> NewSubmission {
@@ -68,24 +69,41 @@ impl Post {
         self.store.read(count).await.unwrap()
     }
 
+    async fn settle(&self, settlement: Settlement) -> Settled {
+        self.store.delivery_settle(settlement.into(), limits(u64::MAX).quota).await.unwrap()
+    }
+
+    async fn claim_beside<'a>(
+        &self,
+        now: Timestamp,
+        running: impl IntoIterator<Item = &'a Due>,
+        free: usize,
+    ) -> Claimed {
+        let destinations = DestinationLimits::new(Scope::Domain, 4);
+        self.store.claim_due(beside(now, running, free), destinations).await.unwrap()
+    }
+
     async fn claim(&self, now: Timestamp) -> Vec<Due> {
-        self.store.claim_due(now, now.after(HOUR), running([], 200)).await.unwrap().due
+        self.claim_beside(now, [], 200).await.due
     }
 }
 
-/// The attempts that run, and how many more may.
-fn running<'a>(due: impl IntoIterator<Item = &'a Due>, free: usize) -> InFlight {
-    let (mut attempts, mut taken) = (HashSet::new(), BTreeMap::new());
+/// A claim of the runner whose attempts are these, with so many places free.
+fn beside<'a>(now: Timestamp, due: impl IntoIterator<Item = &'a Due>, free: usize) -> jobs::Claim {
+    let mut claim = jobs::Claim::new(now, now.after(HOUR), 0);
     for due in due {
-        attempts.insert((due.queued.id.clone(), due.domain.clone()));
-        *taken.entry(due.queued.account.clone()).or_default() += 1;
+        claim.lease.runner = due.runner.clone();
+        claim.running.insert(JobKey::Delivery(due.queued.id.clone(), due.domain.clone()));
+        claim.places.take(&Owner::Account(due.queued.account.clone()));
     }
-    InFlight { attempts, places: Places { free, taken }, destinations: DestinationLimits::new(Scope::Domain, 4) }
+    claim.places.free = free;
+    claim
 }
 
 fn settlement(due: &Due) -> Settlement {
     Settlement {
         submission: due.queued.id.clone(),
+        runner: due.runner.clone(),
         done: due.deliveries.iter().map(|d| d.id.clone()).collect(),
         deferred: Vec::new(),
         local: None,
@@ -110,7 +128,7 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
     assert_eq!(due.len(), 3, "one attempt a domain");
     for due in due {
         assert_eq!(post.count("body").await, 1);
-        post.store.delivery_settle(settlement(&due).into(), limits(u64::MAX).quota).await.unwrap();
+        assert_eq!(post.settle(settlement(&due)).await, Settled::Recorded);
     }
     for table in ["submission", "delivery", "content", "body"] {
         assert_eq!(post.count(table).await, 0, "{table}");
@@ -118,18 +136,39 @@ async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along()
 }
 
 #[tokio::test]
-async fn what_is_claimed_stays_claimed_until_its_lease_lapses_or_a_restart() {
+async fn what_is_claimed_is_its_owners_until_the_lease_ends_or_a_restart() {
     let post = Post::open().await;
     post.store.submission_accept(post.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let first = post.claim(at(0)).await;
     assert_eq!(first.len(), 1);
     assert!(post.claim(at(0)).await.is_empty());
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(0).after(HOUR)));
-    // An attempt that is known to run is left alone, whatever the clock says.
-    assert!(post.store.claim_due(at(7200), at(9000), running(&first, 9)).await.unwrap().due.is_empty());
-    assert_eq!(post.claim(at(7200)).await.len(), 1, "lapsed");
-    assert_eq!(post.store.release_leases().await.unwrap(), 1);
-    assert_eq!(post.claim(at(7200)).await.len(), 1, "released at start");
+    // An attempt of the runner's own is left alone, whatever the clock says.
+    assert!(post.claim_beside(at(7200), &first, 9).await.due.is_empty());
+    // Renewed, it stays its owner's.
+    let renew = |runner: &RunnerId| {
+        let (lease, queued) = (Lease { runner: runner.clone(), until: at(10_000) }, &first[0].queued);
+        post.store.renew_leases(lease, vec![JobKey::Delivery(queued.id.clone(), first[0].domain.clone())])
+    };
+    renew(&first[0].runner).await.unwrap();
+    assert!(post.claim(at(9999)).await.is_empty());
+    let second = post.claim(at(10_000)).await;
+    assert_eq!(second.len(), 1, "its lease has ended");
+    // Who has lost it neither renews it nor settles it.
+    renew(&first[0].runner).await.unwrap();
+    assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(10_000).after(HOUR)));
+    assert_eq!(post.settle(settlement(&first[0])).await, Settled::LeaseLost);
+    assert_eq!(post.count("delivery").await, 1);
+    // Nobody else has the data directory open: the next start knows that every owner is dead.
+    let Post { dir, store, account, inbox } = post;
+    store.close().await;
+    drop(store);
+    let post = Post { store: Store::open(dir.path()).unwrap(), dir, account, inbox };
+    let third = post.claim(at(10_000)).await;
+    assert_eq!(third.len(), 1);
+    assert_eq!(post.settle(settlement(&second[0])).await, Settled::LeaseLost);
+    assert_eq!(post.settle(settlement(&third[0])).await, Settled::Recorded);
+    assert_eq!(post.count("delivery").await, 0);
 }
 
 #[tokio::test]
@@ -209,7 +248,7 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     assert!(!post.store.queue_retry(id, at(10)).await.unwrap());
     assert_eq!([post.count("delivery").await, post.count("body").await], [0, 0]);
     // The attempt that ran meanwhile ends without harm.
-    post.store.delivery_settle(settlement(&due).into(), limits(u64::MAX).quota).await.unwrap();
+    assert_eq!(post.settle(settlement(&due)).await, Settled::LeaseLost);
 }
 
 #[tokio::test]
@@ -231,17 +270,16 @@ async fn what_waits_for_a_domain_that_has_changed_during_the_attempt_is_due_at_o
         assert!(due.queued.is_held);
         // The attempt has read the domain by now.
         post.store.write(move |c| Ok::<_, StoreError>(c.execute_batch(change)?)).await.unwrap();
-        let wait = |wait| {
+        let wait = async |due: &Due, wait| {
             let (delivery, reply) = (due.deliveries[0].id.clone(), "kept".to_owned());
             let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait }];
-            post.store.delivery_settle(
-                Settlement { done: Vec::new(), deferred, ..settlement(&due) }.into(),
-                limits(u64::MAX).quota,
-            )
+            let settled = Settlement { done: Vec::new(), deferred, ..settlement(due) };
+            assert_eq!(post.settle(settled).await, Settled::Recorded);
         };
-        wait(Wait::Place).await.unwrap();
+        wait(&due, Wait::Place).await;
         assert!(post.claim(at(0)).await.is_empty(), "{change}");
-        wait(Wait::Domain).await.unwrap();
+        let due = post.claim(at(300)).await.pop().unwrap();
+        wait(&due, Wait::Domain).await;
         assert_eq!(post.claim(at(0)).await.len(), usize::from(is_due), "{change}");
     }
 }
@@ -287,16 +325,16 @@ async fn one_domain_never_takes_all_the_places() {
             .unwrap();
     }
     let count = |due: &[Due], domain: &str| due.iter().filter(|due| due.domain.as_str() == domain).count();
-    let claim = async |running: InFlight| {
-        let in_flight = InFlight { destinations: DestinationLimits::new(Scope::Domain, 2), ..running };
-        post.store.claim_due(at(0), at(3600), in_flight).await.unwrap().due
+    let claim = async |running: &[Due]| {
+        let destinations = DestinationLimits::new(Scope::Domain, 2);
+        post.store.claim_due(beside(at(0), running, 100), destinations).await.unwrap().due
     };
-    let mut first = claim(running([], 100)).await;
+    let mut first = claim(&[]).await;
     assert_eq!((first.len(), count(&first, "big.example"), count(&first, "small.example")), (4, 2, 2));
-    assert!(claim(running(&first, 100)).await.is_empty());
+    assert!(claim(&first).await.is_empty());
     let ended = first.iter().position(|due| due.domain.as_str() == "small.example").unwrap();
     first.remove(ended);
-    let next = claim(running(&first, 100)).await;
+    let next = claim(&first).await;
     assert_eq!((next.len(), count(&next, "small.example")), (1, 1));
 }
 
@@ -322,13 +360,11 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
         post.store.submission_accept(late, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     }
     let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.queued.account == *account).count();
-    let claim = async |in_flight| post.store.claim_due(at(60), at(3600), in_flight).await.unwrap();
-
-    let Claimed { due, waiting } = claim(running([], 8)).await;
+    let Claimed { due, waiting } = post.claim_beside(at(60), [], 8).await;
     assert_eq!(others.iter().map(|other| of(&due, other)).collect::<Vec<_>>(), [1, 1, 1]);
     assert_eq!((of(&due, &first), waiting), (3, 1), "it has no more than it leaves free");
     // With every place taken, those who wait are counted.
-    let Claimed { due: more, waiting } = claim(running(&due, 0)).await;
+    let Claimed { due: more, waiting } = post.claim_beside(at(60), &due, 0).await;
     assert_eq!((more.len(), waiting), (0, 1));
 }
 
@@ -346,8 +382,8 @@ async fn a_claim_goes_by_indexes() {
         async move { store.read(read).await.unwrap() }
     };
     for (sql, index) in [
-        (claim::NEXT_DUE, "delivery_turn_due"),
-        (claim::TURNS, "delivery_turn_due (due_at<?)"),
+        (jobs::ACCOUNTS_IN_TIME, "due_account_by_time (kind=? AND due_at>?)"),
+        (jobs::ACCOUNTS_DUE, "due_account_by_time (kind=? AND due_at<?)"),
         (claim::CANDIDATES, "INDEX delivery_ready (account_id=? AND ready_at<?)"),
     ] {
         let plan = plan(sql).await;

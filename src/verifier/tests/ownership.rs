@@ -113,11 +113,13 @@ async fn tokens_that_may_be_older_than_the_claim_are_never_enough() {
 }
 
 /// Takes up the check of a claim that is due now and observes for it, but does not record it yet.
-async fn under_way(world: &World) -> Report {
-    let due = world.verifier.next_due().await.unwrap().unwrap();
+async fn under_way(world: &World) -> (RunnerId, Report) {
+    let due = world.verifier.next_due().await.unwrap();
     world.clock.advance_to(due);
-    let row = world.store.domain_claim_due(due, due.after(HOUR), Places::all_free(1), 1).await.unwrap().remove(0);
-    world.verifier.reports(&row.account, &[Some(&row)]).await.remove(0).unwrap()
+    let claim = Claim::new(due, due.after(HOUR), 1);
+    let runner = claim.lease.runner.clone();
+    let row = world.store.domain_claim_due(claim, 1).await.unwrap().remove(0);
+    (runner, world.verifier.runner.work().reports(&row.account, &[Some(&row)]).await.remove(0).unwrap())
 }
 
 /// What is shown of each record of a claim, by its purpose.
@@ -134,11 +136,11 @@ async fn a_name_that_becomes_contested_while_a_check_runs_is_not_verified_by_it(
     let first = world.claim_asking(&world.account, "acme.test", TOKENS, contested()).await;
     set_return_path(&world, &first, Some("bounce")).await;
     world.publish(&world.row(&first).await);
-    let report = under_way(&world).await;
+    let (runner, report) = under_way(&world).await;
     let stranger = account(&world.store).await;
     world.claim_asking(&stranger, "acme.test", TOKENS, contested()).await;
     let (policy, now) = (world.verifier.rules().policy, world.clock.now());
-    world.store.domain_record_check(report, None, policy, now, 0).await.unwrap().unwrap();
+    world.store.domain_record_check(runner, report, None, policy, now, 0).await.unwrap().unwrap();
     // The check did not look for the record that is asked for now; what it saw of the others holds.
     assert_eq!(world.status(&first).await, Pending);
     let shown = shown(&world, &first).await;
@@ -159,10 +161,10 @@ async fn what_a_check_saw_of_another_return_path_is_not_shown() {
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
     set_return_path(&world, &row, Some("bounce")).await;
     world.publish(&world.row(&row).await);
-    let report = under_way(&world).await;
+    let (runner, report) = under_way(&world).await;
     set_return_path(&world, &row, Some("other")).await;
     let (policy, now) = (world.verifier.rules().policy, world.clock.now());
-    world.store.domain_record_check(report, None, policy, now, 0).await.unwrap().unwrap();
+    world.store.domain_record_check(runner, report, None, policy, now, 0).await.unwrap().unwrap();
     assert_eq!(world.status(&row).await, Verified);
     let shown = shown(&world, &row).await;
     assert!(shown[..6].iter().all(|(_, status)| *status == RecordStatus::Valid), "{shown:?}");

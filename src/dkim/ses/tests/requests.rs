@@ -35,7 +35,8 @@ async fn moto_understands_our_requests() {
     };
 
     let world = world().await;
-    let client = service(&endpoint, &world.store, &world.clock, Duration::from_secs(60)).await.0.client.clone();
+    let client =
+        service(&endpoint, &world.store, &world.clock, Duration::from_secs(60)).await.identities.client.clone();
     assert_eq!(client.get(&acme(), "mark").await, Err(SesError::NotFound));
     // The identity is created, although the response differs from AWS's.
     assert!(matches!(client.create(&acme(), "mark").await, Err(SesError::Failed(_) | SesError::Unusable(_))));
@@ -56,7 +57,7 @@ async fn moto_understands_our_requests() {
 async fn calls_that_moto_lacks_match_awss_description() {
     let world = world().await;
     world.fake.put("acme.test", identity(["a1", "b2", "c3"], &json!([])));
-    let client = &world.ses.0.client;
+    let client = &world.ses.identities.client;
     client.look_anew(&acme()).await.unwrap();
     client.sign(&acme()).await.unwrap();
     client.lead_mail_from(&acme(), Some(&"bounce.acme.test".parse().unwrap())).await.unwrap();

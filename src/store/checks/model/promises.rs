@@ -6,18 +6,29 @@ use crate::store::routing::Route;
 use crate::verification::judge::verdict;
 
 impl World {
-    /// Which checks may be the next to begin, and whether they are asked for: "those who ask come first", of them and of
-    /// the others who waits longest, of accounts that have fewer places than are free.
-    pub(super) fn turn(&self, held: [usize; 2], free: usize, scheduled: usize) -> (bool, Vec<usize>) {
+    /// Which checks may be the next to begin, and whether they are asked for: "those who ask come first"; of the accounts that
+    /// have fewer places than are free, the one with the fewest, then the one served least recently, then who waits longest.
+    pub(super) fn next(
+        &self,
+        held: [usize; 2],
+        served: [[Option<Timestamp>; 2]; 2],
+        free: usize,
+        scheduled: usize,
+    ) -> (bool, Vec<usize>) {
         let ready = |slot: usize, asked: bool| {
             let claim = self.claims[slot].as_ref().filter(|claim| claim.asked == asked && held[slot % 2] < free)?;
             let since = if asked { claim.model.begun } else { claim.row.state.next_check_at };
             since.max(claim.leased_until.filter(|_| since.is_some())).filter(|since| *since <= self.now)
         };
         let first = |asked: bool| {
-            let since = (0..SLOTS).filter_map(|slot| ready(slot, asked)).min();
-            let first: Vec<usize> = (0..SLOTS).filter(|slot| since.is_some() && ready(*slot, asked) == since).collect();
-            first
+            let since = |account: usize| {
+                (0..SLOTS).filter(|slot| slot % 2 == account).filter_map(|slot| ready(slot, asked)).min()
+            };
+            let rank = |account: usize| Some((held[account], served[usize::from(asked)][account], since(account)?));
+            let best = [rank(0), rank(1)].into_iter().flatten().min();
+            let is_next =
+                |slot: &usize| best.is_some() && rank(slot % 2) == best && ready(*slot, asked) == since(slot % 2);
+            (0..SLOTS).filter(is_next).collect::<Vec<usize>>()
         };
         match first(true) {
             first_asked if !first_asked.is_empty() => (true, first_asked),
@@ -66,7 +77,7 @@ impl World {
             let wanted: Vec<_> = model.events.iter().map(|(to, cause)| (to.to_string(), (*cause).to_owned())).collect();
             prop_assert_eq!(events, wanted);
             let ready = state.next_check_at.map(|due| claim.leased_until.map_or(due, |until| until.max(due)));
-            next.extend(ready.map(|ready| (ready, account.clone())));
+            next.extend(ready.map(|ready| (ready, Owner::Account(account.clone()))));
             self.claim(slot).row = row;
         }
         // With one place left, nothing is due of an account that has one.

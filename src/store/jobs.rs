@@ -1,0 +1,206 @@
+//! What all kinds of background work have in common in the store: leases, and whose work is next.
+//!
+//! Invariant: a job is its owner's until the lease ends, which the owner renews while it works. What is written at the end of a
+//! job compares the owner in the same transaction: whoever has lost the lease changes nothing any more.
+
+use super::{Store, StoreError};
+use crate::address::DomainName;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, DomainId, RunnerId, SubmissionId};
+use crate::resources::Owner;
+use crate::resources::places::{Line, Places, Waiting};
+use rusqlite::types::FromSql;
+use rusqlite::{Connection, params};
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Accounts with work that is due which one claim looks at, the longest waiting first.
+const ACCOUNTS: i64 = 1000;
+
+/// A job, by what it is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum JobKey {
+    /// A message's recipients at a domain.
+    Delivery(SubmissionId, DomainName),
+    /// A claim's check.
+    Check(DomainId),
+    /// A claim's keys.
+    Rotation(DomainId),
+    /// An identity at Amazon SES.
+    SesIdentity(DomainName),
+}
+
+/// Whose a job is, and until when.
+#[derive(Clone, Debug)]
+pub struct Lease {
+    /// The owner.
+    pub runner: RunnerId,
+    /// By the clock.
+    pub until: Timestamp,
+}
+
+/// What a runner may take.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// What is due at this moment.
+    pub now: Timestamp,
+    /// For what is taken.
+    pub lease: Lease,
+    /// The places for jobs, and how many of them each owner has.
+    pub places: Places,
+    /// Jobs of the runner that run: not taken again, whatever the clock says of their leases.
+    pub running: HashSet<JobKey>,
+}
+
+#[cfg(test)]
+impl Claim {
+    /// By a runner that has nothing to do yet.
+    pub fn new(now: Timestamp, until: Timestamp, free: usize) -> Self {
+        let lease = Lease { runner: RunnerId::new(), until };
+        Self { now, lease, places: Places::all_free(free), running: HashSet::new() }
+    }
+}
+
+/// A kind of work whose accounts wait in `due_account`.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Kind {
+    Delivery,
+    /// A check that its owner asks for.
+    RequestedCheck,
+    Check,
+    Rotation,
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Delivery => "delivery",
+            Self::RequestedCheck => "requested_check",
+            Self::Check => "check",
+            Self::Rotation => "rotation",
+        }
+    }
+}
+
+pub(super) const ACCOUNTS_DUE: &str = "SELECT account_id, iif(served_at <= ?2, served_at, 0), due_at FROM due_account
+    WHERE kind = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
+pub(super) const ACCOUNTS_IN_TIME: &str =
+    "SELECT account_id, due_at FROM due_account WHERE kind = ?1 AND due_at IS NOT NULL ORDER BY due_at";
+
+/// The accounts with work that is due.
+pub(super) fn line(c: &Connection, kind: Kind, now: Timestamp, places: Places) -> Result<Line, StoreError> {
+    let mut statement = c.prepare_cached(ACCOUNTS_DUE)?;
+    let rows = statement.query_map(params![kind.as_str(), now, ACCOUNTS], |row| {
+        Ok(Waiting { owner: Owner::Account(row.get(0)?), served_at: row.get(1)?, due_at: row.get(2)? })
+    })?;
+    Ok(Line::new(places, rows.collect::<Result<Vec<_>, _>>()?))
+}
+
+/// The jobs of a line to begin, at most `limit`. `due` finds those of an owner that are due.
+pub(super) fn choose<I>(
+    line: &mut Line,
+    limit: usize,
+    mut due: impl FnMut(&Owner) -> Result<VecDeque<I>, StoreError>,
+) -> Result<Vec<I>, StoreError> {
+    let mut candidates: HashMap<Owner, VecDeque<I>> = HashMap::new();
+    let mut chosen = Vec::new();
+    while chosen.len() < limit
+        && let Some(next) = line.next()
+    {
+        let found = match candidates.entry(next.owner.clone()) {
+            Entry::Occupied(found) => found.into_mut(),
+            Entry::Vacant(place) => place.insert(due(&next.owner)?),
+        };
+        if !found.is_empty() && line.take(next) {
+            chosen.extend(found.pop_front());
+        }
+    }
+    Ok(chosen)
+}
+
+/// The first jobs of an account that are due and do not run here. `sql` selects the ids of an account's (?1) that are due at a
+/// moment (?2), as many as ?3.
+pub(super) fn due_ids<I: FromSql>(
+    c: &Connection,
+    sql: &str,
+    claim: &Claim,
+    owner: &Owner,
+    key: impl Fn(&I) -> JobKey,
+) -> Result<VecDeque<I>, StoreError> {
+    let Owner::Account(account) = owner else { return Ok(VecDeque::new()) };
+    let limit = i64::try_from(claim.running.len().saturating_add(claim.places.free)).unwrap_or(i64::MAX);
+    let mut statement = c.prepare_cached(sql)?;
+    let found = statement.query_map(params![account, claim.now, limit], |row| row.get(0))?;
+    let found: Vec<I> = found.collect::<Result<_, _>>()?;
+    Ok(found.into_iter().filter(|id| !claim.running.contains(&key(id))).collect())
+}
+
+/// An account's job begins.
+pub(super) fn served(c: &Connection, kind: Kind, account: &AccountId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE due_account SET served_at = ?3 WHERE kind = ?1 AND account_id = ?2";
+    c.prepare_cached(sql)?.execute(params![kind.as_str(), account, now])?;
+    Ok(())
+}
+
+/// When the first job is due of those there is a place for. What runs is due when its lease ends.
+pub(super) fn next_due(c: &Connection, kind: Kind, places: &Places) -> Result<Option<Timestamp>, StoreError> {
+    if places.free == 0 {
+        return Ok(None);
+    }
+    let mut statement = c.prepare_cached(ACCOUNTS_IN_TIME)?;
+    let mut rows = statement.query([kind.as_str()])?;
+    while let Some(row) = rows.next()? {
+        if places.has_for(&Owner::Account(row.get(0)?)) {
+            return Ok(Some(row.get(1)?));
+        }
+    }
+    Ok(None)
+}
+
+/// Ends every lease: for a store that is opened by the only process that may have it open, so that no owner is left alive.
+/// How many there were.
+pub(super) fn end_leases(c: &Connection) -> rusqlite::Result<usize> {
+    let mut ended = 0;
+    for sql in [
+        "UPDATE delivery SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
+        // Not NULL: a check that was cut off keeps its place when those that are overdue are spread.
+        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL WHERE lease_until > 0",
+        "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
+        "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
+    ] {
+        ended += c.execute(sql, [])?;
+    }
+    Ok(ended)
+}
+
+impl Store {
+    /// Renews the lease of jobs that run, where it is still the owner's: one write for all of them.
+    pub async fn renew_leases(&self, lease: Lease, jobs: Vec<JobKey>) -> Result<(), StoreError> {
+        self.write(move |c| {
+            let Lease { runner, until } = &lease;
+            for job in &jobs {
+                match job {
+                    JobKey::Delivery(id, domain) => {
+                        let sql = "UPDATE delivery SET lease_until = ?2
+                                   WHERE lease_owner = ?1 AND submission_id = ?3 AND domain = ?4";
+                        c.prepare_cached(sql)?.execute(params![runner, until, id, domain])?
+                    }
+                    JobKey::Check(id) => {
+                        let sql = "UPDATE custom_domain SET lease_until = ?2 WHERE lease_owner = ?1 AND id = ?3";
+                        c.prepare_cached(sql)?.execute(params![runner, until, id])?
+                    }
+                    JobKey::Rotation(id) => {
+                        let sql = "UPDATE dkim_rotation SET lease_until = ?2 WHERE lease_owner = ?1 AND domain_id = ?3";
+                        c.prepare_cached(sql)?.execute(params![runner, until, id])?
+                    }
+                    JobKey::SesIdentity(name) => {
+                        let sql = "UPDATE ses_identity SET lease_until = ?2 WHERE lease_owner = ?1 AND name = ?3";
+                        c.prepare_cached(sql)?.execute(params![runner, until, name])?
+                    }
+                };
+            }
+            Ok(())
+        })
+        .await
+    }
+}

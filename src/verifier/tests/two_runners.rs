@@ -1,0 +1,49 @@
+//! Two verifiers on one store, as two daemons on one database have them.
+
+use super::*;
+use crate::jobs::LEASE;
+
+fn another(world: &World) -> Verifier {
+    let (config, resolver) = (Arc::clone(&world.config), Resolver::new(&world.config.dns).unwrap());
+    Verifier::new(config, world.store.clone(), world.clock.clone(), resolver)
+}
+
+async fn checks(world: &World) -> (i64, i64) {
+    let sql = "SELECT count(*), count(DISTINCT domain_id) FROM domain_check";
+    let read =
+        |c: &rusqlite::Connection| Ok::<_, StoreError>(c.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?);
+    world.store.read(read).await.unwrap()
+}
+
+#[tokio::test]
+async fn two_verifiers_on_one_store_make_every_check_once() {
+    let world = world().await;
+    for i in 0..30 {
+        world.claim(&account(&world.store).await, &format!("d{i}.test"), TOKENS).await;
+    }
+    world.clock.advance_to(world.clock.now().after(Duration::from_secs(60)));
+    let second = another(&world);
+    tokio::join!(world.verifier.settle(), second.settle());
+    assert_eq!(checks(&world).await, (30, 30));
+}
+
+#[tokio::test]
+async fn a_check_whose_runner_is_gone_is_made_by_another_and_its_late_record_is_refused() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    world.clock.advance_to(world.clock.now().after(HOUR));
+    let now = world.clock.now();
+    let claim = Claim::new(now, now.after(LEASE), 1);
+    let runner = claim.lease.runner.clone();
+    assert_eq!(world.store.domain_claim_due(claim, 1).await.unwrap().len(), 1);
+    let late = world.verifier.runner.work().reports(&row.account, &[Some(&row)]).await.remove(0).unwrap();
+    world.publish(&row);
+    world.verifier.settle().await;
+    assert_eq!(checks(&world).await, (0, 0));
+    world.clock.advance_to(now.after(LEASE));
+    world.verifier.settle().await;
+    assert_eq!((checks(&world).await, world.status(&row).await), ((1, 1), Verified));
+    let policy = world.verifier.rules().policy;
+    assert_eq!(world.store.domain_record_check(runner, late, None, policy, now, 0).await.unwrap(), None);
+    assert_eq!((checks(&world).await, world.row(&row).await.state.degraded_since()), ((1, 1), None));
+}
