@@ -3,8 +3,8 @@
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
-    AccountId, AliasId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, RunnerId,
-    SubmissionId, TokenId,
+    AccountId, AliasId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, RunnerId, SubmissionId,
+    TokenId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
