@@ -233,10 +233,10 @@ impl App {
             background.spawn(rotation.run(ending));
         }
         // Changes of many messages that a crash interrupted are completed in the background.
-        let (store, ending) = (services.store.clone(), background.clone());
+        let (mailboxes, ending) = (services.mailboxes.clone(), background.clone());
         background.spawn(async move {
             tokio::select! {
-                done = store.finish_long_changes() => if let Err(error) = done {
+                done = mailboxes.finish_long_changes() => if let Err(error) = done {
                     tracing::error!(%error, "cannot complete interrupted mailbox changes; trying again after the next start");
                 },
                 () = ending.requested() => {}

@@ -109,6 +109,7 @@ fn open_http(
     let context = HttpContext {
         config: Arc::clone(config),
         store: services.store.clone(),
+        mailboxes: services.mailboxes.clone(),
         clock: services.clock.clone(),
         events: services.events.clone(),
         authenticator: services.authenticator.clone(),

@@ -2,8 +2,10 @@
 
 use super::ConfigArgs;
 use super::failure::Failure;
-use crate::store::OpenError;
+use crate::config::Config;
+use crate::mailbox::MailboxService;
 use crate::store::compact::{CompactError, Compacted, compact};
+use crate::store::{OpenError, Store};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -19,10 +21,16 @@ pub(super) enum StoreCommand {
     },
 }
 
+async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
+    // Recovers it, brings its schema up to date, and holds the lock of the directory until the end.
+    let store = Store::open(&config.data_dir.0)?;
+    MailboxService::new(store.clone(), &config.limits).finish_long_changes().await?;
+    compact(store).await
+}
+
 pub(super) async fn run(command: StoreCommand) -> Result<ExitCode, Failure> {
     let StoreCommand::Compact { config } = command;
-    let data_dir = config.load()?.data_dir.0;
-    let Compacted { before, after } = compact(&data_dir).await.map_err(|error| {
+    let Compacted { before, after } = compact_dir(&config.load()?).await.map_err(|error| {
         let fix = match &error {
             CompactError::Open(OpenError::InUse { .. }) | CompactError::Busy => {
                 "stop the daemon and other users of the database first"

@@ -9,6 +9,8 @@ use super::problem::Problem;
 use super::serve::Client;
 use crate::auth::login::{LoginError, Principal, Scope};
 use crate::id::{AccountId, DomainId, InboxId};
+use crate::mailbox::MailboxService;
+use crate::resources::Owner;
 use crate::resources::spool::ClientSpool;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -71,6 +73,16 @@ impl Caller {
         match &self.principal.scope {
             Scope::Operator => context.store.clone(),
             Scope::Account(account) | Scope::Inboxes(account, _) => context.store.for_account(account),
+        }
+    }
+
+    /// Changes mailboxes on the caller's behalf.
+    pub(super) fn mailboxes(&self, context: &HttpContext) -> MailboxService {
+        match &self.principal.scope {
+            Scope::Operator => context.mailboxes.clone(),
+            Scope::Account(account) | Scope::Inboxes(account, _) => {
+                context.mailboxes.for_owner(Owner::Account(account.clone()))
+            }
         }
     }
 

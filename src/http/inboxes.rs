@@ -184,7 +184,7 @@ pub(super) async fn delete(
 ) -> Result<StatusCode, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    if !caller.store(&context).inbox_delete(&inbox.account, &inbox.id).await? {
+    if !caller.mailboxes(&context).delete_inbox(&inbox.account, &inbox.id).await? {
         return Err(Problem::not_found());
     }
     tracing::info!(account = %inbox.account, inbox = %inbox.id, "inbox deleted");

@@ -39,6 +39,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::events::Events;
 use crate::id::AccountId;
+use crate::mailbox::MailboxService;
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
 use crate::reading::Reading;
@@ -54,6 +55,7 @@ use std::sync::Arc;
 pub struct HttpContext {
     pub config: Arc<Config>,
     pub store: Store,
+    pub mailboxes: MailboxService,
     pub clock: Clock,
     /// Notifies sessions of revocations and deletions.
     pub events: Events,

@@ -150,8 +150,14 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let queue =
         Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer, resolver.clone())
             .unwrap();
-    let submission =
-        Submission::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes, keys.signer(), queue.clone());
+    let submission = Submission::new(
+        Arc::clone(&config),
+        store.clone(),
+        clock.clone(),
+        mailboxes.clone(),
+        keys.signer(),
+        queue.clone(),
+    );
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
@@ -160,6 +166,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     HttpContext {
         config,
         store,
+        mailboxes,
         clock,
         events,
         authenticator,

@@ -3,11 +3,13 @@
 //! Invariant: what an inbox may hold is checked in the transaction that stores, and sessions that have a mailbox open hear of
 //! every change that was committed, also when whoever made it has gone meanwhile.
 
+mod expunge;
+mod long_changes;
+mod transfer;
+
 use crate::address::{Address, DomainName};
-use crate::config::Limits;
 use crate::id::{InboxId, MailboxId};
 use crate::resources::Owner;
-use crate::resources::uncancelled::uncancelled;
 use crate::store::deliver::{Delivered, LocalDelivery};
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{Append, Appended, FlagUpdate};
@@ -16,9 +18,9 @@ use crate::store::open_mailbox::MessageFlags;
 use crate::store::queue::{AcceptError, NewSubmission, Settled, Settlement};
 use crate::store::room::DeliverError;
 use crate::store::routing::Destination;
-use crate::store::transfer::{Copied, TransferError};
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
+use long_changes::LongChanges;
 use std::sync::Arc;
 
 /// The service, on behalf of an owner: changes take turns by it. Clones share the store.
@@ -26,17 +28,18 @@ use std::sync::Arc;
 pub struct MailboxService {
     store: Store,
     limits: InboxLimits,
+    long_changes: Arc<LongChanges>,
 }
 
 impl MailboxService {
-    /// The service, on behalf of the system.
-    pub fn new(store: Store, limits: &Limits) -> Self {
-        Self { store, limits: limits.into() }
+    /// The service of a store, on behalf of the system. A store has one: it keeps long changes of an inbox apart.
+    pub fn new(store: Store, limits: impl Into<InboxLimits>) -> Self {
+        Self { store, limits: limits.into(), long_changes: Arc::new(LongChanges::new()) }
     }
 
     /// The same for somebody else.
     pub fn for_owner(&self, owner: Owner) -> Self {
-        Self { store: self.store.for_owner(owner), limits: self.limits }
+        Self { store: self.store.for_owner(owner), ..self.clone() }
     }
 
     /// Whether an inbox takes a message of so many octets now. Whoever stores is told for certain.
@@ -76,28 +79,6 @@ impl MailboxService {
         self.store.message_append(inbox, name, message, self.limits).await
     }
 
-    /// Copies messages into another mailbox of the inbox: all that are still there, or none.
-    pub async fn copy(
-        &self,
-        inbox: &InboxId,
-        mailbox: MailboxId,
-        uids: Vec<u32>,
-        to: &str,
-    ) -> Result<Copied, TransferError> {
-        self.store.messages_copy(inbox, mailbox, uids, to, self.limits).await
-    }
-
-    /// Moves messages into another mailbox of the inbox: all that are still there, or none.
-    pub async fn move_to(
-        &self,
-        inbox: &InboxId,
-        mailbox: MailboxId,
-        uids: Vec<u32>,
-        to: &str,
-    ) -> Result<Copied, TransferError> {
-        self.store.messages_move(inbox, mailbox, uids, to, self.limits).await
-    }
-
     /// Changes flags; answers the flags of those of the messages that are still there.
     pub async fn set_flags(
         &self,
@@ -106,29 +87,13 @@ impl MailboxService {
         uids: Vec<u32>,
         update: FlagUpdate,
     ) -> Result<Vec<MessageFlags>, FlagError> {
-        self.store.messages_flag(inbox, mailbox, uids, update, self.limits).await
-    }
-
-    /// Removes messages that are marked `\Deleted`, those with low UIDs first; only those of `uids`, where they are given. It
-    /// goes on to its end when the caller is cancelled.
-    pub async fn expunge(&self, inbox: &InboxId, mailbox: MailboxId, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
-        let (store, inbox) = (self.store.clone(), inbox.clone());
-        uncancelled(async move { store.messages_expunge(&inbox, mailbox, uids).await }).await.map(drop)
+        let (store, of, limits, count) = (self.store.clone(), inbox.clone(), self.limits, uids.len());
+        self.batch(inbox, count, async move { store.messages_flag(&of, mailbox, uids, update, limits).await }).await
     }
 
     /// Makes a mailbox, and those above it that are missing.
     pub async fn create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
         self.store.mailbox_create(inbox, name).await
-    }
-
-    /// Deletes a mailbox with its messages; those below it stay. Answers its number.
-    pub async fn delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
-        self.store.mailbox_delete(inbox, name).await
-    }
-
-    /// Renames a mailbox and those below it. INBOX stays, empty, with what is below it (RFC 3501 §6.3.5).
-    pub async fn rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
-        self.store.mailbox_rename(inbox, from, to).await
     }
 
     /// Subscribes to a mailbox that exists, or ends a subscription.

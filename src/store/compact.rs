@@ -38,12 +38,9 @@ pub enum CompactError {
     Busy,
 }
 
-/// Makes the database of a data directory that no daemon uses as small as it can be. It needs as much free disk as the
-/// database will have.
-pub async fn compact(data_dir: &Path) -> Result<Compacted, CompactError> {
-    // Recovers it, brings its schema up to date, and holds the lock of the directory until the end.
-    let store = Store::open(data_dir)?;
-    store.finish_long_changes().await?;
+/// Makes the database as small as it can be, and closes the store, whose lock keeps daemons out until then. It needs as much
+/// free disk as the database will have.
+pub async fn compact(store: Store) -> Result<Compacted, CompactError> {
     let path = store.inner.path.clone();
     store.inner.readers.close();
     store.inner.writer.close().await;
@@ -95,7 +92,8 @@ fn size(path: &Path) -> std::io::Result<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{inbox, put, store_with_account};
+    use crate::mailbox::MailboxService;
+    use crate::store::testing::{inbox, limits, put, store_with_account};
 
     #[tokio::test]
     async fn what_was_deleted_is_given_back_and_the_rest_is_there() {
@@ -106,17 +104,12 @@ mod tests {
         let kept = put(&store, &stays, b"Subject: kept\r\n\r\nbody\r\n").await;
         put(&store, &gone, &large).await;
         assert!(store.inbox_delete(&account, &gone).await.unwrap());
-        // Its messages are removed in a task of its own.
-        while std::sync::Arc::strong_count(&store.inner) > 1 {
-            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
-        assert!(matches!(compact(dir.path()).await, Err(CompactError::Open(OpenError::InUse { .. }))));
-        store.close().await;
-        drop(store);
+        MailboxService::new(store.clone(), limits(u64::MAX)).finish_long_changes().await.unwrap();
+        assert!(matches!(Store::open(dir.path()), Err(OpenError::InUse { .. })));
         // One that was cut off.
         std::fs::write(dir.path().join("inboxlayer.compact"), "half").unwrap();
 
-        let done = compact(dir.path()).await.unwrap();
+        let done = compact(store).await.unwrap();
         assert!(done.before > 3_000_000 && done.after < 1_000_000, "{done:?}");
         assert!(!dir.path().join("inboxlayer.compact").exists());
         let mode = std::fs::metadata(dir.path().join("inboxlayer.db")).unwrap().permissions().mode();

@@ -64,6 +64,7 @@ fn forget(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError>
 mod tests {
     use super::*;
     use crate::id::InboxId;
+    use crate::mailbox::MailboxService;
     use crate::store::Store;
     use crate::store::mailbox_changes::FlagUpdate;
     use crate::store::messages::Flags;
@@ -117,15 +118,16 @@ mod tests {
     async fn every_way_out_of_a_mailbox_is_counted() {
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
+        let mailboxes = MailboxService::new(store.clone(), limits(u64::MAX));
         let mailbox = put(&store, &inbox, b"Subject: x\r\n\r\n").await.mailbox;
         for _ in 0..3 {
             put(&store, &inbox, b"Subject: x\r\n\r\n").await;
         }
-        store.messages_flag(&inbox, mailbox, vec![1], FlagUpdate::add(Flags::DELETED), limits(u64::MAX)).await.unwrap();
-        store.messages_expunge(&inbox, mailbox, None).await.unwrap();
-        store.messages_move(&inbox, mailbox, vec![2], "Trash", limits(u64::MAX)).await.unwrap();
+        mailboxes.set_flags(&inbox, mailbox, vec![1], FlagUpdate::add(Flags::DELETED)).await.unwrap();
+        mailboxes.expunge(&inbox, mailbox, None).await.unwrap();
+        mailboxes.move_to(&inbox, mailbox, vec![2], "Trash").await.unwrap();
         assert_eq!(counts(&store, mailbox).await, (2, 2));
-        store.mailbox_rename(&inbox, "INBOX", "Old").await.unwrap();
+        mailboxes.rename(&inbox, "INBOX", "Old").await.unwrap();
         assert_eq!(counts(&store, mailbox).await, (4, 4));
     }
 }

@@ -310,20 +310,39 @@ impl Store {
         .await
     }
 
-    /// Deletes an inbox with its aliases; its sessions end. False: the account has none of this id. Its mail is removed in batches after
-    /// that.
+    /// Deletes an inbox with its aliases, and hides its mailboxes; its sessions end. False: the account has none of this id.
     pub async fn inbox_delete(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
-        let (account, of) = (account.clone(), id.clone());
-        if !self.change(move |c| delete(c, &account, &of)).await? {
-            return Ok(false);
-        }
-        let (store, inbox) = (self.clone(), id.clone());
-        tokio::spawn(async move {
-            if let Err(error) = store.inbox_remove(&inbox).await {
-                tracing::warn!(%error, %inbox, "the mail of a deleted inbox is removed after the next start");
-            }
-        });
-        Ok(true)
+        let (account, id) = (account.clone(), id.clone());
+        self.change(move |c| delete(c, &account, &id)).await
+    }
+
+    /// Whose an inbox is: of one that is deleted, the account of deleted inboxes.
+    pub async fn inbox_account(&self, id: &InboxId) -> Result<AccountId, StoreError> {
+        let id = id.clone();
+        self.read(move |c| {
+            let sql = "SELECT account_id FROM inbox WHERE id = ?1";
+            Ok(c.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+        })
+        .await
+    }
+
+    /// The inboxes that are deleted, and whose rows are still there.
+    pub async fn deleted_inboxes(&self) -> Result<Vec<InboxId>, StoreError> {
+        self.read(|c| {
+            let sql = "SELECT id FROM inbox WHERE account_id = ?1";
+            Ok(c.prepare_cached(sql)?.query_map([DELETED], |row| row.get(0))?.collect::<Result<_, _>>()?)
+        })
+        .await
+    }
+
+    /// Removes the row of a deleted inbox, which has no messages any more.
+    pub async fn deleted_inbox_remove(&self, id: &InboxId) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.write(move |c| {
+            c.prepare_cached("DELETE FROM inbox WHERE id = ?1 AND account_id = ?2")?.execute(params![id, DELETED])?;
+            Ok(())
+        })
+        .await
     }
 
     /// Which inbox of the account `address` is an address of; none for catch-all addresses, which only receive.

@@ -5,7 +5,6 @@
 
 use super::deliver::{NewMessage, insert_message};
 use super::keywords::{self, FlagError, InboxLimits};
-use super::long_changes::batch_of_octets;
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, marks};
 use super::room;
@@ -98,29 +97,22 @@ fn next_modseq(connection: &Connection, mailbox: MailboxId) -> Result<i64, Store
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
 
-/// The messages that are marked `\Deleted`, UIDs rising, each with its octets.
-fn marked(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
-    let mut marked = Vec::new();
+fn deleted(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
+    let mut deleted = Vec::new();
     for part in parts::of(connection, inbox, mailbox)? {
         let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
                    WHERE m.mailbox_id = ?1 AND m.flags & ?2 <> 0 ORDER BY m.uid";
         let mut statement = connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![part.id, Flags::DELETED])?;
         while let Some(row) = rows.next()? {
-            marked.push((part.shown(row.get(0)?), row.get(1)?));
+            deleted.push((part.shown(row.get(0)?), row.get(1)?));
         }
     }
-    marked.sort_unstable();
-    Ok(marked)
+    deleted.sort_unstable();
+    Ok(deleted)
 }
 
-/// Removes those of the messages that are still there and marked `\Deleted`; answers which.
-fn expunge_batch(
-    connection: &Transaction<'_>,
-    inbox: &InboxId,
-    mailbox: MailboxId,
-    uids: &[u32],
-) -> Result<Vec<u32>, StoreError> {
+fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, uids: &[u32]) -> Result<(), StoreError> {
     let parts = parts::of(connection, inbox, mailbox)?;
     let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2 AND flags & ?3 <> 0";
     let mut statement = connection.prepare_cached(sql)?;
@@ -137,7 +129,7 @@ fn expunge_batch(
         expunged::note(connection, mailbox, gone.iter().copied())?;
         connection.mailbox_changed(inbox, mailbox)?;
     }
-    Ok(gone)
+    Ok(())
 }
 
 impl Store {
@@ -151,7 +143,7 @@ impl Store {
         limits: InboxLimits,
     ) -> Result<Vec<MessageFlags>, FlagError> {
         let of = inbox.clone();
-        self.change_batch(inbox, uids.len(), move |connection| {
+        self.change(move |connection| {
             let mut after = Vec::with_capacity(uids.len());
             let parts = parts::of(connection, &of, mailbox)?;
             let InboxLimits { quota, keywords: limits } = limits;
@@ -200,30 +192,21 @@ impl Store {
         .await
     }
 
-    /// Removes messages that are marked `\Deleted`, those with low UIDs first; only those of `uids`, where they are given.
-    /// Answers which.
+    /// The messages that are marked `\Deleted`, UIDs rising, each with its octets.
+    pub async fn messages_deleted(&self, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
+        let inbox = inbox.clone();
+        self.read(move |connection| deleted(connection, &inbox, mailbox)).await
+    }
+
+    /// Removes those of the messages that are still there and marked `\Deleted`.
     pub async fn messages_expunge(
         &self,
         inbox: &InboxId,
         mailbox: MailboxId,
-        uids: Option<Vec<u32>>,
-    ) -> Result<Vec<u32>, StoreError> {
-        let of = inbox.clone();
-        let mut marked = self.read(move |connection| marked(connection, &of, mailbox)).await?;
-        if let Some(wanted) = uids {
-            marked.retain(|(uid, _)| wanted.binary_search(uid).is_ok());
-        }
-        let mut gone = Vec::with_capacity(marked.len());
-        let mut rest = marked.as_slice();
-        while !rest.is_empty() {
-            let (batch, after) = rest.split_at(batch_of_octets(rest.iter().map(|(_, size)| *size)).min(rest.len()));
-            rest = after;
-            let (of, batch): (_, Vec<u32>) = (inbox.clone(), batch.iter().map(|(uid, _)| *uid).collect());
-            let count = batch.len();
-            let removed = self.change_batch(inbox, count, move |c| expunge_batch(c, &of, mailbox, &batch));
-            gone.extend(removed.await?);
-        }
-        Ok(gone)
+        uids: Vec<u32>,
+    ) -> Result<(), StoreError> {
+        let inbox = inbox.clone();
+        self.change(move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
     }
 
     /// Puts a message into a mailbox, if the inbox has room for it; `None` when there is no such mailbox.

@@ -54,38 +54,24 @@ impl Store {
         .await
     }
 
-    /// Deletes a mailbox with its messages. Those below it stay (RFC 3501 §6.3.4). Answers its number once the mailbox is
-    /// gone; its messages are removed in batches after that.
+    /// Hides a mailbox: it is gone, and its messages are nobody's. Those below it stay (RFC 3501 §6.3.4).
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
-        let (of, name) = (inbox.clone(), name.to_owned());
-        let hide = self.change(move |transaction| {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.change(move |transaction| {
             if name == INBOX {
                 return Err(MailboxError::IsInbox);
             }
-            let id = find(transaction, &of, &name)?.ok_or(MailboxError::Missing)?;
+            let id = find(transaction, &inbox, &name)?.ok_or(MailboxError::Missing)?;
             parts::hide(transaction, id)?;
-            transaction.mailbox_changed(&of, id)?;
+            transaction.mailbox_changed(&inbox, id)?;
             Ok(id)
-        });
-        let id = hide.await?;
-        let (store, inbox) = (self.clone(), inbox.clone());
-        tokio::spawn(async move {
-            if let Err(error) = store.finish_deletion(&inbox).await {
-                tracing::warn!(%error, %inbox, "the messages of a deleted mailbox are removed after the next start");
-            }
-        });
-        Ok(id)
+        })
+        .await
     }
 
-    /// Renames a mailbox and those below it. INBOX is another matter: its messages go to the new mailbox, and it stays,
-    /// empty, with what is below it (RFC 3501 §6.3.5).
+    /// Renames a mailbox other than INBOX, and those below it.
     pub async fn mailbox_rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
         let (inbox, from, to) = (inbox.clone(), from.to_owned(), to.to_owned());
-        if from == INBOX {
-            let of = inbox.clone();
-            let id = self.read(move |connection| find(connection, &of, INBOX)).await?.ok_or(MailboxError::Missing)?;
-            return self.messages_rename(&inbox, id, &to).await;
-        }
         self.write(move |connection| {
             if find(connection, &inbox, &to)?.is_some() {
                 return Err(MailboxError::Exists);

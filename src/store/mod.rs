@@ -8,6 +8,7 @@
 
 pub mod accounts;
 pub mod aliases;
+pub mod batch;
 pub mod checks;
 pub mod compact;
 mod content;
@@ -20,7 +21,6 @@ pub mod inboxes;
 pub mod jobs;
 pub mod keys;
 pub mod keywords;
-mod long_changes;
 pub mod mailbox_changes;
 mod mailbox_tree;
 pub mod mailboxes;
@@ -51,7 +51,6 @@ use crate::events::{Event, Events};
 use crate::id::{AccountId, InboxId, MailboxId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
-use long_changes::LongChanges;
 use readers::Readers;
 use rusqlite::{Connection, OpenFlags};
 use std::cell::RefCell;
@@ -164,7 +163,6 @@ pub struct Store {
 struct Inner {
     readers: Readers,
     writer: Writer,
-    long_changes: LongChanges,
     disk: FreeDisk,
     events: Events,
     path: PathBuf,
@@ -226,8 +224,7 @@ impl Store {
         }
         disk.hold_reserve();
         let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
-        let (readers, long_changes) = (Readers::new(readers), LongChanges::new());
-        let inner = Inner { readers, writer, long_changes, disk, events: Events::new(), path, _lock: lock };
+        let inner = Inner { readers: Readers::new(readers), writer, disk, events: Events::new(), path, _lock: lock };
         Ok(Self { inner: Arc::new(inner), owner: Owner::System })
     }
 
@@ -297,7 +294,7 @@ impl Store {
     }
 
     /// Whether new mail may be stored now: what else is written, may.
-    fn check_disk(&self) -> Result<(), StoreError> {
+    pub(crate) fn check_disk(&self) -> Result<(), StoreError> {
         Ok(self.inner.disk.check()?)
     }
 

@@ -1,13 +1,8 @@
-//! COPY, MOVE and RENAME INBOX: messages into another mailbox of their inbox, all of them or none (RFC 3501 §6.4.7, RFC 6851).
-//!
-//! A batch of them is one transaction. More are gathered in a hidden row, which one short transaction makes a part of the
-//! target ([`super::parts`]): until then nobody sees a copy, and what moves is still where it was, under its UID.
-//!
-//! Invariant: an answer is given once all are in the target; a crash before it leaves all of them or none there. A client
-//! that goes away changes nothing of that.
+//! Messages into another mailbox of their inbox, for the service `mailbox`: all of them in one transaction, or batch by batch
+//! into a hidden row, which [`Store::transfer_publish`] makes a part of the target ([`super::parts`]).
 
-use super::keywords::{self, InboxLimits};
-use super::long_changes::{BATCH, hold, release};
+use super::batch::BATCH;
+use super::keywords;
 use super::mailbox_tree;
 use super::mailboxes::{self, MailboxError};
 use super::parts::{self, Part};
@@ -15,7 +10,6 @@ use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
 use crate::id::{InboxId, MailboxId, MessageId};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use tokio::sync::oneshot;
 
 /// A MOVE of many keeps the distances between their UIDs. It is refused where the target's next UID would pass this: the
 /// other half of the numbers is for messages that come one by one.
@@ -73,97 +67,52 @@ impl From<TransferError> for MailboxError {
 }
 
 /// What is done with the messages.
-#[derive(Clone, Debug)]
-enum Kind {
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
     /// They are copied, if the inbox has room for them.
-    Copy { quota: Quota },
+    Copy {
+        /// What the inbox may hold.
+        quota: Quota,
+    },
     /// They move.
     Move,
     /// They move to a new mailbox, and keep their UIDs.
     Rename,
 }
 
+/// A change of many messages' mailbox.
 #[derive(Clone, Debug)]
-struct Transfer {
-    inbox: InboxId,
+pub struct Transfer {
+    /// The inbox.
+    pub inbox: InboxId,
     /// The mailbox they are in.
-    from: MailboxId,
+    pub from: MailboxId,
     /// The name of the mailbox they go to.
-    to: String,
-    kind: Kind,
-    /// Different keywords that the target may have.
-    keywords: usize,
+    pub to: String,
+    /// What is done with them.
+    pub kind: Kind,
+    /// Different keywords that the target may have; a rename brings no new ones.
+    pub keywords: usize,
 }
 
 impl Store {
-    /// Copies messages into another mailbox of the inbox.
-    pub async fn messages_copy(
-        &self,
-        inbox: &InboxId,
-        mailbox: MailboxId,
-        uids: Vec<u32>,
-        to: &str,
-        limits: InboxLimits,
-    ) -> Result<Copied, TransferError> {
-        self.check_disk()?;
-        let (inbox, to, keywords) = (inbox.clone(), to.to_owned(), limits.keywords.per_mailbox);
-        let kind = Kind::Copy { quota: limits.quota };
-        self.transfer(Transfer { inbox, from: mailbox, to, kind, keywords }, uids).await
+    /// All messages of a mailbox, UIDs rising, and its id; `None` when there is no such mailbox.
+    pub async fn mailbox_uids(&self, inbox: &InboxId, name: &str) -> Result<Option<(MailboxId, Vec<u32>)>, StoreError> {
+        let (inbox, name) = (inbox.clone(), name.to_owned());
+        self.read(move |connection| {
+            let Some(id) = mailboxes::find(connection, &inbox, &name)? else { return Ok(None) };
+            Ok(Some((id, all_uids(connection, &parts::of(connection, &inbox, id)?)?)))
+        })
+        .await
     }
 
-    /// Moves messages into another mailbox of the inbox.
-    pub async fn messages_move(
-        &self,
-        inbox: &InboxId,
-        mailbox: MailboxId,
-        uids: Vec<u32>,
-        to: &str,
-        limits: InboxLimits,
-    ) -> Result<Copied, TransferError> {
-        let (inbox, to, keywords) = (inbox.clone(), to.to_owned(), limits.keywords.per_mailbox);
-        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Move, keywords }, uids).await
-    }
-
-    /// Moves every message of a mailbox into a new one, where they keep their UIDs.
-    pub(super) async fn messages_rename(
-        &self,
-        inbox: &InboxId,
-        mailbox: MailboxId,
-        to: &str,
-    ) -> Result<(), MailboxError> {
-        let (of, inbox, to) = (inbox.clone(), inbox.clone(), to.to_owned());
-        let uids = self.read(move |connection| all_uids(connection, &parts::of(connection, &of, mailbox)?)).await?;
-        self.transfer(Transfer { inbox, from: mailbox, to, kind: Kind::Rename, keywords: usize::MAX }, uids).await?;
-        Ok(())
-    }
-
-    async fn transfer(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
-        if uids.len() <= BATCH {
-            let (inbox, count) = (transfer.inbox.clone(), uids.len());
-            return self.change_batch(&inbox, count, move |connection| at_once(connection, &transfer, &uids)).await;
-        }
-        let one_at_a_time = self.begin_long_change(&transfer.inbox).await;
-        let (store, (done, answer)) = (self.clone(), oneshot::channel());
-        // A task of its own: a client that goes away leaves nothing half done.
-        tokio::spawn(async move {
-            let _one_at_a_time = one_at_a_time;
-            let hidden = match store.begin_transfer(&transfer, &uids).await {
-                Ok(hidden) => hidden,
-                Err(error) => return drop(done.send(Err(error))),
-            };
-            let inbox = transfer.inbox.clone();
-            let result = store.gather_and_publish(transfer, hidden, uids).await;
-            // The client may have gone. What follows changes nothing that it could see.
-            let _ = done.send(result);
-            if let Err(error) = store.finish_hidden(&inbox, hidden).await {
-                tracing::warn!(%error, "messages stay in a part of their mailbox until the next start");
-            }
-        });
-        answer.await.map_err(|_| TransferError::Store(StoreError::Closed))?
+    /// All of it in one transaction.
+    pub async fn transfer_at_once(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
+        self.change(move |transaction| at_once(transaction, &transfer, &uids)).await
     }
 
     /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
-    async fn begin_transfer(&self, transfer: &Transfer, uids: &[u32]) -> Result<MailboxId, TransferError> {
+    pub async fn transfer_begin(&self, transfer: &Transfer, uids: &[u32]) -> Result<MailboxId, TransferError> {
         let (octets, messages) = match transfer.kind {
             Kind::Copy { .. } => {
                 let (inbox, from, uids) = (transfer.inbox.clone(), transfer.from, uids.to_vec());
@@ -187,37 +136,41 @@ impl Store {
             }
             let hidden = parts::insert_hidden(connection, &transfer.inbox, None)?;
             let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
-            hold(connection, hidden, signed(octets), signed(messages))?;
+            parts::hold(connection, hidden, signed(octets), signed(messages))?;
             Ok(hidden)
         })
         .await
     }
 
-    /// Gathers the messages in the hidden row, and makes it a part of the target.
-    async fn gather_and_publish(
+    /// Puts a batch into the hidden row, after `before` others. Answers the UID here and in that row of each.
+    pub async fn transfer_gather(
         &self,
         transfer: Transfer,
         hidden: MailboxId,
+        before: usize,
         uids: Vec<u32>,
+    ) -> Result<Vec<(u32, u32)>, TransferError> {
+        self.change(move |transaction| {
+            let from = parts::of(transaction, &transfer.inbox, transfer.from)?;
+            match transfer.kind {
+                Kind::Copy { .. } => gather_copies(transaction, &from, hidden, before, &uids),
+                Kind::Move | Kind::Rename => gather(transaction, &from, hidden, &uids),
+            }
+        })
+        .await
+    }
+
+    /// Makes the hidden row, with what was gathered in it, a part of the target.
+    pub async fn transfer_publish(
+        &self,
+        transfer: Transfer,
+        hidden: MailboxId,
+        gathered: Vec<(u32, u32)>,
     ) -> Result<Copied, TransferError> {
-        let mut gathered = Vec::with_capacity(uids.len());
-        for batch in uids.chunks(BATCH) {
-            let (inbox, transfer) = (&transfer.inbox, transfer.clone());
-            let (batch, first) = (batch.to_vec(), gathered.len());
-            let done = self.change_batch(inbox, batch.len(), move |connection| {
-                let from = parts::of(connection, &transfer.inbox, transfer.from)?;
-                match transfer.kind {
-                    Kind::Copy { .. } => gather_copies(connection, &from, hidden, first, &batch),
-                    Kind::Move | Kind::Rename => gather(connection, &from, hidden, &batch),
-                }
-            });
-            gathered.extend(done.await?);
-        }
-        self.change(move |connection| publish(connection, &transfer, hidden, &gathered)).await
+        self.change(move |transaction| publish(transaction, &transfer, hidden, &gathered)).await
     }
 }
 
-/// All of it in one transaction.
 fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> Result<Copied, TransferError> {
     let from = parts::of(connection, &transfer.inbox, transfer.from)?;
     let target = match transfer.kind {
@@ -314,7 +267,7 @@ fn gather_copies(
     }
     let (octets, messages) =
         (size(connection)?.saturating_sub(before), i64::try_from(gathered.len()).unwrap_or(i64::MAX));
-    release(connection, hidden, octets, messages)?;
+    parts::release(connection, hidden, octets, messages)?;
     Ok(gathered)
 }
 

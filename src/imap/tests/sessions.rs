@@ -102,11 +102,13 @@ async fn another_account_sees_nothing() {
     assert!(store.messages_fetch(&theirs, mailbox, vec![1], depth, 100).await.unwrap().0.is_empty());
     let add = crate::store::mailbox_changes::FlagUpdate::add(crate::store::messages::Flags::DELETED);
     let limits = crate::store::testing::limits;
-    let theirs_flagged = store.messages_flag(&theirs, mailbox, vec![1], add.clone(), limits(u64::MAX)).await;
+    let mailboxes = MailboxService::new(store.clone(), limits(u64::MAX));
+    let theirs_flagged = mailboxes.set_flags(&theirs, mailbox, vec![1], add.clone()).await;
     assert!(theirs_flagged.unwrap().is_empty());
-    store.messages_flag(&world.inbox, mailbox, vec![1], add, limits(u64::MAX)).await.unwrap();
-    assert!(store.messages_expunge(&theirs, mailbox, None).await.unwrap().is_empty());
-    let copied = store.messages_move(&theirs, mailbox, vec![1], "INBOX", limits(u64::MAX)).await.unwrap();
+    mailboxes.set_flags(&world.inbox, mailbox, vec![1], add).await.unwrap();
+    mailboxes.expunge(&theirs, mailbox, None).await.unwrap();
+    assert_eq!(store.mailbox_status(&world.inbox, "INBOX").await.unwrap().unwrap().messages, 1);
+    let copied = mailboxes.move_to(&theirs, mailbox, vec![1], "INBOX").await.unwrap();
     assert!(copied.uids.is_empty());
     let mut client = world.not_authenticated().await;
     let answer = client.ask(&format!("LOGIN bob@inboxlayer.dev {}", world.token.reveal())).await;

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::events::Event;
+use crate::mailbox::MailboxService;
 use crate::store::room::ROW;
+use crate::store::testing::limits;
 
 const WITH_BCC: &[u8] =
     b"From: Me <x@y.example>\r\nTo: a@example.org\r\nbcc: b@example.net,\r\n friend@inboxlayer.dev\r\nSubject: hi\r\n\r\nbody\r\n";
@@ -185,10 +187,11 @@ async fn copies_go_to_the_mailbox_whose_use_it_is_and_count_in_the_quota() {
     let world = World::open().await;
     world.execute("UPDATE inbox SET save_sent = 1").await;
     let hello = &world.login.inbox;
-    world.store.mailbox_rename(hello, "Sent", "Out").await.unwrap();
+    let mailboxes = MailboxService::new(world.store.clone(), limits(u64::MAX));
+    mailboxes.rename(hello, "Sent", "Out").await.unwrap();
     world.send(&["a@example.org"]).await;
     assert_eq!(world.mailbox("hello", "Out").await.len(), 1);
-    world.store.mailbox_delete(hello, "Out").await.unwrap();
+    mailboxes.delete(hello, "Out").await.unwrap();
     world.send(&["hello@inboxlayer.dev"]).await;
     assert_eq!((world.mailbox("hello", "Sent").await.len(), world.inbox("hello").await.len()), (1, 1));
     let sent = world.store.mailboxes(hello).await.unwrap().into_iter().find(|mailbox| mailbox.name == "Sent").unwrap();

@@ -2,12 +2,18 @@
 
 use super::*;
 use crate::id::MailboxId;
+use crate::mailbox::MailboxService;
+use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::OpenMailbox;
 use crate::store::testing::{inbox, limits, put, store_with_account};
 use proptest::prelude::*;
 use rusqlite::StatementStatus;
+
+fn service(store: &Store, limits: InboxLimits) -> MailboxService {
+    MailboxService::new(store.clone(), limits)
+}
 
 const MAIL: &[u8] = b"Subject: x\r\n\r\nbody\r\n";
 
@@ -87,38 +93,37 @@ async fn take(store: &Store, inbox: &InboxId, renamed: &mut u32, step: Step) {
         Step::Select => drop(store.mailbox_open(inbox, INBOX, true).await.unwrap()),
         Step::See(which) => {
             let change = if which % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
-            store
-                .messages_flag(
+            service(&store, most)
+                .set_flags(
                     inbox,
                     here.id,
                     some(&here, which),
                     FlagUpdate { change, flags: Flags::SEEN, keywords: vec![] },
-                    most,
                 )
                 .await
                 .unwrap();
         }
         Step::Expunge(which) => {
             let uids = some(&here, which);
-            store.messages_flag(inbox, here.id, uids, FlagUpdate::add(Flags::DELETED), most).await.unwrap();
-            store.messages_expunge(inbox, here.id, None).await.unwrap();
+            service(&store, most).set_flags(inbox, here.id, uids, FlagUpdate::add(Flags::DELETED)).await.unwrap();
+            service(&store, limits(u64::MAX)).expunge(inbox, here.id, None).await.unwrap();
         }
         Step::Copy(which) => {
-            drop(store.messages_copy(inbox, here.id, some(&here, which), "Archive", most).await.unwrap());
+            drop(service(&store, most).copy(inbox, here.id, some(&here, which), "Archive").await.unwrap());
         }
         Step::Move(which) => {
-            drop(store.messages_move(inbox, here.id, some(&here, which), "Archive", most).await.unwrap())
+            drop(service(&store, most).move_to(inbox, here.id, some(&here, which), "Archive").await.unwrap())
         }
         Step::MoveBack(which) => {
             let there = open(store, inbox, "Archive").await;
-            drop(store.messages_move(inbox, there.id, some(&there, which), INBOX, most).await.unwrap());
+            drop(service(&store, most).move_to(inbox, there.id, some(&there, which), INBOX).await.unwrap());
         }
         Step::RenameInbox => {
             *renamed += 1;
-            store.mailbox_rename(inbox, INBOX, &format!("Old {renamed}")).await.unwrap();
+            service(&store, limits(u64::MAX)).rename(inbox, INBOX, &format!("Old {renamed}")).await.unwrap();
         }
         Step::Delete => {
-            let _ = store.mailbox_delete(inbox, &format!("Old {renamed}")).await;
+            let _ = service(&store, limits(u64::MAX)).delete(inbox, &format!("Old {renamed}")).await;
         }
     }
 }
@@ -175,15 +180,15 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     assert_eq!(steps_of_status(&store, &inbox).await, few);
     // A part that is not moved over yet.
     let uids: Vec<u32> = (1..=5_000).collect();
-    store.messages_move(&inbox, mailbox, uids, "Archive", limits(u64::MAX)).await.unwrap();
+    service(&store, limits(u64::MAX)).move_to(&inbox, mailbox, uids, "Archive").await.unwrap();
     compare(&store, &inbox).await;
     assert_eq!(store.mailbox_status(&inbox, "Archive").await.unwrap().unwrap().recent, 5_000);
-    store.finish_long_changes().await.unwrap();
+    service(&store, limits(u64::MAX)).finish_long_changes().await.unwrap();
     compare(&store, &inbox).await;
-    store.mailbox_rename(&inbox, INBOX, "Old").await.unwrap();
+    service(&store, limits(u64::MAX)).rename(&inbox, INBOX, "Old").await.unwrap();
     compare(&store, &inbox).await;
     let copies: Vec<u32> = (5_001..=6_000).collect();
     let old = open(&store, &inbox, "Old").await;
-    store.messages_copy(&inbox, old.id, copies, INBOX, limits(u64::MAX)).await.unwrap();
+    service(&store, limits(u64::MAX)).copy(&inbox, old.id, copies, INBOX).await.unwrap();
     compare(&store, &inbox).await;
 }

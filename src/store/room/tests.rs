@@ -5,6 +5,7 @@ use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::{AccountId, MailboxId};
+use crate::mailbox::MailboxService;
 use crate::store::deliver::{Delivered, LocalDelivery};
 use crate::store::keywords::{FlagError, InboxLimits};
 use crate::store::mailbox_changes::{Append, FlagChange, FlagUpdate};
@@ -13,6 +14,10 @@ use crate::store::routing::Route;
 use crate::store::testing::{inbox, limits, put, store_with_account};
 use crate::store::transfer::TransferError;
 use bytes::Bytes;
+
+fn service(store: &Store, limits: InboxLimits) -> MailboxService {
+    MailboxService::new(store.clone(), limits)
+}
 
 const HEADER: &[u8] = b"Subject: x\r\n\r\n";
 
@@ -78,21 +83,21 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
     append(&store, &one, "Junk", 50, u64::MAX).await.unwrap();
     assert_eq!(size(&store, &one).await, 350);
     let (from, junk) = (mailbox(&store, &one, "INBOX").await, mailbox(&store, &one, "Junk").await);
-    store.messages_copy(&one, from, vec![1, 2], "Archive", limits(u64::MAX)).await.unwrap();
+    service(&store, limits(u64::MAX)).copy(&one, from, vec![1, 2], "Archive").await.unwrap();
     assert_eq!(size(&store, &one).await, 550);
-    store.messages_move(&one, from, vec![1, 2, 9], "Trash", limits(u64::MAX)).await.unwrap();
+    service(&store, limits(u64::MAX)).move_to(&one, from, vec![1, 2, 9], "Trash").await.unwrap();
     assert_eq!(size(&store, &one).await, 550);
-    store.messages_flag(&one, junk, vec![1], FlagUpdate::add(Flags::DELETED), limits(u64::MAX)).await.unwrap();
-    store.messages_expunge(&one, junk, None).await.unwrap();
+    service(&store, limits(u64::MAX)).set_flags(&one, junk, vec![1], FlagUpdate::add(Flags::DELETED)).await.unwrap();
+    service(&store, limits(u64::MAX)).expunge(&one, junk, None).await.unwrap();
     assert_eq!(size(&store, &one).await, 500);
-    store.mailbox_delete(&one, "Trash").await.unwrap();
-    store.finish_deletion(&one).await.unwrap();
+    service(&store, limits(u64::MAX)).delete(&one, "Trash").await.unwrap();
+    service(&store, limits(u64::MAX)).finish_deletion(&one).await.unwrap();
     assert_eq!(size(&store, &one).await, 300);
-    store.mailbox_rename(&one, "INBOX", "Old").await.unwrap();
+    service(&store, limits(u64::MAX)).rename(&one, "INBOX", "Old").await.unwrap();
     assert_eq!(size(&store, &one).await, 300);
     // An inbox that goes takes its count with it.
     assert!(store.inbox_delete(&account, &one).await.unwrap());
-    store.inbox_remove(&one).await.unwrap();
+    service(&store, limits(u64::MAX)).remove_inbox(&one).await.unwrap();
     let left: i64 =
         store.read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM body", [], |r| r.get(0))?)).await.unwrap();
     assert_eq!(left, 0);
@@ -117,9 +122,9 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
     assert_eq!(size(&store, &two).await, octets);
     assert!(matches!(append(&store, &one, "INBOX", 1, whole).await, Err(FlagError::Full)));
     let from = mailbox(&store, &one, "INBOX").await;
-    let copy = store.messages_copy(&one, from, vec![1], "Junk", limits(2 * whole - 1)).await;
+    let copy = service(&store, limits(2 * whole - 1)).copy(&one, from, vec![1], "Junk").await;
     assert!(matches!(copy, Err(TransferError::Full)));
-    store.messages_move(&one, from, vec![1], "Junk", limits(u64::MAX)).await.unwrap();
+    service(&store, limits(u64::MAX)).move_to(&one, from, vec![1], "Junk").await.unwrap();
     assert_eq!(size(&store, &one).await, octets);
 }
 
@@ -162,16 +167,16 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     few.keywords.per_mailbox = 3;
     few.keywords.per_message = 2;
     let mailbox = put(&store, &one, HEADER).await.mailbox;
-    store.messages_copy(&one, mailbox, vec![1], "INBOX", few).await.unwrap();
-    let two = store.messages_copy(&one, mailbox, vec![1, 2], "Archive", few).await;
+    service(&store, few).copy(&one, mailbox, vec![1], "INBOX").await.unwrap();
+    let two = service(&store, few).copy(&one, mailbox, vec![1, 2], "Archive").await;
     assert!(matches!(two, Err(TransferError::Full)));
-    store.messages_copy(&one, mailbox, vec![1], "Archive", few).await.unwrap();
+    service(&store, few).copy(&one, mailbox, vec![1], "Archive").await.unwrap();
     assert!(!store.inbox_has_room(&one, 0, few.quota).await.unwrap());
 
     let stores = async |uid: u32, change: FlagChange, keywords: &[&str], limits: InboxLimits| {
         let keywords = keywords.iter().map(|keyword| (*keyword).to_owned()).collect();
         let update = FlagUpdate { change, flags: Flags::default(), keywords };
-        store.messages_flag(&one, mailbox, vec![uid], update, limits).await
+        service(&store, limits).set_flags(&one, mailbox, vec![uid], update).await
     };
     let count = async || {
         let of = one.clone();
@@ -192,16 +197,16 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     few.keywords.per_mailbox = 2;
     few.quota.messages = 9;
     let mut gone = Vec::new();
-    gone.push(store.messages_copy(&one, mailbox, vec![1, 2], "Archive", few).await);
-    gone.push(store.messages_move(&one, mailbox, vec![1, 2], "Archive", few).await);
+    gone.push(service(&store, few).copy(&one, mailbox, vec![1, 2], "Archive").await);
+    gone.push(service(&store, few).move_to(&one, mailbox, vec![1, 2], "Archive").await);
     assert!(gone.iter().all(|gone| matches!(gone, Err(TransferError::TooManyKeywords(2)))), "{gone:?}");
-    store.messages_move(&one, mailbox, vec![1], "Archive", few).await.unwrap();
+    service(&store, few).move_to(&one, mailbox, vec![1], "Archive").await.unwrap();
     // A full inbox takes flags, and no keywords.
     let full = limits(1);
     assert!(matches!(stores(2, FlagChange::Add, &["five"], full).await, Err(FlagError::Full)));
     stores(2, FlagChange::Remove, &["TWO"], full).await.unwrap();
-    store.messages_flag(&one, mailbox, vec![2], FlagUpdate::add(Flags::DELETED), full).await.unwrap();
-    store.messages_expunge(&one, mailbox, None).await.unwrap();
+    service(&store, full).set_flags(&one, mailbox, vec![2], FlagUpdate::add(Flags::DELETED)).await.unwrap();
+    service(&store, limits(u64::MAX)).expunge(&one, mailbox, None).await.unwrap();
     let left: i64 = store
         .read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM mailbox_keyword", [], |row| row.get(0))?))
         .await

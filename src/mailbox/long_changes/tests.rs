@@ -1,12 +1,13 @@
 //! Who writes while a large mailbox changes, and what a crash at any moment leaves.
 
 use super::*;
-use crate::id::{AccountId, MailboxId};
+use crate::store::Store;
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::Seen;
 use crate::store::testing::{account, inbox, limits, put, store_with_account};
 use crate::store::transfer::TransferError;
+use rusqlite::{Connection, params};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -66,38 +67,37 @@ enum Change {
 
 impl Change {
     async fn make(self, store: &Store, account: &AccountId, inbox: &InboxId, mailbox: MailboxId) {
+        let mailboxes = MailboxService::new(store.clone(), limits(u64::MAX));
         let all = uids(store, inbox, "INBOX").await;
         match self {
             Self::Copy => {
-                let copied =
-                    store.messages_copy(inbox, mailbox, all.clone(), "Archive", limits(u64::MAX)).await.unwrap();
+                let copied = mailboxes.copy(inbox, mailbox, all.clone(), "Archive").await.unwrap();
                 assert_eq!(copied.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
             }
             Self::Move => {
-                let moved =
-                    store.messages_move(inbox, mailbox, all.clone(), "Archive", limits(u64::MAX)).await.unwrap();
+                let moved = mailboxes.move_to(inbox, mailbox, all.clone(), "Archive").await.unwrap();
                 assert_eq!(moved.uids, all.iter().map(|uid| (*uid, *uid)).collect::<Vec<_>>());
             }
-            Self::Rename => store.mailbox_rename(inbox, "INBOX", "Old").await.unwrap(),
-            Self::Expunge => assert_eq!(store.messages_expunge(inbox, mailbox, None).await.unwrap(), all),
-            Self::Delete => {
-                store.messages_move(inbox, mailbox, all, "Archive", limits(u64::MAX)).await.unwrap();
-                store.mailbox_delete(inbox, "Archive").await.unwrap();
+            Self::Rename => mailboxes.rename(inbox, "INBOX", "Old").await.unwrap(),
+            Self::Expunge => {
+                mailboxes.expunge(inbox, mailbox, None).await.unwrap();
+                assert!(uids(store, inbox, "INBOX").await.is_empty());
             }
-            Self::DeleteInbox => assert!(store.inbox_delete(account, inbox).await.unwrap()),
+            Self::Delete => {
+                mailboxes.move_to(inbox, mailbox, all, "Archive").await.unwrap();
+                mailboxes.delete(inbox, "Archive").await.unwrap();
+            }
+            Self::DeleteInbox => assert!(mailboxes.delete_inbox(account, inbox).await.unwrap()),
             Self::Flags => {
                 for batch in all.chunks(BATCH) {
-                    store
-                        .messages_flag(inbox, mailbox, batch.to_vec(), FlagUpdate::add(Flags::SEEN), limits(u64::MAX))
-                        .await
-                        .unwrap();
+                    mailboxes.set_flags(inbox, mailbox, batch.to_vec(), FlagUpdate::add(Flags::SEEN)).await.unwrap();
                 }
             }
         }
         // What goes on after the answer is part of it.
-        store.finish_deletion(inbox).await.unwrap();
+        mailboxes.finish_deletion(inbox).await.unwrap();
         if matches!(self, Self::DeleteInbox) {
-            store.inbox_remove(inbox).await.unwrap();
+            mailboxes.remove_inbox(inbox).await.unwrap();
         }
     }
 }
@@ -133,7 +133,7 @@ async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
         });
         change.make(&store, &ours, &one, mailbox).await;
         done.store(true, Ordering::Relaxed);
-        let (stored, batches) = (neighbour.await.unwrap(), MESSAGES / LIMIT);
+        let (stored, batches) = (neighbour.await.unwrap(), MESSAGES / BATCH as i64);
         assert!(stored >= batches / 2, "{change:?}: {stored} messages of another account in {batches} batches");
     }
 }
@@ -183,7 +183,7 @@ async fn a_crash_leaves_all_of_a_copy_or_move_or_none_of_it() {
                 _ => (is_here && found.1.is_empty()) || (is_there && found.0.is_empty()),
             };
             assert!(expected, "{change:?}: {} here, {} there", found.0.len(), found.1.len());
-            store.finish_long_changes().await.unwrap();
+            MailboxService::new(store.clone(), limits(u64::MAX)).finish_long_changes().await.unwrap();
             assert_eq!((uids(&store, &one, "INBOX").await, uids(&store, &one, target).await), found, "{change:?}");
             let copies = if matches!(change, Change::Copy) && is_there { 2 } else { 1 };
             assert_eq!(counts(&store, &one).await, (copies * size, 0), "{change:?}");
@@ -221,7 +221,7 @@ async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
             }
             let listed = uids(&store, &one, "Archive").await.len() + uids(&store, &one, "INBOX").await.len();
             assert!(listed == 3000 || listed == 0, "{change:?}: {listed}");
-            store.finish_long_changes().await.unwrap();
+            MailboxService::new(store.clone(), limits(u64::MAX)).finish_long_changes().await.unwrap();
             let of = one.clone();
             let left: (i64, bool) = store
                 .read(move |c| {
@@ -241,28 +241,21 @@ async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
 async fn a_session_hears_of_a_large_move_as_of_a_small_one() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
-    let mailbox = fill(&store, &one, 1200).await;
+    let (mailbox, mailboxes) = (fill(&store, &one, 1200).await, MailboxService::new(store.clone(), limits(u64::MAX)));
     let archive = store.mailbox_open(&one, "Archive", false).await.unwrap().unwrap();
     let here = store.mailbox_open(&one, "INBOX", false).await.unwrap().unwrap().seen;
     let moved: Vec<u32> = (100..=900).collect();
-    let done = store.messages_move(&one, mailbox, moved.clone(), "Archive", limits(u64::MAX)).await.unwrap();
+    let done = mailboxes.move_to(&one, mailbox, moved.clone(), "Archive").await.unwrap();
     assert_eq!(done.uids, moved.iter().map(|uid| (*uid, uid - 99)).collect::<Vec<_>>());
     let gone = store.mailbox_changes(&one, mailbox, here).await.unwrap().unwrap();
     assert!(gone.is_whole && gone.changed.len() == 399 && gone.changed.iter().all(|m| !moved.contains(&m.uid)));
     let there = store.mailbox_changes(&one, archive.id, archive.seen).await.unwrap().unwrap();
     assert_eq!(there.changed.iter().map(|m| m.uid).collect::<Vec<_>>(), (1..=801).collect::<Vec<_>>());
     // Arrivals, flags and a second move find them, whether they have been moved over or not.
-    assert_eq!(
-        store
-            .messages_flag(&one, archive.id, vec![801], FlagUpdate::add(Flags::SEEN), limits(u64::MAX))
-            .await
-            .unwrap()
-            .len(),
-        1
-    );
-    let again = store.messages_move(&one, archive.id, vec![1, 801], "INBOX", limits(u64::MAX)).await.unwrap();
+    assert_eq!(mailboxes.set_flags(&one, archive.id, vec![801], FlagUpdate::add(Flags::SEEN)).await.unwrap().len(), 1);
+    let again = mailboxes.move_to(&one, archive.id, vec![1, 801], "INBOX").await.unwrap();
     assert_eq!(again.uids, [(1, 1201), (801, 1202)]);
-    store.finish_deletion(&one).await.unwrap();
+    mailboxes.finish_deletion(&one).await.unwrap();
     assert_eq!(uids(&store, &one, "Archive").await, (2..=800).collect::<Vec<_>>());
     let last = store.mailbox_changes(&one, archive.id, there.seen).await.unwrap().unwrap();
     assert_eq!((last.expunged.as_slice(), last.changed.len()), (&[1, 801][..], 0));
@@ -277,13 +270,14 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
     let mailbox = fill(&store, &one, 2000).await;
     let all = uids(&store, &one, "INBOX").await;
     let most = u64::try_from(2 * 2000 * SIZE).unwrap();
-    let full = store.messages_copy(&one, mailbox, all.clone(), "Archive", limits(most - 1)).await;
+    let full = MailboxService::new(store.clone(), limits(most - 1)).copy(&one, mailbox, all.clone(), "Archive").await;
     assert!(matches!(full, Err(TransferError::Full)));
-    let missing = store.messages_copy(&one, mailbox, all.clone(), "Nowhere", limits(most)).await;
+    let mailboxes = MailboxService::new(store.clone(), limits(most));
+    let missing = mailboxes.copy(&one, mailbox, all.clone(), "Nowhere").await;
     assert!(matches!(missing, Err(TransferError::NoSuchMailbox)));
     assert_eq!(counts(&store, &one).await, (2000 * SIZE, 0));
     // While it runs, nothing else takes its room.
-    let copy = store.messages_copy(&one, mailbox, all, "Archive", limits(most));
+    let copy = mailboxes.copy(&one, mailbox, all, "Archive");
     let neighbour = async {
         let mut had_room = 0;
         while counts(&store, &one).await.0 == 2000 * SIZE {}
@@ -294,6 +288,6 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
     };
     let (copied, had_room) = tokio::join!(copy, neighbour);
     assert_eq!((copied.unwrap().uids.len(), had_room), (2000, 0));
-    store.finish_deletion(&one).await.unwrap();
+    mailboxes.finish_deletion(&one).await.unwrap();
     assert_eq!(counts(&store, &one).await, (2 * 2000 * SIZE, 0));
 }
