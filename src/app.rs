@@ -4,7 +4,6 @@
 //! its own configuration, a movable clock and additional routes.
 
 mod listeners;
-mod notify;
 mod provider;
 mod self_check;
 pub(crate) mod suspects;
@@ -33,6 +32,7 @@ use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
 use listeners::Bound;
+use sd_notify::NotifyState;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -290,10 +290,10 @@ impl App {
 
     /// Notifies the service manager, waits for SIGTERM or SIGINT, and stops.
     pub async fn run_until_signal(mut self) {
-        notify::service_manager("READY=1");
+        watchdog::notify(NotifyState::Ready);
         watchdog::start(Handle::current(), self.services.store.clone());
         self.signals.heard().await;
-        notify::service_manager("STOPPING=1");
+        watchdog::notify(NotifyState::Stopping);
         tracing::info!("stopping: closing listeners and open sessions");
         self.stop().await;
         tracing::info!("stopped");

@@ -41,7 +41,7 @@ fn check(answer: &Answer, record_type: RecordType) {
     let Answer::Found { records, .. } = answer else { return };
     assert!((1..=bounds::RECORDS).contains(&records.len()), "{} records", records.len());
     for record in records {
-        assert_eq!(record.type_name(), record_type.as_str());
+        assert_eq!(record.type_name(), <&str>::from(record_type));
         match record {
             RecordData::Txt(text) => assert!(text.len() <= bounds::TXT + 100, "{} octets of text", text.len()),
             RecordData::Cname(name) | RecordData::Ns(name) | RecordData::Mx { exchange: name, .. } => is_name(name),

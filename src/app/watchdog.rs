@@ -1,9 +1,9 @@
-//! The service manager's watchdog (`WatchdogSec=`, `sd_watchdog_enabled(3)`). Invariant: `WATCHDOG=1` is sent only
+//! The service manager and its watchdog (`WatchdogSec=`, `sd_watchdog_enabled(3)`). Invariant: `WATCHDOG=1` is sent only
 //! after the runtime has run a task and the store's writer has committed a change. It is sent from a separate thread,
 //! so that a blocked runtime is noticed.
 
-use super::notify;
 use crate::store::Store;
+use sd_notify::NotifyState;
 use std::sync::mpsc;
 use std::time::Duration;
 use tokio::runtime::Handle;
@@ -13,10 +13,11 @@ const BEATS: u32 = 4;
 
 /// Starts the thread if the watchdog is enabled.
 pub(super) fn start(runtime: Handle, store: Store) {
-    let Some(pause) = pause(|name| std::env::var(name).ok()) else { return };
+    let span = sd_notify::watchdog_enabled().filter(|span| !span.is_zero());
+    let Some(pause) = span.map(|span| span / BEATS) else { return };
     let run = move || {
         while answers(&runtime, &store) {
-            notify::service_manager("WATCHDOG=1");
+            notify(NotifyState::Watchdog);
             std::thread::sleep(pause);
         }
     };
@@ -25,14 +26,11 @@ pub(super) fn start(runtime: Handle, store: Store) {
     }
 }
 
-/// The pause between notifications; `None` if the watchdog is disabled.
-fn pause(variable: impl Fn(&str) -> Option<String>) -> Option<Duration> {
-    let of_another = |pid: String| pid != std::process::id().to_string();
-    if variable("WATCHDOG_PID").is_some_and(of_another) {
-        return None;
+/// Notifies the service manager, where there is one (`sd_notify(3)`).
+pub(super) fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "the service manager could not be notified");
     }
-    let micros: u64 = variable("WATCHDOG_USEC")?.parse().ok().filter(|micros| *micros > 0)?;
-    Some(Duration::from_micros(micros) / BEATS)
 }
 
 /// Waits until the runtime and the store's writer have responded. False if they have ended.
@@ -53,19 +51,6 @@ mod tests {
     use super::*;
     use crate::store::StoreError;
     use std::sync::{Arc, Mutex};
-
-    #[test]
-    fn the_pause_comes_from_the_service_manager() {
-        let with = |pid: Option<String>, micros: &'static str| {
-            pause(move |name| if name == "WATCHDOG_PID" { pid.clone() } else { Some(micros.to_owned()) })
-        };
-        let own = || Some(std::process::id().to_string());
-        assert_eq!(with(own(), "60000000"), Some(Duration::from_secs(15)));
-        assert_eq!(with(None, "60000000"), Some(Duration::from_secs(15)));
-        assert_eq!(with(Some("1".into()), "60000000"), None);
-        assert_eq!(with(own(), "0").or(with(own(), "x")), None);
-        assert_eq!(pause(|_| None), None);
-    }
 
     /// Checks the order of events: `stuck` ends when its channel does, and only then is there a response.
     fn in_order(stuck: impl FnOnce(&Handle, &Store, mpsc::Receiver<()>)) {

@@ -74,7 +74,7 @@ impl World {
     /// Publishes all records except ownership, which are those in `secrets`.
     fn publish(&self, domain: &CustomDomain, secrets: &[&CustomDomain]) {
         for record in domain.records.iter().filter(|r| r.purpose != Purpose::Ownership) {
-            let kind = Kind::parse(record.record_type.as_str()).unwrap();
+            let kind = Kind::parse(record.record_type.into()).unwrap();
             let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
             self.play.set(&record.name, kind, &[value], 60).unwrap();
         }

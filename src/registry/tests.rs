@@ -11,6 +11,7 @@ use crate::id::InboxId;
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::store::testing::{account, inbox, store_with_account};
+use crate::verification::event::EventCause;
 use crate::verification::judge::RecordStatus;
 use crate::verification::status::OnUnverified;
 use crate::verification::status::VerifiedStatus;
@@ -66,7 +67,7 @@ impl World {
 
     fn publish(&self, domain: &CustomDomain) {
         for record in &domain.records {
-            let kind = Kind::parse(record.record_type.as_str()).unwrap();
+            let kind = Kind::parse(record.record_type.into()).unwrap();
             let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
             self.play.set(&record.name, kind, &[value], 60).unwrap();
             // The key behind a DKIM CNAME is served by the platform.
@@ -299,15 +300,15 @@ async fn every_check_and_change_is_in_the_history_with_its_findings() {
     world.pass(10);
     world.verify(&domain.id).await;
     let events = registry.events(account, &domain.id, None, 10).await.unwrap().unwrap();
-    let words: Vec<_> = events.iter().rev().map(|e| (e.number, e.from, e.cause.as_str())).collect();
+    let words: Vec<_> = events.iter().rev().map(|e| (e.number, e.from, e.cause)).collect();
     let failed = VerifiedStatus::Failed;
     assert_eq!(
         words,
         [
-            (1, None, "created"),
-            (2, Some(pending), "all_right"),
-            (3, Some(verified), "grace_over"),
-            (4, Some(failed), "asked")
+            (1, None, EventCause::Created),
+            (2, Some(pending), EventCause::AllRight),
+            (3, Some(verified), EventCause::GraceOver),
+            (4, Some(failed), EventCause::VerifyRequested)
         ]
     );
     let fault = &events[1];

@@ -28,7 +28,7 @@ pub(super) async fn publish(State(world): State<World>, Path(id): Path<String>) 
     let claim = world.services.store.domain_of_anyone(&id).await?.ok_or_else(Problem::not_found)?;
     let (mut changes, mut shown) = (Vec::new(), Vec::new());
     for record in world.services.verifier.rules().expected(&claim) {
-        let kind = Kind::parse(record.record_type.as_str()).map_err(refused)?;
+        let kind = Kind::parse(record.record_type.into()).map_err(refused)?;
         let values = wanted(&record, world.state.values(&record.name, kind));
         for other in Kind::ALL.into_iter().filter(|other| *other != kind && [kind, *other].contains(&Kind::Cname)) {
             if world.play.remove(&record.name, other).map_err(refused)? {

@@ -33,7 +33,8 @@ const QUIT: Duration = Duration::from_secs(5);
 pub(super) type Stream = Either<ReadLimited<TcpStream>, Box<TlsStream<ReadLimited<TcpStream>>>>;
 
 /// The protection of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum Protection {
     /// No connection, or plaintext.
     None,
@@ -41,16 +42,6 @@ pub enum Protection {
     Unverified,
     /// TLS with a valid certificate.
     Verified,
-}
-
-impl Protection {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Unverified => "unverified",
-            Self::Verified => "verified",
-        }
-    }
 }
 
 /// No mail was sent on this connection, or there is none: another server may be tried.

@@ -134,7 +134,7 @@ const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
     window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
     asked_at IS NOT NULL, return_path, contested_at, takes_mail";
 
-fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
+pub(super) fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
 }
 

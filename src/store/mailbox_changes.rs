@@ -51,8 +51,8 @@ impl FlagUpdate {
                 kept.clear();
                 self.flags
             }
-            FlagChange::Add => to.flags.with(self.flags),
-            FlagChange::Remove => to.flags.without(self.flags),
+            FlagChange::Add => to.flags.union(self.flags),
+            FlagChange::Remove => to.flags.difference(self.flags),
         };
         // A keyword that is there keeps its spelling.
         kept.retain(|keyword| !(self.change == FlagChange::Remove && named(keyword)));

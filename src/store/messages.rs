@@ -12,21 +12,24 @@ use std::ops::Range;
 /// The header octets a summary holds at most: enough for From and Subject, whatever came before them.
 const SUMMARY_HEADER: i64 = 64 * 1024;
 
-/// The system flags of a message (RFC 3501 §2.3.2), but `\Recent`, which is a session's.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Flags(u8);
+bitflags::bitflags! {
+    /// The system flags of a message (RFC 3501 §2.3.2), but `\Recent`, which is a session's.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+    pub struct Flags: u8 {
+        /// `\Seen`
+        const SEEN = 1;
+        /// `\Answered`
+        const ANSWERED = 2;
+        /// `\Flagged`
+        const FLAGGED = 4;
+        /// `\Deleted`
+        const DELETED = 8;
+        /// `\Draft`
+        const DRAFT = 16;
+    }
+}
 
 impl Flags {
-    /// `\Seen`
-    pub const SEEN: Self = Self(1);
-    /// `\Answered`
-    pub const ANSWERED: Self = Self(2);
-    /// `\Flagged`
-    pub const FLAGGED: Self = Self(4);
-    /// `\Deleted`
-    pub const DELETED: Self = Self(8);
-    /// `\Draft`
-    pub const DRAFT: Self = Self(16);
     /// Each with its name.
     pub const NAMED: [(Self, &'static str); 5] = [
         (Self::SEEN, "\\Seen"),
@@ -36,23 +39,6 @@ impl Flags {
         (Self::DRAFT, "\\Draft"),
     ];
 
-    /// True when all of `other` are set.
-    pub fn contains(self, other: Self) -> bool {
-        self.0 & other.0 == other.0
-    }
-
-    /// Both.
-    #[must_use]
-    pub fn with(self, other: Self) -> Self {
-        Self(self.0 | other.0)
-    }
-
-    /// These but those of `other`.
-    #[must_use]
-    pub fn without(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
-    }
-
     /// The names of those that are set.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         Self::NAMED.into_iter().filter(move |(flag, _)| self.contains(*flag)).map(|(_, name)| name)
@@ -61,13 +47,13 @@ impl Flags {
 
 impl ToSql for Flags {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(i64::from(self.0).into())
+        Ok(i64::from(self.bits()).into())
     }
 }
 
 impl FromSql for Flags {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        u8::column_result(value).map(Self)
+        u8::column_result(value).map(Self::from_bits_retain)
     }
 }
 

@@ -6,7 +6,6 @@ use super::{Store, StoreError};
 use crate::address::{Address, DomainName, InboxName};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Choice, Claim, choose};
-use crate::verification::status::{OnUnverified, VerifiedStatus};
 use rusqlite::types::Type;
 use rusqlite::{Connection, Row, params};
 
@@ -87,7 +86,7 @@ impl Store {
 fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>) -> Result<Sender, StoreError> {
     let claims = connection
         .prepare_cached("SELECT id, name, status, on_unverified FROM custom_domain WHERE account_id = ?1 ORDER BY id")?
-        .query_map([account], read_claim)?
+        .query_map([account], domains::claim)?
         .collect::<Result<_, _>>()?;
     let (default_domain, saves_sent) = connection
         .prepare_cached(
@@ -115,17 +114,4 @@ fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>)
         .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
     Ok(Sender { claims, default_domain, saves_sent, aliases, return_paths, mail_froms })
-}
-
-fn read_claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
-    let status: String = row.get(2)?;
-    let status: VerifiedStatus =
-        status.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(2, Type::Text, Box::new(e)))?;
-    let on_unverified: String = row.get(3)?;
-    let on_unverified = match on_unverified.as_str() {
-        "reject" => OnUnverified::Reject,
-        "hold" => OnUnverified::Hold,
-        _ => OnUnverified::Fallback,
-    };
-    Ok(Claim { id: row.get(0)?, name: row.get(1)?, status, on_unverified })
 }

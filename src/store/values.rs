@@ -52,7 +52,8 @@ macro_rules! as_text {
 
         impl FromSql for $name {
             fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-                value.as_str()?.parse().map_err(|e| FromSqlError::Other(Box::new(e)))
+                let text = value.as_str()?;
+                text.parse().map_err(|error| FromSqlError::Other(format!("{text:?}: {error}").into()))
             }
         }
     )*};

@@ -21,20 +21,6 @@ pub enum EventCause {
     RecordsGone,
 }
 
-impl EventCause {
-    /// As in JSON and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "created",
-            Self::AllRight => "all_right",
-            Self::WindowOver => "window_over",
-            Self::GraceOver => "grace_over",
-            Self::VerifyRequested => "asked",
-            Self::RecordsGone => "records_gone",
-        }
-    }
-}
-
 impl From<&Cause> for EventCause {
     fn from(cause: &Cause) -> Self {
         match cause {
@@ -44,20 +30,6 @@ impl From<&Cause> for EventCause {
             Cause::VerifyRequested => Self::VerifyRequested,
             // Never reveal another account's claim: the owner sees that the records are missing.
             Cause::Displaced => Self::RecordsGone,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cause_has_the_same_code_everywhere() {
-        use EventCause::{AllRight, Created, GraceOver, RecordsGone, VerifyRequested, WindowOver};
-        for cause in [Created, AllRight, WindowOver, GraceOver, VerifyRequested, RecordsGone] {
-            assert_eq!(serde_json::to_value(cause).unwrap(), cause.as_str());
-            assert_eq!(serde_json::from_value::<EventCause>(cause.as_str().into()).unwrap(), cause);
         }
     }
 }

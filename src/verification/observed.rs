@@ -7,7 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 /// The record types that are queried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::IntoStaticStr)]
+#[strum(serialize_all = "UPPERCASE")]
 pub enum RecordType {
     Cname,
     Mx,
@@ -15,26 +16,6 @@ pub enum RecordType {
     A,
     Aaaa,
     Ns,
-}
-
-impl RecordType {
-    /// As in zone files.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cname => "CNAME",
-            Self::Mx => "MX",
-            Self::Txt => "TXT",
-            Self::A => "A",
-            Self::Aaaa => "AAAA",
-            Self::Ns => "NS",
-        }
-    }
-}
-
-impl fmt::Display for RecordType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }
 
 /// The data of one record.

@@ -2,14 +2,14 @@
 //! same for its life, since findings are stored under them. The order of records is only for display.
 
 use super::observed::RecordType;
-use super::status::UnknownWord;
 use crate::address::DomainName;
-use std::fmt;
-use std::str::FromStr;
 
 /// The purpose of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, strum::Display, strum::EnumString,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "snake_case")]
 pub enum Purpose {
     /// Publishes the signing key.
     Dkim,
@@ -30,39 +30,9 @@ pub enum Purpose {
 }
 
 impl Purpose {
-    const ALL: [Self; 7] =
-        [Self::Dkim, Self::Mx, Self::Spf, Self::Dmarc, Self::Ownership, Self::ReturnPath, Self::ReturnPathSpf];
-
-    /// As in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dkim => "dkim",
-            Self::Mx => "mx",
-            Self::Spf => "spf",
-            Self::Dmarc => "dmarc",
-            Self::Ownership => "ownership",
-            Self::ReturnPath => "return_path",
-            Self::ReturnPathSpf => "return_path_spf",
-        }
-    }
-
     /// True for both records of a return path.
     pub const fn is_return_path(self) -> bool {
         matches!(self, Self::ReturnPath | Self::ReturnPathSpf)
-    }
-}
-
-impl fmt::Display for Purpose {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for Purpose {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        Self::ALL.into_iter().find(|purpose| purpose.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
     }
 }
 
@@ -278,7 +248,7 @@ mod tests {
                 let required = if r.required { "!" } else { "" };
                 format!(
                     "{}{required} {} {} {} {}{}",
-                    r.purpose.as_str(),
+                    r.purpose.to_string(),
                     r.host_label,
                     r.name,
                     r.record_type,

@@ -25,8 +25,9 @@ const LAST_LOOK: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_REST: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// The role of a key.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, strum::Display, strum::EnumString)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum Role {
     /// Exactly one key signs.
     Signing,
@@ -34,34 +35,6 @@ pub enum Role {
     Ready,
     /// No longer signs, but mail signed with it is in transit.
     Retiring,
-}
-
-impl Role {
-    /// As in JSON and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Signing => "signing",
-            Self::Ready => "ready",
-            Self::Retiring => "retiring",
-        }
-    }
-}
-
-impl std::fmt::Display for Role {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl std::str::FromStr for Role {
-    type Err = super::status::UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        [Self::Signing, Self::Ready, Self::Retiring]
-            .into_iter()
-            .find(|role| role.as_str() == text)
-            .ok_or_else(|| super::status::UnknownWord(text.to_owned()))
-    }
 }
 
 /// The last known state of a token's CNAME in the customer's zone.

@@ -11,8 +11,6 @@ mod tests;
 use super::records::RecordKey;
 use crate::clock::Timestamp;
 use std::collections::BTreeMap;
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 /// Minimum time between checks of a domain.
@@ -23,8 +21,11 @@ const FAULTS: u32 = 3;
 const LONGEST_NEGATIVE_TTL: Duration = Duration::from_secs(3 * 3600);
 
 /// `verified_status` of a custom domain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, strum::Display, strum::EnumString, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum VerifiedStatus {
     /// Waiting for valid records within the window.
     Pending,
@@ -34,39 +35,10 @@ pub enum VerifiedStatus {
     Failed,
 }
 
-impl VerifiedStatus {
-    /// As in JSON and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Pending => "pending",
-            Self::Verified => "verified",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-impl fmt::Display for VerifiedStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for VerifiedStatus {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        match text {
-            "pending" => Ok(Self::Pending),
-            "verified" => Ok(Self::Verified),
-            "failed" => Ok(Self::Failed),
-            _ => Err(UnknownWord(text.to_owned())),
-        }
-    }
-}
-
 /// `on_unverified` of a custom domain: what happens to mail from it while it is not verified.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, serde::Serialize, strum::Display, strum::EnumString)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase")]
 pub enum OnUnverified {
     /// It leaves under the platform domain.
     #[default]
@@ -76,40 +48,6 @@ pub enum OnUnverified {
     /// It is held until the domain is verified.
     Hold,
 }
-
-impl OnUnverified {
-    /// As in JSON and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Fallback => "fallback",
-            Self::Reject => "reject",
-            Self::Hold => "hold",
-        }
-    }
-}
-
-impl fmt::Display for OnUnverified {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for OnUnverified {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        match text {
-            "fallback" => Ok(Self::Fallback),
-            "reject" => Ok(Self::Reject),
-            "hold" => Ok(Self::Hold),
-            _ => Err(UnknownWord(text.to_owned())),
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown value {0:?}")]
-pub struct UnknownWord(pub String);
 
 /// The configured periods.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -80,7 +80,7 @@ impl World {
 
     fn publish(&self, row: &DomainRow) {
         for record in self.verifier.rules().expected(row) {
-            let kind = Kind::parse(record.record_type.as_str()).unwrap();
+            let kind = Kind::parse(record.record_type.into()).unwrap();
             let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
             self.play.set(&record.name, kind, &[value], 60).unwrap();
             // The key that a CNAME of DKIM leads to is the platform's to serve.

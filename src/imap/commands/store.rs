@@ -57,11 +57,11 @@ pub(super) fn read_flags(list: &[Flag<'_>], limits: KeywordLimits) -> Result<(Fl
     let (mut flags, mut keywords) = (Flags::default(), Vec::<String>::new());
     for flag in list {
         match flag {
-            Flag::Seen => flags = flags.with(Flags::SEEN),
-            Flag::Answered => flags = flags.with(Flags::ANSWERED),
-            Flag::Flagged => flags = flags.with(Flags::FLAGGED),
-            Flag::Deleted => flags = flags.with(Flags::DELETED),
-            Flag::Draft => flags = flags.with(Flags::DRAFT),
+            Flag::Seen => flags = flags.union(Flags::SEEN),
+            Flag::Answered => flags = flags.union(Flags::ANSWERED),
+            Flag::Flagged => flags = flags.union(Flags::FLAGGED),
+            Flag::Deleted => flags = flags.union(Flags::DELETED),
+            Flag::Draft => flags = flags.union(Flags::DRAFT),
             Flag::Extension(_) => return Err(UnknownFlag::System),
             Flag::Keyword(keyword) => {
                 let keyword = keyword.inner();

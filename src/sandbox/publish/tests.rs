@@ -86,7 +86,7 @@ impl Owner {
             assert_eq!(record.status, RecordStatus::Valid, "{record:?}");
         }
         let warnings = shown.records.iter().filter_map(|record| record.error.as_ref());
-        warnings.map(|error| error.code.as_str().to_owned()).filter(|code| code != "target_without_key").collect()
+        warnings.map(|error| error.code.to_string()).filter(|code| code != "target_without_key").collect()
     }
 }
 

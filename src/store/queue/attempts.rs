@@ -332,7 +332,6 @@ fn replace_outgoing(connection: &Connection, id: &SubmissionId, new: &NewOutgoin
     let is_8bit = is_8bit(header, &body);
     let sql = "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = ?5, is_8bit = ?6,
                    is_unsigned = ?7, expires_at = ?8, state = 'queued' WHERE id = ?1";
-    let fallback = fallback.map(VerifiedStatus::as_str);
     let values = params![id, outgoing, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())

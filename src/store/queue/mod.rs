@@ -218,7 +218,7 @@ fn enqueue(
             new.login_address,
             new.held_for.as_ref().or(new.identity.custom_domain()),
             new.mail_from,
-            new.fallback.map(VerifiedStatus::as_str),
+            new.fallback,
             original,
             outgoing,
             is_8bit(&new.outgoing_header, &new.body),

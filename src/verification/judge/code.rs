@@ -4,11 +4,24 @@
 use super::fix::Fix;
 use crate::clock::Timestamp;
 use crate::verification::bounds;
-use std::fmt;
 
 /// What is wrong with a record, as a stable code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    serde::Serialize,
+    serde::Deserialize,
+    strum::Display,
+    strum::VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Code {
     /// No record.
     Missing,
@@ -84,95 +97,6 @@ pub enum Code {
     AwaitingProvider,
 }
 
-impl Code {
-    pub const ALL: [Self; 36] = [
-        Self::Missing,
-        Self::WrongType,
-        Self::WrongValue,
-        Self::NearMiss,
-        Self::SuffixDoubled,
-        Self::TargetSuffixed,
-        Self::Proxied,
-        Self::Swapped,
-        Self::Indirect,
-        Self::TargetWithoutKey,
-        Self::QuotedTwice,
-        Self::TxtTruncated,
-        Self::LeadingSpace,
-        Self::WrongName,
-        Self::SpfMissingInclude,
-        Self::SpfMultiple,
-        Self::SpfLookupLimit,
-        Self::SpfVoidLookups,
-        Self::SpfSyntax,
-        Self::SpfBrokenInclude,
-        Self::SpfAllowsAll,
-        Self::DmarcMultiple,
-        Self::DmarcInvalid,
-        Self::DmarcWeaker,
-        Self::MxOtherHosts,
-        Self::MxOutranked,
-        Self::MxTargetIsCname,
-        Self::MxLocalhost,
-        Self::NullMx,
-        Self::CnameAtApex,
-        Self::ServersDisagree,
-        Self::LameDelegation,
-        Self::StillCached,
-        Self::DnssecBogus,
-        Self::ResolverFailed,
-        Self::AwaitingProvider,
-    ];
-
-    /// As in JSON and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Missing => "missing",
-            Self::WrongType => "wrong_type",
-            Self::WrongValue => "wrong_value",
-            Self::NearMiss => "near_miss",
-            Self::SuffixDoubled => "suffix_doubled",
-            Self::TargetSuffixed => "target_suffixed",
-            Self::Proxied => "proxied",
-            Self::Swapped => "swapped",
-            Self::Indirect => "indirect",
-            Self::TargetWithoutKey => "target_without_key",
-            Self::QuotedTwice => "quoted_twice",
-            Self::TxtTruncated => "txt_truncated",
-            Self::LeadingSpace => "leading_space",
-            Self::WrongName => "wrong_name",
-            Self::SpfMissingInclude => "spf_missing_include",
-            Self::SpfMultiple => "spf_multiple",
-            Self::SpfLookupLimit => "spf_lookup_limit",
-            Self::SpfVoidLookups => "spf_void_lookups",
-            Self::SpfSyntax => "spf_syntax",
-            Self::SpfBrokenInclude => "spf_broken_include",
-            Self::SpfAllowsAll => "spf_allows_all",
-            Self::DmarcMultiple => "dmarc_multiple",
-            Self::DmarcInvalid => "dmarc_invalid",
-            Self::DmarcWeaker => "dmarc_weaker",
-            Self::MxOtherHosts => "mx_other_hosts",
-            Self::MxOutranked => "mx_outranked",
-            Self::MxTargetIsCname => "mx_target_is_cname",
-            Self::MxLocalhost => "mx_localhost",
-            Self::NullMx => "null_mx",
-            Self::CnameAtApex => "cname_at_apex",
-            Self::ServersDisagree => "servers_disagree",
-            Self::LameDelegation => "lame_delegation",
-            Self::StillCached => "still_cached",
-            Self::DnssecBogus => "dnssec_bogus",
-            Self::ResolverFailed => "resolver_failed",
-            Self::AwaitingProvider => "awaiting_provider",
-        }
-    }
-}
-
-impl fmt::Display for Code {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// A fault or warning of a record.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct RecordError {
@@ -207,13 +131,13 @@ impl RecordError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use strum::VariantArray;
 
     #[test]
     fn a_code_is_the_same_everywhere() {
         let mut seen = std::collections::BTreeSet::new();
-        for code in Code::ALL {
-            assert_eq!(serde_json::to_value(code).unwrap(), code.as_str());
-            assert_eq!(serde_json::from_value::<Code>(code.as_str().into()).unwrap(), code);
+        for code in Code::VARIANTS {
+            assert_eq!(serde_json::to_value(code).unwrap(), code.to_string());
             assert!(seen.insert(code));
         }
         let error = RecordError::new(Code::Missing, "m", "F.");

@@ -29,17 +29,16 @@ use super::bounds;
 use super::observed::{Answer, RecordData, RecordType};
 use super::records::{Expected, Purpose};
 use super::spf::is_spf;
-use super::status::{Finding, Outcome, UnknownWord};
+use super::status::{Finding, Outcome};
 use super::tag_list::dkim_key;
 use crate::clock::Timestamp;
 use std::collections::BTreeSet;
-use std::fmt;
 use std::net::SocketAddr;
-use std::str::FromStr;
 use std::time::Duration;
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, strum::Display, strum::EnumString)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum RecordStatus {
     /// No check has settled yet.
     #[default]
@@ -51,40 +50,6 @@ pub enum RecordStatus {
     Mismatch,
     /// No definite answer.
     Unknown,
-}
-
-impl RecordStatus {
-    /// As in JSON and in the store.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotChecked => "not_checked",
-            Self::Valid => "valid",
-            Self::Missing => "missing",
-            Self::Mismatch => "mismatch",
-            Self::Unknown => "unknown",
-        }
-    }
-}
-
-impl fmt::Display for RecordStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for RecordStatus {
-    type Err = UnknownWord;
-
-    fn from_str(text: &str) -> Result<Self, UnknownWord> {
-        match text {
-            "not_checked" => Ok(Self::NotChecked),
-            "valid" => Ok(Self::Valid),
-            "missing" => Ok(Self::Missing),
-            "mismatch" => Ok(Self::Mismatch),
-            "unknown" => Ok(Self::Unknown),
-            _ => Err(UnknownWord(text.to_owned())),
-        }
-    }
 }
 
 /// The findings about one record; by default, not checked.
