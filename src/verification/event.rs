@@ -16,6 +16,7 @@ pub enum EventCause {
     /// The grace period was over, and a record was invalid.
     GraceOver,
     /// The owner asked for a new verification.
+    #[serde(rename = "asked")]
     VerifyRequested,
     /// The claim's own records are missing.
     RecordsGone,
@@ -30,6 +31,27 @@ impl From<&Cause> for EventCause {
             Cause::VerifyRequested => Self::VerifyRequested,
             // Never reveal another account's claim: the owner sees that the records are missing.
             Cause::Displaced => Self::RecordsGone,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_that_are_stored_and_published() {
+        use EventCause::{AllRight, Created, GraceOver, RecordsGone, VerifyRequested, WindowOver};
+        for (cause, word) in [
+            (Created, "created"),
+            (AllRight, "all_right"),
+            (WindowOver, "window_over"),
+            (GraceOver, "grace_over"),
+            (VerifyRequested, "asked"),
+            (RecordsGone, "records_gone"),
+        ] {
+            assert_eq!(serde_json::to_value(cause).unwrap(), word);
+            assert_eq!(serde_json::from_value::<EventCause>(word.into()).unwrap(), cause);
         }
     }
 }
