@@ -1,26 +1,21 @@
-//! What open sessions must hear of at once: new mail, and the end of what they logged in with.
+//! Events for open sessions: new mail, and the end of the token, domain or inbox they logged in with.
 //!
-//! Invariant: the store publishes an event after the commit that made it true, and before it answers. Channels are one per account, made with its first
-//! session and cleared away some time after its last; an idle session costs a receiver.
+//! Invariant: the store publishes an event after the commit that made it true, and before the verb returns. There is one
+//! channel per account, made with its first session and dropped some time after its last; an idle session costs a receiver.
 
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, TokenId};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::broadcast;
 
-/// Events a slow session may fall behind before it must look for itself.
+/// Events that a slow session may fall behind before it gets `Lagged`.
 const BACKLOG: usize = 64;
 
 /// Something happened in an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A mailbox has new mail, other flags, or lost messages.
-    MailboxChanged {
-        /// The inbox it is in.
-        inbox: InboxId,
-        /// Its number in the store.
-        mailbox: MailboxId,
-    },
+    MailboxChanged { inbox: InboxId, mailbox: MailboxId },
     /// A token no longer opens anything.
     TokenRevoked(TokenId),
     /// A custom domain is gone: sessions logged in under it end.
@@ -36,7 +31,7 @@ pub struct Events(Arc<Mutex<Hub>>);
 #[derive(Debug, Default)]
 struct Hub {
     channels: HashMap<AccountId, broadcast::Sender<Event>>,
-    /// How many channels there may be before those without listeners are cleared away.
+    /// With so many channels, those without receivers are dropped.
     clear_at: usize,
 }
 
@@ -46,24 +41,24 @@ impl Events {
         Self::default()
     }
 
-    /// Listens to an account, as each of its sessions does for as long as it lives; `None` where `most` do already. A
-    /// `Lagged` error means: look at the store, and check the log-in again.
-    pub fn subscribe(&self, account: &AccountId, most: usize) -> Option<broadcast::Receiver<Event>> {
+    /// Subscribes a session to its account's events; `None` where `limit` sessions are subscribed. On `Lagged`, read the
+    /// store and check the log-in again.
+    pub fn subscribe(&self, account: &AccountId, limit: usize) -> Option<broadcast::Receiver<Event>> {
         let mut hub = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whoever comes clears up after those who left, but only when it pays.
+        // Channels without receivers are dropped when there are twice as many as were left the last time.
         if hub.channels.len() >= hub.clear_at {
             hub.channels.retain(|_, sender| sender.receiver_count() > 0);
             hub.clear_at = 64.max(2 * hub.channels.len());
         }
         let channel = hub.channels.entry(account.clone()).or_insert_with(|| broadcast::channel(BACKLOG).0);
-        (channel.receiver_count() < most).then(|| channel.subscribe())
+        (channel.receiver_count() < limit).then(|| channel.subscribe())
     }
 
-    /// Tells the account's open sessions.
+    /// Sends to the account's open sessions.
     pub fn publish(&self, account: &AccountId, event: Event) {
         let hub = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(sender) = hub.channels.get(account) {
-            // Without a listener there is nobody to tell.
+            // Fails when no session is subscribed.
             let _ = sender.send(event);
         }
     }

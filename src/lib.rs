@@ -39,16 +39,16 @@ pub mod auth;
 pub mod config;
 pub mod dkim;
 pub mod dns;
-pub mod events;
-pub mod jobs;
+pub(crate) mod events;
+pub(crate) mod jobs;
 pub mod net;
-pub mod resources;
+pub(crate) mod resources;
 pub mod smtp_client;
 pub mod store;
 
 // Layer 3: services.
 pub mod inbound;
-pub mod mailbox;
+pub(crate) mod mailbox;
 pub mod queue;
 pub mod reading;
 pub mod registry;

@@ -158,7 +158,7 @@ impl Submission {
         match &taken {
             Ok(ok) => tracing::info!(
                 submission = %ok.id, %inbox, login = %login.address, identity = %ok.from,
-                fallback = ok.fallback.as_ref().map_or("-", |f| f.reason.as_str()), held = ok.held, size, rcpts, "accepted"
+                fallback = ok.fallback.as_ref().map_or("-", |f| f.reason.into()), held = ok.held, size, rcpts, "accepted"
             ),
             Err(why) => tracing::info!(%inbox, login = %login.address, size, rcpts, %why, "not accepted"),
         }

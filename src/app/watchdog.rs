@@ -5,7 +5,6 @@
 use crate::store::Store;
 use sd_notify::NotifyState;
 use std::sync::mpsc;
-use std::time::Duration;
 use tokio::runtime::Handle;
 
 /// Notifications per watchdog interval.
@@ -51,6 +50,7 @@ mod tests {
     use super::*;
     use crate::store::StoreError;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     /// Checks the order of events: `stuck` ends when its channel does, and only then is there a response.
     fn in_order(stuck: impl FnOnce(&Handle, &Store, mpsc::Receiver<()>)) {

@@ -111,7 +111,7 @@ impl Config {
         found
     }
 
-    /// What stands in the way of `serve`, which faces the real world: the sandbox brings its own certificate and zone.
+    /// What `serve` lacks: the sandbox brings its own certificate and zone.
     pub fn problems_for_serve(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         if let Some(user) = self.first_that_needs_tls()

@@ -186,7 +186,7 @@ impl Sources {
     }
 }
 
-/// Where in the file a key stands; for one that is not set, where its section begins.
+/// The line of a key in the file; for one that is not set, where its section begins.
 fn offset_of(text: &str, key: &str) -> Option<usize> {
     let root = DeTable::parse(text).ok()?;
     let mut table = root.get_ref();

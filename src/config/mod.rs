@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, environment overrides, checked as a whole before anything starts.
 //!
 //! Invariant: a [`Config`] that [`Config::load`] gives is complete and consistent; an unknown key or a bad value is an
-//! error that names its line. The words stand here, their values in `defaults`, reading them in `load`, and what must
+//! error that names its line. The keys are here, their defaults in `defaults`, reading them in `load`, and what must
 //! hold between them in `check`. `config/inboxlayer.toml` documents every key; a test keeps it equal to the defaults.
 
 mod check;
@@ -449,7 +449,7 @@ fn span_or_off<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Opti
     }
 }
 
-/// The data directory; `/var/lib/inboxlayer` unless told otherwise.
+/// The data directory; by default `/var/lib/inboxlayer`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(transparent)]
 pub struct DataDir(pub PathBuf);

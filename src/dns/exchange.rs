@@ -202,7 +202,7 @@ pub(super) fn read(
         ResponseCode::Refused => return indefinite(Indefinite::Refused),
         other => return indefinite(Indefinite::ResponseCode(other.to_str().to_owned())),
     }
-    let Some((records, aliases, ttl)) = follow(&response.answers, name, record_type) else {
+    let Some(Followed { records, aliases, ttl }) = follow(&response.answers, name, record_type) else {
         return indefinite(Indefinite::Broken(format!("its alias chain has more than {} names", bounds::ALIASES)));
     };
     // Without the AA bit it is not an authoritative answer, though the data may be correct.
@@ -237,27 +237,34 @@ pub(super) fn keeping(mut answer: Answer, query_options: &QueryOptions) -> Answe
     answer
 }
 
-/// The records at the end of the alias chain from `name`, the chain, and the lowest TTL on the way. `None` if the
-/// chain is too long or a loop.
-fn follow(answers: &[rr::Record], name: &Name, record_type: RecordType) -> Option<(Vec<RecordData>, Vec<String>, u32)> {
+/// An alias chain, and the records at its end.
+struct Followed {
+    records: Vec<RecordData>,
+    aliases: Vec<String>,
+    /// The lowest of the chain, in seconds.
+    ttl: u32,
+}
+
+/// Follows the alias chain from `name`. `None` if it is too long or a loop.
+fn follow(answers: &[rr::Record], name: &Name, record_type: RecordType) -> Option<Followed> {
     let wanted = wire_type(record_type);
     let mut at = name;
     let mut aliases = Vec::new();
-    let mut lowest = u32::MAX;
+    let mut ttl = u32::MAX;
     // For each name all answer records are searched.
     while aliases.len() <= bounds::ALIASES {
         let here: Vec<_> = answers.iter().filter(|r| r.name == *at && r.record_type() == wanted).collect();
         if !here.is_empty() {
-            lowest = here.iter().map(|r| r.ttl).fold(lowest, u32::min);
-            return Some((here.into_iter().map(|r| data(&r.data)).collect(), aliases, lowest));
+            ttl = here.iter().map(|r| r.ttl).fold(ttl, u32::min);
+            return Some(Followed { records: here.into_iter().map(|r| data(&r.data)).collect(), aliases, ttl });
         }
         let next = answers.iter().find_map(|r| match &r.data {
             RData::CNAME(target) if r.name == *at => Some((&target.0, r.ttl)),
             _ => None,
         });
-        let Some((target, ttl)) = next else { return Some((Vec::new(), aliases, lowest)) };
+        let Some((target, of_alias)) = next else { return Some(Followed { records: Vec::new(), aliases, ttl }) };
         aliases.push(text(target));
-        lowest = lowest.min(ttl);
+        ttl = ttl.min(of_alias);
         at = target;
     }
     None

@@ -146,7 +146,8 @@ impl Queries<'_> {
             return same(answer, &self.look_up(&beside, *record_type).await);
         }
         let types = [RecordType::A, RecordType::Aaaa, RecordType::Txt];
-        let found = types.into_iter().filter(|t| other_types.iter().any(|record| record.type_name() == t.as_str()));
+        let found =
+            types.into_iter().filter(|t| other_types.iter().any(|record| record.type_name() == <&str>::from(t)));
         let answers = join_all(found.map(|t| self.look_up(&beside, t))).await;
         let there: Vec<&RecordData> = answers.iter().flat_map(|answer| answer.records()).collect();
         // Of many addresses each answer may have a different subset.

@@ -20,6 +20,7 @@ use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
 use crate::store::inboxes::Inbox;
 use crate::submission::{Accepted, Draft, RecipientError, Refusal};
+use crate::verification::status::VerifiedStatus;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -43,7 +44,7 @@ pub(super) struct Sent {
 #[derive(Serialize)]
 struct FallbackJson {
     from: Address,
-    reason: &'static str,
+    reason: VerifiedStatus,
 }
 
 pub(super) struct SendRequest {
@@ -113,7 +114,7 @@ pub(super) async fn send(
 }
 
 fn sent(accepted: Accepted, rcpt_to: Vec<Address>) -> Sent {
-    let fallback = accepted.fallback.map(|f| FallbackJson { from: f.from, reason: f.reason.as_str() });
+    let fallback = accepted.fallback.map(|f| FallbackJson { from: f.from, reason: f.reason });
     Sent { id: accepted.id, from: accepted.from, fallback, held: accepted.held, rcpt_to }
 }
 

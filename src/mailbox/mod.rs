@@ -1,7 +1,7 @@
 //! The only way to change a mailbox: delivery, IMAP's commands, and what a settled delivery leaves in inboxes.
 //!
-//! Invariant: what an inbox may hold is checked in the transaction that stores, and sessions that have a mailbox open hear of
-//! every change that was committed, also when whoever made it has gone meanwhile.
+//! Invariant: what an inbox may hold is checked in the transaction that stores, and an event is published for every change
+//! that was committed, also when the client that made it has gone meanwhile.
 
 mod expunge;
 mod long_changes;
@@ -42,7 +42,7 @@ impl MailboxService {
         Self { store: self.store.for_owner(owner), ..self.clone() }
     }
 
-    /// Whether an inbox takes a message of so many octets now. Whoever stores is told for certain.
+    /// Whether an inbox takes a message of so many octets now. Only the transaction that stores decides.
     pub async fn has_room(&self, inbox: &InboxId, octets: u64) -> Result<bool, StoreError> {
         self.store.inbox_has_room(inbox, octets, self.limits.quota).await
     }
@@ -58,7 +58,7 @@ impl MailboxService {
         self.store.submission_accept(message, queue_size, self.limits.quota).await
     }
 
-    /// Where mail of so many octets that is sent here to `addresses` goes now. [`Self::accept`] has the last word on room.
+    /// Where mail of so many octets that is sent here to `addresses` goes now. Only [`Self::accept`] decides on room.
     pub async fn destinations(
         &self,
         platform: &DomainName,
@@ -79,7 +79,7 @@ impl MailboxService {
         self.store.message_append(inbox, name, message, self.limits).await
     }
 
-    /// Changes flags; answers the flags of those of the messages that are still there.
+    /// Changes flags; returns the flags of those of the messages that are still there.
     pub async fn set_flags(
         &self,
         inbox: &InboxId,

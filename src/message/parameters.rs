@@ -104,7 +104,7 @@ pub(super) fn joined_sections(parameters: Parameters) -> Parameters {
     let mut joined = Parameters::with_capacity(parameters.len());
     let mut sectioned: BTreeMap<Vec<u8>, Sections> = BTreeMap::new();
     for (name, value) in parameters {
-        let Some((base, number, is_encoded)) = section(&name) else {
+        let Some(Section { base, number, is_encoded }) = section(&name) else {
             joined.push((name, value));
             continue;
         };
@@ -127,13 +127,21 @@ pub(super) fn joined_sections(parameters: Parameters) -> Parameters {
     joined
 }
 
-/// Splits `name*1*` into name, number, and whether it is percent-encoded.
-fn section(name: &[u8]) -> Option<(&[u8], usize, bool)> {
+/// The parts of a parameter name like `base*1*`.
+struct Section<'a> {
+    base: &'a [u8],
+    number: usize,
+    /// With an asterisk at the end, the value is percent-encoded.
+    is_encoded: bool,
+}
+
+fn section(name: &[u8]) -> Option<Section<'_>> {
     let (rest, is_encoded) = name.strip_suffix(b"*").map_or((name, false), |rest| (rest, true));
     let star = rest.iter().rposition(|octet| *octet == b'*')?;
     let number = std::str::from_utf8(rest.get(star + 1..)?).ok()?;
     let number = number.parse().ok().filter(|number| *number < SECTIONS)?;
-    Some((rest.get(..star).filter(|base| !base.is_empty())?, number, is_encoded))
+    let base = rest.get(..star).filter(|base| !base.is_empty())?;
+    Some(Section { base, number, is_encoded })
 }
 
 /// Encodes a plain section of a percent-encoded value. As the first section it has no charset.

@@ -110,7 +110,7 @@ fn log(due: &Due, rcpt: &Address, outcome: &Outcome) {
         outcome = outcome.word(),
         status = %reply.status,
         mx = reply.mx.as_deref().unwrap_or("-"),
-        tls = reply.tls.as_str(),
+        tls = %reply.tls,
         reply = reply.text,
         identity = %due.queued.mail_from,
         "delivery"

@@ -192,7 +192,7 @@ impl Deliverer {
     ) -> Result<StoredMessage, Outcome> {
         let identity = choice.identity.address();
         let reason = choice.fallback.as_ref().map(|fallback| fallback.reason);
-        tracing::info!(submission = %queued.id, from = %queued.mail_from, %identity, fallback = reason.map_or("-", |r| r.as_str()), "the identity has changed");
+        tracing::info!(submission = %queued.id, from = %queued.mail_from, %identity, fallback = reason.map_or("-", Into::into), "the identity has changed");
         let original = self.store.content(queued.original).await.map_err(|e| ours(&e))?;
         let with = Composing {
             choice: &choice,

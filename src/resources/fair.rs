@@ -25,8 +25,16 @@ struct State<K: Key> {
     next_ticket: u64,
     is_closed: bool,
     keys: HashMap<K, Share<K>>,
-    /// Keys that wait and are below their limit: places held, ticket of the first waiter.
-    order: BTreeSet<(usize, u64, K)>,
+    /// Keys that wait and are below their limit, with the ticket of the first waiter.
+    order: BTreeSet<Rank<K>>,
+}
+
+/// A key among those that wait: the fewest places first, and among equals the longest wait.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Rank<K> {
+    held: usize,
+    ticket: u64,
+    key: K,
 }
 
 /// A key that holds places or waits for some.
@@ -76,7 +84,7 @@ impl<K: Key> FairSemaphore<K> {
         permit
     }
 
-    /// A place, if one is free for this key now.
+    #[cfg(test)]
     pub fn try_acquire(&self, key: K) -> Option<Permit<K>> {
         let mut state = self.lock();
         let taken = !state.is_closed && state.take(&key);
@@ -131,19 +139,19 @@ impl<K: Key> State<K> {
         self.keys.entry(key.clone()).or_insert_with(|| Share { held: 0, waiting: VecDeque::new() })
     }
 
-    /// The key's entry in `order`, if it belongs there.
-    fn place_in_order(&self, key: &K) -> Option<(usize, u64, K)> {
+    /// The key's rank in `order`, if it belongs there.
+    fn rank(&self, key: &K) -> Option<Rank<K>> {
         let share = self.keys.get(key).filter(|share| share.held < self.limit_per_key)?;
-        share.waiting.front().map(|(ticket, _)| (share.held, *ticket, key.clone()))
+        share.waiting.front().map(|(ticket, _)| Rank { held: share.held, ticket: *ticket, key: key.clone() })
     }
 
     /// Changes a key's share and keeps `order` right.
     fn change<T>(&mut self, key: &K, change: impl FnOnce(&mut Share<K>) -> T) -> T {
-        if let Some(entry) = self.place_in_order(key) {
+        if let Some(entry) = self.rank(key) {
             self.order.remove(&entry);
         }
         let changed = change(self.share(key));
-        match self.place_in_order(key) {
+        match self.rank(key) {
             Some(entry) => {
                 self.order.insert(entry);
             }
@@ -171,7 +179,7 @@ impl<K: Key> State<K> {
         if self.free == 0 {
             return None;
         }
-        let (_, _, key) = self.order.first().cloned()?;
+        let Rank { key, .. } = self.order.first().cloned()?;
         let (_, sender) = self.change(&key, |share| {
             share.held += 1;
             share.waiting.pop_front()

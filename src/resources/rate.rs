@@ -12,7 +12,6 @@ use tokio::time::Instant;
 pub struct MinimumRate {
     /// Octets in a second, on average over a period; 0: none.
     pub octets_per_second: u64,
-    /// The period.
     pub period: Duration,
 }
 

@@ -32,7 +32,6 @@ pub enum SpoolError {
     /// A budget is used up.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
-    /// The disk.
     #[error("the spool: {0}")]
     Disk(#[from] io::Error),
 }

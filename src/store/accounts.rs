@@ -12,11 +12,9 @@ use rusqlite::{OptionalExtension, Row, params};
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Account {
-    /// Its id.
     pub id: AccountId,
     /// What the operator calls it.
     pub name: String,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 

@@ -11,7 +11,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 /// Another address of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Alias {
-    /// Its id.
     pub id: AliasId,
     /// The inbox it opens and feeds.
     pub inbox: InboxId,
@@ -19,7 +18,6 @@ pub struct Alias {
     pub domain: DomainId,
     /// The whole address.
     pub address: Address,
-    /// When it was made.
     pub created_at: Timestamp,
 }
 
@@ -43,25 +41,18 @@ impl AliasName {
 /// Why no alias was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateAliasError {
-    /// The account has no such inbox.
     #[error("the account has no such inbox")]
     UnknownInbox,
-    /// The account has no such domain.
     #[error("the account has no such domain")]
     UnknownDomain,
-    /// There is this alias.
     #[error("the domain has this alias")]
     Exists(AliasId),
-    /// An inbox of the account has this name.
     #[error("an inbox of the account has this name")]
     InboxHasName(InboxId),
-    /// The account has as many as it may.
     #[error("the account has {0} aliases, as many as it may")]
     LimitReached(u32),
-    /// The address would be too long.
     #[error("an address has at most 254 octets")]
     TooLong,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -78,7 +69,7 @@ fn create(
     inbox: &InboxId,
     domain: &DomainId,
     name: &AliasName,
-    most: u32,
+    limit: u32,
     now: Timestamp,
 ) -> Result<Alias, CreateAliasError> {
     if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])? {
@@ -97,8 +88,8 @@ fn create(
         return Err(CreateAliasError::InboxHasName(id));
     }
     let sql = "SELECT count(*) FROM alias a JOIN custom_domain d ON d.id = a.domain_id WHERE d.account_id = ?1";
-    if c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= most {
-        return Err(CreateAliasError::LimitReached(most));
+    if c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= limit {
+        return Err(CreateAliasError::LimitReached(limit));
     }
     let address = Address::new(name.0.clone(), at).map_err(|_| CreateAliasError::TooLong)?;
     let made = Alias { id: AliasId::new(), inbox: inbox.clone(), domain: domain.clone(), address, created_at: now };
@@ -120,18 +111,18 @@ fn alias(row: &Row<'_>) -> rusqlite::Result<Alias> {
 
 impl Store {
     /// Makes an alias of an inbox at a custom domain of the same account, whatever the domain's status, unless the account
-    /// has `most` aliases.
+    /// has `limit` aliases.
     pub async fn alias_create(
         &self,
         account: &AccountId,
         inbox: &InboxId,
         domain: &DomainId,
         name: AliasName,
-        most: u32,
+        limit: u32,
         now: Timestamp,
     ) -> Result<Alias, CreateAliasError> {
         let (account, inbox, domain) = (account.clone(), inbox.clone(), domain.clone());
-        self.write(move |c| create(c, &account, &inbox, &domain, &name, most, now)).await
+        self.write(move |c| create(c, &account, &inbox, &domain, &name, limit, now)).await
     }
 
     /// The account's claim to a domain name.
@@ -249,16 +240,16 @@ mod tests {
         assert!(store.alias_list(&ours, &back.id, None, 10).await.unwrap().is_empty());
 
         // Names that the account has given up count; one of them may be taken again.
-        let most = NameLimits::new(2, 4);
+        let limits = NameLimits::new(2, 4);
         let mut last = back.id;
         for name in ["cyd", "dan"] {
             assert!(store.inbox_delete(&ours, &last).await.unwrap());
-            last = store.inbox_create(new(&ours, name), most, now).await.unwrap().id;
+            last = store.inbox_create(new(&ours, name), limits, now).await.unwrap().id;
         }
         assert!(store.inbox_delete(&ours, &last).await.unwrap());
-        assert!(matches!(store.inbox_create(new(&ours, "eve"), most, now).await, Err(I::NamesUsedUp(4))));
-        store.inbox_create(new(&theirs, "eve"), most, now).await.unwrap();
-        store.inbox_create(new(&ours, "ann"), most, now).await.unwrap();
+        assert!(matches!(store.inbox_create(new(&ours, "eve"), limits, now).await, Err(I::NamesUsedUp(4))));
+        store.inbox_create(new(&theirs, "eve"), limits, now).await.unwrap();
+        store.inbox_create(new(&ours, "ann"), limits, now).await.unwrap();
     }
 
     #[test]

@@ -44,13 +44,11 @@ pub struct Recorded {
 /// Why a check was not asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum AskError {
-    /// The account has no such domain.
     #[error("the account has no such domain")]
     NotFound,
     /// Too soon after the last one.
     #[error(transparent)]
     TooSoon(#[from] TooSoon),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -70,7 +68,7 @@ impl Store {
 
     /// Spreads verified claims whose check is overdue evenly over the time that so many checks per second take: for the
     /// start after a pause, when a whole fleet may be due. Checks that were cut off or asked for keep their place, and so
-    /// do pending claims: somebody waits for them. Answers how many were moved.
+    /// do pending claims: somebody waits for them. Returns how many were moved.
     pub async fn domain_spread_overdue(&self, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
         self.write(move |c| {
             let overdue: i64 = c.prepare_cached(OVERDUE)?.query_row([now], |row| row.get(0))?;
@@ -229,7 +227,7 @@ fn record(
 }
 
 /// The name is now this claim's alone: the verified one that yields fails on the evidence, and whoever took the name's mail
-/// takes none. Answers the claim that failed.
+/// takes none. Returns the claim that failed.
 fn displace(
     c: &Connection,
     winner: &DomainRow,

@@ -12,9 +12,7 @@ use std::path::Path;
 /// Octets of a store's files before and after.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
-    /// Before.
     pub before: u64,
-    /// After.
     pub after: u64,
 }
 
@@ -27,13 +25,10 @@ pub enum CompactError {
     /// Its writer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The database.
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
-    /// A file.
     #[error("{0}")]
     Io(#[from] std::io::Error),
-    /// Something else reads the database.
     #[error("another process has the database open")]
     Busy,
 }

@@ -31,13 +31,9 @@ pub struct LocalDelivery {
 /// A message in a mailbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
-    /// Its id.
     pub id: MessageId,
-    /// In which inbox.
     pub inbox: InboxId,
-    /// In which mailbox.
     pub mailbox: MailboxId,
-    /// Its UID there.
     pub uid: u32,
 }
 
@@ -56,7 +52,7 @@ pub(super) struct NewMessage<'a> {
     pub internal_date: Timestamp,
 }
 
-/// Puts a stored content into a mailbox. Sessions that have it open hear of it.
+/// Puts a stored content into a mailbox, and notes the event.
 pub(super) fn insert_message(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
     let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
     let id = MessageId::new();
@@ -97,8 +93,7 @@ impl LocalDelivery {
 
     /// Puts the copies there, before a body that is stored.
     ///
-    /// An inbox that was deleted since its address was resolved fails the transaction: the client tries again and is told
-    /// then.
+    /// An inbox that was deleted since its address was resolved fails the transaction: the next try is refused.
     pub(super) fn deliver(
         &self,
         transaction: &Transaction<'_>,
@@ -124,7 +119,6 @@ impl LocalDelivery {
     }
 }
 
-/// The number of INBOX.
 pub(super) fn inbox_mailbox(connection: &Connection, inbox: &InboxId) -> Result<MailboxId, StoreError> {
     let found = mailboxes::find(connection, inbox, mailboxes::INBOX)?;
     found.ok_or_else(|| StoreError::InboxDeleted(inbox.clone()))

@@ -1,7 +1,7 @@
 //! Custom domains: claims of accounts to names.
 //!
 //! Invariant: an account claims a name once; its default domain is one; a catch-all inbox is the account's own.
-//! What checks do to a claim stands in [`super::checks`].
+//! What checks do to a claim is in [`super::checks`].
 
 use super::names::NameLimits;
 use super::ownership::{Ownership, contest};

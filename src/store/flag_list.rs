@@ -96,7 +96,6 @@ impl KeywordTable {
 /// Flags and keywords of messages, UIDs rising.
 #[derive(Clone, Debug, Default)]
 pub struct FlagList {
-    /// UIDs.
     pub uids: Vec<u32>,
     /// Their system flags, at the same places.
     pub flags: Vec<Flags>,

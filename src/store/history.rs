@@ -1,6 +1,6 @@
 //! What happened to custom domains: their checks with the evidence, and the changes of their status with the cause.
 //!
-//! Invariant: what a check found stands here by the same transaction that draws its consequences; the history of a domain
+//! Invariant: what a check found is recorded in the transaction that draws its consequences; the history of a domain
 //! is bounded, and its newest entry is always there. Entries are numbered per domain: no number tells of another account.
 //! What many checks of a domain found alike is kept once.
 
@@ -47,7 +47,6 @@ pub struct CheckRow {
 pub struct EventRow {
     /// Its number among the changes of the domain.
     pub number: u32,
-    /// When.
     pub at: Timestamp,
     /// The status before; none for the claim itself.
     pub from: Option<VerifiedStatus>,

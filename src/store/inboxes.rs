@@ -13,9 +13,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 /// A message store with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inbox {
-    /// Its id.
     pub id: InboxId,
-    /// Whose it is.
     pub account: AccountId,
     /// Its name, unique over all accounts.
     pub name: InboxName,
@@ -25,7 +23,6 @@ pub struct Inbox {
     pub save_sent: bool,
     /// Octets of its messages.
     pub size: u64,
-    /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
     pub updated_at: Timestamp,
@@ -34,28 +31,21 @@ pub struct Inbox {
 /// Why no inbox was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateInboxError {
-    /// The account has an inbox of this name.
     #[error("the account has an inbox of this name")]
     Exists(InboxId),
     /// Another account has it, or had.
     #[error("the name is taken")]
     NameTaken,
-    /// An alias of the account has this local part.
     #[error("an alias of the account has this local part")]
     AliasHasName(AliasId),
-    /// The account has as many inboxes as it may.
     #[error("the account has {0} inboxes, as many as it may")]
     LimitReached(u32),
-    /// The account has taken as many names as it ever may.
     #[error("the account has taken {0} inbox names, as many as it ever may")]
     NamesUsedUp(u32),
-    /// There is no such account.
     #[error("there is no such account")]
     UnknownAccount,
-    /// The default domain is none of the account's.
     #[error("the account has no such domain")]
     UnknownDomain,
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -69,11 +59,9 @@ impl From<rusqlite::Error> for CreateInboxError {
 /// An inbox that is to be.
 #[derive(Clone, Debug)]
 pub struct NewInbox {
-    /// Whose.
     pub account: AccountId,
     /// Its name: one that may be claimed.
     pub name: InboxName,
-    /// Its default domain.
     pub default_domain: Option<DomainId>,
     /// Whether copies of what it sends go to its Sent mailbox.
     pub save_sent: bool,
@@ -106,7 +94,7 @@ fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
     })
 }
 
-fn create(c: &Connection, new: NewInbox, most: NameLimits, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+fn create(c: &Connection, new: NewInbox, limits: NameLimits, now: Timestamp) -> Result<Inbox, CreateInboxError> {
     if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![new.account])? {
         return Err(CreateInboxError::UnknownAccount);
     }
@@ -134,12 +122,12 @@ fn create(c: &Connection, new: NewInbox, most: NameLimits, now: Timestamp) -> Re
     let count: u32 = c
         .prepare_cached("SELECT count(*) FROM inbox WHERE account_id = ?1")?
         .query_row([&new.account], |row| row.get(0))?;
-    if count >= most.present {
-        return Err(CreateInboxError::LimitReached(most.present));
+    if count >= limits.present {
+        return Err(CreateInboxError::LimitReached(limits.present));
     }
     let sql = "SELECT count(*) FROM inbox_name WHERE account_id = ?1";
-    if is_new && c.prepare_cached(sql)?.query_row([&new.account], |row| row.get::<_, u32>(0))? >= most.ever {
-        return Err(CreateInboxError::NamesUsedUp(most.ever));
+    if is_new && c.prepare_cached(sql)?.query_row([&new.account], |row| row.get::<_, u32>(0))? >= limits.ever {
+        return Err(CreateInboxError::NamesUsedUp(limits.ever));
     }
     if let Some(domain) = &new.default_domain
         && !has_domain(c, &new.account, domain)?
@@ -172,9 +160,7 @@ pub(super) fn has_domain(c: &Connection, account: &AccountId, domain: &DomainId)
 /// What an address opens in an account.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opened {
-    /// The inbox.
     pub inbox: InboxId,
-    /// Its name.
     pub name: InboxName,
     /// The custom domain the address is at; none: the platform's.
     pub domain: Option<DomainId>,
@@ -231,10 +217,10 @@ impl Store {
     pub async fn inbox_create(
         &self,
         new: NewInbox,
-        most: NameLimits,
+        limits: NameLimits,
         now: Timestamp,
     ) -> Result<Inbox, CreateInboxError> {
-        self.write(move |c| create(c, new, most, now)).await
+        self.write(move |c| create(c, new, limits, now)).await
     }
 
     /// One inbox of the account.

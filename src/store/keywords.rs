@@ -49,18 +49,14 @@ impl From<&Limits> for InboxLimits {
 /// Why messages did not get their flags.
 #[derive(Debug, thiserror::Error)]
 pub enum FlagError {
-    /// One message would have more.
     #[error("a message has at most {0} keywords (limits.keywords_per_message)")]
     TooManyOfMessage(usize),
-    /// The mailbox would have more.
     #[error(
         "a mailbox has at most {0} different keywords (limits.keywords_per_mailbox): remove some from its messages"
     )]
     TooManyOfMailbox(usize),
-    /// The inbox has no room for them.
     #[error("the inbox is full")]
     Full,
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

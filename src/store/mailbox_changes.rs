@@ -82,7 +82,7 @@ pub struct Append {
     pub body: Bytes,
 }
 
-/// Where it stands now.
+/// Where an appended message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// The mailbox's number.
@@ -133,7 +133,7 @@ fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, ui
 }
 
 impl Store {
-    /// Changes flags; answers the flags of those of the messages that are still there.
+    /// Changes flags; returns the flags of those of the messages that are still there.
     pub async fn messages_flag(
         &self,
         inbox: &InboxId,

@@ -109,7 +109,7 @@ impl Store {
     }
 }
 
-/// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3). Answers its number.
+/// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3).
 pub(super) fn create(connection: &Connection, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
     create_above(connection, inbox, name)?;
     check_count(connection, inbox)?;

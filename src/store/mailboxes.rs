@@ -103,13 +103,11 @@ pub struct MailboxName {
 /// What STATUS tells of a mailbox.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MailboxStatus {
-    /// Messages.
     pub messages: u32,
     /// Messages that the next session will see as `\Recent`.
     pub recent: u32,
     /// Messages without `\Seen`.
     pub unseen: u32,
-    /// The next UID.
     pub uid_next: u32,
     /// UIDVALIDITY.
     pub uid_validity: u32,
@@ -120,25 +118,18 @@ pub struct MailboxStatus {
 /// Why a mailbox was not made, renamed or deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum MailboxError {
-    /// The name is taken.
     #[error("a mailbox of this name exists")]
     Exists,
-    /// There is no such mailbox.
     #[error("there is no mailbox of this name")]
     Missing,
-    /// It has as many as an inbox may have.
     #[error("this inbox has as many mailboxes as one may have")]
     TooMany,
-    /// Mail arrives there.
     #[error("INBOX cannot be deleted")]
     IsInbox,
-    /// The name of one below it would be too long.
     #[error("the names of the mailboxes below it would be too long")]
     TooLong,
-    /// A mailbox cannot be put below itself.
     #[error("a mailbox cannot be moved below itself")]
     BelowItself,
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

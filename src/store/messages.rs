@@ -64,9 +64,8 @@ pub struct MessageSummary {
     pub id: MessageId,
     /// Where its octets are.
     pub content: ContentId,
-    /// The mailbox it stands in.
+    /// The mailbox's name.
     pub mailbox: String,
-    /// Its UID there.
     pub uid: u32,
     /// Its system flags.
     pub flags: Flags,

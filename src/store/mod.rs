@@ -6,42 +6,42 @@
 //!
 //! This file, `readers` and `writer` are the engine; the verbs are in one file per noun.
 
-pub mod accounts;
-pub mod aliases;
-pub mod batch;
-pub mod checks;
-pub mod compact;
+pub(crate) mod accounts;
+pub(crate) mod aliases;
+pub(crate) mod batch;
+pub(crate) mod checks;
+pub(crate) mod compact;
 mod content;
-pub mod deliver;
+pub(crate) mod deliver;
 pub mod domains;
 mod expunged;
-pub mod flag_list;
-pub mod history;
-pub mod inboxes;
-pub mod jobs;
-pub mod keys;
-pub mod keywords;
-pub mod mailbox_changes;
+pub(crate) mod flag_list;
+pub(crate) mod history;
+pub(crate) mod inboxes;
+pub(crate) mod jobs;
+pub(crate) mod keys;
+pub(crate) mod keywords;
+pub(crate) mod mailbox_changes;
 mod mailbox_tree;
-pub mod mailboxes;
-pub mod messages;
+pub(crate) mod mailboxes;
+pub(crate) mod messages;
 mod migrations;
 pub mod names;
-pub mod open_mailbox;
+pub(crate) mod open_mailbox;
 pub mod ownership;
 mod parts;
-pub mod queue;
+pub(crate) mod queue;
 mod readers;
-pub mod room;
-pub mod rotation;
-pub mod routing;
-pub mod senders;
-pub mod ses;
+pub(crate) mod room;
+pub(crate) mod rotation;
+pub(crate) mod routing;
+pub(crate) mod senders;
+pub(crate) mod ses;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod tokens;
-pub mod transfer;
-pub mod unreadable;
+pub(crate) mod tokens;
+pub(crate) mod transfer;
+pub(crate) mod unreadable;
 mod values;
 mod writer;
 
@@ -65,7 +65,7 @@ const READERS: usize = 4;
 /// Why a verb could not do its work. All of them are temporary to a client: 451, `NO [UNAVAILABLE]`, 503.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite said no.
+    /// An error of SQLite.
     #[error("the database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
     /// The store has been closed, or its writer has died.
@@ -93,15 +93,15 @@ pub enum OpenError {
     Io {
         /// The path it was about.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: std::io::Error,
     },
-    /// SQLite said no.
+    /// An error of SQLite.
     #[error("{path}: {source}")]
     Sqlite {
         /// The database file.
         path: PathBuf,
-        /// What SQLite said.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
     /// A newer version of the program has written here.
@@ -136,7 +136,7 @@ impl Transaction<'_> {
         self.events.borrow_mut().push((account, event));
     }
 
-    /// Open sessions look at the mailbox again.
+    /// Notes that a mailbox has changed, for the sessions that have it open.
     fn mailbox_changed(&self, inbox: &InboxId, mailbox: MailboxId) -> Result<(), StoreError> {
         let sql = "SELECT account_id FROM inbox WHERE id = ?1";
         let account = self.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
@@ -233,7 +233,7 @@ impl Store {
         &self.inner.events
     }
 
-    /// A handle for somebody else.
+    /// A handle on behalf of another owner.
     pub fn for_owner(&self, owner: Owner) -> Self {
         Self { inner: Arc::clone(&self.inner), owner }
     }
@@ -243,8 +243,8 @@ impl Store {
         self.for_owner(Owner::Account(account.clone()))
     }
 
-    /// Runs `work` in a transaction of its own and answers when it is on disk. An error undoes all that it wrote. A caller
-    /// that is cancelled hears nothing: what it asked for is done all the same.
+    /// Runs `work` in a transaction of its own and returns when it is on disk. An error rolls it back. It is done also when
+    /// the caller is cancelled.
     pub(crate) async fn write<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -254,8 +254,7 @@ impl Store {
         self.inner.writer.run(&self.owner, work, |value| value).await
     }
 
-    /// The same for a change that open sessions hear of: the events of the transaction are published when it is on disk, also
-    /// when the caller is cancelled meanwhile.
+    /// The same; the transaction's events are published when it is on disk, also when the caller is cancelled meanwhile.
     pub(crate) async fn change<T, E, F>(&self, work: F) -> Result<T, E>
     where
         T: Send + 'static,
@@ -288,12 +287,12 @@ impl Store {
         self.inner.readers.run(&self.owner, work).await
     }
 
-    /// Answers when the writer has: a change that changes nothing.
+    /// Returns when the writer has committed a transaction that changes nothing.
     pub async fn writer_answers(&self) -> Result<(), StoreError> {
         self.write(|_| Ok(())).await
     }
 
-    /// Whether new mail may be stored now: what else is written, may.
+    /// Fails while the disk is too full for new mail. Other writes are not affected.
     pub(crate) fn check_disk(&self) -> Result<(), StoreError> {
         Ok(self.inner.disk.check()?)
     }

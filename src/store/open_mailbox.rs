@@ -165,8 +165,8 @@ impl Store {
         Ok(Some(open))
     }
 
-    /// Makes the messages before this UID un-recent to all other sessions. Answers which of them nobody had claimed: none
-    /// where nothing can be written, as on a full disk, since a mailbox can be read there too.
+    /// Claims `\Recent` on the messages before this UID for one session. Returns those that no session had claimed: none
+    /// where nothing can be written, as on a full disk, where mailboxes can still be read.
     pub async fn claim_recent(&self, inbox: &InboxId, mailbox: MailboxId, before: u32) -> Range<u32> {
         let of = inbox.clone();
         let claimed = self.write(move |connection| {
@@ -226,8 +226,8 @@ impl Store {
         .await
     }
 
-    /// Reads messages, `uids` rising, until about `budget` octets are read; answers how many of the UIDs have been looked for.
-    /// Those that are gone are left out.
+    /// Reads messages, `uids` rising, until about `budget` octets are read; returns them and how many of the UIDs
+    /// have been looked up. Expunged messages are left out.
     pub async fn messages_fetch(
         &self,
         inbox: &InboxId,

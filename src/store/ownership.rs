@@ -48,9 +48,9 @@ pub(super) fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result
     Ok((contested || matches!(new.ownership, Ownership::Always(_))).then_some(now))
 }
 
-/// What a check means for a claim as it stands now. A claim that was verified before anybody else claimed its name keeps
+/// What a check means for a claim now. A claim that was verified before anybody else claimed its name keeps
 /// its status without the record: a newcomer must not cost it that. That the record is missing counts when the newcomer's
-/// own stands in the DNS, and when the claim has to be verified again. What is asked for only since the check began it has
+/// own is in the DNS, and when the claim has to be verified again. What is asked for only since the check began it has
 /// not seen.
 pub(super) fn outcome_for(row: &DomainRow, report: &Report) -> Outcome {
     let mut found = outcome(&report.records);

@@ -16,7 +16,6 @@ pub enum DeliverError {
     /// These inboxes have no room for it: temporary, since their owner may make some.
     #[error("the inbox is full")]
     Full(Vec<InboxId>),
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -32,7 +31,6 @@ impl From<rusqlite::Error> for DeliverError {
 pub struct Quota {
     /// Octets of its messages, with [`ROW`] for each and its keywords.
     pub octets: u64,
-    /// Messages.
     pub messages: u64,
 }
 
@@ -46,8 +44,7 @@ impl From<&Limits> for Quota {
 /// same number.
 pub const ROW: u64 = 256;
 
-/// Whether an inbox takes one more message of `size` octets. One that is not there has nothing to say: what is put into it
-/// fails by itself.
+/// Whether an inbox takes one more message of `size` octets. True for one that does not exist: storing into it fails.
 pub(super) fn has_room(connection: &Connection, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
     has_room_for(connection, inbox, size.saturating_add(ROW), 1, quota)
 }
@@ -95,7 +92,7 @@ pub(super) fn octets(header: usize, body: usize) -> u64 {
 }
 
 impl Store {
-    /// Whether an inbox takes a message of `size` octets now. Whoever stores is told for certain.
+    /// Whether an inbox takes a message of `size` octets now. Only the transaction that stores decides.
     pub async fn inbox_has_room(&self, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| has_room(connection, &inbox, size, quota)).await

@@ -57,7 +57,6 @@ impl KeyRing {
 /// A fresh key for a token.
 #[derive(Clone, Debug)]
 pub struct FreshKey {
-    /// The token.
     pub token: String,
     /// The generation of the key that it replaces.
     pub replaces: u32,

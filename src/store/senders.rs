@@ -2,12 +2,12 @@
 //!
 //! Invariant: all of it is one snapshot of the store.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, domains};
 use crate::address::{Address, DomainName, InboxName};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Choice, Claim, choose};
-use rusqlite::types::Type;
-use rusqlite::{Connection, Row, params};
+use crate::verification::status::VerifiedStatus;
+use rusqlite::{Connection, params};
 
 /// A sender as the store has it now.
 #[derive(Clone, Debug, Default)]

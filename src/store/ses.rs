@@ -60,7 +60,6 @@ pub struct SesReply {
 /// A MAIL FROM domain as SES has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MailFrom {
-    /// The domain.
     pub domain: DomainName,
     /// SES has found its MX record, and uses it.
     pub in_use: bool,

@@ -44,13 +44,11 @@ impl Scope {
 /// What is kept of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// Its id.
     pub id: TokenId,
     /// What its owner calls it.
     pub name: String,
     /// What it may do.
     pub scope: Scope,
-    /// When it was made.
     pub created_at: Timestamp,
     /// From when on it opens nothing.
     pub expires_at: Option<Timestamp>,
@@ -83,16 +81,12 @@ pub struct NewToken {
 /// Why no token was made.
 #[derive(Debug, thiserror::Error)]
 pub enum CreateTokenError {
-    /// There is no such account.
     #[error("there is no such account")]
     UnknownAccount,
-    /// The account has no such inbox.
     #[error("the account has no inbox {0}")]
     UnknownInbox(InboxId),
-    /// The account has as many as it may.
     #[error("the account has {0} live tokens, as many as it may")]
     LimitReached(u32),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -142,12 +136,12 @@ fn by_id(c: &Connection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError
     rows.next()?.map(|row| record(c, row)).transpose()
 }
 
-fn create(c: &Connection, new: NewToken, most: u32, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
+fn create(c: &Connection, new: NewToken, limit: u32, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
     if let Some(account) = new.scope.account() {
         if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![account])? {
             return Err(CreateTokenError::UnknownAccount);
         }
-        make_room(c, account, most, now)?;
+        make_room(c, account, limit, now)?;
     }
     let id = TokenId::new();
     c.prepare_cached(
@@ -168,29 +162,29 @@ fn create(c: &Connection, new: NewToken, most: u32, now: Timestamp) -> Result<To
     by_id(c, &id)?.ok_or_else(|| StoreError::Corrupt("a token just made is missing".into()).into())
 }
 
-/// An account has at most `most` live tokens, and of those that open nothing any more the newest `most` are still shown.
-fn make_room(c: &Connection, account: &AccountId, most: u32, now: Timestamp) -> Result<(), CreateTokenError> {
+/// An account has at most `limit` live tokens, and of those that open nothing any more the newest `limit` are still shown.
+fn make_room(c: &Connection, account: &AccountId, limit: u32, now: Timestamp) -> Result<(), CreateTokenError> {
     let dead = "account_id = ?1 AND (revoked_at IS NOT NULL OR coalesce(expires_at <= ?2, 0))";
     let sql = format!("SELECT count(*) FROM token WHERE account_id = ?1 AND NOT ({dead})");
-    if c.prepare_cached(&sql)?.query_row(params![account, now], |row| row.get::<_, u32>(0))? >= most {
-        return Err(CreateTokenError::LimitReached(most));
+    if c.prepare_cached(&sql)?.query_row(params![account, now], |row| row.get::<_, u32>(0))? >= limit {
+        return Err(CreateTokenError::LimitReached(limit));
     }
     let sql = format!(
         "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE {dead} ORDER BY id DESC LIMIT -1 OFFSET ?3)"
     );
-    c.prepare_cached(&sql)?.execute(params![account, now, most])?;
+    c.prepare_cached(&sql)?.execute(params![account, now, limit])?;
     Ok(())
 }
 
 impl Store {
-    /// Keeps a new token, unless its account has `most` live ones.
+    /// Keeps a new token, unless its account has `limit` live ones.
     pub async fn token_create(
         &self,
         new: NewToken,
-        most: u32,
+        limit: u32,
         now: Timestamp,
     ) -> Result<TokenRecord, CreateTokenError> {
-        self.write(move |c| create(c, new, most, now)).await
+        self.write(move |c| create(c, new, limit, now)).await
     }
 
     /// The token of this hash, live or not.

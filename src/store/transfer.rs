@@ -29,22 +29,17 @@ pub struct Copied {
 /// Why nothing was copied or moved.
 #[derive(Debug, thiserror::Error)]
 pub enum TransferError {
-    /// There is no mailbox of this name.
     #[error("there is no mailbox of this name")]
     NoSuchMailbox,
-    /// The inbox has no room for the copies.
     #[error("the inbox is full")]
     Full,
-    /// The target would have more keywords than a mailbox may.
     #[error("a mailbox has at most {0} different keywords (limits.keywords_per_mailbox)")]
     TooManyKeywords(usize),
-    /// Their UIDs are too far apart to be moved at once.
     #[error("the UIDs of these messages are too far apart: move {BATCH} at a time")]
     TooFarApart,
     /// The mailbox they were to go to was not made.
     #[error(transparent)]
     NotMade(MailboxError),
-    /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -83,7 +78,6 @@ pub enum Kind {
 /// A change of many messages' mailbox.
 #[derive(Clone, Debug)]
 pub struct Transfer {
-    /// The inbox.
     pub inbox: InboxId,
     /// The mailbox they are in.
     pub from: MailboxId,
@@ -142,7 +136,7 @@ impl Store {
         .await
     }
 
-    /// Puts a batch into the hidden row, after `before` others. Answers the UID here and in that row of each.
+    /// Puts a batch into the hidden row, after `before` others. Returns the UID here and in that row of each.
     pub async fn transfer_gather(
         &self,
         transfer: Transfer,
@@ -243,7 +237,7 @@ fn copy(
     Ok(())
 }
 
-/// Copies a batch into the hidden row, numbered on from `count`. Answers UID here and UID there.
+/// Copies a batch into the hidden row, numbered on from `count`. Returns UID here and UID there.
 fn gather_copies(
     connection: &Connection,
     from: &[Part],

@@ -23,9 +23,7 @@ pub enum Verdict {
 /// A content that was being read when the last daemon ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
-    /// Its id.
     pub content: ContentId,
-    /// The messages that have it.
     pub messages: Vec<MessageId>,
     /// Daemons that have ended while they read it.
     pub aborts: i64,

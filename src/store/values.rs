@@ -1,4 +1,4 @@
-//! How the words of floor 0 stand in columns: ids and names as their text, times as milliseconds.
+//! How ids, names and times are stored in columns: as text, times as milliseconds, rows as their number.
 
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;

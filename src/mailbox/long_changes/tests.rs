@@ -269,10 +269,10 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
     let one = inbox(&store, &account, "one").await;
     let mailbox = fill(&store, &one, 2000).await;
     let all = uids(&store, &one, "INBOX").await;
-    let most = u64::try_from(2 * 2000 * SIZE).unwrap();
-    let full = MailboxService::new(store.clone(), limits(most - 1)).copy(&one, mailbox, all.clone(), "Archive").await;
+    let limit = u64::try_from(2 * 2000 * SIZE).unwrap();
+    let full = MailboxService::new(store.clone(), limits(limit - 1)).copy(&one, mailbox, all.clone(), "Archive").await;
     assert!(matches!(full, Err(TransferError::Full)));
-    let mailboxes = MailboxService::new(store.clone(), limits(most));
+    let mailboxes = MailboxService::new(store.clone(), limits(limit));
     let missing = mailboxes.copy(&one, mailbox, all.clone(), "Nowhere").await;
     assert!(matches!(missing, Err(TransferError::NoSuchMailbox)));
     assert_eq!(counts(&store, &one).await, (2000 * SIZE, 0));
@@ -282,7 +282,7 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
         let mut had_room = 0;
         while counts(&store, &one).await.0 == 2000 * SIZE {}
         while counts(&store, &one).await.1 > 0 {
-            had_room += i32::from(store.inbox_has_room(&one, 1, limits(most).quota).await.unwrap());
+            had_room += i32::from(store.inbox_has_room(&one, 1, limits(limit).quota).await.unwrap());
         }
         had_room
     };

@@ -37,7 +37,7 @@ async fn one_hosts_final_no_does_not_outweigh_another_that_is_only_down() {
     world.set("refusing.example.org", Kind::A, &["127.0.0.6"]);
     world.send(&["a@example.org"]).await;
     world.queue.settle().await;
-    assert!(world.waiting().await.contains("no connection"), "{}", world.waiting().await);
+    assert!(world.waiting().await.contains("cannot connect to down.example.org"), "{}", world.waiting().await);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! Under which address mail leaves, from taking it in to its last attempt.
 
 use super::*;
+use crate::verification::status::VerifiedStatus;
 
 async fn lose_acme(world: &World) {
     world.execute("UPDATE custom_domain SET status = 'failed'").await;
@@ -60,7 +61,7 @@ async fn a_fallback_that_was_promised_stays_one() {
     let accepted = world.send(&["a@example.org"]).await;
     let fallback = accepted.fallback.unwrap();
     assert_eq!(accepted.from.to_string(), "hello@inboxlayer.dev");
-    assert_eq!((fallback.from.to_string().as_str(), fallback.reason.as_str()), ("hello@acme.com", "pending"));
+    assert_eq!((fallback.from.to_string().as_str(), fallback.reason), ("hello@acme.com", VerifiedStatus::Pending));
     world.execute("UPDATE custom_domain SET status = 'verified'").await;
     world.queue.settle().await;
     let text = world.mx.only_message().text();

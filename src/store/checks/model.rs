@@ -84,13 +84,13 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         2 => Just(Step::AllSpeak),
         4 => (0..20_u64).prop_map(Step::Wait),
         2 => (20..6000_u64).prop_map(Step::Wait),
-        4 => (1..5_usize, 0..5_usize).prop_map(|(most, scheduled)| Step::Begin(most, scheduled)),
+        4 => (1..5_usize, 0..5_usize).prop_map(|(limit, scheduled)| Step::Begin(limit, scheduled)),
         4 => (any::<usize>(), 0..1000_u32).prop_map(|(which, spread)| Step::Finish(which, spread)),
         1 => any::<usize>().prop_map(Step::Lose),
         3 => any::<usize>().prop_map(Step::FinishLate),
         1 => Just(Step::Restart),
         14 => Just(Step::Due),
-        5 => (0..2500_u64, 1..9_usize).prop_map(|(seconds, most)| Step::DueBegins(seconds, most)),
+        5 => (0..2500_u64, 1..9_usize).prop_map(|(seconds, limit)| Step::DueBegins(seconds, limit)),
         3 => (slot.clone(), prop::option::of(0..RECORDS)).prop_map(|(slot, silent)| Step::Passes(slot, silent)),
     ];
     prop::collection::vec(step, 1..70)
@@ -243,7 +243,7 @@ impl World {
             }
             Step::AllSpeak => self.zone.speak(),
             Step::Wait(seconds) => self.pass(Duration::from_secs(seconds)),
-            Step::Begin(most, scheduled) => self.begin(most, scheduled).await?,
+            Step::Begin(limit, scheduled) => self.begin(limit, scheduled).await?,
             Step::Finish(which, spread) if !self.flights.is_empty() => {
                 let flight = self.flights.swap_remove(which % self.flights.len());
                 self.finish(flight, spread).await?;
@@ -257,10 +257,10 @@ impl World {
             }
             Step::Restart => self.restart().await,
             Step::Due => self.due().await?,
-            Step::DueBegins(seconds, most) => {
+            Step::DueBegins(seconds, limit) => {
                 let due = self.store().domain_next_due(Places::all_free(usize::MAX)).await.unwrap();
                 self.pass(due.map(|due| due.since(self.now)).unwrap_or_default() + Duration::from_secs(seconds));
-                self.begin(most, 10).await?;
+                self.begin(limit, 10).await?;
             }
             Step::Passes(slot, silent) => {
                 let theirs = self.wanted(slot ^ 1);
@@ -358,16 +358,16 @@ impl World {
         places
     }
 
-    async fn begin(&mut self, most: usize, scheduled: usize) -> Result<(), TestCaseError> {
+    async fn begin(&mut self, limit: usize, scheduled: usize) -> Result<(), TestCaseError> {
         let now = self.now;
         let until = now.after(LEASE);
         let mut held = [0; 2];
         self.flights.iter().for_each(|flight| held[flight.slot % 2] += 1);
-        let claim = jobs::Claim { places: self.places(most), ..jobs::Claim::new(now, until, 0) };
+        let claim = jobs::Claim { places: self.places(limit), ..jobs::Claim::new(now, until, 0) };
         let runner = claim.lease.runner.clone();
         let rows = self.store().domain_claim_due(claim, scheduled).await.unwrap();
         let served = self.served;
-        let (mut free, mut scheduled) = (most, scheduled);
+        let (mut free, mut scheduled) = (limit, scheduled);
         for row in rows {
             let slot = self.claims.iter().position(|c| c.as_ref().is_some_and(|c| c.row.id == row.id));
             let Some(slot) = slot else { return Err(TestCaseError::fail("a check of a claim that is gone")) };

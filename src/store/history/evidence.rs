@@ -1,7 +1,7 @@
 //! What checks found, kept once: most checks of a domain find what the one before found, but for the times.
 //!
 //! Invariant: what is put together again is what was taken apart. The times (what is left of each TTL, and until when
-//! caches remember) differ from check to check and stand with the check; everything else is told apart by its digest.
+//! caches remember) differ from check to check and are stored with the check; everything else is identified by its digest.
 //! Both are kept deflated: servers say the same over and over.
 
 use super::corrupt;
@@ -60,7 +60,7 @@ fn all(records: &mut Value) -> impl Iterator<Item = &mut serde_json::Map<String,
     records.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// Where times stand.
+/// The fields that hold times.
 fn places(records: &mut Value) -> Vec<&mut Value> {
     let mut places = Vec::new();
     for (field, value) in all(records).flatten() {

@@ -17,7 +17,6 @@ use std::sync::Arc;
 pub struct QueuedMessage {
     /// The queue id.
     pub id: SubmissionId,
-    /// Whose.
     pub account: AccountId,
     /// Where bounces go; none when the inbox is gone.
     pub inbox: Option<InboxId>,
@@ -52,7 +51,6 @@ pub struct QueuedMessage {
 /// One recipient that is due.
 #[derive(Clone, Debug)]
 pub struct DueDelivery {
-    /// Its id.
     pub id: DeliveryId,
     /// Who.
     pub rcpt_to: Address,
@@ -67,7 +65,6 @@ pub struct DueDelivery {
 pub struct Due {
     /// The message.
     pub queued: QueuedMessage,
-    /// The domain.
     pub domain: DomainName,
     /// At least one.
     pub deliveries: Vec<DueDelivery>,
@@ -78,7 +75,6 @@ pub struct Due {
 /// A bounce for the sender's inbox.
 #[derive(Clone, Debug)]
 pub struct BounceMessage {
-    /// The inbox.
     pub inbox: InboxId,
     /// The address that the failed message was from.
     pub to: Address,
@@ -110,7 +106,6 @@ pub struct NewOutgoing {
 pub struct Deferral {
     /// Which.
     pub delivery: DeliveryId,
-    /// When.
     pub next: Timestamp,
     /// What was said.
     pub reply: String,

@@ -37,7 +37,6 @@ pub struct QueueEntry {
 /// One recipient who has not got it yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueuedDelivery {
-    /// Its id.
     pub id: DeliveryId,
     /// Who.
     pub rcpt_to: Address,

@@ -1,6 +1,6 @@
 //! Mail that waits to leave.
 //!
-//! Invariant: a submission is there exactly while a recipient of it is unsettled (a trigger sees to it); its body stands
+//! Invariant: a submission is there exactly while a recipient of it is unsettled (a trigger sees to it); its body is stored
 //! once, shared by the header block the client gave, the one that leaves, and every local copy. One commit takes a message
 //! in, and one settles an attempt together with what it puts into inboxes.
 
@@ -10,10 +10,10 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
-pub use attempts::{BounceMessage, Deferral, Due, DueDelivery, NewOutgoing, QueuedMessage, Settled, Settlement, Wait};
+pub use attempts::{BounceMessage, Deferral, Due, NewOutgoing, QueuedMessage, Settled, Settlement, Wait};
 pub(super) use attempts::{wake_held, wake_unsigned};
 pub use claim::Claimed;
-pub use listing::{QueueEntry, QueuedDelivery};
+pub use listing::QueueEntry;
 
 use super::deliver::{LocalDelivery, NewMessage, insert_message};
 use super::messages::Flags;
@@ -35,11 +35,9 @@ use std::net::IpAddr;
 pub struct NewSubmission {
     /// The queue id.
     pub id: SubmissionId,
-    /// Whose.
     pub account: AccountId,
     /// Which inbox sends it, and gets its bounces.
     pub inbox: InboxId,
-    /// The name of that inbox.
     pub inbox_name: InboxName,
     /// The token it came with.
     pub token: TokenId,
@@ -106,13 +104,11 @@ impl Store {
 /// Why a message was not taken in. Temporary.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    /// The account has too much in the queue.
     #[error("the account has as much mail in the queue as it may: {0} octets")]
     QueueFull(u64),
     /// These inboxes have no room for it: a recipient's, or the sender's.
     #[error("the inbox is full")]
     InboxFull(Vec<InboxId>),
-    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

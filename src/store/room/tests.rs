@@ -21,7 +21,7 @@ fn service(store: &Store, limits: InboxLimits) -> MailboxService {
 
 const HEADER: &[u8] = b"Subject: x\r\n\r\n";
 
-async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<Vec<Delivered>, DeliverError> {
+async fn deliver(store: &Store, to: &[&str], body: usize, limit: u64) -> Result<Vec<Delivered>, DeliverError> {
     let platform = DomainName::parse("inboxlayer.dev").unwrap();
     let mut recipients = Vec::new();
     for name in to {
@@ -37,10 +37,10 @@ async fn deliver(store: &Store, to: &[&str], body: usize, most: u64) -> Result<V
         header: HEADER.to_vec(),
         received_at: Timestamp::real(),
     };
-    store.message_deliver(delivery, vec![b'x'; body].into(), limits(most).quota).await
+    store.message_deliver(delivery, vec![b'x'; body].into(), limits(limit).quota).await
 }
 
-async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, most: u64) -> Result<(), FlagError> {
+async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, limit: u64) -> Result<(), FlagError> {
     let append = Append {
         flags: Flags::default(),
         keywords: String::new(),
@@ -48,7 +48,7 @@ async fn append(store: &Store, inbox: &InboxId, mailbox: &str, octets: usize, mo
         header: Bytes::new(),
         body: vec![b'x'; octets].into(),
     };
-    store.message_append(inbox, mailbox, append, limits(most)).await.map(|done| assert!(done.is_some()))
+    store.message_append(inbox, mailbox, append, limits(limit)).await.map(|done| assert!(done.is_some()))
 }
 
 /// Octets of the messages, which the count must have, with those for each row.
@@ -110,7 +110,8 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
     let octets = HEADER.len() as u64 + 100;
     let whole = octets + ROW;
     deliver(&store, &["one"], 100, whole).await.unwrap();
-    let has_room = async |octets: u64, most: u64| store.inbox_has_room(&one, octets, limits(most).quota).await.unwrap();
+    let has_room =
+        async |octets: u64, limit: u64| store.inbox_has_room(&one, octets, limits(limit).quota).await.unwrap();
     assert!(!has_room(0, whole).await && has_room(1, whole + 1 + ROW).await && !has_room(2, whole + 1 + ROW).await);
     match deliver(&store, &["two", "one", "one"], 1, whole).await {
         Err(DeliverError::Full(inboxes)) => assert_eq!(inboxes, std::slice::from_ref(&one)),
@@ -132,13 +133,13 @@ async fn a_message_that_does_not_fit_one_is_stored_for_none() {
 async fn no_race_overfills_an_inbox() {
     let (_dir, store, account) = store_with_account().await;
     let one = inbox(&store, &account, "one").await;
-    let most = 5 * (HEADER.len() as u64 + 86 + ROW) + 99;
+    let limit = 5 * (HEADER.len() as u64 + 86 + ROW) + 99;
     let tries = (0..40).map(|n| {
         let (store, one) = (store.clone(), one.clone());
         tokio::spawn(async move {
             match n % 2 {
-                0 => deliver(&store, &["one"], 86, most).await.is_ok(),
-                _ => append(&store, &one, "INBOX", 100, most).await.is_ok(),
+                0 => deliver(&store, &["one"], 86, limit).await.is_ok(),
+                _ => append(&store, &one, "INBOX", 100, limit).await.is_ok(),
             }
         })
     });

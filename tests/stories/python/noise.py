@@ -192,24 +192,22 @@ def sending():
     yield
 
 
-def unread_answers():
+def send_and_read_nothing(connections, commands):
     streams = []
-    for _ in range(20):
+    for _ in range(connections):
         stream = raw("imaps", TENANT, True)
         streams.append(stream)
-        stream.sendall(login() + b"b SELECT INBOX\r\n" + b"c FETCH 1:* BODY.PEEK[]\r\n" * 20)
+        stream.sendall(login() + commands)
         yield
     time.sleep(2)
+
+
+def unread_answers():
+    return send_and_read_nothing(20, b"b SELECT INBOX\r\n" + b"c FETCH 1:* BODY.PEEK[]\r\n" * 20)
 
 
 def large_appends():
-    streams = []
-    for _ in range(10):
-        stream = raw("imaps", TENANT, True)
-        streams.append(stream)
-        stream.sendall(login() + b"b APPEND INBOX {20000000+}\r\n" + b"filler line\r\n" * 300_000)
-        yield
-    time.sleep(2)
+    return send_and_read_nothing(10, b"b APPEND INBOX {20000000+}\r\n" + b"filler line\r\n" * 300_000)
 
 
 def bodies_of_json():

@@ -2,6 +2,7 @@
 //! a client from another address is served meanwhile.
 
 use super::{READER, Scene};
+use crate::rest::Rest;
 use crate::rude::Rude;
 use serde_json::json;
 use std::net::Ipv4Addr;
@@ -121,6 +122,23 @@ fn appends_that_are_never_ended() {
     watched.scene.ends_with(0);
 }
 
+/// Puts a message into the inbox, from outside.
+fn deliver(scene: &Scene, message: String) {
+    let mut sender = scene.mx();
+    sender.envelope(READER);
+    sender.send(message);
+    sender.send(".\r\n");
+    sender.reply("250 2.0.0");
+}
+
+/// The API, and the path of the one message that the inbox has.
+fn only_message(scene: &Scene) -> (Rest, String) {
+    let api = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("{path}/{}", api.get(&path).expect(200).at("/data/0/id"));
+    (api, path)
+}
+
 /// The head of a request with a token.
 fn head(scene: &Scene, request: &str, more: &str) -> String {
     format!("{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {}\r\n{more}\r\n", scene.token)
@@ -152,18 +170,12 @@ fn answers_that_are_never_read() {
     let watched = Watched::new(LIMITS);
     watched.scene.daemon.account("another");
     let scene = &watched.scene;
-    let mut sender = scene.mx();
-    sender.envelope(READER);
-    sender.send(message("large", MESSAGE - 1000));
-    sender.send(".\r\n");
-    sender.reply("250 2.0.0");
-    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let id = api.get(&path).expect(200).at("/data/0/id").to_owned();
+    deliver(scene, message("large", MESSAGE - 1000));
+    let (_, path) = only_message(scene);
     let (mut by_http, mut by_imap) = (Vec::new(), Vec::new());
     for _ in 0..CROWD {
         let mut client = Rude::connect(scene.daemon.http);
-        client.send(head(scene, &format!("GET {path}/{id}/raw"), ""));
+        client.send(head(scene, &format!("GET {path}/raw"), ""));
         by_http.push(client);
         let mut client = scene.user();
         client.ask("SELECT INBOX", "OK");
@@ -195,17 +207,12 @@ fn answers_that_are_never_read() {
 #[test]
 fn a_large_body_comes_whole_and_in_parts_over_imap() {
     let scene = Scene::with("");
-    let mut sender = scene.mx();
-    sender.envelope(READER);
     let lines: String = (0..60_000).map(|n| format!("line {n} {}\r\n", "x".repeat(n % 60))).collect();
     let part = format!("--b\r\nContent-Type: text/plain\r\n\r\n{lines}");
     let kind = "Content-Type: multipart/mixed; boundary=b";
-    sender.send(format!("Subject: large\r\n{kind}\r\n\r\n{part}{part}\r\n--b--\r\n.\r\n"));
-    sender.reply("250 2.0.0");
-    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let id = api.get(&path).expect(200).at("/data/0/id").to_owned();
-    let raw = api.get(&format!("{path}/{id}/raw")).expect(200).text;
+    deliver(&scene, format!("Subject: large\r\n{kind}\r\n\r\n{part}{part}\r\n--b--\r\n"));
+    let (api, path) = only_message(&scene);
+    let raw = api.get(&format!("{path}/raw")).expect(200).text;
     let (header, body) = raw.split_at(raw.find("\r\n\r\n").unwrap() + 4);
     let second = body.rfind("--b\r\nContent-Type").unwrap();
     let mime = "--b\r\nContent-Type: text/plain\r\n\r\n".len();
@@ -240,18 +247,13 @@ fn a_large_body_comes_whole_and_in_parts_over_imap() {
 fn a_message_with_a_huge_field_is_shown_within_the_bound_and_its_memory_is_given_back() {
     let watched = Watched::new("message_size = 26214400");
     let scene = &watched.scene;
-    let mut sender = scene.mx();
-    sender.envelope(READER);
     let to = "g: a@b.example;, ".repeat(24 * MIB / 17 / 4);
-    sender.send(format!("Subject: huge\r\nTo: {}\r\n\r\ntext\r\n.\r\n", format!("{to}\r\n ").repeat(4)));
-    sender.reply("250 2.0.0");
-    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let id = api.get(&path).expect(200).at("/data/0/id").to_owned();
+    deliver(scene, format!("Subject: huge\r\nTo: {}\r\n\r\ntext\r\n", format!("{to}\r\n ").repeat(4)));
+    let (_, path) = only_message(scene);
     let mut shows: Vec<Rude> = Vec::new();
     for _ in 0..4 {
         let mut client = Rude::connect(scene.daemon.http);
-        client.send(head(scene, &format!("GET {path}/{id}"), "Connection: close\r\n"));
+        client.send(head(scene, &format!("GET {path}"), "Connection: close\r\n"));
         shows.push(client);
     }
     for mut client in shows {
@@ -292,17 +294,13 @@ fn over_the_budget_the_answer_is_temporary_and_small_mail_goes_on() {
     third.reply("452 4.3.1");
     let mut user = scene.user();
     user.ask("APPEND INBOX {900000}", "NO [UNAVAILABLE]");
-    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
+    let api = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
     let draft = json!({"to": "a@elsewhere.example", "text": "x".repeat(900_000)});
     let refused = api.post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft).expect(503);
     assert!(refused.headers.contains_key("retry-after"));
     scene.logged(&["refused", "mx", "452 4.3.1"]);
     // A small message finds room, from the same address too.
-    let mut small = scene.mx();
-    small.envelope(READER);
-    small.send(message("small", 200_000));
-    small.send(".\r\n");
-    small.reply("250 2.0.0");
+    deliver(&scene, message("small", 200_000));
     taken.into_iter().for_each(Rude::hang_up);
     // The room is given back as soon as the daemon has seen them go.
     while !has_room(&mut third) {}
@@ -332,14 +330,8 @@ fn messages_and_bodies_come_at_a_minimum_rate() {
 fn answers_are_read_at_a_minimum_rate() {
     let limits = format!("minimum_rate = 100000\nminimum_rate_period = \"2s\"\nmessage_size = {MESSAGE}");
     let scene = Scene::with(&limits);
-    let mut sender = scene.mx();
-    sender.envelope(READER);
-    sender.send(message("large", MESSAGE - 1000));
-    sender.send(".\r\n");
-    sender.reply("250 2.0.0");
-    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let path = format!("{path}/{}/raw", api.get(&path).expect(200).at("/data/0/id"));
+    deliver(&scene, message("large", MESSAGE - 1000));
+    let path = format!("{}/raw", only_message(&scene).1);
     let ask_imap = || {
         let mut client = scene.user();
         client.ask("SELECT INBOX", "OK");
