@@ -1,15 +1,19 @@
 //! A message composed from JSON: checks the fields and writes MIME. Invariant: no value can add a header field or a
-//! line; the output is 7-bit. Date and Message-ID are added at submission, as for any client. RFC 5322, RFC 2045 to
+//! line; the output is 7-bit, except for attached messages, which may not be encoded (RFC 2046 §5.2.1). Date and Message-ID are added at submission, as for any client. RFC 5322, RFC 2045 to
 //! 2047.
 
 use super::fields::Fields;
+use super::send::with_crlf;
 use crate::address::Address;
 use crate::message;
+use crate::message::parameters::{Parameters, parameterized};
+use crate::message::searched::ADDRESS_FIELDS;
 use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use mail_builder::MessageBuilder;
+use base64::alphabet::STANDARD as ALPHABET;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use mail_builder::encoders::base64::Base64Encoder;
 use mail_builder::headers::address::Address as MimeAddress;
+use mail_builder::headers::content_type::ContentType;
 use mail_builder::headers::text::Text;
 use mail_builder::headers::{Header, HeaderType};
 use mail_builder::mime::{BodyPart, MimePart};
@@ -20,14 +24,19 @@ const MAX_MAILBOXES: usize = 10_000;
 const MAX_ATTACHMENTS: usize = 100;
 /// Maximum octets in a header value (RFC 5322 §2.1.1 limits lines; long values are folded).
 const HEADER_VALUE: usize = 8000;
-/// Fields that are written from other JSON fields or by the server.
+/// Octets before a header line is folded (RFC 5322 §2.1.1).
+const FOLDED_LINE: usize = 76;
+/// Maximum octets between two spaces of a header value that is not encoded; a line has at most 998.
+const HEADER_WORD: usize = 900;
+/// Maximum octets in a line of an attached message (RFC 5322 §2.1.1).
+const MESSAGE_LINE: usize = 998;
+/// Base64, its padding optional.
+const BASE64: GeneralPurpose = GeneralPurpose::new(
+    &ALPHABET,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+/// Fields beside those of addresses that are written from other JSON fields or by the server.
 const NOT_BY_HAND: &[&str] = &[
-    "from",
-    "sender",
-    "reply-to",
-    "to",
-    "cc",
-    "bcc",
     "subject",
     "date",
     "message-id",
@@ -107,9 +116,16 @@ pub(super) fn mailbox(fields: &mut Fields, field: &str) -> Option<Mailbox> {
 #[derive(Debug)]
 struct Attachment {
     filename: String,
-    content_type: String,
+    media_type: MediaType,
     content: Vec<u8>,
     content_id: Option<String>,
+}
+
+#[derive(Debug)]
+struct MediaType {
+    /// `type/subtype` in lower case.
+    name: String,
+    parameters: Parameters,
 }
 
 /// Everything of a message except From and recipients.
@@ -168,17 +184,65 @@ impl Content {
             write(&mut out, "Subject", &Text::new(subject.as_str()).into());
         }
         for (name, value) in &self.headers {
-            write(&mut out, name, &Text::new(value.as_str()).into());
+            if is_foldable(value) {
+                write_folded(&mut out, name, value);
+            } else {
+                write(&mut out, name, &Text::new(value.as_str()).into());
+            }
         }
         out.extend_from_slice(b"MIME-Version: 1.0\r\n");
-        let mut body = MessageBuilder::new();
-        body.text_body = self.text.map(|text| MimePart::new("text/plain", BodyPart::Text(text.into())));
-        body.html_body = self.html.map(|html| MimePart::new("text/html", BodyPart::Text(html.into())));
-        let parts: Vec<_> = self.attachments.into_iter().map(part).collect();
-        body.attachments = (!parts.is_empty()).then_some(parts);
-        body.serialize_body(&mut out);
+        body(self.text, self.html, self.attachments).write_part(&mut out);
         out
     }
+}
+
+/// The parts: images that the HTML refers to are related to it (RFC 2387), the other attachments follow.
+fn body(text: Option<String>, html: Option<String>, attachments: Vec<Attachment>) -> MimePart<'static> {
+    let is_8bit = attachments.iter().any(|attachment| attachment.is_message() && !attachment.content.is_ascii());
+    let (inline, attached): (Vec<_>, Vec<_>) =
+        attachments.into_iter().partition(|attachment| html.is_some() && attachment.is_inline());
+    let text = text.map(|text| MimePart::new("text/plain", BodyPart::Text(text.into())));
+    let html = html.map(|html| MimePart::new("text/html", BodyPart::Text(html.into()))).map(|html| {
+        let related = || ContentType::new("multipart/related").attribute("type", "text/html");
+        if inline.is_empty() { html } else { multipart(related(), Some(html), inline) }
+    });
+    let shown = match (text, html) {
+        (Some(text), Some(html)) => Some(MimePart::new("multipart/alternative", vec![text, html])),
+        (text, html) => text.or(html),
+    };
+    match shown {
+        Some(shown) if attached.is_empty() => shown,
+        shown => {
+            let mixed = multipart(ContentType::new("multipart/mixed"), shown, attached);
+            if is_8bit { mixed.transfer_encoding("8bit") } else { mixed }
+        }
+    }
+}
+
+fn multipart(kind: ContentType<'static>, first: Option<MimePart<'static>>, rest: Vec<Attachment>) -> MimePart<'static> {
+    let disposition = if kind.c_type == "multipart/related" { "inline" } else { "attachment" };
+    let parts = first.into_iter().chain(rest.into_iter().map(|attachment| part(attachment, disposition)));
+    MimePart::new(kind, BodyPart::Multipart(parts.collect()))
+}
+
+/// True if the value fits into lines that are folded at its spaces, unencoded.
+fn is_foldable(value: &str) -> bool {
+    value.is_ascii() && value.split(' ').all(|word| word.len() <= HEADER_WORD)
+}
+
+fn write_folded(out: &mut Vec<u8>, name: &str, value: &str) {
+    out.extend_from_slice(format!("{name}:").as_bytes());
+    let mut column = name.len() + 1;
+    for word in value.split(' ').filter(|word| !word.is_empty()) {
+        // Not right after the colon: a line of nothing but spaces would follow the name.
+        if column > name.len() + 1 && column + 1 + word.len() > FOLDED_LINE {
+            out.extend_from_slice(b"\r\n");
+            column = 0;
+        }
+        out.extend_from_slice(format!(" {word}").as_bytes());
+        column += 1 + word.len();
+    }
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Line ends as LF, which the builder writes as CRLF; it would pass a bare CR through.
@@ -200,9 +264,28 @@ fn write(out: &mut Vec<u8>, name: &str, value: &HeaderType<'_>) {
     value.write_header(out, name.len() + 2);
 }
 
-fn part(attachment: Attachment) -> MimePart<'static> {
-    let Attachment { filename, content_type, content, content_id } = attachment;
-    let part = if content_type.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/")) {
+impl Attachment {
+    fn is_message(&self) -> bool {
+        self.media_type.name == "message/rfc822"
+    }
+
+    fn is_inline(&self) -> bool {
+        self.content_id.is_some() && !self.is_message()
+    }
+}
+
+fn part(attachment: Attachment, disposition: &'static str) -> MimePart<'static> {
+    let is_message = attachment.is_message();
+    let Attachment { filename, media_type, content, content_id } = attachment;
+    let is_text = media_type.name.starts_with("text/");
+    let text = |octets: Vec<u8>| String::from_utf8_lossy(&octets).into_owned();
+    let mut content_type = ContentType::new(media_type.name);
+    content_type.attributes =
+        media_type.parameters.into_iter().map(|(name, value)| (text(name).into(), text(value).into())).collect();
+    let part = if is_message {
+        let encoding = if content.is_ascii() { "7bit" } else { "8bit" };
+        MimePart::new(content_type, BodyPart::Binary(content.into())).transfer_encoding(encoding)
+    } else if is_text {
         // By default the builder writes attached text unencoded, whatever its line ends.
         let mut encoded = Vec::new();
         Base64Encoder::new().wrap_lines().encode_into(&content, &mut encoded);
@@ -210,7 +293,7 @@ fn part(attachment: Attachment) -> MimePart<'static> {
     } else {
         MimePart::new(content_type, BodyPart::Binary(content.into()))
     };
-    let part = part.attachment(filename);
+    let part = part.header("Content-Disposition", ContentType::new(disposition).attribute("filename", filename));
     match content_id {
         Some(id) => part.cid(id),
         None => part,
@@ -227,13 +310,20 @@ fn headers(fields: &mut Fields) -> Vec<(String, String)> {
             && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         match value {
             _ if !well_formed => fields.fault(&at, "is not a valid header field name"),
-            _ if NOT_BY_HAND.contains(&lower.as_str())
+            _ if ADDRESS_FIELDS.contains(&lower.as_str())
+                || NOT_BY_HAND.contains(&lower.as_str())
                 || lower.starts_with("content-")
                 || lower.starts_with("resent-") =>
             {
                 fields.fault(&at, "cannot be set here: it is written from the message's other fields");
             }
             Value::String(value) if !value.chars().any(char::is_control) && value.len() <= HEADER_VALUE => {
+                // Identifiers and URLs in angle brackets: encoded words are not allowed in them (RFC 2047 §5).
+                let is_structured =
+                    matches!(lower.as_str(), "references" | "in-reply-to") || lower.starts_with("list-");
+                if is_structured && !is_foldable(&value) {
+                    fields.fault(&at, format!("must be ASCII with at most {HEADER_WORD} octets between spaces"));
+                }
                 list.push((name, value));
             }
             _ => fields.fault(&at, format!("must be a string of one line and at most {HEADER_VALUE} octets")),
@@ -259,30 +349,68 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
         fields.fault("filename", "must be one line of 1 to 255 octets");
     }
     let content_type = fields.text("content_type").unwrap_or_else(|| "application/octet-stream".to_owned());
-    if !is_media_type(&content_type) {
-        fields.fault("content_type", "must be a media type without parameters, like image/png");
+    let media_type = media_type(&content_type);
+    if media_type.is_none() {
+        fields.fault(
+            "content_type",
+            "must be a media type like image/png or text/csv; charset=utf-8, of at most 255 octets",
+        );
     }
-    let content = fields.required_text("content");
-    let content = content.map(|text| STANDARD.decode(text.as_bytes()));
-    if matches!(content, Some(Err(_))) {
-        fields.fault("content", "must be base64 with padding (RFC 4648 §4), without line breaks");
+    let mut content = fields.required_text("content").and_then(|text| {
+        let content = decoded_base64(text);
+        if content.is_none() {
+            fields.fault("content", "must be base64 (RFC 4648 §4 or §5)");
+        }
+        content
+    });
+    if media_type.as_ref().is_some_and(|media_type| media_type.name == "message/rfc822") {
+        content = content.map(|octets| with_crlf(&octets));
+        let fits =
+            |octets: &[u8]| !octets.contains(&0) && octets.split(|b| *b == b'\n').all(|l| l.len() <= MESSAGE_LINE + 1);
+        if content.as_deref().is_some_and(|octets| !fits(octets)) {
+            fields.fault(
+                "content",
+                format!("must be a message without NUL and with lines of at most {MESSAGE_LINE} octets"),
+            );
+        }
     }
     let content_id = fields.text("content_id");
     let id = |id: &str| one_line(id) && id.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>'));
     if content_id.as_deref().is_some_and(|text| !id(text)) {
         fields.fault("content_id", "must be printable ASCII without spaces and angle brackets");
     }
-    Some(Attachment { filename: filename?, content_type, content: content?.ok()?, content_id })
+    Some(Attachment { filename: filename?, media_type: media_type?, content: content?, content_id })
 }
 
-/// RFC 6838 §4.2, without the types that a single part cannot have.
-fn is_media_type(text: &str) -> bool {
-    let name = |part: &str| {
-        (1..=127).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(&b))
-    };
-    text.split_once('/').is_some_and(|(kind, sub)| {
-        name(kind) && name(sub) && !kind.eq_ignore_ascii_case("multipart") && !kind.eq_ignore_ascii_case("message")
-    })
+/// Base64 of either alphabet, with or without line breaks and padding.
+fn decoded_base64(text: String) -> Option<Vec<u8>> {
+    let mut octets = text.into_bytes();
+    octets.retain(|octet| !octet.is_ascii_whitespace());
+    for octet in &mut octets {
+        match octet {
+            b'-' => *octet = b'+',
+            b'_' => *octet = b'/',
+            _ => {}
+        }
+    }
+    BASE64.decode(octets).ok()
+}
+
+/// RFC 6838 §4.2, without the types that a single part cannot have; parameters by RFC 2045 §5.1.
+fn media_type(text: &str) -> Option<MediaType> {
+    let is_name =
+        |part: &[u8]| part.iter().all(|b| b.is_ascii_alphanumeric() || b"!#$&-^_.+".contains(b)) && !part.is_empty();
+    let (name, rest) = text.split_once(';').map_or((text, None), |(name, rest)| (name, Some(rest)));
+    let name = name.trim().to_ascii_lowercase();
+    let (kind, subtype) = name.split_once('/')?;
+    let is_composite = kind == "multipart" || (kind == "message" && subtype != "rfc822");
+    let (_, parameters) = parameterized(text.as_bytes());
+    let is_well_formed = |(name, value): &(Vec<u8>, Vec<u8>)| is_name(name) && std::str::from_utf8(value).is_ok();
+    let all_read = parameters.iter().all(is_well_formed)
+        && (!parameters.is_empty() || rest.is_none_or(|rest| rest.trim().is_empty()));
+    let is_line = text.len() <= 255 && !text.chars().any(char::is_control);
+    let is_media_type = is_line && is_name(kind.as_bytes()) && is_name(subtype.as_bytes()) && !is_composite && all_read;
+    is_media_type.then_some(MediaType { name, parameters })
 }
 
 #[cfg(test)]

@@ -34,9 +34,10 @@ fn what_is_written_reads_back() {
     assert_eq!(message.body_html(0).unwrap().trim_end(), "<p>Hi</p>");
     let parts: Vec<_> = message.attachments().collect();
     assert_eq!(parts.len(), 2);
-    assert_eq!(parts[0].attachment_name(), Some("naïve.txt"));
-    assert_eq!(parts[0].contents(), b"a\nb\r\n");
-    assert_eq!((parts[1].contents(), parts[1].content_id()), (&[0_u8, 1, 2][..], Some("logo@x")));
+    // The inline one stands beside the HTML.
+    assert_eq!((parts[0].contents(), parts[0].content_id()), (&[0_u8, 1, 2][..], Some("logo@x")));
+    assert_eq!(parts[1].attachment_name(), Some("naïve.txt"));
+    assert_eq!(parts[1].contents(), b"a\nb\r\n");
     assert_eq!(message.header_raw("X-Order").map(|h| h.contains("=?utf-8?")), Some(true));
     assert!(message.message_id().is_none() && message.date().is_none());
 }
@@ -57,7 +58,7 @@ fn every_line_end_of_a_text_becomes_crlf() {
 fn an_attached_text_keeps_its_line_ends() {
     let text = b"a\rb\nc\r\n\"";
     let mut fields = fields(json!({"attachments": [
-        {"filename": "a.txt", "content_type": "text/plain", "content": STANDARD.encode(text)},
+        {"filename": "a.txt", "content_type": "text/plain", "content": BASE64.encode(text)},
     ]}));
     let content = Content::read(&mut fields);
     fields.finish().unwrap();
@@ -84,6 +85,11 @@ fn nothing_can_add_a_field_or_a_line() {
             json!({"attachments": [{"filename": "a", "content": "", "content_type": "a/b; c"}]}),
             "attachments[0].content_type",
         ),
+        (json!({"attachments": [{"filename": "a", "content": "", "content_type": "message/partial"}]}), "content_type"),
+        (json!({"attachments": [{"filename": "a", "content": "", "content_type": "a/b; c\r\nX=d"}]}), "content_type"),
+        (json!({"attachments": [{"filename": "a", "content": "AA==", "content_type": "message/rfc822"}]}), "content"),
+        (json!({"text": "", "headers": {"References": "<\u{e9}@x>"}}), "headers.References"),
+        (json!({"text": "", "headers": {"List-Help": "x".repeat(901)}}), "headers.List-Help"),
         (json!({"attachments": [{"filename": "a", "content": "", "content_type": "multipart/mixed"}]}), "content_type"),
         (json!({"attachments": [{"filename": "a", "content": "", "content_id": "a>b"}]}), "attachments[0].content_id"),
         (json!({"attachments": [{"filename": "a", "content": "%"}]}), "attachments[0].content"),
@@ -119,5 +125,90 @@ fn mailboxes_are_read_as_in_a_header_field() {
     assert!(list(&"a@x.org,".repeat(MAX_MAILBOXES + 1)).is_err());
     for bad in ["", "ann", "<>", "Ann <ann>", "a@b, c@d", "Ann <a@b>\u{0}x", "a@b>"] {
         assert!(Mailbox::parse(bad).is_err(), "{bad:?}");
+    }
+}
+
+fn written(body: Value) -> String {
+    let mut fields = fields(body);
+    let content = Content::read(&mut fields);
+    fields.finish().unwrap();
+    String::from_utf8(content.write(&Mailbox::parse("ann@example.org").unwrap(), &[], &[], &[])).unwrap()
+}
+
+#[test]
+fn ascii_values_are_folded_at_spaces_and_never_encoded() {
+    let ids: Vec<_> = (0..40).map(|at| format!("<{}.{at}@mail.example.org>", "x".repeat(60))).collect();
+    let long = format!("<{}@example.org>", "y".repeat(880));
+    let (references, list) = (ids.join(" "), "<https://example.org/a?b=c_d>,  <mailto:u@example.org>");
+    let text = written(json!({"text": "", "headers": {
+        "References": references, "In-Reply-To": long, "List-Unsubscribe": list, "X-Empty": "",
+    }}));
+    let header = text.split("\r\n\r\n").next().unwrap();
+    assert!(!header.contains("=?"), "{header}");
+    let unfolded = header.replace("\r\n ", " ");
+    let field = |name: &str| unfolded.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    assert_eq!((field("References"), field("In-Reply-To")), (Some(references.as_str()), Some(long.as_str())));
+    assert_eq!(field("List-Unsubscribe"), Some(list.replace("  ", " ").as_str()));
+    assert!(unfolded.contains("X-Empty:\r\n"), "{unfolded}");
+    assert!(
+        header.lines().all(|line| line.len() <= 100 || line.contains("yyy")) && header.contains("\r\n <xxx"),
+        "{header}"
+    );
+}
+
+#[test]
+fn inline_images_are_related_to_the_html() {
+    let image = json!({"filename": "logo.png", "content_type": "image/png", "content": "AAEC", "content_id": "logo@x"});
+    let file = json!({"filename": "a.pdf", "content_type": "application/pdf", "content": "AAEC"});
+    let html = "<img src=\"cid:logo@x\">";
+    let text = written(json!({"text": "Hi", "html": html, "attachments": [image, file]}));
+    let kinds: Vec<_> =
+        text.lines().filter_map(|line| line.strip_prefix("Content-Type: ")?.split(';').next()).collect();
+    let expected = [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "multipart/related",
+        "text/html",
+        "image/png",
+        "application/pdf",
+    ];
+    assert_eq!(kinds, expected, "{text}");
+    assert!(text.contains("type=\"text/html\"") && text.contains("Content-ID: <logo@x>"), "{text}");
+    assert!(text.contains("Content-Disposition: inline; filename=\"logo.png\""), "{text}");
+    let alone = written(json!({"html": html, "attachments": [image]}));
+    assert!(alone.contains("\r\nContent-Type: multipart/related;") && !alone.contains("multipart/mixed"), "{alone}");
+    // Without HTML nothing refers to it.
+    let text = written(json!({"text": "Hi", "attachments": [image]}));
+    assert!(text.contains("multipart/mixed") && text.contains("Content-Disposition: attachment"), "{text}");
+}
+
+#[test]
+fn attachments_are_read_in_any_base64_with_parameters_and_as_messages() {
+    let contents = |attachment: Value| {
+        let text = written(json!({"text": "see", "attachments": [attachment]}));
+        let read = MessageParser::default().parse(text.as_bytes()).unwrap();
+        let part = read.attachments().next().unwrap();
+        (part.contents().to_vec(), text)
+    };
+    for base64 in ["+/+/AAE=", "-_-_AAE=", "-_-_AAE", "+/+\r\n/AA\nE = "] {
+        let (octets, _) = contents(json!({"filename": "x", "content": base64}));
+        assert_eq!(octets, [0xfb, 0xff, 0xbf, 0, 1], "{base64:?}");
+    }
+    let typed =
+        |content_type: &str| contents(json!({"filename": "x", "content": "YQ==", "content_type": content_type})).1;
+    let text = typed("Text/CSV; charset=\"utf-8\"; header=present;");
+    assert!(text.contains("Content-Type: text/csv; charset=\"utf-8\"; header=\"present\"\r\n"), "{text}");
+    assert!(typed("a/b; c=\"d\\\"e; f\"").contains("a/b; c=\"d\\\"e; f\"\r\n"));
+    for (message, encoding) in [("Subject: in\n\n.\nhi\n", "7bit"), ("Subject: in\r\n\r\nh\u{e9}\r\n", "8bit")] {
+        let attached =
+            json!({"filename": "m.eml", "content_type": "message/rfc822", "content": BASE64.encode(message)});
+        let text = written(json!({"text": "see", "attachments": [attached]}));
+        let raw = message.replace("\r\n", "\n").replace('\n', "\r\n");
+        assert!(text.contains(&format!("\r\n\r\n{raw}\r\n--")), "{text}");
+        assert!(text.contains(&format!("Content-Transfer-Encoding: {encoding}\r\n")), "{text}");
+        let read = MessageParser::default().parse(text.as_bytes()).unwrap();
+        let inner = read.attachments().next().unwrap().message().unwrap();
+        assert_eq!(inner.subject(), Some("in"));
     }
 }

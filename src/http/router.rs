@@ -7,50 +7,70 @@ use super::{
     HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, health, inboxes, messages,
     queue, send, sending_identity, tokens,
 };
+use crate::message::decode::unescape;
 use axum::Router;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use tokio::task::AbortHandle;
 
 pub fn router(context: HttpContext) -> Router {
-    Router::new()
-        .route("/healthz", get(health::show))
-        .route("/api/v1/custom_domains", get(custom_domains::list).post(custom_domains::create))
-        .route(
+    let routes = [
+        ("/healthz", get(health::show)),
+        ("/api/v1/custom_domains", get(custom_domains::list).post(custom_domains::create)),
+        (
             "/api/v1/custom_domains/{id}",
             get(custom_domains::show).patch(custom_domains::change).delete(custom_domains::delete),
-        )
-        .route("/api/v1/custom_domains/{id}/verify", post(custom_domains::verify))
-        .route("/api/v1/custom_domains/{id}/zone_file", get(custom_domains::zone_file))
-        .route("/api/v1/custom_domains/{id}/checks", get(domain_history::checks))
-        .route("/api/v1/custom_domains/{id}/events", get(domain_history::events))
-        .route("/api/v1/custom_domains/{id}/dkim_keys", get(dkim_keys::list))
-        .route("/api/v1/custom_domains/{id}/rotate_key", post(dkim_keys::rotate))
-        .route("/api/v1/accounts", get(accounts::list).post(accounts::create))
-        .route("/api/v1/accounts/{id}", get(accounts::show))
-        .route("/api/v1/tokens", get(tokens::list).post(tokens::create))
-        .route("/api/v1/tokens/{id}", get(tokens::show).delete(tokens::revoke))
-        .route("/api/v1/inboxes", get(inboxes::list).post(inboxes::create))
-        .route("/api/v1/inboxes/{id}", get(inboxes::show).patch(inboxes::change).delete(inboxes::delete))
-        .route("/api/v1/inboxes/{id}/aliases", get(aliases::list).post(aliases::create))
-        .route("/api/v1/inboxes/{id}/aliases/{alias}", delete(aliases::delete))
-        .route("/api/v1/inboxes/{id}/messages", get(messages::list).post(send::send))
-        .route("/api/v1/inboxes/{id}/messages/{message}", get(messages::show))
-        .route("/api/v1/inboxes/{id}/messages/{message}/raw", get(messages::raw))
-        .route("/api/v1/inboxes/{id}/sending_identity", get(sending_identity::show))
-        .route("/api/v1/queue", get(queue::list))
-        .route("/api/v1/queue/{id}", get(queue::show).delete(queue::drop))
-        .route("/api/v1/queue/{id}/retry", post(queue::retry))
-        .route("/api/v1/dkim_zone", get(dkim_zone::show))
+        ),
+        ("/api/v1/custom_domains/{id}/verify", post(custom_domains::verify)),
+        ("/api/v1/custom_domains/{id}/zone_file", get(custom_domains::zone_file)),
+        ("/api/v1/custom_domains/{id}/checks", get(domain_history::checks)),
+        ("/api/v1/custom_domains/{id}/events", get(domain_history::events)),
+        ("/api/v1/custom_domains/{id}/dkim_keys", get(dkim_keys::list)),
+        ("/api/v1/custom_domains/{id}/rotate_key", post(dkim_keys::rotate)),
+        ("/api/v1/accounts", get(accounts::list).post(accounts::create)),
+        ("/api/v1/accounts/{id}", get(accounts::show)),
+        ("/api/v1/tokens", get(tokens::list).post(tokens::create)),
+        ("/api/v1/tokens/{id}", get(tokens::show).delete(tokens::revoke)),
+        ("/api/v1/inboxes", get(inboxes::list).post(inboxes::create)),
+        ("/api/v1/inboxes/{id}", get(inboxes::show).patch(inboxes::change).delete(inboxes::delete)),
+        ("/api/v1/inboxes/{id}/aliases", get(aliases::list).post(aliases::create)),
+        ("/api/v1/inboxes/{id}/aliases/{alias}", delete(aliases::delete)),
+        ("/api/v1/inboxes/{id}/messages", get(messages::list).post(send::send)),
+        ("/api/v1/inboxes/{id}/messages/{message}", get(messages::show)),
+        ("/api/v1/inboxes/{id}/messages/{message}/raw", get(messages::raw)),
+        ("/api/v1/inboxes/{id}/sending_identity", get(sending_identity::show)),
+        ("/api/v1/queue", get(queue::list)),
+        ("/api/v1/queue/{id}", get(queue::show).delete(queue::drop)),
+        ("/api/v1/queue/{id}/retry", post(queue::retry)),
+        ("/api/v1/dkim_zone", get(dkim_zone::show)),
+    ];
+    // A slash at the end is accepted.
+    let with_slash = |router: Router<HttpContext>, (path, methods): (&str, MethodRouter<HttpContext>)| {
+        router.route(&format!("{path}/"), methods.clone()).route(path, methods)
+    };
+    routes
+        .into_iter()
+        .fold(Router::new(), with_slash)
         .fallback(async || Problem::not_found())
         .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .layer(from_fn(decodable))
         .layer(from_fn(never_cached))
         .layer(from_fn(counted))
         .layer(from_fn(to_completion))
         .with_state(context)
+}
+
+/// Refuses a path whose percent-encoding is not UTF-8, before a handler takes an id from it.
+async fn decodable(request: Request, next: Next) -> Response {
+    let mut path = Vec::new();
+    unescape(request.uri().path().as_bytes(), b'%', &mut path);
+    match std::str::from_utf8(&path) {
+        Ok(_) => next.run(request).await,
+        Err(_) => Problem::malformed("The path is not URL-encoded UTF-8.").into_response(),
+    }
 }
 
 /// Responses contain mail and addresses, so no cache may store them (RFC 9111 §5.2.2.5).

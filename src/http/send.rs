@@ -241,7 +241,7 @@ fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
 }
 
 /// Converts every kind of line end to CRLF. Over HTTP the end of the message does not depend on line ends.
-fn with_crlf(raw: &[u8]) -> Vec<u8> {
+pub(super) fn with_crlf(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
     let mut bytes = raw.iter().copied().peekable();
     while let Some(byte) = bytes.next() {

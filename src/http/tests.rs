@@ -62,6 +62,31 @@ async fn unknown_paths_and_methods_are_problems() {
     assert_eq!((answer.status, answer.code()), (405, "method_not_allowed"));
     let allowed = answer.header("allow").unwrap();
     assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
+    for path in
+        ["/api/v1/inboxes/%ff", "/api/v1/custom_domains/a%C3/verify", "/%80", "/api/v1/inboxes/inb_%e2%82/messages"]
+    {
+        let answer = world.get(&world.ours.token, path).await;
+        assert_eq!((answer.status, answer.code()), (400, "malformed_request"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_path_is_accepted() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    for path in ["/healthz", "/api/v1/inboxes", "/api/v1/queue", "/api/v1/custom_domains"] {
+        let (plain, slash) = (world.get(token, path).await, world.get(token, &format!("{path}/")).await);
+        assert_eq!((plain.status, slash.status, &plain.body), (200, 200, &slash.body), "{path}");
+    }
+    let made = world.post(token, "/api/v1/inboxes/", json!({"name": "slash"})).await;
+    assert_eq!(made.status, 201);
+    let made = made.json();
+    let id = made["id"].as_str().unwrap();
+    let list = world.get(token, "/api/v1/inboxes/?limit=1").await.json();
+    assert_eq!(list["data"][0]["id"], id);
+    assert_eq!(world.get(token, &format!("/api/v1/inboxes/{id}/")).await.status, 200);
+    assert_eq!(world.delete(token, "/api/v1/inboxes/").await.status, 405);
+    assert_eq!(world.get(token, "/api/v1/inboxes//").await.status, 404);
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ fn quoted_printable(text: &[u8]) -> Vec<u8> {
 }
 
 /// Decodes `=41` or `%41` escapes; an invalid escape is kept.
-pub(super) fn unescape(text: &[u8], sign: u8, out: &mut Vec<u8>) {
+pub(crate) fn unescape(text: &[u8], sign: u8, out: &mut Vec<u8>) {
     let mut rest = text;
     while let Some((first, after)) = rest.split_first() {
         match hex(after.first(), after.get(1)).filter(|_| *first == sign) {

@@ -10,7 +10,7 @@ use super::words::decoded_words;
 use mail_parser::decoders::html::html_to_text;
 
 /// Fields with lists of mailboxes.
-const ADDRESS_FIELDS: [&str; 12] = [
+pub(crate) const ADDRESS_FIELDS: [&str; 12] = [
     "from",
     "sender",
     "reply-to",
