@@ -16,7 +16,7 @@ pub enum Mechanism {
     Login,
 }
 
-/// A user name and a password that nobody has checked yet.
+/// A user name and a password, not checked yet.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Credentials {
     pub user: String,
@@ -54,7 +54,7 @@ pub enum SaslError {
     /// Not what the mechanism asks for.
     #[error("invalid SASL response")]
     InvalidResponse,
-    /// An authorization identity that is not the authentication identity: nobody acts for another here.
+    /// An authorization identity that is not the authentication identity: acting for another user is not supported.
     #[error("authorization identity differs from the user name")]
     OtherIdentity,
 }

@@ -2,7 +2,7 @@
 //!
 //! The prefix and the checksum let secret scanners find a leaked token without asking us; the length stays under the 60
 //! characters that mail clients cap passwords at. Invariant: a token is shown once, when it is made; what is stored and
-//! looked up is its SHA-256, which needs no salt since nobody can guess 190 bits.
+//! looked up is its SHA-256, which needs no salt since 190 bits cannot be guessed.
 
 use crate::secret::Secret;
 use ring::digest::{SHA256, digest};

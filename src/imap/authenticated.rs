@@ -4,7 +4,7 @@
 
 use super::commands;
 use super::session::{CommandError, End, Session};
-use super::wire::response::{Answer, NO_STORAGE, SYNTAX_ERROR, bye, other};
+use super::wire::response::{NO_STORAGE, Reply, SYNTAX_ERROR, bye, other};
 use super::wire::{Input, NO_MEMORY, Wire};
 use crate::store::StoreError;
 use imap_codec::imap_types::command::{Command, CommandBody};
@@ -27,15 +27,15 @@ impl Session<'_> {
                 Ok(Ok(input)) => input,
             };
             // Boxed: an idle session does not pay for the largest command.
-            let (tag, answer) = match Box::pin(self.run(wire, input)).await {
+            let (tag, reply) = match Box::pin(self.run(wire, input)).await {
                 Ok(done) => done,
                 Err(end) => return end,
             };
-            errors = if answer.is_bad() { errors + 1 } else { 0 };
-            if let Some(reply) = answer.refusal() {
-                tracing::info!(listener = "imap", inbox = %self.login.inbox, reply, "refused");
+            errors = if reply.is_bad() { errors + 1 } else { 0 };
+            if let Some(text) = reply.refusal() {
+                tracing::info!(listener = "imap", inbox = %self.login.inbox, reply = text, "refused");
             }
-            wire.push(&answer.tagged(tag));
+            wire.push(&reply.tagged(tag));
             if let Err(error) = wire.flush().await {
                 return self.connection_failed(&error);
             }
@@ -46,53 +46,53 @@ impl Session<'_> {
     }
 
     /// Runs one command: its tagged response, or the end of the session.
-    async fn run(&mut self, wire: &mut Wire, input: Input) -> Result<(Option<Tag<'static>>, Answer), End> {
+    async fn run(&mut self, wire: &mut Wire, input: Input) -> Result<(Option<Tag<'static>>, Reply), End> {
         let (tag, body, message) = match input {
             Input::Command(command, message) => {
                 let Command { tag, body } = *command;
                 (Some(tag), body, message)
             }
-            Input::Unreadable(tag) => return Ok((tag, Answer::bad(SYNTAX_ERROR))),
+            Input::Unreadable(tag) => return Ok((tag, Reply::bad(SYNTAX_ERROR))),
             Input::Refused(tag, refusal) => return Ok((tag, refusal.into())),
             Input::Lost(text) => return Err(End::bye(text)),
             Input::End => return Err(End::Gone),
         };
         if matches!(body, CommandBody::Logout) {
             wire.push(&bye("logging out"));
-            wire.push(&Answer::completed().tagged(tag));
+            wire.push(&Reply::completed().tagged(tag));
             return Err(End::LoggedOut);
         }
         let may_expunge = !is_by_sequence_number(&body);
         let always = matches!(body, CommandBody::Noop | CommandBody::Check);
         let name = body.name();
         let done = match commands::dispatch(self, wire, body, message).await {
-            Ok(answer) if always || self.changed.take() => self.push_changes(wire, may_expunge).await.map(|()| answer),
-            Ok(answer) => {
+            Ok(reply) if always || self.changed.take() => self.push_changes(wire, may_expunge).await.map(|()| reply),
+            Ok(reply) => {
                 if may_expunge {
                     self.push_expunged(wire);
                 }
-                Ok(answer)
+                Ok(reply)
             }
             Err(error) => Err(error),
         };
-        let answer = match done {
-            Ok(answer) => answer,
+        let reply = match done {
+            Ok(reply) => reply,
             Err(CommandError::Wire(error)) => return Err(self.connection_failed(&error)),
             Err(CommandError::MailboxDeleted) => return Err(End::bye("the selected mailbox has been deleted")),
             Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
             Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {
                 tracing::info!(%error, command = name, inbox = %self.login.inbox, "an IMAP command was refused");
-                Answer::no(NO_STORAGE).code(other("UNAVAILABLE"))
+                Reply::no(NO_STORAGE).code(other("UNAVAILABLE"))
             }
             Err(CommandError::Store(error)) => self.unavailable(name, &error),
             Err(CommandError::Work(error)) => self.unavailable(name, &error),
         };
-        Ok((tag, answer))
+        Ok((tag, reply))
     }
 
-    fn unavailable(&self, command: &str, error: &(dyn std::error::Error + Sync)) -> Answer {
+    fn unavailable(&self, command: &str, error: &(dyn std::error::Error + Sync)) -> Reply {
         tracing::error!(%error, command, inbox = %self.login.inbox, "an IMAP command failed");
-        Answer::no("local error, try again later").code(other("UNAVAILABLE"))
+        Reply::no("local error, try again later").code(other("UNAVAILABLE"))
     }
 
     fn connection_failed(&self, error: &io::Error) -> End {

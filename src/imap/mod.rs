@@ -1,6 +1,6 @@
 //! The IMAP server: IMAP4rev1 on 143 with STARTTLS and on 993.
 //!
-//! Invariant: nobody logs in without TLS; the commands of a session run one after the other; a session is sent changes only
+//! Invariant: there is no log-in without TLS; the commands of a session run one after the other; a session is sent changes only
 //! where the protocol allows it, and ends at once when its log-in does.
 //!
 //! | file | what |

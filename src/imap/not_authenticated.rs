@@ -4,7 +4,7 @@
 
 use super::server::ImapServer;
 use super::session::End;
-use super::wire::response::{Answer, Phase, SYNTAX_ERROR, bye, capabilities, capability, id, other};
+use super::wire::response::{Phase, Reply, SYNTAX_ERROR, bye, capabilities, capability, id, other};
 use super::wire::{Input, Wire};
 use crate::auth::login::LoginError;
 use crate::auth::sasl::{self, Credentials, Mechanism, SaslError};
@@ -63,27 +63,27 @@ async fn try_step(
     errors: &mut Errors,
 ) -> io::Result<Step> {
     wire.flush().await?;
-    let (tag, answer, step) = match wire.command().await? {
+    let (tag, reply, step) = match wire.command().await? {
         Input::Command(command, _) => {
             let Command { tag, body } = *command;
-            let (answer, step) = dispatch(server, wire, peer, is_tls, body).await?;
-            (Some(tag), answer, step)
+            let (reply, step) = dispatch(server, wire, peer, is_tls, body).await?;
+            (Some(tag), reply, step)
         }
-        Input::Unreadable(tag) => (tag, Answer::bad(SYNTAX_ERROR), Step::Continue),
+        Input::Unreadable(tag) => (tag, Reply::bad(SYNTAX_ERROR), Step::Continue),
         Input::Refused(tag, refusal) => (tag, refusal.into(), Step::Continue),
         Input::Lost(text) => return Ok(Step::End(End::bye(text))),
         Input::End => return Ok(Step::End(End::Gone)),
     };
-    if let Some(reply) = answer.refusal() {
-        tracing::info!(listener = "imap", %peer, reply, "refused");
+    if let Some(text) = reply.refusal() {
+        tracing::info!(listener = "imap", %peer, reply = text, "refused");
     }
-    if answer.is_bad() {
+    if reply.is_bad() {
         errors.bad_replies += 1;
         if errors.bad_replies >= BAD_REPLIES {
             return Ok(Step::End(End::bye("too many errors, closing connection")));
         }
     }
-    wire.push(&answer.tagged(tag));
+    wire.push(&reply.tagged(tag));
     wire.flush().await?;
     if matches!(step, Step::LoginFailed) {
         errors.failed_logins += 1;
@@ -100,26 +100,26 @@ async fn dispatch(
     peer: IpAddr,
     is_tls: bool,
     body: CommandBody<'static>,
-) -> io::Result<(Answer, Step)> {
-    let reply = |answer| Ok((answer, Step::Continue));
+) -> io::Result<(Reply, Step)> {
+    let stay = |reply| Ok((reply, Step::Continue));
     match body {
         CommandBody::Capability => {
             wire.push(&capability(capabilities(if is_tls { Phase::NotAuthenticated } else { Phase::Plaintext })));
-            reply(Answer::completed())
+            stay(Reply::completed())
         }
-        CommandBody::Noop => reply(Answer::completed()),
+        CommandBody::Noop => stay(Reply::completed()),
         CommandBody::Id { .. } => {
             wire.push(&id());
-            reply(Answer::completed())
+            stay(Reply::completed())
         }
         CommandBody::Logout => {
             wire.push(&bye("logging out"));
-            Ok((Answer::completed(), Step::End(End::LoggedOut)))
+            Ok((Reply::completed(), Step::End(End::LoggedOut)))
         }
-        CommandBody::StartTLS if is_tls => reply(Answer::bad("TLS already active")),
-        CommandBody::StartTLS => Ok((Answer::ok("begin TLS negotiation now"), Step::StartTls)),
+        CommandBody::StartTLS if is_tls => stay(Reply::bad("TLS already active")),
+        CommandBody::StartTLS => Ok((Reply::ok("begin TLS negotiation now"), Step::StartTls)),
         CommandBody::Login { .. } | CommandBody::Authenticate { .. } if !is_tls => {
-            reply(Answer::no("TLS required to log in, use STARTTLS first").code(other("PRIVACYREQUIRED")))
+            stay(Reply::no("TLS required to log in, use STARTTLS first").code(other("PRIVACYREQUIRED")))
         }
         CommandBody::Login { username, password } => {
             let password = Secret::new(lossy(password.declassify().as_ref()));
@@ -131,13 +131,13 @@ async fn dispatch(
                 AuthMechanism::Login => Mechanism::Login,
                 _ => {
                     let text = "authentication mechanism not supported, use PLAIN or LOGIN";
-                    return reply(Answer::no(text).code(other("CANNOT")));
+                    return stay(Reply::no(text).code(other("CANNOT")));
                 }
             };
             let initial = initial_response.as_ref().map(|response| response.declassify().as_ref());
             authenticate(server, wire, peer, sasl::begin_decoded(mechanism, initial)).await
         }
-        _ => reply(Answer::bad("not authenticated, log in first")),
+        _ => stay(Reply::bad("not authenticated, log in first")),
     }
 }
 
@@ -146,30 +146,30 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-async fn log_in(server: &ImapServer, peer: IpAddr, Credentials { user, password }: Credentials) -> (Answer, Step) {
+async fn log_in(server: &ImapServer, peer: IpAddr, Credentials { user, password }: Credentials) -> (Reply, Step) {
     match server.authenticator.open_session(peer, &user, &password).await {
         Ok(session) => {
-            let answer = Answer::ok("logged in");
-            let answer = match capabilities(Phase::Authenticated).try_into() {
-                Ok(list) => answer.code(Code::Capability(list)),
-                Err(_) => answer,
+            let reply = Reply::ok("logged in");
+            let reply = match capabilities(Phase::Authenticated).try_into() {
+                Ok(list) => reply.code(Code::Capability(list)),
+                Err(_) => reply,
             };
-            (answer, Step::LoggedIn(Box::new(session)))
+            (reply, Step::LoggedIn(Box::new(session)))
         }
         Err(error) => login_failed(&error, peer),
     }
 }
 
-fn login_failed(error: &LoginError, peer: IpAddr) -> (Answer, Step) {
-    let answer = Answer::no(error.to_string());
+fn login_failed(error: &LoginError, peer: IpAddr) -> (Reply, Step) {
+    let reply = Reply::no(error.to_string());
     match error {
-        LoginError::Refused => (answer.code(other("AUTHENTICATIONFAILED")), Step::LoginFailed),
-        LoginError::RateLimited { .. } => (answer.code(other("UNAVAILABLE")), Step::LoginFailed),
-        LoginError::TooManySessions { .. } => (answer.code(other("LIMIT")), Step::Continue),
+        LoginError::Refused => (reply.code(other("AUTHENTICATIONFAILED")), Step::LoginFailed),
+        LoginError::RateLimited { .. } => (reply.code(other("UNAVAILABLE")), Step::LoginFailed),
+        LoginError::TooManySessions { .. } => (reply.code(other("LIMIT")), Step::Continue),
         LoginError::Unavailable(error) => {
             tracing::error!(listener = "imap", %error, %peer, "a log-in could not be checked");
             let text = "temporary authentication failure, try again later";
-            (Answer::no(text).code(other("UNAVAILABLE")), Step::Continue)
+            (Reply::no(text).code(other("UNAVAILABLE")), Step::Continue)
         }
     }
 }
@@ -179,21 +179,21 @@ async fn authenticate(
     wire: &mut Wire,
     peer: IpAddr,
     mut step: sasl::Step,
-) -> io::Result<(Answer, Step)> {
+) -> io::Result<(Reply, Step)> {
     loop {
         step = match step {
             sasl::Step::Challenge(exchange, challenge) => {
                 wire.push_bytes(format!("+ {challenge}\r\n").as_bytes());
                 wire.flush().await?;
                 let Some(line) = wire.line().await? else {
-                    return Ok((Answer::bad("SASL response too long"), Step::Continue));
+                    return Ok((Reply::bad("SASL response too long"), Step::Continue));
                 };
                 exchange.respond(line.strip_suffix(b"\r\n").unwrap_or(&line))
             }
             sasl::Step::Credentials(credentials) => return Ok(log_in(server, peer, credentials).await),
             sasl::Step::Failed(SaslError::OtherIdentity) => return Ok(login_failed(&LoginError::Refused, peer)),
             // RFC 3501 §6.2.2: BAD also when the client cancels.
-            sasl::Step::Failed(error) => return Ok((Answer::bad(error.to_string()), Step::Continue)),
+            sasl::Step::Failed(error) => return Ok((Reply::bad(error.to_string()), Step::Continue)),
         };
     }
 }

@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sends EXPUNGE responses for messages that are gone.
+    /// Sends EXPUNGE responses for expunged messages.
     pub fn push_expunged(&mut self, wire: &mut Wire) {
         let Some(selected) = &mut self.selected else { return };
         for sequence in selected.take_expunged() {

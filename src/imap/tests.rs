@@ -42,7 +42,7 @@ struct World {
     inbox: InboxId,
     token: Secret,
     token_id: TokenId,
-    clear: SocketAddr,
+    plaintext: SocketAddr,
     tls: SocketAddr,
     shutdown: Shutdown,
 }
@@ -102,8 +102,8 @@ impl World {
             shutdown.spawn(serve(listener, server, implicit_tls, ending));
         }
         let token = token.secret().clone();
-        let (clear, tls) = (addresses[0], addresses[1]);
-        Self { dir, store, events, account, inbox, token, token_id, clear, tls, shutdown }
+        let (plaintext, tls) = (addresses[0], addresses[1]);
+        Self { dir, store, events, account, inbox, token, token_id, plaintext, tls, shutdown }
     }
 
     async fn encrypt(&self, stream: impl Both + 'static) -> Box<dyn Both> {
@@ -117,7 +117,7 @@ impl World {
 
     /// Connects without TLS and reads the greeting.
     async fn in_the_clear(&self) -> Client {
-        let stream = TcpStream::connect(self.clear).await.unwrap();
+        let stream = TcpStream::connect(self.plaintext).await.unwrap();
         let mut client = Client::over(Box::new(stream));
         assert!(client.line().await.starts_with("* OK [CAPABILITY IMAP4REV1 "));
         client

@@ -6,7 +6,7 @@ use crate::clock::Timestamp;
 use crate::imap::names;
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Refusal;
-use crate::imap::wire::response::{Answer, other};
+use crate::imap::wire::response::{Reply, other};
 use crate::message::fields::header_end;
 use crate::message::{NUL_REFUSED, has_nul, with_crlf};
 use crate::store::keywords::KeywordLimits;
@@ -26,23 +26,23 @@ impl Session<'_> {
         flags: &[Flag<'_>],
         date: Option<&DateTime>,
         message: Option<Bytes>,
-    ) -> Result<Answer, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        let Some(message) = message else { return Ok(Answer::bad("APPEND needs a literal")) };
+    ) -> Result<Reply, CommandError> {
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+        let Some(message) = message else { return Ok(Reply::bad("APPEND needs a literal")) };
         let limits = KeywordLimits::from(&self.server.config.limits);
         let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
-            Err(error) => return Ok(error.answer()),
+            Err(error) => return Ok(error.reply()),
         };
         // RFC 3501 §9: a literal has no NUL.
         if has_nul(&message) {
-            return Ok(Answer::no(NUL_REFUSED).code(other("CANNOT")));
+            return Ok(Reply::no(NUL_REFUSED).code(other("CANNOT")));
         }
         let limit = self.server.config.limits.message_size;
         let message = match with_crlf(message) {
             Ok(octets) if octets.len() <= limit => octets,
             Ok(_) => return Ok(Refusal::MessageTooLong.into()),
-            Err(error) => return Ok(Answer::no(error.to_string()).code(other("CANNOT"))),
+            Err(error) => return Ok(Reply::no(error.to_string()).code(other("CANNOT"))),
         };
         let end = header_end(&message);
         let (header, body) = (message.slice(..end), message.slice(end..));
@@ -53,14 +53,14 @@ impl Session<'_> {
         let append = Append { flags, keywords: keywords.join(" "), internal_date, header, body };
         let done = match self.server.mailboxes.append(&self.login.inbox, &name, append).await {
             Ok(Some(done)) => done,
-            Ok(None) => return Ok(Answer::no(NO_SUCH_MAILBOX).code(Code::TryCreate)),
+            Ok(None) => return Ok(Reply::no(NO_SUCH_MAILBOX).code(Code::TryCreate)),
             Err(error) => return flags_failed(error),
         };
         self.has_changed(done.mailbox);
-        let answer = Answer::ok("appended");
+        let reply = Reply::ok("appended");
         Ok(match (NonZeroU32::new(done.uid_validity), NonZeroU32::new(done.uid)) {
-            (Some(uid_validity), Some(uid)) => answer.code(Code::AppendUid { uid_validity, uid }),
-            _ => answer,
+            (Some(uid_validity), Some(uid)) => reply.code(Code::AppendUid { uid_validity, uid }),
+            _ => reply,
         })
     }
 }

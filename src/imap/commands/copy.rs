@@ -5,7 +5,7 @@ use crate::id::MailboxId;
 use crate::imap::names;
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Answer, other, untagged_ok};
+use crate::imap::wire::response::{Reply, other, untagged_ok};
 use crate::store::StoreError;
 use crate::store::transfer::{Copied, TransferError};
 use imap_codec::imap_types::core::Vec1;
@@ -24,13 +24,13 @@ impl Session<'_> {
         mailbox: &Mailbox<'_>,
         by_uid: bool,
         and_remove: bool,
-    ) -> Result<Answer, CommandError> {
-        let Some(selected) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+    ) -> Result<Reply, CommandError> {
+        let Some(selected) = &self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
         if and_remove && selected.read_only {
-            return Ok(Answer::no(READ_ONLY));
+            return Ok(Reply::no(READ_ONLY));
         }
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, count) = (selected.mailbox, uids.len());
         let (mailboxes, inbox) = (&self.server.mailboxes, &self.login.inbox);
         let transferred = match and_remove {
@@ -40,13 +40,13 @@ impl Session<'_> {
         let copied = match transferred {
             Ok(copied) => copied,
             Err(error @ TransferError::NoSuchMailbox) => {
-                return Ok(Answer::no(error.to_string()).code(Code::TryCreate));
+                return Ok(Reply::no(error.to_string()).code(Code::TryCreate));
             }
             Err(TransferError::Full) => return Ok(over_quota()),
             Err(
                 error @ (TransferError::TooFarApart | TransferError::TooManyKeywords(_) | TransferError::NotMade(_)),
             ) => {
-                return Ok(Answer::no(error.to_string()).code(other("LIMIT")));
+                return Ok(Reply::no(error.to_string()).code(other("LIMIT")));
             }
             Err(TransferError::Store(error)) => return Err(error.into()),
         };
@@ -54,30 +54,30 @@ impl Session<'_> {
         self.has_changed(from);
         let Some(code) = copy_uid(&copied) else {
             let all_expunged = count > 0 && !by_uid;
-            return Ok(if all_expunged { expunged() } else { Answer::ok("no messages to copy") });
+            return Ok(if all_expunged { expunged() } else { Reply::ok("no messages to copy") });
         };
         if and_remove {
             // RFC 6851 §4.3: before the EXPUNGE responses.
             wire.push(&untagged_ok(Some(code), "moved"));
-            return Ok(Answer::completed());
+            return Ok(Reply::completed());
         }
         // Messages that another session has expunged are left out; COPYUID lists those copied (RFC 2180 §4.4).
-        Ok(Answer::ok("copied").code(code))
+        Ok(Reply::ok("copied").code(code))
     }
 
     /// EXPUNGE, and UID EXPUNGE of some.
-    pub async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Answer, CommandError> {
-        let Some(selected) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+    pub async fn expunge(&mut self, set: Option<&SequenceSet>) -> Result<Reply, CommandError> {
+        let Some(selected) = &self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
         if selected.read_only {
-            return Ok(Answer::no(READ_ONLY));
+            return Ok(Reply::no(READ_ONLY));
         }
         let uids = match set.map(|set| selected.select(set, true)).transpose() {
             Ok(uids) => uids,
-            Err(_) => return Ok(Answer::bad(NO_SUCH_MESSAGE)),
+            Err(_) => return Ok(Reply::bad(NO_SUCH_MESSAGE)),
         };
         let mailbox = selected.mailbox;
         self.expunge_deleted(mailbox, uids).await?;
-        Ok(Answer::completed())
+        Ok(Reply::completed())
     }
 
     /// Expunges messages that are `\Deleted`: all, or those of `uids`.
@@ -89,8 +89,8 @@ impl Session<'_> {
     }
 }
 
-fn expunged() -> Answer {
-    Answer::no("these messages have been expunged").code(other("EXPUNGEISSUED"))
+fn expunged() -> Reply {
+    Reply::no("these messages have been expunged").code(other("EXPUNGEISSUED"))
 }
 
 /// `COPYUID`, both sets in the same order.

@@ -6,7 +6,7 @@ use super::BAD_NAME;
 use crate::imap::names::{self, DELIMITER, Pattern};
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Answer, other};
+use crate::imap::wire::response::{Reply, other};
 use crate::store::mailboxes::{MailboxError, MailboxName};
 use imap_codec::imap_types::core::{Atom, IString, QuotedChar};
 use imap_codec::imap_types::extensions::namespace::Namespace;
@@ -43,11 +43,11 @@ fn special_use(mailbox: &MailboxName) -> Option<FlagNameAttribute<'static>> {
 }
 
 /// NAMESPACE: personal only.
-pub(super) fn namespace(wire: &mut Wire) -> Answer {
+pub(super) fn namespace(wire: &mut Wire) -> Reply {
     let personal = IString::try_from("").ok().map(|prefix| Namespace::new(prefix, delimiter()));
     let personal = personal.into_iter().collect();
     wire.push(&Response::Data(Data::Namespace { personal, other: Vec::new(), shared: Vec::new() }));
-    Answer::completed()
+    Reply::completed()
 }
 
 impl Session<'_> {
@@ -57,14 +57,14 @@ impl Session<'_> {
         wire: &mut Wire,
         reference: &Mailbox<'_>,
         pattern: &ListMailbox<'_>,
-    ) -> Result<Answer, CommandError> {
+    ) -> Result<Reply, CommandError> {
         if names::is_empty_pattern(pattern) {
             let items = vec![FlagNameAttribute::Noselect];
             let mailbox = Mailbox::try_from("").unwrap_or(Mailbox::Inbox);
             wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox }));
-            return Ok(Answer::completed());
+            return Ok(Reply::completed());
         }
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::completed()) };
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
         let tree = tree(self.server.store.mailboxes(&self.login.inbox).await?);
         let with_children: HashSet<&str> = tree.keys().filter_map(|name| names::parents(name).last()).collect();
         for (name, mailbox) in &tree {
@@ -83,7 +83,7 @@ impl Session<'_> {
             wire.push(&Response::Data(Data::List { items, delimiter: delimiter(), mailbox: names::write(name) }));
             wire.flush_batch().await?;
         }
-        Ok(Answer::completed())
+        Ok(Reply::completed())
     }
 
     /// LSUB. A level that matches, is not subscribed to, and has subscribed ones below it is `\Noselect` (RFC 3501 §6.3.9).
@@ -92,8 +92,8 @@ impl Session<'_> {
         wire: &mut Wire,
         reference: &Mailbox<'_>,
         pattern: &ListMailbox<'_>,
-    ) -> Result<Answer, CommandError> {
-        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Answer::completed()) };
+    ) -> Result<Reply, CommandError> {
+        let Some(pattern) = Pattern::read(reference, pattern) else { return Ok(Reply::completed()) };
         let mut listed = BTreeMap::new();
         for name in self.server.store.subscriptions(&self.login.inbox).await? {
             tokio::task::yield_now().await;
@@ -109,47 +109,47 @@ impl Session<'_> {
             let items = if is_subscribed { Vec::new() } else { vec![FlagNameAttribute::Noselect] };
             wire.push(&Response::Data(Data::Lsub { items, delimiter: delimiter(), mailbox: names::write(&name) }));
         }
-        Ok(Answer::completed())
+        Ok(Reply::completed())
     }
 
     /// CREATE, with the levels above (RFC 3501 §6.3.3).
-    pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        answer(self.server.mailboxes.create(&self.login.inbox, &name).await, "created")
+    pub async fn create(&mut self, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+        reply(self.server.mailboxes.create(&self.login.inbox, &name).await, "created")
     }
 
     /// DELETE.
-    pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Answer, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+    pub async fn delete(&mut self, mailbox: &Mailbox<'_>) -> Result<Reply, CommandError> {
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
         let deleted = self.server.mailboxes.delete(&self.login.inbox, &name).await;
         if let (Ok(id), Some(selected)) = (&deleted, &self.selected)
             && selected.mailbox == *id
         {
             self.unselect();
         }
-        answer(deleted.map(drop), "deleted")
+        reply(deleted.map(drop), "deleted")
     }
 
     /// RENAME.
-    pub async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Answer, CommandError> {
+    pub async fn rename(&mut self, from: &Mailbox<'_>, to: &Mailbox<'_>) -> Result<Reply, CommandError> {
         let (Some(from), Some(to)) = (names::read(from), names::read(to)) else {
-            return Ok(Answer::no(BAD_NAME).code(other("CANNOT")));
+            return Ok(Reply::no(BAD_NAME).code(other("CANNOT")));
         };
         let renamed = self.server.mailboxes.rename(&self.login.inbox, &from, &to).await;
         // INBOX may have been emptied.
         self.changed.set();
-        answer(renamed, "renamed")
+        reply(renamed, "renamed")
     }
 
     /// SUBSCRIBE and UNSUBSCRIBE.
-    pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Answer, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
-        answer(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "completed")
+    pub async fn subscribe(&mut self, mailbox: &Mailbox<'_>, wanted: bool) -> Result<Reply, CommandError> {
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
+        reply(self.server.mailboxes.subscribe(&self.login.inbox, &name, wanted).await, "completed")
     }
 }
 
-fn answer(done: Result<(), MailboxError>, text: &'static str) -> Result<Answer, CommandError> {
-    let Err(error) = done else { return Ok(Answer::ok(text)) };
+fn reply(done: Result<(), MailboxError>, text: &'static str) -> Result<Reply, CommandError> {
+    let Err(error) = done else { return Ok(Reply::ok(text)) };
     let reason = error.to_string();
     let code = match error {
         MailboxError::Store(error) => return Err(CommandError::Store(error)),
@@ -158,5 +158,5 @@ fn answer(done: Result<(), MailboxError>, text: &'static str) -> Result<Answer, 
         MailboxError::TooMany => Code::OverQuota,
         MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => other("CANNOT"),
     };
-    Ok(Answer::no(reason).code(code))
+    Ok(Reply::no(reason).code(code))
 }

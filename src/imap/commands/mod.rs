@@ -13,7 +13,7 @@ mod store;
 
 use super::session::{CommandError, Session};
 use super::wire::Wire;
-use super::wire::response::{Answer, Phase, capabilities, capability, id, other};
+use super::wire::response::{Phase, Reply, capabilities, capability, id, other};
 use crate::resources::memory::Claim;
 use crate::store::open_mailbox::Fetched;
 use bytes::Bytes;
@@ -28,12 +28,12 @@ const EXPUNGED: &str = "some of the messages have been expunged";
 const NOT_SUPPORTED: &str = "not supported";
 
 /// RFC 5530.
-fn over_quota() -> Answer {
-    Answer::no("the inbox is full").code(other("OVERQUOTA"))
+fn over_quota() -> Reply {
+    Reply::no("the inbox is full").code(other("OVERQUOTA"))
 }
 
-fn no_memory() -> Answer {
-    Answer::no("out of memory, try again later").code(other("UNAVAILABLE"))
+fn no_memory() -> Reply {
+    Reply::no("out of memory, try again later").code(other("UNAVAILABLE"))
 }
 
 /// Sets a claim to the size of these messages. False if that exceeds the budget.
@@ -49,19 +49,19 @@ pub(super) async fn dispatch(
     wire: &mut Wire,
     body: CommandBody<'static>,
     message: Option<Bytes>,
-) -> Result<Answer, CommandError> {
+) -> Result<Reply, CommandError> {
     use CommandBody as C;
     match body {
         C::Capability => {
             wire.push(&capability(capabilities(Phase::Authenticated)));
-            Ok(Answer::completed())
+            Ok(Reply::completed())
         }
-        C::Noop => Ok(Answer::completed()),
+        C::Noop => Ok(Reply::completed()),
         C::Id { .. } => {
             wire.push(&id());
-            Ok(Answer::completed())
+            Ok(Reply::completed())
         }
-        C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Answer::bad("already authenticated")),
+        C::StartTLS | C::Login { .. } | C::Authenticate { .. } => Ok(Reply::bad("already authenticated")),
 
         C::List { reference, mailbox_wildcard } => session.list(wire, &reference, &mailbox_wildcard).await,
         C::Lsub { reference, mailbox_wildcard } => session.lsub(wire, &reference, &mailbox_wildcard).await,
@@ -90,9 +90,9 @@ pub(super) async fn dispatch(
         | C::Move { .. }
             if session.selected.is_none() =>
         {
-            Ok(Answer::bad(NOTHING_SELECTED))
+            Ok(Reply::bad(NOTHING_SELECTED))
         }
-        C::Check => Ok(Answer::completed()),
+        C::Check => Ok(Reply::completed()),
         C::Close => session.close().await,
         C::Unselect => Ok(session.unselect()),
         C::Expunge => session.expunge(None).await,
@@ -107,6 +107,6 @@ pub(super) async fn dispatch(
         C::Copy { sequence_set, mailbox, uid } => session.copy(wire, &sequence_set, &mailbox, uid, false).await,
         C::Move { sequence_set, mailbox, uid } => session.copy(wire, &sequence_set, &mailbox, uid, true).await,
         // Extensions that the codec parses and CAPABILITY does not list.
-        _ => Ok(Answer::bad(NOT_SUPPORTED)),
+        _ => Ok(Reply::bad(NOT_SUPPORTED)),
     }
 }

@@ -5,7 +5,7 @@ use crate::imap::names;
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Answer, other, untagged_ok};
+use crate::imap::wire::response::{Reply, other, untagged_ok};
 use imap_codec::imap_types::flag::FlagPerm;
 use imap_codec::imap_types::mailbox::Mailbox;
 use imap_codec::imap_types::response::{Code, Data, Response};
@@ -19,13 +19,13 @@ impl Session<'_> {
         wire: &mut Wire,
         mailbox: &Mailbox<'_>,
         read_only: bool,
-    ) -> Result<Answer, CommandError> {
+    ) -> Result<Reply, CommandError> {
         // A SELECT that fails leaves nothing selected (RFC 3501 §6.3.1).
         self.unselect();
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
         let inbox = &self.login.inbox;
         let Some(open) = self.server.store.mailbox_open(inbox, &name, !read_only).await? else {
-            return Ok(Answer::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
+            return Ok(Reply::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
         };
         let (uid_validity, uid_next) = (open.uid_validity, open.seen.uid_next);
         // What has changed since the mailbox was read is sent before the OK.
@@ -48,18 +48,18 @@ impl Session<'_> {
         wire.push(&untagged_ok(NonZeroU32::new(uid_next).map(Code::UidNext), "next UID"));
         wire.push(&untagged_ok(NonZeroU32::new(uid_validity).map(Code::UidValidity), "UIDs valid"));
         self.selected = Some(selected);
-        Ok(Answer::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
+        Ok(Reply::ok("selected").code(if read_only { Code::ReadOnly } else { Code::ReadWrite }))
     }
 
     /// UNSELECT: nothing is expunged.
-    pub fn unselect(&mut self) -> Answer {
+    pub fn unselect(&mut self) -> Reply {
         self.changed.watch(None);
         self.selected = None;
-        Answer::ok("no mailbox selected")
+        Reply::ok("no mailbox selected")
     }
 
     /// CLOSE: expunges without EXPUNGE responses.
-    pub async fn close(&mut self) -> Result<Answer, CommandError> {
+    pub async fn close(&mut self) -> Result<Reply, CommandError> {
         if let Some(selected) = &self.selected
             && !selected.read_only
         {
@@ -75,10 +75,10 @@ impl Session<'_> {
         wire: &mut Wire,
         mailbox: &Mailbox<'_>,
         items: &[StatusDataItemName],
-    ) -> Result<Answer, CommandError> {
-        let Some(name) = names::read(mailbox) else { return Ok(Answer::no(BAD_NAME).code(other("CANNOT"))) };
+    ) -> Result<Reply, CommandError> {
+        let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
         let Some(status) = self.server.store.mailbox_status(&self.login.inbox, &name).await? else {
-            return Ok(Answer::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
+            return Ok(Reply::no(NO_SUCH_MAILBOX).code(other("NONEXISTENT")));
         };
         let mut values = Vec::with_capacity(items.len());
         for item in items {
@@ -93,13 +93,11 @@ impl Session<'_> {
                     StatusDataItem::UidValidity(NonZeroU32::new(status.uid_validity).unwrap_or(NonZeroU32::MIN))
                 }
                 _ => {
-                    return Ok(Answer::bad(
-                        "unknown STATUS item, use MESSAGES, RECENT, UIDNEXT, UIDVALIDITY or UNSEEN",
-                    ));
+                    return Ok(Reply::bad("unknown STATUS item, use MESSAGES, RECENT, UIDNEXT, UIDVALIDITY or UNSEEN"));
                 }
             });
         }
         wire.push(&Response::Data(Data::Status { mailbox: names::write(&name), items: values.into() }));
-        Ok(Answer::completed())
+        Ok(Reply::completed())
     }
 }

@@ -4,7 +4,7 @@ use super::{EXPUNGED, NO_SUCH_MESSAGE, READ_ONLY, over_quota};
 use crate::imap::flags::push_flags;
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Answer, other};
+use crate::imap::wire::response::{Reply, other};
 use crate::store::keywords::{FlagError, KeywordLimits};
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
@@ -26,27 +26,27 @@ pub(super) enum UnknownFlag {
 }
 
 impl UnknownFlag {
-    pub fn answer(self) -> Answer {
+    pub fn reply(self) -> Reply {
         match self {
-            Self::System => Answer::bad("invalid system flag"),
+            Self::System => Reply::bad("invalid system flag"),
             Self::TooMany(limit) => {
                 let text = format!("too many keywords, a message has at most {limit} (limits.keywords_per_message)");
-                Answer::no(text).code(other("LIMIT"))
+                Reply::no(text).code(other("LIMIT"))
             }
             Self::TooLong(limit) => {
                 let text = format!("keyword too long, the limit is {limit} octets (limits.keyword_length)");
-                Answer::no(text).code(other("LIMIT"))
+                Reply::no(text).code(other("LIMIT"))
             }
         }
     }
 }
 
 /// The reply when flags could not be set.
-pub(super) fn flags_failed(error: FlagError) -> Result<Answer, CommandError> {
+pub(super) fn flags_failed(error: FlagError) -> Result<Reply, CommandError> {
     match error {
         FlagError::Full => Ok(over_quota()),
         FlagError::TooManyOfMessage(_) | FlagError::TooManyOfMailbox(_) => {
-            Ok(Answer::no(error.to_string()).code(other("LIMIT")))
+            Ok(Reply::no(error.to_string()).code(other("LIMIT")))
         }
         FlagError::Store(error) => Err(error.into()),
     }
@@ -90,17 +90,17 @@ impl Session<'_> {
         response: StoreResponse,
         flags: &[Flag<'_>],
         by_uid: bool,
-    ) -> Result<Answer, CommandError> {
+    ) -> Result<Reply, CommandError> {
         let (mailboxes, inbox, changed) = (&self.server.mailboxes, &self.login.inbox, self.changed);
-        let Some(selected) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        let Some(selected) = &mut self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
         if selected.read_only {
-            return Ok(Answer::no(READ_ONLY));
+            return Ok(Reply::no(READ_ONLY));
         }
         let limits = KeywordLimits::from(&self.server.config.limits);
         let (flags, keywords) = match read_flags(flags, limits) {
             Ok(read) => read,
-            Err(error) => return Ok(error.answer()),
+            Err(error) => return Ok(error.reply()),
         };
         let change = match kind {
             StoreType::Replace => FlagChange::Replace,
@@ -133,13 +133,13 @@ impl Session<'_> {
             }
             wire.flush_batch().await?;
         }
-        if let Some(answer) = refused {
-            return Ok(answer);
+        if let Some(reply) = refused {
+            return Ok(reply);
         }
         // RFC 2180 §4.2.1: the flags of the others are set.
         if missing && !by_uid {
-            return Ok(Answer::no(EXPUNGED).code(other("EXPUNGEISSUED")));
+            return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
         }
-        Ok(Answer::completed())
+        Ok(Reply::completed())
     }
 }

@@ -7,7 +7,7 @@ use crate::message::fields::{Header, unfold};
 use imap_codec::imap_types::core::{IString, NString};
 use imap_codec::imap_types::envelope::{Address, Envelope};
 
-/// Addresses that are shown in one answer, those of messages within the message among them.
+/// Addresses in one response, those of nested messages included.
 pub(in crate::imap) const ADDRESSES: usize = 5000;
 
 /// A text as a string of the protocol: quoted where that is possible, a literal where not.

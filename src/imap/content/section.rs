@@ -71,7 +71,7 @@ pub(in crate::imap) fn reach(section: Option<&Section<'_>>) -> Reach {
     }
 }
 
-/// A section of a message, or nothing where there is no such part. The body's octets are needed only with a tree. `tree` is asked for only where [`reach`] says so.
+/// A section of a message; `None` if there is no such part. [`reach`] says whether it needs `tree`, and with it the body's octets.
 pub(in crate::imap) fn section(
     header: &[u8],
     (body, body_size): (&[u8], usize),

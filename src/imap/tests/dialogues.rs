@@ -1,4 +1,4 @@
-//! The dialogues under `fixtures/imap`: `C:` lines are sent, `S:` lines must come; `…` stands for anything.
+//! The dialogues under `fixtures/imap`: `C:` lines are sent, `S:` lines must come; `…` matches anything.
 
 use super::*;
 
@@ -31,7 +31,7 @@ async fn play(world: &World, name: &str) {
     }
 }
 
-/// A line as it stands, also within a literal.
+/// A line, also within a literal.
 async fn read_line(client: &mut Client) -> String {
     let mut bytes = Vec::new();
     let read = async {

@@ -197,7 +197,7 @@ async fn a_message_is_recent_in_one_session() {
             client.answer("n").await;
         }
     }
-    // Those who have left took some along; nobody has one that another has.
+    // Sessions that have ended had some; no message is recent in two sessions.
     let mut seen = std::collections::HashSet::new();
     for client in &mut sessions {
         for line in client.ok("UID SEARCH RECENT").await {

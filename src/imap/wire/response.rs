@@ -9,13 +9,13 @@ use std::borrow::Cow;
 
 /// The tagged response to a command, without its tag.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct Reply {
     kind: StatusKind,
     code: Option<Code<'static>>,
     text: Cow<'static, str>,
 }
 
-impl Answer {
+impl Reply {
     /// OK, of a command whose data responses say it all.
     pub fn completed() -> Self {
         Self::ok("completed")
@@ -94,7 +94,7 @@ pub fn capability(list: Vec<Capability<'static>>) -> Response<'static> {
 /// The state of a session that determines its capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// Without TLS, nobody logs in.
+    /// Before TLS: no log-in.
     Plaintext,
     /// TLS, not logged in.
     NotAuthenticated,
@@ -133,7 +133,7 @@ pub const SYNTAX_ERROR: &str = "syntax error or unknown command";
 /// The budget of memory or disk is used up.
 pub const NO_STORAGE: &str = "insufficient storage, try again later";
 
-impl From<Refusal> for Answer {
+impl From<Refusal> for Reply {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::CommandTooLong => Self::bad("command too long").code(Code::TooBig),

@@ -10,7 +10,7 @@ use tokio_rustls::server::TlsStream;
 /// What a session reads from and writes to.
 #[derive(Debug)]
 pub enum Stream {
-    /// In the clear: nobody logs in here.
+    /// Plaintext.
     Plain(TcpStream),
     /// Encrypted.
     Tls(Box<TlsStream<TcpStream>>),

@@ -169,7 +169,7 @@ impl<'a> WrittenPath<'a> {
         Some(Self { inner: inner.trim(), parameters: rest.strip_prefix('>')? })
     }
 
-    /// Each keyword in upper case with its value, or none; none stands twice.
+    /// Each keyword in upper case with its value, or none; none occurs twice.
     fn parameters(&self) -> Result<Vec<(String, &'a str)>, Reply> {
         if !(self.parameters.is_empty() || self.parameters.starts_with(' ')) {
             return Err(reply::bad_arguments());
@@ -187,7 +187,7 @@ impl<'a> WrittenPath<'a> {
     }
 }
 
-/// Where the first `>` outside quotes stands.
+/// The index of the first `>` outside quotes.
 fn closing_bracket(path: &str) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     path.bytes().position(|octet| {

@@ -50,7 +50,7 @@ impl SmtpHandler for TestHandler {
     }
 }
 
-/// What a session said and stored.
+/// The replies of a session, and what it stored.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Record {
     codes: Vec<u16>,

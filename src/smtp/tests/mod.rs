@@ -295,7 +295,7 @@ impl Client {
         self.expect(prefix).await
     }
 
-    /// The server has closed, and said nothing more.
+    /// The server has closed without another reply.
     async fn expect_end(&mut self) {
         assert_eq!(self.line().await, None);
     }

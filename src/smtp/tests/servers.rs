@@ -345,7 +345,7 @@ async fn a_full_inbox_is_refused_at_rcpt_and_after_data_and_others_get_their_mai
     client.send(big.as_bytes()).await;
     client.expect("452 4.2.2").await;
     assert_eq!((world.count("message").await, world.count("body").await), (2, 1));
-    // With its size said before, the others get it.
+    // With its size announced, the others get it.
     client.say("MAIL FROM:<zoe@x.example> SIZE=2500", "250").await;
     client.say("RCPT TO:<ann@inboxlayer.dev>", "452 4.2.2").await;
     client.say("RCPT TO:<postmaster>", "250").await;

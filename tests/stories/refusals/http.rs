@@ -148,7 +148,7 @@ fn a_client_that_stalls_is_sent_away() {
     client.send("EHLO outside.example\r\nMAIL FROM:<a@b>\r\n\r\n");
     let response = client.rest();
     assert!(response.starts_with("HTTP/1.1 400 "), "{response}");
-    scene.logged(&["http", "this is no request"]);
+    scene.logged(&["http", "malformed request"]);
     let domains = scene.daemon.api().get(&format!("/api/v1/custom_domains?account_id={}", scene.account)).expect(200);
     assert!(crate::serve::rows(&domains.body).is_empty());
     scene.ends_with(0);

@@ -113,7 +113,7 @@ fn aliases_and_tokens_of_an_account() {
     let token = |body: serde_json::Value| api.post("/api/v1/tokens", body);
     let both = json!({"account_id": account, "inbox_ids": [scene.inbox, second.at("/id")]});
     let refused = token(both).expect(422);
-    assert!(refused.at("/detail").contains("1 inboxes at most"), "{}", refused.text);
+    assert!(refused.at("/detail").contains("at most 1 entries"), "{}", refused.text);
     let made = token(json!({"account_id": account, "inbox_ids": [scene.inbox]})).expect(201);
     token(json!({"account_id": account})).expect(201);
     let refused = token(json!({"account_id": account})).expect(403);
@@ -166,7 +166,7 @@ fn claims_of_an_account_in_an_hour() {
     }
     let refused = claim(&scene.account, "four-mail.com").expect(429);
     assert_eq!(refused.at("/code"), "too_many_requests");
-    assert!(refused.at("/detail").contains("3 claims of domains"), "{}", refused.text);
+    assert!(refused.at("/detail").contains("claimed 3 domains"), "{}", refused.text);
     let seconds: u64 = refused.headers["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((3000..=3600).contains(&seconds), "{seconds}");
     scene.logged(&["refused", "http", "status=429"]);

@@ -1,7 +1,7 @@
 //! FETCH. RFC 3501 §6.4.5, §7.4.2.
 //!
 //! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is claim_memory; what is not
-//! asked for is not read; a large body goes from the store to the client piece by piece.
+//! requested is not read; a large body is copied from the store to the client piece by piece.
 
 mod pieces;
 
@@ -15,7 +15,7 @@ use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Answer, other};
+use crate::imap::wire::response::{Reply, other};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
@@ -96,7 +96,7 @@ impl Session<'_> {
         set: &SequenceSet,
         names: MacroOrMessageDataItemNames<'static>,
         by_uid: bool,
-    ) -> Result<Answer, CommandError> {
+    ) -> Result<Reply, CommandError> {
         let mut names = match names {
             MacroOrMessageDataItemNames::Macro(name) => {
                 name.expand().into_iter().map(IntoStatic::into_static).collect()
@@ -104,7 +104,7 @@ impl Session<'_> {
             MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
         };
         if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
-            return Ok(Answer::bad(NOT_SUPPORTED));
+            return Ok(Reply::bad(NOT_SUPPORTED));
         }
         if by_uid && !names.contains(&Name::Uid) {
             names.insert(0, Name::Uid);
@@ -113,19 +113,19 @@ impl Session<'_> {
         let mut once: Vec<Name> = Vec::new();
         for name in names {
             if once.len() >= ITEMS {
-                return Ok(Answer::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
+                return Ok(Reply::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
             }
             if !once.contains(&name) {
                 once.push(name);
             }
         }
         if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
-            return Ok(Answer::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
+            return Ok(Reply::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
         }
         let names: Arc<[Name]> = once.into();
         let (mailboxes, changed) = (&self.server.mailboxes, self.changed);
-        let Some(selected) = &mut self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
-        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Answer::bad(NO_SUCH_MESSAGE)) };
+        let Some(selected) = &mut self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
+        let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
         let deepest = names.iter().map(depth).max().unwrap_or(Depth::Flags);
         let depth = if in_pieces { Depth::Header } else { deepest };
@@ -208,9 +208,9 @@ impl Session<'_> {
         }
         // RFC 2180 §4.1.2: the others have been sent.
         if sent < uids.len() && !by_uid {
-            return Ok(Answer::no(EXPUNGED).code(other("EXPUNGEISSUED")));
+            return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
         }
-        Ok(Answer::completed())
+        Ok(Reply::completed())
     }
 }
 

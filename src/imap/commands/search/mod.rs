@@ -13,7 +13,7 @@ use self::work_limit::{Meter, WorkLimit};
 use super::{claim_memory, no_memory};
 use crate::imap::session::{CommandError, Session};
 use crate::imap::wire::Wire;
-use crate::imap::wire::response::{Answer, other};
+use crate::imap::wire::response::{Reply, other};
 use crate::reading::Reading;
 use crate::resources::Owner;
 use crate::resources::spool::PATIENCE;
@@ -82,18 +82,18 @@ impl Session<'_> {
         charset: Option<&Charset<'static>>,
         criteria: Vec1<SearchKey<'static>>,
         by_uid: bool,
-    ) -> Result<Answer, CommandError> {
+    ) -> Result<Reply, CommandError> {
         if charset.is_some_and(|charset| !is_supported(charset)) {
             let allowed = ["UTF-8", "US-ASCII"].into_iter().filter_map(|name| Charset::try_from(name).ok()).collect();
-            return Ok(Answer::no("charset not supported").code(Code::BadCharset { allowed }));
+            return Ok(Reply::no("charset not supported").code(Code::BadCharset { allowed }));
         }
         // The flags that are searched must be those the client knows.
         if self.changed.take() {
             self.push_changes(wire, by_uid).await?;
         }
-        let Some(selected) = &self.selected else { return Ok(Answer::bad(super::NOTHING_SELECTED)) };
+        let Some(selected) = &self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
         let Some(query) = Query::new(criteria.as_ref(), selected) else {
-            return Ok(Answer::bad("search key not supported"));
+            return Ok(Reply::bad("search key not supported"));
         };
         let (reading, owner) = (&self.server.reading, &self.owner);
         let work = Work { reading, owner, query: Arc::new(query), limit: Arc::new(WorkLimit::new(work_limit::OCTETS)) };
@@ -132,7 +132,7 @@ impl Session<'_> {
             }
         }
         if work.limit.is_spent() {
-            return Ok(Answer::no("search is too expensive, use fewer keys").code(other("LIMIT")));
+            return Ok(Reply::no("search is too expensive, use fewer keys").code(other("LIMIT")));
         }
         // Messages that another session has expunged match no search.
         let expunged = selected.expunged();
@@ -141,7 +141,7 @@ impl Session<'_> {
         let number = |uid: u32| if by_uid { Some(uid) } else { selected.sequence_number(uid) };
         let numbers = found.into_iter().filter_map(number).filter_map(NonZeroU32::new).collect();
         wire.push(&Response::Data(Data::Search(numbers, None)));
-        let answer = Answer::completed();
-        Ok(if expunged.is_empty() { answer } else { answer.code(other("EXPUNGEISSUED")) })
+        let reply = Reply::completed();
+        Ok(if expunged.is_empty() { reply } else { reply.code(other("EXPUNGEISSUED")) })
     }
 }
