@@ -114,11 +114,6 @@ impl<W: Work> Runner<W> {
         }))
     }
 
-    /// The owner of its leases.
-    pub fn id(&self) -> &RunnerId {
-        &self.0.id
-    }
-
     /// What it runs.
     pub fn work(&self) -> &W {
         &self.0.work

@@ -89,11 +89,6 @@ impl Line {
         has_place
     }
 
-    /// How many places are free.
-    pub fn free(&self) -> usize {
-        self.places.free
-    }
-
     /// The places that are left.
     pub fn into_places(self) -> Places {
         self.places
@@ -148,6 +143,6 @@ mod tests {
                 order.push(owner);
             }
         }
-        assert_eq!((order, line.free()), (vec![2, 1, 0, 2, 1, 0], 2));
+        assert_eq!((order, line.places.free), (vec![2, 1, 0, 2, 1, 0], 2));
     }
 }

@@ -248,7 +248,7 @@ mod tests {
                 let required = if r.required { "!" } else { "" };
                 format!(
                     "{}{required} {} {} {} {}{}",
-                    r.purpose.to_string(),
+                    r.purpose,
                     r.host_label,
                     r.name,
                     r.record_type,

@@ -93,7 +93,7 @@ async fn take(store: &Store, inbox: &InboxId, renamed: &mut u32, step: Step) {
         Step::Select => drop(store.mailbox_open(inbox, INBOX, true).await.unwrap()),
         Step::See(which) => {
             let change = if which % 2 == 0 { FlagChange::Add } else { FlagChange::Remove };
-            service(&store, no_limits)
+            service(store, no_limits)
                 .set_flags(
                     inbox,
                     here.id,
@@ -105,25 +105,25 @@ async fn take(store: &Store, inbox: &InboxId, renamed: &mut u32, step: Step) {
         }
         Step::Expunge(which) => {
             let uids = some(&here, which);
-            service(&store, no_limits).set_flags(inbox, here.id, uids, FlagUpdate::add(Flags::DELETED)).await.unwrap();
-            service(&store, limits(u64::MAX)).expunge(inbox, here.id, None).await.unwrap();
+            service(store, no_limits).set_flags(inbox, here.id, uids, FlagUpdate::add(Flags::DELETED)).await.unwrap();
+            service(store, limits(u64::MAX)).expunge(inbox, here.id, None).await.unwrap();
         }
         Step::Copy(which) => {
-            drop(service(&store, no_limits).copy(inbox, here.id, some(&here, which), "Archive").await.unwrap());
+            drop(service(store, no_limits).copy(inbox, here.id, some(&here, which), "Archive").await.unwrap());
         }
         Step::Move(which) => {
-            drop(service(&store, no_limits).move_to(inbox, here.id, some(&here, which), "Archive").await.unwrap())
+            drop(service(store, no_limits).move_to(inbox, here.id, some(&here, which), "Archive").await.unwrap())
         }
         Step::MoveBack(which) => {
             let there = open(store, inbox, "Archive").await;
-            drop(service(&store, no_limits).move_to(inbox, there.id, some(&there, which), INBOX).await.unwrap());
+            drop(service(store, no_limits).move_to(inbox, there.id, some(&there, which), INBOX).await.unwrap());
         }
         Step::RenameInbox => {
             *renamed += 1;
-            service(&store, limits(u64::MAX)).rename(inbox, INBOX, &format!("Old {renamed}")).await.unwrap();
+            service(store, limits(u64::MAX)).rename(inbox, INBOX, &format!("Old {renamed}")).await.unwrap();
         }
         Step::Delete => {
-            let _ = service(&store, limits(u64::MAX)).delete(inbox, &format!("Old {renamed}")).await;
+            let _ = service(store, limits(u64::MAX)).delete(inbox, &format!("Old {renamed}")).await;
         }
     }
 }

@@ -12,7 +12,8 @@ mod tests;
 
 pub use attempts::{BounceMessage, Deferral, Due, NewOutgoing, QueuedMessage, Settled, Settlement, Wait};
 pub(super) use attempts::{wake_held, wake_unsigned};
-pub use claim::Claimed;
+#[cfg(test)]
+use claim::Claimed;
 pub use listing::QueueEntry;
 
 use super::deliver::{LocalDelivery, NewMessage, insert_message};

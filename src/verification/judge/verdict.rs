@@ -70,7 +70,7 @@ fn verified(domain: &str, state: &State, policy: &Policy, records: &[CheckedReco
 }
 
 /// The error to report first: a definite fault before an indefinite one.
-fn worst<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+fn worst(records: &[CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&RecordError> {
     let bad = |wanted| {
         let found = records.iter().filter(|r| of(&r.expected) && finding(r.evidence.status) == wanted);
         found.filter_map(|record| record.evidence.error.as_ref()).min_by_key(|error| rank(error.code))
@@ -78,7 +78,7 @@ fn worst<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> Op
     bad(Finding::Fault).or_else(|| bad(Finding::Indefinite))
 }
 
-fn warning<'a>(records: &'a [CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&'a RecordError> {
+fn warning(records: &[CheckedRecord], of: impl Fn(&Expected) -> bool) -> Option<&RecordError> {
     let found = records.iter().filter(|record| of(&record.expected));
     found.filter_map(|record| record.evidence.error.as_ref()).min_by_key(|error| rank(error.code))
 }
