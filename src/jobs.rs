@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 pub const LEASE: Duration = Duration::from_secs(120);
 /// Between renewals: three may fail.
 const RENEW_PAUSE: Duration = Duration::from_secs(30);
-/// The longest sleep. Whoever moves the clock wakes the runner, so this only bounds a mistake.
+/// The longest sleep, should a wake-up be missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Before the store is tried again when it failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
@@ -154,7 +154,7 @@ impl<W: Work> Runner<W> {
         loop {
             self.idle().await;
             match self.start(now, true).await {
-                // What was begun by `run` meanwhile may keep places that something due needs.
+                // Jobs started by `run` meanwhile may hold places that a due job needs.
                 Ok(0) if self.0.running.borrow().is_empty() => return,
                 Ok(_) => {}
                 Err(error) => return tracing::error!(%error, "{} that are due could not be taken", W::NAME),
@@ -230,7 +230,7 @@ impl<W: Work> Runner<W> {
 
     /// Claims what is due at `now` and has a place, and begins it. How many jobs that were.
     async fn start(&self, now: Timestamp, at_once: bool) -> Result<usize, StoreError> {
-        // A task of its own: a caller that goes away leaves nothing claimed that nobody does.
+        // A task of its own: a cancelled caller leaves no job claimed that does not run.
         let runner = self.clone();
         let started = tokio::spawn(async move { runner.claim_and_start(now, at_once).await });
         started.await.unwrap_or_else(|error| Err(StoreError::Aborted(format!("a claim did not end: {error}"))))

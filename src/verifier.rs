@@ -117,7 +117,7 @@ struct Checks {
     store: Store,
     clock: Clock,
     resolver: Resolver,
-    /// Whose keys the records lead to; none: nobody's that a check would wait for.
+    /// Who makes the keys that the records lead to; with none, a check waits for no key.
     provider: Option<Provider>,
     settled: broadcast::Sender<DomainId>,
     changes: broadcast::Sender<DomainId>,
@@ -179,12 +179,12 @@ impl Verifier {
         self.runner.next_due().await
     }
 
-    /// Hears of every claim whose status has changed or that has been deleted: mail that waits for it can be looked at.
+    /// Every claim whose status has changed or that has been deleted: mail may wait for it.
     pub fn changes(&self) -> broadcast::Receiver<DomainId> {
         self.runner.work().changes.subscribe()
     }
 
-    /// Hears of every check that has settled, also of one that could not be recorded.
+    /// Every check that has ended, also one that could not be recorded.
     pub fn settled(&self) -> broadcast::Receiver<DomainId> {
         self.runner.work().settled.subscribe()
     }
@@ -241,7 +241,7 @@ impl Checks {
     }
 
     fn changed(&self, id: &DomainId) {
-        // Without a listener nobody has to hear of it.
+        // Without a listener there is nothing to do.
         let _ = self.changes.send(id.clone());
     }
 

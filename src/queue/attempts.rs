@@ -57,16 +57,16 @@ impl Work for Attempts {
     async fn run(&self, due: Due, _runner: RunnerId) {
         let deliverer = self.deliverer.on_behalf_of(&due);
         let held = HeldSlot::new(&self.deliverer, &due, self.slot_time);
-        let begun = deliverer.clock.now();
+        let started_at = deliverer.clock.now();
         let mut full = Vec::new();
         loop {
             let (attempting, attempted, slot) = (deliverer.clone(), due.clone(), Arc::clone(&held.slot));
             let known = full.clone();
             // A task of its own, so that a bug in it ends neither the slot nor the message.
-            let attempt = tokio::spawn(async move { attempting.attempt(attempted, begun, &slot, &known).await });
+            let attempt = tokio::spawn(async move { attempting.attempt(attempted, started_at, &slot, &known).await });
             let settlement = match attempt.await {
                 Ok(settlement) => settlement,
-                Err(error) => deliverer.broken_off(&due, begun, &error),
+                Err(error) => deliverer.broken_off(&due, started_at, &error),
             };
             // Only copies for inboxes here find no room, so nothing has left yet. Each try knows one more that is full.
             match self.record(Owner::Account(due.queued.account.clone()), settlement).await {

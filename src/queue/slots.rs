@@ -25,7 +25,7 @@ pub(super) struct Slots(Mutex<HashMap<Attempt, Arc<Slot>>>);
 #[derive(Debug)]
 pub(super) struct Slot {
     account: AccountId,
-    begun: Instant,
+    started_at: Instant,
     /// Until it ends the server is not slow.
     allowance: TimeAllowance,
     withdrawn: CancellationToken,
@@ -35,7 +35,7 @@ impl Slot {
     /// The server has `span` from now on, and what the client adds.
     pub fn new(account: AccountId, span: Duration) -> Self {
         let allowance = TimeAllowance::new(span);
-        Self { account, begun: Instant::now(), allowance, withdrawn: CancellationToken::new() }
+        Self { account, started_at: Instant::now(), allowance, withdrawn: CancellationToken::new() }
     }
 
     pub fn account(&self) -> &AccountId {
@@ -78,8 +78,8 @@ impl Slots {
             let mut held: HashMap<&AccountId, usize> = HashMap::new();
             rest.iter().for_each(|slot| *held.entry(&slot.account).or_default() += 1);
             let slow = rest.iter().enumerate().filter(|(_, slot)| slot.allowance.has_ended(now));
-            let most = slow.max_by_key(|(_, slot)| (held.get(&slot.account), Reverse(slot.begun)));
-            let Some((at, slot)) = most else { return };
+            let longest = slow.max_by_key(|(_, slot)| (held.get(&slot.account), Reverse(slot.started_at)));
+            let Some((at, slot)) = longest else { return };
             slot.withdrawn.cancel();
             rest.swap_remove(at);
         }
@@ -110,7 +110,7 @@ mod tests {
         let ended = |slots: &[Arc<Slot>]| slots.iter().map(|slot| slot.withdrawn.is_cancelled()).collect::<Vec<_>>();
         slots.withdraw(1);
         assert_eq!((ended(&of_large), ended(&of_small)), (vec![true, false, false], vec![false, false]));
-        // Its slot comes free by itself: nobody else has to give one up.
+        // Its slot becomes free: no other has to be taken back.
         slots.withdraw(1);
         assert_eq!(ended(&of_large), [true, false, false]);
         of_small[0].allowance.extend(minute);

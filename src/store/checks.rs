@@ -173,15 +173,15 @@ fn take(
 ) -> Result<Vec<DomainRow>, StoreError> {
     let sql = "UPDATE custom_domain SET lease_until = ?2, lease_owner = ?3, check_started_at = ?4, asked_at = NULL
                WHERE id = ?1 AND coalesce(asked_ready_at, ready_at) <= ?4";
-    let (mut update, mut begun) = (c.prepare_cached(sql)?, Vec::new());
+    let (mut update, mut taken) = (c.prepare_cached(sql)?, Vec::new());
     for (kind, id) in chosen {
         if update.execute(params![id, lease.until, lease.runner, now])? == 1 {
             let Some(row) = find(c, "id = ?1", [&id])? else { continue };
             jobs::served(c, kind, &row.account, now)?;
-            begun.push(row);
+            taken.push(row);
         }
     }
-    Ok(begun)
+    Ok(taken)
 }
 
 fn record(

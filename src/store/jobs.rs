@@ -1,7 +1,7 @@
 //! What all kinds of background work have in common in the store: leases, and whose work is next.
 //!
 //! Invariant: a job is its owner's until the lease ends, which the owner renews while it works. What is written at the end of a
-//! job compares the owner in the same transaction: whoever has lost the lease changes nothing any more.
+//! job compares the owner in the same transaction: a runner that has lost the lease writes nothing.
 
 use super::{Store, StoreError};
 use crate::address::DomainName;

@@ -59,7 +59,7 @@ impl Work for Arc<Identities> {
 impl Identities {
     async fn mend(&self, name: &DomainName, runner: &RunnerId) -> Result<(), StoreError> {
         let _lock = self.lock(name).await;
-        // Read anew: whoever had the lock before may have changed it.
+        // Read again: the previous holder of the lock may have changed it.
         let Some(row) = self.store.ses_identity(name).await? else { return Ok(()) };
         let mended = match row.claimed_tokens {
             None => self.remove(&row, runner).await,

@@ -68,7 +68,7 @@ struct Identities {
     clock: Clock,
     time_limit: Duration,
     platform: DomainName,
-    /// Whoever makes, mends or deletes an identity holds the lock of its name.
+    /// Held by what makes, mends or deletes an identity of the name.
     locks: Vec<Arc<Mutex<()>>>,
 }
 
