@@ -66,7 +66,7 @@ struct Line(String);
 impl Visit for Line {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let name = field.name();
-        // What the `log` crate's events carry about themselves stands in the line already.
+        // Metadata of the `log` crate's events is already in the line.
         if name.starts_with("log.") {
             return;
         }

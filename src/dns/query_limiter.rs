@@ -1,4 +1,4 @@
-//! How much one name server is asked at once, whoever's domains it serves: many customers are with the same few providers.
+//! Limits concurrent queries to a name server over all domains: many customers use the same few providers.
 //!
 //! Invariant: concurrent queries to one address are limited by its role and shared by account, and one account leaves
 //! capacity at a resolver to others; waiting counts against the deadline of the observation, so that an overloaded

@@ -1,4 +1,4 @@
-//! Clients that go away at random moments harm nobody: what others ask for is answered, no place is lost, memory stays flat.
+//! Clients that disconnect at random moments affect no other client: requests are served, no slot is lost, memory stays flat.
 //!
 //! For a minute (five with `NIGHTLY`; `CANCEL_SECONDS` any other time) every listener is kept busy by clients that are cut off
 //! anywhere, while another tenant works. The log must have no warning, since a client that goes away is none.

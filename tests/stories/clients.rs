@@ -60,7 +60,7 @@ pub fn curl(arguments: &[&str]) -> Outcome {
 
 /// Runs a command to its end, with `input` on its standard input.
 pub fn run(mut command: Command, input: &[u8]) -> Outcome {
-    // No proxy of the machine stands between the client and loopback.
+    // Ignores the machine's proxy settings for loopback.
     for name in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
         command.env_remove(name);
     }

@@ -1,4 +1,4 @@
-//! What a session logged in with is taken away: the session ends at once, wherever it stands.
+//! Revoking a session's credentials ends it at once, in any state.
 
 use crate::daemon::Daemon;
 use crate::rude::Rude;
@@ -47,7 +47,7 @@ fn sessions(daemon: &Daemon, user: &str, token: &str) -> [Rude; 4] {
     [sender(daemon, user, token), sending, reader(daemon, user, token), idler(daemon, user, token)]
 }
 
-/// All of them are told, and closed.
+/// Checks that each gets its protocol's closing message and is closed.
 #[track_caller]
 fn all_end([resting, sending, reading, idling]: [Rude; 4], bye: &str) {
     for mut client in [resting, sending] {

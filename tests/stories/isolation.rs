@@ -28,7 +28,7 @@ fn what_another_account_owns_does_not_exist() {
     let messages = ours.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
     let message = messages.at("/data/0/id").to_owned();
     let token = ours.post("/api/v1/tokens", json!({"name": "second"})).expect(201).at("/id").to_owned();
-    // Nobody answers for this domain, so the message stays in the queue.
+    // No server answers for this domain, so the message stays in the queue.
     ours.post("/sandbox/dns/faults", json!({"name": "silent.test", "fault": "servfail"})).expect(204);
     let draft = json!({"to": "x@silent.test", "subject": "waits", "text": "Hello."});
     let sent = ours.post(&format!("/api/v1/inboxes/{inbox}/messages"), draft).expect(202).at("/id").to_owned();

@@ -41,7 +41,7 @@ impl Story {
         format!("{DOMAINS}/{}/{verb}", self.id)
     }
 
-    /// What the owner is told to publish.
+    /// The records that the owner has to publish.
     fn published(&self) -> Value {
         let domain = self.daemon.api().get(&format!("{DOMAINS}/{}", self.id)).expect(200);
         let records = domain.body["records"].as_array().unwrap();
@@ -123,7 +123,7 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
         assert!(story.verifies(mail));
     }
 
-    // No other can sign now: it says so, and what to do; and whose domain it is not, hears nothing.
+    // No other key can sign now: the error has the reason and the fix; other accounts get 404.
     let refused = story.daemon.cli(&token, &["domain", "rotate-key", DOMAIN]);
     assert!(refused.code == 1 && refused.stderr.contains("Both other keys have signed"), "{refused:?}");
     let refused = story.daemon.api().post(&story.path("rotate_key"), json!({})).expect(409);

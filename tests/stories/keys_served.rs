@@ -94,7 +94,7 @@ fn dig_finds_the_keys_and_what_is_not_there() {
     served.dig(&[&["+ignore"][..], &cut].concat()).has("NOERROR", "qr aa tc", 0, 0);
     assert_eq!(served.dig(&cut).txt(), *public);
 
-    // The name without that type; a type that nobody has heard of; no such name.
+    // The name without that type; an unknown type; no such name.
     for (name, kind, status) in [
         (name.as_str(), "A", "NOERROR"),
         (&name, "TYPE65400", "NOERROR"),

@@ -1,5 +1,5 @@
 //! Clients that log in, log out and close without waiting for an answer: no place among the store's readers is lost or given
-//! away twice by them, so nobody else is refused anything.
+//! away twice by them, so no other client is refused anything.
 
 use crate::cancelled_clients::tenants;
 use crate::rude::Rude;

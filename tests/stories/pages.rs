@@ -63,7 +63,7 @@ fn the_json_of_the_api_has_the_fields_that_are_there() {
     let fields = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<BTreeSet<String>>());
     for (shown, live) in shown.iter().zip(&live) {
         for part in ["", "/capabilities", "/records/0", "/records/0/evidence/0", "/spf", "/dkim", "/dmarc"] {
-            // A string stands for what is shown in another place.
+            // A string refers to what is shown in another place.
             if let Some(shown) = shown.pointer(part).and_then(fields) {
                 assert_eq!(Some(shown), live.pointer(part).and_then(fields), "{part} of {live}");
             }

@@ -98,7 +98,7 @@ fn a_proxy_without_header_is_told_what_to_set_and_others_name_nobody() {
 }
 
 #[test]
-fn over_http_the_client_is_the_last_address_that_is_no_proxys() {
+fn over_http_the_client_is_the_last_address_that_is_not_a_proxys() {
     let (daemon, _relay) = daemon("failed_logins = 2");
     let (_, inbox, token) = daemon.account("reader");
     let path = format!("/api/v1/inboxes/{inbox}/messages");
@@ -118,7 +118,7 @@ fn over_http_the_client_is_the_last_address_that_is_no_proxys() {
     assert!(ask(PROXY, "ilt_wrong", "203.0.113.2, 192.0.2.1").contains(" 429 "));
     assert!(ask(PROXY, "ilt_wrong", "192.0.2.9").contains(" 401 "));
     assert!(ask(PROXY, &token, "192.0.2.10").contains(" 200 "));
-    // Who is no proxy is taken for nobody else.
+    // A header from a client that is not a proxy is ignored.
     let direct = Ipv4Addr::new(127, 3, 0, 1);
     limited(direct, "192.0.2.20");
     assert!(ask(direct, "ilt_wrong", "192.0.2.21").contains(" 429 "));

@@ -75,7 +75,7 @@ fn bounces_come_back_to_a_subdomain_once_its_records_are_right() {
     assert_eq!((&identity.body["spf"]["aligned"], &identity.body["spf"]["passes"]), (&json!(true), &json!(true)));
     assert_eq!(story.send("with a return path"), bounces);
 
-    // A bounce from outside finds the inbox; nobody else is there.
+    // A bounce from outside reaches the inbox; other recipients are refused.
     let inbound = |to: &str| {
         let raw = "From: mailer-daemon@outside.test\r\nSubject: Undelivered\r\n\r\nSorry.\r\n";
         api.post("/sandbox/inbound", json!({"mail_from": "", "rcpt_to": to, "raw": raw})).text

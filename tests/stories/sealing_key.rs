@@ -101,7 +101,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
         let refused = change(&daemon, environment);
         assert!(refused.code == 1 && refused.stderr.contains(says), "{says}: {refused:?}");
     }
-    // Done, and done again: whoever does not know whether it was, runs it once more.
+    // Completed, and run again, as after an interruption with unknown outcome.
     for _ in 0..2 {
         let changed = change(&daemon, &[(PRESENT, OLD), (NEXT, NEW)]).succeeded().stdout;
         let says =
@@ -110,7 +110,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     }
     assert!(!daemon.data_dir().join("secret.key").exists() && !daemon.data_dir().join("secret.key.next").exists());
 
-    // The old one opens nothing: the daemon does not start with it, nor is it of use for another change.
+    // The old key is useless: the daemon does not start with it, and it cannot be used for another change.
     let data = daemon.data_dir();
     let start = ["sandbox", "--port-base", "0", "--data-dir", data.to_str().unwrap()];
     for refused in [program(&start, &[(PRESENT, OLD)]), change(&daemon, &[(PRESENT, OLD), (NEXT, OTHER)])] {

@@ -184,7 +184,7 @@ pub fn certificate(folder: &Path) {
 /// Set for a story that another one runs in a process of its own: the two share no ports.
 pub const INNER: &str = "INNER_STORY";
 
-/// An address where nobody listens, and that no other story gets. Below the ports that the system gives to connections going
+/// An unused address that no other story gets. Below the ports that the system gives to connections going
 /// out, so that none of those takes it before the daemon does, or while it is down.
 pub fn free_address() -> SocketAddr {
     const MANY: u32 = 10_000;

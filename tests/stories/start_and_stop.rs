@@ -1,4 +1,4 @@
-//! Starting and stopping: what is wrong is said before anything runs, the service manager is told, open sessions are told,
+//! Starting and stopping: errors are reported before anything runs, the service manager is notified, open sessions are closed,
 //! and a new certificate needs no restart.
 
 use crate::clients::run;
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A relay that nobody asks in these stories.
+/// A relay that these stories do not use.
 fn unknown() -> SocketAddr {
     (Ipv4Addr::LOCALHOST, 9).into()
 }
@@ -159,7 +159,7 @@ fn a_new_certificate_is_taken_in_use_without_a_restart_and_a_broken_one_is_not()
     wait_for(&|| shown().contains(&pem()));
 }
 
-/// A private key that belongs to nothing here.
+/// A private key without a certificate here.
 fn other_key() -> String {
     let other = tempfile::tempdir().unwrap();
     certificate(other.path());

@@ -34,7 +34,7 @@ fn a_table_turns_green_in_the_terminal() {
     let last = screens.last().unwrap();
     assert!(last.starts_with("acme.test  verified  6 of 6 records right"), "{last}");
     assert_eq!(last.matches("\u{2713} valid").count(), 6, "{last}");
-    // One table stands there, not one below the other.
+    // There is one table, redrawn in place.
     assert_eq!(last.matches("records right").count(), 1, "{last}");
     let written = seen["written"].as_str().unwrap();
     assert!(written.contains("\u{1b}[31m") && written.contains("\u{1b}[32m"), "{written:?}");

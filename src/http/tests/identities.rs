@@ -104,7 +104,7 @@ async fn no_more_is_promised_than_receivers_will_find() {
         world.get(token, &path).await.json()
     };
     use RecordStatus::{Mismatch, Missing, Valid};
-    // The first key signs, when all three are made; until then nobody can say which.
+    // The first key signs once all three exist; until then the selector is unknown.
     let keys = format!("/api/v1/custom_domains/{domain}/dkim_keys");
     while !world.get(token, &keys).await.json()["data"].as_array().unwrap().iter().all(|key| key["role"].is_string()) {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

@@ -94,7 +94,7 @@ async fn raw_messages_are_accepted_in_both_forms() {
     assert_eq!((sent.status, sent.text("from").as_str()), (202, "ann@inboxlayer.dev"));
 
     for (body, field) in [
-        (json!({"raw": "Subject: nobody\n\nx"}), "to"),
+        (json!({"raw": "Subject: none\n\nx"}), "to"),
         (json!({"raw": "To: x y z\n\nx"}), "raw"),
         (json!({"raw": "To: a@b.org\n\n\u{0}"}), "raw"),
         (json!({"raw": 5}), "raw"),

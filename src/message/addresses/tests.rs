@@ -29,7 +29,7 @@ fn addresses_are_displayed_as_far_as_they_can_be_parsed() {
         ("team: a@b, c@d;", &["team:", "NIL|NIL|a|b", "NIL|NIL|c|d", ";"]),
         ("My \"team\": a@b", &["My team:", "NIL|NIL|a|b", ";"]),
         ("undisclosed recipients:;", &["undisclosed recipients:", ";"]),
-        ("nobody", &["NIL|NIL|nobody|"]),
+        ("postmaster", &["NIL|NIL|postmaster|"]),
         ("root (Cron Daemon)", &["Cron Daemon|NIL|root|"]),
         ("(Cron \\(D\\)) <root@h>", &["Cron (D)|NIL|root|h"]),
         ("Ann (c) <a@b> (d)", &["Ann|NIL|a|b"]),

@@ -303,9 +303,9 @@ fn misplaced(expected: &Expected, observation: &Observation) -> Option<RecordErr
     let label = name.split('.').find(|label| label.starts_with('_')).unwrap_or_default();
     let lacks = match found.len() + 1 == name.len() {
         true => format!("{label} is written with an underscore"),
-        false => format!("{label} is lacking"),
+        false => format!("{label} is missing"),
     };
-    let message = format!("the {record_type} record stands at {found}, and is looked for at {name}: {lacks}");
+    let message = format!("the {record_type} record is at {found} but belongs at {name}: {lacks}");
     let fix = Fix::with("Keep the value of that record, and change its host to", host_label);
     Some(RecordError::new(Code::WrongName, message, fix))
 }
@@ -315,7 +315,7 @@ fn doubled(expected: &Expected, observation: &Observation) -> Option<RecordError
     observation.doubled.as_ref().filter(|answer| is_the_one(expected, answer))?;
     let Expected { record_type, name, .. } = expected;
     let message = format!(
-        "the {record_type} record stands at {name}.{}: your DNS provider has put your domain behind a name that had it \
+        "the {record_type} record is at {name}.{}: your DNS provider has appended your domain to a name that had it \
          already",
         expected.registered()
     );

@@ -184,7 +184,7 @@ fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str
                 "the MX record of {name} leads to {host}, where no mail host is: your DNS provider has put your own domain \
                  behind the value, and mail comes back"
             );
-            let fix = Fix::with("Write the value with a dot at its end", format!("{value}."));
+            let fix = Fix::with("Enter the value with a dot at its end", format!("{value}."));
             return RecordError::new(Code::TargetSuffixed, message, fix);
         }
         if let Some(difference) = difference(host, value) {

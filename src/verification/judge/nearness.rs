@@ -32,9 +32,9 @@ pub(super) fn difference(found: &str, wanted: &str) -> Option<String> {
         length => format!("after \"{}\"", before.chars().skip(length.saturating_sub(12)).collect::<String>()),
     };
     Some(match (has.is_empty(), lacks.is_empty()) {
-        (true, _) => format!("{} is lacking {place}", shown(&lacks)),
-        (_, true) => format!("{} is too much {place}", shown(&has)),
-        _ => format!("{} stands where {} belongs, {place}", shown(&has), shown(&lacks)),
+        (true, _) => format!("{} is missing {place}", shown(&lacks)),
+        (_, true) => format!("{} is superfluous {place}", shown(&has)),
+        _ => format!("{} instead of {}, {place}", shown(&has), shown(&lacks)),
     })
 }
 
@@ -54,14 +54,14 @@ mod tests {
     fn the_difference_is_shown() {
         let wanted = "t1.dkim.amazonses.com";
         let meant = |found: &str| difference(found, wanted).unwrap();
-        assert_eq!(meant("t1.dkim.amazonses.co"), "\"m\" is lacking after \"amazonses.co\"");
-        assert_eq!(meant("t1.dkim.amazonsess.com"), "\"s\" is too much after \"im.amazonses\"");
+        assert_eq!(meant("t1.dkim.amazonses.co"), "\"m\" is missing after \"amazonses.co\"");
+        assert_eq!(meant("t1.dkim.amazonsess.com"), "\"s\" is superfluous after \"im.amazonses\"");
         assert_eq!(
             meant("t1.dkim.amazonzes.com"),
-            "\"z\" stands where \"s\" belongs, after \"dkim.amazon\"".replace("dkim.amazon", ".dkim.amazon")
+            "\"z\" instead of \"s\", after \"dkim.amazon\"".replace("dkim.amazon", ".dkim.amazon")
         );
-        assert_eq!(meant("t1.dkim.amaoznses.com"), "\"oz\" stands where \"zo\" belongs, after \"t1.dkim.ama\"");
-        assert_eq!(meant("1.dkim.amazonses.com"), "\"t\" is lacking at the beginning");
+        assert_eq!(meant("t1.dkim.amaoznses.com"), "\"oz\" instead of \"zo\", after \"t1.dkim.ama\"");
+        assert_eq!(meant("1.dkim.amazonses.com"), "\"t\" is missing at the beginning");
         assert_eq!(difference("T1.dkim.AMAZONSES.com", wanted), None);
         assert_eq!(difference("elsewhere.example", wanted), None);
         assert_eq!(difference("b", "a"), None);

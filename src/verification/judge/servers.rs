@@ -124,7 +124,7 @@ fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError>
     let open =
         format!("Let TCP port 53 through to {}, at its firewall or by way of your DNS provider", servers.join(", "));
     let fix = Fix::step(open)
-        .then(format!("Or delete {record_type} records of {name} that nobody needs, until they fit one datagram."));
+        .then(format!("Or delete {record_type} records of {name} that are not needed, until they fit one datagram."));
     let message = format!("the DNS gave no definite answer for {name}: {}", answers.join("; "));
     Some(RecordError::new(Code::ResolverFailed, message, fix))
 }

@@ -61,7 +61,7 @@ fn unread(expected: &Expected, meant: &[&str], observation: &Observation) -> Rec
     RecordError::new(Code::SpfSyntax, message, fix(&keeping_one(name)))
 }
 
-/// The record is valid but authorises everybody, so it protects nobody.
+/// The record is valid but authorises everybody, so it protects against nothing.
 fn everybody(expected: &Expected, record: &str, report: Option<&Report>) -> Option<RecordError> {
     let name = &expected.name;
     let parsed = Record::parse(record).ok()?;
@@ -238,7 +238,7 @@ fn missing_include(
         Some((term, Qualifier::Neutral)) => format!("the \"?\" of \"{term}\" takes its meaning away"),
         Some((term, _)) => format!("\"{term}\" says that they may not send"),
         None if lacking.iter().any(behind) => {
-            format!("{} stands behind the \"all\", where nothing is looked at any more", lacking.join(" "))
+            format!("{} comes after the \"all\", where receivers stop reading", lacking.join(" "))
         }
         None => format!("{} is not in it", lacking.join(" ")),
     };

@@ -200,7 +200,7 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         1 => Observation { doubled: Some(right(1).answer), ..nothing(vec![]) },
         _ => right(p),
     });
-    assert!(explained.starts_with("2 of 4 required records are right: the CNAME record stands at t2."), "{explained}");
+    assert!(explained.starts_with("2 of 4 required records are right: the CNAME record is at t2."), "{explained}");
     assert!(say(&pending, &right).starts_with("All required records of acme.com are right"));
     // A record required since the last check is reported.
     let mut records = all_of(right);
@@ -255,6 +255,6 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     let (failed, _) = degraded.displaced();
     assert!(
         say(&failed, &broken)
-            .contains("there is no CNAME record at t1._domainkey.acme.com; mend that and verify again: create")
+            .contains("there is no CNAME record at t1._domainkey.acme.com; fix that and verify again: create")
     );
 }

@@ -53,7 +53,7 @@ fn the_schedule_rotates_and_then_renews() {
 }
 
 #[test]
-fn who_asks_for_the_next_key_hears_what_is_in_the_way() {
+fn a_blocked_rotation_gives_the_reason() {
     let mut keys = trio();
     at(&mut keys, 1).cname = Cname::Unknown;
     assert_eq!(successor(&keys, &PLAN, days(1)), Ok(2));
@@ -78,7 +78,7 @@ fn who_asks_for_the_next_key_hears_what_is_in_the_way() {
 }
 
 #[test]
-fn a_broken_cname_hands_over_to_one_that_is_right() {
+fn a_broken_cname_switches_to_a_key_with_a_valid_one() {
     let mut keys = trio();
     for (mine, others, to) in [
         (Cname::Unknown, Cname::Right, None),
@@ -90,7 +90,7 @@ fn a_broken_cname_hands_over_to_one_that_is_right() {
         (at(&mut keys, 1).cname, at(&mut keys, 2).cname) = (others, others);
         assert_eq!(stand_in(&keys, &PLAN, days(1)), to, "{mine:?} {others:?}");
     }
-    // A key behind a used token may be cached as the older one; one that retires is known everywhere.
+    // For a used token the older key may be cached; a retiring key is published everywhere.
     *at(&mut keys, 1) = Key { first: false, seen_at: Some(days(1)), ..a_key(Role::Ready) };
     at(&mut keys, 2).role = Role::Retiring;
     assert_eq!(stand_in(&keys, &PLAN, days(1)), Some(2));
@@ -108,7 +108,7 @@ fn a_message_signed_just_before_a_key_retired_may_be_queued_just_after() {
 }
 
 #[test]
-fn a_key_is_known_again_whatever_stands_around_it() {
+fn the_same_key_is_recognised_in_any_format() {
     assert!(same_key("v=DKIM1; k=rsa; p=AB CD", "k=rsa;p=ABCD;v=DKIM1"));
     assert!(!same_key("v=DKIM1; p=ABCD", "v=DKIM1; p=ABCE"));
     assert!(!same_key("v=spf1 -all", "v=spf1 -all"));

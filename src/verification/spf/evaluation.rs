@@ -1,4 +1,4 @@
-//! What an SPF record costs a receiver, and whom it lets pass: the tree of its includes, walked as answers come in.
+//! Evaluates an SPF record's cost and authorised terms by walking the tree of its includes as answers arrive.
 //!
 //! Invariant: pure and bounded: whatever the tree looks like, no more than [`MAX_LOOKUPS`] terms are followed, no name is
 //! asked for twice, and a loop ends where it closes. RFC 7208 §4.6.4: `include`, `a`, `mx`, `ptr`, `exists` and `redirect`
@@ -11,16 +11,16 @@ use crate::verification::bounds::is_cut;
 use crate::verification::observed::{Answer, RecordData, RecordType};
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Look-ups that a receiver makes.
+/// Lookups that a receiver makes.
 pub const LOOKUP_LIMIT: usize = 10;
-/// Look-ups without a result that a receiver puts up with.
+/// Void lookups that a receiver tolerates.
 pub const VOID_LIMIT: usize = 2;
-/// Mail hosts of one `mx` whose addresses a receiver looks up.
+/// MX hosts that a receiver looks up for one `mx` term.
 pub const MAIL_HOST_LIMIT: usize = 10;
-/// Terms that are followed: enough to say how much too much it is.
+/// Maximum terms that are followed: enough to show by how much the limit is exceeded.
 const MAX_LOOKUPS: usize = 40;
 
-/// A term and what it costs, with everything below it.
+/// A term and its cost, with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
     /// The term, as it is written.
@@ -29,12 +29,12 @@ pub struct Step {
     pub lookups: usize,
 }
 
-/// Why receivers can use nothing of the record.
+/// Why receivers cannot use the record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The record itself cannot be read.
+    /// The record itself cannot be parsed.
     Syntax(SyntaxError),
-    /// A record that it includes, or is redirected to, cannot be used.
+    /// An included or redirected-to record cannot be used.
     Include {
         /// The terms that lead there.
         path: Vec<String>,
@@ -90,12 +90,12 @@ pub struct Report {
     pub everybody: Option<Vec<String>>,
     /// Terms where a match would pass that depend on who is sending (macros): they may let anybody pass.
     pub unexpanded: Vec<String>,
-    /// Names that nobody could say anything about, where a match in their records would pass: what is below them is not
-    /// counted, and may let anybody pass.
+    /// Names without a definite answer where a match would pass: what is below them is not
+    /// counted, and may authorise anyone.
     pub unanswered: Vec<String>,
 }
 
-/// An evaluation under way: it has questions, and is fed their answers.
+/// An evaluation in progress: it returns questions and receives their answers.
 #[derive(Clone, Debug)]
 pub struct Evaluation {
     domain: String,
@@ -109,12 +109,12 @@ impl Evaluation {
         Self { domain: canonical(domain), record: record.to_owned(), answers: BTreeMap::new() }
     }
 
-    /// What has to be asked to go on. Nothing: the report is complete.
+    /// The queries needed to continue; empty when the report is complete.
     pub fn questions(&self) -> Vec<(String, RecordType)> {
         self.walk().questions.into_iter().collect()
     }
 
-    /// The answer to one of the questions. A question that is fed an indefinite answer is not put again.
+    /// Adds the answer to one of the questions. An indefinite answer is not queried again.
     pub fn feed(&mut self, name: &str, record_type: RecordType, answer: Answer) {
         self.answers.insert((canonical(name), record_type), answer);
     }
@@ -158,14 +158,14 @@ fn chain(nodes: &[Node]) -> Vec<Step> {
     chain
 }
 
-/// Where in the tree a record stands.
+/// The position of a record in the tree.
 struct At<'a> {
     domain: &'a str,
     /// The terms that lead here.
     path: &'a [String],
     /// The domains above.
     above: &'a [String],
-    /// Whoever matches here passes at the top too.
+    /// A match here passes at the top too.
     passes: bool,
 }
 
@@ -180,7 +180,7 @@ impl<'a> Walk<'a> {
         let mut nodes = Vec::new();
         for (term, qualifier, mechanism) in record.directives() {
             let passes = at.passes && qualifier == Qualifier::Pass;
-            // A term without a domain of its own means another thing in another record.
+            // A term without a domain has a different meaning in another record.
             if passes && (at.path.is_empty() || term.text.contains(':')) {
                 self.report.passes.insert(term.normal());
             }
@@ -214,7 +214,7 @@ impl<'a> Walk<'a> {
         nodes
     }
 
-    /// Counts a look-up; false when there have been so many that it is pointless to go on.
+    /// Counts a lookup; false when so many have been made that continuing is pointless.
     fn count(&mut self) -> bool {
         let go_on = self.report.lookups < MAX_LOOKUPS;
         self.report.lookups += usize::from(go_on);
@@ -223,7 +223,7 @@ impl<'a> Walk<'a> {
 
     /// The record of another domain.
     fn other(&mut self, domain: &str, term: &str, at: &At<'_>, passes: bool) -> Vec<Node> {
-        // Where a macro stands, the name depends on who is sending.
+        // With a macro the name depends on the sender.
         if domain.contains('%') {
             return Vec::new();
         }
@@ -249,7 +249,7 @@ impl<'a> Walk<'a> {
         });
         match texts.collect::<Vec<_>>().as_slice() {
             [] => self.broken(path, domain, IncludeFault::NoRecord),
-            // Nobody knows what is in the rest of it.
+            // The rest of it is unknown.
             [text] if is_cut(text) => self.report.unanswered.push(domain),
             [text] => match Record::parse(text) {
                 Ok(record) => {

@@ -1,4 +1,4 @@
-//! One SPF record out of several: what an owner should publish so that everybody who could send still can, and we too.
+//! Merges several SPF records into one that authorises all previous senders and us.
 //!
 //! Invariant: the result is one record with at most one `all`, at most one `redirect=` and never both; where what goes in
 //! can be read, it can be read too. RFC 7208 §3.2 (one record), §3.3 (strings), §5.1 (nothing counts after `all`), §6.1.
@@ -6,7 +6,7 @@
 /// The octets that one string of a TXT record holds (RFC 1035 §3.3).
 const STRING: usize = 255;
 
-/// The terms of all `records`, then those of `ours` that are lacking, then one end. The first record's terms come first;
+/// The terms of all `records`, then the missing ones of `ours`, then one end. The first record's terms come first;
 /// terms behind an `all`, which receivers never look at, were meant to count too. Where the ends differ, the most lenient of
 /// them stays: no mail is lost by merging.
 pub fn merge(records: &[&str], ours: &str) -> String {
@@ -34,7 +34,7 @@ pub fn merge(records: &[&str], ours: &str) -> String {
         (None, []) => None,
         (None, [one]) => Some(format!("redirect={one}")),
         (None, _) => Some("~all".to_owned()),
-        // Nobody is offered a record that lets everybody send.
+        // Never suggest a record that authorises everybody.
         (Some(end), _) if lenience(end) == 0 => Some("~all".to_owned()),
         (Some(end), _) => Some((*end).to_owned()),
     };

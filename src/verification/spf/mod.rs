@@ -1,6 +1,6 @@
-//! SPF: what a domain's record allows, what it costs a receiver to find out, and how to put ours into it.
+//! SPF: what a domain's record authorises, its cost to receivers, and how to add our include.
 //!
-//! Invariant: pure. An [`Evaluation`] says which questions it has; whoever feeds it the answers gets the [`Report`].
+//! Invariant: pure. An [`Evaluation`] returns its questions, is fed the answers, and produces the [`Report`].
 //! RFC 7208 §4.6 (the record), §4.6.4 (limits), §5 (mechanisms), §6 (modifiers).
 
 mod evaluation;

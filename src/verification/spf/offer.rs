@@ -1,6 +1,6 @@
-//! What an owner should publish instead of the SPF records that stand there, and whether ours is in them already.
+//! The suggested replacement for existing SPF records, and whether they already contain ours.
 //!
-//! Invariant: what is offered is one record that can be read and lets ours send, and nothing is left out of it unsaid.
+//! Invariant: the suggestion is one valid record that authorises our servers, and omitted terms are listed.
 //! RFC 7208 §3.2 (one record), §4.6.2 (the first match decides), §5.1 (nothing counts after `all`).
 
 use super::{Qualifier, Record, Report, merge, repair};
@@ -20,11 +20,11 @@ pub struct Offer {
     pub is_ours_alone: bool,
 }
 
-/// The records put right, put together, and ours put in.
+/// Repairs and merges the records, and adds ours.
 pub fn offer(records: &[&str], ours: &str) -> Offer {
     let (mut mended, mut left_out) = (Vec::new(), Vec::new());
     for record in records {
-        // Nobody knows what is in the rest of one that was cut off.
+        // The rest of a cut record is unknown.
         if is_cut(record) {
             left_out.push(cut(record, SHOWN));
             continue;
@@ -40,7 +40,7 @@ pub fn offer(records: &[&str], ours: &str) -> Offer {
     Offer { text, left_out, is_ours_alone }
 }
 
-/// The record that should stand in place of these, unless there is one and nothing is to be said against it.
+/// The record to replace these, unless there is exactly one and it is valid.
 pub fn needed(records: &[&str], ours: &str, report: Option<&Report>) -> Option<Offer> {
     let right = |record: &str| Record::parse(record).is_ok_and(|parsed| lacking(ours, &parsed, report).is_empty());
     match records {
@@ -50,7 +50,7 @@ pub fn needed(records: &[&str], ours: &str, report: Option<&Report>) -> Option<O
     }
 }
 
-/// The terms of our record that let nobody pass here, nor by way of an include.
+/// The terms of our record that do not pass here, directly or by an include.
 pub fn lacking(ours: &str, parsed: &Record, report: Option<&Report>) -> Vec<String> {
     let everybody = parsed.all() == Some(Qualifier::Pass) || report.is_some_and(|report| report.everybody.is_some());
     let passes = |term: &String| match decides(term, parsed) {

@@ -1,4 +1,4 @@
-//! An SPF record, read as RFC 7208 §4.6.1 and §12 have it: directives and modifiers, macros accepted and not expanded.
+//! Parses an SPF record (RFC 7208 §4.6.1, §12): directives and modifiers; macros are accepted but not expanded.
 //!
 //! Invariant: a term keeps its text and where it stood, so that an error can point at it; what does not fit the grammar
 //! is an error, since receivers then use nothing of the record.
@@ -60,7 +60,7 @@ pub enum Kind {
     Redirect(String),
     /// An explanation for those who fail.
     Exp,
-    /// A modifier that nobody knows: passed over.
+    /// An unknown modifier, which is ignored.
     Unknown,
 }
 
@@ -197,14 +197,14 @@ pub(super) type Wrong = (String, Option<String>);
 /// Reads one term.
 pub(super) fn read_term(text: &str) -> Result<Kind, Wrong> {
     match joined(text) {
-        Some(apart) => Err(("two terms stand together without a space".into(), Some(apart))),
+        Some(apart) => Err(("two terms are joined without a space".into(), Some(apart))),
         None => term(text),
     }
 }
 
 fn term(text: &str) -> Result<Kind, Wrong> {
     if let Some(odd) = text.chars().find(|c| !c.is_ascii_graphic()) {
-        return Err((format!("the character {odd:?} cannot stand in an SPF record"), None));
+        return Err((format!("the character {odd:?} is not allowed in an SPF record"), None));
     }
     if let Some((name, value)) = modifier(text) {
         return match name.to_ascii_lowercase().as_str() {
@@ -285,7 +285,7 @@ fn domain_and_lengths(argument: &str) -> Result<Option<String>, Wrong> {
         Some(domain) => match domain.parse::<Ipv4Addr>() {
             Ok(_) => {
                 let length = four.map(|length| format!("/{length}")).unwrap_or_default();
-                Err(("an address stands where a name belongs".into(), Some(format!("ip4:{domain}{length}"))))
+                Err(("an address is used instead of a name".into(), Some(format!("ip4:{domain}{length}"))))
             }
             Err(_) => domain_spec(domain).map(|domain| Some(domain.to_owned())),
         },
@@ -346,7 +346,7 @@ fn macro_string(text: &str) -> Result<(), Wrong> {
             Some(("%" | "_" | "-", rest)) => rest,
             Some(("{", inside)) => match inside.split_once('}') {
                 Some((expansion, rest)) if is_expansion(expansion) => rest,
-                _ => return Err(("a macro in it cannot be read".into(), None)),
+                _ => return Err(("it has an invalid macro".into(), None)),
             },
             _ => return Err(("a \"%\" must be written \"%%\"".into(), None)),
         };

@@ -1,4 +1,4 @@
-//! An SPF record that cannot be read, put right term by term: what its owner meant by each.
+//! Repairs an SPF record that cannot be parsed, term by term, by guessing its owner's intent.
 //!
 //! Invariant: every term that comes out can be read; a term that can be read is never lost; what cannot be guessed is left
 //! out and named. The work is bounded by [`STEPS`], whatever the record is.
@@ -21,13 +21,13 @@ pub struct Repaired {
     pub left_out: Vec<String>,
 }
 
-/// True for a text that was meant to be an SPF record and is none to receivers: its version is misspelt, or white space
-/// stands before it.
+/// True for a text meant to be an SPF record that receivers ignore: its version is misspelt, or white space
+/// comes before it.
 pub fn is_meant(text: &str) -> bool {
     !super::is_spf(text) && after_version(text.trim_start()).is_some()
 }
 
-/// `include=x` and the like are modifiers that nobody knows, and passed over: a colon was meant.
+/// `include=x` and the like are unknown modifiers, which are ignored: a colon was meant.
 pub fn is_misspelt(term: &str) -> bool {
     colon_meant(term).is_some()
 }
@@ -47,7 +47,7 @@ pub fn repair(record: &str) -> Repaired {
 
 /// A word still to be read.
 struct Word {
-    /// As it stands in the record.
+    /// As written in the record.
     written: String,
     /// What it is taken for by now.
     meant: String,
@@ -175,7 +175,7 @@ fn guess(term: &str) -> Option<String> {
     }
     let bare = term.trim_start_matches(['+', '-', '~', '?']);
     let sign = term.strip_suffix(bare).unwrap_or_default();
-    // An `all` with no sign lets everybody pass: nobody is taken to mean that.
+    // An `all` without a qualifier authorises everybody, which is never assumed to be intended.
     let is_all = |name: &str| name.eq_ignore_ascii_case("all") && sign.is_empty();
     let end = bare.find([':', '=', '/']).unwrap_or(bare.len());
     let (name, argument) = bare.split_at_checked(end)?;

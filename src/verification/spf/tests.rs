@@ -1,4 +1,4 @@
-//! SPF records read, counted and merged.
+//! Parsing, counting and merging SPF records.
 
 use super::*;
 use crate::verification::observed::{Answer, RecordData, RecordType};
@@ -12,7 +12,7 @@ fn wrong(record: &str) -> (usize, String) {
 }
 
 #[test]
-fn what_the_grammar_has_is_read() {
+fn valid_syntax_is_parsed() {
     for good in [
         "v=spf1",
         "v=spf1 ",
@@ -31,7 +31,7 @@ fn what_the_grammar_has_is_read() {
 }
 
 #[test]
-fn what_it_has_not_is_pointed_at() {
+fn syntax_errors_have_a_position() {
     for (bad, position, term) in [
         ("v=spf2 -all", 1, "v=spf2"),
         ("v=spf1,-all", 1, "v=spf1,-all"),
@@ -112,7 +112,7 @@ fn the_terms_that_cost_are_counted_and_no_others() {
     assert_eq!((report.lookups, report.fault), (4, None));
     let redirected = zone(&[("r.example", "v=spf1 a include:i.example"), ("i.example", "v=spf1 mx -all")]);
     assert_eq!(evaluate("v=spf1 redirect=r.example", &redirected).0.lookups, 4);
-    // With an `all` nobody is redirected.
+    // With an `all` a redirect has no effect.
     assert_eq!(evaluate("v=spf1 redirect=r.example -all", &redirected).0.lookups, 0);
 }
 

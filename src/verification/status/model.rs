@@ -169,7 +169,7 @@ impl Naive {
     }
 }
 
-/// The word that stands for a cause where changes are recorded.
+/// The code of a cause in recorded changes.
 fn word(cause: &Cause) -> &'static str {
     match cause {
         Cause::AllRight => "all_right",
@@ -313,7 +313,7 @@ fn the_machine_does_what_is_promised() {
 }
 
 #[test]
-fn a_clock_that_was_set_back_locks_nobody_out() {
+fn a_clock_set_back_does_not_block_checks() {
     let policy = Policy {
         window: Duration::from_secs(3600),
         grace: Duration::from_secs(3600),

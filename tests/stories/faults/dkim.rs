@@ -41,7 +41,7 @@ fn proxied() {
 #[test]
 fn flattened() {
     let claim = Claim::new("flattened.test");
-    // The provider answers with what stands at the target.
+    // The provider returns the records of the target.
     let (name, key) = (claim.dkim(0), "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC");
     let seen = claim.check_with(&claim.zone().without(&name, "CNAME").with_text(&name, key));
     let record = seen.record("dkim");
@@ -127,7 +127,7 @@ fn indirect() {
 fn near_miss() {
     let claim = Claim::new("near-miss.test");
     let name = claim.dkim(2);
-    // A letter too much.
+    // One letter too many.
     let typed = claim.target(2).replace(".inboxlayer.dev.", ".inboxlayers.dev.");
     let seen = claim.check_with(&claim.zone().without(&name, "CNAME").with(&name, "CNAME", &typed));
     let record = seen.records("dkim").nth(2).unwrap();

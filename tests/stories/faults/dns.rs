@@ -17,7 +17,7 @@ use std::process::{Child, Command};
 /// The zone of the DKIM keys, kept as an operator would who prints it for his own name servers.
 pub const KEYS: &str = "dkim.inboxlayer.dev";
 
-/// The address of our mail host. It is for documentation, and nobody is there.
+/// The address of our mail host, from a documentation range.
 pub const MX_ADDRESS: &str = "192.0.2.25";
 
 /// A loopback network that no other run of these tests uses.
@@ -151,7 +151,7 @@ impl Dns {
     pub const BOTH: u8 = 46;
     /// Name servers that a test gives to UDP alone.
     pub const NO_TCP: [u8; 2] = [7, 8];
-    /// Nobody listens there.
+    /// No server listens there.
     pub const NOBODY: u8 = 99;
     const RESOLVER: u8 = 53;
     const CARELESS: u8 = 54;

@@ -1,4 +1,4 @@
-//! A relay before a name server: hands questions on and answers back as they are, and keeps what was asked. Without its
+//! A relay before a name server: forwards queries and answers unchanged, and records the queries. Without its
 //! TCP side it is what a firewall makes of a server that somebody thought needs UDP only.
 
 use hickory_proto::op::Message;
@@ -29,7 +29,7 @@ pub struct LoggedQuery {
 /// What was asked of several servers, in its order.
 pub type Log = Arc<Mutex<Vec<LoggedQuery>>>;
 
-/// Stands at `at`, before the server at `to`, for as long as the process lives.
+/// Listens at `at` and forwards to the server at `to`, for as long as the process lives.
 pub fn stand_before(to: SocketAddr, at: SocketAddr, with_tcp: bool, log: &Log) {
     let socket = UdpSocket::bind(at).unwrap_or_else(|e| panic!("{at}: {e}"));
     let kept = Arc::clone(log);

@@ -99,7 +99,7 @@ fn still_cached() {
     assert_eq!(claim.dns().remember(&name, "CNAME"), "");
     let seen = claim.check_with(&claim.zone());
     let record = seen.record("dkim");
-    // It is right where it counts; when everybody sees that can be told.
+    // Valid at the authoritative servers; the time until caches expire is known.
     record.is("valid", "still_cached").says("seconds").fix("Nothing to do");
     let visible = record.0["error"]["expected_visible_at"].as_str().expect("a time");
     assert!(visible > record.0["checked_at"].as_str().unwrap(), "{visible}");

@@ -158,7 +158,7 @@ fn a_stricter_dmarc_policy_than_asked_for_is_right() {
 
 #[test]
 fn a_subdomain_goes_by_the_dmarc_record_of_its_organizational_domain() {
-    // What the organizational domain says, and how the record of the subdomain stands then.
+    // The organizational domain's record, and the resulting status of the subdomain's.
     for (label, above, code) in [
         ("dmarc-above", "v=DMARC1; p=reject; sp=quarantine; aspf=s; adkim=s", None),
         ("dmarc-above-weak", "v=DMARC1; p=reject; sp=none", Some("dmarc_weaker")),

@@ -1,4 +1,4 @@
-//! Wildcards answer for names that nobody has made (RFC 4592): what they say is no mistake of the owner's.
+//! Wildcards answer for names without records (RFC 4592): their answers are not faults of a record.
 
 use super::dns::Zone;
 use super::world::Claim;
@@ -21,7 +21,7 @@ fn of_addresses() {
         record.is("missing", "missing").observed(&["192.0.2.7", "2001:db8::7"]).says("wildcard");
         record.fix("Create a CNAME record").fix(claim.target(n).trim_end_matches('.'));
     }
-    // One that does stand there and is proxied is told from that.
+    // An existing proxied record is distinguished from that.
     let claim = Claim::new("wild-and-proxied.test");
     let zone = claim.zone().with(&star(&claim), "A", "192.0.2.7");
     let zone = zone.without(&claim.dkim(0), "CNAME").with(&claim.dkim(0), "A", "192.0.2.7");

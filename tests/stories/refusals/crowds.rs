@@ -103,7 +103,7 @@ fn under_load_the_time_out_of_idle_clients_is_short_and_who_has_logged_in_keeps_
     for client in &mut imaps {
         assert!(client.line().unwrap().starts_with("* BYE [UNAVAILABLE]"));
     }
-    // No load: nobody is closed.
+    // No load: no connection is closed.
     sender.say("NOOP", "250");
     scene.ends_with(0);
 }

@@ -207,7 +207,7 @@ fn connections_in_all() {
     let scene = Scene::with("connections = 2");
     let mut taken: Vec<Rude> = (0..2).map(|_| Rude::connect(scene.daemon.mx)).collect();
     taken.iter_mut().for_each(|client| drop(client.reply("220 ")));
-    // Who has waited longest goes for the next; nobody goes for it once both are in a log-in.
+    // The longest-waiting connection is closed for the next one; none once both are logging in.
     let mut third = Rude::connect(scene.daemon.mx);
     third.reply("220 ");
     taken.remove(0).reply("421 4.3.2");
@@ -267,7 +267,7 @@ fn messages_and_recipients_that_an_address_hands_in_at_the_mx() {
 #[test]
 fn failed_log_ins_are_counted_over_all_doors_and_the_owner_stays_in() {
     let scene = Scene::with("failed_logins = 3");
-    // Whoever has just been let in from here stays welcome.
+    // A client that has just logged in from here can log in again.
     let mut user = scene.user();
     let mut anonymous = scene.anonymous();
     anonymous.ask(&format!("LOGIN {READER} ilt_wrong"), "NO [AUTHENTICATIONFAILED]");
@@ -276,7 +276,7 @@ fn failed_log_ins_are_counted_over_all_doors_and_the_owner_stays_in() {
     client.say("EHLO client.example", "250");
     client.say(&format!("AUTH PLAIN {}", plain(READER, "ilt_wrong")), "535 5.7.8");
     crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), "ilt_wrong").get("/api/v1/inboxes").expect(401);
-    // Now nobody is heard from this network, whatever they say.
+    // Now every log-in from this network is refused.
     anonymous.ask("LOGIN nobody@inboxlayer.dev ilt_wrong", "NO [UNAVAILABLE]");
     client.say(&format!("AUTH PLAIN {}", plain(READER, "ilt_wrong")), "454 4.7.0");
     let refused = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), "ilt_wrong").get("/api/v1/inboxes");

@@ -1,4 +1,4 @@
-//! Messages and commands made to exhaust whoever reads them: the daemon lives, answers, and serves everybody else.
+//! Messages and commands made to exhaust their reader: the daemon survives, responds, and serves other clients.
 
 use super::{READER, Scene};
 use crate::rest::Rest;

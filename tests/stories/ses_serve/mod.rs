@@ -191,7 +191,7 @@ fn refused_for_now(story: &Story) {
     story.ses.fault(None);
 }
 
-/// Its keys are not here: whoever asks is told so.
+/// Its keys are not here, and requests for them say so.
 fn keys_are_at_ses(story: &Story, id: &str) {
     let rotate = story.api().post(&format!("{DOMAINS}/{id}/rotate_key"), json!({})).expect(409);
     assert_eq!(rotate.at("/code"), "keys_at_provider");
@@ -243,7 +243,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     let status = |domain: &Value| domain["verified_status"].as_str().unwrap().to_owned();
     assert_eq!(status(&domain), "pending");
 
-    // It leaves already, as the platform's, and nobody signs here.
+    // It leaves already under the platform domain, unsigned.
     let sent = story.send("while pending");
     assert_eq!((sent.at("/from"), sent.at("/fallback/reason")), ("desk@inboxlayer.dev", "pending"));
     let mail = story.taken("while pending");
@@ -286,7 +286,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     story.ses.fault(None);
     story.serve.launch();
     eventually("the identity is deleted", || story.ses.names() == ["inboxlayer.dev"]);
-    // The operator's own is nobody's to delete.
+    // The operator's own identity is never deleted.
     let deleted: Vec<_> = story.ses.verbs().into_iter().filter(|verb| verb.starts_with("DELETE")).collect();
     assert_eq!(deleted, ["DELETE /v2/email/identities/acme.test"]);
     assert!(!story.serve.log().contains("Amazon SES does not send for inboxlayer.dev"), "{}", story.serve.log());

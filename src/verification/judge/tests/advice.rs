@@ -1,4 +1,4 @@
-//! What is offered keeps what its owner meant, and each common mistake has a name of its own.
+//! Suggested records keep the owner's intent, and each common mistake has its own code.
 
 use super::*;
 
@@ -12,7 +12,7 @@ fn message(position: usize, observation: &Observation) -> String {
 }
 
 #[test]
-fn a_dmarc_record_keeps_what_was_meant() {
+fn a_suggested_dmarc_record_keeps_the_intent() {
     for (bad, mended) in [
         ("v=DMARC1: p=quarantine", "v=DMARC1; p=quarantine;"),
         ("v=DMARC1, p=reject, rua=mailto:a@acme.com", "v=DMARC1; p=reject; rua=mailto:a@acme.com;"),
@@ -34,7 +34,7 @@ fn a_dmarc_record_keeps_what_was_meant() {
 }
 
 #[test]
-fn an_spf_record_loses_no_term_that_can_be_guessed() {
+fn a_suggested_spf_record_keeps_every_term_that_can_be_guessed() {
     for (bad, mended) in [
         ("v=spf1 inlcude:a.example mx -all", "v=spf1 include:a.example mx include:amazonses.com -all"),
         ("v=spf1 incldue:a.example ~all", "v=spf1 include:a.example include:amazonses.com ~all"),
@@ -61,21 +61,21 @@ fn an_spf_record_loses_no_term_that_can_be_guessed() {
             "v=spf1 include:a.example include:b.example include:amazonses.com ~all",
         ),
         ("v=spf1 mx ip4:192.0.2.300 a -al", "v=spf1 mx a include:amazonses.com -all"),
-        // What stands behind the end was meant to count.
+        // Terms after the end were meant to count.
         ("v=spf1 mx ~all include:a.example", "v=spf1 mx include:a.example include:amazonses.com ~all"),
         ("v=spf1 mx -all v=spf1 include:a.example ~all", "v=spf1 mx include:a.example include:amazonses.com ~all"),
     ] {
         assert_eq!(typed(4, &txt(&[bad])), mended, "{bad}");
         assert_eq!(short(4, &txt(&[mended])), "valid", "{bad}");
     }
-    // However many terms cannot be read, those that can be are kept.
+    // However many terms are invalid, the valid ones are kept.
     let bad = format!("v=spf1 mx {}a:a.example ~all", "ip4:x ".repeat(100));
     assert_eq!(typed(4, &txt(&[&bad])), "v=spf1 mx a:a.example include:amazonses.com ~all");
     assert!(fix(4, &txt(&[&bad])).len() < 2000, "{}", fix(4, &txt(&[&bad])));
 }
 
 #[test]
-fn a_version_that_is_misspelt_is_an_spf_record_all_the_same() {
+fn a_misspelt_version_still_counts_as_an_spf_record() {
     for bad in [
         "v=spf mx -all",
         "spf1 mx -all",
@@ -88,14 +88,14 @@ fn a_version_that_is_misspelt_is_an_spf_record_all_the_same() {
         assert_eq!(short(4, &txt(&[bad])), "mismatch:spf_syntax", "{bad}");
         assert_eq!(typed(4, &txt(&[bad])), "v=spf1 mx include:amazonses.com -all", "{bad}");
     }
-    // What is no SPF record is none: another record of that name, a sentence.
+    // Not SPF records: another kind of record, a sentence.
     for other in ["spf2.0/pra mx -all", "spf is checked by our provider", "v=spf10 include:amazonses.com"] {
         assert_eq!(short(4, &txt(&[other])), "missing:missing", "{other}");
     }
 }
 
 #[test]
-fn white_space_before_a_value_is_named_and_counts_in_every_text_alike() {
+fn white_space_before_a_value_is_reported_in_every_kind_of_record() {
     for (position, value, mended) in [
         (4, " v=spf1 mx -all", "v=spf1 mx include:amazonses.com -all"),
         (4, "\tv=spf1 include:amazonses.com ~all", "v=spf1 include:amazonses.com ~all"),
@@ -113,7 +113,7 @@ fn white_space_before_a_value_is_named_and_counts_in_every_text_alike() {
 }
 
 #[test]
-fn a_record_that_lets_everybody_send_is_warned_of() {
+fn a_record_that_authorises_everybody_is_a_warning() {
     for (record, mended) in [
         ("v=spf1 +all", "v=spf1 include:amazonses.com ~all"),
         ("v=spf1 mx include:amazonses.com all", "v=spf1 mx include:amazonses.com ~all"),
@@ -127,7 +127,7 @@ fn a_record_that_lets_everybody_send_is_warned_of() {
 }
 
 #[test]
-fn a_mail_host_called_localhost_is_warned_of() {
+fn a_mail_host_called_localhost_is_a_warning() {
     let ours = "smtp.inboxlayer.dev";
     for host in ["localhost", "localhost.localdomain", "mail.localhost", "localhost.acme.com", "127.0.0.1"] {
         assert_eq!(short(3, &mx(&[(10, host)])), "mismatch:mx_localhost", "{host}");
@@ -149,8 +149,8 @@ fn a_record_at_a_name_without_its_underscore_is_found() {
     let key = || found(vec![RecordData::Cname("t1.dkim.amazonses.com".into())]);
     for (position, seen, lacks, host) in [
         (0, at("t1.domainkey.acme.com", key()), "_domainkey is written with an underscore", "t1._domainkey"),
-        (0, at("t1.acme.com", key()), "_domainkey is lacking", "t1._domainkey"),
-        (5, at("acme.com", txt(&["v=spf1 -all", "v=DMARC1; p=none"])), "_dmarc is lacking", "_dmarc"),
+        (0, at("t1.acme.com", key()), "_domainkey is missing", "t1._domainkey"),
+        (5, at("acme.com", txt(&["v=spf1 -all", "v=DMARC1; p=none"])), "_dmarc is missing", "_dmarc"),
         (5, at("dmarc.acme.com", txt(&["v=DMARC1; p=none"])), "_dmarc is written with an underscore", "_dmarc"),
         (6, at("inboxlayer.acme.com", txt(&["s3cret"])), "_inboxlayer is written with an underscore", "_inboxlayer"),
     ] {
@@ -158,7 +158,7 @@ fn a_record_at_a_name_without_its_underscore_is_found() {
         assert!(message(position, &seen).ends_with(lacks), "{}", message(position, &seen));
         assert_eq!(typed(position, &seen), host);
     }
-    // Another record there says nothing, nor does one beside a record at the right name.
+    // Another record there is irrelevant, as is one beside a record at the right name.
     assert_eq!(short(0, &at("t1.acme.com", found(vec![RecordData::Cname("web.example".into())]))), "missing:missing");
     assert_eq!(short(5, &at("acme.com", txt(&["v=spf1 -all"]))), "missing:missing");
     let names = |position: usize| expected()[position].mistaken_names();

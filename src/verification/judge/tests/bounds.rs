@@ -1,14 +1,14 @@
-//! Whatever strangers say, what is kept of it is bounded in octets; and what honest zones have stays.
+//! Stored evidence is bounded in octets for any answers, and complete for normal zones.
 
 use super::*;
 use crate::verification::bounds::{self, few};
 use crate::verification::report::DomainRecord;
 
-/// What a record may take in the store and in an answer: its values, what each of ten servers has, the error and its step.
-const MOST: usize = bounds::OBSERVED + 10 * bounds::SAID + 32 * 400 + bounds::MESSAGE + 2 * bounds::FIX + 2000;
+/// Maximum octets of a record in the store and in a response: its values, the values of ten servers, the error and its step.
+const MAX_OCTETS: usize = bounds::OBSERVED + 10 * bounds::SAID + 32 * 400 + bounds::MESSAGE + 2 * bounds::FIX + 2000;
 
-/// Eight name servers and two resolvers, each of which says something else.
-fn told_by_ten(records: impl Fn(u8) -> Vec<RecordData>) -> Observation {
+/// Eight name servers and two resolvers, each with a different answer.
+fn from_ten_servers(records: impl Fn(u8) -> Vec<RecordData>) -> Observation {
     let answer = |last: u8| Answer::Found {
         records: few(records(last).into_iter().map(bounds::read).collect(), &[]),
         aliases: Vec::new(),
@@ -26,7 +26,7 @@ fn told_by_ten(records: impl Fn(u8) -> Vec<RecordData>) -> Observation {
     Observation { servers, ..Observation::of(answer(1)) }
 }
 
-/// The octets that are stored for the record at `position`, and shown.
+/// The larger of the stored and shown octets of the record at `position`.
 fn octets(position: usize, observation: &Observation) -> usize {
     let all = expected();
     let evidence = judge(&all[position], &all, observation, NOW);
@@ -38,7 +38,7 @@ fn octets(position: usize, observation: &Observation) -> usize {
 }
 
 #[test]
-fn evidence_is_bounded_whatever_the_servers_say() {
+fn evidence_is_bounded_for_any_answers() {
     let bells = |start: &str, last: u8| format!("{start}{}{last}", "\u{1}".repeat(61_000));
     let many =
         |start: &str, last: u8| (0..3000).map(|n| RecordData::Txt(format!("{start}{n} {last}"))).collect::<Vec<_>>();
@@ -48,30 +48,30 @@ fn evidence_is_bounded_whatever_the_servers_say() {
     };
     for (position, start) in [(4, "v=spf1 "), (5, "v=DMARC1; p="), (6, "")] {
         for observation in [
-            told_by_ten(|last| vec![RecordData::Txt(bells(start, last))]),
-            told_by_ten(|last| (0..64).map(|_| RecordData::Txt(bells(start, last))).collect()),
-            told_by_ten(|last| many(start, last)),
+            from_ten_servers(|last| vec![RecordData::Txt(bells(start, last))]),
+            from_ten_servers(|last| (0..64).map(|_| RecordData::Txt(bells(start, last))).collect()),
+            from_ten_servers(|last| many(start, last)),
         ] {
-            assert!(octets(position, &observation) <= MOST, "{start}: {}", octets(position, &observation));
+            assert!(octets(position, &observation) <= MAX_OCTETS, "{start}: {}", octets(position, &observation));
         }
     }
-    assert!(octets(3, &told_by_ten(hosts)) <= MOST);
+    assert!(octets(3, &from_ten_servers(hosts)) <= MAX_OCTETS);
     let targets = |last: u8| (0..3000).map(|n| RecordData::Cname(format!("{n}.{}.{last}", "t".repeat(240)))).collect();
-    assert!(octets(0, &told_by_ten(targets)) <= MOST);
+    assert!(octets(0, &from_ten_servers(targets)) <= MAX_OCTETS);
 }
 
 #[test]
-fn a_disagreement_is_told_in_few_words() {
-    let observation = told_by_ten(|last| vec![RecordData::Txt(format!("v=spf1 {last} {}", "a ".repeat(30_000)))]);
+fn a_disagreement_is_described_briefly() {
+    let observation = from_ten_servers(|last| vec![RecordData::Txt(format!("v=spf1 {last} {}", "a ".repeat(30_000)))]);
     let answers: Vec<Answer> = observation.servers.iter().map(|server_answers| server_answers.answer.clone()).collect();
     let answer = crate::verification::reconcile::reconcile(&answers[..8], &answers[8..]);
     let Answer::Indefinite { reason, .. } = &answer else { panic!("{answer:?}") };
     assert!(reason.to_string().len() <= 8 * (bounds::LINE + 60), "{reason}");
-    assert!(octets(4, &Observation { answer, ..observation }) <= MOST);
+    assert!(octets(4, &Observation { answer, ..observation }) <= MAX_OCTETS);
 }
 
 #[test]
-fn a_busy_apex_is_judged_as_any_other() {
+fn a_busy_apex_is_judged_like_any_other() {
     let mut texts: Vec<String> = (0..40).map(|n| format!("site-verification-{n}={}", "x".repeat(200))).collect();
     texts.push("v=spf1 include:amazonses.com ~all".into());
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();

@@ -1,4 +1,4 @@
-//! Faults that are explained by more than the answer: what was asked beside it, and who said what.
+//! Faults explained by additional queries and by the answers of each server.
 
 use super::*;
 
@@ -19,11 +19,11 @@ fn answers(server: SocketAddr, authoritative: bool, answer: Answer) -> ServerAns
 }
 
 #[test]
-fn a_typing_error_is_shown() {
+fn a_typing_error_is_reported() {
     let near = cname("t1.dkim.amazonse.com");
     assert_eq!(short(0, &near), "mismatch:near_miss");
     assert!(
-        error(0, &near).message.ends_with("\"s\" is lacking after \"kim.amazonse\""),
+        error(0, &near).message.ends_with("\"s\" is missing after \"kim.amazonse\""),
         "{}",
         error(0, &near).message
     );
@@ -39,14 +39,14 @@ fn a_typing_error_is_shown() {
 }
 
 #[test]
-fn the_domain_appended_twice_is_looked_for() {
+fn the_domain_appended_twice_is_detected() {
     let doubled = |answer: Observation| Observation { doubled: Some(answer.answer), ..nothing(vec![]) };
     let seen = doubled(cname("t1.dkim.amazonses.com"));
     assert_eq!(short(0, &seen), "missing:suffix_doubled");
     let error = error(0, &seen);
-    assert!(error.message.contains("stands at t1._domainkey.acme.com.acme.com:"), "{}", error.message);
+    assert!(error.message.contains("is at t1._domainkey.acme.com.acme.com:"), "{}", error.message);
     assert!(error.fix.ends_with(", without the domain: t1._domainkey"), "{}", error.fix);
-    // A wildcard that answers anything explains nothing.
+    // A wildcard answer explains nothing.
     assert_eq!(short(0, &doubled(cname("parking.example"))), "missing:missing");
     assert_eq!(short(3, &doubled(mx(&[(10, "smtp.inboxlayer.dev")]))), "missing:suffix_doubled");
     assert_eq!(short(4, &doubled(txt(&["v=spf1 -all"]))), "missing:missing");
@@ -57,7 +57,7 @@ fn the_domain_appended_twice_is_looked_for() {
 }
 
 #[test]
-fn a_wildcard_is_nothing_that_its_owner_has_made() {
+fn a_wildcard_answer_does_not_count_as_a_record() {
     let wild = |observation: Observation| Observation { wildcard: true, ..observation };
     let faults = [
         (0, nothing(vec![RecordData::A([192, 0, 2, 1].into())])),
@@ -73,15 +73,15 @@ fn a_wildcard_is_nothing_that_its_owner_has_made() {
         assert_eq!(short(position, &wild(observation)), "missing:missing");
         assert!(error.message.contains("wildcard") && error.fix.contains("Create a"), "{error:?}");
     }
-    // One that does what is asked for will do.
+    // A wildcard with the expected value is valid.
     assert_eq!(short(5, &wild(txt(&["v=DMARC1; p=reject"]))), "valid");
-    // And it hides no record that stands elsewhere.
+    // It does not hide a misplaced record.
     let doubled = Observation { doubled: Some(cname("t1.dkim.amazonses.com").answer), ..cname("web.example") };
     assert_eq!(short(0, &wild(doubled)), "missing:suffix_doubled");
 }
 
 #[test]
-fn an_alias_of_an_alias_leads_there_too() {
+fn an_alias_of_an_alias_is_followed() {
     let by_way = |chain: Answer| Observation { chain: Some(chain), ..cname("t1.dkim.agency.example") };
     let ends_at = |aliases: &[&str]| match txt(&["v=DKIM1; p=MIIB"]).answer {
         Answer::Found { records, ttl, server, authenticated, .. } => {
@@ -96,14 +96,14 @@ fn an_alias_of_an_alias_leads_there_too() {
     assert!(fix(0, &seen).ends_with("to: t1.dkim.amazonses.com"));
     assert_eq!(short(0, &by_way(ends_at(&["t2.dkim.amazonses.com"]))), "mismatch:wrong_value");
     assert_eq!(short(0, &by_way(nothing(vec![]).answer)), "mismatch:wrong_value");
-    // Where nobody could say, it may be right; a typing error is one all the same.
+    // Without a definite answer it may be valid; a typing error is still one.
     assert_eq!(short(0, &by_way(silent(Indefinite::ServFail).answer)), "unknown:resolver_failed");
     let near = Observation { chain: Some(silent(Indefinite::ServFail).answer), ..cname("t1.dkim.amazonse.com") };
     assert_eq!(short(0, &near), "mismatch:near_miss");
 }
 
 #[test]
-fn a_flattened_key_is_not_the_owners_text() {
+fn a_flattened_key_is_detected() {
     let flattened = nothing(vec![RecordData::Txt("v=DKIM1; k=rsa; p=MIIB".into())]);
     assert_eq!(short(0, &flattened), "mismatch:proxied");
     assert!(
@@ -115,7 +115,7 @@ fn a_flattened_key_is_not_the_owners_text() {
 }
 
 #[test]
-fn a_key_that_is_missing_is_ours_to_mend() {
+fn a_missing_key_is_the_platforms_fault() {
     let with = |target: Observation| Observation { target: Some(target.answer), ..cname("t1.dkim.amazonses.com") };
     assert_eq!(short(0, &with(txt(&["v=DKIM1; k=rsa; p=MIIB"]))), "valid");
     assert_eq!(short(0, &with(nothing(vec![]))), "valid:target_without_key");
@@ -125,7 +125,7 @@ fn a_key_that_is_missing_is_ours_to_mend() {
 }
 
 #[test]
-fn values_cut_off_are_told_from_wrong_ones() {
+fn cut_values_are_distinguished_from_wrong_ones() {
     assert_eq!(short(4, &txt(&["v=spf1 include:amazonses.c"])), "mismatch:txt_truncated");
     assert_eq!(short(5, &txt(&["v=DMARC1; p=no"])), "mismatch:txt_truncated");
     for end in ["include:ab", "ip4:192.0."] {
@@ -137,7 +137,7 @@ fn values_cut_off_are_told_from_wrong_ones() {
 }
 
 #[test]
-fn what_stands_before_an_mx_record() {
+fn a_cname_hiding_the_mx_record_is_reported() {
     let alias = |observation: Observation| match observation.answer {
         Answer::Found { records, ttl, server, authenticated, .. } => {
             Observation::of(Answer::Found { records, aliases: vec!["host.example".into()], ttl, server, authenticated })
@@ -153,7 +153,7 @@ fn what_stands_before_an_mx_record() {
     assert_eq!(short(3, &theirs), "mismatch:cname_at_apex");
     assert!(error(3, &theirs).message.contains("mail for acme.com goes to mx.host.example"));
     assert_eq!(short(4, &alias(nothing(vec![]))), "missing:cname_at_apex");
-    // DMARC is often handed to a service in this way.
+    // DMARC is often delegated to a service this way.
     assert_eq!(short(5, &alias(nothing(vec![]))), "missing:missing");
     assert!(error(5, &alias(nothing(vec![]))).message.contains("the service behind the alias has no DMARC record"));
 
@@ -174,7 +174,7 @@ fn what_stands_before_an_mx_record() {
 }
 
 #[test]
-fn a_null_mx_beside_hosts_is_no_host() {
+fn a_null_mx_beside_hosts_is_reported() {
     let ours = "smtp.inboxlayer.dev";
     let beside = mx(&[(0, "."), (10, ours)]);
     assert_eq!(short(3, &beside), "valid:null_mx");
@@ -202,7 +202,7 @@ fn mail_that_goes_elsewhere_may_stay_there() {
         "{}",
         fix(&expected_record)
     );
-    // Not where mail has to come here, nor for a return path.
+    // Not if MX is required, nor for a return path.
     let required = Expected { required: true, ..expected_record.clone() };
     assert!(fix(&required).starts_with("To receive here beside it claim mail.acme.com; "), "{}", fix(&required));
     let bounces = Expected { purpose: Purpose::ReturnPath, ..expected_record };
@@ -210,7 +210,7 @@ fn mail_that_goes_elsewhere_may_stay_there() {
 }
 
 #[test]
-fn a_mail_host_by_another_name_or_by_none() {
+fn a_mail_host_under_another_name_or_an_address() {
     let target = |is_ours| MxTarget { host: "mail.acme.com".into(), aliases: vec![], is_ours };
     let with = |is_ours, hosts: &[(u16, &str)]| Observation { mx_targets: vec![target(is_ours)], ..mx(hosts) };
     let ours = with(true, &[(10, "mail.acme.com")]);
@@ -227,7 +227,7 @@ fn a_mail_host_by_another_name_or_by_none() {
 }
 
 #[test]
-fn dmarc_records_that_nobody_reads() {
+fn dmarc_records_that_receivers_ignore() {
     for bad in [
         "p=none; v=DMARC1",
         "v=dmarc1; p=none",
@@ -250,7 +250,7 @@ fn dmarc_records_that_nobody_reads() {
 }
 
 #[test]
-fn nobody_can_say_and_why() {
+fn indefinite_answers_have_a_reason() {
     let bogus = Observation { bogus: true, ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &bogus), "unknown:dnssec_bogus");
     let disagree = Observation {
@@ -271,7 +271,7 @@ fn nobody_can_say_and_why() {
         "{}",
         error(0, &disagree).message
     );
-    // Resolvers alone: they may remember what was there before, and the name servers are not to blame.
+    // Resolvers only: they may have stale caches, and the name servers are not at fault.
     let silent_one = Answer::indefinite(Indefinite::Timeout, Some(SERVER));
     let remember = Observation {
         servers: vec![
@@ -283,14 +283,10 @@ fn nobody_can_say_and_why() {
     };
     let reported = error(0, &remember);
     assert_eq!((short(0, &remember).as_str(), reported.code), ("unknown:servers_disagree", Code::ServersDisagree));
-    assert!(
-        reported.message.starts_with("resolvers do not agree about t1._domainkey.acme.com"),
-        "{}",
-        reported.message
-    );
+    assert!(reported.message.starts_with("resolvers disagree about t1._domainkey.acme.com"), "{}", reported.message);
     assert!(reported.message.ends_with("192.0.2.54 has old.example; 192.0.2.53 has none"), "{}", reported.message);
     assert!(
-        reported.fix.contains("for 300 seconds yet at most") && !reported.fix.contains("registrar"),
+        reported.fix.contains("for at most 300 more seconds") && !reported.fix.contains("registrar"),
         "{}",
         reported.fix
     );
@@ -301,13 +297,13 @@ fn nobody_can_say_and_why() {
     let late = Observation { servers: vec![answers(SECOND, true, timeout)], ..silent(Indefinite::ServFail) };
     assert_eq!(short(0, &late), "unknown:resolver_failed");
     assert!(error(0, &late).message.contains("SERVFAIL (ns54.dns.example (192.0.2.54): no answer in time)"));
-    // One of two: what is right stays right.
+    // One of two: a valid record stays valid.
     let servers = vec![answers(SERVER, true, right(0).answer), answers(SECOND, true, refused)];
     assert_eq!(short(0, &Observation { servers, ..right(0) }), "valid:lame_delegation");
 }
 
 #[test]
-fn a_change_that_is_still_cached_says_until_when() {
+fn a_cached_record_has_an_expiry_time() {
     let resolver = |answer: Answer| answers(SECOND, false, answer);
     let with = |cached: Observation| Observation {
         servers: vec![answers(SERVER, true, right(0).answer), resolver(cached.answer)],
@@ -321,7 +317,7 @@ fn a_change_that_is_still_cached_says_until_when() {
     let old = error(0, &with(cname("old.example")));
     assert_eq!(old.expected_visible_at, Some(NOW.after(Duration::from_secs(60))));
     assert!(old.message.contains("192.0.2.54 still has what was there before, old.example"), "{}", old.message);
-    // Other texts beside it may come and go.
+    // Other texts beside it may change.
     let other = Observation {
         servers: vec![
             answers(SERVER, true, right(4).answer),
@@ -333,7 +329,7 @@ fn a_change_that_is_still_cached_says_until_when() {
 }
 
 #[test]
-fn a_policy_weaker_than_asked_for() {
+fn a_policy_weaker_than_expected() {
     let mut expected_record = expected()[5].clone();
     expected_record.value = "v=DMARC1; p=quarantine".into();
     let error = judge(&expected_record, &[], &txt(&["v=DMARC1; p=none; rua=mailto:a@acme.com"]), NOW).error.unwrap();

@@ -1,16 +1,16 @@
-//! SPF: what is judged, and that what is offered can be read and holds.
+//! SPF: judgements, and that suggested records are valid.
 
 use super::*;
 use crate::verification::bounds;
 use crate::verification::spf::{Evaluation, Record};
 use proptest::prelude::*;
 
-/// An SPF record with the records that it leads to, each `name text`; what is not there does not exist.
+/// An SPF record with the records it refers to, each `name text`; other names do not exist.
 fn evaluated(record: &str, others: &[(&str, &str)]) -> Observation {
     Observation { spf: Some(report(record, others)), ..txt(&[record]) }
 }
 
-/// The same of several records: what is offered in their place is evaluated.
+/// The same for several records: the suggested replacement is evaluated.
 fn all_evaluated(records: &[&str], others: &[(&str, &str)]) -> Observation {
     let offer = crate::verification::spf::offer(records, &expected()[4].value);
     Observation { spf_offered: Some(report(&offer.text, others)), ..txt(records) }
@@ -42,7 +42,7 @@ fn offered(observation: &Observation) -> String {
 const SES: (&str, &str) = ("amazonses.com", "v=spf1 ip4:199.255.192.0/22 -all");
 
 #[test]
-fn records_that_will_do_and_that_will_not() {
+fn valid_and_invalid_records() {
     for good in [
         "v=spf1 include:amazonses.com ~all",
         "v=spf1 include:amazonses.com -all",
@@ -70,11 +70,11 @@ fn records_that_will_do_and_that_will_not() {
 }
 
 #[test]
-fn ours_may_be_included_by_way_of_another_record() {
+fn our_servers_may_be_included_indirectly() {
     let by_way = ("_spf.acme.com", "v=spf1 include:amazonses.com ~all");
     assert_eq!(short(4, &evaluated("v=spf1 include:_spf.acme.com -all", &[by_way, SES])), "valid");
     assert_eq!(short(4, &evaluated("v=spf1 redirect=_spf.acme.com", &[by_way, SES])), "valid");
-    // A match there is no pass here.
+    // A match there is not a pass here.
     assert_eq!(
         short(4, &evaluated("v=spf1 ?include:_spf.acme.com -all", &[by_way, SES])),
         "mismatch:spf_missing_include"
@@ -82,7 +82,7 @@ fn ours_may_be_included_by_way_of_another_record() {
 }
 
 #[test]
-fn a_resolver_that_has_the_same_record_remembers_nothing_else() {
+fn a_resolver_with_the_same_record_has_no_stale_cache() {
     let by_way =
         evaluated("v=spf1 include:_spf.acme.com -all", &[("_spf.acme.com", "v=spf1 include:amazonses.com"), SES]);
     let answers = |authoritative, observation: &Observation| ServerAnswer {
@@ -101,7 +101,7 @@ fn a_resolver_that_has_the_same_record_remembers_nothing_else() {
 }
 
 #[test]
-fn what_nobody_could_say_is_no_fault() {
+fn an_indefinite_answer_is_not_a_fault() {
     let dead = ("_spf.acme.com", "SERVFAIL");
     let by_way = evaluated("v=spf1 include:_spf.acme.com -all", &[dead, SES]);
     assert_eq!(short(4, &by_way), "unknown:resolver_failed");
@@ -110,13 +110,13 @@ fn what_nobody_could_say_is_no_fault() {
     assert!(error.message.contains("_spf.acme.com"), "{}", error.message);
     assert_eq!(offered(&by_way), "v=spf1 include:_spf.acme.com include:amazonses.com -all");
     assert_eq!(short(4, &evaluated("v=spf1 redirect=_spf.acme.com", &[dead, SES])), "unknown:resolver_failed");
-    // Ours is there all the same, or could not be there at all.
+    // Our include is present anyway, or cannot be there.
     assert_eq!(short(4, &evaluated("v=spf1 include:_spf.acme.com include:amazonses.com", &[dead, SES])), "valid");
     assert_eq!(short(4, &evaluated("v=spf1 include:amazonses.com", &[("amazonses.com", "SERVFAIL")])), "valid");
     let fails = "mismatch:spf_missing_include";
     assert_eq!(short(4, &evaluated("v=spf1 ?include:_spf.acme.com -all", &[dead, SES])), fails);
     assert_eq!(short(4, &evaluated("v=spf1 a:_spf.acme.com -all", &[dead, SES])), fails);
-    // What is wrong anyway is said.
+    // A definite fault is reported anyway.
     let broken = evaluated("v=spf1 include:_spf.acme.com include:gone.example include:amazonses.com", &[dead, SES]);
     assert_eq!(short(4, &broken), "mismatch:spf_broken_include");
 }
@@ -127,7 +127,7 @@ fn message(observation: &Observation) -> String {
 }
 
 #[test]
-fn why_ours_does_not_count_is_said_as_it_is() {
+fn the_reason_why_our_include_does_not_count_is_given() {
     for (record, why) in [
         ("v=spf1 ?include:amazonses.com -all", "the \"?\" of \"?include:amazonses.com\" takes its meaning away"),
         ("v=spf1 -include:amazonses.com ~all", "\"-include:amazonses.com\" says that they may not send"),
@@ -135,13 +135,13 @@ fn why_ours_does_not_count_is_said_as_it_is() {
             "v=spf1 ~include:amazonses.com include:amazonses.com",
             "\"~include:amazonses.com\" says that they may not send",
         ),
-        ("v=spf1 mx -all include:amazonses.com", "include:amazonses.com stands behind the \"all\""),
+        ("v=spf1 mx -all include:amazonses.com", "include:amazonses.com comes after the \"all\""),
         ("v=spf1 include:amazonses.com.acme.com -all", "include:amazonses.com is not in it"),
     ] {
         assert!(message(&txt(&[record])).contains(why), "{}", message(&txt(&[record])));
         assert_eq!(short(4, &txt(&[&offered(&txt(&[record]))])), "valid", "{record}");
     }
-    // Everybody: so we may too, and it is warned of.
+    // Authorises everybody, including us: a warning.
     for record in ["v=spf1 +all", "v=spf1 mx all", "v=spf1 include:all.acme.com -all", "v=spf1 redirect=all.acme.com"] {
         assert_eq!(
             short(4, &evaluated(record, &[("all.acme.com", "v=spf1 all"), ("acme.com", "x")])),
@@ -155,7 +155,7 @@ fn why_ours_does_not_count_is_said_as_it_is() {
 }
 
 #[test]
-fn a_name_that_depends_on_who_sends_may_lead_to_ours() {
+fn a_name_that_depends_on_the_sender_may_authorise_us() {
     let hosted = "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com ~all";
     let observation = evaluated(hosted, &[SES]);
     assert_eq!(short(4, &observation), "unknown:spf_missing_include");
@@ -168,7 +168,7 @@ fn a_name_that_depends_on_who_sends_may_lead_to_ours() {
 }
 
 #[test]
-fn a_record_that_is_offered_is_counted_first() {
+fn the_lookups_of_a_suggested_record_are_counted() {
     let ten: String = (0..10).map(|n| format!(" include:n{n}.example")).collect();
     let ten = format!("v=spf1{ten} ~all");
     let names: Vec<String> = (0..10).map(|n| format!("n{n}.example")).collect();
@@ -182,7 +182,7 @@ fn a_record_that_is_offered_is_counted_first() {
 }
 
 #[test]
-fn syntax_errors_have_a_position_and_are_mended() {
+fn syntax_errors_have_a_position_and_are_repaired() {
     for (bad, position, mended) in [
         ("v=spf1 include:amazonses.com ipv4:192.0.2.1 ~all", 30, "v=spf1 include:amazonses.com ip4:192.0.2.1 ~all"),
         ("v=spf1 include: amazonses.com ~all", 8, "v=spf1 include:amazonses.com ~all"),
@@ -212,7 +212,7 @@ fn syntax_errors_have_a_position_and_are_mended() {
 }
 
 #[test]
-fn too_many_look_ups_name_the_chain_that_costs_most() {
+fn too_many_lookups_report_the_most_expensive_chain() {
     let record = "v=spf1 a mx include:big.example include:amazonses.com ~all";
     let big = ("big.example", "v=spf1 include:one.example include:two.example a:h.example -all");
     let two = ("two.example", "v=spf1 mx a exists:%{i}.x.example ptr a:h.example -all");
@@ -233,7 +233,7 @@ fn names_without_records_are_counted() {
     let three = observation("v=spf1 a:a.example mx:b.example a:c.example include:amazonses.com -all");
     assert_eq!(short(4, &three), "mismatch:spf_void_lookups");
     assert!(fix(4, &three).contains("a.example, b.example, c.example"), "{}", fix(4, &three));
-    // What ours leads to is ours to keep.
+    // A broken include of ours is our fault.
     assert_eq!(short(4, &evaluated("v=spf1 mx include:amazonses.com -all", &[])), "valid:spf_broken_include");
     let gone = observation("v=spf1 include:gone.example include:amazonses.com -all");
     assert_eq!(short(4, &gone), "mismatch:spf_broken_include");
@@ -241,7 +241,7 @@ fn names_without_records_are_counted() {
 }
 
 #[test]
-fn what_is_too_long_for_one_string_is_offered_in_several() {
+fn a_record_too_long_for_one_string_is_split() {
     let long = format!("v=spf1 {}-all", (0..20).map(|n| format!("ip4:192.0.{n}.0/24 ")).collect::<String>());
     let fix = fix(4, &txt(&[&long]));
     let strings: Vec<&str> = fix.split('"').skip(1).step_by(2).collect();
@@ -269,9 +269,9 @@ fn term() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    /// Whatever stands there, publishing what is offered makes it right.
+    /// Publishing the suggested record always makes it valid.
     #[test]
-    fn what_is_offered_holds(records in prop::collection::vec(prop::collection::vec(term(), 0..9), 1..4)) {
+    fn a_suggested_record_is_valid(records in prop::collection::vec(prop::collection::vec(term(), 0..9), 1..4)) {
         let records: Vec<String> = records.iter().map(|terms| format!("v=spf1 {}", terms.join(" "))).collect();
         let texts: Vec<&str> = records.iter().map(String::as_str).collect();
         let observation = txt(&texts);
@@ -288,16 +288,16 @@ proptest! {
 }
 
 #[test]
-fn a_record_that_nobody_can_use_for_its_length_is_called_that() {
+fn an_oversized_record_is_reported_as_such() {
     let long = bounds::cut(&format!("v=spf1 {}{}", "a ".repeat(15_000), "x ".repeat(15_000)), bounds::TXT);
     assert_eq!(short(4, &evaluated(&long, &[])), "mismatch:spf_syntax");
     let error = judge(&expected()[4], &expected(), &txt(&[&long]), NOW).error.unwrap();
     assert!(error.message.contains("more than 4096 octets"), "{}", error.message);
     assert!(error.fix.ends_with("v=spf1 include:amazonses.com ~all"), "{}", error.fix);
-    // As long as it is read at all, it is judged.
+    // Up to the limit, it is judged.
     let terms = "ip4:192.0.2.1 ".repeat((bounds::TXT - 40) / 14);
     assert_eq!(short(4, &txt(&[&format!("v=spf1 {terms}include:amazonses.com ~all")])), "valid");
-    // What is included is too long to be known: that is no definite fault.
+    // An oversized included record is not a definite fault.
     assert_eq!(
         short(4, &evaluated("v=spf1 include:x.example include:amazonses.com -all", &[SES, ("x.example", &long)])),
         "valid"
@@ -305,7 +305,7 @@ fn a_record_that_nobody_can_use_for_its_length_is_called_that() {
 }
 
 #[test]
-fn records_that_are_too_long_together_are_not_merged() {
+fn records_too_long_together_are_not_merged() {
     let half = |first: usize| {
         let terms: Vec<String> = (first..first + 130).map(|n| format!("ip4:10.0.{}.{}", n / 200, n % 200)).collect();
         format!("v=spf1 {} ~all", terms.join(" "))
