@@ -82,8 +82,6 @@ const PROSE_LEFT: &[&str] = &[
     "src/rotation.rs",
     "src/rotation",
     "src/jobs",
-    "docs",
-    "README.md",
 ];
 
 /// Splits Rust into code and prose (comments and literals); what belongs to the other is blank in each.
