@@ -36,7 +36,7 @@ pub enum RotateError {
     /// The rules say no; the token of the key that it is about, and when to come again, where that is known.
     #[error("{message}")]
     NotYet {
-        /// What stands in the way.
+        /// The obstacle.
         message: String,
         /// What to do.
         fix: String,

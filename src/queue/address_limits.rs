@@ -1,7 +1,7 @@
 //! How many connections one remote address gets at once, however many domains lead there.
 //!
 //! Invariant: at most [`CONNECTIONS_PER_ADDRESS`] to one address (an IPv6 /64 counts as one), shared out by account.
-//! Whoever waits for one holds a slot of the queue, so nobody waits for long.
+//! A delivery waiting for one holds a slot of the queue, so waits are short.
 
 use crate::id::AccountId;
 use crate::net::connections::network_of;

@@ -1,6 +1,6 @@
 //! The servers of one attempt, in order: the relay, or the hosts of the domain's MX.
 //!
-//! Invariant: a recipient is settled by the first server that takes or refuses it for good. Whoever is refused for the time
+//! Invariant: a recipient is settled by the first server that takes or refuses it for good. A recipient refused for the time
 //! being, wherever that happens, is offered to the next one, unless a server may have the message already.
 //! RFC 5321 §5.1 (order), §4.5.4.1.
 
@@ -149,7 +149,7 @@ impl Deliverer {
         };
         match found {
             Addresses::Found(found) => Ok(found.into_iter().map(|ip| SocketAddr::new(ip, relay.port)).collect()),
-            // A fault of the configuration bounces nobody's mail.
+            // A configuration error must not bounce mail.
             Addresses::None { .. } | Addresses::Indefinite(_) => {
                 let text = format!("the relay {} has no address", relay.host);
                 Err(Outcome::deferred(EnhancedCode(4, 4, 3), text))

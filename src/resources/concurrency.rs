@@ -14,7 +14,7 @@ const FIRST: usize = 5;
 const PAUSE: Duration = Duration::from_secs(60);
 /// Destinations remembered.
 const REMEMBERED: usize = 1024;
-/// What nobody has asked for so long is forgotten when others need its place.
+/// A destination unused for so long is evicted when others need its entry.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The limits of all destinations; clones share them.

@@ -102,7 +102,7 @@ impl<K: Key> FairSemaphore<K> {
         drop(waiting);
     }
 
-    /// True while there is another handle: whoever holds a place or waits for one has its own.
+    /// True while there is another handle: every holder or waiter has its own.
     pub(super) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -124,7 +124,7 @@ impl<K: Key> Clone for FairSemaphore<K> {
 }
 
 impl<K: Key> State<K> {
-    /// Takes a place when one is free, and the key may have it. Whoever waits then waits for its own key's limit.
+    /// Takes a place when one is free, and the key may have it. Waiters then wait for their own key's limit.
     fn take(&mut self, key: &K) -> bool {
         let held = self.keys.get(key).map_or(0, |share| share.held);
         if self.free == 0 || held >= self.limit_per_key {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
-/// Semaphores remembered before those that nobody uses are forgotten.
+/// Maximum semaphores before unused ones are removed.
 const REMEMBERED: usize = 1024;
 
 /// Semaphores by what their places are for.

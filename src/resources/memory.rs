@@ -3,7 +3,7 @@
 //!
 //! Invariant: claims never exceed the budget, nor an account's or a network's share of it; a large claim leaves the
 //! reserve to small ones. A claim is held by the data it counts ([`Buffer`], and the [`Bytes`] made of one), so it is
-//! given back when the octets are, whoever has them then.
+//! given back when the octets are, by any owner.
 
 use super::{Client, Owner};
 use bytes::Bytes;

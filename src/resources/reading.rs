@@ -136,7 +136,7 @@ impl Inner {
 
     fn write(&self, slot: u64, content: i64) {
         let Some(file) = &self.file else { return };
-        // A full disk keeps nobody from reading mail, and does not fill the log either.
+        // A full disk does not prevent reading mail, and must not fill the log.
         let written = file.write_all_at(&content.to_le_bytes(), slot * ID as u64);
         let was_failing = self.is_failing.swap(written.is_err(), Ordering::Relaxed);
         if let (Err(error), false) = (written, was_failing) {

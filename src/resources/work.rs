@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// Work on up to this many octets runs on the caller's thread. It must be linear work.
 pub const INLINE: usize = 64 * 1024;
 
-/// The caller has gone or the pool is closed: nobody waits for the result.
+/// The caller was cancelled or the pool is closed: the result is not needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the work was cancelled")]
 pub struct Cancelled;

@@ -181,7 +181,7 @@ async fn who_asks_gets_the_next_key_or_the_reason() {
         let (rotation, domain) = (world.rotation.clone(), world.domain.clone());
         async move { rotation.rotate(&domain).await.unwrap_err().to_string() }
     };
-    // Nobody has seen the keys, and the DNS is down.
+    // The keys have not been seen in the DNS, which is down.
     world.play.set_fault("dkim.inboxlayer.dev", Some(Fault::Servfail)).unwrap();
     assert!(refused(&world).await.starts_with("The next key is not in the DNS"));
     world.play.set_fault("dkim.inboxlayer.dev", None).unwrap();

@@ -1,7 +1,7 @@
 //! Notes of what went out of a mailbox, for the sessions that have it open.
 //!
 //! Invariant: a mailbox has at most twice [`KEPT`] notes. What is older is forgotten, and the mailbox remembers up to which
-//! change: whoever has seen less than that must read the whole mailbox ([`forgotten`]).
+//! change: a client with an older state has to read the whole mailbox ([`forgotten`]).
 
 use super::{StoreError, mailboxes};
 use crate::id::MailboxId;
@@ -27,7 +27,7 @@ pub(super) fn note(
     count(connection, mailbox, added)
 }
 
-/// More are gone than are noted one by one: whoever has the mailbox open reads the whole of it.
+/// More were expunged than are recorded one by one: open sessions read the whole mailbox.
 pub(super) fn note_many(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
     connection.prepare_cached("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1")?.execute(params![mailbox, modseq])?;

@@ -30,9 +30,9 @@ impl KeywordTable {
     pub fn is(&self, uid: u32, keywords: &str) -> bool {
         let numbers = self.of.get(&uid).map_or(&[][..], |numbers| numbers);
         let names = numbers.iter().map(|number| self.name(*number).unwrap_or_default());
-        let mut asked = keywords.split_ascii_whitespace();
-        names.into_iter().all(|name| asked.next().is_some_and(|asked| asked.eq_ignore_ascii_case(name)))
-            && asked.next().is_none()
+        let mut given = keywords.split_ascii_whitespace();
+        names.into_iter().all(|name| given.next().is_some_and(|given| given.eq_ignore_ascii_case(name)))
+            && given.next().is_none()
     }
 
     /// Sets the keywords of a message.

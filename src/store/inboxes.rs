@@ -167,7 +167,7 @@ pub struct Opened {
 }
 
 /// Which inbox of the account `address` is an address of: its name or an alias, with any tag, at the platform's domain or
-/// at one the account claims, verified or not. Catch-all addresses are nobody's. The work is the same whatever is found.
+/// at one the account claims, verified or not. Catch-all addresses open no inbox. The work is the same whatever is found.
 pub(super) fn opened_by(
     c: &Connection,
     account: &AccountId,
@@ -192,7 +192,7 @@ pub(super) fn opened_by(
     Ok(found.filter(|_| at_platform || domain.is_some()).map(|(inbox, name)| Opened { inbox, name, domain }))
 }
 
-/// Takes an inbox from its account, and hides its mailboxes: nobody finds it any more, and nothing is put into it.
+/// Takes an inbox from its account, and hides its mailboxes: it can no longer be found, and receives no mail.
 fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
     let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL
                WHERE id = ?1 AND account_id = ?2";

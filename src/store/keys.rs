@@ -111,7 +111,7 @@ impl Store {
     }
 
     /// Keeps the first key of a token. Another one stays; for a domain that is gone nothing is kept. The first key of a
-    /// domain signs, and the rotation hears of each.
+    /// domain signs, and the rotation is notified of each.
     pub async fn dkim_put(
         &self,
         token: String,

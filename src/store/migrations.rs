@@ -120,12 +120,12 @@ mod tests {
         claim(&connection, "asked.com", "pending", 3, &[verified, gone, ("pending", "asked")]);
         claim(&connection, "passed.com", "failed", 4, &[verified, over]);
         claim(&connection, "passed.com", "failed", 5, &[verified, over]);
-        claim(&connection, "stands.com", "failed", 7, &[verified, over]);
-        claim(&connection, "stands.com", "verified", 6, &[verified]);
+        claim(&connection, "valid.com", "failed", 7, &[verified, over]);
+        claim(&connection, "valid.com", "verified", 6, &[verified]);
         bring_up_to_date(&mut connection, Path::new("test")).unwrap();
         let sql = "SELECT group_concat(name || ' ' || verified_at, ', ' ORDER BY verified_at) FROM custom_domain WHERE takes_mail";
         let taking: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
-        assert_eq!(taking, "broken.com 1, passed.com 5, stands.com 6");
+        assert_eq!(taking, "broken.com 1, passed.com 5, valid.com 6");
     }
 
     /// Evidence of so many records of a claim as it stood before records had keys, each with its position in what was seen; and a
@@ -184,9 +184,9 @@ mod tests {
                 "return_path bounce.acme.com",
                 "return_path_spf bounce.acme.com",
             ];
-            let asked = all.iter().filter(|record| contested.is_some() || !record.starts_with("ownership"));
-            let asked = asked.filter(|record| return_path.is_some() || !record.starts_with("return_path"));
-            let wanted: Vec<String> = asked.enumerate().map(|(at, record)| format!("{at} {record}")).collect();
+            let expected = all.iter().filter(|record| contested.is_some() || !record.starts_with("ownership"));
+            let expected = expected.filter(|record| return_path.is_some() || !record.starts_with("return_path"));
+            let wanted: Vec<String> = expected.enumerate().map(|(at, record)| format!("{at} {record}")).collect();
             assert_eq!(found, wanted);
             let mx = row.state.faults.iter().find(|(record, _)| record.purpose == Purpose::Mx).unwrap().1;
             assert_eq!((mx.since, mx.count), (Timestamp::from_millis(13), 2), "its grace goes on");

@@ -67,7 +67,7 @@ pub(super) fn insert_hidden(
     Ok(MailboxId::new(connection.last_insert_rowid()))
 }
 
-/// Hides a mailbox and its parts: their messages are nobody's from now on.
+/// Hides a mailbox and its parts: their messages belong to no mailbox from now on.
 pub(super) fn hide(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
     let sql =
         "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL

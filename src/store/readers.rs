@@ -64,7 +64,7 @@ impl Readers {
 struct PooledReader {
     connection: Option<Connection>,
     idle: Arc<Mutex<Vec<Connection>>>,
-    // Dropped after `drop` has put the connection back: whoever gets the permit finds one.
+    // Dropped after `drop` has put the connection back: so that the next permit holder finds one.
     _permit: Permit<Owner>,
 }
 

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 pub enum Route {
     /// Into an inbox.
     Inbox(LocalRecipient),
-    /// The domain is ours, the local part is nobody's: 550 5.1.1.
+    /// The domain is ours, the local part does not exist: 550 5.1.1.
     NoSuchUser,
     /// Somebody claims the domain and its records may still come: 451 4.7.1.
     PendingDomain,
@@ -30,7 +30,7 @@ pub enum Destination {
     Here(LocalRecipient),
     /// Into one that has no room for it.
     Full,
-    /// The domain is delivered here, and the local part is nobody's.
+    /// The domain is delivered here, and the local part does not exist.
     NoSuchUser,
     /// To the domain's MX.
     Elsewhere,
@@ -91,7 +91,7 @@ impl Store {
         .await
     }
 
-    /// True when outbound mail for `domain` is delivered here, whoever its recipient: at the platform's domain, or at a
+    /// True when outbound mail for `domain` is delivered here, for any recipient: at the platform's domain, or at a
     /// verified one whose MX leads here. Otherwise it goes by the domain's MX, like any other's.
     pub async fn delivers(&self, platform: &DomainName, domain: &DomainName) -> Result<bool, StoreError> {
         if platform == domain {

@@ -91,12 +91,12 @@ async fn nobody_else_reads_the_files_wherever_they_are() {
 async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let most = |store: &Store, pages: &'static str| {
+    let set_page_limit = |store: &Store, pages: &'static str| {
         let set = move |c: &Connection| Ok::<_, StoreError>(c.execute_batch(pages)?);
         let store = store.clone();
         async move { store.write(set).await.unwrap() }
     };
-    most(&store, "PRAGMA max_page_count = 1").await; // As many as there are.
+    set_page_limit(&store, "PRAGMA max_page_count = 1").await; // As many as there are.
     // All are in one group: the first waits for the others.
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let first = store.write(move |c| {
@@ -111,7 +111,7 @@ async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
     assert!(large.is_err());
     let answered = i64::from(first.is_ok()) + i64::from(after.is_ok());
     assert_eq!(count(&store).await, answered, "{first:?} {after:?}");
-    most(&store, "PRAGMA max_page_count = 1000000").await;
+    set_page_limit(&store, "PRAGMA max_page_count = 1000000").await;
     store.write(|c| account(c, "acc_4")).await.unwrap();
     assert_eq!(count(&store).await, answered + 1);
 }
@@ -181,7 +181,7 @@ async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() 
         assert!(read.await.unwrap_err().is_cancelled());
         working.push(end);
     }
-    // All connections are still at work: whoever comes waits, and is not told that the store is closed.
+    // All connections are busy: new readers wait, and do not get the error that the store is closed.
     let mut waiting = std::pin::pin!(count(&store));
     for _ in 0..100 {
         tokio::task::yield_now().await;

@@ -68,7 +68,7 @@ fn set_aside(
     let mut suspects = Vec::new();
     for (content, verdict) in contents {
         let more = if *verdict == Verdict::Aborts { ABORTS } else { 1 };
-        // One that is gone by now harms nobody.
+        // A message deleted meanwhile is harmless.
         let sql = "INSERT INTO unreadable SELECT id, ?2, ?3 OR ?2 >= ?4 FROM content WHERE id = ?1
                    ON CONFLICT (content_id) DO UPDATE SET aborts = aborts + ?2, is_aside = ?3 OR aborts + ?2 >= ?4
                    RETURNING aborts";

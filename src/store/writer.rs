@@ -58,7 +58,7 @@ impl Writer {
         let work: Work =
             Box::new(move |transaction| match transaction.map_err(E::from).and_then(|c| in_savepoint(c, work)) {
                 Ok(written) => Some(Box::new(move |commit: Result<(), StoreError>| {
-                    // Nobody receives it when the caller was cancelled: what is committed stays.
+                    // Not received if the caller was cancelled: the commit stays.
                     let _ = answer.send(commit.map(|()| committed(written)).map_err(E::from));
                 })),
                 Err(error) => {
@@ -233,7 +233,7 @@ fn run_group(transaction: &Connection, first: Job, queue: &Queue, finishes: &mut
     let start = Instant::now();
     finishes.extend((first.work)(Ok(transaction)));
     let mut taken = 1;
-    // A full disk takes the whole transaction back, not one savepoint: what came after would be kept by itself and be told
+    // A full disk takes the whole transaction back, not one savepoint: later changes would be kept alone and be acknowledged
     // that it was not.
     while taken < GROUP
         && start.elapsed() < GROUP_TIME

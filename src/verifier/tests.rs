@@ -247,9 +247,9 @@ async fn a_second_claim_wins_only_when_the_first_ones_records_are_gone_and_then_
     let mut changes = world.verifier.changes();
     world.pass(2 * HOUR).await;
     assert_eq!((world.status(&first).await, world.status(&second).await), (Failed, Verified));
-    let mut told = [changes.recv().await.unwrap(), changes.recv().await.unwrap()];
-    told.sort();
-    assert_eq!(told, [first.id.clone(), second.id.clone()]);
+    let mut notified = [changes.recv().await.unwrap(), changes.recv().await.unwrap()];
+    notified.sort();
+    assert_eq!(notified, [first.id.clone(), second.id.clone()]);
     let (_, cause) = world.events(&first).await.pop().unwrap();
     assert_eq!(cause["cause"], "records_gone");
     assert!(!cause.to_string().contains("u1"), "{cause}");

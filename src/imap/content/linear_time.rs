@@ -20,7 +20,7 @@ const PASSES: usize = 8;
 
 type Shape = fn(usize) -> String;
 
-/// Messages that are hard to read, by the number of times that something stands in them.
+/// Messages that are hard to read, by the number of repetitions of an element.
 const SHAPES: &[(&str, Shape)] = &[
     ("messages in messages", |n| "Content-Type: message/rfc822\r\n\r\n".repeat(n)),
     ("multiparts in multiparts", |n| {

@@ -4,7 +4,7 @@ use super::*;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 
-/// What nobody waits for in a test.
+/// Longer than any test waits.
 const LONG: Duration = Duration::from_secs(3600);
 
 /// Servers that accept connections and never greet, and how many they have.

@@ -8,7 +8,7 @@ use crate::secret::Secret;
 #[tokio::test]
 async fn hosts_are_tried_in_order_until_one_takes_the_message() {
     let world = World::open().await;
-    // Nobody listens at 127.0.0.2; 127.0.0.3 is busy; 127.0.0.4 takes it.
+    // No server listens at 127.0.0.2; 127.0.0.3 is busy; 127.0.0.4 takes it.
     let busy = world.server([127, 0, 0, 3], Script { rules: vec![("HELLO", "421 busy")], ..Script::default() }).await;
     let good = world.server([127, 0, 0, 4], Script::default()).await;
     let worse = world.server([127, 0, 0, 5], Script::default()).await;

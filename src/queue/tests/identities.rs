@@ -118,7 +118,7 @@ async fn mail_of_a_verified_domain_without_a_key_waits_for_it_and_leaves_signed(
     }
     assert_eq!(waiting.len(), 2);
 
-    // Nobody moves the clock: what wakes the queue is the key.
+    // The clock is not moved: the new key wakes the queue.
     let shutdown = Shutdown::new();
     shutdown.spawn(world.queue.clone().run(shutdown.clone()));
     world.keys.provision(&world.login.account, world.acme.clone());

@@ -1,4 +1,4 @@
-//! Real sockets, real DNS: a queue among mail servers that are told what to say.
+//! Real sockets, real DNS: a queue among scripted mail servers.
 
 mod attempts;
 mod fairness;

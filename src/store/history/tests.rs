@@ -78,7 +78,7 @@ fn observation(expected: &Expected, left: u64) -> Observation {
         server: (server, 53).into(),
         authenticated: false,
     };
-    let said = |authoritative: bool, server: [u8; 4], ttl: u64| ServerAnswer {
+    let answer_of = |authoritative: bool, server: [u8; 4], ttl: u64| ServerAnswer {
         server: (server, 53).into(),
         name: authoritative.then(|| format!("ns{}.provider.example", server[2])),
         authoritative,
@@ -86,9 +86,11 @@ fn observation(expected: &Expected, left: u64) -> Observation {
     };
     let mut observation = Observation::of(found([192, 0, 1, 1], 3600));
     for (host, address) in (1..=4).flat_map(|host| [(host, 1), (host, 2)]) {
-        observation.servers.push(said(true, [192, 0, host, address], 3600));
+        observation.servers.push(answer_of(true, [192, 0, host, address], 3600));
     }
-    observation.servers.extend([said(false, [198, 51, 100, 1], left), said(false, [198, 51, 100, 2], left / 2)]);
+    observation
+        .servers
+        .extend([answer_of(false, [198, 51, 100, 1], left), answer_of(false, [198, 51, 100, 2], left / 2)]);
     observation
 }
 
@@ -130,7 +132,7 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
         let server = observation.servers[3].server;
         observation.servers[3].answer = Answer::indefinite(Indefinite::Timeout, Some(server));
     };
-    // A resolver that remembers that there was nothing, for seconds that are told.
+    // A resolver with a cached negative answer, and its remaining seconds.
     let cached = |left: u64| {
         move |observation: &mut Observation| {
             let (server, negative_ttl) = (observation.servers[9].server, Some(Duration::from_secs(left)));
@@ -152,8 +154,8 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
         shown.push((number, now, json!(records)));
         record_check(&store, report, POLICY, now).await;
     }
-    let said = shown[0].2.to_string();
-    assert!(said.contains("for 3540 seconds yet") && said.contains("\"ttl\":3540"), "{said}");
+    let answer_of = shown[0].2.to_string();
+    assert!(answer_of.contains("for 3540 seconds yet") && answer_of.contains("\"ttl\":3540"), "{answer_of}");
     let mut read = store.domain_checks(&ours, &row.id, None, 100).await.unwrap();
     read.reverse();
     assert_eq!(read.into_iter().map(|check| (check.number, check.at, check.records)).collect::<Vec<_>>(), shown);

@@ -219,14 +219,14 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
     let id = message.id.clone();
     post.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let due = post.claim(at(0)).await.pop().unwrap();
-    let said = Deferral {
+    let deferral = Deferral {
         delivery: due.deliveries[0].id.clone(),
         next: at(300),
         reply: "451 4.3.0 later".to_owned(),
         mx: Some("mx.example.org".to_owned()),
         wait: Wait::Attempt,
     };
-    let deferred = Settlement { done: Vec::new(), deferred: vec![said], ..settlement(&due) };
+    let deferred = Settlement { done: Vec::new(), deferred: vec![deferral], ..settlement(&due) };
     post.store.delivery_settle(deferred.into(), limits(u64::MAX).quota).await.unwrap();
 
     assert!(post.claim(at(299)).await.is_empty());

@@ -88,14 +88,14 @@ async fn a_newcomer_costs_a_verified_claim_nothing_until_its_own_secret_stands()
     world.publish(&first);
     world.pass(HOUR).await;
     let second = world.claim_asking(&stranger, "acme.test", TOKENS, contested()).await;
-    // Many times the grace: the missing secret fails nobody who was verified before it was asked for.
+    // Many times the grace: the missing secret fails no claim that was verified before it was required.
     world.pass(DAY * 14).await;
     let row = world.row(&first).await;
     assert!(asks(&world, &row));
     assert_eq!((row.state.status, row.state.degraded_since()), (Verified, None));
     assert_eq!(world.status(&second).await, Failed);
 
-    // Whoever can write into the zone has the name.
+    // The account that controls the zone has the name.
     world.store.domain_ask(&stranger, &second.id, world.verifier.rules().policy, world.clock.now()).await.unwrap();
     world.show_ownership(&[&second]);
     world.pass(HOUR).await;

@@ -1,4 +1,4 @@
-//! What the DNS holds for the model: record sets by name, and names that nobody answers for.
+//! What the DNS holds for the model: record sets by name, and names without a definite answer.
 
 use crate::verification::judge::Observation;
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
@@ -26,7 +26,7 @@ pub(super) struct Zone {
 }
 
 impl Zone {
-    /// A CNAME stands alone; texts stand beside one another.
+    /// A CNAME excludes other records; several TXT records may coexist.
     pub(super) fn publish(&mut self, (name, value): (String, String)) {
         let values = self.records.entry(name.clone()).or_default();
         if !name.starts_with("_inboxlayer") {
@@ -35,7 +35,7 @@ impl Zone {
         values.insert(value);
     }
 
-    /// Takes a record away; `other`: something else stands there then.
+    /// Takes a record away; `other`: another record replaces it.
     pub(super) fn spoil(&mut self, (name, value): &(String, String), other: bool) {
         let values = self.records.entry(name.clone()).or_default();
         values.remove(value);
@@ -44,7 +44,7 @@ impl Zone {
         }
     }
 
-    /// Nobody answers for the name, in one of the ways that is.
+    /// No definite answer for the name, in one of several ways.
     pub(super) fn silence(&mut self, name: &str, how: u8) {
         self.silent.insert(name.to_owned(), how);
     }
