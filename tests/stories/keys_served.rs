@@ -274,7 +274,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
         command.args(["seal", "change", "--config"]).arg(serve.config());
         run(command, b"")
     };
-    assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys are sealed anew"));
+    assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys re-encrypted"));
     assert_ne!(std::fs::read(&key).unwrap(), right);
     served.serve.launch();
     let refused = change(&served.serve);
