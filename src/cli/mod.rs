@@ -1,4 +1,4 @@
-//! The command line: one file per noun. `serve` and `sandbox` run the daemon; all other commands speak REST to one.
+//! The command line: one file per noun. `serve` and `sandbox` run the daemon; all other commands use its REST API.
 //!
 //! Invariant: an error is two lines, what is wrong and what to do; a secret is printed only where it is made. Exit codes:
 //! 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the domain is not verified (`domain verify --wait`).
@@ -108,7 +108,7 @@ impl ConfigArgs {
     }
 }
 
-/// The environment; a variable that is no UTF-8 can be none of ours.
+/// The environment, without variables that are not UTF-8.
 fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
 }

@@ -93,7 +93,7 @@ impl Default for Dkim {
             platform_selector: "inboxlayer".into(),
             rotate_every: Some(HumanDuration::hours(90 * 24)),
             publish_before: HumanDuration::hours(24),
-            // The queue's five days, and two for those who verify late.
+            // The queue's five days, and two for late verification.
             retire_after: HumanDuration::hours(7 * 24),
         }
     }

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 /// `INBOXLAYER_HTTP__LISTEN=…` sets `[http] listen`.
 const PREFIX: &str = "INBOXLAYER_";
-/// Variables of the command line, which are no configuration.
+/// Variables of the command line, which are not configuration keys.
 const NOT_CONFIGURATION: [&str; 5] =
     ["INBOXLAYER_CONFIG", "INBOXLAYER_URL", "INBOXLAYER_TOKEN", "INBOXLAYER_SECRET_KEY", "INBOXLAYER_NEXT_SECRET_KEY"];
 
@@ -276,7 +276,7 @@ mod tests {
     #[test]
     fn a_bad_value_names_its_line_and_what_is_allowed() {
         let error = error_of("[smtp]\nmx = \"25\"\n", &[]);
-        assert!(error.starts_with("/t.toml:2: \"25\" is no address to listen at: write IP:port"), "{error}");
+        assert!(error.starts_with("/t.toml:2: \"25\" is not an address to listen at: write IP:port"), "{error}");
         let error = error_of("\n[verification]\nwindow = \"3 weeks\"\n", &[]);
         assert!(error.starts_with("/t.toml:3:") && error.contains("write a whole number and s, m, h or d"), "{error}");
         let error = error_of("[platform]\ndomain = \"10.0.0.1\"\n", &[]);

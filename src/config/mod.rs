@@ -126,7 +126,7 @@ pub struct Dns {
     pub resolvers: Vec<SocketAddr>,
     /// The port name servers found by delegation are asked at. 53, but in tests and the sandbox.
     pub authoritative_port: u16,
-    /// Name servers outside the public ranges that may be asked all the same, as CIDR: `["127.0.0.0/8"]`.
+    /// Name servers outside the public ranges that may be queried, as CIDR: `["127.0.0.0/8"]`.
     pub allow_networks: AllowedNetworks,
     /// Wait for one answer.
     pub timeout: HumanDuration,
@@ -179,7 +179,7 @@ pub struct Dkim {
     pub name_server_addresses: Vec<IpAddr>,
     /// The selector the platform domain signs with.
     pub platform_selector: String,
-    /// How long one of a domain's three keys signs before the next does. None: until somebody asks for it.
+    /// How long one of a domain's three keys signs before the next does. None: until a rotation is requested.
     #[serde(deserialize_with = "span_or_off")]
     pub rotate_every: Option<HumanDuration>,
     /// How long a fresh key behind a used token is seen in the DNS before it signs.
@@ -240,7 +240,7 @@ pub struct Verification {
     pub longest_pause: HumanDuration,
     /// Checks at once, over all domains.
     pub concurrency: usize,
-    /// Checks that begin in a second, over all domains; those that somebody asks for come first.
+    /// Checks that begin in a second, over all domains; requested ones come first.
     pub checks_per_second: u32,
 }
 
@@ -252,7 +252,7 @@ pub struct Queue {
     pub relay: Option<Relay>,
     /// The port MX hosts are dialled at. 25, but in tests and the sandbox.
     pub smtp_port: u16,
-    /// Addresses outside the public ranges that may be dialled all the same, as CIDR: `["127.0.0.0/8"]`.
+    /// Addresses outside the public ranges that may be dialled, as CIDR: `["127.0.0.0/8"]`.
     pub allow_networks: AllowedNetworks,
     /// Trust these roots beside the system's: PEM.
     pub extra_roots: Option<PathBuf>,
@@ -262,7 +262,7 @@ pub struct Queue {
     pub retry_pauses: Vec<HumanDuration>,
     /// Deliveries at once.
     pub concurrency: usize,
-    /// Received fields a message may have before it is taken for a loop (RFC 5321 §6.3).
+    /// Received fields a message may have before it counts as a loop (RFC 5321 §6.3).
     pub hop_limit: usize,
 }
 
@@ -409,7 +409,7 @@ impl std::str::FromStr for HumanDuration {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("{text:?} is no span of time: write a whole number and s, m, h or d, like \"72h\"");
+        let bad = || format!("{text:?} is not a duration: write a whole number and s, m, h or d, like \"72h\"");
         let unit = text.chars().last().ok_or_else(bad)?;
         let seconds = match unit {
             's' => 1,
@@ -435,7 +435,7 @@ fn listener<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<
         "off" => Ok(None),
         text => text.parse().map(Some).map_err(|_| {
             serde::de::Error::custom(format!(
-                "{text:?} is no address to listen at: write IP:port, like \"0.0.0.0:25\" or \"[::]:25\", or \"off\""
+                "{text:?} is not an address to listen at: write IP:port, like \"0.0.0.0:25\" or \"[::]:25\", or \"off\""
             ))
         }),
     }

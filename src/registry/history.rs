@@ -48,12 +48,12 @@ impl From<EventRow> for DomainEvent {
         let message = match cause {
             EventCause::Created => "The domain was claimed.".to_owned(),
             EventCause::AllRight => "Every required record was right.".to_owned(),
-            EventCause::VerifyRequested => "Its owner asked for a new verification.".to_owned(),
+            EventCause::VerifyRequested => "Its owner requested a new verification.".to_owned(),
             EventCause::RecordsGone => {
                 format!("Records of this claim are not in the DNS any more: {}.", faulty(&records).join(", "))
             }
             EventCause::WindowOver => format!("The window was over, and {}.", first("/0/error/message")),
-            EventCause::GraceOver => format!("The time of grace was over, and still {}.", first("/0/error/message")),
+            EventCause::GraceOver => format!("The grace period was over, and still {}.", first("/0/error/message")),
         };
         Self { number, at, from, to, cause, message, records }
     }

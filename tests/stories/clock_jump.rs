@@ -36,7 +36,7 @@ fn mail_is_tried_once_more_after_a_jump_of_the_clock_and_bounces_only_when_that_
     let before = attempts(&daemon);
     assert_eq!(before.len(), 2);
 
-    // The machine is off for six days, one more than mail may wait. Meanwhile the silent host is mended.
+    // The machine is off for six days, one more than mail may wait. Meanwhile the silent host is repaired.
     daemon.kill();
     let path = daemon.data_dir().join("sandbox.json");
     let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();

@@ -86,7 +86,7 @@ fn what_another_account_owns_does_not_exist() {
 }
 
 #[test]
-fn logging_in_as_another_accounts_address_is_like_logging_in_as_nobody() {
+fn logging_in_as_another_accounts_address_fails_like_an_unknown_one() {
     let daemon = Daemon::start();
     daemon.api().post("/api/v1/custom_domains", json!({"domain": "acme.test"})).expect(201);
     let token = second_account(&daemon);

@@ -12,7 +12,7 @@ const ROUNDS: usize = 300;
 const HONEST: &str = "honest@inboxlayer.dev";
 
 #[test]
-fn a_client_that_logs_in_and_closes_at_once_disturbs_nobody() {
+fn clients_that_log_in_and_close_at_once_do_not_affect_others() {
     let relay = Relay::start();
     let limits = "[limits]\nconnections_per_address = 1000\nconnections_per_network = 1000\n\
                   mx_messages_per_hour = 1000000\nmx_recipients_per_hour = 1000000\n";

@@ -80,7 +80,7 @@ fn the_header_names_the_client_and_what_is_behind_it_is_the_clients() {
 }
 
 #[test]
-fn a_proxy_without_header_is_told_what_to_set_and_others_name_nobody() {
+fn a_missing_proxy_header_is_logged_with_the_fix_and_other_headers_are_ignored() {
     let (daemon, _relay) = daemon("");
     for address in [daemon.mx, daemon.submissions, daemon.imap] {
         let mut client = behind(b"EHLO client.example\r\nNOOP\r\n", address);

@@ -1,4 +1,4 @@
-//! A client that speaks by hand, for what no decent client would say: over TCP, or TLS on top of it.
+//! A raw client for input that no regular client would send, over TCP or TLS.
 
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};

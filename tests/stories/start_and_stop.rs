@@ -76,7 +76,7 @@ fn a_port_that_is_taken_is_named() {
 }
 
 #[test]
-fn open_sessions_are_told_and_the_end_is_a_success() {
+fn open_sessions_are_closed_and_the_exit_code_is_success() {
     let mut serve = Serve::start(unknown(), "");
     let stream = TcpStream::connect(serve.mx).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -92,7 +92,7 @@ fn open_sessions_are_told_and_the_end_is_a_success() {
 }
 
 #[test]
-fn the_service_manager_hears_of_start_and_stop() {
+fn the_service_manager_is_notified_of_start_and_stop() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();

@@ -82,8 +82,10 @@ fn keyed(expected: &Expected, observation: &Observation) -> Judgement {
     if !lacks {
         return Judgement::Valid;
     }
-    let message =
-        format!("{} is right, but there is no key at {} yet: that is ours to mend", expected.name, expected.value);
+    let message = format!(
+        "{} is right, but there is no key at {} yet: this is an error of the platform",
+        expected.name, expected.value
+    );
     let fix = "There is nothing for you to do: the record stays as it is, and the key is ours to publish.";
     Judgement::Warning(RecordError::new(Code::TargetWithoutKey, message, fix))
 }

@@ -52,7 +52,7 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
         return Judgement::Mismatch(RecordError::new(Code::DmarcInvalid, message, fix));
     }
     if strictness(policy(record)) < strictness(policy(&expected.value)) {
-        let message = format!("the DMARC policy of {name} is weaker than asked for: {record}");
+        let message = format!("the DMARC policy of {name} is weaker than expected: {record}");
         let stricter = with_policy(record, policy(&expected.value));
         let fix = Fix::with(format!("Change the TXT record at {name} to"), stricter);
         return Judgement::Mismatch(RecordError::new(Code::DmarcWeaker, message, fix));
@@ -99,7 +99,7 @@ fn inheriting(expected: &Expected, observation: &Observation, texts: &[&str]) ->
     }
     let above = expected.inherited_from().unwrap_or_default();
     let message = format!(
-        "{name} has no DMARC record of its own, and what {above} says of subdomains is weaker than asked for: {record}"
+        "{name} has no DMARC record of its own, and what {above} says of subdomains is weaker than expected: {record}"
     );
     // The organizational domain has no policy for its subdomains.
     let kept: Vec<&str> =

@@ -127,8 +127,10 @@ fn other_name(expected: &Expected, host: &str) -> RecordError {
 fn aliased(expected: &Expected, observation: &Observation) -> Judgement {
     let alias = observation.mx_targets.iter().find(|target| target.host.eq_ignore_ascii_case(&expected.value));
     let Some(target) = alias.and_then(|target| target.aliases.first()) else { return Judgement::Valid };
-    let message =
-        format!("{} is itself an alias of {target}, which some senders refuse: that is ours to mend", expected.value);
+    let message = format!(
+        "{} is itself an alias of {target}, which some senders refuse: this is an error of the platform",
+        expected.value
+    );
     let fix = "There is nothing for you to do: the record stays as it is.";
     Judgement::Warning(RecordError::new(Code::MxTargetIsCname, message, fix))
 }

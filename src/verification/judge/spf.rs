@@ -97,7 +97,7 @@ fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     let at = path.iter().position(|term| terms(&expected.value).contains(&term.to_ascii_lowercase()))?;
     let term = path.get(at).map(String::as_str).unwrap_or_default();
     let message = format!(
-        "the SPF record of {} is right, but what {term} leads to ({domain}) cannot be used now: that is ours to mend",
+        "the SPF record of {} is right, but what {term} leads to ({domain}) cannot be used now: this is an error of the platform",
         expected.name
     );
     let fix = "There is nothing for you to do: the record stays as it is.";

@@ -41,7 +41,7 @@ fn pending(domain: &str, state: &State, records: &[CheckedRecord], next: &str) -
         }
         // Independent of who holds the name, so that another account's claim is not revealed.
         return format!(
-            "All required records of {domain} are right and their confirmation goes on by itself; remove DKIM records that \
+            "All required records of {domain} are right and their confirmation continues automatically; remove DKIM records that \
              an earlier set-up may have left, {next}."
         );
     };

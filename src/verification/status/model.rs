@@ -46,7 +46,7 @@ pub(crate) struct Naive {
     pub(crate) status: VerifiedStatus,
     pub(crate) window_end: Option<Timestamp>,
     pub(crate) verified_at: Option<Timestamp>,
-    /// When a check began last or was last asked for.
+    /// When a check last started or was last requested.
     pub(crate) begun: Option<Timestamp>,
     /// The checks since it became verified.
     seen: Vec<(Timestamp, Findings)>,

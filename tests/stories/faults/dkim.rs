@@ -172,7 +172,7 @@ fn wrong_name() {
 fn target_without_key() {
     let claim = Claim::without_keys("target-without-key.test");
     let seen = claim.check_with(&claim.zone());
-    // Ours to mend: it fails no claim.
+    // An error of the platform: it fails no claim.
     for record in seen.records("dkim") {
         record.is("valid", "target_without_key");
     }

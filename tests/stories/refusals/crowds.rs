@@ -55,7 +55,7 @@ fn is_served(client: &mut Rude, listener: &Listener) -> bool {
 }
 
 #[test]
-fn a_crowd_of_silent_connections_keeps_nobody_out() {
+fn a_crowd_of_silent_connections_does_not_block_others() {
     let scene = Scene::with("connections = 40\nconnections_per_network = 10");
     for listener in listeners(&scene) {
         let mut crowd: Vec<Rude> = (0..80).map(|n| silent(n, listener.address)).collect();
@@ -72,7 +72,7 @@ fn a_crowd_of_silent_connections_keeps_nobody_out() {
 }
 
 #[test]
-fn a_network_holds_no_more_than_its_share_and_is_told_so() {
+fn a_network_over_its_share_is_refused_with_the_reason() {
     let scene = Scene::with("connections_per_network = 3");
     let client = |network, host| Rude::connect_from(Ipv4Addr::new(127, 1, network, host), scene.daemon.mx);
     let mut taken: Vec<Rude> = (1..=3).map(|host| client(0, host)).collect();
@@ -85,7 +85,7 @@ fn a_network_holds_no_more_than_its_share_and_is_told_so() {
 }
 
 #[test]
-fn under_load_the_time_out_of_idle_clients_is_short_and_who_has_logged_in_keeps_the_long_one() {
+fn under_load_idle_clients_time_out_early_unless_logged_in() {
     let scene = Scene::with("connections = 8\nidle_timeout_under_load = \"1s\"");
     let mut mx: Vec<Rude> = (0..7).map(|n| silent(n, scene.daemon.mx)).collect();
     let mut imaps: Vec<Rude> = (0..6).map(|n| silent(n, scene.daemon.imap)).collect();

@@ -20,7 +20,7 @@ fn submit(sender: &mut Rude, octets: usize, reply: &str) {
 }
 
 #[test]
-fn an_account_whose_mail_does_not_leave_fills_its_own_queue_and_nobody_elses() {
+fn an_account_whose_mail_does_not_leave_fills_only_its_own_queue() {
     // Nothing listens where the relay is to be.
     let daemon = Serve::start(free_address(), "[limits]\nqueue_size = 40000\n");
     let (account, inbox, token) = daemon.account("reader");

@@ -166,7 +166,7 @@ fn large(to: &str, subject: &str) -> String {
 }
 
 #[test]
-fn clients_that_hang_up_on_large_messages_lose_no_place_and_leave_them_whole_or_absent() {
+fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_message() {
     // Room for two that are shown, or two that are sent, at once.
     let scene = Scene::with(&format!("message_size = {LARGE}\nmemory_per_account = 60000000"));
     let mut client = scene.mx();

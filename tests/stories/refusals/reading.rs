@@ -142,7 +142,7 @@ fn ask_and_hang_up(scene: &Scene, command: &str) {
 }
 
 #[test]
-fn commands_without_end_whose_clients_have_gone_stop_nobody() {
+fn endless_commands_of_disconnected_clients_do_not_affect_others() {
     let mut scene = Scene::with("");
     hand_in(&scene, &format!("{}\r\n", "zz:\r\n".repeat(4_800_000)));
     hand_in(&scene, &format!("\r\n{}", "word ".repeat(4_800_000)));
