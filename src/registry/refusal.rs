@@ -220,7 +220,7 @@ mod tests {
             assert_eq!(outcome(text, &[]), "invalid_domain", "{text}");
         }
         let long = format!("{}.com", "a".repeat(64));
-        assert!(message(&long).contains("a label has at most 63 octets"), "{}", message(&long));
+        assert!(message(&long).contains("a label of a domain name has at most 63 octets"), "{}", message(&long));
         assert_eq!(outcome(&long, &[]), "label_too_long");
         for text in [" acme.com ", "\tacme.com\r\n", "\u{a0}acme.com\u{3000}"] {
             assert_eq!(outcome(text, &[]), "acme.com", "{text:?}");
