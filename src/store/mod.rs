@@ -209,7 +209,7 @@ impl Store {
         // What was answered 250 survives a power cut: every commit is synced.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
         migrations::bring_up_to_date(&mut writer, &path)?;
-        // With the lock held, whoever had a lease is dead.
+        // With the lock held, previous lease owners are dead.
         match jobs::end_leases(&writer).map_err(sqlite)? {
             0 => {}
             ended => tracing::info!(ended, "work that was cut off is due again"),

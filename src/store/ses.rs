@@ -1,7 +1,7 @@
 //! Identities at Amazon SES: what was asked for there, what it said, and what has to be mended.
 //!
-//! Invariant: a row stands before the first call for its name and goes when nothing of ours is left there, so that a crash
-//! or a lost answer leaves nothing behind that nobody knows of.
+//! Invariant: a row exists from before the first call for its name until nothing of ours is left there, so that a crash
+//! or a lost answer leaves nothing behind that is not recorded.
 
 use super::jobs::{self, Claim, JobKey};
 use super::{Store, StoreError, exists};
@@ -138,7 +138,7 @@ fn choose(c: &Connection, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, Sto
 }
 
 impl Store {
-    /// Before the first call for a name: that it is going to be made, with this mark. What stands already stays. It is
+    /// Before the first call for a name: that it is going to be made, with this mark. An existing row is kept. It is
     /// looked at again at `look_again`, whatever becomes of the call. None while another runner is mending it.
     pub async fn ses_intend(
         &self,
@@ -161,26 +161,26 @@ impl Store {
         .await
     }
 
-    /// What stands of a name.
+    /// The row of a name.
     pub async fn ses_identity(&self, name: &DomainName) -> Result<Option<SesIdentity>, StoreError> {
         let name = name.clone();
         self.read(move |c| find(c, &name)).await
     }
 
     /// What SES says of a name.
-    pub async fn ses_record_reply(&self, name: &DomainName, said: SesReply) -> Result<(), StoreError> {
+    pub async fn ses_record_reply(&self, name: &DomainName, reply: SesReply) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
             let sql =
                 "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, mail_from = ?6
                        WHERE name = ?1";
-            let (tokens, mail_from) = (said.tokens.join(" "), said.mail_from_in_use());
+            let (tokens, mail_from) = (reply.tokens.join(" "), reply.mail_from_in_use());
             c.prepare_cached(sql)?.execute(params![
                 name,
-                said.is_ours,
+                reply.is_ours,
                 tokens,
-                said.dkim_status,
-                said.sending,
+                reply.dkim_status,
+                reply.sending,
                 mail_from
             ])?;
             Ok(())

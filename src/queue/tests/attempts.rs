@@ -159,7 +159,7 @@ async fn an_attempt_cut_off_by_a_crash_is_made_again_after_the_lease() {
     let destinations = DestinationLimits::new(Scope::Domain, 4);
     let claimed = world.store.claim_due(Claim::new(now, now.after(LEASE), 10), destinations).await.unwrap().due;
     assert_eq!(claimed.len(), 1);
-    // The one who claimed it is gone. Until the lease ends nobody else takes it.
+    // The one who claimed it is gone. Until the lease ends it is not claimed again.
     world.queue.settle().await;
     assert!(world.mx.heard().is_empty());
     world.clock.advance_to(now.after(LEASE));

@@ -250,7 +250,7 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
             room::check(connection, local.octets(body_size), quota)?;
             local.deliver(connection, body_id, body_size)?;
         }
-        // Without the sender's inbox there is nobody to tell.
+        // Without the sender's inbox there is no one to notify.
         if let Some(bounce) = &settlement.bounce
             && let Some(mailbox) = mailboxes::find(connection, &bounce.inbox, mailboxes::INBOX)?
         {

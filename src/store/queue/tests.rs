@@ -159,7 +159,7 @@ async fn what_is_claimed_is_its_owners_until_the_lease_ends_or_a_restart() {
     assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(10_000).after(HOUR)));
     assert_eq!(post.settle(settlement(&first[0])).await, Settled::LeaseLost);
     assert_eq!(post.count("delivery").await, 1);
-    // Nobody else has the data directory open: the next start knows that every owner is dead.
+    // No other process has the data directory open: the next start knows that every owner is dead.
     let Post { dir, store, account, inbox } = post;
     store.close().await;
     drop(store);

@@ -6,7 +6,7 @@ use crate::store::routing::Route;
 use crate::verification::judge::verdict;
 
 impl World {
-    /// Which checks may be the next to begin, and whether they are asked for: "those who ask come first"; of the accounts that
+    /// Which checks may be the next to begin, and whether they are requested for: "those who ask come first"; of the accounts that
     /// have fewer places than are free, the one with the fewest, then the one served least recently, then who waits longest.
     pub(super) fn next(
         &self,
@@ -15,19 +15,21 @@ impl World {
         free: usize,
         scheduled: usize,
     ) -> (bool, Vec<usize>) {
-        let ready = |slot: usize, asked: bool| {
-            let claim = self.claims[slot].as_ref().filter(|claim| claim.asked == asked && held[slot % 2] < free)?;
-            let since = if asked { claim.model.begun } else { claim.row.state.next_check_at };
+        let ready = |slot: usize, requested: bool| {
+            let claim = self.claims[slot]
+                .as_ref()
+                .filter(|claim| claim.verify_requested == requested && held[slot % 2] < free)?;
+            let since = if requested { claim.model.begun } else { claim.row.state.next_check_at };
             since.max(claim.leased_until.filter(|_| since.is_some())).filter(|since| *since <= self.now)
         };
-        let first = |asked: bool| {
+        let first = |requested: bool| {
             let since = |account: usize| {
-                (0..SLOTS).filter(|slot| slot % 2 == account).filter_map(|slot| ready(slot, asked)).min()
+                (0..SLOTS).filter(|slot| slot % 2 == account).filter_map(|slot| ready(slot, requested)).min()
             };
-            let rank = |account: usize| Some((held[account], served[usize::from(asked)][account], since(account)?));
+            let rank = |account: usize| Some((held[account], served[usize::from(requested)][account], since(account)?));
             let best = [rank(0), rank(1)].into_iter().flatten().min();
             let is_next =
-                |slot: &usize| best.is_some() && rank(slot % 2) == best && ready(*slot, asked) == since(slot % 2);
+                |slot: &usize| best.is_some() && rank(slot % 2) == best && ready(*slot, requested) == since(slot % 2);
             (0..SLOTS).filter(is_next).collect::<Vec<usize>>()
         };
         match first(true) {
@@ -56,9 +58,9 @@ impl World {
             prop_assert_eq!(&row.tokens, &claim.row.tokens, "tokens never change");
             prop_assert_eq!(row.ownership_secret.as_deref(), contested.then_some(claim.secret.as_str()));
             prop_assert_eq!(state.next_check_at.is_none(), model.status == Failed);
-            prop_assert_eq!(row.verify_requested, claim.asked);
-            if claim.asked {
-                prop_assert!(state.next_check_at <= Some(self.now), "a check that was asked for is put off");
+            prop_assert_eq!(row.verify_requested, claim.verify_requested);
+            if claim.verify_requested {
+                prop_assert!(state.next_check_at <= Some(self.now), "a check that was requested for is put off");
             }
             if let Some(since) = model.degraded_since() {
                 let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
@@ -67,11 +69,11 @@ impl World {
                     Some(CheckedRecord { expected, evidence })
                 };
                 let records: Vec<_> = self.report(&row).records.into_iter().filter_map(seen).collect();
-                let said = verdict("acme.com", state, &POLICY, &records);
-                // Nobody could say just now: then the sentence is about that.
+                let sentence = verdict("acme.com", state, &POLICY, &records);
+                // Without a definite answer the sentence is about that.
                 let known =
                     records.iter().any(|r| matches!(r.evidence.status, RecordStatus::Missing | RecordStatus::Mismatch));
-                prop_assert!(!known || said.contains(&deadline), "{} does not show {}", said, deadline);
+                prop_assert!(!known || sentence.contains(&deadline), "{} does not show {}", sentence, deadline);
             }
             let events = events(&store, &id).await;
             let wanted: Vec<_> = model.events.iter().map(|(to, cause)| (to.to_string(), (*cause).to_owned())).collect();
