@@ -34,7 +34,7 @@ fn what_is_written_reads_back() {
     assert_eq!(message.body_html(0).unwrap().trim_end(), "<p>Hi</p>");
     let parts: Vec<_> = message.attachments().collect();
     assert_eq!(parts.len(), 2);
-    // The inline one stands beside the HTML.
+    // The inline one is beside the HTML.
     assert_eq!((parts[0].contents(), parts[0].content_id()), (&[0_u8, 1, 2][..], Some("logo@x")));
     assert_eq!(parts[1].attachment_name(), Some("naïve.txt"));
     assert_eq!(parts[1].contents(), b"a\nb\r\n");

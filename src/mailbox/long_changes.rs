@@ -74,7 +74,7 @@ impl MailboxService {
         .await
     }
 
-    /// Moves the messages of a part over to its mailbox, or removes those that are nobody's; then the hidden row.
+    /// Moves the messages of a part over to its mailbox, or removes those without a mailbox; then the hidden row.
     pub(super) async fn finish_hidden(&self, inbox: &InboxId, hidden: MailboxId) -> Result<(), StoreError> {
         loop {
             let store = self.store.clone();

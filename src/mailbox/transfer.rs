@@ -2,7 +2,7 @@
 //! RFC 6851).
 //!
 //! A batch of them is one transaction. More are gathered in a hidden row, which one short transaction makes a part of the
-//! target: until then nobody sees a copy, and what moves is still where it was, under its UID.
+//! target: until then no copy is visible, and what moves is still where it was, under its UID.
 //!
 //! Invariant: an answer is given once all are in the target; a crash before it leaves all of them or none there. A client
 //! that goes away changes nothing of that.

@@ -226,7 +226,7 @@ fn record(
     Ok(Some(Recorded { change, displaced }))
 }
 
-/// The name is now this claim's alone: the verified one that yields fails on the evidence, and whoever took the name's mail
+/// The name is now this claim's alone: the verified one that yields fails on the evidence, and the claim that received its mail
 /// takes none. Returns the claim that failed.
 fn displace(
     c: &Connection,
@@ -249,7 +249,7 @@ fn displace(
     Ok(yielding.map(|(standing, _)| (standing.account.clone(), standing.id.clone())))
 }
 
-/// Whether the MX leads here; as before when nobody could say.
+/// Whether the MX leads here; unchanged without a definite answer.
 fn receiving(report: &Report, before: bool) -> bool {
     let mx = report.records.iter().find(|record| record.expected.purpose == Purpose::Mx);
     match mx.map(|record| record.evidence.status) {
@@ -264,7 +264,7 @@ fn mark_asked(c: &Connection, id: &DomainId, now: Timestamp) -> Result<(), Store
     Ok(())
 }
 
-/// Whether the claim's return path leads here, SPF and all; nothing where there is none, or nobody could say. It may have
+/// Whether the claim's return path leads here, SPF and all; nothing where there is none, or no definite answer. It may have
 /// become another one while the check ran.
 fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
     let name = format!("{}.{}", row.return_path.as_ref()?, row.name);

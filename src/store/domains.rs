@@ -40,7 +40,7 @@ pub struct DomainRow {
     pub verify_requested: bool,
     /// The label of the subdomain that bounces come back to.
     pub return_path: Option<String>,
-    /// Takes mail for local parts that are nobody's.
+    /// Takes mail for local parts that do not exist.
     pub catch_all: Option<InboxId>,
     /// The account's default domain.
     pub is_default: bool,

@@ -54,7 +54,7 @@ impl Store {
         .await
     }
 
-    /// Hides a mailbox: it is gone, and its messages are nobody's. Those below it stay (RFC 3501 §6.3.4).
+    /// Hides a mailbox: it is gone, and its messages belong to no mailbox. Those below it stay (RFC 3501 §6.3.4).
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.change(move |transaction| {

@@ -98,7 +98,7 @@ impl Store {
         .await
     }
 
-    /// Moves a batch of a hidden row's messages over to the mailbox it is a part of, or removes it where it is nobody's. False
+    /// Moves a batch of a hidden row's messages over to the mailbox it is a part of, or removes it where it belongs to no mailbox. False
     /// once nothing is left, and the row is gone.
     pub async fn hidden_finish_batch(&self, hidden: MailboxId) -> Result<bool, StoreError> {
         self.write(move |connection| finish_batch(connection, hidden)).await

@@ -321,7 +321,7 @@ fn publish(
     let sql = "UPDATE mailbox SET highest_modseq = 1 +
                    max(highest_modseq, (SELECT highest_modseq FROM mailbox WHERE id = ?2)) WHERE id = ?1";
     connection.prepare_cached(sql)?.execute([target.id, transfer.from])?;
-    // Under new UIDs, nobody has claimed them yet.
+    // Under new UIDs, no session has claimed them yet.
     let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = iif(?4, recent, messages) WHERE id = ?1";
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
     connection.prepare_cached(sql)?.execute(params![hidden, target.id, offset, keeps_uids])?;

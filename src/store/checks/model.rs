@@ -35,7 +35,7 @@ const TEN: Duration = Duration::from_secs(10);
 const NAMES: [&str; 2] = ["acme.com", "shop.example.net"];
 /// An account's claim to a name, by position: claims 0 and 1 are to the first name, by either account.
 const SLOTS: usize = 4;
-/// Required of a claim: its DKIM records and, where one is asked for, the record of ownership.
+/// Required of a claim: its DKIM records and, where one is verify_requested for, the record of ownership.
 const RECORDS: usize = 4;
 
 #[derive(Clone, Debug)]
@@ -43,16 +43,16 @@ enum Step {
     Create(usize),
     Delete(usize),
     Ask(usize),
-    /// The owner publishes everything that is asked for.
+    /// The owner publishes everything that is verify_requested for.
     Publish(usize),
     Unpublish(usize),
-    /// Something else stands there, or nothing.
+    /// Another record, or none.
     Spoil(usize, usize, bool),
-    /// Nobody answers for a record, in one of the ways that is.
+    /// No definite answer for a record, in one of several ways.
     Silence(usize, usize, u8),
     AllSpeak,
     Wait(u64),
-    /// Checks begin: at most so many, and so many of those that nobody asked for.
+    /// Checks begin: at most so many, and so many of the scheduled ones.
     Begin(usize, usize),
     Finish(usize, u32),
     /// A check that could not be recorded.
@@ -64,7 +64,7 @@ enum Step {
     Due,
     /// The clock moves so far beyond it, and what is due then begins, at most so many.
     DueBegins(u64, usize),
-    /// The name passes to this claim's account: its records take the place of the other's. Of one of those perhaps nobody
+    /// The name passes to this claim's account: its records take the place of the other's. One of those may have no
     /// can say.
     Passes(usize, Option<usize>),
 }
@@ -101,7 +101,7 @@ struct Claim {
     row: DomainRow,
     secret: String,
     model: Naive,
-    asked: bool,
+    verify_requested: bool,
     /// It is being checked, as the store believes.
     leased_until: Option<Timestamp>,
     /// Who checks it, or began the last check that was not recorded.
@@ -138,7 +138,7 @@ struct World {
     ever: BTreeSet<(usize, usize)>,
     zone: Zone,
     made: usize,
-    /// When each account's scheduled checks were begun last, and those it asked for.
+    /// When each account's scheduled checks were begun last, and those it verify_requested for.
     served: [[Option<Timestamp>; 2]; 2],
 }
 
@@ -306,7 +306,7 @@ impl World {
             row,
             secret,
             model,
-            asked: false,
+            verify_requested: false,
             leased_until: None,
             runner: None,
             begun: None,
@@ -326,16 +326,16 @@ impl World {
         let id = self.claim(slot).row.id.clone();
         let stranger = self.accounts[1 - slot % 2].clone();
         let theirs = self.store().domain_ask(&stranger, &id, POLICY, now).await;
-        prop_assert!(matches!(theirs, Err(AskError::NotFound)), "a stranger asked");
+        prop_assert!(matches!(theirs, Err(AskError::NotFound)), "a stranger verify_requested");
         let answer = self.store().domain_ask(&account, &id, POLICY, now).await;
         let claim = self.claim(slot);
         match (claim.model.ask(now), answer) {
             (Ok(()), Ok((row, _))) => {
                 prop_assert_eq!(row.state.next_check_at, Some(now));
-                claim.asked = true;
+                claim.verify_requested = true;
             }
             (Err(wanted), Err(AskError::TooSoon(TooSoon { retry_after }))) => prop_assert_eq!(retry_after, wanted),
-            (wanted, got) => prop_assert!(false, "asked: {got:?} and not {wanted:?}"),
+            (wanted, got) => prop_assert!(false, "verify_requested: {got:?} and not {wanted:?}"),
         }
         Ok(())
     }
@@ -371,19 +371,19 @@ impl World {
         for row in rows {
             let slot = self.claims.iter().position(|c| c.as_ref().is_some_and(|c| c.row.id == row.id));
             let Some(slot) = slot else { return Err(TestCaseError::fail("a check of a claim that is gone")) };
-            let (asked, first) = self.next(held, served, free, scheduled);
+            let (verify_requested, first) = self.next(held, served, free, scheduled);
             prop_assert!(first.contains(&slot), "{slot} is not first: {first:?}");
             free -= 1;
             held[slot % 2] += 1;
-            scheduled -= usize::from(!asked);
-            self.served[usize::from(asked)][slot % 2] = Some(now);
+            scheduled -= usize::from(!verify_requested);
+            self.served[usize::from(verify_requested)][slot % 2] = Some(now);
             let taken_by = Some(runner.clone());
             let findings = self.truth(slot);
             let claim = self.claim(slot);
             prop_assert!(claim.leased_until.is_none_or(|until| until <= now), "two checks of one domain at a time");
-            prop_assert!(claim.model.status != Failed, "a check that nobody asked for");
+            prop_assert!(claim.model.status != Failed, "a scheduled check");
             prop_assert!(claim.begun.is_none_or(|begun| now >= begun.after(TEN)), "two checks within ten seconds");
-            (claim.asked, claim.leased_until, claim.begun) = (false, Some(until), Some(now));
+            (claim.verify_requested, claim.leased_until, claim.begun) = (false, Some(until), Some(now));
             claim.runner = taken_by;
             claim.model.begun = Some(now);
             let rival = self.store().domain_rival(&row).await.unwrap();
@@ -434,7 +434,7 @@ impl World {
         let before = claim.model.events.len();
         let mut findings = flight.findings;
         // Who was verified before the name was contested does not lose that for want of the record; else a check that had
-        // begun before it was asked for cannot have seen it.
+        // begun before it was verify_requested for cannot have seen it.
         if claim.model.status == Verified && claim.contested_at >= claim.model.verified_at {
             findings.remove(&ownership);
         } else if contested {
@@ -445,10 +445,10 @@ impl World {
         let changed = claim.model.events.len() > before;
         let verified = changed && claim.model.status == Verified;
         let displaced = if verified { standing } else { None };
-        claim.asked &= claim.model.status != Failed;
+        claim.verify_requested &= claim.model.status != Failed;
         if let (true, Some(other)) = (verified, &mut self.claims[slot ^ 1]) {
             other.model.displaced();
-            other.asked &= other.model.status != Failed;
+            other.verify_requested &= other.model.status != Failed;
         }
         let Some(recorded) = recorded else { return Err(TestCaseError::fail("a check was not recorded")) };
         prop_assert_eq!(recorded.change.is_some(), changed);

@@ -65,7 +65,9 @@ fn places(records: &mut Value) -> Vec<&mut Value> {
     let mut places = Vec::new();
     for (field, value) in all(records).flatten() {
         match (field.as_str(), value) {
-            ("evidence", Value::Array(said)) => places.extend(said.iter_mut().filter_map(|said| said.get_mut("ttl"))),
+            ("evidence", Value::Array(entries)) => {
+                places.extend(entries.iter_mut().filter_map(|entries| entries.get_mut("ttl")))
+            }
             // Its message counts the seconds.
             ("error", Value::Object(error)) if error.contains_key("expected_visible_at") => {
                 let of_time = |field: &str| matches!(field, "message" | "expected_visible_at");
