@@ -1,4 +1,4 @@
-//! Parses a command line into a [`Command`].
+//! Parses a command line into a [`Command`]: smtp-proto reads verbs and parameters, [`crate::address`] the paths.
 //!
 //! Invariant: a [`Command`] holds printable ASCII only, and its addresses are the types of [`crate::address`]; what is
 //! not a command is the reply to it. RFC 5321 §4.1; RFC 1870 (SIZE), RFC 6152 (BODY), RFC 4954 (AUTH).
@@ -7,6 +7,7 @@ use super::reply;
 use crate::address::{Address, AddressError, DomainName, ReversePath};
 use crate::auth::sasl::Mechanism;
 use crate::envelope::Reply;
+use smtp_proto::{AUTH_LOGIN, AUTH_PLAIN, Error, MAIL_BODY_BINARYMIME, Request};
 
 #[derive(Debug, PartialEq, Eq)]
 pub enum Command {
@@ -54,92 +55,92 @@ impl Path {
 
 /// `line` is without its CRLF.
 pub fn parse(line: &[u8]) -> Result<Command, Reply> {
-    let (verb, rest) = line.split_at(memchr::memchr(b' ', line).unwrap_or(line.len()));
-    let verb = verb.to_ascii_uppercase();
+    let verb = line.split(|b| *b == b' ').next().unwrap_or_default().to_ascii_uppercase();
+    let text = text(&verb, line)?;
+    let rest = text.get(verb.len()..).unwrap_or_default().trim();
+    match verb.as_slice() {
+        b"MAIL" => {
+            let path = WrittenPath::find(rest, "FROM:").ok_or_else(reply::bad_sender)?;
+            path.check_parameters(&["SIZE", "BODY", "AUTH"])?;
+            match request(&format!("MAIL FROM:<>{}", path.parameters))? {
+                Request::Mail { from } if from.flags & MAIL_BODY_BINARYMIME == 0 => {
+                    Ok(Command::Mail { from: ReversePath::parse(path.inner), size: from.size })
+                }
+                _ => Err(reply::unknown_parameter()),
+            }
+        }
+        b"RCPT" => {
+            let path = WrittenPath::find(rest, "TO:").ok_or_else(reply::bad_recipient)?;
+            path.check_parameters(&[])?;
+            if path.inner.eq_ignore_ascii_case("postmaster") {
+                return Ok(Command::Rcpt { to: Path::Postmaster });
+            }
+            let address = Address::parse(path.inner).map_err(|_| reply::bad_recipient())?;
+            Ok(Command::Rcpt { to: Path::Mailbox(address) })
+        }
+        b"DATA" | b"RSET" | b"QUIT" | b"STARTTLS" if !rest.is_empty() => Err(reply::no_arguments()),
+        b"AUTH" if rest.split_ascii_whitespace().count() > 2 => Err(reply::bad_arguments()),
+        b"" => Err(reply::unknown_command()),
+        _ => match request(&text)? {
+            Request::Ehlo { host } => Ok(Command::Hello { name: host, extended: true }),
+            Request::Helo { host } => Ok(Command::Hello { name: host, extended: false }),
+            Request::StartTls => Ok(Command::StartTls),
+            Request::Auth { mechanism, initial_response } => {
+                let mechanism = match mechanism {
+                    AUTH_PLAIN => Mechanism::Plain,
+                    AUTH_LOGIN => Mechanism::Login,
+                    _ => return Err(reply::unknown_mechanism()),
+                };
+                let initial = (!initial_response.is_empty()).then(|| initial_response);
+                Ok(Command::Auth { mechanism, initial })
+            }
+            Request::Data => Ok(Command::Data),
+            Request::Rset => Ok(Command::Rset),
+            Request::Quit => Ok(Command::Quit),
+            Request::Noop { .. } => Ok(Command::Noop),
+            Request::Vrfy { .. } => Ok(Command::Vrfy),
+            Request::Help { .. } => Ok(Command::Help),
+            _ => Err(reply::not_implemented()),
+        },
+    }
+}
+
+/// A command line as printable ASCII. Devices give names in any charset: other octets of EHLO and HELO become `?`.
+fn text(verb: &[u8], line: &[u8]) -> Result<String, Reply> {
+    let is_hello = matches!(verb, b"EHLO" | b"HELO") && !line.iter().any(|b| matches!(b, b'\r' | 0));
+    let is_path = matches!(verb, b"MAIL" | b"RCPT") && !line.iter().any(u8::is_ascii_control);
     let is_text = line.iter().all(|b| matches!(b, b' '..=b'~'));
-    match verb.as_slice() {
-        b"EHLO" | b"HELO" => return hello(rest, verb == b"EHLO"),
-        b"MAIL" | b"RCPT" if !is_text && !line.iter().any(u8::is_ascii_control) => return Err(reply::not_ascii()),
-        _ => {}
+    match () {
+        () if is_text || is_hello => {
+            let shown = line.iter().map(|b| if matches!(b, b' '..=b'~') { char::from(*b) } else { '?' });
+            Ok(shown.collect::<String>().trim_end().to_owned())
+        }
+        () if is_path => Err(reply::not_ascii()),
+        () => Err(reply::bad_characters()),
     }
-    let rest = std::str::from_utf8(rest).ok().filter(|_| is_text).ok_or_else(reply::bad_characters)?.trim();
-    let bare = |command| if rest.is_empty() { Ok(command) } else { Err(reply::no_arguments()) };
-    match verb.as_slice() {
-        b"STARTTLS" => bare(Command::StartTls),
-        b"AUTH" => auth(rest),
-        b"MAIL" => mail(rest),
-        b"RCPT" => rcpt(rest),
-        b"DATA" => bare(Command::Data),
-        b"RSET" => bare(Command::Rset),
-        b"QUIT" => bare(Command::Quit),
-        b"NOOP" => Ok(Command::Noop),
-        b"VRFY" => Ok(Command::Vrfy),
-        b"HELP" => Ok(Command::Help),
-        b"LHLO" | b"BDAT" | b"EXPN" | b"ETRN" | b"ATRN" | b"TURN" | b"BURL" => Err(reply::not_implemented()),
-        _ => Err(reply::unknown_command()),
+}
+
+fn request(text: &str) -> Result<Request<String>, Reply> {
+    let line = format!("{text}\r\n");
+    Request::parse(&mut line.as_bytes().iter()).map(Request::into_owned).map_err(|error| match error {
+        Error::UnknownCommand | Error::NeedsMoreData { .. } => reply::unknown_command(),
+        Error::UnsupportedParameter { .. } => reply::unknown_parameter(),
+        _ if text.get(..5).is_some_and(|verb| verb.eq_ignore_ascii_case("AUTH ")) => reply::unknown_mechanism(),
+        _ => reply::bad_arguments(),
+    })
+}
+
+/// RFC 1870 §4: 1 to 20 digits. More than 18 are more than any message has, and more than smtp-proto can count.
+fn check_size(digits: &str) -> Result<(), Reply> {
+    if digits.is_empty() || digits.len() > 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(reply::bad_arguments());
     }
+    if digits.trim_start_matches('0').len() > 18 { Err(reply::too_big()) } else { Ok(()) }
 }
 
 /// The first line of an HTTP request: a browser tricked into sending SMTP (cross-protocol request forgery).
 pub fn is_http(line: &[u8]) -> bool {
     [b"GET /".as_slice(), b"POST /", b"PUT /", b"HEAD /", b"OPTIONS ", b"CONNECT "].iter().any(|v| line.starts_with(v))
-}
-
-/// Devices give names in any charset.
-fn hello(name: &[u8], extended: bool) -> Result<Command, Reply> {
-    if name.iter().any(|b| matches!(b, b'\r' | 0)) {
-        return Err(reply::bad_characters());
-    }
-    let shown = name.trim_ascii().iter().map(|b| if matches!(b, b' '..=b'~') { char::from(*b) } else { '?' });
-    let name: String = shown.collect();
-    if name.is_empty() { Err(reply::bad_arguments()) } else { Ok(Command::Hello { name, extended }) }
-}
-
-fn auth(rest: &str) -> Result<Command, Reply> {
-    let mut words = rest.split_ascii_whitespace();
-    let mechanism = match words.next().map(str::to_ascii_uppercase).as_deref() {
-        Some("PLAIN") => Mechanism::Plain,
-        Some("LOGIN") => Mechanism::Login,
-        Some(_) => return Err(reply::unknown_mechanism()),
-        None => return Err(reply::bad_arguments()),
-    };
-    let initial = words.next().map(str::to_owned);
-    if words.next().is_some() { Err(reply::bad_arguments()) } else { Ok(Command::Auth { mechanism, initial }) }
-}
-
-fn mail(rest: &str) -> Result<Command, Reply> {
-    let path = WrittenPath::find(rest, "FROM:").ok_or_else(reply::bad_sender)?;
-    let mut size = 0;
-    for (key, value) in path.parameters()? {
-        match key.as_str() {
-            "SIZE" => size = octets(value)?,
-            "BODY" if ["7BIT", "8BITMIME"].iter().any(|body| value.eq_ignore_ascii_case(body)) => {}
-            "AUTH" if !value.is_empty() => {}
-            "AUTH" => return Err(reply::bad_arguments()),
-            _ => return Err(reply::unknown_parameter()),
-        }
-    }
-    Ok(Command::Mail { from: ReversePath::parse(path.inner), size })
-}
-
-fn rcpt(rest: &str) -> Result<Command, Reply> {
-    let path = WrittenPath::find(rest, "TO:").ok_or_else(reply::bad_recipient)?;
-    if !path.parameters()?.is_empty() {
-        return Err(reply::unknown_parameter());
-    }
-    if path.inner.eq_ignore_ascii_case("postmaster") {
-        return Ok(Command::Rcpt { to: Path::Postmaster });
-    }
-    let address = Address::parse(path.inner).map_err(|_| reply::bad_recipient())?;
-    Ok(Command::Rcpt { to: Path::Mailbox(address) })
-}
-
-/// RFC 1870 §4: 1 to 20 digits.
-fn octets(digits: &str) -> Result<usize, Reply> {
-    if digits.is_empty() || digits.len() > 20 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(reply::bad_arguments());
-    }
-    digits.parse().map_err(|_| reply::too_big())
 }
 
 /// The path of MAIL or RCPT as it was written, and what follows it.
@@ -169,21 +170,27 @@ impl<'a> WrittenPath<'a> {
         Some(Self { inner: inner.trim(), parameters: rest.strip_prefix('>')? })
     }
 
-    /// Each keyword in upper case with its value, or none; none occurs twice.
-    fn parameters(&self) -> Result<Vec<(String, &'a str)>, Reply> {
+    /// Only those of extensions that are offered, each once.
+    fn check_parameters(&self, offered: &[&str]) -> Result<(), Reply> {
         if !(self.parameters.is_empty() || self.parameters.starts_with(' ')) {
             return Err(reply::bad_arguments());
         }
-        let mut found: Vec<(String, &str)> = Vec::new();
+        let mut seen = Vec::new();
         for word in self.parameters.split_ascii_whitespace() {
             let (key, value) = word.split_once('=').unwrap_or((word, ""));
             let key = key.to_ascii_uppercase();
-            if found.iter().any(|(other, _)| *other == key) {
+            if !offered.contains(&key.as_str()) {
+                return Err(reply::unknown_parameter());
+            }
+            if seen.contains(&key) {
                 return Err(reply::bad_arguments());
             }
-            found.push((key, value));
+            if key == "SIZE" {
+                check_size(value)?;
+            }
+            seen.push(key);
         }
-        Ok(found)
+        Ok(())
     }
 }
 
@@ -332,7 +339,7 @@ mod tests {
         ] {
             assert_eq!(answer(line.as_bytes()), expected, "{line:?}");
         }
-        assert_eq!(answer(b"EHLO M\xfcller \xff"), "Hello { name: \"M?ller ?\", extended: true }");
+        assert_eq!(answer(b"EHLO M\xfcller \xff"), "Hello { name: \"M?ller\", extended: true }");
         assert_eq!(answer(b"EHLO a\0"), "500 5.5.2");
         assert_eq!(answer(b"HELO a\rb"), "500 5.5.2");
         assert_eq!(answer(b"NOOP\r"), "500 5.5.2");
