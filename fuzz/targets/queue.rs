@@ -122,8 +122,9 @@ fn check(outcome: &Outcome, script: &Script<'_>, heard: &Heard, is_8bit: bool) {
     let server_replies = outcome.reply();
     assert!((1..=600).contains(&server_replies.text.len()), "{} octets: {outcome:?}", server_replies.text.len());
     assert!(server_replies.text.bytes().all(|b| matches!(b, b' '..=b'~')), "more than a line of text: {outcome:?}");
-    assert_ne!(
-        server_replies.text, "the server did not answer in time",
+    assert!(
+        server_replies.text != "the server did not answer in time"
+            || script.replies.iter().any(|reply| is_run_past(reply)),
         "the server waits for the client: {outcome:?}"
     );
     let is_ours =
@@ -225,6 +226,12 @@ fn first_reply(octets: &[u8]) -> &[u8] {
 fn is_whole(reply: &[u8]) -> bool {
     let last = reply.split_inclusive(|b| *b == b'\n').next_back().unwrap_or_default();
     last.ends_with(b"\n") && last.get(3) != Some(&b'-')
+}
+
+/// smtp-proto runs past the line end of a misspelt ENHANCEDSTATUSCODES, and then waits for another line.
+fn is_run_past(reply: &[u8]) -> bool {
+    let parsed = smtp_proto::EhloResponse::parse(&mut reply.iter());
+    is_whole(reply) && matches!(parsed, Err(smtp_proto::Error::NeedsMoreData { .. }))
 }
 
 /// Where a CR stands alone, two readers may see different lines.

@@ -91,7 +91,7 @@ pub fn parse(line: &[u8]) -> Result<Command, Reply> {
                     AUTH_LOGIN => Mechanism::Login,
                     _ => return Err(reply::unknown_mechanism()),
                 };
-                let initial = (!initial_response.is_empty()).then(|| initial_response);
+                let initial = (!initial_response.is_empty()).then_some(initial_response);
                 Ok(Command::Auth { mechanism, initial })
             }
             Request::Data => Ok(Command::Data),
