@@ -3,7 +3,6 @@
 //! 2047.
 
 use super::fields::Fields;
-use super::send::with_crlf;
 use crate::address::Address;
 use crate::message;
 use crate::message::parameters::{Parameters, parameterized};
@@ -364,7 +363,7 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
         content
     });
     if media_type.as_ref().is_some_and(|media_type| media_type.name == "message/rfc822") {
-        content = content.map(|octets| with_crlf(&octets));
+        content = content.map(|octets| crate::message::line_ends_as_crlf(&octets));
         let fits =
             |octets: &[u8]| !octets.contains(&0) && octets.split(|b| *b == b'\n').all(|l| l.len() <= MESSAGE_LINE + 1);
         if content.as_deref().is_some_and(|octets| !fits(octets)) {

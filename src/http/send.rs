@@ -219,7 +219,7 @@ fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
     if message::has_nul(raw) {
         return Err(Problem::invalid_field("raw", message::NUL_REFUSED));
     }
-    let raw = with_crlf(raw);
+    let raw = message::line_ends_as_crlf(raw);
     let header = message::split(&raw).0;
     if header.is_empty() {
         return Err(Problem::invalid_field("raw", "must be a message with header fields"));
@@ -240,31 +240,9 @@ fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
     Ok(SendRequest { from: None, rcpt_to, message: Message::Raw(raw) })
 }
 
-/// Converts every kind of line end to CRLF. Over HTTP the end of the message does not depend on line ends.
-pub(super) fn with_crlf(raw: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
-    let mut bytes = raw.iter().copied().peekable();
-    while let Some(byte) = bytes.next() {
-        match byte {
-            b'\r' => {
-                bytes.next_if_eq(&b'\n');
-                out.extend_from_slice(b"\r\n");
-            }
-            b'\n' => out.extend_from_slice(b"\r\n"),
-            other => out.push(other),
-        }
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_line_end_becomes_crlf() {
-        assert_eq!(with_crlf(b"a\nb\rc\r\nd\r\r\n\n"), b"a\r\nb\r\nc\r\nd\r\n\r\n\r\n");
-    }
 
     #[test]
     fn the_recipients_of_a_raw_message_come_from_its_fields() {

@@ -30,9 +30,31 @@ pub fn with_crlf(octets: Bytes) -> Result<Bytes, BareCr> {
     Ok(whole.into())
 }
 
+/// Converts bare CR and bare LF to CRLF: for messages whose end does not depend on their line ends.
+pub fn line_ends_as_crlf(raw: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(raw.len() + raw.len() / 32);
+    let mut bytes = raw.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b'\r' => {
+                bytes.next_if_eq(&b'\n');
+                out.extend_from_slice(b"\r\n");
+            }
+            b'\n' => out.extend_from_slice(b"\r\n"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_line_end_becomes_crlf() {
+        assert_eq!(line_ends_as_crlf(b"a\nb\rc\r\nd\r\r\n\n"), b"a\r\nb\r\nc\r\nd\r\n\r\n\r\n");
+    }
 
     #[test]
     fn bare_lf_becomes_crlf_and_bare_cr_is_refused() {

@@ -47,7 +47,7 @@ pub use authors::is_from_domain;
 pub use dsn::{Bounce, Diagnostic, FailedRecipient, bounce};
 pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
-pub use line_ends::{BareCr, with_crlf};
+pub use line_ends::{BareCr, line_ends_as_crlf, with_crlf};
 pub use received::{Trace, trace, with_return_path};
 pub use rewrite::{Outgoing, blind_copies, outgoing, with_fields, without_results_of};
 

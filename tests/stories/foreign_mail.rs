@@ -58,7 +58,7 @@ fn addresses_are_taken_as_they_are_used() {
     for (at, (_, shown)) in senders.iter().enumerate() {
         let row = rows.iter().find(|row| row["subject"] == format!("foreign {at}")).unwrap();
         let raw = daemon.api().get(&format!("{path}/{}/raw", row["id"].as_str().unwrap())).expect(200).text;
-        assert!(raw.starts_with(&format!("Return-Path: <{shown}>\r\nReceived: from M?ller-PC?? (")), "{raw}");
+        assert!(raw.starts_with(&format!("Return-Path: <{shown}>\r\nReceived: from M?ller-PC (")), "{raw}");
     }
     // And they are written to.
     for (at, (to, rcpt)) in

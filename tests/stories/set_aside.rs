@@ -95,7 +95,7 @@ fn a_message_that_was_being_read_when_the_daemon_ended_is_named_and_set_aside() 
 
     // The third time it is set aside, and stays so.
     kept.start_after_abort(Some("hidden"));
-    named(&kept.daemon.log(), "it is set aside");
+    named(&kept.daemon.log(), "set aside, shown without parsing");
     kept.is_set_aside();
     let listed = kept.daemon.api().get(&messages).expect(200);
     let marked: Vec<bool> = crate::serve::rows(&listed.body).iter().map(|row| row["unreadable"] == true).collect();

@@ -100,7 +100,7 @@ fn the_service_manager_is_notified_of_start_and_stop() {
     let word = || {
         let mut octets = [0; 64];
         let length = socket.recv(&mut octets).expect("a word");
-        String::from_utf8(octets[..length].to_vec()).unwrap()
+        std::str::from_utf8(&octets[..length]).unwrap().trim_end().to_owned()
     };
     let mut child = Command::new(PROGRAM)
         .args(["sandbox", "--port-base", "0", "--data-dir"])

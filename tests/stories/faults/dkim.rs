@@ -165,7 +165,10 @@ fn wrong_name() {
         let host = format!("{}._domainkey", claim.tokens[token]);
         seen.records("dkim").nth(token).unwrap().is("missing", "wrong_name").says(mistaken).fix(&host);
     }
-    seen.record("dmarc").is("missing", "wrong_name").says(&format!("at {}, ", claim.name)).fix("_dmarc");
+    seen.record("dmarc")
+        .is("missing", "wrong_name")
+        .says(&format!("at {} but belongs at _dmarc", claim.name))
+        .fix("_dmarc");
 }
 
 #[test]
