@@ -114,6 +114,12 @@ impl<W: Work> Runner<W> {
         }))
     }
 
+    /// The owner of its leases.
+    #[cfg(feature = "ses")]
+    pub fn id(&self) -> &RunnerId {
+        &self.0.id
+    }
+
     /// What it runs.
     pub fn work(&self) -> &W {
         &self.0.work
