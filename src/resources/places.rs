@@ -53,7 +53,7 @@ impl Places {
 pub struct Waiting {
     /// When it was last given a place.
     pub served_at: Timestamp,
-    /// Since when its first job is due.
+    /// Since when its first job is due that the claim found.
     pub due_at: Timestamp,
     /// Who.
     pub owner: Owner,

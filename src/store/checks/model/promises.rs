@@ -6,30 +6,26 @@ use crate::store::routing::Route;
 use crate::verification::judge::verdict;
 
 impl World {
-    /// Which checks may be the next to begin, and whether they are requested for: "those who ask come first"; of the accounts that
-    /// have fewer places than are free, the one with the fewest, then the one served least recently, then who waits longest.
+    /// Which checks may be the next to begin, and whether they are requested: "those who ask come first"; of the accounts that
+    /// have fewer places than are free, the one with the fewest, then the one served least recently, then the one whose first
+    /// check (`first_due`, when the claim began) has been due for longest.
     pub(super) fn next(
         &self,
         held: [usize; 2],
         served: [[Option<Timestamp>; 2]; 2],
+        first_due: [[Option<Timestamp>; 2]; 2],
         free: usize,
         scheduled: usize,
     ) -> (bool, Vec<usize>) {
-        let ready = |slot: usize, requested: bool| {
-            let claim = self.claims[slot]
-                .as_ref()
-                .filter(|claim| claim.verify_requested == requested && held[slot % 2] < free)?;
-            let since = if requested { claim.model.begun } else { claim.row.state.next_check_at };
-            since.max(claim.leased_until.filter(|_| since.is_some())).filter(|since| *since <= self.now)
-        };
         let first = |requested: bool| {
-            let since = |account: usize| {
-                (0..SLOTS).filter(|slot| slot % 2 == account).filter_map(|slot| ready(slot, requested)).min()
-            };
-            let rank = |account: usize| Some((held[account], served[usize::from(requested)][account], since(account)?));
+            let since = |account: usize| self.due_since(account, requested).filter(|_| held[account] < free);
+            let of = usize::from(requested);
+            let rank =
+                |account: usize| since(account).map(|_| (held[account], served[of][account], first_due[of][account]));
             let best = [rank(0), rank(1)].into_iter().flatten().min();
-            let is_next =
-                |slot: &usize| best.is_some() && rank(slot % 2) == best && ready(*slot, requested) == since(slot % 2);
+            let is_next = |slot: &usize| {
+                best.is_some() && rank(slot % 2) == best && self.ready(*slot, requested) == since(slot % 2)
+            };
             (0..SLOTS).filter(is_next).collect::<Vec<usize>>()
         };
         match first(true) {
@@ -37,6 +33,22 @@ impl World {
             _ if scheduled > 0 => (false, first(false)),
             none => (false, none),
         }
+    }
+
+    /// Since when a claim's check may begin.
+    fn ready(&self, slot: usize, requested: bool) -> Option<Timestamp> {
+        let claim = self.claims[slot].as_ref().filter(|claim| claim.verify_requested == requested)?;
+        let since = if requested { claim.model.begun } else { claim.row.state.next_check_at };
+        since.max(claim.leased_until.filter(|_| since.is_some())).filter(|since| *since <= self.now)
+    }
+
+    fn due_since(&self, account: usize, requested: bool) -> Option<Timestamp> {
+        (0..SLOTS).filter(|slot| slot % 2 == account).filter_map(|slot| self.ready(slot, requested)).min()
+    }
+
+    /// Since when the first check of each account is due: the scheduled ones, and those requested.
+    pub(super) fn first_due(&self) -> [[Option<Timestamp>; 2]; 2] {
+        [false, true].map(|requested| [0, 1].map(|account| self.due_since(account, requested)))
     }
 
     /// The store and the model agree, and hold what is promised.
