@@ -72,7 +72,7 @@ impl World {
             prop_assert_eq!(state.next_check_at.is_none(), model.status == Failed);
             prop_assert_eq!(row.verify_requested, claim.verify_requested);
             if claim.verify_requested {
-                prop_assert!(state.next_check_at <= Some(self.now), "a check that was requested for is put off");
+                prop_assert!(state.next_check_at <= Some(self.now), "a requested check is put off");
             }
             if let Some(since) = model.degraded_since() {
                 let deadline = since.after(POLICY.grace).to_jiff().strftime("%Y-%m-%d %H:%M UTC").to_string();
