@@ -28,7 +28,7 @@ impl Ses {
         self.mending.run(&shutdown).await;
     }
 
-    /// Mends everything that is due now.
+    /// Repairs everything that is due now.
     pub async fn settle(&self) {
         self.mending.settle().await;
     }
@@ -51,7 +51,7 @@ impl Work for Arc<Identities> {
 
     async fn run(&self, name: DomainName, runner: RunnerId) {
         if let Err(error) = self.mend(&name, &runner).await {
-            tracing::error!(domain = %name, %error, "an identity at Amazon SES could not be mended; it is tried again when the lease ends");
+            tracing::error!(domain = %name, %error, "an identity at Amazon SES could not be repaired; it is tried again when the lease ends");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! FETCH. RFC 3501 §6.4.5, §7.4.2.
 //!
-//! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is claim_memory; what is not
+//! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
 //! requested is not read; a large body is copied from the store to the client piece by piece.
 
 mod pieces;
