@@ -112,7 +112,7 @@ fn received(input: &[u8], bare_lf: BareLf) {
     }
 }
 
-/// With CRLF for each bare LF, and a dot behind it doubled, unless a doubled one stands there.
+/// With CRLF for each bare LF, and a dot after it doubled unless it is doubled already.
 fn repaired(data: &[u8], bare_lf: BareLf) -> Vec<u8> {
     let mut out = Vec::new();
     for (at, octet) in data.iter().enumerate() {
