@@ -63,7 +63,7 @@ async fn verdict(store: &Store, content: ContentId, limits: &Limits, end: Instan
     let raw = match store.content(content).await {
         Ok(message) => [message.header, message.body.to_vec()].concat(),
         // Deleted meanwhile.
-        Err(StoreError::Sqlite(rusqlite::Error::QueryReturnedNoRows)) => return Verdict::Harmless,
+        Err(StoreError::NoRow(_)) => return Verdict::Harmless,
         Err(error) => {
             tracing::error!(%error, ?content, "cannot read from the store a message that the last daemon was parsing");
             return Verdict::Unknown;

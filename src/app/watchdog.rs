@@ -89,7 +89,7 @@ mod tests {
             let store = store.clone();
             let (begun, has_begun) = mpsc::channel();
             runtime.spawn(async move {
-                let work = move |_: &rusqlite::Connection| {
+                let work = move |_: &crate::store::Transaction<'_>| {
                     begun.send(()).unwrap();
                     Ok::<_, StoreError>(released.recv().is_err())
                 };

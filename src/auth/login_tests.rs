@@ -6,8 +6,8 @@ use crate::clock::Timestamp;
 use crate::store::aliases::AliasName;
 use crate::store::inboxes::NewInbox;
 use crate::store::names::NameLimits;
+use crate::store::params;
 use crate::store::tokens::NewToken;
-use rusqlite::params;
 
 const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
 
@@ -169,7 +169,9 @@ async fn a_log_in_is_valid_until_its_token_its_domain_or_its_inbox_is_gone() {
     world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap();
     assert!(!is_valid(&second).await && is_valid(&custom).await && is_valid(&platform).await);
     let gone = domain.clone();
-    let delete = move |c: &rusqlite::Connection| Ok(c.execute("DELETE FROM custom_domain WHERE id = ?1", [gone])?);
+    let delete = move |c: &crate::store::Transaction<'_>| {
+        Ok(c.execute("DELETE FROM custom_domain WHERE id = ?1", params![gone])?)
+    };
     world.store.write::<_, StoreError, _>(delete).await.unwrap();
     assert!(!is_valid(&custom).await && is_valid(&platform).await);
     assert!(world.store.inbox_delete(&account, &ann).await.unwrap());

@@ -7,6 +7,8 @@ use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::id::AccountId;
 use crate::identity::{SendIdentity, VerifiedDomain};
 use crate::jobs::LEASE;
+use crate::store::Transaction;
+use crate::store::params;
 use crate::store::testing::{account, claim, dkim_records};
 use crate::verification::status::{OnUnverified, VerifiedStatus};
 use std::net::Ipv4Addr;
@@ -68,20 +70,20 @@ impl World {
     async fn queue(&self) {
         let (id, now) = (self.domain.clone(), self.clock.now());
         self.write(move |c| {
-            c.execute("INSERT INTO body VALUES (1, x'')", [])?;
-            c.execute("INSERT INTO content (id, header, body_id, size) VALUES (1, x'', 1, 0)", [])?;
+            c.execute("INSERT INTO body (id, data) VALUES (1, ?1)", params![[0_u8; 0]])?;
+            c.execute("INSERT INTO content (id, header, body_id, size) VALUES (1, ?1, 1, 0)", params![[0_u8; 0]])?;
             c.execute(
                 "INSERT INTO submission (id, inbox_name, domain_id, state, mail_from, original_id, outgoing_id, protocol,
                      arrived_at, created_at, expires_at)
                  VALUES ('sub_1', 'demo', ?1, 'queued', 'demo@acme.test', 1, 1, 'ESMTPSA', 0, ?2, 0)",
-                rusqlite::params![id, now],
+                params![id, now],
             )
         })
         .await;
     }
 
-    async fn write(&self, work: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<usize> + Send + 'static) {
-        self.store.write(move |c| work(c).map_err(StoreError::from)).await.unwrap();
+    async fn write(&self, work: impl Fn(&Transaction<'_>) -> Result<usize, StoreError> + Send + 'static) {
+        self.store.write(work).await.unwrap();
     }
 
     async fn pass(&self, span: Duration) {
@@ -137,7 +139,7 @@ async fn keys_take_turns_by_the_clock_and_none_goes_before_its_mail() {
     assert_eq!((world.roles().await, world.public(0).await), ([Retiring, Signing, Ready], old.clone()));
     // It is not even given away to who says that it may go.
     assert!(!world.keys.renew(&world.domain, &world.tokens[0], 0).await.unwrap());
-    world.write(|c| c.execute("DELETE FROM submission", [])).await;
+    world.write(|c| c.execute("DELETE FROM submission", params![])).await;
     world.pass(DAY).await;
     assert_eq!(world.roles().await, [Ready, Signing, Ready]);
     assert_ne!(world.public(0).await, old);
@@ -202,7 +204,7 @@ async fn who_asks_gets_the_next_key_or_the_reason() {
     world.rotation.rotate(&world.domain).await.unwrap();
     assert_eq!(world.roles().await, [Signing, Ready, Retiring]);
 
-    world.write(|c| c.execute("DELETE FROM custom_domain", [])).await;
+    world.write(|c| c.execute("DELETE FROM custom_domain", params![])).await;
     assert!(matches!(world.rotation.rotate(&world.domain).await, Err(RotateError::NotFound)));
 }
 
@@ -224,7 +226,7 @@ async fn a_claim_that_ends_leaves_its_public_keys_until_its_mail_has_aged_out() 
     assert_eq!((zone.len(), in_dns().await), (3, publics.to_vec()));
 
     // With the account, which takes the claim along; the private halves go at once.
-    world.write(|c| c.execute("DELETE FROM account", [])).await;
+    world.write(|c| c.execute("DELETE FROM account", params![])).await;
     for token in &world.tokens {
         assert_eq!(world.store.dkim_sealed(token, 0).await.unwrap(), None);
     }

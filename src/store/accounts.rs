@@ -7,7 +7,7 @@ use super::{Store, StoreError, mailboxes};
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
-use rusqlite::{OptionalExtension, Row, params};
+use crate::store::engine::{Row, params};
 
 /// A tenant.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -18,7 +18,7 @@ pub struct Account {
     pub created_at: Timestamp,
 }
 
-fn account(row: &Row<'_>) -> rusqlite::Result<Account> {
+fn account(row: &Row<'_>) -> Result<Account, StoreError> {
     Ok(Account { id: row.get(0)?, name: row.get(1)?, created_at: row.get(2)? })
 }
 
@@ -26,12 +26,11 @@ impl Store {
     /// Makes an account. Names need not differ: the id tells accounts apart.
     pub async fn account_create(&self, name: String, now: Timestamp) -> Result<Account, StoreError> {
         self.write(move |c| {
-            let made = Account { id: AccountId::new(), name, created_at: now };
-            c.prepare_cached("INSERT INTO account (id, name, created_at) VALUES (?1, ?2, ?3)")?.execute(params![
-                made.id,
-                made.name,
-                made.created_at
-            ])?;
+            let made = Account { id: AccountId::new(), name: name.clone(), created_at: now };
+            c.execute(
+                "INSERT INTO account (id, name, created_at) VALUES (?1, ?2, ?3)",
+                params![made.id, made.name, made.created_at],
+            )?;
             Ok(made)
         })
         .await
@@ -42,7 +41,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = "SELECT id, name, created_at FROM account WHERE id = ?1 AND id <> ?2";
-            Ok(c.prepare_cached(sql)?.query_row(params![id, DELETED], account).optional()?)
+            Ok(c.query_opt(sql, params![id, DELETED], account)?)
         })
         .await
     }
@@ -52,8 +51,7 @@ impl Store {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
             let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
-            let list =
-                c.prepare_cached(sql)?.query_map(params![after, limit, DELETED], account)?.collect::<Result<_, _>>()?;
+            let list = c.query(sql, params![after, limit, DELETED], account)?;
             Ok(list)
         })
         .await
@@ -64,7 +62,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = "SELECT account_id FROM custom_domain WHERE id = ?1";
-            Ok(c.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?)
+            Ok(c.query_opt(sql, params![id], |row| row.get(0))?)
         })
         .await
     }
@@ -75,7 +73,7 @@ impl Store {
         self.write(move |c| {
             let name = InboxName::postmaster();
             let sql = "SELECT account_id FROM inbox WHERE name = ?1";
-            if let Some(found) = c.prepare_cached(sql)?.query_row([&name], |row| row.get(0)).optional()? {
+            if let Some(found) = c.query_opt(sql, params![&name], |row| row.get(0))? {
                 return Ok(found);
             }
             let account = AccountId::new();

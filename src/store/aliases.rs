@@ -2,11 +2,11 @@
 //!
 //! Invariant: within an account no alias has the local part of an inbox's name, so an address means one inbox at most.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::address::{Address, DomainName, LocalPart};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::engine::{Row, params};
 
 /// Another address of an inbox.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,14 +57,8 @@ pub enum CreateAliasError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for CreateAliasError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 fn create(
-    c: &Connection,
+    c: &Transaction<'_>,
     account: &AccountId,
     inbox: &InboxId,
     domain: &DomainId,
@@ -72,39 +66,36 @@ fn create(
     limit: u32,
     now: Timestamp,
 ) -> Result<Alias, CreateAliasError> {
-    if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])? {
+    if !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])? {
         return Err(CreateAliasError::UnknownInbox);
     }
     let sql = "SELECT name FROM custom_domain WHERE id = ?1 AND account_id = ?2";
-    let at: Option<DomainName> =
-        c.prepare_cached(sql)?.query_row(params![domain, account], |row| row.get(0)).optional()?;
+    let at: Option<DomainName> = c.query_opt(sql, params![domain, account], |row| row.get(0))?;
     let at = at.ok_or(CreateAliasError::UnknownDomain)?;
     let sql = "SELECT id FROM alias WHERE domain_id = ?1 AND local_part = ?2";
-    if let Some(id) = c.prepare_cached(sql)?.query_row(params![domain, name.as_str()], |row| row.get(0)).optional()? {
+    if let Some(id) = c.query_opt(sql, params![domain, name.as_str()], |row| row.get(0))? {
         return Err(CreateAliasError::Exists(id));
     }
     let sql = "SELECT id FROM inbox WHERE account_id = ?1 AND name = ?2";
-    if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name.as_str()], |row| row.get(0)).optional()? {
+    if let Some(id) = c.query_opt(sql, params![account, name.as_str()], |row| row.get(0))? {
         return Err(CreateAliasError::InboxHasName(id));
     }
     let sql = "SELECT count(*) FROM alias a JOIN custom_domain d ON d.id = a.domain_id WHERE d.account_id = ?1";
-    if c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= limit {
+    if c.query_row(sql, params![account], |row| row.get::<u32>(0))? >= limit {
         return Err(CreateAliasError::LimitReached(limit));
     }
     let address = Address::new(name.0.clone(), at).map_err(|_| CreateAliasError::TooLong)?;
     let made = Alias { id: AliasId::new(), inbox: inbox.clone(), domain: domain.clone(), address, created_at: now };
-    c.prepare_cached(
+    c.execute(
         "INSERT INTO alias (id, domain_id, local_part, inbox_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![made.id, made.domain, name.as_str(), made.inbox, made.created_at])?;
+        params![made.id, made.domain, name.as_str(), made.inbox, made.created_at],
+    )?;
     Ok(made)
 }
 
-fn alias(row: &Row<'_>) -> rusqlite::Result<Alias> {
-    let unreadable = |e: crate::address::AddressError| {
-        rusqlite::Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, Box::new(e))
-    };
-    let local = LocalPart::from_unquoted(row.get::<_, String>(3)?).map_err(unreadable)?;
+fn alias(row: &Row<'_>) -> Result<Alias, StoreError> {
+    let unreadable = |e: crate::address::AddressError| StoreError::Corrupt(format!("a local part: {e}"));
+    let local = LocalPart::from_unquoted(row.get::<String>(3)?).map_err(unreadable)?;
     let address = Address { local, domain: row.get(4)? };
     Ok(Alias { id: row.get(0)?, inbox: row.get(1)?, domain: row.get(2)?, address, created_at: row.get(5)? })
 }
@@ -134,7 +125,7 @@ impl Store {
         let (account, name) = (account.clone(), name.clone());
         self.read(move |c| {
             let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
-            Ok(c.prepare_cached(sql)?.query_row(params![account, name], |row| row.get(0)).optional()?)
+            Ok(c.query_opt(sql, params![account, name], |row| row.get(0))?)
         })
         .await
     }
@@ -153,9 +144,7 @@ impl Store {
             let sql = "SELECT a.id, a.inbox_id, a.domain_id, a.local_part, d.name, a.created_at
                        FROM alias a JOIN custom_domain d ON d.id = a.domain_id
                        WHERE a.inbox_id = ?1 AND d.account_id = ?2 AND a.id > ?3 ORDER BY a.id LIMIT ?4";
-            let mut statement = c.prepare_cached(sql)?;
-            let rows = statement.query_map(params![inbox, account, after, limit], alias)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            c.query(sql, params![inbox, account, after, limit], alias)
         })
         .await
     }
@@ -166,7 +155,7 @@ impl Store {
         self.write(move |c| {
             let sql = "DELETE FROM alias WHERE id = ?1 AND inbox_id = ?2
                        AND EXISTS (SELECT 1 FROM inbox WHERE id = ?2 AND account_id = ?3)";
-            Ok(c.prepare_cached(sql)?.execute(params![id, inbox, account])? > 0)
+            Ok(c.execute(sql, params![id, inbox, account])? > 0)
         })
         .await
     }

@@ -13,14 +13,14 @@ use super::domains::{DomainRow, find, find_all};
 use super::history::{write_change, write_check};
 use super::jobs::{self, Claim, JobKey, Kind, Lease};
 use super::ownership::outcome_for;
-use super::{Store, StoreError, exists};
+use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, RunnerId};
 use crate::resources::places::Places;
+use crate::store::engine::params;
 use crate::verification::judge::{CheckedRecord, RecordStatus, is_gone};
 use crate::verification::records::Purpose;
 use crate::verification::status::{Change, Policy, State, TooSoon, VerifiedStatus};
-use rusqlite::{Connection, params};
 use serde_json::json;
 
 /// What a check found of a claim.
@@ -59,11 +59,11 @@ impl Store {
     pub async fn domain_claim_due(&self, claim: Claim, scheduled: usize) -> Result<Vec<DomainRow>, StoreError> {
         let (now, lease) = (claim.now, claim.lease.clone());
         // Choosing only reads: what is due and has no place costs the writer nothing.
-        let chosen = self.read(move |c| choose(c, claim, scheduled)).await?;
+        let chosen = self.read(move |c| choose(c, &claim, scheduled)).await?;
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(move |c| take(c, now, &lease, chosen)).await
+        self.write(move |c| take(c, now, &lease, &chosen)).await
     }
 
     /// Spreads verified claims whose check is overdue evenly over the time that so many checks per second take: for the
@@ -71,9 +71,9 @@ impl Store {
     /// do pending claims: somebody waits for them. Returns how many were moved.
     pub async fn domain_spread_overdue(&self, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
         self.write(move |c| {
-            let overdue: i64 = c.prepare_cached(OVERDUE)?.query_row([now], |row| row.get(0))?;
+            let overdue: i64 = c.query_row(OVERDUE, params![now], |row| row.get(0))?;
             let span = overdue.saturating_mul(1000) / i64::from(per_second.max(1));
-            Ok(c.prepare_cached(SPREAD)?.execute(params![now, span.max(1)])?)
+            Ok(c.execute(SPREAD, params![now, span.max(1)])?)
         })
         .await
     }
@@ -133,7 +133,7 @@ impl Store {
     ) -> Result<Option<Recorded>, StoreError> {
         self.write(move |c| {
             let held = "SELECT 1 FROM custom_domain WHERE id = ?1 AND lease_owner = ?2";
-            match exists(c, held, params![report.domain, runner])? {
+            match c.exists(held, params![report.domain, runner])? {
                 true => record(c, &report, rival.as_ref(), &policy, now, spread),
                 false => Ok(None),
             }
@@ -150,34 +150,37 @@ const REQUESTED: &str =
 const DUE: &str = "SELECT id FROM custom_domain WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
 const OVERDUE: &str = "SELECT count(*) FROM custom_domain WHERE next_check_at < ?1 AND status = 'verified'
                        AND asked_at IS NULL AND lease_until IS NULL";
-const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + abs(random() % ?2)
-                      WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL";
+const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + spread.pause FROM (
+                          SELECT id, (row_number() OVER (ORDER BY next_check_at, id) - 1) * ?2 / count(*) OVER () AS pause
+                          FROM custom_domain
+                          WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL) spread
+                      WHERE custom_domain.id = spread.id";
 
 /// The claims whose checks begin, in their order.
-fn choose(c: &Connection, claim: Claim, scheduled: usize) -> Result<Vec<(Kind, DomainId)>, StoreError> {
+fn choose(c: &Transaction<'_>, claim: &Claim, scheduled: usize) -> Result<Vec<(Kind, DomainId)>, StoreError> {
     let (now, key) = (claim.now, |id: &DomainId| JobKey::Check(id.clone()));
     let mut line = jobs::line(c, Kind::RequestedCheck, now, claim.places.clone())?;
-    let requested = jobs::choose(&mut line, usize::MAX, |owner| jobs::due_ids(c, REQUESTED, &claim, owner, key))?;
+    let requested = jobs::choose(&mut line, usize::MAX, |owner| jobs::due_ids(c, REQUESTED, claim, owner, key))?;
     let mut line = jobs::line(c, Kind::Check, now, line.into_places())?;
-    let due = jobs::choose(&mut line, scheduled, |owner| jobs::due_ids(c, DUE, &claim, owner, key))?;
+    let due = jobs::choose(&mut line, scheduled, |owner| jobs::due_ids(c, DUE, claim, owner, key))?;
     let requested = requested.into_iter().map(|id| (Kind::RequestedCheck, id));
     Ok(requested.chain(due.into_iter().map(|id| (Kind::Check, id))).collect())
 }
 
 /// Leases those of the claims that are still due.
 fn take(
-    c: &Connection,
+    c: &Transaction<'_>,
     now: Timestamp,
     lease: &Lease,
-    chosen: Vec<(Kind, DomainId)>,
+    chosen: &[(Kind, DomainId)],
 ) -> Result<Vec<DomainRow>, StoreError> {
     let sql = "UPDATE custom_domain SET lease_until = ?2, lease_owner = ?3, check_started_at = ?4, asked_at = NULL
                WHERE id = ?1 AND coalesce(asked_ready_at, ready_at) <= ?4";
-    let (mut update, mut taken) = (c.prepare_cached(sql)?, Vec::new());
+    let mut taken = Vec::new();
     for (kind, id) in chosen {
-        if update.execute(params![id, lease.until, lease.runner, now])? == 1 {
-            let Some(row) = find(c, "id = ?1", [&id])? else { continue };
-            jobs::served(c, kind, &row.account, now)?;
+        if c.execute(sql, params![id, lease.until, lease.runner, now])? == 1 {
+            let Some(row) = find(c, "id = ?1", params![id])? else { continue };
+            jobs::served(c, *kind, &row.account, now)?;
             taken.push(row);
         }
     }
@@ -185,14 +188,14 @@ fn take(
 }
 
 fn record(
-    c: &Connection,
+    c: &Transaction<'_>,
     report: &Report,
     rival: Option<&Report>,
     policy: &Policy,
     now: Timestamp,
     spread: u32,
 ) -> Result<Option<Recorded>, StoreError> {
-    let Some(row) = find(c, "id = ?1", [&report.domain])? else { return Ok(None) };
+    let Some(row) = find(c, "id = ?1", params![report.domain])? else { return Ok(None) };
     let mut found = outcome_for(&row, report);
     let standing = match row.state.status {
         VerifiedStatus::Pending => find(c, RIVAL, params![row.name, row.id])?,
@@ -213,12 +216,12 @@ fn record(
     // Asked for while this check ran, another one follows: this one may have looked before the records were mended.
     let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL, lease_owner = NULL,
                    next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
-    c.prepare_cached(sql)?.execute(params![row.id, receiving(report, row.receiving), now])?;
+    c.execute(sql, params![row.id, receiving(report, row.receiving), now])?;
     if let Some(right) = return_path(report, &row) {
         // Where Amazon SES has it, bounces come back to SES.
-        let sql = "UPDATE custom_domain SET return_path_ok = ?2
-                       AND NOT EXISTS (SELECT 1 FROM ses_identity s WHERE s.name = custom_domain.name) WHERE id = ?1";
-        c.prepare_cached(sql)?.execute(params![row.id, right])?;
+        let sql = "UPDATE custom_domain SET return_path_ok = CASE WHEN ?2 = 1
+                       AND NOT EXISTS (SELECT 1 FROM ses_identity s WHERE s.name = custom_domain.name) THEN 1 ELSE 0 END WHERE id = ?1";
+        c.execute(sql, params![row.id, right])?;
     }
     if let Some(change) = &change {
         write_change(c, &row.id, change, now, &report.records)?;
@@ -229,12 +232,12 @@ fn record(
 /// The name is now this claim's alone: the verified one that yields fails on the evidence, and the claim that received its mail
 /// takes none. Returns the claim that failed.
 fn displace(
-    c: &Connection,
+    c: &Transaction<'_>,
     winner: &DomainRow,
     yielding: Option<(&DomainRow, &Report)>,
     now: Timestamp,
 ) -> Result<Option<(AccountId, DomainId)>, StoreError> {
-    for row in find_all(c, "name = ?1 AND id <> ?2 AND takes_mail", params![winner.name, winner.id])? {
+    for row in find_all(c, "name = ?1 AND id <> ?2 AND takes_mail = 1", params![winner.name, winner.id])? {
         let (state, change) = row.state.displaced();
         let evidence = yielding.filter(|(standing, _)| standing.id == row.id);
         if let Some((_, report)) = evidence {
@@ -259,8 +262,8 @@ fn receiving(report: &Report, before: bool) -> bool {
     }
 }
 
-fn mark_asked(c: &Connection, id: &DomainId, now: Timestamp) -> Result<(), StoreError> {
-    c.prepare_cached("UPDATE custom_domain SET asked_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
+fn mark_asked(c: &Transaction<'_>, id: &DomainId, now: Timestamp) -> Result<(), StoreError> {
+    c.execute("UPDATE custom_domain SET asked_at = ?2 WHERE id = ?1", params![id, now])?;
     Ok(())
 }
 
@@ -279,39 +282,45 @@ fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
     }
 }
 
-fn write_state(c: &Connection, id: &DomainId, state: &State, now: Timestamp, changed: bool) -> Result<(), StoreError> {
+fn write_state(
+    c: &Transaction<'_>,
+    id: &DomainId,
+    state: &State,
+    now: Timestamp,
+    changed: bool,
+) -> Result<(), StoreError> {
     let sql = "UPDATE custom_domain SET status = ?2, verified_at = ?3, window_ends_at = ?4, check_count = ?5,
-                   check_started_at = ?6, next_check_at = ?7, asked_at = CASE WHEN ?7 IS NOT NULL THEN asked_at END,
+                   check_started_at = ?6, next_check_at = ?7, asked_at = CASE WHEN CAST(?7 AS BIGINT) IS NOT NULL THEN asked_at END,
                    takes_mail = ?10,
-                   updated_at = CASE WHEN ?8 THEN ?9 ELSE updated_at END
+                   updated_at = CASE WHEN ?8 = 1 THEN ?9 ELSE updated_at END
                WHERE id = ?1";
-    c.prepare_cached(sql)?.execute(params![
-        id,
-        state.status,
-        state.verified_at,
-        state.window_ends_at,
-        state.checks,
-        state.check_started_at,
-        state.next_check_at,
-        changed,
-        now,
-        state.takes_mail
-    ])?;
+    c.execute(
+        sql,
+        params![
+            id,
+            state.status,
+            state.verified_at,
+            state.window_ends_at,
+            state.checks,
+            state.check_started_at,
+            state.next_check_at,
+            changed,
+            now,
+            state.takes_mail
+        ],
+    )?;
     super::queue::wake_held(c, id, now)?;
     Ok(())
 }
 
 /// Puts what a check found in the place of what the one before did: a record that is no longer asked for leaves nothing behind.
-fn write_evidence(c: &Connection, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
-    c.prepare_cached("DELETE FROM domain_record WHERE domain_id = ?1")?.execute([&report.domain])?;
-    let mut insert = c.prepare_cached(
-        "INSERT INTO domain_record (domain_id, purpose, name, status, observed, error, server, checked_at, fault_since,
-             fault_count, said, observed_name)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-    )?;
+fn write_evidence(c: &Transaction<'_>, report: &Report, state: &State, now: Timestamp) -> Result<(), StoreError> {
+    c.execute("DELETE FROM domain_record WHERE domain_id = ?1", params![&report.domain])?;
     for CheckedRecord { expected, evidence } in &report.records {
         let run = state.faults.get(&expected.key());
-        insert.execute(params![
+        c.execute("INSERT INTO domain_record (domain_id, purpose, name, status, observed, error, server, checked_at, fault_since,
+             fault_count, said, observed_name)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)", params![
             report.domain,
             expected.purpose,
             expected.name,

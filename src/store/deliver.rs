@@ -11,8 +11,8 @@ use crate::address::ReversePath;
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
 use crate::id::{BodyId, ContentId, InboxId, MailboxId, MessageId};
+use crate::store::engine::params;
 use bytes::Bytes;
-use rusqlite::{Connection, params};
 use std::collections::HashSet;
 
 /// Copies of a message for INBOX of each recipient, one for each inbox. The body is the message's.
@@ -56,13 +56,11 @@ pub(super) struct NewMessage<'a> {
 pub(super) fn insert_message(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
     let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
     let id = MessageId::new();
-    transaction
-        .prepare_cached(
-            "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
+    transaction.execute(
+        "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
                  mail_from, rcpt_to)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?
-        .execute(params![
+        params![
             id,
             new.inbox,
             new.mailbox,
@@ -74,7 +72,8 @@ pub(super) fn insert_message(transaction: &Transaction<'_>, new: &NewMessage<'_>
             next.modseq,
             new.mail_from,
             new.rcpt_to,
-        ])?;
+        ],
+    )?;
     transaction.mailbox_changed(new.inbox, new.mailbox)?;
     Ok(Delivered { id, inbox: new.inbox.clone(), mailbox: new.mailbox, uid: next.first_uid })
 }
@@ -119,7 +118,7 @@ impl LocalDelivery {
     }
 }
 
-pub(super) fn inbox_mailbox(connection: &Connection, inbox: &InboxId) -> Result<MailboxId, StoreError> {
+pub(super) fn inbox_mailbox(connection: &Transaction<'_>, inbox: &InboxId) -> Result<MailboxId, StoreError> {
     let found = mailboxes::find(connection, inbox, mailboxes::INBOX)?;
     found.ok_or_else(|| StoreError::InboxDeleted(inbox.clone()))
 }
@@ -133,9 +132,9 @@ impl Store {
         quota: Quota,
     ) -> Result<Vec<Delivered>, DeliverError> {
         self.check_disk()?;
-        self.change(move |transaction| {
+        self.write(move |transaction| {
             room::check(transaction, delivery.octets(body.len()), quota)?;
-            let body_id = content::insert_body(transaction, &body)?;
+            let body_id = transaction.insert_body(&body)?;
             Ok(delivery.deliver(transaction, body_id, body.len())?)
         })
         .await
@@ -182,7 +181,7 @@ mod tests {
         let counts: (i64, i64, i64) = store
             .read(|c| {
                 let sql = "SELECT (SELECT count(*) FROM body), (SELECT count(*) FROM content), (SELECT count(*) FROM message)";
-                Ok::<_, StoreError>(c.query_row(sql, [], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?)
+                Ok::<_, StoreError>(c.query_row(sql, params![], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?)
             })
             .await
             .unwrap();

@@ -5,17 +5,18 @@
 
 use super::names::NameLimits;
 use super::ownership::{Ownership, contest};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::Claim;
+use crate::store::engine::{Params, Row, params};
 use crate::verification::judge::{Evidence, RecordStatus};
 use crate::verification::records::RecordKey;
 use crate::verification::status::{FaultRun, OnUnverified, State};
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// A claim as the store has it.
 #[derive(Clone, Debug)]
@@ -115,18 +116,6 @@ pub enum PatchDomainError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for CreateDomainError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
-impl From<rusqlite::Error> for PatchDomainError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 const CLAIM: &str = "d.id, d.name, d.status, d.on_unverified";
 
 const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
@@ -134,11 +123,11 @@ const COLUMNS: &str = "id, account_id, name, status, receiving, dkim_tokens,
     window_ends_at, check_count, check_started_at, next_check_at, last_checked_at, created_at, updated_at,
     asked_at IS NOT NULL, return_path, contested_at, takes_mail";
 
-pub(super) fn claim(row: &Row<'_>) -> rusqlite::Result<Claim> {
+pub(super) fn claim(row: &Row<'_>) -> Result<Claim, StoreError> {
     Ok(Claim { id: row.get(0)?, name: row.get(1)?, status: row.get(2)?, on_unverified: row.get(3)? })
 }
 
-fn domain(row: &Row<'_>) -> rusqlite::Result<DomainRow> {
+fn domain(row: &Row<'_>) -> Result<DomainRow, StoreError> {
     let tokens: String = row.get(5)?;
     let mut tokens = tokens.split_ascii_whitespace().map(str::to_owned);
     let mut token = || tokens.next().unwrap_or_default();
@@ -178,32 +167,21 @@ pub(super) fn selected(condition: &str) -> String {
 }
 
 /// One claim that `condition` picks, with its evidence.
-pub(super) fn find(
-    c: &Connection,
-    condition: &str,
-    with: impl rusqlite::Params,
-) -> Result<Option<DomainRow>, StoreError> {
-    let found = c.prepare_cached(&selected(condition))?.query_row(with, domain).optional()?;
+pub(super) fn find(c: &Transaction<'_>, condition: &str, with: Params<'_>) -> Result<Option<DomainRow>, StoreError> {
+    let found = c.query_opt(&selected(condition), with, domain)?;
     found.map(|row| with_evidence(c, row)).transpose()
 }
 
 /// The claims that `condition` picks, with their evidence.
-pub(super) fn find_all(
-    c: &Connection,
-    condition: &str,
-    with: impl rusqlite::Params,
-) -> Result<Vec<DomainRow>, StoreError> {
-    let found: Vec<DomainRow> =
-        c.prepare_cached(&selected(condition))?.query_map(with, domain)?.collect::<Result<_, _>>()?;
+pub(super) fn find_all(c: &Transaction<'_>, condition: &str, with: Params<'_>) -> Result<Vec<DomainRow>, StoreError> {
+    let found: Vec<DomainRow> = c.query(&selected(condition), with, domain)?;
     found.into_iter().map(|row| with_evidence(c, row)).collect()
 }
 
-fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, StoreError> {
+fn with_evidence(c: &Transaction<'_>, mut domain: DomainRow) -> Result<DomainRow, StoreError> {
     let sql = "SELECT status, observed, error, server, checked_at, fault_since, fault_count, said, observed_name, purpose, name
                FROM domain_record WHERE domain_id = ?1";
-    let mut statement = c.prepare_cached(sql)?;
-    let mut rows = statement.query([&domain.id])?;
-    while let Some(row) = rows.next()? {
+    c.for_each(sql, params![&domain.id], |row| {
         let record = RecordKey { purpose: row.get(9)?, name: row.get(10)? };
         if let (Some(since), count @ 1..) = (row.get(5)?, row.get(6)?) {
             domain.state.faults.insert(record.clone(), FaultRun { since, count });
@@ -211,7 +189,7 @@ fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, Sto
         let (observed, error): (String, Option<String>) = (row.get(1)?, row.get(2)?);
         let (server, answers): (Option<String>, String) = (row.get(3)?, row.get(7)?);
         let evidence = Evidence {
-            status: row.get::<_, RecordStatus>(0)?,
+            status: row.get::<RecordStatus>(0)?,
             observed: serde_json::from_str(&observed).map_err(corrupt)?,
             observed_name: row.get(8)?,
             error: error.map(|error| serde_json::from_str(&error)).transpose().map_err(corrupt)?,
@@ -220,7 +198,8 @@ fn with_evidence(c: &Connection, mut domain: DomainRow) -> Result<DomainRow, Sto
             answers: serde_json::from_str(&answers).map_err(corrupt)?,
         };
         domain.evidence.insert(record, (evidence, row.get(4)?));
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     Ok(domain)
 }
 
@@ -230,103 +209,112 @@ fn corrupt(error: serde_json::Error) -> StoreError {
 
 /// Whether the account may claim this name now.
 fn may_create(
-    c: &Connection,
+    c: &Transaction<'_>,
     account: &AccountId,
     name: &DomainName,
     limits: NameLimits,
 ) -> Result<(), CreateDomainError> {
     let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
-    if let Some(id) = c.prepare_cached(sql)?.query_row(params![account, name], |row| row.get(0)).optional()? {
+    if let Some(id) = c.query_opt(sql, params![account, name], |row| row.get(0))? {
         return Err(CreateDomainError::Exists(id));
     }
     let sql = "SELECT count(*) FROM custom_domain WHERE account_id = ?1";
-    let count: u32 = c.prepare_cached(sql)?.query_row([account], |row| row.get(0))?;
+    let count: u32 = c.query_row(sql, params![account], |row| row.get(0))?;
     if count >= limits.present {
         return Err(CreateDomainError::Full);
     }
     let is_known = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id = ?2";
     let sql = "SELECT count(*) FROM claimed_name WHERE account_id = ?1";
-    if !super::exists(c, is_known, params![name, account])?
-        && c.prepare_cached(sql)?.query_row([account], |row| row.get::<_, u32>(0))? >= limits.ever
+    if !c.exists(is_known, params![name, account])?
+        && c.query_row(sql, params![account], |row| row.get::<u32>(0))? >= limits.ever
     {
         return Err(CreateDomainError::NamesUsedUp);
     }
     Ok(())
 }
 
-fn create(c: &Connection, new: &NewDomain, limits: NameLimits, now: Timestamp) -> Result<DomainRow, CreateDomainError> {
+fn create(
+    c: &Transaction<'_>,
+    new: &NewDomain,
+    limits: NameLimits,
+    now: Timestamp,
+) -> Result<DomainRow, CreateDomainError> {
     may_create(c, &new.account, &new.name, limits)?;
     let contested = contest(c, new, now)?;
     let id = DomainId::new();
     let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
                    next_check_at, created_at, updated_at, contested_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
-    c.prepare_cached(sql)?.execute(params![
-        id,
-        new.account,
-        new.name,
-        new.state.status,
-        new.tokens.join(" "),
-        new.ownership.secret(),
-        new.state.window_ends_at,
-        new.state.next_check_at,
-        now,
-        contested
-    ])?;
+    c.execute(
+        sql,
+        params![
+            id,
+            new.account,
+            new.name,
+            new.state.status,
+            new.tokens.join(" "),
+            new.ownership.secret(),
+            new.state.window_ends_at,
+            new.state.next_check_at,
+            now,
+            contested
+        ],
+    )?;
     super::history::write_created(c, &id, new.state.status, now)?;
-    find(c, "id = ?1", [&id])?.ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
+    find(c, "id = ?1", params![id])?
+        .ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
 }
 
 fn patch(
-    c: &Connection,
+    c: &Transaction<'_>,
     account: &AccountId,
     id: &DomainId,
     patch: &DomainPatch,
     now: Timestamp,
 ) -> Result<DomainRow, PatchDomainError> {
     let of_account = params![id, account];
-    if !super::exists(c, "SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", of_account)? {
+    if !c.exists("SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", of_account)? {
         return Err(PatchDomainError::NotFound);
     }
     if let Some(inbox) = &patch.catch_all {
         if let Some(inbox) = inbox
-            && !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])?
+            && !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])?
         {
             return Err(PatchDomainError::UnknownInbox);
         }
         let sql = "UPDATE custom_domain SET catch_all_inbox_id = ?2 WHERE id = ?1";
-        c.prepare_cached(sql)?.execute(params![id, inbox])?;
+        c.execute(sql, params![id, inbox])?;
     }
     if let Some(is_default) = patch.is_default {
         if is_default {
             // It moves here: an index of the schema holds that there is one.
             let sql = "UPDATE custom_domain SET is_default = 0, updated_at = ?2
                        WHERE account_id = ?1 AND is_default = 1 AND id <> ?3";
-            c.prepare_cached(sql)?.execute(params![account, now, id])?;
+            c.execute(sql, params![account, now, id])?;
         }
         let sql = "UPDATE custom_domain SET is_default = ?2 WHERE id = ?1";
-        c.prepare_cached(sql)?.execute(params![id, is_default])?;
+        c.execute(sql, params![id, is_default])?;
     }
     if let Some(on_unverified) = patch.on_unverified {
         let sql = "UPDATE custom_domain SET on_unverified = ?2 WHERE id = ?1";
-        c.prepare_cached(sql)?.execute(params![id, on_unverified])?;
+        c.execute(sql, params![id, on_unverified])?;
         super::queue::wake_held(c, id, now)?;
     }
     if let Some(return_path) = &patch.return_path {
         set_return_path(c, id, return_path.as_deref())?;
     }
-    c.prepare_cached("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1")?.execute(params![id, now])?;
-    find(c, "id = ?1", [id])?.ok_or(PatchDomainError::NotFound)
+    c.execute("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1", params![id, now])?;
+    find(c, "id = ?1", params![id])?.ok_or(PatchDomainError::NotFound)
 }
 
 /// Another return path has to be seen in the DNS before it is used; what was seen of the one before says nothing of it.
-fn set_return_path(c: &Connection, id: &DomainId, label: Option<&str>) -> Result<(), StoreError> {
-    let sql = "UPDATE custom_domain SET return_path = ?2, return_path_ok = 0 WHERE id = ?1 AND return_path IS NOT ?2";
-    if c.prepare_cached(sql)?.execute(params![id, label])? == 0 {
+fn set_return_path(c: &Transaction<'_>, id: &DomainId, label: Option<&str>) -> Result<(), StoreError> {
+    let sql = "UPDATE custom_domain SET return_path = ?2, return_path_ok = 0 WHERE id = ?1 AND return_path IS DISTINCT FROM ?2";
+    if c.execute(sql, params![id, label])? == 0 {
         return Ok(());
     }
     let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND purpose IN ('return_path', 'return_path_spf')";
-    c.prepare_cached(sql)?.execute([id])?;
+    c.execute(sql, params![id])?;
     Ok(())
 }
 
@@ -361,7 +349,7 @@ impl Store {
     /// A claim, whosever it is.
     pub async fn domain_of_anyone(&self, id: &DomainId) -> Result<Option<DomainRow>, StoreError> {
         let id = id.clone();
-        self.read(move |c| find(c, "id = ?1", [id])).await
+        self.read(move |c| find(c, "id = ?1", params![id])).await
     }
 
     /// The claims of the account in the order they were made, from the one after `after` on.
@@ -391,12 +379,12 @@ impl Store {
     /// Ends a claim of the account, with its aliases and keys. False when there was none.
     pub async fn domain_delete(&self, account: &AccountId, id: &DomainId, now: Timestamp) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
-        self.change(move |transaction| {
+        self.write(move |transaction| {
             let sql = "DELETE FROM custom_domain WHERE id = ?1 AND account_id = ?2";
-            let is_deleted = transaction.prepare_cached(sql)?.execute(params![id, account])? == 1;
+            let is_deleted = transaction.execute(sql, params![id, account])? == 1;
             if is_deleted {
                 super::queue::wake_held(transaction, &id, now)?;
-                transaction.publish(account, Event::DomainDeleted(id));
+                transaction.publish(account.clone(), Event::DomainDeleted(id.clone()));
             }
             Ok(is_deleted)
         })
@@ -408,7 +396,7 @@ impl Store {
         let id = id.clone();
         self.read(move |connection| {
             let sql = format!("SELECT {CLAIM} FROM custom_domain d WHERE d.id = ?1");
-            Ok(connection.prepare_cached(&sql)?.query_row([id], claim).optional()?)
+            Ok(connection.query_opt(&sql, params![id], claim)?)
         })
         .await
     }
@@ -422,7 +410,7 @@ impl Store {
                      AND (d.id = i.default_domain_id OR (i.default_domain_id IS NULL AND d.is_default = 1))
                  WHERE i.id = ?1"
             );
-            Ok(connection.prepare_cached(&sql)?.query_row([inbox], claim).optional()?)
+            Ok(connection.query_opt(&sql, params![inbox], claim)?)
         })
         .await
     }

@@ -3,60 +3,60 @@
 //! Invariant: a mailbox has at most twice [`KEPT`] notes. What is older is forgotten, and the mailbox remembers up to which
 //! change: a client with an older state has to read the whole mailbox ([`forgotten`]).
 
-use super::{StoreError, mailboxes};
+use super::{StoreError, Transaction, mailboxes};
 use crate::id::MailboxId;
-use rusqlite::{Connection, params};
+use crate::store::engine::params;
 
 /// Notes that a mailbox keeps at least, if it ever had as many: some hundred KiB.
 const KEPT: u32 = 10_000;
 
 /// Leaves a note of messages that are gone.
 pub(super) fn note(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     mailbox: MailboxId,
     uids: impl Iterator<Item = u32>,
 ) -> Result<(), StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
-    let sql = "INSERT OR REPLACE INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)";
-    let mut statement = connection.prepare_cached(sql)?;
+    let sql = "INSERT INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)
+               ON CONFLICT (mailbox_id, uid) DO UPDATE SET modseq = excluded.modseq";
     let mut added = 0_u32;
     for uid in uids {
-        statement.execute(params![mailbox, uid, modseq])?;
+        connection.execute(sql, params![mailbox, uid, modseq])?;
         added = added.saturating_add(1);
     }
     count(connection, mailbox, added)
 }
 
 /// More were expunged than are recorded one by one: open sessions read the whole mailbox.
-pub(super) fn note_many(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
+pub(super) fn note_many(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
-    connection.prepare_cached("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1")?.execute(params![mailbox, modseq])?;
+    connection.execute("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1", params![mailbox, modseq])?;
     Ok(())
 }
 
 /// Up to which change the notes of a mailbox are forgotten.
-pub(super) fn forgotten(connection: &Connection, mailbox: MailboxId) -> Result<i64, StoreError> {
+pub(super) fn forgotten(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     let sql = "SELECT forgotten FROM mailbox WHERE id = ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([mailbox], |row| row.get(0))?)
+    Ok(connection.query_row(sql, params![mailbox], |row| row.get(0))?)
 }
 
 /// Counts; once there are twice as many as are kept, half of them go: a note costs little on the average.
-fn count(connection: &Connection, mailbox: MailboxId, added: u32) -> Result<(), StoreError> {
+fn count(connection: &Transaction<'_>, mailbox: MailboxId, added: u32) -> Result<(), StoreError> {
     let sql = "UPDATE mailbox SET note_count = note_count + ?2 WHERE id = ?1 RETURNING note_count";
-    let notes: u32 = connection.prepare_cached(sql)?.query_row(params![mailbox, added], |row| row.get(0))?;
+    let notes: u32 = connection.query_row(sql, params![mailbox, added], |row| row.get(0))?;
     if notes <= KEPT * 2 { Ok(()) } else { forget(connection, mailbox) }
 }
 
 /// Drops all but the newest. Notes of one change go together, so there may be fewer left than were to be kept.
-fn forget(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
-    let sql = "UPDATE mailbox SET forgotten = max(forgotten, coalesce(
-                   (SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2), 0))
-               WHERE id = ?1 RETURNING forgotten";
-    let upto: i64 = connection.prepare_cached(sql)?.query_row(params![mailbox, KEPT], |row| row.get(0))?;
+fn forget(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
+    let sql = "SELECT modseq FROM expunged WHERE mailbox_id = ?1 ORDER BY modseq DESC LIMIT 1 OFFSET ?2";
+    let oldest: Option<i64> = connection.query_opt(sql, params![mailbox, KEPT], |row| row.get(0))?;
+    let upto = forgotten(connection, mailbox)?.max(oldest.unwrap_or(0));
+    connection.execute("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1", params![mailbox, upto])?;
     let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND modseq <= ?2";
-    connection.prepare_cached(sql)?.execute(params![mailbox, upto])?;
+    connection.execute(sql, params![mailbox, upto])?;
     let sql = "UPDATE mailbox SET note_count = (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute([mailbox])?;
+    connection.execute(sql, params![mailbox])?;
     Ok(())
 }
 
@@ -73,7 +73,7 @@ mod tests {
 
     async fn counts(store: &Store, mailbox: MailboxId) -> (u32, u32) {
         let sql = "SELECT note_count, (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) FROM mailbox WHERE id = ?1";
-        let row = move |c: &Connection| c.query_row(sql, [mailbox], |row| Ok((row.get(0)?, row.get(1)?)));
+        let row = move |c: &Transaction<'_>| c.query_row(sql, params![mailbox], |row| Ok((row.get(0)?, row.get(1)?)));
         store.read(move |c| Ok::<_, StoreError>(row(c)?)).await.unwrap()
     }
 

@@ -9,17 +9,18 @@ mod evidence;
 mod tests;
 
 use super::checks::Report;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId};
+use crate::store::engine::params;
 use crate::verification::event::EventCause;
 use crate::verification::judge::{CheckedRecord, RecordError};
 use crate::verification::records::Expected;
 use crate::verification::report::DomainRecord;
 use crate::verification::status::{Cause, Change, VerifiedStatus};
 use evidence::{Parts, pack, unpack, whole};
-use rusqlite::{Connection, params};
 use serde_json::{Value, json};
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 /// Checks of a domain that are kept.
@@ -73,15 +74,14 @@ impl Store {
                        JOIN custom_domain d ON d.id = h.domain_id AND d.account_id = ?1
                        JOIN domain_finding f ON f.domain_id = h.domain_id AND f.digest = h.finding
                        WHERE h.domain_id = ?2 AND h.number < ?3 ORDER BY h.number DESC LIMIT ?4";
-            let mut statement = c.prepare_cached(sql)?;
-            let mut rows = statement.query(params![account, id, before.unwrap_or(u32::MAX), limit])?;
             let mut checks = Vec::new();
-            while let Some(row) = rows.next()? {
+            c.for_each(sql, params![account, id, before.unwrap_or(u32::MAX), limit], |row| {
                 let (found, times): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
                 let at = row.get(1)?;
                 let records = whole(&unpack(&found)?, &unpack(&times)?, at)?;
                 checks.push(CheckRow { number: row.get(0)?, at, status: row.get(2)?, records });
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
             Ok(checks)
         })
         .await
@@ -100,10 +100,8 @@ impl Store {
             let sql = "SELECT h.number, h.at, h.from_status, h.to_status, h.cause FROM domain_event h
                        JOIN custom_domain d ON d.id = h.domain_id AND d.account_id = ?1
                        WHERE h.domain_id = ?2 AND h.number < ?3 ORDER BY h.number DESC LIMIT ?4";
-            let mut statement = c.prepare_cached(sql)?;
-            let mut rows = statement.query(params![account, id, before.unwrap_or(u32::MAX), limit])?;
             let mut events = Vec::new();
-            while let Some(row) = rows.next()? {
+            c.for_each(sql, params![account, id, before.unwrap_or(u32::MAX), limit], |row| {
                 let cause: String = row.get(4)?;
                 let mut cause: Value = serde_json::from_str(&cause).map_err(corrupt)?;
                 events.push(EventRow {
@@ -115,7 +113,8 @@ impl Store {
                         .map_err(corrupt)?,
                     records: cause.get_mut("records").map_or_else(|| json!([]), Value::take),
                 });
-            }
+                Ok(ControlFlow::Continue(()))
+            })?;
             Ok(events)
         })
         .await
@@ -128,7 +127,7 @@ fn corrupt(error: serde_json::Error) -> StoreError {
 
 /// Keeps a check, and lets those go that are too many or too old.
 pub(super) fn write_check(
-    c: &Connection,
+    c: &Transaction<'_>,
     report: &Report,
     status: VerifiedStatus,
     now: Timestamp,
@@ -137,21 +136,21 @@ pub(super) fn write_check(
         report.records.iter().map(|r| DomainRecord::of(&r.expected, Some((&r.evidence, now)))).collect();
     let Parts { digest, found, times } = Parts::of(&records);
     let sql = "SELECT 1 FROM domain_finding WHERE domain_id = ?1 AND digest = ?2";
-    if !super::exists(c, sql, params![report.domain, digest])? {
+    if !c.exists(sql, params![report.domain, digest])? {
         let sql = "INSERT INTO domain_finding (domain_id, digest, records) VALUES (?1, ?2, ?3)";
-        c.prepare_cached(sql)?.execute(params![report.domain, digest, pack(&found)?])?;
+        c.execute(sql, params![report.domain, digest, pack(&found)?])?;
     }
     let sql = "INSERT INTO domain_check (domain_id, number, at, status, finding, times)
                SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM domain_check WHERE domain_id = ?1";
-    c.prepare_cached(sql)?.execute(params![report.domain, now, status, digest, pack(&times)?])?;
+    c.execute(sql, params![report.domain, now, status, digest, pack(&times)?])?;
     let sql = "WITH newest AS (SELECT max(number) AS number FROM domain_check WHERE domain_id = ?1)
                DELETE FROM domain_check WHERE domain_id = ?1 AND number < (SELECT number FROM newest)
                    AND (number <= (SELECT number FROM newest) - ?2 OR at < ?3)";
     let oldest = Timestamp::from_millis(now.millis().saturating_sub(millis(CHECKS_FOR)));
-    if c.prepare_cached(sql)?.execute(params![report.domain, CHECKS, oldest])? > 0 {
+    if c.execute(sql, params![report.domain, CHECKS, oldest])? > 0 {
         let sql = "DELETE FROM domain_finding WHERE domain_id = ?1
                        AND digest NOT IN (SELECT finding FROM domain_check WHERE domain_id = ?1)";
-        c.prepare_cached(sql)?.execute([&report.domain])?;
+        c.execute(sql, params![&report.domain])?;
     }
     Ok(())
 }
@@ -162,7 +161,7 @@ fn millis(span: Duration) -> i64 {
 
 /// The first event of a claim: that it was made.
 pub(super) fn write_created(
-    c: &Connection,
+    c: &Transaction<'_>,
     id: &DomainId,
     status: VerifiedStatus,
     now: Timestamp,
@@ -172,7 +171,7 @@ pub(super) fn write_created(
 
 /// A change of status, and the evidence it rests on.
 pub(super) fn write_change(
-    c: &Connection,
+    c: &Transaction<'_>,
     id: &DomainId,
     change: &Change,
     now: Timestamp,
@@ -203,7 +202,7 @@ pub(super) fn write_change(
 }
 
 fn write(
-    c: &Connection,
+    c: &Transaction<'_>,
     id: &DomainId,
     from: Option<VerifiedStatus>,
     to: VerifiedStatus,
@@ -212,9 +211,9 @@ fn write(
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO domain_event (domain_id, number, at, from_status, to_status, cause)
                SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM domain_event WHERE domain_id = ?1";
-    c.prepare_cached(sql)?.execute(params![id, now, from, to, cause.to_string()])?;
+    c.execute(sql, params![id, now, from, to, cause.to_string()])?;
     let sql = "DELETE FROM domain_event WHERE domain_id = ?1
                    AND number <= (SELECT max(number) FROM domain_event WHERE domain_id = ?1) - ?2";
-    c.prepare_cached(sql)?.execute(params![id, EVENTS])?;
+    c.execute(sql, params![id, EVENTS])?;
     Ok(())
 }

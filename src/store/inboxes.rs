@@ -3,12 +3,14 @@
 //! Invariant: a name, once taken, stays with its account for good; within an account no inbox has the name of an alias.
 
 use super::names::NameLimits;
+use super::parts::{HIDDEN, HIDDEN_PREFIX};
 use super::{Store, StoreError, Transaction, mailboxes};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::engine::{Row, params};
+use std::ops::ControlFlow;
 
 /// A message store with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,12 +52,6 @@ pub enum CreateInboxError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for CreateInboxError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 /// An inbox that is to be.
 #[derive(Clone, Debug)]
 pub struct NewInbox {
@@ -81,7 +77,7 @@ pub(super) const DELETED: &str = "acc_00000000000000000000000000";
 
 const COLUMNS: &str = "id, account_id, name, default_domain_id, created_at, updated_at, size, save_sent";
 
-fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
+fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
     Ok(Inbox {
         id: row.get(0)?,
         account: row.get(1)?,
@@ -89,44 +85,39 @@ fn inbox(row: &Row<'_>) -> rusqlite::Result<Inbox> {
         default_domain: row.get(3)?,
         created_at: row.get(4)?,
         updated_at: row.get(5)?,
-        size: row.get::<_, i64>(6)?.unsigned_abs(),
+        size: row.get::<i64>(6)?.unsigned_abs(),
         save_sent: row.get(7)?,
     })
 }
 
-fn create(c: &Connection, new: NewInbox, limits: NameLimits, now: Timestamp) -> Result<Inbox, CreateInboxError> {
-    if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![new.account])? {
+fn create(c: &Transaction<'_>, new: &NewInbox, limits: NameLimits, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+    if !c.exists("SELECT 1 FROM account WHERE id = ?1", params![new.account])? {
         return Err(CreateInboxError::UnknownAccount);
     }
-    let owner = c
-        .prepare_cached("SELECT account_id FROM inbox_name WHERE name = ?1")?
-        .query_row([&new.name], |row| row.get::<_, AccountId>(0))
-        .optional()?;
+    let owner = c.query_opt("SELECT account_id FROM inbox_name WHERE name = ?1", params![&new.name], |row| {
+        row.get::<AccountId>(0)
+    })?;
     let is_new = owner.is_none();
     if owner.is_some_and(|owner| owner != new.account) {
         return Err(CreateInboxError::NameTaken);
     }
-    let there = c
-        .prepare_cached("SELECT id FROM inbox WHERE name = ?1")?
-        .query_row([&new.name], |row| row.get(0))
-        .optional()?;
+    let there = c.query_opt("SELECT id FROM inbox WHERE name = ?1", params![&new.name], |row| row.get(0))?;
     if let Some(id) = there {
         return Err(CreateInboxError::Exists(id));
     }
     let sql = "SELECT a.id FROM alias a JOIN custom_domain d ON d.id = a.domain_id
-               WHERE d.account_id = ?1 AND a.local_part = ?2 LIMIT 1";
-    let alias = c.prepare_cached(sql)?.query_row(params![new.account, new.name], |row| row.get(0)).optional()?;
+               WHERE d.account_id = ?1 AND a.local_part = ?2 ORDER BY a.id LIMIT 1";
+    let alias = c.query_opt(sql, params![new.account, new.name], |row| row.get(0))?;
     if let Some(id) = alias {
         return Err(CreateInboxError::AliasHasName(id));
     }
-    let count: u32 = c
-        .prepare_cached("SELECT count(*) FROM inbox WHERE account_id = ?1")?
-        .query_row([&new.account], |row| row.get(0))?;
+    let count: u32 =
+        c.query_row("SELECT count(*) FROM inbox WHERE account_id = ?1", params![&new.account], |row| row.get(0))?;
     if count >= limits.present {
         return Err(CreateInboxError::LimitReached(limits.present));
     }
     let sql = "SELECT count(*) FROM inbox_name WHERE account_id = ?1";
-    if is_new && c.prepare_cached(sql)?.query_row([&new.account], |row| row.get::<_, u32>(0))? >= limits.ever {
+    if is_new && c.query_row(sql, params![&new.account], |row| row.get::<u32>(0))? >= limits.ever {
         return Err(CreateInboxError::NamesUsedUp(limits.ever));
     }
     if let Some(domain) = &new.default_domain
@@ -134,27 +125,31 @@ fn create(c: &Connection, new: NewInbox, limits: NameLimits, now: Timestamp) -> 
     {
         return Err(CreateInboxError::UnknownDomain);
     }
-    c.prepare_cached("INSERT OR IGNORE INTO inbox_name (name, account_id) VALUES (?1, ?2)")?
-        .execute(params![new.name, new.account])?;
+    c.execute(
+        "INSERT INTO inbox_name (name, account_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING",
+        params![new.name, new.account],
+    )?;
     let made = Inbox {
         id: InboxId::new(),
-        account: new.account,
-        name: new.name,
-        default_domain: new.default_domain,
+        account: new.account.clone(),
+        name: new.name.clone(),
+        default_domain: new.default_domain.clone(),
         save_sent: new.save_sent,
         size: 0,
         created_at: now,
         updated_at: now,
     };
-    c.prepare_cached(&format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6)"))?
-        .execute(params![made.id, made.account, made.name, made.default_domain, now, made.save_sent])?;
+    c.execute(
+        &format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6)"),
+        params![made.id, made.account, made.name, made.default_domain, now, made.save_sent],
+    )?;
     mailboxes::create_standard(c, &made.id)?;
     Ok(made)
 }
 
 /// True when the claim is the account's.
-pub(super) fn has_domain(c: &Connection, account: &AccountId, domain: &DomainId) -> Result<bool, StoreError> {
-    super::exists(c, "SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", params![domain, account])
+pub(super) fn has_domain(c: &Transaction<'_>, account: &AccountId, domain: &DomainId) -> Result<bool, StoreError> {
+    c.exists("SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", params![domain, account])
 }
 
 /// What an address opens in an account.
@@ -169,25 +164,24 @@ pub struct Opened {
 /// Which inbox of the account `address` is an address of: its name or an alias, with any tag, at the platform's domain or
 /// at one the account claims, verified or not. Catch-all addresses open no inbox. The work is the same whatever is found.
 pub(super) fn opened_by(
-    c: &Connection,
+    c: &Transaction<'_>,
     account: &AccountId,
     platform: &DomainName,
     address: &Address,
 ) -> Result<Option<Opened>, StoreError> {
     let base = address.local.base();
-    let domain: Option<DomainId> = c
-        .prepare_cached("SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2")?
-        .query_row(params![account, address.domain], |row| row.get(0))
-        .optional()?;
+    let domain: Option<DomainId> = c.query_opt(
+        "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
+        params![account, address.domain],
+        |row| row.get(0),
+    )?;
     let at_platform = address.domain == *platform;
     let domain_key = domain.as_ref().map_or("", DomainId::as_str);
-    let sql = "SELECT id, name FROM inbox WHERE account_id = ?1 AND name = ?2
-               UNION ALL SELECT i.id, i.name FROM alias a JOIN inbox i ON i.id = a.inbox_id
-                         WHERE a.domain_id = ?3 AND a.local_part = ?2 AND i.account_id = ?1 LIMIT 1";
-    let found: Option<(InboxId, InboxName)> = c
-        .prepare_cached(sql)?
-        .query_row(params![account, base, domain_key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
+    let sql = "SELECT id, name, 1 AS place FROM inbox WHERE account_id = ?1 AND name = ?2
+               UNION ALL SELECT i.id, i.name, 2 FROM alias a JOIN inbox i ON i.id = a.inbox_id
+                         WHERE a.domain_id = ?3 AND a.local_part = ?2 AND i.account_id = ?1 ORDER BY place LIMIT 1";
+    let found: Option<(InboxId, InboxName)> =
+        c.query_opt(sql, params![account, base, domain_key], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let domain = if at_platform { None } else { domain };
     Ok(found.filter(|_| at_platform || domain.is_some()).map(|(inbox, name)| Opened { inbox, name, domain }))
 }
@@ -196,18 +190,16 @@ pub(super) fn opened_by(
 fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
     let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL
                WHERE id = ?1 AND account_id = ?2";
-    if c.prepare_cached(sql)?.execute(params![inbox, account, DELETED])? == 0 {
+    if c.execute(sql, params![inbox, account, DELETED])? == 0 {
         return Ok(false);
     }
-    let sql =
-        "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
-               WHERE inbox_id = ?1";
-    c.prepare_cached(sql)?.execute([inbox])?;
-    c.prepare_cached("DELETE FROM alias WHERE inbox_id = ?1")?.execute([inbox])?;
-    c.prepare_cached("DELETE FROM token_inbox WHERE inbox_id = ?1")?.execute([inbox])?;
+    let sql = format!("UPDATE mailbox SET {HIDDEN} WHERE inbox_id = ?1");
+    c.execute(&sql, params![inbox, HIDDEN_PREFIX])?;
+    c.execute("DELETE FROM alias WHERE inbox_id = ?1", params![inbox])?;
+    c.execute("DELETE FROM token_inbox WHERE inbox_id = ?1", params![inbox])?;
     let sql = "UPDATE custom_domain SET catch_all_inbox_id = NULL WHERE catch_all_inbox_id = ?1";
-    c.prepare_cached(sql)?.execute([inbox])?;
-    c.prepare_cached("UPDATE submission SET inbox_id = NULL WHERE inbox_id = ?1")?.execute([inbox])?;
+    c.execute(sql, params![inbox])?;
+    c.execute("UPDATE submission SET inbox_id = NULL WHERE inbox_id = ?1", params![inbox])?;
     c.publish(account.clone(), Event::InboxDeleted(inbox.clone()));
     Ok(true)
 }
@@ -220,7 +212,7 @@ impl Store {
         limits: NameLimits,
         now: Timestamp,
     ) -> Result<Inbox, CreateInboxError> {
-        self.write(move |c| create(c, new, limits, now)).await
+        self.write(move |c| create(c, &new, limits, now)).await
     }
 
     /// One inbox of the account.
@@ -228,7 +220,7 @@ impl Store {
         let (account, id) = (account.clone(), id.clone());
         self.read(move |c| {
             let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id = ?2");
-            Ok(c.prepare_cached(&sql)?.query_row(params![id, account], inbox).optional()?)
+            Ok(c.query_opt(&sql, params![id, account], inbox)?)
         })
         .await
     }
@@ -238,7 +230,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id <> ?2");
-            Ok(c.prepare_cached(&sql)?.query_row(params![id, DELETED], inbox).optional()?)
+            Ok(c.query_opt(&sql, params![id, DELETED], inbox)?)
         })
         .await
     }
@@ -255,13 +247,18 @@ impl Store {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
             let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND id > ?2 ORDER BY id");
-            let mut statement = c.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![account, after], inbox)?;
-            let allowed = |row: &rusqlite::Result<Inbox>| match (&within, row) {
-                (Some(within), Ok(inbox)) => within.contains(&inbox.id),
-                _ => true,
-            };
-            Ok(rows.filter(allowed).take(limit as usize).collect::<Result<_, _>>()?)
+            let mut list = Vec::new();
+            c.for_each(&sql, params![account, after], |row| {
+                if list.len() >= limit as usize {
+                    return Ok(ControlFlow::Break(()));
+                }
+                let inbox = inbox(row)?;
+                if within.as_ref().is_none_or(|within| within.contains(&inbox.id)) {
+                    list.push(inbox);
+                }
+                Ok(ControlFlow::Continue(()))
+            })?;
+            Ok(list)
         })
         .await
     }
@@ -276,7 +273,7 @@ impl Store {
     ) -> Result<Option<Inbox>, CreateInboxError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| {
-            if !super::exists(c, "SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![id, account])? {
+            if !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![id, account])? {
                 return Ok(None);
             }
             if let Some(Some(domain)) = &change.default_domain
@@ -285,13 +282,13 @@ impl Store {
                 return Err(CreateInboxError::UnknownDomain);
             }
             let sql = format!(
-                "UPDATE inbox SET default_domain_id = iif(?2, ?3, default_domain_id), save_sent = coalesce(?4, save_sent),
+                "UPDATE inbox SET default_domain_id = CASE WHEN ?2 = 1 THEN ?3 ELSE default_domain_id END, save_sent = coalesce(?4, save_sent),
                      updated_at = ?5
                  WHERE id = ?1 RETURNING {COLUMNS}"
             );
-            let InboxChange { default_domain, save_sent } = change;
-            let values = params![id, default_domain.is_some(), default_domain.flatten(), save_sent, now];
-            Ok(Some(c.prepare_cached(&sql)?.query_row(values, inbox)?))
+            let InboxChange { default_domain, save_sent } = &change;
+            let values = params![id, default_domain.is_some(), default_domain.as_ref().and_then(Option::as_ref), save_sent, now];
+            Ok(Some(c.query_row(&sql, values, inbox)?))
         })
         .await
     }
@@ -299,7 +296,7 @@ impl Store {
     /// Deletes an inbox with its aliases, and hides its mailboxes; its sessions end. False: the account has none of this id.
     pub async fn inbox_delete(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
-        self.change(move |c| delete(c, &account, &id)).await
+        self.write(move |c| delete(c, &account, &id)).await
     }
 
     /// Whose an inbox is: of one that is deleted, the account of deleted inboxes.
@@ -307,7 +304,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = "SELECT account_id FROM inbox WHERE id = ?1";
-            Ok(c.prepare_cached(sql)?.query_row([id], |row| row.get(0))?)
+            Ok(c.query_row(sql, params![id], |row| row.get(0))?)
         })
         .await
     }
@@ -316,7 +313,7 @@ impl Store {
     pub async fn deleted_inboxes(&self) -> Result<Vec<InboxId>, StoreError> {
         self.read(|c| {
             let sql = "SELECT id FROM inbox WHERE account_id = ?1";
-            Ok(c.prepare_cached(sql)?.query_map([DELETED], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            Ok(c.query(sql, params![DELETED], |row| row.get(0))?)
         })
         .await
     }
@@ -325,7 +322,7 @@ impl Store {
     pub async fn deleted_inbox_remove(&self, id: &InboxId) -> Result<(), StoreError> {
         let id = id.clone();
         self.write(move |c| {
-            c.prepare_cached("DELETE FROM inbox WHERE id = ?1 AND account_id = ?2")?.execute(params![id, DELETED])?;
+            c.execute("DELETE FROM inbox WHERE id = ?1 AND account_id = ?2", params![id, DELETED])?;
             Ok(())
         })
         .await

@@ -3,16 +3,16 @@
 //! Invariant: a job is its owner's until the lease ends, which the owner renews while it works. What is written at the end of a
 //! job compares the owner in the same transaction: a runner that has lost the lease writes nothing.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, RunnerId, SubmissionId};
 use crate::resources::Owner;
 use crate::resources::places::{Line, Places, Waiting};
-use rusqlite::types::FromSql;
-use rusqlite::{Connection, params};
+use crate::store::engine::{FromValue, params};
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::ControlFlow;
 
 /// Accounts with work that is due which one claim looks at, the longest waiting first.
 const ACCOUNTS: i64 = 1000;
@@ -82,18 +82,18 @@ impl Kind {
     }
 }
 
-pub(super) const ACCOUNTS_DUE: &str = "SELECT account_id, iif(served_at <= ?2, served_at, 0), due_at FROM due_account
+pub(super) const ACCOUNTS_DUE: &str =
+    "SELECT account_id, CASE WHEN served_at <= ?2 THEN served_at ELSE 0 END, due_at FROM due_account
     WHERE kind = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
 pub(super) const ACCOUNTS_IN_TIME: &str =
     "SELECT account_id, due_at FROM due_account WHERE kind = ?1 AND due_at IS NOT NULL ORDER BY due_at";
 
 /// The accounts with work that is due.
-pub(super) fn line(c: &Connection, kind: Kind, now: Timestamp, places: Places) -> Result<Line, StoreError> {
-    let mut statement = c.prepare_cached(ACCOUNTS_DUE)?;
-    let rows = statement.query_map(params![kind.as_str(), now, ACCOUNTS], |row| {
+pub(super) fn line(c: &Transaction<'_>, kind: Kind, now: Timestamp, places: Places) -> Result<Line, StoreError> {
+    let waiting = c.query(ACCOUNTS_DUE, params![kind.as_str(), now, ACCOUNTS], |row| {
         Ok(Waiting { owner: Owner::Account(row.get(0)?), served_at: row.get(1)?, due_at: row.get(2)? })
     })?;
-    Ok(Line::new(places, rows.collect::<Result<Vec<_>, _>>()?))
+    Ok(Line::new(places, waiting))
 }
 
 /// The jobs of a line to begin, at most `limit`. `due` finds those of an owner that are due.
@@ -120,8 +120,8 @@ pub(super) fn choose<I>(
 
 /// The first jobs of an account that are due and do not run here. `sql` selects the ids of an account's (?1) that are due at a
 /// moment (?2), as many as ?3.
-pub(super) fn due_ids<I: FromSql>(
-    c: &Connection,
+pub(super) fn due_ids<I: FromValue>(
+    c: &Transaction<'_>,
     sql: &str,
     claim: &Claim,
     owner: &Owner,
@@ -129,37 +129,36 @@ pub(super) fn due_ids<I: FromSql>(
 ) -> Result<VecDeque<I>, StoreError> {
     let Owner::Account(account) = owner else { return Ok(VecDeque::new()) };
     let limit = i64::try_from(claim.running.len().saturating_add(claim.places.free)).unwrap_or(i64::MAX);
-    let mut statement = c.prepare_cached(sql)?;
-    let found = statement.query_map(params![account, claim.now, limit], |row| row.get(0))?;
-    let found: Vec<I> = found.collect::<Result<_, _>>()?;
+    let found = c.query(sql, params![account, claim.now, limit], |row| row.get(0))?;
     Ok(found.into_iter().filter(|id| !claim.running.contains(&key(id))).collect())
 }
 
 /// An account's job begins.
-pub(super) fn served(c: &Connection, kind: Kind, account: &AccountId, now: Timestamp) -> Result<(), StoreError> {
+pub(super) fn served(c: &Transaction<'_>, kind: Kind, account: &AccountId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE due_account SET served_at = ?3 WHERE kind = ?1 AND account_id = ?2";
-    c.prepare_cached(sql)?.execute(params![kind.as_str(), account, now])?;
+    c.execute(sql, params![kind.as_str(), account, now])?;
     Ok(())
 }
 
 /// When the first job is due of those there is a place for. What runs is due when its lease ends.
-pub(super) fn next_due(c: &Connection, kind: Kind, places: &Places) -> Result<Option<Timestamp>, StoreError> {
+pub(super) fn next_due(c: &Transaction<'_>, kind: Kind, places: &Places) -> Result<Option<Timestamp>, StoreError> {
     if places.free == 0 {
         return Ok(None);
     }
-    let mut statement = c.prepare_cached(ACCOUNTS_IN_TIME)?;
-    let mut rows = statement.query([kind.as_str()])?;
-    while let Some(row) = rows.next()? {
-        if places.has_for(&Owner::Account(row.get(0)?)) {
-            return Ok(Some(row.get(1)?));
+    let mut next = None;
+    c.for_each(ACCOUNTS_IN_TIME, params![kind.as_str()], |row| {
+        if !places.has_for(&Owner::Account(row.get(0)?)) {
+            return Ok(ControlFlow::Continue(()));
         }
-    }
-    Ok(None)
+        next = row.get(1)?;
+        Ok(ControlFlow::Break(()))
+    })?;
+    Ok(next)
 }
 
 /// Ends every lease: for a store that is opened by the only process that may have it open, so that no owner is left alive.
 /// How many there were.
-pub(super) fn end_leases(c: &Connection) -> rusqlite::Result<usize> {
+pub(super) fn end_leases(c: &Transaction<'_>) -> Result<usize, StoreError> {
     let mut ended = 0;
     for sql in [
         "UPDATE delivery SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
@@ -168,7 +167,7 @@ pub(super) fn end_leases(c: &Connection) -> rusqlite::Result<usize> {
         "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
         "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
     ] {
-        ended += c.execute(sql, [])?;
+        ended += c.execute(sql, params![])?;
     }
     Ok(ended)
 }
@@ -183,19 +182,19 @@ impl Store {
                     JobKey::Delivery(id, domain) => {
                         let sql = "UPDATE delivery SET lease_until = ?2
                                    WHERE lease_owner = ?1 AND submission_id = ?3 AND domain = ?4";
-                        c.prepare_cached(sql)?.execute(params![runner, until, id, domain])?
+                        c.execute(sql, params![runner, until, id, domain])?
                     }
                     JobKey::Check(id) => {
                         let sql = "UPDATE custom_domain SET lease_until = ?2 WHERE lease_owner = ?1 AND id = ?3";
-                        c.prepare_cached(sql)?.execute(params![runner, until, id])?
+                        c.execute(sql, params![runner, until, id])?
                     }
                     JobKey::Rotation(id) => {
                         let sql = "UPDATE dkim_rotation SET lease_until = ?2 WHERE lease_owner = ?1 AND domain_id = ?3";
-                        c.prepare_cached(sql)?.execute(params![runner, until, id])?
+                        c.execute(sql, params![runner, until, id])?
                     }
                     JobKey::SesIdentity(name) => {
                         let sql = "UPDATE ses_identity SET lease_until = ?2 WHERE lease_owner = ?1 AND name = ?3";
-                        c.prepare_cached(sql)?.execute(params![runner, until, name])?
+                        c.execute(sql, params![runner, until, name])?
                     }
                 };
             }

@@ -3,10 +3,10 @@
 //! Invariant: the zone is one view of the schema, whether it is served or printed; a public half stays in it while mail
 //! that its private half signed is under way, also when the claim is gone (RFC 6376 §6.1.2).
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::engine::params;
 use std::time::Duration;
 
 /// All keys that customers' CNAMEs lead to.
@@ -24,7 +24,7 @@ impl Store {
         let token = token.to_owned();
         self.read(move |connection| {
             let sql = "SELECT public FROM dkim_zone WHERE token = ?1";
-            Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?)
+            Ok(connection.query_opt(sql, params![token], |row| row.get(0))?)
         })
         .await
     }
@@ -33,13 +33,13 @@ impl Store {
     /// begins.
     pub async fn dkim_let_go(&self, now: Timestamp, retire_after: Duration) -> Result<(), StoreError> {
         let due = "SELECT 1 FROM dkim_kept WHERE coalesce(until, 0) <= ?1";
-        if !self.read(move |connection| super::exists(connection, due, [now])).await? {
+        if !self.read(move |connection| connection.exists(due, params![now])).await? {
             return Ok(());
         }
         self.write(move |connection| {
             let sql = "UPDATE dkim_kept SET until = ?1 WHERE until IS NULL";
-            connection.prepare_cached(sql)?.execute([now.after(retire_after)])?;
-            connection.prepare_cached("DELETE FROM dkim_kept WHERE until <= ?1")?.execute([now])?;
+            connection.execute(sql, params![now.after(retire_after)])?;
+            connection.execute("DELETE FROM dkim_kept WHERE until <= ?1", params![now])?;
             Ok(())
         })
         .await
@@ -50,7 +50,7 @@ impl Store {
         let token = token.to_owned();
         self.read(move |connection| {
             let sql = "SELECT public FROM dkim_key WHERE token = ?1";
-            Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0)).optional()?)
+            Ok(connection.query_opt(sql, params![token], |row| row.get(0))?)
         })
         .await
     }
@@ -61,9 +61,8 @@ impl Store {
             // One snapshot: the serial is that of these keys.
             let serial = serial(connection)?;
             let sql = "SELECT token, public FROM dkim_zone ORDER BY token";
-            let mut statement = connection.prepare_cached(sql)?;
-            let keys = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(ZoneOfKeys { serial, keys: keys.collect::<Result<_, _>>()? })
+            let keys = connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(ZoneOfKeys { serial, keys })
         })
         .await
     }
@@ -79,7 +78,7 @@ impl Store {
         self.read(move |connection| {
             let sql = "SELECT sealed FROM dkim_key WHERE token = ?1 AND generation = ?2";
             let key = params![token, generation];
-            Ok(connection.prepare_cached(sql)?.query_row(key, |row| row.get(0)).optional()?)
+            Ok(connection.query_opt(sql, key, |row| row.get(0))?)
         })
         .await
     }
@@ -88,7 +87,7 @@ impl Store {
     pub async fn dkim_sample(&self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT token, sealed FROM dkim_key LIMIT 1";
-            Ok(connection.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+            Ok(connection.query_opt(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
         })
         .await
     }
@@ -122,17 +121,18 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.write(move |connection| {
             let sql = "INSERT INTO dkim_key (token, domain_id, role, role_since, sealed, public, created_at)
-                       SELECT ?1, ?2, iif(EXISTS (SELECT 1 FROM dkim_key WHERE domain_id = ?2 AND role = 'signing'),
-                                          'ready', 'signing'), ?5, ?3, ?4, ?5
-                       WHERE ?2 IS NULL OR EXISTS (SELECT 1 FROM custom_domain WHERE id = ?2)
+                       SELECT ?1, ?2, CASE WHEN EXISTS (SELECT 1 FROM dkim_key WHERE domain_id = ?2 AND role = 'signing')
+                                     THEN 'ready' ELSE 'signing' END, ?5, ?3, ?4, ?5
+                       WHERE CAST(?2 AS TEXT) IS NULL OR EXISTS (SELECT 1 FROM custom_domain WHERE id = ?2)
                        ON CONFLICT (token) DO NOTHING";
-            let kept = connection.prepare_cached(sql)?.execute(params![token, domain, sealed, public, now])?;
-            if let (Some(domain), 1..) = (domain, kept) {
+            let kept = connection.execute(sql, params![token, domain, sealed, public, now])?;
+            if let (Some(domain), 1..) = (&domain, kept) {
                 let sql = "INSERT INTO dkim_rotation (domain_id, account_id, due_at)
                            SELECT id, account_id, ?2 FROM custom_domain WHERE id = ?1
-                           ON CONFLICT (domain_id) DO UPDATE SET due_at = min(due_at, excluded.due_at)";
-                connection.prepare_cached(sql)?.execute(params![domain, now])?;
-                super::queue::wake_unsigned(connection, &domain, now)?;
+                           ON CONFLICT (domain_id) DO UPDATE SET due_at = excluded.due_at
+                               WHERE dkim_rotation.due_at > excluded.due_at";
+                connection.execute(sql, params![domain, now])?;
+                super::queue::wake_unsigned(connection, domain, now)?;
             }
             Ok(())
         })
@@ -144,9 +144,7 @@ impl Store {
         self.read(|connection| {
             let sql = "SELECT d.account_id, d.id FROM custom_domain d
                        WHERE (SELECT count(*) FROM dkim_key k WHERE k.domain_id = d.id) < 3 ORDER BY d.id";
-            let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            connection.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))
         })
         .await
     }
@@ -156,8 +154,7 @@ impl Store {
         let domain = domain.clone();
         self.read(move |connection| {
             let sql = "SELECT dkim_tokens FROM custom_domain WHERE id = ?1";
-            let tokens: Option<String> =
-                connection.prepare_cached(sql)?.query_row([domain], |row| row.get(0)).optional()?;
+            let tokens: Option<String> = connection.query_opt(sql, params![domain], |row| row.get(0))?;
             for token in tokens.unwrap_or_default().split_ascii_whitespace() {
                 if !has_key(connection, token)? {
                     return Ok(Some(token.to_owned()));
@@ -169,32 +166,30 @@ impl Store {
     }
 }
 
-fn serial(connection: &Connection) -> Result<u32, StoreError> {
-    let serial: i64 = connection.prepare_cached("SELECT serial FROM dkim_serial")?.query_row([], |row| row.get(0))?;
+fn serial(connection: &Transaction<'_>) -> Result<u32, StoreError> {
+    let serial: i64 = connection.query_row("SELECT serial FROM dkim_serial", params![], |row| row.get(0))?;
     // Serials go round (RFC 1982 §3.1).
     u32::try_from(serial % (1 << 32)).map_err(|_| StoreError::Corrupt("the serial of the zone of keys".into()))
 }
 
-fn all_tokens(connection: &Connection) -> Result<Vec<String>, StoreError> {
-    let mut statement = connection.prepare_cached("SELECT token FROM dkim_key ORDER BY token")?;
-    let tokens = statement.query_map([], |row| row.get(0))?;
-    Ok(tokens.collect::<Result<_, _>>()?)
+fn all_tokens(connection: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
+    connection.query("SELECT token FROM dkim_key ORDER BY token", params![], |row| row.get(0))
 }
 
-fn sealed(connection: &Connection, token: &str) -> Result<Vec<u8>, StoreError> {
+fn sealed(connection: &Transaction<'_>, token: &str) -> Result<Vec<u8>, StoreError> {
     let sql = "SELECT sealed FROM dkim_key WHERE token = ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+    Ok(connection.query_row(sql, params![token], |row| row.get(0))?)
 }
 
-fn put_sealed(connection: &Connection, token: &str, sealed: &[u8]) -> Result<(), StoreError> {
+fn put_sealed(connection: &Transaction<'_>, token: &str, sealed: &[u8]) -> Result<(), StoreError> {
     let sql = "UPDATE dkim_key SET sealed = ?2 WHERE token = ?1";
-    connection.prepare_cached(sql)?.execute(params![token, sealed])?;
+    connection.execute(sql, params![token, sealed])?;
     Ok(())
 }
 
-fn has_key(connection: &Connection, token: &str) -> Result<bool, StoreError> {
+fn has_key(connection: &Transaction<'_>, token: &str) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM dkim_key WHERE token = ?1)";
-    Ok(connection.prepare_cached(sql)?.query_row([token], |row| row.get(0))?)
+    Ok(connection.query_row(sql, params![token], |row| row.get(0))?)
 }
 
 #[cfg(test)]
@@ -227,7 +222,7 @@ mod tests {
         follows(false, "what is not in the zone").await;
 
         let plan = Plan { rotate_every: None, publish_before: Duration::ZERO, retire_after: Duration::ZERO };
-        store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET seen_at = 0", [])?)).await.unwrap();
+        store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET seen_at = 0", params![])?)).await.unwrap();
         crate::store::testing::dkim_records(&store, &id, ["valid"; 3]).await;
         store.rotation_now(&id, plan, now).await.unwrap().unwrap().unwrap();
         follows(false, "another signs").await;
@@ -237,7 +232,7 @@ mod tests {
         follows(true, "a fresh key").await;
 
         // The claim that changed last goes: the serial stays, and then grows.
-        store.write(|c| Ok::<_, StoreError>(c.execute("DELETE FROM custom_domain", [])?)).await.unwrap();
+        store.write(|c| Ok::<_, StoreError>(c.execute("DELETE FROM custom_domain", params![])?)).await.unwrap();
         store.dkim_let_go(now, week).await.unwrap();
         let kept = store.dkim_serial().await.unwrap();
         store.dkim_let_go(now.after(week), week).await.unwrap();

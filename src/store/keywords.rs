@@ -5,10 +5,10 @@
 
 use super::parts::Part;
 use super::room::{DeliverError, Quota};
-use super::{StoreError, exists};
+use super::{StoreError, Transaction};
 use crate::config::Limits;
 use crate::id::{InboxId, MailboxId};
-use rusqlite::{Connection, params};
+use crate::store::engine::params;
 
 /// How many keywords there may be.
 #[derive(Clone, Copy, Debug)]
@@ -61,12 +61,6 @@ pub enum FlagError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for FlagError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl From<DeliverError> for FlagError {
     fn from(error: DeliverError) -> Self {
         match error {
@@ -77,14 +71,14 @@ impl From<DeliverError> for FlagError {
 }
 
 /// How many different keywords the messages of these rows have.
-pub(super) fn count(connection: &Connection, rows: impl Iterator<Item = MailboxId>) -> Result<usize, StoreError> {
+pub(super) fn count(connection: &Transaction<'_>, rows: impl Iterator<Item = MailboxId>) -> Result<usize, StoreError> {
     let mut keywords: Vec<String> = Vec::new();
     for row in rows {
-        let mut statement =
-            connection.prepare_cached("SELECT lower(keyword) FROM mailbox_keyword WHERE mailbox_id = ?1")?;
-        for keyword in statement.query_map([row], |row| row.get(0))? {
-            keywords.push(keyword?);
-        }
+        keywords.extend(connection.query(
+            "SELECT lower(keyword) FROM mailbox_keyword WHERE mailbox_id = ?1",
+            params![row],
+            |row| row.get::<String>(0),
+        )?);
     }
     keywords.sort_unstable();
     keywords.dedup();
@@ -93,7 +87,7 @@ pub(super) fn count(connection: &Connection, rows: impl Iterator<Item = MailboxI
 
 /// Whether messages of these rows may get the keywords; those that are there already always.
 pub(super) fn check(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     parts: &[Part],
     keywords: &[String],
     limits: KeywordLimits,
@@ -101,8 +95,8 @@ pub(super) fn check(
     let mut new = 0;
     'keywords: for keyword in keywords {
         for part in parts {
-            let sql = "SELECT 1 FROM mailbox_keyword WHERE mailbox_id = ?1 AND keyword = ?2";
-            if exists(connection, sql, params![part.id, keyword])? {
+            let sql = "SELECT 1 FROM mailbox_keyword WHERE mailbox_id = ?1 AND keyword = lower(?2)";
+            if connection.exists(sql, params![part.id, keyword])? {
                 continue 'keywords;
             }
         }
@@ -115,8 +109,8 @@ pub(super) fn check(
 }
 
 /// Octets that an inbox counts.
-pub(super) fn inbox_size(connection: &Connection, inbox: &InboxId) -> Result<u64, StoreError> {
+pub(super) fn inbox_size(connection: &Transaction<'_>, inbox: &InboxId) -> Result<u64, StoreError> {
     let sql = "SELECT size FROM inbox WHERE id = ?1";
-    let size: i64 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
+    let size: i64 = connection.query_row(sql, params![inbox], |row| row.get(0))?;
     Ok(size.unsigned_abs())
 }

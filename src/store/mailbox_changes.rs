@@ -11,8 +11,9 @@ use super::room;
 use super::{Store, StoreError, Transaction, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
+use crate::store::engine::{Row, params};
 use bytes::Bytes;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::ops::ControlFlow;
 
 /// What STORE does with flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,20 +94,19 @@ pub struct Appended {
     pub uid: u32,
 }
 
-fn next_modseq(connection: &Connection, mailbox: MailboxId) -> Result<i64, StoreError> {
+fn next_modseq(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     Ok(mailboxes::next_uids(connection, mailbox, 0)?.modseq)
 }
 
-fn deleted(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
+fn deleted(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<(u32, i64)>, StoreError> {
     let mut deleted = Vec::new();
     for part in parts::of(connection, inbox, mailbox)? {
         let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
                    WHERE m.mailbox_id = ?1 AND m.flags & ?2 <> 0 ORDER BY m.uid";
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query(params![part.id, Flags::DELETED])?;
-        while let Some(row) = rows.next()? {
+        connection.for_each(sql, params![part.id, Flags::DELETED], |row| {
             deleted.push((part.shown(row.get(0)?), row.get(1)?));
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     deleted.sort_unstable();
     Ok(deleted)
@@ -115,11 +115,10 @@ fn deleted(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Resu
 fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, uids: &[u32]) -> Result<(), StoreError> {
     let parts = parts::of(connection, inbox, mailbox)?;
     let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2 AND flags & ?3 <> 0";
-    let mut statement = connection.prepare_cached(sql)?;
     let mut gone = Vec::with_capacity(uids.len());
     for uid in uids {
         for part in &parts {
-            if statement.execute(params![part.id, part.stored(*uid), Flags::DELETED])? > 0 {
+            if connection.execute(sql, params![part.id, part.stored(*uid), Flags::DELETED])? > 0 {
                 gone.push(*uid);
                 break;
             }
@@ -143,7 +142,7 @@ impl Store {
         limits: InboxLimits,
     ) -> Result<Vec<MessageFlags>, FlagError> {
         let of = inbox.clone();
-        self.change(move |connection| {
+        self.write(move |connection| {
             let mut after = Vec::with_capacity(uids.len());
             let parts = parts::of(connection, &of, mailbox)?;
             let InboxLimits { quota, keywords: limits } = limits;
@@ -153,12 +152,11 @@ impl Store {
                 keywords::check(connection, &parts, &update.keywords, limits)?;
             }
             let mut modseq = None;
-            for uid in uids {
+            for &uid in &uids {
                 let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
                 let stored = part.stored(uid);
-                let before =
-                    connection.prepare_cached(sql)?.query_row(params![part.id, stored], |row| marks(row, part))?;
+                let before = connection.query_row(sql, params![part.id, stored], |row| marks(row, part))?;
                 let now = update.apply(&before);
                 if now != before {
                     let count = |marks: &MessageFlags| marks.keywords.split_ascii_whitespace().count();
@@ -174,13 +172,7 @@ impl Store {
                     };
                     let sql =
                         "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.prepare_cached(sql)?.execute(params![
-                        part.id,
-                        stored,
-                        now.flags,
-                        now.keywords,
-                        modseq
-                    ])?;
+                    connection.execute(sql, params![part.id, stored, now.flags, now.keywords, modseq])?;
                 }
                 after.push(now);
             }
@@ -206,7 +198,7 @@ impl Store {
         uids: Vec<u32>,
     ) -> Result<(), StoreError> {
         let inbox = inbox.clone();
-        self.change(move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
+        self.write(move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
     }
 
     /// Puts a message into a mailbox, if the inbox has room for it; `None` when there is no such mailbox.
@@ -219,10 +211,10 @@ impl Store {
     ) -> Result<Option<Appended>, FlagError> {
         self.check_disk()?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.change(move |connection| {
+        self.write(move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            let found = connection.prepare_cached(sql)?.query_row(params![inbox, name], row).optional()?;
+            let found = connection.query_opt(sql, params![inbox, name], row)?;
             let Some((mailbox, uid_validity)) = found else { return Ok(None) };
             let names: Vec<String> = append.keywords.split_ascii_whitespace().map(str::to_owned).collect();
             if names.len() > keywords.per_message {
@@ -231,7 +223,7 @@ impl Store {
             keywords::check(connection, &parts::of(connection, &inbox, mailbox)?, &names, keywords)?;
             let octets = room::octets(append.header.len(), append.body.len().saturating_add(append.keywords.len()));
             room::check(connection, std::iter::once((&inbox, octets)), quota)?;
-            let body_id = content::insert_body(connection, &append.body)?;
+            let body_id = connection.insert_body(&append.body)?;
             let new = NewMessage {
                 inbox: &inbox,
                 mailbox,

@@ -3,9 +3,9 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's.
 
 use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
-use super::{Store, parts};
+use super::{Store, Transaction, parts};
 use crate::id::{InboxId, MailboxId};
-use rusqlite::{Connection, params};
+use crate::store::engine::params;
 
 /// Mailboxes of one inbox at most: each costs every LIST.
 const MAILBOXES: u32 = 1000;
@@ -22,7 +22,7 @@ impl Store {
         self.write(move |connection| {
             if !wanted {
                 let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
-                connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+                connection.execute(sql, params![inbox, name])?;
                 return Ok(());
             }
             if find(connection, &inbox, &name)?.is_none() {
@@ -30,12 +30,12 @@ impl Store {
             }
             // They outlive their mailboxes, so that the limit of those does not limit them.
             let sql = "SELECT count(*) FROM subscription WHERE inbox_id = ?1";
-            let count: u32 = connection.prepare_cached(sql)?.query_row([&inbox], |row| row.get(0))?;
+            let count: u32 = connection.query_row(sql, params![&inbox], |row| row.get(0))?;
             if count >= 2 * MAILBOXES {
                 return Err(MailboxError::TooMany);
             }
-            let sql = "INSERT OR IGNORE INTO subscription (inbox_id, name) VALUES (?1, ?2)";
-            connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+            let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            connection.execute(sql, params![inbox, name])?;
             Ok(())
         })
         .await
@@ -57,7 +57,7 @@ impl Store {
     /// Hides a mailbox: it is gone, and its messages belong to no mailbox. Those below it stay (RFC 3501 §6.3.4).
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.change(move |transaction| {
+        self.write(move |transaction| {
             if name == INBOX {
                 return Err(MailboxError::IsInbox);
             }
@@ -85,14 +85,13 @@ impl Store {
             let sql = "SELECT EXISTS (SELECT 1 FROM mailbox a JOIN mailbox b
                            ON b.inbox_id = a.inbox_id AND b.name = ?4 || substr(a.name, ?5 + 1)
                        WHERE a.inbox_id = ?1 AND a.name >= ?2 AND a.name < ?3)";
-            if connection.prepare_cached(sql)?.query_row(params![inbox, first, end, to, length], |row| row.get(0))? {
+            if connection.query_row(sql, params![inbox, first, end, to, length], |row| row.get(0))? {
                 return Err(MailboxError::Exists);
             }
             let sql = "SELECT coalesce(max(octet_length(name)), 0) FROM mailbox
                        WHERE inbox_id = ?1 AND name >= ?2 AND name < ?3";
             let longest: usize = connection
-                .prepare_cached(sql)?
-                .query_row(params![inbox, first, end], |row| row.get::<_, i64>(0))?
+                .query_row(sql, params![inbox, first, end], |row| row.get::<i64>(0))?
                 .unsigned_abs()
                 .try_into()
                 .unwrap_or(usize::MAX);
@@ -102,7 +101,7 @@ impl Store {
             create_above(connection, &inbox, &to)?;
             let sql = "UPDATE mailbox SET name = ?4 || substr(name, ?5 + 1)
                        WHERE inbox_id = ?1 AND (name = ?6 OR (name >= ?2 AND name < ?3))";
-            let renamed = connection.prepare_cached(sql)?.execute(params![inbox, first, end, to, length, from])?;
+            let renamed = connection.execute(sql, params![inbox, first, end, to, length, from])?;
             if renamed == 0 { Err(MailboxError::Missing) } else { Ok(()) }
         })
         .await
@@ -110,14 +109,14 @@ impl Store {
 }
 
 /// Makes a mailbox whose name is free, and those above it that are missing (RFC 3501 §6.3.3).
-pub(super) fn create(connection: &Connection, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
+pub(super) fn create(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
     create_above(connection, inbox, name)?;
     check_count(connection, inbox)?;
     Ok(insert(connection, inbox, name, None)?)
 }
 
 /// Makes the mailboxes above a name that are missing.
-fn create_above(connection: &Connection, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
+fn create_above(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
     for above in name.match_indices('/').filter_map(|(at, _)| name.get(..at)) {
         if find(connection, inbox, above)?.is_none() {
             check_count(connection, inbox)?;
@@ -128,8 +127,8 @@ fn create_above(connection: &Connection, inbox: &InboxId, name: &str) -> Result<
 }
 
 /// Whether an inbox takes one more mailbox.
-fn check_count(connection: &Connection, inbox: &InboxId) -> Result<(), MailboxError> {
+fn check_count(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), MailboxError> {
     let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
-    let count: u32 = connection.prepare_cached(sql)?.query_row([inbox], |row| row.get(0))?;
+    let count: u32 = connection.query_row(sql, params![inbox], |row| row.get(0))?;
     if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }
 }

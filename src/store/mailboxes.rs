@@ -5,10 +5,10 @@
 //! levels; special uses are RFC 6154's.
 
 use super::inboxes::DELETED;
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::engine::{Row, params};
 
 /// The name of the mailbox that mail arrives in.
 pub const INBOX: &str = "INBOX";
@@ -37,23 +37,22 @@ pub(super) struct NextUids {
 }
 
 /// Makes the standard mailboxes of an inbox that has just been made.
-pub(super) fn create_standard(connection: &Connection, inbox: &InboxId) -> Result<(), StoreError> {
+pub(super) fn create_standard(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), StoreError> {
     for (name, special_use) in STANDARD {
         insert(connection, inbox, name, *special_use)?;
-        let sql = "INSERT OR IGNORE INTO subscription (inbox_id, name) VALUES (?1, ?2)";
-        connection.prepare_cached(sql)?.execute(params![inbox, name])?;
+        let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+        connection.execute(sql, params![inbox, name])?;
     }
     Ok(())
 }
 
 /// The mailbox for copies of what the inbox sends: the one whose special use that is; else the one named Sent, which is made
 /// when its owner has deleted it.
-pub(super) fn sent(connection: &Connection, inbox: &InboxId) -> Result<MailboxId, StoreError> {
-    let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2 AND special_use = ?3
-               UNION ALL SELECT id FROM mailbox WHERE inbox_id = ?1 AND special_use = ?3 AND is_hidden = 0
-               UNION ALL SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2 LIMIT 1";
-    let found =
-        connection.prepare_cached(sql)?.query_row(params![inbox, SENT, SENT_USE], |row| row.get(0)).optional()?;
+pub(super) fn sent(connection: &Transaction<'_>, inbox: &InboxId) -> Result<MailboxId, StoreError> {
+    let sql = "SELECT id, 1 AS place FROM mailbox WHERE inbox_id = ?1 AND name = ?2 AND special_use = ?3
+               UNION ALL SELECT id, 2 FROM mailbox WHERE inbox_id = ?1 AND special_use = ?3 AND is_hidden = 0
+               UNION ALL SELECT id, 3 FROM mailbox WHERE inbox_id = ?1 AND name = ?2 ORDER BY place, id LIMIT 1";
+    let found = connection.query_opt(sql, params![inbox, SENT, SENT_USE], |row| row.get(0))?;
     match found {
         Some(found) => Ok(found),
         None => insert(connection, inbox, SENT, Some(SENT_USE)),
@@ -61,34 +60,36 @@ pub(super) fn sent(connection: &Connection, inbox: &InboxId) -> Result<MailboxId
 }
 
 /// The number of a mailbox.
-pub(super) fn find(connection: &Connection, inbox: &InboxId, name: &str) -> Result<Option<MailboxId>, StoreError> {
+pub(super) fn find(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<Option<MailboxId>, StoreError> {
     let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-    Ok(connection.prepare_cached(sql)?.query_row(params![inbox, name], |row| row.get(0)).optional()?)
+    Ok(connection.query_opt(sql, params![inbox, name], |row| row.get(0))?)
 }
 
 /// Makes a mailbox whose name is free. In an inbox that has been deleted that fails.
 pub(super) fn insert(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     inbox: &InboxId,
     name: &str,
     special_use: Option<&str>,
 ) -> Result<MailboxId, StoreError> {
     // Seconds, as everybody does, but never one twice: a name that comes back must not look like the one that went.
-    let uid_validity: u32 = connection
-        .prepare_cached("UPDATE uid_validity SET last = max(last + 1, ?1) RETURNING last")?
-        .query_row([Timestamp::real().seconds()], |row| row.get(0))?;
+    let uid_validity: u32 = connection.query_row(
+        "UPDATE uid_validity SET last = CASE WHEN last + 1 > ?1 THEN last + 1 ELSE ?1 END RETURNING last",
+        params![Timestamp::real().seconds()],
+        |row| row.get(0),
+    )?;
     let sql = "INSERT INTO mailbox (inbox_id, name, special_use, uid_validity)
                SELECT id, ?2, ?3, ?4 FROM inbox WHERE id = ?1 AND account_id <> ?5 RETURNING id";
     let values = params![inbox, name, special_use, uid_validity, DELETED];
-    Ok(connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?)
+    Ok(connection.query_row(sql, values, |row| row.get(0))?)
 }
 
 /// Takes the next `count` UIDs of a mailbox, and its next modification number.
-pub(super) fn next_uids(connection: &Connection, mailbox: MailboxId, count: u32) -> Result<NextUids, StoreError> {
+pub(super) fn next_uids(connection: &Transaction<'_>, mailbox: MailboxId, count: u32) -> Result<NextUids, StoreError> {
     let sql = "UPDATE mailbox SET uid_next = uid_next + ?2, highest_modseq = highest_modseq + 1
                WHERE id = ?1 RETURNING uid_next - ?2, highest_modseq";
-    let row = |row: &rusqlite::Row<'_>| Ok(NextUids { first_uid: row.get(0)?, modseq: row.get(1)? });
-    Ok(connection.prepare_cached(sql)?.query_row(params![mailbox, count], row)?)
+    let row = |row: &Row<'_>| Ok(NextUids { first_uid: row.get(0)?, modseq: row.get(1)? });
+    Ok(connection.query_row(sql, params![mailbox, count], row)?)
 }
 
 /// A mailbox, as LIST shows it.
@@ -134,20 +135,14 @@ pub enum MailboxError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for MailboxError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl Store {
     /// The mailboxes of an inbox, by name.
     pub async fn mailboxes(&self, inbox: &InboxId) -> Result<Vec<MailboxName>, StoreError> {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let sql = "SELECT name, special_use FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0 ORDER BY name";
-            let row = |row: &rusqlite::Row<'_>| Ok(MailboxName { name: row.get(0)?, special_use: row.get(1)? });
-            Ok(connection.prepare_cached(sql)?.query_map([inbox], row)?.collect::<Result<_, _>>()?)
+            let row = |row: &Row<'_>| Ok(MailboxName { name: row.get(0)?, special_use: row.get(1)? });
+            Ok(connection.query(sql, params![inbox], row)?)
         })
         .await
     }
@@ -157,7 +152,7 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let sql = "SELECT name FROM subscription WHERE inbox_id = ?1 ORDER BY name";
-            Ok(connection.prepare_cached(sql)?.query_map([inbox], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            Ok(connection.query(sql, params![inbox], |row| row.get(0))?)
         })
         .await
     }
@@ -166,7 +161,7 @@ impl Store {
     pub async fn mailbox_status(&self, inbox: &InboxId, name: &str) -> Result<Option<MailboxStatus>, StoreError> {
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.read(move |connection| {
-            let row = |row: &rusqlite::Row<'_>| {
+            let row = |row: &Row<'_>| {
                 Ok(MailboxStatus {
                     messages: row.get(0)?,
                     recent: row.get(1)?,
@@ -176,7 +171,7 @@ impl Store {
                     highest_modseq: row.get(5)?,
                 })
             };
-            Ok(connection.prepare_cached(STATUS)?.query_row(params![inbox, name], row).optional()?)
+            Ok(connection.query_opt(STATUS, params![inbox, name], row)?)
         })
         .await
     }

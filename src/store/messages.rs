@@ -2,11 +2,10 @@
 //!
 //! Invariant: every verb asks for the inbox; a message of another inbox is no message.
 
-use super::{Store, StoreError, StoredMessage, content};
+use super::{Store, StoreError, StoredMessage, Transaction, content};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MessageId};
-use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::engine::{FromValue, Row, ToValue, Unexpected, Value, params};
 use std::ops::Range;
 
 /// The header octets a summary holds at most: enough for From and Subject, whatever came before them.
@@ -45,15 +44,15 @@ impl Flags {
     }
 }
 
-impl ToSql for Flags {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(i64::from(self.bits()).into())
+impl ToValue for Flags {
+    fn to_value(&self) -> Value<'_> {
+        Value::Integer(self.bits().into())
     }
 }
 
-impl FromSql for Flags {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        u8::column_result(value).map(Self::from_bits_retain)
+impl FromValue for Flags {
+    fn from_value(value: Value<'_>) -> Result<Self, Unexpected> {
+        u8::from_value(value).map(Self::from_bits_retain)
     }
 }
 
@@ -90,7 +89,7 @@ const SUMMARY: &str =
         JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
         JOIN content c ON c.id = m.content_id";
 
-fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
+fn summary(row: &Row<'_>) -> Result<MessageSummary, StoreError> {
     Ok(MessageSummary {
         id: row.get(0)?,
         mailbox: row.get(1)?,
@@ -98,7 +97,7 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
         flags: row.get(3)?,
         keywords: row.get(4)?,
         internal_date: row.get(5)?,
-        size: row.get::<_, i64>(6)?.unsigned_abs(),
+        size: row.get::<i64>(6)?.unsigned_abs(),
         mail_from: row.get(7)?,
         rcpt_to: row.get(8)?,
         header: row.get(9)?,
@@ -106,10 +105,10 @@ fn summary(row: &Row<'_>) -> rusqlite::Result<MessageSummary> {
     })
 }
 
-fn content_of(connection: &Connection, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
+fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
     let sql = "SELECT m.content_id FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                WHERE m.inbox_id = ?1 AND m.id = ?2 AND (p.is_hidden = 0 OR p.part_of IS NOT NULL)";
-    Ok(connection.prepare_cached(sql)?.query_row(params![inbox, id], |row| row.get(0)).optional()?)
+    Ok(connection.query_opt(sql, params![inbox, id], |row| row.get(0))?)
 }
 
 impl Store {
@@ -124,9 +123,7 @@ impl Store {
         let (inbox, before) = (inbox.clone(), before.map_or("~".to_owned(), ToString::to_string));
         self.read(move |connection| {
             let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?4");
-            let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![inbox, before, SUMMARY_HEADER, limit], summary)?;
-            Ok(rows.collect::<Result<_, _>>()?)
+            connection.query(&sql, params![inbox, before, SUMMARY_HEADER, limit], summary)
         })
         .await
     }
@@ -136,7 +133,7 @@ impl Store {
         let (inbox, id) = (inbox.clone(), id.clone());
         self.read(move |connection| {
             let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id = ?2");
-            Ok(connection.prepare_cached(&sql)?.query_row(params![inbox, id, SUMMARY_HEADER], summary).optional()?)
+            Ok(connection.query_opt(&sql, params![inbox, id, SUMMARY_HEADER], summary)?)
         })
         .await
     }
@@ -151,7 +148,7 @@ impl Store {
         let (inbox, id) = (inbox.clone(), id.clone());
         self.read(move |connection| {
             let found = content_of(connection, &inbox, &id)?;
-            found.map(|content_id| content::load_range(connection, content_id, range)).transpose()
+            found.map(|content_id| content::load_range(connection, content_id, range.clone())).transpose()
         })
         .await
     }

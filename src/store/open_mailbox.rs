@@ -6,11 +6,11 @@
 use super::flag_list::FlagList;
 use super::messages::Flags;
 use super::parts::{self, Part};
-use super::{Store, StoreError, expunged};
+use super::{Store, StoreError, Transaction, expunged};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
-use std::ops::Range;
+use crate::store::engine::{Octets, Row, ToValue, params};
+use std::ops::{ControlFlow, Range};
 
 /// Flags of one message.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -104,25 +104,25 @@ impl Fetched {
     }
 }
 
-pub(super) fn marks(row: &Row<'_>, part: Part) -> rusqlite::Result<MessageFlags> {
-    Ok(MessageFlags { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.get_ref(2)?.as_str()?.into() })
+pub(super) fn marks(row: &Row<'_>, part: Part) -> Result<MessageFlags, StoreError> {
+    Ok(MessageFlags { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.text(2)?.as_ref().into() })
 }
 
 /// Flags of messages of all parts, UIDs rising.
 fn all_marks(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     parts: &[Part],
     sql: &str,
     values: impl Fn(Part) -> Vec<i64>,
 ) -> Result<FlagList, StoreError> {
     let mut all = FlagList::default();
     for part in parts {
-        let mut statement = connection.prepare_cached(sql)?;
-        let mut rows = statement.query(rusqlite::params_from_iter(values(*part)))?;
-        while let Some(row) = rows.next()? {
-            let keywords = row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
-            all.push(part.shown(row.get(0)?), row.get(1)?, keywords);
-        }
+        let values = values(*part);
+        let values: Vec<&dyn ToValue> = values.iter().map(|value| value as &dyn ToValue).collect();
+        connection.for_each(sql, &values, |row| {
+            all.push(part.shown(row.get(0)?), row.get(1)?, &row.text(2)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     all.sort();
     Ok(all)
@@ -151,7 +151,7 @@ impl Store {
                     messages: FlagList::default(),
                 })
             };
-            let found = connection.prepare_cached(sql)?.query_row(params![of, name], row).optional()?;
+            let found = connection.query_opt(sql, params![of, name], row)?;
             let Some(mut open) = found else { return Ok(None) };
             let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 ORDER BY uid";
             open.messages =
@@ -171,14 +171,14 @@ impl Store {
         let of = inbox.clone();
         let claimed = self.write(move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
-            let from = connection.prepare_cached(sql)?.query_row(params![mailbox, of], |row| row.get(0)).optional()?;
+            let from = connection.query_opt(sql, params![mailbox, of], |row| row.get(0))?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
-            if connection.prepare_cached(sql)?.execute(params![mailbox, of, before])? > 0 {
+            if connection.execute(sql, params![mailbox, of, before])? > 0 {
                 // Those that came after the session looked: few.
                 let sql = "UPDATE mailbox SET recent = (SELECT count(*) FROM message
                                WHERE mailbox_id = mailbox.id AND uid >= ?2 - mailbox.uid_offset)
                            WHERE id = ?1 OR part_of = ?1";
-                connection.prepare_cached(sql)?.execute(params![mailbox, before])?;
+                connection.execute(sql, params![mailbox, before])?;
             }
             Ok::<_, StoreError>(from.unwrap_or(before)..before)
         });
@@ -200,7 +200,7 @@ impl Store {
             let sql = "SELECT highest_modseq, uid_next, recent_from FROM mailbox
                        WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0";
             let row = |row: &Row<'_>| Ok((Seen { modseq: row.get(0)?, uid_next: row.get(1)? }, row.get(2)?));
-            let found = connection.prepare_cached(sql)?.query_row(params![mailbox, inbox], row).optional()?;
+            let found = connection.query_opt(sql, params![mailbox, inbox], row)?;
             let Some((seen, recent_from)) = found else { return Ok(None) };
             let mut changes = Changes { seen, recent_from, ..Changes::default() };
             if seen != since {
@@ -215,10 +215,7 @@ impl Store {
                 changes.changed = all_marks(connection, &parts, sql, values)?;
                 let sql = "SELECT uid FROM expunged WHERE mailbox_id = ?1 AND modseq > ?2 ORDER BY uid";
                 if !changes.is_whole {
-                    changes.expunged = connection
-                        .prepare_cached(sql)?
-                        .query_map(params![mailbox, since.modseq], |row| row.get(0))?
-                        .collect::<Result<_, _>>()?;
+                    changes.expunged = connection.query(sql, params![mailbox, since.modseq], |row| row.get(0))?;
                 }
             }
             Ok(Some(changes))
@@ -242,21 +239,25 @@ impl Store {
             let parts = parts::of(connection, &inbox, mailbox)?;
             // Of several parts they are looked up one by one, so that they come in order.
             let gap = if parts.len() > 1 { 0 } else { GAP };
-            let mut statement = connection.prepare_cached(depth.sql())?;
             for (run, part) in uids
                 .chunk_by(|a, b| b.saturating_sub(*a) <= gap)
                 .flat_map(|run| parts.iter().map(move |part| (run, *part)))
             {
                 let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-                let mut rows = statement.query(params![part.id, part.stored(*first), part.stored(*last)])?;
-                while let Some(row) = rows.next()? {
-                    let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else { continue };
+                let mut full_at = None;
+                let range = params![part.id, part.stored(*first), part.stored(*last)];
+                connection.for_each(depth.sql(), range, |row| {
+                    let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else {
+                        return Ok(ControlFlow::Continue(()));
+                    };
                     let message = depth.read(row, part)?;
                     octets = octets.saturating_add(100 + message.header.len() + message.body_size);
                     fetched.push(message);
-                    if octets >= budget {
-                        return Ok((fetched, at + 1));
-                    }
+                    full_at = (octets >= budget).then_some(at);
+                    Ok(if full_at.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                })?;
+                if let Some(at) = full_at {
+                    return Ok((fetched, at + 1));
                 }
             }
             Ok((fetched, uids.len()))
@@ -279,14 +280,8 @@ impl Store {
             let Some(part) = parts::holder(connection, &parts, uid)? else { return Ok(None) };
             let sql = "SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
                        WHERE m.mailbox_id = ?1 AND m.uid = ?2";
-            let body =
-                connection.prepare_cached(sql)?.query_row(params![part.id, part.stored(uid)], |row| row.get(0))?;
-            let blob = connection.blob_open(rusqlite::MAIN_DB, "body", "data", body, true)?;
-            let end = range.end.min(blob.len());
-            let start = range.start.min(end);
-            let mut octets = vec![0; end - start];
-            blob.read_at_exact(&mut octets, start)?;
-            Ok(Some(octets))
+            let body = connection.query_row(sql, params![part.id, part.stored(uid)], |row| row.get(0))?;
+            Ok(Some(connection.read_range(Octets::Body(body), range.clone())?.1))
         })
         .await
     }
@@ -315,26 +310,22 @@ impl Depth {
             Self::Body => {
                 // 262144 is LARGE_BODY.
                 "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header,
-                        iif(length(b.data) > 262144, X'', b.data), length(b.data)
+                        CASE WHEN length(b.data) <= 262144 THEN b.data END, length(b.data)
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
         }
     }
 
-    fn read(self, row: &Row<'_>, part: Part) -> rusqlite::Result<Fetched> {
+    fn read(self, row: &Row<'_>, part: Part) -> Result<Fetched, StoreError> {
         Ok(Fetched {
             marks: marks(row, part)?,
             internal_date: row.get(3)?,
             content: row.get(4)?,
             size: if self >= Self::Size { row.get(5)? } else { 0 },
             header: if self >= Self::Header { row.get(6)? } else { Vec::new() },
-            body: if self >= Self::Body { row.get(7)? } else { Vec::new() },
-            body_size: if self >= Self::Body {
-                usize::try_from(row.get::<_, u32>(8)?).unwrap_or(usize::MAX)
-            } else {
-                0
-            },
+            body: if self >= Self::Body { row.get::<Option<Vec<u8>>>(7)?.unwrap_or_default() } else { Vec::new() },
+            body_size: if self >= Self::Body { usize::try_from(row.get::<u32>(8)?).unwrap_or(usize::MAX) } else { 0 },
         })
     }
 }

@@ -3,14 +3,14 @@
 //! Invariant: where claims to one name have tokens in common, a name that two accounts have ever claimed asks it of each of
 //! its claims. Who has ever claimed a name is kept for good, the claims and the accounts deleted or not.
 
-use super::StoreError;
 use super::checks::Report;
 use super::domains::{DomainRow, NewDomain};
+use super::{StoreError, Transaction};
 use crate::clock::Timestamp;
+use crate::store::engine::params;
 use crate::verification::judge::outcome;
 use crate::verification::records::{Purpose, RecordKey};
 use crate::verification::status::{Finding, Outcome, State, VerifiedStatus};
-use rusqlite::{Connection, params};
 
 /// When a claim is asked for its record of ownership, and the secret in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,16 +34,16 @@ impl Ownership {
 
 /// Notes that the account claims the name. Where another one does or ever has, every claim to it is contested from now
 /// on: then this one is as well.
-pub(super) fn contest(c: &Connection, new: &NewDomain, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
-    let sql = "INSERT OR IGNORE INTO claimed_name (name, account_id) VALUES (?1, ?2)";
-    c.prepare_cached(sql)?.execute(params![new.name, new.account])?;
+pub(super) fn contest(c: &Transaction<'_>, new: &NewDomain, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+    let sql = "INSERT INTO claimed_name (name, account_id) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+    c.execute(sql, params![new.name, new.account])?;
     let sql = "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2";
-    let contested = super::exists(c, sql, params![new.name, new.account])?;
+    let contested = c.exists(sql, params![new.name, new.account])?;
     if contested {
         let sql = "UPDATE custom_domain SET contested_at = ?2,
                        updated_at = CASE WHEN ownership_secret IS NULL THEN updated_at ELSE ?2 END
                    WHERE name = ?1 AND contested_at IS NULL";
-        c.prepare_cached(sql)?.execute(params![new.name, now])?;
+        c.execute(sql, params![new.name, now])?;
     }
     Ok((contested || matches!(new.ownership, Ownership::Always(_))).then_some(now))
 }

@@ -7,9 +7,9 @@
 //! Invariant: a message is in one row; the UIDs that a mailbox shows of its rows never overlap.
 
 use super::batch::{self, BATCH};
-use super::{Store, StoreError, exists};
+use super::{Store, StoreError, Transaction};
 use crate::id::{InboxId, MailboxId};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::engine::{Row, params};
 
 /// [`BATCH`] for SQL.
 const LIMIT: i64 = BATCH as i64;
@@ -36,44 +36,47 @@ impl Part {
 }
 
 /// The mailbox's own row first, then its parts; none when the inbox has no such mailbox.
-pub(super) fn of(connection: &Connection, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
+pub(super) fn of(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
     let sql = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
                UNION ALL SELECT p.id, p.uid_offset FROM mailbox b JOIN mailbox p ON p.part_of = b.id
                          WHERE b.id = ?1 AND b.inbox_id = ?2 AND b.is_hidden = 0";
-    let row = |row: &rusqlite::Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)? });
-    Ok(connection.prepare_cached(sql)?.query_map(params![mailbox, inbox], row)?.collect::<Result<_, _>>()?)
+    let row = |row: &Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)? });
+    Ok(connection.query(sql, params![mailbox, inbox], row)?)
 }
 
 /// The one that has the message.
-pub(super) fn holder(connection: &Connection, parts: &[Part], uid: u32) -> Result<Option<Part>, StoreError> {
+pub(super) fn holder(connection: &Transaction<'_>, parts: &[Part], uid: u32) -> Result<Option<Part>, StoreError> {
     for part in parts {
         let sql = "SELECT 1 FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-        if exists(connection, sql, params![part.id, part.stored(uid)])? {
+        if connection.exists(sql, params![part.id, part.stored(uid)])? {
             return Ok(Some(*part));
         }
     }
     Ok(None)
 }
 
+/// What the names of hidden rows begin with: no name that a client gives does.
+pub(super) const HIDDEN_PREFIX: &str = "\u{1}";
+/// Hides rows of `mailbox`; `?2` is [`HIDDEN_PREFIX`].
+pub(super) const HIDDEN: &str =
+    "is_hidden = 1, part_of = NULL, special_use = NULL, name = CAST(?2 AS TEXT) || CAST(id AS TEXT)";
+
 /// Makes a hidden row.
 pub(super) fn insert_hidden(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     inbox: &InboxId,
     part_of: Option<MailboxId>,
 ) -> Result<MailboxId, StoreError> {
     let sql = "INSERT INTO mailbox (inbox_id, name, uid_validity, is_hidden, part_of)
-               VALUES (?1, char(1) || hex(randomblob(16)), 0, 1, ?2)";
-    connection.prepare_cached(sql)?.execute(params![inbox, part_of])?;
-    Ok(MailboxId::new(connection.last_insert_rowid()))
+               VALUES (?1, ?2, 0, 1, ?3) RETURNING id";
+    connection
+        .query_row(sql, params![inbox, format!("{HIDDEN_PREFIX}{}", ulid::Ulid::new()), part_of], |row| row.get(0))
 }
 
 /// Hides a mailbox and its parts: their messages belong to no mailbox from now on.
-pub(super) fn hide(connection: &Connection, mailbox: MailboxId) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE mailbox SET is_hidden = 1, part_of = NULL, name = char(1) || hex(randomblob(16)), special_use = NULL
-               WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute([mailbox])?;
-    connection.prepare_cached("UPDATE mailbox SET part_of = NULL WHERE part_of = ?1")?.execute([mailbox])?;
+pub(super) fn hide(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
+    connection.execute(&format!("UPDATE mailbox SET {HIDDEN} WHERE id = ?1"), params![mailbox, HIDDEN_PREFIX])?;
+    connection.execute("UPDATE mailbox SET part_of = NULL WHERE part_of = ?1", params![mailbox])?;
     Ok(())
 }
 
@@ -83,7 +86,7 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 1";
-            Ok(connection.prepare_cached(sql)?.query_map([inbox], |row| row.get(0))?.collect::<Result<_, _>>()?)
+            Ok(connection.query(sql, params![inbox], |row| row.get(0))?)
         })
         .await
     }
@@ -92,8 +95,8 @@ impl Store {
     pub async fn hidden_of_all(&self) -> Result<Vec<(MailboxId, InboxId)>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT id, inbox_id FROM mailbox WHERE is_hidden = 1 ORDER BY id";
-            let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            Ok(connection.prepare_cached(sql)?.query_map([], row)?.collect::<Result<_, _>>()?)
+            let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            Ok(connection.query(sql, params![], row)?)
         })
         .await
     }
@@ -105,68 +108,73 @@ impl Store {
     }
 }
 
-fn finish_batch(connection: &Connection, hidden: MailboxId) -> Result<bool, StoreError> {
+fn finish_batch(connection: &Transaction<'_>, hidden: MailboxId) -> Result<bool, StoreError> {
     let sql = "SELECT part_of, uid_offset FROM mailbox WHERE id = ?1 AND is_hidden = 1";
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, Option<MailboxId>>(0)?, row.get::<_, i64>(1)?));
-    let Some((part_of, offset)) = connection.prepare_cached(sql)?.query_row([hidden], row).optional()? else {
+    let row = |row: &Row<'_>| Ok((row.get::<Option<MailboxId>>(0)?, row.get::<i64>(1)?));
+    let Some((part_of, offset)) = connection.query_opt(sql, params![hidden], row)? else {
         return Ok(false);
     };
     let changed = match part_of {
         Some(mailbox) => {
             let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3 WHERE mailbox_id = ?1 AND uid IN
                            (SELECT uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?4)";
-            connection.prepare_cached(sql)?.execute(params![hidden, mailbox, offset, LIMIT])?
+            connection.execute(sql, params![hidden, mailbox, offset, LIMIT])?
         }
         None => remove_batch(connection, hidden)?,
     };
     if changed == 0 {
         release(connection, hidden, i64::MAX, i64::MAX)?;
-        connection.prepare_cached("DELETE FROM mailbox WHERE id = ?1")?.execute([hidden])?;
+        connection.execute("DELETE FROM mailbox WHERE id = ?1", params![hidden])?;
     }
     Ok(changed > 0)
 }
 
 /// Removes some messages of a row, or some of its notes; answers how many.
-fn remove_batch(connection: &Connection, hidden: MailboxId) -> Result<usize, StoreError> {
+fn remove_batch(connection: &Transaction<'_>, hidden: MailboxId) -> Result<usize, StoreError> {
     let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
                WHERE m.mailbox_id = ?1 ORDER BY m.uid LIMIT ?2";
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let found: Vec<(i64, i64)> =
-        connection.prepare_cached(sql)?.query_map(params![hidden, LIMIT], row)?.collect::<Result<_, _>>()?;
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let found: Vec<(i64, i64)> = connection.query(sql, params![hidden, LIMIT], row)?;
     let count = batch::fitting(found.iter().map(|(_, size)| *size));
     match found.get(..count).unwrap_or_default().last() {
         Some((last, _)) => {
             let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid <= ?2";
-            Ok(connection.prepare_cached(sql)?.execute(params![hidden, last])?)
+            Ok(connection.execute(sql, params![hidden, last])?)
         }
         None => {
             let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND uid IN
                            (SELECT uid FROM expunged WHERE mailbox_id = ?1 LIMIT ?2)";
-            Ok(connection.prepare_cached(sql)?.execute(params![hidden, LIMIT])?)
+            Ok(connection.execute(sql, params![hidden, LIMIT])?)
         }
     }
 }
 
 /// Counts octets and messages for an inbox that its copies will have, before they are made.
-pub(super) fn hold(connection: &Connection, hidden: MailboxId, octets: i64, messages: i64) -> Result<(), StoreError> {
+pub(super) fn hold(
+    connection: &Transaction<'_>,
+    hidden: MailboxId,
+    octets: i64,
+    messages: i64,
+) -> Result<(), StoreError> {
     let sql =
         "UPDATE mailbox SET held = held + ?2, held_messages = held_messages + ?3 WHERE id = ?1 RETURNING inbox_id";
     let values = params![hidden, octets, messages];
-    let inbox: InboxId = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0))?;
+    let inbox: InboxId = connection.query_row(sql, values, |row| row.get(0))?;
     let sql = "UPDATE inbox SET size = size + ?2, messages = messages + ?3 WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute(params![inbox, octets, messages])?;
+    connection.execute(sql, params![inbox, octets, messages])?;
     Ok(())
 }
 
 /// Gives back what was counted so: now it is counted with the copies, or there will be none.
 pub(super) fn release(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     hidden: MailboxId,
     octets: i64,
     messages: i64,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT -min(held, ?2), -min(held_messages, ?3) FROM mailbox WHERE id = ?1";
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?));
-    let (octets, messages) = connection.prepare_cached(sql)?.query_row(params![hidden, octets, messages], row)?;
-    if (octets, messages) == (0, 0) { Ok(()) } else { hold(connection, hidden, octets, messages) }
+    let sql = "SELECT held, held_messages FROM mailbox WHERE id = ?1";
+    let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?));
+    let held = connection.query_row(sql, params![hidden], row)?;
+    let (octets, messages) = (held.0.min(octets), held.1.min(messages));
+    if (octets, messages) == (0, 0) { Ok(()) } else { hold(connection, hidden, -octets, -messages) }
 }

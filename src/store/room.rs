@@ -4,10 +4,10 @@
 //! the same time overfills an inbox. What it costs does not grow with the inbox: the store keeps a count, and adds
 //! nothing up.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::config::Limits;
 use crate::id::InboxId;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::engine::{Row, params};
 use std::collections::BTreeMap;
 
 /// Why a message was not put into an inbox.
@@ -18,12 +18,6 @@ pub enum DeliverError {
     Full(Vec<InboxId>),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<rusqlite::Error> for DeliverError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 /// What an inbox may hold.
@@ -45,21 +39,26 @@ impl From<&Limits> for Quota {
 pub const ROW: u64 = 256;
 
 /// Whether an inbox takes one more message of `size` octets. True for one that does not exist: storing into it fails.
-pub(super) fn has_room(connection: &Connection, inbox: &InboxId, size: u64, quota: Quota) -> Result<bool, StoreError> {
+pub(super) fn has_room(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    size: u64,
+    quota: Quota,
+) -> Result<bool, StoreError> {
     has_room_for(connection, inbox, size.saturating_add(ROW), 1, quota)
 }
 
 /// Whether it takes so many messages, with so many octets counted for them.
 pub(super) fn has_room_for(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     inbox: &InboxId,
     octets: u64,
     messages: u64,
     quota: Quota,
 ) -> Result<bool, StoreError> {
     let sql = "SELECT size, messages FROM inbox WHERE id = ?1";
-    let row = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?.unsigned_abs(), row.get::<_, i64>(1)?.unsigned_abs()));
-    let held = connection.prepare_cached(sql)?.query_row(params![inbox], row).optional()?;
+    let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs()));
+    let held = connection.query_opt(sql, params![inbox], row)?;
     Ok(held.is_none_or(|(size, count)| {
         size.saturating_add(octets) <= quota.octets && count.saturating_add(messages) <= quota.messages
     }))
@@ -67,7 +66,7 @@ pub(super) fn has_room_for(
 
 /// An error that names those of the inboxes that have no room for these messages: each is given with its octets.
 pub(super) fn check<'a>(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     messages: impl Iterator<Item = (&'a InboxId, u64)>,
     quota: Quota,
 ) -> Result<(), DeliverError> {

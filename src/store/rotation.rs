@@ -4,14 +4,14 @@
 //! so a crash, a check of the records or a message that is queued at the same time comes before it or after it.
 
 use super::jobs::{self, Claim, JobKey, Kind, Lease};
-use super::{Store, StoreError, exists};
+use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, RunnerId};
 use crate::resources::places::Places;
+use crate::store::engine::{Row, params};
 use crate::verification::records::RecordKey;
 use crate::verification::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
-use rusqlite::{Connection, OptionalExtension, params};
 
 /// One of a claim's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,7 +87,7 @@ impl Store {
     pub async fn rotation_next_due(&self, places: Places) -> Result<Option<Timestamp>, StoreError> {
         self.read(move |connection| {
             let sql = "SELECT min(coalesce(until, 0)) FROM dkim_kept";
-            let kept: Option<Timestamp> = connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+            let kept: Option<Timestamp> = connection.query_row(sql, params![], |row| row.get(0))?;
             Ok(kept.into_iter().chain(jobs::next_due(connection, Kind::Rotation, &places)?).min())
         })
         .await
@@ -107,7 +107,7 @@ impl Store {
         let domain = domain.clone();
         self.write(move |connection| {
             let held = "SELECT 1 FROM dkim_rotation WHERE domain_id = ?1 AND lease_owner = ?2";
-            if !exists(connection, held, params![domain, runner])? {
+            if !connection.exists(held, params![domain, runner])? {
                 return Ok(None);
             }
             let Some(ring) = read(connection, &domain)? else { return Ok(None) };
@@ -117,7 +117,7 @@ impl Store {
                 Step::Rest(until) => {
                     let sql = "UPDATE dkim_rotation SET due_at = ?2, lease_until = NULL, lease_owner = NULL
                                WHERE domain_id = ?1";
-                    connection.prepare_cached(sql)?.execute(params![domain, until])?;
+                    connection.execute(sql, params![domain, until])?;
                 }
                 Step::Look(_) | Step::Renew(_) => {}
             }
@@ -171,7 +171,7 @@ impl Store {
         let token = token.to_owned();
         self.write(move |connection| {
             let sql = "UPDATE dkim_key SET seen_at = ?3 WHERE token = ?1 AND generation = ?2 AND seen_at IS NULL";
-            connection.prepare_cached(sql)?.execute(params![token, generation, now])?;
+            connection.execute(sql, params![token, generation, now])?;
             Ok(())
         })
         .await
@@ -196,7 +196,7 @@ impl Store {
                 let sql = "UPDATE dkim_key SET generation = generation + 1, role = 'ready', role_since = ?4,
                                seen_at = NULL, sealed = ?2, public = ?3, created_at = ?4 WHERE token = ?1";
                 let row = params![fresh.token, fresh.sealed, fresh.public, now];
-                connection.prepare_cached(sql)?.execute(row)?;
+                connection.execute(sql, row)?;
                 touch(connection, &domain, now)?;
             }
             Ok(may)
@@ -208,7 +208,7 @@ impl Store {
 const DUE: &str =
     "SELECT domain_id FROM dkim_rotation WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
 
-fn choose(connection: &Connection, claim: &Claim) -> Result<Vec<DomainId>, StoreError> {
+fn choose(connection: &Transaction<'_>, claim: &Claim) -> Result<Vec<DomainId>, StoreError> {
     let mut line = jobs::line(connection, Kind::Rotation, claim.now, claim.places.clone())?;
     let key = |id: &DomainId| JobKey::Rotation(id.clone());
     jobs::choose(&mut line, usize::MAX, |owner| jobs::due_ids(connection, DUE, claim, owner, key))
@@ -216,16 +216,16 @@ fn choose(connection: &Connection, claim: &Claim) -> Result<Vec<DomainId>, Store
 
 /// Leases those of the claims that are still due.
 fn take(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     now: Timestamp,
     lease: &Lease,
     chosen: &[DomainId],
 ) -> Result<Vec<(DomainId, AccountId)>, StoreError> {
     let sql = "UPDATE dkim_rotation SET lease_until = ?2, lease_owner = ?3 WHERE domain_id = ?1 AND ready_at <= ?4
                RETURNING account_id";
-    let (mut update, mut taken) = (connection.prepare_cached(sql)?, Vec::new());
+    let mut taken = Vec::new();
     for id in chosen {
-        let account = update.query_row(params![id, lease.until, lease.runner, now], |row| row.get(0)).optional()?;
+        let account = connection.query_opt(sql, params![id, lease.until, lease.runner, now], |row| row.get(0))?;
         if let Some(account) = account {
             jobs::served(connection, Kind::Rotation, &account, now)?;
             taken.push((id.clone(), account));
@@ -235,31 +235,35 @@ fn take(
 }
 
 /// The claim's keys are due now.
-fn touch(connection: &Connection, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE dkim_rotation SET due_at = min(due_at, ?2) WHERE domain_id = ?1";
-    connection.prepare_cached(sql)?.execute(params![domain, now])?;
+fn touch(connection: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id = ?1 AND due_at > ?2";
+    connection.execute(sql, params![domain, now])?;
     Ok(())
 }
 
 /// First the one retires, then the other signs: at no moment would the index see two.
-fn rotate(connection: &Connection, ring: &KeyRing, from: usize, to: usize, now: Timestamp) -> Result<(), StoreError> {
+fn rotate(
+    connection: &Transaction<'_>,
+    ring: &KeyRing,
+    from: usize,
+    to: usize,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     let sql = "UPDATE dkim_key SET role = ?2, role_since = ?3 WHERE token = ?1";
-    let mut change = connection.prepare_cached(sql)?;
     for (position, role) in [(from, Role::Retiring), (to, Role::Signing)] {
         if let Some(row) = ring.at(position) {
-            change.execute(params![row.token, role, now])?;
+            connection.execute(sql, params![row.token, role, now])?;
         }
     }
     Ok(())
 }
 
-fn read(connection: &Connection, domain: &DomainId) -> Result<Option<KeyRing>, StoreError> {
+fn read(connection: &Transaction<'_>, domain: &DomainId) -> Result<Option<KeyRing>, StoreError> {
     let sql = "SELECT dkim_tokens, name, (SELECT min(created_at) FROM submission WHERE domain_id = ?1)
                FROM custom_domain WHERE id = ?1";
     let claim = connection
-        .prepare_cached(sql)?
-        .query_row([domain], |row| Ok((row.get::<_, String>(0)?, row.get::<_, DomainName>(1)?, row.get(2)?)));
-    let Some((tokens, name, queued)) = claim.optional()? else { return Ok(None) };
+        .query_opt(sql, params![domain], |row| Ok((row.get::<String>(0)?, row.get::<DomainName>(1)?, row.get(2)?)));
+    let Some((tokens, name, queued)) = claim? else { return Ok(None) };
     let tokens: Vec<String> = tokens.split_ascii_whitespace().map(str::to_owned).collect();
     let tokens: [String; 3] =
         tokens.try_into().map_err(|_| StoreError::Corrupt("a claim without three tokens".into()))?;
@@ -267,16 +271,15 @@ fn read(connection: &Connection, domain: &DomainId) -> Result<Option<KeyRing>, S
                FROM dkim_key k LEFT JOIN domain_record r ON r.domain_id = ?2
                    AND r.purpose = ?3 AND r.name = ?4
                WHERE k.token = ?1";
-    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = [None, None, None];
     for (token, place) in tokens.iter().zip(&mut rows) {
         let record = RecordKey::dkim(token, &name);
-        *place = statement.query_row(params![token, domain, record.purpose, record.name], read_key).optional()?;
+        *place = connection.query_opt(sql, params![token, domain, record.purpose, record.name], read_key)?;
     }
     Ok(Some(KeyRing { tokens, rows, queued }))
 }
 
-fn read_key(row: &rusqlite::Row<'_>) -> rusqlite::Result<KeyRow> {
+fn read_key(row: &Row<'_>) -> Result<KeyRow, StoreError> {
     let generation = row.get(1)?;
     let status: Option<String> = row.get(6)?;
     let cname = match status.as_deref() {

@@ -4,11 +4,11 @@
 //! schema holds: the one that was verified last, and no other when that one is deleted.
 
 use super::room::{self, Quota};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
-use rusqlite::{Connection, OptionalExtension, params};
+use crate::store::engine::{Row, params};
 
 /// Where mail for an address goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Store {
         quota: Quota,
     ) -> Result<Vec<(Address, Destination)>, StoreError> {
         let platform = platform.clone();
-        let find = move |connection: &Connection, address: &Address| -> Result<Destination, StoreError> {
+        let find = move |connection: &Transaction<'_>, address: &Address| -> Result<Destination, StoreError> {
             let delivered_here = host(connection, &platform, &address.domain)?.filter(Host::is_delivered_here);
             let Some(host) = delivered_here else { return Ok(Destination::Elsewhere) };
             Ok(match host.recipient(connection, address)? {
@@ -82,9 +82,9 @@ impl Store {
             })
         };
         self.read(move |connection| {
-            let found = addresses.into_iter().map(|address| {
-                let destination = find(connection, &address)?;
-                Ok((address, destination))
+            let found = addresses.iter().map(|address| {
+                let destination = find(connection, address)?;
+                Ok((address.clone(), destination))
             });
             found.collect()
         })
@@ -116,7 +116,7 @@ struct Claim {
     catch_all: Option<InboxId>,
 }
 
-fn host(connection: &Connection, platform: &DomainName, domain: &DomainName) -> Result<Option<Host>, StoreError> {
+fn host(connection: &Transaction<'_>, platform: &DomainName, domain: &DomainName) -> Result<Option<Host>, StoreError> {
     if domain == platform {
         return Ok(Some(Host::Platform));
     }
@@ -136,7 +136,7 @@ impl Host {
         }
     }
 
-    fn recipient(&self, connection: &Connection, address: &Address) -> Result<Option<LocalRecipient>, StoreError> {
+    fn recipient(&self, connection: &Transaction<'_>, address: &Address) -> Result<Option<LocalRecipient>, StoreError> {
         let base = address.local.base();
         let inbox = match self {
             Self::Platform => {
@@ -144,7 +144,7 @@ impl Host {
                 let postmaster = InboxName::postmaster();
                 let name = if is_role(&base) { postmaster.as_str() } else { &base };
                 let sql = "SELECT id FROM inbox WHERE name = ?1";
-                connection.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?
+                connection.query_opt(sql, params![name], |row| row.get(0))?
             }
             Self::Claim(claim) => match inbox_of_claim(connection, claim, &base)? {
                 Some(inbox) => Some(inbox),
@@ -158,14 +158,14 @@ impl Host {
 }
 
 fn route(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     platform: &DomainName,
     address: &Address,
     now: Timestamp,
 ) -> Result<Route, StoreError> {
     let Some(host) = host(connection, platform, &address.domain)? else {
         let sql = "SELECT EXISTS (SELECT 1 FROM custom_domain WHERE name = ?1 AND status = 'pending' AND window_ends_at > ?2)";
-        let pending = connection.prepare_cached(sql)?.query_row(params![address.domain, now], |row| row.get(0))?;
+        let pending = connection.query_row(sql, params![address.domain, now], |row| row.get(0))?;
         return Ok(if pending { Route::PendingDomain } else { Route::NotHosted });
     };
     Ok(host.recipient(connection, address)?.map_or(Route::NoSuchUser, Route::Inbox))
@@ -178,37 +178,33 @@ fn is_role(base: &str) -> bool {
 
 /// The claim that takes the name's mail: the verified one, or the one that was until its own records broke, since a DKIM
 /// fault must not bounce inbound mail ([`crate::verification::status::State::takes_mail`]).
-fn claim_that_receives(connection: &Connection, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
-    let sql = "SELECT id, account_id, status = 'verified' AND receiving, catch_all_inbox_id FROM custom_domain
-               WHERE name = ?1 AND takes_mail";
-    let row = |row: &rusqlite::Row<'_>| {
+fn claim_that_receives(connection: &Transaction<'_>, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
+    let sql = "SELECT id, account_id, status = 'verified' AND receiving = 1, catch_all_inbox_id FROM custom_domain
+               WHERE name = ?1 AND takes_mail = 1";
+    let row = |row: &Row<'_>| {
         Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: row.get(3)? })
     };
-    Ok(connection.prepare_cached(sql)?.query_row([domain], row).optional()?)
+    Ok(connection.query_opt(sql, params![domain], row)?)
 }
 
 /// The claim whose return path the domain is: bounces of its inboxes' mail come back there.
-fn claim_of_return_path(connection: &Connection, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
+fn claim_of_return_path(connection: &Transaction<'_>, domain: &DomainName) -> Result<Option<Claim>, StoreError> {
     let Some((label, parent)) = domain.as_str().split_once('.') else { return Ok(None) };
-    let sql = "SELECT id, account_id, status = 'verified' AND return_path_ok FROM custom_domain
-               WHERE name = ?1 AND return_path = ?2 AND takes_mail";
-    let row = |row: &rusqlite::Row<'_>| {
-        Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: None })
-    };
-    Ok(connection.prepare_cached(sql)?.query_row([parent, label], row).optional()?)
+    let sql = "SELECT id, account_id, status = 'verified' AND return_path_ok = 1 FROM custom_domain
+               WHERE name = ?1 AND return_path = ?2 AND takes_mail = 1";
+    let row =
+        |row: &Row<'_>| Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: None });
+    Ok(connection.query_opt(sql, params![parent, label], row)?)
 }
 
-fn inbox_of_claim(connection: &Connection, claim: &Claim, base: &str) -> Result<Option<InboxId>, StoreError> {
-    let sql = "SELECT inbox_id FROM alias WHERE domain_id = ?1 AND local_part = ?2
-               UNION ALL SELECT id FROM inbox WHERE account_id = ?3 AND name = ?2 LIMIT 1";
-    let found = connection
-        .prepare_cached(sql)?
-        .query_row(params![claim.id, base, claim.account], |row| row.get(0))
-        .optional()?;
+fn inbox_of_claim(connection: &Transaction<'_>, claim: &Claim, base: &str) -> Result<Option<InboxId>, StoreError> {
+    let sql = "SELECT inbox_id, 1 AS place FROM alias WHERE domain_id = ?1 AND local_part = ?2
+               UNION ALL SELECT id, 2 FROM inbox WHERE account_id = ?3 AND name = ?2 ORDER BY place LIMIT 1";
+    let found = connection.query_opt(sql, params![claim.id, base, claim.account], |row| row.get(0))?;
     Ok(found)
 }
 
-fn oldest_inbox(connection: &Connection, account: &AccountId) -> Result<Option<InboxId>, StoreError> {
+fn oldest_inbox(connection: &Transaction<'_>, account: &AccountId) -> Result<Option<InboxId>, StoreError> {
     let sql = "SELECT id FROM inbox WHERE account_id = ?1 ORDER BY id LIMIT 1";
-    Ok(connection.prepare_cached(sql)?.query_row([account], |row| row.get(0)).optional()?)
+    Ok(connection.query_opt(sql, params![account], |row| row.get(0))?)
 }

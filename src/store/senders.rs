@@ -2,12 +2,12 @@
 //!
 //! Invariant: all of it is one snapshot of the store.
 
-use super::{Store, StoreError, domains};
+use super::{Store, StoreError, Transaction, domains};
 use crate::address::{Address, DomainName, InboxName};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Choice, Claim, choose};
+use crate::store::engine::params;
 use crate::verification::status::VerifiedStatus;
-use rusqlite::{Connection, params};
 
 /// A sender as the store has it now.
 #[derive(Clone, Debug, Default)]
@@ -83,35 +83,34 @@ impl Store {
     }
 }
 
-fn sender(connection: &Connection, account: &AccountId, inbox: Option<&InboxId>) -> Result<Sender, StoreError> {
-    let claims = connection
-        .prepare_cached("SELECT id, name, status, on_unverified FROM custom_domain WHERE account_id = ?1 ORDER BY id")?
-        .query_map([account], domains::claim)?
-        .collect::<Result<_, _>>()?;
-    let (default_domain, saves_sent) = connection
-        .prepare_cached(
-            "SELECT coalesce((SELECT default_domain_id FROM inbox WHERE id = ?2),
-                             (SELECT id FROM custom_domain WHERE account_id = ?1 AND is_default)),
+fn sender(connection: &Transaction<'_>, account: &AccountId, inbox: Option<&InboxId>) -> Result<Sender, StoreError> {
+    let claims = connection.query(
+        "SELECT id, name, status, on_unverified FROM custom_domain WHERE account_id = ?1 ORDER BY id",
+        params![account],
+        domains::claim,
+    )?;
+    let (default_domain, saves_sent) = connection.query_row(
+        "SELECT coalesce((SELECT default_domain_id FROM inbox WHERE id = ?2),
+                             (SELECT id FROM custom_domain WHERE account_id = ?1 AND is_default = 1)),
                     coalesce((SELECT save_sent FROM inbox WHERE id = ?2), 0)",
-        )?
-        .query_row(params![account, inbox], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let aliases = connection
-        .prepare_cached("SELECT domain_id, local_part FROM alias WHERE inbox_id = ?1")?
-        .query_map([inbox], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    let return_paths = connection
-        .prepare_cached(
-            "SELECT id, return_path || '.' || name FROM custom_domain
-             WHERE account_id = ?1 AND status = 'verified' AND return_path IS NOT NULL AND return_path_ok",
-        )?
-        .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
-    let mail_froms = connection
-        .prepare_cached(
-            "SELECT d.id, s.mail_from FROM custom_domain d JOIN ses_identity s ON s.name = d.name
+        params![account, inbox],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let aliases =
+        connection.query("SELECT domain_id, local_part FROM alias WHERE inbox_id = ?1", params![inbox], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+    let return_paths = connection.query(
+        "SELECT id, return_path || '.' || name FROM custom_domain
+             WHERE account_id = ?1 AND status = 'verified' AND return_path IS NOT NULL AND return_path_ok = 1",
+        params![account],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let mail_froms = connection.query(
+        "SELECT d.id, s.mail_from FROM custom_domain d JOIN ses_identity s ON s.name = d.name
              WHERE d.account_id = ?1 AND d.status = 'verified' AND s.mail_from IS NOT NULL",
-        )?
-        .query_map([account], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
+        params![account],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     Ok(Sender { claims, default_domain, saves_sent, aliases, return_paths, mail_froms })
 }

@@ -4,14 +4,15 @@
 //! or a lost answer leaves nothing behind that is not recorded.
 
 use super::jobs::{self, Claim, JobKey};
-use super::{Store, StoreError, exists};
+use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, RunnerId};
 use crate::resources::Owner;
 use crate::resources::places::{Line, Waiting};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::engine::{Row, params};
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::ControlFlow;
 
 /// An identity as the store has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,7 +81,7 @@ impl SesReply {
 }
 
 const SELECT: &str = "SELECT name, mark, is_ours, tokens, sending, mail_from, led, tries, changes,
-    (SELECT dkim_tokens FROM custom_domain d WHERE d.name = s.name LIMIT 1),
+    (SELECT dkim_tokens FROM custom_domain d WHERE d.name = s.name ORDER BY d.id LIMIT 1),
     (SELECT d.return_path || '.' || d.name FROM custom_domain d WHERE d.name = s.name AND d.status = 'verified')
     FROM ses_identity s";
 
@@ -89,7 +90,7 @@ fn three(tokens: Option<String>) -> Option<[String; 3]> {
     tokens.try_into().ok()
 }
 
-fn identity(row: &Row<'_>) -> rusqlite::Result<SesIdentity> {
+fn identity(row: &Row<'_>) -> Result<SesIdentity, StoreError> {
     Ok(SesIdentity {
         name: row.get(0)?,
         mark: row.get(1)?,
@@ -105,26 +106,25 @@ fn identity(row: &Row<'_>) -> rusqlite::Result<SesIdentity> {
     })
 }
 
-fn find(c: &Connection, name: &DomainName) -> Result<Option<SesIdentity>, StoreError> {
+fn find(c: &Transaction<'_>, name: &DomainName) -> Result<Option<SesIdentity>, StoreError> {
     let sql = format!("{SELECT} WHERE name = ?1");
-    Ok(c.prepare_cached(&sql)?.query_row([name], identity).optional()?)
+    Ok(c.query_opt(&sql, params![name], identity)?)
 }
 
 /// Names that are due which one claim looks at, the longest waiting first. SES itself takes one a second.
 const NAMES: i64 = 1000;
-const DUE: &str = "SELECT name, ready_at, (SELECT account_id FROM claimed_name n WHERE n.name = s.name LIMIT 1)
+const DUE: &str =
+    "SELECT name, ready_at, (SELECT account_id FROM claimed_name n WHERE n.name = s.name ORDER BY n.account_id LIMIT 1)
     FROM ses_identity s WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2";
 
 /// The names to mend, shared out by account.
-fn choose(c: &Connection, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
+fn choose(c: &Transaction<'_>, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
     let mut due: BTreeMap<Owner, VecDeque<(DomainName, Owner)>> = BTreeMap::new();
     let mut waiting = Vec::new();
-    let mut statement = c.prepare_cached(DUE)?;
-    let mut rows = statement.query(params![claim.now, NAMES])?;
-    while let Some(row) = rows.next()? {
+    c.for_each(DUE, params![claim.now, NAMES], |row| {
         let (name, account): (DomainName, Option<AccountId>) = (row.get(0)?, row.get(2)?);
         if claim.running.contains(&JobKey::SesIdentity(name.clone())) {
-            continue;
+            return Ok(ControlFlow::Continue(()));
         }
         let owner = account.map_or(Owner::System, Owner::Account);
         let names = due.entry(owner.clone()).or_default();
@@ -132,7 +132,8 @@ fn choose(c: &Connection, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, Sto
             waiting.push(Waiting { served_at: Timestamp::from_millis(0), due_at: row.get(1)?, owner: owner.clone() });
         }
         names.push_back((name, owner));
-    }
+        Ok(ControlFlow::Continue(()))
+    })?;
     let mut line = Line::new(claim.places.clone(), waiting);
     jobs::choose(&mut line, usize::MAX, |owner| Ok(due.remove(owner).unwrap_or_default()))
 }
@@ -150,12 +151,12 @@ impl Store {
         let name = name.clone();
         self.write(move |c| {
             let mended = "SELECT 1 FROM ses_identity WHERE name = ?1 AND lease_owner <> ?2 AND lease_until > ?3";
-            if exists(c, mended, params![name, runner, now])? {
+            if c.exists(mended, params![name, runner, now])? {
                 return Ok(None);
             }
             let sql = "INSERT INTO ses_identity (name, mark, created_at, next_try_at) VALUES (?1, ?2, ?3, ?4)
                        ON CONFLICT (name) DO UPDATE SET next_try_at = excluded.next_try_at, tries = 0";
-            c.prepare_cached(sql)?.execute(params![name, mark, now, look_again])?;
+            c.execute(sql, params![name, mark, now, look_again])?;
             find(c, &name)
         })
         .await
@@ -175,14 +176,7 @@ impl Store {
                 "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, mail_from = ?6
                        WHERE name = ?1";
             let (tokens, mail_from) = (reply.tokens.join(" "), reply.mail_from_in_use());
-            c.prepare_cached(sql)?.execute(params![
-                name,
-                reply.is_ours,
-                tokens,
-                reply.dkim_status,
-                reply.sending,
-                mail_from
-            ])?;
+            c.execute(sql, params![name, reply.is_ours, tokens, reply.dkim_status, reply.sending, mail_from])?;
             Ok(())
         })
         .await
@@ -193,7 +187,7 @@ impl Store {
         let name = name.clone();
         self.write(move |c| {
             let sql = "UPDATE ses_identity SET next_try_at = ?2 WHERE name = ?1";
-            c.prepare_cached(sql)?.execute(params![name, at])?;
+            c.execute(sql, params![name, at])?;
             Ok(())
         })
         .await
@@ -204,7 +198,7 @@ impl Store {
         let name = name.clone();
         self.write(move |c| {
             let sql = "UPDATE ses_identity SET next_try_at = ?2, sending = 0, mail_from = NULL WHERE name = ?1";
-            c.prepare_cached(sql)?.execute(params![name, look_again])?;
+            c.execute(sql, params![name, look_again])?;
             Ok(())
         })
         .await
@@ -214,7 +208,7 @@ impl Store {
     pub async fn ses_led(&self, name: &DomainName, led: bool) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            c.prepare_cached("UPDATE ses_identity SET led = ?2 WHERE name = ?1")?.execute(params![name, led])?;
+            c.execute("UPDATE ses_identity SET led = ?2 WHERE name = ?1", params![name, led])?;
             Ok(())
         })
         .await
@@ -225,10 +219,10 @@ impl Store {
     pub async fn ses_settled(&self, row: &SesIdentity, runner: RunnerId) -> Result<(), StoreError> {
         let (name, changes) = (row.name.clone(), row.changes);
         self.write(move |c| {
-            let sql = "UPDATE ses_identity SET next_try_at = iif(changes = ?3, NULL, next_try_at),
-                           tries = iif(changes = ?3, 0, tries), lease_until = NULL, lease_owner = NULL
+            let sql = "UPDATE ses_identity SET next_try_at = CASE WHEN changes = ?3 THEN NULL ELSE next_try_at END,
+                           tries = CASE WHEN changes = ?3 THEN 0 ELSE tries END, lease_until = NULL, lease_owner = NULL
                        WHERE name = ?1 AND lease_owner = ?2";
-            c.prepare_cached(sql)?.execute(params![name, runner, changes])?;
+            c.execute(sql, params![name, runner, changes])?;
             Ok(())
         })
         .await
@@ -241,7 +235,7 @@ impl Store {
             let sql =
                 "UPDATE ses_identity SET tries = tries + 1, next_try_at = ?3, lease_until = NULL, lease_owner = NULL
                        WHERE name = ?1 AND lease_owner = ?2";
-            c.prepare_cached(sql)?.execute(params![name, runner, next])?;
+            c.execute(sql, params![name, runner, next])?;
             Ok(())
         })
         .await
@@ -253,10 +247,10 @@ impl Store {
         self.write(move |c| {
             let sql = "DELETE FROM ses_identity WHERE name = ?1 AND lease_owner = ?2
                        AND NOT EXISTS (SELECT 1 FROM custom_domain WHERE name = ?1)";
-            c.prepare_cached(sql)?.execute(params![name, runner])?;
+            c.execute(sql, params![name, runner])?;
             let sql =
                 "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE name = ?1 AND lease_owner = ?2";
-            c.prepare_cached(sql)?.execute(params![name, runner])?;
+            c.execute(sql, params![name, runner])?;
             Ok(())
         })
         .await
@@ -271,10 +265,10 @@ impl Store {
         }
         self.write(move |c| {
             let sql = "UPDATE ses_identity SET lease_until = ?2, lease_owner = ?3 WHERE name = ?1 AND ready_at <= ?4";
-            let (mut update, mut taken) = (c.prepare_cached(sql)?, Vec::new());
-            for (name, owner) in chosen {
-                if update.execute(params![name, lease.until, lease.runner, now])? == 1 {
-                    taken.push((name, owner));
+            let mut taken = Vec::new();
+            for (name, owner) in &chosen {
+                if c.execute(sql, params![name, lease.until, lease.runner, now])? == 1 {
+                    taken.push((name.clone(), owner.clone()));
                 }
             }
             Ok(taken)
@@ -284,10 +278,7 @@ impl Store {
 
     /// When the next name is due. One that is being mended is due when the lease ends.
     pub async fn ses_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|c| {
-            Ok(c.prepare_cached("SELECT min(ready_at) FROM ses_identity")?.query_row([], |row| row.get(0))?)
-        })
-        .await
+        self.read(|c| Ok(c.query_row("SELECT min(ready_at) FROM ses_identity", params![], |row| row.get(0))?)).await
     }
 
     /// How many claims have tokens from SES, and how many from this daemon.
@@ -295,7 +286,7 @@ impl Store {
         self.read(|c| {
             let sql = "SELECT count(s.name), count(*) - count(s.name)
                        FROM custom_domain d LEFT JOIN ses_identity s ON s.name = d.name";
-            Ok(c.prepare_cached(sql)?.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            Ok(c.query_row(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
         })
         .await
     }

@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId, RunnerId};
 use crate::resources::Owner;
+use crate::store::engine::params;
 use crate::verification::status::Policy;
-use rusqlite::params;
 use tempfile::TempDir;
 
 /// The default limits, but for the octets that an inbox may hold.
@@ -28,7 +28,7 @@ pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
 
 /// How many writes of an account wait for the writer.
 pub(crate) fn waiting_writes(store: &Store, account: &AccountId) -> usize {
-    store.inner.writer.waiting(&Owner::Account(account.clone()))
+    store.inner.engine.waiting(&Owner::Account(account.clone()))
 }
 
 /// One more account.
@@ -37,7 +37,7 @@ pub(crate) async fn account(store: &Store) -> AccountId {
     let made = id.clone();
     store
         .write(move |c| {
-            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [made])?;
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", params![made])?;
             Ok::<_, StoreError>(())
         })
         .await
@@ -66,8 +66,8 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
     let end = raw.windows(4).position(|w| w == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
     let (header, body) = (raw[..end].to_vec(), raw[end..].to_vec());
     store
-        .change(move |c| {
-            let body_id = content::insert_body(c, &body)?;
+        .write(move |c| {
+            let body_id = c.insert_body(&body)?;
             let new = NewMessage {
                 inbox: &inbox,
                 mailbox: inbox_mailbox(c, &inbox)?,
@@ -106,10 +106,12 @@ pub(crate) async fn dkim_records(store: &Store, domain: &DomainId, statuses: [&'
     store
         .write(move |c| {
             let sql = "SELECT dkim_tokens, name FROM custom_domain WHERE id = ?1";
-            let (tokens, name): (String, String) = c.query_row(sql, [&domain], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            let (tokens, name): (String, String) =
+                c.query_row(sql, params![&domain], |row| Ok((row.get(0)?, row.get(1)?)))?;
             for (token, status) in tokens.split(' ').zip(statuses) {
-                let sql = "INSERT OR REPLACE INTO domain_record (domain_id, purpose, name, status, observed, said, checked_at)
-                           VALUES (?1, 'dkim', ?2, ?3, '[]', '[]', 0)";
+                let sql = "INSERT INTO domain_record (domain_id, purpose, name, status, observed, said, checked_at)
+                           VALUES (?1, 'dkim', ?2, ?3, '[]', '[]', 0)
+                           ON CONFLICT (domain_id, purpose, name) DO UPDATE SET status = excluded.status";
                 c.execute(sql, params![domain, format!("{token}._domainkey.{name}"), status])?;
             }
             Ok::<_, StoreError>(())

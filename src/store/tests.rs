@@ -1,16 +1,20 @@
 //! The engine: commits, readers, opening and closing.
 
+use super::engine::sqlite::READERS;
 use super::*;
-use tokio::sync::oneshot;
+use std::sync::Mutex;
+use tokio::sync::mpsc;
 
-fn account(connection: &Connection, id: &str) -> Result<(), StoreError> {
-    connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id])?;
+fn account(connection: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+    connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id])?;
     Ok(())
 }
 
 async fn count(store: &Store) -> i64 {
     store
-        .read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account WHERE name = 'x'", [], |r| r.get(0))?))
+        .read(|c| {
+            Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |r| r.get(0))?)
+        })
         .await
         .unwrap()
 }
@@ -21,7 +25,7 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
     let inbox = testing::inbox(&store, &owner, "one").await;
     let mut heard = store.events().subscribe(&owner, 1).unwrap();
     let of = inbox.clone();
-    let undone = store.change(move |transaction| {
+    let undone = store.write(move |transaction| {
         transaction.mailbox_changed(&of, MailboxId::new(1))?;
         Err::<(), _>(StoreError::Closed)
     });
@@ -29,19 +33,19 @@ async fn an_event_is_published_with_its_commit_though_nobody_waits_for_it_and_no
     assert!(heard.try_recv().is_err());
 
     // The caller goes away while the writer works.
-    let (begun, begins) = tokio::sync::oneshot::channel();
+    let (begun, mut begins) = mpsc::unbounded_channel();
     let (go, goes) = std::sync::mpsc::channel::<()>();
     let (writer, of) = (store.clone(), inbox.clone());
     let caller = tokio::spawn(async move {
         writer
-            .change(move |transaction| {
+            .write(move |transaction| {
                 begun.send(()).unwrap();
                 goes.recv().unwrap();
                 transaction.mailbox_changed(&of, MailboxId::new(7))
             })
             .await
     });
-    begins.await.unwrap();
+    begins.recv().await.unwrap();
     caller.abort();
     assert!(caller.await.unwrap_err().is_cancelled());
     go.send(()).unwrap();
@@ -92,7 +96,7 @@ async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let set_page_limit = |store: &Store, pages: &'static str| {
-        let set = move |c: &Connection| Ok::<_, StoreError>(c.execute_batch(pages)?);
+        let set = move |c: &Transaction<'_>| Ok::<_, StoreError>(c.sqlite().execute_batch(pages)?);
         let store = store.clone();
         async move { store.write(set).await.unwrap() }
     };
@@ -103,8 +107,8 @@ async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
         let _ = wait.recv();
         account(c, "acc_1")
     });
-    let large =
-        store.write(|c| Ok::<_, StoreError>(c.execute("INSERT INTO body (data) VALUES (zeroblob(9999999))", [])?));
+    let large = store
+        .write(|c| Ok::<_, StoreError>(c.execute("INSERT INTO body (data) VALUES (zeroblob(9999999))", params![])?));
     let after = store.write(|c| account(c, "acc_3"));
     let release = async move { go.send(()).unwrap() };
     let (first, large, after, ()) = tokio::join!(first, large, after, release);
@@ -135,11 +139,11 @@ fn owned(store: &Store, number: usize) -> Store {
 }
 
 /// A read that ends when its sender is dropped, and says when it has begun.
-fn slow_read(store: Store) -> (tokio::task::JoinHandle<()>, oneshot::Receiver<()>, std::sync::mpsc::Sender<()>) {
-    let (begun, has_begun) = oneshot::channel();
+fn slow_read(store: Store) -> (tokio::task::JoinHandle<()>, mpsc::UnboundedReceiver<()>, std::sync::mpsc::Sender<()>) {
+    let (begun, has_begun) = mpsc::unbounded_channel();
     let (end, wait) = std::sync::mpsc::channel::<()>();
     let read = tokio::spawn(async move {
-        let work = move |_: &Connection| {
+        let work = move |_: &Transaction<'_>| {
             let _ = begun.send(());
             let _ = wait.recv();
             Ok::<_, StoreError>(())
@@ -155,10 +159,10 @@ async fn every_reader_works(store: &Store) {
     let reads = (0..READERS).map(|n| {
         let (store, all) = (owned(store, n), Arc::clone(&all));
         tokio::spawn(async move {
-            let count = move |c: &Connection| {
+            let count = move |c: &Transaction<'_>| {
                 all.wait();
                 Ok::<_, StoreError>(
-                    c.query_row("SELECT count(*) FROM account WHERE name = 'x'", [], |row| row.get::<_, i64>(0))?,
+                    c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |row| row.get::<i64>(0))?,
                 )
             };
             store.read(count).await.unwrap()
@@ -175,8 +179,8 @@ async fn a_cancelled_caller_frees_its_place_when_its_work_ends_and_not_before() 
     let store = Store::open(dir.path()).unwrap();
     let mut working = Vec::new();
     for n in 0..READERS {
-        let (read, has_begun, end) = slow_read(owned(&store, n));
-        has_begun.await.unwrap();
+        let (read, mut has_begun, end) = slow_read(owned(&store, n));
+        has_begun.recv().await.unwrap();
         read.abort();
         assert!(read.await.unwrap_err().is_cancelled());
         working.push(end);
@@ -221,24 +225,27 @@ async fn hundreds_of_cancelled_readers_lose_no_place_and_stop_nobody() {
 async fn the_statement_of_a_cancelled_caller_is_interrupted() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let (begun, has_begun) = oneshot::channel();
-    let (ended, has_ended) = oneshot::channel();
+    let (begun, mut has_begun) = mpsc::unbounded_channel();
+    let (ended, mut has_ended) = mpsc::unbounded_channel();
     let read = {
         let store = store.clone();
         tokio::spawn(async move {
-            let endless = move |c: &Connection| {
+            let endless = move |c: &Transaction<'_>| {
                 let _ = begun.send(());
                 let sql = "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
-                let done = c.query_row(sql, [], |row| row.get::<_, i64>(0));
-                let _ = ended.send(done.as_ref().err().and_then(rusqlite::Error::sqlite_error_code));
+                let done = c.query_row(sql, params![], |row| row.get::<i64>(0));
+                let _ = ended.send(match &done {
+                    Err(StoreError::Sqlite(error)) => error.sqlite_error_code(),
+                    _ => None,
+                });
                 Ok::<_, StoreError>(done?)
             };
             store.read(endless).await
         })
     };
-    has_begun.await.unwrap();
+    has_begun.recv().await.unwrap();
     read.abort();
-    assert_eq!(has_ended.await.unwrap(), Some(rusqlite::ErrorCode::OperationInterrupted));
+    assert_eq!(has_ended.recv().await.unwrap(), Some(rusqlite::ErrorCode::OperationInterrupted));
     // The next caller's statement is its own.
     every_reader_works(&store).await;
 }
@@ -252,8 +259,8 @@ async fn an_owner_that_reads_all_the_time_leaves_a_place_to_others() {
     for _ in 0..READERS * 3 {
         endless.push(slow_read(greedy.clone()));
     }
-    let begun = |endless: &mut Vec<(_, oneshot::Receiver<()>, _)>| {
-        endless.iter_mut().filter(|(_, has_begun, _)| !has_begun.is_empty() || has_begun.is_terminated()).count()
+    let begun = |endless: &mut Vec<(_, mpsc::UnboundedReceiver<()>, _)>| {
+        endless.iter_mut().filter(|(_, has_begun, _)| !has_begun.is_empty()).count()
     };
     while begun(&mut endless) < READERS - 1 {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -274,12 +281,12 @@ async fn owners_take_turns_to_write() {
     // The first keeps the writer busy until all the others wait.
     writes.push(tokio::spawn({
         let store = store.clone();
-        let work = move |_: &Connection| wait.recv().map_err(|_| StoreError::Closed);
+        let work = move |_: &Transaction<'_>| wait.recv().map_err(|_| StoreError::Closed);
         async move { store.write(work).await.unwrap() }
     }));
     for (n, owner) in [1, 1, 1, 1, 2, 2, 3].into_iter().enumerate() {
         let (store, order) = (owned(&store, owner), Arc::clone(&order));
-        let work = move |_: &Connection| {
+        let work = move |_: &Transaction<'_>| {
             lock(&order).push((owner, n));
             Ok::<_, StoreError>(())
         };
@@ -298,17 +305,17 @@ async fn owners_take_turns_to_write() {
 async fn all_statements_of_a_read_see_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
-    let (counted, has_counted) = oneshot::channel();
+    let (counted, mut has_counted) = mpsc::unbounded_channel();
     let (go_on, goes_on) = std::sync::mpsc::channel::<()>();
     let read = store.read(move |c| {
-        let count = || c.query_row("SELECT count(*) FROM account WHERE name = 'x'", [], |r| r.get::<_, i64>(0));
+        let count = || c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |r| r.get::<i64>(0));
         let before = count()?;
         let _ = counted.send(());
         let _ = goes_on.recv();
         Ok::<_, StoreError>((before, count()?))
     });
     let write = async {
-        has_counted.await.unwrap();
+        has_counted.recv().await.unwrap();
         store.write(|c| account(c, "acc_1")).await.unwrap();
         go_on.send(()).unwrap();
     };

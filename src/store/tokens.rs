@@ -3,12 +3,12 @@
 //! Invariant: no token's text is ever stored; the inboxes of a token are inboxes of its own account.
 
 use super::inboxes::{Opened, opened_by};
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, InboxId, TokenId};
-use rusqlite::{Connection, Row, params};
+use crate::store::engine::{Row, ToValue, params};
 use std::time::Duration;
 
 /// What a token may do.
@@ -91,26 +91,17 @@ pub enum CreateTokenError {
     Store(#[from] StoreError),
 }
 
-impl From<rusqlite::Error> for CreateTokenError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 const COLUMNS: &str = "id, account_id, name, scope, created_at, expires_at, last_used_at, revoked_at";
 
-fn record(c: &Connection, row: &Row<'_>) -> Result<TokenRecord, StoreError> {
+/// Its inboxes are read by [`with_inboxes`].
+fn record(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
     let id: TokenId = row.get(0)?;
     let account: Option<AccountId> = row.get(1)?;
     let word: String = row.get(3)?;
     let scope = match (word.as_str(), account) {
         ("operator", None) => Scope::Operator,
         ("account", Some(account)) => Scope::Account(account),
-        ("inboxes", Some(account)) => {
-            let sql = "SELECT inbox_id FROM token_inbox WHERE token_id = ?1 ORDER BY inbox_id";
-            let inboxes = c.prepare_cached(sql)?.query_map([&id], |row| row.get(0))?.collect::<Result<_, _>>()?;
-            Scope::Inboxes(account, inboxes)
-        }
+        ("inboxes", Some(account)) => Scope::Inboxes(account, Vec::new()),
         _ => return Err(StoreError::Corrupt(format!("token {id} has scope {word}"))),
     };
     Ok(TokenRecord {
@@ -124,37 +115,43 @@ fn record(c: &Connection, row: &Row<'_>) -> Result<TokenRecord, StoreError> {
     })
 }
 
-fn by_hash(c: &Connection, hash: &[u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
-    let mut statement = c.prepare_cached(&format!("SELECT {COLUMNS} FROM token WHERE hash = ?1"))?;
-    let mut rows = statement.query([hash.as_slice()])?;
-    rows.next()?.map(|row| record(c, row)).transpose()
+fn with_inboxes(c: &Transaction<'_>, token: &mut TokenRecord) -> Result<(), StoreError> {
+    if let Scope::Inboxes(_, inboxes) = &mut token.scope {
+        let sql = "SELECT inbox_id FROM token_inbox WHERE token_id = ?1 ORDER BY inbox_id";
+        *inboxes = c.query(sql, params![token.id], |row| row.get(0))?;
+    }
+    Ok(())
 }
 
-fn by_id(c: &Connection, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
-    let mut statement = c.prepare_cached(&format!("SELECT {COLUMNS} FROM token WHERE id = ?1"))?;
-    let mut rows = statement.query([id])?;
-    rows.next()?.map(|row| record(c, row)).transpose()
+fn find(c: &Transaction<'_>, condition: &str, value: &dyn ToValue) -> Result<Option<TokenRecord>, StoreError> {
+    let mut found = c.query_opt(&format!("SELECT {COLUMNS} FROM token WHERE {condition}"), &[value], record)?;
+    found.iter_mut().try_for_each(|token| with_inboxes(c, token))?;
+    Ok(found)
 }
 
-fn create(c: &Connection, new: NewToken, limit: u32, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
+fn by_hash(c: &Transaction<'_>, hash: &[u8; 32]) -> Result<Option<TokenRecord>, StoreError> {
+    find(c, "hash = ?1", hash)
+}
+
+fn by_id(c: &Transaction<'_>, id: &TokenId) -> Result<Option<TokenRecord>, StoreError> {
+    find(c, "id = ?1", id)
+}
+
+fn create(c: &Transaction<'_>, new: &NewToken, limit: u32, now: Timestamp) -> Result<TokenRecord, CreateTokenError> {
     if let Some(account) = new.scope.account() {
-        if !super::exists(c, "SELECT 1 FROM account WHERE id = ?1", params![account])? {
+        if !c.exists("SELECT 1 FROM account WHERE id = ?1", params![account])? {
             return Err(CreateTokenError::UnknownAccount);
         }
         make_room(c, account, limit, now)?;
     }
     let id = TokenId::new();
-    c.prepare_cached(
-        "INSERT INTO token (id, account_id, name, hash, scope, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute(params![id, new.scope.account(), new.name, new.hash.as_slice(), new.scope.word(), now, new.expires_at])?;
+    c.execute("INSERT INTO token (id, account_id, name, hash, scope, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", params![id, new.scope.account(), new.name, new.hash.as_slice(), new.scope.word(), now, new.expires_at])?;
     if let Scope::Inboxes(account, inboxes) = &new.scope {
         for inbox in inboxes {
-            let sql = "INSERT OR IGNORE INTO token_inbox (token_id, inbox_id)
-                       SELECT ?1, id FROM inbox WHERE id = ?2 AND account_id = ?3";
-            c.prepare_cached(sql)?.execute(params![id, inbox, account])?;
-            if !super::exists(c, "SELECT 1 FROM token_inbox WHERE token_id = ?1 AND inbox_id = ?2", params![id, inbox])?
-            {
+            let sql = "INSERT INTO token_inbox (token_id, inbox_id)
+                       SELECT ?1, id FROM inbox WHERE id = ?2 AND account_id = ?3 ON CONFLICT DO NOTHING";
+            c.execute(sql, params![id, inbox, account])?;
+            if !c.exists("SELECT 1 FROM token_inbox WHERE token_id = ?1 AND inbox_id = ?2", params![id, inbox])? {
                 return Err(CreateTokenError::UnknownInbox(inbox.clone()));
             }
         }
@@ -163,16 +160,16 @@ fn create(c: &Connection, new: NewToken, limit: u32, now: Timestamp) -> Result<T
 }
 
 /// An account has at most `limit` live tokens, and of those that open nothing any more the newest `limit` are still shown.
-fn make_room(c: &Connection, account: &AccountId, limit: u32, now: Timestamp) -> Result<(), CreateTokenError> {
-    let dead = "account_id = ?1 AND (revoked_at IS NOT NULL OR coalesce(expires_at <= ?2, 0))";
+fn make_room(c: &Transaction<'_>, account: &AccountId, limit: u32, now: Timestamp) -> Result<(), CreateTokenError> {
+    let dead = "account_id = ?1 AND (revoked_at IS NOT NULL OR (expires_at IS NOT NULL AND expires_at <= ?2))";
     let sql = format!("SELECT count(*) FROM token WHERE account_id = ?1 AND NOT ({dead})");
-    if c.prepare_cached(&sql)?.query_row(params![account, now], |row| row.get::<_, u32>(0))? >= limit {
+    if c.query_row(&sql, params![account, now], |row| row.get::<u32>(0))? >= limit {
         return Err(CreateTokenError::LimitReached(limit));
     }
     let sql = format!(
-        "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE {dead} ORDER BY id DESC LIMIT -1 OFFSET ?3)"
+        "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE {dead} ORDER BY id DESC LIMIT 1000000000 OFFSET ?3)"
     );
-    c.prepare_cached(&sql)?.execute(params![account, now, limit])?;
+    c.execute(&sql, params![account, now, limit])?;
     Ok(())
 }
 
@@ -184,7 +181,7 @@ impl Store {
         limit: u32,
         now: Timestamp,
     ) -> Result<TokenRecord, CreateTokenError> {
-        self.write(move |c| create(c, new, limit, now)).await
+        self.write(move |c| create(c, &new, limit, now)).await
     }
 
     /// The token of this hash, live or not.
@@ -253,14 +250,14 @@ impl Store {
         let account = account.cloned();
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
-            let sql = format!("SELECT {COLUMNS} FROM token WHERE account_id IS ?1 AND id > ?2 ORDER BY id LIMIT ?3");
-            let mut statement = c.prepare_cached(&sql)?;
-            let mut rows = statement.query(params![account, after, limit])?;
-            let mut list = Vec::new();
-            while let Some(row) = rows.next()? {
-                list.push(record(c, row)?);
-            }
-            Ok(list)
+            let whose = if account.is_some() { "account_id = ?3" } else { "account_id IS NULL" };
+            let sql = format!("SELECT {COLUMNS} FROM token WHERE {whose} AND id > ?1 ORDER BY id LIMIT ?2");
+            let mut found = match &account {
+                Some(account) => c.query(&sql, params![after, limit, account], record)?,
+                None => c.query(&sql, params![after, limit], record)?,
+            };
+            found.iter_mut().try_for_each(|token| with_inboxes(c, token))?;
+            Ok(found)
         })
         .await
     }
@@ -273,13 +270,13 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<TokenRecord>, StoreError> {
         let (account, id) = (account.cloned(), id.clone());
-        self.change(move |transaction| {
+        self.write(move |transaction| {
             let sql = "UPDATE token SET revoked_at = coalesce(revoked_at, ?3)
-                       WHERE id = ?1 AND (?2 IS NULL OR account_id = ?2)";
-            let changed = transaction.prepare_cached(sql)?.execute(params![id, account, now])?;
+                       WHERE id = ?1 AND (CAST(?2 AS TEXT) IS NULL OR account_id = ?2)";
+            let changed = transaction.execute(sql, params![id, account, now])?;
             let revoked = if changed == 0 { None } else { by_id(transaction, &id)? };
             if let Some(account) = revoked.as_ref().and_then(|token| token.scope.account()) {
-                transaction.publish(account.clone(), Event::TokenRevoked(id));
+                transaction.publish(account.clone(), Event::TokenRevoked(id.clone()));
             }
             Ok(revoked)
         })
@@ -291,8 +288,8 @@ impl Store {
         let id = id.clone();
         let pause = i64::try_from(pause.as_millis()).unwrap_or(i64::MAX);
         self.write(move |c| {
-            let sql = "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND coalesce(last_used_at, 0) <= ?2 - ?3";
-            c.prepare_cached(sql)?.execute(params![id, now, pause])?;
+            let sql = "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND coalesce(last_used_at, 0) <= CAST(?2 AS BIGINT) - CAST(?3 AS BIGINT)";
+            c.execute(sql, params![id, now, pause])?;
             Ok(())
         })
         .await

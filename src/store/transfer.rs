@@ -9,7 +9,8 @@ use super::parts::{self, Part};
 use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
 use crate::id::{InboxId, MailboxId, MessageId};
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use crate::store::engine::{Row, params};
+use std::ops::ControlFlow;
 
 /// A MOVE of many keeps the distances between their UIDs. It is refused where the target's next UID would pass this: the
 /// other half of the numbers is for messages that come one by one.
@@ -42,12 +43,6 @@ pub enum TransferError {
     NotMade(MailboxError),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<rusqlite::Error> for TransferError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 impl From<TransferError> for MailboxError {
@@ -102,7 +97,7 @@ impl Store {
 
     /// All of it in one transaction.
     pub async fn transfer_at_once(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
-        self.change(move |transaction| at_once(transaction, &transfer, &uids)).await
+        self.write(move |transaction| at_once(transaction, &transfer, &uids)).await
     }
 
     /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
@@ -144,7 +139,7 @@ impl Store {
         before: usize,
         uids: Vec<u32>,
     ) -> Result<Vec<(u32, u32)>, TransferError> {
-        self.change(move |transaction| {
+        self.write(move |transaction| {
             let from = parts::of(transaction, &transfer.inbox, transfer.from)?;
             match transfer.kind {
                 Kind::Copy { .. } => gather_copies(transaction, &from, hidden, before, &uids),
@@ -161,7 +156,7 @@ impl Store {
         hidden: MailboxId,
         gathered: Vec<(u32, u32)>,
     ) -> Result<Copied, TransferError> {
-        self.change(move |transaction| publish(transaction, &transfer, hidden, &gathered)).await
+        self.write(move |transaction| publish(transaction, &transfer, hidden, &gathered)).await
     }
 }
 
@@ -196,13 +191,7 @@ fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> R
             Kind::Move | Kind::Rename => {
                 let sql =
                     "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                connection.prepare_cached(sql)?.execute(params![
-                    part.id,
-                    part.stored(uid),
-                    target.id,
-                    new_uid,
-                    next.modseq
-                ])?;
+                connection.execute(sql, params![part.id, part.stored(uid), target.id, new_uid, next.modseq])?;
             }
         }
         copied.uids.push((uid, new_uid));
@@ -221,7 +210,7 @@ fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> R
 
 /// Copies one message into a row of `mailbox`.
 fn copy(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     part: Part,
     uid: u32,
     to: MailboxId,
@@ -233,21 +222,21 @@ fn copy(
                SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
                FROM message WHERE mailbox_id = ?1 AND uid = ?2";
     let (stored, id) = (part.stored(uid), MessageId::new());
-    connection.prepare_cached(sql)?.execute(params![part.id, stored, to, new_uid, modseq, id])?;
+    connection.execute(sql, params![part.id, stored, to, new_uid, modseq, id])?;
     Ok(())
 }
 
 /// Copies a batch into the hidden row, numbered on from `count`. Returns UID here and UID there.
 fn gather_copies(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     from: &[Part],
     hidden: MailboxId,
     count: usize,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
-    let size = |connection: &Connection| -> Result<i64, StoreError> {
+    let size = |connection: &Transaction<'_>| -> Result<i64, StoreError> {
         let sql = "SELECT i.size FROM mailbox b JOIN inbox i ON i.id = b.inbox_id WHERE b.id = ?1";
-        Ok(connection.prepare_cached(sql)?.query_row([hidden], |row| row.get(0))?)
+        Ok(connection.query_row(sql, params![hidden], |row| row.get(0))?)
     };
     let before = size(connection)?;
     let mut gathered = Vec::with_capacity(uids.len());
@@ -267,7 +256,7 @@ fn gather_copies(
 
 /// Puts a batch into the hidden row, which is a part of the mailbox they are in: they keep their UIDs.
 fn gather(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     from: &[Part],
     hidden: MailboxId,
     uids: &[u32],
@@ -276,7 +265,7 @@ fn gather(
     for uid in uids {
         let Some(part) = parts::holder(connection, from, *uid)? else { continue };
         let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4 WHERE mailbox_id = ?1 AND uid = ?2";
-        connection.prepare_cached(sql)?.execute(params![part.id, part.stored(*uid), hidden, uid])?;
+        connection.execute(sql, params![part.id, part.stored(*uid), hidden, uid])?;
         gathered.push((*uid, *uid));
     }
     Ok(gathered)
@@ -296,7 +285,7 @@ fn publish(
     let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
     let is_copy = matches!(transfer.kind, Kind::Copy { .. });
     let sql = "SELECT part_of FROM mailbox WHERE id = ?1";
-    let part_of: Option<MailboxId> = connection.prepare_cached(sql)?.query_row([hidden], |row| row.get(0))?;
+    let part_of: Option<MailboxId> = connection.query_row(sql, params![hidden], |row| row.get(0))?;
     if !is_copy && part_of != Some(transfer.from) {
         // Somebody has deleted the mailbox, and them with it.
         return Ok(copied);
@@ -319,12 +308,12 @@ fn publish(
     };
     // Later than any change that the messages bring along.
     let sql = "UPDATE mailbox SET highest_modseq = 1 +
-                   max(highest_modseq, (SELECT highest_modseq FROM mailbox WHERE id = ?2)) WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute([target.id, transfer.from])?;
+                   (SELECT max(highest_modseq) FROM mailbox WHERE id IN (?1, ?2)) WHERE id = ?1";
+    connection.execute(sql, params![target.id, transfer.from])?;
     // Under new UIDs, no session has claimed them yet.
-    let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = iif(?4, recent, messages) WHERE id = ?1";
+    let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = CASE WHEN ?4 = 1 THEN recent ELSE messages END WHERE id = ?1";
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
-    connection.prepare_cached(sql)?.execute(params![hidden, target.id, offset, keeps_uids])?;
+    connection.execute(sql, params![hidden, target.id, offset, keeps_uids])?;
     connection.mailbox_changed(&transfer.inbox, target.id)?;
     if !is_copy {
         expunged::note_many(connection, transfer.from)?;
@@ -341,48 +330,45 @@ struct Target {
     uid_next: u32,
 }
 
-fn find(connection: &Connection, transfer: &Transfer) -> Result<Target, TransferError> {
+fn find(connection: &Transaction<'_>, transfer: &Transfer) -> Result<Target, TransferError> {
     let sql = "SELECT id, uid_validity, uid_next FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
     let row = |row: &Row<'_>| Ok(Target { id: row.get(0)?, uid_validity: row.get(1)?, uid_next: row.get(2)? });
-    let found = connection.prepare_cached(sql)?.query_row(params![transfer.inbox, transfer.to], row).optional()?;
+    let found = connection.query_opt(sql, params![transfer.inbox, transfer.to], row)?;
     found.ok_or(TransferError::NoSuchMailbox)
 }
 
 /// Makes the target of a rename, with the next UID of the mailbox it is the new name of.
-fn make(connection: &Connection, transfer: &Transfer) -> Result<Target, TransferError> {
+fn make(connection: &Transaction<'_>, transfer: &Transfer) -> Result<Target, TransferError> {
     if mailboxes::find(connection, &transfer.inbox, &transfer.to)?.is_some() {
         return Err(TransferError::NotMade(MailboxError::Exists));
     }
     let made = mailbox_tree::create(connection, &transfer.inbox, &transfer.to).map_err(TransferError::NotMade)?;
     let sql = "UPDATE mailbox SET (uid_next, recent_from) = (SELECT uid_next, recent_from FROM mailbox WHERE id = ?2)
                WHERE id = ?1";
-    connection.prepare_cached(sql)?.execute([made, transfer.from])?;
+    connection.execute(sql, params![made, transfer.from])?;
     find(connection, transfer)
 }
 
-fn all_uids(connection: &Connection, of: &[Part]) -> Result<Vec<u32>, StoreError> {
+fn all_uids(connection: &Transaction<'_>, of: &[Part]) -> Result<Vec<u32>, StoreError> {
     let mut uids = Vec::new();
     for part in of {
-        let mut statement = connection.prepare_cached("SELECT uid FROM message WHERE mailbox_id = ?1")?;
-        let mut rows = statement.query([part.id])?;
-        while let Some(row) = rows.next()? {
+        connection.for_each("SELECT uid FROM message WHERE mailbox_id = ?1", params![part.id], |row| {
             uids.push(part.shown(row.get(0)?));
-        }
+            Ok(ControlFlow::Continue(()))
+        })?;
     }
     uids.sort_unstable();
     Ok(uids)
 }
 
 /// How many of the messages are there, and the octets that are counted for copies of them.
-fn size_of(connection: &Connection, from: &[Part], uids: &[u32]) -> Result<(u64, u64), StoreError> {
+fn size_of(connection: &Transaction<'_>, from: &[Part], uids: &[u32]) -> Result<(u64, u64), StoreError> {
     let sql = "SELECT c.size + octet_length(m.keywords) FROM message m JOIN content c ON c.id = m.content_id
                WHERE m.mailbox_id = ?1 AND m.uid = ?2";
-    let mut statement = connection.prepare_cached(sql)?;
     let (mut octets, mut messages) = (0_u64, 0_u64);
     for uid in uids {
         for part in from {
-            let size =
-                statement.query_row(params![part.id, part.stored(*uid)], |row| row.get::<_, i64>(0)).optional()?;
+            let size = connection.query_opt(sql, params![part.id, part.stored(*uid)], |row| row.get::<i64>(0))?;
             if let Some(size) = size {
                 octets = octets.saturating_add(size.unsigned_abs()).saturating_add(room::ROW);
                 messages += 1;

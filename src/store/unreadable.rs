@@ -1,8 +1,8 @@
 //! Messages that no parser may see, since the daemon aborted while it read them.
 
-use super::{Store, StoreError};
+use super::{Store, StoreError, Transaction};
 use crate::id::{ContentId, MessageId};
-use rusqlite::{Connection, OptionalExtension};
+use crate::store::engine::params;
 use std::collections::HashSet;
 
 /// After so many aborts a message is set aside for good, whatever a process of its own makes of it: it may be something else
@@ -46,9 +46,9 @@ impl Store {
         self.read(move |connection| {
             let mut aside = all_aside(connection)?;
             let mut suspects = Vec::new();
-            for (content, verdict) in contents {
+            for &(content, verdict) in &contents {
                 let sql = "SELECT coalesce((SELECT aborts FROM unreadable WHERE content_id = ?1), 0) + 1";
-                let aborts = connection.prepare_cached(sql)?.query_row([content], |row| row.get(0))?;
+                let aborts = connection.query_row(sql, params![content], |row| row.get(0))?;
                 suspects.push(Suspect { content, messages: messages_of(connection, content)?, aborts });
                 if verdict != Verdict::Harmless || aborts >= ABORTS {
                     aside.insert(content);
@@ -61,19 +61,21 @@ impl Store {
 }
 
 fn set_aside(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     contents: &[(ContentId, Verdict)],
 ) -> Result<(Vec<Suspect>, HashSet<ContentId>), StoreError> {
-    connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", [ABORTS])?;
+    connection.execute("UPDATE unreadable SET is_aside = 0 WHERE aborts < ?1", params![ABORTS])?;
     let mut suspects = Vec::new();
     for (content, verdict) in contents {
         let more = if *verdict == Verdict::Aborts { ABORTS } else { 1 };
         // A message deleted meanwhile is harmless.
-        let sql = "INSERT INTO unreadable SELECT id, ?2, ?3 OR ?2 >= ?4 FROM content WHERE id = ?1
-                   ON CONFLICT (content_id) DO UPDATE SET aborts = aborts + ?2, is_aside = ?3 OR aborts + ?2 >= ?4
+        let sql = "INSERT INTO unreadable (content_id, aborts, is_aside) SELECT id, ?2, ?3 FROM content WHERE id = ?1
+                   ON CONFLICT (content_id) DO UPDATE SET aborts = unreadable.aborts + excluded.aborts,
+                       is_aside = CASE WHEN excluded.is_aside = 1 OR unreadable.aborts + excluded.aborts >= ?4 THEN 1 ELSE 0 END
                    RETURNING aborts";
-        let values = (content, more, *verdict != Verdict::Harmless, ABORTS);
-        let aborts = connection.prepare_cached(sql)?.query_row(values, |row| row.get(0)).optional()?;
+        let is_aside = *verdict != Verdict::Harmless || more >= ABORTS;
+        let values = params![content, more, is_aside, ABORTS];
+        let aborts = connection.query_opt(sql, values, |row| row.get(0))?;
         if let Some(aborts) = aborts {
             suspects.push(Suspect { content: *content, messages: messages_of(connection, *content)?, aborts });
         }
@@ -81,14 +83,14 @@ fn set_aside(
     Ok((suspects, all_aside(connection)?))
 }
 
-fn messages_of(connection: &Connection, content: ContentId) -> Result<Vec<MessageId>, StoreError> {
+fn messages_of(connection: &Transaction<'_>, content: ContentId) -> Result<Vec<MessageId>, StoreError> {
     let sql = "SELECT id FROM message WHERE content_id = ?1 LIMIT 10";
-    Ok(connection.prepare_cached(sql)?.query_map([content], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    Ok(connection.query(sql, params![content], |row| row.get(0))?)
 }
 
-fn all_aside(connection: &Connection) -> Result<HashSet<ContentId>, StoreError> {
+fn all_aside(connection: &Transaction<'_>) -> Result<HashSet<ContentId>, StoreError> {
     let sql = "SELECT content_id FROM unreadable WHERE is_aside = 1";
-    Ok(connection.prepare_cached(sql)?.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+    Ok(connection.query(sql, params![], |row| row.get(0))?.into_iter().collect())
 }
 
 #[cfg(test)]
@@ -100,10 +102,10 @@ mod tests {
     async fn what_aborts_again_is_set_aside_for_good_and_what_a_kill_hit_is_not() {
         use Verdict::{Aborts, Harmless, Unknown};
         let (_dir, store, _) = store_with_account().await;
-        let insert = |c: &Connection| {
-            let sql = "INSERT INTO body (id, data) VALUES (1, x'00');
-                       INSERT INTO content (id, body_id, size, header) VALUES (3, 1, 1, x''), (4, 1, 1, x'')";
-            Ok::<_, StoreError>(c.execute_batch(sql)?)
+        let insert = |c: &Transaction<'_>| {
+            c.execute("INSERT INTO body (id, data) VALUES (1, ?1)", params![[0_u8; 1]])?;
+            let sql = "INSERT INTO content (id, body_id, size, header) VALUES (3, 1, 1, ?1), (4, 1, 1, ?1)";
+            c.execute(sql, params![[0_u8; 0]])
         };
         store.write(insert).await.unwrap();
         let start = async |left: &[(i64, Verdict)]| {
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!(start(&[]).await, (vec![], vec![4]));
         assert_eq!(start(&[(3, Harmless)]).await, (vec![(3, 3)], vec![3, 4]), "too often");
         assert_eq!(start(&[]).await, (vec![], vec![3, 4]));
-        store.write(|c| Ok::<_, StoreError>(c.execute_batch("DELETE FROM content WHERE id = 3")?)).await.unwrap();
+        store.write(|c| c.execute("DELETE FROM content WHERE id = 3", params![])).await.unwrap();
         assert_eq!(start(&[]).await, (vec![], vec![4]));
     }
 }

@@ -13,6 +13,7 @@ use crate::net::ranges::AllowedNetworks;
 use crate::store::domains::NewDomain;
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
+use crate::store::params;
 use crate::store::testing::{account, store_with_account};
 use crate::verification::judge::RecordStatus;
 use crate::verification::status::State;
@@ -115,10 +116,8 @@ impl World {
     async fn events(&self, row: &DomainRow) -> Vec<(String, serde_json::Value)> {
         let id = row.id.clone();
         let read = self.store.read(move |c| {
-            let mut statement =
-                c.prepare("SELECT to_status, cause FROM domain_event WHERE domain_id = ?1 ORDER BY number")?;
-            let rows = statement.query_map([id], |r| Ok((r.get(0)?, r.get::<_, String>(1)?)))?;
-            Ok::<Vec<(String, String)>, StoreError>(rows.collect::<Result<_, _>>()?)
+            let sql = "SELECT to_status, cause FROM domain_event WHERE domain_id = ?1 ORDER BY number";
+            c.query(sql, params![id], |row| Ok((row.get::<String>(0)?, row.get::<String>(1)?)))
         });
         read.await.unwrap().into_iter().map(|(to, cause)| (to, serde_json::from_str(&cause).unwrap())).collect()
     }
@@ -403,8 +402,7 @@ async fn within_one_check_nothing_is_asked_twice_also_where_two_claims_are_looke
             let (runner, id) = (RunnerId::new(), second.id.clone());
             let owner = runner.clone();
             let lease = "UPDATE custom_domain SET lease_owner = ?2 WHERE id = ?1";
-            let write =
-                world.store.write(move |c| Ok::<_, StoreError>(c.execute(lease, rusqlite::params![id, owner])?));
+            let write = world.store.write(move |c| Ok::<_, StoreError>(c.execute(lease, params![id, owner])?));
             write.await.unwrap();
             verifier.runner.work().check_and_record(&second, runner).await.unwrap().unwrap()
         };

@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::dkim::{Keys, KeysError, SealError, SignError};
 use crate::id::{AccountId, DomainId};
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
+use crate::store::params;
 use crate::store::testing::dkim_records;
 use crate::store::{Store, StoreError};
 use crate::verification::status::{OnUnverified, VerifiedStatus};
@@ -117,11 +118,14 @@ async fn claim(store: &Store, account: &AccountId, name: &str, tokens: &[String;
     let row = id.clone();
     store
         .write(move |c| {
-            c.execute("INSERT OR IGNORE INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [&account])?;
+            c.execute(
+                "INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0) ON CONFLICT DO NOTHING",
+                params![&account],
+            )?;
             c.execute(
                 "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
                  VALUES (?1, ?2, ?3, 'verified', ?4, 0, 0)",
-                rusqlite::params![row, account, name, tokens],
+                params![row, account, name, tokens],
             )?;
             Ok::<_, StoreError>(())
         })
@@ -214,7 +218,7 @@ async fn accounts_alternate_and_every_claim_gets_a_first_key_before_a_second() {
     let greedy = store.read(move |c| {
         let sql =
             "SELECT count(*), count(DISTINCT domain_id) FROM dkim_key WHERE domain_id IS NOT NULL AND domain_id <> ?1";
-        Ok::<_, StoreError>(c.query_row(sql, [id], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))?)
+        Ok::<_, StoreError>(c.query_row(sql, params![id], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)))?)
     });
     let (made, claims) = greedy.await.unwrap();
     assert!(made <= 5 && made == claims, "{made} keys of {claims} claims");
@@ -291,7 +295,8 @@ fn signing_runs_off_the_async_threads_and_parsed_keys_are_cached() {
         };
         sign().await.unwrap().unwrap();
         // The stored keys can no longer be opened: only a cached key signs.
-        let spoilt = store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET sealed = x'00'", [])?));
+        let spoilt =
+            store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET sealed = ?1", params![[0_u8; 1]])?));
         assert_eq!(spoilt.await.unwrap(), 1);
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || wait.recv());

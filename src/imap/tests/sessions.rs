@@ -146,7 +146,7 @@ async fn a_session_behind_all_recorded_expunges_sees_the_mailbox_as_it_is() {
     one.ok("EXPUNGE").await;
     one.ok("STORE 1 +FLAGS.SILENT (\\Seen)").await;
     let forget = "DELETE FROM expunged; UPDATE mailbox SET forgotten = highest_modseq - 1, note_count = 0";
-    world.store.write(move |c| Ok::<_, crate::store::StoreError>(c.execute_batch(forget)?)).await.unwrap();
+    world.store.write(move |c| Ok::<_, crate::store::StoreError>(c.batch(forget)?)).await.unwrap();
     let changes = two.ok("NOOP").await;
     assert_eq!(changes, ["* 1 FETCH (UID 1 FLAGS (\\Seen))", "* 4 EXPUNGE", "* 2 EXPUNGE"]);
     assert_eq!(two.ok("UID SEARCH ALL").await, ["* SEARCH 1 3"]);
@@ -286,15 +286,15 @@ async fn a_change_is_sent_to_others_even_if_its_session_ends_before_the_commit()
     user.ok("SELECT INBOX").await;
 
     // The writer is busy until the session has ended.
-    let (begun, has_begun) = tokio::sync::oneshot::channel();
+    let (begun, mut has_begun) = tokio::sync::mpsc::unbounded_channel();
     let (go, wait) = std::sync::mpsc::channel::<()>();
     let store = world.store.clone();
-    let busy = move |_: &rusqlite::Connection| {
+    let busy = move |_: &crate::store::Transaction<'_>| {
         let _ = begun.send(());
         wait.recv().map_err(|_| StoreError::Closed)
     };
     let busy = tokio::spawn(async move { store.write(busy).await });
-    has_begun.await.unwrap();
+    has_begun.recv().await.unwrap();
     user.send("s STORE 1 +FLAGS (\\Flagged)\r\n").await;
     while waiting_writes(&world.store, &world.account) == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;

@@ -5,9 +5,9 @@ use crate::store::Store;
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::Seen;
+use crate::store::params;
 use crate::store::testing::{account, inbox, limits, put, store_with_account};
 use crate::store::transfer::TransferError;
-use rusqlite::{Connection, params};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,7 +26,7 @@ async fn fill(store: &Store, inbox: &InboxId, count: i64) -> MailboxId {
     store
         .write(move |c| {
             c.execute(sql, params![id, of, count])?;
-            c.execute("UPDATE message SET flags = 8 WHERE mailbox_id = ?1", [id])?;
+            c.execute("UPDATE message SET flags = 8 WHERE mailbox_id = ?1", params![id])?;
             c.execute("UPDATE mailbox SET uid_next = ?2 + 1 WHERE id = ?1", params![id, count])?;
             Ok::<_, StoreError>(())
         })
@@ -47,7 +47,7 @@ async fn counts(store: &Store, inbox: &InboxId) -> (i64, i64) {
     store
         .read(move |c| {
             let sql = "SELECT size, (SELECT count(*) FROM mailbox WHERE is_hidden = 1) FROM inbox WHERE id = ?1";
-            Ok::<_, StoreError>(c.query_row(sql, [inbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            Ok::<_, StoreError>(c.query_row(sql, params![inbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
         })
         .await
         .unwrap()
@@ -142,7 +142,7 @@ async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
 async fn snapshot(from: &Path, to: &Path) {
     let (from, to) = (from.join("inboxlayer.db"), to.join("inboxlayer.db"));
     let copy = move || {
-        let connection = Connection::open(from).unwrap();
+        let connection = rusqlite::Connection::open(from).unwrap();
         connection.execute("VACUUM INTO ?1", [to.to_str().unwrap()]).unwrap();
     };
     tokio::task::spawn_blocking(copy).await.unwrap();
@@ -226,7 +226,7 @@ async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
             let left: (i64, bool) = store
                 .read(move |c| {
                     let sql = "SELECT (SELECT count(*) FROM message), EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";
-                    Ok::<_, StoreError>(c.query_row(sql, [of], |row| Ok((row.get(0)?, row.get(1)?)))?)
+                    Ok::<_, StoreError>(c.query_row(sql, params![of], |row| Ok((row.get(0)?, row.get(1)?)))?)
                 })
                 .await
                 .unwrap();

@@ -21,10 +21,10 @@ use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::resources::Owner;
 use crate::store::StoreError;
+use crate::store::params;
 use crate::store::queue::QueueEntry;
 use crate::store::testing;
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
-use rusqlite::params;
 use server::{Script, Server};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -56,7 +56,7 @@ async fn template() -> Template {
     let hello = testing::inbox(&store, &account, "hello").await;
     testing::inbox(&store, &account, "friend").await;
     // What is in the store then is the queue's alone. `local` tests the copies.
-    store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE inbox SET save_sent = 0", [])?)).await.unwrap();
+    store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE inbox SET save_sent = 0", params![])?)).await.unwrap();
     let acme = DomainId::new();
     let (id, owner) = (acme.clone(), account.clone());
     let sql =
@@ -151,8 +151,8 @@ impl World {
     pub async fn other_account(&self, inbox: &str) -> Login {
         let account = AccountId::new();
         let id = account.clone();
-        let make = move |c: &rusqlite::Connection| {
-            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id])
+        let make = move |c: &crate::store::Transaction<'_>| {
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id])
         };
         self.store.write(move |c| Ok::<_, StoreError>(make(c)?)).await.unwrap();
         let id = testing::inbox(&self.store, &account, inbox).await;
@@ -215,14 +215,11 @@ impl World {
 
     /// The messages in a mailbox of an inbox.
     pub async fn mailbox(&self, name: &'static str, mailbox: &'static str) -> Vec<String> {
-        let read = move |c: &rusqlite::Connection| {
+        let read = move |c: &crate::store::Transaction<'_>| {
             let sql = "SELECT CAST(c.header || b.data AS BLOB) FROM message m JOIN content c ON c.id = m.content_id
                        JOIN body b ON b.id = c.body_id JOIN inbox i ON i.id = m.inbox_id
                        JOIN mailbox p ON p.id = m.mailbox_id WHERE i.name = ?1 AND p.name = ?2 ORDER BY m.uid";
-            let mut statement = c.prepare(sql)?;
-            let rows =
-                statement.query_map([name, mailbox], |row| row.get::<_, Vec<u8>>(0))?.collect::<Result<Vec<_>, _>>()?;
-            Ok::<_, StoreError>(rows)
+            c.query(sql, params![name, mailbox], |row| row.get::<Vec<u8>>(0))
         };
         let rows = self.store.read(read).await.unwrap();
         rows.into_iter().map(|row| String::from_utf8(row).unwrap()).collect()
@@ -236,12 +233,12 @@ impl World {
     }
 
     pub async fn execute(&self, sql: &'static str) {
-        self.store.write(move |c| Ok::<_, StoreError>(c.execute_batch(sql)?)).await.unwrap();
+        self.store.write(move |c| Ok::<_, StoreError>(c.batch(sql)?)).await.unwrap();
     }
 
     pub async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
-        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, [], |r| r.get(0))?)).await.unwrap()
+        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, params![], |r| r.get(0))?)).await.unwrap()
     }
 }
 

@@ -8,6 +8,7 @@ use crate::id::AccountId;
 use crate::registry::CustomDomain;
 use crate::store::StoreError;
 use crate::store::domains::DomainPatch;
+use crate::store::params;
 use crate::verification::judge::RecordStatus;
 use crate::verification::observed::RecordType;
 
@@ -32,12 +33,12 @@ impl Owner {
         let (id, account) = (DomainId::new(), AccountId::new());
         let (new, owner) = (id.clone(), account.clone());
         let made = world.services.store.write(move |c| {
-            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [&owner])?;
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![&owner])?;
             c.execute(
                 "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, contested_at,
                      created_at, updated_at)
                  VALUES (?1, ?2, ?3, 'pending', 't1 t2 t3', 'secret', 0, 0, 0)",
-                rusqlite::params![new, owner, NAME],
+                params![new, owner, NAME],
             )?;
             Ok::<_, StoreError>(())
         });
@@ -69,7 +70,7 @@ impl Owner {
         let services = &self.world.services;
         let (id, now) = (self.id.clone(), services.clock.now());
         let due = services.store.write(move |c| {
-            c.execute("UPDATE custom_domain SET next_check_at = ?2 WHERE id = ?1", rusqlite::params![id, now])?;
+            c.execute("UPDATE custom_domain SET next_check_at = ?2 WHERE id = ?1", params![id, now])?;
             Ok::<_, StoreError>(())
         });
         due.await.unwrap();

@@ -22,10 +22,10 @@ use crate::queue::Queue;
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::secret::Secret;
+use crate::store::params;
 use crate::store::tokens::NewToken;
 use crate::store::{Store, StoreError, testing};
 use crate::submission::Submission;
-use rusqlite::params;
 use rustls_pki_types::{CertificateDer, ServerName};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -170,7 +170,7 @@ impl World {
     /// How many rows a table has.
     async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
-        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, [], |row| row.get(0))?)).await.unwrap()
+        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, params![], |row| row.get(0))?)).await.unwrap()
     }
 }
 

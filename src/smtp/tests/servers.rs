@@ -6,6 +6,7 @@ use crate::auth::token::Token;
 use crate::config::HumanDuration;
 use crate::events::Event;
 use crate::id::{DomainId, InboxId, MailboxId, TokenId};
+use crate::store::params;
 use crate::store::tokens::NewToken;
 use std::time::Duration;
 
@@ -251,7 +252,7 @@ async fn an_expired_token_sends_nothing() {
     let world = World::new().await;
     let mut client = world.logged_in("ann").await;
     // As one that runs out: no event tells.
-    let end = |c: &rusqlite::Connection| c.execute("UPDATE token SET revoked_at = 1", []);
+    let end = |c: &crate::store::Transaction<'_>| c.execute("UPDATE token SET revoked_at = 1", params![]);
     world.store.write(move |c| Ok::<_, crate::store::StoreError>(end(c)?)).await.unwrap();
     envelope(&mut client, &["bob@elsewhere.example"]).await;
     client.send(MESSAGE.as_bytes()).await;

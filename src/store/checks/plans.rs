@@ -7,8 +7,8 @@ use super::*;
 /// How SQLite goes about a statement.
 async fn plan(store: &Store, sql: String) -> Vec<String> {
     let read = store.read(move |c| {
-        let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         // Values play no part in the plan; every parameter stays unbound, which is NULL.
+        let mut statement = c.sqlite().prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
         let mut rows = statement.raw_query();
         let mut steps = Vec::new();
         while let Some(row) = rows.next()? {

@@ -116,9 +116,9 @@ fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Observ
 /// Rows, and octets of the pages they take.
 async fn kept(store: &Store, table: &'static str) -> (i64, i64) {
     let read = store.read(move |c| {
-        let rows = c.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+        let rows = c.query_row(&format!("SELECT count(*) FROM {table}"), params![], |row| row.get(0))?;
         let sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = ?1)";
-        Ok::<_, StoreError>((rows, c.query_row(sql, [table], |row| row.get(0))?))
+        Ok::<_, StoreError>((rows, c.sqlite().query_row(sql, [table], |row| row.get(0))?))
     });
     read.await.unwrap()
 }

@@ -9,7 +9,6 @@ use crate::store::messages::Flags;
 use crate::store::open_mailbox::OpenMailbox;
 use crate::store::testing::{inbox, limits, put, store_with_account};
 use proptest::prelude::*;
-use rusqlite::StatementStatus;
 
 fn service(store: &Store, limits: InboxLimits) -> MailboxService {
     MailboxService::new(store.clone(), limits)
@@ -25,7 +24,7 @@ async fn counted(store: &Store, inbox: &InboxId, name: &str) -> (u32, u32, u32, 
                FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
                LEFT JOIN message m ON m.mailbox_id = p.id LEFT JOIN content c ON c.id = m.content_id
                WHERE b.inbox_id = ?1 AND b.name = ?2";
-    let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
     store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, params![inbox, name], row)?)).await.unwrap()
 }
 
@@ -151,7 +150,7 @@ async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, first: u32, co
     let sql = "WITH RECURSIVE n (uid) AS (SELECT ?3 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3 + ?4 - 1)
                INSERT INTO message (mailbox_id, uid, modseq, content_id, internal_date, id, inbox_id)
                SELECT ?1, n.uid, 1, m.content_id, 0, 'msg_' || n.uid, ?2 FROM n JOIN message m ON m.mailbox_id = ?1 AND m.uid = 1";
-    let fill = move |c: &Connection| {
+    let fill = move |c: &Transaction<'_>| {
         c.execute(sql, params![mailbox, inbox, first, count])?;
         c.execute("UPDATE mailbox SET uid_next = ?2 WHERE id = ?1", params![mailbox, first + count])?;
         Ok::<_, StoreError>(())
@@ -162,10 +161,10 @@ async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, first: u32, co
 /// Steps of SQLite's virtual machine that one STATUS takes.
 async fn steps_of_status(store: &Store, inbox: &InboxId) -> i32 {
     let inbox = inbox.clone();
-    let steps = move |c: &Connection| {
-        let mut statement = c.prepare(STATUS)?;
-        statement.exists(params![inbox, INBOX])?;
-        Ok::<_, StoreError>(statement.get_status(StatementStatus::VmStep))
+    let steps = move |c: &Transaction<'_>| {
+        let mut statement = c.sqlite().prepare(STATUS)?;
+        statement.exists([inbox.as_str(), INBOX])?;
+        Ok::<_, StoreError>(statement.get_status(rusqlite::StatementStatus::VmStep))
     };
     store.read(steps).await.unwrap()
 }

@@ -8,8 +8,8 @@ use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, RunnerId, SubmissionId};
+use crate::store::engine::{Row, params};
 use crate::verification::status::VerifiedStatus;
-use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::sync::Arc;
 
 /// A queued message, without its bytes.
@@ -162,7 +162,7 @@ impl Store {
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
     /// an inbox has no room for its copy; a bounce, which is small, always finds its place.
     pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Settled, DeliverError> {
-        self.change(move |transaction| settle(transaction, &settlement, quota)).await
+        self.write(move |transaction| settle(transaction, &settlement, quota)).await
     }
 
     /// A queued message as it is now, with its bytes. None when it has been dropped.
@@ -182,15 +182,15 @@ impl Store {
         self.write(move |connection| {
             let sql =
                 "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
-                       WHERE s.id = ?1 AND s.is_unsigned";
+                       WHERE s.id = ?1 AND s.is_unsigned = 1";
             let found: Option<(BodyId, i64)> =
-                connection.prepare_cached(sql)?.query_row([&id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+                connection.query_opt(sql, params![&id], |row| Ok((row.get(0)?, row.get(1)?)))?;
             // Dropped meanwhile, or signed by the attempt at another domain.
             let Some((body_id, size)) = found else { return Ok(()) };
             let size = usize::try_from(size).unwrap_or(0);
             let outgoing = content::insert_content(connection, &header, body_id, size)?;
             let sql = "UPDATE submission SET outgoing_id = ?2, is_unsigned = 0 WHERE id = ?1";
-            connection.prepare_cached(sql)?.execute(params![id, outgoing])?;
+            connection.execute(sql, params![id, outgoing])?;
             Ok(())
         })
         .await
@@ -202,17 +202,17 @@ impl Store {
     }
 }
 
-pub(super) fn queued(connection: &Connection, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
+pub(super) fn queued(connection: &Transaction<'_>, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
                    protocol, client, arrived_at, expires_at, is_unsigned,
                    (SELECT size FROM content WHERE id = outgoing_id), state = 'held' FROM submission WHERE id = ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([id], read_queued).optional()?)
+    Ok(connection.query_opt(sql, params![id], read_queued)?)
 }
 
-fn read_queued(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
+fn read_queued(row: &Row<'_>) -> Result<QueuedMessage, StoreError> {
     let mail_from: String = row.get(5)?;
-    let mail_from = ReversePath::parse(&mail_from)
-        .map_err(|e| rusqlite::Error::FromSqlConversionFailure(5, rusqlite::types::Type::Text, Box::new(e)))?;
+    let mail_from =
+        ReversePath::parse(&mail_from).map_err(|error| StoreError::Corrupt(format!("{mail_from:?}: {error}")))?;
     Ok(QueuedMessage {
         id: row.get(0)?,
         account: row.get(1)?,
@@ -222,10 +222,10 @@ fn read_queued(row: &Row<'_>) -> rusqlite::Result<QueuedMessage> {
         mail_from,
         original: row.get(6)?,
         outgoing: row.get(7)?,
-        size: usize::try_from(row.get::<_, i64>(14)?).unwrap_or(usize::MAX),
+        size: usize::try_from(row.get::<i64>(14)?).unwrap_or(usize::MAX),
         is_8bit: row.get(8)?,
         protocol: row.get(9)?,
-        client: row.get::<_, Option<String>>(10)?.and_then(|text| text.parse().ok()),
+        client: row.get::<Option<String>>(10)?.and_then(|text| text.parse().ok()),
         arrived_at: row.get(11)?,
         expires_at: row.get(12)?,
         is_unsigned: row.get(13)?,
@@ -237,13 +237,13 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
     // All recipients of an attempt change hands together.
     let held = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
     let first = settlement.done.first().or(settlement.deferred.first().map(|deferral| &deferral.delivery));
-    if !super::super::exists(connection, held, params![first, settlement.runner])? {
+    if !connection.exists(held, params![first, settlement.runner])? {
         return Ok(Settled::LeaseLost);
     }
     let sql = "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
                WHERE s.id = ?1";
-    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, i64>(1)?));
-    let queued = connection.prepare_cached(sql)?.query_row([&settlement.submission], row).optional()?;
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<i64>(1)?));
+    let queued = connection.query_opt(sql, params![&settlement.submission], row)?;
     if let Some((body_id, size)) = queued {
         let body_size = usize::try_from(size).unwrap_or(0);
         if let Some(local) = &settlement.local {
@@ -254,7 +254,7 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
         if let Some(bounce) = &settlement.bounce
             && let Some(mailbox) = mailboxes::find(connection, &bounce.inbox, mailboxes::INBOX)?
         {
-            let body_id = content::insert_body(connection, &bounce.body)?;
+            let body_id = connection.insert_body(&bounce.body)?;
             let new = NewMessage {
                 inbox: &bounce.inbox,
                 mailbox,
@@ -268,58 +268,54 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
             insert_message(connection, &new)?;
         }
     }
-    let mut delete = connection.prepare_cached("DELETE FROM delivery WHERE id = ?1")?;
     for id in &settlement.done {
-        delete.execute([id])?;
+        connection.execute("DELETE FROM delivery WHERE id = ?1", params![id])?;
     }
-    let mut update = connection.prepare_cached(
-        // The domain may have changed since the attempt read it: then the message was woken too early.
+    for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
+        let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
+        connection.execute(// The domain may have changed since the attempt read it: then the message was woken too early.
         "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
-             last_attempt_at = iif(?6, ?3, last_attempt_at),
-             next_attempt_at = iif(?7 AND EXISTS (
+             last_attempt_at = CASE WHEN ?6 = 1 THEN ?3 ELSE last_attempt_at END,
+             next_attempt_at = CASE WHEN ?7 = 1 AND EXISTS (
                  SELECT 1 FROM submission s WHERE s.id = delivery.submission_id AND CASE s.state
                      WHEN 'held' THEN NOT EXISTS (SELECT 1 FROM custom_domain d WHERE d.id = s.domain_id
                          AND d.status = 'pending' AND d.on_unverified = 'hold')
-                     ELSE s.is_unsigned AND EXISTS (SELECT 1 FROM dkim_key k WHERE k.domain_id = s.domain_id
-                         AND k.role = 'signing') END), ?3, ?2)
-         WHERE id = ?1",
-    )?;
-    for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
-        let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
-        update.execute(params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain])?;
+                     ELSE s.is_unsigned = 1 AND EXISTS (SELECT 1 FROM dkim_key k WHERE k.domain_id = s.domain_id
+                         AND k.role = 'signing') END) THEN ?3 ELSE ?2 END
+         WHERE id = ?1", params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain])?;
     }
     Ok(Settled::Recorded)
 }
 
 /// The key of a domain is there: what waited for it is due.
 pub(in crate::store) fn wake_unsigned(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     domain: &DomainId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
-                   AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND is_unsigned)";
-    connection.prepare_cached(sql)?.execute(params![domain, now])?;
+                   AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND is_unsigned = 1)";
+    connection.execute(sql, params![domain, now])?;
     Ok(())
 }
 
 /// The status of a domain has changed, it was deleted, or its owner wants something else: what is held for it is due.
 pub(in crate::store) fn wake_held(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     domain: &DomainId,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
                    AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND state = 'held')";
-    connection.prepare_cached(sql)?.execute(params![domain, now])?;
+    connection.execute(sql, params![domain, now])?;
     Ok(())
 }
 
-fn replace_outgoing(connection: &Connection, id: &SubmissionId, new: &NewOutgoing) -> Result<(), StoreError> {
+fn replace_outgoing(connection: &Transaction<'_>, id: &SubmissionId, new: &NewOutgoing) -> Result<(), StoreError> {
     let sql = "SELECT c.body_id, b.data FROM submission s JOIN content c ON c.id = s.original_id
                JOIN body b ON b.id = c.body_id WHERE s.id = ?1";
     let found: Option<(BodyId, Vec<u8>)> =
-        connection.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        connection.query_opt(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?;
     // Dropped meanwhile: nothing is left to rewrite.
     let Some((body_id, body)) = found else { return Ok(()) };
     let NewOutgoing { mail_from, domain, fallback, header, is_unsigned, expires_at } = new;
@@ -328,6 +324,6 @@ fn replace_outgoing(connection: &Connection, id: &SubmissionId, new: &NewOutgoin
     let sql = "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = ?5, is_8bit = ?6,
                    is_unsigned = ?7, expires_at = ?8, state = 'queued' WHERE id = ?1";
     let values = params![id, outgoing, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at];
-    connection.prepare_cached(sql)?.execute(values)?;
+    connection.execute(sql, values)?;
     Ok(())
 }

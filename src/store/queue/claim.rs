@@ -3,7 +3,7 @@
 //! Invariant: however many deliveries of one account are due, the work of a claim is bounded, and another account's are found.
 
 use super::super::jobs::{self, Claim, JobKey, Kind, Lease};
-use super::super::{Store, StoreError};
+use super::super::{Store, StoreError, Transaction};
 use super::attempts::{self, Due, DueDelivery};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -11,7 +11,7 @@ use crate::id::{AccountId, SubmissionId};
 use crate::resources::Owner;
 use crate::resources::concurrency::{Destination, DestinationLimits};
 use crate::resources::places::Places;
-use rusqlite::{Connection, params};
+use crate::store::engine::params;
 use std::collections::{HashMap, HashSet, VecDeque};
 
 /// Due deliveries of one account that it looks at.
@@ -33,11 +33,11 @@ impl Store {
     pub async fn claim_due(&self, claim: Claim, destinations: DestinationLimits) -> Result<Claimed, StoreError> {
         let (now, lease) = (claim.now, claim.lease.clone());
         // Choosing only reads: what is due and has no place costs the writer nothing.
-        let (chosen, waiting) = self.read(move |connection| choose(connection, claim, destinations)).await?;
+        let (chosen, waiting) = self.read(move |connection| choose(connection, &claim, destinations.clone())).await?;
         if chosen.is_empty() {
             return Ok(Claimed { due: Vec::new(), waiting });
         }
-        let due = self.write(move |connection| take(connection, now, &lease, chosen)).await?;
+        let due = self.write(move |connection| take(connection, now, &lease, &chosen)).await?;
         Ok(Claimed { due, waiting })
     }
 
@@ -74,18 +74,19 @@ impl Rest {
 
 /// The attempts to begin, and how many accounts found no place for one.
 fn choose(
-    connection: &Connection,
-    claim: Claim,
+    connection: &Transaction<'_>,
+    claim: &Claim,
     destinations: DestinationLimits,
 ) -> Result<(Vec<Attempt>, usize), StoreError> {
     let Claim { now, places, running, .. } = claim;
+    let now = *now;
     let mut rest = Rest { destinations, more: HashMap::new() };
-    for job in &running {
+    for job in running {
         if let JobKey::Delivery(_, domain) = job {
             rest.take(domain);
         }
     }
-    let mut line = jobs::line(connection, Kind::Delivery, now, places)?;
+    let mut line = jobs::line(connection, Kind::Delivery, now, places.clone())?;
     let mut candidates: HashMap<Owner, VecDeque<Attempt>> = HashMap::new();
     let (mut looked, mut chosen, mut waiting) = (0, Vec::new(), 0);
     while let Some(next) = line.next() {
@@ -94,7 +95,7 @@ fn choose(
             if looked >= LOOK {
                 continue;
             }
-            let (found, rows) = candidates_of(connection, account, now, &running)?;
+            let (found, rows) = candidates_of(connection, account, now, running)?;
             looked += rows;
             candidates.insert(next.owner.clone(), found);
         }
@@ -112,15 +113,13 @@ fn choose(
 
 /// The account's attempts that are due and do not run, the longest waiting first; and how many rows were looked at.
 fn candidates_of(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     account: &AccountId,
     now: Timestamp,
     running: &HashSet<JobKey>,
 ) -> Result<(VecDeque<Attempt>, usize), StoreError> {
-    let rows: Vec<Attempt> = connection
-        .prepare_cached(CANDIDATES)?
-        .query_map(params![account, now, DELIVERIES], |row| Ok((row.get(0)?, row.get(1)?)))?
-        .collect::<Result<_, _>>()?;
+    let rows: Vec<Attempt> =
+        connection.query(CANDIDATES, params![account, now, DELIVERIES], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let looked = rows.len().max(1);
     let mut seen = HashSet::new();
     let runs = |(id, domain): &Attempt| running.contains(&JobKey::Delivery(id.clone(), domain.clone()));
@@ -128,23 +127,25 @@ fn candidates_of(
     Ok((fresh.collect(), looked))
 }
 
-fn take(connection: &Connection, now: Timestamp, lease: &Lease, chosen: Vec<Attempt>) -> Result<Vec<Due>, StoreError> {
+fn take(
+    connection: &Transaction<'_>,
+    now: Timestamp,
+    lease: &Lease,
+    chosen: &[Attempt],
+) -> Result<Vec<Due>, StoreError> {
     let mut claimed = Vec::with_capacity(chosen.len());
     for (id, domain) in chosen {
-        let deliveries: Vec<DueDelivery> = connection
-            .prepare_cached(
-                "UPDATE delivery SET lease_until = ?4, lease_owner = ?5
+        let deliveries: Vec<DueDelivery> = connection.query(
+            "UPDATE delivery SET lease_until = ?4, lease_owner = ?5
                  WHERE submission_id = ?1 AND domain = ?2 AND ready_at <= ?3
                  RETURNING id, rcpt_to, attempts, next_attempt_at",
-            )?
-            .query_map(params![id, domain, now, lease.until, lease.runner], |row| {
-                Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? })
-            })?
-            .collect::<Result<_, _>>()?;
+            params![id, domain, now, lease.until, lease.runner],
+            |row| Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? }),
+        )?;
         // Dropped since it was chosen, or another runner was faster.
-        if let (false, Some(queued)) = (deliveries.is_empty(), attempts::queued(connection, &id)?) {
+        if let (false, Some(queued)) = (deliveries.is_empty(), attempts::queued(connection, id)?) {
             jobs::served(connection, Kind::Delivery, &queued.account, now)?;
-            claimed.push(Due { queued, domain, deliveries, runner: lease.runner.clone() });
+            claimed.push(Due { queued, domain: domain.clone(), deliveries, runner: lease.runner.clone() });
         }
     }
     Ok(claimed)

@@ -1,10 +1,10 @@
 //! The queue as people look at it: list, show, retry, drop.
 
-use super::super::{Store, StoreError};
+use super::super::{Store, StoreError, Transaction};
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId};
-use rusqlite::{Connection, Row, params};
+use crate::store::engine::{Row, params};
 use serde::Serialize;
 
 /// A message in the queue.
@@ -64,15 +64,12 @@ impl Store {
     ) -> Result<Vec<QueueEntry>, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         self.read(move |connection| {
-            let after = after.map(|id| id.to_string()).unwrap_or_default();
+            let after = after.as_ref().map(ToString::to_string).unwrap_or_default();
             let sql = format!(
                 "{MESSAGE} WHERE s.id > ?1 AND {} ORDER BY s.id LIMIT ?3",
                 if account.is_some() { "s.account_id = ?2" } else { "?2 IS NULL" }
             );
-            let found: Vec<_> = connection
-                .prepare_cached(&sql)?
-                .query_map(params![after, account, limit], read_message)?
-                .collect::<Result<_, _>>()?;
+            let found: Vec<_> = connection.query(&sql, params![after, account, limit], read_message)?;
             found.into_iter().map(|message| with_deliveries(connection, message)).collect()
         })
         .await
@@ -82,7 +79,7 @@ impl Store {
     pub async fn queue_show(&self, id: SubmissionId) -> Result<Option<QueueEntry>, StoreError> {
         self.read(move |connection| {
             let sql = format!("{MESSAGE} WHERE s.id = ?1");
-            let found = connection.prepare_cached(&sql)?.query_map([id], read_message)?.next().transpose()?;
+            let found = connection.query_opt(&sql, params![id], read_message)?;
             found.map(|message| with_deliveries(connection, message)).transpose()
         })
         .await
@@ -92,7 +89,7 @@ impl Store {
     pub async fn queue_retry(&self, id: SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
         self.write(move |connection| {
             let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE submission_id = ?1";
-            Ok(connection.prepare_cached(sql)?.execute(params![id, now])? > 0)
+            Ok(connection.execute(sql, params![id, now])? > 0)
         })
         .await
     }
@@ -100,10 +97,8 @@ impl Store {
     /// Takes a message out of the queue without a bounce. False when there is none of this id. An attempt that runs goes
     /// on.
     pub async fn queue_drop(&self, id: SubmissionId) -> Result<bool, StoreError> {
-        self.write(move |connection| {
-            Ok(connection.prepare_cached("DELETE FROM submission WHERE id = ?1")?.execute([id])? > 0)
-        })
-        .await
+        self.write(move |connection| Ok(connection.execute("DELETE FROM submission WHERE id = ?1", params![id])? > 0))
+            .await
     }
 }
 
@@ -111,7 +106,7 @@ const MESSAGE: &str =
     "SELECT s.id, s.account_id, s.inbox_id, s.mail_from, s.fallback, c.size, s.created_at, s.expires_at, s.state = 'held'
                        FROM submission s JOIN content c ON c.id = s.outgoing_id";
 
-fn read_message(row: &Row<'_>) -> rusqlite::Result<QueueEntry> {
+fn read_message(row: &Row<'_>) -> Result<QueueEntry, StoreError> {
     Ok(QueueEntry {
         id: row.get(0)?,
         account: row.get(1)?,
@@ -126,7 +121,7 @@ fn read_message(row: &Row<'_>) -> rusqlite::Result<QueueEntry> {
     })
 }
 
-fn with_deliveries(connection: &Connection, mut message: QueueEntry) -> Result<QueueEntry, StoreError> {
+fn with_deliveries(connection: &Transaction<'_>, mut message: QueueEntry) -> Result<QueueEntry, StoreError> {
     let sql =
         "SELECT id, rcpt_to, attempts, next_attempt_at, lease_until IS NOT NULL, last_attempt_at, last_reply, last_mx
                FROM delivery WHERE submission_id = ?1 ORDER BY id";
@@ -142,6 +137,6 @@ fn with_deliveries(connection: &Connection, mut message: QueueEntry) -> Result<Q
             last_mx: row.get(7)?,
         })
     };
-    message.deliveries = connection.prepare_cached(sql)?.query_map([&message.id], read)?.collect::<Result<_, _>>()?;
+    message.deliveries = connection.query(sql, params![&message.id], read)?;
     Ok(message)
 }

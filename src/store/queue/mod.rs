@@ -25,9 +25,9 @@ use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
+use crate::store::engine::params;
 use crate::verification::status::VerifiedStatus;
 use bytes::Bytes;
-use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::net::IpAddr;
 
@@ -98,7 +98,7 @@ impl Store {
         quota: Quota,
     ) -> Result<(), AcceptError> {
         self.check_disk()?;
-        self.change(move |transaction| accept(transaction, &new, queue_size, quota)).await
+        self.write(move |transaction| accept(transaction, &new, queue_size, quota)).await
     }
 }
 
@@ -112,12 +112,6 @@ pub enum AcceptError {
     InboxFull(Vec<InboxId>),
     #[error(transparent)]
     Store(#[from] StoreError),
-}
-
-impl From<rusqlite::Error> for AcceptError {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Store(error.into())
-    }
 }
 
 impl From<DeliverError> for AcceptError {
@@ -154,7 +148,7 @@ fn accept(
     let sent_octets = sent_header.map(|header| (&new.inbox, room::octets(header.len(), body_size)));
     let local_octets = new.local.iter().flat_map(|local| local.octets(body_size));
     room::check(transaction, local_octets.chain(sent_octets), quota)?;
-    let body = content::insert_body(transaction, &new.body)?;
+    let body = transaction.insert_body(&new.body)?;
     if let Some(local) = &new.local {
         local.deliver(transaction, body, body_size)?;
     }
@@ -186,7 +180,7 @@ fn accept(
 }
 
 fn enqueue(
-    connection: &Connection,
+    connection: &Transaction<'_>,
     new: &NewSubmission,
     body: BodyId,
     outgoing: ContentId,
@@ -194,19 +188,15 @@ fn enqueue(
 ) -> Result<(), AcceptError> {
     let octets = octets(new);
     let sql = "SELECT queued FROM account WHERE id = ?1";
-    let queued: i64 = connection.prepare_cached(sql)?.query_row([&new.account], |row| row.get(0))?;
+    let queued: i64 = connection.query_row(sql, params![&new.account], |row| row.get(0))?;
     if queued.saturating_add(octets).unsigned_abs() > limit {
         return Err(AcceptError::QueueFull(limit));
     }
     let original = content::insert_content(connection, &new.original_header, body, new.body.len())?;
-    connection
-        .prepare_cached(
-            "INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
+    connection.execute("INSERT INTO submission (id, account_id, inbox_id, inbox_name, token_id, login_address, domain_id, state,
                  mail_from, fallback, original_id, outgoing_id, is_8bit, protocol, client, arrived_at, created_at, expires_at,
                  is_unsigned, octets)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, iif(?20, 'held', 'queued'), ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
-        )?
-        .execute(params![
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, CASE WHEN ?20 = 1 THEN 'held' ELSE 'queued' END, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)", params![
             new.id,
             new.account,
             new.inbox,
@@ -228,12 +218,10 @@ fn enqueue(
             octets,
             new.held_for.is_some(),
         ])?;
-    let mut insert = connection.prepare_cached(
-        "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-    )?;
+    let insert = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut seen = HashSet::new();
     for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {
-        insert.execute(params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
+        connection.execute(insert, params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
     }
     Ok(())
 }

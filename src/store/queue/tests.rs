@@ -63,8 +63,8 @@ impl Post {
     }
 
     async fn count(&self, table: &'static str) -> i64 {
-        let count = move |c: &Connection| {
-            Ok::<_, StoreError>(c.query_row(&format!("SELECT count(*) FROM {table}"), [], |r| r.get(0))?)
+        let count = move |c: &Transaction<'_>| {
+            Ok::<_, StoreError>(c.query_row(&format!("SELECT count(*) FROM {table}"), params![], |r| r.get(0))?)
         };
         self.store.read(count).await.unwrap()
     }
@@ -269,7 +269,7 @@ async fn what_waits_for_a_domain_that_has_changed_during_the_attempt_is_due_at_o
         let due = post.claim(at(0)).await.pop().unwrap();
         assert!(due.queued.is_held);
         // The attempt has read the domain by now.
-        post.store.write(move |c| Ok::<_, StoreError>(c.execute_batch(change)?)).await.unwrap();
+        post.store.write(move |c| Ok::<_, StoreError>(c.batch(change)?)).await.unwrap();
         let wait = async |due: &Due, wait| {
             let (delivery, reply) = (due.deliveries[0].id.clone(), "kept".to_owned());
             let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait }];
@@ -350,8 +350,8 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
     let others: Vec<AccountId> = (0..3).map(|_| AccountId::new()).collect();
     for (number, account) in others.iter().enumerate() {
         let id = account.clone();
-        let make = move |c: &Connection| {
-            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", [id]).map_err(Into::into)
+        let make = move |c: &Transaction<'_>| {
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id]).map_err(Into::into)
         };
         post.store.write::<_, StoreError, _>(make).await.unwrap();
         post.account = account.clone();
@@ -373,8 +373,8 @@ async fn a_claim_goes_by_indexes() {
     let post = Post::open().await;
     post.store.submission_accept(post.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let plan = |sql: &'static str| {
-        let read = move |c: &Connection| {
-            let mut statement = c.prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
+        let read = move |c: &Transaction<'_>| {
+            let mut statement = c.sqlite().prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, StoreError>(rows.join("; "))
         };

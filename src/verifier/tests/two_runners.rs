@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::jobs::LEASE;
+use crate::store::params;
 
 fn another(world: &World) -> Verifier {
     let (config, resolver) = (Arc::clone(&world.config), Resolver::new(&world.config.dns).unwrap());
@@ -10,8 +11,9 @@ fn another(world: &World) -> Verifier {
 
 async fn checks(world: &World) -> (i64, i64) {
     let sql = "SELECT count(*), count(DISTINCT domain_id) FROM domain_check";
-    let read =
-        |c: &rusqlite::Connection| Ok::<_, StoreError>(c.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?);
+    let read = |c: &crate::store::Transaction<'_>| {
+        Ok::<_, StoreError>(c.query_row(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    };
     world.store.read(read).await.unwrap()
 }
 

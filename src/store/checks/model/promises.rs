@@ -131,10 +131,11 @@ impl World {
 async fn events(store: &Store, id: &DomainId) -> Vec<(String, String)> {
     let id = id.clone();
     let read = store.read(move |c| {
-        let sql = "SELECT to_status, cause ->> 'cause' FROM domain_event WHERE domain_id = ?1 ORDER BY rowid";
-        let mut statement = c.prepare_cached(sql)?;
-        let rows = statement.query_map([id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        Ok::<_, StoreError>(rows.collect::<Result<Vec<_>, _>>()?)
+        let sql = "SELECT to_status, cause FROM domain_event WHERE domain_id = ?1 ORDER BY number";
+        let cause = |text: String| {
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()["cause"].as_str().unwrap().to_owned()
+        };
+        c.query(sql, params![id], |row| Ok((row.get(0)?, cause(row.get(1)?))))
     });
     read.await.unwrap()
 }

@@ -4,7 +4,8 @@
 //! the old one and synced before it takes its name, and by then the old one's write-ahead log is empty, so that nothing in
 //! it can be taken for the new one's.
 
-use super::{OpenError, Store, StoreError, private_file};
+use super::private_file;
+use crate::store::{OpenError, Store, StoreError};
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::Path;
@@ -36,9 +37,8 @@ pub enum CompactError {
 /// Makes the database as small as it can be, and closes the store, whose lock keeps daemons out until then. It needs as much
 /// free disk as the database will have.
 pub async fn compact(store: Store) -> Result<Compacted, CompactError> {
-    let path = store.inner.path.clone();
-    store.inner.readers.close();
-    store.inner.writer.close().await;
+    let path = store.inner.engine.path().to_owned();
+    store.close().await;
     let before = size(&path)?;
     let done = tokio::task::spawn_blocking(move || rewrite(&path).and_then(|()| Ok(size(&path)?)));
     let after = done.await.map_err(std::io::Error::other)??;
@@ -89,6 +89,7 @@ mod tests {
     use super::*;
     use crate::mailbox::MailboxService;
     use crate::store::testing::{inbox, limits, put, store_with_account};
+    use crate::store::{Transaction, params};
 
     #[tokio::test]
     async fn what_was_deleted_is_given_back_and_the_rest_is_there() {
@@ -112,8 +113,8 @@ mod tests {
         let store = Store::open(dir.path()).unwrap();
         let raw = store.message_raw(&stays, &kept.id).await.unwrap().unwrap();
         assert_eq!(&raw.body[..], b"body\r\n");
-        let check = |c: &Connection| Ok::<_, StoreError>(c.query_row("PRAGMA integrity_check", [], |row| row.get(0))?);
-        assert_eq!(store.read::<String, _, _>(check).await.unwrap(), "ok");
+        let check = |c: &Transaction<'_>| c.query_row("PRAGMA integrity_check", params![], |row| row.get::<String>(0));
+        assert_eq!(store.read::<_, StoreError, _>(check).await.unwrap(), "ok");
         put(&store, &stays, b"Subject: new\r\n\r\n").await;
     }
 }

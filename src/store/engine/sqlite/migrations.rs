@@ -3,7 +3,7 @@
 //! Invariant: a version that has shipped never changes; a store is brought forward one version at a time, each in one
 //! transaction, and a store from the future is refused.
 
-use super::OpenError;
+use crate::store::OpenError;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::Path;
 
@@ -46,11 +46,24 @@ mod tests {
     use super::*;
     use crate::clock::Timestamp;
     use crate::id::{AccountId, DomainId, InboxId};
-    use crate::store::Store;
     use crate::store::jobs::Claim;
+    use crate::store::{Store, StoreError};
     use crate::verification::judge::RecordStatus;
     use crate::verification::records::{Purpose, RecordKey};
     use rusqlite::params;
+    use rusqlite::types::{ToSql, ToSqlOutput};
+
+    macro_rules! to_sql {
+        ($($id:ident)*) => {$(
+            impl ToSql for $id {
+                fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                    Ok(self.as_str().into())
+                }
+            }
+        )*};
+    }
+
+    to_sql!(AccountId DomainId InboxId);
 
     #[test]
     fn a_store_from_the_future_is_refused_with_both_versions_named() {
@@ -228,8 +241,9 @@ mod tests {
         assert_eq!(store.subscriptions(&new).await.unwrap(), made.into_iter().map(|m| m.name).collect::<Vec<_>>());
         let sql =
             "SELECT count(DISTINCT uid_validity), max(uid_validity) - (SELECT last FROM uid_validity) FROM mailbox";
-        let row = |c: &Connection| c.query_row(sql, [], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)));
-        assert_eq!(store.read(move |c| Ok::<_, crate::store::StoreError>(row(c)?)).await.unwrap(), (7, 0));
+        let last =
+            store.read(move |c| c.query_row(sql, &[], |row| Ok::<(i64, i64), StoreError>((row.get(0)?, row.get(1)?))));
+        assert_eq!(last.await.unwrap(), (7, 0));
 
         let row = store.domain_get(&account, &domain).await.unwrap().unwrap();
         let (evidence, at) = &row.evidence[&RecordKey::dkim("a", &row.name)];

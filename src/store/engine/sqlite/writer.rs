@@ -4,10 +4,10 @@
 //! that commit is on disk, whether its caller still waits or not. Owners take turns, job by job; the jobs of one owner run
 //! in the order they came.
 
-use super::{StoreError, lock};
 use crate::resources::Owner;
 use crate::resources::disk::FreeDisk;
 use crate::resources::fair::{FairSemaphore, Permit};
+use crate::store::{StoreError, lock};
 use rusqlite::{Connection, TransactionBehavior};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};

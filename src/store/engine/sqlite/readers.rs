@@ -5,9 +5,9 @@
 //! snapshot. They are shared out by
 //! owner, and none takes the last one.
 
-use super::{StoreError, lock};
 use crate::resources::Owner;
 use crate::resources::fair::{FairSemaphore, Permit};
+use crate::store::{StoreError, lock};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

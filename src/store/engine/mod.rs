@@ -1,0 +1,177 @@
+//! What a verb runs on: one transaction of either engine.
+//!
+//! SQL is of the subset that SQLite and PostgreSQL share; parameters are `?1`, `?2` …. Truth is 1 and 0.
+
+pub(super) mod sqlite;
+mod value;
+
+pub use value::{FromValue, ToValue, Unexpected, Value};
+
+use super::StoreError;
+use crate::events::Event;
+use crate::id::{AccountId, BodyId, ContentId};
+use std::borrow::Cow;
+use std::cell::RefCell;
+use std::ops::{ControlFlow, Range};
+
+/// Parameters of a statement: see [`params`].
+pub type Params<'a> = &'a [&'a dyn ToValue];
+
+/// The parameters of a statement, `?1` first.
+macro_rules! params {
+    ($($value:expr),* $(,)?) => {
+        &[$(&$value as &dyn $crate::store::engine::ToValue),*]
+    };
+}
+pub(crate) use params;
+
+/// A transaction, and the events that are published once it is on disk.
+pub struct Transaction<'a> {
+    connection: Connection<'a>,
+    events: RefCell<Vec<(AccountId, Event)>>,
+}
+
+enum Connection<'a> {
+    Sqlite(&'a rusqlite::Connection),
+}
+
+/// A row of an answer.
+pub enum Row<'a> {
+    Sqlite(&'a rusqlite::Row<'a>),
+}
+
+impl Row<'_> {
+    /// The value of a column, 0 the first.
+    pub fn get<T: FromValue>(&self, column: usize) -> Result<T, StoreError> {
+        T::from_value(self.column(column)?)
+            .map_err(|Unexpected(what)| StoreError::Corrupt(format!("column {column}: {what}")))
+    }
+
+    /// The text of a column, not copied.
+    pub fn text(&self, column: usize) -> Result<Cow<'_, str>, StoreError> {
+        match self.column(column)? {
+            Value::Text(text) => Ok(text),
+            other => Err(StoreError::Corrupt(format!("column {column}: {other:?} instead of text"))),
+        }
+    }
+
+    fn column(&self, column: usize) -> Result<Value<'_>, StoreError> {
+        match self {
+            Self::Sqlite(row) => sqlite::column(row, column),
+        }
+    }
+}
+
+/// Octets that may be many: they are read in pieces.
+#[derive(Clone, Copy, Debug)]
+pub enum Octets {
+    Header(ContentId),
+    Body(BodyId),
+}
+
+impl<'a> Transaction<'a> {
+    fn new(connection: Connection<'a>) -> Self {
+        Self { connection, events: RefCell::default() }
+    }
+
+    fn into_events(self) -> Vec<(AccountId, Event)> {
+        self.events.into_inner()
+    }
+
+    /// Runs a statement; returns how many rows it has changed.
+    pub fn execute(&self, sql: &str, params: Params<'_>) -> Result<usize, StoreError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
+        }
+    }
+
+    /// Reads rows until `row` breaks.
+    pub fn for_each(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        row: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, StoreError>,
+    ) -> Result<(), StoreError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::for_each(connection, sql, params, row),
+        }
+    }
+
+    /// All rows.
+    pub fn query<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        mut row: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Vec<T>, StoreError> {
+        let mut rows = Vec::new();
+        self.for_each(sql, params, |found| {
+            rows.push(row(found)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(rows)
+    }
+
+    /// The first row, if there is one.
+    pub fn query_opt<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        mut row: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<Option<T>, StoreError> {
+        let mut first = None;
+        self.for_each(sql, params, |found| {
+            first = Some(row(found)?);
+            Ok(ControlFlow::Break(()))
+        })?;
+        Ok(first)
+    }
+
+    /// The first row. Fails when there is none.
+    pub fn query_row<T>(
+        &self,
+        sql: &str,
+        params: Params<'_>,
+        row: impl FnMut(&Row<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        self.query_opt(sql, params, row)?.ok_or_else(|| StoreError::NoRow(sql.to_owned()))
+    }
+
+    /// True when there is a row.
+    pub fn exists(&self, sql: &str, params: Params<'_>) -> Result<bool, StoreError> {
+        Ok(self.query_opt(sql, params, |_| Ok(()))?.is_some())
+    }
+
+    /// Stores a body.
+    pub fn insert_body(&self, body: &[u8]) -> Result<BodyId, StoreError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::insert_body(connection, body),
+        }
+    }
+
+    /// How many octets there are, and those of a range; fewer at its end. The others are not brought into memory.
+    pub fn read_range(&self, of: Octets, range: Range<usize>) -> Result<(usize, Vec<u8>), StoreError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::read_range(connection, of, range),
+        }
+    }
+
+    /// Runs statements without parameters, a semicolon between them.
+    #[cfg(test)]
+    pub fn batch(&self, sql: &str) -> Result<(), StoreError> {
+        sql.split(';').filter(|sql| !sql.trim().is_empty()).try_for_each(|sql| self.execute(sql, &[]).map(|_| ()))
+    }
+
+    /// The connection, for what only SQLite has.
+    #[cfg(test)]
+    pub fn sqlite(&self) -> &rusqlite::Connection {
+        match &self.connection {
+            Connection::Sqlite(connection) => connection,
+        }
+    }
+
+    /// Publishes an event with the commit.
+    pub fn publish(&self, account: AccountId, event: Event) {
+        self.events.borrow_mut().push((account, event));
+    }
+}
