@@ -44,6 +44,7 @@ macro_rules! targets {
 
 targets! {
     address: crate::address::fuzz::address;
+    body: crate::store::bodies::fuzz::damaged;
     dkim: crate::dkim::fuzz::canonical_forms;
     dns: crate::dns::fuzz::response;
     dns_questions: crate::dns::authority::fuzz::question;

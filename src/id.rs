@@ -1,4 +1,4 @@
-//! Ids: a prefix for the kind, and a ULID. What no client sees is identified by its row number. Invariant: an id of
+//! Ids: a prefix for the kind, and a ULID. What no client sees is identified by its row number, a body by its hash. Invariant: an id of
 //! one kind never parses as another; ids sort by creation time.
 
 use std::fmt;
@@ -117,6 +117,32 @@ row_ids! {
     ContentId;
     /// A body: a row of the table `body`.
     BodyId;
+}
+
+/// The name of a body: the BLAKE3 hash of its octets.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BodyHash([u8; 32]);
+
+impl BodyHash {
+    pub const fn new(hash: [u8; 32]) -> Self {
+        Self(hash)
+    }
+
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for BodyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
+impl fmt::Debug for BodyHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 #[cfg(test)]

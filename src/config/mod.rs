@@ -4,10 +4,12 @@
 //! error that names its line. The keys are here, their defaults in `defaults`, reading them in `load`, and what must
 //! hold between them in `check`. `config/inboxlayer.toml` documents every key; a test keeps it equal to the defaults.
 
+mod bodies;
 mod check;
 mod defaults;
 mod load;
 
+pub use bodies::{Bodies, BodyStore};
 pub use check::Problem;
 pub use load::{ConfigError, Setting};
 

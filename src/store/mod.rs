@@ -7,6 +7,7 @@
 pub(crate) mod accounts;
 pub(crate) mod aliases;
 pub(crate) mod batch;
+pub(crate) mod bodies;
 pub(crate) mod checks;
 mod content;
 pub(crate) mod deliver;

@@ -1,0 +1,285 @@
+//! The stored form of a body.
+//!
+//! A body is cut into frames of [`FRAME`] octets, the last one shorter. Each is compressed by itself (zstd), so that a range
+//! is read from the frames it touches. Behind the frames stands an index, and behind that a trailer:
+//!
+//! ```text
+//! stored  = frame* index trailer
+//! index   = (stored length of the frame: 4 octets, its chaining value: 32 octets)*    empty where there is one frame
+//! trailer = octets of the body: 8 octets, "ILB1"                                      numbers are little-endian
+//! ```
+//!
+//! A frame whose stored length is its own length is not compressed. Where the first frame does not become an eighth shorter,
+//! none of the body is: attachments that are compressed already are tried once.
+//!
+//! BLAKE3 is a tree, and frames are subtrees of it: their chaining values merge into the hash of the whole body. So the index
+//! is checked against the body's name, and a frame against the index. A range is as trustworthy as a whole body, and no
+//! checksum besides the name has to be kept anywhere.
+
+use crate::id::BodyHash;
+use blake3::Hasher;
+use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
+use bytes::Bytes;
+use std::ops::Range;
+use zstd::bulk::{Compressor, Decompressor};
+
+/// Octets of a frame before compression. A power of two of at least 1024, so that a frame is a subtree of BLAKE3.
+pub(crate) const FRAME: usize = 128 * 1024;
+/// A shorter body is not compressed: it would not save a page of the database.
+const WORTH_A_TRY: usize = 1024;
+/// The fastest level: on text it compresses about a tenth worse than the default level, at twice its speed.
+const LEVEL: i32 = 1;
+const ENTRY: usize = 4 + 32;
+const TRAILER: usize = 8 + MAGIC.len();
+const MAGIC: &[u8] = b"ILB1";
+
+/// The octets of a body are not those that its hash names.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("body {hash} is damaged: {fault}")]
+pub(crate) struct DamagedBody {
+    pub hash: BodyHash,
+    pub fault: &'static str,
+}
+
+/// What is known of a stored body without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct BodyInfo {
+    pub hash: BodyHash,
+    /// Octets of the body.
+    pub size: usize,
+    /// Octets of its stored form.
+    pub stored_size: usize,
+}
+
+/// A body in its stored form, in pieces that follow one another. Frames that are not compressed share the body's memory.
+#[derive(Clone, Debug)]
+pub(crate) struct Encoded {
+    pub info: BodyInfo,
+    pub pieces: Vec<Bytes>,
+}
+
+/// Brings a body into its stored form.
+pub(crate) fn encode(body: &Bytes) -> Encoded {
+    let mut compressor = if body.len() < WORTH_A_TRY { None } else { Compressor::new(LEVEL).ok() };
+    let mut pieces = Vec::with_capacity(frame_count(body.len()) + 1);
+    let mut index = Vec::new();
+    let mut values = Vec::new();
+    for range in frames(body.len()) {
+        let frame = body.slice(range.clone());
+        let limit = if range.start == 0 { frame.len() / 8 * 7 } else { frame.len().saturating_sub(1) };
+        let compressed = compressor.as_mut().and_then(|compressor| {
+            let mut out = Vec::with_capacity(limit);
+            // An error says that it does not fit.
+            let fits = compressor.compress_to_buffer(frame.as_ref(), &mut out).is_ok() && out.len() <= limit;
+            fits.then(|| {
+                out.shrink_to_fit();
+                Bytes::from(out)
+            })
+        });
+        if range.start == 0 && compressed.is_none() {
+            compressor = None;
+        }
+        if body.len() > FRAME {
+            let value = chaining_value(range.start, &frame);
+            let stored = compressed.as_ref().map_or(frame.len(), Bytes::len);
+            index.extend_from_slice(&u32::try_from(stored).unwrap_or(u32::MAX).to_le_bytes());
+            index.extend_from_slice(&value);
+            values.push(value);
+        }
+        pieces.push(compressed.unwrap_or(frame));
+    }
+    index.extend_from_slice(&(body.len() as u64).to_le_bytes());
+    index.extend_from_slice(MAGIC);
+    pieces.push(index.into());
+    let hash = if values.is_empty() { hash_of(body) } else { merged(&values) };
+    let stored_size = pieces.iter().map(Bytes::len).sum();
+    Encoded { info: BodyInfo { hash, size: body.len(), stored_size }, pieces }
+}
+
+/// The name of a body.
+pub(crate) fn hash_of(body: &[u8]) -> BodyHash {
+    BodyHash::new(blake3::hash(body).into())
+}
+
+fn frame_count(size: usize) -> usize {
+    size.div_ceil(FRAME).max(1)
+}
+
+/// The ranges of a body's frames: one at least.
+fn frames(size: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..frame_count(size)).map(move |number| {
+        let start = number.saturating_mul(FRAME);
+        start..start.saturating_add(FRAME).min(size)
+    })
+}
+
+/// Of a frame that begins at `start` in a body of several.
+fn chaining_value(start: usize, frame: &[u8]) -> ChainingValue {
+    Hasher::new().set_input_offset(start as u64).update(frame).finalize_non_root()
+}
+
+/// The hash of a body of several frames.
+fn merged(values: &[ChainingValue]) -> BodyHash {
+    let (left, right) = values.split_at(left_len(values.len()));
+    BodyHash::new(merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash).into())
+}
+
+fn subtree(values: &[ChainingValue]) -> ChainingValue {
+    match values {
+        [one] => *one,
+        _ => {
+            let (left, right) = values.split_at(left_len(values.len()));
+            merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
+        }
+    }
+}
+
+/// The left subtree is as large as a power of two below the whole can be.
+fn left_len(count: usize) -> usize {
+    count.next_power_of_two() / 2
+}
+
+impl BodyInfo {
+    /// Where the index and the trailer are in the stored form.
+    pub fn index_range(&self) -> Result<Range<usize>, DamagedBody> {
+        let entries = if self.size > FRAME { frame_count(self.size).saturating_mul(ENTRY) } else { 0 };
+        match self.stored_size.checked_sub(entries.saturating_add(TRAILER)) {
+            Some(start) => Ok(start..self.stored_size),
+            None => Err(self.damaged("it is shorter than its index")),
+        }
+    }
+
+    /// Reads what stands at [`Self::index_range`].
+    pub fn index(&self, octets: &[u8]) -> Result<Index, DamagedBody> {
+        let range = self.index_range()?;
+        if octets.len() != range.len() {
+            return Err(self.damaged("its index is cut off"));
+        }
+        let (entries, trailer) = octets.split_at(octets.len() - TRAILER);
+        if trailer.get(..8) != Some(&(self.size as u64).to_le_bytes()) || trailer.get(8..) != Some(MAGIC) {
+            return Err(self.damaged("its trailer is wrong"));
+        }
+        if entries.is_empty() {
+            return Ok(Index { info: *self, frames: vec![Frame { stored: 0..range.start, value: None }] });
+        }
+        let (mut frames, mut values) = (Vec::with_capacity(frame_count(self.size)), Vec::new());
+        let mut start = 0_usize;
+        for entry in entries.chunks_exact(ENTRY) {
+            let (length, value) = entry.split_at(4);
+            let length = length.try_into().map_or(u32::MAX, u32::from_le_bytes);
+            let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+            let value = ChainingValue::try_from(value).map_err(|_| self.damaged("its index is cut off"))?;
+            frames.push(Frame { stored: start..end, value: Some(value) });
+            values.push(value);
+            start = end;
+        }
+        if merged(&values) != self.hash {
+            return Err(self.damaged("its index does not match"));
+        }
+        // The hash covers the values, not the lengths.
+        if start != range.start {
+            return Err(self.damaged("its frames have other lengths than its index says"));
+        }
+        Ok(Index { info: *self, frames })
+    }
+
+    fn damaged(&self, fault: &'static str) -> DamagedBody {
+        DamagedBody { hash: self.hash, fault }
+    }
+}
+
+struct Frame {
+    /// Where it is in the stored form.
+    stored: Range<usize>,
+    /// None where it is the only one: then it has the body's hash.
+    value: Option<ChainingValue>,
+}
+
+/// Where the frames of a body are.
+pub(crate) struct Index {
+    info: BodyInfo,
+    frames: Vec<Frame>,
+}
+
+impl Index {
+    pub fn stored_size(&self) -> usize {
+        self.info.stored_size
+    }
+
+    /// Octets that it takes.
+    pub fn memory(&self) -> usize {
+        self.frames.len().saturating_mul(size_of::<Frame>())
+    }
+
+    /// The octets of the stored form that [`Self::decode`] needs for a range of the body.
+    pub fn stored_range(&self, range: Range<usize>) -> Range<usize> {
+        let touched = self.touched(&range);
+        match (touched.first(), touched.last()) {
+            (Some((_, first)), Some((_, last))) => first.stored.start..last.stored.end,
+            _ => 0..0,
+        }
+    }
+
+    /// A range of the body, cut at its end, from the octets at [`Self::stored_range`]. Takes memory for the range and for one
+    /// frame.
+    pub fn decode(&self, range: Range<usize>, stored: &[u8]) -> Result<Vec<u8>, DamagedBody> {
+        let range = range.start.min(self.info.size)..range.end.min(self.info.size);
+        let begin = self.stored_range(range.clone()).start;
+        let mut octets = Vec::with_capacity(range.len());
+        let mut scratch = Vec::new();
+        let mut decompressor = None;
+        for (of_body, frame) in self.touched(&range) {
+            let cut = frame.stored.start.saturating_sub(begin)..frame.stored.end.saturating_sub(begin);
+            let stored = stored.get(cut).ok_or_else(|| self.info.damaged("it is cut off"))?;
+            let plain = if stored.len() == of_body.len() {
+                stored
+            } else {
+                decompress(&mut decompressor, stored, &mut scratch, of_body.len())
+                    .ok_or_else(|| self.info.damaged("a frame cannot be decompressed"))?;
+                &scratch
+            };
+            let matches = match &frame.value {
+                Some(value) => chaining_value(of_body.start, plain) == *value,
+                None => hash_of(plain) == self.info.hash,
+            };
+            if !matches {
+                return Err(self.info.damaged("a frame does not match"));
+            }
+            let wanted = range.start.max(of_body.start)..range.end.min(of_body.end);
+            let wanted = wanted.start - of_body.start..wanted.end - of_body.start;
+            octets.extend_from_slice(plain.get(wanted).unwrap_or_default());
+        }
+        Ok(octets)
+    }
+
+    /// The frames that a range touches, with where they are in the body.
+    fn touched(&self, range: &Range<usize>) -> Vec<(Range<usize>, &Frame)> {
+        if range.is_empty() {
+            // An empty body is checked, too.
+            return if self.info.size == 0 { self.frames.iter().map(|f| (0..0, f)).collect() } else { Vec::new() };
+        }
+        let (first, end) = (range.start / FRAME, range.end.div_ceil(FRAME));
+        let all = frames(self.info.size).zip(&self.frames);
+        all.skip(first).take(end.saturating_sub(first)).collect()
+    }
+}
+
+/// `out` has `size` octets after it, or the answer is none. The output is bounded: a frame that claims more is an error.
+fn decompress(
+    decompressor: &mut Option<Decompressor<'static>>,
+    stored: &[u8],
+    out: &mut Vec<u8>,
+    size: usize,
+) -> Option<()> {
+    let decompressor = match decompressor {
+        Some(decompressor) => decompressor,
+        none => none.insert(Decompressor::new().ok()?),
+    };
+    out.clear();
+    out.reserve_exact(size);
+    decompressor.decompress_to_buffer(stored, out).ok().filter(|written| *written == size && out.len() == size)?;
+    Some(())
+}
+
+#[cfg(test)]
+mod tests;
