@@ -5,7 +5,7 @@
 
 use super::address_limits::AddressLimits;
 use super::outcome::{Outcome, RemoteReply};
-use super::outgoing::{self, Composed, Composing, Signed};
+use super::outgoing::{self, Composed, Signed};
 use super::slots::{Slot, Slots};
 use crate::address::ReversePath;
 use crate::clock::{Clock, Timestamp};
@@ -15,13 +15,13 @@ use crate::dns::Resolver;
 use crate::envelope::{EnhancedCode, Recipients};
 use crate::id::InboxId;
 use crate::identity::{Choice, Fallback, SendIdentity, Unverified, VerifiedDomain, while_unverified};
-use crate::message;
+use crate::message::{self, Submitted};
 use crate::resources::Client;
 use crate::resources::concurrency::DestinationLimits;
 use crate::resources::memory::{Claim, MemoryBudget};
 use crate::smtp_client::{Body, ForwardPath, OutgoingMail, SmtpClient};
 use crate::store::deliver::LocalDelivery;
-use crate::store::queue::{Due, NewOutgoing, QueuedMessage, Settlement};
+use crate::store::queue::{Due, NewOutgoing, Settled, Settlement};
 use crate::store::room::Quota;
 use crate::store::routing::{LocalRecipient, Route};
 use crate::store::senders::Sender;
@@ -29,10 +29,10 @@ use crate::store::{Store, StoreError, StoredMessage};
 use crate::verification::status::OnUnverified;
 use std::sync::Arc;
 
-/// Octets of a body that is kept in memory; larger ones are read as they are sent.
+/// Maximum octets of a body in memory; larger ones are read while they are sent.
 const BODY_IN_MEMORY: usize = 256 * 1024;
 
-/// Makes the attempts; clones share everything.
+/// Makes attempts. Clones share everything.
 #[derive(Clone, Debug)]
 pub(super) struct Deliverer {
     pub config: Arc<Config>,
@@ -44,24 +44,24 @@ pub(super) struct Deliverer {
     pub addresses: Arc<AddressLimits>,
     pub destinations: DestinationLimits,
     pub slots: Arc<Slots>,
-    /// For the messages of attempts under way.
+    /// For the messages of running attempts.
     pub memory: MemoryBudget,
 }
 
-/// What an attempt came to: an outcome for each recipient, and copies for inboxes here.
+/// The result of an attempt: an outcome for each recipient, and copies for local inboxes.
 pub(super) struct Done {
     pub outcomes: Vec<Outcome>,
     pub local: Option<LocalDelivery>,
 }
 
 impl Deliverer {
-    /// One that uses the store on behalf of a message's account.
+    /// On behalf of a message's account.
     pub fn on_behalf_of(&self, due: &Due) -> Self {
         let account = &due.queued.account;
         Self { store: self.store.for_account(account), resolver: self.resolver.on_behalf_of(account), ..self.clone() }
     }
 
-    /// Tries, and says how it ended. The inboxes of `full` have no room for the message.
+    /// Makes an attempt. The inboxes of `full` have no room for the message.
     pub async fn attempt(&self, mut due: Due, begun: Timestamp, slot: &Slot, full: &[InboxId]) -> Settlement {
         let mut claim = self.memory.claim(&Client::of_account(&due.queued.account));
         if let Err(error) = claim.grow_to(due.queued.size) {
@@ -74,19 +74,19 @@ impl Deliverer {
                 due.queued = queued;
                 self.deliver(&mut due, message, slot, full, claim).await
             }
-            // Nothing is left to settle.
+            // There is nothing to settle.
             Ok(None) => (Vec::new(), self.all(&due, Outcome::deferred(EnhancedCode(4, 3, 0), "it has been dropped"))),
             Err(error) => (Vec::new(), self.all(&due, ours(&error))),
         };
         self.conclude(&due, begun, done, &header)
     }
 
-    /// The end of an attempt that a bug of ours cut off.
+    /// The settlement of an attempt that panicked.
     pub fn broken_off(&self, due: &Due, begun: Timestamp, error: &dyn std::error::Error) -> Settlement {
         self.conclude(due, begun, self.all(due, ours(error)), b"")
     }
 
-    /// Also gives the header block that left, or was to, for a bounce.
+    /// Also returns the header block to be sent, for a bounce.
     async fn deliver(
         &self,
         due: &mut Due,
@@ -95,10 +95,10 @@ impl Deliverer {
         full: &[InboxId],
         mut claim: Claim,
     ) -> (Vec<u8>, Done) {
-        let (mut message, mail_from) = match self.renew_identity(&mut due.queued, &message).await {
+        let (mut message, mail_from) = match self.renew_identity(due, &message).await {
             Ok((renewed, mail_from)) => (renewed.unwrap_or(message), mail_from),
             Err(outcome) if due.queued.is_held => {
-                // Nothing has been written for it to leave: a bounce shows what the client gave.
+                // No outgoing header block exists yet: a bounce returns the client's.
                 let original = self.store.content(due.queued.original).await;
                 return (original.map_or(message.header, |original| original.header), self.all(due, outcome));
             }
@@ -109,7 +109,7 @@ impl Deliverer {
                 self.deliver_here(due, &message, full).await.unwrap_or_else(|error| self.all(due, ours(&error)))
             }
             Ok(false) => {
-                if let Err(outcome) = self.sign(&due.queued, &mut message).await {
+                if let Err(outcome) = self.sign(due, &mut message).await {
                     return (message.header, self.all(due, outcome));
                 }
                 let size = message.body.len();
@@ -137,14 +137,15 @@ impl Deliverer {
         (message.header, done)
     }
 
-    /// Reads the status of the message's domain, and gives the envelope sender: From, or the same at the domain's return
-    /// path. A message that is held leaves once the domain is verified; one whose domain was lost falls back, waits or bounces
-    /// as its owner wants it. Either is written and signed anew, in the store too.
+    /// Reads the status of the message's domain, and returns the envelope sender: From, or the same at the domain's return path. A held
+    /// message leaves once the domain is verified; if the domain is no longer verified, `on_unverified` decides. A message with a new
+    /// identity is rewritten and signed again, in the store, too.
     async fn renew_identity(
         &self,
-        queued: &mut QueuedMessage,
+        due: &mut Due,
         message: &StoredMessage,
     ) -> Result<(Option<StoredMessage>, ReversePath), Outcome> {
+        let queued = &due.queued;
         let (Some(domain), Some(requested)) = (&queued.domain, queued.mail_from.address()) else {
             return Ok((None, queued.mail_from.clone()));
         };
@@ -175,36 +176,38 @@ impl Deliverer {
                 return Err(Outcome::bounced(EnhancedCode(5, 7, 1), text));
             }
         }
-        let message = self.write_anew(queued, message, &sender, choice).await?;
+        let message = self.write_anew(due, message, &sender, choice).await?;
+        let queued = &due.queued;
         let from = queued.mail_from.address().cloned();
         let mail_from =
             from.map_or(ReversePath::Null, |from| ReversePath::Mailbox(sender.envelope(queued.domain.as_ref(), &from)));
         Ok((Some(message), mail_from))
     }
 
-    /// Writes and signs a message under another identity than the one it was written for.
+    /// Rewrites and signs a message for another identity.
     async fn write_anew(
         &self,
-        queued: &mut QueuedMessage,
+        due: &mut Due,
         message: &StoredMessage,
         sender: &Sender,
         choice: Choice,
     ) -> Result<StoredMessage, Outcome> {
+        let attempt = due.key();
+        let queued = &mut due.queued;
         let identity = choice.identity.address();
         let reason = choice.fallback.as_ref().map(|fallback| fallback.reason);
         tracing::info!(submission = %queued.id, from = %queued.mail_from, %identity, fallback = reason.map_or("-", Into::into), "the identity has changed");
         let original = self.store.content(queued.original).await.map_err(|e| ours(&e))?;
-        let with = Composing {
-            choice: &choice,
-            inbox: &queued.inbox_name,
-            sender,
-            id: &queued.id,
-            protocol: &queued.protocol,
+        let submitted = Submitted {
+            choice: choice.clone(),
+            inbox: queued.inbox_name.clone(),
+            queue_id: queued.id.to_string(),
+            protocol: queued.protocol.clone(),
             client: queued.client,
             arrived_at: queued.arrived_at,
         };
         let signer = self.signer.for_account(&queued.account);
-        let composed = outgoing::compose(&self.config, &signer, &with, &original.header.into()).await;
+        let composed = outgoing::compose(&self.config, &signer, sender, submitted, &original.header.into()).await;
         let Composed { header, from, .. } = composed.map_err(|e| ours(&e))?;
         let signed = outgoing::sign(&signer, &choice.identity, header, &message.body).await;
         let Signed { header, is_unsigned } = signed.map_err(|e| ours(&e))?;
@@ -223,12 +226,13 @@ impl Deliverer {
             is_unsigned,
             expires_at: queued.expires_at,
         };
-        self.store.replace_outgoing(queued.id.clone(), new).await.map_err(|e| ours(&e))?;
+        recorded(self.store.replace_outgoing(attempt, new).await)?;
         Ok(StoredMessage { header, body: original.body })
     }
 
-    /// Signs a message that was taken in before its domain had a key. It leaves as it is stored then.
-    async fn sign(&self, queued: &QueuedMessage, message: &mut StoredMessage) -> Result<(), Outcome> {
+    /// Signs a message that was accepted before its domain had a key, and stores it.
+    async fn sign(&self, due: &Due, message: &mut StoredMessage) -> Result<(), Outcome> {
+        let queued = &due.queued;
         let (true, Some(domain), Some(from)) = (queued.is_unsigned, &queued.domain, queued.mail_from.address()) else {
             return Ok(());
         };
@@ -246,17 +250,17 @@ impl Deliverer {
                 Err(error) => return Err(ours(&error)),
             };
         message.header.splice(0..0, signature);
-        self.store.sign_outgoing(queued.id.clone(), message.header.clone()).await.map_err(|e| ours(&e))
+        recorded(self.store.sign_outgoing(due.key(), message.header.clone()).await)
     }
 
-    /// To inboxes of this daemon. What is to be stored is stored by the settlement, with the end of the delivery.
+    /// Delivers to local inboxes. The copies are stored with the settlement.
     async fn deliver_here(&self, due: &Due, message: &StoredMessage, full: &[InboxId]) -> Result<Done, StoreError> {
         let mut outcomes = Vec::with_capacity(due.deliveries.len());
         let mut recipients: Vec<LocalRecipient> = Vec::new();
         for delivery in &due.deliveries {
             let route = self.store.route(&self.config.platform.domain, &delivery.rcpt_to, self.clock.now()).await?;
             let (status, text) = match route {
-                // The settlement has the last word; asking first keeps the log straight.
+                // The settlement decides finally.
                 Route::Inbox(to) if full.contains(to.inbox()) || !self.has_room(to.inbox(), message).await? => {
                     (EnhancedCode(4, 2, 2), "the inbox is full")
                 }
@@ -265,7 +269,7 @@ impl Deliverer {
                     (EnhancedCode(2, 1, 5), "delivered to an inbox here")
                 }
                 Route::NoSuchUser => (EnhancedCode(5, 1, 1), "there is no inbox of this address"),
-                // The domain was lost between two questions to the store.
+                // The domain has changed between two reads.
                 Route::PendingDomain | Route::NotHosted => (EnhancedCode(4, 3, 0), "the domain has just changed"),
             };
             let reply = RemoteReply::local(status, text);
@@ -293,8 +297,17 @@ impl Deliverer {
     }
 }
 
-/// Our own fault: it is tried again, and the cause is in the log.
+/// An attempt that has lost its lease sends nothing. Its settlement finds the same, and records nothing.
+fn recorded(written: Result<Settled, StoreError>) -> Result<(), Outcome> {
+    match written {
+        Ok(Settled::Recorded) => Ok(()),
+        Ok(Settled::LeaseLost) => Err(Outcome::deferred(EnhancedCode(4, 3, 0), "another daemon has taken it over")),
+        Err(error) => Err(ours(&error)),
+    }
+}
+
+/// An internal error: logged and retried.
 fn ours(error: &dyn std::error::Error) -> Outcome {
-    tracing::error!(%error, "a delivery could not be tried");
+    tracing::error!(%error, "cannot attempt a delivery");
     Outcome::deferred(EnhancedCode(4, 3, 0), "a fault of this system; the message is kept")
 }

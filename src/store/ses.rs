@@ -1,4 +1,4 @@
-//! Identities at Amazon SES: what was asked for there, what it said, and what has to be mended.
+//! Identities at Amazon SES: what was asked for there, what it said, and what has to be repaired.
 //!
 //! Invariant: a row exists from before the first call for its name until nothing of ours is left there, so that a crash
 //! or a lost answer leaves nothing behind that is not recorded.
@@ -30,7 +30,7 @@ pub struct SesIdentity {
     /// The MAIL FROM domain of it that SES uses, as it said last.
     pub mail_from: Option<DomainName>,
     /// We have set its MAIL FROM domain.
-    pub led: bool,
+    pub mail_from_set: bool,
     /// Tries that failed, in a row.
     pub tries: u32,
     /// Counts the changes of its claims that it has to follow.
@@ -70,7 +70,7 @@ pub struct MailFrom {
 
 impl SesReply {
     /// Its MAIL FROM domain is this, or will be.
-    pub fn leads_to(&self, wanted: &DomainName) -> bool {
+    pub fn has_mail_from(&self, wanted: &DomainName) -> bool {
         self.mail_from.as_ref().is_some_and(|mail_from| mail_from.domain == *wanted && !mail_from.given_up)
     }
 
@@ -98,7 +98,7 @@ fn identity(row: &Row<'_>) -> Result<SesIdentity, StoreError> {
         tokens: three(row.get(3)?),
         sending: row.get(4)?,
         mail_from: row.get(5)?,
-        led: row.get(6)?,
+        mail_from_set: row.get(6)?,
         tries: row.get(7)?,
         changes: row.get(8)?,
         claimed_tokens: three(row.get(9)?),
@@ -117,7 +117,7 @@ const DUE: &str =
     "SELECT name, ready_at, (SELECT account_id FROM claimed_name n WHERE n.name = s.name ORDER BY n.account_id LIMIT 1)
     FROM ses_identity s WHERE ready_at <= ?1 ORDER BY ready_at LIMIT ?2";
 
-/// The names to mend, shared out by account.
+/// The names to repair, shared by account.
 fn choose(c: &Transaction<'_>, claim: &Claim) -> Result<Vec<(DomainName, Owner)>, StoreError> {
     let mut due: BTreeMap<Owner, VecDeque<(DomainName, Owner)>> = BTreeMap::new();
     let mut waiting = Vec::new();
@@ -138,9 +138,21 @@ fn choose(c: &Transaction<'_>, claim: &Claim) -> Result<Vec<(DomainName, Owner)>
     jobs::choose(&mut line, usize::MAX, |owner| Ok(due.remove(owner).unwrap_or_default()))
 }
 
+const REPAIRED_BY_ANOTHER: &str =
+    "SELECT 1 FROM ses_identity WHERE name = ?1 AND lease_owner <> ?2 AND lease_until > ?3";
+
+fn record_reply(c: &Transaction<'_>, name: &DomainName, reply: &SesReply) -> Result<(), StoreError> {
+    let sql = "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, mail_from = ?6
+               WHERE name = ?1";
+    let (tokens, mail_from) = (reply.tokens.join(" "), reply.mail_from_in_use());
+    let values = params![name, reply.is_ours, tokens, reply.dkim_status, reply.sending, mail_from];
+    c.execute(sql, values)?;
+    Ok(())
+}
+
 impl Store {
     /// Before the first call for a name: that it is going to be made, with this mark. An existing row is kept. It is
-    /// looked at again at `look_again`, whatever becomes of the call. None while another runner is mending it.
+    /// looked at again at `look_again`, whatever becomes of the call. None while another runner is repairing it.
     pub async fn ses_intend(
         &self,
         name: &DomainName,
@@ -150,8 +162,7 @@ impl Store {
     ) -> Result<Option<SesIdentity>, StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            let mended = "SELECT 1 FROM ses_identity WHERE name = ?1 AND lease_owner <> ?2 AND lease_until > ?3";
-            if c.exists(mended, params![name, runner, now])? {
+            if c.exists(REPAIRED_BY_ANOTHER, params![name, runner, now])? {
                 return Ok(None);
             }
             let sql = "INSERT INTO ses_identity (name, mark, created_at, next_try_at) VALUES (?1, ?2, ?3, ?4)
@@ -168,21 +179,24 @@ impl Store {
         self.read(move |c| find(c, &name)).await
     }
 
-    /// What SES says of a name.
-    pub async fn ses_record_reply(&self, name: &DomainName, reply: SesReply) -> Result<(), StoreError> {
+    /// What SES says of a name. Nothing is recorded while another runner is repairing it, which knows better.
+    pub async fn ses_record_reply(
+        &self,
+        name: &DomainName,
+        (runner, now): (RunnerId, Timestamp),
+        reply: SesReply,
+    ) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            let sql =
-                "UPDATE ses_identity SET is_ours = ?2, tokens = ?3, dkim_status = ?4, sending = ?5, mail_from = ?6
-                       WHERE name = ?1";
-            let (tokens, mail_from) = (reply.tokens.join(" "), reply.mail_from_in_use());
-            c.execute(sql, params![name, reply.is_ours, tokens, reply.dkim_status, reply.sending, mail_from])?;
+            if !c.exists(REPAIRED_BY_ANOTHER, params![name, runner, now])? {
+                record_reply(c, &name, &reply)?;
+            }
             Ok(())
         })
         .await
     }
 
-    /// Something about a name has to be mended: it is looked at then.
+    /// A name has something to repair: it is looked at then.
     pub async fn ses_look_at(&self, name: &DomainName, at: Timestamp) -> Result<(), StoreError> {
         let name = name.clone();
         self.write(move |c| {
@@ -204,25 +218,33 @@ impl Store {
         .await
     }
 
-    /// Before its MAIL FROM domain is set, and after it was taken away: whether it is for us to take away.
-    pub async fn ses_led(&self, name: &DomainName, led: bool) -> Result<(), StoreError> {
+    /// Before the MAIL FROM domain is set, and after it is removed: whether it is ours to remove. False, and nothing is recorded,
+    /// if the runner has lost the lease.
+    pub async fn ses_mail_from_set(
+        &self,
+        name: &DomainName,
+        runner: RunnerId,
+        is_set: bool,
+    ) -> Result<bool, StoreError> {
         let name = name.clone();
         self.write(move |c| {
-            c.execute("UPDATE ses_identity SET led = ?2 WHERE name = ?1", params![name, led])?;
-            Ok(())
+            let sql = "UPDATE ses_identity SET led = ?3 WHERE name = ?1 AND lease_owner = ?2";
+            Ok(c.execute(sql, params![name, runner, is_set])? == 1)
         })
         .await
     }
 
-    /// Nothing is left to mend of what stood in `row`; what has changed since is due. Nothing is recorded where the runner has lost
-    /// the lease.
-    pub async fn ses_settled(&self, row: &SesIdentity, runner: RunnerId) -> Result<(), StoreError> {
+    /// The identity of `row` is as SES says in `reply`, and nothing is left to repair; what has changed since is due. Nothing is
+    /// recorded if the runner has lost the lease.
+    pub async fn ses_settled(&self, row: &SesIdentity, runner: RunnerId, reply: SesReply) -> Result<(), StoreError> {
         let (name, changes) = (row.name.clone(), row.changes);
         self.write(move |c| {
             let sql = "UPDATE ses_identity SET next_try_at = CASE WHEN changes = ?3 THEN NULL ELSE next_try_at END,
                            tries = CASE WHEN changes = ?3 THEN 0 ELSE tries END, lease_until = NULL, lease_owner = NULL
                        WHERE name = ?1 AND lease_owner = ?2";
-            c.execute(sql, params![name, runner, changes])?;
+            if c.execute(sql, params![name, runner, changes])? == 1 {
+                record_reply(c, &name, &reply)?;
+            }
             Ok(())
         })
         .await
@@ -276,7 +298,7 @@ impl Store {
         .await
     }
 
-    /// When the next name is due. One that is being mended is due when the lease ends.
+    /// When the next name is due. One that is being repaired is due when the lease ends.
     pub async fn ses_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|c| Ok(c.query_row("SELECT min(ready_at) FROM ses_identity", params![], |row| row.get(0))?)).await
     }

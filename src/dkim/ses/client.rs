@@ -141,7 +141,7 @@ impl Client {
 
     /// `PutEmailIdentityMailFromAttributes`: SES uses this envelope sender domain once it has found its MX record, and
     /// its own domain until then. `None`: always its own.
-    pub(super) async fn lead_mail_from(&self, name: &DomainName, to: Option<&DomainName>) -> Result<(), SesError> {
+    pub(super) async fn set_mail_from(&self, name: &DomainName, to: Option<&DomainName>) -> Result<(), SesError> {
         let call = self.sdk.put_email_identity_mail_from_attributes().email_identity(name.as_str());
         let call = call.set_mail_from_domain(to.map(ToString::to_string));
         let call = call.behavior_on_mx_failure(BehaviorOnMxFailure::UseDefaultValue);

@@ -5,7 +5,7 @@
 //! identity per name, so claims to one name share its tokens: [`crate::store::ownership`].
 
 mod client;
-mod mend;
+mod repair;
 mod smtp_password;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -14,10 +14,11 @@ mod tests;
 
 pub use client::SesError;
 
-use super::provider::Confirmed;
+use super::confirmed::Confirmed;
 use crate::address::DomainName;
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, Relay};
+use crate::id::RunnerId;
 use crate::jobs::Runner;
 use crate::store::ses::SesReply;
 use crate::store::{Store, StoreError};
@@ -33,8 +34,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 /// Number of locks by hash of the name.
 const LOCKS: usize = 64;
-/// Before a name is looked at again that another daemon is mending.
-const MENDED_PAUSE: Duration = Duration::from_millis(200);
+/// Until a name is looked at again that another daemon is repairing.
+const REPAIR_PAUSE: Duration = Duration::from_millis(200);
 /// The DKIM status after SES has given up finding the records.
 const GIVEN_UP: &str = "FAILED";
 
@@ -58,7 +59,7 @@ pub struct Reserved {
 #[derive(Clone, Debug)]
 pub struct Ses {
     identities: Arc<Identities>,
-    mending: Runner<Arc<Identities>>,
+    repairs: Runner<Arc<Identities>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +69,7 @@ struct Identities {
     clock: Clock,
     time_limit: Duration,
     platform: DomainName,
-    /// Held by what makes, mends or deletes an identity of the name.
+    /// Held while an identity of the name is created, repaired or deleted.
     locks: Vec<Arc<Mutex<()>>>,
 }
 
@@ -84,8 +85,8 @@ impl Ses {
         let platform = config.platform.domain.clone();
         let (of_runner, time) = (store.clone(), clock.clone());
         let identities = Arc::new(Identities { client, store, clock, time_limit, platform, locks });
-        let mending = Runner::new(Arc::clone(&identities), mend::CONCURRENCY, of_runner, time);
-        Self { identities, mending }
+        let repairs = Runner::new(Arc::clone(&identities), repair::CONCURRENCY, of_runner, time);
+        Self { identities, repairs }
     }
 
     /// The region's relay, with credentials derived from the access key.
@@ -97,19 +98,18 @@ impl Ses {
 
     /// The tokens for a claim to a name: creates the identity at SES, or adopts the existing one.
     pub async fn reserve(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
-        let in_time = tokio::time::timeout(self.identities.time_limit, self.reserve_at_ease(name)).await;
+        let in_time = tokio::time::timeout(self.identities.time_limit, self.reserve_without_limit(name)).await;
         in_time.unwrap_or(Err(SesError::TimedOut.into()))
     }
 
-    async fn reserve_at_ease(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
+    async fn reserve_without_limit(&self, name: &DomainName) -> Result<Reserved, ReserveError> {
         let lock = self.identities.lock(name).await;
         let store = &self.identities.store;
         let row = loop {
-            let now = self.identities.clock.now();
-            let by = (self.mending.id().clone(), now);
-            match store.ses_intend(name, self.fresh_mark(), by, now.after(LOOK_AGAIN)).await? {
+            let (runner, now) = self.runner_now();
+            match store.ses_intend(name, self.fresh_mark(), (runner, now), now.after(LOOK_AGAIN)).await? {
                 Some(row) => break row,
-                None => tokio::time::sleep(MENDED_PAUSE).await,
+                None => tokio::time::sleep(REPAIR_PAUSE).await,
             }
         };
         if let Some(tokens) = row.claimed_tokens {
@@ -117,7 +117,7 @@ impl Ses {
         }
         let reply = self.identities.make_or_adopt(name, &row.mark).await?;
         let (tokens, is_ours) = (reply.tokens.clone(), reply.is_ours);
-        store.ses_record_reply(name, reply).await?;
+        store.ses_record_reply(name, self.runner_now(), reply).await?;
         Ok(Reserved { tokens, is_ours, _lock: lock })
     }
 
@@ -153,15 +153,15 @@ impl Ses {
             }
             reply => reply?,
         };
-        let right = row.claimed_tokens.is_none_or(|claimed| claimed == reply.tokens);
-        if !right {
+        let same_tokens = row.claimed_tokens.is_none_or(|claimed| claimed == reply.tokens);
+        if !same_tokens {
             tracing::error!(domain = %name, "the tokens at Amazon SES differ from those of the claims: delete and recreate the claims");
         }
         let halted = reply.dkim_status == GIVEN_UP || !reply.signs;
-        let misled = row.return_path.is_some_and(|wanted| !reply.leads_to(&wanted));
-        let confirmed = Confirmed { sends: reply.sending && right, mail_from: reply.mail_from_in_use().cloned() };
-        store.ses_record_reply(name, reply).await?;
-        if halted || misled {
+        let other_mail_from = row.return_path.is_some_and(|wanted| !reply.has_mail_from(&wanted));
+        let confirmed = Confirmed { sends: reply.sending && same_tokens, mail_from: reply.mail_from_in_use().cloned() };
+        store.ses_record_reply(name, self.runner_now(), reply).await?;
+        if halted || other_mail_from {
             store.ses_look_at(name, now).await?;
             self.wake();
         }
@@ -170,7 +170,11 @@ impl Ses {
 
     /// Checks for pending work, after a change or the end of a claim.
     pub fn wake(&self) {
-        self.mending.wake();
+        self.repairs.wake();
+    }
+
+    fn runner_now(&self) -> (RunnerId, Timestamp) {
+        (self.repairs.id().clone(), self.identities.clock.now())
     }
 
     /// A tag's value that no other identity has.

@@ -277,17 +277,17 @@ async fn a_domain_that_ses_does_not_sign_is_not_confirmed() {
 
 #[tokio::test]
 async fn a_claim_deleted_during_a_call_leaves_no_identity() {
-    for mending in [false, true] {
+    for in_repair in [false, true] {
         let world = world().await;
         let id = world.claim().await.unwrap();
         world.fake.calls();
         world.fake.fault(Fault::LateAnswer);
         let ses = world.ses.clone();
-        if mending {
+        if in_repair {
             world.store.ses_look_at(&acme(), world.clock.now()).await.unwrap();
         }
         let asking = tokio::spawn(async move {
-            match mending {
+            match in_repair {
                 true => ses.settle().await,
                 false => assert!(!ses.confirms(&acme()).await.unwrap().sends),
             }
@@ -299,12 +299,12 @@ async fn a_claim_deleted_during_a_call_leaves_no_identity() {
         world.fake.fault(None);
         asking.await.unwrap();
         world.pass(0).await;
-        assert!(world.fake.names().is_empty(), "during repair: {mending}");
+        assert!(world.fake.names().is_empty(), "during repair: {in_repair}");
     }
 }
 
 #[tokio::test]
-async fn two_daemons_mend_an_identity_one_at_a_time_and_who_lost_the_lease_changes_nothing() {
+async fn two_daemons_repair_an_identity_one_at_a_time_and_a_lost_lease_changes_nothing() {
     let world = world().await;
     let (id, other) = (world.claim().await.unwrap(), world.fake.service(&world.store, &world.clock).await);
     world.pass(60).await;
@@ -325,8 +325,25 @@ async fn two_daemons_mend_an_identity_one_at_a_time_and_who_lost_the_lease_chang
     assert_eq!(world.fake.verbs(), ["GET /v2/email/identities/acme.test", "DELETE /v2/email/identities/acme.test"]);
     world.claim().await.unwrap();
     let made = world.store.ses_identity(&acme()).await.unwrap();
+    let row = made.clone().unwrap();
+    let late = SesReply {
+        is_ours: false,
+        tokens: ["x", "y", "z"].map(String::from),
+        dkim_status: "FAILED".into(),
+        signs: false,
+        sending: false,
+        mail_from: None,
+    };
+    world.store.ses_settled(&row, runner.clone(), late.clone()).await.unwrap();
+    assert!(!world.store.ses_mail_from_set(&acme(), runner.clone(), true).await.unwrap());
     world.store.ses_failed(&acme(), runner.clone(), now).await.unwrap();
-    world.store.ses_forget(&acme(), runner).await.unwrap();
+    world.store.ses_forget(&acme(), runner.clone()).await.unwrap();
+    assert_eq!(world.store.ses_identity(&acme()).await.unwrap(), made);
+    // What another daemon sees while it is repaired may be older than the repair.
+    let now = world.clock.now();
+    world.store.ses_look_at(&acme(), now).await.unwrap();
+    assert_eq!(world.store.ses_claim(Claim::new(now, now.after(LEASE), 1)).await.unwrap().len(), 1);
+    world.store.ses_record_reply(&acme(), (runner, now), late).await.unwrap();
     assert_eq!(world.store.ses_identity(&acme()).await.unwrap(), made);
 }
 

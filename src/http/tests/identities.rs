@@ -121,7 +121,7 @@ async fn no_more_is_promised_than_receivers_will_find() {
     let reply = ask().await;
     assert_eq!((&reply["dmarc"]["policy"], &reply["dkim"]["mode"]), (&json!(null), &json!("relaxed")));
     assert_eq!(reply["dkim"]["passes"], true);
-    // The one that signs is not right, and no other can take over; or one can.
+    // The CNAME of the signing key is wrong, and no other key can take over; or one can.
     for (own, others, passes) in
         [(Missing, Missing, json!(false)), (Missing, Valid, json!(true)), (Valid, Missing, json!(true))]
     {
@@ -137,7 +137,7 @@ async fn no_more_is_promised_than_receivers_will_find() {
     assert_eq!(ask().await["dkim"]["passes"], false);
 }
 
-/// Records a check that found all records right, and no key behind one.
+/// Records a check that found all records valid, and no key behind one.
 async fn keyless(world: &World, domain: &str, position: usize) {
     let error = json!({"code": "target_without_key", "message": "m", "fix": "f", "step": ""}).to_string();
     let (id, position) = (domain.to_owned(), i64::try_from(position).unwrap());
@@ -173,7 +173,7 @@ async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_
         let tokens = row.claimed_tokens.clone().unwrap();
         let reply =
             SesReply { is_ours: true, tokens, dkim_status: "SUCCESS".into(), signs: true, sending: true, mail_from };
-        store.ses_record_reply(&name, reply).await.unwrap();
+        store.ses_record_reply(&name, (crate::id::RunnerId::new(), crate::clock::Timestamp::real()), reply).await.unwrap();
     };
 
     // SPF speaks for a domain of Amazon's, so that DMARC rests on DKIM alone. Bounces are forwarded to From.

@@ -2,6 +2,9 @@
 
 use super::*;
 use crate::jobs::LEASE;
+use crate::queue::slots::Slot;
+use crate::store::jobs::Claim;
+use crate::store::queue::{Due, Wait};
 use tokio::sync::Semaphore;
 
 impl World {
@@ -9,8 +12,8 @@ impl World {
     fn another_queue(&self) -> Queue {
         let (config, store, clock) = (Arc::clone(&self.config), self.store.clone(), self.clock.clone());
         let (mailboxes, resolver) = (MailboxService::new(store.clone(), &config.limits), Resolver::new(&config.dns));
-        let timeouts = (SHORT, SLOT_TIME);
-        Queue::with_timeouts(config, store, clock, mailboxes, self.keys.signer(), resolver.unwrap(), timeouts).unwrap()
+        let times = AttemptTimes { smtp: SHORT, ..AttemptTimes::default() };
+        Queue::new(config, store, clock, mailboxes, self.keys.signer(), resolver.unwrap(), times).unwrap()
     }
 }
 
@@ -67,4 +70,55 @@ async fn a_queue_that_stops_renewing_loses_its_work_and_its_late_outcome_is_refu
     attempting.await.unwrap();
     assert_eq!(world.waiting().await, "451 4.2.1 later");
     assert_eq!(world.inbox("hello").await, [""; 0], "a bounce of a message that is in the queue");
+}
+
+impl World {
+    /// An attempt that another daemon claims and is slow to make: when this returns, its lease has ended, and the queue here
+    /// has made another one, which is deferred.
+    async fn late_attempt(&self) -> Due {
+        let now = self.clock.now();
+        let destinations = self.queue.runner.work().deliverer.destinations.clone();
+        let claimed = self.store.claim_due(Claim::new(now, now.after(LEASE), 1), destinations).await.unwrap();
+        self.clock.advance_to(now.after(LEASE));
+        self.queue.settle().await;
+        claimed.due.into_iter().next().unwrap()
+    }
+
+    /// Makes it. What the message leaves as is not changed, and nothing is sent.
+    async fn is_fenced(&self, late: Due) {
+        let stored = async || {
+            let (queued, message) = self.store.queued(&late.queued.id).await.unwrap().unwrap();
+            (queued.mail_from, queued.is_unsigned, message.header)
+        };
+        let (before, sent) = (stored().await, self.mx.commands("RCPT"));
+        let deliverer = &self.queue.runner.work().deliverer;
+        let slot = Slot::new(self.login.account.clone(), Duration::from_secs(60));
+        let settlement = deliverer.attempt(late.clone(), self.clock.now(), &slot, &[]).await;
+        assert_eq!((stored().await, self.mx.commands("RCPT")), (before, sent));
+        assert_eq!(settlement.deferred.iter().map(|deferral| deferral.wait).collect::<Vec<_>>(), [Wait::Attempt]);
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_has_lost_its_lease_changes_no_identity_and_sends_nothing() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.mx.now(Script { rules: vec![("RCPT", "451 4.2.1 later")], ..Script::default() });
+    world.send(&["a@example.org"]).await;
+    let late = world.late_attempt().await;
+    world.mx.now(Script::default());
+    world.execute("UPDATE custom_domain SET status = 'failed'").await;
+    world.is_fenced(late).await;
+}
+
+#[tokio::test]
+async fn an_attempt_that_has_lost_its_lease_signs_nothing() {
+    let mut world = World::open().await;
+    world.log_in_at_acme();
+    world.execute("CREATE TABLE kept AS SELECT * FROM dkim_key; DELETE FROM dkim_key WHERE domain_id IS NOT NULL").await;
+    world.send(&["a@example.org"]).await;
+    let late = world.late_attempt().await;
+    assert_eq!(world.waiting().await, "no signing key is ready for acme.com");
+    world.execute("INSERT OR IGNORE INTO dkim_key SELECT * FROM kept").await;
+    world.is_fenced(late).await;
 }

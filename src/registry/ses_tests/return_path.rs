@@ -39,7 +39,7 @@ impl World {
 }
 
 fn of_return_path(domain: &CustomDomain) -> Vec<(RecordStatus, Option<Code>)> {
-    let of = domain.records.iter().filter(|record| record.purpose.is_return_path());
+    let of = domain.records.iter().filter(|record| record.expected.purpose.is_return_path());
     of.map(|record| (record.status, record.error.as_ref().map(|error| error.code))).collect()
 }
 
@@ -58,7 +58,7 @@ async fn ses_is_configured_once_the_claim_is_verified_and_uses_it_once_the_recor
     let world = world().await;
     let (account, domain) = (&world.account, world.registry.create(&world.account, "acme.test").await.unwrap());
     let domain = world.set_return_path(account, &domain.id, Some("bounce")).await;
-    let shown: Vec<_> = domain.records[6..].iter().map(|r| (r.name.as_str(), r.priority, r.value.as_str())).collect();
+    let shown: Vec<_> = domain.records[6..].iter().map(|r| &r.expected).map(|r| (r.name.as_str(), r.priority, r.value.as_str())).collect();
     let name = "bounce.acme.test";
     assert_eq!(
         shown,
@@ -77,7 +77,7 @@ async fn ses_is_configured_once_the_claim_is_verified_and_uses_it_once_the_recor
     // Not found yet: the envelope sender is at a domain of Amazon's.
     let waiting = world.verify(account, &domain.id).await;
     assert_eq!((waiting.verified_status, of_return_path(&waiting)), (Verified, AWAITED.to_vec()));
-    assert!(waiting.verdict.contains("bounce.acme.test are right, and Amazon SES, which sends"), "{}", waiting.verdict);
+    assert!(waiting.verdict.contains("bounce.acme.test are valid, and Amazon SES, which sends"), "{}", waiting.verdict);
     let default = "eu-west-1.amazonses.com".parse().unwrap();
     assert_eq!(world.sender().await.mail_from(Some(&domain.id), &default), &default);
     assert_eq!(world.puts().await, [json!(null); 0]);
@@ -152,7 +152,7 @@ async fn a_mail_from_domain_that_could_not_be_set_or_removed_is_retried() {
             assert_eq!(world.fake.mail_from("acme.test"), wanted, "{fault:?}");
             world.is_settled().await;
         }
-        assert!(!world.store.ses_identity(&domain.domain).await.unwrap().unwrap().led);
+        assert!(!world.store.ses_identity(&domain.domain).await.unwrap().unwrap().mail_from_set);
     }
 }
 

@@ -72,6 +72,13 @@ pub struct Due {
     pub runner: RunnerId,
 }
 
+impl Due {
+    pub fn key(&self) -> AttemptKey {
+        let (submission, domain, runner) = (self.queued.id.clone(), self.domain.clone(), self.runner.clone());
+        AttemptKey { submission, domain, runner }
+    }
+}
+
 /// A bounce for the sender's inbox.
 #[derive(Clone, Debug)]
 pub struct BounceMessage {
@@ -85,7 +92,7 @@ pub struct BounceMessage {
 }
 
 /// What a message leaves as under another identity.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct NewOutgoing {
     /// The final From.
     pub mail_from: Address,
@@ -147,7 +154,24 @@ pub struct Settlement {
     pub received_at: Timestamp,
 }
 
-/// What became of a settlement.
+/// An attempt under way, and who makes it.
+#[derive(Clone, Debug)]
+pub struct AttemptKey {
+    pub submission: SubmissionId,
+    /// The domain of its recipients.
+    pub domain: DomainName,
+    pub runner: RunnerId,
+}
+
+impl AttemptKey {
+    /// False also when the message has been dropped.
+    fn has_lease(&self, connection: &Transaction<'_>) -> Result<bool, StoreError> {
+        let sql = "SELECT 1 FROM delivery WHERE submission_id = ?1 AND domain = ?2 AND lease_owner = ?3";
+        connection.exists(sql, params![self.submission, self.domain, self.runner])
+    }
+}
+
+/// What became of a write by an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
     /// It is recorded.
@@ -178,27 +202,34 @@ impl Store {
     }
 
     /// The message has this header block now, the same with its signature.
-    pub async fn sign_outgoing(&self, id: SubmissionId, header: Vec<u8>) -> Result<(), StoreError> {
+    pub async fn sign_outgoing(&self, attempt: AttemptKey, header: Vec<u8>) -> Result<Settled, StoreError> {
         self.write(move |connection| {
+            if !attempt.has_lease(connection)? {
+                return Ok(Settled::LeaseLost);
+            }
             let sql =
                 "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.outgoing_id
                        WHERE s.id = ?1 AND s.is_unsigned = 1";
             let found: Option<(BodyId, i64)> =
-                connection.query_opt(sql, params![&id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            // Dropped meanwhile, or signed by the attempt at another domain.
-            let Some((body_id, size)) = found else { return Ok(()) };
+                connection.query_opt(sql, params![&attempt.submission], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            // Signed meanwhile by the attempt at another domain.
+            let Some((body_id, size)) = found else { return Ok(Settled::Recorded) };
             let size = usize::try_from(size).unwrap_or(0);
             let outgoing = content::insert_content(connection, &header, body_id, size)?;
             let sql = "UPDATE submission SET outgoing_id = ?2, is_unsigned = 0 WHERE id = ?1";
-            connection.execute(sql, params![id, outgoing])?;
-            Ok(())
+            connection.execute(sql, params![attempt.submission, outgoing])?;
+            Ok(Settled::Recorded)
         })
         .await
     }
 
     /// The message leaves under another identity from now on, and is not held.
-    pub async fn replace_outgoing(&self, id: SubmissionId, new: NewOutgoing) -> Result<(), StoreError> {
-        self.write(move |connection| replace_outgoing(connection, &id, &new)).await
+    pub async fn replace_outgoing(&self, attempt: AttemptKey, new: NewOutgoing) -> Result<Settled, StoreError> {
+        self.write(move |connection| match attempt.has_lease(connection)? {
+            true => replace_outgoing(connection, &attempt.submission, &new),
+            false => Ok(Settled::LeaseLost),
+        })
+        .await
     }
 }
 
@@ -311,13 +342,16 @@ pub(in crate::store) fn wake_held(
     Ok(())
 }
 
-fn replace_outgoing(connection: &Transaction<'_>, id: &SubmissionId, new: &NewOutgoing) -> Result<(), StoreError> {
+fn replace_outgoing(
+    connection: &Transaction<'_>,
+    id: &SubmissionId,
+    new: &NewOutgoing,
+) -> Result<Settled, StoreError> {
     let sql = "SELECT c.body_id, b.data FROM submission s JOIN content c ON c.id = s.original_id
                JOIN body b ON b.id = c.body_id WHERE s.id = ?1";
     let found: Option<(BodyId, Vec<u8>)> =
         connection.query_opt(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    // Dropped meanwhile: nothing is left to rewrite.
-    let Some((body_id, body)) = found else { return Ok(()) };
+    let Some((body_id, body)) = found else { return Ok(Settled::LeaseLost) };
     let NewOutgoing { mail_from, domain, fallback, header, is_unsigned, expires_at } = new;
     let outgoing = content::insert_content(connection, header, body_id, body.len())?;
     let is_8bit = is_8bit(header, &body);
@@ -325,5 +359,5 @@ fn replace_outgoing(connection: &Transaction<'_>, id: &SubmissionId, new: &NewOu
                    is_unsigned = ?7, expires_at = ?8, state = 'queued' WHERE id = ?1";
     let values = params![id, outgoing, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at];
     connection.execute(sql, values)?;
-    Ok(())
+    Ok(Settled::Recorded)
 }

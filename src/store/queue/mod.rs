@@ -10,6 +10,8 @@ mod listing;
 #[cfg(test)]
 mod tests;
 
+#[cfg(test)]
+use attempts::AttemptKey;
 pub use attempts::{BounceMessage, Deferral, Due, NewOutgoing, QueuedMessage, Settled, Settlement, Wait};
 pub(super) use attempts::{wake_held, wake_unsigned};
 #[cfg(test)]

@@ -296,7 +296,6 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
     let domain = VerifiedDomain::of(&claim).unwrap();
     let identity = SendIdentity::Custom { local: "hello".parse().unwrap(), domain };
     let message = NewSubmission { mail_from: identity.address(), identity, ..post.message(&["a@example.org"]) };
-    let id = message.id.clone();
     post.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let from = "hello@inboxlayer.dev".parse().unwrap();
     let header = b"From: hello@inboxlayer.dev\r\n\r\n".to_vec();
@@ -308,8 +307,11 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
         is_unsigned: false,
         expires_at: at(3600),
     };
-    post.store.replace_outgoing(id, new).await.unwrap();
-    let due = post.claim(at(0)).await.pop().unwrap();
+    let attempt = post.claim(at(0)).await.pop().unwrap().key();
+    let of_another = AttemptKey { runner: RunnerId::new(), ..attempt.clone() };
+    assert_eq!(post.store.replace_outgoing(of_another, new.clone()).await.unwrap(), Settled::LeaseLost);
+    assert_eq!(post.store.replace_outgoing(attempt, new).await.unwrap(), Settled::Recorded);
+    let due = post.claim(at(0).after(HOUR)).await.pop().unwrap();
     assert_eq!((due.queued.domain, due.queued.mail_from.to_string().as_str()), (None, "hello@inboxlayer.dev"));
     assert_eq!(post.store.content(due.queued.outgoing).await.unwrap().header, header);
     assert_eq!([post.count("content").await, post.count("body").await], [2, 1], "the old one is gone");

@@ -60,8 +60,8 @@ async fn calls_that_moto_lacks_match_awss_description() {
     let client = &world.ses.identities.client;
     client.look_anew(&acme()).await.unwrap();
     client.sign(&acme()).await.unwrap();
-    client.lead_mail_from(&acme(), Some(&"bounce.acme.test".parse().unwrap())).await.unwrap();
-    client.lead_mail_from(&acme(), None).await.unwrap();
+    client.set_mail_from(&acme(), Some(&"bounce.acme.test".parse().unwrap())).await.unwrap();
+    client.set_mail_from(&acme(), None).await.unwrap();
     let program = r#"
 import botocore.session, botocore.validate, json, sys
 model = botocore.session.get_session().get_service_model("sesv2")

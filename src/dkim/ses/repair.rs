@@ -25,12 +25,12 @@ pub(super) const CONCURRENCY: usize = 2;
 impl Ses {
     /// Processes due identities until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
-        self.mending.run(&shutdown).await;
+        self.repairs.run(&shutdown).await;
     }
 
     /// Repairs everything that is due now.
     pub async fn settle(&self) {
-        self.mending.settle().await;
+        self.repairs.settle().await;
     }
 }
 
@@ -50,22 +50,22 @@ impl Work for Arc<Identities> {
     }
 
     async fn run(&self, name: DomainName, runner: RunnerId) {
-        if let Err(error) = self.mend(&name, &runner).await {
+        if let Err(error) = self.repair(&name, &runner).await {
             tracing::error!(domain = %name, %error, "an identity at Amazon SES could not be repaired; it is tried again when the lease ends");
         }
     }
 }
 
 impl Identities {
-    async fn mend(&self, name: &DomainName, runner: &RunnerId) -> Result<(), StoreError> {
+    async fn repair(&self, name: &DomainName, runner: &RunnerId) -> Result<(), StoreError> {
         let _lock = self.lock(name).await;
         // Read again: the previous holder of the lock may have changed it.
         let Some(row) = self.store.ses_identity(name).await? else { return Ok(()) };
-        let mended = match row.claimed_tokens {
+        let repaired = match row.claimed_tokens {
             None => self.remove(&row, runner).await,
             Some(_) => self.keep(&row, runner).await,
         };
-        match mended {
+        match repaired {
             Ok(()) => Ok(()),
             Err(ReserveError::Store(error)) => Err(error),
             Err(ReserveError::Ses(error)) => {
@@ -91,7 +91,7 @@ impl Identities {
                 self.client.delete(&row.name).await?;
                 tracing::info!(domain = %row.name, "identity at Amazon SES deleted");
             }
-            Ok(false) if row.led => self.client.lead_mail_from(&row.name, None).await?,
+            Ok(false) if row.mail_from_set => self.client.set_mail_from(&row.name, None).await?,
             Ok(false) | Err(SesError::NotFound) => {}
             Err(error) => return Err(error.into()),
         }
@@ -118,29 +118,39 @@ impl Identities {
         if row.claimed_tokens.as_ref().is_some_and(|claimed| *claimed != reply.tokens) {
             tracing::error!(domain = %name, "the tokens at Amazon SES differ from those of the claims: delete and recreate the claims");
         }
-        self.lead_mail_from(row, &reply).await?;
-        self.store.ses_record_reply(name, reply).await?;
-        Ok(self.store.ses_settled(row, runner.clone()).await?)
+        if self.set_mail_from(row, runner, &reply).await? {
+            self.store.ses_settled(row, runner.clone(), reply).await?;
+        }
+        Ok(())
     }
 
-    /// Sets MAIL FROM to the return path of the verified claim. Without one, a setting made by others stays.
-    async fn lead_mail_from(&self, row: &SesIdentity, reply: &SesReply) -> Result<(), ReserveError> {
-        let (name, store) = (&row.name, &self.store);
-        match (row.return_path.as_ref(), row.led) {
-            (Some(wanted), _) if !reply.leads_to(wanted) => {
+    /// Sets MAIL FROM to the return path of the verified claim. Without one, a setting made by others stays. False if the
+    /// lease is lost.
+    async fn set_mail_from(
+        &self,
+        row: &SesIdentity,
+        runner: &RunnerId,
+        reply: &SesReply,
+    ) -> Result<bool, ReserveError> {
+        let name = &row.name;
+        let record = async |is_set| self.store.ses_mail_from_set(name, runner.clone(), is_set).await;
+        match (row.return_path.as_ref(), row.mail_from_set) {
+            (Some(wanted), _) if !reply.has_mail_from(wanted) => {
                 // Recorded first, so that a setting whose response is lost is still known here.
-                store.ses_led(name, true).await?;
-                self.client.lead_mail_from(name, Some(wanted)).await?;
+                if !record(true).await? {
+                    return Ok(false);
+                }
+                self.client.set_mail_from(name, Some(wanted)).await?;
                 tracing::info!(domain = %name, mail_from = %wanted, "MAIL FROM domain set at Amazon SES");
+                Ok(true)
             }
             (None, true) => {
                 if reply.mail_from.is_some() {
-                    self.client.lead_mail_from(name, None).await?;
+                    self.client.set_mail_from(name, None).await?;
                 }
-                store.ses_led(name, false).await?;
+                Ok(record(false).await?)
             }
-            (Some(_), _) | (None, false) => {}
+            (Some(_), _) | (None, false) => Ok(true),
         }
-        Ok(())
     }
 }
