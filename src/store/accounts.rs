@@ -15,18 +15,21 @@ pub struct Account {
     pub id: AccountId,
     /// What the operator calls it.
     pub name: String,
+    /// Octets of its mail in the queue, at most `limits.queue_size`.
+    pub queued: u64,
     pub created_at: Timestamp,
 }
 
 fn account(row: &Row<'_>) -> Result<Account, StoreError> {
-    Ok(Account { id: row.get(0)?, name: row.get(1)?, created_at: row.get(2)? })
+    let queued = row.get::<i64>(2)?.unsigned_abs();
+    Ok(Account { id: row.get(0)?, name: row.get(1)?, queued, created_at: row.get(3)? })
 }
 
 impl Store {
     /// Makes an account. Names need not differ: the id tells accounts apart.
     pub async fn account_create(&self, name: String, now: Timestamp) -> Result<Account, StoreError> {
         self.write(move |c| {
-            let made = Account { id: AccountId::new(), name: name.clone(), created_at: now };
+            let made = Account { id: AccountId::new(), name: name.clone(), queued: 0, created_at: now };
             c.execute(
                 "INSERT INTO account (id, name, created_at) VALUES (?1, ?2, ?3)",
                 params![made.id, made.name, made.created_at],
@@ -40,7 +43,7 @@ impl Store {
     pub async fn account_get(&self, id: &AccountId) -> Result<Option<Account>, StoreError> {
         let id = id.clone();
         self.read(move |c| {
-            let sql = "SELECT id, name, created_at FROM account WHERE id = ?1 AND id <> ?2";
+            let sql = "SELECT id, name, queued, created_at FROM account WHERE id = ?1 AND id <> ?2";
             Ok(c.query_opt(sql, params![id, DELETED], account)?)
         })
         .await
@@ -50,7 +53,7 @@ impl Store {
     pub async fn account_list(&self, after: Option<&AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
-            let sql = "SELECT id, name, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
+            let sql = "SELECT id, name, queued, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
             let list = c.query(sql, params![after, limit, DELETED], account)?;
             Ok(list)
         })

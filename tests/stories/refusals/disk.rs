@@ -1,18 +1,19 @@
-//! Little disk, none at all, and an account whose mail does not leave.
+//! Little free disk, none at all, and an account whose mail is not delivered.
 
 use super::{READER, Scene};
 use crate::rude::Rude;
 use crate::serve::{Relay, Serve, free_address};
+use reqwest::Method;
 use serde_json::json;
 use std::path::Path;
 use std::process::Command;
 
-/// A message with so many octets of text.
+/// A message with this number of octets of text.
 fn message(octets: usize) -> String {
     format!("Subject: sized\r\n\r\n{}\r\n.\r\n", "x".repeat(octets))
 }
 
-/// Hands in a message of so many octets of text, to somebody outside.
+/// Submits such a message to an outside address.
 fn submit(sender: &mut Rude, octets: usize, reply: &str) {
     sender.envelope("ann@elsewhere.example");
     sender.send(message(octets));
@@ -21,16 +22,26 @@ fn submit(sender: &mut Rude, octets: usize, reply: &str) {
 
 #[test]
 fn an_account_whose_mail_does_not_leave_fills_only_its_own_queue() {
-    // Nothing listens where the relay is to be.
+    // Nothing listens at the relay's address.
     let daemon = Serve::start(free_address(), "[limits]\nqueue_size = 40000\n");
     let (account, inbox, token) = daemon.account("reader");
     let scene = Scene { daemon, relay: Relay::start(), account, inbox, token };
+    let api = |token: &str| crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), token);
+    // With no copy in Sent, nothing of it counts in the inbox.
+    let path = format!("/api/v1/inboxes/{}", scene.inbox);
+    api(&scene.token).call(Method::PATCH, &path, Some(json!({"save_sent": false})), &[]).expect(200);
+    let queued = || {
+        let account = api(&scene.token).get(&format!("/api/v1/accounts/{}", scene.account)).expect(200);
+        account.body["queued"].as_u64().unwrap()
+    };
+    assert_eq!(queued(), 0);
     let mut sender = scene.sender();
     submit(&mut sender, 15_000, "250 2.0.0");
     submit(&mut sender, 15_000, "250 2.0.0");
     submit(&mut sender, 15_000, "452 4.3.1");
     scene.logged(&["refused", "submission", "452 4.3.1", "40000 octets"]);
-    let api = |token: &str| crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), token);
+    assert!((30_000..40_000).contains(&queued()), "{}", queued());
+    assert_eq!(api(&scene.token).get(&path).expect(200).body["size"].as_u64(), Some(0));
     let draft = json!({"to": "x@elsewhere.example", "subject": "s", "text": "x".repeat(15_000)});
     let refused = api(&scene.token).post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft.clone());
     assert_eq!(refused.expect(429).at("/code"), "queue_full");
@@ -46,12 +57,13 @@ fn an_account_whose_mail_does_not_leave_fills_only_its_own_queue() {
     sender.send(message(10));
     sender.reply("452 4.3.1");
 
-    // What leaves the queue, makes room.
+    // Messages removed from the queue make room.
     let queue = scene.daemon.api().get("/api/v1/queue").expect(200);
     for message in crate::serve::rows(&queue.body) {
         let path = format!("/api/v1/queue/{}", message["id"].as_str().unwrap());
         scene.daemon.api().delete(&path).expect(204);
     }
+    assert_eq!(queued(), 0);
     submit(&mut sender, 30_000, "250 2.0.0");
     let queue = scene.daemon.api().get("/api/v1/queue").expect(200);
     let left = crate::serve::rows(&queue.body)[0]["id"].as_str().unwrap().to_owned();
@@ -97,7 +109,7 @@ fn with_little_disk_no_new_mail_is_taken_and_all_else_goes_on() {
     scene.ends_with(2);
 }
 
-/// Where a disk can be filled: a mount namespace of its own, in which this process is root.
+/// A mount namespace in which this process is root, to fill a disk.
 const NAMESPACE: &[&str] = &["--user", "--map-root-user", "--mount"];
 
 #[test]
@@ -110,7 +122,7 @@ fn a_start_with_no_free_disk_says_so_and_serves_reads() {
     assert!(outcome.stdout.contains("1 passed"), "{outcome:?}");
 }
 
-/// Of three messages the older two are shown without being read.
+/// The older two of three messages are shown without being parsed.
 #[track_caller]
 fn two_are_set_aside(scene: &Scene) {
     scene.logged(&["the last daemon ended while parsing this message"]);
@@ -141,7 +153,7 @@ fn in_a_namespace_of_its_own() {
         client.reply("250 2.0.0");
     }
     assert!(scene.daemon.terminate());
-    // The last daemon and two before it ended while they read one message, three of them while they read another.
+    // Three daemons ended while reading one message, and three while reading another.
     let data = scene.daemon.data_dir();
     {
         let store = rusqlite::Connection::open(data.join("inboxlayer.db")).unwrap();
@@ -156,7 +168,7 @@ fn in_a_namespace_of_its_own() {
         shell.args(["-ec", script, "sh"]).arg(&data).arg(aside.path());
         crate::clients::run(shell, b"").succeeded()
     };
-    // No space is held back, but for what SQLite needs to open the database.
+    // No reserve, except for what SQLite needs to open the database.
     shell(
         "cp -a \"$1/.\" \"$2\" && mount -t tmpfs -o size=48m none \"$1\" && cp -a \"$2/.\" \"$1\" && rm \"$1/reserve\"",
     );
@@ -177,19 +189,19 @@ fn in_a_namespace_of_its_own() {
     assert!(user.ask("STATUS INBOX (UNSEEN)", "OK").concat().contains("UNSEEN 3"));
     scene.mx().say("MAIL FROM:<a@outside.example>", "452 4.3.1");
     let refused = user.ask("EXPUNGE", "x ");
-    assert!(refused.last().unwrap().starts_with("x OK"), "nothing was to be done: {refused:?}");
+    assert!(refused.last().unwrap().starts_with("x OK"), "expected OK: {refused:?}");
     user.ask("STORE 3 +FLAGS (\\Deleted)", "NO [UNAVAILABLE]");
     user.ask("NOOP", "OK");
     let inbox = format!("/api/v1/inboxes/{}", scene.inbox);
     let refused = scene.daemon.api().delete(&inbox).expect(503);
     assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
-    assert!(is_full(&data), "the disk is full all the while");
-    // What could not be recorded is known at the next start, too.
+    assert!(is_full(&data), "the disk must still be full");
+    // What could not be recorded is still known at the next start.
     scene.daemon.kill();
     scene.daemon.launch();
     two_are_set_aside(&scene);
 
-    // Without another start, it takes mail and deletes once there is room, and holds some of it back.
+    // Once there is space, it accepts mail and deletes without a restart, and makes its reserve again.
     std::fs::remove_file(data.join("filler")).unwrap();
     let mut client = scene.mx();
     client.envelope(READER);
@@ -199,7 +211,7 @@ fn in_a_namespace_of_its_own() {
     delete(&scene, "1");
     assert!(std::fs::metadata(data.join("reserve")).unwrap().len() > 1_000_000);
 
-    // What is held back lets a daemon start and delete on a full disk, be the database's log gone or not.
+    // The reserve lets a daemon start and delete on a full disk, with or without the database's log.
     let other = scene.daemon.account("other").1;
     assert!(scene.daemon.terminate());
     crate::crash_keeps_mail::check_store(&scene.daemon);
@@ -219,7 +231,7 @@ fn in_a_namespace_of_its_own() {
     scene.ends_with(2);
 }
 
-/// True where not one octet can be written.
+/// True if not one octet can be written.
 fn is_full(directory: &Path) -> bool {
     let probe = directory.join("probe");
     let written = std::fs::write(&probe, [0; 4096]);
