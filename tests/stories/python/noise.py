@@ -1,9 +1,10 @@
-"""One tenant and one outsider who do the worst they can for some seconds.
+"""Two tenants and an outsider who attack the daemon for some seconds.
 
 usage: noise.py CONFIG SECONDS
 
-CONFIG is JSON: where the listeners are, `ca`, and the tenant as `noisy`. The outsider comes from 127.7.0.1, the tenant from
-127.8.0.1. Each attack repeats in a thread of its own; that it is refused, or cut off, is well. Prints how often each was made.
+CONFIG is JSON: the addresses of the listeners, `ca`, the tenants as `noisy` and `second`, and at which port and how many addresses
+mail hosts are to be slow. The outsider connects from 127.7.0.1, the tenants from 127.8.0.1. Each attack repeats in its own thread and may
+be refused or cut off. Prints how often each was made.
 """
 
 import collections
@@ -25,7 +26,7 @@ me = config["noisy"]
 context = ssl.create_default_context(cafile=config["ca"])
 end = time.monotonic() + float(seconds)
 made = collections.Counter()
-# Attackers have processors of their own.
+# Real attackers have their own processors.
 os.nice(19)
 OUTSIDER, TENANT = ("127.7.0.1", 0), ("127.8.0.1", 0)
 
@@ -47,9 +48,9 @@ def raw(listener, source, secure=False):
     return context.wrap_socket(stream, server_hostname="localhost") if secure else stream
 
 
-def rest(method, path, body=None):
+def rest(method, path, body=None, tenant=me):
     connection = http.client.HTTPConnection(config["host"], config["http"], timeout=30, source_address=TENANT)
-    headers = {"Authorization": f"Bearer {me['token']}", "Content-Type": "application/json"}
+    headers = {"Authorization": f"Bearer {tenant['token']}", "Content-Type": "application/json"}
     connection.request(method, path, body and json.dumps(body), headers)
     answer = connection.getresponse()
     text = answer.read()
@@ -60,7 +61,7 @@ def login():
     return f"a LOGIN {me['user']} {me['token']}\r\n".encode()
 
 
-# What the outsider sends: messages that are hard to read, all of them mail that has to be taken.
+# Messages from the outsider that are hard to read. All have to be accepted.
 nested = "Content-Type: message/rfc822\r\n\r\n" * 16_000 + "Subject: deep\r\n\r\nx\r\n"
 digest = "".join(f"Content-Type: multipart/digest; boundary={n}\r\n\r\n--{n}\r\n" for n in range(8_000))
 parts = "Content-Type: multipart/mixed; boundary=b\r\n\r\n" + "--b\r\n\r\n" * 100_000
@@ -96,7 +97,7 @@ def silence():
 
 
 def many_names():
-    """FETCH of 4,000 names, more than one command may have, of headers of up to 400,000 fields; the client hardly waits."""
+    """FETCH of 4,000 field names, more than allowed, from headers of up to 400,000 fields; the client hardly waits."""
     names = " ".join(f"n{n}" for n in range(4_000))
     with raw("imaps", TENANT, True) as stream:
         stream.sendall(login() + b"b SELECT INBOX\r\n" + f"c FETCH 1:* BODY.PEEK[HEADER.FIELDS ({names})]\r\n".encode())
@@ -151,7 +152,7 @@ def doubling():
 
 
 def moving():
-    """A folder of some thousand messages goes to and fro, by MOVE and by RENAME."""
+    """Moves a folder of some thousand messages back and forth, by MOVE and by RENAME."""
     with imap() as client:
         client.create("Here")
         client.append("Here", None, None, b"Subject: moved\r\n\r\nx\r\n")
@@ -190,6 +191,21 @@ def claims():
 def sending():
     rest("POST", f"/api/v1/inboxes/{me['inbox']}/messages", {"to": "later@elsewhere.example", "text": "x" * 3_000_000})
     yield
+
+
+def send_to_slow_hosts(tenant):
+    to = [f"x@slow{n}.example" for n in range(1, config["slow_hosts"] + 1)]
+    rest("POST", f"/api/v1/inboxes/{tenant['inbox']}/messages", {"to": to, "text": "x"}, tenant)
+    yield
+    time.sleep(0.5)
+
+
+def slow_hosts():
+    return send_to_slow_hosts(me)
+
+
+def slow_hosts_of_another():
+    return send_to_slow_hosts(config["second"])
 
 
 def send_and_read_nothing(connections, commands):
@@ -235,16 +251,24 @@ def repeat(attack):
                 if time.monotonic() >= end:
                     break
         except (OSError, smtplib.SMTPException, imaplib.IMAP4.error, http.client.HTTPException, ValueError):
-            # Refused or cut off: what is looked at is how others fare.
+            # Refused or cut off; only the effect on others is checked.
             made[f"{attack.__name__} refused"] += 1
             time.sleep(0.05)
 
 
 attacks = [bomb, unfinished_data, silence, many_names, many_names, reading, reading, showing, showing, log_in_and_out, log_in_and_out,
-           status, status, doubling, moving, keywords, claims, sending, unread_answers, large_appends, bodies_of_json, wrong_log_ins]  # fmt: skip
+           status, status, doubling, moving, keywords, claims, sending, slow_hosts, slow_hosts_of_another,
+           unread_answers, large_appends, bodies_of_json, wrong_log_ins]  # fmt: skip
+# Connections to these are established by the kernel and never greeted.
+slow = [socket.create_server((f"127.9.0.{n}", config["smtp_port"]), backlog=64) for n in range(1, config["slow_hosts"] + 1)]
 threads = [threading.Thread(target=repeat, args=[attack], daemon=True) for attack in attacks]
 for thread in threads:
     thread.start()
 for thread in threads:
     thread.join(max(0.0, end + 5 - time.monotonic()))
+# The next quiet period begins without this mail.
+for tenant in (me, config["second"]):
+    while time.monotonic() < end + 30 and (queued := rest("GET", "/api/v1/queue?limit=100", None, tenant).get("data")):
+        for row in queued:
+            rest("DELETE", f"/api/v1/queue/{row['id']}", None, tenant)
 print(json.dumps(made), flush=True)
