@@ -69,7 +69,7 @@ enum Command {
     /// Inboxes and their aliases.
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
-    /// Custom domains: the records to publish, and whether they are right.
+    /// Custom domains: the records to publish, and whether they are valid.
     #[command(subcommand)]
     Domain(domain::DomainCommand),
     /// Mail that has not left yet.

@@ -1,7 +1,6 @@
-//! Bounces: what failed, in words for people and in fields for programs.
+//! Bounces: a text part for people, and a delivery status for programs.
 //!
-//! Invariant: a bounce is 7-bit with lines of at most 998 octets whatever remote servers said and whatever stood in the
-//! message that failed. RFC 3464 (delivery status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
+//! Invariant: a bounce is 7-bit with lines of at most 998 octets, whatever the remote server's reply and the failed message contain. RFC 3464 (delivery status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
 //! RFC 2045 §6.7 (quoted-printable).
 
 use super::headers::Fields;
@@ -10,48 +9,47 @@ use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::envelope::EnhancedCode;
 
-/// More of a reply than anybody reads.
+/// Maximum octets shown of a reply.
 const LONGEST_DIAGNOSTIC: usize = 2000;
-/// More of a header block than anybody needs back.
+/// Maximum octets of the returned header block.
 const LONGEST_HEADER: usize = 65_536;
 /// Where text is wrapped.
 const LINE: usize = 76;
-/// The longest line that may be sent, without its end (RFC 5321 §4.5.3.1.6).
+/// Maximum octets of a line without its CRLF (RFC 5321 §4.5.3.1.6).
 const LONGEST_LINE: usize = 998;
-/// The longest word that is not cut.
+/// A longer word is split.
 const LONGEST_WORD: usize = 900;
-/// How prose is indented: not at all, and under an address.
+/// Indentation of the first and the following lines: of prose, and of text under an address.
 const PROSE: [&str; 2] = ["", ""];
 const UNDER: [&str; 2] = ["    ", "    "];
 
 /// One recipient of a bounce.
 #[derive(Debug)]
 pub struct FailedRecipient<'a> {
-    /// Who.
     pub address: &'a Address,
-    /// `Status:`; 5.x.x, or 4.4.7 when it expired.
+    /// `Status:`; 5.x.x, or 4.4.7 if it has expired.
     pub status: EnhancedCode,
     /// `Diagnostic-Code:`
     pub diagnostic: Diagnostic<'a>,
     /// `Remote-MTA: dns; …`.
     pub remote_mta: Option<&'a str>,
-    /// When last tried.
+    /// Real time.
     pub last_attempt: Timestamp,
 }
 
-/// Why a recipient failed, and who says so (RFC 3464 §2.3.6).
+/// Why a recipient failed, by source (RFC 3464 §2.3.6).
 #[derive(Clone, Copy, Debug)]
 pub enum Diagnostic<'a> {
     /// An SMTP server's reply: of type `smtp`.
     Smtp(&'a str),
-    /// Our own words: of type `X-Inboxlayer`.
+    /// Our own text: of type `X-Inboxlayer`.
     Local(&'a str),
 }
 
 /// A bounce (RFC 3461 §6, RFC 3464).
 #[derive(Debug)]
 pub struct Bounce<'a> {
-    /// Whom it tells.
+    /// The sender of the failed message.
     pub to: &'a Address,
     /// Our name: From is `mailer-daemon@` the platform's domain.
     pub platform: &'a DomainName,
@@ -92,7 +90,7 @@ pub fn bounce(with: &Bounce<'_>) -> Vec<u8> {
     out.into_bytes()
 }
 
-/// The delimiter. Its `=_` cannot stand in quoted-printable text; in the other parts no line begins with two hyphens.
+/// The boundary. Its `=_` cannot occur in quoted-printable text; in the other parts no line begins with two hyphens.
 fn boundary(message_id: &str) -> String {
     let unique: String = message_id.chars().filter(char::is_ascii_alphanumeric).take(56).collect();
     format!("=_report_{unique}")
@@ -119,12 +117,12 @@ fn head(with: &Bounce<'_>, boundary: &str) -> String {
          Content-Type: multipart/report; report-type=delivery-status;\r\n\
          \tboundary=\"{boundary}\"\r\n\
          \r\n\
-         This report is in three parts; a mail program shows them one by one.\r\n\
+         This is a delivery report in MIME format.\r\n\
          \r\n"
     )
 }
 
-/// The id of the message that failed, where it is one that can be repeated: it puts the bounce into its thread.
+/// The failed message's id, if it can be repeated safely: it puts the bounce into the same thread.
 fn original_message_id(header: &[u8]) -> Option<&str> {
     let field = Fields::new(header).find(|field| field.is("Message-ID"))?;
     let id = std::str::from_utf8(field.value).ok()?.trim();
@@ -138,7 +136,7 @@ fn original_message_id(header: &[u8]) -> Option<&str> {
 /// The part for people.
 fn words(with: &Bounce<'_>) -> String {
     let hostname = with.hostname;
-    let mut out = format!("This is the mail server {hostname}.\r\n\r\n");
+    let mut out = format!("This is the mail system at host {hostname}.\r\n\r\n");
     let count = with.failed.len();
     let whom = if count == 1 { "this address".to_owned() } else { format!("these {count} addresses") };
     wrap(
@@ -154,20 +152,20 @@ fn words(with: &Bounce<'_>) -> String {
         out += &format!("\r\n  {}\r\n", failed.address);
         wrap(&mut out, UNDER, &format!("What happened: {happened}"));
         wrap(&mut out, UNDER, &format!("What to do: {next}"));
-        let (speaker, text) = match (failed.diagnostic, failed.remote_mta) {
+        let (source, text) = match (failed.diagnostic, failed.remote_mta) {
             (Diagnostic::Smtp(reply), Some(mta)) => (format!("The server {} said", host_text(mta)), reply),
             (Diagnostic::Smtp(reply), None) => ("The server said".to_owned(), reply),
             (Diagnostic::Local(text), Some(mta)) => (format!("At the server {}", host_text(mta)), text),
-            (Diagnostic::Local(text), None) => ("The reason noted".to_owned(), text),
+            (Diagnostic::Local(text), None) => ("Reason".to_owned(), text),
         };
-        wrap(&mut out, UNDER, &format!("{speaker}: {}", plain(text)));
+        wrap(&mut out, UNDER, &format!("{source}: {}", plain(text)));
     }
     out += "\r\n";
     wrap(
         &mut out,
         PROSE,
         &format!(
-            "Nothing more will be tried for {whom}. The header of your message is attached; its id here was {}.",
+            "No further attempts will be made for {whom}. The header of your message is attached; its queue id was {}.",
             with.queue_id
         ),
     );
@@ -180,65 +178,65 @@ const UNVERIFIED: (&str, &str) = (
     "Publish the domain's records, verify it, and send the message again.",
 );
 
-/// What an enhanced status code means (RFC 3463, RFC 7505, RFC 7372), and what a sender can do about it.
+/// The meaning of an enhanced status code (RFC 3463, RFC 7505, RFC 7372), and the sender's remedy.
 fn explain(status: EnhancedCode) -> (&'static str, &'static str) {
     let EnhancedCode(_, subject, detail) = status;
     match (subject, detail) {
         (1, 2) => (
             "The domain of this address does not exist, or has no mail server.",
-            "Check the part after the @ for a typing error.",
+            "Check the part after the @ for typing errors.",
         ),
-        (1, 10) => ("The domain of this address takes no mail at all.", "Ask the recipient for another address."),
+        (1, 10) => ("The domain of this address does not accept mail.", "Ask the recipient for another address."),
         (1, 7 | 8) => (
             "The recipient's server does not accept the address you sent from.",
             "Check the domain of your sender address, and the records it needs.",
         ),
         (1, _) => (
             "The recipient's server does not know this address.",
-            "Check it for a typing error, or ask the recipient for the right one.",
+            "Check it for typing errors, or ask the recipient for the correct one.",
         ),
         (2, 1) => {
-            ("The mailbox exists but takes no mail now.", "Reach the recipient in another way, and ask when it will.")
+            ("The mailbox exists but does not accept mail now.", "Contact the recipient in another way.")
         }
         (2, 2) => {
-            ("The recipient's mailbox is full.", "Send the message again later, or ask the recipient to make room.")
+            ("The recipient's mailbox is full.", "Send the message again later, or ask the recipient to delete some mail.")
         }
         (2 | 3, 3 | 4) => (
             "The message is larger than the recipient's server allows.",
             "Send it again with smaller attachments, or with a link to them.",
         ),
         (4, 6) => (
-            "The message went round in circles between servers.",
-            "Tell the recipient's postmaster: the mail routing of that domain is wrong.",
+            "The message was caught in a mail loop.",
+            "Tell the recipient's postmaster: the mail routing of that domain is misconfigured.",
         ),
         (4, 7) => (
-            "It was tried again and again, and the time allowed for that is over.",
-            "Send the message again later. If that fails too, the recipient's server has a fault.",
+            "All attempts have failed, and the message has expired.",
+            "Send the message again later. If that fails too, the recipient's server has a problem.",
         ),
         (4, _) => (
             "The recipient's server could not be reached.",
             "Check the part after the @, and send the message again later.",
         ),
         (6, 3 | 7) => (
-            "The message has 8-bit characters, and the recipient's server cannot take them.",
+            "The message has 8-bit characters, which the recipient's server does not support.",
             "Send it again with a program that encodes them (quoted-printable or base64).",
         ),
         (6, _) => (
-            "The recipient's server cannot take the format of the message.",
+            "The recipient's server does not accept the format of the message.",
             "Send it again as plain text, without unusual attachments.",
         ),
         (7, 20..=27) => (
-            "The recipient's server could not tell that the message is really from your domain.",
+            "The recipient's server could not verify that the message is from your domain.",
             "Check the records of your sending domain (DKIM, SPF and DMARC).",
         ),
         (7, _) => (
-            "The recipient's server refused the message by its rules.",
-            "Read its reason below; if it is about spam or reputation, write to the recipient in another way, and check \
-             the records of your sending domain.",
+            "The recipient's server refused the message by its policy.",
+            "Read its reply below; if it is about spam or reputation, contact the recipient in another way, and check the \
+             records of your sending domain.",
         ),
         _ => (
             "The recipient's server refused the message.",
-            "Read its reason below; the postmaster of that domain can explain it.",
+            "Read its reply below; the postmaster of that domain can explain it.",
         ),
     }
 }
@@ -269,7 +267,7 @@ fn status(with: &Bounce<'_>) -> String {
     out
 }
 
-/// A remote server's text as printable ASCII on one line, no longer than anybody reads.
+/// A remote server's text as printable ASCII on one line, of at most [`LONGEST_DIAGNOSTIC`] octets.
 fn plain(text: &str) -> String {
     let mut shown = String::with_capacity(text.len().min(LONGEST_DIAGNOSTIC));
     for word in text.split(|c: char| c.is_ascii_whitespace() || c.is_ascii_control()).filter(|word| !word.is_empty()) {
@@ -285,8 +283,7 @@ fn plain(text: &str) -> String {
     if shown.is_empty() { "no reason was given".to_owned() } else { shown }
 }
 
-/// Writes `text` (ASCII) in lines: the first begins with `first`, the others with `next`. A word that no line can hold is
-/// cut.
+/// Writes ASCII text in lines: the first begins with `first`, the others with `next`. An oversized word is split.
 fn wrap(out: &mut String, [first, next]: [&str; 2], text: &str) {
     out.push_str(first);
     let (mut column, mut empty) = (first.len(), true);
@@ -311,7 +308,7 @@ fn wrap(out: &mut String, [first, next]: [&str; 2], text: &str) {
     out.push_str("\r\n");
 }
 
-/// The header block cut at a field, and without the empty line.
+/// The header block without the empty line, truncated at a field.
 fn original(header: &[u8]) -> &[u8] {
     let mut length = 0;
     for field in Fields::new(header) {
@@ -323,7 +320,7 @@ fn original(header: &[u8]) -> &[u8] {
     header.get(..length).unwrap_or_default()
 }
 
-/// Whether the block needs no encoding: ASCII in CRLF lines of lawful length, none of which looks like a delimiter.
+/// True if the block needs no encoding: ASCII in CRLF lines of allowed length, none of which looks like a delimiter.
 fn travels_as_is(header: &[u8]) -> bool {
     header.split_inclusive(|b| *b == b'\n').all(|line| {
         line.strip_suffix(b"\r\n").is_some_and(|text| {

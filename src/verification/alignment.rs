@@ -97,7 +97,7 @@ pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, 
         mode,
         aligned: aligned(mode, from, domain),
         record: record.map(|record| record.status),
-        passes: record.and_then(right),
+        passes: record.and_then(validity),
     };
     let spf = mechanism(envelope, mode("aspf"), seen.spf);
     let dkim = mechanism(signing, mode("adkim"), best(&seen.dkim));
@@ -113,7 +113,7 @@ pub fn prospect(from: &DomainName, envelope: &DomainName, signing: &DomainName, 
     Prospect { spf, dkim, dmarc }
 }
 
-fn right(found: Found) -> Option<bool> {
+fn validity(found: Found) -> Option<bool> {
     match found.status {
         RecordStatus::Valid => match found.code {
             // Valid, but useless to receivers: its target is unavailable.
@@ -128,7 +128,7 @@ fn right(found: Found) -> Option<bool> {
 
 /// The signer uses a selector with a valid record; otherwise an indefinite state precedes a fault.
 fn best(all: &[Found]) -> Option<Found> {
-    let found = |wanted: Option<bool>| all.iter().find(|found| right(**found) == wanted).copied();
+    let found = |wanted: Option<bool>| all.iter().find(|found| validity(**found) == wanted).copied();
     found(Some(true)).or_else(|| found(None)).or_else(|| found(Some(false)))
 }
 

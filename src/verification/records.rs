@@ -104,9 +104,10 @@ pub struct Bounces {
 }
 
 /// A record to be published.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Expected {
     pub purpose: Purpose,
+    #[serde(rename = "type", serialize_with = "as_text")]
     pub record_type: RecordType,
     /// The full name, without a trailing dot.
     pub name: String,
@@ -223,12 +224,15 @@ pub fn registered(domain: &DomainName) -> Option<&str> {
     psl::domain_str(domain.as_str())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn as_text<S: serde::Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
 
-    fn template() -> Template {
-        Template {
+#[cfg(test)]
+impl Template {
+    /// As the public documentation has it.
+    pub(crate) fn documented() -> Self {
+        Self {
             dkim_zone: "dkim.amazonses.com".parse().unwrap(),
             mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
             mx_priority: 10,
@@ -237,10 +241,15 @@ mod tests {
             required: vec![Purpose::Dkim],
         }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
 
     fn lines(domain: &str, ownership: Option<&str>) -> Vec<String> {
         let tokens = ["t1", "t2", "t3"].map(String::from);
-        let records = template().records(&domain.parse().unwrap(), &tokens, ownership);
+        let records = Template::documented().records(&domain.parse().unwrap(), &tokens, ownership);
         let priority = |r: &Expected| r.priority.map(|p| format!("{p} ")).unwrap_or_default();
         records
             .iter()

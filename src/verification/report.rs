@@ -2,25 +2,15 @@
 //! past checks have the same shape.
 
 use super::judge::{Evidence, EvidenceEntry, RecordError, RecordStatus};
-use super::observed::RecordType;
-use super::records::{Expected, Purpose};
+use super::records::Expected;
 use crate::clock::Timestamp;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 /// Serialized as its JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DomainRecord {
-    pub purpose: Purpose,
-    #[serde(rename = "type", serialize_with = "as_text")]
-    pub record_type: RecordType,
-    pub name: String,
-    /// The host to enter at a DNS provider.
-    pub host_label: String,
-    pub value: String,
-    /// For an MX record.
-    pub priority: Option<u16>,
-    /// The domain is not verified without it.
-    pub required: bool,
+    #[serde(flatten)]
+    pub expected: Expected,
     pub status: RecordStatus,
     /// The values found.
     pub observed: Vec<String>,
@@ -40,13 +30,7 @@ impl DomainRecord {
     pub fn of(expected: &Expected, found: Option<(&Evidence, Timestamp)>) -> Self {
         let evidence = found.map(|(evidence, _)| evidence);
         Self {
-            purpose: expected.purpose,
-            record_type: expected.record_type,
-            name: expected.name.clone(),
-            host_label: expected.host_label.clone(),
-            value: expected.value.clone(),
-            priority: expected.priority,
-            required: expected.required,
+            expected: expected.clone(),
             status: evidence.map_or(RecordStatus::NotChecked, |evidence| evidence.status),
             observed: evidence.map(|evidence| evidence.observed.clone()).unwrap_or_default(),
             observed_name: evidence.and_then(|evidence| evidence.observed_name.clone()),
@@ -55,8 +39,4 @@ impl DomainRecord {
             checked_at: found.map(|(_, at)| at),
         }
     }
-}
-
-fn as_text<S: Serializer>(value: &impl std::fmt::Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
 }

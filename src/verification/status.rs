@@ -107,7 +107,7 @@ pub struct FaultRun {
 pub enum Cause {
     /// Every required record is valid.
     AllRight,
-    /// The window was over with this record still invalid.
+    /// The window ended with this record still invalid.
     WindowOver(RecordKey),
     /// The faults of this record have spanned the grace period.
     GraceOver(RecordKey),

@@ -26,16 +26,16 @@ pub fn zone_file(domain: &DomainName, records: &[DomainRecord]) -> String {
          $ORIGIN {origin}.\n$TTL {TTL}\n"
     );
     for record in records {
-        let (what, required) = (title(record.purpose), if record.required { ", required" } else { "" });
+        let (what, required) = (title(record.expected.purpose), if record.expected.required { ", required" } else { "" });
         // Writing to a string cannot fail.
-        let _ = writeln!(file, "\n; {what}{required}. host: {}", record.host_label);
+        let _ = writeln!(file, "\n; {what}{required}. host: {}", record.expected.host_label);
         file.push_str(&entry(record));
     }
     file
 }
 
 fn entry(record: &DomainRecord) -> String {
-    let line = |data: &str| format!("{} IN {} {data}\n", record.host_label, record.record_type);
+    let line = |data: &str| format!("{} IN {} {data}\n", record.expected.host_label, record.expected.record_type);
     if record.status == RecordStatus::Valid {
         return match (&record.observed_name, standing(record)) {
             (Some(name), _) => comment(&format!("Nothing to publish: the record at {name} applies.")),
@@ -44,8 +44,8 @@ fn entry(record: &DomainRecord) -> String {
         };
     }
     if !in_the_way(record) {
-        let advice = advice(record.purpose).filter(|_| !matches!(record.status, RecordStatus::Missing));
-        return advice.map(comment).unwrap_or_default() + &line(&data(record, &record.value));
+        let advice = advice(record.expected.purpose).filter(|_| !matches!(record.status, RecordStatus::Missing));
+        return advice.map(comment).unwrap_or_default() + &line(&data(record, &record.expected.value));
     }
     let error = record.error.as_ref();
     let why = error.map(|error| comment(&format!("Not imported: {}.", error.message))).unwrap_or_default();
@@ -56,7 +56,7 @@ fn entry(record: &DomainRecord) -> String {
         }
         None => {
             let fix = error.map(|error| comment(&error.fix)).unwrap_or_default();
-            format!("{why}{fix}; {}", line(&data(record, &record.value)))
+            format!("{why}{fix}; {}", line(&data(record, &record.expected.value)))
         }
     }
 }
@@ -69,9 +69,9 @@ fn comment(text: &str) -> String {
 
 /// The data of a record with this value, in zone file format.
 fn data(record: &DomainRecord, value: &str) -> String {
-    match record.record_type {
+    match record.expected.record_type {
         RecordType::Txt => quoted(value),
-        RecordType::Mx => format!("{} {value}.", record.priority.unwrap_or_default()),
+        RecordType::Mx => format!("{} {value}.", record.expected.priority.unwrap_or_default()),
         _ => format!("{value}."),
     }
 }
@@ -79,22 +79,22 @@ fn data(record: &DomainRecord, value: &str) -> String {
 /// The data of a valid record as published, so that importing it changes nothing.
 fn standing(record: &DomainRecord) -> Option<String> {
     let mut observed = record.observed.iter().map(String::as_str);
-    match record.record_type {
+    match record.expected.record_type {
         RecordType::Txt => {
-            let one = |text: &&str| match record.purpose {
+            let one = |text: &&str| match record.expected.purpose {
                 Purpose::Spf | Purpose::ReturnPathSpf => is_spf(text),
                 Purpose::Dmarc => is_dmarc(text),
-                _ => text.trim() == record.value,
+                _ => text.trim() == record.expected.value,
             };
             observed.find(one).map(quoted)
         }
         // As displayed: preference and host.
         RecordType::Mx => {
             let ours =
-                |text: &str| text.split_once(' ').is_some_and(|(_, host)| host.eq_ignore_ascii_case(&record.value));
+                |text: &str| text.split_once(' ').is_some_and(|(_, host)| host.eq_ignore_ascii_case(&record.expected.value));
             observed.find(|text| ours(text)).map(|text| format!("{text}."))
         }
-        _ => observed.find(|target| target.eq_ignore_ascii_case(&record.value)).map(|target| format!("{target}.")),
+        _ => observed.find(|target| target.eq_ignore_ascii_case(&record.expected.value)).map(|target| format!("{target}.")),
     }
 }
 
@@ -102,14 +102,14 @@ fn standing(record: &DomainRecord) -> Option<String> {
 fn in_the_way(record: &DomainRecord) -> bool {
     let alias = record.error.as_ref().is_some_and(|error| error.code == Code::CnameAtApex);
     // Secrets of several claims may coexist.
-    alias || (record.status == RecordStatus::Mismatch && record.purpose != Purpose::Ownership)
+    alias || (record.status == RecordStatus::Mismatch && record.expected.purpose != Purpose::Ownership)
 }
 
 /// One SPF record merged from the existing ones and ours.
 fn merged(record: &DomainRecord) -> Option<String> {
     let readable = |text: &&str| is_spf(text) && spf::Record::parse(text).is_ok();
     let found: Vec<&str> = record.observed.iter().map(String::as_str).filter(readable).collect();
-    (record.record_type == RecordType::Txt && !found.is_empty()).then(|| spf::merge(&found, &record.value))
+    (record.expected.record_type == RecordType::Txt && !found.is_empty()).then(|| spf::merge(&found, &record.expected.value))
 }
 
 fn title(purpose: Purpose) -> &'static str {
@@ -163,14 +163,7 @@ mod tests {
     use RecordStatus::{Mismatch, Missing, Unknown, Valid};
 
     fn records(domain: &str, spf: &str) -> Vec<Expected> {
-        let template = Template {
-            dkim_zone: "dkim.amazonses.com".parse().unwrap(),
-            mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
-            mx_priority: 10,
-            spf: spf.into(),
-            dmarc: "v=DMARC1; p=none;".into(),
-            required: vec![Purpose::Dkim],
-        };
+        let template = Template { spf: spf.into(), ..Template::documented() };
         template.records(&domain.parse().unwrap(), &["t1", "t2", "t3"].map(String::from), Some("s3cret"))
     }
 

@@ -16,10 +16,10 @@ pub(super) async fn checks(client: &Rest, path: &str, rest: &RestArgs) -> Result
         println!("no check has been made yet");
         return Ok(());
     }
-    let mut table = Table::new(&["checked_at", "status", "right", "not right"]);
+    let mut table = Table::new(&["checked_at", "status", "valid", "not valid"]);
     for check in checks.iter().rev() {
         let records = check.get("records").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        let (right, wrong): (Vec<&Value>, Vec<&Value>) = records.iter().partition(|r| cell(r, "status") == "valid");
+        let (valid, others): (Vec<&Value>, Vec<&Value>) = records.iter().partition(|r| cell(r, "status") == "valid");
         let fault = |record: &&Value| {
             let code = record.pointer("/error/code").and_then(Value::as_str).unwrap_or("unknown");
             format!("{} {}: {code}", cell(record, "type"), cell(record, "host_label"))
@@ -27,8 +27,8 @@ pub(super) async fn checks(client: &Rest, path: &str, rest: &RestArgs) -> Result
         table.row(vec![
             cell(check, "checked_at"),
             cell(check, "verified_status"),
-            format!("{} of {}", right.len(), records.len()),
-            wrong.iter().map(fault).collect::<Vec<_>>().join(", "),
+            format!("{} of {}", valid.len(), records.len()),
+            others.iter().map(fault).collect::<Vec<_>>().join(", "),
         ]);
     }
     table.print();

@@ -111,9 +111,9 @@ fn records(domain: &Value) -> &[Value] {
 /// One frame, fitted to the terminal.
 fn frame(domain: &Value, elapsed: Duration, (width, height): (usize, usize), colour: bool) -> Vec<String> {
     let (all, status) = (records(domain), cell(domain, "verified_status"));
-    let right = all.iter().filter(|record| cell(record, "status") == "valid").count();
+    let valid = all.iter().filter(|record| cell(record, "status") == "valid").count();
     let head = format!(
-        "{}  {status}  {right} of {} records right, watching for {} s",
+        "{}  {status}  {valid} of {} records valid, watching for {} s",
         cell(domain, "domain"),
         all.len(),
         elapsed.as_secs()
@@ -236,7 +236,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "acme.com  pending  1 of 2 records right, watching for 3 s",
+                "acme.com  pending  1 of 2 records valid, watching for 3 s",
                 "",
                 "  \u{2717} missing     dkim       * CNAME t._domainkey t.dkim.amazonses.com",
                 "  \u{2713} valid       mx           MX    @            smtp.inboxlayer.dev",

@@ -39,7 +39,7 @@ pub enum Code {
     Proxied,
     /// The target of another token.
     Swapped,
-    /// It points to the target by way of another name.
+    /// It points to the target through another name.
     Indirect,
     /// The CNAME record is valid, but there is no key behind it: an error of the platform.
     TargetWithoutKey,

@@ -15,15 +15,15 @@ pub fn unconfirmed(records: &mut [CheckedRecord], is_verified: bool) {
         if !is_verified {
             seen.status = RecordStatus::Unknown;
         }
-        let message = "the DKIM records are right, and Amazon SES, which signs, has not confirmed them yet";
-        let fix = Fix::step("Nothing to do: it looks for them by itself, which may take some hours");
+        let message = "the DKIM records are valid, and Amazon SES, which signs, has not confirmed them yet";
+        let fix = Fix::step("Nothing to do: it looks for them automatically, which may take some hours");
         let fix = fix.then("Leave the records as they are.");
         seen.error = Some(RecordError::new(Code::AwaitingProvider, message, fix));
     }
 }
 
 /// The name of the return path if all its records are valid.
-pub fn right_return_path(records: &[CheckedRecord]) -> Option<String> {
+pub fn valid_return_path(records: &[CheckedRecord]) -> Option<String> {
     let mut of = records.iter().filter(|record| record.expected.purpose.is_return_path()).peekable();
     let name = of.peek().map(|record| record.expected.name.clone())?;
     of.all(|record| record.evidence.status == RecordStatus::Valid).then_some(name)
@@ -38,11 +38,11 @@ pub fn return_path_unconfirmed(records: &mut [CheckedRecord]) {
         }
         seen.status = RecordStatus::Unknown;
         let message = format!(
-            "the records of {} are right, and Amazon SES, which sends, has not confirmed them yet: until then its mail has \
-             an envelope sender at a domain of Amazon's",
+            "the records of {} are valid, and Amazon SES, which sends, has not confirmed them yet: until then mail has an \
+             envelope sender at a domain of Amazon's",
             expected.name
         );
-        let fix = Fix::step("Nothing to do: it looks for them by itself, which may take some hours");
+        let fix = Fix::step("Nothing to do: it looks for them automatically, which may take some hours");
         let fix = fix.then("Leave the records as they are.");
         seen.error.get_or_insert_with(|| RecordError::new(Code::AwaitingProvider, message, fix));
     }

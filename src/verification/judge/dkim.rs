@@ -1,4 +1,4 @@
-//! The CNAME of a DKIM token: whether it points to its target, directly or by way of other aliases. RFC 1034 §3.6.2;
+//! The CNAME of a DKIM token: whether it points to its target, directly or through other aliases. RFC 1034 §3.6.2;
 //! RFC 6376 §3.6.1 (the key behind it).
 
 use super::nearness::difference;
@@ -20,18 +20,21 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], observation: &Observa
             return Judgement::Mismatch(RecordError::new(Code::WrongValue, message, fix));
         }
     };
-    let leads_here = |answer: &Answer| answer.aliases().iter().any(|alias| is_target(alias, expected));
-    if observation.chain.as_ref().is_some_and(leads_here) {
+    let reaches_target = |answer: &Answer| answer.aliases().iter().any(|alias| is_target(alias, expected));
+    if observation.chain.as_ref().is_some_and(reaches_target) {
         return Judgement::Warning(indirect(expected, wrong));
     }
-    let (code, message, fix) = mistake(expected, all, wrong);
+    if let Some(error) = typical_mistake(expected, all, wrong) {
+        return Judgement::Mismatch(error);
+    }
+    let message = format!("{name} points to {wrong} instead of {}", expected.value);
     match &observation.chain {
         // It may still point there.
-        Some(Answer::Indefinite { reason, .. }) if code == Code::WrongValue => {
-            let message = format!("{message}, and the DNS gave no definite answer for where that leads: {reason}");
-            Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix))
+        Some(Answer::Indefinite { reason, .. }) => {
+            let message = format!("{message}, and the DNS gave no definite answer for the target of that: {reason}");
+            Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, change_value(expected)))
         }
-        _ => Judgement::Mismatch(RecordError::new(code, message, fix)),
+        _ => Judgement::Mismatch(RecordError::new(Code::WrongValue, message, change_value(expected))),
     }
 }
 
@@ -39,36 +42,39 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], observation: &Observa
 fn indirect(expected: &Expected, hop: &str) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message = format!(
-        "{name} leads to {value} by way of {hop}: receivers find the key, for as long as that name is kept in order too"
+        "{name} points to {value} through {hop}: receivers find the key as long as that record stays in place"
     );
-    let fix = Fix::with(format!("Change the value of the CNAME record at {name} to"), value);
-    RecordError::new(Code::Indirect, message, fix)
+    RecordError::new(Code::Indirect, message, change_value(expected))
 }
 
-/// What a wrong target shows about its cause.
-fn mistake(expected: &Expected, all: &[Expected], wrong: &str) -> (Code, String, Fix) {
+/// The mistake that a wrong target shows; `None` if it shows none.
+fn typical_mistake(expected: &Expected, all: &[Expected], wrong: &str) -> Option<RecordError> {
     let Expected { name, value, .. } = expected;
-    let change = Fix::with(format!("Change the value of the CNAME record at {name} to"), value);
     let bare = wrong.replace(['"', '\\'], "");
     if all.iter().any(|other| other.purpose == Purpose::Dkim && is_target(wrong, other)) {
         let message = format!("{name} points to {wrong}, the target of another of your three records");
         let why = "Each of the three records points to the target that begins with its own token.";
-        return (Code::Swapped, message, change.after(why));
+        return Some(RecordError::new(Code::Swapped, message, change_value(expected).after(why)));
     }
     if wrong.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
         let message = format!("{name} points to {wrong}: your DNS provider has appended your own domain to the value");
         let fix = Fix::with("Enter the value with a dot at its end", format!("{value}."));
-        return (Code::TargetSuffixed, message, fix);
+        return Some(RecordError::new(Code::TargetSuffixed, message, fix));
     }
     if bare.len() < wrong.len() && is_target(bare.trim(), expected) {
         let message = format!("the CNAME record at {name} has quotation marks inside its value: {wrong}");
-        return (Code::QuotedTwice, message, Fix::bare("Type the value without quotation marks", value));
+        return Some(RecordError::new(Code::QuotedTwice, message, Fix::bare("Type the value without quotation marks", value)));
     }
     if let Some(difference) = difference(wrong, value) {
         let message = format!("{name} points to {wrong}, which is almost {value}: {difference}");
-        return (Code::NearMiss, message, change.after("Copy the value rather than typing it."));
+        return Some(RecordError::new(Code::NearMiss, message, change_value(expected).after("Copy the value rather than typing it.")));
     }
-    (Code::WrongValue, format!("{name} points to {wrong} instead of {value}"), change)
+    None
+}
+
+fn change_value(expected: &Expected) -> Fix {
+    let Expected { name, value, .. } = expected;
+    Fix::with(format!("Change the value of the CNAME record at {name} to"), value)
 }
 
 /// The record is valid. A missing key behind it is not its owner's fault.
@@ -83,10 +89,10 @@ fn keyed(expected: &Expected, observation: &Observation) -> Judgement {
         return Judgement::Valid;
     }
     let message = format!(
-        "{} is right, but there is no key at {} yet: this is an error of the platform",
+        "{} is valid, but there is no key at {} yet: this is an error of the platform",
         expected.name, expected.value
     );
-    let fix = "There is nothing for you to do: the record stays as it is, and the key is ours to publish.";
+    let fix = "Nothing to do: leave the record as it is; we have to publish the key.";
     Judgement::Warning(RecordError::new(Code::TargetWithoutKey, message, fix))
 }
 

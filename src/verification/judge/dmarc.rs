@@ -22,7 +22,7 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
         [record] => *record,
         [] => match texts.iter().find(|text| is_meant(text)) {
             Some(text) if is_dmarc(text.trim_start()) => {
-                let meant = mended(text, &expected.value);
+                let meant = repaired(text, &expected.value);
                 return Judgement::Mismatch(leading_space(expected, text, |step| Fix::with(step, &meant)));
             }
             Some(text) => return Judgement::Mismatch(unreadable(expected, text)),
@@ -42,10 +42,10 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
             let fix = Fix::with(format!("Change the TXT record at {name} to the whole value"), &expected.value);
             return Judgement::Mismatch(RecordError::new(Code::TxtTruncated, message, fix));
         }
-        let fix = Fix::with(format!("Change the TXT record at {name} to"), mended(record, &expected.value));
+        let fix = Fix::with(format!("Change the TXT record at {name} to"), repaired(record, &expected.value));
         if policy_in_effect(record, false).is_some() && strictness(policy(&expected.value)) == strictness("none") {
             let message =
-                format!("receivers take the DMARC record of {name} for p=none, since it only asks for reports: {why}");
+                format!("receivers read the DMARC record of {name} as p=none, since it only asks for reports: {why}");
             return Judgement::Warning(RecordError::new(Code::DmarcInvalid, message, fix));
         }
         let message = format!("the DMARC record of {name} is not valid: {why}");
@@ -60,8 +60,8 @@ pub(super) fn judge(expected: &Expected, observation: &Observation) -> Judgement
     match passed_over(record) {
         None => Judgement::Valid,
         Some(why) => {
-            let message = format!("the DMARC record of {name} holds, but a part of it does not count: {why}");
-            let fix = format!("Correct that tag in the TXT record at {name}, or take it out.");
+            let message = format!("the DMARC record of {name} is valid, but receivers ignore a part of it: {why}");
+            let fix = format!("Correct that tag in the TXT record at {name}, or remove it.");
             Judgement::Warning(RecordError::new(Code::DmarcInvalid, message, fix))
         }
     }
@@ -87,7 +87,7 @@ fn inheriting(expected: &Expected, observation: &Observation, texts: &[&str]) ->
     if let (Some(Answer::Indefinite { reason, .. }), Some(above)) = (&observation.inherited, expected.inherited_from())
     {
         let message =
-            format!("there is no TXT record at {name}, and whether {above} has one for it is not known: {reason}");
+            format!("there is no TXT record at {name}, and it is not known whether {above} has one for it: {reason}");
         let fix = "Nothing to do if this passes: the check is repeated.";
         return Judgement::Unknown(RecordError::new(Code::ResolverFailed, message, fix));
     }
@@ -124,10 +124,10 @@ fn unreadable(expected: &Expected, text: &str) -> RecordError {
         Some(("v", value)) if value.starts_with("DMARC1") => {
             format!("a semicolon must follow v=DMARC1, and v={value} has none")
         }
-        Some((tag, value)) => format!("it must begin with v=DMARC1; in just these letters, and has {tag}={value}"),
+        Some((tag, value)) => format!("it must begin with exactly v=DMARC1; and has {tag}={value}"),
     };
     let message = format!("the DMARC record of {name} is not read by receivers: {why}");
-    let fix = Fix::with(format!("Change the TXT record at {name} to"), mended(text, &expected.value));
+    let fix = Fix::with(format!("Change the TXT record at {name} to"), repaired(text, &expected.value));
     RecordError::new(Code::DmarcInvalid, message, fix)
 }
 
@@ -168,7 +168,7 @@ fn passed_over(record: &str) -> Option<String> {
 }
 
 /// The corrected record, keeping valid tags.
-fn mended(record: &str, wanted: &str) -> String {
+fn repaired(record: &str, wanted: &str) -> String {
     let meant = meant_tags(record);
     let policy = meant.iter().filter(|(tag, _)| tag == "p").find_map(|(_, value)| nearest_policy(value));
     with_policy(record, policy.unwrap_or(&policy_of(wanted)))

@@ -19,7 +19,7 @@ mod text;
 mod verdict;
 
 pub use code::{Code, RecordError};
-pub use confirmation::{return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed};
+pub use confirmation::{return_path_unconfirmed, valid_return_path, unconfirmed, was_confirmed};
 pub use evidence::EvidenceEntry;
 use fix::Fix;
 pub use observation::{MxTarget, Observation, ServerAnswer, ZoneCut};
@@ -171,10 +171,10 @@ fn unmade(expected: &Expected, observation: &Observation, judgement: Judgement) 
         None => seen.collect(),
     };
     let message = format!(
-        "there is no {record_type} record at {name}: what answers there is a wildcard (*): {}",
+        "there is no {record_type} record at {name}: a wildcard (*) answers there: {}",
         seen.join(", ")
     );
-    let fix = publish(expected).after("The wildcard may stay: a record of the name itself goes before it.");
+    let fix = publish(expected).after("The wildcard may stay: a record at the name itself takes precedence.");
     Judgement::Missing(RecordError::new(Code::Missing, message, fix))
 }
 
@@ -246,14 +246,14 @@ fn nothing(expected: &Expected, observation: &Observation) -> Judgement {
     let key = |record: &RecordData| text_of(record).is_some_and(|text| dkim_key(text).is_some());
     if expected.purpose == Purpose::Dkim && observation.other_types.iter().any(key) {
         let message = format!(
-            "{name} has the key itself where its CNAME record belongs: your DNS provider flattens the record, and the key \
-             stays as it is when it changes at the target"
+            "{name} has the key itself instead of a CNAME record: your DNS provider flattens the record, and the key will \
+             not follow changes at the target"
         );
         let step = format!("Switch flattening off for {name}, so that a CNAME record is answered with the value");
         return Judgement::Mismatch(RecordError::new(Code::Proxied, message, Fix::with(step, value)));
     }
     if *record_type == RecordType::Cname && observation.other_types.iter().any(|record| record.address().is_some()) {
-        let message = format!("{name} has an address where its CNAME record belongs: it is proxied or flattened");
+        let message = format!("{name} has an address instead of a CNAME record: it is proxied or flattened");
         let step =
             format!("Switch the proxy off for {name} (DNS only), so that a CNAME record is answered with the value");
         let fix = Fix::with(step, value);
@@ -261,7 +261,7 @@ fn nothing(expected: &Expected, observation: &Observation) -> Judgement {
     }
     if let Some(other) = observation.other_types.first() {
         let other = other.type_name();
-        let message = format!("{name} has a {other} record where a {record_type} record belongs");
+        let message = format!("{name} has a {other} record instead of a {record_type} record");
         let fix = publish_after(&format!("Delete the {other} record at {name}"), expected);
         return Judgement::Mismatch(RecordError::new(Code::WrongType, message, fix));
     }

@@ -1,4 +1,4 @@
-//! The MX records: whether mail for the domain comes here, and where else it goes. RFC 5321 §5.1 (preference; without
+//! The MX records: whether mail for the domain comes to us, and where else it goes. RFC 5321 §5.1 (preference; without
 //! MX records a domain's own address), RFC 7505 (null MX), RFC 2181 §10.3 (an MX host must not be an alias).
 
 use super::nearness::difference;
@@ -46,7 +46,7 @@ fn localhost(expected: &Expected, local: &[(u16, &str)], alone: bool) -> RecordE
     let name = &expected.name;
     let listed = local.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
     let message = format!(
-        "{name} has an MX record to {listed}, which every sender takes for itself: what is sent there loops and comes back"
+        "{name} has an MX record to {listed}, which every sender takes for itself: mail loops and bounces"
     );
     let delete = format!("Delete the MX record to {listed} at {name}");
     let fix = if alone { publish_after(&delete, expected) } else { Fix::step(delete) };
@@ -57,8 +57,7 @@ fn localhost(expected: &Expected, local: &[(u16, &str)], alone: bool) -> RecordE
 fn null_beside(expected: &Expected) -> RecordError {
     let name = &expected.name;
     let message = format!(
-        "{name} has a null MX record too, which says that it takes no mail at all: some senders go by that and give up at \
-         once"
+        "{name} also has a null MX record, which says that it accepts no mail: some senders then bounce mail at once"
     );
     RecordError::new(Code::NullMx, message, Fix::step(format!("Delete the MX record with the value \".\" at {name}")))
 }
@@ -83,7 +82,7 @@ fn by_hosts(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)
         let first = first.join(", ");
         let message = format!(
             "mail for {name} goes to {first}: lower numbers are tried first, and {our_host} has {preference}, so that mail \
-             comes here only while the others are down"
+             comes to us only while the others are down"
         );
         let delete = format!("Delete the MX records to {first}, or change");
         let fix = match best.checked_sub(1) {
@@ -95,11 +94,11 @@ fn by_hosts(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)
     if !others.is_empty() {
         let beside = hosts.iter().any(|(p, host)| *p == best && !is_ours(host));
         let share = match beside {
-            true => "senders choose among them and us at random, and what they take does not come here",
-            false => "senders turn to them when they cannot reach us, and what they take does not come here",
+            true => "senders choose between them and us at random, and mail to them does not come to us",
+            false => "senders use them when they cannot reach us, and mail to them does not come to us",
         };
         let message = format!("{name} has other mail hosts beside ours: {listed}; {share}");
-        let fix = Fix::step(format!("Delete the MX records of {name} to {listed} unless they hand the mail on to us"));
+        let fix = Fix::step(format!("Delete the MX records of {name} to {listed} unless they forward mail to us"));
         return Judgement::Warning(RecordError::new(Code::MxOtherHosts, message, fix));
     }
     match our_host.eq_ignore_ascii_case(&expected.value) {
@@ -117,7 +116,7 @@ fn by_address(observation: &Observation, host: &str) -> bool {
 fn other_name(expected: &Expected, host: &str) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message = format!(
-        "the MX record of {name} leads to {host}, which has an address of {value} now: mail comes here, until that address changes"
+        "the MX record of {name} points to {host}, which has an address of {value} now: mail comes to us until that address changes"
     );
     let fix = Fix::with(format!("Change the value of the MX record at {name} from {host} to"), value);
     RecordError::new(Code::Indirect, message, fix)
@@ -131,7 +130,7 @@ fn aliased(expected: &Expected, observation: &Observation) -> Judgement {
         "{} is itself an alias of {target}, which some senders refuse: this is an error of the platform",
         expected.value
     );
-    let fix = "There is nothing for you to do: the record stays as it is.";
+    let fix = "Nothing to do: leave the record as it is.";
     Judgement::Warning(RecordError::new(Code::MxTargetIsCname, message, fix))
 }
 
@@ -139,7 +138,7 @@ fn aliased(expected: &Expected, observation: &Observation) -> Judgement {
 fn hidden(expected: &Expected, alias: &str, hosts: &[(u16, &str)]) -> RecordError {
     let name = &expected.name;
     let fate = match hosts {
-        [] => format!("{alias} has no mail host, so that mail for {name} is sent to a web server and comes back"),
+        [] => format!("{alias} has no mail host, so mail for {name} is sent to a web server and bounces"),
         [(_, host)] => format!("mail for {name} goes to {host}, the mail host of {alias}"),
         [(_, host), ..] => format!("mail for {name} goes to {host} and others, the mail hosts of {alias}"),
     };
@@ -156,18 +155,18 @@ fn hidden(expected: &Expected, alias: &str, hosts: &[(u16, &str)]) -> RecordErro
 fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str)]) -> RecordError {
     let Expected { name, value, .. } = expected;
     if hosts.iter().all(|(_, host)| *host == ".") {
-        let message = format!("{name} says that it takes no mail at all (a null MX record): senders give up at once");
+        let message = format!("{name} says that it accepts no mail (a null MX record): senders bounce mail at once");
         let fix = publish_after(&format!("Delete the MX record with the value \".\" at {name}"), expected);
         return RecordError::new(Code::NullMx, message, fix);
     }
-    let leads_here =
+    let reaches_us =
         |target: &&MxTarget| target.is_ours || target.aliases.iter().any(|to| to.eq_ignore_ascii_case(value));
     let listed = hosts.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
-    if let Some(target) = observation.mx_targets.iter().find(leads_here) {
+    if let Some(target) = observation.mx_targets.iter().find(reaches_us) {
         let host = &target.host;
         let message = format!(
-            "the MX record of {name} leads to {host}, which is only an alias (CNAME) that leads to {value}: some senders follow that, \
-             others refuse to deliver"
+            "the MX record of {name} points to {host}, which is only an alias (CNAME) of {value}: some senders follow it, others \
+             refuse to deliver"
         );
         let fix = Fix::with(format!("Change the value of the MX record at {name} from {host} to"), value);
         return RecordError::new(Code::MxTargetIsCname, message, fix);
@@ -176,35 +175,35 @@ fn elsewhere(expected: &Expected, observation: &Observation, hosts: &[(u16, &str
     for (_, host) in hosts {
         if host.parse::<IpAddr>().is_ok() {
             let message = format!(
-                "the MX record of {name} has the address {host} where the name of a mail host belongs: senders look for a host \
-                 of that name, find none, and mail comes back"
+                "the MX record of {name} has the address {host} instead of the name of a mail host: senders look for a host of \
+                 that name, find none, and mail bounces"
             );
             return RecordError::new(Code::WrongValue, message, change);
         }
         if host.strip_prefix(value.as_str()).is_some_and(|rest| rest.starts_with('.')) {
             let message = format!(
-                "the MX record of {name} leads to {host}, where no mail host is: your DNS provider has put your own domain \
-                 behind the value, and mail comes back"
+                "the MX record of {name} points to {host}, which is no mail host: your DNS provider has appended your own domain to \
+                 the value, and mail bounces"
             );
             let fix = Fix::with("Enter the value with a dot at its end", format!("{value}."));
             return RecordError::new(Code::TargetSuffixed, message, fix);
         }
         if let Some(difference) = difference(host, value) {
             let message = format!(
-                "the MX record of {name} leads to {host}, which is almost {value}: {difference}; mail for {name} does not \
-                 come here"
+                "the MX record of {name} points to {host}, which is almost {value}: {difference}; mail for {name} does not come \
+                 to us"
             );
             return RecordError::new(Code::NearMiss, message, change);
         }
     }
     if let Some((host, to)) = observation.mx_targets.iter().find_map(|t| t.aliases.first().map(|to| (&t.host, to))) {
         let message = format!(
-            "mail for {name} goes to {listed}, not here; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
+            "mail for {name} goes to {listed}, not to us; and {host} is only an alias (CNAME) of {to}, which some senders refuse"
         );
         let fix = change_to(expected, &listed);
         return RecordError::new(Code::MxTargetIsCname, message, fix);
     }
-    let message = format!("mail for {name} goes to {listed}, not here");
+    let message = format!("mail for {name} goes to {listed}, not to us");
     let fix = change_to(expected, &listed);
     RecordError::new(Code::MxOtherHosts, message, fix)
 }

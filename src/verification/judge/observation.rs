@@ -25,7 +25,7 @@ pub struct Observation {
     pub misplaced: Vec<(String, Answer)>,
     /// TXT at the target of a DKIM record, if the record is valid.
     pub target: Option<Answer>,
-    /// TXT at the name that a DKIM record points to, if that is not its target: aliases from there may lead to it.
+    /// TXT at the name that a DKIM record points to, if that is not its target: further aliases may point to it.
     pub chain: Option<Answer>,
     /// For an MX record: its hosts.
     pub mx_targets: Vec<MxTarget>,

@@ -16,9 +16,9 @@ pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason:
         return RecordError::new(
             Code::DnssecBogus,
             format!(
-                "the DNSSEC signatures of {name} do not hold, so that everybody who checks them sees nothing of the zone at all"
+                "the DNSSEC signatures of {name} are invalid, so that validating resolvers get no answer for the zone"
             ),
-            "At your registrar, delete the DS record of the domain, or replace it by the one that your DNS provider shows now; \
+            "At your registrar, delete the DS record of the domain, or replace it by the one that your DNS provider shows; \
              this often happens after a change of DNS provider.",
         );
     }
@@ -39,15 +39,15 @@ pub(super) fn unanswered(expected: &Expected, observation: &Observation, reason:
     let who = if silent.is_empty() { String::new() } else { format!(" ({})", silent.join("; ")) };
     let see = match below(expected, observation).filter(|_| !silent.is_empty()) {
         Some((zone, above)) => format!(
-            "correct the NS records of {zone} in the zone {above}, which lead to servers that do not answer; or delete them, if \
-             the records should stand in {above} itself."
+            "correct the NS records of {zone} in the zone {above}, which point to servers that do not answer; or delete them, if \
+             the records belong in {above} itself."
         ),
-        None => "see whether the name servers of your zone answer, and whether its DNSSEC is in order.".to_owned(),
+        None => "check whether the name servers of your zone answer, and whether its DNSSEC is valid.".to_owned(),
     };
     RecordError::new(
         Code::ResolverFailed,
         format!("the DNS gave no definite answer for {name}: {reason}{who}"),
-        Fix::step("Nothing to do if this passes: the check is repeated").then(format!("If it stays, {see}")),
+        Fix::step("Nothing to do if this passes: the check is repeated").then(format!("If it persists, {see}")),
     )
 }
 
@@ -89,12 +89,12 @@ fn disagreement(expected: &Expected, observation: &Observation, lines: &[String]
     // The servers that answer agree: it depends on the others, or on the resolver.
     let fix = match heard.len() {
         1 => {
-            "Wait until every name server of your zone answers and the resolvers see the change; if it stays, see at your \
-             registrar whether each of the name servers there is still yours."
+            "Wait until every name server of your zone answers and the resolvers see the change; if it persists, check at \
+             your registrar whether each of the name servers there is still yours."
         }
         _ => {
             "Wait until the change has reached every name server of your zone; if they still differ after an hour, tell your \
-             DNS provider, and see at your registrar whether the domain is delegated to an old provider too."
+             DNS provider, and check at your registrar whether the domain is also delegated to an old provider."
         }
     };
     RecordError::new(Code::ServersDisagree, message, fix)
@@ -122,9 +122,9 @@ fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError>
     let answers: Vec<String> = failing.iter().map(|answers| line(answers)).collect();
     let servers: Vec<String> = failing.iter().map(|answers| answers.who()).collect();
     let open =
-        format!("Let TCP port 53 through to {}, at its firewall or by way of your DNS provider", servers.join(", "));
+        format!("Open TCP port 53 of {}, at its firewall or through your DNS provider", servers.join(", "));
     let fix = Fix::step(open)
-        .then(format!("Or delete {record_type} records of {name} that are not needed, until they fit one datagram."));
+        .then(format!("Or delete {record_type} records of {name} that are not needed, until the answer fits in one datagram."));
     let message = format!("the DNS gave no definite answer for {name}: {}", answers.join("; "));
     Some(RecordError::new(Code::ResolverFailed, message, fix))
 }
@@ -146,16 +146,16 @@ pub(super) fn reservation(
         let old = match held.answer.records().first() {
             Some(record) => {
                 let value = bounds::brief(&record.to_string(), bounds::LINE);
-                format!("still has what was there before, {value}")
+                format!("still has the previous value, {value},")
             }
-            None => "still holds that there is nothing".to_owned(),
+            None => "still has the answer that there is no record".to_owned(),
         };
         let seconds = left.as_secs();
         let message = format!(
-            "{} is right at the source, but the resolver {who} {old}, for {seconds} seconds yet",
+            "{} is valid at the source, but the resolver {who} {old} in its cache for {seconds} more seconds",
             expected.name
         );
-        let fix = "Nothing to do: caches forget it by themselves, and then everybody sees the change.";
+        let fix = "Nothing to do: caches expire, and then everybody sees the change.";
         let error = RecordError::new(Code::StillCached, message, fix);
         return Some(RecordError { expected_visible_at: Some(now.after(left)), ..error });
     }
@@ -179,21 +179,21 @@ fn lame(expected: &Expected, observation: &Observation) -> Option<RecordError> {
     }
     let all = lame.len() == observation.authoritative().count();
     let listed = lame.join(", ");
-    let fate = if all { "nobody can look anything up there" } else { "look-ups that meet them fail or take long" };
+    let fate = if all { "no look-up works there" } else { "look-ups that reach them fail or take long" };
     let zone = observation
         .cut
         .as_ref()
         .map_or_else(|| format!("the zone of {}", expected.name), |cut| format!("the zone {}", cut.zone));
-    let message = format!("{zone} is delegated to {listed}, and these say that they are not responsible: {fate}");
+    let message = format!("{zone} is delegated to {listed}, which are not authoritative for it: {fate}");
     let fix = match below(expected, observation) {
         Some((zone, above)) => Fix::step(format!(
-            "Correct the NS records of {zone} in the zone {above}: take out {listed}, or add the zone there"
+            "Correct the NS records of {zone} in the zone {above}: remove {listed}, or add the zone there"
         ))
-        .then(format!("Or delete them all, if the records should stand in {above} itself.")),
+        .then(format!("Or delete them all, if the records belong in {above} itself.")),
         None => Fix::step(format!(
-            "At your registrar, correct the name servers of the domain: take out {listed}, or add the zone there"
+            "At your registrar, correct the name servers of the domain: remove {listed}, or add the zone there"
         ))
-        .then("They must be the ones that your DNS provider shows for this zone."),
+        .then("They must be those that your DNS provider shows for this zone."),
     };
     Some(RecordError::new(Code::LameDelegation, message, fix))
 }
@@ -214,10 +214,10 @@ fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordErro
     let unmarked = who(&|answers| agrees(observation, answers));
     if !unmarked.is_empty() {
         let message = format!(
-            "{unmarked} answers rightly for {name}, but without the AA flag, which says that it serves the zone: a few \
-             resolvers pass over such answers"
+            "{unmarked} answers correctly for {name}, but without the AA flag of authoritative servers: a few resolvers \
+             ignore such answers"
         );
-        let fix = Fix::step("Nothing to do at once: the record is there")
+        let fix = Fix::step("Nothing to do at once: the record is published")
             .then("Ask your DNS provider whether that server is a cache, or lacks a copy of the zone.");
         return Some(RecordError::new(Code::LameDelegation, message, fix));
     }
@@ -226,10 +226,10 @@ fn peculiar(expected: &Expected, observation: &Observation) -> Option<RecordErro
         return None;
     }
     let message = format!(
-        "{refusing} serves the zone, but refuses to answer for {name}: look-ups of that name that meet it take longer or fail"
+        "{refusing} serves the zone, but refuses to answer for {name}: look-ups of that name that reach it take longer or fail"
     );
     let fix = Fix::step("The name servers at your registrar may stay as they are").then(format!(
-        "If this stays, ask your DNS provider why that server refuses {name}: often a rule or filter of its own."
+        "If this persists, ask your DNS provider why that server refuses {name}: often it has a rule or filter."
     ));
     Some(RecordError::new(Code::LameDelegation, message, fix))
 }

@@ -97,10 +97,11 @@ fn ours_broken(expected: &Expected, report: &Report) -> Option<RecordError> {
     let at = path.iter().position(|term| terms(&expected.value).contains(&term.to_ascii_lowercase()))?;
     let term = path.get(at).map(String::as_str).unwrap_or_default();
     let message = format!(
-        "the SPF record of {} is right, but what {term} leads to ({domain}) cannot be used now: this is an error of the platform",
+        "the SPF record of {} is valid, but the record of {domain}, which {term} includes, cannot be used now: this is an error of the \
+         platform",
         expected.name
     );
-    let fix = "There is nothing for you to do: the record stays as it is.";
+    let fix = "Nothing to do: leave the record as it is.";
     Some(RecordError::new(Code::SpfBrokenInclude, message, fix))
 }
 
@@ -127,16 +128,16 @@ fn one(expected: &Expected, record: &str, observation: &Observation) -> Option<R
     }
     if report.lookups > LOOKUP_LIMIT {
         let message = format!(
-            "the SPF record of {name} makes receivers look up {} names, and they stop after {LOOKUP_LIMIT}: none of it then \
-             counts; most is spent by {}",
+            "the SPF record of {name} makes receivers look up {} names, and they allow {LOOKUP_LIMIT}: they then ignore the \
+             whole record; the most expensive chain is {}",
             count(report),
             steps(&report.costliest_chain, " → ")
         );
         let fix = Fix::step(
-            "Remove from the record what no longer sends for you, or have its provider give you a shorter one",
+            "Remove the terms of services that no longer send for you, or ask their providers for shorter ones",
         );
         let costs = steps(&report.costs, ", ");
-        let fix = fix.then(format!("This is what each term costs: {costs}. Bring the sum down to {LOOKUP_LIMIT}."));
+        let fix = fix.then(format!("The look-ups of each term: {costs}. Their sum must be at most {LOOKUP_LIMIT}."));
         return Some(RecordError::new(Code::SpfLookupLimit, message, fix));
     }
     let ours = terms(&expected.value);
@@ -149,16 +150,16 @@ fn one(expected: &Expected, record: &str, observation: &Observation) -> Option<R
     if void.len() > VOID_LIMIT {
         let names = void.join(", ");
         let message = format!(
-            "the SPF record of {name} makes receivers look up {} names that do not exist, and they put up with {VOID_LIMIT}: \
-             none of the record then counts",
+            "the SPF record of {name} makes receivers look up {} names that do not exist, and they allow {VOID_LIMIT}: they then \
+             ignore the whole record",
             void.len()
         );
-        let leads_there = |mechanism: &Mechanism| {
+        let names_one = |mechanism: &Mechanism| {
             mechanism.domain().is_some_and(|d| void.contains(&d.to_ascii_lowercase().trim_end_matches('.')))
         };
         let there: Vec<&str> =
-            parsed.directives().filter(|(_, _, m)| leads_there(m)).map(|(term, ..)| term.text.as_str()).collect();
-        let remove = format!("Remove the terms that lead to {names}, where no records are");
+            parsed.directives().filter(|(_, _, m)| names_one(m)).map(|(term, ..)| term.text.as_str()).collect();
+        let remove = format!("Remove the terms that point to {names}, which do not exist");
         let fix = match there.as_slice() {
             // In an included record, which has another owner.
             [] => Fix::step(remove),
@@ -174,11 +175,11 @@ fn too_many_hosts(expected: &Expected, record: &str, crowded: &Crowded) -> Recor
     let (name, Crowded { path, domain, hosts }) = (&expected.name, crowded);
     let (way, first) = (path.join(" → "), path.first().map(String::as_str).unwrap_or_default());
     let message = format!(
-        "the SPF record of {name} makes receivers look up the {hosts} mail hosts of {domain}, and an mx must not lead to more \
-         than {MAIL_HOST_LIMIT}: none of the record then counts ({way})"
+        "the SPF record of {name} makes receivers look up the {hosts} mail hosts of {domain}, and an mx term may have at most \
+         {MAIL_HOST_LIMIT}: they then ignore the whole record ({way})"
     );
     let otherwise = match path.len() {
-        1 => "give ip4: and ip6: terms with the addresses that do in its place",
+        1 => "replace it by ip4: and ip6: terms with the sending addresses",
         _ => "tell its provider",
     };
     let step = format!(
@@ -200,22 +201,22 @@ fn undecided(expected: &Expected, record: &str, observation: &Observation) -> Op
         [] => (
             Code::SpfMissingInclude,
             format!(
-                "whether the SPF record of {name} allows our servers ({lacking}) cannot be seen: what {} leads to depends on \
-                 who is sending",
+                "whether the SPF record of {name} allows our servers ({lacking}) cannot be determined: what {} matches depends on \
+                 the sender",
                 report.unexpanded.join(", ")
             ),
             format!("Unless it lets {lacking} pass already, change the TXT record at {name}, keeping it one, to"),
-            "See at the provider of that term whom it allows.",
+            "Ask the provider of that term whom it allows.",
         ),
         silent => (
             Code::ResolverFailed,
             format!(
-                "whether the SPF record of {name} allows our servers ({lacking}) could not be seen: the DNS gave no definite \
+                "whether the SPF record of {name} allows our servers ({lacking}) could not be determined: the DNS gave no definite \
                  answer for {}, which it includes",
                 silent.join(", ")
             ),
             format!("If this stays, change the TXT record at {name}, keeping it one, to"),
-            "The check is repeated by itself.",
+            "The check is repeated automatically.",
         ),
     };
     Some(RecordError::new(code, message, offered(&step, &offer, observation).after(before)))
@@ -235,7 +236,7 @@ fn missing_include(
     };
     let first = lacking.first().map(String::as_str).unwrap_or_default();
     let why = match decides(first, parsed) {
-        Some((term, Qualifier::Neutral)) => format!("the \"?\" of \"{term}\" takes its meaning away"),
+        Some((term, Qualifier::Neutral)) => format!("the \"?\" of \"{term}\" makes it neutral"),
         Some((term, _)) => format!("\"{term}\" says that they may not send"),
         None if lacking.iter().any(behind) => {
             format!("{} comes after the \"all\", where receivers stop reading", lacking.join(" "))
@@ -272,7 +273,7 @@ fn several(expected: &Expected, found: &[&str], observation: &Observation) -> Re
 
 fn syntax(expected: &Expected, record: &str, error: &SyntaxError, observation: &Observation) -> RecordError {
     let Expected { name, value, .. } = expected;
-    let message = format!("the SPF record of {name} cannot be read, and receivers use nothing of it: {error}");
+    let message = format!("the SPF record of {name} cannot be parsed, and receivers ignore it: {error}");
     RecordError::new(Code::SpfSyntax, message, offered(&keeping_one(name), &offer(&[record], value), observation))
 }
 
@@ -282,12 +283,12 @@ fn broken_include(expected: &Expected, record: &str, path: &[String], domain: &s
         IncludeFault::NoRecord => format!("{domain} has no SPF record"),
         IncludeFault::Several => format!("{domain} has more than one SPF record"),
         IncludeFault::Syntax(error) => format!("the SPF record of {domain} cannot be read: {error}"),
-        IncludeFault::Loop => format!("{domain} leads back to itself"),
+        IncludeFault::Loop => format!("{domain} includes itself"),
     };
     let way = path.join(" → ");
     let first = path.first().map(String::as_str).unwrap_or_default();
     let message = format!(
-        "the SPF record of {name} leads to one that cannot be used, and then none of it counts: {what} ({way})"
+        "the SPF record of {name} includes one that cannot be used, and receivers then ignore the whole record: {what} ({way})"
     );
     let step = format!(
         "Take \"{first}\" out of the TXT record at {name} if it no longer sends for you, or else tell its provider; without it \
@@ -314,9 +315,9 @@ fn truncated(expected: &Expected, record: &str, error: Option<&SyntaxError>) -> 
         None => record,
     };
     let known = offer(&[readable], &expected.value).text;
-    let fix = typed(&format!("Publish the whole value at {name}, of which this is known, with our part"), &known);
+    let fix = typed(&format!("Publish the whole value at {name}; the known part of it, with ours, is"), &known);
     let fix = fix.after(format!(
-        "One string holds {ONE_STRING} characters; a longer value goes into several strings of the same record."
+        "One string has at most {ONE_STRING} characters; a longer value needs several strings in the same record."
     ));
     RecordError::new(Code::TxtTruncated, message, fix)
 }
@@ -341,14 +342,14 @@ fn offered(step: &str, offer: &Offer, observation: &Observation) -> Fix {
             let listed: Vec<String> = terms.iter().take(LISTED).map(|term| format!("\"{term}\"")).collect();
             let more = terms.len().saturating_sub(LISTED);
             let more = if more == 0 { String::new() } else { format!(" and {more} more") };
-            fix.after(format!("What cannot be read is left out: {}{more}.", listed.join(", ")))
+            fix.after(format!("Terms that cannot be parsed are omitted: {}{more}.", listed.join(", ")))
         }
     };
     match observation.spf_offered.as_ref().filter(|report| report.lookups > LOOKUP_LIMIT) {
         None => fix,
         Some(report) => fix.after(format!(
-            "The record offered here costs {} look-ups, of which receivers make {LOOKUP_LIMIT}: take out of it what no longer \
-             sends for you. This is what each term costs: {}.",
+            "The record offered here costs {} look-ups, and receivers allow {LOOKUP_LIMIT}: remove the terms of services that no \
+             longer send for you. The look-ups of each term: {}.",
             count(report),
             steps(&report.costs, ", ")
         )),
@@ -362,7 +363,7 @@ fn typed(step: &str, text: &str) -> Fix {
     }
     let parts: Vec<String> = strings(text).into_iter().map(|part| format!("\"{part}\"")).collect();
     Fix::with(
-        format!("{step} (in several strings of the one record, since one holds only {ONE_STRING} characters)"),
+        format!("{step} (in several strings of one record, since a string has at most {ONE_STRING} characters)"),
         parts.join(" "),
     )
 }

@@ -16,15 +16,7 @@ const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Ad
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
 
 fn expected() -> Vec<Expected> {
-    let template = Template {
-        dkim_zone: "dkim.amazonses.com".parse().unwrap(),
-        mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
-        mx_priority: 10,
-        spf: "v=spf1 include:amazonses.com ~all".into(),
-        dmarc: "v=DMARC1; p=none;".into(),
-        required: vec![Purpose::Dkim],
-    };
-    template.records(&"acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), Some("s3cret"))
+    Template::documented().records(&"acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), Some("s3cret"))
 }
 
 fn found(records: Vec<RecordData>) -> Observation {
@@ -192,7 +184,7 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     assert!(fresh.starts_with("Publish the records of acme.com"), "{fresh}");
     let waiting = say(&pending, &|p| if p == 1 { nothing(vec![]) } else { right(p) });
     assert!(
-        waiting.starts_with("3 of 4 required records are right: there is no CNAME record at t2._domainkey.acme.com;"),
+        waiting.starts_with("3 of 4 required records are valid: there is no CNAME record at t2._domainkey.acme.com;"),
         "{waiting}"
     );
     let explained = say(&pending, &|p| match p {
@@ -200,14 +192,14 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
         1 => Observation { doubled: Some(right(1).answer), ..nothing(vec![]) },
         _ => right(p),
     });
-    assert!(explained.starts_with("2 of 4 required records are right: the CNAME record is at t2."), "{explained}");
-    assert!(say(&pending, &right).starts_with("All required records of acme.com are right"));
+    assert!(explained.starts_with("2 of 4 required records are valid: the CNAME record is at t2."), "{explained}");
+    assert!(say(&pending, &right).starts_with("All required records of acme.com are valid"));
     // A record required since the last check is reported.
     let mut records = all_of(right);
     let ownership = records.iter().position(|record| record.expected.purpose == Purpose::Ownership).unwrap();
     records[ownership].evidence = Evidence::default();
     let grown = verdict("acme.com", &pending, &policy, &records);
-    assert!(grown.starts_with("3 of 4 required records of acme.com are right, and no check has looked"), "{grown}");
+    assert!(grown.starts_with("3 of 4 required records of acme.com are valid, and the others have not been checked"), "{grown}");
 
     let (verified, _) = pending.checked(&outcome(&all_of(right)), now, &policy, 0);
     assert_eq!(verified.status, VerifiedStatus::Verified);

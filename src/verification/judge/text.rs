@@ -37,7 +37,7 @@ pub(super) fn leading_space(expected: &Expected, text: &str, fix: impl Fn(&str) 
     let name = &expected.name;
     let begins: String = text.trim_start().chars().take(20).collect();
     let message = format!(
-        "the TXT record at {name} that should begin with {begins} begins with a space or tab, so that receivers pass over it"
+        "the TXT record at {name} that should begin with {begins} begins with a space or tab, so that receivers ignore it"
     );
     let step = format!("Change the TXT record at {name}, with no space before it, to");
     RecordError::new(Code::LeadingSpace, message, fix(&step))
@@ -47,7 +47,7 @@ pub(super) fn leading_space(expected: &Expected, text: &str, fix: impl Fn(&str) 
 pub(super) fn too_long(expected: &Expected, kind: &str, code: Code) -> RecordError {
     let Expected { name, value, .. } = expected;
     let message =
-        format!("the {kind} record of {name} has more than {TXT} octets: it is too long to be of use, and is not read");
+        format!("the {kind} record of {name} has more than {TXT} octets: it is too long to be used, and is not read");
     let step = format!("Replace the TXT record at {name} by one with only what you need; ours is");
     RecordError::new(code, message, Fix::with(step, value))
 }
@@ -71,7 +71,7 @@ pub(super) fn absent(
     match nothing(expected, observation) {
         Judgement::Missing(RecordError { code: Code::Missing, .. }) if !texts.is_empty() => {
             let message =
-                format!("among the TXT records at {name} is none that begins as it should: {}", begins(expected));
+                format!("none of the TXT records at {name} begins with {}", begins(expected));
             let fix = publish_after("Leave the other TXT records at that name as they are", expected);
             Judgement::Missing(RecordError::new(Code::Missing, message, fix))
         }

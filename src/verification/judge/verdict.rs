@@ -30,26 +30,26 @@ pub fn verdict(domain: &str, state: &State, policy: &Policy, records: &[CheckedR
 fn pending(domain: &str, state: &State, records: &[CheckedRecord], next: &str) -> String {
     let required = || records.iter().filter(|record| record.expected.required);
     let of = required().count();
-    let right = required().filter(|record| record.evidence.status == RecordStatus::Valid).count();
+    let valid = required().filter(|record| record.evidence.status == RecordStatus::Valid).count();
     let Some(error) = worst(records, |e| e.required) else {
         // Required since the last check, like the ownership record when another account claims the name.
-        if right < of {
+        if valid < of {
             return format!(
-                "{right} of {of} required records of {domain} are right, and no check has looked for the rest yet: publish what \
-                 is shown as not checked; {next}."
+                "{valid} of {of} required records of {domain} are valid, and the others have not been checked yet: publish those shown \
+                 as not checked; {next}."
             );
         }
         // Independent of who holds the name, so that another account's claim is not revealed.
         return format!(
-            "All required records of {domain} are right and their confirmation continues automatically; remove DKIM records that \
-             an earlier set-up may have left, {next}."
+            "All required records of {domain} are valid and their confirmation continues automatically; remove DKIM records of an \
+             earlier set-up, if any; {next}."
         );
     };
     if error.code == super::Code::AwaitingProvider {
         return format!("Nothing to do for {domain}: {}; {next}.", error.message);
     }
     let end = state.window_ends_at.map(|end| format!(", and the window ends at {}", moment(end))).unwrap_or_default();
-    format!("{right} of {of} required records are right: {}; {}; {next}{end}.", error.message, error.step)
+    format!("{valid} of {of} required records are valid: {}; {}; {next}{end}.", error.message, error.step)
 }
 
 fn verified(domain: &str, state: &State, policy: &Policy, records: &[CheckedRecord]) -> String {
@@ -61,8 +61,8 @@ fn verified(domain: &str, state: &State, policy: &Policy, records: &[CheckedReco
     let receives = mx.is_some_and(|record| record.evidence.status == RecordStatus::Valid);
     let can = if receives { "verified: it sends and receives here" } else { "verified for sending" };
     let stays = mx.and_then(stays);
-    let minded = |expected: &Expected| stays.is_none() || expected.purpose != Purpose::Mx;
-    let error = worst(records, minded).or_else(|| warning(records, minded));
+    let counts = |expected: &Expected| stays.is_none() || expected.purpose != Purpose::Mx;
+    let error = worst(records, counts).or_else(|| warning(records, counts));
     match error {
         None => format!("All is well: {domain} is {can}{}.", stays.unwrap_or_default()),
         Some(error) => format!("{domain} is {can}, but {}; {}.", error.message, error.step),

@@ -1,9 +1,8 @@
 //! Evaluates an SPF record's cost and authorised terms by walking the tree of its includes as answers arrive.
 //!
-//! Invariant: pure and bounded: whatever the tree looks like, no more than [`MAX_LOOKUPS`] terms are followed, no name is
-//! asked for twice, and a loop ends where it closes. RFC 7208 §4.6.4: `include`, `a`, `mx`, `ptr`, `exists` and `redirect`
-//! cost a look-up each, at most ten; at most two of them may find nothing; and an `mx` must not lead to more than ten hosts.
-//! Of the names behind a `ptr` the first ten count and the others are passed over: they are the sender's.
+//! Invariant: pure and bounded: at most [`MAX_LOOKUPS`] terms are followed, no name is queried twice, and loops end. RFC 7208
+//! §4.6.4: `include`, `a`, `mx`, `ptr`, `exists` and `redirect` cost a look-up each, at most ten; at most two of them may be void;
+//! and an `mx` must have at most ten hosts. The names of a `ptr` depend on the sender; those after the first ten are ignored.
 
 use super::is_spf;
 use super::record::{Mechanism, Qualifier, Record, SyntaxError};
@@ -23,9 +22,8 @@ const MAX_LOOKUPS: usize = 40;
 /// A term and its cost, with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The term, as it is written.
+    /// As written.
     pub term: String,
-    /// Its look-ups.
     pub lookups: usize,
 }
 
@@ -36,62 +34,56 @@ pub enum Fault {
     Syntax(SyntaxError),
     /// An included or redirected-to record cannot be used.
     Include {
-        /// The terms that lead there.
+        /// The terms from the record to it.
         path: Vec<String>,
         /// The domain whose record it is.
         domain: String,
-        /// What is wrong with it.
         why: IncludeFault,
     },
 }
 
-/// What is wrong with a record that is included.
+/// What is wrong with an included record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum IncludeFault {
-    /// There is none.
     NoRecord,
-    /// There are several.
     Several,
-    /// It cannot be read.
     Syntax(SyntaxError),
-    /// It includes itself again.
+    /// It includes itself.
     Loop,
 }
 
-/// An `mx` that leads to more hosts than a receiver looks up.
+/// An `mx` with more hosts than a receiver looks up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crowded {
-    /// The terms that lead there, the last of them the `mx`.
+    /// The terms from the record to it, the last of them the `mx`.
     pub path: Vec<String>,
-    /// The domain whose mail hosts they are.
+    /// The domain with these mail hosts.
     pub domain: String,
-    /// How many.
     pub hosts: usize,
 }
 
-/// What an evaluation has found so far.
+/// The findings so far.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Report {
-    /// What the record costs. From 40 on the count stops.
+    /// Its look-ups. Counting stops at 40.
     pub lookups: usize,
-    /// The terms of the record that cost, the dearest first.
+    /// The terms of the record that need look-ups, the most expensive first.
     pub costs: Vec<Step>,
-    /// The chain that costs most: a term of the record, then a term of the record that leads to, and so on.
+    /// The most expensive chain: a term of the record, then a term of the record that it includes, and so on.
     pub costliest_chain: Vec<Step>,
-    /// The first `mx` that leads to too many hosts.
+    /// The first `mx` with too many hosts.
     pub crowded: Option<Crowded>,
-    /// The names that were looked up for nothing.
+    /// The names of void look-ups.
     pub void_lookups: Vec<String>,
     /// The first fault.
     pub fault: Option<Fault>,
-    /// Terms that let pass, here or in what is included: in lower case, without `+`.
+    /// Terms whose match passes, including those of included records: in lower case, without `+`.
     pub passes: BTreeSet<String>,
-    /// The terms that lead to an `all` that lets everybody pass; empty where it is the record's own.
+    /// The terms from the record to a `+all`; empty if it is in the record itself.
     pub everybody: Option<Vec<String>>,
-    /// Terms where a match would pass that depend on who is sending (macros): they may let anybody pass.
+    /// Passing terms with macros: they depend on the sender and may let anybody pass.
     pub unexpanded: Vec<String>,
-    /// Names without a definite answer where a match would pass: what is below them is not
-    /// counted, and may authorise anyone.
+    /// Names in passing terms without a definite answer: what they include is not counted, and may authorise anyone.
     pub unanswered: Vec<String>,
 }
 
@@ -104,7 +96,7 @@ pub struct Evaluation {
 }
 
 impl Evaluation {
-    /// Of the one SPF record of a domain.
+    /// Of a domain's SPF record.
     pub fn new(domain: &str, record: &str) -> Self {
         Self { domain: canonical(domain), record: record.to_owned(), answers: BTreeMap::new() }
     }
@@ -119,7 +111,7 @@ impl Evaluation {
         self.answers.insert((canonical(name), record_type), answer);
     }
 
-    /// What is known now.
+    /// The findings so far.
     pub fn report(&self) -> Report {
         self.walk().report
     }
@@ -140,17 +132,17 @@ impl Evaluation {
     }
 }
 
-/// A term that costs, and the terms below it.
+/// A term that needs look-ups, and the terms below it.
 struct Node {
     step: Step,
     below: Vec<Node>,
 }
 
-/// Follows the dearest term down.
+/// Follows the most expensive term down.
 fn chain(nodes: &[Node]) -> Vec<Step> {
     let mut chain = Vec::new();
     let mut level = nodes;
-    // The first of those that cost the same.
+    // The first of equally expensive ones.
     while let Some(node) = level.iter().rev().max_by_key(|node| node.step.lookups) {
         chain.push(node.step.clone());
         level = &node.below;
@@ -161,11 +153,11 @@ fn chain(nodes: &[Node]) -> Vec<Step> {
 /// The position of a record in the tree.
 struct At<'a> {
     domain: &'a str,
-    /// The terms that lead here.
+    /// The terms from the top record to this one.
     path: &'a [String],
-    /// The domains above.
+    /// The domains above it.
     above: &'a [String],
-    /// A match here passes at the top too.
+    /// A match here passes at the top, too.
     passes: bool,
 }
 
@@ -194,7 +186,7 @@ impl<'a> Walk<'a> {
                 Mechanism::Include(domain) => self.other(domain, &term.text, at, passes),
                 Mechanism::A(domain) => self.address(&named(domain)),
                 Mechanism::Mx(domain) => self.exchangers(&named(domain), &term.text, at),
-                // The names of these depend on who is sending.
+                // Their names depend on the sender.
                 Mechanism::Ptr(_) | Mechanism::Exists(_) => Vec::new(),
             };
             nodes.push(node(&term.text, below));
@@ -223,7 +215,7 @@ impl<'a> Walk<'a> {
 
     /// The record of another domain.
     fn other(&mut self, domain: &str, term: &str, at: &At<'_>, passes: bool) -> Vec<Node> {
-        // With a macro the name depends on the sender.
+        // A macro depends on the sender.
         if domain.contains('%') {
             return Vec::new();
         }
@@ -291,7 +283,7 @@ impl<'a> Walk<'a> {
         Vec::new()
     }
 
-    /// A definite answer; none while it is not there.
+    /// The answer, if it is there and definite; otherwise the question is noted.
     fn look(&mut self, domain: &str, record_type: RecordType) -> Option<&'a Answer> {
         let question = (domain.to_owned(), record_type);
         match self.answers.get(&question) {

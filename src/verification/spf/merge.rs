@@ -1,14 +1,13 @@
 //! Merges several SPF records into one that authorises all previous senders and us.
 //!
-//! Invariant: the result is one record with at most one `all`, at most one `redirect=` and never both; where what goes in
-//! can be read, it can be read too. RFC 7208 §3.2 (one record), §3.3 (strings), §5.1 (nothing counts after `all`), §6.1.
+//! Invariant: the result is one record with at most one `all`, at most one `redirect=` and never both; if the input can be parsed, so
+//! can the result. RFC 7208 §3.2 (one record), §3.3 (strings), §5.1 (nothing counts after `all`), §6.1.
 
-/// The octets that one string of a TXT record holds (RFC 1035 §3.3).
+/// Maximum octets of one string of a TXT record (RFC 1035 §3.3).
 const STRING: usize = 255;
 
-/// The terms of all `records`, then the missing ones of `ours`, then one end. The first record's terms come first;
-/// terms behind an `all`, which receivers never look at, were meant to count too. Where the ends differ, the most lenient of
-/// them stays: no mail is lost by merging.
+/// The terms of all `records` in order, then the missing ones of `ours`, then one `all` or `redirect=`. Terms after an `all`, which
+/// receivers ignore, were meant to count, too. Of different ends the most lenient stays, so that no mail is lost.
 pub fn merge(records: &[&str], ours: &str) -> String {
     let ours: Vec<&str> = before_all(ours).filter(|term| !is_modifier(term)).collect();
     let blocks = |term: &str| ours.iter().any(|o| same(bare(term), bare(o)) && !same(passing(term), passing(o)));
@@ -54,8 +53,8 @@ pub fn merge(records: &[&str], ours: &str) -> String {
     merged.join(" ")
 }
 
-/// The strings to put a value into where a panel does not cut it itself: each of at most 255 octets. Put together without
-/// anything between them they are the value again.
+/// A value split into strings of at most 255 octets, for DNS providers that do not split it. Joined without a separator they are the
+/// value again.
 pub fn strings(value: &str) -> Vec<&str> {
     let mut parts = Vec::new();
     let mut rest = value;
@@ -64,7 +63,7 @@ pub fn strings(value: &str) -> Vec<&str> {
         while !rest.is_char_boundary(at) {
             at -= 1;
         }
-        // After a space, so that no word is torn apart.
+        // Split after a space, not within a word.
         let at = rest.get(..at).and_then(|part| part.rfind(' ')).map_or(at, |space| space + 1);
         let Some((part, more)) = rest.split_at_checked(at) else { break };
         parts.push(part);
@@ -107,7 +106,7 @@ fn bare(term: &str) -> &str {
     term.strip_prefix(['+', '-', '~', '?']).unwrap_or(term)
 }
 
-/// Without the qualifier that it has anyway.
+/// Without the default qualifier `+`.
 fn passing(term: &str) -> &str {
     term.strip_prefix('+').unwrap_or(term)
 }
@@ -116,7 +115,7 @@ fn same(one: &str, other: &str) -> bool {
     one.trim_end_matches('.').eq_ignore_ascii_case(other.trim_end_matches('.'))
 }
 
-/// `+all` lets everybody send: only where nothing else is there.
+/// `+all` ranks lowest: it is never kept if there is another end.
 fn lenience(end: &str) -> u8 {
     match end.chars().next() {
         Some('-') => 1,

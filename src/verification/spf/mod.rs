@@ -19,7 +19,7 @@ pub use offer::{Offer, decides, lacking, needed, offer, terms};
 pub use record::{Kind, Mechanism, Qualifier, Record, SyntaxError, Term};
 pub use repair::{Repaired, is_meant, is_misspelt, repair};
 
-/// The texts that are SPF records to receivers; or, where there is none, those that were meant to be.
+/// The texts that receivers take for SPF records; if there is none, those meant to be.
 pub fn candidates<'a>(texts: &[&'a str]) -> Vec<&'a str> {
     let read: Vec<&str> = texts.iter().copied().filter(|text| is_spf(text)).collect();
     if read.is_empty() { texts.iter().copied().filter(|text| is_meant(text)).collect() } else { read }

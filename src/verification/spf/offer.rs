@@ -6,7 +6,7 @@
 use super::{Qualifier, Record, Report, merge, repair};
 use crate::verification::bounds::{TXT, cut, is_cut};
 
-/// Octets that are shown of what could not be read.
+/// Maximum octets shown of an omitted term.
 const SHOWN: usize = 255;
 
 /// One record to publish.
@@ -14,15 +14,15 @@ const SHOWN: usize = 255;
 pub struct Offer {
     /// The record.
     pub text: String,
-    /// Terms of the records before that could not be read, and what was meant not be guessed.
+    /// Terms of the existing records that cannot be parsed or repaired.
     pub left_out: Vec<String>,
-    /// Nothing of the records is in it: together they would be too long to be read.
+    /// The existing records are omitted because they are too long to be read.
     pub is_ours_alone: bool,
 }
 
 /// Repairs and merges the records, and adds ours.
 pub fn offer(records: &[&str], ours: &str) -> Offer {
-    let (mut mended, mut left_out) = (Vec::new(), Vec::new());
+    let (mut readable, mut left_out) = (Vec::new(), Vec::new());
     for record in records {
         // The rest of a cut record is unknown.
         if is_cut(record) {
@@ -30,27 +30,27 @@ pub fn offer(records: &[&str], ours: &str) -> Offer {
             continue;
         }
         let repaired = repair(record);
-        mended.extend(repaired.records);
+        readable.extend(repaired.records);
         left_out.extend(repaired.left_out.iter().map(|term| cut(term, SHOWN)));
     }
-    let mended: Vec<&str> = mended.iter().map(String::as_str).collect();
-    // One that is as long would not be read either.
-    let is_ours_alone = mended.iter().map(|record| record.len()).sum::<usize>() > TXT;
-    let text = if mended.is_empty() || is_ours_alone { ours.to_owned() } else { merge(&mended, ours) };
+    let readable: Vec<&str> = readable.iter().map(String::as_str).collect();
+    // A merged record of that length would not be read either.
+    let is_ours_alone = readable.iter().map(|record| record.len()).sum::<usize>() > TXT;
+    let text = if readable.is_empty() || is_ours_alone { ours.to_owned() } else { merge(&readable, ours) };
     Offer { text, left_out, is_ours_alone }
 }
 
 /// The record to replace these, unless there is exactly one and it is valid.
 pub fn needed(records: &[&str], ours: &str, report: Option<&Report>) -> Option<Offer> {
-    let right = |record: &str| Record::parse(record).is_ok_and(|parsed| lacking(ours, &parsed, report).is_empty());
+    let is_valid = |record: &str| Record::parse(record).is_ok_and(|parsed| lacking(ours, &parsed, report).is_empty());
     match records {
         [] => None,
-        [one] if right(one) => None,
+        [one] if is_valid(one) => None,
         records => Some(offer(records, ours)),
     }
 }
 
-/// The terms of our record that do not pass here, directly or by an include.
+/// The terms of our record that do not pass in `parsed`, directly or by an include.
 pub fn lacking(ours: &str, parsed: &Record, report: Option<&Report>) -> Vec<String> {
     let everybody = parsed.all() == Some(Qualifier::Pass) || report.is_some_and(|report| report.everybody.is_some());
     let passes = |term: &String| match decides(term, parsed) {
@@ -60,7 +60,7 @@ pub fn lacking(ours: &str, parsed: &Record, report: Option<&Report>) -> Vec<Stri
     terms(ours).into_iter().filter(|term| !passes(term)).collect()
 }
 
-/// The first directive that is this term, whatever a match means: as it is written, and what it means.
+/// The first directive that is this term with any qualifier: its text, and the qualifier.
 pub fn decides<'a>(term: &str, parsed: &'a Record) -> Option<(&'a str, Qualifier)> {
     parsed.directives().find_map(|(found, qualifier, _)| {
         let same = found.normal().trim_start_matches(['-', '~', '?']) == term;
@@ -68,7 +68,7 @@ pub fn decides<'a>(term: &str, parsed: &'a Record) -> Option<(&'a str, Qualifier
     })
 }
 
-/// The terms of our record: what it leads to is ours to keep in order.
+/// The terms of our record. What they include is ours to maintain.
 pub fn terms(ours: &str) -> Vec<String> {
     let terms = Record::parse(ours).map(|record| record.directives().map(|(term, ..)| term.normal()).collect());
     terms.unwrap_or_default()

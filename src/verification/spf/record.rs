@@ -1,15 +1,15 @@
 //! Parses an SPF record (RFC 7208 §4.6.1, §12): directives and modifiers; macros are accepted but not expanded.
 //!
-//! Invariant: a term keeps its text and where it stood, so that an error can point at it; what does not fit the grammar
-//! is an error, since receivers then use nothing of the record.
+//! Invariant: a term keeps its text, and an error its position; anything outside the grammar is an error, since receivers then ignore
+//! the whole record.
 
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// What a match means.
+/// The result of a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Qualifier {
-    /// `+`, or none.
+    /// `+`, the default.
     Pass,
     /// `-`
     Fail,
@@ -19,12 +19,12 @@ pub enum Qualifier {
     Neutral,
 }
 
-/// A mechanism. A domain is `None` where the record's own is meant.
+/// A mechanism. A domain of `None` is the record's own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mechanism {
-    /// Everybody.
+    /// Every sender.
     All,
-    /// Those whom the record of another domain lets pass.
+    /// Senders that pass another domain's record.
     Include(String),
     /// The addresses of a name.
     A(Option<String>),
@@ -41,7 +41,7 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// The domain that it names; none where it names none, or the record's own is meant.
+    /// Its explicit domain.
     pub fn domain(&self) -> Option<&str> {
         match self {
             Self::Include(domain) | Self::Exists(domain) => Some(domain),
@@ -51,14 +51,13 @@ impl Mechanism {
     }
 }
 
-/// What a term is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A mechanism with its qualifier.
     Directive(Qualifier, Mechanism),
-    /// Where no mechanism matches, another domain's record.
+    /// Another domain's record, used if no mechanism matches.
     Redirect(String),
-    /// An explanation for those who fail.
+    /// An explanation for rejected senders.
     Exp,
     /// An unknown modifier, which is ignored.
     Unknown,
@@ -67,37 +66,34 @@ pub enum Kind {
 /// One term of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Term {
-    /// As it is written.
+    /// As written.
     pub text: String,
-    /// What it is.
     pub kind: Kind,
 }
 
 impl Term {
-    /// Without the qualifier it has anyway and in lower case, so that equal terms look equal.
+    /// In lower case and without the default qualifier, for comparison.
     pub fn normal(&self) -> String {
         let text = self.text.strip_prefix('+').unwrap_or(&self.text);
         text.trim_end_matches('.').to_ascii_lowercase()
     }
 }
 
-/// A record that can be read.
+/// A parsed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// Its terms, in order, without the version.
+    /// In order, without the version.
     pub terms: Vec<Term>,
 }
 
-/// Where a record cannot be read, and why.
+/// Why a record cannot be parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyntaxError {
-    /// Of the term's first character in the record, counted from 1.
+    /// The position of the term's first character in the record, from 1.
     pub position: usize,
-    /// The term.
     pub term: String,
-    /// What is wrong with it.
     pub reason: String,
-    /// What was probably meant, where that can be guessed.
+    /// The probable intent, if it can be guessed.
     pub suggestion: Option<String>,
 }
 
@@ -111,7 +107,6 @@ impl fmt::Display for SyntaxError {
 impl std::error::Error for SyntaxError {}
 
 impl Record {
-    /// Reads a record.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let mut terms: Vec<Term> = Vec::new();
         for (position, text) in words(text).skip(1) {
@@ -124,7 +119,7 @@ impl Record {
                 _ => false,
             };
             if again {
-                return Err(wrong(("it may be there only once".into(), None)));
+                return Err(wrong(("it may occur only once".into(), None)));
             }
             terms.push(Term { text: text.to_owned(), kind });
         }
@@ -139,7 +134,7 @@ impl Record {
         }
     }
 
-    /// The directives that are ever looked at: all up to `all`, with their terms.
+    /// The directives before `all`, with their terms. Receivers ignore later ones.
     pub fn directives(&self) -> impl Iterator<Item = (&Term, Qualifier, &Mechanism)> {
         let all = |term: &&Term| matches!(term.kind, Kind::Directive(_, Mechanism::All));
         self.terms.iter().take_while(move |term| !all(term)).filter_map(|term| match &term.kind {
@@ -148,7 +143,7 @@ impl Record {
         })
     }
 
-    /// What happens to those whom nothing has matched: the qualifier of `all`.
+    /// The qualifier of `all`: the result for senders that nothing else matches.
     pub fn all(&self) -> Option<Qualifier> {
         self.terms.iter().find_map(|term| match term.kind {
             Kind::Directive(qualifier, Mechanism::All) => Some(qualifier),
@@ -156,7 +151,7 @@ impl Record {
         })
     }
 
-    /// Where those are sent on to, unless there is an `all`.
+    /// The `redirect=`, unless there is an `all`.
     pub fn redirect(&self) -> Option<(&Term, &str)> {
         let found = self.terms.iter().find_map(|term| match &term.kind {
             Kind::Redirect(domain) => Some((term, domain.as_str())),
@@ -176,10 +171,10 @@ fn words(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// Where another term begins inside one. No name that can be looked up has these in it.
+/// The beginnings of terms that cannot occur inside a domain name.
 const BEGINNINGS: [&str; 5] = ["include:", "ip4:", "ip6:", "exists:", "redirect="];
 
-/// Two terms that were put together, as strings of a record are (RFC 7208 §3.3), with the space that belongs between them.
+/// Two terms joined without a space, as when a record's strings are concatenated (RFC 7208 §3.3): with the missing space.
 fn joined(text: &str) -> Option<String> {
     let small = text.to_ascii_lowercase();
     let inner = |begins: &str| small.match_indices(begins).map(|(at, _)| at).find(|at| *at > 1);
@@ -191,10 +186,9 @@ fn joined(text: &str) -> Option<String> {
     term(first).is_ok_and(|kind| kind != Kind::Unknown).then(|| format!("{first} {sign}{after}"))
 }
 
-/// A reason, and what was probably meant.
+/// A reason, and the probable intent.
 pub(super) type Wrong = (String, Option<String>);
 
-/// Reads one term.
 pub(super) fn read_term(text: &str) -> Result<Kind, Wrong> {
     match joined(text) {
         Some(apart) => Err(("two terms are joined without a space".into(), Some(apart))),
@@ -243,7 +237,7 @@ fn term(text: &str) -> Result<Kind, Wrong> {
     Ok(Kind::Directive(qualifier, mechanism))
 }
 
-/// What people write instead of the mechanism they mean.
+/// An unknown mechanism, and the one that was probably meant.
 fn unknown(name: &str, argument: &str) -> Wrong {
     let meant = match name.to_ascii_lowercase().as_str() {
         "ipv4" | "ip" if argument.contains('.') => Some(format!("ip4{argument}")),
@@ -257,7 +251,7 @@ fn unknown(name: &str, argument: &str) -> Wrong {
     ("SPF has no such mechanism".into(), meant)
 }
 
-/// `name=value`, where the name is one (RFC 7208 §6).
+/// `name=value` with a valid name (RFC 7208 §6).
 fn modifier(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.split_once('=')?;
     let mut characters = name.chars();
@@ -272,7 +266,7 @@ fn domain_and_lengths(argument: &str) -> Result<Option<String>, Wrong> {
         Some((rest, length)) => (rest, Some(length)),
         None => (argument, None),
     };
-    // A slash may stand inside a macro too.
+    // A macro may contain a slash.
     let (domain, four) = match rest.rsplit_once('/') {
         Some((domain, length)) if !length.contains('}') => (domain, Some(length)),
         _ => (rest, None),
@@ -281,7 +275,7 @@ fn domain_and_lengths(argument: &str) -> Result<Option<String>, Wrong> {
     six.map_or(Ok(()), |length| prefix(length, 128))?;
     match domain.strip_prefix(':') {
         None if domain.is_empty() => Ok(None),
-        None => Err((format!("\"{domain}\" is not what may follow here"), None)),
+        None => Err((format!("\"{domain}\" is not allowed after the mechanism's name"), None)),
         Some(domain) => match domain.parse::<Ipv4Addr>() {
             Ok(_) => {
                 let length = four.map(|length| format!("/{length}")).unwrap_or_default();

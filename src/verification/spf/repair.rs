@@ -1,23 +1,23 @@
 //! Repairs an SPF record that cannot be parsed, term by term, by guessing its owner's intent.
 //!
-//! Invariant: every term that comes out can be read; a term that can be read is never lost; what cannot be guessed is left
-//! out and named. The work is bounded by [`STEPS`], whatever the record is.
+//! Invariant: every resulting term can be parsed; no term that can be parsed is lost; terms whose intent cannot be guessed are omitted
+//! and listed. The work is bounded by [`STEPS`].
 
 use super::record::{Kind, read_term};
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-/// Terms that are looked at, guesses included: a record of 4096 octets has at most some 2000 terms.
+/// Maximum terms processed, including guesses: a record of 4096 octets has at most some 2000 terms.
 const STEPS: usize = 6000;
-/// The mechanisms and modifiers whose names are worth guessing; the shorter ones are too near to anything.
+/// The mechanisms and modifiers whose misspelt names are guessed; shorter names are too similar to others.
 const NAMES: [&str; 7] = ["include", "redirect", "exists", "ip4", "ip6", "all", "ptr"];
 
-/// What became of a record.
+/// The result of a repair.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Repaired {
-    /// Records that can be read: more than one where several were written into one.
+    /// Records that can be parsed; several if one text had several.
     pub records: Vec<String>,
-    /// Terms that could not be read, and what was meant not be guessed.
+    /// Terms that cannot be parsed or guessed.
     pub left_out: Vec<String>,
 }
 
@@ -27,12 +27,12 @@ pub fn is_meant(text: &str) -> bool {
     !super::is_spf(text) && after_version(text.trim_start()).is_some()
 }
 
-/// `include=x` and the like are unknown modifiers, which are ignored: a colon was meant.
+/// True for terms like `include=x`, which are ignored as unknown modifiers: a colon was meant.
 pub fn is_misspelt(term: &str) -> bool {
     colon_meant(term).is_some()
 }
 
-/// The record as it was meant.
+/// The record as it was probably meant.
 pub fn repair(record: &str) -> Repaired {
     let plain = plain(record);
     let mut repairing = Repairing::new(after_version(plain.trim_start()).unwrap_or(&plain));
@@ -45,11 +45,11 @@ pub fn repair(record: &str) -> Repaired {
     repairing.done()
 }
 
-/// A word still to be read.
+/// A word to be parsed.
 struct Word {
     /// As written in the record.
     written: String,
-    /// What it is taken for by now.
+    /// The current guess.
     meant: String,
 }
 
@@ -57,7 +57,7 @@ struct Word {
 struct Repairing {
     words: VecDeque<Word>,
     terms: Vec<String>,
-    /// Misspelt terms go behind the others: they were never looked at before.
+    /// Misspelt terms are put last, since receivers have ignored them so far.
     late: Vec<String>,
     records: Vec<String>,
     left_out: Vec<String>,
@@ -73,7 +73,7 @@ impl Repairing {
         if super::is_spf(&meant) {
             return self.next_record();
         }
-        // A space after the colon cuts a value off.
+        // A space after the colon has separated the value.
         if meant.ends_with([':', '='])
             && let Some(whole) = self.words.front().map(|next| format!("{meant}{}", next.meant))
             && read_term(&whole).is_ok()
@@ -81,11 +81,11 @@ impl Repairing {
             self.words.pop_front();
             return self.words.push_front(Word { written: whole.clone(), meant: whole });
         }
-        // The grammar takes a URL for a name with odd labels.
+        // By the grammar, a URL would be a valid name.
         let read = if meant.contains("://") { Err((String::new(), None)) } else { read_term(&meant) };
         match read {
             Ok(Kind::Unknown) if is_misspelt(&meant) => self.late.extend(colon_meant(&meant)),
-            // RFC 7208 §6: only one. Another was meant to count too, as in a record of its own.
+            // RFC 7208 §6 allows only one. Another one was meant to count, too, as in a separate record.
             Ok(Kind::Redirect(_)) if self.terms.iter().any(|term| is_redirect(term)) => {
                 self.next_record();
                 self.terms.push(meant);
@@ -120,7 +120,7 @@ fn is_redirect(term: &str) -> bool {
     term.get(.."redirect=".len()).is_some_and(|begins| begins.eq_ignore_ascii_case("redirect="))
 }
 
-/// What word processors and web pages make of hyphens, tildes, quotation marks and spaces.
+/// Replaces typographic hyphens, tildes, quotation marks and spaces of word processors and web pages.
 fn plain(text: &str) -> String {
     let character = |c: char| match c {
         '\u{2010}'..='\u{2015}' | '\u{2212}' => Some('-'),
@@ -132,8 +132,8 @@ fn plain(text: &str) -> String {
     text.chars().filter_map(character).collect()
 }
 
-/// What follows the version, as people write it: `v=spf1`, and also `v=spf`, `spf1`, `v:spf1` or `v=spf2`, with a space, comma
-/// or semicolon behind it, or nothing.
+/// The text after the version, also misspelt: `v=spf1`, `v=spf`, `spf1`, `v:spf1` or `v=spf2`, followed by a space, comma or
+/// semicolon, or the end.
 fn after_version(text: &str) -> Option<&str> {
     let eat = |text: &mut &str, word: &str| -> bool {
         let begins = text.get(..word.len()).is_some_and(|begins| begins.eq_ignore_ascii_case(word));
@@ -155,7 +155,7 @@ fn after_version(text: &str) -> Option<&str> {
     (name.eq_ignore_ascii_case("spf") && ends && (versioned || numbered.is_some())).then_some(behind)
 }
 
-/// The term with a colon in place of `=`, where only that can be read as a mechanism.
+/// The term with a colon instead of `=`, if that makes it a mechanism.
 fn colon_meant(term: &str) -> Option<String> {
     let (name, value) = term.split_once('=')?;
     let name = name.trim_start_matches(['+', '-', '~', '?']);
@@ -165,7 +165,7 @@ fn colon_meant(term: &str) -> Option<String> {
     (reads && known.iter().any(|mechanism| mechanism.eq_ignore_ascii_case(name))).then_some(meant)
 }
 
-/// One step towards what was meant by a term that cannot be read: a text that is one term, or several with spaces between.
+/// One step towards the intent of a term that cannot be parsed: one or several terms, separated by spaces.
 fn guess(term: &str) -> Option<String> {
     if term.contains([',', ';']) {
         return Some(term.replace([',', ';'], " "));
@@ -193,10 +193,10 @@ fn guess(term: &str) -> Option<String> {
     Some(format!("{sign}{meant}{argument}"))
 }
 
-/// A mechanism or modifier with the value that was meant.
+/// A mechanism or modifier with the intended value.
 fn value_meant(name: &str, value: &str) -> Option<String> {
     if name == "redirect" || name == "exp" {
-        // Only ever read with `=`.
+        // These need `=`.
         let host = host_of(value).unwrap_or(value);
         return Some(format!("{name}={host}")).filter(|meant| read_term(meant).is_ok());
     }

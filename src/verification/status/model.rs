@@ -1,13 +1,13 @@
-//! What is promised of a claim's status, written down a second time and as plainly as can be: the model keeps whole
-//! histories and counts in them, the machine keeps sums. Random histories must take both the same way.
+//! The rules of a claim's status, implemented a second time as a plain model: it keeps complete histories, while the state machine
+//! keeps counters. Random histories must lead both to the same state.
 //!
-//! `NIGHTLY=1` makes 10,000 histories of each property; `PROPTEST_CASES` any other number.
+//! `NIGHTLY=1` runs 10,000 histories for each property; `PROPTEST_CASES` any other number.
 
 use super::*;
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
-/// Tries a property on many histories, in several threads: where a store is part of it, one waits while another works.
+/// Tests a property with many histories, in several threads, since histories with a store wait for the disk.
 pub(crate) fn in_parallel<S: Strategy>(
     usually: u32,
     strategy: impl Fn() -> S + Sync,
@@ -23,7 +23,7 @@ pub(crate) fn in_parallel<S: Strategy>(
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(part))));
 }
 
-/// How many histories are tried of a property.
+/// The number of histories tested for a property.
 pub(crate) fn cases(usually: u32) -> ProptestConfig {
     let set = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok());
     let nightly = std::env::var_os("NIGHTLY").is_some().then_some(10_000);
@@ -31,10 +31,10 @@ pub(crate) fn cases(usually: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() }
 }
 
-/// What a check found of the required records.
+/// The findings of a check on the required records.
 pub(crate) type Findings = BTreeMap<RecordKey, Finding>;
 
-/// One of the records of a claim whose names do not matter.
+/// A record of a claim; names do not matter.
 pub(crate) fn record(number: usize) -> RecordKey {
     RecordKey { purpose: crate::verification::records::Purpose::Dkim, name: format!("t{number}._domainkey.acme.test") }
 }
@@ -50,9 +50,9 @@ pub(crate) struct Naive {
     pub(crate) begun: Option<Timestamp>,
     /// The checks since it became verified.
     seen: Vec<(Timestamp, Findings)>,
-    /// Whose the name became each time a claim to it was verified: true, this one's; false, another's.
+    /// For each time that a claim to the name was verified: true if it was this one.
     owners: Vec<bool>,
-    /// Every change: to which status, and a word for the cause.
+    /// Every change: the new status, and a word for the cause.
     pub(crate) events: Vec<(VerifiedStatus, &'static str)>,
 }
 
@@ -89,7 +89,7 @@ impl Naive {
     }
 
     /// A check has settled. `free`: no other claim to the name is verified, or its own records are definitely gone.
-    /// Answers the records that may be named as the cause of a failure.
+    /// Returns the records that may be named as the cause of a failure.
     pub(crate) fn settled(&mut self, findings: &Findings, free: bool, now: Timestamp) -> Vec<RecordKey> {
         let faults: Vec<RecordKey> = findings
             .iter()
@@ -101,8 +101,8 @@ impl Naive {
             // "Until all required records are right (`verified`) or the window is over: `failed`, on a definite answer
             // only." A claim whose records are all right has no fault to fail on: it waits for the name to be free.
             VerifiedStatus::Pending => {
-                let right = findings.values().all(|finding| *finding == Finding::Good);
-                if right && free {
+                let all_good = findings.values().all(|finding| *finding == Finding::Good);
+                if all_good && free {
                     (self.window_end, self.verified_at) = (None, Some(now));
                     self.owners.push(true);
                     self.to(VerifiedStatus::Verified, "all_right");
@@ -182,7 +182,7 @@ fn word(cause: &Cause) -> &'static str {
 
 #[derive(Clone, Debug)]
 enum Step {
-    /// A check; what caches keep of what is not there, and whether another claim is in the way.
+    /// A check: its findings, the negative TTL, and whether another claim holds it back.
     Check(Vec<Finding>, Option<u64>, bool),
     /// The same as the last one.
     CheckAgain,
@@ -213,7 +213,7 @@ fn policies() -> impl Strategy<Value = Policy> {
     )
 }
 
-/// When the next check may be due, by what is promised of the pauses.
+/// Checks that the next check is due within the promised bounds.
 fn next_is_in_bounds(state: &State, ttl: Option<u64>, now: Timestamp, policy: &Policy) -> Result<(), TestCaseError> {
     let ten = Duration::from_secs(10);
     let Some(due) = state.next_check_at else {
@@ -222,13 +222,13 @@ fn next_is_in_bounds(state: &State, ttl: Option<u64>, now: Timestamp, policy: &P
     };
     prop_assert!(due >= now.after(ten));
     match state.status {
-        VerifiedStatus::Failed => prop_assert!(false, "a failed claim has nothing due"),
+        VerifiedStatus::Failed => prop_assert!(false, "a failed claim has no next check"),
         VerifiedStatus::Pending => {
             let negative = Duration::from_secs(ttl.unwrap_or_default()).min(Duration::from_secs(3 * 3600));
             let longest = policy.longest_pause.max(policy.first_pause).max(negative).max(ten);
             prop_assert!(due <= now.after(longest + longest / 10));
             let ends = state.window_ends_at.is_some_and(|end| end == due);
-            prop_assert!(ends || due >= now.after(negative), "asked again while caches keep the old answer");
+            prop_assert!(ends || due >= now.after(negative), "checked again while caches have the old answer");
             if let Some(end) = state.window_ends_at.filter(|end| *end >= now.after(ten)) {
                 prop_assert!(due <= end, "the window would end late");
             }
@@ -300,7 +300,7 @@ fn history(policy: Policy, steps: Vec<(u64, Step, u32)>) -> Result<(), TestCaseE
             prop_assert_eq!((change.from, change.to), (before.status, state.status));
             prop_assert_eq!(Some(&(change.to, word(&change.cause))), model.events.last());
             if let Cause::WindowOver(record) | Cause::GraceOver(record) = change.cause {
-                prop_assert!(allowed.contains(&record), "{record:?} is not what failed");
+                prop_assert!(allowed.contains(&record), "{record:?} did not fail");
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What goes wrong with the CNAME records of the DKIM tokens.
+//! Faults of the CNAME records of the DKIM tokens.
 
 use super::dns::Dns;
 use super::world::{Claim, MX};
@@ -8,7 +8,7 @@ fn missing() {
     let claim = Claim::new("missing.test");
     let seen = claim.check_with(&claim.zone().without(&claim.dkim(1), "CNAME"));
     assert_eq!(seen.status(), "pending");
-    assert!(seen.verdict().starts_with("2 of 3 required records are right: "), "{}", seen.verdict());
+    assert!(seen.verdict().starts_with("2 of 3 required records are valid: "), "{}", seen.verdict());
     let records: Vec<_> = seen.records("dkim").collect();
     records[0].is_right();
     let host = format!("host {}._domainkey", claim.tokens[1]);
@@ -41,7 +41,7 @@ fn proxied() {
 #[test]
 fn flattened() {
     let claim = Claim::new("flattened.test");
-    // The provider returns the records of the target.
+    // The DNS provider flattens the CNAME: it returns the target's records.
     let (name, key) = (claim.dkim(0), "v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQC");
     let seen = claim.check_with(&claim.zone().without(&name, "CNAME").with_text(&name, key));
     let record = seen.record("dkim");
@@ -57,7 +57,7 @@ fn flattened() {
 fn wrong_value() {
     let claim = Claim::new("wrong-value.test");
     let name = claim.dkim(0);
-    // What another mail service had asked for.
+    // The record of another mail service.
     let zone = claim.zone().without(&name, "CNAME").with(&name, "CNAME", "s1.domainkey.elsewhere.test.");
     let seen = claim.check_with(&zone);
     let record = seen.record("dkim");
@@ -71,7 +71,7 @@ fn wrong_value() {
 fn target_suffixed() {
     let claim = Claim::new("target-suffixed.test");
     let name = claim.dkim(0);
-    // The value was typed without the dot at its end, and the panel took it for a name inside the zone.
+    // The value was entered without a final dot, and the provider took it for a name inside the zone.
     let host = format!("{MX}.{}", claim.name);
     let inside = format!("{}{}", claim.target(0), claim.name);
     let zone = claim.zone().without(&name, "CNAME").with(&name, "CNAME", &format!("{inside}."));
@@ -99,7 +99,7 @@ fn swapped() {
 #[test]
 fn each_name_is_followed_to_the_servers_it_is_delegated_to() {
     let claim = Claim::new("handed-on.test");
-    // `_domainkey` is at another provider, and there the records stand.
+    // `_domainkey` is delegated to another provider, which has the records.
     let inner = format!("_domainkey.{}", claim.name);
     let records = claim.zone().0;
     let (keys, mut outer): (Vec<_>, Vec<_>) = records.into_iter().partition(|(name, ..)| name.ends_with(&inner));
@@ -141,7 +141,7 @@ fn near_miss() {
 #[test]
 fn suffix_doubled() {
     let claim = Claim::new("suffix-doubled.test");
-    // The panel put the domain behind names that had it already.
+    // The provider appended the domain to names that had it already.
     let (name, domain) = (claim.dkim(0), &claim.name);
     let zone = claim.zone().without(&name, "CNAME").with(&format!("{name}.{domain}"), "CNAME", &claim.target(0));
     let dmarc = format!("_dmarc.{domain}");
@@ -175,7 +175,7 @@ fn wrong_name() {
 fn target_without_key() {
     let claim = Claim::without_keys("target-without-key.test");
     let seen = claim.check_with(&claim.zone());
-    // An error of the platform: it fails no claim.
+    // An error of the platform does not fail the claim.
     for record in seen.records("dkim") {
         record.is("valid", "target_without_key");
     }

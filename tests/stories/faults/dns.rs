@@ -2,7 +2,7 @@
 //! the customers, each on a loopback address of its own with real delegations between them, and unbound as the validating
 //! resolver that starts at that root.
 //!
-//! Delegations carry no port, so all of them listen at port 53: as root, or where the system lets everybody.
+//! Delegations have no port, so all servers listen at port 53, which needs root unless the system allows it to everyone.
 
 use super::knot::{Knot, until};
 use super::relay::{Log, LoggedQuery, stand_before};
@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command};
 
-/// The zone of the DKIM keys, kept as an operator would who prints it for his own name servers.
+/// The zone of the DKIM keys, served by the operator's own name servers.
 pub const KEYS: &str = "dkim.inboxlayer.dev";
 
 /// The address of our mail host, from a documentation range.
@@ -46,7 +46,7 @@ impl Network {
         Ipv4Addr::new(127, 53, self.third, host)
     }
 
-    /// The addresses that a server has in the DNS.
+    /// The addresses of a server in the DNS.
     fn addresses(&self, host: u8) -> Vec<IpAddr> {
         match host {
             Dns::SIX => vec![Ipv6Addr::LOCALHOST.into()],
@@ -66,7 +66,7 @@ impl Network {
     }
 }
 
-/// A zone's records beside SOA and NS, as lines of a zone file without the class.
+/// A zone's records except SOA and NS, as lines of a zone file without the class.
 #[derive(Clone, Debug, Default)]
 pub struct Zone(pub Vec<(String, String, String)>);
 
@@ -77,12 +77,12 @@ impl Zone {
         self
     }
 
-    /// Adds a TXT record, cut into strings of 255 octets as it must be.
+    /// Adds a TXT record, split into strings of 255 octets.
     pub fn with_text(self, name: &str, text: &str) -> Self {
         self.with(name, "TXT", &character_strings(text))
     }
 
-    /// Takes the records of a type away from a name.
+    /// Removes the records of a type at a name.
     pub fn without(mut self, name: &str, record_type: &str) -> Self {
         let before = self.0.len();
         self.0.retain(|(n, t, _)| (n.as_str(), t.as_str()) != (name, record_type));
@@ -99,7 +99,7 @@ fn character_strings(text: &str) -> String {
     strings.collect::<Vec<_>>().join(" ")
 }
 
-/// How a name is handed on to other servers.
+/// A delegation of a name to other servers.
 #[derive(Clone, Debug)]
 pub struct Delegation {
     /// The servers, by the last octet of their address.
@@ -113,10 +113,10 @@ pub struct Delegation {
 pub enum Paths {
     /// By IPv4.
     Plain,
-    /// By IPv4, with a relay before each of them, which sees all that is asked.
+    /// By IPv4, with a relay before each server that records queries.
     Relayed,
-    /// By IPv4; the resolver and one server more by IPv6, at the one address that the loopback has. Runs of these tests
-    /// take turns there.
+    /// By IPv4; the resolver and one more server by IPv6, at the only IPv6 loopback address. Concurrent runs of these tests take
+    /// turns.
     Six,
 }
 
@@ -132,24 +132,24 @@ pub struct Dns {
     delegations: BTreeMap<String, Delegation>,
     keys: BTreeMap<String, String>,
     log: Option<Log>,
-    /// Held while the IPv6 address is ours.
+    /// Locks the IPv6 address.
     _turn: Option<File>,
 }
 
 impl Dns {
     /// The server of the root and the top-level domains.
     const PARENT: u8 = 1;
-    /// Name servers of customers: both hold every zone, unless a test has it otherwise.
+    /// Name servers of customers: both have every zone, unless a test says otherwise.
     pub const FIRST: u8 = 2;
     /// The other one.
     pub const SECOND: u8 = 3;
-    /// Another provider's, where single names are delegated to.
+    /// Another provider's, to which single names are delegated.
     pub const ELSEWHERE: u8 = 4;
-    /// A server that has an IPv6 address and no other.
+    /// A server with an IPv6 address only.
     pub const SIX: u8 = 6;
     /// A name server that is [`Dns::FIRST`] by IPv4 and [`Dns::SIX`] by IPv6.
     pub const BOTH: u8 = 46;
-    /// Name servers that a test gives to UDP alone.
+    /// Name servers reachable over UDP only.
     pub const NO_TCP: [u8; 2] = [7, 8];
     /// No server listens there.
     pub const NOBODY: u8 = 99;
@@ -178,7 +178,7 @@ impl Dns {
         for (zone, text) in parent_zones(&network, &BTreeMap::new(), &BTreeMap::new(), None) {
             parent.zones.insert(zone, text);
         }
-        // Its keys are made when it starts: then the root vouches for those of `test`.
+        // Its keys are generated when it starts; then the root signs those of `test`.
         parent.start();
         let ds = parent.ds("test.");
         for (zone, text) in parent_zones(&network, &BTreeMap::new(), &BTreeMap::new(), Some(&ds)) {
@@ -195,7 +195,7 @@ impl Dns {
         Self { network, parent, customers, resolver, resolver_at, ds, delegations, keys, log, _turn: file_lock }
     }
 
-    /// Starts one more resolver, which does not validate: where it is, and its process, which the caller ends.
+    /// Starts another resolver, which does not validate: its address and its process, which the caller ends.
     pub fn careless_resolver(&self, folder: &Path) -> (SocketAddr, Child) {
         let at = SocketAddr::from((self.host(Self::CARELESS), 53));
         (at, unbound::start(folder, at, at.ip(), self.host(Self::PARENT).into(), None))
@@ -206,7 +206,7 @@ impl Dns {
         self.resolver_at
     }
 
-    /// What others than the resolver have asked, of it and of all servers, where relays stand before them.
+    /// The queries by others than the resolver, to it and to all servers, if there are relays.
     pub fn queries(&self) -> Vec<LoggedQuery> {
         let resolver = IpAddr::from(self.host(Self::RESOLVER));
         let log = self.log.as_ref().expect("relays").lock().unwrap();
@@ -263,7 +263,7 @@ impl Dns {
         self.write_parent();
     }
 
-    /// Asks the resolver, so that it keeps the answer.
+    /// Queries the resolver, so that it caches the answer.
     pub fn remember(&self, name: &str, record_type: &str) -> String {
         let (server, port) = (format!("@{}", self.resolver_at.ip()), self.resolver_at.port().to_string());
         let output = Command::new("dig").args([&server, "-p", &port, "+short", name, record_type]).output().unwrap();
@@ -330,12 +330,12 @@ fn parent_zones(
     [(".".into(), root), ("test.".into(), test), ("inboxlayer.dev.".into(), ours)]
 }
 
-/// Waits until no other run of these tests has the IPv6 address, and takes it.
+/// Waits until no other run of these tests uses the IPv6 address, and locks it.
 fn turn_at_six() -> File {
     let path = std::env::temp_dir().join("inboxlayer-stories-at-six");
     let file_lock = File::options().create(true).append(true).open(&path).unwrap();
     file_lock.lock().unwrap();
-    // A run that was killed may not have tidied up yet.
+    // A killed run may not have cleaned up yet.
     until("::1 can be used at port 53: the loopback needs IPv6, and nothing else may listen there", &path, || {
         UdpSocket::bind((Ipv6Addr::LOCALHOST, 53)).is_ok()
     });

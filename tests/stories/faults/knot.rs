@@ -1,4 +1,4 @@
-//! One of Debian's knot: an authoritative server with the zones that a test gives it, signed where a test wants that.
+//! A knot process: an authoritative server with the zones of a test, signed or not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -61,7 +61,7 @@ impl Knot {
         until("knotd takes commands", &self.folder.join("log"), || self.control(&["status"]).is_some());
     }
 
-    /// The process, once it is started.
+    /// The process, if it was started.
     pub fn process(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
@@ -71,13 +71,13 @@ impl Knot {
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Serves a zone from now on, or its new content.
+    /// Serves a zone, or its new content.
     pub fn serve(&mut self, zone: &str, records: String) {
         let zone = format!("{}.", zone.trim_end_matches('.'));
         self.zones.insert(zone.clone(), records);
         self.write();
         let log = || std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
-        // Only the second of them waits until the zone is there, and signed.
+        // The second command waits until the zone is loaded and signed.
         for command in [&["reload"][..], &["zone-reload", &zone]] {
             assert!(self.control(command).is_some(), "knot does not {command:?}:\n{}", log());
         }
@@ -92,7 +92,7 @@ impl Knot {
     }
 }
 
-/// Waits; what is in the log is shown when that does not end.
+/// Waits; shows the log if that takes too long.
 pub fn until(what: &str, log: &Path, done: impl Fn() -> bool) {
     let began = Instant::now();
     while !done() {

@@ -1,4 +1,4 @@
-//! What goes wrong with MX records.
+//! Faults of MX records.
 
 use super::dns::{Dns, MX_ADDRESS};
 use super::world::{Claim, MX};
@@ -8,7 +8,7 @@ fn mx_other_hosts() {
     let claim = Claim::new("mx-other-hosts.test");
     let seen = claim.check_with(&claim.zone().with(&claim.name, "MX", "20 mail.elsewhere.test."));
     let ours = format!("10 {MX}");
-    // A warning: mail comes here first.
+    // A warning: mail comes to us first.
     seen.record("mx").is("valid", "mx_other_hosts").observed(&[&ours, "20 mail.elsewhere.test"]);
     seen.record("mx").says("mail.elsewhere.test");
     assert_eq!(seen.0["capabilities"]["receiving"], true);
@@ -55,7 +55,7 @@ fn a_host_of_ones_own_with_our_address() {
     let host = format!("mail.{}", claim.name);
     let zone = claim.zone().without(&claim.name, "MX").with(&claim.name, "MX", &format!("10 {host}."));
     let seen = claim.check_with(&zone.with(&host, "A", MX_ADDRESS));
-    // Mail comes here.
+    // Mail comes to us.
     seen.record("mx").is("valid", "indirect").observed(&[&format!("10 {host}")]).says(&host).fix(MX);
     assert_eq!(seen.0["capabilities"]["receiving"], true);
 }
@@ -70,7 +70,7 @@ fn an_address_is_no_mail_host() {
 
 #[test]
 fn cname_at_apex() {
-    // The claim is to a name that its owner's zone makes an alias of a web host.
+    // The claimed name is an alias of a web host.
     let (domain, servers) = ("cname-at-apex.test", [Dns::FIRST, Dns::SECOND]);
     let claim = Claim::new(&format!("shop.{domain}"));
     let zone = claim.zone().without(&claim.name, "MX").without(&claim.name, "TXT");

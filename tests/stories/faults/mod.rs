@@ -1,5 +1,5 @@
-//! Every fault that a check can find, made in real zones on real name servers and read through the API. A test bears the
-//! code it is about; `docs/verification.md` has them all.
+//! Every fault that a check can find, caused in real zones on real name servers and read through the API. Each test is named
+//! after its code; `docs/verification.md` lists them all.
 
 mod dkim;
 pub mod dns;

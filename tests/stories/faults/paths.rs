@@ -1,4 +1,4 @@
-//! By which ways the servers are asked: IPv4 and IPv6, UDP and TCP, and nothing twice.
+//! How servers are queried: over IPv4 and IPv6, UDP and TCP, and no question twice.
 
 use super::dns::{Dns, KEYS, Paths, Zone};
 use super::knot::until;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 #[test]
 fn by_ipv6_servers_are_asked_as_well() {
     let world = Arc::new(World::start(Paths::Six, ""));
-    // A zone whose only name server has no IPv4 address; and the one resolver is at an IPv6 address too.
+    // A zone whose only name server has no IPv4 address; the only resolver has an IPv6 address, too.
     let claim = Claim::within(&world, "only-six.test");
     let resolver = claim.dns().resolver().to_string();
     assert!(resolver.starts_with("[::1]:"), "{resolver}");
@@ -29,7 +29,7 @@ fn by_ipv6_servers_are_asked_as_well() {
     record.is_right();
     assert_eq!(record.who_said(), [("[::1]:53", "ns6.only-six.test", "found"), (&*resolver, "", "found")]);
 
-    // A name server with addresses of both families is asked at both, and they may differ.
+    // A name server with addresses of both families is queried at both, and they may differ.
     let claim = Claim::within(&world, "both-families.test");
     let four = format!("{}:53", claim.host(Dns::FIRST));
     {
@@ -46,7 +46,7 @@ fn by_ipv6_servers_are_asked_as_well() {
     assert_eq!(seen.status(), "pending");
 }
 
-/// The texts of a site that has proved to many that it is who it is: with the SPF record too long for a datagram.
+/// The TXT records of a domain with many verification texts: with the SPF record, too long for a datagram.
 fn with_long_texts(claim: &Claim) -> Zone {
     (0..7).fold(claim.zone(), |zone, n| zone.with_text(&claim.name, &format!("site-{n}={}", "x".repeat(200))))
 }
@@ -56,7 +56,7 @@ fn what_does_not_fit_a_datagram_is_read_over_tcp() {
     let claim = Claim::new("long-answers.test");
     let zone = with_long_texts(&claim);
     claim.publish(&zone);
-    // The servers themselves cut it short: what a check then sees has come over TCP.
+    // The servers truncate it, so the check gets it over TCP.
     let servers = [Dns::FIRST, Dns::SECOND].map(|host| claim.host(host));
     for server in &servers {
         let arguments = [&format!("@{server}"), "+norecurse", "+ignore", "+bufsize=1232", &claim.name, "TXT"];
@@ -69,7 +69,7 @@ fn what_does_not_fit_a_datagram_is_read_over_tcp() {
     record.is_right();
     assert_eq!(record.0["observed"].as_array().unwrap().len(), 8);
     for server in servers {
-        // Of many values the evidence has those that fit.
+        // The evidence has as many values as fit.
         let mut answers = record.0["evidence"].as_array().unwrap().iter();
         assert!(
             answers.any(|answers| answers["server"] == format!("{server}:53") && answers["answer"] == "found"),
@@ -82,7 +82,7 @@ fn what_does_not_fit_a_datagram_is_read_over_tcp() {
 #[test]
 fn where_tcp_is_closed_a_long_answer_is_not_definite() {
     let claim = Claim::new("no-tcp.test");
-    // A firewall before both name servers that was made for UDP alone.
+    // A firewall before both name servers that passes UDP only.
     let walls = [(Dns::FIRST, Dns::NO_TCP[0]), (Dns::SECOND, Dns::NO_TCP[1])];
     {
         let mut dns = claim.dns();
@@ -94,7 +94,7 @@ fn where_tcp_is_closed_a_long_answer_is_not_definite() {
         dns.delegate(&claim.name, &Dns::NO_TCP, None);
     }
     let seen = claim.check();
-    // What is short is read, what is long is not.
+    // Short answers are read, long ones are not.
     seen.records("dkim").for_each(|record| {
         record.is_right();
     });
@@ -108,15 +108,15 @@ fn where_tcp_is_closed_a_long_answer_is_not_definite() {
 
 #[test]
 fn nothing_is_asked_twice_in_a_check() {
-    // Not so short that a packet would be sent again.
+    // Long enough that no packet is sent again.
     let world = Arc::new(World::start(Paths::Relayed, "timeout = \"20s\""));
-    // The daemon's look at its own records is over.
+    // The daemon's self-check is over.
     until("the self-check", Path::new(""), || world.log().contains("self-check: "));
     let claim = Claim::within(&world, "asked-once.test");
     let name = &claim.name;
     claim.patch(json!({"return_path": "bounce"}));
-    // A record that is missing and one that is an address, to be explained; SPF with look-ups of every kind; keys that are
-    // delegated elsewhere; and a return path.
+    // A missing record and one that is an address, which need explanations; SPF with all kinds of look-ups; delegated keys; and a
+    // return path.
     let spf = format!("v=spf1 a mx a:nowhere.{name} include:more.{name} include:spf.inboxlayer.dev ~all");
     let zone = claim.zone().without(&claim.dkim(0), "CNAME").without(&claim.dkim(1), "CNAME");
     let zone = zone.with(&claim.dkim(1), "A", "192.0.2.7").without(name, "TXT").with_text(name, &spf);
@@ -135,11 +135,11 @@ fn nothing_is_asked_twice_in_a_check() {
     assert_eq!(seen.records("return_path").filter(|record| record.0["status"] == "valid").count(), 2, "{:#}", seen.0);
     seen.records("dkim").nth(2).unwrap().is_right();
     let queries = claim.dns().queries().split_off(before);
-    // A packet that is sent once more is no other question.
+    // A packet that is sent again is the same question.
     let mut ids: BTreeMap<Question, BTreeSet<u16>> = BTreeMap::new();
     let resolver = claim.dns().resolver();
     for LoggedQuery { server, tcp, name, record_type, flags, id, .. } in queries {
-        // There the rotation looks for keys too, whenever it likes.
+        // The key rotation queries these at any time.
         if server == resolver && name.ends_with(&format!("{KEYS}.")) {
             continue;
         }
@@ -147,7 +147,7 @@ fn nothing_is_asked_twice_in_a_check() {
     }
     let twice: Vec<_> = ids.iter().filter(|(_, ids)| ids.len() > 1).collect();
     assert!(twice.is_empty(), "{twice:#?}");
-    // All servers were asked, and the questions are those of a whole check.
+    // All servers were queried for everything that a check needs.
     let servers: BTreeSet<SocketAddr> = ids.keys().map(|(server, ..)| *server).collect();
     assert_eq!(servers.len(), 5, "{servers:?}");
     for (name, record_type) in [(&bounce, "MX"), (&bounce, "TXT"), (&claim.dkim(0), "CNAME"), (&claim.dkim(1), "AAAA")]

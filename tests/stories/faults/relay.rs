@@ -1,5 +1,5 @@
-//! A relay before a name server: forwards queries and answers unchanged, and records the queries. Without its
-//! TCP side it is what a firewall makes of a server that somebody thought needs UDP only.
+//! A relay before a name server, which forwards queries and answers unchanged and records the queries. Without TCP it acts like
+//! a firewall that passes UDP only.
 
 use hickory_proto::op::Message;
 use std::io::{Read, Write};
@@ -7,12 +7,12 @@ use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// What was asked of a server.
+/// A query to a server.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct LoggedQuery {
     /// The server.
     pub server: SocketAddr,
-    /// Who asked.
+    /// The client.
     pub by: IpAddr,
     /// Over TCP.
     pub tcp: bool,
@@ -20,13 +20,13 @@ pub struct LoggedQuery {
     pub name: String,
     /// The type.
     pub record_type: String,
-    /// The flags that are set, and EDNS with its DO bit.
+    /// The flags, and the DO bit of EDNS.
     pub flags: Vec<&'static str>,
-    /// The number of the message: a packet that is sent once more has the same.
+    /// The message id: a packet that is sent again has the same.
     pub id: u16,
 }
 
-/// What was asked of several servers, in its order.
+/// The queries to several servers, in order.
 pub type Log = Arc<Mutex<Vec<LoggedQuery>>>;
 
 /// Listens at `at` and forwards to the server at `to`, for as long as the process lives.
@@ -39,7 +39,7 @@ pub fn stand_before(to: SocketAddr, at: SocketAddr, with_tcp: bool, log: &Log) {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let kept = Arc::clone(&kept);
-                // Either side may hang up.
+                // Either side may disconnect.
                 std::thread::spawn(move || drop(connection(stream, at, to, &kept)));
             }
         });

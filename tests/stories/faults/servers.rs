@@ -1,4 +1,4 @@
-//! What goes wrong with the name servers, between them and with what others remember of them.
+//! Faults of name servers: their availability, their consistency, caches.
 
 use super::dns::Dns;
 use super::world::Claim;
@@ -22,7 +22,7 @@ fn servers_disagree() {
         .says(&second)
         .says(claim.target(0).trim_end_matches('.'));
     seen.record("mx").is_right();
-    // Nothing definite: not verified, and no fault of the claim's either.
+    // Not definite: the claim is neither verified nor faulty.
     assert_eq!(seen.status(), "pending");
 }
 
@@ -50,10 +50,10 @@ fn a_signed_zone_is_right_too_and_the_resolver_vouches_for_it() {
     let (first, resolver) = (claim.host(Dns::FIRST) + ":53", claim.dns().resolver().to_string());
     for record in ["dkim", "mx", "spf", "dmarc"].iter().flat_map(|purpose| seen.records(purpose)) {
         record.is_right();
-        // A zone's own server says what it has, and vouches for nothing.
+        // An authoritative server does not set AD.
         assert_eq!(record.vouched(), [(&*first, false), (&*resolver, true)], "{:#}", record.0);
     }
-    // Where a zone is not signed there is nothing to vouch for.
+    // For an unsigned zone a resolver does not set AD either.
     let claim = Claim::new("unsigned.test");
     let seen = claim.check_with(&claim.zone());
     for record in ["dkim", "mx", "spf", "dmarc"].iter().flat_map(|purpose| seen.records(purpose)) {
@@ -66,7 +66,7 @@ fn a_signed_zone_is_right_too_and_the_resolver_vouches_for_it() {
 #[test]
 fn lame_delegation() {
     let claim = Claim::new("lame-delegation.test");
-    // The registrar still names the provider that the domain was with before.
+    // The registrar still has the name servers of the previous provider.
     let second = claim.host(Dns::SECOND);
     {
         let mut dns = claim.dns();
@@ -74,7 +74,7 @@ fn lame_delegation() {
         dns.delegate(&claim.name, &[Dns::FIRST, Dns::SECOND], None);
     }
     let seen = claim.check();
-    // Enough of them answer: a warning.
+    // Enough servers answer: only a warning.
     for record in seen.records("dkim") {
         record.is("valid", "lame_delegation").says(&second).says(&format!("ns3.{}", claim.name)).fix("registrar");
     }
@@ -113,7 +113,7 @@ fn dnssec_bogus() {
     {
         let mut dns = claim.dns();
         dns.serve(&claim.name, &servers, &claim.zone());
-        // What a change of provider leaves behind at the registrar: the digest of a key that is gone.
+        // After a change of provider, the registrar still has the DS record of an old key.
         dns.delegate(&claim.name, &servers, Some(format!("12345 13 2 {}", "ab".repeat(32))));
     }
     let seen = claim.check();

@@ -1,10 +1,10 @@
-//! What goes wrong with SPF and DMARC records.
+//! Faults of SPF and DMARC records.
 
 use super::dns::Dns;
 use super::world::{Claim, MX, SPF};
 use serde_json::json;
 
-/// The claim with these SPF records instead of the right one.
+/// A claim with these SPF records instead of the expected one.
 fn with_spf(name: &str, records: &[&str]) -> (Claim, super::world::Seen) {
     let claim = Claim::new(name);
     let bare = claim.zone().without(&claim.name, "TXT");
@@ -13,7 +13,7 @@ fn with_spf(name: &str, records: &[&str]) -> (Claim, super::world::Seen) {
     (claim, seen)
 }
 
-/// The claim with these DMARC records instead of the right one.
+/// A claim with these DMARC records instead of the expected one.
 fn with_dmarc(name: &str, records: &[&str]) -> super::world::Seen {
     let claim = Claim::new(name);
     let at = format!("_dmarc.{name}");
@@ -51,7 +51,7 @@ fn the_spf_record_of_a_return_path_is_evaluated_too() {
     let claim = Claim::new(name);
     let (bounce, inner) = (format!("bounce.{name}"), format!("_spf.{name}"));
     claim.patch(json!({"return_path": "bounce"}));
-    // Ours by way of another record.
+    // Our include is in an included record.
     let zone = claim.zone().with(&bounce, "MX", &format!("10 {MX}.")).with_text(&inner, SPF);
     let seen = claim.check_with(&zone.with_text(&bounce, &format!("v=spf1 include:{inner} -all")));
     let records: Vec<_> = seen.records("return_path").collect();
@@ -70,13 +70,13 @@ fn spf_multiple() {
 fn spf_lookup_limit() {
     let name = "spf-lookup-limit.test";
     let claim = Claim::new(name);
-    // One include leads to ten more.
+    // An include with ten more.
     let inner = (0..10).fold("v=spf1".to_owned(), |text, n| format!("{text} include:n{n}.{name}")) + " -all";
     let own = format!("v=spf1 include:spf.inboxlayer.dev include:many.{name} ~all");
     let zone = claim.zone().without(name, "TXT").with_text(name, &own).with_text(&format!("many.{name}"), &inner);
     let zone = (0..10).fold(zone, |zone, n| zone.with_text(&format!("n{n}.{name}"), "v=spf1 ip4:192.0.2.1 -all"));
     let seen = claim.check_with(&zone);
-    // The chain that costs most: ten and itself, of twelve.
+    // The most expensive include: eleven of twelve look-ups.
     let spf = seen.record("spf");
     spf.is("mismatch", "spf_lookup_limit").says("12").says(&format!("include:many.{name} (11)"));
 }
@@ -95,7 +95,7 @@ fn spf_lookup_limit_of_mail_hosts() {
     let spf = seen.record("spf");
     spf.is("mismatch", "spf_lookup_limit").says("11 mail hosts").says(&format!("mx:{eleven}"));
     spf.fix("ip4:").fix(&format!("without it the record is: {SPF}"));
-    // Ten will do.
+    // Ten are allowed.
     let own = format!("v=spf1 mx:{ten} include:spf.inboxlayer.dev ~all");
     let (_, seen) = with_spf("spf-ten-mail-hosts.test", &[&own]);
     seen.record("spf").is_right();
@@ -117,13 +117,13 @@ fn spf_syntax() {
 
 #[test]
 fn spf_broken_include() {
-    // What is wrong with the record that is included, and how that is said.
+    // Faults of the included record, and their messages.
     let faults: [(&str, &[&str], &str); 5] = [
         ("nothing", &[], "has no SPF record"),
         ("other", &["not SPF"], "has no SPF record"),
         ("two", &[SPF, "v=spf1 -all"], "more than one SPF record"),
         ("odd", &["v=spf1 ip4:192.0.2.300 -all"], "ip4:192.0.2.300"),
-        ("ring", &["v=spf1 include:inner.spf-ring.test -all"], "leads back to itself"),
+        ("ring", &["v=spf1 include:inner.spf-ring.test -all"], "includes itself"),
     ];
     for (label, included, what) in faults {
         let name = format!("spf-{label}.test");

@@ -1,12 +1,12 @@
-//! An unbound: a recursive resolver that begins at a root of ours, and validates DNSSEC or does not.
+//! An unbound process: a recursive resolver with our root, validating DNSSEC or not.
 
 use super::knot::until;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Starts one in a folder. `root` is where it begins, `from` whence it asks, `anchor` the digest of the root's key: without
-/// one it takes everything for good.
+/// Starts one in a folder. `root` is the root server, `from` the source address of its queries, `anchor` the digest of the root's
+/// key: without it, it does not validate.
 pub fn start(folder: &Path, listen: SocketAddr, from: IpAddr, root: IpAddr, anchor: Option<&str>) -> Child {
     let (at, port) = (listen.ip(), listen.port());
     let at_file = |kind: &str| folder.join(format!("unbound-{port}-{}.{kind}", at.to_string().replace(':', "_")));
@@ -16,8 +16,7 @@ pub fn start(folder: &Path, listen: SocketAddr, from: IpAddr, root: IpAddr, anch
         None => "module-config: \"iterator\"".to_owned(),
     };
     std::fs::write(at_file("hints"), format!(". 3600 NS ns.nic.test.\nns.nic.test. 3600 A {root}\n")).unwrap();
-    // A zone that has just been made must not be denied on the strength of an older proof; and `test` is not served
-    // here (RFC 6761 §6.2) but asked for.
+    // A new zone must not be denied by a cached NSEC record; `test` must be queried, not answered locally (RFC 6761 §6.2).
     let text = format!(
         "server:\n  directory: \"{folder}\"\n  chroot: \"\"\n  username: \"\"\n  pidfile: \"\"\n  use-syslog: no\n  \
          verbosity: 1\n  num-threads: 1\n  interface: {at}@{port}\n  outgoing-interface: {from}\n  {six}\n  \

@@ -1,17 +1,17 @@
-//! Resolvers that validate DNSSEC and such as do not: the daemon says at its start which it has.
+//! The daemon logs at its start which of its resolvers validate DNSSEC.
 
 use super::world::{Claim, Guard};
 use crate::serve::Serve;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// What a daemon with these resolvers has to say of them when it has looked.
+/// The log of a daemon with these resolvers after its self-check.
 fn said_of(resolvers: &[SocketAddr], timeout: &str) -> Vec<String> {
     let resolvers: Vec<String> = resolvers.iter().map(|resolver| format!("\"{resolver}\"")).collect();
     let dns = format!("resolvers = [{}]\ntimeout = \"{timeout}\"", resolvers.join(", "));
     let daemon = Serve::start_with_dns((Ipv4Addr::LOCALHOST, 9).into(), &dns, "");
     let began = Instant::now();
-    // The last of what it says: there is no key of the platform's in this DNS.
+    // The last line of the self-check: the platform's key is missing in this DNS.
     while !daemon.log().lines().any(|line| line.contains("self-check: ") && line.contains("_domainkey.inboxlayer.dev"))
     {
         assert!(began.elapsed() < Duration::from_secs(60), "{}", daemon.log());
@@ -34,7 +34,7 @@ fn the_start_says_which_resolvers_do_not_validate() {
     assert_eq!(said_of(&[validating], "10s"), [""; 0]);
     let one = said_of(&[careless], "10s");
     assert!(one.len() == 1 && one[0].contains(&careless.to_string()) && one[0].contains("[dns] resolvers"), "{one:?}");
-    // Each is named that takes everything for good.
+    // Each resolver that does not validate is named.
     let both = said_of(&[validating, careless], "10s");
     assert!(both.len() == 1 && both[0].contains(&careless.to_string()), "{both:?}");
     assert!(!both[0].contains(&validating.to_string()), "{both:?}");

@@ -3,7 +3,7 @@
 use super::dns::Zone;
 use super::world::Claim;
 
-/// All but the DKIM records.
+/// All records but those for DKIM.
 fn without_keys(claim: &Claim) -> Zone {
     (0..3).fold(claim.zone(), |zone, n| zone.without(&claim.dkim(n), "CNAME"))
 }
@@ -21,7 +21,7 @@ fn of_addresses() {
         record.is("missing", "missing").observed(&["192.0.2.7", "2001:db8::7"]).says("wildcard");
         record.fix("Create a CNAME record").fix(claim.target(n).trim_end_matches('.'));
     }
-    // An existing proxied record is distinguished from that.
+    // A proxied record is distinguished from that.
     let claim = Claim::new("wild-and-proxied.test");
     let zone = claim.zone().with(&star(&claim), "A", "192.0.2.7");
     let zone = zone.without(&claim.dkim(0), "CNAME").with(&claim.dkim(0), "A", "192.0.2.7");
@@ -46,7 +46,7 @@ fn of_aliases() {
         .observed(&[&format!("web.{}", claim.name)])
         .says("wildcard")
         .fix("Create a CNAME");
-    // Elsewhere it does stand.
+    // The other record really exists at the doubled name.
     records[1].is("missing", "suffix_doubled").says(&format!("{name}.{}", claim.name));
     records[2].is("missing", "missing");
     seen.record("dmarc").is("missing", "missing").says("wildcard").fix("Create a TXT record");
@@ -62,7 +62,7 @@ fn of_texts() {
     let record = seen.record("dkim");
     record.is("missing", "missing").observed(&["v=DKIM1; p="]).says("wildcard").fix("Create a CNAME record");
     assert!(!record.0["error"]["fix"].as_str().unwrap().contains("Delete"), "{:#}", record.0);
-    // The panel did not double a name here: a name of every kind has that text.
+    // No name was doubled here: the wildcard has that text at every name.
     seen.record("spf").is("missing", "missing").fix("Create a TXT record, host @");
     seen.record("dmarc").is("missing", "missing").observed(&["v=spf1 -all"]).says("wildcard");
 }
@@ -73,7 +73,7 @@ fn of_mail_hosts() {
     let (domain, servers) = ("wild-mail.test", [super::dns::Dns::FIRST, super::dns::Dns::SECOND]);
     let zone = claim.zone().without(&claim.name, "MX").without(&claim.name, "TXT");
     let zone = zone.with(&format!("*.{domain}"), "MX", "10 mail.elsewhere.test.");
-    // Without records of its own the name does not exist.
+    // The name has no records of its own.
     let zone = Zone(zone.0.into_iter().filter(|(name, ..)| !name.ends_with(&claim.name)).collect());
     {
         let mut dns = claim.dns();

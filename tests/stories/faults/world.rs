@@ -12,14 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// The customers' SPF record, whose include is served here.
 pub const SPF: &str = "v=spf1 include:spf.inboxlayer.dev ~all";
-/// The DMARC record that is asked for: a policy that another can be weaker than, and stricter.
+/// The expected DMARC record: others can be weaker or stricter.
 pub const DMARC: &str = "v=DMARC1; p=quarantine;";
-/// Where mail should go.
+/// The expected MX host.
 pub const MX: &str = "smtp.inboxlayer.dev";
 
-/// A DNS, and a daemon that looks at it.
+/// A DNS, and a daemon that queries it.
 pub struct World {
-    /// Goes before the DNS does: a server must have ended before its address is another's.
+    /// Dropped before the DNS: a server must have ended before its address is reused.
     _guard: Guard,
     dns: Mutex<Dns>,
     http: String,
@@ -27,20 +27,20 @@ pub struct World {
     daemon: Serve,
 }
 
-/// The one that most tests share: starting it takes longer than all their checks.
+/// Shared by most tests: starting it takes longer than all their checks.
 fn world() -> Arc<World> {
     static WORLD: OnceLock<Arc<World>> = OnceLock::new();
     Arc::clone(WORLD.get_or_init(|| Arc::new(World::start(Paths::Plain, "timeout = \"3s\""))))
 }
 
 impl World {
-    /// Starts a DNS, and a daemon with this beside under `[dns]`.
+    /// Starts a DNS, and a daemon with these lines in `[dns]`.
     pub fn start(paths: Paths, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap().keep();
         let dns = Dns::start(&folder, paths);
         let config =
             format!("resolvers = [\"{}\"]\nallow_networks = [\"127.0.0.0/8\", \"::1/128\"]\n{more}", dns.resolver());
-        // The only checks are those that the tests ask for.
+        // Only the tests request checks.
         let records = format!(
             "[platform]\nallow_special_use = [\"test\"]\n[dkim]\nzone = \"{KEYS}\"\n\
              [records]\nspf = \"{SPF}\"\ndmarc = \"{DMARC}\"\n\
@@ -55,14 +55,14 @@ impl World {
         World { _guard: guard, dns: Mutex::new(dns), http, token, daemon }
     }
 
-    /// What the daemon has logged.
+    /// The daemon's log.
     pub fn log(&self) -> String {
         self.daemon.log()
     }
 }
 
-/// Ends processes and removes folders when it goes, or with the process that has it: what a static holds is never
-/// dropped, so that a shell waits for the end of a pipe, however it comes, and tidies up.
+/// Ends processes and removes folders when it is dropped or the test process ends: statics are never dropped, so a shell waits
+/// for the end of a pipe and cleans up.
 pub struct Guard {
     pipe: Option<PipeWriter>,
     shell: Child,
@@ -86,7 +86,7 @@ impl Drop for Guard {
     }
 }
 
-/// A claim of a domain under `test`, and the zone its owner has made for it.
+/// A claim to a domain under `test`, and its owner's zone.
 pub struct Claim {
     pub name: String,
     pub id: String,
@@ -96,19 +96,19 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Claims a name. Nothing is published yet but our keys.
+    /// Claims a name. Only our keys are published.
     pub fn new(name: &str) -> Self {
         Self::within(&world(), name)
     }
 
-    /// The same, in a world of a test's own.
+    /// The same in a separate world.
     pub fn within(world: &Arc<World>, name: &str) -> Self {
         let claim = Self::bare(world, name);
         claim.dns().publish_keys(&claim.tokens);
         claim
     }
 
-    /// Claims a name, and there are no keys for it.
+    /// Claims a name without publishing its keys.
     pub fn without_keys(name: &str) -> Self {
         Self::bare(&world(), name)
     }
@@ -120,9 +120,9 @@ impl Claim {
         Self { name: name.to_owned(), id: made.at("/id").to_owned(), tokens: tokens.collect(), api, world }
     }
 
-    /// The DNS, while no other test changes it.
+    /// The DNS, locked against other tests.
     pub fn dns(&self) -> MutexGuard<'_, Dns> {
-        // A test that failed has not broken it.
+        // A failed test does not affect it.
         self.world.dns.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -136,12 +136,12 @@ impl Claim {
         format!("{}._domainkey.{}", self.tokens[token], self.name)
     }
 
-    /// Where it should lead, as zone files have it.
+    /// Its target, as in zone files.
     pub fn target(&self, token: usize) -> String {
         format!("{}.{KEYS}.", self.tokens[token])
     }
 
-    /// A zone in which all is right.
+    /// A zone with all expected records.
     pub fn zone(&self) -> Zone {
         let zone = (0..3).fold(Zone::default(), |zone, n| zone.with(&self.dkim(n), "CNAME", &self.target(n)));
         zone.with(&self.name, "MX", &format!("10 {MX}."))
@@ -162,7 +162,7 @@ impl Claim {
         dns.delegate(&self.name, &servers, None);
     }
 
-    /// Asks for a check and waits until it has settled: what the API says then.
+    /// Requests a check and waits until it has settled: the API's response.
     #[track_caller]
     pub fn check(&self) -> Seen {
         let path = format!("/api/v1/custom_domains/{}/verify", self.id);
@@ -199,7 +199,7 @@ impl Seen {
         self.0["verified_status"].as_str().unwrap()
     }
 
-    /// The sentence for the whole domain.
+    /// The domain's verdict.
     pub fn verdict(&self) -> &str {
         self.0["verdict"].as_str().unwrap()
     }
@@ -210,7 +210,7 @@ impl Seen {
 pub struct Record<'a>(pub &'a Value);
 
 impl<'a> Record<'a> {
-    /// It has this status and this fault; for what else must be so.
+    /// Checks status and code; returns it for further checks.
     #[track_caller]
     pub fn is(&self, status: &str, code: &str) -> &Self {
         let (found, error) = (&self.0["status"], &self.0["error"]);
@@ -219,28 +219,28 @@ impl<'a> Record<'a> {
         self
     }
 
-    /// It is right, without a word.
+    /// It is valid, without a warning.
     #[track_caller]
     pub fn is_right(&self) -> &Self {
         assert_eq!((&self.0["status"], &self.0["error"]), (&json!("valid"), &Value::Null), "{:#}", self.0);
         self
     }
 
-    /// What is wrong is said with this in it.
+    /// The message contains this.
     #[track_caller]
     pub fn says(&self, part: &str) -> &Self {
         assert!(self.0["error"]["message"].as_str().unwrap_or_default().contains(part), "not {part:?}: {:#}", self.0);
         self
     }
 
-    /// What to do is said with this in it.
+    /// The fix contains this.
     #[track_caller]
     pub fn fix(&self, part: &str) -> &Self {
         assert!(self.0["error"]["fix"].as_str().unwrap_or_default().contains(part), "not {part:?}: {:#}", self.0);
         self
     }
 
-    /// These values were seen, in any order.
+    /// These values were observed, in any order.
     #[track_caller]
     pub fn observed(&self, values: &[&str]) -> &Self {
         let mut seen: Vec<&str> =
@@ -252,14 +252,14 @@ impl<'a> Record<'a> {
         self
     }
 
-    /// Who said what of it: the server, its name where it is one of the zone's, and the kind of answer.
+    /// The answers: the server, its name if it is authoritative, and the kind of answer.
     pub fn who_said(&self) -> Vec<(&'a str, &'a str, &'a str)> {
         let text = |answers: &'a Value, field: &str| answers[field].as_str().unwrap_or_default();
         let evidence = self.0["evidence"].as_array().unwrap().iter();
         evidence.map(|answers| (text(answers, "server"), text(answers, "name"), text(answers, "answer"))).collect()
     }
 
-    /// Which servers said so, and whether they vouch for it (the AD bit).
+    /// The servers that answered, and their AD bits.
     pub fn vouched(&self) -> Vec<(&'a str, bool)> {
         let evidence = self.0["evidence"].as_array().unwrap().iter();
         evidence.map(|answers| (answers["server"].as_str().unwrap(), answers["ad"].as_bool().unwrap())).collect()

@@ -1,11 +1,9 @@
-//! A part of a domain that is handed on to other servers, and what goes wrong with that: the servers of the domain itself
-//! are not to blame.
+//! Faults of a delegated part of a domain: the domain's own servers are not blamed.
 
 use super::dns::{Dns, Zone};
 use super::world::Claim;
 
-/// Publishes the claim's zone with `_domainkey` handed on to a server, and answers with the name of that zone and its
-/// records.
+/// Publishes the claim's zone with `_domainkey` delegated to a server; returns the name of that zone and its records.
 fn hand_on(claim: &Claim, server: u8) -> (String, Zone) {
     let inner = format!("_domainkey.{}", claim.name);
     let (keys, outer): (Vec<_>, Vec<_>) = claim.zone().0.into_iter().partition(|(name, ..)| name.ends_with(&inner));
@@ -46,7 +44,7 @@ fn a_part_handed_on_to_a_server_that_does_not_know_of_it() {
 fn a_part_that_was_handed_on_after_a_resolver_had_looked() {
     let claim = Claim::new("new-part.test");
     claim.publish(&claim.zone());
-    // The resolver keeps for a while that no zone begins there.
+    // The resolver has cached that there is no zone.
     assert_eq!(claim.dns().remember(&format!("_domainkey.{}", claim.name), "NS"), "");
     let (inner, keys) = hand_on(&claim, Dns::ELSEWHERE);
     claim.dns().serve(&inner, &[Dns::ELSEWHERE], &keys);

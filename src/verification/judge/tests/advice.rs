@@ -13,7 +13,7 @@ fn message(position: usize, observation: &Observation) -> String {
 
 #[test]
 fn a_suggested_dmarc_record_keeps_the_intent() {
-    for (bad, mended) in [
+    for (bad, repaired) in [
         ("v=DMARC1: p=quarantine", "v=DMARC1; p=quarantine;"),
         ("v=DMARC1, p=reject, rua=mailto:a@acme.com", "v=DMARC1; p=reject; rua=mailto:a@acme.com;"),
         ("v=DMARC1 p=reject sp=none", "v=DMARC1; p=reject; sp=none;"),
@@ -28,14 +28,14 @@ fn a_suggested_dmarc_record_keeps_the_intent() {
         ),
     ] {
         assert_eq!(short(5, &txt(&[bad])), "mismatch:dmarc_invalid", "{bad}");
-        assert_eq!(typed(5, &txt(&[bad])), mended, "{bad}");
-        assert_eq!(short(5, &txt(&[mended])), "valid", "{bad}");
+        assert_eq!(typed(5, &txt(&[bad])), repaired, "{bad}");
+        assert_eq!(short(5, &txt(&[repaired])), "valid", "{bad}");
     }
 }
 
 #[test]
 fn a_suggested_spf_record_keeps_every_term_that_can_be_guessed() {
-    for (bad, mended) in [
+    for (bad, repaired) in [
         ("v=spf1 inlcude:a.example mx -all", "v=spf1 include:a.example mx include:amazonses.com -all"),
         ("v=spf1 incldue:a.example ~all", "v=spf1 include:a.example include:amazonses.com ~all"),
         (
@@ -65,8 +65,8 @@ fn a_suggested_spf_record_keeps_every_term_that_can_be_guessed() {
         ("v=spf1 mx ~all include:a.example", "v=spf1 mx include:a.example include:amazonses.com ~all"),
         ("v=spf1 mx -all v=spf1 include:a.example ~all", "v=spf1 mx include:a.example include:amazonses.com ~all"),
     ] {
-        assert_eq!(typed(4, &txt(&[bad])), mended, "{bad}");
-        assert_eq!(short(4, &txt(&[mended])), "valid", "{bad}");
+        assert_eq!(typed(4, &txt(&[bad])), repaired, "{bad}");
+        assert_eq!(short(4, &txt(&[repaired])), "valid", "{bad}");
     }
     // However many terms are invalid, the valid ones are kept.
     let bad = format!("v=spf1 mx {}a:a.example ~all", "ip4:x ".repeat(100));
@@ -96,7 +96,7 @@ fn a_misspelt_version_still_counts_as_an_spf_record() {
 
 #[test]
 fn white_space_before_a_value_is_reported_in_every_kind_of_record() {
-    for (position, value, mended) in [
+    for (position, value, repaired) in [
         (4, " v=spf1 mx -all", "v=spf1 mx include:amazonses.com -all"),
         (4, "\tv=spf1 include:amazonses.com ~all", "v=spf1 include:amazonses.com ~all"),
         (5, " v=DMARC1; p=reject;", "v=DMARC1; p=reject;"),
@@ -105,7 +105,7 @@ fn white_space_before_a_value_is_reported_in_every_kind_of_record() {
         let seen = txt(&["other", value]);
         assert_eq!(short(position, &seen), "mismatch:leading_space", "{value:?}");
         assert!(message(position, &seen).contains("begins with a space"), "{}", message(position, &seen));
-        assert_eq!(typed(position, &seen), mended, "{value:?}");
+        assert_eq!(typed(position, &seen), repaired, "{value:?}");
     }
     for (position, value) in [(4, "v=spf1 include:amazonses.com ~all "), (5, "v=DMARC1; p=none; "), (6, "s3cret ")] {
         assert_eq!(short(position, &txt(&[value])), "valid", "{value:?}");
@@ -114,14 +114,14 @@ fn white_space_before_a_value_is_reported_in_every_kind_of_record() {
 
 #[test]
 fn a_record_that_authorises_everybody_is_a_warning() {
-    for (record, mended) in [
+    for (record, repaired) in [
         ("v=spf1 +all", "v=spf1 include:amazonses.com ~all"),
         ("v=spf1 mx include:amazonses.com all", "v=spf1 mx include:amazonses.com ~all"),
         ("v=spf1 ip4:0.0.0.0/0 include:amazonses.com -all", "v=spf1 include:amazonses.com -all"),
     ] {
         assert_eq!(short(4, &txt(&[record])), "valid:spf_allows_all", "{record}");
         assert!(message(4, &txt(&[record])).contains("everybody"), "{record}");
-        assert_eq!(typed(4, &txt(&[record])), mended, "{record}");
+        assert_eq!(typed(4, &txt(&[record])), repaired, "{record}");
     }
     assert_eq!(short(4, &txt(&["v=spf1 include:amazonses.com ?all"])), "valid");
 }

@@ -4,14 +4,7 @@ use super::*;
 
 /// The evidence for a claim to `mail.acme.com` with this expected policy, no record at its name and `above` inherited.
 fn below(wanted: &str, above: Observation) -> Evidence {
-    let template = Template {
-        dkim_zone: "dkim.amazonses.com".parse().unwrap(),
-        mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
-        mx_priority: 10,
-        spf: "v=spf1 include:amazonses.com ~all".into(),
-        dmarc: wanted.into(),
-        required: vec![Purpose::Dkim],
-    };
+    let template = Template { dmarc: wanted.into(), ..Template::documented() };
     let all = template.records(&"mail.acme.com".parse().unwrap(), &["t1", "t2", "t3"].map(String::from), None);
     judge(&all[5], &all, &Observation { inherited: Some(above.answer), ..nothing(vec![]) }, NOW)
 }

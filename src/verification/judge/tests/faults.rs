@@ -92,7 +92,7 @@ fn an_alias_of_an_alias_is_followed() {
     };
     let seen = by_way(ends_at(&["x.example", "t1.dkim.amazonses.com"]));
     assert_eq!(short(0, &seen), "valid:indirect");
-    assert!(error(0, &seen).message.contains("by way of t1.dkim.agency.example"), "{}", error(0, &seen).message);
+    assert!(error(0, &seen).message.contains("through t1.dkim.agency.example"), "{}", error(0, &seen).message);
     assert!(fix(0, &seen).ends_with("to: t1.dkim.amazonses.com"));
     assert_eq!(short(0, &by_way(ends_at(&["t2.dkim.amazonses.com"]))), "mismatch:wrong_value");
     assert_eq!(short(0, &by_way(nothing(vec![]).answer)), "mismatch:wrong_value");
@@ -121,7 +121,7 @@ fn a_missing_key_is_the_platforms_fault() {
     assert_eq!(short(0, &with(nothing(vec![]))), "valid:target_without_key");
     assert_eq!(short(0, &with(txt(&["v=DKIM1; p="]))), "valid:target_without_key");
     assert_eq!(short(0, &with(silent(Indefinite::Timeout))), "valid");
-    assert!(fix(0, &with(nothing(vec![]))).starts_with("There is nothing for you to do"));
+    assert!(fix(0, &with(nothing(vec![]))).starts_with("Nothing to do"));
 }
 
 #[test]
@@ -148,7 +148,7 @@ fn a_cname_hiding_the_mx_record_is_reported() {
         answer => Observation::of(answer),
     };
     assert_eq!(short(3, &alias(nothing(vec![]))), "mismatch:cname_at_apex");
-    assert!(error(3, &alias(nothing(vec![]))).message.contains("is sent to a web server and comes back"));
+    assert!(error(3, &alias(nothing(vec![]))).message.contains("is sent to a web server and bounces"));
     let theirs = alias(mx(&[(10, "mx.host.example")]));
     assert_eq!(short(3, &theirs), "mismatch:cname_at_apex");
     assert!(error(3, &theirs).message.contains("mail for acme.com goes to mx.host.example"));
@@ -186,7 +186,7 @@ fn a_null_mx_beside_hosts_is_reported() {
     assert_eq!(short(3, &mx(&[(0, "."), (10, ours), (20, "backup.example")])), "valid:null_mx");
     let elsewhere = mx(&[(0, "."), (10, "mx.example")]);
     assert_eq!(short(3, &elsewhere), "mismatch:mx_other_hosts");
-    assert!(error(3, &elsewhere).message.contains("goes to mx.example, not here"), "{}", error(3, &elsewhere).message);
+    assert!(error(3, &elsewhere).message.contains("goes to mx.example, not to us"), "{}", error(3, &elsewhere).message);
     let outranked = mx(&[(0, "."), (5, "mx.example"), (10, ours)]);
     assert_eq!(short(3, &outranked), "mismatch:mx_outranked");
     assert!(error(3, &outranked).message.contains("goes to mx.example:"), "{}", error(3, &outranked).message);
@@ -222,7 +222,7 @@ fn a_mail_host_under_another_name_or_an_address() {
     assert!(error(3, &outranked).message.contains("mail.acme.com has 10"), "{}", error(3, &outranked).message);
     let address = mx(&[(10, "192.0.2.25")]);
     assert_eq!(short(3, &address), "mismatch:wrong_value");
-    assert!(error(3, &address).message.contains("the address 192.0.2.25 where the name of a mail host belongs"));
+    assert!(error(3, &address).message.contains("the address 192.0.2.25 instead of the name of a mail host"));
     assert!(fix(3, &address).ends_with("to: smtp.inboxlayer.dev"), "{}", fix(3, &address));
 }
 
@@ -239,8 +239,8 @@ fn dmarc_records_that_receivers_ignore() {
         "v=DMARC1 p=none",
     ] {
         assert_eq!(short(5, &txt(&[bad])), "mismatch:dmarc_invalid", "{bad}");
-        let mended = fix(5, &txt(&[bad])).split_once(" to: ").unwrap().1.to_owned();
-        assert_eq!(short(5, &txt(&[&mended])), "valid", "{bad} {mended}");
+        let repaired = fix(5, &txt(&[bad])).split_once(" to: ").unwrap().1.to_owned();
+        assert_eq!(short(5, &txt(&[&repaired])), "valid", "{bad} {repaired}");
     }
     assert!(
         fix(5, &txt(&["v=dmarc1; p=reject; rua=mailto:a@acme.com"]))
@@ -313,10 +313,10 @@ fn a_cached_record_has_an_expiry_time() {
     let negative = error(0, &with(nothing(vec![])));
     assert_eq!(negative.code, Code::StillCached);
     assert_eq!(negative.expected_visible_at, Some(NOW.after(Duration::from_secs(300))));
-    assert!(negative.message.contains("for 300 seconds yet"), "{}", negative.message);
+    assert!(negative.message.contains("for 300 more seconds"), "{}", negative.message);
     let old = error(0, &with(cname("old.example")));
     assert_eq!(old.expected_visible_at, Some(NOW.after(Duration::from_secs(60))));
-    assert!(old.message.contains("192.0.2.54 still has what was there before, old.example"), "{}", old.message);
+    assert!(old.message.contains("192.0.2.54 still has the previous value, old.example"), "{}", old.message);
     // Other texts beside it may change.
     let other = Observation {
         servers: vec![

@@ -159,7 +159,7 @@ fn a_name_that_depends_on_the_sender_may_authorise_us() {
     let hosted = "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com ~all";
     let observation = evaluated(hosted, &[SES]);
     assert_eq!(short(4, &observation), "unknown:spf_missing_include");
-    assert!(message(&observation).contains("depends on who is sending"), "{}", message(&observation));
+    assert!(message(&observation).contains("depends on the sender"), "{}", message(&observation));
     assert_eq!(offered(&observation), "v=spf1 include:%{ir}.%{v}.%{d}.spf.has.pphosted.com include:amazonses.com ~all");
     let with_ours = evaluated(&offered(&observation), &[SES]);
     assert_eq!(short(4, &with_ours), "valid");
@@ -183,7 +183,7 @@ fn the_lookups_of_a_suggested_record_are_counted() {
 
 #[test]
 fn syntax_errors_have_a_position_and_are_repaired() {
-    for (bad, position, mended) in [
+    for (bad, position, repaired) in [
         ("v=spf1 include:amazonses.com ipv4:192.0.2.1 ~all", 30, "v=spf1 include:amazonses.com ip4:192.0.2.1 ~all"),
         ("v=spf1 include: amazonses.com ~all", 8, "v=spf1 include:amazonses.com ~all"),
         ("v=spf1 ip4:192.0.2.300 ~all", 8, "v=spf1 include:amazonses.com ~all"),
@@ -207,7 +207,7 @@ fn syntax_errors_have_a_position_and_are_repaired() {
         assert_eq!(short(4, &observation), "mismatch:spf_syntax", "{bad}");
         let message = message(&observation);
         assert!(message.contains(&format!("at character {position}:")), "{message}");
-        assert_eq!(offered(&observation), mended, "{bad}");
+        assert_eq!(offered(&observation), repaired, "{bad}");
     }
 }
 
