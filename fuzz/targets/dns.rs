@@ -1,6 +1,7 @@
 //! DNS: what is made of a server's response.
 
-use super::exchange::{QueryOptions, Role, keeping, read, referral};
+use super::exchange::{QueryOptions, keeping, read, referral};
+use super::query_limiter::Role;
 use crate::verification::bounds;
 use crate::verification::observed::{Answer, RecordData, RecordType};
 use hickory_resolver::proto::op::DnsResponse;

@@ -2,7 +2,7 @@
 
 use super::addresses::{Addresses, Listed, Mailbox};
 use super::headers::Fields;
-use super::{Outgoing, display_name, is_from_domain, missing_line_end, outgoing, split, without_results_of};
+use super::{Outgoing, Submitted, display_name, is_from_domain, missing_line_end, outgoing, split, without_results_of};
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::identity::{Choice, Fallback, SendIdentity};
@@ -57,22 +57,17 @@ pub fn rewriting(input: &[u8]) {
     };
     for fallback in [None, Some(fallback)] {
         let choice = Choice { identity: SendIdentity::Platform { address: sender.clone() }, fallback };
-        let (out, from) = outgoing(
-            header,
-            &Outgoing {
-                choice: &choice,
-                inbox: &inbox,
-                aliases: &[],
-                own_domains: &domains,
-                platform,
-                hostname,
-                queue_id: "sub_1",
-                protocol: "ESMTPSA",
-                client: None,
-                now: Timestamp::from_millis(1_795_498_267_042),
-                message_id: "unique",
-            },
-        );
+        let message = Submitted {
+            choice,
+            inbox: inbox.clone(),
+            queue_id: "sub_1".into(),
+            protocol: "ESMTPSA".into(),
+            client: None,
+            arrived_at: Timestamp::from_millis(1_795_498_267_042),
+        };
+        let with = Outgoing { message: &message, aliases: &[], own_domains: &domains, platform, hostname };
+        let (out, from) = outgoing(header, &with);
+        let is_fallback = message.choice.fallback.is_some();
         let message = [out.as_slice(), body, missing_line_end(body)].concat();
         let shown = String::from_utf8_lossy(&out);
         assert!(from.domain == *platform && from.local.base() == inbox.as_str(), "{from}");
@@ -80,7 +75,7 @@ pub fn rewriting(input: &[u8]) {
         let named = |name: &str| Fields::new(&out).filter(|field| field.is(name)).count();
         assert_eq!((named("From"), named("Bcc"), named("Resent-Bcc"), named("Return-Path")), (1, 0, 0, 0), "{shown:?}");
         assert!(named("Date") >= 1 && named("Message-ID") >= 1 && named("Received") >= 1, "{shown:?}");
-        assert_eq!(named("Inboxlayer-Fallback"), usize::from(choice.fallback.is_some()), "{shown:?}");
+        assert_eq!(named("Inboxlayer-Fallback"), usize::from(is_fallback), "{shown:?}");
         seen(&message, &from);
         // What we say of ourselves does not stay in what comes from outside.
         let without = without_results_of(&out, &[hostname, platform]);

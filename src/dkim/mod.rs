@@ -3,6 +3,7 @@
 //! start generates the missing ones. RFC 6376; key size RFC 8301 §3.2.
 
 mod canonical;
+mod confirmed;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/dkim.rs"]
 pub(crate) mod fuzz;
@@ -15,8 +16,9 @@ mod seal;
 pub mod ses;
 mod signer;
 
+pub use confirmed::Confirmed;
 pub use keys::{Keys, KeysError};
 pub use own_signature::is_signed_by;
-pub use provider::{Confirmed, Fresh, Provider, ProviderError};
+pub use provider::{Fresh, Provider, ProviderError};
 pub use seal::SealError;
 pub use signer::{SignError, Signer};

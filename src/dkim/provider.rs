@@ -2,6 +2,7 @@
 
 #[cfg(feature = "ses")]
 use super::keys::token;
+use super::confirmed::Confirmed;
 use super::keys::{Keys, KeysError};
 #[cfg(feature = "ses")]
 use super::ses::{ReserveError, Reserved, Ses};
@@ -41,15 +42,6 @@ pub struct Fresh {
     pub ownership: Ownership,
     #[cfg(feature = "ses")]
     _reserved: Option<Reserved>,
-}
-
-/// What the provider does for a name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Confirmed {
-    /// It sends and signs for it.
-    pub sends: bool,
-    /// The domain of the envelope sender, unless it is the provider's own.
-    pub mail_from: Option<DomainName>,
 }
 
 impl Provider {

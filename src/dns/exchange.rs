@@ -3,7 +3,7 @@
 //! authoritative. A referral is not an answer. RFC 1035 §4.1.1, §7.3; RFC 2308 §2 (NXDOMAIN, NODATA and referrals);
 //! RFC 6891 §7 (servers without EDNS).
 
-use super::query_limiter::QueryLimiter;
+use super::query_limiter::{QueryLimiter, Role};
 use crate::verification::bounds;
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
@@ -18,17 +18,6 @@ use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-/// The kind of server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Role {
-    /// A recursive resolver (RD set).
-    Recursive,
-    /// A recursive resolver with checking disabled (CD set, RFC 4035 §3.2.2).
-    Unvalidated,
-    /// An authoritative server of the name (RD clear, AA required).
-    Authoritative,
-}
 
 /// A referral; by default, none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

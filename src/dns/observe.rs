@@ -6,7 +6,7 @@
 
 use super::Resolver;
 use super::delegation::Zone;
-use super::exchange::Role;
+use super::query_limiter::Role;
 use super::queries::Queries;
 use crate::verification::judge::{MxTarget, Observation, ServerAnswer, ZoneCut};
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
@@ -184,8 +184,8 @@ impl Queries<'_> {
 
     /// The key behind a valid DKIM CNAME record.
     async fn target(&self, expected: &Expected, answer: &Answer) -> Option<Answer> {
-        let right = |record: &RecordData| matches!(record, RecordData::Cname(to) if *to == expected.value);
-        if expected.purpose != Purpose::Dkim || !answer.records().iter().any(right) {
+        let is_target = |record: &RecordData| matches!(record, RecordData::Cname(to) if *to == expected.value);
+        if expected.purpose != Purpose::Dkim || !answer.records().iter().any(is_target) {
             return None;
         }
         // Our own zone, which may be served elsewhere.

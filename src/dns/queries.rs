@@ -4,7 +4,8 @@
 //! others.
 
 use super::Resolver;
-use super::exchange::{QueryOptions, Referral, Role, ask, refer};
+use super::exchange::{QueryOptions, Referral, ask, refer};
+use super::query_limiter::Role;
 use crate::verification::bounds;
 use crate::verification::observed::{Answer, Indefinite, RecordType};
 use std::collections::HashMap;

@@ -4,7 +4,6 @@
 //! capacity at a resolver to others; waiting counts against the deadline of the observation, so that an overloaded
 //! server yields no answer rather than a wrong one.
 
-use super::exchange::Role;
 use crate::resources::Owner;
 use crate::resources::fair::Permit;
 use crate::resources::fair_map::FairSemaphores;
@@ -17,6 +16,17 @@ const AUTHORITATIVE: usize = 8;
 const RECURSIVE: usize = 256;
 /// The part of these available to one account.
 const RECURSIVE_PER_ACCOUNT: usize = 128;
+
+/// The kind of server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Role {
+    /// A recursive resolver (RD set).
+    Recursive,
+    /// A recursive resolver with checking disabled (CD set, RFC 4035 §3.2.2).
+    Unvalidated,
+    /// An authoritative server of the name (RD clear, AA required).
+    Authoritative,
+}
 
 /// Query permits for all servers, on behalf of an owner.
 #[derive(Clone, Debug)]

@@ -1,8 +1,8 @@
 //! The configured recursive resolvers. Invariant: caches nothing; after an indefinite answer the next resolver is
 //! queried.
 
-use super::exchange::{QueryOptions, Role, ask};
-use super::query_limiter::QueryLimiter;
+use super::exchange::{QueryOptions, ask};
+use super::query_limiter::{QueryLimiter, Role};
 use crate::config;
 use crate::id::AccountId;
 use crate::net::ranges::AllowedNetworks;

@@ -361,7 +361,7 @@ async fn a_correct_answer_without_the_aa_flag_is_reported_mildly() {
     };
     let (status, text) = said_of(answer("wanted")).await;
     assert_eq!(status, "valid:lame_delegation");
-    assert!(text.contains("answers rightly") && text.contains("AA flag") && !text.contains("registrar"), "{text}");
+    assert!(text.contains("answers correctly") && text.contains("AA flag") && !text.contains("registrar"), "{text}");
     // A different answer without AA comes from an old provider or an unrelated server.
     let (status, text) = said_of(answer("old")).await;
     assert_eq!(status, "valid:lame_delegation");
@@ -387,5 +387,5 @@ async fn a_server_that_refuses_one_name_only_is_reported_mildly() {
     assert!(text.contains("serves the zone, but refuses") && text.contains("may stay as they are"), "{text}");
     let (status, text) = said_of(refuse(false)).await;
     assert_eq!(status, "valid:lame_delegation");
-    assert!(text.contains("not responsible") && text.contains("registrar"), "{text}");
+    assert!(text.contains("not authoritative") && text.contains("registrar"), "{text}");
 }

@@ -49,8 +49,7 @@ impl FromRequestParts<HttpContext> for Caller {
                 }
                 Ok(Self { principal, client, spool })
             }
-            // No session is opened for a request.
-            Err(LoginError::Refused | LoginError::TooManySessions { .. }) => {
+            Err(LoginError::Refused) => {
                 Err(Problem::unauthorized("The API token is invalid, expired or revoked."))
             }
             Err(LoginError::RateLimited { retry_after }) => {

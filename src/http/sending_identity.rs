@@ -12,8 +12,7 @@ use crate::identity::{Choice, Fallback, Unverified};
 use crate::registry::CustomDomain;
 use crate::verification::alignment::{Found, Prospect, Seen, prospect};
 use crate::verification::judge::{Code, RecordStatus};
-use crate::verification::observed::RecordType;
-use crate::verification::records::Purpose;
+use crate::verification::records::{Expected, Purpose};
 use crate::verification::report::DomainRecord;
 use crate::verification::rotation::Role;
 use crate::verification::status::{OnUnverified, VerifiedStatus};
@@ -110,9 +109,12 @@ fn login_address(text: &str, platform: &DomainName) -> Result<Address, Problem> 
 
 /// The records that a receiver looks at; `signs` is the selector in use, where it is known.
 fn seen(domain: &CustomDomain, envelope: &DomainName, signs: Option<&str>) -> Seen {
-    let of = |purpose| domain.records.iter().filter(move |record| record.purpose == purpose);
-    let mut texts = domain.records.iter().filter(|r| r.record_type == RecordType::Txt && r.name == envelope.as_str());
-    let spf = texts.find(|record| matches!(record.purpose, Purpose::Spf | Purpose::ReturnPathSpf));
+    let of = |purpose| domain.records.iter().filter(move |record| record.expected.purpose == purpose);
+    let is_spf = |record: &&DomainRecord| {
+        let Expected { purpose, name, .. } = &record.expected;
+        matches!(purpose, Purpose::Spf | Purpose::ReturnPathSpf) && name == envelope.as_str()
+    };
+    let spf = domain.records.iter().find(is_spf);
     // Receivers ignore a record that is duplicate or malformed; they use one that is weaker than requested.
     let is_used = |record: &&DomainRecord| match record.status {
         RecordStatus::Valid => true,
@@ -129,7 +131,7 @@ fn seen(domain: &CustomDomain, envelope: &DomainName, signs: Option<&str>) -> Se
 
 /// The selector that signs or, if its record is definitely wrong, the others, one of which takes over.
 fn selectors<'a>(records: impl Iterator<Item = &'a DomainRecord>, signs: Option<&str>) -> Vec<Found> {
-    let of = |record: &&DomainRecord| signs.is_none_or(|token| record.name.split('.').next() == Some(token));
+    let of = |record: &&DomainRecord| signs.is_none_or(|token| record.expected.name.split('.').next() == Some(token));
     let (signing, others): (Vec<_>, Vec<_>) = records.partition(of);
     let gone = |record: &&DomainRecord| matches!(record.status, RecordStatus::Missing | RecordStatus::Mismatch);
     let able = if signing.iter().all(gone) && !others.is_empty() { others } else { signing };

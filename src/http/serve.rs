@@ -56,7 +56,7 @@ pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>
     let silence = limits.http_timeout.0;
     let answer = WriteLimits { timeout: silence, rate: MinimumRate::of(limits) };
     let timeouts = Timeouts { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
-    serve_with(timeouts, listener, router, tls, Capacity::of(limits), config.trusted_proxies.clone(), shutdown).await;
+    serve_with(timeouts, listener, router, tls, limits.capacity(), config.trusted_proxies.clone(), shutdown).await;
 }
 
 pub(super) async fn serve_with(

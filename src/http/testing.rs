@@ -10,7 +10,7 @@ use crate::dns::Resolver;
 use crate::id::AccountId;
 use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
-use crate::queue::Queue;
+use crate::queue::{AttemptTimes, Queue};
 use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::reading::ReadingLog;
@@ -148,7 +148,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());
     let signer = keys.signer();
     let queue =
-        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer, resolver.clone())
+        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer, resolver.clone(), AttemptTimes::default())
             .unwrap();
     let submission = Submission::new(
         Arc::clone(&config),

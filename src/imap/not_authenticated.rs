@@ -8,7 +8,7 @@ use super::wire::response::{Phase, Reply, SYNTAX_ERROR, bye, capabilities, capab
 use super::wire::{Input, Wire};
 use crate::auth::login::LoginError;
 use crate::auth::sasl::{self, Credentials, Mechanism, SaslError};
-use crate::auth::session::AuthSession;
+use crate::auth::session::{AuthSession, OpenError};
 use crate::secret::Secret;
 use imap_codec::imap_types::auth::AuthMechanism;
 use imap_codec::imap_types::command::{Command, CommandBody};
@@ -156,7 +156,8 @@ async fn log_in(server: &ImapServer, peer: IpAddr, Credentials { user, password 
             };
             (reply, Step::LoggedIn(Box::new(session)))
         }
-        Err(error) => login_failed(&error, peer),
+        Err(OpenError::Login(error)) => login_failed(&error, peer),
+        Err(OpenError::TooManySessions(error)) => (Reply::no(error.to_string()).code(other("LIMIT")), Step::Continue),
     }
 }
 
@@ -165,7 +166,6 @@ fn login_failed(error: &LoginError, peer: IpAddr) -> (Reply, Step) {
     match error {
         LoginError::Refused => (reply.code(other("AUTHENTICATIONFAILED")), Step::LoginFailed),
         LoginError::RateLimited { .. } => (reply.code(other("UNAVAILABLE")), Step::LoginFailed),
-        LoginError::TooManySessions { .. } => (reply.code(other("LIMIT")), Step::Continue),
         LoginError::Unavailable(error) => {
             tracing::error!(listener = "imap", %error, %peer, "a log-in could not be checked");
             let text = "temporary authentication failure, try again later";

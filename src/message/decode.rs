@@ -2,17 +2,11 @@
 //! unchanged.
 
 use super::fields::chomp;
-use super::parameters::parameterized;
 use std::borrow::Cow;
 
-/// The name of a transfer encoding in lower case, without comments, quotes and trailing text.
-pub(crate) fn transfer_encoding(value: &[u8]) -> Option<Vec<u8>> {
-    parameterized(value).0.into_iter().next().filter(|name| !name.is_empty())
-}
-
-/// The body decoded by the named transfer encoding; unchanged if it is unknown.
-pub(crate) fn transfer_decoded<'a>(field: Option<&[u8]>, body: &'a [u8]) -> Cow<'a, [u8]> {
-    match field.and_then(transfer_encoding).as_deref() {
+/// The body decoded by the named transfer encoding, in lower case; unchanged if it is unknown.
+pub(crate) fn transfer_decoded<'a>(encoding: Option<&[u8]>, body: &'a [u8]) -> Cow<'a, [u8]> {
+    match encoding {
         Some(b"base64") => Cow::Owned(base64(body)),
         Some(b"quoted-printable") => Cow::Owned(quoted_printable(body)),
         _ => Cow::Borrowed(body),
@@ -105,6 +99,7 @@ pub(crate) fn unescape(text: &[u8], sign: u8, out: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::message::parameters::transfer_encoding;
 
     #[test]
     fn bodies_are_decoded_as_far_as_possible() {
@@ -122,7 +117,8 @@ mod tests {
             ("8bit", "=41", "=41"),
             ("", "=41", "=41"),
         ] {
-            let decoded = transfer_decoded(Some(encoding.as_bytes()), body.as_bytes()).into_owned();
+            let name = transfer_encoding(encoding.as_bytes());
+            let decoded = transfer_decoded(name.as_deref(), body.as_bytes()).into_owned();
             assert_eq!(String::from_utf8(decoded).unwrap(), expected, "{encoding} {body:?}");
         }
     }

@@ -190,6 +190,11 @@ fn extended<'a>(parameters: &'a Parameters, name: &str) -> Option<(&'a [u8], Vec
     Some((charset, octets))
 }
 
+/// The name of a transfer encoding in lower case, without comments, quotes and trailing text.
+pub(crate) fn transfer_encoding(value: &[u8]) -> Option<Vec<u8>> {
+    parameterized(value).0.into_iter().next().filter(|name| !name.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,7 +2,6 @@
 //! end a line or add a field. RFC 5321 §4.4 (trace), §4.1.3 (address literals), RFC 3848 (protocols), RFC 8601 §2.2
 //! (authserv-id).
 
-use super::rewrite::Outgoing;
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use std::net::IpAddr;
@@ -46,16 +45,8 @@ pub fn with_return_path(mail_from: &ReversePath, header: &[u8]) -> Vec<u8> {
     [format!("Return-Path: <{mail_from}>\r\n").as_bytes(), header].concat()
 }
 
-/// The Received field of a submitted message. Includes the client only if requested.
-pub(super) fn outgoing(out: &mut Vec<u8>, with: &Outgoing<'_>) {
-    let from = with.client.map(|ip| format!("from {}\r\n\t", literal(ip))).unwrap_or_default();
-    let (hostname, protocol, id) = (with.hostname, with.protocol, with.queue_id);
-    let date = with.now.to_rfc5322();
-    out.extend_from_slice(format!("Received: {from}by {hostname} with {protocol} id {id};\r\n\t{date}\r\n").as_bytes());
-}
-
 /// An IP address as an SMTP literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`. An IPv4-mapped address is written as IPv4.
-fn literal(ip: IpAddr) -> String {
+pub(super) fn literal(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(v4) => format!("[{v4}]"),
         IpAddr::V6(v6) => format!("[IPv6:{v6}]"),

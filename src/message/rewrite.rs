@@ -5,7 +5,7 @@
 use super::addresses::{Addresses, Listed, Mailbox};
 use super::display_name::{self, shows_controls};
 use super::headers::{Field, Fields, after_empty_line, write_field};
-use super::received;
+use super::received::{authserv_id, literal};
 use super::words::encoded_words_are_closed;
 use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::clock::Timestamp;
@@ -17,13 +17,27 @@ const FALLBACK: &str = "Inboxlayer-Fallback";
 /// A longer From field is always rewritten.
 const LONGEST_KEPT_FROM: usize = 4096;
 
+/// A message as submitted: what its outgoing header block depends on.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The identity, and whether it is a fallback.
+    pub choice: Choice,
+    /// The sender's inbox: with its aliases, decides which addresses are its own.
+    pub inbox: InboxName,
+    /// In Received, and the local part of a missing Message-ID at the identity's domain.
+    pub queue_id: String,
+    /// `ESMTPSA`, `HTTP`.
+    pub protocol: String,
+    /// The client's address, if the configuration discloses it.
+    pub client: Option<IpAddr>,
+    /// Real time, for Date and Received.
+    pub arrived_at: Timestamp,
+}
+
 /// Input for an outgoing header block.
 #[derive(Debug)]
 pub struct Outgoing<'a> {
-    /// The identity, and whether it is a fallback.
-    pub choice: &'a Choice,
-    /// The sender's inbox: with `aliases`, decides which addresses are its own.
-    pub inbox: &'a InboxName,
+    pub message: &'a Submitted,
     /// The local parts of the inbox's aliases at the identity's own domain (lower case).
     pub aliases: &'a [String],
     /// The account's verified domains and the platform's, for Sender, Resent-Sender and Resent-From.
@@ -32,26 +46,17 @@ pub struct Outgoing<'a> {
     pub platform: &'a DomainName,
     /// Our name, for Received and Authentication-Results.
     pub hostname: &'a DomainName,
-    /// The queue id, in Received.
-    pub queue_id: &'a str,
-    /// `ESMTPSA`, `HTTP`.
-    pub protocol: &'a str,
-    /// The client's address, if the configuration discloses it.
-    pub client: Option<IpAddr>,
-    /// Real time, for Date and Received.
-    pub now: Timestamp,
-    /// Unique local part for a missing Message-ID at the identity's domain.
-    pub message_id: &'a str,
 }
 
 /// Writes the outgoing header block, ending with the empty line, and returns it with the final From, which is also the
 /// envelope sender. `header` comes from [`split`](super::split); anything after its end follows the empty line
 /// unchanged.
 pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
-    let identity = identity_address(with);
-    let own = Own { inbox: with.inbox, aliases: with.aliases, identity: &identity };
+    let message = with.message;
+    let identity = identity_address(&message.choice);
+    let own = Own { inbox: &message.inbox, aliases: with.aliases, identity: &identity };
     let mut out = Vec::with_capacity(header.len() + 1024);
-    received::outgoing(&mut out, with);
+    out.extend_from_slice(received_field(with).as_bytes());
 
     let mut froms: Vec<Field<'_>> = Vec::new();
     let (mut from_at, mut has_date, mut has_message_id) = (None, false, false);
@@ -60,7 +65,7 @@ pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
     for field in fields.by_ref() {
         if field.is("From") {
             if froms.is_empty() {
-                last.fence(&mut out, with.queue_id, Next::Field);
+                last.fence(&mut out, &message.queue_id, Next::Field);
                 from_at = Some(out.len());
             }
             froms.push(field);
@@ -72,9 +77,9 @@ pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
         }
     }
     if froms.is_empty() {
-        last.fence(&mut out, with.queue_id, Next::Field);
-    } else if has_date && has_message_id && with.choice.fallback.is_none() {
-        last.fence(&mut out, with.queue_id, Next::Body);
+        last.fence(&mut out, &message.queue_id, Next::Field);
+    } else if has_date && has_message_id && message.choice.fallback.is_none() {
+        last.fence(&mut out, &message.queue_id, Next::Body);
     }
 
     let (author, address) = author(&froms, &own);
@@ -82,17 +87,25 @@ pub fn outgoing(header: &[u8], with: &Outgoing<'_>) -> (Vec<u8>, Address) {
     out.splice(at..at, author);
     let mut add = |name: &str, value: String| out.extend_from_slice(format!("{name}: {value}\r\n").as_bytes());
     if !has_date {
-        add("Date", with.now.to_rfc5322());
+        add("Date", message.arrived_at.to_rfc5322());
     }
     if !has_message_id {
-        add("Message-ID", format!("<{}@{}>", with.message_id, identity.domain));
+        add("Message-ID", format!("<{}@{}>", message.queue_id, identity.domain));
     }
-    if let Some(fallback) = &with.choice.fallback {
+    if let Some(fallback) = &message.choice.fallback {
         add(FALLBACK, format!("from={}; reason={}", fallback.from, fallback.reason));
     }
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(after_empty_line(fields.rest()));
     (out, address)
+}
+
+/// Received, with the client only if the configuration discloses it.
+fn received_field(with: &Outgoing<'_>) -> String {
+    let Submitted { queue_id, protocol, client, arrived_at, .. } = with.message;
+    let from = client.map(|ip| format!("from {}\r\n\t", literal(ip))).unwrap_or_default();
+    let (hostname, date) = (with.hostname, arrived_at.to_rfc5322());
+    format!("Received: {from}by {hostname} with {protocol} id {queue_id};\r\n\t{date}\r\n")
 }
 
 /// What is written next.
@@ -134,8 +147,8 @@ impl<'a> Last<'a> {
 }
 
 /// The identity's address. If its tag needs quotes, the tag is dropped, since many readers misread quoted local parts.
-fn identity_address(with: &Outgoing<'_>) -> Address {
-    let address = with.choice.identity.address();
+fn identity_address(choice: &Choice) -> Address {
+    let address = choice.identity.address();
     match LocalPart::parse(&address.local.base()) {
         Ok(local) if address.local.is_quoted() => Address { local, domain: address.domain },
         _ => address,
@@ -199,7 +212,7 @@ pub fn with_fields(header: &[u8], fields: &[u8]) -> Vec<u8> {
 /// True for an Authentication-Results field whose authserv-id is one of `names` (RFC 8601 §2.2).
 fn bears_name(field: &Field<'_>, names: &[&DomainName]) -> bool {
     field.is("Authentication-Results")
-        && received::authserv_id(field.value)
+        && authserv_id(field.value)
             .and_then(|id| DomainName::parse(&id).ok())
             .is_some_and(|id| names.contains(&&id))
 }
@@ -220,11 +233,11 @@ pub fn without_results_of(header: &[u8], names: &[&DomainName]) -> Vec<u8> {
 /// identity's domain, else the identity with the display name of the first mailbox that can be parsed.
 fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
     if let [only] = froms
-        && let Some((mailbox, address, plain)) = sole_mailbox(only)
+        && let Some(Sole { mailbox, address, is_plain }) = sole_mailbox(only)
         && own.at_identity(&address)
         && !address.local.is_quoted()
     {
-        if plain && is_clear(only, &mailbox, &address) {
+        if is_plain && is_clear(only, &mailbox, &address) {
             let mut kept = Vec::with_capacity(only.raw.len() + 2);
             write_field(&mut kept, only.raw);
             return (kept, address);
@@ -238,13 +251,20 @@ fn author(froms: &[Field<'_>], own: &Own<'_>) -> (Vec<u8>, Address) {
     (written(named.as_ref(), own.identity), own.identity.clone())
 }
 
-/// The only mailbox of a field, its address, and whether the field has nothing else; `None` for several mailboxes or
-/// other content.
-fn sole_mailbox<'a>(field: &Field<'a>) -> Option<(Mailbox<'a>, Address, bool)> {
+/// The only mailbox of a field.
+struct Sole<'a> {
+    mailbox: Mailbox<'a>,
+    address: Address,
+    /// The field has nothing else: no group, no empty list element.
+    is_plain: bool,
+}
+
+/// `None` for several mailboxes, none, or one without an address.
+fn sole_mailbox<'a>(field: &Field<'a>) -> Option<Sole<'a>> {
     let mut list = Addresses::of(field.value);
     let mailbox = list.next()?.mailbox()?;
     let address = mailbox.address()?;
-    list.next().is_none().then_some((mailbox, address, list.plain))
+    list.next().is_none().then_some(Sole { mailbox, address, is_plain: list.plain })
 }
 
 /// A rewritten From field.

@@ -10,8 +10,7 @@ use crate::verification::status::{OnUnverified, VerifiedStatus};
 
 /// A sender: inbox `acme-support` with the alias `support` at acme.com.
 pub(super) struct Sender {
-    choice: Choice,
-    inbox: InboxName,
+    message: Submitted,
     aliases: Vec<String>,
     domains: Vec<DomainName>,
     platform: DomainName,
@@ -25,8 +24,14 @@ pub(super) fn domain(name: &str) -> DomainName {
 fn sender(identity: SendIdentity, fallback: Option<Fallback>) -> Sender {
     let aliases = if identity.custom_domain().is_some() { vec!["support".to_owned()] } else { vec![] };
     Sender {
-        choice: Choice { identity, fallback },
-        inbox: InboxName::parse("acme-support").unwrap(),
+        message: Submitted {
+            choice: Choice { identity, fallback },
+            inbox: InboxName::parse("acme-support").unwrap(),
+            queue_id: "sub_1".into(),
+            protocol: "ESMTPSA".into(),
+            client: None,
+            arrived_at: Timestamp::from_millis(1_795_498_267_042),
+        },
         aliases,
         domains: vec![domain("inboxlayer.dev"), domain("acme.com"), domain("acme.org")],
         platform: domain("inboxlayer.dev"),
@@ -61,17 +66,11 @@ pub(super) fn send(header: &[u8], sender: &Sender) -> (Vec<u8>, Address) {
     outgoing(
         header,
         &Outgoing {
-            choice: &sender.choice,
-            inbox: &sender.inbox,
+            message: &sender.message,
             aliases: &sender.aliases,
             own_domains: &sender.domains,
             platform: &sender.platform,
             hostname: &sender.hostname,
-            queue_id: "sub_1",
-            protocol: "ESMTPSA",
-            client: None,
-            now: Timestamp::from_millis(1_795_498_267_042),
-            message_id: "unique",
         },
     )
 }
@@ -142,7 +141,7 @@ fn a_missing_from_is_added_and_a_fallback_is_marked() {
     let (out, address) = send(b"Subject: hi\r\n\r\n", &pending());
     assert_eq!(address.to_string(), "acme-support@inboxlayer.dev");
     let expected = format!(
-        "{RECEIVED}Subject: hi\r\nFrom: <acme-support@inboxlayer.dev>\r\n{DATE}Message-ID: <unique@inboxlayer.dev>\r\n\
+        "{RECEIVED}Subject: hi\r\nFrom: <acme-support@inboxlayer.dev>\r\n{DATE}Message-ID: <sub_1@inboxlayer.dev>\r\n\
          Inboxlayer-Fallback: from=acme-support@acme.com; reason=pending\r\n\r\n"
     );
     assert_eq!(String::from_utf8(out).unwrap(), expected);
@@ -166,7 +165,7 @@ fn private_and_forged_fields_are_removed_and_sender_must_be_own() {
 fn a_tag_that_needs_quotes_is_dropped() {
     let mut sender = pending();
     let address = Address::parse("\"acme-support+a b>\"@inboxlayer.dev").unwrap();
-    sender.choice.identity = SendIdentity::Platform { address };
+    sender.message.choice.identity = SendIdentity::Platform { address };
     assert_eq!(send(b"\r\n", &sender).1.to_string(), "acme-support@inboxlayer.dev");
 }
 

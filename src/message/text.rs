@@ -6,7 +6,7 @@ use super::charset;
 use super::decode::transfer_decoded;
 use super::fields::{Header, unfold};
 use super::mime::{Kind, Part, Tree};
-use super::parameters::{decoded_parameter, disposition};
+use super::parameters::{decoded_parameter, disposition, transfer_encoding};
 use super::words::without_controls;
 use mail_parser::decoders::html::html_to_text;
 use std::borrow::Cow;
@@ -207,7 +207,8 @@ pub(super) fn filename(part: &Part, header: &Header<'_>) -> Option<String> {
 
 /// The octets of a part, transfer-decoded.
 pub(super) fn decoded<'a>(tree: &Tree<'a>, part: &Part, header: &Header<'_>) -> Cow<'a, [u8]> {
-    transfer_decoded(header.find("Content-Transfer-Encoding"), tree.body_of(part))
+    let encoding = header.find("Content-Transfer-Encoding").and_then(transfer_encoding);
+    transfer_decoded(encoding.as_deref(), tree.body_of(part))
 }
 
 /// A part as text.

@@ -3,7 +3,6 @@
 //! admitted. The connection to close is the longest-waiting one of the network with the most waiting connections, so
 //! that opening many closes only one's own.
 
-use crate::config::Limits;
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -26,16 +25,6 @@ pub struct Capacity {
 }
 
 impl Capacity {
-    /// From the configuration.
-    pub fn of(limits: &Limits) -> Self {
-        Self {
-            total: limits.connections,
-            per_address: limits.connections_per_address,
-            per_network: limits.connections_per_network,
-            idle_under_load: limits.idle_timeout_under_load.0,
-        }
-    }
-
     /// The same limit for the total, an address and a network: for listeners on loopback.
     pub fn of_one_address(total: usize) -> Self {
         Self { total, per_address: total, per_network: total, idle_under_load: Duration::from_secs(10) }

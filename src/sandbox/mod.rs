@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`ports`], [`certificates`], [`first`], [`ready`] | everything set up before the first request, and the ready file |
 //! | [`outside`] | the mail server of every foreign domain |
-//! | [`verbs`], [`publish`], [`inbound`], [`time`] | the HTTP verbs under `/sandbox` |
+//! | [`verbs`], [`publish`], [`inbound`], [`time`] | the HTTP verbs under `/sandbox` ([`body`] reads their bodies, [`problem`] shows their errors) |
 //! | [`world`], [`state`] | their shared state, and its persistent part |
 //!
 //! Its DNS is [`crate::dns::authority::play`].
@@ -18,6 +18,7 @@ mod first;
 mod inbound;
 mod outside;
 mod ports;
+mod problem;
 mod publish;
 mod ready;
 mod state;

@@ -3,7 +3,6 @@
 //! one SPF record, and nothing exists beside a CNAME (RFC 1034 §3.6.2, RFC 7208 §3.2).
 
 use super::state::RecordSet;
-use super::verbs::{failed, refused};
 use super::world::World;
 use crate::clock::Timestamp;
 use crate::dns::authority::play::Kind;
@@ -28,18 +27,18 @@ pub(super) async fn publish(State(world): State<World>, Path(id): Path<String>) 
     let claim = world.services.store.domain_of_anyone(&id).await?.ok_or_else(Problem::not_found)?;
     let (mut changes, mut shown) = (Vec::new(), Vec::new());
     for record in world.services.verifier.rules().expected(&claim) {
-        let kind = Kind::parse(record.record_type.into()).map_err(refused)?;
+        let kind = Kind::parse(record.record_type.into())?;
         let values = wanted(&record, world.state.values(&record.name, kind));
         for other in Kind::ALL.into_iter().filter(|other| *other != kind && [kind, *other].contains(&Kind::Cname)) {
-            if world.play.remove(&record.name, other).map_err(refused)? {
+            if world.play.remove(&record.name, other)? {
                 changes.push((record.name.clone(), other, None));
             }
         }
-        world.play.set(&record.name, kind, &values, TTL).map_err(refused)?;
+        world.play.set(&record.name, kind, &values, TTL)?;
         shown.push(json!({"name": record.name, "type": kind.to_string(), "values": values, "ttl": TTL}));
         changes.push((record.name, kind, Some(RecordSet { values, ttl: TTL })));
     }
-    world.state.note_records(changes).await.map_err(failed)?;
+    world.state.note_records(changes).await?;
     Ok(Json(json!({"published": shown})))
 }
 

@@ -4,7 +4,6 @@
 
 use super::SandboxError;
 use super::body::Body;
-use super::verbs::failed;
 use super::world::World;
 use crate::clock::Timestamp;
 use crate::http::Problem;
@@ -33,7 +32,7 @@ pub(super) async fn advance(State(world): State<World>, Body(request): Body<Adva
     }
     // In a separate task, so that a disconnecting client does not stop the clock halfway.
     let moved = tokio::spawn(async move { advance_by(&world, request.advance_seconds).await });
-    let now = moved.await.map_err(|error| failed(SandboxError::Interrupted(error.to_string())))?.map_err(failed)?;
+    let now = moved.await.map_err(|error| SandboxError::Interrupted(error.to_string()))??;
     Ok(Json(json!({"now": now})))
 }
 

@@ -6,7 +6,7 @@ use super::body::{Body, LIMIT};
 use super::state::RecordSet;
 use super::world::World;
 use super::{inbound, publish, time};
-use crate::dns::authority::play::{Fault, Kind, PlayError};
+use crate::dns::authority::play::{Fault, Kind};
 use crate::http::Problem;
 use axum::extract::{Path, Query, Request, State};
 use axum::http::uri::Authority;
@@ -74,22 +74,6 @@ fn is_loopback(authority: &str) -> bool {
     host && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port))
 }
 
-/// A record set that the simulated internet rejected.
-pub(super) fn refused(error: PlayError) -> Problem {
-    let field = match error {
-        PlayError::Name(_) => "name",
-        PlayError::Type(_) => "type",
-        PlayError::Value { .. } | PlayError::Size | PlayError::Full => "values",
-    };
-    Problem::invalid_field(field, error.to_string())
-}
-
-/// The sandbox's state file could not be written.
-pub(super) fn failed(error: super::SandboxError) -> Problem {
-    tracing::error!(%error, "a request to the sandbox failed");
-    Problem::unavailable()
-}
-
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Records {
@@ -101,11 +85,11 @@ struct Records {
 }
 
 async fn set_records(State(world): State<World>, Body(request): Body<Records>) -> Result<Json<Value>, Problem> {
-    let kind = Kind::parse(&request.kind).map_err(refused)?;
+    let kind = Kind::parse(&request.kind)?;
     let set = RecordSet { values: request.values, ttl: request.ttl.unwrap_or(TTL) };
-    world.play.set(&request.name, kind, &set.values, set.ttl).map_err(refused)?;
+    world.play.set(&request.name, kind, &set.values, set.ttl)?;
     let shown = json!({"name": request.name, "type": kind.to_string(), "values": set.values, "ttl": set.ttl});
-    world.state.note_records([(request.name, kind, Some(set))]).await.map_err(failed)?;
+    world.state.note_records([(request.name, kind, Some(set))]).await?;
     Ok(Json(shown))
 }
 
@@ -123,11 +107,11 @@ async fn remove_records(
 ) -> Result<StatusCode, Problem> {
     let Query(which) =
         which.map_err(|e| Problem::malformed(e.body_text()).with_fix("Write ?name=acme.test&type=MX."))?;
-    let kind = Kind::parse(&which.kind).map_err(refused)?;
-    if !world.play.remove(&which.name, kind).map_err(refused)? {
+    let kind = Kind::parse(&which.kind)?;
+    if !world.play.remove(&which.name, kind)? {
         return Err(Problem::not_found());
     }
-    world.state.note_records([(which.name, kind, None)]).await.map_err(failed)?;
+    world.state.note_records([(which.name, kind, None)]).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -154,8 +138,8 @@ async fn set_fault(State(world): State<World>, Body(request): Body<Break>) -> Re
         Choice::Refused => Some(Fault::Refused),
         Choice::None => None,
     };
-    world.play.set_fault(&request.name, fault).map_err(refused)?;
-    world.state.note_fault(&request.name, fault).await.map_err(failed)?;
+    world.play.set_fault(&request.name, fault)?;
+    world.state.note_fault(&request.name, fault).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -7,7 +7,6 @@ use super::mx::MxServer;
 use super::state::Rules;
 use super::submission::SubmissionServer;
 use crate::config::Config;
-use crate::net::connections::Capacity;
 use crate::net::listener::{self, Proxies, Shutdown};
 use crate::resources::spool::Spool;
 use std::sync::Arc;
@@ -23,7 +22,7 @@ pub async fn submission(listener: TcpListener, server: Arc<SubmissionServer>, im
     listener::serve(
         name,
         listener,
-        Capacity::of(&server.config.limits),
+        server.config.limits.capacity(),
         FULL,
         proxies,
         shutdown,
@@ -39,7 +38,7 @@ pub async fn mx(listener: TcpListener, server: Arc<MxServer>, shutdown: Shutdown
     listener::serve(
         "mx",
         listener,
-        Capacity::of(&server.config.limits),
+        server.config.limits.capacity(),
         FULL,
         proxies,
         shutdown,

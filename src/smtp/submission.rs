@@ -3,7 +3,7 @@
 //! Invariant: a client is an [`AuthSession`], which the authenticator alone makes.
 //!
 //! `MAIL FROM` may be any address, even an invalid one: the message is sent under the identity of the log-in, which also
-//! becomes the envelope sender. Many clients send an address that was once typed in and is no longer right.
+//! becomes the envelope sender. Many clients send an address from an outdated setting.
 
 use super::codec::data::BareLf;
 use super::codec::reply;
@@ -11,7 +11,7 @@ use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
 use crate::auth::login::{Authenticator, LoginError};
 use crate::auth::sasl::Credentials;
-use crate::auth::session::{AuthSession, SessionEnd};
+use crate::auth::session::{AuthSession, OpenError, SessionEnd};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Reply};
 use crate::id::AccountId;
@@ -97,13 +97,13 @@ impl SmtpHandler for SubmissionServer {
     }
 }
 
-fn refused_login(peer: SocketAddr, error: &LoginError) -> Reply {
+fn refused_login(peer: SocketAddr, error: &OpenError) -> Reply {
     match error {
-        LoginError::Refused => reply::auth_wrong(),
-        LoginError::RateLimited { .. } | LoginError::TooManySessions { .. } => {
+        OpenError::Login(LoginError::Refused) => reply::auth_wrong(),
+        OpenError::Login(LoginError::RateLimited { .. }) | OpenError::TooManySessions(_) => {
             Reply::new(454, EnhancedCode(4, 7, 0), error.to_string())
         }
-        LoginError::Unavailable(cause) => {
+        OpenError::Login(LoginError::Unavailable(cause)) => {
             tracing::error!(%peer, error = %cause, "a log-in could not be checked");
             reply::login_unavailable()
         }

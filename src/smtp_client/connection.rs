@@ -4,11 +4,10 @@
 //! RFC 4954 (AUTH), RFC 8314 (implicit TLS).
 
 use super::answer::{Answer, Failure};
-use super::idle::OpenConnection;
 use super::mail::OutgoingMail;
+use super::open::OpenConnection;
 use super::read_limited::ReadLimited;
 use super::timeouts::Timeouts;
-use super::transaction::{self, Transaction};
 use crate::config::Relay;
 use crate::envelope::EnhancedCode;
 use crate::net::client_tls::ClientTls;
@@ -227,12 +226,6 @@ impl Connection {
         let size = if self.offers.has_capability(EXT_SIZE) { format!(" SIZE={}", mail.size()) } else { String::new() };
         let body = if mail.is_8bit && self.offers.has_capability(EXT_8BIT_MIME) { " BODY=8BITMIME" } else { "" };
         format!("MAIL FROM:<{}>{size}{body}\r\n", mail.mail_from)
-    }
-
-    /// Sends one message.
-    pub async fn transact(&mut self, mail: &OutgoingMail<'_>) -> Transaction {
-        self.messages += 1;
-        transaction::run(self, mail).await
     }
 
     /// True if nothing unsolicited was received: neither a reply (like 421) nor the end of the connection.

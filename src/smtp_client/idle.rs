@@ -1,10 +1,10 @@
-//! Open connections, and the idle ones waiting for the next message. Invariant: at most [`CONNECTIONS`] are idle, each
+//! Idle connections, waiting for the next message. Invariant: at most [`CONNECTIONS`] are idle, each
 //! for at most [`TIMEOUT`]; one closed by the server is not reused.
 
 use super::connection::Connection;
 use crate::net::connections::network_of;
 use futures_util::future::join_all;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -100,60 +100,5 @@ impl IdleConnections {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Connection counts by network ([`network_of`]); clones share them.
-#[derive(Clone, Debug, Default)]
-pub(super) struct OpenConnections(Arc<Mutex<HashMap<IpAddr, Count>>>);
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Count {
-    pub all: usize,
-    /// Those after EHLO.
-    pub established: usize,
-}
-
-/// A connection counted until it is dropped.
-#[derive(Debug)]
-pub(super) struct OpenConnection {
-    all: OpenConnections,
-    network: IpAddr,
-    is_established: bool,
-}
-
-impl OpenConnections {
-    pub fn count(&self, network: IpAddr) -> Count {
-        self.lock().get(&network).copied().unwrap_or_default()
-    }
-
-    pub fn add(&self, network: IpAddr) -> OpenConnection {
-        self.lock().entry(network).or_default().all += 1;
-        OpenConnection { all: self.clone(), network, is_established: false }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Count>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl OpenConnection {
-    pub fn established(mut self) -> Self {
-        self.all.lock().entry(self.network).or_default().established += 1;
-        self.is_established = true;
-        self
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        let mut all = self.all.lock();
-        if let Some(count) = all.get_mut(&self.network) {
-            count.all = count.all.saturating_sub(1);
-            count.established = count.established.saturating_sub(usize::from(self.is_established));
-            if count.all == 0 {
-                all.remove(&self.network);
-            }
-        }
     }
 }

@@ -10,6 +10,7 @@ mod connection;
 mod dot_stuffer;
 mod idle;
 mod mail;
+mod open;
 mod read_limited;
 mod timeouts;
 mod transaction;
@@ -25,7 +26,8 @@ use crate::envelope::EnhancedCode;
 use crate::net::client_tls::ClientTls;
 use crate::net::connections::network_of;
 use connection::{State, lost, no_tls};
-use idle::{IdleConnections, Key, OpenConnections};
+use idle::{IdleConnections, Key};
+use open::OpenConnections;
 use std::net::SocketAddr;
 
 /// Messages per connection. Servers have their own limits, and some have several hosts behind one address.

@@ -1,28 +1,13 @@
 //! Answers one query from the zones.
 
+use super::finding::Finding;
 use super::play::Fault;
 use super::{UDP_PAYLOAD, Zones};
 use hickory_proto::op::{Edns, Message, MessageType, OpCode, ResponseCode};
-use hickory_proto::rr::rdata::SOA;
-use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
+use hickory_proto::rr::{DNSClass, Name, RecordType};
 
 /// CNAMEs followed before a chain counts as a loop.
 const CHAIN: usize = 8;
-
-/// The data of one name and type.
-#[derive(Debug)]
-pub(super) enum Finding {
-    Records(Vec<Record>),
-    Alias(Record, Name),
-    /// NODATA, with the zone's SOA.
-    NoData(Record),
-    /// NXDOMAIN, with the zone's SOA.
-    NoName(Record),
-    /// A fault set in the sandbox.
-    Broken(Fault),
-    /// Not in any of our zones.
-    NotOurs,
-}
 
 /// An empty response: the question, unless there are several (RFC 9619), and EDNS if the query had it (RFC 6891
 /// §6.1.1).
@@ -85,6 +70,12 @@ async fn fill(
 ) -> Option<ResponseCode> {
     let mut name = name.clone();
     for _ in 0..CHAIN {
+        match zones.fault_at(&name) {
+            None => {}
+            Some(Fault::Timeout) => return None,
+            Some(Fault::Servfail) => return Some(failed(response, ResponseCode::ServFail)),
+            Some(Fault::Refused) => return Some(failed(response, ResponseCode::Refused)),
+        }
         match find(zones, &name, kind).await {
             Ok(Finding::Records(records)) => {
                 response.answers.extend(records);
@@ -105,9 +96,6 @@ async fn fill(
                 response.authorities.push(soa);
                 return Some(ResponseCode::NXDomain);
             }
-            Ok(Finding::Broken(Fault::Timeout)) => return None,
-            Ok(Finding::Broken(Fault::Servfail)) => return Some(failed(response, ResponseCode::ServFail)),
-            Ok(Finding::Broken(Fault::Refused)) => return Some(failed(response, ResponseCode::Refused)),
             Ok(Finding::NotOurs) if response.answers.is_empty() => return Some(ResponseCode::Refused),
             Ok(Finding::NotOurs) => return Some(ResponseCode::NoError),
             Err(error) => {
@@ -125,9 +113,6 @@ fn failed(response: &mut Message, code: ResponseCode) -> ResponseCode {
 }
 
 async fn find(zones: &Zones, name: &Name, kind: RecordType) -> Result<Finding, crate::store::StoreError> {
-    if let Some(fault) = zones.0.play.as_ref().and_then(|play| play.fault_at(name)) {
-        return Ok(Finding::Broken(fault));
-    }
     match (zones.0.keys.get(), &zones.0.play) {
         (Some(keys), _) if keys.holds(name) => keys.find(name, kind).await,
         (_, Some(play)) => Ok(play.find(name, kind)),
@@ -136,6 +121,10 @@ async fn find(zones: &Zones, name: &Name, kind: RecordType) -> Result<Finding, c
 }
 
 impl Zones {
+    fn fault_at(&self, name: &Name) -> Option<Fault> {
+        self.0.play.as_ref().and_then(|play| play.fault_at(name))
+    }
+
     fn same_zone(&self, name: &Name, target: &Name) -> bool {
         let in_keys = |name| self.0.keys.get().is_some_and(|keys| keys.holds(name));
         match &self.0.play {
@@ -143,11 +132,4 @@ impl Zones {
             None => in_keys(target),
         }
     }
-}
-
-/// A zone's SOA (RFC 2308 §5: its TTL limits negative caching).
-pub(super) fn soa(apex: &Name, name_server: &Name, serial: u32, negative_ttl: u32) -> Record {
-    let contact = Name::from_ascii("hostmaster").and_then(|n| n.append_domain(apex)).unwrap_or_else(|_| apex.clone());
-    let soa = SOA::new(name_server.clone(), contact, serial, 7200, 900, 1_209_600, negative_ttl);
-    Record::from_rdata(apex.clone(), negative_ttl, RData::SOA(soa))
 }

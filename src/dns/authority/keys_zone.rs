@@ -1,12 +1,12 @@
 //! The zone that customers' DKIM CNAMEs point to: `<token>.<zone>` TXT, read from the store.
 
-use super::answer::{Finding, soa};
+use super::finding::{Finding, soa, txt};
 use crate::config::Dkim;
 use crate::store::{Store, StoreError};
 use crate::verification::rotation::KEY_TTL;
 use hickory_proto::ProtoError;
 use hickory_proto::rr::rdata::name::NS;
-use hickory_proto::rr::rdata::{A, AAAA, TXT};
+use hickory_proto::rr::rdata::{A, AAAA};
 use hickory_proto::rr::{Name, RData, Record, RecordType};
 use std::net::IpAddr;
 
@@ -72,9 +72,4 @@ impl KeysZone {
         let public = self.store.dkim_in_zone(&token.to_ascii_lowercase()).await?;
         Ok(public.map(|text| Record::from_rdata(name.clone(), TTL, RData::TXT(txt(&text)))))
     }
-}
-
-/// Text of any length, in strings of at most 255 octets (RFC 1035 §3.3).
-pub(super) fn txt(text: &str) -> TXT {
-    if text.is_empty() { TXT::from_bytes(vec![b""]) } else { TXT::from_bytes(text.as_bytes().chunks(255).collect()) }
 }

@@ -4,6 +4,7 @@
 //! no use for amplification. RFC 1035 §4.2 (transport), RFC 2308 (negative answers), RFC 6891 (EDNS), RFC 7766 (TCP).
 
 mod answer;
+mod finding;
 #[cfg(any(test, fuzzing))]
 #[path = "../../../fuzz/targets/authority.rs"]
 pub(crate) mod fuzz;

@@ -3,8 +3,7 @@
 //! world, so that mail for any domain arrives (RFC 5321 §5.1, the implicit MX); names with an underscore exist only if
 //! set, and names under `invalid` and `arpa` never.
 
-use super::answer::{Finding, soa};
-use super::keys_zone::txt;
+use super::finding::{Finding, soa, txt};
 use hickory_proto::rr::rdata::name::{CNAME, NS, PTR};
 use hickory_proto::rr::rdata::{A, AAAA, MX};
 use hickory_proto::rr::{Name, RData, Record, RecordType};

@@ -18,7 +18,7 @@ use crate::inbound::Inbound;
 use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::ServerTls;
-use crate::queue::Queue;
+use crate::queue::{AttemptTimes, Queue};
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::secret::Secret;
@@ -235,7 +235,7 @@ async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, mailboxes:
     let (config, store, clock, mailboxes) = (Arc::clone(config), store.clone(), clock.clone(), mailboxes.clone());
     let (resolver, signer) = (Resolver::new(&config.dns).unwrap(), keys.signer());
     let queue =
-        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer.clone(), resolver)
+        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer.clone(), resolver, AttemptTimes::default())
             .unwrap();
     Submission::new(config, store, clock, mailboxes, signer, queue)
 }

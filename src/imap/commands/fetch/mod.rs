@@ -147,8 +147,8 @@ impl Session<'_> {
             sent += messages.len();
             let mut newly_seen = Vec::new();
             if sets_seen {
-                let unseen = messages.iter().filter(|m| !m.marks.flags.contains(Flags::SEEN));
-                newly_seen.extend(unseen.map(|message| message.marks.uid));
+                let unseen = messages.iter().filter(|m| !m.flags.flags.contains(Flags::SEEN));
+                newly_seen.extend(unseen.map(|message| message.flags.uid));
             }
             if !newly_seen.is_empty() {
                 let seen = FlagUpdate::add(Flags::SEEN);
@@ -161,13 +161,13 @@ impl Session<'_> {
                 });
                 changed.set_for(mailbox);
                 for flags in updated {
-                    if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.marks.uid) {
-                        messages.iter_mut().skip(at).take(1).for_each(|message| message.marks = flags.clone());
+                    if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.flags.uid) {
+                        messages.iter_mut().skip(at).take(1).for_each(|message| message.flags = flags.clone());
                     }
                 }
             }
             for mut message in messages {
-                let show_flags = newly_seen.binary_search(&message.marks.uid).is_ok();
+                let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
                 if in_pieces && names.iter().any(needs_structure) {
                     has_room = source.read_structure(wire, selected, &message).await?;
                 } else if message.lacks_body() && names.iter().any(needs_structure) {
@@ -176,7 +176,7 @@ impl Session<'_> {
                     if has_room {
                         let whole = 0..message.body_size;
                         message.body =
-                            store.body_range(inbox, mailbox, message.marks.uid, whole).await?.unwrap_or_default();
+                            store.body_range(inbox, mailbox, message.flags.uid, whole).await?.unwrap_or_default();
                     }
                 } else if in_pieces || message.lacks_body() {
                     has_room = claim.grow_to(PIECE).is_ok();
@@ -294,8 +294,8 @@ async fn push_message(
     contents: Vec<Content>,
     source: Source<'_>,
 ) -> Result<(), CommandError> {
-    let Some(sequence) = selected.sequence_number(message.marks.uid) else { return Ok(()) };
-    push_new_keywords(wire, selected, &message.marks);
+    let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
+    push_new_keywords(wire, selected, &message.flags);
     let mut contents = contents.into_iter();
     let mut line = format!("* {sequence} FETCH (");
     let mut is_first = true;
@@ -307,11 +307,11 @@ async fn push_message(
         let content = contents.next().unwrap_or(Content::Nothing);
         match name {
             Name::Uid => {
-                let _ = write!(line, "UID {}", message.marks.uid);
+                let _ = write!(line, "UID {}", message.flags.uid);
             }
             Name::Flags => {
                 has_flags = true;
-                write_flags(&mut line, selected, &message.marks);
+                write_flags(&mut line, selected, &message.flags);
             }
             Name::InternalDate => write_date(&mut line, message.internal_date),
             Name::Rfc822Size => {
@@ -340,7 +340,7 @@ async fn push_message(
                             let length = of_header.len().saturating_add(body.len());
                             push_label(wire, &label(name), length);
                             wire.push_large(of_header).await?;
-                            source.push_body(wire, selected.mailbox, message.marks.uid, body).await?;
+                            source.push_body(wire, selected.mailbox, message.flags.uid, body).await?;
                         }
                         content => push_content(wire, name, message, content).await?,
                     },
@@ -350,11 +350,11 @@ async fn push_message(
     }
     if show_flags && !has_flags {
         line.push(' ');
-        write_flags(&mut line, selected, &message.marks);
+        write_flags(&mut line, selected, &message.flags);
         has_flags = true;
     }
     if has_flags {
-        selected.set_flags(&message.marks);
+        selected.set_flags(&message.flags);
     }
     line.push_str(")\r\n");
     wire.push_bytes(line.as_bytes());

@@ -56,7 +56,7 @@ impl Source<'_> {
                 (range.start.min(header)..range.end.min(header), of_body)
             }
             Some(Section::Part(path)) => {
-                let known = selected.structure.as_ref().filter(|(uid, _)| *uid == message.marks.uid);
+                let known = selected.structure.as_ref().filter(|(uid, _)| *uid == message.flags.uid);
                 let Some(part) = known.and_then(|(_, root)| part_at(root, path)) else { return Ok(None) };
                 let start = part.body.start.saturating_add(range.start).min(part.body.end);
                 (0..0, start..part.body.start.saturating_add(range.end).min(part.body.end))
@@ -66,7 +66,7 @@ impl Source<'_> {
         if of_body.is_empty() {
             return Ok(Some((of_header, Vec::new())));
         }
-        let octets = self.store.body_range(self.inbox, selected.mailbox, message.marks.uid, of_body).await?;
+        let octets = self.store.body_range(self.inbox, selected.mailbox, message.flags.uid, of_body).await?;
         Ok(octets.map(|octets| (of_header, octets)))
     }
 
@@ -77,7 +77,7 @@ impl Source<'_> {
         selected: &mut SelectedMailbox,
         message: &Fetched,
     ) -> Result<bool, CommandError> {
-        let uid = message.marks.uid;
+        let uid = message.flags.uid;
         if selected.structure.as_ref().is_some_and(|(known, _)| *known == uid) {
             return Ok(true);
         }

@@ -76,7 +76,7 @@ impl Candidate {
 
     /// As read from the store; flags as the client knows them.
     pub fn of_store(message: Fetched, depth: Depth, selected: &SelectedMailbox) -> Self {
-        let uid = message.marks.uid;
+        let uid = message.flags.uid;
         Self {
             depth,
             content: Some(message.content),
@@ -84,7 +84,7 @@ impl Candidate {
             size: message.size,
             header: message.header,
             body: message.body,
-            ..Self::of_flags(selected.flags(uid).unwrap_or(message.marks), selected.is_recent(uid))
+            ..Self::of_flags(selected.flags(uid).unwrap_or(message.flags), selected.is_recent(uid))
         }
     }
 

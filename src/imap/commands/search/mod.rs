@@ -124,7 +124,7 @@ impl Session<'_> {
                         return Ok(no_memory());
                     }
                     let whole = 0..last.body_size;
-                    last.body = store.body_range(inbox, mailbox, last.marks.uid, whole).await?.unwrap_or_default();
+                    last.body = store.body_range(inbox, mailbox, last.flags.uid, whole).await?.unwrap_or_default();
                 }
                 rest = rest.get(looked_for.max(1)..).unwrap_or_default();
                 let candidates = messages.into_iter().map(|m| Candidate::of_store(m, depth, selected)).collect();
