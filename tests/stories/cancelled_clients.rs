@@ -1,7 +1,7 @@
 //! Clients that disconnect at random moments affect no other client: requests are served, no slot is lost, memory stays flat.
 //!
 //! For a minute (five with `NIGHTLY`; `CANCEL_SECONDS` any other time) every listener is kept busy by clients that are cut off
-//! anywhere, while another tenant works. The log must have no warning, since a client that goes away is none.
+//! anywhere, while another tenant works. The log must have no warning: a client that disconnects is normal.
 
 use crate::clients::{python, python_command};
 use crate::crash_keeps_mail::number;
@@ -28,7 +28,7 @@ fn clients_that_go_away_take_nothing_from_others() {
     let accounts = tenants(&daemon, &["honest", "rude"]);
     std::fs::write(&config, accounts.to_string()).unwrap();
 
-    // What a busy daemon needs anyway is there after some seconds.
+    // Warm up: the memory that a busy daemon needs anyway.
     run(&config, 10);
     let warm = memory(&daemon);
     let (begun, honest) = run(&config, seconds);
@@ -41,14 +41,14 @@ fn clients_that_go_away_take_nothing_from_others() {
     let after = memory(&daemon);
     assert!(after < warm * 2 + 64 * 1024, "memory grew from {warm} kB to {after} kB");
     let log = daemon.log();
-    // What the start finds in a DNS that is not there has nothing to do with it.
+    // The self-check warns because this daemon has no DNS.
     let lines = log.lines().filter(|line| !line.contains("app::self_check"));
-    let amiss: Vec<&str> = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
-    assert!(amiss.is_empty(), "{} lines, first {:#?}", amiss.len(), &amiss[..amiss.len().min(10)]);
+    let problems: Vec<&str> = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+    assert!(problems.is_empty(), "{} lines, first {:#?}", problems.len(), &problems[..problems.len().min(10)]);
     println!("{begun} sessions cut off; {honest}; {warm} kB, then {after} kB");
 }
 
-/// Where the listeners are, and an account with an inbox for each name.
+/// The addresses of the listeners, and an account with an inbox for each name.
 pub fn tenants(daemon: &Serve, names: &[&str]) -> Value {
     let mut config = json!({
         "host": daemon.imaps.ip().to_string(), "http": daemon.http.port(), "submission": daemon.submission.port(),
@@ -61,7 +61,7 @@ pub fn tenants(daemon: &Serve, names: &[&str]) -> Value {
     config
 }
 
-/// Both kinds of clients for some seconds: what was cut off, and what the others were served.
+/// Runs both kinds of clients for some seconds: how many sessions were cut off, and how many requests of the others were served.
 fn run(config: &Path, seconds: u64) -> (Value, Value) {
     let seconds = seconds.to_string();
     let mut cancel = python_command("cancel.py");
@@ -72,7 +72,7 @@ fn run(config: &Path, seconds: u64) -> (Value, Value) {
     (serde_json::from_slice(&cancelled.stdout).unwrap(), honest)
 }
 
-/// As many clients at once as one address may have are let in by each listener, and all of them are served.
+/// Each listener accepts as many connections as one address may have, and serves all of them.
 fn every_place_is_there(daemon: &Serve, token: &str) {
     let many = |connect: &dyn Fn() -> Rude| (0..PLACES).map(|_| connect()).collect::<Vec<_>>();
     for listener in [daemon.mx, daemon.submission] {

@@ -1,4 +1,4 @@
-//! Clients that no one here wrote: Python's smtplib and imaplib, swaks, curl, dkimpy. `tests/run` installs them.
+//! Foreign clients: Python's smtplib and imaplib, swaks, curl, dkimpy. `tests/run` installs them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub fn swaks(arguments: &[&str]) -> Outcome {
     run(command, b"")
 }
 
-/// `curl`, quiet but for errors.
+/// `curl`, showing only errors.
 pub fn curl(arguments: &[&str]) -> Outcome {
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--max-time", "60"]).args(arguments);
@@ -72,7 +72,7 @@ pub fn run(mut command: Command, input: &[u8]) -> Outcome {
         .unwrap_or_else(|e| panic!("{command:?}: {e}; tests/run installs what is missing"));
     let mut stdin = child.stdin.take().expect("a pipe");
     let input = input.to_vec();
-    // From a thread of its own: a client that does not read must not stop us from reading it.
+    // In a separate thread: a client that writes before it has read everything must not block.
     let writer = std::thread::spawn(move || {
         let _ = stdin.write_all(&input);
     });

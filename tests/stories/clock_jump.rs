@@ -1,5 +1,5 @@
-//! A daemon that is started long after the lifetime of its queued mail: each message is tried once more, and bounces only after
-//! an attempt on time has failed.
+//! A daemon started long after its queued mail has expired: each message is tried once more, and bounces only after an attempt
+//! at its due time has failed.
 
 use crate::daemon::Daemon;
 use crate::outside::Outside;
@@ -24,7 +24,7 @@ fn attempts(daemon: &Daemon) -> Vec<(String, u64)> {
 fn mail_is_tried_once_more_after_a_jump_of_the_clock_and_bounces_only_when_that_has_failed() {
     let mut daemon = Daemon::start();
     let messages = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
-    // One host is silent for now, and another one defers for ever.
+    // One host does not answer for now; another always defers.
     daemon.api().post("/sandbox/dns/faults", json!({"name": "silent.example", "fault": "servfail"})).expect(204);
     for to in ["ann@silent.example", "defer@simulator.test"] {
         daemon.api().post(&messages, json!({"to": to, "subject": format!("to {to}"), "text": "hello"})).expect(202);
@@ -36,7 +36,7 @@ fn mail_is_tried_once_more_after_a_jump_of_the_clock_and_bounces_only_when_that_
     let before = attempts(&daemon);
     assert_eq!(before.len(), 2);
 
-    // The machine is off for six days, one more than mail may wait. Meanwhile the silent host is repaired.
+    // The machine is off for six days, one more than the lifetime of queued mail. Meanwhile the silent host is repaired.
     daemon.kill();
     let path = daemon.data_dir().join("sandbox.json");
     let mut state: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
@@ -48,7 +48,7 @@ fn mail_is_tried_once_more_after_a_jump_of_the_clock_and_bounces_only_when_that_
     let outside = Outside::of(&daemon);
     assert_eq!(outside.wait_for("to ann@silent.example").rcpt_to, ["ann@silent.example"]);
 
-    // The other one is tried as well, and goes on waiting: its attempt was late.
+    // The other one is tried as well and stays queued, since that attempt was late.
     let tried_again = |answer: &crate::rest::Answer| {
         let rows = rows(&answer.body);
         rows.len() == 1 && rows[0]["deliveries"][0]["attempts"].as_u64() > Some(before[1].1)
@@ -58,7 +58,7 @@ fn mail_is_tried_once_more_after_a_jump_of_the_clock_and_bounces_only_when_that_
     let inbox = || daemon.api().get(&messages).expect(200).text;
     assert!(!inbox().contains("mailer-daemon"), "{}", inbox());
 
-    // The next attempt is on time, and the last.
+    // The next attempt is made at its due time, and is the last.
     daemon.api().post("/sandbox/clock", json!({"advance_seconds": DAY})).expect(200);
     assert_eq!(attempts(&daemon), []);
     let bounces = inbox().to_lowercase().matches("mailer-daemon@").count();

@@ -1,11 +1,11 @@
-//! The table of codes in `docs/verification.md`: whole, and each row leads to the test that makes its fault.
+//! The table of codes in `docs/verification.md` is complete, and each row links to the test that causes its fault.
 
 use inboxlayer::verification::judge::Code;
 use std::collections::BTreeMap;
 use std::path::Path;
 use strum::VariantArray;
 
-/// Code -> the name and the file of the test of its row.
+/// By code: the name and the file of its test.
 fn rows() -> BTreeMap<String, (String, String)> {
     let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verification.md");
     let text = std::fs::read_to_string(page).unwrap();
@@ -28,7 +28,7 @@ fn every_code_has_a_row_and_every_row_a_code() {
         assert!(rows.contains_key(code), "docs/verification.md has no row for {code}");
     }
     for code in rows.keys() {
-        assert!(codes.contains(code), "docs/verification.md has a row for {code}, which is no code");
+        assert!(codes.contains(code), "docs/verification.md has a row for {code}, which does not exist");
     }
 }
 
@@ -42,6 +42,6 @@ fn every_row_leads_to_a_test_that_is_there_and_names_the_code() {
         let body = text[start..].split("\n}\n").next().unwrap_or_default();
         let variant: String = code.split('_').map(|word| word[..1].to_uppercase() + &word[1..]).collect();
         let named = body.contains(&code) || body.contains(&format!("Code::{variant}"));
-        assert!(named, "the row of {code}: {name} in {file} says nothing of it");
+        assert!(named, "the row of {code}: {name} in {file} does not mention it");
     }
 }

@@ -1,4 +1,4 @@
-//! The command line against a running daemon: every noun, and how it fails.
+//! The command line against a running daemon: every command, and its errors.
 
 use crate::daemon::Daemon;
 use serde_json::Value;
@@ -41,7 +41,7 @@ fn from_an_operators_token_to_a_verified_domain() {
     let shown = daemon.cli(token, &["domain", "verify", "acme-corp.test", "--wait=1"]);
     assert_eq!(shown.code, 3, "{shown:?}");
     let domain = json(token, &["domain", "show", "acme-corp.test"])["id"].as_str().unwrap().to_owned();
-    // The check waits for keys that are being made.
+    // The check waits for keys that are being generated.
     let path = format!("/api/v1/custom_domains/{domain}");
     daemon.api_as(token).poll(&path, |shown| shown.body["last_checked_at"].is_string());
     let shown = daemon.cli(token, &["domain", "show", "acme-corp.test"]).succeeded().stdout;

@@ -1,4 +1,4 @@
-//! `inboxlayer store compact`: disk that deleted mail took goes back to the file system, while the daemon is stopped.
+//! `inboxlayer store compact`, while the daemon is stopped, returns the disk space of deleted mail to the file system.
 
 use crate::clients::{Outcome, run};
 use crate::rude::Rude;
@@ -6,7 +6,7 @@ use crate::serve::{Relay, Serve, rows};
 use std::process::Command;
 
 const READER: &str = "reader@inboxlayer.dev";
-/// Of each message that is deleted.
+/// The size of each deleted message.
 const OCTETS: usize = 1_000_000;
 
 fn compact(daemon: &Serve) -> Outcome {

@@ -1,9 +1,9 @@
-//! `kill -9` at random moments, while everything is changed over every protocol, loses nothing that was answered.
+//! `kill -9` at random moments, while everything is changed over every protocol, loses nothing that was acknowledged.
 //!
-//! `python/crash.py` makes the changes and compares: mail from inside and outside and its copies in Sent, APPEND, COPY, MOVE, STORE, EXPUNGE, mailboxes
-//! and subscriptions, what REST makes and deletes, the queue. What was answered is so after the start; what was under way is
-//! done or not, but never in halves. Every second kill falls into a change of thousands of messages, if that is not over
-//! meanwhile. 20 crashes; 1,000 with `NIGHTLY`; `CRASHES` any other number.
+//! `python/crash.py` makes the changes and compares: mail from inside and outside and its copies in Sent, APPEND, COPY, MOVE,
+//! STORE, EXPUNGE, mailboxes and subscriptions, objects created and deleted over REST, the queue. Acknowledged changes are there
+//! after the start; a change under way is there completely or not at all. Every second kill is during a change of thousands of
+//! messages, unless that has just ended. 20 crashes; 1,000 with `NIGHTLY`; any other number with `CRASHES`.
 
 use crate::clients::{python, python_command};
 use crate::serve::{Relay, Serve, rows};
@@ -40,7 +40,7 @@ fn what_was_answered_outlives_kill_9() {
     let mut made: BTreeMap<String, u64> = BTreeMap::new();
     for crash in 0..crashes {
         let clients = Clients::start(&config, &state);
-        // Not before every one of them was answered; then at a moment that is another one each time.
+        // After every worker has had answers, at a random moment.
         clients.wait_for_answers(2);
         if crash % 2 == 0 {
             clients.wait_for_a_long_change();
@@ -61,36 +61,36 @@ fn what_was_answered_outlives_kill_9() {
     }
     made.values().for_each(|changes| assert!(*changes >= crashes / 4, "too little was done: {made:?}"));
 
-    // What is put off stays; the rest leaves.
-    let put_off = |row: &Value| row["deliveries"][0]["rcpt_to"] == "later@elsewhere.example";
+    // Deferred mail stays queued; the rest is delivered.
+    let is_deferred = |row: &Value| row["deliveries"][0]["rcpt_to"] == "later@elsewhere.example";
     daemon
         .api()
-        .poll("/api/v1/queue?limit=100", |answer| answer.status == 200 && rows(&answer.body).iter().all(put_off));
+        .poll("/api/v1/queue?limit=100", |answer| answer.status == 200 && rows(&answer.body).iter().all(is_deferred));
     let outside = relay.subjects();
     let state: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
     let arrived = state["arrived"].as_array().unwrap();
     for subject in arrived {
-        assert!(outside.contains_key(subject.as_str().unwrap()), "{subject} was answered 250 and never left");
+        assert!(outside.contains_key(subject.as_str().unwrap()), "{subject} was acknowledged and never delivered");
     }
     assert!(daemon.terminate(), "the end on SIGTERM");
     check_store(&daemon);
     let under_way: BTreeMap<String, u64> = serde_json::from_value(state["under way"].clone()).unwrap_or_default();
     println!("{crashes} crashes, {} messages left, numbers by worker: {made:?}", arrived.len());
-    println!("long changes that were asked for and not answered: {under_way:?}");
+    println!("long changes requested and not acknowledged: {under_way:?}");
     let count: u64 = under_way.iter().filter(|(change, _)| !change.contains("in part")).map(|(_, count)| count).sum();
-    assert!(count >= crashes / 4, "too few kills fell into a long change: {under_way:?}");
+    assert!(count >= crashes / 4, "too few kills were during a long change: {under_way:?}");
 }
 
-/// A number from the environment, or else that of a usual or a nightly run.
+/// A number from the environment; the default depends on `NIGHTLY`.
 pub fn number(variable: &str, usual: u64, nightly: u64) -> u64 {
     match std::env::var(variable) {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text}: a number is wanted")),
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("{variable}={text}: not a number")),
         Err(_) if std::env::var_os("NIGHTLY").is_some() => nightly,
         Err(_) => usual,
     }
 }
 
-/// An account for each kind of work, and where the listeners are.
+/// An account for each kind of work, and the addresses of the listeners.
 fn accounts(daemon: &Serve) -> Value {
     let mut config = json!({
         "host": daemon.imaps.ip().to_string(), "http": daemon.http.port(), "submissions": daemon.submissions.port(),
@@ -103,7 +103,7 @@ fn accounts(daemon: &Serve) -> Value {
     config
 }
 
-/// The database opens clean, and no bytes are left that nothing refers to.
+/// The database is consistent, and has no unreferenced bodies or contents.
 pub fn check_store(daemon: &Serve) {
     let database = rusqlite::Connection::open(daemon.data_dir().join("inboxlayer.db")).unwrap();
     let ask = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
@@ -117,7 +117,7 @@ pub fn check_store(daemon: &Serve) {
     assert_eq!(ask(orphans), "0", "contents without a message");
 }
 
-/// The clients, which work until the server is gone.
+/// The clients, which work until the server is killed.
 struct Clients {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
@@ -146,7 +146,7 @@ impl Clients {
         }
     }
 
-    /// Waits until the next change of thousands of messages is about to be asked for.
+    /// Waits until the next change of thousands of messages is about to be requested.
     fn wait_for_a_long_change(&self) {
         self.lines.try_iter().for_each(drop);
         while !self.line().starts_with("began") {}
@@ -167,7 +167,7 @@ fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Not the same moment in every run: the point is to hit all of them over time.
+/// Random in each run, so that many runs hit every moment.
 fn rand_below(limit: u64) -> u64 {
     use std::hash::BuildHasher;
     std::hash::RandomState::new().hash_one(0) % limit

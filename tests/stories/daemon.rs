@@ -1,4 +1,4 @@
-//! A daemon for one test: the real program as `sandbox`, on free ports, ended by its process id.
+//! A daemon for one test: the real program as `sandbox`, on free ports.
 
 use crate::clients::{Outcome, run};
 use crate::rest::Rest;
@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long a start may take on a busy machine before the test gives up: keys are made on the first one.
+/// Maximum duration of a start on a busy machine; the first one generates keys.
 const START: Duration = Duration::from_secs(120);
 
-/// A running sandbox. Dropped, it is killed, and its folder goes; when the test has failed, the end of its log is shown.
+/// A running sandbox. Dropping it kills it and removes its folder; if the test has failed, the end of its log is shown.
 pub struct Daemon {
     child: Child,
     folder: tempfile::TempDir,
@@ -24,7 +24,7 @@ impl Daemon {
         Self::start_in(&[])
     }
 
-    /// The same in an environment, which later starts have too.
+    /// The same with these environment variables, also for later starts.
     pub fn start_in(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
@@ -38,19 +38,19 @@ impl Daemon {
         self.launch();
     }
 
-    /// Starts on the same data, after an end.
+    /// Starts again on the same data.
     pub fn launch(&mut self) {
         let (child, ready) = launch(self.folder.path(), &self.environment);
         self.child = child;
         self.ready = ready;
     }
 
-    /// What the next start has in its environment.
+    /// Sets the environment variables of the next start.
     pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
         self.environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
     }
 
-    /// `kill -9`: nothing is written that had not been.
+    /// `kill -9`.
     pub fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -67,7 +67,7 @@ impl Daemon {
     /// A listener as host and port.
     pub fn address(&self, field: &str) -> (String, String) {
         let text = self.ready(field);
-        let (host, port) = text.rsplit_once(':').unwrap_or_else(|| panic!("{field} is no host:port: {text}"));
+        let (host, port) = text.rsplit_once(':').unwrap_or_else(|| panic!("{field} is not host:port: {text}"));
         (host.to_owned(), port.to_owned())
     }
 
@@ -86,7 +86,6 @@ impl Daemon {
         self.folder.path().join("ready.json")
     }
 
-    /// Where its data is.
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -127,7 +126,7 @@ fn launch(folder: &Path, environment: &[(String, String)]) -> (Child, Value) {
         .env("RUST_LOG", "inboxlayer=debug,info")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
-        // The page for people.
+        // The overview that it prints for people.
         .stdout(Stdio::null())
         .stderr(log)
         .spawn()

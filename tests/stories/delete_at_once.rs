@@ -60,7 +60,7 @@ fn all_end([resting, sending, reading, idling]: [Rude; 4], bye: &str) {
     }
 }
 
-/// A log-in is refused as if the name had never been.
+/// A log-in is refused like that of an unknown user.
 #[track_caller]
 fn unknown(daemon: &Daemon, user: &str, token: &str) {
     let mut client = secure(daemon, "imaps");
@@ -80,7 +80,7 @@ fn sessions_end_at_once_with_what_they_logged_in_with() {
     let second = api.post("/api/v1/tokens", json!({"name": "second"})).expect(201);
     let (second_id, second) = (second.at("/id").to_owned(), second.at("/token").to_owned());
 
-    // The domain goes: its sessions end, those at the platform's address stay.
+    // Deleting the domain ends its sessions, and none at the platform's address.
     let under_it = sessions(&daemon, &custom, &token);
     let mut stays = [sender(&daemon, &platform, &token), sender(&daemon, &platform, &second)];
     let mut idles = idler(&daemon, &platform, &token);
@@ -92,7 +92,7 @@ fn sessions_end_at_once_with_what_they_logged_in_with() {
         client.say("NOOP", "250");
     }
 
-    // A token goes: its sessions end, those of another stay.
+    // Revoking a token ends its sessions, and none of another token.
     let with_it = sessions(&daemon, &platform, &second);
     api.delete(&format!("/api/v1/tokens/{second_id}")).expect(204);
     all_end(with_it, "this API token has been revoked");
@@ -105,13 +105,13 @@ fn sessions_end_at_once_with_what_they_logged_in_with() {
     idles.send("DONE\r\n");
     idles.answer("x", "OK");
 
-    // An inbox goes, with its mail.
+    // Deleting an inbox deletes its mail and ends its sessions.
     let inbox = daemon.ready("inbox_id");
     let in_it = sessions(&daemon, &platform, &token);
     api.delete(&format!("/api/v1/inboxes/{inbox}")).expect(204);
     all_end(in_it, "this inbox has been deleted");
     unknown(&daemon, &platform, &token);
-    // Nothing that was half sent has left or waits.
+    // No incomplete message was sent or queued.
     assert_eq!(crate::serve::rows(&api.get("/api/v1/queue").expect(200).body).len(), 0);
     assert!(crate::outside::Outside::of(&daemon).list().is_empty());
 }

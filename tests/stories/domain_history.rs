@@ -1,4 +1,4 @@
-//! What an owner can read about a domain: its records as a zone file that BIND reads, its checks, and why it changed.
+//! What the API shows about a domain: its records as a zone file that BIND can read, its checks, and its changes of status.
 
 use crate::clients::{curl, run};
 use crate::daemon::Daemon;
@@ -75,7 +75,7 @@ fn a_domains_life_can_be_read_afterwards() {
     assert_eq!((&all[0]["verified_status"], &all[1]["verified_status"]), (&json!("verified"), &json!("pending")));
     let first = &all[all.len() - 1];
     assert_eq!((&first["number"], &first["records"][0]["error"]["code"]), (&json!(1), &json!("missing")));
-    // Page by page it is the same.
+    // Paging gives the same list.
     let mut walked = Vec::new();
     let mut cursor = String::new();
     loop {

@@ -1,4 +1,4 @@
-//! Mail as others write it: line ends of Python's `as_bytes`, addresses that RFC 5321 does not allow or that few use.
+//! Mail from other software: bare line feeds of Python's `as_bytes`, addresses that RFC 5321 does not allow or that are rare.
 
 use crate::clients::python;
 use crate::daemon::Daemon;
@@ -15,10 +15,10 @@ fn python_sends_bytes_with_bare_line_feeds() {
     python("sendmail.py", &[&host, &port, ca, user, token, "friend@outside.test"], text.as_bytes()).succeeded();
     let mail = Outside::of(&daemon).wait_for("bytes");
     let (_, body) = mail.raw.split_once("\r\n\r\n").unwrap();
-    // smtplib ends it with a CRLF of its own.
+    // smtplib adds a final CRLF.
     assert_eq!(body, format!("{text}\n").replace('\n', "\r\n"));
     assert!(!mail.raw.replace("\r\n", "").contains(['\r', '\n']), "{}", mail.raw);
-    // The signature is over what left.
+    // The signature covers the repaired message.
     let (host, port) = daemon.address("dns");
     let found = python("dkim_verify.py", &[&host, &port], mail.raw.as_bytes()).succeeded().json();
     assert!(found.as_array().is_some_and(|all| all.len() == 1 && all[0]["valid"] == true), "{found}");
@@ -60,7 +60,7 @@ fn addresses_are_taken_as_they_are_used() {
         let raw = daemon.api().get(&format!("{path}/{}/raw", row["id"].as_str().unwrap())).expect(200).text;
         assert!(raw.starts_with(&format!("Return-Path: <{shown}>\r\nReceived: from M?ller-PC (")), "{raw}");
     }
-    // And they are written to.
+    // They are valid recipients, too.
     for (at, (to, rcpt)) in
         [(long.as_str(), long.as_str()), ("a..b@docomo.example", "\"a..b\"@docomo.example")].into_iter().enumerate()
     {

@@ -1,5 +1,5 @@
-//! Mail from outside under the platform's own domain: refused, unless it is ours and comes back, or a relay of the
-//! operator's hands it in.
+//! Mail from outside with a From at the platform's domain: refused, unless it has a valid signature of ours (mail that returns
+//! through a list) or comes from a trusted relay.
 
 use crate::daemon::Daemon;
 use crate::outside::Outside;
@@ -22,7 +22,7 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
         "ceo@inboxlayer.dev",
         "CEO <ceo@InboxLayer.dev>",
         "x@list.example\r\nFrom: ceo@inboxlayer.dev",
-        // Readers complete these, each in its own way.
+        // Malformed: mail clients show some of these as an address at our domain.
         "CEO <ceo@inboxlayer.dev",
         "ceo@inboxlayer.de(x) .d\u{e9}<v",
         "ceo@(x) CEO <inboxlayer.dev",
@@ -31,7 +31,7 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
         let response = hand_in(&format!("From: {from}\r\nSubject: forged\r\n\r\n{body}"));
         assert!(response.contains("550") && response.contains("5.7.1"), "{response}");
     }
-    // What a user sent to a list comes back through it, with what the list adds.
+    // A user's message returns through a mailing list, with fields that the list added.
     let path = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
     api.post(&path, json!({"to": "list@list.example", "subject": "to the list", "text": "Hello, list!"})).expect(202);
     let sent = Outside::of(&daemon).wait_for("to the list").raw.replace("\r\n", "\n").replace('\n', "\r\n");
@@ -48,7 +48,7 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
         let response = hand_in(&changed);
         assert!(response.contains("550") && response.contains("5.7.1"), "{response}\n{changed}");
     }
-    // A name is no address: what others send under their own domain comes in, and is not looked at for a signature.
+    // A display name is not an address: this mail is from another domain and needs no signature of ours.
     for from in [
         "\"ceo@inboxlayer.dev via List\" <list@list.example>",
         "inboxlayer.dev alerts <bot@list.example",

@@ -1,5 +1,5 @@
-//! `on_unverified`: mail under a pending domain is held until the domain is verified, over SMTP and the API; mail that is held
-//! for a domain that is deleted bounces; with `reject` it is refused.
+//! `on_unverified`, over SMTP and the API: with `hold`, mail from a pending domain is held until the domain is verified, and
+//! bounces if the domain is deleted; with `reject` it is refused.
 
 use crate::clients::python;
 use crate::daemon::Daemon;
@@ -16,12 +16,12 @@ struct Owner {
 }
 
 impl Owner {
-    /// Claims a domain whose mail is to be treated so while it is not verified. Its id.
+    /// Claims a domain with this `on_unverified`; returns its id.
     fn claim(&self, domain: &str, on_unverified: &str) -> String {
         let api = self.daemon.api();
         let id = api.post(DOMAINS, json!({"domain": domain})).expect(201).at("/id").to_owned();
-        let wish = json!({"on_unverified": on_unverified});
-        let patched = api.call(reqwest::Method::PATCH, &format!("{DOMAINS}/{id}"), Some(wish), &[]).expect(200);
+        let change = json!({"on_unverified": on_unverified});
+        let patched = api.call(reqwest::Method::PATCH, &format!("{DOMAINS}/{id}"), Some(change), &[]).expect(200);
         assert_eq!(patched.at("/on_unverified"), on_unverified);
         id
     }

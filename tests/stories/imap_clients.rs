@@ -1,5 +1,4 @@
-//! Several sessions on one inbox, driven by Python's imaplib, with mail from outside meanwhile. What they leave behind is
-//! what the API shows.
+//! Several sessions of Python's imaplib on one inbox, with mail from outside arriving meanwhile. The API shows the same result.
 
 use crate::clients::python;
 use crate::daemon::Daemon;

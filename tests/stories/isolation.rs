@@ -1,4 +1,4 @@
-//! One account cannot see another: every endpoint, SMTP and IMAP answer as they do for what does not exist.
+//! One account cannot see another: REST, SMTP and IMAP answer as for what does not exist.
 
 use crate::clients::python;
 use crate::daemon::Daemon;
@@ -57,7 +57,7 @@ fn what_another_account_owns_does_not_exist() {
         (Method::DELETE, format!("/api/v1/queue/{sent}"), None),
     ];
     for (method, path, body) in walk {
-        // The same path with ids that never were: the last 26 characters of each.
+        // The same path with unknown ids: their last 26 characters are replaced.
         let nowhere: String = path
             .split('/')
             .map(|part| match part.split_once('_') {
@@ -75,11 +75,11 @@ fn what_another_account_owns_does_not_exist() {
         let all = theirs.get(&format!("/api/v1/{list}")).expect(200);
         assert_eq!(all.body["data"], json!([]), "{list}");
     }
-    // The same name may be claimed, and nothing tells that another account has.
+    // The other account can claim the same name, and does not learn that it is claimed.
     let claim = theirs.post("/api/v1/custom_domains", json!({"domain": "acme.test"})).expect(201);
     assert_eq!(claim.at("/verified_status"), "pending");
     assert_eq!(claim.headers["location"], format!("/api/v1/custom_domains/{}", claim.at("/id")));
-    // All is as it was.
+    // Nothing was changed.
     ours.get(&format!("/api/v1/custom_domains/{domain}")).expect(200);
     ours.get(&format!("/api/v1/inboxes/{inbox}/messages/{message}")).expect(200);
     ours.get(&format!("/api/v1/queue/{sent}")).expect(200);

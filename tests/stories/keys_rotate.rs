@@ -1,5 +1,5 @@
-//! Keys take turns behind three CNAMEs that the customer publishes once: by schedule, by command, over a crash; and two
-//! verifiers that no one here wrote, dkimpy and OpenDKIM, take the signatures before, during and after.
+//! Keys rotate behind three CNAMEs that the customer publishes once: by schedule, by command, across a crash. dkimpy and
+//! OpenDKIM accept the signatures made before, during and after.
 
 use crate::daemon::Daemon;
 use crate::outside::Outside;
@@ -19,7 +19,7 @@ struct Story {
 }
 
 impl Story {
-    /// A domain whose records are published once, by its owner, and verified.
+    /// A verified domain. Its records are not changed afterwards.
     fn begin() -> Self {
         let daemon = Daemon::start();
         let made = daemon.api().post(DOMAINS, json!({"domain": DOMAIN})).expect(201);
@@ -31,7 +31,7 @@ impl Story {
         assert_eq!(verified.expect(200).at("/verified_status"), "verified");
         let mut story = Self { daemon, id, tokens, records: Value::Null };
         story.records = story.published();
-        // All three are made in the background.
+        // All three keys are generated in the background.
         let path = story.path("dkim_keys");
         story.daemon.api().poll(&path, |keys| (0..3).all(|at| keys.body["data"][at]["public"].is_string()));
         story
@@ -58,7 +58,7 @@ impl Story {
         self.daemon.api().post("/sandbox/clock", json!({"advance_seconds": seconds})).expect(200);
     }
 
-    /// Sends a message, which must be signed by the key at a position; as it left.
+    /// Sends a message, which must be signed with the key at `position`; returns it as it left.
     #[track_caller]
     fn send(&self, subject: &str, position: usize) -> String {
         let name = self.daemon.ready("inbox").split('@').next().unwrap().to_owned();
@@ -71,7 +71,7 @@ impl Story {
         raw
     }
 
-    /// Whether both verifiers take a message; they must agree.
+    /// True if both verifiers accept the signature. They must agree.
     #[track_caller]
     fn verifies(&self, raw: &str) -> bool {
         let dns = self.daemon.address("dns");
@@ -90,9 +90,9 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
     assert_eq!(story.keys("role"), ["signing", "ready", "ready"]);
     let before = story.send("before", 0);
     assert!(story.verifies(&before));
-    assert!(!story.verifies(&before.replace("Hello.", "Hullo.")), "the verifiers verify");
+    assert!(!story.verifies(&before.replace("Hello.", "Hullo.")), "a changed message must fail");
 
-    // The schedule: 90 days. What was signed before is verified during the change.
+    // By schedule, after 90 days: signatures of the old key stay valid.
     story.pass(90 * DAY + HOUR);
     assert_eq!(story.keys("role"), ["retiring", "signing", "ready"]);
     let during = story.send("during", 1);
@@ -101,7 +101,7 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
     assert_eq!(story.keys("role"), ["retiring", "signing", "ready"]);
     assert!(story.verifies(&before) && story.verifies(&during));
 
-    // Its mail has aged out: a fresh key behind the same token, which does not sign at once.
+    // Later the old key is replaced by a new one behind the same token, which does not sign yet.
     let old = story.keys("public");
     story.pass(8 * DAY);
     assert_eq!(story.keys("role"), ["ready", "signing", "ready"]);
@@ -110,7 +110,7 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
     assert!(!story.verifies(&before), "the key that signed it is gone");
     assert!(story.verifies(&during) && story.verifies(&story.send("after", 1)));
 
-    // By command, round to the fresh key.
+    // By command, until the new key signs.
     let token = story.daemon.ready("token").to_owned();
     let shown = story.daemon.cli(&token, &["domain", "rotate-key", DOMAIN]).succeeded().stdout;
     let line = shown.lines().find(|line| line.starts_with(&story.tokens[2])).unwrap_or_else(|| panic!("{shown}"));
@@ -123,7 +123,7 @@ fn keys_rotate_without_the_customer_touching_the_dns() {
         assert!(story.verifies(mail));
     }
 
-    // No other key can sign now: the error has the reason and the fix; other accounts get 404.
+    // No other key can sign now: the error has the reason and the fix. Other accounts get 404.
     let refused = story.daemon.cli(&token, &["domain", "rotate-key", DOMAIN]);
     assert!(refused.code == 1 && refused.stderr.contains("Both other keys have signed"), "{refused:?}");
     let refused = story.daemon.api().post(&story.path("rotate_key"), json!({})).expect(409);
@@ -142,7 +142,7 @@ fn what_was_signed_before_a_domain_is_deleted_is_verified_until_it_has_aged_out(
     story.pass(6 * DAY);
     story.daemon.crash_and_restart();
     assert!(story.verifies(&sent));
-    // Claimed again, it has other tokens.
+    // A new claim has other tokens.
     let again = story.daemon.api().post(DOMAINS, json!({"domain": DOMAIN})).expect(201);
     let tokens = again.body["dkim_tokens"].as_array().unwrap();
     assert!(tokens.iter().all(|token| !story.tokens.iter().any(|old| token == old)), "{tokens:?}");

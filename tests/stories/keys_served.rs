@@ -1,4 +1,4 @@
-//! The zone of keys as the world sees it: by Debian's `dig`, by a validating resolver, and as a file that BIND checks.
+//! The zone of DKIM keys as queried by `dig` and a validating resolver, and as a zone file checked by BIND.
 
 use crate::clients::{Outcome, run};
 use crate::rest::Rest;
@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// So long that a key is just too large for 512 octets.
+/// Long enough that a response with a key exceeds 512 octets.
 const ZONE: &str = "dkim.the-keys-of-many-customers.keys.test";
 const DOMAIN: &str = "acme.test";
 
@@ -49,7 +49,7 @@ fn dig(server: SocketAddr, arguments: &[&str]) -> Dug {
     let mut command = Command::new("dig");
     command.arg(format!("@{}", server.ip())).args(["-p", &server.port().to_string(), "+tries=2", "+time=5"]);
     let shown = run(command_with(command, arguments), b"").succeeded().stdout;
-    // Columns are kept apart by tabs or blanks, as long as names are.
+    // Columns are separated by tabs or spaces, depending on the length of names.
     let line = |line: &str| line.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
     Dug(shown.lines().map(line).collect::<Vec<_>>().join("\n"))
 }
@@ -67,7 +67,7 @@ impl Dug {
         assert!(text.contains(&counts), "{counts}\n{text}");
     }
 
-    /// The TXT record in the answer, its strings put together.
+    /// The TXT record in the answer, its strings joined.
     fn txt(&self) -> String {
         let line = self.0.lines().find(|line| line.contains(" IN TXT \"")).unwrap_or_else(|| panic!("{}", self.0));
         line.split('"').skip(1).step_by(2).collect()
@@ -84,17 +84,17 @@ fn dig_finds_the_keys_and_what_is_not_there() {
         found.has("NOERROR", "qr aa", 1, 0);
         assert_eq!(found.txt(), *public);
     }
-    // Resolvers that write names in mixed case find their spelling again (0x20).
+    // The response repeats the question's case (0x20).
     let mixed = name.to_ascii_uppercase();
     let found = served.dig(&["+norecurse", &mixed, "TXT"]);
     found.has("NOERROR", "qr aa", 1, 0);
     assert!(found.0.contains(&format!(";{mixed}. IN TXT")) && found.txt() == *public, "{}", found.0);
-    // What does not fit is cut; dig then asks over TCP by itself.
+    // A response that does not fit is truncated; dig then retries over TCP.
     let cut = ["+norecurse", "+noedns", "+bufsize=512", &name, "TXT"];
     served.dig(&[&["+ignore"][..], &cut].concat()).has("NOERROR", "qr aa tc", 0, 0);
     assert_eq!(served.dig(&cut).txt(), *public);
 
-    // The name without that type; an unknown type; no such name.
+    // No record of that type; an unknown type; no such name.
     for (name, kind, status) in [
         (name.as_str(), "A", "NOERROR"),
         (&name, "TYPE65400", "NOERROR"),
@@ -113,7 +113,7 @@ fn dig_finds_the_keys_and_what_is_not_there() {
         assert!(served.dig(&["+norecurse", &format!("ns.{ZONE}"), kind]).0.contains(&format!(" IN {kind} {address}")));
     }
 
-    // Not ours, not offered, not understood.
+    // Other zones; another class; zone transfer; an unknown EDNS version.
     for elsewhere in ["acme.test", "keys.test", "xdkim.keys.test", "."] {
         served.dig(&["+norecurse", elsewhere, "A"]).has("REFUSED", "qr", 0, 0);
     }
@@ -123,11 +123,11 @@ fn dig_finds_the_keys_and_what_is_not_there() {
     assert!(future.contains("status: BADVERS"), "{future}");
 }
 
-/// Debian's `unbound`, ended when it is dropped.
+/// An `unbound` process, killed on drop.
 struct Unbound(Child, SocketAddr);
 
 impl Unbound {
-    /// Validates the customer's zone, which it has from a signed file; the zone of keys it asks our server for.
+    /// It validates the customer's zone, read from a signed file, and queries our server for the zone of keys.
     fn start(folder: &Path, keys: SocketAddr, anchor: &str, zone_file: &Path) -> Self {
         let address = free_address();
         let text = format!(
@@ -141,7 +141,7 @@ server:
     pidfile: ""
     module-config: "validator iterator"
     trust-anchor: "{anchor}"
-    # Names go out in random case, and must come back so.
+    # Sends names in random case and checks the response for it.
     use-caps-for-id: yes
     do-not-query-localhost: no
     local-zone: "test." nodefault
@@ -165,7 +165,7 @@ stub-zone:
         std::fs::write(&config, text).unwrap();
         let log = std::fs::File::create(folder.join("unbound.log")).unwrap();
         let child = Command::new("unbound").arg("-d").arg("-c").arg(&config).stdin(Stdio::null()).stderr(log).spawn();
-        let unbound = Self(child.expect("unbound is there: tests/run installs it"), address);
+        let unbound = Self(child.expect("unbound (tests/run installs it)"), address);
         let began = Instant::now();
         while std::net::TcpStream::connect(address).is_err() {
             let log = std::fs::read_to_string(folder.join("unbound.log")).unwrap_or_default();
@@ -217,7 +217,7 @@ fn a_validating_resolver_follows_the_customers_cnames() {
         let found = dig(unbound.1, &[&format!("{token}._domainkey.{DOMAIN}"), "TXT"]);
         found.has("NOERROR", "qr rd ra", 2, 0);
         assert_eq!(found.txt(), *public);
-        // The customer's own part is validated.
+        // The customer's CNAME is validated.
         dig(unbound.1, &["+dnssec", &format!("{token}._domainkey.{DOMAIN}"), "CNAME"]).has(
             "NOERROR",
             "qr rd ra ad",
@@ -225,7 +225,7 @@ fn a_validating_resolver_follows_the_customers_cnames() {
             0,
         );
     }
-    // Asked from outside, absence is known as such, and remembered for a minute at most.
+    // A missing name is NXDOMAIN through the resolver, too.
     let absent = dig(unbound.1, &[&format!("nobody.{ZONE}"), "TXT"]);
     absent.has("NXDOMAIN", "qr rd ra", 0, 1);
 }
@@ -245,16 +245,16 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
         assert_eq!(line.split('"').skip(1).step_by(2).collect::<String>(), *public);
     }
 
-    // One zone, served or printed.
+    // The served and the printed zone have the same SOA.
     let soa = |text: &str| {
         text.lines().find(|line| line.contains(" SOA ")).unwrap().replace(&format!("{ZONE}. 60 IN"), "@ IN")
     };
     assert_eq!(soa(&served.dig(&["+norecurse", ZONE, "SOA"]).0), soa(&zone));
 
-    // A store whose sealing key is another one is refused at the start, with what to do; put back, it starts.
+    // With another sealing key the daemon does not start, and says what to do; with the original one it starts.
     assert!(served.serve.terminate());
     let key = served.serve.data_dir().join("secret.key");
-    let right = std::fs::read(&key).unwrap();
+    let original = std::fs::read(&key).unwrap();
     for (bytes, says) in
         [(&[7_u8; 32][..], "holds another sealing key"), (b"short", "does not hold a key of 32 octets")]
     {
@@ -265,16 +265,16 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
     let refused = start(&served.serve, Some("not base64"));
     assert!(refused.code == 1 && refused.stderr.contains("INBOXLAYER_SECRET_KEY does not hold a key"), "{refused:?}");
     assert!(!refused.stderr.contains("not base64"), "a secret is shown: {refused:?}");
-    std::fs::write(&key, &right).unwrap();
+    std::fs::write(&key, &original).unwrap();
 
-    // The operator changes the sealing key while the daemon is stopped, and then not while it runs.
+    // The sealing key can be changed while the daemon is stopped, not while it runs.
     let change = |serve: &Serve| {
         let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
         command.args(["seal", "change", "--config"]).arg(serve.config());
         run(command, b"")
     };
     assert!(change(&served.serve).succeeded().stdout.starts_with("4 private keys re-encrypted"));
-    assert_ne!(std::fs::read(&key).unwrap(), right);
+    assert_ne!(std::fs::read(&key).unwrap(), original);
     served.serve.launch();
     let refused = change(&served.serve);
     assert!(refused.code == 1 && refused.stderr.contains("stop the daemon first"), "{refused:?}");
@@ -282,7 +282,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
     assert_eq!(served.dig(&["+norecurse", &format!("{token}.{ZONE}"), "TXT"]).txt(), *public);
 }
 
-/// The program, which must not start.
+/// Runs the daemon, which must fail to start.
 fn start(serve: &Serve, secret: Option<&str>) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
     command.args(["serve", "--config"]).arg(serve.config());

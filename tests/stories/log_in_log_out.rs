@@ -1,5 +1,5 @@
-//! Clients that log in, log out and close without waiting for an answer: no place among the store's readers is lost or given
-//! away twice by them, so no other client is refused anything.
+//! Clients that log in, log out and close without waiting for a response: no place among the store's readers is lost or used
+//! twice, so no other client is refused anything.
 
 use crate::cancelled_clients::tenants;
 use crate::rude::Rude;
@@ -20,7 +20,7 @@ fn clients_that_log_in_and_close_at_once_do_not_affect_others() {
     let config = tenants(&daemon, &["honest", "hasty"]);
     let (honest, hasty) = (config["honest"]["token"].as_str().unwrap(), config["hasty"]["token"].as_str().unwrap());
 
-    // The others work until the last of these clients has ended, also by a failed assertion.
+    // The others work until the last of these clients has ended, even by a failed assertion.
     let going = Arc::new(());
     let others: Weak<()> = Arc::downgrade(&going);
     let (mut statuses, mut taken, mut lists) = (0, 0, 0);
@@ -50,13 +50,13 @@ fn clients_that_log_in_and_close_at_once_do_not_affect_others() {
     assert_eq!(user.ask("STATUS INBOX (MESSAGES)", "OK")[0], format!("* STATUS INBOX (MESSAGES {taken})"));
     let log = daemon.log();
     assert!(!log.contains("the store is closed"), "{log}");
-    // What the start finds in a DNS that is not there has nothing to do with it.
+    // The self-check warns because this daemon has no DNS.
     let lines = log.lines().filter(|line| !line.contains("app::self_check"));
-    let amiss: Vec<&str> = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
-    assert!(amiss.is_empty(), "{amiss:#?}");
+    let problems: Vec<&str> = lines.filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")).collect();
+    assert!(problems.is_empty(), "{problems:#?}");
 }
 
-/// Both commands in one write; then the connection is closed at once, or the answers are read.
+/// Sends both commands in one write, then closes the connection at once or reads the responses.
 fn log_in_and_out(daemon: &Serve, token: &str, is_read: bool) {
     let mut client = Rude::secure(daemon.imaps, &daemon.ca());
     client.send(format!("a LOGIN hasty@inboxlayer.dev {token}\r\nz LOGOUT\r\n"));
@@ -67,7 +67,7 @@ fn log_in_and_out(daemon: &Serve, token: &str, is_read: bool) {
     }
 }
 
-/// Each of these functions counts what it was served.
+/// Each of these functions returns how many requests were served.
 fn status(daemon: &Serve, token: &str, others: &Weak<()>) -> usize {
     let mut count = 0;
     while others.strong_count() > 0 {

@@ -1,7 +1,7 @@
-//! The stories: the real daemon, started as a user starts it, driven by clients that no one here wrote.
+//! The stories: the real daemon, started as a user starts it, driven by foreign clients.
 //!
-//! One binary, a module for each story. Run them with `tests/run`, which installs the clients; one that is missing is a
-//! failure. Nothing here asserts a duration: waits are bounded only so that a failure ends.
+//! One binary, a module for each story. Run them with `tests/run`, which installs the clients; a missing client fails the
+//! test. Nothing here asserts a duration: waits are bounded only so that a failing test ends.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,12 +1,12 @@
-//! REST, FETCH and SEARCH read one message alike, and right: strange messages of `fixtures/messages/strange`, each with what is
-//! to be read in it, and messages made at random.
+//! REST, FETCH and SEARCH read a message alike and correctly: the messages of `fixtures/messages/strange`, each with its expected
+//! reading, and random ones.
 
 use crate::clients::python;
 use crate::daemon::Daemon;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Messages made at random: usually, and with `NIGHTLY`.
+/// Number of random messages: usually, and with `NIGHTLY`.
 const GENERATED: [usize; 2] = [60, 2000];
 
 #[test]

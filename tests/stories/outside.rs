@@ -1,13 +1,12 @@
-//! The outside world's mailbox, where the sandbox keeps all that left.
+//! The sandbox's outside mailbox, which keeps everything sent.
 
 use crate::daemon::Daemon;
 use crate::rest::{Answer, Rest};
 use serde_json::Value;
 
-/// Looks into it.
 pub struct Outside(Rest);
 
-/// A message that left.
+/// A sent message.
 #[derive(Debug)]
 pub struct Mail {
     pub mail_from: String,
@@ -20,12 +19,11 @@ impl Outside {
         Self(daemon.api())
     }
 
-    /// Everything that has left.
     pub fn list(&self) -> Vec<Value> {
         rows(&self.0.get("/sandbox/mail").expect(200))
     }
 
-    /// The message with this subject, once it has left.
+    /// Waits for the message with this subject.
     #[track_caller]
     pub fn wait_for(&self, subject: &str) -> Mail {
         let has = |answer: &Answer| rows(answer).into_iter().find(|mail| mail["subject"] == subject);

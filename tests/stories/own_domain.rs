@@ -1,5 +1,5 @@
-//! The story of the documentation: create a domain, publish its records, verify, send and receive under it; then its DNS
-//! breaks, and mail goes out under the platform's domain again.
+//! The documented life of a domain: create it, publish its records, verify it, send and receive under it; then its DNS breaks,
+//! and mail leaves under the platform's domain again.
 
 use crate::clients::{curl, python, swaks};
 use crate::daemon::Daemon;
@@ -27,7 +27,7 @@ fn signatures(daemon: &Daemon, raw: &str) -> Vec<(String, Value)> {
     found.as_array().unwrap().iter().map(one).collect()
 }
 
-/// A field of a header block, by its exact spelling.
+/// The value of a field, by its exact name.
 fn field<'a>(raw: &'a str, name: &str) -> Option<&'a str> {
     raw.lines().take_while(|line| !line.is_empty()).find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
@@ -43,7 +43,7 @@ fn sending_and_receiving_under_ones_own_domain() {
     let platform = daemon.ready("inbox").to_owned();
     let custom = format!("{name}@{DOMAIN}");
 
-    // Create the domain, with curl: the records to publish come back.
+    // Create the domain with curl: the response has the records to publish.
     let authorization = format!("Authorization: Bearer {}", daemon.ready("token"));
     let url = format!("{}{DOMAINS}", daemon.ready("http"));
     let body = json!({"domain": DOMAIN}).to_string();
@@ -53,7 +53,7 @@ fn sending_and_receiving_under_ones_own_domain() {
     assert_eq!(created["verified_status"], "pending");
     documented_records(&created);
 
-    // Log in as inbox@custom while it is pending: it is sent, under the platform's domain.
+    // Log in as inbox@custom while it is pending: mail leaves under the platform's domain.
     let (code, text) = submit(&daemon, &custom, "while pending");
     assert!(code == 250 && text.contains(&platform), "{code} {text}");
     let mail = Outside::of(&daemon).wait_for("while pending");
@@ -63,7 +63,7 @@ fn sending_and_receiving_under_ones_own_domain() {
     let platform_domain = platform.split('@').nth(1).unwrap();
     assert_eq!(signatures(&daemon, &mail.raw), [(platform_domain.to_owned(), json!(true))]);
 
-    // Publish, one record by hand as at a DNS provider and then all; verify, and poll. The daemon dies in the middle.
+    // Publish one record by hand and then all, verify, and poll. The daemon is killed in between.
     let record = &created["records"].as_array().unwrap().iter().find(|r| r["purpose"] == "dkim").unwrap();
     let by_hand = json!({"name": record["name"], "type": "CNAME", "values": [record["value"]], "ttl": 60});
     assert!(daemon.api().put("/sandbox/dns/records", by_hand).status < 300);
@@ -72,10 +72,10 @@ fn sending_and_receiving_under_ones_own_domain() {
     daemon.crash_and_restart();
     let verified =
         daemon.api().poll(&format!("{DOMAINS}/{id}"), |a| a.status == 200 && a.at("/verified_status") == "verified");
-    // Its keys were being made when the daemon died; the check has waited for them, on whichever side of the crash.
+    // Its keys may have been incomplete when the daemon was killed; the check has waited for them.
     assert_eq!(verified.body["records"][0]["error"], Value::Null, "{}", verified.text);
 
-    // The same credentials now send from inbox@custom; another client, TLS from the first octet.
+    // The same credentials now send from inbox@custom, with another client over implicit TLS.
     let (host, port) = daemon.address("submissions");
     let sent = swaks(&[
         "--server",
@@ -108,12 +108,12 @@ fn sending_and_receiving_under_ones_own_domain() {
     assert_eq!(field(&mail.raw, "Inboxlayer-Fallback"), None);
     assert_eq!(signatures(&daemon, &mail.raw), [(DOMAIN.to_owned(), json!(true))]);
 
-    // A reply comes in at the MX, and is read over IMAP and over the API.
+    // A reply arrives at the MX and is read over IMAP and the API.
     receive(&daemon, &custom, "Re: once verified");
     read_by_imap(&daemon, &custom, "Re: once verified");
     read_by_api(&daemon, "Re: once verified");
 
-    // A DKIM record breaks, and the grace passes: mail falls back, and none that comes in is lost.
+    // A DKIM record breaks for longer than the grace period: mail falls back, and inbound mail is still accepted.
     let token = created["dkim_tokens"][0].as_str().unwrap();
     let record = format!("/sandbox/dns/records?name={token}._domainkey.{DOMAIN}&type=CNAME");
     assert!(daemon.api().delete(&record).status < 300);
@@ -129,14 +129,14 @@ fn sending_and_receiving_under_ones_own_domain() {
     receive(&daemon, &custom, "still received");
     read_by_imap(&daemon, &custom, "still received");
 
-    // Delete: at once the address opens nothing; the messages stay.
+    // After deletion the address cannot log in; its messages stay in the inbox.
     daemon.api().delete(&format!("{DOMAINS}/{id}")).expect(204);
     daemon.api().get(&format!("{DOMAINS}/{id}")).expect(404);
     assert_eq!(submit(&daemon, &custom, "too late").0, 535);
     read_by_imap(&daemon, &platform, "still received");
 }
 
-/// What the public documentation says is to be published.
+/// The records that the public documentation lists.
 fn documented_records(domain: &Value) {
     let records = domain["records"].as_array().unwrap();
     let of = |kind: &str| -> Vec<(&str, &str, bool)> {
@@ -157,7 +157,7 @@ fn documented_records(domain: &Value) {
     }
 }
 
-/// A message from outside, through the MX server.
+/// Delivers a message from outside through the MX.
 fn receive(daemon: &Daemon, to: &str, subject: &str) {
     let (host, port) = daemon.address("mx");
     let subject = format!("Subject: {subject}");

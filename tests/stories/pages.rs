@@ -1,4 +1,4 @@
-//! What docs/sandbox.md and docs/api.md show is so: the commands do what they say, the JSON has the fields that are there.
+//! The examples of docs/sandbox.md and docs/api.md are correct: the commands work, and the JSON has the fields of real responses.
 
 use crate::clients::run;
 use crate::daemon::Daemon;
@@ -15,7 +15,7 @@ fn blocks(page: &str, language: &str) -> Vec<String> {
     text.split(&format!("```{language}\n")).skip(1).map(block).collect()
 }
 
-/// A domain that is verified: its id.
+/// A verified domain; its id.
 fn verified(daemon: &Daemon) -> String {
     let api = daemon.api();
     let id = api.post(DOMAINS, json!({"domain": "acme.test"})).expect(201).at("/id").to_owned();
@@ -63,7 +63,7 @@ fn the_json_of_the_api_has_the_fields_that_are_there() {
     let fields = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<BTreeSet<String>>());
     for (shown, live) in shown.iter().zip(&live) {
         for part in ["", "/capabilities", "/records/0", "/records/0/evidence/0", "/spf", "/dkim", "/dmarc"] {
-            // A string refers to what is shown in another place.
+            // A string in the example refers to JSON shown elsewhere.
             if let Some(shown) = shown.pointer(part).and_then(fields) {
                 assert_eq!(Some(shown), live.pointer(part).and_then(fields), "{part} of {live}");
             }

@@ -1,5 +1,5 @@
-//! A domain passes from one account to another, and its mail with it: what comes in after that is never the first one's
-//! again, whatever the other account does with its claim.
+//! A domain passes from one account to another, and its mail with it: the first account receives none of it again, even if the
+//! other deletes its claim.
 
 use crate::daemon::Daemon;
 use crate::isolation::second_account;
@@ -38,7 +38,7 @@ impl Claim {
         self.api.post("/sandbox/clock", json!({"advance_seconds": seconds})).expect(200);
     }
 
-    /// Its records are taken out of the DNS.
+    /// Removes its records from the DNS.
     fn unpublish(&self) {
         for token in &self.tokens {
             let name = format!("{token}._domainkey.{}", self.domain);
@@ -62,7 +62,7 @@ impl Claim {
     }
 }
 
-/// What the MX says to a message for the domain.
+/// The MX's reply to a message for the domain.
 fn receive(daemon: &Daemon, domain: &str, subject: &str) -> String {
     let raw = format!("From: friend@outside.test\r\nSubject: {subject}\r\n\r\nPrivate.\r\n");
     let message = json!({"mail_from": "friend@outside.test", "rcpt_to": format!("anyone@{domain}"), "raw": raw});
@@ -75,7 +75,7 @@ fn mail_for_a_domain_that_has_passed_on_is_never_the_first_accounts_again() {
     let token = second_account(&daemon);
     let theirs = || daemon.api_as(&token);
     let inbox = theirs().post("/api/v1/inboxes", json!({"name": "second"})).expect(201).at("/id").to_owned();
-    // One is displaced while it is verified; the other has failed by its own records before.
+    // One claim is displaced while verified; the other has failed before, by its own records.
     for (domain, fails_first) in [("passed.test", false), ("broken.test", true)] {
         let first = Claim::new(daemon.api(), domain, daemon.ready("inbox_id"));
         first.verify();
@@ -95,7 +95,7 @@ fn mail_for_a_domain_that_has_passed_on_is_never_the_first_accounts_again() {
         let reply = receive(&daemon, domain, &format!("4 {domain}"));
         assert!(reply.contains("554") && !reply.contains("250 2.0.0"), "{reply}");
         assert!(second.mail().contains(&format!("3 {domain}")));
-        // The first account verifies anew: from then on the mail is its own.
+        // The first account verifies again and receives mail again.
         first.verify();
         assert!(receive(&daemon, domain, &format!("5 {domain}")).contains("250"));
         let mine: Vec<String> = first.mail().into_iter().filter(|subject| subject.ends_with(domain)).collect();

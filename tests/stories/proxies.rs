@@ -1,4 +1,4 @@
-//! Behind a load balancer: whose connection it is, over SMTP, IMAP and HTTP, and who is believed about it.
+//! Behind a load balancer: the client's address over SMTP, IMAP and HTTP, and whose word is trusted for it.
 
 use crate::rest::Rest;
 use crate::rude::Rude;
@@ -19,7 +19,7 @@ fn daemon(limits: &str) -> (Serve, Relay) {
     (daemon, relay)
 }
 
-/// Version 2, as HAProxy's `send-proxy-v2` has it, with an extension behind the addresses.
+/// Version 2, as HAProxy's `send-proxy-v2` sends it, with an extension after the addresses.
 fn version_2(client: [u8; 4]) -> Vec<u8> {
     let head = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x13";
     let addresses = [client.as_slice(), &[192, 0, 2, 200], &[0x30, 0x39], &[0, 25]].concat();
@@ -41,7 +41,7 @@ fn the_header_names_the_client_and_what_is_behind_it_is_the_clients() {
     let (daemon, _relay) = daemon("connections_per_address = 2");
     let (_, inbox, token) = daemon.account("reader");
     for header in [version_1([192, 0, 2, 1]), version_2([192, 0, 2, 2])] {
-        // Octets of the session in one write with the header are not lost.
+        // Commands sent in one write with the header are not lost.
         let mut client = behind(&[header.as_slice(), b"EHLO client.example\r\n"].concat(), daemon.mx);
         client.reply("220 ");
         client.reply("250");
@@ -62,7 +62,7 @@ fn the_header_names_the_client_and_what_is_behind_it_is_the_clients() {
     assert!(user.line().unwrap().starts_with("* OK"));
     user.ask(&format!("LOGIN {READER} {token}"), "OK");
 
-    // Limits go by the client: each address has its own, and the proxy has none.
+    // Limits apply to the client's address, not to the proxy's.
     let mut clients = Vec::new();
     for host in 1..=4 {
         for _ in 0..2 {
@@ -72,7 +72,7 @@ fn the_header_names_the_client_and_what_is_behind_it_is_the_clients() {
         }
         behind(&version_2([198, 51, 100, host]), daemon.submission).reply("421 4.7.0");
     }
-    // A health check of the proxy's own.
+    // A health check by the proxy itself (LOCAL).
     let mut check = behind(b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00", daemon.submission);
     check.reply("220 ");
     let mut unknown = behind(b"PROXY UNKNOWN\r\n", daemon.imap);
@@ -91,7 +91,7 @@ fn a_missing_proxy_header_is_logged_with_the_fix_and_other_headers_are_ignored()
     let claimed = |words: &str| log.lines().filter(|l| l.contains("WARN") && l.contains(words)).count();
     assert_eq!((claimed("no PROXY header received"), claimed("malformed")), (3, 1), "{log}");
     assert_eq!(claimed("send-proxy-v2"), 4, "{log}");
-    // From elsewhere a header is what it is over SMTP: no command.
+    // From other addresses, a header is an unknown SMTP command.
     let mut stranger = Rude::connect(daemon.mx);
     stranger.reply("220 ");
     stranger.say("PROXY TCP4 192.0.2.1 192.0.2.200 12345 25", "500 5.5.2");
@@ -113,7 +113,7 @@ fn over_http_the_client_is_the_last_address_that_is_not_a_proxys() {
         let tries: Vec<_> = (0..3).map(|_| ask(from, "ilt_wrong", forwarded)).collect();
         assert!(tries[0].contains(" 401 ") && tries[2].contains(" 429 "), "{tries:?}");
     };
-    // Whatever the client wrote before it, and through how many proxies it came.
+    // Addresses before it are the client's own text; those after it are proxies.
     limited(PROXY, "203.0.113.1, 192.0.2.1, 127.9.0.2");
     assert!(ask(PROXY, "ilt_wrong", "203.0.113.2, 192.0.2.1").contains(" 429 "));
     assert!(ask(PROXY, "ilt_wrong", "192.0.2.9").contains(" 401 "));
@@ -128,7 +128,7 @@ fn over_http_the_client_is_the_last_address_that_is_not_a_proxys() {
     api.call(Method::POST, &path, Some(json!({"to": "x@elsewhere.example", "text": "t"})), &[]).expect(202);
 }
 
-/// HAProxy in front of the daemon, with a header of each version, and one field over HTTP.
+/// HAProxy in front of the daemon, with a PROXY header of each version, and X-Forwarded-For over HTTP.
 struct HaProxy {
     child: std::process::Child,
     mx: SocketAddr,
@@ -185,7 +185,7 @@ fn behind_haproxy_the_client_is_the_client() {
     let id = crate::serve::rows(&list.body)[0]["id"].as_str().unwrap().to_owned();
     let raw = api.get(&format!("/api/v1/inboxes/{inbox}/messages/{id}/raw")).expect(200).text;
     assert!(raw.contains("from client.example ([127.5.0.1])"), "{raw}");
-    // One client's wrong tokens close the server to that client alone, over all listeners.
+    // A client's wrong tokens lock out that client alone, over all listeners.
     let anonymous = |source: Ipv4Addr| {
         let mut anonymous = Rude::connect_from(source, proxy.imaps);
         anonymous.start_tls(&daemon.ca());

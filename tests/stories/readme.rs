@@ -1,4 +1,4 @@
-//! The README tells the truth: its ten lines of shell do what they say.
+//! The README's shell commands work as it says.
 
 use crate::clients::run;
 use crate::daemon::Daemon;
@@ -11,7 +11,7 @@ fn the_ten_lines_of_the_readme_work_when_pasted() {
     let readme = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let block = readme.split("```sh\n").nth(2).unwrap().split("```").next().unwrap();
     assert!(block.lines().count() <= 10 && block.starts_with("ready()"), "{block}");
-    // As pasted, but for where the sandbox wrote its file and where the program was built.
+    // As pasted, except for the paths of the ready file and the program.
     let program = Path::new(env!("CARGO_BIN_EXE_inboxlayer")).parent().unwrap();
     let script = block
         .replace("target/sandbox.json", daemon.ready_file().to_str().unwrap())
@@ -20,7 +20,7 @@ fn the_ten_lines_of_the_readme_work_when_pasted() {
     command.arg("-eu");
     let outcome = run(command, script.as_bytes()).succeeded();
     assert!(outcome.stderr.is_empty(), "{outcome:?}");
-    // Nothing that is ours to mend: a newcomer sees a domain that is right, with its keys.
+    // No fault of ours is shown: the domain is verified and has its keys.
     assert!(outcome.stdout.contains("acme.test is verified: it sends and receives here."), "{outcome:?}");
     assert!(!outcome.stdout.contains("no key"), "{outcome:?}");
     let platform = daemon.ready("inbox");

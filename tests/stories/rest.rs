@@ -89,7 +89,7 @@ impl Rest {
         })
     }
 
-    /// Looks at `path` until `done` says so of its answer.
+    /// Gets `path` until `done` is true for the answer.
     #[track_caller]
     pub fn poll(&self, path: &str, done: impl Fn(&Answer) -> bool) -> Answer {
         let began = Instant::now();
@@ -98,7 +98,7 @@ impl Rest {
             if done(&answer) {
                 return answer;
             }
-            assert!(began.elapsed() < PATIENCE, "never came true for {path}: {}", answer.text);
+            assert!(began.elapsed() < PATIENCE, "timed out waiting for {path}: {}", answer.text);
             std::thread::sleep(Duration::from_millis(100));
         }
     }

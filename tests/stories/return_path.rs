@@ -1,4 +1,4 @@
-//! A return path of one's own: a subdomain with its own MX and SPF that bounces come back to.
+//! A return path of one's own: a subdomain with its own MX and SPF records, which receives bounces.
 
 use crate::daemon::Daemon;
 use crate::outside::Outside;
@@ -14,7 +14,7 @@ struct Story {
 }
 
 impl Story {
-    /// A check now; the object after it.
+    /// Checks now; returns the domain afterwards.
     fn verify(&self) -> Value {
         let api = self.daemon.api();
         api.post("/sandbox/clock", json!({"advance_seconds": 11})).expect(200);
@@ -26,7 +26,7 @@ impl Story {
         domain["records"].as_array().unwrap().iter().filter(|r| r["purpose"] == "return_path").cloned().collect()
     }
 
-    /// Sends a message; its envelope sender outside.
+    /// Sends a message; returns its envelope sender as received outside.
     fn send(&self, subject: &str) -> String {
         let message = json!({"from": self.from, "to": "friend@outside.test", "subject": subject, "text": "Hello."});
         self.daemon.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), message).expect(202);
@@ -57,7 +57,7 @@ fn bounces_come_back_to_a_subdomain_once_its_records_are_right() {
     let set = patch(json!({"return_path": "bounce"})).expect(200).body;
     assert_eq!((&set["return_path"], &set["verified_status"]), (&json!("bounce"), &json!("verified")));
     assert_eq!(Story::return_path(&set).len(), 2, "{set}");
-    // Not there yet: nothing changes for mail.
+    // Its records are not published yet: mail is unchanged.
     assert!(Story::return_path(&story.verify()).iter().all(|r| r["status"] == "missing" && r["required"] == false));
     assert_eq!(story.send("before"), from);
 
@@ -67,8 +67,8 @@ fn bounces_come_back_to_a_subdomain_once_its_records_are_right() {
         let same: Vec<&Value> = shown.filter(|r| r["name"] == record["name"] && r["type"] == record["type"]).collect();
         assert_eq!(same.len(), 1, "{published}");
     }
-    let right = story.verify();
-    assert!(Story::return_path(&right).iter().all(|record| record["status"] == "valid"), "{right}");
+    let valid = story.verify();
+    assert!(Story::return_path(&valid).iter().all(|record| record["status"] == "valid"), "{valid}");
     let identity = api.get(&format!("/api/v1/inboxes/{inbox}/sending_identity?login={from}")).expect(200);
     assert_eq!((identity.at("/from"), identity.at("/mail_from")), (&*from, &*bounces));
     assert_eq!(identity.at("/spf/domain"), "bounce.acme.test");
@@ -86,7 +86,7 @@ fn bounces_come_back_to_a_subdomain_once_its_records_are_right() {
     assert!(inbound("nobody@bounce.acme.test").contains("550"), "{}", inbound("nobody@bounce.acme.test"));
     assert!(inbound(&format!("{name}@other.acme.test")).contains("554"));
 
-    // It breaks: the domain stays verified, and From is the envelope sender again.
+    // When its records break, the domain stays verified, and From is the envelope sender again.
     api.delete("/sandbox/dns/records?name=bounce.acme.test&type=MX");
     assert_eq!(story.verify()["verified_status"], "verified");
     assert_eq!(story.send("broken"), from);

@@ -8,26 +8,26 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A wait that is over by then has failed.
+/// A longer wait fails the test.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-trait Both: Read + Write + Send {}
-impl<S: Read + Write + Send> Both for S {}
+trait Stream: Read + Write + Send {}
+impl<S: Read + Write + Send> Stream for S {}
 
 /// The client.
 pub struct Rude {
-    stream: Option<Box<dyn Both>>,
+    stream: Option<Box<dyn Stream>>,
     socket: TcpStream,
     input: Vec<u8>,
 }
 
 impl Rude {
-    /// Over TCP alone.
+    /// Over TCP.
     pub fn connect(address: SocketAddr) -> Self {
         Self::over(TcpStream::connect(address).unwrap())
     }
 
-    /// The same from an address of this host: all of 127.0.0.0/8 are.
+    /// The same from this source address, in 127.0.0.0/8.
     pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Self {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
         let stream = runtime.block_on(async {
@@ -42,18 +42,18 @@ impl Rude {
     fn over(socket: TcpStream) -> Self {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         socket.set_write_timeout(Some(PATIENCE)).unwrap();
-        let stream: Box<dyn Both> = Box::new(socket.try_clone().unwrap());
+        let stream: Box<dyn Stream> = Box::new(socket.try_clone().unwrap());
         Self { stream: Some(stream), socket, input: Vec::new() }
     }
 
-    /// With TLS from the first octet.
+    /// With implicit TLS.
     pub fn secure(address: SocketAddr, ca: &Path) -> Self {
         let mut client = Self::connect(address);
         client.start_tls(ca);
         client
     }
 
-    /// TLS from here on.
+    /// The TLS handshake.
     pub fn start_tls(&mut self, ca: &Path) {
         assert!(self.input.is_empty(), "octets before TLS: {:?}", String::from_utf8_lossy(&self.input));
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -67,7 +67,7 @@ impl Rude {
         self.stream = Some(Box::new(stream));
     }
 
-    /// Sends octets as they are. The server may have closed meanwhile: what it said shows.
+    /// Sends octets. Errors are ignored: if the server has closed, its last reply says why.
     pub fn send(&mut self, octets: impl AsRef<[u8]>) {
         let stream = self.stream.as_mut().unwrap();
         let _ = stream.write_all(octets.as_ref()).and_then(|()| stream.flush());
@@ -92,7 +92,7 @@ impl Rude {
         }
     }
 
-    /// So many octets; fewer when the server has closed.
+    /// This number of octets; fewer if the server closes.
     pub fn octets(&mut self, count: usize) -> Vec<u8> {
         let mut octets = std::mem::take(&mut self.input);
         let mut piece = vec![0; 64 * 1024];
@@ -113,17 +113,17 @@ impl Rude {
             all.push_str(&line);
             all.push('\n');
         }
-        // A last line that does not end.
+        // An incomplete last line.
         all.push_str(&String::from_utf8_lossy(&std::mem::take(&mut self.input)));
         all
     }
 
-    /// The rest of what was to be sent will never come.
+    /// Closes the connection, also in the middle of a command.
     pub fn hang_up(self) {
         let _ = self.socket.shutdown(std::net::Shutdown::Both);
     }
 
-    /// An SMTP reply, which must begin so.
+    /// An SMTP reply, which must begin with `expect`.
     #[track_caller]
     pub fn reply(&mut self, expect: &str) -> String {
         loop {
@@ -142,7 +142,7 @@ impl Rude {
         self.reply(expect)
     }
 
-    /// An SMTP envelope, up to the go-ahead for the message.
+    /// MAIL, RCPT and DATA.
     #[track_caller]
     pub fn envelope(&mut self, to: &str) {
         self.say("MAIL FROM:<a@outside.example>", "250");
@@ -150,14 +150,14 @@ impl Rude {
         self.say("DATA", "354");
     }
 
-    /// An IMAP command, and its answer up to the tagged line (or BYE), which must have this in it.
+    /// An IMAP command and its response up to the tagged line (or BYE), which must contain `expect`.
     #[track_caller]
     pub fn ask(&mut self, command: &str, expect: &str) -> Vec<String> {
         self.send(format!("x {command}\r\n"));
         self.answer("x", expect)
     }
 
-    /// An IMAP answer up to the tagged line (or BYE), which must have this in it.
+    /// An IMAP response up to the tagged line (or BYE), which must contain `expect`.
     #[track_caller]
     pub fn answer(&mut self, tag: &str, expect: &str) -> Vec<String> {
         let mut lines = Vec::new();

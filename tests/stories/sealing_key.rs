@@ -1,5 +1,5 @@
-//! The sealing key comes from the environment, and is changed there: by the real command, on the store of a daemon that is
-//! stopped; afterwards the old key opens nothing, and the daemon signs with the same DKIM keys under the new one.
+//! The sealing key in the environment is changed with `seal change` while the daemon is stopped. Afterwards the old key opens
+//! nothing, and the daemon signs with the same DKIM keys.
 
 use crate::clients::{Outcome, run};
 use crate::daemon::Daemon;
@@ -36,7 +36,7 @@ fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     outcome
 }
 
-/// A message that leaves under the domain, as two verifiers take it.
+/// Sends a message from the domain; both verifiers must accept it.
 #[track_caller]
 fn send(daemon: &Daemon, subject: &str) -> String {
     let name = daemon.ready("inbox").split('@').next().unwrap();
@@ -55,8 +55,8 @@ fn verified(daemon: &Daemon, raw: &str) {
     assert_eq!(opendkim(&dns, raw), Ok(()));
 }
 
-/// The key has 2048 bits, and its private half lies nowhere in the clear: that would have the modulus as it is, which the
-/// public record has in base64 only.
+/// The key has 2048 bits, and its private half is nowhere in plaintext: a plaintext private key contains the modulus in binary,
+/// while the public record has it in base64.
 #[track_caller]
 fn is_sealed(daemon: &Daemon, public: &str) {
     let key = STANDARD.decode(public.rsplit("p=").next().unwrap()).unwrap();

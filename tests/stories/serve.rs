@@ -1,4 +1,4 @@
-//! The daemon as an operator runs it: `serve`, a configuration file, a certificate, and a relay for what leaves.
+//! The daemon as an operator runs it: `serve` with a configuration file, a certificate, and a relay for outgoing mail.
 
 use crate::rest::Rest;
 use serde_json::{Value, json};
@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
 
-/// A daemon on fixed ports, so that it comes back where it was.
+/// A daemon on fixed ports, so that it has the same after a restart.
 pub struct Serve {
     child: Option<Child>,
     folder: tempfile::TempDir,
@@ -28,19 +28,19 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Makes folder, certificate, configuration and the operator's token, and starts. `more` is added to the file. There is
-    /// no DNS.
+    /// Makes folder, certificate, configuration and an operator token, and starts. `more` is appended to the configuration. There
+    /// is no DNS.
     pub fn start(relay: SocketAddr, more: &str) -> Self {
         Self::start_with_dns(relay, "resolvers = [\"127.0.0.1:9\"]", more)
     }
 
-    /// The same, with what `[dns]` shall say.
+    /// The same with these lines in `[dns]`.
     pub fn start_with_dns(relay: SocketAddr, dns: &str, more: &str) -> Self {
         let queue = format!("[queue.relay]\nhost = \"127.0.0.1\"\nport = {}", relay.port());
         Self::start_in(&[], dns, &queue, more)
     }
 
-    /// The same in an environment, with what `[queue]` shall say beside.
+    /// The same with environment variables and these lines in `[queue]`.
     pub fn start_in(environment: &[(&str, &str)], dns: &str, queue: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path());
@@ -88,7 +88,7 @@ retry_pauses = ["1s"]
         serve
     }
 
-    /// Starts the program again on the same data and ports, and waits until it is healthy.
+    /// Starts the program on the same data and ports, and waits until it listens.
     pub fn launch(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
         let child = Command::new(PROGRAM)
@@ -123,7 +123,7 @@ retry_pauses = ["1s"]
         self.child.as_ref().map(Child::id)
     }
 
-    /// SIGTERM, and waits for the end. True when it ended as a success.
+    /// Sends SIGTERM and waits for the end. True if the exit code is 0.
     pub fn terminate(&mut self) -> bool {
         let mut child = self.child.take().expect("it runs");
         let printed = Command::new("kill").arg(child.id().to_string()).status().unwrap();
@@ -181,16 +181,16 @@ pub fn certificate(folder: &Path) {
     std::fs::write(folder.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
 }
 
-/// Set for a story that another one runs in a process of its own: the two share no ports.
+/// Set for a story that another one runs in a separate process: the two share no ports.
 pub const INNER: &str = "INNER_STORY";
 
-/// An unused address that no other story gets. Below the ports that the system gives to connections going
-/// out, so that none of those takes it before the daemon does, or while it is down.
+/// An unused address that no other story gets, below the ephemeral ports, so that no outgoing connection takes it while the
+/// daemon is down.
 pub fn free_address() -> SocketAddr {
     const MANY: u32 = 10_000;
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let first = if std::env::var_os(INNER).is_some() { 20_000 } else { 10_000 };
-    // Another run at the same time begins elsewhere.
+    // Concurrent runs start at different ports.
     let start = std::process::id().wrapping_mul(500);
     for _ in 0..MANY {
         let next = start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % MANY;
@@ -202,7 +202,7 @@ pub fn free_address() -> SocketAddr {
     panic!("no port is free between {first} and {}", first + MANY);
 }
 
-/// A relay that remembers each subject with how often it came. It takes everything but mail to `later@`, which it puts off.
+/// A relay that counts messages by subject. It accepts everything but mail for `later@`, which it defers.
 pub struct Relay {
     pub address: SocketAddr,
     subjects: Arc<Mutex<BTreeMap<String, u32>>>,
@@ -217,7 +217,7 @@ impl Relay {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let kept = Arc::clone(&kept);
-                // A client that was killed in the middle is what these tests are about.
+                // The daemon may be killed in the middle of a session.
                 std::thread::spawn(move || drop(take_mail(stream, &kept)));
             }
         });
@@ -243,7 +243,7 @@ fn take_mail(stream: TcpStream, kept: &Mutex<BTreeMap<String, u32>>) -> std::io:
             }
             if line == "." {
                 in_data = false;
-                // First kept, then answered: what was answered has arrived.
+                // Counted before the reply: what was acknowledged has arrived.
                 *kept.lock().unwrap().entry(subject.take().unwrap_or_default()).or_insert(0) += 1;
                 out.write_all(b"250 2.0.0 taken\r\n")?;
             }

@@ -1,12 +1,11 @@
-//! What strangers publish is shown and logged, and does nothing else: it moves no cursor and ends no line.
+//! Text from strangers is shown and logged escaped: it cannot move the cursor or end a line.
 
 use crate::clients::{python_command, run};
 use crate::daemon::Daemon;
 use serde_json::{Value, json};
 
 const DOMAINS: &str = "/api/v1/custom_domains";
-/// Clears the screen, in seven and in eight bits; ends the line and forges one of the log; writes from right to left; is
-/// not seen at all.
+/// Escape sequences in seven and eight bits, a line end with a forged log line, right-to-left marks, invisible characters.
 const EVIL: &str = "\u{1b}[2J\u{9b}2J\r\n2026-11-24T00:00:00Z ERROR forged: all is lost\t\u{202e}\u{2067}\u{200f}\u{200b}\u{2028}\u{7f}";
 
 fn is_harmless(c: char) -> bool {
@@ -42,13 +41,13 @@ fn what_a_stranger_publishes_reaches_neither_the_terminal_nor_the_log_as_it_is()
             );
         }
     }
-    // In JSON all that is kept is there, in JSON's own escapes.
+    // JSON has the complete text in JSON escapes.
     let shown = daemon.cli(token, &["domain", "show", "acme.test", "--json"]).succeeded().json();
     let records = shown["records"].as_array().unwrap().iter();
     let observed: Vec<&Value> = records.flat_map(|record| record["observed"].as_array().unwrap()).collect();
     assert!(observed.contains(&&json!(long)), "{observed:?}");
 
-    // In a terminal of 80 columns nothing has gone from the screen.
+    // In a terminal, the screen is intact.
     let folder = tempfile::tempdir().unwrap();
     for (arguments, code) in
         [(&["show", "acme.test"][..], 0), (&["verify", "acme.test", "--watch", "--timeout", "1"], 1)]
@@ -62,7 +61,7 @@ fn what_a_stranger_publishes_reaches_neither_the_terminal_nor_the_log_as_it_is()
         let (screen, written) = (&seen["screens"][0], seen["written"].as_str().unwrap());
         assert_eq!(seen["code"], code, "{seen}");
         assert!(screen.as_str().unwrap().starts_with("acme.test  pending"), "{seen}");
-        // A terminal has carriage returns, and the watch goes up to draw its table again.
+        // The terminal adds carriage returns, and `--watch` moves up to redraw its table.
         let written = written.replace("\r\n", "\n");
         let written: String = written
             .split("\u{1b}[")

@@ -1,10 +1,10 @@
-//! Verifiers of DKIM signatures that no one here wrote, each asking a real DNS server: dkimpy, and OpenDKIM with libunbound.
+//! Foreign verifiers of DKIM signatures, which query a real DNS server: dkimpy, and OpenDKIM with libunbound.
 
 use crate::clients::{python, run};
 use serde_json::Value;
 use std::process::Command;
 
-/// The signatures of a message, by dkimpy: the domain of each, and `true` or what is wrong.
+/// The signatures of a message according to dkimpy: the domain of each, and `true` or the error.
 #[track_caller]
 pub fn dkimpy((host, port): &(String, String), raw: &str) -> Vec<(String, Value)> {
     let found = python("dkim_verify.py", &[host, port], raw.as_bytes()).succeeded().json();
@@ -12,7 +12,7 @@ pub fn dkimpy((host, port): &(String, String), raw: &str) -> Vec<(String, Value)
     found.as_array().unwrap().iter().map(one).collect()
 }
 
-/// What OpenDKIM says of a message with one signature.
+/// OpenDKIM's result for a message with one signature.
 #[track_caller]
 pub fn opendkim((host, port): &(String, String), raw: &str) -> Result<(), String> {
     let folder = tempfile::tempdir().unwrap();
@@ -22,7 +22,7 @@ pub fn opendkim((host, port): &(String, String), raw: &str) -> Result<(), String
         path.display().to_string()
     };
     let forward = format!("forward-zone:\n  name: \".\"\n  forward-addr: {host}@{port}\n");
-    // libunbound knows that names under test are nowhere (RFC 6761); here they are somewhere.
+    // libunbound answers NXDOMAIN for names under test (RFC 6761) unless told otherwise.
     let server = "server:\n  do-not-query-localhost: no\n  local-zone: \"test.\" nodefault\n";
     let resolver = file("unbound.conf", &format!("{server}{forward}"));
     let socket = folder.path().join("socket");
@@ -33,7 +33,7 @@ pub fn opendkim((host, port): &(String, String), raw: &str) -> Result<(), String
     command.args(["-x", &settings, "-v", "-v", "-t", &message]);
     let output = run(command, b"");
     let output = format!("{}{}", output.stdout, output.stderr);
-    // It leaves with 0 either way.
+    // Its exit code is always 0.
     let failed = output.contains(" failed: ") || output.contains("dkim=fail");
     if output.contains("dkim=pass ") && output.contains(" succeeded") && !failed { Ok(()) } else { Err(output) }
 }

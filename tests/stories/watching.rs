@@ -1,4 +1,4 @@
-//! `domain verify --watch`: a table that turns green in a terminal, and lines of what changes elsewhere.
+//! `domain verify --watch`: in a terminal a table that turns green, elsewhere a line for each change.
 
 use crate::clients::{python_command, run};
 use crate::daemon::Daemon;
@@ -20,7 +20,7 @@ fn a_table_turns_green_in_the_terminal() {
     command.env_remove("NO_COLOR").env("TERM", "xterm");
     let watching = std::thread::spawn(move || run(command, b""));
 
-    // It has asked for a check, which found nothing. Then the records are published.
+    // The requested check finds no records; then they are published.
     let shown = || std::fs::read_to_string(&log).unwrap_or_default();
     api.poll(&format!("{DOMAINS}/{id}"), |_| shown().contains("\u{2717} missing"));
     api.post(&format!("/sandbox/domains/{id}/publish"), json!({})).expect(200);
@@ -32,10 +32,10 @@ fn a_table_turns_green_in_the_terminal() {
     let missing = screens.iter().find(|screen| screen.contains("\u{2717} missing")).unwrap_or_else(|| panic!("{seen}"));
     assert!(missing.contains("acme.test  pending") && missing.contains("fix: Create a CNAME record"), "{missing}");
     let last = screens.last().unwrap();
-    assert!(last.starts_with("acme.test  verified  6 of 6 records right"), "{last}");
+    assert!(last.starts_with("acme.test  verified  6 of 6 records valid"), "{last}");
     assert_eq!(last.matches("\u{2713} valid").count(), 6, "{last}");
-    // There is one table, redrawn in place.
-    assert_eq!(last.matches("records right").count(), 1, "{last}");
+    // The table is redrawn in place.
+    assert_eq!(last.matches("records valid").count(), 1, "{last}");
     let written = seen["written"].as_str().unwrap();
     assert!(written.contains("\u{1b}[31m") && written.contains("\u{1b}[32m"), "{written:?}");
 }
@@ -62,7 +62,7 @@ fn elsewhere_what_changes_is_said_in_lines_and_the_exit_code_tells_the_end() {
     assert_eq!(done.code, 0, "{done:?}");
     assert!(done.stdout.contains("acme.test: verified\n"), "{done:?}");
 
-    // What the command line says of it afterwards.
+    // The other commands show the result.
     let checks = daemon.cli(token, &["domain", "checks", "acme.test"]).succeeded().stdout;
     assert!(
         checks.starts_with("CHECKED") && checks.contains("pending   0 of 6  CNAME") && checks.contains("6 of 6"),
@@ -70,7 +70,7 @@ fn elsewhere_what_changes_is_said_in_lines_and_the_exit_code_tells_the_end() {
     );
     let events = daemon.cli(token, &["domain", "events", "acme.test"]).succeeded().stdout;
     assert!(events.lines().next().unwrap().ends_with("pending: The domain was claimed."), "{events}");
-    assert!(events.contains("pending -> verified: Every required record was right."), "{events}");
+    assert!(events.contains("pending -> verified: Every required record was valid."), "{events}");
     let file = daemon.cli(token, &["domain", "zone-file", "acme.test"]).succeeded().stdout;
     assert!(file.contains("\n$ORIGIN acme.test.\n"), "{file}");
     let inbox = daemon.ready("inbox").split('@').next().unwrap().to_owned();

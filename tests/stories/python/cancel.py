@@ -1,9 +1,9 @@
-"""Clients that go away at random moments, on every listener, for some seconds.
+"""Clients that disconnect at random moments, on every listener, for some seconds.
 
 usage: cancel.py CONFIG SECONDS
 
-CONFIG is JSON: where the listeners are, `ca`, and the tenant as `rude`. Each client sends a random part of a session, reads what
-comes for a moment or not at all, and closes or resets the connection. Prints how many sessions of each kind were begun.
+CONFIG is JSON: the addresses of the listeners, `ca`, and the tenant as `rude`. Each client sends a random part of a session, reads
+for a moment or not at all, and closes or resets the connection. Prints how many sessions of each kind were begun.
 """
 
 import base64
@@ -57,7 +57,7 @@ def client(chance):
     while time.monotonic() < end:
         kind = chance.choice(sorted(SESSIONS))
         listener, secure, text = SESSIONS[kind]
-        # All of it as often as a part: work that is under way is cancelled, too.
+        # The whole session half of the time, so that work under way is cancelled, too.
         octets = text.encode("latin-1")[: len(text) if chance.random() < 0.5 else chance.randint(1, len(text))]
         begun[kind] += 1
         try:
@@ -76,7 +76,7 @@ def client(chance):
                 except (TimeoutError, ssl.SSLError, ConnectionError, BrokenPipeError):
                     pass
         except OSError:
-            # The daemon may be short of places for this address; others are what is looked at.
+            # The connection limit of this address may be reached; only other clients are checked.
             time.sleep(0.01)
 
 

@@ -1,12 +1,13 @@
-"""Changes things over every protocol until the server goes away, and later compares what is there with what was answered.
+"""Changes things over every protocol until the server is killed, and later compares the result with the acknowledged changes.
 
 usage: crash.py work|check CONFIG STATE
 
-CONFIG is JSON: where the listeners are, `ca`, and the tokens of the accounts. STATE is a file that `work` and `check` keep what
-is known in. Each worker changes only things of its own, one at a time. So after a crash each thing is as its last answer said, or
-as the change that was under way makes it: whole or not at all, but for EXPUNGE, which may have got through a first part.
+CONFIG is JSON: the addresses of the listeners, `ca`, and the tokens of the accounts. STATE is a file shared by `work` and `check`.
+Each worker changes only its own things, one at a time. So after a crash each thing is as last acknowledged, or as the change under
+way makes it, completely or not at all; only EXPUNGE may have removed a first part.
 
-`work` prints `answered WORKER` after each change, and `began WORKER` before one of thousands of messages. `check` prints what it compared, as JSON, and fails when something is amiss.
+`work` prints `answered WORKER` after each change, and `began WORKER` before one of thousands of messages. `check` prints what it compared,
+as JSON, and fails on any difference.
 """
 
 import collections
@@ -35,7 +36,7 @@ GONE = (OSError, smtplib.SMTPServerDisconnected, imaplib.IMAP4.abort, http.clien
 
 
 class Refused(Exception):
-    """An answer that no crash explains."""
+    """A response that no crash explains."""
 
 
 def message(subject):
@@ -79,7 +80,7 @@ class Rest:
 
 
 class Worker:
-    """One kind of change. `known` is what the last answer said; `doing` what is under way."""
+    """One kind of change. `known` is the last acknowledged state; `doing` is the change under way."""
 
     def __init__(self, number=0):
         self.name = f"{type(self).__name__}{number}"
@@ -100,7 +101,7 @@ class Worker:
         try:
             self.connect()
             while True:
-                # What is under way is written down before it is asked for; `step` says what is known once it was answered.
+                # The change is recorded before it is requested; `step` returns the state once it is acknowledged.
                 known = self.step()
                 self.known, self.doing = known, None
                 say(f"answered {self.name}")
@@ -112,7 +113,7 @@ class Worker:
 
 
 class Mail(Worker):
-    """Messages that are each sent once. Some are answered, one may or may not have arrived. `check` empties the mailboxes."""
+    """Messages, each sent once. All acknowledged ones must arrive, the last one may. `check` empties the mailboxes."""
 
     def start(self):
         return {"answered": [], "checked": 0}
@@ -126,7 +127,7 @@ class Mail(Worker):
     def compare(self, there, where):
         for subject in self.known["answered"]:
             if there[subject] != 1:
-                raise Refused(f"{subject!r} was answered and is {there[subject]} times in {where}")
+                raise Refused(f"{subject!r} was acknowledged and is {there[subject]} times in {where}")
         mine = {s: n for s, n in there.items() if s.startswith(f"{self.name} ")}
         possible = {*self.known["answered"], self.doing}
         if any(n > 1 for n in mine.values()) or not set(mine) <= possible:
@@ -139,8 +140,8 @@ class Mail(Worker):
 
 
 class Submission(Mail):
-    """To somebody outside and to an inbox here, from several connections. One commit takes the message in, for the reader and
-    for the sender's Sent."""
+    """To an outside address and a local inbox, over several connections. One commit stores the message, for the reader and for the
+    sender's Sent."""
 
     def connect(self):
         self.client = smtplib.SMTP_SSL(config["host"], config["submissions"], context=context, timeout=60)
@@ -192,7 +193,7 @@ class Messages(Worker):
         self.random = random.Random()
 
     def uids(self, subjects):
-        """The UIDs of messages of the selected mailbox, rising, and their subjects."""
+        """The UIDs of messages in the selected mailbox, ascending, and their subjects."""
         there = listed(self.client)
         pairs = sorted((uid, subject) for subject, (uid, _) in there.items() if subject in subjects)
         return ",".join(str(uid) for uid, _ in pairs), [subject for _, subject in pairs]
@@ -216,7 +217,7 @@ class Messages(Worker):
         uids, subjects = self.uids(self.some(sorted(mine)) or sorted(mine))
         action = self.random.choice(["copy", "move", "store", "store", "expunge"])
         if action == "copy":
-            # Under a subject of their own each message is known; a copy is told apart by its mailbox.
+            # Subjects are unique; a copy differs by its mailbox.
             chosen = [s for s in subjects if s not in known[other]]
             if not chosen:
                 return self.known
@@ -246,7 +247,7 @@ class Messages(Worker):
             ok(self.client.uid("STORE", uids, "+FLAGS", "(\\Deleted)"))
             self.known = marked
             known = copy.deepcopy(marked)
-            # Those too that a crash has left marked.
+            # Including those that a crash has left marked.
             _, order = self.uids([subject for subject, flags in marked[box].items() if "\\Deleted" in flags])
             for subject in order:
                 del known[box][subject]
@@ -262,7 +263,7 @@ class Messages(Worker):
         before, doing = self.known, self.doing
         if not self.allowed(found, before, doing):
             raise Refused(f"{self.name}: {found}\nafter {before}\nwhile {doing}")
-        # A UID that was seen is never another message's (RFC 3501 §2.3.1.1).
+        # UIDs are never reused (RFC 3501 §2.3.1.1).
         seen = state.setdefault(f"{self.name} uids", {})
         for box in self.known:
             uids = seen.setdefault(box, {})
@@ -295,7 +296,7 @@ class Messages(Worker):
 
 
 class Large(Worker):
-    """COPY, MOVE, EXPUNGE, RENAME INBOX and DELETE of thousands of messages, which are made in batches: {mailbox: UIDs}."""
+    """COPY, MOVE, EXPUNGE, RENAME INBOX and DELETE of thousands of messages, done in batches: {mailbox: UIDs}."""
 
     COUNT = 4096
 
@@ -304,7 +305,7 @@ class Large(Worker):
         self.random = random.Random()
         if self.known:
             return
-        # Before the first of these changes begins nobody is killed.
+        # The first kill is after the first of these changes has begun.
         ok(self.client.create("Seed"))
         ok(self.client.append("Seed", None, None, message(self.name).encode()))
         state["octets of one"] = size_of_inbox()
@@ -322,7 +323,7 @@ class Large(Worker):
         say(f"began {self.name}")
 
     def run(self):
-        # It is not waited for, as it takes longer than the others.
+        # Not waited for, since it takes longer than the others.
         try:
             self.connect()
             while True:
@@ -385,12 +386,12 @@ class Large(Worker):
             for under_way in [change] + ["expunge, in part"] * cut:
                 state.setdefault("under way", {}).setdefault(under_way, 0)
                 state["under way"][under_way] += 1
-        # What a change has left in hidden rows is removed after the start, and counts nowhere then.
+        # Hidden rows left by a change are removed after the start, and are not counted.
         counted = sum(len(uids) for uids in found.values()) * state["octets of one"]
         until = time.monotonic() + 60
         while (size := size_of_inbox()) != counted:
             if time.monotonic() > until:
-                raise Refused(f"{size} octets are counted, and there are {counted}; {self.doing}")
+                raise Refused(f"{size} octets are shown, but there are {counted}; {self.doing}")
             time.sleep(0.02)
         self.known = found
 
@@ -411,7 +412,7 @@ class Large(Worker):
         if change == "expunge":
             left = len(found[box])
             return found[box] == before[box][len(before[box]) - left :]
-        # The copies have new UIDs, behind those that were there.
+        # The copies have new UIDs, higher than the existing ones.
         there = len(before[to])
         is_whole = found[to][:there] == before[to] and len(found[to]) == there + len(before[box])
         return is_whole and found[box] == ([] if change == "move" else before[box])
@@ -422,7 +423,7 @@ def size_of_inbox():
 
 
 class Mailboxes(Worker):
-    """CREATE, RENAME with what is below, DELETE, SUBSCRIBE: {name: subscribed}."""
+    """CREATE, RENAME with children, DELETE, SUBSCRIBE: {name: subscribed}."""
 
     def connect(self):
         self.client = imap(config["keeper"])
@@ -433,7 +434,7 @@ class Mailboxes(Worker):
         tops = sorted(name for name in known if "/" not in name)
         self.doing = known
         action = self.random.choice(["create", "rename", "delete", "subscribe", "subscribe"])
-        # An inbox has a limit of mailboxes.
+        # The number of mailboxes is limited.
         if action == "create" and len(tops) > 50:
             action = "delete"
         if action == "create" or len(tops) < 3:
@@ -446,11 +447,11 @@ class Mailboxes(Worker):
         elif action == "rename":
             old, new = self.random.choice(tops), f"box{self.number()}"
             for name in [name for name in known if name == old or name.startswith(f"{old}/")]:
-                # A subscription is to a name (RFC 3501 §6.3.6): the names that are subscribed are compared as they are.
+                # A subscription is to a name (RFC 3501 §6.3.6), whether or not the mailbox exists.
                 known[new + name[len(old) :]] = known.pop(name)
             self.doing = {"renamed": [old, new], "after": known}
             ok(self.client.rename(old, new))
-            # Whether subscriptions go along is the server's choice: it is looked at.
+            # Whether RENAME renames subscriptions is the server's choice: ask.
             subscribed = names(self.client.lsub())
             known = {name: name in subscribed for name in known}
         elif action == "delete":
@@ -482,7 +483,7 @@ class Mailboxes(Worker):
 
 
 class Things(Worker):
-    """Inboxes, domains, aliases and tokens over REST: {path: what it takes to make it}, and the secrets of tokens."""
+    """Inboxes, domains, aliases and tokens over REST: {path: the request that creates it}, and the secrets of tokens."""
 
     def start(self):
         return {"made": {}, "revoked": []}
@@ -498,7 +499,7 @@ class Things(Worker):
         inboxes = sorted(path for path, thing in made.items() if thing["kind"] == "inbox")
         domains = sorted(path for path, thing in made.items() if thing["kind"] == "domain")
         if len(made) > 8:
-            # Not what others hang on.
+            # Not one that others depend on.
             free = [p for p, thing in made.items() if thing["kind"] not in ("inbox", "domain") or self.random.random() < 0.2]
             path = self.random.choice(sorted(free or made))
             gone = {p: made.pop(p) for p in list(made) if p == path or made[p].get("in") in (path,) or made[p].get("at") == path}
@@ -538,28 +539,28 @@ class Things(Worker):
         gone = set()
         for path, thing in self.known["made"].items():
             status, answer = rest("GET", path, allowed=(200, 404)) if thing["kind"] != "alias" else alias(rest, path)
-            # A revoked token is still shown, as such.
+            # A revoked token is still listed.
             status = 404 if (answer or {}).get("revoked_at") else status
             if status == 404:
                 if path not in deleted:
-                    raise Refused(f"{path} was made and is gone: {thing}")
+                    raise Refused(f"{path} was created and is gone: {thing}")
                 gone.add(path)
             if "secret" in thing:
                 Rest(thing["secret"])("GET", "/api/v1/inboxes", allowed=(401,) if status == 404 else (200,))
         if gone and gone != set(deleted):
-            raise Refused(f"deleted in halves: {gone} of {set(deleted)}")
+            raise Refused(f"deleted in part: {gone} of {set(deleted)}")
         for secret in self.known["revoked"][-20:]:
             Rest(secret)("GET", "/api/v1/inboxes", allowed=(401,))
         self.known["made"] = {path: thing for path, thing in self.known["made"].items() if path not in gone}
         self.known["revoked"] += [thing["secret"] for path, thing in deleted.items() if path in gone and "secret" in thing]
-        # Nothing is there that was not made. One that was made without an answer is taken away.
+        # Nothing exists that was not created. One created without acknowledgement is deleted.
         for path, name in [("inboxes", "name"), ("custom_domains", "domain"), ("tokens", "name")]:
             for row in rest.all(f"/api/v1/{path}"):
                 url = f"/api/v1/{path}/{row['id']}"
                 if url in self.known["made"] or row.get("revoked_at") or not str(row[name]).startswith(("thing-", "token-")):
                     continue
                 if row[name] != (self.doing or {}).get("made", {}).get("name"):
-                    raise Refused(f"{url} is there and was never made, or was deleted: {row}")
+                    raise Refused(f"{url} exists and was never created, or was deleted: {row}")
                 rest("DELETE", url)
 
 
@@ -571,7 +572,7 @@ def alias(rest, path):
 
 
 class Queue(Worker):
-    """Mail that its host puts off: it waits, and is taken out of the queue: {id: waits}."""
+    """Mail that its host defers: it stays queued until it is removed: {id: queued}."""
 
     def connect(self):
         self.rest = Rest(config["waiter"]["token"])
@@ -602,12 +603,12 @@ class Queue(Worker):
         unsure = (self.doing or {}).get("taken out")
         for id, waits in self.known.items():
             if (id in queued) != waits and id != unsure:
-                raise Refused(f"{id} {'waits' if waits else 'was taken out'}, and the queue is {sorted(queued)}")
+                raise Refused(f"{id} {'waits' if waits else 'was removed'}, and the queue is {sorted(queued)}")
         new = queued - set(self.known)
         if len(new) > (1 if "sent" in (self.doing or {}) else 0):
-            raise Refused(f"in the queue, and never sent: {new}")
+            raise Refused(f"queued, and never sent: {new}")
         self.known = {id: id in queued for id in [*self.known, *new]}
-        # What was taken out long ago need not be looked for for ever.
+        # Forget what was removed long ago.
         self.known = dict(list(self.known.items())[-200:])
 
 
@@ -627,7 +628,7 @@ def subject_of(header):
 
 
 def subjects(account, mailbox):
-    """How often each subject is there. Leaves the mailbox empty."""
+    """Counts messages by subject. Empties the mailbox."""
     with imap(account) as client:
         if ok(client.select(mailbox)) == [b"0"]:
             return collections.Counter()
@@ -655,7 +656,7 @@ def what_is_there():
 
 
 def uids_and_status():
-    """{mailbox: UIDs} of the collector, which STATUS agrees with."""
+    """{mailbox: UIDs} of the collector, checked against STATUS."""
     found = {}
     with imap(config["collector"]) as client:
         for mailbox in names(client.list()):
@@ -665,9 +666,9 @@ def uids_and_status():
             number = lambda item: int(re.search(rf"{item} (\d+)", status)[1])
             ok(client.select(mailbox, readonly=True))
             uids = [int(uid) for uid in ok(client.uid("SEARCH", "ALL"))[0].split()]
-            # Nobody reads these messages.
+            # These messages are never read.
             if [number("MESSAGES"), number("UNSEEN")] != [len(uids)] * 2 or max(uids, default=0) >= number("UIDNEXT"):
-                raise Refused(f"{status}, and there are {len(uids)}, the last with UID {max(uids, default=0)}")
+                raise Refused(f"{status}, but there are {len(uids)}, the last with UID {max(uids, default=0)}")
             nexts = state.setdefault("next UIDs", {})
             key = f"{mailbox} {number('UIDVALIDITY')}"
             if nexts.get(key, 0) > number("UIDNEXT"):

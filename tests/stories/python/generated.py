@@ -1,7 +1,7 @@
-"""Messages made at random, with what is to be read in them: messages(SEED, COUNT).
+"""Random messages with their expected reading: messages(SEED, COUNT).
 
-All of it is right by the RFCs, but written in as many ways as they allow: folding, comments, quoted strings, encoded words that
-are cut anywhere between two characters, charsets, transfer encodings, RFC 2231, multiparts in multiparts.
+All are valid, but written in many of the ways that the RFCs allow: folding, comments, quoted strings, encoded words split
+between any two characters, charsets, transfer encodings, RFC 2231, nested multiparts.
 """
 import base64
 import email.utils
@@ -46,7 +46,7 @@ class Maker:
         return self.choose(" ", " ", "\r\n ", "\r\n\t", "  ")
 
     def encoded(self, text):
-        """A text as encoded words, cut between characters, and in UTF-8 sometimes within one."""
+        """Text as encoded words, split between characters, and in UTF-8 sometimes within one."""
         fitting = [c for c in ["utf-8", "iso-8859-1", "koi8-r", "iso-2022-jp", "gb2312"] if can(text, c)]
         charset = self.random.choice(fitting)
         if charset == "utf-8" and self.chance(3):
@@ -118,7 +118,7 @@ class Maker:
         return f"{raw} {sign}{minutes // 60:02}{minutes % 60:02}{comment}", shown
 
     def encode(self, octets):
-        """A body as it is transferred: name of the encoding, and octets."""
+        """The transfer-encoded body: the name of the encoding, and the octets."""
         if self.chance(2):
             return self.choose("base64", "BASE64", "base64 (comment)"), base64.encodebytes(octets).replace(b"\n", b"\r\n")
         text = quopri.encodestring(octets.replace(b"\r\n", b"\n"), quotetabs=False)
@@ -137,7 +137,7 @@ class Maker:
         return fields.encode() + b"\r\n" + octets, text.replace("\r\n", "\\n")
 
     def filename(self):
-        """Parameters of a disposition, and the name."""
+        """Content-Disposition parameters, and the file name."""
         name = self.random.choice(["a.pdf", "my file.pdf", "Grüße.pdf", "日本.png", "a 'b' %41.txt", "semi;colon.txt"])
         encoded = urllib.parse.quote(name, safe="")
         form = self.random.randrange(4)
@@ -166,7 +166,7 @@ class Maker:
         return f'Content-Type: multipart/{subtype};{self.fold()}boundary="{boundary}"\r\n\r\n'.encode() + body
 
     def body(self):
-        """A body with its fields, and what is shown of it."""
+        """A body with its fields, and the text shown."""
         shown = {"text": [], "html": [], "attachment": []}
 
         def take(kind, pair):

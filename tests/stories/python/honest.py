@@ -1,9 +1,9 @@
-"""A tenant that sends, receives and reads over every listener for some seconds, and counts what it is served.
+"""A tenant that sends, receives and reads over every listener for some seconds, and counts its successful requests.
 
 usage: honest.py CONFIG SECONDS
 
-CONFIG is JSON: where the listeners are, `ca`, and the tenant as `honest`. Each kind of work has a thread and does one thing at a
-time. Prints {"served": {kind: count}, "errors": [...]}: every answer that is not a success is an error.
+CONFIG is JSON: the addresses of the listeners, `ca`, and the tenant as `honest`. Each kind of work has a thread and does one thing
+at a time. Prints {"served": {kind: count}, "errors": [...]}: every response that is not a success is an error.
 """
 
 import http.client
@@ -51,7 +51,7 @@ def submit_with_starttls():
 
 
 def receive():
-    """Mail from outside, which is there as soon as it is answered for."""
+    """Mail from outside, visible as soon as it is acknowledged."""
     with imaplib.IMAP4_SSL(config["host"], config["imaps"], ssl_context=context, timeout=60) as reader:
         reader.login(me["user"], me["token"])
         with smtplib.SMTP(config["host"], config["mx"], timeout=60) as client:
@@ -61,7 +61,7 @@ def receive():
                 ok(reader.select("INBOX"))
                 found = ok(reader.search(None, "SUBJECT", subject))
                 if len(found[0].split()) != 1:
-                    raise RuntimeError(f"{subject} was answered 250 and is found {found}")
+                    raise RuntimeError(f"{subject} was acknowledged, but SEARCH finds {found}")
                 ok(reader.store(found[0].decode(), "+FLAGS", "(\\Deleted)"))
                 ok(reader.expunge())
                 yield
@@ -97,7 +97,7 @@ def rest():
     for _ in range(10):
         listed = call("GET", f"{inbox}/messages?limit=5")["data"]
         if listed:
-            # It may be gone: another of these threads expunges.
+            # Another thread may have expunged it.
             connection.request("GET", f"{inbox}/messages/{listed[0]['id']}", None, headers)
             answer = connection.getresponse()
             answer.read()

@@ -1,6 +1,6 @@
 """Two imaplib sessions on one inbox, and mail from outside meanwhile: imap_client.py HOST PORT CA USER TOKEN MX_HOST MX_PORT
 
-Checks each answer and prints what the mailboxes hold in the end: {"mailbox": [subject, …]}.
+Checks each response and prints the final content of the mailboxes: {"mailbox": [subject, …]}.
 """
 import imaplib
 import json
@@ -47,26 +47,26 @@ def flags(imap, uid):
 
 
 def news(imap, kind):
-    """What came of its own accord with the last command."""
+    """Untagged responses to the last command."""
     return [part.decode() for part in imap.response(kind)[1] if part is not None]
 
 
 def idle(imap):
-    """imaplib has no IDLE here: by its socket."""
+    """IDLE over the socket, since this imaplib does not support it."""
     tag = imap._new_tag()
     imap.send(tag + b" IDLE\r\n")
-    # What is news by then is told first.
+    # Pending changes are sent first.
     while not (line := imap.readline()).startswith(b"+ "):
         assert line.startswith(b"* "), line
     return tag
 
 
 def hears(imap, *lines):
-    """Lines that an idling session is told, in this order; others may stand between."""
+    """Expects these lines in an idling session, in order; other lines may come between."""
     for wanted in lines:
         while True:
             line = imap.readline().decode().strip()
-            assert line, f"the end, not {wanted}"
+            assert line, f"connection closed, expected {wanted}"
             if re.fullmatch(wanted, line):
                 break
 
@@ -80,7 +80,7 @@ def done(imap, tag):
 
 one, two = session(), session()
 
-# What there is: capabilities, namespace, names with their special uses, who we are.
+# Capabilities, namespace, mailboxes with their special uses, ID.
 for name in ["IDLE", "UIDPLUS", "MOVE", "NAMESPACE", "SPECIAL-USE", "UNSELECT", "LITERAL+", "ID"]:
     assert name in text(ok(one.capability())).split(), name
 assert text(ok(one.namespace())) == '(("" "/")) NIL NIL'
@@ -91,7 +91,7 @@ for name in ["Drafts", "Sent", "Junk", "Trash", "Archive"]:
     assert f"\\{name}" in listed[name], listed
 assert "INBOX" in listed
 
-# APPEND with flags and date, seen by another session; STATUS without a selection.
+# APPEND with flags and date, seen by another session; STATUS without SELECT.
 assert ok(one.select("INBOX")) == [b"0"]
 assert ok(two.select("INBOX")) == [b"0"]
 validity, first = append(one, "INBOX", "first", "(\\Seen keyword)", '"01-Feb-2024 03:04:05 +0100"')
@@ -104,7 +104,7 @@ assert "01-Feb-2024 02:04:05 +0000" in text(ok(two.uid("FETCH", first, "(INTERNA
 status = text(ok(two.status("INBOX", "(MESSAGES UNSEEN UIDNEXT UIDVALIDITY)")))
 assert re.search(rf"MESSAGES 3 UNSEEN 2 UIDNEXT {int(third) + 1} UIDVALIDITY {validity}\)", status), status
 
-# SEARCH in many ways.
+# SEARCH keys.
 for criteria, found in [
     (["ALL"], [first, second, third]),
     (["UNSEEN"], [second, third]),
@@ -118,7 +118,7 @@ for criteria, found in [
 ]:
     assert uids(two, *criteria) == found, criteria
 
-# Flags of one session are news to the other, and its own are not.
+# A session gets flag changes of others, not its own.
 ok(one.uid("STORE", second, "+FLAGS.SILENT", "(\\Flagged)"))
 assert news(one, "FETCH") == []
 ok(two.noop())
@@ -128,7 +128,7 @@ assert flags(two, second) == {"\\Answered"}
 ok(one.uid("STORE", first, "-FLAGS", "(keyword)"))
 assert flags(one, first) == {"\\Seen"} and flags(one, second) == {"\\Answered"}
 
-# COPY and MOVE tell the new UIDs; sequence numbers of the other session stay until it is told.
+# COPY and MOVE return the new UIDs; the other session's sequence numbers stay until it gets EXPUNGE.
 ok(one.uid("COPY", f"{first},{third}", "Archive"))
 assert re.fullmatch(rf"\d+ {first},{third} 1:2", text(news(one, "COPYUID")))
 ok(one.uid("MOVE", second, "Trash"))
@@ -140,7 +140,7 @@ assert b"second" not in b"".join(part[1] for part in gone[1] if isinstance(part,
 ok(two.noop())
 assert news(two, "EXPUNGE") == ["2"] and uids(two, "ALL") == [first, third]
 
-# UID EXPUNGE takes what it names only; EXPUNGE the rest.
+# UID EXPUNGE removes only the named messages; EXPUNGE the rest.
 _, fourth = append(one, "INBOX", "fourth")
 ok(one.noop())
 ok(one.uid("STORE", f"{first},{third}", "+FLAGS.SILENT", "(\\Deleted)"))
@@ -150,7 +150,7 @@ assert ok(one.expunge()) == [b"1"]
 ok(two.noop())
 assert uids(two, "ALL") == [fourth]
 
-# UNSELECT expunges nothing, CLOSE does; EXAMINE changes nothing.
+# UNSELECT does not expunge, CLOSE does; EXAMINE is read-only.
 ok(one.uid("STORE", fourth, "+FLAGS.SILENT", "(\\Deleted)"))
 ok(one.unselect())
 assert one.state == "AUTH" and uids(two, "ALL") == [fourth]
@@ -161,7 +161,7 @@ ok(one.close())
 assert uids(two, "ALL") == [fourth] and flags(two, fourth) == {"\\Deleted"}
 ok(two.uid("STORE", fourth, "-FLAGS.SILENT", "(\\Deleted)"))
 
-# IDLE hears of the other session's doing, and of mail from outside.
+# IDLE gets the other session's changes, and mail from outside.
 ok(one.select("INBOX"))
 tag = idle(one)
 _, fifth = append(two, "INBOX", "fifth")
@@ -176,7 +176,7 @@ with smtplib.SMTP(mx_host, int(mx_port), timeout=60) as smtp:
 hears(one, r"\* 2 EXISTS")
 done(one, tag)
 assert uids(one, "SUBJECT", '"from outside"') == [str(int(fifth) + 1)]
-# Both at once, each hearing of the other.
+# Both idle at once and get each other's changes.
 tags = idle(one), idle(two)
 with smtplib.SMTP(mx_host, int(mx_port), timeout=60) as smtp:
     smtp.sendmail("a@outside.example", [user], message("to both"))
@@ -184,7 +184,7 @@ for imap, tag in zip((one, two), tags):
     hears(imap, r"\* 3 EXISTS")
     done(imap, tag)
 
-# Mailboxes come, go and change their names.
+# CREATE, DELETE, RENAME.
 ok(one.create("Projects/2023"))
 ok(one.rename("Projects/2023", "Projects/2024"))
 ok(one.subscribe("Projects/2024"))

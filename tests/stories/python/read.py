@@ -1,7 +1,7 @@
 """Reads INBOX with imaplib: read.py HOST PORT starttls|tls CA USER PASSWORD SUBJECT
 
 Prints {"mailboxes": […], "messages": [{"uid", "flags", "raw"}]} with the messages whose subject contains SUBJECT, or
-{"refused": text} when the log-in is.
+{"refused": text} if the log-in is refused.
 """
 import imaplib
 import json

@@ -1,10 +1,9 @@
-"""One message, read by three: REST, IMAP FETCH and IMAP SEARCH must agree, and be right.
+"""Messages read over REST, IMAP FETCH and IMAP SEARCH: all three must agree with the expected reading.
 
 reading.py HOST PORT CA USER TOKEN HTTP INBOX_ID FOLDER SEED COUNT
 
-Messages are those of FOLDER (NAME.eml, and beside it NAME.txt with what is expected) and COUNT that generated.py makes of SEED.
-FETCH is read as a client would that knows nothing of the server: ENVELOPE, BODYSTRUCTURE and the octets of the parts, decoded
-by Python's own codecs. Prints {"messages": number, "wrong": [text, …]}.
+Messages are those of FOLDER (NAME.eml, with NAME.txt as the expected reading) and COUNT made by generated.py from SEED. FETCH is
+read as an independent client would: ENVELOPE, BODYSTRUCTURE and the octets of the parts, decoded by Python's own codecs. Prints {"messages": number, "wrong": [text, …]}.
 """
 import base64
 import binascii
@@ -45,7 +44,7 @@ def decode(charset, octets):
 
 
 def words(octets):
-    """RFC 2047 and, in what is not encoded, UTF-8 or Windows-1252. No control characters."""
+    """Decodes RFC 2047 words; other text is UTF-8 or Windows-1252. Removes control characters."""
     pieces, at = [], 0
     for found in re.finditer(rb"=\?([^?*\s]+)(?:\*[^?]*)?\?([bBqQ])\?([^?]*)\?=", octets):
         before = octets[at:found.start()]
@@ -71,7 +70,7 @@ def clean(text):
 
 
 class Reply:
-    """What FETCH answers: lists, strings as bytes, NIL as None."""
+    """Parses a FETCH response: lists, strings as bytes, NIL as None."""
 
     def __init__(self, octets):
         self.octets, self.at = octets, 0
@@ -138,7 +137,7 @@ class Leaf:
         self.kind = f"{structure[0].decode()}/{structure[1].decode()}".lower()
         self.parameters = parameters(structure[2])
         self.encoding = structure[5].decode().lower()
-        # Behind what all parts have: a text has lines, a message its envelope, structure and lines; then comes an MD5.
+        # After the common fields: lines for text; envelope, structure and lines for a message; then MD5.
         at = {"text": 8, "message/rfc822": 10}.get(self.kind if self.kind == "message/rfc822" else self.kind[:4], 7) + 1
         disposition = structure[at] if len(structure) > at else None
         self.disposition = disposition[0].decode().lower() if disposition else ""
@@ -157,7 +156,7 @@ class Leaf:
 
 
 def base64_octets(text):
-    """Piece by piece: padding ends one. What is behind the last counts only as whole lines of base64."""
+    """Decodes concatenated pieces, each ended by padding. Text after the last counts only as whole lines of base64."""
     found, padded, piece = b"", False, b""
     for line in text.splitlines():
         if padded and not re.fullmatch(rb"([A-Za-z0-9+/=]{4})*", line):
@@ -186,7 +185,7 @@ def text(value):
 
 
 def sent_at(value):
-    """As Python reads a date, if it does."""
+    """The date as Python parses it, if it can."""
     try:
         sent = email.utils.parsedate_to_datetime(value)
     except ValueError:
@@ -195,7 +194,7 @@ def sent_at(value):
 
 
 def by_fetch(imap, uid):
-    """What a client shows by ENVELOPE, BODYSTRUCTURE and the parts."""
+    """What a client shows from ENVELOPE, BODYSTRUCTURE and the parts."""
     found = fetch(imap, uid, "ENVELOPE BODYSTRUCTURE")
     envelope, structure = found[found.index(b"ENVELOPE") + 1], found[found.index(b"BODYSTRUCTURE") + 1]
     sent = sent_at((envelope[0] or b"").decode("ascii", "replace"))
@@ -214,7 +213,7 @@ def by_fetch(imap, uid):
         content = decode(leaf.parameters.get("charset", ""), leaf.octets(imap, uid))
         (html if leaf.kind == "text/html" else plain).append(content)
         mixed |= not leaf.alternative
-    # Where text and HTML are not alternatives, a client puts them together in its own way.
+    # Clients differ in how they combine text and HTML that are not alternatives.
     is_whole = not (plain and html and mixed)
     shown["text"] = ["\n".join(text(part) for part in plain if part).replace("\n", "\\n")] if is_whole else [None]
     shown["html"] = ["\n".join(text(part) for part in html if part).replace("\n", "\\n")] if is_whole else [None]
@@ -239,7 +238,7 @@ def by_rest(message):
 
 
 def finds(imap, uid, search):
-    """Whether `KEY text`, `HEADER Name text` or `SENTON date` finds the message."""
+    """True if `KEY text`, `HEADER Name text` or `SENTON date` finds the message."""
     key, _, wanted = search.partition(" ")
     keys = ["UID", uid, key]
     if key == "HEADER":
@@ -256,7 +255,7 @@ def finds(imap, uid, search):
 
 
 def searches(shown):
-    """What SEARCH must find, since REST shows it."""
+    """Searches that must find the message, since REST shows the text."""
     if shown["subject"][0]:
         yield "SUBJECT " + shown["subject"][0]
         yield "TEXT " + shown["subject"][0]

@@ -1,6 +1,6 @@
 """Sends standard input with smtplib: send.py HOST PORT starttls|tls CA USER PASSWORD FROM TO...
 
-Prints {"code": …, "text": …} of the last reply; a refused log-in, sender or recipient is such a reply, too.
+Prints {"code": …, "text": …} of the last reply, also if log-in, sender or recipient is refused.
 """
 import json
 import smtplib

@@ -1,6 +1,6 @@
 """Sends a message made by Python's email package with smtplib's sendmail: sendmail.py HOST PORT CA USER PASSWORD TO
 
-Standard input is its text. `as_bytes()` ends lines with LF alone, and sendmail leaves bytes as they are.
+Standard input is its text. `as_bytes()` uses bare LF, and sendmail does not convert bytes.
 """
 import email.message
 import smtplib

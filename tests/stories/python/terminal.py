@@ -1,7 +1,7 @@
 """Runs a command in a pseudo-terminal: terminal.py COLUMNS ROWS LOG COMMAND...
 
-Prints JSON: its exit code, every byte it wrote, and the screen at the end of each picture, as a terminal shows it. What it
-writes goes into the file LOG at once.
+Prints JSON: the exit code, everything written, and the screen after each redraw, as a terminal shows it. Output is also written to
+the file LOG at once.
 """
 
 import fcntl
@@ -18,7 +18,7 @@ TOKEN = re.compile(r"\x1b\[(\d*)([A-Za-z])|(\r)|(\n)|([^\x1b\r\n]+)")
 
 
 class Screen:
-    """As much of a terminal as a table that is drawn over again needs."""
+    """Enough of a terminal for a table that is redrawn."""
 
     def __init__(self, columns, rows):
         self.columns, self.rows = columns, rows
@@ -27,7 +27,7 @@ class Screen:
     def write(self, text):
         for number, letter, carriage, feed, plain in TOKEN.findall(text):
             if letter == "A":
-                # A terminal does not go above its first visible line.
+                # The cursor stops at the first visible line.
                 self.row = max(self.row - int(number or 1), len(self.lines) - self.rows, 0)
             elif letter == "J":
                 self.lines = self.lines[: self.row] + [self.lines[self.row][: self.column]]
@@ -69,7 +69,7 @@ def main():
     text = written.decode()
     screens = []
     screen = Screen(columns, rows)
-    # Each picture begins by going up.
+    # Each redraw begins by moving up.
     for picture in re.split(r"(?=\x1b\[\d+A)", text):
         screen.write(picture)
         screens.append("\n".join(screen.lines).rstrip("\n"))

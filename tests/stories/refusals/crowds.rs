@@ -1,15 +1,15 @@
-//! Crowds that connect from many networks and say nothing, or little: who else comes is served all the same.
+//! Crowds of silent or busy connections from many networks: other clients are still served.
 
 use super::Scene;
 use crate::rude::Rude;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-/// What a client is to one of the listeners.
+/// How a client talks to one of the listeners.
 struct Listener {
     address: SocketAddr,
     tls: bool,
-    /// Said by the server first; nothing over HTTP.
+    /// The server's greeting; empty over HTTP.
     greeting: &'static str,
     ask: &'static str,
     answer: &'static str,
@@ -31,12 +31,12 @@ fn listeners(scene: &Scene) -> [Listener; 6] {
     ]
 }
 
-/// One more of the crowd, from one of eight networks.
+/// Another connection of the crowd, from one of eight networks.
 fn silent(n: u8, address: SocketAddr) -> Rude {
     Rude::connect_from(Ipv4Addr::new(127, 1, n % 8, 1 + n / 8), address)
 }
 
-/// A client that is alone in its network: greeted.
+/// A client alone in its network, after the greeting.
 fn newcomer(n: u8, listener: &Listener, scene: &Scene) -> Option<Rude> {
     let mut client = Rude::connect_from(Ipv4Addr::new(127, 2, n, 1), listener.address);
     if listener.tls {
@@ -49,7 +49,7 @@ fn newcomer(n: u8, listener: &Listener, scene: &Scene) -> Option<Rude> {
 fn is_served(client: &mut Rude, listener: &Listener) -> bool {
     client.send(listener.ask);
     let served = client.line().is_some_and(|line| line.starts_with(listener.answer));
-    // The rest of an answer over HTTP.
+    // The rest of an HTTP response.
     while served && listener.greeting.is_empty() && client.line().is_some_and(|line| !line.is_empty()) {}
     served
 }
@@ -62,7 +62,7 @@ fn a_crowd_of_silent_connections_does_not_block_others() {
         let mut served = Vec::new();
         for n in 0..20 {
             served.extend(newcomer(n, &listener, &scene));
-            // The crowd comes again, and again.
+            // The crowd reconnects again and again.
             crowd.extend((0..4).map(|m| silent(80 + 4 * n + m, listener.address)));
         }
         let to_their_end = served.iter_mut().filter_map(|client| is_served(client, &listener).then_some(())).count();
@@ -93,7 +93,7 @@ fn under_load_idle_clients_time_out_early_unless_logged_in() {
     imaps.iter_mut().for_each(|client| assert!(client.line().unwrap().starts_with("* OK")));
     let mut sender = scene.sender();
     std::thread::sleep(std::time::Duration::from_millis(1100));
-    // Seven of eight places are taken: the next to come finds that all have been idle for too long.
+    // Seven of eight places are taken, all by connections that have been idle for too long when the next client connects.
     silent(7, scene.daemon.mx).say("NOOP", "220 ");
     mx.iter_mut().for_each(|client| drop(client.reply("421 4.3.2")));
     let mut seventh = silent(6, scene.daemon.imap);
@@ -108,14 +108,14 @@ fn under_load_idle_clients_time_out_early_unless_logged_in() {
     scene.ends_with(0);
 }
 
-/// Messages of the mailbox that the crowd asks about.
+/// Messages of the mailbox that the crowd queries.
 const MESSAGES: usize = 1 << 15;
-/// Connections of the crowd's account, and of the other one.
+/// Connections of the crowd's account, and of the other account.
 const CROWD: usize = 16;
 const OTHERS: usize = 4;
 
-/// Each of the crowd's connections asks so often in one write, while another account asks for a STATUS again and again, until
-/// the crowd has its answers. How often each was answered.
+/// Each of the crowd's connections sends this number of commands in one write, while another account repeats STATUS until the crowd
+/// has its responses. Returns how many commands of each were answered.
 fn answered(scene: &Scene, other: &str, command: &str, times: usize) -> (usize, usize) {
     let mut crowd: Vec<Rude> = (0..CROWD).map(|_| scene.user()).collect();
     let going = Arc::new(());
@@ -161,13 +161,13 @@ fn sixteen_connections_that_ask_about_a_huge_mailbox_leave_another_account_its_t
         user.ask("NOOP", "OK");
     }
     assert!(user.ask("STATUS INBOX (MESSAGES)", "OK").concat().contains(&format!("MESSAGES {MESSAGES}")));
-    // It costs no more than for an empty mailbox: a connection of the other account gets at least half of what one of the
-    // crowd's gets.
+    // It costs no more than for an empty mailbox: a connection of the other account gets at least half of a crowd connection's
+    // share.
     let (crowd, others) = answered(&scene, &other, "STATUS INBOX (MESSAGES UNSEEN)", 40);
     println!("STATUS: {crowd} for the crowd, {others} for the other account");
     assert!(others * CROWD * 2 >= crowd * OTHERS, "{others} beside {crowd}");
-    // This costs a pass over the mailbox. Accounts take turns: the other one is served as often as the crowd is, though
-    // four times as many wait there.
+    // This costs a pass over the mailbox. Accounts take turns: the other one is served as often as the crowd, though four times as
+    // many commands of the crowd wait.
     let (crowd, others) = answered(&scene, &other, "EXAMINE INBOX", 5);
     println!("EXAMINE: {crowd} for the crowd; STATUS: {others} for the other account");
     assert!(others >= crowd, "{others} beside {crowd}");

@@ -1,4 +1,4 @@
-//! HTTP: tokens, bodies that are too large, too slow or no JSON, fields that would become header fields.
+//! HTTP: tokens; bodies that are too large, too slow or not JSON; values that would become header fields.
 
 use super::{READER, Scene, plain};
 use crate::clients::curl;
@@ -6,7 +6,7 @@ use crate::rude::Rude;
 use serde_json::json;
 
 impl Scene {
-    /// A request by curl with the account's token: the status, and the answer.
+    /// A request by curl with the account's token: the status and the body.
     fn curl(&self, path: &str, arguments: &[&str], body: Option<&[u8]>) -> (u16, String) {
         let is_typed = arguments.iter().any(|argument| argument.starts_with("Content-Type:"));
         let (url, authorization) =
@@ -29,7 +29,7 @@ impl Scene {
         (status.parse().unwrap(), text.to_owned())
     }
 
-    /// A body that is refused, with this status and this code in answer and log.
+    /// Sends a body that must be refused with this status and code, in the response and in the log.
     #[track_caller]
     fn refused(&self, path: &str, arguments: &[&str], body: impl AsRef<[u8]>, status: u16, code: &str) -> String {
         let (found, text) = self.curl(path, arguments, Some(body.as_ref()));
@@ -69,7 +69,7 @@ fn bodies_that_are_no_json_too_large_or_not_what_was_asked_for() {
     scene.refused(domains, &["-H", "Content-Type: text/plain"], "{}", 415, "unsupported_media_type");
     let text = scene.refused(domains, &[], r#"{"domian": "acme-mail.com"}"#, 422, "invalid_request");
     assert!(text.contains("domian"), "{text}");
-    // Announced, and in chunks that announce nothing.
+    // With Content-Length, and chunked.
     let huge = format!("{{\"domain\": \"{}\"}}", "x".repeat(100_000));
     scene.refused(domains, &[], &huge, 413, "too_large");
     scene.refused(domains, &["-H", "Transfer-Encoding: chunked"], &huge, 413, "too_large");
@@ -121,7 +121,7 @@ fn a_client_that_stalls_is_sent_away() {
             scene.token
         )
     };
-    // In the body, whether its length is known or not: an answer, and the end.
+    // Stalled in the body, with a known length or not: a response, then the end.
     for beginning in [
         format!("{}{{\"domain\": \"acme", head("Content-Length: 40")),
         format!("{}5\r\n{{\"dom\r\n", head("Transfer-Encoding: chunked")),
@@ -135,7 +135,7 @@ fn a_client_that_stalls_is_sent_away() {
         );
     }
     scene.logged(&["refused", "http", "status=408", "request_timeout"]);
-    // In the head, and before it.
+    // Stalled in the head, and before it.
     for beginning in ["", "GET /healthz HTTP/1.1\r\nHost: x\r\nX-Slow"] {
         let mut client = Rude::connect(scene.daemon.http);
         client.send(beginning);
@@ -143,7 +143,7 @@ fn a_client_that_stalls_is_sent_away() {
         assert!(!response.contains("200 OK"), "{response}");
     }
     scene.logged(&["http", "client timed out, closing connection"]);
-    // What is no HTTP.
+    // Not HTTP.
     let mut client = Rude::connect(scene.daemon.http);
     client.send("EHLO outside.example\r\nMAIL FROM:<a@b>\r\n\r\n");
     let response = client.rest();
@@ -156,7 +156,7 @@ fn a_client_that_stalls_is_sent_away() {
 
 const LARGE: usize = 8 * 1024 * 1024;
 
-/// A message of about so many octets.
+/// A message of about this number of octets.
 fn large(to: &str, subject: &str) -> String {
     let line = format!("{}\r\n", "x".repeat(76));
     format!(
@@ -167,7 +167,7 @@ fn large(to: &str, subject: &str) -> String {
 
 #[test]
 fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_message() {
-    // Room for two that are shown, or two that are sent, at once.
+    // Memory for two messages shown or sent at once.
     let scene = Scene::with(&format!("message_size = {LARGE}\nmemory_per_account = 60000000"));
     let mut client = scene.mx();
     client.envelope(READER);
@@ -185,12 +185,12 @@ fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_mess
         client.send(head(&format!("GET {shown}"), &scene.token, ""));
         client.hang_up();
     }
-    // Nothing that they held is missing.
+    // All memory is released.
     for _ in 0..3 {
         assert_eq!(api.get(&shown).expect(200).at("/subject"), "large");
     }
 
-    // Their sender is another one, so that the reader's inbox stays as it is.
+    // Another inbox sends, so that the reader's stays as it is.
     let (_, inbox, token) = scene.daemon.account("sender");
     let post = format!("POST /api/v1/inboxes/{inbox}/messages");
     for n in 0..15 {
@@ -200,7 +200,7 @@ fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_mess
         let mut client = Rude::connect(scene.daemon.http);
         client.send(head(&post, &token, &kind));
         client.send(&message[..message.len() - usize::from(!is_whole)]);
-        // At once, or when it is being signed or stored.
+        // Disconnecting at once, or while it is signed or stored.
         std::thread::sleep(std::time::Duration::from_millis(if n % 3 == 2 { 10 * n } else { 0 }));
         client.hang_up();
     }
@@ -218,7 +218,7 @@ fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_mess
         std::thread::sleep(std::time::Duration::from_millis(if n % 4 == 1 { 10 * n } else { 0 }));
         client.hang_up();
     }
-    // Those that stay are all served.
+    // Clients that wait are all served.
     let sender = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &token);
     let draft = json!({"to": "ann@elsewhere.example", "subject": "stays", "text": "x".repeat(1_000_000)});
     for _ in 0..5 {

@@ -76,7 +76,7 @@ fn literals_are_bounded_before_and_after_the_log_in() {
             scene.user().ask(&format!("APPEND {literal}"), "BYE");
         }
     }
-    // The octets of a literal that is too long are no commands.
+    // The octets of an oversized literal are not read as commands.
     let mut anonymous = scene.anonymous();
     anonymous.send(format!("x LOGIN {{80000+}}\r\n{} y\r\n", "n NOOP\r\n".repeat(10_000)));
     assert_eq!(anonymous.answer("x", "BAD [TOOBIG]").len(), 1);
@@ -107,7 +107,7 @@ fn odd_octets_and_commands_without_sense_are_answered_bad() {
     }
     user.ask("NOOP", "OK");
     scene.logged(&["refused", "imap", "BAD syntax error or unknown command"]);
-    // No field of a header comes in by a mailbox's name.
+    // A mailbox name cannot inject a response line.
     user.ask("CREATE \"a\rb\"", "BAD");
     user.send("x NONSENSE\r\n".repeat(60));
     assert!(user.rest().contains("* BYE too many errors, closing connection"));

@@ -6,7 +6,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// A message with so many octets of text.
+/// A message with this number of octets of text.
 fn message(octets: usize) -> String {
     format!("Subject: sized\r\n\r\n{}\r\n.\r\n", "x".repeat(octets))
 }
@@ -38,7 +38,7 @@ fn messages_and_recipients_of_an_account() {
         sender.send(message(10));
         sender.reply("250 2.0.0");
     }
-    // Another account is not touched; this one's API neither helps nor is a way around.
+    // Other accounts are not affected; the API has the same limit.
     let (_, other, token) = scene.daemon.account("second");
     let api = |token: &str| crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), token);
     let draft = json!({"to": "x@elsewhere.example", "subject": "by the API", "text": "t"});
@@ -78,7 +78,7 @@ fn names_that_an_account_may_ever_take() {
     let make = |path: &str, field: &str, name: &str| {
         api.post(&format!("/api/v1/{path}"), json!({field: name, "account_id": scene.account}))
     };
-    // One inbox is there. Deleting does not give a name back.
+    // One inbox exists. Deleting it does not free its name.
     for name in ["second", "third"] {
         let inbox = make("inboxes", "name", name).expect(201);
         api.delete(&format!("/api/v1/inboxes/{}", inbox.at("/id"))).expect(204);
@@ -109,7 +109,7 @@ fn aliases_and_tokens_of_an_account() {
     };
     alias(&scene.inbox, "help").expect(201);
     assert_eq!(alias(second.at("/id"), "sales").expect(403).at("/code"), "limit_reached");
-    // A token is there already.
+    // One token exists.
     let token = |body: serde_json::Value| api.post("/api/v1/tokens", body);
     let both = json!({"account_id": account, "inbox_ids": [scene.inbox, second.at("/id")]});
     let refused = token(both).expect(422);
@@ -127,7 +127,7 @@ fn aliases_and_tokens_of_an_account() {
 #[test]
 fn what_an_account_makes_in_an_hour() {
     let scene = Scene::with("creations_per_hour = 5");
-    // The scene has made an inbox and a token.
+    // The scene has created an inbox and a token.
     let (api, account) = (scene.daemon.api(), scene.account.as_str());
     api.post("/api/v1/custom_domains", json!({"domain": "acme-mail.com", "account_id": account})).expect(201);
     let inbox = |name: &str| api.post("/api/v1/inboxes", json!({"name": name, "account_id": account}));
@@ -158,7 +158,7 @@ fn claims_of_an_account_in_an_hour() {
         api.post("/api/v1/custom_domains", json!({"domain": domain, "account_id": account}))
     };
     for domain in ["one-mail.com", "two-mail.com", "three-mail.com"] {
-        // What is refused for another reason is not counted.
+        // Requests refused for another reason do not count.
         claim(&scene.account, "com").expect(422);
         let made = claim(&scene.account, domain).expect(201);
         claim(&scene.account, domain).expect(409);
@@ -182,7 +182,7 @@ fn connections_of_an_address() {
         let admitted = || loop {
             let mut client = Rude::connect(address);
             client.send(begin);
-            // Who has just left may still be counted.
+            // A connection that has just closed may still count.
             if !client.line().unwrap_or_else(|| ends.to_owned()).contains(ends) {
                 break client;
             }
@@ -231,11 +231,11 @@ fn sessions_of_an_account() {
     client.say("EHLO client.example", "250");
     client.say(&format!("AUTH PLAIN {}", plain(READER, &scene.token)), "454 4.7.0");
     scene.logged(&["refused: too many sessions of the account", &scene.account]);
-    // Another account is not touched, and a place that is given back is free.
+    // Other accounts are not affected, and a closed session makes room.
     let (_, _, token) = scene.daemon.account("second");
     scene.anonymous().ask(&format!("LOGIN second {token}"), "OK");
     two.hang_up();
-    // Who has just left may still be counted.
+    // A connection that has just closed may still count.
     while !scene.anonymous().ask(&log_in, "x ").last().unwrap().starts_with("x OK") {}
     scene.ends_with(0);
 }
@@ -317,7 +317,7 @@ fn a_full_inbox_puts_mail_off_and_takes_it_once_there_is_room() {
     user.ask("COPY 1 Archive", "NO [OVERQUOTA]");
     scene.logged(&["refused", "imap", "NO the inbox is full"]);
 
-    // Mail from here is refused likewise.
+    // Mail from local inboxes is refused likewise.
     let mut sender = scene.sender();
     sender.say("MAIL FROM:<x@y.example> SIZE=6000", "250");
     sender.say(&format!("RCPT TO:<{READER}>"), "452 4.2.2");
@@ -423,7 +423,7 @@ fn every_limit_is_read_by_the_daemon_and_tried_by_a_story() {
         })
         .collect();
     for key in keys {
-        assert!(program.contains(&format!("limits.{key}")), "nobody reads limits.{key}");
+        assert!(program.contains(&format!("limits.{key}")), "the program does not read limits.{key}");
         assert!(stories.contains(&format!("{key} = ")), "no story tries limits.{key}");
     }
 }

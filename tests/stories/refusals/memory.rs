@@ -1,5 +1,5 @@
-//! Clients that send much and never end it, or ask for much and never read it: the daemon's memory stays within a bound, and
-//! a client from another address is served meanwhile.
+//! Clients that never end large messages or never read large responses: the daemon's memory is bounded, and clients from other
+//! addresses are served meanwhile.
 
 use super::{READER, Scene};
 use crate::rest::Rest;
@@ -10,14 +10,14 @@ use std::net::Ipv4Addr;
 const MIB: usize = 1024 * 1024;
 /// One large message.
 const MESSAGE: usize = 8 * MIB;
-/// Clients of one address. Together they send or ask for 400 MiB.
+/// Clients of one address. Together they send or request 400 MiB.
 const CROWD: usize = 50;
-/// What the daemon's memory may grow by: 128 MiB of the budget are the address's, and the rest is what connections, the
-/// store's caches and the allocator take.
+/// How much the daemon's memory may grow: 128 MiB are the address's share of the budget; the rest is for connections, the store's
+/// caches and the allocator.
 const BOUND: usize = 192 * MIB;
 const LIMITS: &str = "message_size = 8388608\nconnections_per_address = 200\nspool = 2147483648";
 
-/// A daemon whose memory is watched.
+/// A daemon whose peak memory is measured.
 struct Watched {
     scene: Scene,
     before: usize,
@@ -27,7 +27,7 @@ impl Watched {
     fn new(limits: &str) -> Self {
         let scene = Scene::with(limits);
         let watched = Self { scene, before: 0 };
-        // The peak is counted from here on.
+        // Reset the peak.
         std::fs::write(format!("/proc/{}/clear_refs", watched.process()), "5").unwrap();
         let before = watched.octets("VmHWM:");
         Self { before, ..watched }
@@ -43,7 +43,7 @@ impl Watched {
         line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() * 1024
     }
 
-    /// The most that the process has had since the beginning of the story, over what it had then.
+    /// The growth of the process's memory from the beginning of the story to its peak.
     #[track_caller]
     fn grew_by_less_than(&self, bound: usize) {
         let grown = self.octets("VmHWM:").saturating_sub(self.before);
@@ -51,7 +51,7 @@ impl Watched {
         assert!(grown < bound, "{} MiB, not {}", grown / MIB, bound / MIB);
     }
 
-    /// A client from another address hands in a message of a megabyte and reads it over IMAP and HTTP.
+    /// A client from another address delivers a message of a megabyte and reads it over IMAP and HTTP.
     fn another_is_served(&self) {
         let from = Ipv4Addr::new(127, 0, 0, 2);
         let mut sender = Rude::connect_from(from, self.scene.daemon.mx);
@@ -64,13 +64,13 @@ impl Watched {
     }
 }
 
-/// A message of about so many octets.
+/// A message of about this number of octets.
 fn message(subject: &str, octets: usize) -> String {
     let line = format!("{}\r\n", "x".repeat(76));
     format!("From: a@outside.example\r\nSubject: {subject}\r\n\r\n{}", line.repeat(octets / line.len()))
 }
 
-/// Octets of one that is not ended: nothing that is said back is waited for.
+/// Sends part of a message without waiting for replies.
 fn pour(client: &mut Rude, octets: usize) {
     client.send(message("never ended", octets - 1000));
 }
@@ -88,7 +88,7 @@ fn messages_that_are_never_ended() {
     }
     watched.another_is_served();
     watched.grew_by_less_than(BOUND);
-    // Those that end now are taken, or put off: none is lost, and the room of those that hang up is given back.
+    // Messages completed now are accepted or deferred; the memory of disconnected clients is released.
     let mut taken = 0;
     for (n, mut client) in crowd.into_iter().enumerate() {
         if n % 5 > 0 {
@@ -131,7 +131,7 @@ fn deliver(scene: &Scene, message: String) {
     sender.reply("250 2.0.0");
 }
 
-/// The API, and the path of the one message that the inbox has.
+/// The API, and the path of the inbox's only message.
 fn only_message(scene: &Scene) -> (Rest, String) {
     let api = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
     let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
@@ -184,7 +184,7 @@ fn answers_that_are_never_read() {
     }
     watched.another_is_served();
     watched.grew_by_less_than(BOUND);
-    // Who reads gets all of it.
+    // A client that reads gets everything.
     let begins = |client: &mut Rude| client.line().unwrap_or_default();
     let mut whole = 0;
     for mut client in by_http {
@@ -270,7 +270,7 @@ fn a_message_with_a_huge_field_is_shown_within_the_bound_and_its_memory_is_given
 fn over_the_budget_the_answer_is_temporary_and_small_mail_goes_on() {
     let limits = "message_size = 1000000\nmemory = 8000000\nmemory_per_account = 3000000\nmemory_per_address = 3000000";
     let scene = Scene::with(&format!("{limits}\nspool = 16000000\nconnections_per_address = 200"));
-    // An eighth of the spool for one address: two messages, and no third.
+    // One address has an eighth of the spool: two messages, not three.
     let mut taken: Vec<Rude> = Vec::new();
     for _ in 0..2 {
         let mut client = scene.mx();
@@ -299,10 +299,10 @@ fn over_the_budget_the_answer_is_temporary_and_small_mail_goes_on() {
     let refused = api.post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft).expect(503);
     assert!(refused.headers.contains_key("retry-after"));
     scene.logged(&["refused", "mx", "452 4.3.1"]);
-    // A small message finds room, from the same address too.
+    // A small message fits, also from the same address.
     deliver(&scene, message("small", 200_000));
     taken.into_iter().for_each(Rude::hang_up);
-    // The room is given back as soon as the daemon has seen them go.
+    // The space is released once the daemon has seen the disconnects.
     while !has_room(&mut third) {}
     scene.ends_with(1);
 }
@@ -344,7 +344,7 @@ fn answers_are_read_at_a_minimum_rate() {
         client
     };
     let slow = [ask_imap(), ask_http()];
-    // Who reads gets everything meanwhile.
+    // A client that reads gets everything meanwhile.
     assert!(ask_imap().answer("f", "OK").concat().len() > MESSAGE / 100 * 95);
     assert!(ask_http().rest().len() > MESSAGE / 100 * 95);
     for listener in ["listener=\"imap\"", "listener=\"http\""] {

@@ -1,5 +1,5 @@
-//! Bad input at the servers of the real daemon: each gets its protocol's proper error and a line of the log; the daemon goes
-//! on, and nothing of it is stored, not even in part.
+//! Bad input at the servers of the real daemon: each gets its protocol's error and a line in the log; the daemon continues, and
+//! nothing is stored, not even in part.
 
 mod crowds;
 mod disk;
@@ -15,7 +15,7 @@ use crate::rude::Rude;
 use crate::serve::{Relay, Serve, rows};
 use std::time::{Duration, Instant};
 
-/// The address of the inbox that all of this is aimed at.
+/// The address of the attacked inbox.
 const READER: &str = "reader@inboxlayer.dev";
 
 /// A daemon with an account and its inbox.
@@ -28,7 +28,7 @@ pub struct Scene {
 }
 
 impl Scene {
-    /// With messages of 20,000 octets at most.
+    /// With a `message_size` of 20,000.
     pub fn open() -> Self {
         Self::with("message_size = 20000")
     }
@@ -58,21 +58,21 @@ impl Scene {
         client
     }
 
-    /// An IMAP client before its log-in.
+    /// An IMAP client before log-in.
     pub fn anonymous(&self) -> Rude {
         let mut client = Rude::secure(self.daemon.imaps, &self.daemon.ca());
         assert!(client.line().unwrap().starts_with("* OK"));
         client
     }
 
-    /// An IMAP client after it.
+    /// An IMAP client after log-in.
     pub fn user(&self) -> Rude {
         let mut client = self.anonymous();
         client.ask(&format!("LOGIN {READER} {}", self.token), "OK");
         client
     }
 
-    /// Waits for a line of the log that has all of these words.
+    /// Waits for a log line that contains all of these words.
     #[track_caller]
     pub fn logged(&self, words: &[&str]) {
         let began = Instant::now();
@@ -82,12 +82,12 @@ impl Scene {
         }
     }
 
-    /// The daemon is well, so many messages are in the inbox beside the copies of what it sent, and the queue is empty; it ends
-    /// in good order, and leaves a store that opens clean. The token is in no line of the log.
+    /// The daemon is healthy, the inbox has this number of messages outside Sent, and the queue is empty; it stops properly and
+    /// leaves a consistent store. The log does not contain the token.
     #[track_caller]
     pub fn ends_with(mut self, messages: usize) {
         let api = self.daemon.api();
-        // Where connections are few, the clients of the story may not have gone yet.
+        // With a low connection limit, the story's clients may still be connected.
         api.poll("/healthz", |answer| answer.status == 200);
         let found = api.get(&format!("/api/v1/inboxes/{}/messages", self.inbox)).expect(200);
         let received = rows(&found.body).iter().filter(|row| row["mailbox"] != "Sent").count();
@@ -100,7 +100,7 @@ impl Scene {
     }
 }
 
-/// What AUTH PLAIN says (RFC 4616).
+/// The initial response of AUTH PLAIN (RFC 4616).
 fn plain(user: &str, password: &str) -> String {
     use base64::Engine;
     base64::engine::general_purpose::STANDARD.encode(format!("\0{user}\0{password}"))

@@ -5,7 +5,7 @@ use crate::rest::Rest;
 use crate::rude::Rude;
 use serde_json::json;
 
-/// Each by its subject. None is longer than a message may be by default.
+/// By subject. None is larger than the default `message_size`.
 fn hostile_messages() -> [(&'static str, String); 5] {
     let with = |subject: &'static str, rest: &str| {
         (subject, format!("Subject: {subject}\r\nFrom: Zoe <zoe@elsewhere.example>\r\n{rest}"))
@@ -58,7 +58,7 @@ fn messages_without_end_are_read_everywhere_up_to_the_limits() {
         }
         let lines = user.ask(&format!("FETCH {n} BODY.PEEK[HEADER.FIELDS (subject a)]<0.100>"), "OK");
         assert!(lines.contains(&format!("Subject: {subject}")), "{lines:?}");
-        // Others are served all the while.
+        // Other clients are served meanwhile.
         scene.anonymous().ask(&format!("LOGIN other {other}"), "OK");
     }
     for (search, found) in [
@@ -123,7 +123,7 @@ fn the_limits_of_reading_are_those_of_the_configuration() {
     assert_eq!(user.ask("SEARCH SUBJECT parts", "OK")[0], "* SEARCH 1");
     for unread in ["many", "long"] {
         assert_eq!(user.ask(&format!("SEARCH SUBJECT {unread}"), "OK")[0], "* SEARCH");
-        // It is there all the same.
+        // It is stored all the same.
         assert!(user.ask(&format!("SEARCH TEXT {unread}"), "OK")[0].starts_with("* SEARCH "));
     }
     let raw = format!("To: x@elsewhere.example\r\nX: {}\r\n\r\nhi", "y".repeat(600));
@@ -133,7 +133,7 @@ fn the_limits_of_reading_are_those_of_the_configuration() {
     scene.ends_with(3);
 }
 
-/// A client that asks for all it can and does not wait for an answer.
+/// A client that sends expensive requests and does not wait for responses.
 fn ask_and_hang_up(scene: &Scene, command: &str) {
     let mut user = scene.user();
     user.ask("SELECT INBOX", "OK");
@@ -158,7 +158,7 @@ fn endless_commands_of_disconnected_clients_do_not_affect_others() {
         ask_and_hang_up(&scene, &format!("FETCH 1:2 (ENVELOPE BODY BODYSTRUCTURE{sections})"));
         ask_and_hang_up(&scene, &format!("SEARCH NOT ({keys}ALL)"));
     }
-    // Somebody else, over every protocol.
+    // Another client, over every protocol.
     let (_, inbox, token) = scene.daemon.account("other");
     let rest = Rest::new(&format!("http://{}", scene.daemon.http), &token);
     for n in 0..20 {
@@ -175,7 +175,7 @@ fn endless_commands_of_disconnected_clients_do_not_affect_others() {
         let rows = rest.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
         assert_eq!(crate::serve::rows(&rows.body).len(), n + 1);
     }
-    // And the end comes, though there is work under way.
+    // The daemon stops despite the work under way.
     let mut busy: Vec<Rude> = (0..3).map(|_| scene.user()).collect();
     for user in &mut busy {
         user.ask("SELECT INBOX", "OK");

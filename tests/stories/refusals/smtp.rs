@@ -23,7 +23,7 @@ fn log_ins_are_checked_and_only_under_tls() {
     clear.say(&format!("AUTH PLAIN {}", plain(READER, &scene.token)), "538 5.7.11");
     scene.logged(&["refused", "538 5.7.11"]);
 
-    // The same with a client that no one here wrote.
+    // The same with a foreign client.
     let (host, port) = (scene.daemon.submission.ip().to_string(), scene.daemon.submission.port().to_string());
     let attempt = |extra: &[&str]| {
         let base = ["--server", &*host, "--port", &*port, "--to", "x@outside.example", "--from", READER];
@@ -78,7 +78,7 @@ fn malformed_addresses_and_commands_are_syntax_errors() {
         client.say(&format!("RCPT TO:{rcpt}"), "501");
         scene.logged(&["refused", "mx", "501"]);
     }
-    // No header field, and no second command, gets in by what is said in the envelope.
+    // The envelope cannot inject a header field or a command.
     let mut client = scene.mx();
     client.send("EHLO evil\rX-Evil: 1\r\n");
     client.reply("50");
@@ -103,7 +103,7 @@ fn an_oversize_message_is_refused_before_and_after_it_is_sent() {
     client.reply("552 5.3.4");
     scene.logged(&["message refused", "mx", "TooBig"]);
     client.say("NOOP", "250");
-    // A message of one line of all it may have is no fault, and it is not cut.
+    // A message of one very long line is accepted unchanged.
     client.envelope(READER);
     client.send(format!("Subject: long\r\n\r\n{}\r\n.\r\n", "x".repeat(19_000)));
     client.reply("250 2.0.0");
@@ -113,7 +113,7 @@ fn an_oversize_message_is_refused_before_and_after_it_is_sent() {
     scene.ends_with(1);
 }
 
-/// What some server, some day, took for the end of a message.
+/// Sequences that some server has taken for the end of data.
 const ENDINGS: [&str; 12] = [
     "\n.\n",
     "\n.\r\n",
@@ -146,7 +146,7 @@ fn the_known_smuggling_endings_end_nothing() {
             let is_repaired = server == "submission" && !has_bare_cr;
             repaired += u32::from(is_repaired);
             let reply = client.reply(if is_repaired { "250 2.0.0" } else { "550 5.5.2" });
-            // One reply to one message: the session is where it was.
+            // One reply for one message: the session continues.
             client.say("NOOP", "250");
             client.say("QUIT", "221");
             assert_eq!(client.line(), None, "{server} {ending:?}: {reply}");
@@ -213,7 +213,7 @@ fn a_tls_client_that_names_an_address_as_the_server_is_logged_for_debug_alone() 
         for address in [scene.daemon.imaps, scene.daemon.submissions] {
             let mut client = std::process::Command::new("openssl");
             client.args(["s_client", "-connect", &address.to_string(), "-servername", "192.0.2.1"]);
-            // It sends its name and, with nothing more to say, goes.
+            // It sends the ClientHello and disconnects.
             let answer = crate::clients::run(client, b"");
             assert!(answer.stderr.contains("depth=0") || answer.stderr.contains("verify"), "{answer:?}");
         }
@@ -235,13 +235,13 @@ fn what_stands_behind_starttls_in_plaintext_is_dropped() {
         client.send("STARTTLS\r\nEHLO evil.example\r\nMAIL FROM:<evil@outside.example>\r\n");
         client.reply("220 ");
         client.start_tls(&scene.daemon.ca());
-        // Nothing of it is known: neither the name nor the sender, and no reply to them comes.
+        // The commands before TLS are discarded, without replies.
         client.say(&format!("RCPT TO:<{READER}>"), "503 5.5.1");
         client.say("EHLO outside.example", "250");
         client.say("STARTTLS", "503 5.5.1");
         scene.logged(&["plaintext behind STARTTLS was dropped", server]);
     }
-    // No TLS at all behind it.
+    // No TLS follows STARTTLS.
     let mut client = Rude::connect(scene.daemon.mx);
     client.reply("220 ");
     client.say("STARTTLS", "220 ");
@@ -256,7 +256,7 @@ fn what_stands_behind_starttls_in_plaintext_is_dropped() {
 fn over_long_lines_are_refused_whole() {
     let scene = Scene::open();
     let mut client = scene.mx();
-    // The command hidden at its end is no command.
+    // The command at the end of the oversized line is not executed.
     client.say(&format!("NOOP {}\rMAIL FROM:<a@outside.example>", "x".repeat(5000)), "500 5.5.2");
     client.say(&"x".repeat(1_000_000), "500 5.5.2");
     client.say(&format!("RCPT TO:<{READER}>"), "503 5.5.1");
@@ -288,11 +288,11 @@ fn a_client_that_stalls_is_sent_away_and_leaves_nothing() {
     sender.reply("421 4.4.2");
     scene.logged(&["refused", "mx", "421 4.4.2"]);
     scene.logged(&["refused", "submission", "421 4.4.2"]);
-    // No handshake, no word.
+    // Silent: no handshake.
     let mut silent = Rude::connect(scene.daemon.submissions);
     assert_eq!(silent.line(), None);
     scene.logged(&["TLS handshake timed out"]);
-    // One that hangs up in the middle leaves nothing either.
+    // A disconnect in the middle stores nothing either.
     let mut cut = scene.mx();
     cut.envelope(READER);
     cut.send("Subject: cut\r\n\r\nand then");

@@ -1,8 +1,8 @@
-//! The daemon as an operator runs it with Amazon SES: `serve` with `provider = "ses"`, the SES of the tests behind its API and
-//! its relay, real name servers; and what SES does not answer.
+//! The daemon as an operator runs it with Amazon SES: `serve` with `provider = "ses"`, a fake SES with its API and its relay, real
+//! name servers; and failures of SES.
 //!
-//! There is no `[queue.relay]`: mail goes to the region's relay, with credentials made from the access key. Its name leads
-//! to a loopback address here, and its port is 587: as root, or where the system lets everybody.
+//! There is no `[queue.relay]`: mail goes to the region's relay, with credentials derived from the access key. Its name resolves to
+//! a loopback address here, and its port is 587, which needs root unless the system allows it to everyone.
 
 #[path = "../../../src/dkim/ses/testing/fake.rs"]
 #[expect(dead_code, reason = "the library's tests use the rest of it")]
@@ -24,20 +24,20 @@ use std::time::{Duration, Instant};
 const DOMAINS: &str = "/api/v1/custom_domains";
 const FRIEND: &str = "friend@outside.test";
 const REGION: &str = "eu-central-1";
-/// What AWS's own program makes of the key for the region: <https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html>
+/// The password that AWS's own program derives from the key for the region: <https://docs.aws.amazon.com/ses/latest/dg/smtp-credentials.html>
 const KEY: (&str, &str) = ("AKIDTEST", "another+secret+key");
 const PASSWORD: &str = "BBbphbrQmrKMx42d1N6+C7VINYEBGI5v9VsZeTxwskfh";
 
 struct Story {
     serve: Serve,
-    /// Goes before the DNS does.
+    /// Dropped before the DNS.
     _guard: Guard,
     dns: Dns,
     ses: FakeSes,
     relay: Relay,
     inbox: String,
     token: String,
-    /// SES lives in it.
+    /// Runs the fake SES.
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -55,7 +55,7 @@ impl Story {
 
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let ses = runtime.block_on(FakeSes::start());
-        // The platform's own domain, which the operator has made there.
+        // The platform domain's identity, created by the operator.
         ses.put("inboxlayer.dev", identity(["p1", "p2", "p3"], &json!([])));
         ses.says("inboxlayer.dev", "SUCCESS", true);
         relay.verify("inboxlayer.dev");
@@ -85,7 +85,7 @@ impl Story {
         run(command, b"")
     }
 
-    /// What the relay has taken with this subject, once it has.
+    /// Waits until the relay has accepted the message with this subject.
     #[track_caller]
     fn taken(&self, subject: &str) -> Taken {
         let found = || self.relay.taken().into_iter().find(|mail| mail.field("Subject") == Some(subject));
@@ -93,13 +93,13 @@ impl Story {
         found().unwrap()
     }
 
-    /// A message by the API; what it answers.
+    /// Sends a message over the API; returns its response.
     fn send(&self, subject: &str) -> Answer {
         let body = json!({"from": "desk@acme.test", "to": FRIEND, "subject": subject, "text": "Hello."});
         self.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), body).expect(202)
     }
 
-    /// A message by SMTP; the reply.
+    /// Sends a message over SMTP; returns the reply.
     fn submit(&self, subject: &str) -> Value {
         let (ca, port) = (self.serve.ca().display().to_string(), self.serve.submission.port().to_string());
         let user = "desk@acme.test";
@@ -108,7 +108,7 @@ impl Story {
         python("send.py", &arguments, message.as_bytes()).succeeded().json()
     }
 
-    /// A check, as soon as one may be made; the object after it.
+    /// Checks as soon as allowed; returns the domain afterwards.
     fn verify(&self, id: &str) -> Value {
         let began = Instant::now();
         loop {
@@ -127,7 +127,7 @@ impl Story {
         self.api().get(&path).expect(200).body
     }
 
-    /// The owner publishes all that the claim asks for, and Amazon the keys.
+    /// Publishes all records of the claim, and Amazon's keys.
     fn publish(&mut self, domain: &Value) {
         let mut zone = Zone::default();
         let mut amazons = Zone::default().with_text("amazonses.com", "v=spf1 ip4:192.0.2.0/24 -all");
@@ -170,7 +170,7 @@ fn awaited(records: &[&Value]) {
     }
 }
 
-/// Refusals of SES of every kind: nothing is claimed, and the client may come again.
+/// All kinds of SES errors: nothing is claimed, and the client may retry.
 fn refused_for_now(story: &Story) {
     for fault in [
         Fault::Error(429, "TooManyRequestsException"),
@@ -184,14 +184,14 @@ fn refused_for_now(story: &Story) {
         assert!(refused.headers.contains_key("retry-after"), "{fault:?}: {refused:?}");
         assert_eq!(story.api().get(DOMAINS).expect(200).body["data"], json!([]), "{fault:?}");
     }
-    // What is done, and not answered, is ours all the same when it is asked for again.
+    // An identity whose response was lost is adopted on retry.
     story.ses.fault(Fault::LostAnswer);
     story.api().post(DOMAINS, json!({"domain": "acme.test"})).expect(503);
     assert_eq!(story.ses.names(), ["acme.test", "inboxlayer.dev"]);
     story.ses.fault(None);
 }
 
-/// Its keys are not here, and requests for them say so.
+/// The keys are at SES; requests for them are 409.
 fn keys_are_at_ses(story: &Story, id: &str) {
     let rotate = story.api().post(&format!("{DOMAINS}/{id}/rotate_key"), json!({})).expect(409);
     assert_eq!(rotate.at("/code"), "keys_at_provider");
@@ -204,7 +204,7 @@ fn keys_are_at_ses(story: &Story, id: &str) {
     }
 }
 
-/// It is set at SES, and used once SES has found its record.
+/// The return path is set at SES, and used once SES has found its record.
 fn a_return_path(story: &mut Story, id: &str) {
     let path = format!("{DOMAINS}/{id}");
     let set = story.api().call(Method::PATCH, &path, Some(json!({"return_path": "bounce"})), &[]).expect(200).body;
@@ -243,7 +243,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     let status = |domain: &Value| domain["verified_status"].as_str().unwrap().to_owned();
     assert_eq!(status(&domain), "pending");
 
-    // It leaves already under the platform domain, unsigned.
+    // Mail leaves under the platform domain, unsigned by us.
     let sent = story.send("while pending");
     assert_eq!((sent.at("/from"), sent.at("/fallback/reason")), ("desk@inboxlayer.dev", "pending"));
     let mail = story.taken("while pending");
@@ -251,7 +251,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     assert_eq!(mail.field("Inboxlayer-Fallback"), Some("from=desk@acme.test; reason=pending"));
     assert_eq!(mail.field("DKIM-Signature"), None);
 
-    // The records are there; SES has not seen them, then does not say so, and then confirms them.
+    // The records are published; SES has not seen them, then does not answer, then confirms them.
     story.publish(&domain);
     let waiting = story.verify(&id);
     assert_eq!(status(&waiting), "pending");
@@ -268,7 +268,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     assert!(verified["verdict"].as_str().unwrap().starts_with("All is well"), "{}", verified["verdict"]);
     keys_are_at_ses(&story, &id);
 
-    // From here on under the domain, also while the API of SES fails.
+    // Now mail leaves under the domain, also while SES's API fails.
     story.ses.fault(Fault::Error(503, "ServiceUnavailable"));
     let reply = story.submit("once verified");
     assert_eq!(reply["code"], 250, "{reply}");
@@ -278,7 +278,7 @@ fn from_the_claim_to_its_end_with_an_amazon_ses_that_fails_now_and_then() {
     story.ses.fault(None);
     a_return_path(&mut story, &id);
 
-    // The last claim ends while SES fails, and so does the daemon: what is left there is mended after the next start.
+    // The last claim and the daemon end while SES fails: the leftover identity is deleted after the next start.
     story.ses.fault(Fault::Error(500, "InternalFailure"));
     assert_eq!(story.api().delete(&format!("{DOMAINS}/{id}")).status, 204);
     story.serve.kill();
@@ -304,7 +304,7 @@ fn without_credentials_for_the_relay_nothing_starts_and_it_is_said_why() {
         data.display()
     );
     std::fs::write(&file, text).unwrap();
-    // None in the environment, in a file, or from the host; then those of a role, which the relay does not take.
+    // No credentials at all; then those of a role, which the relay does not accept.
     let role =
         [("AWS_ACCESS_KEY_ID", KEY.0), ("AWS_SECRET_ACCESS_KEY", KEY.1), ("AWS_SESSION_TOKEN", "token")].as_slice();
     for (environment, why) in

@@ -1,4 +1,4 @@
-//! Amazon SES's relay as it shows itself to those who send: STARTTLS, then AUTH, then mail from what is verified there.
+//! Amazon SES's relay as senders see it: STARTTLS, then AUTH, then mail from verified identities.
 //! <https://docs.aws.amazon.com/ses/latest/dg/smtp-connect.html>
 
 use base64::Engine;
@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
-/// A message that it took.
+/// An accepted message.
 #[derive(Clone, Debug)]
 pub struct Taken {
     pub mail_from: String,
@@ -18,16 +18,16 @@ pub struct Taken {
 }
 
 impl Taken {
-    /// A field of its header, by its exact spelling.
+    /// A header field, by its exact name.
     pub fn field(&self, name: &str) -> Option<&str> {
         let header = self.raw.lines().take_while(|line| !line.is_empty());
         header.into_iter().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 }
 
-/// The relay; it ends with the tests.
+/// The relay; it runs until the tests end.
 pub struct Relay {
-    /// Its certificate, which is its own authority.
+    /// Its self-signed certificate.
     pub pem: String,
     shared: Arc<Shared>,
 }
@@ -60,19 +60,19 @@ impl Relay {
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let shared = Arc::clone(&serving);
-                // A client that hangs up is no fault of this server.
+                // Clients may disconnect.
                 std::thread::spawn(move || drop(shared.serve(stream)));
             }
         });
         Self { pem: made.cert.pem(), shared }
     }
 
-    /// Mail from this domain is taken from now on.
+    /// Accepts mail from this domain.
     pub fn verify(&self, domain: &str) {
         self.shared.verified.lock().unwrap().insert(domain.to_owned());
     }
 
-    /// What it took, in order.
+    /// The accepted messages, in order.
     pub fn taken(&self) -> Vec<Taken> {
         self.shared.taken.lock().unwrap().clone()
     }
@@ -136,7 +136,7 @@ impl Shared {
         }
     }
 
-    /// Whether an AUTH command and what follows it hold the right name and password (RFC 4616, and LOGIN).
+    /// True if AUTH (PLAIN, RFC 4616, or LOGIN) has the expected name and password.
     fn opens<S: Read + Write>(&self, command: &str, stream: &mut BufReader<S>) -> std::io::Result<bool> {
         let mut ask = |prompt: &str| {
             write!(stream.get_mut(), "334 {prompt}\r\n")?;
