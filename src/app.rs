@@ -21,7 +21,7 @@ use crate::inbound::Inbound;
 use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
-use crate::queue::Queue;
+use crate::queue::{AttemptTimes, Queue};
 use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::disk::FreeDisk;
@@ -131,6 +131,7 @@ impl Services {
             mailboxes.clone(),
             keys.signer().in_pool(work.clone()),
             resolver.clone(),
+            AttemptTimes::default(),
         )
         .map_err(StartError::Roots)?;
         let submission = Submission::new(

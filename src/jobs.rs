@@ -1,9 +1,9 @@
 //! The one runner of background work: deliveries, checks of domains, the rotation of keys, identities at Amazon SES.
 //!
-//! A runner claims jobs that are due as places for them are free ([`crate::resources::places`]), runs them side by side, and
-//! sleeps until the next one is due or it is woken. Invariant: a job has a lease in the store ([`crate::store::jobs`]), which
-//! its runner renews as long as it runs; so runners of several processes share a store, and what one of them leaves undone
-//! when it dies is due again when the lease ends. A job frees its place however it ends.
+//! A runner claims due jobs while it has free places ([`crate::resources::places`]), runs them concurrently, and sleeps until the
+//! next one is due or it is woken. Invariant: a running job has a lease in the store ([`crate::store::jobs`]), which its runner
+//! renews. So runners of several processes can share a store, and the jobs of a dead one are due again when their leases end. A job
+//! frees its place however it ends.
 
 use crate::clock::{Clock, Timestamp};
 use crate::id::RunnerId;
@@ -19,56 +19,52 @@ use std::time::Duration;
 use tokio::sync::{Mutex, Notify, watch};
 use tokio_util::sync::CancellationToken;
 
-/// How long a job is its runner's unless that renews the lease.
+/// Duration of a lease that is not renewed.
 pub const LEASE: Duration = Duration::from_secs(120);
-/// Between renewals: three may fail.
+/// Between renewals. Three may fail before the lease ends.
 const RENEW_PAUSE: Duration = Duration::from_secs(30);
-/// The longest sleep, should a wake-up be missed.
+/// Maximum sleep, in case a wake-up is missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
-/// Before the store is tried again when it failed.
+/// Before a retry after the store failed.
 const STORE_PAUSE: Duration = Duration::from_secs(5);
-/// While jobs run, the others that are due wait for one to end, which wakes the runner.
+/// While jobs run, other due jobs wait for a place; the end of a job wakes the runner.
 const BUSY_PAUSE: Duration = Duration::from_secs(1);
-/// Never a busy loop, should a job stay due.
+/// Minimum sleep, in case a job stays due.
 const SHORTEST_SLEEP: Duration = Duration::from_millis(10);
 
 /// A kind of background work.
 pub trait Work: Debug + Send + Sync + 'static {
-    /// What is to be done.
     type Job: Send + 'static;
 
-    /// The work, in log lines.
+    /// For log lines.
     const NAME: &'static str;
-    /// A shutdown waits until jobs that run have ended. Otherwise they are cut off, and are due again when their lease ends.
+    /// Shutdown waits for running jobs. Otherwise they are cancelled, and are due again when their leases end.
     const ENDS_JOBS_AT_SHUTDOWN: bool;
 
-    /// Takes what is due and has a place. `at_once`: as fast as it goes, whatever rate is kept otherwise.
+    /// Claims due jobs that have a place. `at_once` disregards any rate limit.
     fn claim(
         &self,
         claim: Claim,
         at_once: bool,
     ) -> impl Future<Output = Result<Vec<Claimed<Self::Job>>, StoreError>> + Send;
 
-    /// Does a job, and records its end where the runner still has the lease.
+    /// Runs a job, and records its result if the runner still has the lease.
     fn run(&self, job: Self::Job, runner: RunnerId) -> impl Future<Output = ()> + Send;
 
-    /// When the first job is due of those there is a place for. One that runs is due when its lease ends.
+    /// When the first job with a place is due. A running one is due when its lease ends.
     fn next_due(&self, places: Places) -> impl Future<Output = Result<Option<Timestamp>, StoreError>> + Send;
 
-    /// How long nothing more may begin for the sake of a rate.
+    /// Time until the rate limit allows another job.
     fn pause(&self) -> Duration {
         Duration::ZERO
     }
 }
 
-/// A job that was taken.
+/// A claimed job.
 #[derive(Debug)]
 pub struct Claimed<J> {
-    /// What it is about.
     pub key: JobKey,
-    /// Whose place it takes.
     pub owner: Owner,
-    /// What is to be done.
     pub job: J,
 }
 
@@ -89,17 +85,16 @@ struct Inner<W> {
     places: usize,
     store: Store,
     clock: Clock,
-    /// Held while jobs are claimed: the places are counted before they are taken.
+    /// Locked while jobs are claimed, so that places are not taken twice.
     claiming: Mutex<()>,
-    /// The jobs that run, and whose they are.
+    /// Running jobs and their owners.
     running: watch::Sender<HashMap<JobKey, Owner>>,
-    /// Something may be due.
     wake: Notify,
     cut_off: CancellationToken,
 }
 
 impl<W: Work> Runner<W> {
-    /// A runner of at most `places` jobs at once. It does nothing until [`Runner::run`] or [`Runner::settle`].
+    /// Runs at most `places` jobs at once. It does nothing until [`Runner::run`] or [`Runner::settle`].
     pub fn new(work: W, places: usize, store: Store, clock: Clock) -> Self {
         Self(Arc::new(Inner {
             id: RunnerId::new(),
@@ -120,21 +115,20 @@ impl<W: Work> Runner<W> {
         &self.0.id
     }
 
-    /// What it runs.
     pub fn work(&self) -> &W {
         &self.0.work
     }
 
-    /// Something may be due now.
+    /// To be called when a job may have become due.
     pub fn wake(&self) {
         self.0.wake.notify_one();
     }
 
-    /// Does what is due until the shutdown.
+    /// Runs due jobs until shutdown.
     pub async fn run(&self, shutdown: &Shutdown) {
         let work = async {
             while !shutdown.is_requested() {
-                // Before the look, so that what happens during it is not missed.
+                // Before claiming, so that a wake-up during it is not missed.
                 let woken = self.0.wake.notified();
                 let sleep = self.start_due().await;
                 tokio::select! {
@@ -154,33 +148,33 @@ impl<W: Work> Runner<W> {
         }
     }
 
-    /// Does everything that is due now, and resolves when no job of this runner runs any more.
+    /// Runs all due jobs, and resolves when no job of this runner is running.
     pub async fn settle(&self) {
         let now = self.0.clock.now();
         loop {
             self.idle().await;
             match self.start(now, true).await {
-                // Jobs started by `run` meanwhile may hold places that a due job needs.
+                // Jobs started by `run` may hold places that a due job needs.
                 Ok(0) if self.0.running.borrow().is_empty() => return,
                 Ok(_) => {}
-                Err(error) => return tracing::error!(%error, "{} that are due could not be taken", W::NAME),
+                Err(error) => return tracing::error!(%error, "cannot claim due {}", W::NAME),
             }
         }
     }
 
-    /// When the next job is due, by the clock; none when there is nothing to do.
+    /// When the next job is due; `None` if there is none.
     pub async fn next_due(&self) -> Option<Timestamp> {
         let next = self.0.work.next_due(Places::all_free(usize::MAX)).await;
-        next.inspect_err(|error| tracing::error!(%error, "{}: the next that is due could not be read", W::NAME)).ok()?
+        next.inspect_err(|error| tracing::error!(%error, "cannot read when the next of the {} are due", W::NAME)).ok()?
     }
 
-    /// Renews the leases of the jobs that run.
+    /// Renews the leases of running jobs.
     pub(crate) async fn renew(&self) {
         let running: Vec<JobKey> = self.0.running.borrow().keys().cloned().collect();
         if !running.is_empty()
             && let Err(error) = self.0.store.renew_leases(self.lease(), running).await
         {
-            tracing::error!(%error, "{}: the leases of those under way could not be renewed", W::NAME);
+            tracing::error!(%error, "cannot renew the leases of {}", W::NAME);
         }
     }
 
@@ -195,13 +189,13 @@ impl<W: Work> Runner<W> {
         Lease { runner: self.0.id.clone(), until: self.0.clock.now().after(LEASE) }
     }
 
-    /// Resolves when no job runs.
+    /// Resolves when no job is running.
     async fn idle(&self) {
         // The sender lives as long as this handle.
         let _ = self.0.running.subscribe().wait_for(HashMap::is_empty).await;
     }
 
-    /// Begins what is due, and says how long nothing else will be.
+    /// Starts due jobs; returns the time until the next one is due.
     async fn start_due(&self) -> Duration {
         let next = match self.start(self.0.clock.now(), false).await {
             Ok(_) => self.0.work.next_due(self.places()).await,
@@ -224,7 +218,7 @@ impl<W: Work> Runner<W> {
             }
             Ok(None) => LONGEST_SLEEP,
             Err(error) => {
-                tracing::error!(%error, "{} that are due could not be taken", W::NAME);
+                tracing::error!(%error, "cannot claim due {}", W::NAME);
                 STORE_PAUSE
             }
         }
@@ -234,9 +228,9 @@ impl<W: Work> Runner<W> {
         Places::beside(self.0.places, self.0.running.borrow().values())
     }
 
-    /// Claims what is due at `now` and has a place, and begins it. How many jobs that were.
+    /// Claims and starts jobs due at `now`; returns their number.
     async fn start(&self, now: Timestamp, at_once: bool) -> Result<usize, StoreError> {
-        // A task of its own: a cancelled caller leaves no job claimed that does not run.
+        // In a separate task, so that a cancelled caller leaves no job claimed but not running.
         let runner = self.clone();
         let started = tokio::spawn(async move { runner.claim_and_start(now, at_once).await });
         started.await.unwrap_or_else(|error| Err(StoreError::Aborted(format!("a claim did not end: {error}"))))
@@ -265,7 +259,7 @@ impl<W: Work> Runner<W> {
     }
 }
 
-/// A job that runs. However it ends, its place is free again and those who wait for it are woken.
+/// A running job. However it ends, its place is freed and waiting tasks are woken.
 struct Running<W: Work> {
     runner: Runner<W>,
     key: JobKey,

@@ -1,7 +1,7 @@
-//! The rotation of keys: the service that does what [`crate::verification::rotation`] says is due.
+//! Rotates keys as [`crate::verification::rotation`] decides.
 //!
-//! Invariant: what changes is decided in the store, in the transaction that changes it. A key is seen in the DNS by the configured resolvers, as the
-//! world sees it, so a zone that is printed and published by hand is held to the same rules as one that is served here.
+//! Invariant: a change is decided in the store, in the transaction that makes it. The configured resolvers decide whether a key is in the
+//! DNS, so that a zone published by hand is treated like one served here.
 
 #[cfg(test)]
 mod tests;
@@ -22,9 +22,9 @@ use crate::verification::observed::{Answer, RecordData, RecordType};
 use crate::verification::rotation::{Cname, NotYet, Role, Step, same_key};
 use serde::Serialize;
 
-/// Claims at work at once: each waits for the DNS, or for its turn to make a key.
+/// Claims processed at once: each waits for the DNS or for a key to be generated.
 const CONCURRENCY: usize = 8;
-/// Steps in a row for one claim; there are never so many.
+/// Maximum consecutive steps for one claim; more would be a bug.
 const STEPS: usize = 12;
 
 /// Why the next key does not sign.
@@ -33,12 +33,10 @@ pub enum RotateError {
     /// The claim is gone: 404.
     #[error("there is no such domain")]
     NotFound,
-    /// The rules say no; the token of the key that it is about, and when to come again, where that is known.
+    /// Not possible now, with the token of the key concerned and when to retry, if known.
     #[error("{message}")]
     NotYet {
-        /// The obstacle.
         message: String,
-        /// What to do.
         fix: String,
     },
     /// The store failed: temporary.
@@ -46,12 +44,12 @@ pub enum RotateError {
     Store(#[from] StoreError),
 }
 
-/// A key as it is shown.
+/// A key as shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ShownKey {
     /// Its token: the selector.
     pub token: String,
-    /// `signing`, `ready` or `retiring`; none while it is being made.
+    /// `signing`, `ready` or `retiring`; `None` while it is being generated.
     pub role: Option<Role>,
     /// Since when.
     pub since: Option<Timestamp>,
@@ -69,7 +67,7 @@ pub struct Rotation {
     runner: Runner<Rotations>,
 }
 
-/// The rotations of claims' keys as background work.
+/// Rotations as background work.
 #[derive(Debug)]
 struct Rotations {
     zone: String,
@@ -80,29 +78,29 @@ struct Rotations {
 }
 
 impl Rotation {
-    /// The service, not running yet.
+    /// Does nothing until it runs.
     pub fn new(config: &Config, store: Store, clock: Clock, resolver: Resolver, keys: Keys) -> Self {
         let zone = config.dkim.zone.to_string();
         let rotations = Rotations { zone, store: store.clone(), clock: clock.clone(), resolver, keys };
         Self { runner: Runner::new(rotations, CONCURRENCY, store, clock) }
     }
 
-    /// Does what is due until the shutdown.
+    /// Runs due rotations until shutdown.
     pub async fn run(self, shutdown: Shutdown) {
         self.runner.run(&shutdown).await;
     }
 
-    /// Does everything that is due now.
+    /// Runs all due rotations.
     pub async fn settle(&self) {
         self.runner.settle().await;
     }
 
-    /// When something is due next.
+    /// When the next rotation is due.
     pub async fn next_due(&self) -> Option<Timestamp> {
         self.runner.next_due().await
     }
 
-    /// A claim's keys, in the order of its tokens. None when the claim is gone.
+    /// A claim's keys, in the order of its tokens. `None` if there is no such claim.
     pub async fn show(&self, domain: &DomainId) -> Result<Option<Vec<ShownKey>>, StoreError> {
         let Some(ring) = self.runner.work().store.key_ring(domain).await? else { return Ok(None) };
         let shown = ring.tokens.iter().zip(&ring.rows).map(|(token, row)| ShownKey {
@@ -116,11 +114,11 @@ impl Rotation {
         Ok(Some(shown.collect()))
     }
 
-    /// Lets a claim's next key sign, now or not at all.
+    /// Makes a claim's next key sign now, if possible.
     pub async fn rotate(&self, domain: &DomainId) -> Result<(), RotateError> {
         let rotations = self.runner.work();
         let Some(ring) = rotations.store.key_ring(domain).await? else { return Err(RotateError::NotFound) };
-        // It may have got there since it was last looked for.
+        // It may have been published since the last look.
         for row in ring.rows.iter().flatten().filter(|row| row.key.seen_at.is_none()) {
             rotations.look(row).await?;
         }
@@ -157,13 +155,13 @@ impl Work for Rotations {
 
     async fn run(&self, domain: DomainId, runner: RunnerId) {
         if let Err(error) = self.rotate(&domain, &runner).await {
-            tracing::error!(%domain, %error, "a domain's keys could not be rotated; it is tried again when the lease ends");
+            tracing::error!(%domain, %error, "cannot rotate a domain's keys; trying again when the lease ends");
         }
     }
 }
 
 impl Rotations {
-    /// Step for step, until there is nothing left to do.
+    /// Makes steps until nothing is left to do.
     async fn rotate(&self, domain: &DomainId, runner: &RunnerId) -> Result<(), KeysError> {
         let mut looked = false;
         for _ in 0..STEPS {
@@ -194,7 +192,7 @@ impl Rotations {
         Ok(())
     }
 
-    /// Looks for a key in the DNS, and notes that it was seen.
+    /// Looks for a key in the DNS, and records that it was seen.
     async fn look(&self, row: &KeyRow) -> Result<(), StoreError> {
         let name = format!("{}.{}", row.token, self.zone);
         let is_it = |data: &RecordData| matches!(data, RecordData::Txt(text) if same_key(text, &row.public));
@@ -203,7 +201,7 @@ impl Rotations {
                 self.store.key_seen(&row.token, row.generation, self.clock.now()).await
             }
             Answer::Indefinite { reason, .. } => {
-                tracing::info!(%name, %reason, "whether a key is in the DNS is not known");
+                tracing::info!(%name, %reason, "cannot find out whether a key is in the DNS");
                 Ok(())
             }
             Answer::Found { .. } | Answer::NoRecord { .. } => {
@@ -228,7 +226,7 @@ impl Rotations {
             NotYet::Cname(position) => {
                 let token = token(position);
                 (
-                    format!("The next key's CNAME {token}._domainkey is not right, as last seen."),
+                    format!("The next key's CNAME {token}._domainkey was not valid when last seen."),
                     format!("Publish it with the value {token}.{zone}, verify the domain, and try again."),
                 )
             }

@@ -11,10 +11,10 @@ use crate::envelope::Recipients;
 use crate::id::{AccountId, DomainId, SubmissionId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
-use crate::message;
+use crate::message::{self, Submitted};
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
-use crate::queue::outgoing::{self, Composed, Composing, Signed};
+use crate::queue::outgoing::{self, Composed, Signed};
 use crate::resources::Owner;
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
@@ -218,16 +218,15 @@ impl Submission {
         let id = SubmissionId::new();
         let (arrived_at, now) = (Timestamp::real(), self.clock.now());
         let client = draft.client.filter(|_| self.config.platform.received_shows_client);
-        let with = Composing {
-            choice: &choice,
-            inbox: &login.inbox_name,
-            sender: &sender,
-            id: &id,
-            protocol: draft.protocol,
+        let submitted = Submitted {
+            choice: choice.clone(),
+            inbox: login.inbox_name.clone(),
+            queue_id: id.to_string(),
+            protocol: draft.protocol.to_owned(),
             client,
             arrived_at,
         };
-        let written = outgoing::compose(&self.config, &signer, &with, &header).await;
+        let written = outgoing::compose(&self.config, &signer, &sender, submitted, &header).await;
         let Composed { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
 
         // Held mail, including local mail, is delivered once its From is known.

@@ -1,9 +1,8 @@
-//! The verifier: checks claims when they are due, and when their owners ask.
+//! The verifier: checks claims when they are due, and when their owners request it.
 //!
-//! A claim is checked in one straight path: claim due -> expected records -> observe -> judge -> record (which asks the
-//! status machine). Invariant: a claim is checked once at a time (the [runner](crate::jobs) holds a lease), and never more at
-//! once nor more in a second than configured. Within one check nothing is asked twice, also where two claims to one name are
-//! looked at.
+//! The path of a check: claim due -> expected records -> observe -> judge -> record (which runs the status machine). Invariant: a
+//! claim has one check at a time (the [runner](crate::jobs) holds a lease); concurrency and rate of checks are limited. Within a
+//! check no question is asked twice, even if it covers two claims to one name.
 
 mod pace;
 #[cfg(test)]
@@ -23,7 +22,7 @@ use crate::store::domains::DomainRow;
 use crate::store::jobs::{Claim, JobKey};
 use crate::store::{Store, StoreError};
 use crate::verification::judge::{
-    CheckedRecord, judge, outcome, return_path_unconfirmed, right_return_path, unconfirmed, was_confirmed,
+    CheckedRecord, judge, outcome, return_path_unconfirmed, valid_return_path, unconfirmed, was_confirmed,
 };
 use crate::verification::records::{Bounces, Expected, Purpose, Template};
 use crate::verification::status::{Finding, Policy, VerifiedStatus};
@@ -34,22 +33,19 @@ use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::time::Instant;
 
-/// What a listener may fall behind before it must look for itself.
+/// Events that a slow listener may fall behind.
 const BACKLOG: usize = 256;
 
-/// What the configuration says of records and pauses.
+/// The configured records and periods.
 #[derive(Clone, Debug)]
 pub struct Rules {
-    /// The records that every claim needs.
     pub template: Template,
-    /// Who takes what comes back to a return path, and sends from there.
+    /// The records of return paths.
     pub bounces: Bounces,
-    /// The spans of the status machine.
     pub policy: Policy,
 }
 
 impl Rules {
-    /// Those of a configuration.
     pub fn of(config: &Config) -> Self {
         let purpose = |required: &Required| match required {
             Required::Dkim => Purpose::Dkim,
@@ -87,7 +83,7 @@ impl Rules {
     }
 }
 
-/// Us; or Amazon SES, where that sends, which wants it exactly so.
+/// Our own host, or that of Amazon SES if it sends.
 fn bounces(config: &Config) -> Bounces {
     let records = &config.records;
     let elsewhere = match config.dkim.provider {
@@ -117,20 +113,19 @@ struct Checks {
     store: Store,
     clock: Clock,
     resolver: Resolver,
-    /// Who makes the keys that the records lead to; with none, a check waits for no key.
+    /// Makes the keys behind the records; without it, a check waits for no key.
     provider: Option<Provider>,
     settled: broadcast::Sender<DomainId>,
     changes: broadcast::Sender<DomainId>,
 }
 
 impl Verifier {
-    /// A verifier that is not running yet.
+    /// Does nothing until it runs.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, resolver: Resolver) -> Self {
         Self::signed_by(None, config, store, clock, resolver)
     }
 
-    /// The same, with the provider that makes the keys: a check waits for those that are being made, and one that signs
-    /// elsewhere has to see the records too.
+    /// With the signing provider: a check waits for keys being generated, and an external provider has to confirm the records.
     pub fn signed_by(
         provider: Option<Provider>,
         config: Arc<Config>,
@@ -153,23 +148,23 @@ impl Verifier {
         Self { runner: Runner::new(checks, config.verification.concurrency, store, clock) }
     }
 
-    /// Checks what is due until the shutdown; a check under way is then cut off.
+    /// Runs due checks until shutdown, which cancels running ones.
     pub async fn run(self, shutdown: Shutdown) {
         let checks = self.runner.work();
         match checks.store.domain_spread_overdue(checks.clock.now(), checks.per_second).await {
             Ok(0) => {}
-            Ok(spread) => tracing::info!(spread, "checks that are overdue are spread"),
-            Err(error) => tracing::error!(%error, "checks that are overdue could not be spread"),
+            Ok(spread) => tracing::info!(spread, "spreading overdue checks"),
+            Err(error) => tracing::error!(%error, "cannot spread overdue checks"),
         }
         self.runner.run(&shutdown).await;
     }
 
-    /// Looks for due checks now.
+    /// To be called when a check may have become due.
     pub fn wake(&self) {
         self.runner.wake();
     }
 
-    /// Checks everything that is due now, and waits until no check is under way.
+    /// Runs all due checks, and waits until none is running.
     pub async fn settle(&self) {
         self.runner.settle().await;
     }
@@ -179,22 +174,21 @@ impl Verifier {
         self.runner.next_due().await
     }
 
-    /// Every claim whose status has changed or that has been deleted: mail may wait for it.
+    /// Claims whose status has changed or that were deleted: mail may be waiting for them.
     pub fn changes(&self) -> broadcast::Receiver<DomainId> {
         self.runner.work().changes.subscribe()
     }
 
-    /// Every check that has ended, also one that could not be recorded.
+    /// Checks that have ended, including those that could not be recorded.
     pub fn settled(&self) -> broadcast::Receiver<DomainId> {
         self.runner.work().settled.subscribe()
     }
 
-    /// Says to those who listen that a claim has changed by other means than a check.
+    /// Notifies listeners that a claim has changed other than by a check.
     pub(crate) fn changed(&self, id: &DomainId) {
         self.runner.work().changed(id);
     }
 
-    /// The rules claims are held to.
     pub(crate) fn rules(&self) -> &Rules {
         &self.runner.work().rules
     }
@@ -223,9 +217,9 @@ impl Work for Checks {
         self.store.domain_next_due(places).await
     }
 
-    /// One check, from the claim to its record.
+    /// One check, from the claim to its recorded result.
     async fn run(&self, row: DomainRow, runner: RunnerId) {
-        // However it ends, those who wait for it hear of it.
+        // Listeners are notified however it ends.
         let _settled = Settled { checks: self, id: &row.id };
         self.check(&row, runner).await;
     }
@@ -241,7 +235,7 @@ impl Checks {
     }
 
     fn changed(&self, id: &DomainId) {
-        // Without a listener there is nothing to do.
+        // Fails without a listener.
         let _ = self.changes.send(id.clone());
     }
 
@@ -253,7 +247,7 @@ impl Checks {
                     let (from, to) = (change.from, change.to);
                     tracing::info!(domain = %row.name, id = %row.id, %from, %to, cause = ?change.cause, "a domain's status changed");
                     self.changed(&row.id);
-                    // What it does for the name follows the claim that is verified.
+                    // The provider's set-up follows the verified claim.
                     if let Some(provider) = &self.provider {
                         provider.changed();
                     }
@@ -266,17 +260,17 @@ impl Checks {
             Ok(None) => {
                 tracing::debug!(domain = %row.name, id = %row.id, "deleted, or taken over by another daemon, while it was checked")
             }
-            Err(error) => tracing::error!(domain = %row.name, id = %row.id, %error, "a check could not be recorded"),
+            Err(error) => tracing::error!(domain = %row.name, id = %row.id, %error, "cannot record a check"),
         }
     }
 
     async fn check_and_record(&self, row: &DomainRow, runner: RunnerId) -> Result<Option<Recorded>, StoreError> {
-        // What is missing because we are not done yet is not worth a warning.
+        // Keys still being generated deserve no warning.
         if let Some(provider) = &self.provider {
             provider.keys_made(&row.id).await;
         }
         let store = self.store.for_account(&row.account);
-        // A verified claim to the same name has to yield first, and does on fresh evidence only.
+        // A verified claim to the same name is displaced first, and only by fresh evidence.
         let rival = match row.state.status {
             VerifiedStatus::Pending => store.domain_rival(row).await?,
             VerifiedStatus::Verified | VerifiedStatus::Failed => None,
@@ -289,17 +283,17 @@ impl Checks {
         store.domain_record_check(runner, report, rival, policy, now, spread()).await
     }
 
-    /// Where another provider signs, it has to see what is right in the DNS as well.
+    /// An external signing provider has to confirm valid records as well.
     async fn confirm(&self, row: &DomainRow, report: &mut Report) {
         let Some(provider) = self.provider.as_ref().filter(|provider| provider.is_elsewhere()) else { return };
         let required = outcome(&report.records).required;
-        let right = required.iter().all(|(_, finding)| *finding == Finding::Good);
-        let return_path = right_return_path(&report.records);
-        if !right && return_path.is_none() {
+        let all_good = required.iter().all(|(_, finding)| *finding == Finding::Good);
+        let return_path = valid_return_path(&report.records);
+        if !all_good && return_path.is_none() {
             return;
         }
         let is_verified = row.state.status == VerifiedStatus::Verified;
-        // While it does not say, nothing that it has confirmed before is doubted.
+        // Without an answer, earlier confirmations stay valid.
         let before =
             |of_kind: fn(Purpose) -> bool| is_verified && was_confirmed(&report.records, &row.evidence, of_kind);
         let (sends, sends_from) = match provider.confirms(&row.name).await {
@@ -309,7 +303,7 @@ impl Checks {
                 return_path.clone().filter(|_| before(Purpose::is_return_path)),
             ),
         };
-        if right && !sends {
+        if all_good && !sends {
             unconfirmed(&mut report.records, is_verified);
         }
         if return_path.is_some() && return_path != sends_from {
@@ -317,7 +311,7 @@ impl Checks {
         }
     }
 
-    /// What the DNS holds of each claim, by one observation: what several need is asked once. `account` is whose check it is.
+    /// Observes the records of all claims at once, so that shared questions are asked once, on behalf of `account`.
     async fn reports(&self, account: &AccountId, rows: &[Option<&DomainRow>]) -> Vec<Option<Report>> {
         let expected: Vec<_> = rows.iter().map(|row| row.map(|row| (row, self.rules.expected(row)))).collect();
         let wanted: Vec<&Expected> = expected.iter().flatten().flat_map(|(_, all)| all).collect();
@@ -334,7 +328,7 @@ impl Checks {
     }
 }
 
-/// A check under way.
+/// A running check.
 struct Settled<'a> {
     checks: &'a Checks,
     id: &'a DomainId,
@@ -346,7 +340,7 @@ impl Drop for Settled<'_> {
     }
 }
 
-/// A random number below 1000, which keeps the checks of many claims apart.
+/// A random number below 1000, which distributes the checks of many claims.
 fn spread() -> u32 {
     let random = std::collections::hash_map::RandomState::new().build_hasher().finish();
     u32::try_from(random % 1000).unwrap_or(0)

@@ -57,12 +57,16 @@ pub enum LoginError {
     /// Too many failures. 454 4.7.0, `NO [UNAVAILABLE]`, 429.
     #[error("too many failed log-ins, try again in {} s", .retry_after.as_secs())]
     RateLimited { retry_after: Duration },
-    /// The account has `limits.connections_per_account` sessions. 454 4.7.0, `NO [LIMIT]`.
-    #[error("this account has reached its limit of {limit} sessions, close one")]
-    TooManySessions { limit: usize },
     /// The store failed: temporary. 454 4.7.0, `NO [UNAVAILABLE]`, 503.
     #[error("log-in is temporarily unavailable: {0}")]
     Unavailable(#[from] StoreError),
+}
+
+/// The account has `limits.connections_per_account` sessions. 454 4.7.0, `NO [LIMIT]`.
+#[derive(Debug, thiserror::Error)]
+#[error("this account has reached its limit of {limit} sessions, close one")]
+pub struct TooManySessions {
+    pub limit: usize,
 }
 
 /// Checks credentials. Clones share the counts of failures.
@@ -161,11 +165,11 @@ impl Authenticator {
     }
 
     /// A receiver of the account's events, one for each of its sessions.
-    pub(super) fn subscribe(&self, account: &AccountId) -> Result<Receiver<Event>, LoginError> {
+    pub(super) fn subscribe(&self, account: &AccountId) -> Result<Receiver<Event>, TooManySessions> {
         let limit = self.connections_per_account;
         self.store.events().subscribe(account, limit).ok_or_else(|| {
             tracing::info!(%account, limit, "a log-in was refused: too many sessions of the account");
-            LoginError::TooManySessions { limit }
+            TooManySessions { limit }
         })
     }
 

@@ -1,7 +1,7 @@
 //! Which log-ins succeed, and that refusals do not tell why.
 
 use super::*;
-use crate::auth::session::{AuthSession, Change, SessionEnd};
+use crate::auth::session::{AuthSession, Change, OpenError, SessionEnd};
 use crate::clock::Timestamp;
 use crate::store::aliases::AliasName;
 use crate::store::inboxes::NewInbox;
@@ -76,6 +76,27 @@ impl World {
             Err(LoginError::Refused) => None,
             Err(other) => panic!("{other}"),
         }
+    }
+}
+
+/// The inbox `ann` of an account with a custom domain, and two tokens of the account.
+struct Ann {
+    account: AccountId,
+    inbox: InboxId,
+    domain: DomainId,
+    token: Secret,
+    other: Secret,
+    other_id: TokenId,
+}
+
+impl World {
+    async fn ann(&self) -> Ann {
+        let account = self.account().await;
+        let inbox = self.inbox(&account, "ann").await;
+        let domain = self.domain(&account, "ours.org", "pending", None).await;
+        let (token, _) = self.token(Scope::Account(account.clone()), None).await;
+        let (other, other_id) = self.token(Scope::Account(account.clone()), None).await;
+        Ann { account, inbox, domain, token, other, other_id }
     }
 }
 
@@ -156,25 +177,20 @@ async fn every_refusal_is_the_same_reply() {
 #[tokio::test]
 async fn a_log_in_is_valid_until_its_token_its_domain_or_its_inbox_is_gone() {
     let world = World::new();
-    let account = world.account().await;
-    let ann = world.inbox(&account, "ann").await;
-    let domain = world.domain(&account, "ours.org", "pending", None).await;
-    let (token, _) = world.token(Scope::Account(account.clone()), None).await;
-    let (other, id) = world.token(Scope::Account(account.clone()), None).await;
+    let Ann { account, inbox, domain, token, other, other_id } = world.ann().await;
     let custom = world.log_in("ann@ours.org", &token).await.unwrap();
     let platform = world.log_in("ann", &token).await.unwrap();
     let second = world.log_in("ann", &other).await.unwrap();
     let is_valid = async |login: &Login| world.authenticator.is_valid(login).await.unwrap();
 
-    world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap();
+    world.store.token_revoke(Some(&account), &other_id, world.clock.now()).await.unwrap();
     assert!(!is_valid(&second).await && is_valid(&custom).await && is_valid(&platform).await);
-    let gone = domain.clone();
     let delete = move |c: &crate::store::Transaction<'_>| {
-        Ok(c.execute("DELETE FROM custom_domain WHERE id = ?1", params![gone])?)
+        Ok(c.execute("DELETE FROM custom_domain WHERE id = ?1", params![domain])?)
     };
     world.store.write::<_, StoreError, _>(delete).await.unwrap();
     assert!(!is_valid(&custom).await && is_valid(&platform).await);
-    assert!(world.store.inbox_delete(&account, &ann).await.unwrap());
+    assert!(world.store.inbox_delete(&account, &inbox).await.unwrap());
     assert!(!is_valid(&platform).await);
 }
 
@@ -224,22 +240,18 @@ impl World {
 #[tokio::test]
 async fn a_session_ends_by_the_end_of_its_own_log_in_only() {
     let world = World::new();
-    let account = world.account().await;
-    let ann = world.inbox(&account, "ann").await;
-    let domain = world.domain(&account, "ours.org", "pending", None).await;
-    let (token, _) = world.token(Scope::Account(account.clone()), None).await;
-    let (other, id) = world.token(Scope::Account(account.clone()), None).await;
+    let Ann { account, inbox, domain, token, other, other_id } = world.ann().await;
     let mut custom = world.session("ann@ours.org", &token).await;
     let mut platform = world.session("ann", &token).await;
     let mut second = world.session("ann", &other).await;
 
-    world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap().unwrap();
+    world.store.token_revoke(Some(&account), &other_id, world.clock.now()).await.unwrap().unwrap();
     assert_eq!(second.ended().await, SessionEnd::TokenRevoked);
     world.store.events().publish(&account, Event::DomainDeleted(domain));
     assert_eq!(custom.ended().await, SessionEnd::DomainDeleted);
-    let delivered = crate::store::testing::put(&world.store, &ann, b"Subject: s\r\n\r\n").await;
+    let delivered = crate::store::testing::put(&world.store, &inbox, b"Subject: s\r\n\r\n").await;
     assert_eq!(platform.next().await, Ok(Change::Mailbox(delivered.mailbox)));
-    assert!(world.store.inbox_delete(&account, &ann).await.unwrap());
+    assert!(world.store.inbox_delete(&account, &inbox).await.unwrap());
     assert_eq!(platform.ended().await, SessionEnd::InboxDeleted);
 }
 
@@ -276,7 +288,7 @@ async fn the_sessions_of_an_account_are_limited_whatever_their_protocol() {
     let authenticator = Authenticator::new(world.store.clone(), world.clock.clone(), platform, &limits);
     let open = async || authenticator.open_session(PEER, "ann", &token).await;
     let (first, _second) = (open().await.unwrap(), open().await.unwrap());
-    assert!(matches!(open().await, Err(LoginError::TooManySessions { limit: 2 })));
+    assert!(matches!(open().await, Err(OpenError::TooManySessions(TooManySessions { limit: 2 }))));
     drop(first);
     assert!(open().await.is_ok());
 }

@@ -3,7 +3,7 @@
 //! Invariant: a session is opened only for a log-in that is valid after its events are subscribed to, so that no
 //! revocation is missed in between. Each session holds one of the account's `limits.connections_per_account`.
 
-use super::login::{Authenticator, Login, LoginError};
+use super::login::{Authenticator, Login, LoginError, TooManySessions};
 use crate::events::Event;
 use crate::id::MailboxId;
 use crate::secret::Secret;
@@ -52,13 +52,22 @@ pub enum SessionEnd {
     NotChecked,
 }
 
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Login(#[from] LoginError),
+    #[error(transparent)]
+    TooManySessions(#[from] TooManySessions),
+}
+
 impl Authenticator {
     /// SMTP and IMAP: `user` is an address of an inbox (or a bare inbox name), `password` an API token.
-    pub async fn open_session(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<AuthSession, LoginError> {
+    pub async fn open_session(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<AuthSession, OpenError> {
         let login = self.log_in(peer, user, password).await?;
         let events = self.subscribe(&login.account)?;
-        if !self.is_valid(&login).await? {
-            return Err(LoginError::Refused);
+        if !self.is_valid(&login).await.map_err(LoginError::from)? {
+            return Err(LoginError::Refused.into());
         }
         Ok(AuthSession { login, authenticator: self.clone(), events, check_at: Instant::now() + CHECK_EVERY })
     }

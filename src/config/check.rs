@@ -1,4 +1,4 @@
-//! What must hold between the values of a configuration, beyond each being well-formed.
+//! Consistency checks between values of a configuration.
 //!
 //! Invariant: every problem names its key, what is wrong and what to write instead.
 
@@ -7,11 +7,11 @@ use crate::address::DomainName;
 use crate::verification::rotation::KEY_TTL;
 use std::time::Duration;
 
-/// Levels that any thread has the stack for.
+/// Maximum levels for the stack of any thread.
 const MOST_NESTING: usize = 100;
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// A value that cannot be used, or that does not go with another.
+/// A value that cannot be used, alone or with another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Its key, with its section: `records.required`.
@@ -21,7 +21,7 @@ pub struct Problem {
 }
 
 impl Config {
-    /// What does not go together, in any mode.
+    /// Problems in any mode.
     pub fn problems(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         let mut say = |bad: bool, key, message: &str| {
@@ -56,7 +56,7 @@ impl Config {
         say(
             self.dkim.retire_after.0 < self.queue.expire_after.0.saturating_add(DAY),
             "dkim.retire_after",
-            "must be at least a day longer than queue.expire_after: mail may leave so late, and is verified after that",
+            "must be at least a day longer than queue.expire_after: mail may leave that late, and is verified after that",
         );
         say(
             self.dkim
@@ -111,7 +111,7 @@ impl Config {
         found
     }
 
-    /// What `serve` lacks: the sandbox brings its own certificate and zone.
+    /// Additional problems of `serve`; the sandbox has its own certificate and zone.
     pub fn problems_for_serve(&self) -> Vec<Problem> {
         let mut found = Vec::new();
         if let Some(user) = self.first_that_needs_tls()

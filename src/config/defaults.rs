@@ -1,4 +1,4 @@
-//! The defaults of every key: the values of the public documentation, and what the RFCs ask for.
+//! The defaults: the values of the public documentation and of the RFCs.
 
 use super::{
     DataDir, Dkim, Dns, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Provider, Queue, Records,
@@ -15,7 +15,7 @@ impl Default for DataDir {
     }
 }
 
-/// A name written in this file, so well-formed.
+/// A literal of this file.
 fn name(text: &str) -> DomainName {
     #[expect(clippy::expect_used, reason = "a literal of this file; a test reads every default")]
     DomainName::parse(text).expect("a literal domain name")

@@ -1,7 +1,7 @@
 //! Reads the configuration: the file, then the environment or arguments, then the checks.
 //!
-//! Invariant: an error says where (file and line, the variable or argument), what is wrong, and what is allowed. A value is
-//! never shown, since it may be a secret.
+//! Invariant: an error names the place (file and line, variable or argument), what is wrong, and what is allowed. It never shows a
+//! value, which may be a secret.
 
 use super::{Config, Problem};
 use crate::secret::Secret;
@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 /// `INBOXLAYER_HTTP__LISTEN=…` sets `[http] listen`.
 const PREFIX: &str = "INBOXLAYER_";
-/// Variables of the command line, which are not configuration keys.
+/// Variables of the command-line client, which are not configuration keys.
 const NOT_CONFIGURATION: [&str; 5] =
     ["INBOXLAYER_CONFIG", "INBOXLAYER_URL", "INBOXLAYER_TOKEN", "INBOXLAYER_SECRET_KEY", "INBOXLAYER_NEXT_SECRET_KEY"];
 
@@ -20,27 +20,25 @@ pub enum ConfigError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
     Io {
-        /// The file.
         path: PathBuf,
-        /// What the system said.
         source: std::io::Error,
     },
-    /// Something in it is wrong: one line for each thing.
+    /// It has errors, one per line.
     #[error("{}", .0.join("\n"))]
     Wrong(Vec<String>),
 }
 
-/// A key that is set outside the file, and goes over what the file says.
+/// A key that is set outside the file and overrides it.
 #[derive(Clone, Debug)]
 pub struct Setting {
-    /// What errors name: the variable or the argument.
+    /// The variable or argument, for errors.
     source: String,
     key: String,
     value: Secret,
 }
 
 impl Setting {
-    /// `INBOXLAYER_HTTP__LISTEN` sets `[http] listen`; none for a variable that is no configuration.
+    /// `INBOXLAYER_HTTP__LISTEN` sets `[http] listen`; `None` for other variables.
     pub fn of_variable(variable: String, value: String) -> Option<Self> {
         let name = variable.strip_prefix(PREFIX).filter(|_| !NOT_CONFIGURATION.contains(&variable.as_str()))?;
         let key = name.to_lowercase().replace("__", ".");
@@ -63,14 +61,14 @@ impl Setting {
     }
 }
 
-/// A configuration and where it came from, so that a problem found later can still name its line.
+/// A configuration and its sources, so that problems found later can name their lines.
 struct Sources {
     file: Option<(PathBuf, String)>,
     settings: Vec<Setting>,
 }
 
 impl Config {
-    /// Reads `path` (none: the defaults), lays `environment` over it, and checks the whole.
+    /// Reads `path` (`None`: the defaults), applies `environment`, and checks the result.
     pub fn load(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -87,7 +85,7 @@ impl Config {
         Ok(config)
     }
 
-    /// The same, with the checks for a daemon that faces the real world.
+    /// The same, with the checks of `serve`.
     pub fn load_for_serve(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -130,7 +128,7 @@ fn read(path: Option<&Path>, settings: Vec<Setting>) -> Result<(Config, Sources)
     Ok((config, Sources { file, settings }))
 }
 
-/// The configuration with one key set from a text: as TOML where that fits (`25`, `true`, `["a"]`), else as a string.
+/// The configuration with one key set: parsed as TOML if possible (`25`, `true`, `["a"]`), otherwise a string.
 fn overridden(table: &toml::Table, key: &str, value: &str) -> Result<(Config, toml::Table), String> {
     let as_toml = toml::from_str::<toml::Table>(&format!("value = {value}")).ok().and_then(|mut t| t.remove("value"));
     let as_text = toml::Value::String(value.to_owned());
@@ -173,7 +171,7 @@ impl Sources {
         Err(ConfigError::Wrong(problems.iter().map(line).collect()))
     }
 
-    /// The variable or argument, or the file and line, that set a key; the file alone when it leaves the key at its default.
+    /// The variable or argument, or the file and line, that set a key; the file alone for a default.
     fn place_of(&self, key: &str) -> String {
         if let Some(setting) = self.settings.iter().rev().find(|setting| setting.key == key) {
             return setting.source.clone();
@@ -186,7 +184,7 @@ impl Sources {
     }
 }
 
-/// The line of a key in the file; for one that is not set, where its section begins.
+/// The line of a key in the file, or of its section if the key is not set.
 fn offset_of(text: &str, key: &str) -> Option<usize> {
     let root = DeTable::parse(text).ok()?;
     let mut table = root.get_ref();

@@ -1,8 +1,8 @@
 //! The configuration: one TOML file, environment overrides, checked as a whole before anything starts.
 //!
-//! Invariant: a [`Config`] that [`Config::load`] gives is complete and consistent; an unknown key or a bad value is an
-//! error that names its line. The keys are here, their defaults in `defaults`, reading them in `load`, and what must
-//! hold between them in `check`. `config/inboxlayer.toml` documents every key; a test keeps it equal to the defaults.
+//! Invariant: a [`Config`] from [`Config::load`] is complete and consistent; an unknown key or an invalid value is an error that names
+//! its line. The keys are here, their defaults in `defaults`, reading in `load`, and consistency checks in `check`.
+//! `config/inboxlayer.toml` documents every key; a test keeps it equal to the defaults.
 
 mod bodies;
 mod check;
@@ -14,6 +14,7 @@ pub use check::Problem;
 pub use load::{ConfigError, Setting};
 
 use crate::address::DomainName;
+use crate::net::connections::Capacity;
 use crate::net::ranges::{AllowedNetworks, Networks};
 use crate::secret::Secret;
 use serde::Deserialize;
@@ -21,17 +22,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-/// The whole configuration. Each section has defaults, so an empty file is one.
+/// The whole configuration. Each key has a default, so an empty file is valid.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// Where the store, keys and locks live.
+    /// Holds the store, keys and locks.
     pub data_dir: DataDir,
-    /// Load balancers, as CIDR: what they say of their clients' addresses is believed.
+    /// Load balancers, as CIDR, that are trusted to name their clients' addresses.
     pub trusted_proxies: Networks,
-    /// Who we are.
+    /// Our names.
     pub platform: Platform,
-    /// Certificates for SMTP, IMAP and (if asked) HTTP.
+    /// Certificates for SMTP, IMAP and optionally HTTP.
     pub tls: Tls,
     /// The REST API.
     pub http: Http,
@@ -39,21 +40,20 @@ pub struct Config {
     pub smtp: Smtp,
     /// IMAP.
     pub imap: Imap,
-    /// The resolvers and what may be asked.
+    /// The resolvers.
     pub dns: Dns,
-    /// What customers have to publish.
+    /// The records that customers publish.
     pub records: Records,
-    /// Who signs; the keys and their zone.
+    /// The signing provider, the keys and their zone.
     pub dkim: Dkim,
-    /// Amazon SES, where that signs.
+    /// Amazon SES as the signing provider.
     pub ses: Ses,
-    /// Windows and pauses of verification.
+    /// Periods of verification.
     pub verification: Verification,
     /// Outbound mail.
     pub queue: Queue,
-    /// What one account or address may use up.
+    /// Limits by account and address.
     pub limits: Limits,
-    /// How and what is logged.
     pub log: Log,
 }
 
@@ -61,11 +61,11 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Platform {
-    /// Every inbox has an address here: `name@` this domain.
+    /// Every inbox has the address `name@` this domain.
     pub domain: DomainName,
-    /// The name this host gives in greetings, EHLO, Received and Message-ID; its MX name.
+    /// The name of this host in greetings, EHLO, Received and Message-ID; its MX name.
     pub hostname: DomainName,
-    /// Let accounts claim names under these special-use top-level domains (RFC 6761); the sandbox sets `["test"]`.
+    /// Special-use top-level domains (RFC 6761) under which names may be claimed; the sandbox sets `["test"]`.
     pub allow_special_use: Vec<String>,
     /// Write the client's address into the Received field of submitted mail.
     pub received_shows_client: bool,
@@ -75,9 +75,9 @@ pub struct Platform {
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Tls {
-    /// PEM: the chain, leaf first. Read again when the file changes.
+    /// PEM file with the chain, leaf first. Read again when it changes.
     pub certificate: Option<PathBuf>,
-    /// PEM: its key.
+    /// PEM file with its key.
     pub private_key: Option<PathBuf>,
 }
 
@@ -85,9 +85,8 @@ pub struct Tls {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Http {
-    /// Where the API listens.
     pub listen: SocketAddr,
-    /// Speak TLS here, with the certificate of `[tls]`. Off: put a proxy in front, or stay on loopback.
+    /// Use TLS with the certificate of `[tls]`. If off, put a proxy in front, or stay on loopback.
     pub tls: bool,
 }
 
@@ -101,10 +100,10 @@ pub struct Smtp {
     /// Port 587: submission with STARTTLS.
     #[serde(deserialize_with = "listener")]
     pub submission: Option<SocketAddr>,
-    /// Port 465: submission with TLS from the first octet (RFC 8314).
+    /// Port 465: submission with implicit TLS (RFC 8314).
     #[serde(deserialize_with = "listener")]
     pub submissions: Option<SocketAddr>,
-    /// Networks whose mail under the platform's own domain is taken at the MX, as CIDR.
+    /// Networks, as CIDR, whose mail with a From at the platform's domain is accepted at the MX.
     pub trusted_relays: Networks,
 }
 
@@ -115,7 +114,7 @@ pub struct Imap {
     /// Port 143, with STARTTLS.
     #[serde(deserialize_with = "listener")]
     pub imap: Option<SocketAddr>,
-    /// Port 993, TLS from the first octet.
+    /// Port 993, implicit TLS.
     #[serde(deserialize_with = "listener")]
     pub imaps: Option<SocketAddr>,
 }
@@ -124,29 +123,28 @@ pub struct Imap {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dns {
-    /// Recursive resolvers; empty: those of the system.
+    /// Recursive resolvers; if empty, those of the system.
     pub resolvers: Vec<SocketAddr>,
-    /// The port name servers found by delegation are asked at. 53, but in tests and the sandbox.
+    /// The port of name servers found by delegation: 53, except in tests and the sandbox.
     pub authoritative_port: u16,
     /// Name servers outside the public ranges that may be queried, as CIDR: `["127.0.0.0/8"]`.
     pub allow_networks: AllowedNetworks,
-    /// Wait for one answer.
+    /// Timeout of a query.
     pub timeout: HumanDuration,
 }
 
-/// `[records]`: what a customer publishes.
+/// `[records]`: the records that customers publish.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Records {
     /// Target of the MX record.
     pub mx_host: DomainName,
-    /// Its priority.
     pub mx_priority: u16,
     /// The TXT record at the domain.
     pub spf: String,
     /// The TXT record at `_dmarc.`
     pub dmarc: String,
-    /// What must be right for `verified`: `dkim` always, and any of `mx`, `spf`, `dmarc`.
+    /// Records required for `verified`: `dkim` always, and any of `mx`, `spf`, `dmarc`.
     pub required: Vec<Required>,
 }
 
@@ -168,23 +166,23 @@ pub enum Required {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Dkim {
-    /// Who gives out tokens and signs with their keys.
+    /// Issues tokens and signs with their keys.
     pub provider: Provider,
     /// Customers' CNAMEs point at `<token>.<zone>`.
     pub zone: DomainName,
-    /// Where the daemon serves that zone, UDP and TCP. None: print it with `inboxlayer domain zone`, publish it yourself.
+    /// The address where the daemon serves that zone, UDP and TCP. `None`: print it with `inboxlayer domain zone` and publish it yourself.
     #[serde(deserialize_with = "listener")]
     pub listen: Option<SocketAddr>,
     /// The name of the server in the zone's NS and SOA records.
     pub name_server: DomainName,
-    /// Its addresses, served with the zone where its name lies inside it.
+    /// Its addresses, served with the zone if its name is inside it.
     pub name_server_addresses: Vec<IpAddr>,
-    /// The selector the platform domain signs with.
+    /// The platform domain's selector.
     pub platform_selector: String,
-    /// How long one of a domain's three keys signs before the next does. None: until a rotation is requested.
+    /// How long each of a domain's three keys signs. `None`: until a rotation is requested.
     #[serde(deserialize_with = "span_or_off")]
     pub rotate_every: Option<HumanDuration>,
-    /// How long a fresh key behind a used token is seen in the DNS before it signs.
+    /// How long a new key behind a used token must be in the DNS before it signs.
     pub publish_before: HumanDuration,
     /// How long a key that has signed stays in the DNS.
     pub retire_after: HumanDuration,
@@ -194,29 +192,29 @@ pub struct Dkim {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Provider {
-    /// This daemon: keys of its own, in a zone of its own.
+    /// This daemon, with its own keys and zone.
     Local,
-    /// Amazon SES: it has the keys, and signs what is relayed through it.
+    /// Amazon SES, which has the keys and signs relayed mail.
     Ses,
 }
 
-/// `[ses]`. Credentials come from where AWS's own tools take them: the environment, `~/.aws`, the host's role.
+/// `[ses]`. Credentials come from the same places as for AWS's own tools: the environment, `~/.aws`, the host's role.
 #[derive(Clone, Debug, PartialEq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Ses {
     /// AWS's name of the region.
     pub region: Option<String>,
-    /// Where the API is instead of the region's own place: for tests.
+    /// Another URL of the API, for tests.
     pub endpoint: Option<String>,
 }
 
 impl Ses {
-    /// The mail host of the region that takes what comes back to a MAIL FROM domain.
+    /// The region's mail host for bounces to a MAIL FROM domain.
     pub fn feedback_host(&self) -> Option<DomainName> {
         DomainName::parse(&format!("feedback-smtp.{}.amazonses.com", self.region.as_deref()?)).ok()
     }
 
-    /// The domain of the envelope sender of mail from a domain that has no MAIL FROM domain there.
+    /// The envelope sender's domain for domains without a MAIL FROM domain.
     pub fn mail_from(&self) -> Option<DomainName> {
         match self.region.as_deref()? {
             // The oldest region.
@@ -240,9 +238,9 @@ pub struct Verification {
     pub first_pause: HumanDuration,
     /// The longest pause.
     pub longest_pause: HumanDuration,
-    /// Checks at once, over all domains.
+    /// Concurrent checks, over all domains.
     pub concurrency: usize,
-    /// Checks that begin in a second, over all domains; requested ones come first.
+    /// Checks started per second, over all domains; requested ones come first.
     pub checks_per_second: u32,
 }
 
@@ -250,36 +248,35 @@ pub struct Verification {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Queue {
-    /// Send everything through this relay instead of the recipients' MX.
+    /// Sends everything through this relay instead of the recipients' MX.
     pub relay: Option<Relay>,
-    /// The port MX hosts are dialled at. 25, but in tests and the sandbox.
+    /// The port of MX hosts: 25, except in tests and the sandbox.
     pub smtp_port: u16,
     /// Addresses outside the public ranges that may be dialled, as CIDR: `["127.0.0.0/8"]`.
     pub allow_networks: AllowedNetworks,
-    /// Trust these roots beside the system's: PEM.
+    /// PEM file with trusted roots in addition to the system's.
     pub extra_roots: Option<PathBuf>,
-    /// Give up and bounce after.
+    /// Undelivered mail bounces after this time.
     pub expire_after: HumanDuration,
-    /// Pauses between tries; the last one repeats.
+    /// Pauses between attempts; the last one repeats.
     pub retry_pauses: Vec<HumanDuration>,
-    /// Deliveries at once.
+    /// Concurrent deliveries.
     pub concurrency: usize,
     /// Received fields a message may have before it counts as a loop (RFC 5321 §6.3).
     pub hop_limit: usize,
 }
 
-/// `[queue.relay]`. With a password, or at port 465, nothing goes there but over TLS that verifies; without, TLS is used
-/// where it is offered.
+/// `[queue.relay]`. With a password, or at port 465, mail goes there only over verified TLS; otherwise TLS is used if offered.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Relay {
-    /// Its host name, which its certificate must carry where it has to verify.
+    /// Its host name, which its certificate must have if TLS is verified.
     pub host: String,
-    /// Its port: 465 means TLS at once, others STARTTLS.
+    /// 465 means implicit TLS, others STARTTLS.
     pub port: u16,
     /// User name, with `password`.
     pub username: Option<String>,
-    /// Sent only over TLS that verifies.
+    /// Sent only over verified TLS.
     pub password: Option<Secret>,
 }
 
@@ -289,41 +286,41 @@ pub struct Relay {
 pub struct Limits {
     /// Octets of one message.
     pub message_size: usize,
-    /// Levels of parts within parts that are read of a message.
+    /// Levels of nested parts that are parsed of a message.
     pub message_nesting: usize,
-    /// Parts that are read of a message.
+    /// Parts that are parsed of a message.
     pub message_parts: usize,
-    /// Octets that are read of a header block.
+    /// Octets that are parsed of a header block.
     pub message_header_size: usize,
-    /// Fields that are read of a header block.
+    /// Fields that are parsed of a header block.
     pub message_fields: usize,
     /// Recipients of one message.
     pub recipients: usize,
-    /// Connections at once from one address, per server.
+    /// Concurrent connections from one address, per listener.
     pub connections_per_address: usize,
-    /// Connections at once from one network, per server.
+    /// Concurrent connections from one network, per listener.
     pub connections_per_network: usize,
-    /// Connections at once, per server.
+    /// Concurrent connections, per listener.
     pub connections: usize,
-    /// Sessions at once that are logged in to one account, over SMTP and IMAP together.
+    /// Concurrent sessions logged in to one account, over SMTP and IMAP together.
     pub connections_per_account: usize,
-    /// Log-ins that may fail in ten minutes, per address and per account.
+    /// Failed log-ins in ten minutes, per address and per account.
     pub failed_logins: u32,
-    /// Messages an account may submit in an hour.
+    /// Messages that an account may submit per hour.
     pub messages_per_hour: u32,
-    /// Recipients an account may submit to in an hour.
+    /// Recipients that an account may submit to per hour.
     pub recipients_per_hour: u32,
-    /// Messages one address (an IPv6 /64) may hand in at the MX in an hour.
+    /// Messages that one address (an IPv6 /64) may deliver at the MX per hour.
     pub mx_messages_per_hour: u32,
     /// Recipients of those messages.
     pub mx_recipients_per_hour: u32,
     /// Inboxes of one account.
     pub inboxes: u32,
-    /// Inbox names an account may ever take; those of deleted inboxes count.
+    /// Inbox names that an account may ever use, deleted inboxes included.
     pub inbox_names: u32,
     /// Custom domains of one account.
     pub domains: u32,
-    /// Domain names an account may ever claim; those of deleted claims count.
+    /// Domain names that an account may ever claim, deleted claims included.
     pub domain_names: u32,
     /// Aliases of one account.
     pub aliases: u32,
@@ -331,25 +328,25 @@ pub struct Limits {
     pub tokens: u32,
     /// Inboxes that one API token may name.
     pub token_inboxes: usize,
-    /// Inboxes, aliases and API tokens an account may make in an hour.
+    /// Inboxes, aliases and API tokens that an account may create per hour.
     pub creations_per_hour: u32,
-    /// Custom domains an account may claim in an hour, deleted ones counted.
+    /// Custom domains that an account may claim per hour, deleted claims included.
     pub claims_per_hour: u32,
     /// Octets stored for one inbox.
     pub inbox_size: u64,
     /// Octets of one account's messages in the queue.
     pub queue_size: u64,
-    /// Octets of disk that stay free: with less, no new mail is taken in.
+    /// Octets of disk kept free: with less, no new mail is accepted.
     pub free_disk: u64,
-    /// Octets of memory for what clients send and are sent: messages, commands, bodies, answers.
+    /// Octets of memory for data from and to clients: messages, commands, bodies, responses.
     pub memory: usize,
     /// Of these, for one account.
     pub memory_per_account: usize,
     /// Of these, for one address (an IPv6 /64).
     pub memory_per_address: usize,
-    /// Octets on disk of messages and bodies that are coming in: a quarter for one account, an eighth for one address.
+    /// Octets on disk of incoming messages and bodies: a quarter for one account, an eighth for one address.
     pub spool: usize,
-    /// Octets in a second at which a client must send a message and read an answer, over `minimum_rate_period`; 0: any.
+    /// Octets per second at which a client must send a message and read a response, over `minimum_rate_period`; 0: any.
     pub minimum_rate: u64,
     /// The period of `minimum_rate`; the first one is twice as long.
     pub minimum_rate_period: HumanDuration,
@@ -361,14 +358,26 @@ pub struct Limits {
     pub keywords_per_mailbox: usize,
     /// Octets of one keyword.
     pub keyword_length: usize,
-    /// Idle SMTP sessions end after (RFC 5321 §4.5.3.2.7: at least 5 minutes).
+    /// Idle timeout of SMTP sessions (RFC 5321 §4.5.3.2.7: at least 5 minutes).
     pub smtp_timeout: HumanDuration,
-    /// Idle IMAP sessions end after (RFC 3501 §5.4: at least 30 minutes).
+    /// Idle timeout of IMAP sessions (RFC 3501 §5.4: at least 30 minutes).
     pub imap_timeout: HumanDuration,
-    /// An HTTP client may be silent for so long, between requests and within one.
+    /// Idle timeout of HTTP clients, between requests and within one.
     pub http_timeout: HumanDuration,
-    /// While a listener is over three quarters full, idle connections without a log-in end after.
+    /// Idle timeout of connections without a log-in while a listener is over three quarters full.
     pub idle_timeout_under_load: HumanDuration,
+}
+
+impl Limits {
+    /// The connection limits of each listener.
+    pub fn capacity(&self) -> Capacity {
+        Capacity {
+            total: self.connections,
+            per_address: self.connections_per_address,
+            per_network: self.connections_per_network,
+            idle_under_load: self.idle_timeout_under_load.0,
+        }
+    }
 }
 
 /// `[log]`

@@ -1,4 +1,5 @@
-//! EXPUNGE, and the deletion of mailboxes and inboxes: what is gone is gone at once, and its octets are removed in batches.
+//! EXPUNGE, and the deletion of mailboxes and inboxes. A deleted mailbox or inbox disappears at once; its messages are removed in
+//! batches.
 
 use super::MailboxService;
 use crate::id::{AccountId, InboxId, MailboxId};
@@ -8,8 +9,8 @@ use crate::store::batch;
 use crate::store::mailboxes::MailboxError;
 
 impl MailboxService {
-    /// Removes messages that are marked `\Deleted`, those with low UIDs first; only those of `uids`, where they are given. It
-    /// goes on to its end when the caller is cancelled, and a crash leaves the messages after those removed.
+    /// Removes `\Deleted` messages in the order of UIDs, or only those of `uids`. A cancelled caller does not stop it; a crash leaves
+    /// the later messages.
     pub async fn expunge(&self, inbox: &InboxId, mailbox: MailboxId, uids: Option<Vec<u32>>) -> Result<(), StoreError> {
         let (service, inbox) = (self.clone(), inbox.clone());
         uncancelled(async move { service.expunge_in_batches(&inbox, mailbox, uids).await }).await
@@ -35,20 +36,20 @@ impl MailboxService {
         Ok(())
     }
 
-    /// Deletes a mailbox. Those below it stay (RFC 3501 §6.3.4). Its messages are removed after the answer.
+    /// Deletes a mailbox. Its children stay (RFC 3501 §6.3.4). Its messages are removed after this returns.
     pub async fn delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
         let deleted = self.store.mailbox_delete(inbox, name).await?;
         let (service, inbox) = (self.clone(), inbox.clone());
         tokio::spawn(async move {
             if let Err(error) = service.finish_deletion(&inbox).await {
-                tracing::warn!(%error, %inbox, "the messages of a deleted mailbox are removed after the next start");
+                tracing::warn!(%error, %inbox, "cannot remove the messages of a deleted mailbox; trying again after the next start");
             }
         });
         Ok(deleted)
     }
 
-    /// Deletes an inbox with its aliases; its sessions end. False: the account has none of this id. Its mail is removed
-    /// after the answer.
+    /// Deletes an inbox with its aliases; its sessions end. False if the account has no such inbox. Its mail is removed after this
+    /// returns.
     pub async fn delete_inbox(&self, account: &AccountId, id: &InboxId) -> Result<bool, StoreError> {
         if !self.store.inbox_delete(account, id).await? {
             return Ok(false);
@@ -56,7 +57,7 @@ impl MailboxService {
         let (service, inbox) = (self.clone(), id.clone());
         tokio::spawn(async move {
             if let Err(error) = service.remove_inbox(&inbox).await {
-                tracing::warn!(%error, %inbox, "the mail of a deleted inbox is removed after the next start");
+                tracing::warn!(%error, %inbox, "cannot remove the mail of a deleted inbox; trying again after the next start");
             }
         });
         Ok(true)

@@ -1,8 +1,8 @@
 //! Changes of more messages than fit one short transaction.
 //!
-//! Invariant: they are made in batches ([`BATCH`]), one batch at a time over all inboxes, in turns by account, so that any
-//! other write waits for one of them at most; an inbox has one long change at a time. What a crash leaves behind in hidden
-//! rows of the store is moved over or removed after the next start.
+//! Invariant: they are made in batches ([`BATCH`]), one batch at a time over all inboxes, in turns by account, so that any other write
+//! waits for at most one batch; an inbox has one long change at a time. Hidden rows left by a crash are completed or removed after
+//! the next start.
 
 use super::MailboxService;
 use crate::id::{AccountId, InboxId, MailboxId};
@@ -14,13 +14,13 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use tokio::sync::OwnedMutexGuard;
 
-/// So few messages are changed without waiting for the long changes of others.
+/// Up to this many messages are changed without waiting for long changes.
 const FEW: usize = 50;
 
-/// What orders long changes: one for each store.
+/// The order of long changes; one per store.
 #[derive(Debug)]
 pub(super) struct LongChanges {
-    /// The one batch that is under way: accounts take turns.
+    /// Held by the running batch: accounts take turns.
     turn: FairSemaphore<AccountId>,
     inboxes: Mutex<HashMap<InboxId, Weak<tokio::sync::Mutex<()>>>>,
 }
@@ -30,7 +30,7 @@ impl LongChanges {
         Self { turn: FairSemaphore::new(1, 1), inboxes: Mutex::default() }
     }
 
-    /// Waits until no other long change of the inbox is under way, and keeps others from beginning.
+    /// Waits for other long changes of the inbox, and blocks new ones.
     pub async fn begin(&self, inbox: &InboxId) -> OwnedMutexGuard<()> {
         let of_inbox = {
             let mut inboxes = self.inboxes.lock().unwrap_or_else(PoisonError::into_inner);
@@ -49,8 +49,8 @@ impl LongChanges {
 }
 
 impl MailboxService {
-    /// Runs a verb of the store that changes so many messages of an inbox in one transaction. Of those with more than a few
-    /// there is one at a time, and accounts take turns.
+    /// Runs a verb of the store that changes `count` messages of an inbox in one transaction. Those with more than a few run one at a
+    /// time, and accounts take turns.
     pub(super) async fn batch<T, E>(
         &self,
         inbox: &InboxId,
@@ -74,7 +74,7 @@ impl MailboxService {
         .await
     }
 
-    /// Moves the messages of a part over to its mailbox, or removes those without a mailbox; then the hidden row.
+    /// Moves the messages of a hidden part to its mailbox, or removes them if it has none; then removes the part.
     pub(super) async fn finish_hidden(&self, inbox: &InboxId, hidden: MailboxId) -> Result<(), StoreError> {
         loop {
             let store = self.store.clone();
@@ -84,7 +84,7 @@ impl MailboxService {
         }
     }
 
-    /// Removes the messages of the inbox's mailboxes that were deleted.
+    /// Removes the messages of the inbox's deleted mailboxes.
     pub(crate) async fn finish_deletion(&self, inbox: &InboxId) -> Result<(), StoreError> {
         let _one_at_a_time = self.long_changes.begin(inbox).await;
         for hidden in self.store.hidden_of(inbox).await? {
@@ -99,11 +99,11 @@ impl MailboxService {
         self.store.deleted_inbox_remove(inbox).await
     }
 
-    /// At start: finishes what a crash has left behind.
+    /// At start: completes changes that a crash interrupted.
     pub async fn finish_long_changes(&self) -> Result<(), StoreError> {
         let left = self.store.hidden_of_all().await?;
         if !left.is_empty() {
-            tracing::info!(changes = left.len(), "finishing changes of mailboxes that were interrupted");
+            tracing::info!(changes = left.len(), "completing interrupted mailbox changes");
         }
         for (hidden, inbox) in left {
             let _one_at_a_time = self.long_changes.begin(&inbox).await;

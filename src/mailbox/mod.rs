@@ -1,7 +1,7 @@
-//! The only way to change a mailbox: delivery, IMAP's commands, and what a settled delivery leaves in inboxes.
+//! The only way to change a mailbox: delivery, IMAP's commands, and the copies and bounces of a settled delivery.
 //!
-//! Invariant: what an inbox may hold is checked in the transaction that stores, and an event is published for every change
-//! that was committed, also when the client that made it has gone meanwhile.
+//! Invariant: quotas are checked in the transaction that stores, and every committed change publishes an event, even if its client has
+//! disconnected.
 
 mod expunge;
 mod long_changes;
@@ -23,7 +23,7 @@ use bytes::Bytes;
 use long_changes::LongChanges;
 use std::sync::Arc;
 
-/// The service, on behalf of an owner: changes take turns by it. Clones share the store.
+/// The service on behalf of an owner, by which changes take turns. Clones share the store.
 #[derive(Clone, Debug)]
 pub struct MailboxService {
     store: Store,
@@ -32,33 +32,33 @@ pub struct MailboxService {
 }
 
 impl MailboxService {
-    /// The service of a store, on behalf of the system. A store has one: it keeps long changes of an inbox apart.
+    /// On behalf of the system. A store has one service, which serialises the long changes of each inbox.
     pub fn new(store: Store, limits: impl Into<InboxLimits>) -> Self {
         Self { store, limits: limits.into(), long_changes: Arc::new(LongChanges::new()) }
     }
 
-    /// The same for somebody else.
+    /// The same on behalf of another owner.
     pub fn for_owner(&self, owner: Owner) -> Self {
         Self { store: self.store.for_owner(owner), ..self.clone() }
     }
 
-    /// Whether an inbox takes a message of so many octets now. Only the transaction that stores decides.
+    /// True if an inbox has room for a message of this size now. The transaction that stores it decides finally.
     pub async fn has_room(&self, inbox: &InboxId, octets: u64) -> Result<bool, StoreError> {
         self.store.inbox_has_room(inbox, octets, self.limits.quota).await
     }
 
-    /// Puts a message with this body into INBOX of each recipient: all of them, or none.
+    /// Stores a message with this body in INBOX of each recipient: all or none.
     pub async fn deliver(&self, delivery: LocalDelivery, body: Bytes) -> Result<Vec<Delivered>, DeliverError> {
         self.store.message_deliver(delivery, body, self.limits.quota).await
     }
 
-    /// Takes a message in that an inbox sends: copies for recipients here and for Sent, and a delivery for each recipient
-    /// elsewhere. Its account may have `queue_size` octets in the queue.
+    /// Accepts a message sent by an inbox: copies for local recipients and for Sent, and a delivery for each other recipient. Its
+    /// account may have `queue_size` octets in the queue.
     pub async fn accept(&self, message: NewSubmission, queue_size: u64) -> Result<(), AcceptError> {
         self.store.submission_accept(message, queue_size, self.limits.quota).await
     }
 
-    /// Where mail of so many octets that is sent here to `addresses` goes now. Only [`Self::accept`] decides on room.
+    /// The current destinations of mail of this size to `addresses`. [`Self::accept`] decides finally on room.
     pub async fn destinations(
         &self,
         platform: &DomainName,
@@ -68,18 +68,18 @@ impl MailboxService {
         self.store.destinations(platform, addresses, octets, self.limits.quota).await
     }
 
-    /// Records how a delivery attempt ended, with the copies and the bounce that it leaves in inboxes. Nothing is recorded
-    /// where an inbox has no room for its copy; a bounce, which is small, is always stored.
+    /// Records the end of a delivery attempt, with its copies and bounce for inboxes. Nothing is recorded if an inbox has no room for
+    /// its copy; a bounce, which is small, is always stored.
     pub async fn settle(&self, settlement: Arc<Settlement>) -> Result<Settled, DeliverError> {
         self.store.delivery_settle(settlement, self.limits.quota).await
     }
 
-    /// Puts a message into a mailbox; `None` when there is no such mailbox.
+    /// Adds a message to a mailbox; `None` if there is no such mailbox.
     pub async fn append(&self, inbox: &InboxId, name: &str, message: Append) -> Result<Option<Appended>, FlagError> {
         self.store.message_append(inbox, name, message, self.limits).await
     }
 
-    /// Changes flags; returns the flags of those of the messages that are still there.
+    /// Changes flags; returns the flags of the messages that still exist.
     pub async fn set_flags(
         &self,
         inbox: &InboxId,
@@ -91,12 +91,12 @@ impl MailboxService {
         self.batch(inbox, count, async move { store.messages_flag(&of, mailbox, uids, update, limits).await }).await
     }
 
-    /// Makes a mailbox, and those above it that are missing.
+    /// Creates a mailbox and its missing parents.
     pub async fn create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
         self.store.mailbox_create(inbox, name).await
     }
 
-    /// Subscribes to a mailbox that exists, or ends a subscription.
+    /// Subscribes to an existing mailbox, or unsubscribes.
     pub async fn subscribe(&self, inbox: &InboxId, name: &str, wanted: bool) -> Result<(), MailboxError> {
         self.store.mailbox_subscribe(inbox, name, wanted).await
     }

@@ -1,11 +1,10 @@
-//! COPY, MOVE and RENAME of INBOX: messages into another mailbox of their inbox, all of them or none (RFC 3501 §6.4.7,
-//! RFC 6851).
+//! COPY, MOVE and RENAME of INBOX: messages to another mailbox of the inbox, all or none (RFC 3501 §6.4.7, RFC 6851).
 //!
-//! A batch of them is one transaction. More are gathered in a hidden row, which one short transaction makes a part of the
-//! target: until then no copy is visible, and what moves is still where it was, under its UID.
+//! Up to a batch of messages is one transaction. More are gathered in a hidden mailbox row, which a short transaction then makes part
+//! of the target: until then no copy is visible, and messages being moved stay where they were, under their UIDs.
 //!
-//! Invariant: an answer is given once all are in the target; a crash before it leaves all of them or none there. A client
-//! that goes away changes nothing of that.
+//! Invariant: the response is sent once all are in the target; a crash before that leaves all or none there. A client that disconnects
+//! does not change this.
 
 use super::MailboxService;
 use crate::id::{InboxId, MailboxId};
@@ -16,7 +15,7 @@ use crate::store::transfer::{Copied, Kind, Transfer, TransferError};
 use tokio::sync::oneshot;
 
 impl MailboxService {
-    /// Copies messages into another mailbox of the inbox: all that are still there, or none.
+    /// Copies those of the messages that still exist: all or none.
     pub async fn copy(
         &self,
         inbox: &InboxId,
@@ -28,7 +27,7 @@ impl MailboxService {
         self.transfer(self.to(inbox, mailbox, to, Kind::Copy { quota: self.limits.quota }), uids).await
     }
 
-    /// Moves messages into another mailbox of the inbox: all that are still there, or none.
+    /// Moves those of the messages that still exist: all or none.
     pub async fn move_to(
         &self,
         inbox: &InboxId,
@@ -39,14 +38,14 @@ impl MailboxService {
         self.transfer(self.to(inbox, mailbox, to, Kind::Move), uids).await
     }
 
-    /// Renames a mailbox and those below it. INBOX stays, empty, with what is below it: its messages move to a new mailbox,
-    /// where they keep their UIDs (RFC 3501 §6.3.5).
+    /// Renames a mailbox and its children. INBOX and its children stay: its messages move to a new mailbox and keep their UIDs (RFC
+    /// 3501 §6.3.5).
     pub async fn rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
         if from != INBOX {
             return self.store.mailbox_rename(inbox, from, to).await;
         }
         let (mailbox, uids) = self.store.mailbox_uids(inbox, INBOX).await?.ok_or(MailboxError::Missing)?;
-        // No limit keeps a name from being changed.
+        // A rename is not limited.
         let rename = Transfer { keywords: usize::MAX, ..self.to(inbox, mailbox, to, Kind::Rename) };
         self.transfer(rename, uids).await?;
         Ok(())
@@ -64,7 +63,7 @@ impl MailboxService {
         }
         let one_at_a_time = self.long_changes.begin(&inbox).await;
         let (service, (done, answer)) = (self.clone(), oneshot::channel());
-        // A task of its own: a client that goes away leaves nothing half done.
+        // In a separate task, so that a disconnecting client does not stop it halfway.
         tokio::spawn(async move {
             let _one_at_a_time = one_at_a_time;
             let hidden = match service.store.transfer_begin(&transfer, &uids).await {
@@ -72,16 +71,16 @@ impl MailboxService {
                 Err(error) => return drop(done.send(Err(error))),
             };
             let result = service.gather_and_publish(transfer, hidden, uids).await;
-            // The client may have gone. What follows changes nothing that it could see.
+            // The client may have disconnected. The rest is not visible to it.
             let _ = done.send(result);
             if let Err(error) = service.finish_hidden(&inbox, hidden).await {
-                tracing::warn!(%error, "messages stay in a part of their mailbox until the next start");
+                tracing::warn!(%error, "cannot merge a hidden part into its mailbox; trying again after the next start");
             }
         });
         answer.await.map_err(|_| TransferError::Store(StoreError::Closed))?
     }
 
-    /// Gathers the messages in the hidden row, and makes it a part of the target.
+    /// Gathers the messages in the hidden row, and makes it part of the target.
     async fn gather_and_publish(
         &self,
         transfer: Transfer,

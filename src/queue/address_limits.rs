@@ -1,4 +1,4 @@
-//! How many connections one remote address gets at once, however many domains lead there.
+//! How many connections one remote address gets at once, for any number of domains.
 //!
 //! Invariant: at most [`CONNECTIONS_PER_ADDRESS`] to one address (an IPv6 /64 counts as one), shared out by account.
 //! A delivery waiting for one holds a slot of the queue, so waits are short.

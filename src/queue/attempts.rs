@@ -1,6 +1,6 @@
 //! Delivery attempts as background work: claimed, made, and settled.
 //!
-//! Invariant: at most `queue.concurrency` attempts run, to one destination at most as many as it takes
+//! Invariant: at most `queue.concurrency` attempts run, to one destination no more than its current limit
 //! ([`DestinationLimits`](crate::resources::concurrency::DestinationLimits)), and never two of one message to one domain.
 //! RFC 5321 §4.5.4.1.
 
@@ -19,7 +19,7 @@ use crate::store::room::DeliverError;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Pauses between tries to record an outcome: a message that was delivered must not be sent again.
+/// Pauses before retries of recording a result: a delivered message must not be sent again.
 const SETTLE_PAUSES: [Duration; 4] =
     [Duration::from_millis(100), Duration::from_secs(1), Duration::from_secs(5), Duration::from_secs(30)];
 
@@ -27,7 +27,7 @@ const SETTLE_PAUSES: [Duration; 4] =
 #[derive(Debug)]
 pub(super) struct Attempts {
     pub deliverer: Deliverer,
-    /// How long an attempt keeps its slot while others wait.
+    /// How long an attempt keeps its slot while others wait for one.
     pub slot_time: Duration,
     pub mailboxes: MailboxService,
 }
@@ -50,7 +50,7 @@ impl Work for Attempts {
     }
 
     async fn next_due(&self, _places: Places) -> Result<Option<Timestamp>, StoreError> {
-        // Also where no place is free: an attempt that runs may just have become slow, and lose its slot.
+        // Even without a free place: a running attempt may just have become slow and lose its slot.
         self.deliverer.store.next_attempt_due().await
     }
 
@@ -62,13 +62,13 @@ impl Work for Attempts {
         loop {
             let (attempting, attempted, slot) = (deliverer.clone(), due.clone(), Arc::clone(&held.slot));
             let known = full.clone();
-            // A task of its own, so that a bug in it ends neither the slot nor the message.
+            // In a separate task, so that a panic in it loses neither the slot nor the message.
             let attempt = tokio::spawn(async move { attempting.attempt(attempted, started_at, &slot, &known).await });
             let settlement = match attempt.await {
                 Ok(settlement) => settlement,
                 Err(error) => deliverer.broken_off(&due, started_at, &error),
             };
-            // Only copies for inboxes here find no room, so nothing has left yet. Each try knows one more that is full.
+            // Only copies for local inboxes can find no room, so nothing has left yet. Each retry knows more full inboxes.
             match self.record(Owner::Account(due.queued.account.clone()), settlement).await {
                 more if more.is_empty() => break,
                 more => full.extend(more),
@@ -78,7 +78,7 @@ impl Work for Attempts {
 }
 
 impl Attempts {
-    /// Records an outcome. The inboxes that have no room for their copy: then nothing was recorded.
+    /// Records a settlement. Returns the inboxes without room for their copies; then nothing was recorded.
     async fn record(&self, owner: Owner, settlement: Settlement) -> Vec<InboxId> {
         let id = settlement.submission.clone();
         let settlement = Arc::new(settlement);
@@ -87,12 +87,12 @@ impl Attempts {
             match mailboxes.settle(Arc::clone(&settlement)).await {
                 Ok(Settled::Recorded) => return Vec::new(),
                 Ok(Settled::LeaseLost) => {
-                    tracing::warn!(submission = %id, "the message was dropped, or another daemon has taken it over, before an attempt ended");
+                    tracing::warn!(submission = %id, "an attempt has lost its lease: the message was dropped, or another daemon has taken it over");
                     return Vec::new();
                 }
                 Err(DeliverError::Full(inboxes)) => return inboxes,
                 Err(DeliverError::Store(error)) => {
-                    tracing::error!(submission = %id, %error, "an outcome could not be recorded");
+                    tracing::error!(submission = %id, %error, "cannot record the result of a delivery");
                 }
             }
             if let Some(pause) = pause {
@@ -103,7 +103,7 @@ impl Attempts {
     }
 }
 
-/// The slot of an attempt, which is free again however that ends.
+/// The slot of an attempt, freed however the attempt ends.
 struct HeldSlot<'a> {
     deliverer: &'a Deliverer,
     attempt: Attempt,

@@ -1,6 +1,6 @@
-//! The end of an attempt: who is done, who waits until when, and the bounce for those who failed.
+//! The settlement of an attempt: which recipients are done, which wait and until when, and the bounce for failed ones.
 //!
-//! Invariant: every recipient of an attempt is settled by it in one way; a bounce is never bounced.
+//! Invariant: every recipient of an attempt is settled in exactly one way; a bounce is never bounced.
 //! RFC 5321 §4.5.5 (null reverse path), §6.1, RFC 3464.
 
 use super::delivery::{Deliverer, Done};
@@ -11,12 +11,11 @@ use crate::config::HumanDuration;
 use crate::message::{self, Bounce, Diagnostic, FailedRecipient};
 use crate::store::queue::{BounceMessage, Deferral, Due, QueuedMessage, Settlement, Wait};
 
-/// Before another look at a host that had as many connections as it may.
+/// The pause after a host had its maximum of connections.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
 
 impl Deliverer {
-    /// The settlement of an attempt that began at `begun`: who is done, who waits until when, and the bounce for those who
-    /// failed.
+    /// The settlement of an attempt that began at `begun`.
     pub(super) fn conclude(&self, due: &Due, begun: Timestamp, done: Done, header: &[u8]) -> Settlement {
         let (now, real) = (self.clock.now(), Timestamp::real());
         let queued = &due.queued;
@@ -38,7 +37,7 @@ impl Deliverer {
             log(due, &delivery.rcpt_to, &outcome);
             let mut defer = |pauses: &[HumanDuration], wait, reply: RemoteReply| {
                 let next = now.after(pause(pauses, delivery.attempts, &seed));
-                // One last try at the end of its time.
+                // The last attempt is made when the message expires.
                 let next = if now < queued.expires_at { next.min(queued.expires_at) } else { next };
                 let delivery = delivery.id.clone();
                 settlement.deferred.push(Deferral { delivery, next, reply: reply.text, mx: reply.mx, wait });

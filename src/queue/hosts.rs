@@ -1,7 +1,7 @@
-//! The servers of one attempt, in order: the relay, or the hosts of the domain's MX.
+//! Tries the servers of an attempt in order: the relay, or the domain's MX hosts.
 //!
-//! Invariant: a recipient is settled by the first server that takes or refuses it for good. A recipient refused for the time
-//! being, wherever that happens, is offered to the next one, unless a server may have the message already.
+//! Invariant: a recipient is settled by the first server that accepts it or refuses it permanently. After a temporary refusal at any
+//! step it is offered to the next server, unless one may have the message already.
 //! RFC 5321 §5.1 (order), §4.5.4.1.
 
 use super::delivery::Deliverer;
@@ -16,17 +16,17 @@ use crate::smtp_client::{Answer, Delivery, ForwardPath, Host, OutgoingMail, Secu
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// The longest an attempt may take over all hosts.
+/// Maximum duration of an attempt over all hosts.
 const ATTEMPT: Duration = Duration::from_secs(25 * 60);
-/// Servers that are offered the message in one attempt: one that refuses mail from us for a while often refuses it on all hosts.
+/// Maximum servers that are offered the message in one attempt: temporary refusals often apply to all hosts of a domain.
 const TRANSACTIONS: usize = 5;
 
-/// What is known of the recipients while servers are tried.
+/// The progress over several servers.
 #[derive(Debug)]
 struct Progress {
-    /// Of each recipient, in order.
+    /// For each recipient, in order.
     known: Vec<Known>,
-    /// Servers that were asked to take the message.
+    /// Servers that were offered the message.
     transactions: usize,
     /// Servers that could not be connected to, or closed the connection.
     failures: usize,
@@ -35,7 +35,7 @@ struct Progress {
 #[derive(Clone, Debug)]
 enum Known {
     Nothing,
-    /// What the servers that were tried said: another one may take the message.
+    /// The servers tried so far did not accept it; another one may.
     Open(Outcome),
     Settled(Outcome),
 }
@@ -59,8 +59,7 @@ impl Deliverer {
         progress.outcomes(&otherwise)
     }
 
-    /// Tries one server after another while a recipient may be taken by the next. The outcome for those that no server has
-    /// said anything about.
+    /// Tries servers until all recipients are settled. Returns the outcome for recipients that no server has answered for.
     async fn try_hosts(
         &self,
         domain: &DomainName,
@@ -74,7 +73,7 @@ impl Deliverer {
                 Ok(sockets) => sockets,
                 Err(outcome) => return outcome,
             };
-            // Without credentials and without TLS from the first octet, a relay is like any other host.
+            // Without credentials and implicit TLS, a relay is like any other host.
             let verified = relay.password.is_some() || relay.port == 465;
             let security = if verified { Security::Verified(relay) } else { Security::Opportunistic };
             for socket in sockets {
@@ -93,7 +92,7 @@ impl Deliverer {
             }
             let sockets = match mx::addresses(&self.resolver, &self.config, name).await {
                 Ok(sockets) => sockets,
-                // The host is this one by another name: those after it are no better.
+                // The host is this daemon: later hosts must not be tried (RFC 5321 §5.1).
                 Err(loops) if loops.reply().status == EnhancedCode(4, 4, 6) => return loops,
                 Err(outcome) => {
                     progress.note_all(&outcome);
@@ -115,7 +114,7 @@ impl Deliverer {
         no_address(domain.as_str())
     }
 
-    /// Offers the message to one server, for the recipients that are not settled.
+    /// Offers the message to one server for the unsettled recipients.
     async fn try_host(&self, host: &Host<'_>, mail: &OutgoingMail<'_>, progress: &mut Progress) {
         if progress.is_over() {
             return;
@@ -140,7 +139,7 @@ impl Deliverer {
         }
     }
 
-    /// The operator names the relay, so its address may be anywhere.
+    /// The operator configures the relay, so any address is allowed.
     async fn relay_addresses(&self, relay: &Relay) -> Result<Vec<SocketAddr>, Outcome> {
         let found = match relay.host.parse::<IpAddr>() {
             Ok(address) => Addresses::Found(vec![address]),
@@ -163,18 +162,18 @@ impl Progress {
         Self { known: vec![Known::Nothing; recipients], transactions: 0, failures: 0 }
     }
 
-    /// No other server is to be tried.
+    /// True if no other server is to be tried.
     fn is_over(&self) -> bool {
         self.transactions >= TRANSACTIONS || self.known.iter().all(|known| matches!(known, Known::Settled(_)))
     }
 
-    /// The recipients that are not settled.
+    /// The unsettled recipients.
     fn open(&self, rcpt_to: &[ForwardPath]) -> impl Iterator<Item = (usize, ForwardPath)> {
         let all = self.known.iter().zip(rcpt_to).enumerate();
         all.filter(|(_, (known, _))| !matches!(known, Known::Settled(_))).map(|(at, (_, to))| (at, to.clone()))
     }
 
-    /// What a server answered for one recipient.
+    /// Records a server's answer for one recipient.
     fn note(&mut self, at: usize, answer: &Answer, outcome: Outcome) {
         let may_be_delivered = matches!(answer, Answer::MaybeDelivered(_));
         let is_final = may_be_delivered || matches!(outcome, Outcome::Delivered(_) | Outcome::Bounced(_));
@@ -183,7 +182,7 @@ impl Progress {
         }
     }
 
-    /// A server took part in no transaction: as long as one may take the message later, it waits.
+    /// Records the outcome at a server that was not offered the message, for all recipients.
     fn note_all(&mut self, outcome: &Outcome) {
         for known in &mut self.known {
             *known = known.softer(outcome.clone());
@@ -200,7 +199,7 @@ impl Progress {
 }
 
 impl Known {
-    /// The one of two outcomes that gives the message more time.
+    /// The more lenient of two outcomes.
     fn softer(&self, next: Outcome) -> Self {
         match (self, next) {
             (Self::Settled(_), _) | (Self::Open(Outcome::Postponed(_)), _) => self.clone(),
@@ -211,6 +210,6 @@ impl Known {
 }
 
 fn busy(host: &str, socket: SocketAddr) -> Outcome {
-    let text = format!("{host} ({socket}) has as many connections from here as it gets");
+    let text = format!("{host} ({socket}) has its maximum of connections from here");
     Outcome::Postponed(RemoteReply::local(EnhancedCode(4, 4, 5), text))
 }

@@ -1,11 +1,11 @@
-//! Mail on its way out: durable, tried again with growing pauses, settled once.
+//! Outgoing mail: stored durably, retried with growing pauses, settled once.
 //!
-//! Invariant: a recipient stays in the queue until the next host has answered 250, or the sender has a bounce in the inbox;
-//! nothing leaves under a domain that is not verified at that moment. RFC 5321 §4.5.4, RFC 3464.
+//! Invariant: a recipient stays in the queue until the next host has replied 250 or the sender's inbox has a bounce; nothing leaves
+//! under a domain that is not verified at that moment. RFC 5321 §4.5.4, RFC 3464.
 //!
-//! The path of an attempt: the [runner](crate::jobs) claims it, [`attempts`] gives it one of the [`slots`], [`delivery`] finds the identity it leaves
-//! under, [`hosts`] tries the servers in order ([`mx`] lists them) with the [SMTP client](crate::smtp_client), [`outcome`] says
-//! what an answer means, [`conclusion`] what follows from it, and the store settles it.
+//! The path of an attempt: the [runner](crate::jobs) claims it, [`attempts`] gives it one of the [`slots`], [`delivery`] determines its
+//! identity, [`hosts`] tries the servers in order ([`mx`] lists them) with the [SMTP client](crate::smtp_client), [`outcome`]
+//! interprets the answers, [`conclusion`] makes the settlement, and the store records it.
 
 mod address_limits;
 mod attempts;
@@ -40,8 +40,20 @@ use delivery::Deliverer;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The whole of an attempt up to the message, while others wait for its slot.
-const SLOT_TIME: Duration = Duration::from_secs(60);
+/// Time limits of attempts.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptTimes {
+    /// Of the SMTP client.
+    pub smtp: Timeouts,
+    /// Of an attempt up to the message, while others wait for its slot.
+    pub slot: Duration,
+}
+
+impl Default for AttemptTimes {
+    fn default() -> Self {
+        Self { smtp: Timeouts::default(), slot: Duration::from_secs(60) }
+    }
+}
 
 /// The queue; clones share it.
 #[derive(Clone, Debug)]
@@ -50,7 +62,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// A queue that does nothing until [`Queue::run`] or [`Queue::settle`]. Fails when `queue.extra_roots` cannot be read.
+    /// Does nothing until [`Queue::run`] or [`Queue::settle`]. Fails if `queue.extra_roots` cannot be read.
     pub fn new(
         config: Arc<Config>,
         store: Store,
@@ -58,18 +70,7 @@ impl Queue {
         mailboxes: MailboxService,
         signer: Signer,
         resolver: Resolver,
-    ) -> Result<Self, TlsError> {
-        Self::with_timeouts(config, store, clock, mailboxes, signer, resolver, (Timeouts::default(), SLOT_TIME))
-    }
-
-    fn with_timeouts(
-        config: Arc<Config>,
-        store: Store,
-        clock: Clock,
-        mailboxes: MailboxService,
-        signer: Signer,
-        resolver: Resolver,
-        (timeouts, slot_time): (Timeouts, Duration),
+        times: AttemptTimes,
     ) -> Result<Self, TlsError> {
         let tls = ClientTls::new(config.queue.extra_roots.as_deref())?;
         let limits = &config.limits;
@@ -79,8 +80,8 @@ impl Queue {
             per_network: limits.memory,
             keys: ["limits.memory", "limits.memory_per_account", "limits.memory"],
         });
-        let client = SmtpClient::new(config.platform.hostname.to_string(), tls, timeouts);
-        // The operator knows how much the relay takes.
+        let client = SmtpClient::new(config.platform.hostname.to_string(), tls, times.smtp);
+        // For a relay, the operator configures the concurrency.
         let destinations = match config.queue.relay {
             Some(_) => DestinationLimits::new(Scope::Relay, config.queue.concurrency),
             None => DestinationLimits::new(Scope::Domain, CONNECTIONS_PER_ADDRESS),
@@ -99,20 +100,20 @@ impl Queue {
             memory,
         };
         let (store, clock) = (deliverer.store.clone(), deliverer.clock.clone());
-        Ok(Self { runner: Runner::new(Attempts { deliverer, slot_time, mailboxes }, places, store, clock) })
+        Ok(Self { runner: Runner::new(Attempts { deliverer, slot_time: times.slot, mailboxes }, places, store, clock) })
     }
 
-    /// Something may be due: a message was taken in, an operator wants one tried, a domain was verified, the clock moved.
+    /// To be called when a delivery may have become due: a message was accepted, a retry requested, a domain verified, the clock moved.
     pub fn wake(&self) {
         self.runner.wake();
     }
 
-    /// Runs the queue until the shutdown; then waits for the attempts under way, and closes the connections.
+    /// Runs the queue until shutdown; then waits for running attempts, and closes idle connections.
     pub async fn run(self, shutdown: Shutdown) {
         let deliverer = &self.runner.work().deliverer;
         let mut key_made = deliverer.signer.key_made();
         let wake_for_keys = async {
-            // Mail may have waited for the key of its domain.
+            // Mail may be waiting for its domain's key.
             while key_made.changed().await.is_ok() {
                 self.wake();
             }
@@ -125,12 +126,12 @@ impl Queue {
         deliverer.client.close_idle().await;
     }
 
-    /// Tries everything that is due now, and resolves when no attempt runs any more.
+    /// Makes all due attempts, and resolves when none is running.
     pub async fn settle(&self) {
         self.runner.settle().await;
     }
 
-    /// When the next attempt is due; none when the queue is empty.
+    /// When the next attempt is due; `None` if the queue is empty.
     pub async fn next_due(&self) -> Option<Timestamp> {
         self.runner.next_due().await
     }

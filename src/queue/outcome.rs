@@ -1,7 +1,6 @@
-//! What a mail server's answer, or the lack of one, means for a recipient.
+//! The outcome for a recipient, from a mail server's answer or the lack of one.
 //!
-//! Invariant: pure; only a 5yz reply or a definite answer of the DNS bounces, everything else is tried again until the
-//! message expires. RFC 5321 §4.2.1 (replies), §4.5.4.1 (retries); RFC 3463 (status codes).
+//! Invariant: pure; only a 5yz reply or a definite DNS answer bounces, everything else is retried until the message expires. RFC 5321 §4.2.1 (replies), §4.5.4.1 (retries); RFC 3463 (status codes).
 
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
@@ -10,58 +9,57 @@ use crate::smtp_client::{Answer, Failure, Protection};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
 
-/// An attempt that begins so long after it was due is late.
+/// An attempt that begins this long after it was due is late.
 const LATE: Duration = Duration::from_secs(3600);
 
-/// A remote server's reply, or why there is none: for the bounce, the queue's listing and the log.
+/// A remote server's reply, or the reason that there is none, for bounces, the queue's listing and the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RemoteReply {
     /// The status code of a bounce.
     pub status: EnhancedCode,
-    /// The reply, or our own words.
+    /// The reply, or our own text.
     pub text: String,
-    /// Whether `text` is an SMTP server's reply.
+    /// `text` is an SMTP server's reply.
     pub is_smtp: bool,
-    /// The host it is about.
+    /// The host.
     pub mx: Option<String>,
-    /// How the connection to it was protected.
+    /// The protection of the connection.
     pub tls: Protection,
 }
 
-/// How a try ended for one recipient.
+/// The outcome of an attempt for one recipient.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
-    /// The next host has it.
+    /// The next host has accepted it.
     Delivered(RemoteReply),
-    /// To be tried again.
+    /// To be retried.
     Deferred(RemoteReply),
-    /// Not tried: the next host has as many connections of ours as it may, or deliveries as much memory. Soon again.
+    /// Not tried, since the host has its maximum of connections from us, or deliveries their maximum of memory; retried soon.
     Postponed(RemoteReply),
-    /// Not tried: the key that signs it is still being made.
+    /// Not tried, since the signing key is still being generated or the domain not verified.
     Waiting(RemoteReply),
-    /// Never.
+    /// Failed permanently.
     Bounced(RemoteReply),
 }
 
 impl RemoteReply {
-    /// Our own words.
+    /// With our own text.
     pub fn local(status: EnhancedCode, text: impl Into<String>) -> Self {
         Self { status, text: text.into(), is_smtp: false, mx: None, tls: Protection::None }
     }
 }
 
 impl Outcome {
-    /// Our own words for something that may pass.
+    /// A temporary failure with our own text.
     pub fn deferred(status: EnhancedCode, text: impl Into<String>) -> Self {
         Self::Deferred(RemoteReply::local(status, text))
     }
 
-    /// Our own words for something that will not.
+    /// A permanent failure with our own text.
     pub fn bounced(status: EnhancedCode, text: impl Into<String>) -> Self {
         Self::Bounced(RemoteReply::local(status, text))
     }
 
-    /// The reply, or what there is instead.
     pub fn reply(&self) -> &RemoteReply {
         match self {
             Self::Delivered(reply)
@@ -72,7 +70,7 @@ impl Outcome {
         }
     }
 
-    /// With the host that said so.
+    /// With the host that it is from.
     pub fn by(mut self, host: &str, protection: Protection) -> Self {
         let (Self::Delivered(reply)
         | Self::Deferred(reply)
@@ -95,7 +93,7 @@ impl Outcome {
         }
     }
 
-    /// The time for trying is over: a deferral becomes a bounce, 4.4.7 (RFC 3463 §3.5), with the last reply.
+    /// The message has expired: a deferral becomes a bounce, 4.4.7 (RFC 3463 §3.5), with the last reply.
     pub fn expired(self) -> Self {
         match self {
             Self::Deferred(reply) | Self::Waiting(reply) => {
@@ -106,7 +104,7 @@ impl Outcome {
     }
 }
 
-/// A final reply for a recipient. The first digit decides, whatever the enhanced code says.
+/// A final reply for a recipient. The first digit decides, not the enhanced code.
 pub(super) fn of_reply(reply: &Reply) -> Outcome {
     match reply.code {
         200..=299 => Outcome::Delivered(remote(2, reply)),
@@ -114,11 +112,11 @@ pub(super) fn of_reply(reply: &Reply) -> Outcome {
     }
 }
 
-/// A reply that came in place of the one that was needed: never a delivery, even if it is 2yz.
+/// An unexpected reply: never a delivery, even if it is 2yz.
 fn of_refusal(reply: &Reply) -> Outcome {
     match reply.code {
         500..=599 => Outcome::Bounced(remote(5, reply)),
-        // 1yz, 2yz and 3yz are out of place here: the server is confused, and may recover.
+        // 1yz, 2yz and 3yz are protocol errors here, which may be temporary.
         _ => Outcome::Deferred(remote(4, reply)),
     }
 }
@@ -128,7 +126,7 @@ fn remote(class: u8, reply: &Reply) -> RemoteReply {
     RemoteReply { is_smtp: true, ..RemoteReply::local(EnhancedCode(class, subject, detail), reply.to_string()) }
 }
 
-/// What became of a message at a server, for one recipient.
+/// The outcome at a server for one recipient.
 pub(super) fn of_answer(answer: &Answer) -> Outcome {
     match answer {
         Answer::Reply(reply) => of_reply(reply),
@@ -136,7 +134,7 @@ pub(super) fn of_answer(answer: &Answer) -> Outcome {
     }
 }
 
-/// Why a server was left before it was offered the message.
+/// The outcome at a server that was not offered the message.
 pub(super) fn of_next_host(answer: &Answer) -> Outcome {
     match answer {
         Answer::Reply(reply) => of_refusal(reply),
@@ -149,15 +147,14 @@ fn of_failure(failure: &Failure) -> Outcome {
     if status.0 == 5 { Outcome::bounced(status, text) } else { Outcome::deferred(status, text) }
 }
 
-/// True when a message that one more attempt has failed for is given up: the attempt began past the end of its time, and
-/// was not late. One that is (the daemon was down, the clock jumped ahead) may have failed for the same reason, and the
-/// message gets another.
+/// True if a message is given up after this failed attempt: it began after the message had expired, and was not late. A late one (the
+/// daemon was down, the clock jumped ahead) may have failed for the same reason, and the message gets another attempt.
 pub(super) fn is_over(begun: Timestamp, due_at: Timestamp, expires_at: Timestamp) -> bool {
     begun >= expires_at && begun.since(due_at) < LATE
 }
 
-/// The pause after so many tries. The last one repeats, and each is stretched by up to a tenth, so that mail that failed
-/// together does not come back together; the same `seed` gives the same stretch, so that recipients stay together.
+/// The pause after this many attempts. The last one repeats. Each is stretched by up to a tenth, so that mail that failed at once is not
+/// retried at once; the same `seed` gives the same stretch, so that recipients stay together.
 pub(super) fn pause(pauses: &[HumanDuration], attempts: u32, seed: &str) -> Duration {
     let at = usize::try_from(attempts).unwrap_or(usize::MAX);
     let pause = pauses.get(at).or(pauses.last()).map_or(Duration::from_secs(1800), |pause| pause.0);

@@ -1,8 +1,8 @@
-//! The slots for attempts: who holds which, and when one is taken back.
+//! The slots of attempts, and when one is withdrawn.
 //!
-//! Invariant: a slot is free again however its attempt ends. While slots are free, an attempt keeps its own for the
-//! time-outs of RFC 5321 §4.5.3.2. While an account waits for a slot, attempts whose server has been slow are ended,
-//! those of the account with the most slots first.
+//! Invariant: a slot is freed however its attempt ends. While slots are free, an attempt may take the time-outs of RFC 5321
+//! §4.5.3.2. While an account waits for a slot, attempts with slow servers are ended, those of the account with the most slots
+//! first.
 
 use crate::address::DomainName;
 use crate::id::{AccountId, SubmissionId};
@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(super) type Attempt = (SubmissionId, DomainName);
 
-/// The slots that are taken.
+/// The slots in use.
 #[derive(Debug, Default)]
 pub(super) struct Slots(Mutex<HashMap<Attempt, Arc<Slot>>>);
 
@@ -26,13 +26,13 @@ pub(super) struct Slots(Mutex<HashMap<Attempt, Arc<Slot>>>);
 pub(super) struct Slot {
     account: AccountId,
     started_at: Instant,
-    /// Until it ends the server is not slow.
+    /// Until it ends, the server does not count as slow.
     allowance: TimeAllowance,
     withdrawn: CancellationToken,
 }
 
 impl Slot {
-    /// The server has `span` from now on, and what the client adds.
+    /// The server has `span` from now on, and extensions by the client.
     pub fn new(account: AccountId, span: Duration) -> Self {
         let allowance = TimeAllowance::new(span);
         Self { account, started_at: Instant::now(), allowance, withdrawn: CancellationToken::new() }
@@ -46,14 +46,14 @@ impl Slot {
         &self.allowance
     }
 
-    /// Resolves when the slot is taken back.
+    /// Resolves when the slot is withdrawn.
     pub async fn withdrawn(&self) {
         self.withdrawn.cancelled().await;
     }
 }
 
 impl Slots {
-    /// Attempts to a destination that run.
+    /// The number of running attempts to a destination.
     pub fn running_to(&self, destination: &Destination) -> usize {
         let running = lock(&self.0);
         match destination {
@@ -70,7 +70,7 @@ impl Slots {
         lock(&self.0).remove(attempt);
     }
 
-    /// So many accounts wait: ends as many attempts whose server has been slow.
+    /// This many accounts wait: ends as many attempts with slow servers.
     pub fn withdraw(&self, waiting: usize) {
         let (running, now) = (lock(&self.0), Instant::now());
         let (ending, mut rest): (Vec<_>, Vec<_>) = running.values().partition(|slot| slot.withdrawn.is_cancelled());
@@ -110,7 +110,7 @@ mod tests {
         let ended = |slots: &[Arc<Slot>]| slots.iter().map(|slot| slot.withdrawn.is_cancelled()).collect::<Vec<_>>();
         slots.withdraw(1);
         assert_eq!((ended(&of_large), ended(&of_small)), (vec![true, false, false], vec![false, false]));
-        // Its slot becomes free: no other has to be taken back.
+        // Its slot is about to be freed: no other is withdrawn.
         slots.withdraw(1);
         assert_eq!(ended(&of_large), [true, false, false]);
         of_small[0].allowance.extend(minute);

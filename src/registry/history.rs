@@ -47,7 +47,7 @@ impl From<EventRow> for DomainEvent {
         let first = |pointer: &str| records.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         let message = match cause {
             EventCause::Created => "The domain was claimed.".to_owned(),
-            EventCause::AllRight => "Every required record was right.".to_owned(),
+            EventCause::AllRight => "Every required record was valid.".to_owned(),
             EventCause::VerifyRequested => "Its owner requested a new verification.".to_owned(),
             EventCause::RecordsGone => {
                 format!("Records of this claim are not in the DNS any more: {}.", faulty(&records).join(", "))

@@ -73,10 +73,10 @@ async fn world_with(time_limit: Option<Duration>) -> World {
 impl World {
     /// Publishes all records except ownership, which are those in `secrets`.
     fn publish(&self, domain: &CustomDomain, secrets: &[&CustomDomain]) {
-        for record in domain.records.iter().filter(|r| r.purpose != Purpose::Ownership) {
-            let kind = Kind::parse(record.record_type.into()).unwrap();
-            let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
-            self.play.set(&record.name, kind, &[value], 60).unwrap();
+        for record in domain.records.iter().filter(|r| r.expected.purpose != Purpose::Ownership) {
+            let kind = Kind::parse(record.expected.record_type.into()).unwrap();
+            let value = record.expected.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.expected.value;
+            self.play.set(&record.expected.name, kind, &[value], 60).unwrap();
         }
         let token = domain.dkim_tokens.join(" ");
         for token in token.split(' ') {
@@ -101,7 +101,7 @@ impl World {
 }
 
 fn secret(domain: &CustomDomain) -> String {
-    domain.records.iter().find(|r| r.purpose == Purpose::Ownership).unwrap().value.clone()
+    domain.records.iter().find(|r| r.expected.purpose == Purpose::Ownership).unwrap().expected.value.clone()
 }
 
 #[tokio::test]
@@ -109,7 +109,7 @@ async fn a_domain_has_ses_tokens_and_waits_for_confirmation() {
     let world = world().await;
     let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
     assert_eq!(serde_json::json!(domain.dkim_tokens), world.fake.get("acme.test")["DkimAttributes"]["Tokens"]);
-    assert_eq!(domain.records[0].value, format!("{}.dkim.amazonses.com", domain.dkim_tokens[0]));
+    assert_eq!(domain.records[0].expected.value, format!("{}.dkim.amazonses.com", domain.dkim_tokens[0]));
     assert_eq!((domain.records.len(), world.fake.names()), (6, vec!["acme.test".to_owned()]));
     world.publish(&domain, &[]);
 

@@ -67,12 +67,12 @@ impl World {
 
     fn publish(&self, domain: &CustomDomain) {
         for record in &domain.records {
-            let kind = Kind::parse(record.record_type.into()).unwrap();
-            let value = record.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.value;
-            self.play.set(&record.name, kind, &[value], 60).unwrap();
+            let kind = Kind::parse(record.expected.record_type.into()).unwrap();
+            let value = record.expected.priority.map(|p| format!("{p} ")).unwrap_or_default() + &record.expected.value;
+            self.play.set(&record.expected.name, kind, &[value], 60).unwrap();
             // The key behind a DKIM CNAME is served by the platform.
             if kind == Kind::Cname {
-                self.play.set(&record.value, Kind::Txt, &["v=DKIM1; p=AAAA".into()], 60).unwrap();
+                self.play.set(&record.expected.value, Kind::Txt, &["v=DKIM1; p=AAAA".into()], 60).unwrap();
             }
         }
     }
@@ -292,7 +292,7 @@ async fn every_check_and_change_is_in_the_history_with_its_findings() {
     assert_eq!(registry.checks(account, &domain.id, Some(2), 10).await.unwrap().unwrap(), checks[1..]);
     assert_eq!(registry.checks(account, &domain.id, None, 1).await.unwrap().unwrap(), checks[..1]);
 
-    world.play.remove(&domain.records[0].name, Kind::Cname).unwrap();
+    world.play.remove(&domain.records[0].expected.name, Kind::Cname).unwrap();
     for _ in 0..4 {
         world.pass(30 * 3600);
         world.verify(&domain.id).await;
@@ -312,7 +312,7 @@ async fn every_check_and_change_is_in_the_history_with_its_findings() {
         ]
     );
     let fault = &events[1];
-    assert_eq!((fault.to, fault.records[0]["expected"].as_str()), (failed, Some(domain.records[0].value.as_str())));
+    assert_eq!((fault.to, fault.records[0]["expected"].as_str()), (failed, Some(domain.records[0].expected.value.as_str())));
     assert!(fault.message.starts_with("The grace period was over, and still there is no CNAME record"), "{fault:?}");
 
     let stranger = crate::store::testing::account(&world.store).await;

@@ -189,7 +189,7 @@ async fn who_asks_gets_the_next_key_or_the_reason() {
     world.play.set_fault("dkim.inboxlayer.dev", None).unwrap();
     world.cnames(["valid", "missing", "unknown"]).await;
     let text = refused(&world).await;
-    assert!(text.contains(&format!("{}._domainkey is not right", world.tokens[1])), "{text}");
+    assert!(text.contains(&format!("{}._domainkey was not valid", world.tokens[1])), "{text}");
     world.cnames(["valid"; 3]).await;
     for roles in [[Retiring, Signing, Ready], [Retiring, Retiring, Signing]] {
         world.rotation.rotate(&world.domain).await.unwrap();
@@ -252,7 +252,7 @@ async fn a_broken_cname_hands_over_at_the_next_message() {
     // Mended: the key that took over goes on.
     world.cnames(["valid"; 3]).await;
     assert_eq!(world.selector().await, world.tokens[2]);
-    // None is right: a definite fault everywhere changes nothing.
+    // None is valid: a definite fault of all of them changes nothing.
     world.cnames(["missing"; 3]).await;
     assert_eq!(world.selector().await, world.tokens[2]);
     world.internet.request();

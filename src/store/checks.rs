@@ -213,7 +213,7 @@ fn record(
     write_evidence(c, report, &state, now)?;
     write_check(c, report, state.status, now)?;
     write_state(c, &row.id, &state, now, change.is_some())?;
-    // Asked for while this check ran, another one follows: this one may have looked before the records were mended.
+    // Asked for while this check ran, another one follows: this one may have looked before the records were repaired.
     let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL, lease_owner = NULL,
                    next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
     c.execute(sql, params![row.id, receiving(report, row.receiving), now])?;

@@ -6,7 +6,7 @@
 use super::deliver::{NewMessage, insert_message};
 use super::keywords::{self, FlagError, InboxLimits};
 use super::messages::Flags;
-use super::open_mailbox::{MessageFlags, marks};
+use super::open_mailbox::{MessageFlags, message_flags};
 use super::room;
 use super::{Store, StoreError, Transaction, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
@@ -156,10 +156,10 @@ impl Store {
                 let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
                 let stored = part.stored(uid);
-                let before = connection.query_row(sql, params![part.id, stored], |row| marks(row, part))?;
+                let before = connection.query_row(sql, params![part.id, stored], |row| message_flags(row, part))?;
                 let now = update.apply(&before);
                 if now != before {
-                    let count = |marks: &MessageFlags| marks.keywords.split_ascii_whitespace().count();
+                    let count = |message: &MessageFlags| message.keywords.split_ascii_whitespace().count();
                     if count(&now) > limits.per_message.max(count(&before)) {
                         return Err(FlagError::TooManyOfMessage(limits.per_message));
                     }

@@ -78,8 +78,8 @@ pub enum Depth {
 /// What was read of a message. What was not asked for is empty.
 #[derive(Clone, Debug)]
 pub struct Fetched {
-    /// Flags.
-    pub marks: MessageFlags,
+    /// Its UID, flags and keywords.
+    pub flags: MessageFlags,
     /// INTERNALDATE.
     pub internal_date: Timestamp,
     /// Where its octets are.
@@ -104,7 +104,7 @@ impl Fetched {
     }
 }
 
-pub(super) fn marks(row: &Row<'_>, part: Part) -> Result<MessageFlags, StoreError> {
+pub(super) fn message_flags(row: &Row<'_>, part: Part) -> Result<MessageFlags, StoreError> {
     Ok(MessageFlags { uid: part.shown(row.get(0)?), flags: row.get(1)?, keywords: row.text(2)?.as_ref().into() })
 }
 
@@ -319,7 +319,7 @@ impl Depth {
 
     fn read(self, row: &Row<'_>, part: Part) -> Result<Fetched, StoreError> {
         Ok(Fetched {
-            marks: marks(row, part)?,
+            flags: message_flags(row, part)?,
             internal_date: row.get(3)?,
             content: row.get(4)?,
             size: if self >= Self::Size { row.get(5)? } else { 0 },

@@ -1,12 +1,12 @@
-//! How fast checks may begin, over all domains: after a pause a whole fleet can be due at once, and name servers must
-//! not feel it.
+//! The rate limit of checks over all domains: after a downtime all of them can be due at once, which must not overload name
+//! servers.
 //!
-//! Invariant: in any span of time no more checks begin than the rate allows for it, and a tenth of a second's worth more.
+//! Invariant: in any period no more checks begin than the rate allows, plus a tenth of a second's worth.
 
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A bucket that fills at the rate.
+/// A token bucket.
 #[derive(Debug)]
 pub(super) struct Pace {
     per_second: f64,
@@ -22,23 +22,23 @@ impl Pace {
         Self { per_second, burst, held: burst, filled_at: now }
     }
 
-    /// How many checks may begin now.
+    /// The number of checks that may begin now.
     pub(super) fn free(&mut self, now: Instant) -> usize {
         let gained = now.saturating_duration_since(self.filled_at).as_secs_f64() * self.per_second;
         self.held = (self.held + gained).min(self.burst);
         self.filled_at = now;
-        // Never negative, and small.
+        // Not negative, and small.
         self.held.max(0.0) as usize
     }
 
-    /// So many have begun. Those that somebody asked for may be more than were free: the others then wait longer, but
-    /// never for more than a second's worth.
+    /// This number of checks has begun. Requested ones may exceed the limit: others then wait longer, but at most for a second's
+    /// worth.
     pub(super) fn take(&mut self, begun: usize) {
         let begun = u32::try_from(begun).map_or(f64::MAX, f64::from);
         self.held = (self.held - begun).max(-self.per_second);
     }
 
-    /// How long until one more may.
+    /// Time until another check may begin.
     pub(super) fn until_next(&self) -> Duration {
         Duration::from_secs_f64(((1.0 - self.held) / self.per_second).clamp(0.0, 2.0))
     }

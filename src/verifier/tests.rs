@@ -170,7 +170,7 @@ async fn a_window_that_ends_on_missing_records_fails_and_says_which() {
 }
 
 #[tokio::test]
-async fn a_broken_record_fails_a_verified_domain_after_the_grace_and_a_mended_one_in_time_does_not() {
+async fn a_broken_record_fails_a_verified_domain_after_the_grace_and_one_repaired_in_time_does_not() {
     let world = world().await;
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
     world.publish(&row);

@@ -60,11 +60,14 @@ impl World {
     }
 }
 
-const PATIENT: Timeouts = Timeouts { connect: LONG, command: LONG, block: LONG, end_of_data: LONG };
+const PATIENT: AttemptTimes = AttemptTimes {
+    smtp: Timeouts { connect: LONG, command: LONG, block: LONG, end_of_data: LONG },
+    slot: LONG,
+};
 
 #[tokio::test]
 async fn servers_of_two_accounts_that_never_greet_leave_places_for_a_third() {
-    let world = World::with_timeouts((PATIENT, LONG), |_| {}).await;
+    let world = World::with_times(PATIENT, |_| {}).await;
     let (one, two) = (world.other_account("one").await, world.other_account("two").await);
     let first = Tarpits::start(&world, "first", 10..20, 10).await;
     let second = Tarpits::start(&world, "second", 20..30, 10).await;
@@ -82,8 +85,8 @@ async fn servers_of_two_accounts_that_never_greet_leave_places_for_a_third() {
 
 #[tokio::test]
 async fn with_every_place_taken_slow_servers_lose_theirs_to_whoever_waits() {
-    let timeouts = (PATIENT, Duration::from_secs(2));
-    let world = World::with_timeouts(timeouts, |config| config.queue.concurrency = 4).await;
+    let times = AttemptTimes { slot: Duration::from_secs(2), ..PATIENT };
+    let world = World::with_times(times, |config| config.queue.concurrency = 4).await;
     let tarpits = Tarpits::start(&world, "slow", 30..40, 10).await;
     // More accounts than places, each with a server of its own.
     for number in 0..6 {
@@ -105,7 +108,7 @@ async fn with_every_place_taken_slow_servers_lose_theirs_to_whoever_waits() {
 
 #[tokio::test]
 async fn one_address_gets_a_few_connections_however_many_domains_lead_there() {
-    let world = World::with_timeouts((PATIENT, LONG), |config| config.queue.concurrency = 100).await;
+    let world = World::with_times(PATIENT, |config| config.queue.concurrency = 100).await;
     let login = world.other_account("one").await;
     let tarpit = Tarpits::start(&world, "crowded", 40..41, 40).await;
     world.flood(&login, "crowded", 40).await;
@@ -128,7 +131,7 @@ async fn one_address_gets_a_few_connections_however_many_domains_lead_there() {
 
 #[tokio::test]
 async fn messages_under_way_have_a_budget_of_memory_with_a_share_for_each_account() {
-    let world = World::with_timeouts((PATIENT, LONG), |config| {
+    let world = World::with_times(PATIENT, |config| {
         config.limits.memory = 4_000_000;
         config.limits.memory_per_account = 2_000_000;
     });

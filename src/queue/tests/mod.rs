@@ -100,10 +100,10 @@ impl World {
 
     /// `example.org` has its MX at 127.0.0.1, as every name that is not set.
     pub async fn configured(adjust: impl FnOnce(&mut Config)) -> Self {
-        Self::with_timeouts((SHORT, SLOT_TIME), adjust).await
+        Self::with_times(AttemptTimes { smtp: SHORT, ..AttemptTimes::default() }, adjust).await
     }
 
-    pub async fn with_timeouts(timeouts: (Timeouts, Duration), adjust: impl FnOnce(&mut Config)) -> Self {
+    pub async fn with_times(times: AttemptTimes, adjust: impl FnOnce(&mut Config)) -> Self {
         let template = TEMPLATE.get_or_init(template).await;
         let dir = tempfile::tempdir().unwrap();
         copy(template.dir.path(), dir.path());
@@ -124,14 +124,14 @@ impl World {
         let keys = Keys::open(store.clone(), dir.path(), &config, Clock::System).await.unwrap();
         let (clock, mailboxes) = (Clock::manual(), MailboxService::new(store.clone(), &config.limits));
         let resolver = Resolver::new(&config.dns).unwrap();
-        let queue = Queue::with_timeouts(
+        let queue = Queue::new(
             Arc::clone(&config),
             store.clone(),
             clock.clone(),
             mailboxes.clone(),
             keys.signer(),
             resolver,
-            timeouts,
+            times,
         );
         let queue = queue.unwrap();
         let submission =

@@ -8,7 +8,7 @@ const SECOND: [u8; 4] = [127, 0, 0, 4];
 
 /// `example.org` has a preferred host at [`FIRST`] and another one at [`SECOND`].
 async fn two_hosts(timeouts: Timeouts) -> World {
-    let world = World::with_timeouts((timeouts, SLOT_TIME), |_| {}).await;
+    let world = World::with_times(AttemptTimes { smtp: timeouts, ..AttemptTimes::default() }, |_| {}).await;
     world.set("example.org", Kind::Mx, &["10 first.example.org.", "20 second.example.org."]);
     world.set("first.example.org", Kind::A, &["127.0.0.3"]);
     world.set("second.example.org", Kind::A, &["127.0.0.4"]);

@@ -140,7 +140,7 @@ async fn tls_sessions_are_resumed() {
 #[tokio::test]
 async fn a_server_that_takes_mail_gets_more_connections() {
     let patient = Timeouts { end_of_data: Duration::from_secs(3600), ..SHORT };
-    let world = World::with_timeouts((patient, SLOT_TIME), |_| {}).await;
+    let world = World::with_times(AttemptTimes { smtp: patient, ..AttemptTimes::default() }, |_| {}).await;
     let gate = Arc::new(Semaphore::new(0));
     world.mx.now(Script { gate: Some(Arc::clone(&gate)), ..Script::default() });
     world.send_many(60).await;

@@ -95,14 +95,7 @@ fn observation(expected: &Expected, left: u64) -> Observation {
 }
 
 fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Observation)) -> Report {
-    let template = Template {
-        dkim_zone: "dkim.amazonses.com".parse().unwrap(),
-        mx_host: "smtp.inboxlayer.dev".parse().unwrap(),
-        mx_priority: 10,
-        spf: "v=spf1 include:amazonses.com ~all".into(),
-        dmarc: "v=DMARC1; p=none;".into(),
-        required: Vec::new(),
-    };
+    let template = Template { required: Vec::new(), ..Template::documented() };
     let expected = template.records(&row.name, &row.tokens, None);
     let judged = |record: &Expected| {
         let mut observation = observation(record, left);
@@ -155,7 +148,7 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
         record_check(&store, report, POLICY, now).await;
     }
     let answer_of = shown[0].2.to_string();
-    assert!(answer_of.contains("for 3540 seconds yet") && answer_of.contains("\"ttl\":3540"), "{answer_of}");
+    assert!(answer_of.contains("for 3540 more seconds") && answer_of.contains("\"ttl\":3540"), "{answer_of}");
     let mut read = store.domain_checks(&ours, &row.id, None, 100).await.unwrap();
     read.reverse();
     assert_eq!(read.into_iter().map(|check| (check.number, check.at, check.records)).collect::<Vec<_>>(), shown);
