@@ -1,8 +1,8 @@
 //! The command line: one file per noun. `serve` and `sandbox` run the daemon; all other commands use its REST API.
 //!
-//! Invariant: an error is two lines, what is wrong and what to do; a secret is printed only where it is made. Exit codes:
+//! Invariant: an error is two lines, what is wrong and what to do; a secret is printed only when it is created. Exit codes:
 //! 0 done, 1 refused or failed, 2 wrong usage or configuration, 3 the domain is not verified (`domain verify --wait`).
-//! `domain verify --watch` leaves with 1 when the domain has failed or the time is over.
+//! `domain verify --watch` exits with 1 if the domain has failed or the time is over.
 
 mod account;
 mod config;
@@ -55,9 +55,9 @@ struct Cli {
 enum Command {
     /// Run the daemon.
     Serve(serve::ServeArgs),
-    /// Run the whole daemon on loopback with a play internet: no set-up, no real mail.
+    /// Run the whole daemon on loopback with a simulated internet: no set-up, no real mail.
     Sandbox(sandbox::SandboxArgs),
-    /// Look at the configuration without starting anything.
+    /// Check the configuration without starting anything.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Accounts (tenants). Needs an operator's token.
@@ -72,10 +72,10 @@ enum Command {
     /// Custom domains: the records to publish, and whether they are valid.
     #[command(subcommand)]
     Domain(domain::DomainCommand),
-    /// Mail that has not left yet.
+    /// Mail that has not been delivered yet.
     #[command(subcommand)]
     Queue(queue::QueueCommand),
-    /// The key that the DKIM keys are sealed with.
+    /// The key that seals the DKIM keys.
     #[command(subcommand)]
     Seal(seal::SealCommand),
     /// The database.
@@ -93,7 +93,7 @@ enum Command {
 /// Where the configuration is.
 #[derive(Debug, Args)]
 struct ConfigArgs {
-    /// The configuration file. Without it the defaults hold, and INBOXLAYER_SECTION__KEY variables go over them.
+    /// The configuration file; default: none. INBOXLAYER_SECTION__KEY variables override it and the defaults.
     #[arg(long, short, env = "INBOXLAYER_CONFIG", value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -1,20 +1,21 @@
-//! How many deliveries run at once to one destination: as many as it takes.
+//! Limits concurrent deliveries to one destination, adapted to its capacity.
 //!
-//! Invariant: a destination begins at [`FIRST`]. It gets one more after each success, up to the limit and to [`FIRST`] more than
-//! run; one less after each delivery that found no server willing to talk, and then no more for [`PAUSE`]. Never less than one.
+//! Invariant: the limit of a destination begins at [`FIRST`]. It grows by one after each success, up to the maximum and to [`FIRST`]
+//! above the running deliveries; it shrinks by one after each delivery without a responsive server, and then does not grow for
+//! [`PAUSE`]. It is at least one.
 
 use crate::address::DomainName;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Deliveries at once to a destination that nothing is known of.
+/// Concurrent deliveries to an unknown destination.
 const FIRST: usize = 5;
-/// After a failure: before it gets more again.
+/// The time after a failure in which the limit does not grow.
 const PAUSE: Duration = Duration::from_secs(60);
 /// Destinations remembered.
 const REMEMBERED: usize = 1024;
-/// A destination unused for so long is evicted when others need its entry.
+/// A destination unused for this long is evicted when others need its entry.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The limits of all destinations; clones share them.
@@ -25,16 +26,15 @@ pub struct DestinationLimits {
     known: Arc<Mutex<HashMap<Destination, Known>>>,
 }
 
-/// What makes a destination.
+/// The scope of a destination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Each recipient domain.
     Domain,
-    /// The relay that takes all mail.
+    /// The relay for all mail.
     Relay,
 }
 
-/// Where mail goes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Destination {
     /// To the hosts of a domain.
@@ -51,12 +51,12 @@ struct Known {
 }
 
 impl DestinationLimits {
-    /// At most `limit` to each.
+    /// At most `limit` for each.
     pub fn new(scope: Scope, limit: usize) -> Self {
         Self { scope, limit: limit.max(1), known: Arc::default() }
     }
 
-    /// Where mail for a domain goes.
+    /// The destination of mail for a domain.
     pub fn destination(&self, domain: &DomainName) -> Destination {
         match self.scope {
             Scope::Domain => Destination::Domain(domain.clone()),
@@ -64,12 +64,12 @@ impl DestinationLimits {
         }
     }
 
-    /// How many deliveries may run at once.
+    /// The current limit.
     pub fn at_once(&self, destination: &Destination) -> usize {
         self.lock().get(destination).map_or(FIRST.min(self.limit), |known| known.at_once)
     }
 
-    /// A server took or refused the message, while so many deliveries ran.
+    /// A server accepted or refused the message while `running` deliveries ran.
     pub fn succeeded(&self, destination: &Destination, running: usize, now: Instant) {
         let limit = self.limit;
         self.change(destination, now, |known| {

@@ -1,6 +1,6 @@
-//! Free disk: below a floor no new mail is taken in; what there is is served, changed, delivered and deleted as before.
+//! Free disk: below a floor no new mail is accepted; existing mail is served, changed, delivered and deleted as before.
 //!
-//! Invariant: what the database can use again counts as free, so that deleting mail makes room for new mail.
+//! Invariant: unused octets of the database count as free, so that deleting mail makes room for new mail.
 
 use rustix::fs::FallocateFlags;
 use std::fs::File;
@@ -9,14 +9,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// A file in the directory that holds space back for what is written while the disk is full.
+/// A file in the directory that reserves space for writes on a full disk.
 const RESERVE: &str = "reserve";
-/// Its octets. Deletions, flags and log-ins need some pages of the database's log, which keeps the space that it has.
+/// Its size. Deletions, flags and log-ins need some pages of the database's log, which keeps its space.
 const RESERVE_SIZE: u64 = 16 * 1024 * 1024;
-/// With less free than this it is released.
+/// With less free space than this, it is released.
 const FULL: u64 = 4 * 1024 * 1024;
 
-/// Too little is free. Temporary: 452 4.3.1, `NO [UNAVAILABLE]`, 503.
+/// Too little free disk; temporary. 452 4.3.1, `NO [UNAVAILABLE]`, 503.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("less than {floor} octets (limits.free_disk) are free for {}: free some, or delete mail", .directory.display())]
 pub struct DiskLow {
@@ -24,7 +24,7 @@ pub struct DiskLow {
     directory: PathBuf,
 }
 
-/// The disk that a directory is on; clones share what is known of it.
+/// The disk of a directory; clones share its state.
 #[derive(Clone, Debug)]
 pub struct FreeDisk(Arc<Inner>);
 
@@ -32,14 +32,14 @@ pub struct FreeDisk(Arc<Inner>);
 struct Inner {
     directory: PathBuf,
     floor: u64,
-    /// Octets of the database that hold nothing.
+    /// Unused octets of the database.
     reusable: AtomicU64,
     /// As last logged.
     is_low: AtomicBool,
 }
 
 impl FreeDisk {
-    /// The disk of a directory, of which `floor` octets stay free.
+    /// `floor` octets are kept free.
     pub fn new(directory: &Path, floor: u64) -> Self {
         Self(Arc::new(Inner {
             directory: directory.to_owned(),
@@ -49,7 +49,7 @@ impl FreeDisk {
         }))
     }
 
-    /// Whether new mail may be stored now. Logs when that changes.
+    /// Fails if no new mail may be stored now. Logs changes.
     pub fn check(&self) -> Result<(), DiskLow> {
         let Inner { directory, floor, reusable, is_low } = &*self.0;
         if *floor == 0 {
@@ -72,7 +72,7 @@ impl FreeDisk {
         if low { Err(DiskLow { floor: *floor, directory: directory.clone() }) } else { Ok(()) }
     }
 
-    /// Holds some space back, unless it is held already or would make the disk low.
+    /// Makes the reserve, unless it exists or would make the disk low.
     pub fn hold_reserve(&self) {
         let Inner { directory, floor, .. } = &*self.0;
         let path = directory.join(RESERVE);
@@ -84,12 +84,12 @@ impl FreeDisk {
             Ok(())
         });
         if let Err(error) = made {
-            tracing::warn!(%error, path = %path.display(), "no space is held back for deletions on a full disk");
+            tracing::warn!(%error, path = %path.display(), "cannot reserve space for deletions on a full disk");
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// Before something is written: on a full disk the space that was held back is free from now on.
+    /// To be called before a write: releases the reserve if the disk is full.
     pub fn release_reserve_if_full(&self) {
         let Inner { directory, floor, .. } = &*self.0;
         if *floor == 0 || self.free().is_none_or(|free| free >= FULL) {
@@ -100,19 +100,19 @@ impl FreeDisk {
         }
     }
 
-    /// Octets that the file system has free.
+    /// Free octets of the file system.
     fn free(&self) -> Option<u64> {
         let directory = &self.0.directory;
         match rustix::fs::statvfs(directory) {
             Ok(disk) => Some(disk.f_bavail.saturating_mul(disk.f_frsize)),
             Err(error) => {
-                tracing::error!(%error, directory = %directory.display(), "the free disk could not be read");
+                tracing::error!(%error, directory = %directory.display(), "cannot read the free disk space");
                 None
             }
         }
     }
 
-    /// Says how many octets of the database hold nothing now.
+    /// Sets the unused octets of the database.
     pub fn set_reusable(&self, octets: u64) {
         self.0.reusable.store(octets, Ordering::Relaxed);
     }
@@ -135,7 +135,7 @@ mod tests {
         disk.hold_reserve();
         let file = std::fs::metadata(&reserve).unwrap();
         assert_eq!((file.len(), file.blocks() * 512 >= RESERVE_SIZE), (RESERVE_SIZE, true));
-        // This disk is not full.
+        // The test's disk is not full.
         disk.release_reserve_if_full();
         assert!(reserve.exists());
     }

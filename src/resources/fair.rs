@@ -1,4 +1,4 @@
-//! A semaphore whose places are shared out by key.
+//! A semaphore whose places are shared fairly by key.
 //!
 //! Invariant: a free place goes to the waiting key that holds the fewest, and among equals to the one that has waited
 //! longest; within a key, first come first served. No key holds more than its limit. Acquiring is cancel safe, and costs
@@ -10,11 +10,11 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
-/// Places shared out by key; clones share them.
+/// Places shared by key; clones share them.
 #[derive(Debug)]
 pub struct FairSemaphore<K: Key>(Arc<Mutex<State<K>>>);
 
-/// What places are shared out by.
+/// The key of a share.
 pub trait Key: Clone + Ord + Hash {}
 impl<K: Clone + Ord + Hash> Key for K {}
 
@@ -25,11 +25,11 @@ struct State<K: Key> {
     next_ticket: u64,
     is_closed: bool,
     keys: HashMap<K, Share<K>>,
-    /// Keys that wait and are below their limit, with the ticket of the first waiter.
+    /// Waiting keys below their limit, with the ticket of the first waiter.
     order: BTreeSet<Rank<K>>,
 }
 
-/// A key among those that wait: the fewest places first, and among equals the longest wait.
+/// The rank of a waiting key: fewest places first, then longest wait.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Rank<K> {
     held: usize,
@@ -37,14 +37,14 @@ struct Rank<K> {
     key: K,
 }
 
-/// A key that holds places or waits for some.
+/// A key that holds or waits for places.
 #[derive(Debug)]
 struct Share<K: Key> {
     held: usize,
     waiting: VecDeque<(u64, oneshot::Sender<Permit<K>>)>,
 }
 
-/// A place. Dropping it gives it to the next.
+/// A place. Dropping it passes it on.
 #[derive(Debug)]
 pub struct Permit<K: Key> {
     semaphore: FairSemaphore<K>,
@@ -92,7 +92,7 @@ impl<K: Key> FairSemaphore<K> {
         taken.then(|| self.permit(key))
     }
 
-    /// Hands out no more places; those who wait get `None`.
+    /// Hands out no more places; waiters get `None`.
     pub fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
@@ -102,7 +102,7 @@ impl<K: Key> FairSemaphore<K> {
         drop(waiting);
     }
 
-    /// True while there is another handle: every holder or waiter has its own.
+    /// True while there is another handle: every holder and waiter has one.
     pub(super) fn is_in_use(&self) -> bool {
         Arc::strong_count(&self.0) > 1
     }
@@ -112,7 +112,7 @@ impl<K: Key> FairSemaphore<K> {
     }
 
     fn lock(&self) -> MutexGuard<'_, State<K>> {
-        // No code of others runs while it is held.
+        // No foreign code runs while it is locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -124,7 +124,7 @@ impl<K: Key> Clone for FairSemaphore<K> {
 }
 
 impl<K: Key> State<K> {
-    /// Takes a place when one is free, and the key may have it. Waiters then wait for their own key's limit.
+    /// Takes a place if one is free and the key is below its limit. Any waiters then wait for their own key's limit.
     fn take(&mut self, key: &K) -> bool {
         let held = self.keys.get(key).map_or(0, |share| share.held);
         if self.free == 0 || held >= self.limit_per_key {
@@ -139,13 +139,13 @@ impl<K: Key> State<K> {
         self.keys.entry(key.clone()).or_insert_with(|| Share { held: 0, waiting: VecDeque::new() })
     }
 
-    /// The key's rank in `order`, if it belongs there.
+    /// The key's rank, if it is waiting and below its limit.
     fn rank(&self, key: &K) -> Option<Rank<K>> {
         let share = self.keys.get(key).filter(|share| share.held < self.limit_per_key)?;
         share.waiting.front().map(|(ticket, _)| Rank { held: share.held, ticket: *ticket, key: key.clone() })
     }
 
-    /// Changes a key's share and keeps `order` right.
+    /// Changes a key's share and updates `order`.
     fn change<T>(&mut self, key: &K, change: impl FnOnce(&mut Share<K>) -> T) -> T {
         if let Some(entry) = self.rank(key) {
             self.order.remove(&entry);
@@ -174,7 +174,7 @@ impl<K: Key> State<K> {
         ticket
     }
 
-    /// The next to get a place, if there is one for somebody.
+    /// The next waiter to get a place, if any.
     fn next(&mut self) -> Option<(K, oneshot::Sender<Permit<K>>)> {
         if self.free == 0 {
             return None;
@@ -197,13 +197,13 @@ impl<K: Key> Drop for Permit<K> {
         let next = state.next();
         drop(state);
         if let Some((key, sender)) = next {
-            // Where the receiver has gone meanwhile, the permit is dropped here and goes to the next.
+            // If the receiver is gone, the permit is dropped here and passed on.
             drop(sender.send(self.semaphore.permit(key)));
         }
     }
 }
 
-/// Somebody who waits; dropped before a place came, it leaves the queue.
+/// A waiter. Dropping it removes it from the queue.
 struct Waiter<'a, K: Key> {
     semaphore: &'a FairSemaphore<K>,
     key: K,

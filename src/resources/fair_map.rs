@@ -1,6 +1,6 @@
 //! A [`FairSemaphore`] for each of many things, such as remote addresses.
 //!
-//! Invariant: one is remembered while somebody holds or waits for a place of it, and of the others only a limited number.
+//! Invariant: a semaphore in use is kept; the number of unused ones is limited.
 
 use super::fair::{FairSemaphore, Key, Permit};
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 /// Maximum semaphores before unused ones are removed.
 const REMEMBERED: usize = 1024;
 
-/// Semaphores by what their places are for.
+/// Semaphores by the thing that they limit.
 #[derive(Debug)]
 pub struct FairSemaphores<T, K: Key> {
     places: usize,
@@ -24,7 +24,7 @@ impl<T: Eq + Hash, K: Key> FairSemaphores<T, K> {
         Self { places, limit_per_key, all: Mutex::default() }
     }
 
-    /// Waits for a place of `of`. Cancel safe.
+    /// Waits for a place of `of`'s semaphore. Cancel safe.
     pub async fn acquire(&self, of: T, key: K) -> Option<Permit<K>> {
         let semaphore = self.of(of);
         semaphore.acquire(key).await

@@ -1,9 +1,8 @@
-//! A budget of octets, shared out between accounts and networks: memory for messages, commands, bodies and answers, and
-//! disk for the spool.
+//! A budget of octets with shares by account and network: memory for messages, commands, bodies and responses, and disk for the
+//! spool.
 //!
-//! Invariant: claims never exceed the budget, nor an account's or a network's share of it; a large claim leaves the
-//! reserve to small ones. A claim is held by the data it counts ([`Buffer`], and the [`Bytes`] made of one), so it is
-//! given back when the octets are, by any owner.
+//! Invariant: claims never exceed the budget, nor an account's or a network's share; large claims leave the reserve to small ones. A
+//! claim is held by its data ([`Buffer`], and the [`Bytes`] made from it), so it is released with the octets.
 
 use super::{Client, Owner};
 use bytes::Bytes;
@@ -15,25 +14,25 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
-/// Octets of a claim that are not counted: what every connection needs. The number of connections is limited.
+/// Uncounted octets of a claim, which every connection needs. The number of connections is limited.
 pub const UNCOUNTED: usize = 8 * 1024;
 /// A claim of up to this many octets may use the reserve.
 pub const SMALL: usize = 256 * 1024;
 
-/// How much there is, and how much of it one client may claim.
+/// The size of a budget, and the shares of one client.
 #[derive(Clone, Copy, Debug)]
 pub struct Shares {
-    /// In all. A quarter is the reserve for small claims.
+    /// A quarter is the reserve for small claims.
     pub total: usize,
     /// For one account.
     pub per_account: usize,
     /// For one network.
     pub per_network: usize,
-    /// The keys of the configuration that set the three, for error texts.
+    /// The configuration keys of these three, for error texts.
     pub keys: [&'static str; 3],
 }
 
-/// There is no room now: temporary. 452 4.3.1, `NO [UNAVAILABLE]`, 503.
+/// The budget or a share is exhausted; temporary. 452 4.3.1, `NO [UNAVAILABLE]`, 503.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0} is used up")]
 pub struct NoRoom(
@@ -59,34 +58,33 @@ struct Used {
 }
 
 impl MemoryBudget {
-    /// A budget of which nothing is used.
     pub fn new(shares: Shares) -> Self {
         Self(Arc::new(Inner { shares, used: Mutex::default(), given_back: Notify::new() }))
     }
 
-    /// A claim of nothing yet.
+    /// An empty claim.
     pub fn claim(&self, client: &Client) -> Claim {
         Claim { budget: self.clone(), client: client.clone(), counted: 0 }
     }
 
-    /// Whether a claim of so many octets would be granted now.
+    /// True if a claim of this size would be granted now.
     pub fn has_room(&self, client: &Client, octets: usize) -> Result<(), NoRoom> {
         self.lock().check(&self.0.shares, client, octets, octets.saturating_sub(UNCOUNTED))
     }
 
-    /// Octets that are claimed now.
+    /// Claimed octets.
     pub fn used(&self) -> usize {
         self.lock().total
     }
 
     fn lock(&self) -> MutexGuard<'_, Used> {
-        // No code of others runs while it is held.
+        // No foreign code runs while it is locked.
         self.0.used.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Used {
-    /// Whether a claim that is to have `octets` may grow by `more`.
+    /// Fails if a claim may not grow by `more` to `octets`.
     fn check(&self, shares: &Shares, client: &Client, octets: usize, more: usize) -> Result<(), NoRoom> {
         let reserve = if octets <= SMALL { 0 } else { shares.total / 4 };
         let [key, key_of_account, key_of_network] = shares.keys;
@@ -107,7 +105,7 @@ impl Used {
     }
 }
 
-/// Octets claimed for a client. Dropping it gives them back.
+/// Octets claimed for a client. Dropping it releases them.
 #[derive(Debug)]
 pub struct Claim {
     budget: MemoryBudget,
@@ -116,7 +114,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// Makes it a claim of so many octets, if there is room for them; otherwise it stays as it is.
+    /// Grows to `octets`; unchanged on error.
     pub fn grow_to(&mut self, octets: usize) -> Result<(), NoRoom> {
         let more = octets.saturating_sub(UNCOUNTED).saturating_sub(self.counted);
         if more == 0 {
@@ -132,10 +130,10 @@ impl Claim {
         Ok(())
     }
 
-    /// The same, but waits for room: for work that is short once it has begun. Who waits should hold little. Cancel safe.
+    /// The same, but waits for room, for short work. A waiter should hold little. Cancel safe.
     pub async fn wait_to_grow(&mut self, octets: usize, time_limit: Duration) -> Result<(), NoRoom> {
         let budget = self.budget.clone();
-        // What would not fit even alone is not waited for.
+        // Do not wait for a claim that would not fit even alone.
         Used::default().check(&budget.0.shares, &self.client, octets, octets.saturating_sub(UNCOUNTED))?;
         let deadline = Instant::now() + time_limit;
         loop {
@@ -148,7 +146,7 @@ impl Claim {
         }
     }
 
-    /// Gives back all but so many octets.
+    /// Shrinks to `octets`.
     pub fn shrink_to(&mut self, octets: usize) {
         let less = self.counted.saturating_sub(octets.saturating_sub(UNCOUNTED));
         if less == 0 {
@@ -176,7 +174,7 @@ impl Drop for Claim {
     }
 }
 
-/// Octets in memory with their claim.
+/// Octets in memory, with their claim.
 #[derive(Debug)]
 pub struct Buffer {
     octets: Vec<u8>,
@@ -184,26 +182,25 @@ pub struct Buffer {
 }
 
 impl Buffer {
-    /// An empty one.
     pub fn new(claim: Claim) -> Self {
         Self { octets: Vec::new(), claim }
     }
 
-    /// So many zeros, which the claim has been grown for.
+    /// `length` zeros, which are already claimed.
     pub fn zeroed(claim: Claim, octets: usize) -> Self {
         Self { octets: vec![0; octets], claim }
     }
 
-    /// Claims room for so many octets in all, before they come.
+    /// Claims room for this many octets in total, in advance.
     pub fn reserve(&mut self, octets: usize) -> Result<(), NoRoom> {
         self.claim.grow_to(octets)
     }
 
-    /// Adds octets. Where there is no room nothing is added.
+    /// Adds octets; unchanged on error.
     pub fn extend(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
         let needed = self.octets.len().saturating_add(octets.len());
         if needed > self.octets.capacity() {
-            // Doubling, but not for the sake of a small one that would become a large claim.
+            // Doubles, unless that would turn a small claim into a large one.
             let doubled = self.octets.capacity().saturating_mul(2).min(SMALL).max(needed);
             self.claim.grow_to(doubled)?;
             self.octets.reserve_exact(doubled - self.octets.len());
@@ -212,23 +209,23 @@ impl Buffer {
         Ok(())
     }
 
-    /// Drops the octets and keeps their room for others.
+    /// Drops the octets and keeps their claim.
     pub fn empty(&mut self) {
         self.octets.clear();
     }
 
-    /// Drops the octets and gives back what they claimed.
+    /// Drops the octets and their claim.
     pub fn clear(&mut self) {
         self.octets = Vec::new();
         self.claim.shrink_to(0);
     }
 
-    /// Its octets, to write into.
+    /// For writing in place.
     pub fn octets_mut(&mut self) -> &mut [u8] {
         &mut self.octets
     }
 
-    /// The octets as they are shared out; the claim ends with the last clone or slice.
+    /// Shared octets; the claim ends with the last clone or slice.
     pub fn into_bytes(self) -> Bytes {
         Bytes::from_owner(self)
     }

@@ -1,7 +1,7 @@
-//! What everybody shares: places to work in and memory, and how they are divided between accounts and networks.
+//! Shared resources: places for work, memory and disk, and their shares by account and network.
 //!
-//! Invariant: a place is held by the work itself, never by the future that waits for its result, so a cancelled caller
-//! neither frees a place that is in use nor keeps one that is not.
+//! Invariant: a place is held by the work itself, never by the future that waits for its result, so a cancelled caller neither frees a
+//! place in use nor keeps an unused one.
 
 pub mod concurrency;
 pub mod disk;
@@ -21,7 +21,7 @@ use crate::net::connections::network_of;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// On whose behalf something is used.
+/// On whose behalf a resource is used.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Owner {
     /// The daemon itself.
@@ -32,29 +32,29 @@ pub enum Owner {
     Network(IpAddr),
 }
 
-/// A client: its network, and its account once it has logged in. What it uses counts for both.
+/// A client: its network, and its account after log-in. Its use counts for both.
 #[derive(Clone, Debug)]
 pub struct Client(Arc<[Owner]>);
 
 impl Client {
-    /// One that has not logged in.
+    /// Before log-in.
     pub fn new(address: IpAddr) -> Self {
         Self(Arc::new([Owner::Network(network_of(address))]))
     }
 
-    /// An account whose work is done without a connection.
+    /// An account without a connection.
     pub fn of_account(account: &AccountId) -> Self {
         Self(Arc::new([Owner::Account(account.clone())]))
     }
 
-    /// The same after its log-in.
+    /// The same after log-in.
     #[must_use]
     pub fn logged_in(&self, account: &AccountId) -> Self {
         let networks = self.0.iter().filter(|owner| matches!(owner, Owner::Network(_))).cloned();
         Self(networks.chain([Owner::Account(account.clone())]).collect())
     }
 
-    /// For whom its use is counted.
+    /// The owner that its use counts for.
     pub fn owners(&self) -> impl Iterator<Item = &Owner> {
         self.0.iter()
     }

@@ -1,42 +1,39 @@
-//! How the places for background work are shared out between owners.
+//! Shares the places for background work between owners.
 //!
-//! Invariant: an owner gets another place only while more are free than it has. So one that has none gets the last one,
-//! however much of others is due and however slow it is; and one alone gets half of them. Of those that may have one, the
-//! owner with the fewest is next, and among equals the one that was served least recently.
+//! Invariant: an owner gets another place only while more are free than it has. So the last one goes to an owner without any, however
+//! much work of others is due or slow; a single owner gets half of them. Next is the owner with the fewest places, among equals the
+//! one served least recently.
 
 use super::Owner;
 use crate::clock::Timestamp;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-/// The places for one kind of work, and who has how many of them.
+/// The places for one kind of work, and how many each owner has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Places {
-    /// How many are free.
     pub free: usize,
-    /// How many each owner has; those that have none are left out.
+    /// Places by owner, without owners of none.
     pub taken: BTreeMap<Owner, usize>,
 }
 
 impl Places {
-    /// So many, all of them free.
     pub fn all_free(free: usize) -> Self {
         Self { free, taken: BTreeMap::new() }
     }
 
-    /// Of `total` places, those that `running` leaves free.
+    /// Of `total` places, with those of `running` in use.
     pub fn beside<'a>(total: usize, running: impl IntoIterator<Item = &'a Owner>) -> Self {
         let mut places = Self::all_free(total);
         running.into_iter().for_each(|owner| places.take(owner));
         places
     }
 
-    /// Whether there is one more for this owner.
+    /// True if the owner may take another one.
     pub fn has_for(&self, owner: &Owner) -> bool {
         self.held_by(owner) < self.free
     }
 
-    /// The owner takes one.
     pub fn take(&mut self, owner: &Owner) {
         self.free = self.free.saturating_sub(1);
         let taken = self.taken.entry(owner.clone()).or_default();
@@ -48,18 +45,17 @@ impl Places {
     }
 }
 
-/// An owner with work that is due.
+/// An owner with due work.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Waiting {
-    /// When it was last given a place.
+    /// When it last got a place.
     pub served_at: Timestamp,
-    /// Since when its first job is due that the claim found.
+    /// When its first due job became due.
     pub due_at: Timestamp,
-    /// Who.
     pub owner: Owner,
 }
 
-/// The owners that wait for a place.
+/// Owners waiting for places.
 #[derive(Debug)]
 pub struct Line {
     places: Places,
@@ -67,19 +63,18 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line for these places.
     pub fn new(places: Places, waiting: impl IntoIterator<Item = Waiting>) -> Self {
         let mut line = Self { places, waiting: BinaryHeap::new() };
         waiting.into_iter().for_each(|waiting| line.join(waiting));
         line
     }
 
-    /// The next owner. It leaves the line unless it takes a place.
+    /// Removes the next owner; [`Self::take`] puts it back.
     pub fn next(&mut self) -> Option<Waiting> {
         self.waiting.pop().map(|Reverse((_, waiting))| waiting)
     }
 
-    /// Gives the owner a place, and lets it wait for another one. False when there is none for it.
+    /// Gives the owner a place, and lets it wait for another one. False if it may not have one.
     pub fn take(&mut self, waiting: Waiting) -> bool {
         let has_place = self.places.has_for(&waiting.owner);
         if has_place {
@@ -89,7 +84,7 @@ impl Line {
         has_place
     }
 
-    /// The places that are left.
+    /// The remaining places.
     pub fn into_places(self) -> Places {
         self.places
     }
@@ -108,7 +103,7 @@ mod tests {
         (0..count).map(|_| Owner::Account(AccountId::new())).collect()
     }
 
-    /// Every owner takes as many as it gets, one after another; how many each has then.
+    /// Owners take places in turn until none gets another; returns how many each has.
     fn shared_out(places: &mut Places, owners: &[Owner]) -> Vec<usize> {
         for owner in owners {
             while places.has_for(owner) {

@@ -1,21 +1,20 @@
-//! The minimum rate of a transfer, of what clients send and of what is sent to them: who is slower does not keep what is
-//! held for it.
+//! The minimum rate of transfers in both directions: a slower client loses its connection, and what is held for it.
 //!
-//! Invariant: over every period but the first, which is twice as long, no fewer octets came than the rate asks for.
+//! Invariant: in every period at least the octets of the minimum rate were transferred. The first period is twice as long.
 
 use crate::config::Limits;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How fast a client must send, and read what is sent to it.
+/// The minimum rate at which a client must send and read.
 #[derive(Clone, Copy, Debug)]
 pub struct MinimumRate {
-    /// Octets in a second, on average over a period; 0: none.
+    /// Octets per second, averaged over a period; 0: no minimum.
     pub octets_per_second: u64,
     pub period: Duration,
 }
 
-/// The progress of one transfer in the period that runs.
+/// The progress of one transfer in the current period.
 #[derive(Debug)]
 pub struct Progress {
     rate: MinimumRate,
@@ -24,27 +23,27 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// Of a transfer that begins now.
+    /// For a transfer that begins now.
     pub fn new(rate: MinimumRate, now: Instant) -> Self {
         Self { rate, period_ends: now + rate.period * 2, missing: rate.needed() }
     }
 
-    /// Counts octets that have arrived.
+    /// Counts transferred octets.
     pub fn received(&mut self, octets: usize) {
         self.missing = self.missing.saturating_sub(u64::try_from(octets).unwrap_or(u64::MAX));
     }
 
-    /// The client was not waited for, for so long: that time does not count.
+    /// Excludes this time, in which the client was not waited for.
     pub fn pause(&mut self, time: Duration) {
         self.period_ends += time;
     }
 
-    /// When [`Progress::is_too_slow`] is to be asked again.
+    /// When [`Progress::is_too_slow`] is to be called next.
     pub fn period_ends(&self) -> Instant {
         self.period_ends
     }
 
-    /// True when a period is over in which too little came. Begins the next period where one is over.
+    /// True if a period has ended with too few octets. Starts the next period if one has ended.
     pub fn is_too_slow(&mut self, now: Instant) -> bool {
         if now < self.period_ends {
             return false;

@@ -1,11 +1,10 @@
-//! Which message a parser reads, written down before the parser sees it.
+//! Records which messages are being parsed, before a parser sees them.
 //!
-//! Invariant: a message that was being read when the process ended is known to the next start, which decides whether any
-//! parser may see it (`app/suspects.rs`).
+//! Invariant: a message that was being parsed when the process ended is known to the next start, which decides whether it may be parsed
+//! again (`app/suspects.rs`).
 //!
-//! What parses stored messages has a [`Parser`], and says of each message that it begins with it. That is a write of eight
-//! octets to a file that stays in the page cache, which outlives the process. Nothing is synced: what a power cut takes
-//! away would have named a message that aborted nothing.
+//! Code that parses stored messages has a [`Parser`], which it tells of each message. That writes eight octets to a file in the page
+//! cache, which outlives the process. Nothing is synced, since a power cut is not a parser's fault.
 
 use crate::id::ContentId;
 use std::cell::Cell;
@@ -17,20 +16,20 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The file in the data directory: eight octets for each parser at work, the id of the content that it reads, or 0.
+/// The file in the data directory: eight octets for each active parser, the id of its content, or 0.
 const FILE: &str = "reading";
-/// Parsers at work at once that are written down; there are fewer threads.
+/// Maximum active parsers recorded; there are fewer threads.
 const SLOTS: u64 = 4096;
 const ID: usize = size_of::<i64>();
-/// Written by a parser that is done: no row has this number.
+/// Written by an idle parser; no row has this number.
 const NONE: i64 = 0;
 
-/// No parser may see this message.
+/// The message must not be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the message is set aside: the daemon aborted while it was read")]
+#[error("the message is set aside: the daemon aborted while parsing it")]
 pub struct SetAside;
 
-/// The parsers at work; clones share it. By default nothing is written down, and nothing is set aside.
+/// The record of active parsers; clones share it. By default nothing is recorded or set aside.
 #[derive(Clone, Debug, Default)]
 pub struct ReadingLog(Arc<Inner>);
 
@@ -49,24 +48,24 @@ struct Slots {
     used: u64,
 }
 
-/// A parser at work. Dropped, also by a panic, it is done.
+/// An active parser, until dropped.
 #[derive(Debug)]
 pub struct Parser<'a> {
     log: &'a Inner,
-    /// Taken with the first message.
+    /// Assigned with the first message.
     slot: Cell<Option<u64>>,
 }
 
-/// The contents that were being read when the last process ended, and the file for this one's.
+/// The contents that were being parsed when the last process ended, and the file for this one.
 #[derive(Debug)]
 pub struct LeftOver {
     file: File,
-    /// Their ids; each once.
+    /// Without duplicates.
     pub contents: Vec<ContentId>,
 }
 
 impl LeftOver {
-    /// Reads what the last process has left in a data directory.
+    /// Reads the record of the last process in a data directory.
     pub fn read(data_dir: &Path) -> io::Result<Self> {
         let path = data_dir.join(FILE);
         let options = File::options().read(true).write(true).create(true).truncate(false).mode(0o600).clone();
@@ -80,22 +79,22 @@ impl LeftOver {
         Ok(Self { file, contents })
     }
 
-    /// Begins anew. No parser of this process sees the contents of `aside`; call it when they are recorded.
+    /// Starts a new record, in which the contents of `aside` are never parsed. To be called once these are recorded.
     pub fn begin(self, aside: HashSet<ContentId>) -> ReadingLog {
         self.start(&[], aside)
     }
 
-    /// Begins where nothing could be recorded: the next start finds these contents again.
+    /// Starts without recording the contents: the next start finds them again.
     pub fn begin_unrecorded(self, aside: HashSet<ContentId>) -> ReadingLog {
         let kept: Vec<u8> = self.contents.iter().flat_map(|content| content.row().to_le_bytes()).collect();
         self.start(&kept, aside)
     }
 
     fn start(self, kept: &[u8], aside: HashSet<ContentId>) -> ReadingLog {
-        // They were in the file, so this needs no more space than it has.
+        // The file does not grow, so this works on a full disk.
         let octets = kept.len() as u64;
         if let Err(error) = self.file.write_all_at(kept, 0).and_then(|()| self.file.set_len(octets)) {
-            tracing::warn!(%error, "what the last daemon was reading could not be cleared: the next start names it again");
+            tracing::warn!(%error, "cannot clear the record of messages being parsed; the next start checks them again");
         }
         let slots = Mutex::new(Slots { free: Vec::new(), used: octets / ID as u64 });
         ReadingLog(Arc::new(Inner { file: Some(self.file), slots, aside, is_failing: AtomicBool::new(false) }))
@@ -103,14 +102,13 @@ impl LeftOver {
 }
 
 impl ReadingLog {
-    /// A parser that reads nothing yet.
     pub fn parser(&self) -> Parser<'_> {
         Parser { log: &self.0, slot: Cell::new(None) }
     }
 }
 
 impl Parser<'_> {
-    /// Writes down that it reads a content from now on. Fails for one that is set aside.
+    /// Records that it parses a content from now on. Fails if that is set aside.
     pub fn begin(&self, content: ContentId) -> Result<(), SetAside> {
         if self.log.aside.contains(&content) {
             return Err(SetAside);
@@ -192,7 +190,7 @@ mod tests {
         assert_eq!(parser.begin(ContentId::new(7)), Err(SetAside));
         assert_eq!(parser.begin(ContentId::new(8)), Ok(()));
         drop(parser);
-        // This process has ended no parse by an abort.
+        // No parse of this process was aborted.
         assert!(LeftOver::read(dir.path()).unwrap().contents.is_empty());
 
         std::fs::write(dir.path().join(FILE), [0_i64, 7, 0, 8].map(i64::to_le_bytes).concat()).unwrap();

@@ -1,7 +1,7 @@
-//! What clients are sending: in memory while it is small, else in a file without a name.
+//! Incoming data: in memory if small, otherwise in an unnamed file.
 //!
-//! Invariant: what is kept in memory of one message or body on its way in is bounded ([`IN_MEMORY`] and one read), and
-//! counted, like its octets on disk, against a budget; nothing of it stays when it is dropped or the daemon ends.
+//! Invariant: the memory for one incoming message or body is bounded ([`IN_MEMORY`] and one read) and counted against a budget, like its
+//! octets on disk; nothing of it is left when it is dropped or the daemon ends.
 
 use super::Client;
 use super::disk::FreeDisk;
@@ -20,23 +20,23 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-/// Octets of a message that stay in memory.
+/// Maximum octets of a message in memory.
 pub const IN_MEMORY: usize = SMALL;
 
-/// How long work waits for memory that others give back.
+/// How long work waits for memory to be released.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Why octets could not be kept or read back. Temporary.
+/// Why octets could not be stored or read back; temporary.
 #[derive(Debug, thiserror::Error)]
 pub enum SpoolError {
-    /// A budget is used up.
+    /// A budget is exhausted.
     #[error(transparent)]
     NoRoom(#[from] NoRoom),
     #[error("the spool: {0}")]
     Disk(#[from] io::Error),
 }
 
-/// Room for what comes in, and the process's budget of memory. Clones share it.
+/// The budgets for incoming data and for the process's memory. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Spool(Arc<Inner>);
 
@@ -50,7 +50,7 @@ struct Inner {
 }
 
 impl Inner {
-    /// A file without a name.
+    /// An unnamed file.
     fn new_file(&self) -> io::Result<File> {
         match tempfile::tempfile_in(&self.directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -68,12 +68,12 @@ impl Spool {
         Self::open_on(data_dir, limits, FreeDisk::new(data_dir, 0))
     }
 
-    /// The same, with no room for new mail while the disk is low.
+    /// The same, accepting nothing while the disk is low.
     pub fn open_on(data_dir: &Path, limits: &Limits, free_disk: FreeDisk) -> io::Result<Self> {
         let directory = data_dir.join("spool");
         match std::fs::read_dir(&directory) {
             Ok(entries) => entries.into_iter().try_for_each(|entry| std::fs::remove_file(entry?.path()))?,
-            // It is made when the first file is: a start needs no free disk.
+            // Created with the first file, so that a start needs no free disk.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
@@ -94,18 +94,17 @@ impl Spool {
         Ok(Self(Arc::new(Inner { directory, memory, disk, free_disk, minimum_rate })))
     }
 
-    /// The process's budget of memory.
     pub fn memory(&self) -> &MemoryBudget {
         &self.0.memory
     }
 
-    /// The spool for one client, which is not logged in.
+    /// For a client before log-in.
     pub fn client(&self, address: IpAddr) -> ClientSpool {
         ClientSpool { spool: self.clone(), client: Client::new(address) }
     }
 }
 
-/// The spool, and the budget of memory, for one client.
+/// The spool and the memory budget for one client.
 #[derive(Clone, Debug)]
 pub struct ClientSpool {
     spool: Spool,
@@ -113,28 +112,28 @@ pub struct ClientSpool {
 }
 
 impl ClientSpool {
-    /// For the same client after its log-in.
+    /// For the same client after log-in.
     #[must_use]
     pub fn logged_in(&self, account: &AccountId) -> Self {
         Self { spool: self.spool.clone(), client: self.client.logged_in(account) }
     }
 
-    /// A claim of no memory yet.
+    /// An empty claim of memory.
     pub fn claim(&self) -> Claim {
         self.spool.0.memory.claim(&self.client)
     }
 
-    /// The progress of something that begins to come in now.
+    /// The progress of a transfer that begins now.
     pub fn progress(&self) -> Progress {
         Progress::new(self.spool.0.minimum_rate, Instant::now())
     }
 
-    /// How fast the client has to read what is sent to it.
+    /// How fast the client has to read.
     pub fn minimum_rate(&self) -> MinimumRate {
         self.spool.0.minimum_rate
     }
 
-    /// Whether a message of so many octets would find room now.
+    /// Fails if a message of this size would find no room now.
     pub fn has_room(&self, octets: usize) -> Result<(), NoRoom> {
         let Inner { memory, disk, free_disk, .. } = &*self.spool.0;
         free_disk.check().map_err(|_| NoRoom("limits.free_disk"))?;
@@ -142,7 +141,7 @@ impl ClientSpool {
         if octets > IN_MEMORY { disk.has_room(&self.client, octets) } else { Ok(()) }
     }
 
-    /// Something begins to come in.
+    /// For data that begins to arrive.
     pub fn begin(&self) -> Incoming {
         Incoming {
             buffer: Buffer::new(self.claim()),
@@ -154,11 +153,11 @@ impl ClientSpool {
     }
 }
 
-/// Octets that are coming in.
+/// Incoming octets.
 #[derive(Debug)]
 pub struct Incoming {
     client: ClientSpool,
-    /// What is not in the file yet.
+    /// Not in the file yet.
     buffer: Buffer,
     file: Option<Arc<File>>,
     in_file: usize,
@@ -166,22 +165,21 @@ pub struct Incoming {
 }
 
 impl Incoming {
-    /// How many have come.
+    /// Octets so far.
     pub fn len(&self) -> usize {
         self.in_file.saturating_add(self.buffer.as_ref().len())
     }
 
-    /// True before the first.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Claims room for so many octets in all, before they come.
+    /// Claims room for this many octets in total, in advance.
     pub fn reserve(&mut self, octets: usize) -> Result<(), NoRoom> {
         if octets > IN_MEMORY { self.on_disk.grow_to(octets) } else { self.buffer.reserve(octets) }
     }
 
-    /// Adds octets. After it, and before the next, [`Incoming::spill`].
+    /// Adds octets. Call [`Incoming::spill`] before the next.
     pub fn push(&mut self, octets: &[u8]) -> Result<(), NoRoom> {
         let length = self.len().saturating_add(octets.len());
         if length > IN_MEMORY {
@@ -190,7 +188,7 @@ impl Incoming {
         self.buffer.extend(octets)
     }
 
-    /// Writes to the file what is too much for memory. Not cancel safe: who cancels it drops the message.
+    /// Writes to the file what exceeds memory. Not cancel safe: after cancelling, the data must be dropped.
     pub async fn spill(&mut self) -> io::Result<()> {
         if self.buffer.as_ref().len() < IN_MEMORY {
             return Ok(());
@@ -212,14 +210,14 @@ impl Incoming {
         Ok(())
     }
 
-    /// Drops what came, and gives its room back.
+    /// Drops the data and releases its room.
     pub fn clear(&mut self) {
         self.buffer.clear();
         (self.file, self.in_file) = (None, 0);
         self.on_disk.shrink_to(0);
     }
 
-    /// All that came, in memory.
+    /// Everything, in memory.
     pub async fn into_bytes(self) -> Result<Bytes, SpoolError> {
         let Some(file) = self.file else { return Ok(self.buffer.into_bytes()) };
         let length = self.in_file.saturating_add(self.buffer.as_ref().len());

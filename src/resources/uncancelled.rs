@@ -1,12 +1,12 @@
-//! Work that must not stop halfway: what is committed, and what follows from it.
+//! Work that must not stop halfway: a commit and what follows from it.
 
-/// Runs a future in a task of its own, to its end, also when the caller is cancelled. A panic goes on to the caller.
+/// Runs a future to its end in a separate task, even if the caller is cancelled. A panic is propagated to the caller.
 pub async fn uncancelled<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(future).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is shutting down, and drops the caller too.
+            // The runtime is shutting down and drops the caller, too.
             Err(_) => std::future::pending().await,
         },
     }

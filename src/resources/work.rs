@@ -1,8 +1,7 @@
-//! Heavy work: parsing, searching, composing, signing, whatever grows with a message or a mailbox.
+//! Heavy work: parsing, searching, composing, signing, anything that grows with a message or a mailbox.
 //!
-//! Invariant: no more of it runs at once than the pool has places, in turns by owner, off the async threads; and it ends
-//! soon after its caller has gone, since it checks its [`WorkBudget`]. Work on a few octets runs where it is called: it
-//! takes less time than handing it over.
+//! Invariant: it runs off the async threads, in turns by owner, limited by the places of the pool; it checks its [`WorkBudget`] and so
+//! ends soon after its caller was cancelled. Work on few octets runs on the caller's thread, which takes less time than a hand-over.
 
 use super::Owner;
 use super::fair::FairSemaphore;
@@ -24,7 +23,6 @@ pub enum WorkError {
     /// The daemon is stopping.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),
-    /// A bug of ours: the work panicked.
     #[error("the work panicked: {0}")]
     Panicked(String),
 }
@@ -36,7 +34,7 @@ pub struct WorkPool {
     is_closed: Arc<AtomicBool>,
 }
 
-/// Tells work when to end.
+/// Tells work to end.
 #[derive(Clone, Debug)]
 pub struct WorkBudget {
     is_cancelled: Arc<AtomicBool>,
@@ -44,7 +42,7 @@ pub struct WorkBudget {
 }
 
 impl WorkBudget {
-    /// Fails once the result is not wanted any more. Cheap: for every part, message or few kilobytes.
+    /// Fails once the result is no longer needed. Cheap: call it for every part, message or few kilobytes.
     pub fn check(&self) -> Result<(), Cancelled> {
         let is_over = self.is_cancelled.load(Ordering::Relaxed) || self.is_closed.load(Ordering::Relaxed);
         if is_over { Err(Cancelled) } else { Ok(()) }
@@ -68,13 +66,13 @@ impl Default for WorkPool {
 }
 
 impl WorkPool {
-    /// A pool of so many places, at least two. No owner takes the last one.
+    /// A pool of `places`, at least two. No owner takes the last one.
     pub fn new(places: usize) -> Self {
         let places = places.max(2);
         Self { places: FairSemaphore::new(places, places - 1), is_closed: Arc::default() }
     }
 
-    /// Does work on `octets` of input. Dropping the future cancels it.
+    /// Runs work on `octets` of input. Dropping the future cancels it.
     pub async fn run<T, F>(&self, owner: &Owner, octets: usize, work: F) -> Result<T, WorkError>
     where
         T: Send + 'static,
@@ -92,12 +90,12 @@ impl WorkPool {
         });
         match running.await {
             Ok(done) => done,
-            // The runtime is shutting down: a panic has been caught.
+            // Cancelled by the runtime's shutdown; panics have been caught.
             Err(_) => Err(Cancelled.into()),
         }
     }
 
-    /// Cancels what runs and takes nothing more, but for small work.
+    /// Cancels running work and rejects new work, except small work.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::Relaxed);
         self.places.close();
@@ -146,7 +144,7 @@ mod tests {
         drop(ended);
         assert_eq!(pool.run(&other, usize::MAX, |_| Ok(7)).await.unwrap(), 7);
         endless.iter().for_each(tokio::task::JoinHandle::abort);
-        // Those that had begun end; the channel closes when none is left.
+        // Running work ends; the channel closes with the last one.
         let count = tokio::task::spawn_blocking(move || has_ended.iter().count()).await.unwrap();
         assert!(count <= 10);
         assert_eq!(pool.run(&greedy, usize::MAX, |_| Ok(8)).await.unwrap(), 8);

@@ -1,8 +1,8 @@
-//! A stream whose peer has to read what is written to it.
+//! A stream with time limits for its peer's reading.
 //!
-//! Invariant: a write that makes no progress for [`WriteLimits::timeout`], or goes on below the minimum rate, fails with
-//! [`io::ErrorKind::TimedOut`]. Without this, a client that asks for much and reads an octet a minute would keep its
-//! connection, and the answer in memory. Only the time in which a write waits for the peer counts.
+//! Invariant: a write without progress for [`WriteLimits::timeout`], or below the minimum rate, fails with
+//! [`io::ErrorKind::TimedOut`], so that a client that requests much and reads an octet a minute cannot keep its connection and the
+//! response in memory. Only time spent waiting for the peer counts.
 
 use super::rate::{MinimumRate, Progress};
 use crate::net::connections::Activity;
@@ -14,59 +14,56 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How slowly a peer may read.
+/// The limits of a slow peer.
 #[derive(Clone, Copy, Debug)]
 pub struct WriteLimits {
-    /// How long a write may make no progress.
+    /// Maximum time of a write without progress.
     pub timeout: Duration,
-    /// What the peer has to read in a period.
+    /// The minimum rate.
     pub rate: MinimumRate,
 }
 
-/// The stream, and how its peer keeps up.
+/// The stream, and its peer's progress.
 #[derive(Debug)]
 pub struct WriteTimeout<S> {
     stream: S,
     timeout: Duration,
     progress: Progress,
-    /// Until when no write has waited since.
+    /// When the last write stopped waiting.
     waited_until: Instant,
     waiting: Option<Waiting>,
     activity: Option<Arc<Activity>>,
 }
 
-/// A write that waits for the peer.
+/// A write waiting for the peer.
 #[derive(Debug)]
 struct Waiting {
-    /// When it fails for want of any progress.
+    /// When it fails without progress.
     fails: Instant,
     timer: Pin<Box<Sleep>>,
 }
 
 impl<S> WriteTimeout<S> {
-    /// A stream on which nothing has been written yet.
     pub fn new(stream: S, limits: WriteLimits) -> Self {
         let now = Instant::now();
         let progress = Progress::new(limits.rate, now);
         Self { stream, timeout: limits.timeout, progress, waited_until: now, waiting: None, activity: None }
     }
 
-    /// The same, and a peer that reads is not idle.
+    /// The same, with reads counting as activity.
     pub fn with_activity(self, activity: Arc<Activity>) -> Self {
         Self { activity: Some(activity), ..self }
     }
 
-    /// What it was made of.
     pub fn get_ref(&self) -> &S {
         &self.stream
     }
 
-    /// What it was made of.
     pub fn into_inner(self) -> S {
         self.stream
     }
 
-    /// Passes on what became of a write of which the peer took so many octets.
+    /// Records the result of a write of which the peer took `octets`.
     fn judge<T>(
         &mut self,
         written: Poll<io::Result<T>>,

@@ -1,5 +1,5 @@
-//! Idle connections, waiting for the next message. Invariant: at most [`CONNECTIONS`] are idle, each
-//! for at most [`TIMEOUT`]; one closed by the server is not reused.
+//! Idle connections, waiting for the next message. Invariant: at most [`CONNECTIONS`] are idle, each for at most [`TIMEOUT`]; one
+//! closed by the server is not reused.
 
 use super::connection::Connection;
 use crate::net::connections::network_of;
