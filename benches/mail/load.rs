@@ -1,4 +1,4 @@
-//! The load: SMTP submissions and IMAP fetches over TLS, from clients that do nothing else. The same for every server.
+//! The load: SMTP submissions and IMAP fetches over TLS from minimal clients, the same for every server.
 
 use anyhow::{Context, Result, bail};
 use base64::Engine;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// What a server is asked under.
+/// A server under test.
 #[derive(Clone)]
 pub struct Target {
     pub name: &'static str,
@@ -19,7 +19,7 @@ pub struct Target {
     pub user: String,
     pub password: String,
     pub roots: Arc<rustls::ClientConfig>,
-    /// The server's processes: for its memory.
+    /// The server's processes, for its memory.
     pub pids: Vec<u32>,
 }
 
@@ -109,7 +109,7 @@ pub fn message(from: &str, size: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// Accepted submissions per second, and how many: `connections` log in once each, then send until the time is over.
+/// Accepted submissions per second, and their number: each of `connections` logs in once, then sends until the time is over.
 pub async fn submissions(target: &Target, connections: usize, size: usize, span: Duration) -> Result<(f64, u64)> {
     let mut payload = message(&target.user, size);
     payload.extend_from_slice(b".\r\n");
@@ -184,7 +184,7 @@ impl Client {
     }
 }
 
-/// A connection that has logged in over IMAP.
+/// An IMAP connection after log-in.
 pub async fn logged_in(target: &Target) -> Result<Client> {
     let mut client = Client::connect(target, target.imaps).await?;
     client.read_line().await?;
@@ -192,7 +192,7 @@ pub async fn logged_in(target: &Target) -> Result<Client> {
     Ok(client)
 }
 
-/// Whole messages fetched per second: `connections` sessions on INBOX, one message a FETCH, in turn.
+/// Complete messages fetched per second: `connections` sessions on INBOX, one message per FETCH, in sequence.
 pub async fn fetches(target: &Target, connections: usize, count: usize, span: Duration) -> Result<f64> {
     let ready = Arc::new(tokio::sync::Barrier::new(connections));
     let mut readers = tokio::task::JoinSet::new();
@@ -219,7 +219,7 @@ pub async fn fetches(target: &Target, connections: usize, count: usize, span: Du
     Ok(rate)
 }
 
-/// Messages listed per second, as a client does that opens a folder: flags, envelope and size of all of them.
+/// Messages listed per second, as by a client that opens a folder: flags, envelope and size of all of them.
 pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<f64> {
     let mut client = logged_in(target).await?;
     client.imap("SELECT INBOX").await?;
@@ -232,7 +232,7 @@ pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<f
     Ok((rounds * count) as f64 / begin.elapsed().as_secs_f64())
 }
 
-/// Connections that have selected INBOX and wait in IDLE.
+/// Connections with INBOX selected, in IDLE.
 pub async fn idle(target: &Target, connections: usize) -> Result<Vec<Client>> {
     let mut waiting = Vec::with_capacity(connections);
     for _ in 0..connections {

@@ -1,9 +1,9 @@
-//! How much mail one machine takes: accepted submissions and deliveries per second, IMAP fetches per second, memory at rest and per idle
-//! IMAP connection. With `--peers` Postfix and Dovecot do the same work on the same machine in the same run, in turn.
+//! Mail throughput of one machine: accepted submissions and deliveries per second, IMAP fetches per second, memory at rest and per
+//! idle IMAP connection. With `--peers` Postfix and Dovecot do the same work in the same run, alternating.
 //!
 //! `cargo bench --bench mail` · `cargo bench --bench mail -- --peers` (root; Debian's postfix and dovecot-imapd)
 //!
-//! All of it is on loopback and ends by itself. Every server hands outbound mail to the same sink, over one relay.
+//! Everything is on loopback and ends by itself. Every server relays outbound mail to the same sink.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -20,12 +20,12 @@ const CONNECTIONS: usize = 20;
 const SIZE: usize = 10 * 1024;
 const MESSAGES: usize = 500;
 const IDLE: usize = 200;
-/// How long the queue may take for what was accepted.
+/// Time limit for the queue to deliver accepted mail.
 const DRAIN: Duration = Duration::from_secs(300);
 
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
-    // `cargo test --benches` and `cargo bench` hand over options of the standard harness.
+    // `cargo test --benches` and `cargo bench` pass options of the standard harness.
     let options: Vec<String> = std::env::args().skip(1).collect();
     let quick = options.iter().any(|o| o == "--quick");
     let with_peers = options.iter().any(|o| o == "--peers");
@@ -78,7 +78,7 @@ async fn measure(target: &Target, sink: &sink::Sink, span: Duration, quick: bool
     Ok([submissions, delivered, fetches, listings, at_rest, per_idle])
 }
 
-/// Proportional set size in KiB of the server's processes and all below them: shared pages count once.
+/// Proportional set size in KiB of the server's process tree: shared pages count once.
 fn resident(target: &Target) -> f64 {
     std::thread::sleep(Duration::from_millis(300));
     let mut all = target.pids.clone();

@@ -1,4 +1,4 @@
-//! Our own server: the daemon itself, as `serve` runs it, with one account and one inbox.
+//! Our server: the daemon as `serve` runs it, with one account and one inbox.
 
 use crate::load::Target;
 use crate::peers::wait_for;
@@ -12,7 +12,7 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use tempfile::TempDir;
 
-/// A certificate for `localhost` that all servers of a run use.
+/// A certificate for `localhost`, used by all servers of a run.
 pub struct Pair {
     pub certificate: PathBuf,
     pub private_key: PathBuf,
@@ -37,7 +37,7 @@ impl Pair {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that is probably free.
 pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

@@ -1,5 +1,5 @@
-//! The peers: Debian's Postfix and Dovecot, set up in a folder of their own to do what ours does: submission over TLS with
-//! AUTH, a durable queue, one relay; IMAP over TLS on Maildir.
+//! The peers: Debian's Postfix and Dovecot, configured in a temporary folder for the same work: submission over TLS with AUTH, a durable
+//! queue, one relay; IMAP over TLS on Maildir.
 
 use crate::load::Target;
 use crate::ours::{Pair, free_port};
@@ -27,7 +27,7 @@ impl Server {
         }
         let dir = tempfile::Builder::new().prefix("peers").tempdir()?;
         let (smtp_port, imap_port) = (free_port()?, free_port()?);
-        // Their own users must get in.
+        // The peers' own users need access.
         let open = |path: &Path| -> Result<()> {
             std::fs::create_dir_all(path)?;
             run(Command::new("chmod").arg("755").arg(path))
@@ -84,7 +84,7 @@ fn run(command: &mut Command) -> Result<()> {
     if status.success() { Ok(()) } else { bail!("{command:?}: {status}") }
 }
 
-/// Until something listens there, a minute at most.
+/// Waits until something listens there, at most a minute.
 pub async fn wait_for(address: SocketAddr) -> Result<()> {
     for _ in 0..600 {
         if tokio::net::TcpStream::connect(address).await.is_ok() {

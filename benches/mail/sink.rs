@@ -1,4 +1,4 @@
-//! Where all outbound mail goes: an SMTP server that takes everything and keeps nothing.
+//! The destination of all outbound mail: an SMTP server that accepts everything and stores nothing.
 
 use anyhow::Result;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ impl Sink {
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 let counted = Arc::clone(&counted);
-                // A client that goes away in the middle is its own business.
+                // Clients may disconnect at any time.
                 tokio::spawn(async move { drop(session(stream, &counted).await) });
             }
         });

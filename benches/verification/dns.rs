@@ -1,5 +1,5 @@
-//! The DNS of the fleet: every domain `d<number>.test` has the records that are asked of it. Answers are made from the name
-//! alone, so that they cost the same however many domains there are.
+//! The DNS of the fleet: every domain `d<number>.test` has the expected records. Answers are computed from the name, so that their cost
+//! does not depend on the number of domains.
 
 use anyhow::{Context, Result};
 use hickory_proto::op::{Edns, Message, MessageType, Metadata, ResponseCode};
@@ -13,7 +13,7 @@ use tokio::net::UdpSocket;
 
 const NAME_SERVER: &str = "ns.fleet.test.";
 
-/// The values that the configuration asks for.
+/// The configured values.
 struct Values {
     dkim_zone: String,
     mx: (u16, Name),
@@ -21,7 +21,7 @@ struct Values {
     dmarc: String,
 }
 
-/// Serves until the process ends. Answers where it listens, and how many questions it has had.
+/// Serves until the process ends. Returns its address and the count of its questions.
 pub async fn serve(config: &Config) -> Result<(SocketAddr, Arc<AtomicUsize>)> {
     let values = Values {
         dkim_zone: format!("{}.", config.dkim.zone),
@@ -71,7 +71,7 @@ fn data(values: &Values, name: &Name, kind: RecordType) -> Result<Option<RData>>
     let txt = |text: &str| Ok(Some(RData::TXT(TXT::new(vec![text.to_owned()]))));
     if let Some((token, domain)) = text.split_once("._domainkey.") {
         let target = format!("{token}.{}", values.dkim_zone);
-        // Nothing is below the records, and they end with their own domain.
+        // Names below the records and in other domains do not exist.
         let there = !token.contains('.') && domain.ends_with(".test.") && domain.matches('.').count() == 2;
         return Ok(if there { Some(RData::CNAME(CNAME(Name::from_ascii(target)?))) } else { None });
     }

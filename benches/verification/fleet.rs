@@ -1,4 +1,4 @@
-//! Many verified domains in one store, and a clock that is moved.
+//! Many verified domains in one store, with a manual clock.
 
 use crate::dns;
 use anyhow::{Context, Result};
@@ -33,7 +33,7 @@ pub struct Fleet {
     domains: Vec<(AccountId, DomainId)>,
 }
 
-/// How a fleet came back.
+/// The restart of a fleet.
 pub struct Back {
     pub overdue: usize,
     pub most_per_second: u32,
@@ -58,12 +58,12 @@ impl Fleet {
         self.domains.len()
     }
 
-    /// Questions that the DNS has had.
+    /// Questions to the DNS.
     pub fn questions(&self) -> usize {
         self.questions.load(Ordering::Relaxed)
     }
 
-    /// Adds verified domains up to `size`, none of which is due for a long time.
+    /// Adds verified domains up to `size`; none is due for a long time.
     pub async fn grow(&mut self, size: usize) -> Result<()> {
         let (policy, now) = (Rules::of(&self.config).policy, self.clock.now());
         let state = State {
@@ -91,8 +91,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// Checks so many domains, that stand evenly through the store, as fast as it goes: each round takes others, as far as
-    /// there are any.
+    /// Checks this number of domains, evenly distributed over the store, without a rate limit. Each round takes others, if there are
+    /// any.
     pub async fn check(&mut self, round: usize, checks: usize) -> Result<Duration> {
         self.clock.advance_to(self.clock.now().after(Duration::from_secs(60)));
         let (now, step) = (self.clock.now(), (self.size() / checks).max(1));
@@ -118,7 +118,7 @@ impl Fleet {
         Ok(span)
     }
 
-    /// Two days later the daemon starts again: everything is overdue.
+    /// Restarts the daemon two days later, when everything is overdue.
     pub async fn come_back(&mut self, span: Duration) -> Result<Back> {
         self.clock.advance_to(self.clock.now().after(48 * HOUR));
         let most_per_second = self.config.verification.checks_per_second;

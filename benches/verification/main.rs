@@ -1,10 +1,10 @@
-//! What verification costs: checks per second against a DNS server on this machine, the cost of a check with 10² to 10⁵
-//! domains in the store, the memory that 10⁵ domains take, and how a fleet of 10⁵ overdue domains comes back.
+//! The cost of verification: checks per second with a DNS server on the same machine, the cost of a check with 10² to 10⁵ domains in
+//! the store, the memory for 10⁵ domains, and the restart with 10⁵ overdue domains.
 //!
 //! `cargo bench --bench verification` · `cargo bench --bench verification -- --quick`
 //!
-//! The verifier, the store and the DNS server (over real sockets, its answers made by rule, so that its own cost is the same
-//! for any number of names) share one process and its cores. All of it is on loopback and ends by itself.
+//! The verifier, the store and the DNS server (over real sockets, with computed answers) share one process and its cores. Everything is
+//! on loopback and ends by itself.
 
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -15,11 +15,11 @@ use anyhow::Result;
 use fleet::Fleet;
 use std::time::Duration;
 
-/// Checks in a round.
+/// Checks per round.
 const CHECKS: usize = 100;
 
 fn main() -> Result<()> {
-    // `cargo bench` hands over options of the standard harness.
+    // `cargo bench` passes options of the standard harness.
     let quick = std::env::args().any(|option| option == "--quick");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
         println!("{:<12}{:>12}{:>16}{:>20}{:>12}", "domains", "checks/s", "CPU ms/check", "questions/check", "RSS MiB");
         for size in sizes {
             fleet.grow(*size).await?;
-            // The first check of a domain writes what later ones replace.
+            // The first check of a domain inserts rows that later ones update.
             for round in 0..rounds {
                 fleet.check(round, CHECKS).await?;
             }
@@ -64,7 +64,7 @@ fn resident() -> f64 {
     line.split_ascii_whitespace().nth(1).and_then(|kib| kib.parse::<f64>().ok()).unwrap_or_default() / 1024.0
 }
 
-/// Seconds of processor time that this process has had; a tick is a hundredth.
+/// Processor time of this process in seconds; a tick is a hundredth.
 fn cpu() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let after_name = stat.rsplit(") ").next().unwrap_or_default();
