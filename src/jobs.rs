@@ -165,7 +165,8 @@ impl<W: Work> Runner<W> {
     /// When the next job is due; `None` if there is none.
     pub async fn next_due(&self) -> Option<Timestamp> {
         let next = self.0.work.next_due(Places::all_free(usize::MAX)).await;
-        next.inspect_err(|error| tracing::error!(%error, "cannot read when the next of the {} are due", W::NAME)).ok()?
+        next.inspect_err(|error| tracing::error!(%error, "cannot read when the next of the {} are due", W::NAME))
+            .ok()?
     }
 
     /// Renews the leases of running jobs.

@@ -35,10 +35,7 @@ pub enum RotateError {
     NotFound,
     /// Not possible now, with the token of the key concerned and when to retry, if known.
     #[error("{message}")]
-    NotYet {
-        message: String,
-        fix: String,
-    },
+    NotYet { message: String, fix: String },
     /// The store failed: temporary.
     #[error(transparent)]
     Store(#[from] StoreError),

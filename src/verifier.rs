@@ -22,7 +22,7 @@ use crate::store::domains::DomainRow;
 use crate::store::jobs::{Claim, JobKey};
 use crate::store::{Store, StoreError};
 use crate::verification::judge::{
-    CheckedRecord, judge, outcome, return_path_unconfirmed, valid_return_path, unconfirmed, was_confirmed,
+    CheckedRecord, judge, outcome, return_path_unconfirmed, unconfirmed, valid_return_path, was_confirmed,
 };
 use crate::verification::records::{Bounces, Expected, Purpose, Template};
 use crate::verification::status::{Finding, Policy, VerifiedStatus};

@@ -19,10 +19,7 @@ const NOT_CONFIGURATION: [&str; 5] =
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("{path}: {source}")]
-    Io {
-        path: PathBuf,
-        source: std::io::Error,
-    },
+    Io { path: PathBuf, source: std::io::Error },
     /// It has errors, one per line.
     #[error("{}", .0.join("\n"))]
     Wrong(Vec<String>),

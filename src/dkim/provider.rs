@@ -1,8 +1,8 @@
 //! The signing provider: issues tokens, holds their keys, and signs.
 
+use super::confirmed::Confirmed;
 #[cfg(feature = "ses")]
 use super::keys::token;
-use super::confirmed::Confirmed;
 use super::keys::{Keys, KeysError};
 #[cfg(feature = "ses")]
 use super::ses::{ReserveError, Reserved, Ses};

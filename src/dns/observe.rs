@@ -6,8 +6,8 @@
 
 use super::Resolver;
 use super::delegation::Zone;
-use super::query_limiter::Role;
 use super::queries::Queries;
+use super::query_limiter::Role;
 use crate::verification::judge::{MxTarget, Observation, ServerAnswer, ZoneCut};
 use crate::verification::observed::{Answer, Indefinite, RecordData, RecordType};
 use crate::verification::reconcile::{by_host, reconcile};

@@ -49,9 +49,7 @@ impl FromRequestParts<HttpContext> for Caller {
                 }
                 Ok(Self { principal, client, spool })
             }
-            Err(LoginError::Refused) => {
-                Err(Problem::unauthorized("The API token is invalid, expired or revoked."))
-            }
+            Err(LoginError::Refused) => Err(Problem::unauthorized("The API token is invalid, expired or revoked.")),
             Err(LoginError::RateLimited { retry_after }) => {
                 Err(Problem::too_many("Too many invalid tokens from this address.", retry_after))
             }

@@ -147,9 +147,16 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let resolver = Resolver::new(&config.dns).unwrap();
     let rotation = Rotation::new(&config, store.clone(), clock.clone(), resolver.clone(), keys.clone());
     let signer = keys.signer();
-    let queue =
-        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer, resolver.clone(), AttemptTimes::default())
-            .unwrap();
+    let queue = Queue::new(
+        Arc::clone(&config),
+        store.clone(),
+        clock.clone(),
+        mailboxes.clone(),
+        signer,
+        resolver.clone(),
+        AttemptTimes::default(),
+    )
+    .unwrap();
     let submission = Submission::new(
         Arc::clone(&config),
         store.clone(),

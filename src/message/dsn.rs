@@ -195,12 +195,11 @@ fn explain(status: EnhancedCode) -> (&'static str, &'static str) {
             "The recipient's server does not know this address.",
             "Check it for typing errors, or ask the recipient for the correct one.",
         ),
-        (2, 1) => {
-            ("The mailbox exists but does not accept mail now.", "Contact the recipient in another way.")
-        }
-        (2, 2) => {
-            ("The recipient's mailbox is full.", "Send the message again later, or ask the recipient to delete some mail.")
-        }
+        (2, 1) => ("The mailbox exists but does not accept mail now.", "Contact the recipient in another way."),
+        (2, 2) => (
+            "The recipient's mailbox is full.",
+            "Send the message again later, or ask the recipient to delete some mail.",
+        ),
         (2 | 3, 3 | 4) => (
             "The message is larger than the recipient's server allows.",
             "Send it again with smaller attachments, or with a link to them.",

@@ -212,9 +212,7 @@ pub fn with_fields(header: &[u8], fields: &[u8]) -> Vec<u8> {
 /// True for an Authentication-Results field whose authserv-id is one of `names` (RFC 8601 §2.2).
 fn bears_name(field: &Field<'_>, names: &[&DomainName]) -> bool {
     field.is("Authentication-Results")
-        && authserv_id(field.value)
-            .and_then(|id| DomainName::parse(&id).ok())
-            .is_some_and(|id| names.contains(&&id))
+        && authserv_id(field.value).and_then(|id| DomainName::parse(&id).ok()).is_some_and(|id| names.contains(&&id))
 }
 
 /// Removes Authentication-Results whose authserv-id is one of `names`, as a border server must for mail from outside

@@ -312,7 +312,10 @@ async fn every_check_and_change_is_in_the_history_with_its_findings() {
         ]
     );
     let fault = &events[1];
-    assert_eq!((fault.to, fault.records[0]["expected"].as_str()), (failed, Some(domain.records[0].expected.value.as_str())));
+    assert_eq!(
+        (fault.to, fault.records[0]["expected"].as_str()),
+        (failed, Some(domain.records[0].expected.value.as_str()))
+    );
     assert!(fault.message.starts_with("The grace period was over, and still there is no CNAME record"), "{fault:?}");
 
     let stranger = crate::store::testing::account(&world.store).await;

@@ -45,29 +45,28 @@ impl Transaction {
 }
 
 impl Connection {
-/// Sends one message.
-pub async fn transact(&mut self, mail: &OutgoingMail<'_>) -> Transaction {
-self.messages += 1;
-    let refused = |mail| Transaction { mail, rcpt_to: Vec::new(), data: None };
-    if self.state == State::NeedsReset {
-        let reset = self.command("RSET\r\n").await;
-        if !reset.is_accepted() {
-            return refused(reset);
+    /// Sends one message.
+    pub async fn transact(&mut self, mail: &OutgoingMail<'_>) -> Transaction {
+        self.messages += 1;
+        let refused = |mail| Transaction { mail, rcpt_to: Vec::new(), data: None };
+        if self.state == State::NeedsReset {
+            let reset = self.command("RSET\r\n").await;
+            if !reset.is_accepted() {
+                return refused(reset);
+            }
+            self.state = State::Ready;
         }
-        self.state = State::Ready;
+        let command = self.mail_command(mail);
+        let answer = self.command(&command).await;
+        if !answer.is_accepted() {
+            return refused(answer);
+        }
+        self.state = State::NeedsReset;
+        let rcpt_to = name_recipients(self, mail).await;
+        let ended = rcpt_to.last().is_some_and(Answer::ends_connection);
+        let data = if !ended && rcpt_to.iter().any(Answer::is_accepted) { Some(data(self, mail).await) } else { None };
+        Transaction { mail: answer, rcpt_to, data }
     }
-    let command = self.mail_command(mail);
-    let answer = self.command(&command).await;
-    if !answer.is_accepted() {
-        return refused(answer);
-    }
-    self.state = State::NeedsReset;
-    let rcpt_to = name_recipients(self, mail).await;
-    let ended = rcpt_to.last().is_some_and(Answer::ends_connection);
-    let data =
-        if !ended && rcpt_to.iter().any(Answer::is_accepted) { Some(data(self, mail).await) } else { None };
-    Transaction { mail: answer, rcpt_to, data }
-}
 }
 
 async fn name_recipients(connection: &mut Connection, mail: &OutgoingMail<'_>) -> Vec<Answer> {

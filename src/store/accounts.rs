@@ -53,7 +53,8 @@ impl Store {
     pub async fn account_list(&self, after: Option<&AccountId>, limit: u32) -> Result<Vec<Account>, StoreError> {
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
-            let sql = "SELECT id, name, queued, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
+            let sql =
+                "SELECT id, name, queued, created_at FROM account WHERE id > ?1 AND id <> ?3 ORDER BY id LIMIT ?2";
             let list = c.query(sql, params![after, limit, DELETED], account)?;
             Ok(list)
         })

@@ -26,7 +26,8 @@ pub fn zone_file(domain: &DomainName, records: &[DomainRecord]) -> String {
          $ORIGIN {origin}.\n$TTL {TTL}\n"
     );
     for record in records {
-        let (what, required) = (title(record.expected.purpose), if record.expected.required { ", required" } else { "" });
+        let (what, required) =
+            (title(record.expected.purpose), if record.expected.required { ", required" } else { "" });
         // Writing to a string cannot fail.
         let _ = writeln!(file, "\n; {what}{required}. host: {}", record.expected.host_label);
         file.push_str(&entry(record));
@@ -90,11 +91,14 @@ fn standing(record: &DomainRecord) -> Option<String> {
         }
         // As displayed: preference and host.
         RecordType::Mx => {
-            let ours =
-                |text: &str| text.split_once(' ').is_some_and(|(_, host)| host.eq_ignore_ascii_case(&record.expected.value));
+            let ours = |text: &str| {
+                text.split_once(' ').is_some_and(|(_, host)| host.eq_ignore_ascii_case(&record.expected.value))
+            };
             observed.find(|text| ours(text)).map(|text| format!("{text}."))
         }
-        _ => observed.find(|target| target.eq_ignore_ascii_case(&record.expected.value)).map(|target| format!("{target}.")),
+        _ => observed
+            .find(|target| target.eq_ignore_ascii_case(&record.expected.value))
+            .map(|target| format!("{target}.")),
     }
 }
 
@@ -109,7 +113,8 @@ fn in_the_way(record: &DomainRecord) -> bool {
 fn merged(record: &DomainRecord) -> Option<String> {
     let readable = |text: &&str| is_spf(text) && spf::Record::parse(text).is_ok();
     let found: Vec<&str> = record.observed.iter().map(String::as_str).filter(readable).collect();
-    (record.expected.record_type == RecordType::Txt && !found.is_empty()).then(|| spf::merge(&found, &record.expected.value))
+    (record.expected.record_type == RecordType::Txt && !found.is_empty())
+        .then(|| spf::merge(&found, &record.expected.value))
 }
 
 fn title(purpose: Purpose) -> &'static str {

@@ -173,7 +173,10 @@ async fn where_amazon_ses_sends_the_envelope_sender_is_its_own_or_at_the_return_
         let tokens = row.claimed_tokens.clone().unwrap();
         let reply =
             SesReply { is_ours: true, tokens, dkim_status: "SUCCESS".into(), signs: true, sending: true, mail_from };
-        store.ses_record_reply(&name, (crate::id::RunnerId::new(), crate::clock::Timestamp::real()), reply).await.unwrap();
+        store
+            .ses_record_reply(&name, (crate::id::RunnerId::new(), crate::clock::Timestamp::real()), reply)
+            .await
+            .unwrap();
     };
 
     // SPF speaks for a domain of Amazon's, so that DMARC rests on DKIM alone. Bounces are forwarded to From.

@@ -1,9 +1,9 @@
 //! BODY and BODYSTRUCTURE. RFC 3501 §7.4.2.
 
 use super::envelope::{ADDRESSES, envelope, istring, nstring};
-use crate::message::parameters::transfer_encoding;
 use crate::message::fields::{Header, unfold};
 use crate::message::mime::{ContentType, Kind, Part, Tree};
+use crate::message::parameters::transfer_encoding;
 use crate::message::{octets_read, parameters};
 use imap_codec::imap_types::body::{
     BasicFields, Body, BodyStructure, Disposition, Language, Location, MultiPartExtensionData, SinglePartExtensionData,

@@ -60,10 +60,8 @@ impl World {
     }
 }
 
-const PATIENT: AttemptTimes = AttemptTimes {
-    smtp: Timeouts { connect: LONG, command: LONG, block: LONG, end_of_data: LONG },
-    slot: LONG,
-};
+const PATIENT: AttemptTimes =
+    AttemptTimes { smtp: Timeouts { connect: LONG, command: LONG, block: LONG, end_of_data: LONG }, slot: LONG };
 
 #[tokio::test]
 async fn servers_of_two_accounts_that_never_greet_leave_places_for_a_third() {

@@ -115,7 +115,9 @@ async fn an_attempt_that_has_lost_its_lease_changes_no_identity_and_sends_nothin
 async fn an_attempt_that_has_lost_its_lease_signs_nothing() {
     let mut world = World::open().await;
     world.log_in_at_acme();
-    world.execute("CREATE TABLE kept AS SELECT * FROM dkim_key; DELETE FROM dkim_key WHERE domain_id IS NOT NULL").await;
+    world
+        .execute("CREATE TABLE kept AS SELECT * FROM dkim_key; DELETE FROM dkim_key WHERE domain_id IS NOT NULL")
+        .await;
     world.send(&["a@example.org"]).await;
     let late = world.late_attempt().await;
     assert_eq!(world.waiting().await, "no signing key is ready for acme.com");

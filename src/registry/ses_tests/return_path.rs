@@ -58,7 +58,11 @@ async fn ses_is_configured_once_the_claim_is_verified_and_uses_it_once_the_recor
     let world = world().await;
     let (account, domain) = (&world.account, world.registry.create(&world.account, "acme.test").await.unwrap());
     let domain = world.set_return_path(account, &domain.id, Some("bounce")).await;
-    let shown: Vec<_> = domain.records[6..].iter().map(|r| &r.expected).map(|r| (r.name.as_str(), r.priority, r.value.as_str())).collect();
+    let shown: Vec<_> = domain.records[6..]
+        .iter()
+        .map(|r| &r.expected)
+        .map(|r| (r.name.as_str(), r.priority, r.value.as_str()))
+        .collect();
     let name = "bounce.acme.test";
     assert_eq!(
         shown,

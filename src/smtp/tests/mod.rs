@@ -234,9 +234,16 @@ async fn outbound(config: &Arc<Config>, store: &Store, clock: &Clock, mailboxes:
     let keys = Keys::open(store.clone(), &config.data_dir.0, config, Clock::System).await.unwrap();
     let (config, store, clock, mailboxes) = (Arc::clone(config), store.clone(), clock.clone(), mailboxes.clone());
     let (resolver, signer) = (Resolver::new(&config.dns).unwrap(), keys.signer());
-    let queue =
-        Queue::new(Arc::clone(&config), store.clone(), clock.clone(), mailboxes.clone(), signer.clone(), resolver, AttemptTimes::default())
-            .unwrap();
+    let queue = Queue::new(
+        Arc::clone(&config),
+        store.clone(),
+        clock.clone(),
+        mailboxes.clone(),
+        signer.clone(),
+        resolver,
+        AttemptTimes::default(),
+    )
+    .unwrap();
     Submission::new(config, store, clock, mailboxes, signer, queue)
 }
 

@@ -342,11 +342,7 @@ pub(in crate::store) fn wake_held(
     Ok(())
 }
 
-fn replace_outgoing(
-    connection: &Transaction<'_>,
-    id: &SubmissionId,
-    new: &NewOutgoing,
-) -> Result<Settled, StoreError> {
+fn replace_outgoing(connection: &Transaction<'_>, id: &SubmissionId, new: &NewOutgoing) -> Result<Settled, StoreError> {
     let sql = "SELECT c.body_id, b.data FROM submission s JOIN content c ON c.id = s.original_id
                JOIN body b ON b.id = c.body_id WHERE s.id = ?1";
     let found: Option<(BodyId, Vec<u8>)> =

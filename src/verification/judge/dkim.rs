@@ -41,9 +41,8 @@ pub(super) fn judge(expected: &Expected, all: &[Expected], observation: &Observa
 /// Receivers find the key, but the owner of the name in between may redirect them.
 fn indirect(expected: &Expected, hop: &str) -> RecordError {
     let Expected { name, value, .. } = expected;
-    let message = format!(
-        "{name} points to {value} through {hop}: receivers find the key as long as that record stays in place"
-    );
+    let message =
+        format!("{name} points to {value} through {hop}: receivers find the key as long as that record stays in place");
     RecordError::new(Code::Indirect, message, change_value(expected))
 }
 
@@ -63,11 +62,19 @@ fn typical_mistake(expected: &Expected, all: &[Expected], wrong: &str) -> Option
     }
     if bare.len() < wrong.len() && is_target(bare.trim(), expected) {
         let message = format!("the CNAME record at {name} has quotation marks inside its value: {wrong}");
-        return Some(RecordError::new(Code::QuotedTwice, message, Fix::bare("Type the value without quotation marks", value)));
+        return Some(RecordError::new(
+            Code::QuotedTwice,
+            message,
+            Fix::bare("Type the value without quotation marks", value),
+        ));
     }
     if let Some(difference) = difference(wrong, value) {
         let message = format!("{name} points to {wrong}, which is almost {value}: {difference}");
-        return Some(RecordError::new(Code::NearMiss, message, change_value(expected).after("Copy the value rather than typing it.")));
+        return Some(RecordError::new(
+            Code::NearMiss,
+            message,
+            change_value(expected).after("Copy the value rather than typing it."),
+        ));
     }
     None
 }

@@ -19,7 +19,7 @@ mod text;
 mod verdict;
 
 pub use code::{Code, RecordError};
-pub use confirmation::{return_path_unconfirmed, valid_return_path, unconfirmed, was_confirmed};
+pub use confirmation::{return_path_unconfirmed, unconfirmed, valid_return_path, was_confirmed};
 pub use evidence::EvidenceEntry;
 use fix::Fix;
 pub use observation::{MxTarget, Observation, ServerAnswer, ZoneCut};
@@ -170,10 +170,8 @@ fn unmade(expected: &Expected, observation: &Observation, judgement: Judgement) 
         Some(alias) => vec![format!("CNAME {alias}")],
         None => seen.collect(),
     };
-    let message = format!(
-        "there is no {record_type} record at {name}: a wildcard (*) answers there: {}",
-        seen.join(", ")
-    );
+    let message =
+        format!("there is no {record_type} record at {name}: a wildcard (*) answers there: {}", seen.join(", "));
     let fix = publish(expected).after("The wildcard may stay: a record at the name itself takes precedence.");
     Judgement::Missing(RecordError::new(Code::Missing, message, fix))
 }

@@ -45,9 +45,8 @@ fn is_localhost(host: &str, expected: &Expected) -> bool {
 fn localhost(expected: &Expected, local: &[(u16, &str)], alone: bool) -> RecordError {
     let name = &expected.name;
     let listed = local.iter().map(|(_, host)| *host).collect::<Vec<_>>().join(", ");
-    let message = format!(
-        "{name} has an MX record to {listed}, which every sender takes for itself: mail loops and bounces"
-    );
+    let message =
+        format!("{name} has an MX record to {listed}, which every sender takes for itself: mail loops and bounces");
     let delete = format!("Delete the MX record to {listed} at {name}");
     let fix = if alone { publish_after(&delete, expected) } else { Fix::step(delete) };
     RecordError::new(Code::MxLocalhost, message, fix)

@@ -121,10 +121,10 @@ fn no_tcp(expected: &Expected, observation: &Observation) -> Option<RecordError>
     let Expected { name, record_type, .. } = expected;
     let answers: Vec<String> = failing.iter().map(|answers| line(answers)).collect();
     let servers: Vec<String> = failing.iter().map(|answers| answers.who()).collect();
-    let open =
-        format!("Open TCP port 53 of {}, at its firewall or through your DNS provider", servers.join(", "));
-    let fix = Fix::step(open)
-        .then(format!("Or delete {record_type} records of {name} that are not needed, until the answer fits in one datagram."));
+    let open = format!("Open TCP port 53 of {}, at its firewall or through your DNS provider", servers.join(", "));
+    let fix = Fix::step(open).then(format!(
+        "Or delete {record_type} records of {name} that are not needed, until the answer fits in one datagram."
+    ));
     let message = format!("the DNS gave no definite answer for {name}: {}", answers.join("; "));
     Some(RecordError::new(Code::ResolverFailed, message, fix))
 }

@@ -199,7 +199,10 @@ fn the_verdict_is_one_sentence_that_says_what_to_do() {
     let ownership = records.iter().position(|record| record.expected.purpose == Purpose::Ownership).unwrap();
     records[ownership].evidence = Evidence::default();
     let grown = verdict("acme.com", &pending, &policy, &records);
-    assert!(grown.starts_with("3 of 4 required records of acme.com are valid, and the others have not been checked"), "{grown}");
+    assert!(
+        grown.starts_with("3 of 4 required records of acme.com are valid, and the others have not been checked"),
+        "{grown}"
+    );
 
     let (verified, _) = pending.checked(&outcome(&all_of(right)), now, &policy, 0);
     assert_eq!(verified.status, VerifiedStatus::Verified);

@@ -70,8 +70,7 @@ pub(super) fn absent(
     }
     match nothing(expected, observation) {
         Judgement::Missing(RecordError { code: Code::Missing, .. }) if !texts.is_empty() => {
-            let message =
-                format!("none of the TXT records at {name} begins with {}", begins(expected));
+            let message = format!("none of the TXT records at {name} begins with {}", begins(expected));
             let fix = publish_after("Leave the other TXT records at that name as they are", expected);
             Judgement::Missing(RecordError::new(Code::Missing, message, fix))
         }
