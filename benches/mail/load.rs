@@ -192,8 +192,8 @@ pub async fn logged_in(target: &Target) -> Result<Client> {
     Ok(client)
 }
 
-/// Complete messages fetched per second: `connections` sessions on INBOX, one message per FETCH, in sequence.
-pub async fn fetches(target: &Target, connections: usize, count: usize, span: Duration) -> Result<f64> {
+/// Complete messages fetched per second, and how many: `connections` sessions on INBOX, one message per FETCH, in sequence.
+pub async fn fetches(target: &Target, connections: usize, count: usize, span: Duration) -> Result<(f64, usize)> {
     let ready = Arc::new(tokio::sync::Barrier::new(connections));
     let mut readers = tokio::task::JoinSet::new();
     for first in 0..connections {
@@ -209,18 +209,20 @@ pub async fn fetches(target: &Target, connections: usize, count: usize, span: Du
                 client.imap(&format!("FETCH {number} (UID FLAGS BODY.PEEK[])")).await?;
                 done += 1;
             }
-            Ok::<_, anyhow::Error>(done as f64 / begin.elapsed().as_secs_f64())
+            Ok::<_, anyhow::Error>((done, begin.elapsed()))
         });
     }
-    let mut rate = 0.0;
+    let (mut rate, mut all) = (0.0, 0);
     while let Some(done) = readers.join_next().await {
-        rate += done??;
+        let (done, took) = done??;
+        rate += done as f64 / took.as_secs_f64();
+        all += done;
     }
-    Ok(rate)
+    Ok((rate, all))
 }
 
-/// Messages listed per second, as by a client that opens a folder: flags, envelope and size of all of them.
-pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<f64> {
+/// Messages listed per second, and how many, as by a client that opens a folder: flags, envelope and size of all of them.
+pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<(f64, usize)> {
     let mut client = logged_in(target).await?;
     client.imap("SELECT INBOX").await?;
     let begin = Instant::now();
@@ -229,7 +231,8 @@ pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<f
         client.imap("FETCH 1:* (UID FLAGS INTERNALDATE RFC822.SIZE ENVELOPE)").await?;
         rounds += 1;
     }
-    Ok((rounds * count) as f64 / begin.elapsed().as_secs_f64())
+    let listed = rounds * count;
+    Ok((listed as f64 / begin.elapsed().as_secs_f64(), listed))
 }
 
 /// Connections with INBOX selected, in IDLE.

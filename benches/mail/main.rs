@@ -1,7 +1,9 @@
-//! Mail throughput of one machine: accepted submissions and deliveries per second, IMAP fetches per second, memory at rest and per
-//! idle IMAP connection. With `--peers` Postfix and Dovecot do the same work in the same run, alternating.
+//! Mail throughput of one machine: accepted submissions and deliveries per second, IMAP fetches per second, the server's CPU
+//! time for each, memory at rest and per idle IMAP connection. With `--peers` Postfix and Dovecot do the same work in the same
+//! run, alternating.
 //!
-//! `cargo bench --bench mail` · `cargo bench --bench mail -- --peers` (root; Debian's postfix and dovecot-imapd)
+//! `cargo bench --bench mail` · `cargo bench --bench mail -- fetch list` (some of the stages) ·
+//! `cargo bench --bench mail -- --peers` (root; Debian's postfix and dovecot-imapd)
 //!
 //! Everything is on loopback and ends by itself. Every server relays outbound mail to the same sink.
 
@@ -23,12 +25,17 @@ const IDLE: usize = 200;
 /// Time limit for the queue to deliver accepted mail.
 const DRAIN: Duration = Duration::from_secs(300);
 
+/// What is measured, by the names that select it on the command line.
+const STAGES: &[&str] = &["memory", "accept", "submit", "fetch", "list"];
+
 fn main() -> Result<()> {
     rustls::crypto::ring::default_provider().install_default().ok();
     // `cargo test --benches` and `cargo bench` pass options of the standard harness.
     let options: Vec<String> = std::env::args().skip(1).collect();
     let quick = options.iter().any(|o| o == "--quick");
     let with_peers = options.iter().any(|o| o == "--peers");
+    let named: Vec<&str> = STAGES.iter().copied().filter(|stage| options.iter().any(|o| o == stage)).collect();
+    let stages = if named.is_empty() { STAGES.to_vec() } else { named };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let span = Duration::from_secs(if quick { 1 } else { 8 });
@@ -39,14 +46,16 @@ fn main() -> Result<()> {
         let rounds = if quick { 1 } else { 3 };
         let mut targets = vec![ours.target.clone()];
         targets.extend(peers.iter().map(|p| p.target.clone()));
-        let mut figures: Vec<Vec<[f64; 6]>> = vec![Vec::new(); targets.len()];
+        let mut figures = vec![Figures::default(); targets.len()];
         for target in &targets {
             load::fill(target, MESSAGES, SIZE).await?;
         }
         for round in 1..=rounds {
             for (target, figures) in targets.iter().zip(&mut figures) {
                 eprintln!("round {round} of {rounds}: {}", target.name);
-                figures.push(measure(target, &sink, span, quick).await?);
+                for stage in &stages {
+                    figures.extend(measure(stage, target, &sink, span, quick).await?);
+                }
             }
         }
         print(&targets, &figures);
@@ -59,28 +68,68 @@ fn main() -> Result<()> {
     })
 }
 
-async fn measure(target: &Target, sink: &sink::Sink, span: Duration, quick: bool) -> Result<[f64; 6]> {
-    let idle = if quick { 20 } else { IDLE };
-    let at_rest = resident(target);
-    let waiting = load::idle(target, idle).await?;
-    let per_idle = (resident(target) - at_rest) / idle as f64;
-    drop(waiting);
-    let (before, begin) = (sink.count(), Instant::now());
-    let (submissions, accepted) = load::submissions(target, CONNECTIONS, SIZE, span).await?;
-    // Each has one recipient.
-    while sink.count() < before + accepted {
-        anyhow::ensure!(begin.elapsed() < span + DRAIN, "{}: mail is still in the queue", target.name);
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let delivered = accepted as f64 / begin.elapsed().as_secs_f64();
-    let fetches = load::fetches(target, 4, MESSAGES, span).await?;
-    let listings = load::listings(target, MESSAGES, span).await?;
-    Ok([submissions, delivered, fetches, listings, at_rest, per_idle])
+/// Figures with their labels, of all rounds.
+type Figures = Vec<(&'static str, f64)>;
+
+async fn measure(stage: &str, target: &Target, sink: &sink::Sink, span: Duration, quick: bool) -> Result<Figures> {
+    let (cpu, begin) = (cpu_time(target), Instant::now());
+    // Microseconds for each of `count`.
+    let cpu_of_each = |count: f64| (cpu_time(target) - cpu).as_secs_f64() * 1e6 / count;
+    Ok(match stage {
+        "memory" => {
+            let idle = if quick { 20 } else { IDLE };
+            let at_rest = resident(target);
+            let waiting = load::idle(target, idle).await?;
+            let per_idle = (resident(target) - at_rest) / idle as f64;
+            drop(waiting);
+            vec![("memory at rest, KiB", at_rest), ("memory per idle IMAP connection, KiB", per_idle)]
+        }
+        "accept" => {
+            let before = sink.count();
+            sink.pause(true);
+            let (rate, accepted) = load::submissions(target, CONNECTIONS, SIZE, span).await?;
+            let cpu = cpu_of_each(accepted as f64);
+            sink.pause(false);
+            arrived(target, sink, before + accepted).await?;
+            vec![("accepted submissions/s, the relay not answering", rate), ("  CPU µs for each", cpu)]
+        }
+        "submit" => {
+            let before = sink.count();
+            let (rate, accepted) = load::submissions(target, CONNECTIONS, SIZE, span).await?;
+            arrived(target, sink, before + accepted).await?;
+            let delivered = accepted as f64 / begin.elapsed().as_secs_f64();
+            vec![
+                ("accepted submissions/s (TLS, AUTH, 10 KiB, 20 connections)", rate),
+                ("messages delivered to the relay/s, from the first submission to the last delivery", delivered),
+                ("  CPU µs for each, accepted and delivered", cpu_of_each(accepted as f64)),
+            ]
+        }
+        "fetch" => {
+            let (rate, fetched) = load::fetches(target, 4, MESSAGES, span).await?;
+            let cpu = cpu_of_each(fetched as f64);
+            vec![("IMAP whole-message FETCHes/s (10 KiB, 4 connections)", rate), ("  CPU µs for each fetched", cpu)]
+        }
+        "list" => {
+            let (rate, listed) = load::listings(target, MESSAGES, span).await?;
+            let cpu = cpu_of_each(listed as f64);
+            vec![("IMAP messages listed/s (flags, envelope, size)", rate), ("  CPU µs for each listed", cpu)]
+        }
+        other => anyhow::bail!("no stage {other}"),
+    })
 }
 
-/// Proportional set size in KiB of the server's process tree: shared pages count once.
-fn resident(target: &Target) -> f64 {
-    std::thread::sleep(Duration::from_millis(300));
+/// Waits until so many messages have arrived.
+async fn arrived(target: &Target, sink: &sink::Sink, count: u64) -> Result<()> {
+    let begin = Instant::now();
+    while sink.count() < count {
+        anyhow::ensure!(begin.elapsed() < DRAIN, "{}: mail is still in the queue", target.name);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    Ok(())
+}
+
+/// The server's process tree.
+fn processes(target: &Target) -> Vec<u32> {
     let mut all = target.pids.clone();
     let mut next = 0;
     while next < all.len() {
@@ -89,32 +138,48 @@ fn resident(target: &Target) -> f64 {
         all.extend(text.split_ascii_whitespace().filter_map(|pid| pid.parse::<u32>().ok()));
         next += 1;
     }
+    all
+}
+
+/// CPU time of the server's process tree, ended processes included.
+fn cpu_time(target: &Target) -> Duration {
+    let ticks = |pid: &u32| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        // utime, stime, cutime, cstime: the 14th to the 17th field, the second of which is in parentheses.
+        let fields = text.rsplit(')').next()?.split_ascii_whitespace().skip(11).take(4);
+        Some(fields.filter_map(|field| field.parse::<u64>().ok()).sum())
+    };
+    // 100 of them a second, on every Linux.
+    Duration::from_millis(processes(target).iter().filter_map(ticks).sum::<u64>() * 10)
+}
+
+/// Proportional set size in KiB of the server's process tree: shared pages count once.
+fn resident(target: &Target) -> f64 {
+    std::thread::sleep(Duration::from_millis(300));
     let pss = |pid: &u32| {
         let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
         let line = text.lines().find(|line| line.starts_with("Pss:"))?;
         line.split_ascii_whitespace().nth(1)?.parse::<f64>().ok()
     };
-    all.iter().filter_map(pss).sum()
+    processes(target).iter().filter_map(pss).sum()
 }
 
-fn print(targets: &[Target], figures: &[Vec<[f64; 6]>]) {
-    let rows = [
-        "accepted submissions/s (TLS, AUTH, 10 KiB, 20 connections)",
-        "messages delivered to the relay/s, from the first submission to the last delivery",
-        "IMAP whole-message FETCHes/s (10 KiB, 4 connections)",
-        "IMAP messages listed/s (flags, envelope, size)",
-        "memory at rest, KiB",
-        "memory per idle IMAP connection, KiB",
-    ];
+fn print(targets: &[Target], figures: &[Figures]) {
     print!("{:<84}", "median of the rounds");
     targets.iter().for_each(|t| print!("{:>20}", t.name));
     println!();
-    for (row, label) in rows.iter().enumerate() {
+    let mut labels: Vec<&str> = Vec::new();
+    for (label, _) in figures.iter().flatten() {
+        if !labels.contains(label) {
+            labels.push(label);
+        }
+    }
+    for label in labels {
         print!("{label:<84}");
         for figures in figures {
-            let mut column: Vec<f64> = figures.iter().map(|f| f[row]).collect();
-            column.sort_by(f64::total_cmp);
-            print!("{:>20.1}", column[column.len() / 2]);
+            let mut of_rounds: Vec<f64> = figures.iter().filter(|(of, _)| *of == label).map(|(_, f)| *f).collect();
+            of_rounds.sort_by(f64::total_cmp);
+            print!("{:>20.1}", of_rounds[of_rounds.len() / 2]);
         }
         println!();
     }

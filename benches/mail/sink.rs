@@ -1,4 +1,4 @@
-//! The destination of all outbound mail: an SMTP server that accepts everything and stores nothing.
+//! The destination of all outbound mail: an SMTP server that accepts everything and stores nothing, and can be paused.
 
 use anyhow::Result;
 use std::net::SocketAddr;
@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 pub struct Sink {
     pub address: SocketAddr,
     count: Arc<AtomicU64>,
+    paused: watch::Sender<bool>,
 }
 
 impl Sink {
@@ -18,14 +20,20 @@ impl Sink {
         let address = listener.local_addr()?;
         let count = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&count);
+        let (paused, is_paused) = watch::channel(false);
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                let counted = Arc::clone(&counted);
+                let (counted, is_paused) = (Arc::clone(&counted), is_paused.clone());
                 // Clients may disconnect at any time.
-                tokio::spawn(async move { drop(session(stream, &counted).await) });
+                tokio::spawn(async move { drop(session(stream, &counted, is_paused).await) });
             }
         });
-        Ok(Self { address, count })
+        Ok(Self { address, count, paused })
+    }
+
+    /// Paused, it holds back all replies.
+    pub fn pause(&self, paused: bool) {
+        self.paused.send_replace(paused);
     }
 
     pub fn count(&self) -> u64 {
@@ -33,8 +41,9 @@ impl Sink {
     }
 }
 
-async fn session(stream: TcpStream, count: &AtomicU64) -> Result<()> {
+async fn session(stream: TcpStream, count: &AtomicU64, mut is_paused: watch::Receiver<bool>) -> Result<()> {
     let mut stream = BufReader::new(stream);
+    is_paused.wait_for(|paused| !paused).await?;
     stream.get_mut().write_all(b"220 sink ESMTP\r\n").await?;
     let mut line = Vec::new();
     let mut in_data = false;
@@ -61,6 +70,7 @@ async fn session(stream: TcpStream, count: &AtomicU64) -> Result<()> {
         } else {
             b"250 2.0.0 ok\r\n"
         };
+        is_paused.wait_for(|paused| !paused).await?;
         stream.get_mut().write_all(reply).await?;
     }
 }

@@ -35,13 +35,14 @@ impl Part {
     }
 }
 
+const OF: &str = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
+    UNION ALL SELECT p.id, p.uid_offset FROM mailbox b JOIN mailbox p ON p.part_of = b.id
+              WHERE b.id = ?1 AND b.inbox_id = ?2 AND b.is_hidden = 0";
+
 /// The mailbox's own row first, then its parts; none when the inbox has no such mailbox.
 pub(super) fn of(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
-    let sql = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
-               UNION ALL SELECT p.id, p.uid_offset FROM mailbox b JOIN mailbox p ON p.part_of = b.id
-                         WHERE b.id = ?1 AND b.inbox_id = ?2 AND b.is_hidden = 0";
     let row = |row: &Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)? });
-    Ok(connection.query(sql, params![mailbox, inbox], row)?)
+    Ok(connection.query(OF, params![mailbox, inbox], row)?)
 }
 
 /// The one that has the message.
@@ -177,4 +178,34 @@ pub(super) fn release(
     let held = connection.query_row(sql, params![hidden], row)?;
     let (octets, messages) = (held.0.min(octets), held.1.min(messages));
     if (octets, messages) == (0, 0) { Ok(()) } else { hold(connection, hidden, -octets, -messages) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{inbox, store_with_account};
+    use rusqlite::StatementStatus;
+    use rusqlite::config::DbConfig;
+
+    #[tokio::test]
+    async fn statements_are_not_prepared_again_for_other_values() {
+        let (_dir, store, account) = store_with_account().await;
+        let inbox = inbox(&store, &account, "one").await;
+        let prepared_again = move |transaction: &Transaction<'_>| {
+            for mailbox in 1..5 {
+                of(transaction, &inbox, MailboxId::new(mailbox)).unwrap();
+            }
+            transaction.sqlite().prepare_cached(OF).unwrap().get_status(StatementStatus::RePrepare)
+        };
+        let on_each = move |transaction: &Transaction<'_>| {
+            let as_opened = prepared_again(transaction);
+            transaction.sqlite().flush_prepared_statement_cache();
+            transaction.sqlite().set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, false).unwrap();
+            Ok::<_, StoreError>((as_opened, prepared_again(transaction)))
+        };
+        for (as_opened, without) in [store.read(on_each.clone()).await.unwrap(), store.write(on_each).await.unwrap()] {
+            assert_eq!(as_opened, 0);
+            assert!(without > 0, "the statement shows nothing");
+        }
+    }
 }

@@ -8,19 +8,21 @@ mod pieces;
 use self::pieces::{Source, wants_pieces};
 use super::{EXPUNGED, NO_SUCH_MESSAGE, NOT_SUPPORTED, claim_memory, no_memory};
 use crate::clock::Timestamp;
+use crate::id::{InboxId, MailboxId};
 use crate::imap::content::envelope::{ADDRESSES, envelope};
 use crate::imap::content::section::{Octets, Reach, reach, section};
 use crate::imap::content::structure::structure;
 use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
+use crate::imap::server::ImapServer;
 use crate::imap::session::{CommandError, Session};
+use crate::imap::watch::Changed;
 use crate::imap::wire::Wire;
 use crate::imap::wire::response::{Reply, other};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
-use crate::resources::spool::PATIENCE;
-use crate::resources::work::{Cancelled, WorkBudget};
+use crate::resources::work::{Cancelled, INLINE, WorkBudget};
 use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
@@ -97,33 +99,10 @@ impl Session<'_> {
         names: MacroOrMessageDataItemNames<'static>,
         by_uid: bool,
     ) -> Result<Reply, CommandError> {
-        let mut names = match names {
-            MacroOrMessageDataItemNames::Macro(name) => {
-                name.expand().into_iter().map(IntoStatic::into_static).collect()
-            }
-            MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
+        let names = match items(names, by_uid) {
+            Ok(names) => names,
+            Err(refused) => return Ok(refused),
         };
-        if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
-            return Ok(Reply::bad(NOT_SUPPORTED));
-        }
-        if by_uid && !names.contains(&Name::Uid) {
-            names.insert(0, Name::Uid);
-        }
-        // A repeated item is sent once, to bound the work and the response.
-        let mut once: Vec<Name> = Vec::new();
-        for name in names {
-            if once.len() >= ITEMS {
-                return Ok(Reply::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
-            }
-            if !once.contains(&name) {
-                once.push(name);
-            }
-        }
-        if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
-            return Ok(Reply::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
-        }
-        let names: Arc<[Name]> = once.into();
-        let (mailboxes, changed) = (&self.server.mailboxes, self.changed);
         let Some(selected) = &mut self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
         let in_pieces = wants_pieces(&names);
@@ -131,80 +110,58 @@ impl Session<'_> {
         let depth = if in_pieces { Depth::Header } else { deepest };
         let sets_seen = !selected.read_only && names.iter().any(sets_seen);
         let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, selected.mailbox);
-
         let (reading, owner) = (&self.server.reading, &self.owner);
         let source = Source { store, inbox, reading, owner };
+        let parsed = names.iter().filter(|name| is_parsed(name)).count();
+
         let (mut rest, mut sent) = (uids.as_slice(), 0);
-        let (mut claim, mut has_room) = (wire.claim(), true);
-        while has_room && !rest.is_empty() {
+        let mut claim = wire.claim();
+        while !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
             let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
-            has_room = claim_memory(&mut claim, &messages);
-            if !has_room {
-                break;
+            if !claim_memory(&mut claim, &messages) {
+                return Ok(no_memory());
             }
             rest = rest.get(looked_for.max(1)..).unwrap_or_default();
             sent += messages.len();
-            let mut newly_seen = Vec::new();
-            if sets_seen {
-                let unseen = messages.iter().filter(|m| !m.flags.flags.contains(Flags::SEEN));
-                newly_seen.extend(unseen.map(|message| message.flags.uid));
-            }
-            if !newly_seen.is_empty() {
-                let seen = FlagUpdate::add(Flags::SEEN);
-                let updated = mailboxes.set_flags(inbox, mailbox, newly_seen.clone(), seen).await;
-                // Reading works even where writing fails, as on a full disk.
-                let updated = updated.unwrap_or_else(|error| {
-                    tracing::warn!(%error, %inbox, "could not set \\Seen on fetched messages");
-                    newly_seen.clear();
-                    Vec::new()
+            let newly_seen = match sets_seen {
+                true => set_seen(self.server, inbox, mailbox, self.changed, &mut messages).await,
+                false => Vec::new(),
+            };
+            let mut messages = messages.into_iter();
+            while messages.len() > 0 {
+                let count = read_together(messages.as_slice(), parsed, in_pieces);
+                let mut run: Vec<Fetched> = messages.by_ref().take(count).collect();
+                if !source.complete(wire, selected, &names, &mut run, &mut claim, in_pieces).await? {
+                    return Ok(no_memory());
+                }
+                let octets = run.iter().map(|message| octets_to_read(parsed, message)).sum();
+                let read_names = Arc::clone(&names);
+                let read = reading.read(owner, octets, move |reader, budget| {
+                    let contents = run.iter().map(|message| {
+                        // What is sent as it is stored is not parsed.
+                        let limits =
+                            if parsed > 0 { reader.begin(message.content).limits } else { ReadLimits::NOTHING };
+                        contents(&read_names, message, &limits, budget, in_pieces)
+                    });
+                    let contents = contents.collect::<Result<Vec<_>, _>>()?;
+                    Ok((run, contents))
                 });
-                changed.set_for(mailbox);
-                for flags in updated {
-                    if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.flags.uid) {
-                        messages.iter_mut().skip(at).take(1).for_each(|message| message.flags = flags.clone());
+                let (run, contents) = wire.watch(read).await??;
+                for (mut message, contents) in run.into_iter().zip(contents) {
+                    if message.body.len() > LARGE_BODY {
+                        // It is read again, piece by piece.
+                        message.body = Vec::new();
+                        claim.shrink_to(message.header.len().saturating_add(PIECE));
                     }
+                    let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
+                    push_message(wire, selected, &names, &message, show_flags, contents, source).await?;
+                }
+                if messages.len() > 0 || !rest.is_empty() {
+                    // Many messages take long.
+                    tokio::task::yield_now().await;
                 }
             }
-            for mut message in messages {
-                let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
-                if in_pieces && names.iter().any(needs_structure) {
-                    has_room = source.read_structure(wire, selected, &message).await?;
-                } else if message.lacks_body() && names.iter().any(needs_structure) {
-                    let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
-                    has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
-                    if has_room {
-                        let whole = 0..message.body_size;
-                        message.body =
-                            store.body_range(inbox, mailbox, message.flags.uid, whole).await?.unwrap_or_default();
-                    }
-                } else if in_pieces || message.lacks_body() {
-                    has_room = claim.grow_to(PIECE).is_ok();
-                }
-                if !has_room {
-                    break;
-                }
-                let message = Arc::new(message);
-                let octets = octets_to_read(&names, &message);
-                let (read_names, read_message) = (Arc::clone(&names), Arc::clone(&message));
-                let contents = reading.read(owner, octets, move |reader, budget| {
-                    let limits = reader.begin(read_message.content).limits;
-                    contents(&read_names, &read_message, &limits, budget, in_pieces)
-                });
-                let contents = wire.watch(contents).await??;
-                let mut message = Arc::unwrap_or_clone(message);
-                if message.body.len() > LARGE_BODY {
-                    // It is read again, piece by piece.
-                    message.body = Vec::new();
-                    claim.shrink_to(message.header.len().saturating_add(PIECE));
-                }
-                push_message(wire, selected, &names, &message, show_flags, contents, source).await?;
-                // Many messages take long.
-                tokio::task::yield_now().await;
-            }
-        }
-        if !has_room {
-            return Ok(no_memory());
         }
         // RFC 2180 §4.1.2: the others have been sent.
         if sent < uids.len() && !by_uid {
@@ -212,6 +169,77 @@ impl Session<'_> {
         }
         Ok(Reply::completed())
     }
+}
+
+/// The items of a FETCH, each once; or why it is refused.
+fn items(names: MacroOrMessageDataItemNames<'static>, by_uid: bool) -> Result<Arc<[Name]>, Reply> {
+    let mut names = match names {
+        MacroOrMessageDataItemNames::Macro(name) => name.expand().into_iter().map(IntoStatic::into_static).collect(),
+        MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
+    };
+    if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
+        return Err(Reply::bad(NOT_SUPPORTED));
+    }
+    if by_uid && !names.contains(&Name::Uid) {
+        names.insert(0, Name::Uid);
+    }
+    // A repeated item is sent once, to bound the work and the response.
+    let mut once: Vec<Name> = Vec::new();
+    for name in names {
+        if once.len() >= ITEMS {
+            return Err(Reply::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
+        }
+        if !once.contains(&name) {
+            once.push(name);
+        }
+    }
+    if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
+        return Err(Reply::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
+    }
+    Ok(once.into())
+}
+
+/// Sets `\Seen` on the messages that lack it, and returns their UIDs. Reading works even where writing fails, as on a full
+/// disk.
+async fn set_seen(
+    server: &ImapServer,
+    inbox: &InboxId,
+    mailbox: MailboxId,
+    changed: &Changed,
+    messages: &mut [Fetched],
+) -> Vec<u32> {
+    let unseen = messages.iter().filter(|message| !message.flags.flags.contains(Flags::SEEN));
+    let unseen: Vec<u32> = unseen.map(|message| message.flags.uid).collect();
+    if unseen.is_empty() {
+        return unseen;
+    }
+    let updated = server.mailboxes.set_flags(inbox, mailbox, unseen.clone(), FlagUpdate::add(Flags::SEEN)).await;
+    changed.set_for(mailbox);
+    match updated {
+        Ok(updated) => {
+            for flags in updated {
+                if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.flags.uid) {
+                    messages.iter_mut().skip(at).take(1).for_each(|message| message.flags = flags.clone());
+                }
+            }
+            unseen
+        }
+        Err(error) => {
+            tracing::warn!(%error, %inbox, "could not set \\Seen on fetched messages");
+            Vec::new()
+        }
+    }
+}
+
+/// How many of the next messages are read together: as many as are small work, or one that is not or whose body is not in
+/// memory.
+fn read_together(messages: &[Fetched], parsed: usize, in_pieces: bool) -> usize {
+    let mut octets = 0_usize;
+    let is_more = |message: &Fetched| {
+        octets = octets.saturating_add(octets_to_read(parsed, message));
+        in_pieces || message.lacks_body() || octets > INLINE
+    };
+    messages.iter().position(is_more).unwrap_or(messages.len()).max(1)
 }
 
 /// The content of one item.
@@ -225,15 +253,18 @@ enum Content {
     Nothing,
 }
 
-/// An estimate of the octets read to make the items of a message, in which four items count as one.
-fn octets_to_read(names: &[Name], message: &Fetched) -> usize {
-    let is_read = |name: &&Name| match name {
+/// Whether an item is made by parsing.
+fn is_parsed(name: &Name) -> bool {
+    match name {
         Name::Envelope => true,
         Name::BodyExt { section: Some(Section::HeaderFields(..) | Section::HeaderFieldsNot(..)), .. } => true,
         _ => needs_structure(name),
-    };
-    let items = names.iter().filter(is_read).count();
-    message.header.len().saturating_add(message.body.len()).saturating_mul(items.div_ceil(4))
+    }
+}
+
+/// An estimate of the octets read to make so many items of a message by parsing, in which four items count as one.
+fn octets_to_read(parsed: usize, message: &Fetched) -> usize {
+    message.header.len().saturating_add(message.body.len()).saturating_mul(parsed.div_ceil(4))
 }
 
 /// The content of each item; `of_header`: only of those that need only the header.

@@ -2,7 +2,7 @@
 //!
 //! The structure of the last such message is kept, so that it is parsed once.
 
-use super::{Name, PIECE, STRUCTURE_FACTOR};
+use super::{Name, PIECE, STRUCTURE_FACTOR, needs_structure};
 use crate::id::{InboxId, MailboxId};
 use crate::imap::content::section::part_at;
 use crate::imap::selected::SelectedMailbox;
@@ -11,6 +11,7 @@ use crate::imap::wire::Wire;
 use crate::message::mime::Tree;
 use crate::reading::Reading;
 use crate::resources::Owner;
+use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
 use crate::store::Store;
 use crate::store::open_mailbox::{Depth, Fetched};
@@ -40,6 +41,38 @@ pub(super) fn wants_pieces(names: &[Name]) -> bool {
 }
 
 impl Source<'_> {
+    /// Reads what the items need and has not been read with the messages, and claims memory for it. False: out of memory.
+    pub async fn complete(
+        self,
+        wire: &mut Wire,
+        selected: &mut SelectedMailbox,
+        names: &[Name],
+        messages: &mut [Fetched],
+        claim: &mut Claim,
+        in_pieces: bool,
+    ) -> Result<bool, CommandError> {
+        for message in messages.iter_mut().filter(|message| in_pieces || message.lacks_body()) {
+            let has_room = if !names.iter().any(needs_structure) {
+                claim.grow_to(PIECE).is_ok()
+            } else if in_pieces {
+                self.read_structure(wire, selected, message).await?
+            } else {
+                let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
+                let has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
+                if has_room {
+                    let whole =
+                        self.store.body_range(self.inbox, selected.mailbox, message.flags.uid, 0..message.body_size);
+                    message.body = whole.await?.unwrap_or_default();
+                }
+                has_room
+            };
+            if !has_room {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// A piece of a section: a range of the header, and octets of the body. `None`: no such part, or it has been expunged.
     pub async fn piece(
         self,

@@ -44,12 +44,8 @@ impl Readers {
         let done = tokio::task::spawn_blocking(move || {
             // There are as many permits as connections.
             let connection = reader.connection.as_mut().ok_or(StoreError::Closed)?;
-            let is_cancelled = move || cancelled.load(Ordering::Relaxed);
-            connection.progress_handler(CHECK_EVERY, Some(is_cancelled)).map_err(StoreError::from)?;
-            let snapshot = connection.transaction().map_err(StoreError::from)?;
-            let done = work(&snapshot)?;
-            snapshot.finish().map_err(StoreError::from)?;
-            Ok(done)
+            let snapshot = Snapshot::begin(connection, cancelled).map_err(StoreError::from)?;
+            work(snapshot.0)
         });
         done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
     }
@@ -57,6 +53,34 @@ impl Readers {
     /// Later reads answer [`StoreError::Closed`].
     pub(super) fn close(&self) {
         self.permits.close();
+    }
+}
+
+/// A transaction that only reads. Its own statements are prepared once, unlike those of [`rusqlite::Transaction`], since many
+/// reads take little longer than that; and they are never interrupted.
+struct Snapshot<'a>(&'a mut Connection);
+
+impl<'a> Snapshot<'a> {
+    /// Statements fail once `cancelled` is set.
+    fn begin(connection: &'a mut Connection, cancelled: Arc<AtomicBool>) -> rusqlite::Result<Self> {
+        connection.prepare_cached("BEGIN")?.execute([])?;
+        let snapshot = Self(connection);
+        snapshot.0.progress_handler(CHECK_EVERY, Some(move || cancelled.load(Ordering::Relaxed)))?;
+        Ok(snapshot)
+    }
+
+    fn end(&mut self) -> rusqlite::Result<()> {
+        self.0.progress_handler(0, None::<fn() -> bool>)?;
+        self.0.prepare_cached("ROLLBACK")?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Drop for Snapshot<'_> {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "a reader of the database could not end its transaction");
+        }
     }
 }
 
