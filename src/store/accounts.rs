@@ -44,7 +44,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = "SELECT id, name, queued, created_at FROM account WHERE id = ?1 AND id <> ?2";
-            Ok(c.query_opt(sql, params![id, DELETED], account)?)
+            c.query_opt(sql, params![id, DELETED], account)
         })
         .await
     }
@@ -66,7 +66,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = "SELECT account_id FROM custom_domain WHERE id = ?1";
-            Ok(c.query_opt(sql, params![id], |row| row.get(0))?)
+            c.query_opt(sql, params![id], |row| row.get(0))
         })
         .await
     }

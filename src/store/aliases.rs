@@ -125,7 +125,7 @@ impl Store {
         let (account, name) = (account.clone(), name.clone());
         self.read(move |c| {
             let sql = "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2";
-            Ok(c.query_opt(sql, params![account, name], |row| row.get(0))?)
+            c.query_opt(sql, params![account, name], |row| row.get(0))
         })
         .await
     }
@@ -186,7 +186,7 @@ mod tests {
         let (id, account) = (domain.clone(), ours.clone());
         let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, created_at, updated_at)
                    VALUES (?1, ?2, 'ours.org', 'pending', 'a b c', 0, 0)";
-        store.write::<_, StoreError, _>(move |c| Ok(c.execute(sql, params![id, account])?)).await.unwrap();
+        store.write::<_, StoreError, _>(move |c| c.execute(sql, params![id, account])).await.unwrap();
         let sales = AliasName::parse("Sales").unwrap();
         let made = store.alias_create(&ours, &ann.id, &domain, sales.clone(), 2, now).await.unwrap();
         assert_eq!(made.address.to_string(), "sales@ours.org");

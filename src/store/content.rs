@@ -41,7 +41,7 @@ pub(super) fn insert_content(
 pub(super) fn load(connection: &Transaction<'_>, content_id: ContentId) -> Result<StoredMessage, StoreError> {
     let sql = "SELECT c.header, b.data FROM content c JOIN body b ON b.id = c.body_id WHERE c.id = ?1";
     let row = |row: &Row<'_>| Ok(StoredMessage { header: row.get(0)?, body: row.get(1)? });
-    Ok(connection.query_row(sql, params![content_id], row)?)
+    connection.query_row(sql, params![content_id], row)
 }
 
 /// Octets of a content row, counted from the beginning of its header block; fewer at its end. With them, how many there

@@ -181,7 +181,7 @@ mod tests {
         let counts: (i64, i64, i64) = store
             .read(|c| {
                 let sql = "SELECT (SELECT count(*) FROM body), (SELECT count(*) FROM content), (SELECT count(*) FROM message)";
-                Ok::<_, StoreError>(c.query_row(sql, params![], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?)
+                c.query_row(sql, params![], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))
             })
             .await
             .unwrap();

@@ -396,7 +396,7 @@ impl Store {
         let id = id.clone();
         self.read(move |connection| {
             let sql = format!("SELECT {CLAIM} FROM custom_domain d WHERE d.id = ?1");
-            Ok(connection.query_opt(&sql, params![id], claim)?)
+            connection.query_opt(&sql, params![id], claim)
         })
         .await
     }
@@ -410,7 +410,7 @@ impl Store {
                      AND (d.id = i.default_domain_id OR (i.default_domain_id IS NULL AND d.is_default = 1))
                  WHERE i.id = ?1"
             );
-            Ok(connection.query_opt(&sql, params![inbox], claim)?)
+            connection.query_opt(&sql, params![inbox], claim)
         })
         .await
     }

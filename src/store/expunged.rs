@@ -37,7 +37,7 @@ pub(super) fn note_many(connection: &Transaction<'_>, mailbox: MailboxId) -> Res
 /// Up to which change the notes of a mailbox are forgotten.
 pub(super) fn forgotten(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     let sql = "SELECT forgotten FROM mailbox WHERE id = ?1";
-    Ok(connection.query_row(sql, params![mailbox], |row| row.get(0))?)
+    connection.query_row(sql, params![mailbox], |row| row.get(0))
 }
 
 /// Counts; once there are twice as many as are kept, half of them go: a note costs little on the average.
@@ -74,7 +74,7 @@ mod tests {
     async fn counts(store: &Store, mailbox: MailboxId) -> (u32, u32) {
         let sql = "SELECT note_count, (SELECT count(*) FROM expunged WHERE mailbox_id = ?1) FROM mailbox WHERE id = ?1";
         let row = move |c: &Transaction<'_>| c.query_row(sql, params![mailbox], |row| Ok((row.get(0)?, row.get(1)?)));
-        store.read(move |c| Ok::<_, StoreError>(row(c)?)).await.unwrap()
+        store.read(move |c| row(c)).await.unwrap()
     }
 
     async fn notes(store: &Store, mailbox: MailboxId, from: u32, to: u32) {

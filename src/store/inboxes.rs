@@ -220,7 +220,7 @@ impl Store {
         let (account, id) = (account.clone(), id.clone());
         self.read(move |c| {
             let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id = ?2");
-            Ok(c.query_opt(&sql, params![id, account], inbox)?)
+            c.query_opt(&sql, params![id, account], inbox)
         })
         .await
     }
@@ -230,7 +230,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = format!("SELECT {COLUMNS} FROM inbox WHERE id = ?1 AND account_id <> ?2");
-            Ok(c.query_opt(&sql, params![id, DELETED], inbox)?)
+            c.query_opt(&sql, params![id, DELETED], inbox)
         })
         .await
     }
@@ -304,7 +304,7 @@ impl Store {
         let id = id.clone();
         self.read(move |c| {
             let sql = "SELECT account_id FROM inbox WHERE id = ?1";
-            Ok(c.query_row(sql, params![id], |row| row.get(0))?)
+            c.query_row(sql, params![id], |row| row.get(0))
         })
         .await
     }
@@ -313,7 +313,7 @@ impl Store {
     pub async fn deleted_inboxes(&self) -> Result<Vec<InboxId>, StoreError> {
         self.read(|c| {
             let sql = "SELECT id FROM inbox WHERE account_id = ?1";
-            Ok(c.query(sql, params![DELETED], |row| row.get(0))?)
+            c.query(sql, params![DELETED], |row| row.get(0))
         })
         .await
     }

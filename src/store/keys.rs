@@ -24,7 +24,7 @@ impl Store {
         let token = token.to_owned();
         self.read(move |connection| {
             let sql = "SELECT public FROM dkim_zone WHERE token = ?1";
-            Ok(connection.query_opt(sql, params![token], |row| row.get(0))?)
+            connection.query_opt(sql, params![token], |row| row.get(0))
         })
         .await
     }
@@ -50,7 +50,7 @@ impl Store {
         let token = token.to_owned();
         self.read(move |connection| {
             let sql = "SELECT public FROM dkim_key WHERE token = ?1";
-            Ok(connection.query_opt(sql, params![token], |row| row.get(0))?)
+            connection.query_opt(sql, params![token], |row| row.get(0))
         })
         .await
     }
@@ -78,7 +78,7 @@ impl Store {
         self.read(move |connection| {
             let sql = "SELECT sealed FROM dkim_key WHERE token = ?1 AND generation = ?2";
             let key = params![token, generation];
-            Ok(connection.query_opt(sql, key, |row| row.get(0))?)
+            connection.query_opt(sql, key, |row| row.get(0))
         })
         .await
     }
@@ -87,7 +87,7 @@ impl Store {
     pub async fn dkim_sample(&self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
         self.read(|connection| {
             let sql = "SELECT token, sealed FROM dkim_key LIMIT 1";
-            Ok(connection.query_opt(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            connection.query_opt(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))
         })
         .await
     }
@@ -178,7 +178,7 @@ fn all_tokens(connection: &Transaction<'_>) -> Result<Vec<String>, StoreError> {
 
 fn sealed(connection: &Transaction<'_>, token: &str) -> Result<Vec<u8>, StoreError> {
     let sql = "SELECT sealed FROM dkim_key WHERE token = ?1";
-    Ok(connection.query_row(sql, params![token], |row| row.get(0))?)
+    connection.query_row(sql, params![token], |row| row.get(0))
 }
 
 fn put_sealed(connection: &Transaction<'_>, token: &str, sealed: &[u8]) -> Result<(), StoreError> {
@@ -189,7 +189,7 @@ fn put_sealed(connection: &Transaction<'_>, token: &str, sealed: &[u8]) -> Resul
 
 fn has_key(connection: &Transaction<'_>, token: &str) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM dkim_key WHERE token = ?1)";
-    Ok(connection.query_row(sql, params![token], |row| row.get(0))?)
+    connection.query_row(sql, params![token], |row| row.get(0))
 }
 
 #[cfg(test)]
@@ -222,7 +222,7 @@ mod tests {
         follows(false, "what is not in the zone").await;
 
         let plan = Plan { rotate_every: None, publish_before: Duration::ZERO, retire_after: Duration::ZERO };
-        store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET seen_at = 0", params![])?)).await.unwrap();
+        store.write(|c| c.execute("UPDATE dkim_key SET seen_at = 0", params![])).await.unwrap();
         crate::store::testing::dkim_records(&store, &id, ["valid"; 3]).await;
         store.rotation_now(&id, plan, now).await.unwrap().unwrap().unwrap();
         follows(false, "another signs").await;
@@ -232,7 +232,7 @@ mod tests {
         follows(true, "a fresh key").await;
 
         // The claim that changed last goes: the serial stays, and then grows.
-        store.write(|c| Ok::<_, StoreError>(c.execute("DELETE FROM custom_domain", params![])?)).await.unwrap();
+        store.write(|c| c.execute("DELETE FROM custom_domain", params![])).await.unwrap();
         store.dkim_let_go(now, week).await.unwrap();
         let kept = store.dkim_serial().await.unwrap();
         store.dkim_let_go(now.after(week), week).await.unwrap();

@@ -62,7 +62,7 @@ pub(super) fn sent(connection: &Transaction<'_>, inbox: &InboxId) -> Result<Mail
 /// The number of a mailbox.
 pub(super) fn find(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Result<Option<MailboxId>, StoreError> {
     let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
-    Ok(connection.query_opt(sql, params![inbox, name], |row| row.get(0))?)
+    connection.query_opt(sql, params![inbox, name], |row| row.get(0))
 }
 
 /// Makes a mailbox whose name is free. In an inbox that has been deleted that fails.
@@ -81,7 +81,7 @@ pub(super) fn insert(
     let sql = "INSERT INTO mailbox (inbox_id, name, special_use, uid_validity)
                SELECT id, ?2, ?3, ?4 FROM inbox WHERE id = ?1 AND account_id <> ?5 RETURNING id";
     let values = params![inbox, name, special_use, uid_validity, DELETED];
-    Ok(connection.query_row(sql, values, |row| row.get(0))?)
+    connection.query_row(sql, values, |row| row.get(0))
 }
 
 /// Takes the next `count` UIDs of a mailbox, and its next modification number.
@@ -89,7 +89,7 @@ pub(super) fn next_uids(connection: &Transaction<'_>, mailbox: MailboxId, count:
     let sql = "UPDATE mailbox SET uid_next = uid_next + ?2, highest_modseq = highest_modseq + 1
                WHERE id = ?1 RETURNING uid_next - ?2, highest_modseq";
     let row = |row: &Row<'_>| Ok(NextUids { first_uid: row.get(0)?, modseq: row.get(1)? });
-    Ok(connection.query_row(sql, params![mailbox, count], row)?)
+    connection.query_row(sql, params![mailbox, count], row)
 }
 
 /// A mailbox, as LIST shows it.
@@ -142,7 +142,7 @@ impl Store {
         self.read(move |connection| {
             let sql = "SELECT name, special_use FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0 ORDER BY name";
             let row = |row: &Row<'_>| Ok(MailboxName { name: row.get(0)?, special_use: row.get(1)? });
-            Ok(connection.query(sql, params![inbox], row)?)
+            connection.query(sql, params![inbox], row)
         })
         .await
     }
@@ -152,7 +152,7 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let sql = "SELECT name FROM subscription WHERE inbox_id = ?1 ORDER BY name";
-            Ok(connection.query(sql, params![inbox], |row| row.get(0))?)
+            connection.query(sql, params![inbox], |row| row.get(0))
         })
         .await
     }
@@ -171,7 +171,7 @@ impl Store {
                     highest_modseq: row.get(5)?,
                 })
             };
-            Ok(connection.query_opt(STATUS, params![inbox, name], row)?)
+            connection.query_opt(STATUS, params![inbox, name], row)
         })
         .await
     }

@@ -108,7 +108,7 @@ fn summary(row: &Row<'_>) -> Result<MessageSummary, StoreError> {
 fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Option<ContentId>, StoreError> {
     let sql = "SELECT m.content_id FROM message m JOIN mailbox p ON p.id = m.mailbox_id
                WHERE m.inbox_id = ?1 AND m.id = ?2 AND (p.is_hidden = 0 OR p.part_of IS NOT NULL)";
-    Ok(connection.query_opt(sql, params![inbox, id], |row| row.get(0))?)
+    connection.query_opt(sql, params![inbox, id], |row| row.get(0))
 }
 
 impl Store {
@@ -133,7 +133,7 @@ impl Store {
         let (inbox, id) = (inbox.clone(), id.clone());
         self.read(move |connection| {
             let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id = ?2");
-            Ok(connection.query_opt(&sql, params![inbox, id, SUMMARY_HEADER], summary)?)
+            connection.query_opt(&sql, params![inbox, id, SUMMARY_HEADER], summary)
         })
         .await
     }

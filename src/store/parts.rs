@@ -42,7 +42,7 @@ const OF: &str = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id 
 /// The mailbox's own row first, then its parts; none when the inbox has no such mailbox.
 pub(super) fn of(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) -> Result<Vec<Part>, StoreError> {
     let row = |row: &Row<'_>| Ok(Part { id: row.get(0)?, offset: row.get(1)? });
-    Ok(connection.query(OF, params![mailbox, inbox], row)?)
+    connection.query(OF, params![mailbox, inbox], row)
 }
 
 /// The one that has the message.
@@ -87,7 +87,7 @@ impl Store {
         let inbox = inbox.clone();
         self.read(move |connection| {
             let sql = "SELECT id FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 1";
-            Ok(connection.query(sql, params![inbox], |row| row.get(0))?)
+            connection.query(sql, params![inbox], |row| row.get(0))
         })
         .await
     }
@@ -97,7 +97,7 @@ impl Store {
         self.read(|connection| {
             let sql = "SELECT id, inbox_id FROM mailbox WHERE is_hidden = 1 ORDER BY id";
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
-            Ok(connection.query(sql, params![], row)?)
+            connection.query(sql, params![], row)
         })
         .await
     }

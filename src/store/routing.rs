@@ -184,7 +184,7 @@ fn claim_that_receives(connection: &Transaction<'_>, domain: &DomainName) -> Res
     let row = |row: &Row<'_>| {
         Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: row.get(3)? })
     };
-    Ok(connection.query_opt(sql, params![domain], row)?)
+    connection.query_opt(sql, params![domain], row)
 }
 
 /// The claim whose return path the domain is: bounces of its inboxes' mail come back there.
@@ -194,7 +194,7 @@ fn claim_of_return_path(connection: &Transaction<'_>, domain: &DomainName) -> Re
                WHERE name = ?1 AND return_path = ?2 AND takes_mail = 1";
     let row =
         |row: &Row<'_>| Ok(Claim { id: row.get(0)?, account: row.get(1)?, receiving: row.get(2)?, catch_all: None });
-    Ok(connection.query_opt(sql, params![parent, label], row)?)
+    connection.query_opt(sql, params![parent, label], row)
 }
 
 fn inbox_of_claim(connection: &Transaction<'_>, claim: &Claim, base: &str) -> Result<Option<InboxId>, StoreError> {
@@ -206,5 +206,5 @@ fn inbox_of_claim(connection: &Transaction<'_>, claim: &Claim, base: &str) -> Re
 
 fn oldest_inbox(connection: &Transaction<'_>, account: &AccountId) -> Result<Option<InboxId>, StoreError> {
     let sql = "SELECT id FROM inbox WHERE account_id = ?1 ORDER BY id LIMIT 1";
-    Ok(connection.query_opt(sql, params![account], |row| row.get(0))?)
+    connection.query_opt(sql, params![account], |row| row.get(0))
 }

@@ -108,7 +108,7 @@ fn identity(row: &Row<'_>) -> Result<SesIdentity, StoreError> {
 
 fn find(c: &Transaction<'_>, name: &DomainName) -> Result<Option<SesIdentity>, StoreError> {
     let sql = format!("{SELECT} WHERE name = ?1");
-    Ok(c.query_opt(&sql, params![name], identity)?)
+    c.query_opt(&sql, params![name], identity)
 }
 
 /// Names that are due which one claim looks at, the longest waiting first. SES itself takes one a second.
@@ -300,7 +300,7 @@ impl Store {
 
     /// When the next name is due. One that is being repaired is due when the lease ends.
     pub async fn ses_next_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        self.read(|c| Ok(c.query_row("SELECT min(ready_at) FROM ses_identity", params![], |row| row.get(0))?)).await
+        self.read(|c| c.query_row("SELECT min(ready_at) FROM ses_identity", params![], |row| row.get(0))).await
     }
 
     /// How many claims have tokens from SES, and how many from this daemon.
@@ -308,7 +308,7 @@ impl Store {
         self.read(|c| {
             let sql = "SELECT count(s.name), count(*) - count(s.name)
                        FROM custom_domain d LEFT JOIN ses_identity s ON s.name = d.name";
-            Ok(c.query_row(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            c.query_row(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))
         })
         .await
     }

@@ -125,6 +125,6 @@ pub(crate) async fn record_check(store: &Store, report: Report, policy: Policy, 
     let (runner, id) = (RunnerId::new(), report.domain.clone());
     let owner = runner.clone();
     let lease = "UPDATE custom_domain SET lease_owner = ?2 WHERE id = ?1";
-    store.write(move |c| Ok::<_, StoreError>(c.execute(lease, params![id, owner])?)).await.unwrap();
+    store.write(move |c| c.execute(lease, params![id, owner])).await.unwrap();
     store.domain_record_check(runner, report, None, policy, now, 0).await.unwrap().unwrap();
 }

@@ -11,12 +11,7 @@ fn account(connection: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
 }
 
 async fn count(store: &Store) -> i64 {
-    store
-        .read(|c| {
-            Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |r| r.get(0))?)
-        })
-        .await
-        .unwrap()
+    store.read(|c| c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |r| r.get(0))).await.unwrap()
 }
 
 #[tokio::test]
@@ -107,8 +102,7 @@ async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
         let _ = wait.recv();
         account(c, "acc_1")
     });
-    let large = store
-        .write(|c| Ok::<_, StoreError>(c.execute("INSERT INTO body (data) VALUES (zeroblob(9999999))", params![])?));
+    let large = store.write(|c| c.execute("INSERT INTO body (data) VALUES (zeroblob(9999999))", params![]));
     let after = store.write(|c| account(c, "acc_3"));
     let release = async move { go.send(()).unwrap() };
     let (first, large, after, ()) = tokio::join!(first, large, after, release);
@@ -161,9 +155,7 @@ async fn every_reader_works(store: &Store) {
         tokio::spawn(async move {
             let count = move |c: &Transaction<'_>| {
                 all.wait();
-                Ok::<_, StoreError>(
-                    c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |row| row.get::<i64>(0))?,
-                )
+                c.query_row("SELECT count(*) FROM account WHERE name = 'x'", params![], |row| row.get::<i64>(0))
             };
             store.read(count).await.unwrap()
         })
@@ -238,7 +230,7 @@ async fn the_statement_of_a_cancelled_caller_is_interrupted() {
                     Err(StoreError::Sqlite(error)) => error.sqlite_error_code(),
                     _ => None,
                 });
-                Ok::<_, StoreError>(done?)
+                done
             };
             store.read(endless).await
         })

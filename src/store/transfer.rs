@@ -236,7 +236,7 @@ fn gather_copies(
 ) -> Result<Vec<(u32, u32)>, TransferError> {
     let size = |connection: &Transaction<'_>| -> Result<i64, StoreError> {
         let sql = "SELECT i.size FROM mailbox b JOIN inbox i ON i.id = b.inbox_id WHERE b.id = ?1";
-        Ok(connection.query_row(sql, params![hidden], |row| row.get(0))?)
+        connection.query_row(sql, params![hidden], |row| row.get(0))
     };
     let before = size(connection)?;
     let mut gathered = Vec::with_capacity(uids.len());

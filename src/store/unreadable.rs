@@ -85,7 +85,7 @@ fn set_aside(
 
 fn messages_of(connection: &Transaction<'_>, content: ContentId) -> Result<Vec<MessageId>, StoreError> {
     let sql = "SELECT id FROM message WHERE content_id = ?1 LIMIT 10";
-    Ok(connection.query(sql, params![content], |row| row.get(0))?)
+    connection.query(sql, params![content], |row| row.get(0))
 }
 
 fn all_aside(connection: &Transaction<'_>) -> Result<HashSet<ContentId>, StoreError> {

@@ -218,7 +218,7 @@ async fn accounts_alternate_and_every_claim_gets_a_first_key_before_a_second() {
     let greedy = store.read(move |c| {
         let sql =
             "SELECT count(*), count(DISTINCT domain_id) FROM dkim_key WHERE domain_id IS NOT NULL AND domain_id <> ?1";
-        Ok::<_, StoreError>(c.query_row(sql, params![id], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)))?)
+        c.query_row(sql, params![id], |row| Ok((row.get::<i64>(0)?, row.get::<i64>(1)?)))
     });
     let (made, claims) = greedy.await.unwrap();
     assert!(made <= 5 && made == claims, "{made} keys of {claims} claims");
@@ -295,8 +295,7 @@ fn signing_runs_off_the_async_threads_and_parsed_keys_are_cached() {
         };
         sign().await.unwrap().unwrap();
         // The stored keys can no longer be opened: only a cached key signs.
-        let spoilt =
-            store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE dkim_key SET sealed = ?1", params![[0_u8; 1]])?));
+        let spoilt = store.write(|c| c.execute("UPDATE dkim_key SET sealed = ?1", params![[0_u8; 1]]));
         assert_eq!(spoilt.await.unwrap(), 1);
         let (release, wait) = std::sync::mpsc::channel::<()>();
         let busy = tokio::task::spawn_blocking(move || wait.recv());

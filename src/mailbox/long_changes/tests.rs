@@ -47,7 +47,7 @@ async fn counts(store: &Store, inbox: &InboxId) -> (i64, i64) {
     store
         .read(move |c| {
             let sql = "SELECT size, (SELECT count(*) FROM mailbox WHERE is_hidden = 1) FROM inbox WHERE id = ?1";
-            Ok::<_, StoreError>(c.query_row(sql, params![inbox], |row| Ok((row.get(0)?, row.get(1)?)))?)
+            c.query_row(sql, params![inbox], |row| Ok((row.get(0)?, row.get(1)?)))
         })
         .await
         .unwrap()
@@ -226,7 +226,7 @@ async fn a_crash_in_a_deletion_leaves_nothing_that_anybody_sees() {
             let left: (i64, bool) = store
                 .read(move |c| {
                     let sql = "SELECT (SELECT count(*) FROM message), EXISTS (SELECT 1 FROM inbox WHERE id = ?1)";
-                    Ok::<_, StoreError>(c.query_row(sql, params![of], |row| Ok((row.get(0)?, row.get(1)?)))?)
+                    c.query_row(sql, params![of], |row| Ok((row.get(0)?, row.get(1)?)))
                 })
                 .await
                 .unwrap();

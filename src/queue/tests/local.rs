@@ -112,14 +112,14 @@ async fn an_inbox_that_fills_up_during_the_attempt_defers_its_recipient_alone() 
     let sent = comes_here_after(&world, &["friend@acme.com", "hello@acme.com"]).await;
     let size = world.store.read(|c| {
         let sql = "SELECT c.size FROM submission s JOIN content c ON c.id = s.outgoing_id";
-        Ok::<_, StoreError>(c.query_row(sql, params![], |row| row.get::<i64>(0))?)
+        c.query_row(sql, params![], |row| row.get::<i64>(0))
     });
     let held =
         i64::try_from(world.config.limits.inbox_size).unwrap() - size.await.unwrap() - i64::try_from(ROW).unwrap();
     let fill = move |c: &crate::store::Transaction<'_>| {
         c.execute("UPDATE inbox SET size = ?1 WHERE name = 'friend'", params![held])
     };
-    world.store.write(move |c| Ok::<_, StoreError>(fill(c)?)).await.unwrap();
+    world.store.write(move |c| fill(c)).await.unwrap();
     world.queue.settle().await;
     assert_eq!(world.waiting().await, "the inbox is full");
     assert_eq!(world.queued().await[0].id, sent.id);
@@ -161,11 +161,11 @@ async fn a_copy_in_sent_is_the_message_as_it_left_with_its_bcc_field() {
     assert_eq!(left.iter().filter(|text| *text == plain).count(), 1, "{left:?}\n{plain}");
     assert!(!world.inbox("friend").await[0].to_ascii_lowercase().contains("bcc"));
     let flags = world.store.read(|c| {
-        Ok::<_, StoreError>(c.query_row(
+        c.query_row(
             "SELECT max(flags), min(flags) FROM message m JOIN mailbox p ON p.id = m.mailbox_id WHERE p.name = 'Sent'",
             params![],
             |row| Ok((row.get(0)?, row.get(1)?)),
-        )?)
+        )
     });
     assert_eq!(flags.await.unwrap(), (1, 1), "seen");
 }

@@ -20,7 +20,6 @@ use crate::id::{AccountId, DomainId, InboxId};
 use crate::net::listener::Shutdown;
 use crate::net::ranges::AllowedNetworks;
 use crate::resources::Owner;
-use crate::store::StoreError;
 use crate::store::params;
 use crate::store::queue::QueueEntry;
 use crate::store::testing;
@@ -56,13 +55,13 @@ async fn template() -> Template {
     let hello = testing::inbox(&store, &account, "hello").await;
     testing::inbox(&store, &account, "friend").await;
     // What is in the store then is the queue's alone. `local` tests the copies.
-    store.write(|c| Ok::<_, StoreError>(c.execute("UPDATE inbox SET save_sent = 0", params![])?)).await.unwrap();
+    store.write(|c| c.execute("UPDATE inbox SET save_sent = 0", params![])).await.unwrap();
     let acme = DomainId::new();
     let (id, owner) = (acme.clone(), account.clone());
     let sql =
         "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, takes_mail, created_at, updated_at)
                VALUES (?1, ?2, 'acme.com', 'verified', 'tokenone tokentwo tokenthree', 1, 0, 0)";
-    store.write(move |c| Ok::<_, StoreError>(c.execute(sql, params![id, owner])?)).await.unwrap();
+    store.write(move |c| c.execute(sql, params![id, owner])).await.unwrap();
     Keys::open(store.clone(), dir.path(), &Config::default(), Clock::System).await.unwrap();
     while !store.dkim_missing().await.unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -154,7 +153,7 @@ impl World {
         let make = move |c: &crate::store::Transaction<'_>| {
             c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id])
         };
-        self.store.write(move |c| Ok::<_, StoreError>(make(c)?)).await.unwrap();
+        self.store.write(move |c| make(c)).await.unwrap();
         let id = testing::inbox(&self.store, &account, inbox).await;
         Login::for_test(account, id, inbox)
     }
@@ -233,12 +232,12 @@ impl World {
     }
 
     pub async fn execute(&self, sql: &'static str) {
-        self.store.write(move |c| Ok::<_, StoreError>(c.batch(sql)?)).await.unwrap();
+        self.store.write(move |c| c.batch(sql)).await.unwrap();
     }
 
     pub async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
-        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, params![], |r| r.get(0))?)).await.unwrap()
+        self.store.read(move |c| c.query_row(&sql, params![], |r| r.get(0))).await.unwrap()
     }
 }
 

@@ -170,7 +170,7 @@ impl World {
     /// How many rows a table has.
     async fn count(&self, table: &'static str) -> i64 {
         let sql = format!("SELECT count(*) FROM {table}");
-        self.store.read(move |c| Ok::<_, StoreError>(c.query_row(&sql, params![], |row| row.get(0))?)).await.unwrap()
+        self.store.read(move |c| c.query_row(&sql, params![], |row| row.get(0))).await.unwrap()
     }
 }
 

@@ -253,7 +253,7 @@ async fn an_expired_token_sends_nothing() {
     let mut client = world.logged_in("ann").await;
     // As one that runs out: no event tells.
     let end = |c: &crate::store::Transaction<'_>| c.execute("UPDATE token SET revoked_at = 1", params![]);
-    world.store.write(move |c| Ok::<_, crate::store::StoreError>(end(c)?)).await.unwrap();
+    world.store.write(move |c| end(c)).await.unwrap();
     envelope(&mut client, &["bob@elsewhere.example"]).await;
     client.send(MESSAGE.as_bytes()).await;
     client.expect("421 4.7.0").await;

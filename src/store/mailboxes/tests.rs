@@ -25,7 +25,7 @@ async fn counted(store: &Store, inbox: &InboxId, name: &str) -> (u32, u32, u32, 
                LEFT JOIN message m ON m.mailbox_id = p.id LEFT JOIN content c ON c.id = m.content_id
                WHERE b.inbox_id = ?1 AND b.name = ?2";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
-    store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, params![inbox, name], row)?)).await.unwrap()
+    store.read(move |c| c.query_row(sql, params![inbox, name], row)).await.unwrap()
 }
 
 async fn compare(store: &Store, inbox: &InboxId) {
@@ -37,7 +37,7 @@ async fn compare(store: &Store, inbox: &InboxId) {
             let (inbox, name) = (inbox.clone(), name.clone());
             let sql = "SELECT sum(p.size) FROM mailbox b JOIN mailbox p ON p.id = b.id OR p.part_of = b.id
                        WHERE b.inbox_id = ?1 AND b.name = ?2";
-            store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, params![inbox, name], |row| row.get(0))?)).await
+            store.read(move |c| c.query_row(sql, params![inbox, name], |row| row.get(0))).await
         };
         let kept = (status.messages, status.recent, status.unseen, size.unwrap());
         assert_eq!(kept, counted(store, inbox, &name).await, "{name}");

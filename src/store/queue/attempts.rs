@@ -237,7 +237,7 @@ pub(super) fn queued(connection: &Transaction<'_>, id: &SubmissionId) -> Result<
     let sql = "SELECT id, account_id, inbox_id, inbox_name, domain_id, mail_from, original_id, outgoing_id, is_8bit,
                    protocol, client, arrived_at, expires_at, is_unsigned,
                    (SELECT size FROM content WHERE id = outgoing_id), state = 'held' FROM submission WHERE id = ?1";
-    Ok(connection.query_opt(sql, params![id], read_queued)?)
+    connection.query_opt(sql, params![id], read_queued)
 }
 
 fn read_queued(row: &Row<'_>) -> Result<QueuedMessage, StoreError> {

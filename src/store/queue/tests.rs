@@ -63,9 +63,8 @@ impl Post {
     }
 
     async fn count(&self, table: &'static str) -> i64 {
-        let count = move |c: &Transaction<'_>| {
-            Ok::<_, StoreError>(c.query_row(&format!("SELECT count(*) FROM {table}"), params![], |r| r.get(0))?)
-        };
+        let count =
+            move |c: &Transaction<'_>| c.query_row(&format!("SELECT count(*) FROM {table}"), params![], |r| r.get(0));
         self.store.read(count).await.unwrap()
     }
 
@@ -264,12 +263,12 @@ async fn what_waits_for_a_domain_that_has_changed_during_the_attempt_is_due_at_o
         let held = NewSubmission { held_for: Some(domain.clone()), ..post.message(&["a@example.org"]) };
         let claim = "INSERT INTO custom_domain (id, account_id, name, status, on_unverified, dkim_tokens, created_at, updated_at)
                      VALUES (?1, ?2, 'acme.com', 'pending', 'hold', 'one two three', 0, 0)";
-        post.store.write(move |c| Ok::<_, StoreError>(c.execute(claim, params![domain, account])?)).await.unwrap();
+        post.store.write(move |c| c.execute(claim, params![domain, account])).await.unwrap();
         post.store.submission_accept(held, u64::MAX, limits(u64::MAX).quota).await.unwrap();
         let due = post.claim(at(0)).await.pop().unwrap();
         assert!(due.queued.is_held);
         // The attempt has read the domain by now.
-        post.store.write(move |c| Ok::<_, StoreError>(c.batch(change)?)).await.unwrap();
+        post.store.write(move |c| c.batch(change)).await.unwrap();
         let wait = async |due: &Due, wait| {
             let (delivery, reply) = (due.deliveries[0].id.clone(), "kept".to_owned());
             let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait }];
@@ -353,7 +352,7 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
     for (number, account) in others.iter().enumerate() {
         let id = account.clone();
         let make = move |c: &Transaction<'_>| {
-            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id]).map_err(Into::into)
+            c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id])
         };
         post.store.write::<_, StoreError, _>(make).await.unwrap();
         post.account = account.clone();

@@ -59,7 +59,7 @@ async fn size(store: &Store, inbox: &InboxId) -> u64 {
             let sql = "SELECT size, messages, (SELECT coalesce(sum(length(c.header) + length(b.data) + octet_length(m.keywords)), 0) FROM message m
                            JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id WHERE m.inbox_id = i.id)
                        FROM inbox i WHERE id = ?1";
-            Ok::<_, StoreError>(c.query_row(sql, params![inbox], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
+            c.query_row(sql, params![inbox], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         })
         .await
         .unwrap();
@@ -98,10 +98,7 @@ async fn the_count_follows_all_that_comes_goes_moves_and_is_copied() {
     // An inbox that goes takes its count with it.
     assert!(store.inbox_delete(&account, &one).await.unwrap());
     service(&store, limits(u64::MAX)).remove_inbox(&one).await.unwrap();
-    let left: i64 = store
-        .read(|c| Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM body", params![], |r| r.get(0))?))
-        .await
-        .unwrap();
+    let left: i64 = store.read(|c| c.query_row("SELECT count(*) FROM body", params![], |r| r.get(0))).await.unwrap();
     assert_eq!(left, 0);
 }
 
@@ -185,7 +182,7 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     let count = async || {
         let of = one.clone();
         let sql = "SELECT size FROM inbox WHERE id = ?1";
-        store.read(move |c| Ok::<_, StoreError>(c.query_row(sql, params![of], |row| row.get::<i64>(0))?)).await.unwrap()
+        store.read(move |c| c.query_row(sql, params![of], |row| row.get::<i64>(0))).await.unwrap()
     };
     let bare = count().await;
     stores(1, FlagChange::Add, &["one", "two"], few).await.unwrap();
@@ -211,12 +208,8 @@ async fn an_inbox_has_so_many_messages_and_keywords_and_each_counts() {
     stores(2, FlagChange::Remove, &["TWO"], full).await.unwrap();
     service(&store, full).set_flags(&one, mailbox, vec![2], FlagUpdate::add(Flags::DELETED)).await.unwrap();
     service(&store, limits(u64::MAX)).expunge(&one, mailbox, None).await.unwrap();
-    let left: i64 = store
-        .read(|c| {
-            Ok::<_, StoreError>(c.query_row("SELECT count(*) FROM mailbox_keyword", params![], |row| row.get(0))?)
-        })
-        .await
-        .unwrap();
+    let left: i64 =
+        store.read(|c| c.query_row("SELECT count(*) FROM mailbox_keyword", params![], |row| row.get(0))).await.unwrap();
     assert_eq!(left, 2);
     size(&store, &one).await;
 }

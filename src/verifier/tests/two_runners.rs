@@ -11,9 +11,7 @@ fn another(world: &World) -> Verifier {
 
 async fn checks(world: &World) -> (i64, i64) {
     let sql = "SELECT count(*), count(DISTINCT domain_id) FROM domain_check";
-    let read = |c: &crate::store::Transaction<'_>| {
-        Ok::<_, StoreError>(c.query_row(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)))?)
-    };
+    let read = |c: &crate::store::Transaction<'_>| c.query_row(sql, params![], |row| Ok((row.get(0)?, row.get(1)?)));
     world.store.read(read).await.unwrap()
 }
 
