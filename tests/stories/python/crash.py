@@ -359,6 +359,8 @@ class Large(Worker):
             return known
         ok(self.client.select("INBOX"))
         if action == "move":
+            # A kill may fall between the two: the name is taken then.
+            self.number()
             self.doing = {"change": "create", "to": to}
             ok(self.client.create(to))
             known[to] = []
