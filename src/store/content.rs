@@ -1,6 +1,6 @@
 //! Message bytes: a body once, and a header block before it for each form the message has.
 //!
-//! Invariant: no body or content stays without a reference; triggers of the schema see to it in the same transaction.
+//! Invariant: no content stays without a reference, nor a body without a content.
 
 use super::{Store, StoreError, Transaction};
 use crate::id::{BodyId, ContentId, SubmissionId};
@@ -35,6 +35,23 @@ pub(super) fn insert_content(
     let size = i64::try_from(header.len().saturating_add(body_size)).unwrap_or(i64::MAX);
     let sql = "INSERT INTO content (header, body_id, size) VALUES (?1, ?2, ?3) RETURNING id";
     connection.query_row(sql, params![header, body_id, size], |row| row.get(0))
+}
+
+/// Removes those of the contents that no message and no submission has any more, and bodies with their last content.
+pub(super) fn remove_unreferenced(
+    connection: &Transaction<'_>,
+    contents: impl IntoIterator<Item = ContentId>,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM content WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE content_id = ?1)
+                   AND NOT EXISTS (SELECT 1 FROM submission WHERE original_id = ?1 OR outgoing_id = ?1) RETURNING body_id";
+    for content in contents {
+        let body: Option<BodyId> = connection.query_opt(sql, params![content], |row| row.get(0))?;
+        if let Some(body) = body {
+            let sql = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM content WHERE body_id = ?1)";
+            connection.execute(sql, params![body])?;
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of a content row.

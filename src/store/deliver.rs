@@ -1,8 +1,8 @@
-//! Putting a message into mailboxes.
+//! Putting a message into the INBOX of its recipients.
 //!
-//! Invariant: the bytes are stored once, however many inboxes get the message; a UID is given out once and only upward
-//! (RFC 3501 §2.3.1.1).
+//! Invariant: the bytes are stored once, however many inboxes get the message.
 
+use super::message_rows::{self, Delivered, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
@@ -10,8 +10,7 @@ use super::{Store, StoreError, Transaction, content, mailboxes};
 use crate::address::ReversePath;
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
-use crate::id::{BodyId, ContentId, InboxId, MailboxId, MessageId};
-use crate::store::engine::params;
+use crate::id::{BodyId, InboxId, MailboxId};
 use bytes::Bytes;
 use std::collections::HashSet;
 
@@ -26,56 +25,6 @@ pub struct LocalDelivery {
     pub header: Vec<u8>,
     /// INTERNALDATE: real time.
     pub received_at: Timestamp,
-}
-
-/// A message in a mailbox.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    pub id: MessageId,
-    pub inbox: InboxId,
-    pub mailbox: MailboxId,
-    pub uid: u32,
-}
-
-/// A row of a mailbox.
-#[derive(Clone, Debug)]
-pub(super) struct NewMessage<'a> {
-    pub inbox: &'a InboxId,
-    pub mailbox: MailboxId,
-    pub content: ContentId,
-    pub flags: Flags,
-    /// Space between.
-    pub keywords: &'a str,
-    /// Empty for what did not come by SMTP.
-    pub mail_from: &'a str,
-    pub rcpt_to: &'a str,
-    pub internal_date: Timestamp,
-}
-
-/// Puts a stored content into a mailbox, and notes the event.
-pub(super) fn insert_message(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
-    let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
-    let id = MessageId::new();
-    transaction.execute(
-        "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
-                 mail_from, rcpt_to)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        params![
-            id,
-            new.inbox,
-            new.mailbox,
-            next.first_uid,
-            new.content,
-            new.flags,
-            new.keywords,
-            new.internal_date,
-            next.modseq,
-            new.mail_from,
-            new.rcpt_to,
-        ],
-    )?;
-    transaction.mailbox_changed(new.inbox, new.mailbox)?;
-    Ok(Delivered { id, inbox: new.inbox.clone(), mailbox: new.mailbox, uid: next.first_uid })
 }
 
 impl LocalDelivery {
@@ -112,7 +61,7 @@ impl LocalDelivery {
                 rcpt_to: &recipient.address().to_string(),
                 internal_date: self.received_at,
             };
-            insert_message(transaction, &new)
+            message_rows::insert(transaction, &new)
         };
         self.of_each_inbox().map(deliver).collect()
     }
@@ -145,6 +94,7 @@ impl Store {
 mod tests {
     use super::*;
     use crate::address::{Address, DomainName};
+    use crate::store::params;
     use crate::store::routing::Route;
     use crate::store::testing::{inbox, store_with_account};
 

@@ -1,7 +1,7 @@
 //! Keywords of a mailbox's messages: how many there may be.
 //!
-//! Invariant: triggers of the schema count the messages that have a keyword, so that looking at a mailbox's keywords costs
-//! no more than there are of them.
+//! The messages that have a keyword are counted ([`super::message_rows`]): looking at a mailbox's keywords costs no more than
+//! there are of them.
 
 use super::parts::Part;
 use super::room::{DeliverError, Quota};

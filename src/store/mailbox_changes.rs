@@ -3,8 +3,8 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's; what changed has a new modification number, and
 //! what is gone a note with one, so that every session that has the mailbox open learns of it.
 
-use super::deliver::{NewMessage, insert_message};
 use super::keywords::{self, FlagError, InboxLimits};
+use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
 use super::room;
@@ -114,11 +114,11 @@ fn deleted(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) ->
 
 fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, uids: &[u32]) -> Result<(), StoreError> {
     let parts = parts::of(connection, inbox, mailbox)?;
-    let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid = ?2 AND flags & ?3 <> 0";
     let mut gone = Vec::with_capacity(uids.len());
     for uid in uids {
         for part in &parts {
-            if connection.execute(sql, params![part.id, part.stored(*uid), Flags::DELETED])? > 0 {
+            let values = params![part.stored(*uid), Flags::DELETED];
+            if !message_rows::remove(connection, inbox, part.id, "uid = ?2 AND flags & ?3 <> 0", values)?.is_empty() {
                 gone.push(*uid);
                 break;
             }
@@ -155,8 +155,8 @@ impl Store {
             for &uid in &uids {
                 let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
                 let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-                let stored = part.stored(uid);
-                let before = connection.query_row(sql, params![part.id, stored], |row| message_flags(row, part))?;
+                let before =
+                    connection.query_row(sql, params![part.id, part.stored(uid)], |row| message_flags(row, part))?;
                 let now = update.apply(&before);
                 if now != before {
                     let count = |message: &MessageFlags| message.keywords.split_ascii_whitespace().count();
@@ -170,9 +170,7 @@ impl Store {
                             *modseq.insert(next_modseq(connection, mailbox)?)
                         }
                     };
-                    let sql =
-                        "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                    connection.execute(sql, params![part.id, stored, now.flags, now.keywords, modseq])?;
+                    message_rows::set_flags(connection, &of, part, &before, &now, modseq)?;
                 }
                 after.push(now);
             }
@@ -234,7 +232,7 @@ impl Store {
                 rcpt_to: "",
                 internal_date: append.internal_date,
             };
-            let uid = insert_message(connection, &new)?.uid;
+            let uid = message_rows::insert(connection, &new)?.uid;
             Ok(Some(Appended { mailbox, uid_validity, uid }))
         })
         .await

@@ -23,6 +23,7 @@ pub(crate) mod keywords;
 pub(crate) mod mailbox_changes;
 mod mailbox_tree;
 pub(crate) mod mailboxes;
+pub(crate) mod message_rows;
 pub(crate) mod messages;
 pub mod names;
 pub(crate) mod open_mailbox;

@@ -7,7 +7,7 @@
 //! Invariant: a message is in one row; the UIDs that a mailbox shows of its rows never overlap.
 
 use super::batch::{self, BATCH};
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, message_rows};
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 
@@ -110,18 +110,14 @@ impl Store {
 }
 
 fn finish_batch(connection: &Transaction<'_>, hidden: MailboxId) -> Result<bool, StoreError> {
-    let sql = "SELECT part_of, uid_offset FROM mailbox WHERE id = ?1 AND is_hidden = 1";
-    let row = |row: &Row<'_>| Ok((row.get::<Option<MailboxId>>(0)?, row.get::<i64>(1)?));
-    let Some((part_of, offset)) = connection.query_opt(sql, params![hidden], row)? else {
+    let sql = "SELECT part_of, uid_offset, inbox_id FROM mailbox WHERE id = ?1 AND is_hidden = 1";
+    let row = |row: &Row<'_>| Ok((row.get::<Option<MailboxId>>(0)?, row.get::<i64>(1)?, row.get::<InboxId>(2)?));
+    let Some((part_of, offset, inbox)) = connection.query_opt(sql, params![hidden], row)? else {
         return Ok(false);
     };
     let changed = match part_of {
-        Some(mailbox) => {
-            let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3 WHERE mailbox_id = ?1 AND uid IN
-                           (SELECT uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?4)";
-            connection.execute(sql, params![hidden, mailbox, offset, LIMIT])?
-        }
-        None => remove_batch(connection, hidden)?,
+        Some(mailbox) => message_rows::relocate_first(connection, hidden, mailbox, offset, LIMIT)?,
+        None => remove_batch(connection, &inbox, hidden)?,
     };
     if changed == 0 {
         release(connection, hidden, i64::MAX, i64::MAX)?;
@@ -131,17 +127,14 @@ fn finish_batch(connection: &Transaction<'_>, hidden: MailboxId) -> Result<bool,
 }
 
 /// Removes some messages of a row, or some of its notes; answers how many.
-fn remove_batch(connection: &Transaction<'_>, hidden: MailboxId) -> Result<usize, StoreError> {
+fn remove_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId) -> Result<usize, StoreError> {
     let sql = "SELECT m.uid, c.size FROM message m JOIN content c ON c.id = m.content_id
                WHERE m.mailbox_id = ?1 ORDER BY m.uid LIMIT ?2";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
     let found: Vec<(i64, i64)> = connection.query(sql, params![hidden, LIMIT], row)?;
     let count = batch::fitting(found.iter().map(|(_, size)| *size));
     match found.get(..count).unwrap_or_default().last() {
-        Some((last, _)) => {
-            let sql = "DELETE FROM message WHERE mailbox_id = ?1 AND uid <= ?2";
-            Ok(connection.execute(sql, params![hidden, last])?)
-        }
+        Some((last, _)) => Ok(message_rows::remove(connection, inbox, hidden, "uid <= ?2", params![last])?.len()),
         None => {
             let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND uid IN
                            (SELECT uid FROM expunged WHERE mailbox_id = ?1 LIMIT ?2)";

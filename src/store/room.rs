@@ -34,8 +34,7 @@ impl From<&Limits> for Quota {
     }
 }
 
-/// Octets that are counted for each message beside its own: its row and the row's place in the indexes. The schema has the
-/// same number.
+/// Octets that are counted for each message beside its own: its row and the row's place in the indexes.
 pub const ROW: u64 = 256;
 
 /// Whether an inbox takes one more message of `size` octets. True for one that does not exist: storing into it fails.

@@ -1,13 +1,14 @@
 //! A store with something in it, for tests. Only what the tests of several modules need.
 
 use super::checks::Report;
-use super::deliver::{Delivered, NewMessage, inbox_mailbox, insert_message};
+use super::deliver::inbox_mailbox;
 use super::keywords::InboxLimits;
+use super::message_rows::{self, Delivered, NewMessage};
 use super::messages::Flags;
-use super::{Store, StoreError, content, mailboxes};
+use super::{Store, StoreError, Transaction, content, mailboxes};
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::id::{AccountId, DomainId, InboxId, RunnerId};
+use crate::id::{AccountId, DomainId, InboxId, MailboxId, RunnerId};
 use crate::resources::Owner;
 use crate::store::engine::params;
 use crate::verification::status::Policy;
@@ -78,10 +79,32 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
                 rcpt_to: "",
                 internal_date: Timestamp::real(),
             };
-            insert_message(c, &new)
+            message_rows::insert(c, &new)
         })
         .await
         .unwrap()
+}
+
+/// Puts `count` more copies of a mailbox's first message into it.
+pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, count: u32, flags: Flags) {
+    let inbox = inbox.clone();
+    let copies = move |c: &Transaction<'_>| {
+        let first = "SELECT content_id FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT 1";
+        let content = c.query_row(first, params![mailbox], |row| row.get(0))?;
+        let internal_date = Timestamp::real();
+        let new = NewMessage {
+            inbox: &inbox,
+            mailbox,
+            content,
+            flags,
+            keywords: "",
+            mail_from: "",
+            rcpt_to: "",
+            internal_date,
+        };
+        (0..count).try_for_each(|_| message_rows::insert(c, &new).map(|_| ()))
+    };
+    store.write::<_, StoreError, _>(copies).await.unwrap();
 }
 
 /// A verified claim to acme.test with these tokens.

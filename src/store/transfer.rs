@@ -5,10 +5,11 @@ use super::batch::BATCH;
 use super::keywords;
 use super::mailbox_tree;
 use super::mailboxes::{self, MailboxError};
+use super::message_rows::{self, Going};
 use super::parts::{self, Part};
 use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
-use crate::id::{InboxId, MailboxId, MessageId};
+use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 use std::ops::ControlFlow;
 
@@ -142,7 +143,7 @@ impl Store {
         self.write(move |transaction| {
             let from = parts::of(transaction, &transfer.inbox, transfer.from)?;
             match transfer.kind {
-                Kind::Copy { .. } => gather_copies(transaction, &from, hidden, before, &uids),
+                Kind::Copy { .. } => gather_copies(transaction, &transfer.inbox, &from, hidden, before, &uids),
                 Kind::Move | Kind::Rename => gather(transaction, &from, hidden, &uids),
             }
         })
@@ -184,18 +185,17 @@ fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> R
     let count = u32::try_from(there.len()).unwrap_or(u32::MAX);
     let next =
         mailboxes::next_uids(connection, target.id, if matches!(transfer.kind, Kind::Rename) { 0 } else { count })?;
-    for ((uid, part), new_uid) in there.into_iter().zip(next.first_uid..) {
-        let new_uid = if matches!(transfer.kind, Kind::Rename) { uid } else { new_uid };
-        match transfer.kind {
-            Kind::Copy { .. } => copy(connection, part, uid, target.id, new_uid, next.modseq)?,
-            Kind::Move | Kind::Rename => {
-                let sql =
-                    "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-                connection.execute(sql, params![part.id, part.stored(uid), target.id, new_uid, next.modseq])?;
-            }
+    let keeps_uids = matches!(transfer.kind, Kind::Rename);
+    let numbered = there.into_iter().zip(next.first_uid..);
+    let messages: Vec<Going> =
+        numbered.map(|((uid, part), next)| Going { part, uid, to: if keeps_uids { uid } else { next } }).collect();
+    match transfer.kind {
+        Kind::Copy { .. } => {
+            message_rows::copy(connection, &transfer.inbox, &messages, target.id, next.modseq)?;
         }
-        copied.uids.push((uid, new_uid));
+        Kind::Move | Kind::Rename => message_rows::relocate(connection, &messages, target.id, Some(next.modseq))?,
     }
+    copied.uids = messages.iter().map(|message| (message.uid, message.to)).collect();
     let keywords = keywords::count(connection, std::iter::once(target.id))?;
     if keywords > keywords_before.max(transfer.keywords) {
         return Err(TransferError::TooManyKeywords(transfer.keywords));
@@ -208,50 +208,25 @@ fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> R
     Ok(copied)
 }
 
-/// Copies one message into a row of `mailbox`.
-fn copy(
-    connection: &Transaction<'_>,
-    part: Part,
-    uid: u32,
-    to: MailboxId,
-    new_uid: u32,
-    modseq: i64,
-) -> Result<(), StoreError> {
-    let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
-                   inbox_id, mail_from, rcpt_to)
-               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
-               FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-    let (stored, id) = (part.stored(uid), MessageId::new());
-    connection.execute(sql, params![part.id, stored, to, new_uid, modseq, id])?;
-    Ok(())
-}
-
 /// Copies a batch into the hidden row, numbered on from `count`. Returns UID here and UID there.
 fn gather_copies(
     connection: &Transaction<'_>,
+    inbox: &InboxId,
     from: &[Part],
     hidden: MailboxId,
     count: usize,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
-    let size = |connection: &Transaction<'_>| -> Result<i64, StoreError> {
-        let sql = "SELECT i.size FROM mailbox b JOIN inbox i ON i.id = b.inbox_id WHERE b.id = ?1";
-        connection.query_row(sql, params![hidden], |row| row.get(0))
-    };
-    let before = size(connection)?;
-    let mut gathered = Vec::with_capacity(uids.len());
-    let first = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1);
-    let mut numbers = first..;
+    let mut messages = Vec::with_capacity(uids.len());
+    let mut numbers = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1)..;
     for uid in uids {
         let Some(part) = parts::holder(connection, from, *uid)? else { continue };
-        let Some(number) = numbers.next() else { break };
-        copy(connection, part, *uid, hidden, number, 1)?;
-        gathered.push((*uid, number));
+        let Some(to) = numbers.next() else { break };
+        messages.push(Going { part, uid: *uid, to });
     }
-    let (octets, messages) =
-        (size(connection)?.saturating_sub(before), i64::try_from(gathered.len()).unwrap_or(i64::MAX));
-    parts::release(connection, hidden, octets, messages)?;
-    Ok(gathered)
+    let (octets, count) = message_rows::copy(connection, inbox, &messages, hidden, 1)?;
+    parts::release(connection, hidden, octets, count)?;
+    Ok(messages.iter().map(|message| (message.uid, message.to)).collect())
 }
 
 /// Puts a batch into the hidden row, which is a part of the mailbox they are in: they keep their UIDs.
@@ -261,14 +236,12 @@ fn gather(
     hidden: MailboxId,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
-    let mut gathered = Vec::with_capacity(uids.len());
+    let mut messages = Vec::with_capacity(uids.len());
     for uid in uids {
-        let Some(part) = parts::holder(connection, from, *uid)? else { continue };
-        let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4 WHERE mailbox_id = ?1 AND uid = ?2";
-        connection.execute(sql, params![part.id, part.stored(*uid), hidden, uid])?;
-        gathered.push((*uid, *uid));
+        messages.extend(parts::holder(connection, from, *uid)?.map(|part| Going { part, uid: *uid, to: *uid }));
     }
-    Ok(gathered)
+    message_rows::relocate(connection, &messages, hidden, None)?;
+    Ok(messages.iter().map(|message| (message.uid, message.to)).collect())
 }
 
 /// Makes the hidden row a part of the target: all of its messages appear there, and what moves is gone from where it was.

@@ -6,7 +6,7 @@ use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::Seen;
 use crate::store::params;
-use crate::store::testing::{account, inbox, limits, put, store_with_account};
+use crate::store::testing::{self, account, inbox, limits, put, store_with_account};
 use crate::store::transfer::TransferError;
 use std::path::Path;
 use std::sync::Arc;
@@ -17,22 +17,12 @@ use tempfile::TempDir;
 const SIZE: i64 = 16 + 256;
 
 /// Puts this many messages of one content into INBOX, every one marked `\Deleted`; answers the mailbox.
-async fn fill(store: &Store, inbox: &InboxId, count: i64) -> MailboxId {
-    let first = put(store, inbox, b"Subject: x\r\n\r\nbb").await;
-    let (id, of) = (first.mailbox, inbox.clone());
-    let sql = "WITH RECURSIVE n (uid) AS (SELECT 2 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3)
-               INSERT INTO message (mailbox_id, uid, flags, modseq, content_id, internal_date, id, inbox_id)
-               SELECT ?1, n.uid, 8, 1, m.content_id, 0, 'msg_' || n.uid, ?2 FROM n JOIN message m ON m.mailbox_id = ?1 AND m.uid = 1";
-    store
-        .write(move |c| {
-            c.execute(sql, params![id, of, count])?;
-            c.execute("UPDATE message SET flags = 8 WHERE mailbox_id = ?1", params![id])?;
-            c.execute("UPDATE mailbox SET uid_next = ?2 + 1 WHERE id = ?1", params![id, count])?;
-            Ok::<_, StoreError>(())
-        })
-        .await
-        .unwrap();
-    id
+async fn fill(store: &Store, inbox: &InboxId, count: u32) -> MailboxId {
+    let mailbox = put(store, inbox, b"Subject: x\r\n\r\nbb").await.mailbox;
+    testing::fill(store, inbox, mailbox, count - 1, Flags::DELETED).await;
+    let deleted = FlagUpdate::add(Flags::DELETED);
+    MailboxService::new(store.clone(), limits(u64::MAX)).set_flags(inbox, mailbox, vec![1], deleted).await.unwrap();
+    mailbox
 }
 
 /// The UIDs that a session sees.
@@ -104,7 +94,7 @@ impl Change {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
-    const MESSAGES: i64 = 20_000;
+    const MESSAGES: u32 = 20_000;
     for change in [
         Change::Copy,
         Change::Move,
@@ -133,7 +123,7 @@ async fn others_write_between_the_batches_of_every_change_of_a_large_mailbox() {
         });
         change.make(&store, &ours, &one, mailbox).await;
         done.store(true, Ordering::Relaxed);
-        let (stored, batches) = (neighbour.await.unwrap(), MESSAGES / BATCH as i64);
+        let (stored, batches) = (neighbour.await.unwrap(), i64::from(MESSAGES) / BATCH as i64);
         assert!(stored >= batches / 2, "{change:?}: {stored} messages of another account in {batches} batches");
     }
 }

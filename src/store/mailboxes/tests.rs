@@ -1,13 +1,12 @@
 //! What STATUS tells is what there is, and costs the same however much that is.
 
 use super::*;
-use crate::id::MailboxId;
 use crate::mailbox::MailboxService;
 use crate::store::keywords::InboxLimits;
 use crate::store::mailbox_changes::{FlagChange, FlagUpdate};
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::OpenMailbox;
-use crate::store::testing::{inbox, limits, put, store_with_account};
+use crate::store::testing::{fill, inbox, limits, put, store_with_account};
 use proptest::prelude::*;
 
 fn service(store: &Store, limits: InboxLimits) -> MailboxService {
@@ -144,20 +143,6 @@ proptest! {
     }
 }
 
-/// Puts so many messages into INBOX.
-async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, first: u32, count: u32) {
-    let inbox = inbox.clone();
-    let sql = "WITH RECURSIVE n (uid) AS (SELECT ?3 UNION ALL SELECT uid + 1 FROM n WHERE uid < ?3 + ?4 - 1)
-               INSERT INTO message (mailbox_id, uid, modseq, content_id, internal_date, id, inbox_id)
-               SELECT ?1, n.uid, 1, m.content_id, 0, 'msg_' || n.uid, ?2 FROM n JOIN message m ON m.mailbox_id = ?1 AND m.uid = 1";
-    let fill = move |c: &Transaction<'_>| {
-        c.execute(sql, params![mailbox, inbox, first, count])?;
-        c.execute("UPDATE mailbox SET uid_next = ?2 WHERE id = ?1", params![mailbox, first + count])?;
-        Ok::<_, StoreError>(())
-    };
-    store.write(fill).await.unwrap();
-}
-
 /// Steps of SQLite's virtual machine that one STATUS takes.
 async fn steps_of_status(store: &Store, inbox: &InboxId) -> i32 {
     let inbox = inbox.clone();
@@ -175,7 +160,7 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     let inbox = inbox(&store, &account, "one").await;
     let mailbox = put(&store, &inbox, MAIL).await.mailbox;
     let few = steps_of_status(&store, &inbox).await;
-    fill(&store, &inbox, mailbox, 2, 20_000).await;
+    fill(&store, &inbox, mailbox, 20_000, Flags::default()).await;
     assert_eq!(steps_of_status(&store, &inbox).await, few);
     // A part that is not moved over yet.
     let uids: Vec<u32> = (1..=5_000).collect();

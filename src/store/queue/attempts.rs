@@ -1,6 +1,7 @@
 //! Attempts: claimed with a lease, settled in one commit.
 
-use super::super::deliver::{LocalDelivery, NewMessage, insert_message};
+use super::super::deliver::LocalDelivery;
+use super::super::message_rows::{self, NewMessage};
 use super::super::messages::Flags;
 use super::super::room::{self, DeliverError, Quota};
 use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailboxes};
@@ -216,8 +217,9 @@ impl Store {
             let Some((body_id, size)) = found else { return Ok(Settled::Recorded) };
             let size = usize::try_from(size).unwrap_or(0);
             let outgoing = content::insert_content(connection, &header, body_id, size)?;
-            let sql = "UPDATE submission SET outgoing_id = ?2, is_unsigned = 0 WHERE id = ?1";
-            connection.execute(sql, params![attempt.submission, outgoing])?;
+            let sql = "UPDATE submission SET is_unsigned = 0 WHERE id = ?1";
+            connection.execute(sql, params![attempt.submission])?;
+            set_outgoing(connection, &attempt.submission, outgoing)?;
             Ok(Settled::Recorded)
         })
         .await
@@ -231,6 +233,24 @@ impl Store {
         })
         .await
     }
+}
+
+/// Removes a submission, its recipients, and what nothing else refers to of its octets. False when there is none of this id.
+pub(super) fn remove(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM submission WHERE id = ?1 RETURNING account_id, octets, original_id, outgoing_id";
+    let row = |row: &Row<'_>| Ok((row.get::<Option<AccountId>>(0)?, row.get::<i64>(1)?, [row.get(2)?, row.get(3)?]));
+    let Some((account, octets, contents)) = connection.query_opt(sql, params![id], row)? else { return Ok(false) };
+    connection.execute("UPDATE account SET queued = queued - ?2 WHERE id = ?1", params![account, octets])?;
+    content::remove_unreferenced(connection, contents)?;
+    Ok(true)
+}
+
+/// Gives a submission another header block to leave with.
+fn set_outgoing(connection: &Transaction<'_>, id: &SubmissionId, outgoing: ContentId) -> Result<(), StoreError> {
+    let before =
+        connection.query_opt("SELECT outgoing_id FROM submission WHERE id = ?1", params![id], |row| row.get(0))?;
+    connection.execute("UPDATE submission SET outgoing_id = ?2 WHERE id = ?1", params![id, outgoing])?;
+    content::remove_unreferenced(connection, before)
 }
 
 pub(super) fn queued(connection: &Transaction<'_>, id: &SubmissionId) -> Result<Option<QueuedMessage>, StoreError> {
@@ -296,11 +316,15 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
                 rcpt_to: &bounce.to.to_string(),
                 internal_date: settlement.received_at,
             };
-            insert_message(connection, &new)?;
+            message_rows::insert(connection, &new)?;
         }
     }
     for id in &settlement.done {
         connection.execute("DELETE FROM delivery WHERE id = ?1", params![id])?;
+    }
+    let waits = "SELECT 1 FROM delivery WHERE submission_id = ?1";
+    if !connection.exists(waits, params![settlement.submission])? {
+        remove(connection, &settlement.submission)?;
     }
     for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
         let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
@@ -351,9 +375,9 @@ fn replace_outgoing(connection: &Transaction<'_>, id: &SubmissionId, new: &NewOu
     let NewOutgoing { mail_from, domain, fallback, header, is_unsigned, expires_at } = new;
     let outgoing = content::insert_content(connection, header, body_id, body.len())?;
     let is_8bit = is_8bit(header, &body);
-    let sql = "UPDATE submission SET outgoing_id = ?2, mail_from = ?3, fallback = ?4, domain_id = ?5, is_8bit = ?6,
-                   is_unsigned = ?7, expires_at = ?8, state = 'queued' WHERE id = ?1";
-    let values = params![id, outgoing, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at];
-    connection.execute(sql, values)?;
+    let sql = "UPDATE submission SET mail_from = ?2, fallback = ?3, domain_id = ?4, is_8bit = ?5, is_unsigned = ?6,
+                   expires_at = ?7, state = 'queued' WHERE id = ?1";
+    connection.execute(sql, params![id, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at])?;
+    set_outgoing(connection, id, outgoing)?;
     Ok(Settled::Recorded)
 }

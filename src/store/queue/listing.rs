@@ -1,6 +1,7 @@
 //! The queue as people look at it: list, show, retry, drop.
 
 use super::super::{Store, StoreError, Transaction};
+use super::attempts;
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId};
@@ -97,8 +98,7 @@ impl Store {
     /// Takes a message out of the queue without a bounce. False when there is none of this id. An attempt that runs goes
     /// on.
     pub async fn queue_drop(&self, id: SubmissionId) -> Result<bool, StoreError> {
-        self.write(move |connection| Ok(connection.execute("DELETE FROM submission WHERE id = ?1", params![id])? > 0))
-            .await
+        self.write(move |connection| attempts::remove(connection, &id)).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! Mail that waits to leave.
 //!
-//! Invariant: a submission is there exactly while a recipient of it is unsettled (a trigger sees to it); its body is stored
+//! Invariant: a submission is there exactly while a recipient of it is unsettled; its body is stored
 //! once, shared by the header block the client gave, the one that leaves, and every local copy. One commit takes a message
 //! in, and one settles an attempt together with what it puts into inboxes.
 
@@ -18,7 +18,8 @@ pub(super) use attempts::{wake_held, wake_unsigned};
 use claim::Claimed;
 pub use listing::QueueEntry;
 
-use super::deliver::{LocalDelivery, NewMessage, insert_message};
+use super::deliver::LocalDelivery;
+use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::{Store, StoreError, Transaction, content, mailboxes};
@@ -173,7 +174,7 @@ fn accept(
             rcpt_to: "",
             internal_date: new.arrived_at,
         };
-        insert_message(transaction, &copy)?;
+        message_rows::insert(transaction, &copy)?;
     }
     match outgoing {
         Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, queue_size),
@@ -220,6 +221,7 @@ fn enqueue(
             octets,
             new.held_for.is_some(),
         ])?;
+    connection.execute("UPDATE account SET queued = queued + ?2 WHERE id = ?1", params![new.account, octets])?;
     let insert = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let mut seen = HashSet::new();
     for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {

@@ -1,0 +1,300 @@
+//! Rows of `message`, and what is counted with them.
+//!
+//! Invariant: only this file changes rows of `message`. In the same transaction it keeps the counts of the mailbox (messages,
+//! unseen, recent, octets), of its keywords and of the inbox (messages, octets), and removes a content that nothing refers to
+//! any more.
+
+use super::mailboxes;
+use super::messages::Flags;
+use super::open_mailbox::MessageFlags;
+use super::parts::Part;
+use super::room::ROW;
+use super::{StoreError, Transaction, content};
+use crate::clock::Timestamp;
+use crate::id::{ContentId, InboxId, MailboxId, MessageId};
+use crate::store::engine::{Params, Row, params};
+use std::collections::BTreeMap;
+
+/// [`ROW`] for sums.
+const ROW_OCTETS: i64 = ROW as i64;
+
+/// A message in a mailbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delivered {
+    pub id: MessageId,
+    pub inbox: InboxId,
+    pub mailbox: MailboxId,
+    pub uid: u32,
+}
+
+/// A row of a mailbox.
+#[derive(Clone, Debug)]
+pub(super) struct NewMessage<'a> {
+    pub inbox: &'a InboxId,
+    pub mailbox: MailboxId,
+    pub content: ContentId,
+    pub flags: Flags,
+    /// Space between.
+    pub keywords: &'a str,
+    /// Empty for what did not come by SMTP.
+    pub mail_from: &'a str,
+    pub rcpt_to: &'a str,
+    pub internal_date: Timestamp,
+}
+
+/// Puts a stored content into a mailbox under its next UID, and notes the event.
+pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
+    let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
+    let id = MessageId::new();
+    let sql = "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
+                   mail_from, rcpt_to)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+               RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
+    let row = params![
+        id,
+        new.inbox,
+        new.mailbox,
+        next.first_uid,
+        new.content,
+        new.flags,
+        new.keywords,
+        new.internal_date,
+        next.modseq,
+        new.mail_from,
+        new.rcpt_to,
+    ];
+    let inserted = transaction.query_row(sql, row, counted)?;
+    let mut counts = Counts::of(transaction, new.mailbox)?;
+    counts.add(&inserted);
+    counts.write(transaction)?;
+    counts.write_inbox(transaction, new.inbox)?;
+    transaction.mailbox_changed(new.inbox, new.mailbox)?;
+    Ok(Delivered { id, inbox: new.inbox.clone(), mailbox: new.mailbox, uid: next.first_uid })
+}
+
+/// A message that is copied or moved: the row it is in, its UID as clients see it, and its UID in the other row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Going {
+    pub part: Part,
+    pub uid: u32,
+    pub to: u32,
+}
+
+/// Copies messages into a row of `mailbox`. Returns what the inbox counts for the copies: octets and messages.
+pub(super) fn copy(
+    transaction: &Transaction<'_>,
+    inbox: &InboxId,
+    messages: &[Going],
+    to: MailboxId,
+    modseq: i64,
+) -> Result<(i64, i64), StoreError> {
+    let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
+                   inbox_id, mail_from, rcpt_to)
+               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
+               FROM message WHERE mailbox_id = ?1 AND uid = ?2
+               RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
+    let mut counts = Counts::of(transaction, to)?;
+    for Going { part, uid, to: new_uid } in messages {
+        let values = params![part.id, part.stored(*uid), to, new_uid, modseq, MessageId::new()];
+        counts.add(&transaction.query_row(sql, values, counted)?);
+    }
+    counts.write(transaction)?;
+    counts.write_inbox(transaction, inbox)?;
+    Ok((counts.octets_of_inbox(), counts.messages))
+}
+
+/// Puts messages into another row of their inbox; `modseq`: their modification number there, or the one they have.
+pub(super) fn relocate(
+    transaction: &Transaction<'_>,
+    messages: &[Going],
+    to: MailboxId,
+    modseq: Option<i64>,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = coalesce(CAST(?5 AS BIGINT), modseq)
+               WHERE mailbox_id = ?1 AND uid = ?2
+               RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
+    let mut there = Counts::of(transaction, to)?;
+    let mut here: BTreeMap<i64, Counts> = BTreeMap::new();
+    for Going { part, uid, to: new_uid } in messages {
+        let stored = part.stored(*uid);
+        let moved = transaction.query_row(sql, params![part.id, stored, to, new_uid, modseq], counted)?;
+        there.add(&moved);
+        let from = match here.entry(part.id.row()) {
+            std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
+            std::collections::btree_map::Entry::Vacant(place) => place.insert(Counts::of(transaction, part.id)?),
+        };
+        from.remove(&Counted { uid: stored, ..moved });
+    }
+    here.values().chain([&there]).try_for_each(|counts| counts.write(transaction))
+}
+
+/// Puts the first messages of a row, `limit` at most, into another row, under UIDs that are `offset` higher. Returns how many.
+pub(super) fn relocate_first(
+    transaction: &Transaction<'_>,
+    from: MailboxId,
+    to: MailboxId,
+    offset: i64,
+    limit: i64,
+) -> Result<usize, StoreError> {
+    let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3 WHERE mailbox_id = ?1 AND uid IN
+                   (SELECT uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?4)
+               RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
+    let (mut here, mut there) = (Counts::of(transaction, from)?, Counts::of(transaction, to)?);
+    let moved = transaction.query(sql, params![from, to, offset, limit], counted)?;
+    let count = moved.len();
+    for message in moved {
+        there.add(&message);
+        here.remove(&Counted { uid: message.uid.saturating_sub(offset), ..message });
+    }
+    here.write(transaction)?;
+    there.write(transaction)?;
+    Ok(count)
+}
+
+/// Gives a message other flags.
+pub(super) fn set_flags(
+    transaction: &Transaction<'_>,
+    inbox: &InboxId,
+    part: Part,
+    before: &MessageFlags,
+    now: &MessageFlags,
+    modseq: i64,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
+    transaction.execute(sql, params![part.id, part.stored(before.uid), now.flags, now.keywords, modseq])?;
+    let is_unseen = |flags: &MessageFlags| i64::from(!flags.flags.contains(Flags::SEEN));
+    let mut counts = Counts { unseen: is_unseen(now) - is_unseen(before), ..Counts::empty(part.id) };
+    counts.count_keywords(&now.keywords, 1);
+    counts.count_keywords(&before.keywords, -1);
+    counts.write(transaction)?;
+    counts.write_inbox(transaction, inbox)
+}
+
+/// Removes those of the messages of a row that `condition` picks; it has `?2` and `?3`. Returns their UIDs as they are stored.
+pub(super) fn remove(
+    transaction: &Transaction<'_>,
+    inbox: &InboxId,
+    row: MailboxId,
+    condition: &str,
+    values: Params<'_>,
+) -> Result<Vec<i64>, StoreError> {
+    let sql = format!(
+        "DELETE FROM message WHERE mailbox_id = ?1 AND {condition}
+         RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)"
+    );
+    let values: Vec<_> = std::iter::once(&row as &dyn super::engine::ToValue).chain(values.iter().copied()).collect();
+    let removed = transaction.query(&sql, &values, counted)?;
+    if removed.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut counts = Counts::of(transaction, row)?;
+    removed.iter().for_each(|message| counts.remove(message));
+    counts.write(transaction)?;
+    counts.write_inbox(transaction, inbox)?;
+    content::remove_unreferenced(transaction, removed.iter().map(|message| message.content))?;
+    Ok(removed.into_iter().map(|message| message.uid).collect())
+}
+
+/// What is counted of a message.
+struct Counted {
+    /// As it is stored.
+    uid: i64,
+    flags: Flags,
+    keywords: String,
+    content: ContentId,
+    /// Of the content.
+    octets: i64,
+}
+
+fn counted(row: &Row<'_>) -> Result<Counted, StoreError> {
+    Ok(Counted {
+        uid: row.get(0)?,
+        flags: row.get(1)?,
+        keywords: row.get(2)?,
+        content: row.get(3)?,
+        octets: row.get(4)?,
+    })
+}
+
+/// What is added to the counts of a row of `mailbox`.
+struct Counts {
+    row: MailboxId,
+    /// Messages from this UID on, as it is stored, are recent.
+    recent_from: i64,
+    messages: i64,
+    unseen: i64,
+    recent: i64,
+    octets: i64,
+    keyword_octets: i64,
+    /// By keyword in lower case.
+    keywords: BTreeMap<String, i64>,
+}
+
+impl Counts {
+    fn empty(row: MailboxId) -> Self {
+        let keywords = BTreeMap::new();
+        Self { row, recent_from: 0, messages: 0, unseen: 0, recent: 0, octets: 0, keyword_octets: 0, keywords }
+    }
+
+    fn of(transaction: &Transaction<'_>, row: MailboxId) -> Result<Self, StoreError> {
+        let sql = "SELECT coalesce(b.recent_from, p.recent_from) - p.uid_offset
+                   FROM mailbox p LEFT JOIN mailbox b ON b.id = p.part_of WHERE p.id = ?1";
+        let recent_from = transaction.query_row(sql, params![row], |row| row.get(0))?;
+        Ok(Self { recent_from, ..Self::empty(row) })
+    }
+
+    fn add(&mut self, message: &Counted) {
+        self.count(message, 1);
+    }
+
+    fn remove(&mut self, message: &Counted) {
+        self.count(message, -1);
+    }
+
+    fn count(&mut self, message: &Counted, sign: i64) {
+        self.messages += sign;
+        self.unseen += if message.flags.contains(Flags::SEEN) { 0 } else { sign };
+        self.recent += if message.uid >= self.recent_from { sign } else { 0 };
+        self.octets = self.octets.saturating_add(sign * message.octets);
+        self.count_keywords(&message.keywords, sign);
+    }
+
+    fn count_keywords(&mut self, keywords: &str, sign: i64) {
+        self.keyword_octets += sign * i64::try_from(keywords.len()).unwrap_or(i64::MAX);
+        for keyword in keywords.split_ascii_whitespace() {
+            *self.keywords.entry(keyword.to_ascii_lowercase()).or_default() += sign;
+        }
+    }
+
+    fn octets_of_inbox(&self) -> i64 {
+        self.octets.saturating_add(self.keyword_octets).saturating_add(self.messages.saturating_mul(ROW_OCTETS))
+    }
+
+    fn write(&self, transaction: &Transaction<'_>) -> Result<(), StoreError> {
+        let Self { row, messages, unseen, recent, octets, .. } = self;
+        if (*messages, *unseen, *recent, *octets) != (0, 0, 0, 0) {
+            let sql = "UPDATE mailbox SET messages = messages + ?2, unseen = unseen + ?3, recent = recent + ?4,
+                           size = size + ?5 WHERE id = ?1";
+            transaction.execute(sql, params![row, messages, unseen, recent, octets])?;
+        }
+        for (keyword, count) in self.keywords.iter().filter(|(_, count)| **count != 0) {
+            let sql = "INSERT INTO mailbox_keyword (mailbox_id, keyword, messages) VALUES (?1, ?2, ?3)
+                       ON CONFLICT (mailbox_id, keyword)
+                       DO UPDATE SET messages = mailbox_keyword.messages + excluded.messages";
+            transaction.execute(sql, params![row, keyword, count])?;
+        }
+        if self.keywords.values().any(|count| *count < 0) {
+            transaction.execute("DELETE FROM mailbox_keyword WHERE mailbox_id = ?1 AND messages < 1", params![row])?;
+        }
+        Ok(())
+    }
+
+    fn write_inbox(&self, transaction: &Transaction<'_>, inbox: &InboxId) -> Result<(), StoreError> {
+        let (octets, messages) = (self.octets_of_inbox(), self.messages);
+        if (octets, messages) != (0, 0) {
+            let sql = "UPDATE inbox SET size = size + ?2, messages = messages + ?3 WHERE id = ?1";
+            transaction.execute(sql, params![inbox, octets, messages])?;
+        }
+        Ok(())
+    }
+}
