@@ -185,9 +185,8 @@ async fn a_log_in_is_valid_until_its_token_its_domain_or_its_inbox_is_gone() {
 
     world.store.token_revoke(Some(&account), &other_id, world.clock.now()).await.unwrap();
     assert!(!is_valid(&second).await && is_valid(&custom).await && is_valid(&platform).await);
-    let delete = move |c: &crate::store::Transaction<'_>| {
-        c.execute("DELETE FROM custom_domain WHERE id = ?1", params![domain])
-    };
+    let delete =
+        move |c: &crate::store::Transaction<'_>| c.execute("DELETE FROM custom_domain WHERE id = ?1", params![domain]);
     world.store.write::<_, StoreError, _>(delete).await.unwrap();
     assert!(!is_valid(&custom).await && is_valid(&platform).await);
     assert!(world.store.inbox_delete(&account, &inbox).await.unwrap());
