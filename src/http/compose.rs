@@ -1,6 +1,6 @@
 //! A message composed from JSON: checks the fields and writes MIME. Invariant: no value can add a header field or a
-//! line; the output is 7-bit, except for attached messages, which may not be encoded (RFC 2046 §5.2.1). Date and Message-ID are added at submission, as for any client. RFC 5322, RFC 2045 to
-//! 2047.
+//! line; the output is 7-bit, except for attached messages, which may not be encoded (RFC 2046 §5.2.1). Date and
+//! Message-ID are added at submission, as for any client. RFC 5322, RFC 2045 to 2047.
 
 use super::fields::Fields;
 use crate::address::Address;

@@ -1,6 +1,8 @@
 //! Bounces: a text part for people, and a delivery status for programs.
 //!
-//! Invariant: a bounce is 7-bit with lines of at most 998 octets, whatever the remote server's reply and the failed message contain. RFC 3464 (delivery status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
+//! Invariant: a bounce is 7-bit with lines of at most 998 octets, whatever the
+//! remote server's reply and the failed message contain. RFC 3464 (delivery
+//! status), RFC 6522 (multipart/report), RFC 3834 §5 (Auto-Submitted),
 //! RFC 2045 §6.7 (quoted-printable).
 
 use super::headers::Fields;

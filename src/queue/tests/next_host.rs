@@ -25,7 +25,7 @@ async fn every_kind_of_temporary_refusal_leads_to_the_next_host() {
     let second = world.server(SECOND, Script::default()).await;
     world.send(&["refused@example.org"]).await;
     world.queue.settle().await;
-    assert_eq!(second.messages(), 1, "nobody listens at the first");
+    assert_eq!(second.messages(), 1, "the first has no listener");
 
     let first = world.server(FIRST, Script::default()).await;
     let (_, tls) = certificate(&["unrelated.example"]);

@@ -1,3 +1,5 @@
+//! The stored form of a body: its hash, compressed frames, ranges and damage.
+
 use super::*;
 use proptest::prelude::*;
 

@@ -1,3 +1,5 @@
+//! Bodies as objects: in a folder, and in a bucket of moto behind a proxy with faults.
+
 use super::*;
 use crate::config::HumanDuration;
 use crate::store::bodies::format::encode;
