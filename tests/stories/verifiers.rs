@@ -22,7 +22,7 @@ pub fn opendkim((host, port): &(String, String), raw: &str) -> Result<(), String
         path.display().to_string()
     };
     let forward = format!("forward-zone:\n  name: \".\"\n  forward-addr: {host}@{port}\n");
-    // libunbound answers NXDOMAIN for names under test (RFC 6761) unless told otherwise.
+    // libunbound answers NXDOMAIN for names under test (RFC 6761) unless configured otherwise.
     let server = "server:\n  do-not-query-localhost: no\n  local-zone: \"test.\" nodefault\n";
     let resolver = file("unbound.conf", &format!("{server}{forward}"));
     let socket = folder.path().join("socket");

@@ -1,7 +1,7 @@
 //! The stored form of a body.
 //!
 //! A body is cut into frames of [`FRAME`] octets, the last one shorter. Each is compressed by itself (zstd), so that a range
-//! is read from the frames it touches. Behind the frames stands an index, and behind that a trailer:
+//! is read from the frames it touches. The frames are followed by an index, and that by a trailer:
 //!
 //! ```text
 //! stored  = frame* index trailer
@@ -149,7 +149,7 @@ impl BodyInfo {
         }
     }
 
-    /// Reads what stands at [`Self::index_range`].
+    /// Reads the index from the octets at [`Self::index_range`].
     pub fn index(&self, octets: &[u8]) -> Result<Index, DamagedBody> {
         let range = self.index_range()?;
         if octets.len() != range.len() {
