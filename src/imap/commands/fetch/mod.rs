@@ -3,14 +3,16 @@
 //! Invariant: no more than a batch of messages is in memory while the client is waited for, and it is counted; what is not
 //! requested is not read; a large body is copied from the store to the client piece by piece.
 
+mod items;
 mod pieces;
 
+use self::items::{Name, depth, is_parsed, needs_structure, once, sets_seen};
 use self::pieces::{Source, wants_pieces};
-use super::{EXPUNGED, NO_SUCH_MESSAGE, NOT_SUPPORTED, claim_memory, no_memory};
+use super::{EXPUNGED, NO_SUCH_MESSAGE, claim_memory, no_memory};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
 use crate::imap::content::envelope::{ADDRESSES, envelope};
-use crate::imap::content::section::{Octets, Reach, reach, section};
+use crate::imap::content::section::{Octets, section};
 use crate::imap::content::structure::structure;
 use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
@@ -28,18 +30,13 @@ use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
 use imap_codec::ResponseCodec;
 use imap_codec::encode::Encoder;
-use imap_codec::imap_types::IntoStatic;
 use imap_codec::imap_types::core::NString;
-use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, MessageDataItemName, Section};
+use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem, Section};
 use imap_codec::imap_types::response::{Data, Response};
 use imap_codec::imap_types::sequence::SequenceSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-/// Different items of one FETCH.
-const ITEMS: usize = 256;
-/// Names of header fields in one FETCH.
-const FIELD_NAMES: usize = 1000;
 /// Messages read at once.
 const MESSAGES: usize = 1000;
 /// Octets read at once, except when a single message has more.
@@ -48,43 +45,6 @@ const OCTETS: usize = 1024 * 1024;
 const PIECE: usize = 512 * 1024;
 /// Memory for parsing the structure of a message, in multiples of its size.
 const STRUCTURE_FACTOR: usize = 2;
-
-type Name = MessageDataItemName<'static>;
-
-/// How much of a message an item needs.
-fn depth(name: &Name) -> Depth {
-    match name {
-        Name::Flags | Name::Uid | Name::InternalDate => Depth::Flags,
-        Name::Rfc822Size => Depth::Size,
-        Name::Envelope | Name::Rfc822Header => Depth::Header,
-        Name::BodyExt { section, .. } if reach(section.as_ref()) == Reach::Header => Depth::Header,
-        _ => Depth::Body,
-    }
-}
-
-/// Whether an item needs the structure of the message.
-fn needs_structure(name: &Name) -> bool {
-    match name {
-        Name::Body | Name::BodyStructure => true,
-        Name::BodyExt { section, .. } => reach(section.as_ref()) == Reach::Structure,
-        _ => false,
-    }
-}
-
-/// How many header fields an item names.
-fn field_names(name: &Name) -> usize {
-    match name {
-        Name::BodyExt {
-            section: Some(Section::HeaderFields(_, names) | Section::HeaderFieldsNot(_, names)), ..
-        } => names.as_ref().len(),
-        _ => 0,
-    }
-}
-
-/// Whether an item sets `\Seen`.
-fn sets_seen(name: &Name) -> bool {
-    matches!(name, Name::BodyExt { peek: false, .. } | Name::Rfc822 | Name::Rfc822Text)
-}
 
 fn write_date(line: &mut String, date: Timestamp) {
     let _ = write!(line, "INTERNALDATE \"{}\"", date.to_jiff().strftime("%d-%b-%Y %H:%M:%S +0000"));
@@ -99,7 +59,7 @@ impl Session<'_> {
         names: MacroOrMessageDataItemNames<'static>,
         by_uid: bool,
     ) -> Result<Reply, CommandError> {
-        let names = match items(names, by_uid) {
+        let names = match once(names, by_uid) {
             Ok(names) => names,
             Err(refused) => return Ok(refused),
         };
@@ -171,34 +131,6 @@ impl Session<'_> {
     }
 }
 
-/// The items of a FETCH, each once; or why it is refused.
-fn items(names: MacroOrMessageDataItemNames<'static>, by_uid: bool) -> Result<Arc<[Name]>, Reply> {
-    let mut names = match names {
-        MacroOrMessageDataItemNames::Macro(name) => name.expand().into_iter().map(IntoStatic::into_static).collect(),
-        MacroOrMessageDataItemNames::MessageDataItemNames(names) => names,
-    };
-    if names.iter().any(|name| matches!(name, Name::Binary { .. } | Name::BinarySize { .. } | Name::ModSeq)) {
-        return Err(Reply::bad(NOT_SUPPORTED));
-    }
-    if by_uid && !names.contains(&Name::Uid) {
-        names.insert(0, Name::Uid);
-    }
-    // A repeated item is sent once, to bound the work and the response.
-    let mut once: Vec<Name> = Vec::new();
-    for name in names {
-        if once.len() >= ITEMS {
-            return Err(Reply::no("too many items in FETCH, the limit is 256").code(other("LIMIT")));
-        }
-        if !once.contains(&name) {
-            once.push(name);
-        }
-    }
-    if once.iter().map(field_names).sum::<usize>() > FIELD_NAMES {
-        return Err(Reply::no("too many field names in FETCH, the limit is 1000").code(other("LIMIT")));
-    }
-    Ok(once.into())
-}
-
 /// Sets `\Seen` on the messages that lack it, and returns their UIDs. Reading works even where writing fails, as on a full
 /// disk.
 async fn set_seen(
@@ -251,15 +183,6 @@ enum Content {
     Octets(Option<Octets>),
     /// Not made from the content, or read in pieces.
     Nothing,
-}
-
-/// Whether an item is made by parsing.
-fn is_parsed(name: &Name) -> bool {
-    match name {
-        Name::Envelope => true,
-        Name::BodyExt { section: Some(Section::HeaderFields(..) | Section::HeaderFieldsNot(..)), .. } => true,
-        _ => needs_structure(name),
-    }
 }
 
 /// An estimate of the octets read to make so many items of a message by parsing, in which four items count as one.
@@ -447,4 +370,36 @@ fn encoded(item: MessageDataItem<'static>) -> Vec<u8> {
     let bytes = ResponseCodec::new().encode(&Response::Data(data)).dump();
     let inner = bytes.strip_prefix(b"* 1 FETCH (").and_then(|rest| rest.strip_suffix(b")\r\n"));
     inner.unwrap_or_default().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::ContentId;
+    use crate::store::open_mailbox::MessageFlags;
+
+    fn message(header: usize, body: usize, body_size: usize) -> Fetched {
+        let flags = MessageFlags { uid: 1, flags: Flags::default(), keywords: "".into() };
+        let (header, body) = (vec![b'x'; header], vec![b'x'; body]);
+        let internal_date = Timestamp::from_millis(0);
+        Fetched { flags, internal_date, content: ContentId::new(1), size: 0, header, body, body_size }
+    }
+
+    #[test]
+    fn small_work_is_done_together_and_what_is_large_or_not_in_memory_by_itself() {
+        let messages = [(INLINE / 2, 0, 0), (INLINE / 2, 0, 0), (1, 0, 0), (1, INLINE, INLINE), (1, 0, 9), (1, 0, 0)];
+        let messages: Vec<_> = messages.into_iter().map(|(header, body, size)| message(header, body, size)).collect();
+        let counts = |parsed: usize, in_pieces: bool| {
+            let (mut rest, mut counts) = (messages.as_slice(), Vec::new());
+            while !rest.is_empty() {
+                counts.push(read_together(rest, parsed, in_pieces));
+                rest = &rest[counts[counts.len() - 1]..];
+            }
+            counts
+        };
+        assert_eq!(counts(0, false), [4, 1, 1]);
+        assert_eq!(counts(1, false), [2, 1, 1, 1, 1]);
+        assert_eq!(counts(5, false), [1, 1, 1, 1, 1, 1]);
+        assert_eq!(counts(1, true), [1; 6]);
+    }
 }

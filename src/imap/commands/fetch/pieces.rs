@@ -2,7 +2,8 @@
 //!
 //! The structure of the last such message is kept, so that it is parsed once.
 
-use super::{Name, PIECE, STRUCTURE_FACTOR, needs_structure};
+use super::items::{Name, depth, needs_structure};
+use super::{PIECE, STRUCTURE_FACTOR};
 use crate::id::{InboxId, MailboxId};
 use crate::imap::content::section::part_at;
 use crate::imap::selected::SelectedMailbox;
@@ -36,7 +37,7 @@ pub(super) fn wants_pieces(names: &[Name]) -> bool {
         }
         _ => false,
     };
-    let mut of_body = names.iter().filter(|name| super::depth(name) == Depth::Body).peekable();
+    let mut of_body = names.iter().filter(|name| depth(name) == Depth::Body).peekable();
     of_body.peek().is_some() && of_body.all(|name| is_piece(&name))
 }
 

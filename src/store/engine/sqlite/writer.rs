@@ -221,8 +221,9 @@ fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
 
 /// Says how much of the database holds nothing.
 fn note_reusable(connection: &Connection, disk: &FreeDisk) {
-    let sql = "SELECT freelist_count * page_size FROM pragma_freelist_count, pragma_page_size";
-    match connection.prepare_cached(sql).and_then(|mut pages| pages.query_row([], |row| row.get::<_, i64>(0))) {
+    // As tables, pragmas would be prepared again with each commit.
+    let pragma = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
+    match pragma("PRAGMA freelist_count").and_then(|pages| Ok(pages.saturating_mul(pragma("PRAGMA page_size")?))) {
         Ok(octets) => disk.set_reusable(octets.unsigned_abs()),
         Err(error) => tracing::error!(%error, "the free pages of the database could not be counted"),
     }
