@@ -2,7 +2,7 @@
 //!
 //! Invariant: every problem names its key, what is wrong and what to write instead.
 
-use super::{Config, Provider, Required};
+use super::{Config, Engine, Provider, Required};
 use crate::address::DomainName;
 use crate::verification::rotation::KEY_TTL;
 use std::time::Duration;
@@ -36,6 +36,22 @@ impl Config {
         );
         say(!self.records.spf.starts_with("v=spf1"), "records.spf", "must begin with v=spf1 (RFC 7208 §4.5)");
         say(!self.records.dmarc.starts_with("v=DMARC1"), "records.dmarc", "must begin with v=DMARC1 (RFC 7489 §6.3)");
+        let is_postgres = self.store.engine == Engine::Postgres;
+        say(
+            is_postgres && !cfg!(feature = "cluster"),
+            "store.engine",
+            "this program was built without PostgreSQL: use a release build, or `cargo build --features cluster`",
+        );
+        say(
+            is_postgres != self.store.url.is_some(),
+            if is_postgres { "store.url" } else { "store.engine" },
+            "engine = \"postgres\" and url go together: set both, or neither",
+        );
+        say(
+            self.store.read_connections < 2 || self.store.write_connections < 2,
+            "store.read_connections",
+            "read_connections and write_connections must each be 2 at least, so that no account has them all",
+        );
         say(
             self.tls.certificate.is_some() != self.tls.private_key.is_some(),
             if self.tls.certificate.is_some() { "tls.private_key" } else { "tls.certificate" },

@@ -1,8 +1,8 @@
 //! The defaults: the values of the public documentation and of the RFCs.
 
 use super::{
-    DataDir, Dkim, Dns, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Provider, Queue, Records,
-    Required, Smtp, Verification,
+    DataDir, Dkim, Dns, Engine, Http, HumanDuration, Imap, Limits, Log, LogFormat, Platform, Provider, Queue, Records,
+    Required, Smtp, Store, StoreTls, Verification,
 };
 use crate::address::DomainName;
 use crate::message::ReadLimits;
@@ -23,6 +23,19 @@ fn name(text: &str) -> DomainName {
 
 fn everywhere(port: u16) -> SocketAddr {
     (Ipv4Addr::UNSPECIFIED, port).into()
+}
+
+impl Default for Store {
+    fn default() -> Self {
+        Self {
+            engine: Engine::Sqlite,
+            url: None,
+            tls: StoreTls::Require,
+            extra_roots: None,
+            read_connections: 8,
+            write_connections: 8,
+        }
+    }
 }
 
 impl Default for Platform {

@@ -30,6 +30,8 @@ pub struct Config {
     pub data_dir: DataDir,
     /// Load balancers, as CIDR, that are trusted to name their clients' addresses.
     pub trusted_proxies: Networks,
+    /// The database.
+    pub store: Store,
     /// Our names.
     pub platform: Platform,
     /// Certificates for SMTP, IMAP and optionally HTTP.
@@ -69,6 +71,43 @@ pub struct Platform {
     pub allow_special_use: Vec<String>,
     /// Write the client's address into the Received field of submitted mail.
     pub received_shows_client: bool,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Store {
+    /// What runs the database.
+    pub engine: Engine,
+    /// Of PostgreSQL: `postgres://user:password@host/database`.
+    pub url: Option<Secret>,
+    /// How connections to PostgreSQL are encrypted.
+    pub tls: StoreTls,
+    /// Trust these roots beside the system's: PEM.
+    pub extra_roots: Option<PathBuf>,
+    /// Connections to PostgreSQL that read: as many reads run at once.
+    pub read_connections: usize,
+    /// Connections that write.
+    pub write_connections: usize,
+}
+
+/// A database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Engine {
+    /// A file in the data directory.
+    Sqlite,
+    /// A server that several daemons share.
+    Postgres,
+}
+
+/// Encryption of connections to the database.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreTls {
+    /// TLS with a certificate that is valid for the host; none over a Unix socket.
+    Require,
+    Disable,
 }
 
 /// `[tls]`

@@ -1,0 +1,113 @@
+//! PostgreSQL: the store that several daemons share.
+//!
+//! Invariant: when a write has returned, it is committed, and on the disks that the server's `synchronous_commit` names. Writes are
+//! serializable, as with one writer; a read sees one snapshot. Each transaction has a connection and a blocking thread of its own;
+//! those that read and those that write are separate pools, shared out by owner.
+
+mod caller;
+mod connect;
+mod pool;
+mod schema;
+mod session;
+mod statement;
+#[cfg(test)]
+pub(in crate::store) mod testing;
+#[cfg(test)]
+mod tests;
+mod transaction;
+
+pub(super) use session::Session;
+pub(super) use statement::column;
+
+use super::Transaction;
+use crate::config;
+use crate::events::Events;
+use crate::resources::Owner;
+use crate::store::StoreError;
+use caller::{Caller, Waiting};
+use connect::{Connector, SettingsError};
+use pool::Pool;
+use schema::SchemaError;
+use std::sync::Arc;
+use tokio_util::task::TaskTracker;
+
+/// Why a store on PostgreSQL could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("the database: {0}")]
+    Connect(#[source] postgres::Error),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}
+
+/// The client itself refuses a connection where nothing can be written.
+fn is_read_only(error: &postgres::Error) -> bool {
+    let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+#[derive(Debug)]
+pub(in crate::store) struct Postgres {
+    connector: Connector,
+    readers: Pool,
+    writers: Pool,
+    /// Transactions that run.
+    running: TaskTracker,
+}
+
+impl Postgres {
+    /// Connects, and brings the schema up to date. Blocks; not to be called on an async thread.
+    pub fn open(settings: &config::Store) -> Result<Self, OpenError> {
+        let connector = Connector::new(settings)?;
+        let session = connector.connect().map_err(|error| match is_read_only(&error) {
+            true => SchemaError::ReadOnly.into(),
+            false => OpenError::Connect(error),
+        })?;
+        schema::bring_up_to_date(&session)?;
+        let readers = Pool::new(connector.clone(), settings.read_connections);
+        let writers = Pool::new(connector.clone(), settings.write_connections);
+        Ok(Self { connector, readers, writers, running: TaskTracker::new() })
+    }
+
+    pub async fn write<T, E, F>(&self, owner: &Owner, events: &Events, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let mut place = self.writers.place(owner).await?;
+        let hub = events.clone();
+        let done = self.running.spawn_blocking(move || {
+            let (value, events) = transaction::write(&mut place, work)?;
+            // Before others can use the connection: events of an owner come in the order of its commits.
+            for (account, event) in events {
+                hub.publish(&account, event);
+            }
+            Ok(value)
+        });
+        done.await.map_err(|error| StoreError::Aborted(format!("a write was aborted: {error}")))?
+    }
+
+    pub async fn read<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let mut place = self.readers.place(owner).await?;
+        let waiting = Waiting { caller: Arc::<Caller>::default(), connector: self.connector.clone() };
+        let caller = Arc::clone(&waiting.caller);
+        let done = self.running.spawn_blocking(move || transaction::read(&mut place, work, &caller));
+        done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
+    }
+
+    /// Waits for the transactions under way, and closes. Later verbs answer [`StoreError::Closed`].
+    pub async fn close(&self) {
+        self.readers.close();
+        self.writers.close();
+        self.running.close();
+        self.running.wait().await;
+    }
+}
