@@ -110,7 +110,7 @@ impl Services {
     pub async fn open(config: Config, clock: Clock) -> Result<Self, StartError> {
         let mut config = config;
         let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
-        let store = Store::open_on(&config.data_dir.0, disk.clone())?;
+        let store = Store::of_config(&config, disk.clone())?;
         // Logs a warning if free disk space is low.
         let _ = disk.check();
         // Mail for postmaster must be accepted from the first connection on (RFC 5321 §4.5.1).

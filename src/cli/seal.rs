@@ -3,6 +3,7 @@
 use super::ConfigArgs;
 use super::failure::Failure;
 use crate::dkim::Keys;
+use crate::resources::disk::FreeDisk;
 use crate::store::{OpenError, Store};
 use clap::Subcommand;
 use std::process::ExitCode;
@@ -19,8 +20,9 @@ pub(super) enum SealCommand {
 
 pub(super) async fn run(command: SealCommand) -> Result<ExitCode, Failure> {
     let SealCommand::Change { config } = command;
-    let data_dir = config.load()?.data_dir.0;
-    let store = Store::open(&data_dir).map_err(|error| {
+    let config = config.load()?;
+    let data_dir = config.data_dir.0.clone();
+    let store = Store::of_config(&config, FreeDisk::new(&data_dir, 0)).map_err(|error| {
         let fix = match error {
             OpenError::InUse { .. } => "stop the daemon first: it holds the current key in memory",
             _ => "give the daemon's configuration with --config, and run this as the daemon's user",

@@ -2,7 +2,7 @@
 
 use super::ConfigArgs;
 use super::failure::Failure;
-use crate::config::Config;
+use crate::config::{Config, Engine};
 use crate::mailbox::MailboxService;
 use crate::store::compact::{CompactError, Compacted, compact};
 use crate::store::{OpenError, Store};
@@ -23,6 +23,9 @@ pub(super) enum StoreCommand {
 
 async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
     // Recovers it, brings its schema up to date, and holds the lock of the directory until the end.
+    if config.store.engine != Engine::Sqlite {
+        return Err(CompactError::NotSqlite);
+    }
     let store = Store::open(&config.data_dir.0)?;
     MailboxService::new(store.clone(), &config.limits).finish_long_changes().await?;
     compact(store).await
@@ -35,6 +38,7 @@ pub(super) async fn run(command: StoreCommand) -> Result<ExitCode, Failure> {
             CompactError::Open(OpenError::InUse { .. }) | CompactError::Busy => {
                 "stop the daemon and other users of the database first"
             }
+            CompactError::NotSqlite => "leave it to the database server",
             CompactError::Open(_) => "give the daemon's configuration with --config, and run this as the daemon's user",
             _ => "free some disk space and run it again; the database is unchanged",
         };

@@ -8,6 +8,7 @@ use super::table::{Table, cell};
 use crate::auth::token::Token;
 use crate::clock::Timestamp;
 use crate::store::tokens::{NewToken, Scope};
+use crate::resources::disk::FreeDisk;
 use crate::store::{OpenError, Store};
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
@@ -107,7 +108,7 @@ async fn create(args: &CreateArgs) -> Result<(), Failure> {
 
 async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
     let config = args.config.load()?;
-    let store = Store::open(&config.data_dir.0).map_err(|error| {
+    let store = Store::of_config(&config, FreeDisk::new(&config.data_dir.0, 0)).map_err(|error| {
         let fix = match error {
             OpenError::InUse { .. } => {
                 "stop the daemon first, or use an existing operator token: only the first is created this way"

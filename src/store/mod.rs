@@ -1,4 +1,4 @@
-//! The store: everything the daemon keeps, in one SQLite database.
+//! The store: everything the daemon keeps, in a database.
 //!
 //! Invariant: a verb is one transaction, and when it has returned, what it wrote is on disk.
 //!
@@ -46,12 +46,16 @@ pub(crate) use engine::Transaction;
 
 pub(crate) use engine::sqlite::compact;
 
+use crate::config::{self, Config};
 use crate::events::{Event, Events};
 use crate::id::{AccountId, InboxId, MailboxId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
 pub(crate) use engine::params;
+#[cfg(feature = "cluster")]
+use engine::postgres::Postgres;
 use engine::sqlite::Sqlite;
+use engine::Engine;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -61,6 +65,10 @@ pub enum StoreError {
     /// An error of SQLite.
     #[error("the database failed: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    /// An error of PostgreSQL.
+    #[cfg(feature = "cluster")]
+    #[error("the database failed: {0}")]
+    Postgres(#[from] ::postgres::Error),
     /// A row is not there.
     #[error("the database has no such row: {0}")]
     NoRow(String),
@@ -100,6 +108,12 @@ pub enum OpenError {
         /// SQLite's error.
         source: rusqlite::Error,
     },
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Postgres(#[from] engine::postgres::OpenError),
+    /// The configuration names an engine that this program was built without.
+    #[error("this program was built without PostgreSQL")]
+    NotBuiltIn,
     /// A verb of the start failed.
     #[error("{path}: {error}")]
     Store {
@@ -145,29 +159,49 @@ pub struct Store {
 }
 
 struct Inner {
-    engine: Sqlite,
+    engine: Engine,
     disk: FreeDisk,
     events: Events,
+    // Held for the lifetime of the store: one daemon per data directory.
+    _lock: std::fs::File,
 }
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Store").field("path", &self.inner.engine.path()).field("owner", &self.owner).finish()
+        f.debug_struct("Store").field("engine", &self.inner.engine).field("owner", &self.owner).finish()
     }
 }
 
 impl Store {
-    /// Opens the store in a data directory, makes both when they are missing, and brings the schema up to date. The handle
-    /// is the system's.
+    /// Opens the SQLite store in a data directory, makes both when they are missing, and brings the schema up to date. The
+    /// handle is the system's.
     pub fn open(data_dir: &Path) -> Result<Self, OpenError> {
-        Self::open_on(data_dir, FreeDisk::new(data_dir, 0))
+        #[cfg(all(test, feature = "cluster"))]
+        if let Some(config) = testing::cluster_config(data_dir) {
+            return Self::of_config(&config, FreeDisk::new(data_dir, 0));
+        }
+        let lock = lock_data_dir(data_dir)?;
+        let disk = FreeDisk::new(data_dir, 0);
+        let engine = Engine::Sqlite(Sqlite::open(data_dir, &disk)?);
+        Ok(Self::new(engine, disk, lock))
     }
 
-    /// The same, and takes no new mail while the disk is low.
-    pub fn open_on(data_dir: &Path, disk: FreeDisk) -> Result<Self, OpenError> {
-        let engine = Sqlite::open(data_dir, &disk)?;
-        let inner = Inner { engine, disk, events: Events::new() };
-        Ok(Self { inner: Arc::new(inner), owner: Owner::System })
+    /// Opens the store that the configuration names, and takes no new mail while the disk is low.
+    pub fn of_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
+        let lock = lock_data_dir(&config.data_dir.0)?;
+        let engine = match config.store.engine {
+            config::Engine::Sqlite => Engine::Sqlite(Sqlite::open(&config.data_dir.0, &disk)?),
+            #[cfg(feature = "cluster")]
+            config::Engine::Postgres => Engine::Postgres(Postgres::open(&config.store)?),
+            #[cfg(not(feature = "cluster"))]
+            config::Engine::Postgres => return Err(OpenError::NotBuiltIn),
+        };
+        Ok(Self::new(engine, disk, lock))
+    }
+
+    fn new(engine: Engine, disk: FreeDisk, lock: std::fs::File) -> Self {
+        let inner = Inner { engine, disk, events: Events::new(), _lock: lock };
+        Self { inner: Arc::new(inner), owner: Owner::System }
     }
 
     /// Where the events of committed changes are published.
@@ -221,6 +255,29 @@ impl Store {
     pub async fn close(&self) {
         self.inner.engine.close().await;
     }
+}
+
+/// Makes the data directory where it is missing, and keeps other daemons out of it.
+fn lock_data_dir(data_dir: &Path) -> Result<std::fs::File, OpenError> {
+    make_private_dir(data_dir).map_err(|source| OpenError::Io { path: data_dir.to_owned(), source })?;
+    let path = data_dir.join("lock");
+    let lock = private_file(&path).map_err(|source| OpenError::Io { path: path.clone(), source })?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(std::fs::TryLockError::WouldBlock) => Err(OpenError::InUse { path }),
+        Err(std::fs::TryLockError::Error(source)) => Err(OpenError::Io { path, source }),
+    }
+}
+
+fn make_private_dir(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Opens a file, made for this user alone: the folder may have been there before, open to others.
+fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,13 +10,25 @@ use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, RunnerId};
 use crate::resources::Owner;
-use crate::store::engine::params;
+use crate::store::engine::{Engine, params};
 use crate::verification::status::Policy;
 use tempfile::TempDir;
 
 /// The default limits, but for the octets that an inbox may hold.
 pub(crate) fn limits(inbox_size: u64) -> InboxLimits {
     InboxLimits::from(&Limits { inbox_size, ..Limits::default() })
+}
+
+/// The configuration for the tests' own PostgreSQL, where `STORE_ENGINE=postgres` asks for it: a database for each data directory.
+#[cfg(feature = "cluster")]
+pub(super) fn cluster_config(data_dir: &std::path::Path) -> Option<crate::config::Config> {
+    if std::env::var_os("STORE_ENGINE")? != "postgres" {
+        return None;
+    }
+    let find = || super::engine::postgres::testing::cluster().database_of(data_dir);
+    // Its client has a runtime of its own.
+    let store = std::thread::scope(|scope| scope.spawn(find).join().unwrap());
+    Some(crate::config::Config { data_dir: crate::config::DataDir(data_dir.to_owned()), store, ..Default::default() })
 }
 
 /// A fresh store with one account. The folder goes when it is dropped.
@@ -29,7 +41,11 @@ pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
 
 /// How many writes of an account wait for the writer.
 pub(crate) fn waiting_writes(store: &Store, account: &AccountId) -> usize {
-    store.inner.engine.waiting(&Owner::Account(account.clone()))
+    match &store.inner.engine {
+        Engine::Sqlite(engine) => engine.waiting(&Owner::Account(account.clone())),
+        #[cfg(feature = "cluster")]
+        Engine::Postgres(_) => panic!("its transactions run side by side"),
+    }
 }
 
 /// One more account.

@@ -2,14 +2,17 @@
 //!
 //! SQL is of the subset that SQLite and PostgreSQL share; parameters are `?1`, `?2` …. Truth is 1 and 0.
 
+#[cfg(feature = "cluster")]
+pub(super) mod postgres;
 pub(super) mod sqlite;
 mod value;
 
 pub use value::{FromValue, ToValue, Unexpected, Value};
 
 use super::StoreError;
-use crate::events::Event;
+use crate::events::{Event, Events};
 use crate::id::{AccountId, BodyId, ContentId};
+use crate::resources::Owner;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::{ControlFlow, Range};
@@ -25,6 +28,51 @@ macro_rules! params {
 }
 pub(crate) use params;
 
+/// What runs transactions.
+#[derive(Debug)]
+pub(super) enum Engine {
+    Sqlite(sqlite::Sqlite),
+    #[cfg(feature = "cluster")]
+    Postgres(postgres::Postgres),
+}
+
+impl Engine {
+    pub async fn write<T, E, F>(&self, owner: &Owner, events: &Events, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(engine) => engine.write(owner, events, work).await,
+            #[cfg(feature = "cluster")]
+            Self::Postgres(engine) => engine.write(owner, events, work).await,
+        }
+    }
+
+    pub async fn read<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        match self {
+            Self::Sqlite(engine) => engine.read(owner, work).await,
+            #[cfg(feature = "cluster")]
+            Self::Postgres(engine) => engine.read(owner, work).await,
+        }
+    }
+
+    /// Waits for the transactions under way, and closes. Later ones answer [`StoreError::Closed`].
+    pub async fn close(&self) {
+        match self {
+            Self::Sqlite(engine) => engine.close().await,
+            #[cfg(feature = "cluster")]
+            Self::Postgres(engine) => engine.close().await,
+        }
+    }
+}
+
 /// A transaction, and the events that are published once it is on disk.
 pub struct Transaction<'a> {
     connection: Connection<'a>,
@@ -33,11 +81,15 @@ pub struct Transaction<'a> {
 
 enum Connection<'a> {
     Sqlite(&'a rusqlite::Connection),
+    #[cfg(feature = "cluster")]
+    Postgres(&'a postgres::Session),
 }
 
 /// A row of an answer.
 pub enum Row<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
+    #[cfg(feature = "cluster")]
+    Postgres(&'a ::postgres::Row),
 }
 
 impl Row<'_> {
@@ -58,6 +110,8 @@ impl Row<'_> {
     fn column(&self, column: usize) -> Result<Value<'_>, StoreError> {
         match self {
             Self::Sqlite(row) => sqlite::column(row, column),
+            #[cfg(feature = "cluster")]
+            Self::Postgres(row) => postgres::column(row, column),
         }
     }
 }
@@ -82,6 +136,8 @@ impl<'a> Transaction<'a> {
     pub fn execute(&self, sql: &str, params: Params<'_>) -> Result<usize, StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.execute(sql, params),
         }
     }
 
@@ -94,6 +150,8 @@ impl<'a> Transaction<'a> {
     ) -> Result<(), StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::for_each(connection, sql, params, row),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.for_each(sql, params, row),
         }
     }
 
@@ -146,6 +204,8 @@ impl<'a> Transaction<'a> {
     pub fn insert_body(&self, body: &[u8]) -> Result<BodyId, StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::insert_body(connection, body),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.insert_body(body),
         }
     }
 
@@ -153,6 +213,8 @@ impl<'a> Transaction<'a> {
     pub fn read_range(&self, of: Octets, range: Range<usize>) -> Result<(usize, Vec<u8>), StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::read_range(connection, of, range),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.read_range(of, range),
         }
     }
 
@@ -167,6 +229,8 @@ impl<'a> Transaction<'a> {
     pub fn sqlite(&self) -> &rusqlite::Connection {
         match &self.connection {
             Connection::Sqlite(connection) => connection,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => panic!("only SQLite has it"),
         }
     }
 

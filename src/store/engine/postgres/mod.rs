@@ -40,6 +40,8 @@ pub enum OpenError {
     Connect(#[source] postgres::Error),
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error("the database: opening it panicked")]
+    Panicked,
 }
 
 /// The client itself refuses a connection where nothing can be written.
@@ -58,8 +60,13 @@ pub(in crate::store) struct Postgres {
 }
 
 impl Postgres {
-    /// Connects, and brings the schema up to date. Blocks; not to be called on an async thread.
+    /// Connects, and brings the schema up to date. Blocks.
     pub fn open(settings: &config::Store) -> Result<Self, OpenError> {
+        // The client has a runtime of its own, which cannot run on a thread of another.
+        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings)).join()).unwrap_or(Err(OpenError::Panicked))
+    }
+
+    fn connect(settings: &config::Store) -> Result<Self, OpenError> {
         let connector = Connector::new(settings)?;
         let session = connector.connect().map_err(|error| match is_read_only(&error) {
             true => SchemaError::ReadOnly.into(),

@@ -4,8 +4,8 @@
 //! the old one and synced before it takes its name, and by then the old one's write-ahead log is empty, so that nothing in
 //! it can be taken for the new one's.
 
-use super::private_file;
-use crate::store::{OpenError, Store, StoreError};
+use crate::store::engine::Engine;
+use crate::store::{OpenError, Store, StoreError, private_file};
 use rusqlite::Connection;
 use std::fs::File;
 use std::path::Path;
@@ -32,12 +32,18 @@ pub enum CompactError {
     Io(#[from] std::io::Error),
     #[error("another process has the database open")]
     Busy,
+    #[error("the store is on PostgreSQL, which gives disk back by itself (autovacuum): only SQLite's is compacted")]
+    NotSqlite,
 }
 
 /// Makes the database as small as it can be, and closes the store, whose lock keeps daemons out until then. It needs as much
 /// free disk as the database will have.
 pub async fn compact(store: Store) -> Result<Compacted, CompactError> {
-    let path = store.inner.engine.path().to_owned();
+    let path = match &store.inner.engine {
+        Engine::Sqlite(engine) => engine.path().to_owned(),
+        #[cfg(feature = "cluster")]
+        Engine::Postgres(_) => return Err(CompactError::NotSqlite),
+    };
     store.close().await;
     let before = size(&path)?;
     let done = tokio::task::spawn_blocking(move || rewrite(&path).and_then(|()| Ok(size(&path)?)));

@@ -14,7 +14,7 @@ use crate::events::{Event, Events};
 use crate::id::{AccountId, BodyId};
 use crate::resources::Owner;
 use crate::resources::disk::FreeDisk;
-use crate::store::{OpenError, StoreError, jobs};
+use crate::store::{OpenError, StoreError, jobs, private_file};
 use readers::Readers;
 use rusqlite::blob::ZeroBlob;
 use rusqlite::config::DbConfig;
@@ -33,27 +33,22 @@ pub(in crate::store) struct Sqlite {
     readers: Readers,
     writer: Writer,
     path: PathBuf,
-    // Held for the lifetime of the store: one daemon per data directory.
-    _lock: std::fs::File,
+}
+
+impl std::fmt::Debug for Sqlite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sqlite").field("path", &self.path).finish_non_exhaustive()
+    }
 }
 
 impl Sqlite {
-    /// Opens the database in a data directory, makes both when they are missing, and brings the schema up to date.
+    /// Opens the database in a data directory that the caller has locked, makes it when it is missing, and brings the schema up to date.
     pub fn open(data_dir: &Path, disk: &FreeDisk) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
         };
-        make_private_dir(data_dir).map_err(io(data_dir))?;
         disk.release_reserve_if_full();
-        let lock_path = data_dir.join("lock");
-        let lock = private_file(&lock_path).map_err(io(&lock_path))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Err(OpenError::InUse { path: lock_path }),
-            Err(std::fs::TryLockError::Error(source)) => return Err(OpenError::Io { path: lock_path, source }),
-        }
-
         let path = data_dir.join("inboxlayer.db");
         // What SQLite puts beside it gets the same mode.
         private_file(&path).map_err(io(&path))?;
@@ -81,7 +76,7 @@ impl Sqlite {
         }
         disk.hold_reserve();
         let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
-        Ok(Self { readers: Readers::new(readers), writer, path, _lock: lock })
+        Ok(Self { readers: Readers::new(readers), writer, path })
     }
 
     pub async fn write<T, E, F>(&self, owner: &Owner, events: &Events, work: F) -> Result<T, E>
@@ -131,17 +126,6 @@ impl Sqlite {
     pub fn path(&self) -> &Path {
         &self.path
     }
-}
-
-fn make_private_dir(path: &Path) -> std::io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// Opens a file, made for this user alone: the folder may have been there before, open to others.
-fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
 
 fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
