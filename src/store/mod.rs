@@ -51,11 +51,11 @@ use crate::events::{Event, Events};
 use crate::id::{AccountId, InboxId, MailboxId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
+use engine::Engine;
 pub(crate) use engine::params;
 #[cfg(feature = "cluster")]
 use engine::postgres::Postgres;
 use engine::sqlite::Sqlite;
-use engine::Engine;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

@@ -19,10 +19,19 @@ pub(crate) fn limits(inbox_size: u64) -> InboxLimits {
     InboxLimits::from(&Limits { inbox_size, ..Limits::default() })
 }
 
+thread_local! {
+    static SQLITE_ONLY: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// For a test of what only SQLite has: the stores that this thread opens from now on are on it, whatever `STORE_ENGINE` says.
+pub(crate) fn sqlite_only() {
+    SQLITE_ONLY.set(true);
+}
+
 /// The configuration for the tests' own PostgreSQL, where `STORE_ENGINE=postgres` asks for it: a database for each data directory.
 #[cfg(feature = "cluster")]
 pub(super) fn cluster_config(data_dir: &std::path::Path) -> Option<crate::config::Config> {
-    if std::env::var_os("STORE_ENGINE")? != "postgres" {
+    if std::env::var_os("STORE_ENGINE")? != "postgres" || SQLITE_ONLY.get() {
         return None;
     }
     let find = || super::engine::postgres::testing::cluster().database_of(data_dir);

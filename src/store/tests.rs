@@ -1,6 +1,7 @@
 //! The engine: commits, readers, opening and closing.
 
 use super::engine::sqlite::READERS;
+use super::testing::sqlite_only;
 use super::*;
 use std::sync::Mutex;
 use tokio::sync::mpsc;
@@ -74,6 +75,7 @@ async fn what_a_failed_or_panicking_verb_wrote_is_undone_and_nothing_else() {
 #[tokio::test]
 async fn nobody_else_reads_the_files_wherever_they_are() {
     use std::os::unix::fs::PermissionsExt;
+    sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
     let store = Store::open(dir.path()).unwrap();
@@ -88,6 +90,7 @@ async fn nobody_else_reads_the_files_wherever_they_are() {
 
 #[tokio::test]
 async fn a_full_disk_keeps_nothing_that_was_answered_with_an_error() {
+    sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let set_page_limit = |store: &Store, pages: &'static str| {
@@ -215,6 +218,7 @@ async fn hundreds_of_cancelled_readers_lose_no_place_and_stop_nobody() {
 
 #[tokio::test]
 async fn the_statement_of_a_cancelled_caller_is_interrupted() {
+    sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (begun, mut has_begun) = mpsc::unbounded_channel();
@@ -265,6 +269,7 @@ async fn an_owner_that_reads_all_the_time_leaves_a_place_to_others() {
 
 #[tokio::test]
 async fn owners_take_turns_to_write() {
+    sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     let (go, wait) = std::sync::mpsc::channel::<()>();

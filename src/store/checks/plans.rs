@@ -1,7 +1,7 @@
 //! What the verifier asks of the store costs the same however many claims there are: each statement goes by an index.
 
 use super::super::domains::selected;
-use super::super::testing::store_with_account;
+use super::super::testing::{sqlite_only, store_with_account};
 use super::*;
 
 /// How SQLite goes about a statement.
@@ -21,6 +21,7 @@ async fn plan(store: &Store, sql: String) -> Vec<String> {
 
 #[tokio::test]
 async fn every_statement_of_a_check_goes_by_an_index() {
+    sqlite_only();
     let (_dir, store, _) = store_with_account().await;
     let by = |index: &str, rest: &str| vec![format!("SEARCH custom_domain USING {index} {rest}")];
     let due = "INDEX custom_domain_due";
@@ -51,6 +52,7 @@ async fn every_statement_of_a_check_goes_by_an_index() {
 
 #[tokio::test]
 async fn no_statement_of_a_check_reads_a_whole_table() {
+    sqlite_only();
     let (_dir, store, _) = store_with_account().await;
     for sql in [
         "UPDATE custom_domain SET lease_until = ?2 WHERE id = ?1",

@@ -118,6 +118,7 @@ async fn kept(store: &Store, table: &'static str) -> (i64, i64) {
 
 #[tokio::test]
 async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once() {
+    crate::store::testing::sqlite_only();
     let (_dir, store, ours) = store_with_account().await;
     let mut now = Timestamp::from_millis(1_700_000_000_000);
     let row = claim(&store, &ours, now).await;
@@ -166,6 +167,7 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
 
 #[tokio::test]
 async fn a_check_that_found_what_the_one_before_found_takes_little_room() {
+    crate::store::testing::sqlite_only();
     let (_dir, store, _) = store_with_account().await;
     let begin = Timestamp::from_millis(1_700_000_000_000);
     let mut shown = 0;

@@ -371,6 +371,7 @@ async fn however_much_of_one_account_is_due_the_others_come_next() {
 
 #[tokio::test]
 async fn a_claim_goes_by_indexes() {
+    crate::store::testing::sqlite_only();
     let post = Post::open().await;
     post.store.submission_accept(post.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let plan = |sql: &'static str| {

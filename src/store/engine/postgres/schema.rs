@@ -33,7 +33,9 @@ pub enum SchemaError {
     Database(#[from] postgres::Error),
     #[error("the database server is PostgreSQL {0}: it must be {OLDEST_SERVER} or newer")]
     ServerTooOld(u32),
-    #[error("the database is read-only (a standby, or default_transaction_read_only): [store] url must name the primary")]
+    #[error(
+        "the database is read-only (a standby, or default_transaction_read_only): [store] url must name the primary"
+    )]
     ReadOnly,
     #[error(
         "the database has the encoding {0}: create it with ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"

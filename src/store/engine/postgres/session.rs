@@ -50,7 +50,9 @@ fn routine(error: &postgres::Error) -> Option<&str> {
 
 /// The server is ending the connection, or has (classes 08 and 57P), or takes no more of them.
 fn ends_connection(code: &SqlState) -> bool {
-    code.code().starts_with("08") || code.code().starts_with("57P") || *code == SqlState::TOO_MANY_CONNECTIONS
+    code.code().starts_with("08")
+        || code.code().starts_with("57P")
+        || *code == SqlState::TOO_MANY_CONNECTIONS
         || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
 }
 
@@ -185,10 +187,9 @@ impl Session {
     /// EXTERNAL.
     pub fn read_range(&self, of: Octets, range: Range<usize>) -> Result<(usize, Vec<u8>), StoreError> {
         let (sql, id) = match of {
-            Octets::Header(content) => (
-                "SELECT length(header), substring(header FROM ?2 FOR ?3) FROM content WHERE id = ?1",
-                content.row(),
-            ),
+            Octets::Header(content) => {
+                ("SELECT length(header), substring(header FROM ?2 FOR ?3) FROM content WHERE id = ?1", content.row())
+            }
             Octets::Body(body) => {
                 ("SELECT length(data), substring(data FROM ?2 FOR ?3) FROM body WHERE id = ?1", body.row())
             }

@@ -121,7 +121,8 @@ impl<'a> FromSql<'a> for Whole {
         let mut number = 0_i128;
         for place in 0..=i32::from(weight) {
             let digit = if place < i32::from(count) { field()? } else { 0 };
-            number = number.checked_mul(10_000).and_then(|n| n.checked_add(digit.into())).ok_or("a number too large")?;
+            number =
+                number.checked_mul(10_000).and_then(|n| n.checked_add(digit.into())).ok_or("a number too large")?;
         }
         let whole_digits = i32::from(weight).saturating_add(1).max(0);
         match sign {
@@ -143,7 +144,10 @@ mod tests {
 
     #[test]
     fn parameters_are_numbered_outside_of_quotation_marks() {
-        assert_eq!(numbered("SELECT ?1, '?2 it''s ?3', \"?4\", ?12 WHERE a = ?2"), "SELECT $1, '?2 it''s ?3', \"?4\", $12 WHERE a = $2");
+        assert_eq!(
+            numbered("SELECT ?1, '?2 it''s ?3', \"?4\", ?12 WHERE a = ?2"),
+            "SELECT $1, '?2 it''s ?3', \"?4\", $12 WHERE a = $2"
+        );
         assert_eq!(numbered("a ? b, é?1"), "a ? b, é$1");
     }
 

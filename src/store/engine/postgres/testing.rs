@@ -64,7 +64,8 @@ fn run(command: &mut Command) {
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("Debian's package postgresql is installed");
     let number = |path: &PathBuf| path.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
-    let programs = versions.map(|version| version.unwrap().path().join("bin")).filter(|path| path.join("initdb").exists());
+    let programs =
+        versions.map(|version| version.unwrap().path().join("bin")).filter(|path| path.join("initdb").exists());
     programs.max_by_key(number).expect("Debian's package postgresql is installed")
 }
 
@@ -114,7 +115,11 @@ impl Cluster {
         let cluster = Self { directory, port, databases: Mutex::default(), _until: until };
         let start = Instant::now();
         while let Err(error) = cluster.try_session("postgres") {
-            assert!(start.elapsed() < Duration::from_secs(60), "{error}: {:?}", fs::read_to_string(cluster.directory.join("log")));
+            assert!(
+                start.elapsed() < Duration::from_secs(60),
+                "{error}: {:?}",
+                fs::read_to_string(cluster.directory.join("log"))
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
         cluster.run("CREATE DATABASE store");

@@ -1,10 +1,10 @@
 use super::testing::{cluster, of_url};
 use super::{OpenError, Postgres, SchemaError};
 use crate::config::Store as Settings;
-use crate::secret::Secret;
 use crate::events::Events;
 use crate::id::AccountId;
 use crate::resources::Owner;
+use crate::secret::Secret;
 use crate::store::StoreError;
 use crate::store::engine::{Octets, Transaction, params};
 use std::io::{Read, Write};
@@ -121,7 +121,8 @@ async fn what_is_written_can_be_read_and_comes_back_as_it_was() {
         })
         .await
         .unwrap_err();
-    let reason = std::error::Error::source(&refused).map(|e| format!("{e:?}")).unwrap_or_default() + &refused.to_string();
+    let reason =
+        std::error::Error::source(&refused).map(|e| format!("{e:?}")).unwrap_or_default() + &refused.to_string();
     assert!(reason.contains("NUL"), "{reason}");
 }
 
@@ -275,13 +276,17 @@ async fn long_answers_are_read_as_they_come_and_short_ones_leave_the_connection_
         async move {
             let work = move |transaction: &Transaction<'_>| {
                 let mut sum = 0;
-                transaction.for_each("SELECT n FROM generate_series(1, CAST(?1 AS BIGINT)) n", params![rows], |row| {
-                    sum += row.get::<i64>(0)?;
-                    if nested {
-                        count(transaction, "a")?;
-                    }
-                    Ok(std::ops::ControlFlow::Continue(()))
-                })?;
+                transaction.for_each(
+                    "SELECT n FROM generate_series(1, CAST(?1 AS BIGINT)) n",
+                    params![rows],
+                    |row| {
+                        sum += row.get::<i64>(0)?;
+                        if nested {
+                            count(transaction, "a")?;
+                        }
+                        Ok(std::ops::ControlFlow::Continue(()))
+                    },
+                )?;
                 Ok::<_, StoreError>(sum)
             };
             engine.read(&Owner::System, work).await

@@ -157,7 +157,9 @@ fn run_verb<T, E: From<StoreError>>(
 /// Whether the transaction of this number was committed. Blocks.
 fn was_committed(place: &mut Place, number: &str) -> Result<bool, StoreError> {
     let unknown = |why: &str| {
-        Err(StoreError::Aborted(format!("the connection was lost during a commit, and whether it was done is not known: {why}")))
+        Err(StoreError::Aborted(format!(
+            "the connection was lost during a commit, and whether it was done is not known: {why}"
+        )))
     };
     if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
         return unknown("the transaction has no number");

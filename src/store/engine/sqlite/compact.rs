@@ -100,6 +100,7 @@ mod tests {
     #[tokio::test]
     async fn what_was_deleted_is_given_back_and_the_rest_is_there() {
         use std::os::unix::fs::PermissionsExt;
+        crate::store::testing::sqlite_only();
         let (dir, store, account) = store_with_account().await;
         let (gone, stays) = (inbox(&store, &account, "gone").await, inbox(&store, &account, "stays").await);
         let large = [b"Subject: x\r\n\r\n".to_vec(), vec![b'x'; 3_000_000]].concat();

@@ -68,6 +68,7 @@ mod tests {
 
     #[test]
     fn a_store_from_the_future_is_refused_with_both_versions_named() {
+        crate::store::testing::sqlite_only();
         let dir = tempfile::tempdir().unwrap();
         drop(Store::open(dir.path()).unwrap());
         let connection = Connection::open(dir.path().join("inboxlayer.db")).unwrap();
@@ -158,6 +159,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_was_found_of_records_by_their_position_is_theirs_by_their_key() {
+        crate::store::testing::sqlite_only();
         let columns = "(id, account_id, name, status, dkim_tokens, ownership_secret, contested_at, return_path, created_at, updated_at)";
         for (contested, return_path, records) in
             [(None, None, 6), (None, Some("bounce"), 8), (Some(1), None, 7), (Some(1), Some("bounce"), 9)]
@@ -222,6 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
+        crate::store::testing::sqlite_only();
         let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
         let (path, inbox) = (dir.path().join("inboxlayer.db"), InboxId::new());
         first_version(&path, &account, &domain);
