@@ -28,6 +28,11 @@ pub(crate) fn sqlite_only() {
     SQLITE_ONLY.set(true);
 }
 
+/// True where no other process can work on the store: then leases end when it is opened.
+pub(crate) fn has_one_daemon(store: &Store) -> bool {
+    matches!(store.inner.engine, Engine::Sqlite(_))
+}
+
 /// The configuration for the tests' own PostgreSQL, where `STORE_ENGINE=postgres` asks for it: a database for each data directory.
 #[cfg(feature = "cluster")]
 pub(super) fn cluster_config(data_dir: &std::path::Path) -> Option<crate::config::Config> {

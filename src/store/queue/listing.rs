@@ -68,7 +68,7 @@ impl Store {
             let after = after.as_ref().map(ToString::to_string).unwrap_or_default();
             let sql = format!(
                 "{MESSAGE} WHERE s.id > ?1 AND {} ORDER BY s.id LIMIT ?3",
-                if account.is_some() { "s.account_id = ?2" } else { "?2 IS NULL" }
+                if account.is_some() { "s.account_id = ?2" } else { "CAST(?2 AS TEXT) IS NULL" }
             );
             let found: Vec<_> = connection.query(&sql, params![after, account, limit], read_message)?;
             found.into_iter().map(|message| with_deliveries(connection, message)).collect()

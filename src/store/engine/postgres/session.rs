@@ -1,6 +1,6 @@
 //! A connection, as the verbs of a transaction use it.
 
-use super::statement::{Bound, Statements, numbered};
+use super::statement::{Bound, Statements, no_statements, numbered};
 use crate::id::BodyId;
 use crate::store::StoreError;
 use crate::store::engine::{Octets, Params, Row};
@@ -65,7 +65,7 @@ pub(in crate::store) struct Session {
 
 impl Session {
     pub(super) fn new(client: Client) -> Self {
-        Self { client: RefCell::new(client), statements: RefCell::default(), failure: Cell::new(None) }
+        Self { client: RefCell::new(client), statements: RefCell::new(no_statements()), failure: Cell::new(None) }
     }
 
     /// The first failure of the transaction: whatever the verb makes of it, the transaction cannot be committed.
@@ -111,10 +111,10 @@ impl Session {
 
     fn statement(&self, client: &mut Client, sql: &str) -> Result<Statement, StoreError> {
         if let Some(found) = self.statements.borrow_mut().get(sql) {
-            return Ok(found);
+            return Ok(found.clone());
         }
         let statement = self.noted(client.prepare(&numbered(sql)))?;
-        self.statements.borrow_mut().insert(sql, statement.clone());
+        self.statements.borrow_mut().put(sql.into(), statement.clone());
         Ok(statement)
     }
 

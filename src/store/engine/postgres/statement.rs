@@ -6,39 +6,20 @@
 use crate::store::StoreError;
 use crate::store::engine::Value;
 use bytes::BytesMut;
+use lru::LruCache;
 use postgres::Statement;
 use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
-use std::collections::HashMap;
 use std::error::Error;
+use std::num::NonZeroUsize;
 
 /// Prepared statements that a connection keeps.
-const KEPT: usize = 256;
+const KEPT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
 /// The statements that a connection has prepared, by the verbs' text. The one that was used the longest ago goes first.
-#[derive(Default)]
-pub(super) struct Statements {
-    uses: u64,
-    by_text: HashMap<Box<str>, (Statement, u64)>,
-}
+pub(super) type Statements = LruCache<Box<str>, Statement>;
 
-impl Statements {
-    pub fn get(&mut self, sql: &str) -> Option<Statement> {
-        let (statement, used) = self.by_text.get_mut(sql)?;
-        self.uses += 1;
-        *used = self.uses;
-        Some(statement.clone())
-    }
-
-    pub fn insert(&mut self, sql: &str, statement: Statement) {
-        if self.by_text.len() >= KEPT {
-            let oldest = self.by_text.iter().min_by_key(|(_, (_, used))| *used).map(|(text, _)| text.clone());
-            if let Some(oldest) = oldest {
-                self.by_text.remove(&oldest);
-            }
-        }
-        self.uses += 1;
-        self.by_text.insert(sql.into(), (statement, self.uses));
-    }
+pub(super) fn no_statements() -> Statements {
+    LruCache::new(KEPT)
 }
 
 /// The text with `$1` for `?1` outside of quotation marks.
