@@ -28,6 +28,8 @@ use crate::resources::disk::FreeDisk;
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::rotation::Rotation;
+#[cfg(feature = "cluster")]
+use crate::store::bodies::objects::Objects;
 use crate::store::{OpenError, Store, StoreError};
 use crate::submission::Submission;
 use crate::verifier::Verifier;
@@ -54,6 +56,8 @@ pub enum StartError {
     /// The first reads and writes of the store.
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("[bodies] store: {0}")]
+    Bodies(String),
     #[error("the signing keys: {0}")]
     Keys(#[from] KeysError),
     #[error("the spool, a directory in data_dir: {0}")]
@@ -111,6 +115,10 @@ impl Services {
         let mut config = config;
         let disk = FreeDisk::new(&config.data_dir.0, config.limits.free_disk);
         let store = Store::of_config(&config, disk.clone())?;
+        #[cfg(feature = "cluster")]
+        if let Some(objects) = Objects::open(&config.bodies).map_err(|error| StartError::Bodies(error.to_string()))? {
+            store.keep_bodies_in(objects);
+        }
         // Logs a warning if free disk space is low.
         let _ = disk.check();
         // Mail for postmaster must be accepted from the first connection on (RFC 5321 §4.5.1).
@@ -240,6 +248,15 @@ impl App {
                 done = mailboxes.finish_long_changes() => if let Err(error) = done {
                     tracing::error!(%error, "cannot complete interrupted mailbox changes; trying again after the next start");
                 },
+                () = ending.requested() => {}
+            }
+        });
+        // Bodies that no message needs any more are removed in the background.
+        let (store, ending) = (services.store.clone(), background.clone());
+        let grace = services.config.bodies.grace.0;
+        background.spawn(async move {
+            tokio::select! {
+                () = store.keep_bodies(grace) => {}
                 () = ending.requested() => {}
             }
         });

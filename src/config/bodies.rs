@@ -87,7 +87,7 @@ impl<'de> Deserialize<'de> for BodyStore {
 
 impl Bodies {
     /// What does not go together: key and message.
-    pub fn problems(&self) -> Vec<(&'static str, &'static str)> {
+    pub(super) fn problems(&self) -> Vec<(&'static str, &'static str)> {
         let is_bucket = matches!(self.store, BodyStore::Bucket { .. });
         let is_url = |text: &String| text.starts_with("https://") || text.starts_with("http://");
         [

@@ -94,6 +94,9 @@ impl Config {
                 "username and password go together: set both, or neither",
             );
         }
+        for (key, message) in self.bodies.problems() {
+            say(true, key, message);
+        }
         for (key, zero) in self.zeros() {
             say(zero, key, "must not be 0");
         }

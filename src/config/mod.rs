@@ -54,6 +54,7 @@ pub struct Config {
     pub verification: Verification,
     /// Outbound mail.
     pub queue: Queue,
+    pub bodies: Bodies,
     /// Limits by account and address.
     pub limits: Limits,
     pub log: Log,

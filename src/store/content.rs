@@ -1,8 +1,9 @@
 //! Message bytes: a body once, and a header block before it for each form the message has.
 //!
-//! Invariant: no content stays without a reference, nor a body without a content.
+//! Invariant: no content stays without a reference. Bodies go later ([`bodies::release`]).
 
-use super::{Store, StoreError, Transaction};
+use super::bodies::Piece;
+use super::{Store, StoreError, Transaction, bodies};
 use crate::id::{BodyId, ContentId, SubmissionId};
 use crate::store::engine::{Octets, Row, params};
 use std::ops::Range;
@@ -37,7 +38,8 @@ pub(super) fn insert_content(
     connection.query_row(sql, params![header, body_id, size], |row| row.get(0))
 }
 
-/// Removes those of the contents that no message and no submission has any more, and bodies with their last content.
+/// Removes those of the contents that no message and no submission has any more, and lets the sweep look whether their bodies
+/// are needed.
 pub(super) fn remove_unreferenced(
     connection: &Transaction<'_>,
     contents: impl IntoIterator<Item = ContentId>,
@@ -47,18 +49,25 @@ pub(super) fn remove_unreferenced(
     for content in contents {
         let body: Option<BodyId> = connection.query_opt(sql, params![content], |row| row.get(0))?;
         if let Some(body) = body {
-            let sql = "DELETE FROM body WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM content WHERE body_id = ?1)";
-            connection.execute(sql, params![body])?;
+            bodies::release(connection, body)?;
         }
     }
     Ok(())
 }
 
+/// A message whose body may have to be read from the object store.
+pub(super) struct FoundMessage {
+    header: Vec<u8>,
+    body: Piece,
+}
+
 /// The bytes of a content row.
-pub(super) fn load(connection: &Transaction<'_>, content_id: ContentId) -> Result<StoredMessage, StoreError> {
-    let sql = "SELECT c.header, b.data FROM content c JOIN body b ON b.id = c.body_id WHERE c.id = ?1";
-    let row = |row: &Row<'_>| Ok(StoredMessage { header: row.get(0)?, body: row.get(1)? });
-    connection.query_row(sql, params![content_id], row)
+pub(super) fn load(connection: &Transaction<'_>, content_id: ContentId) -> Result<FoundMessage, StoreError> {
+    let sql = "SELECT header, body_id FROM content WHERE id = ?1";
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+    let (header, body_id) = connection.query_row(sql, params![content_id], row)?;
+    let (_, body) = bodies::read(connection, body_id, 0..usize::MAX)?;
+    Ok(FoundMessage { header, body })
 }
 
 /// Octets of a content row, counted from the beginning of its header block; fewer at its end. With them, how many there
@@ -67,30 +76,35 @@ pub(super) fn load_range(
     connection: &Transaction<'_>,
     content_id: ContentId,
     range: Range<usize>,
-) -> Result<(usize, Vec<u8>), StoreError> {
+) -> Result<(usize, FoundMessage), StoreError> {
     let sql = "SELECT body_id FROM content WHERE id = ?1";
     let body_id = connection.query_row(sql, params![content_id], |row| row.get(0))?;
-    let (header_size, mut octets) = connection.read_range(Octets::Header(content_id), range.clone())?;
+    let (header_size, header) = connection.read_range(Octets::Header(content_id), range.clone())?;
     let of_body = range.start.saturating_sub(header_size)..range.end.saturating_sub(header_size);
-    let (body_size, rest) = connection.read_range(Octets::Body(body_id), of_body)?;
-    octets.extend_from_slice(&rest);
-    Ok((header_size.saturating_add(body_size), octets))
+    let (body_size, body) = bodies::read(connection, body_id, of_body)?;
+    Ok((header_size.saturating_add(body_size), FoundMessage { header, body }))
 }
 
 impl Store {
+    pub(super) async fn fetch_message(&self, found: FoundMessage) -> Result<StoredMessage, StoreError> {
+        Ok(StoredMessage { header: found.header, body: self.fetch_body(found.body).await? })
+    }
+
     /// Some octets of the body of a submission; fewer at its end. Fails when it has been dropped from the queue.
     pub async fn submission_body_range(&self, id: &SubmissionId, range: Range<usize>) -> Result<Vec<u8>, StoreError> {
         let id = id.clone();
-        self.read(move |connection| {
+        let found = self.read(move |connection| {
             let sql = "SELECT c.body_id FROM submission s JOIN content c ON c.id = s.original_id WHERE s.id = ?1";
             let body_id = connection.query_row(sql, params![id], |row| row.get(0))?;
-            Ok(connection.read_range(Octets::Body(body_id), range.clone())?.1)
-        })
-        .await
+            bodies::read(connection, body_id, range.clone())
+        });
+        let (_, piece) = found.await?;
+        self.fetch_body(piece).await
     }
 
     /// The bytes of a content row.
     pub async fn content(&self, content_id: ContentId) -> Result<StoredMessage, StoreError> {
-        self.read(move |connection| load(connection, content_id)).await
+        let found = self.read(move |connection| load(connection, content_id)).await?;
+        self.fetch_message(found).await
     }
 }

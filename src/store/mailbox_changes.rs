@@ -8,7 +8,7 @@ use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
 use super::room;
-use super::{Store, StoreError, Transaction, content, expunged, mailboxes, parts};
+use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
@@ -208,6 +208,7 @@ impl Store {
         InboxLimits { quota, keywords }: InboxLimits,
     ) -> Result<Option<Appended>, FlagError> {
         self.check_disk()?;
+        let body = self.prepare_body(append.body.clone()).await?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
         self.write(move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
@@ -221,7 +222,7 @@ impl Store {
             keywords::check(connection, &parts::of(connection, &inbox, mailbox)?, &names, keywords)?;
             let octets = room::octets(append.header.len(), append.body.len().saturating_add(append.keywords.len()));
             room::check(connection, std::iter::once((&inbox, octets)), quota)?;
-            let body_id = connection.insert_body(&append.body)?;
+            let body_id = bodies::insert(connection, &body)?;
             let new = NewMessage {
                 inbox: &inbox,
                 mailbox,

@@ -146,21 +146,27 @@ impl Store {
         range: Range<usize>,
     ) -> Result<Option<(usize, Vec<u8>)>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
-        self.read(move |connection| {
+        let found = self.read(move |connection| {
             let found = content_of(connection, &inbox, &id)?;
             found.map(|content_id| content::load_range(connection, content_id, range.clone())).transpose()
-        })
-        .await
+        });
+        match found.await? {
+            Some((size, message)) => Ok(Some((size, self.fetch_message(message).await?.into_bytes()))),
+            None => Ok(None),
+        }
     }
 
     /// The bytes of one message of an inbox.
     pub async fn message_raw(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<StoredMessage>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
-        self.read(move |connection| {
+        let found = self.read(move |connection| {
             let found = content_of(connection, &inbox, &id)?;
             found.map(|content_id| content::load(connection, content_id)).transpose()
-        })
-        .await
+        });
+        match found.await? {
+            Some(message) => self.fetch_message(message).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
 

@@ -84,6 +84,16 @@ pub enum StoreError {
     /// An inbox was deleted between two transactions.
     #[error("the inbox {0} has just been deleted")]
     InboxDeleted(InboxId),
+    /// A body is not what its name says.
+    #[error(transparent)]
+    Body(#[from] bodies::format::DamagedBody),
+    /// The object store that bodies are kept in.
+    #[cfg(feature = "cluster")]
+    #[error(transparent)]
+    Object(#[from] bodies::objects::ObjectError),
+    /// A body was put into an object store that is not configured now.
+    #[error("object {0} holds a body, and [bodies] store names no object store")]
+    NoObjectStore(String),
     /// The work did not end: it panicked, or its commit failed.
     #[error("{0}")]
     Aborted(String),
@@ -164,6 +174,9 @@ struct Inner {
     events: Events,
     // Held for the lifetime of the store: one daemon per data directory.
     _lock: std::fs::File,
+    /// Where bodies are kept outside the database.
+    #[cfg(feature = "cluster")]
+    objects: std::sync::OnceLock<bodies::objects::Objects>,
 }
 
 impl std::fmt::Debug for Store {
@@ -200,7 +213,14 @@ impl Store {
     }
 
     fn new(engine: Engine, disk: FreeDisk, lock: std::fs::File) -> Self {
-        let inner = Inner { engine, disk, events: Events::new(), _lock: lock };
+        let inner = Inner {
+            engine,
+            disk,
+            events: Events::new(),
+            _lock: lock,
+            #[cfg(feature = "cluster")]
+            objects: std::sync::OnceLock::new(),
+        };
         Self { inner: Arc::new(inner), owner: Owner::System }
     }
 

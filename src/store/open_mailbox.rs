@@ -3,13 +3,15 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's. Each change has a modification number of the
 //! mailbox's own count; a session that asks for what is later than the number it has seen misses nothing.
 
+use super::bodies::Piece;
 use super::flag_list::FlagList;
 use super::messages::Flags;
 use super::parts::{self, Part};
-use super::{Store, StoreError, Transaction, expunged};
+use super::{Store, StoreError, Transaction, bodies, expunged};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId};
-use crate::store::engine::{Octets, Row, ToValue, params};
+use crate::store::engine::{Row, ToValue, params};
+use futures_util::{StreamExt, TryStreamExt};
 use std::ops::{ControlFlow, Range};
 
 /// Flags of one message.
@@ -234,7 +236,7 @@ impl Store {
         budget: usize,
     ) -> Result<(Vec<Fetched>, usize), StoreError> {
         let inbox = inbox.clone();
-        self.read(move |connection| {
+        let found = self.read(move |connection| {
             let (mut fetched, mut octets) = (Vec::new(), 0_usize);
             let parts = parts::of(connection, &inbox, mailbox)?;
             // Of several parts they are looked up one by one, so that they come in order.
@@ -250,9 +252,9 @@ impl Store {
                     let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else {
                         return Ok(ControlFlow::Continue(()));
                     };
-                    let message = depth.read(row, part)?;
+                    let (message, body) = depth.read(row, part)?;
                     octets = octets.saturating_add(100 + message.header.len() + message.body_size);
-                    fetched.push(message);
+                    fetched.push((message, body));
                     full_at = (octets >= budget).then_some(at);
                     Ok(if full_at.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
                 })?;
@@ -260,9 +262,17 @@ impl Store {
                     return Ok((fetched, at + 1));
                 }
             }
-            Ok((fetched, uids.len()))
-        })
-        .await
+            Ok::<_, StoreError>((fetched, uids.len()))
+        });
+        let (found, looked_for) = found.await?;
+        let whole = |(mut message, body): (Fetched, Option<Piece>)| async move {
+            if let Some(body) = body {
+                message.body = self.fetch_body(body).await?;
+            }
+            Ok::<_, StoreError>(message)
+        };
+        let fetched = futures_util::stream::iter(found).map(whole).buffered(OBJECTS_AT_ONCE).try_collect().await?;
+        Ok((fetched, looked_for))
     }
 
     /// Some octets of a message's body; fewer at its end, `None` when the message is gone. The rest of the body is not
@@ -275,17 +285,23 @@ impl Store {
         range: Range<usize>,
     ) -> Result<Option<Vec<u8>>, StoreError> {
         let inbox = inbox.clone();
-        self.read(move |connection| {
+        let found = self.read(move |connection| {
             let parts = parts::of(connection, &inbox, mailbox)?;
-            let Some(part) = parts::holder(connection, &parts, uid)? else { return Ok(None) };
+            let Some(part) = parts::holder(connection, &parts, uid)? else { return Ok::<_, StoreError>(None) };
             let sql = "SELECT c.body_id FROM message m JOIN content c ON c.id = m.content_id
                        WHERE m.mailbox_id = ?1 AND m.uid = ?2";
             let body = connection.query_row(sql, params![part.id, part.stored(uid)], |row| row.get(0))?;
-            Ok(Some(connection.read_range(Octets::Body(body), range.clone())?.1))
-        })
-        .await
+            Ok(Some(bodies::read(connection, body, range.clone())?.1))
+        });
+        match found.await? {
+            Some(piece) => self.fetch_body(piece).await.map(Some),
+            None => Ok(None),
+        }
     }
 }
+
+/// Bodies that are read from the object store at a time.
+const OBJECTS_AT_ONCE: usize = 8;
 
 /// UIDs that lie no further apart are read in one go: passing by a few rows is cheaper than looking for the next.
 const GAP: u32 = 8;
@@ -309,23 +325,34 @@ impl Depth {
             }
             Self::Body => {
                 // 262144 is LARGE_BODY.
-                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header,
-                        CASE WHEN length(b.data) <= 262144 THEN b.data END, length(b.data)
+                "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header, n.hash, n.size, n.stored_size, n.object,
+                        CASE WHEN c.size - length(c.header) > 262144 THEN NULL ELSE b.data END
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
+                     LEFT JOIN body_name n ON n.body_id = c.body_id
                  WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
             }
         }
     }
 
-    fn read(self, row: &Row<'_>, part: Part) -> Result<Fetched, StoreError> {
-        Ok(Fetched {
+    /// What was read, and its body, if that was asked for and is not large.
+    fn read(self, row: &Row<'_>, part: Part) -> Result<(Fetched, Option<Piece>), StoreError> {
+        let mut message = Fetched {
             flags: message_flags(row, part)?,
             internal_date: row.get(3)?,
             content: row.get(4)?,
             size: if self >= Self::Size { row.get(5)? } else { 0 },
             header: if self >= Self::Header { row.get(6)? } else { Vec::new() },
-            body: if self >= Self::Body { row.get::<Option<Vec<u8>>>(7)?.unwrap_or_default() } else { Vec::new() },
-            body_size: if self >= Self::Body { usize::try_from(row.get::<u32>(8)?).unwrap_or(usize::MAX) } else { 0 },
-        })
+            body: Vec::new(),
+            body_size: 0,
+        };
+        if self < Self::Body {
+            return Ok((message, None));
+        }
+        message.body_size = usize::try_from(message.size).unwrap_or(usize::MAX).saturating_sub(message.header.len());
+        let body = match row.get::<Option<Vec<u8>>>(11)? {
+            Some(data) => Some(bodies::whole(row, 7, data)?),
+            None => None,
+        };
+        Ok((message, body))
     }
 }

@@ -5,7 +5,7 @@ use super::deliver::inbox_mailbox;
 use super::keywords::InboxLimits;
 use super::message_rows::{self, Delivered, NewMessage};
 use super::messages::Flags;
-use super::{Store, StoreError, Transaction, content, mailboxes};
+use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, RunnerId};
@@ -96,9 +96,10 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
     let inbox = inbox.clone();
     let end = raw.windows(4).position(|w| w == b"\r\n\r\n").map_or(raw.len(), |at| at + 4);
     let (header, body) = (raw[..end].to_vec(), raw[end..].to_vec());
+    let body = store.prepare_body(body.into()).await.unwrap();
     store
         .write(move |c| {
-            let body_id = c.insert_body(&body)?;
+            let body_id = bodies::insert(c, &body)?;
             let new = NewMessage {
                 inbox: &inbox,
                 mailbox: inbox_mailbox(c, &inbox)?,

@@ -110,7 +110,8 @@ pub fn check_store(daemon: &Serve) {
     assert_eq!(ask("PRAGMA integrity_check"), "ok");
     let broken = database.prepare("PRAGMA foreign_key_check").unwrap().query_map([], |_| Ok(())).unwrap().count();
     assert_eq!(broken, 0, "foreign keys");
-    let orphans = "SELECT count(*) || '' FROM body WHERE id NOT IN (SELECT body_id FROM content)";
+    let orphans = "SELECT count(*) || '' FROM body WHERE id NOT IN (SELECT body_id FROM content)
+                   AND id NOT IN (SELECT body_id FROM body_released)";
     assert_eq!(ask(orphans), "0", "bodies without a message");
     let orphans = "SELECT count(*) || '' FROM content WHERE id NOT IN (SELECT content_id FROM message)
                    AND id NOT IN (SELECT original_id FROM submission) AND id NOT IN (SELECT outgoing_id FROM submission)";

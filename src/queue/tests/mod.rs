@@ -215,13 +215,15 @@ impl World {
     /// The messages in a mailbox of an inbox.
     pub async fn mailbox(&self, name: &'static str, mailbox: &'static str) -> Vec<String> {
         let read = move |c: &crate::store::Transaction<'_>| {
-            let sql = "SELECT CAST(c.header || b.data AS BLOB) FROM message m JOIN content c ON c.id = m.content_id
-                       JOIN body b ON b.id = c.body_id JOIN inbox i ON i.id = m.inbox_id
+            let sql = "SELECT m.content_id FROM message m JOIN inbox i ON i.id = m.inbox_id
                        JOIN mailbox p ON p.id = m.mailbox_id WHERE i.name = ?1 AND p.name = ?2 ORDER BY m.uid";
-            c.query(sql, params![name, mailbox], |row| row.get::<Vec<u8>>(0))
+            c.query(sql, params![name, mailbox], |row| row.get::<crate::id::ContentId>(0))
         };
-        let rows = self.store.read(read).await.unwrap();
-        rows.into_iter().map(|row| String::from_utf8(row).unwrap()).collect()
+        let mut messages = Vec::new();
+        for content in self.store.read(read).await.unwrap() {
+            messages.push(String::from_utf8(self.store.content(content).await.unwrap().into_bytes()).unwrap());
+        }
+        messages
     }
 
     /// The only bounce in the sender's INBOX.
@@ -236,6 +238,7 @@ impl World {
     }
 
     pub async fn count(&self, table: &'static str) -> i64 {
+        while self.store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
         let sql = format!("SELECT count(*) FROM {table}");
         self.store.read(move |c| c.query_row(&sql, params![], |r| r.get(0))).await.unwrap()
     }

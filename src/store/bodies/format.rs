@@ -20,13 +20,14 @@ use crate::id::BodyHash;
 use blake3::Hasher;
 use blake3::hazmat::{ChainingValue, HasherExt, Mode, merge_subtrees_non_root, merge_subtrees_root};
 use bytes::Bytes;
+use std::cell::RefCell;
 use std::ops::Range;
 use zstd::bulk::{Compressor, Decompressor};
 
 /// Octets of a frame before compression. A power of two of at least 1024, so that a frame is a subtree of BLAKE3.
 pub(crate) const FRAME: usize = 128 * 1024;
 /// A shorter body is not compressed: it would not save a page of the database.
-const WORTH_A_TRY: usize = 1024;
+const WORTH_A_TRY: usize = 4096;
 /// The fastest level: on text it compresses about a tenth worse than the default level, at twice its speed.
 const LEVEL: i32 = 1;
 const ENTRY: usize = 4 + 32;
@@ -36,7 +37,7 @@ const MAGIC: &[u8] = b"ILB1";
 /// The octets of a body are not those that its hash names.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("body {hash} is damaged: {fault}")]
-pub(crate) struct DamagedBody {
+pub struct DamagedBody {
     pub hash: BodyHash,
     pub fault: &'static str,
 }
@@ -60,25 +61,15 @@ pub(crate) struct Encoded {
 
 /// Brings a body into its stored form.
 pub(crate) fn encode(body: &Bytes) -> Encoded {
-    let mut compressor = if body.len() < WORTH_A_TRY { None } else { Compressor::new(LEVEL).ok() };
+    let mut pays = body.len() >= WORTH_A_TRY;
     let mut pieces = Vec::with_capacity(frame_count(body.len()) + 1);
     let mut index = Vec::new();
     let mut values = Vec::new();
     for range in frames(body.len()) {
         let frame = body.slice(range.clone());
         let limit = if range.start == 0 { frame.len() / 8 * 7 } else { frame.len().saturating_sub(1) };
-        let compressed = compressor.as_mut().and_then(|compressor| {
-            let mut out = Vec::with_capacity(limit);
-            // An error says that it does not fit.
-            let fits = compressor.compress_to_buffer(frame.as_ref(), &mut out).is_ok() && out.len() <= limit;
-            fits.then(|| {
-                out.shrink_to_fit();
-                Bytes::from(out)
-            })
-        });
-        if range.start == 0 && compressed.is_none() {
-            compressor = None;
-        }
+        let compressed = if pays { compress(&frame, limit) } else { None };
+        pays &= range.start > 0 || compressed.is_some();
         if body.len() > FRAME {
             let value = chaining_value(range.start, &frame);
             let stored = compressed.as_ref().map_or(frame.len(), Bytes::len);
@@ -202,11 +193,13 @@ pub(crate) struct Index {
 }
 
 impl Index {
+    #[cfg(feature = "cluster")]
     pub fn stored_size(&self) -> usize {
         self.info.stored_size
     }
 
     /// Octets that it takes.
+    #[cfg(feature = "cluster")]
     pub fn memory(&self) -> usize {
         self.frames.len().saturating_mul(size_of::<Frame>())
     }
@@ -227,14 +220,13 @@ impl Index {
         let begin = self.stored_range(range.clone()).start;
         let mut octets = Vec::with_capacity(range.len());
         let mut scratch = Vec::new();
-        let mut decompressor = None;
         for (of_body, frame) in self.touched(&range) {
             let cut = frame.stored.start.saturating_sub(begin)..frame.stored.end.saturating_sub(begin);
             let stored = stored.get(cut).ok_or_else(|| self.info.damaged("it is cut off"))?;
             let plain = if stored.len() == of_body.len() {
                 stored
             } else {
-                decompress(&mut decompressor, stored, &mut scratch, of_body.len())
+                decompress(stored, &mut scratch, of_body.len())
                     .ok_or_else(|| self.info.damaged("a frame cannot be decompressed"))?;
                 &scratch
             };
@@ -264,21 +256,39 @@ impl Index {
     }
 }
 
+thread_local! {
+    // Kept by each thread: making one takes longer than its work on a small body.
+    static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+/// None where it would take more than `limit` octets.
+fn compress(frame: &[u8], limit: usize) -> Option<Bytes> {
+    COMPRESSOR.with_borrow_mut(|kept| {
+        let compressor = match kept {
+            Some(compressor) => compressor,
+            none => none.insert(Compressor::new(LEVEL).ok()?),
+        };
+        let mut out = Vec::with_capacity(limit);
+        // An error says that it does not fit.
+        compressor.compress_to_buffer(frame, &mut out).ok().filter(|_| out.len() <= limit)?;
+        out.shrink_to_fit();
+        Some(out.into())
+    })
+}
+
 /// `out` has `size` octets after it, or the answer is none. The output is bounded: a frame that claims more is an error.
-fn decompress(
-    decompressor: &mut Option<Decompressor<'static>>,
-    stored: &[u8],
-    out: &mut Vec<u8>,
-    size: usize,
-) -> Option<()> {
-    let decompressor = match decompressor {
-        Some(decompressor) => decompressor,
-        none => none.insert(Decompressor::new().ok()?),
-    };
-    out.clear();
-    out.reserve_exact(size);
-    decompressor.decompress_to_buffer(stored, out).ok().filter(|written| *written == size && out.len() == size)?;
-    Some(())
+fn decompress(stored: &[u8], out: &mut Vec<u8>, size: usize) -> Option<()> {
+    DECOMPRESSOR.with_borrow_mut(|kept| {
+        let decompressor = match kept {
+            Some(decompressor) => decompressor,
+            none => none.insert(Decompressor::new().ok()?),
+        };
+        out.clear();
+        out.reserve_exact(size);
+        let written = decompressor.decompress_to_buffer(stored, out).ok()?;
+        (written == size && out.len() == size).then_some(())
+    })
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
 //! Names of objects.
 
+#[cfg(any(test, feature = "cluster"))]
 use crate::id::BodyHash;
 use std::fmt;
 
 /// The name of an object, below the prefix: two digits of the body's hash as a folder, the hash, and a ULID of the put.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct ObjectName(String);
+pub struct ObjectName(String);
 
 impl ObjectName {
     /// A name that was never used.
+    #[cfg(any(test, feature = "cluster"))]
     pub fn new(hash: &BodyHash) -> Self {
         let hash = hash.to_string();
         let folder = hash.get(..2).unwrap_or_default();

@@ -6,6 +6,7 @@
 mod cache;
 pub(crate) mod credentials;
 
+use super::INLINE;
 use super::format::{BodyInfo, DamagedBody, Encoded, FRAME, Index};
 use super::name::ObjectName;
 use crate::config::{Bodies as Config, BodyStore};
@@ -30,7 +31,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// Why an object could not be written or read. All of them are temporary to a client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum ObjectError {
+pub enum ObjectError {
     #[error("{request} of the object store failed: {source}")]
     Failed {
         /// What was tried, and on which object.
@@ -82,7 +83,7 @@ impl Objects {
             BodyStore::Database => Ok(None),
             BodyStore::Folder(path) => {
                 let io = |source| OpenError::Io { path: path.clone(), source };
-                super::super::make_private_dir(path).map_err(io)?;
+                crate::store::make_private_dir(path).map_err(io)?;
                 let store = Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true));
                 Ok(Some(Self { store, prefix: Path::default(), cache, folder: Some(path.clone()) }))
             }
@@ -157,7 +158,14 @@ impl Objects {
             let stored = self.get(name, index.stored_range(range.clone())).await?;
             (index, stored)
         };
-        Ok(index.decode(range, &stored).map_err(damaged)?.into())
+        let decoded = if range.len() > INLINE {
+            let decoded = tokio::task::spawn_blocking(move || index.decode(range, &stored)).await;
+            decoded
+                .map_err(|source| ObjectError::Failed { request: format!("decoding {name}"), source: source.into() })?
+        } else {
+            index.decode(range, &stored)
+        };
+        Ok(decoded.map_err(damaged)?.into())
     }
 
     async fn index(&self, name: &ObjectName, info: &BodyInfo) -> Result<Arc<Index>, ObjectError> {

@@ -13,6 +13,7 @@ use super::StoreError;
 use crate::events::{Event, Events};
 use crate::id::{AccountId, BodyId, ContentId};
 use crate::resources::Owner;
+use bytes::Bytes;
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::{ControlFlow, Range};
@@ -200,12 +201,21 @@ impl<'a> Transaction<'a> {
         Ok(self.query_opt(sql, params, |_| Ok(()))?.is_some())
     }
 
-    /// Stores a body.
-    pub fn insert_body(&self, body: &[u8]) -> Result<BodyId, StoreError> {
+    /// Stores the octets of a body, which come in pieces.
+    pub fn insert_body(&self, pieces: &[Bytes]) -> Result<BodyId, StoreError> {
         match &self.connection {
-            Connection::Sqlite(connection) => sqlite::insert_body(connection, body),
+            Connection::Sqlite(connection) => sqlite::insert_body(connection, pieces),
             #[cfg(feature = "cluster")]
-            Connection::Postgres(session) => session.insert_body(body),
+            Connection::Postgres(session) => session.insert_body(pieces),
+        }
+    }
+
+    /// Writes other octets over those of a stored body. Those that are the same are written, too.
+    pub fn overwrite_body(&self, id: BodyId, pieces: &[Bytes]) -> Result<(), StoreError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::overwrite_body(connection, id, pieces),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(session) => session.overwrite_body(id, pieces),
         }
     }
 

@@ -5,8 +5,8 @@
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
-    AccountId, AliasId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, RunnerId, SubmissionId,
-    TokenId,
+    AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, RunnerId,
+    SubmissionId, TokenId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
@@ -180,6 +180,24 @@ impl ToValue for Timestamp {
 impl FromValue for Timestamp {
     fn from_value(value: Value<'_>) -> Result<Self, Unexpected> {
         i64::from_value(value).map(Self::from_millis)
+    }
+}
+
+impl ToValue for BodyHash {
+    fn to_value(&self) -> Value<'_> {
+        Value::Octets(self.as_bytes())
+    }
+}
+
+impl FromValue for BodyHash {
+    fn from_value(value: Value<'_>) -> Result<Self, Unexpected> {
+        match value {
+            Value::Octets(octets) => octets
+                .try_into()
+                .map(Self::new)
+                .map_err(|_| Unexpected(format!("{} octets instead of 32", octets.len()))),
+            other => Err(Unexpected::new(&other, "octets")),
+        }
     }
 }
 

@@ -4,11 +4,12 @@ use super::super::deliver::LocalDelivery;
 use super::super::message_rows::{self, NewMessage};
 use super::super::messages::Flags;
 use super::super::room::{self, DeliverError, Quota};
-use super::super::{Store, StoreError, StoredMessage, Transaction, content, mailboxes};
+use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, content, mailboxes};
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, RunnerId, SubmissionId};
+use crate::store::bodies::NewBody;
 use crate::store::engine::{Row, params};
 use crate::verification::status::VerifiedStatus;
 use std::sync::Arc;
@@ -187,19 +188,26 @@ impl Store {
     /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
     /// an inbox has no room for its copy; a bounce, which is small, always finds its place.
     pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Settled, DeliverError> {
-        self.write(move |transaction| settle(transaction, &settlement, quota)).await
+        let bounce = match &settlement.bounce {
+            Some(bounce) => Some(self.prepare_body(bounce.body.clone().into()).await?),
+            None => None,
+        };
+        self.write(move |transaction| settle(transaction, &settlement, bounce.as_ref(), quota)).await
     }
 
     /// A queued message as it is now, with its bytes. None when it has been dropped.
     pub async fn queued(&self, id: &SubmissionId) -> Result<Option<(QueuedMessage, StoredMessage)>, StoreError> {
         let id = id.clone();
-        self.read(move |connection| {
+        let found = self.read(move |connection| {
             // One snapshot: another attempt may just sign it.
-            let Some(queued) = queued(connection, &id)? else { return Ok(None) };
+            let Some(queued) = queued(connection, &id)? else { return Ok::<_, StoreError>(None) };
             let message = content::load(connection, queued.outgoing)?;
             Ok(Some((queued, message)))
-        })
-        .await
+        });
+        match found.await? {
+            Some((queued, message)) => Ok(Some((queued, self.fetch_message(message).await?))),
+            None => Ok(None),
+        }
     }
 
     /// The message has this header block now, the same with its signature.
@@ -227,8 +235,17 @@ impl Store {
 
     /// The message leaves under another identity from now on, and is not held.
     pub async fn replace_outgoing(&self, attempt: AttemptKey, new: NewOutgoing) -> Result<Settled, StoreError> {
+        let of = attempt.submission.clone();
+        let original = self.read(move |connection| {
+            let sql = "SELECT c.body_id FROM submission s JOIN content c ON c.id = s.original_id WHERE s.id = ?1";
+            let found = connection.query_opt(sql, params![of], |row| row.get(0))?;
+            found.map(|body_id| bodies::read(connection, body_id, 0..usize::MAX)).transpose()
+        });
+        let Some((_, body)) = original.await? else { return Ok(Settled::LeaseLost) };
+        // A body never changes, so it is read before the transaction.
+        let is_8bit = is_8bit(&new.header, &self.fetch_body(body).await?);
         self.write(move |connection| match attempt.has_lease(connection)? {
-            true => replace_outgoing(connection, &attempt.submission, &new),
+            true => replace_outgoing(connection, &attempt.submission, &new, is_8bit),
             false => Ok(Settled::LeaseLost),
         })
         .await
@@ -284,7 +301,13 @@ fn read_queued(row: &Row<'_>) -> Result<QueuedMessage, StoreError> {
     })
 }
 
-fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -> Result<Settled, DeliverError> {
+/// `bounce_body` is that of the settlement's bounce.
+fn settle(
+    connection: &Transaction<'_>,
+    settlement: &Settlement,
+    bounce_body: Option<&NewBody>,
+    quota: Quota,
+) -> Result<Settled, DeliverError> {
     // All recipients of an attempt change hands together.
     let held = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
     let first = settlement.done.first().or(settlement.deferred.first().map(|deferral| &deferral.delivery));
@@ -302,10 +325,10 @@ fn settle(connection: &Transaction<'_>, settlement: &Settlement, quota: Quota) -
             local.deliver(connection, body_id, body_size)?;
         }
         // Without the sender's inbox there is no one to notify.
-        if let Some(bounce) = &settlement.bounce
+        if let (Some(bounce), Some(body)) = (&settlement.bounce, bounce_body)
             && let Some(mailbox) = mailboxes::find(connection, &bounce.inbox, mailboxes::INBOX)?
         {
-            let body_id = connection.insert_body(&bounce.body)?;
+            let body_id = bodies::insert(connection, body)?;
             let new = NewMessage {
                 inbox: &bounce.inbox,
                 mailbox,
@@ -366,15 +389,19 @@ pub(in crate::store) fn wake_held(
     Ok(())
 }
 
-fn replace_outgoing(connection: &Transaction<'_>, id: &SubmissionId, new: &NewOutgoing) -> Result<Settled, StoreError> {
-    let sql = "SELECT c.body_id, b.data FROM submission s JOIN content c ON c.id = s.original_id
-               JOIN body b ON b.id = c.body_id WHERE s.id = ?1";
-    let found: Option<(BodyId, Vec<u8>)> =
-        connection.query_opt(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let Some((body_id, body)) = found else { return Ok(Settled::LeaseLost) };
+fn replace_outgoing(
+    connection: &Transaction<'_>,
+    id: &SubmissionId,
+    new: &NewOutgoing,
+    is_8bit: bool,
+) -> Result<Settled, StoreError> {
+    let sql = "SELECT c.body_id, c.size - length(c.header) FROM submission s JOIN content c ON c.id = s.original_id
+               WHERE s.id = ?1";
+    let found: Option<(BodyId, i64)> = connection.query_opt(sql, params![id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some((body_id, body_size)) = found else { return Ok(Settled::LeaseLost) };
     let NewOutgoing { mail_from, domain, fallback, header, is_unsigned, expires_at } = new;
-    let outgoing = content::insert_content(connection, header, body_id, body.len())?;
-    let is_8bit = is_8bit(header, &body);
+    let body_size = usize::try_from(body_size).unwrap_or(0);
+    let outgoing = content::insert_content(connection, header, body_id, body_size)?;
     let sql = "UPDATE submission SET mail_from = ?2, fallback = ?3, domain_id = ?4, is_8bit = ?5, is_unsigned = ?6,
                    expires_at = ?7, state = 'queued' WHERE id = ?1";
     connection.execute(sql, params![id, mail_from, fallback, domain, is_8bit, is_unsigned, expires_at])?;

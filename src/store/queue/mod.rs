@@ -22,12 +22,13 @@ use super::deliver::LocalDelivery;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
-use super::{Store, StoreError, Transaction, content, mailboxes};
+use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
+use crate::store::bodies::NewBody;
 use crate::store::engine::params;
 use crate::verification::status::VerifiedStatus;
 use bytes::Bytes;
@@ -101,7 +102,8 @@ impl Store {
         quota: Quota,
     ) -> Result<(), AcceptError> {
         self.check_disk()?;
-        self.write(move |transaction| accept(transaction, &new, queue_size, quota)).await
+        let body = self.prepare_body(new.body.clone()).await?;
+        self.write(move |transaction| accept(transaction, &new, &body, queue_size, quota)).await
     }
 }
 
@@ -139,6 +141,7 @@ fn octets(new: &NewSubmission) -> i64 {
 fn accept(
     transaction: &Transaction<'_>,
     new: &NewSubmission,
+    body: &NewBody,
     queue_size: u64,
     quota: Quota,
 ) -> Result<(), AcceptError> {
@@ -151,7 +154,7 @@ fn accept(
     let sent_octets = sent_header.map(|header| (&new.inbox, room::octets(header.len(), body_size)));
     let local_octets = new.local.iter().flat_map(|local| local.octets(body_size));
     room::check(transaction, local_octets.chain(sent_octets), quota)?;
-    let body = transaction.insert_body(&new.body)?;
+    let body = bodies::insert(transaction, body)?;
     if let Some(local) = &new.local {
         local.deliver(transaction, body, body_size)?;
     }

@@ -63,6 +63,7 @@ impl Post {
     }
 
     async fn count(&self, table: &'static str) -> i64 {
+        while self.store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
         let count =
             move |c: &Transaction<'_>| c.query_row(&format!("SELECT count(*) FROM {table}"), params![], |r| r.get(0));
         self.store.read(count).await.unwrap()

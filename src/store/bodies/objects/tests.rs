@@ -164,7 +164,8 @@ async fn a_bucket_keeps_bodies_whatever_its_server_does_for_a_while() {
         let read = fresh.read(&name, &encoded.info, 10..body.len()).await;
         assert_eq!(read.unwrap_or_else(|error| panic!("read after {fault:?}: {error}")), body[10..]);
         proxy.clear();
-        proxy.next([fault]);
+        // A delete that was not answered is not tried again here: the sweep does that.
+        proxy.next((fault != Fault::Stall).then_some(fault));
         objects.delete(&name).await.unwrap_or_else(|error| panic!("delete after {fault:?}: {error}"));
         proxy.clear();
     }

@@ -23,8 +23,10 @@ struct Migration {
 }
 
 /// In order; the first makes version 1.
-const MIGRATIONS: &[Migration] =
-    &[Migration { minimum_reader: 1, sql: &[include_str!("schema.sql"), include_str!("triggers.sql")] }];
+const MIGRATIONS: &[Migration] = &[Migration {
+    minimum_reader: 1,
+    sql: &[include_str!("schema.sql"), include_str!("bodies.sql"), include_str!("triggers.sql")],
+}];
 
 /// Why the database is not used.
 #[derive(Debug, thiserror::Error)]

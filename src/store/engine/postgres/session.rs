@@ -4,6 +4,7 @@ use super::statement::{Bound, Statements, no_statements, numbered};
 use crate::id::BodyId;
 use crate::store::StoreError;
 use crate::store::engine::{Octets, Params, Row};
+use bytes::Bytes;
 use postgres::error::SqlState;
 use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, SimpleQueryMessage, Statement};
@@ -173,14 +174,19 @@ impl Session {
         Ok(())
     }
 
-    /// Stores a body.
-    pub fn insert_body(&self, body: &[u8]) -> Result<BodyId, StoreError> {
-        let mut id = None;
+    /// Stores the octets of a body.
+    pub fn insert_body(&self, pieces: &[Bytes]) -> Result<BodyId, StoreError> {
+        let (mut id, body) = (None, pieces.concat());
         self.for_each("INSERT INTO body (data) VALUES (?1) RETURNING id", &[&body], |row| {
             id = Some(row.get(0)?);
             Ok(ControlFlow::Break(()))
         })?;
         id.ok_or_else(|| StoreError::Corrupt("a body that was just stored has no number".into()))
+    }
+
+    /// Writes other octets over those of a body; those that are the same, too.
+    pub fn overwrite_body(&self, id: BodyId, pieces: &[Bytes]) -> Result<(), StoreError> {
+        self.execute("UPDATE body SET data = ?2 WHERE id = ?1", &[&id, &pieces.concat()]).map(|_| ())
     }
 
     /// How many octets there are, and those of a range; fewer at its end. The others are not read: the column is stored

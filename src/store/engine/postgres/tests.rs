@@ -91,7 +91,7 @@ async fn what_is_written_can_be_read_and_comes_back_as_it_was() {
     let (_directory, _, engine) = engine().await;
     let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     let stored = body.clone();
-    let id = write(&engine, move |transaction| transaction.insert_body(&stored)).await.unwrap();
+    let id = write(&engine, move |transaction| transaction.insert_body(&[stored.clone().into()])).await.unwrap();
     let read = |range: std::ops::Range<usize>| {
         let engine = Arc::clone(&engine);
         async move { engine.read(&Owner::System, move |t| t.read_range(Octets::Body(id), range.clone())).await.unwrap() }

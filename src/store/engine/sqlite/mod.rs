@@ -15,6 +15,7 @@ use crate::id::{AccountId, BodyId};
 use crate::resources::Owner;
 use crate::resources::disk::FreeDisk;
 use crate::store::{OpenError, StoreError, jobs, private_file};
+use bytes::Bytes;
 use readers::Readers;
 use rusqlite::blob::ZeroBlob;
 use rusqlite::config::DbConfig;
@@ -197,19 +198,39 @@ pub(super) fn column<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<Va
     })
 }
 
-pub(super) fn insert_body(connection: &rusqlite::Connection, body: &[u8]) -> Result<BodyId, StoreError> {
+pub(super) fn insert_body(connection: &rusqlite::Connection, pieces: &[Bytes]) -> Result<BodyId, StoreError> {
+    let size: usize = pieces.iter().map(Bytes::len).sum();
     let mut insert = connection.prepare_cached("INSERT INTO body (data) VALUES (?1)")?;
-    if body.len() <= ONE_PIECE {
-        insert.execute([body])?;
+    if size <= ONE_PIECE {
+        insert.execute([pieces.concat()])?;
         return Ok(BodyId::new(connection.last_insert_rowid()));
     }
-    insert.execute([ZeroBlob(u64::try_from(body.len()).unwrap_or(u64::MAX))])?;
-    let id = connection.last_insert_rowid();
-    let mut blob = connection.blob_open(MAIN_DB, "body", "data", id, false)?;
-    for (at, piece) in body.chunks(ONE_PIECE).enumerate() {
-        blob.write_at(piece, at * ONE_PIECE)?;
+    insert.execute([ZeroBlob(u64::try_from(size).unwrap_or(u64::MAX))])?;
+    let id = BodyId::new(connection.last_insert_rowid());
+    write_pieces(connection, id, pieces)?;
+    Ok(id)
+}
+
+pub(super) fn overwrite_body(
+    connection: &rusqlite::Connection,
+    id: BodyId,
+    pieces: &[Bytes],
+) -> Result<(), StoreError> {
+    let size: usize = pieces.iter().map(Bytes::len).sum();
+    let sql = "UPDATE body SET data = zeroblob(?2) WHERE id = ?1 AND length(data) <> ?2";
+    connection.prepare_cached(sql)?.execute((id.row(), i64::try_from(size).unwrap_or(i64::MAX)))?;
+    // An UPDATE would pass over pages that stay the same.
+    write_pieces(connection, id, pieces)
+}
+
+fn write_pieces(connection: &rusqlite::Connection, id: BodyId, pieces: &[Bytes]) -> Result<(), StoreError> {
+    let mut blob = connection.blob_open(MAIN_DB, "body", "data", id.row(), false)?;
+    let mut at = 0;
+    for piece in pieces {
+        blob.write_at(piece, at)?;
+        at += piece.len();
     }
-    Ok(BodyId::new(id))
+    Ok(())
 }
 
 pub(super) fn read_range(

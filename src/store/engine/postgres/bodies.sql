@@ -1,0 +1,32 @@
+-- Bodies have names: the hash of their octets. The same body is stored once for all inboxes, compressed where that pays.
+
+-- What a body is called, and where it is. One without a row here was stored before: its data is the body itself.
+CREATE TABLE body_name (
+    body_id     BIGINT PRIMARY KEY REFERENCES body ON DELETE CASCADE,
+    hash        BYTEA NOT NULL UNIQUE,   -- BLAKE3 of the body
+    size        BIGINT NOT NULL,       -- octets of the body
+    stored_size BIGINT NOT NULL,       -- octets of its stored form
+    object      TEXT                    -- in the object store, under this name; NULL: in body.data
+);
+CREATE UNIQUE INDEX body_name_by_object ON body_name (object) WHERE object IS NOT NULL;
+
+-- Bodies that are still to get their names.
+CREATE TABLE body_unnamed (
+    body_id BIGINT PRIMARY KEY REFERENCES body ON DELETE CASCADE
+);
+
+-- Bodies that lost a content: perhaps their last. The sweep looks when they are due.
+CREATE TABLE body_released (
+    body_id    BIGINT PRIMARY KEY REFERENCES body ON DELETE CASCADE,
+    due_at     BIGINT NOT NULL DEFAULT 0,
+    has_waited BIGINT NOT NULL DEFAULT 0   -- for the grace period of the object store
+);
+CREATE INDEX body_released_due ON body_released (due_at);
+
+-- Objects that no row names, and none will: they are deleted, and remembered for a while.
+CREATE TABLE object_condemned (
+    name       TEXT PRIMARY KEY,
+    at         BIGINT NOT NULL,    -- when it was condemned or deleted
+    is_deleted BIGINT NOT NULL DEFAULT 0
+);
+CREATE INDEX object_condemned_by_time ON object_condemned (is_deleted, at);
