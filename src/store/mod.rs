@@ -205,7 +205,7 @@ impl Store {
         let engine = match config.store.engine {
             config::Engine::Sqlite => Engine::Sqlite(Sqlite::open(&config.data_dir.0, &disk)?),
             #[cfg(feature = "cluster")]
-            config::Engine::Postgres => Engine::Postgres(Postgres::open(&config.store)?),
+            config::Engine::Postgres => Engine::Postgres(Box::new(Postgres::open(&config.store)?)),
             #[cfg(not(feature = "cluster"))]
             config::Engine::Postgres => return Err(OpenError::NotBuiltIn),
         };

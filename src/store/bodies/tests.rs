@@ -358,7 +358,8 @@ mod in_objects {
         all_sweeps(&store).await;
         let mut left = files(&folder);
         let mut named: Vec<String> = named.iter().map(|name| name.split_once('/').unwrap().1.to_owned()).collect();
-        (left.sort(), named.sort());
+        left.sort();
+        named.sort();
         assert!(!left.is_empty() && left.iter().all(|file| named.contains(file)), "{left:?} {named:?}");
     }
 

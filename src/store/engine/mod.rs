@@ -34,7 +34,7 @@ pub(crate) use params;
 pub(super) enum Engine {
     Sqlite(sqlite::Sqlite),
     #[cfg(feature = "cluster")]
-    Postgres(postgres::Postgres),
+    Postgres(Box<postgres::Postgres>),
 }
 
 impl Engine {

@@ -10,7 +10,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -30,7 +30,8 @@ pub(in crate::store) struct Cluster {
     port: u16,
     /// The databases of data directories, by these.
     databases: Mutex<HashMap<PathBuf, String>>,
-    _until: ChildStdin,
+    // It ends when its standard input is closed.
+    _server: Child,
 }
 
 /// The server.
@@ -104,15 +105,14 @@ impl Cluster {
         run(Command::new("chmod").arg("600").arg(directory.join("key.pem")));
         empty_cluster(&programs, &directory);
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut server = unprivileged(Path::new("/bin/sh"))
+        let server = unprivileged(Path::new("/bin/sh"))
             .args(["-c", RUN, "server"])
             .args([&programs, &directory])
             .arg(port.to_string())
             .stdin(Stdio::piped())
             .spawn()
             .unwrap();
-        let until = server.stdin.take().unwrap();
-        let cluster = Self { directory, port, databases: Mutex::default(), _until: until };
+        let cluster = Self { directory, port, databases: Mutex::default(), _server: server };
         let start = Instant::now();
         while let Err(error) = cluster.try_session("postgres") {
             assert!(
