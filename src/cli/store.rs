@@ -28,6 +28,7 @@ async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
     }
     let store = Store::open(&config.data_dir.0)?;
     MailboxService::new(store.clone(), &config.limits).finish_long_changes().await?;
+    while store.bodies_sweep(config.bodies.grace.0).await? {}
     compact(store).await
 }
 

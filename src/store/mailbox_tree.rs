@@ -9,6 +9,8 @@ use crate::store::engine::params;
 
 /// Mailboxes of one inbox at most: each costs every LIST.
 const MAILBOXES: u32 = 1000;
+/// Subscriptions of one inbox at most: they outlive their mailboxes, so there are more than of those.
+const SUBSCRIPTIONS: u32 = 2 * MAILBOXES;
 
 /// The range of names below `name`: `/` is followed by `0`.
 fn below(name: &str) -> (String, String) {
@@ -28,14 +30,13 @@ impl Store {
             if find(connection, &inbox, &name)?.is_none() {
                 return Err(MailboxError::Missing);
             }
-            // They outlive their mailboxes, so that the limit of those does not limit them.
+            let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
+            let is_new = connection.execute(sql, params![inbox, name])? == 1;
             let sql = "SELECT count(*) FROM subscription WHERE inbox_id = ?1";
             let count: u32 = connection.query_row(sql, params![&inbox], |row| row.get(0))?;
-            if count >= 2 * MAILBOXES {
-                return Err(MailboxError::TooMany);
+            if is_new && count > SUBSCRIPTIONS {
+                return Err(MailboxError::TooManySubscriptions(SUBSCRIPTIONS));
             }
-            let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-            connection.execute(sql, params![inbox, name])?;
             Ok(())
         })
         .await
@@ -130,5 +131,5 @@ fn create_above(connection: &Transaction<'_>, inbox: &InboxId, name: &str) -> Re
 fn check_count(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), MailboxError> {
     let sql = "SELECT count(*) FROM mailbox WHERE inbox_id = ?1 AND is_hidden = 0";
     let count: u32 = connection.query_row(sql, params![inbox], |row| row.get(0))?;
-    if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany) }
+    if count < MAILBOXES { Ok(()) } else { Err(MailboxError::TooMany(MAILBOXES)) }
 }

@@ -123,8 +123,10 @@ pub enum MailboxError {
     Exists,
     #[error("there is no mailbox of this name")]
     Missing,
-    #[error("this inbox has as many mailboxes as one may have")]
-    TooMany,
+    #[error("this inbox has {0} mailboxes, as many as one may have: delete some")]
+    TooMany(u32),
+    #[error("this inbox has {0} subscriptions, as many as one may have: end those to mailboxes that are gone")]
+    TooManySubscriptions(u32),
     #[error("INBOX cannot be deleted")]
     IsInbox,
     #[error("the names of the mailboxes below it would be too long")]

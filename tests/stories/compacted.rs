@@ -15,6 +15,16 @@ fn compact(daemon: &Serve) -> Outcome {
     run(command, b"")
 }
 
+/// Text that hardly gets shorter by compression, another one for each number.
+fn noise(number: u64) -> String {
+    let mut state = number;
+    let characters = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(33 + u8::try_from((state >> 33) % 94).unwrap())
+    });
+    characters.take(OCTETS).collect()
+}
+
 fn hand_in(daemon: &Serve, text: &str) {
     let mut sender = Rude::connect(daemon.mx);
     sender.reply("220");
@@ -34,8 +44,8 @@ fn a_stopped_daemons_database_gets_smaller_and_what_is_left_is_served() {
     user.line();
     user.ask(&format!("LOGIN {READER} {token}"), "OK");
     user.ask("CREATE Large", "OK");
-    let large = format!("Subject: goes\r\n\r\n{}\r\n", "x".repeat(OCTETS));
-    for _ in 0..5 {
+    for number in 0..5_u64 {
+        let large = format!("Subject: goes\r\n\r\n{}\r\n", noise(number));
         user.ask(&format!("APPEND Large {{{}+}}\r\n{large}", large.len()), "OK");
     }
     user.ask("SELECT Large", "OK");

@@ -155,7 +155,7 @@ fn reply(done: Result<(), MailboxError>, text: &'static str) -> Result<Reply, Co
         MailboxError::Store(error) => return Err(CommandError::Store(error)),
         MailboxError::Exists => other("ALREADYEXISTS"),
         MailboxError::Missing => other("NONEXISTENT"),
-        MailboxError::TooMany => Code::OverQuota,
+        MailboxError::TooMany(_) | MailboxError::TooManySubscriptions(_) => Code::OverQuota,
         MailboxError::IsInbox | MailboxError::BelowItself | MailboxError::TooLong => other("CANNOT"),
     };
     Ok(Reply::no(reason).code(code))

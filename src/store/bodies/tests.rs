@@ -1,3 +1,5 @@
+//! Bodies in the database and in object stores: stored once, read in ranges, swept while writers race.
+
 use super::format::FRAME;
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
@@ -158,7 +160,7 @@ async fn a_row_that_was_changed_is_never_served() {
         if size > FRAME {
             assert_eq!(range(FRAME..FRAME + 10).await.unwrap().unwrap(), body[FRAME..FRAME + 10]);
         }
-        // Whoever stores the body again mends it.
+        // It is repaired when the body is stored again.
         let again = deliver(&store, "two", &body).await.unwrap();
         assert_eq!(body_of(&store, &again).await.unwrap(), body);
         assert_eq!(body_of(&store, &message).await.unwrap(), body);
@@ -290,7 +292,7 @@ mod in_objects {
         assert_eq!(files(&folder).len(), 2);
         tokio::time::sleep(Duration::from_millis(20)).await;
         store.objects_condemn_orphans(AT_ONCE).await.unwrap();
-        // Condemned, and not yet deleted: whoever put it cannot name it any more.
+        // Condemned, and not yet deleted: it can no longer be named.
         let named = store.write(move |t| super::super::insert(t, &lost)).await;
         assert!(matches!(named, Err(StoreError::Aborted(_))), "{named:?}");
         store.objects_delete(AT_ONCE).await.unwrap();

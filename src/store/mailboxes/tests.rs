@@ -177,3 +177,24 @@ async fn status_costs_the_same_however_many_messages_there_are() {
     service(&store, limits(u64::MAX)).copy(&inbox, old.id, copies, INBOX).await.unwrap();
     compare(&store, &inbox).await;
 }
+
+#[tokio::test]
+async fn at_the_limit_of_subscriptions_one_that_is_there_is_not_refused() {
+    let (_dir, store, account) = store_with_account().await;
+    let inbox = inbox(&store, &account, "one").await;
+    let of = inbox.clone();
+    let fill = move |c: &Transaction<'_>| {
+        for number in STANDARD.len()..2000 {
+            let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2)";
+            c.execute(sql, params![of, format!("gone {number}")])?;
+        }
+        Ok::<_, StoreError>(())
+    };
+    store.write(fill).await.unwrap();
+    store.mailbox_create(&inbox, "new").await.unwrap();
+    let refused = store.mailbox_subscribe(&inbox, "new", true).await;
+    assert!(matches!(refused, Err(MailboxError::TooManySubscriptions(2000))), "{refused:?}");
+    store.mailbox_subscribe(&inbox, INBOX, true).await.unwrap();
+    store.mailbox_subscribe(&inbox, "gone 1000", false).await.unwrap();
+    store.mailbox_subscribe(&inbox, "new", true).await.unwrap();
+}

@@ -453,8 +453,10 @@ class Mailboxes(Worker):
                 known[new + name[len(old) :]] = known.pop(name)
             self.doing = {"renamed": [old, new], "after": known}
             ok(self.client.rename(old, new))
-            # Whether RENAME renames subscriptions is the server's choice: ask.
+            # Whether RENAME renames subscriptions is the server's choice: ask. Their number is limited.
             subscribed = names(self.client.lsub())
+            for name in [name for name in subscribed if name == old or name.startswith(f"{old}/")]:
+                ok(self.client.unsubscribe(name))
             known = {name: name in subscribed for name in known}
         elif action == "delete":
             old = self.random.choice(tops)
@@ -465,6 +467,8 @@ class Mailboxes(Worker):
                 self.doing = known
             del known[old]
             ok(self.client.delete(old))
+            for name in (old, f"{old}/below"):
+                ok(self.client.unsubscribe(name))
         else:
             name = self.random.choice(sorted(known))
             known[name] = not known[name]

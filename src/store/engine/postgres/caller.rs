@@ -1,4 +1,4 @@
-//! Who waits for a read: once nobody does, the statement that runs for it is cancelled.
+//! The caller of a read: once it is cancelled, so is the statement that runs for it.
 
 use super::connect::Connector;
 use super::session::Session;
@@ -33,7 +33,7 @@ impl Caller {
         lock(&self.0).token = None;
     }
 
-    /// Nobody waits.
+    /// The caller is cancelled.
     pub fn is_gone(&self) -> bool {
         lock(&self.0).is_gone
     }

@@ -1,6 +1,6 @@
 //! The schema's versions, and what the server and the database must be.
 //!
-//! Invariant: a version that has shipped never changes, and is applied once, whoever comes first, under a lock. A version only adds to what the
+//! Invariant: a version that has shipped never changes, and is applied once, under a lock, by the daemon that comes first. A version only adds to what the
 //! one before it knows (expand); what is no longer used is removed by a later one (contract), which names as its minimum reader the first version
 //! of the program that does without. So a daemon of the version before keeps working on the newer schema, and one that would not
 //! is refused.

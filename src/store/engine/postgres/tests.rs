@@ -1,3 +1,5 @@
+//! The engine against a real server: commits without an answer, conflicts, cancelled reads, TLS, and databases that cannot be used.
+
 use super::testing::{cluster, of_url};
 use super::{OpenError, Postgres, SchemaError};
 use crate::config::Store as Settings;
@@ -321,8 +323,8 @@ async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1001, 1000)").unwrap();
         let refused = refusal("newer");
         assert!(matches!(refused, SchemaError::TooNew { found: 1001, minimum: 1000, .. }), "{refused}");
-        let nobody = with(cluster.settings("store"), "user=mail", "user=nobody");
-        assert!(matches!(Postgres::open(&nobody), Err(OpenError::Connect(_))));
+        let unknown = with(cluster.settings("store"), "user=mail", "user=unknown");
+        assert!(matches!(Postgres::open(&unknown), Err(OpenError::Connect(_))));
     })
     .await;
 }

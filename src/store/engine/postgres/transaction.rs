@@ -171,7 +171,7 @@ fn was_committed(place: &mut Place, number: &str) -> Result<bool, StoreError> {
         match status.as_ref().map(Option::as_deref) {
             Ok(Some("committed")) => return Ok(true),
             Ok(Some("aborted")) => return Ok(false),
-            // It is being committed: the server has not yet noticed that nobody waits.
+            // It is being committed: the server has not yet noticed that the connection is lost.
             Ok(Some("in progress")) => {}
             Ok(_) => return unknown("the server no longer knows"),
             // A number that the server has not given out yet: it has a history without this transaction.
