@@ -176,12 +176,13 @@ pub(super) fn release(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::testing::{inbox, store_with_account};
+    use crate::store::testing::{inbox, sqlite_only, store_with_account};
     use rusqlite::StatementStatus;
     use rusqlite::config::DbConfig;
 
     #[tokio::test]
     async fn statements_are_not_prepared_again_for_other_values() {
+        sqlite_only();
         let (_dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "one").await;
         let prepared_again = move |transaction: &Transaction<'_>| {
