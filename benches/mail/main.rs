@@ -118,7 +118,7 @@ async fn measure(stage: &str, target: &Target, sink: &sink::Sink, span: Duration
     })
 }
 
-/// Waits until so many messages have arrived.
+/// Waits until `count` messages have arrived.
 async fn arrived(target: &Target, sink: &sink::Sink, count: u64) -> Result<()> {
     let begin = Instant::now();
     while sink.count() < count {

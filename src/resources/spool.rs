@@ -141,7 +141,7 @@ impl ClientSpool {
         if octets > IN_MEMORY { disk.has_room(&self.client, octets) } else { Ok(()) }
     }
 
-    /// For data that begins to arrive.
+    /// An empty spool for data whose transfer starts now.
     pub fn begin(&self) -> Incoming {
         Incoming {
             buffer: Buffer::new(self.claim()),

@@ -13,11 +13,11 @@ use crate::store::engine::{Octets, Row, Transaction, params};
 use crate::store::{Store, StoreError};
 use std::time::Duration;
 
-/// Bodies that are looked at in one transaction …
+/// Maximum bodies checked in one transaction.
 const BATCH: i64 = 64;
-/// … until those that were removed have so many octets.
+/// A transaction ends once the bodies it has removed reach this many octets.
 const BATCH_OCTETS: usize = 32 * 1024 * 1024;
-/// A pause between two looks for something to do.
+/// Pause between checks while there is no work.
 const PAUSE: Duration = Duration::from_secs(1);
 #[cfg(feature = "cluster")]
 const LISTED_EVERY: Duration = Duration::from_secs(24 * 3600);

@@ -185,7 +185,7 @@ enum Content {
     Nothing,
 }
 
-/// An estimate of the octets read to make so many items of a message by parsing, in which four items count as one.
+/// Estimated octets of work for a message: its size, once for every four of the `parsed` items, rounded up.
 fn octets_to_read(parsed: usize, message: &Fetched) -> usize {
     message.header.len().saturating_add(message.body.len()).saturating_mul(parsed.div_ceil(4))
 }

@@ -17,7 +17,7 @@ pub(super) enum Step {
     Silence(usize, usize, u8),
     AllSpeak,
     Wait(u64),
-    /// Checks begin: at most so many, and so many of the scheduled ones.
+    /// Checks begin: the maximum in all, and the maximum of scheduled ones.
     Begin(usize, usize),
     Finish(usize, u32),
     /// A check that could not be recorded.
@@ -27,7 +27,7 @@ pub(super) enum Step {
     Restart,
     /// The clock moves to the next check that is due, and all that is due is done.
     Due,
-    /// The clock moves so far beyond it, and what is due then begins, at most so many.
+    /// The clock moves past it by the first value, and due checks begin, up to the second.
     DueBegins(u64, usize),
     /// The name passes to this claim's account: its records take the place of the other's. One of those may have
     /// no definite answer.

@@ -10,7 +10,7 @@ use crate::resources::fair::{FairSemaphore, Permit};
 use crate::store::{StoreError, lock};
 use std::sync::{Arc, Mutex};
 
-/// So many connections, made when they are first needed.
+/// A bounded pool of connections, each opened when it is first needed.
 #[derive(Debug)]
 pub(super) struct Pool {
     permits: FairSemaphore<Owner>,
