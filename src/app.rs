@@ -7,6 +7,8 @@ mod listeners;
 mod provider;
 mod self_check;
 pub(crate) mod suspects;
+#[cfg(all(test, feature = "cluster"))]
+mod two_daemons_tests;
 mod watchdog;
 
 pub use listeners::Addresses;
@@ -260,14 +262,24 @@ impl App {
                 () = ending.requested() => {}
             }
         });
+        // So are old events.
+        let (store, ending) = (services.store.clone(), background.clone());
+        let retention = services.config.store.event_retention.0;
+        background.spawn(async move {
+            tokio::select! {
+                () = store.keep_events(retention) => {}
+                () = ending.requested() => {}
+            }
+        });
         // Mail held for a domain, or waiting under a fallback, is reconsidered when the domain's status changes.
-        let (queue, ending, mut changes) = (services.queue.clone(), background.clone(), services.verifier.changes());
+        let (queue, ending, mut events) = (services.queue.clone(), background.clone(), services.events.of_domains());
         background.spawn(async move {
             loop {
                 tokio::select! {
                     () = ending.requested() => return,
-                    change = changes.recv() => match change {
+                    event = events.recv() => match event {
                         Err(RecvError::Closed) => return,
+                        Ok(event) if !event.frees_mail() => {}
                         // If events were missed, the queue looks at everything due.
                         Ok(_) | Err(RecvError::Lagged(_)) => queue.wake(),
                     },

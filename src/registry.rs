@@ -20,6 +20,7 @@ use crate::address::DomainName;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::dkim::{Fresh, Provider, ProviderError};
+use crate::events::{Event, Subscription};
 use crate::id::{AccountId, DomainId};
 use crate::net::hourly::{Exceeded, Hourly};
 use crate::store::checks::AskError;
@@ -31,7 +32,7 @@ use crate::verification::zone_file::zone_file;
 use crate::verifier::Verifier;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 use waiting::Waiting;
 
 /// Maximum wait for a check (`Prefer: wait`, RFC 7240 §4.3).
@@ -209,7 +210,6 @@ impl Registry {
         id: &DomainId,
         change: DomainPatch,
     ) -> Result<CustomDomain, PatchError> {
-        let frees_held_mail = change.on_unverified.is_some();
         let is_led = change.return_path.is_some();
         if let Some(Some(label)) = &change.return_path
             && let Some(row) = self.store.for_account(account).domain_get(account, id).await?
@@ -227,9 +227,6 @@ impl Registry {
         if is_led {
             self.provider.changed();
         }
-        if frees_held_mail {
-            self.verifier.changed(id);
-        }
         Ok(self.view(&row))
     }
 
@@ -238,7 +235,6 @@ impl Registry {
         let deleted = self.store.for_account(account).domain_delete(account, id, self.clock.now()).await?;
         if deleted {
             tracing::info!(%id, %account, "domain deleted");
-            self.verifier.changed(id);
             self.provider.changed();
         }
         Ok(deleted)
@@ -253,38 +249,36 @@ impl Registry {
         wait: Option<Duration>,
     ) -> Result<(CustomDomain, Answered), VerifyError> {
         // Subscribe before the check can end.
-        let mut settled = self.verifier.settled();
+        let mut events = self.store.events().of_domains();
         let requested = self
             .store
             .for_account(account)
             .domain_ask(account, id, self.verifier.rules().policy, self.clock.now())
             .await;
-        let (row, change) = requested.map_err(|error| match error {
+        let row = requested.map_err(|error| match error {
             AskError::NotFound => VerifyError::NotFound,
             AskError::TooSoon(TooSoon { retry_after }) => VerifyError::RateLimited { retry_after },
             AskError::Store(error) => error.into(),
         })?;
-        if change.is_some() {
-            self.verifier.changed(id);
-        }
         self.verifier.wake();
         let Some((wait, _permit)) = wait.and_then(|wait| Some((wait.min(LONGEST_WAIT), self.waiting.permit(account)?)))
         else {
             return Ok((self.view(&row), Answered::AtOnce));
         };
-        let in_time = tokio::time::timeout(wait, self.settles(&mut settled, account, id)).await.is_ok();
+        let in_time = tokio::time::timeout(wait, self.settles(&mut events, account, id)).await.is_ok();
         let row = self.store.for_account(account).domain_get(account, id).await?.ok_or(VerifyError::NotFound)?;
         Ok((self.view(&row), if in_time { Answered::Settled } else { Answered::InVain }))
     }
 
-    /// Returns when the requested check has settled. A check already running may end first, with older data.
-    async fn settles(&self, settled: &mut broadcast::Receiver<DomainId>, account: &AccountId, id: &DomainId) {
+    /// Returns when the requested check has settled, in whatever daemon. A check already running may end first, with older data.
+    async fn settles(&self, events: &mut Subscription, account: &AccountId, id: &DomainId) {
         loop {
-            match settled.recv().await {
-                Ok(other) if other != *id => continue,
-                // After a backlog the event may have been missed: better to return early than never.
-                Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => {}
-                Err(broadcast::error::RecvError::Closed) => return,
+            match events.recv().await {
+                Ok(Event::DomainChecked { domain_id } | Event::DomainDeleted { domain_id }) if domain_id == *id => {}
+                Ok(_) => continue,
+                // The event may have been missed.
+                Err(RecvError::Lagged(_)) => {}
+                Err(RecvError::Closed) => return,
             }
             match self.store.for_account(account).domain_get(account, id).await {
                 Ok(Some(row)) if row.verify_requested => {}

@@ -12,7 +12,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config, Required};
 use crate::dkim::Provider;
 use crate::dns::Resolver;
-use crate::id::{AccountId, DomainId, RunnerId};
+use crate::id::{AccountId, RunnerId};
 use crate::jobs::{Claimed, Runner, Work};
 use crate::net::listener::Shutdown;
 use crate::resources::Owner;
@@ -30,11 +30,7 @@ use pace::Pace;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::broadcast;
 use tokio::time::Instant;
-
-/// Events that a slow listener may fall behind.
-const BACKLOG: usize = 256;
 
 /// The configured records and periods.
 #[derive(Clone, Debug)]
@@ -115,8 +111,6 @@ struct Checks {
     resolver: Resolver,
     /// Makes the keys behind the records; without it, a check waits for no key.
     provider: Option<Provider>,
-    settled: broadcast::Sender<DomainId>,
-    changes: broadcast::Sender<DomainId>,
 }
 
 impl Verifier {
@@ -142,8 +136,6 @@ impl Verifier {
             clock: clock.clone(),
             resolver,
             provider,
-            settled: broadcast::Sender::new(BACKLOG),
-            changes: broadcast::Sender::new(BACKLOG),
         };
         Self { runner: Runner::new(checks, config.verification.concurrency, store, clock) }
     }
@@ -172,21 +164,6 @@ impl Verifier {
     /// When the next check is due.
     pub async fn next_due(&self) -> Option<Timestamp> {
         self.runner.next_due().await
-    }
-
-    /// Claims whose status has changed or that were deleted: mail may be waiting for them.
-    pub fn changes(&self) -> broadcast::Receiver<DomainId> {
-        self.runner.work().changes.subscribe()
-    }
-
-    /// Checks that have ended, including those that could not be recorded.
-    pub fn settled(&self) -> broadcast::Receiver<DomainId> {
-        self.runner.work().settled.subscribe()
-    }
-
-    /// Notifies listeners that a claim has changed other than by a check.
-    pub(crate) fn changed(&self, id: &DomainId) {
-        self.runner.work().changed(id);
     }
 
     pub(crate) fn rules(&self) -> &Rules {
@@ -219,8 +196,6 @@ impl Work for Checks {
 
     /// One check, from the claim to its recorded result.
     async fn run(&self, row: DomainRow, runner: RunnerId) {
-        // Listeners are notified however it ends.
-        let _settled = Settled { checks: self, id: &row.id };
         self.check(&row, runner).await;
     }
 
@@ -234,11 +209,6 @@ impl Checks {
         self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn changed(&self, id: &DomainId) {
-        // Fails without a listener.
-        let _ = self.changes.send(id.clone());
-    }
-
     async fn check(&self, row: &DomainRow, runner: RunnerId) {
         let recorded = self.check_and_record(row, runner).await;
         match recorded {
@@ -246,7 +216,6 @@ impl Checks {
                 if let Some(change) = recorded.change {
                     let (from, to) = (change.from, change.to);
                     tracing::info!(domain = %row.name, id = %row.id, %from, %to, cause = ?change.cause, "a domain's status changed");
-                    self.changed(&row.id);
                     // The provider's set-up follows the verified claim.
                     if let Some(provider) = &self.provider {
                         provider.changed();
@@ -254,7 +223,6 @@ impl Checks {
                 }
                 if let Some((_, id)) = recorded.displaced {
                     tracing::info!(domain = %row.name, %id, "a domain failed: its records are gone");
-                    self.changed(&id);
                 }
             }
             Ok(None) => {
@@ -325,18 +293,6 @@ impl Checks {
             Report { domain: row.id.clone(), records: checked.collect() }
         };
         expected.into_iter().map(|claim| claim.map(&mut report)).collect()
-    }
-}
-
-/// A running check.
-struct Settled<'a> {
-    checks: &'a Checks,
-    id: &'a DomainId,
-}
-
-impl Drop for Settled<'_> {
-    fn drop(&mut self) {
-        let _ = self.checks.settled.send(self.id.clone());
     }
 }
 

@@ -8,7 +8,7 @@ use super::token::{Token, hash_of};
 use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::clock::Clock;
 use crate::config::Limits;
-use crate::events::Event;
+use crate::events::Subscription;
 use crate::id::{AccountId, DomainId, InboxId, TokenId};
 use crate::net::connections::network_of;
 use crate::resources::Owner;
@@ -19,7 +19,6 @@ use crate::store::{Store, StoreError};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::broadcast::Receiver;
 
 pub use crate::store::tokens::Scope;
 
@@ -165,7 +164,7 @@ impl Authenticator {
     }
 
     /// A receiver of the account's events, one for each of its sessions.
-    pub(super) fn subscribe(&self, account: &AccountId) -> Result<Receiver<Event>, TooManySessions> {
+    pub(super) fn subscribe(&self, account: &AccountId) -> Result<Subscription, TooManySessions> {
         let limit = self.connections_per_account;
         self.store.events().subscribe(account, limit).ok_or_else(|| {
             tracing::info!(%account, limit, "a log-in was refused: too many sessions of the account");

@@ -3,6 +3,7 @@
 use super::*;
 use crate::auth::session::{AuthSession, Change, OpenError, SessionEnd};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::store::aliases::AliasName;
 use crate::store::inboxes::NewInbox;
 use crate::store::names::NameLimits;
@@ -246,7 +247,7 @@ async fn a_session_ends_by_the_end_of_its_own_log_in_only() {
 
     world.store.token_revoke(Some(&account), &other_id, world.clock.now()).await.unwrap().unwrap();
     assert_eq!(second.ended().await, SessionEnd::TokenRevoked);
-    world.store.events().publish(&account, Event::DomainDeleted(domain));
+    world.store.events().publish(&account, Event::DomainDeleted { domain_id: domain });
     assert_eq!(custom.ended().await, SessionEnd::DomainDeleted);
     let delivered = crate::store::testing::put(&world.store, &inbox, b"Subject: s\r\n\r\n").await;
     assert_eq!(platform.next().await, Ok(Change::Mailbox(delivered.mailbox)));
@@ -263,7 +264,7 @@ async fn a_session_that_missed_events_and_one_whose_token_expires_are_checked() 
     let (token, id) = world.token(Scope::Account(account.clone()), None).await;
     let (expiring, _) = world.token(Scope::Account(account.clone()), Some(soon)).await;
     let (mut missed, mut expired) = (world.session("ann", &token).await, world.session("ann", &expiring).await);
-    let unrelated = Event::TokenRevoked(TokenId::new());
+    let unrelated = Event::TokenRevoked { token_id: TokenId::new() };
     world.store.token_revoke(Some(&account), &id, world.clock.now()).await.unwrap().unwrap();
     for _ in 0..200 {
         world.store.events().publish(&account, unrelated.clone());

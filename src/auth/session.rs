@@ -4,12 +4,11 @@
 //! revocation is missed in between. Each session holds one of the account's `limits.connections_per_account`.
 
 use super::login::{Authenticator, Login, LoginError, TooManySessions};
-use crate::events::Event;
+use crate::events::{Event, Subscription};
 use crate::id::MailboxId;
 use crate::secret::Secret;
 use std::net::IpAddr;
 use std::time::Duration;
-use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +20,7 @@ const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else 
 pub struct AuthSession {
     login: Login,
     authenticator: Authenticator,
-    events: Receiver<Event>,
+    events: Subscription,
     /// When the log-in is to be checked next.
     check_at: Instant,
 }
@@ -87,15 +86,19 @@ impl AuthSession {
             }
             let Ok(event) = timeout_at(self.check_at, self.events.recv()).await else { continue };
             match event {
-                Ok(Event::MailboxChanged { inbox, mailbox }) if inbox == self.login.inbox => {
-                    return Ok(Change::Mailbox(mailbox));
+                Ok(Event::TokenRevoked { token_id }) if token_id == self.login.token => {
+                    return Err(SessionEnd::TokenRevoked);
                 }
-                Ok(Event::TokenRevoked(token)) if token == self.login.token => return Err(SessionEnd::TokenRevoked),
-                Ok(Event::DomainDeleted(domain)) if self.login.domain.as_ref() == Some(&domain) => {
+                Ok(Event::DomainDeleted { domain_id }) if self.login.domain.as_ref() == Some(&domain_id) => {
                     return Err(SessionEnd::DomainDeleted);
                 }
-                Ok(Event::InboxDeleted(inbox)) if inbox == self.login.inbox => return Err(SessionEnd::InboxDeleted),
-                Ok(_) => {}
+                Ok(Event::InboxDeleted { inbox_id }) if inbox_id == self.login.inbox => {
+                    return Err(SessionEnd::InboxDeleted);
+                }
+                Ok(event) => match event.mailbox() {
+                    Some((inbox, mailbox)) if *inbox == self.login.inbox => return Ok(Change::Mailbox(mailbox)),
+                    _ => {}
+                },
                 Err(RecvError::Lagged(_)) => {
                     self.check_at = Instant::now();
                     return Ok(Change::Unknown);

@@ -10,6 +10,8 @@ use std::time::Duration;
 /// Maximum levels for the stack of any thread.
 const MOST_NESTING: usize = 100;
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// The least and the most that `store.event_retention` may be.
+const EVENTS_KEPT: (Duration, Duration) = (Duration::from_secs(3600), Duration::from_secs(365 * 24 * 3600));
 
 /// A value that cannot be used, alone or with another one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,6 +53,11 @@ impl Config {
             self.store.read_connections < 2 || self.store.write_connections < 2,
             "store.read_connections",
             "read_connections and write_connections must each be 2 at least, so that no account has them all",
+        );
+        say(
+            !(EVENTS_KEPT.0..=EVENTS_KEPT.1).contains(&self.store.event_retention.0),
+            "store.event_retention",
+            "must be from \"1h\" to \"365d\": a reader that was away for longer has missed events",
         );
         say(
             self.tls.certificate.is_some() != self.tls.private_key.is_some(),
@@ -252,6 +259,18 @@ mod tests {
         assert_eq!(problems(|c| c.dkim.publish_before = HumanDuration::seconds(3599)), ["dkim.publish_before"]);
         assert_eq!(problems(|c| c.queue.expire_after = HumanDuration::hours(6 * 24 + 1)), ["dkim.retire_after"]);
         assert_eq!(problems(|c| c.dkim.rotate_every = Some(HumanDuration::hours(7 * 24))), ["dkim.rotate_every"]);
+    }
+
+    #[test]
+    fn events_are_kept_for_a_time_that_readers_can_rely_on() {
+        let problems = |kept| {
+            let mut config = Config::default();
+            config.store.event_retention = kept;
+            config.problems().into_iter().map(|problem| problem.key).collect::<Vec<_>>()
+        };
+        for (kept, found) in [(0, 1), (3599, 1), (3600, 0), (365 * 86_400, 0), (365 * 86_400 + 1, 1)] {
+            assert_eq!(problems(HumanDuration::seconds(kept)), vec!["store.event_retention"; found], "{kept}");
+        }
     }
 
     #[test]

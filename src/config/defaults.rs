@@ -34,6 +34,7 @@ impl Default for Store {
             extra_roots: None,
             read_connections: 8,
             write_connections: 8,
+            event_retention: HumanDuration::hours(7 * 24),
         }
     }
 }

@@ -91,6 +91,8 @@ pub struct Store {
     pub read_connections: usize,
     /// Connections that write.
     pub write_connections: usize,
+    /// How long events are kept for those that read the log.
+    pub event_retention: HumanDuration,
 }
 
 /// A database.

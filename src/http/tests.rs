@@ -156,7 +156,7 @@ async fn inboxes_are_created_listed_changed_and_deleted() {
 
     let mut heard = world.context.events.subscribe(&world.ours.account, usize::MAX).unwrap();
     assert_eq!(world.delete(token, &path).await.status, 204);
-    assert!(matches!(heard.recv().await, Ok(Event::InboxDeleted(id)) if id.as_str() == made.text("id")));
+    assert!(matches!(heard.recv().await, Ok(Event::InboxDeleted { inbox_id: id }) if id.as_str() == made.text("id")));
     assert_eq!(world.delete(token, &path).await.status, 404);
     assert_eq!(world.get(token, &path).await.status, 404);
 }
@@ -197,7 +197,7 @@ async fn tokens_are_shown_once_and_keep_to_their_scope_until_revoked() {
     let mut heard = world.context.events.subscribe(&world.ours.account, usize::MAX).unwrap();
     let path = format!("/api/v1/tokens/{id}");
     assert_eq!(world.delete(token, &path).await.status, 204);
-    assert!(matches!(heard.recv().await, Ok(Event::TokenRevoked(revoked)) if revoked.as_str() == id));
+    assert!(matches!(heard.recv().await, Ok(Event::TokenRevoked { token_id: revoked }) if revoked.as_str() == id));
     assert_eq!(world.get(&secret, &format!("/api/v1/inboxes/{inbox}")).await.status, 401);
     assert!(world.get(token, &path).await.json()["revoked_at"].is_string());
 

@@ -65,7 +65,17 @@ impl Session<'_> {
         let may_expunge = !is_by_sequence_number(&body);
         let always = matches!(body, CommandBody::Noop | CommandBody::Check);
         let name = body.name();
-        let done = match commands::dispatch(self, wire, body, message).await {
+        // Another daemon may have changed the mailbox a moment ago: its event may come later.
+        let is_behind = self.server.store.is_shared() && reads_messages(&body);
+        let caught_up = match is_behind {
+            true => self.push_changes(wire, false).await,
+            false => Ok(()),
+        };
+        let done = match caught_up {
+            Ok(()) => commands::dispatch(self, wire, body, message).await,
+            Err(error) => Err(error),
+        };
+        let done = match done {
             Ok(reply) if always || self.changed.take() => self.push_changes(wire, may_expunge).await.map(|()| reply),
             Ok(reply) => {
                 if may_expunge {
@@ -105,6 +115,18 @@ impl Session<'_> {
         }
         End::Gone
     }
+}
+
+/// Commands whose answer depends on which messages are in the selected mailbox.
+fn reads_messages(body: &CommandBody<'_>) -> bool {
+    matches!(
+        body,
+        CommandBody::Fetch { .. }
+            | CommandBody::Store { .. }
+            | CommandBody::Search { .. }
+            | CommandBody::Copy { .. }
+            | CommandBody::Move { .. }
+    )
 }
 
 /// Commands that name messages by sequence number, during which RFC 3501 §7.4.1 forbids EXPUNGE responses.

@@ -9,7 +9,7 @@ use crate::address::{Address, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::HumanDuration;
 use crate::message::{self, Bounce, Diagnostic, FailedRecipient};
-use crate::store::queue::{BounceMessage, Deferral, Due, QueuedMessage, Settlement, Wait};
+use crate::store::queue::{BounceMessage, Deferral, Due, DueDelivery, End, Ended, QueuedMessage, Settlement, Wait};
 
 /// The pause after a host had its maximum of connections.
 const POSTPONED: [HumanDuration; 1] = [HumanDuration::seconds(15)];
@@ -46,9 +46,9 @@ impl Deliverer {
                 Outcome::Deferred(reply) => defer(&self.config.queue.retry_pauses, Wait::Attempt, reply),
                 Outcome::Postponed(reply) => defer(&POSTPONED, Wait::Place, reply),
                 Outcome::Waiting(reply) => defer(&self.config.queue.retry_pauses, Wait::Domain, reply),
-                Outcome::Delivered(_) => settlement.done.push(delivery.id.clone()),
+                Outcome::Delivered(reply) => settlement.done.push(ended(delivery, End::Delivered, &reply)),
                 Outcome::Bounced(reply) => {
-                    settlement.done.push(delivery.id.clone());
+                    settlement.done.push(ended(delivery, End::Bounced, &reply));
                     failed.push((&delivery.rcpt_to, reply));
                 }
             }
@@ -98,6 +98,10 @@ impl Deliverer {
         stored.extend_from_slice(header);
         Some(BounceMessage { inbox: inbox.clone(), to: to.clone(), header: stored, body: body.to_vec() })
     }
+}
+
+fn ended(delivery: &DueDelivery, end: End, reply: &RemoteReply) -> Ended {
+    Ended { delivery: delivery.id.clone(), end, reply: reply.text.clone(), mx: reply.mx.clone() }
 }
 
 /// One line for each recipient of each attempt.

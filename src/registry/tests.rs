@@ -266,7 +266,7 @@ async fn a_deleted_domain_is_gone_everywhere_and_its_sessions_are_notified() {
     let domain = world.create("acme.test").await;
     let mut heard = world.events.subscribe(&world.account, usize::MAX).unwrap();
     assert!(world.registry.delete(&world.account, &domain.id).await.unwrap());
-    assert_eq!(heard.recv().await, Ok(Event::DomainDeleted(domain.id.clone())));
+    assert_eq!(heard.recv().await, Ok(Event::DomainDeleted { domain_id: domain.id.clone() }));
     assert!(!world.registry.delete(&world.account, &domain.id).await.unwrap());
     assert_eq!(world.store.claim_for_identity(&domain.id).await.unwrap(), None);
     let fresh = world.create("acme.test").await;

@@ -15,6 +15,7 @@ use super::jobs::{self, Claim, JobKey, Kind, Lease};
 use super::ownership::outcome_for;
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{AccountId, DomainId, RunnerId};
 use crate::resources::places::Places;
 use crate::store::engine::params;
@@ -95,7 +96,7 @@ impl Store {
         id: &DomainId,
         policy: Policy,
         now: Timestamp,
-    ) -> Result<(DomainRow, Option<Change>), AskError> {
+    ) -> Result<DomainRow, AskError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| {
             let found = find(c, "id = ?1 AND account_id = ?2", params![id, account])?;
@@ -104,12 +105,12 @@ impl Store {
             write_state(c, &row.id, &state, now, change.is_some())?;
             mark_asked(c, &row.id, now)?;
             if let Some(change) = &change {
-                write_change(c, &row.id, change, now, &[])?;
+                write_change(c, (&row.account, &row.id), change, now, &[])?;
                 row.updated_at = now;
             }
             row.verify_requested = true;
             row.state = state;
-            Ok((row, change))
+            Ok(row)
         })
         .await
     }
@@ -223,10 +224,22 @@ fn record(
                        AND NOT EXISTS (SELECT 1 FROM ses_identity s WHERE s.name = custom_domain.name) THEN 1 ELSE 0 END WHERE id = ?1";
         c.execute(sql, params![row.id, right])?;
     }
-    if let Some(change) = &change {
-        write_change(c, &row.id, change, now, &report.records)?;
+    match &change {
+        Some(change) => write_change(c, (&row.account, &row.id), change, now, &report.records)?,
+        None => publish_faults(c, &row, &state)?,
     }
+    c.publish(&row.account, Event::DomainChecked { domain_id: row.id.clone() })?;
     Ok(Some(Recorded { change, displaced }))
+}
+
+/// A verified claim has its first fault of a required record, or none any more.
+fn publish_faults(c: &Transaction<'_>, before: &DomainRow, now: &State) -> Result<(), StoreError> {
+    let domain_id = before.id.clone();
+    match (before.state.degraded_since(), now.degraded_since()) {
+        (None, Some(_)) => c.publish(&before.account, Event::DomainDegraded { domain_id }),
+        (Some(_), None) => c.publish(&before.account, Event::DomainRecovered { domain_id }),
+        (None, None) | (Some(_), Some(_)) => Ok(()),
+    }
 }
 
 /// The name is now this claim's alone: the verified one that yields fails on the evidence, and the claim that received its mail
@@ -246,7 +259,7 @@ fn displace(
         }
         write_state(c, &row.id, &state, now, change.is_some())?;
         if let (Some(change), Some((_, report))) = (&change, evidence) {
-            write_change(c, &row.id, change, now, &report.records)?;
+            write_change(c, (&row.account, &row.id), change, now, &report.records)?;
         }
     }
     Ok(yielding.map(|(standing, _)| (standing.account.clone(), standing.id.clone())))

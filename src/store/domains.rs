@@ -261,6 +261,7 @@ fn create(
         ],
     )?;
     super::history::write_created(c, &id, new.state.status, now)?;
+    c.publish(&new.account, Event::DomainCreated { domain_id: id.clone(), domain: new.name.clone() })?;
     find(c, "id = ?1", params![id])?
         .ok_or_else(|| StoreError::Corrupt("a claim that was just made is gone".into()).into())
 }
@@ -304,6 +305,7 @@ fn patch(
         set_return_path(c, id, return_path.as_deref())?;
     }
     c.execute("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1", params![id, now])?;
+    c.publish(account, Event::DomainUpdated { domain_id: id.clone() })?;
     find(c, "id = ?1", params![id])?.ok_or(PatchDomainError::NotFound)
 }
 
@@ -384,7 +386,7 @@ impl Store {
             let is_deleted = transaction.execute(sql, params![id, account])? == 1;
             if is_deleted {
                 super::queue::wake_held(transaction, &id, now)?;
-                transaction.publish(account.clone(), Event::DomainDeleted(id.clone()));
+                transaction.publish(&account, Event::DomainDeleted { domain_id: id.clone() })?;
             }
             Ok(is_deleted)
         })

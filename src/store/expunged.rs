@@ -10,12 +10,12 @@ use crate::store::engine::params;
 /// Notes that a mailbox keeps at least, if it ever had as many: some hundred KiB.
 const KEPT: u32 = 10_000;
 
-/// Leaves a note of messages that are gone.
+/// Leaves a note of messages that are gone. Returns the modification number of that.
 pub(super) fn note(
     connection: &Transaction<'_>,
     mailbox: MailboxId,
     uids: impl Iterator<Item = u32>,
-) -> Result<(), StoreError> {
+) -> Result<i64, StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
     let sql = "INSERT INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)
                ON CONFLICT (mailbox_id, uid) DO UPDATE SET modseq = excluded.modseq";
@@ -24,14 +24,15 @@ pub(super) fn note(
         connection.execute(sql, params![mailbox, uid, modseq])?;
         added = added.saturating_add(1);
     }
-    count(connection, mailbox, added)
+    count(connection, mailbox, added)?;
+    Ok(modseq)
 }
 
-/// More were expunged than are recorded one by one: open sessions read the whole mailbox.
-pub(super) fn note_many(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<(), StoreError> {
+/// The same for more than are recorded one by one: open sessions read the whole mailbox.
+pub(super) fn note_many(connection: &Transaction<'_>, mailbox: MailboxId) -> Result<i64, StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
     connection.execute("UPDATE mailbox SET forgotten = ?2 WHERE id = ?1", params![mailbox, modseq])?;
-    Ok(())
+    Ok(modseq)
 }
 
 /// Up to which change the notes of a mailbox are forgotten.

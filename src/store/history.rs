@@ -11,6 +11,7 @@ mod tests;
 use super::checks::Report;
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{AccountId, DomainId};
 use crate::store::engine::params;
 use crate::verification::event::EventCause;
@@ -169,10 +170,10 @@ pub(super) fn write_created(
     write(c, id, None, status, &json!({"cause": EventCause::Created, "records": []}), now)
 }
 
-/// A change of status, and the evidence it rests on.
+/// A change of status of an account's claim, and the evidence it rests on.
 pub(super) fn write_change(
     c: &Transaction<'_>,
-    id: &DomainId,
+    (account, id): (&AccountId, &DomainId),
     change: &Change,
     now: Timestamp,
     records: &[CheckedRecord],
@@ -197,7 +198,8 @@ pub(super) fn write_change(
         Cause::WindowOver(record) | Cause::GraceOver(record) => of(&|expected| expected.key() == *record),
         Cause::VerifyRequested => Vec::new(),
     };
-    let cause = EventCause::from(&change.cause);
+    let (cause, from, to) = (EventCause::from(&change.cause), change.from, change.to);
+    c.publish(account, Event::DomainStatusChanged { domain_id: id.clone(), from, to, cause })?;
     write(c, id, Some(change.from), change.to, &json!({"cause": cause, "records": records}), now)
 }
 

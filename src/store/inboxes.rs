@@ -144,6 +144,7 @@ fn create(c: &Transaction<'_>, new: &NewInbox, limits: NameLimits, now: Timestam
         params![made.id, made.account, made.name, made.default_domain, now, made.save_sent],
     )?;
     mailboxes::create_standard(c, &made.id)?;
+    c.publish(&made.account, Event::InboxCreated { inbox_id: made.id.clone() })?;
     Ok(made)
 }
 
@@ -200,7 +201,7 @@ fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<b
     let sql = "UPDATE custom_domain SET catch_all_inbox_id = NULL WHERE catch_all_inbox_id = ?1";
     c.execute(sql, params![inbox])?;
     c.execute("UPDATE submission SET inbox_id = NULL WHERE inbox_id = ?1", params![inbox])?;
-    c.publish(account.clone(), Event::InboxDeleted(inbox.clone()));
+    c.publish(account, Event::InboxDeleted { inbox_id: inbox.clone() })?;
     Ok(true)
 }
 

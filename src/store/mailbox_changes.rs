@@ -10,6 +10,7 @@ use super::open_mailbox::{MessageFlags, message_flags};
 use super::room;
 use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 use bytes::Bytes;
@@ -125,8 +126,8 @@ fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, ui
         }
     }
     if !gone.is_empty() {
-        expunged::note(connection, mailbox, gone.iter().copied())?;
-        connection.mailbox_changed(inbox, mailbox)?;
+        let modseq = expunged::note(connection, mailbox, gone.iter().copied())?;
+        connection.publish_of_inbox(inbox, Event::MessagesRemoved { inbox_id: inbox.clone(), mailbox, modseq })?;
     }
     Ok(())
 }
@@ -166,8 +167,10 @@ impl Store {
                     let modseq = match modseq {
                         Some(modseq) => modseq,
                         None => {
-                            connection.mailbox_changed(&of, mailbox)?;
-                            *modseq.insert(next_modseq(connection, mailbox)?)
+                            let modseq = *modseq.insert(next_modseq(connection, mailbox)?);
+                            let event = Event::FlagsChanged { inbox_id: of.clone(), mailbox, modseq };
+                            connection.publish_of_inbox(&of, event)?;
+                            modseq
                         }
                     };
                     message_rows::set_flags(connection, &of, part, &before, &now, modseq)?;

@@ -4,6 +4,7 @@
 
 use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
 use super::{Store, Transaction, parts};
+use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::params;
 
@@ -64,7 +65,8 @@ impl Store {
             }
             let id = find(transaction, &inbox, &name)?.ok_or(MailboxError::Missing)?;
             parts::hide(transaction, id)?;
-            transaction.mailbox_changed(&inbox, id)?;
+            let event = Event::MailboxDeleted { inbox_id: inbox.clone(), mailbox: id };
+            transaction.publish_of_inbox(&inbox, event)?;
             Ok(id)
         })
         .await

@@ -11,6 +11,7 @@ use super::parts::Part;
 use super::room::ROW;
 use super::{StoreError, Transaction, content};
 use crate::clock::Timestamp;
+use crate::events::Event;
 use crate::id::{ContentId, InboxId, MailboxId, MessageId};
 use crate::store::engine::{Params, Row, params};
 use std::collections::BTreeMap;
@@ -36,13 +37,13 @@ pub(super) struct NewMessage<'a> {
     pub flags: Flags,
     /// Space between.
     pub keywords: &'a str,
-    /// Empty for what did not come by SMTP.
+    /// Both empty for what was not delivered: the event of what was is another.
     pub mail_from: &'a str,
     pub rcpt_to: &'a str,
     pub internal_date: Timestamp,
 }
 
-/// Puts a stored content into a mailbox under its next UID, and notes the event.
+/// Puts a stored content into a mailbox under its next UID, and records the event.
 pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
     let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
     let id = MessageId::new();
@@ -68,8 +69,13 @@ pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Res
     counts.add(&inserted);
     counts.write(transaction)?;
     counts.write_inbox(transaction, new.inbox)?;
-    transaction.mailbox_changed(new.inbox, new.mailbox)?;
-    Ok(Delivered { id, inbox: new.inbox.clone(), mailbox: new.mailbox, uid: next.first_uid })
+    let (inbox_id, mailbox, message_id, uid) = (new.inbox.clone(), new.mailbox, id.clone(), next.first_uid);
+    let event = match new.rcpt_to {
+        "" => Event::MessageAdded { inbox_id, mailbox, message_id, uid },
+        _ => Event::MessageReceived { inbox_id, mailbox, message_id, uid },
+    };
+    transaction.publish_of_inbox(new.inbox, event)?;
+    Ok(Delivered { id, inbox: new.inbox.clone(), mailbox, uid })
 }
 
 /// A message that is copied or moved: the row it is in, its UID as clients see it, and its UID in the other row.

@@ -13,6 +13,7 @@ mod content;
 pub(crate) mod deliver;
 pub mod domains;
 pub(crate) mod engine;
+pub(crate) mod events;
 mod expunged;
 pub(crate) mod flag_list;
 pub(crate) mod history;
@@ -47,11 +48,12 @@ pub(crate) use engine::Transaction;
 pub(crate) use engine::sqlite::compact;
 
 use crate::config::{self, Config};
-use crate::events::{Event, Events};
-use crate::id::{AccountId, InboxId, MailboxId};
+use crate::events::Events;
+use crate::id::{AccountId, InboxId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
 use engine::Engine;
+#[cfg(test)]
 pub(crate) use engine::params;
 #[cfg(feature = "cluster")]
 use engine::postgres::Postgres;
@@ -151,16 +153,6 @@ pub enum OpenError {
     },
 }
 
-impl Transaction<'_> {
-    /// Notes that a mailbox has changed, for the sessions that have it open.
-    fn mailbox_changed(&self, inbox: &InboxId, mailbox: MailboxId) -> Result<(), StoreError> {
-        let sql = "SELECT account_id FROM inbox WHERE id = ?1";
-        let account = self.query_row(sql, params![inbox], |row| row.get(0))?;
-        self.publish(account, Event::MailboxChanged { inbox: inbox.clone(), mailbox });
-        Ok(())
-    }
-}
-
 /// A handle to the store, on behalf of an owner: reads and writes take turns by it. Clones share the store.
 #[derive(Clone)]
 pub struct Store {
@@ -195,28 +187,30 @@ impl Store {
         }
         let lock = lock_data_dir(data_dir)?;
         let disk = FreeDisk::new(data_dir, 0);
-        let engine = Engine::Sqlite(Sqlite::open(data_dir, &disk)?);
-        Ok(Self::new(engine, disk, lock))
+        let events = Events::new();
+        let engine = Engine::Sqlite(Sqlite::open(data_dir, &disk, events.clone())?);
+        Ok(Self::new(engine, disk, events, lock))
     }
 
     /// Opens the store that the configuration names, and takes no new mail while the disk is low.
     pub fn of_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
         let lock = lock_data_dir(&config.data_dir.0)?;
+        let events = Events::new();
         let engine = match config.store.engine {
-            config::Engine::Sqlite => Engine::Sqlite(Sqlite::open(&config.data_dir.0, &disk)?),
+            config::Engine::Sqlite => Engine::Sqlite(Sqlite::open(&config.data_dir.0, &disk, events.clone())?),
             #[cfg(feature = "cluster")]
-            config::Engine::Postgres => Engine::Postgres(Box::new(Postgres::open(&config.store)?)),
+            config::Engine::Postgres => Engine::Postgres(Box::new(Postgres::open(&config.store, events.clone())?)),
             #[cfg(not(feature = "cluster"))]
             config::Engine::Postgres => return Err(OpenError::NotBuiltIn),
         };
-        Ok(Self::new(engine, disk, lock))
+        Ok(Self::new(engine, disk, events, lock))
     }
 
-    fn new(engine: Engine, disk: FreeDisk, lock: std::fs::File) -> Self {
+    fn new(engine: Engine, disk: FreeDisk, events: Events, lock: std::fs::File) -> Self {
         let inner = Inner {
             engine,
             disk,
-            events: Events::new(),
+            events,
             _lock: lock,
             #[cfg(feature = "cluster")]
             objects: std::sync::OnceLock::new(),
@@ -227,6 +221,11 @@ impl Store {
     /// Where the events of committed changes are published.
     pub fn events(&self) -> &Events {
         &self.inner.events
+    }
+
+    /// Other daemons may change what is in it.
+    pub fn is_shared(&self) -> bool {
+        self.inner.engine.is_shared()
     }
 
     /// A handle on behalf of another owner.
@@ -247,7 +246,7 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.inner.engine.write(&self.owner, &self.inner.events, work).await
+        self.inner.engine.write(&self.owner, work).await
     }
 
     /// Runs `work` on a reader, off the async threads. All that it reads is of one snapshot. When the caller is cancelled, a
@@ -307,3 +306,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(all(test, feature = "cluster"))]
+#[path = "two_daemons/tests.rs"]
+mod two_daemons_tests;

@@ -39,10 +39,30 @@ pub(super) fn cluster_config(data_dir: &std::path::Path) -> Option<crate::config
     if std::env::var_os("STORE_ENGINE")? != "postgres" || SQLITE_ONLY.get() {
         return None;
     }
-    let find = || super::engine::postgres::testing::cluster().database_of(data_dir);
+    Some(daemon_config(data_dir, data_dir))
+}
+
+/// The configuration of a daemon whose store is on the tests' own PostgreSQL, in the database that goes with a directory.
+#[cfg(feature = "cluster")]
+pub(crate) fn daemon_config(database_of: &std::path::Path, data_dir: &std::path::Path) -> crate::config::Config {
+    let find = || super::engine::postgres::testing::cluster().database_of(database_of);
     // Its client has a runtime of its own.
     let store = std::thread::scope(|scope| scope.spawn(find).join().unwrap());
-    Some(crate::config::Config { data_dir: crate::config::DataDir(data_dir.to_owned()), store, ..Default::default() })
+    crate::config::Config { data_dir: crate::config::DataDir(data_dir.to_owned()), store, ..Default::default() }
+}
+
+/// The stores of two daemons on one database of the tests' PostgreSQL, with one account.
+#[cfg(feature = "cluster")]
+pub(crate) async fn two_daemons() -> (TempDir, Store, Store, AccountId) {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |name| {
+        let data_dir = dir.path().join(name);
+        let disk = crate::resources::disk::FreeDisk::new(&data_dir, 0);
+        Store::of_config(&daemon_config(dir.path(), &data_dir), disk).unwrap()
+    };
+    let (one, two) = (open("one"), open("two"));
+    let account = account(&one).await;
+    (dir, one, two, account)
 }
 
 /// A fresh store with one account. The folder goes when it is dropped.

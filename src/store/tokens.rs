@@ -276,7 +276,7 @@ impl Store {
             let changed = transaction.execute(sql, params![id, account, now])?;
             let revoked = if changed == 0 { None } else { by_id(transaction, &id)? };
             if let Some(account) = revoked.as_ref().and_then(|token| token.scope.account()) {
-                transaction.publish(account.clone(), Event::TokenRevoked(id.clone()));
+                transaction.publish(account, Event::TokenRevoked { token_id: id.clone() })?;
             }
             Ok(revoked)
         })

@@ -9,6 +9,7 @@ use super::message_rows::{self, Going};
 use super::parts::{self, Part};
 use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
+use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
 use crate::store::engine::{Row, params};
 use std::ops::ControlFlow;
@@ -83,6 +84,18 @@ pub struct Transfer {
     pub kind: Kind,
     /// Different keywords that the target may have; a rename brings no new ones.
     pub keywords: usize,
+}
+
+impl Transfer {
+    fn publish_added(&self, to: &Transaction<'_>, mailbox: MailboxId, modseq: i64) -> Result<(), StoreError> {
+        let inbox_id = self.inbox.clone();
+        to.publish_of_inbox(&self.inbox, Event::MessagesAdded { inbox_id, mailbox, modseq })
+    }
+
+    fn publish_removed(&self, to: &Transaction<'_>, modseq: i64) -> Result<(), StoreError> {
+        let inbox_id = self.inbox.clone();
+        to.publish_of_inbox(&self.inbox, Event::MessagesRemoved { inbox_id, mailbox: self.from, modseq })
+    }
 }
 
 impl Store {
@@ -200,10 +213,10 @@ fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> R
     if keywords > keywords_before.max(transfer.keywords) {
         return Err(TransferError::TooManyKeywords(transfer.keywords));
     }
-    connection.mailbox_changed(&transfer.inbox, target.id)?;
+    transfer.publish_added(connection, target.id, next.modseq)?;
     if !matches!(transfer.kind, Kind::Copy { .. }) {
-        expunged::note(connection, transfer.from, copied.uids.iter().map(|(uid, _)| *uid))?;
-        connection.mailbox_changed(&transfer.inbox, transfer.from)?;
+        let modseq = expunged::note(connection, transfer.from, copied.uids.iter().map(|(uid, _)| *uid))?;
+        transfer.publish_removed(connection, modseq)?;
     }
     Ok(copied)
 }
@@ -281,16 +294,16 @@ fn publish(
     };
     // Later than any change that the messages bring along.
     let sql = "UPDATE mailbox SET highest_modseq = 1 +
-                   (SELECT max(highest_modseq) FROM mailbox WHERE id IN (?1, ?2)) WHERE id = ?1";
-    connection.execute(sql, params![target.id, transfer.from])?;
+                   (SELECT max(highest_modseq) FROM mailbox WHERE id IN (?1, ?2)) WHERE id = ?1 RETURNING highest_modseq";
+    let modseq = connection.query_row(sql, params![target.id, transfer.from], |row| row.get(0))?;
     // Under new UIDs, no session has claimed them yet.
     let sql = "UPDATE mailbox SET part_of = ?2, uid_offset = ?3, recent = CASE WHEN ?4 = 1 THEN recent ELSE messages END WHERE id = ?1";
     let keeps_uids = matches!(transfer.kind, Kind::Rename);
     connection.execute(sql, params![hidden, target.id, offset, keeps_uids])?;
-    connection.mailbox_changed(&transfer.inbox, target.id)?;
+    transfer.publish_added(connection, target.id, modseq)?;
     if !is_copy {
-        expunged::note_many(connection, transfer.from)?;
-        connection.mailbox_changed(&transfer.inbox, transfer.from)?;
+        let modseq = expunged::note_many(connection, transfer.from)?;
+        transfer.publish_removed(connection, modseq)?;
     }
     let there = |uid: u32| u32::try_from(i64::from(uid).saturating_add(offset)).unwrap_or(u32::MAX);
     copied.uids = gathered.iter().map(|(here, uid)| (*here, there(*uid))).collect();

@@ -8,7 +8,8 @@ use super::*;
 use crate::config::HumanDuration;
 use crate::dns::authority::play::{Fault, Kind, Play};
 use crate::dns::authority::{Authority, Zones};
-use crate::id::AccountId;
+use crate::events::{Event, Subscription};
+use crate::id::{AccountId, DomainId};
 use crate::net::ranges::AllowedNetworks;
 use crate::store::domains::NewDomain;
 use crate::store::names::NameLimits;
@@ -123,16 +124,35 @@ impl World {
     }
 }
 
+/// The next claim whose check settles.
+async fn checked(events: &mut Subscription) -> DomainId {
+    loop {
+        if let Event::DomainChecked { domain_id } = events.recv().await.unwrap() {
+            return domain_id;
+        }
+    }
+}
+
+/// The claims whose status has changed, in this order.
+fn changed(events: &mut Subscription) -> Vec<DomainId> {
+    let all = std::iter::from_fn(|| events.try_recv());
+    let changed = all.filter_map(|event| match event {
+        Event::DomainStatusChanged { domain_id, .. } => Some(domain_id),
+        _ => None,
+    });
+    changed.collect()
+}
+
 #[tokio::test]
 async fn records_appear_one_by_one_until_the_domain_is_verified() {
     let world = world().await;
     let row = world.claim(&world.account, "acme.test", TOKENS).await;
-    let mut changes = world.verifier.changes();
+    let mut events = world.store.events().of_domains();
     world.pass(HOUR).await;
     let before = world.row(&row).await;
     assert_eq!((before.state.status, before.evidence.len()), (Pending, 6));
     assert!(before.evidence.values().all(|(e, _)| e.status == RecordStatus::Missing), "{:?}", before.evidence);
-    assert!(changes.try_recv().is_err());
+    assert_eq!(changed(&mut events), []);
 
     world.publish(&row);
     world.unpublish("t2");
@@ -144,7 +164,7 @@ async fn records_appear_one_by_one_until_the_domain_is_verified() {
     assert_eq!((after.state.status, after.receiving), (Verified, true));
     assert_eq!(after.state.window_ends_at, None);
     assert!(after.evidence.values().all(|(e, _)| e.status == RecordStatus::Valid && e.error.is_none()));
-    assert_eq!(changes.try_recv(), Ok(row.id.clone()));
+    assert_eq!(changed(&mut events), std::slice::from_ref(&row.id));
     let events = world.events(&row).await;
     assert_eq!(events.iter().map(|(to, _)| to.as_str()).collect::<Vec<_>>(), ["pending", "verified"]);
     assert_eq!(events[1].1["cause"], "all_right");
@@ -243,10 +263,10 @@ async fn a_second_claim_wins_only_when_the_first_ones_records_are_gone_and_then_
     for token in TOKENS {
         world.play.set_fault(&format!("{token}._domainkey.acme.test"), None).unwrap();
     }
-    let mut changes = world.verifier.changes();
+    let mut events = world.store.events().of_domains();
     world.pass(2 * HOUR).await;
     assert_eq!((world.status(&first).await, world.status(&second).await), (Failed, Verified));
-    let mut notified = [changes.recv().await.unwrap(), changes.recv().await.unwrap()];
+    let mut notified = changed(&mut events);
     notified.sort();
     assert_eq!(notified, [first.id.clone(), second.id.clone()]);
     let (_, cause) = world.events(&first).await.pop().unwrap();
@@ -285,9 +305,9 @@ async fn a_restart_goes_on_with_a_check_that_was_cut_off() {
     assert_eq!(store.domain_get(&account, &row.id).await.unwrap().unwrap().state.window_ends_at, window);
     let resolver = Resolver::new(&config.dns).unwrap();
     let verifier = Verifier::new(config, store.clone(), clock, resolver);
-    let (mut settled, shutdown) = (verifier.settled(), Shutdown::new());
+    let (mut events, shutdown) = (store.events().of_domains(), Shutdown::new());
     shutdown.spawn(verifier.run(shutdown.clone()));
-    assert_eq!(settled.recv().await, Ok(row.id.clone()));
+    assert_eq!(checked(&mut events).await, row.id);
     assert_eq!(store.domain_get(&account, &row.id).await.unwrap().unwrap().state.status, Verified);
     shutdown.request();
     assert!(shutdown.finished(Duration::from_secs(5)).await);

@@ -62,9 +62,9 @@ async fn a_session_ends_when_its_token_is_revoked_or_the_daemon_stops() {
     let (mut idle, mut busy) = (world.user().await, world.user().await);
     idle.send("i IDLE\r\n").await;
     assert_eq!(idle.line().await, "+ idling");
-    world.events.publish(&world.account, Event::TokenRevoked(TokenId::new()));
+    world.events.publish(&world.account, Event::TokenRevoked { token_id: TokenId::new() });
     busy.ok("NOOP").await;
-    world.events.publish(&world.account, Event::TokenRevoked(world.token_id.clone()));
+    world.events.publish(&world.account, Event::TokenRevoked { token_id: world.token_id.clone() });
     for client in [&mut idle, &mut busy] {
         assert_eq!(client.line().await, "* BYE this API token has been revoked");
         assert_eq!(client.line().await, "");
@@ -299,7 +299,7 @@ async fn a_change_is_sent_to_others_even_if_its_session_ends_before_the_commit()
     while waiting_writes(&world.store, &world.account) == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
-    world.events.publish(&world.account, Event::TokenRevoked(world.token_id.clone()));
+    world.events.publish(&world.account, Event::TokenRevoked { token_id: world.token_id.clone() });
     assert_eq!(user.line().await, "* BYE this API token has been revoked");
     go.send(()).unwrap();
     busy.await.unwrap().unwrap();

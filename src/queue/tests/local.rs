@@ -26,7 +26,7 @@ async fn mail_for_inboxes_here_is_delivered_by_the_commit_that_accepts_it_and_ne
     let world = World::open().await;
     let mut events = world.store.events().subscribe(&world.login.account, 1).unwrap();
     let accepted = world.send(&["friend@inboxlayer.dev", "Friend+tag@inboxlayer.dev"]).await;
-    assert!(matches!(events.try_recv().unwrap(), Event::MailboxChanged { .. }));
+    assert!(matches!(events.try_recv().unwrap(), Event::MessageReceived { .. }));
     assert_eq!([world.count("submission").await, world.count("body").await, world.count("content").await], [0, 1, 1]);
     let friend = world.inbox("friend").await;
     assert_eq!(friend.len(), 1, "two addresses of one inbox");

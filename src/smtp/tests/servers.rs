@@ -195,15 +195,15 @@ async fn the_token_of_another_account_is_refused_like_an_unknown_name() {
 async fn a_session_ends_at_once_with_its_log_in() {
     let world = World::new().await;
     let ends = [
-        Event::TokenRevoked(world.token_id.clone()),
-        Event::InboxDeleted(world.ann.clone()),
-        Event::DomainDeleted(world.domain.clone()),
+        Event::TokenRevoked { token_id: world.token_id.clone() },
+        Event::InboxDeleted { inbox_id: world.ann.clone() },
+        Event::DomainDeleted { domain_id: world.domain.clone() },
     ];
     let others = [
-        Event::TokenRevoked(TokenId::new()),
-        Event::InboxDeleted(InboxId::new()),
-        Event::DomainDeleted(DomainId::new()),
-        Event::MailboxChanged { inbox: world.ann.clone(), mailbox: MailboxId::new(1) },
+        Event::TokenRevoked { token_id: TokenId::new() },
+        Event::InboxDeleted { inbox_id: InboxId::new() },
+        Event::DomainDeleted { domain_id: DomainId::new() },
+        Event::FlagsChanged { inbox_id: world.ann.clone(), mailbox: MailboxId::new(1), modseq: 1 },
     ];
     for end in ends {
         let mut idle = world.logged_in("ann@acme.test").await;
@@ -222,7 +222,7 @@ async fn a_session_ends_at_once_with_its_log_in() {
     }
     // A session at the platform's address does not care about the domain.
     let mut platform = world.logged_in("ann").await;
-    world.events.publish(&world.account, Event::DomainDeleted(world.domain.clone()));
+    world.events.publish(&world.account, Event::DomainDeleted { domain_id: world.domain.clone() });
     platform.say("NOOP", "250").await;
     assert_eq!(world.count("submission").await, 0);
 }
@@ -235,7 +235,7 @@ async fn a_session_that_missed_events_is_checked() {
         for _ in 0..200 {
             world.events.publish(
                 &world.account,
-                Event::MailboxChanged { inbox: world.ann.clone(), mailbox: MailboxId::new(1) },
+                Event::FlagsChanged { inbox_id: world.ann.clone(), mailbox: MailboxId::new(1), modseq: 1 },
             );
         }
     };

@@ -274,7 +274,7 @@ impl World {
         let answer = self.store().domain_ask(&account, &id, POLICY, now).await;
         let claim = self.claim(slot);
         match (claim.model.ask(now), answer) {
-            (Ok(()), Ok((row, _))) => {
+            (Ok(()), Ok(row)) => {
                 prop_assert_eq!(row.state.next_check_at, Some(now));
                 claim.verify_requested = true;
             }

@@ -10,7 +10,8 @@ mod value;
 pub use value::{FromValue, ToValue, Unexpected, Value};
 
 use super::StoreError;
-use crate::events::{Event, Events};
+use crate::clock::Timestamp;
+use crate::events::{Cursor, Event};
 use crate::id::{AccountId, BodyId, ContentId};
 use crate::resources::Owner;
 use bytes::Bytes;
@@ -38,16 +39,16 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    pub async fn write<T, E, F>(&self, owner: &Owner, events: &Events, work: F) -> Result<T, E>
+    pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         match self {
-            Self::Sqlite(engine) => engine.write(owner, events, work).await,
+            Self::Sqlite(engine) => engine.write(owner, work).await,
             #[cfg(feature = "cluster")]
-            Self::Postgres(engine) => engine.write(owner, events, work).await,
+            Self::Postgres(engine) => engine.write(owner, work).await,
         }
     }
 
@@ -64,6 +65,15 @@ impl Engine {
         }
     }
 
+    /// Other daemons may change what is in it.
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            #[cfg(feature = "cluster")]
+            Self::Postgres(_) => true,
+        }
+    }
+
     /// Waits for the transactions under way, and closes. Later ones answer [`StoreError::Closed`].
     pub async fn close(&self) {
         match self {
@@ -77,7 +87,28 @@ impl Engine {
 /// A transaction, and the events that are published once it is on disk.
 pub struct Transaction<'a> {
     connection: Connection<'a>,
+    place: LogPlace,
     events: RefCell<Vec<(AccountId, Event)>>,
+}
+
+/// Where a transaction is in the order of the event log.
+#[derive(Clone, Copy, Debug)]
+struct LogPlace {
+    /// The first position of the epoch.
+    base: i64,
+    /// Of the events that the transaction records.
+    position: i64,
+}
+
+impl LogPlace {
+    /// Positions of an epoch: more than a server has transactions.
+    const EPOCH: i64 = 1 << 48;
+
+    /// For the transaction of this number; 0 where transactions have none.
+    fn new(epoch: i64, transaction: i64) -> Self {
+        let base = epoch.saturating_mul(Self::EPOCH);
+        Self { base, position: base.saturating_add(transaction) }
+    }
 }
 
 enum Connection<'a> {
@@ -125,8 +156,8 @@ pub enum Octets {
 }
 
 impl<'a> Transaction<'a> {
-    fn new(connection: Connection<'a>) -> Self {
-        Self { connection, events: RefCell::default() }
+    fn new(connection: Connection<'a>, place: LogPlace) -> Self {
+        Self { connection, place, events: RefCell::default() }
     }
 
     fn into_events(self) -> Vec<(AccountId, Event)> {
@@ -244,8 +275,42 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Publishes an event with the commit.
-    pub fn publish(&self, account: AccountId, event: Event) {
+    /// The position of this transaction's events in the log.
+    pub fn log_position(&self) -> i64 {
+        self.place.position
+    }
+
+    /// The settled end of the event log: no transaction will commit an event before it.
+    pub fn log_end(&self) -> Result<Cursor, StoreError> {
+        match &self.connection {
+            Connection::Sqlite(_) => sqlite::events::end(self, self.place.base),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => postgres::events::end(self, self.place.base),
+        }
+    }
+
+    /// The position, number and time of the oldest events of the log.
+    pub fn oldest_events(&self, limit: i64) -> Result<Vec<(Cursor, Timestamp)>, StoreError> {
+        let sql = match &self.connection {
+            Connection::Sqlite(_) => sqlite::events::OLDEST,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => postgres::events::OLDEST,
+        };
+        self.query(sql, params![limit], |row| Ok((Cursor { position: row.get(0)?, number: row.get(1)? }, row.get(2)?)))
+    }
+
+    /// Removes the oldest events of the log, up to one that [`Self::oldest_events`] has returned.
+    pub fn remove_events(&self, upto: Cursor) -> Result<usize, StoreError> {
+        let sql = match &self.connection {
+            Connection::Sqlite(_) => sqlite::events::REMOVE,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => postgres::events::REMOVE,
+        };
+        self.execute(sql, params![upto.position, upto.number])
+    }
+
+    /// The event is published with the commit.
+    pub fn publish_at_commit(&self, account: AccountId, event: Event) {
         self.events.borrow_mut().push((account, event));
     }
 }

@@ -8,6 +8,7 @@ use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, conten
 use super::is_8bit;
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
+use crate::events::{DeliveryAttempt, Event};
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, RunnerId, SubmissionId};
 use crate::store::bodies::NewBody;
 use crate::store::engine::{Row, params};
@@ -110,6 +111,23 @@ pub struct NewOutgoing {
     pub expires_at: Timestamp,
 }
 
+/// A recipient who is settled.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    pub delivery: DeliveryId,
+    pub end: End,
+    /// What was said.
+    pub reply: String,
+    /// By which host; none: by ourselves.
+    pub mx: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    Delivered,
+    Bounced,
+}
+
 /// A recipient who is to be tried again.
 #[derive(Clone, Debug)]
 pub struct Deferral {
@@ -142,8 +160,8 @@ pub struct Settlement {
     pub submission: SubmissionId,
     /// Who made the attempt.
     pub runner: RunnerId,
-    /// Settled: delivered, or bounced.
-    pub done: Vec<DeliveryId>,
+    /// Settled.
+    pub done: Vec<Ended>,
     /// To be tried again.
     pub deferred: Vec<Deferral>,
     /// For those of the recipients that are inboxes here.
@@ -310,7 +328,8 @@ fn settle(
 ) -> Result<Settled, DeliverError> {
     // All recipients of an attempt change hands together.
     let held = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
-    let first = settlement.done.first().or(settlement.deferred.first().map(|deferral| &deferral.delivery));
+    let done = settlement.done.first().map(|ended| &ended.delivery);
+    let first = done.or(settlement.deferred.first().map(|deferral| &deferral.delivery));
     if !connection.exists(held, params![first, settlement.runner])? {
         return Ok(Settled::LeaseLost);
     }
@@ -342,8 +361,15 @@ fn settle(
             message_rows::insert(connection, &new)?;
         }
     }
-    for id in &settlement.done {
-        connection.execute("DELETE FROM delivery WHERE id = ?1", params![id])?;
+    let sender = Sender::of(connection, &settlement.submission)?;
+    for Ended { delivery, end, reply, mx } in &settlement.done {
+        let sql = "DELETE FROM delivery WHERE id = ?1 RETURNING rcpt_to";
+        let recipient = connection.query_opt(sql, params![delivery], |row| row.get(0))?;
+        let kind = match end {
+            End::Delivered => Event::EmailDelivered,
+            End::Bounced => Event::EmailBounced,
+        };
+        sender.publish(connection, kind, (delivery, recipient), reply, mx.as_ref())?;
     }
     let waits = "SELECT 1 FROM delivery WHERE submission_id = ?1";
     if !connection.exists(waits, params![settlement.submission])? {
@@ -351,7 +377,7 @@ fn settle(
     }
     for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
         let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
-        connection.execute(// The domain may have changed since the attempt read it: then the message was woken too early.
+        let recipient = connection.query_opt(// The domain may have changed since the attempt read it: then the message was woken too early.
         "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
              last_attempt_at = CASE WHEN ?6 = 1 THEN ?3 ELSE last_attempt_at END,
              next_attempt_at = CASE WHEN ?7 = 1 AND EXISTS (
@@ -360,9 +386,46 @@ fn settle(
                          AND d.status = 'pending' AND d.on_unverified = 'hold')
                      ELSE s.is_unsigned = 1 AND EXISTS (SELECT 1 FROM dkim_key k WHERE k.domain_id = s.domain_id
                          AND k.role = 'signing') END) THEN ?3 ELSE ?2 END
-         WHERE id = ?1", params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain])?;
+         WHERE id = ?1 RETURNING rcpt_to", params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain], |row| row.get(0))?;
+        if is_attempt {
+            sender.publish(connection, Event::EmailDeferred, (delivery, recipient), reply, mx.as_ref())?;
+        }
     }
     Ok(Settled::Recorded)
+}
+
+/// Whose message an attempt was about.
+struct Sender<'a> {
+    submission: &'a SubmissionId,
+    /// None: the platform's own.
+    account: Option<AccountId>,
+    inbox: Option<InboxId>,
+}
+
+impl<'a> Sender<'a> {
+    fn of(connection: &Transaction<'_>, submission: &'a SubmissionId) -> Result<Self, StoreError> {
+        let sql = "SELECT account_id, inbox_id FROM submission WHERE id = ?1";
+        let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+        let (account, inbox) = connection.query_opt(sql, params![submission], row)?.unwrap_or_default();
+        Ok(Self { submission, account, inbox })
+    }
+
+    /// Records what has become of a recipient, unless it was dropped from the queue meanwhile.
+    fn publish(
+        &self,
+        connection: &Transaction<'_>,
+        kind: fn(DeliveryAttempt) -> Event,
+        (delivery, recipient): (&DeliveryId, Option<Address>),
+        reply: &str,
+        mx: Option<&String>,
+    ) -> Result<(), StoreError> {
+        let (Some(account), Some(recipient)) = (&self.account, recipient) else { return Ok(()) };
+        let (submission_id, inbox_id) = (self.submission.clone(), self.inbox.clone());
+        let reply = reply.get(..reply.floor_char_boundary(DeliveryAttempt::REPLY)).unwrap_or_default().to_owned();
+        let (delivery_id, mx) = (delivery.clone(), mx.cloned());
+        connection
+            .publish(account, kind(DeliveryAttempt { submission_id, inbox_id, delivery_id, recipient, reply, mx }))
+    }
 }
 
 /// The key of a domain is there: what waited for it is due.

@@ -12,7 +12,9 @@ mod tests;
 
 #[cfg(test)]
 use attempts::AttemptKey;
-pub use attempts::{BounceMessage, Deferral, Due, NewOutgoing, QueuedMessage, Settled, Settlement, Wait};
+pub use attempts::{
+    BounceMessage, Deferral, Due, DueDelivery, End, Ended, NewOutgoing, QueuedMessage, Settled, Settlement, Wait,
+};
 pub(super) use attempts::{wake_held, wake_unsigned};
 #[cfg(test)]
 use claim::Claimed;
@@ -26,6 +28,7 @@ use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
+use crate::events::{Event, NewEmail};
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
 use crate::store::bodies::NewBody;
@@ -179,19 +182,24 @@ fn accept(
         };
         message_rows::insert(transaction, &copy)?;
     }
-    match outgoing {
-        Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, queue_size),
-        _ => Ok(()),
-    }
+    let (submission_id, inbox_id) = (new.id.clone(), new.inbox.clone());
+    let remote_recipients = match outgoing {
+        Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, queue_size)?,
+        _ => 0,
+    };
+    let event = Event::EmailAccepted(NewEmail { submission_id, inbox_id, remote_recipients });
+    transaction.publish(&new.account, event)?;
+    Ok(())
 }
 
+/// Returns the number of its recipients.
 fn enqueue(
     connection: &Transaction<'_>,
     new: &NewSubmission,
     body: BodyId,
     outgoing: ContentId,
     limit: u64,
-) -> Result<(), AcceptError> {
+) -> Result<usize, AcceptError> {
     let octets = octets(new);
     let sql = "SELECT queued FROM account WHERE id = ?1";
     let queued: i64 = connection.query_row(sql, params![&new.account], |row| row.get(0))?;
@@ -230,7 +238,7 @@ fn enqueue(
     for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {
         connection.execute(insert, params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
     }
-    Ok(())
+    Ok(seen.len())
 }
 
 /// True when the message needs 8BITMIME (RFC 6152).

@@ -100,11 +100,15 @@ fn beside<'a>(now: Timestamp, due: impl IntoIterator<Item = &'a Due>, free: usiz
     claim
 }
 
+fn ended(delivery: DeliveryId) -> Ended {
+    Ended { delivery, end: End::Delivered, reply: "250 2.0.0 ok".into(), mx: None }
+}
+
 fn settlement(due: &Due) -> Settlement {
     Settlement {
         submission: due.queued.id.clone(),
         runner: due.runner.clone(),
-        done: due.deliveries.iter().map(|d| d.id.clone()).collect(),
+        done: due.deliveries.iter().map(|d| ended(d.id.clone())).collect(),
         deferred: Vec::new(),
         local: None,
         bounce: None,
@@ -210,8 +214,10 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
     post.store.delivery_settle(settled.into(), limits(u64::MAX).quota).await.unwrap();
     for changed in [&friend, &post.inbox] {
         let event = events.try_recv().unwrap();
-        assert!(matches!(&event, Event::MailboxChanged { inbox, .. } if inbox == changed), "{event:?}");
+        assert!(matches!(&event, Event::MessageReceived { inbox_id, .. } if inbox_id == changed), "{event:?}");
     }
+    let event = events.try_recv().unwrap();
+    assert!(matches!(&event, Event::EmailDelivered(attempt) if attempt.reply == "250 2.0.0 ok"), "{event:?}");
     // The copy keeps the message's body; the queue keeps nothing.
     assert_eq!([post.count("submission").await, post.count("body").await, post.count("content").await], [0, 2, 2]);
 }

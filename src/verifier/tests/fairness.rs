@@ -26,16 +26,16 @@ async fn checks_before(requested: bool) -> usize {
         // The many were due long before the one.
         world.clock.advance_to(world.clock.now().after(HOUR));
     }
-    let (mut settled, shutdown) = (world.verifier.settled(), Shutdown::new());
+    let (mut events, shutdown) = (world.store.events().of_domains(), Shutdown::new());
     shutdown.spawn(world.verifier.clone().run(shutdown.clone()));
     if requested {
         // Others have every place that they can get.
-        settled.recv().await.unwrap();
+        checked(&mut events).await;
         ask(&one).await;
         world.verifier.wake();
     }
     let mut before = 0;
-    while settled.recv().await.unwrap() != one.id {
+    while checked(&mut events).await != one.id {
         before += 1;
     }
     assert_eq!(world.status(&one).await, Verified);

@@ -6,6 +6,8 @@
 
 mod caller;
 mod connect;
+pub(super) mod events;
+mod follower;
 mod pool;
 mod schema;
 mod session;
@@ -26,6 +28,8 @@ use crate::resources::Owner;
 use crate::store::StoreError;
 use caller::{Caller, Waiting};
 use connect::{Connector, SettingsError};
+use events::EventLog;
+use follower::Follower;
 use pool::Pool;
 use schema::SchemaError;
 use std::sync::Arc;
@@ -42,6 +46,8 @@ pub enum OpenError {
     Schema(#[from] SchemaError),
     #[error("the database: opening it panicked")]
     Panicked,
+    #[error("the database: a thread for its events cannot be started: {0}")]
+    Thread(std::io::Error),
 }
 
 /// The client itself refuses a connection where nothing can be written.
@@ -57,43 +63,43 @@ pub(in crate::store) struct Postgres {
     writers: Pool,
     /// Transactions that run.
     running: TaskTracker,
+    log: Arc<EventLog>,
 }
 
 impl Postgres {
     /// Connects, and brings the schema up to date. Blocks.
-    pub fn open(settings: &config::Store) -> Result<Self, OpenError> {
+    pub fn open(settings: &config::Store, hub: Events) -> Result<Self, OpenError> {
         // The client has a runtime of its own, which cannot run on a thread of another.
-        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings)).join()).unwrap_or(Err(OpenError::Panicked))
+        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings, hub)).join())
+            .unwrap_or(Err(OpenError::Panicked))
     }
 
-    fn connect(settings: &config::Store) -> Result<Self, OpenError> {
+    fn connect(settings: &config::Store, hub: Events) -> Result<Self, OpenError> {
         let connector = Connector::new(settings)?;
         let session = connector.connect().map_err(|error| match is_read_only(&error) {
             true => SchemaError::ReadOnly.into(),
             false => OpenError::Connect(error),
         })?;
-        schema::bring_up_to_date(&session)?;
+        let epoch = schema::bring_up_to_date(&session)?;
+        drop(session);
+        let log = Arc::new(EventLog::new(hub, epoch));
+        let follower = Follower::begin(Arc::clone(&log), connector.clone()).map_err(OpenError::Connect)?;
+        follower.start().and_then(|()| log.start_notifier(connector.clone())).map_err(OpenError::Thread)?;
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
-        Ok(Self { connector, readers, writers, running: TaskTracker::new() })
+        Ok(Self { connector, readers, writers, running: TaskTracker::new(), log })
     }
 
-    pub async fn write<T, E, F>(&self, owner: &Owner, events: &Events, work: F) -> Result<T, E>
+    pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
         let mut place = self.writers.place(owner).await?;
-        let hub = events.clone();
-        let done = self.running.spawn_blocking(move || {
-            let (value, events) = transaction::write(&mut place, work)?;
-            // Before others can use the connection: events of an owner come in the order of its commits.
-            for (account, event) in events {
-                hub.publish(&account, event);
-            }
-            Ok(value)
-        });
+        let log = Arc::clone(&self.log);
+        // Its events are published before others can use the connection: those of an owner come in the order of its commits.
+        let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, work));
         done.await.map_err(|error| StoreError::Aborted(format!("a write was aborted: {error}")))?
     }
 
@@ -105,8 +111,8 @@ impl Postgres {
     {
         let mut place = self.readers.place(owner).await?;
         let waiting = Waiting { caller: Arc::<Caller>::default(), connector: self.connector.clone() };
-        let caller = Arc::clone(&waiting.caller);
-        let done = self.running.spawn_blocking(move || transaction::read(&mut place, work, &caller));
+        let (caller, log) = (Arc::clone(&waiting.caller), self.log.place(0));
+        let done = self.running.spawn_blocking(move || transaction::read(&mut place, log, work, &caller));
         done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
     }
 
@@ -116,5 +122,17 @@ impl Postgres {
         self.writers.close();
         self.running.close();
         self.running.wait().await;
+        self.log.close();
+        let log = Arc::clone(&self.log);
+        let closed = tokio::task::spawn_blocking(move || log.wait_closed());
+        if let Err(error) = closed.await {
+            tracing::error!(%error, "the notifier of events did not end");
+        }
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        self.log.close();
     }
 }

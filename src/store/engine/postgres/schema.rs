@@ -23,10 +23,13 @@ struct Migration {
 }
 
 /// In order; the first makes version 1.
-const MIGRATIONS: &[Migration] = &[Migration {
-    minimum_reader: 1,
-    sql: &[include_str!("schema.sql"), include_str!("bodies.sql"), include_str!("triggers.sql")],
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration {
+        minimum_reader: 1,
+        sql: &[include_str!("schema.sql"), include_str!("bodies.sql"), include_str!("triggers.sql")],
+    },
+    Migration { minimum_reader: 1, sql: &[include_str!("events.sql")] },
+];
 
 /// Why the database is not used.
 #[derive(Debug, thiserror::Error)]
@@ -57,15 +60,24 @@ pub enum SchemaError {
     NotANumber(String),
 }
 
-/// Checks the server, and applies what is missing. The connection is not to be used for anything else.
-pub(super) fn bring_up_to_date(session: &Session) -> Result<(), SchemaError> {
+/// Checks the server, and applies what is missing. The connection is not to be used for anything else. Returns the epoch of the event log.
+pub(super) fn bring_up_to_date(session: &Session) -> Result<i64, SchemaError> {
     check_server(session)?;
     session.command(&format!("SET statement_timeout = '{LONGEST}'; SELECT pg_advisory_lock({LOCK})"))?;
     apply(session)?;
+    let epoch = number(session, EPOCH)?;
     // After an error the lock goes with the connection.
     session.command(&format!("SELECT pg_advisory_unlock({LOCK})"))?;
-    Ok(())
+    Ok(epoch.into())
 }
+
+/// Events of transactions that this server has not begun yet were made on another: the database was restored from there. In a new epoch
+/// they are before all that comes. 281474976710656 is 2^48.
+const EPOCH: &str = "
+    UPDATE event_log SET epoch = epoch + 1
+        WHERE greatest((SELECT max(position) FROM event), removed_position) - epoch * 281474976710656
+            >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT);
+    SELECT epoch FROM event_log";
 
 fn number(session: &Session, sql: &str) -> Result<u32, SchemaError> {
     let found = session.command(sql)?.unwrap_or_default();

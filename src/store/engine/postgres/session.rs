@@ -10,6 +10,7 @@ use postgres::fallible_iterator::FallibleIterator;
 use postgres::{Client, SimpleQueryMessage, Statement};
 use std::cell::{Cell, RefCell, RefMut};
 use std::ops::{ControlFlow, Range};
+use std::time::Duration;
 
 /// Rows, and octets of them, that are read before the first is given to the verb: so that it may run a statement of its own
 /// for each of them. Of a longer answer the rows come as they are read, and the connection is theirs until the last.
@@ -87,6 +88,23 @@ impl Session {
             SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
             _ => None,
         }))
+    }
+
+    /// Waits for notifications on the channels that it listens to, so long at most. True when one is of another daemon.
+    pub(super) fn is_notified(&self, wait: Duration, own: &str) -> Result<bool, StoreError> {
+        let mut client = self.client()?;
+        if client.is_closed() {
+            return Err(StoreError::Aborted("the connection to the database was lost".into()));
+        }
+        let mut notifications = client.notifications();
+        let mut is_other = false;
+        let mut found = notifications.timeout_iter(wait).next()?;
+        // With the first, those that have come with it.
+        while let Some(notification) = found {
+            is_other |= notification.payload() != own;
+            found = notifications.iter().next()?;
+        }
+        Ok(is_other)
     }
 
     /// Ends the transaction without a commit.

@@ -4,6 +4,7 @@ use super::Postgres;
 use super::connect::Connector;
 use super::session::Session;
 use crate::config::{Engine, Store as Settings, StoreTls};
+use crate::events::Events;
 use crate::secret::Secret;
 use std::collections::HashMap;
 use std::fs;
@@ -53,7 +54,8 @@ fn unprivileged(program: &Path) -> Command {
 /// Of the server at a URL, without TLS.
 pub(super) fn of_url(url: String) -> Settings {
     let (engine, tls) = (Engine::Postgres, StoreTls::Disable);
-    Settings { engine, url: Some(Secret::new(url)), tls, extra_roots: None, read_connections: 4, write_connections: 4 }
+    let url = Some(Secret::new(url));
+    Settings { engine, url, tls, read_connections: 4, write_connections: 4, ..Settings::default() }
 }
 
 fn run(command: &mut Command) {
@@ -123,7 +125,7 @@ impl Cluster {
             std::thread::sleep(Duration::from_millis(20));
         }
         cluster.run("CREATE DATABASE store");
-        drop(Postgres::open(&cluster.settings("store")).unwrap());
+        drop(Postgres::open(&cluster.settings("store"), Events::new()).unwrap());
         cluster
     }
 

@@ -3,8 +3,8 @@
 use super::testing::{cluster, of_url};
 use super::{OpenError, Postgres, SchemaError};
 use crate::config::Store as Settings;
-use crate::events::Events;
-use crate::id::AccountId;
+use crate::events::{Event, Events};
+use crate::id::{AccountId, TokenId};
 use crate::resources::Owner;
 use crate::secret::Secret;
 use crate::store::StoreError;
@@ -24,7 +24,7 @@ async fn engine() -> (tempfile::TempDir, Settings, Arc<Postgres>) {
     blocking(|| {
         let directory = tempfile::tempdir().unwrap();
         let settings = cluster().database_of(directory.path());
-        let engine = Postgres::open(&settings).unwrap();
+        let engine = Postgres::open(&settings, Events::new()).unwrap();
         let session = super::Connector::new(&settings).unwrap().connect().unwrap();
         session.command("CREATE TABLE number (kind TEXT NOT NULL, n BIGINT NOT NULL)").unwrap();
         (directory, settings, Arc::new(engine))
@@ -42,7 +42,7 @@ async fn write<T: Send + 'static>(
     engine: &Postgres,
     work: impl Fn(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    engine.write(&Owner::System, &Events::new(), work).await
+    engine.write(&Owner::System, work).await
 }
 
 fn count(transaction: &Transaction<'_>, kind: &str) -> Result<i64, StoreError> {
@@ -221,21 +221,22 @@ async fn a_write_whose_commit_has_no_answer_is_done_once_and_its_event_comes_onc
         let port = proxy(Arc::clone(&cuts));
         let name = settings.url.as_ref().unwrap().reveal().rsplit_once("dbname=").unwrap().1.to_owned();
         let settings = of_url(format!("postgres://mail:of%20the%20tests@127.0.0.1:{port}/{name}"));
-        let through_proxy = blocking(move || Postgres::open(&settings).unwrap()).await;
         let (runs, events, account) = (Arc::new(AtomicUsize::new(0)), Events::new(), AccountId::new());
+        let hub = events.clone();
+        let through_proxy = blocking(move || Postgres::open(&settings, hub).unwrap()).await;
         let mut heard = events.subscribe(&account, usize::MAX).unwrap();
         let (counter, publisher) = (Arc::clone(&runs), account.clone());
         cuts.store(cut, Ordering::SeqCst);
         let work = move |transaction: &Transaction<'_>| {
-            transaction.publish(publisher.clone(), crate::events::Event::TokenRevoked(crate::id::TokenId::new()));
+            transaction.publish(&publisher, Event::TokenRevoked { token_id: TokenId::new() })?;
             add(transaction, "a")?;
             Ok::<_, StoreError>(counter.fetch_add(1, Ordering::SeqCst))
         };
-        let value = through_proxy.write(&Owner::System, &events, work).await.unwrap();
+        let value = through_proxy.write(&Owner::System, work).await.unwrap();
         let expected = if cut == 1 { 2 } else { 1 };
         assert_eq!((runs.load(Ordering::SeqCst), value), (expected, expected - 1), "cut {cut}");
         assert_eq!(counted(&engine, "a").await, 1, "cut {cut}");
-        assert!(heard.try_recv().is_ok() && heard.try_recv().is_err());
+        assert!(heard.try_recv().is_some() && heard.try_recv().is_none());
     }
 }
 
@@ -304,7 +305,7 @@ async fn long_answers_are_read_as_they_come_and_short_ones_leave_the_connection_
 async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
     blocking(|| {
         let cluster = cluster();
-        let refusal = |name: &str| match Postgres::open(&cluster.settings(name)) {
+        let refusal = |name: &str| match Postgres::open(&cluster.settings(name), Events::new()) {
             Err(OpenError::Schema(refusal)) => refusal,
             other => panic!("{name}: {other:?}"),
         };
@@ -319,12 +320,12 @@ async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
         cluster.run("CREATE DATABASE newer TEMPLATE store");
         // A later version that this program can use, and one that it cannot.
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1000, 1)").unwrap();
-        drop(Postgres::open(&cluster.settings("newer")).unwrap());
+        drop(Postgres::open(&cluster.settings("newer"), Events::new()).unwrap());
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1001, 1000)").unwrap();
         let refused = refusal("newer");
         assert!(matches!(refused, SchemaError::TooNew { found: 1001, minimum: 1000, .. }), "{refused}");
         let unknown = with(cluster.settings("store"), "user=mail", "user=unknown");
-        assert!(matches!(Postgres::open(&unknown), Err(OpenError::Connect(_))));
+        assert!(matches!(Postgres::open(&unknown, Events::new()), Err(OpenError::Connect(_))));
     })
     .await;
 }
@@ -333,13 +334,13 @@ async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
 async fn daemons_that_start_together_make_the_schema_once() {
     blocking(|| {
         cluster().run("CREATE DATABASE together");
-        let start = || std::thread::spawn(|| Postgres::open(&cluster().settings("together")).map(drop));
+        let start = || std::thread::spawn(|| Postgres::open(&cluster().settings("together"), Events::new()).map(drop));
         let starts: Vec<_> = (0..4).map(|_| start()).collect();
         for started in starts {
             started.join().unwrap().unwrap();
         }
         let versions = cluster().session("together").command("SELECT count(*) FROM schema_version").unwrap();
-        assert_eq!(versions.as_deref(), Some("1"));
+        assert_eq!(versions.as_deref(), Some("2"));
     })
     .await;
 }
@@ -348,14 +349,14 @@ async fn daemons_that_start_together_make_the_schema_once() {
 async fn tls_is_verified() {
     blocking(|| {
         let trusting = cluster().tls_settings("store", Some(cluster().certificate()));
-        drop(Postgres::open(&trusting).unwrap());
+        drop(Postgres::open(&trusting, Events::new()).unwrap());
         let session = super::Connector::new(&trusting).unwrap().connect().unwrap();
         let sql = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         assert_eq!(session.command(sql).unwrap().as_deref(), Some("true"));
         let distrusting = cluster().tls_settings("store", None);
-        assert!(matches!(Postgres::open(&distrusting), Err(OpenError::Connect(_))));
+        assert!(matches!(Postgres::open(&distrusting, Events::new()), Err(OpenError::Connect(_))));
         let other_name = with(trusting, "localhost", "127.0.0.1");
-        assert!(matches!(Postgres::open(&other_name), Err(OpenError::Connect(_))));
+        assert!(matches!(Postgres::open(&other_name, Events::new()), Err(OpenError::Connect(_))));
     })
     .await;
 }

@@ -14,12 +14,13 @@
 //! lost: a standby that takes over must be a synchronous one, as for every other acknowledged write.
 
 use super::caller::Caller;
+use super::events::EventLog;
 use super::pool::Place;
 use super::session::Failure;
 use crate::events::Event;
 use crate::id::AccountId;
 use crate::store::StoreError;
-use crate::store::engine::{Connection, Transaction};
+use crate::store::engine::{Connection, LogPlace, Transaction};
 use postgres::error::SqlState;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -35,8 +36,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT pg_current_xact_id()";
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
-/// The value of a transaction, and its events.
-pub(super) type Committed<T> = (T, Vec<(AccountId, Event)>);
+/// The value of a verb, and its events.
+type Value<T> = (T, Vec<(AccountId, Event)>);
 
 /// What came of one run.
 enum Run<T, E> {
@@ -58,14 +59,15 @@ impl<T, E: From<StoreError>> Run<T, E> {
     }
 }
 
-/// Runs a write until it is committed or fails. Blocks.
+/// Runs a write until it is committed, and publishes its events, or until it fails. Blocks.
 pub(super) fn write<T, E: From<StoreError>>(
     place: &mut Place,
+    log: &EventLog,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
-) -> Result<Committed<T>, E> {
+) -> Result<T, E> {
     let mut pauses = Pauses::new();
     loop {
-        match write_once(place, &work) {
+        match write_once(place, log, &work) {
             Run::Done(done) => return Ok(done),
             Run::Failed(error) => return Err(error),
             Run::Again(error) => pauses.next(error)?,
@@ -75,32 +77,50 @@ pub(super) fn write<T, E: From<StoreError>>(
 
 fn write_once<T, E: From<StoreError>>(
     place: &mut Place,
+    log: &EventLog,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
-) -> Run<Committed<T>, E> {
+) -> Run<T, E> {
     let number = match place.command(BEGIN_WRITE) {
-        Ok(number) => number,
+        Ok(number) => number.unwrap_or_default(),
         Err(error) => return Run::refused(place, error),
     };
-    let done = match run_verb(place, work) {
-        Run::Done(done) => done,
-        other => return other,
+    let Ok(number) = number.parse::<i64>() else {
+        place.roll_back();
+        return Run::Failed(StoreError::Corrupt(format!("{number:?} as the number of a transaction")).into());
     };
-    let Err(error) = place.command("COMMIT") else { return Run::Done(done) };
+    let in_log = log.place(number);
+    let (value, events) = match run_verb(place, in_log, work) {
+        Run::Done(done) => done,
+        Run::Failed(error) => return Run::Failed(error),
+        Run::Again(error) => return Run::Again(error),
+    };
+    let committing = log.committing(in_log, events);
+    let Err(error) = place.command("COMMIT") else {
+        committing.committed();
+        return Run::Done(value);
+    };
     if Failure::of(&error) != Failure::Lost {
         return Run::refused(place, error);
     }
     tracing::warn!(%error, "the connection to the database was lost during a commit");
     place.discard();
-    match was_committed(place, number.as_deref().unwrap_or_default()) {
-        Ok(true) => Run::Done(done),
+    match was_committed(place, number) {
+        Ok(true) => {
+            committing.committed();
+            Run::Done(value)
+        }
         Ok(false) => Run::Again(error.into()),
-        Err(error) => Run::Failed(error.into()),
+        Err(error) => {
+            committing.is_uncertain();
+            Run::Failed(error.into())
+        }
     }
 }
 
 /// Runs a read as long as `caller` waits for it. Blocks.
 pub(super) fn read<T, E: From<StoreError>>(
     place: &mut Place,
+    in_log: LogPlace,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
     caller: &Caller,
 ) -> Result<T, E> {
@@ -109,7 +129,7 @@ pub(super) fn read<T, E: From<StoreError>>(
         let begun = place.session().map(|session| caller.reads_on(session)).and_then(|()| place.command(BEGIN_READ));
         let done = match begun {
             Ok(_) if caller.is_gone() => Run::Failed(StoreError::Aborted("the read was cancelled".into()).into()),
-            Ok(_) => run_verb(place, &work),
+            Ok(_) => run_verb(place, in_log, &work),
             Err(error) => Run::refused(place, error),
         };
         caller.has_read();
@@ -130,13 +150,14 @@ pub(super) fn read<T, E: From<StoreError>>(
 /// Runs the verb in the transaction that has begun. Where it fails, the transaction is rolled back.
 fn run_verb<T, E: From<StoreError>>(
     place: &mut Place,
+    in_log: LogPlace,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
-) -> Run<Committed<T>, E> {
+) -> Run<Value<T>, E> {
     let session = match place.session() {
         Ok(session) => session,
         Err(error) => return Run::refused(place, error),
     };
-    let transaction = Transaction::new(Connection::Postgres(session));
+    let transaction = Transaction::new(Connection::Postgres(session), in_log);
     // A verb that panics is a bug of ours: its transaction is rolled back.
     let done = catch_unwind(AssertUnwindSafe(|| work(&transaction)))
         .unwrap_or_else(|_| Err(StoreError::Aborted("a transaction panicked".into()).into()));
@@ -155,15 +176,12 @@ fn run_verb<T, E: From<StoreError>>(
 }
 
 /// Whether the transaction of this number was committed. Blocks.
-fn was_committed(place: &mut Place, number: &str) -> Result<bool, StoreError> {
+fn was_committed(place: &mut Place, number: i64) -> Result<bool, StoreError> {
     let unknown = |why: &str| {
         Err(StoreError::Aborted(format!(
             "the connection was lost during a commit, and whether it was done is not known: {why}"
         )))
     };
-    if number.is_empty() || !number.bytes().all(|b| b.is_ascii_digit()) {
-        return unknown("the transaction has no number");
-    }
     let sql = format!("SELECT pg_xact_status('{number}'::xid8)");
     let mut pauses = Pauses { start: Instant::now(), limit: OUTCOME, pause: Duration::from_millis(10) };
     loop {

@@ -5,11 +5,12 @@
 //! connections of their own and see the last commit (WAL).
 
 pub(crate) mod compact;
+pub(super) mod events;
 mod migrations;
 mod readers;
 mod writer;
 
-use super::{Connection, Octets, Params, Row, Transaction, Value};
+use super::{Connection, LogPlace, Octets, Params, Row, Transaction, Value};
 use crate::events::{Event, Events};
 use crate::id::{AccountId, BodyId};
 use crate::resources::Owner;
@@ -34,6 +35,9 @@ pub(in crate::store) struct Sqlite {
     readers: Readers,
     writer: Writer,
     path: PathBuf,
+    place: LogPlace,
+    /// Where the events of committed transactions are published.
+    hub: Events,
 }
 
 impl std::fmt::Debug for Sqlite {
@@ -44,7 +48,7 @@ impl std::fmt::Debug for Sqlite {
 
 impl Sqlite {
     /// Opens the database in a data directory that the caller has locked, makes it when it is missing, and brings the schema up to date.
-    pub fn open(data_dir: &Path, disk: &FreeDisk) -> Result<Self, OpenError> {
+    pub fn open(data_dir: &Path, disk: &FreeDisk, hub: Events) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
             move |source| OpenError::Io { path, source }
@@ -60,8 +64,10 @@ impl Sqlite {
         // What was answered 250 survives a power cut: every commit is synced.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
         migrations::bring_up_to_date(&mut writer, &path)?;
+        let epoch = writer.query_row("SELECT epoch FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
+        let place = LogPlace::new(epoch, 0);
         // With the lock held, previous lease owners are dead.
-        match jobs::end_leases(&Transaction::new(Connection::Sqlite(&writer)))
+        match jobs::end_leases(&Transaction::new(Connection::Sqlite(&writer), place))
             .map_err(|error| OpenError::Store { path: path.clone(), error })?
         {
             0 => {}
@@ -77,21 +83,22 @@ impl Sqlite {
         }
         disk.hold_reserve();
         let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
-        Ok(Self { readers: Readers::new(readers), writer, path })
+        Ok(Self { readers: Readers::new(readers), writer, path, place, hub })
     }
 
-    pub async fn write<T, E, F>(&self, owner: &Owner, events: &Events, work: F) -> Result<T, E>
+    pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        let place = self.place;
         let work = move |connection: &rusqlite::Connection| {
-            let transaction = Transaction::new(Connection::Sqlite(connection));
+            let transaction = Transaction::new(Connection::Sqlite(connection), place);
             let value = work(&transaction)?;
             Ok((value, transaction.into_events()))
         };
-        let hub = events.clone();
+        let hub = self.hub.clone();
         let committed = move |(value, events): (T, Vec<(AccountId, Event)>)| {
             for (account, event) in events {
                 hub.publish(&account, event);
@@ -107,7 +114,9 @@ impl Sqlite {
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        let work = move |connection: &rusqlite::Connection| work(&Transaction::new(Connection::Sqlite(connection)));
+        let place = self.place;
+        let work =
+            move |connection: &rusqlite::Connection| work(&Transaction::new(Connection::Sqlite(connection), place));
         self.readers.run(owner, work).await
     }
 

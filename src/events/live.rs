@@ -1,0 +1,155 @@
+//! Events for the sessions and the background work of this daemon.
+//!
+//! Invariant: the store publishes an event after the commit that made it true, and before the verb returns; one of another daemon
+//! follows its commit within a moment. There is one channel per account, made with its first session and dropped some time after its
+//! last; an idle session costs a receiver.
+
+use super::Event;
+use crate::id::AccountId;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+
+/// Events that a slow session may fall behind before it gets `Lagged`.
+const BACKLOG: usize = 64;
+/// The same for what follows the events of all domains.
+const DOMAIN_BACKLOG: usize = 256;
+
+/// `None`: events were missed.
+type Sender = broadcast::Sender<Option<Event>>;
+
+/// Receives events from its start on.
+#[derive(Debug)]
+pub struct Subscription(broadcast::Receiver<Option<Event>>);
+
+impl Subscription {
+    /// The next event. On `Lagged` some were missed: look at the store. Cancel safe.
+    pub async fn recv(&mut self) -> Result<Event, RecvError> {
+        self.0.recv().await?.ok_or(RecvError::Lagged(1))
+    }
+
+    /// An event that has been published already.
+    #[cfg(test)]
+    pub fn try_recv(&mut self) -> Option<Event> {
+        self.0.try_recv().ok().flatten()
+    }
+}
+
+/// The hub; clones share it.
+#[derive(Clone, Debug)]
+pub struct Events(Arc<Hub>);
+
+#[derive(Debug)]
+struct Hub {
+    accounts: Mutex<Channels>,
+    /// Of custom domains, whosever they are.
+    domains: Sender,
+}
+
+#[derive(Debug, Default)]
+struct Channels {
+    by_account: HashMap<AccountId, Sender>,
+    /// With so many channels, those without receivers are dropped.
+    clear_at: usize,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self(Arc::new(Hub { accounts: Mutex::default(), domains: broadcast::Sender::new(DOMAIN_BACKLOG) }))
+    }
+}
+
+impl Events {
+    /// A hub without listeners.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Subscribes a session to its account's events; `None` where `limit` sessions are subscribed. On `Lagged`, read the
+    /// store and check the log-in again.
+    pub fn subscribe(&self, account: &AccountId, limit: usize) -> Option<Subscription> {
+        let mut channels = self.channels();
+        // Channels without receivers are dropped when there are twice as many as were left the last time.
+        if channels.by_account.len() >= channels.clear_at {
+            channels.by_account.retain(|_, sender| sender.receiver_count() > 0);
+            channels.clear_at = 64.max(2 * channels.by_account.len());
+        }
+        let channel = channels.by_account.entry(account.clone()).or_insert_with(|| broadcast::Sender::new(BACKLOG));
+        (channel.receiver_count() < limit).then(|| Subscription(channel.subscribe()))
+    }
+
+    /// The events of custom domains of all accounts.
+    pub fn of_domains(&self) -> Subscription {
+        Subscription(self.0.domains.subscribe())
+    }
+
+    /// Sends to the account's open sessions, and to what follows custom domains.
+    pub fn publish(&self, account: &AccountId, event: Event) {
+        // Fails when nothing is subscribed.
+        if event.domain().is_some() {
+            let _ = self.0.domains.send(Some(event.clone()));
+        }
+        if let Some(sender) = self.channels().by_account.get(account) {
+            let _ = sender.send(Some(event));
+        }
+    }
+
+    /// All subscribers are to look at the store: events of other daemons were missed.
+    #[cfg(feature = "cluster")]
+    pub fn missed(&self) {
+        let _ = self.0.domains.send(None);
+        for sender in self.channels().by_account.values() {
+            let _ = sender.send(None);
+        }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Channels> {
+        self.0.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::{InboxId, TokenId};
+
+    fn revoked() -> Event {
+        Event::TokenRevoked { token_id: TokenId::new() }
+    }
+
+    #[tokio::test]
+    async fn an_account_hears_its_own_events_only() {
+        let (events, ours, theirs) = (Events::new(), AccountId::new(), AccountId::new());
+        let mut receiver = events.subscribe(&ours, usize::MAX).unwrap();
+        let event = revoked();
+        events.publish(&theirs, revoked());
+        events.publish(&ours, event.clone());
+        assert_eq!(receiver.recv().await, Ok(event));
+        assert!(receiver.try_recv().is_none());
+    }
+
+    #[cfg(feature = "cluster")]
+    #[tokio::test]
+    async fn missed_events_reach_every_subscriber_as_a_gap() {
+        let (events, account) = (Events::new(), AccountId::new());
+        let mut subscribers = [events.subscribe(&account, 1).unwrap(), events.of_domains()];
+        events.missed();
+        for subscriber in &mut subscribers {
+            assert!(matches!(subscriber.recv().await, Err(RecvError::Lagged(_))));
+        }
+    }
+
+    #[tokio::test]
+    async fn channels_without_listeners_do_not_pile_up() {
+        let events = Events::new();
+        let stays = AccountId::new();
+        let mut receiver = events.subscribe(&stays, usize::MAX).unwrap();
+        for _ in 0..1000 {
+            drop(events.subscribe(&AccountId::new(), usize::MAX).unwrap());
+        }
+        assert!(events.channels().by_account.len() <= 64);
+        events.publish(&stays, Event::InboxDeleted { inbox_id: InboxId::new() });
+        assert!(receiver.recv().await.is_ok());
+    }
+}

@@ -1,0 +1,242 @@
+//! Two daemons on one database: what each learns of the other's changes, and in which order the log is read.
+
+use super::tests::settled;
+use super::*;
+use crate::events::Subscription;
+use crate::id::TokenId;
+use crate::store::testing::{self, two_daemons};
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+
+/// Longer than anything here takes.
+const LONG: Duration = Duration::from_secs(20);
+
+fn event() -> (TokenId, Event) {
+    let token_id = TokenId::new();
+    (token_id.clone(), Event::TokenRevoked { token_id })
+}
+
+async fn publish(store: &Store, account: &AccountId) -> TokenId {
+    let ((token, event), account) = (event(), account.clone());
+    store.write::<_, StoreError, _>(move |transaction| transaction.publish(&account, event.clone())).await.unwrap();
+    token
+}
+
+/// A transaction that has published an event and is not committed before `Sender` sends.
+async fn held_open(store: &Store, account: &AccountId) -> (TokenId, Sender<()>, JoinHandle<()>) {
+    let ((token, event), account, store) = (event(), account.clone(), store.clone());
+    let ((go, goes), (begun, mut begins)) = (channel(), tokio::sync::mpsc::unbounded_channel());
+    let goes: Mutex<Receiver<()>> = Mutex::new(goes);
+    let work = move |transaction: &Transaction<'_>| {
+        transaction.publish(&account, event.clone())?;
+        begun.send(()).unwrap();
+        goes.lock().unwrap().recv().unwrap();
+        Ok::<_, StoreError>(())
+    };
+    let open = tokio::spawn(async move { store.write(work).await.unwrap() });
+    begins.recv().await.unwrap();
+    (token, go, open)
+}
+
+async fn next(subscription: &mut Subscription) -> TokenId {
+    match timeout(LONG, subscription.recv()).await.expect("no event came") {
+        Ok(Event::TokenRevoked { token_id }) => token_id,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn tokens(page: EventPage) -> Vec<TokenId> {
+    let token = |logged: LoggedEvent| match logged.event {
+        Event::TokenRevoked { token_id } => token_id,
+        other => panic!("{other:?}"),
+    };
+    page.events.into_iter().map(token).collect()
+}
+
+#[tokio::test]
+async fn a_reader_does_not_pass_a_transaction_that_is_open_and_sessions_do_not_wait_for_it() {
+    let (_dir, one, two, account) = two_daemons().await;
+    let start = two.events_end().await.unwrap();
+    let mut heard = [one.events().subscribe(&account, 1).unwrap(), two.events().subscribe(&account, 1).unwrap()];
+    let before = publish(&one, &account).await;
+    let (open, go, held) = held_open(&one, &account).await;
+    let mut later = Vec::new();
+    for store in [&one, &two, &one, &two] {
+        later.push(publish(store, &account).await);
+    }
+    // Sessions of both daemons have received all but the one that is not committed.
+    let committed: BTreeSet<TokenId> = later.iter().chain([&before]).cloned().collect();
+    for subscription in &mut heard {
+        let mut received = BTreeSet::new();
+        for _ in 0..committed.len() {
+            received.insert(next(subscription).await);
+        }
+        assert_eq!(received, committed);
+    }
+    // A reader comes as far as the open transaction, in both daemons, however often it asks.
+    let page = settled(&two, &account, start, 1).await;
+    let mut cursor = page.next;
+    let mut read = tokens(page);
+    for store in [&two, &one, &two] {
+        let page = store.events_after(&account, None, cursor, 9).await.unwrap();
+        cursor = page.next;
+        read.extend(tokens(page));
+    }
+    assert_eq!(read, [before.clone()]);
+    go.send(()).unwrap();
+    held.await.unwrap();
+    for subscription in &mut heard {
+        assert_eq!(next(subscription).await, open);
+    }
+    while read.len() < committed.len() + 1 {
+        let page = two.events_after(&account, None, cursor, 2).await.unwrap();
+        cursor = page.next;
+        read.extend(tokens(page));
+    }
+    let mut all = vec![before, open];
+    all.extend(later);
+    // In the order in which their transactions began.
+    assert_eq!(read, all);
+    assert!(two.events_after(&account, None, cursor, 9).await.unwrap().events.is_empty());
+    assert!(heard.iter_mut().all(|subscription| subscription.try_recv().is_none()), "each event comes once");
+}
+
+#[tokio::test]
+async fn each_event_comes_once_in_both_daemons_and_to_a_reader_while_many_write() {
+    const WRITES: usize = 100;
+    let (_dir, one, two, account) = two_daemons().await;
+    let mut cursor = one.events_end().await.unwrap();
+    let collect = |store: &Store| {
+        let mut subscription = store.events().subscribe(&account, 9).unwrap();
+        tokio::spawn(async move {
+            let mut received = Vec::new();
+            while received.len() < 4 * WRITES {
+                received.push(next(&mut subscription).await);
+            }
+            received
+        })
+    };
+    let received = [collect(&one), collect(&two)];
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (store, account) = (if writer % 2 == 0 { one.clone() } else { two.clone() }, account.clone());
+            tokio::spawn(async move {
+                let mut published = Vec::new();
+                for _ in 0..WRITES {
+                    published.push(publish(&store, &account).await);
+                }
+                published
+            })
+        })
+        .collect();
+    let mut read = Vec::new();
+    while read.len() < 4 * WRITES {
+        let page = two.events_after(&account, None, cursor, 7).await.unwrap();
+        assert!(!page.has_gap);
+        cursor = page.next;
+        read.extend(tokens(page));
+    }
+    let mut published = Vec::new();
+    for writer in writers {
+        published.extend(writer.await.unwrap());
+    }
+    published.sort();
+    read.sort();
+    assert_eq!(read, published);
+    for received in received {
+        let mut received = received.await.unwrap();
+        received.sort();
+        assert_eq!(received, published);
+    }
+}
+
+/// Ends the connections of both followers, once both are connected.
+async fn cut_followers(store: &Store) {
+    const CONNECTED: &str = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
+        AND (query LIKE 'LISTEN%' OR query LIKE '%pg_visible_in_snapshot%')";
+    let count = |expression: &'static str| {
+        let sql = format!("SELECT {expression} {CONNECTED}");
+        store.write::<_, StoreError, _>(move |transaction| {
+            transaction.query_row(&sql, params![], |row| row.get::<i64>(0))
+        })
+    };
+    while count("count(*)").await.unwrap() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    count("count(*) FILTER (WHERE pg_terminate_backend(pid, 5000))").await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_committed_while_the_connection_is_lost_comes_afterwards() {
+    let (_dir, one, two, account) = two_daemons().await;
+    let mut heard = two.events().subscribe(&account, 1).unwrap();
+    for _ in 0..3 {
+        cut_followers(&one).await;
+        let published = publish(&one, &account).await;
+        assert_eq!(next(&mut heard).await, published);
+    }
+    assert!(heard.try_recv().is_none());
+}
+
+#[tokio::test]
+async fn more_events_than_are_published_one_by_one_are_a_gap() {
+    let (_dir, one, two, account) = two_daemons().await;
+    let other = testing::account(&one).await;
+    let mut heard = [two.events().subscribe(&account, 1).unwrap(), two.events().of_domains()];
+    let flood = move |transaction: &Transaction<'_>| {
+        let sql = "INSERT INTO event (position, account_id, kind, data, at)
+                   SELECT ?1, ?2, 'inbox_created', '{}', 0 FROM generate_series(1, 10001)";
+        transaction.execute(sql, params![transaction.log_position(), other])
+    };
+    one.write::<_, StoreError, _>(flood).await.unwrap();
+    for subscription in &mut heard {
+        let missed = timeout(LONG, subscription.recv()).await.unwrap();
+        assert!(matches!(missed, Err(RecvError::Lagged(_))), "{missed:?}");
+    }
+    let published = publish(&one, &account).await;
+    assert_eq!(next(&mut heard[0]).await, published);
+}
+
+#[tokio::test]
+async fn a_log_from_a_server_with_more_transactions_is_before_all_that_comes() {
+    let (dir, one, two, account) = two_daemons().await;
+    let (start, ours) = (one.events_end().await.unwrap(), account.clone());
+    // As it is restored from another server: its transactions have numbers that this one has not given out.
+    let restored = move |transaction: &Transaction<'_>| {
+        for position in [1_i64 << 40, (1 << 40) + 7] {
+            let (kind, data) = event().1.to_columns().unwrap();
+            let sql = "INSERT INTO event (position, account_id, kind, data, at) VALUES (?1, ?2, ?3, ?4, 0)";
+            transaction.execute(sql, params![position, ours, kind, data])?;
+        }
+        Ok::<_, StoreError>(())
+    };
+    one.write(restored).await.unwrap();
+    one.close().await;
+    two.close().await;
+    drop((one, two));
+    let data_dir = dir.path().join("three");
+    let config = testing::daemon_config(dir.path(), &data_dir);
+    let open = || Store::of_config(&config, crate::resources::disk::FreeDisk::new(&data_dir, 0)).unwrap();
+    let store = open();
+    let old = settled(&store, &account, start, 2).await;
+    assert_eq!((old.events.len(), old.has_gap), (2, false));
+    // A reader that had read one of them on the other server, and one that had read all of them.
+    let (first, last) = (old.events[0].cursor, old.events[1].cursor);
+    let published = publish(&store, &account).await;
+    assert_eq!(tokens(settled(&store, &account, last, 1).await), [published.clone()]);
+    assert_eq!(tokens(settled(&store, &account, first, 2).await)[1..], [published.clone()]);
+    store.close().await;
+    drop(store);
+    // It is noticed once.
+    let store = open();
+    let page = settled(&store, &account, last, 1).await;
+    assert_eq!((page.has_gap, tokens(page)), (false, vec![published]));
+    let epoch = |transaction: &Transaction<'_>| {
+        transaction.query_row("SELECT epoch FROM event_log", params![], |row| row.get::<i64>(0))
+    };
+    assert_eq!(store.read::<_, StoreError, _>(epoch).await.unwrap(), 1);
+}
