@@ -6,6 +6,8 @@
 mod listeners;
 mod provider;
 mod self_check;
+#[cfg(all(test, feature = "cluster"))]
+mod several_daemons;
 pub(crate) mod suspects;
 #[cfg(all(test, feature = "cluster"))]
 mod two_daemons_tests;
@@ -19,11 +21,13 @@ use crate::config::Config;
 use crate::dkim::{Keys, KeysError, Provider};
 use crate::dns::{Resolver, ResolverError};
 use crate::events::Events;
+use crate::http::Readiness;
 use crate::inbound::Inbound;
 use crate::mailbox::MailboxService;
 use crate::net::listener::Shutdown;
 use crate::net::tls::{ServerTls, TlsError};
 use crate::queue::{AttemptTimes, Queue};
+use crate::rates;
 use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::disk::FreeDisk;
@@ -48,8 +52,8 @@ use tokio::sync::broadcast::error::RecvError;
 const CERTIFICATE_PAUSE: Duration = Duration::from_secs(5);
 /// Time limit for open sessions to end after the shutdown request.
 const SERVERS_TIMEOUT: Duration = Duration::from_secs(15);
-/// Time limit for deliveries and checks in progress. What is interrupted is tried again after the next start.
-const SERVICES_TIMEOUT: Duration = Duration::from_secs(30);
+/// Time limit for the services. Deliveries in progress have 30 seconds; then they are interrupted, and are due again.
+const SERVICES_TIMEOUT: Duration = Duration::from_secs(40);
 
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -110,6 +114,8 @@ pub struct Services {
     pub authenticator: Authenticator,
     /// Holds incoming messages, within the memory budget.
     pub spool: Spool,
+    /// What `/readyz` shows.
+    pub readiness: Readiness,
 }
 
 impl Services {
@@ -165,6 +171,7 @@ impl Services {
         let authenticator =
             Authenticator::new(store.clone(), clock.clone(), config.platform.domain.clone(), &config.limits);
         let reading = Reading::new(&config, work, reading_log);
+        let readiness = Readiness::new(store.clone());
         Ok(Self {
             config,
             clock,
@@ -183,6 +190,7 @@ impl Services {
             reading,
             authenticator,
             spool,
+            readiness,
         })
     }
 }
@@ -242,14 +250,26 @@ impl App {
         // With an external provider, keys rotate there.
         if !services.provider.is_elsewhere() {
             background.spawn(rotation.run(ending));
+            let (keys, ending) = (services.keys.clone(), background.clone());
+            background.spawn(async move {
+                tokio::select! {
+                    () = keys.keep_making() => {}
+                    () = ending.requested() => {}
+                }
+            });
         }
-        // Changes of many messages that a crash interrupted are completed in the background.
+        // Changes of many messages that were interrupted, here or on another daemon, are completed in the background.
         let (mailboxes, ending) = (services.mailboxes.clone(), background.clone());
         background.spawn(async move {
             tokio::select! {
-                done = mailboxes.finish_long_changes() => if let Err(error) = done {
-                    tracing::error!(%error, "cannot complete interrupted mailbox changes; trying again after the next start");
-                },
+                () = mailboxes.keep_finishing_long_changes() => {}
+                () = ending.requested() => {}
+            }
+        });
+        let (store, clock, ending) = (services.store.clone(), services.clock.clone(), background.clone());
+        background.spawn(async move {
+            tokio::select! {
+                () = rates::keep_removing_ended(store, || clock.now()) => {}
                 () = ending.requested() => {}
             }
         });
@@ -318,12 +338,22 @@ impl App {
         });
     }
 
-    /// Notifies the service manager, waits for SIGTERM or SIGINT, and stops.
+    /// Notifies the service manager, waits for SIGTERM or SIGINT, and stops: first `/readyz` is 503, and after `drain` nothing more
+    /// is accepted. A second signal ends that time.
     pub async fn run_until_signal(mut self) {
         watchdog::notify(NotifyState::Ready);
         watchdog::start(Handle::current(), self.services.store.clone());
         self.signals.heard().await;
         watchdog::notify(NotifyState::Stopping);
+        self.services.readiness.end();
+        let drain = self.services.config.drain.0;
+        if !drain.is_zero() {
+            tracing::info!(seconds = drain.as_secs(), "stopping: /readyz is 503; listeners stay open for a while");
+            tokio::select! {
+                () = tokio::time::sleep(drain) => {}
+                () = self.signals.heard() => {}
+            }
+        }
         tracing::info!("stopping: closing listeners and open sessions");
         self.stop().await;
         tracing::info!("stopped");
@@ -339,7 +369,7 @@ impl App {
         }
         self.background.request();
         if !self.background.finished(SERVICES_TIMEOUT).await {
-            tracing::warn!("some deliveries or checks did not end in time; they will be repeated after the next start");
+            tracing::warn!("some deliveries or checks did not end in time; they are repeated when their leases end");
         }
         self.services.store.close().await;
     }

@@ -10,7 +10,7 @@ use crate::id::{ArrivalId, InboxId};
 use crate::mailbox::MailboxService;
 use crate::message::{self, Trace};
 use crate::net::connections::network_of;
-use crate::net::hourly::{Exceeded, Hourly};
+use crate::rates::{Exceeded, Hourly, Limit};
 use crate::resources::Owner;
 use crate::resources::work::{WorkBudget, WorkError, WorkPool};
 use crate::store::deliver::LocalDelivery;
@@ -109,10 +109,13 @@ impl Inbound {
     /// Large messages are examined in `work`.
     pub fn new(config: Arc<Config>, store: Store, clock: Clock, mailboxes: MailboxService, work: WorkPool) -> Self {
         let limits = &config.limits;
-        let handed_in = Arc::new(Hourly::new([
-            ("messages", limits.mx_messages_per_hour),
-            ("recipients", limits.mx_recipients_per_hour),
-        ]));
+        let handed_in = Arc::new(Hourly::new(
+            [
+                Limit { key: "mx_messages_per_hour", what: "messages", limit: limits.mx_messages_per_hour },
+                Limit { key: "mx_recipients_per_hour", what: "recipients", limit: limits.mx_recipients_per_hour },
+            ],
+            &store,
+        ));
         Self { config, store, clock, mailboxes, handed_in, work }
     }
 
@@ -153,7 +156,7 @@ impl Inbound {
     ) -> Result<(), Rejection> {
         let network = network_of(origin.client);
         let Examined { header, kept, .. } = self.examine(origin.client, &raw).await?;
-        self.handed_in.charge(network, [1, recipients.as_slice().len()], self.clock.now())?;
+        self.handed_in.charge::<Rejection>(network, [1, recipients.as_slice().len()], self.clock.now()).await?;
         let now = Timestamp::real();
         let body = raw.slice(header..);
         let header = self.stamp(id, &origin, &recipients, &kept, now);

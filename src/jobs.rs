@@ -22,7 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// Duration of a lease that is not renewed.
 pub const LEASE: Duration = Duration::from_secs(120);
 /// Between renewals. Three may fail before the lease ends.
-const RENEW_PAUSE: Duration = Duration::from_secs(30);
+pub const RENEW_PAUSE: Duration = Duration::from_secs(30);
+/// At shutdown, time limit for the jobs that are waited for.
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum sleep, in case a wake-up is missed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 /// Before a retry after the store failed.
@@ -38,7 +40,7 @@ pub trait Work: Debug + Send + Sync + 'static {
 
     /// For log lines.
     const NAME: &'static str;
-    /// Shutdown waits for running jobs. Otherwise they are cancelled, and are due again when their leases end.
+    /// Shutdown waits for running jobs, for a limited time. Otherwise they are cancelled at once. What is cancelled is due again.
     const ENDS_JOBS_AT_SHUTDOWN: bool;
 
     /// Claims due jobs that have a place. `at_once` disregards any rate limit.
@@ -97,7 +99,7 @@ impl<W: Work> Runner<W> {
     /// Runs at most `places` jobs at once. It does nothing until [`Runner::run`] or [`Runner::settle`].
     pub fn new(work: W, places: usize, store: Store, clock: Clock) -> Self {
         Self(Arc::new(Inner {
-            id: RunnerId::new(),
+            id: store.lease_owner(),
             work,
             places: places.max(1),
             store,
@@ -137,14 +139,34 @@ impl<W: Work> Runner<W> {
                     () = tokio::time::sleep(sleep) => {}
                 }
             }
-            if !W::ENDS_JOBS_AT_SHUTDOWN {
-                self.0.cut_off.cancel();
-            }
-            self.idle().await;
+            // Those that take longer are cancelled.
+            let limit = if W::ENDS_JOBS_AT_SHUTDOWN { END_TIMEOUT } else { Duration::ZERO };
+            let _ = tokio::time::timeout(limit, self.idle()).await;
         };
         tokio::select! {
             () = work => {}
             () = self.keep_leases() => {}
+        }
+        self.cut_off().await;
+    }
+
+    /// Cancels the running jobs and ends their leases, so that other daemons need not wait for that.
+    async fn cut_off(&self) {
+        let cut = {
+            // What is being claimed is running then.
+            let _claiming = self.0.claiming.lock().await;
+            self.0.cut_off.cancel();
+            let running: Vec<JobKey> = self.0.running.borrow().keys().cloned().collect();
+            running
+        };
+        self.idle().await;
+        if cut.is_empty() {
+            return;
+        }
+        tracing::info!(jobs = cut.len(), "interrupted {}, which are due again", W::NAME);
+        let ended = Lease { runner: self.0.id.clone(), until: self.0.clock.now() };
+        if let Err(error) = self.0.store.renew_leases(ended, cut).await {
+            tracing::warn!(%error, "cannot end the leases of {}; they end by themselves", W::NAME);
         }
     }
 
@@ -251,6 +273,7 @@ impl<W: Work> Runner<W> {
             tokio::spawn(async move {
                 let inner = &running.runner.0;
                 tokio::select! {
+                    biased;
                     () = inner.cut_off.cancelled() => {}
                     () = inner.work.run(job, inner.id.clone()) => {}
                 }

@@ -6,7 +6,7 @@
 //! | --- | --- | --- |
 //! | 0 words | [`clock`], [`id`], [`address`], [`envelope`], [`secret`] | nothing of the world: no I/O, no tokio |
 //! | 1 rules | [`verification`], [`identity`], [`message`] | layer 0; everything that is decided is decided here, without a socket |
-//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
+//! | 2 outside world | [`config`], [`store`], [`events`], [`dns`], [`auth`], [`dkim`], [`net`], [`resources`], [`rates`], [`jobs`], [`smtp_client`] | files, sockets, SQL |
 //! | 3 services | [`mailbox`], [`registry`], [`verifier`], [`submission`], [`inbound`], [`queue`], [`rotation`], [`reading`] | layers 0 to 2 |
 //! | 4 servers | [`smtp`], [`imap`], [`http`] | a protocol each, and the services |
 //! | top | [`app`], [`sandbox`], [`cli`] | all of it: opens, binds, starts, stops |
@@ -42,6 +42,7 @@ pub mod dns;
 pub(crate) mod events;
 pub(crate) mod jobs;
 pub mod net;
+pub(crate) mod rates;
 pub(crate) mod resources;
 pub mod smtp_client;
 pub mod store;

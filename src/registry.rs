@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::dkim::{Fresh, Provider, ProviderError};
 use crate::events::{Event, Subscription};
 use crate::id::{AccountId, DomainId};
-use crate::net::hourly::{Exceeded, Hourly};
+use crate::rates::{Exceeded, Hourly, Limit};
 use crate::store::checks::AskError;
 use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
 use crate::store::names::NameLimits;
@@ -122,7 +122,10 @@ impl Registry {
         provider: impl Into<Provider>,
         verifier: Verifier,
     ) -> Self {
-        let claims = Arc::new(Hourly::new([("claims of domains", config.limits.claims_per_hour)]));
+        let claims = Arc::new(Hourly::new(
+            [Limit { key: "claims_per_hour", what: "claims of domains", limit: config.limits.claims_per_hour }],
+            &store,
+        ));
         Self { config, store, clock, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
     }
 
@@ -140,7 +143,7 @@ impl Registry {
         };
         // Checked before other parties are involved.
         self.store.for_account(account).domain_may_create(account, &name, names).await.map_err(refused)?;
-        self.claims.charge(account.clone(), [1], now)?;
+        self.claims.charge::<CreateError>(account.clone(), [1], now).await?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
             account: account.clone(),

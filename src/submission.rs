@@ -12,9 +12,9 @@ use crate::id::{AccountId, DomainId, SubmissionId};
 use crate::identity::{Choice, Fallback, Unverified};
 use crate::mailbox::MailboxService;
 use crate::message::{self, Submitted};
-use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
 use crate::queue::outgoing::{self, Composed, Signed};
+use crate::rates::{Exceeded, Hourly, Limit};
 use crate::resources::Owner;
 use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
@@ -124,6 +124,18 @@ pub enum Refusal {
     Temporary,
 }
 
+impl From<Exceeded> for Refusal {
+    fn from(Exceeded { what, limit, .. }: Exceeded) -> Self {
+        Self::RateLimited { what, limit }
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        temporary(error)
+    }
+}
+
 /// The service; clones share it.
 #[derive(Clone, Debug)]
 pub struct Submission {
@@ -146,8 +158,13 @@ impl Submission {
         queue: Queue,
     ) -> Self {
         let limits = &config.limits;
-        let handed_in =
-            Arc::new(Hourly::new([("messages", limits.messages_per_hour), ("recipients", limits.recipients_per_hour)]));
+        let handed_in = Arc::new(Hourly::new(
+            [
+                Limit { key: "messages_per_hour", what: "messages", limit: limits.messages_per_hour },
+                Limit { key: "recipients_per_hour", what: "recipients", limit: limits.recipients_per_hour },
+            ],
+            &store,
+        ));
         Self { config, store, clock, mailboxes, signer, queue, handed_in }
     }
 
@@ -209,8 +226,8 @@ impl Submission {
         let parsed = signer.run(raw.len(), move || parse(&raw, hop_limit)).await;
         let (header, body) = parsed.map_err(temporary)??;
         self.handed_in
-            .charge(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
-            .map_err(|Exceeded { what, limit, .. }| Refusal::RateLimited { what, limit })?;
+            .charge::<Refusal>(login.account.clone(), [1, draft.rcpt_to.as_slice().len()], self.clock.now())
+            .await?;
 
         let (sender, choice) = self.identity(login).await.map_err(temporary)?;
         let held_for = held_for(&choice, login)?;

@@ -119,7 +119,8 @@ fn open_http(
         queue: services.queue.clone(),
         spool: services.spool.clone(),
         reading: services.reading.clone(),
-        creations: HttpContext::creations(&config.limits),
+        creations: HttpContext::creations(&config.limits, &services.store),
+        readiness: services.readiness.clone(),
     };
     let router = http::router(context).merge(routes);
     let (tls, config, ending) = (tls.filter(|_| config.http.tls), Arc::clone(config), servers.clone());

@@ -81,7 +81,7 @@ pub struct Authenticator {
 impl Authenticator {
     /// Of the limits, it reads `failed_logins` and `connections_per_account`.
     pub fn new(store: Store, clock: Clock, platform: DomainName, limits: &Limits) -> Self {
-        let throttle = Arc::new(Throttle::new(clock.clone(), limits.failed_logins));
+        let throttle = Arc::new(Throttle::new(clock.clone(), limits.failed_logins, &store));
         Self { store, clock, platform, throttle, connections_per_account: limits.connections_per_account }
     }
 
@@ -91,7 +91,7 @@ impl Authenticator {
         let looked_up = address.clone().unwrap_or_else(|| InboxName::postmaster().at(&self.platform));
         let name = address.as_ref().map_or_else(|| user.to_ascii_lowercase(), untagged);
         let attempt = Attempt::new(peer, hash_of(password.reveal()), Some(hash_of(&name)));
-        self.throttle(&attempt)?;
+        self.throttle(&attempt).await?;
 
         let well_formed = Token::parse(password.reveal()).is_some();
         let found =
@@ -104,25 +104,25 @@ impl Authenticator {
         };
         match login {
             Some((token, login)) => {
-                self.succeeded(&attempt, &token);
+                self.succeeded(&attempt, &token).await;
                 Ok(login)
             }
-            None => Err(self.refuse(&attempt, "log-in")),
+            None => Err(self.refuse(&attempt, "log-in").await),
         }
     }
 
     /// HTTP: `Authorization: Bearer`.
     pub async fn bearer(&self, peer: IpAddr, token: &Secret) -> Result<Principal, LoginError> {
         let attempt = Attempt::new(peer, hash_of(token.reveal()), None);
-        self.throttle(&attempt)?;
+        self.throttle(&attempt).await?;
         let well_formed = Token::parse(token.reveal()).is_some();
         let found = self.store_for(peer).token_by_hash(hash_of(token.reveal())).await?;
         match found.filter(|token| well_formed && token.is_live(self.clock.now())) {
             Some(token) => {
-                self.succeeded(&attempt, &token);
+                self.succeeded(&attempt, &token).await;
                 Ok(Principal { token: token.id, scope: token.scope })
             }
-            None => Err(self.refuse(&attempt, "bearer")),
+            None => Err(self.refuse(&attempt, "bearer").await),
         }
     }
 
@@ -204,22 +204,22 @@ impl Authenticator {
         Some(Address { local, domain: parsed.domain })
     }
 
-    fn throttle(&self, attempt: &Attempt) -> Result<(), LoginError> {
-        match self.throttle.retry_after(attempt) {
+    async fn throttle(&self, attempt: &Attempt) -> Result<(), LoginError> {
+        match self.throttle.retry_after(attempt).await? {
             // A `Retry-After` of 0 would ask for the next attempt at once.
             Some(wait) => Err(LoginError::RateLimited { retry_after: wait.max(Duration::from_secs(1)) }),
             None => Ok(()),
         }
     }
 
-    fn refuse(&self, attempt: &Attempt, what: &'static str) -> LoginError {
+    async fn refuse(&self, attempt: &Attempt, what: &'static str) -> LoginError {
         tracing::info!(network = %attempt.network(), what, "a log-in was refused");
-        self.throttle.failed(attempt);
+        self.throttle.failed(attempt).await;
         LoginError::Refused
     }
 
-    fn succeeded(&self, attempt: &Attempt, token: &TokenRecord) {
-        self.throttle.succeeded(attempt);
+    async fn succeeded(&self, attempt: &Attempt, token: &TokenRecord) {
+        self.throttle.succeeded(attempt).await;
         let now = self.clock.now();
         if token.last_used_at.is_none_or(|last| now.since(last) >= USE_RECORDED_EVERY) {
             // Not waited for: a use that is not recorded does no harm.

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use std::time::Duration;
 
 /// A span of time written as `90s`, `10m`, `72h`, `5d`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HumanDuration(pub Duration);
 
 impl HumanDuration {

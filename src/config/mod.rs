@@ -31,6 +31,8 @@ pub struct Config {
     pub data_dir: DataDir,
     /// Load balancers, as CIDR, that are trusted to name their clients' addresses.
     pub trusted_proxies: Networks,
+    /// After SIGTERM `/readyz` is 503 for so long before the listeners close.
+    pub drain: HumanDuration,
     /// The database.
     pub store: Store,
     /// Our names.

@@ -6,6 +6,7 @@ use super::signer::{Platform, Signer};
 use crate::clock::Clock;
 use crate::config::{Config, Provider};
 use crate::id::{AccountId, DomainId};
+use crate::store::keys::SEALING_CHECK;
 use crate::store::rotation::FreshKey;
 use crate::store::{Store, StoreError};
 use crate::verification::rotation::Plan;
@@ -26,6 +27,8 @@ const BITS: usize = 2048;
 const TOKEN_LEN: usize = 32;
 /// Pause before retrying a key that could not be stored.
 const RETRY_PAUSE: Duration = Duration::from_secs(10);
+/// Between looks for keys that are missing, because the daemon that was to generate them has ended.
+const MISSING_PAUSE: Duration = Duration::from_secs(300);
 /// RFC 5280 §4.1.2.7: the SubjectPublicKeyInfo prefix before an RSAPublicKey of 2048 bits. Verifiers expect this form
 /// in `p=`, despite RFC 6376 §3.6.1.
 const SPKI_PREFIX: [u8; 24] = [
@@ -66,12 +69,14 @@ impl Keys {
     pub async fn open(store: Store, data_dir: &Path, config: &Config, clock: Clock) -> Result<Self, KeysError> {
         let seal = open_seal(&store, data_dir).await?;
         let selector = config.dkim.platform_selector.clone();
-        let (sealed, public) = match (store.dkim_sealed(&selector, 0).await?, store.dkim_public(&selector).await?) {
-            (Some(sealed), Some(public)) => (sealed, public),
-            _ => {
+        let (sealed, public) = match store.dkim_first(&selector).await? {
+            Some(key) => key,
+            None => {
                 let (sealed, public) = make(seal.clone(), selector.clone()).await?;
-                store.dkim_put(selector.clone(), None, sealed.clone(), public.clone(), clock.now()).await?;
-                (sealed, public)
+                store.dkim_put(selector.clone(), None, sealed, public, clock.now()).await?;
+                // Another daemon may have been first.
+                let missing = || StoreError::NoRow("the platform's key".into());
+                store.dkim_first(&selector).await?.ok_or_else(missing)?
             }
         };
         seal.open_sealed(&selector, &sealed)?;
@@ -95,17 +100,37 @@ impl Keys {
             permit: Arc::new(Semaphore::new(1)),
             making: Making::new(KEY_PATIENCE),
         };
-        if !signs {
-            return Ok(keys);
+        if signs {
+            keys.make_all_missing().await?;
         }
-        let missing = keys.store.dkim_missing().await?;
+        Ok(keys)
+    }
+
+    /// Starts generating what is missing for any claim.
+    async fn make_all_missing(&self) -> Result<(), StoreError> {
+        let missing = self.store.dkim_missing().await?;
         if !missing.is_empty() {
             tracing::info!(domains = missing.len(), "generating missing signing keys");
         }
         for (account, domain) in missing {
-            keys.provision(&account, domain);
+            self.provision(&account, domain);
         }
-        Ok(keys)
+        Ok(())
+    }
+
+    /// From time to time generates what another daemon has not, because it ended. Two that generate a key for one token do no harm: the
+    /// first is kept.
+    pub async fn keep_making(&self) {
+        loop {
+            tokio::time::sleep(MISSING_PAUSE).await;
+            match self.make_all_missing().await {
+                Ok(()) => {}
+                Err(StoreError::Closed) => return,
+                Err(error) => {
+                    tracing::error!(%error, "cannot read which domains miss signing keys; trying again in five minutes")
+                }
+            }
+        }
     }
 
     /// Re-encrypts every private key under a fresh sealing key, which replaces the current one; returns their number.
@@ -199,21 +224,38 @@ impl Keys {
     }
 }
 
-/// Opens the sealing key and checks it against the store before any listener is up.
+/// Opens the sealing key and checks it against the store before any listener is up. The first daemon of a store makes the key,
+/// where none is given; all others must have the same.
 async fn open_seal(store: &Store, data_dir: &Path) -> Result<Seal, KeysError> {
-    let seal = Seal::open(data_dir)?;
-    let Some((token, sealed)) = store.dkim_sample().await? else { return Ok(seal) };
-    match seal.open_sealed(&token, &sealed) {
-        Ok(_) => Ok(seal),
-        Err(wrong) => match Seal::left_over(data_dir)?.filter(|next| next.open_sealed(&token, &sealed).is_ok()) {
-            Some(next) => {
-                Seal::adopt_next(data_dir)?;
-                tracing::info!("completed an interrupted change of the sealing key");
-                Ok(next)
+    let check = store.sealing_check().await?.map(|sealed| (SEALING_CHECK.to_owned(), sealed));
+    let known = match check {
+        Some(check) => Some(check),
+        // The store is empty, or was made by a version without the check.
+        None => store.dkim_sample().await?,
+    };
+    let seal = match known {
+        None => Seal::open(data_dir)?,
+        Some((name, sealed)) => {
+            let seal = Seal::present(data_dir)?.ok_or(SealError::Missing)?;
+            match seal.open_sealed(&name, &sealed) {
+                Ok(_) => seal,
+                Err(wrong) => after_a_change(data_dir, &name, &sealed)?.ok_or(wrong)?,
             }
-            None => Err(wrong.into()),
-        },
+        }
+    };
+    let kept = store.sealing_check_keep(seal.seal(SEALING_CHECK, SEALING_CHECK.as_bytes())?).await?;
+    seal.open_sealed(SEALING_CHECK, &kept)?;
+    Ok(seal)
+}
+
+/// The new key of a change that was interrupted after everything was sealed: it becomes the key.
+fn after_a_change(data_dir: &Path, name: &str, sealed: &[u8]) -> Result<Option<Seal>, SealError> {
+    let next = Seal::left_over(data_dir)?.filter(|next| next.open_sealed(name, sealed).is_ok());
+    if next.is_some() {
+        Seal::adopt_next(data_dir)?;
+        tracing::info!("completed an interrupted change of the sealing key");
     }
+    Ok(next)
 }
 
 /// A token of lower-case letters and digits, uniformly distributed.

@@ -38,9 +38,14 @@ pub enum SealError {
     NotAKey(String),
     /// Sealed under another key or for another token, or modified.
     #[error(
-        "cannot open a sealed private key: secret.key or INBOXLAYER_SECRET_KEY holds another sealing key, or the stored key is corrupt"
+        "cannot open what the store has sealed: secret.key in data_dir, or INBOXLAYER_SECRET_KEY, is not the sealing key of this store. All daemons of a store need the same one: copy secret.key from a daemon that starts, or from the backup"
     )]
     DoesNotOpen,
+    /// The store has sealed keys, and there is no sealing key.
+    #[error(
+        "the sealing key of this store is not here: copy secret.key from another daemon of the store, or from the backup, into data_dir, or set INBOXLAYER_SECRET_KEY"
+    )]
+    Missing,
     /// The current key is in the environment, the new one is missing.
     #[error(
         "the sealing key comes from INBOXLAYER_SECRET_KEY: give the new one as INBOXLAYER_NEXT_SECRET_KEY, 32 octets in base64"
@@ -67,6 +72,15 @@ impl Seal {
         match from_variable(VARIABLE)? {
             Some(seal) => Ok(seal),
             None => Self::from_file(&data_dir.join(FILE)),
+        }
+    }
+
+    /// The same; `None` if there is none.
+    pub(super) fn present(data_dir: &Path) -> Result<Option<Self>, SealError> {
+        let (path, of_variable) = (data_dir.join(FILE), from_variable(VARIABLE)?);
+        match of_variable.is_some() || path.try_exists().map_err(|source| SealError::Io { path, source })? {
+            true => Self::open(data_dir).map(Some),
+            false => Ok(None),
         }
     }
 

@@ -90,7 +90,7 @@ pub(super) async fn create(
     fields.finish()?;
     let Some((name, domain)) = address else { return Err(Problem::invalid_field("address", "is required")) };
     let domain = domain_id(&context, &inbox.account, &domain).await?;
-    context.count_creation(&inbox.account)?;
+    context.count_creation(&inbox.account).await?;
     let alias = caller
         .store(&context)
         .alias_create(&inbox.account, &inbox.id, &domain, name, context.config.limits.aliases, context.clock.now())

@@ -1,10 +1,22 @@
-//! `/healthz`: 200 while the store answers, for load balancers and service managers.
+//! `/healthz`: 200 while the store can be read, for service managers. `/readyz`: 200 while clients should be sent here, for load
+//! balancers: the store takes writes, and the daemon is not about to stop.
 
 use super::HttpContext;
 use super::problem::Problem;
+use crate::store::Store;
 use axum::Json;
 use axum::extract::State;
 use serde::Serialize;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+/// For the store to take a write.
+const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+/// One write tells for so long whether the store takes writes, however often somebody asks.
+const VALID: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 pub(super) struct Health {
@@ -14,4 +26,54 @@ pub(super) struct Health {
 pub(super) async fn show(State(context): State<HttpContext>) -> Result<Json<Health>, Problem> {
     context.store.account_list(None, 1).await?;
     Ok(Json(Health { status: "ok" }))
+}
+
+pub(super) async fn ready(State(context): State<HttpContext>) -> Result<Json<Health>, Problem> {
+    match context.readiness.is_ready().await {
+        true => Ok(Json(Health { status: "ready" })),
+        false => Err(Problem::unavailable()),
+    }
+}
+
+/// Whether load balancers should send clients here. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    store: Store,
+    is_ending: Arc<AtomicBool>,
+    /// When the store was tried last, and whether it took the write.
+    tried: Arc<Mutex<Option<(Instant, bool)>>>,
+}
+
+impl Readiness {
+    pub fn new(store: Store) -> Self {
+        Self { store, is_ending: Arc::default(), tried: Arc::default() }
+    }
+
+    /// From now on not ready: the daemon is about to stop.
+    pub fn end(&self) {
+        self.is_ending.store(true, Ordering::Relaxed);
+    }
+
+    async fn is_ready(&self) -> bool {
+        if self.is_ending.load(Ordering::Relaxed) {
+            return false;
+        }
+        let mut tried = self.tried.lock().await;
+        if let Some((_, writes)) = tried.filter(|(at, _)| at.elapsed() < VALID) {
+            return writes;
+        }
+        let writes = match timeout(STORE_TIMEOUT, self.store.writer_answers()).await {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "not ready: the store takes no writes");
+                false
+            }
+            Err(_) => {
+                tracing::warn!("not ready: the store took no write within {} s", STORE_TIMEOUT.as_secs());
+                false
+            }
+        };
+        *tried = Some((Instant::now(), writes));
+        writes
+    }
 }

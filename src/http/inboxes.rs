@@ -109,7 +109,7 @@ pub(super) async fn create(
     // `finish` has already returned the error of a missing or invalid name.
     let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
     let new = NewInbox { account, name, default_domain, save_sent: save_sent.unwrap_or(true) };
-    context.count_creation(&new.account)?;
+    context.count_creation(&new.account).await?;
     let limits = &context.config.limits;
     let limit = NameLimits::new(limits.inboxes, limits.inbox_names);
     let inbox = caller.store(&context).inbox_create(new, limit, context.clock.now()).await.map_err(problem)?;

@@ -30,6 +30,7 @@ mod sending_identity;
 mod serve;
 mod tokens;
 
+pub use health::Readiness;
 pub use problem::{FieldError, Problem};
 pub use router::router;
 pub use serve::serve;
@@ -40,8 +41,8 @@ use crate::config::{Config, Limits};
 use crate::events::Events;
 use crate::id::AccountId;
 use crate::mailbox::MailboxService;
-use crate::net::hourly::{Exceeded, Hourly};
 use crate::queue::Queue;
+use crate::rates::{Hourly, Limit};
 use crate::reading::Reading;
 use crate::registry::Registry;
 use crate::resources::spool::Spool;
@@ -70,24 +71,21 @@ pub struct HttpContext {
     pub reading: Reading,
     /// Inboxes, aliases and tokens created per account and hour.
     pub creations: Arc<Hourly<AccountId, 1>>,
+    /// What `/readyz` shows.
+    pub readiness: Readiness,
 }
 
 impl HttpContext {
     /// Limits how many inboxes, aliases and API tokens an account creates per hour.
-    pub fn creations(limits: &Limits) -> Arc<Hourly<AccountId, 1>> {
-        Arc::new(Hourly::new([("inboxes, aliases and API tokens", limits.creations_per_hour)]))
+    pub fn creations(limits: &Limits, store: &Store) -> Arc<Hourly<AccountId, 1>> {
+        let what = "inboxes, aliases and API tokens";
+        let limit = Limit { key: "creations_per_hour", what, limit: limits.creations_per_hour };
+        Arc::new(Hourly::new([limit], store))
     }
 
     /// 429 if the account has reached its hourly limit of new inboxes, aliases and API tokens.
-    fn count_creation(&self, account: &AccountId) -> Result<(), Problem> {
-        self.creations.charge(account.clone(), [1], self.clock.now()).map_err(
-            |Exceeded { what, limit, retry_after }| {
-                Problem::too_many(
-                    format!("The account has created {limit} {what} in the last hour, which is the limit."),
-                    retry_after,
-                )
-            },
-        )
+    async fn count_creation(&self, account: &AccountId) -> Result<(), Problem> {
+        self.creations.charge(account.clone(), [1], self.clock.now()).await
     }
 }
 

@@ -2,6 +2,7 @@
 //! request, and the fields in error. Invariant: the public text reveals no internals; the cause of an unexpected
 //! failure is logged here, once.
 
+use crate::rates::Exceeded;
 use crate::resources::work::WorkError;
 use crate::store::StoreError;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
@@ -194,6 +195,13 @@ impl Problem {
         // Rounded up, so that a client retrying at that second succeeds.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.header(header::RETRY_AFTER, &seconds.max(1).to_string())
+    }
+}
+
+impl From<Exceeded> for Problem {
+    fn from(Exceeded { what, limit, retry_after }: Exceeded) -> Self {
+        let detail = format!("The account has created {limit} {what} in the last hour, which is the limit.");
+        Self::too_many(detail, retry_after)
     }
 }
 

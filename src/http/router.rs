@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 pub fn router(context: HttpContext) -> Router {
     let routes = [
         ("/healthz", get(health::show)),
+        ("/readyz", get(health::ready)),
         ("/api/v1/custom_domains", get(custom_domains::list).post(custom_domains::create)),
         (
             "/api/v1/custom_domains/{id}",

@@ -1,6 +1,6 @@
 //! A real server on loopback with two accounts, and a JSON client.
 
-use super::{HttpContext, router, serve};
+use super::{HttpContext, Readiness, router, serve};
 use crate::auth::login::{Authenticator, Scope};
 use crate::auth::token::Token;
 use crate::clock::Clock;
@@ -169,7 +169,8 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
-    let creations = HttpContext::creations(&config.limits);
+    let creations = HttpContext::creations(&config.limits, &store);
+    let readiness = Readiness::new(store.clone());
     HttpContext {
         config,
         store,
@@ -184,6 +185,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         reading,
         spool,
         creations,
+        readiness,
     }
 }
 

@@ -27,6 +27,21 @@ async fn health_needs_no_token_and_fails_when_the_store_is_closed() {
 }
 
 #[tokio::test]
+async fn readiness_ends_with_the_store_and_before_the_daemon() {
+    let world = World::new().await;
+    let answer = world.get("", "/readyz").await;
+    assert_eq!((answer.status, answer.text("status").as_str()), (200, "ready"));
+    world.context.readiness.end();
+    assert_eq!(world.get("", "/readyz").await.status, 503);
+    assert_eq!(world.get("", "/healthz").await.status, 200, "what it has begun it goes on with");
+
+    let world = World::new().await;
+    world.context.store.close().await;
+    let answer = world.get("", "/readyz").await;
+    assert_eq!((answer.status, answer.code()), (503, "unavailable"));
+}
+
+#[tokio::test]
 async fn requests_without_a_valid_token_are_401() {
     let world = World::new().await;
     for token in ["", "ilt_x", &format!("{}x", world.ours.token)] {

@@ -136,7 +136,7 @@ pub(super) async fn create(
     };
     let limits = &context.config.limits;
     if let Some(account) = scope.account() {
-        context.count_creation(account)?;
+        context.count_creation(account).await?;
     }
     let token = Token::generate().map_err(|error| {
         tracing::error!(listener = "http", %error, "cannot create a token");

@@ -42,7 +42,7 @@ impl MailboxService {
         let (service, inbox) = (self.clone(), inbox.clone());
         tokio::spawn(async move {
             if let Err(error) = service.finish_deletion(&inbox).await {
-                tracing::warn!(%error, %inbox, "cannot remove the messages of a deleted mailbox; trying again after the next start");
+                tracing::warn!(%error, %inbox, "cannot remove the messages of a deleted mailbox; trying again in a minute");
             }
         });
         Ok(deleted)
@@ -57,7 +57,7 @@ impl MailboxService {
         let (service, inbox) = (self.clone(), id.clone());
         tokio::spawn(async move {
             if let Err(error) = service.remove_inbox(&inbox).await {
-                tracing::warn!(%error, %inbox, "cannot remove the mail of a deleted inbox; trying again after the next start");
+                tracing::warn!(%error, %inbox, "cannot remove the mail of a deleted inbox; trying again in a minute");
             }
         });
         Ok(true)

@@ -7,7 +7,7 @@
 //! does not change this.
 
 use super::MailboxService;
-use crate::id::{InboxId, MailboxId};
+use crate::id::{InboxId, MailboxId, RunnerId};
 use crate::store::StoreError;
 use crate::store::batch::BATCH;
 use crate::store::mailboxes::{INBOX, MailboxError};
@@ -51,7 +51,7 @@ impl MailboxService {
         Ok(())
     }
 
-    fn to(&self, inbox: &InboxId, from: MailboxId, to: &str, kind: Kind) -> Transfer {
+    pub(super) fn to(&self, inbox: &InboxId, from: MailboxId, to: &str, kind: Kind) -> Transfer {
         Transfer { inbox: inbox.clone(), from, to: to.to_owned(), kind, keywords: self.limits.keywords.per_mailbox }
     }
 
@@ -61,20 +61,19 @@ impl MailboxService {
             let (store, count) = (self.store.clone(), uids.len());
             return self.batch(&inbox, count, async move { store.transfer_at_once(transfer, uids).await }).await;
         }
-        let one_at_a_time = self.long_changes.begin(&inbox).await;
+        let change = self.begin_long_change(&inbox).await?;
         let (service, (done, answer)) = (self.clone(), oneshot::channel());
         // In a separate task, so that a disconnecting client does not stop it halfway.
         tokio::spawn(async move {
-            let _one_at_a_time = one_at_a_time;
             let hidden = match service.store.transfer_begin(&transfer, &uids).await {
                 Ok(hidden) => hidden,
                 Err(error) => return drop(done.send(Err(error))),
             };
-            let result = service.gather_and_publish(transfer, hidden, uids).await;
+            let result = service.gather_and_publish(transfer, hidden, uids, change.owner()).await;
             // The client may have disconnected. The rest is not visible to it.
             let _ = done.send(result);
             if let Err(error) = service.finish_hidden(&inbox, hidden).await {
-                tracing::warn!(%error, "cannot merge a hidden part into its mailbox; trying again after the next start");
+                tracing::warn!(%error, "cannot merge a hidden part into its mailbox; trying again in a minute");
             }
         });
         answer.await.map_err(|_| TransferError::Store(StoreError::Closed))?
@@ -86,6 +85,7 @@ impl MailboxService {
         transfer: Transfer,
         hidden: MailboxId,
         uids: Vec<u32>,
+        owner: &RunnerId,
     ) -> Result<Copied, TransferError> {
         let mut gathered = Vec::with_capacity(uids.len());
         for batch in uids.chunks(BATCH) {
@@ -94,6 +94,6 @@ impl MailboxService {
             let gather = async move { store.transfer_gather(transfer, hidden, before, batch).await };
             gathered.extend(self.batch(&inbox, BATCH, gather).await?);
         }
-        self.store.transfer_publish(transfer, hidden, gathered).await
+        self.store.transfer_publish(transfer, hidden, gathered, owner.clone()).await
     }
 }

@@ -7,7 +7,6 @@ pub mod connections;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/net.rs"]
 pub(crate) mod fuzz;
-pub mod hourly;
 pub mod listener;
 mod proxy_protocol;
 pub mod ranges;

@@ -84,7 +84,7 @@ impl<K: Key> FairSemaphore<K> {
         permit
     }
 
-    #[cfg(test)]
+    #[cfg(any(test, feature = "cluster"))]
     pub fn try_acquire(&self, key: K) -> Option<Permit<K>> {
         let mut state = self.lock();
         let taken = !state.is_closed && state.take(&key);

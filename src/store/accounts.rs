@@ -76,7 +76,8 @@ impl Store {
     pub async fn ensure_platform_account(&self, now: Timestamp) -> Result<AccountId, StoreError> {
         self.write(move |c| {
             let name = InboxName::postmaster();
-            let sql = "SELECT account_id FROM inbox WHERE name = ?1";
+            // By the key that the rows are inserted with: of two daemons that start first, one inserts, and the other is run again.
+            let sql = "SELECT account_id FROM inbox_name WHERE name = ?1";
             if let Some(found) = c.query_opt(sql, params![&name], |row| row.get(0))? {
                 return Ok(found);
             }

@@ -3,6 +3,7 @@
 //! Invariant: a job is its owner's until the lease ends, which the owner renews while it works. What is written at the end of a
 //! job compares the owner in the same transaction: a runner that has lost the lease writes nothing.
 
+use super::process::Owners;
 use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
@@ -156,18 +157,24 @@ pub(super) fn next_due(c: &Transaction<'_>, kind: Kind, places: &Places) -> Resu
     Ok(next)
 }
 
-/// Ends every lease: for a store that is opened by the only process that may have it open, so that no owner is left alive.
+/// Ends leases, all or those of owners in a process that is gone, for a process that knows that no other one may work on these jobs.
 /// How many there were.
-pub(super) fn end_leases(c: &Transaction<'_>) -> Result<usize, StoreError> {
+pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usize, StoreError> {
+    let (first, end) = of.map(Owners::bounds).unzip();
     let mut ended = 0;
     for sql in [
-        "UPDATE delivery SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
+        "UPDATE delivery SET lease_until = NULL, lease_owner = NULL
+             WHERE lease_until IS NOT NULL AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
         // Not NULL: a check that was cut off keeps its place when those that are overdue are spread.
-        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL WHERE lease_until > 0",
-        "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
-        "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL",
+        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL
+             WHERE lease_until > 0 AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
+        "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL
+             WHERE lease_until IS NOT NULL AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
+        "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL
+             WHERE lease_until IS NOT NULL AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
+        "DELETE FROM long_change WHERE CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2)",
     ] {
-        ended += c.execute(sql, params![])?;
+        ended += c.execute(sql, params![first, end])?;
     }
     Ok(ended)
 }

@@ -18,6 +18,9 @@ pub struct ZoneOfKeys {
     pub keys: Vec<(String, String)>,
 }
 
+/// What the check of the sealing key is sealed for, in place of a token: no token has a space.
+pub(crate) const SEALING_CHECK: &str = "sealing check";
+
 impl Store {
     /// The TXT record that the zone holds for a token.
     pub async fn dkim_in_zone(&self, token: &str) -> Result<Option<String>, StoreError> {
@@ -83,6 +86,32 @@ impl Store {
         .await
     }
 
+    /// The TXT record and the sealed private key of a token, of its first key.
+    pub async fn dkim_first(&self, token: &str) -> Result<Option<(Vec<u8>, String)>, StoreError> {
+        let token = token.to_owned();
+        self.read(move |connection| {
+            let sql = "SELECT sealed, public FROM dkim_key WHERE token = ?1 AND generation = 0";
+            connection.query_opt(sql, params![token], |row| Ok((row.get(0)?, row.get(1)?)))
+        })
+        .await
+    }
+
+    /// What opens with the sealing key of this store alone, once [`Store::sealing_check_keep`] has been called.
+    pub async fn sealing_check(&self) -> Result<Option<Vec<u8>>, StoreError> {
+        self.read(|connection| connection.query_opt("SELECT sealed FROM sealing_check", params![], |row| row.get(0)))
+            .await
+    }
+
+    /// Keeps what opens with the sealing key alone, unless there is one. The one that is kept: another daemon may have been first.
+    pub async fn sealing_check_keep(&self, sealed: Vec<u8>) -> Result<Vec<u8>, StoreError> {
+        self.write(move |connection| {
+            let sql = "INSERT INTO sealing_check (id, sealed) VALUES (1, ?1) ON CONFLICT (id) DO NOTHING";
+            connection.execute(sql, params![sealed])?;
+            connection.query_row("SELECT sealed FROM sealing_check", params![], |row| row.get(0))
+        })
+        .await
+    }
+
     /// Any token with its sealed key.
     pub async fn dkim_sample(&self) -> Result<Option<(String, Vec<u8>)>, StoreError> {
         self.read(|connection| {
@@ -92,7 +121,8 @@ impl Store {
         .await
     }
 
-    /// Puts what `seal` makes of each sealed key, and its token, in its place: all or none. How many.
+    /// Puts what `seal` makes of each sealed key, and its token, in its place, and of what checks the sealing key, and
+    /// [`SEALING_CHECK`]: all or none. How many keys.
     pub async fn dkim_reseal<E, F>(&self, seal: F) -> Result<usize, E>
     where
         E: From<StoreError> + Send + 'static,
@@ -103,6 +133,11 @@ impl Store {
             for token in &tokens {
                 let sealed = sealed(connection, token)?;
                 put_sealed(connection, token, &seal(token, &sealed)?)?;
+            }
+            let check = "SELECT sealed FROM sealing_check";
+            if let Some(sealed) = connection.query_opt(check, params![], |row| row.get::<Vec<u8>>(0))? {
+                let sql = "UPDATE sealing_check SET sealed = ?1";
+                connection.execute(sql, params![seal(SEALING_CHECK, &sealed)?])?;
             }
             Ok(tokens.len())
         })

@@ -21,6 +21,7 @@ pub(crate) mod inboxes;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod keywords;
+mod long_changes;
 pub(crate) mod mailbox_changes;
 mod mailbox_tree;
 pub(crate) mod mailboxes;
@@ -30,7 +31,9 @@ pub mod names;
 pub(crate) mod open_mailbox;
 pub mod ownership;
 mod parts;
+mod process;
 pub(crate) mod queue;
+pub(crate) mod rates;
 pub(crate) mod room;
 pub(crate) mod rotation;
 pub(crate) mod routing;
@@ -49,7 +52,7 @@ pub(crate) use engine::sqlite::compact;
 
 use crate::config::{self, Config};
 use crate::events::Events;
-use crate::id::{AccountId, InboxId};
+use crate::id::{AccountId, InboxId, RunnerId};
 use crate::resources::Owner;
 use crate::resources::disk::{DiskLow, FreeDisk};
 use engine::Engine;
@@ -58,6 +61,7 @@ pub(crate) use engine::params;
 #[cfg(feature = "cluster")]
 use engine::postgres::Postgres;
 use engine::sqlite::Sqlite;
+use process::Process;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -164,6 +168,7 @@ struct Inner {
     engine: Engine,
     disk: FreeDisk,
     events: Events,
+    process: Process,
     // Held for the lifetime of the store: one daemon per data directory.
     _lock: std::fs::File,
     /// Where bodies are kept outside the database.
@@ -189,28 +194,39 @@ impl Store {
         let disk = FreeDisk::new(data_dir, 0);
         let events = Events::new();
         let engine = Engine::Sqlite(Sqlite::open(data_dir, &disk, events.clone())?);
-        Ok(Self::new(engine, disk, events, lock))
+        Ok(Self::new(engine, disk, events, Process::new(), lock))
     }
 
     /// Opens the store that the configuration names, and takes no new mail while the disk is low.
     pub fn of_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
         let lock = lock_data_dir(&config.data_dir.0)?;
         let events = Events::new();
+        let process = Process::new();
         let engine = match config.store.engine {
             config::Engine::Sqlite => Engine::Sqlite(Sqlite::open(&config.data_dir.0, &disk, events.clone())?),
             #[cfg(feature = "cluster")]
-            config::Engine::Postgres => Engine::Postgres(Box::new(Postgres::open(&config.store, events.clone())?)),
+            config::Engine::Postgres => {
+                let path = || config.data_dir.0.clone();
+                let engine = Postgres::open(&config.store, events.clone())?;
+                // With the lock held, the process that had the directory is gone.
+                let before = process.succeed(&path()).map_err(|source| OpenError::Io { path: path(), source })?;
+                if let Some(owners) = before {
+                    engine.end_leases(&owners).map_err(|error| OpenError::Store { path: path(), error })?;
+                }
+                Engine::Postgres(Box::new(engine))
+            }
             #[cfg(not(feature = "cluster"))]
             config::Engine::Postgres => return Err(OpenError::NotBuiltIn),
         };
-        Ok(Self::new(engine, disk, events, lock))
+        Ok(Self::new(engine, disk, events, process, lock))
     }
 
-    fn new(engine: Engine, disk: FreeDisk, events: Events, lock: std::fs::File) -> Self {
+    fn new(engine: Engine, disk: FreeDisk, events: Events, process: Process, lock: std::fs::File) -> Self {
         let inner = Inner {
             engine,
             disk,
             events,
+            process,
             _lock: lock,
             #[cfg(feature = "cluster")]
             objects: std::sync::OnceLock::new(),
@@ -226,6 +242,11 @@ impl Store {
     /// Other daemons may change what is in it.
     pub fn is_shared(&self) -> bool {
         self.inner.engine.is_shared()
+    }
+
+    /// A fresh owner of leases.
+    pub fn lease_owner(&self) -> RunnerId {
+        self.inner.process.owner()
     }
 
     /// A handle on behalf of another owner.

@@ -65,6 +65,20 @@ pub(crate) async fn two_daemons() -> (TempDir, Store, Store, AccountId) {
     (dir, one, two, account)
 }
 
+/// The configurations of daemons that share a fresh database of the tests' own PostgreSQL, each with a data directory.
+#[cfg(feature = "cluster")]
+pub(crate) fn daemons<const N: usize>() -> [(TempDir, crate::config::Config); N] {
+    let mut shared = None;
+    std::array::from_fn(|_| {
+        let dir = tempfile::tempdir().unwrap();
+        let find = || super::engine::postgres::testing::cluster().database_of(dir.path());
+        let find = || std::thread::scope(|scope| scope.spawn(find).join().unwrap());
+        let store = shared.get_or_insert_with(find).clone();
+        let data_dir = crate::config::DataDir(dir.path().to_owned());
+        (dir, crate::config::Config { data_dir, store, ..Default::default() })
+    })
+}
+
 /// A fresh store with one account. The folder goes when it is dropped.
 pub(crate) async fn store_with_account() -> (TempDir, Store, AccountId) {
     let dir = tempfile::tempdir().unwrap();

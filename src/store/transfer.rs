@@ -3,6 +3,7 @@
 
 use super::batch::BATCH;
 use super::keywords;
+use super::long_changes;
 use super::mailbox_tree;
 use super::mailboxes::{self, MailboxError};
 use super::message_rows::{self, Going};
@@ -10,7 +11,7 @@ use super::parts::{self, Part};
 use super::room::{self, Quota};
 use super::{Store, StoreError, Transaction, expunged};
 use crate::events::Event;
-use crate::id::{InboxId, MailboxId};
+use crate::id::{InboxId, MailboxId, RunnerId};
 use crate::store::engine::{Row, params};
 use std::ops::ControlFlow;
 
@@ -163,14 +164,20 @@ impl Store {
         .await
     }
 
-    /// Makes the hidden row, with what was gathered in it, a part of the target.
+    /// Makes the hidden row, with what was gathered in it, a part of the target. Fails where the lease of the inbox's long
+    /// change is not `owner`'s any more: then another daemon finishes the row.
     pub async fn transfer_publish(
         &self,
         transfer: Transfer,
         hidden: MailboxId,
         gathered: Vec<(u32, u32)>,
+        owner: RunnerId,
     ) -> Result<Copied, TransferError> {
-        self.write(move |transaction| publish(transaction, &transfer, hidden, &gathered)).await
+        self.write(move |transaction| {
+            long_changes::check_owner(transaction, &transfer.inbox, &owner)?;
+            publish(transaction, &transfer, hidden, &gathered)
+        })
+        .await
     }
 }
 

@@ -96,7 +96,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     for (environment, says) in [
         (&[(PRESENT, OLD)][..], "give the new one as INBOXLAYER_NEXT_SECRET_KEY"),
         (&[(PRESENT, OLD), (NEXT, "c2hvcnQ=")], "INBOXLAYER_NEXT_SECRET_KEY does not hold a key of 32 octets"),
-        (&[(PRESENT, OTHER), (NEXT, NEW)], "cannot open a sealed private key"),
+        (&[(PRESENT, OTHER), (NEXT, NEW)], "cannot open what the store has sealed"),
     ] {
         let refused = change(&daemon, environment);
         assert!(refused.code == 1 && refused.stderr.contains(says), "{says}: {refused:?}");
@@ -113,7 +113,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     let data = daemon.data_dir();
     let start = ["sandbox", "--port-base", "0", "--data-dir", data.to_str().unwrap()];
     for refused in [program(&start, &[(PRESENT, OLD)]), change(&daemon, &[(PRESENT, OLD), (NEXT, OTHER)])] {
-        assert!(refused.code == 1 && refused.stderr.contains("cannot open a sealed private key"), "{refused:?}");
+        assert!(refused.code == 1 && refused.stderr.contains("cannot open what the store has sealed"), "{refused:?}");
     }
 
     daemon.set_environment(&[(PRESENT, NEW)]);

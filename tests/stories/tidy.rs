@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 const LAYERS: [&[&str]; 6] = [
     &["clock", "id", "address", "envelope", "secret"],
     &["verification", "identity", "message"],
-    &["config", "store", "events", "dns", "auth", "dkim", "net", "resources", "jobs", "smtp_client"],
+    &["config", "store", "events", "dns", "auth", "dkim", "net", "resources", "rates", "jobs", "smtp_client"],
     &["mailbox", "registry", "rotation", "verifier", "submission", "inbound", "queue", "reading"],
     &["smtp", "imap", "http"],
     &["app", "sandbox", "cli", "lib", "main"],

@@ -231,7 +231,8 @@ async fn a_store_whose_sealing_key_is_lost_does_not_open() {
     drop(keys);
     std::fs::remove_file(dir.path().join("secret.key")).unwrap();
     let refused = Keys::open(store, dir.path(), &Config::default(), Clock::System).await.unwrap_err();
-    assert!(matches!(refused, KeysError::Seal(SealError::DoesNotOpen)), "{refused}");
+    assert!(matches!(refused, KeysError::Seal(SealError::Missing)), "{refused}");
+    assert!(!dir.path().join("secret.key").exists(), "a key that opens nothing is not made");
 }
 
 #[tokio::test]

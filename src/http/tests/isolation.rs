@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 /// Every path of the router with each of its methods; `{…}` is an id.
 const ROUTES: &[(&str, &str)] = &[
     ("GET", "/healthz"),
+    ("GET", "/readyz"),
     ("GET", "/api/v1/custom_domains"),
     ("POST", "/api/v1/custom_domains"),
     ("GET", "/api/v1/custom_domains/{domain}"),

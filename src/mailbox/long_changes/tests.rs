@@ -7,7 +7,7 @@ use crate::store::messages::Flags;
 use crate::store::open_mailbox::Seen;
 use crate::store::params;
 use crate::store::testing::{self, account, inbox, limits, put, store_with_account};
-use crate::store::transfer::TransferError;
+use crate::store::transfer::{Kind, TransferError};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -280,4 +280,77 @@ async fn a_large_copy_has_its_room_before_the_first_batch_or_leaves_nothing() {
     assert_eq!((copied.unwrap().uids.len(), had_room), (2000, 0));
     mailboxes.finish_deletion(&one).await.unwrap();
     assert_eq!(counts(&store, &one).await, (2 * 2000 * SIZE, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_daemon_leaves_a_change_that_is_under_way_alone() {
+    for change in [Change::Copy, Change::Move, Change::Rename, Change::Delete, Change::DeleteInbox] {
+        let (_dir, store, account) = store_with_account().await;
+        let one = inbox(&store, &account, "one").await;
+        let mailbox = fill(&store, &one, 2000).await;
+        let before = uids(&store, &one, "INBOX").await;
+        // Its own locks are those of another process.
+        let (other, one_of_other) = (MailboxService::new(store.clone(), limits(u64::MAX)), one.clone());
+        let finishing = tokio::spawn(async move {
+            loop {
+                other.finish_long_changes().await.unwrap();
+                other.finish_deletion(&one_of_other).await.unwrap();
+            }
+        });
+        change.make(&store, &account, &one, mailbox).await;
+        finishing.abort();
+        let found =
+            [uids(&store, &one, "INBOX").await, uids(&store, &one, "Archive").await, uids(&store, &one, "Old").await];
+        let expected = match change {
+            Change::Copy => [before.clone(), before, vec![]],
+            Change::Move => [vec![], before, vec![]],
+            Change::Rename => [vec![], vec![], before],
+            _ => [vec![], vec![], vec![]],
+        };
+        assert_eq!(found, expected, "{change:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_whose_lease_has_ended_is_finished_by_another_daemon_and_cannot_be_published() {
+    let (_dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    let mailbox = fill(&store, &one, 20).await;
+    let (here, other) =
+        (MailboxService::new(store.clone(), limits(u64::MAX)), MailboxService::new(store.clone(), limits(u64::MAX)));
+    let before = uids(&store, &one, "INBOX").await;
+    let transfer = here.to(&one, mailbox, "Archive", Kind::Move);
+    let change = here.begin_long_change(&one).await.unwrap();
+    let hidden = store.transfer_begin(&transfer, &before).await.unwrap();
+    let gathered = store.transfer_gather(transfer.clone(), hidden, 0, before.clone()).await.unwrap();
+    other.finish_long_changes().await.unwrap();
+    assert_eq!(counts(&store, &one).await.1, 1, "it is under way");
+
+    // As if the daemon had been suspended for longer than the lease.
+    store.write(|c| c.execute("UPDATE long_change SET lease_until = 1", params![])).await.unwrap();
+    let taken = other.begin_long_change(&one).await.unwrap();
+    let late = store.transfer_publish(transfer, hidden, gathered, change.owner().clone()).await.unwrap_err();
+    assert!(late.to_string().contains("taken over by another daemon"), "{late}");
+    drop(taken);
+    // The lease of a daemon that is gone blocks no other for ever.
+    drop(change);
+    while counts(&store, &one).await.1 > 0 {
+        other.finish_long_changes().await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((uids(&store, &one, "INBOX").await, uids(&store, &one, "Archive").await), (before, vec![]));
+}
+
+#[tokio::test]
+async fn a_daemon_that_starts_again_ends_the_leases_it_had() {
+    let (dir, store, account) = store_with_account().await;
+    let one = inbox(&store, &account, "one").await;
+    let now = Timestamp::real();
+    let lease = |store: &Store| Lease { runner: store.lease_owner(), until: now.after(LEASE) };
+    assert!(store.long_change_begin(&one, lease(&store), now).await.unwrap());
+    assert!(!store.long_change_begin(&one, lease(&store), now).await.unwrap());
+    store.close().await;
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert!(store.long_change_begin(&one, lease(&store), now).await.unwrap());
 }

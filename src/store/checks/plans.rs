@@ -60,7 +60,8 @@ async fn no_statement_of_a_check_reads_a_whole_table() {
         "DELETE FROM domain_record WHERE domain_id = ?1",
         "SELECT 1 FROM claimed_name WHERE name = ?1 AND account_id <> ?2",
         "UPDATE custom_domain SET contested_at = 1 WHERE name = ?1 AND contested_at IS NULL",
-        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL WHERE lease_until > 0",
+        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL
+             WHERE lease_until > 0 AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
         "SELECT id FROM custom_domain WHERE account_id = ?1 AND name = ?2",
         "SELECT coalesce(max(number), 0) + 1 FROM domain_check WHERE domain_id = ?1",
         "DELETE FROM domain_check WHERE domain_id = ?1 AND number < ?2 AND (number <= ?3 OR at < ?4)",

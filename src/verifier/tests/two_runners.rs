@@ -15,6 +15,13 @@ async fn checks(world: &World) -> (i64, i64) {
     world.store.read(read).await.unwrap()
 }
 
+/// Checks that are under way.
+async fn leases(world: &World) -> i64 {
+    let sql = "SELECT count(*) FROM custom_domain WHERE lease_owner IS NOT NULL";
+    let read = |c: &crate::store::Transaction<'_>| c.query_row(sql, params![], |row| row.get(0));
+    world.store.read(read).await.unwrap()
+}
+
 #[tokio::test]
 async fn two_verifiers_on_one_store_make_every_check_once() {
     let world = world().await;
@@ -46,4 +53,24 @@ async fn a_check_whose_runner_is_gone_is_made_by_another_and_its_late_record_is_
     let policy = world.verifier.rules().policy;
     assert_eq!(world.store.domain_record_check(runner, late, None, policy, now, 0).await.unwrap(), None);
     assert_eq!((checks(&world).await, world.row(&row).await.state.degraded_since()), ((1, 1), None));
+}
+
+#[tokio::test]
+async fn a_check_that_a_stop_interrupts_is_made_by_another_at_once() {
+    let world = world().await;
+    let row = world.claim(&world.account, "acme.test", TOKENS).await;
+    world.publish(&row);
+    world.play.set_fault("acme.test", Some(Fault::Timeout)).unwrap();
+    world.clock.advance_to(world.clock.now().after(HOUR));
+    let shutdown = Shutdown::new();
+    shutdown.spawn(world.verifier.clone().run(shutdown.clone()));
+    while leases(&world).await == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    shutdown.request();
+    assert!(shutdown.finished(Duration::from_secs(60)).await);
+    assert_eq!(checks(&world).await, (0, 0), "it was interrupted");
+    world.play.set_fault("acme.test", None).unwrap();
+    another(&world).settle().await;
+    assert_eq!((checks(&world).await, world.status(&row).await), ((1, 1), Verified));
 }

@@ -25,7 +25,8 @@ use super::Transaction;
 use crate::config;
 use crate::events::Events;
 use crate::resources::Owner;
-use crate::store::StoreError;
+use crate::store::process::Owners;
+use crate::store::{StoreError, jobs};
 use caller::{Caller, Waiting};
 use connect::{Connector, SettingsError};
 use events::EventLog;
@@ -88,6 +89,20 @@ impl Postgres {
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
         Ok(Self { connector, readers, writers, running: TaskTracker::new(), log })
+    }
+
+    /// Ends the leases of a process that is gone. Blocks.
+    pub fn end_leases(&self, of: &Owners) -> Result<(), StoreError> {
+        let end = || {
+            let mut place = self.writers.place_at_once().ok_or(StoreError::Closed)?;
+            let (ended, _) = transaction::write(&mut place, |c| jobs::end_leases(c, Some(of)))?;
+            if ended > 0 {
+                tracing::info!(ended, "work that was cut off is due again");
+            }
+            Ok(())
+        };
+        let panicked = || Err(StoreError::Aborted("ending leases panicked".into()));
+        std::thread::scope(|scope| scope.spawn(end).join()).unwrap_or_else(|_| panicked())
     }
 
     pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>

@@ -42,6 +42,12 @@ impl Pool {
         Ok(Place { session: None, idle: self.idle.clone(), _permit: permit })
     }
 
+    /// A place, if there is one: for the start, when no other work needs one. Its connection is opened when it is first used.
+    pub fn place_at_once(&self) -> Option<Place> {
+        let permit = self.permits.try_acquire(Owner::System)?;
+        Some(Place { session: None, idle: self.idle.clone(), _permit: permit })
+    }
+
     /// Later calls of [`Self::place`] fail.
     pub fn close(&self) {
         self.permits.close();

@@ -29,6 +29,8 @@ const MIGRATIONS: &[Migration] = &[
         sql: &[include_str!("schema.sql"), include_str!("bodies.sql"), include_str!("triggers.sql")],
     },
     Migration { minimum_reader: 1, sql: &[include_str!("events.sql")] },
+    // Programs of the versions before end the long changes of other daemons when they start.
+    Migration { minimum_reader: 3, sql: &[include_str!("daemons.sql")] },
 ];
 
 /// Why the database is not used.

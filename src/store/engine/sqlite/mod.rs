@@ -67,7 +67,7 @@ impl Sqlite {
         let epoch = writer.query_row("SELECT epoch FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
         let place = LogPlace::new(epoch, 0);
         // With the lock held, previous lease owners are dead.
-        match jobs::end_leases(&Transaction::new(Connection::Sqlite(&writer), place))
+        match jobs::end_leases(&Transaction::new(Connection::Sqlite(&writer), place), None)
             .map_err(|error| OpenError::Store { path: path.clone(), error })?
         {
             0 => {}
