@@ -95,7 +95,7 @@ impl Postgres {
     pub fn end_leases(&self, of: &Owners) -> Result<(), StoreError> {
         let end = || {
             let mut place = self.writers.place_at_once().ok_or(StoreError::Closed)?;
-            let (ended, _) = transaction::write(&mut place, |c| jobs::end_leases(c, Some(of)))?;
+            let ended = transaction::write(&mut place, &self.log, |c| jobs::end_leases(c, Some(of)))?;
             if ended > 0 {
                 tracing::info!(ended, "work that was cut off is due again");
             }
