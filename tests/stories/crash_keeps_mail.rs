@@ -6,6 +6,7 @@
 //! messages, unless that has just ended. 20 crashes; 1,000 with `NIGHTLY`; any other number with `CRASHES`.
 
 use crate::clients::{python, python_command};
+use crate::engine::Engine;
 use crate::serve::{Relay, Serve, rows};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -14,7 +15,7 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-const LIMITS: &str = "[limits]
+pub const LIMITS: &str = "[limits]
 messages_per_hour = 1000000
 recipients_per_hour = 1000000
 mx_messages_per_hour = 1000000
@@ -91,7 +92,7 @@ pub fn number(variable: &str, usual: u64, nightly: u64) -> u64 {
 }
 
 /// An account for each kind of work, and the addresses of the listeners.
-fn accounts(daemon: &Serve) -> Value {
+pub fn accounts(daemon: &Serve) -> Value {
     let mut config = json!({
         "host": daemon.imaps.ip().to_string(), "http": daemon.http.port(), "submissions": daemon.submissions.port(),
         "mx": daemon.mx.port(), "imaps": daemon.imaps.port(), "ca": daemon.ca(),
@@ -105,11 +106,11 @@ fn accounts(daemon: &Serve) -> Value {
 
 /// The database is consistent, and has no unreferenced bodies or contents.
 pub fn check_store(daemon: &Serve) {
-    let database = rusqlite::Connection::open(daemon.data_dir().join("inboxlayer.db")).unwrap();
-    let ask = |sql: &str| database.query_row(sql, [], |row| row.get::<_, String>(0)).unwrap();
-    assert_eq!(ask("PRAGMA integrity_check"), "ok");
-    let broken = database.prepare("PRAGMA foreign_key_check").unwrap().query_map([], |_| Ok(())).unwrap().count();
-    assert_eq!(broken, 0, "foreign keys");
+    let ask = |sql: &str| daemon.engine().ask(&daemon.data_dir(), sql);
+    if matches!(daemon.engine(), Engine::Sqlite) {
+        assert_eq!(ask("PRAGMA integrity_check"), "ok");
+        assert_eq!(ask("SELECT count(*) || '' FROM pragma_foreign_key_check"), "0", "foreign keys");
+    }
     let orphans = "SELECT count(*) || '' FROM body WHERE id NOT IN (SELECT body_id FROM content)
                    AND id NOT IN (SELECT body_id FROM body_released)";
     assert_eq!(ask(orphans), "0", "bodies without a message");
@@ -119,30 +120,45 @@ pub fn check_store(daemon: &Serve) {
 }
 
 /// The clients, which work until the server is killed.
-struct Clients {
+pub struct Clients {
     child: Child,
     lines: std::sync::mpsc::Receiver<String>,
+    /// Temporary errors may end workers.
+    takes_ends: bool,
 }
 
 impl Clients {
-    fn start(config: &Path, state: &Path) -> Self {
+    pub fn start(config: &Path, state: &Path) -> Self {
         let mut command = python_command("crash.py");
-        command.arg("work").args([config, state]).stdout(Stdio::piped());
+        command.arg("work").args([config, state]).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (tell, lines) = std::sync::mpsc::channel();
         let stdout = BufReader::new(child.stdout.take().unwrap());
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
-        Self { child, lines }
+        Self { child, lines, takes_ends: false }
     }
 
-    fn wait_for_answers(&self, count: usize) {
+    /// Temporary errors may end workers, at any time.
+    pub fn takes_temporary_errors(self) -> Self {
+        Self { takes_ends: true, ..self }
+    }
+
+    pub fn wait_for_answers(&self, count: usize) {
         const WORKERS: usize = 10;
         let (mut seen, mut has_begun) = (BTreeMap::new(), false);
         while !has_begun || seen.len() < WORKERS || seen.values().any(|answers| *answers < count) {
             let line = self.line();
-            match line.starts_with("began") {
-                true => has_begun = true,
-                false => *seen.entry(line).or_insert(0) += 1,
+            match line.split_once(' ').unwrap_or_default() {
+                ("began", _) => has_begun = true,
+                ("answered", worker) => *seen.entry(worker.to_owned()).or_insert(0_usize) += 1,
+                // Ended by a temporary error.
+                (_, rest) => {
+                    let worker = rest.split(':').next().unwrap_or_default();
+                    has_begun |= worker.starts_with("Large");
+                    if !worker.starts_with("Large") {
+                        seen.insert(worker.to_owned(), usize::MAX);
+                    }
+                }
             }
         }
     }
@@ -155,21 +171,30 @@ impl Clients {
 
     fn line(&self) -> String {
         let line = self.lines.recv_timeout(Duration::from_secs(60)).expect("an answer within a minute");
-        assert!(!line.starts_with("failed"), "{line}");
+        assert!(!line.starts_with("failed") && (self.takes_ends || !line.starts_with("ended")), "{line}");
         line
     }
 
+    /// Waits until the server has gone for all of them.
     fn end(mut self) {
+        // Its standard input stays open until then.
+        let _stdin = self.child.stdin.take();
+        assert!(self.child.wait().unwrap().success(), "the clients say why");
+    }
+
+    /// Lets them end what they do, and waits for that.
+    pub fn stop(mut self) {
+        drop(self.child.stdin.take());
         assert!(self.child.wait().unwrap().success(), "the clients say why");
     }
 }
 
-fn text(path: &Path) -> &str {
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
 /// Random in each run, so that many runs hit every moment.
-fn rand_below(limit: u64) -> u64 {
+pub fn rand_below(limit: u64) -> u64 {
     use std::hash::BuildHasher;
     std::hash::RandomState::new().hash_one(0) % limit
 }

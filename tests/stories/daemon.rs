@@ -1,6 +1,7 @@
 //! A daemon for one test: the real program as `sandbox`, on free ports.
 
 use crate::clients::{Outcome, run};
+use crate::engine::Engine;
 use crate::rest::Rest;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ const START: Duration = Duration::from_secs(120);
 pub struct Daemon {
     child: Child,
     folder: tempfile::TempDir,
+    engine: Engine,
     environment: Vec<(String, String)>,
     ready: Value,
 }
@@ -28,8 +30,9 @@ impl Daemon {
     pub fn start_in(environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let environment: Vec<_> = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect();
-        let (child, ready) = launch(folder.path(), &environment);
-        Self { child, folder, environment, ready }
+        let engine = Engine::fresh();
+        let (child, ready) = launch(folder.path(), &engine, &environment);
+        Self { child, folder, engine, environment, ready }
     }
 
     /// `kill -9`, then a start on the same data. Ports may change.
@@ -40,7 +43,7 @@ impl Daemon {
 
     /// Starts again on the same data.
     pub fn launch(&mut self) {
-        let (child, ready) = launch(self.folder.path(), &self.environment);
+        let (child, ready) = launch(self.folder.path(), &self.engine, &self.environment);
         self.child = child;
         self.ready = ready;
     }
@@ -114,7 +117,7 @@ impl Drop for Daemon {
     }
 }
 
-fn launch(folder: &Path, environment: &[(String, String)]) -> (Child, Value) {
+fn launch(folder: &Path, engine: &Engine, environment: &[(String, String)]) -> (Child, Value) {
     let ready_file = folder.join("ready.json");
     let _ = std::fs::remove_file(&ready_file);
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log file");
@@ -124,6 +127,7 @@ fn launch(folder: &Path, environment: &[(String, String)]) -> (Child, Value) {
         .arg("--data-dir")
         .arg(folder.join("data"))
         .env("RUST_LOG", "inboxlayer=debug,info")
+        .envs(engine.environment())
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         // The overview that it prints for people.

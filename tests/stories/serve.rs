@@ -1,5 +1,6 @@
 //! The daemon as an operator runs it: `serve` with a configuration file, a certificate, and a relay for outgoing mail.
 
+use crate::engine::Engine;
 use crate::rest::Rest;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_inboxlayer");
 pub struct Serve {
     child: Option<Child>,
     folder: tempfile::TempDir,
+    engine: Engine,
     environment: Vec<(String, String)>,
     pub http: SocketAddr,
     pub submission: SocketAddr,
@@ -42,6 +44,11 @@ impl Serve {
 
     /// The same with environment variables and these lines in `[queue]`.
     pub fn start_in(environment: &[(&str, &str)], dns: &str, queue: &str, more: &str) -> Self {
+        Self::start_on(Engine::fresh(), environment, dns, queue, more)
+    }
+
+    /// The same on a store that there may be other daemons on.
+    pub fn start_on(engine: Engine, environment: &[(&str, &str)], dns: &str, queue: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         certificate(folder.path());
         let [http, submission, submissions, mx, imap, imaps] = std::array::from_fn(|_| free_address());
@@ -77,9 +84,10 @@ retry_pauses = ["1s"]
         let operator = String::new();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut serve =
-            Self { child: None, folder, environment, http, submission, submissions, mx, imap, imaps, operator };
+            Self { child: None, folder, engine, environment, http, submission, submissions, mx, imap, imaps, operator };
         let mut made = Command::new(PROGRAM);
         made.args(["token", "create", "--operator", "--config"]).arg(serve.config());
+        made.envs(serve.engine.environment());
         let made = made.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         let words = String::from_utf8(made.stdout).unwrap();
@@ -95,6 +103,7 @@ retry_pauses = ["1s"]
             .args(["serve", "--config"])
             .arg(self.config())
             .env("RUST_LOG", "inboxlayer=info,warn")
+            .envs(self.engine.environment())
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
@@ -154,6 +163,11 @@ retry_pauses = ["1s"]
         self.folder.path().join("inboxlayer.toml")
     }
 
+    /// What its store is on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }
@@ -202,38 +216,88 @@ pub fn free_address() -> SocketAddr {
     panic!("no port is free between {first} and {}", first + MANY);
 }
 
-/// A relay that counts messages by subject. It accepts everything but mail for `later@`, which it defers.
+/// A relay that counts messages by subject, and attempts by recipient. It accepts everything but mail for `later@`, which it defers.
 pub struct Relay {
     pub address: SocketAddr,
-    subjects: Arc<Mutex<BTreeMap<String, u32>>>,
+    kept: Arc<Mutex<Kept>>,
+}
+
+#[derive(Default)]
+struct Kept {
+    subjects: BTreeMap<String, u32>,
+    attempts: BTreeMap<String, Attempts>,
+}
+
+/// Attempts to deliver to a recipient.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Attempts {
+    pub begun: u32,
+    now: u32,
+    /// The most at one time.
+    pub at_once: u32,
+}
+
+/// An attempt that is under way, from RCPT to the end of the transaction or connection.
+struct Attempt<'a> {
+    kept: &'a Mutex<Kept>,
+    recipient: String,
+}
+
+impl<'a> Attempt<'a> {
+    fn begin(kept: &'a Mutex<Kept>, recipient: String) -> Self {
+        let mut all = kept.lock().unwrap();
+        let attempts = all.attempts.entry(recipient.clone()).or_default();
+        (attempts.begun, attempts.now) = (attempts.begun + 1, attempts.now + 1);
+        attempts.at_once = attempts.at_once.max(attempts.now);
+        drop(all);
+        Self { kept, recipient }
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let mut all = self.kept.lock().unwrap();
+        all.attempts.get_mut(&self.recipient).unwrap().now -= 1;
+    }
 }
 
 impl Relay {
     pub fn start() -> Self {
+        Self::slow(Duration::ZERO)
+    }
+
+    /// One that takes so long for a message.
+    pub fn slow(pause: Duration) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let subjects = Arc::new(Mutex::new(BTreeMap::new()));
-        let kept = Arc::clone(&subjects);
+        let kept = Arc::<Mutex<Kept>>::default();
+        let shared = Arc::clone(&kept);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let kept = Arc::clone(&kept);
+                let kept = Arc::clone(&shared);
                 // The daemon may be killed in the middle of a session.
-                std::thread::spawn(move || drop(take_mail(stream, &kept)));
+                std::thread::spawn(move || drop(take_mail(stream, &kept, pause)));
             }
         });
-        Self { address, subjects }
+        Self { address, kept }
     }
 
     pub fn subjects(&self) -> BTreeMap<String, u32> {
-        self.subjects.lock().unwrap().clone()
+        self.kept.lock().unwrap().subjects.clone()
+    }
+
+    /// The attempts by recipient.
+    pub fn attempts(&self) -> BTreeMap<String, Attempts> {
+        self.kept.lock().unwrap().attempts.clone()
     }
 }
 
-fn take_mail(stream: TcpStream, kept: &Mutex<BTreeMap<String, u32>>) -> std::io::Result<()> {
+fn take_mail(stream: TcpStream, kept: &Mutex<Kept>, pause: Duration) -> std::io::Result<()> {
     let mut out = stream.try_clone()?;
     out.write_all(b"220 relay ESMTP\r\n")?;
     let mut subject = None;
     let mut in_data = false;
+    let mut attempts = Vec::new();
     for line in BufReader::new(stream).split(b'\n') {
         let line = line?;
         let line = String::from_utf8_lossy(&line).trim_end().to_owned();
@@ -243,8 +307,10 @@ fn take_mail(stream: TcpStream, kept: &Mutex<BTreeMap<String, u32>>) -> std::io:
             }
             if line == "." {
                 in_data = false;
+                std::thread::sleep(pause);
+                attempts.clear();
                 // Counted before the reply: what was acknowledged has arrived.
-                *kept.lock().unwrap().entry(subject.take().unwrap_or_default()).or_insert(0) += 1;
+                *kept.lock().unwrap().subjects.entry(subject.take().unwrap_or_default()).or_insert(0) += 1;
                 out.write_all(b"250 2.0.0 taken\r\n")?;
             }
             continue;
@@ -257,6 +323,11 @@ fn take_mail(stream: TcpStream, kept: &Mutex<BTreeMap<String, u32>>) -> std::io:
             }
             "QUIT" => return out.write_all(b"221 bye\r\n"),
             "RCPT" if line.contains("<later@") => b"451 4.3.0 later\r\n",
+            "RCPT" => {
+                let recipient = line.split(['<', '>']).nth(1).unwrap_or_default();
+                attempts.push(Attempt::begin(kept, recipient.to_owned()));
+                b"250 2.1.5 ok\r\n"
+            }
             _ => b"250 2.0.0 ok\r\n",
         };
         out.write_all(reply)?;

@@ -3,10 +3,13 @@
 usage: crash.py work|check CONFIG STATE
 
 CONFIG is JSON: the addresses of the listeners, `ca`, and the tokens of the accounts. STATE is a file shared by `work` and `check`.
+With `temporary` in CONFIG, a temporary refusal is like a lost connection: the change may be done or not. `work` ends when
+standard input does, too.
 Each worker changes only its own things, one at a time. So after a crash each thing is as last acknowledged, or as the change under
 way makes it, completely or not at all; only EXPUNGE may have removed a first part.
 
-`work` prints `answered WORKER` after each change, and `began WORKER` before one of thousands of messages. `check` prints what it compared,
+`work` prints `answered WORKER` after each change, `began WORKER` before one of thousands of messages, and `ended WORKER` when its server has
+gone. `check` prints what it compared,
 as JSON, and fails on any difference.
 """
 
@@ -39,6 +42,21 @@ class Refused(Exception):
     """A response that no crash explains."""
 
 
+class Temporary(Exception):
+    """A temporary refusal."""
+
+
+def is_temporary(error):
+    """Whether the server said that the client is to try again: 4yz, 503, NO [UNAVAILABLE]."""
+    if not config.get("temporary"):
+        return False
+    if isinstance(error, smtplib.SMTPRecipientsRefused):
+        return all(400 <= code < 500 for code, _ in error.recipients.values())
+    if isinstance(error, smtplib.SMTPResponseException):
+        return 400 <= error.smtp_code < 500 or error.smtp_code == -1
+    return isinstance(error, Temporary) or (isinstance(error, imaplib.IMAP4.error) and "[UNAVAILABLE]" in str(error))
+
+
 def message(subject):
     return f"From: x@example.test\r\nTo: y@example.test\r\nSubject: {subject}\r\n\r\n" + "filler line\r\n" * 20
 
@@ -52,8 +70,14 @@ def imap(account):
 def ok(answer):
     kind, data = answer
     if kind != "OK":
-        raise Refused(f"{kind} {data}")
+        raise (Temporary if config.get("temporary") and b"[UNAVAILABLE]" in (data[0] or b"") else Refused)(f"{kind} {data}")
     return data
+
+
+def settled(answer):
+    """Any answer but a temporary refusal."""
+    if answer[0] != "OK" and b"[UNAVAILABLE]" in (answer[1][0] or b""):
+        raise Temporary(answer)
 
 
 class Rest:
@@ -66,6 +90,8 @@ class Rest:
         self.connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = self.connection.getresponse()
         text = answer.read()
+        if answer.status in (502, 503, 504) and config.get("temporary"):
+            raise Temporary(f"{method} {path}: {answer.status}")
         if answer.status not in allowed:
             raise Refused(f"{method} {path}: {answer.status} {text[:500]}")
         return answer.status, json.loads(text) if text else None
@@ -100,16 +126,19 @@ class Worker:
     def run(self):
         try:
             self.connect()
-            while True:
+            while not ended.is_set():
                 # The change is recorded before it is requested; `step` returns the state once it is acknowledged.
                 known = self.step()
                 self.known, self.doing = known, None
                 say(f"answered {self.name}")
-        except GONE:
-            pass
+        except GONE as error:
+            say(f"ended {self.name}: {type(error).__name__} {error}")
         except BaseException as error:
-            failed.append(f"{self.name}: {type(error).__name__} {error}, doing {self.doing}")
-            say(f"failed {failed[-1]}")
+            if is_temporary(error):
+                say(f"ended {self.name}: {error}")
+            else:
+                failed.append(f"{self.name}: {type(error).__name__} {error}, doing {self.doing}")
+                say(f"failed {failed[-1]}")
 
 
 class Mail(Worker):
@@ -189,7 +218,7 @@ class Messages(Worker):
     def connect(self):
         self.client = imap(config["keeper"])
         for mailbox in self.known:
-            self.client.create(mailbox)
+            settled(self.client.create(mailbox))
         self.random = random.Random()
 
     def uids(self, subjects):
@@ -298,7 +327,7 @@ class Messages(Worker):
 class Large(Worker):
     """COPY, MOVE, EXPUNGE, RENAME INBOX and DELETE of thousands of messages, done in batches: {mailbox: UIDs}."""
 
-    COUNT = 4096
+    COUNT = config.get("large", 4096)
 
     def connect(self):
         self.client = imap(config["collector"])
@@ -306,9 +335,10 @@ class Large(Worker):
         if self.known:
             return
         # The first kill is after the first of these changes has begun.
-        ok(self.client.create("Seed"))
-        ok(self.client.append("Seed", None, None, message(self.name).encode()))
-        state["octets of one"] = size_of_inbox()
+        settled(self.client.create("Seed"))
+        if ok(self.client.select("Seed")) == [b"0"]:
+            ok(self.client.append("Seed", None, None, message(self.name).encode()))
+        state["octets of one"] = size_of_inbox() // int(ok(self.client.select("Seed"))[0])
         while int(ok(self.client.select("Seed"))[0]) < self.COUNT:
             ok(self.client.copy("1:*", "Seed"))
         self.known = {"Seed": self.uids("Seed"), "INBOX": []}
@@ -326,13 +356,16 @@ class Large(Worker):
         # Not waited for, since it takes longer than the others.
         try:
             self.connect()
-            while True:
+            while not ended.is_set():
                 self.known, self.doing = self.step(), None
-        except GONE:
-            pass
+        except GONE as error:
+            say(f"ended {self.name}: {type(error).__name__} {error}")
         except BaseException as error:
-            failed.append(f"{self.name}: {type(error).__name__} {error}")
-            say(f"failed {failed[-1]}")
+            if is_temporary(error):
+                say(f"ended {self.name}: {error}")
+            else:
+                failed.append(f"{self.name}: {type(error).__name__} {error}")
+                say(f"failed {failed[-1]}")
 
     def step(self):
         known = dict(self.known)
@@ -379,6 +412,9 @@ class Large(Worker):
 
     def check(self, there):
         found = there["collector"]
+        if not self.known and config.get("temporary"):
+            # A temporary error has ended it before there was enough.
+            return
         if not self.allowed(found):
             counts = lambda boxes: {box: len(uids) for box, uids in boxes.items()}
             raise Refused(f"{self.name}: {counts(found)}\nafter {counts(self.known)}\nwhile {self.doing}")
@@ -686,6 +722,12 @@ def uids_and_status():
 
 lock = threading.Lock()
 failed = []
+ended = threading.Event()
+
+
+def wait_for_the_end():
+    sys.stdin.read()
+    ended.set()
 
 
 def say(line):
@@ -695,6 +737,7 @@ def say(line):
 
 workers = [Submission(0), Submission(1), Submission(2), Inbound(0), Inbound(1), Messages(0), Messages(1), Large(0), Mailboxes(0), Things(0), Queue(0)]
 if mode == "work":
+    threading.Thread(target=wait_for_the_end, daemon=True).start()
     threads = [threading.Thread(target=worker.run) for worker in workers]
     for thread in threads:
         thread.start()

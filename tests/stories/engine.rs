@@ -1,0 +1,57 @@
+//! What a story's daemons keep their store on: SQLite, or with `STORE_ENGINE=postgres` a database of a PostgreSQL server that this process
+//! starts. The program is built with `--features cluster` then.
+
+#[allow(dead_code, reason = "the program's tests use the rest")]
+#[path = "../../src/store/engine/postgres/testing/server.rs"]
+mod server;
+
+pub use server::Server;
+
+use rusqlite::Connection;
+use std::path::Path;
+use std::sync::OnceLock;
+
+/// The store of one daemon, or of several.
+#[derive(Clone, Debug)]
+pub enum Engine {
+    Sqlite,
+    /// A database, by its name on the server.
+    Postgres(&'static Server, String),
+}
+
+impl Engine {
+    /// A fresh one on the engine that this run is for.
+    pub fn fresh() -> Self {
+        static SERVER: OnceLock<Server> = OnceLock::new();
+        match std::env::var_os("STORE_ENGINE") {
+            Some(engine) if engine == "postgres" => Self::fresh_on(SERVER.get_or_init(Server::start)),
+            _ => Self::Sqlite,
+        }
+    }
+
+    /// A fresh database on a server of PostgreSQL.
+    pub fn fresh_on(server: &'static Server) -> Self {
+        let name = format!("story_{}", ulid::Ulid::new().to_string().to_lowercase());
+        server.ask("postgres", &format!("CREATE DATABASE {name}"));
+        Self::Postgres(server, name)
+    }
+
+    /// The program's environment variables for it.
+    pub fn environment(&self) -> Vec<(String, String)> {
+        let Self::Postgres(server, name) = self else { return Vec::new() };
+        let set = |key: &str, value: String| (format!("INBOXLAYER_STORE__{key}"), value);
+        let connections = ["READ_CONNECTIONS", "WRITE_CONNECTIONS"].map(|key| set(key, "4".to_owned()));
+        [set("ENGINE", "postgres".to_owned()), set("URL", server.url(name))].into_iter().chain(connections).collect()
+    }
+
+    /// The first column of the only row of an answer, as text.
+    pub fn ask(&self, data_dir: &Path, sql: &str) -> String {
+        match self {
+            Self::Sqlite => {
+                let database = Connection::open(data_dir.join("inboxlayer.db")).unwrap();
+                database.query_row(sql, [], |row| row.get(0)).unwrap()
+            }
+            Self::Postgres(server, name) => server.ask(name, sql).trim_end().to_owned(),
+        }
+    }
+}
