@@ -31,6 +31,10 @@ pub mod names;
 pub(crate) mod open_mailbox;
 pub mod ownership;
 mod parts;
+#[cfg_attr(
+    not(feature = "cluster"),
+    allow(dead_code, reason = "leases of a process before are ended one by one on PostgreSQL alone")
+)]
 mod process;
 pub(crate) mod queue;
 pub(crate) mod rates;
