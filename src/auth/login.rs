@@ -25,6 +25,9 @@ pub use crate::store::tokens::Scope;
 /// The last use of a token is recorded at most this often.
 const USE_RECORDED_EVERY: Duration = Duration::from_secs(60);
 
+/// How often the log-in of a session is checked: an expired token publishes no event.
+const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(300) };
+
 /// The sender of an HTTP request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Principal {
@@ -76,13 +79,22 @@ pub struct Authenticator {
     platform: DomainName,
     throttle: Arc<Throttle>,
     connections_per_account: usize,
+    /// Pause between checks of a session's log-in.
+    pub(super) check_every: Duration,
 }
 
 impl Authenticator {
     /// Of the limits, it reads `failed_logins` and `connections_per_account`.
     pub fn new(store: Store, clock: Clock, platform: DomainName, limits: &Limits) -> Self {
         let throttle = Arc::new(Throttle::new(clock.clone(), limits.failed_logins, &store));
-        Self { store, clock, platform, throttle, connections_per_account: limits.connections_per_account }
+        let (connections_per_account, check_every) = (limits.connections_per_account, CHECK_EVERY);
+        Self { store, clock, platform, throttle, connections_per_account, check_every }
+    }
+
+    /// For tests in which sessions end by events alone.
+    #[cfg(test)]
+    pub fn checking_every(self, check_every: Duration) -> Self {
+        Self { check_every, ..self }
     }
 
     pub(super) async fn log_in(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<Login, LoginError> {

@@ -8,12 +8,8 @@ use crate::events::{Event, Subscription};
 use crate::id::MailboxId;
 use crate::secret::Secret;
 use std::net::IpAddr;
-use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
-
-/// How often the log-in is checked: an expired token publishes no event.
-const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else { Duration::from_secs(300) };
 
 /// A client that has logged in.
 #[derive(Debug)]
@@ -68,7 +64,7 @@ impl Authenticator {
         if !self.is_valid(&login).await.map_err(LoginError::from)? {
             return Err(LoginError::Refused.into());
         }
-        Ok(AuthSession { login, authenticator: self.clone(), events, check_at: Instant::now() + CHECK_EVERY })
+        Ok(AuthSession { login, authenticator: self.clone(), events, check_at: Instant::now() + self.check_every })
     }
 }
 
@@ -82,7 +78,7 @@ impl AuthSession {
         loop {
             if Instant::now() >= self.check_at {
                 self.check().await?;
-                self.check_at = Instant::now() + CHECK_EVERY;
+                self.check_at = Instant::now() + self.authenticator.check_every;
             }
             let Ok(event) = timeout_at(self.check_at, self.events.recv()).await else { continue };
             match event {
