@@ -17,7 +17,7 @@ use crate::envelope::Recipients;
 use crate::id::SubmissionId;
 use crate::message;
 use crate::resources::Owner;
-use crate::resources::spool::PATIENCE;
+use crate::resources::spool::{PATIENCE, STORED_FACTOR};
 use crate::store::inboxes::Inbox;
 use crate::submission::{Accepted, Draft, RecipientError, Refusal};
 use crate::verification::status::VerifiedStatus;
@@ -72,7 +72,8 @@ pub(super) async fn send(
     let mut work = caller.spool.claim();
     let is_rfc822 = media_type(&headers) == "message/rfc822";
     let (body, factor) = if is_rfc822 {
-        (read_body(&caller.spool, body, limits.message_size).await?, 1)
+        // The message, and its stored form.
+        (read_body(&caller.spool, body, limits.message_size).await?, STORED_FACTOR)
     } else {
         is_json(&headers)?;
         // The JSON values, and the message with its parts encoded.

@@ -1,6 +1,7 @@
 //! The server over real sockets, with a real store and real TLS.
 
 mod bad_input;
+mod damaged;
 mod dialogues;
 mod sessions;
 mod watching;

@@ -21,6 +21,7 @@ impl Deliverer {
         let queued = &due.queued;
         let mut settlement = Settlement {
             submission: queued.id.clone(),
+            account: queued.account.clone(),
             runner: due.runner.clone(),
             done: Vec::new(),
             deferred: Vec::new(),

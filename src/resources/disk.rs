@@ -100,6 +100,11 @@ impl FreeDisk {
         }
     }
 
+    /// Octets that can be written before the disk is low; none where they cannot be read.
+    pub fn free_above_floor(&self) -> Option<u64> {
+        Some(self.free()?.saturating_sub(self.0.floor))
+    }
+
     /// Free octets of the file system.
     fn free(&self) -> Option<u64> {
         let directory = &self.0.directory;

@@ -23,6 +23,9 @@ use tokio::time::Instant;
 /// Maximum octets of a message in memory.
 pub const IN_MEMORY: usize = SMALL;
 
+/// Memory for a message that is being stored, in multiples of its size: itself, and its stored form, which is at most as large.
+pub const STORED_FACTOR: usize = 2;
+
 /// How long work waits for memory to be released.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -219,10 +222,23 @@ impl Incoming {
 
     /// Everything, in memory.
     pub async fn into_bytes(self) -> Result<Bytes, SpoolError> {
-        let Some(file) = self.file else { return Ok(self.buffer.into_bytes()) };
-        let length = self.in_file.saturating_add(self.buffer.as_ref().len());
+        self.into_memory(1).await
+    }
+
+    /// The same for a message that is going to be stored: its stored form, which is in memory beside it, is counted with it.
+    pub async fn into_message(self) -> Result<Bytes, SpoolError> {
+        self.into_memory(STORED_FACTOR).await
+    }
+
+    /// Everything, in memory, counted so many times.
+    async fn into_memory(mut self, times: usize) -> Result<Bytes, SpoolError> {
+        let length = self.len();
+        let Some(file) = self.file else {
+            self.buffer.reserve(length.saturating_mul(times))?;
+            return Ok(self.buffer.into_bytes());
+        };
         let mut claim = self.client.claim();
-        claim.wait_to_grow(length, PATIENCE).await?;
+        claim.wait_to_grow(length.saturating_mul(times), PATIENCE).await?;
         let mut whole = Buffer::zeroed(claim, length);
         let (in_file, rest) = (self.in_file, self.buffer);
         let read = spawn_blocking(move || {

@@ -9,7 +9,7 @@ use crate::identity::{SendIdentity, VerifiedDomain};
 use crate::jobs::LEASE;
 use crate::store::Transaction;
 use crate::store::params;
-use crate::store::testing::{account, claim, dkim_records};
+use crate::store::testing::{account, assert_due, claim, dkim_records};
 use crate::verification::status::{OnUnverified, VerifiedStatus};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -62,6 +62,11 @@ impl World {
         owner
     }
 
+    async fn end_claim(&self) {
+        let owner = self.store.account_of_domain(&self.domain).await.unwrap().unwrap();
+        assert!(self.store.domain_delete(&owner, &self.domain, self.clock.now()).await.unwrap());
+    }
+
     async fn cnames(&self, statuses: [&'static str; 3]) {
         dkim_records(&self.store, &self.domain, statuses).await;
     }
@@ -89,6 +94,7 @@ impl World {
     async fn pass(&self, span: Duration) {
         self.clock.advance_to(self.clock.now().after(span));
         self.rotation.settle().await;
+        assert_due(&self.store).await;
     }
 
     async fn roles(&self) -> [Role; 3] {
@@ -204,7 +210,7 @@ async fn who_asks_gets_the_next_key_or_the_reason() {
     world.rotation.rotate(&world.domain).await.unwrap();
     assert_eq!(world.roles().await, [Signing, Ready, Retiring]);
 
-    world.write(|c| c.execute("DELETE FROM custom_domain", params![])).await;
+    world.end_claim().await;
     assert!(matches!(world.rotation.rotate(&world.domain).await, Err(RotateError::NotFound)));
 }
 
@@ -225,8 +231,8 @@ async fn a_claim_that_ends_leaves_its_public_keys_until_its_mail_has_aged_out() 
     let mut zone = world.store.dkim_zone().await.unwrap().keys;
     assert_eq!((zone.len(), in_dns().await), (3, publics.to_vec()));
 
-    // With the account, which takes the claim along; the private halves go at once.
-    world.write(|c| c.execute("DELETE FROM account", params![])).await;
+    // The private halves go at once.
+    world.end_claim().await;
     for token in &world.tokens {
         assert_eq!(world.store.dkim_sealed(token, 0).await.unwrap(), None);
     }

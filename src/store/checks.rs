@@ -10,10 +10,12 @@ mod model;
 mod plans;
 
 use super::domains::{DomainRow, find, find_all};
+use super::due::{self, Kind};
 use super::history::{write_change, write_check};
-use super::jobs::{self, Claim, JobKey, Kind, Lease};
+use super::jobs::{self, Claim, JobKey, Lease};
 use super::ownership::outcome_for;
-use super::{Store, StoreError, Transaction};
+use super::turns::Turn;
+use super::{Store, StoreError, Transaction, claim_rows};
 use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, DomainId, RunnerId};
@@ -64,19 +66,15 @@ impl Store {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(move |c| take(c, now, &lease, &chosen)).await
+        let turn = [Turn::Claims(Kind::Check.as_str())];
+        self.write_in_turn(&turn, move |c| take(c, now, &lease, &chosen)).await
     }
 
     /// Spreads verified claims whose check is overdue evenly over the time that so many checks per second take: for the
     /// start after a pause, when a whole fleet may be due. Checks that were cut off or asked for keep their place, and so
     /// do pending claims: somebody waits for them. Returns how many were moved.
     pub async fn domain_spread_overdue(&self, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
-        self.write(move |c| {
-            let overdue: i64 = c.query_row(OVERDUE, params![now], |row| row.get(0))?;
-            let span = overdue.saturating_mul(1000) / i64::from(per_second.max(1));
-            c.execute(SPREAD, params![now, span.max(1)])
-        })
-        .await
+        self.write(move |c| claim_rows::spread(c, now, per_second)).await
     }
 
     /// When the next check may begin, those of accounts left out that have their share of the places. One that runs may begin
@@ -102,8 +100,8 @@ impl Store {
             let found = find(c, "id = ?1 AND account_id = ?2", params![id, account])?;
             let mut row = found.ok_or(AskError::NotFound)?;
             let (state, change) = row.state.verify_requested(now, &policy)?;
-            write_state(c, &row.id, &state, now, change.is_some())?;
-            mark_asked(c, &row.id, now)?;
+            claim_rows::set_state(c, &row, &state, now, change.is_some())?;
+            claim_rows::ask(c, &row, now)?;
             if let Some(change) = &change {
                 write_change(c, (&row.account, &row.id), change, now, &[])?;
                 row.updated_at = now;
@@ -149,14 +147,6 @@ const RIVAL: &str = "name = ?1 AND id <> ?2 AND status = 'verified'";
 const REQUESTED: &str =
     "SELECT id FROM custom_domain WHERE account_id = ?1 AND asked_ready_at <= ?2 ORDER BY asked_ready_at LIMIT ?3";
 const DUE: &str = "SELECT id FROM custom_domain WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
-const OVERDUE: &str = "SELECT count(*) FROM custom_domain WHERE next_check_at < ?1 AND status = 'verified'
-                       AND asked_at IS NULL AND lease_until IS NULL";
-const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + spread.pause FROM (
-                          SELECT id, (row_number() OVER (ORDER BY next_check_at, id) - 1) * ?2 / count(*) OVER () AS pause
-                          FROM custom_domain
-                          WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL) spread
-                      WHERE custom_domain.id = spread.id";
-
 /// The claims whose checks begin, in their order.
 fn choose(c: &Transaction<'_>, claim: &Claim, scheduled: usize) -> Result<Vec<(Kind, DomainId)>, StoreError> {
     let (now, key) = (claim.now, |id: &DomainId| JobKey::Check(id.clone()));
@@ -175,13 +165,11 @@ fn take(
     lease: &Lease,
     chosen: &[(Kind, DomainId)],
 ) -> Result<Vec<DomainRow>, StoreError> {
-    let sql = "UPDATE custom_domain SET lease_until = ?2, lease_owner = ?3, check_started_at = ?4, asked_at = NULL
-               WHERE id = ?1 AND coalesce(asked_ready_at, ready_at) <= ?4";
     let mut taken = Vec::new();
     for (kind, id) in chosen {
-        if c.execute(sql, params![id, lease.until, lease.runner, now])? == 1 {
+        if claim_rows::lease(c, id, now, lease)? {
             let Some(row) = find(c, "id = ?1", params![id])? else { continue };
-            jobs::served(c, *kind, &row.account, now)?;
+            due::served(c, *kind, &row.account, now)?;
             taken.push(row);
         }
     }
@@ -213,11 +201,8 @@ fn record(
     };
     write_evidence(c, report, &state, now)?;
     write_check(c, report, state.status, now)?;
-    write_state(c, &row.id, &state, now, change.is_some())?;
-    // Asked for while this check ran, another one follows: this one may have looked before the records were repaired.
-    let sql = "UPDATE custom_domain SET receiving = ?2, last_checked_at = ?3, lease_until = NULL, lease_owner = NULL,
-                   next_check_at = coalesce(asked_at, next_check_at) WHERE id = ?1";
-    c.execute(sql, params![row.id, receiving(report, row.receiving), now])?;
+    claim_rows::set_state(c, &row, &state, now, change.is_some())?;
+    claim_rows::end_check(c, &row, receiving(report, row.receiving), now)?;
     if let Some(right) = return_path(report, &row) {
         // Where Amazon SES has it, bounces come back to SES.
         let sql = "UPDATE custom_domain SET return_path_ok = CASE WHEN ?2 = 1
@@ -257,7 +242,7 @@ fn displace(
             write_evidence(c, report, &state, now)?;
             write_check(c, report, state.status, now)?;
         }
-        write_state(c, &row.id, &state, now, change.is_some())?;
+        claim_rows::set_state(c, &row, &state, now, change.is_some())?;
         if let (Some(change), Some((_, report))) = (&change, evidence) {
             write_change(c, (&row.account, &row.id), change, now, &report.records)?;
         }
@@ -275,11 +260,6 @@ fn receiving(report: &Report, before: bool) -> bool {
     }
 }
 
-fn mark_asked(c: &Transaction<'_>, id: &DomainId, now: Timestamp) -> Result<(), StoreError> {
-    c.execute("UPDATE custom_domain SET asked_at = ?2 WHERE id = ?1", params![id, now])?;
-    Ok(())
-}
-
 /// Whether the claim's return path leads here, SPF and all; nothing where there is none, or no definite answer. It may have
 /// become another one while the check ran.
 fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
@@ -293,37 +273,6 @@ fn return_path(report: &Report, row: &DomainRow) -> Option<bool> {
         all if all.iter().any(|status| !unknown(status) && *status != RecordStatus::Valid) => Some(false),
         _ => None,
     }
-}
-
-fn write_state(
-    c: &Transaction<'_>,
-    id: &DomainId,
-    state: &State,
-    now: Timestamp,
-    changed: bool,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE custom_domain SET status = ?2, verified_at = ?3, window_ends_at = ?4, check_count = ?5,
-                   check_started_at = ?6, next_check_at = ?7, asked_at = CASE WHEN CAST(?7 AS BIGINT) IS NOT NULL THEN asked_at END,
-                   takes_mail = ?10,
-                   updated_at = CASE WHEN ?8 = 1 THEN ?9 ELSE updated_at END
-               WHERE id = ?1";
-    c.execute(
-        sql,
-        params![
-            id,
-            state.status,
-            state.verified_at,
-            state.window_ends_at,
-            state.checks,
-            state.check_started_at,
-            state.next_check_at,
-            changed,
-            now,
-            state.takes_mail
-        ],
-    )?;
-    super::queue::wake_held(c, id, now)?;
-    Ok(())
 }
 
 /// Puts what a check found in the place of what the one before did: a record that is no longer asked for leaves nothing behind.

@@ -2,10 +2,12 @@
 //!
 //! Invariant: the bytes are stored once, however many inboxes get the message.
 
+use super::bodies::NewObject;
 use super::message_rows::{self, Delivered, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
 use super::routing::LocalRecipient;
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::address::ReversePath;
 use crate::clock::Timestamp;
@@ -37,6 +39,11 @@ impl LocalDelivery {
     pub(super) fn octets(&self, body_size: usize) -> impl Iterator<Item = (&InboxId, u64)> {
         let size = room::octets(self.header.len(), body_size);
         self.of_each_inbox().map(move |recipient| (recipient.inbox(), size))
+    }
+
+    /// The inboxes that change.
+    pub(super) fn turns(&self) -> Vec<Turn> {
+        self.recipients.as_slice().iter().map(|recipient| Turn::Inbox(recipient.inbox().clone())).collect()
     }
 
     /// Puts the copies there, before a body that is stored.
@@ -82,12 +89,13 @@ impl Store {
     ) -> Result<Vec<Delivered>, DeliverError> {
         self.check_disk()?;
         let body = self.prepare_body(body).await?;
-        self.write(move |transaction| {
+        let (turns, object) = (delivery.turns(), body.object());
+        let delivered = self.write_in_turn(&turns, move |transaction| {
             room::check(transaction, delivery.octets(body.len()), quota)?;
             let body_id = bodies::insert(transaction, &body)?;
             Ok(delivery.deliver(transaction, body_id, body.len())?)
-        })
-        .await
+        });
+        delivered.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use super::names::NameLimits;
 use super::ownership::{Ownership, contest};
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, claim_rows};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -242,24 +242,7 @@ fn create(
     may_create(c, &new.account, &new.name, limits)?;
     let contested = contest(c, new, now)?;
     let id = DomainId::new();
-    let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
-                   next_check_at, created_at, updated_at, contested_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
-    c.execute(
-        sql,
-        params![
-            id,
-            new.account,
-            new.name,
-            new.state.status,
-            new.tokens.join(" "),
-            new.ownership.secret(),
-            new.state.window_ends_at,
-            new.state.next_check_at,
-            now,
-            contested
-        ],
-    )?;
+    claim_rows::insert(c, &id, new, contested, now)?;
     super::history::write_created(c, &id, new.state.status, now)?;
     c.publish(&new.account, Event::DomainCreated { domain_id: id.clone(), domain: new.name.clone() })?;
     find(c, "id = ?1", params![id])?
@@ -273,10 +256,9 @@ fn patch(
     patch: &DomainPatch,
     now: Timestamp,
 ) -> Result<DomainRow, PatchDomainError> {
-    let of_account = params![id, account];
-    if !c.exists("SELECT 1 FROM custom_domain WHERE id = ?1 AND account_id = ?2", of_account)? {
-        return Err(PatchDomainError::NotFound);
-    }
+    let sql = "SELECT name FROM custom_domain WHERE id = ?1 AND account_id = ?2";
+    let name = c.query_opt(sql, params![id, account], |row| row.get(0))?;
+    let name: DomainName = name.ok_or(PatchDomainError::NotFound)?;
     if let Some(inbox) = &patch.catch_all {
         if let Some(inbox) = inbox
             && !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])?
@@ -302,22 +284,11 @@ fn patch(
         super::queue::wake_held(c, id, now)?;
     }
     if let Some(return_path) = &patch.return_path {
-        set_return_path(c, id, return_path.as_deref())?;
+        claim_rows::set_return_path(c, id, &name, return_path.as_deref())?;
     }
     c.execute("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1", params![id, now])?;
     c.publish(account, Event::DomainUpdated { domain_id: id.clone() })?;
     find(c, "id = ?1", params![id])?.ok_or(PatchDomainError::NotFound)
-}
-
-/// Another return path has to be seen in the DNS before it is used; what was seen of the one before says nothing of it.
-fn set_return_path(c: &Transaction<'_>, id: &DomainId, label: Option<&str>) -> Result<(), StoreError> {
-    let sql = "UPDATE custom_domain SET return_path = ?2, return_path_ok = 0 WHERE id = ?1 AND return_path IS DISTINCT FROM ?2";
-    if c.execute(sql, params![id, label])? == 0 {
-        return Ok(());
-    }
-    let sql = "DELETE FROM domain_record WHERE domain_id = ?1 AND purpose IN ('return_path', 'return_path_spf')";
-    c.execute(sql, params![id])?;
-    Ok(())
 }
 
 impl Store {
@@ -382,10 +353,8 @@ impl Store {
     pub async fn domain_delete(&self, account: &AccountId, id: &DomainId, now: Timestamp) -> Result<bool, StoreError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |transaction| {
-            let sql = "DELETE FROM custom_domain WHERE id = ?1 AND account_id = ?2";
-            let is_deleted = transaction.execute(sql, params![id, account])? == 1;
+            let is_deleted = claim_rows::delete(transaction, &account, &id, now)?;
             if is_deleted {
-                super::queue::wake_held(transaction, &id, now)?;
                 transaction.publish(&account, Event::DomainDeleted { domain_id: id.clone() })?;
             }
             Ok(is_deleted)

@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
 use crate::store::engine::{Row, params};
-use std::ops::ControlFlow;
+use std::collections::BTreeSet;
 
 /// A message store with a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -244,21 +244,22 @@ impl Store {
         after: Option<&InboxId>,
         limit: u32,
     ) -> Result<Vec<Inbox>, StoreError> {
-        let (account, within) = (account.clone(), within.map(<[_]>::to_vec));
+        let account = account.clone();
+        let within: Option<BTreeSet<InboxId>> = within.map(|ids| ids.iter().cloned().collect());
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
-            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND id > ?2 ORDER BY id");
+            let Some(within) = &within else {
+                let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3");
+                return c.query(&sql, params![account, after, limit], inbox);
+            };
+            let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND id = ?2");
             let mut list = Vec::new();
-            c.for_each(&sql, params![account, after], |row| {
+            for id in within.iter().filter(|id| id.as_str() > after.as_str()) {
                 if list.len() >= limit as usize {
-                    return Ok(ControlFlow::Break(()));
+                    break;
                 }
-                let inbox = inbox(row)?;
-                if within.as_ref().is_none_or(|within| within.contains(&inbox.id)) {
-                    list.push(inbox);
-                }
-                Ok(ControlFlow::Continue(()))
-            })?;
+                list.extend(c.query_opt(&sql, params![account, id], inbox)?);
+            }
             Ok(list)
         })
         .await

@@ -3,11 +3,12 @@
 //! Invariant: a job is its owner's until the lease ends, which the owner renews while it works. What is written at the end of a
 //! job compares the owner in the same transaction: a runner that has lost the lease writes nothing.
 
+use super::due::Kind;
 use super::process::Owners;
-use super::{Store, StoreError, Transaction};
+use super::{Store, StoreError, Transaction, claim_rows, queue, rotation, ses};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DomainId, RunnerId, SubmissionId};
+use crate::id::{DomainId, RunnerId, SubmissionId};
 use crate::resources::Owner;
 use crate::resources::places::{Line, Places, Waiting};
 use crate::store::engine::{FromValue, params};
@@ -62,32 +63,11 @@ impl Claim {
     }
 }
 
-/// A kind of work whose accounts wait in `due_account`.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Kind {
-    Delivery,
-    /// A check that its owner asks for.
-    RequestedCheck,
-    Check,
-    Rotation,
-}
-
-impl Kind {
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Delivery => "delivery",
-            Self::RequestedCheck => "requested_check",
-            Self::Check => "check",
-            Self::Rotation => "rotation",
-        }
-    }
-}
-
 pub(super) const ACCOUNTS_DUE: &str =
     "SELECT account_id, CASE WHEN served_at <= ?2 THEN served_at ELSE 0 END, due_at FROM due_account
     WHERE kind = ?1 AND due_at <= ?2 ORDER BY due_at LIMIT ?3";
 pub(super) const ACCOUNTS_IN_TIME: &str =
-    "SELECT account_id, due_at FROM due_account WHERE kind = ?1 AND due_at IS NOT NULL ORDER BY due_at";
+    "SELECT account_id, due_at FROM due_account WHERE kind = ?1 AND due_at IS NOT NULL ORDER BY due_at LIMIT ?2";
 
 /// The accounts with work that is due.
 pub(super) fn line(c: &Transaction<'_>, kind: Kind, now: Timestamp, places: Places) -> Result<Line, StoreError> {
@@ -134,20 +114,15 @@ pub(super) fn due_ids<I: FromValue>(
     Ok(found.into_iter().filter(|id| !claim.running.contains(&key(id))).collect())
 }
 
-/// An account's job begins.
-pub(super) fn served(c: &Transaction<'_>, kind: Kind, account: &AccountId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE due_account SET served_at = ?3 WHERE kind = ?1 AND account_id = ?2";
-    c.execute(sql, params![kind.as_str(), account, now])?;
-    Ok(())
-}
-
 /// When the first job is due of those there is a place for. What runs is due when its lease ends.
 pub(super) fn next_due(c: &Transaction<'_>, kind: Kind, places: &Places) -> Result<Option<Timestamp>, StoreError> {
     if places.free == 0 {
         return Ok(None);
     }
     let mut next = None;
-    c.for_each(ACCOUNTS_IN_TIME, params![kind.as_str()], |row| {
+    // Of these one has no place yet, and there is a place for it.
+    let limit = i64::try_from(places.taken.len()).unwrap_or(i64::MAX).saturating_add(1);
+    c.for_each(ACCOUNTS_IN_TIME, params![kind.as_str(), limit], |row| {
         if !places.has_for(&Owner::Account(row.get(0)?)) {
             return Ok(ControlFlow::Continue(()));
         }
@@ -161,50 +136,29 @@ pub(super) fn next_due(c: &Transaction<'_>, kind: Kind, places: &Places) -> Resu
 /// How many there were.
 pub(super) fn end_leases(c: &Transaction<'_>, of: Option<&Owners>) -> Result<usize, StoreError> {
     let (first, end) = of.map(Owners::bounds).unzip();
-    let mut ended = 0;
-    for sql in [
-        "UPDATE delivery SET lease_until = NULL, lease_owner = NULL
-             WHERE lease_until IS NOT NULL AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
-        // Not NULL: a check that was cut off keeps its place when those that are overdue are spread.
-        "UPDATE custom_domain SET lease_until = 0, lease_owner = NULL
-             WHERE lease_until > 0 AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
-        "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL
-             WHERE lease_until IS NOT NULL AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
-        "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL
-             WHERE lease_until IS NOT NULL AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))",
-        "DELETE FROM long_change WHERE CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2)",
-    ] {
-        ended += c.execute(sql, params![first, end])?;
-    }
-    Ok(ended)
+    let of = params![first, end];
+    let sql = "DELETE FROM long_change WHERE CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2)";
+    let ended = c.execute(sql, of)?;
+    let jobs = queue::end_leases(c, of)? + claim_rows::end_leases(c, of)?;
+    Ok(ended + jobs + rotation::end_leases(c, of)? + ses::end_leases(c, of)?)
 }
 
 impl Store {
     /// Renews the lease of jobs that run, where it is still the owner's: one write for all of them.
     pub async fn renew_leases(&self, lease: Lease, jobs: Vec<JobKey>) -> Result<(), StoreError> {
         self.write(move |c| {
-            let Lease { runner, until } = &lease;
-            for job in &jobs {
-                match job {
-                    JobKey::Delivery(id, domain) => {
-                        let sql = "UPDATE delivery SET lease_until = ?2
-                                   WHERE lease_owner = ?1 AND submission_id = ?3 AND domain = ?4";
-                        c.execute(sql, params![runner, until, id, domain])?
-                    }
-                    JobKey::Check(id) => {
-                        let sql = "UPDATE custom_domain SET lease_until = ?2 WHERE lease_owner = ?1 AND id = ?3";
-                        c.execute(sql, params![runner, until, id])?
-                    }
-                    JobKey::Rotation(id) => {
-                        let sql = "UPDATE dkim_rotation SET lease_until = ?2 WHERE lease_owner = ?1 AND domain_id = ?3";
-                        c.execute(sql, params![runner, until, id])?
-                    }
-                    JobKey::SesIdentity(name) => {
-                        let sql = "UPDATE ses_identity SET lease_until = ?2 WHERE lease_owner = ?1 AND name = ?3";
-                        c.execute(sql, params![runner, until, name])?
-                    }
-                };
-            }
+            let deliveries = jobs.iter().filter_map(|job| match job {
+                JobKey::Delivery(id, domain) => Some((id, domain)),
+                _ => None,
+            });
+            queue::renew(c, deliveries, &lease)?;
+            let checks = jobs.iter().filter_map(|job| if let JobKey::Check(id) = job { Some(id) } else { None });
+            claim_rows::renew(c, checks, &lease)?;
+            let rotations = jobs.iter().filter_map(|job| if let JobKey::Rotation(id) = job { Some(id) } else { None });
+            rotation::renew(c, rotations, &lease)?;
+            let names =
+                jobs.iter().filter_map(|job| if let JobKey::SesIdentity(name) = job { Some(name) } else { None });
+            ses::renew(c, names, &lease)?;
             Ok(())
         })
         .await

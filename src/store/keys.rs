@@ -3,7 +3,8 @@
 //! Invariant: the zone is one view of the schema, whether it is served or printed; a public half stays in it while mail
 //! that its private half signed is under way, also when the claim is gone (RFC 6376 §6.1.2).
 
-use super::{Store, StoreError, Transaction};
+use super::rotation::{self, FreshKey};
+use super::{Store, StoreError, Transaction, queue};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId};
 use crate::store::engine::params;
@@ -42,8 +43,10 @@ impl Store {
         self.write(move |connection| {
             let sql = "UPDATE dkim_kept SET until = ?1 WHERE until IS NULL";
             connection.execute(sql, params![now.after(retire_after)])?;
-            connection.execute("DELETE FROM dkim_kept WHERE until <= ?1", params![now])?;
-            Ok(())
+            match connection.execute("DELETE FROM dkim_kept WHERE until <= ?1", params![now])? {
+                0 => Ok(()),
+                _ => zone_changed(connection),
+            }
         })
         .await
     }
@@ -162,12 +165,9 @@ impl Store {
                        ON CONFLICT (token) DO NOTHING";
             let kept = connection.execute(sql, params![token, domain, sealed, public, now])?;
             if let (Some(domain), 1..) = (&domain, kept) {
-                let sql = "INSERT INTO dkim_rotation (domain_id, account_id, due_at)
-                           SELECT id, account_id, ?2 FROM custom_domain WHERE id = ?1
-                           ON CONFLICT (domain_id) DO UPDATE SET due_at = excluded.due_at
-                               WHERE dkim_rotation.due_at > excluded.due_at";
-                connection.execute(sql, params![domain, now])?;
-                super::queue::wake_unsigned(connection, domain, now)?;
+                zone_changed(connection)?;
+                rotation::begin(connection, domain, now)?;
+                queue::wake_unsigned(connection, domain, now)?;
             }
             Ok(())
         })
@@ -201,6 +201,32 @@ impl Store {
     }
 }
 
+/// What the zone holds has changed: its serial grows, and is a time in seconds where that is more.
+fn zone_changed(connection: &Transaction<'_>) -> Result<(), StoreError> {
+    let sql = "UPDATE dkim_serial SET serial = CASE WHEN serial < ?1 THEN ?1 ELSE serial + 1 END";
+    connection.execute(sql, params![Timestamp::real().seconds()])?;
+    Ok(())
+}
+
+/// Removes the keys of a claim. The public halves of one that was ever verified stay in the zone: mail that they signed is under way.
+pub(super) fn remove(connection: &Transaction<'_>, domain: &DomainId, was_verified: bool) -> Result<(), StoreError> {
+    if was_verified {
+        let sql = "INSERT INTO dkim_kept (token, public) SELECT token, public FROM dkim_key WHERE domain_id = ?1
+                   ON CONFLICT (token) DO UPDATE SET public = excluded.public, until = NULL";
+        connection.execute(sql, params![domain])?;
+    }
+    let removed = connection.execute("DELETE FROM dkim_key WHERE domain_id = ?1", params![domain])?;
+    if removed > 0 && !was_verified { zone_changed(connection) } else { Ok(()) }
+}
+
+/// Puts a fresh key in the place of another.
+pub(super) fn replace(connection: &Transaction<'_>, fresh: &FreshKey, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "UPDATE dkim_key SET generation = generation + 1, role = 'ready', role_since = ?4,
+                   seen_at = NULL, sealed = ?2, public = ?3, created_at = ?4 WHERE token = ?1";
+    connection.execute(sql, params![fresh.token, fresh.sealed, fresh.public, now])?;
+    zone_changed(connection)
+}
+
 fn serial(connection: &Transaction<'_>) -> Result<u32, StoreError> {
     let serial: i64 = connection.query_row("SELECT serial FROM dkim_serial", params![], |row| row.get(0))?;
     // Serials go round (RFC 1982 §3.1).
@@ -230,7 +256,6 @@ fn has_key(connection: &Transaction<'_>, token: &str) -> Result<bool, StoreError
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::rotation::FreshKey;
     use crate::store::testing::{account, claim};
     use crate::verification::rotation::Plan;
 
@@ -239,7 +264,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let (id, now, week) = (DomainId::new(), Timestamp::real(), Duration::from_secs(7 * 24 * 3600));
-        claim(&store, &account(&store).await, &id, "t1 t2 t3").await;
+        let owner = account(&store).await;
+        claim(&store, &owner, &id, "t1 t2 t3").await;
         let mut before = (store.dkim_serial().await.unwrap(), Vec::new());
         let mut follows = async |changed: bool, what: &str| {
             let zone = store.dkim_zone().await.unwrap();
@@ -267,7 +293,8 @@ mod tests {
         follows(true, "a fresh key").await;
 
         // The claim that changed last goes: the serial stays, and then grows.
-        store.write(|c| c.execute("DELETE FROM custom_domain", params![])).await.unwrap();
+        assert!(store.domain_delete(&owner, &id, now).await.unwrap());
+        follows(false, "the public halves stay").await;
         store.dkim_let_go(now, week).await.unwrap();
         let kept = store.dkim_serial().await.unwrap();
         store.dkim_let_go(now.after(week), week).await.unwrap();

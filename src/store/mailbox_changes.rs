@@ -3,11 +3,13 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's; what changed has a new modification number, and
 //! what is gone a note with one, so that every session that has the mailbox open learns of it.
 
+use super::bodies::NewObject;
 use super::keywords::{self, FlagError, InboxLimits};
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
 use super::room;
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -143,7 +145,7 @@ impl Store {
         limits: InboxLimits,
     ) -> Result<Vec<MessageFlags>, FlagError> {
         let of = inbox.clone();
-        self.write(move |connection| {
+        self.write_in_turn(&[Turn::Inbox(inbox.clone())], move |connection| {
             let mut after = Vec::with_capacity(uids.len());
             let parts = parts::of(connection, &of, mailbox)?;
             let InboxLimits { quota, keywords: limits } = limits;
@@ -199,7 +201,8 @@ impl Store {
         uids: Vec<u32>,
     ) -> Result<(), StoreError> {
         let inbox = inbox.clone();
-        self.write(move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
+        let turn = [Turn::Inbox(inbox.clone())];
+        self.write_in_turn(&turn, move |transaction| expunge(transaction, &inbox, mailbox, &uids)).await
     }
 
     /// Puts a message into a mailbox, if the inbox has room for it; `None` when there is no such mailbox.
@@ -213,7 +216,8 @@ impl Store {
         self.check_disk()?;
         let body = self.prepare_body(append.body.clone()).await?;
         let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |connection| {
+        let (turn, object) = ([Turn::Inbox(inbox.clone())], body.object());
+        let appended = self.write_in_turn(&turn, move |connection| {
             let sql = "SELECT id, uid_validity FROM mailbox WHERE inbox_id = ?1 AND name = ?2";
             let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
             let found = connection.query_opt(sql, params![inbox, name], row)?;
@@ -238,7 +242,7 @@ impl Store {
             };
             let uid = message_rows::insert(connection, &new)?.uid;
             Ok(Some(Appended { mailbox, uid_validity, uid }))
-        })
-        .await
+        });
+        appended.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 }

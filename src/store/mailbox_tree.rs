@@ -3,6 +3,7 @@
 //! Invariant: every verb asks for the inbox and touches nothing of another's.
 
 use super::mailboxes::{INBOX, MailboxError, NAME_OCTETS, find, insert};
+use super::turns::Turn;
 use super::{Store, Transaction, parts};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId};
@@ -21,8 +22,8 @@ fn below(name: &str) -> (String, String) {
 impl Store {
     /// Subscribes to a mailbox that exists, or ends a subscription.
     pub async fn mailbox_subscribe(&self, inbox: &InboxId, name: &str, wanted: bool) -> Result<(), MailboxError> {
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |connection| {
+        let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
+        self.write_in_turn(&turn, move |connection| {
             if !wanted {
                 let sql = "DELETE FROM subscription WHERE inbox_id = ?1 AND name = ?2";
                 connection.execute(sql, params![inbox, name])?;
@@ -45,8 +46,8 @@ impl Store {
 
     /// Makes a mailbox, and those above it that are missing.
     pub async fn mailbox_create(&self, inbox: &InboxId, name: &str) -> Result<(), MailboxError> {
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |connection| {
+        let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
+        self.write_in_turn(&turn, move |connection| {
             if find(connection, &inbox, &name)?.is_some() {
                 return Err(MailboxError::Exists);
             }
@@ -58,8 +59,8 @@ impl Store {
 
     /// Hides a mailbox: it is gone, and its messages belong to no mailbox. Those below it stay (RFC 3501 §6.3.4).
     pub async fn mailbox_delete(&self, inbox: &InboxId, name: &str) -> Result<MailboxId, MailboxError> {
-        let (inbox, name) = (inbox.clone(), name.to_owned());
-        self.write(move |transaction| {
+        let (turn, inbox, name) = ([Turn::Inbox(inbox.clone())], inbox.clone(), name.to_owned());
+        self.write_in_turn(&turn, move |transaction| {
             if name == INBOX {
                 return Err(MailboxError::IsInbox);
             }
@@ -74,8 +75,8 @@ impl Store {
 
     /// Renames a mailbox other than INBOX, and those below it.
     pub async fn mailbox_rename(&self, inbox: &InboxId, from: &str, to: &str) -> Result<(), MailboxError> {
-        let (inbox, from, to) = (inbox.clone(), from.to_owned(), to.to_owned());
-        self.write(move |connection| {
+        let (turn, inbox, from, to) = ([Turn::Inbox(inbox.clone())], inbox.clone(), from.to_owned(), to.to_owned());
+        self.write_in_turn(&turn, move |connection| {
             if find(connection, &inbox, &to)?.is_some() {
                 return Err(MailboxError::Exists);
             }

@@ -9,9 +9,13 @@ pub(crate) mod aliases;
 pub(crate) mod batch;
 pub(crate) mod bodies;
 pub(crate) mod checks;
+mod claim_rows;
 mod content;
+#[cfg(all(test, feature = "cluster"))]
+mod contention;
 pub(crate) mod deliver;
 pub mod domains;
+mod due;
 pub(crate) mod engine;
 pub(crate) mod events;
 mod expunged;
@@ -47,6 +51,7 @@ pub(crate) mod ses;
 pub(crate) mod testing;
 pub(crate) mod tokens;
 pub(crate) mod transfer;
+mod turns;
 pub(crate) mod unreadable;
 
 pub use content::StoredMessage;
@@ -68,6 +73,7 @@ use engine::sqlite::Sqlite;
 use process::Process;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use turns::Turn;
 
 /// Why a verb could not do its work. All of them are temporary to a client: 451, `NO [UNAVAILABLE]`, 503.
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +115,18 @@ pub enum StoreError {
     Aborted(String),
 }
 
+impl StoreError {
+    /// True where one body cannot be read, and others can.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Body(_) => true,
+            #[cfg(feature = "cluster")]
+            Self::Object(error) => error.is_damage(),
+            _ => false,
+        }
+    }
+}
+
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -141,18 +159,9 @@ pub enum OpenError {
         path: PathBuf,
         error: StoreError,
     },
-    /// A newer version of the program has written here.
-    #[error(
-        "{path} is at schema version {found}, this program knows {known}: start the newer program, or restore the backup made before it"
-    )]
-    TooNew {
-        /// The database file.
-        path: PathBuf,
-        /// The version it is at.
-        found: i64,
-        /// The newest version this program knows.
-        known: i64,
-    },
+    /// The schema is not one that this program can use.
+    #[error(transparent)]
+    Schema(#[from] engine::sqlite::migrations::SchemaError),
     /// Another daemon has it open.
     #[error("{path} is in use: another inboxlayer has this data directory open")]
     InUse {
@@ -178,6 +187,8 @@ struct Inner {
     /// Where bodies are kept outside the database.
     #[cfg(feature = "cluster")]
     objects: std::sync::OnceLock<bodies::objects::Objects>,
+    #[cfg(feature = "cluster")]
+    unnamed: bodies::Unnamed,
 }
 
 impl std::fmt::Debug for Store {
@@ -234,6 +245,8 @@ impl Store {
             _lock: lock,
             #[cfg(feature = "cluster")]
             objects: std::sync::OnceLock::new(),
+            #[cfg(feature = "cluster")]
+            unnamed: bodies::Unnamed::default(),
         };
         Self { inner: Arc::new(inner), owner: Owner::System }
     }
@@ -271,7 +284,17 @@ impl Store {
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.inner.engine.write(&self.owner, work).await
+        self.write_in_turn(&[], work).await
+    }
+
+    /// The same for a verb that changes what many others change at the same time.
+    async fn write_in_turn<T, E, F>(&self, turns: &[Turn], work: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+        F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
+    {
+        self.inner.engine.write(&self.owner, turns, work).await
     }
 
     /// Runs `work` on a reader, off the async threads. All that it reads is of one snapshot. When the caller is cancelled, a

@@ -7,6 +7,7 @@ use super::bodies::Piece;
 use super::flag_list::FlagList;
 use super::messages::Flags;
 use super::parts::{self, Part};
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, expunged};
 use crate::clock::Timestamp;
 use crate::id::{ContentId, InboxId, MailboxId};
@@ -94,12 +95,24 @@ pub struct Fetched {
     pub body: Vec<u8>,
     /// Octets of the body.
     pub body_size: usize,
+    /// The body is damaged, and was not read. The log names it.
+    pub is_damaged: bool,
 }
 
 /// Octets of a body that is read with its message.
 pub const LARGE_BODY: usize = 256 * 1024;
 
 impl Fetched {
+    /// Notes that its body could not be read, where that is the body's fault; other errors are returned.
+    pub fn note_damage(&mut self, inbox: &InboxId, error: StoreError) -> Result<(), StoreError> {
+        if !error.is_damage() {
+            return Err(error);
+        }
+        tracing::error!(%error, %inbox, uid = self.flags.uid, "the body of a message cannot be read");
+        self.is_damaged = true;
+        Ok(())
+    }
+
     /// Whether its body is too large to have been read with it.
     pub fn lacks_body(&self) -> bool {
         self.body.len() < self.body_size
@@ -171,7 +184,8 @@ impl Store {
     /// where nothing can be written, as on a full disk, where mailboxes can still be read.
     pub async fn claim_recent(&self, inbox: &InboxId, mailbox: MailboxId, before: u32) -> Range<u32> {
         let of = inbox.clone();
-        let claimed = self.write(move |connection| {
+        let turn = [Turn::Inbox(inbox.clone())];
+        let claimed = self.write_in_turn(&turn, move |connection| {
             let sql = "SELECT recent_from FROM mailbox WHERE id = ?1 AND inbox_id = ?2";
             let from = connection.query_opt(sql, params![mailbox, of], |row| row.get(0))?;
             let sql = "UPDATE mailbox SET recent_from = ?3 WHERE id = ?1 AND inbox_id = ?2 AND recent_from < ?3";
@@ -235,7 +249,7 @@ impl Store {
         depth: Depth,
         budget: usize,
     ) -> Result<(Vec<Fetched>, usize), StoreError> {
-        let inbox = inbox.clone();
+        let (inbox, of) = (inbox.clone(), inbox.clone());
         let found = self.read(move |connection| {
             let (mut fetched, mut octets) = (Vec::new(), 0_usize);
             let parts = parts::of(connection, &inbox, mailbox)?;
@@ -246,28 +260,41 @@ impl Store {
                 .flat_map(|run| parts.iter().map(move |part| (run, *part)))
             {
                 let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
-                let mut full_at = None;
-                let range = params![part.id, part.stored(*first), part.stored(*last)];
-                connection.for_each(depth.sql(), range, |row| {
-                    let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else {
-                        return Ok(ControlFlow::Continue(()));
-                    };
-                    let (message, body) = depth.read(row, part)?;
-                    octets = octets.saturating_add(100 + message.header.len() + message.body_size);
-                    fetched.push((message, body));
-                    full_at = (octets >= budget).then_some(at);
-                    Ok(if full_at.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
-                })?;
-                if let Some(at) = full_at {
-                    return Ok((fetched, at + 1));
+                let (mut from, last, mut limit) = (part.stored(*first), part.stored(*last), depth.first_rows());
+                loop {
+                    let (mut full_at, mut rows, first) = (None, 0, from);
+                    connection.for_each(depth.sql(), params![part.id, first, last, limit], |row| {
+                        rows += 1;
+                        from = row.get::<i64>(0)?.saturating_add(1);
+                        let Ok(at) = uids.binary_search(&part.shown(row.get(0)?)) else {
+                            return Ok(ControlFlow::Continue(()));
+                        };
+                        let (message, body) = depth.read(row, part)?;
+                        octets = octets.saturating_add(100 + message.header.len() + message.body_size);
+                        fetched.push((message, body));
+                        full_at = (octets >= budget).then_some(at);
+                        Ok(if full_at.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+                    })?;
+                    if let Some(at) = full_at {
+                        return Ok((fetched, at + 1));
+                    }
+                    if rows < limit {
+                        break;
+                    }
+                    limit = limit.saturating_mul(4);
                 }
             }
             Ok::<_, StoreError>((fetched, uids.len()))
         });
         let (found, looked_for) = found.await?;
+        let of = &of;
         let whole = |(mut message, body): (Fetched, Option<Piece>)| async move {
-            if let Some(body) = body {
-                message.body = self.fetch_body(body).await?;
+            match body.map(|body| self.fetch_body(body)) {
+                None => {}
+                Some(body) => match body.await {
+                    Ok(body) => message.body = body,
+                    Err(error) => message.note_damage(of, error)?,
+                },
             }
             Ok::<_, StoreError>(message)
         };
@@ -307,21 +334,27 @@ const OBJECTS_AT_ONCE: usize = 8;
 const GAP: u32 = 8;
 
 impl Depth {
+    /// Rows of the first answer; each further one is four times as long. What is left of an answer when the budget is full, a server has sent for
+    /// nothing.
+    fn first_rows(self) -> i64 {
+        if self >= Self::Header { 64 } else { i64::from(u32::MAX) }
+    }
+
     /// Reads the messages of a range of UIDs.
     fn sql(self) -> &'static str {
         match self {
             Self::Flags => {
                 "SELECT uid, flags, keywords, internal_date, content_id FROM message
-                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Size => {
                 "SELECT uid, flags, keywords, internal_date, content_id, c.size FROM message m JOIN content c ON c.id = m.content_id
-                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Header => {
                 "SELECT uid, flags, keywords, internal_date, content_id, c.size, c.header
                  FROM message m JOIN content c ON c.id = m.content_id
-                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
             Self::Body => {
                 // 262144 is LARGE_BODY.
@@ -329,7 +362,7 @@ impl Depth {
                         CASE WHEN c.size - length(c.header) > 262144 THEN NULL ELSE b.data END
                  FROM message m JOIN content c ON c.id = m.content_id JOIN body b ON b.id = c.body_id
                      LEFT JOIN body_name n ON n.body_id = c.body_id
-                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid"
+                 WHERE mailbox_id = ?1 AND uid BETWEEN ?2 AND ?3 ORDER BY uid LIMIT ?4"
             }
         }
     }
@@ -344,6 +377,7 @@ impl Depth {
             header: if self >= Self::Header { row.get(6)? } else { Vec::new() },
             body: Vec::new(),
             body_size: 0,
+            is_damaged: false,
         };
         if self < Self::Body {
             return Ok((message, None));

@@ -1,15 +1,18 @@
 //! The keys of a claim in their roles, and what changes those.
 //!
 //! Invariant: a change is made in the transaction that read what it rests on, by the rules of [`crate::verification::rotation`];
-//! so a crash, a check of the records or a message that is queued at the same time comes before it or after it.
+//! so a crash, a check of the records or a message that is queued at the same time comes before it or after it. Only this file changes
+//! rows of `dkim_rotation`, and says in the same transaction when the account's keys are due ([`due`]).
 
-use super::jobs::{self, Claim, JobKey, Kind, Lease};
-use super::{Store, StoreError, Transaction};
+use super::due::{self, Kind};
+use super::jobs::{self, Claim, JobKey, Lease};
+use super::turns::Turn;
+use super::{Store, StoreError, Transaction, keys};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, RunnerId};
 use crate::resources::places::Places;
-use crate::store::engine::{Row, params};
+use crate::store::engine::{Params, Row, params};
 use crate::verification::records::RecordKey;
 use crate::verification::rotation::{self, Cname, Key, NotYet, Plan, Role, Step, Trio};
 
@@ -80,7 +83,8 @@ impl Store {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(move |connection| take(connection, now, &lease, &chosen)).await
+        let turn = [Turn::Claims(Kind::Rotation.as_str())];
+        self.write_in_turn(&turn, move |connection| take(connection, now, &lease, &chosen)).await
     }
 
     /// When keys are due next that have a place, to be rotated or to go.
@@ -116,8 +120,8 @@ impl Store {
                 Step::Rotate { from, to } => rotate(connection, &ring, from, to, now)?,
                 Step::Rest(until) => {
                     let sql = "UPDATE dkim_rotation SET due_at = ?2, lease_until = NULL, lease_owner = NULL
-                               WHERE domain_id = ?1";
-                    connection.execute(sql, params![domain, until])?;
+                               WHERE domain_id = ?1 RETURNING account_id";
+                    changed_by(connection, sql, params![domain, until])?;
                 }
                 Step::Look(_) | Step::Renew(_) => {}
             }
@@ -193,10 +197,7 @@ impl Store {
                 row.generation == fresh.replaces && rotation::may_be_replaced(&row.key, &plan, ring.queued, now)
             });
             if may {
-                let sql = "UPDATE dkim_key SET generation = generation + 1, role = 'ready', role_since = ?4,
-                               seen_at = NULL, sealed = ?2, public = ?3, created_at = ?4 WHERE token = ?1";
-                let row = params![fresh.token, fresh.sealed, fresh.public, now];
-                connection.execute(sql, row)?;
+                keys::replace(connection, &fresh, now)?;
                 touch(connection, &domain, now)?;
             }
             Ok(may)
@@ -227,7 +228,7 @@ fn take(
     for id in chosen {
         let account = connection.query_opt(sql, params![id, lease.until, lease.runner, now], |row| row.get(0))?;
         if let Some(account) = account {
-            jobs::served(connection, Kind::Rotation, &account, now)?;
+            due::served(connection, Kind::Rotation, &account, now)?;
             taken.push((id.clone(), account));
         }
     }
@@ -236,9 +237,48 @@ fn take(
 
 /// The claim's keys are due now.
 fn touch(connection: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
-    let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id = ?1 AND due_at > ?2";
-    connection.execute(sql, params![domain, now])?;
-    Ok(())
+    let sql = "UPDATE dkim_rotation SET due_at = ?2 WHERE domain_id = ?1 AND due_at > ?2 RETURNING account_id";
+    changed_by(connection, sql, params![domain, now])
+}
+
+/// A claim has got a key: its keys are looked at from now on.
+pub(super) fn begin(connection: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
+    let sql = "INSERT INTO dkim_rotation (domain_id, account_id, due_at)
+               SELECT id, account_id, ?2 FROM custom_domain WHERE id = ?1
+               ON CONFLICT (domain_id) DO UPDATE SET due_at = excluded.due_at
+                   WHERE dkim_rotation.due_at > excluded.due_at
+               RETURNING account_id";
+    changed_by(connection, sql, params![domain, now])
+}
+
+/// Renews the owner's leases.
+pub(super) fn renew<'a>(
+    connection: &Transaction<'_>,
+    claims: impl Iterator<Item = &'a DomainId>,
+    Lease { runner, until }: &Lease,
+) -> Result<(), StoreError> {
+    let sql =
+        "UPDATE dkim_rotation SET lease_until = ?2 WHERE lease_owner = ?1 AND domain_id = ?3 RETURNING account_id";
+    claims.map(|id| changed_by(connection, sql, params![runner, until, id])).collect()
+}
+
+/// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.
+pub(super) fn end_leases(connection: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
+    let sql = "UPDATE dkim_rotation SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL
+                   AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
+    let ended = connection.execute(sql, of)?;
+    if ended > 0 {
+        due::all_changed(connection, Kind::Rotation)?;
+    }
+    Ok(ended)
+}
+
+/// Runs a statement that changes when the keys of one claim, at most, are due.
+fn changed_by(connection: &Transaction<'_>, sql: &str, values: Params<'_>) -> Result<(), StoreError> {
+    match connection.query_opt(sql, values, |row| row.get(0))? {
+        Some(account) => due::changed(connection, Kind::Rotation, &account),
+        None => Ok(()),
+    }
 }
 
 /// First the one retires, then the other signs: at no moment would the index see two.

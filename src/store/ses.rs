@@ -3,14 +3,15 @@
 //! Invariant: a row exists from before the first call for its name until nothing of ours is left there, so that a crash
 //! or a lost answer leaves nothing behind that is not recorded.
 
-use super::jobs::{self, Claim, JobKey};
+use super::jobs::{self, Claim, JobKey, Lease};
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, RunnerId};
 use crate::resources::Owner;
 use crate::resources::places::{Line, Waiting};
-use crate::store::engine::{Row, params};
+use crate::store::engine::{Params, Row, params};
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
@@ -150,6 +151,30 @@ fn record_reply(c: &Transaction<'_>, name: &DomainName, reply: &SesReply) -> Res
     Ok(())
 }
 
+/// Its claims have changed, so that the identity has to follow: it is looked at now.
+pub(super) fn claims_changed(c: &Transaction<'_>, name: &DomainName) -> Result<(), StoreError> {
+    let sql = "UPDATE ses_identity SET next_try_at = 0, tries = 0, changes = changes + 1 WHERE name = ?1";
+    c.execute(sql, params![name])?;
+    Ok(())
+}
+
+/// Renews the owner's leases.
+pub(super) fn renew<'a>(
+    c: &Transaction<'_>,
+    names: impl Iterator<Item = &'a DomainName>,
+    Lease { runner, until }: &Lease,
+) -> Result<(), StoreError> {
+    let sql = "UPDATE ses_identity SET lease_until = ?2 WHERE lease_owner = ?1 AND name = ?3";
+    names.map(|name| c.execute(sql, params![runner, until, name]).map(|_| ())).collect()
+}
+
+/// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.
+pub(super) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
+    let sql = "UPDATE ses_identity SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL
+                   AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
+    c.execute(sql, of)
+}
+
 impl Store {
     /// Before the first call for a name: that it is going to be made, with this mark. An existing row is kept. It is
     /// looked at again at `look_again`, whatever becomes of the call. None while another runner is repairing it.
@@ -285,7 +310,7 @@ impl Store {
         if chosen.is_empty() {
             return Ok(Vec::new());
         }
-        self.write(move |c| {
+        self.write_in_turn(&[Turn::Claims("ses_identity")], move |c| {
             let sql = "UPDATE ses_identity SET lease_until = ?2, lease_owner = ?3 WHERE name = ?1 AND ready_at <= ?4";
             let mut taken = Vec::new();
             for (name, owner) in &chosen {

@@ -5,13 +5,14 @@ use super::deliver::inbox_mailbox;
 use super::keywords::InboxLimits;
 use super::message_rows::{self, Delivered, NewMessage};
 use super::messages::Flags;
-use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
+use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes};
 use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::id::{AccountId, DomainId, InboxId, MailboxId, RunnerId};
 use crate::resources::Owner;
 use crate::store::engine::{Engine, params};
 use crate::verification::status::Policy;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// The default limits, but for the octets that an inbox may hold.
@@ -35,7 +36,7 @@ pub(crate) fn has_one_daemon(store: &Store) -> bool {
 
 /// The configuration for the tests' own PostgreSQL, where `STORE_ENGINE=postgres` asks for it: a database for each data directory.
 #[cfg(feature = "cluster")]
-pub(super) fn cluster_config(data_dir: &std::path::Path) -> Option<crate::config::Config> {
+pub(super) fn cluster_config(data_dir: &Path) -> Option<crate::config::Config> {
     if std::env::var_os("STORE_ENGINE")? != "postgres" || SQLITE_ONLY.get() {
         return None;
     }
@@ -77,6 +78,20 @@ pub(crate) fn daemons<const N: usize>() -> [(TempDir, crate::config::Config); N]
         let data_dir = crate::config::DataDir(dir.path().to_owned());
         (dir, crate::config::Config { data_dir, store, ..Default::default() })
     })
+}
+
+/// Copies the data directory of a closed store, and its database.
+pub(crate) fn copy(from: &Path, to: &Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        assert!(entry.file_type().unwrap().is_file());
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    #[cfg(feature = "cluster")]
+    if cluster_config(from).is_some() {
+        let copy = || super::engine::postgres::testing::cluster().copy(from, to);
+        std::thread::scope(|scope| scope.spawn(copy).join().unwrap());
+    }
 }
 
 /// A fresh store with one account. The folder goes when it is dropped.
@@ -123,6 +138,33 @@ pub(crate) async fn inbox(store: &Store, account: &AccountId, name: &str) -> Inb
         .await
         .unwrap();
     id
+}
+
+/// What is noted of when accounts' work is due is what their jobs say.
+pub(crate) async fn assert_due(store: &Store) {
+    let noted = "SELECT kind, account_id, due_at FROM due_account WHERE due_at IS NOT NULL ORDER BY kind, account_id";
+    let found = "SELECT kind, account_id, min(ready) FROM (
+            SELECT 'delivery' AS kind, account_id, ready_at AS ready FROM delivery
+            UNION ALL SELECT 'requested_check', account_id, asked_ready_at FROM custom_domain
+            UNION ALL SELECT 'check', account_id, ready_at FROM custom_domain
+            UNION ALL SELECT 'rotation', account_id, ready_at FROM dkim_rotation) job
+        WHERE ready IS NOT NULL GROUP BY kind, account_id ORDER BY kind, account_id";
+    let read = store.read(move |c| {
+        let rows = |sql| c.query(sql, params![], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        Ok::<[Vec<(String, String, i64)>; 2], StoreError>([rows(noted)?, rows(found)?])
+    });
+    let [noted, found] = read.await.unwrap();
+    assert_eq!(noted, found, "due_account, and what the jobs say");
+}
+
+/// The check of a claim is due at `at`.
+pub(crate) async fn check_is_due(store: &Store, account: &AccountId, id: &DomainId, at: Timestamp) {
+    let (account, id) = (account.clone(), id.clone());
+    let work = move |c: &Transaction<'_>| {
+        c.execute("UPDATE custom_domain SET next_check_at = ?2 WHERE id = ?1", params![id, at])?;
+        due::changed(c, due::Kind::Check, &account)
+    };
+    store.write::<_, StoreError, _>(work).await.unwrap();
 }
 
 /// Puts a message into INBOX.

@@ -9,6 +9,7 @@ use super::mailboxes::{self, MailboxError};
 use super::message_rows::{self, Going};
 use super::parts::{self, Part};
 use super::room::{self, Quota};
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction, expunged};
 use crate::events::Event;
 use crate::id::{InboxId, MailboxId, RunnerId};
@@ -112,7 +113,8 @@ impl Store {
 
     /// All of it in one transaction.
     pub async fn transfer_at_once(&self, transfer: Transfer, uids: Vec<u32>) -> Result<Copied, TransferError> {
-        self.write(move |transaction| at_once(transaction, &transfer, &uids)).await
+        let turn = [Turn::Inbox(transfer.inbox.clone())];
+        self.write_in_turn(&turn, move |transaction| at_once(transaction, &transfer, &uids)).await
     }
 
     /// Checks what can be checked before the first batch, takes the room for copies, and makes the hidden row.
@@ -125,7 +127,8 @@ impl Store {
             Kind::Move | Kind::Rename => (0, 0),
         };
         let transfer = transfer.clone();
-        self.write(move |connection| {
+        let turn = [Turn::Inbox(transfer.inbox.clone())];
+        self.write_in_turn(&turn, move |connection| {
             match transfer.kind {
                 Kind::Rename => {}
                 Kind::Copy { .. } | Kind::Move => {
@@ -154,7 +157,8 @@ impl Store {
         before: usize,
         uids: Vec<u32>,
     ) -> Result<Vec<(u32, u32)>, TransferError> {
-        self.write(move |transaction| {
+        let turn = [Turn::Inbox(transfer.inbox.clone())];
+        self.write_in_turn(&turn, move |transaction| {
             let from = parts::of(transaction, &transfer.inbox, transfer.from)?;
             match transfer.kind {
                 Kind::Copy { .. } => gather_copies(transaction, &transfer.inbox, &from, hidden, before, &uids),
@@ -173,11 +177,12 @@ impl Store {
         gathered: Vec<(u32, u32)>,
         owner: RunnerId,
     ) -> Result<Copied, TransferError> {
-        self.write(move |transaction| {
+        let turn = [Turn::Inbox(transfer.inbox.clone())];
+        let published = self.write_in_turn(&turn, move |transaction| {
             long_changes::check_owner(transaction, &transfer.inbox, &owner)?;
             publish(transaction, &transfer, hidden, &gathered)
-        })
-        .await
+        });
+        published.await
     }
 }
 

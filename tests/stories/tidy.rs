@@ -143,6 +143,50 @@ fn only_the_mailbox_service_changes_mailboxes() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+/// What changes rows of a table, and where: other rows follow from them, which the file keeps in the same transaction.
+const ROWS: [(&str, &[&str], &str); 12] = [
+    ("INSERT INTO message ", &[], "message_rows.rs"),
+    ("UPDATE message ", &[], "message_rows.rs"),
+    ("DELETE FROM message ", &[], "message_rows.rs"),
+    ("INSERT INTO delivery ", &[], "queue/rows.rs"),
+    ("UPDATE delivery ", &[], "queue/rows.rs"),
+    ("DELETE FROM delivery ", &[], "queue/rows.rs"),
+    ("INSERT INTO custom_domain ", &[], "claim_rows.rs"),
+    (
+        "UPDATE custom_domain ",
+        &["status =", "return_path =", "next_check_at =", "asked_at =", "lease_until ="],
+        "claim_rows.rs",
+    ),
+    ("DELETE FROM custom_domain ", &[], "claim_rows.rs"),
+    ("INTO dkim_rotation ", &[], "rotation.rs"),
+    ("UPDATE dkim_rotation ", &[], "rotation.rs"),
+    ("UPDATE dkim_key ", &["public ="], "keys.rs"),
+];
+
+#[test]
+fn one_file_changes_the_rows_that_others_follow_from() {
+    let mut wrong = Vec::new();
+    for (statement, columns, file) in ROWS {
+        let mut found = false;
+        for (path, text) in rust_files() {
+            if is_test(&path) || !path.starts_with("src") || path.ends_with("store/testing.rs") {
+                continue;
+            }
+            for after in program(&text).split(statement).skip(1) {
+                let set = after.split("WHERE").next().unwrap_or_default();
+                if columns.is_empty() || columns.iter().any(|column| set.contains(column)) {
+                    found |= path.ends_with(file);
+                    if !path.ends_with(Path::new("src/store").join(file)) {
+                        wrong.push(format!("{}: {statement}: only store/{file} does that", path.display()));
+                    }
+                }
+            }
+        }
+        assert!(found, "store/{file} has no {statement}: it has moved, and this test with it");
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn messages_have_one_reader() {
     let mut wrong = Vec::new();

@@ -36,6 +36,18 @@ fn no_memory() -> Reply {
     Reply::no("out of memory, try again later").code(other("UNAVAILABLE"))
 }
 
+/// Messages that cannot be read, by their UIDs; the others were. RFC 5530.
+fn damaged(uids: &[u32]) -> Reply {
+    const NAMED: usize = 10;
+    let named: Vec<String> = uids.iter().take(NAMED).map(u32::to_string).collect();
+    let more = if uids.len() > NAMED { " and more" } else { "" };
+    let text = format!(
+        "the stored body of these messages is damaged, UID {}{more}: the server's log names it",
+        named.join(",")
+    );
+    Reply::no(text).code(other("CORRUPTION"))
+}
+
 /// Sets a claim to the size of these messages. False if that exceeds the budget.
 fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
     let octets = messages.iter().map(|message| message.header.len() + message.body.len()).sum();

@@ -185,7 +185,7 @@ impl Wire {
             }
         };
         match incoming.map(|incoming| incoming.kept) {
-            Some(Ok(message)) => match message.into_bytes().await {
+            Some(Ok(message)) => match message.into_message().await {
                 Ok(message) => Input::Command(Box::new(command), Some(message)),
                 Err(error) => Input::Refused(Some(command.tag), refused_by(error)),
             },

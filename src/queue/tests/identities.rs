@@ -172,7 +172,9 @@ async fn held() -> (World, Accepted) {
 /// Changes the domain, and makes what is held for it due.
 async fn change(world: &World, sql: &'static str) {
     world.execute(sql).await;
-    world.execute("UPDATE delivery SET next_attempt_at = 0").await;
+    for message in world.queued().await {
+        world.store.queue_retry(message.id, world.clock.now()).await.unwrap();
+    }
     world.queue.settle().await;
 }
 

@@ -26,7 +26,6 @@ use crate::store::testing;
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use server::{Script, Server};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
@@ -105,7 +104,7 @@ impl World {
     pub async fn with_times(times: AttemptTimes, adjust: impl FnOnce(&mut Config)) -> Self {
         let template = TEMPLATE.get_or_init(template).await;
         let dir = tempfile::tempdir().unwrap();
-        copy(template.dir.path(), dir.path());
+        testing::copy(template.dir.path(), dir.path());
         let mx = Server::start((Ipv4Addr::LOCALHOST, 0).into(), Script::default()).await;
 
         let play = Play::new(Ipv4Addr::LOCALHOST);
@@ -241,14 +240,6 @@ impl World {
         while self.store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
         let sql = format!("SELECT count(*) FROM {table}");
         self.store.read(move |c| c.query_row(&sql, params![], |r| r.get(0))).await.unwrap()
-    }
-}
-
-fn copy(from: &Path, to: &Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        assert!(entry.file_type().unwrap().is_file());
-        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
     }
 }
 

@@ -9,6 +9,7 @@ use crate::registry::CustomDomain;
 use crate::store::StoreError;
 use crate::store::domains::DomainPatch;
 use crate::store::params;
+use crate::store::testing::check_is_due;
 use crate::verification::judge::RecordStatus;
 use crate::verification::observed::RecordType;
 
@@ -68,12 +69,7 @@ impl Owner {
     /// Runs a check and returns the result.
     async fn checked(&self) -> CustomDomain {
         let services = &self.world.services;
-        let (id, now) = (self.id.clone(), services.clock.now());
-        let due = services.store.write(move |c| {
-            c.execute("UPDATE custom_domain SET next_check_at = ?2 WHERE id = ?1", params![id, now])?;
-            Ok::<_, StoreError>(())
-        });
-        due.await.unwrap();
+        check_is_due(&services.store, &self.account, &self.id, services.clock.now()).await;
         services.verifier.settle().await;
         services.registry.get(&self.account, &self.id).await.unwrap().unwrap()
     }

@@ -140,7 +140,7 @@ impl Receiver {
     pub async fn finish(self) -> Outcome {
         match self.fault {
             Some(fault) => fault,
-            None => self.message.into_bytes().await.map_or_else(Outcome::from, Outcome::Message),
+            None => self.message.into_message().await.map_or_else(Outcome::from, Outcome::Message),
         }
     }
 

@@ -10,6 +10,7 @@ pub(crate) mod fuzz;
 pub(crate) mod name;
 #[cfg(feature = "cluster")]
 pub(crate) mod objects;
+mod put;
 mod rows;
 mod sweep;
 #[cfg(all(test, feature = "cluster"))]
@@ -17,6 +18,9 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use put::NewObject;
+#[cfg(feature = "cluster")]
+pub(super) use put::Unnamed;
 pub(crate) use rows::{NewBody, Piece};
 pub(super) use rows::{insert, read, release, whole};
 
@@ -50,9 +54,10 @@ impl Store {
         };
         #[cfg(feature = "cluster")]
         if let Some(objects) = self.objects() {
-            let put_at = std::time::Instant::now();
-            let name = objects.put(&encoded).await?;
-            return Ok(NewBody { encoded, object: Some(rows::NewObject { name, put_at }) });
+            let name = name::ObjectName::new(&encoded.info.hash);
+            let object = put::NewObject::new(name, self.inner.unnamed.clone());
+            objects.put(object.name(), &encoded).await?;
+            return Ok(NewBody { encoded, object: Some(object) });
         }
         Ok(NewBody { encoded, object: None })
     }
@@ -61,6 +66,7 @@ impl Store {
     pub(crate) async fn fetch_body(&self, piece: Piece) -> Result<Vec<u8>, StoreError> {
         match piece {
             Piece::Octets(octets) => Ok(octets),
+            Piece::Damaged(damage) => Err(damage.into()),
             #[cfg(feature = "cluster")]
             Piece::Object(name, info, range) => match self.objects() {
                 Some(objects) => Ok(objects.read(&name, &info, range).await?),

@@ -44,6 +44,13 @@ pub enum ObjectError {
     Damaged { name: ObjectName, damage: DamagedBody },
 }
 
+impl ObjectError {
+    /// True where one object is not what it should be, and others can be read.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Missing(_) | Self::Damaged { .. })
+    }
+}
+
 /// Why an object store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
@@ -100,12 +107,11 @@ impl Objects {
 
     /// Stores a body under a new name; it is durable when this returns. When it fails, the object may be there all the same: the
     /// sweep finds it.
-    pub async fn put(&self, body: &Encoded) -> Result<ObjectName, ObjectError> {
-        let name = ObjectName::new(&body.info.hash);
+    pub async fn put(&self, name: &ObjectName, body: &Encoded) -> Result<(), ObjectError> {
         let payload: PutPayload = body.pieces.iter().cloned().collect();
-        let done = self.store.put(&self.path(&name), payload).await;
+        let done = self.store.put(&self.path(name), payload).await;
         done.map_err(|source| ObjectError::Failed { request: format!("a put of {name}"), source })?;
-        Ok(name)
+        Ok(())
     }
 
     /// A range of a body, cut at its end. Only the frames that it touches are fetched; what does not match is never returned.

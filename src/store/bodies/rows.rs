@@ -5,11 +5,12 @@
 
 use super::format::{BodyInfo, DamagedBody, Encoded};
 use super::name::ObjectName;
+use super::put::NewObject;
 use crate::id::{BodyHash, BodyId};
 use crate::store::StoreError;
 use crate::store::engine::{Octets, Row, Transaction, params};
 use std::ops::Range;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// A writer names an object within this time of its put. Condemned names are kept longer, so that it meets them.
 pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(3600);
@@ -23,17 +24,15 @@ pub(crate) struct NewBody {
     pub(super) object: Option<NewObject>,
 }
 
-/// An object that no row names yet.
-#[derive(Clone, Debug)]
-pub(super) struct NewObject {
-    pub(super) name: ObjectName,
-    pub(super) put_at: Instant,
-}
-
 impl NewBody {
     /// Octets of the body.
     pub fn len(&self) -> usize {
         self.encoded.info.size
+    }
+
+    /// To be told of the commit.
+    pub fn object(&self) -> Option<NewObject> {
+        self.object.clone()
     }
 }
 
@@ -44,6 +43,7 @@ pub(crate) enum Piece {
     /// It has to be read from the object store, after the transaction.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "read where there is an object store"))]
     Object(ObjectName, BodyInfo, Range<usize>),
+    Damaged(DamagedBody),
 }
 
 /// Stores a body, or finds it; the caller gives it a header block in the same transaction.
@@ -52,12 +52,13 @@ pub(crate) enum Piece {
 pub(in crate::store) fn insert(transaction: &Transaction<'_>, new: &NewBody) -> Result<BodyId, StoreError> {
     let NewBody { encoded, object } = new;
     let BodyInfo { hash, stored_size, .. } = encoded.info;
+    object.iter().for_each(NewObject::used);
     let sql = "SELECT body_id, object FROM body_name WHERE hash = ?1";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<Option<String>>(1)?));
     if let Some((id, stored_object)) = transaction.query_opt(sql, params![hash], row)? {
         match (object, stored_object) {
             // Never named by anybody.
-            (Some(object), _) => condemn(transaction, &object.name)?,
+            (Some(object), _) => condemn(transaction, object.name())?,
             (None, None) => {
                 transaction.overwrite_body(id, &encoded.pieces)?;
                 // Another version of the program may compress in another way.
@@ -71,14 +72,14 @@ pub(in crate::store) fn insert(transaction: &Transaction<'_>, new: &NewBody) -> 
     let id = match object {
         Some(object) => {
             let sql = "SELECT 1 FROM object_condemned WHERE name = ?1";
-            if object.put_at.elapsed() > NAMED_WITHIN || transaction.exists(sql, params![object.name.as_str()])? {
-                return Err(StoreError::Aborted(format!("object {} was put too long ago to be named", object.name)));
+            if object.put_at().elapsed() > NAMED_WITHIN || transaction.exists(sql, params![object.name().as_str()])? {
+                return Err(StoreError::Aborted(format!("object {} was put too long ago to be named", object.name())));
             }
             transaction.insert_body(&[])?
         }
         None => transaction.insert_body(&encoded.pieces)?,
     };
-    insert_name(transaction, id, &encoded.info, object.as_ref().map(|object| &object.name))?;
+    insert_name(transaction, id, &encoded.info, object.as_ref().map(NewObject::name))?;
     Ok(id)
 }
 
@@ -133,7 +134,7 @@ fn known_of(row: &Row<'_>, column: usize) -> Result<Option<(BodyInfo, Option<Obj
 pub(in crate::store) fn whole(row: &Row<'_>, column: usize, data: Vec<u8>) -> Result<Piece, StoreError> {
     Ok(match known_of(row, column)? {
         None => Piece::Octets(data),
-        Some((info, None)) => Piece::Octets(decode(&info, &data, 0..info.size)?),
+        Some((info, None)) => decode(&info, &data, 0..info.size).map_or_else(Piece::Damaged, Piece::Octets),
         Some((info, Some(name))) => Piece::Object(name, info, 0..info.size),
     })
 }

@@ -34,6 +34,7 @@ impl Store {
                 let named = self.body_name_oldest().await?;
                 #[cfg(feature = "cluster")]
                 {
+                    self.objects_condemn_unnamed().await?;
                     self.objects_delete(grace).await?;
                     if listed.is_none_or(|at| at.elapsed() > LISTED_EVERY) {
                         self.objects_condemn_orphans(grace).await?;
@@ -164,10 +165,34 @@ impl Store {
             })
             .await?;
         }
+        let before = Timestamp::real().millis().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
+        let sql = "SELECT 1 FROM object_condemned WHERE is_deleted = 1 AND at < ?1";
+        if !self.read(move |transaction| transaction.exists(sql, params![before])).await? {
+            return Ok(());
+        }
         self.write(move |transaction| {
             let sql = "DELETE FROM object_condemned WHERE is_deleted = 1 AND at < ?1";
-            let before = Timestamp::real().millis().saturating_sub(i64::try_from(kept.as_millis()).unwrap_or(i64::MAX));
             transaction.execute(sql, params![before]).map(|_| ())
+        })
+        .await
+    }
+
+    /// Condemns the objects whose transactions were refused or cancelled.
+    pub(crate) async fn objects_condemn_unnamed(&self) -> Result<(), StoreError> {
+        let names = self.inner.unnamed.take();
+        if names.is_empty() { Ok(()) } else { self.objects_condemn(names).await }
+    }
+
+    /// Condemns those of the objects that no row names.
+    async fn objects_condemn(&self, names: Vec<ObjectName>) -> Result<(), StoreError> {
+        self.write(move |transaction| {
+            names.iter().try_for_each(|name| {
+                let sql = "SELECT 1 FROM body_name WHERE object = ?1";
+                match transaction.exists(sql, params![name.as_str()])? {
+                    true => Ok(()),
+                    false => rows::condemn(transaction, name),
+                }
+            })
         })
         .await
     }
@@ -185,18 +210,6 @@ impl Store {
             Ok(Err(error)) => tracing::error!(%error, "files of puts that were cut off could not be removed"),
             Err(error) => tracing::error!(%error, "files of puts that were cut off could not be removed"),
         }
-        let condemn = |names: Vec<ObjectName>| {
-            self.write(move |transaction| {
-                names.iter().try_for_each(|name| {
-                    let sql = "SELECT 1 FROM body_name WHERE object = ?1";
-                    if transaction.exists(sql, params![name.as_str()])? {
-                        Ok(())
-                    } else {
-                        rows::condemn(transaction, name)
-                    }
-                })
-            })
-        };
-        objects.older_than(before, 500, condemn).await
+        objects.older_than(before, 500, |names| self.objects_condemn(names)).await
     }
 }

@@ -12,7 +12,7 @@ use crate::resources::Owner;
 use crate::store::domains::{DomainPatch, NewDomain};
 use crate::store::names::NameLimits;
 use crate::store::ownership::Ownership;
-use crate::store::testing::{account, has_one_daemon, inbox};
+use crate::store::testing::{account, assert_due, has_one_daemon, inbox};
 use crate::verification::judge::{CheckedRecord, judge};
 use crate::verification::records::{Purpose, RecordKey};
 use crate::verification::status::Finding;
@@ -437,6 +437,7 @@ async fn history(shared: bool, claims: usize, steps: Vec<Step>) -> Result<(), Te
     }
     for step in steps {
         world.take(step).await?;
+        assert_due(&world.store()).await;
         world.compare().await?;
     }
     Ok(())

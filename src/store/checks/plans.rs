@@ -1,5 +1,6 @@
 //! What the verifier asks of the store costs the same however many claims there are: each statement goes by an index.
 
+use super::super::claim_rows::{OVERDUE, SPREAD};
 use super::super::domains::selected;
 use super::super::testing::{sqlite_only, store_with_account};
 use super::*;
@@ -32,7 +33,7 @@ async fn every_statement_of_a_check_goes_by_an_index() {
         (jobs::ACCOUNTS_IN_TIME.to_owned(), accounts("COVERING INDEX due_account_by_time (kind=? AND due_at>?")),
         (REQUESTED.to_owned(), by("INDEX custom_domain_asked", "(account_id=? AND asked_ready_at<?)")),
         (DUE.to_owned(), by("INDEX custom_domain_ready", "(account_id=? AND ready_at<?)")),
-        // What the triggers do.
+        // What is noted of an account's checks.
         (
             "SELECT min(ready_at) FROM custom_domain WHERE account_id = ?1 AND ready_at IS NOT NULL".to_owned(),
             by("INDEX custom_domain_ready", "(account_id=? AND ready_at>?)"),

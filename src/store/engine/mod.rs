@@ -10,6 +10,7 @@ mod value;
 pub use value::{FromValue, ToValue, Unexpected, Value};
 
 use super::StoreError;
+use super::turns::Turn;
 use crate::clock::Timestamp;
 use crate::events::{Cursor, Event};
 use crate::id::{AccountId, BodyId, ContentId};
@@ -39,7 +40,13 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
+    /// Where writes run side by side, those with the same turn run one after the other.
+    pub async fn write<T, E, F>(
+        &self,
+        owner: &Owner,
+        #[cfg_attr(not(feature = "cluster"), expect(unused_variables, reason = "one thread writes"))] turns: &[Turn],
+        work: F,
+    ) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
@@ -48,7 +55,7 @@ impl Engine {
         match self {
             Self::Sqlite(engine) => engine.write(owner, work).await,
             #[cfg(feature = "cluster")]
-            Self::Postgres(engine) => engine.write(owner, work).await,
+            Self::Postgres(engine) => engine.write(owner, turns, work).await,
         }
     }
 

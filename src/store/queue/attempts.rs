@@ -4,13 +4,14 @@ use super::super::deliver::LocalDelivery;
 use super::super::message_rows::{self, NewMessage};
 use super::super::messages::Flags;
 use super::super::room::{self, DeliverError, Quota};
+use super::super::turns::Turn;
 use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, content, mailboxes};
-use super::is_8bit;
+use super::{is_8bit, rows};
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
 use crate::events::{DeliveryAttempt, Event};
 use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, RunnerId, SubmissionId};
-use crate::store::bodies::NewBody;
+use crate::store::bodies::{NewBody, NewObject};
 use crate::store::engine::{Row, params};
 use crate::verification::status::VerifiedStatus;
 use std::sync::Arc;
@@ -158,6 +159,8 @@ pub enum Wait {
 pub struct Settlement {
     /// The message.
     pub submission: SubmissionId,
+    /// Whose it is.
+    pub account: AccountId,
     /// Who made the attempt.
     pub runner: RunnerId,
     /// Settled.
@@ -210,7 +213,13 @@ impl Store {
             Some(bounce) => Some(self.prepare_body(bounce.body.clone().into()).await?),
             None => None,
         };
-        self.write(move |transaction| settle(transaction, &settlement, bounce.as_ref(), quota)).await
+        let mut turns = settlement.local.as_ref().map(LocalDelivery::turns).unwrap_or_default();
+        turns.extend(settlement.bounce.as_ref().map(|bounce| Turn::Inbox(bounce.inbox.clone())));
+        turns.push(Turn::Queue(settlement.account.clone()));
+        let object = bounce.as_ref().and_then(NewBody::object);
+        let settled =
+            self.write_in_turn(&turns, move |transaction| settle(transaction, &settlement, bounce.as_ref(), quota));
+        settled.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 
     /// A queued message as it is now, with its bytes. None when it has been dropped.
@@ -270,8 +279,14 @@ impl Store {
     }
 }
 
-/// Removes a submission, its recipients, and what nothing else refers to of its octets. False when there is none of this id.
+/// Removes a submission with its recipients. False when there is none of this id.
 pub(super) fn remove(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
+    rows::remove(connection, id)?;
+    remove_settled(connection, id)
+}
+
+/// Removes a submission without recipients, and what nothing else refers to of its octets. False when there is none of this id.
+fn remove_settled(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
     let sql = "DELETE FROM submission WHERE id = ?1 RETURNING account_id, octets, original_id, outgoing_id";
     let row = |row: &Row<'_>| Ok((row.get::<Option<AccountId>>(0)?, row.get::<i64>(1)?, [row.get(2)?, row.get(3)?]));
     let Some((account, octets, contents)) = connection.query_opt(sql, params![id], row)? else { return Ok(false) };
@@ -362,34 +377,23 @@ fn settle(
         }
     }
     let sender = Sender::of(connection, &settlement.submission)?;
-    for Ended { delivery, end, reply, mx } in &settlement.done {
-        let sql = "DELETE FROM delivery WHERE id = ?1 RETURNING rcpt_to";
-        let recipient = connection.query_opt(sql, params![delivery], |row| row.get(0))?;
+    let mut recipients = rows::settle(connection, settlement)?.into_iter();
+    for (Ended { delivery, end, reply, mx }, recipient) in settlement.done.iter().zip(&mut recipients) {
         let kind = match end {
             End::Delivered => Event::EmailDelivered,
             End::Bounced => Event::EmailBounced,
         };
         sender.publish(connection, kind, (delivery, recipient), reply, mx.as_ref())?;
     }
-    let waits = "SELECT 1 FROM delivery WHERE submission_id = ?1";
-    if !connection.exists(waits, params![settlement.submission])? {
-        remove(connection, &settlement.submission)?;
-    }
-    for Deferral { delivery, next, reply, mx, wait } in &settlement.deferred {
-        let (is_attempt, for_domain) = (*wait == Wait::Attempt, *wait == Wait::Domain);
-        let recipient = connection.query_opt(// The domain may have changed since the attempt read it: then the message was woken too early.
-        "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
-             last_attempt_at = CASE WHEN ?6 = 1 THEN ?3 ELSE last_attempt_at END,
-             next_attempt_at = CASE WHEN ?7 = 1 AND EXISTS (
-                 SELECT 1 FROM submission s WHERE s.id = delivery.submission_id AND CASE s.state
-                     WHEN 'held' THEN NOT EXISTS (SELECT 1 FROM custom_domain d WHERE d.id = s.domain_id
-                         AND d.status = 'pending' AND d.on_unverified = 'hold')
-                     ELSE s.is_unsigned = 1 AND EXISTS (SELECT 1 FROM dkim_key k WHERE k.domain_id = s.domain_id
-                         AND k.role = 'signing') END) THEN ?3 ELSE ?2 END
-         WHERE id = ?1 RETURNING rcpt_to", params![delivery, next, settlement.at, reply, mx, is_attempt, for_domain], |row| row.get(0))?;
-        if is_attempt {
+    for (deferral, recipient) in settlement.deferred.iter().zip(recipients) {
+        let Deferral { delivery, reply, mx, wait, .. } = deferral;
+        if *wait == Wait::Attempt {
             sender.publish(connection, Event::EmailDeferred, (delivery, recipient), reply, mx.as_ref())?;
         }
+    }
+    let waits = "SELECT 1 FROM delivery WHERE submission_id = ?1";
+    if !connection.exists(waits, params![settlement.submission])? {
+        remove_settled(connection, &settlement.submission)?;
     }
     Ok(Settled::Recorded)
 }
@@ -426,30 +430,6 @@ impl<'a> Sender<'a> {
         connection
             .publish(account, kind(DeliveryAttempt { submission_id, inbox_id, delivery_id, recipient, reply, mx }))
     }
-}
-
-/// The key of a domain is there: what waited for it is due.
-pub(in crate::store) fn wake_unsigned(
-    connection: &Transaction<'_>,
-    domain: &DomainId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
-                   AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND is_unsigned = 1)";
-    connection.execute(sql, params![domain, now])?;
-    Ok(())
-}
-
-/// The status of a domain has changed, it was deleted, or its owner wants something else: what is held for it is due.
-pub(in crate::store) fn wake_held(
-    connection: &Transaction<'_>,
-    domain: &DomainId,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
-                   AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND state = 'held')";
-    connection.execute(sql, params![domain, now])?;
-    Ok(())
 }
 
 fn replace_outgoing(

@@ -2,12 +2,15 @@
 //!
 //! Invariant: however many deliveries of one account are due, the work of a claim is bounded, and another account's are found.
 
-use super::super::jobs::{self, Claim, JobKey, Kind, Lease};
+use super::super::due::Kind;
+use super::super::jobs::{self, Claim, JobKey, Lease};
+use super::super::turns::Turn;
 use super::super::{Store, StoreError, Transaction};
-use super::attempts::{self, Due, DueDelivery};
+use super::attempts::{self, Due};
+use super::rows::{self, Attempt};
 use crate::address::DomainName;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, SubmissionId};
+use crate::id::AccountId;
 use crate::resources::Owner;
 use crate::resources::concurrency::{Destination, DestinationLimits};
 use crate::resources::places::Places;
@@ -18,6 +21,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 const DELIVERIES: i64 = 250;
 /// Due deliveries that it looks at in all.
 const LOOK: usize = 20_000;
+/// How often a claim chooses, where others take what it has chosen.
+const ROUNDS: usize = 3;
 
 /// What a claim has found.
 #[derive(Debug, Default)]
@@ -30,15 +35,51 @@ pub struct Claimed {
 
 impl Store {
     /// Takes the attempts that are due and have a place, to one destination at most as many as it takes.
-    pub async fn claim_due(&self, claim: Claim, destinations: DestinationLimits) -> Result<Claimed, StoreError> {
-        let (now, lease) = (claim.now, claim.lease.clone());
-        // Choosing only reads: what is due and has no place costs the writer nothing.
-        let (chosen, waiting) = self.read(move |connection| choose(connection, &claim, destinations.clone())).await?;
-        if chosen.is_empty() {
-            return Ok(Claimed { due: Vec::new(), waiting });
+    pub async fn claim_due(&self, mut claim: Claim, destinations: DestinationLimits) -> Result<Claimed, StoreError> {
+        let mut claimed = Claimed::default();
+        for _ in 0..ROUNDS {
+            let (count, taken) = match self.claim_once(&claim, destinations.clone()).await {
+                Ok((chosen, waiting, taken)) => {
+                    claimed.waiting = waiting;
+                    (chosen, taken)
+                }
+                // What was taken before has its leases, and is begun.
+                Err(error) if !claimed.due.is_empty() => {
+                    tracing::warn!(%error, "cannot claim more due deliveries");
+                    break;
+                }
+                Err(error) => return Err(error),
+            };
+            for due in &taken {
+                claim.running.insert(JobKey::Delivery(due.queued.id.clone(), due.domain.clone()));
+                claim.places.take(&Owner::Account(due.queued.account.clone()));
+            }
+            let is_all = taken.len() == count;
+            claimed.due.extend(taken);
+            // Otherwise a runner of another daemon was faster: it may have left some.
+            if is_all {
+                break;
+            }
         }
-        let due = self.write(move |connection| take(connection, now, &lease, &chosen)).await?;
-        Ok(Claimed { due, waiting })
+        Ok(claimed)
+    }
+
+    /// How many attempts it chose, how many accounts found no place for one, and those of the chosen that it took.
+    async fn claim_once(
+        &self,
+        claim: &Claim,
+        destinations: DestinationLimits,
+    ) -> Result<(usize, usize, Vec<Due>), StoreError> {
+        let (now, lease, request) = (claim.now, claim.lease.clone(), claim.clone());
+        // Choosing only reads: what is due and has no place costs the writer nothing.
+        let chosen = self.read(move |connection| choose(connection, &request, destinations.clone())).await?;
+        let (count, waiting) = (chosen.attempts.len(), chosen.waiting);
+        if count == 0 {
+            return Ok((0, waiting, Vec::new()));
+        }
+        let turns = chosen.turns();
+        let taken = self.write_in_turn(&turns, move |c| take(c, now, &lease, &chosen.attempts)).await?;
+        Ok((count, waiting, taken))
     }
 
     /// When the next attempt is due. One that runs is due when its lease ends.
@@ -50,8 +91,6 @@ impl Store {
 /// The due deliveries of an account.
 pub(super) const CANDIDATES: &str =
     "SELECT submission_id, domain FROM delivery WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
-
-type Attempt = (SubmissionId, DomainName);
 
 /// How many more attempts may run to each destination.
 struct Rest {
@@ -72,12 +111,24 @@ impl Rest {
     }
 }
 
-/// The attempts to begin, and how many accounts found no place for one.
-fn choose(
-    connection: &Transaction<'_>,
-    claim: &Claim,
-    destinations: DestinationLimits,
-) -> Result<(Vec<Attempt>, usize), StoreError> {
+/// What a claim is going to take.
+#[derive(Default)]
+struct Chosen {
+    attempts: Vec<Attempt>,
+    /// Whose they are.
+    accounts: HashSet<AccountId>,
+    /// Accounts that found no place for an attempt.
+    waiting: usize,
+}
+
+impl Chosen {
+    fn turns(&self) -> Vec<Turn> {
+        let queues = self.accounts.iter().cloned().map(Turn::Queue);
+        queues.chain([Turn::Claims(Kind::Delivery.as_str())]).collect()
+    }
+}
+
+fn choose(connection: &Transaction<'_>, claim: &Claim, destinations: DestinationLimits) -> Result<Chosen, StoreError> {
     let Claim { now, places, running, .. } = claim;
     let now = *now;
     let mut rest = Rest { destinations, more: HashMap::new() };
@@ -88,7 +139,7 @@ fn choose(
     }
     let mut line = jobs::line(connection, Kind::Delivery, now, places.clone())?;
     let mut candidates: HashMap<Owner, VecDeque<Attempt>> = HashMap::new();
-    let (mut looked, mut chosen, mut waiting) = (0, Vec::new(), 0);
+    let (mut looked, mut chosen) = (0, Chosen::default());
     while let Some(next) = line.next() {
         let Owner::Account(account) = &next.owner else { continue };
         if !candidates.contains_key(&next.owner) {
@@ -101,14 +152,16 @@ fn choose(
         }
         let Some(found) = candidates.get_mut(&next.owner) else { continue };
         let Some(at) = found.iter().position(|(_, domain)| *rest.to(domain) > 0) else { continue };
+        let account = account.clone();
         if !line.take(next) {
-            waiting += 1;
+            chosen.waiting += 1;
         } else if let Some(attempt) = found.remove(at) {
             rest.take(&attempt.1);
-            chosen.push(attempt);
+            chosen.accounts.insert(account);
+            chosen.attempts.push(attempt);
         }
     }
-    Ok((chosen, waiting))
+    Ok(chosen)
 }
 
 /// The account's attempts that are due and do not run, the longest waiting first; and how many rows were looked at.
@@ -134,18 +187,9 @@ fn take(
     chosen: &[Attempt],
 ) -> Result<Vec<Due>, StoreError> {
     let mut claimed = Vec::with_capacity(chosen.len());
-    for (id, domain) in chosen {
-        let deliveries: Vec<DueDelivery> = connection.query(
-            "UPDATE delivery SET lease_until = ?4, lease_owner = ?5
-                 WHERE submission_id = ?1 AND domain = ?2 AND ready_at <= ?3
-                 RETURNING id, rcpt_to, attempts, next_attempt_at",
-            params![id, domain, now, lease.until, lease.runner],
-            |row| Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? }),
-        )?;
-        // Dropped since it was chosen, or another runner was faster.
-        if let (false, Some(queued)) = (deliveries.is_empty(), attempts::queued(connection, id)?) {
-            jobs::served(connection, Kind::Delivery, &queued.account, now)?;
-            claimed.push(Due { queued, domain: domain.clone(), deliveries, runner: lease.runner.clone() });
+    for ((id, domain), deliveries) in rows::lease(connection, chosen, now, lease)? {
+        if let Some(queued) = attempts::queued(connection, &id)? {
+            claimed.push(Due { queued, domain, deliveries, runner: lease.runner.clone() });
         }
     }
     Ok(claimed)

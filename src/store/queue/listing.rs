@@ -1,7 +1,7 @@
 //! The queue as people look at it: list, show, retry, drop.
 
 use super::super::{Store, StoreError, Transaction};
-use super::attempts;
+use super::{attempts, rows};
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId};
@@ -88,11 +88,7 @@ impl Store {
 
     /// Makes a message due now; wake the queue afterwards. False when there is none of this id.
     pub async fn queue_retry(&self, id: SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
-        self.write(move |connection| {
-            let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE submission_id = ?1";
-            Ok(connection.execute(sql, params![id, now])? > 0)
-        })
-        .await
+        self.write(move |connection| rows::retry(connection, &id, now)).await
     }
 
     /// Takes a message out of the queue without a bounce. False when there is none of this id. An attempt that runs goes

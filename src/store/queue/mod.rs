@@ -7,6 +7,7 @@
 mod attempts;
 mod claim;
 mod listing;
+mod rows;
 #[cfg(test)]
 mod tests;
 
@@ -15,27 +16,27 @@ use attempts::AttemptKey;
 pub use attempts::{
     BounceMessage, Deferral, Due, DueDelivery, End, Ended, NewOutgoing, QueuedMessage, Settled, Settlement, Wait,
 };
-pub(super) use attempts::{wake_held, wake_unsigned};
 #[cfg(test)]
 use claim::Claimed;
 pub use listing::QueueEntry;
+pub(super) use rows::{end_leases, renew, wake_held, wake_unsigned};
 
 use super::deliver::LocalDelivery;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::events::{Event, NewEmail};
-use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, SubmissionId, TokenId};
+use crate::id::{AccountId, BodyId, ContentId, DomainId, InboxId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
-use crate::store::bodies::NewBody;
+use crate::store::bodies::{NewBody, NewObject};
 use crate::store::engine::params;
 use crate::verification::status::VerifiedStatus;
 use bytes::Bytes;
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 /// A message to be taken in.
@@ -106,7 +107,15 @@ impl Store {
     ) -> Result<(), AcceptError> {
         self.check_disk()?;
         let body = self.prepare_body(new.body.clone()).await?;
-        self.write(move |transaction| accept(transaction, &new, &body, queue_size, quota)).await
+        let mut turns = new.local.as_ref().map(LocalDelivery::turns).unwrap_or_default();
+        turns.extend(new.sent.as_ref().map(|_| Turn::Inbox(new.inbox.clone())));
+        if !new.rcpt_to.is_empty() {
+            turns.push(Turn::Queue(new.account.clone()));
+        }
+        let object = body.object();
+        let accepted =
+            self.write_in_turn(&turns, move |transaction| accept(transaction, &new, &body, queue_size, quota));
+        accepted.await.inspect(|()| object.iter().for_each(NewObject::committed))
     }
 }
 
@@ -233,12 +242,7 @@ fn enqueue(
             new.held_for.is_some(),
         ])?;
     connection.execute("UPDATE account SET queued = queued + ?2 WHERE id = ?1", params![new.account, octets])?;
-    let insert = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    let mut seen = HashSet::new();
-    for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {
-        connection.execute(insert, params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
-    }
-    Ok(seen.len())
+    Ok(rows::insert(connection, new)?)
 }
 
 /// True when the message needs 8BITMIME (RFC 6152).

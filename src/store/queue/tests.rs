@@ -3,14 +3,14 @@
 use super::*;
 use crate::envelope::Recipients;
 use crate::events::Event;
-use crate::id::RunnerId;
+use crate::id::{DeliveryId, RunnerId};
 use crate::identity::{Claim, SendIdentity, VerifiedDomain};
 use crate::resources::Owner;
 use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
 use crate::store::jobs::{self, JobKey, Lease};
 use crate::store::routing::Route;
-use crate::store::testing::{inbox, limits, store_with_account};
+use crate::store::testing::{assert_due, inbox, limits, store_with_account};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -70,7 +70,9 @@ impl Post {
     }
 
     async fn settle(&self, settlement: Settlement) -> Settled {
-        self.store.delivery_settle(settlement.into(), limits(u64::MAX).quota).await.unwrap()
+        let settled = self.store.delivery_settle(settlement.into(), limits(u64::MAX).quota).await.unwrap();
+        assert_due(&self.store).await;
+        settled
     }
 
     async fn claim_beside<'a>(
@@ -80,7 +82,10 @@ impl Post {
         free: usize,
     ) -> Claimed {
         let destinations = DestinationLimits::new(Scope::Domain, 4);
-        self.store.claim_due(beside(now, running, free), destinations).await.unwrap()
+        assert_due(&self.store).await;
+        let claimed = self.store.claim_due(beside(now, running, free), destinations).await.unwrap();
+        assert_due(&self.store).await;
+        claimed
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Due> {
@@ -107,6 +112,7 @@ fn ended(delivery: DeliveryId) -> Ended {
 fn settlement(due: &Due) -> Settlement {
     Settlement {
         submission: due.queued.id.clone(),
+        account: due.queued.account.clone(),
         runner: due.runner.clone(),
         done: due.deliveries.iter().map(|d| ended(d.id.clone())).collect(),
         deferred: Vec::new(),

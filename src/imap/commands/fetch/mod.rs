@@ -7,7 +7,7 @@ mod items;
 mod pieces;
 
 use self::items::{Name, depth, is_parsed, needs_structure, once, sets_seen};
-use self::pieces::{Source, wants_pieces};
+use self::pieces::{Piece, Source, wants_pieces};
 use super::{EXPUNGED, NO_SUCH_MESSAGE, claim_memory, no_memory};
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MailboxId};
@@ -35,6 +35,8 @@ use imap_codec::imap_types::fetch::{MacroOrMessageDataItemNames, MessageDataItem
 use imap_codec::imap_types::response::{Data, Response};
 use imap_codec::imap_types::sequence::SequenceSet;
 use std::fmt::Write;
+use std::num::NonZeroU32;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Messages read at once.
@@ -74,16 +76,17 @@ impl Session<'_> {
         let source = Source { store, inbox, reading, owner };
         let parsed = names.iter().filter(|name| is_parsed(name)).count();
 
-        let (mut rest, mut sent) = (uids.as_slice(), 0);
+        let (mut rest, mut sent, mut damaged) = (uids.as_slice(), 0, Vec::new());
         let mut claim = wire.claim();
         while !rest.is_empty() {
             let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
             let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+            sent += messages.len();
+            take_damaged(&mut messages, &mut damaged);
             if !claim_memory(&mut claim, &messages) {
                 return Ok(no_memory());
             }
             rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-            sent += messages.len();
             let newly_seen = match sets_seen {
                 true => set_seen(self.server, inbox, mailbox, self.changed, &mut messages).await,
                 false => Vec::new(),
@@ -95,6 +98,7 @@ impl Session<'_> {
                 if !source.complete(wire, selected, &names, &mut run, &mut claim, in_pieces).await? {
                     return Ok(no_memory());
                 }
+                take_damaged(&mut run, &mut damaged);
                 let octets = run.iter().map(|message| octets_to_read(parsed, message)).sum();
                 let read_names = Arc::clone(&names);
                 let read = reading.read(owner, octets, move |reader, budget| {
@@ -115,7 +119,21 @@ impl Session<'_> {
                         claim.shrink_to(message.header.len().saturating_add(PIECE));
                     }
                     let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
-                    push_message(wire, selected, &names, &message, show_flags, contents, source).await?;
+                    let first = match first_piece(&names, &contents) {
+                        None => None,
+                        Some((section, range)) => {
+                            match wire.watch(source.piece(selected, &message, section, range)).await? {
+                                Ok(piece) => Some(piece),
+                                Err(CommandError::Store(error)) => {
+                                    message.note_damage(inbox, error)?;
+                                    damaged.push(message.flags.uid);
+                                    continue;
+                                }
+                                Err(error) => return Err(error),
+                            }
+                        }
+                    };
+                    push_message(wire, selected, &names, &message, show_flags, (contents, first), source).await?;
                 }
                 if messages.len() > 0 || !rest.is_empty() {
                     // Many messages take long.
@@ -123,12 +141,20 @@ impl Session<'_> {
                 }
             }
         }
+        if !damaged.is_empty() {
+            return Ok(super::damaged(&damaged));
+        }
         // RFC 2180 §4.1.2: the others have been sent.
         if sent < uids.len() && !by_uid {
             return Ok(Reply::no(EXPUNGED).code(other("EXPUNGEISSUED")));
         }
         Ok(Reply::completed())
     }
+}
+
+/// Takes out the messages whose bodies are damaged, and notes their UIDs.
+fn take_damaged(messages: &mut Vec<Fetched>, damaged: &mut Vec<u32>) {
+    damaged.extend(messages.extract_if(.., |message| message.is_damaged).map(|message| message.flags.uid));
 }
 
 /// Sets `\Seen` on the messages that lack it, and returns their UIDs. Reading works even where writing fails, as on a full
@@ -238,6 +264,23 @@ fn content(name: &Name, message: &Fetched, tree: Option<&Tree<'_>>, limits: &Rea
     })
 }
 
+/// The first item that is read in pieces: its section, and the range of it. It is read before the response begins: once part of
+/// that is written, an error has to end the connection.
+fn first_piece<'a>(names: &'a [Name], contents: &[Content]) -> Option<(Option<&'a Section<'static>>, Range<usize>)> {
+    names.iter().zip(contents).find_map(|(name, content)| match (name, content) {
+        (Name::BodyExt { section, partial: Some(partial), .. }, Content::Nothing) => {
+            Some((section.as_ref(), range_of(*partial)))
+        }
+        _ => None,
+    })
+}
+
+/// The octets that a partial FETCH names.
+fn range_of((offset, count): (u32, NonZeroU32)) -> Range<usize> {
+    let start = index(offset);
+    start..start.saturating_add(index(count.get()))
+}
+
 /// One FETCH response.
 async fn push_message(
     wire: &mut Wire,
@@ -245,7 +288,7 @@ async fn push_message(
     names: &[Name],
     message: &Fetched,
     show_flags: bool,
-    contents: Vec<Content>,
+    (contents, mut first): (Vec<Content>, Option<Option<Piece>>),
     source: Source<'_>,
 ) -> Result<(), CommandError> {
     let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
@@ -275,12 +318,15 @@ async fn push_message(
                 wire.push_bytes(line.as_bytes());
                 line.clear();
                 match name {
-                    Name::BodyExt { section, partial: Some((offset, count)), .. }
-                        if matches!(content, Content::Nothing) =>
-                    {
-                        let (start, count) = (index(*offset), index(count.get()));
-                        let range = start..start.saturating_add(count);
-                        let piece = wire.watch(source.piece(selected, message, section.as_ref(), range)).await??;
+                    Name::BodyExt { section, partial: Some(partial), .. } if matches!(content, Content::Nothing) => {
+                        let piece = match first.take() {
+                            Some(piece) => piece,
+                            None => {
+                                let range = range_of(*partial);
+                                let read = source.piece(selected, message, section.as_ref(), range);
+                                wire.watch(read).await?.map_err(ends_connection)?
+                            }
+                        };
                         let pieces = piece.as_ref().map(|(of_header, of_body)| {
                             [slice(&message.header, of_header.clone()), of_body.as_slice()]
                         });
@@ -313,6 +359,14 @@ async fn push_message(
     line.push_str(")\r\n");
     wire.push_bytes(line.as_bytes());
     Ok(wire.flush_batch().await?)
+}
+
+/// An error after part of a response was written.
+fn ends_connection(error: CommandError) -> CommandError {
+    match error {
+        CommandError::Store(error) => CommandError::Wire(std::io::Error::other(error)),
+        other => other,
+    }
 }
 
 async fn push_content(wire: &mut Wire, name: &Name, message: &Fetched, content: Content) -> std::io::Result<()> {
@@ -382,7 +436,16 @@ mod tests {
         let flags = MessageFlags { uid: 1, flags: Flags::default(), keywords: "".into() };
         let (header, body) = (vec![b'x'; header], vec![b'x'; body]);
         let internal_date = Timestamp::from_millis(0);
-        Fetched { flags, internal_date, content: ContentId::new(1), size: 0, header, body, body_size }
+        Fetched {
+            flags,
+            internal_date,
+            content: ContentId::new(1),
+            size: 0,
+            header,
+            body,
+            body_size,
+            is_damaged: false,
+        }
     }
 
     #[test]

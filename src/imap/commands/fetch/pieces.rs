@@ -29,6 +29,9 @@ pub(super) struct Source<'a> {
     pub owner: &'a Owner,
 }
 
+/// A range of the header, and octets of the body.
+pub(super) type Piece = (Range<usize>, Vec<u8>);
+
 /// Whether all body items of a FETCH are pieces of undecoded parts.
 pub(super) fn wants_pieces(names: &[Name]) -> bool {
     let is_piece = |name: &&Name| match name {
@@ -54,16 +57,29 @@ impl Source<'_> {
     ) -> Result<bool, CommandError> {
         for message in messages.iter_mut().filter(|message| in_pieces || message.lacks_body()) {
             let has_room = if !names.iter().any(needs_structure) {
+                let (mailbox, uid) = (selected.mailbox, message.flags.uid);
+                // Once the length of a literal is sent, an error ends the connection.
+                if message.lacks_body()
+                    && let Err(error) = self.store.body_range(self.inbox, mailbox, uid, 0..1).await
+                {
+                    message.note_damage(self.inbox, error)?;
+                }
                 claim.grow_to(PIECE).is_ok()
             } else if in_pieces {
-                self.read_structure(wire, selected, message).await?
+                match self.read_structure(wire, selected, message).await {
+                    Err(CommandError::Store(error)) => message.note_damage(self.inbox, error).map(|()| true)?,
+                    read => read?,
+                }
             } else {
                 let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
                 let has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
                 if has_room {
                     let whole =
                         self.store.body_range(self.inbox, selected.mailbox, message.flags.uid, 0..message.body_size);
-                    message.body = whole.await?.unwrap_or_default();
+                    match whole.await {
+                        Ok(body) => message.body = body.unwrap_or_default(),
+                        Err(error) => message.note_damage(self.inbox, error)?,
+                    }
                 }
                 has_room
             };
@@ -74,14 +90,14 @@ impl Source<'_> {
         Ok(true)
     }
 
-    /// A piece of a section: a range of the header, and octets of the body. `None`: no such part, or it has been expunged.
+    /// A piece of a section. `None`: no such part, or it has been expunged.
     pub async fn piece(
         self,
         selected: &mut SelectedMailbox,
         message: &Fetched,
         section: Option<&Section<'_>>,
         range: Range<usize>,
-    ) -> Result<Option<(Range<usize>, Vec<u8>)>, CommandError> {
+    ) -> Result<Option<Piece>, CommandError> {
         let header = message.header.len();
         let (of_header, of_body) = match section {
             // Both, one after the other.

@@ -112,6 +112,10 @@ impl Session<'_> {
             while !rest.is_empty() && !work.limit.is_spent() {
                 let batch = rest.get(..rest.len().min(MESSAGES)).unwrap_or(rest).to_vec();
                 let (mut messages, looked_for) = store.messages_fetch(inbox, mailbox, batch, depth, OCTETS).await?;
+                let damaged: Vec<u32> = messages.iter().filter(|m| m.is_damaged).map(|m| m.flags.uid).collect();
+                if !damaged.is_empty() {
+                    return Ok(super::damaged(&damaged));
+                }
                 if !claim_memory(&mut claim, &messages) {
                     return Ok(no_memory());
                 }

@@ -5,6 +5,13 @@ use crate::config::HumanDuration;
 use crate::store::bodies::format::encode;
 use crate::store::bodies::testing::{Fault, FaultProxy, Moto};
 
+impl Objects {
+    async fn put_new(&self, body: &Encoded) -> Result<ObjectName, ObjectError> {
+        let name = ObjectName::new(&body.info.hash);
+        self.put(&name, body).await.map(|()| name)
+    }
+}
+
 fn noise(size: usize) -> Bytes {
     let mut state = 7_u32;
     let next = |_| {
@@ -32,7 +39,7 @@ async fn round_trip(objects: &Objects) {
     ] {
         let encoded = encode(&body);
         let info = encoded.info;
-        let (one, two) = (objects.put(&encoded).await.unwrap(), objects.put(&encoded).await.unwrap());
+        let (one, two) = (objects.put_new(&encoded).await.unwrap(), objects.put_new(&encoded).await.unwrap());
         assert_ne!(one, two, "a name is used once");
         for name in [&one, &two] {
             assert_eq!(objects.read(name, &info, 0..info.size).await.unwrap(), body);
@@ -67,7 +74,7 @@ async fn bodies_in_a_folder() {
     round_trip(&objects).await;
 
     // What is young is not listed, and what is not ours never is.
-    let name = objects.put(&encode(&noise(10))).await.unwrap();
+    let name = objects.put_new(&encode(&noise(10))).await.unwrap();
     std::fs::write(dir.path().join("bodies/notes.txt"), "mine").unwrap();
     let mut found = Vec::new();
     let before = SystemTime::now() - Duration::from_secs(3600);
@@ -93,7 +100,7 @@ async fn a_file_that_was_changed_is_never_served() {
     let dir = tempfile::tempdir().unwrap();
     for size in [500, 3 * FRAME] {
         let encoded = encode(&noise(size));
-        let name = folder(dir.path()).put(&encoded).await.unwrap();
+        let name = folder(dir.path()).put_new(&encoded).await.unwrap();
         let path = dir.path().join(name.as_str());
         let good = std::fs::read(&path).unwrap();
         for at in [0, size / 2, good.len() - 1] {
@@ -118,7 +125,7 @@ async fn the_cache_holds_what_was_checked_within_its_octets() {
     let objects = Objects::open(&Config { cache: 3 * FRAME, ..config(&url, None) }).unwrap().unwrap();
     let body = noise(5 * FRAME);
     let encoded = encode(&body);
-    let name = objects.put(&encoded).await.unwrap();
+    let name = objects.put_new(&encoded).await.unwrap();
     for _ in 0..2 {
         assert_eq!(objects.read(&name, &encoded.info, 0..body.len()).await.unwrap(), body);
         assert!(objects.cache.octets() <= 3 * FRAME, "{}", objects.cache.octets());
@@ -157,7 +164,7 @@ async fn a_bucket_keeps_bodies_whatever_its_server_does_for_a_while() {
     for fault in faults {
         // A server that says nothing takes the time of a whole request: there is time for one more.
         proxy.next(std::iter::repeat_n(fault, if fault == Fault::Stall { 1 } else { 2 }));
-        let name = objects.put(&encoded).await.unwrap_or_else(|error| panic!("put after {fault:?}: {error}"));
+        let name = objects.put_new(&encoded).await.unwrap_or_else(|error| panic!("put after {fault:?}: {error}"));
         assert_eq!(proxy.left(), 0, "{fault:?} was met");
         let fresh = bucket(&proxy, &moto, "bodies").await;
         proxy.next([fault]);
@@ -177,11 +184,11 @@ async fn a_bucket_that_stays_broken_is_a_temporary_error_in_bounded_time() {
     let proxy = FaultProxy::start(moto.address()).await;
     let objects = bucket(&proxy, &moto, "broken").await;
     let encoded = encode(&noise(1000));
-    let name = objects.put(&encoded).await.unwrap();
+    let name = objects.put_new(&encoded).await.unwrap();
     for fault in [Fault::Status(503), Fault::CutUpload, Fault::FailAfterSuccess, Fault::Stall] {
         proxy.always(fault);
         let requests = proxy.requests();
-        let refused = objects.put(&encoded).await.unwrap_err();
+        let refused = objects.put_new(&encoded).await.unwrap_err();
         assert!(matches!(refused, ObjectError::Failed { .. }), "{refused}");
         let tried = proxy.requests() - requests;
         assert!((2..=1 + RETRIES).contains(&tried), "{tried} requests with {fault:?}");
@@ -207,7 +214,7 @@ async fn octets_that_are_changed_on_their_way_are_never_served() {
     let objects = bucket(&proxy, &moto, "changed").await;
     let body = noise(3 * FRAME);
     let encoded = encode(&body);
-    let name = objects.put(&encoded).await.unwrap();
+    let name = objects.put_new(&encoded).await.unwrap();
     for requests_before in [0, 1] {
         let fresh = bucket_behind(&proxy, "changed");
         proxy.next(std::iter::repeat_n(Fault::None, requests_before).chain([Fault::FlipAnswer]));

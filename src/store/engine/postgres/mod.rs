@@ -17,6 +17,7 @@ pub(in crate::store) mod testing;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod turns;
 
 pub(super) use session::Session;
 pub(super) use statement::column;
@@ -26,6 +27,7 @@ use crate::config;
 use crate::events::Events;
 use crate::resources::Owner;
 use crate::store::process::Owners;
+use crate::store::turns::Turn;
 use crate::store::{StoreError, jobs};
 use caller::{Caller, Waiting};
 use connect::{Connector, SettingsError};
@@ -35,6 +37,7 @@ use pool::Pool;
 use schema::SchemaError;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
+use turns::Turns;
 
 /// Why a store on PostgreSQL could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,7 @@ pub(in crate::store) struct Postgres {
     connector: Connector,
     readers: Pool,
     writers: Pool,
+    turns: Turns,
     /// Transactions that run.
     running: TaskTracker,
     log: Arc<EventLog>,
@@ -88,14 +92,14 @@ impl Postgres {
         follower.start().and_then(|()| log.start_notifier(connector.clone())).map_err(OpenError::Thread)?;
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
-        Ok(Self { connector, readers, writers, running: TaskTracker::new(), log })
+        Ok(Self { connector, readers, writers, turns: Turns::default(), running: TaskTracker::new(), log })
     }
 
     /// Ends the leases of a process that is gone. Blocks.
     pub fn end_leases(&self, of: &Owners) -> Result<(), StoreError> {
         let end = || {
             let mut place = self.writers.place_at_once().ok_or(StoreError::Closed)?;
-            let ended = transaction::write(&mut place, &self.log, |c| jobs::end_leases(c, Some(of)))?;
+            let ended = transaction::write(&mut place, &self.log, &[], |c| jobs::end_leases(c, Some(of)))?;
             if ended > 0 {
                 tracing::info!(ended, "work that was cut off is due again");
             }
@@ -105,16 +109,17 @@ impl Postgres {
         std::thread::scope(|scope| scope.spawn(end).join()).unwrap_or_else(|_| panicked())
     }
 
-    pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>
+    pub async fn write<T, E, F>(&self, owner: &Owner, turns: &[Turn], work: F) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        let turn = self.turns.wait(turns).await;
         let mut place = self.writers.place(owner).await?;
         let log = Arc::clone(&self.log);
         // Its events are published before others can use the connection: those of an owner come in the order of its commits.
-        let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, work));
+        let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, turn.keys(), work));
         done.await.map_err(|error| StoreError::Aborted(format!("a write was aborted: {error}")))?
     }
 

@@ -31,6 +31,7 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 1, sql: &[include_str!("events.sql")] },
     // Programs of the versions before end the long changes of other daemons when they start.
     Migration { minimum_reader: 3, sql: &[include_str!("daemons.sql")] },
+    Migration { minimum_reader: 4, sql: &[include_str!("no_triggers.sql")] },
 ];
 
 /// Why the database is not used.

@@ -81,7 +81,7 @@ impl Session {
     }
 
     /// Runs statements without parameters, as one request. The first column of the last row, if any.
-    pub(super) fn command(&self, sql: &str) -> Result<Option<String>, postgres::Error> {
+    pub(in crate::store) fn command(&self, sql: &str) -> Result<Option<String>, postgres::Error> {
         self.failure.set(None);
         let messages = self.client.borrow_mut().simple_query(sql)?;
         Ok(messages.iter().rev().find_map(|message| match message {

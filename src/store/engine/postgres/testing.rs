@@ -32,6 +32,12 @@ pub(super) fn of_url(url: String) -> Settings {
     Settings { engine, url, tls, read_connections: 4, write_connections: 4, ..Settings::default() }
 }
 
+/// A database like another one.
+fn new_database(server: &Session, template: &str) -> Result<String, postgres::Error> {
+    let name = format!("store_{}", ulid::Ulid::new().to_string().to_lowercase());
+    server.command(&format!("CREATE DATABASE {name} TEMPLATE {template}")).map(|_| name)
+}
+
 impl Cluster {
     fn start() -> Self {
         let cluster = Self { server: Server::start(), databases: Mutex::default() };
@@ -86,9 +92,24 @@ impl Cluster {
             }
             stays
         });
-        let name = format!("store_{}", ulid::Ulid::new().to_string().to_lowercase());
-        server.command(&format!("CREATE DATABASE {name} TEMPLATE store")).unwrap();
+        let name = new_database(&server, "store").unwrap();
         databases.insert(directory.to_owned(), name.clone());
         self.settings(&name)
+    }
+
+    /// Makes a copy of the database of a closed store, which goes with another data directory.
+    pub fn copy(&self, from: &Path, to: &Path) {
+        let mut databases = self.databases.lock().unwrap();
+        let server = self.session("postgres");
+        // The connections of a store end a moment after it is closed.
+        let start = Instant::now();
+        let name = loop {
+            match new_database(&server, &databases[from]) {
+                Ok(name) => break name,
+                Err(error) if start.elapsed() > Duration::from_secs(20) => panic!("{error}"),
+                Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            }
+        };
+        databases.insert(to.to_owned(), name);
     }
 }

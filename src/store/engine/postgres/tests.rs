@@ -42,7 +42,7 @@ async fn write<T: Send + 'static>(
     engine: &Postgres,
     work: impl Fn(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, StoreError> {
-    engine.write(&Owner::System, work).await
+    engine.write(&Owner::System, &[], work).await
 }
 
 fn count(transaction: &Transaction<'_>, kind: &str) -> Result<i64, StoreError> {
@@ -232,7 +232,7 @@ async fn a_write_whose_commit_has_no_answer_is_done_once_and_its_event_comes_onc
             add(transaction, "a")?;
             Ok::<_, StoreError>(counter.fetch_add(1, Ordering::SeqCst))
         };
-        let value = through_proxy.write(&Owner::System, work).await.unwrap();
+        let value = through_proxy.write(&Owner::System, &[], work).await.unwrap();
         let expected = if cut == 1 { 2 } else { 1 };
         assert_eq!((runs.load(Ordering::SeqCst), value), (expected, expected - 1), "cut {cut}");
         assert_eq!(counted(&engine, "a").await, 1, "cut {cut}");

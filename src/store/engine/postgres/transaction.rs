@@ -33,7 +33,31 @@ const OUTCOME: Duration = Duration::from_secs(30);
 /// The longest pause before a transaction is run again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-const BEGIN_WRITE: &str = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT pg_current_xact_id()";
+/// Begins a write, and answers with its number.
+///
+/// The locks of its turns are taken before: the snapshot of the transaction is then of what those before it have committed. A lock that were taken in it
+/// would wait with a snapshot from before, and the write would fail all the same. All of it is one request.
+fn begin_write(turns: &[i64]) -> String {
+    let write = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT pg_current_xact_id()";
+    if turns.is_empty() {
+        return write.to_owned();
+    }
+    let locks: String = turns.iter().map(|turn| format!("SELECT pg_advisory_lock({turn}); ")).collect();
+    format!("BEGIN; {locks}COMMIT; {write}")
+}
+
+/// Gives back the locks of the turns of a write that was rolled back.
+fn give_back(place: &mut Place, turns: &[i64]) {
+    if !turns.is_empty() && place.command("SELECT pg_advisory_unlock_all()").is_err() {
+        place.discard();
+    }
+}
+
+/// Commits a write, and gives the locks of its turns back.
+fn commit_write(turns: &[i64]) -> &'static str {
+    if turns.is_empty() { "COMMIT" } else { "COMMIT; SELECT pg_advisory_unlock_all()" }
+}
+
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// The value of a verb, and its events.
@@ -63,11 +87,12 @@ impl<T, E: From<StoreError>> Run<T, E> {
 pub(super) fn write<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
+    turns: &[i64],
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let mut pauses = Pauses::new();
     loop {
-        match write_once(place, log, &work) {
+        match write_once(place, log, turns, &work) {
             Run::Done(done) => return Ok(done),
             Run::Failed(error) => return Err(error),
             Run::Again(error) => pauses.next(error)?,
@@ -78,27 +103,35 @@ pub(super) fn write<T, E: From<StoreError>>(
 fn write_once<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
+    turns: &[i64],
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Run<T, E> {
-    let number = match place.command(BEGIN_WRITE) {
+    let number = match place.command(&begin_write(turns)) {
         Ok(number) => number.unwrap_or_default(),
         Err(error) => return Run::refused(place, error),
     };
     let Ok(number) = number.parse::<i64>() else {
-        place.roll_back();
+        place.discard();
         return Run::Failed(StoreError::Corrupt(format!("{number:?} as the number of a transaction")).into());
     };
     let in_log = log.place(number);
     let (value, events) = match run_verb(place, in_log, work) {
         Run::Done(done) => done,
-        Run::Failed(error) => return Run::Failed(error),
-        Run::Again(error) => return Run::Again(error),
+        Run::Failed(error) => {
+            give_back(place, turns);
+            return Run::Failed(error);
+        }
+        Run::Again(error) => {
+            give_back(place, turns);
+            return Run::Again(error);
+        }
     };
     let committing = log.committing(in_log, events);
-    let Err(error) = place.command("COMMIT") else {
+    let Err(error) = place.command(commit_write(turns)) else {
         committing.committed();
         return Run::Done(value);
     };
+    // The server refuses a commit with an error of its own; giving the locks back does not fail.
     if Failure::of(&error) != Failure::Lost {
         return Run::refused(place, error);
     }

@@ -4,10 +4,10 @@
 //! the old one and synced before it takes its name, and by then the old one's write-ahead log is empty, so that nothing in
 //! it can be taken for the new one's.
 
+use super::copy::{self, CopyError};
 use crate::store::engine::Engine;
-use crate::store::{OpenError, Store, StoreError, private_file};
+use crate::store::{OpenError, Store, StoreError};
 use rusqlite::Connection;
-use std::fs::File;
 use std::path::Path;
 
 /// Octets of a store's files before and after.
@@ -28,6 +28,8 @@ pub enum CompactError {
     Store(#[from] StoreError),
     #[error("the database: {0}")]
     Sqlite(#[from] rusqlite::Error),
+    #[error(transparent)]
+    Copy(#[from] CopyError),
     #[error("{0}")]
     Io(#[from] std::io::Error),
     #[error("another process has the database open")]
@@ -59,24 +61,9 @@ fn rewrite(path: &Path) -> Result<(), CompactError> {
     if busy {
         return Err(CompactError::Busy);
     }
-    // A leftover of one that was cut off.
-    match std::fs::remove_file(&new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
-        _ => {}
-    }
-    private_file(&new)?;
-    let written = connection.execute("VACUUM INTO ?1", [new.to_string_lossy()]).map_err(CompactError::from);
-    let synced = written.and_then(|_| Ok(File::open(&new)?.sync_all()?));
-    if let Err(error) = synced {
-        std::fs::remove_file(&new)?;
-        return Err(error);
-    }
+    copy::write(&connection, &new)?;
     connection.close().map_err(|(_, error)| error)?;
-    std::fs::rename(&new, path)?;
-    if let Some(directory) = path.parent() {
-        File::open(directory)?.sync_all()?;
-    }
-    Ok(())
+    Ok(copy::rename(&new, path)?)
 }
 
 /// Octets of the database and its log.

@@ -1,270 +1,147 @@
 //! The schema's versions, in order.
 //!
-//! Invariant: a version that has shipped never changes; a store is brought forward one version at a time, each in one
-//! transaction, and a store from the future is refused.
+//! Invariant: a version that has shipped never changes. All that is missing is applied in one transaction, after the database was
+//! copied: it is brought forward completely or not at all. A version only adds to what the one before it knows (expand); what is no
+//! longer used is removed by a later one (contract), which names as its minimum reader the first version of the program that does without. A program
+//! that is older than that is refused.
 
-use crate::store::OpenError;
+use super::copy::{self, CopyError};
+use crate::resources::disk::FreeDisk;
 use rusqlite::{Connection, TransactionBehavior};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-const MIGRATIONS: &[&str] = &[
-    include_str!("migrations/0001.sql"),
-    include_str!("migrations/0002.sql"),
-    include_str!("migrations/0003.sql"),
-    include_str!("migrations/0004.sql"),
-    include_str!("migrations/0005.sql"),
-    include_str!("migrations/0006.sql"),
-    include_str!("migrations/0007.sql"),
-    include_str!("migrations/0008.sql"),
-    include_str!("migrations/0009.sql"),
-    include_str!("migrations/0010.sql"),
-    include_str!("migrations/0011.sql"),
-    include_str!("migrations/0012.sql"),
-    include_str!("migrations/0013.sql"),
-    include_str!("migrations/0014.sql"),
-    include_str!("migrations/0015.sql"),
-    include_str!("migrations/0016.sql"),
-    include_str!("migrations/0017.sql"),
+/// A step of the schema.
+struct Migration {
+    /// The oldest version of the schema that a program must know to work on this one.
+    minimum_reader: u32,
+    sql: &'static str,
+}
+
+/// What programs of the version before cannot use.
+const fn contract(version: u32, sql: &'static str) -> Migration {
+    Migration { minimum_reader: version, sql }
+}
+
+/// In order; the first makes version 1. Programs of the first 15 know no minimum reader, and refuse every newer version.
+const MIGRATIONS: &[Migration] = &[
+    contract(1, include_str!("migrations/0001.sql")),
+    contract(2, include_str!("migrations/0002.sql")),
+    contract(3, include_str!("migrations/0003.sql")),
+    contract(4, include_str!("migrations/0004.sql")),
+    contract(5, include_str!("migrations/0005.sql")),
+    contract(6, include_str!("migrations/0006.sql")),
+    contract(7, include_str!("migrations/0007.sql")),
+    contract(8, include_str!("migrations/0008.sql")),
+    contract(9, include_str!("migrations/0009.sql")),
+    contract(10, include_str!("migrations/0010.sql")),
+    contract(11, include_str!("migrations/0011.sql")),
+    contract(12, include_str!("migrations/0012.sql")),
+    contract(13, include_str!("migrations/0013.sql")),
+    contract(14, include_str!("migrations/0014.sql")),
+    contract(15, include_str!("migrations/0015.sql")),
+    contract(16, include_str!("migrations/0016.sql")),
+    contract(17, include_str!("migrations/0017.sql")),
+    contract(18, include_str!("migrations/0018.sql")),
 ];
 
-/// Applies what is missing. `PRAGMA user_version` counts what has been applied.
-pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let sqlite = |source| OpenError::Sqlite { path: path.to_owned(), source };
-    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(sqlite)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(OpenError::TooNew { path: path.to_owned(), found, known });
+/// Why the schema was not brought up to date. The database is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum SchemaError {
+    #[error("{}: {source}", .path.display())]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+    #[error(
+        "{} is at schema version {found}, which programs of schema version {minimum} and newer can use; this one is of {known}: start the newer program, or go back to the copy that was made before the upgrade (docs/operations.md)",
+        .path.display()
+    )]
+    TooNew { path: PathBuf, found: u32, minimum: u32, known: u32 },
+    #[error(
+        "{} is at schema version {found}, this program needs {known}, and the database could not be copied before it is changed: {source}. Nothing has changed",
+        .path.display()
+    )]
+    NoCopy { path: PathBuf, found: u32, known: u32, source: CopyError },
+    #[error("{}", failed(.path, *.found, *.version, .copy.as_deref(), .source))]
+    Failed { path: PathBuf, found: u32, version: u32, copy: Option<PathBuf>, source: rusqlite::Error },
+}
+
+fn failed(path: &Path, found: u32, version: u32, copy: Option<&Path>, source: &rusqlite::Error) -> String {
+    let path = path.display();
+    let failed = format!("{path} could not be brought from schema version {found} to {version}: {source}");
+    match copy {
+        None => failed,
+        Some(copy) => format!(
+            "{failed}. Nothing has changed: the program that was used before can be started again. Should the database be damaged, \
+             go back to the copy: stop the daemon, then rm -f '{path}-wal' '{path}-shm' && cp '{}' '{path}'",
+            copy.display()
+        ),
     }
-    for (version, migration) in (1_i64..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(sqlite)?;
-        transaction.execute_batch(migration).map_err(sqlite)?;
-        transaction.pragma_update(None, "user_version", version).map_err(sqlite)?;
-        transaction.commit().map_err(sqlite)?;
-        tracing::info!(version, "the store's schema was brought forward");
+}
+
+/// Applies what is missing. `PRAGMA user_version` counts what has been applied.
+pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path, disk: &FreeDisk) -> Result<(), SchemaError> {
+    apply(connection, path, disk, MIGRATIONS)
+}
+
+fn apply(connection: &mut Connection, path: &Path, disk: &FreeDisk, all: &[Migration]) -> Result<(), SchemaError> {
+    let sqlite = |source| SchemaError::Sqlite { path: path.to_owned(), source };
+    let (found, minimum) = versions(connection).map_err(sqlite)?;
+    let known = u32::try_from(all.len()).unwrap_or(u32::MAX);
+    if minimum > known {
+        return Err(SchemaError::TooNew { path: path.to_owned(), found, minimum, known });
+    }
+    if found >= known {
+        return Ok(());
+    }
+    let copy = match found {
+        0 => None,
+        _ => Some(copy::before_upgrade(connection, path, found, disk).map_err(|source| SchemaError::NoCopy {
+            path: path.to_owned(),
+            found,
+            known,
+            source,
+        })?),
+    };
+    let mut version = found;
+    migrate(connection, all, &mut version).map_err(|source| SchemaError::Failed {
+        path: path.to_owned(),
+        found,
+        version,
+        copy: copy.clone(),
+        source,
+    })?;
+    if let Some(copy) = copy {
+        tracing::info!(from = found, to = known, copy = %copy.display(), "the schema was brought forward; the copy is from before");
     }
     Ok(())
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock::Timestamp;
-    use crate::id::{AccountId, DomainId, InboxId};
-    use crate::store::jobs::Claim;
-    use crate::store::{Store, StoreError};
-    use crate::verification::judge::RecordStatus;
-    use crate::verification::records::{Purpose, RecordKey};
-    use rusqlite::params;
-    use rusqlite::types::{ToSql, ToSqlOutput};
-
-    macro_rules! to_sql {
-        ($($id:ident)*) => {$(
-            impl ToSql for $id {
-                fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-                    Ok(self.as_str().into())
-                }
-            }
-        )*};
+/// Applies what comes after `version`, all or nothing; `version` is then the last that was tried.
+fn migrate(connection: &mut Connection, all: &[Migration], version: &mut u32) -> rusqlite::Result<()> {
+    let found = *version;
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    transaction.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_version
+            (version INTEGER PRIMARY KEY, minimum_reader INTEGER NOT NULL, applied_at INTEGER NOT NULL DEFAULT (unixepoch())) STRICT",
+    )?;
+    for (number, Migration { minimum_reader, sql }) in (1_u32..).zip(all).filter(|(number, _)| *number > found) {
+        *version = number;
+        transaction.execute_batch(sql)?;
+        let sql = "INSERT INTO schema_version (version, minimum_reader) VALUES (?1, ?2)";
+        transaction.execute(sql, [number, *minimum_reader])?;
     }
-
-    to_sql!(AccountId DomainId InboxId);
-
-    #[test]
-    fn a_store_from_the_future_is_refused_with_both_versions_named() {
-        crate::store::testing::sqlite_only();
-        let dir = tempfile::tempdir().unwrap();
-        drop(Store::open(dir.path()).unwrap());
-        let connection = Connection::open(dir.path().join("inboxlayer.db")).unwrap();
-        connection.pragma_update(None, "user_version", 99).unwrap();
-        let refused = Store::open(dir.path()).unwrap_err();
-        assert!(matches!(refused, OpenError::TooNew { found: 99, .. }), "{refused}");
-    }
-
-    /// A store as the first version left it: a verified claim that is degraded, with its evidence, a check and a key.
-    fn first_version(path: &Path, account: &AccountId, domain: &DomainId) {
-        let connection = Connection::open(path).unwrap();
-        connection.execute_batch(MIGRATIONS[0]).unwrap();
-        connection.pragma_update(None, "user_version", 1).unwrap();
-        connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [account]).unwrap();
-        let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, verified_at, next_check_at, created_at, updated_at)
-                   VALUES (?1, ?2, 'acme.com', 'verified', 'a b c', 5, 70, 0, 0)";
-        connection.execute(sql, params![domain, account]).unwrap();
-        let error = r#"{"code":"missing","message":"there is no CNAME record","fix":"Create it."}"#;
-        let sql = "INSERT INTO domain_record (domain_id, position, status, observed, error, checked_at, fault_since, fault_count)
-                   VALUES (?1, 0, 'missing', '[]', ?2, 60, 10, 2)";
-        connection.execute(sql, params![domain, error]).unwrap();
-        connection.execute("INSERT INTO domain_check VALUES (?1, 1, 60, 'verified', '[]')", [domain]).unwrap();
-        let sql = "INSERT INTO dkim_key (token, domain_id, role, role_since, sealed, public, created_at)
-                   VALUES ('a', ?1, 'signing', 0, x'00', 'v=DKIM1; p=A', 0)";
-        connection.execute(sql, [domain]).unwrap();
-    }
-
-    /// A mailbox of three messages, the first of them seen and claimed by a session.
-    fn mailbox(connection: &Connection, account: &AccountId, inbox: &InboxId) {
-        let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, 'one', 0, 0)";
-        connection.execute(sql, params![inbox, account]).unwrap();
-        let sql = "INSERT INTO mailbox (id, inbox_id, name, uid_validity, uid_next, recent_from) VALUES (1, ?1, 'INBOX', 1, 4, 2)";
-        connection.execute(sql, [inbox]).unwrap();
-        connection.execute("INSERT INTO body VALUES (1, x'00')", []).unwrap();
-        connection.execute("INSERT INTO content VALUES (1, 1, 100, x'00')", []).unwrap();
-        for uid in 1..4 {
-            let sql = "INSERT INTO message (mailbox_id, uid, flags, modseq, content_id, internal_date, id, inbox_id)
-                       VALUES (1, ?1, ?1 = 1, 1, 1, 0, ?1, ?2)";
-            connection.execute(sql, params![uid, inbox]).unwrap();
-        }
-    }
-
-    /// A claim as the first version left it, with the changes of its status.
-    fn claim(connection: &Connection, name: &str, status: &str, verified_at: i64, events: &[(&str, &str)]) {
-        let (account, domain) = (AccountId::new(), DomainId::new());
-        connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [&account]).unwrap();
-        let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ever_verified, verified_at, created_at, updated_at)
-                   VALUES (?1, ?2, ?3, ?4, 'a b c', 1, ?5, 0, 0)";
-        connection.execute(sql, params![domain, account, name, status, verified_at]).unwrap();
-        for (number, (to, cause)) in events.iter().enumerate() {
-            let sql = "INSERT INTO domain_event (domain_id, number, at, to_status, cause) VALUES (?1, ?2, 0, ?3, json_object('cause', ?4))";
-            connection.execute(sql, params![domain, i64::try_from(number).unwrap(), to, cause]).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_name_that_had_passed_on_takes_no_mail_for_the_claim_that_lost_it() {
-        let mut connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(MIGRATIONS[0]).unwrap();
-        connection.pragma_update(None, "user_version", 1).unwrap();
-        let (verified, gone, over) = (("verified", "all_right"), ("failed", "records_gone"), ("failed", "grace_over"));
-        claim(&connection, "broken.com", "failed", 1, &[verified, gone, verified, over]);
-        claim(&connection, "deleted.com", "failed", 2, &[verified, gone]);
-        claim(&connection, "asked.com", "pending", 3, &[verified, gone, ("pending", "asked")]);
-        claim(&connection, "passed.com", "failed", 4, &[verified, over]);
-        claim(&connection, "passed.com", "failed", 5, &[verified, over]);
-        claim(&connection, "valid.com", "failed", 7, &[verified, over]);
-        claim(&connection, "valid.com", "verified", 6, &[verified]);
-        bring_up_to_date(&mut connection, Path::new("test")).unwrap();
-        let sql = "SELECT group_concat(name || ' ' || verified_at, ', ' ORDER BY verified_at) FROM custom_domain WHERE takes_mail";
-        let taking: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
-        assert_eq!(taking, "broken.com 1, passed.com 5, valid.com 6");
-    }
-
-    /// Evidence of so many records of a claim as it stood before records had keys, each with its position in what was seen; and a
-    /// change of status that rests on two of them.
-    fn by_position(connection: &Connection, domain: &DomainId, records: i64) {
-        for position in 0..records {
-            let sql = "INSERT INTO domain_record (domain_id, position, status, observed, checked_at, fault_since, fault_count)
-                       VALUES (?1, ?2, 'mismatch', json_array(CAST(?2 AS TEXT)), 60, 10 + ?2, 2)";
-            connection.execute(sql, params![domain, position]).unwrap();
-        }
-        let cause = r#"{"cause":"grace_over","records":[{"record":"b._domainkey.acme.com CNAME","expected":"x","found":["y"]},
-                        {"record":"acme.com TXT","expected":"v=spf1","found":[]},null]}"#;
-        let sql = "INSERT INTO domain_event (domain_id, number, at, to_status, cause) VALUES (?1, 1, 0, 'failed', ?2)";
-        connection.execute(sql, params![domain, cause]).unwrap();
-    }
-
-    #[tokio::test]
-    async fn what_was_found_of_records_by_their_position_is_theirs_by_their_key() {
-        crate::store::testing::sqlite_only();
-        let columns = "(id, account_id, name, status, dkim_tokens, ownership_secret, contested_at, return_path, created_at, updated_at)";
-        for (contested, return_path, records) in
-            [(None, None, 6), (None, Some("bounce"), 8), (Some(1), None, 7), (Some(1), Some("bounce"), 9)]
-        {
-            let (dir, account, id) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
-            let connection = Connection::open(dir.path().join("inboxlayer.db")).unwrap();
-            let old = MIGRATIONS.iter().position(|sql| sql.contains("the record's key")).unwrap();
-            for (version, migration) in (1_i64..).zip(&MIGRATIONS[..old]) {
-                connection.execute_batch(migration).unwrap();
-                connection.pragma_update(None, "user_version", version).unwrap();
-            }
-            connection
-                .execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [&account])
-                .unwrap();
-            let sql = format!(
-                "INSERT INTO custom_domain {columns} VALUES (?1, ?2, 'acme.com', 'verified', 'a b c', 's', ?3, ?4, 0, 0)"
-            );
-            connection.execute(&sql, params![id, account, contested, return_path]).unwrap();
-            by_position(&connection, &id, records);
-            drop(connection);
-            let store = Store::open(dir.path()).unwrap();
-
-            let row = store.domain_get(&account, &id).await.unwrap().unwrap();
-            let mut found: Vec<String> = Vec::new();
-            for (RecordKey { purpose, name }, (evidence, at)) in &row.evidence {
-                assert_eq!(*at, Timestamp::from_millis(60));
-                found.push(format!("{} {purpose} {name}", evidence.observed[0]));
-            }
-            found.sort();
-            let all = [
-                "dkim a._domainkey.acme.com",
-                "dkim b._domainkey.acme.com",
-                "dkim c._domainkey.acme.com",
-                "mx acme.com",
-                "spf acme.com",
-                "dmarc _dmarc.acme.com",
-                "ownership _inboxlayer.acme.com",
-                "return_path bounce.acme.com",
-                "return_path_spf bounce.acme.com",
-            ];
-            let expected = all.iter().filter(|record| contested.is_some() || !record.starts_with("ownership"));
-            let expected = expected.filter(|record| return_path.is_some() || !record.starts_with("return_path"));
-            let wanted: Vec<String> = expected.enumerate().map(|(at, record)| format!("{at} {record}")).collect();
-            assert_eq!(found, wanted);
-            let mx = row.state.faults.iter().find(|(record, _)| record.purpose == Purpose::Mx).unwrap().1;
-            assert_eq!((mx.since, mx.count), (Timestamp::from_millis(13), 2), "its grace goes on");
-
-            let events = store.domain_events(&account, &id, None, 9).await.unwrap();
-            let names: Vec<_> = events[0]
-                .records
-                .as_array()
-                .unwrap()
-                .iter()
-                .map(|r| (&r["purpose"], &r["name"], &r["found"]))
-                .collect();
-            let json = |text: &str| serde_json::Value::from(text);
-            let (dkim, spf) = ((json("dkim"), json("b._domainkey.acme.com")), (json("spf"), json("acme.com")));
-            let seen = (serde_json::json!(["y"]), serde_json::json!([]));
-            assert_eq!(names, [(&dkim.0, &dkim.1, &seen.0), (&spf.0, &spf.1, &seen.1)]);
-        }
-    }
-
-    #[tokio::test]
-    async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
-        crate::store::testing::sqlite_only();
-        let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
-        let (path, inbox) = (dir.path().join("inboxlayer.db"), InboxId::new());
-        first_version(&path, &account, &domain);
-        mailbox(&Connection::open(&path).unwrap(), &account, &inbox);
-        let new = InboxId::new();
-        let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, 'two', 0, 0)";
-        Connection::open(&path).unwrap().execute(sql, params![new, account]).unwrap();
-        let store = Store::open(dir.path()).unwrap();
-
-        let status = store.mailbox_status(&inbox, "INBOX").await.unwrap().unwrap();
-        assert_eq!((status.messages, status.recent, status.unseen), (3, 2, 2));
-
-        // Its owner has deleted the others.
-        assert_eq!(store.mailboxes(&inbox).await.unwrap().len(), 1);
-        let uses = ["\\Archive", "\\Drafts", "", "\\Junk", "\\Sent", "\\Trash"];
-        let made = store.mailboxes(&new).await.unwrap();
-        assert_eq!(made.iter().map(|m| m.special_use.as_deref().unwrap_or_default()).collect::<Vec<_>>(), uses);
-        assert_eq!(store.subscriptions(&new).await.unwrap(), made.into_iter().map(|m| m.name).collect::<Vec<_>>());
-        let sql =
-            "SELECT count(DISTINCT uid_validity), max(uid_validity) - (SELECT last FROM uid_validity) FROM mailbox";
-        let last =
-            store.read(move |c| c.query_row(sql, &[], |row| Ok::<(i64, i64), StoreError>((row.get(0)?, row.get(1)?))));
-        assert_eq!(last.await.unwrap(), (7, 0));
-
-        let row = store.domain_get(&account, &domain).await.unwrap().unwrap();
-        let (evidence, at) = &row.evidence[&RecordKey::dkim("a", &row.name)];
-        assert_eq!((row.evidence.len(), evidence.status, *at), (1, RecordStatus::Missing, Timestamp::from_millis(60)));
-        assert_eq!(evidence.error.as_ref().unwrap().fix, "Create it.");
-        assert_eq!(row.state.degraded_since(), Some(Timestamp::from_millis(10)), "its grace goes on");
-
-        let claim = Claim::new(Timestamp::from_millis(80), Timestamp::from_millis(90), 9);
-        assert_eq!(store.domain_next_due(claim.places.clone()).await.unwrap(), Some(Timestamp::from_millis(70)));
-        assert_eq!(store.domain_claim_due(claim, 9).await.unwrap().len(), 1);
-
-        let keys = [("a".to_owned(), "v=DKIM1; p=A".to_owned())];
-        assert_eq!(store.dkim_zone().await.unwrap().keys, keys);
-        assert!(store.domain_delete(&account, &domain, crate::clock::Timestamp::real()).await.unwrap());
-        assert_eq!(store.dkim_zone().await.unwrap().keys, keys, "its mail is under way");
-    }
+    transaction.pragma_update(None, "user_version", *version)?;
+    transaction.commit()
 }
+
+/// The version of the schema, and the oldest that a program must know to use it.
+fn versions(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+    let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'schema_version')";
+    let minimum = match connection.query_row(sql, [], |row| row.get(0))? {
+        true => connection.query_row("SELECT max(minimum_reader) FROM schema_version", [], |row| row.get(0))?,
+        false => found,
+    };
+    Ok((found, minimum))
+}
+
+#[cfg(test)]
+mod tests;

@@ -5,8 +5,9 @@
 //! connections of their own and see the last commit (WAL).
 
 pub(crate) mod compact;
+mod copy;
 pub(super) mod events;
-mod migrations;
+pub(in crate::store) mod migrations;
 mod readers;
 mod writer;
 
@@ -63,7 +64,7 @@ impl Sqlite {
         writer.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
         // What was answered 250 survives a power cut: every commit is synced.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
-        migrations::bring_up_to_date(&mut writer, &path)?;
+        migrations::bring_up_to_date(&mut writer, &path, disk)?;
         let epoch = writer.query_row("SELECT epoch FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
         let place = LogPlace::new(epoch, 0);
         // With the lock held, previous lease owners are dead.

@@ -1,0 +1,86 @@
+//! Turns of the writes of this process: see [`Turn`].
+//!
+//! Invariant: who waits for a turn holds neither a connection nor a later turn, so none waits for another in a circle. Between daemons the same turns
+//! are advisory locks of the database, which a connection takes in the same order before its transaction begins.
+
+use crate::store::lock;
+use crate::store::turns::Turn;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use tokio::sync::OwnedMutexGuard;
+
+type Queues = HashMap<i64, Arc<tokio::sync::Mutex<()>>>;
+
+/// Clones share them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Turns(Arc<Mutex<Queues>>);
+
+/// Turns that have come; the next in line goes on when they are dropped.
+#[derive(Debug)]
+pub(super) struct Held {
+    turns: Turns,
+    /// Rising.
+    keys: Vec<i64>,
+    guards: Vec<OwnedMutexGuard<()>>,
+}
+
+impl Turns {
+    /// Waits until all of them have come. Cancel safe.
+    pub async fn wait(&self, turns: &[Turn]) -> Held {
+        let mut keys: Vec<i64> = turns.iter().map(Turn::key).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut held = Held { turns: self.clone(), keys, guards: Vec::new() };
+        for key in held.keys.clone() {
+            let queue = Arc::clone(lock(&self.0).entry(key).or_default());
+            held.guards.push(queue.lock_owned().await);
+        }
+        held
+    }
+}
+
+impl Held {
+    /// The numbers of the locks, rising.
+    pub fn keys(&self) -> &[i64] {
+        &self.keys
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.guards.clear();
+        let mut queues = lock(&self.turns.0);
+        for key in &self.keys {
+            // Nobody else holds it or waits for it.
+            if queues.get(key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
+                queues.remove(key);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::InboxId;
+
+    #[tokio::test]
+    async fn turns_come_one_after_the_other_and_leave_nothing_behind() {
+        let (turns, one, two) = (Turns::default(), Turn::Inbox(InboxId::new()), Turn::Inbox(InboxId::new()));
+        let both = turns.wait(&[one.clone(), two.clone(), one.clone()]).await;
+        assert_eq!(both.keys().len(), 2);
+        let now = std::time::Duration::ZERO;
+        // Cancelled while it waits.
+        assert!(tokio::time::timeout(now, turns.wait(std::slice::from_ref(&two))).await.is_err());
+        let waiting = tokio::spawn({
+            let (turns, two) = (turns.clone(), two.clone());
+            async move { turns.wait(&[two]).await }
+        });
+        drop(tokio::time::timeout(now, turns.wait(&[])).await.unwrap());
+        drop(both);
+        let held = waiting.await.unwrap();
+        assert!(tokio::time::timeout(now, turns.wait(&[one, two])).await.is_err());
+        drop(held);
+        assert!(lock(&turns.0).is_empty(), "{turns:?}");
+    }
+}

@@ -1,0 +1,32 @@
+//! What many writes change at the same time.
+//!
+//! On an engine where writes run side by side, two that change the same row cannot both be committed: one of them is run again. Those that
+//! name the same turn run one after the other instead, on all daemons. It is no promise: a verb is right without it.
+
+use crate::id::{AccountId, InboxId};
+
+/// What a write waits for its turn at.
+#[derive(Clone, Debug)]
+#[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "with SQLite, one thread writes"))]
+pub(super) enum Turn {
+    /// The row of an inbox, which counts its messages, and those of its mailboxes, with their next UIDs.
+    Inbox(InboxId),
+    /// What an account has in the queue, and when it is due.
+    Queue(AccountId),
+    /// Jobs of a kind that runners claim.
+    Claims(&'static str),
+}
+
+impl Turn {
+    /// The number of the lock that the database knows it by.
+    #[cfg(feature = "cluster")]
+    pub fn key(&self) -> i64 {
+        let (kind, id) = match self {
+            Self::Inbox(id) => ("inbox", id.as_str()),
+            Self::Queue(id) => ("queue", id.as_str()),
+            Self::Claims(kind) => ("claims", *kind),
+        };
+        let hash = blake3::hash(format!("{kind} {id}").as_bytes());
+        i64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+    }
+}
