@@ -12,6 +12,7 @@ use server::Server;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 pub(in crate::store) struct Cluster {
     server: Server,
