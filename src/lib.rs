@@ -39,7 +39,7 @@ pub mod auth;
 pub mod config;
 pub mod dkim;
 pub mod dns;
-pub(crate) mod events;
+pub mod events;
 pub(crate) mod jobs;
 pub mod net;
 pub(crate) mod rates;

@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use inboxlayer::clock::Clock;
 use inboxlayer::config::{Config, HumanDuration};
 use inboxlayer::dns::Resolver;
+use inboxlayer::events::Event;
 use inboxlayer::id::{AccountId, DomainId};
 use inboxlayer::net::listener::Shutdown;
 use inboxlayer::net::ranges::AllowedNetworks;
@@ -101,13 +102,14 @@ impl Fleet {
             self.store.domain_ask(account, id, Rules::of(&self.config).policy, now).await?;
         }
         let verifier = self.verifier()?;
-        let (mut settled, shutdown) = (verifier.settled(), Shutdown::new());
+        let (mut events, shutdown) = (self.store.events().of_domains(), Shutdown::new());
         let start = Instant::now();
         shutdown.spawn(verifier.run(shutdown.clone()));
         let mut done = 0;
         while done < checks {
-            done += match settled.recv().await {
-                Ok(_) => 1,
+            done += match events.recv().await {
+                Ok(Event::DomainChecked { .. }) => 1,
+                Ok(_) => 0,
                 Err(RecvError::Lagged(missed)) => usize::try_from(missed)?,
                 Err(RecvError::Closed) => anyhow::bail!("the verifier has ended"),
             };
@@ -126,13 +128,14 @@ impl Fleet {
         let overdue = self.store.domain_spread_overdue(self.clock.now(), most_per_second).await?;
         let spread_ms = start.elapsed().as_secs_f64() * 1000.0;
         let verifier = self.verifier()?;
-        let (mut settled, shutdown) = (verifier.settled(), Shutdown::new());
+        let (mut events, shutdown) = (self.store.events().of_domains(), Shutdown::new());
         shutdown.spawn(verifier.run(shutdown.clone()));
         let start = Instant::now();
         let mut per_second = vec![0; usize::try_from(span.as_secs())?];
-        while let Ok(heard) = tokio::time::timeout(span.saturating_sub(start.elapsed()), settled.recv()).await {
+        while let Ok(heard) = tokio::time::timeout(span.saturating_sub(start.elapsed()), events.recv()).await {
             let count = match heard {
-                Ok(_) => 1,
+                Ok(Event::DomainChecked { .. }) => 1,
+                Ok(_) => 0,
                 Err(RecvError::Lagged(missed)) => usize::try_from(missed)?,
                 Err(RecvError::Closed) => break,
             };
