@@ -14,8 +14,11 @@ use tokio_rustls::client::TlsStream;
 #[derive(Clone)]
 pub struct Target {
     pub name: &'static str,
-    pub submissions: SocketAddr,
-    pub imaps: SocketAddr,
+    /// Of each daemon; connections take turns by their number.
+    pub submissions: Vec<SocketAddr>,
+    pub imaps: Vec<SocketAddr>,
+    /// For mail from outside; none for peers.
+    pub mx: Vec<SocketAddr>,
     pub user: String,
     pub password: String,
     pub roots: Arc<rustls::ClientConfig>,
@@ -30,7 +33,8 @@ pub struct Client {
 }
 
 impl Client {
-    pub async fn connect(target: &Target, address: SocketAddr) -> Result<Self> {
+    async fn connect(target: &Target, addresses: &[SocketAddr], number: usize) -> Result<Self> {
+        let address = addresses[number % addresses.len()];
         let tcp = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
         tcp.set_nodelay(true)?;
         let name = rustls_pki_types::ServerName::try_from("localhost")?;
@@ -116,10 +120,10 @@ pub async fn submissions(target: &Target, connections: usize, size: usize, span:
     let payload: Arc<[u8]> = payload.into();
     let ready = Arc::new(tokio::sync::Barrier::new(connections));
     let mut senders = tokio::task::JoinSet::new();
-    for _ in 0..connections {
+    for number in 0..connections {
         let (target, payload, ready) = (target.clone(), Arc::clone(&payload), Arc::clone(&ready));
         senders.spawn(async move {
-            let mut client = Client::connect(&target, target.submissions).await?;
+            let mut client = Client::connect(&target, &target.submissions, number).await?;
             client.expect("220").await?;
             client.send(b"EHLO bench.test\r\n").await?;
             client.expect("250").await?;
@@ -152,23 +156,145 @@ pub async fn submissions(target: &Target, connections: usize, size: usize, span:
     Ok((rate, all))
 }
 
+/// Messages from outside that were accepted per second, and their number: each of `connections` sends to one inbox after the other, of
+/// `box1` to `box<inboxes>`.
+pub async fn received(
+    target: &Target,
+    connections: usize,
+    inboxes: usize,
+    size: usize,
+    span: Duration,
+) -> Result<(f64, usize)> {
+    let mut payload = message("someone@elsewhere.test", size);
+    payload.extend_from_slice(b".\r\n");
+    let payload: Arc<[u8]> = payload.into();
+    let ready = Arc::new(tokio::sync::Barrier::new(connections));
+    let mut senders = tokio::task::JoinSet::new();
+    for number in 0..connections {
+        let (target, payload, ready) = (target.clone(), Arc::clone(&payload), Arc::clone(&ready));
+        senders.spawn(async move {
+            let mut client = Plain::connect(target.mx[number % target.mx.len()]).await?;
+            client.expect("220").await?;
+            client.command(b"EHLO elsewhere.test\r\n", "250").await?;
+            ready.wait().await;
+            let begin = Instant::now();
+            let mut accepted = 0_usize;
+            while begin.elapsed() < span {
+                // A step that is prime to the number of inboxes: all over the table.
+                let inbox = (number * 1_000_003 + accepted * 7919) % inboxes + 1;
+                client.command(b"MAIL FROM:<someone@elsewhere.test>\r\n", "250").await?;
+                client.command(format!("RCPT TO:<box{inbox}@inboxlayer.dev>\r\n").as_bytes(), "250").await?;
+                client.command(b"DATA\r\n", "354").await?;
+                client.command(&payload, "250").await?;
+                accepted += 1;
+            }
+            Ok::<_, anyhow::Error>((accepted, begin.elapsed()))
+        });
+    }
+    sum(senders).await
+}
+
+/// An SMTP connection without TLS.
+struct Plain(BufReader<TcpStream>);
+
+impl Plain {
+    async fn connect(address: SocketAddr) -> Result<Self> {
+        let tcp = TcpStream::connect(address).await.with_context(|| format!("connect to {address}"))?;
+        tcp.set_nodelay(true)?;
+        Ok(Self(BufReader::new(tcp)))
+    }
+
+    async fn command(&mut self, octets: &[u8], code: &str) -> Result<()> {
+        self.0.get_mut().write_all(octets).await?;
+        self.expect(code).await
+    }
+
+    async fn expect(&mut self, code: &str) -> Result<()> {
+        let mut line = String::new();
+        loop {
+            line.clear();
+            self.0.read_line(&mut line).await?;
+            if !line.starts_with(code) {
+                bail!("expected {code}, got {line}");
+            }
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return Ok(());
+            }
+        }
+    }
+}
+
 /// Fills INBOX with `count` messages by APPEND.
 pub async fn fill(target: &Target, count: usize, size: usize) -> Result<()> {
-    let mut client = logged_in(target).await?;
+    let mut client = logged_in(target, 0).await?;
     let text = message(&target.user, size);
     for _ in 0..count {
-        client.send(format!("a APPEND INBOX {{{}}}\r\n", text.len()).as_bytes()).await?;
-        let line = client.read_line().await?;
-        if !line.starts_with(b"+") {
-            bail!("APPEND: {}", String::from_utf8_lossy(line));
-        }
-        client.send(&text).await?;
-        client.imap_rest().await?;
+        client.append("INBOX", &text).await?;
     }
     Ok(())
 }
 
+/// Messages appended per second, and how many: each of `connections` sessions appends to a mailbox of its own.
+pub async fn appends(target: &Target, connections: usize, size: usize, span: Duration) -> Result<(f64, usize)> {
+    let text: Arc<[u8]> = message(&target.user, size).into();
+    let ready = Arc::new(tokio::sync::Barrier::new(connections));
+    let mut writers = tokio::task::JoinSet::new();
+    for number in 0..connections {
+        let (target, text, ready) = (target.clone(), Arc::clone(&text), Arc::clone(&ready));
+        writers.spawn(async move {
+            let mut client = logged_in(&target, number).await?;
+            let mailbox = format!("appended-{number}");
+            // It is there in later rounds.
+            let _ = client.imap(&format!("CREATE {mailbox}")).await;
+            ready.wait().await;
+            let begin = Instant::now();
+            let mut done = 0_usize;
+            while begin.elapsed() < span {
+                client.append(&mailbox, &text).await?;
+                done += 1;
+            }
+            Ok::<_, anyhow::Error>((done, begin.elapsed()))
+        });
+    }
+    sum(writers).await
+}
+
+/// Commits per second of one session that changes a flag, one command after the other, and how many.
+pub async fn commits(target: &Target, span: Duration) -> Result<(f64, usize)> {
+    let mut client = logged_in(target, 0).await?;
+    client.imap("SELECT INBOX").await?;
+    let begin = Instant::now();
+    let mut done = 0_usize;
+    while begin.elapsed() < span {
+        let sign = if done.is_multiple_of(2) { '+' } else { '-' };
+        client.imap(&format!("STORE 1 {sign}FLAGS.SILENT (\\Flagged)")).await?;
+        done += 1;
+    }
+    Ok((done as f64 / begin.elapsed().as_secs_f64(), done))
+}
+
+/// The rates and the counts of all, added up.
+async fn sum(mut clients: tokio::task::JoinSet<Result<(usize, Duration)>>) -> Result<(f64, usize)> {
+    let (mut rate, mut all) = (0.0, 0);
+    while let Some(done) = clients.join_next().await {
+        let (done, took) = done??;
+        rate += done as f64 / took.as_secs_f64();
+        all += done;
+    }
+    Ok((rate, all))
+}
+
 impl Client {
+    async fn append(&mut self, mailbox: &str, text: &[u8]) -> Result<()> {
+        self.send(format!("a APPEND {mailbox} {{{}}}\r\n", text.len()).as_bytes()).await?;
+        let line = self.read_line().await?;
+        if !line.starts_with(b"+") {
+            bail!("APPEND: {}", String::from_utf8_lossy(line));
+        }
+        self.send(text).await?;
+        self.imap_rest().await
+    }
+
     /// Ends an APPEND's literal and reads to its tagged OK.
     async fn imap_rest(&mut self) -> Result<()> {
         self.send(b"\r\n").await?;
@@ -185,8 +311,8 @@ impl Client {
 }
 
 /// An IMAP connection after log-in.
-pub async fn logged_in(target: &Target) -> Result<Client> {
-    let mut client = Client::connect(target, target.imaps).await?;
+pub async fn logged_in(target: &Target, number: usize) -> Result<Client> {
+    let mut client = Client::connect(target, &target.imaps, number).await?;
     client.read_line().await?;
     client.imap(&format!("LOGIN {} {}", target.user, target.password)).await?;
     Ok(client)
@@ -199,7 +325,7 @@ pub async fn fetches(target: &Target, connections: usize, count: usize, span: Du
     for first in 0..connections {
         let (target, ready) = (target.clone(), Arc::clone(&ready));
         readers.spawn(async move {
-            let mut client = logged_in(&target).await?;
+            let mut client = logged_in(&target, first).await?;
             client.imap("SELECT INBOX").await?;
             ready.wait().await;
             let begin = Instant::now();
@@ -212,18 +338,12 @@ pub async fn fetches(target: &Target, connections: usize, count: usize, span: Du
             Ok::<_, anyhow::Error>((done, begin.elapsed()))
         });
     }
-    let (mut rate, mut all) = (0.0, 0);
-    while let Some(done) = readers.join_next().await {
-        let (done, took) = done??;
-        rate += done as f64 / took.as_secs_f64();
-        all += done;
-    }
-    Ok((rate, all))
+    sum(readers).await
 }
 
 /// Messages listed per second, and how many, as by a client that opens a folder: flags, envelope and size of all of them.
 pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<(f64, usize)> {
-    let mut client = logged_in(target).await?;
+    let mut client = logged_in(target, 0).await?;
     client.imap("SELECT INBOX").await?;
     let begin = Instant::now();
     let mut rounds = 0_usize;
@@ -238,8 +358,8 @@ pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<(
 /// Connections with INBOX selected, in IDLE.
 pub async fn idle(target: &Target, connections: usize) -> Result<Vec<Client>> {
     let mut waiting = Vec::with_capacity(connections);
-    for _ in 0..connections {
-        let mut client = logged_in(target).await?;
+    for number in 0..connections {
+        let mut client = logged_in(target, number).await?;
         client.imap("SELECT INBOX").await?;
         client.send(b"a IDLE\r\n").await?;
         let line = client.read_line().await?;

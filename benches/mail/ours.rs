@@ -1,4 +1,4 @@
-//! Our server: the daemon as `serve` runs it, with one account and one inbox.
+//! Our server: one or more daemons as `serve` runs them, with one account and one inbox.
 
 use crate::load::Target;
 use crate::peers::wait_for;
@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use serde_json::{Value, json};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -42,66 +42,114 @@ pub fn free_port() -> Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
+/// The daemons of a target, and their database.
+pub struct Setup {
+    pub name: &'static str,
+    pub daemons: usize,
+    /// The URL of a database on PostgreSQL, and the server's process; otherwise SQLite.
+    pub postgres: Option<(String, u32)>,
+}
+
 pub struct Server {
     pub target: Target,
-    child: Child,
+    daemons: Vec<Child>,
     _dir: TempDir,
 }
 
+/// The listeners of a daemon.
+struct Addresses {
+    http: SocketAddr,
+    submissions: SocketAddr,
+    imaps: SocketAddr,
+    mx: SocketAddr,
+}
+
 impl Server {
-    pub async fn start(pair: &Pair, sink: SocketAddr) -> Result<Self> {
+    pub async fn start(pair: &Pair, sink: SocketAddr, setup: &Setup) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let address = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let (http, smtp, imap) = (address(free_port()?), address(free_port()?), address(free_port()?));
-        let config = dir.path().join("inboxlayer.toml");
-        let text = format!(
-            "data_dir = {data:?}\n[tls]\ncertificate = {certificate:?}\nprivate_key = {key:?}\n\
-             [http]\nlisten = \"{http}\"\n[smtp]\nmx = \"127.0.0.1:0\"\nsubmission = \"127.0.0.1:0\"\nsubmissions = \"{smtp}\"\n\
-             [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"{imap}\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
-             [queue]\nallow_networks = [\"127.0.0.0/8\"]\n[queue.relay]\nhost = \"127.0.0.1\"\nport = {relay}\n\
-             [limits]\nconnections_per_address = 100000\nconnections = 100000\nmessages_per_hour = 100000000\n\
-             recipients_per_hour = 100000000\n[log]\nfilter = \"warn\"\n",
-            data = dir.path().join("data"),
-            certificate = pair.certificate,
-            key = pair.private_key,
-            relay = sink.port(),
-        );
-        std::fs::write(&config, text)?;
-        let program = env!("CARGO_BIN_EXE_inboxlayer");
-        let made = Command::new(program).args(["token", "create", "--operator", "--config"]).arg(&config).output()?;
-        if !made.status.success() {
-            bail!("token create --operator: {}", String::from_utf8_lossy(&made.stderr));
+        let (mut daemons, mut addresses) = (Vec::new(), Vec::new());
+        let mut operator = None;
+        for number in 0..setup.daemons {
+            let address = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
+            let at = Addresses { http: address()?, submissions: address()?, imaps: address()?, mx: address()? };
+            let config = dir.path().join(format!("{number}.toml"));
+            std::fs::write(&config, configuration(pair, sink, setup, &at, &dir.path().join(number.to_string())))?;
+            if operator.is_none() {
+                operator = Some(create_operator(&config)?);
+            }
+            daemons.push(program().args(["serve", "--config"]).arg(&config).spawn()?);
+            for address in [at.http, at.submissions, at.imaps, at.mx] {
+                wait_for(address).await?;
+            }
+            addresses.push(at);
         }
-        let operator = String::from_utf8(made.stdout)?
-            .split_ascii_whitespace()
-            .find(|word| word.starts_with("ilt_"))
-            .context("no token was printed")?
-            .to_owned();
-        let child = Command::new(program).args(["serve", "--config"]).arg(&config).spawn()?;
-        for address in [http, smtp, imap] {
-            wait_for(address).await?;
-        }
-        let api = Api { base: format!("http://{http}/api/v1"), token: operator, client: reqwest::Client::new() };
+        let (first, token) = (addresses.first().context("no daemon")?, operator.context("no operator")?);
+        let api = Api { base: format!("http://{}/api/v1", first.http), token, client: reqwest::Client::new() };
         let account = api.post("accounts", json!({"name": "bench"})).await?["id"].clone();
         api.post("inboxes", json!({"name": "bench", "account_id": account})).await?;
         let token = api.post("tokens", json!({"name": "bench", "account_id": account})).await?;
+        let mut pids: Vec<u32> = daemons.iter().map(Child::id).collect();
+        pids.extend(setup.postgres.as_ref().map(|(_, pid)| *pid));
         let target = Target {
-            name: "Inboxlayer",
-            submissions: smtp,
-            imaps: imap,
+            name: setup.name,
+            submissions: addresses.iter().map(|at| at.submissions).collect(),
+            imaps: addresses.iter().map(|at| at.imaps).collect(),
+            mx: addresses.iter().map(|at| at.mx).collect(),
             user: "bench@inboxlayer.dev".into(),
             password: token["token"].as_str().context("the token's text")?.to_owned(),
             roots: pair.roots()?,
-            pids: vec![child.id()],
+            pids,
         };
-        Ok(Self { target, child, _dir: dir })
+        Ok(Self { target, daemons, _dir: dir })
     }
 
     pub async fn stop(mut self) -> Result<()> {
-        Command::new("kill").arg(self.child.id().to_string()).status()?;
-        let status = self.child.wait()?;
-        if status.success() { Ok(()) } else { bail!("the daemon ended with {status}") }
+        for daemon in &mut self.daemons {
+            Command::new("kill").arg(daemon.id().to_string()).status()?;
+            let status = daemon.wait()?;
+            if !status.success() {
+                bail!("a daemon ended with {status}");
+            }
+        }
+        Ok(())
     }
+}
+
+/// The program; its daemons share a sealing key.
+fn program() -> Command {
+    let mut program = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
+    program.env("INBOXLAYER_SECRET_KEY", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=");
+    program
+}
+
+fn configuration(pair: &Pair, sink: SocketAddr, setup: &Setup, at: &Addresses, data: &Path) -> String {
+    let Addresses { http, submissions, imaps, mx } = at;
+    let store = match &setup.postgres {
+        Some((url, _)) => format!("[store]\nengine = \"postgres\"\nurl = {url:?}\ntls = \"disable\"\n"),
+        None => String::new(),
+    };
+    format!(
+        "data_dir = {data:?}\n{store}[tls]\ncertificate = {certificate:?}\nprivate_key = {key:?}\n\
+         [http]\nlisten = \"{http}\"\n\
+         [smtp]\nmx = \"{mx}\"\nsubmission = \"127.0.0.1:0\"\nsubmissions = \"{submissions}\"\n\
+         [imap]\nimap = \"127.0.0.1:0\"\nimaps = \"{imaps}\"\n[dns]\nresolvers = [\"127.0.0.1:9\"]\n\
+         [queue]\nallow_networks = [\"127.0.0.0/8\"]\n[queue.relay]\nhost = \"127.0.0.1\"\nport = {relay}\n\
+         [limits]\nconnections_per_address = 100000\nconnections = 100000\nmessages_per_hour = 100000000\n\
+         recipients_per_hour = 100000000\nmx_messages_per_hour = 100000000\nmx_recipients_per_hour = 100000000\n[log]\nfilter = \"warn\"\n",
+        certificate = pair.certificate,
+        key = pair.private_key,
+        relay = sink.port(),
+    )
+}
+
+fn create_operator(config: &Path) -> Result<String> {
+    let made = program().args(["token", "create", "--operator", "--config"]).arg(config).output()?;
+    if !made.status.success() {
+        bail!("token create --operator: {}", String::from_utf8_lossy(&made.stderr));
+    }
+    let printed = String::from_utf8(made.stdout)?;
+    let token = printed.split_ascii_whitespace().find(|word| word.starts_with("ilt_"));
+    Ok(token.context("no token was printed")?.to_owned())
 }
 
 struct Api {

@@ -61,8 +61,9 @@ impl Server {
         let master = std::fs::read_to_string(root.join("queue/pid/master.pid")).context("Postfix's master")?;
         let target = Target {
             name: "Postfix + Dovecot",
-            submissions: address(smtp_port),
-            imaps: address(imap_port),
+            submissions: vec![address(smtp_port)],
+            imaps: vec![address(imap_port)],
+            mx: Vec::new(),
             user: "bench@peer.test".into(),
             password: PASSWORD.into(),
             roots: pair.roots()?,

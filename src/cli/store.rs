@@ -1,5 +1,7 @@
 //! `inboxlayer store …`: the database, while the daemon is stopped.
 
+mod copy;
+
 use super::ConfigArgs;
 use super::failure::Failure;
 use crate::config::{Config, Engine};
@@ -19,6 +21,9 @@ pub(super) enum StoreCommand {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Copy the database to another one, of either engine, while no daemon uses them.
+    #[command(after_help = copy::AFTER_HELP)]
+    Copy(copy::CopyArgs),
 }
 
 async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
@@ -33,7 +38,10 @@ async fn compact_dir(config: &Config) -> Result<Compacted, CompactError> {
 }
 
 pub(super) async fn run(command: StoreCommand) -> Result<ExitCode, Failure> {
-    let StoreCommand::Compact { config } = command;
+    let config = match command {
+        StoreCommand::Copy(args) => return copy::run(args).await,
+        StoreCommand::Compact { config } => config,
+    };
     let Compacted { before, after } = compact_dir(&config.load()?).await.map_err(|error| {
         let fix = match &error {
             CompactError::Open(OpenError::InUse { .. }) | CompactError::Busy => {

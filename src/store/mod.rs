@@ -13,6 +13,7 @@ mod claim_rows;
 mod content;
 #[cfg(all(test, feature = "cluster"))]
 mod contention;
+pub(crate) mod copy;
 pub(crate) mod deliver;
 pub mod domains;
 mod due;
@@ -161,7 +162,10 @@ pub enum OpenError {
     },
     /// The schema is not one that this program can use.
     #[error(transparent)]
-    Schema(#[from] engine::sqlite::migrations::SchemaError),
+    Schema(#[from] Box<engine::sqlite::migrations::SchemaError>),
+    /// Its copying was cut off, or is under way.
+    #[error("the database is an incomplete copy of {0}: run `inboxlayer store copy` again from there")]
+    IncompleteCopy(String),
     /// Another daemon has it open.
     #[error("{path} is in use: another inboxlayer has this data directory open")]
     InUse {
@@ -215,25 +219,36 @@ impl Store {
     /// Opens the store that the configuration names, and takes no new mail while the disk is low.
     pub fn of_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
         let lock = lock_data_dir(&config.data_dir.0)?;
-        let events = Events::new();
-        let process = Process::new();
-        let engine = match config.store.engine {
-            config::Engine::Sqlite => Engine::Sqlite(Sqlite::open(&config.data_dir.0, &disk, events.clone())?),
-            #[cfg(feature = "cluster")]
-            config::Engine::Postgres => {
-                let path = || config.data_dir.0.clone();
-                let engine = Postgres::open(&config.store, events.clone())?;
-                // With the lock held, the process that had the directory is gone.
-                let before = process.succeed(&path()).map_err(|source| OpenError::Io { path: path(), source })?;
-                if let Some(owners) = before {
-                    engine.end_leases(&owners).map_err(|error| OpenError::Store { path: path(), error })?;
-                }
-                Engine::Postgres(Box::new(engine))
+        let (events, process) = (Events::new(), Process::new());
+        let engine = open_engine(config, &disk, &events, DAEMON)?;
+        if let Some(source) = engine.incomplete_copy_of() {
+            return Err(OpenError::IncompleteCopy(source.to_owned()));
+        }
+        #[cfg(feature = "cluster")]
+        if let Engine::Postgres(engine) = &engine {
+            let path = || config.data_dir.0.clone();
+            // With the lock held, the process that had the directory is gone.
+            let before = process.succeed(&path()).map_err(|source| OpenError::Io { path: path(), source })?;
+            if let Some(owners) = before {
+                engine.end_leases(&owners).map_err(|error| OpenError::Store { path: path(), error })?;
             }
-            #[cfg(not(feature = "cluster"))]
-            config::Engine::Postgres => return Err(OpenError::NotBuiltIn),
-        };
+        }
         Ok(Self::new(engine, disk, events, process, lock))
+    }
+
+    /// Opens two stores, the second of which may be an incomplete copy. They may have one data directory, which is locked.
+    pub fn two_of_configs(from: &Config, to: &Config) -> Result<(Self, Self), OpenError> {
+        let lock = lock_data_dir(&from.data_dir.0)?;
+        let second = match from.data_dir == to.data_dir {
+            true => lock.try_clone().map_err(|source| OpenError::Io { path: to.data_dir.0.join("lock"), source })?,
+            false => lock_data_dir(&to.data_dir.0)?,
+        };
+        let open = |config: &Config, lock| {
+            let (disk, events) = (FreeDisk::new(&config.data_dir.0, 0), Events::new());
+            let engine = open_engine(config, &disk, &events, COPY)?;
+            Ok::<_, OpenError>(Self::new(engine, disk, events, Process::new(), lock))
+        };
+        Ok((open(from, lock)?, open(to, second)?))
     }
 
     fn new(engine: Engine, disk: FreeDisk, events: Events, process: Process, lock: std::fs::File) -> Self {
@@ -321,6 +336,25 @@ impl Store {
     /// Waits for the writes under way, and closes. Later verbs answer [`StoreError::Closed`].
     pub async fn close(&self) {
         self.inner.engine.close().await;
+    }
+}
+
+/// What a program calls itself to a database server.
+const DAEMON: &str = "inboxlayer";
+const COPY: &str = "inboxlayer store copy";
+
+fn open_engine(config: &Config, disk: &FreeDisk, events: &Events, program: &'static str) -> Result<Engine, OpenError> {
+    match config.store.engine {
+        config::Engine::Sqlite => Ok(Engine::Sqlite(Sqlite::open(&config.data_dir.0, disk, events.clone())?)),
+        #[cfg(feature = "cluster")]
+        config::Engine::Postgres => {
+            Ok(Engine::Postgres(Box::new(Postgres::open(&config.store, events.clone(), program)?)))
+        }
+        #[cfg(not(feature = "cluster"))]
+        config::Engine::Postgres => {
+            let _ = program;
+            Err(OpenError::NotBuiltIn)
+        }
     }
 }
 

@@ -254,12 +254,12 @@ pub(super) fn begin(connection: &Transaction<'_>, domain: &DomainId, now: Timest
 /// Renews the owner's leases.
 pub(super) fn renew<'a>(
     connection: &Transaction<'_>,
-    claims: impl Iterator<Item = &'a DomainId>,
+    mut claims: impl Iterator<Item = &'a DomainId>,
     Lease { runner, until }: &Lease,
 ) -> Result<(), StoreError> {
     let sql =
         "UPDATE dkim_rotation SET lease_until = ?2 WHERE lease_owner = ?1 AND domain_id = ?3 RETURNING account_id";
-    claims.map(|id| changed_by(connection, sql, params![runner, until, id])).collect()
+    claims.try_for_each(|id| changed_by(connection, sql, params![runner, until, id]))
 }
 
 /// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.

@@ -161,11 +161,11 @@ pub(super) fn claims_changed(c: &Transaction<'_>, name: &DomainName) -> Result<(
 /// Renews the owner's leases.
 pub(super) fn renew<'a>(
     c: &Transaction<'_>,
-    names: impl Iterator<Item = &'a DomainName>,
+    mut names: impl Iterator<Item = &'a DomainName>,
     Lease { runner, until }: &Lease,
 ) -> Result<(), StoreError> {
     let sql = "UPDATE ses_identity SET lease_until = ?2 WHERE lease_owner = ?1 AND name = ?3";
-    names.map(|name| c.execute(sql, params![runner, until, name]).map(|_| ())).collect()
+    names.try_for_each(|name| c.execute(sql, params![runner, until, name]).map(|_| ()))
 }
 
 /// Ends all leases, or those of owners from ?1 to before ?2; returns how many there were.

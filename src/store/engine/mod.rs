@@ -72,6 +72,15 @@ impl Engine {
         }
     }
 
+    /// The name of the source, where the database was an incomplete copy when it was opened.
+    pub fn incomplete_copy_of(&self) -> Option<&str> {
+        match self {
+            Self::Sqlite(engine) => engine.incomplete_copy_of.as_deref(),
+            #[cfg(feature = "cluster")]
+            Self::Postgres(engine) => engine.incomplete_copy_of.as_deref(),
+        }
+    }
+
     /// Other daemons may change what is in it.
     pub fn is_shared(&self) -> bool {
         match self {
@@ -153,6 +162,16 @@ impl Row<'_> {
             Self::Postgres(row) => postgres::column(row, column),
         }
     }
+}
+
+/// Statements about the tables themselves, which differ between the engines.
+#[derive(Debug)]
+struct Catalog {
+    tables: &'static str,
+    columns: &'static str,
+    other_connections: &'static str,
+    /// The tables whose rows the engine numbers, each with its column, where they do not go on after the last row by themselves.
+    row_numbers: &'static str,
 }
 
 /// Octets that may be many: they are read in pieces.
@@ -237,6 +256,42 @@ impl<'a> Transaction<'a> {
     /// True when there is a row.
     pub fn exists(&self, sql: &str, params: Params<'_>) -> Result<bool, StoreError> {
         Ok(self.query_opt(sql, params, |_| Ok(()))?.is_some())
+    }
+
+    const fn catalog(&self) -> &'static Catalog {
+        match self.connection {
+            Connection::Sqlite(_) => &sqlite::CATALOG,
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => &postgres::CATALOG,
+        }
+    }
+
+    /// The names of all tables.
+    pub fn table_names(&self) -> Result<Vec<String>, StoreError> {
+        self.query(self.catalog().tables, params![], |row| row.get(0))
+    }
+
+    /// A table's columns that are not generated, each with its place in the primary key, 1 the first, or 0.
+    pub fn columns(&self, table: &str) -> Result<Vec<(String, i64)>, StoreError> {
+        self.query(self.catalog().columns, params![table], |row| Ok((row.get(0)?, row.get(1)?)))
+    }
+
+    /// How many connections daemons have to the database, but for this one.
+    pub fn other_connections(&self) -> Result<i64, StoreError> {
+        self.query_row(self.catalog().other_connections, params![], |row| row.get(0))
+    }
+
+    /// To be called when rows were inserted with their numbers: later ones get higher numbers.
+    pub fn number_rows_after_the_last(&self) -> Result<(), StoreError> {
+        let numbered: Vec<(String, String)> =
+            self.query(self.catalog().row_numbers, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (table, column) in numbered {
+            let sql = format!(
+                "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce(max({column}), 0) + 1, false) FROM {table}"
+            );
+            self.query_row(&sql, params![], |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Stores the octets of a body, which come in pieces.

@@ -86,7 +86,7 @@ async fn a_reader_does_not_pass_a_transaction_that_is_open_and_sessions_do_not_w
         cursor = page.next;
         read.extend(tokens(page));
     }
-    assert_eq!(read, [before.clone()]);
+    assert_eq!(read, std::slice::from_ref(&before));
     go.send(()).unwrap();
     held.await.unwrap();
     for subscription in &mut heard {
@@ -227,8 +227,8 @@ async fn a_log_from_a_server_with_more_transactions_is_before_all_that_comes() {
     // A reader that had read one of them on the other server, and one that had read all of them.
     let (first, last) = (old.events[0].cursor, old.events[1].cursor);
     let published = publish(&store, &account).await;
-    assert_eq!(tokens(settled(&store, &account, last, 1).await), [published.clone()]);
-    assert_eq!(tokens(settled(&store, &account, first, 2).await)[1..], [published.clone()]);
+    assert_eq!(tokens(settled(&store, &account, last, 1).await), std::slice::from_ref(&published));
+    assert_eq!(tokens(settled(&store, &account, first, 2).await)[1..], std::slice::from_ref(&published));
     store.close().await;
     drop(store);
     // It is noticed once.

@@ -44,7 +44,8 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    pub fn new(settings: &config::Store) -> Result<Self, SettingsError> {
+    /// `program`: what the server calls its connections, unless the URL says otherwise.
+    pub fn new(settings: &config::Store, program: &str) -> Result<Self, SettingsError> {
         let url = settings.url.as_ref().ok_or_else(|| SettingsError::Url("it is missing".into()))?;
         let mut config: Config = url.reveal().parse().map_err(|error: postgres::Error| {
             let reason = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
@@ -71,7 +72,7 @@ impl Connector {
             .keepalives_retries(3)
             .tcp_user_timeout(UNACKNOWLEDGED);
         if config.get_application_name().is_none() {
-            config.application_name("inboxlayer");
+            config.application_name(program);
         }
         Ok(Self { config, tls })
     }
@@ -104,10 +105,10 @@ mod tests {
     fn an_address_that_is_wrong_is_refused_without_its_password() {
         let settings = |url: &str| config::Store { url: Some(Secret::new(url)), ..config::Store::default() };
         for wrong in ["postgres://mail:hunter2@host:port/mail", "user=mail password=hunter2", "hunter2"] {
-            let refused = Connector::new(&settings(wrong)).unwrap_err().to_string();
+            let refused = Connector::new(&settings(wrong), "test").unwrap_err().to_string();
             assert!(refused.starts_with("[store] url: ") && !refused.contains("hunter2"), "{refused}");
         }
-        let right = Connector::new(&settings("postgres://mail:hunter2@db.example/mail")).unwrap();
+        let right = Connector::new(&settings("postgres://mail:hunter2@db.example/mail"), "test").unwrap();
         assert!(!format!("{right:?}").contains("hunter2"));
     }
 }

@@ -180,7 +180,7 @@ impl Committing<'_> {
     }
 
     /// Whether it was committed is not known: sessions look at the store.
-    pub fn is_uncertain(self) {
+    pub fn uncertain(self) {
         if !self.events.is_empty() {
             self.log.hub.missed();
         }

@@ -5,6 +5,7 @@
 //! those that read and those that write are separate pools, shared out by owner.
 
 mod caller;
+mod catalog;
 mod connect;
 pub(super) mod events;
 mod follower;
@@ -19,16 +20,17 @@ mod tests;
 mod transaction;
 mod turns;
 
+pub(super) use catalog::CATALOG;
 pub(super) use session::Session;
 pub(super) use statement::column;
 
-use super::Transaction;
+use super::{Connection, Transaction};
 use crate::config;
 use crate::events::Events;
 use crate::resources::Owner;
 use crate::store::process::Owners;
 use crate::store::turns::Turn;
-use crate::store::{StoreError, jobs};
+use crate::store::{StoreError, copy, jobs};
 use caller::{Caller, Waiting};
 use connect::{Connector, SettingsError};
 use events::EventLog;
@@ -48,6 +50,8 @@ pub enum OpenError {
     Connect(#[source] postgres::Error),
     #[error(transparent)]
     Schema(#[from] SchemaError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
     #[error("the database: opening it panicked")]
     Panicked,
     #[error("the database: a thread for its events cannot be started: {0}")]
@@ -69,30 +73,34 @@ pub(in crate::store) struct Postgres {
     /// Transactions that run.
     running: TaskTracker,
     log: Arc<EventLog>,
+    pub incomplete_copy_of: Option<String>,
 }
 
 impl Postgres {
-    /// Connects, and brings the schema up to date. Blocks.
-    pub fn open(settings: &config::Store, hub: Events) -> Result<Self, OpenError> {
+    /// Connects as `program`, and brings the schema up to date. Blocks.
+    pub fn open(settings: &config::Store, hub: Events, program: &'static str) -> Result<Self, OpenError> {
         // The client has a runtime of its own, which cannot run on a thread of another.
-        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings, hub)).join())
+        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings, hub, program)).join())
             .unwrap_or(Err(OpenError::Panicked))
     }
 
-    fn connect(settings: &config::Store, hub: Events) -> Result<Self, OpenError> {
-        let connector = Connector::new(settings)?;
+    fn connect(settings: &config::Store, hub: Events, program: &str) -> Result<Self, OpenError> {
+        let connector = Connector::new(settings, program)?;
         let session = connector.connect().map_err(|error| match is_read_only(&error) {
             true => SchemaError::ReadOnly.into(),
             false => OpenError::Connect(error),
         })?;
         let epoch = schema::bring_up_to_date(&session)?;
-        drop(session);
         let log = Arc::new(EventLog::new(hub, epoch));
+        let verbs = Transaction::new(Connection::Postgres(&session), log.place(0));
+        let incomplete_copy_of = copy::incomplete_copy_of(&verbs)?;
+        drop(session);
         let follower = Follower::begin(Arc::clone(&log), connector.clone()).map_err(OpenError::Connect)?;
         follower.start().and_then(|()| log.start_notifier(connector.clone())).map_err(OpenError::Thread)?;
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
-        Ok(Self { connector, readers, writers, turns: Turns::default(), running: TaskTracker::new(), log })
+        let (turns, running) = (Turns::default(), TaskTracker::new());
+        Ok(Self { connector, readers, writers, turns, running, log, incomplete_copy_of })
     }
 
     /// Ends the leases of a process that is gone. Blocks.

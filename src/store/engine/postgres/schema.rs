@@ -32,6 +32,8 @@ const MIGRATIONS: &[Migration] = &[
     // Programs of the versions before end the long changes of other daemons when they start.
     Migration { minimum_reader: 3, sql: &[include_str!("daemons.sql")] },
     Migration { minimum_reader: 4, sql: &[include_str!("no_triggers.sql")] },
+    // A program that does not know it would open an incomplete copy.
+    Migration { minimum_reader: 5, sql: &["CREATE TABLE incomplete_copy (source TEXT NOT NULL)"] },
 ];
 
 /// Why the database is not used.

@@ -144,7 +144,7 @@ fn write_once<T, E: From<StoreError>>(
         }
         Ok(false) => Run::Again(error.into()),
         Err(error) => {
-            committing.is_uncertain();
+            committing.uncertain();
             Run::Failed(error.into())
         }
     }

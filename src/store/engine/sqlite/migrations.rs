@@ -42,6 +42,8 @@ const MIGRATIONS: &[Migration] = &[
     contract(16, include_str!("migrations/0016.sql")),
     contract(17, include_str!("migrations/0017.sql")),
     contract(18, include_str!("migrations/0018.sql")),
+    // A program that does not know it would open an incomplete copy.
+    contract(19, include_str!("migrations/0019.sql")),
 ];
 
 /// Why the schema was not brought up to date. The database is as it was.

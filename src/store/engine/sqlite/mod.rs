@@ -4,6 +4,7 @@
 //! commit (group commit), each in its own savepoint, so that one's failure undoes nothing of another's. Readers have
 //! connections of their own and see the last commit (WAL).
 
+mod catalog;
 pub(crate) mod compact;
 mod copy;
 pub(super) mod events;
@@ -11,11 +12,14 @@ pub(in crate::store) mod migrations;
 mod readers;
 mod writer;
 
+pub(super) use catalog::CATALOG;
+
 use super::{Connection, LogPlace, Octets, Params, Row, Transaction, Value};
 use crate::events::{Event, Events};
 use crate::id::{AccountId, BodyId};
 use crate::resources::Owner;
 use crate::resources::disk::FreeDisk;
+use crate::store::copy::incomplete_copy_of;
 use crate::store::{OpenError, StoreError, jobs, private_file};
 use bytes::Bytes;
 use readers::Readers;
@@ -39,6 +43,7 @@ pub(in crate::store) struct Sqlite {
     place: LogPlace,
     /// Where the events of committed transactions are published.
     hub: Events,
+    pub incomplete_copy_of: Option<String>,
 }
 
 impl std::fmt::Debug for Sqlite {
@@ -64,15 +69,18 @@ impl Sqlite {
         writer.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
         // What was answered 250 survives a power cut: every commit is synced.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
-        migrations::bring_up_to_date(&mut writer, &path, disk)?;
+        migrations::bring_up_to_date(&mut writer, &path, disk).map_err(Box::new)?;
         let epoch = writer.query_row("SELECT epoch FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
         let place = LogPlace::new(epoch, 0);
-        // With the lock held, previous lease owners are dead.
-        match jobs::end_leases(&Transaction::new(Connection::Sqlite(&writer), place), None)
-            .map_err(|error| OpenError::Store { path: path.clone(), error })?
-        {
-            0 => {}
-            ended => tracing::info!(ended, "work that was cut off is due again"),
+        let verbs = Transaction::new(Connection::Sqlite(&writer), place);
+        let store = |error| OpenError::Store { path: path.clone(), error };
+        let incomplete_copy_of = incomplete_copy_of(&verbs).map_err(store)?;
+        if incomplete_copy_of.is_none() {
+            // With the lock held, previous lease owners are dead.
+            match jobs::end_leases(&verbs, None).map_err(store)? {
+                0 => {}
+                ended => tracing::info!(ended, "work that was cut off is due again"),
+            }
         }
 
         let mut readers = Vec::with_capacity(READERS);
@@ -84,7 +92,7 @@ impl Sqlite {
         }
         disk.hold_reserve();
         let writer = Writer::start(writer, disk.clone()).map_err(io(&path))?;
-        Ok(Self { readers: Readers::new(readers), writer, path, place, hub })
+        Ok(Self { readers: Readers::new(readers), writer, path, place, hub, incomplete_copy_of })
     }
 
     pub async fn write<T, E, F>(&self, owner: &Owner, work: F) -> Result<T, E>

@@ -1,0 +1,246 @@
+//! Copying a stopped deployment's database to another one, of either engine.
+//!
+//! Rows are copied table by table in the order of the source's keys, a batch to a transaction, so a copy that was cut off continues after the
+//! last key in the target. Then both are read again and compared. Invariant: from its first row until it is found equal, a target is
+//! marked as incomplete, and no daemon opens it.
+
+mod rows;
+
+use super::engine::params;
+use super::{Store, StoreError, Transaction};
+use rows::{Digest, Row, Table};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The tables, each after those its rows refer to.
+const TABLES: &[&str] = &[
+    "account",
+    "inbox_name",
+    "claimed_name",
+    "dkim_serial",
+    "sealing_check",
+    "uid_validity",
+    "token",
+    "inbox",
+    "long_change",
+    "token_inbox",
+    "custom_domain",
+    "alias",
+    "domain_record",
+    "domain_event",
+    "domain_check",
+    "domain_finding",
+    "dkim_key",
+    "dkim_kept",
+    "dkim_rotation",
+    "ses_identity",
+    "due_account",
+    "event",
+    "event_log",
+    "body",
+    "body_name",
+    "body_released",
+    "body_unnamed",
+    "object_condemned",
+    "content",
+    "unreadable",
+    "mailbox",
+    "mailbox_keyword",
+    "subscription",
+    "message",
+    "expunged",
+    "submission",
+    "delivery",
+];
+/// Tables that are not copied: those of a database itself, and what is counted for hourly limits.
+const OWN: &[&str] = &["incomplete_copy", "rate", "schema_version"];
+/// What a new database holds: replaced by the source's rows.
+const SEEDED: &[&str] = &["account", "dkim_serial", "event_log", "uid_validity"];
+/// Columns that refer to a later row, or one of a later table: written once all rows are there.
+const LATER: &[(&str, &str)] = &[("inbox", "default_domain_id"), ("mailbox", "part_of")];
+/// For connections of a daemon that is stopping to be closed.
+const STOPPING: Duration = Duration::from_secs(5);
+
+/// How far a copy is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub step: Step,
+    pub table: &'static str,
+    pub rows: u64,
+    pub of: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display)]
+#[strum(serialize_all = "lowercase")]
+pub enum Step {
+    Copied,
+    Compared,
+}
+
+/// Why a database was not copied. The source is unchanged.
+#[derive(Debug, thiserror::Error)]
+pub enum CopyError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("{0} is in use: a daemon is connected to it")]
+    InUse(&'static str),
+    #[error("the target is not empty: its table {0} has rows that are not of a copy")]
+    NotEmpty(&'static str),
+    #[error("the target is an incomplete copy of another database, {0}")]
+    OtherSource(String),
+    #[error("the schemas differ: {0}")]
+    Schema(String),
+    #[error("the target's table {table} differs from the source's: {found} rows of {wanted}, or other values")]
+    Different { table: &'static str, wanted: u64, found: u64 },
+}
+
+impl Store {
+    /// Copies everything to a database that is new, or has an incomplete copy of this one. `source` names this one in the mark. Returns
+    /// the number of rows.
+    pub async fn copy_to(
+        &self,
+        target: &Self,
+        source: &str,
+        report: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<u64, CopyError> {
+        self.is_alone("the source").await?;
+        target.is_alone("the target").await?;
+        let (tables, theirs) = (self.tables().await?, target.tables().await?);
+        if let Some((table, _)) = tables.iter().zip(&theirs).find(|(ours, theirs)| ours.columns != theirs.columns) {
+            return Err(CopyError::Schema(format!("the columns of {}", table.name)));
+        }
+        let name = source.to_owned();
+        target.write(move |c| begin(c, &name)).await?;
+        let mut rows = 0;
+        for table in &tables {
+            rows += self.copy_table(target, table, report).await?;
+        }
+        for table in &tables {
+            self.copy_later(target, table).await?;
+        }
+        target.write(|c| c.number_rows_after_the_last()).await?;
+        for (ours, theirs) in tables.iter().zip(&theirs) {
+            let (wanted, found) = (self.digest(ours).await?, target.digest(theirs).await?);
+            let table = ours.name;
+            if wanted != found {
+                return Err(CopyError::Different { table, wanted: wanted.rows, found: found.rows });
+            }
+            report(Progress { step: Step::Compared, table, rows: found.rows, of: wanted.rows });
+        }
+        target.write(complete).await?;
+        Ok(rows)
+    }
+
+    async fn is_alone(&self, which: &'static str) -> Result<(), CopyError> {
+        let alone = async {
+            while self.read(|c| c.other_connections()).await? > 0 {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            Ok(())
+        };
+        tokio::time::timeout(STOPPING, alone).await.unwrap_or(Err(CopyError::InUse(which)))
+    }
+
+    async fn copy_table(
+        &self,
+        target: &Self,
+        table: &Arc<Table>,
+        report: &mut (dyn FnMut(Progress) + Send),
+    ) -> Result<u64, CopyError> {
+        let (counted, there) = (Arc::clone(table), Arc::clone(table));
+        let of = self.read(move |c| counted.count(c)).await?;
+        let (mut rows, mut last) =
+            target.read(move |c| Ok::<_, StoreError>((there.count(c)?, there.last_key(c)?))).await?;
+        loop {
+            let batch = self.batch(table, last.take()).await?;
+            let Some(row) = batch.last() else { return Ok(rows) };
+            last = Some(table.key_of(row));
+            rows += batch.len() as u64;
+            let table = Arc::clone(table);
+            let name = table.name;
+            target.write(move |c| table.insert(c, &batch)).await?;
+            report(Progress { step: Step::Copied, table: name, rows, of });
+        }
+    }
+
+    async fn batch(&self, table: &Arc<Table>, after: Option<Row>) -> Result<Vec<Row>, StoreError> {
+        let table = Arc::clone(table);
+        self.read(move |c| table.batch(c, after.as_deref())).await
+    }
+
+    /// Writes the columns that were left out.
+    async fn copy_later(&self, target: &Self, table: &Arc<Table>) -> Result<(), StoreError> {
+        if table.later.is_none() {
+            return Ok(());
+        }
+        let mut last = None;
+        loop {
+            let batch = self.batch(table, last.take()).await?;
+            let Some(row) = batch.last() else { return Ok(()) };
+            last = Some(table.key_of(row));
+            let table = Arc::clone(table);
+            target.write(move |c| table.update_later(c, &batch)).await?;
+        }
+    }
+
+    async fn digest(&self, table: &Arc<Table>) -> Result<Digest, StoreError> {
+        let (mut digest, mut last) = (Digest::default(), None);
+        loop {
+            let batch = self.batch(table, last.take()).await?;
+            let Some(row) = batch.last() else { return Ok(digest) };
+            last = Some(table.key_of(row));
+            batch.iter().for_each(|row| digest.add(row));
+        }
+    }
+
+    async fn tables(&self) -> Result<Vec<Arc<Table>>, CopyError> {
+        self.read(tables).await
+    }
+}
+
+/// The name of the source, where the database is an incomplete copy.
+pub(super) fn incomplete_copy_of(c: &Transaction<'_>) -> Result<Option<String>, StoreError> {
+    c.query_opt("SELECT source FROM incomplete_copy", params![], |row| row.get(0))
+}
+
+/// The tables with their columns. Fails where the database has one that is not copied.
+fn tables(c: &Transaction<'_>) -> Result<Vec<Arc<Table>>, CopyError> {
+    let unknown = |name: &String| !TABLES.contains(&name.as_str()) && !OWN.contains(&name.as_str());
+    if let Some(unknown) = c.table_names()?.into_iter().find(unknown) {
+        return Err(CopyError::Schema(format!("table {unknown} is not one of the program's")));
+    }
+    TABLES.iter().map(|name| Ok(Arc::new(Table::of(c, name, LATER)?))).collect()
+}
+
+/// Removes the mark. The target's event log goes on in an epoch of its own.
+fn complete(c: &Transaction<'_>) -> Result<(), StoreError> {
+    c.execute("UPDATE event_log SET epoch = epoch + 1", params![])?;
+    c.execute("DELETE FROM incomplete_copy", params![])?;
+    Ok(())
+}
+
+/// Marks the target, where it is new, and empties it.
+fn begin(c: &Transaction<'_>, source: &str) -> Result<(), CopyError> {
+    match incomplete_copy_of(c)? {
+        Some(begun) if begun == source => return Ok(()),
+        Some(begun) => return Err(CopyError::OtherSource(begun)),
+        None => {}
+    }
+    let has_rows = |table: &&&str| c.exists(&format!("SELECT 1 FROM {table} LIMIT 1"), params![]);
+    for table in TABLES.iter().filter(|table| !SEEDED.contains(table)) {
+        if has_rows(&table)? {
+            return Err(CopyError::NotEmpty(table));
+        }
+    }
+    if c.query_row("SELECT count(*) FROM account", params![], |row| row.get::<i64>(0))? > 1 {
+        return Err(CopyError::NotEmpty("account"));
+    }
+    for table in SEEDED {
+        c.execute(&format!("DELETE FROM {table}"), params![])?;
+    }
+    c.execute("INSERT INTO incomplete_copy (source) VALUES (?1)", params![source])?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,15 @@
+//! What PostgreSQL knows of its own tables.
+
+use crate::store::engine::Catalog;
+
+pub(in crate::store::engine) const CATALOG: Catalog = Catalog {
+    tables: "SELECT CAST(tablename AS TEXT) FROM pg_tables WHERE schemaname = current_schema()",
+    columns: "SELECT CAST(a.attname AS TEXT),
+            coalesce(array_position(CAST(string_to_array(CAST(i.indkey AS TEXT), ' ') AS SMALLINT[]), a.attnum), 0)
+        FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
+        WHERE a.attrelid = to_regclass(CAST(?1 AS TEXT)) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
+    other_connections: "SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND application_name = 'inboxlayer' AND pid <> pg_backend_pid()",
+    row_numbers: "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
+        WHERE table_schema = current_schema() AND is_identity = 'YES'",
+};
