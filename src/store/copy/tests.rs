@@ -112,7 +112,7 @@ async fn a_copy_that_was_cut_off_is_not_opened_and_continues() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
     let before = digests(&source).await;
-    for cut in [1, 7, 23, 30, 40, 60] {
+    for cut in [1, 7, 9, 20, 30] {
         let target = empty(to.path());
         let from = source.clone();
         let task = tokio::spawn(async move {

@@ -82,7 +82,7 @@ const EPOCH: &str = "
     UPDATE event_log SET epoch = epoch + 1
         WHERE greatest((SELECT max(position) FROM event), removed_position) - epoch * 281474976710656
             >= CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS TEXT) AS BIGINT);
-    SELECT epoch FROM event_log";
+    SELECT coalesce(max(epoch), 0) FROM event_log";
 
 fn number(session: &Session, sql: &str) -> Result<u32, SchemaError> {
     let found = session.command(sql)?.unwrap_or_default();
