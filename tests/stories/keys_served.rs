@@ -256,7 +256,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
     let key = served.serve.data_dir().join("secret.key");
     let original = std::fs::read(&key).unwrap();
     for (bytes, says) in
-        [(&[7_u8; 32][..], "holds another sealing key"), (b"short", "does not hold a key of 32 octets")]
+        [(&[7_u8; 32][..], "is not the sealing key of this store"), (b"short", "does not hold a key of 32 octets")]
     {
         std::fs::write(&key, bytes).unwrap();
         let refused = start(&served.serve, None);

@@ -7,11 +7,11 @@ use crate::store::params;
 /// Octets that do not compress.
 fn noise(length: usize, seed: u32) -> String {
     let mut state = seed;
-    let letters = std::iter::repeat_with(move || {
+    let capitals = std::iter::repeat_with(move || {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         char::from(b'A' + state.to_be_bytes()[0] % 26)
     });
-    letters.take(length).collect()
+    capitals.take(length).collect()
 }
 
 impl World {

@@ -30,7 +30,7 @@ impl NewBody {
         self.encoded.info.size
     }
 
-    /// To be told of the commit.
+    /// For the report of the commit.
     pub fn object(&self) -> Option<NewObject> {
         self.object.clone()
     }

@@ -1,3 +1,5 @@
+//! Copies of a store with rows in every table.
+
 use super::*;
 use crate::config::{Config, DataDir};
 use crate::resources::disk::FreeDisk;

@@ -39,7 +39,7 @@ use pool::Pool;
 use schema::SchemaError;
 use std::sync::Arc;
 use tokio_util::task::TaskTracker;
-use turns::Turns;
+use turns::TurnQueues;
 
 /// Why a store on PostgreSQL could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub(in crate::store) struct Postgres {
     connector: Connector,
     readers: Pool,
     writers: Pool,
-    turns: Turns,
+    turns: TurnQueues,
     /// Transactions that run.
     running: TaskTracker,
     log: Arc<EventLog>,
@@ -99,7 +99,7 @@ impl Postgres {
         follower.start().and_then(|()| log.start_notifier(connector.clone())).map_err(OpenError::Thread)?;
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
-        let (turns, running) = (Turns::default(), TaskTracker::new());
+        let (turns, running) = (TurnQueues::default(), TaskTracker::new());
         Ok(Self { connector, readers, writers, turns, running, log, incomplete_copy_of })
     }
 

@@ -1,4 +1,4 @@
-//! Turns of the writes of this process: see [`Turn`].
+//! TurnQueues of the writes of this process: see [`Turn`].
 //!
 //! Invariant: who waits for a turn holds neither a connection nor a later turn, so none waits for another in a circle. Between daemons the same turns
 //! are advisory locks of the database, which a connection takes in the same order before its transaction begins.
@@ -13,18 +13,18 @@ type Queues = HashMap<i64, Arc<tokio::sync::Mutex<()>>>;
 
 /// Clones share them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Turns(Arc<Mutex<Queues>>);
+pub(super) struct TurnQueues(Arc<Mutex<Queues>>);
 
-/// Turns that have come; the next in line goes on when they are dropped.
+/// TurnQueues that have come; the next in line goes on when they are dropped.
 #[derive(Debug)]
 pub(super) struct Held {
-    turns: Turns,
+    turns: TurnQueues,
     /// Rising.
     keys: Vec<i64>,
     guards: Vec<OwnedMutexGuard<()>>,
 }
 
-impl Turns {
+impl TurnQueues {
     /// Waits until all of them have come. Cancel safe.
     pub async fn wait(&self, turns: &[Turn]) -> Held {
         let mut keys: Vec<i64> = turns.iter().map(Turn::key).collect();
@@ -51,7 +51,7 @@ impl Drop for Held {
         self.guards.clear();
         let mut queues = lock(&self.turns.0);
         for key in &self.keys {
-            // Nobody else holds it or waits for it.
+            // No other write holds it or waits for it.
             if queues.get(key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
                 queues.remove(key);
             }
@@ -66,7 +66,7 @@ mod tests {
 
     #[tokio::test]
     async fn turns_come_one_after_the_other_and_leave_nothing_behind() {
-        let (turns, one, two) = (Turns::default(), Turn::Inbox(InboxId::new()), Turn::Inbox(InboxId::new()));
+        let (turns, one, two) = (TurnQueues::default(), Turn::Inbox(InboxId::new()), Turn::Inbox(InboxId::new()));
         let both = turns.wait(&[one.clone(), two.clone(), one.clone()]).await;
         assert_eq!(both.keys().len(), 2);
         let now = std::time::Duration::ZERO;

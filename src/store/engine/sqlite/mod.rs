@@ -70,7 +70,8 @@ impl Sqlite {
         // What was answered 250 survives a power cut: every commit is synced.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
         migrations::bring_up_to_date(&mut writer, &path, disk).map_err(Box::new)?;
-        let epoch = writer.query_row("SELECT coalesce(max(epoch), 0) FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
+        let epoch =
+            writer.query_row("SELECT coalesce(max(epoch), 0) FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
         let place = LogPlace::new(epoch, 0);
         let verbs = Transaction::new(Connection::Sqlite(&writer), place);
         let store = |error| OpenError::Store { path: path.clone(), error };

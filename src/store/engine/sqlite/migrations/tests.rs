@@ -117,19 +117,19 @@ fn a_step_that_fails_changes_nothing_and_says_how_to_go_back() {
         connection.pragma_update(None, "journal_mode", "WAL").unwrap();
         apply(&mut connection, &path, &disk, &steps).unwrap_err().to_string()
     };
-    let said = open();
+    let refusal = open();
     let copies = copies(dir.path());
     let (shown, copy) = (path.display(), copies[0].display());
     let wanted =
         format!("{shown} could not be brought from schema version {BEFORE} to {number}: no such table: nowhere");
-    assert!(said.starts_with(&wanted), "{said}");
+    assert!(refusal.starts_with(&wanted), "{refusal}");
     let back = format!("rm -f '{shown}-wal' '{shown}-shm' && cp '{copy}' '{shown}'");
-    assert!(said.ends_with(&back), "{said}");
+    assert!(refusal.ends_with(&back), "{refusal}");
     assert_eq!(value::<i64>(&path, "PRAGMA user_version"), 15);
     assert_eq!(value::<String>(&path, "SELECT name FROM account WHERE id = 'acc_1'"), "kept");
     assert_eq!(value::<u32>(&path, "SELECT count(*) FROM sqlite_schema WHERE name IN ('half', 'schema_version')"), 0);
     // A daemon that is started again and again makes one copy.
-    assert_eq!((open(), self::copies(dir.path())), (said, copies.clone()));
+    assert_eq!((open(), self::copies(dir.path())), (refusal, copies.clone()));
     // Its commands bring the copy back.
     Connection::open(&path).unwrap().execute("UPDATE account SET name = 'later'", []).unwrap();
     assert!(std::process::Command::new("sh").args(["-c", &back]).status().unwrap().success());
@@ -146,8 +146,11 @@ fn without_disk_for_the_copy_nothing_is_changed() {
     let path = database_before(dir.path());
     let mut connection = Connection::open(&path).unwrap();
     let refused = bring_up_to_date(&mut connection, &path, &FreeDisk::new(dir.path(), u64::MAX)).unwrap_err();
-    let said = refused.to_string();
-    assert!(said.contains("could not be copied") && said.contains("0 are free beside limits.free_disk"), "{said}");
+    let refusal = refused.to_string();
+    assert!(
+        refusal.contains("could not be copied") && refusal.contains("0 are free beside limits.free_disk"),
+        "{refusal}"
+    );
     assert_eq!(value::<i64>(&path, "PRAGMA user_version"), 15);
     assert_eq!(copies(dir.path()), [] as [PathBuf; 0]);
 }
