@@ -120,6 +120,49 @@ fn message(account: &AccountId, inbox: &InboxId, rcpt_to: &str) -> NewSubmission
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
+    let pair = Pair::open().await;
+    let owner = account(&pair.stores[0]).await;
+    let busy = Arc::new(AtomicUsize::new(0));
+    let others: Vec<_> = (0..8)
+        .map(|number| {
+            let (store, owner, busy) = (pair.stores[number % 2].clone(), owner.clone(), Arc::clone(&busy));
+            tokio::spawn(async move {
+                loop {
+                    let owner = owner.clone();
+                    let count = move |c: &Transaction<'_>| {
+                        c.execute("UPDATE account SET queued = queued + 1 WHERE id = ?1", params![owner])
+                    };
+                    // Where it fails, it has been run again for long.
+                    store.write::<_, StoreError, _>(count).await.unwrap();
+                    busy.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let runs = Arc::new(AtomicUsize::new(0));
+    for number in 0..5 {
+        let (owner, counted) = (owner.clone(), Arc::clone(&runs));
+        let slow = move |c: &Transaction<'_>| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            let sql = "SELECT queued FROM account WHERE id = ?1";
+            let queued: i64 = c.query_row(sql, params![owner], |row| row.get(0))?;
+            // Meanwhile others have changed it.
+            std::thread::sleep(Duration::from_millis(100));
+            c.execute("UPDATE account SET queued = ?2 WHERE id = ?1", params![owner, queued + 1])
+        };
+        pair.stores[number % 2].write::<_, StoreError, _>(slow).await.unwrap();
+    }
+    for other in others {
+        assert!(!other.is_finished(), "a short write failed");
+        other.abort();
+    }
+    let (runs, busy) = (runs.load(Ordering::Relaxed), busy.load(Ordering::Relaxed));
+    println!("a slow write was run {} times, beside {busy} short ones", runs as f64 / 5.0);
+    assert!(busy > 0 && runs <= 5 * 8, "{runs} runs of 5 writes");
+}
+
 const MESSAGES: usize = 200;
 
 /// Delivers [`MESSAGES`] messages to so many mailboxes, sixteen at a time. How often a verb was run, and the UIDs.

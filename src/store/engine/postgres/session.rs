@@ -34,7 +34,9 @@ impl Failure {
     pub fn of(error: &postgres::Error) -> Self {
         let is_io = || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>());
         match error.code() {
-            Some(&(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED)) => Self::Conflict,
+            Some(
+                &(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED | SqlState::LOCK_NOT_AVAILABLE),
+            ) => Self::Conflict,
             Some(&SqlState::QUERY_CANCELED) => Self::Cancelled,
             // Another version of the program has changed a table: a new connection prepares the statement anew.
             Some(&SqlState::FEATURE_NOT_SUPPORTED) if routine(error) == Some("RevalidateCachedQuery") => Self::Lost,

@@ -173,7 +173,7 @@ async fn a_write_whose_connection_is_cut_before_its_commit_is_done_once() {
 /// Passes connections on to the server. The first `COMMIT` after `cuts` is set is cut: before the server has it (1), or after it was done, with
 /// the answer (2).
 fn proxy(cuts: Arc<AtomicUsize>) -> u16 {
-    const COMMIT: &[u8] = b"COMMIT\0";
+    const COMMIT: &[u8] = b"COMMIT; SELECT pg_advisory_unlock_all()\0";
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let socket = cluster().socket();

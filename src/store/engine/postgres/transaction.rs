@@ -33,29 +33,47 @@ const OUTCOME: Duration = Duration::from_secs(30);
 /// The longest pause before a transaction is run again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Begins a write, and answers with its number.
-///
-/// The locks of its turns are taken before: the snapshot of the transaction is then of what those before it have committed. A lock that were taken in it
-/// would wait with a snapshot from before, and the write would fail all the same. All of it is one request.
-fn begin_write(turns: &[i64]) -> String {
-    let write = "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT pg_current_xact_id()";
-    if turns.is_empty() {
-        return write.to_owned();
-    }
-    let locks: String = turns.iter().map(|turn| format!("SELECT pg_advisory_lock({turn}); ")).collect();
-    format!("BEGIN; {locks}COMMIT; {write}")
+/// Runs of a write beside others. After those it runs alone: a write that reads much may run into others each time.
+const RUNS_BESIDE_OTHERS: u32 = 5;
+/// Of the lock that all writes share and one that runs alone has for itself: `writes` as octets.
+const ALL_WRITES: i64 = i64::from_be_bytes(*b"\0\0writes");
+/// The wait to run alone. Writes that begin meanwhile wait behind it.
+const WAIT_TO_BE_ALONE: Duration = Duration::from_secs(2);
+
+/// The locks of a run of a write.
+#[derive(Clone, Copy)]
+struct Locks<'a> {
+    turns: &'a [i64],
+    /// No other write runs beside it, in any daemon.
+    is_alone: bool,
 }
 
-/// Gives back the locks of the turns of a write that was rolled back.
-fn give_back(place: &mut Place, turns: &[i64]) {
-    if !turns.is_empty() && place.command("SELECT pg_advisory_unlock_all()").is_err() {
-        place.discard();
+impl Locks<'_> {
+    /// Takes the locks, begins a write, and answers with its number.
+    ///
+    /// The snapshot of the transaction is then of what those before it have committed. A lock that were taken in it would wait with a snapshot from
+    /// before, and the write would fail all the same. All of it is one request.
+    fn begin(self) -> String {
+        let all = match self.is_alone {
+            false => format!("SELECT pg_advisory_lock_shared({ALL_WRITES}); "),
+            true => format!(
+                "SET LOCAL lock_timeout = {}; SELECT pg_advisory_lock({ALL_WRITES}); SET LOCAL lock_timeout = 0; ",
+                WAIT_TO_BE_ALONE.as_millis()
+            ),
+        };
+        let turns: String = self.turns.iter().map(|turn| format!("SELECT pg_advisory_lock({turn}); ")).collect();
+        format!("BEGIN; {all}{turns}COMMIT; BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT pg_current_xact_id()")
     }
-}
 
-/// Commits a write, and gives the locks of its turns back.
-fn commit_write(turns: &[i64]) -> &'static str {
-    if turns.is_empty() { "COMMIT" } else { "COMMIT; SELECT pg_advisory_unlock_all()" }
+    /// Commits a write, and gives the locks back.
+    const COMMIT: &'static str = "COMMIT; SELECT pg_advisory_unlock_all()";
+
+    /// Gives the locks back of a write that was rolled back.
+    fn give_back(place: &mut Place) {
+        if place.command("SELECT pg_advisory_unlock_all()").is_err() {
+            place.discard();
+        }
+    }
 }
 
 const BEGIN_READ: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -90,23 +108,24 @@ pub(super) fn write<T, E: From<StoreError>>(
     turns: &[i64],
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let mut pauses = Pauses::new();
+    let (mut pauses, mut runs) = (Pauses::new(), 0);
     loop {
-        match write_once(place, log, turns, &work) {
+        match write_once(place, log, Locks { turns, is_alone: runs >= RUNS_BESIDE_OTHERS }, &work) {
             Run::Done(done) => return Ok(done),
             Run::Failed(error) => return Err(error),
             Run::Again(error) => pauses.next(error)?,
         }
+        runs += 1;
     }
 }
 
 fn write_once<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
-    turns: &[i64],
+    locks: Locks<'_>,
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Run<T, E> {
-    let number = match place.command(&begin_write(turns)) {
+    let number = match place.command(&locks.begin()) {
         Ok(number) => number.unwrap_or_default(),
         Err(error) => return Run::refused(place, error),
     };
@@ -118,16 +137,16 @@ fn write_once<T, E: From<StoreError>>(
     let (value, events) = match run_verb(place, in_log, work) {
         Run::Done(done) => done,
         Run::Failed(error) => {
-            give_back(place, turns);
+            Locks::give_back(place);
             return Run::Failed(error);
         }
         Run::Again(error) => {
-            give_back(place, turns);
+            Locks::give_back(place);
             return Run::Again(error);
         }
     };
     let committing = log.committing(in_log, events);
-    let Err(error) = place.command(commit_write(turns)) else {
+    let Err(error) = place.command(Locks::COMMIT) else {
         committing.committed();
         return Run::Done(value);
     };
