@@ -5,7 +5,7 @@
 //! `cargo bench --bench mail` · `cargo bench --bench mail -- fetch list` (some of the stages) ·
 //! `cargo bench --bench mail -- --peers` (root; Debian's postfix and dovecot-imapd) ·
 //! `cargo bench --bench mail --features cluster -- --engines` (Debian's postgresql) · the same with `--inboxes=100000`: one daemon on
-//! PostgreSQL among so many inboxes, of ten messages each
+//! PostgreSQL, with that number of other inboxes, of ten messages each
 //!
 //! Everything is on loopback and ends by itself. Every server relays outbound mail to the same sink.
 

@@ -54,7 +54,7 @@ impl Cluster {
         Ok(url(name))
     }
 
-    /// Puts in as many inboxes, each with so many messages.
+    /// Adds `inboxes` inboxes with `messages` messages each.
     pub fn fill(&self, database: &str, inboxes: usize, messages: usize) -> Result<()> {
         let url = format!("postgres://mail@127.0.0.1:{}/{database}", self.port);
         let done = Command::new(self.programs.join("psql"))

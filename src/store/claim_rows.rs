@@ -188,7 +188,7 @@ pub(super) const SPREAD: &str = "UPDATE custom_domain SET next_check_at = ?1 + s
                           WHERE next_check_at < ?1 AND status = 'verified' AND asked_at IS NULL AND lease_until IS NULL) spread
                       WHERE custom_domain.id = spread.id";
 
-/// Spreads the checks of verified claims that are overdue evenly over the time that so many a second take. Returns how many.
+/// Spreads overdue checks of verified claims over time, at a constant rate per second. Returns how many there are.
 pub(super) fn spread(c: &Transaction<'_>, now: Timestamp, per_second: u32) -> Result<usize, StoreError> {
     let overdue: i64 = c.query_row(OVERDUE, params![now], |row| row.get(0))?;
     let span = overdue.saturating_mul(1000) / i64::from(per_second.max(1));

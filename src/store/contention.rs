@@ -46,7 +46,7 @@ impl Pair {
         .unwrap()
     }
 
-    /// Runs `each` for so many numbers, so many at a time, on both stores; how long it took.
+    /// Runs `each` for the numbers below `count`, `at_once` at a time, on both stores. Returns the duration.
     async fn run<F: Future<Output = ()> + Send + 'static>(
         &self,
         count: usize,
@@ -165,7 +165,7 @@ async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
 
 const MESSAGES: usize = 200;
 
-/// Delivers [`MESSAGES`] messages to so many mailboxes, sixteen at a time. How often a verb was run, and the UIDs.
+/// Delivers [`MESSAGES`] messages to `mailboxes` mailboxes, sixteen at a time. Returns the number of runs of the verb, and the UIDs.
 async fn deliveries(pair: &Pair, mailboxes: usize, takes_turns: bool) -> (usize, Vec<u32>) {
     for number in 0..mailboxes {
         let owner = account(&pair.stores[0]).await;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 
 /// Rows that one transaction copies.
 const ROWS: usize = 500;
-/// The same for tables with large values: so many are read at least, however large.
+/// The same for tables with large values, of which the server may send all of a batch.
 const LARGE_ROWS: usize = 64;
 const LARGE: &[&str] = &["body", "content"];
 /// Octets that one transaction copies, but for a row that alone has more.

@@ -14,7 +14,7 @@ async fn flag(store: &Store, inbox: &InboxId, mailbox: MailboxId, uid: u32, flag
     store.messages_flag(inbox, mailbox, vec![uid], FlagUpdate::add(flags), limits(u64::MAX)).await.unwrap();
 }
 
-/// The events after `after`, once so many are settled: transactions of other tests hold them up.
+/// The events after `after`, once `count` are settled: transactions of other tests delay that.
 pub(super) async fn settled(store: &Store, account: &AccountId, after: Cursor, count: usize) -> EventPage {
     let page = async {
         loop {

@@ -51,7 +51,7 @@ struct Locks<'a> {
 impl Locks<'_> {
     /// Takes the locks, begins a write, and answers with its number.
     ///
-    /// The snapshot of the transaction is then of what those before it have committed. A lock that were taken in it would wait with a snapshot from
+    /// The snapshot of the transaction is then of what those before it have committed. A lock taken within it would wait with a snapshot from
     /// before, and the write would fail all the same. All of it is one request.
     fn begin(self) -> String {
         let all = match self.is_alone {
