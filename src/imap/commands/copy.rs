@@ -15,27 +15,33 @@ use imap_codec::imap_types::response::Code;
 use imap_codec::imap_types::sequence::SequenceSet;
 use std::num::NonZeroU32;
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Transfer {
+    Copy,
+    Move,
+}
+
 impl Session<'_> {
     /// COPY, MOVE, and both by UID: all the messages that still exist, or none.
-    pub async fn copy(
+    pub async fn transfer(
         &mut self,
         wire: &mut Wire,
+        transfer: Transfer,
         set: &SequenceSet,
         mailbox: &Mailbox<'_>,
         by_uid: bool,
-        and_remove: bool,
     ) -> Result<Reply, CommandError> {
         let Some(selected) = &self.selected else { return Ok(Reply::bad(super::NOTHING_SELECTED)) };
         let Ok(uids) = selected.select(set, by_uid) else { return Ok(Reply::bad(NO_SUCH_MESSAGE)) };
-        if and_remove && selected.read_only {
+        if transfer == Transfer::Move && selected.read_only {
             return Ok(Reply::no(READ_ONLY));
         }
         let Some(name) = names::read(mailbox) else { return Ok(Reply::no(BAD_NAME).code(other("CANNOT"))) };
         let (from, count) = (selected.mailbox, uids.len());
         let (mailboxes, inbox) = (&self.server.mailboxes, &self.login.inbox);
-        let transferred = match and_remove {
-            true => mailboxes.move_to(inbox, from, uids, &name).await,
-            false => mailboxes.copy(inbox, from, uids, &name).await,
+        let transferred = match transfer {
+            Transfer::Move => mailboxes.move_to(inbox, from, uids, &name).await,
+            Transfer::Copy => mailboxes.copy(inbox, from, uids, &name).await,
         };
         let copied = match transferred {
             Ok(copied) => copied,
@@ -56,7 +62,7 @@ impl Session<'_> {
             let all_expunged = count > 0 && !by_uid;
             return Ok(if all_expunged { expunged() } else { Reply::ok("no messages to copy") });
         };
-        if and_remove {
+        if transfer == Transfer::Move {
             // RFC 6851 §4.3: before the EXPUNGE responses.
             wire.push(&untagged_ok(Some(code), "moved"));
             return Ok(Reply::completed());

@@ -17,6 +17,7 @@ use super::wire::response::{Phase, Reply, capabilities, capability, id, other};
 use crate::resources::memory::Claim;
 use crate::store::open_mailbox::Fetched;
 use bytes::Bytes;
+use copy::Transfer;
 use imap_codec::imap_types::command::CommandBody;
 
 const NOTHING_SELECTED: &str = "no mailbox selected";
@@ -116,8 +117,12 @@ pub(super) async fn dispatch(
         C::Store { sequence_set, kind, response, flags, uid, modifiers } if modifiers.is_empty() => {
             session.store(wire, &sequence_set, kind, response, &flags, uid).await
         }
-        C::Copy { sequence_set, mailbox, uid } => session.copy(wire, &sequence_set, &mailbox, uid, false).await,
-        C::Move { sequence_set, mailbox, uid } => session.copy(wire, &sequence_set, &mailbox, uid, true).await,
+        C::Copy { sequence_set, mailbox, uid } => {
+            session.transfer(wire, Transfer::Copy, &sequence_set, &mailbox, uid).await
+        }
+        C::Move { sequence_set, mailbox, uid } => {
+            session.transfer(wire, Transfer::Move, &sequence_set, &mailbox, uid).await
+        }
         // Extensions that the codec parses and CAPABILITY does not list.
         _ => Ok(Reply::bad(NOT_SUPPORTED)),
     }
