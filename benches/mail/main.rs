@@ -46,7 +46,12 @@ fn main() -> Result<()> {
     let stages = if named.is_empty() { STAGES.to_vec() } else { named };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
-        let span = Duration::from_secs(if quick { 1 } else { 8 });
+        let span = Duration::from_secs(match (quick, with_engines) {
+            (true, _) => 1,
+            // For each of four setups.
+            (false, true) => 4,
+            (false, false) => 8,
+        });
         let sink = sink::Sink::start().await?;
         let pair = ours::Pair::make()?;
         let database = if with_engines { Some(postgres::Cluster::start().await?) } else { None };

@@ -1,12 +1,11 @@
 //! A server of PostgreSQL for one run, in a temporary folder, with its defaults for durability: every commit is synced.
 
 use crate::ours::free_port;
-use crate::peers::wait_for;
 use anyhow::{Context, Result, ensure};
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 pub struct Cluster {
@@ -38,8 +37,24 @@ impl Cluster {
             .args(["-p", &port.to_string(), "-c", "listen_addresses=127.0.0.1"])
             .args(["-c", "max_connections=200", "-c", "shared_buffers=256MB", "-c", "log_min_messages=fatal"])
             .spawn()?;
-        wait_for(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
-        Ok(Self { server, programs, port, _dir: dir })
+        let started = Self { server, programs, port, _dir: dir };
+        started.ready().await?;
+        Ok(started)
+    }
+
+    /// Waits until the server takes connections.
+    async fn ready(&self) -> Result<()> {
+        let begin = Instant::now();
+        let is_ready = || {
+            Command::new(self.programs.join("pg_isready"))
+                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+                .status()
+        };
+        while !is_ready()?.success() {
+            ensure!(begin.elapsed() < Duration::from_secs(60), "PostgreSQL does not take connections");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        Ok(())
     }
 
     pub fn pid(&self) -> u32 {
