@@ -29,6 +29,14 @@ macro_rules! ids {
             pub fn as_str(&self) -> &str {
                 &self.0
             }
+
+            /// For clients that know a number as the id: of 53 bits, all that JSON keeps in every language, and the same for the
+            /// same id.
+            pub fn number(&self) -> u64 {
+                let hash = blake3::hash(self.0.as_bytes());
+                let octets = hash.as_bytes().first_chunk().copied().unwrap_or_default();
+                u64::from_be_bytes(octets) >> 11
+            }
         }
 
         impl FromStr for $name {
@@ -86,6 +94,8 @@ ids! {
     SubmissionId "sub_";
     /// One recipient of a submission.
     DeliveryId "dlv_";
+    /// An HTTP request, in its response and in the log.
+    RequestId "req_";
     /// A runner of background work, from its start to its end: the owner of leases.
     RunnerId "run_";
 }

@@ -85,7 +85,7 @@ impl Server {
         }
         let (first, token) = (addresses.first().context("no daemon")?, operator.context("no operator")?);
         let api = Api { base: format!("http://{}/api/v1", first.http), token, client: reqwest::Client::new() };
-        let account = api.post("accounts", json!({"name": "bench"})).await?["id"].clone();
+        let account = api.post("accounts", json!({"name": "bench"})).await?["account_id"].clone();
         api.post("inboxes", json!({"name": "bench", "account_id": account})).await?;
         let token = api.post("tokens", json!({"name": "bench", "account_id": account})).await?;
         let mut pids: Vec<u32> = daemons.iter().map(Child::id).collect();

@@ -42,7 +42,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<ExitCode, Failure> {
             if rest.json {
                 print_json(&made);
             } else {
-                let id = cell(&made, "id");
+                let id = cell(&made, "account_id");
                 println!("{id}  {}\n\nIts first token:  inboxlayer token create --account {id}", cell(&made, "name"));
             }
         }
@@ -53,7 +53,7 @@ pub(super) async fn run(command: AccountCommand) -> Result<ExitCode, Failure> {
             } else {
                 let mut table = Table::new(&["id", "name", "created"]);
                 for account in &accounts {
-                    table.row(["id", "name", "created_at"].map(|f| cell(account, f)).to_vec());
+                    table.row(["account_id", "name", "created_at"].map(|f| cell(account, f)).to_vec());
                 }
                 table.print();
             }

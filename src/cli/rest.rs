@@ -1,10 +1,11 @@
 //! A client of the daemon's REST API. Invariant: the token is sent only in the Authorization header. Errors are RFC
-//! 9457 problems.
+//! 9457 problems; the pages of a list are linked (RFC 8288).
 
 use super::failure::Failure;
 use super::printable::{self, printable};
 use crate::secret::Secret;
 use clap::Args;
+use reqwest::header::LINK;
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
@@ -68,7 +69,7 @@ impl Rest {
 
     /// A text response.
     pub(super) async fn get_text(&self, path: &str) -> Result<String, Failure> {
-        let (status, text) = self.send(Method::GET, path, None, None).await?;
+        let Answer { status, text, .. } = self.send(Method::GET, path, None, None).await?;
         if status.is_success() {
             return Ok(text);
         }
@@ -112,20 +113,20 @@ impl Rest {
 
     async fn pages(&self, path: &str, account: &Option<String>) -> Result<Vec<Value>, Failure> {
         let mut all = Vec::new();
-        let mut cursor: Option<String> = None;
+        let mut page = format!("{path}?per_page=100");
+        if let Some(account) = account {
+            page.push_str(&format!("&account_id={}", encoded(account)));
+        }
         loop {
-            let mut page = format!("{path}?limit=100");
-            for (name, value) in [("cursor", &cursor), ("account_id", account)] {
-                if let Some(value) = value {
-                    page.push_str(&format!("&{name}={}", encoded(value)));
-                }
+            let answer = self.send(Method::GET, &page, None, None).await?;
+            let next = answer.next.clone();
+            let mut body = self.successful(answer)?;
+            let rows = if body.is_array() { Some(body) } else { body.get_mut("data").map(Value::take) };
+            if let Some(Value::Array(rows)) = rows {
+                all.extend(rows);
             }
-            let mut body = self.get(&page).await?;
-            if let Some(Value::Array(data)) = body.get_mut("data").map(Value::take) {
-                all.extend(data);
-            }
-            match body.get("next_cursor").and_then(Value::as_str) {
-                Some(next) if cursor.as_deref() != Some(next) => cursor = Some(next.to_owned()),
+            match next {
+                Some(next) if next != page => page = next,
                 _ => return Ok(all),
             }
         }
@@ -138,7 +139,11 @@ impl Rest {
         body: Option<Value>,
         prefer: Option<String>,
     ) -> Result<Value, Failure> {
-        let (status, text) = self.send(method, path, body, prefer).await?;
+        self.successful(self.send(method, path, body, prefer).await?)
+    }
+
+    /// The JSON of a successful answer.
+    fn successful(&self, Answer { status, text, .. }: Answer) -> Result<Value, Failure> {
         let body: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if status.is_success() {
             if body.is_null() && !text.is_empty() {
@@ -158,7 +163,7 @@ impl Rest {
         path: &str,
         body: Option<Value>,
         prefer: Option<String>,
-    ) -> Result<(StatusCode, String), Failure> {
+    ) -> Result<Answer, Failure> {
         let mut request = self.client.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.reveal());
         if let Some(body) = body {
             request = request.json(&body);
@@ -175,8 +180,24 @@ impl Rest {
             }
         })?;
         let status = response.status();
-        Ok((status, response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?))
+        let next = response.headers().get(LINK).and_then(|link| next_page(link.to_str().ok()?));
+        let text = response.text().await.map_err(|e| Failure::new(chain(&e), "try again"))?;
+        Ok(Answer { status, text, next })
     }
+}
+
+struct Answer {
+    status: StatusCode,
+    text: String,
+    /// The path of the next page, if the answer is a page of a list.
+    next: Option<String>,
+}
+
+/// The path that a `Link` field of the daemon gives for the next page.
+fn next_page(link: &str) -> Option<String> {
+    let (target, parameters) = link.strip_prefix('<')?.split_once('>')?;
+    let is_next = parameters.split(';').any(|parameter| parameter.trim() == "rel=\"next\"");
+    (is_next && target.starts_with('/')).then(|| target.to_owned())
 }
 
 /// Converts a problem document to a failure.
@@ -235,6 +256,14 @@ mod tests {
         assert_eq!(failure.to_string(), "error: the body is wrong; domian: unknown field\n  fix: leave it out");
         let failure = problem(StatusCode::BAD_GATEWAY, &Value::Null);
         assert_eq!(failure.to_string(), "error: HTTP status 502 Bad Gateway");
+    }
+
+    #[test]
+    fn the_next_page_is_a_path_of_the_same_daemon() {
+        assert_eq!(next_page("</list?cursor=a>; rel=\"next\""), Some("/list?cursor=a".into()));
+        for other in ["</list?cursor=a>; rel=\"prev\"", "<http://elsewhere/list>; rel=\"next\"", "/list", ""] {
+            assert_eq!(next_page(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -4,17 +4,37 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Array, Page, Parameters};
 use super::reply::Created;
+use crate::clock::Timestamp;
 use crate::id::AccountId;
 use crate::store::accounts::Account;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
+use serde::Serialize;
 
 /// Maximum characters in the name of an account or token.
 const NAME_LENGTH: usize = 200;
+
+#[derive(Serialize)]
+pub(super) struct AccountJson {
+    /// The number that the published API knows it by.
+    id: u64,
+    account_id: AccountId,
+    name: String,
+    /// Octets of its mail in the queue, at most `limits.queue_size`.
+    queued: u64,
+    created_at: Timestamp,
+}
+
+impl From<Account> for AccountJson {
+    fn from(account: Account) -> Self {
+        let Account { id: account_id, name, queued, created_at } = account;
+        Self { id: account_id.number(), account_id, name, queued, created_at }
+    }
+}
 
 /// A name for people: one line, not empty.
 pub(super) fn display_name(fields: &mut Fields, text: Option<String>) -> Option<String> {
@@ -32,40 +52,45 @@ pub(super) async fn create(
     State(context): State<HttpContext>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Created<Account>, Problem> {
+) -> Result<Created<AccountJson>, Problem> {
     caller.operator()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("account");
     let name = fields.required_text("name");
     let name = display_name(&mut fields, name);
     fields.finish()?;
     let account = context.store.account_create(name.unwrap_or_default(), context.clock.now()).await?;
     tracing::info!(account = %account.id, by = %caller.principal.token, "account created");
-    Ok(Created { location: format!("/api/v1/accounts/{}", account.id), body: account })
+    Ok(Created { location: format!("/api/v1/accounts/{}", account.id), body: account.into() })
 }
 
-/// `GET`
+/// `GET`: all accounts with an operator token, else the token's own.
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Json<List<Account>>, Problem> {
-    caller.operator()?;
-    let page = parameters.page::<AccountId>();
+) -> Result<Array<AccountJson>, Problem> {
+    let page: Page<AccountId> = parameters.page();
     parameters.finish()?;
-    let rows = context.store.account_list(page.after.as_ref(), page.rows()).await?;
-    Ok(Json(page.list(rows, |account| account.id.to_string(), |account| account)))
+    let rows = match caller.whole_account()? {
+        None => context.store.account_list(page.after.as_ref(), page.rows()).await?,
+        Some(own) => context.store.account_get(own).await?.into_iter().collect(),
+    };
+    Ok(page.list(rows, |account| account.id.to_string(), AccountJson::from).array())
 }
 
-/// `GET …/{id}`
+/// `GET …/{id}`: the id or, of the token's own account, its number.
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<Json<Account>, Problem> {
+) -> Result<Json<AccountJson>, Problem> {
     let own = caller.whole_account()?;
-    let id: AccountId = id.parse().map_err(|_| Problem::not_found())?;
+    let id = match own {
+        Some(own) if id == own.number().to_string() => own.clone(),
+        _ => id.parse().map_err(|_| Problem::not_found())?,
+    };
     if own.is_some_and(|own| *own != id) {
         return Err(Problem::not_found());
     }
-    context.store.account_get(&id).await?.map(Json).ok_or_else(Problem::not_found)
+    context.store.account_get(&id).await?.map(|account| Json(account.into())).ok_or_else(Problem::not_found)
 }

@@ -10,7 +10,6 @@ use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, AliasId, DomainId, InboxId};
 use crate::store::aliases::{Alias, AliasName, CreateAliasError};
-use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
@@ -83,7 +82,7 @@ pub(super) async fn create(
 ) -> Result<Created<AliasJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("alias");
     let address = fields
         .required_text("address")
         .and_then(|text| name_and_domain(&text).map_err(|message| fields.fault("address", message)).ok());
@@ -111,7 +110,7 @@ pub(super) async fn list(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<Json<List<AliasJson>>, Problem> {
+) -> Result<List<AliasJson>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let page = parameters.page::<AliasId>();
     parameters.finish()?;
@@ -120,7 +119,7 @@ pub(super) async fn list(
         .for_account(&inbox.account)
         .alias_list(&inbox.account, &inbox.id, page.after.as_ref(), page.rows())
         .await?;
-    Ok(Json(page.list(rows, |alias| alias.id.to_string(), AliasJson::from)))
+    Ok(page.list(rows, |alias| alias.id.to_string(), AliasJson::from))
 }
 
 /// `DELETE …/{alias_id}`

@@ -58,10 +58,11 @@ impl FromRequestParts<HttpContext> for Caller {
     }
 }
 
-/// RFC 6750 §2.1; the scheme is case-insensitive (RFC 9110 §11.1).
+/// RFC 6750 §2.1, or the scheme `token`; schemes are case-insensitive (RFC 9110 §11.1).
 fn bearer(headers: &HeaderMap) -> Option<Secret> {
     let (scheme, token) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| Secret::new(token.trim_matches(' ')))
+    let known = ["bearer", "token"].iter().any(|known| scheme.eq_ignore_ascii_case(known));
+    known.then(|| Secret::new(token.trim_matches(' ')))
 }
 
 impl Caller {
@@ -145,6 +146,7 @@ mod tests {
             bearer(&headers).map(|secret| secret.reveal().to_owned())
         };
         assert_eq!(read("bearer abc"), Some("abc".into()));
+        assert_eq!(read("Token abc"), Some("abc".into()));
         assert_eq!(read("Basic abc"), None);
         assert_eq!(read("abc"), None);
     }

@@ -4,7 +4,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
-use super::query::{List, Parameters};
+use super::query::{Array, Parameters};
 use super::reply::{Created, put};
 use crate::id::{AccountId, DomainId};
 use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
@@ -66,7 +66,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Created<CustomDomain>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
     let account = fields.parsed("account_id");
     let domain = fields.required_text("domain");
     fields.finish()?;
@@ -83,13 +83,13 @@ pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Json<List<CustomDomain>>, Problem> {
+) -> Result<Array<CustomDomain>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<DomainId>();
     parameters.finish()?;
     let account = caller.account(request)?;
     let rows = context.registry.list(&account, page.after.as_ref(), page.rows()).await?;
-    Ok(Json(page.list(rows, |domain| domain.id.to_string(), |domain| domain)))
+    Ok(page.list(rows, |domain| domain.id.to_string(), |domain| domain).array())
 }
 
 /// The id in a path and the account that owns the claim, if the caller may see it.
@@ -132,7 +132,7 @@ pub(super) async fn change(
     if context.registry.get(&account, &id).await?.is_none() {
         return Err(Problem::not_found());
     }
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
     let catch_all = fields.change("catch_all_inbox_id");
     let is_default = fields.flag("is_default");
     let on_unverified = fields.parsed("on_unverified");

@@ -6,7 +6,6 @@ use super::custom_domains::claim;
 use super::problem::Problem;
 use super::query::{List, Parameters};
 use crate::registry::{DomainCheck, DomainEvent};
-use axum::Json;
 use axum::extract::{Path, State};
 
 /// `GET …/checks`: recent checks with their evidence.
@@ -15,13 +14,13 @@ pub(super) async fn checks(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<Json<List<DomainCheck>>, Problem> {
+) -> Result<List<DomainCheck>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let page = parameters.page::<u32>();
     let checks = context.registry.checks(&account, &id, page.after, page.rows()).await?;
     let checks = checks.ok_or_else(Problem::not_found)?;
     parameters.finish()?;
-    Ok(Json(page.list(checks, |check| check.number.to_string(), |check| check)))
+    Ok(page.list(checks, |check| check.number.to_string(), |check| check))
 }
 
 /// `GET …/events`: status changes with their causes.
@@ -30,11 +29,11 @@ pub(super) async fn events(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<Json<List<DomainEvent>>, Problem> {
+) -> Result<List<DomainEvent>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let page = parameters.page::<u32>();
     let events = context.registry.events(&account, &id, page.after, page.rows()).await?;
     let events = events.ok_or_else(Problem::not_found)?;
     parameters.finish()?;
-    Ok(Json(page.list(events, |event| event.number.to_string(), |event| event)))
+    Ok(page.list(events, |event| event.number.to_string(), |event| event))
 }

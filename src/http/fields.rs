@@ -78,6 +78,24 @@ impl Fields {
         }
     }
 
+    /// Takes the fields out of an object of this name, where the body wraps them: `{"inbox": {"name": …}}` is
+    /// `{"name": …}`. Fields beside the object count too.
+    pub(super) fn unwrapped(mut self, name: &str) -> Self {
+        match self.map.remove(name) {
+            None => {}
+            Some(Value::Object(inner)) => {
+                for (field, value) in inner {
+                    let other = self.map.insert(field.clone(), value.clone());
+                    if other.is_some_and(|other| other != value) {
+                        self.fault(&field, "is given twice, with different values");
+                    }
+                }
+            }
+            Some(_) => self.fault(name, "must be an object"),
+        }
+        self
+    }
+
     fn of(map: Map<String, Value>) -> Self {
         Self { prefix: String::new(), map, errors: Vec::new() }
     }
@@ -246,6 +264,27 @@ mod tests {
         let named = format!("{problem:?}");
         for field in ["\"name\"", "\"missing\"", "\"flag\"", "\"extra\"", "\"list[0].a\"", "\"list[0].b\""] {
             assert!(named.contains(field), "{field} in {named}");
+        }
+    }
+
+    #[test]
+    fn a_body_may_be_wrapped_in_its_resource() {
+        let read = |body: &str| {
+            let mut fields = Fields::parse(body.as_bytes()).unwrap().unwrapped("inbox");
+            (fields.text("name"), fields.finish().map_err(|problem| format!("{problem:?}")))
+        };
+        for body in [r#"{"name": "a"}"#, r#"{"inbox": {"name": "a"}}"#, r#"{"name": "a", "inbox": {"name": "a"}}"#] {
+            assert_eq!(read(body), (Some("a".into()), Ok(())), "{body}");
+        }
+        for (body, field) in [
+            (r#"{"inbox": {"nmae": "a"}}"#, "\"nmae\""),
+            (r#"{"inbox": {}, "nmae": "a"}"#, "\"nmae\""),
+            (r#"{"inbox": {"name": "a"}, "name": "b"}"#, "\"name\""),
+            (r#"{"inbox": "a"}"#, "\"inbox\""),
+            (r#"{"inbox": {"inbox": {"name": "a"}}}"#, "\"inbox\""),
+        ] {
+            let problem = read(body).1.unwrap_err();
+            assert!(problem.contains(field), "{body}: {problem}");
         }
     }
 

@@ -97,7 +97,7 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Created<InboxJson>, Problem> {
     caller.whole_account()?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("inbox");
     let account = fields.parsed("account_id");
     let default_domain = fields.parsed("default_domain_id");
     let save_sent = fields.flag("save_sent");
@@ -125,7 +125,7 @@ pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Json<List<InboxJson>>, Problem> {
+) -> Result<List<InboxJson>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<InboxId>();
     parameters.finish()?;
@@ -138,7 +138,7 @@ pub(super) async fn list(
     };
     let rows = caller.store(&context).inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
     let show = |inbox| json(inbox, &context.config.platform.domain);
-    Ok(Json(page.list(rows, |inbox| inbox.id.to_string(), show)))
+    Ok(page.list(rows, |inbox| inbox.id.to_string(), show))
 }
 
 /// `GET …/{id}`
@@ -161,7 +161,7 @@ pub(super) async fn change(
 ) -> Result<Json<InboxJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("inbox");
     let change = InboxChange {
         default_domain: fields.change::<DomainId>("default_domain_id"),
         save_sent: fields.flag("save_sent"),

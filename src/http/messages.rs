@@ -153,7 +153,7 @@ pub(super) async fn list(
     State(context): State<HttpContext>,
     Path(id): Path<String>,
     mut parameters: Parameters,
-) -> Result<Json<List<SummaryJson>>, Problem> {
+) -> Result<List<SummaryJson>, Problem> {
     let inbox = caller.inbox(&context, &id).await?;
     let page = parameters.page::<MessageId>();
     parameters.finish()?;
@@ -171,7 +171,7 @@ pub(super) async fn list(
         };
         Ok(page.list(rows, |message| message.id.to_string(), show))
     });
-    Ok(Json(listed.await?))
+    Ok(listed.await?)
 }
 
 /// `GET …/{message_id}`

@@ -1,5 +1,5 @@
 //! The REST API: JSON over HTTP, one file per noun, all paths in [`router`](mod@router). For every route: errors are
-//! `application/problem+json` with a stable code (RFC 9457); what another account owns gets the same response as what
+//! problem documents with a stable code (RFC 9457); what another account owns gets the same response as what
 //! does not exist; unknown fields and parameters are errors that name them; nothing is cached; times are RFC 3339 in
 //! UTC; lists are paginated. Invariant: after a 2xx response the change is on disk. RFC 9110.
 
@@ -12,6 +12,7 @@ mod custom_domains;
 mod dkim_keys;
 mod dkim_zone;
 mod domain_history;
+mod exchange;
 mod fields;
 mod forwarded;
 #[cfg(any(test, fuzzing))]

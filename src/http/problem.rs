@@ -1,6 +1,6 @@
-//! Error responses: `application/problem+json` (RFC 9457) with a stable `code`, a sentence that says how to fix the
-//! request, and the fields in error. Invariant: the public text reveals no internals; the cause of an unexpected
-//! failure is logged here, once.
+//! Error responses: a problem document (RFC 9457) with a stable `code`, a sentence that says how to fix the request, and the
+//! fields in error; `error` and `error_code` repeat the detail and the code, as the published API names them. Invariant: the public
+//! text reveals no internals; the cause of an unexpected failure is logged here, once.
 
 use crate::rates::Exceeded;
 use crate::resources::work::WorkError;
@@ -9,6 +9,9 @@ use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
+
+/// What a problem is sent as, unless the request accepts `application/json` alone.
+pub(super) const PROBLEM_JSON: HeaderValue = HeaderValue::from_static("application/problem+json");
 
 /// `Retry-After` of a temporary fault.
 const SOON: Duration = Duration::from_secs(5);
@@ -47,7 +50,9 @@ struct Body<'a> {
     title: &'a str,
     status: u16,
     detail: &'a str,
+    error: &'a str,
     code: &'a str,
+    error_code: &'a str,
     fix: &'a str,
     errors: &'a [FieldError],
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -228,14 +233,15 @@ impl IntoResponse for Problem {
             title: problem.title,
             status: problem.status.as_u16(),
             detail: &problem.detail,
+            error: &problem.detail,
             code: problem.code,
+            error_code: problem.code,
             fix: &problem.fix,
             errors: &problem.errors,
             existing_id: problem.existing_id.as_deref(),
         };
         let mut response = (problem.status, axum::Json(body)).into_response();
-        let content_type = HeaderValue::from_static("application/problem+json");
-        response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+        response.headers_mut().insert(header::CONTENT_TYPE, PROBLEM_JSON);
         response.headers_mut().extend(problem.headers);
         response.extensions_mut().insert(ProblemCode(problem.code));
         response

@@ -3,9 +3,14 @@
 
 use super::fields::MAX_ERRORS;
 use super::problem::{FieldError, Problem};
+use super::reply::put;
+use axum::Json;
 use axum::extract::{FromRequestParts, Query};
+use axum::http::header;
 use axum::http::request::Parts;
-use serde::Serialize;
+use axum::response::{IntoResponse, Response};
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 use std::fmt::Display;
 use std::str::FromStr;
 
@@ -16,6 +21,8 @@ const DEFAULT_ENTRIES: u32 = 50;
 /// Query parameters, taken out one by one.
 #[derive(Debug)]
 pub(super) struct Parameters {
+    /// The request's target up to `cursor=`, for the link to the next page.
+    target: String,
     pairs: Vec<(String, String)>,
     errors: Vec<FieldError>,
 }
@@ -26,7 +33,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let read = Query::<Vec<(String, String)>>::from_request_parts(parts, state).await;
         let Query(pairs) = read.map_err(|_| Problem::malformed("The query is not URL-encoded UTF-8."))?;
-        Ok(Self { pairs, errors: Vec::new() })
+        let kept = parts.uri.query().unwrap_or_default().split('&');
+        let kept = kept.filter(|pair| !pair.is_empty() && pair.split('=').next() != Some("cursor"));
+        let query: String = kept.map(|pair| format!("{pair}&")).collect();
+        let target = format!("{}?{query}cursor=", parts.uri.path());
+        Ok(Self { target, pairs, errors: Vec::new() })
     }
 }
 
@@ -46,17 +57,17 @@ impl Parameters {
         text.parse().map_err(|error: T::Err| self.fault(name, error)).ok()
     }
 
-    /// `limit` and `cursor`.
+    /// `per_page` and `cursor`.
     pub(super) fn page<Id: FromStr>(&mut self) -> Page<Id> {
-        let limit = self.take::<u32>("limit").unwrap_or(DEFAULT_ENTRIES);
+        let limit = self.take::<u32>("per_page").unwrap_or(DEFAULT_ENTRIES);
         if !(1..=MAX_ENTRIES).contains(&limit) {
-            self.fault("limit", format!("must be 1 to {MAX_ENTRIES}"));
+            self.fault("per_page", format!("must be 1 to {MAX_ENTRIES}"));
         }
         let cursor: Option<String> = self.take("cursor");
         let after = cursor.and_then(|cursor| {
-            cursor.parse().map_err(|_| self.fault("cursor", "must be a `next_cursor` of this list")).ok()
+            cursor.parse().map_err(|_| self.fault("cursor", "must be the cursor of a page of this list")).ok()
         });
-        Page { limit, after }
+        Page { limit, after, target: self.target.clone() }
     }
 
     /// All errors, including unknown parameters.
@@ -74,14 +85,20 @@ impl Parameters {
 pub(super) struct Page<Id> {
     limit: u32,
     pub(super) after: Option<Id>,
+    target: String,
 }
 
-/// A page of a list.
-#[derive(Debug, Serialize)]
+/// A page of a list: `{"data", "meta": {"next_cursor"}}`, with a link to the next page.
+#[derive(Debug)]
 pub(super) struct List<T> {
     data: Vec<T>,
     next_cursor: Option<String>,
+    target: String,
 }
+
+/// The same as an array; the link alone leads to the next page.
+#[derive(Debug)]
+pub(super) struct Array<T>(List<T>);
 
 impl<Id> Page<Id> {
     /// Rows to request from the store: one more than shown, to see whether there is a next page.
@@ -89,11 +106,82 @@ impl<Id> Page<Id> {
         self.limit.saturating_add(1)
     }
 
-    /// Makes a page of the rows returned by the store.
+    /// Makes a page of the rows returned by the store. An id must be safe in a URL.
     pub(super) fn list<R, T>(&self, mut rows: Vec<R>, id: impl Fn(&R) -> String, show: impl FnMut(R) -> T) -> List<T> {
         let more = rows.len() > self.limit as usize;
         rows.truncate(self.limit as usize);
         let next_cursor = rows.last().filter(|_| more).map(id);
-        List { data: rows.into_iter().map(show).collect(), next_cursor }
+        let data = rows.into_iter().map(show).collect();
+        List { data, next_cursor, target: self.target.clone() }
+    }
+}
+
+impl<T> List<T> {
+    pub(super) fn array(self) -> Array<T> {
+        Array(self)
+    }
+
+    fn link(&self, response: &mut Response) {
+        if let Some(cursor) = &self.next_cursor {
+            // RFC 8288 §3.
+            put(response, header::LINK, &format!("<{}{cursor}>; rel=\"next\"", self.target));
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    next_cursor: Option<&'a str>,
+}
+
+impl<T: Serialize> Serialize for List<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("data", &self.data)?;
+        map.serialize_entry("meta", &Meta { next_cursor: self.next_cursor.as_deref() })?;
+        map.end()
+    }
+}
+
+impl<T: Serialize> IntoResponse for List<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(&self).into_response();
+        self.link(&mut response);
+        response
+    }
+}
+
+impl<T: Serialize> IntoResponse for Array<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(&self.0.data).into_response();
+        self.0.link(&mut response);
+        response
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    async fn page(target: &str) -> Page<u32> {
+        let (mut parts, ()) = Request::builder().uri(target).body(()).unwrap().into_parts();
+        Parameters::from_request_parts(&mut parts, &()).await.unwrap().page()
+    }
+
+    #[tokio::test]
+    async fn the_link_to_the_next_page_keeps_the_other_parameters() {
+        for (target, next) in [
+            ("/list", None),
+            ("/list?per_page=2", Some("</list?per_page=2&cursor=2>; rel=\"next\"")),
+            ("/list?cursor=1&a=%20b&per_page=2&", Some("</list?a=%20b&per_page=2&cursor=2>; rel=\"next\"")),
+        ] {
+            let page = page(target).await;
+            let list = || page.list(vec![1, 2, 3], u32::to_string, |number| number);
+            for response in [list().into_response(), list().array().into_response()] {
+                let link = response.headers().get(header::LINK).map(|link| link.to_str().unwrap());
+                assert_eq!(link, next, "{target}");
+            }
+        }
     }
 }

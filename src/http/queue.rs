@@ -15,7 +15,7 @@ pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Json<List<QueueEntry>>, Problem> {
+) -> Result<List<QueueEntry>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<SubmissionId>();
     parameters.finish()?;
@@ -24,7 +24,7 @@ pub(super) async fn list(
         (_, request) => Some(caller.account(request)?),
     };
     let rows = caller.store(&context).queue_list(account, page.after.clone(), page.rows() as usize).await?;
-    Ok(Json(page.list(rows, |message| message.id.to_string(), |message| message)))
+    Ok(page.list(rows, |message| message.id.to_string(), |message| message))
 }
 
 async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<QueueEntry, Problem> {

@@ -15,6 +15,7 @@ use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, post};
 use tokio::task::AbortHandle;
+use tracing::Instrument;
 
 pub fn router(context: HttpContext) -> Router {
     let routes = [
@@ -89,7 +90,7 @@ async fn to_completion(request: Request, next: Next) -> Response {
     let what = format!("{} {}", request.method(), request.uri().path());
     let client = request.extensions().get::<Client>().map(|Client(address)| address.to_string()).unwrap_or_default();
     let is_read = request.method().is_safe();
-    let running = tokio::spawn(next.run(request));
+    let running = tokio::spawn(next.run(request).in_current_span());
     // Requests that only read are cancelled when the client hangs up.
     let _ends_with_client = is_read.then(|| running.abort_handle()).map(AbortOnDrop);
     match running.await {

@@ -2,6 +2,7 @@
 //! connection is closed if its client stalls in the handshake, the request head or body, stays idle, or reads the
 //! response below the minimum rate.
 
+use super::exchange::exchange;
 use super::forwarded::client_of;
 use crate::config::Config;
 use crate::net::connections::{Activity, Capacity};
@@ -12,6 +13,7 @@ use crate::resources::rate::MinimumRate;
 use crate::resources::write_timeout::{WriteLimits, WriteTimeout};
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::from_fn;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -56,6 +58,7 @@ pub async fn serve(listener: TcpListener, router: Router, tls: Option<ServerTls>
     let silence = limits.http_timeout.0;
     let answer = WriteLimits { timeout: silence, rate: MinimumRate::of(limits) };
     let timeouts = Timeouts { handshake: silence.min(HANDSHAKE), head: silence, body: silence, answer };
+    let router = router.layer(from_fn(exchange));
     serve_with(timeouts, listener, router, tls, limits.capacity(), config.trusted_proxies.clone(), shutdown).await;
 }
 

@@ -69,6 +69,32 @@ async fn token_guessing_is_limited_and_a_valid_token_still_works() {
 }
 
 #[tokio::test]
+async fn every_answer_names_its_request_and_a_refusal_is_json_of_the_type_that_the_client_accepts() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    for path in ["/healthz", "/api/v1/inboxes", "/api/v1/inboxes/x", "/nothing"] {
+        let (first, second) = (world.get(token, path).await, world.get(token, path).await);
+        assert!(first.header("x-request-id").unwrap().starts_with("req_"), "{path}");
+        assert_ne!(first.header("x-request-id"), second.header("x-request-id"));
+        let own = world.request("GET", token, path).header("x-request-id", "mine-1");
+        assert_eq!(World::send(own).await.header("x-request-id"), Some("mine-1"), "{path}");
+    }
+    for (accept, content_type) in [
+        ("*/*", "application/problem+json"),
+        ("application/json", "application/json"),
+        ("application/json, application/problem+json", "application/problem+json"),
+    ] {
+        let refused = World::send(world.request("GET", token, "/nothing").header("accept", accept)).await;
+        assert_eq!((refused.status, refused.header("content-type")), (404, Some(content_type)), "{accept}");
+        let json = refused.json();
+        assert_eq!((&json["error"], &json["error_code"]), (&json["detail"], &json["code"]));
+        assert_eq!(json["error_code"], "not_found");
+    }
+    let scheme = world.request("GET", "", "/api/v1/inboxes").header("authorization", format!("token {token}"));
+    assert_eq!(World::send(scheme).await.status, 200);
+}
+
+#[tokio::test]
 async fn unknown_paths_and_methods_are_problems() {
     let world = World::new().await;
     let answer = world.get(&world.ours.token, "/api/v1/nothing").await;
@@ -97,7 +123,7 @@ async fn a_slash_at_the_end_of_a_path_is_accepted() {
     assert_eq!(made.status, 201);
     let made = made.json();
     let id = made["id"].as_str().unwrap();
-    let list = world.get(token, "/api/v1/inboxes/?limit=1").await.json();
+    let list = world.get(token, "/api/v1/inboxes/?per_page=1").await.json();
     assert_eq!(list["data"][0]["id"], id);
     assert_eq!(world.get(token, &format!("/api/v1/inboxes/{id}/")).await.status, 200);
     assert_eq!(world.delete(token, "/api/v1/inboxes/").await.status, 405);
@@ -127,9 +153,9 @@ async fn bodies_are_parsed_strictly() {
     let answer = world.post(&world.ours.token, "/api/v1/inboxes", json!({"nmae": "x", "name": 5})).await;
     assert_eq!(answer.status, 422);
     assert_eq!(answer.fields(), ["name", "nmae"]);
-    let answer = world.get(&world.ours.token, "/api/v1/inboxes?limit=0&cursor=x&page=2").await;
+    let answer = world.get(&world.ours.token, "/api/v1/inboxes?per_page=0&cursor=x&page=2").await;
     assert_eq!(answer.status, 422);
-    assert_eq!(answer.fields(), ["limit", "cursor", "page"]);
+    assert_eq!(answer.fields(), ["per_page", "cursor", "page"]);
 }
 
 #[tokio::test]
@@ -158,11 +184,11 @@ async fn inboxes_are_created_listed_changed_and_deleted() {
     for name in ["ben", "cyd", "dan"] {
         assert_eq!(world.post(token, "/api/v1/inboxes", json!({"name": name})).await.status, 201);
     }
-    let first = world.get(token, "/api/v1/inboxes?limit=3").await.json();
-    let cursor = first["next_cursor"].as_str().unwrap();
-    let rest = world.get(token, &format!("/api/v1/inboxes?limit=3&cursor={cursor}")).await.json();
+    let first = world.get(token, "/api/v1/inboxes?per_page=3").await.json();
+    let cursor = first["meta"]["next_cursor"].as_str().unwrap();
+    let rest = world.get(token, &format!("/api/v1/inboxes?per_page=3&cursor={cursor}")).await.json();
     assert_eq!((first["data"].as_array().unwrap().len(), rest["data"].as_array().unwrap().len()), (3, 1));
-    assert_eq!(rest["next_cursor"], json!(null));
+    assert_eq!(rest["meta"]["next_cursor"], json!(null));
 
     let answer = world.patch(token, &path, json!({"default_domain_id": "dom_01jdczz0000000000000000000"})).await;
     assert_eq!((answer.status, answer.fields()), (422, vec!["default_domain_id".to_owned()]));
@@ -240,7 +266,8 @@ async fn operators_create_accounts_and_act_for_them() {
     let world = World::new().await;
     let made = world.post(&world.operator, "/api/v1/accounts", json!({"name": "Acme"})).await;
     assert_eq!(made.status, 201);
-    let account = made.text("id");
+    let account = made.text("account_id");
+    assert!(made.json()["id"].is_u64(), "{}", made.json());
     let key = world.post(&world.operator, "/api/v1/tokens", json!({"account_id": account})).await.text("token");
     assert_eq!(world.get(&key, &format!("/api/v1/accounts/{account}")).await.text("name"), "Acme");
     let inbox =
@@ -255,15 +282,18 @@ async fn operators_create_accounts_and_act_for_them() {
     }
     let unknown = json!({"name": "ben", "account_id": "acc_01jdczz0000000000000000000"});
     assert_eq!(world.post(&world.operator, "/api/v1/inboxes", unknown).await.fields(), ["account_id"]);
-    assert_eq!(world.get(&world.operator, "/api/v1/accounts").await.json()["data"].as_array().unwrap().len(), 3);
+    assert_eq!(world.get(&world.operator, "/api/v1/accounts").await.json().as_array().unwrap().len(), 3);
     assert_eq!(world.post(&world.operator, "/api/v1/tokens", json!({"scope": "operator"})).await.status, 201);
 
     let own = format!("/api/v1/accounts/{}", world.ours.account);
     assert_eq!(world.get(&world.ours.token, &own).await.status, 200);
-    for (method, path) in [("GET", "/api/v1/accounts"), ("POST", "/api/v1/accounts")] {
-        let answer = World::send(world.request(method, &world.ours.token, path).json(&json!({"name": "x"}))).await;
-        assert_eq!((answer.status, answer.code()), (403, "insufficient_scope"));
-    }
+    let shown = world.get(&world.ours.token, &own).await.json();
+    assert_eq!(world.get(&world.ours.token, "/api/v1/accounts").await.json(), json!([shown]));
+    let by_number = format!("/api/v1/accounts/{}", shown["id"]);
+    assert_eq!(world.get(&world.ours.token, &by_number).await.json(), shown);
+    assert_eq!(world.get(&world.theirs.token, &by_number).await.status, 404);
+    let answer = world.post(&world.ours.token, "/api/v1/accounts", json!({"name": "x"})).await;
+    assert_eq!((answer.status, answer.code()), (403, "insufficient_scope"));
     for bad in [json!({}), json!({"name": ""}), json!({"name": "a\u{7}"})] {
         assert_eq!(world.post(&world.operator, "/api/v1/accounts", bad).await.fields(), ["name"]);
     }

@@ -124,7 +124,7 @@ pub(super) async fn create(
 ) -> Result<Created<NewTokenJson>, Problem> {
     caller.whole_account()?;
     let now = context.clock.now();
-    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("token");
     let wanted = wanted(&mut fields, context.config.limits.token_inboxes, now);
     fields.finish()?;
     let scope = if wanted.scope.as_deref() == Some("operator") {
@@ -166,7 +166,7 @@ pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
     mut parameters: Parameters,
-) -> Result<Json<List<TokenJson>>, Problem> {
+) -> Result<List<TokenJson>, Problem> {
     let request = parameters.take::<AccountId>("account_id");
     let page = parameters.page::<TokenId>();
     parameters.finish()?;
@@ -175,7 +175,7 @@ pub(super) async fn list(
         (_, request) => Some(caller.account(request)?),
     };
     let rows = caller.store(&context).token_list(account.as_ref(), page.after.as_ref(), page.rows()).await?;
-    Ok(Json(page.list(rows, |token| token.id.to_string(), TokenJson::from)))
+    Ok(page.list(rows, |token| token.id.to_string(), TokenJson::from))
 }
 
 /// `GET …/{id}`

@@ -144,7 +144,7 @@ async fn set_fault(State(world): State<World>, Body(request): Body<Break>) -> Re
 }
 
 async fn list_mail(State(world): State<World>) -> Json<Value> {
-    Json(json!({"data": world.outside.list(), "next_cursor": null}))
+    Json(json!({"data": world.outside.list(), "meta": {"next_cursor": null}}))
 }
 
 async fn raw_mail(State(world): State<World>, Path(id): Path<String>) -> Result<Response, Problem> {

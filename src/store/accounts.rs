@@ -10,7 +10,7 @@ use crate::id::{AccountId, DomainId, InboxId};
 use crate::store::engine::{Row, params};
 
 /// A tenant.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Account {
     pub id: AccountId,
     /// What the operator calls it.

@@ -13,7 +13,7 @@ fn from_an_operators_token_to_a_verified_domain() {
     };
 
     let account = json(&operator, &["account", "create", "acme"]);
-    let id = account["id"].as_str().unwrap();
+    let id = account["account_id"].as_str().unwrap();
     assert!(daemon.cli(&operator, &["account", "list"]).succeeded().stdout.contains(id));
     let made = daemon.cli(&operator, &["token", "create", "--account", id]).succeeded();
     let token = made.stdout.trim();

@@ -64,9 +64,9 @@ fn what_was_answered_outlives_kill_9() {
 
     // Deferred mail stays queued; the rest is delivered.
     let is_deferred = |row: &Value| row["deliveries"][0]["rcpt_to"] == "later@elsewhere.example";
-    daemon
-        .api()
-        .poll("/api/v1/queue?limit=100", |answer| answer.status == 200 && rows(&answer.body).iter().all(is_deferred));
+    daemon.api().poll("/api/v1/queue?per_page=100", |answer| {
+        answer.status == 200 && rows(&answer.body).iter().all(is_deferred)
+    });
     let outside = relay.subjects();
     let state: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
     let arrived = state["arrived"].as_array().unwrap();

@@ -68,7 +68,7 @@ fn a_domains_life_can_be_read_afterwards() {
     let domain = api.get(&path).expect(200);
     assert_eq!(domain.at("/verified_status"), "verified", "{}", domain.text);
 
-    let checks = api.get(&format!("{path}/checks?limit=100")).expect(200);
+    let checks = api.get(&format!("{path}/checks?per_page=100")).expect(200);
     let all = checks.body["data"].as_array().unwrap().clone();
     assert!(all.len() >= 2, "{}", checks.text);
     assert_eq!(all[0]["records"], domain.body["records"], "the newest is what is shown now");
@@ -79,9 +79,9 @@ fn a_domains_life_can_be_read_afterwards() {
     let mut walked = Vec::new();
     let mut cursor = String::new();
     loop {
-        let page = api.get(&format!("{path}/checks?limit=1{cursor}")).expect(200);
+        let page = api.get(&format!("{path}/checks?per_page=1{cursor}")).expect(200);
         walked.extend(page.body["data"].as_array().unwrap().iter().cloned());
-        let Some(next) = page.body["next_cursor"].as_str() else { break };
+        let Some(next) = page.body["meta"]["next_cursor"].as_str() else { break };
         cursor = format!("&cursor={next}");
     }
     assert_eq!(walked, all);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub fn second_account(daemon: &Daemon) -> String {
     let operator = daemon.api_as(daemon.ready("operator_token"));
     let account = operator.post("/api/v1/accounts", json!({"name": "other"})).expect(201);
-    let body = json!({"name": "other", "account_id": account.at("/id")});
+    let body = json!({"name": "other", "account_id": account.at("/account_id")});
     operator.post("/api/v1/tokens", body).expect(201).at("/token").to_owned()
 }
 
@@ -73,7 +73,7 @@ fn what_another_account_owns_does_not_exist() {
     }
     for list in ["custom_domains", "inboxes", "queue"] {
         let all = theirs.get(&format!("/api/v1/{list}")).expect(200);
-        assert_eq!(all.body["data"], json!([]), "{list}");
+        assert!(crate::serve::rows(&all.body).is_empty(), "{list}: {}", all.text);
     }
     // The other account can claim the same name, and does not learn that it is claimed.
     let claim = theirs.post("/api/v1/custom_domains", json!({"domain": "acme.test"})).expect(201);

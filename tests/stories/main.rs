@@ -38,6 +38,7 @@ mod own_domain;
 mod pages;
 mod passed_on;
 mod proxies;
+mod published_sdk;
 mod readme;
 mod refusals;
 mod rest;

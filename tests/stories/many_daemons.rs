@@ -326,9 +326,9 @@ fn three_daemons_keep_what_any_of_them_has_answered() {
         assert!((0..10).any(verify), "{}", world.ask(&token, &Method::GET, &path, &json!({})).text);
     }
     let is_deferred = |row: &Value| row["deliveries"][0]["rcpt_to"] == "later@elsewhere.example";
-    world.daemons[2]
-        .api()
-        .poll("/api/v1/queue?limit=100", |answer| answer.status == 200 && rows(&answer.body).iter().all(is_deferred));
+    world.daemons[2].api().poll("/api/v1/queue?per_page=100", |answer| {
+        answer.status == 200 && rows(&answer.body).iter().all(is_deferred)
+    });
     let outside = world.relay.subjects();
     let state: Value = serde_json::from_slice(&std::fs::read(&state).unwrap()).unwrap();
     for subject in state["arrived"].as_array().unwrap() {
@@ -355,7 +355,7 @@ fn two_daemons_share_a_queue_and_each_message_is_delivered_by_one_of_them() {
         let api = Rest::new(&format!("http://{}", daemons[number % 2].http), &token);
         api.post(&format!("/api/v1/inboxes/{inbox}/messages"), message).expect(202);
     }
-    daemons[0].api().poll("/api/v1/queue?limit=100", |answer| answer.status == 200 && rows(&answer.body).is_empty());
+    daemons[0].api().poll("/api/v1/queue?per_page=100", |answer| answer.status == 200 && rows(&answer.body).is_empty());
     let attempts = relay.attempts();
     assert_eq!((attempts.len(), relay.subjects().len()), (MESSAGES, MESSAGES));
     let wrong: Vec<_> = attempts.iter().filter(|(_, attempts)| (attempts.begun, attempts.at_once) != (1, 1)).collect();

@@ -148,7 +148,7 @@ retry_pauses = ["1s"]
     /// A new account with one inbox: its id, the inbox's id, and a token.
     pub fn account(&self, inbox: &str) -> (String, String, String) {
         let api = self.api();
-        let account = api.post("/api/v1/accounts", json!({"name": inbox})).expect(201).at("/id").to_owned();
+        let account = api.post("/api/v1/accounts", json!({"name": inbox})).expect(201).at("/account_id").to_owned();
         let inbox = api.post("/api/v1/inboxes", json!({"name": inbox, "account_id": account})).expect(201);
         let token = api.post("/api/v1/tokens", json!({"name": "test", "account_id": account})).expect(201);
         (account, inbox.at("/id").to_owned(), token.at("/token").to_owned())
@@ -335,7 +335,7 @@ fn take_mail(stream: TcpStream, kept: &Mutex<Kept>, pause: Duration) -> std::io:
     Ok(())
 }
 
-/// The rows of a list answer.
+/// The rows of a list answer: an array, or the `data` of an object.
 pub fn rows(body: &Value) -> &[Value] {
-    body["data"].as_array().map(Vec::as_slice).unwrap_or_default()
+    body.as_array().or_else(|| body["data"].as_array()).map(Vec::as_slice).unwrap_or_default()
 }

@@ -113,9 +113,9 @@ async fn ask(world: &World, token: &str, method: &str, path: &str, body: &Value)
     World::send(world.request(method, token, path).json(body)).await
 }
 
-/// Everything visible in a response, except the date.
+/// Everything visible in a response, except the date and the request's id.
 fn seen(answer: &Answer) -> (u16, String, String) {
-    let headers = answer.headers.iter().filter(|(name, _)| *name != "date");
+    let headers = answer.headers.iter().filter(|(name, _)| !["date", "x-request-id"].contains(&name.as_str()));
     let headers: Vec<_> = headers.map(|(name, value)| format!("{name}: {value:?}")).collect();
     (answer.status, headers.join("\n"), String::from_utf8_lossy(&answer.body).into_owned())
 }

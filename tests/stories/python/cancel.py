@@ -47,7 +47,7 @@ SESSIONS = {
     "reads": ("imaps", True, login + reads),
     "writes": ("imaps", True, f"{login}a CREATE Copies\r\n{writes}f SELECT Copies\r\ng STORE 1:* +FLAGS (\\Deleted)\r\nh EXPUNGE\r\n"),
     "idle": ("imaps", True, f"{login}b SELECT INBOX\r\nc IDLE\r\nDONE\r\n"),
-    "list": ("http", False, request("GET", f"{inbox}/messages?limit=50") * 3),
+    "list": ("http", False, request("GET", f"{inbox}/messages?per_page=50") * 3),
     "send": ("http", False, request("POST", f"{inbox}/messages", json.dumps({"to": me["user"], "text": "x" * 5000}))),
     "tokens": ("http", False, request("GET", "/api/v1/tokens") + request("GET", "/api/v1/queue")),
 }

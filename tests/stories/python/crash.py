@@ -90,6 +90,7 @@ class Rest:
         self.connection.request(method, path, None if body is None else json.dumps(body), headers)
         answer = self.connection.getresponse()
         text = answer.read()
+        self.link = answer.headers.get("Link")
         if answer.status in (502, 503, 504) and config.get("temporary"):
             raise Temporary(f"{method} {path}: {answer.status}")
         if answer.status not in allowed:
@@ -97,11 +98,11 @@ class Rest:
         return answer.status, json.loads(text) if text else None
 
     def all(self, path):
-        rows, cursor = [], ""
-        while cursor is not None:
-            _, page = self("GET", f"{path}?limit=100" + (f"&cursor={cursor}" if cursor else ""))
-            rows += page["data"]
-            cursor = page["next_cursor"]
+        rows, target = [], f"{path}?per_page=100"
+        while target:
+            _, page = self("GET", target)
+            rows += page if isinstance(page, list) else page["data"]
+            target = self.link and self.link.removeprefix("<").partition(">")[0]
         return rows
 
 

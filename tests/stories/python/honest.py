@@ -95,7 +95,7 @@ def rest():
         return json.loads(text)
 
     for _ in range(10):
-        listed = call("GET", f"{inbox}/messages?limit=5")["data"]
+        listed = call("GET", f"{inbox}/messages?per_page=5")["data"]
         if listed:
             # Another thread may have expunged it.
             connection.request("GET", f"{inbox}/messages/{listed[0]['id']}", None, headers)

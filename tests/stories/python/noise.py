@@ -117,7 +117,7 @@ def reading():
 
 
 def showing():
-    for row in rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages?limit=10").get("data", []):
+    for row in rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages?per_page=10").get("data", []):
         rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages/{row['id']}")
         yield
 
@@ -268,7 +268,7 @@ for thread in threads:
     thread.join(max(0.0, end + 5 - time.monotonic()))
 # The next quiet period begins without this mail.
 for tenant in (me, config["second"]):
-    while time.monotonic() < end + 30 and (queued := rest("GET", "/api/v1/queue?limit=100", None, tenant).get("data")):
+    while time.monotonic() < end + 30 and (queued := rest("GET", "/api/v1/queue?per_page=100", None, tenant).get("data")):
         for row in queued:
             rest("DELETE", f"/api/v1/queue/{row['id']}", None, tenant)
 print(json.dumps(made), flush=True)

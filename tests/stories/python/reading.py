@@ -312,7 +312,7 @@ def main():
         status, answer = imap.append("INBOX", "", "", raw)
         assert status == "OK", (name, answer)
         uid = re.search(rb"APPENDUID \d+ (\d+)", answer[0])[1].decode()
-        summary = api("messages?limit=1")
+        summary = api("messages?per_page=1")
         (newest,) = summary.get("data") or summary.get("messages") or summary.get("items")
         rest = by_rest(api(f"messages/{newest['id']}"))
         try:

@@ -1,0 +1,11 @@
+//! The published Python SDK, synchronous and asynchronous, drives the API; every answer is validated against the contract that
+//! it carries.
+
+use crate::clients::python;
+use crate::daemon::Daemon;
+
+#[test]
+fn accounts_inboxes_and_domains_are_as_the_published_contract_says() {
+    let daemon = Daemon::start();
+    python("published_account.py", &[daemon.ready_file().to_str().unwrap()], b"").succeeded();
+}
