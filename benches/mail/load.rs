@@ -4,11 +4,19 @@ use anyhow::{Context, Result, bail};
 use base64::Engine;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
+
+/// An inbox to log in to.
+#[derive(Clone)]
+pub struct User {
+    pub address: String,
+    pub password: String,
+}
 
 /// A server under test.
 #[derive(Clone)]
@@ -19,11 +27,17 @@ pub struct Target {
     pub imaps: Vec<SocketAddr>,
     /// For mail from outside; none for peers.
     pub mx: Vec<SocketAddr>,
-    pub user: String,
-    pub password: String,
+    /// One at least; INBOX of the first is filled. Clients that write take turns by their number.
+    pub users: Vec<User>,
     pub roots: Arc<rustls::ClientConfig>,
     /// The server's processes, for its memory.
     pub pids: Vec<u32>,
+}
+
+impl Target {
+    fn user(&self, number: usize) -> &User {
+        &self.users[number % self.users.len()]
+    }
 }
 
 /// One connection; reads lines and counted octets.
@@ -101,8 +115,11 @@ fn literal(line: &[u8]) -> Option<usize> {
     std::str::from_utf8(&inner[open + 1..]).ok()?.parse().ok()
 }
 
-/// A message of about `size` octets.
-pub fn message(from: &str, size: usize) -> Vec<u8> {
+/// Digits at the end of a message.
+const DIGITS: usize = 20;
+
+/// A message of about `size` octets. Its last line is a number, so that no two have the same body.
+fn message(from: &str, size: usize) -> Vec<u8> {
     let mut text = format!(
         "From: Bench <{from}>\r\nTo: outside@elsewhere.test\r\nSubject: a message of the benchmark\r\nMIME-Version: 1.0\r\n\
          Content-Type: text/plain; charset=us-ascii\r\nDate: Tue, 24 Nov 2026 05:31:07 +0000\r\n\r\n"
@@ -110,28 +127,36 @@ pub fn message(from: &str, size: usize) -> Vec<u8> {
     while text.len() < size {
         text.push_str("The quick brown fox jumps over the lazy dog and goes on to the next line.\r\n");
     }
+    text.push_str(&format!("{:0DIGITS$}\r\n", 0));
     text.into_bytes()
+}
+
+/// Gives a message another number than every other of the process.
+fn number_anew(message: &mut [u8]) {
+    static LAST: AtomicU64 = AtomicU64::new(0);
+    let number = format!("{:0DIGITS$}", LAST.fetch_add(1, Ordering::Relaxed));
+    let end = message.len() - 2;
+    message[end - DIGITS..end].copy_from_slice(number.as_bytes());
 }
 
 /// Accepted submissions per second, and their number: each of `connections` logs in once, then sends until the time is over.
 pub async fn submissions(target: &Target, connections: usize, size: usize, span: Duration) -> Result<(f64, u64)> {
-    let mut payload = message(&target.user, size);
-    payload.extend_from_slice(b".\r\n");
-    let payload: Arc<[u8]> = payload.into();
     let ready = Arc::new(tokio::sync::Barrier::new(connections));
     let mut senders = tokio::task::JoinSet::new();
     for number in 0..connections {
-        let (target, payload, ready) = (target.clone(), Arc::clone(&payload), Arc::clone(&ready));
+        let (target, ready) = (target.clone(), Arc::clone(&ready));
         senders.spawn(async move {
+            let user = target.user(number);
+            let mut text = message(&user.address, size);
             let mut client = Client::connect(&target, &target.submissions, number).await?;
             client.expect("220").await?;
             client.send(b"EHLO bench.test\r\n").await?;
             client.expect("250").await?;
-            let plain = format!("\0{}\0{}", target.user, target.password);
+            let plain = format!("\0{}\0{}", user.address, user.password);
             let plain = base64::engine::general_purpose::STANDARD.encode(plain);
             client.send(format!("AUTH PLAIN {plain}\r\n").as_bytes()).await?;
             client.expect("235").await?;
-            let mail = format!("MAIL FROM:<{}>\r\nRCPT TO:<outside@elsewhere.test>\r\nDATA\r\n", target.user);
+            let mail = format!("MAIL FROM:<{}>\r\nRCPT TO:<outside@elsewhere.test>\r\nDATA\r\n", user.address);
             ready.wait().await;
             let begin = Instant::now();
             let mut accepted = 0_u64;
@@ -140,7 +165,8 @@ pub async fn submissions(target: &Target, connections: usize, size: usize, span:
                 client.expect("250").await?;
                 client.expect("250").await?;
                 client.expect("354").await?;
-                client.send(&payload).await?;
+                number_anew(&mut text);
+                client.send(&[&text[..], b".\r\n"].concat()).await?;
                 client.expect("250").await?;
                 accepted += 1;
             }
@@ -165,14 +191,12 @@ pub async fn received(
     size: usize,
     span: Duration,
 ) -> Result<(f64, usize)> {
-    let mut payload = message("someone@elsewhere.test", size);
-    payload.extend_from_slice(b".\r\n");
-    let payload: Arc<[u8]> = payload.into();
     let ready = Arc::new(tokio::sync::Barrier::new(connections));
     let mut senders = tokio::task::JoinSet::new();
     for number in 0..connections {
-        let (target, payload, ready) = (target.clone(), Arc::clone(&payload), Arc::clone(&ready));
+        let (target, ready) = (target.clone(), Arc::clone(&ready));
         senders.spawn(async move {
+            let mut text = message("someone@elsewhere.test", size);
             let mut client = Plain::connect(target.mx[number % target.mx.len()]).await?;
             client.expect("220").await?;
             client.command(b"EHLO elsewhere.test\r\n", "250").await?;
@@ -185,7 +209,8 @@ pub async fn received(
                 client.command(b"MAIL FROM:<someone@elsewhere.test>\r\n", "250").await?;
                 client.command(format!("RCPT TO:<box{inbox}@inboxlayer.dev>\r\n").as_bytes(), "250").await?;
                 client.command(b"DATA\r\n", "354").await?;
-                client.command(&payload, "250").await?;
+                number_anew(&mut text);
+                client.command(&[&text[..], b".\r\n"].concat(), "250").await?;
                 accepted += 1;
             }
             Ok::<_, anyhow::Error>((accepted, begin.elapsed()))
@@ -226,9 +251,10 @@ impl Plain {
 
 /// Fills INBOX with `count` messages by APPEND.
 pub async fn fill(target: &Target, count: usize, size: usize) -> Result<()> {
-    let mut client = logged_in(target, 0).await?;
-    let text = message(&target.user, size);
+    let mut client = logged_in(target, 0, 0).await?;
+    let mut text = message(&target.user(0).address, size);
     for _ in 0..count {
+        number_anew(&mut text);
         client.append("INBOX", &text).await?;
     }
     Ok(())
@@ -236,13 +262,13 @@ pub async fn fill(target: &Target, count: usize, size: usize) -> Result<()> {
 
 /// Messages appended per second, and how many: each of `connections` sessions appends to a mailbox of its own.
 pub async fn appends(target: &Target, connections: usize, size: usize, span: Duration) -> Result<(f64, usize)> {
-    let text: Arc<[u8]> = message(&target.user, size).into();
     let ready = Arc::new(tokio::sync::Barrier::new(connections));
     let mut writers = tokio::task::JoinSet::new();
     for number in 0..connections {
-        let (target, text, ready) = (target.clone(), Arc::clone(&text), Arc::clone(&ready));
+        let (target, ready) = (target.clone(), Arc::clone(&ready));
         writers.spawn(async move {
-            let mut client = logged_in(&target, number).await?;
+            let mut text = message(&target.user(number).address, size);
+            let mut client = logged_in(&target, number, number).await?;
             let mailbox = format!("appended-{number}");
             // It is there in later rounds.
             let _ = client.imap(&format!("CREATE {mailbox}")).await;
@@ -250,6 +276,7 @@ pub async fn appends(target: &Target, connections: usize, size: usize, span: Dur
             let begin = Instant::now();
             let mut done = 0_usize;
             while begin.elapsed() < span {
+                number_anew(&mut text);
                 client.append(&mailbox, &text).await?;
                 done += 1;
             }
@@ -261,7 +288,7 @@ pub async fn appends(target: &Target, connections: usize, size: usize, span: Dur
 
 /// Commits per second of one session that changes a flag, one command after the other, and how many.
 pub async fn commits(target: &Target, span: Duration) -> Result<(f64, usize)> {
-    let mut client = logged_in(target, 0).await?;
+    let mut client = logged_in(target, 0, 0).await?;
     client.imap("SELECT INBOX").await?;
     let begin = Instant::now();
     let mut done = 0_usize;
@@ -311,10 +338,10 @@ impl Client {
 }
 
 /// An IMAP connection after log-in.
-pub async fn logged_in(target: &Target, number: usize) -> Result<Client> {
-    let mut client = Client::connect(target, &target.imaps, number).await?;
+async fn logged_in(target: &Target, number: usize, user: usize) -> Result<Client> {
+    let (mut client, user) = (Client::connect(target, &target.imaps, number).await?, target.user(user));
     client.read_line().await?;
-    client.imap(&format!("LOGIN {} {}", target.user, target.password)).await?;
+    client.imap(&format!("LOGIN {} {}", user.address, user.password)).await?;
     Ok(client)
 }
 
@@ -325,7 +352,7 @@ pub async fn fetches(target: &Target, connections: usize, count: usize, span: Du
     for first in 0..connections {
         let (target, ready) = (target.clone(), Arc::clone(&ready));
         readers.spawn(async move {
-            let mut client = logged_in(&target, first).await?;
+            let mut client = logged_in(&target, first, 0).await?;
             client.imap("SELECT INBOX").await?;
             ready.wait().await;
             let begin = Instant::now();
@@ -343,7 +370,7 @@ pub async fn fetches(target: &Target, connections: usize, count: usize, span: Du
 
 /// Messages listed per second, and how many, as by a client that opens a folder: flags, envelope and size of all of them.
 pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<(f64, usize)> {
-    let mut client = logged_in(target, 0).await?;
+    let mut client = logged_in(target, 0, 0).await?;
     client.imap("SELECT INBOX").await?;
     let begin = Instant::now();
     let mut rounds = 0_usize;
@@ -359,7 +386,7 @@ pub async fn listings(target: &Target, count: usize, span: Duration) -> Result<(
 pub async fn idle(target: &Target, connections: usize) -> Result<Vec<Client>> {
     let mut waiting = Vec::with_capacity(connections);
     for number in 0..connections {
-        let mut client = logged_in(target, number).await?;
+        let mut client = logged_in(target, number, 0).await?;
         client.imap("SELECT INBOX").await?;
         client.send(b"a IDLE\r\n").await?;
         let line = client.read_line().await?;

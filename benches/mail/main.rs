@@ -25,6 +25,8 @@ const CONNECTIONS: usize = 20;
 const SIZE: usize = 10 * 1024;
 const MESSAGES: usize = 500;
 const IDLE: usize = 200;
+/// That write, where engines are compared.
+const ACCOUNTS: usize = 20;
 /// In each of the inboxes that are only there.
 const MESSAGES_EACH: usize = 10;
 /// Time limit for the queue to deliver accepted mail.
@@ -95,6 +97,7 @@ async fn start_ours(
         let setup = ours::Setup {
             name: "PostgreSQL, 1",
             daemons: 1,
+            accounts: ACCOUNTS,
             postgres: Some((database.create("scale")?, database.pid())),
         };
         let server = ours::Server::start(pair, sink.address, &setup).await?;
@@ -102,11 +105,12 @@ async fn start_ours(
         database.fill("scale", inboxes, MESSAGES_EACH)?;
         return Ok(vec![server]);
     }
-    let mut setups = vec![ours::Setup { name: "Inboxlayer", daemons: 1, postgres: None }];
+    let accounts = if database.is_some() { ACCOUNTS } else { 1 };
+    let mut setups = vec![ours::Setup { name: "Inboxlayer", daemons: 1, accounts, postgres: None }];
     if let Some(database) = database {
         for (name, daemons) in [("PostgreSQL, 1", 1), ("PostgreSQL, 2", 2), ("PostgreSQL, 3", 3)] {
             let url = database.create(&format!("bench{daemons}"))?;
-            setups.push(ours::Setup { name, daemons, postgres: Some((url, database.pid())) });
+            setups.push(ours::Setup { name, daemons, accounts, postgres: Some((url, database.pid())) });
         }
     }
     let mut servers = Vec::new();

@@ -1,6 +1,6 @@
-//! Our server: one or more daemons as `serve` runs them, with one account and one inbox.
+//! Our server: one or more daemons as `serve` runs them, with accounts of one inbox each.
 
-use crate::load::Target;
+use crate::load::{Target, User};
 use crate::peers::wait_for;
 use anyhow::{Context, Result, bail};
 use rustls_pki_types::CertificateDer;
@@ -46,14 +46,28 @@ pub fn free_port() -> Result<u16> {
 pub struct Setup {
     pub name: &'static str,
     pub daemons: usize,
+    /// Accounts, with an inbox each.
+    pub accounts: usize,
     /// The URL of a database on PostgreSQL, and the server's process; otherwise SQLite.
     pub postgres: Option<(String, u32)>,
 }
 
 pub struct Server {
     pub target: Target,
-    daemons: Vec<Child>,
+    daemons: Daemons,
     _dir: TempDir,
+}
+
+/// Killed when dropped, if they have not ended.
+struct Daemons(Vec<Child>);
+
+impl Drop for Daemons {
+    fn drop(&mut self) {
+        for daemon in &mut self.0 {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
 }
 
 /// The listeners of a daemon.
@@ -67,7 +81,7 @@ struct Addresses {
 impl Server {
     pub async fn start(pair: &Pair, sink: SocketAddr, setup: &Setup) -> Result<Self> {
         let dir = tempfile::tempdir()?;
-        let (mut daemons, mut addresses) = (Vec::new(), Vec::new());
+        let (mut daemons, mut addresses) = (Daemons(Vec::new()), Vec::new());
         let mut operator = None;
         for number in 0..setup.daemons {
             let address = || Ok::<_, anyhow::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
@@ -77,7 +91,7 @@ impl Server {
             if operator.is_none() {
                 operator = Some(create_operator(&config)?);
             }
-            daemons.push(program().args(["serve", "--config"]).arg(&config).spawn()?);
+            daemons.0.push(program().args(["serve", "--config"]).arg(&config).spawn()?);
             for address in [at.http, at.submissions, at.imaps, at.mx] {
                 wait_for(address).await?;
             }
@@ -85,18 +99,18 @@ impl Server {
         }
         let (first, token) = (addresses.first().context("no daemon")?, operator.context("no operator")?);
         let api = Api { base: format!("http://{}/api/v1", first.http), token, client: reqwest::Client::new() };
-        let account = api.post("accounts", json!({"name": "bench"})).await?["account_id"].clone();
-        api.post("inboxes", json!({"name": "bench", "account_id": account})).await?;
-        let token = api.post("tokens", json!({"name": "bench", "account_id": account})).await?;
-        let mut pids: Vec<u32> = daemons.iter().map(Child::id).collect();
+        let mut users = Vec::new();
+        for number in 0..setup.accounts {
+            users.push(api.user(&format!("bench{number}")).await?);
+        }
+        let mut pids: Vec<u32> = daemons.0.iter().map(Child::id).collect();
         pids.extend(setup.postgres.as_ref().map(|(_, pid)| *pid));
         let target = Target {
             name: setup.name,
             submissions: addresses.iter().map(|at| at.submissions).collect(),
             imaps: addresses.iter().map(|at| at.imaps).collect(),
             mx: addresses.iter().map(|at| at.mx).collect(),
-            user: "bench@inboxlayer.dev".into(),
-            password: token["token"].as_str().context("the token's text")?.to_owned(),
+            users,
             roots: pair.roots()?,
             pids,
         };
@@ -104,7 +118,7 @@ impl Server {
     }
 
     pub async fn stop(mut self) -> Result<()> {
-        for daemon in &mut self.daemons {
+        for daemon in &mut self.daemons.0 {
             Command::new("kill").arg(daemon.id().to_string()).status()?;
             let status = daemon.wait()?;
             if !status.success() {
@@ -159,6 +173,15 @@ struct Api {
 }
 
 impl Api {
+    /// Makes an account with an inbox of this name.
+    async fn user(&self, name: &str) -> Result<User> {
+        let account = self.post("accounts", json!({"name": name})).await?["account_id"].clone();
+        self.post("inboxes", json!({"name": name, "account_id": account})).await?;
+        let token = self.post("tokens", json!({"name": name, "account_id": account})).await?;
+        let password = token["token"].as_str().context("the token's text")?.to_owned();
+        Ok(User { address: format!("{name}@inboxlayer.dev"), password })
+    }
+
     async fn post(&self, path: &str, body: Value) -> Result<Value> {
         let url = format!("{}/{path}", self.base);
         let answer = self.client.post(url).bearer_auth(&self.token).json(&body).send().await?;

@@ -1,7 +1,7 @@
 //! The peers: Debian's Postfix and Dovecot, configured in a temporary folder for the same work: submission over TLS with AUTH, a durable
 //! queue, one relay; IMAP over TLS on Maildir.
 
-use crate::load::Target;
+use crate::load::{Target, User};
 use crate::ours::{Pair, free_port};
 use anyhow::{Context, Result, bail};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -64,8 +64,7 @@ impl Server {
             submissions: vec![address(smtp_port)],
             imaps: vec![address(imap_port)],
             mx: Vec::new(),
-            user: "bench@peer.test".into(),
-            password: PASSWORD.into(),
+            users: vec![User { address: "bench@peer.test".into(), password: PASSWORD.into() }],
             roots: pair.roots()?,
             pids: vec![master.trim().parse()?, dovecot.id()],
         };

@@ -84,7 +84,7 @@ pub enum StoreError {
     Sqlite(#[from] rusqlite::Error),
     /// An error of PostgreSQL.
     #[cfg(feature = "cluster")]
-    #[error("the database failed: {0}")]
+    #[error("the database failed: {}", engine::postgres::in_words(.0))]
     Postgres(#[from] ::postgres::Error),
     /// A row is not there.
     #[error("the database has no such row: {0}")]

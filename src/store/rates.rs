@@ -4,6 +4,7 @@
 //! Invariant: rows whose time is over are removed within minutes, so there are no more than what happens in the longest time.
 
 use super::engine::params;
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
 use ring::digest::{SHA256, digest};
@@ -15,7 +16,7 @@ const FORGOTTEN_AT_ONCE: i64 = 1000;
 const SHARES: u64 = 16;
 
 /// A limit and whom it limits.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateKey(Vec<u8>);
 
 impl RateKey {
@@ -23,6 +24,11 @@ impl RateKey {
     pub fn new(limit: &str, whose: &[u8]) -> Self {
         let hash = digest(&SHA256, &[limit.as_bytes(), b"\0", whose].concat());
         Self(hash.as_ref().iter().take(16).copied().collect())
+    }
+
+    #[cfg(feature = "cluster")]
+    pub(super) fn octets(&self) -> &[u8] {
+        &self.0
     }
 }
 
@@ -77,7 +83,8 @@ fn spend(c: &Transaction<'_>, key: &RateKey, amount: u64, ends: Timestamp, now: 
 impl Store {
     /// Takes of several limits at once, of all or of none. The time of a limit begins when it is first taken of.
     pub async fn rates_take(&self, takes: Vec<Take>, now: Timestamp, time: Duration) -> Result<Taken, StoreError> {
-        self.write(move |c| {
+        let turns: Vec<Turn> = takes.iter().map(|take| Turn::Rate(take.key.clone())).collect();
+        self.write_in_turn(&turns, move |c| {
             let mut ends = now.after(time);
             let mut amounts = Vec::with_capacity(takes.len());
             for (of, Take { key, wanted, limit }) in takes.iter().enumerate() {
@@ -102,10 +109,10 @@ impl Store {
     }
 
     /// Counts one for each key.
-    pub async fn rates_count(&self, mut keys: Vec<RateKey>, now: Timestamp, time: Duration) -> Result<(), StoreError> {
-        // In one order, so that two daemons do not wait for one another.
-        keys.sort();
-        self.write(move |c| keys.iter().try_for_each(|key| spend(c, key, 1, now.after(time), now))).await
+    pub async fn rates_count(&self, keys: Vec<RateKey>, now: Timestamp, time: Duration) -> Result<(), StoreError> {
+        let turns: Vec<Turn> = keys.iter().cloned().map(Turn::Rate).collect();
+        self.write_in_turn(&turns, move |c| keys.iter().try_for_each(|key| spend(c, key, 1, now.after(time), now)))
+            .await
     }
 
     /// Forgets what is counted for a key.

@@ -3,6 +3,7 @@
 //! On an engine where writes run side by side, two that change the same row cannot both be committed: one of them is run again. Those that
 //! name the same turn run one after the other instead, on all daemons. It is no promise: a verb is right without it.
 
+use super::rates::RateKey;
 use crate::id::{AccountId, InboxId};
 
 /// What a write waits for its turn at.
@@ -15,6 +16,8 @@ pub(super) enum Turn {
     Queue(AccountId),
     /// Jobs of a kind that runners claim.
     Claims(&'static str),
+    /// What is spent of a limit.
+    Rate(RateKey),
 }
 
 impl Turn {
@@ -22,11 +25,12 @@ impl Turn {
     #[cfg(feature = "cluster")]
     pub fn key(&self) -> i64 {
         let (kind, id) = match self {
-            Self::Inbox(id) => ("inbox", id.as_str()),
-            Self::Queue(id) => ("queue", id.as_str()),
-            Self::Claims(kind) => ("claims", *kind),
+            Self::Inbox(id) => ("inbox ", id.as_str().as_bytes()),
+            Self::Queue(id) => ("queue ", id.as_str().as_bytes()),
+            Self::Claims(kind) => ("claims ", kind.as_bytes()),
+            Self::Rate(key) => ("rate ", key.octets()),
         };
-        let hash = blake3::hash(format!("{kind} {id}").as_bytes());
+        let hash = blake3::hash(&[kind.as_bytes(), id].concat());
         i64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
     }
 }

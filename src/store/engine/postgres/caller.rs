@@ -1,7 +1,7 @@
 //! The caller of a read: once it is cancelled, so is the statement that runs for it.
 
 use super::connect::Connector;
-use super::session::Session;
+use super::session::{Session, in_words};
 use crate::store::lock;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
@@ -43,7 +43,7 @@ impl Caller {
         if let Some(token) = state.token.take()
             && let Err(error) = connector.cancel(&token)
         {
-            tracing::debug!(%error, "a read was not cancelled");
+            tracing::debug!(error = in_words(&error), "a read was not cancelled");
         }
     }
 }

@@ -6,7 +6,7 @@
 //! data, and one is sent for all commits of [`PAUSE`].
 
 use super::connect::Connector;
-use super::session::Session;
+use super::session::{Session, in_words};
 use crate::events::{Cursor, Event, Events};
 use crate::id::AccountId;
 use crate::store::engine::{LogPlace, Transaction, params};
@@ -140,7 +140,7 @@ impl EventLog {
                 Ok(()) => self.pause(PAUSE),
                 Err(error) => {
                     // Other daemons look at the log by themselves.
-                    tracing::debug!(%error, "other daemons were not notified of events");
+                    tracing::debug!(error = in_words(&error), "other daemons were not notified of events");
                     self.pause(RETRY);
                     let mut state = lock(&self.state);
                     state.is_new |= !state.is_closing;

@@ -21,7 +21,7 @@ mod transaction;
 mod turns;
 
 pub(super) use catalog::CATALOG;
-pub(super) use session::Session;
+pub(in crate::store) use session::{Session, in_words};
 pub(super) use statement::column;
 
 use super::{Connection, Transaction};
@@ -46,8 +46,8 @@ use turns::TurnQueues;
 pub enum OpenError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("the database: {0}")]
-    Connect(#[source] postgres::Error),
+    #[error("the database: {}", in_words(.0))]
+    Connect(postgres::Error),
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error(transparent)]

@@ -5,7 +5,7 @@
 //! of the program that does without. So a daemon of the version before keeps working on the newer schema, and one that would not
 //! is refused.
 
-use super::session::Session;
+use super::session::{Session, in_words};
 
 /// The oldest major version of PostgreSQL that is tried.
 const OLDEST_SERVER: u32 = 14;
@@ -39,7 +39,7 @@ const MIGRATIONS: &[Migration] = &[
 /// Why the database is not used.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
-    #[error("the database: {0}")]
+    #[error("the database: {}", in_words(.0))]
     Database(#[from] postgres::Error),
     #[error("the database server is PostgreSQL {0}: it must be {OLDEST_SERVER} or newer")]
     ServerTooOld(u32),
@@ -112,7 +112,7 @@ fn apply(session: &Session) -> Result<(), SchemaError> {
     let table = "CREATE TABLE IF NOT EXISTS schema_version
         (version INTEGER NOT NULL PRIMARY KEY, minimum_reader INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())";
     session.command(table).map_err(|error| match error.code() {
-        Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) => SchemaError::Privilege(error.to_string()),
+        Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) => SchemaError::Privilege(in_words(&error)),
         _ => error.into(),
     })?;
     let found = number(session, "SELECT coalesce(max(version), 0) FROM schema_version")?;

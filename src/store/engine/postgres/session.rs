@@ -48,6 +48,18 @@ impl Failure {
     }
 }
 
+/// The error with its causes. Of itself, [`postgres::Error`] names a kind alone: "db error".
+pub(in crate::store) fn in_words(error: &postgres::Error) -> String {
+    if let Some(refusal) = error.as_db_error() {
+        let detail = refusal.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
+        return format!("{} ({}){detail}", refusal.message(), refusal.code().code());
+    }
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
 fn routine(error: &postgres::Error) -> Option<&str> {
     error.as_db_error()?.routine()
 }

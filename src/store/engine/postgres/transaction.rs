@@ -16,7 +16,7 @@
 use super::caller::Caller;
 use super::events::EventLog;
 use super::pool::Place;
-use super::session::Failure;
+use super::session::{Failure, in_words};
 use crate::events::Event;
 use crate::id::AccountId;
 use crate::store::StoreError;
@@ -154,7 +154,7 @@ fn write_once<T, E: From<StoreError>>(
     if Failure::of(&error) != Failure::Lost {
         return Run::refused(place, error);
     }
-    tracing::warn!(%error, "the connection to the database was lost during a commit");
+    tracing::warn!(error = in_words(&error), "the connection to the database was lost during a commit");
     place.discard();
     match was_committed(place, number) {
         Ok(true) => {
