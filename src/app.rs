@@ -291,6 +291,20 @@ impl App {
                 () = ending.requested() => {}
             }
         });
+        let (mailboxes, reading, ending) = (services.mailboxes.clone(), services.reading.clone(), background.clone());
+        background.spawn(async move {
+            tokio::select! {
+                () = mailboxes.thread_old_messages(&reading) => {}
+                () = ending.requested() => {}
+            }
+        });
+        let (mailboxes, clock, ending) = (services.mailboxes.clone(), services.clock.clone(), background.clone());
+        background.spawn(async move {
+            tokio::select! {
+                () = mailboxes.keep_removing_sent_records(&clock) => {}
+                () = ending.requested() => {}
+            }
+        });
         // Mail held for a domain, or waiting under a fallback, is reconsidered when the domain's status changes.
         let (queue, ending, mut events) = (services.queue.clone(), background.clone(), services.events.of_domains());
         background.spawn(async move {

@@ -64,6 +64,18 @@ impl fmt::Debug for Timestamp {
     }
 }
 
+impl std::str::FromStr for Timestamp {
+    type Err = &'static str;
+
+    /// Reads RFC 3339.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let moment: Result<jiff::Timestamp, _> = text.parse();
+        moment
+            .map(|moment| Self(moment.as_millisecond()))
+            .map_err(|_| "must be a time as in RFC 3339: 2026-11-24T05:31:07Z")
+    }
+}
+
 impl serde::Serialize for Timestamp {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -73,8 +85,7 @@ impl serde::Serialize for Timestamp {
 impl<'de> serde::Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let moment: jiff::Timestamp = text.parse().map_err(serde::de::Error::custom)?;
-        Ok(Self(moment.as_millisecond()))
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,8 +1,12 @@
 //! Ids: a prefix for the kind, and a ULID. What no client sees is identified by its row number, a body by its hash. Invariant: an id of
 //! one kind never parses as another; ids sort by creation time.
 
+use crate::clock::Timestamp;
 use std::fmt;
 use std::str::FromStr;
+
+/// The last moment that a ULID can name, with 48 bits of milliseconds.
+const LAST_MILLIS: u64 = (1 << 48) - 1;
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("not an id that begins with {prefix}")]
@@ -36,6 +40,19 @@ macro_rules! ids {
                 let hash = blake3::hash(self.0.as_bytes());
                 let octets = hash.as_bytes().first_chunk().copied().unwrap_or_default();
                 u64::from_be_bytes(octets) >> 11
+            }
+
+            /// When it was made: real time.
+            pub fn made_at(&self) -> Timestamp {
+                let ulid = self.0.strip_prefix($prefix).and_then(|text| ulid::Ulid::from_string(text).ok());
+                let millis = ulid.map_or(0, |ulid| ulid.timestamp_ms());
+                Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX))
+            }
+
+            /// What no id made at or after this time is below.
+            pub fn first_at(time: Timestamp) -> Self {
+                let millis = u64::try_from(time.millis()).unwrap_or(0).min(LAST_MILLIS);
+                Self(format!("{}{}", $prefix, ulid::Ulid::from_parts(millis, 0).to_string().to_ascii_lowercase()))
             }
         }
 
@@ -88,6 +105,10 @@ ids! {
     DomainId "dom_";
     /// A message in a mailbox.
     MessageId "msg_";
+    /// Messages of an inbox that belong together.
+    ThreadId "thr_";
+    /// A label that an account has made.
+    LabelId "lbl_";
     /// A message received at the MX; used in its Received field.
     ArrivalId "arr_";
     /// A message accepted for sending; the queue id in SMTP replies.
@@ -98,6 +119,27 @@ ids! {
     RequestId "req_";
     /// A runner of background work, from its start to its end: the owner of leases.
     RunnerId "run_";
+}
+
+impl MessageId {
+    /// Of the copy in Sent of a message that was accepted for sending: what SMTP and the API answer.
+    pub fn of_sent(id: &SubmissionId) -> Self {
+        Self(id.0.replacen(SubmissionId::PREFIX, Self::PREFIX, 1))
+    }
+}
+
+impl ThreadId {
+    /// Of the thread that begins with this message.
+    pub fn of_first(id: &MessageId) -> Self {
+        Self(id.0.replacen(MessageId::PREFIX, Self::PREFIX, 1))
+    }
+}
+
+impl SubmissionId {
+    /// Of the message whose copy in Sent has this id, if it was sent from here.
+    pub fn of_sent(id: &MessageId) -> Self {
+        Self(id.0.replacen(MessageId::PREFIX, Self::PREFIX, 1))
+    }
 }
 
 macro_rules! row_ids {

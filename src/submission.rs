@@ -20,6 +20,7 @@ use crate::store::deliver::LocalDelivery;
 use crate::store::queue::{AcceptError, NewSubmission, SentCopy};
 use crate::store::routing::{Destination, LocalRecipient};
 use crate::store::senders::Sender;
+use crate::store::sent::Note;
 use crate::store::{Store, StoreError};
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -37,6 +38,9 @@ pub struct Draft {
     pub protocol: &'static str,
     /// The client's address.
     pub client: Option<IpAddr>,
+    /// When it is to leave, if not now. Recipients here get it then, too.
+    pub send_at: Option<Timestamp>,
+    pub note: Note,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,6 +79,8 @@ pub enum RecipientError {
 #[derive(Clone, Debug)]
 pub struct Accepted {
     pub id: SubmissionId,
+    /// The Message-ID that it leaves with, without angle brackets.
+    pub message_id: String,
     /// The address it leaves under.
     pub from: Address,
     /// Set if that is a fallback.
@@ -246,9 +252,9 @@ impl Submission {
         let written = outgoing::compose(&self.config, &signer, &sender, submitted, &header).await;
         let Composed { header: unsigned, from, blind_copies } = written.map_err(temporary)?;
 
-        // Held mail, including local mail, is delivered once its From is known.
-        let (here, elsewhere) = match held_for {
-            Some(_) => (Vec::new(), draft.rcpt_to.into_vec().iter().map(|to| to.address().clone()).collect()),
+        // Held mail, including local mail, is delivered once its From is known; what leaves later, then.
+        let (here, elsewhere) = match held_for.as_ref().map(|_| ()).or(draft.send_at.map(|_| ())) {
+            Some(()) => (Vec::new(), draft.rcpt_to.into_vec().iter().map(|to| to.address().clone()).collect()),
             None => by_destination(draft.rcpt_to),
         };
         let local = Recipients::new(here.clone()).map(|recipients| {
@@ -267,6 +273,7 @@ impl Submission {
             (None, []) => SentCopy::AsItLeaves,
             (None, fields) => SentCopy::WithHeader(message::with_fields(&outgoing, fields)),
         });
+        let message_id = message::message_id(&outgoing).unwrap_or_default();
         let held_until = held_for.is_some().then_some(self.config.verification.window.0);
         let (from, fallback) = match (&held_for, choice.fallback) {
             (Some(_), Some(held)) => (held.from, None),
@@ -295,7 +302,9 @@ impl Submission {
             client,
             arrived_at,
             now,
-            expires_at: now.after(held_until.unwrap_or(self.config.queue.expire_after.0)),
+            send_at: draft.send_at,
+            note: draft.note,
+            expires_at: draft.send_at.unwrap_or(now).after(held_until.unwrap_or(self.config.queue.expire_after.0)),
         };
         let mailboxes = self.mailboxes.for_owner(Owner::Account(login.account.clone()));
         let accepted = mailboxes.accept(new, self.config.limits.queue_size).await;
@@ -303,7 +312,7 @@ impl Submission {
         if leaves {
             self.queue.wake();
         }
-        Ok(Accepted { id, from, fallback, held: held_for.is_some() })
+        Ok(Accepted { id, message_id, from, fallback, held: held_for.is_some() })
     }
 }
 

@@ -1,16 +1,16 @@
 //! REST: a message made of JSON, the query of a request, the client behind a proxy; and a message as it is shown.
 
 use super::compose::Mailbox;
+use super::emails::MessageJson;
 use super::fields::Fields;
 use super::forwarded::client_of;
-use super::messages::MessageJson;
 use super::problem::Problem;
 use super::query::Parameters;
 use super::send::{Message, json_request};
 use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::id::{ContentId, MessageId};
+use crate::id::{ContentId, InboxId, MessageId};
 use crate::message::{self, ReadLimits};
 use crate::net::ranges::Networks;
 use crate::reading::Readable;
@@ -110,16 +110,21 @@ pub fn forwarded(input: &[u8]) {
     assert!(lied == honest || proxies.contains(honest) && lied == forged, "{honest} is taken for {lied}");
 }
 
-/// A message as `GET …/messages/{id}` shows it.
+/// A message as `GET …/emails/{id}` shows it.
 pub(crate) fn shown(header: &[u8], body: &[u8]) -> serde_json::Value {
     let stored = MessageSummary {
         id: MessageId::new(),
+        email_id: MessageId::new(),
+        inbox: InboxId::new(),
+        thread: None,
         content: ContentId::new(1),
         mailbox: "INBOX".into(),
+        special_use: None,
         uid: 1,
         flags: Flags::default(),
         keywords: String::new(),
         internal_date: Timestamp::from_millis(0),
+        changed_at: None,
         size: 0,
         mail_from: String::new(),
         rcpt_to: String::new(),

@@ -119,6 +119,7 @@ fn open_http(
         queue: services.queue.clone(),
         spool: services.spool.clone(),
         reading: services.reading.clone(),
+        links: services.keys.links(),
         creations: HttpContext::creations(&config.limits, &services.store),
         readiness: services.readiness.clone(),
     };

@@ -1,5 +1,6 @@
 //! DKIM keys: generated in the background, sealed, and kept across restarts.
 
+use super::links::Links;
 use super::making::{KEY_PATIENCE, Making};
 use super::seal::{Seal, SealError};
 use super::signer::{Platform, Signer};
@@ -104,6 +105,11 @@ impl Keys {
             keys.make_all_missing().await?;
         }
         Ok(keys)
+    }
+
+    /// Links sealed with the same key.
+    pub fn links(&self) -> Links {
+        Links::new(self.seal.clone())
     }
 
     /// Starts generating what is missing for any claim.

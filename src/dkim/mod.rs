@@ -8,6 +8,7 @@ mod confirmed;
 #[path = "../../fuzz/targets/dkim.rs"]
 pub(crate) mod fuzz;
 mod keys;
+mod links;
 mod making;
 mod own_signature;
 mod provider;
@@ -18,6 +19,7 @@ mod signer;
 
 pub use confirmed::Confirmed;
 pub use keys::{Keys, KeysError};
+pub use links::Links;
 pub use own_signature::is_signed_by;
 pub use provider::{Fresh, Provider, ProviderError};
 pub use seal::SealError;

@@ -74,6 +74,14 @@ impl Caller {
         }
     }
 
+    /// Who work that does not concern one inbox is charged to.
+    pub(super) fn owner(&self) -> Owner {
+        match &self.principal.scope {
+            Scope::Operator => Owner::System,
+            Scope::Account(account) | Scope::Inboxes(account, _) => Owner::Account(account.clone()),
+        }
+    }
+
     /// Changes mailboxes on the caller's behalf.
     pub(super) fn mailboxes(&self, context: &HttpContext) -> MailboxService {
         match &self.principal.scope {
@@ -106,6 +114,15 @@ impl Caller {
             (None, None) => Err(Problem::invalid_field("account_id", "is required with an operator token")),
             (Some(own), Some(account_id)) if *own != account_id => Err(Problem::not_found()),
             (Some(own), _) => Ok(own.clone()),
+        }
+    }
+
+    /// The account of a request that a token limited to inboxes may make too. An operator token has to name it.
+    pub(super) fn acts_for(&self, account_id: Option<AccountId>) -> Result<AccountId, Problem> {
+        match &self.principal.scope {
+            Scope::Inboxes(own, _) if account_id.as_ref().is_none_or(|account| account == own) => Ok(own.clone()),
+            Scope::Inboxes(..) => Err(Problem::not_found()),
+            Scope::Operator | Scope::Account(_) => self.account(account_id),
         }
     }
 

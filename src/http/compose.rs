@@ -49,7 +49,7 @@ const NOT_BY_HAND: &[&str] = &[
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Mailbox {
-    name: Option<String>,
+    pub(super) name: Option<String>,
     pub(super) address: Address,
 }
 
@@ -112,15 +112,15 @@ pub(super) fn mailbox(fields: &mut Fields, field: &str) -> Option<Mailbox> {
     Mailbox::parse(&text).map_err(|message| fields.fault(field, message)).ok()
 }
 
-#[derive(Debug)]
-struct Attachment {
+#[derive(Clone, Debug)]
+pub(super) struct Attachment {
     filename: String,
     media_type: MediaType,
     content: Vec<u8>,
     content_id: Option<String>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct MediaType {
     /// `type/subtype` in lower case.
     name: String,
@@ -128,36 +128,38 @@ struct MediaType {
 }
 
 /// Everything of a message except From and recipients.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Content {
-    reply_to: Vec<Mailbox>,
-    subject: Option<String>,
-    text: Option<String>,
-    html: Option<String>,
+    pub(super) reply_to: Vec<Mailbox>,
+    pub(super) subject: Option<String>,
+    pub(super) text: Option<String>,
+    pub(super) html: Option<String>,
     pub(super) headers: Vec<(String, String)>,
-    attachments: Vec<Attachment>,
+    pub(super) attachments: Vec<Attachment>,
 }
 
 impl Content {
-    /// Reads `reply_to`, `subject`, `text`, `html`, `headers` and `attachments`.
+    /// Reads `reply_to`, `subject`, `text_body`, `html_body`, `headers` and `attachments`.
     pub(super) fn read(fields: &mut Fields) -> Self {
         let reply_to = mailboxes(fields, "reply_to");
         let subject = fields.text("subject");
         if subject.as_deref().is_some_and(|s| s.chars().any(char::is_control) || s.len() > HEADER_VALUE) {
             fields.fault("subject", format!("must be one line of at most {HEADER_VALUE} octets"));
         }
-        let [text, html] = ["text", "html"].map(|field| fields.text(field).map(with_lf));
-        for (field, value) in [("text", &text), ("html", &html)] {
+        let [text, html] = ["text_body", "html_body"].map(|field| fields.text(field).map(with_lf));
+        for (field, value) in [("text_body", &text), ("html_body", &html)] {
             if value.as_deref().is_some_and(|text| text.contains('\0')) {
                 fields.fault(field, "must not contain NUL characters");
             }
         }
         let headers = headers(fields);
         let attachments = attachments(fields);
-        if text.is_none() && html.is_none() && attachments.is_empty() {
-            fields.fault("text", "is required, or html, or attachments");
-        }
         Self { reply_to, subject, text, html, headers, attachments }
+    }
+
+    /// True if there is something to read in it.
+    pub(super) fn has_body(&self) -> bool {
+        self.text.is_some() || self.html.is_some() || !self.attachments.is_empty()
     }
 
     /// Octets to process when writing the message.
@@ -264,6 +266,28 @@ fn write(out: &mut Vec<u8>, name: &str, value: &HeaderType<'_>) {
 }
 
 impl Attachment {
+    /// Of a stored message, as it was decoded. A type that a single part cannot have is binary data.
+    pub(super) fn of_stored(
+        filename: Option<String>,
+        content_type: &str,
+        content_id: Option<String>,
+        content: Vec<u8>,
+    ) -> Self {
+        let line = |text: String| text.chars().filter(|c| !c.is_control()).take(120).collect::<String>();
+        let is_id = |id: &String| {
+            !id.is_empty() && id.len() <= 255 && id.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'<' | b'>'))
+        };
+        let found = media_type(content_type).filter(|found| found.name != "message/rfc822" || fits(&content));
+        let binary = || MediaType { name: "application/octet-stream".to_owned(), parameters: Parameters::new() };
+        let default = if found.as_ref().is_some_and(|found| found.name == "message/rfc822") {
+            "message.eml"
+        } else {
+            "attachment"
+        };
+        let filename = filename.map(line).filter(|name| !name.is_empty()).unwrap_or_else(|| default.to_owned());
+        Self { filename, media_type: found.unwrap_or_else(binary), content, content_id: content_id.filter(is_id) }
+    }
+
     fn is_message(&self) -> bool {
         self.media_type.name == "message/rfc822"
     }
@@ -364,8 +388,6 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
     });
     if media_type.as_ref().is_some_and(|media_type| media_type.name == "message/rfc822") {
         content = content.map(|octets| crate::message::line_ends_as_crlf(&octets));
-        let fits =
-            |octets: &[u8]| !octets.contains(&0) && octets.split(|b| *b == b'\n').all(|l| l.len() <= MESSAGE_LINE + 1);
         if content.as_deref().is_some_and(|octets| !fits(octets)) {
             fields.fault(
                 "content",
@@ -379,6 +401,11 @@ fn attachment(fields: &mut Fields) -> Option<Attachment> {
         fields.fault("content_id", "must be printable ASCII without spaces and angle brackets");
     }
     Some(Attachment { filename: filename?, media_type: media_type?, content: content?, content_id })
+}
+
+/// True if a message may be attached unencoded.
+fn fits(octets: &[u8]) -> bool {
+    !octets.contains(&0) && octets.split(|b| *b == b'\n').all(|line| line.len() <= MESSAGE_LINE + 1)
 }
 
 /// Base64 of either alphabet, with or without line breaks and padding.

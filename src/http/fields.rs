@@ -163,6 +163,17 @@ impl Fields {
         })
     }
 
+    /// A whole number; `None` if absent or null.
+    pub(super) fn number(&mut self, field: &str) -> Option<u64> {
+        match self.map.remove(field)? {
+            Value::Null => None,
+            value => value.as_u64().or_else(|| {
+                self.fault(field, "must be a whole number");
+                None
+            }),
+        }
+    }
+
     /// A list; empty if absent or null. With `one`, a single value is a list of one.
     pub(super) fn list(&mut self, field: &str, one: bool) -> Vec<Value> {
         match self.map.remove(field) {

@@ -12,6 +12,9 @@ mod custom_domains;
 mod dkim_keys;
 mod dkim_zone;
 mod domain_history;
+mod drafts;
+mod email_threads;
+mod emails;
 mod exchange;
 mod fields;
 mod forwarded;
@@ -20,7 +23,7 @@ mod forwarded;
 pub(crate) mod fuzz;
 mod health;
 mod inboxes;
-mod messages;
+mod mailbox_labels;
 mod problem;
 mod query;
 mod queue;
@@ -39,6 +42,7 @@ pub use serve::serve;
 use crate::auth::login::Authenticator;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
+use crate::dkim::Links;
 use crate::events::Events;
 use crate::id::AccountId;
 use crate::mailbox::MailboxService;
@@ -70,6 +74,8 @@ pub struct HttpContext {
     pub spool: Spool,
     /// Reads messages off the async workers.
     pub reading: Reading,
+    /// To attachments.
+    pub links: Links,
     /// Inboxes, aliases and tokens created per account and hour.
     pub creations: Arc<Hourly<AccountId, 1>>,
     /// What `/readyz` shows.

@@ -184,6 +184,13 @@ impl Problem {
         self
     }
 
+    /// Replaces the status, where the published contract names another one.
+    #[must_use]
+    pub(super) fn with_status(mut self, status: StatusCode) -> Self {
+        self.0.status = status;
+        self
+    }
+
     /// Replaces the suggested fix.
     #[must_use]
     pub fn with_fix(mut self, fix: impl Into<String>) -> Self {

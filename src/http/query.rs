@@ -42,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Parameters {
 }
 
 impl Parameters {
-    fn fault(&mut self, field: &str, message: impl Display) {
+    pub(super) fn fault(&mut self, field: &str, message: impl Display) {
         if self.errors.len() < MAX_ERRORS {
             self.errors.push(FieldError { field: field.to_owned(), message: message.to_string() });
         }
@@ -55,6 +55,11 @@ impl Parameters {
         let at = self.pairs.iter().position(|(key, _)| key == name)?;
         let (_, text) = self.pairs.swap_remove(at);
         text.parse().map_err(|error: T::Err| self.fault(name, error)).ok()
+    }
+
+    /// The request's target up to `cursor=`, for a link to the next page.
+    pub(super) fn target(&self) -> String {
+        self.target.clone()
     }
 
     /// `per_page` and `cursor`.

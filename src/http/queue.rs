@@ -4,7 +4,7 @@ use super::HttpContext;
 use super::caller::Caller;
 use super::problem::Problem;
 use super::query::{List, Parameters};
-use crate::id::{AccountId, SubmissionId};
+use crate::id::{AccountId, MessageId, SubmissionId};
 use crate::store::queue::QueueEntry;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -29,7 +29,9 @@ pub(super) async fn list(
 
 async fn found(caller: &Caller, context: &HttpContext, id: &str) -> Result<QueueEntry, Problem> {
     let own = caller.whole_account()?;
-    let id: SubmissionId = id.parse().map_err(|_| Problem::not_found())?;
+    // Its own id, or that of its copy in Sent.
+    let id = id.parse().or_else(|_| id.parse().map(|id: MessageId| SubmissionId::of_sent(&id)));
+    let id = id.map_err(|_| Problem::not_found())?;
     let message = caller.store(context).queue_show(id).await?;
     message.filter(|message| own.is_none() || message.account.as_ref() == own).ok_or_else(Problem::not_found)
 }

@@ -4,8 +4,8 @@ use super::body::counted;
 use super::problem::{Problem, ProblemCode};
 use super::serve::Client;
 use super::{
-    HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, health, inboxes, messages,
-    queue, send, sending_identity, tokens,
+    HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, drafts, email_threads,
+    emails, health, inboxes, mailbox_labels, queue, send, sending_identity, tokens,
 };
 use crate::message::decode::unescape;
 use axum::Router;
@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{MethodRouter, delete, get, post};
+use axum::routing::{MethodRouter, delete, get, patch, post};
 use tokio::task::AbortHandle;
 use tracing::Instrument;
 
@@ -40,9 +40,31 @@ pub fn router(context: HttpContext) -> Router {
         ("/api/v1/inboxes/{id}", get(inboxes::show).patch(inboxes::change).delete(inboxes::delete)),
         ("/api/v1/inboxes/{id}/aliases", get(aliases::list).post(aliases::create)),
         ("/api/v1/inboxes/{id}/aliases/{alias}", delete(aliases::delete)),
-        ("/api/v1/inboxes/{id}/messages", get(messages::list).post(send::send)),
-        ("/api/v1/inboxes/{id}/messages/{message}", get(messages::show)),
-        ("/api/v1/inboxes/{id}/messages/{message}/raw", get(messages::raw)),
+        ("/api/v1/emails", get(emails::list).post(emails::ingest)),
+        ("/api/v1/emails/send", post(send::send)),
+        ("/api/v1/emails/{id}", get(emails::show).patch(emails::change).put(emails::change).delete(emails::delete)),
+        ("/api/v1/emails/search", get(emails::search)),
+        ("/api/v1/emails/{id}/reply", post(emails::reply)),
+        ("/api/v1/emails/{id}/forward", post(emails::forward)),
+        ("/api/v1/drafts", get(drafts::list).post(drafts::create)),
+        ("/api/v1/inboxes/{id}/drafts", get(drafts::list_in).post(drafts::create_in)),
+        ("/api/v1/drafts/{id}", one_draft()),
+        ("/api/v1/inboxes/{id}/drafts/{draft}", one_draft()),
+        ("/api/v1/drafts/{id}/send", post(drafts::send)),
+        ("/api/v1/inboxes/{id}/drafts/{draft}/send", post(drafts::send)),
+        ("/api/v1/emails/{id}/raw", get(emails::raw)),
+        ("/api/v1/emails/{id}/actions", patch(emails::act)),
+        ("/api/v1/emails/{id}/restore", post(emails::restore)),
+        ("/api/v1/emails/{id}/attachments/{number}", get(emails::download)),
+        ("/api/v1/emails/{id}/attachments/{number}/link", post(emails::link)),
+        ("/api/v1/attachments/{link}", get(emails::follow)),
+        ("/api/v1/email_threads", get(email_threads::list)),
+        ("/api/v1/email_threads/{id}", get(email_threads::show)),
+        ("/api/v1/mailbox_labels", get(mailbox_labels::list).post(mailbox_labels::create)),
+        (
+            "/api/v1/mailbox_labels/{id}",
+            patch(mailbox_labels::change).put(mailbox_labels::change).delete(mailbox_labels::delete),
+        ),
         ("/api/v1/inboxes/{id}/sending_identity", get(sending_identity::show)),
         ("/api/v1/queue", get(queue::list)),
         ("/api/v1/queue/{id}", get(queue::show).delete(queue::drop)),
@@ -63,6 +85,10 @@ pub fn router(context: HttpContext) -> Router {
         .layer(from_fn(counted))
         .layer(from_fn(to_completion))
         .with_state(context)
+}
+
+fn one_draft() -> MethodRouter<HttpContext> {
+    get(drafts::show).patch(drafts::change).put(drafts::change).delete(drafts::delete)
 }
 
 /// Refuses a path whose percent-encoding is not UTF-8, before a handler takes an id from it.

@@ -1,7 +1,7 @@
-//! `POST …/inboxes/{id}/messages`: submits a message, as over SMTP by the inbox.
+//! `POST /api/v1/emails/send`: submits a message, as over SMTP by the inbox.
 //!
 //! Three forms: JSON with the message's parts, JSON with a complete message in `raw`, or a `message/rfc822` body.
-//! Invariant: 202 means that the message is on disk.
+//! Invariant: 201 means that the message is on disk.
 
 use super::HttpContext;
 use super::body::{no_room, read_body};
@@ -9,32 +9,46 @@ use super::caller::Caller;
 use super::compose::{Content, Mailbox, mailbox, mailboxes};
 use super::fields::{Fields, is_json, media_type};
 use super::problem::Problem;
+use super::query::Parameters;
 use super::sending_identity::not_of_the_inbox;
 use crate::address::Address;
-use crate::auth::login::Login;
+use crate::auth::login::{Login, Scope};
+use crate::clock::Timestamp;
 use crate::config::Limits;
 use crate::envelope::Recipients;
-use crate::id::SubmissionId;
+use crate::id::{InboxId, MessageId};
 use crate::message;
 use crate::resources::Owner;
 use crate::resources::spool::{PATIENCE, STORED_FACTOR};
 use crate::store::inboxes::Inbox;
-use crate::submission::{Accepted, Draft, RecipientError, Refusal};
+use crate::store::sent::{Note, Status};
+use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal};
 use crate::verification::status::VerifiedStatus;
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Octets of a message type, and of metadata as JSON.
+const MESSAGE_TYPE: usize = 100;
+const METADATA: usize = 16 * 1024;
+/// How long before it is sent a message may be accepted.
+const SCHEDULE: Duration = Duration::from_secs(7 * 86_400);
 /// How much larger than the message its JSON may be: escapes, base64, field names.
-const JSON_FACTOR: usize = 2;
+pub(super) const JSON_FACTOR: usize = 2;
 
+/// A message that was accepted. `id` is that of its copy in Sent.
 #[derive(Serialize)]
 pub(super) struct Sent {
-    id: SubmissionId,
+    id: MessageId,
+    inbox_id: InboxId,
+    /// The Message-ID that it leaves with.
+    message_id: String,
+    status: Status,
     from: Address,
     fallback: Option<FallbackJson>,
     held: bool,
@@ -52,6 +66,30 @@ pub(super) struct SendRequest {
     from: Option<Address>,
     pub(super) rcpt_to: Vec<Address>,
     pub(super) message: Message,
+    pub(super) options: Options,
+}
+
+/// What is asked for beside the message.
+#[derive(Default)]
+pub(super) struct Options {
+    note: Note,
+    send_at: Option<Timestamp>,
+}
+
+impl Options {
+    /// Reads `message_type`, `metadata` and `send_at`.
+    pub(super) fn read(fields: &mut Fields) -> Self {
+        let message_type = fields.text("message_type");
+        if message_type.as_deref().is_some_and(|text| text.len() > MESSAGE_TYPE || text.chars().any(char::is_control)) {
+            fields.fault("message_type", format!("must be one line of at most {MESSAGE_TYPE} octets"));
+        }
+        let metadata = if fields.has("metadata") { Some(fields.object("metadata")) } else { None };
+        let metadata = metadata.map(|object| Value::Object(object).to_string());
+        if metadata.as_deref().is_some_and(|text| text.len() > METADATA) {
+            fields.fault("metadata", format!("must be an object of at most {METADATA} octets of JSON"));
+        }
+        Self { note: Note { message_type, metadata }, send_at: fields.parsed("send_at") }
+    }
 }
 
 pub(super) enum Message {
@@ -59,18 +97,20 @@ pub(super) enum Message {
     Parts { from: Option<Mailbox>, to: Vec<Mailbox>, cc: Vec<Mailbox>, bcc: Vec<Mailbox>, content: Box<Content> },
 }
 
+/// `POST …/send`: JSON, or the message itself; `inbox_id` in the query or in JSON.
 pub(super) async fn send(
     caller: Caller,
     State(context): State<HttpContext>,
-    Path(id): Path<String>,
+    mut parameters: Parameters,
     headers: HeaderMap,
     body: Body,
 ) -> Result<(StatusCode, Json<Sent>), Problem> {
-    let inbox = caller.inbox(&context, &id).await?;
     let limits = &context.config.limits;
     // The memory for parsing and composing, charged until this function returns.
     let mut work = caller.spool.claim();
     let is_rfc822 = media_type(&headers) == "message/rfc822";
+    let in_query = parameters.take::<String>("inbox_id");
+    parameters.finish()?;
     let (body, factor) = if is_rfc822 {
         // The message, and its stored form.
         (read_body(&caller.spool, body, limits.message_size).await?, STORED_FACTOR)
@@ -80,20 +120,61 @@ pub(super) async fn send(
         (read_body(&caller.spool, body, limits.message_size.saturating_mul(JSON_FACTOR)).await?, 2)
     };
     work.wait_to_grow(body.len().saturating_mul(factor), PATIENCE).await.map_err(no_room)?;
-    let (owner, config) = (Owner::Account(inbox.account.clone()), Arc::clone(&context.config));
+    let (owner, config) = (caller.owner(), Arc::clone(&context.config));
     let request = context.reading.work().run(&owner, body.len(), move |_| {
         let limits = &config.limits;
         Ok(if is_rfc822 {
-            raw_request(&body, limits)
+            raw_request(&body, limits).map(|request| (in_query, request))
         } else {
-            Fields::parse(&body).and_then(|f| json_request(f, limits))
+            Fields::parse(&body).and_then(|fields| {
+                let mut fields = fields.unwrapped("email");
+                let inbox = fields.text("inbox_id").or(in_query);
+                json_request(fields, limits).map(|request| (inbox, request))
+            })
         })
     });
-    let request = request.await??;
+    let (inbox, request) = request.await??;
+    let inbox = sending_inbox(&caller, &context, inbox).await?;
+    submit(&caller, &context, inbox, request).await
+}
+
+/// The inbox that sends: the one that is named, or the only one that the token sees.
+pub(super) async fn sending_inbox(
+    caller: &Caller,
+    context: &HttpContext,
+    named: Option<String>,
+) -> Result<Inbox, Problem> {
+    let only = match (named, &caller.principal.scope) {
+        (Some(named), _) => Some(named),
+        (None, Scope::Operator) => None,
+        (None, Scope::Account(account)) => match caller.store(context).inbox_ids(account).await?.as_slice() {
+            [only] => Some(only.to_string()),
+            _ => None,
+        },
+        (None, Scope::Inboxes(_, inboxes)) => match inboxes.as_slice() {
+            [only] => Some(only.to_string()),
+            _ => None,
+        },
+    };
+    match only {
+        Some(id) => caller.inbox(context, &id).await,
+        None => Err(Problem::invalid_field("inbox_id", "is required, where the token sees more than one inbox")
+            .with_status(StatusCode::BAD_REQUEST)),
+    }
+}
+
+/// Submits a message.
+pub(super) async fn submit(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: Inbox,
+    request: SendRequest,
+) -> Result<(StatusCode, Json<Sent>), Problem> {
+    let (limits, owner) = (&context.config.limits, Owner::Account(inbox.account.clone()));
     if request.rcpt_to.len() > limits.recipients {
         return Err(too_many_recipients(limits.recipients));
     }
-    let login = login(&context, &caller, &inbox, &request).await?;
+    let login = login(context, caller, &inbox, &request).await?;
     let raw = match request.message {
         Message::Raw(raw) => raw,
         Message::Parts { from, to, cc, bcc, content } => {
@@ -106,17 +187,31 @@ pub(super) async fn send(
     if raw.len() > limits.message_size {
         return Err(Problem::too_large(limits.message_size));
     }
+    let SendRequest { options: Options { note, send_at }, .. } = request;
+    let now = context.clock.now();
+    let send_at = send_at.filter(|send_at| *send_at > now);
+    if send_at.is_some_and(|send_at| send_at.since(now) > SCHEDULE) {
+        return Err(Problem::invalid_field("send_at", "must be at most 7 days from now"));
+    }
     let found = context.submission.recipients(owner, request.rcpt_to, raw.len()).await.map_err(no_such_recipient)?;
     let listed = found.iter().map(|recipient| recipient.address().clone()).collect();
+    let leaves = found.iter().any(|recipient| matches!(recipient, Recipient::Elsewhere(_)));
     let rcpt_to = Recipients::new(found).ok_or_else(no_recipient)?;
-    let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client) };
+    let draft = Draft { rcpt_to, raw: raw.into(), protocol: "HTTP", client: Some(caller.client), send_at, note };
     let accepted = context.submission.accept(&login, draft).await.map_err(problem)?;
-    Ok((StatusCode::ACCEPTED, Json(sent(accepted, listed))))
+    let status = match (accepted.held, send_at, leaves) {
+        (true, ..) => Status::Held,
+        (false, Some(_), _) => Status::Scheduled,
+        (false, None, true) => Status::Queued,
+        (false, None, false) => Status::Sent,
+    };
+    Ok((StatusCode::CREATED, Json(sent(inbox.id, accepted, status, listed))))
 }
 
-fn sent(accepted: Accepted, rcpt_to: Vec<Address>) -> Sent {
+fn sent(inbox_id: InboxId, accepted: Accepted, status: Status, rcpt_to: Vec<Address>) -> Sent {
     let fallback = accepted.fallback.map(|f| FallbackJson { from: f.from, reason: f.reason });
-    Sent { id: accepted.id, from: accepted.from, fallback, held: accepted.held, rcpt_to }
+    let Accepted { id, message_id, from, held, .. } = accepted;
+    Sent { id: MessageId::of_sent(&id), inbox_id, message_id, status, from, fallback, held, rcpt_to }
 }
 
 fn too_many_recipients(max_recipients: usize) -> Problem {
@@ -124,7 +219,8 @@ fn too_many_recipients(max_recipients: usize) -> Problem {
 }
 
 fn no_recipient() -> Problem {
-    Problem::invalid_field("to", "a message needs at least one recipient in to, cc or bcc")
+    let text = "a message needs at least one recipient in to, cc or bcc";
+    Problem::invalid_field("to", text).with_status(StatusCode::BAD_REQUEST)
 }
 
 fn no_such_recipient(error: RecipientError) -> Problem {
@@ -136,7 +232,7 @@ fn no_such_recipient(error: RecipientError) -> Problem {
     }
 }
 
-fn inbox_full(detail: String, fix: &str) -> Problem {
+pub(super) fn inbox_full(detail: String, fix: &str) -> Problem {
     Problem::new(StatusCode::INSUFFICIENT_STORAGE, "inbox_full", "An inbox is full", detail, fix)
 }
 
@@ -175,33 +271,84 @@ async fn login(context: &HttpContext, caller: &Caller, inbox: &Inbox, request: &
     login.ok_or_else(|| not_of_the_inbox("from"))
 }
 
+/// The same for a message that is not sent yet.
+pub(super) async fn login_of(
+    context: &HttpContext,
+    caller: &Caller,
+    inbox: &Inbox,
+    from: Option<Address>,
+) -> Result<Login, Problem> {
+    let login = context.authenticator.log_in_as(&caller.principal, inbox, from).await?;
+    login.ok_or_else(|| not_of_the_inbox("from"))
+}
+
 fn from_of(raw: &[u8]) -> Option<Address> {
     message::addresses_of(message::split(raw).0, "From").flatten().next()
 }
 
 pub(super) fn json_request(mut fields: Fields, limits: &Limits) -> Result<SendRequest, Problem> {
-    let from = mailbox(&mut fields, "from");
-    let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(&mut fields, field));
-    let mut rcpt_to = Vec::new();
-    for mailbox in to.iter().chain(&cc).chain(&bcc) {
-        add_recipient(&mut rcpt_to, mailbox.address.clone(), limits.recipients)?;
-    }
-    let address = from.as_ref().map(|mailbox| mailbox.address.clone());
+    let options = Options::read(&mut fields);
     if fields.has("raw") {
+        let parts = Addressed::read(&mut fields);
         let raw = fields.required_text("raw");
         fields.finish()?;
+        let rcpt_to = parts.recipients(limits)?;
         let mut request = raw_request(raw.unwrap_or_default().as_bytes(), limits)?;
         if !rcpt_to.is_empty() {
             request.rcpt_to = rcpt_to;
         }
-        return Ok(SendRequest { from: address, ..request });
+        return Ok(SendRequest { from: parts.from.map(|from| from.address), options, ..request });
     }
-    let content = Box::new(Content::read(&mut fields));
+    let addressed = Addressed::read(&mut fields);
+    let content = Content::read(&mut fields);
+    if !content.has_body() {
+        fields.fault("text_body", "is required, or html_body, or attachments");
+    }
     fields.finish()?;
+    parts_request(addressed, content, options, limits)
+}
+
+/// Who a message is from and for.
+#[derive(Default)]
+pub(super) struct Addressed {
+    pub(super) from: Option<Mailbox>,
+    pub(super) to: Vec<Mailbox>,
+    pub(super) cc: Vec<Mailbox>,
+    pub(super) bcc: Vec<Mailbox>,
+}
+
+impl Addressed {
+    /// Reads `from`, `to`, `cc` and `bcc`.
+    pub(super) fn read(fields: &mut Fields) -> Self {
+        let from = mailbox(fields, "from");
+        let [to, cc, bcc] = ["to", "cc", "bcc"].map(|field| mailboxes(fields, field));
+        Self { from, to, cc, bcc }
+    }
+
+    fn recipients(&self, limits: &Limits) -> Result<Vec<Address>, Problem> {
+        let mut rcpt_to = Vec::new();
+        for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
+            add_recipient(&mut rcpt_to, mailbox.address.clone(), limits.recipients)?;
+        }
+        Ok(rcpt_to)
+    }
+}
+
+/// A message of parts.
+pub(super) fn parts_request(
+    addressed: Addressed,
+    content: Content,
+    options: Options,
+    limits: &Limits,
+) -> Result<SendRequest, Problem> {
+    let rcpt_to = addressed.recipients(limits)?;
     if rcpt_to.is_empty() {
         return Err(no_recipient());
     }
-    Ok(SendRequest { from: address, rcpt_to, message: Message::Parts { from, to, cc, bcc, content } })
+    let Addressed { from, to, cc, bcc } = addressed;
+    let address = from.as_ref().map(|mailbox| mailbox.address.clone());
+    let message = Message::Parts { from, to, cc, bcc, content: Box::new(content) };
+    Ok(SendRequest { from: address, rcpt_to, message, options })
 }
 
 /// Adds each spelling once. The limit also bounds the linear search.
@@ -216,7 +363,7 @@ fn add_recipient(rcpt_to: &mut Vec<Address>, address: Address, limit: usize) -> 
 }
 
 /// A complete message; its To, Cc and Bcc fields give the recipients.
-fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
+pub(super) fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
     if message::has_nul(raw) {
         return Err(Problem::invalid_field("raw", message::NUL_REFUSED));
     }
@@ -238,7 +385,7 @@ fn raw_request(raw: &[u8], limits: &Limits) -> Result<SendRequest, Problem> {
             add_recipient(&mut rcpt_to, address, limits.recipients)?;
         }
     }
-    Ok(SendRequest { from: None, rcpt_to, message: Message::Raw(raw) })
+    Ok(SendRequest { from: None, rcpt_to, message: Message::Raw(raw), options: Options::default() })
 }
 
 #[cfg(test)]

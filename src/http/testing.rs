@@ -166,6 +166,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         queue.clone(),
     );
     let verifier = Verifier::new(Arc::clone(&config), store.clone(), clock.clone(), resolver);
+    let links = keys.links();
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
@@ -184,6 +185,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         queue,
         reading,
         spool,
+        links,
         creations,
         readiness,
     }

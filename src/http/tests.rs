@@ -1,6 +1,7 @@
 //! The API over real sockets.
 
 mod connections;
+mod conversations;
 mod domains;
 mod identities;
 mod isolation;
@@ -103,9 +104,7 @@ async fn unknown_paths_and_methods_are_problems() {
     assert_eq!((answer.status, answer.code()), (405, "method_not_allowed"));
     let allowed = answer.header("allow").unwrap();
     assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
-    for path in
-        ["/api/v1/inboxes/%ff", "/api/v1/custom_domains/a%C3/verify", "/%80", "/api/v1/inboxes/inb_%e2%82/messages"]
-    {
+    for path in ["/api/v1/inboxes/%ff", "/api/v1/custom_domains/a%C3/verify", "/%80", "/api/v1/emails/msg_%e2%82/raw"] {
         let answer = world.get(&world.ours.token, path).await;
         assert_eq!((answer.status, answer.code()), (400, "malformed_request"), "{path}");
     }

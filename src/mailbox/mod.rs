@@ -3,8 +3,10 @@
 //! Invariant: quotas are checked in the transaction that stores, and every committed change publishes an event, even if its client has
 //! disconnected.
 
+mod emails;
 mod expunge;
 mod long_changes;
+mod threads;
 mod transfer;
 
 use crate::address::{Address, DomainName};

@@ -19,6 +19,7 @@
 //! | `decode`, `charset` | octets of a part: without transfer encoding, as text |
 //! | `text` | what of a message is shown: text, HTML, attachments |
 //! | `searched` | what SEARCH looks into |
+//! | `threading` | which thread it belongs to |
 
 pub(crate) mod addresses;
 mod authors;
@@ -40,6 +41,7 @@ mod received;
 mod rewrite;
 pub(crate) mod searched;
 pub(crate) mod text;
+pub(crate) mod threading;
 pub(crate) mod words;
 
 pub use addresses::{addresses_of, mailboxes_in};
@@ -49,7 +51,9 @@ pub use fields::ReadLimits;
 pub use headers::{NUL_REFUSED, has_nul, hop_count, missing_line_end, split};
 pub use line_ends::{BareCr, line_ends_as_crlf, with_crlf};
 pub use received::{Trace, trace, with_return_path};
+
 pub use rewrite::{Outgoing, Submitted, blind_copies, outgoing, with_fields, without_results_of};
+pub use text::message_id;
 
 #[cfg(test)]
 mod properties;

@@ -5,6 +5,7 @@
 use super::charset;
 use super::decode::transfer_decoded;
 use super::fields::{Header, unfold};
+use super::headers::Fields;
 use super::mime::{Kind, Part, Tree};
 use super::parameters::{decoded_parameter, disposition, transfer_encoding};
 use super::words::without_controls;
@@ -36,14 +37,38 @@ pub(crate) struct Attachment {
     pub content_id: Option<String>,
 }
 
+/// An attachment by its place, from 1 on, with its octets, transfer-decoded.
+pub(crate) fn attachment<'a>(tree: &'a Tree<'a>, number: usize) -> Option<(Attachment, Cow<'a, [u8]>)> {
+    let mut found = Found::of(tree, 0);
+    let at = number.checked_sub(1)?;
+    let part = *found.parts.get(at)?;
+    let octets = decoded(tree, part, &tree.fields_of(part));
+    Some((found.attachments.swap_remove(at), octets))
+}
+
 /// The displayed content of a message, at most `limit` octets each of text and HTML.
 pub(crate) fn content(tree: &Tree<'_>, limit: usize) -> Content {
-    let mut found = Found { tree, limit, texts: Vec::new(), attachments: Vec::new() };
-    found.add(&tree.root, Place { container: b"", is_first: true, in_alternative: false }, &mut { Views::BOTH });
+    let found = Found::of(tree, limit);
     let mut truncated = false;
     let text = found.view(false, &mut truncated);
     let html = found.view(true, &mut truncated);
     Content { text, html, truncated, attachments: found.attachments }
+}
+
+impl Content {
+    /// All of it as text, HTML converted.
+    pub(crate) fn as_text(&self) -> String {
+        match (&self.text, &self.html) {
+            (Some(text), _) => text.clone(),
+            (None, Some(html)) => html_to_text(html),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Text as HTML that shows it as it is.
+pub(crate) fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 /// The views that include a text: plain text, HTML.
@@ -93,11 +118,19 @@ struct Found<'a> {
     limit: usize,
     texts: Vec<Text>,
     attachments: Vec<Attachment>,
+    /// Those of the attachments.
+    parts: Vec<&'a Part>,
 }
 
-impl Found<'_> {
+impl<'a> Found<'a> {
+    fn of(tree: &'a Tree<'a>, limit: usize) -> Self {
+        let mut found = Self { tree, limit, texts: Vec::new(), attachments: Vec::new(), parts: Vec::new() };
+        found.add(&tree.root, Place { container: b"", is_first: true, in_alternative: false }, &mut { Views::BOTH });
+        found
+    }
+
     /// Adds a part, as text to the views that are `open`.
-    fn add(&mut self, part: &Part, place: Place<'_>, open: &mut Views) {
+    fn add(&mut self, part: &'a Part, place: Place<'_>, open: &mut Views) {
         if let Kind::Multipart(parts) = &part.kind {
             return self.add_multipart(part, parts, place, *open);
         }
@@ -124,7 +157,7 @@ impl Found<'_> {
         self.texts.push(Text { is_html, text, is_cut, views });
     }
 
-    fn add_multipart(&mut self, part: &Part, parts: &[Part], place: Place<'_>, mut open: Views) {
+    fn add_multipart(&mut self, part: &Part, parts: &'a [Part], place: Place<'_>, mut open: Views) {
         let container = part.content_type.subtype.as_slice();
         let is_alternative = container == b"alternative";
         let before = self.texts.len();
@@ -145,8 +178,9 @@ impl Found<'_> {
         }
     }
 
-    fn attach(&mut self, part: &Part, header: &Header<'_>, filename: Option<String>) {
+    fn attach(&mut self, part: &'a Part, header: &Header<'_>, filename: Option<String>) {
         let kind = [&part.content_type.kind, &part.content_type.subtype].map(|word| String::from_utf8_lossy(word));
+        self.parts.push(part);
         self.attachments.push(Attachment {
             filename,
             content_type: without_controls(kind.join("/")),
@@ -180,8 +214,7 @@ impl Found<'_> {
 }
 
 fn as_html(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-    format!("<div style=\"white-space: pre-wrap\">{escaped}</div>")
+    format!("<div style=\"white-space: pre-wrap\">{}</div>", escaped(text))
 }
 
 /// How a part is displayed: true for HTML, false for text; `None` for an attachment.
@@ -223,6 +256,12 @@ pub(crate) fn message_ids(value: &[u8]) -> Vec<String> {
     let ids = value.split(|octet| *octet == b'<').skip(1).filter_map(|rest| rest.split(|octet| *octet == b'>').next());
     let ids = ids.map(|id| without_controls(String::from_utf8_lossy(id).into_owned()));
     ids.filter(|id| !id.is_empty()).collect()
+}
+
+/// The Message-ID of a header block, without angle brackets.
+pub fn message_id(header: &[u8]) -> Option<String> {
+    let mut fields = Fields::new(header);
+    fields.find(|field| field.is("Message-ID")).and_then(|field| message_ids(field.value).into_iter().next())
 }
 
 #[cfg(test)]

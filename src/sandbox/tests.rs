@@ -119,7 +119,7 @@ async fn mail_from_outside_arrives_through_the_mx_unchanged() {
         assert!(reply["reply"].as_str().unwrap().starts_with(&code.to_string()) && reply["enhanced_code"].is_string());
     }
     let ready = serde_json::to_value(&sandbox.ready).unwrap();
-    let messages = caller.get(&format!("/api/v1/inboxes/{}/messages", ready["inbox_id"].as_str().unwrap())).await;
+    let messages = caller.get(&format!("/api/v1/emails?inbox={}", ready["inbox_id"].as_str().unwrap())).await;
     assert_eq!(messages["data"].as_array().unwrap().len(), 3, "{messages}");
     stop(sandbox).await;
 }

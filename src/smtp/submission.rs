@@ -14,10 +14,11 @@ use crate::auth::sasl::Credentials;
 use crate::auth::session::{AuthSession, OpenError, SessionEnd};
 use crate::config::Config;
 use crate::envelope::{EnhancedCode, Reply};
-use crate::id::AccountId;
+use crate::id::{AccountId, MessageId};
 use crate::net::tls::ServerTls;
 use crate::resources::Owner;
 use crate::resources::spool::Spool;
+use crate::store::sent::Note;
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -80,8 +81,14 @@ impl SmtpHandler for SubmissionServer {
             Err(SessionEnd::NotChecked) => return reply::local_error(),
             Err(end) => return reply::session_ended(end),
         }
-        let draft =
-            Draft { rcpt_to: mail.recipients, raw: mail.message, protocol: mail.protocol, client: Some(peer.ip()) };
+        let draft = Draft {
+            rcpt_to: mail.recipients,
+            raw: mail.message,
+            protocol: mail.protocol,
+            client: Some(peer.ip()),
+            send_at: None,
+            note: Note::default(),
+        };
         match self.submission.accept(client.login(), draft).await {
             Ok(accepted) => queued(&accepted),
             Err(refusal) => refused(&refusal),
@@ -113,7 +120,7 @@ fn refused_login(peer: SocketAddr, error: &OpenError) -> Reply {
 /// Names the identity, and the reason of a fallback.
 fn queued(accepted: &Accepted) -> Reply {
     let verb = if accepted.held { "held" } else { "queued" };
-    let mut text = format!("{verb} as {} from {}", accepted.id, accepted.from);
+    let mut text = format!("{verb} as {} from {}", MessageId::of_sent(&accepted.id), accepted.from);
     if accepted.held {
         text.push_str(&format!(" until {} is verified", accepted.from.domain));
     }

@@ -6,6 +6,7 @@ use super::jobs::Claim;
 use super::params;
 use super::queue::{End, Ended, NewSubmission, Settled, Settlement};
 use super::routing::Route;
+use super::sent::Note;
 use super::testing::{account, assert_due, inbox, limits};
 use super::{Store, StoreError, Transaction, bodies};
 use crate::address::{Address, DomainName, ReversePath};
@@ -95,6 +96,8 @@ async fn deliver(store: &Store, name: &str, takes_turns: bool, runs: &Arc<Atomic
 fn message(account: &AccountId, inbox: &InboxId, rcpt_to: &str) -> NewSubmission {
     let from: Address = "hello@inboxlayer.dev".parse().unwrap();
     NewSubmission {
+        send_at: None,
+        note: Note::default(),
         id: SubmissionId::new(),
         account: account.clone(),
         inbox: inbox.clone(),

@@ -12,7 +12,8 @@ use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::address::ReversePath;
 use crate::clock::Timestamp;
 use crate::envelope::Recipients;
-use crate::id::{BodyId, InboxId, MailboxId};
+use crate::id::{BodyId, InboxId, MailboxId, MessageId};
+use crate::message::threading::Threading;
 use bytes::Bytes;
 use std::collections::HashSet;
 
@@ -56,9 +57,11 @@ impl LocalDelivery {
         body_size: usize,
     ) -> Result<Vec<Delivered>, StoreError> {
         let content = content::insert_content(transaction, &self.header, body_id, body_size)?;
+        let threading = Threading::of(&self.header);
         let mail_from = self.mail_from.to_string();
         let deliver = |recipient: &LocalRecipient| {
             let new = NewMessage {
+                id: MessageId::new(),
                 inbox: recipient.inbox(),
                 mailbox: inbox_mailbox(transaction, recipient.inbox())?,
                 content,
@@ -67,6 +70,7 @@ impl LocalDelivery {
                 mail_from: &mail_from,
                 rcpt_to: &recipient.address().to_string(),
                 internal_date: self.received_at,
+                threading: &threading,
             };
             message_rows::insert(transaction, &new)
         };

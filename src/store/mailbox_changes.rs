@@ -5,6 +5,7 @@
 
 use super::bodies::NewObject;
 use super::keywords::{self, FlagError, InboxLimits};
+use super::mailboxes::MailboxKind;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
@@ -13,10 +14,17 @@ use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
 use crate::clock::Timestamp;
 use crate::events::Event;
-use crate::id::{InboxId, MailboxId};
+use crate::id::{BodyId, InboxId, MailboxId, MessageId};
+use crate::message;
+use crate::message::threading::Threading;
 use crate::store::engine::{Row, params};
 use bytes::Bytes;
 use std::ops::ControlFlow;
+
+/// How long after a message was accepted its APPEND to Sent is taken for the same, in milliseconds.
+const APPENDED_WITHIN: i64 = 10 * 60 * 1000;
+/// Copies of a body in Sent that are compared.
+const COPIES: i64 = 20;
 
 /// What STORE does with flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,6 +142,84 @@ fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, ui
     Ok(())
 }
 
+/// The copy that was made when the message was accepted, which a mail program now appends to Sent itself: with the same body and
+/// Message-ID, a short time ago.
+fn copy_in_sent(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    mailbox: MailboxId,
+    body: BodyId,
+    append: &Append,
+) -> Result<Option<u32>, StoreError> {
+    let Some(wanted) = message::message_id(&append.header) else { return Ok(None) };
+    let sql = "SELECT name, special_use FROM mailbox WHERE id = ?1";
+    let row = |row: &Row<'_>| Ok((row.get::<String>(0)?, row.get::<Option<String>>(1)?));
+    let (name, special_use) = connection.query_row(sql, params![mailbox], row)?;
+    if MailboxKind::of(&name, special_use.as_deref()) != Some(MailboxKind::Sent) {
+        return Ok(None);
+    }
+    let since = Timestamp::from_millis(Timestamp::real().millis().saturating_sub(APPENDED_WITHIN));
+    for part in parts::of(connection, inbox, mailbox)? {
+        let sql = "SELECT m.uid, c.header FROM content c JOIN message m ON m.content_id = c.id
+                   WHERE c.body_id = ?1 AND m.mailbox_id = ?2 AND m.internal_date >= ?3 AND m.mail_from <> '' AND m.rcpt_to = ''
+                   ORDER BY m.uid DESC LIMIT ?4";
+        let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?, row.get::<Vec<u8>>(1)?));
+        let found = connection.query(sql, params![body, part.id, since, COPIES], row)?;
+        let same = found.into_iter().find(|(_, header)| message::message_id(header).as_ref() == Some(&wanted));
+        if let Some((uid, _)) = same {
+            return Ok(Some(part.shown(uid)));
+        }
+    }
+    Ok(None)
+}
+
+/// Gives messages the flags that `update` makes of theirs, which adds no keywords but `added`. Returns the flags of those that are still there.
+pub(super) fn flag(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    mailbox: MailboxId,
+    uids: &[u32],
+    added: &[String],
+    InboxLimits { quota, keywords: limits }: InboxLimits,
+    update: impl Fn(&MessageFlags) -> MessageFlags,
+) -> Result<Vec<MessageFlags>, FlagError> {
+    let mut after = Vec::with_capacity(uids.len());
+    let parts = parts::of(connection, inbox, mailbox)?;
+    let adds = !added.is_empty() && !uids.is_empty();
+    let size_before = keywords::inbox_size(connection, inbox)?;
+    if adds {
+        keywords::check(connection, &parts, added, limits)?;
+    }
+    let mut modseq = None;
+    for &uid in uids {
+        let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
+        let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
+        let before = connection.query_row(sql, params![part.id, part.stored(uid)], |row| message_flags(row, part))?;
+        let now = update(&before);
+        if now != before {
+            let count = |message: &MessageFlags| message.keywords.split_ascii_whitespace().count();
+            if count(&now) > limits.per_message.max(count(&before)) {
+                return Err(FlagError::TooManyOfMessage(limits.per_message));
+            }
+            let modseq = match modseq {
+                Some(modseq) => modseq,
+                None => {
+                    let modseq = *modseq.insert(next_modseq(connection, mailbox)?);
+                    let event = Event::FlagsChanged { inbox_id: inbox.clone(), mailbox, modseq };
+                    connection.publish_of_inbox(inbox, event)?;
+                    modseq
+                }
+            };
+            message_rows::set_flags(connection, inbox, part, &before, &now, modseq)?;
+        }
+        after.push(now);
+    }
+    if adds && keywords::inbox_size(connection, inbox)? > quota.octets.max(size_before) {
+        return Err(FlagError::Full);
+    }
+    Ok(after)
+}
+
 impl Store {
     /// Changes flags; returns the flags of those of the messages that are still there.
     pub async fn messages_flag(
@@ -146,43 +232,8 @@ impl Store {
     ) -> Result<Vec<MessageFlags>, FlagError> {
         let of = inbox.clone();
         self.write_in_turn(&[Turn::Inbox(inbox.clone())], move |connection| {
-            let mut after = Vec::with_capacity(uids.len());
-            let parts = parts::of(connection, &of, mailbox)?;
-            let InboxLimits { quota, keywords: limits } = limits;
-            let adds = update.change != FlagChange::Remove && !update.keywords.is_empty() && !uids.is_empty();
-            let size_before = keywords::inbox_size(connection, &of)?;
-            if adds {
-                keywords::check(connection, &parts, &update.keywords, limits)?;
-            }
-            let mut modseq = None;
-            for &uid in &uids {
-                let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
-                let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-                let before =
-                    connection.query_row(sql, params![part.id, part.stored(uid)], |row| message_flags(row, part))?;
-                let now = update.apply(&before);
-                if now != before {
-                    let count = |message: &MessageFlags| message.keywords.split_ascii_whitespace().count();
-                    if count(&now) > limits.per_message.max(count(&before)) {
-                        return Err(FlagError::TooManyOfMessage(limits.per_message));
-                    }
-                    let modseq = match modseq {
-                        Some(modseq) => modseq,
-                        None => {
-                            let modseq = *modseq.insert(next_modseq(connection, mailbox)?);
-                            let event = Event::FlagsChanged { inbox_id: of.clone(), mailbox, modseq };
-                            connection.publish_of_inbox(&of, event)?;
-                            modseq
-                        }
-                    };
-                    message_rows::set_flags(connection, &of, part, &before, &now, modseq)?;
-                }
-                after.push(now);
-            }
-            if adds && keywords::inbox_size(connection, &of)? > quota.octets.max(size_before) {
-                return Err(FlagError::Full);
-            }
-            Ok(after)
+            let added: &[String] = if update.change == FlagChange::Remove { &[] } else { &update.keywords };
+            flag(connection, &of, mailbox, &uids, added, limits, |before| update.apply(before))
         })
         .await
     }
@@ -230,7 +281,14 @@ impl Store {
             let octets = room::octets(append.header.len(), append.body.len().saturating_add(append.keywords.len()));
             room::check(connection, std::iter::once((&inbox, octets)), quota)?;
             let body_id = bodies::insert(connection, &body)?;
+            if let Some(uid) = copy_in_sent(connection, &inbox, mailbox, body_id, &append)? {
+                let update = FlagUpdate { change: FlagChange::Add, flags: append.flags, keywords: names };
+                let limits = InboxLimits { quota, keywords };
+                flag(connection, &inbox, mailbox, &[uid], &update.keywords, limits, |before| update.apply(before))?;
+                return Ok(Some(Appended { mailbox, uid_validity, uid }));
+            }
             let new = NewMessage {
+                id: MessageId::new(),
                 inbox: &inbox,
                 mailbox,
                 content: content::insert_content(connection, &append.header, body_id, append.body.len())?,
@@ -239,6 +297,7 @@ impl Store {
                 mail_from: "",
                 rcpt_to: "",
                 internal_date: append.internal_date,
+                threading: &Threading::of(&append.header),
             };
             let uid = message_rows::insert(connection, &new)?.uid;
             Ok(Some(Appended { mailbox, uid_validity, uid }))

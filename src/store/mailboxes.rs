@@ -13,21 +13,56 @@ use crate::store::engine::{Row, params};
 /// The name of the mailbox that mail arrives in.
 pub const INBOX: &str = "INBOX";
 
-const SENT: &str = "Sent";
-const SENT_USE: &str = "\\Sent";
-
 /// Octets of a name at most, in UTF-8.
 pub const NAME_OCTETS: usize = 1000;
 
-/// What every inbox has from the start, with the special uses of RFC 6154.
-const STANDARD: &[(&str, Option<&str>)] = &[
-    (INBOX, None),
-    ("Drafts", Some("\\Drafts")),
-    (SENT, Some(SENT_USE)),
-    ("Junk", Some("\\Junk")),
-    ("Trash", Some("\\Trash")),
-    ("Archive", Some("\\Archive")),
-];
+/// The mailboxes that every inbox has from the start. Another one has its use after its owner has deleted it and made one of its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MailboxKind {
+    Inbox,
+    Drafts,
+    Sent,
+    Junk,
+    Trash,
+    Archive,
+}
+
+impl MailboxKind {
+    pub const ALL: [Self; 6] = [Self::Inbox, Self::Drafts, Self::Sent, Self::Junk, Self::Trash, Self::Archive];
+
+    /// The name that it has from the start.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Inbox => INBOX,
+            Self::Drafts => "Drafts",
+            Self::Sent => "Sent",
+            Self::Junk => "Junk",
+            Self::Trash => "Trash",
+            Self::Archive => "Archive",
+        }
+    }
+
+    /// Its special use (RFC 6154). That of INBOX is none of those, and is not stored.
+    pub const fn special_use(self) -> &'static str {
+        match self {
+            Self::Inbox => "\\Inbox",
+            Self::Drafts => "\\Drafts",
+            Self::Sent => "\\Sent",
+            Self::Junk => "\\Junk",
+            Self::Trash => "\\Trash",
+            Self::Archive => "\\Archive",
+        }
+    }
+
+    /// The kind of a mailbox: by its special use, or by its name where it has none.
+    pub fn of(name: &str, special_use: Option<&str>) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| special_use.map_or(name == kind.name(), |of| of == kind.special_use()))
+    }
+
+    fn stored_use(self) -> Option<&'static str> {
+        (self != Self::Inbox).then_some(self.special_use())
+    }
+}
 
 /// UIDs given out, and the modification number of the change they are given out for.
 #[derive(Clone, Copy, Debug)]
@@ -38,24 +73,28 @@ pub(super) struct NextUids {
 
 /// Makes the standard mailboxes of an inbox that has just been made.
 pub(super) fn create_standard(connection: &Transaction<'_>, inbox: &InboxId) -> Result<(), StoreError> {
-    for (name, special_use) in STANDARD {
-        insert(connection, inbox, name, *special_use)?;
+    for kind in MailboxKind::ALL {
+        insert(connection, inbox, kind.name(), kind.stored_use())?;
         let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2) ON CONFLICT DO NOTHING";
-        connection.execute(sql, params![inbox, name])?;
+        connection.execute(sql, params![inbox, kind.name()])?;
     }
     Ok(())
 }
 
-/// The mailbox for copies of what the inbox sends: the one whose special use that is; else the one named Sent, which is made
-/// when its owner has deleted it.
-pub(super) fn sent(connection: &Transaction<'_>, inbox: &InboxId) -> Result<MailboxId, StoreError> {
+/// The mailbox of a kind: the one whose special use that is; else the one of that name, which is made when its owner has deleted it.
+pub(super) fn of_kind(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    kind: MailboxKind,
+) -> Result<MailboxId, StoreError> {
+    let (name, special_use) = (kind.name(), kind.special_use());
     let sql = "SELECT id, 1 AS place FROM mailbox WHERE inbox_id = ?1 AND name = ?2 AND special_use = ?3
                UNION ALL SELECT id, 2 FROM mailbox WHERE inbox_id = ?1 AND special_use = ?3 AND is_hidden = 0
                UNION ALL SELECT id, 3 FROM mailbox WHERE inbox_id = ?1 AND name = ?2 ORDER BY place, id LIMIT 1";
-    let found = connection.query_opt(sql, params![inbox, SENT, SENT_USE], |row| row.get(0))?;
+    let found = connection.query_opt(sql, params![inbox, name, special_use], |row| row.get(0))?;
     match found {
         Some(found) => Ok(found),
-        None => insert(connection, inbox, SENT, Some(SENT_USE)),
+        None => insert(connection, inbox, name, kind.stored_use()),
     }
 }
 

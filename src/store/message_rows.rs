@@ -9,12 +9,14 @@ use super::messages::Flags;
 use super::open_mailbox::MessageFlags;
 use super::parts::Part;
 use super::room::ROW;
+use super::threads::{self, Member};
 use super::{StoreError, Transaction, content};
 use crate::clock::Timestamp;
 use crate::events::Event;
-use crate::id::{ContentId, InboxId, MailboxId, MessageId};
+use crate::id::{ContentId, InboxId, MailboxId, MessageId, ThreadId};
+use crate::message::threading::Threading;
 use crate::store::engine::{Params, Row, params};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// [`ROW`] for sums.
 const ROW_OCTETS: i64 = ROW as i64;
@@ -31,6 +33,7 @@ pub struct Delivered {
 /// A row of a mailbox.
 #[derive(Clone, Debug)]
 pub(super) struct NewMessage<'a> {
+    pub id: MessageId,
     pub inbox: &'a InboxId,
     pub mailbox: MailboxId,
     pub content: ContentId,
@@ -41,18 +44,21 @@ pub(super) struct NewMessage<'a> {
     pub mail_from: &'a str,
     pub rcpt_to: &'a str,
     pub internal_date: Timestamp,
+    pub threading: &'a Threading,
 }
 
 /// Puts a stored content into a mailbox under its next UID, and records the event.
 pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Result<Delivered, StoreError> {
     let next = mailboxes::next_uids(transaction, new.mailbox, 1)?;
-    let id = MessageId::new();
+    let was_sent = !new.mail_from.is_empty() && new.rcpt_to.is_empty();
+    let thread =
+        threads::assign(transaction, &Member { id: &new.id, inbox: new.inbox, was_sent, threading: new.threading })?;
     let sql = "INSERT INTO message (id, inbox_id, mailbox_id, uid, content_id, flags, keywords, internal_date, modseq,
-                   mail_from, rcpt_to)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                   mail_from, rcpt_to, thread_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let row = params![
-        id,
+        new.id,
         new.inbox,
         new.mailbox,
         next.first_uid,
@@ -63,19 +69,20 @@ pub(super) fn insert(transaction: &Transaction<'_>, new: &NewMessage<'_>) -> Res
         next.modseq,
         new.mail_from,
         new.rcpt_to,
+        thread,
     ];
     let inserted = transaction.query_row(sql, row, counted)?;
     let mut counts = Counts::of(transaction, new.mailbox)?;
     counts.add(&inserted);
     counts.write(transaction)?;
     counts.write_inbox(transaction, new.inbox)?;
-    let (inbox_id, mailbox, message_id, uid) = (new.inbox.clone(), new.mailbox, id.clone(), next.first_uid);
+    let (inbox_id, mailbox, message_id, uid) = (new.inbox.clone(), new.mailbox, new.id.clone(), next.first_uid);
     let event = match new.rcpt_to {
         "" => Event::MessageAdded { inbox_id, mailbox, message_id, uid },
         _ => Event::MessageReceived { inbox_id, mailbox, message_id, uid },
     };
     transaction.publish_of_inbox(new.inbox, event)?;
-    Ok(Delivered { id, inbox: new.inbox.clone(), mailbox, uid })
+    Ok(Delivered { id: new.id.clone(), inbox: new.inbox.clone(), mailbox, uid })
 }
 
 /// A message that is copied or moved: the row it is in, its UID as clients see it, and its UID in the other row.
@@ -95,8 +102,9 @@ pub(super) fn copy(
     modseq: i64,
 ) -> Result<(i64, i64), StoreError> {
     let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
-                   inbox_id, mail_from, rcpt_to)
-               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, inbox_id, mail_from, rcpt_to
+                   email_id, inbox_id, mail_from, rcpt_to, thread_id)
+               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, coalesce(email_id, id), inbox_id,
+                   mail_from, rcpt_to, thread_id
                FROM message WHERE mailbox_id = ?1 AND uid = ?2
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let mut counts = Counts::of(transaction, to)?;
@@ -116,14 +124,17 @@ pub(super) fn relocate(
     to: MailboxId,
     modseq: Option<i64>,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = coalesce(CAST(?5 AS BIGINT), modseq)
+    let sql =
+        "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = coalesce(CAST(?5 AS BIGINT), modseq), changed_at = ?6
                WHERE mailbox_id = ?1 AND uid = ?2
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
+    let now = Timestamp::real();
     let mut there = Counts::of(transaction, to)?;
     let mut here: BTreeMap<i64, Counts> = BTreeMap::new();
     for Going { part, uid, to: new_uid } in messages {
         let stored = part.stored(*uid);
-        let moved = transaction.query_row(sql, params![part.id, stored, to, new_uid, modseq], counted)?;
+        let values = params![part.id, stored, to, new_uid, modseq, now];
+        let moved = transaction.query_row(sql, values, counted)?;
         there.add(&moved);
         let from = match here.entry(part.id.row()) {
             std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
@@ -166,8 +177,10 @@ pub(super) fn set_flags(
     now: &MessageFlags,
     modseq: i64,
 ) -> Result<(), StoreError> {
-    let sql = "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5 WHERE mailbox_id = ?1 AND uid = ?2";
-    transaction.execute(sql, params![part.id, part.stored(before.uid), now.flags, now.keywords, modseq])?;
+    let sql =
+        "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5, changed_at = ?6 WHERE mailbox_id = ?1 AND uid = ?2";
+    let values = params![part.id, part.stored(before.uid), now.flags, now.keywords, modseq, Timestamp::real()];
+    transaction.execute(sql, values)?;
     let is_unseen = |flags: &MessageFlags| i64::from(!flags.flags.contains(Flags::SEEN));
     let mut counts = Counts { unseen: is_unseen(now) - is_unseen(before), ..Counts::empty(part.id) };
     counts.count_keywords(&now.keywords, 1);
@@ -186,10 +199,14 @@ pub(super) fn remove(
 ) -> Result<Vec<i64>, StoreError> {
     let sql = format!(
         "DELETE FROM message WHERE mailbox_id = ?1 AND {condition}
-         RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)"
+         RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id), thread_id"
     );
     let values: Vec<_> = std::iter::once(&row as &dyn super::engine::ToValue).chain(values.iter().copied()).collect();
-    let removed = transaction.query(&sql, &values, counted)?;
+    let mut threads = BTreeSet::new();
+    let removed = transaction.query(&sql, &values, |row| {
+        threads.extend(row.get::<Option<ThreadId>>(5)?);
+        counted(row)
+    })?;
     if removed.is_empty() {
         return Ok(Vec::new());
     }
@@ -197,8 +214,15 @@ pub(super) fn remove(
     removed.iter().for_each(|message| counts.remove(message));
     counts.write(transaction)?;
     counts.write_inbox(transaction, inbox)?;
+    threads::remove_empty(transaction, threads)?;
     content::remove_unreferenced(transaction, removed.iter().map(|message| message.content))?;
     Ok(removed.into_iter().map(|message| message.uid).collect())
+}
+
+/// Gives a message that has none its thread.
+pub(super) fn set_thread(transaction: &Transaction<'_>, id: &MessageId, thread: &ThreadId) -> Result<(), StoreError> {
+    transaction.execute("UPDATE message SET thread_id = ?2 WHERE id = ?1", params![id, thread])?;
+    Ok(())
 }
 
 /// What is counted of a message.

@@ -1,10 +1,10 @@
-//! Messages as the API shows them: newest first, one by one, as bytes.
+//! Messages as the API shows them: one by one, as bytes. `emails` has lists.
 //!
-//! Invariant: every verb asks for the inbox; a message of another inbox is no message.
+//! Invariant: what returns octets of a message asks for the inbox; a message of another inbox is no message.
 
 use super::{Store, StoreError, StoredMessage, Transaction, content};
 use crate::clock::Timestamp;
-use crate::id::{ContentId, InboxId, MessageId};
+use crate::id::{ContentId, InboxId, MessageId, ThreadId};
 use crate::store::engine::{FromValue, Row, ToValue, Unexpected, Value, params};
 use std::ops::Range;
 
@@ -61,10 +61,17 @@ impl FromValue for Flags {
 pub struct MessageSummary {
     /// Its id; it stays when the message moves to another mailbox.
     pub id: MessageId,
+    /// Its id, or of a copy that of the message it was copied from, first of all.
+    pub email_id: MessageId,
+    pub inbox: InboxId,
+    /// None until it is found, of a message that came before threads.
+    pub thread: Option<ThreadId>,
     /// Where its octets are.
     pub content: ContentId,
     /// The mailbox's name.
     pub mailbox: String,
+    /// The mailbox's special use (RFC 6154).
+    pub special_use: Option<String>,
     pub uid: u32,
     /// Its system flags.
     pub flags: Flags,
@@ -72,6 +79,8 @@ pub struct MessageSummary {
     pub keywords: String,
     /// INTERNALDATE.
     pub internal_date: Timestamp,
+    /// When its flags or its mailbox changed last, if they ever did.
+    pub changed_at: Option<Timestamp>,
     /// Octets, header and body.
     pub size: u64,
     /// Envelope sender; empty for `<>` and for what did not come by SMTP.
@@ -82,26 +91,31 @@ pub struct MessageSummary {
     pub header: Vec<u8>,
 }
 
-const SUMMARY: &str =
-    "SELECT m.id, b.name, m.uid + p.uid_offset, m.flags, m.keywords, m.internal_date, c.size, m.mail_from, m.rcpt_to,
-        substr(c.header, 1, ?3), c.id
+const SUMMARY: &str = "SELECT m.id, coalesce(m.email_id, m.id), m.inbox_id, b.name, b.special_use, m.uid + p.uid_offset,
+        m.flags, m.keywords, m.internal_date, m.changed_at, c.size, m.mail_from, m.rcpt_to, substr(c.header, 1, ?1), c.id, m.thread_id
     FROM message m JOIN mailbox p ON p.id = m.mailbox_id
         JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
         JOIN content c ON c.id = m.content_id";
 
 fn summary(row: &Row<'_>) -> Result<MessageSummary, StoreError> {
+    let changed_at: Timestamp = row.get(9)?;
     Ok(MessageSummary {
         id: row.get(0)?,
-        mailbox: row.get(1)?,
-        uid: row.get(2)?,
-        flags: row.get(3)?,
-        keywords: row.get(4)?,
-        internal_date: row.get(5)?,
-        size: row.get::<i64>(6)?.unsigned_abs(),
-        mail_from: row.get(7)?,
-        rcpt_to: row.get(8)?,
-        header: row.get(9)?,
-        content: row.get(10)?,
+        email_id: row.get(1)?,
+        inbox: row.get(2)?,
+        mailbox: row.get(3)?,
+        special_use: row.get(4)?,
+        uid: row.get(5)?,
+        flags: row.get(6)?,
+        keywords: row.get(7)?,
+        internal_date: row.get(8)?,
+        changed_at: (changed_at.millis() != 0).then_some(changed_at),
+        size: row.get::<i64>(10)?.unsigned_abs(),
+        mail_from: row.get(11)?,
+        rcpt_to: row.get(12)?,
+        header: row.get(13)?,
+        content: row.get(14)?,
+        thread: row.get(15)?,
     })
 }
 
@@ -112,18 +126,23 @@ fn content_of(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> 
 }
 
 impl Store {
-    /// Messages of an inbox over all its mailboxes, newest first; `before` is the last id of the page before.
-    pub async fn messages(
-        &self,
-        inbox: &InboxId,
-        before: Option<&MessageId>,
-        limit: u32,
-    ) -> Result<Vec<MessageSummary>, StoreError> {
-        // `~` sorts after every id.
-        let (inbox, before) = (inbox.clone(), before.map_or("~".to_owned(), ToString::to_string));
+    /// Those of the messages that are in a mailbox, each with its header block, the newest first.
+    pub async fn messages(&self, mut ids: Vec<MessageId>) -> Result<Vec<MessageSummary>, StoreError> {
+        ids.sort_unstable_by(|one, other| other.cmp(one));
         self.read(move |connection| {
-            let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id < ?2 ORDER BY m.id DESC LIMIT ?4");
-            connection.query(&sql, params![inbox, before, SUMMARY_HEADER, limit], summary)
+            let sql = format!("{SUMMARY} WHERE m.id = ?2");
+            let found = ids.iter().map(|id| connection.query_opt(&sql, params![SUMMARY_HEADER, id], summary));
+            found.filter_map(Result::transpose).collect()
+        })
+        .await
+    }
+
+    /// The inbox that a message is in.
+    pub async fn inbox_of_message(&self, id: &MessageId) -> Result<Option<InboxId>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| {
+            let sql = "SELECT inbox_id FROM message WHERE id = ?1";
+            connection.query_opt(sql, params![id], |row| row.get(0))
         })
         .await
     }
@@ -132,8 +151,8 @@ impl Store {
     pub async fn message(&self, inbox: &InboxId, id: &MessageId) -> Result<Option<MessageSummary>, StoreError> {
         let (inbox, id) = (inbox.clone(), id.clone());
         self.read(move |connection| {
-            let sql = format!("{SUMMARY} WHERE m.inbox_id = ?1 AND m.id = ?2");
-            connection.query_opt(&sql, params![inbox, id, SUMMARY_HEADER], summary)
+            let sql = format!("{SUMMARY} WHERE m.inbox_id = ?2 AND m.id = ?3");
+            connection.query_opt(&sql, params![SUMMARY_HEADER, inbox, id], summary)
         })
         .await
     }
@@ -175,7 +194,7 @@ mod tests {
     use crate::store::testing::{inbox, put, store_with_account};
 
     #[tokio::test]
-    async fn newest_first_page_by_page_and_never_another_inbox() {
+    async fn newest_first_and_never_of_another_inbox() {
         let (_dir, store, account) = store_with_account().await;
         let (ours, theirs) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "theirs").await);
         let mut ids = Vec::new();
@@ -185,10 +204,8 @@ mod tests {
             tokio::time::sleep(std::time::Duration::from_millis(2)).await;
         }
         ids.reverse();
-        let first = store.messages(&ours, None, 3).await.unwrap();
-        let rest = store.messages(&ours, first.last().map(|m| &m.id), 3).await.unwrap();
-        let listed: Vec<_> = first.iter().chain(&rest).map(|m| m.id.clone()).collect();
-        assert_eq!(listed, ids);
+        let first = store.messages(ids.clone()).await.unwrap();
+        assert_eq!(first.iter().map(|m| m.id.clone()).collect::<Vec<_>>(), ids);
         assert_eq!(first[0].header, b"Subject: 4\r\n\r\n");
         assert_eq!((first[0].mailbox.as_str(), first[0].uid, first[0].size), ("INBOX", 5, 22));
 
@@ -200,7 +217,6 @@ mod tests {
             assert_eq!(piece, (22, raw[range.start.min(22)..range.end.min(22)].to_vec()), "{range:?}");
         }
         assert!(store.message_range(&theirs, &ids[0], 0..5).await.unwrap().is_none());
-        assert!(store.messages(&theirs, None, 3).await.unwrap().is_empty());
         assert!(store.message(&theirs, &ids[0]).await.unwrap().is_none());
         assert!(store.message_raw(&theirs, &ids[0]).await.unwrap().is_none());
     }

@@ -8,7 +8,8 @@ use super::messages::Flags;
 use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes};
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::id::{AccountId, DomainId, InboxId, MailboxId, RunnerId};
+use crate::id::{AccountId, DomainId, InboxId, MailboxId, MessageId, RunnerId};
+use crate::message::threading::Threading;
 use crate::resources::Owner;
 use crate::store::engine::{Engine, params};
 use crate::verification::status::Policy;
@@ -177,6 +178,7 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
         .write(move |c| {
             let body_id = bodies::insert(c, &body)?;
             let new = NewMessage {
+                id: MessageId::new(),
                 inbox: &inbox,
                 mailbox: inbox_mailbox(c, &inbox)?,
                 content: content::insert_content(c, &header, body_id, body.len())?,
@@ -185,6 +187,7 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
                 mail_from: "",
                 rcpt_to: "",
                 internal_date: Timestamp::real(),
+                threading: &Threading::of(&header),
             };
             message_rows::insert(c, &new)
         })
@@ -198,8 +201,9 @@ pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, cou
     let copies = move |c: &Transaction<'_>| {
         let first = "SELECT content_id FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT 1";
         let content = c.query_row(first, params![mailbox], |row| row.get(0))?;
-        let internal_date = Timestamp::real();
-        let new = NewMessage {
+        let (internal_date, threading) = (Timestamp::real(), Threading::default());
+        let new = || NewMessage {
+            id: MessageId::new(),
             inbox: &inbox,
             mailbox,
             content,
@@ -208,8 +212,9 @@ pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, cou
             mail_from: "",
             rcpt_to: "",
             internal_date,
+            threading: &threading,
         };
-        (0..count).try_for_each(|_| message_rows::insert(c, &new).map(|_| ()))
+        (0..count).try_for_each(|_| message_rows::insert(c, &new()).map(|_| ()))
     };
     store.write::<_, StoreError, _>(copies).await.unwrap();
 }

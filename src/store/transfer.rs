@@ -186,7 +186,12 @@ impl Store {
     }
 }
 
-fn at_once(connection: &Transaction<'_>, transfer: &Transfer, uids: &[u32]) -> Result<Copied, TransferError> {
+/// Copies or moves messages in this transaction.
+pub(super) fn at_once(
+    connection: &Transaction<'_>,
+    transfer: &Transfer,
+    uids: &[u32],
+) -> Result<Copied, TransferError> {
     let from = parts::of(connection, &transfer.inbox, transfer.from)?;
     let target = match transfer.kind {
         Kind::Rename => make(connection, transfer)?,

@@ -23,11 +23,14 @@ fn attempts(daemon: &Daemon) -> Vec<(String, u64)> {
 #[test]
 fn mail_is_tried_once_more_after_a_jump_of_the_clock_and_bounces_only_when_that_has_failed() {
     let mut daemon = Daemon::start();
-    let messages = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
+    let messages = format!("/api/v1/emails?inbox={}", daemon.ready("inbox_id"));
     // One host does not answer for now; another always defers.
     daemon.api().post("/sandbox/dns/faults", json!({"name": "silent.example", "fault": "servfail"})).expect(204);
     for to in ["ann@silent.example", "defer@simulator.test"] {
-        daemon.api().post(&messages, json!({"to": to, "subject": format!("to {to}"), "text": "hello"})).expect(202);
+        daemon
+            .api()
+            .post("/api/v1/emails/send", json!({"to": to, "subject": format!("to {to}"), "text_body": "hello"}))
+            .expect(201);
     }
     let tried = |answer: &crate::rest::Answer| {
         rows(&answer.body).iter().all(|row| row["deliveries"][0]["attempts"].as_u64() > Some(0))

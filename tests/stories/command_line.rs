@@ -66,8 +66,8 @@ fn a_message_that_waits_is_listed_tried_and_dropped() {
     let daemon = Daemon::start();
     let (api, token) = (daemon.api(), daemon.ready("token"));
     api.post("/sandbox/dns/faults", serde_json::json!({"name": "silent.test", "fault": "servfail"})).expect(204);
-    let draft = serde_json::json!({"to": "x@silent.test", "subject": "waits", "text": "Hello."});
-    let sent = api.post(&format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id")), draft).expect(202);
+    let draft = serde_json::json!({"to": "x@silent.test", "subject": "waits", "text_body": "Hello."});
+    let sent = api.post(&format!("/api/v1/emails/send?inbox_id={}", daemon.ready("inbox_id")), draft).expect(201);
     let id = sent.at("/id");
     api.poll(&format!("/api/v1/queue/{id}"), |a| a.body["deliveries"][0]["last_reply"].is_string());
     let listed = daemon.cli(token, &["queue", "list"]).succeeded().stdout;

@@ -72,10 +72,10 @@ fn a_stopped_daemons_database_gets_smaller_and_what_is_left_is_served() {
     daemon.launch();
     hand_in(&daemon, "after");
     let api = crate::rest::Rest::new(&format!("http://{}", daemon.http), &token);
-    let path = format!("/api/v1/inboxes/{inbox}/messages");
+    let path = format!("/api/v1/emails?inbox={inbox}");
     let listed = api.get(&path).expect(200).body;
     let ids = rows(&listed).iter().map(|row| row["id"].as_str().unwrap());
-    let texts: Vec<_> = ids.map(|id| api.get(&format!("{path}/{id}/raw")).expect(200).text).collect();
+    let texts: Vec<_> = ids.map(|id| api.get(&format!("/api/v1/emails/{id}/raw")).expect(200).text).collect();
     assert_eq!(texts.len(), 2, "{listed}");
     for text in ["before", "after"] {
         assert!(texts.iter().any(|raw| raw.ends_with(&format!("\r\n\r\n{text}\r\n"))), "{text} is not in {texts:?}");

@@ -51,13 +51,13 @@ fn addresses_are_taken_as_they_are_used() {
         client.send(format!("From: a@outside.example\r\nSubject: foreign {at}\r\n\r\nx\r\n.\r\n"));
         client.reply("250");
     }
-    let path = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
+    let path = format!("/api/v1/emails?inbox={}", daemon.ready("inbox_id"));
     let stored = daemon.api().get(&path).expect(200);
     let rows = stored.body["data"].as_array().unwrap();
     assert_eq!(rows.len(), senders.len());
     for (at, (_, shown)) in senders.iter().enumerate() {
         let row = rows.iter().find(|row| row["subject"] == format!("foreign {at}")).unwrap();
-        let raw = daemon.api().get(&format!("{path}/{}/raw", row["id"].as_str().unwrap())).expect(200).text;
+        let raw = daemon.api().get(&format!("/api/v1/emails/{}/raw", row["id"].as_str().unwrap())).expect(200).text;
         assert!(raw.starts_with(&format!("Return-Path: <{shown}>\r\nReceived: from M?ller-PC (")), "{raw}");
     }
     // They are valid recipients, too.
@@ -65,7 +65,7 @@ fn addresses_are_taken_as_they_are_used() {
         [(long.as_str(), long.as_str()), ("a..b@docomo.example", "\"a..b\"@docomo.example")].into_iter().enumerate()
     {
         let subject = format!("written {at}");
-        daemon.api().post(&path, json!({"to": to, "subject": subject, "text": "x"})).expect(202);
+        daemon.api().post("/api/v1/emails/send", json!({"to": to, "subject": subject, "text_body": "x"})).expect(201);
         assert_eq!(Outside::of(&daemon).wait_for(&subject).rcpt_to, [rcpt]);
     }
 }

@@ -32,8 +32,9 @@ fn mail_under_our_domain_comes_in_with_our_signature_only() {
         assert!(response.contains("550") && response.contains("5.7.1"), "{response}");
     }
     // A user's message returns through a mailing list, with fields that the list added.
-    let path = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
-    api.post(&path, json!({"to": "list@list.example", "subject": "to the list", "text": "Hello, list!"})).expect(202);
+    let path = format!("/api/v1/emails/send?inbox_id={}", daemon.ready("inbox_id"));
+    api.post(&path, json!({"to": "list@list.example", "subject": "to the list", "text_body": "Hello, list!"}))
+        .expect(201);
     let sent = Outside::of(&daemon).wait_for("to the list").raw.replace("\r\n", "\n").replace('\n', "\r\n");
     let listed = format!(
         "Received: from list.example\r\n\tby list.example; Tue, 24 Nov 2026 05:31:07 +0000\r\nList-Id: <list.list.example>\r\n{sent}"
@@ -75,6 +76,6 @@ fn a_relay_of_the_operators_may_hand_it_in() {
         client.send("From: cron@inboxlayer.dev\r\nSubject: report\r\n\r\nall is well\r\n.\r\n");
         client.reply(reply);
     }
-    let found = daemon.api().get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    let found = daemon.api().get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
     assert_eq!(rows(&found.body).len(), 1, "{}", found.text);
 }

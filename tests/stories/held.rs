@@ -36,8 +36,8 @@ impl Owner {
     }
 
     fn send(&self, from: &str, subject: &str) -> Answer {
-        let path = format!("/api/v1/inboxes/{}/messages", self.daemon.ready("inbox_id"));
-        self.daemon.api().post(&path, json!({"from": from, "to": FRIEND, "subject": subject, "text": "hello"}))
+        let path = format!("/api/v1/emails/send?inbox_id={}", self.daemon.ready("inbox_id"));
+        self.daemon.api().post(&path, json!({"from": from, "to": FRIEND, "subject": subject, "text_body": "hello"}))
     }
 
     fn queued(&self) -> Vec<bool> {
@@ -57,8 +57,8 @@ fn mail_is_held_until_its_domain_is_verified_or_refused_as_its_owner_wants_it() 
 
     let (code, text) = owner.submit(&from, "by SMTP");
     let expected = format!("from {from} until acme.test is verified");
-    assert!(code == 250 && text.contains("held as sub_") && text.ends_with(&expected), "{code} {text}");
-    let sent = owner.send(&from, "by the API").expect(202);
+    assert!(code == 250 && text.contains("held as msg_") && text.ends_with(&expected), "{code} {text}");
+    let sent = owner.send(&from, "by the API").expect(201);
     assert_eq!((&sent.body["held"], &sent.body["fallback"], sent.at("/from")), (&json!(true), &json!(null), &*from));
     assert_eq!(owner.queued(), [true, true]);
     assert!(outside.list().is_empty());
@@ -75,11 +75,11 @@ fn mail_is_held_until_its_domain_is_verified_or_refused_as_its_owner_wants_it() 
 
     let late = owner.claim("late.test", "hold");
     let from = format!("{}@late.test", owner.inbox);
-    owner.send(&from, "too late").expect(202);
+    owner.send(&from, "too late").expect(201);
     assert_eq!(owner.queued(), [true]);
     api.delete(&format!("{DOMAINS}/{late}")).expect(204);
     api.poll("/api/v1/queue", |queue| crate::serve::rows(&queue.body).is_empty());
-    let messages = format!("/api/v1/inboxes/{}/messages", owner.daemon.ready("inbox_id"));
+    let messages = format!("/api/v1/emails?inbox={}", owner.daemon.ready("inbox_id"));
     let bounce = api.poll(&messages, |listed| listed.text.contains("Your message could not be delivered"));
     assert!(!outside.list().iter().any(|mail| mail["subject"] == "too late"), "{}", bounce.text);
 

@@ -19,7 +19,7 @@ fn several_sessions_see_one_mailbox() {
     });
     assert_eq!(held, expected);
 
-    let messages = daemon.api().get(&format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"))).expect(200);
+    let messages = daemon.api().get(&format!("/api/v1/emails?inbox={}", daemon.ready("inbox_id"))).expect(200);
     let mut shown: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
     for message in crate::serve::rows(&messages.body) {
         shown.entry(message["mailbox"].as_str().unwrap()).or_default().push(message["subject"].as_str().unwrap());

@@ -25,15 +25,15 @@ fn what_another_account_owns_does_not_exist() {
     let raw = "From: friend@outside.test\r\nSubject: private\r\n\r\nSecret.\r\n";
     let inbound = json!({"mail_from": "friend@outside.test", "rcpt_to": daemon.ready("inbox"), "raw": raw});
     ours.post("/sandbox/inbound", inbound).expect(200);
-    let messages = ours.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    let messages = ours.get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
     let message = messages.at("/data/0/id").to_owned();
     let token = ours.post("/api/v1/tokens", json!({"name": "second"})).expect(201).at("/id").to_owned();
     // No server answers for this domain, so the message stays in the queue.
     ours.post("/sandbox/dns/faults", json!({"name": "silent.test", "fault": "servfail"})).expect(204);
-    let draft = json!({"to": "x@silent.test", "subject": "waits", "text": "Hello."});
-    let sent = ours.post(&format!("/api/v1/inboxes/{inbox}/messages"), draft).expect(202).at("/id").to_owned();
+    let draft = json!({"to": "x@silent.test", "subject": "waits", "text_body": "Hello."});
+    let sent = ours.post(&format!("/api/v1/emails/send?inbox_id={inbox}"), draft).expect(201).at("/id").to_owned();
 
-    let to_send = json!({"to": "x@outside.test", "subject": "s", "text": "t"});
+    let to_send = json!({"to": "x@outside.test", "subject": "s", "text_body": "t"});
     let walk: Vec<(Method, String, Option<Value>)> = vec![
         (Method::GET, format!("/api/v1/custom_domains/{domain}"), None),
         (Method::PATCH, format!("/api/v1/custom_domains/{domain}"), Some(json!({"is_default": true}))),
@@ -44,10 +44,10 @@ fn what_another_account_owns_does_not_exist() {
         (Method::GET, format!("/api/v1/inboxes/{inbox}/aliases"), None),
         (Method::POST, format!("/api/v1/inboxes/{inbox}/aliases"), Some(json!({"address": "x@acme.test"}))),
         (Method::DELETE, format!("/api/v1/inboxes/{inbox}/aliases/{}", alias.at("/id")), None),
-        (Method::GET, format!("/api/v1/inboxes/{inbox}/messages"), None),
-        (Method::POST, format!("/api/v1/inboxes/{inbox}/messages"), Some(to_send)),
-        (Method::GET, format!("/api/v1/inboxes/{inbox}/messages/{message}"), None),
-        (Method::GET, format!("/api/v1/inboxes/{inbox}/messages/{message}/raw"), None),
+        (Method::GET, format!("/api/v1/emails?inbox={inbox}"), None),
+        (Method::POST, format!("/api/v1/emails/send?inbox_id={inbox}"), Some(to_send)),
+        (Method::GET, format!("/api/v1/emails/{message}"), None),
+        (Method::GET, format!("/api/v1/emails/{message}/raw"), None),
         (Method::DELETE, format!("/api/v1/inboxes/{inbox}"), None),
         (Method::GET, format!("/api/v1/tokens/{token}"), None),
         (Method::DELETE, format!("/api/v1/tokens/{token}"), None),
@@ -60,7 +60,7 @@ fn what_another_account_owns_does_not_exist() {
         // The same path with unknown ids: their last 26 characters are replaced.
         let nowhere: String = path
             .split('/')
-            .map(|part| match part.split_once('_') {
+            .map(|part| match part.rsplit_once('_') {
                 Some((prefix, ulid)) if ulid.len() == 26 => format!("{prefix}_{}", "0".repeat(26)),
                 _ => part.to_owned(),
             })
@@ -81,7 +81,7 @@ fn what_another_account_owns_does_not_exist() {
     assert_eq!(claim.headers["location"], format!("/api/v1/custom_domains/{}", claim.at("/id")));
     // Nothing was changed.
     ours.get(&format!("/api/v1/custom_domains/{domain}")).expect(200);
-    ours.get(&format!("/api/v1/inboxes/{inbox}/messages/{message}")).expect(200);
+    ours.get(&format!("/api/v1/emails/{message}")).expect(200);
     ours.get(&format!("/api/v1/queue/{sent}")).expect(200);
 }
 

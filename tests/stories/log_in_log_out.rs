@@ -99,7 +99,7 @@ fn hand_in(daemon: &Serve, others: &Weak<()>) -> usize {
 
 fn list(daemon: &Serve, inbox: &serde_json::Value, token: &str, others: &Weak<()>) -> usize {
     let api = crate::rest::Rest::new(&format!("http://{}", daemon.http), token);
-    let path = format!("/api/v1/inboxes/{}/messages?per_page=5", inbox.as_str().unwrap());
+    let path = format!("/api/v1/emails?inbox={}&per_page=5", inbox.as_str().unwrap());
     let mut count = 0;
     while others.strong_count() > 0 {
         assert!(rows(&api.get(&path).expect(200).body).len() <= 5);

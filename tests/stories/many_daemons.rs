@@ -351,9 +351,9 @@ fn two_daemons_share_a_queue_and_each_message_is_delivered_by_one_of_them() {
     let (_, inbox, token) = daemons[0].account("sender");
     for number in 0..MESSAGES {
         let message =
-            json!({"to": format!("r{number}@elsewhere.example"), "subject": format!("m{number}"), "text": "x"});
+            json!({"to": format!("r{number}@elsewhere.example"), "subject": format!("m{number}"), "text_body": "x"});
         let api = Rest::new(&format!("http://{}", daemons[number % 2].http), &token);
-        api.post(&format!("/api/v1/inboxes/{inbox}/messages"), message).expect(202);
+        api.post(&format!("/api/v1/emails/send?inbox_id={inbox}"), message).expect(201);
     }
     daemons[0].api().poll("/api/v1/queue?per_page=100", |answer| answer.status == 200 && rows(&answer.body).is_empty());
     let attempts = relay.attempts();

@@ -181,13 +181,13 @@ fn read_by_imap(daemon: &Daemon, user: &str, subject: &str) {
 }
 
 fn read_by_api(daemon: &Daemon, subject: &str) {
-    let list = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
+    let list = format!("/api/v1/emails?inbox={}", daemon.ready("inbox_id"));
     let all = daemon.api().get(&list).expect(200);
     let found = all.body["data"].as_array().unwrap().iter().find(|m| m["subject"] == subject);
     let message = found.unwrap_or_else(|| panic!("{}", all.text));
-    let path = format!("{list}/{}", message["id"].as_str().unwrap());
+    let path = format!("/api/v1/emails/{}", message["id"].as_str().unwrap());
     let one = daemon.api().get(&path).expect(200);
     assert_eq!(one.at("/from/0/address"), FRIEND);
-    assert_eq!(one.at("/text").trim_end(), "Thanks.");
+    assert_eq!(one.at("/text_body").trim_end(), "Thanks.");
     assert!(daemon.api().get(&format!("{path}/raw")).expect(200).text.contains("Thanks."));
 }

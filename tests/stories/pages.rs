@@ -51,12 +51,12 @@ fn the_json_of_the_api_has_the_fields_that_are_there() {
     let get = |path: String| api.get(&path).expect(200).body;
     let (domain, first) = (format!("{DOMAINS}/{id}"), |list: Value| list["data"][0].clone());
     let name = daemon.ready("inbox").split('@').next().unwrap();
-    let message = json!({"to": "ann@example.org", "subject": "s", "text": "t"});
+    let message = json!({"to": "ann@example.org", "subject": "s", "text_body": "t"});
     let live = [
         get(domain.clone()),
         first(get(format!("{domain}/checks"))),
         first(get(format!("{domain}/events"))),
-        api.post(&format!("/api/v1/inboxes/{inbox}/messages"), message).expect(202).body,
+        api.post(&format!("/api/v1/emails/send?inbox_id={inbox}"), message).expect(201).body,
         get(format!("/api/v1/inboxes/{inbox}/sending_identity?login={name}@acme.test")),
     ];
     assert_eq!(shown.len(), live.len());

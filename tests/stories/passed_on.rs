@@ -56,7 +56,7 @@ impl Claim {
 
     /// The subjects in its catch-all inbox, in no order.
     fn mail(&self) -> Vec<String> {
-        let messages = self.api.get(&format!("/api/v1/inboxes/{}/messages", self.inbox)).expect(200);
+        let messages = self.api.get(&format!("/api/v1/emails?inbox={}", self.inbox)).expect(200);
         let subjects = messages.body["data"].as_array().unwrap().iter();
         subjects.map(|message| message["subject"].as_str().unwrap().to_owned()).collect()
     }

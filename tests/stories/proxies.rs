@@ -49,10 +49,9 @@ fn the_header_names_the_client_and_what_is_behind_it_is_the_clients() {
         client.send("From: a@outside.example\r\nSubject: proxied\r\n\r\n.\r\n");
         client.reply("250 2.0.0");
     }
-    let list = daemon.api().get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    let list = daemon.api().get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
     for message in crate::serve::rows(&list.body) {
-        let raw =
-            daemon.api().get(&format!("/api/v1/inboxes/{inbox}/messages/{}/raw", message["id"].as_str().unwrap()));
+        let raw = daemon.api().get(&format!("/api/v1/emails/{}/raw", message["id"].as_str().unwrap()));
         let raw = raw.expect(200).text;
         assert!(raw.contains("([192.0.2.1])") || raw.contains("([192.0.2.2])"), "{raw}");
     }
@@ -101,7 +100,7 @@ fn a_missing_proxy_header_is_logged_with_the_fix_and_other_headers_are_ignored()
 fn over_http_the_client_is_the_last_address_that_is_not_a_proxys() {
     let (daemon, _relay) = daemon("failed_logins = 2");
     let (_, inbox, token) = daemon.account("reader");
-    let path = format!("/api/v1/inboxes/{inbox}/messages");
+    let path = format!("/api/v1/emails?inbox={inbox}");
     let ask = |from: Ipv4Addr, token: &str, forwarded: &str| {
         let mut client = Rude::connect_from(from, daemon.http);
         client.send(format!(
@@ -125,7 +124,13 @@ fn over_http_the_client_is_the_last_address_that_is_not_a_proxys() {
     assert!(daemon.log().contains("add it to trusted_proxies"));
     // The API's own client still gets in.
     let api = Rest::new(&format!("http://{}", daemon.http), &token);
-    api.call(Method::POST, &path, Some(json!({"to": "x@elsewhere.example", "text": "t"})), &[]).expect(202);
+    api.call(
+        Method::POST,
+        &format!("/api/v1/emails/send?inbox_id={inbox}"),
+        Some(json!({"to": "x@elsewhere.example", "text_body": "t"})),
+        &[],
+    )
+    .expect(201);
 }
 
 /// HAProxy in front of the daemon, with a PROXY header of each version, and X-Forwarded-For over HTTP.
@@ -181,9 +186,9 @@ fn behind_haproxy_the_client_is_the_client() {
     client.send("From: a@outside.example\r\nSubject: proxied\r\n\r\n.\r\n");
     client.reply("250 2.0.0");
     let api = Rest::new(&format!("http://{}", proxy.http), &token);
-    let list = api.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    let list = api.get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
     let id = crate::serve::rows(&list.body)[0]["id"].as_str().unwrap().to_owned();
-    let raw = api.get(&format!("/api/v1/inboxes/{inbox}/messages/{id}/raw")).expect(200).text;
+    let raw = api.get(&format!("/api/v1/emails/{id}/raw")).expect(200).text;
     assert!(raw.contains("from client.example ([127.5.0.1])"), "{raw}");
     // A client's wrong tokens lock out that client alone, over all listeners.
     let anonymous = |source: Ipv4Addr| {

@@ -9,3 +9,9 @@ fn accounts_inboxes_and_domains_are_as_the_published_contract_says() {
     let daemon = Daemon::start();
     python("published_account.py", &[daemon.ready_file().to_str().unwrap()], b"").succeeded();
 }
+
+#[test]
+fn emails_drafts_labels_and_threads_are_as_the_published_contract_says() {
+    let daemon = Daemon::start();
+    python("published_mail.py", &[daemon.ready_file().to_str().unwrap()], b"").succeeded();
+}

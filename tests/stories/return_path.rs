@@ -28,8 +28,9 @@ impl Story {
 
     /// Sends a message; returns its envelope sender as received outside.
     fn send(&self, subject: &str) -> String {
-        let message = json!({"from": self.from, "to": "friend@outside.test", "subject": subject, "text": "Hello."});
-        self.daemon.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), message).expect(202);
+        let message =
+            json!({"from": self.from, "to": "friend@outside.test", "subject": subject, "text_body": "Hello."});
+        self.daemon.api().post(&format!("/api/v1/emails/send?inbox_id={}", self.inbox), message).expect(201);
         let mail = Outside::of(&self.daemon).wait_for(subject);
         let header = mail.raw.lines().find(|line| line.starts_with("From: ")).unwrap_or_default();
         assert!(header.contains(&self.from), "{}", mail.raw);
@@ -81,7 +82,7 @@ fn bounces_come_back_to_a_subdomain_once_its_records_are_right() {
         api.post("/sandbox/inbound", json!({"mail_from": "", "rcpt_to": to, "raw": raw})).text
     };
     assert!(inbound(&bounces).contains("250"), "{}", inbound(&bounces));
-    let held = api.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+    let held = api.get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
     assert!(held.body["data"].as_array().unwrap().iter().any(|m| m["subject"] == "Undelivered"), "{}", held.text);
     assert!(inbound("nobody@bounce.acme.test").contains("550"), "{}", inbound("nobody@bounce.acme.test"));
     assert!(inbound(&format!("{name}@other.acme.test")).contains("554"));

@@ -40,9 +40,8 @@ fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
 #[track_caller]
 fn send(daemon: &Daemon, subject: &str) -> String {
     let name = daemon.ready("inbox").split('@').next().unwrap();
-    let message =
-        json!({"from": format!("{name}@{DOMAIN}"), "to": "ann@outside.test", "subject": subject, "text": "Hello."});
-    daemon.api().post(&format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id")), message).expect(202);
+    let message = json!({"from": format!("{name}@{DOMAIN}"), "to": "ann@outside.test", "subject": subject, "text_body": "Hello."});
+    daemon.api().post(&format!("/api/v1/emails/send?inbox_id={}", daemon.ready("inbox_id")), message).expect(201);
     let raw = Outside::of(daemon).wait_for(subject).raw;
     verified(daemon, &raw);
     raw

@@ -45,7 +45,7 @@ impl Kept {
         let shown = self.show();
         assert_eq!((&shown["unreadable"], &shown["subject"], &shown["from"]), (&json!(true), &json!(null), &json!([])));
         assert_eq!(shown["attachments"], json!([]));
-        assert!(shown["text"].as_str().unwrap().contains("Content-Type: image/png"), "{shown}");
+        assert!(shown["text_body"].as_str().unwrap().contains("Content-Type: image/png"), "{shown}");
         assert_eq!(self.daemon.api().get(&format!("{}/raw", self.path)).expect(200).text.matches(RAW).count(), 1);
         let mut client = self.imap();
         let structure = client.ask("FETCH 1:2 (BODYSTRUCTURE)", "OK").concat().to_lowercase();
@@ -73,11 +73,11 @@ fn a_message_that_was_being_read_when_the_daemon_ended_is_named_and_set_aside() 
     };
     deliver(RAW);
     deliver("From: zoe@outside.example\r\nSubject: plain\r\n\r\nhello\r\n");
-    let messages = format!("/api/v1/inboxes/{}/messages", daemon.ready("inbox_id"));
+    let messages = format!("/api/v1/emails?inbox={}", daemon.ready("inbox_id"));
     let listed = daemon.api().get(&messages).expect(200);
     let rows = crate::serve::rows(&listed.body);
     let id = rows.iter().find(|row| row["subject"] == "hidden").unwrap()["id"].as_str().unwrap().to_owned();
-    let mut kept = Kept { path: format!("{messages}/{id}"), daemon };
+    let mut kept = Kept { path: format!("/api/v1/emails/{id}"), daemon };
     kept.is_read();
 
     // A kill: it is named, and a process of its own reads it to the end.

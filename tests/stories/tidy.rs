@@ -109,7 +109,8 @@ fn imports_only_go_down_and_servers_keep_to_themselves() {
 }
 
 /// Where the store's verbs are that change mailboxes.
-const MAILBOX_VERBS: [&str; 5] = ["deliver.rs", "mailbox_changes.rs", "mailbox_tree.rs", "parts.rs", "transfer.rs"];
+const MAILBOX_VERBS: [&str; 6] =
+    ["deliver.rs", "email_changes.rs", "mailbox_changes.rs", "mailbox_tree.rs", "parts.rs", "transfer.rs"];
 
 /// Those of the queue and of inboxes do more, and change mailboxes too.
 const OTHER_VERBS: [(&str, &str); 3] =

@@ -76,9 +76,9 @@ async fn the_dry_run_says_what_would_leave_and_what_its_receiver_would_make_of_i
     assert_eq!(brief(&ask("?login=hello").await).0, "hello@acme.com");
     assert_eq!(brief(&ask("").await).1, "default_domain_verified");
     // What is said is what is done.
-    let message = json!({"to": ["a@elsewhere.org"], "text": "x"});
+    let message = json!({"to": ["a@elsewhere.org"], "text_body": "x"});
     assert_eq!(
-        world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), message).await.text("from"),
+        world.post(token, &format!("/api/v1/emails/send?inbox_id={inbox}"), message).await.text("from"),
         "hello@acme.com"
     );
 

@@ -34,10 +34,41 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/inboxes/{inbox}/aliases"),
     ("POST", "/api/v1/inboxes/{inbox}/aliases"),
     ("DELETE", "/api/v1/inboxes/{inbox}/aliases/{alias}"),
-    ("GET", "/api/v1/inboxes/{inbox}/messages"),
-    ("POST", "/api/v1/inboxes/{inbox}/messages"),
-    ("GET", "/api/v1/inboxes/{inbox}/messages/{message}"),
-    ("GET", "/api/v1/inboxes/{inbox}/messages/{message}/raw"),
+    ("GET", "/api/v1/emails?inbox={inbox}"),
+    ("POST", "/api/v1/emails/send?inbox_id={inbox}"),
+    ("POST", "/api/v1/emails"),
+    ("GET", "/api/v1/emails/search?q=secret&inbox={inbox}"),
+    ("POST", "/api/v1/emails/{message}/reply"),
+    ("POST", "/api/v1/emails/{message}/forward"),
+    ("GET", "/api/v1/email_threads?inbox={inbox}"),
+    ("GET", "/api/v1/email_threads"),
+    ("GET", "/api/v1/email_threads/{thread}"),
+    ("GET", "/api/v1/mailbox_labels"),
+    ("POST", "/api/v1/mailbox_labels"),
+    ("PATCH", "/api/v1/mailbox_labels/{label}"),
+    ("DELETE", "/api/v1/mailbox_labels/{label}"),
+    ("GET", "/api/v1/drafts"),
+    ("POST", "/api/v1/drafts"),
+    ("GET", "/api/v1/drafts/{draft}"),
+    ("PATCH", "/api/v1/drafts/{draft}"),
+    ("DELETE", "/api/v1/drafts/{draft}"),
+    ("POST", "/api/v1/drafts/{draft}/send"),
+    ("GET", "/api/v1/inboxes/{inbox}/drafts"),
+    ("POST", "/api/v1/inboxes/{inbox}/drafts"),
+    ("GET", "/api/v1/inboxes/{inbox}/drafts/{draft}"),
+    ("PATCH", "/api/v1/inboxes/{inbox}/drafts/{draft}"),
+    ("DELETE", "/api/v1/inboxes/{inbox}/drafts/{draft}"),
+    ("POST", "/api/v1/inboxes/{inbox}/drafts/{draft}/send"),
+    ("GET", "/api/v1/emails/{message}"),
+    ("PATCH", "/api/v1/emails/{message}"),
+    ("PUT", "/api/v1/emails/{message}"),
+    ("DELETE", "/api/v1/emails/{message}"),
+    ("GET", "/api/v1/emails/{message}/raw"),
+    ("PATCH", "/api/v1/emails/{message}/actions"),
+    ("POST", "/api/v1/emails/{message}/restore"),
+    ("GET", "/api/v1/emails/{message}/attachments/1"),
+    ("POST", "/api/v1/emails/{message}/attachments/1/link"),
+    ("GET", "/api/v1/attachments/1"),
     ("GET", "/api/v1/inboxes/{inbox}/sending_identity"),
     ("GET", "/api/v1/queue"),
     ("GET", "/api/v1/queue/{submission}"),
@@ -45,6 +76,8 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/queue/{submission}/retry"),
     ("GET", "/api/v1/dkim_zone"),
 ];
+
+const SECRET: &str = "Subject: secret\r\nContent-Type: image/png\r\n\r\nx\r\n";
 
 /// An id of each kind.
 struct Ids(Vec<(&'static str, String)>);
@@ -73,6 +106,9 @@ fn nobodys() -> Ids {
         ("alias", id("ali")),
         ("message", id("msg")),
         ("submission", id("sub")),
+        ("thread", id("thr")),
+        ("label", id("lbl")),
+        ("draft", id("msg")),
     ])
 }
 
@@ -84,9 +120,13 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
     let alias = json!({"address": format!("help@{host}")});
     let alias = world.post(token, &format!("/api/v1/inboxes/{inbox}/aliases"), alias).await.text("id");
     let key = world.post(token, "/api/v1/tokens", json!({"name": "second"})).await.text("id");
-    let submitted = json!({"to": ["a@elsewhere.org"], "text": "secret"});
-    let submission = world.post(token, &format!("/api/v1/inboxes/{inbox}/messages"), submitted).await.text("id");
-    let message = put(&world.context.store, &inbox.parse().unwrap(), b"Subject: secret\r\n\r\nx\r\n").await;
+    let submitted = json!({"to": ["a@elsewhere.org"], "text_body": "secret"});
+    let submission = world.post(token, &format!("/api/v1/emails/send?inbox_id={inbox}"), submitted).await.text("id");
+    let draft =
+        world.post(token, &format!("/api/v1/inboxes/{inbox}/drafts"), json!({"subject": "secret"})).await.text("id");
+    let label = world.post(token, "/api/v1/mailbox_labels", json!({"name": "secret"})).await.text("id");
+    let message = put(&world.context.store, &inbox.parse().unwrap(), SECRET.as_bytes()).await;
+    let thread = world.get(token, &format!("/api/v1/emails/{}", message.id)).await.text("thread_id");
     Ids(vec![
         ("domain", domain),
         ("account", account.to_string()),
@@ -95,6 +135,9 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
         ("alias", alias),
         ("message", message.id.to_string()),
         ("submission", submission),
+        ("thread", thread),
+        ("label", label),
+        ("draft", draft),
     ])
 }
 
@@ -102,9 +145,16 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
 fn body(method: &str, template: &str) -> Value {
     match (method, template) {
         ("PATCH", "/api/v1/custom_domains/{domain}") => json!({"is_default": true}),
+        (_, template) if template.ends_with("/link") => json!({}),
+        (_, template) if template.ends_with("/reply") || template.ends_with("/forward") => {
+            json!({"to": "a@elsewhere.org", "text_body": "x"})
+        }
+        (_, template) if template.contains("/drafts") => json!({"subject": "theirs"}),
+        (_, template) if template.contains("mailbox_labels") => json!({"name": "theirs"}),
+        (_, template) if template.starts_with("/api/v1/emails/{message}") => json!({"add_labels": ["seen-by-them"]}),
         ("PATCH", _) => json!({"default_domain_id": null}),
         (_, "/api/v1/inboxes/{inbox}/aliases") => json!({"address": "new@ours-mail.com"}),
-        (_, "/api/v1/inboxes/{inbox}/messages") => json!({"to": ["a@elsewhere.org"], "text": "x"}),
+        (_, "/api/v1/emails/send?inbox_id={inbox}") => json!({"to": ["a@elsewhere.org"], "text_body": "x"}),
         _ => json!({}),
     }
 }
@@ -122,8 +172,10 @@ fn seen(answer: &Answer) -> (u16, String, String) {
 
 #[test]
 fn the_table_lists_every_path_of_the_router() {
-    let shape =
-        |path: &str| path.split('/').map(|s| if s.starts_with('{') { "{}" } else { s }).collect::<Vec<_>>().join("/");
+    let shape = |path: &str| {
+        let path = path.split('?').next().unwrap();
+        path.split('/').map(|s| if s.starts_with('{') || s == "1" { "{}" } else { s }).collect::<Vec<_>>().join("/")
+    };
     let source = include_str!("../router.rs").split("#[cfg(test)]").next().unwrap();
     let paths: Vec<_> =
         source.split('"').filter(|text| text.starts_with("/api/") || text.starts_with("/health")).collect();
@@ -149,7 +201,7 @@ async fn another_accounts_resources_look_nonexistent() {
         let hidden = ask(&world, &token, method, &ours.path(template), &body).await;
         assert_eq!(seen(&hidden), seen(&missing), "{method} {template}");
         // The first account's message or alias under the second account's inbox.
-        for inner in ["alias", "message"] {
+        for inner in ["alias", "message", "draft"] {
             if template.contains(&format!("{{{inner}}}")) {
                 let through = theirs.with(inner, ours.get(inner)).path(template);
                 let hidden = ask(&world, &token, method, &through, &body).await;
@@ -208,8 +260,9 @@ async fn ids_of_another_account_in_a_body_are_unknown() {
 /// Everything the account's own token sees of it.
 async fn everything(world: &World, ours: &Ids) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    // Keys are generated in the background.
-    let requested = |(method, path): &&(&str, &str)| *method == "GET" && !path.ends_with("/dkim_keys");
+    // Keys are generated in the background; a link needs no token.
+    let is_other = |path: &str| path.ends_with("/dkim_keys") || path.starts_with("/api/v1/attachments/");
+    let requested = |(method, path): &&(&str, &str)| *method == "GET" && !is_other(path);
     for (method, template) in ROUTES.iter().filter(requested) {
         let answer = ask(world, &world.ours.token, method, &ours.path(template), &json!({})).await;
         assert!(matches!(answer.status, 200 | 403), "{template}: {}", answer.status);

@@ -22,6 +22,7 @@ use crate::net::ranges::AllowedNetworks;
 use crate::resources::Owner;
 use crate::store::params;
 use crate::store::queue::QueueEntry;
+use crate::store::sent::Note;
 use crate::store::testing;
 use crate::submission::{Accepted, Draft, Recipient, RecipientError, Refusal, Submission};
 use server::{Script, Server};
@@ -178,7 +179,14 @@ impl World {
     pub async fn submit_as(&self, login: &Login, rcpt_to: &[&str], raw: &[u8]) -> Result<Accepted, Refusal> {
         let rcpt_to = self.recipients(rcpt_to, raw.len()).await.unwrap();
         let rcpt_to = Recipients::new(rcpt_to).unwrap();
-        let draft = Draft { rcpt_to, raw: raw.to_vec().into(), protocol: "ESMTPSA", client: None };
+        let draft = Draft {
+            rcpt_to,
+            raw: raw.to_vec().into(),
+            protocol: "ESMTPSA",
+            client: None,
+            send_at: None,
+            note: Note::default(),
+        };
         self.submission.accept(login, draft).await
     }
 

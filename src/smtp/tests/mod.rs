@@ -22,6 +22,7 @@ use crate::queue::{AttemptTimes, Queue};
 use crate::resources::spool::Spool;
 use crate::resources::work::WorkPool;
 use crate::secret::Secret;
+use crate::store::emails::EmailFilter;
 use crate::store::params;
 use crate::store::tokens::NewToken;
 use crate::store::{Store, StoreError, testing};
@@ -160,7 +161,8 @@ impl World {
     /// The messages in an inbox's INBOX, whole.
     async fn mail(&self, inbox: &InboxId) -> Vec<String> {
         let mut all = Vec::new();
-        for message in self.store.messages(inbox, None, 100).await.unwrap() {
+        let found = self.store.emails(vec![inbox.clone()], EmailFilter::default(), 100).await.unwrap();
+        for message in self.store.messages(found.ids).await.unwrap() {
             let raw = self.store.message_raw(inbox, &message.id).await.unwrap().unwrap().into_bytes();
             all.push(String::from_utf8(raw).unwrap());
         }

@@ -163,7 +163,7 @@ async fn the_reply_of_submission_names_the_identity() {
         let mut client = world.logged_in(user).await;
         envelope(&mut client, &["bob@elsewhere.example", "bob@elsewhere.example", "Postmaster"]).await;
         client.send(MESSAGE.as_bytes()).await;
-        let replies = client.expect("250 2.0.0 queued as sub_").await;
+        let replies = client.expect("250 2.0.0 queued as msg_").await;
         assert!(replies[0].ends_with(&format!(" from {reply}")), "{replies:?}");
         client.say("QUIT", "221").await;
         client.expect_end().await;
@@ -375,7 +375,7 @@ async fn submission_refuses_recipients_here_as_the_mx_does() {
     // Spelling tells recipients apart elsewhere, and not here.
     envelope(&mut client, &["Bo@elsewhere.example", "bo@elsewhere.example", "Ben@inboxlayer.dev"]).await;
     client.send(MESSAGE.as_bytes()).await;
-    client.expect("250 2.0.0 queued as sub_").await;
+    client.expect("250 2.0.0 queued as msg_").await;
     envelope(&mut client, &["Ben@acme.test", "ben+tag@acme.test", "ben@acme.test"]).await;
     client.send(MESSAGE.as_bytes()).await;
     client.expect("250 2.0.0").await;

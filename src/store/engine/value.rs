@@ -5,8 +5,8 @@
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
-    AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, MailboxId, MessageId, RunnerId,
-    SubmissionId, TokenId,
+    AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, LabelId, MailboxId, MessageId,
+    RunnerId, SubmissionId, ThreadId, TokenId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
@@ -238,5 +238,5 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(AccountId AliasId DeliveryId DomainId InboxId MessageId RunnerId SubmissionId TokenId Address DomainName InboxName);
+as_text!(AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId RunnerId SubmissionId ThreadId TokenId Address DomainName InboxName);
 as_text!(OnUnverified Purpose RecordStatus Role VerifiedStatus);

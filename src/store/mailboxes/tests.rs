@@ -29,7 +29,9 @@ async fn counted(store: &Store, inbox: &InboxId, name: &str) -> (u32, u32, u32, 
 
 async fn compare(store: &Store, inbox: &InboxId) {
     let mut names: Vec<String> = store.mailboxes(inbox).await.unwrap().into_iter().map(|found| found.name).collect();
-    names.retain(|name| !STANDARD.iter().any(|(standard, _)| standard == name) || name == INBOX || name == "Archive");
+    names.retain(|name| {
+        !MailboxKind::ALL.iter().any(|standard| standard.name() == name) || name == INBOX || name == "Archive"
+    });
     for name in names {
         let status = store.mailbox_status(inbox, &name).await.unwrap().unwrap();
         let size = {
@@ -184,7 +186,7 @@ async fn at_the_limit_of_subscriptions_one_that_is_there_is_not_refused() {
     let inbox = inbox(&store, &account, "one").await;
     let of = inbox.clone();
     let fill = move |c: &Transaction<'_>| {
-        for number in STANDARD.len()..2000 {
+        for number in MailboxKind::ALL.len()..2000 {
             let sql = "INSERT INTO subscription (inbox_id, name) VALUES (?1, ?2)";
             c.execute(sql, params![of, format!("gone {number}")])?;
         }

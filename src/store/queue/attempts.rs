@@ -4,13 +4,15 @@ use super::super::deliver::LocalDelivery;
 use super::super::message_rows::{self, NewMessage};
 use super::super::messages::Flags;
 use super::super::room::{self, DeliverError, Quota};
+use super::super::sent;
 use super::super::turns::Turn;
 use super::super::{Store, StoreError, StoredMessage, Transaction, bodies, content, mailboxes};
 use super::{is_8bit, rows};
 use crate::address::{Address, DomainName, InboxName, ReversePath};
 use crate::clock::Timestamp;
 use crate::events::{DeliveryAttempt, Event};
-use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, RunnerId, SubmissionId};
+use crate::id::{AccountId, BodyId, ContentId, DeliveryId, DomainId, InboxId, MessageId, RunnerId, SubmissionId};
+use crate::message::threading::Threading;
 use crate::store::bodies::{NewBody, NewObject};
 use crate::store::engine::{Row, params};
 use crate::verification::status::VerifiedStatus;
@@ -364,6 +366,7 @@ fn settle(
         {
             let body_id = bodies::insert(connection, body)?;
             let new = NewMessage {
+                id: MessageId::new(),
                 inbox: &bounce.inbox,
                 mailbox,
                 content: content::insert_content(connection, &bounce.header, body_id, bounce.body.len())?,
@@ -372,13 +375,18 @@ fn settle(
                 mail_from: "",
                 rcpt_to: &bounce.to.to_string(),
                 internal_date: settlement.received_at,
+                threading: &Threading::of(&bounce.header),
             };
             message_rows::insert(connection, &new)?;
         }
     }
     let sender = Sender::of(connection, &settlement.submission)?;
     let mut recipients = rows::settle(connection, settlement)?.into_iter();
-    for (Ended { delivery, end, reply, mx }, recipient) in settlement.done.iter().zip(&mut recipients) {
+    for (ended, recipient) in settlement.done.iter().zip(&mut recipients) {
+        if let Some(recipient) = &recipient {
+            sent::settled(connection, &settlement.submission, &recipient.to_string(), ended, settlement.at)?;
+        }
+        let Ended { delivery, end, reply, mx } = ended;
         let kind = match end {
             End::Delivered => Event::EmailDelivered,
             End::Bounced => Event::EmailBounced,

@@ -4,7 +4,7 @@ use super::super::{Store, StoreError, Transaction};
 use super::{attempts, rows};
 use crate::address::Address;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId};
+use crate::id::{AccountId, DeliveryId, InboxId, MessageId, SubmissionId};
 use crate::store::engine::{Row, params};
 use serde::Serialize;
 
@@ -13,6 +13,8 @@ use serde::Serialize;
 pub struct QueueEntry {
     /// The queue id.
     pub id: SubmissionId,
+    /// Of its copy in Sent.
+    pub email_id: MessageId,
     /// Whose; none: the platform's own.
     #[serde(rename = "account_id")]
     pub account: Option<AccountId>,
@@ -103,8 +105,10 @@ const MESSAGE: &str =
                        FROM submission s JOIN content c ON c.id = s.outgoing_id";
 
 fn read_message(row: &Row<'_>) -> Result<QueueEntry, StoreError> {
+    let id = row.get(0)?;
     Ok(QueueEntry {
-        id: row.get(0)?,
+        email_id: MessageId::of_sent(&id),
+        id,
         account: row.get(1)?,
         inbox: row.get(2)?,
         mail_from: row.get(3)?,

@@ -25,16 +25,19 @@ use super::deliver::LocalDelivery;
 use super::message_rows::{self, NewMessage};
 use super::messages::Flags;
 use super::room::{self, DeliverError, Quota};
+use super::sent::{self, Note};
 use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, mailboxes};
 use crate::address::Address;
 use crate::address::InboxName;
 use crate::clock::Timestamp;
 use crate::events::{Event, NewEmail};
-use crate::id::{AccountId, BodyId, ContentId, DomainId, InboxId, SubmissionId, TokenId};
+use crate::id::{AccountId, BodyId, ContentId, DomainId, InboxId, MessageId, SubmissionId, TokenId};
 use crate::identity::SendIdentity;
+use crate::message::threading::Threading;
 use crate::store::bodies::{NewBody, NewObject};
 use crate::store::engine::params;
+use crate::store::mailboxes::MailboxKind;
 use crate::verification::status::VerifiedStatus;
 use bytes::Bytes;
 use std::net::IpAddr;
@@ -80,8 +83,11 @@ pub struct NewSubmission {
     pub client: Option<IpAddr>,
     /// When: real time.
     pub arrived_at: Timestamp,
-    /// When, by the clock: the first attempt is due then.
+    /// When, by the clock.
     pub now: Timestamp,
+    /// When the first attempt is due, if that is later.
+    pub send_at: Option<Timestamp>,
+    pub note: Note,
     /// Until when to try, by the clock.
     pub expires_at: Timestamp,
 }
@@ -180,17 +186,20 @@ fn accept(
             _ => content::insert_content(transaction, header, body, body_size)?,
         };
         let copy = NewMessage {
+            id: MessageId::of_sent(&new.id),
             inbox: &new.inbox,
-            mailbox: mailboxes::sent(transaction, &new.inbox)?,
+            mailbox: mailboxes::of_kind(transaction, &new.inbox, MailboxKind::Sent)?,
             content,
             flags: Flags::SEEN,
             keywords: "",
             mail_from: &new.mail_from.to_string(),
             rcpt_to: "",
             internal_date: new.arrived_at,
+            threading: &Threading::of(header),
         };
         message_rows::insert(transaction, &copy)?;
     }
+    sent::insert(transaction, new)?;
     let (submission_id, inbox_id) = (new.id.clone(), new.inbox.clone());
     let remote_recipients = match outgoing {
         Some(outgoing) if !new.rcpt_to.is_empty() => enqueue(transaction, new, body, outgoing, queue_size)?,

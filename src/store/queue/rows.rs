@@ -21,11 +21,12 @@ pub(super) type Attempt = (SubmissionId, DomainName);
 pub(super) fn insert(c: &Transaction<'_>, new: &NewSubmission) -> Result<usize, StoreError> {
     let sql = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    let due_at = new.send_at.unwrap_or(new.now);
     let mut seen = HashSet::new();
     for rcpt in new.rcpt_to.iter().filter(|rcpt| seen.insert(*rcpt)) {
-        c.execute(sql, params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, new.now])?;
+        c.execute(sql, params![DeliveryId::new(), new.id, new.account, rcpt, rcpt.domain, due_at])?;
     }
-    due::added(c, Kind::Delivery, &new.account, new.now)?;
+    due::added(c, Kind::Delivery, &new.account, due_at)?;
     Ok(seen.len())
 }
 

@@ -10,6 +10,7 @@ use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
 use crate::store::jobs::{self, JobKey, Lease};
 use crate::store::routing::Route;
+use crate::store::sent::Note;
 use crate::store::testing::{assert_due, inbox, limits, store_with_account};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -37,6 +38,8 @@ impl Post {
     fn message(&self, rcpt_to: &[&str]) -> NewSubmission {
         let from: Address = "hello@inboxlayer.dev".parse().unwrap();
         NewSubmission {
+            send_at: None,
+            note: Note::default(),
             id: SubmissionId::new(),
             account: self.account.clone(),
             inbox: self.inbox.clone(),

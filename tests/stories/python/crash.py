@@ -635,14 +635,14 @@ class Queue(Worker):
             self.rest("DELETE", f"/api/v1/queue/{id}")
             return known
         self.doing = {"sent": self.number()}
-        body = {"to": "later@elsewhere.example", "subject": f"{self.name} {self.next}", "text": "x"}
-        _, answer = self.rest("POST", f"/api/v1/inboxes/{config['waiter']['inbox']}/messages", body)
+        body = {"to": "later@elsewhere.example", "subject": f"{self.name} {self.next}", "text_body": "x"}
+        _, answer = self.rest("POST", f"/api/v1/emails/send?inbox_id={config['waiter']['inbox']}", body)
         known[answer["id"]] = True
         return known
 
     def check(self, there):
         rest = Rest(config["waiter"]["token"])
-        queued = {row["id"] for row in rest.all("/api/v1/queue")}
+        queued = {row["email_id"] for row in rest.all("/api/v1/queue")}
         unsure = (self.doing or {}).get("taken out")
         for id, waits in self.known.items():
             if (id in queued) != waits and id != unsure:

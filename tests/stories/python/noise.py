@@ -117,8 +117,8 @@ def reading():
 
 
 def showing():
-    for row in rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages?per_page=10").get("data", []):
-        rest("GET", f"/api/v1/inboxes/{me['inbox']}/messages/{row['id']}")
+    for row in rest("GET", f"/api/v1/emails?inbox={me['inbox']}&per_page=10").get("data", []):
+        rest("GET", f"/api/v1/emails/{row['id']}")
         yield
 
 
@@ -189,13 +189,13 @@ def claims():
 
 
 def sending():
-    rest("POST", f"/api/v1/inboxes/{me['inbox']}/messages", {"to": "later@elsewhere.example", "text": "x" * 3_000_000})
+    rest("POST", f"/api/v1/emails/send?inbox_id={me['inbox']}", {"to": "later@elsewhere.example", "text_body": "x" * 3_000_000})
     yield
 
 
 def send_to_slow_hosts(tenant):
     to = [f"x@slow{n}.example" for n in range(1, config["slow_hosts"] + 1)]
-    rest("POST", f"/api/v1/inboxes/{tenant['inbox']}/messages", {"to": to, "text": "x"}, tenant)
+    rest("POST", f"/api/v1/emails/send?inbox_id={tenant['inbox']}", {"to": to, "text_body": "x"}, tenant)
     yield
     time.sleep(0.5)
 
@@ -229,7 +229,7 @@ def large_appends():
 def bodies_of_json():
     stream = raw("http", TENANT)
     body = b'{"to": [' + b'"a@b.example",' * 300_000
-    head = f"POST /api/v1/inboxes/{me['inbox']}/messages HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {me['token']}\r\n"
+    head = f"POST /api/v1/emails/send?inbox_id={me['inbox']} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {me['token']}\r\n"
     stream.sendall(f"{head}Content-Type: application/json\r\nContent-Length: {len(body) + 100}\r\n\r\n".encode() + body)
     yield
     time.sleep(0.5)

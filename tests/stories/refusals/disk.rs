@@ -42,11 +42,11 @@ fn an_account_whose_mail_does_not_leave_fills_only_its_own_queue() {
     scene.logged(&["refused", "submission", "452 4.3.1", "40000 octets"]);
     assert!((30_000..40_000).contains(&queued()), "{}", queued());
     assert_eq!(api(&scene.token).get(&path).expect(200).body["size"].as_u64(), Some(0));
-    let draft = json!({"to": "x@elsewhere.example", "subject": "s", "text": "x".repeat(15_000)});
-    let refused = api(&scene.token).post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft.clone());
+    let draft = json!({"to": "x@elsewhere.example", "subject": "s", "text_body": "x".repeat(15_000)});
+    let refused = api(&scene.token).post(&format!("/api/v1/emails/send?inbox_id={}", scene.inbox), draft.clone());
     assert_eq!(refused.expect(429).at("/code"), "queue_full");
     let (_, other, token) = scene.daemon.account("second");
-    api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), draft).expect(202);
+    api(&token).post(&format!("/api/v1/emails/send?inbox_id={other}"), draft).expect(201);
 
     // Each recipient counts, too.
     sender.say(&format!("MAIL FROM:<{READER}>"), "250");
@@ -92,8 +92,13 @@ fn with_little_disk_no_new_mail_is_taken_and_all_else_goes_on() {
     let mut sender = scene.sender();
     sender.say(&format!("MAIL FROM:<{READER}>"), "452 4.3.1");
     let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let refused = api.post(&path, json!({"to": "x@elsewhere.example", "subject": "s", "text": "t"})).expect(503);
+    let path = format!("/api/v1/emails?inbox={}", scene.inbox);
+    let refused = api
+        .post(
+            &format!("/api/v1/emails/send?inbox_id={}", scene.inbox),
+            json!({"to": "x@elsewhere.example", "subject": "s", "text_body": "t"}),
+        )
+        .expect(503);
     assert!(refused.headers.contains_key("retry-after"), "{}", refused.text);
 
     let mut user = scene.user();
@@ -127,7 +132,7 @@ fn a_start_with_no_free_disk_says_so_and_serves_reads() {
 fn two_are_set_aside(scene: &Scene) {
     scene.logged(&["the last daemon ended while parsing this message"]);
     let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let shown = api.get(&format!("/api/v1/inboxes/{}/messages", scene.inbox)).expect(200);
+    let shown = api.get(&format!("/api/v1/emails?inbox={}", scene.inbox)).expect(200);
     let rows = crate::serve::rows(&shown.body);
     let aside: Vec<bool> = rows.iter().map(|row| row["unreadable"] == true).collect();
     assert_eq!((aside.as_slice(), &rows[0]["subject"]), (&[false, true, true][..], &json!("sized")), "{}", shown.text);

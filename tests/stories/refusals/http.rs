@@ -61,7 +61,7 @@ fn tokens_and_ids_are_checked() {
 #[test]
 fn bodies_that_are_no_json_too_large_or_not_what_was_asked_for() {
     let scene = Scene::open();
-    let (domains, messages) = ("/api/v1/custom_domains", format!("/api/v1/inboxes/{}/messages", scene.inbox));
+    let (domains, messages) = ("/api/v1/custom_domains", format!("/api/v1/emails/send?inbox_id={}", scene.inbox));
     for body in ["", "{", "{\"domain\": \"a\x01b\"}", "[1]", "null", "\u{feff}{}", &"[".repeat(10_000)] {
         scene.refused(domains, &[], body, 400, "malformed_request");
     }
@@ -73,7 +73,7 @@ fn bodies_that_are_no_json_too_large_or_not_what_was_asked_for() {
     let huge = format!("{{\"domain\": \"{}\"}}", "x".repeat(100_000));
     scene.refused(domains, &[], &huge, 413, "too_large");
     scene.refused(domains, &["-H", "Transfer-Encoding: chunked"], &huge, 413, "too_large");
-    let big = json!({"to": "x@outside.example", "subject": "big", "text": "x".repeat(20_001)}).to_string();
+    let big = json!({"to": "x@outside.example", "subject": "big", "text_body": "x".repeat(20_001)}).to_string();
     scene.refused(&messages, &[], &big, 413, "too_large");
     scene.refused(&messages, &["-H", "Content-Type: message/rfc822"], vec![b'x'; 20_001], 413, "too_large");
     let (status, _) = scene.curl(domains, &["-H", &format!("X-Long: {}", "x".repeat(40_000))], None);
@@ -84,8 +84,8 @@ fn bodies_that_are_no_json_too_large_or_not_what_was_asked_for() {
 #[test]
 fn no_field_becomes_a_header_field_or_a_command() {
     let scene = Scene::open();
-    let messages = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let good = json!({"to": "x@outside.example", "subject": "a", "text": "t"});
+    let messages = format!("/api/v1/emails/send?inbox_id={}", scene.inbox);
+    let good = json!({"to": "x@outside.example", "subject": "a", "text_body": "t"});
     for (field, value) in [
         ("subject", json!("a\r\nBcc: y@outside.example")),
         ("subject", json!("a\nBcc: y@outside.example")),
@@ -175,8 +175,8 @@ fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_mess
     client.send(".\r\n");
     client.reply("250 2.0.0");
     let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let shown = format!("{path}/{}", api.get(&path).expect(200).at("/data/0/id"));
+    let path = format!("/api/v1/emails?inbox={}", scene.inbox);
+    let shown = format!("/api/v1/emails/{}", api.get(&path).expect(200).at("/data/0/id"));
     let head = |request: &str, token: &str, more: &str| {
         format!("{request} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\n{more}\r\n")
     };
@@ -192,7 +192,7 @@ fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_mess
 
     // Another inbox sends, so that the reader's stays as it is.
     let (_, inbox, token) = scene.daemon.account("sender");
-    let post = format!("POST /api/v1/inboxes/{inbox}/messages");
+    let post = format!("POST /api/v1/emails/send?inbox_id={inbox}");
     for n in 0..15 {
         let is_whole = n % 3 > 0;
         let message = large("ann@elsewhere.example", &format!("over HTTP {n} {is_whole}"));
@@ -220,9 +220,9 @@ fn clients_that_hang_up_on_large_messages_lose_no_slot_and_leave_no_partial_mess
     }
     // Clients that wait are all served.
     let sender = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &token);
-    let draft = json!({"to": "ann@elsewhere.example", "subject": "stays", "text": "x".repeat(1_000_000)});
+    let draft = json!({"to": "ann@elsewhere.example", "subject": "stays", "text_body": "x".repeat(1_000_000)});
     for _ in 0..5 {
-        sender.post(&format!("/api/v1/inboxes/{inbox}/messages"), draft.clone()).expect(202);
+        sender.post(&format!("/api/v1/emails/send?inbox_id={inbox}"), draft.clone()).expect(201);
     }
     scene.daemon.api().poll("/api/v1/queue", |answer| crate::serve::rows(&answer.body).is_empty());
     let arrived = scene.relay.subjects();

@@ -41,15 +41,16 @@ fn messages_and_recipients_of_an_account() {
     // Other accounts are not affected; the API has the same limit.
     let (_, other, token) = scene.daemon.account("second");
     let api = |token: &str| crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), token);
-    let draft = json!({"to": "x@elsewhere.example", "subject": "by the API", "text": "t"});
-    let sent = api(&scene.token).post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft.clone());
+    let draft = json!({"to": "x@elsewhere.example", "subject": "by the API", "text_body": "t"});
+    let sent = api(&scene.token).post(&format!("/api/v1/emails/send?inbox_id={}", scene.inbox), draft.clone());
     assert_eq!(sent.expect(429).at("/code"), "too_many_requests");
-    let many = json!({"to": ["a@x.example", "b@x.example", "c@x.example", "d@x.example"], "subject": "s", "text": "t"});
-    api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), many).expect(422);
+    let many =
+        json!({"to": ["a@x.example", "b@x.example", "c@x.example", "d@x.example"], "subject": "s", "text_body": "t"});
+    api(&token).post(&format!("/api/v1/emails/send?inbox_id={other}"), many).expect(422);
     for _ in 0..4 {
-        api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), draft.clone()).expect(202);
+        api(&token).post(&format!("/api/v1/emails/send?inbox_id={other}"), draft.clone()).expect(201);
     }
-    let fifth = api(&token).post(&format!("/api/v1/inboxes/{other}/messages"), draft).expect(429);
+    let fifth = api(&token).post(&format!("/api/v1/emails/send?inbox_id={other}"), draft).expect(429);
     assert!(fifth.at("/detail").contains("4 messages"), "{}", fifth.text);
     scene.daemon.api().poll("/api/v1/queue", |answer| crate::serve::rows(&answer.body).is_empty());
     assert_eq!(scene.relay.subjects().into_keys().collect::<Vec<_>>(), ["by the API", "sized"]);

@@ -134,8 +134,8 @@ fn deliver(scene: &Scene, message: String) {
 /// The API, and the path of the inbox's only message.
 fn only_message(scene: &Scene) -> (Rest, String) {
     let api = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
-    let path = format!("{path}/{}", api.get(&path).expect(200).at("/data/0/id"));
+    let path = format!("/api/v1/emails?inbox={}", scene.inbox);
+    let path = format!("/api/v1/emails/{}", api.get(&path).expect(200).at("/data/0/id"));
     (api, path)
 }
 
@@ -149,7 +149,7 @@ fn json_that_is_never_ended() {
     let watched = Watched::new(LIMITS);
     watched.scene.daemon.account("another");
     let scene = &watched.scene;
-    let path = format!("POST /api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("POST /api/v1/emails/send?inbox_id={}", scene.inbox);
     let mut crowd = Vec::new();
     for _ in 0..CROWD {
         let mut client = Rude::connect(scene.daemon.http);
@@ -295,8 +295,8 @@ fn over_the_budget_the_answer_is_temporary_and_small_mail_goes_on() {
     let mut user = scene.user();
     user.ask("APPEND INBOX {900000}", "NO [UNAVAILABLE]");
     let api = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
-    let draft = json!({"to": "a@elsewhere.example", "text": "x".repeat(900_000)});
-    let refused = api.post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft).expect(503);
+    let draft = json!({"to": "a@elsewhere.example", "text_body": "x".repeat(900_000)});
+    let refused = api.post(&format!("/api/v1/emails/send?inbox_id={}", scene.inbox), draft).expect(503);
     assert!(refused.headers.contains_key("retry-after"));
     scene.logged(&["refused", "mx", "452 4.3.1"]);
     // A small message fits, also from the same address.
@@ -315,7 +315,7 @@ fn messages_and_bodies_come_at_a_minimum_rate() {
     mx.send("Subject: slow\r\n\r\n");
     user.send("a APPEND INBOX {5000+}\r\nSubject: slow\r\n");
     let mut http = Rude::connect(scene.daemon.http);
-    let path = format!("POST /api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("POST /api/v1/emails/send?inbox_id={}", scene.inbox);
     http.send(head(&scene, &path, "Content-Type: application/json\r\nContent-Length: 5000\r\n"));
     http.send("{");
     mx.reply("421 4.4.2");

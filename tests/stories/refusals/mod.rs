@@ -89,7 +89,7 @@ impl Scene {
         let api = self.daemon.api();
         // With a low connection limit, the story's clients may still be connected.
         api.poll("/healthz", |answer| answer.status == 200);
-        let found = api.get(&format!("/api/v1/inboxes/{}/messages", self.inbox)).expect(200);
+        let found = api.get(&format!("/api/v1/emails?inbox={}", self.inbox)).expect(200);
         let received = rows(&found.body).iter().filter(|row| row["mailbox"] != "Sent").count();
         assert_eq!(received, messages, "{}", found.text);
         assert!(rows(&api.get("/api/v1/queue").expect(200).body).is_empty());

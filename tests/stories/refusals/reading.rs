@@ -72,10 +72,10 @@ fn messages_without_end_are_read_everywhere_up_to_the_limits() {
         assert_eq!(lines[0], found, "{search}");
     }
     let api = scene.daemon.api();
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("/api/v1/emails?inbox={}", scene.inbox);
     let listed = api.get(&path).expect(200);
     for message in crate::serve::rows(&listed.body) {
-        let shown = api.get(&format!("{path}/{}", message["id"].as_str().unwrap())).expect(200);
+        let shown = api.get(&format!("/api/v1/emails/{}", message["id"].as_str().unwrap())).expect(200);
         assert_eq!(shown.body["subject"], message["subject"]);
         assert_eq!(shown.body["from"], json!([{"name": "Zoe", "address": "zoe@elsewhere.example"}]));
         assert!(shown.body["attachments"].as_array().unwrap().len() <= 2001);
@@ -88,9 +88,9 @@ fn showing_a_message_takes_a_few_times_its_size_in_memory() {
     let scene = Scene::with("");
     let (_, message) = hostile_messages().into_iter().find(|(subject, _)| *subject == "groups").unwrap();
     hand_in(&scene, &message);
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("/api/v1/emails?inbox={}", scene.inbox);
     let listed = scene.daemon.api().get(&path).expect(200);
-    let path = format!("{path}/{}", crate::serve::rows(&listed.body)[0]["id"].as_str().unwrap());
+    let path = format!("/api/v1/emails/{}", crate::serve::rows(&listed.body)[0]["id"].as_str().unwrap());
     let before = memory(&scene, "VmRSS");
     std::fs::write(format!("/proc/{}/clear_refs", scene.daemon.process().unwrap()), "5").unwrap();
     std::thread::scope(|threads| {
@@ -127,7 +127,7 @@ fn the_limits_of_reading_are_those_of_the_configuration() {
         assert!(user.ask(&format!("SEARCH TEXT {unread}"), "OK")[0].starts_with("* SEARCH "));
     }
     let raw = format!("To: x@elsewhere.example\r\nX: {}\r\n\r\nhi", "y".repeat(600));
-    let path = format!("/api/v1/inboxes/{}/messages", scene.inbox);
+    let path = format!("/api/v1/emails/send?inbox_id={}", scene.inbox);
     let refused = Rest::new(&format!("http://{}", scene.daemon.http), &scene.token).post(&path, json!({"raw": raw}));
     assert!(refused.expect(422).text.contains("600 octets of header fields"));
     scene.ends_with(3);
@@ -172,7 +172,7 @@ fn endless_commands_of_disconnected_clients_do_not_affect_others() {
         other.ask("FETCH 1:* (ENVELOPE BODYSTRUCTURE BODY[HEADER.FIELDS (Subject)])", "OK");
         let found = other.ask("SEARCH TEXT hello", "OK");
         assert_eq!(found[0].split(' ').count(), n + 3, "{found:?}");
-        let rows = rest.get(&format!("/api/v1/inboxes/{inbox}/messages")).expect(200);
+        let rows = rest.get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
         assert_eq!(crate::serve::rows(&rows.body).len(), n + 1);
     }
     // The daemon stops despite the work under way.

@@ -191,12 +191,12 @@ fn nul_is_refused_at_every_listener() {
     scene.logged(&["refused", "submission", "550 5.6.0"]);
     let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), &scene.token);
     for draft in [
-        json!({"to": "x@elsewhere.example", "text": "a\0b"}),
-        json!({"to": "x@elsewhere.example", "html": "\0"}),
-        json!({"to": "x@elsewhere.example", "subject": "\0", "text": ""}),
+        json!({"to": "x@elsewhere.example", "text_body": "a\0b"}),
+        json!({"to": "x@elsewhere.example", "html_body": "\0"}),
+        json!({"to": "x@elsewhere.example", "subject": "\0", "text_body": ""}),
         json!({"raw": "To: x@elsewhere.example\r\n\r\na\0b"}),
     ] {
-        api.post(&format!("/api/v1/inboxes/{}/messages", scene.inbox), draft).expect(422);
+        api.post(&format!("/api/v1/emails/send?inbox_id={}", scene.inbox), draft).expect(422);
     }
     assert!(scene.relay.subjects().is_empty());
     scene.ends_with(0);

@@ -95,8 +95,8 @@ impl Story {
 
     /// Sends a message over the API; returns its response.
     fn send(&self, subject: &str) -> Answer {
-        let body = json!({"from": "desk@acme.test", "to": FRIEND, "subject": subject, "text": "Hello."});
-        self.api().post(&format!("/api/v1/inboxes/{}/messages", self.inbox), body).expect(202)
+        let body = json!({"from": "desk@acme.test", "to": FRIEND, "subject": subject, "text_body": "Hello."});
+        self.api().post(&format!("/api/v1/emails/send?inbox_id={}", self.inbox), body).expect(201)
     }
 
     /// Sends a message over SMTP; returns the reply.

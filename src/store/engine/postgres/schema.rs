@@ -34,6 +34,8 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 4, sql: &[include_str!("no_triggers.sql")] },
     // A program that does not know it would open an incomplete copy.
     Migration { minimum_reader: 5, sql: &["CREATE TABLE incomplete_copy (source TEXT NOT NULL)"] },
+    Migration { minimum_reader: 5, sql: &[include_str!("emails.sql")] },
+    Migration { minimum_reader: 5, sql: &[include_str!("threads.sql")] },
 ];
 
 /// Why the database is not used.

@@ -44,6 +44,8 @@ const MIGRATIONS: &[Migration] = &[
     contract(18, include_str!("migrations/0018.sql")),
     // A program that does not know it would open an incomplete copy.
     contract(19, include_str!("migrations/0019.sql")),
+    Migration { minimum_reader: 19, sql: include_str!("migrations/0020.sql") },
+    Migration { minimum_reader: 19, sql: include_str!("migrations/0021.sql") },
 ];
 
 /// Why the schema was not brought up to date. The database is as it was.

@@ -1,0 +1,443 @@
+//! `/api/v1/drafts` and `/api/v1/inboxes/{id}/drafts`: messages in Drafts with `\Draft`, which mail programs see and write too.
+//!
+//! Invariant: a draft keeps its id when it is changed, though its octets are a new message to IMAP.
+
+use super::HttpContext;
+use super::body::no_room;
+use super::caller::Caller;
+use super::compose::{Attachment, Content, Mailbox};
+use super::emails::{self, find};
+use super::fields::Fields;
+use super::problem::Problem;
+use super::query::Parameters;
+use super::reply::{Created, put};
+use super::send::{Addressed, JSON_FACTOR, Sent, login_of, raw_request, sending_inbox, submit};
+use crate::auth::login::Scope;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, InboxId, MessageId};
+use crate::message::addresses;
+use crate::message::fields::Header;
+use crate::message::mime::Tree;
+use crate::message::text::{attachment, content};
+use crate::message::words::decoded_words;
+use crate::reading::Readable;
+use crate::resources::Owner;
+use crate::resources::spool::PATIENCE;
+use crate::store::StoredMessage;
+use crate::store::emails::EmailFilter;
+use crate::store::inboxes::Inbox;
+use crate::store::mailboxes::MailboxKind;
+use crate::store::messages::{Flags, MessageSummary};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// Drafts of a page.
+const PER_PAGE: usize = 50;
+/// Memory for a draft, as a multiple of its size.
+const FACTOR: usize = 4;
+/// Attachments of a draft that are kept when it is changed.
+const ATTACHMENTS: usize = 1000;
+
+/// A draft; its content where one is shown alone.
+#[derive(Serialize)]
+pub(super) struct DraftJson {
+    id: MessageId,
+    inbox_id: InboxId,
+    subject: String,
+    to: Vec<String>,
+    to_address: String,
+    cc: Vec<String>,
+    bcc: Vec<String>,
+    status: &'static str,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    #[serde(flatten)]
+    body: Option<BodyJson>,
+}
+
+#[derive(Serialize)]
+struct BodyJson {
+    text_body: Option<String>,
+    html_body: Option<String>,
+    /// File names.
+    attachments: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct DraftsJson<'a> {
+    count: usize,
+    drafts: &'a [DraftJson],
+    data: &'a [DraftJson],
+    meta: Meta<'a>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    next_cursor: Option<&'a MessageId>,
+}
+
+/// A draft taken apart, to be changed.
+#[derive(Default)]
+struct Parts {
+    addressed: Addressed,
+    content: Content,
+}
+
+impl Parts {
+    fn read(message: &StoredMessage, readable: Readable) -> Self {
+        let header = Header::read(&message.header, &readable.limits);
+        let tree = Tree::parse(&message.header, &message.body, &readable.limits);
+        let shown = content(&tree, usize::MAX);
+        let mailboxes = |name| mailboxes(&header, name);
+        let is_kept = |name: &str| {
+            let name = name.to_ascii_lowercase();
+            name.starts_with("x-")
+                || name.starts_with("list-")
+                || ["in-reply-to", "references"].contains(&name.as_str())
+        };
+        let fields = header.fields().iter().filter_map(|field| {
+            let name = std::str::from_utf8(field.name).ok().filter(|name| is_kept(name))?;
+            Some((name.to_owned(), decoded_words(field.value).trim().to_owned()))
+        });
+        let numbers = 1..=shown.attachments.len().min(ATTACHMENTS);
+        let attachments = numbers.filter_map(|number| attachment(&tree, number)).map(|(part, octets)| {
+            Attachment::of_stored(part.filename, &part.content_type, part.content_id, octets.into_owned())
+        });
+        let content = Content {
+            reply_to: mailboxes("Reply-To"),
+            subject: header.find("Subject").map(decoded_words),
+            headers: fields.collect(),
+            attachments: attachments.collect(),
+            text: shown.text,
+            html: shown.html,
+        };
+        let from = mailboxes("From").into_iter().next();
+        let addressed = Addressed { from, to: mailboxes("To"), cc: mailboxes("Cc"), bcc: mailboxes("Bcc") };
+        Self { addressed, content }
+    }
+
+    /// Takes over what the request names; the rest stays.
+    fn change(&mut self, fields: &mut Fields) {
+        let has = |fields: &Fields, name: &str| fields.has(name);
+        let names =
+            ["from", "to", "cc", "bcc", "reply_to", "subject", "text_body", "html_body", "headers", "attachments"];
+        let [from, to, cc, bcc, reply_to, subject, text, html, headers, attachments] =
+            names.map(|name| has(fields, name));
+        let (addressed, content) = (Addressed::read(fields), Content::read(fields));
+        let take = |wanted: bool, to: &mut Vec<Mailbox>, new: Vec<Mailbox>| {
+            if wanted {
+                *to = new;
+            }
+        };
+        take(to, &mut self.addressed.to, addressed.to);
+        take(cc, &mut self.addressed.cc, addressed.cc);
+        take(bcc, &mut self.addressed.bcc, addressed.bcc);
+        take(reply_to, &mut self.content.reply_to, content.reply_to);
+        if from {
+            self.addressed.from = addressed.from;
+        }
+        if subject {
+            self.content.subject = content.subject;
+        }
+        if text {
+            self.content.text = content.text;
+        }
+        if html {
+            self.content.html = content.html;
+        }
+        if headers {
+            self.content.headers = content.headers;
+        }
+        if attachments {
+            self.content.attachments = content.attachments;
+        }
+    }
+
+    fn write(mut self, from: Mailbox) -> Vec<u8> {
+        if !self.content.has_body() {
+            self.content.text = Some(String::new());
+        }
+        let Addressed { from: given, to, cc, bcc } = self.addressed;
+        self.content.write(&given.unwrap_or(from), &to, &cc, &bcc)
+    }
+}
+
+fn mailboxes(header: &Header<'_>, name: &str) -> Vec<Mailbox> {
+    let read = |one: addresses::Mailbox<'_>| one.address().map(|address| Mailbox { name: one.display_name(), address });
+    addresses::mailboxes(header, name).filter_map(read).collect()
+}
+
+impl DraftJson {
+    fn new(stored: MessageSummary, readable: Readable, body: Option<BodyJson>) -> Self {
+        let header = Header::read(&stored.header, &readable.limits);
+        let list = |name| mailboxes(&header, name).into_iter().map(|one| one.address.to_string()).collect::<Vec<_>>();
+        let (to, created_at) = (list("To"), stored.id.made_at());
+        Self {
+            to_address: to.join(", "),
+            to,
+            cc: list("Cc"),
+            bcc: list("Bcc"),
+            subject: header.find("Subject").map(decoded_words).unwrap_or_default(),
+            status: "draft",
+            created_at,
+            updated_at: stored.changed_at.unwrap_or(stored.internal_date).max(created_at),
+            id: stored.id,
+            inbox_id: stored.inbox,
+            body,
+        }
+    }
+}
+
+/// `GET /drafts`: of all inboxes that the token sees.
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    list_of(&caller, &context, None, parameters).await
+}
+
+/// `GET /inboxes/{id}/drafts`
+pub(super) async fn list_in(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(inbox): Path<String>,
+    parameters: Parameters,
+) -> Result<Response, Problem> {
+    let inbox = caller.inbox(&context, &inbox).await?;
+    list_of(&caller, &context, Some(inbox), parameters).await
+}
+
+async fn list_of(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: Option<Inbox>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let account = parameters.take::<AccountId>("account_id");
+    let below = parameters.take::<MessageId>("cursor");
+    let per_page = emails::per_page(&mut parameters, PER_PAGE);
+    let target = parameters.target();
+    parameters.finish()?;
+    let store = caller.store(context);
+    let inboxes = match (inbox, &caller.principal.scope) {
+        (Some(inbox), _) => vec![inbox.id],
+        (None, Scope::Inboxes(_, inboxes)) => inboxes.clone(),
+        (None, _) => store.inbox_ids(&caller.account(account)?).await?,
+    };
+    let filter =
+        EmailFilter { mailboxes: vec![MailboxKind::Drafts], set: Flags::DRAFT, below, ..EmailFilter::default() };
+    let found = store.emails(inboxes, filter, per_page).await?;
+    let rows = store.messages(found.ids).await?;
+    let octets = rows.iter().map(|row| row.header.len()).sum();
+    let owner = caller.owner();
+    let shown = context.reading.read(&owner, octets, move |reader, _| {
+        let show = |message: MessageSummary| {
+            let readable = reader.begin(message.content);
+            DraftJson::new(message, readable, None)
+        };
+        Ok(rows.into_iter().map(show).collect::<Vec<_>>())
+    });
+    let drafts = shown.await?;
+    let meta = Meta { next_cursor: found.rest.as_ref() };
+    let list = DraftsJson { count: drafts.len(), drafts: &drafts, data: &drafts, meta };
+    let mut response = Json(list).into_response();
+    if let Some(rest) = &found.rest {
+        put(&mut response, header::LINK, &format!("<{target}{rest}>; rel=\"next\""));
+    }
+    Ok(response)
+}
+
+/// `POST /drafts`: `inbox_id` is required where the token sees more than one inbox.
+pub(super) async fn create(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Created<DraftJson>, Problem> {
+    create_in_named(&caller, &context, None, &headers, body).await
+}
+
+/// `POST /inboxes/{id}/drafts`
+pub(super) async fn create_in(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(inbox): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Created<DraftJson>, Problem> {
+    let inbox = caller.inbox(&context, &inbox).await?;
+    create_in_named(&caller, &context, Some(inbox), &headers, body).await
+}
+
+async fn create_in_named(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: Option<Inbox>,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Created<DraftJson>, Problem> {
+    let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
+    let mut fields = Fields::read(&caller.spool, headers, body, limit).await?.unwrapped("draft");
+    let inbox = match (inbox, fields.text("inbox_id")) {
+        (None, named) => sending_inbox(caller, context, named).await?,
+        (Some(inbox), named) => {
+            if named.is_some_and(|named| named != inbox.id.as_str()) {
+                fields.fault("inbox_id", "must be the inbox of the path");
+            }
+            inbox
+        }
+    };
+    let mut parts = Parts::default();
+    parts.change(&mut fields);
+    fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    let id = write(caller, context, &inbox, None, parts).await?;
+    let shown = shown(caller, context, &inbox, &id).await?;
+    Ok(Created { location: format!("/api/v1/drafts/{id}"), body: shown })
+}
+
+/// Stores a draft, in the place of the one it replaces.
+async fn write(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    replaces: Option<MessageId>,
+    parts: Parts,
+) -> Result<MessageId, Problem> {
+    let login =
+        login_of(context, caller, inbox, parts.addressed.from.as_ref().map(|from| from.address.clone())).await?;
+    let from = Mailbox::of(login.address);
+    let owner = Owner::Account(inbox.account.clone());
+    let octets = parts.content.octets();
+    let raw = context.reading.work().run(&owner, octets, move |_| Ok(parts.write(from))).await?;
+    let limit = context.config.limits.message_size;
+    if raw.len() > limit {
+        return Err(Problem::too_large(limit));
+    }
+    let stored = caller.mailboxes(context).put_draft(&inbox.id, replaces, raw.into()).await;
+    stored.map_err(emails::problem)
+}
+
+/// A draft of the path, with the inbox of the path if it names one.
+async fn draft(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: Option<&str>,
+    id: &str,
+) -> Result<(Inbox, MessageSummary), Problem> {
+    let (found, message) = find(caller, context, id).await?;
+    let kind = MailboxKind::of(&message.mailbox, message.special_use.as_deref());
+    let is_draft = kind == Some(MailboxKind::Drafts) && message.flags.contains(Flags::DRAFT);
+    let is_there = inbox.is_none_or(|inbox| inbox == found.id.as_str());
+    if is_draft && is_there { Ok((found, message)) } else { Err(Problem::not_found()) }
+}
+
+/// Reads a draft on the pool for heavy work.
+async fn read<T: Send + 'static>(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    message: &MessageSummary,
+    read: impl FnOnce(StoredMessage, Readable) -> T + Send + 'static,
+) -> Result<T, Problem> {
+    let mut work = caller.spool.claim();
+    let size = usize::try_from(message.size).unwrap_or(usize::MAX);
+    work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
+    let raw = caller.store(context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
+    let (owner, content) = (Owner::Account(inbox.account.clone()), message.content);
+    let done = context.reading.read(&owner, size, move |reader, budget| {
+        let _work = work;
+        budget.check()?;
+        Ok(read(raw, reader.begin(content)))
+    });
+    Ok(done.await?)
+}
+
+async fn shown(caller: &Caller, context: &HttpContext, inbox: &Inbox, id: &MessageId) -> Result<DraftJson, Problem> {
+    let message = caller.store(context).message(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
+    let stored = message.clone();
+    read(caller, context, inbox, &message, move |raw, readable| {
+        let tree = Tree::parse(&raw.header, &raw.body, &readable.limits);
+        let shown = content(&tree, usize::MAX);
+        let attachments = shown.attachments.into_iter().filter_map(|part| part.filename).collect();
+        let body = BodyJson { text_body: shown.text, html_body: shown.html, attachments };
+        DraftJson::new(stored, readable, Some(body))
+    })
+    .await
+}
+
+/// Where a draft is: its own path, or that below an inbox.
+type At = Path<Vec<String>>;
+
+fn at(Path(ids): &At) -> Result<(Option<&str>, &str), Problem> {
+    match ids.as_slice() {
+        [id] => Ok((None, id)),
+        [inbox, id] => Ok((Some(inbox), id)),
+        _ => Err(Problem::not_found()),
+    }
+}
+
+/// `GET …/drafts/{id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    path: At,
+) -> Result<Json<DraftJson>, Problem> {
+    let (inbox, id) = at(&path)?;
+    let (inbox, message) = draft(&caller, &context, inbox, id).await?;
+    shown(&caller, &context, &inbox, &message.id).await.map(Json)
+}
+
+/// `PATCH …/drafts/{id}`: what the request does not name stays.
+pub(super) async fn change(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    path: At,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<DraftJson>, Problem> {
+    let (inbox, id) = at(&path)?;
+    let (inbox, message) = draft(&caller, &context, inbox, id).await?;
+    let limit = context.config.limits.message_size.saturating_mul(JSON_FACTOR);
+    let mut fields = Fields::read(&caller.spool, &headers, body, limit).await?.unwrapped("draft");
+    if fields.text("inbox_id").is_some_and(|named| named != inbox.id.as_str()) {
+        fields.fault("inbox_id", "cannot change");
+    }
+    let mut parts = read(&caller, &context, &inbox, &message, |raw, readable| Parts::read(&raw, readable)).await?;
+    parts.change(&mut fields);
+    fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    let id = write(&caller, &context, &inbox, Some(message.id), parts).await?;
+    shown(&caller, &context, &inbox, &id).await.map(Json)
+}
+
+/// `DELETE …/drafts/{id}`: for good.
+pub(super) async fn delete(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    path: At,
+) -> Result<StatusCode, Problem> {
+    let (inbox, id) = at(&path)?;
+    let (inbox, message) = draft(&caller, &context, inbox, id).await?;
+    caller.mailboxes(&context).remove_email(&inbox.id, &message.id).await.map_err(emails::problem)?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/drafts/{id}/send`: the draft is gone, and its message in Sent.
+pub(super) async fn send(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    path: At,
+) -> Result<(StatusCode, Json<Sent>), Problem> {
+    let (inbox, id) = at(&path)?;
+    let (inbox, message) = draft(&caller, &context, inbox, id).await?;
+    let raw = caller.store(&context).message_raw(&inbox.id, &message.id).await?.ok_or_else(Problem::not_found)?;
+    let request = raw_request(&raw.into_bytes(), &context.config.limits)?;
+    let of = inbox.id.clone();
+    let sent = submit(&caller, &context, inbox, request).await?;
+    caller.mailboxes(&context).remove_email(&of, &message.id).await.map_err(emails::problem)?;
+    Ok(sent)
+}

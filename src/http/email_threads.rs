@@ -1,0 +1,118 @@
+//! `/api/v1/email_threads`: the emails of an inbox that belong together.
+
+use super::HttpContext;
+use super::caller::Caller;
+use super::emails::{self, EmailJson};
+use super::problem::Problem;
+use super::query::Parameters;
+use super::reply::put;
+use crate::auth::login::Scope;
+use crate::clock::Timestamp;
+use crate::id::{AccountId, InboxId, MessageId, ThreadId};
+use crate::resources::Owner;
+use crate::store::emails::EmailFilter;
+use crate::store::threads::{Thread, ThreadsOf};
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+/// Threads of a page.
+const PER_PAGE: usize = 50;
+/// Emails that are shown with a thread at most: the newest.
+const EMAILS: usize = 100;
+
+#[derive(Serialize)]
+pub(super) struct ThreadJson {
+    id: ThreadId,
+    thread_id: ThreadId,
+    inbox_id: InboxId,
+    /// Of its first email.
+    subject: String,
+    participants: Vec<String>,
+    email_count: u64,
+    last_email_id: MessageId,
+    last_email_at: Timestamp,
+}
+
+impl From<Thread> for ThreadJson {
+    fn from(Thread { id, inbox, subject, participants, last, emails }: Thread) -> Self {
+        Self {
+            thread_id: id.clone(),
+            id,
+            inbox_id: inbox,
+            subject,
+            participants,
+            email_count: emails,
+            last_email_at: last.made_at(),
+            last_email_id: last,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct ThreadsJson {
+    data: Vec<ThreadJson>,
+    meta: Meta,
+}
+
+#[derive(Serialize)]
+struct Meta {
+    next_cursor: Option<MessageId>,
+}
+
+#[derive(Serialize)]
+pub(super) struct WholeThreadJson {
+    #[serde(flatten)]
+    thread: ThreadJson,
+    /// The newest first.
+    emails: Vec<EmailJson>,
+}
+
+/// `GET`: `?inbox&cursor&per_page`; without an inbox, of all that the token sees. The newest first.
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let inbox = parameters.take::<String>("inbox");
+    let account = parameters.take::<AccountId>("account_id");
+    let below = parameters.take::<MessageId>("cursor");
+    let per_page = emails::per_page(&mut parameters, PER_PAGE);
+    let target = parameters.target();
+    parameters.finish()?;
+    let of = match (&inbox, &caller.principal.scope) {
+        (Some(inbox), _) => ThreadsOf::Inboxes(vec![caller.inbox(&context, inbox).await?.id]),
+        (None, Scope::Inboxes(_, inboxes)) => ThreadsOf::Inboxes(inboxes.clone()),
+        (None, _) => ThreadsOf::Account(caller.account(account)?),
+    };
+    let mut found = caller.store(&context).threads(of, below, per_page.saturating_add(1)).await?;
+    let has_more = found.len() > per_page;
+    found.truncate(per_page);
+    let next_cursor = found.last().filter(|_| has_more).map(|thread| thread.last.clone());
+    let link = next_cursor.as_ref().map(|next| format!("<{target}{next}>; rel=\"next\""));
+    let list = ThreadsJson { data: found.into_iter().map(Into::into).collect(), meta: Meta { next_cursor } };
+    let mut response = Json(list).into_response();
+    if let Some(link) = link {
+        put(&mut response, header::LINK, &link);
+    }
+    Ok(response)
+}
+
+/// `GET …/{id}`: with its emails, the newest hundred.
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeThreadJson>, Problem> {
+    let id: ThreadId = id.parse().map_err(|_| Problem::not_found())?;
+    let store = caller.store(&context);
+    let thread = store.thread(&id).await?.ok_or_else(Problem::not_found)?;
+    let inbox = caller.inbox(&context, thread.inbox.as_str()).await?;
+    let filter = EmailFilter { thread: Some(id), ..EmailFilter::default() };
+    let found = store.emails(vec![inbox.id], filter, EMAILS).await?;
+    let rows = store.messages(found.ids).await?;
+    let emails = emails::show_all(&caller, &context, Owner::Account(inbox.account), rows).await?;
+    Ok(Json(WholeThreadJson { thread: thread.into(), emails }))
+}

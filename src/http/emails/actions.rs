@@ -1,0 +1,191 @@
+//! `PATCH …/emails/{id}`, `…/actions`, `DELETE`, `…/restore`: labels, flags and the mailbox of one email, all of a request or nothing.
+
+use super::json::EmailJson;
+use super::labels::{self, Label};
+use super::{find, shown};
+use crate::http::HttpContext;
+use crate::http::caller::Caller;
+use crate::http::fields::{Fields, SMALL};
+use crate::http::problem::Problem;
+use crate::http::send::inbox_full;
+use crate::id::SubmissionId;
+use crate::store::email_changes::{EmailChange, EmailError, Target};
+use crate::store::inboxes::Inbox;
+use crate::store::keywords::FlagError;
+use crate::store::labels::LabelRow;
+use crate::store::mailboxes::{MailboxError, MailboxKind};
+use crate::store::messages::{Flags, MessageSummary};
+use crate::store::sent::Status;
+use crate::store::transfer::TransferError;
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+
+/// `PATCH …/{id}`: `{"add_labels", "remove_labels", "labels"}`.
+pub(in crate::http) async fn change(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EmailJson>, Problem> {
+    let (inbox, message) = find(&caller, &context, &id).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("email");
+    let names = Names::of(&caller, &context, &inbox).await?;
+    let change = labels_of(&mut fields, &names);
+    fields.finish()?;
+    apply(&caller, &context, &inbox, &message, change).await
+}
+
+/// `PATCH …/{id}/actions`: the same, `mark_read` and `move_to`. What is wrong is 400.
+pub(in crate::http) async fn act(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Json<EmailJson>, Problem> {
+    let (inbox, message) = find(&caller, &context, &id).await?;
+    let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("email");
+    let names = Names::of(&caller, &context, &inbox).await?;
+    let mut change = labels_of(&mut fields, &names);
+    match fields.flag("mark_read") {
+        Some(true) => change.set |= Flags::SEEN,
+        Some(false) => change.unset |= Flags::SEEN,
+        None => {}
+    }
+    if let Some(name) = fields.text("move_to") {
+        let kind = MailboxKind::ALL.into_iter().find(|kind| name.eq_ignore_ascii_case(labels::name_of(*kind)));
+        let target = kind.map_or(Target::Named(name), Target::Kind);
+        if let Err(error) = labels::to(&mut change, target) {
+            fields.fault("move_to", error);
+        }
+    }
+    fields.finish().map_err(|problem| problem.with_status(StatusCode::BAD_REQUEST))?;
+    apply(&caller, &context, &inbox, &message, change).await
+}
+
+/// `DELETE …/{id}`: to Trash; from Trash for good. One that is to leave later is cancelled, and gone.
+pub(in crate::http) async fn delete(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
+    let (inbox, message) = find(&caller, &context, &id).await?;
+    let (store, mailboxes) = (caller.store(&context), caller.mailboxes(&context));
+    let sent = store.sent_email(&message.id, context.clock.now()).await?;
+    if sent.is_some_and(|sent| sent.status() == Status::Scheduled) {
+        store.queue_drop(SubmissionId::of_sent(&message.id)).await?;
+        mailboxes.remove_email(&inbox.id, &message.id).await.map_err(problem)?;
+    } else {
+        mailboxes.delete_email(&inbox.id, &message.id).await.map_err(problem)?;
+    }
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST …/{id}/restore`: out of Trash, Junk or Archive.
+pub(in crate::http) async fn restore(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<EmailJson>, Problem> {
+    let (inbox, message) = find(&caller, &context, &id).await?;
+    apply(&caller, &context, &inbox, &message, EmailChange::to(Target::Origin)).await
+}
+
+async fn apply(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    message: &MessageSummary,
+    change: EmailChange,
+) -> Result<Json<EmailJson>, Problem> {
+    caller.mailboxes(context).change_email(&inbox.id, &message.id, change).await.map_err(problem)?;
+    shown(caller, context, inbox, &message.id).await
+}
+
+/// The names that the account has given its labels.
+struct Names {
+    known: Vec<LabelRow>,
+    /// Octets of a keyword.
+    longest: usize,
+}
+
+impl Names {
+    async fn of(caller: &Caller, context: &HttpContext, inbox: &Inbox) -> Result<Self, Problem> {
+        let known = caller.store(context).labels(&inbox.account).await?;
+        Ok(Self { known, longest: context.config.limits.keyword_length })
+    }
+
+    /// A label by its slug, or by its name.
+    fn label(&self, text: &str) -> Result<Label, String> {
+        let named = self.known.iter().find(|label| label.name.eq_ignore_ascii_case(text.trim()));
+        Label::parse(named.map_or(text, |label| &label.slug), self.longest)
+    }
+}
+
+/// `labels` replaces the keywords and the two flags; the mailbox stays where it names none.
+fn labels_of(fields: &mut Fields, names: &Names) -> EmailChange {
+    let mut change = EmailChange::default();
+    if fields.has("labels") {
+        let labels = list(fields, "labels", names);
+        change.replaces_keywords = true;
+        let has = |label: Label| labels.contains(&label);
+        (change.unset, change.set) = (Flags::empty(), Flags::empty());
+        if !has(Label::Unread) {
+            change.set |= Flags::SEEN;
+        }
+        if !has(Label::Starred) {
+            change.unset |= Flags::FLAGGED;
+        }
+        apply_all(fields, "labels", labels, &mut change, Label::add);
+    }
+    for (name, apply) in [("add_labels", Label::add as Apply), ("remove_labels", Label::remove)] {
+        let labels = list(fields, name, names);
+        if change.replaces_keywords && !labels.is_empty() {
+            fields.fault(name, "cannot be given with labels, which replaces them all");
+        }
+        apply_all(fields, name, labels, &mut change, apply);
+    }
+    change
+}
+
+type Apply = fn(Label, &mut EmailChange) -> Result<(), String>;
+
+fn apply_all(fields: &mut Fields, name: &str, labels: Vec<Label>, change: &mut EmailChange, apply: Apply) {
+    for label in labels {
+        if let Err(error) = apply(label, change) {
+            fields.fault(name, error);
+        }
+    }
+}
+
+fn list(fields: &mut Fields, name: &str, names: &Names) -> Vec<Label> {
+    let mut labels = Vec::new();
+    for (at, value) in fields.list(name, true).into_iter().enumerate() {
+        let read = value.as_str().ok_or_else(|| "must be a string".to_owned());
+        match read.and_then(|text| names.label(text)) {
+            Ok(label) if labels.contains(&label) => {}
+            Ok(label) => labels.push(label),
+            Err(error) => fields.fault(&format!("{name}[{at}]"), error),
+        }
+    }
+    labels
+}
+
+pub(in crate::http) fn problem(error: EmailError) -> Problem {
+    let text = error.to_string();
+    match error {
+        EmailError::NoSuchEmail => Problem::not_found(),
+        EmailError::NoSuchMailbox(_) => Problem::invalid_field("move_to", text).with_status(StatusCode::BAD_REQUEST),
+        EmailError::Flags(FlagError::Full) => inbox_full(text, "Delete messages of the inbox."),
+        EmailError::Flags(FlagError::Store(error))
+        | EmailError::Transfer(TransferError::Store(error))
+        | EmailError::Mailbox(MailboxError::Store(error))
+        | EmailError::Store(error) => error.into(),
+        EmailError::Flags(_) | EmailError::Transfer(_) | EmailError::Mailbox(_) => {
+            Problem::invalid_field("labels", text)
+        }
+    }
+}

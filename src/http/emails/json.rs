@@ -1,0 +1,210 @@
+//! An email as JSON. Message content is untrusted text from the sender: decoded, never interpreted.
+
+use super::labels;
+use crate::clock::Timestamp;
+use crate::id::{InboxId, MessageId, ThreadId};
+use crate::message::addresses::{self, Mailbox};
+use crate::message::date::date;
+use crate::message::fields::Header;
+use crate::message::mime::Tree;
+use crate::message::text::{Attachment, content, message_ids};
+use crate::message::words::{decoded_words, without_controls};
+use crate::reading::Readable;
+use crate::store::messages::MessageSummary;
+use crate::store::sent::{SentEmail, SentRecipient, Status};
+use serde::Serialize;
+use serde_json::Value;
+
+/// Maximum octets of text or HTML in a response.
+const SHOWN_TEXT: usize = 2 * 1024 * 1024;
+/// Header fields in a response at most.
+const SHOWN_FIELDS: usize = 500;
+
+/// A mailbox of a header field.
+#[derive(Serialize)]
+pub(in crate::http) struct MailboxJson {
+    name: Option<String>,
+    address: Option<String>,
+}
+
+/// An email without its content.
+#[derive(Serialize)]
+pub(in crate::http) struct EmailJson {
+    id: MessageId,
+    inbox_id: InboxId,
+    /// The id of its first copy.
+    email_id: MessageId,
+    thread_id: Option<ThreadId>,
+    from_address: String,
+    /// All addresses of To, with commas.
+    to_address: String,
+    subject: String,
+    labels: Vec<String>,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    from: Vec<MailboxJson>,
+    to: Vec<MailboxJson>,
+    cc: Vec<MailboxJson>,
+    bcc: Vec<MailboxJson>,
+    reply_to: Vec<MailboxJson>,
+    date: Option<Timestamp>,
+    message_id: Option<String>,
+    in_reply_to: Vec<String>,
+    references: Vec<String>,
+    mailbox: String,
+    flags: Vec<String>,
+    /// Envelope sender.
+    mail_from: Option<String>,
+    /// The envelope recipient it came for.
+    rcpt_to: Option<String>,
+    received_at: Timestamp,
+    size: u64,
+    /// The path of its octets.
+    raw: String,
+    /// The daemon aborted while reading this message, so it is shown as plain text.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    unreadable: bool,
+}
+
+/// An email with its content.
+#[derive(Serialize)]
+pub(in crate::http) struct WholeJson {
+    #[serde(flatten)]
+    email: EmailJson,
+    text_body: Option<String>,
+    html_body: Option<String>,
+    /// The text or HTML is cut; `…/raw` has the complete message.
+    truncated: bool,
+    headers: Vec<FieldJson>,
+    attachments: Vec<AttachmentJson>,
+    #[serde(flatten)]
+    sent: Option<SentJson>,
+}
+
+/// What has become of an email that was sent from here.
+#[derive(Serialize)]
+struct SentJson {
+    status: Status,
+    recipients: Vec<SentRecipient>,
+    provider_message_id: Option<String>,
+    message_type: Option<String>,
+    metadata: Option<Value>,
+    send_at: Option<Timestamp>,
+}
+
+impl From<SentEmail> for SentJson {
+    fn from(sent: SentEmail) -> Self {
+        Self {
+            status: sent.status(),
+            provider_message_id: sent.provider_message_id().map(str::to_owned),
+            metadata: sent.note.metadata.and_then(|text| serde_json::from_str(&text).ok()),
+            message_type: sent.note.message_type,
+            send_at: sent.send_at,
+            recipients: sent.recipients,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct FieldJson {
+    name: String,
+    value: String,
+}
+
+#[derive(Serialize)]
+struct AttachmentJson {
+    /// Its place among the attachments, from 1 on.
+    id: String,
+    filename: Option<String>,
+    content_type: String,
+    size: usize,
+    content_id: Option<String>,
+    /// The path of its octets.
+    path: String,
+}
+
+impl EmailJson {
+    pub(super) fn new(stored: MessageSummary, readable: Readable) -> Self {
+        let header = Header::read(&stored.header, &readable.limits);
+        let mailboxes = |name| mailboxes(&header, name);
+        let ids = |name| header.find(name).map(message_ids).unwrap_or_default();
+        let some = |text: String| (!text.is_empty()).then_some(text);
+        let keywords = stored.keywords.split_ascii_whitespace();
+        let date = header.find("Date").and_then(date);
+        let (from, to) = (mailboxes("From"), mailboxes("To"));
+        let addresses = |list: &[MailboxJson]| list.iter().filter_map(|m| m.address.clone()).collect::<Vec<_>>();
+        let created_at = stored.id.made_at();
+        Self {
+            labels: labels::of(&stored),
+            raw: path(&stored.id, "raw"),
+            from_address: addresses(&from).into_iter().next().unwrap_or_default(),
+            to_address: addresses(&to).join(", "),
+            subject: header.find("Subject").map(decoded_words).unwrap_or_default(),
+            flags: stored.flags.names().map(str::to_owned).chain(keywords.map(str::to_owned)).collect(),
+            from,
+            to,
+            cc: mailboxes("Cc"),
+            bcc: mailboxes("Bcc"),
+            reply_to: mailboxes("Reply-To"),
+            date: date.map(|date| Timestamp::from_millis(date.seconds().saturating_mul(1000))),
+            message_id: ids("Message-ID").into_iter().next(),
+            in_reply_to: ids("In-Reply-To"),
+            references: ids("References"),
+            id: stored.id,
+            email_id: stored.email_id,
+            thread_id: stored.thread,
+            inbox_id: stored.inbox,
+            mailbox: stored.mailbox,
+            mail_from: some(stored.mail_from),
+            rcpt_to: some(stored.rcpt_to),
+            received_at: stored.internal_date,
+            created_at,
+            updated_at: stored.changed_at.unwrap_or(created_at).max(created_at),
+            size: stored.size,
+            unreadable: readable.is_set_aside,
+        }
+    }
+}
+
+/// The path of something that belongs to an email.
+pub(super) fn path(id: &MessageId, what: &str) -> String {
+    format!("/api/v1/emails/{id}/{what}")
+}
+
+fn mailboxes(header: &Header<'_>, name: &str) -> Vec<MailboxJson> {
+    let show = |mailbox: Mailbox<'_>| MailboxJson { name: mailbox.display_name(), address: mailbox.shown_address() };
+    addresses::mailboxes(header, name).map(show).collect()
+}
+
+impl AttachmentJson {
+    fn new(email: &MessageId, number: usize, part: Attachment) -> Self {
+        let Attachment { filename, content_type, size, content_id } = part;
+        let path = path(email, &format!("attachments/{number}"));
+        Self { id: number.to_string(), filename, content_type, size, content_id, path }
+    }
+}
+
+impl WholeJson {
+    pub(in crate::http) fn new(stored: MessageSummary, body: &[u8], readable: Readable) -> Self {
+        let tree = Tree::parse(&stored.header, body, &readable.limits);
+        let content = content(&tree, SHOWN_TEXT);
+        let header = Header::read(&stored.header, &readable.limits);
+        let fields = header.fields().iter().filter(|field| !field.name.is_empty()).take(SHOWN_FIELDS);
+        let field = |name: &[u8]| without_controls(String::from_utf8_lossy(name).into_owned());
+        let headers = fields.map(|f| FieldJson { name: field(f.name), value: decoded_words(f.value) }).collect();
+        let attachments = (1..).zip(content.attachments);
+        Self {
+            text_body: content.text,
+            html_body: content.html,
+            truncated: content.truncated,
+            headers,
+            attachments: attachments.map(|(number, part)| AttachmentJson::new(&stored.id, number, part)).collect(),
+            email: EmailJson::new(stored, readable),
+            sent: None,
+        }
+    }
+
+    pub(super) fn with(self, sent: Option<SentEmail>) -> Self {
+        Self { sent: sent.map(Into::into), ..self }
+    }
+}

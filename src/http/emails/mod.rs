@@ -1,0 +1,265 @@
+//! `/api/v1/emails`: lists an inbox newest first, shows one email, returns its raw octets, changes and deletes it.
+
+mod actions;
+mod answers;
+mod attachments;
+mod ingest;
+mod json;
+pub(super) mod labels;
+mod search;
+mod terms;
+
+pub(super) use actions::{act, change, delete, problem, restore};
+pub(super) use answers::{forward, reply};
+pub(super) use attachments::{download, follow, link};
+pub(super) use ingest::ingest;
+#[cfg(any(test, fuzzing))]
+pub(super) use json::WholeJson as MessageJson;
+pub(super) use search::search;
+
+use super::HttpContext;
+use super::body::no_room;
+use super::caller::Caller;
+use super::problem::Problem;
+use super::query::Parameters;
+use super::reply::put;
+use crate::clock::Timestamp;
+use crate::id::{InboxId, MessageId, ThreadId};
+use crate::resources::Owner;
+use crate::resources::memory::Claim;
+use crate::resources::spool::PATIENCE;
+use crate::store::Store;
+use crate::store::emails::{EmailFilter, Found};
+use crate::store::inboxes::Inbox;
+use crate::store::messages::{Flags, MessageSummary};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::StreamExt;
+use futures_util::stream::{self, Stream};
+pub(super) use json::EmailJson;
+use json::WholeJson;
+use labels::Label;
+use serde::Serialize;
+use std::io;
+
+/// Octets of a message that are read first; most messages are shorter.
+const FIRST_PIECE: usize = 256 * 1024;
+/// Octets read at a time after that. The store skips everything before a piece to find it.
+const PIECE: usize = 1024 * 1024;
+/// Memory needed to show a message, as a multiple of its size: the message, the decoded text, the response.
+const SHOW_FACTOR: usize = 3;
+/// The same for a header block in a list.
+const LIST_FACTOR: usize = 4;
+/// Emails of a page at most, and by default.
+const MAX_PER_PAGE: usize = 100;
+const PER_PAGE: usize = 50;
+
+/// A page of emails. `data` and `emails` are the same.
+#[derive(Serialize)]
+pub(super) struct EmailList<'a> {
+    emails: &'a [EmailJson],
+    data: &'a [EmailJson],
+    meta: Meta<'a>,
+}
+
+#[derive(Serialize)]
+struct Meta<'a> {
+    next_cursor: Option<&'a MessageId>,
+}
+
+pub(super) fn per_page(parameters: &mut Parameters, default: usize) -> usize {
+    let per_page = parameters.take::<usize>("per_page").unwrap_or(default);
+    if !(1..=MAX_PER_PAGE).contains(&per_page) {
+        parameters.fault("per_page", format!("must be 1 to {MAX_PER_PAGE}"));
+    }
+    per_page
+}
+
+/// What a list is asked for.
+#[derive(Debug)]
+pub(super) struct Page {
+    pub(super) filter: EmailFilter,
+    pub(super) per_page: usize,
+}
+
+impl Page {
+    /// Takes `cursor`, `per_page`, `after`, `before`, `label` (perhaps several, with commas), `thread` and `unread`.
+    pub(super) fn take(parameters: &mut Parameters, longest_label: usize) -> Self {
+        let mut filter = EmailFilter::default();
+        let per_page = per_page(parameters, PER_PAGE);
+        let mut time = |name| parameters.take::<Timestamp>(name).map(MessageId::first_at);
+        let (after, before) = (time("after"), time("before"));
+        filter.from = after;
+        let cursor = parameters.take::<MessageId>("cursor");
+        filter.below = [cursor, before].into_iter().flatten().min();
+        for text in parameters.take::<String>("label").iter().flat_map(|labels| labels.split(',')) {
+            match Label::parse(text.trim(), longest_label) {
+                Ok(label) => label.ask(&mut filter),
+                Err(error) => parameters.fault("label", error),
+            }
+        }
+        filter.thread = parameters.take::<ThreadId>("thread");
+        match parameters.take::<bool>("unread") {
+            Some(true) => filter.unset |= Flags::SEEN,
+            Some(false) => filter.set |= Flags::SEEN,
+            None => {}
+        }
+        Self { filter, per_page }
+    }
+}
+
+/// An email of the path, and the inbox it is in, if the caller may see it.
+pub(super) async fn find(caller: &Caller, context: &HttpContext, id: &str) -> Result<(Inbox, MessageSummary), Problem> {
+    let id: MessageId = id.parse().map_err(|_| Problem::not_found())?;
+    let store = caller.store(context);
+    let inbox = store.inbox_of_message(&id).await?.ok_or_else(Problem::not_found)?;
+    let inbox = caller.inbox(context, inbox.as_str()).await?;
+    let message = store.message(&inbox.id, &id).await?.ok_or_else(Problem::not_found)?;
+    Ok((inbox, message))
+}
+
+/// A message as JSON, without its content.
+async fn shown(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    id: &MessageId,
+) -> Result<Json<EmailJson>, Problem> {
+    let message = caller.store(context).message(&inbox.id, id).await?.ok_or_else(Problem::not_found)?;
+    let mut shown = show_all(caller, context, Owner::Account(inbox.account.clone()), vec![message]).await?;
+    shown.pop().map(Json).ok_or_else(Problem::not_found)
+}
+
+/// Messages as JSON.
+pub(super) async fn show_all(
+    caller: &Caller,
+    context: &HttpContext,
+    owner: Owner,
+    rows: Vec<MessageSummary>,
+) -> Result<Vec<EmailJson>, Problem> {
+    let mut work = caller.spool.claim();
+    let octets: usize = rows.iter().map(|row| row.header.len()).sum();
+    work.grow_to(octets.saturating_mul(LIST_FACTOR)).map_err(no_room)?;
+    let shown = context.reading.read(&owner, octets, move |reader, _| {
+        // Charged until the work is done.
+        let _work = work;
+        let show = |message: MessageSummary| {
+            let readable = reader.begin(message.content);
+            EmailJson::new(message, readable)
+        };
+        Ok(rows.into_iter().map(show).collect())
+    });
+    Ok(shown.await?)
+}
+
+/// `GET`: `?inbox&cursor&per_page&label&thread&unread&after&before`.
+pub(super) async fn list(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let inbox: Option<String> = parameters.take("inbox");
+    if inbox.is_none() {
+        parameters.fault("inbox", "is required: the id of an inbox");
+    }
+    let page = Page::take(&mut parameters, context.config.limits.keyword_length);
+    let target = parameters.target();
+    parameters.finish()?;
+    let inbox = caller.inbox(&context, &inbox.unwrap_or_default()).await?;
+    let store = caller.store(&context);
+    let Found { ids, rest } = store.emails(vec![inbox.id], page.filter, page.per_page).await?;
+    let rows = store.messages(ids).await?;
+    let emails = show_all(&caller, &context, Owner::Account(inbox.account), rows).await?;
+    Ok(page_of(&emails, rest.as_ref(), &target))
+}
+
+/// A page, with the address of the next one in `Link` (RFC 8288).
+pub(super) fn page_of(emails: &[EmailJson], rest: Option<&MessageId>, target: &str) -> Response {
+    let list = EmailList { emails, data: emails, meta: Meta { next_cursor: rest } };
+    let mut response = Json(list).into_response();
+    if let Some(rest) = rest {
+        put(&mut response, header::LINK, &format!("<{target}{rest}>; rel=\"next\""));
+    }
+    response
+}
+
+/// `GET …/{id}`
+pub(super) async fn show(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<WholeJson>, Problem> {
+    let (inbox, mut stored) = find(&caller, &context, &id).await?;
+    let mut work = caller.spool.claim();
+    let size = usize::try_from(stored.size).unwrap_or(usize::MAX);
+    work.wait_to_grow(size.saturating_mul(SHOW_FACTOR), PATIENCE).await.map_err(no_room)?;
+    let store = caller.store(&context);
+    let sent = store.sent_email(&stored.id, context.clock.now()).await?;
+    let raw = store.message_raw(&inbox.id, &stored.id).await?.ok_or_else(Problem::not_found)?;
+    let owner = Owner::Account(inbox.account);
+    let shown = context.reading.read(&owner, size, move |reader, budget| {
+        let _work = work;
+        budget.check()?;
+        stored.header = raw.header;
+        let readable = reader.begin(stored.content);
+        Ok(WholeJson::new(stored, &raw.body, readable).with(sent))
+    });
+    Ok(Json(shown.await?))
+}
+
+/// `GET …/{id}/raw`: the stored octets. A large message is streamed as the client reads.
+pub(super) async fn raw(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<impl IntoResponse, Problem> {
+    let (inbox, message) = find(&caller, &context, &id).await?;
+    let mut claim = caller.spool.claim();
+    claim.grow_to(FIRST_PIECE).map_err(no_room)?;
+    let store = caller.store(&context);
+    let first = store.message_range(&inbox.id, &message.id, 0..FIRST_PIECE).await?;
+    let (size, first) = first.ok_or_else(Problem::not_found)?;
+    let body = if first.len() == size {
+        // Charged like any other response.
+        Body::from(first)
+    } else {
+        // One piece being read and one waiting for the client.
+        claim.grow_to(2 * PIECE).map_err(no_room)?;
+        Body::from_stream(pieces(store, inbox.id, message.id, first, size, claim))
+    };
+    let headers = [
+        (header::CONTENT_TYPE, "message/rfc822".to_owned()),
+        // A browser must not execute content from a sender.
+        (header::CONTENT_DISPOSITION, "attachment; filename=\"message.eml\"".to_owned()),
+        (header::CONTENT_LENGTH, size.to_string()),
+    ];
+    Ok((headers, body))
+}
+
+/// Streams a message. Fails if the message is deleted meanwhile, which closes the connection.
+fn pieces(
+    store: Store,
+    inbox: InboxId,
+    message: MessageId,
+    first: Vec<u8>,
+    size: usize,
+    claim: Claim,
+) -> impl Stream<Item = io::Result<Vec<u8>>> {
+    let rest = stream::try_unfold((first.len(), claim), move |(at, claim)| {
+        let (store, inbox, message) = (store.clone(), inbox.clone(), message.clone());
+        async move {
+            if at >= size {
+                return Ok(None);
+            }
+            let found = store.message_range(&inbox, &message, at..at.saturating_add(PIECE)).await;
+            let found = found.map_err(io::Error::other)?.filter(|(now, piece)| *now == size && !piece.is_empty());
+            let (_, piece) = found.ok_or_else(|| io::Error::other("the message has been deleted"))?;
+            let next = at.saturating_add(piece.len());
+            Ok(Some((piece, (next, claim))))
+        }
+    });
+    stream::once(std::future::ready(Ok(first))).chain(rest)
+}

@@ -1,0 +1,144 @@
+//! `GET …/emails/search?q=`: the emails that fit, the newest first.
+//!
+//! Candidates come from [`Store::emails`](crate::store::Store::emails) alone, and each is read and compared here. One request looks at
+//! [`LOOKED_AT`] emails and [`OCTETS`] octets at most; where that ends before the page is full, the answer has a cursor.
+
+use super::terms::{Terms, parse};
+use super::{page_of, per_page, show_all};
+use crate::auth::login::Scope;
+use crate::http::HttpContext;
+use crate::http::body::no_room;
+use crate::http::caller::Caller;
+use crate::http::problem::Problem;
+use crate::http::query::Parameters;
+use crate::id::{AccountId, InboxId, MessageId};
+use crate::resources::spool::PATIENCE;
+use crate::store::emails::EmailFilter;
+use crate::store::messages::MessageSummary;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use std::sync::Arc;
+
+/// Emails of a page by default.
+const PER_PAGE: usize = 20;
+/// Emails that one request looks at.
+const LOOKED_AT: usize = 2000;
+/// Octets of bodies that one request reads, but for a message that alone has more.
+const OCTETS: u64 = 64 * 1024 * 1024;
+/// Candidates that are asked for together.
+const BATCH: usize = 100;
+/// How often candidates are asked for.
+const BATCHES: usize = LOOKED_AT / BATCH;
+/// Memory for a message, as a multiple of its size.
+const FACTOR: usize = 4;
+
+/// `GET`: `?q&inbox&cursor&per_page`.
+pub(in crate::http) async fn search(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let inbox = parameters.take::<String>("inbox");
+    let account = parameters.take::<AccountId>("account_id");
+    let mut filter = EmailFilter { below: parameters.take("cursor"), ..EmailFilter::default() };
+    let per_page = per_page(&mut parameters, PER_PAGE);
+    let q = parameters.take::<String>("q").unwrap_or_default();
+    let target = parameters.target();
+    parameters.finish()?;
+    let terms = parse(&q, context.config.limits.keyword_length, &mut filter);
+    let terms = terms.map_err(|error| Problem::invalid_field("q", error).with_status(StatusCode::BAD_REQUEST))?;
+    let inboxes = match (inbox, &caller.principal.scope) {
+        (Some(inbox), _) => vec![caller.inbox(&context, &inbox).await?.id],
+        (None, Scope::Inboxes(_, inboxes)) => inboxes.clone(),
+        (None, _) => caller.store(&context).inbox_ids(&caller.account(account)?).await?,
+    };
+    let (found, rest) = scan(&caller, &context, inboxes, filter, terms, per_page).await?;
+    let emails = show_all(&caller, &context, caller.owner(), found).await?;
+    Ok(page_of(&emails, rest.as_ref(), &target))
+}
+
+/// The first that fit, and from where to go on.
+async fn scan(
+    caller: &Caller,
+    context: &HttpContext,
+    inboxes: Vec<InboxId>,
+    mut filter: EmailFilter,
+    terms: Terms,
+    limit: usize,
+) -> Result<(Vec<MessageSummary>, Option<MessageId>), Problem> {
+    let (store, terms) = (caller.store(context), Arc::new(terms));
+    let (mut fitting, mut octets) = (Vec::new(), 0_u64);
+    for _ in 0..BATCHES {
+        let found = store.emails(inboxes.clone(), filter.clone(), BATCH).await?;
+        let rows = store.messages(found.ids).await?;
+        for row in by_header(caller, context, rows, &terms).await? {
+            let id = row.id.clone();
+            if terms.needs_body() {
+                octets = octets.saturating_add(row.size);
+                if !fits(caller, context, &row, &terms).await? {
+                    if octets > OCTETS {
+                        return Ok((fitting, Some(id)));
+                    }
+                    continue;
+                }
+            }
+            fitting.push(row);
+            if fitting.len() >= limit || octets > OCTETS {
+                return Ok((fitting, Some(id)));
+            }
+        }
+        filter.below = found.rest;
+        if filter.below.is_none() {
+            break;
+        }
+    }
+    Ok((fitting, filter.below))
+}
+
+/// Those whose header block does not rule them out.
+async fn by_header(
+    caller: &Caller,
+    context: &HttpContext,
+    rows: Vec<MessageSummary>,
+    terms: &Arc<Terms>,
+) -> Result<Vec<MessageSummary>, Problem> {
+    let (octets, terms) = (rows.iter().map(|row| row.header.len()).sum(), Arc::clone(terms));
+    let mut work = caller.spool.claim();
+    work.wait_to_grow(octets, PATIENCE).await.map_err(no_room)?;
+    let owner = caller.owner();
+    let kept = context.reading.read(&owner, octets, move |reader, budget| {
+        let _work = work;
+        let mut kept = Vec::new();
+        for row in rows {
+            budget.check()?;
+            let readable = reader.begin(row.content);
+            if terms.fit_header(&row.header, &readable.limits) {
+                kept.push(row);
+            }
+        }
+        Ok(kept)
+    });
+    Ok(kept.await?)
+}
+
+async fn fits(
+    caller: &Caller,
+    context: &HttpContext,
+    row: &MessageSummary,
+    terms: &Arc<Terms>,
+) -> Result<bool, Problem> {
+    let size = usize::try_from(row.size).unwrap_or(usize::MAX);
+    let mut work = caller.spool.claim();
+    work.wait_to_grow(size.saturating_mul(FACTOR), PATIENCE).await.map_err(no_room)?;
+    // Deleted since it was found.
+    let Some(raw) = caller.store(context).message_raw(&row.inbox, &row.id).await? else { return Ok(false) };
+    let (terms, content) = (Arc::clone(terms), row.content);
+    let owner = caller.owner();
+    let fits = context.reading.read(&owner, size, move |reader, budget| {
+        let _work = work;
+        budget.check()?;
+        Ok(terms.fit(&raw.header, &raw.body, &reader.begin(content).limits))
+    });
+    Ok(fits.await?)
+}

@@ -1,0 +1,293 @@
+//! Changes of one message by its id, wherever in its inbox it is: its flags, its keywords and its mailbox, together.
+//!
+//! Invariant: every verb asks for the inbox. What it changes, it changes in the transaction that found the message, and as the verbs of
+//! IMAP's commands do: sessions see it.
+
+use super::bodies::{NewBody, NewObject};
+use super::keywords::{FlagError, InboxLimits};
+use super::mailbox_changes::{self, FlagChange, FlagUpdate};
+use super::mailboxes::{self, MailboxError, MailboxKind};
+use super::message_rows::NewMessage;
+use super::messages::Flags;
+use super::open_mailbox::MessageFlags;
+use super::parts::{self, Part};
+use super::transfer::{self, Kind, Transfer, TransferError};
+use super::turns::Turn;
+use super::{Store, StoreError, Transaction, bodies, content, expunged, message_rows, room};
+use crate::clock::Timestamp;
+use crate::events::Event;
+use crate::id::{InboxId, MailboxId, MessageId};
+use crate::message;
+use crate::message::threading::Threading;
+use crate::store::engine::{Row, params};
+use bytes::Bytes;
+
+/// Where a message goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// To the mailbox of this kind, which is made where there is none.
+    Kind(MailboxKind),
+    /// To the mailbox of this name.
+    Named(String),
+    /// Out of Trash, Junk or Archive: a draft to Drafts, what the inbox has sent to Sent, the rest to INBOX.
+    Origin,
+}
+
+/// A change of one message.
+#[derive(Clone, Debug, Default)]
+pub struct EmailChange {
+    /// Flags that are set, and those that are not set.
+    pub set: Flags,
+    pub unset: Flags,
+    /// Keywords that it gets, and loses.
+    pub add: Vec<String>,
+    pub remove: Vec<String>,
+    /// It loses all keywords that it is not given.
+    pub replaces_keywords: bool,
+    pub to: Option<Target>,
+}
+
+/// Why a message was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum EmailError {
+    #[error("there is no email of this id")]
+    NoSuchEmail,
+    #[error("the inbox has no mailbox of the name {0:?}")]
+    NoSuchMailbox(String),
+    #[error(transparent)]
+    Flags(#[from] FlagError),
+    #[error(transparent)]
+    Transfer(#[from] TransferError),
+    #[error(transparent)]
+    Mailbox(#[from] MailboxError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What became of a message that was deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is in Trash.
+    ToTrash,
+    /// It was in Trash, and is gone.
+    ForGood,
+}
+
+/// Where a message is.
+struct Place {
+    /// The mailbox.
+    mailbox: MailboxId,
+    kind: Option<MailboxKind>,
+    /// As clients see it.
+    uid: u32,
+    part: Part,
+    flags: Flags,
+    was_sent: bool,
+}
+
+fn find(connection: &Transaction<'_>, inbox: &InboxId, id: &MessageId) -> Result<Place, EmailError> {
+    let sql =
+        "SELECT b.id, b.name, b.special_use, m.uid + p.uid_offset, p.id, m.flags, m.mail_from <> '' AND m.rcpt_to = ''
+               FROM message m JOIN mailbox p ON p.id = m.mailbox_id
+                   JOIN mailbox b ON b.id = CASE p.is_hidden WHEN 0 THEN p.id ELSE p.part_of END
+               WHERE m.inbox_id = ?1 AND m.id = ?2";
+    let row = |row: &Row<'_>| {
+        let (name, special_use): (String, Option<String>) = (row.get(1)?, row.get(2)?);
+        let kind = MailboxKind::of(&name, special_use.as_deref());
+        Ok((row.get(0)?, kind, row.get(3)?, row.get::<MailboxId>(4)?, row.get(5)?, row.get(6)?))
+    };
+    let found = connection.query_opt(sql, params![inbox, id], row)?;
+    let (mailbox, kind, uid, row, flags, was_sent) = found.ok_or(EmailError::NoSuchEmail)?;
+    let part = parts::of(connection, inbox, mailbox)?.into_iter().find(|part| part.id == row);
+    let part = part.ok_or(EmailError::NoSuchEmail)?;
+    Ok(Place { mailbox, kind, uid, part, flags, was_sent })
+}
+
+impl EmailChange {
+    pub fn to(target: Target) -> Self {
+        Self { to: Some(target), ..Self::default() }
+    }
+
+    fn apply(&self, before: &MessageFlags) -> MessageFlags {
+        let update = |change, flags, keywords: &Vec<String>| FlagUpdate { change, flags, keywords: keywords.clone() };
+        let flags = before.flags.union(self.set).difference(self.unset);
+        if self.replaces_keywords {
+            return update(FlagChange::Replace, flags, &self.add).apply(before);
+        }
+        let added = update(FlagChange::Add, self.set, &self.add).apply(before);
+        update(FlagChange::Remove, self.unset, &self.remove).apply(&added)
+    }
+
+    fn has_flags(&self) -> bool {
+        let has_keywords = !self.add.is_empty() || !self.remove.is_empty() || self.replaces_keywords;
+        has_keywords || !self.set.is_empty() || !self.unset.is_empty()
+    }
+}
+
+/// Moves a message, where it is not there yet.
+fn move_to(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    place: &Place,
+    target: &Target,
+    limits: InboxLimits,
+) -> Result<(), EmailError> {
+    let kind = match target {
+        Target::Named(name) => {
+            let found = mailboxes::find(connection, inbox, name)?;
+            return match found {
+                Some(found) if found == place.mailbox => Ok(()),
+                Some(_) => transfer(connection, inbox, place, name.clone(), limits),
+                None => Err(EmailError::NoSuchMailbox(name.clone())),
+            };
+        }
+        Target::Origin => match place.kind {
+            Some(MailboxKind::Trash | MailboxKind::Junk | MailboxKind::Archive) => origin(place),
+            _ => return Ok(()),
+        },
+        Target::Kind(kind) => *kind,
+    };
+    let target = mailboxes::of_kind(connection, inbox, kind)?;
+    if target == place.mailbox {
+        return Ok(());
+    }
+    let name = connection.query_row("SELECT name FROM mailbox WHERE id = ?1", params![target], |row| row.get(0))?;
+    transfer(connection, inbox, place, name, limits)
+}
+
+fn origin(place: &Place) -> MailboxKind {
+    match (place.flags.contains(Flags::DRAFT), place.was_sent) {
+        (true, _) => MailboxKind::Drafts,
+        (false, true) => MailboxKind::Sent,
+        (false, false) => MailboxKind::Inbox,
+    }
+}
+
+fn transfer(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    place: &Place,
+    to: String,
+    limits: InboxLimits,
+) -> Result<(), EmailError> {
+    let (from, keywords) = (place.mailbox, limits.keywords.per_mailbox);
+    let transfer = Transfer { inbox: inbox.clone(), from, to, kind: Kind::Move, keywords };
+    transfer::at_once(connection, &transfer, &[place.uid])?;
+    Ok(())
+}
+
+/// Removes a message for good.
+fn remove(connection: &Transaction<'_>, inbox: &InboxId, place: &Place) -> Result<(), StoreError> {
+    message_rows::remove(connection, inbox, place.part.id, "uid = ?2", params![place.part.stored(place.uid)])?;
+    let modseq = expunged::note(connection, place.mailbox, std::iter::once(place.uid))?;
+    let event = Event::MessagesRemoved { inbox_id: inbox.clone(), mailbox: place.mailbox, modseq };
+    connection.publish_of_inbox(inbox, event)
+}
+
+/// Puts a draft into Drafts, with the id of the one that it replaces.
+fn put_draft(
+    connection: &Transaction<'_>,
+    inbox: &InboxId,
+    replaces: Option<&MessageId>,
+    header: &[u8],
+    body: &NewBody,
+    limits: InboxLimits,
+) -> Result<MessageId, EmailError> {
+    if let Some(id) = replaces {
+        let place = find(connection, inbox, id)?;
+        if place.kind != Some(MailboxKind::Drafts) || !place.flags.contains(Flags::DRAFT) {
+            return Err(EmailError::NoSuchEmail);
+        }
+        remove(connection, inbox, &place)?;
+    }
+    let octets = room::octets(header.len(), body.len());
+    room::check(connection, std::iter::once((inbox, octets)), limits.quota).map_err(FlagError::from)?;
+    let body_id = bodies::insert(connection, body)?;
+    let new = NewMessage {
+        id: replaces.cloned().unwrap_or_else(MessageId::new),
+        inbox,
+        mailbox: mailboxes::of_kind(connection, inbox, MailboxKind::Drafts)?,
+        content: content::insert_content(connection, header, body_id, body.len())?,
+        flags: Flags::DRAFT | Flags::SEEN,
+        keywords: "",
+        mail_from: "",
+        rcpt_to: "",
+        internal_date: Timestamp::real(),
+        threading: &Threading::of(header),
+    };
+    Ok(message_rows::insert(connection, &new)?.id)
+}
+
+impl Store {
+    /// Puts a draft into Drafts, in the place of the one that it replaces. Returns its id.
+    pub async fn draft_put(
+        &self,
+        inbox: &InboxId,
+        replaces: Option<MessageId>,
+        raw: Bytes,
+        limits: InboxLimits,
+    ) -> Result<MessageId, EmailError> {
+        self.check_disk()?;
+        let (header, body) = message::split(&raw);
+        let (header, body) = (raw.slice_ref(header), raw.slice_ref(body));
+        let body = self.prepare_body(body).await?;
+        let (turn, inbox, object) = ([Turn::Inbox(inbox.clone())], inbox.clone(), body.object());
+        let stored = self.write_in_turn(&turn, move |connection| {
+            put_draft(connection, &inbox, replaces.as_ref(), &header, &body, limits)
+        });
+        stored.await.inspect(|_| object.iter().for_each(NewObject::committed))
+    }
+
+    /// Removes a message for good, wherever it is.
+    pub async fn email_remove(&self, inbox: &InboxId, id: &MessageId) -> Result<(), EmailError> {
+        let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_in_turn(&turn, move |connection| {
+            let place = find(connection, &inbox, &id)?;
+            Ok(remove(connection, &inbox, &place)?)
+        })
+        .await
+    }
+
+    /// Changes one message.
+    pub async fn email_change(
+        &self,
+        inbox: &InboxId,
+        id: &MessageId,
+        change: EmailChange,
+        limits: InboxLimits,
+    ) -> Result<(), EmailError> {
+        let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_in_turn(&turn, move |connection| {
+            let place = find(connection, &inbox, &id)?;
+            if change.has_flags() {
+                let (uids, update) = ([place.uid], |before: &MessageFlags| change.apply(before));
+                mailbox_changes::flag(connection, &inbox, place.mailbox, &uids, &change.add, limits, update)?;
+            }
+            match &change.to {
+                Some(target) => move_to(connection, &inbox, &place, target, limits),
+                None => Ok(()),
+            }
+        })
+        .await
+    }
+
+    /// Moves a message to Trash, or removes one that is there.
+    pub async fn email_delete(
+        &self,
+        inbox: &InboxId,
+        id: &MessageId,
+        limits: InboxLimits,
+    ) -> Result<Deleted, EmailError> {
+        let (turn, inbox, id) = ([Turn::Inbox(inbox.clone())], inbox.clone(), id.clone());
+        self.write_in_turn(&turn, move |connection| {
+            let place = find(connection, &inbox, &id)?;
+            if place.kind == Some(MailboxKind::Trash) {
+                remove(connection, &inbox, &place)?;
+                return Ok(Deleted::ForGood);
+            }
+            move_to(connection, &inbox, &place, &Target::Kind(MailboxKind::Trash), limits)?;
+            Ok(Deleted::ToTrash)
+        })
+        .await
+    }
+}

@@ -1,0 +1,103 @@
+//! Labels that an account has given a name and a colour. Which messages have one is a matter of their keywords.
+//!
+//! Invariant: every verb asks for the account; a slug is there once in an account, in any case of letters.
+
+use super::{Store, StoreError};
+use crate::clock::Timestamp;
+use crate::id::{AccountId, LabelId};
+use crate::store::engine::{Row, params};
+
+/// Labels of an account at most.
+pub const LABELS: i64 = 500;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LabelRow {
+    pub id: LabelId,
+    pub name: String,
+    /// The keyword.
+    pub slug: String,
+    pub color: String,
+}
+
+/// Why a label was not made.
+#[derive(Debug, thiserror::Error)]
+pub enum LabelError {
+    #[error("the account has a label with this slug")]
+    Exists(LabelId),
+    #[error("the account has {LABELS} labels, which is the limit")]
+    TooMany,
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn label(row: &Row<'_>) -> Result<LabelRow, StoreError> {
+    Ok(LabelRow { id: row.get(0)?, name: row.get(1)?, slug: row.get(2)?, color: row.get(3)? })
+}
+
+impl Store {
+    /// The labels of an account, by name.
+    pub async fn labels(&self, account: &AccountId) -> Result<Vec<LabelRow>, StoreError> {
+        let account = account.clone();
+        self.read(move |connection| {
+            let sql = "SELECT id, name, slug, color FROM label WHERE account_id = ?1 ORDER BY name, id";
+            connection.query(sql, params![account], label)
+        })
+        .await
+    }
+
+    /// Whose a label is.
+    pub async fn account_of_label(&self, id: &LabelId) -> Result<Option<AccountId>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| {
+            let sql = "SELECT account_id FROM label WHERE id = ?1";
+            connection.query_opt(sql, params![id], |row| row.get(0))
+        })
+        .await
+    }
+
+    pub async fn label_create(&self, account: &AccountId, new: LabelRow, now: Timestamp) -> Result<(), LabelError> {
+        let account = account.clone();
+        self.write(move |connection| {
+            let sql = "SELECT id FROM label WHERE account_id = ?1 AND lower(slug) = lower(?2)";
+            if let Some(id) = connection.query_opt(sql, params![account, new.slug], |row| row.get(0))? {
+                return Err(LabelError::Exists(id));
+            }
+            let sql = "SELECT count(*) FROM label WHERE account_id = ?1";
+            if connection.query_row(sql, params![account], |row| row.get::<i64>(0))? >= LABELS {
+                return Err(LabelError::TooMany);
+            }
+            let sql =
+                "INSERT INTO label (id, account_id, name, slug, color, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+            connection.execute(sql, params![new.id, account, new.name, new.slug, new.color, now])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Gives a label another name or colour; `None` when the account has no such label.
+    pub async fn label_change(
+        &self,
+        account: &AccountId,
+        id: &LabelId,
+        name: Option<String>,
+        color: Option<String>,
+    ) -> Result<Option<LabelRow>, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |connection| {
+            let sql =
+                "UPDATE label SET name = coalesce(CAST(?3 AS TEXT), name), color = coalesce(CAST(?4 AS TEXT), color)
+                       WHERE account_id = ?1 AND id = ?2 RETURNING id, name, slug, color";
+            connection.query_opt(sql, params![account, id, name, color], label)
+        })
+        .await
+    }
+
+    /// False when the account has no such label. Messages keep the keyword.
+    pub async fn label_delete(&self, account: &AccountId, id: &LabelId) -> Result<bool, StoreError> {
+        let (account, id) = (account.clone(), id.clone());
+        self.write(move |connection| {
+            Ok(connection.execute("DELETE FROM label WHERE account_id = ?1 AND id = ?2", params![account, id])? > 0)
+        })
+        .await
+    }
+}

@@ -1,0 +1,205 @@
+//! What was sent, and what has become of it for each recipient.
+//!
+//! Invariant: a recipient is recorded in the transaction that accepts the message, and its end in the one that settles it; in between, the
+//! queue has it.
+
+use super::queue::{End, Ended, NewSubmission};
+use super::{Store, StoreError, Transaction};
+use crate::clock::Timestamp;
+use crate::events::DeliveryAttempt;
+use crate::id::{MessageId, SubmissionId};
+use crate::store::engine::{Row, params};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long the record of an email is kept that is in no mailbox any more.
+const KEPT: Duration = Duration::from_secs(30 * 86_400);
+/// Records that one transaction looks at.
+const BATCH: i64 = 500;
+
+/// What the sender says of a message, beside the message.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    pub message_type: Option<String>,
+    /// JSON, an object.
+    pub metadata: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Addressee {
+    address: String,
+    here: bool,
+}
+
+/// What has become of a message for one recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, strum::IntoStaticStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Status {
+    /// It leaves later, when its sender has asked for.
+    Scheduled,
+    Queued,
+    /// An attempt has failed; another one follows.
+    Deferred,
+    /// Kept until its domain is verified.
+    Held,
+    /// Accepted by the recipient's host, or put into an inbox here.
+    Sent,
+    Bounced,
+    /// Of all recipients: some got it, some did not.
+    PartlyBounced,
+    /// Taken out of the queue.
+    Dropped,
+}
+
+/// A recipient of a message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct SentRecipient {
+    pub address: String,
+    pub status: Status,
+    /// What its host, or this one, said last.
+    pub reply: Option<String>,
+    pub mx: Option<String>,
+    /// When that was, by the clock.
+    pub at: Option<Timestamp>,
+}
+
+/// A message that was sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SentEmail {
+    pub note: Note,
+    pub send_at: Option<Timestamp>,
+    pub recipients: Vec<SentRecipient>,
+}
+
+impl SentEmail {
+    /// Of all recipients together: what is under way first, the most serious first.
+    pub fn status(&self) -> Status {
+        let has = |status| self.recipients.iter().any(|recipient| recipient.status == status);
+        let under_way = [Status::Scheduled, Status::Held, Status::Deferred, Status::Queued];
+        if let Some(status) = under_way.into_iter().find(|status| has(*status)) {
+            return status;
+        }
+        match (has(Status::Bounced), has(Status::Sent), has(Status::Dropped)) {
+            (true, true, _) => Status::PartlyBounced,
+            (true, false, _) => Status::Bounced,
+            (false, false, true) => Status::Dropped,
+            (false, ..) => Status::Sent,
+        }
+    }
+
+    /// What the first host answered that has accepted it.
+    pub fn provider_message_id(&self) -> Option<&str> {
+        let sent = self.recipients.iter().find(|recipient| recipient.status == Status::Sent && recipient.mx.is_some());
+        sent.and_then(|recipient| recipient.reply.as_deref())
+    }
+}
+
+/// Records a message that is accepted.
+pub(super) fn insert(connection: &Transaction<'_>, new: &NewSubmission) -> Result<(), StoreError> {
+    let local = new.local.iter().flat_map(|local| local.recipients.as_slice());
+    let here = local.map(|to| Addressee { address: to.address().to_string(), here: true });
+    let elsewhere = new.rcpt_to.iter().map(|to| Addressee { address: to.to_string(), here: false });
+    let recipients: Vec<Addressee> = here.chain(elsewhere).collect();
+    let recipients = serde_json::to_string(&recipients).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let sql = "INSERT INTO sent_email (id, inbox_id, recipients, message_type, metadata, send_at, created_at)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    let Note { message_type, metadata } = &new.note;
+    let id = MessageId::of_sent(&new.id);
+    connection.execute(sql, params![id, new.inbox, recipients, message_type, metadata, new.send_at, new.now])?;
+    Ok(())
+}
+
+/// Records the end of a delivery.
+pub(super) fn settled(
+    connection: &Transaction<'_>,
+    submission: &SubmissionId,
+    recipient: &str,
+    ended: &Ended,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let reply = ended.reply.get(..ended.reply.floor_char_boundary(DeliveryAttempt::REPLY)).unwrap_or_default();
+    let sql = "INSERT INTO sent_result (email_id, rcpt_to, is_bounced, reply, mx, ended_at)
+               SELECT id, ?2, ?3, ?4, ?5, ?6 FROM sent_email WHERE id = ?1 ON CONFLICT DO NOTHING";
+    let id = MessageId::of_sent(submission);
+    let is_bounced = i64::from(ended.end == End::Bounced);
+    connection.execute(sql, params![id, recipient, is_bounced, reply, ended.mx, at])?;
+    Ok(())
+}
+
+fn ended(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String, SentRecipient>, StoreError> {
+    let sql = "SELECT rcpt_to, is_bounced, reply, mx, ended_at FROM sent_result WHERE email_id = ?1";
+    let row = |row: &Row<'_>| {
+        let status = if row.get::<i64>(1)? == 0 { Status::Sent } else { Status::Bounced };
+        let (address, reply) = (row.get::<String>(0)?, row.get(2)?);
+        Ok((address.clone(), SentRecipient { address, status, reply: Some(reply), mx: row.get(3)?, at: row.get(4)? }))
+    };
+    Ok(connection.query(sql, params![id], row)?.into_iter().collect())
+}
+
+fn under_way(connection: &Transaction<'_>, id: &MessageId) -> Result<BTreeMap<String, SentRecipient>, StoreError> {
+    let sql = "SELECT d.rcpt_to, d.attempts, s.state = 'held', d.last_reply, d.last_mx, d.last_attempt_at
+               FROM delivery d JOIN submission s ON s.id = d.submission_id WHERE d.submission_id = ?1";
+    let row = |row: &Row<'_>| {
+        let status = match (row.get::<bool>(2)?, row.get::<i64>(1)?) {
+            (true, _) => Status::Held,
+            (false, 0) => Status::Queued,
+            (false, _) => Status::Deferred,
+        };
+        let address: String = row.get(0)?;
+        Ok((address.clone(), SentRecipient { address, status, reply: row.get(3)?, mx: row.get(4)?, at: row.get(5)? }))
+    };
+    Ok(connection.query(sql, params![SubmissionId::of_sent(id)], row)?.into_iter().collect())
+}
+
+fn sent(connection: &Transaction<'_>, id: &MessageId, now: Timestamp) -> Result<Option<SentEmail>, StoreError> {
+    let sql = "SELECT recipients, message_type, metadata, send_at FROM sent_email WHERE id = ?1";
+    let row = |row: &Row<'_>| {
+        let note = Note { message_type: row.get(1)?, metadata: row.get(2)? };
+        Ok((row.get::<String>(0)?, note, row.get::<Option<Timestamp>>(3)?))
+    };
+    let Some((recipients, note, send_at)) = connection.query_opt(sql, params![id], row)? else { return Ok(None) };
+    let all: Vec<Addressee> =
+        serde_json::from_str(&recipients).map_err(|error| StoreError::Corrupt(error.to_string()))?;
+    let (mut ended, mut under_way) = (ended(connection, id)?, under_way(connection, id)?);
+    let is_later = send_at.is_some_and(|send_at| send_at > now);
+    let mut recipient = |Addressee { address, here }: Addressee| {
+        let known = ended.remove(&address).or_else(|| under_way.remove(&address));
+        let mut shown = known.unwrap_or_else(|| {
+            let status = if here { Status::Sent } else { Status::Dropped };
+            SentRecipient { address, status, reply: None, mx: None, at: None }
+        });
+        if is_later && shown.status == Status::Queued {
+            shown.status = Status::Scheduled;
+        }
+        shown
+    };
+    let recipients = all.into_iter().map(&mut recipient).collect();
+    Ok(Some(SentEmail { note, send_at, recipients }))
+}
+
+impl Store {
+    /// What has become of a message of an inbox that was sent from here; the caller has looked whose it is.
+    pub async fn sent_email(&self, id: &MessageId, now: Timestamp) -> Result<Option<SentEmail>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| sent(connection, &id, now)).await
+    }
+
+    /// Removes records of emails that are in no mailbox any more, after some time. Returns the time from which on to look for more.
+    pub async fn sent_emails_remove(&self, from: Timestamp, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
+        let until = Timestamp::from_millis(now.millis().saturating_sub(i64::try_from(KEPT.as_millis()).unwrap_or(0)));
+        self.write(move |connection| {
+            let sql = "SELECT id, created_at FROM sent_email WHERE created_at >= ?1 AND created_at < ?2 ORDER BY created_at LIMIT ?3";
+            let row = |row: &Row<'_>| Ok((row.get::<MessageId>(0)?, row.get::<Timestamp>(1)?));
+            let old = connection.query(sql, params![from, until, BATCH], row)?;
+            let sql = "DELETE FROM sent_email WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE id = ?1)";
+            for (id, _) in &old {
+                connection.execute(sql, params![id])?;
+            }
+            let has_more = i64::try_from(old.len()).unwrap_or(i64::MAX) == BATCH;
+            Ok(old.last().filter(|_| has_more).map(|(_, at)| Timestamp::from_millis(at.millis().saturating_add(1))))
+        })
+        .await
+    }
+}

@@ -1,0 +1,271 @@
+//! Threads: messages of one inbox that belong together, by the ids that they name, then by base subject and participants (RFC 5256).
+//!
+//! Invariant: a message gets its thread in the transaction that puts it into a mailbox, and keeps it; a copy has its source's. A
+//! thread is there while a message of it is. Work is bounded: ids, candidates by subject, and participants.
+
+use super::engine::ToValue;
+use super::{Store, StoreError, Transaction, message_rows};
+use crate::id::{AccountId, ContentId, InboxId, MessageId, ThreadId};
+use crate::message::threading::Threading;
+use crate::store::engine::{Row, params};
+
+/// Threads with the same base subject that are compared, the newest.
+const CANDIDATES: i64 = 5;
+/// Participants of a thread that are kept.
+const PARTICIPANTS: usize = 50;
+/// Letters of a subject.
+const SUBJECT: usize = 200;
+
+/// A thread as the API shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    pub id: ThreadId,
+    pub inbox: InboxId,
+    /// Of its first message.
+    pub subject: String,
+    /// Addresses in lower case.
+    pub participants: Vec<String>,
+    /// The message that came last.
+    pub last: MessageId,
+    pub emails: u64,
+}
+
+/// A message that has no thread yet.
+#[derive(Debug)]
+pub struct Unthreaded {
+    pub id: MessageId,
+    pub content: ContentId,
+    pub header: Vec<u8>,
+}
+
+/// The message that a thread is wanted for.
+pub(super) struct Member<'a> {
+    pub id: &'a MessageId,
+    pub inbox: &'a InboxId,
+    /// The inbox has sent it: who it is for counts, not who it is from.
+    pub was_sent: bool,
+    pub threading: &'a Threading,
+}
+
+/// The thread of a message, which is made where there is none.
+pub(super) fn assign(connection: &Transaction<'_>, member: &Member<'_>) -> Result<ThreadId, StoreError> {
+    let Member { id, inbox, threading, .. } = member;
+    let found = match by_reference(connection, inbox, &threading.ids)? {
+        Some(found) => Some(found),
+        None => by_subject(connection, member)?,
+    };
+    let addresses = threading.from.iter().chain(&threading.to);
+    let thread = match found {
+        Some((thread, participants)) => {
+            let joined = joined(&participants, addresses);
+            let sql = "UPDATE thread SET participants = ?2, last_id = CASE WHEN last_id < ?3 THEN ?3 ELSE last_id END WHERE id = ?1";
+            connection.execute(sql, params![thread, joined, id])?;
+            thread
+        }
+        None => {
+            let thread = ThreadId::of_first(id);
+            let subject: String = threading.subject.chars().take(SUBJECT).collect();
+            let sql = "INSERT INTO thread (id, account_id, inbox_id, subject, base_subject, participants, last_id)
+                       SELECT ?1, account_id, id, ?3, ?4, ?5, ?6 FROM inbox WHERE id = ?2";
+            let values = params![thread, inbox, subject, threading.base_subject, joined("", addresses), id];
+            connection.execute(sql, values)?;
+            thread
+        }
+    };
+    let sql =
+        "INSERT INTO thread_reference (inbox_id, reference, thread_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    threading.ids.iter().try_for_each(|id| connection.execute(sql, params![inbox, id, thread]).map(drop))?;
+    Ok(thread)
+}
+
+type Found = Option<(ThreadId, String)>;
+
+fn by_reference(connection: &Transaction<'_>, inbox: &InboxId, ids: &[i64]) -> Result<Found, StoreError> {
+    let sql = "SELECT t.id, t.participants FROM thread_reference r JOIN thread t ON t.id = r.thread_id
+               WHERE r.inbox_id = ?1 AND r.reference = ?2";
+    for id in ids {
+        let found = connection.query_opt(sql, params![inbox, id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// A reply without ids that are known: to a thread with its base subject that the other side takes part in.
+fn by_subject(connection: &Transaction<'_>, member: &Member<'_>) -> Result<Found, StoreError> {
+    let Threading { is_reply, base_subject, from, to, .. } = member.threading;
+    let others = if member.was_sent { to } else { from };
+    if !is_reply || base_subject.is_empty() || others.is_empty() {
+        return Ok(None);
+    }
+    let sql =
+        "SELECT id, participants FROM thread WHERE inbox_id = ?1 AND base_subject = ?2 ORDER BY last_id DESC LIMIT ?3";
+    let row = |row: &Row<'_>| Ok((row.get::<ThreadId>(0)?, row.get::<String>(1)?));
+    let candidates = connection.query(sql, params![member.inbox, base_subject, CANDIDATES], row)?;
+    let takes_part = |(_, all): &(ThreadId, String)| all.split(' ').any(|one| others.iter().any(|other| other == one));
+    Ok(candidates.into_iter().find(takes_part))
+}
+
+/// Participants with those who are new.
+fn joined<'a>(participants: &str, addresses: impl Iterator<Item = &'a String>) -> String {
+    let mut all: Vec<&str> = participants.split(' ').filter(|one| !one.is_empty()).collect();
+    for address in addresses {
+        if all.len() < PARTICIPANTS && !all.contains(&address.as_str()) {
+            all.push(address);
+        }
+    }
+    all.join(" ")
+}
+
+/// Removes those of the threads that have no message any more.
+pub(super) fn remove_empty(
+    connection: &Transaction<'_>,
+    threads: impl IntoIterator<Item = ThreadId>,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM thread WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE thread_id = ?1)";
+    threads.into_iter().try_for_each(|thread| connection.execute(sql, params![thread]).map(drop))
+}
+
+const THREAD: &str = "SELECT t.id, t.inbox_id, t.subject, t.participants, t.last_id,
+        (SELECT count(*) FROM message m WHERE m.thread_id = t.id)
+    FROM thread t JOIN inbox i ON i.id = t.inbox_id AND i.account_id = t.account_id";
+
+fn thread(row: &Row<'_>) -> Result<Thread, StoreError> {
+    let participants: String = row.get(3)?;
+    Ok(Thread {
+        id: row.get(0)?,
+        inbox: row.get(1)?,
+        subject: row.get(2)?,
+        participants: participants.split(' ').filter(|one| !one.is_empty()).map(str::to_owned).collect(),
+        last: row.get(4)?,
+        emails: row.get::<i64>(5)?.unsigned_abs(),
+    })
+}
+
+/// Whose threads are wanted.
+#[derive(Clone, Debug)]
+pub enum ThreadsOf {
+    Account(AccountId),
+    Inboxes(Vec<InboxId>),
+}
+
+impl Store {
+    /// Threads by the message that came last, the newest first, from below that of `below` on.
+    pub async fn threads(
+        &self,
+        of: ThreadsOf,
+        below: Option<MessageId>,
+        limit: usize,
+    ) -> Result<Vec<Thread>, StoreError> {
+        self.read(move |connection| {
+            let below = below.as_ref().map_or("~", MessageId::as_str);
+            let rows = i64::try_from(limit).unwrap_or(i64::MAX);
+            let list = |column: &str, id: &dyn ToValue| {
+                let sql = format!("{THREAD} WHERE t.{column} = ?1 AND t.last_id < ?2 ORDER BY t.last_id DESC LIMIT ?3");
+                connection.query(&sql, params![id, below, rows], thread)
+            };
+            let mut found = Vec::new();
+            match &of {
+                ThreadsOf::Account(account) => found = list("account_id", account)?,
+                ThreadsOf::Inboxes(inboxes) => {
+                    for inbox in inboxes {
+                        found.extend(list("inbox_id", inbox)?);
+                    }
+                    found.sort_unstable_by(|one, other| other.last.cmp(&one.last));
+                    found.truncate(limit);
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    /// One thread.
+    pub async fn thread(&self, id: &ThreadId) -> Result<Option<Thread>, StoreError> {
+        let id = id.clone();
+        self.read(move |connection| connection.query_opt(&format!("{THREAD} WHERE t.id = ?1"), params![id], thread))
+            .await
+    }
+
+    /// The oldest messages that have no thread yet.
+    pub async fn unthreaded(&self, limit: u32) -> Result<Vec<Unthreaded>, StoreError> {
+        self.read(move |connection| {
+            let sql =
+                "SELECT m.id, c.id, substr(c.header, 1, 65536) FROM message m JOIN content c ON c.id = m.content_id
+                       WHERE m.thread_id IS NULL ORDER BY m.id LIMIT ?1";
+            let row = |row: &Row<'_>| Ok(Unthreaded { id: row.get(0)?, content: row.get(1)?, header: row.get(2)? });
+            connection.query(sql, params![limit], row)
+        })
+        .await
+    }
+
+    /// Gives those of the messages their threads that have none yet.
+    pub(crate) async fn thread_all(&self, messages: Vec<(MessageId, Threading)>) -> Result<(), StoreError> {
+        self.write(move |connection| {
+            for (id, threading) in &messages {
+                let sql = "SELECT inbox_id, mail_from <> '' AND rcpt_to = '' FROM message WHERE id = ?1 AND thread_id IS NULL";
+                let row = |row: &Row<'_>| Ok((row.get::<InboxId>(0)?, row.get(1)?));
+                let Some((inbox, was_sent)) = connection.query_opt(sql, params![id], row)? else { continue };
+                let thread = assign(connection, &Member { id, inbox: &inbox, was_sent, threading })?;
+                message_rows::set_thread(connection, id, &thread)?;
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::testing::{inbox, put, store_with_account};
+
+    async fn thread_of(store: &Store, inbox: &InboxId, raw: &str) -> ThreadId {
+        let id = put(store, inbox, raw.replace('\n', "\r\n").as_bytes()).await.id;
+        store.message(inbox, &id).await.unwrap().unwrap().thread.unwrap()
+    }
+
+    #[tokio::test]
+    async fn messages_are_threaded_by_ids_then_by_subject_and_participants_inside_one_inbox() {
+        let (_dir, store, account) = store_with_account().await;
+        let (ours, other) = (inbox(&store, &account, "ours").await, inbox(&store, &account, "other").await);
+        let of = async |raw: &str| thread_of(&store, &ours, raw).await;
+        let first = of("Message-ID: <1@x>\nFrom: ann@x.org\nTo: us@y.org\nSubject: Lunch\n\nx\n").await;
+        let early =
+            of("Message-ID: <3@x>\nIn-Reply-To: <2@x>\nReferences: <0@x> <2@x>\nFrom: cy@x.org\nSubject: Other\n\nx\n")
+                .await;
+        assert_ne!(first, early);
+        for (raw, wanted) in [
+            ("Message-ID: <5@x>\nReferences: <9@x> <1@x>\nFrom: bo@x.org\nSubject: Renamed\n\nx\n", &first),
+            ("Message-ID: <2@x>\nFrom: us@y.org\nSubject: the message that was answered\n\nx\n", &early),
+            (
+                "Message-ID: <6@x>\nIn-Reply-To: <5@x>\nReferences: <3@x>\nFrom: bo@x.org\nSubject: nearest\n\nx\n",
+                &first,
+            ),
+            ("From: Ann@X.org\nSubject: RE: [list] lunch\n\nx\n", &first),
+        ] {
+            assert_eq!(&of(raw).await, wanted, "{raw}");
+        }
+        for raw in [
+            "From: ann@x.org\nSubject: Lunch\n\nx\n",
+            "From: eve@x.org\nTo: us@y.org\nSubject: Re: Lunch\n\nx\n",
+            "From: ann@x.org\nSubject: Re: Dinner\n\nx\n",
+            "From: ann@x.org\nSubject: Re:\n\nx\n",
+        ] {
+            let new = of(raw).await;
+            assert!(new != first && new != early, "{raw}");
+        }
+        assert_ne!(
+            thread_of(&store, &other, "In-Reply-To: <1@x>\nFrom: ann@x.org\nSubject: Re: Lunch\n\nx\n").await,
+            first
+        );
+        let shown = store.thread(&first).await.unwrap().unwrap();
+        assert_eq!((shown.subject.as_str(), shown.emails), ("Lunch", 4));
+        assert_eq!(shown.participants, ["ann@x.org", "us@y.org", "bo@x.org"]);
+        let listed = store.threads(ThreadsOf::Account(account), None, 100).await.unwrap();
+        assert_eq!(listed.iter().map(|thread| thread.emails).sum::<u64>(), 11);
+        assert!(listed.is_sorted_by(|one, other| one.last > other.last));
+        assert_eq!(store.threads(ThreadsOf::Inboxes(vec![other]), None, 100).await.unwrap().len(), 1);
+    }
+}
