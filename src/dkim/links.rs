@@ -1,5 +1,5 @@
-//! Links that work without a token until their end: what they lead to, sealed. Invariant: nobody without the sealing key can make one, or
-//! change one.
+//! Links that work without a token until their end: what they lead to, sealed. Invariant: without the sealing key none can be made or
+//! changed.
 
 use super::seal::{Seal, SealError};
 use crate::clock::Timestamp;

@@ -71,7 +71,8 @@ fn a_message_that_waits_is_listed_tried_and_dropped() {
     let id = sent.at("/id");
     api.poll(&format!("/api/v1/queue/{id}"), |a| a.body["deliveries"][0]["last_reply"].is_string());
     let listed = daemon.cli(token, &["queue", "list"]).succeeded().stdout;
-    assert!(listed.contains(id) && listed.contains("x@silent.test"), "{listed}");
+    // The queue's own id has the same ULID.
+    assert!(listed.contains(id.trim_start_matches("msg_")) && listed.contains("x@silent.test"), "{listed}");
     daemon.cli(token, &["queue", "retry", id]).succeeded();
     daemon.cli(token, &["queue", "drop", id]).succeeded();
     let gone = daemon.cli(token, &["queue", "show", id]);

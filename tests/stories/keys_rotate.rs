@@ -64,7 +64,7 @@ impl Story {
         let name = self.daemon.ready("inbox").split('@').next().unwrap().to_owned();
         let message = json!({"from": format!("{name}@{DOMAIN}"), "to": "friend@outside.test", "subject": subject, "text_body": "Hello."});
         let path = format!("/api/v1/emails/send?inbox_id={}", self.daemon.ready("inbox_id"));
-        self.daemon.api().post(&path, message).expect(202);
+        self.daemon.api().post(&path, message).expect(201);
         let raw = Outside::of(&self.daemon).wait_for(subject).raw;
         let signed = raw.split("s=").nth(1).unwrap().split(';').next().unwrap().to_owned();
         assert_eq!(signed, self.tokens[position], "{subject}");

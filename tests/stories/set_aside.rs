@@ -43,7 +43,7 @@ impl Kept {
 
     fn is_set_aside(&self) {
         let shown = self.show();
-        assert_eq!((&shown["unreadable"], &shown["subject"], &shown["from"]), (&json!(true), &json!(null), &json!([])));
+        assert_eq!((&shown["unreadable"], &shown["subject"], &shown["from"]), (&json!(true), &json!(""), &json!([])));
         assert_eq!(shown["attachments"], json!([]));
         assert!(shown["text_body"].as_str().unwrap().contains("Content-Type: image/png"), "{shown}");
         assert_eq!(self.daemon.api().get(&format!("{}/raw", self.path)).expect(200).text.matches(RAW).count(), 1);

@@ -52,7 +52,7 @@ struct Original {
     to: Vec<Mailbox>,
     cc: Vec<Mailbox>,
     subject: String,
-    /// As it stands in the message.
+    /// As it is in the message.
     date: String,
     message_id: Option<String>,
     references: Vec<String>,
@@ -259,7 +259,7 @@ async fn read(
     Ok(read.await?)
 }
 
-/// Recipients of a reply that names none: whoever wrote the message, or whom the inbox wrote to; with `reply_all` the others too.
+/// Recipients of a reply that names none: who wrote the message, or whom the inbox wrote to; with `reply_all` the others too.
 async fn address(
     context: &HttpContext,
     inbox: &Inbox,

@@ -136,8 +136,8 @@ async fn read(
 
 fn respond(found: Found, headers: &HeaderMap) -> Response {
     let size = found.octets.len();
-    let asked = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
-    let mut response = match asked.and_then(|text| range(text, size)) {
+    let wanted = headers.get(header::RANGE).and_then(|value| value.to_str().ok());
+    let mut response = match wanted.and_then(|text| range(text, size)) {
         None => Body::from(found.octets).into_response(),
         Some(Err(())) => {
             let mut response = StatusCode::RANGE_NOT_SATISFIABLE.into_response();

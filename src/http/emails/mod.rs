@@ -25,6 +25,7 @@ use super::query::Parameters;
 use super::reply::put;
 use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId, ThreadId};
+use crate::message::searched::lower;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
@@ -44,6 +45,7 @@ use json::WholeJson;
 use labels::Label;
 use serde::Serialize;
 use std::io;
+use terms::Terms;
 
 /// Octets of a message that are read first; most messages are shorter.
 const FIRST_PIECE: usize = 256 * 1024;
@@ -155,7 +157,7 @@ pub(super) async fn show_all(
     Ok(shown.await?)
 }
 
-/// `GET`: `?inbox&cursor&per_page&label&thread&unread&after&before`.
+/// `GET`: `?inbox&cursor&per_page&label&thread&unread&after&before&sender`.
 pub(super) async fn list(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -166,12 +168,21 @@ pub(super) async fn list(
         parameters.fault("inbox", "is required: the id of an inbox");
     }
     let page = Page::take(&mut parameters, context.config.limits.keyword_length);
+    let sender = parameters.take::<String>("sender");
     let target = parameters.target();
     parameters.finish()?;
     let inbox = caller.inbox(&context, &inbox.unwrap_or_default()).await?;
-    let store = caller.store(&context);
-    let Found { ids, rest } = store.emails(vec![inbox.id], page.filter, page.per_page).await?;
-    let rows = store.messages(ids).await?;
+    let (rows, rest) = match sender {
+        Some(sender) => {
+            let terms = Terms { from: vec![lower(sender)], ..Terms::default() };
+            search::scan(&caller, &context, vec![inbox.id], page.filter, terms, page.per_page).await?
+        }
+        None => {
+            let store = caller.store(&context);
+            let Found { ids, rest } = store.emails(vec![inbox.id], page.filter, page.per_page).await?;
+            (store.messages(ids).await?, rest)
+        }
+    };
     let emails = show_all(&caller, &context, Owner::Account(inbox.account), rows).await?;
     Ok(page_of(&emails, rest.as_ref(), &target))
 }

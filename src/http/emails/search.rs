@@ -59,7 +59,7 @@ pub(in crate::http) async fn search(
 }
 
 /// The first that fit, and from where to go on.
-async fn scan(
+pub(super) async fn scan(
     caller: &Caller,
     context: &HttpContext,
     inboxes: Vec<InboxId>,

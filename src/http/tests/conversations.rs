@@ -237,6 +237,11 @@ async fn search_finds_decoded_text_in_one_inbox_and_in_all() {
         assert_eq!(found(query).await, wanted, "{query}");
     }
     assert_eq!(found(&format!("q=noon&inbox={ann}")).await, "Lunch");
+    let of = |sender: &str| format!("/api/v1/emails?inbox={ben}&sender={sender}");
+    for (sender, count) in [("zo%C3%AB", 1), ("z@elsewhere.org", 1), ("bo@elsewhere.org", 0)] {
+        let listed = world.get(token, &of(sender)).await.json();
+        assert_eq!(listed["data"].as_array().unwrap().len(), count, "{sender}");
+    }
     for query in ["", "q=", "q=is:odd", "q=%20"] {
         assert_eq!(world.get(token, &format!("/api/v1/emails/search?{query}")).await.status, 400, "{query}");
     }

@@ -343,6 +343,7 @@ async fn lists_are_asked_for_by_label_time_and_cursor() {
         ("unread=false&label=inbox", "0"),
         (before.as_str(), "210"),
         (after.as_str(), "43"),
+        ("sender=unknown", ""),
     ] {
         assert_eq!(found(query).await, wanted, "{query}");
     }

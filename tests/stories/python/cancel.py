@@ -35,9 +35,9 @@ def request(method, path, body=""):
     return f"{head}Content-Length: {len(body)}\r\n\r\n{body}"
 
 
-inbox = f"/api/v1/inboxes/{me['inbox']}"
 reads = "b SELECT INBOX\r\nc FETCH 1:* (FLAGS ENVELOPE BODYSTRUCTURE)\r\nd FETCH 1:50 BODY[]\r\ne SEARCH BODY nowhere\r\n"
 writes = f"b APPEND INBOX {{{len(message)}+}}\r\n{message}\r\nc SELECT INBOX\r\nd COPY 1:20 Copies\r\ne STORE 1:20 +FLAGS ($x)\r\n"
+to_self = {"inbox_id": me["inbox"], "to": me["user"]}
 SESSIONS = {
     "mx": ("mx", False, f"EHLO x\r\nMAIL FROM:<x@outside.example>\r\n{envelope}" * 2),
     "submission": ("submissions", True, f"EHLO x\r\nAUTH PLAIN {plain}\r\nMAIL FROM:<{me['user']}>\r\n{envelope}"),
@@ -47,8 +47,8 @@ SESSIONS = {
     "reads": ("imaps", True, login + reads),
     "writes": ("imaps", True, f"{login}a CREATE Copies\r\n{writes}f SELECT Copies\r\ng STORE 1:* +FLAGS (\\Deleted)\r\nh EXPUNGE\r\n"),
     "idle": ("imaps", True, f"{login}b SELECT INBOX\r\nc IDLE\r\nDONE\r\n"),
-    "list": ("http", False, request("GET", f"{inbox}/messages?per_page=50") * 3),
-    "send": ("http", False, request("POST", f"{inbox}/messages", json.dumps({"to": me["user"], "text": "x" * 5000}))),
+    "list": ("http", False, request("GET", f"/api/v1/emails?inbox={me['inbox']}&per_page=50") * 3),
+    "send": ("http", False, request("POST", "/api/v1/emails/send", json.dumps({**to_self, "text_body": "x" * 5000}))),
     "tokens": ("http", False, request("GET", "/api/v1/tokens") + request("GET", "/api/v1/queue")),
 }
 

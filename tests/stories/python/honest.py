@@ -84,8 +84,6 @@ def read():
 def rest():
     connection = http.client.HTTPConnection(config["host"], config["http"], timeout=60)
     headers = {"Authorization": f"Bearer {me['token']}", "Content-Type": "application/json"}
-    inbox = f"/api/v1/inboxes/{me['inbox']}"
-
     def call(method, path, body=None, status=200):
         connection.request(method, path, body and json.dumps(body), headers)
         answer = connection.getresponse()
@@ -95,15 +93,16 @@ def rest():
         return json.loads(text)
 
     for _ in range(10):
-        listed = call("GET", f"{inbox}/messages?per_page=5")["data"]
+        listed = call("GET", f"/api/v1/emails?inbox={me['inbox']}&per_page=5")["data"]
         if listed:
             # Another thread may have expunged it.
-            connection.request("GET", f"{inbox}/messages/{listed[0]['id']}", None, headers)
+            connection.request("GET", f"/api/v1/emails/{listed[0]['id']}", None, headers)
             answer = connection.getresponse()
             answer.read()
             if answer.status not in (200, 404):
                 raise RuntimeError(f"show: {answer.status}")
-        call("POST", f"{inbox}/messages", {"to": "someone@elsewhere.example", "subject": "x", "text": "hello"}, 202)
+        message = {"inbox_id": me["inbox"], "to": "someone@elsewhere.example", "subject": "x", "text_body": "hello"}
+        call("POST", "/api/v1/emails/send", message, 201)
         yield
 
 

@@ -231,8 +231,8 @@ def by_rest(message):
         "subject": [message["subject"] or ""],
         "date": [(message["date"] or "").replace(".000", "")],
         "in_reply_to": [", ".join(message["in_reply_to"])],
-        "text": [text(message["text"] or "")],
-        "html": [text(message["html"] or "")],
+        "text": [text(message["text_body"] or "")],
+        "html": [text(message["html_body"] or "")],
         "attachment": [f"{a['filename'] or '-'} | {a['content_type']} | {a['size']}" for a in message["attachments"]],
     }
 
@@ -301,7 +301,7 @@ def main():
     imap.select("INBOX")
 
     def api(path):
-        request = urllib.request.Request(f"{http}/api/v1/inboxes/{inbox}/{path}", headers={"Authorization": f"Bearer {token}"})
+        request = urllib.request.Request(f"{http}/api/v1/emails{path}", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=120) as answer:
             return json.load(answer)
 
@@ -312,9 +312,8 @@ def main():
         status, answer = imap.append("INBOX", "", "", raw)
         assert status == "OK", (name, answer)
         uid = re.search(rb"APPENDUID \d+ (\d+)", answer[0])[1].decode()
-        summary = api("messages?per_page=1")
-        (newest,) = summary.get("data") or summary.get("messages") or summary.get("items")
-        rest = by_rest(api(f"messages/{newest['id']}"))
+        (newest,) = api(f"?inbox={inbox}&per_page=1")["data"]
+        rest = by_rest(api(f"/{newest['id']}"))
         try:
             fetched = by_fetch(imap, uid)
             compare(name, wanted, rest, fetched, lambda search: finds(imap, uid, search), wrong)
