@@ -4,7 +4,7 @@ use super::ConfigArgs;
 use super::failure::Failure;
 use crate::dkim::Keys;
 use crate::resources::disk::FreeDisk;
-use crate::store::{OpenError, Store};
+use crate::store::{Access, Store};
 use clap::Subcommand;
 use std::process::ExitCode;
 
@@ -22,10 +22,12 @@ pub(super) async fn run(command: SealCommand) -> Result<ExitCode, Failure> {
     let SealCommand::Change { config } = command;
     let config = config.load()?;
     let data_dir = config.data_dir.0.clone();
-    let store = Store::of_config(&config, FreeDisk::new(&data_dir, 0)).map_err(|error| {
-        let fix = match error {
-            OpenError::InUse { .. } => "stop the daemon first: it holds the current key in memory",
-            _ => "give the daemon's configuration with --config, and run this as the daemon's user",
+    let disk = FreeDisk::new(&data_dir, 0);
+    let opened = tokio::task::block_in_place(|| Store::with_access(&config, disk, Access::Alone));
+    let store = opened.map_err(|error| {
+        let fix = match error.is_in_use() {
+            true => "stop every daemon first: it holds the current key in memory",
+            false => "give the daemon's configuration with --config, and run this as the daemon's user",
         };
         Failure::new(error.to_string(), fix)
     })?;

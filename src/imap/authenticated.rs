@@ -88,6 +88,11 @@ impl Session<'_> {
         let reply = match done {
             Ok(reply) => reply,
             Err(CommandError::Wire(error)) => return Err(self.connection_failed(&error)),
+            Err(CommandError::Interrupted(error)) => {
+                let inbox = &self.login.inbox;
+                tracing::error!(%error, command = name, %inbox, "closing the connection: a response was sent in part");
+                return Err(End::Gone);
+            }
             Err(CommandError::MailboxDeleted) => return Err(End::bye("the selected mailbox has been deleted")),
             Err(CommandError::IdleTimeout) => return Err(End::bye(IDLE)),
             Err(CommandError::Store(error @ StoreError::DiskLow(_))) => {

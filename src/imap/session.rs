@@ -42,6 +42,8 @@ pub(super) enum CommandError {
     Store(StoreError),
     /// Work on a message was cancelled or panicked: `NO [UNAVAILABLE]`.
     Work(WorkError),
+    /// The store failed when part of a response had been sent: the connection is closed.
+    Interrupted(StoreError),
     /// The connection failed.
     Wire(std::io::Error),
     /// The selected mailbox has been deleted: BYE (RFC 2180 §3.3).

@@ -151,8 +151,8 @@ impl MailboxService {
     /// Moves the messages of a hidden part to its mailbox, or removes them if it has none; then removes the part.
     pub(super) async fn finish_hidden(&self, inbox: &InboxId, hidden: MailboxId) -> Result<(), StoreError> {
         loop {
-            let store = self.store.clone();
-            if !self.batch(inbox, BATCH, async move { store.hidden_finish_batch(hidden).await }).await? {
+            let (store, of) = (self.store.clone(), inbox.clone());
+            if !self.batch(inbox, BATCH, async move { store.hidden_finish_batch(&of, hidden).await }).await? {
                 return Ok(());
             }
         }

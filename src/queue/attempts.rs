@@ -87,7 +87,7 @@ impl Attempts {
             match mailboxes.settle(Arc::clone(&settlement)).await {
                 Ok(Settled::Recorded) => return Vec::new(),
                 Ok(Settled::LeaseLost) => {
-                    tracing::warn!(submission = %id, "an attempt has lost its lease: the message was dropped, or another daemon has taken it over");
+                    tracing::info!(submission = %id, "an attempt has lost its lease: the message was dropped, or another daemon has taken it over");
                     return Vec::new();
                 }
                 Err(DeliverError::Full(inboxes)) => return inboxes,

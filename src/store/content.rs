@@ -5,7 +5,8 @@
 use super::bodies::Piece;
 use super::{Store, StoreError, Transaction, bodies};
 use crate::id::{BodyId, ContentId, SubmissionId};
-use crate::store::engine::{Octets, Row, params};
+use crate::store::engine::{List, Octets, Row, params};
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 /// A message's bytes as they are stored: header block (with the empty line that ends it) and body.
@@ -44,15 +45,16 @@ pub(super) fn remove_unreferenced(
     connection: &Transaction<'_>,
     contents: impl IntoIterator<Item = ContentId>,
 ) -> Result<(), StoreError> {
-    let sql = "DELETE FROM content WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM message WHERE content_id = ?1)
-                   AND NOT EXISTS (SELECT 1 FROM submission WHERE original_id = ?1 OR outgoing_id = ?1) RETURNING body_id";
-    for content in contents {
-        let body: Option<BodyId> = connection.query_opt(sql, params![content], |row| row.get(0))?;
-        if let Some(body) = body {
-            bodies::release(connection, body)?;
-        }
-    }
-    Ok(())
+    let contents: BTreeSet<i64> = contents.into_iter().map(ContentId::row).collect();
+    let sql = format!(
+        "DELETE FROM content WHERE id IN (SELECT CAST(value AS BIGINT) FROM {})
+             AND NOT EXISTS (SELECT 1 FROM message WHERE content_id = content.id)
+             AND NOT EXISTS (SELECT 1 FROM submission WHERE original_id = content.id)
+             AND NOT EXISTS (SELECT 1 FROM submission WHERE outgoing_id = content.id) RETURNING body_id",
+        connection.items(1)
+    );
+    let bodies = connection.query(&sql, params![contents.into_iter().collect::<List>()], |row| row.get(0))?;
+    bodies::release(connection, bodies)
 }
 
 /// A message whose body may have to be read from the object store.

@@ -6,16 +6,14 @@ use super::jobs::Claim;
 use super::params;
 use super::queue::{End, Ended, NewSubmission, Settled, Settlement};
 use super::routing::Route;
-use super::sent::Note;
-use super::testing::{account, assert_due, inbox, limits};
+use super::testing::{account, assert_due, inbox, limits, outgoing};
 use super::{Store, StoreError, Transaction, bodies};
 use crate::address::{Address, DomainName, ReversePath};
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::config::DataDir;
 use crate::envelope::Recipients;
-use crate::id::{AccountId, DeliveryId, InboxId, SubmissionId, TokenId};
-use crate::identity::SendIdentity;
+use crate::id::{AccountId, DeliveryId, InboxId};
 use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::resources::disk::FreeDisk;
 use std::collections::BTreeSet;
@@ -94,33 +92,8 @@ async fn deliver(store: &Store, name: &str, takes_turns: bool, runs: &Arc<Atomic
 }
 
 fn message(account: &AccountId, inbox: &InboxId, rcpt_to: &str) -> NewSubmission {
-    let from: Address = "hello@inboxlayer.dev".parse().unwrap();
-    NewSubmission {
-        send_at: None,
-        note: Note::default(),
-        id: SubmissionId::new(),
-        account: account.clone(),
-        inbox: inbox.clone(),
-        inbox_name: "hello".parse().unwrap(),
-        token: TokenId::new(),
-        login_address: from.clone(),
-        identity: SendIdentity::Platform { address: from.clone() },
-        mail_from: from,
-        fallback: None,
-        held_for: None,
-        original_header: b"Subject: x\r\n\r\n".to_vec(),
-        is_unsigned: false,
-        outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
-        body: format!("{}\r\n", ulid::Ulid::new()).into_bytes().into(),
-        rcpt_to: vec![rcpt_to.parse().unwrap()],
-        local: None,
-        sent: None,
-        protocol: "ESMTPSA",
-        client: None,
-        arrived_at: Timestamp::real(),
-        now: Timestamp::from_millis(0),
-        expires_at: Timestamp::from_millis(i64::MAX / 2),
-    }
+    let body = format!("{}\r\n", ulid::Ulid::new());
+    outgoing(account, inbox, &[rcpt_to], body.as_bytes())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -164,6 +137,45 @@ async fn a_write_that_others_run_into_each_time_is_done_all_the_same() {
     let (runs, busy) = (runs.load(Ordering::Relaxed), busy.load(Ordering::Relaxed));
     println!("a slow write was run {} times, beside {busy} short ones", runs as f64 / 5.0);
     assert!(busy > 0 && runs <= 5 * 8, "{runs} runs of 5 writes");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_of_one_account_that_run_into_one_another_hold_up_no_other_account() {
+    let pair = Pair::open().await;
+    let (noisy, quiet) = (account(&pair.stores[0]).await, account(&pair.stores[0]).await);
+    let slow = |store: Store, owner: AccountId| async move {
+        let of = owner.clone();
+        let slow = move |c: &Transaction<'_>| {
+            let sql = "SELECT queued FROM account WHERE id = ?1";
+            let queued: i64 = c.query_row(sql, params![of], |row| row.get(0))?;
+            std::thread::sleep(Duration::from_millis(50));
+            c.execute("UPDATE account SET queued = ?2 WHERE id = ?1", params![of, queued + 1])
+        };
+        store.for_account(&owner).write::<_, StoreError, _>(slow).await
+    };
+    // With as many at a time that need 50 ms each, some are run more than ten times or wait for the others.
+    let writers: Vec<_> = (0..12).map(|n| tokio::spawn(slow(pair.stores[n % 2].clone(), noisy.clone()))).collect();
+    let alone = |c: &Transaction<'_>| {
+        // ALL_WRITES: `writes` as octets.
+        let sql = "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database
+                   WHERE d.datname = current_database() AND l.locktype = 'advisory' AND l.mode = 'ExclusiveLock'
+                       AND CAST(l.classid AS BIGINT) = 30578 AND CAST(l.objid AS BIGINT) = 1769235827";
+        c.query_row(sql, params![], |row| row.get::<i64>(0))
+    };
+    let mut written = 0;
+    while writers.iter().any(|writer| !writer.is_finished()) {
+        assert_eq!(pair.stores[0].read::<_, StoreError, _>(alone).await.unwrap(), 0, "a write waits for all others");
+        let of = quiet.clone();
+        let count =
+            move |c: &Transaction<'_>| c.execute("UPDATE account SET queued = queued + 1 WHERE id = ?1", params![of]);
+        pair.stores[1].for_account(&quiet).write::<_, StoreError, _>(count).await.unwrap();
+        written += 1;
+    }
+    for writer in writers {
+        writer.await.unwrap().unwrap();
+    }
+    println!("12 writes of one account ran into one another; {written} of another were made meanwhile");
+    assert!(written > 12, "{written}");
 }
 
 const MESSAGES: usize = 200;

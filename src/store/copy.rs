@@ -10,7 +10,6 @@ use super::engine::params;
 use super::{Store, StoreError, Transaction};
 use rows::{Digest, Row, Table};
 use std::sync::Arc;
-use std::time::Duration;
 
 /// The tables, each after those its rows refer to.
 const TABLES: &[&str] = &[
@@ -63,8 +62,6 @@ const OWN: &[&str] = &["incomplete_copy", "rate", "schema_version"];
 const SEEDED: &[&str] = &["account", "dkim_serial", "event_log", "uid_validity"];
 /// Columns that refer to a later row, or one of a later table: written once all rows are there.
 const LATER: &[(&str, &str)] = &[("inbox", "default_domain_id"), ("mailbox", "part_of")];
-/// For connections of a daemon that is stopping to be closed.
-const STOPPING: Duration = Duration::from_secs(5);
 
 /// How far a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +84,6 @@ pub enum Step {
 pub enum CopyError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("{0} is in use: a daemon is connected to it")]
-    InUse(&'static str),
     #[error("the target is not empty: its table {0} has rows that are not of a copy")]
     NotEmpty(&'static str),
     #[error("the target is an incomplete copy of another database, {0}")]
@@ -108,8 +103,6 @@ impl Store {
         source: &str,
         report: &mut (dyn FnMut(Progress) + Send),
     ) -> Result<u64, CopyError> {
-        self.is_alone("the source").await?;
-        target.is_alone("the target").await?;
         let (tables, theirs) = (self.tables().await?, target.tables().await?);
         if let Some((table, _)) = tables.iter().zip(&theirs).find(|(ours, theirs)| ours.columns != theirs.columns) {
             return Err(CopyError::Schema(format!("the columns of {}", table.name)));
@@ -134,16 +127,6 @@ impl Store {
         }
         target.write(complete).await?;
         Ok(rows)
-    }
-
-    async fn is_alone(&self, which: &'static str) -> Result<(), CopyError> {
-        let alone = async {
-            while self.read(|c| c.other_connections()).await? > 0 {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-            Ok(())
-        };
-        tokio::time::timeout(STOPPING, alone).await.unwrap_or(Err(CopyError::InUse(which)))
     }
 
     async fn copy_table(

@@ -178,7 +178,13 @@ fn transfer(
 
 /// Removes a message for good.
 fn remove(connection: &Transaction<'_>, inbox: &InboxId, place: &Place) -> Result<(), StoreError> {
-    message_rows::remove(connection, inbox, place.part.id, "uid = ?2", params![place.part.stored(place.uid)])?;
+    message_rows::remove(
+        connection,
+        inbox,
+        place.part.id,
+        "mailbox_id = ?1 AND uid = ?2",
+        params![place.part.id, place.part.stored(place.uid)],
+    )?;
     let modseq = expunged::note(connection, place.mailbox, std::iter::once(place.uid))?;
     let event = Event::MessagesRemoved { inbox_id: inbox.clone(), mailbox: place.mailbox, modseq };
     connection.publish_of_inbox(inbox, event)

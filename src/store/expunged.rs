@@ -5,7 +5,7 @@
 
 use super::{StoreError, Transaction, mailboxes};
 use crate::id::MailboxId;
-use crate::store::engine::params;
+use crate::store::engine::{List, params};
 
 /// Notes that a mailbox keeps at least, if it ever had as many: some hundred KiB.
 const KEPT: u32 = 10_000;
@@ -17,14 +17,13 @@ pub(super) fn note(
     uids: impl Iterator<Item = u32>,
 ) -> Result<i64, StoreError> {
     let modseq = mailboxes::next_uids(connection, mailbox, 0)?.modseq;
-    let sql = "INSERT INTO expunged (mailbox_id, uid, modseq) VALUES (?1, ?2, ?3)
-               ON CONFLICT (mailbox_id, uid) DO UPDATE SET modseq = excluded.modseq";
-    let mut added = 0_u32;
-    for uid in uids {
-        connection.execute(sql, params![mailbox, uid, modseq])?;
-        added = added.saturating_add(1);
-    }
-    count(connection, mailbox, added)?;
+    let sql = format!(
+        "INSERT INTO expunged (mailbox_id, uid, modseq) SELECT ?1, CAST(value AS BIGINT), ?3 FROM {} WHERE true
+         ON CONFLICT (mailbox_id, uid) DO UPDATE SET modseq = excluded.modseq",
+        connection.items(2)
+    );
+    let added = connection.execute(&sql, params![mailbox, uids.collect::<List>(), modseq])?;
+    count(connection, mailbox, u32::try_from(added).unwrap_or(u32::MAX))?;
     Ok(modseq)
 }
 

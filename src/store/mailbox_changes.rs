@@ -6,9 +6,10 @@
 use super::bodies::NewObject;
 use super::keywords::{self, FlagError, InboxLimits};
 use super::mailboxes::MailboxKind;
-use super::message_rows::{self, NewMessage};
+use super::message_rows::{self, FlagsOf, NewMessage};
 use super::messages::Flags;
 use super::open_mailbox::{MessageFlags, message_flags};
+use super::parts::Part;
 use super::room;
 use super::turns::Turn;
 use super::{Store, StoreError, Transaction, bodies, content, expunged, mailboxes, parts};
@@ -124,16 +125,12 @@ fn deleted(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId) ->
 }
 
 fn expunge(connection: &Transaction<'_>, inbox: &InboxId, mailbox: MailboxId, uids: &[u32]) -> Result<(), StoreError> {
-    let parts = parts::of(connection, inbox, mailbox)?;
+    let condition = format!("{} AND flags & ?2 <> 0", parts::is_listed(connection, 1));
     let mut gone = Vec::with_capacity(uids.len());
-    for uid in uids {
-        for part in &parts {
-            let values = params![part.stored(*uid), Flags::DELETED];
-            if !message_rows::remove(connection, inbox, part.id, "uid = ?2 AND flags & ?3 <> 0", values)?.is_empty() {
-                gone.push(*uid);
-                break;
-            }
-        }
+    for part in parts::of(connection, inbox, mailbox)? {
+        let values = params![part.list(uids), Flags::DELETED];
+        let removed = message_rows::remove(connection, inbox, part.id, &condition, values)?;
+        gone.extend(removed.into_iter().map(|stored| part.shown(stored)));
     }
     if !gone.is_empty() {
         let modseq = expunged::note(connection, mailbox, gone.iter().copied())?;
@@ -191,33 +188,43 @@ pub(super) fn flag(
         keywords::check(connection, &parts, added, limits)?;
     }
     let mut modseq = None;
-    for &uid in uids {
-        let Some(part) = parts::holder(connection, &parts, uid)? else { continue };
-        let sql = "SELECT uid, flags, keywords FROM message WHERE mailbox_id = ?1 AND uid = ?2";
-        let before = connection.query_row(sql, params![part.id, part.stored(uid)], |row| message_flags(row, part))?;
-        let now = update(&before);
-        if now != before {
+    for part in parts {
+        let mut changes = Vec::new();
+        for before in flags_of(connection, part, uids)? {
+            let now = update(&before);
             let count = |message: &MessageFlags| message.keywords.split_ascii_whitespace().count();
-            if count(&now) > limits.per_message.max(count(&before)) {
+            if now != before && count(&now) > limits.per_message.max(count(&before)) {
                 return Err(FlagError::TooManyOfMessage(limits.per_message));
             }
-            let modseq = match modseq {
-                Some(modseq) => modseq,
-                None => {
-                    let modseq = *modseq.insert(next_modseq(connection, mailbox)?);
-                    let event = Event::FlagsChanged { inbox_id: inbox.clone(), mailbox, modseq };
-                    connection.publish_of_inbox(inbox, event)?;
-                    modseq
-                }
-            };
-            message_rows::set_flags(connection, inbox, part, &before, &now, modseq)?;
+            after.push(now.clone());
+            if now != before {
+                changes.push(FlagsOf { before, now });
+            }
         }
-        after.push(now);
+        if changes.is_empty() {
+            continue;
+        }
+        let modseq = match modseq {
+            Some(modseq) => modseq,
+            None => *modseq.insert(next_modseq(connection, mailbox)?),
+        };
+        message_rows::set_flags(connection, inbox, part, &changes, modseq)?;
     }
+    if let Some(modseq) = modseq {
+        let event = Event::FlagsChanged { inbox_id: inbox.clone(), mailbox, modseq };
+        connection.publish_of_inbox(inbox, event)?;
+    }
+    after.sort_unstable_by_key(|message| message.uid);
     if adds && keywords::inbox_size(connection, inbox)? > quota.octets.max(size_before) {
         return Err(FlagError::Full);
     }
     Ok(after)
+}
+
+/// Flags of those of the messages that a row has.
+fn flags_of(connection: &Transaction<'_>, part: Part, uids: &[u32]) -> Result<Vec<MessageFlags>, StoreError> {
+    let sql = format!("SELECT uid, flags, keywords FROM message WHERE {}", parts::is_listed(connection, 1));
+    connection.query(&sql, params![part.list(uids)], |row| message_flags(row, part))
 }
 
 impl Store {

@@ -15,7 +15,8 @@ use crate::clock::Timestamp;
 use crate::events::Event;
 use crate::id::{ContentId, InboxId, MailboxId, MessageId, ThreadId};
 use crate::message::threading::Threading;
-use crate::store::engine::{Params, Row, params};
+use crate::store::engine::{List, Params, Row, params};
+use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// [`ROW`] for sums.
@@ -93,6 +94,59 @@ pub(super) struct Going {
     pub to: u32,
 }
 
+/// The messages of each row that has some.
+fn by_part(messages: &[Going]) -> BTreeMap<MailboxId, Vec<&Going>> {
+    let mut parts: BTreeMap<MailboxId, Vec<&Going>> = BTreeMap::new();
+    for message in messages {
+        parts.entry(message.part.id).or_default().push(message);
+    }
+    parts
+}
+
+/// Fails where a statement has not found all of the messages that were found before.
+fn check_all(found: usize, wanted: usize) -> Result<(), StoreError> {
+    if found == wanted {
+        return Ok(());
+    }
+    Err(StoreError::Corrupt(format!("{found} of {wanted} messages in a row of mailbox")))
+}
+
+// Both engines go from the items to the rows: SQLite since it does not look into what is MATERIALIZED, PostgreSQL as with
+// `parts::is_listed`.
+
+fn copy_sql(items: &str) -> String {
+    format!(
+        "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS from_row,
+             CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid, value ->> 3 AS new_id
+             FROM {items})
+         INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id, email_id,
+             inbox_id, mail_from, rcpt_to, thread_id)
+         SELECT ?2, to_uid, flags, keywords, ?3, content_id, internal_date, new_id, coalesce(email_id, id),
+             inbox_id, mail_from, rcpt_to, thread_id
+         FROM item JOIN message ON mailbox_id = from_row AND uid = from_uid {COUNTED}"
+    )
+}
+
+fn relocate_sql(items: &str) -> String {
+    format!(
+        "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS from_row,
+             CAST(value ->> 1 AS BIGINT) AS from_uid, CAST(value ->> 2 AS BIGINT) AS to_uid FROM {items})
+         UPDATE message SET mailbox_id = ?2, uid = to_uid, modseq = coalesce(CAST(?3 AS BIGINT), modseq),
+             changed_at = ?4
+         FROM item WHERE mailbox_id = from_row AND uid = from_uid {COUNTED}"
+    )
+}
+
+fn set_flags_sql(items: &str) -> String {
+    format!(
+        "WITH item AS MATERIALIZED (SELECT CAST(value ->> 0 AS BIGINT) AS of_row,
+             CAST(value ->> 1 AS BIGINT) AS of_uid, CAST(value ->> 2 AS BIGINT) AS new_flags,
+             value ->> 3 AS new_keywords FROM {items})
+         UPDATE message SET flags = new_flags, keywords = new_keywords, modseq = ?2, changed_at = ?3
+         FROM item WHERE mailbox_id = of_row AND uid = of_uid"
+    )
+}
+
 /// Copies messages into a row of `mailbox`. Returns what the inbox counts for the copies: octets and messages.
 pub(super) fn copy(
     transaction: &Transaction<'_>,
@@ -101,16 +155,13 @@ pub(super) fn copy(
     to: MailboxId,
     modseq: i64,
 ) -> Result<(i64, i64), StoreError> {
-    let sql = "INSERT INTO message (mailbox_id, uid, flags, keywords, modseq, content_id, internal_date, id,
-                   email_id, inbox_id, mail_from, rcpt_to, thread_id)
-               SELECT ?3, ?4, flags, keywords, ?5, content_id, internal_date, ?6, coalesce(email_id, id), inbox_id,
-                   mail_from, rcpt_to, thread_id
-               FROM message WHERE mailbox_id = ?1 AND uid = ?2
-               RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
+    let sql = copy_sql(&transaction.items(1));
     let mut counts = Counts::of(transaction, to)?;
-    for Going { part, uid, to: new_uid } in messages {
-        let values = params![part.id, part.stored(*uid), to, new_uid, modseq, MessageId::new()];
-        counts.add(&transaction.query_row(sql, values, counted)?);
+    for (part, messages) in by_part(messages) {
+        let items = messages.iter().map(|m| json!([part, m.part.stored(m.uid), m.to, MessageId::new()]));
+        let copies = transaction.query(&sql, params![items.collect::<List>(), to, modseq], counted)?;
+        check_all(copies.len(), messages.len())?;
+        copies.iter().for_each(|copy| counts.add(copy));
     }
     counts.write(transaction)?;
     counts.write_inbox(transaction, inbox)?;
@@ -124,25 +175,22 @@ pub(super) fn relocate(
     to: MailboxId,
     modseq: Option<i64>,
 ) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE message SET mailbox_id = ?3, uid = ?4, modseq = coalesce(CAST(?5 AS BIGINT), modseq), changed_at = ?6
-               WHERE mailbox_id = ?1 AND uid = ?2
-               RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
-    let now = Timestamp::real();
+    let (sql, now) = (relocate_sql(&transaction.items(1)), Timestamp::real());
     let mut there = Counts::of(transaction, to)?;
-    let mut here: BTreeMap<i64, Counts> = BTreeMap::new();
-    for Going { part, uid, to: new_uid } in messages {
-        let stored = part.stored(*uid);
-        let values = params![part.id, stored, to, new_uid, modseq, now];
-        let moved = transaction.query_row(sql, values, counted)?;
-        there.add(&moved);
-        let from = match here.entry(part.id.row()) {
-            std::collections::btree_map::Entry::Occupied(found) => found.into_mut(),
-            std::collections::btree_map::Entry::Vacant(place) => place.insert(Counts::of(transaction, part.id)?),
-        };
-        from.remove(&Counted { uid: stored, ..moved });
+    for (part, messages) in by_part(messages) {
+        let mut here = Counts::of(transaction, part)?;
+        let stored: BTreeMap<i64, i64> = messages.iter().map(|m| (m.to.into(), m.part.stored(m.uid))).collect();
+        let items = stored.iter().map(|(new, old)| json!([part, old, new]));
+        let moved = transaction.query(&sql, params![items.collect::<List>(), to, modseq, now], counted)?;
+        check_all(moved.len(), messages.len())?;
+        for message in moved {
+            there.add(&message);
+            let uid = stored.get(&message.uid).copied().unwrap_or(message.uid);
+            here.remove(&Counted { uid, ..message });
+        }
+        here.write(transaction)?;
     }
-    here.values().chain([&there]).try_for_each(|counts| counts.write(transaction))
+    there.write(transaction)
 }
 
 /// Puts the first messages of a row, `limit` at most, into another row, under UIDs that are `offset` higher. Returns how many.
@@ -153,8 +201,8 @@ pub(super) fn relocate_first(
     offset: i64,
     limit: i64,
 ) -> Result<usize, StoreError> {
-    let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3 WHERE mailbox_id = ?1 AND uid IN
-                   (SELECT uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?4)
+    let sql = "UPDATE message SET mailbox_id = ?2, uid = uid + ?3 WHERE (mailbox_id, uid) IN
+                   (SELECT mailbox_id, uid FROM message WHERE mailbox_id = ?1 ORDER BY uid LIMIT ?4)
                RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
     let (mut here, mut there) = (Counts::of(transaction, from)?, Counts::of(transaction, to)?);
     let moved = transaction.query(sql, params![from, to, offset, limit], counted)?;
@@ -168,28 +216,37 @@ pub(super) fn relocate_first(
     Ok(count)
 }
 
-/// Gives a message other flags.
+/// Flags of a message before a change, and after it.
+pub(super) struct FlagsOf {
+    pub before: MessageFlags,
+    pub now: MessageFlags,
+}
+
+/// Gives messages of a row other flags.
 pub(super) fn set_flags(
     transaction: &Transaction<'_>,
     inbox: &InboxId,
     part: Part,
-    before: &MessageFlags,
-    now: &MessageFlags,
+    changes: &[FlagsOf],
     modseq: i64,
 ) -> Result<(), StoreError> {
-    let sql =
-        "UPDATE message SET flags = ?3, keywords = ?4, modseq = ?5, changed_at = ?6 WHERE mailbox_id = ?1 AND uid = ?2";
-    let values = params![part.id, part.stored(before.uid), now.flags, now.keywords, modseq, Timestamp::real()];
-    transaction.execute(sql, values)?;
+    let sql = set_flags_sql(&transaction.items(1));
+    let items = changes
+        .iter()
+        .map(|FlagsOf { now, .. }| json!([part.id, part.stored(now.uid), now.flags.bits(), now.keywords]));
+    check_all(transaction.execute(&sql, params![items.collect::<List>(), modseq, Timestamp::real()])?, changes.len())?;
     let is_unseen = |flags: &MessageFlags| i64::from(!flags.flags.contains(Flags::SEEN));
-    let mut counts = Counts { unseen: is_unseen(now) - is_unseen(before), ..Counts::empty(part.id) };
-    counts.count_keywords(&now.keywords, 1);
-    counts.count_keywords(&before.keywords, -1);
+    let mut counts = Counts::empty(part.id);
+    for FlagsOf { before, now } in changes {
+        counts.unseen += is_unseen(now) - is_unseen(before);
+        counts.count_keywords(&now.keywords, 1);
+        counts.count_keywords(&before.keywords, -1);
+    }
     counts.write(transaction)?;
     counts.write_inbox(transaction, inbox)
 }
 
-/// Removes those of the messages of a row that `condition` picks; it has `?2` and `?3`. Returns their UIDs as they are stored.
+/// Removes the messages of a row that `condition` picks. Returns their UIDs as they are stored.
 pub(super) fn remove(
     transaction: &Transaction<'_>,
     inbox: &InboxId,
@@ -197,13 +254,9 @@ pub(super) fn remove(
     condition: &str,
     values: Params<'_>,
 ) -> Result<Vec<i64>, StoreError> {
-    let sql = format!(
-        "DELETE FROM message WHERE mailbox_id = ?1 AND {condition}
-         RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id), thread_id"
-    );
-    let values: Vec<_> = std::iter::once(&row as &dyn super::engine::ToValue).chain(values.iter().copied()).collect();
     let mut threads = BTreeSet::new();
-    let removed = transaction.query(&sql, &values, |row| {
+    let sql = format!("DELETE FROM message WHERE {condition} {COUNTED}, thread_id");
+    let removed = transaction.query(&sql, values, |row| {
         threads.extend(row.get::<Option<ThreadId>>(5)?);
         counted(row)
     })?;
@@ -224,6 +277,9 @@ pub(super) fn set_thread(transaction: &Transaction<'_>, id: &MessageId, thread: 
     transaction.execute("UPDATE message SET thread_id = ?2 WHERE id = ?1", params![id, thread])?;
     Ok(())
 }
+
+/// For [`counted`].
+const COUNTED: &str = "RETURNING uid, flags, keywords, content_id, (SELECT size FROM content WHERE id = content_id)";
 
 /// What is counted of a message.
 struct Counted {

@@ -116,6 +116,10 @@ pub enum StoreError {
     /// A body was put into an object store that is not configured now.
     #[error("object {0} holds a body, and [bodies] store names no object store")]
     NoObjectStore(String),
+    /// Other programs have the database open, and one of them or this one needs it for itself.
+    #[cfg(feature = "cluster")]
+    #[error("the database is in use: {0}")]
+    InUse(String),
     /// The work did not end: it panicked, or its commit failed.
     #[error("{0}")]
     Aborted(String),
@@ -179,6 +183,37 @@ pub enum OpenError {
     },
 }
 
+impl OpenError {
+    /// True where other programs have the store open.
+    pub fn is_in_use(&self) -> bool {
+        match self {
+            Self::InUse { .. } => true,
+            #[cfg(feature = "cluster")]
+            Self::Postgres(engine::postgres::OpenError::Store(StoreError::InUse(_))) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Whether others may have the same database open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    Shared,
+    /// Fails while others have it open, and keeps them from opening it.
+    Alone,
+}
+
+impl Access {
+    /// What the program calls itself to a database server.
+    #[cfg(feature = "cluster")]
+    pub(in crate::store) const fn program(self) -> &'static str {
+        match self {
+            Self::Shared => "inboxlayer",
+            Self::Alone => "inboxlayer alone",
+        }
+    }
+}
+
 /// A handle to the store, on behalf of an owner: reads and writes take turns by it. Clones share the store.
 #[derive(Clone)]
 pub struct Store {
@@ -223,9 +258,14 @@ impl Store {
 
     /// Opens the store that the configuration names, and takes no new mail while the disk is low.
     pub fn of_config(config: &Config, disk: FreeDisk) -> Result<Self, OpenError> {
+        Self::with_access(config, disk, Access::Shared)
+    }
+
+    /// The same, beside others or alone.
+    pub fn with_access(config: &Config, disk: FreeDisk, access: Access) -> Result<Self, OpenError> {
         let lock = lock_data_dir(&config.data_dir.0)?;
         let (events, process) = (Events::new(), Process::new());
-        let engine = open_engine(config, &disk, &events, DAEMON)?;
+        let engine = open_engine(config, &disk, &events, access)?;
         if let Some(source) = engine.incomplete_copy_of() {
             return Err(OpenError::IncompleteCopy(source.to_owned()));
         }
@@ -241,7 +281,7 @@ impl Store {
         Ok(Self::new(engine, disk, events, process, lock))
     }
 
-    /// Opens two stores, the second of which may be an incomplete copy. They may have one data directory, which is locked.
+    /// Opens two stores, each alone, the second of which may be an incomplete copy. They may have one data directory, which is locked.
     pub fn two_of_configs(from: &Config, to: &Config) -> Result<(Self, Self), OpenError> {
         let lock = lock_data_dir(&from.data_dir.0)?;
         let second = match from.data_dir == to.data_dir {
@@ -250,7 +290,7 @@ impl Store {
         };
         let open = |config: &Config, lock| {
             let (disk, events) = (FreeDisk::new(&config.data_dir.0, 0), Events::new());
-            let engine = open_engine(config, &disk, &events, COPY)?;
+            let engine = open_engine(config, &disk, &events, Access::Alone)?;
             Ok::<_, OpenError>(Self::new(engine, disk, events, Process::new(), lock))
         };
         Ok((open(from, lock)?, open(to, second)?))
@@ -344,20 +384,16 @@ impl Store {
     }
 }
 
-/// What a program calls itself to a database server.
-const DAEMON: &str = "inboxlayer";
-const COPY: &str = "inboxlayer store copy";
-
-fn open_engine(config: &Config, disk: &FreeDisk, events: &Events, program: &'static str) -> Result<Engine, OpenError> {
+fn open_engine(config: &Config, disk: &FreeDisk, events: &Events, access: Access) -> Result<Engine, OpenError> {
     match config.store.engine {
         config::Engine::Sqlite => Ok(Engine::Sqlite(Sqlite::open(&config.data_dir.0, disk, events.clone())?)),
         #[cfg(feature = "cluster")]
         config::Engine::Postgres => {
-            Ok(Engine::Postgres(Box::new(Postgres::open(&config.store, events.clone(), program)?)))
+            Ok(Engine::Postgres(Box::new(Postgres::open(&config.store, events.clone(), access)?)))
         }
         #[cfg(not(feature = "cluster"))]
         config::Engine::Postgres => {
-            let _ = program;
+            let _ = access;
             Err(OpenError::NotBuiltIn)
         }
     }

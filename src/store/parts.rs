@@ -7,9 +7,12 @@
 //! Invariant: a message is in one row; the UIDs that a mailbox shows of its rows never overlap.
 
 use super::batch::{self, BATCH};
+use super::turns::Turn;
 use super::{Store, StoreError, Transaction, message_rows};
 use crate::id::{InboxId, MailboxId};
-use crate::store::engine::{Row, params};
+use crate::store::engine::{List, Row, params};
+use serde_json::json;
+use std::ops::ControlFlow;
 
 /// [`BATCH`] for SQL.
 const LIMIT: i64 = BATCH as i64;
@@ -33,6 +36,18 @@ impl Part {
     pub fn stored(self, shown: u32) -> i64 {
         i64::from(shown).saturating_sub(self.offset)
     }
+
+    /// The keys of rows of `message`, for [`is_listed`].
+    pub fn list(self, shown: &[u32]) -> List {
+        shown.iter().map(|uid| json!([self.id, self.stored(*uid)])).collect()
+    }
+}
+
+/// Of rows of `message`: their keys are in the list that is parameter `number`. Both columns are in it, so that PostgreSQL goes
+/// from the list to the rows whatever statistics it has: with the mailbox as a parameter it may read all of that for each item.
+pub(super) fn is_listed(transaction: &Transaction<'_>, number: usize) -> String {
+    let items = transaction.items(number);
+    format!("(mailbox_id, uid) IN (SELECT CAST(value ->> 0 AS BIGINT), CAST(value ->> 1 AS BIGINT) FROM {items})")
 }
 
 const OF: &str = "SELECT id, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 0
@@ -54,6 +69,24 @@ pub(super) fn holder(connection: &Transaction<'_>, parts: &[Part], uid: u32) -> 
         }
     }
     Ok(None)
+}
+
+/// Those of the messages that are there, UIDs rising, each with the one that has it.
+pub(super) fn holders(
+    connection: &Transaction<'_>,
+    parts: &[Part],
+    uids: &[u32],
+) -> Result<Vec<(u32, Part)>, StoreError> {
+    let sql = format!("SELECT uid FROM message WHERE {}", is_listed(connection, 1));
+    let mut found = Vec::with_capacity(uids.len());
+    for part in parts {
+        connection.for_each(&sql, params![part.list(uids)], |row| {
+            found.push((part.shown(row.get(0)?), *part));
+            Ok(ControlFlow::Continue(()))
+        })?;
+    }
+    found.sort_unstable_by_key(|(uid, _)| *uid);
+    Ok(found)
 }
 
 /// What the names of hidden rows begin with: no name that a client gives does.
@@ -104,20 +137,22 @@ impl Store {
 
     /// Moves a batch of a hidden row's messages over to the mailbox it is a part of, or removes it where it belongs to no mailbox. False
     /// once nothing is left, and the row is gone.
-    pub async fn hidden_finish_batch(&self, hidden: MailboxId) -> Result<bool, StoreError> {
-        self.write(move |connection| finish_batch(connection, hidden)).await
+    pub async fn hidden_finish_batch(&self, inbox: &InboxId, hidden: MailboxId) -> Result<bool, StoreError> {
+        let inbox = inbox.clone();
+        let turn = [Turn::Inbox(inbox.clone())];
+        self.write_in_turn(&turn, move |connection| finish_batch(connection, &inbox, hidden)).await
     }
 }
 
-fn finish_batch(connection: &Transaction<'_>, hidden: MailboxId) -> Result<bool, StoreError> {
-    let sql = "SELECT part_of, uid_offset, inbox_id FROM mailbox WHERE id = ?1 AND is_hidden = 1";
-    let row = |row: &Row<'_>| Ok((row.get::<Option<MailboxId>>(0)?, row.get::<i64>(1)?, row.get::<InboxId>(2)?));
-    let Some((part_of, offset, inbox)) = connection.query_opt(sql, params![hidden], row)? else {
+fn finish_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId) -> Result<bool, StoreError> {
+    let sql = "SELECT part_of, uid_offset FROM mailbox WHERE id = ?1 AND inbox_id = ?2 AND is_hidden = 1";
+    let row = |row: &Row<'_>| Ok((row.get::<Option<MailboxId>>(0)?, row.get::<i64>(1)?));
+    let Some((part_of, offset)) = connection.query_opt(sql, params![hidden, inbox], row)? else {
         return Ok(false);
     };
     let changed = match part_of {
         Some(mailbox) => message_rows::relocate_first(connection, hidden, mailbox, offset, LIMIT)?,
-        None => remove_batch(connection, &inbox, hidden)?,
+        None => remove_batch(connection, inbox, hidden)?,
     };
     if changed == 0 {
         release(connection, hidden, i64::MAX, i64::MAX)?;
@@ -134,7 +169,10 @@ fn remove_batch(connection: &Transaction<'_>, inbox: &InboxId, hidden: MailboxId
     let found: Vec<(i64, i64)> = connection.query(sql, params![hidden, LIMIT], row)?;
     let count = batch::fitting(found.iter().map(|(_, size)| *size));
     match found.get(..count).unwrap_or_default().last() {
-        Some((last, _)) => Ok(message_rows::remove(connection, inbox, hidden, "uid <= ?2", params![last])?.len()),
+        Some((last, _)) => {
+            Ok(message_rows::remove(connection, inbox, hidden, "mailbox_id = ?1 AND uid <= ?2", params![hidden, last])?
+                .len())
+        }
         None => {
             let sql = "DELETE FROM expunged WHERE mailbox_id = ?1 AND uid IN
                            (SELECT uid FROM expunged WHERE mailbox_id = ?1 LIMIT ?2)";

@@ -3,12 +3,16 @@
 use super::checks::Report;
 use super::deliver::inbox_mailbox;
 use super::keywords::InboxLimits;
-use super::message_rows::{self, Delivered, NewMessage};
+use super::message_rows::{self, Delivered, Going, NewMessage};
 use super::messages::Flags;
-use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes};
+use super::queue::NewSubmission;
+use super::sent::Note;
+use super::{Store, StoreError, Transaction, bodies, content, due, mailboxes, parts};
+use crate::address::Address;
 use crate::clock::Timestamp;
 use crate::config::Limits;
-use crate::id::{AccountId, DomainId, InboxId, MailboxId, MessageId, RunnerId};
+use crate::id::{AccountId, DomainId, InboxId, MailboxId, MessageId, RunnerId, SubmissionId, TokenId};
+use crate::identity::SendIdentity;
 use crate::message::threading::Threading;
 use crate::resources::Owner;
 use crate::store::engine::{Engine, params};
@@ -195,7 +199,7 @@ pub(crate) async fn put(store: &Store, inbox: &InboxId, raw: &[u8]) -> Delivered
         .unwrap()
 }
 
-/// Puts `count` more copies of a mailbox's first message into it.
+/// Puts `count` more copies of a mailbox's first message into it: at least one.
 pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, count: u32, flags: Flags) {
     let inbox = inbox.clone();
     let copies = move |c: &Transaction<'_>| {
@@ -214,7 +218,11 @@ pub(crate) async fn fill(store: &Store, inbox: &InboxId, mailbox: MailboxId, cou
             internal_date,
             threading: &threading,
         };
-        (0..count).try_for_each(|_| message_rows::insert(c, &new()).map(|_| ()))
+        let one = message_rows::insert(c, &new())?;
+        let next = mailboxes::next_uids(c, mailbox, count - 1)?;
+        let parts = parts::of(c, &inbox, mailbox)?;
+        let copies = (next.first_uid..).take(count as usize - 1).map(|to| Going { part: parts[0], uid: one.uid, to });
+        message_rows::copy(c, &inbox, &copies.collect::<Vec<_>>(), mailbox, next.modseq).map(|_| ())
     };
     store.write::<_, StoreError, _>(copies).await.unwrap();
 }
@@ -262,4 +270,35 @@ pub(crate) async fn record_check(store: &Store, report: Report, policy: Policy, 
     let lease = "UPDATE custom_domain SET lease_owner = ?2 WHERE id = ?1";
     store.write(move |c| c.execute(lease, params![id, owner])).await.unwrap();
     store.domain_record_check(runner, report, None, policy, now, 0).await.unwrap().unwrap();
+}
+
+/// A message of an inbox called `hello` to addresses elsewhere. It is due at once.
+pub(crate) fn outgoing(account: &AccountId, inbox: &InboxId, rcpt_to: &[&str], body: &[u8]) -> NewSubmission {
+    let from: Address = "hello@inboxlayer.dev".parse().unwrap();
+    NewSubmission {
+        send_at: None,
+        note: Note::default(),
+        id: SubmissionId::new(),
+        account: account.clone(),
+        inbox: inbox.clone(),
+        inbox_name: "hello".parse().unwrap(),
+        token: TokenId::new(),
+        login_address: from.clone(),
+        identity: SendIdentity::Platform { address: from.clone() },
+        mail_from: from,
+        fallback: None,
+        held_for: None,
+        original_header: b"Subject: x\r\n\r\n".to_vec(),
+        is_unsigned: false,
+        outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
+        body: body.to_vec().into(),
+        rcpt_to: rcpt_to.iter().map(|address| address.parse().unwrap()).collect(),
+        local: None,
+        sent: None,
+        protocol: "ESMTPSA",
+        client: None,
+        arrived_at: Timestamp::real(),
+        now: Timestamp::from_millis(0),
+        expires_at: Timestamp::from_millis(24 * 3600 * 1000),
+    }
 }

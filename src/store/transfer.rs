@@ -161,7 +161,10 @@ impl Store {
         self.write_in_turn(&turn, move |transaction| {
             let from = parts::of(transaction, &transfer.inbox, transfer.from)?;
             match transfer.kind {
-                Kind::Copy { .. } => gather_copies(transaction, &transfer.inbox, &from, hidden, before, &uids),
+                Kind::Copy { .. } => {
+                    let before = u32::try_from(before).unwrap_or(u32::MAX);
+                    gather_copies(transaction, &transfer.inbox, &from, hidden, before, &uids)
+                }
                 Kind::Move | Kind::Rename => gather(transaction, &from, hidden, &uids),
             }
         })
@@ -198,10 +201,7 @@ pub(super) fn at_once(
         Kind::Copy { .. } | Kind::Move => find(connection, transfer)?,
     };
     let mut copied = Copied { mailbox: target.id, uid_validity: target.uid_validity, uids: Vec::new() };
-    let mut there = Vec::with_capacity(uids.len());
-    for uid in uids {
-        there.extend(parts::holder(connection, &from, *uid)?.map(|part| (*uid, part)));
-    }
+    let there = parts::holders(connection, &from, uids)?;
     if there.is_empty() {
         return Ok(copied);
     }
@@ -238,22 +238,17 @@ pub(super) fn at_once(
     Ok(copied)
 }
 
-/// Copies a batch into the hidden row, numbered on from `count`. Returns UID here and UID there.
+/// Copies a batch into the hidden row, after `before` others. Returns UID here and UID there.
 fn gather_copies(
     connection: &Transaction<'_>,
     inbox: &InboxId,
     from: &[Part],
     hidden: MailboxId,
-    count: usize,
+    before: u32,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
-    let mut messages = Vec::with_capacity(uids.len());
-    let mut numbers = u32::try_from(count).unwrap_or(u32::MAX).saturating_add(1)..;
-    for uid in uids {
-        let Some(part) = parts::holder(connection, from, *uid)? else { continue };
-        let Some(to) = numbers.next() else { break };
-        messages.push(Going { part, uid: *uid, to });
-    }
+    let numbered = parts::holders(connection, from, uids)?.into_iter().zip(before.saturating_add(1)..);
+    let messages: Vec<Going> = numbered.map(|((uid, part), to)| Going { part, uid, to }).collect();
     let (octets, count) = message_rows::copy(connection, inbox, &messages, hidden, 1)?;
     parts::release(connection, hidden, octets, count)?;
     Ok(messages.iter().map(|message| (message.uid, message.to)).collect())
@@ -266,10 +261,8 @@ fn gather(
     hidden: MailboxId,
     uids: &[u32],
 ) -> Result<Vec<(u32, u32)>, TransferError> {
-    let mut messages = Vec::with_capacity(uids.len());
-    for uid in uids {
-        messages.extend(parts::holder(connection, from, *uid)?.map(|part| Going { part, uid: *uid, to: *uid }));
-    }
+    let there = parts::holders(connection, from, uids)?;
+    let messages: Vec<Going> = there.into_iter().map(|(uid, part)| Going { part, uid, to: uid }).collect();
     message_rows::relocate(connection, &messages, hidden, None)?;
     Ok(messages.iter().map(|message| (message.uid, message.to)).collect())
 }
@@ -366,18 +359,17 @@ fn all_uids(connection: &Transaction<'_>, of: &[Part]) -> Result<Vec<u32>, Store
 
 /// How many of the messages are there, and the octets that are counted for copies of them.
 fn size_of(connection: &Transaction<'_>, from: &[Part], uids: &[u32]) -> Result<(u64, u64), StoreError> {
-    let sql = "SELECT c.size + octet_length(m.keywords) FROM message m JOIN content c ON c.id = m.content_id
-               WHERE m.mailbox_id = ?1 AND m.uid = ?2";
+    let sql = format!(
+        "SELECT count(*), coalesce(sum(c.size + octet_length(m.keywords)), 0)
+         FROM message m JOIN content c ON c.id = m.content_id WHERE {}",
+        parts::is_listed(connection, 1)
+    );
     let (mut octets, mut messages) = (0_u64, 0_u64);
-    for uid in uids {
-        for part in from {
-            let size = connection.query_opt(sql, params![part.id, part.stored(*uid)], |row| row.get::<i64>(0))?;
-            if let Some(size) = size {
-                octets = octets.saturating_add(size.unsigned_abs()).saturating_add(room::ROW);
-                messages += 1;
-                break;
-            }
-        }
+    for (uids, part) in uids.chunks(BATCH).flat_map(|uids| from.iter().map(move |part| (uids, part))) {
+        let row = |row: &Row<'_>| Ok((row.get::<i64>(0)?.unsigned_abs(), row.get::<i64>(1)?.unsigned_abs()));
+        let (count, size) = connection.query_row(&sql, params![part.list(uids)], row)?;
+        messages += count;
+        octets = octets.saturating_add(size).saturating_add(room::ROW.saturating_mul(count));
     }
     Ok((octets, messages))
 }

@@ -30,7 +30,12 @@ impl Turn {
             Self::Claims(kind) => ("claims ", kind.as_bytes()),
             Self::Rate(key) => ("rate ", key.octets()),
         };
-        let hash = blake3::hash(&[kind.as_bytes(), id].concat());
-        i64::from_le_bytes(hash.as_bytes().first_chunk().copied().unwrap_or_default())
+        lock_number(&[kind.as_bytes(), id].concat())
     }
+}
+
+/// The number of an advisory lock by its name.
+#[cfg(feature = "cluster")]
+pub(super) fn lock_number(name: &[u8]) -> i64 {
+    i64::from_le_bytes(blake3::hash(name).as_bytes().first_chunk().copied().unwrap_or_default())
 }

@@ -89,6 +89,11 @@ impl Daemon {
         self.folder.path().join("ready.json")
     }
 
+    /// What its store is on.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     pub fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
     }

@@ -8,6 +8,7 @@ mod server;
 pub use server::Server;
 
 use rusqlite::Connection;
+use std::io::Write;
 use std::path::Path;
 use std::sync::OnceLock;
 
@@ -19,13 +20,27 @@ pub enum Engine {
     Postgres(&'static Server, String),
 }
 
+/// True where the run is for PostgreSQL. The story, which is of something that SQLite alone has, is to end then; standard error says so.
+pub fn skips(what_sqlite_has: &str) -> bool {
+    let skips = is_for_postgres();
+    if skips {
+        // Not `eprintln`, which is shown only when the story fails.
+        let _ = writeln!(std::io::stderr(), "skipped on PostgreSQL: {what_sqlite_has}");
+    }
+    skips
+}
+
+fn is_for_postgres() -> bool {
+    std::env::var_os("STORE_ENGINE").is_some_and(|engine| engine == "postgres")
+}
+
 impl Engine {
     /// A fresh one on the engine that this run is for.
     pub fn fresh() -> Self {
         static SERVER: OnceLock<Server> = OnceLock::new();
-        match std::env::var_os("STORE_ENGINE") {
-            Some(engine) if engine == "postgres" => Self::fresh_on(SERVER.get_or_init(Server::start)),
-            _ => Self::Sqlite,
+        match is_for_postgres() {
+            true => Self::fresh_on(SERVER.get_or_init(Server::start)),
+            false => Self::Sqlite,
         }
     }
 

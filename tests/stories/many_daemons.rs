@@ -316,6 +316,9 @@ fn three_daemons_keep_what_any_of_them_has_answered() {
         rounds += 1;
     }
     println!("{rounds} rounds in {} s, numbers by worker: {made}", began.elapsed().as_secs());
+    for (worker, number) in made.as_object().unwrap() {
+        assert!(number.as_u64().unwrap() > 0, "{worker} has changed nothing: {made}");
+    }
 
     for id in &domains {
         let path = format!("/api/v1/custom_domains/{id}");

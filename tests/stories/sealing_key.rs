@@ -23,12 +23,12 @@ const OTHER: &str = "b3RoZXJvdGhlcm90aGVyb3RoZXJvdGhlcm90aGVyb3Q=";
 fn change(daemon: &Daemon, environment: &[(&str, &str)]) -> Outcome {
     let file = daemon.data_dir().with_file_name("inboxlayer.toml");
     std::fs::write(&file, format!("data_dir = \"{}\"\n", daemon.data_dir().display())).unwrap();
-    program(&["seal", "change", "--config", file.to_str().unwrap()], environment)
+    program(daemon, &["seal", "change", "--config", file.to_str().unwrap()], environment)
 }
 
-fn program(arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
+fn program(daemon: &Daemon, arguments: &[&str], environment: &[(&str, &str)]) -> Outcome {
     let mut command = Command::new(env!("CARGO_BIN_EXE_inboxlayer"));
-    command.args(arguments).envs(environment.iter().copied());
+    command.args(arguments).envs(daemon.engine().environment()).envs(environment.iter().copied());
     let outcome = run(command, b"");
     for secret in [OLD, NEW, OTHER] {
         assert!(!outcome.stdout.contains(secret) && !outcome.stderr.contains(secret), "a secret is shown: {outcome:?}");
@@ -63,10 +63,18 @@ fn is_sealed(daemon: &Daemon, public: &str) {
     let (modulus, exponent) = key[key.len() - 261..].split_at(256);
     assert!(exponent == [2, 3, 1, 0, 1] && modulus[0] >= 0x80, "{public}");
     let files: Vec<_> = std::fs::read_dir(daemon.data_dir()).unwrap().map(|file| file.unwrap().path()).collect();
-    let files: Vec<_> = files.iter().filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap()).collect();
+    let files = files.iter().filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap());
+    // On a server, the table: octets are shown in hexadecimal.
+    let table = "SELECT string_agg(CAST(k AS TEXT), ' ') FROM dkim_key k";
+    let hex: String = modulus.iter().map(|octet| format!("{octet:02x}")).collect();
+    let files: Vec<Vec<u8>> = match daemon.engine() {
+        crate::engine::Engine::Sqlite => files.collect(),
+        server @ crate::engine::Engine::Postgres(..) => vec![server.ask(&daemon.data_dir(), table).into_bytes()],
+    };
     let holds = |part: &[u8]| files.iter().any(|bytes| bytes.windows(part.len()).any(|window| window == part));
     assert!(holds(public.as_bytes()), "the database is looked at");
     assert!(!holds(&modulus[..32]) && !holds(&modulus[224..]), "a private key lies there in the clear");
+    assert!(!holds(&hex.as_bytes()[..64]) && !holds(&hex.as_bytes()[448..]), "a private key lies there in the clear");
 }
 
 #[test]
@@ -86,7 +94,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     let keys = public(&daemon);
 
     let refused = change(&daemon, &[(PRESENT, OLD), (NEXT, NEW)]);
-    assert!(refused.code == 1 && refused.stderr.contains("stop the daemon first"), "{refused:?}");
+    assert!(refused.code == 1 && refused.stderr.contains("stop every daemon first"), "{refused:?}");
     daemon.kill();
     assert!(!daemon.data_dir().join("secret.key").exists(), "no key lies beside the database");
     keys.iter().for_each(|public| is_sealed(&daemon, public));
@@ -111,7 +119,7 @@ fn a_sealing_key_from_the_environment_is_changed_and_the_same_keys_sign_on() {
     // The old key is useless: the daemon does not start with it, and it cannot be used for another change.
     let data = daemon.data_dir();
     let start = ["sandbox", "--port-base", "0", "--data-dir", data.to_str().unwrap()];
-    for refused in [program(&start, &[(PRESENT, OLD)]), change(&daemon, &[(PRESENT, OLD), (NEXT, OTHER)])] {
+    for refused in [program(&daemon, &start, &[(PRESENT, OLD)]), change(&daemon, &[(PRESENT, OLD), (NEXT, OTHER)])] {
         assert!(refused.code == 1 && refused.stderr.contains("cannot open what the store has sealed"), "{refused:?}");
     }
 

@@ -2,6 +2,7 @@
 //! own, and after three such ends reads it no more.
 
 use crate::daemon::Daemon;
+use crate::engine::Engine;
 use crate::rude::Rude;
 use serde_json::{Value, json};
 use std::path::Path;
@@ -24,9 +25,12 @@ impl Kept {
     }
 
     fn content(&self, subject: &str) -> i64 {
-        let store = rusqlite::Connection::open(self.daemon.data_dir().join("inboxlayer.db")).unwrap();
-        let sql = "SELECT id FROM content WHERE instr(header, CAST(?1 AS BLOB)) > 0";
-        store.query_row(sql, [format!("Subject: {subject}\r\n")], |row| row.get(0)).unwrap()
+        let (position, octets) = match self.daemon.engine() {
+            Engine::Sqlite => ("instr(header, CAST('", "' AS BLOB))"),
+            Engine::Postgres(..) => ("position(convert_to('", "', 'UTF8') IN header)"),
+        };
+        let sql = format!("SELECT CAST(id AS TEXT) FROM content WHERE {position}Subject: {subject}{octets} > 0");
+        self.daemon.engine().ask(&self.daemon.data_dir(), &sql).parse().unwrap()
     }
 
     fn show(&self) -> Value {

@@ -4,8 +4,8 @@ use crate::cli::ConfigArgs;
 use crate::cli::failure::Failure;
 use crate::config::{Config, DataDir, Engine};
 use crate::secret::Secret;
+use crate::store::Store;
 use crate::store::copy::{CopyError, Progress, Step};
-use crate::store::{OpenError, Store};
 use clap::Args;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -44,9 +44,9 @@ pub(super) async fn run(args: CopyArgs) -> Result<ExitCode, Failure> {
     let to = target(&from, args.to.reveal())?;
     let opened = tokio::task::block_in_place(|| Store::two_of_configs(&from, &to));
     let (source, target) = opened.map_err(|error| {
-        let fix = match error {
-            OpenError::InUse { .. } => "stop the daemon first",
-            _ => "run this as the daemon's user; [store] in config/inboxlayer.toml says what the database must be",
+        let fix = match error.is_in_use() {
+            true => "stop every daemon that uses it first",
+            false => "run this as the daemon's user; [store] in config/inboxlayer.toml says what the database must be",
         };
         Failure::new(error.to_string(), fix)
     })?;
@@ -101,7 +101,6 @@ fn name(config: &Config) -> String {
 
 fn fix(error: &CopyError) -> &'static str {
     match error {
-        CopyError::InUse(_) => "stop every daemon that uses it",
         CopyError::NotEmpty(_) => "name an empty database or directory",
         CopyError::OtherSource(_) => "copy from that one, or make the target anew",
         CopyError::Schema(_) => "copy with the version of inboxlayer that both databases were last used with",

@@ -8,7 +8,8 @@ use super::name::ObjectName;
 use super::put::NewObject;
 use crate::id::{BodyHash, BodyId};
 use crate::store::StoreError;
-use crate::store::engine::{Octets, Row, Transaction, params};
+use crate::store::engine::{List, Octets, Row, Transaction, params};
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -96,11 +97,18 @@ pub(super) fn insert_name(
     Ok(())
 }
 
-/// Notes that a body has lost a content: the sweep looks whether it was the last.
-pub(in crate::store) fn release(transaction: &Transaction<'_>, id: BodyId) -> Result<(), StoreError> {
-    let sql = "INSERT INTO body_released (body_id, due_at, has_waited) VALUES (?1, 0, 0)
-               ON CONFLICT (body_id) DO UPDATE SET due_at = 0, has_waited = 0";
-    transaction.execute(sql, params![id])?;
+/// Notes that bodies have lost a content: the sweep looks whether it was the last.
+pub(in crate::store) fn release(transaction: &Transaction<'_>, bodies: Vec<BodyId>) -> Result<(), StoreError> {
+    let bodies: BTreeSet<i64> = bodies.into_iter().map(BodyId::row).collect();
+    if bodies.is_empty() {
+        return Ok(());
+    }
+    let sql = format!(
+        "INSERT INTO body_released (body_id, due_at, has_waited) SELECT CAST(value AS BIGINT), 0, 0 FROM {} WHERE true
+         ON CONFLICT (body_id) DO UPDATE SET due_at = 0, has_waited = 0",
+        transaction.items(1)
+    );
+    transaction.execute(&sql, params![bodies.into_iter().collect::<List>()])?;
     Ok(())
 }
 

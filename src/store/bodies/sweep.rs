@@ -93,7 +93,7 @@ impl Store {
             match same {
                 Some(same) => {
                     transaction.execute("UPDATE content SET body_id = ?2 WHERE body_id = ?1", params![id, same])?;
-                    rows::release(transaction, id)?;
+                    rows::release(transaction, vec![id])?;
                 }
                 None => {
                     transaction.overwrite_body(id, &encoded.pieces)?;

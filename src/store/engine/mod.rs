@@ -7,7 +7,7 @@ pub(super) mod postgres;
 pub(super) mod sqlite;
 mod value;
 
-pub use value::{FromValue, ToValue, Unexpected, Value};
+pub use value::{FromValue, List, ToValue, Unexpected, Value};
 
 use super::StoreError;
 use super::turns::Turn;
@@ -169,7 +169,6 @@ impl Row<'_> {
 struct Catalog {
     tables: &'static str,
     columns: &'static str,
-    other_connections: &'static str,
     /// The tables whose rows the engine numbers, each with its column, where they do not go on after the last row by themselves.
     row_numbers: &'static str,
 }
@@ -258,6 +257,16 @@ impl<'a> Transaction<'a> {
         Ok(self.query_opt(sql, params, |_| Ok(()))?.is_some())
     }
 
+    /// A table for a statement: the items of the [`List`] that is parameter `number`. Its column is `value`: a number by
+    /// `CAST(value AS BIGINT)`, of a row the first by `CAST(value ->> 0 AS BIGINT)`, text by `value ->> 0`.
+    pub fn items(&self, number: usize) -> String {
+        match self.connection {
+            Connection::Sqlite(_) => sqlite::items(number),
+            #[cfg(feature = "cluster")]
+            Connection::Postgres(_) => postgres::items(number),
+        }
+    }
+
     const fn catalog(&self) -> &'static Catalog {
         match self.connection {
             Connection::Sqlite(_) => &sqlite::CATALOG,
@@ -274,11 +283,6 @@ impl<'a> Transaction<'a> {
     /// A table's columns that are not generated, each with its place in the primary key, 1 the first, or 0.
     pub fn columns(&self, table: &str) -> Result<Vec<(String, i64)>, StoreError> {
         self.query(self.catalog().columns, params![table], |row| Ok((row.get(0)?, row.get(1)?)))
-    }
-
-    /// How many connections daemons have to the database, but for this one.
-    pub fn other_connections(&self) -> Result<i64, StoreError> {
-        self.query_row(self.catalog().other_connections, params![], |row| row.get(0))
     }
 
     /// To be called when rows were inserted with their numbers: later ones get higher numbers.

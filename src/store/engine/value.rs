@@ -23,6 +23,22 @@ pub enum Value<'a> {
     Octets(&'a [u8]),
 }
 
+/// Numbers or rows of them as one parameter, in JSON: [`super::Transaction::items`] reads them as a table.
+#[derive(Debug)]
+pub struct List(String);
+
+impl<T: Into<serde_json::Value>> FromIterator<T> for List {
+    fn from_iter<I: IntoIterator<Item = T>>(items: I) -> Self {
+        Self(serde_json::Value::from_iter(items).to_string())
+    }
+}
+
+impl ToValue for List {
+    fn to_value(&self) -> Value<'_> {
+        Value::Text(self.0.as_str().into())
+    }
+}
+
 /// What may be a parameter of a statement.
 pub trait ToValue {
     fn to_value(&self) -> Value<'_>;

@@ -4,6 +4,7 @@ use super::tests::settled;
 use super::*;
 use crate::events::Subscription;
 use crate::id::TokenId;
+use crate::store::engine::postgres::testing::cluster;
 use crate::store::testing::{self, two_daemons};
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -180,6 +181,26 @@ async fn what_is_committed_while_the_connection_is_lost_comes_afterwards() {
         assert_eq!(next(&mut heard).await, published);
     }
     assert!(heard.try_recv().is_none());
+}
+
+#[tokio::test]
+async fn an_event_without_a_notification_comes_with_the_next_look() {
+    let (dir, one, two, account) = two_daemons().await;
+    let mut heard = two.events().subscribe(&account, 1).unwrap();
+    let known = publish(&one, &account).await;
+    assert_eq!(next(&mut heard).await, known);
+    let token = TokenId::new();
+    let insert = format!(
+        "INSERT INTO event (position, account_id, kind, data, at)
+         SELECT (SELECT max(epoch) FROM event_log) * 281474976710656
+             + CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT), account_id, kind, replace(data, '{known}', '{token}'), at
+         FROM event WHERE account_id = '{account}' AND strpos(data, '{known}') > 0"
+    );
+    let settings = testing::daemon_config(dir.path(), dir.path()).store;
+    let database = settings.url.unwrap().reveal().rsplit_once("dbname=").unwrap().1.to_owned();
+    // A transaction of a program that notifies nobody, as of a daemon that was killed after its commit.
+    tokio::task::spawn_blocking(move || cluster().session(&database).command(&insert).unwrap()).await.unwrap();
+    assert_eq!(next(&mut heard).await, token);
 }
 
 #[tokio::test]

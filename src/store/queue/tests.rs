@@ -10,8 +10,7 @@ use crate::resources::concurrency::{DestinationLimits, Scope};
 use crate::store::deliver::LocalDelivery;
 use crate::store::jobs::{self, JobKey, Lease};
 use crate::store::routing::Route;
-use crate::store::sent::Note;
-use crate::store::testing::{assert_due, inbox, limits, store_with_account};
+use crate::store::testing::{assert_due, inbox, limits, outgoing, store_with_account};
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -36,33 +35,7 @@ impl Post {
     }
 
     fn message(&self, rcpt_to: &[&str]) -> NewSubmission {
-        let from: Address = "hello@inboxlayer.dev".parse().unwrap();
-        NewSubmission {
-            send_at: None,
-            note: Note::default(),
-            id: SubmissionId::new(),
-            account: self.account.clone(),
-            inbox: self.inbox.clone(),
-            inbox_name: "hello".parse().unwrap(),
-            token: TokenId::new(),
-            login_address: from.clone(),
-            identity: SendIdentity::Platform { address: from.clone() },
-            mail_from: from,
-            fallback: None,
-            held_for: None,
-            original_header: b"Subject: x\r\n\r\n".to_vec(),
-            is_unsigned: false,
-            outgoing_header: b"DKIM-Signature: y\r\nSubject: x\r\n\r\n".to_vec(),
-            body: b"body\r\n".to_vec().into(),
-            rcpt_to: rcpt_to.iter().map(|r| r.parse().unwrap()).collect(),
-            local: None,
-            sent: None,
-            protocol: "ESMTPSA",
-            client: None,
-            arrived_at: Timestamp::real(),
-            now: at(0),
-            expires_at: at(0).after(24 * HOUR),
-        }
+        outgoing(&self.account, &self.inbox, rcpt_to, b"body\r\n")
     }
 
     async fn count(&self, table: &'static str) -> i64 {

@@ -5,27 +5,26 @@
 
 mod items;
 mod pieces;
+mod seen;
 
 use self::items::{Name, depth, is_parsed, needs_structure, once, sets_seen};
 use self::pieces::{Piece, Source, wants_pieces};
+use self::seen::SeenMarker;
 use super::{EXPUNGED, NO_SUCH_MESSAGE, claim_memory, no_memory};
 use crate::clock::Timestamp;
-use crate::id::{InboxId, MailboxId};
+use crate::id::MailboxId;
 use crate::imap::content::envelope::{ADDRESSES, envelope};
 use crate::imap::content::section::{Octets, section};
 use crate::imap::content::structure::structure;
 use crate::imap::flags::{push_new_keywords, write_flags};
 use crate::imap::selected::SelectedMailbox;
-use crate::imap::server::ImapServer;
 use crate::imap::session::{CommandError, Session};
-use crate::imap::watch::Changed;
 use crate::imap::wire::Wire;
 use crate::imap::wire::response::{Reply, other};
 use crate::message::ReadLimits;
 use crate::message::fields::{Header, slice};
 use crate::message::mime::Tree;
 use crate::resources::work::{Cancelled, INLINE, WorkBudget};
-use crate::store::mailbox_changes::FlagUpdate;
 use crate::store::messages::Flags;
 use crate::store::open_mailbox::{Depth, Fetched, LARGE_BODY};
 use imap_codec::ResponseCodec;
@@ -74,6 +73,7 @@ impl Session<'_> {
         let (store, inbox, mailbox) = (&self.server.store, &self.login.inbox, selected.mailbox);
         let (reading, owner) = (&self.server.reading, &self.owner);
         let source = Source { store, inbox, reading, owner };
+        let seen = SeenMarker { server: self.server, inbox, mailbox, changed: self.changed };
         let parsed = names.iter().filter(|name| is_parsed(name)).count();
 
         let (mut rest, mut sent, mut damaged) = (uids.as_slice(), 0, Vec::new());
@@ -87,8 +87,9 @@ impl Session<'_> {
                 return Ok(no_memory());
             }
             rest = rest.get(looked_for.max(1)..).unwrap_or_default();
-            let newly_seen = match sets_seen {
-                true => set_seen(self.server, inbox, mailbox, self.changed, &mut messages).await,
+            // The others once their octets have been sent: a message whose body is damaged does not become \Seen.
+            let newly_seen = match sets_seen && !in_pieces {
+                true => seen.set(&mut messages, |message| !message.lacks_body()).await,
                 false => Vec::new(),
             };
             let mut messages = messages.into_iter();
@@ -118,6 +119,8 @@ impl Session<'_> {
                         message.body = Vec::new();
                         claim.shrink_to(message.header.len().saturating_add(PIECE));
                     }
+                    let is_late = sets_seen && (in_pieces || message.lacks_body());
+                    let late = is_late.then_some(seen).filter(|_| !message.flags.flags.contains(Flags::SEEN));
                     let show_flags = newly_seen.binary_search(&message.flags.uid).is_ok();
                     let first = match first_piece(&names, &contents) {
                         None => None,
@@ -133,7 +136,8 @@ impl Session<'_> {
                             }
                         }
                     };
-                    push_message(wire, selected, &names, &message, show_flags, (contents, first), source).await?;
+                    let answer = Answer { message, contents, first, show_flags, late };
+                    push_message(wire, selected, &names, answer, source).await?;
                 }
                 if messages.len() > 0 || !rest.is_empty() {
                     // Many messages take long.
@@ -155,38 +159,6 @@ impl Session<'_> {
 /// Takes out the messages whose bodies are damaged, and notes their UIDs.
 fn take_damaged(messages: &mut Vec<Fetched>, damaged: &mut Vec<u32>) {
     damaged.extend(messages.extract_if(.., |message| message.is_damaged).map(|message| message.flags.uid));
-}
-
-/// Sets `\Seen` on the messages that lack it, and returns their UIDs. Reading works even where writing fails, as on a full
-/// disk.
-async fn set_seen(
-    server: &ImapServer,
-    inbox: &InboxId,
-    mailbox: MailboxId,
-    changed: &Changed,
-    messages: &mut [Fetched],
-) -> Vec<u32> {
-    let unseen = messages.iter().filter(|message| !message.flags.flags.contains(Flags::SEEN));
-    let unseen: Vec<u32> = unseen.map(|message| message.flags.uid).collect();
-    if unseen.is_empty() {
-        return unseen;
-    }
-    let updated = server.mailboxes.set_flags(inbox, mailbox, unseen.clone(), FlagUpdate::add(Flags::SEEN)).await;
-    changed.set_for(mailbox);
-    match updated {
-        Ok(updated) => {
-            for flags in updated {
-                if let Ok(at) = messages.binary_search_by_key(&flags.uid, |message| message.flags.uid) {
-                    messages.iter_mut().skip(at).take(1).for_each(|message| message.flags = flags.clone());
-                }
-            }
-            unseen
-        }
-        Err(error) => {
-            tracing::warn!(%error, %inbox, "could not set \\Seen on fetched messages");
-            Vec::new()
-        }
-    }
 }
 
 /// How many of the next messages are read together: as many as are small work, or one that is not or whose body is not in
@@ -281,27 +253,40 @@ fn range_of((offset, count): (u32, NonZeroU32)) -> Range<usize> {
     start..start.saturating_add(index(count.get()))
 }
 
+/// What one FETCH response is made of.
+struct Answer<'a> {
+    message: Fetched,
+    contents: Vec<Content>,
+    first: Option<Option<Piece>>,
+    /// Its flags have changed.
+    show_flags: bool,
+    /// It becomes `\Seen` once its octets have been sent.
+    late: Option<SeenMarker<'a>>,
+}
+
 /// One FETCH response.
 async fn push_message(
     wire: &mut Wire,
     selected: &mut SelectedMailbox,
     names: &[Name],
-    message: &Fetched,
-    show_flags: bool,
-    (contents, mut first): (Vec<Content>, Option<Option<Piece>>),
+    answer: Answer<'_>,
     source: Source<'_>,
 ) -> Result<(), CommandError> {
+    let Answer { mut message, contents, mut first, mut show_flags, late } = answer;
     let Some(sequence) = selected.sequence_number(message.flags.uid) else { return Ok(()) };
     push_new_keywords(wire, selected, &message.flags);
-    let mut contents = contents.into_iter();
     let mut line = format!("* {sequence} FETCH (");
     let mut is_first = true;
     let mut has_flags = false;
-    for name in names {
+    for (name, content) in names.iter().zip(contents) {
+        if late.is_some() && *name == Name::Flags {
+            // At the end.
+            show_flags = true;
+            continue;
+        }
         if !std::mem::take(&mut is_first) {
             line.push(' ');
         }
-        let content = contents.next().unwrap_or(Content::Nothing);
         match name {
             Name::Uid => {
                 let _ = write!(line, "UID {}", message.flags.uid);
@@ -323,14 +308,17 @@ async fn push_message(
                             Some(piece) => piece,
                             None => {
                                 let range = range_of(*partial);
-                                let read = source.piece(selected, message, section.as_ref(), range);
-                                wire.watch(read).await?.map_err(ends_connection)?
+                                let read = source.piece(selected, &message, section.as_ref(), range);
+                                wire.watch(read).await?.map_err(interrupts)?
                             }
                         };
-                        let pieces = piece.as_ref().map(|(of_header, of_body)| {
-                            [slice(&message.header, of_header.clone()), of_body.as_slice()]
-                        });
-                        push_octets(wire, &label(name), pieces).await?;
+                        match piece {
+                            Some(piece) => {
+                                push_label(wire, &label(name), piece.len());
+                                push_piece(wire, selected.mailbox, &message, piece, source).await?;
+                            }
+                            None => wire.push_bytes(&label(name)),
+                        }
                     }
                     _ => match content {
                         Content::Octets(Some(Octets::Stored { header, body }))
@@ -342,11 +330,14 @@ async fn push_message(
                             wire.push_large(of_header).await?;
                             source.push_body(wire, selected.mailbox, message.flags.uid, body).await?;
                         }
-                        content => push_content(wire, name, message, content).await?,
+                        content => push_content(wire, name, &message, content).await?,
                     },
                 }
             }
         }
+    }
+    if let Some(seen) = late {
+        show_flags |= !seen.set(std::slice::from_mut(&mut message), |_| true).await.is_empty();
     }
     if show_flags && !has_flags {
         line.push(' ');
@@ -361,10 +352,26 @@ async fn push_message(
     Ok(wire.flush_batch().await?)
 }
 
+/// The octets of a literal that is a piece of a large message.
+async fn push_piece(
+    wire: &mut Wire,
+    mailbox: MailboxId,
+    message: &Fetched,
+    piece: Piece,
+    source: Source<'_>,
+) -> Result<(), CommandError> {
+    let Piece { of_header, of_body, first } = piece;
+    wire.push_large(slice(&message.header, of_header)).await?;
+    wire.push_large(&first).await?;
+    let rest = of_body.start.saturating_add(first.len())..of_body.end;
+    drop(first);
+    source.push_body(wire, mailbox, message.flags.uid, rest).await
+}
+
 /// An error after part of a response was written.
-fn ends_connection(error: CommandError) -> CommandError {
+fn interrupts(error: CommandError) -> CommandError {
     match error {
-        CommandError::Store(error) => CommandError::Wire(std::io::Error::other(error)),
+        CommandError::Store(error) => CommandError::Interrupted(error),
         other => other,
     }
 }

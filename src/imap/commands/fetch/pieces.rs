@@ -14,10 +14,9 @@ use crate::reading::Reading;
 use crate::resources::Owner;
 use crate::resources::memory::Claim;
 use crate::resources::spool::PATIENCE;
-use crate::store::Store;
 use crate::store::open_mailbox::{Depth, Fetched};
+use crate::store::{Store, StoreError};
 use imap_codec::imap_types::fetch::Section;
-use std::io;
 use std::ops::Range;
 
 /// Where the octets of a body are read from.
@@ -29,8 +28,19 @@ pub(super) struct Source<'a> {
     pub owner: &'a Owner,
 }
 
-/// A range of the header, and octets of the body.
-pub(super) type Piece = (Range<usize>, Vec<u8>);
+/// What a piece of a section consists of.
+pub(super) struct Piece {
+    pub of_header: Range<usize>,
+    pub of_body: Range<usize>,
+    /// The first octets of `of_body`, at most [`PIECE`].
+    pub first: Vec<u8>,
+}
+
+impl Piece {
+    pub fn len(&self) -> usize {
+        self.of_header.len().saturating_add(self.of_body.len())
+    }
+}
 
 /// Whether all body items of a FETCH are pieces of undecoded parts.
 pub(super) fn wants_pieces(names: &[Name]) -> bool {
@@ -66,10 +76,11 @@ impl Source<'_> {
                 }
                 claim.grow_to(PIECE).is_ok()
             } else if in_pieces {
-                match self.read_structure(wire, selected, message).await {
+                let is_read = match self.read_structure(wire, selected, message).await {
                     Err(CommandError::Store(error)) => message.note_damage(self.inbox, error).map(|()| true)?,
                     read => read?,
-                }
+                };
+                is_read && claim.grow_to(PIECE).is_ok()
             } else {
                 let needed = message.body_size.saturating_mul(STRUCTURE_FACTOR);
                 let has_room = claim.wait_to_grow(needed, PATIENCE).await.is_ok();
@@ -90,7 +101,7 @@ impl Source<'_> {
         Ok(true)
     }
 
-    /// A piece of a section. `None`: no such part, or it has been expunged.
+    /// A piece of a section, of which the first octets are read. `None`: no such part, or it has been expunged.
     pub async fn piece(
         self,
         selected: &mut SelectedMailbox,
@@ -98,11 +109,13 @@ impl Source<'_> {
         section: Option<&Section<'_>>,
         range: Range<usize>,
     ) -> Result<Option<Piece>, CommandError> {
-        let header = message.header.len();
+        let (header, size) = (message.header.len(), usize::try_from(message.size).unwrap_or(usize::MAX));
+        let body = size.saturating_sub(header);
+        let within_body = |start: usize, end: usize| start.min(body)..end.min(body);
         let (of_header, of_body) = match section {
             // Both, one after the other.
             None => {
-                let of_body = range.start.saturating_sub(header)..range.end.saturating_sub(header);
+                let of_body = within_body(range.start.saturating_sub(header), range.end.saturating_sub(header));
                 (range.start.min(header)..range.end.min(header), of_body)
             }
             Some(Section::Part(path)) => {
@@ -111,13 +124,14 @@ impl Source<'_> {
                 let start = part.body.start.saturating_add(range.start).min(part.body.end);
                 (0..0, start..part.body.start.saturating_add(range.end).min(part.body.end))
             }
-            Some(_) => (0..0, range),
+            Some(_) => (0..0, within_body(range.start, range.end)),
         };
         if of_body.is_empty() {
-            return Ok(Some((of_header, Vec::new())));
+            return Ok(Some(Piece { of_header, of_body, first: Vec::new() }));
         }
-        let octets = self.store.body_range(self.inbox, selected.mailbox, message.flags.uid, of_body).await?;
-        Ok(octets.map(|octets| (of_header, octets)))
+        let wanted = of_body.start..of_body.end.min(of_body.start.saturating_add(PIECE));
+        let first = self.store.body_range(self.inbox, selected.mailbox, message.flags.uid, wanted).await?;
+        Ok(first.map(|first| Piece { of_header, of_body, first }))
     }
 
     /// Parses the structure of a message, unless it is the last one parsed. False: out of memory.
@@ -151,14 +165,21 @@ impl Source<'_> {
         Ok(true)
     }
 
-    /// Copies a large body to the client. An error has to end the connection, since the literal's length has been sent.
-    pub async fn push_body(self, wire: &mut Wire, mailbox: MailboxId, uid: u32, range: Range<usize>) -> io::Result<()> {
+    /// Copies octets of a large body to the client. The literal's length has been sent before, so an error closes the connection.
+    pub async fn push_body(
+        self,
+        wire: &mut Wire,
+        mailbox: MailboxId,
+        uid: u32,
+        range: Range<usize>,
+    ) -> Result<(), CommandError> {
         let mut at = range.start;
         while at < range.end {
             let wanted = at..range.end.min(at.saturating_add(PIECE));
-            let piece = self.store.body_range(self.inbox, mailbox, uid, wanted).await.map_err(io::Error::other)?;
-            let piece = piece.filter(|piece| !piece.is_empty());
-            let piece = piece.ok_or_else(|| io::Error::other("the message has been expunged"))?;
+            let read = self.store.body_range(self.inbox, mailbox, uid, wanted).await;
+            let piece = read.map_err(CommandError::Interrupted)?.filter(|piece| !piece.is_empty());
+            let expunged = || StoreError::Aborted(format!("the message with UID {uid} was expunged while it was sent"));
+            let piece = piece.ok_or_else(|| CommandError::Interrupted(expunged()))?;
             at = at.saturating_add(piece.len());
             wire.push_large(&piece).await?;
         }

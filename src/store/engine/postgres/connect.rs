@@ -4,6 +4,7 @@ use super::session::Session;
 use crate::config::{self, StoreTls};
 use crate::net::client_tls::ClientTls;
 use crate::net::tls::TlsError;
+use crate::store::Access;
 use postgres::config::{Host, SslMode, TargetSessionAttrs};
 use postgres::{Config, NoTls};
 use std::time::Duration;
@@ -14,7 +15,13 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// For octets that were sent to be acknowledged; and for an idle connection, until it is probed.
 const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
 /// Of a connection that has been set up. A commit is on disk when it is acknowledged, whatever the server's default is.
+/// Statements go by indexes, row by row, as with SQLite, also where the server has no statistics yet: a write that reads a whole
+/// table runs into every other write to it.
 const SET_UP: &str = "
+    SET enable_seqscan = off;
+    SET enable_hashjoin = off;
+    SET enable_mergejoin = off;
+    SET jit = off;
     SET statement_timeout = '30s';
     SET idle_in_transaction_session_timeout = '60s';
     SET client_min_messages = 'warning';
@@ -35,6 +42,7 @@ pub enum SettingsError {
 pub(super) struct Connector {
     config: Config,
     tls: Option<MakeRustlsConnect>,
+    pub access: Access,
 }
 
 impl std::fmt::Debug for Connector {
@@ -44,8 +52,7 @@ impl std::fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// `program`: what the server calls its connections, unless the URL says otherwise.
-    pub fn new(settings: &config::Store, program: &str) -> Result<Self, SettingsError> {
+    pub fn new(settings: &config::Store, access: Access) -> Result<Self, SettingsError> {
         let url = settings.url.as_ref().ok_or_else(|| SettingsError::Url("it is missing".into()))?;
         let mut config: Config = url.reveal().parse().map_err(|error: postgres::Error| {
             let reason = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
@@ -72,9 +79,9 @@ impl Connector {
             .keepalives_retries(3)
             .tcp_user_timeout(UNACKNOWLEDGED);
         if config.get_application_name().is_none() {
-            config.application_name(program);
+            config.application_name(access.program());
         }
-        Ok(Self { config, tls })
+        Ok(Self { config, tls, access })
     }
 
     /// A new connection. Blocks.
@@ -105,10 +112,10 @@ mod tests {
     fn an_address_that_is_wrong_is_refused_without_its_password() {
         let settings = |url: &str| config::Store { url: Some(Secret::new(url)), ..config::Store::default() };
         for wrong in ["postgres://mail:hunter2@host:port/mail", "user=mail password=hunter2", "hunter2"] {
-            let refused = Connector::new(&settings(wrong), "test").unwrap_err().to_string();
+            let refused = Connector::new(&settings(wrong), Access::Shared).unwrap_err().to_string();
             assert!(refused.starts_with("[store] url: ") && !refused.contains("hunter2"), "{refused}");
         }
-        let right = Connector::new(&settings("postgres://mail:hunter2@db.example/mail"), "test").unwrap();
+        let right = Connector::new(&settings("postgres://mail:hunter2@db.example/mail"), Access::Shared).unwrap();
         assert!(!format!("{right:?}").contains("hunter2"));
     }
 }

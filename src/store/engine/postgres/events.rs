@@ -6,13 +6,14 @@
 //! data, and one is sent for all commits of [`PAUSE`].
 
 use super::connect::Connector;
+use super::schema::SchemaError;
 use super::session::{Session, in_words};
 use crate::events::{Cursor, Event, Events};
 use crate::id::AccountId;
 use crate::store::engine::{LogPlace, Transaction, params};
 use crate::store::{StoreError, lock};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two notifications of a daemon.
@@ -45,6 +46,8 @@ pub(super) struct EventLog {
     own: Mutex<BTreeSet<i64>>,
     state: Mutex<State>,
     changed: Condvar,
+    /// Why this program cannot use the schema any more.
+    refused: OnceLock<SchemaError>,
 }
 
 #[derive(Debug, Default)]
@@ -59,7 +62,15 @@ struct State {
 impl EventLog {
     pub fn new(hub: Events, epoch: i64) -> Self {
         let daemon = ulid::Ulid::new().to_string();
-        Self { hub, daemon, epoch, own: Mutex::default(), state: Mutex::default(), changed: Condvar::new() }
+        Self {
+            hub,
+            daemon,
+            epoch,
+            own: Mutex::default(),
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            refused: OnceLock::new(),
+        }
     }
 
     /// Of the transaction of this number; 0: of one that only reads.
@@ -84,6 +95,19 @@ impl EventLog {
     pub fn passed(&self, position: i64) {
         let mut own = lock(&self.own);
         *own = own.split_off(&position);
+    }
+
+    /// From now on [`Self::check_schema`] fails.
+    pub fn refuse_schema(&self, error: SchemaError) {
+        if !self.is_closing() && self.refused.get().is_none() {
+            tracing::error!(%error, "the store is not used any more: another program has changed its schema");
+            let _ = self.refused.set(error);
+        }
+    }
+
+    /// Fails once another program has changed the schema to one that this program cannot use.
+    pub fn check_schema(&self) -> Result<(), StoreError> {
+        self.refused.get().map_or(Ok(()), |error| Err(StoreError::Aborted(error.to_string())))
     }
 
     pub fn is_closing(&self) -> bool {

@@ -6,6 +6,8 @@
 
 use super::connect::Connector;
 use super::events::{CHANNEL, EventLog};
+use super::presence;
+use super::schema::{self, SchemaError};
 use super::session::Session;
 use crate::events::Event;
 use crate::id::AccountId;
@@ -40,6 +42,7 @@ pub(super) struct Follower {
     /// None: it begins anew.
     seen: Option<Seen>,
     lost_at: Option<Instant>,
+    schema_seen_at: Option<Instant>,
 }
 
 /// The events that a snapshot shows, which the one before did not.
@@ -51,10 +54,10 @@ struct New {
 
 impl Follower {
     /// Begins at what is committed now. Blocks.
-    pub fn begin(log: Arc<EventLog>, connector: Connector) -> Result<Self, postgres::Error> {
+    pub fn begin(log: Arc<EventLog>, connector: Connector) -> Result<Self, StoreError> {
         let session = listening(&connector)?;
         let seen = Some(present(&session)?);
-        Ok(Self { log, connector, session: Some(session), seen, lost_at: None })
+        Ok(Self { log, connector, session: Some(session), seen, lost_at: None, schema_seen_at: None })
     }
 
     /// Starts the thread.
@@ -87,6 +90,14 @@ impl Follower {
             None => listening(&self.connector)?,
         };
         let session = self.session.insert(session);
+        if self.schema_seen_at.is_none_or(|at| at.elapsed() >= POLL) {
+            match schema::check_version(session) {
+                Err(SchemaError::Database(error)) => return Err(error.into()),
+                Err(error) => self.log.refuse_schema(error),
+                Ok(_) => {}
+            }
+            self.schema_seen_at = Some(Instant::now());
+        }
         match &self.seen {
             Some(seen) => {
                 let new = new_events(session, &self.log, seen)?;
@@ -119,8 +130,9 @@ impl Follower {
     }
 }
 
-fn listening(connector: &Connector) -> Result<Session, postgres::Error> {
+fn listening(connector: &Connector) -> Result<Session, StoreError> {
     let session = connector.connect()?;
+    presence::take(&session, connector.access)?;
     session.command(&format!("LISTEN {CHANNEL}"))?;
     Ok(session)
 }

@@ -10,6 +10,7 @@ mod connect;
 pub(super) mod events;
 mod follower;
 mod pool;
+mod presence;
 mod schema;
 mod session;
 mod statement;
@@ -20,7 +21,7 @@ mod tests;
 mod transaction;
 mod turns;
 
-pub(super) use catalog::CATALOG;
+pub(super) use catalog::{CATALOG, items};
 pub(in crate::store) use session::{Session, in_words};
 pub(super) use statement::column;
 
@@ -30,7 +31,7 @@ use crate::events::Events;
 use crate::resources::Owner;
 use crate::store::process::Owners;
 use crate::store::turns::Turn;
-use crate::store::{StoreError, copy, jobs};
+use crate::store::{Access, StoreError, copy, jobs};
 use caller::{Caller, Waiting};
 use connect::{Connector, SettingsError};
 use events::EventLog;
@@ -38,8 +39,13 @@ use follower::Follower;
 use pool::Pool;
 use schema::SchemaError;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use tokio_util::task::TaskTracker;
+use transaction::lock_of;
 use turns::TurnQueues;
+
+/// For the connections of a program that is ending to be closed.
+const ENDING: Duration = Duration::from_secs(5);
 
 /// Why a store on PostgreSQL could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -77,15 +83,15 @@ pub(in crate::store) struct Postgres {
 }
 
 impl Postgres {
-    /// Connects as `program`, and brings the schema up to date. Blocks.
-    pub fn open(settings: &config::Store, hub: Events, program: &'static str) -> Result<Self, OpenError> {
+    /// Connects, and brings the schema up to date. Blocks.
+    pub fn open(settings: &config::Store, hub: Events, access: Access) -> Result<Self, OpenError> {
         // The client has a runtime of its own, which cannot run on a thread of another.
-        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings, hub, program)).join())
+        std::thread::scope(|scope| scope.spawn(|| Self::connect(settings, hub, access)).join())
             .unwrap_or(Err(OpenError::Panicked))
     }
 
-    fn connect(settings: &config::Store, hub: Events, program: &str) -> Result<Self, OpenError> {
-        let connector = Connector::new(settings, program)?;
+    fn connect(settings: &config::Store, hub: Events, access: Access) -> Result<Self, OpenError> {
+        let connector = Connector::new(settings, access)?;
         let session = connector.connect().map_err(|error| match is_read_only(&error) {
             true => SchemaError::ReadOnly.into(),
             false => OpenError::Connect(error),
@@ -95,7 +101,13 @@ impl Postgres {
         let verbs = Transaction::new(Connection::Postgres(&session), log.place(0));
         let incomplete_copy_of = copy::incomplete_copy_of(&verbs)?;
         drop(session);
-        let follower = Follower::begin(Arc::clone(&log), connector.clone()).map_err(OpenError::Connect)?;
+        let began = Instant::now();
+        let follower = loop {
+            match Follower::begin(Arc::clone(&log), connector.clone()) {
+                Err(StoreError::InUse(_)) if began.elapsed() < ENDING => std::thread::sleep(Duration::from_millis(100)),
+                begun => break begun?,
+            }
+        };
         follower.start().and_then(|()| log.start_notifier(connector.clone())).map_err(OpenError::Thread)?;
         let readers = Pool::new(connector.clone(), settings.read_connections);
         let writers = Pool::new(connector.clone(), settings.write_connections);
@@ -107,7 +119,9 @@ impl Postgres {
     pub fn end_leases(&self, of: &Owners) -> Result<(), StoreError> {
         let end = || {
             let mut place = self.writers.place_at_once().ok_or(StoreError::Closed)?;
-            let ended = transaction::write(&mut place, &self.log, &[], |c| jobs::end_leases(c, Some(of)))?;
+            let ended = transaction::write(&mut place, &self.log, lock_of(&Owner::System), &[], |c| {
+                jobs::end_leases(c, Some(of))
+            })?;
             if ended > 0 {
                 tracing::info!(ended, "work that was cut off is due again");
             }
@@ -123,11 +137,13 @@ impl Postgres {
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.log.check_schema()?;
         let turn = self.turns.wait(turns).await;
         let mut place = self.writers.place(owner).await?;
+        let owner = lock_of(owner);
         let log = Arc::clone(&self.log);
         // Its events are published before others can use the connection: those of an owner come in the order of its commits.
-        let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, turn.keys(), work));
+        let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, owner, turn.keys(), work));
         done.await.map_err(|error| StoreError::Aborted(format!("a write was aborted: {error}")))?
     }
 
@@ -137,6 +153,7 @@ impl Postgres {
         E: From<StoreError> + Send + 'static,
         F: Fn(&Transaction<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.log.check_schema()?;
         let mut place = self.readers.place(owner).await?;
         let waiting = Waiting { caller: Arc::<Caller>::default(), connector: self.connector.clone() };
         let (caller, log) = (Arc::clone(&waiting.caller), self.log.place(0));

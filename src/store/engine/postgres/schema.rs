@@ -109,19 +109,22 @@ fn check_server(session: &Session) -> Result<(), SchemaError> {
     Ok(())
 }
 
-fn apply(session: &Session) -> Result<(), SchemaError> {
+/// Fails where this program cannot use the schema. Returns its version.
+pub(super) fn check_version(session: &Session) -> Result<u32, SchemaError> {
     let known = u32::try_from(MIGRATIONS.len()).unwrap_or(u32::MAX);
+    let found = number(session, "SELECT coalesce(max(version), 0) FROM schema_version")?;
+    let minimum = number(session, "SELECT coalesce(max(minimum_reader), 0) FROM schema_version")?;
+    if minimum > known { Err(SchemaError::TooNew { found, minimum, known }) } else { Ok(found) }
+}
+
+fn apply(session: &Session) -> Result<(), SchemaError> {
     let table = "CREATE TABLE IF NOT EXISTS schema_version
         (version INTEGER NOT NULL PRIMARY KEY, minimum_reader INTEGER NOT NULL, applied_at TIMESTAMPTZ NOT NULL DEFAULT now())";
     session.command(table).map_err(|error| match error.code() {
         Some(&postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) => SchemaError::Privilege(in_words(&error)),
         _ => error.into(),
     })?;
-    let found = number(session, "SELECT coalesce(max(version), 0) FROM schema_version")?;
-    let minimum = number(session, "SELECT coalesce(max(minimum_reader), 0) FROM schema_version")?;
-    if minimum > known {
-        return Err(SchemaError::TooNew { found, minimum, known });
-    }
+    let found = check_version(session)?;
     for (version, migration) in (1_u32..).zip(MIGRATIONS).filter(|(version, _)| *version > found) {
         let Migration { minimum_reader, sql } = migration;
         let sql = sql.join("\n");

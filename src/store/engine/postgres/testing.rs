@@ -8,7 +8,7 @@ use super::session::Session;
 use crate::config::{Engine, Store as Settings, StoreTls};
 use crate::events::Events;
 use crate::secret::Secret;
-use crate::store::DAEMON;
+use crate::store::Access;
 use server::Server;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -44,13 +44,13 @@ impl Cluster {
     fn start() -> Self {
         let cluster = Self { server: Server::start(), databases: Mutex::default() };
         cluster.run("CREATE DATABASE store");
-        drop(Postgres::open(&cluster.settings("store"), Events::new(), DAEMON).unwrap());
+        drop(Postgres::open(&cluster.settings("store"), Events::new(), Access::Shared).unwrap());
         cluster
     }
 
     /// A connection to a database.
     pub fn session(&self, database: &str) -> Session {
-        Connector::new(&self.settings(database), DAEMON).unwrap().connect().unwrap()
+        Connector::new(&self.settings(database), Access::Shared).unwrap().connect().unwrap()
     }
 
     /// Runs a command of the server's superuser.

@@ -8,7 +8,7 @@ use crate::id::{AccountId, TokenId};
 use crate::resources::Owner;
 use crate::secret::Secret;
 use crate::store::engine::{Octets, Transaction, params};
-use crate::store::{DAEMON, StoreError};
+use crate::store::{Access, StoreError};
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
@@ -24,8 +24,8 @@ async fn engine() -> (tempfile::TempDir, Settings, Arc<Postgres>) {
     blocking(|| {
         let directory = tempfile::tempdir().unwrap();
         let settings = cluster().database_of(directory.path());
-        let engine = Postgres::open(&settings, Events::new(), DAEMON).unwrap();
-        let session = super::Connector::new(&settings, DAEMON).unwrap().connect().unwrap();
+        let engine = Postgres::open(&settings, Events::new(), Access::Shared).unwrap();
+        let session = super::Connector::new(&settings, Access::Shared).unwrap().connect().unwrap();
         session.command("CREATE TABLE number (kind TEXT NOT NULL, n BIGINT NOT NULL)").unwrap();
         (directory, settings, Arc::new(engine))
     })
@@ -159,7 +159,7 @@ async fn a_write_whose_connection_is_cut_before_its_commit_is_done_once() {
         add(transaction, "a")?;
         if counter.fetch_add(1, Ordering::Relaxed) < 2 {
             let own: i64 = transaction.query_row("SELECT pg_backend_pid()", params![], |row| row.get(0))?;
-            let other = super::Connector::new(&settings, DAEMON).unwrap().connect().unwrap();
+            let other = super::Connector::new(&settings, Access::Shared).unwrap().connect().unwrap();
             other.command(&format!("SELECT pg_terminate_backend({own}, 5000)")).unwrap();
         }
         add(transaction, "b")
@@ -223,7 +223,7 @@ async fn a_write_whose_commit_has_no_answer_is_done_once_and_its_event_comes_onc
         let settings = of_url(format!("postgres://mail:of%20the%20tests@127.0.0.1:{port}/{name}"));
         let (runs, events, account) = (Arc::new(AtomicUsize::new(0)), Events::new(), AccountId::new());
         let hub = events.clone();
-        let through_proxy = blocking(move || Postgres::open(&settings, hub, DAEMON).unwrap()).await;
+        let through_proxy = blocking(move || Postgres::open(&settings, hub, Access::Shared).unwrap()).await;
         let mut heard = events.subscribe(&account, usize::MAX).unwrap();
         let (counter, publisher) = (Arc::clone(&runs), account.clone());
         cuts.store(cut, Ordering::SeqCst);
@@ -256,7 +256,7 @@ async fn a_read_that_nobody_waits_for_is_cancelled() {
     has_begun.await.unwrap();
     let sleeping = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE '%pg_sleep(600)%'
                     AND pid <> pg_backend_pid()";
-    let session = blocking(move || super::Connector::new(&settings, DAEMON).unwrap().connect().unwrap()).await;
+    let session = blocking(move || super::Connector::new(&settings, Access::Shared).unwrap().connect().unwrap()).await;
     let session = blocking(move || {
         while session.command(sleeping).unwrap().as_deref() != Some("1") {}
         session
@@ -305,7 +305,7 @@ async fn long_answers_are_read_as_they_come_and_short_ones_leave_the_connection_
 async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
     blocking(|| {
         let cluster = cluster();
-        let refusal = |name: &str| match Postgres::open(&cluster.settings(name), Events::new(), DAEMON) {
+        let refusal = |name: &str| match Postgres::open(&cluster.settings(name), Events::new(), Access::Shared) {
             Err(OpenError::Schema(refusal)) => refusal,
             other => panic!("{name}: {other:?}"),
         };
@@ -320,22 +320,76 @@ async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
         cluster.run("CREATE DATABASE newer TEMPLATE store");
         // A later version that this program can use, and one that it cannot.
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1000, 1)").unwrap();
-        drop(Postgres::open(&cluster.settings("newer"), Events::new(), DAEMON).unwrap());
+        drop(Postgres::open(&cluster.settings("newer"), Events::new(), Access::Shared).unwrap());
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1001, 1000)").unwrap();
         let refused = refusal("newer");
         assert!(matches!(refused, SchemaError::TooNew { found: 1001, minimum: 1000, .. }), "{refused}");
         let unknown = with(cluster.settings("store"), "user=mail", "user=unknown");
-        assert!(matches!(Postgres::open(&unknown, Events::new(), DAEMON), Err(OpenError::Connect(_))));
+        assert!(matches!(Postgres::open(&unknown, Events::new(), Access::Shared), Err(OpenError::Connect(_))));
     })
     .await;
+}
+
+#[tokio::test]
+async fn daemons_and_a_program_that_needs_the_database_alone_keep_each_other_out() {
+    let (_directory, settings, engine) = engine().await;
+    let open = |access| {
+        let settings = settings.clone();
+        blocking(move || Postgres::open(&settings, Events::new(), access))
+    };
+    let by = |opened| match opened {
+        Err(OpenError::Store(StoreError::InUse(by))) => by,
+        other => panic!("{other:?}"),
+    };
+    drop(open(Access::Shared).await.unwrap());
+    let refused = by(open(Access::Alone).await);
+    assert!(refused.starts_with("inboxlayer from this machine since 20"), "{refused}");
+    engine.close().await;
+    drop(engine);
+    let alone = open(Access::Alone).await.unwrap();
+    for access in [Access::Shared, Access::Alone] {
+        assert!(by(open(access).await).starts_with("inboxlayer alone from "));
+    }
+    drop(alone);
+    drop(open(Access::Shared).await.unwrap());
+}
+
+#[tokio::test]
+async fn a_daemon_that_runs_uses_no_schema_that_it_does_not_know() {
+    let (_directory, settings, engine) = engine().await;
+    let insert = |row: &'static str| {
+        let settings = settings.clone();
+        blocking(move || {
+            let session = super::Connector::new(&settings, Access::Shared).unwrap().connect().unwrap();
+            session.command(&format!("INSERT INTO schema_version VALUES {row}")).unwrap();
+        })
+    };
+    // A later version that it can use.
+    insert("(1000, 1)").await;
+    std::thread::sleep(std::time::Duration::from_millis(1500));
+    write(&engine, |transaction| add(transaction, "known")).await.unwrap();
+    insert("(1001, 1000)").await;
+    let began = std::time::Instant::now();
+    let refused = loop {
+        match write(&engine, |transaction| add(transaction, "unknown")).await {
+            Ok(()) => assert!(began.elapsed().as_secs() < 60, "it writes on"),
+            Err(refused) => break refused.to_string(),
+        }
+    };
+    assert!(refused.contains("at schema version 1001, which programs of schema version 1000 and newer"), "{refused}");
+    let read = engine.read(&Owner::System, |transaction| count(transaction, "known")).await;
+    assert_eq!(read.unwrap_err().to_string(), refused);
 }
 
 #[tokio::test]
 async fn daemons_that_start_together_make_the_schema_once() {
     blocking(|| {
         cluster().run("CREATE DATABASE together");
-        let start =
-            || std::thread::spawn(|| Postgres::open(&cluster().settings("together"), Events::new(), DAEMON).map(drop));
+        let start = || {
+            std::thread::spawn(|| {
+                Postgres::open(&cluster().settings("together"), Events::new(), Access::Shared).map(drop)
+            })
+        };
         let starts: Vec<_> = (0..4).map(|_| start()).collect();
         for started in starts {
             started.join().unwrap().unwrap();
@@ -351,14 +405,14 @@ async fn daemons_that_start_together_make_the_schema_once() {
 async fn tls_is_verified() {
     blocking(|| {
         let trusting = cluster().tls_settings("store", Some(cluster().certificate()));
-        drop(Postgres::open(&trusting, Events::new(), DAEMON).unwrap());
-        let session = super::Connector::new(&trusting, DAEMON).unwrap().connect().unwrap();
+        drop(Postgres::open(&trusting, Events::new(), Access::Shared).unwrap());
+        let session = super::Connector::new(&trusting, Access::Shared).unwrap().connect().unwrap();
         let sql = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         assert_eq!(session.command(sql).unwrap().as_deref(), Some("true"));
         let distrusting = cluster().tls_settings("store", None);
-        assert!(matches!(Postgres::open(&distrusting, Events::new(), DAEMON), Err(OpenError::Connect(_))));
+        assert!(matches!(Postgres::open(&distrusting, Events::new(), Access::Shared), Err(OpenError::Connect(_))));
         let other_name = with(trusting, "localhost", "127.0.0.1");
-        assert!(matches!(Postgres::open(&other_name, Events::new(), DAEMON), Err(OpenError::Connect(_))));
+        assert!(matches!(Postgres::open(&other_name, Events::new(), Access::Shared), Err(OpenError::Connect(_))));
     })
     .await;
 }

@@ -19,8 +19,10 @@ use super::pool::Place;
 use super::session::{Failure, in_words};
 use crate::events::Event;
 use crate::id::AccountId;
+use crate::resources::Owner;
 use crate::store::StoreError;
 use crate::store::engine::{Connection, LogPlace, Transaction};
+use crate::store::turns::lock_number;
 use postgres::error::SqlState;
 use ring::rand::{SecureRandom, SystemRandom};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,19 +35,45 @@ const OUTCOME: Duration = Duration::from_secs(30);
 /// The longest pause before a transaction is run again.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Runs of a write beside others. After those it runs alone: a write that reads much may run into others each time.
-const RUNS_BESIDE_OTHERS: u32 = 5;
+/// Runs of a write beside all others, and then beside those of other owners. After those it runs alone: a write that reads much
+/// may run into others each time. Writes of one owner that run into one another hold up no other owner's.
+const RUNS_BESIDE_ALL: u32 = 5;
+const RUNS_BESIDE_OTHER_OWNERS: u32 = 5;
 /// Of the lock that all writes share and one that runs alone has for itself: `writes` as octets.
 const ALL_WRITES: i64 = i64::from_be_bytes(*b"\0\0writes");
 /// The wait to run alone. Writes that begin meanwhile wait behind it.
 const WAIT_TO_BE_ALONE: Duration = Duration::from_secs(2);
 
+/// Which writes run beside one, on any daemon.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beside {
+    All,
+    OtherOwners,
+    None,
+}
+
+impl Beside {
+    fn in_run(number: u32) -> Self {
+        match number {
+            ..RUNS_BESIDE_ALL => Self::All,
+            number if number < RUNS_BESIDE_ALL + RUNS_BESIDE_OTHER_OWNERS => Self::OtherOwners,
+            _ => Self::None,
+        }
+    }
+}
+
 /// The locks of a run of a write.
 #[derive(Clone, Copy)]
 struct Locks<'a> {
+    /// Shared by the writes of its owner.
+    owner: i64,
     turns: &'a [i64],
-    /// No other write runs beside it, in any daemon.
-    is_alone: bool,
+    beside: Beside,
+}
+
+/// The number of the lock that an owner's writes share.
+pub(super) fn lock_of(owner: &Owner) -> i64 {
+    lock_number(format!("owner {owner:?}").as_bytes())
 }
 
 impl Locks<'_> {
@@ -54,11 +82,18 @@ impl Locks<'_> {
     /// The snapshot of the transaction is then of what those before it have committed. A lock taken within it would wait with a snapshot from
     /// before, and the write would fail all the same. All of it is one request.
     fn begin(self) -> String {
-        let all = match self.is_alone {
-            false => format!("SELECT pg_advisory_lock_shared({ALL_WRITES}); "),
-            true => format!(
-                "SET LOCAL lock_timeout = {}; SELECT pg_advisory_lock({ALL_WRITES}); SET LOCAL lock_timeout = 0; ",
-                WAIT_TO_BE_ALONE.as_millis()
+        let (owner, wait) = (self.owner, WAIT_TO_BE_ALONE.as_millis());
+        // Alone, or beside other owners: the others' locks are waited for.
+        let all = match self.beside {
+            Beside::All => {
+                format!("SELECT pg_advisory_lock_shared({ALL_WRITES}), pg_advisory_lock_shared({owner}); ")
+            }
+            Beside::OtherOwners => format!(
+                "SET LOCAL lock_timeout = {wait}; SELECT pg_advisory_lock_shared({ALL_WRITES}), pg_advisory_lock({owner}); \
+                 SET LOCAL lock_timeout = 0; "
+            ),
+            Beside::None => format!(
+                "SET LOCAL lock_timeout = {wait}; SELECT pg_advisory_lock({ALL_WRITES}); SET LOCAL lock_timeout = 0; "
             ),
         };
         let turns: String = self.turns.iter().map(|turn| format!("SELECT pg_advisory_lock({turn}); ")).collect();
@@ -92,11 +127,21 @@ enum Run<T, E> {
 impl<T, E: From<StoreError>> Run<T, E> {
     /// Of a request that the server did not take: the transaction is not committed.
     fn refused(place: &mut Place, error: postgres::Error) -> Self {
-        let failure = Failure::of(&error);
-        place.discard();
-        match failure {
-            Failure::Conflict | Failure::Lost => Self::Again(error.into()),
-            Failure::Cancelled | Failure::Other => Self::Failed(StoreError::from(error).into()),
+        match Failure::of(&error) {
+            Failure::Conflict => {
+                // The connection is as good as before.
+                place.roll_back();
+                Locks::give_back(place);
+                Self::Again(error.into())
+            }
+            Failure::Lost => {
+                place.discard();
+                Self::Again(error.into())
+            }
+            Failure::Cancelled | Failure::Other => {
+                place.discard();
+                Self::Failed(StoreError::from(error).into())
+            }
         }
     }
 }
@@ -105,12 +150,13 @@ impl<T, E: From<StoreError>> Run<T, E> {
 pub(super) fn write<T, E: From<StoreError>>(
     place: &mut Place,
     log: &EventLog,
+    owner: i64,
     turns: &[i64],
     work: impl Fn(&Transaction<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let (mut pauses, mut runs) = (Pauses::new(), 0);
     loop {
-        match write_once(place, log, Locks { turns, is_alone: runs >= RUNS_BESIDE_OTHERS }, &work) {
+        match write_once(place, log, Locks { owner, turns, beside: Beside::in_run(runs) }, &work) {
             Run::Done(done) => return Ok(done),
             Run::Failed(error) => return Err(error),
             Run::Again(error) => pauses.next(error)?,

@@ -12,7 +12,7 @@ pub(in crate::store) mod migrations;
 mod readers;
 mod writer;
 
-pub(super) use catalog::CATALOG;
+pub(super) use catalog::{CATALOG, items};
 
 use super::{Connection, LogPlace, Octets, Params, Row, Transaction, Value};
 use crate::events::{Event, Events};
