@@ -1,4 +1,4 @@
-//! `/api/v1/custom_domains`: the six documented endpoints. The history is in [`super::domain_history`].
+//! `/api/v1/custom_domains`. The history is in [`super::domain_history`].
 
 use super::HttpContext;
 use super::caller::Caller;
@@ -6,10 +6,11 @@ use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::query::{Array, Parameters};
 use super::reply::{Created, put};
+use crate::address::DomainName;
 use crate::id::{AccountId, DomainId};
 use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
 use crate::store::domains::DomainPatch;
-use crate::verification::records::HostLabel;
+use crate::verification::records::{Expected, HostLabel, Purpose};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
@@ -58,7 +59,17 @@ fn not_created(error: CreateError) -> Problem {
     }
 }
 
-/// `POST`: `{"domain", "account_id"?}`.
+/// Fields of the published API that repeat a record, and the values that ours have: the service makes the records.
+fn repeat_records(fields: &mut Fields, ours: &[(&str, Vec<&str>)]) {
+    for (field, ours) in ours {
+        let Some(text) = fields.text(field).filter(|text| !text.is_empty()) else { continue };
+        if !ours.iter().any(|ours| text.trim_end_matches('.').eq_ignore_ascii_case(ours)) {
+            fields.fault(field, "is made by the service: leave it out, or repeat the value that `records` shows");
+        }
+    }
+}
+
+/// `POST`: `{"domain", "account_id"?}`, and what [`repeat_records`] takes.
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -69,6 +80,10 @@ pub(super) async fn create(
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
     let account = fields.parsed("account_id");
     let domain = fields.required_text("domain");
+    let (name, spf) = (domain.clone().unwrap_or_default(), context.config.records.spf.as_str());
+    let ours =
+        [("dkim_host", vec![]), ("dkim_value", vec![]), ("spf_host", vec![name.as_str()]), ("spf_value", vec![spf])];
+    repeat_records(&mut fields, &ours);
     fields.finish()?;
     let account = caller.account(account)?;
     if caller.operator().is_ok() && context.store.account_get(&account).await?.is_none() {
@@ -120,7 +135,8 @@ pub(super) async fn zone_file(
     Ok(([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], file).into_response())
 }
 
-/// `PATCH …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified", "return_path"}`, all optional.
+/// `PATCH` or `PUT …/{id}`: `{"catch_all_inbox_id", "is_default", "on_unverified", "return_path"}`; what is left out stays. `domain` and the
+/// fields of the records may be repeated.
 pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -129,10 +145,12 @@ pub(super) async fn change(
     body: Body,
 ) -> Result<Json<CustomDomain>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
-    if context.registry.get(&account, &id).await?.is_none() {
-        return Err(Problem::not_found());
-    }
+    let current = context.registry.get(&account, &id).await?.ok_or_else(Problem::not_found)?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
+    repeat_records(&mut fields, &records_of(&current));
+    if fields.parsed::<DomainName>("domain").is_some_and(|domain| domain != current.domain) {
+        fields.fault("domain", "cannot be changed: claim the other name, and delete this domain");
+    }
     let catch_all = fields.change("catch_all_inbox_id");
     let is_default = fields.flag("is_default");
     let on_unverified = fields.parsed("on_unverified");
@@ -151,6 +169,19 @@ pub(super) async fn change(
     Ok(Json(changed))
 }
 
+fn records_of(domain: &CustomDomain) -> [(&'static str, Vec<&str>); 4] {
+    let of = |purpose, part: fn(&Expected) -> &str| {
+        let records = domain.records.iter().map(|record| &record.expected);
+        records.filter(|record| record.purpose == purpose).map(part).collect()
+    };
+    [
+        ("dkim_host", of(Purpose::Dkim, |record| &record.name)),
+        ("dkim_value", of(Purpose::Dkim, |record| &record.value)),
+        ("spf_host", of(Purpose::Spf, |record| &record.name)),
+        ("spf_value", of(Purpose::Spf, |record| &record.value)),
+    ]
+}
+
 /// `DELETE …/{id}`
 pub(super) async fn delete(
     caller: Caller,
@@ -161,8 +192,8 @@ pub(super) async fn delete(
     if context.registry.delete(&account, &id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found()) }
 }
 
-/// `POST …/{id}/verify`: 202 at once. With `Prefer: wait=N`: 200 as soon as the check has settled, or 202 after N
-/// seconds; 202 at once without `Preference-Applied` if the account has too many requests waiting.
+/// `POST …/{id}/verify`: at once, and the check goes on. With `Prefer: wait=N`, as soon as it has settled or after N seconds; at once
+/// without `Preference-Applied` if the account has too many requests waiting.
 pub(super) async fn verify(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -185,8 +216,7 @@ pub(super) async fn verify(
         VerifyError::Store(error) => error.into(),
     });
     let (domain, answered) = request?;
-    let status = if answered == Answered::Settled { StatusCode::OK } else { StatusCode::ACCEPTED };
-    let mut response = (status, Json(domain)).into_response();
+    let mut response = Json(domain).into_response();
     if let Some(wait) = wait.filter(|_| answered != Answered::AtOnce) {
         put(&mut response, PREFERENCE_APPLIED, &format!("wait={}", wait.as_secs()));
     }

@@ -24,7 +24,10 @@ pub fn router(context: HttpContext) -> Router {
         ("/api/v1/custom_domains", get(custom_domains::list).post(custom_domains::create)),
         (
             "/api/v1/custom_domains/{id}",
-            get(custom_domains::show).patch(custom_domains::change).delete(custom_domains::delete),
+            get(custom_domains::show)
+                .patch(custom_domains::change)
+                .put(custom_domains::change)
+                .delete(custom_domains::delete),
         ),
         ("/api/v1/custom_domains/{id}/verify", post(custom_domains::verify)),
         ("/api/v1/custom_domains/{id}/zone_file", get(custom_domains::zone_file)),

@@ -29,6 +29,10 @@ pub struct CustomDomain {
     /// The records to publish, with their states.
     pub records: Vec<DomainRecord>,
     pub dkim_tokens: [String; 3],
+    /// The name of the first DKIM record.
+    pub dkim_host: String,
+    /// Its target.
+    pub dkim_value: String,
     /// Receives mail for unknown local parts.
     pub catch_all_inbox_id: Option<InboxId>,
     /// The label of the subdomain for bounces.
@@ -92,6 +96,8 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
     };
     let verdict = verdict(row.name.as_str(), &row.state, &rules.policy, &checked);
     let verified = row.state.status == VerifiedStatus::Verified;
+    let dkim = expected.iter().find(|expected| expected.purpose == Purpose::Dkim);
+    let (dkim_host, dkim_value) = dkim.map(|dkim| (dkim.name.clone(), dkim.value.clone())).unwrap_or_default();
     let records =
         expected.iter().map(|expected| DomainRecord::of(expected, found(expected).map(|(seen, at)| (seen, *at))));
     CustomDomain {
@@ -103,6 +109,8 @@ pub(super) fn of(row: &DomainRow, rules: &Rules) -> CustomDomain {
         warnings: existing(row, &checked).into_iter().collect(),
         records: records.collect(),
         dkim_tokens: row.tokens.clone(),
+        dkim_host,
+        dkim_value,
         catch_all_inbox_id: row.catch_all.clone(),
         return_path: row.return_path.clone(),
         is_default: row.is_default,

@@ -93,6 +93,40 @@ async fn names_that_cannot_be_claimed_are_rejected_with_the_reason() {
 }
 
 #[tokio::test]
+async fn fields_of_the_published_api_may_repeat_what_the_service_makes() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let spf = world.context.config.records.spf.clone();
+    let wanted =
+        json!({"domain": "acme.com", "dkim_host": "", "dkim_value": null, "spf_host": "acme.com", "spf_value": spf});
+    let made = world.post(token, PATH, json!({"custom_domain": wanted})).await;
+    assert_eq!(made.status, 201, "{}", made.json());
+    let json = made.json();
+    assert_eq!((&json["dkim_host"], &json["dkim_value"]), (&json["records"][0]["name"], &json["records"][0]["value"]));
+    for (field, value) in [
+        ("dkim_host", "x._domainkey.acme.org"),
+        ("dkim_value", "x"),
+        ("spf_host", "acme.com"),
+        ("spf_value", "v=spf1 -all"),
+    ] {
+        let other = world.post(token, PATH, json!({"domain": "acme.org", field: value})).await;
+        assert_eq!((other.status, other.fields()), (422, vec![field.to_owned()]));
+    }
+    let path = format!("{PATH}/{}", made.text("id"));
+    let put = |body| World::send(world.request("PUT", token, &path).json(&body));
+    let whole = put(json!({"custom_domain": {
+        "domain": "Acme.com", "is_default": true, "dkim_host": json["records"][2]["name"], "dkim_value": json["dkim_value"],
+        "spf_host": "acme.com.", "spf_value": spf,
+    }})).await;
+    assert_eq!((whole.status, &whole.json()["is_default"]), (200, &json!(true)), "{}", whole.json());
+    for (body, field) in [(json!({"spf_value": "v=spf1 -all"}), "spf_value"), (json!({"domain": "acme.org"}), "domain")]
+    {
+        let refused = put(body).await;
+        assert_eq!((refused.status, refused.fields()), (422, vec![field.to_owned()]));
+    }
+}
+
+#[tokio::test]
 async fn verify_returns_the_object_at_once_and_at_most_once_in_ten_seconds() {
     let world = World::new().await;
     let token = &world.ours.token;
@@ -100,7 +134,7 @@ async fn verify_returns_the_object_at_once_and_at_most_once_in_ten_seconds() {
     let verify = format!("{path}/verify");
     // The first check, as curl sends it: no body, no content type.
     let answer = World::send(world.request("POST", token, &verify)).await;
-    assert_eq!((answer.status, answer.text("verified_status").as_str()), (202, "pending"), "{}", answer.json());
+    assert_eq!((answer.status, answer.text("verified_status").as_str()), (200, "pending"), "{}", answer.json());
     let unknown = world.post(token, &verify, json!({"force": true})).await;
     assert_eq!((unknown.status, unknown.fields()), (422, vec!["force".to_owned()]));
 }

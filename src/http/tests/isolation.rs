@@ -12,6 +12,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("POST", "/api/v1/custom_domains"),
     ("GET", "/api/v1/custom_domains/{domain}"),
     ("PATCH", "/api/v1/custom_domains/{domain}"),
+    ("PUT", "/api/v1/custom_domains/{domain}"),
     ("DELETE", "/api/v1/custom_domains/{domain}"),
     ("POST", "/api/v1/custom_domains/{domain}/verify"),
     ("GET", "/api/v1/custom_domains/{domain}/zone_file"),
@@ -144,7 +145,7 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
 /// A valid body for the route.
 fn body(method: &str, template: &str) -> Value {
     match (method, template) {
-        ("PATCH", "/api/v1/custom_domains/{domain}") => json!({"is_default": true}),
+        ("PATCH" | "PUT", "/api/v1/custom_domains/{domain}") => json!({"is_default": true}),
         (_, template) if template.ends_with("/link") => json!({}),
         (_, template) if template.ends_with("/reply") || template.ends_with("/forward") => {
             json!({"to": "a@elsewhere.org", "text_body": "x"})
