@@ -305,11 +305,27 @@ pub enum InboxNameError {
     Reserved,
 }
 
+/// Characters of a local part in the name that is made of it.
+const CANDIDATE_BASE: usize = 48;
+
 impl InboxName {
     /// Parses a name that an account may take: well-formed and not reserved.
     pub fn claim(text: &str, platform: &DomainName) -> Result<Self, InboxNameError> {
         let name = Self::parse(text)?;
         if reserved::is_reserved(text, platform) { Err(InboxNameError::Reserved) } else { Ok(name) }
+    }
+
+    /// Names for an inbox whose address elsewhere is `local`: that itself if it may be claimed, then with each suffix.
+    pub fn candidates(local: &str, suffixes: &[String], platform: &DomainName) -> Vec<Self> {
+        let plain = |c: char| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+        let base: String = local.chars().map(plain).take(CANDIDATE_BASE).collect();
+        let base = base.trim_matches('-');
+        let base = if base.is_empty() { "inbox" } else { base };
+        let with_suffix = suffixes.iter().map(|suffix| format!("{base}-{suffix}"));
+        std::iter::once(local.to_owned())
+            .chain(with_suffix)
+            .filter_map(|name| Self::claim(&name, platform).ok())
+            .collect()
     }
 
     /// The platform's own inbox, for the mail that RFC 5321 §4.5.1 requires it to accept.

@@ -273,6 +273,13 @@ impl App {
                 () = ending.requested() => {}
             }
         });
+        let (store, clock, ending) = (services.store.clone(), services.clock.clone(), background.clone());
+        background.spawn(async move {
+            tokio::select! {
+                () = store.keep_removing_answers(|| clock.now()) => {}
+                () = ending.requested() => {}
+            }
+        });
         // Bodies that no message needs any more are removed in the background.
         let (store, ending) = (services.store.clone(), background.clone());
         let grace = services.config.bodies.grace.0;

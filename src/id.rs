@@ -99,6 +99,8 @@ ids! {
     /// A tenant.
     AccountId "acc_";
     TokenId "tok_";
+    /// A user of an account.
+    UserId "usr_";
     InboxId "inb_";
     AliasId "ali_";
     /// A custom domain: one account's claim to a name.

@@ -2,7 +2,7 @@
 //! at a domain that was `verified` when it was chosen, and cannot be built otherwise. RFC 5322 §3.6.2 (From), RFC 7489
 //! §3.1 (alignment needs the same domain in `d=`).
 
-use crate::address::{Address, DomainName, InboxName};
+use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::id::DomainId;
 use crate::verification::status::{OnUnverified, VerifiedStatus};
 
@@ -50,7 +50,7 @@ pub enum SendIdentity {
     /// At a verified custom domain.
     Custom {
         /// The local part at `domain`, with a tag if the log-in address had one.
-        local: crate::address::LocalPart,
+        local: LocalPart,
         domain: VerifiedDomain,
     },
 }
@@ -115,18 +115,23 @@ pub struct Choice {
 }
 
 /// Chooses the identity. `login_domain` is the claim of the log-in address (`None`: the platform domain, or a deleted
-/// claim); `default_domain` is the inbox's default domain, or else the account's.
+/// claim); `default_domain` is the inbox's default domain, or else the account's, and `default_local` the local part that the
+/// inbox has there instead of its name.
 pub fn choose(
     inbox: &InboxName,
     platform: &DomainName,
     login: &Address,
     login_domain: Option<&Claim>,
     default_domain: Option<&Claim>,
+    default_local: Option<&LocalPart>,
 ) -> Choice {
     let on_platform = SendIdentity::Platform { address: inbox.at(platform) };
     if login.domain == *platform {
         let identity = match default_domain.and_then(VerifiedDomain::of) {
-            Some(domain) => SendIdentity::Custom { local: inbox.at(platform).local, domain },
+            Some(domain) => {
+                let local = default_local.cloned().unwrap_or_else(|| inbox.at(platform).local);
+                SendIdentity::Custom { local, domain }
+            }
             None => on_platform,
         };
         return Choice { identity, fallback: None };
@@ -175,7 +180,7 @@ mod tests {
     /// The choice as one line: the identity, and `from=…; reason=…` of a fallback.
     fn line(login: &str, login_domain: Option<&Claim>, default_domain: Option<&Claim>) -> String {
         let inbox = "hello".parse().unwrap();
-        let choice = choose(&inbox, &domain(PLATFORM), &login.parse().unwrap(), login_domain, default_domain);
+        let choice = choose(&inbox, &domain(PLATFORM), &login.parse().unwrap(), login_domain, default_domain, None);
         let fallback = choice.fallback.map(|f| format!(" from={}; reason={}", f.from, f.reason)).unwrap_or_default();
         format!("{}{fallback}", choice.identity.address())
     }
@@ -206,6 +211,21 @@ mod tests {
             // A tag of the log-in address is not part of the default identity.
             assert_eq!(line("hello+tag@inboxlayer.dev", None, default.as_ref()), expected);
         }
+    }
+
+    #[test]
+    fn the_local_part_that_an_inbox_has_at_its_default_domain_is_used_there_alone() {
+        let (inbox, support) = ("support-7k2m".parse().unwrap(), LocalPart::parse("support").unwrap());
+        let (acme, other) = (claim("acme.com", "verified"), claim("other.org", "verified"));
+        let from = |login: &str, login_domain: Option<&Claim>, default: &Claim| {
+            let login = login.parse().unwrap();
+            let choice = choose(&inbox, &domain(PLATFORM), &login, login_domain, Some(default), Some(&support));
+            choice.identity.address().to_string()
+        };
+        let platform = "support-7k2m@inboxlayer.dev";
+        assert_eq!(from(platform, None, &acme), "support@acme.com");
+        assert_eq!(from(platform, None, &claim("acme.com", "pending")), platform);
+        assert_eq!(from("support-7k2m@other.org", Some(&other), &acme), "support-7k2m@other.org");
     }
 
     #[test]
@@ -244,7 +264,7 @@ mod tests {
     fn the_owners_setting_is_part_of_the_fallback() {
         let acme = Claim { on_unverified: OnUnverified::Reject, ..claim("acme.com", "pending") };
         let login = "hello@acme.com".parse().unwrap();
-        let choice = choose(&"hello".parse().unwrap(), &domain(PLATFORM), &login, Some(&acme), None);
+        let choice = choose(&"hello".parse().unwrap(), &domain(PLATFORM), &login, Some(&acme), None, None);
         assert_eq!(choice.fallback.unwrap().on_unverified, OnUnverified::Reject);
         assert_eq!(choice.identity.custom_domain(), None);
     }

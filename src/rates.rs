@@ -89,7 +89,32 @@ pub struct Exceeded {
     pub retry_after: Duration,
 }
 
+/// What is left of a limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// Its key in `[limits]`.
+    pub key: &'static str,
+    pub limit: u32,
+    pub window: Duration,
+    /// `None` where several daemons share the count.
+    pub left: Option<u32>,
+    pub resets_in: Duration,
+}
+
 impl<K: Eq + Hash + Clone + Display, const N: usize> Hourly<K, N> {
+    /// What is left of each limit.
+    pub fn quotas(&self, key: &K, now: Timestamp) -> [Quota; N] {
+        let mut book = self.book(now);
+        let left = book.left.get_mut(key).filter(|left| now < left.ends).map(|left| *left);
+        let left = left.unwrap_or_else(|| Left::new(now.after(HOUR), self.limits.map(|limit| limit.limit)));
+        let resets_in = left.ends.since(now);
+        let mut amounts = left.amounts.into_iter();
+        self.limits.map(|Limit { key, limit, .. }| {
+            let left = amounts.next().filter(|_| self.shared.is_none());
+            Quota { key, limit, window: HOUR, left, resets_in }
+        })
+    }
+
     pub fn new(limits: [Limit; N], store: &Store) -> Self {
         let left = Mutex::new(Book { left: HashMap::new(), clear_at: 0 });
         Self { limits, shared: store.is_shared().then(|| store.clone()), left }

@@ -22,7 +22,7 @@ use crate::config::Config;
 use crate::dkim::{Fresh, Provider, ProviderError};
 use crate::events::{Event, Subscription};
 use crate::id::{AccountId, DomainId};
-use crate::rates::{Exceeded, Hourly, Limit};
+use crate::rates::{Exceeded, Hourly, Limit, Quota};
 use crate::store::checks::AskError;
 use crate::store::domains::{CreateDomainError, DomainPatch, DomainRow, NewDomain, PatchDomainError};
 use crate::store::names::NameLimits;
@@ -47,6 +47,9 @@ pub enum CreateError {
     /// The account has already claimed it: 409.
     #[error("this account has already claimed this domain")]
     Exists(DomainId),
+    /// The account has claimed another name under this client id: 409.
+    #[error("this account has claimed another domain under this client id")]
+    ClientIdUsed(DomainId),
     /// The account's limit of domains is reached.
     #[error("this account has reached its limit of {limit} domains")]
     Full { limit: u32 },
@@ -72,6 +75,9 @@ pub enum PatchError {
     /// `catch_all_inbox_id` is not an inbox of the account: 422.
     #[error("the account has no such inbox")]
     UnknownInbox,
+    /// It has another version than the change is meant for: 412.
+    #[error("the domain has changed")]
+    Changed,
     /// `return_path` makes too long a name: 422.
     #[error("{0} is not a valid domain name")]
     ReturnPath(String),
@@ -129,8 +135,14 @@ impl Registry {
         Self { config, store, clock, provider: provider.into(), verifier, waiting: Waiting::default(), claims }
     }
 
-    /// Claims a name. Signing keys are generated in the background; the first check is scheduled.
-    pub async fn create(&self, account: &AccountId, name: &str) -> Result<CustomDomain, CreateError> {
+    /// Claims a name. Signing keys are generated in the background; the first check is scheduled. Claimed before under the same
+    /// client id, it is returned as it is.
+    pub async fn create(
+        &self,
+        account: &AccountId,
+        name: &str,
+        client_id: Option<String>,
+    ) -> Result<CustomDomain, CreateError> {
         let name: DomainName = refusal::claimable(name, &self.config.platform)?;
         let now = self.clock.now();
         let limits = &self.config.limits;
@@ -141,8 +153,14 @@ impl Registry {
             CreateDomainError::NamesUsedUp => CreateError::NamesUsedUp { limit: names.ever },
             CreateDomainError::Store(error) => error.into(),
         };
+        let store = self.store.for_account(account);
+        if let Some(client_id) = &client_id
+            && let Some(row) = store.domain_by_client_id(account, client_id).await?
+        {
+            return if row.name == name { Ok(self.view(&row)) } else { Err(CreateError::ClientIdUsed(row.id)) };
+        }
         // Checked before other parties are involved.
-        self.store.for_account(account).domain_may_create(account, &name, names).await.map_err(refused)?;
+        store.domain_may_create(account, &name, names).await.map_err(refused)?;
         self.claims.charge::<CreateError>(account.clone(), [1], now).await?;
         let Fresh { tokens, ownership, .. } = &self.provider.tokens(&name).await?;
         let new = NewDomain {
@@ -151,12 +169,19 @@ impl Registry {
             tokens: tokens.clone(),
             ownership: ownership.clone(),
             state: State::created(now, &self.verifier.rules().policy),
+            client_id,
         };
-        let row = self.store.for_account(account).domain_create(new, names, now).await.map_err(refused)?;
+        let row = store.domain_create(new, names, now).await.map_err(refused)?;
         self.provider.claimed(&row.account, &row.id);
         self.verifier.wake();
         tracing::info!(domain = %row.name, id = %row.id, account = %row.account, "domain claimed");
         Ok(self.view(&row))
+    }
+
+    /// What is left of the account's hourly limit of claims.
+    pub fn quota(&self, account: &AccountId) -> Quota {
+        let [quota] = self.claims.quotas(account, self.clock.now());
+        quota
     }
 
     pub async fn get(&self, account: &AccountId, id: &DomainId) -> Result<Option<CustomDomain>, StoreError> {
@@ -224,6 +249,7 @@ impl Registry {
             |error| match error {
                 PatchDomainError::NotFound => PatchError::NotFound,
                 PatchDomainError::UnknownInbox => PatchError::UnknownInbox,
+                PatchDomainError::Changed => PatchError::Changed,
                 PatchDomainError::Store(error) => error.into(),
             },
         )?;

@@ -81,7 +81,8 @@ impl Fleet {
                 async move {
                     let name = format!("d{i}.test").parse().ok().context("a name")?;
                     let tokens = [1, 2, 3].map(|t| format!("d{i}t{t}"));
-                    let new = NewDomain { account, name, tokens, ownership: Ownership::ByTokens, state };
+                    let new =
+                        NewDomain { account, name, tokens, ownership: Ownership::ByTokens, state, client_id: None };
                     let row = store.domain_create(new, NameLimits::new(u32::MAX, u32::MAX), now).await?;
                     anyhow::Ok((row.account, row.id))
                 }

@@ -1,6 +1,21 @@
 //! Spellings of domains, addresses and inbox names, and what they become.
 
 use super::*;
+
+#[test]
+fn the_name_of_an_inbox_is_made_of_its_local_part_elsewhere() {
+    let made = |local: &str| {
+        let suffixes = ["7k2m", "x"].map(String::from);
+        let names = InboxName::candidates(local, &suffixes, &"inboxlayer.dev".parse().unwrap());
+        names.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(made("acme"), "acme acme-7k2m acme-x");
+    assert_eq!(made("support"), "support-7k2m support-x");
+    assert_eq!(made("a.b_c"), "a.b_c a-b-c-7k2m a-b-c-x");
+    assert_eq!(made("Ann/Lee!"), "ann-lee-7k2m ann-lee-x");
+    assert_eq!(made("!"), "inbox-7k2m inbox-x");
+    assert_eq!(made(&"a".repeat(64)), format!("{0} {1}-7k2m {1}-x", "a".repeat(64), "a".repeat(48)));
+}
 use proptest::prelude::*;
 
 #[test]

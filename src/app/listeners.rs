@@ -1,6 +1,7 @@
 //! Binds all servers before any is opened: a port in use fails the whole start.
 
 use super::{Services, StartError};
+use crate::auth::passwords::Passwords;
 use crate::config::Config;
 use crate::dns::authority::{Authority, KeysZone, Zones};
 use crate::http::{self, HttpContext};
@@ -121,6 +122,7 @@ fn open_http(
         reading: services.reading.clone(),
         links: services.keys.links(),
         creations: HttpContext::creations(&config.limits, &services.store),
+        passwords: Passwords::new(services.reading.work().clone()),
         readiness: services.readiness.clone(),
     };
     let router = http::router(context).merge(routes);

@@ -67,6 +67,7 @@ mod tests {
             tokens: ["a", "b", "c"].map(String::from),
             ownership: Ownership::ByTokens,
             state: State::created(clock.now(), &policy),
+            client_id: None,
         };
         let row = store.domain_create(new, NameLimits::new(9, 9), clock.now()).await.unwrap();
         assert!(choose(&mut config, &keys, &store, &clock).await.is_ok());

@@ -72,10 +72,9 @@ async fn world() -> World {
     let two = Services::open(two, Clock::System).await.unwrap();
     let now = Timestamp::real();
     let account = one.store.account_create("x".into(), now).await.unwrap().id;
-    let new =
-        NewInbox { account: account.clone(), name: "anna".parse().unwrap(), default_domain: None, save_sent: true };
+    let new = NewInbox::new(account.clone(), "anna".parse().unwrap());
     let inbox = one.store.inbox_create(new, NameLimits::new(10, 10), now).await.unwrap().id;
-    let domain = one.registry.create(&account, "acme.test").await.unwrap().id;
+    let domain = one.registry.create(&account, "acme.test", None).await.unwrap().id;
     World { dir, one, two, account, inbox, domain }
 }
 
@@ -84,7 +83,7 @@ impl World {
     async fn token(&self) -> (TokenId, Secret) {
         let token = Token::generate().unwrap();
         let scope = Scope::Account(self.account.clone());
-        let new = NewToken { name: "t".into(), scope, expires_at: None, hash: token.hash() };
+        let new = NewToken::new("t", scope, token.hash());
         (self.one.store.token_create(new, 10, Timestamp::real()).await.unwrap().id, token.secret().clone())
     }
 

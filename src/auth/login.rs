@@ -9,7 +9,7 @@ use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::clock::Clock;
 use crate::config::Limits;
 use crate::events::Subscription;
-use crate::id::{AccountId, DomainId, InboxId, TokenId};
+use crate::id::{AccountId, DomainId, InboxId, TokenId, UserId};
 use crate::net::connections::network_of;
 use crate::resources::Owner;
 use crate::secret::Secret;
@@ -20,6 +20,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::store::permissions::Permissions;
 pub use crate::store::tokens::Scope;
 
 /// The last use of a token is recorded at most this often.
@@ -33,6 +34,9 @@ const CHECK_EVERY: Duration = if cfg!(test) { Duration::from_millis(200) } else 
 pub struct Principal {
     pub token: TokenId,
     pub scope: Scope,
+    pub permissions: Permissions,
+    /// Whose log-in made the token.
+    pub user: Option<UserId>,
 }
 
 /// An inbox that someone has logged in to, by SMTP or IMAP, or as which an HTTP request sends. Only this module makes one.
@@ -47,6 +51,8 @@ pub struct Login {
     pub address: Address,
     /// The custom domain of that address; none: the platform domain. Its deletion ends the session.
     pub domain: Option<DomainId>,
+    /// What the token may do.
+    pub permissions: Permissions,
     _made_here: (),
 }
 
@@ -97,7 +103,13 @@ impl Authenticator {
         Self { check_every, ..self }
     }
 
-    pub(super) async fn log_in(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<Login, LoginError> {
+    /// The token must have all of the permissions.
+    pub(super) async fn log_in(
+        &self,
+        peer: IpAddr,
+        (user, password): (&str, &Secret),
+        needed: Permissions,
+    ) -> Result<Login, LoginError> {
         let address = self.canonical(user);
         // A user name that is not an address costs a look-up too.
         let looked_up = address.clone().unwrap_or_else(|| InboxName::postmaster().at(&self.platform));
@@ -109,7 +121,9 @@ impl Authenticator {
         let found =
             self.store_for(peer).token_and_inbox(hash_of(password.reveal()), &self.platform, &looked_up).await?;
         let login = match (found, address) {
-            ((Some(token), Some(opened)), Some(address)) if well_formed && token.is_live(self.clock.now()) => {
+            ((Some(token), Some(opened)), Some(address))
+                if well_formed && token.is_live(self.clock.now()) && token.permissions.contains(needed) =>
+            {
                 open(token, opened, address)
             }
             _ => None,
@@ -132,7 +146,8 @@ impl Authenticator {
         match found.filter(|token| well_formed && token.is_live(self.clock.now())) {
             Some(token) => {
                 self.succeeded(&attempt, &token).await;
-                Ok(Principal { token: token.id, scope: token.scope })
+                let TokenRecord { id, scope, permissions, user, .. } = token;
+                Ok(Principal { token: id, scope, permissions, user })
             }
             None => Err(self.refuse(&attempt, "bearer").await),
         }
@@ -171,6 +186,7 @@ impl Authenticator {
             inbox_name: inbox.name.clone(),
             address,
             domain,
+            permissions: principal.permissions,
             _made_here: (),
         }))
     }
@@ -200,7 +216,7 @@ impl Authenticator {
     }
 
     /// Before log-in, look-ups count against the network's share.
-    fn store_for(&self, peer: IpAddr) -> Store {
+    pub(super) fn store_for(&self, peer: IpAddr) -> Store {
         self.store.for_owner(Owner::Network(network_of(peer)))
     }
 
@@ -216,7 +232,7 @@ impl Authenticator {
         Some(Address { local, domain: parsed.domain })
     }
 
-    async fn throttle(&self, attempt: &Attempt) -> Result<(), LoginError> {
+    pub(super) async fn throttle(&self, attempt: &Attempt) -> Result<(), LoginError> {
         match self.throttle.retry_after(attempt).await? {
             // A `Retry-After` of 0 would ask for the next attempt at once.
             Some(wait) => Err(LoginError::RateLimited { retry_after: wait.max(Duration::from_secs(1)) }),
@@ -224,14 +240,18 @@ impl Authenticator {
         }
     }
 
-    async fn refuse(&self, attempt: &Attempt, what: &'static str) -> LoginError {
+    pub(super) async fn refuse(&self, attempt: &Attempt, what: &'static str) -> LoginError {
         tracing::info!(network = %attempt.network(), what, "a log-in was refused");
         self.throttle.failed(attempt).await;
         LoginError::Refused
     }
 
-    async fn succeeded(&self, attempt: &Attempt, token: &TokenRecord) {
+    pub(super) async fn note_success(&self, attempt: &Attempt) {
         self.throttle.succeeded(attempt).await;
+    }
+
+    async fn succeeded(&self, attempt: &Attempt, token: &TokenRecord) {
+        self.note_success(attempt).await;
         let now = self.clock.now();
         if token.last_used_at.is_none_or(|last| now.since(last) >= USE_RECORDED_EVERY) {
             // Not waited for: a use that is not recorded does no harm.
@@ -259,6 +279,7 @@ fn open(token: TokenRecord, opened: Opened, address: Address) -> Option<(TokenRe
         inbox_name: opened.name,
         address,
         domain: opened.domain,
+        permissions: token.permissions,
         _made_here: (),
     };
     Some((token, login))
@@ -281,6 +302,7 @@ impl Login {
             address: inbox_name.at(&DomainName::parse("inboxlayer.dev").unwrap()),
             inbox_name,
             domain: None,
+            permissions: Permissions::all(),
             _made_here: (),
         }
     }

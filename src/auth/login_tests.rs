@@ -1,6 +1,7 @@
 //! Which log-ins succeed, and that refusals do not tell why.
 
 use super::*;
+use crate::auth::sasl::Credentials;
 use crate::auth::session::{AuthSession, Change, OpenError, SessionEnd};
 use crate::clock::Timestamp;
 use crate::events::Event;
@@ -38,8 +39,7 @@ impl World {
     }
 
     async fn inbox(&self, account: &AccountId, name: &str) -> InboxId {
-        let new =
-            NewInbox { account: account.clone(), name: name.parse().unwrap(), default_domain: None, save_sent: true };
+        let new = NewInbox::new(account.clone(), name.parse().unwrap());
         self.store.inbox_create(new, NameLimits::new(10, 10), self.clock.now()).await.unwrap().id
     }
 
@@ -66,13 +66,13 @@ impl World {
 
     async fn token(&self, scope: Scope, expires_at: Option<Timestamp>) -> (Secret, TokenId) {
         let token = Token::generate().unwrap();
-        let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
+        let new = NewToken { expires_at, ..NewToken::new("t", scope, token.hash()) };
         let record = self.store.token_create(new, 100, self.clock.now()).await.unwrap();
         (token.secret().clone(), record.id)
     }
 
     async fn log_in(&self, user: &str, password: &Secret) -> Option<Login> {
-        match self.authenticator.log_in(PEER, user, password).await {
+        match self.authenticator.log_in(PEER, (user, password), Permissions::empty()).await {
             Ok(login) => Some(login),
             Err(LoginError::Refused) => None,
             Err(other) => panic!("{other}"),
@@ -165,7 +165,7 @@ async fn every_refusal_is_the_same_reply() {
         ("ann@ours.org", &Secret::new("")),
         ("ann@ours.org", &Secret::new("ann@ours.org")),
     ] {
-        let refusal = world.authenticator.log_in(PEER, user, password).await.unwrap_err();
+        let refusal = world.authenticator.log_in(PEER, (user, password), Permissions::empty()).await.unwrap_err();
         assert!(matches!(refusal, LoginError::Refused), "{user:?}: {refusal}");
         assert_eq!(refusal.to_string(), "the user name or the API token is wrong", "{user:?}");
     }
@@ -204,12 +204,21 @@ async fn guessing_is_limited_and_the_owner_can_log_in_from_another_network() {
         Authenticator::new(world.store.clone(), world.clock.clone(), world.authenticator.platform.clone(), &limits(5));
     let wrong = Secret::new("guess");
     for _ in 0..5 {
-        assert!(matches!(authenticator.log_in(PEER, "ann", &wrong).await, Err(LoginError::Refused)));
+        assert!(matches!(
+            authenticator.log_in(PEER, ("ann", &wrong), Permissions::empty()).await,
+            Err(LoginError::Refused)
+        ));
     }
-    assert!(matches!(authenticator.log_in(PEER, "ann", &wrong).await, Err(LoginError::RateLimited { .. })));
-    assert!(matches!(authenticator.log_in(PEER, "nobody", &wrong).await, Err(LoginError::RateLimited { .. })));
+    assert!(matches!(
+        authenticator.log_in(PEER, ("ann", &wrong), Permissions::empty()).await,
+        Err(LoginError::RateLimited { .. })
+    ));
+    assert!(matches!(
+        authenticator.log_in(PEER, ("nobody", &wrong), Permissions::empty()).await,
+        Err(LoginError::RateLimited { .. })
+    ));
     let home: IpAddr = [198, 51, 100, 1].into();
-    assert!(authenticator.log_in(home, "ann", &token).await.is_ok());
+    assert!(authenticator.log_in(home, ("ann", &token), Permissions::empty()).await.is_ok());
 }
 
 #[tokio::test]
@@ -233,7 +242,8 @@ async fn the_last_use_is_recorded_at_most_once_a_minute() {
 
 impl World {
     async fn session(&self, user: &str, password: &Secret) -> AuthSession {
-        self.authenticator.open_session(PEER, user, password).await.unwrap()
+        let credentials = Credentials { user: user.to_owned(), password: password.clone() };
+        self.authenticator.open_session(PEER, &credentials, Permissions::empty()).await.unwrap()
     }
 }
 
@@ -286,7 +296,8 @@ async fn the_sessions_of_an_account_are_limited_whatever_their_protocol() {
     let limits = Limits { connections_per_account: 2, ..Limits::default() };
     let platform = world.authenticator.platform.clone();
     let authenticator = Authenticator::new(world.store.clone(), world.clock.clone(), platform, &limits);
-    let open = async || authenticator.open_session(PEER, "ann", &token).await;
+    let credentials = Credentials { user: "ann".into(), password: token };
+    let open = async || authenticator.open_session(PEER, &credentials, Permissions::empty()).await;
     let (first, _second) = (open().await.unwrap(), open().await.unwrap());
     assert!(matches!(open().await, Err(OpenError::TooManySessions(TooManySessions { limit: 2 }))));
     drop(first);
@@ -299,7 +310,7 @@ async fn a_request_acts_only_for_inboxes_of_its_token_and_at_their_addresses() {
     let (ours, theirs) = (world.account().await, world.account().await);
     let (ann, ben) = (world.inbox(&ours, "ann").await, world.inbox(&ours, "ben").await);
     let domain = world.domain(&ours, "ours.org", "verified", Some(&ann)).await;
-    let principal = |scope| Principal { token: TokenId::new(), scope };
+    let principal = |scope| Principal { token: TokenId::new(), scope, permissions: Permissions::all(), user: None };
     let inbox = world.store.inbox_get(&ours, &ann).await.unwrap().unwrap();
     let log_in_as = async |scope, address: Option<&str>| {
         let address = address.map(|address| address.parse().unwrap());
@@ -315,4 +326,19 @@ async fn a_request_acts_only_for_inboxes_of_its_token_and_at_their_addresses() {
     assert_eq!(log_in_as(account(), Some("else@ours.org")).await, None);
     assert_eq!(log_in_as(Scope::Inboxes(ours.clone(), vec![ben]), None).await, None);
     assert_eq!(log_in_as(Scope::Account(theirs), None).await, None);
+}
+
+#[tokio::test]
+async fn a_log_in_needs_the_permissions_of_its_protocol() {
+    let world = World::new();
+    let account = world.account().await;
+    world.inbox(&account, "ann").await;
+    let token = Token::generate().unwrap();
+    let may = Permissions::DRAFTS_WRITE | Permissions::MESSAGES_READ;
+    let new = NewToken { permissions: may, ..NewToken::new("t", Scope::Account(account), token.hash()) };
+    world.store.token_create(new, 100, world.clock.now()).await.unwrap();
+    let log_in = |needed| world.authenticator.log_in(PEER, ("ann", token.secret()), needed);
+    assert_eq!(log_in(Permissions::MESSAGES_READ).await.unwrap().permissions, may);
+    assert!(matches!(log_in(Permissions::MESSAGES_SEND).await, Err(LoginError::Refused)));
+    assert!(matches!(log_in(Permissions::MESSAGES_READ | Permissions::MESSAGES_SEND).await, Err(LoginError::Refused)));
 }

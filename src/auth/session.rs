@@ -3,10 +3,10 @@
 //! Invariant: a session is opened only for a log-in that is valid after its events are subscribed to, so that no
 //! revocation is missed in between. Each session holds one of the account's `limits.connections_per_account`.
 
-use super::login::{Authenticator, Login, LoginError, TooManySessions};
+use super::login::{Authenticator, Login, LoginError, Permissions, TooManySessions};
+use super::sasl::Credentials;
 use crate::events::{Event, Subscription};
 use crate::id::MailboxId;
-use crate::secret::Secret;
 use std::net::IpAddr;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
@@ -57,9 +57,14 @@ pub enum OpenError {
 }
 
 impl Authenticator {
-    /// SMTP and IMAP: `user` is an address of an inbox (or a bare inbox name), `password` an API token.
-    pub async fn open_session(&self, peer: IpAddr, user: &str, password: &Secret) -> Result<AuthSession, OpenError> {
-        let login = self.log_in(peer, user, password).await?;
+    /// SMTP and IMAP: `user` is an address of an inbox (or a bare inbox name), `password` an API token with the permissions.
+    pub async fn open_session(
+        &self,
+        peer: IpAddr,
+        Credentials { user, password }: &Credentials,
+        needed: Permissions,
+    ) -> Result<AuthSession, OpenError> {
+        let login = self.log_in(peer, (user, password), needed).await?;
         let events = self.subscribe(&login.account)?;
         if !self.is_valid(&login).await.map_err(LoginError::from)? {
             return Err(LoginError::Refused.into());

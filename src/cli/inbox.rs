@@ -109,12 +109,12 @@ pub(super) async fn run(command: InboxCommand) -> Result<ExitCode, Failure> {
             if rest.json {
                 print_json(&made);
             } else {
-                println!("{}  {}", cell(&made, "id"), cell(&made, "address"));
+                println!("{}  {}", cell(&made, "id"), cell(&made, "email_address"));
             }
         }
         InboxCommand::List { rest } => {
             let inboxes = Rest::new(&rest)?.list(PATH).await?;
-            table(inboxes, &["name", "address", "id"], &rest);
+            table(inboxes, &["name", "email_address", "id"], &rest);
         }
         InboxCommand::Show { inbox, rest } => print_json(&find(&Rest::new(&rest)?, &inbox).await?),
         InboxCommand::Identity { inbox, login, rest } => {

@@ -20,6 +20,7 @@ mod serve;
 mod store;
 mod table;
 mod token;
+mod user;
 
 use clap::{Args, Parser, Subcommand};
 use failure::Failure;
@@ -66,6 +67,9 @@ enum Command {
     /// API tokens: for REST, and the password over SMTP and IMAP.
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Users: people who log in with an email and a password.
+    #[command(subcommand)]
+    User(user::UserCommand),
     /// Inboxes and their aliases.
     #[command(subcommand)]
     Inbox(inbox::InboxCommand),
@@ -139,6 +143,7 @@ fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Config(command) => config::run(&command),
         Command::Account(command) => small_runtime()?.block_on(account::run(command)),
         Command::Token(command) => small_runtime()?.block_on(token::run(command)),
+        Command::User(command) => small_runtime()?.block_on(user::run(command)),
         Command::Inbox(command) => small_runtime()?.block_on(inbox::run(command)),
         Command::Domain(command) => small_runtime()?.block_on(domain::run(command)),
         Command::Queue(command) => small_runtime()?.block_on(queue::run(command)),

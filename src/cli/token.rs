@@ -118,7 +118,7 @@ async fn create_operator(args: &CreateArgs) -> Result<(), Failure> {
         Failure::new(error.to_string(), fix)
     })?;
     let token = Token::generate().map_err(|error| Failure::new(error.to_string(), ""))?;
-    let new = NewToken { name: args.name.clone(), scope: Scope::Operator, expires_at: None, hash: token.hash() };
+    let new = NewToken::new(args.name.clone(), Scope::Operator, token.hash());
     let made = store
         .token_create(new, config.limits.tokens, Timestamp::real())
         .await

@@ -22,6 +22,14 @@ pub struct Problem {
     pub message: String,
 }
 
+/// `*`, or a scheme, host and perhaps port (RFC 6454 §6.1).
+fn is_origin(text: &str) -> bool {
+    let plain = |host: &str| {
+        !host.is_empty() && host.bytes().all(|octet| octet.is_ascii_graphic() && !b"/?#@,\"'\\".contains(&octet))
+    };
+    text == "*" || text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).is_some_and(plain)
+}
+
 impl Config {
     /// Problems in any mode.
     pub fn problems(&self) -> Vec<Problem> {
@@ -38,6 +46,11 @@ impl Config {
         );
         say(!self.records.spf.starts_with("v=spf1"), "records.spf", "must begin with v=spf1 (RFC 7208 §4.5)");
         say(!self.records.dmarc.starts_with("v=DMARC1"), "records.dmarc", "must begin with v=DMARC1 (RFC 7489 §6.3)");
+        say(
+            !self.http.cors_origins.iter().all(|origin| is_origin(origin)),
+            "http.cors_origins",
+            "each must be an origin like \"https://app.example.com\", without a path, or \"*\" for all",
+        );
         let is_postgres = self.store.engine == Engine::Postgres;
         say(
             is_postgres && !cfg!(feature = "cluster"),

@@ -52,7 +52,7 @@ impl Default for Platform {
 
 impl Default for Http {
     fn default() -> Self {
-        Self { listen: (Ipv4Addr::LOCALHOST, 8080).into(), tls: false }
+        Self { listen: (Ipv4Addr::LOCALHOST, 8080).into(), tls: false, cors_origins: Vec::new() }
     }
 }
 
@@ -171,6 +171,7 @@ impl Default for Limits {
             tokens: 1000,
             token_inboxes: 100,
             creations_per_hour: 1000,
+            idempotency_keys: 10_000,
             claims_per_hour: 100,
             inbox_size: 2 * 1024 * 1024 * 1024,
             queue_size: 1024 * 1024 * 1024,

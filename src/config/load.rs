@@ -341,7 +341,7 @@ mod tests {
     #[test]
     fn a_bad_variable_is_named() {
         for (variable, value, says) in [
-            ("INBOXLAYER_HTTP__LISTN", "x", "unknown field `listn`, expected `listen` or `tls`"),
+            ("INBOXLAYER_HTTP__LISTN", "x", "unknown field `listn`, expected one of `listen`, `tls`, `cors_origins`"),
             ("INBOXLAYER_HTPP__LISTEN", "x", "unknown field `htpp`"),
             ("INBOXLAYER_DATA_DIR__X", "x", "expected"),
             ("INBOXLAYER_SMTP__MX", "25", "expected a string"),

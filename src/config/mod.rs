@@ -133,6 +133,8 @@ pub struct Http {
     pub listen: SocketAddr,
     /// Use TLS with the certificate of `[tls]`. If off, put a proxy in front, or stay on loopback.
     pub tls: bool,
+    /// Origins whose pages may call the API (CORS); `*`: all.
+    pub cors_origins: Vec<String>,
 }
 
 /// `[smtp]`. A listener that is `None` (written `"off"`) does not run.
@@ -375,6 +377,8 @@ pub struct Limits {
     pub token_inboxes: usize,
     /// Inboxes, aliases and API tokens that an account may create per hour.
     pub creations_per_hour: u32,
+    /// Idempotency keys that an account may use in 24 hours.
+    pub idempotency_keys: u32,
     /// Custom domains that an account may claim per hour, deleted claims included.
     pub claims_per_hour: u32,
     /// Octets stored for one inbox.

@@ -21,6 +21,8 @@ pub(super) struct AliasJson {
     address: Address,
     inbox_id: InboxId,
     custom_domain_id: DomainId,
+    /// Mail of the inbox leaves under it where the domain is the inbox's default.
+    is_primary: bool,
     created_at: Timestamp,
 }
 
@@ -31,6 +33,7 @@ impl From<Alias> for AliasJson {
             address: alias.address,
             inbox_id: alias.inbox,
             custom_domain_id: alias.domain,
+            is_primary: alias.is_primary,
             created_at: alias.created_at,
         }
     }
@@ -89,7 +92,7 @@ pub(super) async fn create(
     fields.finish()?;
     let Some((name, domain)) = address else { return Err(Problem::invalid_field("address", "is required")) };
     let domain = domain_id(&context, &inbox.account, &domain).await?;
-    context.count_creation(&inbox.account).await?;
+    context.count_creation(&caller, &inbox.account).await?;
     let alias = caller
         .store(&context)
         .alias_create(&inbox.account, &inbox.id, &domain, name, context.config.limits.aliases, context.clock.now())

@@ -5,7 +5,9 @@
 
 use super::HttpContext;
 use super::body::AnswerOwner;
+use super::permission;
 use super::problem::Problem;
+use super::rate_limit::Charged;
 use super::serve::Client;
 use crate::auth::login::{LoginError, Principal, Scope};
 use crate::id::{AccountId, DomainId, InboxId};
@@ -15,10 +17,11 @@ use crate::resources::spool::ClientSpool;
 use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::inboxes::Inbox;
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRequestParts, MatchedPath};
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use std::convert::Infallible;
 use std::net::{IpAddr, Ipv4Addr};
 
 /// An authenticated caller.
@@ -27,6 +30,8 @@ pub(super) struct Caller {
     pub(super) principal: Principal,
     /// The client's address.
     pub(super) client: IpAddr,
+    /// Where the limit is noted that the request is charged to.
+    pub(super) charged: Charged,
     /// The memory and spool share that its requests and responses are charged to.
     pub(super) spool: ClientSpool,
 }
@@ -35,10 +40,16 @@ impl FromRequestParts<HttpContext> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, context: &HttpContext) -> Result<Self, Problem> {
-        let client = parts.extensions.get::<Client>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0);
+        // A layer has read it.
+        if let Some(caller) = parts.extensions.get::<Self>() {
+            return Ok(caller.clone());
+        }
+        let client = client(parts);
         let token = bearer(&parts.headers).ok_or_else(|| Problem::unauthorized("The request has no bearer token."))?;
         match context.authenticator.bearer(client, &token).await {
             Ok(principal) => {
+                let path = parts.extensions.get::<MatchedPath>().map_or("", MatchedPath::as_str);
+                permission::check(&parts.method, path, principal.permissions)?;
                 let spool = context.spool.client(client);
                 let spool = match &principal.scope {
                     Scope::Operator => spool,
@@ -47,7 +58,8 @@ impl FromRequestParts<HttpContext> for Caller {
                 if let Some(owner) = parts.extensions.get::<AnswerOwner>() {
                     let _ = owner.set(spool.clone());
                 }
-                Ok(Self { principal, client, spool })
+                let charged = parts.extensions.get::<Charged>().cloned().unwrap_or_default();
+                Ok(Self { principal, client, charged, spool })
             }
             Err(LoginError::Refused) => Err(Problem::unauthorized("The API token is invalid, expired or revoked.")),
             Err(LoginError::RateLimited { retry_after }) => {
@@ -55,6 +67,28 @@ impl FromRequestParts<HttpContext> for Caller {
             }
             Err(LoginError::Unavailable(error)) => Err(error.into()),
         }
+    }
+}
+
+/// The client's address.
+fn client(parts: &Parts) -> IpAddr {
+    parts.extensions.get::<Client>().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |client| client.0)
+}
+
+/// A client without a token.
+#[derive(Debug)]
+pub(super) struct Anonymous {
+    pub(super) client: IpAddr,
+    /// The share of its network.
+    pub(super) spool: ClientSpool,
+}
+
+impl FromRequestParts<HttpContext> for Anonymous {
+    type Rejection = Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, context: &HttpContext) -> Result<Self, Infallible> {
+        let client = client(parts);
+        Ok(Self { client, spool: context.spool.client(client) })
     }
 }
 

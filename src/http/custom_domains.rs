@@ -2,10 +2,12 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::client_id::{client_id, client_id_used};
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::query::{Array, Parameters};
 use super::reply::{Created, put};
+use super::version::{IfMatch, Versioned, changed_since};
 use crate::address::DomainName;
 use crate::id::{AccountId, DomainId};
 use crate::registry::{Answered, CreateError, CustomDomain, LONGEST_WAIT, PatchError, VerifyError};
@@ -33,6 +35,7 @@ fn not_created(error: CreateError) -> Problem {
             "Use the custom domain that `existing_id` names.",
             Some(id.as_str()),
         ),
+        CreateError::ClientIdUsed(id) => client_id_used(id.as_str()),
         CreateError::Full { limit } => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
@@ -69,7 +72,7 @@ fn repeat_records(fields: &mut Fields, ours: &[(&str, Vec<&str>)]) {
     }
 }
 
-/// `POST`: `{"domain", "account_id"?}`, and what [`repeat_records`] takes.
+/// `POST`: `{"domain", "client_id"?, "account_id"?}`, and what [`repeat_records`] takes.
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -79,6 +82,7 @@ pub(super) async fn create(
     caller.whole_account()?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
     let account = fields.parsed("account_id");
+    let client_id = client_id(&mut fields);
     let domain = fields.required_text("domain");
     let (name, spf) = (domain.clone().unwrap_or_default(), context.config.records.spf.as_str());
     let ours =
@@ -89,7 +93,9 @@ pub(super) async fn create(
     if caller.operator().is_ok() && context.store.account_get(&account).await?.is_none() {
         return Err(Problem::invalid_field("account_id", "is not the id of an account"));
     }
-    let made = context.registry.create(&account, &domain.unwrap_or_default()).await.map_err(not_created)?;
+    let made = context.registry.create(&account, &domain.unwrap_or_default(), client_id).await;
+    let _ = caller.charged.set(context.registry.quota(&account));
+    let made = made.map_err(not_created)?;
     Ok(Created { location: format!("/api/v1/custom_domains/{}", made.id), body: made })
 }
 
@@ -119,9 +125,13 @@ pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<Json<CustomDomain>, Problem> {
+) -> Result<Versioned<CustomDomain>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
-    context.registry.get(&account, &id).await?.map(Json).ok_or_else(Problem::not_found)
+    context.registry.get(&account, &id).await?.map(versioned).ok_or_else(Problem::not_found)
+}
+
+fn versioned(domain: CustomDomain) -> Versioned<CustomDomain> {
+    Versioned { updated_at: domain.updated_at, body: domain }
 }
 
 /// `GET …/{id}/zone_file`: the records as a zone file, for import at a DNS provider.
@@ -141,9 +151,10 @@ pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
+    IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<CustomDomain>, Problem> {
+) -> Result<Versioned<CustomDomain>, Problem> {
     let (account, id) = claim(&caller, &context, &id).await?;
     let current = context.registry.get(&account, &id).await?.ok_or_else(Problem::not_found)?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("custom_domain");
@@ -157,16 +168,17 @@ pub(super) async fn change(
     let return_path = fields.change::<HostLabel>("return_path");
     fields.finish()?;
     let return_path = return_path.map(|label| label.map(|label| label.as_str().to_owned()));
-    let patch = DomainPatch { catch_all, is_default, on_unverified, return_path };
+    let patch = DomainPatch { catch_all, is_default, on_unverified, return_path, versions };
     let changed = context.registry.patch(&account, &id, patch).await.map_err(|error| match error {
         PatchError::NotFound => Problem::not_found(),
         PatchError::UnknownInbox => {
             Problem::invalid_field("catch_all_inbox_id", "is not the id of an inbox of the account")
         }
+        PatchError::Changed => changed_since(),
         PatchError::ReturnPath(_) => Problem::invalid_field("return_path", error.to_string()),
         PatchError::Store(error) => error.into(),
     })?;
-    Ok(Json(changed))
+    Ok(versioned(changed))
 }
 
 fn records_of(domain: &CustomDomain) -> [(&'static str, Vec<&str>); 4] {

@@ -187,6 +187,13 @@ impl Fields {
         }
     }
 
+    /// A list; `None` if absent or null.
+    pub(super) fn optional_list(&mut self, field: &str) -> Option<Vec<Value>> {
+        let is_there = self.map.get(field).is_some_and(|value| !value.is_null());
+        let list = self.list(field, false);
+        is_there.then_some(list)
+    }
+
     /// A nested object; empty if absent or null.
     pub(super) fn object(&mut self, field: &str) -> Map<String, Value> {
         match self.map.remove(field) {

@@ -2,52 +2,32 @@
 
 use super::HttpContext;
 use super::caller::Caller;
+use super::client_id::{client_id, client_id_used};
+use super::emails::{self, EmailList};
 use super::fields::{Fields, SMALL};
+use super::inbox_view::{AddressJson, InboxJson};
 use super::problem::Problem;
 use super::query::{List, Parameters};
 use super::reply::Created;
-use crate::address::{DomainName, InboxName};
-use crate::auth::login::Scope;
+use super::version::{IfMatch, Versioned, changed_since};
+use crate::address::{DomainName, InboxName, InboxNameError};
+use crate::auth::login::{Permissions, Scope};
 use crate::clock::Timestamp;
 use crate::id::{AccountId, DomainId, InboxId};
+use crate::store::Store;
+use crate::store::aliases::AliasName;
+use crate::store::inbox_addresses::AtDomain;
 use crate::store::inboxes::{CreateInboxError, Inbox, InboxChange, NewInbox};
 use crate::store::names::NameLimits;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
-#[derive(Serialize)]
-pub(super) struct InboxJson {
-    id: InboxId,
-    account_id: AccountId,
-    name: InboxName,
-    address: String,
-    default_domain_id: Option<DomainId>,
-    /// File copies of sent messages in the Sent mailbox.
-    save_sent: bool,
-    /// Total octets of its messages, at most `limits.inbox_size`.
-    size: u64,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-}
-
-fn json(inbox: Inbox, platform: &DomainName) -> InboxJson {
-    InboxJson {
-        address: inbox.name.at(platform).to_string(),
-        id: inbox.id,
-        account_id: inbox.account,
-        name: inbox.name,
-        default_domain_id: inbox.default_domain,
-        save_sent: inbox.save_sent,
-        size: inbox.size,
-        created_at: inbox.created_at,
-        updated_at: inbox.updated_at,
-    }
-}
-
-fn problem(error: CreateInboxError) -> Problem {
+/// `domain_field` is the field that names a custom domain.
+fn problem(error: CreateInboxError, domain_field: &str) -> Problem {
     match error {
         CreateInboxError::Exists(id) => Problem::conflict(
             "inbox_exists",
@@ -67,6 +47,17 @@ fn problem(error: CreateInboxError) -> Problem {
             "Choose another name, or delete the alias that `existing_id` names.",
             Some(id.as_str()),
         ),
+        CreateInboxError::Changed => changed_since(),
+        // `create` has returned it if the name is the same.
+        CreateInboxError::Made(made) => client_id_used(made.id.as_str()),
+        CreateInboxError::TooLong => Problem::invalid_field("name", "makes an address of more than 254 octets"),
+        CreateInboxError::AliasLimitReached(limit) => Problem::new(
+            StatusCode::FORBIDDEN,
+            "limit_reached",
+            "Limit reached",
+            format!("The account has {limit} aliases, which is the limit, and the inbox needs one."),
+            "Delete an alias, or ask the operator for a higher limit.",
+        ),
         CreateInboxError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
             "limit_reached",
@@ -83,13 +74,40 @@ fn problem(error: CreateInboxError) -> Problem {
         ),
         CreateInboxError::UnknownAccount => Problem::invalid_field("account_id", "is not the id of an account"),
         CreateInboxError::UnknownDomain => {
-            Problem::invalid_field("default_domain_id", "is not the id of a custom domain of the account")
+            Problem::invalid_field(domain_field, "is not the id of a custom domain of the account")
         }
         CreateInboxError::Store(error) => error.into(),
     }
 }
 
-/// `POST`: `{"name", "default_domain_id"?, "save_sent"?, "account_id"?}`.
+/// Random endings of the names that are tried for an inbox at a custom domain.
+const SUFFIXES: usize = 8;
+const SUFFIX_LENGTH: usize = 4;
+
+/// The name of a new inbox, and its address at a custom domain.
+fn names(fields: &mut Fields, platform: &DomainName) -> Option<(InboxName, Option<AtDomain>)> {
+    let domain = fields.parsed("custom_domain_id");
+    let text = fields.required_text("name")?;
+    let Some(domain) = domain else {
+        let name = InboxName::claim(&text, platform).map_err(|error| fields.fault("name", error));
+        return name.ok().map(|name| (name, None));
+    };
+    let Some(local) = AliasName::parse(&text) else {
+        fields.fault("name", "must be the local part of an address, without quotes and without `+`");
+        return None;
+    };
+    // The last characters of an id are random.
+    let suffix = || InboxId::new().as_str().chars().rev().take(SUFFIX_LENGTH).collect();
+    let suffixes: Vec<String> = std::iter::repeat_with(suffix).take(SUFFIXES).collect();
+    let mut names = InboxName::candidates(local.as_str(), &suffixes, platform).into_iter();
+    let Some(name) = names.next() else {
+        fields.fault("name", InboxNameError::Reserved);
+        return None;
+    };
+    Some((name, Some(AtDomain { domain, local, other_names: names.collect() })))
+}
+
+/// `POST`: `{"name", "custom_domain_id"?, "default_domain_id"?, "save_sent"?, "client_id"?, "account_id"?}`.
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
@@ -97,27 +115,47 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Created<InboxJson>, Problem> {
     caller.whole_account()?;
+    let platform = &context.config.platform.domain;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("inbox");
     let account = fields.parsed("account_id");
     let default_domain = fields.parsed("default_domain_id");
     let save_sent = fields.flag("save_sent");
-    let name = fields.required_text("name").and_then(|text| {
-        InboxName::claim(&text, &context.config.platform.domain).map_err(|error| fields.fault("name", error)).ok()
-    });
+    let client_id = client_id(&mut fields);
+    let names = names(&mut fields, platform);
+    if default_domain.is_some() && matches!(names, Some((_, Some(_)))) {
+        fields
+            .fault("default_domain_id", "must be left out where custom_domain_id is given, which is the default then");
+    }
     fields.finish()?;
     let account = caller.account(account)?;
     // `finish` has already returned the error of a missing or invalid name.
-    let Some(name) = name else { return Err(Problem::invalid_field("name", "is required")) };
-    let new = NewInbox { account, name, default_domain, save_sent: save_sent.unwrap_or(true) };
-    context.count_creation(&new.account).await?;
-    let limits = &context.config.limits;
+    let Some((name, at)) = names else { return Err(Problem::invalid_field("name", "is required")) };
+    let local = at.as_ref().map_or_else(|| name.to_string(), |at| at.local.as_str().to_owned());
+    let new = NewInbox { account, name, default_domain, save_sent: save_sent.unwrap_or(true), client_id };
+    context.count_creation(&caller, &new.account).await?;
+    let (store, limits, now) = (caller.store(&context), &context.config.limits, context.clock.now());
     let limit = NameLimits::new(limits.inboxes, limits.inbox_names);
-    let inbox = caller.store(&context).inbox_create(new, limit, context.clock.now()).await.map_err(problem)?;
-    tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "inbox created");
-    Ok(Created {
-        location: format!("/api/v1/inboxes/{}", inbox.id),
-        body: json(inbox, &context.config.platform.domain),
-    })
+    let domain_field = if at.is_some() { "custom_domain_id" } else { "default_domain_id" };
+    let created = match at {
+        None => store.inbox_create(new, limit, now).await,
+        Some(at) => store.inbox_create_at(new, at, limit, limits.aliases, now).await,
+    };
+    let (inbox, is_new) = match created {
+        Ok(inbox) => (inbox, true),
+        Err(CreateInboxError::Made(inbox)) => (*inbox, false),
+        Err(error) => return Err(problem(error, domain_field)),
+    };
+    if is_new {
+        tracing::info!(account = %inbox.account, inbox = %inbox.id, name = %inbox.name, "inbox created");
+    }
+    let id = inbox.id.clone();
+    let shown = InboxJson::of(&context, &store, inbox).await?;
+    // A client id that was used for another name.
+    let is_at = |address: &AddressJson| address.address.rsplit_once('@').is_some_and(|(part, _)| part == local);
+    if !is_new && !shown.addresses.iter().any(is_at) {
+        return Err(client_id_used(id.as_str()));
+    }
+    Ok(Created { location: format!("/api/v1/inboxes/{id}"), body: shown })
 }
 
 /// `GET`: the inboxes that the token may see.
@@ -136,19 +174,65 @@ pub(super) async fn list(
         Scope::Inboxes(account, inboxes) => (account.clone(), Some(inboxes.as_slice())),
         _ => (caller.account(request)?, None),
     };
-    let rows = caller.store(&context).inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
-    let show = |inbox| json(inbox, &context.config.platform.domain);
+    let store = caller.store(&context);
+    let rows = store.inbox_list(&account, within, page.after.as_ref(), page.rows()).await?;
+    let addresses = store.inbox_addresses(&account, rows.iter().map(|inbox| inbox.id.clone()).collect()).await?;
+    let show = |inbox| InboxJson::new(inbox, &addresses, &context.config.platform.domain);
     Ok(page.list(rows, |inbox| inbox.id.to_string(), show))
 }
 
-/// `GET …/{id}`
+/// An inbox with its newest emails, if the token may read them.
+#[derive(Serialize)]
+struct InboxWithEmails<'a> {
+    #[serde(flatten)]
+    inbox: InboxJson,
+    #[serde(flatten)]
+    list: Option<EmailList<'a>>,
+}
+
+/// `GET …/{id}`: `?cursor&per_page&labels` and the others of the list of emails.
 pub(super) async fn show(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
-) -> Result<Json<InboxJson>, Problem> {
+    mut parameters: Parameters,
+) -> Result<Response, Problem> {
+    let page = emails::Page::take(&mut parameters, context.config.limits.keyword_length);
+    let target = parameters.target();
+    parameters.finish()?;
     let inbox = caller.inbox(&context, &id).await?;
-    Ok(Json(json(inbox, &context.config.platform.domain)))
+    let (mut found, mut rest) = (None, None);
+    if caller.principal.permissions.contains(Permissions::MESSAGES_READ) {
+        let (emails, next) = emails::newest(&caller, &context, &inbox, page).await?;
+        (found, rest) = (Some(emails), next);
+    }
+    let Versioned { body, updated_at } = shown(&context, &caller.store(&context), inbox).await?;
+    let list = found.as_deref().map(|emails| EmailList::new(emails, rest.as_ref()));
+    let mut response = Versioned { body: InboxWithEmails { inbox: body, list }, updated_at }.into_response();
+    emails::link_next(&mut response, rest.as_ref(), &target);
+    Ok(response)
+}
+
+async fn shown(context: &HttpContext, store: &Store, inbox: Inbox) -> Result<Versioned<InboxJson>, Problem> {
+    let updated_at = inbox.updated_at;
+    Ok(Versioned { body: InboxJson::of(context, store, inbox).await?, updated_at })
+}
+
+#[derive(Serialize)]
+pub(super) struct WarmupJson {
+    inbox_id: u64,
+    /// Always null: the sending rate of an inbox is not raised step by step.
+    warmup_started_at: Option<Timestamp>,
+}
+
+/// `GET …/{id}/warmup`
+pub(super) async fn warmup(
+    caller: Caller,
+    State(context): State<HttpContext>,
+    Path(id): Path<String>,
+) -> Result<Json<WarmupJson>, Problem> {
+    let inbox = caller.inbox(&context, &id).await?;
+    Ok(Json(WarmupJson { inbox_id: inbox.id.number(), warmup_started_at: None }))
 }
 
 /// `PATCH …/{id}`: `{"default_domain_id"}`, null for none; `{"save_sent"}`.
@@ -156,24 +240,27 @@ pub(super) async fn change(
     caller: Caller,
     State(context): State<HttpContext>,
     Path(id): Path<String>,
+    IfMatch(versions): IfMatch,
     headers: HeaderMap,
     body: Body,
-) -> Result<Json<InboxJson>, Problem> {
+) -> Result<Versioned<InboxJson>, Problem> {
     caller.whole_account()?;
     let inbox = caller.inbox(&context, &id).await?;
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("inbox");
     let change = InboxChange {
         default_domain: fields.change::<DomainId>("default_domain_id"),
         save_sent: fields.flag("save_sent"),
+        versions,
     };
     fields.finish()?;
-    if change == InboxChange::default() {
-        return Ok(Json(json(inbox, &context.config.platform.domain)));
-    }
     let (store, now) = (caller.store(&context), context.clock.now());
-    let changed = store.inbox_change(&inbox.account, &inbox.id, change, now).await.map_err(problem)?;
-    let changed = changed.ok_or_else(Problem::not_found)?;
-    Ok(Json(json(changed, &context.config.platform.domain)))
+    let inbox = if change == InboxChange::default() {
+        inbox
+    } else {
+        let changed = store.inbox_change(&inbox.account, &inbox.id, change, now).await;
+        changed.map_err(|error| problem(error, "default_domain_id"))?.ok_or_else(Problem::not_found)?
+    };
+    shown(&context, &store, inbox).await
 }
 
 /// `DELETE …/{id}`: deletes the inbox with its mail and ends its sessions.

@@ -7,7 +7,9 @@ mod accounts;
 mod aliases;
 mod body;
 mod caller;
+mod client_id;
 mod compose;
+mod cors;
 mod custom_domains;
 mod dkim_keys;
 mod dkim_zone;
@@ -22,17 +24,24 @@ mod forwarded;
 #[path = "../../fuzz/targets/http.rs"]
 pub(crate) mod fuzz;
 mod health;
+mod idempotency;
+mod inbox_view;
 mod inboxes;
+mod log_in;
 mod mailbox_labels;
+mod permission;
 mod problem;
 mod query;
 mod queue;
+mod rate_limit;
 mod reply;
 mod router;
 mod send;
 mod sending_identity;
 mod serve;
 mod tokens;
+mod users;
+mod version;
 
 pub use health::Readiness;
 pub use problem::{FieldError, Problem};
@@ -40,6 +49,7 @@ pub use router::router;
 pub use serve::serve;
 
 use crate::auth::login::Authenticator;
+use crate::auth::passwords::Passwords;
 use crate::clock::Clock;
 use crate::config::{Config, Limits};
 use crate::dkim::Links;
@@ -54,6 +64,7 @@ use crate::resources::spool::Spool;
 use crate::rotation::Rotation;
 use crate::store::Store;
 use crate::submission::Submission;
+use caller::Caller;
 use std::sync::Arc;
 
 /// The services that the routes call.
@@ -78,6 +89,8 @@ pub struct HttpContext {
     pub links: Links,
     /// Inboxes, aliases and tokens created per account and hour.
     pub creations: Arc<Hourly<AccountId, 1>>,
+    /// Of users.
+    pub passwords: Passwords,
     /// What `/readyz` shows.
     pub readiness: Readiness,
 }
@@ -91,8 +104,12 @@ impl HttpContext {
     }
 
     /// 429 if the account has reached its hourly limit of new inboxes, aliases and API tokens.
-    async fn count_creation(&self, account: &AccountId) -> Result<(), Problem> {
-        self.creations.charge(account.clone(), [1], self.clock.now()).await
+    async fn count_creation(&self, caller: &Caller, account: &AccountId) -> Result<(), Problem> {
+        let now = self.clock.now();
+        let charged = self.creations.charge(account.clone(), [1], now).await;
+        let [quota] = self.creations.quotas(account, now);
+        let _ = caller.charged.set(quota);
+        charged
     }
 }
 

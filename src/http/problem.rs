@@ -203,7 +203,8 @@ impl Problem {
         self
     }
 
-    fn retry_after(self, after: Duration) -> Self {
+    #[must_use]
+    pub(super) fn retry_after(self, after: Duration) -> Self {
         // Rounded up, so that a client retrying at that second succeeds.
         let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
         self.header(header::RETRY_AFTER, &seconds.max(1).to_string())

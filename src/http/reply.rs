@@ -12,6 +12,39 @@ pub(super) struct Created<T> {
     pub(super) body: T,
 }
 
+/// The same, where the body holds a secret.
+#[derive(Debug)]
+pub(super) struct CreatedSecret<T>(pub(super) Created<T>);
+
+impl<T: Serialize> IntoResponse for CreatedSecret<T> {
+    fn into_response(self) -> Response {
+        let made = self.0.location.rsplit('/').next().map(str::to_owned);
+        let mut response = self.0.into_response();
+        response.extensions_mut().insert(HoldsSecret(made));
+        response
+    }
+}
+
+/// 200 with a body that holds a secret.
+#[derive(Debug)]
+pub(super) struct Secretive<T> {
+    /// The id of what it is the secret of.
+    pub(super) of: Option<String>,
+    pub(super) body: T,
+}
+
+impl<T: Serialize> IntoResponse for Secretive<T> {
+    fn into_response(self) -> Response {
+        let mut response = Json(self.body).into_response();
+        response.extensions_mut().insert(HoldsSecret(self.of));
+        response
+    }
+}
+
+/// Marks an answer that holds a secret, with the id of what was made.
+#[derive(Clone, Debug)]
+pub(super) struct HoldsSecret(pub(super) Option<String>);
+
 impl<T: Serialize> IntoResponse for Created<T> {
     fn into_response(self) -> Response {
         let mut response = (StatusCode::CREATED, Json(self.body)).into_response();

@@ -1,17 +1,19 @@
 //! All routes, in one table.
 
 use super::body::counted;
+use super::idempotency::idempotent;
 use super::problem::{Problem, ProblemCode};
+use super::rate_limit::rate_limited;
 use super::serve::Client;
 use super::{
-    HttpContext, accounts, aliases, custom_domains, dkim_keys, dkim_zone, domain_history, drafts, email_threads,
-    emails, health, inboxes, mailbox_labels, queue, send, sending_identity, tokens,
+    HttpContext, accounts, aliases, cors, custom_domains, dkim_keys, dkim_zone, domain_history, drafts, email_threads,
+    emails, health, inboxes, log_in, mailbox_labels, queue, send, sending_identity, tokens, users,
 };
 use crate::message::decode::unescape;
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::{HeaderValue, Method, StatusCode, header};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, delete, get, patch, post};
 use tokio::task::AbortHandle;
@@ -35,12 +37,19 @@ pub fn router(context: HttpContext) -> Router {
         ("/api/v1/custom_domains/{id}/events", get(domain_history::events)),
         ("/api/v1/custom_domains/{id}/dkim_keys", get(dkim_keys::list)),
         ("/api/v1/custom_domains/{id}/rotate_key", post(dkim_keys::rotate)),
+        ("/api/v1/auth", post(log_in::log_in).delete(log_in::log_out)),
+        ("/api/v1/me", get(log_in::me)),
+        ("/api/v1/password", patch(log_in::change_password).put(log_in::change_password)),
+        ("/api/v1/users", get(users::list).post(users::create)),
+        ("/api/v1/users/{id}", get(users::show).patch(users::change)),
+        ("/api/v1/users/{id}/password", post(users::set_password)),
         ("/api/v1/accounts", get(accounts::list).post(accounts::create)),
         ("/api/v1/accounts/{id}", get(accounts::show)),
         ("/api/v1/tokens", get(tokens::list).post(tokens::create)),
         ("/api/v1/tokens/{id}", get(tokens::show).delete(tokens::revoke)),
         ("/api/v1/inboxes", get(inboxes::list).post(inboxes::create)),
         ("/api/v1/inboxes/{id}", get(inboxes::show).patch(inboxes::change).delete(inboxes::delete)),
+        ("/api/v1/inboxes/{id}/warmup", get(inboxes::warmup)),
         ("/api/v1/inboxes/{id}/aliases", get(aliases::list).post(aliases::create)),
         ("/api/v1/inboxes/{id}/aliases/{alias}", delete(aliases::delete)),
         ("/api/v1/emails", get(emails::list).post(emails::ingest)),
@@ -78,16 +87,27 @@ pub fn router(context: HttpContext) -> Router {
     let with_slash = |router: Router<HttpContext>, (path, methods): (&str, MethodRouter<HttpContext>)| {
         router.route(&format!("{path}/"), methods.clone()).route(path, methods)
     };
-    routes
+    let cors = cors::layer(&context.config.http.cors_origins);
+    let router = routes
         .into_iter()
         .fold(Router::new(), with_slash)
         .fallback(async || Problem::not_found())
-        .method_not_allowed_fallback(async || Problem::method_not_allowed())
+        .method_not_allowed_fallback(async |method: Method| match method {
+            // The methods are in `Allow` (RFC 9110 §9.3.7).
+            Method::OPTIONS => StatusCode::NO_CONTENT.into_response(),
+            _ => Problem::method_not_allowed().into_response(),
+        })
+        .layer(from_fn_with_state(context.clone(), idempotent))
         .layer(from_fn(decodable))
+        .layer(from_fn(rate_limited))
         .layer(from_fn(never_cached))
         .layer(from_fn(counted))
         .layer(from_fn(to_completion))
-        .with_state(context)
+        .with_state(context);
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 fn one_draft() -> MethodRouter<HttpContext> {

@@ -2,6 +2,7 @@
 
 use super::{HttpContext, Readiness, router, serve};
 use crate::auth::login::{Authenticator, Scope};
+use crate::auth::passwords::Passwords;
 use crate::auth::token::Token;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -170,6 +171,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
     let registry = Registry::new(Arc::clone(&config), store.clone(), clock.clone(), keys, verifier);
     let spool = Spool::open(dir, &config.limits).unwrap();
     let reading = Reading::new(&config, WorkPool::default(), ReadingLog::default());
+    let passwords = Passwords::new(reading.work().clone());
     let creations = HttpContext::creations(&config.limits, &store);
     let readiness = Readiness::new(store.clone());
     HttpContext {
@@ -187,6 +189,7 @@ async fn context(config: Config, dir: &Path, store: Store, clock: Clock) -> Http
         spool,
         links,
         creations,
+        passwords,
         readiness,
     }
 }
@@ -199,7 +202,7 @@ async fn tenant(store: &Store, clock: &Clock) -> Tenant {
 
 async fn token(store: &Store, clock: &Clock, scope: Scope) -> String {
     let token = Token::generate().unwrap();
-    let new = NewToken { name: "test".into(), scope, expires_at: None, hash: token.hash() };
+    let new = NewToken::new("test", scope, token.hash());
     store.token_create(new, 100, clock.now()).await.unwrap();
     Secret::reveal(token.secret()).to_owned()
 }

@@ -6,11 +6,11 @@ use super::caller::Caller;
 use super::fields::{Fields, SMALL};
 use super::problem::Problem;
 use super::query::{List, Parameters};
-use super::reply::Created;
-use crate::auth::login::Scope;
+use super::reply::{Created, CreatedSecret};
+use crate::auth::login::{Permissions, Scope};
 use crate::auth::token::Token;
 use crate::clock::Timestamp;
-use crate::id::{AccountId, InboxId, TokenId};
+use crate::id::{AccountId, InboxId, TokenId, UserId};
 use crate::store::tokens::{CreateTokenError, NewToken, TokenRecord};
 use axum::Json;
 use axum::body::Body;
@@ -25,6 +25,10 @@ pub(super) struct TokenJson {
     scope: &'static str,
     account_id: Option<AccountId>,
     inbox_ids: Option<Vec<InboxId>>,
+    /// `None`: everything that the scope reaches.
+    permissions: Option<Vec<&'static str>>,
+    /// Whose log-in made it.
+    user_id: Option<UserId>,
     created_at: Timestamp,
     expires_at: Option<Timestamp>,
     last_used_at: Option<Timestamp>,
@@ -45,6 +49,8 @@ impl From<TokenRecord> for TokenJson {
             scope,
             account_id,
             inbox_ids,
+            permissions: (!token.permissions.is_all()).then(|| token.permissions.words().collect()),
+            user_id: token.user,
             created_at: token.created_at,
             expires_at: token.expires_at,
             last_used_at: token.last_used_at,
@@ -73,7 +79,21 @@ struct TokenRequest {
     scope: Option<String>,
     account: Option<AccountId>,
     inboxes: Vec<InboxId>,
+    permissions: Option<Permissions>,
     expires_at: Option<Timestamp>,
+}
+
+/// What the token may do; `None` if the request has no list.
+fn permissions(fields: &mut Fields) -> Option<Permissions> {
+    let list = fields.optional_list("permissions")?;
+    let mut all = Permissions::empty();
+    for (at, value) in list.into_iter().enumerate() {
+        match value.as_str().unwrap_or_default().parse::<Permissions>() {
+            Ok(one) => all |= one,
+            Err(error) => fields.fault(&format!("permissions[{at}]"), error),
+        }
+    }
+    Some(all)
 }
 
 fn wanted(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> TokenRequest {
@@ -112,16 +132,16 @@ fn wanted(fields: &mut Fields, most_inboxes: usize, now: Timestamp) -> TokenRequ
     if scope.as_deref() == Some("operator") && account.is_some() {
         fields.fault("account_id", "is not valid with scope operator");
     }
-    TokenRequest { name, scope, account, inboxes, expires_at }
+    TokenRequest { name, scope, account, inboxes, permissions: permissions(fields), expires_at }
 }
 
-/// `POST`: `{"name"?, "scope"?, "inbox_ids"?, "account_id"?, "expires_at"?}`.
+/// `POST`: `{"name"?, "scope"?, "inbox_ids"?, "permissions"?, "account_id"?, "expires_at"?}`.
 pub(super) async fn create(
     caller: Caller,
     State(context): State<HttpContext>,
     headers: HeaderMap,
     body: Body,
-) -> Result<Created<NewTokenJson>, Problem> {
+) -> Result<CreatedSecret<NewTokenJson>, Problem> {
     caller.whole_account()?;
     let now = context.clock.now();
     let mut fields = Fields::read(&caller.spool, &headers, body, SMALL).await?.unwrapped("token");
@@ -136,16 +156,28 @@ pub(super) async fn create(
     };
     let limits = &context.config.limits;
     if let Some(account) = scope.account() {
-        context.count_creation(account).await?;
+        context.count_creation(&caller, account).await?;
     }
     let token = Token::generate().map_err(|error| {
         tracing::error!(listener = "http", %error, "cannot create a token");
         Problem::unavailable()
     })?;
     let name = wanted.name.unwrap_or_else(|| "API token".to_owned());
-    let new = NewToken { name, scope, expires_at: wanted.expires_at, hash: token.hash() };
+    // A token gives no permission that it does not have.
+    let own = caller.principal.permissions;
+    let permissions = wanted.permissions.unwrap_or(own);
+    if !own.contains(permissions) {
+        let words = permissions.difference(own).words().collect::<Vec<_>>().join(", ");
+        return Err(Problem::invalid_field(
+            "permissions",
+            format!("has {words}, which the token of this request lacks"),
+        ));
+    }
+    let new = NewToken { permissions, expires_at: wanted.expires_at, ..NewToken::new(name, scope, token.hash()) };
     let record = caller.store(&context).token_create(new, limits.tokens, now).await.map_err(|error| match error {
-        CreateTokenError::UnknownAccount => Problem::invalid_field("account_id", "is not the id of an account"),
+        CreateTokenError::UnknownAccount | CreateTokenError::UserDisabled => {
+            Problem::invalid_field("account_id", "is not the id of an account")
+        }
         CreateTokenError::UnknownInbox(_) => Problem::invalid_field("inbox_ids", error.to_string()),
         CreateTokenError::LimitReached(limit) => Problem::new(
             StatusCode::FORBIDDEN,
@@ -158,7 +190,8 @@ pub(super) async fn create(
     })?;
     tracing::info!(token = %record.id, scope = record.scope.word(), by = %caller.principal.token, "token created");
     let location = format!("/api/v1/tokens/{}", record.id);
-    Ok(Created { location, body: NewTokenJson { record: record.into(), token: token.secret().reveal().to_owned() } })
+    let body = NewTokenJson { record: record.into(), token: token.secret().reveal().to_owned() };
+    Ok(CreatedSecret(Created { location, body }))
 }
 
 /// `GET`: tokens of the account; with an operator token, operator tokens or those of `account_id`.

@@ -6,7 +6,7 @@ use super::server::ImapServer;
 use super::session::End;
 use super::wire::response::{Phase, Reply, SYNTAX_ERROR, bye, capabilities, capability, id, other};
 use super::wire::{Input, Wire};
-use crate::auth::login::LoginError;
+use crate::auth::login::{LoginError, Permissions};
 use crate::auth::sasl::{self, Credentials, Mechanism, SaslError};
 use crate::auth::session::{AuthSession, OpenError};
 use crate::secret::Secret;
@@ -146,8 +146,8 @@ fn lossy(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-async fn log_in(server: &ImapServer, peer: IpAddr, Credentials { user, password }: Credentials) -> (Reply, Step) {
-    match server.authenticator.open_session(peer, &user, &password).await {
+async fn log_in(server: &ImapServer, peer: IpAddr, credentials: Credentials) -> (Reply, Step) {
+    match server.authenticator.open_session(peer, &credentials, Permissions::MESSAGES_READ).await {
         Ok(session) => {
             let reply = Reply::ok("logged in");
             let reply = match capabilities(Phase::Authenticated).try_into() {

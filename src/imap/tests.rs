@@ -67,12 +67,11 @@ impl World {
         let store = Store::open(&dir.path().join("data")).unwrap();
         let clock = Clock::System;
         let account = store.account_create("x".into(), clock.now()).await.unwrap().id;
-        let new =
-            NewInbox { account: account.clone(), name: "anna".parse().unwrap(), default_domain: None, save_sent: true };
+        let new = NewInbox::new(account.clone(), "anna".parse().unwrap());
         let inbox = store.inbox_create(new, NameLimits::new(10, 10), clock.now()).await.unwrap().id;
         let token = Token::generate().unwrap();
         let scope = Scope::Account(account.clone());
-        let new = NewToken { name: "t".into(), scope, expires_at: None, hash: token.hash() };
+        let new = NewToken::new("t", scope, token.hash());
         let token_id = store.token_create(new, 10, clock.now()).await.unwrap().id;
 
         let certified = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

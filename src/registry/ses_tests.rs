@@ -107,7 +107,7 @@ fn secret(domain: &CustomDomain) -> String {
 #[tokio::test]
 async fn a_domain_has_ses_tokens_and_waits_for_confirmation() {
     let world = world().await;
-    let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
+    let domain = world.registry.create(&world.account, "acme.test", None).await.unwrap();
     assert_eq!(serde_json::json!(domain.dkim_tokens), world.fake.get("acme.test")["DkimAttributes"]["Tokens"]);
     assert_eq!(domain.records[0].expected.value, format!("{}.dkim.amazonses.com", domain.dkim_tokens[0]));
     assert_eq!((domain.records.len(), world.fake.names()), (6, vec!["acme.test".to_owned()]));
@@ -153,8 +153,8 @@ async fn a_domain_has_ses_tokens_and_waits_for_confirmation() {
 async fn two_accounts_share_one_identity_and_their_secrets_decide() {
     let world = world().await;
     let stranger = account(&world.store).await;
-    let first = world.registry.create(&world.account, "acme.test").await.unwrap();
-    let second = world.registry.create(&stranger, "acme.test").await.unwrap();
+    let first = world.registry.create(&world.account, "acme.test", None).await.unwrap();
+    let second = world.registry.create(&stranger, "acme.test", None).await.unwrap();
     assert_eq!(first.dkim_tokens, second.dkim_tokens);
     assert_eq!(world.fake.verbs(), ["POST /v2/email/identities"]);
     let first = world.registry.get(&world.account, &first.id).await.unwrap().unwrap();
@@ -184,7 +184,7 @@ async fn records_of_an_identity_older_than_the_claim_prove_nothing() {
     let world = world().await;
     world.fake.put("acme.test", identity(["a1", "b2", "c3"], &serde_json::json!([])));
     world.fake.says("acme.test", "SUCCESS", true);
-    let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
+    let domain = world.registry.create(&world.account, "acme.test", None).await.unwrap();
     assert_eq!(domain.dkim_tokens.join(" "), "a1 b2 c3");
     world.publish(&domain, &[]);
     assert_eq!(world.verify(&world.account, &domain.id).await.verified_status, Pending);
@@ -199,15 +199,15 @@ async fn records_of_an_identity_older_than_the_claim_prove_nothing() {
 async fn a_refusal_by_ses_creates_no_claim_and_invalid_names_are_not_sent_to_ses() {
     let world = world().await;
     world.fake.fault(Fault::Error(503, "ServiceUnavailable"));
-    let refused = world.registry.create(&world.account, "acme.test").await.unwrap_err();
+    let refused = world.registry.create(&world.account, "acme.test", None).await.unwrap_err();
     assert!(matches!(refused, CreateError::Provider(_)), "{refused}");
     assert!(world.registry.list(&world.account, None, 10).await.unwrap().is_empty());
     world.fake.fault(None);
-    let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
+    let domain = world.registry.create(&world.account, "acme.test", None).await.unwrap();
     world.fake.calls();
-    let again = world.registry.create(&world.account, "ACME.test").await;
+    let again = world.registry.create(&world.account, "ACME.test", None).await;
     assert!(matches!(again, Err(CreateError::Exists(id)) if id == domain.id));
-    assert!(matches!(world.registry.create(&world.account, "co.uk").await, Err(CreateError::Refused(_))));
+    assert!(matches!(world.registry.create(&world.account, "co.uk", None).await, Err(CreateError::Refused(_))));
     assert!(world.fake.calls().is_empty());
 }
 
@@ -215,12 +215,12 @@ async fn a_refusal_by_ses_creates_no_claim_and_invalid_names_are_not_sent_to_ses
 async fn concurrent_claims_and_deletions_leave_the_right_identities() {
     let world = world().await;
     for _ in 0..10 {
-        let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
+        let domain = world.registry.create(&world.account, "acme.test", None).await.unwrap();
         let stranger = account(&world.store).await;
         let (deleted, (), created) = tokio::join!(
             world.registry.delete(&world.account, &domain.id),
             world.ses.settle(),
-            world.registry.create(&stranger, "acme.test"),
+            world.registry.create(&stranger, "acme.test", None),
         );
         assert!(deleted.unwrap());
         let created = created.unwrap();

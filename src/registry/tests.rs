@@ -62,7 +62,7 @@ async fn world() -> World {
 
 impl World {
     async fn create(&self, name: &str) -> CustomDomain {
-        self.registry.create(&self.account, name).await.unwrap()
+        self.registry.create(&self.account, name, None).await.unwrap()
     }
 
     fn publish(&self, domain: &CustomDomain) {
@@ -101,7 +101,9 @@ async fn the_object_has_the_documented_shape() {
             "catch_all_inbox_id",
             "created_at",
             "degraded_since",
+            "dkim_host",
             "dkim_tokens",
+            "dkim_value",
             "domain",
             "id",
             "is_default",
@@ -138,16 +140,16 @@ async fn the_object_has_the_documented_shape() {
 async fn a_name_is_claimed_once_by_an_account_and_freely_by_another() {
     let world = world().await;
     let first = world.create("acme.test").await;
-    let again = world.registry.create(&world.account, "ACME.test.").await;
+    let again = world.registry.create(&world.account, "ACME.test.", None).await;
     assert!(matches!(again, Err(CreateError::Exists(id)) if id == first.id));
     let stranger = account(&world.store).await;
-    let second = world.registry.create(&stranger, "acme.test").await.unwrap();
+    let second = world.registry.create(&stranger, "acme.test", None).await.unwrap();
     assert!(first.dkim_tokens.iter().all(|token| !second.dkim_tokens.contains(token)));
-    assert!(matches!(world.registry.create(&world.account, "co.uk").await, Err(CreateError::Refused(_))));
+    assert!(matches!(world.registry.create(&world.account, "co.uk", None).await, Err(CreateError::Refused(_))));
     for i in 1..5 {
         world.create(&format!("d{i}.test")).await;
     }
-    let full = world.registry.create(&world.account, "d5.test").await;
+    let full = world.registry.create(&world.account, "d5.test", None).await;
     assert!(matches!(full, Err(CreateError::Full { limit: 5 })));
     let page = world.registry.list(&world.account, None, 2).await.unwrap();
     let rest = world.registry.list(&world.account, Some(&page[1].id), 10).await.unwrap();

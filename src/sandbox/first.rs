@@ -4,12 +4,17 @@ use super::SandboxError;
 use super::state::{First, State};
 use crate::address::InboxName;
 use crate::app::Services;
+use crate::auth::passwords::Passwords;
 use crate::auth::token::{Token, hash_of};
 use crate::clock::Timestamp;
+use crate::id::AccountId;
+use crate::resources::Owner;
 use crate::store::inboxes::NewInbox;
 use crate::store::names::NameLimits;
 use crate::store::routing::Route;
 use crate::store::tokens::{NewToken, Scope};
+use crate::store::users::NewUser;
+use std::net::Ipv4Addr;
 
 /// The name of the first account and its inbox.
 const NAME: &str = "demo";
@@ -33,6 +38,9 @@ async fn still_opens(services: &Services, first: &First) -> Result<bool, Sandbox
             return Ok(false);
         }
     }
+    if !services.store.user_by_email(&first.user).await?.is_some_and(|user| user.disabled_at.is_none()) {
+        return Ok(false);
+    }
     let (Ok(account), Ok(inbox)) = (first.account_id.parse(), first.inbox_id.parse()) else { return Ok(false) };
     Ok(services.store.inbox_get(&account, &inbox).await?.is_some())
 }
@@ -48,13 +56,16 @@ async fn make(services: &Services) -> Result<First, SandboxError> {
         name =
             InboxName::claim(&format!("{NAME}-{suffix}"), platform).map_err(|e| SandboxError::First(e.to_string()))?;
     }
-    let new = NewInbox { account: account.id.clone(), name: name.clone(), default_domain: None, save_sent: true };
+    let new = NewInbox::new(account.id.clone(), name.clone());
     let inbox = services
         .store
         .inbox_create(new, NameLimits::new(limits.inboxes, limits.inbox_names), now)
         .await
         .map_err(|e| SandboxError::First(e.to_string()))?;
+    let (user, password) = user(services, account.id.clone(), &name).await?;
     Ok(First {
+        user,
+        password,
         token: token(services, Scope::Account(account.id.clone()), now).await?,
         operator_token: token(services, Scope::Operator, now).await?,
         account_id: account.id.to_string(),
@@ -63,9 +74,23 @@ async fn make(services: &Services) -> Result<First, SandboxError> {
     })
 }
 
+/// A user with a new password: the email and the password.
+async fn user(services: &Services, account: AccountId, name: &InboxName) -> Result<(String, String), SandboxError> {
+    let failed = |error: &dyn std::fmt::Display| SandboxError::First(error.to_string());
+    let password = Passwords::generate().map_err(|e| failed(&e))?;
+    let passwords = Passwords::new(services.reading.work().clone());
+    let memory = services.spool.client(Ipv4Addr::LOCALHOST.into()).claim();
+    let hash = passwords.hash(&Owner::System, memory, password.clone()).await.map_err(|e| failed(&e))?;
+    let email = name.at(&services.config.platform.domain).to_string();
+    let (first_name, last_name) = ("Demo".to_owned(), "User".to_owned());
+    let new = NewUser { account, email: email.clone(), first_name, last_name, password: hash };
+    services.store.user_create(new, services.clock.now()).await.map_err(|e| failed(&e))?;
+    Ok((email, password.reveal().to_owned()))
+}
+
 async fn token(services: &Services, scope: Scope, now: Timestamp) -> Result<String, SandboxError> {
     let token = Token::generate().map_err(|e| SandboxError::First(e.to_string()))?;
-    let new = NewToken { name: "sandbox".into(), scope, expires_at: None, hash: token.hash() };
+    let new = NewToken::new("sandbox", scope, token.hash());
     services
         .store
         .token_create(new, services.config.limits.tokens, now)

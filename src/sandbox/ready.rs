@@ -62,6 +62,8 @@ impl Ready {
             ("@data_dir@", &data_dir),
             ("@token@", &self.first.token),
             ("@operator_token@", &self.first.operator_token),
+            ("@user@", &self.first.user),
+            ("@password@", &self.first.password),
             ("@inbox@", &self.first.inbox),
             ("@inbox_id@", &self.first.inbox_id),
             ("@name@", name),

@@ -16,6 +16,11 @@ pub(super) struct First {
     pub(super) token: String,
     pub(super) operator_token: String,
     pub(super) account_id: String,
+    /// The email that a user of the account logs in with.
+    #[serde(default)]
+    pub(super) user: String,
+    #[serde(default)]
+    pub(super) password: String,
     /// The inbox's platform address.
     pub(super) inbox: String,
     pub(super) inbox_id: String,

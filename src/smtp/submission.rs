@@ -9,7 +9,7 @@ use super::codec::data::BareLf;
 use super::codec::reply;
 use super::state::{Mail, SmtpHandler};
 use crate::address::{Address, AddressError, ReversePath};
-use crate::auth::login::{Authenticator, LoginError};
+use crate::auth::login::{Authenticator, LoginError, Permissions};
 use crate::auth::sasl::Credentials;
 use crate::auth::session::{AuthSession, OpenError, SessionEnd};
 use crate::config::Config;
@@ -54,8 +54,7 @@ impl SmtpHandler for SubmissionServer {
     }
 
     async fn log_in(&self, peer: SocketAddr, credentials: Credentials) -> Result<AuthSession, Reply> {
-        let Credentials { user, password } = credentials;
-        let opened = self.authenticator.open_session(peer.ip(), &user, &password).await;
+        let opened = self.authenticator.open_session(peer.ip(), &credentials, Permissions::MESSAGES_SEND).await;
         let session = opened.map_err(|error| refused_login(peer, &error))?;
         let login = session.login();
         tracing::info!(%peer, account = %login.account, inbox = %login.inbox_name, address = %login.address, "logged in");

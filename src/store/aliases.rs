@@ -18,6 +18,8 @@ pub struct Alias {
     pub domain: DomainId,
     /// The whole address.
     pub address: Address,
+    /// Mail of the inbox leaves under it where the domain is the inbox's default.
+    pub is_primary: bool,
     pub created_at: Timestamp,
 }
 
@@ -36,6 +38,20 @@ impl AliasName {
     pub fn as_str(&self) -> &str {
         self.0.as_str()
     }
+}
+
+impl From<AliasName> for LocalPart {
+    fn from(AliasName(local): AliasName) -> Self {
+        local
+    }
+}
+
+/// An alias to make.
+pub(super) struct NewAlias<'a> {
+    pub inbox: &'a InboxId,
+    pub domain: &'a DomainId,
+    pub name: &'a AliasName,
+    pub is_primary: bool,
 }
 
 /// Why no alias was made.
@@ -57,15 +73,14 @@ pub enum CreateAliasError {
     Store(#[from] StoreError),
 }
 
-fn create(
+pub(super) fn create(
     c: &Transaction<'_>,
     account: &AccountId,
-    inbox: &InboxId,
-    domain: &DomainId,
-    name: &AliasName,
+    new: &NewAlias<'_>,
     limit: u32,
     now: Timestamp,
 ) -> Result<Alias, CreateAliasError> {
+    let NewAlias { inbox, domain, name, is_primary } = *new;
     if !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])? {
         return Err(CreateAliasError::UnknownInbox);
     }
@@ -85,19 +100,25 @@ fn create(
         return Err(CreateAliasError::LimitReached(limit));
     }
     let address = Address::new(name.0.clone(), at).map_err(|_| CreateAliasError::TooLong)?;
-    let made = Alias { id: AliasId::new(), inbox: inbox.clone(), domain: domain.clone(), address, created_at: now };
+    let (id, inbox, domain) = (AliasId::new(), inbox.clone(), domain.clone());
+    let made = Alias { id, inbox, domain, address, is_primary, created_at: now };
     c.execute(
-        "INSERT INTO alias (id, domain_id, local_part, inbox_id, created_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![made.id, made.domain, name.as_str(), made.inbox, made.created_at],
+        "INSERT INTO alias (id, domain_id, local_part, inbox_id, is_primary, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        params![made.id, made.domain, name.as_str(), made.inbox, made.is_primary, made.created_at],
     )?;
     Ok(made)
 }
 
-fn alias(row: &Row<'_>) -> Result<Alias, StoreError> {
+/// A local part in a column.
+pub(super) fn local_part(row: &Row<'_>, column: usize) -> Result<LocalPart, StoreError> {
     let unreadable = |e: crate::address::AddressError| StoreError::Corrupt(format!("a local part: {e}"));
-    let local = LocalPart::from_unquoted(row.get::<String>(3)?).map_err(unreadable)?;
-    let address = Address { local, domain: row.get(4)? };
-    Ok(Alias { id: row.get(0)?, inbox: row.get(1)?, domain: row.get(2)?, address, created_at: row.get(5)? })
+    LocalPart::from_unquoted(row.get::<String>(column)?).map_err(unreadable)
+}
+
+fn alias(row: &Row<'_>) -> Result<Alias, StoreError> {
+    let address = Address { local: local_part(row, 3)?, domain: row.get(4)? };
+    let (id, inbox, domain, is_primary) = (row.get(0)?, row.get(1)?, row.get(2)?, row.get(6)?);
+    Ok(Alias { id, inbox, domain, address, is_primary, created_at: row.get(5)? })
 }
 
 impl Store {
@@ -113,7 +134,11 @@ impl Store {
         now: Timestamp,
     ) -> Result<Alias, CreateAliasError> {
         let (account, inbox, domain) = (account.clone(), inbox.clone(), domain.clone());
-        self.write(move |c| create(c, &account, &inbox, &domain, &name, limit, now)).await
+        self.write(move |c| {
+            let new = NewAlias { inbox: &inbox, domain: &domain, name: &name, is_primary: false };
+            create(c, &account, &new, limit, now)
+        })
+        .await
     }
 
     /// The account's claim to a domain name.
@@ -141,7 +166,7 @@ impl Store {
         let (account, inbox) = (account.clone(), inbox.clone());
         let after = after.map_or(String::new(), ToString::to_string);
         self.read(move |c| {
-            let sql = "SELECT a.id, a.inbox_id, a.domain_id, a.local_part, d.name, a.created_at
+            let sql = "SELECT a.id, a.inbox_id, a.domain_id, a.local_part, d.name, a.created_at, a.is_primary
                        FROM alias a JOIN custom_domain d ON d.id = a.domain_id
                        WHERE a.inbox_id = ?1 AND d.account_id = ?2 AND a.id > ?3 ORDER BY a.id LIMIT ?4";
             c.query(sql, params![inbox, account, after, limit], alias)
@@ -175,11 +200,9 @@ mod tests {
         let now = Timestamp::real();
         let ours = store.account_create("ours".into(), now).await.unwrap().id;
         let theirs = store.account_create("theirs".into(), now).await.unwrap().id;
-        let new = |account: &AccountId, name: &str| NewInbox {
-            account: account.clone(),
-            name: InboxName::claim(name, &"inboxlayer.dev".parse().unwrap()).unwrap(),
-            default_domain: None,
-            save_sent: true,
+        let platform = "inboxlayer.dev".parse().unwrap();
+        let new = |account: &AccountId, name: &str| {
+            NewInbox::new(account.clone(), InboxName::claim(name, &platform).unwrap())
         };
         let ann = store.inbox_create(new(&ours, "ann"), NameLimits::new(2, 4), now).await.unwrap();
         let domain = DomainId::new();

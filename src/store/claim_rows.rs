@@ -30,8 +30,8 @@ pub(super) fn insert(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     let sql = "INSERT INTO custom_domain (id, account_id, name, status, dkim_tokens, ownership_secret, window_ends_at,
-                   next_check_at, created_at, updated_at, contested_at)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
+                   next_check_at, created_at, updated_at, contested_at, client_id)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10, ?11)";
     c.execute(
         sql,
         params![
@@ -44,7 +44,8 @@ pub(super) fn insert(
             new.state.window_ends_at,
             new.state.next_check_at,
             now,
-            contested
+            contested,
+            new.client_id
         ],
     )?;
     due::changed(c, Kind::Check, &new.account)

@@ -70,6 +70,8 @@ pub struct NewDomain {
     pub ownership: Ownership,
     /// Where the machine begins.
     pub state: State,
+    /// The client's own name for it, unique in the account.
+    pub client_id: Option<String>,
 }
 
 /// Why no claim was made.
@@ -100,6 +102,8 @@ pub struct DomainPatch {
     pub on_unverified: Option<OnUnverified>,
     /// The label of the return path, or that there be none.
     pub return_path: Option<Option<String>>,
+    /// The times of change that it is meant for; `None`: any.
+    pub versions: Option<Vec<Timestamp>>,
 }
 
 /// Why nothing was changed.
@@ -111,6 +115,9 @@ pub enum PatchDomainError {
     /// The account has no such inbox.
     #[error("the account has no such inbox")]
     UnknownInbox,
+    /// It has another version than the change is meant for.
+    #[error("the domain has changed")]
+    Changed,
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -256,9 +263,12 @@ fn patch(
     patch: &DomainPatch,
     now: Timestamp,
 ) -> Result<DomainRow, PatchDomainError> {
-    let sql = "SELECT name FROM custom_domain WHERE id = ?1 AND account_id = ?2";
-    let name = c.query_opt(sql, params![id, account], |row| row.get(0))?;
-    let name: DomainName = name.ok_or(PatchDomainError::NotFound)?;
+    let sql = "SELECT name, updated_at FROM custom_domain WHERE id = ?1 AND account_id = ?2";
+    let found = c.query_opt(sql, params![id, account], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (name, version): (DomainName, Timestamp) = found.ok_or(PatchDomainError::NotFound)?;
+    if patch.versions.as_ref().is_some_and(|versions| !versions.contains(&version)) {
+        return Err(PatchDomainError::Changed);
+    }
     if let Some(inbox) = &patch.catch_all {
         if let Some(inbox) = inbox
             && !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![inbox, account])?
@@ -286,7 +296,9 @@ fn patch(
     if let Some(return_path) = &patch.return_path {
         claim_rows::set_return_path(c, id, &name, return_path.as_deref())?;
     }
-    c.execute("UPDATE custom_domain SET updated_at = ?2 WHERE id = ?1", params![id, now])?;
+    let sql =
+        "UPDATE custom_domain SET updated_at = CASE WHEN updated_at < ?2 THEN ?2 ELSE updated_at + 1 END WHERE id = ?1";
+    c.execute(sql, params![id, now])?;
     c.publish(account, Event::DomainUpdated { domain_id: id.clone() })?;
     find(c, "id = ?1", params![id])?.ok_or(PatchDomainError::NotFound)
 }
@@ -323,6 +335,16 @@ impl Store {
     pub async fn domain_of_anyone(&self, id: &DomainId) -> Result<Option<DomainRow>, StoreError> {
         let id = id.clone();
         self.read(move |c| find(c, "id = ?1", params![id])).await
+    }
+
+    /// The claim that the account has made under this client id.
+    pub async fn domain_by_client_id(
+        &self,
+        account: &AccountId,
+        client_id: &str,
+    ) -> Result<Option<DomainRow>, StoreError> {
+        let (account, client_id) = (account.clone(), client_id.to_owned());
+        self.read(move |c| find(c, "account_id = ?1 AND client_id = ?2", params![account, client_id])).await
     }
 
     /// The claims of the account in the order they were made, from the one after `after` on.

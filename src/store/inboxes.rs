@@ -38,8 +38,15 @@ pub enum CreateInboxError {
     /// Another account has it, or had.
     #[error("the name is taken")]
     NameTaken,
+    /// It has been made under this client id before, maybe with another name.
+    #[error("the account has an inbox of this client id")]
+    Made(Box<Inbox>),
     #[error("an alias of the account has this local part")]
     AliasHasName(AliasId),
+    #[error("the account has {0} aliases, as many as it may")]
+    AliasLimitReached(u32),
+    #[error("an address has at most 254 octets")]
+    TooLong,
     #[error("the account has {0} inboxes, as many as it may")]
     LimitReached(u32),
     #[error("the account has taken {0} inbox names, as many as it ever may")]
@@ -48,6 +55,9 @@ pub enum CreateInboxError {
     UnknownAccount,
     #[error("the account has no such domain")]
     UnknownDomain,
+    /// It has another version than the change is meant for.
+    #[error("the inbox has changed")]
+    Changed,
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -61,6 +71,15 @@ pub struct NewInbox {
     pub default_domain: Option<DomainId>,
     /// Whether copies of what it sends go to its Sent mailbox.
     pub save_sent: bool,
+    /// The client's own name for it, unique in the account.
+    pub client_id: Option<String>,
+}
+
+impl NewInbox {
+    /// With the defaults.
+    pub fn new(account: AccountId, name: InboxName) -> Self {
+        Self { account, name, default_domain: None, save_sent: true, client_id: None }
+    }
 }
 
 /// What is to change of an inbox; `None` leaves it.
@@ -70,6 +89,8 @@ pub struct InboxChange {
     pub default_domain: Option<Option<DomainId>>,
     /// Whether copies of what it sends go to its Sent mailbox.
     pub save_sent: Option<bool>,
+    /// The times of change that it is meant for; `None`: any.
+    pub versions: Option<Vec<Timestamp>>,
 }
 
 /// The account of inboxes that are deleted, until their mail has been removed.
@@ -90,10 +111,16 @@ fn inbox(row: &Row<'_>) -> Result<Inbox, StoreError> {
     })
 }
 
-fn create(c: &Transaction<'_>, new: &NewInbox, limits: NameLimits, now: Timestamp) -> Result<Inbox, CreateInboxError> {
+pub(super) fn create(
+    c: &Transaction<'_>,
+    new: &NewInbox,
+    limits: NameLimits,
+    now: Timestamp,
+) -> Result<Inbox, CreateInboxError> {
     if !c.exists("SELECT 1 FROM account WHERE id = ?1", params![new.account])? {
         return Err(CreateInboxError::UnknownAccount);
     }
+    is_new(c, new)?;
     let owner = c.query_opt("SELECT account_id FROM inbox_name WHERE name = ?1", params![&new.name], |row| {
         row.get::<AccountId>(0)
     })?;
@@ -140,12 +167,22 @@ fn create(c: &Transaction<'_>, new: &NewInbox, limits: NameLimits, now: Timestam
         updated_at: now,
     };
     c.execute(
-        &format!("INSERT INTO inbox ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6)"),
-        params![made.id, made.account, made.name, made.default_domain, now, made.save_sent],
+        &format!("INSERT INTO inbox ({COLUMNS}, client_id) VALUES (?1, ?2, ?3, ?4, ?5, ?5, 0, ?6, ?7)"),
+        params![made.id, made.account, made.name, made.default_domain, now, made.save_sent, new.client_id],
     )?;
     mailboxes::create_standard(c, &made.id)?;
     c.publish(&made.account, Event::InboxCreated { inbox_id: made.id.clone() })?;
     Ok(made)
+}
+
+/// [`CreateInboxError::Made`] if the account has made an inbox under the client id before.
+pub(super) fn is_new(c: &Transaction<'_>, new: &NewInbox) -> Result<(), CreateInboxError> {
+    let Some(client_id) = &new.client_id else { return Ok(()) };
+    let sql = format!("SELECT {COLUMNS} FROM inbox WHERE account_id = ?1 AND client_id = ?2");
+    match c.query_opt(&sql, params![new.account, client_id], inbox)? {
+        None => Ok(()),
+        Some(made) => Err(CreateInboxError::Made(Box::new(made))),
+    }
 }
 
 /// True when the claim is the account's.
@@ -189,7 +226,7 @@ pub(super) fn opened_by(
 
 /// Takes an inbox from its account, and hides its mailboxes: it can no longer be found, and receives no mail.
 fn delete(c: &Transaction<'_>, account: &AccountId, inbox: &InboxId) -> Result<bool, StoreError> {
-    let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL
+    let sql = "UPDATE inbox SET account_id = ?3, name = '~' || id, default_domain_id = NULL, client_id = NULL
                WHERE id = ?1 AND account_id = ?2";
     if c.execute(sql, params![inbox, account, DELETED])? == 0 {
         return Ok(false);
@@ -275,8 +312,10 @@ impl Store {
     ) -> Result<Option<Inbox>, CreateInboxError> {
         let (account, id) = (account.clone(), id.clone());
         self.write(move |c| {
-            if !c.exists("SELECT 1 FROM inbox WHERE id = ?1 AND account_id = ?2", params![id, account])? {
-                return Ok(None);
+            let sql = "SELECT updated_at FROM inbox WHERE id = ?1 AND account_id = ?2";
+            let Some(version) = c.query_opt(sql, params![id, account], |row| row.get(0))? else { return Ok(None) };
+            if change.versions.as_ref().is_some_and(|versions| !versions.contains(&version)) {
+                return Err(CreateInboxError::Changed);
             }
             if let Some(Some(domain)) = &change.default_domain
                 && !has_domain(c, &account, domain)?
@@ -285,10 +324,10 @@ impl Store {
             }
             let sql = format!(
                 "UPDATE inbox SET default_domain_id = CASE WHEN ?2 = 1 THEN ?3 ELSE default_domain_id END, save_sent = coalesce(?4, save_sent),
-                     updated_at = ?5
+                     updated_at = CASE WHEN updated_at < ?5 THEN ?5 ELSE updated_at + 1 END
                  WHERE id = ?1 RETURNING {COLUMNS}"
             );
-            let InboxChange { default_domain, save_sent } = &change;
+            let InboxChange { default_domain, save_sent, .. } = &change;
             let values = params![id, default_domain.is_some(), default_domain.as_ref().and_then(Option::as_ref), save_sent, now];
             Ok(Some(c.query_row(&sql, values, inbox)?))
         })

@@ -24,6 +24,8 @@ pub(crate) mod events;
 mod expunged;
 pub(crate) mod flag_list;
 pub(crate) mod history;
+pub(crate) mod idempotency;
+pub(crate) mod inbox_addresses;
 pub(crate) mod inboxes;
 pub(crate) mod jobs;
 pub(crate) mod keys;
@@ -39,6 +41,7 @@ pub mod names;
 pub(crate) mod open_mailbox;
 pub mod ownership;
 mod parts;
+pub(crate) mod permissions;
 #[cfg_attr(
     not(feature = "cluster"),
     allow(dead_code, reason = "leases of a process before are ended one by one on PostgreSQL alone")
@@ -59,6 +62,7 @@ pub(crate) mod tokens;
 pub(crate) mod transfer;
 mod turns;
 pub(crate) mod unreadable;
+pub(crate) mod users;
 
 pub use content::StoredMessage;
 pub(crate) use engine::Transaction;

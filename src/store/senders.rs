@@ -2,12 +2,21 @@
 //!
 //! Invariant: all of it is one snapshot of the store.
 
+use super::aliases::local_part;
 use super::{Store, StoreError, Transaction, domains};
-use crate::address::{Address, DomainName, InboxName};
+use crate::address::{Address, DomainName, InboxName, LocalPart};
 use crate::id::{AccountId, DomainId, InboxId};
 use crate::identity::{Choice, Claim, choose};
 use crate::store::engine::params;
 use crate::verification::status::VerifiedStatus;
+
+/// An alias of a sender.
+#[derive(Clone, Debug)]
+struct SenderAlias {
+    domain: DomainId,
+    local: LocalPart,
+    is_primary: bool,
+}
 
 /// A sender as the store has it now.
 #[derive(Clone, Debug, Default)]
@@ -18,8 +27,8 @@ pub struct Sender {
     default_domain: Option<DomainId>,
     /// Copies of what the inbox sends go to its Sent mailbox.
     pub saves_sent: bool,
-    /// The local parts of the inbox's aliases, each with its domain.
-    aliases: Vec<(DomainId, String)>,
+    /// The inbox's aliases.
+    aliases: Vec<SenderAlias>,
     /// The return paths that are in use, each with its domain.
     return_paths: Vec<(DomainId, DomainName)>,
     /// Those that Amazon SES uses.
@@ -41,7 +50,10 @@ impl Sender {
         login_domain: Option<&DomainId>,
     ) -> Choice {
         let claim = |id: Option<&DomainId>| id.and_then(|id| self.claim(id));
-        choose(inbox, platform, login, claim(login_domain), claim(self.default_domain.as_ref()))
+        let default = self.default_domain.as_ref();
+        let primary = self.aliases.iter().find(|alias| alias.is_primary && Some(&alias.domain) == default);
+        let local = primary.map(|alias| &alias.local);
+        choose(inbox, platform, login, claim(login_domain), claim(default), local)
     }
 
     /// The envelope sender of mail with this From under a custom domain: at the domain's return path, where one is set and
@@ -61,7 +73,8 @@ impl Sender {
 
     /// The local parts of the inbox's aliases at a custom domain.
     pub fn aliases_at(&self, domain: Option<&DomainId>) -> Vec<String> {
-        self.aliases.iter().filter(|(id, _)| Some(id) == domain).map(|(_, local)| local.clone()).collect()
+        let at = self.aliases.iter().filter(|alias| Some(&alias.domain) == domain);
+        at.map(|alias| alias.local.as_str().to_owned()).collect()
     }
 
     /// The platform's domain and the account's verified ones: no field names another as the sender's own.
@@ -96,10 +109,10 @@ fn sender(connection: &Transaction<'_>, account: &AccountId, inbox: Option<&Inbo
         params![account, inbox],
         |row| Ok((row.get(0)?, row.get(1)?)),
     )?;
-    let aliases =
-        connection.query("SELECT domain_id, local_part FROM alias WHERE inbox_id = ?1", params![inbox], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+    let sql = "SELECT domain_id, local_part, is_primary FROM alias WHERE inbox_id = ?1";
+    let aliases = connection.query(sql, params![inbox], |row| {
+        Ok(SenderAlias { domain: row.get(0)?, local: local_part(row, 1)?, is_primary: row.get(2)? })
+    })?;
     let return_paths = connection.query(
         "SELECT id, return_path || '.' || name FROM custom_domain
              WHERE account_id = ?1 AND status = 'verified' AND return_path IS NOT NULL AND return_path_ok = 1",

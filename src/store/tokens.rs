@@ -3,15 +3,19 @@
 //! Invariant: no token's text is ever stored; the inboxes of a token are inboxes of its own account.
 
 use super::inboxes::{Opened, opened_by};
+use super::permissions::Permissions;
 use super::{Store, StoreError, Transaction};
 use crate::address::{Address, DomainName};
 use crate::clock::Timestamp;
 use crate::events::Event;
-use crate::id::{AccountId, InboxId, TokenId};
+use crate::id::{AccountId, InboxId, TokenId, UserId};
 use crate::store::engine::{Row, ToValue, params};
 use std::time::Duration;
 
-/// What a token may do.
+/// Tokens that a user's log-ins have at one time.
+const LOG_INS: u32 = 50;
+
+/// What a token reaches.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scope {
     /// Accounts, and everything of every account.
@@ -47,8 +51,12 @@ pub struct TokenRecord {
     pub id: TokenId,
     /// What its owner calls it.
     pub name: String,
-    /// What it may do.
+    /// What it reaches.
     pub scope: Scope,
+    /// What it may do there.
+    pub permissions: Permissions,
+    /// Whose log-in made it.
+    pub user: Option<UserId>,
     pub created_at: Timestamp,
     /// From when on it opens nothing.
     pub expires_at: Option<Timestamp>,
@@ -70,12 +78,23 @@ impl TokenRecord {
 pub struct NewToken {
     /// What its owner calls it.
     pub name: String,
-    /// What it may do.
+    /// What it reaches.
     pub scope: Scope,
+    /// What it may do there.
+    pub permissions: Permissions,
+    /// Whose log-in makes it.
+    pub user: Option<UserId>,
     /// Until when.
     pub expires_at: Option<Timestamp>,
     /// The hash of its text.
     pub hash: [u8; 32],
+}
+
+impl NewToken {
+    /// One that does not expire and may do everything that its scope reaches.
+    pub fn new(name: impl Into<String>, scope: Scope, hash: [u8; 32]) -> Self {
+        Self { name: name.into(), scope, permissions: Permissions::all(), user: None, expires_at: None, hash }
+    }
 }
 
 /// Why no token was made.
@@ -85,13 +104,17 @@ pub enum CreateTokenError {
     UnknownAccount,
     #[error("the account has no inbox {0}")]
     UnknownInbox(InboxId),
+    /// It has just been disabled.
+    #[error("the user cannot log in")]
+    UserDisabled,
     #[error("the account has {0} live tokens, as many as it may")]
     LimitReached(u32),
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-const COLUMNS: &str = "id, account_id, name, scope, created_at, expires_at, last_used_at, revoked_at";
+const COLUMNS: &str =
+    "id, account_id, name, scope, created_at, expires_at, last_used_at, revoked_at, user_id, permissions";
 
 /// Its inboxes are read by [`with_inboxes`].
 fn record(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
@@ -104,10 +127,19 @@ fn record(row: &Row<'_>) -> Result<TokenRecord, StoreError> {
         ("inboxes", Some(account)) => Scope::Inboxes(account, Vec::new()),
         _ => return Err(StoreError::Corrupt(format!("token {id} has scope {word}"))),
     };
+    let permissions = match row.get::<Option<String>>(9)? {
+        None => Permissions::all(),
+        Some(words) => words
+            .split_ascii_whitespace()
+            .map(|word| word.parse().map_err(|_| StoreError::Corrupt(format!("token {id} has permission {word}"))))
+            .collect::<Result<_, _>>()?,
+    };
     Ok(TokenRecord {
         id,
         name: row.get(2)?,
         scope,
+        permissions,
+        user: row.get(8)?,
         created_at: row.get(4)?,
         expires_at: row.get(5)?,
         last_used_at: row.get(6)?,
@@ -142,10 +174,28 @@ fn create(c: &Transaction<'_>, new: &NewToken, limit: u32, now: Timestamp) -> Re
         if !c.exists("SELECT 1 FROM account WHERE id = ?1", params![account])? {
             return Err(CreateTokenError::UnknownAccount);
         }
-        make_room(c, account, limit, now)?;
+        match &new.user {
+            None => make_room(c, account, limit, now)?,
+            Some(user) => make_room_for_log_in(c, account, user, now)?,
+        }
     }
     let id = TokenId::new();
-    c.execute("INSERT INTO token (id, account_id, name, hash, scope, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)", params![id, new.scope.account(), new.name, new.hash.as_slice(), new.scope.word(), now, new.expires_at])?;
+    let permissions = (!new.permissions.is_all()).then(|| new.permissions.words().collect::<Vec<_>>().join(" "));
+    c.execute(
+        "INSERT INTO token (id, account_id, name, hash, scope, created_at, expires_at, user_id, permissions)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        params![
+            id,
+            new.scope.account(),
+            new.name,
+            new.hash.as_slice(),
+            new.scope.word(),
+            now,
+            new.expires_at,
+            new.user,
+            permissions
+        ],
+    )?;
     if let Scope::Inboxes(account, inboxes) = &new.scope {
         for inbox in inboxes {
             let sql = "INSERT INTO token_inbox (token_id, inbox_id)
@@ -161,8 +211,8 @@ fn create(c: &Transaction<'_>, new: &NewToken, limit: u32, now: Timestamp) -> Re
 
 /// An account has at most `limit` live tokens, and of those that open nothing any more the newest `limit` are still shown.
 fn make_room(c: &Transaction<'_>, account: &AccountId, limit: u32, now: Timestamp) -> Result<(), CreateTokenError> {
-    let dead = "account_id = ?1 AND (revoked_at IS NOT NULL OR (expires_at IS NOT NULL AND expires_at <= ?2))";
-    let sql = format!("SELECT count(*) FROM token WHERE account_id = ?1 AND NOT ({dead})");
+    let dead = "account_id = ?1 AND user_id IS NULL AND (revoked_at IS NOT NULL OR (expires_at IS NOT NULL AND expires_at <= ?2))";
+    let sql = format!("SELECT count(*) FROM token WHERE account_id = ?1 AND user_id IS NULL AND NOT ({dead})");
     if c.query_row(&sql, params![account, now], |row| row.get::<u32>(0))? >= limit {
         return Err(CreateTokenError::LimitReached(limit));
     }
@@ -170,6 +220,27 @@ fn make_room(c: &Transaction<'_>, account: &AccountId, limit: u32, now: Timestam
         "DELETE FROM token WHERE id IN (SELECT id FROM token WHERE {dead} ORDER BY id DESC LIMIT 1000000000 OFFSET ?3)"
     );
     c.execute(&sql, params![account, now, limit])?;
+    Ok(())
+}
+
+/// A user has at most [`LOG_INS`] tokens: the oldest go, with their sessions.
+fn make_room_for_log_in(
+    c: &Transaction<'_>,
+    account: &AccountId,
+    user: &UserId,
+    now: Timestamp,
+) -> Result<(), CreateTokenError> {
+    let sql = "SELECT 1 FROM account_user WHERE id = ?1 AND account_id = ?2 AND disabled_at IS NULL";
+    if !c.exists(sql, params![user, account])? {
+        return Err(CreateTokenError::UserDisabled);
+    }
+    let over = "user_id = ?1 AND (revoked_at IS NOT NULL OR expires_at <= ?2 OR id IN
+                (SELECT id FROM token WHERE user_id = ?1 AND revoked_at IS NULL ORDER BY id DESC LIMIT 1000000000 OFFSET ?3))";
+    let sql = format!("DELETE FROM token WHERE {over} RETURNING id");
+    let gone = c.query(&sql, params![user, now, LOG_INS - 1], |row| row.get(0))?;
+    for token_id in gone {
+        c.publish(account, Event::TokenRevoked { token_id })?;
+    }
     Ok(())
 }
 
@@ -308,8 +379,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let mut make = async |account: &AccountId, expires_at, now| {
             hash += 1;
-            let new =
-                NewToken { name: "x".into(), scope: Scope::Account(account.clone()), expires_at, hash: [hash; 32] };
+            let new = NewToken { expires_at, ..NewToken::new("x", Scope::Account(account.clone()), [hash; 32]) };
             store.token_create(new, 2, now).await
         };
         let first = make(&ours, None, now).await.unwrap();

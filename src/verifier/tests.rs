@@ -76,6 +76,7 @@ impl World {
             tokens: tokens.map(String::from),
             ownership,
             state: State::created(now, &self.verifier.rules().policy),
+            client_id: None,
         };
         self.store.domain_create(new, NameLimits::new(100, 100), now).await.unwrap()
     }
@@ -463,6 +464,7 @@ async fn after_a_pause_overdue_domains_are_spread_over_the_time_their_checks_tak
             tokens: TOKENS.map(String::from),
             ownership: Ownership::ByTokens,
             state: verified.clone(),
+            client_id: None,
         };
         world.store.domain_create(new, NameLimits::new(1000, 1000), now).await.unwrap();
     }

@@ -53,6 +53,7 @@ fn the_json_of_the_api_has_the_fields_that_are_there() {
     let name = daemon.ready("inbox").split('@').next().unwrap();
     let message = json!({"to": "ann@example.org", "subject": "s", "text_body": "t"});
     let live = [
+        get(format!("/api/v1/inboxes/{inbox}")),
         get(domain.clone()),
         first(get(format!("{domain}/checks"))),
         first(get(format!("{domain}/events"))),
@@ -62,7 +63,9 @@ fn the_json_of_the_api_has_the_fields_that_are_there() {
     assert_eq!(shown.len(), live.len());
     let fields = |value: &Value| value.as_object().map(|object| object.keys().cloned().collect::<BTreeSet<String>>());
     for (shown, live) in shown.iter().zip(&live) {
-        for part in ["", "/capabilities", "/records/0", "/records/0/evidence/0", "/spf", "/dkim", "/dmarc"] {
+        for part in
+            ["", "/addresses/0", "/capabilities", "/records/0", "/records/0/evidence/0", "/spf", "/dkim", "/dmarc"]
+        {
             // A string in the example refers to JSON shown elsewhere.
             if let Some(shown) = shown.pointer(part).and_then(fields) {
                 assert_eq!(Some(shown), live.pointer(part).and_then(fields), "{part} of {live}");

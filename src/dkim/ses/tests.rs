@@ -54,6 +54,7 @@ impl World {
             tokens: reserved.tokens.clone(),
             ownership: Ownership::WhenContested("secret".into()),
             state: State::created(self.clock.now(), &policy),
+            client_id: None,
         };
         Ok(self.store.domain_create(new, NameLimits::new(9, 9), self.clock.now()).await.unwrap().id)
     }

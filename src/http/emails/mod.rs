@@ -67,6 +67,12 @@ pub(super) struct EmailList<'a> {
     meta: Meta<'a>,
 }
 
+impl<'a> EmailList<'a> {
+    pub(super) fn new(emails: &'a [EmailJson], rest: Option<&'a MessageId>) -> Self {
+        Self { emails, data: emails, meta: Meta { next_cursor: rest } }
+    }
+}
+
 #[derive(Serialize)]
 struct Meta<'a> {
     next_cursor: Option<&'a MessageId>,
@@ -88,7 +94,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Takes `cursor`, `per_page`, `after`, `before`, `label` (perhaps several, with commas), `thread` and `unread`.
+    /// Takes `cursor`, `per_page`, `after`, `before`, `label` or `labels` (perhaps several, with commas), `thread` and `unread`.
     pub(super) fn take(parameters: &mut Parameters, longest_label: usize) -> Self {
         let mut filter = EmailFilter::default();
         let per_page = per_page(parameters, PER_PAGE);
@@ -97,7 +103,8 @@ impl Page {
         filter.from = after;
         let cursor = parameters.take::<MessageId>("cursor");
         filter.below = [cursor, before].into_iter().flatten().min();
-        for text in parameters.take::<String>("label").iter().flat_map(|labels| labels.split(',')) {
+        let labels = ["label", "labels"].map(|name| parameters.take::<String>(name));
+        for text in labels.iter().flatten().flat_map(|labels| labels.split(',')) {
             match Label::parse(text.trim(), longest_label) {
                 Ok(label) => label.ask(&mut filter),
                 Err(error) => parameters.fault("label", error),
@@ -172,29 +179,42 @@ pub(super) async fn list(
     let target = parameters.target();
     parameters.finish()?;
     let inbox = caller.inbox(&context, &inbox.unwrap_or_default()).await?;
-    let (rows, rest) = match sender {
+    let (emails, rest) = match sender {
         Some(sender) => {
             let terms = Terms { from: vec![lower(sender)], ..Terms::default() };
-            search::scan(&caller, &context, vec![inbox.id], page.filter, terms, page.per_page).await?
+            let inboxes = vec![inbox.id.clone()];
+            let (rows, rest) = search::scan(&caller, &context, inboxes, page.filter, terms, page.per_page).await?;
+            (show_all(&caller, &context, Owner::Account(inbox.account), rows).await?, rest)
         }
-        None => {
-            let store = caller.store(&context);
-            let Found { ids, rest } = store.emails(vec![inbox.id], page.filter, page.per_page).await?;
-            (store.messages(ids).await?, rest)
-        }
+        None => newest(&caller, &context, &inbox, page).await?,
     };
-    let emails = show_all(&caller, &context, Owner::Account(inbox.account), rows).await?;
     Ok(page_of(&emails, rest.as_ref(), &target))
+}
+
+/// A page of an inbox, and the cursor of the next one.
+pub(super) async fn newest(
+    caller: &Caller,
+    context: &HttpContext,
+    inbox: &Inbox,
+    page: Page,
+) -> Result<(Vec<EmailJson>, Option<MessageId>), Problem> {
+    let store = caller.store(context);
+    let Found { ids, rest } = store.emails(vec![inbox.id.clone()], page.filter, page.per_page).await?;
+    let rows = store.messages(ids).await?;
+    Ok((show_all(caller, context, Owner::Account(inbox.account.clone()), rows).await?, rest))
 }
 
 /// A page, with the address of the next one in `Link` (RFC 8288).
 pub(super) fn page_of(emails: &[EmailJson], rest: Option<&MessageId>, target: &str) -> Response {
-    let list = EmailList { emails, data: emails, meta: Meta { next_cursor: rest } };
-    let mut response = Json(list).into_response();
-    if let Some(rest) = rest {
-        put(&mut response, header::LINK, &format!("<{target}{rest}>; rel=\"next\""));
-    }
+    let mut response = Json(EmailList::new(emails, rest)).into_response();
+    link_next(&mut response, rest, target);
     response
+}
+
+pub(super) fn link_next(response: &mut Response, rest: Option<&MessageId>, target: &str) {
+    if let Some(rest) = rest {
+        put(response, header::LINK, &format!("<{target}{rest}>; rel=\"next\""));
+    }
 }
 
 /// `GET …/{id}`

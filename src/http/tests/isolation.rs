@@ -1,7 +1,10 @@
 //! Every route with another account's token: the account's resources look to it as if they did not exist.
 
 use crate::http::testing::{Answer, World};
+use crate::id::AccountId;
+use crate::secret::Secret;
 use crate::store::testing::put;
+use crate::store::users::{NewUser, User};
 use serde_json::{Value, json};
 
 /// Every path of the router with each of its methods; `{…}` is an id.
@@ -20,6 +23,15 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/custom_domains/{domain}/events"),
     ("GET", "/api/v1/custom_domains/{domain}/dkim_keys"),
     ("POST", "/api/v1/custom_domains/{domain}/rotate_key"),
+    ("POST", "/api/v1/auth"),
+    ("GET", "/api/v1/me"),
+    ("PATCH", "/api/v1/password"),
+    ("PUT", "/api/v1/password"),
+    ("GET", "/api/v1/users"),
+    ("POST", "/api/v1/users"),
+    ("GET", "/api/v1/users/{user}"),
+    ("PATCH", "/api/v1/users/{user}"),
+    ("POST", "/api/v1/users/{user}/password"),
     ("GET", "/api/v1/accounts"),
     ("POST", "/api/v1/accounts"),
     ("GET", "/api/v1/accounts/{account}"),
@@ -32,6 +44,7 @@ const ROUTES: &[(&str, &str)] = &[
     ("GET", "/api/v1/inboxes/{inbox}"),
     ("PATCH", "/api/v1/inboxes/{inbox}"),
     ("DELETE", "/api/v1/inboxes/{inbox}"),
+    ("GET", "/api/v1/inboxes/{inbox}/warmup"),
     ("GET", "/api/v1/inboxes/{inbox}/aliases"),
     ("POST", "/api/v1/inboxes/{inbox}/aliases"),
     ("DELETE", "/api/v1/inboxes/{inbox}/aliases/{alias}"),
@@ -103,6 +116,7 @@ fn nobodys() -> Ids {
         ("domain", id("dom")),
         ("account", id("acc")),
         ("token", id("tok")),
+        ("user", id("usr")),
         ("inbox", id("inb")),
         ("alias", id("ali")),
         ("message", id("msg")),
@@ -114,13 +128,14 @@ fn nobodys() -> Ids {
 }
 
 /// One resource of every kind, for the account of `token`.
-async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, name: &str) -> Ids {
+async fn belongings(world: &World, account: &AccountId, token: &str, name: &str) -> Ids {
     let inbox = world.post(token, "/api/v1/inboxes", json!({"name": name})).await.text("id");
     let host = format!("{name}-mail.com");
     let domain = world.post(token, "/api/v1/custom_domains", json!({"domain": host})).await.text("id");
     let alias = json!({"address": format!("help@{host}")});
     let alias = world.post(token, &format!("/api/v1/inboxes/{inbox}/aliases"), alias).await.text("id");
     let key = world.post(token, "/api/v1/tokens", json!({"name": "second"})).await.text("id");
+    let user = user(world, account, &format!("{name}@{host}")).await;
     let submitted = json!({"to": ["a@elsewhere.org"], "text_body": "secret"});
     let submission = world.post(token, &format!("/api/v1/emails/send?inbox_id={inbox}"), submitted).await.text("id");
     let draft =
@@ -132,6 +147,7 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
         ("domain", domain),
         ("account", account.to_string()),
         ("token", key),
+        ("user", user.id.to_string()),
         ("inbox", inbox),
         ("alias", alias),
         ("message", message.id.to_string()),
@@ -140,6 +156,13 @@ async fn belongings(world: &World, account: &crate::id::AccountId, token: &str, 
         ("label", label),
         ("draft", draft),
     ])
+}
+
+async fn user(world: &World, account: &AccountId, email: &str) -> User {
+    let (email, password) = (email.to_owned(), Secret::new("hash"));
+    let new =
+        NewUser { account: account.clone(), email, first_name: String::new(), last_name: String::new(), password };
+    world.context.store.user_create(new, world.context.clock.now()).await.unwrap()
 }
 
 /// A valid body for the route.
@@ -153,6 +176,7 @@ fn body(method: &str, template: &str) -> Value {
         (_, template) if template.contains("/drafts") => json!({"subject": "theirs"}),
         (_, template) if template.contains("mailbox_labels") => json!({"name": "theirs"}),
         (_, template) if template.starts_with("/api/v1/emails/{message}") => json!({"add_labels": ["seen-by-them"]}),
+        ("PATCH", "/api/v1/users/{user}") => json!({"first_name": "x"}),
         ("PATCH", _) => json!({"default_domain_id": null}),
         (_, "/api/v1/inboxes/{inbox}/aliases") => json!({"address": "new@ours-mail.com"}),
         (_, "/api/v1/emails/send?inbox_id={inbox}") => json!({"to": ["a@elsewhere.org"], "text_body": "x"}),

@@ -14,6 +14,7 @@ mod store;
 use super::session::{CommandError, Session};
 use super::wire::Wire;
 use super::wire::response::{Phase, Reply, capabilities, capability, id, other};
+use crate::auth::login::Permissions;
 use crate::resources::memory::Claim;
 use crate::store::open_mailbox::Fetched;
 use bytes::Bytes;
@@ -56,6 +57,25 @@ fn claim_memory(claim: &mut Claim, messages: &[Fetched]) -> bool {
     claim.grow_to(octets).is_ok()
 }
 
+/// Commands that need the permission to change messages (RFC 5530 `NOPERM`).
+fn changes_mailboxes(body: &CommandBody<'_>) -> bool {
+    use CommandBody as C;
+    matches!(
+        body,
+        C::Create { .. }
+            | C::Delete { .. }
+            | C::Rename { .. }
+            | C::Subscribe { .. }
+            | C::Unsubscribe { .. }
+            | C::Append { .. }
+            | C::Expunge
+            | C::ExpungeUid { .. }
+            | C::Store { .. }
+            | C::Copy { .. }
+            | C::Move { .. }
+    )
+}
+
 /// Runs a command, other than LOGOUT.
 pub(super) async fn dispatch(
     session: &mut Session<'_>,
@@ -64,6 +84,10 @@ pub(super) async fn dispatch(
     message: Option<Bytes>,
 ) -> Result<Reply, CommandError> {
     use CommandBody as C;
+    let may_change = session.login.permissions.contains(Permissions::MESSAGES_WRITE);
+    if !may_change && changes_mailboxes(&body) {
+        return Ok(Reply::no("this API token may not change messages (messages:write)").code(other("NOPERM")));
+    }
     match body {
         C::Capability => {
             wire.push(&capability(capabilities(Phase::Authenticated)));
@@ -87,7 +111,7 @@ pub(super) async fn dispatch(
         C::Status { mailbox, item_names } => session.status(wire, &mailbox, &item_names).await,
         C::Append { mailbox, flags, date, .. } => session.append(&mailbox, &flags, date.as_ref(), message).await,
 
-        C::Select { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, false).await,
+        C::Select { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, !may_change).await,
         C::Examine { mailbox, parameters } if parameters.is_empty() => session.select(wire, &mailbox, true).await,
         C::Idle => session.idle(wire).await,
 

@@ -186,7 +186,7 @@ async fn a_session_ends_when_its_token_runs_out() {
     let clock = Clock::System;
     let expires_at = Some(clock.now().after(std::time::Duration::from_secs(2)));
     let scope = Scope::Account(world.account.clone());
-    let new = NewToken { name: "t".into(), scope, expires_at, hash: token.hash() };
+    let new = NewToken { expires_at, ..NewToken::new("t", scope, token.hash()) };
     world.store.token_create(new, 10, clock.now()).await.unwrap();
     let mut client = world.not_authenticated().await;
     client.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;

@@ -277,7 +277,7 @@ async fn a_change_is_sent_to_others_even_if_its_session_ends_before_the_commit()
     world.arrives(MESSAGE).await;
     let token = Token::generate().unwrap();
     let scope = Scope::Account(world.account.clone());
-    let new = NewToken { name: "other".into(), scope, expires_at: None, hash: token.hash() };
+    let new = NewToken::new("other", scope, token.hash());
     world.store.token_create(new, 10, Clock::System.now()).await.unwrap();
     let mut idle = world.not_authenticated().await;
     idle.ok(&format!("LOGIN anna@inboxlayer.dev {}", token.secret().reveal())).await;

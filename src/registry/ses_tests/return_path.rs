@@ -13,7 +13,7 @@ impl World {
     }
 
     async fn verified(&self) -> CustomDomain {
-        let domain = self.registry.create(&self.account, "acme.test").await.unwrap();
+        let domain = self.registry.create(&self.account, "acme.test", None).await.unwrap();
         self.fake.says("acme.test", "SUCCESS", true);
         self.publish(&domain, &[]);
         let domain = self.verify(&self.account, &domain.id).await;
@@ -56,7 +56,7 @@ const AWAITED: [(RecordStatus, Option<Code>); 2] = [(RecordStatus::Unknown, Some
 #[tokio::test]
 async fn ses_is_configured_once_the_claim_is_verified_and_uses_it_once_the_record_is_found() {
     let world = world().await;
-    let (account, domain) = (&world.account, world.registry.create(&world.account, "acme.test").await.unwrap());
+    let (account, domain) = (&world.account, world.registry.create(&world.account, "acme.test", None).await.unwrap());
     let domain = world.set_return_path(account, &domain.id, Some("bounce")).await;
     let shown: Vec<_> = domain.records[6..]
         .iter()
@@ -176,7 +176,7 @@ async fn the_verified_claim_alone_decides() {
     let world = world().await;
     let stranger = account(&world.store).await;
     let first = world.verified().await;
-    let second = world.registry.create(&stranger, "acme.test").await.unwrap();
+    let second = world.registry.create(&stranger, "acme.test", None).await.unwrap();
     world.set_return_path(&stranger, &second.id, Some("evil")).await;
     assert_eq!(world.puts().await, [json!(null); 0]);
     world.set_return_path(&world.account, &first.id, Some("bounce")).await;
@@ -198,7 +198,7 @@ async fn a_foreign_setting_stays_until_a_return_path_is_requested() {
     let mut theirs = identity(["a1", "b2", "c3"], &json!([]));
     theirs["MailFromAttributes"] = json!({"MailFromDomain": "mail.acme.test", "MailFromDomainStatus": "SUCCESS"});
     world.fake.put("acme.test", theirs);
-    let domain = world.registry.create(&world.account, "acme.test").await.unwrap();
+    let domain = world.registry.create(&world.account, "acme.test", None).await.unwrap();
     world.fake.says("acme.test", "SUCCESS", true);
     world.publish(&domain, &[&domain]);
     assert_eq!(world.verify(&world.account, &domain.id).await.verified_status, Verified);

@@ -78,8 +78,7 @@ impl World {
         let ben = testing::inbox(&store, &account, "ben").await;
         store.ensure_platform_account(crate::clock::Timestamp::real()).await.unwrap();
         let token = Token::generate().unwrap();
-        let new =
-            NewToken { name: "t".into(), scope: Scope::Account(account.clone()), expires_at: None, hash: token.hash() };
+        let new = NewToken::new("t", Scope::Account(account.clone()), token.hash());
         let token_id = store.token_create(new, 10, crate::clock::Timestamp::real()).await.unwrap().id;
 
         let mut config = Config::default();

@@ -177,7 +177,7 @@ async fn the_token_of_another_account_is_refused_like_an_unknown_name() {
     let world = World::new().await;
     let other_account = crate::store::testing::account(&world.store).await;
     let token = Token::generate().unwrap();
-    let new = NewToken { name: "t".into(), scope: Scope::Account(other_account), expires_at: None, hash: token.hash() };
+    let new = NewToken::new("t", Scope::Account(other_account), token.hash());
     world.store.token_create(new, 10, crate::clock::Timestamp::real()).await.unwrap();
     let mut client = world.connect(Listener::Submissions).await;
     client.expect("220 ").await;

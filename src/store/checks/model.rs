@@ -236,6 +236,7 @@ impl World {
                 false => Ownership::ByTokens,
             },
             state: State::created(self.now, &POLICY),
+            client_id: None,
         };
         let made = self.store().domain_create(new, NameLimits::new(10, 10), self.now).await;
         if self.claims[slot].is_some() {

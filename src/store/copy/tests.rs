@@ -11,11 +11,13 @@ use std::path::Path;
 const ROWS: &str = "
     INSERT INTO claimed_name VALUES ('acme.test', 'A');
     INSERT INTO inbox_name VALUES ('one', 'A');
-    INSERT INTO token (id, account_id, name, hash, scope, created_at) VALUES ('tok_1', 'A', 'ü''', x'00ff01', 'inboxes', 1);
+    INSERT INTO account_user VALUES ('usr_1', 'A', 'ann@acme.test', 'Ann', 'Ü', 'hash', NULL, 1, 2);
+    INSERT INTO token (id, account_id, name, hash, scope, created_at, user_id, permissions) VALUES ('tok_1', 'A', 'ü''', x'00ff01', 'inboxes', 1, 'usr_1', 'domains:read');
+    INSERT INTO idempotency VALUES ('tok_1', x'00', x'01', 'A', 5, 201, '{}', x'7b7d', NULL);
     INSERT INTO long_change VALUES ('I', 'run_1', 1);
     INSERT INTO sealing_check VALUES (1, x'00');
     INSERT INTO token_inbox VALUES ('tok_1', 'I');
-    INSERT INTO alias VALUES ('ali_1', 'D', 'sales', 'I', 1);
+    INSERT INTO alias VALUES ('ali_1', 'D', 'sales', 'I', 1, 1);
     UPDATE inbox SET default_domain_id = 'D' WHERE id = 'I';
     UPDATE custom_domain SET catch_all_inbox_id = 'I' WHERE id = 'D';
     INSERT INTO domain_event VALUES ('D', 1, 5, NULL, 'pending', '{}');

@@ -6,7 +6,7 @@ use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
 use crate::id::{
     AccountId, AliasId, BodyHash, BodyId, ContentId, DeliveryId, DomainId, InboxId, LabelId, MailboxId, MessageId,
-    RunnerId, SubmissionId, ThreadId, TokenId,
+    RunnerId, SubmissionId, ThreadId, TokenId, UserId,
 };
 use crate::verification::judge::RecordStatus;
 use crate::verification::records::Purpose;
@@ -254,5 +254,5 @@ macro_rules! as_text {
     )*};
 }
 
-as_text!(AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId RunnerId SubmissionId ThreadId TokenId Address DomainName InboxName);
+as_text!(AccountId AliasId DeliveryId DomainId InboxId LabelId MessageId RunnerId SubmissionId ThreadId TokenId UserId Address DomainName InboxName);
 as_text!(OnUnverified Purpose RecordStatus Role VerifiedStatus);

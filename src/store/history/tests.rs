@@ -20,6 +20,7 @@ async fn claim(store: &Store, account: &AccountId, at: Timestamp) -> DomainRow {
         tokens: ["t1", "t2", "t3"].map(String::from),
         ownership: crate::store::ownership::Ownership::ByTokens,
         state: State::created(at, &POLICY),
+        client_id: None,
     };
     store.domain_create(new, NameLimits::new(10, 10), at).await.unwrap()
 }

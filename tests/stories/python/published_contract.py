@@ -115,10 +115,12 @@ def has(value, schema):
 
 
 def both(scenario, operations):
-    """Runs the scenario with each client of the SDK. `operations` says of an operation whether the scenario has to call it."""
+    """Runs the scenario with each client of the SDK; returns the ready file. `operations` says of an operation whether the scenario has to
+    call it."""
     ready = json.load(open(sys.argv[1]))
     for kind in ["sync", "async"]:
         client = Client(kind, ready["http"], ready["token"])
         scenario(client, ready, kind)
         missing = {operation for operation in SDK_ENDPOINT_COVERAGE if operations(operation)} - client.called
         assert not missing, f"{kind}: not called: {sorted(missing)}"
+    return ready

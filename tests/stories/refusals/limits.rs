@@ -126,6 +126,25 @@ fn aliases_and_tokens_of_an_account() {
 }
 
 #[test]
+fn idempotency_keys_of_an_account() {
+    let scene = Scene::with("idempotency_keys = 2");
+    let account = scene.daemon.api().post("/api/v1/tokens", json!({"account_id": scene.account})).expect(201);
+    let api = crate::rest::Rest::new(&format!("http://{}", scene.daemon.http), account.at("/token"));
+    let inbox = |name: &str| {
+        let body = Some(json!({"name": name}));
+        api.call(reqwest::Method::POST, "/api/v1/inboxes", body, &[("Idempotency-Key", name)])
+    };
+    let first = inbox("second").expect(201);
+    inbox("third").expect(201);
+    let refused = inbox("fourth").expect(429);
+    assert_eq!(refused.at("/error_code"), "too_many_requests");
+    assert!(refused.at("/detail").contains("2 idempotency keys") && refused.headers.contains_key("retry-after"));
+    assert_eq!(inbox("second").expect(201).text, first.text);
+    api.post("/api/v1/inboxes", json!({"name": "fourth"})).expect(201);
+    scene.ends_with(0);
+}
+
+#[test]
 fn what_an_account_makes_in_an_hour() {
     let scene = Scene::with("creations_per_hour = 5");
     // The scene has created an inbox and a token.

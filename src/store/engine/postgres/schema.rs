@@ -36,6 +36,10 @@ const MIGRATIONS: &[Migration] = &[
     Migration { minimum_reader: 5, sql: &["CREATE TABLE incomplete_copy (source TEXT NOT NULL)"] },
     Migration { minimum_reader: 5, sql: &[include_str!("emails.sql")] },
     Migration { minimum_reader: 5, sql: &[include_str!("threads.sql")] },
+    Migration { minimum_reader: 5, sql: &[include_str!("inboxes.sql")] },
+    // A program that does not know permissions would let every token do everything.
+    Migration { minimum_reader: 9, sql: &[include_str!("users.sql")] },
+    Migration { minimum_reader: 9, sql: &[include_str!("idempotency.sql")] },
 ];
 
 /// Why the database is not used.

@@ -46,6 +46,10 @@ const MIGRATIONS: &[Migration] = &[
     contract(19, include_str!("migrations/0019.sql")),
     Migration { minimum_reader: 19, sql: include_str!("migrations/0020.sql") },
     Migration { minimum_reader: 19, sql: include_str!("migrations/0021.sql") },
+    Migration { minimum_reader: 19, sql: include_str!("migrations/0022.sql") },
+    // A program that does not know permissions would let every token do everything.
+    contract(23, include_str!("migrations/0023.sql")),
+    Migration { minimum_reader: 23, sql: include_str!("migrations/0024.sql") },
 ];
 
 /// Why the schema was not brought up to date. The database is as it was.

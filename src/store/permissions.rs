@@ -1,0 +1,78 @@
+//! What a token may do within its scope, over every protocol.
+//!
+//! Invariant: a token without a list may do everything that its scope reaches.
+
+use std::str::FromStr;
+
+bitflags::bitflags! {
+    /// Permissions of a token, or those that a request needs.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub struct Permissions: u16 {
+        const INBOXES_READ = 1;
+        const INBOXES_WRITE = 1 << 1;
+        /// Emails, drafts, labels and threads; a log-in over IMAP.
+        const MESSAGES_READ = 1 << 2;
+        /// Labels, moves and deletion of emails, and what is put into a mailbox without sending it.
+        const MESSAGES_WRITE = 1 << 3;
+        /// Mail that leaves, and what waits in the queue; a log-in over SMTP.
+        const MESSAGES_SEND = 1 << 4;
+        const DRAFTS_WRITE = 1 << 5;
+        const DOMAINS_READ = 1 << 6;
+        const DOMAINS_WRITE = 1 << 7;
+        const WEBHOOKS_WRITE = 1 << 8;
+        /// Tokens, to read as well.
+        const TOKENS_WRITE = 1 << 9;
+    }
+}
+
+/// The word for each, in JSON and in the store.
+const WORDS: [(Permissions, &str); 10] = [
+    (Permissions::INBOXES_READ, "inboxes:read"),
+    (Permissions::INBOXES_WRITE, "inboxes:write"),
+    (Permissions::MESSAGES_READ, "messages:read"),
+    (Permissions::MESSAGES_WRITE, "messages:write"),
+    (Permissions::MESSAGES_SEND, "messages:send"),
+    (Permissions::DRAFTS_WRITE, "drafts:write"),
+    (Permissions::DOMAINS_READ, "domains:read"),
+    (Permissions::DOMAINS_WRITE, "domains:write"),
+    (Permissions::WEBHOOKS_WRITE, "webhooks:write"),
+    (Permissions::TOKENS_WRITE, "tokens:write"),
+];
+
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("is not a permission; there are {}", all_words())]
+pub struct UnknownPermission;
+
+fn all_words() -> String {
+    WORDS.map(|(_, word)| word).join(", ")
+}
+
+impl Permissions {
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        WORDS.into_iter().filter(move |(one, _)| self.contains(*one)).map(|(_, word)| word)
+    }
+}
+
+/// One permission, by its word.
+impl FromStr for Permissions {
+    type Err = UnknownPermission;
+
+    fn from_str(text: &str) -> Result<Self, UnknownPermission> {
+        WORDS.iter().find(|(_, word)| *word == text).map(|(one, _)| *one).ok_or(UnknownPermission)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_permission_has_its_word() {
+        let read = |words: &str| words.split(' ').map(|word| word.parse().unwrap()).collect::<Permissions>();
+        let all: Vec<_> = Permissions::all().words().collect();
+        assert_eq!(all.len(), Permissions::all().bits().count_ones() as usize);
+        assert_eq!(read(&all.join(" ")), Permissions::all());
+        assert_eq!(read("domains:read messages:send"), Permissions::DOMAINS_READ | Permissions::MESSAGES_SEND);
+        assert!("messages".parse::<Permissions>().unwrap_err().to_string().contains("messages:read, "));
+    }
+}
