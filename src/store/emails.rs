@@ -144,7 +144,7 @@ fn keywords(keywords: &[String]) -> String {
     let of = |(at, _): (usize, &String)| {
         let value = at + 9;
         format!(
-            "AND replace(' ' || lower(m.keywords) || ' ', ' ' || ?{value} || ' ', '') <> ' ' || lower(m.keywords) || ' '"
+            "AND replace(' ' || lower(m.keywords) || ' ', ' ' || CAST(?{value} AS TEXT) || ' ', '') <> ' ' || lower(m.keywords) || ' '"
         )
     };
     keywords.iter().enumerate().map(of).collect::<Vec<_>>().join(" ")

@@ -26,12 +26,15 @@ fn what_another_account_owns_does_not_exist() {
     let inbound = json!({"mail_from": "friend@outside.test", "rcpt_to": daemon.ready("inbox"), "raw": raw});
     ours.post("/sandbox/inbound", inbound).expect(200);
     let messages = ours.get(&format!("/api/v1/emails?inbox={inbox}")).expect(200);
-    let message = messages.at("/data/0/id").to_owned();
+    let (message, thread) = (messages.at("/data/0/id").to_owned(), messages.at("/data/0/thread_id").to_owned());
+    let draft = json!({"inbox_id": inbox, "subject": "private"});
+    let draft = ours.post("/api/v1/drafts", draft).expect(201).at("/id").to_owned();
+    let label = ours.post("/api/v1/mailbox_labels", json!({"name": "private"})).expect(201).at("/id").to_owned();
     let token = ours.post("/api/v1/tokens", json!({"name": "second"})).expect(201).at("/id").to_owned();
     // No server answers for this domain, so the message stays in the queue.
     ours.post("/sandbox/dns/faults", json!({"name": "silent.test", "fault": "servfail"})).expect(204);
-    let draft = json!({"to": "x@silent.test", "subject": "waits", "text_body": "Hello."});
-    let sent = ours.post(&format!("/api/v1/emails/send?inbox_id={inbox}"), draft).expect(201).at("/id").to_owned();
+    let waits = json!({"to": "x@silent.test", "subject": "waits", "text_body": "Hello."});
+    let sent = ours.post(&format!("/api/v1/emails/send?inbox_id={inbox}"), waits).expect(201).at("/id").to_owned();
 
     let to_send = json!({"to": "x@outside.test", "subject": "s", "text_body": "t"});
     let walk: Vec<(Method, String, Option<Value>)> = vec![
@@ -48,6 +51,22 @@ fn what_another_account_owns_does_not_exist() {
         (Method::POST, format!("/api/v1/emails/send?inbox_id={inbox}"), Some(to_send)),
         (Method::GET, format!("/api/v1/emails/{message}"), None),
         (Method::GET, format!("/api/v1/emails/{message}/raw"), None),
+        (Method::GET, format!("/api/v1/emails/{message}/attachments/1"), None),
+        (Method::PATCH, format!("/api/v1/emails/{message}"), Some(json!({"add_labels": ["theirs"]}))),
+        (Method::PATCH, format!("/api/v1/emails/{message}/actions"), Some(json!({"move_to": "trash"}))),
+        (Method::POST, format!("/api/v1/emails/{message}/restore"), None),
+        (Method::POST, format!("/api/v1/emails/{message}/reply"), Some(json!({"text_body": "x"}))),
+        (Method::POST, format!("/api/v1/emails/{message}/forward"), Some(json!({"to": "x@outside.test"}))),
+        (Method::DELETE, format!("/api/v1/emails/{message}"), None),
+        (Method::GET, format!("/api/v1/emails/search?q=secret&inbox={inbox}"), None),
+        (Method::GET, format!("/api/v1/email_threads/{thread}"), None),
+        (Method::GET, format!("/api/v1/inboxes/{inbox}/drafts"), None),
+        (Method::GET, format!("/api/v1/drafts/{draft}"), None),
+        (Method::PATCH, format!("/api/v1/drafts/{draft}"), Some(json!({"subject": "theirs"}))),
+        (Method::POST, format!("/api/v1/drafts/{draft}/send"), None),
+        (Method::DELETE, format!("/api/v1/drafts/{draft}"), None),
+        (Method::PATCH, format!("/api/v1/mailbox_labels/{label}"), Some(json!({"name": "theirs"}))),
+        (Method::DELETE, format!("/api/v1/mailbox_labels/{label}"), None),
         (Method::DELETE, format!("/api/v1/inboxes/{inbox}"), None),
         (Method::GET, format!("/api/v1/tokens/{token}"), None),
         (Method::DELETE, format!("/api/v1/tokens/{token}"), None),
