@@ -48,6 +48,7 @@ targets! {
     dkim: crate::dkim::fuzz::canonical_forms;
     dns: crate::dns::fuzz::response;
     dns_questions: crate::dns::authority::fuzz::question;
+    extraction: crate::message::extraction::fuzz::extraction;
     forwarded: crate::http::fuzz::forwarded;
     from_domain: crate::message::fuzz::from_domain;
     imap_commands: crate::imap::fuzz::commands;

@@ -20,6 +20,7 @@
 //! | `text` | what of a message is shown: text, HTML, attachments |
 //! | `searched` | what SEARCH looks into |
 //! | `threading` | which thread it belongs to |
+//! | `extraction` | a reply without its quotes, one-time codes, links |
 
 pub(crate) mod addresses;
 mod authors;
@@ -28,6 +29,8 @@ pub(crate) mod date;
 pub(crate) mod decode;
 mod display_name;
 mod dsn;
+#[cfg_attr(not(test), expect(dead_code, reason = "the API shows it"))]
+pub(crate) mod extraction;
 pub(crate) mod fields;
 #[cfg(any(test, fuzzing))]
 #[path = "../../fuzz/targets/message.rs"]

@@ -19,10 +19,23 @@ pub(crate) struct Content {
     pub text: Option<String>,
     /// All text in order, plain text converted to HTML; `None` if there is no HTML.
     pub html: Option<String>,
+    /// How the lines of `text` are broken.
+    pub flow: Flow,
     /// One of the two has been cut.
     pub truncated: bool,
     /// All other parts; nested messages are not parsed.
     pub attachments: Vec<Attachment>,
+}
+
+/// How the lines of a plain text are broken (RFC 3676).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Flow {
+    #[default]
+    Fixed,
+    /// A space before a line end continues the line.
+    Flowed,
+    /// That space belongs to the line end (DelSp=yes).
+    DelSp,
 }
 
 /// A part that is not displayed.
@@ -52,7 +65,7 @@ pub(crate) fn content(tree: &Tree<'_>, limit: usize) -> Content {
     let mut truncated = false;
     let text = found.view(false, &mut truncated);
     let html = found.view(true, &mut truncated);
-    Content { text, html, truncated, attachments: found.attachments }
+    Content { text, html, flow: found.flow(), truncated, attachments: found.attachments }
 }
 
 impl Content {
@@ -109,6 +122,7 @@ struct Text {
     /// As much as a view may contain.
     text: String,
     is_cut: bool,
+    flow: Flow,
     views: Views,
 }
 
@@ -154,7 +168,7 @@ impl<'a> Found<'a> {
             text.truncate(text.floor_char_boundary(self.limit));
             text.shrink_to_fit();
         }
-        self.texts.push(Text { is_html, text, is_cut, views });
+        self.texts.push(Text { is_html, text, is_cut, flow: flow(part), views });
     }
 
     fn add_multipart(&mut self, part: &Part, parts: &'a [Part], place: Place<'_>, mut open: Views) {
@@ -189,6 +203,15 @@ impl<'a> Found<'a> {
         });
     }
 
+    /// Fixed where several texts are shown as one.
+    fn flow(&self) -> Flow {
+        let mut shown = self.texts.iter().filter(|text| text.views.plain);
+        match (shown.next(), shown.next()) {
+            (Some(text), None) if !text.is_html => text.flow,
+            _ => Flow::Fixed,
+        }
+    }
+
     /// The text of a view, if it contains its own type.
     fn view(&self, is_html: bool, truncated: &mut bool) -> Option<String> {
         let texts = || self.texts.iter().filter(|text| text.views.has(is_html));
@@ -210,6 +233,17 @@ impl<'a> Found<'a> {
             view.push_str(shown.get(..shown.floor_char_boundary(room)).unwrap_or_default());
         }
         Some(view)
+    }
+}
+
+fn flow(part: &Part) -> Flow {
+    let is = |name: &str, value: &str| {
+        part.content_type.parameter(name).is_some_and(|given| given.eq_ignore_ascii_case(value.as_bytes()))
+    };
+    match (is("format", "flowed"), is("delsp", "yes")) {
+        (true, true) => Flow::DelSp,
+        (true, false) => Flow::Flowed,
+        (false, _) => Flow::Fixed,
     }
 }
 

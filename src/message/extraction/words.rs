@@ -1,0 +1,131 @@
+//! The words that the rules look for, from `words.txt`: by purpose and language. Invariant: phrases are in lower case;
+//! where a phrase begins or ends in a letter of a script with spaces between words, it is found as whole words only.
+
+use crate::message::octets_read;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::LazyLock;
+
+/// The phrases of one purpose in all languages.
+#[derive(Debug, Default)]
+pub(super) struct Phrases(Vec<Phrase>);
+
+#[derive(Debug)]
+struct Phrase {
+    text: &'static str,
+    /// It may be the end of a longer word: `*code`.
+    is_open_before: bool,
+    /// It may be the start of a longer word: `bestätig*`.
+    is_open_after: bool,
+}
+
+static TABLES: LazyLock<HashMap<&'static str, Phrases>> = LazyLock::new(|| read(include_str!("words.txt")));
+
+fn read(source: &'static str) -> HashMap<&'static str, Phrases> {
+    let mut tables: HashMap<&'static str, Phrases> = HashMap::new();
+    let mut purpose = "";
+    for line in source.lines().filter(|line| !line.starts_with('#')) {
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            purpose = name;
+        } else if let Some((_, phrases)) = line.split_once(": ") {
+            let phrases = phrases.split(", ").map(str::trim).filter(|phrase| !phrase.is_empty()).map(Phrase::of);
+            tables.entry(purpose).or_default().0.extend(phrases);
+        }
+    }
+    tables
+}
+
+/// The phrases of a purpose; none where `words.txt` has no such section.
+pub(super) fn phrases(purpose: &str) -> &'static Phrases {
+    static NONE: Phrases = Phrases(Vec::new());
+    TABLES.get(purpose).unwrap_or(&NONE)
+}
+
+impl Phrase {
+    fn of(text: &'static str) -> Self {
+        let inner = text.strip_prefix('*').unwrap_or(text);
+        let is_open_before = inner.len() < text.len();
+        let text = inner.strip_suffix('*').unwrap_or(inner);
+        Self { text, is_open_before, is_open_after: text.len() < inner.len() }
+    }
+
+    fn find(&self, lower: &str, from: usize) -> Option<Range<usize>> {
+        let mut from = from;
+        loop {
+            let start = from + memchr::memmem::find(lower.as_bytes().get(from..)?, self.text.as_bytes())?;
+            let end = start + self.text.len();
+            let before = lower.get(..start).and_then(|text| text.chars().next_back());
+            let after = lower.get(end..).and_then(|text| text.chars().next());
+            let is_whole = (self.is_open_before || !joins(before, self.text.chars().next()))
+                && (self.is_open_after || !joins(self.text.chars().next_back(), after));
+            if is_whole {
+                return Some(start..end);
+            }
+            from = end;
+        }
+    }
+}
+
+/// Both are letters or digits of one word.
+fn joins(left: Option<char>, right: Option<char>) -> bool {
+    let is_spaced = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() && !is_unspaced(c));
+    is_spaced(left) && is_spaced(right)
+}
+
+/// Letters of scripts that do not separate words by spaces, or append particles to them.
+pub(super) fn is_unspaced(c: char) -> bool {
+    matches!(c, '\u{e00}'..='\u{e7f}' | '\u{1100}'..='\u{11ff}' | '\u{2e80}'..='\u{9fff}' | '\u{ac00}'..='\u{d7af}' | '\u{f900}'..='\u{faff}' | '\u{ff00}'..='\u{ffef}')
+}
+
+impl Phrases {
+    /// Some phrase is in a text in lower case.
+    pub fn are_in(&self, lower: &str) -> bool {
+        self.0.iter().any(|phrase| phrase.find(lower, 0).is_some())
+    }
+
+    /// Some phrase begins a text in lower case; where it ends.
+    pub fn begin(&self, lower: &str) -> Option<usize> {
+        let begins = self.0.iter().filter(|phrase| lower.starts_with(phrase.text));
+        begins.filter_map(|phrase| phrase.find(lower, 0)).filter(|found| found.start == 0).map(|found| found.end).max()
+    }
+
+    /// Some phrase ends a text in lower case; where it starts.
+    pub fn end(&self, lower: &str) -> Option<usize> {
+        let ends = self.0.iter().filter(|phrase| lower.ends_with(phrase.text));
+        let found = ends.filter_map(|phrase| phrase.find(lower, lower.len() - phrase.text.len()));
+        found.map(|found| found.start).min()
+    }
+
+    /// Where phrases are in a text in lower case, by start; at most `limit` of each.
+    pub fn all(&self, lower: &str, limit: usize) -> Vec<Range<usize>> {
+        let mut found = Vec::new();
+        for phrase in &self.0 {
+            let mut from = 0;
+            for _ in 0..limit {
+                let Some(range) = phrase.find(lower, from) else { break };
+                from = range.end;
+                found.push(range);
+            }
+        }
+        found.sort_by_key(|range| (range.start, range.end));
+        found
+    }
+
+    /// A text is one of the phrases.
+    pub fn has(&self, lower: &str) -> bool {
+        self.0.iter().any(|phrase| phrase.text == lower)
+    }
+}
+
+/// A text in lower case with every character where it was: what would change its length stays.
+pub(super) fn lower_in_place(text: &str) -> String {
+    octets_read::count(text.len());
+    let same = |c: char| {
+        let mut lower = c.to_lowercase();
+        match (lower.next(), lower.next()) {
+            (Some(lower), None) if lower.len_utf8() == c.len_utf8() => lower,
+            _ => c,
+        }
+    };
+    text.chars().map(same).collect()
+}
