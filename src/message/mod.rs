@@ -29,7 +29,6 @@ pub(crate) mod date;
 pub(crate) mod decode;
 mod display_name;
 mod dsn;
-#[cfg_attr(not(test), expect(dead_code, reason = "the API shows it"))]
 pub(crate) mod extraction;
 pub(crate) mod fields;
 #[cfg(any(test, fuzzing))]

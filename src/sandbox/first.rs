@@ -38,7 +38,7 @@ async fn still_opens(services: &Services, first: &First) -> Result<bool, Sandbox
             return Ok(false);
         }
     }
-    if !services.store.user_by_email(&first.user).await?.is_some_and(|user| user.disabled_at.is_none()) {
+    if services.store.user_by_email(&first.user).await?.is_none_or(|user| user.disabled_at.is_some()) {
         return Ok(false);
     }
     let (Ok(account), Ok(inbox)) = (first.account_id.parse(), first.inbox_id.parse()) else { return Ok(false) };

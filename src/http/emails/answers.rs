@@ -78,8 +78,8 @@ impl Original {
             known if known.is_empty() => ids("In-Reply-To"),
             known => known,
         };
-        let numbers = if kind == Kind::Forward { 1..=shown.attachments.len().min(ATTACHMENTS) } else { 1..=0 };
-        let attachments = numbers.filter_map(|number| attachment(&tree, number)).map(|(part, octets)| {
+        let attached = if kind == Kind::Forward { shown.attachments.len().min(ATTACHMENTS) } else { 0 };
+        let attachments = (1..=attached).filter_map(|number| attachment(&tree, number)).map(|(part, octets)| {
             Attachment::of_stored(part.filename, &part.content_type, part.content_id, octets.into_owned())
         });
         Self {

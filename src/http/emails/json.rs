@@ -5,6 +5,7 @@ use crate::clock::Timestamp;
 use crate::id::{InboxId, MessageId, ThreadId};
 use crate::message::addresses::{self, Mailbox};
 use crate::message::date::date;
+use crate::message::extraction::{self, Code, Link};
 use crate::message::fields::Header;
 use crate::message::mime::Tree;
 use crate::message::text::{Attachment, content, message_ids};
@@ -75,6 +76,10 @@ pub(in crate::http) struct WholeJson {
     html_body: Option<String>,
     /// The text or HTML is cut; `…/raw` has the complete message.
     truncated: bool,
+    /// The text without quotes and signature.
+    extracted_text: String,
+    codes: Vec<Code>,
+    links: Vec<Link>,
     headers: Vec<FieldJson>,
     attachments: Vec<AttachmentJson>,
     #[serde(flatten)]
@@ -192,8 +197,12 @@ impl WholeJson {
         let fields = header.fields().iter().filter(|field| !field.name.is_empty()).take(SHOWN_FIELDS);
         let field = |name: &[u8]| without_controls(String::from_utf8_lossy(name).into_owned());
         let headers = fields.map(|f| FieldJson { name: field(f.name), value: decoded_words(f.value) }).collect();
+        let extracted = extraction::extract(&header, &content);
         let attachments = (1..).zip(content.attachments);
         Self {
+            extracted_text: extracted.text,
+            codes: extracted.codes,
+            links: extracted.links,
             text_body: content.text,
             html_body: content.html,
             truncated: content.truncated,

@@ -46,6 +46,28 @@ async fn a_composed_message_is_accepted_and_queued() {
 }
 
 #[tokio::test]
+async fn a_message_shows_its_reply_alone_its_codes_and_its_links() {
+    let world = World::new().await;
+    let token = &world.ours.token;
+    let id = inbox(&world, "ann").await;
+    let raw = "From: Service <no-reply@service.test>\r\nSubject: Sign in\r\nMessage-ID: <1@service.test>\r\n\r\n\
+        Your verification code is 482913.\r\n\r\nConfirm: https://service.test/confirm?t=1\r\n\r\n\
+        On Mon, 2 Nov 2026 at 10:00, Ann <ann@inboxlayer.dev> wrote:\r\n> I want to sign in.\r\n";
+    let put = world.post(token, "/api/v1/emails", json!({"inbox_id": id, "raw": raw})).await;
+    assert_eq!(put.status, 201, "{}", put.json());
+    let listed = world.get(token, &format!("/api/v1/emails?inbox={id}")).await.json();
+    let path = format!("/api/v1/emails/{}", listed["emails"][0]["id"].as_str().unwrap());
+    let shown = world.get(token, &path).await.json();
+    let whole = shown["text_body"].as_str().unwrap();
+    assert!(whole.contains("> I want to sign in."), "{whole}");
+    let reply = shown["extracted_text"].as_str().unwrap();
+    assert!(reply.starts_with("Your verification code is 482913.") && !reply.contains("I want"), "{reply}");
+    assert_eq!(shown["codes"][0]["code"], "482913");
+    let link = json!({"url": "https://service.test/confirm?t=1", "text": "https://service.test/confirm?t=1", "confirmation": true});
+    assert_eq!(shown["links"], json!([link]));
+}
+
+#[tokio::test]
 async fn from_must_belong_to_the_inbox_and_falls_back_visibly_while_its_domain_is_pending() {
     let world = World::new().await;
     let token = &world.ours.token;

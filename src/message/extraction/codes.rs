@@ -3,6 +3,7 @@
 use super::candidates::{Candidate, Shape, candidates, is_invisible};
 use super::lines::Line;
 use super::words::{lower_in_place, phrases};
+use serde::Serialize;
 use std::ops::Range;
 
 /// Codes of a message.
@@ -21,7 +22,7 @@ const CONTEXT: usize = 200;
 const WORDS: usize = 8;
 
 /// A one-time code.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Code {
     /// As typed, without white space.
     pub code: String,

@@ -4,6 +4,7 @@ use super::html::Page;
 use super::lines::Lines;
 use super::urls::{READ, is_link, next_url};
 use super::words::{lower_in_place, phrases};
+use serde::Serialize;
 use std::collections::HashMap;
 
 /// Links of a message.
@@ -12,7 +13,7 @@ pub(super) const LIMIT: usize = 200;
 const BEFORE: usize = 400;
 
 /// A link of a message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Link {
     /// As written; `http` or `https`.
     pub url: String,
