@@ -31,7 +31,10 @@ fn a_wrong_configuration_starts_nothing_and_names_its_line() {
         command.args(verb).arg(&file);
         let outcome = run(command, b"");
         assert_eq!(outcome.code, 2, "{outcome:?}");
-        let says = format!("error: {}:5: unknown field `port`, expected `listen` or `tls`\n  fix: ", file.display());
+        let says = format!(
+            "error: {}:5: unknown field `port`, expected one of `listen`, `tls`, `cors_origins`\n  fix: ",
+            file.display()
+        );
         assert!(outcome.stderr.starts_with(&says), "{outcome:?}");
     }
     assert!(!data.exists());

@@ -198,7 +198,7 @@ async fn an_event_without_a_notification_comes_with_the_next_look() {
     );
     let settings = testing::daemon_config(dir.path(), dir.path()).store;
     let database = settings.url.unwrap().reveal().rsplit_once("dbname=").unwrap().1.to_owned();
-    // A transaction of a program that notifies nobody, as of a daemon that was killed after its commit.
+    // A transaction of a program that sends no notification, as of a daemon that was killed after its commit.
     tokio::task::spawn_blocking(move || cluster().session(&database).command(&insert).unwrap()).await.unwrap();
     assert_eq!(next(&mut heard).await, token);
 }
