@@ -15,12 +15,13 @@ pub fn reader(input: &[u8]) {
     let attachments = list(&shown["attachments"]);
     // An octet that is no text becomes one character of three octets, or six as an escape in JSON.
     let octets = shown.to_string().len();
-    assert!(octets <= 36 * input.len() + 400 * attachments.len() + 2048, "{octets} octets of {}", input.len());
+    let listed = 400 * (attachments.len() + list(&shown["links"]).len()) + 1500 * list(&shown["codes"]).len();
+    assert!(octets <= 48 * input.len() + listed + 2048, "{octets} octets of {}", input.len());
     shown
         .as_object()
         .unwrap()
         .iter()
-        .filter(|(key, _)| !["text_body", "html_body"].contains(&key.as_str()))
+        .filter(|(key, _)| !["text_body", "html_body", "extracted_text"].contains(&key.as_str()))
         .for_each(without_control);
     for attachment in attachments {
         assert!(attachment["size"].as_u64() <= Some(body.len() as u64), "{attachment}");

@@ -277,7 +277,7 @@ fn the_printed_zone_is_one_that_bind_takes_and_the_sealing_key_is_changed() {
     assert_ne!(std::fs::read(&key).unwrap(), original);
     served.serve.launch();
     let refused = change(&served.serve);
-    assert!(refused.code == 1 && refused.stderr.contains("stop the daemon first"), "{refused:?}");
+    assert!(refused.code == 1 && refused.stderr.contains("stop every daemon first"), "{refused:?}");
     let (token, public) = &served.keys[2];
     assert_eq!(served.dig(&["+norecurse", &format!("{token}.{ZONE}"), "TXT"]).txt(), *public);
 }

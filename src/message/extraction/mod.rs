@@ -37,7 +37,7 @@ use self::reply::Reply;
 use super::addresses;
 use super::fields::Header;
 use super::text::Content;
-use super::words::decoded_words;
+use super::words::{decoded_words, is_control, without_controls};
 use mail_parser::decoders::html::html_to_text;
 
 /// What was extracted of a message.
@@ -85,7 +85,10 @@ pub(crate) fn extract(header: &Header<'_>, content: &Content) -> Extraction {
     };
     let whole = || content.text.clone().or_else(|| content.html.as_deref().map(html_to_text)).unwrap_or_default();
     let text = if shown.is_cut { whole() } else { text_of(&kept) };
-    Extraction { text, codes, links: links::in_order(&subject, found) }
+    let codes = codes.into_iter().map(|code| Code { context: without_controls(code.context), ..code });
+    let links = links::in_order(&subject, found).into_iter().filter(|link| !link.url.contains(is_control));
+    let links = links.map(|link| Link { text: without_controls(link.text), ..link });
+    Extraction { text, codes: codes.collect(), links: links.collect() }
 }
 
 fn text_of(lines: &[&Line]) -> String {

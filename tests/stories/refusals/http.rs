@@ -106,8 +106,8 @@ fn no_field_becomes_a_header_field_or_a_command() {
         let text = scene.refused(&messages, &[], draft.to_string(), 422, "invalid_request");
         assert!(text.contains(&format!("\"field\":\"{field}")), "{draft}: {text}");
     }
-    let nobody = json!({"to": [], "subject": "a", "text_body": "t"});
-    scene.refused(&messages, &[], nobody.to_string(), 400, "invalid_request");
+    let no_recipient = json!({"to": [], "subject": "a", "text_body": "t"});
+    scene.refused(&messages, &[], no_recipient.to_string(), 400, "invalid_request");
     let raw = json!({"raw": "To: x@outside.example\r\nSubject: nul\r\n\r\n\0"});
     scene.refused(&messages, &[], raw.to_string(), 422, "invalid_request");
     assert!(scene.relay.subjects().is_empty());
