@@ -65,7 +65,7 @@ pub enum CreateAliasError {
     Exists(AliasId),
     #[error("an inbox of the account has this name")]
     InboxHasName(InboxId),
-    #[error("the account has {0} aliases, as many as it may")]
+    #[error("the account has reached its limit of {0} aliases")]
     LimitReached(u32),
     #[error("an address has at most 254 octets")]
     TooLong,

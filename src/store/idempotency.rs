@@ -63,7 +63,7 @@ pub enum Begun {
     CutOff,
     /// The key was used for another request.
     Other,
-    /// So many keys are known; the first is forgotten then.
+    /// The account has as many keys as `limits.idempotency_keys` allows; the oldest expires at `until`.
     LimitReached { until: Timestamp },
 }
 

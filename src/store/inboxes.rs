@@ -43,11 +43,11 @@ pub enum CreateInboxError {
     Made(Box<Inbox>),
     #[error("an alias of the account has this local part")]
     AliasHasName(AliasId),
-    #[error("the account has {0} aliases, as many as it may")]
+    #[error("the account has reached its limit of {0} aliases")]
     AliasLimitReached(u32),
     #[error("an address has at most 254 octets")]
     TooLong,
-    #[error("the account has {0} inboxes, as many as it may")]
+    #[error("the account has reached its limit of {0} inboxes")]
     LimitReached(u32),
     #[error("the account has taken {0} inbox names, as many as it ever may")]
     NamesUsedUp(u32),

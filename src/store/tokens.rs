@@ -107,7 +107,7 @@ pub enum CreateTokenError {
     /// It has just been disabled.
     #[error("the user cannot log in")]
     UserDisabled,
-    #[error("the account has {0} live tokens, as many as it may")]
+    #[error("the account has reached its limit of {0} live tokens")]
     LimitReached(u32),
     #[error(transparent)]
     Store(#[from] StoreError),

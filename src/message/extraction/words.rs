@@ -1,5 +1,5 @@
-//! The words that the rules look for, from `words.txt`: by purpose and language. Invariant: phrases are in lower case;
-//! where a phrase begins or ends in a letter of a script with spaces between words, it is found as whole words only.
+//! The words that the rules look for, from `words.txt`: by purpose and language. Phrases are in lower case, and
+//! match whole words only, but in scripts that have no spaces between words.
 
 use crate::message::octets_read;
 use std::collections::HashMap;
