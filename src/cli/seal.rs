@@ -23,7 +23,7 @@ pub(super) async fn run(command: SealCommand) -> Result<ExitCode, Failure> {
     let config = config.load()?;
     let data_dir = config.data_dir.0.clone();
     let disk = FreeDisk::new(&data_dir, 0);
-    let store = Store::with_access(&config, disk, Access::Alone).map_err(|error| {
+    let store = Store::open_with_access(&config, disk, Access::Exclusive).map_err(|error| {
         let fix = match error.is_in_use() {
             true => "stop every daemon first: it holds the current key in memory",
             false => "give the daemon's configuration with --config, and run this as the daemon's user",

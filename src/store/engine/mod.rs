@@ -1,6 +1,6 @@
-//! What a verb runs on: one transaction of either engine.
+//! The transaction that a verb runs in, on SQLite or PostgreSQL.
 //!
-//! SQL is of the subset that SQLite and PostgreSQL share; parameters are `?1`, `?2` …. Truth is 1 and 0.
+//! SQL is limited to the subset that both support; parameters are `?1`, `?2` …; booleans are 1 and 0.
 
 #[cfg(feature = "cluster")]
 pub(super) mod postgres;
@@ -20,7 +20,7 @@ use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ops::{ControlFlow, Range};
 
-/// Parameters of a statement: see [`params`].
+/// Built by [`params`].
 pub type Params<'a> = &'a [&'a dyn ToValue];
 
 /// The parameters of a statement, `?1` first.
@@ -31,7 +31,6 @@ macro_rules! params {
 }
 pub(crate) use params;
 
-/// What runs transactions.
 #[derive(Debug)]
 pub(super) enum Engine {
     Sqlite(sqlite::Sqlite),
@@ -40,7 +39,7 @@ pub(super) enum Engine {
 }
 
 impl Engine {
-    /// Where writes run side by side, those with the same turn run one after the other.
+    /// On PostgreSQL, writes with a turn in common are serialized; on SQLite, all writes are.
     pub async fn write<T, E, F>(
         &self,
         owner: &Owner,
@@ -72,7 +71,7 @@ impl Engine {
         }
     }
 
-    /// The name of the source, where the database was an incomplete copy when it was opened.
+    /// The source's name if the database was an incomplete copy when it was opened.
     pub fn incomplete_copy_of(&self) -> Option<&str> {
         match self {
             Self::Sqlite(engine) => engine.incomplete_copy_of.as_deref(),
@@ -81,7 +80,7 @@ impl Engine {
         }
     }
 
-    /// Other daemons may change what is in it.
+    /// True if other daemons may write to the same database.
     pub fn is_shared(&self) -> bool {
         match self {
             Self::Sqlite(_) => false,
@@ -90,7 +89,7 @@ impl Engine {
         }
     }
 
-    /// Waits for the transactions under way, and closes. Later ones answer [`StoreError::Closed`].
+    /// Waits for running transactions, then closes. Later ones return [`StoreError::Closed`].
     pub async fn close(&self) {
         match self {
             Self::Sqlite(engine) => engine.close().await,
@@ -100,27 +99,27 @@ impl Engine {
     }
 }
 
-/// A transaction, and the events that are published once it is on disk.
+/// A transaction, with the events to publish once it is committed.
 pub struct Transaction<'a> {
     connection: Connection<'a>,
     place: LogPlace,
     events: RefCell<Vec<(AccountId, Event)>>,
 }
 
-/// Where a transaction is in the order of the event log.
+/// A transaction's position in the event log.
 #[derive(Clone, Copy, Debug)]
 struct LogPlace {
     /// The first position of the epoch.
     base: i64,
-    /// Of the events that the transaction records.
+    /// Shared by all events of the transaction.
     position: i64,
 }
 
 impl LogPlace {
-    /// Positions of an epoch: more than a server has transactions.
+    /// Positions per epoch; more than the transactions of a server.
     const EPOCH: i64 = 1 << 48;
 
-    /// For the transaction of this number; 0 where transactions have none.
+    /// `transaction` is the server's transaction ID, or 0 on SQLite and for reads.
     fn new(epoch: i64, transaction: i64) -> Self {
         let base = epoch.saturating_mul(Self::EPOCH);
         Self { base, position: base.saturating_add(transaction) }
@@ -133,7 +132,6 @@ enum Connection<'a> {
     Postgres(&'a postgres::Session),
 }
 
-/// A row of an answer.
 pub enum Row<'a> {
     Sqlite(&'a rusqlite::Row<'a>),
     #[cfg(feature = "cluster")]
@@ -141,17 +139,17 @@ pub enum Row<'a> {
 }
 
 impl Row<'_> {
-    /// The value of a column, 0 the first.
+    /// The value of a column, counted from 0. Fails if no version of the program writes such a value.
     pub fn get<T: FromValue>(&self, column: usize) -> Result<T, StoreError> {
         T::from_value(self.column(column)?)
             .map_err(|Unexpected(what)| StoreError::Corrupt(format!("column {column}: {what}")))
     }
 
-    /// The text of a column, not copied.
+    /// The text of a column, borrowed from the row.
     pub fn text(&self, column: usize) -> Result<Cow<'_, str>, StoreError> {
         match self.column(column)? {
             Value::Text(text) => Ok(text),
-            other => Err(StoreError::Corrupt(format!("column {column}: {other:?} instead of text"))),
+            other => Err(StoreError::Corrupt(format!("column {column}: expected text, found {other:?}"))),
         }
     }
 
@@ -164,16 +162,16 @@ impl Row<'_> {
     }
 }
 
-/// Statements about the tables themselves, which differ between the engines.
+/// Queries on the system catalog, which differ between the engines.
 #[derive(Debug)]
 struct Catalog {
     tables: &'static str,
     columns: &'static str,
-    /// The tables whose rows the engine numbers, each with its column, where they do not go on after the last row by themselves.
-    row_numbers: &'static str,
+    /// Tables and identity columns whose sequence an INSERT with an explicit value does not advance.
+    sequences: &'static str,
 }
 
-/// Octets that may be many: they are read in pieces.
+/// A large value, read by range.
 #[derive(Clone, Copy, Debug)]
 pub enum Octets {
     Header(ContentId),
@@ -189,7 +187,7 @@ impl<'a> Transaction<'a> {
         self.events.into_inner()
     }
 
-    /// Runs a statement; returns how many rows it has changed.
+    /// Runs a statement and returns the number of rows changed.
     pub fn execute(&self, sql: &str, params: Params<'_>) -> Result<usize, StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
@@ -198,7 +196,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Reads rows until `row` breaks.
+    /// Calls `row` for each row until it returns `Break`.
     pub fn for_each(
         &self,
         sql: &str,
@@ -212,7 +210,6 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// All rows.
     pub fn query<T>(
         &self,
         sql: &str,
@@ -242,7 +239,7 @@ impl<'a> Transaction<'a> {
         Ok(first)
     }
 
-    /// The first row. Fails when there is none.
+    /// The first row; [`StoreError::NoRow`] if there is none.
     pub fn query_row<T>(
         &self,
         sql: &str,
@@ -252,13 +249,12 @@ impl<'a> Transaction<'a> {
         self.query_opt(sql, params, row)?.ok_or_else(|| StoreError::NoRow(sql.to_owned()))
     }
 
-    /// True when there is a row.
     pub fn exists(&self, sql: &str, params: Params<'_>) -> Result<bool, StoreError> {
         Ok(self.query_opt(sql, params, |_| Ok(()))?.is_some())
     }
 
-    /// A table for a statement: the items of the [`List`] that is parameter `number`. Its column is `value`: a number by
-    /// `CAST(value AS BIGINT)`, of a row the first by `CAST(value ->> 0 AS BIGINT)`, text by `value ->> 0`.
+    /// SQL for a table of the items of the [`List`] in parameter `number`, with the column `value`. A number is
+    /// `CAST(value AS BIGINT)`; the first of a row is `CAST(value ->> 0 AS BIGINT)`, as text `value ->> 0`.
     pub fn items(&self, number: usize) -> String {
         match self.connection {
             Connection::Sqlite(_) => sqlite::items(number),
@@ -275,21 +271,20 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// The names of all tables.
     pub fn table_names(&self) -> Result<Vec<String>, StoreError> {
         self.query(self.catalog().tables, params![], |row| row.get(0))
     }
 
-    /// A table's columns that are not generated, each with its place in the primary key, 1 the first, or 0.
+    /// A table's columns that are not generated, each with its position in the primary key, counted from 1, or 0.
     pub fn columns(&self, table: &str) -> Result<Vec<(String, i64)>, StoreError> {
         self.query(self.catalog().columns, params![table], |row| Ok((row.get(0)?, row.get(1)?)))
     }
 
-    /// To be called when rows were inserted with their numbers: later ones get higher numbers.
-    pub fn number_rows_after_the_last(&self) -> Result<(), StoreError> {
-        let numbered: Vec<(String, String)> =
-            self.query(self.catalog().row_numbers, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        for (table, column) in numbered {
+    /// Sets sequences past the highest value in use. Required after rows were inserted with explicit row numbers.
+    pub fn reset_sequences(&self) -> Result<(), StoreError> {
+        let identities: Vec<(String, String)> =
+            self.query(self.catalog().sequences, params![], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        for (table, column) in identities {
             let sql = format!(
                 "SELECT setval(pg_get_serial_sequence('{table}', '{column}'), coalesce(max({column}), 0) + 1, false) FROM {table}"
             );
@@ -298,7 +293,7 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Stores the octets of a body, which come in pieces.
+    /// Stores the concatenation of `pieces` as a body.
     pub fn insert_body(&self, pieces: &[Bytes]) -> Result<BodyId, StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::insert_body(connection, pieces),
@@ -307,7 +302,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Writes other octets over those of a stored body. Those that are the same are written, too.
+    /// Replaces the octets of a stored body; unchanged ones are written too, which repairs damaged pages.
     pub fn overwrite_body(&self, id: BodyId, pieces: &[Bytes]) -> Result<(), StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::overwrite_body(connection, id, pieces),
@@ -316,7 +311,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// How many octets there are, and those of a range; fewer at its end. The others are not brought into memory.
+    /// The total length, and the octets of `range`, clipped to it. Octets outside the range are not read.
     pub fn read_range(&self, of: Octets, range: Range<usize>) -> Result<(usize, Vec<u8>), StoreError> {
         match &self.connection {
             Connection::Sqlite(connection) => sqlite::read_range(connection, of, range),
@@ -325,28 +320,27 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Runs statements without parameters, a semicolon between them.
+    /// Runs statements without parameters, separated by semicolons.
     #[cfg(test)]
     pub fn batch(&self, sql: &str) -> Result<(), StoreError> {
         sql.split(';').filter(|sql| !sql.trim().is_empty()).try_for_each(|sql| self.execute(sql, &[]).map(|_| ()))
     }
 
-    /// The connection, for what only SQLite has.
+    /// For features that only SQLite has.
     #[cfg(test)]
     pub fn sqlite(&self) -> &rusqlite::Connection {
         match &self.connection {
             Connection::Sqlite(connection) => connection,
             #[cfg(feature = "cluster")]
-            Connection::Postgres(_) => panic!("only SQLite has it"),
+            Connection::Postgres(_) => panic!("the store is not on SQLite"),
         }
     }
 
-    /// The position of this transaction's events in the log.
     pub fn log_position(&self) -> i64 {
         self.place.position
     }
 
-    /// The settled end of the event log: no transaction will commit an event before it.
+    /// The stable end of the event log: no transaction can still commit an event before it.
     pub fn log_end(&self) -> Result<Cursor, StoreError> {
         match &self.connection {
             Connection::Sqlite(_) => sqlite::events::end(self, self.place.base),
@@ -355,7 +349,7 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// The position, number and time of the oldest events of the log.
+    /// The oldest events of the log, in order.
     pub fn oldest_events(&self, limit: i64) -> Result<Vec<(Cursor, Timestamp)>, StoreError> {
         let sql = match &self.connection {
             Connection::Sqlite(_) => sqlite::events::OLDEST,
@@ -365,17 +359,17 @@ impl<'a> Transaction<'a> {
         self.query(sql, params![limit], |row| Ok((Cursor { position: row.get(0)?, number: row.get(1)? }, row.get(2)?)))
     }
 
-    /// Removes the oldest events of the log, up to one that [`Self::oldest_events`] has returned.
-    pub fn remove_events(&self, upto: Cursor) -> Result<usize, StoreError> {
+    /// Removes the events up to and including `last`, which must be one that [`Self::oldest_events`] returned.
+    pub fn remove_events(&self, last: Cursor) -> Result<usize, StoreError> {
         let sql = match &self.connection {
             Connection::Sqlite(_) => sqlite::events::REMOVE,
             #[cfg(feature = "cluster")]
             Connection::Postgres(_) => postgres::events::REMOVE,
         };
-        self.execute(sql, params![upto.position, upto.number])
+        self.execute(sql, params![last.position, last.number])
     }
 
-    /// The event is published with the commit.
+    /// Publishes the event after the commit; not after a rollback.
     pub fn publish_at_commit(&self, account: AccountId, event: Event) {
         self.events.borrow_mut().push((account, event));
     }

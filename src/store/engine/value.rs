@@ -1,6 +1,7 @@
-//! What columns hold: integers (numbers, truth values, times in milliseconds, row numbers), text (ids, names) and octets.
+//! Values of columns and parameters: integers (numbers, booleans, times in milliseconds, row numbers), text (ids, names) and
+//! octets.
 //!
-//! Both engines read and write these alone, so that a verb is the same for both.
+//! Both engines support only these, so that a verb is the same for both.
 
 use crate::address::{Address, DomainName, InboxName};
 use crate::clock::Timestamp;
@@ -14,7 +15,6 @@ use crate::verification::rotation::Role;
 use crate::verification::status::{OnUnverified, VerifiedStatus};
 use std::borrow::Cow;
 
-/// A value for a parameter, or of a column.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value<'a> {
     Null,
@@ -23,7 +23,7 @@ pub enum Value<'a> {
     Octets(&'a [u8]),
 }
 
-/// Numbers or rows of them as one parameter, in JSON: [`super::Transaction::items`] reads them as a table.
+/// A list of values or rows as one parameter, in JSON; [`super::Transaction::items`] makes it a table.
 #[derive(Debug)]
 pub struct List(String);
 
@@ -39,18 +39,16 @@ impl ToValue for List {
     }
 }
 
-/// What may be a parameter of a statement.
 pub trait ToValue {
     fn to_value(&self) -> Value<'_>;
 }
 
-/// What may be read from a column.
 pub trait FromValue: Sized {
-    /// Fails when no version of the program writes such a value.
+    /// Fails if no version of the program writes such a value.
     fn from_value(value: Value<'_>) -> Result<Self, Unexpected>;
 }
 
-/// A column holds something else than it should.
+/// A column has a value of the wrong type or range: what was found and expected.
 #[derive(Debug)]
 pub struct Unexpected(pub String);
 
@@ -62,7 +60,7 @@ impl Unexpected {
             Value::Text(_) => "text",
             Value::Octets(_) => "octets",
         };
-        Self(format!("{found} instead of {wanted}"))
+        Self(format!("expected {wanted}, found {found}"))
     }
 }
 
@@ -179,7 +177,7 @@ macro_rules! small_integers {
         impl FromValue for $name {
             fn from_value(value: Value<'_>) -> Result<Self, Unexpected> {
                 let number = i64::from_value(value)?;
-                number.try_into().map_err(|_| Unexpected(format!("{number} instead of a {}", stringify!($name))))
+                number.try_into().map_err(|_| Unexpected(format!("{number} is out of range for {}", stringify!($name))))
             }
         }
     )*};
@@ -211,7 +209,7 @@ impl FromValue for BodyHash {
             Value::Octets(octets) => octets
                 .try_into()
                 .map(Self::new)
-                .map_err(|_| Unexpected(format!("{} octets instead of 32", octets.len()))),
+                .map_err(|_| Unexpected(format!("expected 32 octets, found {}", octets.len()))),
             other => Err(Unexpected::new(&other, "octets")),
         }
     }

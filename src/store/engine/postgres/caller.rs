@@ -1,4 +1,4 @@
-//! The caller of a read: once it is cancelled, so is the statement that runs for it.
+//! Cancels the statement of a read when the future that awaits it is dropped.
 
 use super::connect::Connector;
 use super::session::{Session, in_words};
@@ -6,34 +6,34 @@ use crate::store::lock;
 use std::sync::{Arc, Mutex};
 use tokio::sync::Semaphore;
 
-/// Requests to cancel that are sent at the same time, for all stores: each is a connection of its own. Beyond that a statement ends by itself,
-/// at the latest by `statement_timeout`.
-static CANCELLING: Semaphore = Semaphore::const_new(2);
+/// Concurrent cancel requests of the process; each opens a connection. Without a permit no request is sent, and the statement
+/// runs until it ends or reaches `statement_timeout`.
+static CANCEL_REQUESTS: Semaphore = Semaphore::const_new(2);
 
-/// The caller of a read, as the thread sees it that reads.
+/// The state of a read's caller, shared with the thread that reads.
 #[derive(Default)]
 pub(super) struct Caller(Mutex<State>);
 
 #[derive(Default)]
 struct State {
     is_gone: bool,
-    /// While a connection reads for it.
+    /// Set while a connection reads.
     token: Option<postgres::CancelToken>,
 }
 
 impl Caller {
-    /// From now on a connection reads for the caller.
+    /// The session may be cancelled from now on.
     pub fn reads_on(&self, session: &Session) {
         lock(&self.0).token = session.cancel_token().ok();
     }
 
-    /// The connection has read, and is not cancelled any more. Waits for a request to cancel that is being sent: so that it does not
-    /// end what the connection does next.
+    /// The session is not cancelled from now on. Waits for a cancel request that is being sent, so that it cannot cancel the
+    /// session's next statement.
     pub fn has_read(&self) {
         lock(&self.0).token = None;
     }
 
-    /// The caller is cancelled.
+    /// True once the caller is cancelled.
     pub fn is_gone(&self) -> bool {
         lock(&self.0).is_gone
     }
@@ -43,18 +43,18 @@ impl Caller {
         if let Some(token) = state.token.take()
             && let Err(error) = connector.cancel(&token)
         {
-            tracing::debug!(error = in_words(&error), "a read was not cancelled");
+            tracing::debug!(error = in_words(&error), "cannot cancel a read");
         }
     }
 }
 
-/// The caller itself: dropped when its future is.
-pub(super) struct Waiting {
+/// Held by the caller's future.
+pub(super) struct CancelOnDrop {
     pub caller: Arc<Caller>,
     pub connector: Connector,
 }
 
-impl Drop for Waiting {
+impl Drop for CancelOnDrop {
     fn drop(&mut self) {
         let is_reading = {
             let mut state = lock(&self.caller.0);
@@ -62,13 +62,13 @@ impl Drop for Waiting {
             state.token.is_some()
         };
         if is_reading
-            && let Ok(place) = CANCELLING.try_acquire()
+            && let Ok(permit) = CANCEL_REQUESTS.try_acquire()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             let (caller, connector) = (Arc::clone(&self.caller), self.connector.clone());
             runtime.spawn_blocking(move || {
                 caller.cancel(&connector);
-                drop(place);
+                drop(permit);
             });
         }
     }

@@ -1,4 +1,4 @@
-//! What PostgreSQL knows of its own tables, and lists as tables.
+//! Queries on PostgreSQL's catalog.
 
 use crate::store::engine::Catalog;
 
@@ -8,7 +8,7 @@ pub(in crate::store::engine) const CATALOG: Catalog = Catalog {
             coalesce(array_position(CAST(string_to_array(CAST(i.indkey AS TEXT), ' ') AS SMALLINT[]), a.attnum), 0)
         FROM pg_attribute a LEFT JOIN pg_index i ON i.indrelid = a.attrelid AND i.indisprimary
         WHERE a.attrelid = to_regclass(CAST(?1 AS TEXT)) AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''",
-    row_numbers: "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
+    sequences: "SELECT CAST(table_name AS TEXT), CAST(column_name AS TEXT) FROM information_schema.columns
         WHERE table_schema = current_schema() AND is_identity = 'YES'",
 };
 

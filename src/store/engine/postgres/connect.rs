@@ -1,4 +1,4 @@
-//! Connections to the server.
+//! Connecting to the server.
 
 use super::session::Session;
 use crate::config::{self, StoreTls};
@@ -10,14 +10,13 @@ use postgres::{Config, NoTls};
 use std::time::Duration;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// For a connection to be made.
-const CONNECT: Duration = Duration::from_secs(5);
-/// For octets that were sent to be acknowledged; and for an idle connection, until it is probed.
-const UNACKNOWLEDGED: Duration = Duration::from_secs(30);
-/// Of a connection that has been set up. A commit is on disk when it is acknowledged, whatever the server's default is.
-/// Statements go by indexes, row by row, as with SQLite, also where the server has no statistics yet: a write that reads a whole
-/// table runs into every other write to it.
-const SET_UP: &str = "
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// `TCP_USER_TIMEOUT`, and the idle time before a keep-alive probe.
+const TCP_TIMEOUT: Duration = Duration::from_secs(30);
+/// Settings of each session. A commit is acknowledged once it is on disk, whatever the server's default. Plans use indexes and
+/// nested loops, as SQLite's do, even without statistics: a write that scans a whole table conflicts with every other write to
+/// it.
+const SESSION_SETTINGS: &str = "
     SET enable_seqscan = off;
     SET enable_hashjoin = off;
     SET enable_mergejoin = off;
@@ -27,17 +26,16 @@ const SET_UP: &str = "
     SET client_min_messages = 'warning';
     SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'";
 
-/// Why there is no connector.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// Without the URL: it has a password.
+    /// The text does not quote the URL, which contains a password.
     #[error("[store] url: {0}")]
     Url(String),
     #[error(transparent)]
     Tls(#[from] TlsError),
 }
 
-/// Makes connections; clones share the TLS sessions.
+/// Opens connections; clones share the cache of TLS sessions.
 #[derive(Clone)]
 pub(super) struct Connector {
     config: Config,
@@ -53,13 +51,13 @@ impl std::fmt::Debug for Connector {
 
 impl Connector {
     pub fn new(settings: &config::Store, access: Access) -> Result<Self, SettingsError> {
-        let url = settings.url.as_ref().ok_or_else(|| SettingsError::Url("it is missing".into()))?;
+        let url = settings.url.as_ref().ok_or_else(|| SettingsError::Url("required by the engine postgres".into()))?;
         let mut config: Config = url.reveal().parse().map_err(|error: postgres::Error| {
             let reason = std::error::Error::source(&error).map_or_else(String::new, ToString::to_string);
-            SettingsError::Url(format!("it cannot be read: {reason}"))
+            SettingsError::Url(format!("not a PostgreSQL connection URL: {reason}"))
         })?;
         if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
-            return Err(SettingsError::Url("it names no host".into()));
+            return Err(SettingsError::Url("no host".into()));
         }
         let is_local = config.get_hosts().iter().all(|host| matches!(host, Host::Unix(_)));
         let tls = match settings.tls {
@@ -72,29 +70,29 @@ impl Connector {
         config
             .ssl_mode(if tls.is_some() { SslMode::Require } else { SslMode::Disable })
             .target_session_attrs(TargetSessionAttrs::ReadWrite)
-            .connect_timeout(CONNECT)
+            .connect_timeout(CONNECT_TIMEOUT)
             .keepalives(true)
-            .keepalives_idle(UNACKNOWLEDGED)
+            .keepalives_idle(TCP_TIMEOUT)
             .keepalives_interval(Duration::from_secs(10))
             .keepalives_retries(3)
-            .tcp_user_timeout(UNACKNOWLEDGED);
+            .tcp_user_timeout(TCP_TIMEOUT);
         if config.get_application_name().is_none() {
-            config.application_name(access.program());
+            config.application_name(access.application_name());
         }
         Ok(Self { config, tls, access })
     }
 
-    /// A new connection. Blocks.
+    /// Opens a connection. Blocks.
     pub fn connect(&self) -> Result<Session, postgres::Error> {
         let session = Session::new(match &self.tls {
             Some(tls) => self.config.connect(tls.clone())?,
             None => self.config.connect(NoTls)?,
         });
-        session.command(SET_UP)?;
+        session.command(SESSION_SETTINGS)?;
         Ok(session)
     }
 
-    /// Asks the server to end the statement that a connection runs. Blocks.
+    /// Cancels the running statement of the session that `token` belongs to. Blocks.
     pub fn cancel(&self, token: &postgres::CancelToken) -> Result<(), postgres::Error> {
         match &self.tls {
             Some(tls) => token.cancel_query(tls.clone()),
@@ -109,7 +107,7 @@ mod tests {
     use crate::secret::Secret;
 
     #[test]
-    fn an_address_that_is_wrong_is_refused_without_its_password() {
+    fn errors_and_debug_output_do_not_contain_the_password() {
         let settings = |url: &str| config::Store { url: Some(Secret::new(url)), ..config::Store::default() };
         for wrong in ["postgres://mail:hunter2@host:port/mail", "user=mail password=hunter2", "hunter2"] {
             let refused = Connector::new(&settings(wrong), Access::Shared).unwrap_err().to_string();

@@ -1,9 +1,9 @@
-//! The event log on PostgreSQL, and how daemons learn of one another's events.
+//! The event log on PostgreSQL, and the notification of other daemons.
 //!
-//! Invariant: a committed event is published in each daemon: by the write itself in the daemon that made it, before the verb returns; in the
-//! others by the [follower](super::follower), which a notification wakes. The notification is sent after the commit, by a
-//! statement of its own: within the transaction it would make all commits of the database wait for one another. It carries no
-//! data, and one is sent for all commits of [`PAUSE`].
+//! Invariant: a committed event is published in every daemon: in the daemon that wrote it before the verb returns, in the others
+//! by the [follower](super::follower), which NOTIFY wakes. NOTIFY is sent after the commit, in a transaction of its own: within
+//! the write it would serialize all commits of the database on a global lock. It carries no data; one is sent per
+//! [`NOTIFY_INTERVAL`].
 
 use super::connect::Connector;
 use super::schema::SchemaError;
@@ -16,10 +16,10 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Between two notifications of a daemon.
-const PAUSE: Duration = Duration::from_millis(5);
-/// Before a notification that could not be sent is tried again.
-const RETRY: Duration = Duration::from_secs(1);
+/// The minimum between two notifications of a daemon.
+const NOTIFY_INTERVAL: Duration = Duration::from_millis(5);
+/// After a notification failed.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
 pub(super) const CHANNEL: &str = "inboxlayer_event";
 
 /// At most `?1` rows, the oldest first.
@@ -28,34 +28,34 @@ pub(in crate::store::engine) const OLDEST: &str =
 /// Up to the row at `?1`, `?2`.
 pub(in crate::store::engine) const REMOVE: &str = "DELETE FROM event WHERE (position, number) <= (?1, ?2)";
 
-/// Before the first position of a transaction that was open when this one took its snapshot.
+/// The last position before the oldest transaction that was open when this one took its snapshot.
 pub(in crate::store::engine) fn end(transaction: &Transaction<'_>, base: i64) -> Result<Cursor, StoreError> {
     let sql = "SELECT CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT)";
     let oldest: i64 = transaction.query_row(sql, params![], |row| row.get(0))?;
     Ok(Cursor { position: base.saturating_add(oldest).saturating_sub(1), number: i64::MAX })
 }
 
-/// The log as this daemon writes it.
+/// The event log of this daemon's store.
 #[derive(Debug)]
 pub(super) struct EventLog {
     pub hub: Events,
-    /// Names this daemon in its notifications.
+    /// Identifies this daemon in its notifications.
     pub daemon: String,
     pub epoch: i64,
-    /// Positions of this daemon's writes with events, from before their commits until the follower has passed them.
+    /// Positions of this daemon's writes with events, kept from before the commit until the follower has read past them.
     own: Mutex<BTreeSet<i64>>,
     state: Mutex<State>,
     changed: Condvar,
-    /// Why this program cannot use the schema any more.
-    refused: OnceLock<SchemaError>,
+    /// Set once another program has upgraded the schema to a version that this program does not support.
+    schema_error: OnceLock<SchemaError>,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A commit with events has not been notified yet.
-    is_new: bool,
+    /// Events were committed since the last notification.
+    is_pending: bool,
     is_closing: bool,
-    /// The notifier runs.
+    /// The notifier thread runs.
     is_running: bool,
 }
 
@@ -69,16 +69,16 @@ impl EventLog {
             own: Mutex::default(),
             state: Mutex::default(),
             changed: Condvar::new(),
-            refused: OnceLock::new(),
+            schema_error: OnceLock::new(),
         }
     }
 
-    /// Of the transaction of this number; 0: of one that only reads.
+    /// `transaction` is its ID on the server, or 0 for a read.
     pub fn place(&self, transaction: i64) -> LogPlace {
         LogPlace::new(self.epoch, transaction)
     }
 
-    /// The transaction is about to be committed with these events. From here on the follower leaves them out.
+    /// To be called before COMMIT is sent: from now on the follower skips these events.
     pub fn committing(&self, place: LogPlace, events: Vec<(AccountId, Event)>) -> Committing<'_> {
         if !events.is_empty() {
             lock(&self.own).insert(place.position);
@@ -86,35 +86,35 @@ impl EventLog {
         Committing { log: self, position: place.position, events }
     }
 
-    /// True for a write of this daemon.
+    /// True if this daemon wrote the events at `position`.
     pub fn is_own(&self, position: i64) -> bool {
         lock(&self.own).contains(&position)
     }
 
-    /// The follower has passed all events before this position.
-    pub fn passed(&self, position: i64) {
+    /// Forgets own writes before `position`, which the follower has read past.
+    pub fn forget_before(&self, position: i64) {
         let mut own = lock(&self.own);
         *own = own.split_off(&position);
     }
 
-    /// From now on [`Self::check_schema`] fails.
+    /// Makes [`Self::check_schema`] fail from now on.
     pub fn refuse_schema(&self, error: SchemaError) {
-        if !self.is_closing() && self.refused.get().is_none() {
-            tracing::error!(%error, "the store is not used any more: another program has changed its schema");
-            let _ = self.refused.set(error);
+        if !self.is_closing() && self.schema_error.get().is_none() {
+            tracing::error!(%error, "another program has upgraded the schema, refusing all reads and writes");
+            let _ = self.schema_error.set(error);
         }
     }
 
-    /// Fails once another program has changed the schema to one that this program cannot use.
+    /// Fails after [`Self::refuse_schema`].
     pub fn check_schema(&self) -> Result<(), StoreError> {
-        self.refused.get().map_or(Ok(()), |error| Err(StoreError::Aborted(error.to_string())))
+        self.schema_error.get().map_or(Ok(()), |error| Err(StoreError::Aborted(error.to_string())))
     }
 
     pub fn is_closing(&self) -> bool {
         lock(&self.state).is_closing
     }
 
-    /// Waits, until the store is closed at most.
+    /// Sleeps; returns early when the store is closed.
     pub fn pause(&self, pause: Duration) {
         let end = Instant::now() + pause;
         let mut state = lock(&self.state);
@@ -138,7 +138,7 @@ impl EventLog {
         Ok(())
     }
 
-    /// Ends the threads. What is committed is notified first.
+    /// Stops the notifier and the follower. A pending notification is still sent.
     pub fn close(&self) {
         lock(&self.state).is_closing = true;
         self.changed.notify_all();
@@ -161,29 +161,29 @@ impl EventLog {
                 Err(error) => Err(error),
             };
             match sent {
-                Ok(()) => self.pause(PAUSE),
+                Ok(()) => self.pause(NOTIFY_INTERVAL),
                 Err(error) => {
-                    // Other daemons look at the log by themselves.
-                    tracing::debug!(error = in_words(&error), "other daemons were not notified of events");
-                    self.pause(RETRY);
+                    // Without it, the followers of other daemons find the events by polling.
+                    tracing::debug!(error = in_words(&error), "cannot notify other daemons of events, retrying");
+                    self.pause(RETRY_DELAY);
                     let mut state = lock(&self.state);
-                    state.is_new |= !state.is_closing;
+                    state.is_pending |= !state.is_closing;
                 }
             }
         }
     }
 
-    /// Waits for a commit to notify of. False once there is none and the store is closed.
+    /// Waits until a notification is pending. False if none is and the store is closed.
     fn next_notification(&self) -> bool {
         let mut state = lock(&self.state);
-        while !state.is_new && !state.is_closing {
+        while !state.is_pending && !state.is_closing {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        std::mem::take(&mut state.is_new)
+        std::mem::take(&mut state.is_pending)
     }
 }
 
-/// A write whose COMMIT is sent next. Dropped: it was not committed.
+/// A write whose COMMIT is about to be sent. Dropping it means that the write was not committed.
 pub(super) struct Committing<'a> {
     log: &'a EventLog,
     position: i64,
@@ -191,7 +191,7 @@ pub(super) struct Committing<'a> {
 }
 
 impl Committing<'_> {
-    /// Publishes the events in this daemon, and notifies the others.
+    /// Publishes the events in this daemon and notifies the others.
     pub fn committed(mut self) {
         if self.events.is_empty() {
             return;
@@ -199,11 +199,11 @@ impl Committing<'_> {
         for (account, event) in self.events.drain(..) {
             self.log.hub.publish(&account, event);
         }
-        lock(&self.log.state).is_new = true;
+        lock(&self.log.state).is_pending = true;
         self.log.changed.notify_all();
     }
 
-    /// Whether it was committed is not known: sessions look at the store.
+    /// The outcome of the commit is unknown: makes all sessions of this daemon reload from the store.
     pub fn uncertain(self) {
         if !self.events.is_empty() {
             self.log.hub.missed();

@@ -1,8 +1,8 @@
-//! PostgreSQL: the store that several daemons share.
+//! PostgreSQL: a store that several daemons share.
 //!
-//! Invariant: when a write has returned, it is committed, and on the disks that the server's `synchronous_commit` names. Writes are
-//! serializable, as with one writer; a read sees one snapshot. Each transaction has a connection and a blocking thread of its own;
-//! those that read and those that write are separate pools, shared out by owner.
+//! Invariant: a write has returned only when it is committed as durably as the server's `synchronous_commit` says. Writes run at
+//! isolation level SERIALIZABLE, reads on one snapshot. Each transaction has its own connection and blocking thread. Readers and
+//! writers have separate pools, each shared fairly between owners.
 
 mod caller;
 mod catalog;
@@ -32,7 +32,7 @@ use crate::resources::Owner;
 use crate::store::process::Owners;
 use crate::store::turns::Turn;
 use crate::store::{Access, StoreError, copy, jobs};
-use caller::{Caller, Waiting};
+use caller::{Caller, CancelOnDrop};
 use connect::{Connector, SettingsError};
 use events::EventLog;
 use follower::Follower;
@@ -44,27 +44,26 @@ use tokio_util::task::TaskTracker;
 use transaction::lock_of;
 use turns::TurnQueues;
 
-/// For the connections of a program that is ending to be closed.
-const ENDING: Duration = Duration::from_secs(5);
+/// How long to wait for a program that is exiting to close its connections.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Why a store on PostgreSQL could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("the database: {}", in_words(.0))]
+    #[error("cannot connect to the database: {}", in_words(.0))]
     Connect(postgres::Error),
     #[error(transparent)]
     Schema(#[from] SchemaError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the database: opening it panicked")]
+    #[error("opening the database panicked")]
     Panicked,
-    #[error("the database: a thread for its events cannot be started: {0}")]
+    #[error("cannot start a thread for the event log: {0}")]
     Thread(std::io::Error),
 }
 
-/// The client itself refuses a connection where nothing can be written.
+/// True for the client's own error, because of `TargetSessionAttrs::ReadWrite`.
 fn is_read_only(error: &postgres::Error) -> bool {
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<std::io::Error>());
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::PermissionDenied)
@@ -76,16 +75,16 @@ pub(in crate::store) struct Postgres {
     readers: Pool,
     writers: Pool,
     turns: TurnQueues,
-    /// Transactions that run.
+    /// Running transactions.
     running: TaskTracker,
     log: Arc<EventLog>,
     pub incomplete_copy_of: Option<String>,
 }
 
 impl Postgres {
-    /// Connects, and brings the schema up to date. Blocks.
+    /// Connects and migrates the schema. Blocks.
     pub fn open(settings: &config::Store, hub: Events, access: Access) -> Result<Self, OpenError> {
-        // The client has a runtime of its own, which cannot run on a thread of another.
+        // The client has its own Tokio runtime, which cannot be used on a thread of another one.
         std::thread::scope(|scope| scope.spawn(|| Self::connect(settings, hub, access)).join())
             .unwrap_or(Err(OpenError::Panicked))
     }
@@ -96,7 +95,7 @@ impl Postgres {
             true => SchemaError::ReadOnly.into(),
             false => OpenError::Connect(error),
         })?;
-        let epoch = schema::bring_up_to_date(&session)?;
+        let epoch = schema::migrate(&session)?;
         let log = Arc::new(EventLog::new(hub, epoch));
         let verbs = Transaction::new(Connection::Postgres(&session), log.place(0));
         let incomplete_copy_of = copy::incomplete_copy_of(&verbs)?;
@@ -104,7 +103,9 @@ impl Postgres {
         let began = Instant::now();
         let follower = loop {
             match Follower::begin(Arc::clone(&log), connector.clone()) {
-                Err(StoreError::InUse(_)) if began.elapsed() < ENDING => std::thread::sleep(Duration::from_millis(100)),
+                Err(StoreError::InUse(_)) if began.elapsed() < EXIT_TIMEOUT => {
+                    std::thread::sleep(Duration::from_millis(100))
+                }
                 begun => break begun?,
             }
         };
@@ -115,19 +116,19 @@ impl Postgres {
         Ok(Self { connector, readers, writers, turns, running, log, incomplete_copy_of })
     }
 
-    /// Ends the leases of a process that is gone. Blocks.
+    /// Releases the leases of a process that has ended. Blocks.
     pub fn end_leases(&self, of: &Owners) -> Result<(), StoreError> {
         let end = || {
-            let mut place = self.writers.place_at_once().ok_or(StoreError::Closed)?;
+            let mut place = self.writers.try_place().ok_or(StoreError::Closed)?;
             let ended = transaction::write(&mut place, &self.log, lock_of(&Owner::System), &[], |c| {
                 jobs::end_leases(c, Some(of))
             })?;
             if ended > 0 {
-                tracing::info!(ended, "work that was cut off is due again");
+                tracing::info!(ended, "released the leases of interrupted jobs");
             }
             Ok(())
         };
-        let panicked = || Err(StoreError::Aborted("ending leases panicked".into()));
+        let panicked = || Err(StoreError::Aborted("releasing leases panicked".into()));
         std::thread::scope(|scope| scope.spawn(end).join()).unwrap_or_else(|_| panicked())
     }
 
@@ -142,7 +143,7 @@ impl Postgres {
         let mut place = self.writers.place(owner).await?;
         let owner = lock_of(owner);
         let log = Arc::clone(&self.log);
-        // Its events are published before others can use the connection: those of an owner come in the order of its commits.
+        // The events are published before the connection returns to the pool, so an owner's are in the order of its commits.
         let done = self.running.spawn_blocking(move || transaction::write(&mut place, &log, owner, turn.keys(), work));
         done.await.map_err(|error| StoreError::Aborted(format!("a write was aborted: {error}")))?
     }
@@ -155,13 +156,13 @@ impl Postgres {
     {
         self.log.check_schema()?;
         let mut place = self.readers.place(owner).await?;
-        let waiting = Waiting { caller: Arc::<Caller>::default(), connector: self.connector.clone() };
-        let (caller, log) = (Arc::clone(&waiting.caller), self.log.place(0));
+        let guard = CancelOnDrop { caller: Arc::<Caller>::default(), connector: self.connector.clone() };
+        let (caller, log) = (Arc::clone(&guard.caller), self.log.place(0));
         let done = self.running.spawn_blocking(move || transaction::read(&mut place, log, work, &caller));
         done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
     }
 
-    /// Waits for the transactions under way, and closes. Later verbs answer [`StoreError::Closed`].
+    /// Waits for running transactions, then closes. Later verbs return [`StoreError::Closed`].
     pub async fn close(&self) {
         self.readers.close();
         self.writers.close();
@@ -171,7 +172,7 @@ impl Postgres {
         let log = Arc::clone(&self.log);
         let closed = tokio::task::spawn_blocking(move || log.wait_closed());
         if let Err(error) = closed.await {
-            tracing::error!(%error, "the notifier of events did not end");
+            tracing::error!(%error, "cannot wait for the event notifier to end");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Connections in use and at rest.
+//! A bounded pool of connections.
 //!
-//! Invariant: a connection is used by one transaction at a time, on a blocking thread, and comes back with its permit; one that has
-//! failed does not come back. They are shared out by owner, and none takes the last one.
+//! Invariant: a connection is used by one transaction at a time, on a blocking thread, and returns to the pool with its permit,
+//! unless it has failed. Permits are shared fairly between owners; no owner can hold all of them.
 
 use super::connect::Connector;
 use super::session::Session;
@@ -10,7 +10,7 @@ use crate::resources::fair::{FairSemaphore, Permit};
 use crate::store::{StoreError, lock};
 use std::sync::{Arc, Mutex};
 
-/// A bounded pool of connections, each opened when it is first needed.
+/// Connections are opened on first use.
 #[derive(Debug)]
 pub(super) struct Pool {
     permits: FairSemaphore<Owner>,
@@ -30,20 +30,20 @@ impl std::fmt::Debug for Idle {
 }
 
 impl Pool {
-    /// A pool of at least two.
+    /// A pool of `size` connections, at least two.
     pub fn new(connector: Connector, size: usize) -> Self {
         let size = size.max(2);
         Self { permits: FairSemaphore::new(size, size - 1), idle: Idle { connector, sessions: Arc::default() } }
     }
 
-    /// Waits for a place. Cancel safe.
+    /// Waits for a permit. Cancel safe.
     pub async fn place(&self, owner: &Owner) -> Result<Place, StoreError> {
         let permit = self.permits.acquire(owner.clone()).await.ok_or(StoreError::Closed)?;
         Ok(Place { session: None, idle: self.idle.clone(), _permit: permit })
     }
 
-    /// A place, if there is one: for the start, when no other work needs one. Its connection is opened when it is first used.
-    pub fn place_at_once(&self) -> Option<Place> {
+    /// Does not wait for a permit. `None` if all are in use.
+    pub fn try_place(&self) -> Option<Place> {
         let permit = self.permits.try_acquire(Owner::System)?;
         Some(Place { session: None, idle: self.idle.clone(), _permit: permit })
     }
@@ -56,25 +56,25 @@ impl Pool {
 
 impl Drop for Pool {
     fn drop(&mut self) {
-        // To close a connection blocks.
+        // Closing a connection blocks.
         let sessions = std::mem::take(&mut *lock(&self.idle.sessions));
         let closing = std::thread::Builder::new().name("store-close".into()).spawn(move || drop(sessions));
         if let Err(error) = closing {
-            tracing::error!(%error, "connections to the database were not closed");
+            tracing::error!(%error, "cannot close connections to the database");
         }
     }
 }
 
-/// A place in the pool, and the connection that goes with it. Its methods block.
+/// A permit of the pool and its connection. The methods block.
 pub(super) struct Place {
     session: Option<Session>,
     idle: Idle,
-    // Dropped last: the next permit holder finds the connection.
+    // Dropped after the connection is back in `idle`, so that the next permit holder finds it.
     _permit: Permit<Owner>,
 }
 
 impl Place {
-    /// The connection; a new one where none is idle.
+    /// The connection: an idle one, or else a new one.
     pub fn session(&mut self) -> Result<&Session, postgres::Error> {
         let session = match self.session.take() {
             Some(session) => session,
@@ -86,19 +86,19 @@ impl Place {
         Ok(self.session.insert(session))
     }
 
-    /// Runs statements without parameters on it. The first column of the last row, if any.
+    /// See [`Session::command`].
     pub fn command(&mut self, sql: &str) -> Result<Option<String>, postgres::Error> {
         self.session()?.command(sql)
     }
 
-    /// Ends the transaction without a commit. Where that fails, the connection is closed, which ends it too.
+    /// Rolls back. If that fails, closes the connection, which has the same effect.
     pub fn roll_back(&mut self) {
         if self.session.as_ref().is_some_and(|session| session.roll_back().is_err()) {
             self.discard();
         }
     }
 
-    /// Closes the connection, which has failed, and those at rest: what ended one has often ended them all.
+    /// Closes the connection, which has failed, and all idle ones, which have probably failed too.
     pub fn discard(&mut self) {
         self.session = None;
         let idle = std::mem::take(&mut *lock(&self.idle.sessions));

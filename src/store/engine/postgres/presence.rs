@@ -1,21 +1,21 @@
-//! Who has the database open: daemons beside one another, or one program alone.
+//! Shared or exclusive access to the database.
 //!
-//! Invariant: the connection of an open store's follower holds an advisory lock of the database, shared among daemons, or
-//! exclusive. It is freed with the connection, so also when the process dies. A daemon that has lost the connection does not get
-//! the lock again while a program has the database for itself: it does not follow the log then, and says so.
+//! Invariant: the connection of an open store's follower holds an advisory lock of the database: daemons a shared one, a program
+//! that needs exclusive access an exclusive one. The lock ends with the connection, so also when the process dies. A daemon that
+//! reconnects while a program has exclusive access fails to get the lock, logs it, and does not follow the event log.
 
 use super::session::Session;
 use crate::store::engine::params;
 use crate::store::{Access, StoreError};
 
-/// One of the program's own: `present` as octets.
+/// The lock's number: `present` in ASCII.
 const LOCK: i64 = i64::from_be_bytes(*b"\0present");
 
-/// Takes the lock. Fails with [`StoreError::InUse`], which says who has it.
+/// Takes the lock. Fails with [`StoreError::InUse`], which names the holders.
 pub(super) fn take(session: &Session, access: Access) -> Result<(), StoreError> {
     let lock = match access {
         Access::Shared => "pg_try_advisory_lock_shared",
-        Access::Alone => "pg_try_advisory_lock",
+        Access::Exclusive => "pg_try_advisory_lock",
     };
     match session.command(&format!("SELECT {lock}({LOCK})"))?.as_deref() {
         Some("t") => Ok(()),
@@ -34,5 +34,5 @@ fn holders(session: &Session) -> Result<String, StoreError> {
         holders.push(row.get(0)?);
         Ok(std::ops::ControlFlow::Continue(()))
     })?;
-    Ok(if holders.is_empty() { "a program that has just ended".to_owned() } else { holders.join(", ") })
+    Ok(if holders.is_empty() { "a program that has just exited".to_owned() } else { holders.join(", ") })
 }

@@ -1,6 +1,6 @@
-//! A connection, as the verbs of a transaction use it.
+//! A connection and its prepared statements.
 
-use super::statement::{Bound, Statements, no_statements, numbered};
+use super::statement::{Bound, Statements, statement_cache, with_dollar_parameters};
 use crate::id::BodyId;
 use crate::store::StoreError;
 use crate::store::engine::{Octets, Params, Row};
@@ -12,21 +12,20 @@ use std::cell::{Cell, RefCell, RefMut};
 use std::ops::{ControlFlow, Range};
 use std::time::Duration;
 
-/// Rows, and octets of them, that are read before the first is given to the verb: so that it may run a statement of its own
-/// for each of them. Of a longer answer the rows come as they are read, and the connection is theirs until the last.
-const ROWS_AHEAD: usize = 1000;
-const OCTETS_AHEAD: usize = 1024 * 1024;
+/// A result within these limits is read completely before the first row is passed on, so that a verb may run other statements per
+/// row. The rows of a larger result are passed on as they arrive, and the connection is busy until the last.
+const BUFFERED_ROWS: usize = 1000;
+const BUFFERED_OCTETS: usize = 1024 * 1024;
 
-/// Why a statement failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Failure {
-    /// It runs into another transaction (40001, 40P01): run again, it may pass.
+    /// With another transaction (40001, 40P01, 55P03): a retry may succeed.
     Conflict,
-    /// The connection is gone, and so is the transaction unless its commit was sent.
+    /// The connection was lost; the transaction is rolled back unless COMMIT was sent.
     Lost,
-    /// It took too long, or its reader has gone.
+    /// By `statement_timeout`, or because the caller of the read was cancelled.
     Cancelled,
-    /// Anything else: it fails again.
+    /// A retry would fail too.
     Other,
 }
 
@@ -38,7 +37,7 @@ impl Failure {
                 &(SqlState::T_R_SERIALIZATION_FAILURE | SqlState::T_R_DEADLOCK_DETECTED | SqlState::LOCK_NOT_AVAILABLE),
             ) => Self::Conflict,
             Some(&SqlState::QUERY_CANCELED) => Self::Cancelled,
-            // Another version of the program has changed a table: a new connection prepares the statement anew.
+            // A migration has changed a table: the statement must be prepared again, on a new connection.
             Some(&SqlState::FEATURE_NOT_SUPPORTED) if routine(error) == Some("RevalidateCachedQuery") => Self::Lost,
             Some(code) if ends_connection(code) => Self::Lost,
             Some(_) => Self::Other,
@@ -48,7 +47,7 @@ impl Failure {
     }
 }
 
-/// The error with its causes. Of itself, [`postgres::Error`] names a kind alone: "db error".
+/// The server's message, code and detail, or the cause: the `Display` of [`postgres::Error`] is only "db error".
 pub(in crate::store) fn in_words(error: &postgres::Error) -> String {
     if let Some(refusal) = error.as_db_error() {
         let detail = refusal.detail().map(|detail| format!(": {detail}")).unwrap_or_default();
@@ -64,7 +63,7 @@ fn routine(error: &postgres::Error) -> Option<&str> {
     error.as_db_error()?.routine()
 }
 
-/// The server is ending the connection, or has (classes 08 and 57P), or takes no more of them.
+/// The server closes the connection (classes 08 and 57P), or refuses a new one.
 fn ends_connection(code: &SqlState) -> bool {
     code.code().starts_with("08")
         || code.code().starts_with("57P")
@@ -72,7 +71,6 @@ fn ends_connection(code: &SqlState) -> bool {
         || *code == SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT
 }
 
-/// A connection.
 pub(in crate::store) struct Session {
     client: RefCell<Client>,
     statements: RefCell<Statements>,
@@ -81,20 +79,20 @@ pub(in crate::store) struct Session {
 
 impl Session {
     pub(super) fn new(client: Client) -> Self {
-        Self { client: RefCell::new(client), statements: RefCell::new(no_statements()), failure: Cell::new(None) }
+        Self { client: RefCell::new(client), statements: RefCell::new(statement_cache()), failure: Cell::new(None) }
     }
 
-    /// The first failure of the transaction: whatever the verb makes of it, the transaction cannot be committed.
+    /// The first failure in the transaction. It cannot be committed then, even if the verb ignores the error.
     pub(super) fn failure(&self) -> Option<Failure> {
         self.failure.get()
     }
 
-    /// Ends the request that runs, from another thread.
+    /// Cancels the running statement from another thread.
     pub(super) fn cancel_token(&self) -> Result<postgres::CancelToken, StoreError> {
         Ok(self.client()?.cancel_token())
     }
 
-    /// Runs statements without parameters, as one request. The first column of the last row, if any.
+    /// Runs statements without parameters as one request. Returns the first column of the last row, if any.
     pub(in crate::store) fn command(&self, sql: &str) -> Result<Option<String>, postgres::Error> {
         self.failure.set(None);
         let messages = self.client.borrow_mut().simple_query(sql)?;
@@ -104,16 +102,16 @@ impl Session {
         }))
     }
 
-    /// Waits for notifications on the channels that it listens to, so long at most. True when one is of another daemon.
-    pub(super) fn is_notified(&self, wait: Duration, own: &str) -> Result<bool, StoreError> {
+    /// Waits up to `timeout` for a notification. True if one has another payload than `own`.
+    pub(super) fn wait_for_notification(&self, timeout: Duration, own: &str) -> Result<bool, StoreError> {
         let mut client = self.client()?;
         if client.is_closed() {
             return Err(StoreError::Aborted("the connection to the database was lost".into()));
         }
         let mut notifications = client.notifications();
         let mut is_other = false;
-        let mut found = notifications.timeout_iter(wait).next()?;
-        // With the first, those that have come with it.
+        let mut found = notifications.timeout_iter(timeout).next()?;
+        // Those that arrived with the first are consumed too.
         while let Some(notification) = found {
             is_other |= notification.payload() != own;
             found = notifications.iter().next()?;
@@ -121,7 +119,6 @@ impl Session {
         Ok(is_other)
     }
 
-    /// Ends the transaction without a commit.
     pub(super) fn roll_back(&self) -> Result<(), StoreError> {
         match self.failure.replace(None) {
             Some(Failure::Lost) => Err(StoreError::Closed),
@@ -131,11 +128,12 @@ impl Session {
 
     fn client(&self) -> Result<RefMut<'_, Client>, StoreError> {
         self.client.try_borrow_mut().map_err(|_| {
-            StoreError::Aborted("a statement was run while the connection reads the rows of another".into())
+            StoreError::Aborted("cannot run a statement while the connection reads the rows of another".into())
         })
     }
 
-    fn noted<T>(&self, done: Result<T, postgres::Error>) -> Result<T, StoreError> {
+    /// Records the first failure of the transaction.
+    fn recorded<T>(&self, done: Result<T, postgres::Error>) -> Result<T, StoreError> {
         done.map_err(|error| {
             self.failure.set(self.failure.get().or(Some(Failure::of(&error))));
             error.into()
@@ -146,7 +144,7 @@ impl Session {
         if let Some(found) = self.statements.borrow_mut().get(sql) {
             return Ok(found.clone());
         }
-        let statement = self.noted(client.prepare(&numbered(sql)))?;
+        let statement = self.recorded(client.prepare(&with_dollar_parameters(sql)))?;
         self.statements.borrow_mut().put(sql.into(), statement.clone());
         Ok(statement)
     }
@@ -155,8 +153,8 @@ impl Session {
         let mut client = self.client()?;
         let statement = self.statement(&mut client, sql)?;
         let bound: Vec<Bound<'_>> = params.iter().map(|param| Bound(param.to_value())).collect();
-        let mut rows = self.noted(client.query_raw(&statement, &bound))?;
-        while self.noted(rows.next())?.is_some() {}
+        let mut rows = self.recorded(client.query_raw(&statement, &bound))?;
+        while self.recorded(rows.next())?.is_some() {}
         Ok(rows.rows_affected().and_then(|count| count.try_into().ok()).unwrap_or_default())
     }
 
@@ -169,36 +167,36 @@ impl Session {
         let mut client = self.client()?;
         let statement = self.statement(&mut client, sql)?;
         let bound: Vec<Bound<'_>> = params.iter().map(|param| Bound(param.to_value())).collect();
-        let mut rows = self.noted(client.query_raw(&statement, &bound))?;
-        let (mut ahead, mut octets) = (Vec::new(), 0_usize);
-        let is_whole = loop {
-            if ahead.len() == ROWS_AHEAD || octets >= OCTETS_AHEAD {
+        let mut rows = self.recorded(client.query_raw(&statement, &bound))?;
+        let (mut buffered, mut octets) = (Vec::new(), 0_usize);
+        let is_complete = loop {
+            if buffered.len() == BUFFERED_ROWS || octets >= BUFFERED_OCTETS {
                 break false;
             }
-            match self.noted(rows.next())? {
+            match self.recorded(rows.next())? {
                 Some(found) => {
                     octets = octets.saturating_add(found.raw_size_bytes());
-                    ahead.push(found);
+                    buffered.push(found);
                 }
                 None => break true,
             }
         };
-        if is_whole {
+        if is_complete {
             drop(rows);
             drop(client);
-            for found in &ahead {
+            for found in &buffered {
                 if row(&Row::Postgres(found))?.is_break() {
                     break;
                 }
             }
             return Ok(());
         }
-        for found in ahead {
+        for found in buffered {
             if row(&Row::Postgres(&found))?.is_break() {
                 return Ok(());
             }
         }
-        while let Some(found) = self.noted(rows.next())? {
+        while let Some(found) = self.recorded(rows.next())? {
             if row(&Row::Postgres(&found))?.is_break() {
                 break;
             }
@@ -206,23 +204,20 @@ impl Session {
         Ok(())
     }
 
-    /// Stores the octets of a body.
     pub fn insert_body(&self, pieces: &[Bytes]) -> Result<BodyId, StoreError> {
         let (mut id, body) = (None, pieces.concat());
         self.for_each("INSERT INTO body (data) VALUES (?1) RETURNING id", &[&body], |row| {
             id = Some(row.get(0)?);
             Ok(ControlFlow::Break(()))
         })?;
-        id.ok_or_else(|| StoreError::Corrupt("a body that was just stored has no number".into()))
+        id.ok_or_else(|| StoreError::Corrupt("INSERT INTO body returned no id".into()))
     }
 
-    /// Writes other octets over those of a body; those that are the same, too.
     pub fn overwrite_body(&self, id: BodyId, pieces: &[Bytes]) -> Result<(), StoreError> {
         self.execute("UPDATE body SET data = ?2 WHERE id = ?1", &[&id, &pieces.concat()]).map(|_| ())
     }
 
-    /// How many octets there are, and those of a range; fewer at its end. The others are not read: the column is stored
-    /// EXTERNAL.
+    /// Reads only the range's octets: the columns have storage EXTERNAL.
     pub fn read_range(&self, of: Octets, range: Range<usize>) -> Result<(usize, Vec<u8>), StoreError> {
         let (sql, id) = match of {
             Octets::Header(content) => {
@@ -232,7 +227,7 @@ impl Session {
                 ("SELECT length(data), substring(data FROM ?2 FOR ?3) FROM body WHERE id = ?1", body.row())
             }
         };
-        // A column has less than 1 GiB, and counts from 1.
+        // A value has less than 1 GiB; `substring` counts from 1.
         let number = |octets: usize| i64::from(i32::try_from(octets).unwrap_or(i32::MAX - 1));
         let (first, count) = (number(range.start) + 1, number(range.end.saturating_sub(range.start)));
         let mut found = None;

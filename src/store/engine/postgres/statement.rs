@@ -1,7 +1,7 @@
-//! Statements, parameters and columns, between the verbs and the server.
+//! Conversion of statements, parameters and columns between verbs and the server.
 //!
-//! A verb's parameters are `?1`, `?2` …; the server's are `$1`, `$2` …, whose types it infers. A [`Value`] is sent as whatever
-//! the server has inferred; what does not fit is an error, never another value.
+//! A verb's parameters are `?1`, `?2` …; the server's are `$1`, `$2` …. A [`Value`] is sent as the type that the server has
+//! inferred for the parameter; a value that the type cannot represent is an error.
 
 use crate::store::StoreError;
 use crate::store::engine::Value;
@@ -12,18 +12,18 @@ use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use std::error::Error;
 use std::num::NonZeroUsize;
 
-/// Prepared statements that a connection keeps.
-const KEPT: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
+/// Prepared statements per connection.
+const CACHE_SIZE: NonZeroUsize = NonZeroUsize::MIN.saturating_add(255);
 
-/// The statements that a connection has prepared, by the verbs' text. The one that was used the longest ago goes first.
+/// A connection's prepared statements, by the SQL of the verb.
 pub(super) type Statements = LruCache<Box<str>, Statement>;
 
-pub(super) fn no_statements() -> Statements {
-    LruCache::new(KEPT)
+pub(super) fn statement_cache() -> Statements {
+    LruCache::new(CACHE_SIZE)
 }
 
-/// The text with `$1` for `?1` outside of quotation marks.
-pub(super) fn numbered(sql: &str) -> String {
+/// Replaces `?1` by `$1` outside of quotes.
+pub(super) fn with_dollar_parameters(sql: &str) -> String {
     let mut quote = None;
     let mut next = sql.chars().skip(1);
     sql.chars()
@@ -40,7 +40,6 @@ pub(super) fn numbered(sql: &str) -> String {
         .collect()
 }
 
-/// A parameter.
 #[derive(Debug)]
 pub(super) struct Bound<'a>(pub Value<'a>);
 
@@ -54,12 +53,12 @@ impl ToSql for Bound<'_> {
             (Value::Integer(number @ (0 | 1)), &Type::BOOL) => (*number == 1).to_sql(wanted, out),
             (Value::Text(text), &(Type::TEXT | Type::VARCHAR | Type::BPCHAR | Type::NAME | Type::UNKNOWN)) => {
                 if text.contains('\0') {
-                    return Err("text with a NUL character, which PostgreSQL does not take".into());
+                    return Err("text contains a NUL character, which PostgreSQL cannot store".into());
                 }
                 text.as_ref().to_sql(wanted, out)
             }
             (Value::Octets(octets), &Type::BYTEA) => octets.to_sql(wanted, out),
-            (value, wanted) => Err(format!("{value:?} for a parameter of type {wanted}").into()),
+            (value, wanted) => Err(format!("cannot convert {value:?} to a parameter of type {wanted}").into()),
         }
     }
 
@@ -70,10 +69,9 @@ impl ToSql for Bound<'_> {
     to_sql_checked!();
 }
 
-/// The value of a column.
 pub(in crate::store::engine) fn column(row: &postgres::Row, column: usize) -> Result<Value<'_>, StoreError> {
     let Some(found) = row.columns().get(column) else {
-        return Err(StoreError::Corrupt(format!("an answer without a column {column}")));
+        return Err(StoreError::Corrupt(format!("the result has no column {column}")));
     };
     let integer = |number: Option<i64>| number.map_or(Value::Null, Value::Integer);
     Ok(match *found.type_() {
@@ -86,31 +84,31 @@ pub(in crate::store::engine) fn column(row: &postgres::Row, column: usize) -> Re
             row.try_get::<_, Option<&str>>(column)?.map_or(Value::Null, |text| Value::Text(text.into()))
         }
         Type::BYTEA => row.try_get::<_, Option<&[u8]>>(column)?.map_or(Value::Null, Value::Octets),
-        ref other => return Err(StoreError::Corrupt(format!("column {column} is of type {other}"))),
+        ref other => return Err(StoreError::Corrupt(format!("column {column}: unsupported type {other}"))),
     })
 }
 
-/// A NUMERIC without a fraction: what `sum` makes of BIGINT.
+/// A NUMERIC without a fraction, the type of `sum` over BIGINT.
 struct Whole(i64);
 
 impl<'a> FromSql<'a> for Whole {
     fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
-        // How many digits of base 10,000, the power of the first, the sign, the decimals that are shown; then the digits.
+        // The number of base-10,000 digits, the weight of the first, the sign and the display scale; then the digits.
         let mut fields = raw.chunks_exact(2).filter_map(|pair| pair.try_into().ok().map(u16::from_be_bytes));
-        let mut field = || fields.next().ok_or("a number that is cut off");
+        let mut field = || fields.next().ok_or("truncated NUMERIC");
         let (count, weight, sign, _) = (field()?, field()?.cast_signed(), field()?, field()?);
         let mut number = 0_i128;
         for place in 0..=i32::from(weight) {
             let digit = if place < i32::from(count) { field()? } else { 0 };
             number =
-                number.checked_mul(10_000).and_then(|n| n.checked_add(digit.into())).ok_or("a number too large")?;
+                number.checked_mul(10_000).and_then(|n| n.checked_add(digit.into())).ok_or("NUMERIC out of range")?;
         }
         let whole_digits = i32::from(weight).saturating_add(1).max(0);
         match sign {
-            _ if i32::from(count) > whole_digits => Err("a number with a fraction".into()),
+            _ if i32::from(count) > whole_digits => Err("NUMERIC with a fraction".into()),
             0x0000 => Ok(Self(number.try_into()?)),
             0x4000 => Ok(Self((-number).try_into()?)),
-            _ => Err("not a number".into()),
+            _ => Err("NUMERIC is NaN or infinite".into()),
         }
     }
 
@@ -124,16 +122,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parameters_are_numbered_outside_of_quotation_marks() {
+    fn parameters_are_replaced_outside_of_quotes() {
         assert_eq!(
-            numbered("SELECT ?1, '?2 it''s ?3', \"?4\", ?12 WHERE a = ?2"),
+            with_dollar_parameters("SELECT ?1, '?2 it''s ?3', \"?4\", ?12 WHERE a = ?2"),
             "SELECT $1, '?2 it''s ?3', \"?4\", $12 WHERE a = $2"
         );
-        assert_eq!(numbered("a ? b, é?1"), "a ? b, é$1");
+        assert_eq!(with_dollar_parameters("a ? b, é?1"), "a ? b, é$1");
     }
 
     #[test]
-    fn whole_numbers_are_read_from_numeric() {
+    fn numeric_without_a_fraction_is_decoded() {
         let raw = |fields: &[u16]| fields.iter().flat_map(|field| field.to_be_bytes()).collect::<Vec<u8>>();
         let read = |fields: &[u16]| Whole::from_sql(&Type::NUMERIC, &raw(fields)).map(|number| number.0).ok();
         assert_eq!(read(&[0, 0, 0, 0]), Some(0));

@@ -1,4 +1,4 @@
-//! The PostgreSQL server of this process's tests, made when the first of them asks for it.
+//! The PostgreSQL server of this process's tests, started by the first test that uses it.
 
 mod server;
 
@@ -17,24 +17,23 @@ use std::time::{Duration, Instant};
 
 pub(in crate::store) struct Cluster {
     server: Server,
-    /// The databases of data directories, by these.
+    /// The database of each data directory.
     databases: Mutex<HashMap<PathBuf, String>>,
 }
 
-/// The server.
 pub(in crate::store) fn cluster() -> &'static Cluster {
     static CLUSTER: OnceLock<Cluster> = OnceLock::new();
     CLUSTER.get_or_init(Cluster::start)
 }
 
-/// Of the server at a URL, without TLS.
+/// Settings for a server at a URL, without TLS.
 pub(super) fn of_url(url: String) -> Settings {
     let (engine, tls) = (Engine::Postgres, StoreTls::Disable);
     let url = Some(Secret::new(url));
     Settings { engine, url, tls, read_connections: 4, write_connections: 4, ..Settings::default() }
 }
 
-/// A database like another one.
+/// Creates a database as a copy of `template`.
 fn new_database(server: &Session, template: &str) -> Result<String, postgres::Error> {
     let name = format!("store_{}", ulid::Ulid::new().to_string().to_lowercase());
     server.command(&format!("CREATE DATABASE {name} TEMPLATE {template}")).map(|_| name)
@@ -48,39 +47,36 @@ impl Cluster {
         cluster
     }
 
-    /// A connection to a database.
     pub fn session(&self, database: &str) -> Session {
         Connector::new(&self.settings(database), Access::Shared).unwrap().connect().unwrap()
     }
 
-    /// Runs a command of the server's superuser.
+    /// Runs a command as the superuser.
     pub fn run(&self, sql: &str) {
         self.server.ask("postgres", sql);
     }
 
-    /// A database, over the Unix socket.
+    /// Over the Unix socket.
     pub fn settings(&self, database: &str) -> Settings {
         of_url(self.server.url(database))
     }
 
-    /// The same, over TCP and TLS.
+    /// Over TCP with TLS.
     pub fn tls_settings(&self, database: &str, roots: Option<PathBuf>) -> Settings {
         let url = format!("postgres://mail:of%20the%20tests@localhost:{}/{database}", self.server.port());
         Settings { extra_roots: roots, tls: StoreTls::Require, ..of_url(url) }
     }
 
-    /// The file of the server's certificate.
+    /// The PEM file of the server's certificate.
     pub fn certificate(&self) -> PathBuf {
         self.server.directory().join("certificate.pem")
     }
 
-    /// The server's Unix socket.
     pub fn socket(&self) -> PathBuf {
         self.server.directory().join(format!(".s.PGSQL.{}", self.server.port()))
     }
 
-    /// The database that goes with a data directory, made with the schema where there is none yet. Those of directories that are gone
-    /// are removed.
+    /// The database of a data directory, created with the schema on first use. Databases of removed directories are dropped.
     pub fn database_of(&self, directory: &Path) -> Settings {
         let mut databases = self.databases.lock().unwrap();
         if let Some(name) = databases.get(directory) {
@@ -99,11 +95,11 @@ impl Cluster {
         self.settings(&name)
     }
 
-    /// Makes a copy of the database of a closed store, which goes with another data directory.
+    /// Copies the database of a closed store; the copy belongs to another data directory.
     pub fn copy(&self, from: &Path, to: &Path) {
         let mut databases = self.databases.lock().unwrap();
         let server = self.session("postgres");
-        // The connections of a store end a moment after it is closed.
+        // The connections of a store are closed shortly after it.
         let start = Instant::now();
         let name = loop {
             match new_database(&server, &databases[from]) {

@@ -1,4 +1,4 @@
-//! The engine against a real server: commits without an answer, conflicts, cancelled reads, TLS, and databases that cannot be used.
+//! The engine on a real server: lost commit replies, conflicts, cancelled reads, TLS, and unsupported databases.
 
 use super::testing::{cluster, of_url};
 use super::{OpenError, Postgres, SchemaError};
@@ -19,7 +19,7 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
-/// An engine on a database of its own, with a table of numbers.
+/// An engine on its own database, with a table of numbers.
 async fn engine() -> (tempfile::TempDir, Settings, Arc<Postgres>) {
     blocking(|| {
         let directory = tempfile::tempdir().unwrap();
@@ -32,7 +32,7 @@ async fn engine() -> (tempfile::TempDir, Settings, Arc<Postgres>) {
     .await
 }
 
-/// The same with something else in the URL.
+/// Replaces `from` by `to` in the URL.
 fn with(settings: Settings, from: &str, to: &str) -> Settings {
     let url = settings.url.as_ref().unwrap().reveal().replace(from, to);
     Settings { url: Some(Secret::new(url)), ..settings }
@@ -58,10 +58,10 @@ async fn counted(engine: &Postgres, kind: &'static str) -> i64 {
 }
 
 #[tokio::test]
-async fn two_writes_that_each_read_what_the_other_changes_run_one_after_the_other() {
+async fn two_writes_that_each_read_what_the_other_changes_are_serialized() {
     let (_directory, _, engine) = engine().await;
     let (both_have_read, runs) = (Arc::new(Barrier::new(2)), Arc::new(AtomicUsize::new(0)));
-    // Each adds one where there is none of either: so that one of them finds the other's.
+    // Each inserts a row only if there is none, so serialized writes insert one row.
     let verb = |own: &'static str| {
         let (engine, both_have_read, runs) = (Arc::clone(&engine), Arc::clone(&both_have_read), Arc::clone(&runs));
         let is_first = AtomicBool::new(true);
@@ -85,11 +85,11 @@ async fn two_writes_that_each_read_what_the_other_changes_run_one_after_the_othe
     found.sort_unstable();
     assert_eq!(found, [0, 1]);
     assert_eq!(counted(&engine, "a").await + counted(&engine, "b").await, 1);
-    assert!(runs.load(Ordering::Relaxed) >= 3, "one of them was run again");
+    assert!(runs.load(Ordering::Relaxed) >= 3, "one of them was retried");
 }
 
 #[tokio::test]
-async fn what_is_written_can_be_read_and_comes_back_as_it_was() {
+async fn written_values_are_read_back_unchanged() {
     let (_directory, _, engine) = engine().await;
     let body: Vec<u8> = (0..3_000_000_u32).map(|n| n.to_le_bytes()[1]).collect();
     let stored = body.clone();
@@ -129,21 +129,21 @@ async fn what_is_written_can_be_read_and_comes_back_as_it_was() {
 }
 
 #[tokio::test]
-async fn a_write_that_fails_or_panics_leaves_nothing_and_the_next_one_works() {
+async fn a_write_that_fails_or_panics_is_rolled_back_and_the_next_one_succeeds() {
     let (_directory, _, engine) = engine().await;
     let panics = write(&engine, |transaction| -> Result<(), StoreError> {
         add(transaction, "a")?;
         panic!("a bug");
     });
     assert!(matches!(panics.await, Err(StoreError::Aborted(_))));
-    // It goes on after a statement that failed.
-    let goes_on = write(&engine, |transaction| {
+    // The verb ignores the error of a statement.
+    let ignores = write(&engine, |transaction| {
         add(transaction, "a")?;
         let failed = transaction.execute("INSERT INTO number (kind, n) VALUES (NULL, 1)", params![]);
         assert!(failed.is_err());
         Ok(())
     });
-    assert!(matches!(goes_on.await, Err(StoreError::Aborted(_))));
+    assert!(matches!(ignores.await, Err(StoreError::Aborted(_))));
     let fails = write(&engine, |transaction| add(transaction, "a").and(Err::<(), _>(StoreError::Closed)));
     assert!(matches!(fails.await, Err(StoreError::Closed)));
     write(&engine, |transaction| add(transaction, "b")).await.unwrap();
@@ -151,7 +151,7 @@ async fn a_write_that_fails_or_panics_leaves_nothing_and_the_next_one_works() {
 }
 
 #[tokio::test]
-async fn a_write_whose_connection_is_cut_before_its_commit_is_done_once() {
+async fn a_write_that_loses_its_connection_before_the_commit_is_retried() {
     let (_directory, settings, engine) = engine().await;
     let runs = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&runs);
@@ -170,8 +170,8 @@ async fn a_write_whose_connection_is_cut_before_its_commit_is_done_once() {
     assert_eq!((counted(&engine, "a").await, counted(&engine, "b").await), (1, 1));
 }
 
-/// Passes connections on to the server. The first `COMMIT` after `cuts` is set is cut: before the server has it (1), or after it was done, with
-/// the answer (2).
+/// Forwards connections to the server. At the first `COMMIT` after `cuts` is set, the connection is closed: before COMMIT is
+/// forwarded (1), or before its reply is (2).
 fn proxy(cuts: Arc<AtomicUsize>) -> u16 {
     const COMMIT: &[u8] = b"COMMIT; SELECT pg_advisory_unlock_all()\0";
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -214,7 +214,7 @@ fn proxy(cuts: Arc<AtomicUsize>) -> u16 {
 }
 
 #[tokio::test]
-async fn a_write_whose_commit_has_no_answer_is_done_once_and_its_event_comes_once() {
+async fn a_write_whose_commit_reply_is_lost_is_committed_and_published_once() {
     for cut in [1, 2] {
         let (_directory, settings, engine) = engine().await;
         let cuts = Arc::new(AtomicUsize::new(0));
@@ -241,7 +241,7 @@ async fn a_write_whose_commit_has_no_answer_is_done_once_and_its_event_comes_onc
 }
 
 #[tokio::test]
-async fn a_read_that_nobody_waits_for_is_cancelled() {
+async fn dropping_the_future_of_a_read_cancels_its_statement() {
     let (_directory, settings, engine) = engine().await;
     let (began, has_begun) = tokio::sync::oneshot::channel();
     let began = std::sync::Mutex::new(Some(began));
@@ -267,12 +267,12 @@ async fn a_read_that_nobody_waits_for_is_cancelled() {
         std::time::Duration::from_secs(20),
         blocking(move || while session.command(sleeping).unwrap().as_deref() != Some("0") {}),
     );
-    gone.await.expect("the statement goes on");
+    gone.await.expect("the statement still runs");
     assert_eq!(counted(&engine, "a").await, 0, "the pool still works");
 }
 
 #[tokio::test]
-async fn long_answers_are_read_as_they_come_and_short_ones_leave_the_connection_free() {
+async fn large_results_are_streamed_and_small_ones_allow_nested_statements() {
     let (_directory, _, engine) = engine().await;
     let read = |rows: i64, nested: bool| {
         let engine = Arc::clone(&engine);
@@ -302,7 +302,7 @@ async fn long_answers_are_read_as_they_come_and_short_ones_leave_the_connection_
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
+async fn an_unsupported_database_is_refused_with_the_reason() {
     blocking(|| {
         let cluster = cluster();
         let refusal = |name: &str| match Postgres::open(&cluster.settings(name), Events::new(), Access::Shared) {
@@ -318,7 +318,7 @@ async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
         assert!(matches!(refusal("icu"), SchemaError::Collation));
 
         cluster.run("CREATE DATABASE newer TEMPLATE store");
-        // A later version that this program can use, and one that it cannot.
+        // A newer version that this program supports, and one that it does not.
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1000, 1)").unwrap();
         drop(Postgres::open(&cluster.settings("newer"), Events::new(), Access::Shared).unwrap());
         cluster.session("newer").command("INSERT INTO schema_version VALUES (1001, 1000)").unwrap();
@@ -331,7 +331,7 @@ async fn a_database_that_cannot_be_used_is_refused_in_clear_words() {
 }
 
 #[tokio::test]
-async fn daemons_and_a_program_that_needs_the_database_alone_keep_each_other_out() {
+async fn shared_and_exclusive_access_exclude_each_other() {
     let (_directory, settings, engine) = engine().await;
     let open = |access| {
         let settings = settings.clone();
@@ -342,20 +342,20 @@ async fn daemons_and_a_program_that_needs_the_database_alone_keep_each_other_out
         other => panic!("{other:?}"),
     };
     drop(open(Access::Shared).await.unwrap());
-    let refused = by(open(Access::Alone).await);
+    let refused = by(open(Access::Exclusive).await);
     assert!(refused.starts_with("inboxlayer from this machine since 20"), "{refused}");
     engine.close().await;
     drop(engine);
-    let alone = open(Access::Alone).await.unwrap();
-    for access in [Access::Shared, Access::Alone] {
-        assert!(by(open(access).await).starts_with("inboxlayer alone from "));
+    let exclusive = open(Access::Exclusive).await.unwrap();
+    for access in [Access::Shared, Access::Exclusive] {
+        assert!(by(open(access).await).starts_with("inboxlayer exclusive from "));
     }
-    drop(alone);
+    drop(exclusive);
     drop(open(Access::Shared).await.unwrap());
 }
 
 #[tokio::test]
-async fn a_daemon_that_runs_uses_no_schema_that_it_does_not_know() {
+async fn a_running_daemon_refuses_a_schema_that_it_does_not_support() {
     let (_directory, settings, engine) = engine().await;
     let insert = |row: &'static str| {
         let settings = settings.clone();
@@ -364,7 +364,7 @@ async fn a_daemon_that_runs_uses_no_schema_that_it_does_not_know() {
             session.command(&format!("INSERT INTO schema_version VALUES {row}")).unwrap();
         })
     };
-    // A later version that it can use.
+    // A newer version that it supports.
     insert("(1000, 1)").await;
     std::thread::sleep(std::time::Duration::from_millis(1500));
     write(&engine, |transaction| add(transaction, "known")).await.unwrap();
@@ -372,17 +372,17 @@ async fn a_daemon_that_runs_uses_no_schema_that_it_does_not_know() {
     let began = std::time::Instant::now();
     let refused = loop {
         match write(&engine, |transaction| add(transaction, "unknown")).await {
-            Ok(()) => assert!(began.elapsed().as_secs() < 60, "it writes on"),
+            Ok(()) => assert!(began.elapsed().as_secs() < 60, "it still writes"),
             Err(refused) => break refused.to_string(),
         }
     };
-    assert!(refused.contains("at schema version 1001, which programs of schema version 1000 and newer"), "{refused}");
+    assert!(refused.contains("schema version 1001, which requires a program that supports version 1000"), "{refused}");
     let read = engine.read(&Owner::System, |transaction| count(transaction, "known")).await;
     assert_eq!(read.unwrap_err().to_string(), refused);
 }
 
 #[tokio::test]
-async fn daemons_that_start_together_make_the_schema_once() {
+async fn daemons_that_start_concurrently_create_the_schema_once() {
     blocking(|| {
         cluster().run("CREATE DATABASE together");
         let start = || {
@@ -402,7 +402,7 @@ async fn daemons_that_start_together_make_the_schema_once() {
 }
 
 #[tokio::test]
-async fn tls_is_verified() {
+async fn the_server_certificate_is_verified() {
     blocking(|| {
         let trusting = cluster().tls_settings("store", Some(cluster().certificate()));
         drop(Postgres::open(&trusting, Events::new(), Access::Shared).unwrap());

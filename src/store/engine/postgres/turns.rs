@@ -1,7 +1,7 @@
-//! TurnQueues of the writes of this process: see [`Turn`].
+//! Serializes the writes of this process that have a [`Turn`] in common.
 //!
-//! Invariant: who waits for a turn holds neither a connection nor a later turn, so none waits for another in a circle. Between daemons the same turns
-//! are advisory locks of the database, which a connection takes in the same order before its transaction begins.
+//! Invariant: a write that waits for a turn holds no connection and no turn with a higher number, so writes cannot deadlock.
+//! Between daemons the same turns are advisory locks of the database, taken in the same order before the transaction begins.
 
 use crate::store::lock;
 use crate::store::turns::Turn;
@@ -11,21 +11,21 @@ use tokio::sync::OwnedMutexGuard;
 
 type Queues = HashMap<i64, Arc<tokio::sync::Mutex<()>>>;
 
-/// Clones share them.
+/// A queue per turn in use; clones share them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct TurnQueues(Arc<Mutex<Queues>>);
 
-/// TurnQueues that have come; the next in line goes on when they are dropped.
+/// Turns that a write holds; dropping it releases them.
 #[derive(Debug)]
 pub(super) struct Held {
     turns: TurnQueues,
-    /// Rising.
+    /// In ascending order.
     keys: Vec<i64>,
     guards: Vec<OwnedMutexGuard<()>>,
 }
 
 impl TurnQueues {
-    /// Waits until all of them have come. Cancel safe.
+    /// Waits for all of `turns`. Cancel safe.
     pub async fn wait(&self, turns: &[Turn]) -> Held {
         let mut keys: Vec<i64> = turns.iter().map(Turn::key).collect();
         keys.sort_unstable();
@@ -40,7 +40,7 @@ impl TurnQueues {
 }
 
 impl Held {
-    /// The numbers of the locks, rising.
+    /// The numbers of the advisory locks, in ascending order.
     pub fn keys(&self) -> &[i64] {
         &self.keys
     }
@@ -51,7 +51,7 @@ impl Drop for Held {
         self.guards.clear();
         let mut queues = lock(&self.turns.0);
         for key in &self.keys {
-            // No other write holds it or waits for it.
+            // No other write holds the turn or waits for it.
             if queues.get(key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
                 queues.remove(key);
             }
@@ -65,12 +65,12 @@ mod tests {
     use crate::id::InboxId;
 
     #[tokio::test]
-    async fn turns_come_one_after_the_other_and_leave_nothing_behind() {
+    async fn a_turn_has_one_holder_and_its_queue_is_removed_after_use() {
         let (turns, one, two) = (TurnQueues::default(), Turn::Inbox(InboxId::new()), Turn::Inbox(InboxId::new()));
         let both = turns.wait(&[one.clone(), two.clone(), one.clone()]).await;
         assert_eq!(both.keys().len(), 2);
         let now = std::time::Duration::ZERO;
-        // Cancelled while it waits.
+        // A write that is cancelled while it waits.
         assert!(tokio::time::timeout(now, turns.wait(std::slice::from_ref(&two))).await.is_err());
         let waiting = tokio::spawn({
             let (turns, two) = (turns.clone(), two.clone());

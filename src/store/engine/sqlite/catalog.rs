@@ -1,12 +1,12 @@
-//! What SQLite knows of its own tables, and lists as tables.
+//! Queries on SQLite's catalog.
 
 use crate::store::engine::Catalog;
 
 pub(in crate::store::engine) const CATALOG: Catalog = Catalog {
     tables: "SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
     columns: "SELECT name, pk FROM pragma_table_xinfo(?1) WHERE hidden = 0",
-    // They go on after the last row by themselves.
-    row_numbers: "SELECT name, name FROM sqlite_schema WHERE false",
+    // AUTOINCREMENT continues after the highest row number by itself.
+    sequences: "SELECT name, name FROM sqlite_schema WHERE false",
 };
 
 pub(in crate::store::engine) fn items(parameter: usize) -> String {

@@ -1,8 +1,8 @@
-//! Giving disk that the database does not use back to the file system.
+//! Returns unused pages of the database file to the file system.
 //!
-//! Invariant: at every moment the database's file is the old one or the new one, each whole. The new one is written beside
-//! the old one and synced before it takes its name, and by then the old one's write-ahead log is empty, so that nothing in
-//! it can be taken for the new one's.
+//! Invariant: at every moment the database file is completely the old one or completely the new one. The new file is written
+//! beside the old one and synced before it is renamed. By then the old file's write-ahead log is empty, so that SQLite cannot
+//! apply it to the new file.
 
 use super::copy::{self, CopyError};
 use crate::store::engine::Engine;
@@ -10,23 +10,21 @@ use crate::store::{OpenError, Store, StoreError};
 use rusqlite::Connection;
 use std::path::Path;
 
-/// Octets of a store's files before and after.
+/// Sizes of the database and its write-ahead log, in octets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Compacted {
     pub before: u64,
     pub after: u64,
 }
 
-/// Why a store was not compacted. Nothing is lost.
+/// After any of these, the old file is intact.
 #[derive(Debug, thiserror::Error)]
 pub enum CompactError {
-    /// It could not be opened.
     #[error(transparent)]
     Open(#[from] OpenError),
-    /// Its writer.
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the database: {0}")]
+    #[error("database error: {0}")]
     Sqlite(#[from] rusqlite::Error),
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -34,12 +32,12 @@ pub enum CompactError {
     Io(#[from] std::io::Error),
     #[error("another process has the database open")]
     Busy,
-    #[error("the store is on PostgreSQL, which gives disk back by itself (autovacuum): only SQLite's is compacted")]
+    #[error("only an SQLite store can be compacted; PostgreSQL reuses unused space by itself (autovacuum)")]
     NotSqlite,
 }
 
-/// Makes the database as small as it can be, and closes the store, whose lock keeps daemons out until then. It needs as much
-/// free disk as the database will have.
+/// Rewrites the database file without unused pages, and closes the store; its lock is held until then. Requires as much free disk
+/// as the new file takes.
 pub async fn compact(store: Store) -> Result<Compacted, CompactError> {
     let path = match &store.inner.engine {
         Engine::Sqlite(engine) => engine.path().to_owned(),
@@ -66,7 +64,7 @@ fn rewrite(path: &Path) -> Result<(), CompactError> {
     Ok(copy::rename(&new, path)?)
 }
 
-/// Octets of the database and its log.
+/// Of the database and its write-ahead log.
 fn size(path: &Path) -> std::io::Result<u64> {
     let mut octets = std::fs::metadata(path)?.len();
     match std::fs::metadata(path.with_extension("db-wal")) {
@@ -85,12 +83,12 @@ mod tests {
     use crate::store::{Transaction, params};
 
     #[tokio::test]
-    async fn what_was_deleted_is_given_back_and_the_rest_is_there() {
+    async fn compacting_frees_the_space_of_deleted_messages_and_keeps_the_others() {
         use std::os::unix::fs::PermissionsExt;
         crate::store::testing::sqlite_only();
         let (dir, store, account) = store_with_account().await;
         let (gone, stays) = (inbox(&store, &account, "gone").await, inbox(&store, &account, "stays").await);
-        // Octets that do not compress.
+        // Incompressible octets.
         let mut state = 1_u32;
         let noise = std::iter::repeat_with(|| {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -103,7 +101,7 @@ mod tests {
         MailboxService::new(store.clone(), limits(u64::MAX)).finish_long_changes().await.unwrap();
         while store.bodies_sweep(std::time::Duration::ZERO).await.unwrap() {}
         assert!(matches!(Store::open(dir.path()), Err(OpenError::InUse { .. })));
-        // One that was cut off.
+        // Left by an interrupted run.
         std::fs::write(dir.path().join("inboxlayer.compact"), "half").unwrap();
 
         let done = compact(store).await.unwrap();

@@ -1,6 +1,6 @@
-//! Copies of the database, and the one that is made before its schema changes.
+//! Copies of the database file, such as the one before a schema migration.
 //!
-//! Invariant: a copy that has its final name is complete and on disk.
+//! Invariant: a copy with its final name is complete and on disk.
 
 use crate::clock::Timestamp;
 use crate::resources::disk::FreeDisk;
@@ -11,13 +11,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Copies of versions before that are kept.
-const KEPT: usize = 2;
+/// Copies kept, of any schema version.
+const KEPT_COPIES: usize = 2;
 
-/// Why there is no copy.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
-    #[error("the copy takes {needed} octets, and {free} are free beside limits.free_disk: free some")]
+    #[error("the copy needs {needed} octets, but only {free} are free above limits.free_disk: free disk space")]
     NoRoom { needed: u64, free: u64 },
     #[error(transparent)]
     Io(#[from] io::Error),
@@ -25,9 +24,9 @@ pub enum CopyError {
     Sqlite(#[from] rusqlite::Error),
 }
 
-/// Writes the database to a file, without unused pages. Beside it nothing may have this name; it is gone again when that fails.
+/// Writes the database to a file, without unused pages. An existing file is replaced. On failure the file is removed.
 pub(super) fn write(connection: &Connection, to: &Path) -> Result<(), CopyError> {
-    // A leftover of one that was cut off.
+    // A file left by an interrupted run.
     match fs::remove_file(to) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
@@ -41,7 +40,7 @@ pub(super) fn write(connection: &Connection, to: &Path) -> Result<(), CopyError>
     synced
 }
 
-/// Gives a file another name, for good.
+/// Renames a file and syncs its directory.
 pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     fs::rename(from, to)?;
     match to.parent() {
@@ -50,8 +49,8 @@ pub(super) fn rename(from: &Path, to: &Path) -> io::Result<()> {
     }
 }
 
-/// Copies the database `path`, which is at a version of the schema, beside it. Where nothing was written since the last such copy,
-/// that one is returned: a daemon that is started again and again makes one copy.
+/// Copies the database `path`, of schema version `version`, into the same directory. If nothing was written since the last copy
+/// of that version, returns that copy: a daemon that restarts in a loop makes only one.
 pub(super) fn before_upgrade(
     connection: &Connection,
     path: &Path,
@@ -76,18 +75,18 @@ pub(super) fn before_upgrade(
     let partial = path.with_extension("db.copy");
     let at = Timestamp::real().to_jiff().strftime("%Y%m%dT%H%M%S%3fZ");
     let copy = path.with_extension(format!("db.{at}.schema-{version}"));
-    tracing::info!(copy = %copy.display(), octets = needed, "the database is copied before its schema changes");
+    tracing::info!(copy = %copy.display(), octets = needed, "copying the database before its schema is migrated");
     write(connection, &partial)?;
     rename(&partial, &copy)?;
     copies.push(copy.clone());
-    for old in copies.iter().rev().skip(KEPT) {
+    for old in copies.iter().rev().skip(KEPT_COPIES) {
         fs::remove_file(old)?;
-        tracing::info!(copy = %old.display(), "an older copy of the database was removed");
+        tracing::info!(copy = %old.display(), "removed an old copy of the database");
     }
     Ok(copy)
 }
 
-/// The copies of a database, the oldest first.
+/// The copies made by [`before_upgrade`], the oldest first.
 fn copies(path: &Path) -> io::Result<Vec<PathBuf>> {
     let (Some(directory), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         return Ok(Vec::new());
@@ -112,11 +111,11 @@ fn written_at(path: &Path) -> io::Result<SystemTime> {
     fs::metadata(path)?.modified()
 }
 
-/// When the database was written last: its file or its log.
+/// The time of the last write to the database file or its write-ahead log.
 fn last_write(path: &Path) -> io::Result<SystemTime> {
     let file = written_at(path)?;
     match fs::metadata(path.with_extension("db-wal")) {
-        // An empty one is made when the database is opened.
+        // Opening the database creates an empty one.
         Ok(log) if log.len() > 0 => Ok(file.max(log.modified()?)),
         Ok(_) => Ok(file),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(file),

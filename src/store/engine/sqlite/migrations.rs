@@ -1,28 +1,27 @@
-//! The schema's versions, in order.
+//! Schema migrations.
 //!
-//! Invariant: a version that has shipped never changes. All that is missing is applied in one transaction, after the database was
-//! copied: it is brought forward completely or not at all. A version only adds to what the one before it knows (expand); what is no
-//! longer used is removed by a later one (contract), which names as its minimum reader the first version of the program that does without. A program
-//! that is older than that is refused.
+//! Invariant: a released migration never changes. All missing migrations are applied in one transaction, after the database was
+//! copied. A migration only adds (expand); what is no longer used is removed by a later one (contract), whose minimum reader is
+//! the first version of the program that does without it. Older programs are refused.
 
 use super::copy::{self, CopyError};
 use crate::resources::disk::FreeDisk;
 use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
 
-/// A step of the schema.
 struct Migration {
-    /// The oldest version of the schema that a program must know to work on this one.
+    /// The schema version that a program must support, at least, to use a database with this migration.
     minimum_reader: u32,
     sql: &'static str,
 }
 
-/// What programs of the version before cannot use.
+/// A migration that programs of the previous version do not support.
 const fn contract(version: u32, sql: &'static str) -> Migration {
     Migration { minimum_reader: version, sql }
 }
 
-/// In order; the first makes version 1. Programs of the first 15 know no minimum reader, and refuse every newer version.
+/// In order; the first creates schema version 1. Programs up to version 15 ignore the minimum reader and refuse every newer
+/// version.
 const MIGRATIONS: &[Migration] = &[
     contract(1, include_str!("migrations/0001.sql")),
     contract(2, include_str!("migrations/0002.sql")),
@@ -42,28 +41,28 @@ const MIGRATIONS: &[Migration] = &[
     contract(16, include_str!("migrations/0016.sql")),
     contract(17, include_str!("migrations/0017.sql")),
     contract(18, include_str!("migrations/0018.sql")),
-    // A program that does not know it would open an incomplete copy.
+    // An older program would open an incomplete copy.
     contract(19, include_str!("migrations/0019.sql")),
     Migration { minimum_reader: 19, sql: include_str!("migrations/0020.sql") },
     Migration { minimum_reader: 19, sql: include_str!("migrations/0021.sql") },
     Migration { minimum_reader: 19, sql: include_str!("migrations/0022.sql") },
-    // A program that does not know permissions would let every token do everything.
+    // An older program does not enforce the permissions of tokens.
     contract(23, include_str!("migrations/0023.sql")),
     Migration { minimum_reader: 23, sql: include_str!("migrations/0024.sql") },
 ];
 
-/// Why the schema was not brought up to date. The database is as it was.
+/// After any of these, the database is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum SchemaError {
     #[error("{}: {source}", .path.display())]
     Sqlite { path: PathBuf, source: rusqlite::Error },
     #[error(
-        "{} is at schema version {found}, which programs of schema version {minimum} and newer can use; this one is of {known}: start the newer program, or go back to the copy that was made before the upgrade (docs/operations.md)",
+        "{} has schema version {found}, which requires a program that supports version {minimum}; this one supports {known}: start the newer program, or restore the copy that was made before the upgrade (docs/operations.md)",
         .path.display()
     )]
     TooNew { path: PathBuf, found: u32, minimum: u32, known: u32 },
     #[error(
-        "{} is at schema version {found}, this program needs {known}, and the database could not be copied before it is changed: {source}. Nothing has changed",
+        "cannot copy {} before migrating its schema from version {found} to {known}: {source}. Nothing was changed",
         .path.display()
     )]
     NoCopy { path: PathBuf, found: u32, known: u32, source: CopyError },
@@ -73,19 +72,19 @@ pub enum SchemaError {
 
 fn failed(path: &Path, found: u32, version: u32, copy: Option<&Path>, source: &rusqlite::Error) -> String {
     let path = path.display();
-    let failed = format!("{path} could not be brought from schema version {found} to {version}: {source}");
+    let failed = format!("cannot migrate {path} from schema version {found} to {version}: {source}");
     match copy {
         None => failed,
         Some(copy) => format!(
-            "{failed}. Nothing has changed: the program that was used before can be started again. Should the database be damaged, \
-             go back to the copy: stop the daemon, then rm -f '{path}-wal' '{path}-shm' && cp '{}' '{path}'",
+            "{failed}. Nothing was changed: the previous version of the program can still use the database. If the database is damaged, \
+             restore the copy: stop the daemon, then rm -f '{path}-wal' '{path}-shm' && cp '{}' '{path}'",
             copy.display()
         ),
     }
 }
 
-/// Applies what is missing. `PRAGMA user_version` counts what has been applied.
-pub(super) fn bring_up_to_date(connection: &mut Connection, path: &Path, disk: &FreeDisk) -> Result<(), SchemaError> {
+/// Copies the database and applies missing migrations. `PRAGMA user_version` is the number of the last one applied.
+pub(super) fn run(connection: &mut Connection, path: &Path, disk: &FreeDisk) -> Result<(), SchemaError> {
     apply(connection, path, disk, MIGRATIONS)
 }
 
@@ -109,7 +108,7 @@ fn apply(connection: &mut Connection, path: &Path, disk: &FreeDisk, all: &[Migra
         })?),
     };
     let mut version = found;
-    migrate(connection, all, &mut version).map_err(|source| SchemaError::Failed {
+    apply_after(connection, all, &mut version).map_err(|source| SchemaError::Failed {
         path: path.to_owned(),
         found,
         version,
@@ -117,13 +116,13 @@ fn apply(connection: &mut Connection, path: &Path, disk: &FreeDisk, all: &[Migra
         source,
     })?;
     if let Some(copy) = copy {
-        tracing::info!(from = found, to = known, copy = %copy.display(), "the schema was brought forward; the copy is from before");
+        tracing::info!(from = found, to = known, copy = %copy.display(), "migrated the schema; the copy is of the previous version");
     }
     Ok(())
 }
 
-/// Applies what comes after `version`, all or nothing; `version` is then the last that was tried.
-fn migrate(connection: &mut Connection, all: &[Migration], version: &mut u32) -> rusqlite::Result<()> {
+/// Applies the migrations after `version` in one transaction. On failure, `version` is the one that failed.
+fn apply_after(connection: &mut Connection, all: &[Migration], version: &mut u32) -> rusqlite::Result<()> {
     let found = *version;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     transaction.execute_batch(
@@ -140,7 +139,7 @@ fn migrate(connection: &mut Connection, all: &[Migration], version: &mut u32) ->
     transaction.commit()
 }
 
-/// The version of the schema, and the oldest that a program must know to use it.
+/// The schema version, and the one that a program must support at least.
 fn versions(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
     let found: u32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'schema_version')";

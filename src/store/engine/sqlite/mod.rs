@@ -1,8 +1,8 @@
-//! SQLite: the store of one machine, in one file.
+//! SQLite: the store of one daemon, in one file.
 //!
-//! Invariant: when a write has returned, it is on disk (`synchronous=FULL`). One thread writes; concurrent writes share one
-//! commit (group commit), each in its own savepoint, so that one's failure undoes nothing of another's. Readers have
-//! connections of their own and see the last commit (WAL).
+//! Invariant: a write has returned only when it is on disk (`synchronous=FULL`). One thread writes; concurrent writes share a
+//! commit (group commit), each in its own savepoint, so that the rollback of one does not affect the others. Readers have their
+//! own connections and see the last commit (WAL).
 
 mod catalog;
 pub(crate) mod compact;
@@ -31,17 +31,17 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use writer::Writer;
 
-/// Readers at work at once. SQLite reads are short and mostly from the page cache.
+/// Concurrent reads, which are short and mostly served from the page cache.
 pub(in crate::store) const READERS: usize = 4;
-/// A body of more octets is written in pieces: as a parameter it would be copied.
-const ONE_PIECE: usize = 256 * 1024;
+/// A larger body is written by incremental blob I/O, since a parameter is copied.
+const MAX_BODY_PARAMETER: usize = 256 * 1024;
 
 pub(in crate::store) struct Sqlite {
     readers: Readers,
     writer: Writer,
     path: PathBuf,
     place: LogPlace,
-    /// Where the events of committed transactions are published.
+    /// Events are published here after the commit.
     hub: Events,
     pub incomplete_copy_of: Option<String>,
 }
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Sqlite {
 }
 
 impl Sqlite {
-    /// Opens the database in a data directory that the caller has locked, makes it when it is missing, and brings the schema up to date.
+    /// Opens or creates the database in a data directory that the caller has locked, and migrates its schema.
     pub fn open(data_dir: &Path, disk: &FreeDisk, hub: Events) -> Result<Self, OpenError> {
         let io = |path: &Path| {
             let path = path.to_owned();
@@ -61,15 +61,15 @@ impl Sqlite {
         };
         disk.release_reserve_if_full();
         let path = data_dir.join("inboxlayer.db");
-        // What SQLite puts beside it gets the same mode.
+        // SQLite gives the same mode to the files that it creates beside it.
         private_file(&path).map_err(io(&path))?;
         let sqlite = |source| OpenError::Sqlite { path: path.clone(), source };
         let mut writer = rusqlite::Connection::open(&path).map_err(sqlite)?;
-        prepare(&writer).map_err(sqlite)?;
+        configure(&writer).map_err(sqlite)?;
         writer.pragma_update(None, "journal_mode", "WAL").map_err(sqlite)?;
-        // What was answered 250 survives a power cut: every commit is synced.
+        // Every commit is synced: accepted mail survives a power failure.
         writer.pragma_update(None, "synchronous", "FULL").map_err(sqlite)?;
-        migrations::bring_up_to_date(&mut writer, &path, disk).map_err(Box::new)?;
+        migrations::run(&mut writer, &path, disk).map_err(Box::new)?;
         let epoch =
             writer.query_row("SELECT coalesce(max(epoch), 0) FROM event_log", [], |row| row.get(0)).map_err(sqlite)?;
         let place = LogPlace::new(epoch, 0);
@@ -77,10 +77,10 @@ impl Sqlite {
         let store = |error| OpenError::Store { path: path.clone(), error };
         let incomplete_copy_of = incomplete_copy_of(&verbs).map_err(store)?;
         if incomplete_copy_of.is_none() {
-            // With the lock held, previous lease owners are dead.
+            // The data directory is locked, so the processes that held leases have ended.
             match jobs::end_leases(&verbs, None).map_err(store)? {
                 0 => {}
-                ended => tracing::info!(ended, "work that was cut off is due again"),
+                ended => tracing::info!(ended, "released the leases of interrupted jobs"),
             }
         }
 
@@ -88,7 +88,7 @@ impl Sqlite {
         for _ in 0..READERS {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let reader = rusqlite::Connection::open_with_flags(&path, flags).map_err(sqlite)?;
-            prepare(&reader).map_err(sqlite)?;
+            configure(&reader).map_err(sqlite)?;
             readers.push(reader);
         }
         disk.hold_reserve();
@@ -130,40 +130,39 @@ impl Sqlite {
         self.readers.run(owner, work).await
     }
 
-    /// Waits for the writes under way, and closes. Later verbs answer [`StoreError::Closed`].
+    /// Waits for queued writes, then closes. Later verbs return [`StoreError::Closed`].
     pub async fn close(&self) {
         self.readers.close();
         self.writer.close().await;
     }
 
-    /// How many writes of an owner wait.
+    /// The number of an owner's queued writes.
     #[cfg(test)]
     pub fn waiting(&self, owner: &Owner) -> usize {
         self.writer.waiting(owner)
     }
 
-    /// The database file.
     pub fn path(&self) -> &Path {
         &self.path
     }
 }
 
-fn prepare(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
+fn configure(connection: &rusqlite::Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(std::time::Duration::from_secs(10))?;
     connection.pragma_update(None, "foreign_keys", true)?;
     connection.pragma_update(None, "trusted_schema", false)?;
     connection.pragma_update(None, "cache_size", -16_384)?;
-    // A savepoint's journal is in memory up to 64 KiB and then in a file: all in memory, its upkeep grows with the square
-    // of what the savepoint changes (32,000 deletes: minutes against two seconds).
+    // A savepoint's journal is in memory up to 64 KiB, then in a file. Completely in memory, it takes time quadratic in the
+    // changes of the savepoint (32,000 deletes: minutes instead of two seconds).
     connection.pragma_update(None, "temp_store", "FILE")?;
-    // The planner looks at no bound values: where it does, such as that of a LIMIT, SQLite prepares the statement again for
-    // every new value. That took a quarter of the time of a FETCH.
+    // Query planner stability guarantee: otherwise SQLite prepares a statement again when a bound value that affects the plan,
+    // such as that of LIMIT, changes. That took a quarter of the time of a FETCH.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
 }
 
-fn bound<'a>(
+fn bind<'a>(
     connection: &'a rusqlite::Connection,
     sql: &str,
     params: Params<'_>,
@@ -185,7 +184,7 @@ fn bound<'a>(
 }
 
 pub(super) fn execute(connection: &rusqlite::Connection, sql: &str, params: Params<'_>) -> Result<usize, StoreError> {
-    Ok(bound(connection, sql, params)?.raw_execute()?)
+    Ok(bind(connection, sql, params)?.raw_execute()?)
 }
 
 pub(super) fn for_each(
@@ -194,7 +193,7 @@ pub(super) fn for_each(
     params: Params<'_>,
     mut row: impl FnMut(&Row<'_>) -> Result<ControlFlow<()>, StoreError>,
 ) -> Result<(), StoreError> {
-    let mut statement = bound(connection, sql, params)?;
+    let mut statement = bind(connection, sql, params)?;
     let mut rows = statement.raw_query();
     while let Some(found) = rows.next()? {
         if row(&Row::Sqlite(found))?.is_break() {
@@ -220,7 +219,7 @@ pub(super) fn column<'a>(row: &'a rusqlite::Row<'_>, column: usize) -> Result<Va
 pub(super) fn insert_body(connection: &rusqlite::Connection, pieces: &[Bytes]) -> Result<BodyId, StoreError> {
     let size: usize = pieces.iter().map(Bytes::len).sum();
     let mut insert = connection.prepare_cached("INSERT INTO body (data) VALUES (?1)")?;
-    if size <= ONE_PIECE {
+    if size <= MAX_BODY_PARAMETER {
         insert.execute([pieces.concat()])?;
         return Ok(BodyId::new(connection.last_insert_rowid()));
     }
@@ -238,7 +237,7 @@ pub(super) fn overwrite_body(
     let size: usize = pieces.iter().map(Bytes::len).sum();
     let sql = "UPDATE body SET data = zeroblob(?2) WHERE id = ?1 AND length(data) <> ?2";
     connection.prepare_cached(sql)?.execute((id.row(), i64::try_from(size).unwrap_or(i64::MAX)))?;
-    // An UPDATE would pass over pages that stay the same.
+    // An UPDATE does not write unchanged pages, which may be damaged on disk.
     write_pieces(connection, id, pieces)
 }
 

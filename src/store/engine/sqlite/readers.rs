@@ -1,9 +1,8 @@
-//! The connections that read.
+//! A pool of read-only connections.
 //!
-//! Invariant: a permit and the connection that goes with it are in one place, the work that uses them, and come back
-//! together when it ends: also when it panics, and not before, also when its caller is cancelled. All of it reads one
-//! snapshot. They are shared out by
-//! owner, and none takes the last one.
+//! Invariant: a read owns a permit and a connection; both return to the pool when it ends, also by a panic, and not earlier, also
+//! when its caller is cancelled. A read sees one snapshot. Permits are shared fairly between owners; no owner can hold all of
+//! them.
 
 use crate::resources::Owner;
 use crate::resources::fair::{FairSemaphore, Permit};
@@ -12,17 +11,15 @@ use rusqlite::Connection;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// Steps of SQLite's virtual machine between two looks at whether the caller is still there: some hundred microseconds.
-const CHECK_EVERY: i32 = 10_000;
+/// Steps of SQLite's virtual machine between two checks whether the caller was cancelled: some hundred microseconds.
+const CANCEL_CHECK_STEPS: i32 = 10_000;
 
-/// A pool of connections.
 pub(super) struct Readers {
     permits: FairSemaphore<Owner>,
     idle: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Readers {
-    /// A pool of at least two.
     pub(super) fn new(connections: Vec<Connection>) -> Self {
         let count = connections.len();
         let permits = FairSemaphore::new(count, count.saturating_sub(1));
@@ -42,7 +39,7 @@ impl Readers {
         let caller = CancelOnDrop::default();
         let cancelled = Arc::clone(&caller.0);
         let done = tokio::task::spawn_blocking(move || {
-            // There are as many permits as connections.
+            // Always `Some`: there are as many permits as connections.
             let connection = reader.connection.as_mut().ok_or(StoreError::Closed)?;
             let snapshot = Snapshot::begin(connection, cancelled).map_err(StoreError::from)?;
             work(snapshot.0)
@@ -50,14 +47,14 @@ impl Readers {
         done.await.map_err(|error| StoreError::Aborted(format!("a read was aborted: {error}")))?
     }
 
-    /// Later reads answer [`StoreError::Closed`].
+    /// Later reads return [`StoreError::Closed`].
     pub(super) fn close(&self) {
         self.permits.close();
     }
 }
 
-/// A transaction that only reads. Its own statements are prepared once, unlike those of [`rusqlite::Transaction`], since many
-/// reads take little longer than that; and they are never interrupted.
+/// A read-only transaction. Unlike [`rusqlite::Transaction`], it caches the statements BEGIN and ROLLBACK, since preparing them
+/// takes about as long as a short read, and they are never interrupted.
 struct Snapshot<'a>(&'a mut Connection);
 
 impl<'a> Snapshot<'a> {
@@ -65,7 +62,7 @@ impl<'a> Snapshot<'a> {
     fn begin(connection: &'a mut Connection, cancelled: Arc<AtomicBool>) -> rusqlite::Result<Self> {
         connection.prepare_cached("BEGIN")?.execute([])?;
         let snapshot = Self(connection);
-        snapshot.0.progress_handler(CHECK_EVERY, Some(move || cancelled.load(Ordering::Relaxed)))?;
+        snapshot.0.progress_handler(CANCEL_CHECK_STEPS, Some(move || cancelled.load(Ordering::Relaxed)))?;
         Ok(snapshot)
     }
 
@@ -79,16 +76,16 @@ impl<'a> Snapshot<'a> {
 impl Drop for Snapshot<'_> {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            tracing::error!(%error, "a reader of the database could not end its transaction");
+            tracing::error!(%error, "cannot end a read transaction of the database");
         }
     }
 }
 
-/// A connection out of the pool.
+/// A connection taken from the pool.
 struct PooledReader {
     connection: Option<Connection>,
     idle: Arc<Mutex<Vec<Connection>>>,
-    // Dropped after `drop` has put the connection back: so that the next permit holder finds one.
+    // Dropped after the connection is back in `idle`, so that the next permit holder finds it.
     _permit: Permit<Owner>,
 }
 

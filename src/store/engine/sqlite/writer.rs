@@ -1,8 +1,8 @@
-//! The connection that writes, and its thread.
+//! The writer thread and its connection.
 //!
-//! Invariant: each job runs in a savepoint; jobs that wait share a transaction and its commit; a job is answered `Ok` when
-//! that commit is on disk, whether its caller still waits or not. Owners take turns, job by job; the jobs of one owner run
-//! in the order they came.
+//! Invariant: each job runs in its own savepoint; queued jobs share a transaction and its commit; a job returns `Ok` only when
+//! that commit is on disk. It runs even if its caller is cancelled. Owners are served round-robin, the jobs of one owner in
+//! order.
 
 use crate::resources::Owner;
 use crate::resources::disk::FreeDisk;
@@ -15,16 +15,18 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Jobs that share one commit at most.
-const GROUP: usize = 256;
-/// No further job joins a group that has run for so long: bounds how long the first of it waits for the others.
+/// The maximum of jobs in one commit.
+const GROUP_SIZE: usize = 256;
+/// After this, no further job joins a group: bounds the time until the first job's commit.
 const GROUP_TIME: Duration = Duration::from_millis(50);
-/// Jobs that wait for the writer at most, of one owner at most three quarters of them; more wait for a place.
+/// The maximum of queued jobs; of one owner, three quarters of it. Further callers wait.
 const BACKLOG: usize = 4096;
 
-/// What runs on the writer's thread, in a transaction where one could begin; then what waits for its commit, if anything.
-type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<Finish> + Send>;
-type Finish = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Runs on the writer thread, in the transaction or with the error of its BEGIN. Returns what to call after the commit; `None` if
+/// the job has failed.
+type Work = Box<dyn FnOnce(Result<&Connection, StoreError>) -> Option<AfterCommit> + Send>;
+/// Called with the result of the commit.
+type AfterCommit = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
 
 pub(super) struct Writer {
     queue: Arc<Queue>,
@@ -44,8 +46,8 @@ impl Writer {
         Ok(Self { queue, places, thread: Mutex::new(Some(thread)) })
     }
 
-    /// Runs `work` in a savepoint, then `committed` once the commit is on disk, and answers with its value. Both run
-    /// also when the caller is cancelled meanwhile.
+    /// Runs `work` in a savepoint, then, once the commit is on disk, `committed`, and returns its value. Both run even if the
+    /// caller is cancelled after the job is queued.
     pub(super) async fn run<W, T, E, F, C>(&self, owner: &Owner, work: F, committed: C) -> Result<T, E>
     where
         W: Send + 'static,
@@ -58,7 +60,7 @@ impl Writer {
         let work: Work =
             Box::new(move |transaction| match transaction.map_err(E::from).and_then(|c| in_savepoint(c, work)) {
                 Ok(written) => Some(Box::new(move |commit: Result<(), StoreError>| {
-                    // Not received if the caller was cancelled: the commit stays.
+                    // Sending fails if the caller was cancelled.
                     let _ = answer.send(commit.map(|()| committed(written)).map_err(E::from));
                 })),
                 Err(error) => {
@@ -71,19 +73,19 @@ impl Writer {
         answered.await.map_err(|_| E::from(StoreError::Closed))?
     }
 
-    /// How many jobs of an owner wait.
+    /// The number of an owner's queued jobs.
     #[cfg(test)]
     pub(super) fn waiting(&self, owner: &Owner) -> usize {
         lock(&self.queue.state).jobs.get(owner).map_or(0, VecDeque::len)
     }
 
-    /// Waits for the jobs that came before, and ends the thread. Later ones are answered [`StoreError::Closed`].
+    /// Waits for queued jobs, then ends the thread. Later jobs fail with [`StoreError::Closed`].
     pub(super) async fn close(&self) {
         self.places.close();
         self.queue.close();
         let thread = lock(&self.thread).take();
         if let Some(thread) = thread {
-            // A thread that panicked has said so in the log.
+            // A panic of the thread was logged by the panic hook.
             let _ = tokio::task::spawn_blocking(move || thread.join()).await;
         }
     }
@@ -100,30 +102,29 @@ struct Job {
     _place: Permit<Owner>,
 }
 
-/// The jobs that wait, by owner.
 #[derive(Default)]
 struct Queue {
-    state: Mutex<Waiting>,
+    state: Mutex<QueuedJobs>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct Waiting {
-    /// The owners that have a job here, each once: the next to be served first.
-    turns: VecDeque<Owner>,
+struct QueuedJobs {
+    /// The owners with queued jobs, each once, the next to be served first.
+    owners: VecDeque<Owner>,
     jobs: HashMap<Owner, VecDeque<Job>>,
     is_closed: bool,
 }
 
-impl Waiting {
+impl QueuedJobs {
     fn pop(&mut self) -> Option<Job> {
-        let owner = self.turns.pop_front()?;
+        let owner = self.owners.pop_front()?;
         let jobs = self.jobs.get_mut(&owner)?;
         let job = jobs.pop_front();
         if jobs.is_empty() {
             self.jobs.remove(&owner);
         } else {
-            self.turns.push_back(owner);
+            self.owners.push_back(owner);
         }
         job
     }
@@ -139,7 +140,7 @@ impl Queue {
             Some(jobs) => jobs.push_back(job),
             None => {
                 state.jobs.insert(owner.clone(), VecDeque::from([job]));
-                state.turns.push_back(owner.clone());
+                state.owners.push_back(owner.clone());
             }
         }
         drop(state);
@@ -175,7 +176,7 @@ fn in_savepoint<T, E: From<StoreError>>(
 ) -> Result<T, E> {
     let sql = |statement: &str| connection.execute_batch(statement).map_err(|e| E::from(e.into()));
     sql("SAVEPOINT verb")?;
-    // A verb that panics is a bug of ours: it must not take the writer, and with it all mail, down.
+    // A panic in a verb is a bug; it must not end the writer thread, which all writes need.
     let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| work(connection)))
         .unwrap_or_else(|_| Err(StoreError::Aborted("a write panicked".into()).into()));
     match done {
@@ -188,60 +189,60 @@ fn in_savepoint<T, E: From<StoreError>>(
 }
 
 fn write_loop(mut connection: Connection, queue: &Queue, disk: &FreeDisk) {
-    note_reusable(&connection, disk);
+    update_reusable(&connection, disk);
     while let Some(first) = queue.next() {
-        let mut finishes = Vec::new();
+        let mut after_commit = Vec::new();
         disk.release_reserve_if_full();
         let committed = match connection.transaction_with_behavior(TransactionBehavior::Immediate) {
             Ok(transaction) => {
-                run_group(&transaction, first, queue, &mut finishes);
+                run_group(&transaction, first, queue, &mut after_commit);
                 transaction.commit()
             }
             Err(error) => {
-                (first.work)(Err(StoreError::Aborted(format!("no transaction could begin: {error}"))));
+                (first.work)(Err(StoreError::Aborted(format!("cannot begin a transaction: {error}"))));
                 Err(error)
             }
         };
         let error = committed.err().map(|e| e.to_string());
         if let Some(error) = &error {
-            tracing::error!(%error, writes = finishes.len(), "a commit failed: nothing of it was kept");
+            tracing::error!(%error, writes = after_commit.len(), "commit failed, all writes in it were rolled back");
         }
-        for finish in finishes {
-            finish(match &error {
+        for notify in after_commit {
+            notify(match &error {
                 None => Ok(()),
                 Some(error) => Err(StoreError::Aborted(format!("the commit failed: {error}"))),
             });
         }
-        note_reusable(&connection, disk);
+        update_reusable(&connection, disk);
     }
     if let Err((_, error)) = connection.close() {
-        tracing::error!(%error, "the database did not close cleanly");
+        tracing::error!(%error, "cannot close the database");
     }
 }
 
-/// Says how much of the database holds nothing.
-fn note_reusable(connection: &Connection, disk: &FreeDisk) {
-    // As tables, pragmas would be prepared again with each commit.
+/// Tells `disk` how many octets of the database file are unused pages.
+fn update_reusable(connection: &Connection, disk: &FreeDisk) {
+    // Not the table-valued functions of the pragmas: those are prepared again after each commit.
     let pragma = |sql| connection.prepare_cached(sql)?.query_row([], |row| row.get::<_, i64>(0));
     match pragma("PRAGMA freelist_count").and_then(|pages| Ok(pages.saturating_mul(pragma("PRAGMA page_size")?))) {
         Ok(octets) => disk.set_reusable(octets.unsigned_abs()),
-        Err(error) => tracing::error!(%error, "the free pages of the database could not be counted"),
+        Err(error) => tracing::error!(%error, "cannot count the unused pages of the database"),
     }
 }
 
-/// Runs a job, and those that wait behind it.
-fn run_group(transaction: &Connection, first: Job, queue: &Queue, finishes: &mut Vec<Finish>) {
+/// Runs a job and those queued behind it.
+fn run_group(transaction: &Connection, first: Job, queue: &Queue, after_commit: &mut Vec<AfterCommit>) {
     let start = Instant::now();
-    finishes.extend((first.work)(Ok(transaction)));
+    after_commit.extend((first.work)(Ok(transaction)));
     let mut taken = 1;
-    // A full disk takes the whole transaction back, not one savepoint: later changes would be kept alone and be acknowledged
-    // that it was not.
-    while taken < GROUP
+    // When the disk is full, SQLite rolls back the whole transaction, not one savepoint (autocommit is then on). A job that ran
+    // after that would be committed by itself.
+    while taken < GROUP_SIZE
         && start.elapsed() < GROUP_TIME
         && !transaction.is_autocommit()
         && let Some(job) = queue.try_next()
     {
-        finishes.extend((job.work)(Ok(transaction)));
+        after_commit.extend((job.work)(Ok(transaction)));
         taken += 1;
     }
 }

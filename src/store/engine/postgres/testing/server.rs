@@ -1,5 +1,5 @@
-//! A PostgreSQL server for tests, which ends with this value and removes what it wrote. Used by the program's own tests and by the stories,
-//! so it needs nothing of the program.
+//! A PostgreSQL server for tests, which is stopped and removed when this value is dropped. Unit tests and stories use it, so it
+//! depends on nothing in the crate.
 
 use std::fs;
 use std::net::TcpListener;
@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// Runs the server, again whenever it ends, until standard input ends, which it does with the process of the tests; then removes all it
-/// wrote.
+/// Runs the server, restarting it whenever it exits, until end of file on standard input, at the latest when the test process
+/// ends; then removes its files.
 const RUN: &str = r#"
     while [ ! -e "$2/end" ]; do
         "$1/postgres" -D "$2/data" -k "$2" -p "$3" -c listen_addresses=127.0.0.1 -c fsync=off -c full_page_writes=off \
@@ -28,11 +28,11 @@ pub struct Server {
     directory: PathBuf,
     port: u16,
     programs: PathBuf,
-    // The server ends when its standard input is closed.
+    // The server is stopped when its standard input is closed.
     _running: Child,
 }
 
-/// PostgreSQL refuses to run as root: a command as the user `postgres` of Debian's package then.
+/// PostgreSQL refuses to run as root: for root, a command that runs as the user `postgres` of Debian's package.
 fn unprivileged(program: &Path) -> Command {
     if fs::metadata("/proc/self").unwrap().uid() != 0 {
         return Command::new(program);
@@ -48,7 +48,7 @@ fn run(command: &mut Command) -> String {
     String::from_utf8(done.stdout).unwrap()
 }
 
-/// Of the newest version that is installed.
+/// The directory of the newest installed version's programs.
 fn programs() -> PathBuf {
     let versions = fs::read_dir("/usr/lib/postgresql").expect("Debian's package postgresql is installed");
     let number = |path: &PathBuf| path.parent()?.file_name()?.to_str()?.parse::<u32>().ok();
@@ -57,7 +57,7 @@ fn programs() -> PathBuf {
     programs.max_by_key(number).expect("Debian's package postgresql is installed")
 }
 
-/// An empty cluster in `data`: a copy of one that is made once, since `initdb` takes seconds.
+/// Creates an empty cluster in `data`: a copy of a cached one, since `initdb` takes seconds.
 fn empty_cluster(programs: &Path, directory: &Path) {
     let version = programs.parent().unwrap().file_name().unwrap();
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/postgres").join(version);
@@ -75,13 +75,13 @@ fn empty_cluster(programs: &Path, directory: &Path) {
     let copy = made.with_extension(std::process::id().to_string());
     run(Command::new("cp").arg("-a").args([&data, &copy]));
     if fs::rename(&copy, &made).is_err() {
-        // Another process was first.
+        // Another process has created it meanwhile.
         fs::remove_dir_all(&copy).unwrap();
     }
 }
 
 impl Server {
-    /// Starts one, and waits until it answers.
+    /// Starts a server and waits until it accepts connections.
     pub fn start() -> Self {
         let programs = programs();
         let directory = tempfile::Builder::new().prefix("inboxlayer-postgres-").tempdir().unwrap().keep();
@@ -126,7 +126,7 @@ impl Server {
         command
     }
 
-    /// What the server's superuser gets in answer to SQL.
+    /// Runs SQL as the superuser and returns the output of psql.
     pub fn ask(&self, database: &str, sql: &str) -> String {
         run(&mut self.psql(database, sql))
     }
@@ -136,7 +136,6 @@ impl Server {
         format!("host={} port={} user=mail dbname={database}", self.directory.display(), self.port)
     }
 
-    /// Where its files are.
     pub fn directory(&self) -> &Path {
         &self.directory
     }

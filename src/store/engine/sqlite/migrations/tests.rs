@@ -1,4 +1,4 @@
-//! Databases of versions before, brought forward.
+//! Migration of databases of older schema versions.
 
 use super::*;
 use crate::clock::Timestamp;
@@ -22,7 +22,7 @@ macro_rules! to_sql {
 
 to_sql!(AccountId DomainId InboxId);
 
-/// Makes a database as programs of an older version left it.
+/// Creates a database of an older schema version.
 fn at_version(connection: &Connection, version: usize) {
     for migration in &MIGRATIONS[..version] {
         connection.execute_batch(migration.sql).unwrap();
@@ -56,7 +56,7 @@ fn database_before(dir: &Path) -> PathBuf {
 }
 
 #[test]
-fn a_store_from_the_future_is_refused_with_both_versions_named_unless_it_was_only_added_to() {
+fn a_newer_schema_is_refused_unless_its_minimum_reader_is_supported() {
     crate::store::testing::sqlite_only();
     let dir = tempfile::tempdir().unwrap();
     drop(Store::open(dir.path()).unwrap());
@@ -72,13 +72,13 @@ fn a_store_from_the_future_is_refused_with_both_versions_named_unless_it_was_onl
     assert_eq!(value::<u32>(&dir.path().join("inboxlayer.db"), "PRAGMA user_version"), known + 1);
     step(known + 2, known + 2);
     let refused = Store::open(dir.path()).unwrap_err().to_string();
-    let wanted = format!("is at schema version {}, which programs of schema version {0} and newer", known + 2);
-    assert!(refused.contains(&wanted) && refused.contains(&format!("this one is of {known}")), "{refused}");
+    let wanted = format!("has schema version {0}, which requires a program that supports version {0}", known + 2);
+    assert!(refused.contains(&wanted) && refused.contains(&format!("this one supports {known}")), "{refused}");
     assert_eq!(copies(dir.path()), [] as [PathBuf; 0]);
 }
 
 #[test]
-fn a_database_of_an_older_version_is_copied_and_brought_forward() {
+fn an_older_database_is_copied_and_migrated() {
     use std::os::unix::fs::PermissionsExt;
     crate::store::testing::sqlite_only();
     let dir = tempfile::tempdir().unwrap();
@@ -97,13 +97,13 @@ fn a_database_of_an_older_version_is_copied_and_brought_forward() {
     assert_eq!(value::<String>(copy, "SELECT name FROM account WHERE id = 'acc_1'"), "kept");
     assert_eq!(value::<String>(copy, "PRAGMA integrity_check"), "ok");
     assert_eq!(std::fs::metadata(copy).unwrap().permissions().mode() & 0o077, 0);
-    // Nothing to bring forward, nothing to copy.
+    // Without a migration no copy is made.
     drop(Store::open(dir.path()).unwrap());
     assert_eq!(self::copies(dir.path()), copies);
 }
 
 #[test]
-fn a_step_that_fails_changes_nothing_and_says_how_to_go_back() {
+fn a_failed_migration_changes_nothing_and_its_error_says_how_to_restore_the_copy() {
     let dir = tempfile::tempdir().unwrap();
     let path = database_before(dir.path());
     let disk = FreeDisk::new(dir.path(), 0);
@@ -120,42 +120,38 @@ fn a_step_that_fails_changes_nothing_and_says_how_to_go_back() {
     let refusal = open();
     let copies = copies(dir.path());
     let (shown, copy) = (path.display(), copies[0].display());
-    let wanted =
-        format!("{shown} could not be brought from schema version {BEFORE} to {number}: no such table: nowhere");
+    let wanted = format!("cannot migrate {shown} from schema version {BEFORE} to {number}: no such table: nowhere");
     assert!(refusal.starts_with(&wanted), "{refusal}");
     let back = format!("rm -f '{shown}-wal' '{shown}-shm' && cp '{copy}' '{shown}'");
     assert!(refusal.ends_with(&back), "{refusal}");
     assert_eq!(value::<i64>(&path, "PRAGMA user_version"), 15);
     assert_eq!(value::<String>(&path, "SELECT name FROM account WHERE id = 'acc_1'"), "kept");
     assert_eq!(value::<u32>(&path, "SELECT count(*) FROM sqlite_schema WHERE name IN ('half', 'schema_version')"), 0);
-    // A daemon that is started again and again makes one copy.
+    // A daemon that restarts in a loop makes only one copy.
     assert_eq!((open(), self::copies(dir.path())), (refusal, copies.clone()));
-    // Its commands bring the copy back.
+    // The commands restore the copy.
     Connection::open(&path).unwrap().execute("UPDATE account SET name = 'later'", []).unwrap();
     assert!(std::process::Command::new("sh").args(["-c", &back]).status().unwrap().success());
     assert_eq!(value::<String>(&path, "SELECT name FROM account WHERE id = 'acc_1'"), "kept");
-    // What is written since is copied anew.
+    // After a write, another copy is made.
     Connection::open(&path).unwrap().execute("UPDATE account SET name = 'later'", []).unwrap();
     open();
     assert_eq!(self::copies(dir.path()).len(), 2);
 }
 
 #[test]
-fn without_disk_for_the_copy_nothing_is_changed() {
+fn without_disk_space_for_the_copy_nothing_is_changed() {
     let dir = tempfile::tempdir().unwrap();
     let path = database_before(dir.path());
     let mut connection = Connection::open(&path).unwrap();
-    let refused = bring_up_to_date(&mut connection, &path, &FreeDisk::new(dir.path(), u64::MAX)).unwrap_err();
+    let refused = run(&mut connection, &path, &FreeDisk::new(dir.path(), u64::MAX)).unwrap_err();
     let refusal = refused.to_string();
-    assert!(
-        refusal.contains("could not be copied") && refusal.contains("0 are free beside limits.free_disk"),
-        "{refusal}"
-    );
+    assert!(refusal.contains("cannot copy") && refusal.contains("only 0 are free above limits.free_disk"), "{refusal}");
     assert_eq!(value::<i64>(&path, "PRAGMA user_version"), 15);
     assert_eq!(copies(dir.path()), [] as [PathBuf; 0]);
 }
 
-/// A store as the first version left it: a verified claim that is degraded, with its evidence, a check and a key.
+/// A store of the first schema version: a verified claim that is degraded, with its evidence, a check and a key.
 fn first_version(path: &Path, account: &AccountId, domain: &DomainId) {
     let connection = Connection::open(path).unwrap();
     connection.execute_batch(MIGRATIONS[0].sql).unwrap();
@@ -175,7 +171,7 @@ fn first_version(path: &Path, account: &AccountId, domain: &DomainId) {
     connection.execute(sql, [domain]).unwrap();
 }
 
-/// A mailbox of three messages, the first of them seen and claimed by a session.
+/// A mailbox of three messages, the first of them \Seen and no longer \Recent.
 fn mailbox(connection: &Connection, account: &AccountId, inbox: &InboxId) {
     let sql = "INSERT INTO inbox (id, account_id, name, created_at, updated_at) VALUES (?1, ?2, 'one', 0, 0)";
     connection.execute(sql, params![inbox, account]).unwrap();
@@ -190,7 +186,7 @@ fn mailbox(connection: &Connection, account: &AccountId, inbox: &InboxId) {
     }
 }
 
-/// A claim as the first version left it, with the changes of its status.
+/// A claim of the first schema version, with the changes of its status.
 fn claim(connection: &Connection, name: &str, status: &str, verified_at: i64, events: &[(&str, &str)]) {
     let (account, domain) = (AccountId::new(), DomainId::new());
     connection.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'test', 0)", [&account]).unwrap();
@@ -204,7 +200,7 @@ fn claim(connection: &Connection, name: &str, status: &str, verified_at: i64, ev
 }
 
 #[test]
-fn a_name_that_had_passed_on_takes_no_mail_for_the_claim_that_lost_it() {
+fn a_claim_displaced_before_the_migration_receives_no_mail() {
     let mut connection = Connection::open_in_memory().unwrap();
     connection.execute_batch(MIGRATIONS[0].sql).unwrap();
     connection.pragma_update(None, "user_version", 1).unwrap();
@@ -216,14 +212,14 @@ fn a_name_that_had_passed_on_takes_no_mail_for_the_claim_that_lost_it() {
     claim(&connection, "passed.com", "failed", 5, &[verified, over]);
     claim(&connection, "valid.com", "failed", 7, &[verified, over]);
     claim(&connection, "valid.com", "verified", 6, &[verified]);
-    migrate(&mut connection, MIGRATIONS, &mut 1).unwrap();
+    apply_after(&mut connection, MIGRATIONS, &mut 1).unwrap();
     let sql = "SELECT group_concat(name || ' ' || verified_at, ', ' ORDER BY verified_at) FROM custom_domain WHERE takes_mail";
     let taking: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
     assert_eq!(taking, "broken.com 1, passed.com 5, valid.com 6");
 }
 
-/// Evidence of so many records of a claim as it stood before records had keys, each with its position in what was seen; and a
-/// change of status that rests on two of them.
+/// Evidence of `records` records of a claim before records had keys, each with its position as the observed value; and a change
+/// of status caused by two of them.
 fn by_position(connection: &Connection, domain: &DomainId, records: i64) {
     for position in 0..records {
         let sql =
@@ -238,7 +234,7 @@ fn by_position(connection: &Connection, domain: &DomainId, records: i64) {
 }
 
 #[tokio::test]
-async fn what_was_found_of_records_by_their_position_is_theirs_by_their_key() {
+async fn evidence_by_position_is_migrated_to_evidence_by_record_key() {
     crate::store::testing::sqlite_only();
     let columns = "(id, account_id, name, status, dkim_tokens, ownership_secret, contested_at, return_path, created_at, updated_at)";
     for (contested, return_path, records) in
@@ -280,7 +276,7 @@ async fn what_was_found_of_records_by_their_position_is_theirs_by_their_key() {
         let wanted: Vec<String> = expected.enumerate().map(|(at, record)| format!("{at} {record}")).collect();
         assert_eq!(found, wanted);
         let mx = row.state.faults.iter().find(|(record, _)| record.purpose == Purpose::Mx).unwrap().1;
-        assert_eq!((mx.since, mx.count), (Timestamp::from_millis(13), 2), "its grace goes on");
+        assert_eq!((mx.since, mx.count), (Timestamp::from_millis(13), 2), "the grace period continues");
 
         let events = store.domain_events(&account, &id, None, 9).await.unwrap();
         let names: Vec<_> =
@@ -293,7 +289,7 @@ async fn what_was_found_of_records_by_their_position_is_theirs_by_their_key() {
 }
 
 #[tokio::test]
-async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
+async fn a_store_of_the_first_version_is_migrated_with_its_data() {
     crate::store::testing::sqlite_only();
     let (dir, account, domain) = (tempfile::tempdir().unwrap(), AccountId::new(), DomainId::new());
     let (path, inbox) = (dir.path().join("inboxlayer.db"), InboxId::new());
@@ -307,7 +303,7 @@ async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
     let status = store.mailbox_status(&inbox, "INBOX").await.unwrap().unwrap();
     assert_eq!((status.messages, status.recent, status.unseen), (3, 2, 2));
 
-    // Its owner has deleted the others.
+    // An inbox with one mailbox keeps just that: its owner has deleted the standard ones.
     assert_eq!(store.mailboxes(&inbox).await.unwrap().len(), 1);
     let uses = ["\\Archive", "\\Drafts", "", "\\Junk", "\\Sent", "\\Trash"];
     let made = store.mailboxes(&new).await.unwrap();
@@ -322,7 +318,7 @@ async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
     let (evidence, at) = &row.evidence[&RecordKey::dkim("a", &row.name)];
     assert_eq!((row.evidence.len(), evidence.status, *at), (1, RecordStatus::Missing, Timestamp::from_millis(60)));
     assert_eq!(evidence.error.as_ref().unwrap().fix, "Create it.");
-    assert_eq!(row.state.degraded_since(), Some(Timestamp::from_millis(10)), "its grace goes on");
+    assert_eq!(row.state.degraded_since(), Some(Timestamp::from_millis(10)), "the grace period continues");
 
     let claim = Claim::new(Timestamp::from_millis(80), Timestamp::from_millis(90), 9);
     assert_eq!(store.domain_next_due(claim.places.clone()).await.unwrap(), Some(Timestamp::from_millis(70)));
@@ -331,5 +327,5 @@ async fn a_store_of_the_first_version_is_brought_forward_with_what_it_holds() {
     let keys = [("a".to_owned(), "v=DKIM1; p=A".to_owned())];
     assert_eq!(store.dkim_zone().await.unwrap().keys, keys);
     assert!(store.domain_delete(&account, &domain, crate::clock::Timestamp::real()).await.unwrap());
-    assert_eq!(store.dkim_zone().await.unwrap().keys, keys, "its mail is under way");
+    assert_eq!(store.dkim_zone().await.unwrap().keys, keys, "mail signed with it may still be in transit");
 }
