@@ -1,8 +1,8 @@
-//! Copying a stopped deployment's database to another one, of either engine.
+//! Copies the database of a stopped deployment to another database, of either engine.
 //!
-//! Rows are copied table by table in the order of the source's keys, a batch to a transaction, so a copy that was cut off continues after the
-//! last key in the target. Then both are read again and compared. Invariant: from its first row until it is found equal, a target is
-//! marked as incomplete, and no daemon opens it.
+//! Rows are copied table by table in the order of their keys, one batch per transaction, so an interrupted copy continues after
+//! the last key in the target. Then the digests of both are compared. Invariant: from its first row until the digests are equal,
+//! the target is marked as incomplete, and daemons refuse to open it.
 
 mod rows;
 
@@ -11,7 +11,7 @@ use super::{Store, StoreError, Transaction};
 use rows::{Digest, Row, Table};
 use std::sync::Arc;
 
-/// The tables, each after those its rows refer to.
+/// The tables, each after those that it has foreign keys to.
 const TABLES: &[&str] = &[
     "account",
     "inbox_name",
@@ -58,14 +58,13 @@ const TABLES: &[&str] = &[
     "submission",
     "delivery",
 ];
-/// Tables that are not copied: those of a database itself, and what is counted for hourly limits.
-const OWN: &[&str] = &["incomplete_copy", "rate", "schema_version"];
-/// What a new database holds: replaced by the source's rows.
+/// Tables that are not copied: metadata of a database, and the counters of hourly limits.
+const NOT_COPIED: &[&str] = &["incomplete_copy", "rate", "schema_version"];
+/// Tables with rows in a new database, which the source's rows replace.
 const SEEDED: &[&str] = &["account", "dkim_serial", "event_log", "uid_validity"];
-/// Columns that refer to a later row, or one of a later table: written once all rows are there.
-const LATER: &[(&str, &str)] = &[("inbox", "default_domain_id"), ("mailbox", "part_of")];
+/// Columns that refer to a later row or table; written after all rows.
+const DEFERRED: &[(&str, &str)] = &[("inbox", "default_domain_id"), ("mailbox", "part_of")];
 
-/// How far a copy is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
     pub step: Step,
@@ -81,24 +80,24 @@ pub enum Step {
     Compared,
 }
 
-/// Why a database was not copied. The source is unchanged.
+/// After any of these, the source is unchanged.
 #[derive(Debug, thiserror::Error)]
 pub enum CopyError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the target is not empty: its table {0} has rows that are not of a copy")]
+    #[error("the target is not empty: table {0} has rows; use a new database")]
     NotEmpty(&'static str),
-    #[error("the target is an incomplete copy of another database, {0}")]
+    #[error("the target is an incomplete copy of {0}; continue from there, or use a new database")]
     OtherSource(String),
     #[error("the schemas differ: {0}")]
     Schema(String),
-    #[error("the target's table {table} differs from the source's: {found} rows of {wanted}, or other values")]
+    #[error("table {table} differs: {found} rows in the target, {wanted} in the source, or different values")]
     Different { table: &'static str, wanted: u64, found: u64 },
 }
 
 impl Store {
-    /// Copies everything to a database that is new, or has an incomplete copy of this one. `source` names this one in the mark. Returns
-    /// the number of rows.
+    /// Copies all rows to a new database, or continues an incomplete copy of this one. `source` is this database's name in the
+    /// mark. Returns the number of rows.
     pub async fn copy_to(
         &self,
         target: &Self,
@@ -116,9 +115,9 @@ impl Store {
             rows += self.copy_table(target, table, report).await?;
         }
         for table in &tables {
-            self.copy_later(target, table).await?;
+            self.copy_deferred(target, table).await?;
         }
-        target.write(|c| c.number_rows_after_the_last()).await?;
+        target.write(|c| c.reset_sequences()).await?;
         for (ours, theirs) in tables.iter().zip(&theirs) {
             let (wanted, found) = (self.digest(ours).await?, target.digest(theirs).await?);
             let table = ours.name;
@@ -158,9 +157,9 @@ impl Store {
         self.read(move |c| table.batch(c, after.as_deref())).await
     }
 
-    /// Writes the columns that were left out.
-    async fn copy_later(&self, target: &Self, table: &Arc<Table>) -> Result<(), StoreError> {
-        if table.later.is_none() {
+    /// Writes the deferred column.
+    async fn copy_deferred(&self, target: &Self, table: &Arc<Table>) -> Result<(), StoreError> {
+        if table.deferred.is_none() {
             return Ok(());
         }
         let mut last = None;
@@ -169,7 +168,7 @@ impl Store {
             let Some(row) = batch.last() else { return Ok(()) };
             last = Some(table.key_of(row));
             let table = Arc::clone(table);
-            target.write(move |c| table.update_later(c, &batch)).await?;
+            target.write(move |c| table.update_deferred(c, &batch)).await?;
         }
     }
 
@@ -188,28 +187,28 @@ impl Store {
     }
 }
 
-/// The name of the source, where the database is an incomplete copy.
+/// The source's name if the database is an incomplete copy.
 pub(super) fn incomplete_copy_of(c: &Transaction<'_>) -> Result<Option<String>, StoreError> {
     c.query_opt("SELECT source FROM incomplete_copy", params![], |row| row.get(0))
 }
 
-/// The tables with their columns. Fails where the database has one that is not copied.
+/// Fails if the database has a table that is in none of the lists.
 fn tables(c: &Transaction<'_>) -> Result<Vec<Arc<Table>>, CopyError> {
-    let unknown = |name: &String| !TABLES.contains(&name.as_str()) && !OWN.contains(&name.as_str());
+    let unknown = |name: &String| !TABLES.contains(&name.as_str()) && !NOT_COPIED.contains(&name.as_str());
     if let Some(unknown) = c.table_names()?.into_iter().find(unknown) {
-        return Err(CopyError::Schema(format!("table {unknown} is not one of the program's")));
+        return Err(CopyError::Schema(format!("unknown table {unknown}")));
     }
-    TABLES.iter().map(|name| Ok(Arc::new(Table::of(c, name, LATER)?))).collect()
+    TABLES.iter().map(|name| Ok(Arc::new(Table::of(c, name, DEFERRED)?))).collect()
 }
 
-/// Removes the mark. The target's event log goes on in an epoch of its own.
+/// Removes the mark, and starts a new epoch of the target's event log.
 fn complete(c: &Transaction<'_>) -> Result<(), StoreError> {
     c.execute("UPDATE event_log SET epoch = epoch + 1", params![])?;
     c.execute("DELETE FROM incomplete_copy", params![])?;
     Ok(())
 }
 
-/// Marks the target, where it is new, and empties it.
+/// Marks a new target as incomplete and removes its initial rows.
 fn begin(c: &Transaction<'_>, source: &str) -> Result<(), CopyError> {
     match incomplete_copy_of(c)? {
         Some(begun) if begun == source => return Ok(()),

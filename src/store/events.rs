@@ -1,9 +1,10 @@
-//! The event log: a row for each event, in the transaction that makes it true.
+//! The event log: one row per event, written in the transaction that causes it.
 //!
-//! Invariant: a reader that goes on from its cursor gets each event that is kept once, in one order, however transactions overlap. The log
-//! is ordered by position and number. On SQLite there is one writer, and rows are committed in that order. On PostgreSQL the position is
-//! the number of the transaction, and a reader gets only rows of transactions before the oldest that is still open: so it never passes one that may
-//! still commit. Sessions do not wait for that: they receive events at once. See docs/decisions/0017-the-event-log.md.
+//! Invariant: a reader that continues from its cursor gets each retained event once, in the order of the log, even if
+//! transactions overlap. The log is ordered by position and number. On SQLite there is one writer, and rows are committed in that
+//! order. On PostgreSQL the position is the transaction ID, and a reader gets only rows of transactions before the oldest one
+//! that is open, so it never passes a transaction that may still commit. Sessions receive events at once. See
+//! docs/decisions/0017-the-event-log.md.
 
 use super::{Store, StoreError, Transaction};
 use crate::clock::Timestamp;
@@ -13,47 +14,45 @@ use crate::store::engine::params;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Events that one transaction removes at most.
+/// Events removed per transaction.
 const BATCH: i64 = 500;
-/// Pause between looks for events that have been kept for long enough.
-const PAUSE: Duration = Duration::from_secs(60);
+/// Between two checks for expired events.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(60);
 
-/// An event as the log has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedEvent {
-    /// Just behind it.
+    /// The cursor of a reader that has read up to and including this event.
     pub cursor: Cursor,
     /// Real time.
     pub at: Timestamp,
     pub event: Event,
 }
 
-/// Some events of the log, in its order.
+/// Events in the order of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventPage {
     pub events: Vec<LoggedEvent>,
-    /// Where to go on.
+    /// The cursor to continue from.
     pub next: Cursor,
-    /// Events between the reader's cursor and these have been removed, or the cursor is of another log: the reader has to look at the
-    /// present state.
+    /// Events after the reader's cursor were removed, or the cursor is of another log: the reader must reload the current state.
     pub has_gap: bool,
 }
 
 impl Transaction<'_> {
-    /// Records an event of an account, and publishes it with the commit.
+    /// Records an event of an account, to be published after the commit.
     pub(super) fn publish(&self, account: &AccountId, event: Event) -> Result<(), StoreError> {
         let sql = "INSERT INTO event (position, account_id, inbox_id, kind, data, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let (kind, data) = event.to_columns().map_err(unwritable)?;
+        let (kind, data) = event.to_columns().map_err(not_serializable)?;
         self.execute(sql, params![self.log_position(), account, event.inbox(), kind, data, Timestamp::real()])?;
         self.publish_at_commit(account.clone(), event);
         Ok(())
     }
 
-    /// The same for an event of an inbox, whose account is read.
+    /// The same for an event of an inbox; reads its account.
     pub(super) fn publish_of_inbox(&self, inbox: &InboxId, event: Event) -> Result<(), StoreError> {
         let sql = "INSERT INTO event (position, account_id, inbox_id, kind, data, at)
                    SELECT ?1, account_id, id, ?3, ?4, ?5 FROM inbox WHERE id = ?2 RETURNING account_id";
-        let (kind, data) = event.to_columns().map_err(unwritable)?;
+        let (kind, data) = event.to_columns().map_err(not_serializable)?;
         let values = params![self.log_position(), inbox, kind, data, Timestamp::real()];
         let account = self.query_row(sql, values, |row| row.get(0))?;
         self.publish_at_commit(account, event);
@@ -61,18 +60,18 @@ impl Transaction<'_> {
     }
 }
 
-fn unwritable(error: serde_json::Error) -> StoreError {
-    StoreError::Corrupt(format!("an event cannot be written as JSON: {error}"))
+fn not_serializable(error: serde_json::Error) -> StoreError {
+    StoreError::Corrupt(format!("cannot serialize an event: {error}"))
 }
 
 impl Store {
-    /// The settled end of the log: a reader that begins here gets what comes from now on.
+    /// The stable end of the log: a reader that starts here gets all later events.
     pub async fn events_end(&self) -> Result<Cursor, StoreError> {
         self.read(|transaction| transaction.log_end()).await
     }
 
-    /// Events of an account, or of one of its inboxes, after `after`: `limit` at most. Of kinds that a later version of the program has
-    /// written it knows nothing.
+    /// Up to `limit` events of an account, or of one of its inboxes, after `after`. Skips events of kinds that this version does
+    /// not know.
     pub async fn events_after(
         &self,
         account: &AccountId,
@@ -84,8 +83,8 @@ impl Store {
         self.read(move |transaction| page(transaction, &account, inbox.as_ref(), after, limit)).await
     }
 
-    /// Removes events that have been kept for `retention`, again and again. Ends when the store is closed.
-    pub(crate) async fn keep_events(self, retention: Duration) {
+    /// Removes events older than `retention` until the store is closed.
+    pub(crate) async fn run_event_expiry(self, retention: Duration) {
         let mut is_failing = false;
         loop {
             let millis = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
@@ -98,20 +97,20 @@ impl Store {
                 Ok(false) => is_failing = false,
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    // Once, however long it goes on.
+                    // Logged once per outage.
                     if !is_failing {
-                        tracing::error!(%error, "old events cannot be removed, trying again");
+                        tracing::error!(%error, "cannot remove old events, retrying");
                     }
                     is_failing = true;
                 }
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(EXPIRY_INTERVAL).await;
         }
     }
 
-    /// Removes some of the events from before a time. False when there are no more.
+    /// Removes a batch of events from before a time. False if there are none.
     pub(crate) async fn events_remove(&self, before: Timestamp) -> Result<bool, StoreError> {
-        // Only looking costs writers nothing.
+        // Checked in a read first, so that it does not delay writers.
         let is_old =
             move |transaction: &Transaction<'_>| Ok(transaction.oldest_events(1)?.iter().any(|(_, at)| *at < before));
         if !self.read::<_, StoreError, _>(is_old).await? {
@@ -129,7 +128,8 @@ impl Store {
     }
 }
 
-/// After the cursor `?2`, `?3`, up to the position `?4`; in two halves, since SQLite compares no pairs by an index with the rowid.
+/// Events after the cursor `?2`, `?3`, up to the position `?4`. In two halves, since SQLite does not use an index with the rowid
+/// for a row value comparison.
 const OF_ACCOUNT: &str = "SELECT position, number, at, kind, data FROM event
     WHERE account_id = ?1 AND position = ?2 AND number > ?3
     UNION ALL SELECT position, number, at, kind, data FROM event
@@ -153,7 +153,7 @@ fn page(
         transaction.query_row("SELECT removed_position, removed_number FROM event_log", params![], |row| {
             Ok(Cursor { position: row.get(0)?, number: row.get(1)? })
         })?;
-    // No cursor that this log has given out is behind its end.
+    // This log has never returned a cursor after its end.
     let has_gap = after < removed || after > end;
     let from = if after > end { end } else { after };
     let (mut events, mut last, mut count) = (Vec::new(), from, 0);
@@ -163,7 +163,7 @@ fn page(
         let (kind, data): (String, String) = (row.get(3)?, row.get(4)?);
         match Event::from_columns(&kind, &data) {
             Ok(event) => events.push(LoggedEvent { cursor: last, at: row.get(2)?, event }),
-            Err(error) => tracing::debug!(%error, kind, "an event of an unknown kind is passed over"),
+            Err(error) => tracing::debug!(%error, kind, "skipping an event of an unknown kind"),
         }
         Ok(ControlFlow::Continue(()))
     };
@@ -178,7 +178,7 @@ fn page(
             transaction.for_each(OF_INBOX, values, row)?;
         }
     }
-    // There are no more up to the end: others' events are passed, so that their removal is no gap.
+    // No more events up to the end: the cursor passes events of other accounts, so that their removal is not a gap.
     let next = if count < limit { end } else { last };
     Ok(EventPage { events, next, has_gap })
 }

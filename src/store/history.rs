@@ -1,8 +1,8 @@
-//! What happened to custom domains: their checks with the evidence, and the changes of their status with the cause.
+//! The history of custom domains: their checks with the evidence, and the changes of status with the cause.
 //!
-//! Invariant: what a check found is recorded in the transaction that draws its consequences; the history of a domain
-//! is bounded, and its newest entry is always there. Entries are numbered per domain: no number tells of another account.
-//! What many checks of a domain found alike is kept once.
+//! Invariant: the result of a check is recorded in the transaction that applies it. The history of a domain is bounded and always
+//! has its newest entry. Entries are numbered per domain, so that numbers reveal nothing about other accounts. Equal evidence of
+//! several checks is stored once.
 
 mod evidence;
 #[cfg(test)]
@@ -19,49 +19,45 @@ use crate::verification::judge::{CheckedRecord, RecordError};
 use crate::verification::records::Expected;
 use crate::verification::report::DomainRecord;
 use crate::verification::status::{Cause, Change, VerifiedStatus};
-use evidence::{Parts, pack, unpack, whole};
+use evidence::{Parts, compress, decompress, join};
 use serde_json::{Value, json};
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-/// Checks of a domain that are kept.
-const CHECKS: i64 = 50;
-/// For how long, but for the newest.
-const CHECKS_FOR: Duration = Duration::from_secs(90 * 24 * 3600);
-/// Changes of status that are kept: at least years of them.
-const EVENTS: i64 = 500;
+/// Retained checks per domain.
+const MAX_CHECKS: i64 = 50;
+/// Older checks are removed, except the newest.
+const MAX_CHECK_AGE: Duration = Duration::from_secs(90 * 24 * 3600);
+/// Retained changes of status per domain: those of several years.
+const MAX_EVENTS: i64 = 500;
 
-/// A check of a domain.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CheckRow {
-    /// Its number among the checks of the domain.
+    /// Counted per domain, from 1.
     pub number: u32,
-    /// When it settled.
     pub at: Timestamp,
-    /// The status of the domain after it.
+    /// The status of the domain after the check.
     pub status: VerifiedStatus,
-    /// The records as they were shown then, a JSON array.
+    /// The records as the API returned them then, a JSON array.
     pub records: Value,
 }
 
 /// A change of a domain's status.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventRow {
-    /// Its number among the changes of the domain.
+    /// Counted per domain, from 1.
     pub number: u32,
     pub at: Timestamp,
-    /// The status before; none for the claim itself.
+    /// `None` when the claim was created.
     pub from: Option<VerifiedStatus>,
-    /// The status after.
     pub to: VerifiedStatus,
-    /// A word for the cause.
     pub cause: EventCause,
-    /// The records it rests on, a JSON array: what was expected, what was found, and at which server.
+    /// The records that caused the change, a JSON array: expected and observed values, and the server.
     pub records: Value,
 }
 
 impl Store {
-    /// The checks of a domain of the account, the newest first, from the one before `before` on.
+    /// Checks with numbers below `before`, the newest first.
     pub async fn domain_checks(
         &self,
         account: &AccountId,
@@ -79,7 +75,7 @@ impl Store {
             c.for_each(sql, params![account, id, before.unwrap_or(u32::MAX), limit], |row| {
                 let (found, times): (Vec<u8>, Vec<u8>) = (row.get(3)?, row.get(4)?);
                 let at = row.get(1)?;
-                let records = whole(&unpack(&found)?, &unpack(&times)?, at)?;
+                let records = join(&decompress(&found)?, &decompress(&times)?, at)?;
                 checks.push(CheckRow { number: row.get(0)?, at, status: row.get(2)?, records });
                 Ok(ControlFlow::Continue(()))
             })?;
@@ -88,7 +84,7 @@ impl Store {
         .await
     }
 
-    /// The changes of status of a domain of the account, the newest first, from the one before `before` on.
+    /// Changes of status with numbers below `before`, the newest first.
     pub async fn domain_events(
         &self,
         account: &AccountId,
@@ -126,7 +122,7 @@ fn corrupt(error: serde_json::Error) -> StoreError {
     StoreError::Corrupt(format!("history of a domain: {error}"))
 }
 
-/// Keeps a check, and lets those go that are too many or too old.
+/// Records a check, and removes those beyond [`MAX_CHECKS`] and [`MAX_CHECK_AGE`].
 pub(super) fn write_check(
     c: &Transaction<'_>,
     report: &Report,
@@ -139,16 +135,16 @@ pub(super) fn write_check(
     let sql = "SELECT 1 FROM domain_finding WHERE domain_id = ?1 AND digest = ?2";
     if !c.exists(sql, params![report.domain, digest])? {
         let sql = "INSERT INTO domain_finding (domain_id, digest, records) VALUES (?1, ?2, ?3)";
-        c.execute(sql, params![report.domain, digest, pack(&found)?])?;
+        c.execute(sql, params![report.domain, digest, compress(&found)?])?;
     }
     let sql = "INSERT INTO domain_check (domain_id, number, at, status, finding, times)
                SELECT ?1, coalesce(max(number), 0) + 1, ?2, ?3, ?4, ?5 FROM domain_check WHERE domain_id = ?1";
-    c.execute(sql, params![report.domain, now, status, digest, pack(&times)?])?;
+    c.execute(sql, params![report.domain, now, status, digest, compress(&times)?])?;
     let sql = "WITH newest AS (SELECT max(number) AS number FROM domain_check WHERE domain_id = ?1)
                DELETE FROM domain_check WHERE domain_id = ?1 AND number < (SELECT number FROM newest)
                    AND (number <= (SELECT number FROM newest) - ?2 OR at < ?3)";
-    let oldest = Timestamp::from_millis(now.millis().saturating_sub(millis(CHECKS_FOR)));
-    if c.execute(sql, params![report.domain, CHECKS, oldest])? > 0 {
+    let oldest = Timestamp::from_millis(now.millis().saturating_sub(millis(MAX_CHECK_AGE)));
+    if c.execute(sql, params![report.domain, MAX_CHECKS, oldest])? > 0 {
         let sql = "DELETE FROM domain_finding WHERE domain_id = ?1
                        AND digest NOT IN (SELECT finding FROM domain_check WHERE domain_id = ?1)";
         c.execute(sql, params![&report.domain])?;
@@ -160,7 +156,7 @@ fn millis(span: Duration) -> i64 {
     i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The first event of a claim: that it was made.
+/// Records the creation of a claim.
 pub(super) fn write_created(
     c: &Transaction<'_>,
     id: &DomainId,
@@ -170,7 +166,7 @@ pub(super) fn write_created(
     write(c, id, None, status, &json!({"cause": EventCause::Created, "records": []}), now)
 }
 
-/// A change of status of an account's claim, and the evidence it rests on.
+/// Records a change of status with the evidence that caused it, and publishes it.
 pub(super) fn write_change(
     c: &Transaction<'_>,
     (account, id): (&AccountId, &DomainId),
@@ -216,6 +212,6 @@ fn write(
     c.execute(sql, params![id, now, from, to, cause.to_string()])?;
     let sql = "DELETE FROM domain_event WHERE domain_id = ?1
                    AND number <= (SELECT max(number) FROM domain_event WHERE domain_id = ?1) - ?2";
-    c.execute(sql, params![id, EVENTS])?;
+    c.execute(sql, params![id, MAX_EVENTS])?;
     Ok(())
 }

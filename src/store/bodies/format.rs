@@ -1,20 +1,20 @@
 //! The stored form of a body.
 //!
-//! A body is cut into frames of [`FRAME`] octets, the last one shorter. Each is compressed by itself (zstd), so that a range
-//! is read from the frames it touches. The frames are followed by an index, and that by a trailer:
+//! A body is split into frames of [`FRAME`] octets; the last one may be shorter. Each is compressed separately (zstd), so that a
+//! range is read from the frames that it overlaps. An index and a trailer follow the frames:
 //!
 //! ```text
 //! stored  = frame* index trailer
-//! index   = (stored length of the frame: 4 octets, its chaining value: 32 octets)*    empty where there is one frame
-//! trailer = octets of the body: 8 octets, "ILB1"                                      numbers are little-endian
+//! index   = (stored length of the frame: 4 octets, its chaining value: 32 octets)*    empty if there is one frame
+//! trailer = length of the body: 8 octets, "ILB1"                                      numbers are little-endian
 //! ```
 //!
-//! A frame whose stored length is its own length is not compressed. Where the first frame does not become an eighth shorter,
-//! none of the body is: attachments that are compressed already are tried once.
+//! A frame whose stored length equals its length is not compressed. Unless compression saves an eighth of the first frame, no
+//! frame is compressed: an attachment that is already compressed costs one attempt.
 //!
-//! BLAKE3 is a tree, and frames are subtrees of it: their chaining values merge into the hash of the whole body. So the index
-//! is checked against the body's name, and a frame against the index. A range is as trustworthy as a whole body, and no
-//! checksum besides the name has to be kept anywhere.
+//! Frames are subtrees of BLAKE3's hash tree: their chaining values merge into the hash of the body. So the index is verified
+//! against the body's hash, and a frame against the index; a range is verified as strictly as the whole body, without further
+//! checksums.
 
 use crate::id::BodyHash;
 use blake3::Hasher;
@@ -24,17 +24,17 @@ use std::cell::RefCell;
 use std::ops::Range;
 use zstd::bulk::{Compressor, Decompressor};
 
-/// Octets of a frame before compression. A power of two of at least 1024, so that a frame is a subtree of BLAKE3.
+/// Octets of a frame before compression. A power of two of at least 1024, so that a frame is a BLAKE3 subtree.
 pub(crate) const FRAME: usize = 128 * 1024;
-/// A shorter body is not compressed: it would not save a page of the database.
-const WORTH_A_TRY: usize = 4096;
+/// A shorter body is not compressed: that would not save a database page.
+const MIN_COMPRESSED: usize = 4096;
 /// The fastest level: on text it compresses about a tenth worse than the default level, at twice its speed.
 const LEVEL: i32 = 1;
 const ENTRY: usize = 4 + 32;
 const TRAILER: usize = 8 + MAGIC.len();
 const MAGIC: &[u8] = b"ILB1";
 
-/// The octets of a body are not those that its hash names.
+/// The stored octets of a body do not match its hash.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("body {hash} is damaged: {fault}")]
 pub struct DamagedBody {
@@ -42,7 +42,7 @@ pub struct DamagedBody {
     pub fault: &'static str,
 }
 
-/// What is known of a stored body without reading it.
+/// The metadata of a stored body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct BodyInfo {
     pub hash: BodyHash,
@@ -52,24 +52,24 @@ pub(crate) struct BodyInfo {
     pub stored_size: usize,
 }
 
-/// A body in its stored form, in pieces that follow one another. Frames that are not compressed share the body's memory.
+/// A body in its stored form, in consecutive pieces. Uncompressed frames share the memory of the body.
 #[derive(Clone, Debug)]
 pub(crate) struct Encoded {
     pub info: BodyInfo,
     pub pieces: Vec<Bytes>,
 }
 
-/// Brings a body into its stored form.
+/// Converts a body to its stored form.
 pub(crate) fn encode(body: &Bytes) -> Encoded {
-    let mut pays = body.len() >= WORTH_A_TRY;
+    let mut compresses = body.len() >= MIN_COMPRESSED;
     let mut pieces = Vec::with_capacity(frame_count(body.len()) + 1);
     let mut index = Vec::new();
     let mut values = Vec::new();
     for range in frames(body.len()) {
         let frame = body.slice(range.clone());
         let limit = if range.start == 0 { frame.len() / 8 * 7 } else { frame.len().saturating_sub(1) };
-        let compressed = if pays { compress(&frame, limit) } else { None };
-        pays &= range.start > 0 || compressed.is_some();
+        let compressed = if compresses { compress(&frame, limit) } else { None };
+        compresses &= range.start > 0 || compressed.is_some();
         if body.len() > FRAME {
             let value = chaining_value(range.start, &frame);
             let stored = compressed.as_ref().map_or(frame.len(), Bytes::len);
@@ -87,7 +87,6 @@ pub(crate) fn encode(body: &Bytes) -> Encoded {
     Encoded { info: BodyInfo { hash, size: body.len(), stored_size }, pieces }
 }
 
-/// The name of a body.
 pub(crate) fn hash_of(body: &[u8]) -> BodyHash {
     BodyHash::new(blake3::hash(body).into())
 }
@@ -96,7 +95,7 @@ fn frame_count(size: usize) -> usize {
     size.div_ceil(FRAME).max(1)
 }
 
-/// The ranges of a body's frames: one at least.
+/// The ranges of a body's frames. An empty body has one, empty frame.
 fn frames(size: usize) -> impl Iterator<Item = Range<usize>> {
     (0..frame_count(size)).map(move |number| {
         let start = number.saturating_mul(FRAME);
@@ -104,12 +103,12 @@ fn frames(size: usize) -> impl Iterator<Item = Range<usize>> {
     })
 }
 
-/// Of a frame that begins at `start` in a body of several.
+/// The chaining value of the frame at `start`, in a body of more than one frame.
 fn chaining_value(start: usize, frame: &[u8]) -> ChainingValue {
     Hasher::new().set_input_offset(start as u64).update(frame).finalize_non_root()
 }
 
-/// The hash of a body of several frames.
+/// The hash of a body of more than one frame.
 fn merged(values: &[ChainingValue]) -> BodyHash {
     let (left, right) = values.split_at(left_len(values.len()));
     BodyHash::new(merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash).into())
@@ -125,30 +124,30 @@ fn subtree(values: &[ChainingValue]) -> ChainingValue {
     }
 }
 
-/// The left subtree is as large as a power of two below the whole can be.
+/// The size of the left subtree: the largest power of two below `count`.
 fn left_len(count: usize) -> usize {
     count.next_power_of_two() / 2
 }
 
 impl BodyInfo {
-    /// Where the index and the trailer are in the stored form.
+    /// The range of the index and the trailer in the stored form.
     pub fn index_range(&self) -> Result<Range<usize>, DamagedBody> {
         let entries = if self.size > FRAME { frame_count(self.size).saturating_mul(ENTRY) } else { 0 };
         match self.stored_size.checked_sub(entries.saturating_add(TRAILER)) {
             Some(start) => Ok(start..self.stored_size),
-            None => Err(self.damaged("it is shorter than its index")),
+            None => Err(self.damaged("shorter than its index")),
         }
     }
 
-    /// Reads the index from the octets at [`Self::index_range`].
+    /// Decodes and verifies the index from the octets at [`Self::index_range`].
     pub fn index(&self, octets: &[u8]) -> Result<Index, DamagedBody> {
         let range = self.index_range()?;
         if octets.len() != range.len() {
-            return Err(self.damaged("its index is cut off"));
+            return Err(self.damaged("truncated index"));
         }
         let (entries, trailer) = octets.split_at(octets.len() - TRAILER);
         if trailer.get(..8) != Some(&(self.size as u64).to_le_bytes()) || trailer.get(8..) != Some(MAGIC) {
-            return Err(self.damaged("its trailer is wrong"));
+            return Err(self.damaged("invalid trailer"));
         }
         if entries.is_empty() {
             return Ok(Index { info: *self, frames: vec![Frame { stored: 0..range.start, value: None }] });
@@ -159,17 +158,17 @@ impl BodyInfo {
             let (length, value) = entry.split_at(4);
             let length = length.try_into().map_or(u32::MAX, u32::from_le_bytes);
             let end = start.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
-            let value = ChainingValue::try_from(value).map_err(|_| self.damaged("its index is cut off"))?;
+            let value = ChainingValue::try_from(value).map_err(|_| self.damaged("truncated index"))?;
             frames.push(Frame { stored: start..end, value: Some(value) });
             values.push(value);
             start = end;
         }
         if merged(&values) != self.hash {
-            return Err(self.damaged("its index does not match"));
+            return Err(self.damaged("the index does not match the hash"));
         }
-        // The hash covers the values, not the lengths.
+        // The hash does not cover the lengths.
         if start != range.start {
-            return Err(self.damaged("its frames have other lengths than its index says"));
+            return Err(self.damaged("the frame lengths in the index do not match the stored size"));
         }
         Ok(Index { info: *self, frames })
     }
@@ -180,13 +179,13 @@ impl BodyInfo {
 }
 
 struct Frame {
-    /// Where it is in the stored form.
+    /// Its range in the stored form.
     stored: Range<usize>,
-    /// None where it is the only one: then it has the body's hash.
+    /// `None` for a body of one frame, which is verified against the body's hash.
     value: Option<ChainingValue>,
 }
 
-/// Where the frames of a body are.
+/// The verified index of a body's frames.
 pub(crate) struct Index {
     info: BodyInfo,
     frames: Vec<Frame>,
@@ -198,31 +197,31 @@ impl Index {
         self.info.stored_size
     }
 
-    /// Octets that it takes.
+    /// The memory of the index, in octets.
     #[cfg(feature = "cluster")]
     pub fn memory(&self) -> usize {
         self.frames.len().saturating_mul(size_of::<Frame>())
     }
 
-    /// The octets of the stored form that [`Self::decode`] needs for a range of the body.
+    /// The range of the stored form that [`Self::decode`] needs for `range` of the body.
     pub fn stored_range(&self, range: Range<usize>) -> Range<usize> {
-        let touched = self.touched(&range);
-        match (touched.first(), touched.last()) {
+        let overlapping = self.overlapping(&range);
+        match (overlapping.first(), overlapping.last()) {
             (Some((_, first)), Some((_, last))) => first.stored.start..last.stored.end,
             _ => 0..0,
         }
     }
 
-    /// A range of the body, cut at its end, from the octets at [`Self::stored_range`]. Takes memory for the range and for one
-    /// frame.
+    /// Decodes and verifies `range` of the body, clipped to it, from the octets at [`Self::stored_range`]. Allocates memory for
+    /// the range and one frame.
     pub fn decode(&self, range: Range<usize>, stored: &[u8]) -> Result<Vec<u8>, DamagedBody> {
         let range = range.start.min(self.info.size)..range.end.min(self.info.size);
         let begin = self.stored_range(range.clone()).start;
         let mut octets = Vec::with_capacity(range.len());
         let mut scratch = Vec::new();
-        for (of_body, frame) in self.touched(&range) {
+        for (of_body, frame) in self.overlapping(&range) {
             let cut = frame.stored.start.saturating_sub(begin)..frame.stored.end.saturating_sub(begin);
-            let stored = stored.get(cut).ok_or_else(|| self.info.damaged("it is cut off"))?;
+            let stored = stored.get(cut).ok_or_else(|| self.info.damaged("truncated"))?;
             let plain = if stored.len() == of_body.len() {
                 stored
             } else {
@@ -235,7 +234,7 @@ impl Index {
                 None => hash_of(plain) == self.info.hash,
             };
             if !matches {
-                return Err(self.info.damaged("a frame does not match"));
+                return Err(self.info.damaged("a frame does not match its hash"));
             }
             let wanted = range.start.max(of_body.start)..range.end.min(of_body.end);
             let wanted = wanted.start - of_body.start..wanted.end - of_body.start;
@@ -244,10 +243,10 @@ impl Index {
         Ok(octets)
     }
 
-    /// The frames that a range touches, with where they are in the body.
-    fn touched(&self, range: &Range<usize>) -> Vec<(Range<usize>, &Frame)> {
+    /// The frames that overlap `range`, each with its range in the body.
+    fn overlapping(&self, range: &Range<usize>) -> Vec<(Range<usize>, &Frame)> {
         if range.is_empty() {
-            // An empty body is checked, too.
+            // The frame of an empty body is verified too.
             return if self.info.size == 0 { self.frames.iter().map(|f| (0..0, f)).collect() } else { Vec::new() };
         }
         let (first, end) = (range.start / FRAME, range.end.div_ceil(FRAME));
@@ -257,12 +256,12 @@ impl Index {
 }
 
 thread_local! {
-    // Kept by each thread: making one takes longer than its work on a small body.
+    // Reused by each thread: creating one takes longer than compressing a small body.
     static COMPRESSOR: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static DECOMPRESSOR: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
 }
 
-/// None where it would take more than `limit` octets.
+/// `None` if the result would exceed `limit` octets.
 fn compress(frame: &[u8], limit: usize) -> Option<Bytes> {
     COMPRESSOR.with_borrow_mut(|kept| {
         let compressor = match kept {
@@ -270,14 +269,14 @@ fn compress(frame: &[u8], limit: usize) -> Option<Bytes> {
             none => none.insert(Compressor::new(LEVEL).ok()?),
         };
         let mut out = Vec::with_capacity(limit);
-        // An error says that it does not fit.
+        // Fails if the result does not fit into `out`.
         compressor.compress_to_buffer(frame, &mut out).ok().filter(|_| out.len() <= limit)?;
         out.shrink_to_fit();
         Some(out.into())
     })
 }
 
-/// `out` has `size` octets after it, or the answer is none. The output is bounded: a frame that claims more is an error.
+/// Replaces the contents of `out`. `None` unless the result has exactly `size` octets, which also bounds the output.
 fn decompress(stored: &[u8], out: &mut Vec<u8>, size: usize) -> Option<()> {
     DECOMPRESSOR.with_borrow_mut(|kept| {
         let decompressor = match kept {

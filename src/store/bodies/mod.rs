@@ -1,7 +1,7 @@
-//! The bodies of messages: named by their hash, stored once, in compressed frames.
+//! The bodies of messages: identified by their hash, stored once, in compressed frames.
 //!
-//! Invariant: what is read of a body has been compared with its hash; octets that do not match are an error that names the
-//! body, and are never served. See docs/decisions/0015-bodies-by-hash.md.
+//! Invariant: octets of a body are returned only after they were verified against its hash; octets that do not match are an
+//! error. See docs/decisions/0015-bodies-by-hash.md.
 
 pub(crate) mod format;
 #[cfg(any(test, fuzzing))]
@@ -20,19 +20,19 @@ mod tests;
 
 pub(crate) use put::NewObject;
 #[cfg(feature = "cluster")]
-pub(super) use put::Unnamed;
+pub(super) use put::Unreferenced;
 pub(crate) use rows::{NewBody, Piece};
 pub(super) use rows::{insert, read, release, whole};
 
 use super::{Store, StoreError};
 use bytes::Bytes;
 
-/// A larger body is encoded on a thread of its own: encoding takes some milliseconds for a mebibyte.
-const INLINE: usize = 256 * 1024;
+/// A larger body is encoded and decoded on a blocking thread, since that takes some milliseconds per mebibyte.
+const MAX_INLINE: usize = 256 * 1024;
 
 #[cfg(feature = "cluster")]
 impl Store {
-    /// Bodies are kept in this object store from now on. For the start: a second one is not taken.
+    /// Stores bodies in this object store from now on. To be called once, at startup; later calls have no effect.
     pub(crate) fn keep_bodies_in(&self, objects: objects::Objects) {
         let _ = self.inner.objects.set(objects);
     }
@@ -43,26 +43,26 @@ impl Store {
 }
 
 impl Store {
-    /// Brings a body into its stored form, and into the object store where bodies are kept in one: it is durable there before a
-    /// transaction names it.
+    /// Encodes a body and, if an object store is configured, puts it there: the object is durable before a transaction refers to
+    /// it.
     pub(crate) async fn prepare_body(&self, body: Bytes) -> Result<NewBody, StoreError> {
-        let encoded = if body.len() <= INLINE {
+        let encoded = if body.len() <= MAX_INLINE {
             format::encode(&body)
         } else {
             let encoded = tokio::task::spawn_blocking(move || format::encode(&body)).await;
-            encoded.map_err(|error| StoreError::Aborted(format!("a body was not encoded: {error}")))?
+            encoded.map_err(|error| StoreError::Aborted(format!("encoding a body was aborted: {error}")))?
         };
         #[cfg(feature = "cluster")]
         if let Some(objects) = self.objects() {
             let name = name::ObjectName::new(&encoded.info.hash);
-            let object = put::NewObject::new(name, self.inner.unnamed.clone());
+            let object = put::NewObject::new(name, self.inner.unreferenced.clone());
             objects.put(object.name(), &encoded).await?;
             return Ok(NewBody { encoded, object: Some(object) });
         }
         Ok(NewBody { encoded, object: None })
     }
 
-    /// The octets of a body that a transaction has read, or says where to read.
+    /// Returns the octets that a transaction has read, or reads them from the object store.
     pub(crate) async fn fetch_body(&self, piece: Piece) -> Result<Vec<u8>, StoreError> {
         match piece {
             Piece::Octets(octets) => Ok(octets),

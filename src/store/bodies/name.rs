@@ -4,12 +4,12 @@
 use crate::id::BodyHash;
 use std::fmt;
 
-/// The name of an object, below the prefix: two digits of the body's hash as a folder, the hash, and a ULID of the put.
+/// The name of an object, below the prefix: `<first two hex digits of the hash>/<hash>.<ULID of the put>`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ObjectName(String);
 
 impl ObjectName {
-    /// A name that was never used.
+    /// A new, unique name.
     #[cfg(any(test, feature = "cluster"))]
     pub fn new(hash: &BodyHash) -> Self {
         let hash = hash.to_string();
@@ -17,7 +17,7 @@ impl ObjectName {
         Self(format!("{folder}/{hash}.{}", ulid::Ulid::new().to_string().to_ascii_lowercase()))
     }
 
-    /// None for what this program does not write.
+    /// `None` for a name that this program does not generate.
     pub fn parse(text: &str) -> Option<Self> {
         let (folder, file) = text.split_once('/')?;
         let (hash, put) = file.split_once('.')?;
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_used_once_and_only_ours_parse() {
+    fn names_are_unique_and_only_generated_names_parse() {
         let hash = BodyHash::new([0xab; 32]);
         let (one, two) = (ObjectName::new(&hash), ObjectName::new(&hash));
         assert_ne!(one, two);

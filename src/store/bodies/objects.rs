@@ -1,12 +1,12 @@
-//! Bodies in an object store: a folder, or a bucket that speaks S3.
+//! Bodies in an object store: a folder or an S3 bucket.
 //!
-//! Invariant: an object's name is used for one put and never again, so that a put or a delete that arrives late cannot touch
-//! what was written after it. The name holds the body's hash, and the octets are compared with it when they are read.
+//! Invariant: each put has a new object name, so that a put or a delete that arrives late cannot affect a later put. The octets
+//! are verified against the body's hash when they are read.
 
 mod cache;
 pub(crate) mod credentials;
 
-use super::INLINE;
+use super::MAX_INLINE;
 use super::format::{BodyInfo, DamagedBody, Encoded, FRAME, Index};
 use super::name::ObjectName;
 use crate::config::{Bodies as Config, BodyStore};
@@ -24,34 +24,33 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-/// Tries of a request after the first one.
+/// Retries per request.
 const RETRIES: usize = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const FIRST_BACKOFF: Duration = Duration::from_millis(100);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
-/// Why an object could not be written or read. All of them are temporary to a client.
+/// All of these are temporary errors to a client.
 #[derive(Debug, thiserror::Error)]
 pub enum ObjectError {
-    #[error("{request} of the object store failed: {source}")]
+    #[error("{request} failed in the object store: {source}")]
     Failed {
-        /// What was tried, and on which object.
+        /// The request and the object.
         request: String,
         source: object_store::Error,
     },
-    #[error("object {0}, which holds a body, is missing from the object store")]
+    #[error("object {0}, which contains a body, is missing from the object store")]
     Missing(ObjectName),
     #[error("object {name}: {damage}")]
     Damaged { name: ObjectName, damage: DamagedBody },
 }
 
 impl ObjectError {
-    /// True where one object is not what it should be, and others can be read.
+    /// True if one object is damaged or missing, and others can be read.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Missing(_) | Self::Damaged { .. })
     }
 }
 
-/// Why an object store cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
     #[error("{path}: {source}")]
@@ -67,7 +66,7 @@ pub(crate) struct Objects {
     /// Prefix in the bucket; empty for a folder.
     prefix: Path,
     cache: Arc<Cache>,
-    /// The folder, for what interrupted puts leave there.
+    /// The folder, from which files of interrupted puts are removed.
     folder: Option<PathBuf>,
 }
 
@@ -78,12 +77,12 @@ impl fmt::Debug for Objects {
 }
 
 impl Objects {
-    /// Opens what `[bodies] store` names; none for the database. Nothing is asked of a bucket yet.
+    /// Opens the object store of `[bodies] store`; `None` if bodies are in the database. Sends no request to a bucket.
     pub fn open(config: &Config) -> Result<Option<Self>, OpenError> {
         Self::open_with(config, None)
     }
 
-    /// The same with access keys, instead of those of the environment.
+    /// The same, with `keys` instead of those from the environment.
     pub fn open_with(config: &Config, keys: Option<Keys>) -> Result<Option<Self>, OpenError> {
         let cache = Arc::new(Cache::new(config.cache));
         match &config.store {
@@ -105,16 +104,16 @@ impl Objects {
         self.prefix.parts().chain(Path::from(name.as_str()).parts()).collect()
     }
 
-    /// Stores a body under a new name; it is durable when this returns. When it fails, the object may be there all the same: the
-    /// sweep finds it.
+    /// Stores a body under a new name. On success the object is durable. After an error the object may exist; the sweep deletes
+    /// it.
     pub async fn put(&self, name: &ObjectName, body: &Encoded) -> Result<(), ObjectError> {
         let payload: PutPayload = body.pieces.iter().cloned().collect();
         let done = self.store.put(&self.path(name), payload).await;
-        done.map_err(|source| ObjectError::Failed { request: format!("a put of {name}"), source })?;
+        done.map_err(|source| ObjectError::Failed { request: format!("PUT of {name}"), source })?;
         Ok(())
     }
 
-    /// A range of a body, cut at its end. Only the frames that it touches are fetched; what does not match is never returned.
+    /// Reads and verifies a range of a body, clipped to it. Fetches only the frames that overlap it and are not cached.
     pub async fn read(&self, name: &ObjectName, info: &BodyInfo, range: Range<usize>) -> Result<Vec<u8>, ObjectError> {
         let range = range.start.min(info.size)..range.end.min(info.size);
         let frames = range.start / FRAME..range.end.div_ceil(FRAME).max(range.start / FRAME);
@@ -145,7 +144,7 @@ impl Objects {
         Ok(octets)
     }
 
-    /// Whole frames of a body, checked.
+    /// Fetches and verifies complete frames.
     async fn fetch(&self, name: &ObjectName, info: &BodyInfo, frames: Range<usize>) -> Result<Bytes, ObjectError> {
         if frames.is_empty() {
             return Ok(Bytes::new());
@@ -164,7 +163,7 @@ impl Objects {
             let stored = self.get(name, index.stored_range(range.clone())).await?;
             (index, stored)
         };
-        let decoded = if range.len() > INLINE {
+        let decoded = if range.len() > MAX_INLINE {
             let decoded = tokio::task::spawn_blocking(move || index.decode(range, &stored)).await;
             decoded
                 .map_err(|source| ObjectError::Failed { request: format!("decoding {name}"), source: source.into() })?
@@ -189,20 +188,20 @@ impl Objects {
         let done = self.store.get_range(&self.path(name), range.start as u64..range.end as u64).await;
         done.map_err(|source| match source {
             object_store::Error::NotFound { .. } => ObjectError::Missing(name.clone()),
-            source => ObjectError::Failed { request: format!("a read of {name}"), source },
+            source => ObjectError::Failed { request: format!("GET of {name}"), source },
         })
     }
 
-    /// Removes an object; one that is not there is no error.
+    /// Deletes an object. Succeeds if it does not exist.
     pub async fn delete(&self, name: &ObjectName) -> Result<(), ObjectError> {
         match self.store.delete(&self.path(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
-            Err(source) => Err(ObjectError::Failed { request: format!("a delete of {name}"), source }),
+            Err(source) => Err(ObjectError::Failed { request: format!("DELETE of {name}"), source }),
         }
     }
 
-    /// Hands on the names of objects that were written before `time`, up to `count` at a time. `time` and the store's clock may
-    /// differ by minutes: let it be hours ago.
+    /// Calls `each` with the names of objects written before `time`, in batches of up to `count`. The clock of the object store
+    /// may be off by minutes, so `time` should be hours ago.
     pub async fn older_than<E, F>(
         &self,
         time: SystemTime,
@@ -227,7 +226,7 @@ impl Objects {
             match page {
                 Ok(names) => each(names).await?,
                 Err(error) => {
-                    let failed = ObjectError::Failed { request: "a listing".to_owned(), source: error.1 };
+                    let failed = ObjectError::Failed { request: "listing the objects".to_owned(), source: error.1 };
                     return Err(failed.into());
                 }
             }
@@ -235,7 +234,7 @@ impl Objects {
         Ok(())
     }
 
-    /// Removes from a folder what puts that were interrupted before `time` left there. A bucket drops them itself.
+    /// Removes the files of puts that were interrupted before `time` from a folder. A bucket has none.
     pub fn remove_unfinished(&self, time: SystemTime) -> std::io::Result<usize> {
         let mut removed = 0;
         let Some(folder) = &self.folder else { return Ok(0) };
@@ -246,7 +245,7 @@ impl Objects {
             }
             for file in std::fs::read_dir(part.path())? {
                 let file = file?;
-                // The crate's name for a file that is not complete.
+                // The object_store crate names an incomplete file `<name>#<number>`.
                 let is_unfinished = file.file_name().to_str().is_some_and(|name| name.contains('#'));
                 if is_unfinished && file.metadata()?.modified()? < time {
                     std::fs::remove_file(file.path())?;
@@ -263,7 +262,7 @@ fn bucket_of(
     bucket: &str,
     keys: Option<Keys>,
 ) -> Result<impl ObjectStore + use<>, object_store::Error> {
-    // The usual variables: AWS_ACCESS_KEY_ID and the like, web identity, container and instance roles.
+    // AWS_ACCESS_KEY_ID and related variables, web identity, container and instance roles.
     let mut builder = AmazonS3Builder::from_env();
     if let Some(keys) = keys.or_else(|| credentials::of_file_for(&builder)) {
         builder = builder.with_access_key_id(keys.id).with_secret_access_key(keys.secret.reveal());
@@ -275,7 +274,7 @@ fn bucket_of(
         builder = builder.with_region(region);
     }
     if let Some(endpoint) = &config.endpoint {
-        // This one goes before the other, which may be set by the environment.
+        // `S3Endpoint` takes precedence over `Endpoint`, which the environment may set.
         builder = builder.with_endpoint(endpoint).with_config(AmazonS3ConfigKey::S3Endpoint, endpoint);
     }
     let is_http = config.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
@@ -285,14 +284,14 @@ fn bucket_of(
         .with_connect_timeout(timeout.min(Duration::from_secs(10)))
         .with_timeout(timeout);
     let retry = RetryConfig {
-        backoff: BackoffConfig { init_backoff: FIRST_PAUSE, max_backoff: LONGEST_PAUSE, base: 2.0 },
+        backoff: BackoffConfig { init_backoff: FIRST_BACKOFF, max_backoff: MAX_BACKOFF, base: 2.0 },
         max_retries: RETRIES,
-        // No try begins after that.
+        // No retry starts after this time.
         retry_timeout: timeout.saturating_mul(2),
     };
     builder
         .with_bucket_name(bucket)
-        // The server refuses what was changed or cut on its way.
+        // The server rejects an object that was changed or truncated in transit.
         .with_checksum_algorithm(Checksum::SHA256)
         .with_client_options(options)
         .with_retry(retry)

@@ -1,7 +1,7 @@
-//! The rows of bodies: what is known of each, and where it is.
+//! The tables `body` and `body_name`.
 //!
-//! Invariant: a row of `body_name` names an object that is durable, or has the stored form beside it in `body`. A body without
-//! such a row was stored before bodies had names: its data is the body itself.
+//! Invariant: a row of `body_name` refers to a durable object, or the row of `body` with the same id has the stored form. A body
+//! without a row in `body_name` was stored before bodies had hashes: its data is the body itself.
 
 use super::format::{BodyInfo, DamagedBody, Encoded};
 use super::name::ObjectName;
@@ -13,12 +13,13 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-/// A writer names an object within this time of its put. Condemned names are kept longer, so that it meets them.
-pub(super) const NAMED_WITHIN: Duration = Duration::from_secs(3600);
-/// Up to this many octets, a stored form is read in one go.
-const ONE_READ: usize = 64 * 1024;
+/// The time from the put of an object in which a transaction may refer to it. Rows of `object_condemned` are kept at least as
+/// long, so that the transaction finds them.
+pub(super) const MAX_PUT_AGE: Duration = Duration::from_secs(3600);
+/// A stored form up to this size is read with one query.
+const MAX_SINGLE_READ: usize = 64 * 1024;
 
-/// A body that can be stored: in its stored form, and durable in the object store where bodies are kept in one.
+/// An encoded body, durable in the object store if there is one.
 #[derive(Clone, Debug)]
 pub(crate) struct NewBody {
     pub(super) encoded: Encoded,
@@ -26,30 +27,30 @@ pub(crate) struct NewBody {
 }
 
 impl NewBody {
-    /// Octets of the body.
+    /// The length of the body, in octets.
     pub fn len(&self) -> usize {
         self.encoded.info.size
     }
 
-    /// For the report of the commit.
+    /// The object, to call [`NewObject::committed`] after the commit.
     pub fn object(&self) -> Option<NewObject> {
         self.object.clone()
     }
 }
 
-/// What was read of a body.
+/// A range of a body.
 #[derive(Debug)]
 pub(crate) enum Piece {
     Octets(Vec<u8>),
-    /// It has to be read from the object store, after the transaction.
+    /// To be read from the object store after the transaction.
     #[cfg_attr(not(feature = "cluster"), expect(dead_code, reason = "read where there is an object store"))]
     Object(ObjectName, BodyInfo, Range<usize>),
     Damaged(DamagedBody),
 }
 
-/// Stores a body, or finds it; the caller gives it a header block in the same transaction.
+/// Inserts a body or finds the existing one. The caller inserts a row of `content` that refers to it in the same transaction.
 ///
-/// Where it is there already, it is written all the same: what a message takes does not tell whether another account has it.
+/// An existing body is written again, so that the time taken does not reveal whether another account has the body.
 pub(in crate::store) fn insert(transaction: &Transaction<'_>, new: &NewBody) -> Result<BodyId, StoreError> {
     let NewBody { encoded, object } = new;
     let BodyInfo { hash, stored_size, .. } = encoded.info;
@@ -58,11 +59,11 @@ pub(in crate::store) fn insert(transaction: &Transaction<'_>, new: &NewBody) -> 
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<Option<String>>(1)?));
     if let Some((id, stored_object)) = transaction.query_opt(sql, params![hash], row)? {
         match (object, stored_object) {
-            // Never named by anybody.
+            // The new object is not needed.
             (Some(object), _) => condemn(transaction, object.name())?,
             (None, None) => {
                 transaction.overwrite_body(id, &encoded.pieces)?;
-                // Another version of the program may compress in another way.
+                // Another version of the program may compress differently.
                 let sql = "UPDATE body_name SET stored_size = ?2 WHERE body_id = ?1 AND stored_size <> ?2";
                 transaction.execute(sql, params![id, number(stored_size)])?;
             }
@@ -73,8 +74,11 @@ pub(in crate::store) fn insert(transaction: &Transaction<'_>, new: &NewBody) -> 
     let id = match object {
         Some(object) => {
             let sql = "SELECT 1 FROM object_condemned WHERE name = ?1";
-            if object.put_at().elapsed() > NAMED_WITHIN || transaction.exists(sql, params![object.name().as_str()])? {
-                return Err(StoreError::Aborted(format!("object {} was put too long ago to be named", object.name())));
+            if object.put_at().elapsed() > MAX_PUT_AGE || transaction.exists(sql, params![object.name().as_str()])? {
+                return Err(StoreError::Aborted(format!(
+                    "object {} was condemned, or put more than an hour ago",
+                    object.name()
+                )));
             }
             transaction.insert_body(&[])?
         }
@@ -84,7 +88,6 @@ pub(in crate::store) fn insert(transaction: &Transaction<'_>, new: &NewBody) -> 
     Ok(id)
 }
 
-/// Notes what a body is called, and where it is.
 pub(super) fn insert_name(
     transaction: &Transaction<'_>,
     id: BodyId,
@@ -97,7 +100,7 @@ pub(super) fn insert_name(
     Ok(())
 }
 
-/// Notes that bodies have lost a content: the sweep looks whether it was the last.
+/// Records that contents of the bodies were deleted: the sweep checks whether they were the last.
 pub(in crate::store) fn release(transaction: &Transaction<'_>, bodies: Vec<BodyId>) -> Result<(), StoreError> {
     let bodies: BTreeSet<i64> = bodies.into_iter().map(BodyId::row).collect();
     if bodies.is_empty() {
@@ -112,14 +115,14 @@ pub(in crate::store) fn release(transaction: &Transaction<'_>, bodies: Vec<BodyI
     Ok(())
 }
 
-/// Lets the sweep delete an object that no row names.
+/// Marks an object that no row refers to for deletion by the sweep.
 pub(super) fn condemn(transaction: &Transaction<'_>, name: &ObjectName) -> Result<(), StoreError> {
     let sql = "INSERT INTO object_condemned (name, at) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
     transaction.execute(sql, params![name.as_str(), crate::clock::Timestamp::real()])?;
     Ok(())
 }
 
-/// What the store knows of a body; none where it was stored before bodies had names.
+/// The metadata of a body, and its object; `None` for a body stored before bodies had hashes.
 pub(super) fn known(
     transaction: &Transaction<'_>,
     id: BodyId,
@@ -128,17 +131,17 @@ pub(super) fn known(
     Ok(transaction.query_opt(sql, params![id], |row| known_of(row, 0))?.flatten())
 }
 
-/// The same out of four columns of `body_name`, which are NULL where there is no row.
+/// The same from four columns of `body_name` beginning at `column`, which are NULL if there is no row.
 fn known_of(row: &Row<'_>, column: usize) -> Result<Option<(BodyInfo, Option<ObjectName>)>, StoreError> {
     let Some(hash) = row.get::<Option<BodyHash>>(column)? else { return Ok(None) };
     let (size, stored_size) = (octets(row.get(column + 1)?), octets(row.get(column + 2)?));
     let object = row.get::<Option<String>>(column + 3)?.map(|name| {
-        ObjectName::parse(&name).ok_or_else(|| StoreError::Corrupt(format!("{name:?} is no name of an object")))
+        ObjectName::parse(&name).ok_or_else(|| StoreError::Corrupt(format!("invalid object name {name:?}")))
     });
     Ok(Some((BodyInfo { hash, size, stored_size }, object.transpose()?)))
 }
 
-/// A whole body, from four columns of `body_name` and what `body` holds.
+/// A complete body, from four columns of `body_name` beginning at `column` and `body.data`.
 pub(in crate::store) fn whole(row: &Row<'_>, column: usize, data: Vec<u8>) -> Result<Piece, StoreError> {
     Ok(match known_of(row, column)? {
         None => Piece::Octets(data),
@@ -147,7 +150,7 @@ pub(in crate::store) fn whole(row: &Row<'_>, column: usize, data: Vec<u8>) -> Re
     })
 }
 
-/// Some octets of a body, fewer at its end, and how many it has in all. The others are not brought into memory.
+/// The total length of a body, and the octets of `range`, clipped to it.
 pub(in crate::store) fn read(
     transaction: &Transaction<'_>,
     id: BodyId,
@@ -159,17 +162,18 @@ pub(in crate::store) fn read(
             Ok((size, Piece::Octets(octets)))
         }
         Some((info, Some(name))) => Ok((info.size, Piece::Object(name, info, range))),
-        Some((info, None)) => Ok((info.size, Piece::Octets(read_here(transaction, id, &info, range)?))),
+        Some((info, None)) => Ok((info.size, Piece::Octets(read_data(transaction, id, &info, range)?))),
     }
 }
 
-fn read_here(
+/// Reads a range from `body.data`.
+fn read_data(
     transaction: &Transaction<'_>,
     id: BodyId,
     info: &BodyInfo,
     range: Range<usize>,
 ) -> Result<Vec<u8>, StoreError> {
-    if info.stored_size <= ONE_READ {
+    if info.stored_size <= MAX_SINGLE_READ {
         let (_, stored) = transaction.read_range(Octets::Body(id), 0..info.stored_size)?;
         return Ok(decode(info, &stored, range)?);
     }
@@ -179,7 +183,7 @@ fn read_here(
     Ok(index.decode(range, &stored)?)
 }
 
-/// A range of a body out of all of its stored form.
+/// Decodes a range from the complete stored form.
 fn decode(info: &BodyInfo, stored: &[u8], range: Range<usize>) -> Result<Vec<u8>, DamagedBody> {
     let index = info.index(stored.get(info.index_range()?).unwrap_or_default())?;
     let needed = index.stored_range(range.clone());

@@ -1,7 +1,7 @@
-//! Removing what no message needs any more, and naming what was stored before bodies had names.
+//! Deletes unreferenced bodies and objects, and hashes bodies that were stored before bodies had hashes.
 //!
-//! Invariant: a body's row goes only when no content names it, in one transaction; an object is deleted only when it is
-//! condemned, and it is condemned only where no row names it. See docs/decisions/0015-bodies-by-hash.md.
+//! Invariant: the row of a body is deleted only if no content refers to it, in one transaction. An object is deleted only after
+//! it was condemned, which requires that no row refers to it. See docs/decisions/0015-bodies-by-hash.md.
 
 use super::format::encode;
 #[cfg(feature = "cluster")]
@@ -13,56 +13,56 @@ use crate::store::engine::{Octets, Row, Transaction, params};
 use crate::store::{Store, StoreError};
 use std::time::Duration;
 
-/// Maximum bodies checked in one transaction.
+/// Bodies checked in one transaction.
 const BATCH: i64 = 64;
-/// A transaction ends once the bodies it has removed reach this many octets.
+/// A transaction ends once the bodies that it has deleted reach this size.
 const BATCH_OCTETS: usize = 32 * 1024 * 1024;
-/// Pause between checks while there is no work.
-const PAUSE: Duration = Duration::from_secs(1);
+/// Between two checks while there is no work.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 #[cfg(feature = "cluster")]
-const LISTED_EVERY: Duration = Duration::from_secs(24 * 3600);
+const LIST_INTERVAL: Duration = Duration::from_secs(24 * 3600);
 
 impl Store {
-    /// Does all of it again and again. Ends when the store is closed.
-    pub(crate) async fn keep_bodies(self, grace: Duration) {
+    /// Runs the sweep until the store is closed.
+    pub(crate) async fn run_body_sweep(self, grace: Duration) {
         #[cfg(feature = "cluster")]
         let mut listed: Option<std::time::Instant> = None;
         let mut is_failing = false;
         loop {
             let done = async {
                 let released = self.bodies_sweep(grace).await?;
-                let named = self.body_name_oldest().await?;
+                let hashed = self.body_hash_oldest().await?;
                 #[cfg(feature = "cluster")]
                 {
-                    self.objects_condemn_unnamed().await?;
+                    self.objects_condemn_unreferenced().await?;
                     self.objects_delete(grace).await?;
-                    if listed.is_none_or(|at| at.elapsed() > LISTED_EVERY) {
+                    if listed.is_none_or(|at| at.elapsed() > LIST_INTERVAL) {
                         self.objects_condemn_orphans(grace).await?;
                         listed = Some(std::time::Instant::now());
                     }
                 }
-                Ok::<_, StoreError>(released || named)
+                Ok::<_, StoreError>(released || hashed)
             };
             match done.await {
                 Ok(true) => is_failing = false,
                 Ok(false) => {
                     is_failing = false;
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
                 Err(StoreError::Closed) => return,
                 Err(error) => {
-                    // Once, however long it goes on.
+                    // Logged once per outage.
                     if !is_failing {
-                        tracing::error!(%error, "bodies that no message needs cannot be removed, trying again");
+                        tracing::error!(%error, "cannot delete unreferenced bodies, retrying");
                     }
                     is_failing = true;
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(POLL_INTERVAL).await;
                 }
             }
         }
     }
 
-    /// Looks at some of the bodies that may be without a message. False when there are none to look at yet.
+    /// Checks a batch of released bodies. False if none is due.
     pub(crate) async fn bodies_sweep(&self, grace: Duration) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM body_released WHERE due_at <= ?1";
         let is_due = move |transaction: &Transaction<'_>| transaction.exists(sql, params![Timestamp::real()]);
@@ -72,8 +72,8 @@ impl Store {
         self.write(move |transaction| sweep(transaction, grace)).await
     }
 
-    /// Gives the oldest body without a name its name. False when all have one.
-    pub(crate) async fn body_name_oldest(&self) -> Result<bool, StoreError> {
+    /// Hashes and encodes the oldest body without a hash. False if there is none.
+    pub(crate) async fn body_hash_oldest(&self) -> Result<bool, StoreError> {
         let oldest = self.read(|transaction| {
             let sql = "SELECT body_id FROM body_unnamed ORDER BY body_id LIMIT 1";
             let found: Option<BodyId> = transaction.query_opt(sql, &[], |row| row.get(0))?;
@@ -82,9 +82,9 @@ impl Store {
         });
         let Some((id, body)) = oldest.await? else { return Ok(false) };
         let encoded = tokio::task::spawn_blocking(move || encode(&body.into())).await;
-        let encoded = encoded.map_err(|error| StoreError::Aborted(format!("a body was not encoded: {error}")))?;
+        let encoded = encoded.map_err(|error| StoreError::Aborted(format!("encoding a body was aborted: {error}")))?;
         self.write(move |transaction| {
-            // Removed meanwhile, or named by another daemon.
+            // Deleted meanwhile, or hashed by another daemon.
             if transaction.execute("DELETE FROM body_unnamed WHERE body_id = ?1", params![id])? == 0 {
                 return Ok(true);
             }
@@ -128,7 +128,7 @@ fn sweep(transaction: &Transaction<'_>, grace: Duration) -> Result<bool, StoreEr
                 if let Some((_, Some(name))) = &known {
                     rows::condemn(transaction, name)?;
                 }
-                // The foreign key of `content` refuses it where a message has come to need the body.
+                // Fails on the foreign key of `content` if a concurrent transaction refers to the body.
                 transaction.execute("DELETE FROM body WHERE id = ?1", params![id])?;
             }
         }
@@ -141,10 +141,10 @@ fn sweep(transaction: &Transaction<'_>, grace: Duration) -> Result<bool, StoreEr
 
 #[cfg(feature = "cluster")]
 impl Store {
-    /// Deletes condemned objects, and forgets those that were deleted long ago.
+    /// Deletes condemned objects, and removes the rows of those deleted long ago.
     pub(crate) async fn objects_delete(&self, grace: Duration) -> Result<(), StoreError> {
         let Some(objects) = self.objects() else { return Ok(()) };
-        let kept = grace.max(rows::NAMED_WITHIN);
+        let kept = grace.max(rows::MAX_PUT_AGE);
         loop {
             let names = self.read(|transaction| {
                 let sql = "SELECT name FROM object_condemned WHERE is_deleted = 0 ORDER BY at LIMIT ?1";
@@ -177,13 +177,13 @@ impl Store {
         .await
     }
 
-    /// Condemns the objects whose transactions were refused or cancelled.
-    pub(crate) async fn objects_condemn_unnamed(&self) -> Result<(), StoreError> {
-        let names = self.inner.unnamed.take();
+    /// Condemns the objects whose transactions failed or were cancelled.
+    pub(crate) async fn objects_condemn_unreferenced(&self) -> Result<(), StoreError> {
+        let names = self.inner.unreferenced.take();
         if names.is_empty() { Ok(()) } else { self.objects_condemn(names).await }
     }
 
-    /// Condemns those of the objects that no row names.
+    /// Condemns those of the objects that no row refers to.
     async fn objects_condemn(&self, names: Vec<ObjectName>) -> Result<(), StoreError> {
         self.write(move |transaction| {
             names.iter().try_for_each(|name| {
@@ -197,18 +197,18 @@ impl Store {
         .await
     }
 
-    /// Condemns objects that were put longer ago than `grace` and that no row names.
+    /// Lists the object store and condemns objects that are older than `grace` and that no row refers to.
     pub(crate) async fn objects_condemn_orphans(&self, grace: Duration) -> Result<(), StoreError> {
         let Some(objects) = self.objects() else { return Ok(()) };
         let before = std::time::SystemTime::now() - grace;
         let folder = objects.clone();
         // A put takes less than an hour.
-        let unfinished = std::time::SystemTime::now() - grace.max(rows::NAMED_WITHIN);
+        let unfinished = std::time::SystemTime::now() - grace.max(rows::MAX_PUT_AGE);
         match tokio::task::spawn_blocking(move || folder.remove_unfinished(unfinished)).await {
             Ok(Ok(0)) => {}
-            Ok(Ok(removed)) => tracing::info!(removed, "files of puts that were cut off are removed"),
-            Ok(Err(error)) => tracing::error!(%error, "files of puts that were cut off could not be removed"),
-            Err(error) => tracing::error!(%error, "files of puts that were cut off could not be removed"),
+            Ok(Ok(removed)) => tracing::info!(removed, "removed files of interrupted puts"),
+            Ok(Err(error)) => tracing::error!(%error, "cannot remove files of interrupted puts"),
+            Err(error) => tracing::error!(%error, "cannot remove files of interrupted puts"),
         }
         objects.older_than(before, 500, |names| self.objects_condemn(names)).await
     }

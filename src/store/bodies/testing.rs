@@ -1,4 +1,4 @@
-//! An S3 server for the tests (moto), and a proxy before it that fails in the ways that servers and networks do.
+//! An S3 server for tests (moto), and a fault-injecting proxy.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A moto server, ended with this value.
+/// A moto server, killed on drop.
 pub(crate) struct Moto {
     process: Child,
     address: SocketAddr,
 }
 
 impl Moto {
-    /// Starts one, out of the Python environment that `tests/run` makes.
+    /// Starts a server from the Python environment that `tests/run` creates.
     pub(crate) async fn start() -> Self {
-        // As `main` does; another test may have done it.
+        // As `main` does. Fails if another test has done it.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let program = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/python/bin/moto_server");
         let port = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
@@ -27,7 +27,7 @@ impl Moto {
         let started = Self { process, address: ([127, 0, 0, 1], port).into() };
         let begin = Instant::now();
         while TcpStream::connect(started.address).await.is_err() {
-            assert!(begin.elapsed() < Duration::from_secs(120), "moto does not start");
+            assert!(begin.elapsed() < Duration::from_secs(120), "moto did not start");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         started
@@ -37,7 +37,7 @@ impl Moto {
         self.address
     }
 
-    /// Makes a bucket; one that is there stays as it is.
+    /// Creates a bucket, unless it exists.
     pub(crate) async fn make_bucket(&self, name: &str) {
         let request =
             format!("PUT /{name} HTTP/1.1\r\nHost: s3.amazonaws.com\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
@@ -56,25 +56,25 @@ impl Drop for Moto {
     }
 }
 
-/// What happens to a request.
+/// How the proxy treats a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     None,
-    /// Not handed on; this status is the answer.
+    /// Responds with this status, without forwarding the request.
     Status(u16),
-    /// Taken, and never answered.
+    /// Reads the request and never responds.
     Stall,
-    /// The server gets half of it, then both connections are closed.
+    /// Forwards half of the body, then closes both connections.
     CutUpload,
-    /// Done, and answered with 500.
+    /// Forwards the request, and responds with 500.
     FailAfterSuccess,
-    /// Done; half of the answer arrives, then the connection is closed.
+    /// Forwards the request and half of the response, then closes the connection.
     CutAnswer,
-    /// Done; an octet in the middle of the answer's body is another.
+    /// Forwards the request, and the response with a bit flipped in the middle of its body.
     FlipAnswer,
 }
 
-/// An HTTP proxy before a server: one request a connection.
+/// An HTTP proxy, with one request per connection.
 pub(crate) struct FaultProxy {
     address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -97,7 +97,7 @@ impl FaultProxy {
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let state = Arc::clone(&shared);
-                // A connection that breaks is what this is for.
+                // Broken connections are expected.
                 tokio::spawn(async move { serve(client, server, &state).await.unwrap_or(()) });
             }
         });
@@ -108,12 +108,12 @@ impl FaultProxy {
         format!("http://{}", self.address)
     }
 
-    /// What happens to the requests that come next, one each.
+    /// The faults of the next requests, one each.
     pub(crate) fn next(&self, faults: impl IntoIterator<Item = Fault>) {
         self.state.lock().unwrap().next = faults.into_iter().collect();
     }
 
-    /// What happens to all requests from now on.
+    /// The fault of all further requests.
     pub(crate) fn always(&self, fault: Fault) {
         self.state.lock().unwrap().always = Some(fault);
     }
@@ -123,7 +123,7 @@ impl FaultProxy {
         (state.always, state.next) = (None, VecDeque::new());
     }
 
-    /// Faults of [`Self::next`] that have not happened.
+    /// The number of faults of [`Self::next`] that were not applied yet.
     pub(crate) fn left(&self) -> usize {
         self.state.lock().unwrap().next.len()
     }
@@ -150,7 +150,7 @@ async fn serve(mut client: TcpStream, server: SocketAddr, state: &Mutex<State>) 
     let Some((head, body_size)) = read_head(&mut client).await? else { return Ok(()) };
     let fault = state.lock().unwrap().fault();
     if fault == Fault::Stall {
-        // Until the client gives up.
+        // Until the client closes the connection.
         tokio::io::copy(&mut client, &mut tokio::io::sink()).await?;
         return Ok(());
     }
@@ -180,7 +180,7 @@ async fn serve(mut client: TcpStream, server: SocketAddr, state: &Mutex<State>) 
     }
 }
 
-/// The head of a request, to be answered on a connection of its own, and the octets of its body.
+/// The head of a request, with `Connection: close`, and the length of its body. `None` at the end of the connection.
 async fn read_head(client: &mut TcpStream) -> std::io::Result<Option<(String, usize)>> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {

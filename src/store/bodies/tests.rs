@@ -1,4 +1,4 @@
-//! Bodies in the database and in object stores: stored once, read in ranges, swept while writers race.
+//! Bodies in the database and in object stores: deduplication, ranges, and sweeps concurrent with writers.
 
 use super::format::FRAME;
 use crate::address::{Address, DomainName, ReversePath};
@@ -16,13 +16,13 @@ use bytes::Bytes;
 use std::time::Duration;
 
 const ROOM: Quota = Quota { octets: 1 << 40, messages: 1 << 30 };
-const AT_ONCE: Duration = Duration::ZERO;
+const NO_GRACE: Duration = Duration::ZERO;
 
 async fn deliver(store: &Store, name: &str, body: &Bytes) -> Result<Delivered, DeliverError> {
     let platform = DomainName::parse("inboxlayer.dev").unwrap();
     let address = Address::parse(&format!("{name}@inboxlayer.dev")).unwrap();
     let Route::Inbox(recipient) = store.route(&platform, &address, Timestamp::real()).await.unwrap() else {
-        panic!("{name} is no inbox")
+        panic!("no inbox {name}")
     };
     let delivery = LocalDelivery {
         mail_from: ReversePath::Null,
@@ -49,11 +49,11 @@ async fn remove(store: &Store, message: &Delivered) {
 }
 
 async fn body_of(store: &Store, message: &Delivered) -> Result<Vec<u8>, StoreError> {
-    Ok(store.message_raw(&message.inbox, &message.id).await?.expect("the message is there").body)
+    Ok(store.message_raw(&message.inbox, &message.id).await?.expect("the message exists").body)
 }
 
 async fn sweep(store: &Store) {
-    while store.bodies_sweep(AT_ONCE).await.unwrap() {}
+    while store.bodies_sweep(NO_GRACE).await.unwrap() {}
 }
 
 fn noise(size: usize, seed: u32) -> Bytes {
@@ -74,7 +74,7 @@ async fn two() -> (tempfile::TempDir, Store, InboxId, InboxId) {
 }
 
 #[tokio::test]
-async fn a_body_is_one_row_for_all_accounts_and_counts_in_full_for_each() {
+async fn accounts_share_the_row_of_a_body_and_each_is_charged_its_full_size() {
     let (_dir, store, one, two) = two().await;
     for body in
         [Bytes::from_static(b"hello\r\n"), Bytes::from("the same text\r\n".repeat(60_000)), noise(3 * FRAME + 9, 1)]
@@ -99,7 +99,7 @@ async fn a_body_is_one_row_for_all_accounts_and_counts_in_full_for_each() {
 }
 
 #[tokio::test]
-async fn text_takes_less_room_than_it_has_octets() {
+async fn text_is_stored_compressed() {
     let (_dir, store, ..) = two().await;
     let body = Bytes::from("All work and no play makes Jack a dull boy.\r\n".repeat(1000));
     deliver(&store, "one", &body).await.unwrap();
@@ -109,7 +109,7 @@ async fn text_takes_less_room_than_it_has_octets() {
 }
 
 #[tokio::test]
-async fn a_body_goes_after_its_last_message_and_stays_where_it_is_needed_again() {
+async fn a_body_is_deleted_after_its_last_message_unless_it_is_stored_again() {
     let (_dir, store, ..) = two().await;
     let body = noise(5000, 3);
     let (first, second) = (deliver(&store, "one", &body).await.unwrap(), deliver(&store, "two", &body).await.unwrap());
@@ -117,7 +117,7 @@ async fn a_body_goes_after_its_last_message_and_stays_where_it_is_needed_again()
     sweep(&store).await;
     assert_eq!(body_of(&store, &second).await.unwrap(), body);
 
-    // Released, and named again before the sweep looks.
+    // Released, and referenced again before the sweep.
     remove(&store, &second).await;
     let third = deliver(&store, "one", &body).await.unwrap();
     sweep(&store).await;
@@ -125,7 +125,7 @@ async fn a_body_goes_after_its_last_message_and_stays_where_it_is_needed_again()
     assert_eq!(count(&store, "body_released").await, 0);
 
     remove(&store, &third).await;
-    assert_eq!(count(&store, "body").await, 1, "a deletion looks the same whether others have the body or not");
+    assert_eq!(count(&store, "body").await, 1, "deleting a message does not reveal whether others have the body");
     sweep(&store).await;
     assert_eq!(
         (count(&store, "body").await, count(&store, "body_name").await, count(&store, "body_released").await),
@@ -134,7 +134,7 @@ async fn a_body_goes_after_its_last_message_and_stays_where_it_is_needed_again()
 }
 
 #[tokio::test]
-async fn a_row_that_was_changed_is_never_served() {
+async fn a_damaged_row_is_an_error_until_the_body_is_stored_again() {
     let (_dir, store, ..) = two().await;
     for size in [300, 5 * FRAME] {
         let body = noise(size, 7);
@@ -161,27 +161,27 @@ async fn a_row_that_was_changed_is_never_served() {
         if size > FRAME {
             assert_eq!(range(FRAME..FRAME + 10).await.unwrap().unwrap(), body[FRAME..FRAME + 10]);
         }
-        // It is repaired when the body is stored again.
+        // Storing the body again repairs it.
         let again = deliver(&store, "two", &body).await.unwrap();
         assert_eq!(body_of(&store, &again).await.unwrap(), body);
         assert_eq!(body_of(&store, &message).await.unwrap(), body);
     }
 }
 
-/// Takes the names away, as in a store of the version before.
-async fn unname(store: &Store, body: &Bytes) {
+/// Removes the hash of the last body, as in a store of an older version.
+async fn remove_hash(store: &Store, body: &Bytes) {
     let body = body.to_vec();
-    let unname = move |t: &crate::store::Transaction<'_>| {
+    let remove = move |t: &crate::store::Transaction<'_>| {
         let id: BodyId = t.query_row("SELECT max(id) FROM body", &[], |row| row.get(0))?;
         t.execute("UPDATE body SET data = ?2 WHERE id = ?1", params![id, body])?;
         t.execute("DELETE FROM body_name WHERE body_id = ?1", params![id])?;
         t.execute("INSERT INTO body_unnamed (body_id) VALUES (?1)", params![id]).map(|_| ())
     };
-    store.write(unname).await.unwrap();
+    store.write(remove).await.unwrap();
 }
 
 #[tokio::test]
-async fn bodies_of_the_version_before_are_read_and_get_their_names() {
+async fn bodies_without_a_hash_are_readable_and_get_a_hash() {
     let (_dir, store, ..) = two().await;
     let bodies = [
         noise(100, 1),
@@ -193,10 +193,10 @@ async fn bodies_of_the_version_before_are_read_and_get_their_names() {
     let mut messages = Vec::new();
     for body in &bodies {
         messages.push(deliver(&store, "one", body).await.unwrap());
-        unname(&store, body).await;
+        remove_hash(&store, body).await;
     }
     let gone = deliver(&store, "one", &noise(50, 9)).await.unwrap();
-    unname(&store, &noise(50, 9)).await;
+    remove_hash(&store, &noise(50, 9)).await;
     loop {
         for (message, body) in messages.iter().zip(&bodies) {
             assert_eq!(body_of(&store, message).await.unwrap(), *body);
@@ -205,12 +205,12 @@ async fn bodies_of_the_version_before_are_read_and_get_their_names() {
             remove(&store, &gone).await;
             sweep(&store).await;
         }
-        if !store.body_name_oldest().await.unwrap() {
+        if !store.body_hash_oldest().await.unwrap() {
             break;
         }
     }
     sweep(&store).await;
-    // Two were the same.
+    // Two were equal.
     assert_eq!((count(&store, "body").await, count(&store, "body_name").await), (4, 4));
     for (message, body) in messages.iter().zip(&bodies) {
         assert_eq!(body_of(&store, message).await.unwrap(), *body);
@@ -238,8 +238,8 @@ mod in_objects {
     async fn all_sweeps(store: &Store) {
         for _ in 0..3 {
             sweep(store).await;
-            store.objects_condemn_orphans(AT_ONCE).await.unwrap();
-            store.objects_delete(AT_ONCE).await.unwrap();
+            store.objects_condemn_orphans(NO_GRACE).await.unwrap();
+            store.objects_delete(NO_GRACE).await.unwrap();
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
@@ -254,7 +254,7 @@ mod in_objects {
     }
 
     #[tokio::test]
-    async fn a_body_is_one_object_which_goes_with_its_last_message() {
+    async fn a_body_is_one_object_which_is_deleted_after_its_last_message() {
         let (dir, store, ..) = two().await;
         let folder = dir.path().join("objects");
         in_folder(&store, &folder);
@@ -262,7 +262,7 @@ mod in_objects {
             let (first, second) =
                 (deliver(&store, "one", &body).await.unwrap(), deliver(&store, "two", &body).await.unwrap());
             assert_eq!(count(&store, "body").await, 1);
-            store.objects_delete(AT_ONCE).await.unwrap();
+            store.objects_delete(NO_GRACE).await.unwrap();
             assert_eq!(files(&folder).len(), 1);
             for message in [&first, &second] {
                 assert_eq!(body_of(&store, message).await.unwrap(), body);
@@ -271,9 +271,9 @@ mod in_objects {
             all_sweeps(&store).await;
             assert_eq!(body_of(&store, &second).await.unwrap(), body);
             remove(&store, &second).await;
-            // Kept for those who have just read the row.
+            // During the grace period, readers that have read the row may still fetch the object.
             assert!(store.bodies_sweep(Duration::from_secs(3600)).await.unwrap());
-            store.objects_delete(AT_ONCE).await.unwrap();
+            store.objects_delete(NO_GRACE).await.unwrap();
             assert_eq!(files(&folder).len(), 1);
             store.write(|t| t.execute("UPDATE body_released SET due_at = 0", &[]).map(|_| ())).await.unwrap();
             all_sweeps(&store).await;
@@ -282,46 +282,46 @@ mod in_objects {
     }
 
     #[tokio::test]
-    async fn an_object_whose_transaction_is_refused_or_cancelled_is_removed_at_once() {
+    async fn an_object_whose_transaction_fails_or_is_cancelled_is_deleted_at_once() {
         let (dir, store, ..) = two().await;
         let folder = dir.path().join("objects");
         in_folder(&store, &folder);
         let kept = deliver(&store, "one", &noise(100, 1)).await.unwrap();
-        // Stored a second time, it is condemned by its own transaction.
+        // The second object of the same body is condemned by its own transaction.
         deliver(&store, "two", &noise(100, 1)).await.unwrap();
         store.write(|t| t.execute("UPDATE inbox SET size = 1099511627776", &[]).map(|_| ())).await.unwrap();
         assert!(deliver(&store, "one", &noise(200, 2)).await.is_err());
         drop(store.prepare_body(noise(200, 3)).await.unwrap());
         assert_eq!(files(&folder).len(), 4);
-        store.objects_condemn_unnamed().await.unwrap();
-        store.objects_delete(AT_ONCE).await.unwrap();
+        store.objects_condemn_unreferenced().await.unwrap();
+        store.objects_delete(NO_GRACE).await.unwrap();
         assert_eq!(files(&folder).len(), 1);
         assert_eq!(body_of(&store, &kept).await.unwrap(), noise(100, 1));
     }
 
     #[tokio::test]
-    async fn an_object_that_no_transaction_named_is_found_and_removed_but_not_while_it_is_young() {
+    async fn an_unreferenced_object_is_deleted_after_the_grace_period() {
         let (dir, store, ..) = two().await;
         let folder = dir.path().join("objects");
         in_folder(&store, &folder);
         let kept = deliver(&store, "one", &noise(100, 1)).await.unwrap();
         let lost = store.prepare_body(noise(200, 2)).await.unwrap();
         store.objects_condemn_orphans(Duration::from_secs(3600)).await.unwrap();
-        store.objects_delete(AT_ONCE).await.unwrap();
+        store.objects_delete(NO_GRACE).await.unwrap();
         assert_eq!(files(&folder).len(), 2);
         tokio::time::sleep(Duration::from_millis(20)).await;
-        store.objects_condemn_orphans(AT_ONCE).await.unwrap();
-        // Condemned, and not yet deleted: it can no longer be named.
+        store.objects_condemn_orphans(NO_GRACE).await.unwrap();
+        // Condemned and not yet deleted: a transaction cannot refer to it any more.
         let named = store.write(move |t| super::super::insert(t, &lost)).await;
         assert!(matches!(named, Err(StoreError::Aborted(_))), "{named:?}");
-        store.objects_delete(AT_ONCE).await.unwrap();
+        store.objects_delete(NO_GRACE).await.unwrap();
         assert_eq!(files(&folder).len(), 1);
         assert_eq!(body_of(&store, &kept).await.unwrap(), noise(100, 1));
     }
 
-    /// Writers name the same few bodies again and again while others remove them and the sweeps run with no grace.
+    /// Writers store and remove the same few bodies while sweeps run without a grace period.
     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-    async fn no_message_ever_lacks_its_body_however_sweeps_and_writers_race() {
+    async fn concurrent_sweeps_delete_no_body_that_a_message_refers_to() {
         let (dir, store, ..) = two().await;
         let folder = dir.path().join("objects");
         in_folder(&store, &folder);
@@ -331,9 +331,9 @@ mod in_objects {
             tokio::spawn(async move {
                 let mut rounds = 0;
                 while !is_over.load(Ordering::Relaxed) {
-                    store.bodies_sweep(AT_ONCE).await.unwrap();
-                    store.objects_condemn_orphans(AT_ONCE).await.unwrap();
-                    store.objects_delete(AT_ONCE).await.unwrap();
+                    store.bodies_sweep(NO_GRACE).await.unwrap();
+                    store.objects_condemn_orphans(NO_GRACE).await.unwrap();
+                    store.objects_delete(NO_GRACE).await.unwrap();
                     rounds += 1;
                 }
                 rounds
@@ -357,7 +357,7 @@ mod in_objects {
                                 remove(&store, &message).await;
                             }
                         }
-                        // Its object was condemned between its put and its transaction: nothing was stored.
+                        // The object was condemned between the put and the transaction: nothing was stored.
                         Err(DeliverError::Store(StoreError::Aborted(_))) => refused += 1,
                         Err(error) => panic!("{error}"),
                     }
@@ -385,7 +385,7 @@ mod in_objects {
     }
 
     #[tokio::test]
-    async fn what_was_acknowledged_is_in_the_bucket_whatever_its_server_did() {
+    async fn bodies_of_acknowledged_messages_are_in_the_bucket_despite_faults() {
         let moto = Moto::start().await;
         moto.make_bucket("mail").await;
         let proxy = FaultProxy::start(moto.address()).await;
@@ -404,7 +404,7 @@ mod in_objects {
         let mut acknowledged = Vec::new();
         for round in 0..12_u32 {
             let fault = faults[round as usize % faults.len()];
-            // Some faults pass while it is tried again, some stay.
+            // Some faults end within the retries, some do not.
             proxy.next(std::iter::repeat_n(fault, if round % 3 == 2 { 30 } else { 2 }));
             let body = noise(400 + round as usize, round / 2);
             match deliver(&store, "one", &body).await {

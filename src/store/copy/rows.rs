@@ -1,17 +1,18 @@
-//! Rows of any table, as values.
+//! Reading and writing the rows of any table.
 
 use crate::store::engine::{FromValue, ToValue, Unexpected, Value, params};
 use crate::store::{StoreError, Transaction};
 use std::ops::ControlFlow;
 
-/// Rows that one transaction copies.
-const ROWS: usize = 500;
-/// The same for tables with large values, of which the server may send all of a batch.
-const LARGE_ROWS: usize = 64;
+/// Rows per batch.
+const BATCH_ROWS: usize = 500;
+/// Rows per batch of [`LARGE`] tables, since the server may send the whole batch even if reading stops early.
+const LARGE_BATCH_ROWS: usize = 64;
+/// Tables with large values.
 const LARGE: &[&str] = &["body", "content"];
-/// Octets that one transaction copies, but for a row that alone has more.
-const OCTETS: usize = 16 * 1024 * 1024;
-/// Parameters of one statement; more would be slower to prepare than they save.
+/// A batch ends with the row that reaches this size.
+const BATCH_OCTETS: usize = 16 * 1024 * 1024;
+/// Parameters per statement; with more, preparing the statement takes longer than is saved.
 const PARAMETERS: usize = 500;
 
 /// A value of any column.
@@ -56,7 +57,7 @@ impl Cell {
         }
     }
 
-    /// Different values give different octets.
+    /// The encoding is injective: type, length, octets.
     fn hash_into(&self, hash: &mut blake3::Hasher) {
         let mut part = |kind: u8, octets: &[u8]| {
             hash.update(&[kind]).update(&(octets.len() as u64).to_be_bytes()).update(octets);
@@ -70,7 +71,7 @@ impl Cell {
     }
 }
 
-/// The rows of a table, in whatever order: how many, and the sum of their BLAKE3 hashes.
+/// A digest of a table that does not depend on the order of rows: their number, and the sum of their BLAKE3 hashes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Digest {
     pub rows: u64,
@@ -88,45 +89,44 @@ impl Digest {
     }
 }
 
-/// A table, as the statements of a copy need it.
 #[derive(Clone, Debug)]
 pub struct Table {
     pub name: &'static str,
-    /// But for generated ones; in one order for both engines.
+    /// Without generated ones, sorted, so that the order is the same on both engines.
     pub columns: Vec<String>,
-    /// Places in `columns` of the primary key, or of all where there is none: such a table has one row.
+    /// Indexes into `columns`: the primary key, or all columns of a table without one, which has one row.
     key: Vec<usize>,
-    /// The place of a column that is written once all rows are there.
-    pub later: Option<usize>,
+    /// The index of the column that is written after all rows.
+    pub deferred: Option<usize>,
 }
 
 impl Table {
-    pub fn of(c: &Transaction<'_>, name: &'static str, later: &[(&str, &str)]) -> Result<Self, StoreError> {
+    pub fn of(c: &Transaction<'_>, name: &'static str, deferred: &[(&str, &str)]) -> Result<Self, StoreError> {
         let mut found = c.columns(name)?;
         found.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut key: Vec<(i64, usize)> = found
             .iter()
             .enumerate()
             .filter(|(_, (_, part))| *part > 0)
-            .map(|(place, (_, part))| (*part, place))
+            .map(|(index, (_, part))| (*part, index))
             .collect();
         key.sort_unstable();
-        let mut key: Vec<usize> = key.into_iter().map(|(_, place)| place).collect();
+        let mut key: Vec<usize> = key.into_iter().map(|(_, index)| index).collect();
         if key.is_empty() {
             key = (0..found.len()).collect();
         }
         let columns: Vec<String> = found.into_iter().map(|(column, _)| column).collect();
-        let later = later.iter().find(|(table, _)| *table == name);
-        let later = later.and_then(|(_, column)| columns.iter().position(|found| found == column));
-        Ok(Self { name, columns, key, later })
+        let deferred = deferred.iter().find(|(table, _)| *table == name);
+        let deferred = deferred.and_then(|(_, column)| columns.iter().position(|found| found == column));
+        Ok(Self { name, columns, key, deferred })
     }
 
     fn key_columns(&self) -> Vec<&str> {
-        self.key.iter().filter_map(|place| self.columns.get(*place)).map(String::as_str).collect()
+        self.key.iter().filter_map(|index| self.columns.get(*index)).map(String::as_str).collect()
     }
 
     pub fn key_of(&self, row: &[Cell]) -> Row {
-        self.key.iter().filter_map(|place| row.get(*place)).cloned().collect()
+        self.key.iter().filter_map(|index| row.get(*index)).cloned().collect()
     }
 
     pub fn count(&self, c: &Transaction<'_>) -> Result<u64, StoreError> {
@@ -145,12 +145,12 @@ impl Table {
         c.query_opt(&sql, params![], |row| (0..key.len()).map(|column| row.get(column)).collect())
     }
 
-    /// The rows after a key.
+    /// The next rows after a key, in the order of keys.
     pub fn batch(&self, c: &Transaction<'_>, after: Option<&[Cell]>) -> Result<Vec<Row>, StoreError> {
         let (columns, key) = (self.columns.join(", "), self.key_columns().join(", "));
-        let limit = if LARGE.contains(&self.name) { LARGE_ROWS } else { ROWS };
+        let limit = if LARGE.contains(&self.name) { LARGE_BATCH_ROWS } else { BATCH_ROWS };
         let (condition, values) = match after {
-            Some(after) => (format!("WHERE ({key}) > ({})", numbers(0, after.len())), after),
+            Some(after) => (format!("WHERE ({key}) > ({})", placeholders(1, after.len())), after),
             None => (String::new(), &[][..]),
         };
         let sql = format!("SELECT {columns} FROM {} {condition} ORDER BY {key} LIMIT {limit}", self.name);
@@ -159,7 +159,7 @@ impl Table {
             let row: Row = (0..self.columns.len()).map(|column| found.get(column)).collect::<Result<_, _>>()?;
             octets = octets.saturating_add(row.iter().map(Cell::octets).sum());
             rows.push(row);
-            Ok(if octets < OCTETS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            Ok(if octets < BATCH_OCTETS { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
         })?;
         Ok(rows)
     }
@@ -167,28 +167,29 @@ impl Table {
     pub fn insert(&self, c: &Transaction<'_>, rows: &[Row]) -> Result<(), StoreError> {
         let width = self.columns.len().max(1);
         for rows in rows.chunks((PARAMETERS / width).max(1)) {
-            let tuples: Vec<String> = (0..rows.len()).map(|row| format!("({})", numbers(row * width, width))).collect();
+            let tuples: Vec<String> =
+                (0..rows.len()).map(|row| format!("({})", placeholders(row * width + 1, width))).collect();
             let sql = format!("INSERT INTO {} ({}) VALUES {}", self.name, self.columns.join(", "), tuples.join(", "));
             let values: Vec<&dyn ToValue> = rows
                 .iter()
                 .flat_map(|row| row.iter().enumerate())
-                .map(|(place, cell)| if Some(place) == self.later { &Cell::Null as &dyn ToValue } else { cell })
+                .map(|(index, cell)| if Some(index) == self.deferred { &Cell::Null as &dyn ToValue } else { cell })
                 .collect();
             c.execute(&sql, &values)?;
         }
         Ok(())
     }
 
-    /// Writes the column that was left out, where it has a value.
-    pub fn update_later(&self, c: &Transaction<'_>, rows: &[Row]) -> Result<(), StoreError> {
-        let Some((place, column)) = self.later.and_then(|place| Some((place, self.columns.get(place)?))) else {
+    /// Writes the deferred column of rows where it is not NULL.
+    pub fn update_deferred(&self, c: &Transaction<'_>, rows: &[Row]) -> Result<(), StoreError> {
+        let Some((index, column)) = self.deferred.and_then(|index| Some((index, self.columns.get(index)?))) else {
             return Ok(());
         };
         let key: Vec<String> =
             self.key_columns().iter().zip(2..).map(|(column, number)| format!("{column} = ?{number}")).collect();
         let sql = format!("UPDATE {} SET {column} = ?1 WHERE {}", self.name, key.join(" AND "));
         for row in rows {
-            if let Some(value) = row.get(place).filter(|value| **value != Cell::Null) {
+            if let Some(value) = row.get(index).filter(|value| **value != Cell::Null) {
                 let key = self.key_of(row);
                 let values: Vec<&dyn ToValue> = std::iter::once(value).chain(&key).map(|cell| cell as _).collect();
                 c.execute(&sql, &values)?;
@@ -198,9 +199,9 @@ impl Table {
     }
 }
 
-/// `?1, ?2 …`, after as many others.
-fn numbers(after: usize, count: usize) -> String {
-    (after + 1..=after + count).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ")
+/// `?first, …`: `count` parameters.
+fn placeholders(first: usize, count: usize) -> String {
+    (first..first + count).map(|number| format!("?{number}")).collect::<Vec<_>>().join(", ")
 }
 
 fn parameters(cells: &[Cell]) -> Vec<&dyn ToValue> {

@@ -7,7 +7,7 @@ use crate::store::OpenError;
 use crate::store::testing::{self, sqlite_only};
 use std::path::Path;
 
-/// Rows for the tables that the verbs of the tests do not fill, in SQLite's words.
+/// Rows for the tables that the helpers of the tests do not fill, in SQLite's dialect.
 const ROWS: &str = "
     INSERT INTO claimed_name VALUES ('acme.test', 'A');
     INSERT INTO inbox_name VALUES ('one', 'A');
@@ -43,9 +43,9 @@ const ROWS: &str = "
     INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at) VALUES ('del_1', 'sub_1', 'A', 'b@c.test', 'c.test', 5);
     INSERT INTO due_account (kind, account_id, due_at) VALUES ('delivery', 'A', 5) ON CONFLICT (kind, account_id) DO NOTHING";
 
-/// A store with rows in every table, the messages of one mailbox more than a batch.
+/// A store with rows in every table, and more messages in one mailbox than a batch has rows.
 async fn filled(directory: &Path) -> Store {
-    let store = Store::of_config(&sqlite(directory), FreeDisk::new(directory, 0)).unwrap();
+    let store = Store::from_config(&sqlite(directory), FreeDisk::new(directory, 0)).unwrap();
     let account = testing::account(&store).await;
     let inbox = testing::inbox(&store, &account, "one").await;
     let first = testing::put(&store, &inbox, b"Subject: one\r\n\r\nbody\0\xFF\r\n").await;
@@ -70,7 +70,6 @@ async fn copied(from: &Store, to: &Store) -> Result<u64, CopyError> {
     from.copy_to(to, "the source", &mut |_| {}).await
 }
 
-/// The digests of all tables.
 async fn digests(store: &Store) -> Vec<(&'static str, Digest)> {
     let mut digests = Vec::new();
     for table in store.tables().await.unwrap() {
@@ -79,7 +78,7 @@ async fn digests(store: &Store) -> Vec<(&'static str, Digest)> {
     digests
 }
 
-/// The same in a copy, whose event log is in its next epoch.
+/// The digests of a copy, as of the source's epoch of the event log.
 async fn copied_digests(store: &Store) -> Vec<(&'static str, Digest)> {
     store.write(|c| c.execute("UPDATE event_log SET epoch = epoch - 1", params![])).await.unwrap();
     let digests = digests(store).await;
@@ -88,11 +87,11 @@ async fn copied_digests(store: &Store) -> Vec<(&'static str, Digest)> {
 }
 
 fn empty(directory: &Path) -> Store {
-    Store::two_of_configs(&sqlite(&directory.join("none")), &sqlite(directory)).unwrap().1
+    Store::open_two(&sqlite(&directory.join("none")), &sqlite(directory)).unwrap().1
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_table_is_copied_and_later_rows_get_later_numbers() {
+async fn every_table_is_copied_and_new_rows_get_unused_numbers() {
     sqlite_only();
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
@@ -106,16 +105,16 @@ async fn every_table_is_copied_and_later_rows_get_later_numbers() {
     assert!(
         TABLES.iter().all(|table| seen.iter().any(|p| p.table == *table && p.step == Step::Compared && p.rows == p.of))
     );
-    // It opens as any other.
+    // The copy can be opened.
     drop(target);
-    let opened = Store::of_config(&sqlite(to.path()), FreeDisk::new(to.path(), 0)).unwrap();
+    let opened = Store::from_config(&sqlite(to.path()), FreeDisk::new(to.path(), 0)).unwrap();
     let account = testing::account(&opened).await;
     let inbox = testing::inbox(&opened, &account, "two").await;
     testing::put(&opened, &inbox, b"Subject: later\r\n\r\nlater").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_copy_that_was_cut_off_is_not_opened_and_continues() {
+async fn an_interrupted_copy_cannot_be_opened_and_can_be_continued() {
     sqlite_only();
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
@@ -125,14 +124,14 @@ async fn a_copy_that_was_cut_off_is_not_opened_and_continues() {
         let from = source.clone();
         let task = tokio::spawn(async move {
             let mut reports = 0;
-            let mut cut_off = |_| {
+            let mut interrupt = |_| {
                 reports += 1;
-                assert!(reports < cut, "cut off");
+                assert!(reports < cut, "interrupted");
             };
-            from.copy_to(&target, "the source", &mut cut_off).await.unwrap();
+            from.copy_to(&target, "the source", &mut interrupt).await.unwrap();
         });
         assert!(task.await.unwrap_err().is_panic());
-        let refused = Store::of_config(&sqlite(to.path()), FreeDisk::new(to.path(), 0)).unwrap_err();
+        let refused = Store::from_config(&sqlite(to.path()), FreeDisk::new(to.path(), 0)).unwrap_err();
         assert!(matches!(&refused, OpenError::IncompleteCopy(source) if source == "the source"), "{refused}");
     }
     let target = empty(to.path());
@@ -140,13 +139,13 @@ async fn a_copy_that_was_cut_off_is_not_opened_and_continues() {
     assert!(matches!(other, CopyError::OtherSource(_)), "{other}");
     copied(&source, &target).await.unwrap();
     assert_eq!(copied_digests(&target).await, before);
-    // It is no longer taken for a copy that goes on.
+    // The complete copy is not continued.
     let again = copied(&source, &target).await.unwrap_err();
     assert!(matches!(again, CopyError::NotEmpty(_)), "{again}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_value_that_differs_in_the_target_is_found() {
+async fn a_different_value_in_the_target_is_detected() {
     sqlite_only();
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let source = filled(from.path()).await;
@@ -154,8 +153,8 @@ async fn a_value_that_differs_in_the_target_is_found() {
     let from = source.clone();
     let half = target.clone();
     let task = tokio::spawn(async move {
-        let mut cut_off = |progress: Progress| assert!(progress.table != "delivery", "cut off");
-        let _ = from.copy_to(&half, "the source", &mut cut_off).await;
+        let mut interrupt = |progress: Progress| assert!(progress.table != "delivery", "interrupted");
+        let _ = from.copy_to(&half, "the source", &mut interrupt).await;
     });
     assert!(task.await.unwrap_err().is_panic());
     let damage = "UPDATE message SET flags = 1 WHERE uid = 600";
@@ -164,7 +163,6 @@ async fn a_value_that_differs_in_the_target_is_found() {
     assert!(matches!(found, CopyError::Different { table: "message", .. }), "{found}");
 }
 
-/// There and back again, with a daemon on the database at first.
 #[cfg(feature = "cluster")]
 #[tokio::test(flavor = "multi_thread")]
 async fn copies_to_postgresql_and_back_are_equal() {
@@ -177,7 +175,7 @@ async fn copies_to_postgresql_and_back_are_equal() {
     let database = between.path().to_owned();
     let settings = tokio::task::spawn_blocking(move || cluster().database_of(&database)).await.unwrap();
     let postgres = Config { store: settings, ..sqlite(between.path()) };
-    let (_, target) = Store::two_of_configs(&sqlite(&to.path().join("none")), &postgres).unwrap();
+    let (_, target) = Store::open_two(&sqlite(&to.path().join("none")), &postgres).unwrap();
     copied(&source, &target).await.unwrap();
     assert_eq!(copied_digests(&target).await, before);
     let account = testing::account(&target).await;
@@ -185,21 +183,21 @@ async fn copies_to_postgresql_and_back_are_equal() {
     target.close().await;
     drop(target);
 
-    let (middle, last) = Store::two_of_configs(&postgres, &sqlite(to.path())).unwrap();
+    let (middle, last) = Store::open_two(&postgres, &sqlite(to.path())).unwrap();
     let middle_digests = digests(&middle).await;
     copied(&middle, &last).await.unwrap();
     assert_eq!(copied_digests(&last).await, middle_digests);
     drop(middle);
 
-    // New rows have numbers of their own.
-    let opened = Store::of_config(&postgres, FreeDisk::new(between.path(), 0)).unwrap();
+    // New rows get unused numbers.
+    let opened = Store::from_config(&postgres, FreeDisk::new(between.path(), 0)).unwrap();
     let inbox = testing::inbox(&opened, &testing::account(&opened).await, "two").await;
     testing::put(&opened, &inbox, b"Subject: later\r\n\r\nlater").await;
-    // A daemon is connected.
+    // The copy requires exclusive access, and a daemon is connected.
     let another = tempfile::tempdir().unwrap();
     let beside = Config { data_dir: DataDir(another.path().to_owned()), ..postgres.clone() };
-    let refused = Store::two_of_configs(&beside, &sqlite(&another.path().join("to"))).unwrap_err();
+    let refused = Store::open_two(&beside, &sqlite(&another.path().join("to"))).unwrap_err();
     assert!(refused.is_in_use() && refused.to_string().contains("inboxlayer from this machine since "), "{refused}");
-    // It does not hold up the daemon.
+    // The daemon still works.
     testing::put(&opened, &inbox, b"Subject: later\r\n\r\nlater").await;
 }

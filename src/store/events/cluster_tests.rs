@@ -1,4 +1,4 @@
-//! Two daemons on one database: what each learns of the other's changes, and in which order the log is read.
+//! Events of two daemons on one database.
 
 use super::tests::settled;
 use super::*;
@@ -13,8 +13,7 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn event() -> (TokenId, Event) {
     let token_id = TokenId::new();
@@ -27,7 +26,7 @@ async fn publish(store: &Store, account: &AccountId) -> TokenId {
     token
 }
 
-/// A transaction that has published an event and is not committed before `Sender` sends.
+/// A transaction that has published an event and commits when the returned `Sender` sends.
 async fn held_open(store: &Store, account: &AccountId) -> (TokenId, Sender<()>, JoinHandle<()>) {
     let ((token, event), account, store) = (event(), account.clone(), store.clone());
     let ((go, goes), (begun, mut begins)) = (channel(), tokio::sync::mpsc::unbounded_channel());
@@ -44,7 +43,7 @@ async fn held_open(store: &Store, account: &AccountId) -> (TokenId, Sender<()>, 
 }
 
 async fn next(subscription: &mut Subscription) -> TokenId {
-    match timeout(LONG, subscription.recv()).await.expect("no event came") {
+    match timeout(TIMEOUT, subscription.recv()).await.expect("no event received") {
         Ok(Event::TokenRevoked { token_id }) => token_id,
         other => panic!("{other:?}"),
     }
@@ -59,7 +58,7 @@ fn tokens(page: EventPage) -> Vec<TokenId> {
 }
 
 #[tokio::test]
-async fn a_reader_does_not_pass_a_transaction_that_is_open_and_sessions_do_not_wait_for_it() {
+async fn readers_stop_before_an_open_transaction_and_sessions_do_not() {
     let (_dir, one, two, account) = two_daemons().await;
     let start = two.events_end().await.unwrap();
     let mut heard = [one.events().subscribe(&account, 1).unwrap(), two.events().subscribe(&account, 1).unwrap()];
@@ -69,7 +68,7 @@ async fn a_reader_does_not_pass_a_transaction_that_is_open_and_sessions_do_not_w
     for store in [&one, &two, &one, &two] {
         later.push(publish(store, &account).await);
     }
-    // Sessions of both daemons have received all but the one that is not committed.
+    // Sessions of both daemons receive all events but the one that is not committed.
     let committed: BTreeSet<TokenId> = later.iter().chain([&before]).cloned().collect();
     for subscription in &mut heard {
         let mut received = BTreeSet::new();
@@ -78,7 +77,7 @@ async fn a_reader_does_not_pass_a_transaction_that_is_open_and_sessions_do_not_w
         }
         assert_eq!(received, committed);
     }
-    // A reader comes as far as the open transaction, in both daemons, however often it asks.
+    // In both daemons, a reader gets only the events before the open transaction.
     let page = settled(&two, &account, start, 1).await;
     let mut cursor = page.next;
     let mut read = tokens(page);
@@ -100,14 +99,14 @@ async fn a_reader_does_not_pass_a_transaction_that_is_open_and_sessions_do_not_w
     }
     let mut all = vec![before, open];
     all.extend(later);
-    // In the order in which their transactions began.
+    // The events are in the order of the transaction IDs.
     assert_eq!(read, all);
     assert!(two.events_after(&account, None, cursor, 9).await.unwrap().events.is_empty());
-    assert!(heard.iter_mut().all(|subscription| subscription.try_recv().is_none()), "each event comes once");
+    assert!(heard.iter_mut().all(|subscription| subscription.try_recv().is_none()), "each event is received once");
 }
 
 #[tokio::test]
-async fn each_event_comes_once_in_both_daemons_and_to_a_reader_while_many_write() {
+async fn with_concurrent_writers_sessions_of_both_daemons_and_readers_get_each_event_once() {
     const WRITES: usize = 100;
     let (_dir, one, two, account) = two_daemons().await;
     let mut cursor = one.events_end().await.unwrap();
@@ -155,7 +154,7 @@ async fn each_event_comes_once_in_both_daemons_and_to_a_reader_while_many_write(
     }
 }
 
-/// Ends the connections of both followers, once both are connected.
+/// Terminates the connections of both followers, once both are connected.
 async fn cut_followers(store: &Store) {
     const CONNECTED: &str = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()
         AND (query LIKE 'LISTEN%' OR query LIKE '%pg_visible_in_snapshot%')";
@@ -172,7 +171,7 @@ async fn cut_followers(store: &Store) {
 }
 
 #[tokio::test]
-async fn what_is_committed_while_the_connection_is_lost_comes_afterwards() {
+async fn events_committed_while_the_follower_is_disconnected_are_published_later() {
     let (_dir, one, two, account) = two_daemons().await;
     let mut heard = two.events().subscribe(&account, 1).unwrap();
     for _ in 0..3 {
@@ -184,7 +183,7 @@ async fn what_is_committed_while_the_connection_is_lost_comes_afterwards() {
 }
 
 #[tokio::test]
-async fn an_event_without_a_notification_comes_with_the_next_look() {
+async fn an_event_without_a_notification_is_found_by_polling() {
     let (dir, one, two, account) = two_daemons().await;
     let mut heard = two.events().subscribe(&account, 1).unwrap();
     let known = publish(&one, &account).await;
@@ -198,13 +197,13 @@ async fn an_event_without_a_notification_comes_with_the_next_look() {
     );
     let settings = testing::daemon_config(dir.path(), dir.path()).store;
     let database = settings.url.unwrap().reveal().rsplit_once("dbname=").unwrap().1.to_owned();
-    // A transaction of a program that sends no notification, as of a daemon that was killed after its commit.
+    // As if the daemon was killed after its commit, before the notification.
     tokio::task::spawn_blocking(move || cluster().session(&database).command(&insert).unwrap()).await.unwrap();
     assert_eq!(next(&mut heard).await, token);
 }
 
 #[tokio::test]
-async fn more_events_than_are_published_one_by_one_are_a_gap() {
+async fn too_many_new_events_are_published_as_a_gap() {
     let (_dir, one, two, account) = two_daemons().await;
     let other = testing::account(&one).await;
     let mut heard = [two.events().subscribe(&account, 1).unwrap(), two.events().of_domains()];
@@ -215,7 +214,7 @@ async fn more_events_than_are_published_one_by_one_are_a_gap() {
     };
     one.write::<_, StoreError, _>(flood).await.unwrap();
     for subscription in &mut heard {
-        let missed = timeout(LONG, subscription.recv()).await.unwrap();
+        let missed = timeout(TIMEOUT, subscription.recv()).await.unwrap();
         assert!(matches!(missed, Err(RecvError::Lagged(_))), "{missed:?}");
     }
     let published = publish(&one, &account).await;
@@ -223,10 +222,10 @@ async fn more_events_than_are_published_one_by_one_are_a_gap() {
 }
 
 #[tokio::test]
-async fn a_log_from_a_server_with_more_transactions_is_before_all_that_comes() {
+async fn after_a_restore_from_another_server_new_events_are_after_the_old_ones() {
     let (dir, one, two, account) = two_daemons().await;
     let (start, ours) = (one.events_end().await.unwrap(), account.clone());
-    // As it is restored from another server: its transactions have numbers that this one has not given out.
+    // As restored from another server: events of transaction IDs that this server has not assigned.
     let restored = move |transaction: &Transaction<'_>| {
         for position in [1_i64 << 40, (1 << 40) + 7] {
             let (kind, data) = event().1.to_columns().unwrap();
@@ -241,18 +240,18 @@ async fn a_log_from_a_server_with_more_transactions_is_before_all_that_comes() {
     drop((one, two));
     let data_dir = dir.path().join("three");
     let config = testing::daemon_config(dir.path(), &data_dir);
-    let open = || Store::of_config(&config, crate::resources::disk::FreeDisk::new(&data_dir, 0)).unwrap();
+    let open = || Store::from_config(&config, crate::resources::disk::FreeDisk::new(&data_dir, 0)).unwrap();
     let store = open();
     let old = settled(&store, &account, start, 2).await;
     assert_eq!((old.events.len(), old.has_gap), (2, false));
-    // A reader that had read one of them on the other server, and one that had read all of them.
+    // Cursors from the other server: after the first event, and after the last.
     let (first, last) = (old.events[0].cursor, old.events[1].cursor);
     let published = publish(&store, &account).await;
     assert_eq!(tokens(settled(&store, &account, last, 1).await), std::slice::from_ref(&published));
     assert_eq!(&tokens(settled(&store, &account, first, 2).await)[1..], std::slice::from_ref(&published));
     store.close().await;
     drop(store);
-    // It is noticed once.
+    // The epoch is increased only once.
     let store = open();
     let page = settled(&store, &account, last, 1).await;
     assert_eq!((page.has_gap, tokens(page)), (false, vec![published]));

@@ -1,4 +1,4 @@
-//! The log as a reader sees it, on either engine.
+//! Reading and expiry of the event log, on either engine.
 
 use super::*;
 use crate::id::MailboxId;
@@ -14,7 +14,7 @@ async fn flag(store: &Store, inbox: &InboxId, mailbox: MailboxId, uid: u32, flag
     store.messages_flag(inbox, mailbox, vec![uid], FlagUpdate::add(flags), limits(u64::MAX)).await.unwrap();
 }
 
-/// The events after `after`, once `count` are settled: transactions of other tests delay that.
+/// The events after `after`, once there are `count` before the stable end, which open transactions of other tests delay.
 pub(super) async fn settled(store: &Store, account: &AccountId, after: Cursor, count: usize) -> EventPage {
     let page = async {
         loop {
@@ -25,11 +25,11 @@ pub(super) async fn settled(store: &Store, account: &AccountId, after: Cursor, c
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), page).await.expect("the events are not settled")
+    tokio::time::timeout(Duration::from_secs(60), page).await.expect("the events are not before the stable end")
 }
 
 #[tokio::test]
-async fn a_reader_gets_the_events_of_its_account_or_of_one_inbox_page_by_page_and_no_others() {
+async fn a_reader_gets_only_the_events_of_its_account_or_inbox_in_pages() {
     let (_dir, store, ours) = store_with_account().await;
     let theirs = account(&store).await;
     let (ann, ben) = (inbox(&store, &ours, "ann").await, inbox(&store, &ours, "ben").await);
@@ -52,7 +52,7 @@ async fn a_reader_gets_the_events_of_its_account_or_of_one_inbox_page_by_page_an
     assert_eq!((after_all.events.len(), after_all.has_gap), (0, false));
     assert!(all.next <= after_all.next && after_all.next <= store.events_end().await.unwrap());
 
-    // Page by page, and from any event on.
+    // In pages, and from any event on.
     let (mut paged, mut cursor) = (Vec::new(), start);
     loop {
         let page = store.events_after(&ours, None, cursor, 2).await.unwrap();
@@ -69,12 +69,12 @@ async fn a_reader_gets_the_events_of_its_account_or_of_one_inbox_page_by_page_an
     let of_ann = store.events_after(&ours, Some(&ann), start, 100).await.unwrap();
     assert_eq!(kinds(&of_ann), ["message_added", "flags_changed", "messages_removed"]);
     assert_eq!(kinds(&store.events_after(&theirs, None, start, 100).await.unwrap()), ["message_added"]);
-    // Another account's inbox has no events for us.
+    // The inbox of another account.
     assert_eq!(kinds(&store.events_after(&ours, Some(&eve), start, 100).await.unwrap()), [""; 0]);
 }
 
 #[tokio::test]
-async fn what_is_rolled_back_is_in_no_log() {
+async fn a_rollback_removes_the_event() {
     let (_dir, store, account) = store_with_account().await;
     let start = store.events_end().await.unwrap();
     let (ours, inbox_id) = (account.clone(), InboxId::new());
@@ -87,7 +87,7 @@ async fn what_is_rolled_back_is_in_no_log() {
 }
 
 #[tokio::test]
-async fn old_events_are_removed_and_a_reader_that_needed_them_learns_of_the_gap() {
+async fn a_reader_before_removed_events_gets_a_gap() {
     let (_dir, store, account) = store_with_account().await;
     let inbox = inbox(&store, &account, "ann").await;
     let start = store.events_end().await.unwrap();
@@ -114,7 +114,7 @@ async fn old_events_are_removed_and_a_reader_that_needed_them_learns_of_the_gap(
         let left = store.events_after(&account, None, from, 9).await.unwrap();
         assert_eq!((left.events.as_slice(), left.has_gap), (&all.events[2..], has_gap), "{from}");
     }
-    // All of them are removed: who has read them has missed nothing, and goes on with what comes.
+    // All events are removed: a reader that has read them gets no gap.
     let at = settled(&store, &account, second, 1).await.next;
     assert!(store.events_remove(Timestamp::real().after(Duration::from_secs(9))).await.unwrap());
     assert!(store.events_after(&account, None, second, 9).await.unwrap().has_gap);
@@ -123,13 +123,13 @@ async fn old_events_are_removed_and_a_reader_that_needed_them_learns_of_the_gap(
     put(&store, &inbox, b"Subject: y\r\n\r\n").await;
     let new = settled(&store, &account, none.next, 1).await;
     assert_eq!((new.events.len(), new.has_gap), (1, false));
-    // A cursor that this log has not given out.
+    // A cursor that this log has never returned.
     let foreign = Cursor { position: i64::MAX, number: 1 };
     assert!(store.events_after(&account, None, foreign, 9).await.unwrap().has_gap);
 }
 
 #[tokio::test]
-async fn pages_are_found_by_an_index() {
+async fn pages_are_read_by_an_index() {
     let (_dir, store, _) = store_with_account().await;
     if !crate::store::testing::has_one_daemon(&store) {
         return;

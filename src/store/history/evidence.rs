@@ -1,8 +1,8 @@
-//! What checks found, kept once: most checks of a domain find what the one before found, but for the times.
+//! Deduplication of evidence: most checks of a domain find the same as the previous one, except for times.
 //!
-//! Invariant: what is put together again is what was taken apart. The times (what is left of each TTL, and until when
-//! caches remember) differ from check to check and are stored with the check; everything else is identified by its digest.
-//! Both are kept deflated: servers say the same over and over.
+//! Invariant: [`join`] restores what [`Parts::of`] has split. The times (remaining TTLs, and the expected end of negative
+//! caching) differ between checks and are stored with the check; the rest is stored once and identified by its digest. Both are
+//! compressed (deflate).
 
 use super::corrupt;
 use crate::clock::Timestamp;
@@ -15,40 +15,39 @@ use ring::digest::{SHA256, digest};
 use serde_json::{Value, json};
 use std::io::{Read, Write};
 
-/// Octets of the digest that are kept: enough to tell a domain's own checks apart.
-const DIGEST: usize = 16;
+/// SHA-256 is truncated to this length: collisions matter only within a domain.
+const DIGEST_LENGTH: usize = 16;
 
-/// The records of a check, taken apart.
+/// The records of a check, split.
 #[derive(Debug)]
 pub(super) struct Parts {
-    /// Tells `found` from everything else that was found of the domain.
+    /// Of `found`.
     pub(super) digest: Vec<u8>,
-    /// The records without their times.
+    /// The records without times, as JSON.
     pub(super) found: String,
-    /// The times, in the order of their places.
+    /// The times in the order of [`time_fields`], as JSON.
     pub(super) times: String,
 }
 
 impl Parts {
-    /// Of the records as they are shown.
     pub(super) fn of(records: &[DomainRecord]) -> Self {
         let mut records = json!(records);
-        let times: Vec<Value> = places(&mut records).into_iter().map(Value::take).collect();
+        let times: Vec<Value> = time_fields(&mut records).into_iter().map(Value::take).collect();
         for record in all(&mut records) {
             record.insert("checked_at".into(), Value::Null);
         }
         let found = records.to_string();
-        let digest = digest(&SHA256, found.as_bytes()).as_ref().iter().copied().take(DIGEST).collect();
+        let digest = digest(&SHA256, found.as_bytes()).as_ref().iter().copied().take(DIGEST_LENGTH).collect();
         Self { digest, found, times: json!(times).to_string() }
     }
 }
 
-/// The records of a check at that time, as they were shown.
-pub(super) fn whole(found: &str, times: &str, at: Timestamp) -> Result<Value, StoreError> {
+/// Restores the records of the check at `at`.
+pub(super) fn join(found: &str, times: &str, at: Timestamp) -> Result<Value, StoreError> {
     let mut records: Value = serde_json::from_str(found).map_err(corrupt)?;
     let times: Vec<Value> = serde_json::from_str(times).map_err(corrupt)?;
-    for (place, time) in places(&mut records).into_iter().zip(times) {
-        *place = time;
+    for (field, time) in time_fields(&mut records).into_iter().zip(times) {
+        *field = time;
     }
     for record in all(&mut records) {
         record.insert("checked_at".into(), json!(at));
@@ -60,36 +59,35 @@ fn all(records: &mut Value) -> impl Iterator<Item = &mut serde_json::Map<String,
     records.as_array_mut().into_iter().flatten().filter_map(Value::as_object_mut)
 }
 
-/// The fields that hold times.
-fn places(records: &mut Value) -> Vec<&mut Value> {
-    let mut places = Vec::new();
+fn time_fields(records: &mut Value) -> Vec<&mut Value> {
+    let mut fields = Vec::new();
     for (field, value) in all(records).flatten() {
         match (field.as_str(), value) {
             ("evidence", Value::Array(entries)) => {
-                places.extend(entries.iter_mut().filter_map(|entries| entries.get_mut("ttl")))
+                fields.extend(entries.iter_mut().filter_map(|entries| entries.get_mut("ttl")))
             }
-            // Its message counts the seconds.
+            // The message contains the remaining seconds.
             ("error", Value::Object(error)) if error.contains_key("expected_visible_at") => {
                 let of_time = |field: &str| matches!(field, "message" | "expected_visible_at");
-                places.extend(error.iter_mut().filter(|(field, _)| of_time(field)).map(|(_, value)| value));
+                fields.extend(error.iter_mut().filter(|(field, _)| of_time(field)).map(|(_, value)| value));
             }
             _ => {}
         }
     }
-    places
+    fields
 }
 
-pub(super) fn pack(text: &str) -> Result<Vec<u8>, StoreError> {
+pub(super) fn compress(text: &str) -> Result<Vec<u8>, StoreError> {
     let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(unreadable)
+    encoder.write_all(text.as_bytes()).and_then(|()| encoder.finish()).map_err(corrupt_data)
 }
 
-pub(super) fn unpack(packed: &[u8]) -> Result<String, StoreError> {
+pub(super) fn decompress(compressed: &[u8]) -> Result<String, StoreError> {
     let mut text = String::new();
-    DeflateDecoder::new(packed).read_to_string(&mut text).map_err(unreadable)?;
+    DeflateDecoder::new(compressed).read_to_string(&mut text).map_err(corrupt_data)?;
     Ok(text)
 }
 
-fn unreadable(error: std::io::Error) -> StoreError {
+fn corrupt_data(error: std::io::Error) -> StoreError {
     StoreError::Corrupt(format!("history of a domain: {error}"))
 }

@@ -1,4 +1,4 @@
-//! The history of domains: bounded, whole, and small.
+//! The history of domains: retention, contents and size.
 
 use super::*;
 use crate::store::domains::{DomainRow, NewDomain};
@@ -31,7 +31,7 @@ async fn check(store: &Store, row: &DomainRow, at: Timestamp) {
 }
 
 #[tokio::test]
-async fn the_history_is_bounded_in_number_and_in_time_and_counted_per_domain() {
+async fn checks_are_removed_by_number_and_age_and_numbered_per_domain() {
     let (_dir, store, ours) = store_with_account().await;
     let begin = Timestamp::from_millis(1_700_000_000_000);
     let row = claim(&store, &ours, begin).await;
@@ -44,14 +44,14 @@ async fn the_history_is_bounded_in_number_and_in_time_and_counted_per_domain() {
     check(&store, &row, begin.after(DAY * 95)).await;
     let numbers: Vec<u32> = kept(&row).await.iter().map(|check| check.number).collect();
     assert_eq!(numbers, [61]);
-    // However late the next: the newest is there.
+    // The newest check is retained even if it is old.
     let other = claim(&store, &account(&store).await, begin).await;
     check(&store, &other, begin.after(DAY * 400)).await;
     assert_eq!(kept(&other).await.iter().map(|check| check.number).collect::<Vec<_>>(), [1]);
 }
 
 #[tokio::test]
-async fn changes_are_bounded_too() {
+async fn changes_of_status_are_removed_by_number() {
     let (_dir, store, ours) = store_with_account().await;
     let now = Timestamp::from_millis(1_700_000_000_000);
     let row = claim(&store, &ours, now).await;
@@ -65,7 +65,7 @@ async fn changes_are_bounded_too() {
 
 const TEN_MINUTES: Duration = Duration::from_secs(600);
 
-/// What a check sees of a record: four name servers at two addresses each, and two resolvers whose caches run down.
+/// What a check observes of a record: four name servers with two addresses each, and two resolvers whose cached TTLs decrease.
 fn observation(expected: &Expected, left: u64) -> Observation {
     let data = match expected.record_type {
         RecordType::Cname => RecordData::Cname(expected.value.clone()),
@@ -107,8 +107,8 @@ fn report(row: &DomainRow, left: u64, at: Timestamp, change: impl Fn(&mut Observ
     Report { domain: row.id.clone(), records: expected.iter().map(judged).collect() }
 }
 
-/// Rows, and octets of the pages they take.
-async fn kept(store: &Store, table: &'static str) -> (i64, i64) {
+/// The number of rows, and the size of the table's pages in octets.
+async fn table_size(store: &Store, table: &'static str) -> (i64, i64) {
     let read = store.read(move |c| {
         let rows = c.query_row(&format!("SELECT count(*) FROM {table}"), params![], |row| row.get(0))?;
         let sql = "SELECT sum(pgsize) FROM dbstat WHERE name IN (SELECT name FROM sqlite_schema WHERE tbl_name = ?1)";
@@ -118,7 +118,7 @@ async fn kept(store: &Store, table: &'static str) -> (i64, i64) {
 }
 
 #[tokio::test]
-async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once() {
+async fn checks_are_restored_exactly_and_equal_evidence_is_stored_once() {
     crate::store::testing::sqlite_only();
     let (_dir, store, ours) = store_with_account().await;
     let mut now = Timestamp::from_millis(1_700_000_000_000);
@@ -154,20 +154,20 @@ async fn checks_read_as_they_were_shown_and_what_they_found_alike_is_kept_once()
     let mut read = store.domain_checks(&ours, &row.id, None, 100).await.unwrap();
     read.reverse();
     assert_eq!(read.into_iter().map(|check| (check.number, check.at, check.records)).collect::<Vec<_>>(), shown);
-    assert_eq!(kept(&store, "domain_finding").await.0, 3);
+    assert_eq!(table_size(&store, "domain_finding").await.0, 3);
 
-    // With the last check that found it, it goes.
+    // Evidence is removed with its last check.
     for _ in 0..50 {
         now = now.after(TEN_MINUTES);
         record_check(&store, report(&row, 7, now, |_| {}), POLICY, now).await;
     }
-    assert_eq!(kept(&store, "domain_finding").await.0, 1);
+    assert_eq!(table_size(&store, "domain_finding").await.0, 1);
     assert!(store.domain_delete(&ours, &row.id, crate::clock::Timestamp::real()).await.unwrap());
-    assert_eq!((kept(&store, "domain_finding").await.0, kept(&store, "domain_check").await.0), (0, 0));
+    assert_eq!((table_size(&store, "domain_finding").await.0, table_size(&store, "domain_check").await.0), (0, 0));
 }
 
 #[tokio::test]
-async fn a_check_that_found_what_the_one_before_found_takes_little_room() {
+async fn a_check_with_the_evidence_of_the_previous_one_takes_little_space() {
     crate::store::testing::sqlite_only();
     let (_dir, store, _) = store_with_account().await;
     let begin = Timestamp::from_millis(1_700_000_000_000);
@@ -182,14 +182,14 @@ async fn a_check_that_found_what_the_one_before_found_takes_little_room() {
         let newest = store.domain_checks(&row.account, &row.id, None, 1).await.unwrap();
         shown += newest[0].records.to_string().len();
     }
-    let (checks, octets) = kept(&store, "domain_check").await;
-    let (findings, once) = kept(&store, "domain_finding").await;
-    let (records, newest) = kept(&store, "domain_record").await;
+    let (checks, octets) = table_size(&store, "domain_check").await;
+    let (findings, once) = table_size(&store, "domain_finding").await;
+    let (records, newest) = table_size(&store, "domain_record").await;
     assert_eq!((checks, findings, records), (1000, 20, 120));
     println!(
-        "shown {} octets; kept {octets} for {checks} checks, {once} for {findings} findings, {newest} newest",
+        "{} octets of JSON; stored: {octets} for {checks} checks, {once} for {findings} findings, {newest} for the newest records",
         shown / 20
     );
     let per_check = (octets + once) / checks;
-    assert!(per_check < 400, "{per_check} octets a check");
+    assert!(per_check < 400, "{per_check} octets per check");
 }

@@ -7,14 +7,14 @@ fn joined(encoded: &Encoded) -> Vec<u8> {
     encoded.pieces.concat()
 }
 
-/// As a reader does: the index, then the frames of the range.
+/// Reads the index, then the frames of the range.
 fn read(info: &BodyInfo, stored: &[u8], range: Range<usize>) -> Result<Vec<u8>, DamagedBody> {
     let index = info.index(stored.get(info.index_range()?).unwrap_or_default())?;
     let needed = index.stored_range(range.clone());
     index.decode(range, stored.get(needed).unwrap_or_default())
 }
 
-/// Text that compresses, octets that do not, and one behind the other.
+/// Kind 0: compressible text; 1: incompressible octets; 2: text, then incompressible octets.
 fn body(size: usize, kind: u8) -> Bytes {
     let mut state = 1_u32;
     let mut noise = move || {
@@ -31,7 +31,7 @@ fn body(size: usize, kind: u8) -> Bytes {
 }
 
 #[test]
-fn a_body_is_named_by_its_blake3_hash_whatever_its_size() {
+fn the_hash_of_a_body_is_its_blake3_hash_at_every_size() {
     let edges =
         [0, 1, 1023, 1024, FRAME - 1, FRAME, FRAME + 1, 2 * FRAME, 2 * FRAME + 1, 3 * FRAME, 5 * FRAME + 7, 9 * FRAME];
     for size in edges {
@@ -47,7 +47,7 @@ fn a_body_is_named_by_its_blake3_hash_whatever_its_size() {
 }
 
 #[test]
-fn text_is_compressed_and_what_does_not_pay_is_kept_in_the_bodys_own_memory() {
+fn text_is_compressed_and_incompressible_frames_share_the_memory_of_the_body() {
     let text = encode(&body(3 * FRAME, 0));
     assert!(text.info.stored_size < FRAME, "{}", text.info.stored_size);
 
@@ -57,7 +57,7 @@ fn text_is_compressed_and_what_does_not_pay_is_kept_in_the_bodys_own_memory() {
     let frames = &plain.pieces[..3];
     assert!(frames.iter().zip(noise.chunks(FRAME)).all(|(piece, frame)| piece.as_ptr() == frame.as_ptr()));
 
-    // A later frame that does not shrink is kept as it is.
+    // A later frame that does not shrink is stored uncompressed.
     let mixed = encode(&body(3 * FRAME, 2));
     assert!(mixed.pieces[0].len() < FRAME / 8);
     assert_eq!((mixed.pieces[1].len(), mixed.pieces[2].len()), (FRAME, FRAME));
@@ -66,7 +66,7 @@ fn text_is_compressed_and_what_does_not_pay_is_kept_in_the_bodys_own_memory() {
 }
 
 #[test]
-fn a_range_needs_the_frames_it_touches_and_the_index_alone() {
+fn a_range_needs_only_the_frames_that_it_overlaps_and_the_index() {
     let body = body(10 * FRAME, 1);
     let encoded = encode(&body);
     let stored = joined(&encoded);
@@ -79,7 +79,7 @@ fn a_range_needs_the_frames_it_touches_and_the_index_alone() {
 }
 
 #[test]
-fn octets_that_do_not_match_are_an_error_that_names_the_body() {
+fn damaged_octets_are_an_error_with_the_hash_of_the_body() {
     for (size, kind) in [(0, 0), (700, 1), (5000, 0), (3 * FRAME + 9, 0), (3 * FRAME + 9, 1)] {
         let body = body(size, kind);
         let encoded = encode(&body);
@@ -89,7 +89,7 @@ fn octets_that_do_not_match_are_an_error_that_names_the_body() {
         for at in (0..index.start).step_by(997).chain(index) {
             let mut damaged = stored.clone();
             damaged[at] ^= 0x40;
-            let refused = read(&encoded.info, &damaged, 0..size).expect_err("damage is seen");
+            let refused = read(&encoded.info, &damaged, 0..size).expect_err("the damage is detected");
             assert_eq!(refused.hash, encoded.info.hash, "{at}");
         }
         for cut in [0, 1, TRAILER, stored.len() / 2, stored.len() - 1] {
@@ -105,7 +105,7 @@ fn octets_that_do_not_match_are_an_error_that_names_the_body() {
 }
 
 #[test]
-fn damage_outside_a_range_does_not_hinder_it() {
+fn damage_outside_a_range_does_not_affect_it() {
     let body = body(4 * FRAME, 1);
     let encoded = encode(&body);
     let mut stored = joined(&encoded);
@@ -118,7 +118,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_range_of_any_body(size in 0..6 * FRAME, kind in 0..3_u8, start in 0..7 * FRAME, length in 0..3 * FRAME) {
+    fn any_range_of_a_generated_body_is_read_back(size in 0..6 * FRAME, kind in 0..3_u8, start in 0..7 * FRAME, length in 0..3 * FRAME) {
         let body = body(size, kind);
         let encoded = encode(&body);
         let expected = &body[start.min(size)..(start + length).min(size)];
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn any_octets(body in proptest::collection::vec(any::<u8>(), 0..3000), start in 0..3000_usize, length in 0..3000_usize) {
+    fn any_octets_are_read_back(body in proptest::collection::vec(any::<u8>(), 0..3000), start in 0..3000_usize, length in 0..3000_usize) {
         let body = Bytes::from(body);
         let encoded = encode(&body);
         prop_assert_eq!(encoded.info.hash, hash_of(&body));

@@ -1,7 +1,6 @@
-//! Frames and indexes that were read lately, in memory.
+//! An LRU cache of frames and indexes.
 //!
-//! Invariant: what is in here has been compared with the body's hash; it takes at most the given octets, those used least
-//! recently go first.
+//! Invariant: cached frames and indexes have been verified against the body's hash; together they take at most `limit` octets.
 
 use super::super::super::lock;
 use super::super::format::Index;
@@ -22,9 +21,9 @@ struct State {
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Part {
-    /// A frame by its number.
+    /// By its number.
     Frame(usize),
-    /// The index of a stored form by its size: another one may be of the same body.
+    /// By the size of the stored form, of which a body may have several.
     Index(usize),
 }
 
@@ -36,7 +35,7 @@ enum Entry {
 
 impl Entry {
     fn octets(&self) -> usize {
-        // What the entry itself takes is counted, too.
+        // 200 for the entry itself.
         200 + match self {
             Self::Frame(frame) => frame.len(),
             Self::Index(index) => index.memory(),
@@ -63,9 +62,9 @@ impl Cache {
         }
     }
 
-    /// The frame must have been checked.
+    /// The frame must have been verified.
     pub(super) fn put_frame(&self, hash: &BodyHash, number: usize, frame: Bytes) {
-        // Alone: a slice would keep all that was fetched with it.
+        // A copy: a slice would keep the whole fetched buffer in memory.
         self.put(*hash, Part::Frame(number), Entry::Frame(Bytes::copy_from_slice(&frame)));
     }
 

@@ -1,4 +1,4 @@
-//! Access keys from the file that AWS's own programs read.
+//! Access keys from the shared credentials file of the AWS CLI and SDKs.
 
 use crate::secret::Secret;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
@@ -11,15 +11,15 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// Any that moto takes.
+    /// moto accepts any keys.
     #[cfg(test)]
     pub(crate) fn of_tests() -> Self {
         Self { id: "test".into(), secret: Secret::new("test"), session_token: None }
     }
 }
 
-/// The keys of `AWS_PROFILE` in `AWS_SHARED_CREDENTIALS_FILE` or `~/.aws/credentials`; none where the environment has keys, or
-/// no file has them.
+/// The keys of `AWS_PROFILE` in `AWS_SHARED_CREDENTIALS_FILE` or `~/.aws/credentials`; `None` if the environment has keys, or the
+/// file has none.
 pub(super) fn of_file_for(builder: &AmazonS3Builder) -> Option<Keys> {
     if builder.get_config_value(&AmazonS3ConfigKey::AccessKeyId).is_some() {
         return None;
@@ -56,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_keys_of_a_profile() {
+    fn the_keys_of_a_profile_are_parsed() {
         let text = "# mine\n[default]\naws_access_key_id = A\naws_secret_access_key=B=\n\n[ other ]\naws_access_key_id=C\n\
                     aws_secret_access_key = D\naws_session_token = E\nregion = x\n[half]\naws_access_key_id = F\n";
         let keys = |profile| {

@@ -1,4 +1,4 @@
-//! Bodies as objects: in a folder, and in a bucket of moto behind a proxy with faults.
+//! Bodies in a folder, and in a bucket of moto behind a fault-injecting proxy.
 
 use super::*;
 use crate::config::HumanDuration;
@@ -29,7 +29,7 @@ fn folder(path: &std::path::Path) -> Objects {
     Objects::open(&config(&format!("file://{}", path.display()), None)).unwrap().unwrap()
 }
 
-/// A body of three frames that do not compress, and one of text.
+/// An incompressible body of three frames, one of text, a short one and an empty one.
 async fn round_trip(objects: &Objects) {
     for body in [
         noise(2 * FRAME + 77),
@@ -40,7 +40,7 @@ async fn round_trip(objects: &Objects) {
         let encoded = encode(&body);
         let info = encoded.info;
         let (one, two) = (objects.put_new(&encoded).await.unwrap(), objects.put_new(&encoded).await.unwrap());
-        assert_ne!(one, two, "a name is used once");
+        assert_ne!(one, two, "each put has a new name");
         for name in [&one, &two] {
             assert_eq!(objects.read(name, &info, 0..info.size).await.unwrap(), body);
         }
@@ -68,12 +68,12 @@ async fn listed(objects: &Objects) -> Vec<ObjectName> {
 }
 
 #[tokio::test]
-async fn bodies_in_a_folder() {
+async fn a_folder_stores_lists_and_deletes_bodies() {
     let dir = tempfile::tempdir().unwrap();
     let objects = folder(&dir.path().join("bodies"));
     round_trip(&objects).await;
 
-    // What is young is not listed, and what is not ours never is.
+    // New objects and foreign files are not listed.
     let name = objects.put_new(&encode(&noise(10))).await.unwrap();
     std::fs::write(dir.path().join("bodies/notes.txt"), "mine").unwrap();
     let mut found = Vec::new();
@@ -86,7 +86,7 @@ async fn bodies_in_a_folder() {
     assert_eq!(found, []);
     assert_eq!(listed(&objects).await, std::slice::from_ref(&name));
 
-    // A put that was cut off by a crash leaves a file that is no object.
+    // An interrupted put leaves a file that is not an object.
     let left = dir.path().join("bodies").join(format!("{name}#1"));
     std::fs::write(&left, "half").unwrap();
     assert_eq!(listed(&objects).await, [name]);
@@ -96,7 +96,7 @@ async fn bodies_in_a_folder() {
 }
 
 #[tokio::test]
-async fn a_file_that_was_changed_is_never_served() {
+async fn a_damaged_file_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     for size in [500, 3 * FRAME] {
         let encoded = encode(&noise(size));
@@ -119,7 +119,7 @@ async fn a_file_that_was_changed_is_never_served() {
 }
 
 #[tokio::test]
-async fn the_cache_holds_what_was_checked_within_its_octets() {
+async fn the_cache_keeps_verified_frames_within_its_limit() {
     let dir = tempfile::tempdir().unwrap();
     let url = format!("file://{}", dir.path().display());
     let objects = Objects::open(&Config { cache: 3 * FRAME, ..config(&url, None) }).unwrap().unwrap();
@@ -130,7 +130,7 @@ async fn the_cache_holds_what_was_checked_within_its_octets() {
         assert_eq!(objects.read(&name, &encoded.info, 0..body.len()).await.unwrap(), body);
         assert!(objects.cache.octets() <= 3 * FRAME, "{}", objects.cache.octets());
     }
-    // What was read last is in it: it is read though the object is gone.
+    // The frame that was read last is cached: it can be read after the object was removed.
     let last = 4 * FRAME + 10..5 * FRAME;
     objects.read(&name, &encoded.info, last.clone()).await.unwrap();
     std::fs::remove_file(dir.path().join(name.as_str())).unwrap();
@@ -138,14 +138,14 @@ async fn the_cache_holds_what_was_checked_within_its_octets() {
     assert!(objects.read(&name, &encoded.info, 0..10).await.is_err());
 }
 
-/// A bucket behind the proxy that fails.
+/// A new bucket behind the proxy.
 async fn bucket(proxy: &FaultProxy, moto: &Moto, name: &str) -> Objects {
     moto.make_bucket(name).await;
     bucket_behind(proxy, name)
 }
 
 #[tokio::test]
-async fn a_bucket_keeps_bodies_whatever_its_server_does_for_a_while() {
+async fn requests_to_a_bucket_are_retried_after_temporary_faults() {
     let moto = Moto::start().await;
     let proxy = FaultProxy::start(moto.address()).await;
     let objects = bucket(&proxy, &moto, "bodies").await;
@@ -162,16 +162,16 @@ async fn a_bucket_keeps_bodies_whatever_its_server_does_for_a_while() {
         Fault::Stall,
     ];
     for fault in faults {
-        // A server that says nothing takes the time of a whole request: there is time for one more.
+        // A stalled request takes the whole timeout, which leaves time for one retry.
         proxy.next(std::iter::repeat_n(fault, if fault == Fault::Stall { 1 } else { 2 }));
         let name = objects.put_new(&encoded).await.unwrap_or_else(|error| panic!("put after {fault:?}: {error}"));
-        assert_eq!(proxy.left(), 0, "{fault:?} was met");
+        assert_eq!(proxy.left(), 0, "{fault:?} was applied");
         let fresh = bucket(&proxy, &moto, "bodies").await;
         proxy.next([fault]);
         let read = fresh.read(&name, &encoded.info, 10..body.len()).await;
         assert_eq!(read.unwrap_or_else(|error| panic!("read after {fault:?}: {error}")), body[10..]);
         proxy.clear();
-        // A delete that was not answered is not tried again here: the sweep does that.
+        // A DELETE that timed out is not retried here: the sweep retries it.
         proxy.next((fault != Fault::Stall).then_some(fault));
         objects.delete(&name).await.unwrap_or_else(|error| panic!("delete after {fault:?}: {error}"));
         proxy.clear();
@@ -179,7 +179,7 @@ async fn a_bucket_keeps_bodies_whatever_its_server_does_for_a_while() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_stays_broken_is_a_temporary_error_in_bounded_time() {
+async fn a_permanent_fault_of_a_bucket_is_a_temporary_error_in_bounded_time() {
     let moto = Moto::start().await;
     let proxy = FaultProxy::start(moto.address()).await;
     let objects = bucket(&proxy, &moto, "broken").await;
@@ -197,7 +197,7 @@ async fn a_bucket_that_stays_broken_is_a_temporary_error_in_bounded_time() {
         assert!(matches!(refused, ObjectError::Failed { .. }), "{refused}");
         proxy.clear();
     }
-    // It is there again: so is the body.
+    // The bucket works again.
     assert_eq!(objects.read(&name, &encoded.info, 0..1000).await.unwrap(), noise(1000));
 }
 
@@ -208,7 +208,7 @@ fn bucket_behind(proxy: &FaultProxy, name: &str) -> Objects {
 }
 
 #[tokio::test]
-async fn octets_that_are_changed_on_their_way_are_never_served() {
+async fn octets_changed_in_transit_are_an_error() {
     let moto = Moto::start().await;
     let proxy = FaultProxy::start(moto.address()).await;
     let objects = bucket(&proxy, &moto, "changed").await;
