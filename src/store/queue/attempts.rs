@@ -1,4 +1,4 @@
-//! Attempts: claimed with a lease, settled in one commit.
+//! Delivery attempts: claimed with a lease, settled in one commit.
 
 use super::super::deliver::LocalDelivery;
 use super::super::message_rows::{self, NewMessage};
@@ -18,63 +18,61 @@ use crate::store::engine::{Row, params};
 use crate::verification::status::VerifiedStatus;
 use std::sync::Arc;
 
-/// A queued message, without its bytes.
+/// The metadata of a queued message.
 #[derive(Clone, Debug)]
 pub struct QueuedMessage {
-    /// The queue id.
+    /// The queue ID.
     pub id: SubmissionId,
     pub account: AccountId,
-    /// Where bounces go; none when the inbox is gone.
+    /// The sender's inbox, to which bounces are delivered; `None` if it was deleted.
     pub inbox: Option<InboxId>,
-    /// The name that inbox has, or had.
+    /// The name of the sender's inbox, also after it was deleted.
     pub inbox_name: InboxName,
-    /// The custom domain it leaves under; none: the platform's.
+    /// The custom domain of the identity; `None` for the platform's.
     pub domain: Option<DomainId>,
     /// The envelope sender.
     pub mail_from: ReversePath,
-    /// The header block as the client gave it, before the body.
+    /// The client's header block, with the body.
     pub original: ContentId,
-    /// The header block that leaves, before the body.
+    /// The outgoing header block, with the body.
     pub outgoing: ContentId,
-    /// Octets as it leaves.
+    /// Octets of the outgoing message.
     pub size: usize,
-    /// It needs 8BITMIME.
+    /// Requires 8BITMIME (RFC 6152).
     pub is_8bit: bool,
-    /// Its header block has no signature yet: the key of its domain was still being made.
+    /// The outgoing header block is not signed: the key of the domain was not available.
     pub is_unsigned: bool,
-    /// It is kept until its domain is verified; the header block that leaves is still to be made.
+    /// Held until its domain is verified; the outgoing header block is written then.
     pub is_held: bool,
-    /// How it came.
+    /// The `with` keyword of its Received field.
     pub protocol: String,
-    /// From where.
+    /// The client's address.
     pub client: Option<std::net::IpAddr>,
-    /// When: real time.
+    /// When it was received, real time.
     pub arrived_at: Timestamp,
-    /// Until when to try, by the clock.
+    /// The end of its retries, by the clock.
     pub expires_at: Timestamp,
 }
 
-/// One recipient that is due.
+/// A recipient that is due.
 #[derive(Clone, Debug)]
 pub struct DueDelivery {
     pub id: DeliveryId,
-    /// Who.
     pub rcpt_to: Address,
-    /// Attempts made before.
+    /// Previous attempts.
     pub attempts: u32,
-    /// When this one was due.
+    /// When this attempt was due.
     pub due_at: Timestamp,
 }
 
-/// What one attempt is about: a message, and its due recipients at one domain.
+/// An attempt: a message and its due recipients at one domain.
 #[derive(Clone, Debug)]
 pub struct Due {
-    /// The message.
     pub queued: QueuedMessage,
     pub domain: DomainName,
-    /// At least one.
+    /// Never empty.
     pub deliveries: Vec<DueDelivery>,
-    /// Whose the attempt is.
+    /// The owner of the lease.
     pub runner: RunnerId,
 }
 
@@ -89,39 +87,38 @@ impl Due {
 #[derive(Clone, Debug)]
 pub struct BounceMessage {
     pub inbox: InboxId,
-    /// The address that the failed message was from.
+    /// The sender of the failed message.
     pub to: Address,
-    /// Header block, with the empty line that ends it.
+    /// The header block, with the empty line.
     pub header: Vec<u8>,
-    /// The rest.
     pub body: Vec<u8>,
 }
 
-/// What a message leaves as under another identity.
+/// The outgoing form of a message under another identity.
 #[derive(Clone, Debug)]
 pub struct NewOutgoing {
     /// The final From.
     pub mail_from: Address,
-    /// The custom domain; none: the platform's.
+    /// The custom domain; `None` for the platform's.
     pub domain: Option<DomainId>,
-    /// The status of the domain it was to leave under, when it falls back.
+    /// The status of the domain of the previous identity, if this is a fallback.
     pub fallback: Option<VerifiedStatus>,
-    /// The header block.
+    /// The outgoing header block.
     pub header: Vec<u8>,
-    /// It is signed only when it leaves: its domain's key is still being made.
+    /// To be signed at the attempt: the key of the domain is not available yet.
     pub is_unsigned: bool,
-    /// Until when to try, by the clock.
+    /// The end of its retries, by the clock.
     pub expires_at: Timestamp,
 }
 
-/// A recipient who is settled.
+/// A recipient that is settled.
 #[derive(Clone, Debug)]
 pub struct Ended {
     pub delivery: DeliveryId,
     pub end: End,
-    /// What was said.
+    /// The remote reply, or the local reason.
     pub reply: String,
-    /// By which host; none: by ourselves.
+    /// The host that replied; `None` for a local reason.
     pub mx: Option<String>,
 }
 
@@ -131,55 +128,48 @@ pub enum End {
     Bounced,
 }
 
-/// A recipient who is to be tried again.
+/// A recipient that is retried.
 #[derive(Clone, Debug)]
 pub struct Deferral {
-    /// Which.
     pub delivery: DeliveryId,
     pub next: Timestamp,
-    /// What was said.
+    /// The remote reply, or the local reason.
     pub reply: String,
-    /// By which host; none: by ourselves.
+    /// The host that replied; `None` for a local reason.
     pub mx: Option<String>,
-    /// What for.
     pub wait: Wait,
 }
 
-/// What a recipient waits for.
+/// The reason to defer a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
-    /// Another attempt: this one counts, and the next pause is longer.
+    /// A temporary failure: counts as an attempt, so the next pause is longer.
     Attempt,
-    /// A place or memory here.
+    /// No connection or memory was available in this daemon.
     Place,
-    /// The sender's domain: that it is verified, or that its key is made.
+    /// The sender's domain is not verified yet, or its key is not available yet.
     Domain,
 }
 
-/// How an attempt ended, for all its recipients.
+/// The result of an attempt for all its recipients.
 #[derive(Debug)]
 pub struct Settlement {
-    /// The message.
     pub submission: SubmissionId,
-    /// Whose it is.
     pub account: AccountId,
-    /// Who made the attempt.
     pub runner: RunnerId,
-    /// Settled.
     pub done: Vec<Ended>,
-    /// To be tried again.
     pub deferred: Vec<Deferral>,
-    /// For those of the recipients that are inboxes here.
+    /// For the recipients that are local inboxes.
     pub local: Option<LocalDelivery>,
-    /// For those that failed.
+    /// For the recipients that failed.
     pub bounce: Option<BounceMessage>,
     /// When the attempt was made, by the clock.
     pub at: Timestamp,
-    /// INTERNALDATE of what is put into inboxes: real time.
+    /// INTERNALDATE of local copies and the bounce, real time.
     pub received_at: Timestamp,
 }
 
-/// An attempt under way, and who makes it.
+/// A running attempt and its runner.
 #[derive(Clone, Debug)]
 pub struct AttemptKey {
     pub submission: SubmissionId,
@@ -189,27 +179,25 @@ pub struct AttemptKey {
 }
 
 impl AttemptKey {
-    /// False also when the message has been dropped.
+    /// False if the lease is another runner's, or the message was dropped.
     fn has_lease(&self, connection: &Transaction<'_>) -> Result<bool, StoreError> {
         let sql = "SELECT 1 FROM delivery WHERE submission_id = ?1 AND domain = ?2 AND lease_owner = ?3";
         connection.exists(sql, params![self.submission, self.domain, self.runner])
     }
 }
 
-/// What became of a write by an attempt.
+/// The result of a write by an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Settled {
-    /// It is recorded.
     Recorded,
-    /// Nothing is: the recipients are no longer this attempt's. The message was dropped, or the lease ended before the attempt
-    /// did, and another runner has taken it over.
+    /// Nothing was written: the message was dropped, or the lease has expired and another runner has claimed the attempt.
     LeaseLost,
 }
 
 impl Store {
-    /// Records how an attempt ended: recipients that are done go, the others wait again; copies and the bounce are put
-    /// into their inboxes in the same commit. A message that was dropped meanwhile gets no bounce. Nothing is recorded when
-    /// an inbox has no room for its copy; a bounce, which is small, always finds its place.
+    /// Records the result of an attempt in one commit: removes settled recipients, reschedules the others, and delivers local
+    /// copies and the bounce. A message that was dropped meanwhile gets no bounce. Fails without changes if a local copy exceeds
+    /// a quota; a bounce is exempt from quotas.
     pub async fn delivery_settle(&self, settlement: Arc<Settlement>, quota: Quota) -> Result<Settled, DeliverError> {
         let bounce = match &settlement.bounce {
             Some(bounce) => Some(self.prepare_body(bounce.body.clone().into()).await?),
@@ -224,11 +212,11 @@ impl Store {
         settled.await.inspect(|_| object.iter().for_each(NewObject::committed))
     }
 
-    /// A queued message as it is now, with its bytes. None when it has been dropped.
+    /// The current state of a queued message, with its octets. `None` if it was dropped.
     pub async fn queued(&self, id: &SubmissionId) -> Result<Option<(QueuedMessage, StoredMessage)>, StoreError> {
         let id = id.clone();
         let found = self.read(move |connection| {
-            // One snapshot: another attempt may just sign it.
+            // In one snapshot: an attempt at another domain may sign the message concurrently.
             let Some(queued) = queued(connection, &id)? else { return Ok::<_, StoreError>(None) };
             let message = content::load(connection, queued.outgoing)?;
             Ok(Some((queued, message)))
@@ -239,7 +227,7 @@ impl Store {
         }
     }
 
-    /// The message has this header block now, the same with its signature.
+    /// Replaces the outgoing header block by the same one with its signature.
     pub async fn sign_outgoing(&self, attempt: AttemptKey, header: Vec<u8>) -> Result<Settled, StoreError> {
         self.write(move |connection| {
             if !attempt.has_lease(connection)? {
@@ -262,7 +250,7 @@ impl Store {
         .await
     }
 
-    /// The message leaves under another identity from now on, and is not held.
+    /// Gives the message another identity and releases it if it is held.
     pub async fn replace_outgoing(&self, attempt: AttemptKey, new: NewOutgoing) -> Result<Settled, StoreError> {
         let of = attempt.submission.clone();
         let original = self.read(move |connection| {
@@ -271,7 +259,7 @@ impl Store {
             found.map(|body_id| bodies::read(connection, body_id, 0..usize::MAX)).transpose()
         });
         let Some((_, body)) = original.await? else { return Ok(Settled::LeaseLost) };
-        // A body never changes, so it is read before the transaction.
+        // Bodies are immutable, so this one is read before the transaction.
         let is_8bit = is_8bit(&new.header, &self.fetch_body(body).await?);
         self.write(move |connection| match attempt.has_lease(connection)? {
             true => replace_outgoing(connection, &attempt.submission, &new, is_8bit),
@@ -281,13 +269,14 @@ impl Store {
     }
 }
 
-/// Removes a submission with its recipients. False when there is none of this id.
+/// Removes a submission and its recipients. False if there is no such submission.
 pub(super) fn remove(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
     rows::remove(connection, id)?;
     remove_settled(connection, id)
 }
 
-/// Removes a submission without recipients, and what nothing else refers to of its octets. False when there is none of this id.
+/// Removes a submission without recipients, and its contents unless a message refers to them. False if there is no such
+/// submission.
 fn remove_settled(connection: &Transaction<'_>, id: &SubmissionId) -> Result<bool, StoreError> {
     let sql = "DELETE FROM submission WHERE id = ?1 RETURNING account_id, octets, original_id, outgoing_id";
     let row = |row: &Row<'_>| Ok((row.get::<Option<AccountId>>(0)?, row.get::<i64>(1)?, [row.get(2)?, row.get(3)?]));
@@ -297,7 +286,6 @@ fn remove_settled(connection: &Transaction<'_>, id: &SubmissionId) -> Result<boo
     Ok(true)
 }
 
-/// Gives a submission another header block to leave with.
 fn set_outgoing(connection: &Transaction<'_>, id: &SubmissionId, outgoing: ContentId) -> Result<(), StoreError> {
     let before =
         connection.query_opt("SELECT outgoing_id FROM submission WHERE id = ?1", params![id], |row| row.get(0))?;
@@ -336,14 +324,14 @@ fn read_queued(row: &Row<'_>) -> Result<QueuedMessage, StoreError> {
     })
 }
 
-/// `bounce_body` is that of the settlement's bounce.
+/// `bounce_body` is the body of the settlement's bounce.
 fn settle(
     connection: &Transaction<'_>,
     settlement: &Settlement,
     bounce_body: Option<&NewBody>,
     quota: Quota,
 ) -> Result<Settled, DeliverError> {
-    // All recipients of an attempt change hands together.
+    // All recipients of an attempt have the same lease.
     let held = "SELECT 1 FROM delivery WHERE id = ?1 AND lease_owner = ?2";
     let done = settlement.done.first().map(|ended| &ended.delivery);
     let first = done.or(settlement.deferred.first().map(|deferral| &deferral.delivery));
@@ -360,7 +348,7 @@ fn settle(
             room::check(connection, local.octets(body_size), quota)?;
             local.deliver(connection, body_id, body_size)?;
         }
-        // Without the sender's inbox there is no one to notify.
+        // If the sender's inbox was deleted, there is no bounce.
         if let (Some(bounce), Some(body)) = (&settlement.bounce, bounce_body)
             && let Some(mailbox) = mailboxes::find(connection, &bounce.inbox, mailboxes::INBOX)?
         {
@@ -406,10 +394,10 @@ fn settle(
     Ok(Settled::Recorded)
 }
 
-/// Whose message an attempt was about.
+/// The sender of a submission.
 struct Sender<'a> {
     submission: &'a SubmissionId,
-    /// None: the platform's own.
+    /// `None` for the platform's own mail.
     account: Option<AccountId>,
     inbox: Option<InboxId>,
 }
@@ -422,7 +410,7 @@ impl<'a> Sender<'a> {
         Ok(Self { submission, account, inbox })
     }
 
-    /// Records what has become of a recipient, unless it was dropped from the queue meanwhile.
+    /// Publishes the result for a recipient, unless the recipient was dropped from the queue meanwhile.
     fn publish(
         &self,
         connection: &Transaction<'_>,

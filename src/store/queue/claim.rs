@@ -1,6 +1,6 @@
-//! Which deliveries are attempted next: shared out by account.
+//! Claims due deliveries, fairly between accounts.
 //!
-//! Invariant: however many deliveries of one account are due, the work of a claim is bounded, and another account's are found.
+//! Invariant: the work of a claim is bounded, and a backlog of one account does not delay the deliveries of another.
 
 use super::super::due::Kind;
 use super::super::jobs::{self, Claim, JobKey, Lease};
@@ -17,33 +17,33 @@ use crate::resources::places::Places;
 use crate::store::engine::params;
 use std::collections::{HashMap, HashSet, VecDeque};
 
-/// Due deliveries of one account that it looks at.
-const DELIVERIES: i64 = 250;
-/// Due deliveries that it looks at in all.
-const LOOK: usize = 20_000;
-/// How often a claim chooses, where others take what it has chosen.
-const ROUNDS: usize = 3;
+/// Due deliveries considered per account and claim.
+const MAX_PER_ACCOUNT: i64 = 250;
+/// Due deliveries considered per claim.
+const MAX_CONSIDERED: usize = 20_000;
+/// Tries of a claim if other runners take the chosen attempts first.
+const MAX_ROUNDS: usize = 3;
 
-/// What a claim has found.
+/// The result of a claim.
 #[derive(Debug, Default)]
 pub struct Claimed {
-    /// The attempts, each with a lease.
+    /// The leased attempts.
     pub due: Vec<Due>,
-    /// Accounts with deliveries that are due and found no place.
+    /// The number of accounts with due deliveries for which no place was free.
     pub waiting: usize,
 }
 
 impl Store {
-    /// Takes the attempts that are due and have a place, to one destination at most as many as it takes.
+    /// Leases due attempts for the free places, within the concurrency limits of destinations.
     pub async fn claim_due(&self, mut claim: Claim, destinations: DestinationLimits) -> Result<Claimed, StoreError> {
         let mut claimed = Claimed::default();
-        for _ in 0..ROUNDS {
+        for _ in 0..MAX_ROUNDS {
             let (count, taken) = match self.claim_once(&claim, destinations.clone()).await {
                 Ok((chosen, waiting, taken)) => {
                     claimed.waiting = waiting;
                     (chosen, taken)
                 }
-                // What was taken before has its leases, and is begun.
+                // The attempts of earlier rounds are leased and must be returned.
                 Err(error) if !claimed.due.is_empty() => {
                     tracing::warn!(%error, "cannot claim more due deliveries");
                     break;
@@ -56,7 +56,7 @@ impl Store {
             }
             let is_all = taken.len() == count;
             claimed.due.extend(taken);
-            // Otherwise a runner of another daemon was faster: it may have left some.
+            // Otherwise another daemon's runner has leased some of the chosen; there may be more due ones.
             if is_all {
                 break;
             }
@@ -64,14 +64,14 @@ impl Store {
         Ok(claimed)
     }
 
-    /// How many attempts it chose, how many accounts found no place for one, and those of the chosen that it took.
+    /// Returns the number of chosen attempts, the number of accounts without a free place, and the attempts that were leased.
     async fn claim_once(
         &self,
         claim: &Claim,
         destinations: DestinationLimits,
     ) -> Result<(usize, usize, Vec<Due>), StoreError> {
         let (now, lease, request) = (claim.now, claim.lease.clone(), claim.clone());
-        // Choosing only reads: what is due and has no place costs the writer nothing.
+        // Choosing is a read, so due deliveries without a free place do not load the writer.
         let chosen = self.read(move |connection| choose(connection, &request, destinations.clone())).await?;
         let (count, waiting) = (chosen.attempts.len(), chosen.waiting);
         if count == 0 {
@@ -82,42 +82,41 @@ impl Store {
         Ok((count, waiting, taken))
     }
 
-    /// When the next attempt is due. One that runs is due when its lease ends.
+    /// When the next attempt is due; a running one is due when its lease expires.
     pub async fn next_attempt_due(&self) -> Result<Option<Timestamp>, StoreError> {
         self.read(|connection| jobs::next_due(connection, Kind::Delivery, &Places::all_free(1))).await
     }
 }
 
-/// The due deliveries of an account.
+/// Due deliveries of an account, the longest waiting first.
 pub(super) const CANDIDATES: &str =
     "SELECT submission_id, domain FROM delivery WHERE account_id = ?1 AND ready_at <= ?2 ORDER BY ready_at LIMIT ?3";
 
-/// How many more attempts may run to each destination.
-struct Rest {
+/// The number of further attempts that may run to each destination.
+struct DestinationSlots {
     destinations: DestinationLimits,
-    more: HashMap<Destination, usize>,
+    free: HashMap<Destination, usize>,
 }
 
-impl Rest {
-    fn to(&mut self, domain: &DomainName) -> &mut usize {
+impl DestinationSlots {
+    fn free(&mut self, domain: &DomainName) -> &mut usize {
         let destination = self.destinations.destination(domain);
         let at_once = self.destinations.at_once(&destination);
-        self.more.entry(destination).or_insert(at_once)
+        self.free.entry(destination).or_insert(at_once)
     }
 
     fn take(&mut self, domain: &DomainName) {
-        let more = self.to(domain);
-        *more = more.saturating_sub(1);
+        let free = self.free(domain);
+        *free = free.saturating_sub(1);
     }
 }
 
-/// What a claim is going to take.
+/// The attempts that a claim is going to lease.
 #[derive(Default)]
 struct Chosen {
     attempts: Vec<Attempt>,
-    /// Whose they are.
     accounts: HashSet<AccountId>,
-    /// Accounts that found no place for an attempt.
+    /// The number of accounts for which no place was free.
     waiting: usize,
 }
 
@@ -131,32 +130,32 @@ impl Chosen {
 fn choose(connection: &Transaction<'_>, claim: &Claim, destinations: DestinationLimits) -> Result<Chosen, StoreError> {
     let Claim { now, places, running, .. } = claim;
     let now = *now;
-    let mut rest = Rest { destinations, more: HashMap::new() };
+    let mut slots = DestinationSlots { destinations, free: HashMap::new() };
     for job in running {
         if let JobKey::Delivery(_, domain) = job {
-            rest.take(domain);
+            slots.take(domain);
         }
     }
     let mut line = jobs::line(connection, Kind::Delivery, now, places.clone())?;
     let mut candidates: HashMap<Owner, VecDeque<Attempt>> = HashMap::new();
-    let (mut looked, mut chosen) = (0, Chosen::default());
+    let (mut considered, mut chosen) = (0, Chosen::default());
     while let Some(next) = line.next() {
         let Owner::Account(account) = &next.owner else { continue };
         if !candidates.contains_key(&next.owner) {
-            if looked >= LOOK {
+            if considered >= MAX_CONSIDERED {
                 continue;
             }
             let (found, rows) = candidates_of(connection, account, now, running)?;
-            looked += rows;
+            considered += rows;
             candidates.insert(next.owner.clone(), found);
         }
         let Some(found) = candidates.get_mut(&next.owner) else { continue };
-        let Some(at) = found.iter().position(|(_, domain)| *rest.to(domain) > 0) else { continue };
+        let Some(at) = found.iter().position(|(_, domain)| *slots.free(domain) > 0) else { continue };
         let account = account.clone();
         if !line.take(next) {
             chosen.waiting += 1;
         } else if let Some(attempt) = found.remove(at) {
-            rest.take(&attempt.1);
+            slots.take(&attempt.1);
             chosen.accounts.insert(account);
             chosen.attempts.push(attempt);
         }
@@ -164,7 +163,7 @@ fn choose(connection: &Transaction<'_>, claim: &Claim, destinations: Destination
     Ok(chosen)
 }
 
-/// The account's attempts that are due and do not run, the longest waiting first; and how many rows were looked at.
+/// The account's due attempts that are not running, the longest waiting first; and the number of rows read.
 fn candidates_of(
     connection: &Transaction<'_>,
     account: &AccountId,
@@ -172,12 +171,12 @@ fn candidates_of(
     running: &HashSet<JobKey>,
 ) -> Result<(VecDeque<Attempt>, usize), StoreError> {
     let rows: Vec<Attempt> =
-        connection.query(CANDIDATES, params![account, now, DELIVERIES], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    let looked = rows.len().max(1);
+        connection.query(CANDIDATES, params![account, now, MAX_PER_ACCOUNT], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let considered = rows.len().max(1);
     let mut seen = HashSet::new();
-    let runs = |(id, domain): &Attempt| running.contains(&JobKey::Delivery(id.clone(), domain.clone()));
-    let fresh = rows.into_iter().filter(|attempt| seen.insert(attempt.clone()) && !runs(attempt));
-    Ok((fresh.collect(), looked))
+    let is_running = |(id, domain): &Attempt| running.contains(&JobKey::Delivery(id.clone(), domain.clone()));
+    let candidates = rows.into_iter().filter(|attempt| seen.insert(attempt.clone()) && !is_running(attempt));
+    Ok((candidates.collect(), considered))
 }
 
 fn take(

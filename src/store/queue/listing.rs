@@ -1,4 +1,4 @@
-//! The queue as people look at it: list, show, retry, drop.
+//! Administration of the queue: list, show, retry, drop.
 
 use super::super::{Store, StoreError, Transaction};
 use super::{attempts, rows};
@@ -11,54 +11,51 @@ use serde::Serialize;
 /// A message in the queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueueEntry {
-    /// The queue id.
+    /// The queue ID.
     pub id: SubmissionId,
-    /// Of its copy in Sent.
+    /// The ID of its copy in Sent.
     pub email_id: MessageId,
-    /// Whose; none: the platform's own.
+    /// `None` for the platform's own mail.
     #[serde(rename = "account_id")]
     pub account: Option<AccountId>,
-    /// Which inbox sends it.
+    /// The sender's inbox.
     #[serde(rename = "inbox_id")]
     pub inbox: Option<InboxId>,
-    /// The envelope sender: the identity it leaves under.
+    /// The envelope sender, which is the identity.
     pub mail_from: String,
-    /// `pending` or `failed`, where that is a fallback.
+    /// The status of the sender's domain, `pending` or `failed`, if the identity is a fallback.
     pub fallback: Option<String>,
-    /// It is kept until the domain of `mail_from` is verified.
+    /// Held until the domain of `mail_from` is verified.
     pub held: bool,
-    /// Octets as it leaves.
+    /// Octets of the outgoing message.
     pub size: i64,
     /// When it was accepted.
     pub created_at: Timestamp,
-    /// When it will be given up and bounce.
+    /// When it bounces if it is still not delivered.
     pub expires_at: Timestamp,
-    /// Those who have not got it yet.
+    /// The recipients that are not settled.
     pub deliveries: Vec<QueuedDelivery>,
 }
 
-/// One recipient who has not got it yet.
+/// A recipient that is not settled.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct QueuedDelivery {
     pub id: DeliveryId,
-    /// Who.
     pub rcpt_to: Address,
     /// Attempts made.
     pub attempts: u32,
-    /// When the next one is due.
     pub next_attempt_at: Option<Timestamp>,
-    /// An attempt runs now.
+    /// An attempt is running.
     pub in_progress: bool,
-    /// When the last one was.
     pub last_attempt_at: Option<Timestamp>,
-    /// What was said then.
+    /// The reply to the last attempt, or the local reason of its failure.
     pub last_reply: Option<String>,
-    /// By which host.
+    /// The host that replied.
     pub last_mx: Option<String>,
 }
 
 impl Store {
-    /// The queue, oldest first, from after `after`: all of it, or one account's.
+    /// Messages in the queue after `after`, the oldest first: of all accounts, or of one.
     pub async fn queue_list(
         &self,
         account: Option<AccountId>,
@@ -78,7 +75,6 @@ impl Store {
         .await
     }
 
-    /// One message in the queue.
     pub async fn queue_show(&self, id: SubmissionId) -> Result<Option<QueueEntry>, StoreError> {
         self.read(move |connection| {
             let sql = format!("{MESSAGE} WHERE s.id = ?1");
@@ -88,13 +84,13 @@ impl Store {
         .await
     }
 
-    /// Makes a message due now; wake the queue afterwards. False when there is none of this id.
+    /// Makes a message due now; the caller must wake the queue afterwards. False if there is no such message.
     pub async fn queue_retry(&self, id: SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
         self.write(move |connection| rows::retry(connection, &id, now)).await
     }
 
-    /// Takes a message out of the queue without a bounce. False when there is none of this id. An attempt that runs goes
-    /// on.
+    /// Removes a message from the queue without a bounce. False if there is no such message. A running attempt is not
+    /// interrupted.
     pub async fn queue_drop(&self, id: SubmissionId) -> Result<bool, StoreError> {
         self.write(move |connection| attempts::remove(connection, &id)).await
     }

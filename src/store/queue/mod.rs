@@ -1,8 +1,8 @@
-//! Mail that waits to leave.
+//! The queue of outgoing mail.
 //!
-//! Invariant: a submission is there exactly while a recipient of it is unsettled; its body is stored
-//! once, shared by the header block the client gave, the one that leaves, and every local copy. One commit takes a message
-//! in, and one settles an attempt together with what it puts into inboxes.
+//! Invariant: a submission exists exactly while one of its recipients is not settled. Its body is stored once for the client's
+//! header block, the outgoing one and all local copies. A message is accepted in one commit. An attempt is settled in one commit,
+//! with its local copies and its bounce.
 
 mod attempts;
 mod claim;
@@ -42,69 +42,66 @@ use crate::verification::status::VerifiedStatus;
 use bytes::Bytes;
 use std::net::IpAddr;
 
-/// A message to be taken in.
+/// A message to accept.
 #[derive(Debug)]
 pub struct NewSubmission {
-    /// The queue id.
+    /// The queue ID.
     pub id: SubmissionId,
     pub account: AccountId,
-    /// Which inbox sends it, and gets its bounces.
+    /// The sender's inbox, to which bounces are delivered.
     pub inbox: InboxId,
     pub inbox_name: InboxName,
-    /// The token it came with.
+    /// The token of the log-in.
     pub token: TokenId,
-    /// What the sender logged in as.
+    /// The address that the sender has logged in with.
     pub login_address: Address,
-    /// What it leaves under.
     pub identity: SendIdentity,
-    /// The final From, which is the envelope sender too.
+    /// The final From, which is also the envelope sender.
     pub mail_from: Address,
-    /// The status of the log-in's domain, when it fell back.
+    /// The status of the domain of the log-in address, if the identity is a fallback.
     pub fallback: Option<VerifiedStatus>,
-    /// It is kept until this domain is verified, and then written anew under it.
+    /// Hold the message until this domain is verified, then rewrite it for that identity.
     pub held_for: Option<DomainId>,
-    /// The header block as the client gave it.
+    /// The client's header block.
     pub original_header: Vec<u8>,
-    /// The header block that leaves.
     pub outgoing_header: Vec<u8>,
-    /// It is signed only when it leaves: its domain's key is still being made.
+    /// To be signed at the attempt: the key of the domain is not available yet.
     pub is_unsigned: bool,
-    /// The body of all of them.
     pub body: Bytes,
-    /// To whom it leaves; one that is named twice gets it once. It is queued only where there are some.
+    /// The remote recipients; duplicates are ignored. The message is queued unless this is empty.
     pub rcpt_to: Vec<Address>,
-    /// For the recipients that are inboxes here.
+    /// For the recipients that are local inboxes.
     pub local: Option<LocalDelivery>,
     /// The copy in the sender's Sent mailbox.
     pub sent: Option<SentCopy>,
-    /// How it came, for Received.
+    /// The `with` keyword of the Received field.
     pub protocol: &'static str,
-    /// From where, if Received is to show it.
+    /// The client's address, if Received is to show it.
     pub client: Option<IpAddr>,
-    /// When: real time.
+    /// When it was received, real time.
     pub arrived_at: Timestamp,
-    /// When, by the clock.
+    /// When it was received, by the clock.
     pub now: Timestamp,
-    /// When the first attempt is due, if that is later.
+    /// When the first attempt is due, if later than `now`.
     pub send_at: Option<Timestamp>,
     pub note: Note,
-    /// Until when to try, by the clock.
+    /// The end of its retries, by the clock.
     pub expires_at: Timestamp,
 }
 
 /// The header block of the copy in Sent.
 #[derive(Debug)]
 pub enum SentCopy {
-    /// The one that leaves.
+    /// The outgoing header block.
     AsItLeaves,
-    /// This one: with the client's fields of blind copies, or all as the client gave it where the message is held.
+    /// The outgoing header block with the client's Bcc fields, or the client's header block if the message is held.
     WithHeader(Vec<u8>),
 }
 
 impl Store {
-    /// Takes a message in, in one commit: its body once, the copies for recipients here and for Sent, and for recipients
-    /// elsewhere both header blocks and a row each. The status of its domain may have changed since it was read; each attempt
-    /// reads it again, so nothing is compared here. The account may have `queue_size` octets in the queue at most.
+    /// Accepts a message in one commit: the body, the copies for local recipients and for Sent, and, for remote recipients, both
+    /// header blocks and one row each. The status of the domain may have changed since it was read; it is not compared here,
+    /// since each attempt reads it again. `queue_size` is the maximum of octets that the account may have in the queue.
     pub(crate) async fn submission_accept(
         &self,
         new: NewSubmission,
@@ -125,12 +122,12 @@ impl Store {
     }
 }
 
-/// Why a message was not taken in. Temporary.
+/// All of these are temporary errors to a client.
 #[derive(Debug, thiserror::Error)]
 pub enum AcceptError {
-    #[error("the account has as much mail in the queue as it may: {0} octets")]
+    #[error("the account's queue is full: the limit is {0} octets")]
     QueueFull(u64),
-    /// These inboxes have no room for it: a recipient's, or the sender's.
+    /// Of the local recipients, or of the sender.
     #[error("the inbox is full")]
     InboxFull(Vec<InboxId>),
     #[error(transparent)]
@@ -146,13 +143,13 @@ impl From<DeliverError> for AcceptError {
     }
 }
 
-/// Octets that a recipient counts for in the queue.
-const RECIPIENT: usize = 1024;
+/// Octets that a recipient counts as in the queue.
+const RECIPIENT_OCTETS: usize = 1024;
 
-/// What a message counts for in its account's queue: its body once, both header blocks, its recipients.
-fn octets(new: &NewSubmission) -> i64 {
+/// The size of a message in its account's queue: the body, both header blocks and the recipients.
+fn queue_octets(new: &NewSubmission) -> i64 {
     let bytes = new.original_header.len().saturating_add(new.outgoing_header.len()).saturating_add(new.body.len());
-    let recipients = new.rcpt_to.len().saturating_mul(RECIPIENT);
+    let recipients = new.rcpt_to.len().saturating_mul(RECIPIENT_OCTETS);
     i64::try_from(bytes.saturating_add(recipients)).unwrap_or(i64::MAX)
 }
 
@@ -210,7 +207,7 @@ fn accept(
     Ok(())
 }
 
-/// Returns the number of its recipients.
+/// Returns the number of recipients.
 fn enqueue(
     connection: &Transaction<'_>,
     new: &NewSubmission,
@@ -218,7 +215,7 @@ fn enqueue(
     outgoing: ContentId,
     limit: u64,
 ) -> Result<usize, AcceptError> {
-    let octets = octets(new);
+    let octets = queue_octets(new);
     let sql = "SELECT queued FROM account WHERE id = ?1";
     let queued: i64 = connection.query_row(sql, params![&new.account], |row| row.get(0))?;
     if queued.saturating_add(octets).unsigned_abs() > limit {
@@ -254,7 +251,7 @@ fn enqueue(
     Ok(rows::insert(connection, new)?)
 }
 
-/// True when the message needs 8BITMIME (RFC 6152).
+/// True if the message requires 8BITMIME (RFC 6152).
 fn is_8bit(header: &[u8], body: &[u8]) -> bool {
     !header.is_ascii() || !body.is_ascii()
 }

@@ -1,6 +1,6 @@
-//! Rows of `delivery`: a recipient that is not settled.
+//! The table `delivery`: recipients that are not settled.
 //!
-//! Invariant: only this file changes them, and says in the same transaction when its account's deliveries are ready ([`due`]).
+//! Invariant: only this file changes the table, and it updates the due time of the account in the same transaction ([`due`]).
 
 use super::super::due::{self, Kind};
 use super::super::jobs::Lease;
@@ -14,10 +14,10 @@ use crate::store::engine::{Params, params};
 use std::collections::{BTreeSet, HashSet};
 use std::ops::ControlFlow;
 
-/// What one attempt is about: a message, and its recipients at a domain.
+/// A message, and the domain of the recipients that are attempted together.
 pub(super) type Attempt = (SubmissionId, DomainName);
 
-/// Adds the recipients of a message, each once. Returns how many.
+/// Inserts the recipients of a message without duplicates. Returns their number.
 pub(super) fn insert(c: &Transaction<'_>, new: &NewSubmission) -> Result<usize, StoreError> {
     let sql = "INSERT INTO delivery (id, submission_id, account_id, rcpt_to, domain, next_attempt_at)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -30,7 +30,7 @@ pub(super) fn insert(c: &Transaction<'_>, new: &NewSubmission) -> Result<usize, 
     Ok(seen.len())
 }
 
-/// Leases those of the attempts that are still due, each with its recipients.
+/// Leases those of the attempts that are still due. Returns each with its recipients.
 pub(super) fn lease(
     c: &Transaction<'_>,
     attempts: &[Attempt],
@@ -47,7 +47,7 @@ pub(super) fn lease(
             accounts.extend(row.get::<Option<AccountId>>(4)?);
             Ok(DueDelivery { id: row.get(0)?, rcpt_to: row.get(1)?, attempts: row.get(2)?, due_at: row.get(3)? })
         })?;
-        // Dropped since it was chosen, or another runner was faster.
+        // Empty if the message was dropped, or another runner has leased it, after it was chosen.
         if !deliveries.is_empty() {
             leased.push(((id.clone(), domain.clone()), deliveries));
         }
@@ -56,7 +56,7 @@ pub(super) fn lease(
     Ok(leased)
 }
 
-/// Renews the owner's leases.
+/// Renews those of the leases that the runner still owns.
 pub(in crate::store) fn renew<'a>(
     c: &Transaction<'_>,
     attempts: impl Iterator<Item = (&'a SubmissionId, &'a DomainName)>,
@@ -71,7 +71,7 @@ pub(in crate::store) fn renew<'a>(
     changed(c, &accounts)
 }
 
-/// Ends all leases, or those of owners from ?1 to before ?2; returns how many recipients had one.
+/// Releases all leases, or those of owners from ?1 up to but excluding ?2. Returns the number of recipients that had one.
 pub(in crate::store) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Result<usize, StoreError> {
     let sql = "UPDATE delivery SET lease_until = NULL, lease_owner = NULL WHERE lease_until IS NOT NULL
                    AND (CAST(?1 AS TEXT) IS NULL OR (lease_owner >= ?1 AND lease_owner < ?2))";
@@ -82,8 +82,8 @@ pub(in crate::store) fn end_leases(c: &Transaction<'_>, of: Params<'_>) -> Resul
     Ok(ended)
 }
 
-/// Ends an attempt: recipients that are done go, the others wait. Returns the address of each, in this order; none where it was dropped
-/// meanwhile.
+/// Removes settled recipients and reschedules the deferred ones. Returns the address of each, in this order; `None` if it was
+/// dropped.
 pub(super) fn settle(c: &Transaction<'_>, settlement: &Settlement) -> Result<Vec<Option<Address>>, StoreError> {
     let mut accounts: BTreeSet<AccountId> = BTreeSet::new();
     let mut recipients = Vec::with_capacity(settlement.done.len() + settlement.deferred.len());
@@ -97,7 +97,7 @@ pub(super) fn settle(c: &Transaction<'_>, settlement: &Settlement) -> Result<Vec
     for Ended { delivery, .. } in &settlement.done {
         change("DELETE FROM delivery WHERE id = ?1 RETURNING rcpt_to, account_id", params![delivery])?;
     }
-    // The domain may have changed since the attempt read it: then the message was woken too early.
+    // If the domain has changed since the attempt read it, its wake-up came before this update: the message is due at once.
     let sql = "UPDATE delivery SET attempts = attempts + ?6, lease_until = NULL, lease_owner = NULL, last_reply = ?4, last_mx = ?5,
              last_attempt_at = CASE WHEN ?6 = 1 THEN ?3 ELSE last_attempt_at END,
              next_attempt_at = CASE WHEN ?7 = 1 AND EXISTS (
@@ -115,13 +115,12 @@ pub(super) fn settle(c: &Transaction<'_>, settlement: &Settlement) -> Result<Vec
     Ok(recipients)
 }
 
-/// Removes the recipients of a message.
 pub(super) fn remove(c: &Transaction<'_>, submission: &SubmissionId) -> Result<(), StoreError> {
     let sql = "DELETE FROM delivery WHERE submission_id = ?1 RETURNING account_id";
     changed(c, &accounts_of(c, sql, params![submission])?)
 }
 
-/// Makes the recipients of a message due now. False when there are none.
+/// Makes the recipients of a message due now. False if there are none.
 pub(super) fn retry(c: &Transaction<'_>, submission: &SubmissionId, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE submission_id = ?1 RETURNING account_id";
     let accounts = accounts_of(c, sql, params![submission, now])?;
@@ -129,7 +128,7 @@ pub(super) fn retry(c: &Transaction<'_>, submission: &SubmissionId, now: Timesta
     Ok(!accounts.is_empty())
 }
 
-/// The key of a domain is there: what waited for it is due.
+/// Makes unsigned messages of a domain due, because its key is available.
 pub(in crate::store) fn wake_unsigned(
     c: &Transaction<'_>,
     domain: &DomainId,
@@ -141,7 +140,7 @@ pub(in crate::store) fn wake_unsigned(
     changed(c, &accounts_of(c, sql, params![domain, now])?)
 }
 
-/// The status of a domain has changed, it was deleted, or its owner wants something else: what is held for it is due.
+/// Makes held messages of a domain due, because its status or `on_unverified` was changed, or it was deleted.
 pub(in crate::store) fn wake_held(c: &Transaction<'_>, domain: &DomainId, now: Timestamp) -> Result<(), StoreError> {
     let sql = "UPDATE delivery SET next_attempt_at = ?2 WHERE next_attempt_at > ?2
                    AND submission_id IN (SELECT id FROM submission WHERE domain_id = ?1 AND state = 'held')
@@ -149,7 +148,7 @@ pub(in crate::store) fn wake_held(c: &Transaction<'_>, domain: &DomainId, now: T
     changed(c, &accounts_of(c, sql, params![domain, now])?)
 }
 
-/// Runs a statement, and returns the accounts of the rows that it has changed.
+/// Runs a statement with `RETURNING account_id` and returns the accounts.
 fn accounts_of(c: &Transaction<'_>, sql: &str, values: Params<'_>) -> Result<BTreeSet<AccountId>, StoreError> {
     let mut accounts = BTreeSet::new();
     c.for_each(sql, values, |row| {

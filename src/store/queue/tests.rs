@@ -1,4 +1,4 @@
-//! The verbs of the queue on a real store.
+//! Accepting, claiming and settling on a real store.
 
 use super::*;
 use crate::envelope::Recipients;
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-struct Post {
+struct Fixture {
     dir: TempDir,
     store: Store,
     account: AccountId,
@@ -27,7 +27,7 @@ fn at(seconds: i64) -> Timestamp {
     Timestamp::from_millis(seconds * 1000)
 }
 
-impl Post {
+impl Fixture {
     async fn open() -> Self {
         let (dir, store, account) = store_with_account().await;
         let inbox = inbox(&store, &account, "hello").await;
@@ -51,7 +51,7 @@ impl Post {
         settled
     }
 
-    async fn claim_beside<'a>(
+    async fn claim_while_running<'a>(
         &self,
         now: Timestamp,
         running: impl IntoIterator<Item = &'a Due>,
@@ -59,18 +59,18 @@ impl Post {
     ) -> Claimed {
         let destinations = DestinationLimits::new(Scope::Domain, 4);
         assert_due(&self.store).await;
-        let claimed = self.store.claim_due(beside(now, running, free), destinations).await.unwrap();
+        let claimed = self.store.claim_due(claim_with(now, running, free), destinations).await.unwrap();
         assert_due(&self.store).await;
         claimed
     }
 
     async fn claim(&self, now: Timestamp) -> Vec<Due> {
-        self.claim_beside(now, [], 200).await.due
+        self.claim_while_running(now, [], 200).await.due
     }
 }
 
-/// A claim of the runner whose attempts are these, with so many places free.
-fn beside<'a>(now: Timestamp, due: impl IntoIterator<Item = &'a Due>, free: usize) -> jobs::Claim {
+/// A claim by the runner of the attempts `due`, with `free` free places.
+fn claim_with<'a>(now: Timestamp, due: impl IntoIterator<Item = &'a Due>, free: usize) -> jobs::Claim {
     let mut claim = jobs::Claim::new(now, now.after(HOUR), 0);
     for due in due {
         claim.lease.runner = due.runner.clone();
@@ -100,84 +100,92 @@ fn settlement(due: &Due) -> Settlement {
 }
 
 #[tokio::test]
-async fn ten_recipients_share_one_body_and_the_last_one_settled_takes_it_along() {
-    let post = Post::open().await;
+async fn recipients_share_a_body_which_is_deleted_when_the_last_is_settled() {
+    let fixture = Fixture::open().await;
     let rcpt_to: Vec<String> = (0..10).map(|i| format!("r{i}@d{}.example", i % 3)).collect();
     let mut rcpt_to: Vec<&str> = rcpt_to.iter().map(String::as_str).collect();
-    // The same once more: local parts elsewhere are compared exactly.
+    // A duplicate: domains are compared without regard to case, remote local parts exactly.
     rcpt_to.push("r0@D0.example");
-    post.store.submission_accept(post.message(&rcpt_to), u64::MAX, limits(u64::MAX).quota).await.unwrap();
-    assert_eq!([post.count("body").await, post.count("content").await, post.count("delivery").await], [1, 2, 10]);
+    fixture.store.submission_accept(fixture.message(&rcpt_to), u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    assert_eq!(
+        [fixture.count("body").await, fixture.count("content").await, fixture.count("delivery").await],
+        [1, 2, 10]
+    );
 
-    let due = post.claim(at(0)).await;
+    let due = fixture.claim(at(0)).await;
     assert_eq!(due.iter().map(|d| d.deliveries.len()).collect::<Vec<_>>().iter().sum::<usize>(), 10);
-    assert_eq!(due.len(), 3, "one attempt a domain");
+    assert_eq!(due.len(), 3, "one attempt per domain");
     for due in due {
-        assert_eq!(post.count("body").await, 1);
-        assert_eq!(post.settle(settlement(&due)).await, Settled::Recorded);
+        assert_eq!(fixture.count("body").await, 1);
+        assert_eq!(fixture.settle(settlement(&due)).await, Settled::Recorded);
     }
     for table in ["submission", "delivery", "content", "body"] {
-        assert_eq!(post.count(table).await, 0, "{table}");
+        assert_eq!(fixture.count(table).await, 0, "{table}");
     }
 }
 
 #[tokio::test]
-async fn what_is_claimed_is_its_owners_until_the_lease_ends_or_a_restart() {
-    let post = Post::open().await;
-    post.store.submission_accept(post.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota).await.unwrap();
-    let first = post.claim(at(0)).await;
+async fn a_claimed_attempt_belongs_to_its_runner_until_the_lease_expires_or_the_daemon_restarts() {
+    let fixture = Fixture::open().await;
+    fixture
+        .store
+        .submission_accept(fixture.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota)
+        .await
+        .unwrap();
+    let first = fixture.claim(at(0)).await;
     assert_eq!(first.len(), 1);
-    assert!(post.claim(at(0)).await.is_empty());
-    assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(0).after(HOUR)));
-    // An attempt of the runner's own is left alone, whatever the clock says.
-    assert!(post.claim_beside(at(7200), &first, 9).await.due.is_empty());
-    // Renewed, it stays its owner's.
+    assert!(fixture.claim(at(0)).await.is_empty());
+    assert_eq!(fixture.store.next_attempt_due().await.unwrap(), Some(at(0).after(HOUR)));
+    // A runner does not claim an attempt that it is running, even after the lease has expired.
+    assert!(fixture.claim_while_running(at(7200), &first, 9).await.due.is_empty());
+    // A renewed lease.
     let renew = |runner: &RunnerId| {
         let (lease, queued) = (Lease { runner: runner.clone(), until: at(10_000) }, &first[0].queued);
-        post.store.renew_leases(lease, vec![JobKey::Delivery(queued.id.clone(), first[0].domain.clone())])
+        fixture.store.renew_leases(lease, vec![JobKey::Delivery(queued.id.clone(), first[0].domain.clone())])
     };
     renew(&first[0].runner).await.unwrap();
-    assert!(post.claim(at(9999)).await.is_empty());
-    let second = post.claim(at(10_000)).await;
-    assert_eq!(second.len(), 1, "its lease has ended");
-    // Who has lost it neither renews it nor settles it.
+    assert!(fixture.claim(at(9999)).await.is_empty());
+    let second = fixture.claim(at(10_000)).await;
+    assert_eq!(second.len(), 1, "the lease has expired");
+    // The previous owner can neither renew the lease nor settle the attempt.
     renew(&first[0].runner).await.unwrap();
-    assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(10_000).after(HOUR)));
-    assert_eq!(post.settle(settlement(&first[0])).await, Settled::LeaseLost);
-    assert_eq!(post.count("delivery").await, 1);
-    // No other process has the data directory open: the next start knows that every owner is dead.
-    let Post { dir, store, account, inbox } = post;
+    assert_eq!(fixture.store.next_attempt_due().await.unwrap(), Some(at(10_000).after(HOUR)));
+    assert_eq!(fixture.settle(settlement(&first[0])).await, Settled::LeaseLost);
+    assert_eq!(fixture.count("delivery").await, 1);
+    // The data directory is locked, so a restarted daemon releases the leases of the previous one.
+    let Fixture { dir, store, account, inbox } = fixture;
     store.close().await;
     drop(store);
-    let post = Post { store: Store::open(dir.path()).unwrap(), dir, account, inbox };
-    let third = post.claim(at(10_000)).await;
-    if !crate::store::testing::has_one_daemon(&post.store) {
-        assert!(third.is_empty(), "another daemon may be at work");
+    let fixture = Fixture { store: Store::open(dir.path()).unwrap(), dir, account, inbox };
+    let third = fixture.claim(at(10_000)).await;
+    if !crate::store::testing::has_one_daemon(&fixture.store) {
+        assert!(third.is_empty(), "another daemon may own the lease");
         return;
     }
     assert_eq!(third.len(), 1);
-    assert_eq!(post.settle(settlement(&second[0])).await, Settled::LeaseLost);
-    assert_eq!(post.settle(settlement(&third[0])).await, Settled::Recorded);
-    assert_eq!(post.count("delivery").await, 0);
+    assert_eq!(fixture.settle(settlement(&second[0])).await, Settled::LeaseLost);
+    assert_eq!(fixture.settle(settlement(&third[0])).await, Settled::Recorded);
+    assert_eq!(fixture.count("delivery").await, 0);
 }
 
 #[tokio::test]
-async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
-    let post = Post::open().await;
-    let friend = inbox(&post.store, &post.account, "friend").await;
-    post.store
+async fn a_bounce_and_a_local_copy_are_delivered_with_the_settlement() {
+    let fixture = Fixture::open().await;
+    let friend = inbox(&fixture.store, &fixture.account, "friend").await;
+    fixture
+        .store
         .submission_accept(
-            post.message(&["friend@inboxlayer.dev", "nobody@inboxlayer.dev"]),
+            fixture.message(&["friend@inboxlayer.dev", "nobody@inboxlayer.dev"]),
             u64::MAX,
             limits(u64::MAX).quota,
         )
         .await
         .unwrap();
-    let due = post.claim(at(0)).await.pop().unwrap();
+    let due = fixture.claim(at(0)).await.pop().unwrap();
     let platform = "inboxlayer.dev".parse().unwrap();
-    let to = post.store.route(&platform, &"friend@inboxlayer.dev".parse().unwrap(), at(0)).await.unwrap();
+    let to = fixture.store.route(&platform, &"friend@inboxlayer.dev".parse().unwrap(), at(0)).await.unwrap();
     let Route::Inbox(recipient) = to else { panic!("{to:?}") };
-    let mut events = post.store.events().subscribe(&post.account, 1).unwrap();
+    let mut events = fixture.store.events().subscribe(&fixture.account, 1).unwrap();
     let settled = Settlement {
         local: Some(LocalDelivery {
             mail_from: due.queued.mail_from.clone(),
@@ -186,31 +194,34 @@ async fn a_bounce_and_a_local_copy_are_placed_with_the_settlement() {
             received_at: Timestamp::real(),
         }),
         bounce: Some(BounceMessage {
-            inbox: post.inbox.clone(),
+            inbox: fixture.inbox.clone(),
             to: "hello@inboxlayer.dev".parse().unwrap(),
             header: b"Subject: failed\r\n\r\n".to_vec(),
             body: b"sorry\r\n".to_vec(),
         }),
         ..settlement(&due)
     };
-    post.store.delivery_settle(settled.into(), limits(u64::MAX).quota).await.unwrap();
-    for changed in [&friend, &post.inbox] {
+    fixture.store.delivery_settle(settled.into(), limits(u64::MAX).quota).await.unwrap();
+    for changed in [&friend, &fixture.inbox] {
         let event = events.try_recv().unwrap();
         assert!(matches!(&event, Event::MessageReceived { inbox_id, .. } if inbox_id == changed), "{event:?}");
     }
     let event = events.try_recv().unwrap();
     assert!(matches!(&event, Event::EmailDelivered(attempt) if attempt.reply == "250 2.0.0 ok"), "{event:?}");
-    // The copy keeps the message's body; the queue keeps nothing.
-    assert_eq!([post.count("submission").await, post.count("body").await, post.count("content").await], [0, 2, 2]);
+    // The local copy refers to the body; nothing is left in the queue.
+    assert_eq!(
+        [fixture.count("submission").await, fixture.count("body").await, fixture.count("content").await],
+        [0, 2, 2]
+    );
 }
 
 #[tokio::test]
-async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
-    let post = Post::open().await;
-    let message = post.message(&["a@example.org"]);
+async fn a_deferred_message_is_listed_with_its_reply_and_can_be_retried_or_dropped() {
+    let fixture = Fixture::open().await;
+    let message = fixture.message(&["a@example.org"]);
     let id = message.id.clone();
-    post.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
-    let due = post.claim(at(0)).await.pop().unwrap();
+    fixture.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    let due = fixture.claim(at(0)).await.pop().unwrap();
     let deferral = Deferral {
         delivery: due.deliveries[0].id.clone(),
         next: at(300),
@@ -219,66 +230,66 @@ async fn a_deferral_says_when_and_why_and_people_may_hasten_or_drop_it() {
         wait: Wait::Attempt,
     };
     let deferred = Settlement { done: Vec::new(), deferred: vec![deferral], ..settlement(&due) };
-    post.store.delivery_settle(deferred.into(), limits(u64::MAX).quota).await.unwrap();
+    fixture.store.delivery_settle(deferred.into(), limits(u64::MAX).quota).await.unwrap();
 
-    assert!(post.claim(at(299)).await.is_empty());
-    assert_eq!(post.store.next_attempt_due().await.unwrap(), Some(at(300)));
-    let shown = post.store.queue_show(id.clone()).await.unwrap().unwrap();
+    assert!(fixture.claim(at(299)).await.is_empty());
+    assert_eq!(fixture.store.next_attempt_due().await.unwrap(), Some(at(300)));
+    let shown = fixture.store.queue_show(id.clone()).await.unwrap().unwrap();
     assert_eq!((shown.deliveries[0].attempts, shown.deliveries[0].last_reply.as_deref()), (1, Some("451 4.3.0 later")));
     assert_eq!(
-        post.store.queue_list(Some(post.account.clone()), None, 10).await.unwrap(),
+        fixture.store.queue_list(Some(fixture.account.clone()), None, 10).await.unwrap(),
         std::slice::from_ref(&shown)
     );
-    assert_eq!(post.store.queue_list(None, None, 10).await.unwrap(), [shown]);
-    assert_eq!(post.store.queue_list(Some(AccountId::new()), None, 10).await.unwrap(), []);
-    assert_eq!(post.store.queue_list(None, Some(id.clone()), 10).await.unwrap(), []);
+    assert_eq!(fixture.store.queue_list(None, None, 10).await.unwrap(), [shown]);
+    assert_eq!(fixture.store.queue_list(Some(AccountId::new()), None, 10).await.unwrap(), []);
+    assert_eq!(fixture.store.queue_list(None, Some(id.clone()), 10).await.unwrap(), []);
 
-    assert!(post.store.queue_retry(id.clone(), at(10)).await.unwrap());
-    assert_eq!(post.claim(at(10)).await.len(), 1);
-    assert!(post.store.queue_drop(id.clone()).await.unwrap());
-    assert!(!post.store.queue_drop(id.clone()).await.unwrap());
-    assert!(!post.store.queue_retry(id, at(10)).await.unwrap());
-    assert_eq!([post.count("delivery").await, post.count("body").await], [0, 0]);
-    // The attempt that ran meanwhile ends without harm.
-    assert_eq!(post.settle(settlement(&due)).await, Settled::LeaseLost);
+    assert!(fixture.store.queue_retry(id.clone(), at(10)).await.unwrap());
+    assert_eq!(fixture.claim(at(10)).await.len(), 1);
+    assert!(fixture.store.queue_drop(id.clone()).await.unwrap());
+    assert!(!fixture.store.queue_drop(id.clone()).await.unwrap());
+    assert!(!fixture.store.queue_retry(id, at(10)).await.unwrap());
+    assert_eq!([fixture.count("delivery").await, fixture.count("body").await], [0, 0]);
+    // The attempt that ran meanwhile has lost its lease.
+    assert_eq!(fixture.settle(settlement(&due)).await, Settled::LeaseLost);
 }
 
 #[tokio::test]
-async fn what_waits_for_a_domain_that_has_changed_during_the_attempt_is_due_at_once() {
+async fn a_message_deferred_for_a_domain_that_changed_during_the_attempt_is_due_at_once() {
     for (change, is_due) in [
         ("UPDATE custom_domain SET updated_at = 1", false),
         ("UPDATE custom_domain SET status = 'verified'", true),
         ("UPDATE custom_domain SET on_unverified = 'fallback'", true),
         ("DELETE FROM custom_domain", true),
     ] {
-        let post = Post::open().await;
-        let (domain, account) = (crate::id::DomainId::new(), post.account.clone());
-        let held = NewSubmission { held_for: Some(domain.clone()), ..post.message(&["a@example.org"]) };
+        let fixture = Fixture::open().await;
+        let (domain, account) = (crate::id::DomainId::new(), fixture.account.clone());
+        let held = NewSubmission { held_for: Some(domain.clone()), ..fixture.message(&["a@example.org"]) };
         let claim = "INSERT INTO custom_domain (id, account_id, name, status, on_unverified, dkim_tokens, created_at, updated_at)
                      VALUES (?1, ?2, 'acme.com', 'pending', 'hold', 'one two three', 0, 0)";
-        post.store.write(move |c| c.execute(claim, params![domain, account])).await.unwrap();
-        post.store.submission_accept(held, u64::MAX, limits(u64::MAX).quota).await.unwrap();
-        let due = post.claim(at(0)).await.pop().unwrap();
+        fixture.store.write(move |c| c.execute(claim, params![domain, account])).await.unwrap();
+        fixture.store.submission_accept(held, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        let due = fixture.claim(at(0)).await.pop().unwrap();
         assert!(due.queued.is_held);
-        // The attempt has read the domain by now.
-        post.store.write(move |c| c.batch(change)).await.unwrap();
+        // After the attempt has read the domain.
+        fixture.store.write(move |c| c.batch(change)).await.unwrap();
         let wait = async |due: &Due, wait| {
             let (delivery, reply) = (due.deliveries[0].id.clone(), "kept".to_owned());
             let deferred = vec![Deferral { delivery, next: at(300), reply, mx: None, wait }];
             let settled = Settlement { done: Vec::new(), deferred, ..settlement(due) };
-            assert_eq!(post.settle(settled).await, Settled::Recorded);
+            assert_eq!(fixture.settle(settled).await, Settled::Recorded);
         };
         wait(&due, Wait::Place).await;
-        assert!(post.claim(at(0)).await.is_empty(), "{change}");
-        let due = post.claim(at(300)).await.pop().unwrap();
+        assert!(fixture.claim(at(0)).await.is_empty(), "{change}");
+        let due = fixture.claim(at(300)).await.pop().unwrap();
         wait(&due, Wait::Domain).await;
-        assert_eq!(post.claim(at(0)).await.len(), usize::from(is_due), "{change}");
+        assert_eq!(fixture.claim(at(0)).await.len(), usize::from(is_due), "{change}");
     }
 }
 
 #[tokio::test]
-async fn another_header_block_replaces_the_one_that_was_to_leave() {
-    let post = Post::open().await;
+async fn a_new_identity_replaces_the_outgoing_header_block() {
+    let fixture = Fixture::open().await;
     let claim = Claim {
         id: crate::id::DomainId::new(),
         name: "acme.com".parse().unwrap(),
@@ -287,8 +298,8 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
     };
     let domain = VerifiedDomain::of(&claim).unwrap();
     let identity = SendIdentity::Custom { local: "hello".parse().unwrap(), domain };
-    let message = NewSubmission { mail_from: identity.address(), identity, ..post.message(&["a@example.org"]) };
-    post.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    let message = NewSubmission { mail_from: identity.address(), identity, ..fixture.message(&["a@example.org"]) };
+    fixture.store.submission_accept(message, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     let from = "hello@inboxlayer.dev".parse().unwrap();
     let header = b"From: hello@inboxlayer.dev\r\n\r\n".to_vec();
     let new = NewOutgoing {
@@ -299,29 +310,34 @@ async fn another_header_block_replaces_the_one_that_was_to_leave() {
         is_unsigned: false,
         expires_at: at(3600),
     };
-    let attempt = post.claim(at(0)).await.pop().unwrap().key();
+    let attempt = fixture.claim(at(0)).await.pop().unwrap().key();
     let of_another = AttemptKey { runner: RunnerId::new(), ..attempt.clone() };
-    assert_eq!(post.store.replace_outgoing(of_another, new.clone()).await.unwrap(), Settled::LeaseLost);
-    assert_eq!(post.store.replace_outgoing(attempt, new).await.unwrap(), Settled::Recorded);
-    let due = post.claim(at(0).after(HOUR)).await.pop().unwrap();
+    assert_eq!(fixture.store.replace_outgoing(of_another, new.clone()).await.unwrap(), Settled::LeaseLost);
+    assert_eq!(fixture.store.replace_outgoing(attempt, new).await.unwrap(), Settled::Recorded);
+    let due = fixture.claim(at(0).after(HOUR)).await.pop().unwrap();
     assert_eq!((due.queued.domain, due.queued.mail_from.to_string().as_str()), (None, "hello@inboxlayer.dev"));
-    assert_eq!(post.store.content(due.queued.outgoing).await.unwrap().header, header);
-    assert_eq!([post.count("content").await, post.count("body").await], [2, 1], "the old one is gone");
+    assert_eq!(fixture.store.content(due.queued.outgoing).await.unwrap().header, header);
+    assert_eq!(
+        [fixture.count("content").await, fixture.count("body").await],
+        [2, 1],
+        "the previous header block is removed"
+    );
 }
 
 #[tokio::test]
-async fn one_domain_never_takes_all_the_places() {
-    let post = Post::open().await;
+async fn a_destination_is_limited_to_its_concurrency() {
+    let fixture = Fixture::open().await;
     for _ in 0..6 {
-        post.store
-            .submission_accept(post.message(&["a@big.example", "a@small.example"]), u64::MAX, limits(u64::MAX).quota)
+        fixture
+            .store
+            .submission_accept(fixture.message(&["a@big.example", "a@small.example"]), u64::MAX, limits(u64::MAX).quota)
             .await
             .unwrap();
     }
     let count = |due: &[Due], domain: &str| due.iter().filter(|due| due.domain.as_str() == domain).count();
     let claim = async |running: &[Due]| {
         let destinations = DestinationLimits::new(Scope::Domain, 2);
-        post.store.claim_due(beside(at(0), running, 100), destinations).await.unwrap().due
+        fixture.store.claim_due(claim_with(at(0), running, 100), destinations).await.unwrap().due
     };
     let mut first = claim(&[]).await;
     assert_eq!((first.len(), count(&first, "big.example"), count(&first, "small.example")), (4, 2, 2));
@@ -333,47 +349,51 @@ async fn one_domain_never_takes_all_the_places() {
 }
 
 #[tokio::test]
-async fn however_much_of_one_account_is_due_the_others_come_next() {
-    let mut post = Post::open().await;
+async fn a_backlog_of_one_account_does_not_delay_the_others() {
+    let mut fixture = Fixture::open().await;
     for number in 0..3 {
         let many: Vec<String> = (0..1000).map(|i| format!("a@slow{number}-{i}.example")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        post.store.submission_accept(post.message(&many), u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        fixture.store.submission_accept(fixture.message(&many), u64::MAX, limits(u64::MAX).quota).await.unwrap();
     }
-    let first = post.account.clone();
+    let first = fixture.account.clone();
     let others: Vec<AccountId> = (0..3).map(|_| AccountId::new()).collect();
     for (number, account) in others.iter().enumerate() {
         let id = account.clone();
         let make = move |c: &Transaction<'_>| {
             c.execute("INSERT INTO account (id, name, created_at) VALUES (?1, 'x', 0)", params![id])
         };
-        post.store.write::<_, StoreError, _>(make).await.unwrap();
-        post.account = account.clone();
-        post.inbox = inbox(&post.store, account, ["one", "two", "three"][number]).await;
-        let late = NewSubmission { now: at(60), ..post.message(&["b@example.org"]) };
-        post.store.submission_accept(late, u64::MAX, limits(u64::MAX).quota).await.unwrap();
+        fixture.store.write::<_, StoreError, _>(make).await.unwrap();
+        fixture.account = account.clone();
+        fixture.inbox = inbox(&fixture.store, account, ["one", "two", "three"][number]).await;
+        let late = NewSubmission { now: at(60), ..fixture.message(&["b@example.org"]) };
+        fixture.store.submission_accept(late, u64::MAX, limits(u64::MAX).quota).await.unwrap();
     }
     let of = |due: &[Due], account: &AccountId| due.iter().filter(|due| due.queued.account == *account).count();
-    let Claimed { due, waiting } = post.claim_beside(at(60), [], 8).await;
+    let Claimed { due, waiting } = fixture.claim_while_running(at(60), [], 8).await;
     assert_eq!(others.iter().map(|other| of(&due, other)).collect::<Vec<_>>(), [1, 1, 1]);
-    assert_eq!((of(&due, &first), waiting), (3, 1), "it has no more than it leaves free");
-    // With every place taken, those who wait are counted.
-    let Claimed { due: more, waiting } = post.claim_beside(at(60), &due, 0).await;
+    assert_eq!((of(&due, &first), waiting), (3, 1), "an account leaves as many places free as it takes");
+    // Without a free place, the waiting accounts are counted.
+    let Claimed { due: more, waiting } = fixture.claim_while_running(at(60), &due, 0).await;
     assert_eq!((more.len(), waiting), (0, 1));
 }
 
 #[tokio::test]
-async fn a_claim_goes_by_indexes() {
+async fn claims_use_indexes() {
     crate::store::testing::sqlite_only();
-    let post = Post::open().await;
-    post.store.submission_accept(post.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota).await.unwrap();
+    let fixture = Fixture::open().await;
+    fixture
+        .store
+        .submission_accept(fixture.message(&["a@example.org"]), u64::MAX, limits(u64::MAX).quota)
+        .await
+        .unwrap();
     let plan = |sql: &'static str| {
         let read = move |c: &Transaction<'_>| {
             let mut statement = c.sqlite().prepare(&format!("EXPLAIN QUERY PLAN {sql}"))?;
             let rows = statement.raw_query().mapped(|row| row.get::<_, String>(3)).collect::<Result<Vec<_>, _>>()?;
             Ok::<_, StoreError>(rows.join("; "))
         };
-        let store = post.store.clone();
+        let store = fixture.store.clone();
         async move { store.read(read).await.unwrap() }
     };
     for (sql, index) in [
